@@ -1,0 +1,1 @@
+//! portolan-config-manager.

@@ -1,0 +1,190 @@
+//! Spans of time as people write them, and the one span with bounds: the TTL.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{Deserializer, Error, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// How long an endpoint stays without a sign of life: from 1 second to 24 hours.
+///
+/// In JSON it is a number of seconds; a text such as `"60s"` is read as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ttl(Duration);
+
+/// Why a text or number is not a span of time, or not a TTL. Retrying does not help: it must change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidDuration {
+    /// Not a duration at all.
+    #[error("{0:?} is not a duration; write it like 100ms, 5s, 5m or 1h30m")]
+    NotADuration(String),
+    /// A TTL outside its bounds.
+    #[error("a TTL of {0:?} is out of bounds; it lies between 1s and 24h")]
+    TtlOutOfBounds(Duration),
+}
+
+/// Reads `100ms`, `5s`, `5m`, `1h30m`.
+pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|span| Duration::try_from(span).ok())
+        .ok_or_else(|| InvalidDuration::NotADuration(text.chars().take(40).collect()))
+}
+
+/// Writes a duration the way [`parse_duration`] reads it: `1m30s`.
+pub fn format_duration(duration: Duration) -> String {
+    let printer = jiff::fmt::friendly::SpanPrinter::new();
+    printer.unsigned_duration_to_string(&duration)
+}
+
+// === impl Ttl ===
+
+impl Ttl {
+    /// The shortest TTL: a service must be able to keep up with its own heartbeats.
+    pub const MIN: Duration = Duration::from_secs(1);
+    /// The longest TTL: a day after the last sign of life nobody believes in it any more.
+    pub const MAX: Duration = Duration::from_secs(24 * 60 * 60);
+    /// 60 s: two announce intervals, so that one lost heartbeat ends nothing.
+    pub const DEFAULT: Self = Self(Duration::from_secs(60));
+
+    /// A TTL, where the duration lies within the bounds.
+    pub fn new(duration: Duration) -> Result<Self, InvalidDuration> {
+        if (Self::MIN..=Self::MAX).contains(&duration) {
+            Ok(Self(duration))
+        } else {
+            Err(InvalidDuration::TtlOutOfBounds(duration))
+        }
+    }
+
+    /// The span itself.
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl Default for Ttl {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl fmt::Display for Ttl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format_duration(self.0))
+    }
+}
+
+impl FromStr for Ttl {
+    type Err = InvalidDuration;
+    fn from_str(text: &str) -> Result<Self, InvalidDuration> {
+        Self::new(parse_duration(text)?)
+    }
+}
+
+impl Serialize for Ttl {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        match self.0.subsec_nanos() {
+            0 => out.serialize_u64(self.0.as_secs()),
+            _ => out.serialize_f64(self.0.as_secs_f64()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Ttl {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        input.deserialize_any(TtlVisitor)
+    }
+}
+
+struct TtlVisitor;
+
+impl Visitor<'_> for TtlVisitor {
+    type Value = Ttl;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a TTL: a number of seconds or a text such as \"60s\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Ttl, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: Error>(self, seconds: u64) -> Result<Ttl, E> {
+        Ttl::new(Duration::from_secs(seconds)).map_err(E::custom)
+    }
+
+    fn visit_i64<E: Error>(self, seconds: i64) -> Result<Ttl, E> {
+        self.visit_u64(u64::try_from(seconds).unwrap_or(0))
+    }
+
+    fn visit_f64<E: Error>(self, seconds: f64) -> Result<Ttl, E> {
+        let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        Ttl::new(duration).map_err(E::custom)
+    }
+}
+
+/// For serde's `with`: a duration as text, `100ms`, `5s`, `5m`.
+pub mod text {
+    use super::*;
+
+    /// Writes the duration as text.
+    pub fn serialize<S: Serializer>(duration: &Duration, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(&format_duration(*duration))
+    }
+
+    /// Reads the duration from text.
+    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
+        input.deserialize_any(TextVisitor)
+    }
+
+    struct TextVisitor;
+
+    impl Visitor<'_> for TextVisitor {
+        type Value = Duration;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a duration with its unit, such as 100ms, 5s or 5m")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+            parse_duration(text).map_err(E::custom)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_and_print_as_people_write_them() {
+        for (text, millis) in [("100ms", 100), ("5s", 5_000), ("5m", 300_000), ("1h30m", 5_400_000)]
+        {
+            let duration = parse_duration(text).unwrap();
+            assert_eq!(duration, Duration::from_millis(millis));
+            assert_eq!(parse_duration(&format_duration(duration)).unwrap(), duration);
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused_with_an_example() {
+        for text in ["", "5", "-5s", "soon", "5 parsecs"] {
+            let error = parse_duration(text).unwrap_err().to_string();
+            assert!(error.contains("write it like 100ms"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_ttl_is_seconds_or_text_within_bounds() {
+        let ttl = |json| serde_json::from_str::<Ttl>(json);
+        assert_eq!(ttl("60").unwrap(), Ttl::DEFAULT);
+        assert_eq!(ttl("\"60s\"").unwrap(), Ttl::DEFAULT);
+        assert_eq!(ttl("1.5").unwrap().duration(), Duration::from_millis(1500));
+        assert_eq!(serde_json::to_string(&Ttl::DEFAULT).unwrap(), "60");
+        for json in ["0", "-1", "0.5", "86401", "\"25h\"", "1e300", "null"] {
+            assert!(ttl(json).is_err(), "{json} was taken");
+        }
+    }
+}

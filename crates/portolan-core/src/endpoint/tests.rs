@@ -1,0 +1,97 @@
+use serde_json::json;
+
+use super::*;
+
+fn registration(json: serde_json::Value) -> Result<Registration, String> {
+    serde_json::from_value(json).map_err(|error| error.to_string())
+}
+
+fn minimal() -> Registration {
+    registration(json!({"name": "api", "host": "127.0.0.1", "port": 8080})).unwrap()
+}
+
+#[test]
+fn a_registration_needs_name_host_and_port_only() {
+    let registration = minimal();
+    assert_eq!(registration.protocol, "tcp");
+    assert_eq!(registration.scope, "default");
+    assert_eq!(registration.ttl, None);
+    assert_eq!(registration.id(), "api@127.0.0.1:8080");
+}
+
+#[test]
+fn a_bad_member_is_named() {
+    for (body, expected) in [
+        (json!({"name": "api", "host": "h", "port": 0}), "integer `0`, expected a port"),
+        (json!({"name": "api", "host": "h", "port": 70000}), "integer `70000`, expected a port"),
+        (json!({"name": "", "host": "h", "port": 1}), "the service name is empty"),
+        (json!({"name": "api", "port": 1}), "missing field `host`"),
+        (json!({"name": "api", "host": "h", "port": 1, "prot": "x"}), "unknown field `prot`"),
+        (json!({"name": "api", "host": "h", "port": 1, "ttl": 0}), "between 1s and 24h"),
+        (
+            json!({"name": "api", "host": "h", "port": 1, "metadata": {"scope": "a b"}}),
+            "metadata.scope",
+        ),
+        (json!({"name": "api", "host": "h", "port": 1, "metadata": {"": "x"}}), "a key is empty"),
+        (json!({"name": "api", "host": "h", "port": 1, "metadata": {"k": "a\nb"}}), "metadata.k"),
+        (
+            json!({"name": "api", "host": "h", "port": 1, "version": "x".repeat(3000)}),
+            "limit is 2048",
+        ),
+    ] {
+        let error = registration(body.clone()).unwrap_err();
+        assert!(error.contains(expected), "{body}: {error}");
+    }
+}
+
+#[test]
+fn a_stored_endpoint_can_be_sent_back_as_a_registration() {
+    let stored = minimal().into_endpoint(Ttl::DEFAULT, Timestamp::UNIX_EPOCH);
+    let again = registration(serde_json::to_value(&stored).unwrap()).unwrap();
+    assert_eq!(again, Registration::from(stored));
+}
+
+#[test]
+fn the_scope_travels_in_metadata_and_nowhere_else() {
+    let mut scoped = minimal();
+    scoped.scope = "shop".parse().unwrap();
+    let json = serde_json::to_value(&scoped).unwrap();
+    assert_eq!(json["metadata"], json!({"scope": "shop"}));
+    assert_eq!(json.get("scope"), None);
+
+    let endpoint = scoped.into_endpoint(Ttl::DEFAULT, Timestamp::UNIX_EPOCH);
+    assert_eq!(endpoint.id, "shop:api@127.0.0.1:8080");
+    let json = serde_json::to_value(&endpoint).unwrap();
+    let read: ServiceEndpoint = serde_json::from_value(json).unwrap();
+    assert_eq!(read, endpoint);
+    assert!(read.metadata.is_empty());
+}
+
+#[test]
+fn a_peer_may_say_more_than_is_known_here() {
+    let json = json!({"name": "api", "host": "::1", "port": 80, "weight": 3});
+    let endpoint: ServiceEndpoint = serde_json::from_value(json).unwrap();
+    assert_eq!(endpoint.url(), "tcp://[::1]:80");
+    assert_eq!(endpoint.id, "api@::1:80");
+}
+
+#[test]
+fn the_longest_names_still_make_an_id() {
+    let mut registration = minimal();
+    registration.name = "n".repeat(128).parse().unwrap();
+    registration.scope = "s".repeat(128).parse().unwrap();
+    registration.host = format!("{}.", vec!["h".repeat(60); 4].join(".")).parse().unwrap();
+    registration.port = 65535;
+    assert!(registration.id().as_str().ends_with("h:65535"));
+}
+
+#[test]
+fn same_contents_looks_past_the_bookkeeping() {
+    let first = minimal().into_endpoint(Ttl::DEFAULT, Timestamp::UNIX_EPOCH);
+    let mut second = first.clone();
+    second.health = HealthStatus::Passing;
+    second.revision = Revision(7);
+    assert!(first.same_contents(&second));
+    second.version = "2".into();
+    assert!(!first.same_contents(&second));
+}

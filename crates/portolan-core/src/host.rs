@@ -1,0 +1,134 @@
+//! Where an endpoint is reached: an address or a host name.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// An IP address or a host name (RFC 1123, section 2.1), as an endpoint advertises it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Host(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Kind {
+    Address(IpAddr),
+    Name(Box<str>),
+}
+
+/// Why a text is not a host. Retrying does not help: the text must change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidHost {
+    /// Neither an IP address nor a host name.
+    #[error(
+        "{0:?} is not a host; give an IP address such as 192.168.1.100 or a host name such as db.example.org"
+    )]
+    NotAHost(String),
+    /// `0.0.0.0` or `::`, on which one listens and to which one does not connect.
+    #[error(
+        "{0} is every address of a machine, not one that others can connect to; give the address of one interface"
+    )]
+    Unspecified(IpAddr),
+}
+
+// === impl Host ===
+
+impl Host {
+    /// `127.0.0.1`: this machine, seen from itself.
+    pub fn loopback() -> Self {
+        Self(Kind::Address(IpAddr::from([127, 0, 0, 1])))
+    }
+
+    /// The address, where the host is given as one.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.0 {
+            Kind::Address(address) => Some(address),
+            Kind::Name(_) => None,
+        }
+    }
+
+    /// Whether the host means "this machine" and so says nothing to another one.
+    pub fn is_loopback(&self) -> bool {
+        match &self.0 {
+            Kind::Address(address) => address.to_canonical().is_loopback(),
+            Kind::Name(name) => {
+                name.eq_ignore_ascii_case("localhost")
+                    || name.to_ascii_lowercase().ends_with(".localhost")
+            }
+        }
+    }
+
+    /// The host and a port as they stand in a URL: `127.0.0.1:80`, `[::1]:80`, `db.example.org:80`.
+    pub fn with_port(&self, port: u16) -> String {
+        match self.0 {
+            Kind::Address(IpAddr::V6(address)) => format!("[{address}]:{port}"),
+            _ => format!("{self}:{port}"),
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = InvalidHost;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHost> {
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        match bare.parse::<IpAddr>() {
+            Ok(address) => Self::try_from(address),
+            Err(_) if is_host_name(text) => Ok(Self(Kind::Name(text.into()))),
+            Err(_) => Err(InvalidHost::NotAHost(text.chars().take(300).collect())),
+        }
+    }
+}
+
+impl TryFrom<IpAddr> for Host {
+    type Error = InvalidHost;
+
+    fn try_from(address: IpAddr) -> Result<Self, InvalidHost> {
+        if address.is_unspecified() {
+            return Err(InvalidHost::Unspecified(address));
+        }
+        Ok(Self(Kind::Address(address)))
+    }
+}
+
+impl TryFrom<String> for Host {
+    type Error = InvalidHost;
+    fn try_from(text: String) -> Result<Self, InvalidHost> {
+        text.parse()
+    }
+}
+
+impl From<Host> for String {
+    fn from(host: Host) -> String {
+        host.to_string()
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Address(address) => address.fmt(f),
+            Kind::Name(name) => f.pad(name),
+        }
+    }
+}
+
+/// Labels of letters, digits, hyphens and underscores; the last one is no number, so that `999.1.1.1` is a
+/// mistyped address and not a name.
+fn is_host_name(text: &str) -> bool {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let last_is_number =
+        text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    (1..=253).contains(&text.len()) && text.split('.').all(label) && !last_is_number
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+use super::*;
+
+fn host(text: &str) -> Host {
+    text.parse().unwrap()
+}
+
+#[test]
+fn addresses_and_names_are_hosts() {
+    for text in ["127.0.0.1", "::1", "localhost", "db.example.org", "my_api", "a-b"] {
+        assert_eq!(host(text).to_string(), text);
+    }
+}
+
+#[test]
+fn what_nobody_can_connect_to_is_refused() {
+    for text in
+        ["", " ", "a b", "-a", "a-", "a..b", "999.1.1.1", "0.0.0.0", "::", "http://x", "a:80"]
+    {
+        assert!(text.parse::<Host>().is_err(), "{text:?} was taken");
+    }
+}
+
+#[test]
+fn a_port_follows_an_ipv6_address_in_brackets_only() {
+    assert_eq!(host("::1").with_port(80), "[::1]:80");
+    assert_eq!(host("[::1]").with_port(80), "[::1]:80");
+    assert_eq!(host("127.0.0.1").with_port(80), "127.0.0.1:80");
+    assert_eq!(host("db").with_port(5432), "db:5432");
+}
+
+#[test]
+fn loopback_is_known_in_every_spelling() {
+    for text in [
+        "127.0.0.1",
+        "127.8.8.8",
+        "::1",
+        "::ffff:127.0.0.1",
+        "localhost",
+        "LOCALHOST",
+        "api.localhost",
+    ] {
+        assert!(host(text).is_loopback(), "{text}");
+    }
+    for text in ["10.0.0.1", "localhost.example.org", "db"] {
+        assert!(!host(text).is_loopback(), "{text}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics_and_what_passes_reads_back_the_same(text in ".{0,300}") {
+        if let Ok(first) = text.parse::<Host>() {
+            proptest::prop_assert_eq!(first.to_string().parse::<Host>().unwrap(), first);
+        }
+    }
+}

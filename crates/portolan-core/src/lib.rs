@@ -1,0 +1,31 @@
+//! The vocabulary of Portolan: what every other crate speaks, and nothing that does I/O.
+//!
+//! Text from outside becomes one of these types at the door and is trusted from there on: a
+//! [`ServiceName`] is a name that every part accepts, a [`Ttl`] lies within its bounds, and a
+//! [`ServiceEndpoint`] can be stored, announced and connected to as it is.
+
+pub mod announcement;
+pub mod duration;
+pub mod endpoint;
+pub mod event;
+pub mod health;
+pub mod host;
+pub mod name;
+pub mod pool;
+pub mod port;
+pub mod port_range;
+
+pub use announcement::{Action, Body, Message, ServiceAnnouncement, ServiceQuery};
+pub use duration::{InvalidDuration, Ttl, parse_duration};
+pub use endpoint::{InvalidRegistration, Registration, ServiceEndpoint};
+pub use event::{Change, Revision, ServiceEvent};
+pub use health::{HealthReport, HealthStatus};
+pub use host::Host;
+pub use name::{Protocol, Scope, ServiceId, ServiceName};
+pub use pool::Pool;
+pub use port_range::PortRange;
+
+/// The port on which a registry listens unless told otherwise.
+pub const REGISTRY_PORT: u16 = 7000;
+/// The group and port of the broadcast channel unless told otherwise.
+pub const BROADCAST_CHANNEL: &str = "239.255.0.1:7001";

@@ -1,0 +1,132 @@
+//! The labels, typed, and the bound on those that come from outside.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+
+/// How many different names become labels of their own.
+pub const MAX_SERVICE_NAMES: usize = 1_000;
+
+/// The label of all names beyond the first [`MAX_SERVICE_NAMES`].
+const OTHER: &str = "_other";
+
+/// How something that was tried ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It found or did what it should.
+    Success,
+    /// It did not.
+    Failure,
+}
+
+/// What went wrong on the broadcast channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BroadcastError {
+    /// A datagram could not be sent.
+    Send,
+    /// A datagram could not be received, read, or believed.
+    Receive,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Pool {
+    pub(crate) service_type: Name,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Service {
+    pub(crate) service_name: Name,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Lookup {
+    pub(crate) service_name: Name,
+    pub(crate) result: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Request {
+    pub(crate) strategy: &'static str,
+    pub(crate) result: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Strategy {
+    pub(crate) strategy: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Action {
+    pub(crate) action: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Error {
+    pub(crate) r#type: BroadcastError,
+}
+
+/// A name as a label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Name(Arc<str>);
+
+/// The names that are labels by now.
+#[derive(Debug, Default)]
+pub(crate) struct ServiceLabels {
+    known: RwLock<HashSet<Arc<str>>>,
+}
+
+// === impl ServiceLabels ===
+
+impl ServiceLabels {
+    /// The name itself while there is room for it, else `_other`.
+    pub(crate) fn label(&self, name: &str) -> Name {
+        if let Some(known) = self.known.read().get(name) {
+            return Name(Arc::clone(known));
+        }
+        let mut known = self.known.write();
+        let full = known.len() >= MAX_SERVICE_NAMES && !known.contains(name);
+        let label: Arc<str> = Arc::from(if full { OTHER } else { name });
+        if !full {
+            known.insert(Arc::clone(&label));
+        }
+        Name(label)
+    }
+}
+
+// === impl Name ===
+
+impl Name {
+    /// A name from the source, which needs no bound.
+    pub(crate) fn known(name: &'static str) -> Self {
+        Self(Arc::from(name))
+    }
+}
+
+// === impl EncodeLabelValue ===
+
+impl EncodeLabelValue for Name {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.write_str(&self.0)
+    }
+}
+
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.write_str(match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+        })
+    }
+}
+
+impl EncodeLabelValue for BroadcastError {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.write_str(match self {
+            Self::Send => "send",
+            Self::Receive => "receive",
+        })
+    }
+}

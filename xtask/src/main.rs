@@ -1,0 +1,2 @@
+//! What people run by hand.
+fn main() {}
