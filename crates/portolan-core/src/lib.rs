@@ -7,6 +7,7 @@
 pub mod announcement;
 pub mod duration;
 pub mod endpoint;
+pub mod env;
 pub mod event;
 pub mod health;
 pub mod host;

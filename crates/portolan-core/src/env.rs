@@ -1,0 +1,38 @@
+//! An endpoint as environment variables, the way programs that know no discovery read it.
+
+use crate::{ServiceEndpoint, ServiceName};
+
+/// The variables of one service: `API_HOST`, `API_PORT`, `API_URL` for `api`.
+pub fn variables(name: &ServiceName, endpoint: &ServiceEndpoint) -> [(String, String); 3] {
+    let prefix = prefix(name);
+    [
+        (format!("{prefix}_HOST"), endpoint.host.to_string()),
+        (format!("{prefix}_PORT"), endpoint.port.to_string()),
+        (format!("{prefix}_URL"), endpoint.url()),
+    ]
+}
+
+/// A name in the alphabet of environment variables (POSIX, section 8.1): `postgres-1` becomes
+/// `POSTGRES_1`, and a leading digit gets an underscore before it.
+pub fn prefix(name: &ServiceName) -> String {
+    let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    let prefix: String = name.as_str().chars().map(upper).collect();
+    match prefix.starts_with(|c: char| c.is_ascii_digit()) {
+        true => format!("_{prefix}"),
+        false => prefix,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_variables_that_every_shell_takes() {
+        for (name, expected) in
+            [("api", "API"), ("postgres-1", "POSTGRES_1"), ("2fa.web", "_2FA_WEB")]
+        {
+            assert_eq!(prefix(&name.parse().unwrap()), expected);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! A program that runs: how it is started with its lease, and how it is stopped.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::io::FdFlags;
+use rustix::process::{Pid, Signal};
+use tokio::process::{Child as Process, ChildStderr, ChildStdout, Command};
+
+use crate::CommandLine;
+
+/// How to start a program.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// What to start.
+    pub command: CommandLine,
+    /// Variables added to the environment that the program inherits.
+    pub environment: BTreeMap<String, String>,
+    /// Where it starts; here, where none is said.
+    pub directory: Option<PathBuf>,
+    /// Where its output goes and whose signals it gets.
+    pub terminal: Terminal,
+}
+
+/// How a program stands to the terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminal {
+    /// It has our input and output, and gets the terminal's Ctrl-C itself: it may be interactive.
+    Shared,
+    /// It has our input and output and a process group of its own, which we signal as a whole.
+    OwnGroup,
+    /// No input, its output through pipes, a process group of its own.
+    Captured,
+}
+
+/// A program that was started.
+#[derive(Debug)]
+pub struct Child {
+    process: Process,
+    pid: Option<Pid>,
+    own_group: bool,
+}
+
+/// While a child is started, descriptors of its lease are open for inheritance. Another child
+/// that is started at that moment would inherit them too, and hold the lease beyond its end.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+// === impl Launch ===
+
+impl Launch {
+    /// Starts the program; it inherits the descriptors, and with them the lease that they stand
+    /// for, until it and all its descendants are gone.
+    pub fn start(&self, inherited: &[BorrowedFd<'_>]) -> io::Result<Child> {
+        let mut command = self.to_command();
+        let _alone = ONE_AT_A_TIME.lock();
+        set_flags(inherited, FdFlags::empty())?;
+        let started = command.spawn();
+        set_flags(inherited, FdFlags::CLOEXEC)?;
+        let process = started?;
+        let pid = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        Ok(Child { process, pid, own_group: self.terminal != Terminal::Shared })
+    }
+
+    fn to_command(&self) -> Command {
+        let mut command = Command::new(self.command.program());
+        command.args(self.command.arguments()).envs(&self.environment);
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        if self.terminal != Terminal::Shared {
+            command.process_group(0);
+        }
+        if self.terminal == Terminal::Captured {
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
+        command
+    }
+}
+
+fn set_flags(descriptors: &[BorrowedFd<'_>], flags: FdFlags) -> io::Result<()> {
+    descriptors.iter().try_for_each(|fd| Ok(rustix::io::fcntl_setfd(fd, flags)?))
+}
+
+// === impl Child ===
+
+impl Child {
+    /// Its process id; none once it has been waited for.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// Its output, where it is captured; once.
+    pub fn output(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
+        (self.process.stdout.take(), self.process.stderr.take())
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.process.wait().await
+    }
+
+    /// Asks it to end with SIGTERM, and ends it with SIGKILL where it is still there after the
+    /// grace. With a process group of its own, all that it started is asked and ended too.
+    pub async fn stop(&mut self, grace: Duration) -> io::Result<ExitStatus> {
+        self.signal(Signal::TERM);
+        let status = match tokio::time::timeout(grace, self.process.wait()).await {
+            Ok(status) => status?,
+            Err(_) => {
+                self.signal(Signal::KILL);
+                self.process.wait().await?
+            }
+        };
+        // What the program started and left behind has had its SIGTERM; the group goes with it.
+        self.signal_group(Signal::KILL);
+        Ok(status)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let still_there = self.process.id().is_some();
+        match self.pid.filter(|_| still_there) {
+            Some(pid) if !self.own_group => _ = rustix::process::kill_process(pid, signal),
+            _ => self.signal_group(signal),
+        }
+    }
+
+    /// A group that is gone, or never was ours, is nothing to report.
+    fn signal_group(&self, signal: Signal) {
+        if let Some(pid) = self.pid.filter(|_| self.own_group) {
+            _ = rustix::process::kill_process_group(pid, signal);
+        }
+    }
+}
+
+/// The status that a shell reports for this end: the code itself, or 128 and the signal's number.
+pub fn exit_code(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests;

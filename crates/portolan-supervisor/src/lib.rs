@@ -1,0 +1,15 @@
+//! Runs programs as services: a port before they start, a registration while they live, and
+//! nothing left behind when they end.
+//!
+//! [`service`] is the life of one program, [`stack`] that of several which need one another. The
+//! rest are their parts: what to start ([`command`]), whether it starts while a guard holds its
+//! port ([`guard`]), and the process itself ([`child`]).
+
+pub mod child;
+pub mod command;
+pub mod guard;
+
+pub mod stack;
+
+pub use command::CommandLine;
+pub use guard::GuardPolicy;

@@ -1,0 +1,209 @@
+//! The part of `portolan.yaml` that describes a stack: its name and its services.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use portolan_core::{Protocol, Scope, ServiceName, Ttl, port};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::{CommandLine, GuardPolicy};
+
+/// The services that are started together.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StackFile {
+    /// The stack's scope; where it has none, its folder makes one ([`scope_of_folder`]).
+    pub name: Option<Scope>,
+    /// Each service under its name.
+    #[serde(default)]
+    pub services: BTreeMap<ServiceName, ServiceEntry>,
+}
+
+/// One service of a stack.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceEntry {
+    /// What to start: a text that is split like a shell's, or a list. `{port}` is the leased port.
+    pub command: CommandLine,
+    /// The port it would like, or `none`; the pool's default where nothing is said.
+    #[serde(default)]
+    pub port: PortWish,
+    /// The pool its port comes from; told by its name where nothing is said.
+    pub pool: Option<String>,
+    /// What it speaks; the pool's protocol where nothing is said.
+    pub protocol: Option<Protocol>,
+    /// Its version, in its own words.
+    #[serde(default)]
+    pub version: String,
+    /// How its health is checked: `tcp`, `http:/path`, `ttl:15s`, `none`.
+    pub health: Option<String>,
+    /// Facts that are announced with it.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// Variables of its environment; `{port}` is the leased port.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// The folder it starts in, relative to the file.
+    pub directory: Option<PathBuf>,
+    /// What happens to the guard of its port when it starts.
+    #[serde(default)]
+    pub guard: GuardPolicy,
+    /// The services that must be found, and well, before it starts.
+    #[serde(default)]
+    pub needs: Vec<ServiceName>,
+    /// How many of it to start, each on a port of its own.
+    #[serde(default = "one")]
+    pub instances: u16,
+    /// How long it stays known without a sign of life.
+    pub ttl: Option<Ttl>,
+}
+
+/// Which port a service would like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PortWish {
+    /// The default of its pool.
+    #[default]
+    OfPool,
+    /// This one.
+    Preferred(u16),
+    /// None at all: it listens nowhere.
+    None,
+}
+
+/// The most instances that one entry starts: a slip of the finger starts no thousand processes.
+pub const MAX_INSTANCES: u16 = 64;
+
+/// Why a stack cannot be started. Retrying does not help: the file must change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidStack {
+    /// Nothing to start.
+    #[error("services: there are none; add one, with the command that starts it")]
+    Empty,
+    /// No instance, or too many.
+    #[error("services.{service}.instances: {found} is not from 1 to {MAX_INSTANCES}")]
+    Instances {
+        /// The service.
+        service: ServiceName,
+        /// What the file says.
+        found: u16,
+    },
+    /// A need of itself, directly or through others.
+    #[error("services: {} need one another, so none can be first; take one of the needs out", cycle.join(" -> "))]
+    Cycle {
+        /// The services, in the order in which they need each other.
+        cycle: Vec<String>,
+    },
+    /// `needs` names a service that listens nowhere.
+    #[error(
+        "services.{service}.needs: {need} has no port, so there is nothing to find; give it one, or take the need out"
+    )]
+    NeedsPortless {
+        /// The service.
+        service: ServiceName,
+        /// What it needs.
+        need: ServiceName,
+    },
+}
+
+// === impl StackFile ===
+
+impl StackFile {
+    /// Checks what the types do not carry.
+    pub fn validate(&self) -> Result<(), InvalidStack> {
+        if self.services.is_empty() {
+            return Err(InvalidStack::Empty);
+        }
+        for (service, entry) in &self.services {
+            self.validate_entry(service, entry)?;
+        }
+        super::order::levels(&self.services).map(drop)
+    }
+
+    fn validate_entry(
+        &self,
+        service: &ServiceName,
+        entry: &ServiceEntry,
+    ) -> Result<(), InvalidStack> {
+        let (service, found) = (service.clone(), entry.instances);
+        if !(1..=MAX_INSTANCES).contains(&found) {
+            return Err(InvalidStack::Instances { service, found });
+        }
+        let portless = |need: &&ServiceName| {
+            self.services.get(*need).is_some_and(|needed| needed.port == PortWish::None)
+        };
+        match entry.needs.iter().find(portless).cloned() {
+            Some(need) => Err(InvalidStack::NeedsPortless { service, need }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The scope of a stack without a name: its folder's name and six hex digits of the whole path,
+/// so that two working copies of one project do not meet.
+pub fn scope_of_folder(folder: &Path) -> Scope {
+    let allowed = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let name: String = name.chars().map(allowed).take(100).collect();
+    let name = match name.trim_matches('-') {
+        "" => "stack",
+        name => name,
+    };
+    let digits = fnv1a(folder.as_os_str().as_encoded_bytes()) & 0x00ff_ffff;
+    format!("{name}-{digits:06x}").parse().expect("letters, digits and hyphens make a scope")
+}
+
+/// FNV-1a (64 bits): small, and the same on every machine and in every version.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+fn one() -> u16 {
+    1
+}
+
+// === impl PortWish ===
+
+impl<'de> Deserialize<'de> for PortWish {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        input.deserialize_any(PortWishVisitor)
+    }
+}
+
+struct PortWishVisitor;
+
+impl Visitor<'_> for PortWishVisitor {
+    type Value = PortWish;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a port from 1 to 65535, or `none` for a service that listens nowhere")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<PortWish, E> {
+        match text {
+            "none" => Ok(PortWish::None),
+            text => port::parse(text)
+                .map(PortWish::Preferred)
+                .map_err(|_| E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<PortWish, E> {
+        match u16::try_from(number) {
+            Ok(port) if port > 0 => Ok(PortWish::Preferred(port)),
+            _ => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
+        }
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<PortWish, E> {
+        self.visit_u64(u64::try_from(number).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;
