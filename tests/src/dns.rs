@@ -1,0 +1,51 @@
+//! A real DNS server: dnsmasq, serving what the test says and nothing else.
+
+use std::net::TcpStream;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::parts;
+use crate::process::Process;
+use crate::world::World;
+
+/// The domain that the server answers for; what is not in it does not exist.
+pub const DOMAIN: &str = "portolan.test";
+
+/// A running DNS server on loopback.
+#[derive(Debug)]
+pub struct Dns {
+    port: u16,
+    _server: Process,
+}
+
+// === impl Dns ===
+
+impl Dns {
+    /// Starts a server on 127.0.0.1 with an SRV record for each service, `_NAME._tcp.DOMAIN`, that
+    /// points to a host in the domain whose address is 127.0.0.1.
+    ///
+    /// # Errors
+    /// dnsmasq is not installed, ends, or does not answer.
+    pub fn start(world: &World, port: u16, services: &[(&str, u16)]) -> Result<Self> {
+        let mut command = Command::new(parts::program("dnsmasq", "dnsmasq-base")?);
+        command
+            .args(["--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null"])
+            .args(["--listen-address=127.0.0.1", "--bind-interfaces", "--pid-file="])
+            .args([format!("--port={port}"), format!("--local=/{DOMAIN}/")])
+            .arg(format!("--host-record=host.{DOMAIN},127.0.0.1"));
+        for (service, service_port) in services {
+            let target = format!("_{service}._tcp.{DOMAIN},host.{DOMAIN},{service_port},10,10");
+            command.arg(format!("--srv-host={target}"));
+        }
+        let mut server = world.spawn("dnsmasq", command)?;
+        // It listens over TCP and UDP at the same moment.
+        server.until("dnsmasq to listen", || Ok(TcpStream::connect(("127.0.0.1", port))?))?;
+        Ok(Self { port, _server: server })
+    }
+
+    /// Where it is asked, as `ADDRESS:PORT`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}

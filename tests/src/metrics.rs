@@ -1,0 +1,37 @@
+//! Has Prometheus itself judge what `/metrics` says.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::parts;
+
+/// Runs `promtool check metrics` over a page of metrics.
+///
+/// # Errors
+/// What promtool finds wrong with it.
+pub fn check(page: &str) -> Result<()> {
+    let mut promtool = Command::new(parts::program("promtool", "prometheus")?)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start promtool")?;
+    // Dropped at the end of the statement, so that promtool sees the end of its input.
+    promtool.stdin.take().context("no way to promtool")?.write_all(page.as_bytes())?;
+    let output = promtool.wait_with_output()?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    ensure!(output.status.success() && said.is_empty(), "promtool, {}:\n{said}", output.status);
+    Ok(())
+}
+
+/// The names of the metric families that a page declares.
+pub fn families(page: &str) -> Vec<&str> {
+    page.lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|line| line.split(' ').next())
+        .collect()
+}

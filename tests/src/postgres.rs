@@ -1,0 +1,166 @@
+//! Real PostgreSQL servers.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::parts;
+use crate::process::Process;
+use crate::world::{World, target_directory};
+
+/// The account that runs PostgreSQL where the tests run as root, which it refuses to.
+const ACCOUNT: &str = "postgres";
+
+/// A cluster that is ready to start, with a data directory of its own. Whoever comes from
+/// loopback is trusted, as the superuser `postgres`.
+#[derive(Debug)]
+pub struct Postgres {
+    data: PathBuf,
+    server: PathBuf,
+}
+
+// === impl Postgres ===
+
+impl Postgres {
+    /// Makes a cluster in the folder `name` of the world.
+    ///
+    /// # Errors
+    /// PostgreSQL is not installed, or it cannot make the cluster.
+    pub fn prepare(world: &World, name: &str) -> Result<Self> {
+        let server = parts::postgres_program("postgres")?;
+        let data = world.directory().join(name);
+        copy(&template()?, &data)?;
+        Ok(Self { data, server })
+    }
+
+    /// Where its data lie: what tells one server from another.
+    pub fn data_directory(&self) -> &Path {
+        &self.data
+    }
+
+    /// The command that starts it on a port, for this process or for somebody else to run. The
+    /// port may be a placeholder such as `{port}`.
+    pub fn command(&self, port: &str) -> Vec<String> {
+        let mut words = as_account();
+        words.push(self.server.display().to_string());
+        words.extend(["-D".into(), self.data.display().to_string()]);
+        words.extend(["-p".into(), port.to_owned()]);
+        for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"] {
+            words.extend(["-c".into(), setting.to_owned()]);
+        }
+        words
+    }
+
+    /// Starts it on a port and waits until it answers.
+    ///
+    /// # Errors
+    /// It ends, or does not answer.
+    pub fn start(&self, world: &World, port: u16) -> Result<Process> {
+        let words = self.command(&port.to_string());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        let mut server = world.spawn("postgres", command)?;
+        server.until("PostgreSQL to answer", || psql("127.0.0.1", port, "select 1"))?;
+        Ok(server)
+    }
+}
+
+/// What `psql` answers to a query, without headings.
+///
+/// # Errors
+/// psql is not installed, or what it says where it fails.
+pub fn psql(host: &str, port: u16, query: &str) -> Result<String> {
+    let output = Command::new(parts::program("psql", "postgresql-client")?)
+        .args(["--no-psqlrc", "--no-password", "--tuples-only", "--no-align"])
+        .args(["--host", host, "--port", &port.to_string(), "--username", ACCOUNT])
+        .args(["--command", query, "postgres"])
+        .env("PGCONNECT_TIMEOUT", "5")
+        .output()?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "psql, {}: {}", output.status, error.trim_end());
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+/// The data directory of whoever answers there.
+///
+/// # Errors
+/// Nobody answers, or no PostgreSQL.
+pub fn data_directory_at(host: &str, port: u16) -> Result<PathBuf> {
+    Ok(psql(host, port, "show data_directory")?.into())
+}
+
+/// A fresh cluster to copy from. It is made once for each version of PostgreSQL and kept beside
+/// the built programs: making one takes far longer than copying it.
+fn template() -> Result<PathBuf> {
+    let initdb = parts::postgres_program("initdb")?;
+    let version = initdb.iter().rev().nth(2).context("initdb lies at an odd place")?;
+    let version = version.to_string_lossy();
+    let shelf = target_directory()?.join("portolan-tests");
+    fs::create_dir_all(&shelf)?;
+    let template = shelf.join(format!("postgres-{version}"));
+    let lock = File::create(shelf.join(format!("postgres-{version}.lock")))?;
+    lock.lock()?;
+    if !template.is_dir() {
+        make_template(&initdb, &template)?;
+    }
+    Ok(template)
+}
+
+/// Makes the cluster where the account may write, and moves it to its place only when it is whole.
+fn make_template(initdb: &Path, template: &Path) -> Result<()> {
+    let workshop = tempfile::tempdir()?;
+    give_to_account(workshop.path())?;
+    let data = workshop.path().join("data");
+    let words = as_account();
+    let output = Command::new("env")
+        .args(words)
+        .arg(initdb)
+        .args(["--no-sync", "--auth=trust", "--username", ACCOUNT, "--no-locale"])
+        .args(["--encoding=UTF8", "--pgdata"])
+        .arg(&data)
+        .current_dir(workshop.path())
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "initdb, {}: {said}", output.status);
+    let half = template.with_extension("half");
+    let _ = fs::remove_dir_all(&half);
+    run(Command::new("cp").arg("-R").arg(&data).arg(&half))?;
+    fs::rename(&half, template)?;
+    Ok(())
+}
+
+fn copy(template: &Path, data: &Path) -> Result<()> {
+    run(Command::new("cp").arg("-R").arg(template).arg(data))?;
+    // PostgreSQL refuses a folder that others may read.
+    run(Command::new("chmod").args(["-R", "go-rwx"]).arg(data))?;
+    give_to_account(data)
+}
+
+fn give_to_account(path: &Path) -> Result<()> {
+    match is_root() {
+        true => run(Command::new("chown").args(["-R", ACCOUNT]).arg(path)),
+        false => Ok(()),
+    }
+}
+
+/// The words before a command that make it run as PostgreSQL's account; none where they need not.
+fn as_account() -> Vec<String> {
+    let words = ["setpriv", "--reuid", ACCOUNT, "--regid", ACCOUNT, "--clear-groups", "--"];
+    match is_root() {
+        true => words.map(str::to_owned).to_vec(),
+        false => vec![],
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output()?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}, {}: {error}", output.status);
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! Real Redis servers.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::parts;
+use crate::process::Process;
+use crate::world::World;
+
+/// The command that starts a Redis on a port, keeping nothing on disk. The port may be a
+/// placeholder such as `{port}`.
+///
+/// # Errors
+/// Redis is not installed.
+pub fn command(port: &str) -> Result<Vec<String>> {
+    let server = parts::program("redis-server", "redis-server")?;
+    let settings = ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+    let words = [server.display().to_string()].into_iter();
+    Ok(words.chain(settings.map(str::to_owned)).collect())
+}
+
+/// Starts a Redis on a port and waits until it answers.
+///
+/// # Errors
+/// Redis is not installed, ends, or does not answer.
+pub fn start(world: &World, port: u16) -> Result<Process> {
+    let words = command(&port.to_string())?;
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).current_dir(world.directory());
+    let mut server = world.spawn("redis", command)?;
+    server.until("Redis to answer", || ping(port))?;
+    Ok(server)
+}
+
+/// Makes sure that a Redis answers there.
+///
+/// # Errors
+/// Nobody does, or not in Redis's way.
+pub fn ping(port: u16) -> Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(b"PING\r\n")?;
+    let mut answer = [0; 7];
+    stream.read_exact(&mut answer)?;
+    ensure!(&answer == b"+PONG\r\n", "this is no Redis: {}", answer.escape_ascii());
+    Ok(())
+}

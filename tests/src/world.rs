@@ -1,0 +1,258 @@
+//! Where one test lives: its folder, its environment, its registry, and Portolan in it.
+
+use std::cell::Cell;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::process::{Output, Process};
+use crate::wait::PATIENCE;
+use crate::{Stranger, http};
+
+/// Marks every process that a test starts, so that none is forgotten.
+const MARK: &str = "PORTOLAN_TESTS_WORLD";
+/// How much of a log is shown where a test fails.
+const SHOWN: usize = 8 * 1024;
+
+/// A folder, an environment and the ports of one test. Nothing of it is shared with other tests
+/// or with the user's own Portolan.
+#[derive(Debug)]
+pub struct World {
+    directory: TempDir,
+    registry_port: u16,
+    variables: Vec<(&'static str, OsString)>,
+    started: Cell<usize>,
+}
+
+/// A call of the `portolan` command that is being put together.
+#[derive(Debug)]
+pub struct Call<'a> {
+    world: &'a World,
+    command: Command,
+}
+
+// === impl World ===
+
+impl World {
+    /// A new world; `alone` where nobody else is on its network, so that Portolan's usual ports
+    /// are free to take.
+    pub(crate) fn new(alone: bool) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("portolan-test-").tempdir()?;
+        // Servers that refuse to run as root run as somebody else, and must get in.
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
+        let registry_port = if alone { 7000 } else { free_port()? };
+        let channel_port = if alone { 7001 } else { free_port()? };
+        let mut world = Self { directory, registry_port, variables: vec![], started: Cell::new(0) };
+        for private in ["run", "state"] {
+            let path = world.folder(private)?;
+            fs::set_permissions(&path, Permissions::from_mode(0o700))?;
+        }
+        world.folder("logs")?;
+        world.variables = world.environment(channel_port);
+        Ok(world)
+    }
+
+    /// The folder of the test.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A folder within it, made where it is not there yet.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.directory().join(name);
+        fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+        Ok(path)
+    }
+
+    /// Writes a file within the folder and returns its path.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, name: &str, contents: &str) -> Result<PathBuf> {
+        let path = self.directory().join(name);
+        fs::create_dir_all(path.parent().context("a file without a folder")?)?;
+        fs::write(&path, contents).with_context(|| path.display().to_string())?;
+        Ok(path)
+    }
+
+    /// A call of the built `portolan` command in this world.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn portolan<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Call<'_>> {
+        let mut command = Command::new(portolan_program()?);
+        command.args(arguments).current_dir(self.directory());
+        Ok(Call { world: self, command })
+    }
+
+    /// Starts `portolan serve` and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ends, or does not get ready.
+    pub fn registry(&self) -> Result<Process> {
+        let mut registry = self.portolan(&["serve"])?.spawn("registry")?;
+        let ready = format!("{}/readyz", self.registry_url());
+        registry.until("the registry to be ready", || http::get(&ready))?;
+        Ok(registry)
+    }
+
+    /// Where the registry of this world is asked.
+    pub fn registry_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.registry_port)
+    }
+
+    /// Starts any other program in this world.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(&self, name: &str, mut command: Command) -> Result<Process> {
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        self.started.set(self.started.get() + 1);
+        let name = format!("{:02}-{name}", self.started.get());
+        Process::spawn(&name, &self.directory().join("logs"), &mut command)
+    }
+
+    /// Takes a port as somebody who knows nothing of Portolan.
+    ///
+    /// # Errors
+    /// It is taken already.
+    pub fn stranger(&self, port: u16) -> Result<Stranger> {
+        Stranger::on(port)
+    }
+
+    /// The processes of this world that still run: their ids and command lines.
+    ///
+    /// # Errors
+    /// The system does not list its processes.
+    pub fn processes(&self) -> Result<Vec<(u32, String)>> {
+        let mark = format!("{MARK}={}", self.directory().display());
+        let ids = fs::read_dir("/proc")?.flatten();
+        let ids = ids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        Ok(ids.filter_map(|id| Some((id, command_line_with(&mark, id)?))).collect())
+    }
+
+    /// The end of everything that the programs of this world wrote.
+    pub(crate) fn logs(&self) -> String {
+        let entries = fs::read_dir(self.directory().join("logs")).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        paths.sort();
+        paths.iter().filter_map(|path| shown(path)).collect()
+    }
+
+    fn environment(&self, channel_port: u16) -> Vec<(&'static str, OsString)> {
+        let at = |folder: &str| self.directory().join(folder).into_os_string();
+        let text = |text: String| OsString::from(text);
+        let registry = format!("127.0.0.1:{}", self.registry_port);
+        vec![
+            (MARK, self.directory().into()),
+            ("HOME", self.directory().into()),
+            ("XDG_RUNTIME_DIR", at("run")),
+            ("XDG_STATE_HOME", at("state")),
+            ("PORTOLAN_REGISTRY_URL", text(self.registry_url())),
+            ("PORTOLAN_SERVICE_REGISTRY__LISTEN_ADDRESS", text(registry)),
+            ("PORTOLAN_BROADCAST__INTERFACE", text("127.0.0.1".into())),
+            ("PORTOLAN_BROADCAST__MULTICAST_ADDRESS", text(format!("239.255.0.1:{channel_port}"))),
+        ]
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for (id, _) in self.processes().unwrap_or_default() {
+            if let Some(id) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(id, Signal::KILL);
+            }
+        }
+    }
+}
+
+// === impl Call ===
+
+impl Call<'_> {
+    /// Adds an argument.
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, arguments: &[S]) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// Sets a variable for this call alone.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs it in another folder than the test's.
+    pub fn directory(mut self, path: &Path) -> Self {
+        self.command.current_dir(path);
+        self
+    }
+
+    /// Starts it in the background; `name` is what its logs go by.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(self, name: &str) -> Result<Process> {
+        self.world.spawn(name, self.command)
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not end.
+    pub fn run(self) -> Result<Output> {
+        let subcommand = self.command.get_args().next().and_then(OsStr::to_str);
+        let name = subcommand.unwrap_or("portolan").to_owned();
+        self.spawn(&name)?.wait(PATIENCE)
+    }
+}
+
+/// The built command: `PORTOLAN_BIN`, else beside the running test.
+fn portolan_program() -> Result<PathBuf> {
+    let path = match std::env::var_os("PORTOLAN_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => target_directory()?.join("portolan"),
+    };
+    let build = "build it with `cargo build -p portolan-cli`, or set PORTOLAN_BIN";
+    ensure!(path.is_file(), "{} is not there; {build}", path.display());
+    Ok(path)
+}
+
+/// Where cargo puts the programs that it builds along with the running test.
+pub(crate) fn target_directory() -> Result<PathBuf> {
+    let exe = std::env::current_exe()?;
+    let directory = exe.parent().and_then(Path::parent);
+    directory.map(Path::to_owned).context("the test lies outside of a target directory")
+}
+
+fn free_port() -> Result<u16> {
+    Stranger::on(0)?.port()
+}
+
+/// The command line of a process that bears the mark and is no zombie.
+fn command_line_with(mark: &str, id: u32) -> Option<String> {
+    let environment = fs::read(format!("/proc/{id}/environ")).ok()?;
+    environment.split(|byte| *byte == 0).find(|entry| *entry == mark.as_bytes())?;
+    let words = fs::read(format!("/proc/{id}/cmdline")).ok()?;
+    Some(String::from_utf8_lossy(&words).replace('\0', " ").trim_end().to_owned())
+}
+
+fn shown(log: &Path) -> Option<String> {
+    let text = fs::read(log).ok().filter(|text| !text.is_empty())?;
+    let end = String::from_utf8_lossy(&text[text.len().saturating_sub(SHOWN)..]).into_owned();
+    Some(format!("--- {}\n{end}\n", log.file_name()?.display()))
+}

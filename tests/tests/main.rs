@@ -1,0 +1,3 @@
+//! The end-to-end tests: the built command, real servers, one module for each subject.
+
+mod support;
