@@ -1,0 +1,134 @@
+//! Reads what the registry answers, within bounds of size and time.
+
+use portolan_core::duration::format_duration;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
+
+use super::RegistryError;
+
+/// How many bytes an answer may have: a hundred thousand endpoints.
+const MAX_BODY: usize = 64 << 20;
+/// How many bytes a refusal may have.
+const MAX_PROBLEM: usize = 64 << 10;
+/// How many characters of a refusal are passed on.
+const MAX_DETAIL: usize = 1_000;
+
+/// The head of an answer, with its body still to be read.
+pub(super) struct Answer {
+    response: Response,
+    url: String,
+    deadline: Instant,
+    problem: Option<Problem>,
+}
+
+/// The members of RFC 9457 that are of use to a person.
+#[derive(Default, Deserialize)]
+struct Problem {
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    detail: String,
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// Sends the request. The body of a refusal is read here, so that [`Self::accepted`] can tell
+    /// the reason.
+    pub(super) async fn of(
+        request: RequestBuilder,
+        url: String,
+        deadline: Instant,
+    ) -> Result<Self, RegistryError> {
+        let started = Instant::now();
+        let sent = timeout_at(deadline, request.send()).await;
+        let response = sent
+            .map_err(|_| too_late(&url, deadline - started))?
+            .map_err(|error| RegistryError::in_transit(&url, &error))?;
+        let mut answer = Self { response, url, deadline, problem: None };
+        if !answer.status().is_success() {
+            // A refusal stays one, whether or not its reason can be read.
+            let body = answer.body(MAX_PROBLEM).await.unwrap_or_default();
+            answer.problem = Some(serde_json::from_slice(&body).unwrap_or_default());
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// The answer, where the registry did what it was asked.
+    pub(super) fn accepted(self) -> Result<Self, RegistryError> {
+        let status = self.status();
+        let Some(problem) = self.problem else { return Ok(self) };
+        let (url, detail) = (self.url, problem.text(status));
+        Err(match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                RegistryError::NotPermitted { url, status: status.as_u16(), detail }
+            }
+            // The paths asked for always exist in a registry.
+            StatusCode::NOT_FOUND => RegistryError::bad_answer(&url, "it answers 404 Not Found"),
+            _ if status.is_client_error() || status.is_server_error() => {
+                RegistryError::Refused { url, status: status.as_u16(), detail }
+            }
+            _ => RegistryError::bad_answer(&url, format!("it answers {status}")),
+        })
+    }
+
+    /// The body as JSON.
+    pub(super) async fn json<T: DeserializeOwned>(mut self) -> Result<T, RegistryError> {
+        let body = self.body(MAX_BODY).await?;
+        serde_json::from_slice(&body).map_err(|error| RegistryError::bad_answer(&self.url, error))
+    }
+
+    /// The body as a stream of events, which has no deadline.
+    pub(super) fn into_event_stream(self) -> Result<Response, RegistryError> {
+        let content_type = self.response.headers().get(CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or("nothing");
+        match content_type.starts_with("text/event-stream") {
+            true => Ok(self.response),
+            false => {
+                let reason = format!("a watch answers {content_type:?}, not text/event-stream");
+                Err(RegistryError::bad_answer(&self.url, reason))
+            }
+        }
+    }
+
+    async fn body(&mut self, limit: usize) -> Result<Vec<u8>, RegistryError> {
+        let started = Instant::now();
+        let mut body = Vec::new();
+        loop {
+            let chunk = timeout_at(self.deadline, self.response.chunk()).await;
+            let chunk = chunk
+                .map_err(|_| too_late(&self.url, self.deadline.duration_since(started)))?
+                .map_err(|error| RegistryError::in_transit(&self.url, &error))?;
+            let Some(chunk) = chunk else { return Ok(body) };
+            if body.len() + chunk.len() > limit {
+                let reason = format!("the body has more than {limit} bytes");
+                return Err(RegistryError::bad_answer(&self.url, reason));
+            }
+            body.extend_from_slice(&chunk);
+        }
+    }
+}
+
+// === impl Problem ===
+
+impl Problem {
+    fn text(&self, status: StatusCode) -> String {
+        let text = [self.detail.as_str(), self.title.as_str()]
+            .into_iter()
+            .find(|text| !text.is_empty())
+            .unwrap_or_else(|| status.canonical_reason().unwrap_or("it gives no reason"));
+        text.chars().filter(|c| !c.is_control()).take(MAX_DETAIL).collect()
+    }
+}
+
+fn too_late(url: &str, waited: std::time::Duration) -> RegistryError {
+    let waited = format_duration(std::time::Duration::from_millis(waited.as_millis() as u64));
+    RegistryError::unreachable(url, format!("no answer within {waited}"))
+}

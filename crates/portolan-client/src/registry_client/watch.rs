@@ -1,0 +1,103 @@
+//! The changes that one connection tells of.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
+use portolan_core::ServiceEvent;
+use reqwest::Response;
+use tokio::time::timeout;
+
+use super::RegistryError;
+use super::sse::{Decoder, Frame};
+
+/// How many bytes one event may have: the snapshot of a hundred thousand endpoints.
+const MAX_EVENT: usize = 64 << 20;
+/// How long a connection may say nothing. A registry sends a comment every 10 s, so after three
+/// of them are missing there is nobody at the other end.
+const SILENCE: Duration = Duration::from_secs(30);
+/// The kinds of event that this client knows; a newer registry may have more.
+const KINDS: [&str; 6] = ["snapshot", "registered", "updated", "health", "deregistered", "expired"];
+
+/// A stream of changes over one connection, which drops with it. After an error it ends.
+pub struct Watch(BoxStream<'static, Result<ServiceEvent, RegistryError>>);
+
+struct Connection {
+    response: Response,
+    url: String,
+    decoder: Decoder,
+    frames: VecDeque<Frame>,
+    over: bool,
+}
+
+// === impl Watch ===
+
+impl Watch {
+    pub(super) fn new(response: Response, url: String) -> Self {
+        let (decoder, frames) = (Decoder::new(MAX_EVENT), VecDeque::new());
+        let connection = Connection { response, url, decoder, frames, over: false };
+        let events = stream::unfold(connection, |mut connection| async move {
+            let event = connection.next().await?;
+            Some((event, connection))
+        });
+        Self(events.boxed())
+    }
+}
+
+impl Stream for Watch {
+    type Item = Result<ServiceEvent, RegistryError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next_unpin(cx)
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    async fn next(&mut self) -> Option<Result<ServiceEvent, RegistryError>> {
+        while !self.over {
+            while let Some(frame) = self.frames.pop_front() {
+                if KINDS.contains(&frame.kind.as_str()) {
+                    return Some(self.event(&frame));
+                }
+            }
+            if let Err(error) = self.read().await {
+                self.over = true;
+                return Some(Err(error));
+            }
+        }
+        None
+    }
+
+    fn event(&mut self, frame: &Frame) -> Result<ServiceEvent, RegistryError> {
+        serde_json::from_str(&frame.data).map_err(|error| {
+            self.over = true;
+            RegistryError::bad_answer(&self.url, format!("a {:?} event: {error}", frame.kind))
+        })
+    }
+
+    async fn read(&mut self) -> Result<(), RegistryError> {
+        let url = &self.url;
+        let silent = |_| RegistryError::unreachable(url, "the watch has gone silent");
+        let chunk = timeout(SILENCE, self.response.chunk())
+            .await
+            .map_err(silent)?
+            .map_err(|error| RegistryError::in_transit(url, &error))?
+            .ok_or_else(|| RegistryError::unreachable(url, "the registry ended the watch"))?;
+        let frames = self.decoder.feed(&chunk).map_err(|_| {
+            RegistryError::bad_answer(url, format!("an event has more than {MAX_EVENT} bytes"))
+        })?;
+        self.frames.extend(frames);
+        Ok(())
+    }
+}
