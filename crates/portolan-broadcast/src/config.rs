@@ -1,0 +1,110 @@
+//! The section `broadcast` of the configuration.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use portolan_core::duration::text;
+use serde::{Deserialize, Serialize};
+
+/// How this process takes part in the broadcast channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BroadcastConfig {
+    /// Whether to take part at all. Default true: on one machine it needs no setting up.
+    pub enabled: bool,
+    /// Group and port of the channel. Default 239.255.0.1:7001, as specified.
+    pub multicast_address: SocketAddr,
+    /// The interface to speak and listen on, by address or name. Default `0.0.0.0`: the one that the
+    /// kernel's routes choose. Loopback always belongs to it, so that the processes of one
+    /// machine find each other without a network; `127.0.0.1` means loopback and nothing else.
+    pub interface: String,
+    /// How long an announcement holds, 1 s to 24 h; less where the endpoint's own TTL is less. Default
+    /// 60 s: two announce intervals, so that one lost heartbeat ends nothing.
+    #[serde(with = "text")]
+    pub ttl: Duration,
+    /// How often a held endpoint is announced anew, by whoever keeps it. Default 30 s.
+    #[serde(with = "text")]
+    pub announce_interval: Duration,
+    /// Signs what is sent and is asked of what comes in; secret. Default none: whoever can send
+    /// to the channel is believed. `PORTOLAN_BROADCAST_KEY` sets it.
+    pub key: Option<SharedKey>,
+    /// The key's name, at most 64 bytes, sent along so that others know which of several keys signed. Default none.
+    pub key_id: Option<String>,
+    /// The largest datagram sent or taken, in bytes, 512 to 65507. Default 1400: it is never
+    /// fragmented on Ethernet, tunnels included.
+    pub max_datagram: usize,
+    /// How many routers a datagram may pass, plus one. Default 1: it stays on the local network.
+    pub hop_limit: u8,
+    /// How far a message's timestamp may be from this clock, either way. Default 30 s: more than
+    /// clocks that are kept in time ever differ, and as long as a replay stays possible to those
+    /// who forget.
+    #[serde(with = "text")]
+    pub window: Duration,
+    /// The longest TTL that is believed. Default 1 h: what nobody takes back is forgotten then.
+    #[serde(with = "text")]
+    pub max_ttl: Duration,
+    /// The networks that messages may come from, such as `192.168.1.0/24`. Default empty: all.
+    pub allowed_networks: Vec<IpNet>,
+    /// Addresses with ports that get every message by unicast as well, where multicast is filtered. Default
+    /// empty. Where several processes of one host listen, the kernel hands a unicast datagram to one of them.
+    pub peers: Vec<SocketAddr>,
+    /// How many instances heard are remembered. Default 10000, about 10 MB at the worst.
+    pub max_heard: usize,
+}
+
+/// The secret that the members of a channel share. It prints as `***`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SharedKey(String);
+
+// === impl BroadcastConfig ===
+
+impl Default for BroadcastConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            multicast_address: SocketAddr::from(([239, 255, 0, 1], 7001)),
+            interface: "0.0.0.0".to_owned(),
+            ttl: Duration::from_secs(60),
+            announce_interval: Duration::from_secs(30),
+            key: None,
+            key_id: None,
+            max_datagram: 1400,
+            hop_limit: 1,
+            window: Duration::from_secs(30),
+            max_ttl: Duration::from_secs(60 * 60),
+            allowed_networks: Vec::new(),
+            peers: Vec::new(),
+            max_heard: 10_000,
+        }
+    }
+}
+
+// === impl SharedKey ===
+
+impl SharedKey {
+    /// The secret itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for SharedKey {
+    fn from(key: String) -> Self {
+        Self(key)
+    }
+}
+
+impl From<&str> for SharedKey {
+    fn from(key: &str) -> Self {
+        Self(key.to_owned())
+    }
+}
+
+impl fmt::Debug for SharedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
