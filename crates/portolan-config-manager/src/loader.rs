@@ -1,0 +1,288 @@
+//! Lays the layers over each other and makes one typed value of them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::deserializer;
+use crate::document::Document;
+use crate::environment::{self, Flag, Reserved};
+use crate::error::{ConfigError, Problem};
+use crate::known::Known;
+use crate::node::{Node, Value};
+use crate::path::KeyPath;
+use crate::{MAX_FILE_SIZE, Origin, yaml};
+
+/// What a secret is shown as.
+const MASK: &str = "(set, not shown)";
+
+/// A type that holds settings: it names all of them when its default is written down.
+pub trait Settings: Serialize + DeserializeOwned + Default {}
+
+impl<T: Serialize + DeserializeOwned + Default> Settings for T {}
+
+/// What to load a `T` from.
+#[derive(Debug, Clone)]
+pub struct Loader<T> {
+    files: Vec<PathBuf>,
+    variables: Vec<(OsString, OsString)>,
+    reserved: Vec<Reserved>,
+    flags: Vec<Flag>,
+    secrets: Vec<KeyPath>,
+    open: Vec<KeyPath>,
+    foreign: Vec<String>,
+    settings: PhantomData<fn() -> T>,
+}
+
+/// A configuration, and where every part of it came from.
+#[derive(Debug, Clone)]
+pub struct Loaded<T> {
+    /// The settings.
+    pub value: T,
+    /// Where each came from, by its path (`discovery.timeouts.overall`).
+    pub origins: BTreeMap<String, Origin>,
+    /// The sections that belong to somebody else.
+    pub document: Document,
+    secrets: Vec<KeyPath>,
+}
+
+/// One setting in force.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Setting {
+    /// Its path, such as `discovery.timeouts.overall`.
+    pub path: String,
+    /// Its value; a secret is masked.
+    pub value: serde_json::Value,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+// === impl Loader ===
+
+impl<T> Default for Loader<T> {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            variables: Vec::new(),
+            reserved: Vec::new(),
+            flags: Vec::new(),
+            secrets: Vec::new(),
+            open: Vec::new(),
+            foreign: Vec::new(),
+            settings: PhantomData,
+        }
+    }
+}
+
+impl<T: Settings> Loader<T> {
+    /// Nothing but the defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a YAML file, which must exist; of two files the later one is the stronger.
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.files.push(path.into());
+        self
+    }
+
+    /// Adds the environment, as `std::env::vars_os` gives it. `PORTOLAN_A__B=x` sets `a.b`.
+    pub fn environment(
+        mut self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Self {
+        self.variables.extend(variables);
+        self
+    }
+
+    /// Gives a variable a meaning of its own: the setting it stands for, or `None` where somebody
+    /// else reads it. Where both are set, the variable with the whole path is the stronger.
+    pub fn reserve(mut self, variable: &str, path: Option<&str>) -> Self {
+        let path = path.map(KeyPath::parse);
+        self.reserved.push(Reserved { variable: variable.to_owned(), path });
+        self
+    }
+
+    /// Adds a setting from the command line, the strongest layer; of two the later one wins.
+    pub fn flag(mut self, name: &str, path: &str, value: impl Into<String>) -> Self {
+        let (name, path) = (name.to_owned(), KeyPath::parse(path));
+        self.flags.push(Flag { name, path, value: value.into() });
+        self
+    }
+
+    /// Masks a setting, and all below it, wherever settings or errors are shown.
+    pub fn secret(mut self, path: &str) -> Self {
+        self.secrets.push(KeyPath::parse(path));
+        self
+    }
+
+    /// Says that the keys of a map are the user's own, though its default has some already.
+    pub fn open(mut self, path: &str) -> Self {
+        self.open.push(KeyPath::parse(path));
+        self
+    }
+
+    /// Says that a top-level key belongs to somebody else, who reads it from
+    /// [`Loaded::document`].
+    pub fn foreign(mut self, key: &str) -> Self {
+        self.foreign.push(key.to_owned());
+        self
+    }
+
+    /// Reads all layers.
+    pub fn load(&self) -> Result<Loaded<T>, ConfigError> {
+        let defaults = serde_json::to_value(T::default()).map_err(ConfigError::Defaults)?;
+        let defaults = Node::from_defaults(&defaults);
+        let known = Known { defaults, open: self.open.clone(), foreign: self.foreign.clone() };
+        let mut merged = known.defaults.clone();
+        for layer in self.layers(&known)? {
+            merged.overlay(layer);
+        }
+        let document = take_foreign(&mut merged, &self.foreign);
+        let value = deserializer::read(&merged, &KeyPath::default())
+            .map_err(|problem| ConfigError::one(self.masked(problem)))?;
+        let mut origins = BTreeMap::new();
+        collect_origins(&merged, &KeyPath::default(), &mut origins);
+        Ok(Loaded { value, origins, document, secrets: self.secrets.clone() })
+    }
+
+    fn layers(&self, known: &Known) -> Result<Vec<Node>, ConfigError> {
+        let mut problems = Vec::new();
+        let mut layers = Vec::new();
+        for path in &self.files {
+            let Some(layer) = read_file(path)? else { continue };
+            problems.extend(known.unknown_keys(&layer));
+            layers.push(layer);
+        }
+        match environment::from_environment(&self.variables, &self.reserved, known) {
+            Ok(found) => layers.extend(found),
+            Err(found) => problems.extend(found),
+        }
+        for flag in &self.flags {
+            match environment::from_flag(flag, known) {
+                Ok(layer) => layers.push(layer),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(layers),
+            false => Err(ConfigError::Settings(problems)),
+        }
+    }
+
+    /// What a secret should have been may quote what it is.
+    fn masked(&self, problem: Problem) -> Problem {
+        let path = KeyPath::parse(&problem.path);
+        match self.secrets.iter().any(|secret| path.is_within(secret)) {
+            true => {
+                let message = "the value is not of the right kind (not shown, as it is a secret)";
+                Problem { message: message.to_owned(), ..problem }
+            }
+            false => problem,
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Option<Node>, ConfigError> {
+    let unreadable = |source| ConfigError::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE_SIZE {
+        return Err(ConfigError::TooLarge { path: path.to_owned(), limit: MAX_FILE_SIZE });
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|error| ConfigError::NotText {
+        path: path.to_owned(),
+        position: error.valid_up_to(),
+    })?;
+    let place: Arc<Path> = Arc::from(path);
+    let problem = |origin, message: &str| {
+        ConfigError::one(Problem { origin, path: String::new(), message: message.to_owned() })
+    };
+    let node = yaml::parse(text, &place).map_err(|error| {
+        let (line, column) = (error.line, error.column);
+        problem(Origin::File { path: Arc::clone(&place), line, column }, &error.message)
+    })?;
+    match node {
+        Some(node) if node.is_null() => Ok(None),
+        Some(Node { value: Value::Map(_), .. }) | None => Ok(node),
+        Some(node) => {
+            Err(problem(node.origin, "a configuration is a map; begin with `key: value`"))
+        }
+    }
+}
+
+fn take_foreign(merged: &mut Node, foreign: &[String]) -> Document {
+    let mut document = Document::default();
+    if let Value::Map(entries) = &mut merged.value {
+        for entry in entries.extract_if(.., |entry| foreign.contains(&entry.key)) {
+            document.sections.push((entry.key, entry.node));
+        }
+    }
+    document
+}
+
+fn collect_origins(node: &Node, path: &KeyPath, origins: &mut BTreeMap<String, Origin>) {
+    if node.entries().is_empty() {
+        origins.insert(path.to_string(), node.origin.clone());
+    }
+    for entry in node.entries() {
+        collect_origins(&entry.node, &path.child(&entry.key), origins);
+    }
+}
+
+// === impl Loaded ===
+
+impl<T: Settings> Loaded<T> {
+    /// Every setting in force, in the order of their paths, secrets masked.
+    pub fn settings(&self) -> Result<Vec<Setting>, ConfigError> {
+        let value = serde_json::to_value(&self.value).map_err(ConfigError::Defaults)?;
+        let mut settings = Vec::new();
+        self.collect(&value, &KeyPath::default(), &mut settings);
+        settings.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(settings)
+    }
+
+    fn collect(&self, value: &serde_json::Value, path: &KeyPath, settings: &mut Vec<Setting>) {
+        match value {
+            serde_json::Value::Object(map) if !map.is_empty() => {
+                for (key, value) in map {
+                    self.collect(value, &path.child(key), settings);
+                }
+            }
+            value => {
+                let secret = self.secrets.iter().any(|secret| path.is_within(secret));
+                let value = match value {
+                    serde_json::Value::Null => value.clone(),
+                    _ if secret => MASK.into(),
+                    _ => value.clone(),
+                };
+                settings.push(Setting { path: path.to_string(), value, origin: self.origin(path) });
+            }
+        }
+    }
+
+    /// The origin of a setting; where it is written in another shape than it was read, that of
+    /// the nearest one above or below.
+    fn origin(&self, path: &KeyPath) -> Origin {
+        let mut above = Some(path.clone());
+        while let Some(path) = above {
+            if let Some(origin) = self.origins.get(&path.to_string()) {
+                return origin.clone();
+            }
+            above = path.parent();
+        }
+        let below = self.origins.iter().find(|(key, _)| KeyPath::parse(key).is_within(path));
+        below.map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde::Deserialize;
+
+use super::*;
+use crate::ConfigManager;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Everything {
+    enabled: bool,
+    token: Option<String>,
+    discovery: Discovery,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Discovery {
+    registry_url: String,
+    strategies: Vec<String>,
+    timeouts: Timeouts,
+    endpoints: BTreeMap<String, String>,
+    ranges: BTreeMap<String, u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Timeouts {
+    #[serde(with = "portolan_core::duration::text")]
+    overall: Duration,
+    #[serde(with = "portolan_core::duration::text")]
+    registry_lookup: Duration,
+}
+
+impl Default for Everything {
+    fn default() -> Self {
+        Self { enabled: true, token: None, discovery: Discovery::default() }
+    }
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self {
+            registry_url: "http://localhost:7000".into(),
+            strategies: vec!["default".into(), "registry".into()],
+            timeouts: Timeouts::default(),
+            endpoints: BTreeMap::new(),
+            ranges: BTreeMap::from([("database".into(), 5433)]),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { overall: Duration::from_secs(10), registry_lookup: Duration::from_secs(1) }
+    }
+}
+
+fn loader() -> Loader<Everything> {
+    Loader::new()
+        .reserve("PORTOLAN_REGISTRY_URL", Some("discovery.registry_url"))
+        .reserve("PORTOLAN_TOKEN", Some("token"))
+        .reserve("PORTOLAN_CONFIG", None)
+        .secret("token")
+        .open("discovery.ranges")
+        .foreign("services")
+}
+
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+fn variables(list: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    list.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+/// The error of one file, without the directory it stands in.
+fn refused(text: impl AsRef<[u8]>) -> String {
+    let files = Files::new();
+    let error = loader().file(files.write("p.yaml", text)).load().unwrap_err().to_string();
+    error.replace(&format!("{}/", files.0.path().display()), "")
+}
+
+fn refused_variable(name: &str, value: &str) -> String {
+    loader().environment(variables(&[(name, value)])).load().unwrap_err().to_string()
+}
+
+#[test]
+fn defaults_then_files_then_environment_then_flags() {
+    let files = Files::new();
+    let first = files
+        .write("a.yaml", "discovery:\n  timeouts:\n    overall: 20s\n    registry_lookup: 2s\n");
+    let second = files.write("b.yaml", "discovery: {timeouts: {registry_lookup: 3s}}\n");
+    let loaded = loader()
+        .file(&first)
+        .file(&second)
+        .environment(variables(&[
+            ("PORTOLAN_DISCOVERY__STRATEGIES", "dns, registry"),
+            ("PORTOLAN_ENABLED", "false"),
+            ("HOME", "/root"),
+        ]))
+        .flag("--enable", "enabled", "true")
+        .load()
+        .unwrap();
+    let Everything { enabled, discovery, .. } = &loaded.value;
+    assert_eq!(discovery.timeouts.overall, Duration::from_secs(20));
+    assert_eq!(discovery.timeouts.registry_lookup, Duration::from_secs(3));
+    assert_eq!(discovery.strategies, ["dns", "registry"]);
+    assert!(enabled);
+    let origin = |path: &str| loaded.origins[path].to_string();
+    assert_eq!(origin("discovery.timeouts.overall"), format!("{}:3:14", first.display()));
+    assert_eq!(
+        origin("discovery.strategies"),
+        "environment variable PORTOLAN_DISCOVERY__STRATEGIES"
+    );
+    assert_eq!(origin("enabled"), "flag --enable");
+    assert_eq!(origin("discovery.registry_url"), "default");
+}
+
+#[test]
+fn an_empty_file_and_an_empty_section_change_nothing() {
+    let files = Files::new();
+    for text in
+        ["", "# nothing\n", "discovery:\n", "discovery:\n  timeouts:\n  endpoints:\n", "---\n"]
+    {
+        let loaded = loader().file(files.write("p.yaml", text)).load().unwrap();
+        assert_eq!(loaded.value, Everything::default(), "{text:?}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+    assert_eq!(
+        refused("discovery:\n  timeots:\n    overall: 1s\n"),
+        "p.yaml:2:3: discovery.timeots: unknown; did you mean `timeouts`?"
+    );
+    assert_eq!(
+        refused("enabled: true\ntimeouts: {}\n"),
+        "p.yaml:2:1: timeouts: unknown; did you mean `discovery.timeouts`?"
+    );
+    assert_eq!(refused("servces: {}"), "p.yaml:1:1: servces: unknown; did you mean `services`?");
+    assert_eq!(
+        refused("zzz: 1"),
+        "p.yaml:1:1: zzz: unknown; known here: discovery, enabled, token, services"
+    );
+}
+
+#[test]
+fn every_unknown_key_is_told_at_once() {
+    let error = refused("enabld: true\ndiscovery: {registry_ulr: x}\n");
+    assert_eq!(error.lines().count(), 2, "{error}");
+    let many: String = (0..1000).map(|number| format!("key{number}: 1\n")).collect();
+    assert!(refused(many).lines().count() <= 20);
+}
+
+#[test]
+fn a_wrong_value_names_place_path_and_what_is_expected() {
+    assert_eq!(
+        refused("discovery:\n  timeouts:\n    overall: 5\n"),
+        "p.yaml:3:14: discovery.timeouts.overall: expected a duration with its unit, such as 100ms, 5s or 5m, found integer `5`"
+    );
+    assert_eq!(
+        refused("enabled: yes"),
+        "p.yaml:1:10: enabled: expected a boolean, found string \"yes\""
+    );
+    assert_eq!(
+        refused("discovery: 5"),
+        "p.yaml:1:12: discovery: expected a section with settings of its own, found integer `5`"
+    );
+    assert_eq!(
+        refused("a: 1\na: 2\n"),
+        "p.yaml:2:1: the key `a` is here for the second time; keep one of them"
+    );
+    assert_eq!(refused("[1, 2]"), "p.yaml:1:1: a configuration is a map; begin with `key: value`");
+}
+
+#[test]
+fn a_file_that_is_missing_too_large_or_no_text_is_refused() {
+    let missing = loader().file("/nonexistent/p.yaml").load().unwrap_err();
+    assert!(matches!(missing, ConfigError::Read { .. }), "{missing}");
+    let large = refused("#".repeat(MAX_FILE_SIZE as usize + 1));
+    assert!(large.contains("more than 1048576 bytes"), "{large}");
+    assert!(refused(b"a: \xff").contains("not UTF-8 (byte 3)"));
+}
+
+#[test]
+fn maps_with_keys_of_the_users_own_take_any_key() {
+    let files = Files::new();
+    let text = "discovery:\n  endpoints: {orders.db: 'h:1'}\n  ranges: {mine: 9}\n";
+    let loaded = loader()
+        .file(files.write("p.yaml", text))
+        .environment(variables(&[("PORTOLAN_DISCOVERY__ENDPOINTS__API", "h:2")]))
+        .flag("--set", "discovery.endpoints.\"a.b\"", "h:3")
+        .load()
+        .unwrap();
+    let Discovery { endpoints, ranges, .. } = &loaded.value.discovery;
+    assert_eq!(endpoints["orders.db"], "h:1");
+    assert_eq!(endpoints["api"], "h:2");
+    assert_eq!(endpoints["a.b"], "h:3");
+    assert_eq!(*ranges, BTreeMap::from([("database".into(), 5433), ("mine".into(), 9)]));
+    assert!(loaded.origins.contains_key("discovery.endpoints.\"orders.db\""));
+}
+
+#[test]
+fn a_variable_is_typed_by_its_setting() {
+    let load = |list: &[(&str, &str)]| loader().environment(variables(list)).load().unwrap().value;
+    assert_eq!(load(&[("PORTOLAN_TOKEN", "12345")]).token.as_deref(), Some("12345"));
+    assert_eq!(load(&[("PORTOLAN_TOKEN", "[a: #b")]).token.as_deref(), Some("[a: #b"));
+    assert_eq!(load(&[("PORTOLAN_TOKEN", "")]).token, None);
+    let list = load(&[("PORTOLAN_DISCOVERY__STRATEGIES", "[dns]")]).discovery.strategies;
+    assert_eq!(list, ["dns"]);
+    let map = load(&[("PORTOLAN_DISCOVERY__ENDPOINTS", "{a: 'h:1', b: 'h:2'}")]);
+    assert_eq!(map.discovery.endpoints.len(), 2);
+}
+
+#[test]
+fn a_whole_path_is_stronger_than_a_name_of_its_own() {
+    let loaded = loader().environment(variables(&[
+        ("PORTOLAN_DISCOVERY__REGISTRY_URL", "http://path"),
+        ("PORTOLAN_REGISTRY_URL", "http://own"),
+        ("PORTOLAN_CONFIG", "somewhere.yaml"),
+    ]));
+    assert_eq!(loaded.load().unwrap().value.discovery.registry_url, "http://path");
+}
+
+#[test]
+fn a_variable_that_means_nothing_is_refused() {
+    assert_eq!(
+        refused_variable("PORTOLAN_DISCOVERY__TIMEOTS__OVERALL", "1s"),
+        "environment variable PORTOLAN_DISCOVERY__TIMEOTS__OVERALL: discovery.timeots.overall: unknown; did you mean `PORTOLAN_DISCOVERY__TIMEOUTS__OVERALL`?"
+    );
+    assert!(
+        refused_variable("PORTOLAN_OVERALL", "1s")
+            .contains("did you mean `discovery.timeouts.overall`?")
+    );
+    assert!(refused_variable("PORTOLAN_ENABLED__X", "1").contains("unknown"));
+    assert!(refused_variable("PORTOLAN_SERVICES", "1").contains("unknown"));
+    assert!(refused_variable("PORTOLAN_", "1").contains("unknown"));
+    assert!(refused_variable("PORTOLAN_DISCOVERY__STRATEGIES", "[a").contains("at character"));
+    assert!(refused_variable("PORTOLAN_ENABLED", "maybe").contains("expected a boolean"));
+    let flag = loader().flag("--set", "discovery.timeot", "1s").load().unwrap_err().to_string();
+    assert_eq!(flag, "flag --set: discovery.timeot: unknown; did you mean `timeouts`?");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_utf_8_is_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let value = OsString::from_vec(vec![0xff]);
+    let error = loader().environment([("PORTOLAN_TOKEN".into(), value)]).load().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "environment variable PORTOLAN_TOKEN: token: the value is not UTF-8"
+    );
+}
+
+#[test]
+fn a_secret_is_shown_nowhere() {
+    let files = Files::new();
+    let loaded = loader().file(files.write("p.yaml", "token: hunter2\n")).load().unwrap();
+    let settings = loaded.settings().unwrap();
+    let token = settings.iter().find(|setting| setting.path == "token").unwrap();
+    assert_eq!(token.value, "(set, not shown)");
+    assert!(!serde_json::to_string(&settings).unwrap().contains("hunter2"));
+    let wrong = refused("token: [hunter2]\n");
+    assert!(wrong.starts_with("p.yaml:1:8: token: the value is not of the right kind"), "{wrong}");
+}
+
+#[test]
+fn every_setting_in_force_is_shown_with_its_origin() {
+    let files = Files::new();
+    let path = files.write("p.yaml", "discovery:\n  timeouts:\n    overall: 60s\n");
+    let settings = loader().file(&path).load().unwrap().settings().unwrap();
+    let paths: Vec<&str> = settings.iter().map(|setting| setting.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "discovery.endpoints",
+            "discovery.ranges.database",
+            "discovery.registry_url",
+            "discovery.strategies",
+            "discovery.timeouts.overall",
+            "discovery.timeouts.registry_lookup",
+            "enabled",
+            "token",
+        ]
+    );
+    assert_eq!(settings[4].value, "1m");
+    assert_eq!(settings[4].origin.to_string(), format!("{}:3:14", path.display()));
+    assert_eq!(settings[7].value, serde_json::Value::Null);
+}
+
+#[test]
+fn the_sections_of_others_are_handed_out_with_their_places() {
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Service {
+        command: Vec<String>,
+    }
+    type Services = BTreeMap<String, Service>;
+    let files = Files::new();
+    let good = files.write("good.yaml", "services:\n  api:\n    command: [api, 5]\n");
+    let document = loader().file(&good).load().unwrap().document;
+    let services: Services = document.section("services").unwrap().unwrap();
+    assert_eq!(services["api"].command, ["api", "5"]);
+    assert!(document.section::<Services>("absent").unwrap().is_none());
+    let problem = document.problem("services.api.command.x", "no such command").to_string();
+    let place = format!("{}:3:14: services.api.command.x: no such command", good.display());
+    assert_eq!(problem, place);
+
+    let bad = files.write("bad.yaml", "services:\n  api:\n    comand: [api]\n");
+    let document = loader().file(&bad).load().unwrap().document;
+    let error = document.section::<Services>("services").unwrap_err().to_string();
+    let place =
+        format!("{}:3:5: services.api.comand: unknown; did you mean `command`?", bad.display());
+    assert_eq!(error, place);
+}
+
+#[test]
+fn a_bad_file_never_replaces_a_good_running_configuration() {
+    let files = Files::new();
+    let path = files.write("p.yaml", "discovery: {timeouts: {overall: 20s}}\n");
+    let manager = ConfigManager::new(loader().file(&path)).unwrap();
+    let overall = || manager.current().value.discovery.timeouts.overall.as_secs();
+    files.write("p.yaml", "discovery: {timeouts: {overall: soon}}\n");
+    assert!(manager.reload().is_err());
+    assert_eq!(overall(), 20);
+    files.write("p.yaml", "discovery: {timeouts: {overall: 30s}}\n");
+    assert_eq!(manager.reload().unwrap().value.discovery.timeouts.overall.as_secs(), 30);
+    assert_eq!(overall(), 30);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_file_panics(text in "((enabled|discovery|timeouts|overall|token): ?|- |\\[|\\]|\\{|\\}|, |\n|  |5s|true|&a |\\*a|<<: |\\PC){0,40}") {
+        let files = Files::new();
+        drop(loader().file(files.write("p.yaml", &text)).load());
+    }
+
+    #[test]
+    fn no_variable_panics(name in "PORTOLAN_(TOKEN|DISCOVERY__|STRATEGIES|__|\\PC){0,4}", value in "\\PC*") {
+        drop(loader().environment(variables(&[(&name, &value)])).load());
+    }
+}

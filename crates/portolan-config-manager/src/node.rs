@@ -1,0 +1,99 @@
+//! The tree of values before they have types: every one of them knows where it came from.
+
+use crate::Origin;
+use crate::scalar::Scalar;
+
+/// A value and where it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) origin: Origin,
+    pub(crate) value: Value,
+}
+
+/// A value of any kind.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    Scalar(Scalar),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// A key with its value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_origin: Origin,
+    pub(crate) node: Node,
+}
+
+// === impl Node ===
+
+impl Node {
+    pub(crate) fn new(origin: Origin, value: Value) -> Self {
+        Self { origin, value }
+    }
+
+    pub(crate) fn scalar(origin: Origin, scalar: Scalar) -> Self {
+        Self::new(origin, Value::Scalar(scalar))
+    }
+
+    /// The defaults, as the type writes them.
+    pub(crate) fn from_defaults(json: &serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        let value = match json {
+            Json::Null => Value::Scalar(Scalar::Plain(String::new())),
+            Json::Bool(_) | Json::Number(_) => Value::Scalar(Scalar::Plain(json.to_string())),
+            Json::String(text) => Value::Scalar(Scalar::Text(text.clone())),
+            Json::Array(items) => Value::List(items.iter().map(Self::from_defaults).collect()),
+            Json::Object(map) => Value::Map(
+                map.iter()
+                    .map(|(key, value)| Entry {
+                        key: key.clone(),
+                        key_origin: Origin::Default,
+                        node: Self::from_defaults(value),
+                    })
+                    .collect(),
+            ),
+        };
+        Self::new(Origin::Default, value)
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry] {
+        match &self.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+        self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar(scalar) if scalar.is_null())
+    }
+
+    /// Lays a stronger layer over this one: maps are joined key by key, all else is replaced.
+    pub(crate) fn overlay(&mut self, stronger: Node) {
+        let Value::Map(entries) = &mut self.value else {
+            *self = stronger;
+            return;
+        };
+        match stronger.value {
+            Value::Map(over) => over.into_iter().for_each(|entry| put(entries, entry)),
+            // A section with every line commented out says nothing, and takes nothing away.
+            Value::Scalar(Scalar::Plain(text)) if text.is_empty() => {}
+            other => *self = Node::new(stronger.origin, other),
+        }
+    }
+}
+
+fn put(entries: &mut Vec<Entry>, entry: Entry) {
+    match entries.iter_mut().find(|known| known.key == entry.key) {
+        Some(known) => {
+            known.key_origin = entry.key_origin;
+            known.node.overlay(entry.node);
+        }
+        None => entries.push(entry),
+    }
+}

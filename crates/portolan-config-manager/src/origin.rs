@@ -1,0 +1,50 @@
+//! Where a setting came from.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// Where a setting came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "from", rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Origin {
+    /// Nobody said anything: the built-in default.
+    Default,
+    /// A place in a file.
+    File {
+        /// The file.
+        path: Arc<Path>,
+        /// The line, counted from 1.
+        line: u64,
+        /// The column in characters, counted from 1.
+        column: u64,
+    },
+    /// An environment variable.
+    Environment {
+        /// Its name.
+        variable: Arc<str>,
+    },
+    /// A flag of the command line.
+    Flag {
+        /// The flag as it was written.
+        name: Arc<str>,
+    },
+}
+
+// === impl Origin ===
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line, column } => {
+                write!(f, "{}:{line}:{column}", path.display())
+            }
+            Self::Environment { variable } => write!(f, "environment variable {variable}"),
+            Self::Flag { name } => write!(f, "flag {name}"),
+        }
+    }
+}

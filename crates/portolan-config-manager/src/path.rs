@@ -1,0 +1,94 @@
+//! The way to one setting: `discovery.timeouts.overall`.
+
+use std::fmt;
+
+/// The keys from the top down to one setting.
+///
+/// A key that itself has a dot, as a service's name may, is written in quotes:
+/// `discovery.endpoints."orders.db"`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct KeyPath(Vec<String>);
+
+// === impl KeyPath ===
+
+impl KeyPath {
+    /// Reads a path as it is written. A quote that is never closed ends with the text.
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut keys = vec![String::new()];
+        let mut quoted = false;
+        for c in text.chars() {
+            match c {
+                '"' => quoted = !quoted,
+                '.' if !quoted => keys.push(String::new()),
+                '[' if !quoted && keys.last().is_some_and(|key| !key.is_empty()) => {
+                    keys.push("[".to_owned());
+                }
+                other => keys.last_mut().expect("never empty").push(other),
+            }
+        }
+        Self(keys)
+    }
+
+    /// The path one key further down.
+    pub(crate) fn child(&self, key: &str) -> Self {
+        let mut keys = self.0.clone();
+        keys.push(key.to_owned());
+        Self(keys)
+    }
+
+    /// The path without its last key; `None` at the top.
+    pub(crate) fn parent(&self) -> Option<Self> {
+        let (_, above) = self.0.split_last()?;
+        Some(Self(above.to_vec()))
+    }
+
+    pub(crate) fn keys(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Whether this is the other path or lies below it.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        self.0.starts_with(&other.0)
+    }
+}
+
+impl From<Vec<String>> for KeyPath {
+    fn from(keys: Vec<String>) -> Self {
+        Self(keys)
+    }
+}
+
+impl fmt::Display for KeyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, key) in self.0.iter().enumerate() {
+            // A place in a list, `strategies[2]`, belongs to its list without a dot.
+            let dot = if index == 0 || key.starts_with('[') { "" } else { "." };
+            match key.contains(['.', ' ', '\n']) || key.is_empty() {
+                true => write!(f, "{dot}\"{}\"", key.escape_debug())?,
+                false => write!(f, "{dot}{key}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_reads_back_as_it_was_written() {
+        for text in ["a", "discovery.timeouts.overall", "endpoints.\"orders.db\".port"] {
+            assert_eq!(KeyPath::parse(text).to_string(), text);
+        }
+        assert_eq!(KeyPath::parse("a.\"b.c\"").keys(), ["a", "b.c"]);
+    }
+
+    #[test]
+    fn a_place_in_a_list_stands_at_its_list() {
+        let place = KeyPath::parse("strategies").child("[2]");
+        assert_eq!(place.to_string(), "strategies[2]");
+        assert_eq!(KeyPath::parse("strategies[2]"), place);
+        assert!(place.is_within(&KeyPath::parse("strategies")));
+    }
+}

@@ -1,0 +1,212 @@
+//! Reads YAML. The only module that knows which library does it.
+//!
+//! Scalars keep their spelling, so that a later reader can take `16.10` as a text; every value
+//! keeps its line and column. Anchors and merge keys work, within bounds that a bomb exceeds.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Location, MessageFormatter, Options, Spanned, UserMessageFormatter};
+
+use crate::Origin;
+use crate::node::{Entry, Node, Value};
+use crate::scalar::{Inferred, Scalar, infer};
+
+/// How deep maps and lists may nest: settings need five levels, and recursion needs a bound.
+const MAX_DEPTH: usize = 32;
+/// How many values a file may have after its aliases are filled in.
+const MAX_NODES: usize = 100_000;
+
+/// Why a text is not YAML that can be read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SyntaxError {
+    /// Line and column, counted from 1; 1 and 1 where the parser does not say.
+    pub(crate) line: u64,
+    pub(crate) column: u64,
+    pub(crate) message: String,
+}
+
+/// Reads one document; `None` where there is nothing in it.
+pub(crate) fn parse(text: &str, path: &Arc<Path>) -> Result<Option<Node>, SyntaxError> {
+    let shape: Option<Spanned<Shape>> =
+        serde_saphyr::from_str_with_options(text, options()).map_err(|error| syntax(&error))?;
+    let place = |at: &Location| Origin::File {
+        path: Arc::clone(path),
+        line: at.line().max(1),
+        column: at.column().max(1),
+    };
+    Ok(shape.map(|shape| Reader { text, place }.node(shape)))
+}
+
+/// Reads one value that stands in no file, such as `[registry, dns]` in a variable.
+pub(crate) fn parse_value(text: &str, origin: &Origin) -> Result<Option<Node>, SyntaxError> {
+    let shape: Option<Spanned<Shape>> =
+        serde_saphyr::from_str_with_options(text, options()).map_err(|error| syntax(&error))?;
+    let place = |_: &Location| origin.clone();
+    Ok(shape.map(|shape| Reader { text, place }.node(shape)))
+}
+
+fn options() -> Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            flow_nesting_limit: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+            max_events: 4 * MAX_NODES,
+            max_total_scalar_bytes: 8 * crate::MAX_FILE_SIZE as usize,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: MAX_NODES,
+            max_replay_stack_depth: MAX_DEPTH,
+        },
+        strict_booleans: true,
+        underscored_numbers_as_strings: true,
+        non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::AsString,
+        with_snippet: false,
+    }
+}
+
+fn syntax(error: &serde_saphyr::Error) -> SyntaxError {
+    use serde_saphyr::Error;
+    let message = match error.without_snippet() {
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("the key `{key}` is here for the second time; keep one of them")
+        }
+        Error::DuplicateMappingKey { key: None, .. } => {
+            "a key is here for the second time; keep one of them".to_owned()
+        }
+        Error::MultipleDocuments { .. } => {
+            "a second document begins; put it into a file of its own".to_owned()
+        }
+        other => UserMessageFormatter.format_message(other).into_owned(),
+    };
+    let location = error.location().unwrap_or(Location::UNKNOWN);
+    SyntaxError { line: location.line().max(1), column: location.column().max(1), message }
+}
+
+/// A value as the library hands it over, before places are worked out.
+enum Shape {
+    /// A text that is one for certain, in quotes or not.
+    Text(String),
+    /// A plain scalar that is something else, as the library understood it.
+    Plain(String),
+    List(Vec<Spanned<Shape>>),
+    Map(Vec<(Spanned<String>, Spanned<Shape>)>),
+}
+
+/// Turns shapes into nodes.
+struct Reader<'a, F> {
+    text: &'a str,
+    place: F,
+}
+
+// === impl Reader ===
+
+impl<F: Fn(&Location) -> Origin> Reader<'_, F> {
+    fn node(&self, shape: Spanned<Shape>) -> Node {
+        let origin = (self.place)(&shape.referenced);
+        let value = match shape.value {
+            Shape::Text(text) => Value::Scalar(Scalar::Text(text)),
+            Shape::Plain(read) => Value::Scalar(Scalar::Plain(self.spelling(&shape.defined, read))),
+            Shape::List(items) => {
+                Value::List(items.into_iter().map(|item| self.node(item)).collect())
+            }
+            Shape::Map(entries) => {
+                Value::Map(entries.into_iter().map(|(key, value)| self.entry(key, value)).collect())
+            }
+        };
+        Node::new(origin, value)
+    }
+
+    fn entry(&self, key: Spanned<String>, value: Spanned<Shape>) -> Entry {
+        let key_origin = (self.place)(&key.referenced);
+        Entry { key: key.value, key_origin, node: self.node(value) }
+    }
+
+    /// The scalar as it stands in the file, so that `16.10` does not become `16.1`.
+    fn spelling(&self, at: &Location, read: String) -> String {
+        let span = at.span();
+        let written = span.byte_offset().zip(span.byte_len()).and_then(|(start, length)| {
+            let start = usize::try_from(start).ok()?;
+            self.text.get(start..start.checked_add(usize::try_from(length).ok()?)?)
+        });
+        match written.map(str::trim) {
+            Some(written) if !matches!(infer(written), Inferred::Text(_)) => written.to_owned(),
+            _ => read,
+        }
+    }
+}
+
+// === impl Shape ===
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        input.deserialize_any(ShapeVisitor)
+    }
+}
+
+struct ShapeVisitor;
+
+impl<'de> Visitor<'de> for ShapeVisitor {
+    type Value = Shape;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, a number, a boolean, a list or a map")
+    }
+
+    fn visit_unit<E>(self) -> Result<Shape, E> {
+        Ok(Shape::Plain(String::new()))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Shape, E> {
+        Ok(Shape::Plain(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Shape, E> {
+        Ok(Shape::Plain(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Shape, E> {
+        Ok(Shape::Plain(value.to_string()))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Shape, E> {
+        Ok(Shape::Plain(value.to_string()))
+    }
+
+    fn visit_u128<E>(self, value: u128) -> Result<Shape, E> {
+        Ok(Shape::Plain(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Shape, E> {
+        Ok(Shape::Plain(value.to_string()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Shape, E> {
+        Ok(Shape::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Shape, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Shape::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape, A::Error> {
+        let mut entries: Vec<(Spanned<String>, Spanned<Shape>)> = Vec::new();
+        while let Some(key) = map.next_key::<Spanned<String>>()? {
+            if key.value.is_empty() {
+                return Err(A::Error::custom("a key is empty; give it a name"));
+            }
+            entries.push((key, map.next_value()?));
+        }
+        Ok(Shape::Map(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests;
