@@ -25,4 +25,4 @@ pub use isolation::isolated;
 pub use process::{Output, Process};
 pub use stranger::Stranger;
 pub use wait::{PATIENCE, wait_for, wait_within};
-pub use world::{Call, World};
+pub use world::{Call, REGISTRY, World};

@@ -17,6 +17,8 @@ use crate::{Stranger, http};
 
 /// Marks every process that a test starts, so that none is forgotten.
 const MARK: &str = "PORTOLAN_TESTS_WORLD";
+/// Where the registry of a world is asked: the usual place.
+pub const REGISTRY: &str = "http://127.0.0.1:7000";
 /// How much of a log is shown where a test fails.
 const SHOWN: usize = 8 * 1024;
 
@@ -25,7 +27,6 @@ const SHOWN: usize = 8 * 1024;
 #[derive(Debug)]
 pub struct World {
     directory: TempDir,
-    registry_port: u16,
     variables: Vec<(&'static str, OsString)>,
     started: Cell<usize>,
 }
@@ -40,15 +41,14 @@ pub struct Call<'a> {
 // === impl World ===
 
 impl World {
-    /// A new world; `alone` where nobody else is on its network, so that Portolan's usual ports
-    /// are free to take.
+    /// A new world; `alone` where nobody else is on its network, so that even the usual broadcast
+    /// channel reaches only the test's own.
     pub(crate) fn new(alone: bool) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("portolan-test-").tempdir()?;
         // Servers that refuse to run as root run as somebody else, and must get in.
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
-        let registry_port = if alone { 7000 } else { free_port()? };
         let channel_port = if alone { 7001 } else { free_port()? };
-        let mut world = Self { directory, registry_port, variables: vec![], started: Cell::new(0) };
+        let mut world = Self { directory, variables: vec![], started: Cell::new(0) };
         for private in ["run", "state"] {
             let path = world.folder(private)?;
             fs::set_permissions(&path, Permissions::from_mode(0o700))?;
@@ -100,14 +100,9 @@ impl World {
     /// It ends, or does not get ready.
     pub fn registry(&self) -> Result<Process> {
         let mut registry = self.portolan(&["serve"])?.spawn("registry")?;
-        let ready = format!("{}/readyz", self.registry_url());
+        let ready = format!("{REGISTRY}/readyz");
         registry.until("the registry to be ready", || http::get(&ready))?;
         Ok(registry)
-    }
-
-    /// Where the registry of this world is asked.
-    pub fn registry_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.registry_port)
     }
 
     /// Starts any other program in this world.
@@ -151,14 +146,12 @@ impl World {
     fn environment(&self, channel_port: u16) -> Vec<(&'static str, OsString)> {
         let at = |folder: &str| self.directory().join(folder).into_os_string();
         let text = |text: String| OsString::from(text);
-        let registry = format!("127.0.0.1:{}", self.registry_port);
         vec![
             (MARK, self.directory().into()),
             ("HOME", self.directory().into()),
             ("XDG_RUNTIME_DIR", at("run")),
             ("XDG_STATE_HOME", at("state")),
-            ("PORTOLAN_REGISTRY_URL", text(self.registry_url())),
-            ("PORTOLAN_SERVICE_REGISTRY__LISTEN_ADDRESS", text(registry)),
+            ("PORTOLAN_SERVICE_REGISTRY__LISTEN_ADDRESS", text("127.0.0.1:7000".into())),
             ("PORTOLAN_BROADCAST__INTERFACE", text("127.0.0.1".into())),
             ("PORTOLAN_BROADCAST__MULTICAST_ADDRESS", text(format!("239.255.0.1:{channel_port}"))),
         ]

@@ -1,0 +1,71 @@
+//! A worker: takes jobs from Redis and writes what became of them to PostgreSQL.
+//!
+//! It finds both servers by name, each time it connects. Where one of them moves to another port
+//! it loses its connection, asks again and goes on.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use portolan::DiscoveryClient;
+use portolan_example_helixcode::database::Database;
+use portolan_example_helixcode::jobs;
+use portolan_example_helixcode::process::{log, told_to_stop};
+use portolan_example_helixcode::queue::Queue;
+use tracing::{info, warn};
+
+/// How long to wait before connecting again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    log();
+    let worker = std::env::args().nth(1).context("usage: helixcode-worker NAME")?;
+    let discovery = DiscoveryClient::from_env()?;
+    tokio::select! {
+        () = work_on(&discovery, &worker) => {}
+        stopped = told_to_stop() => stopped?,
+    }
+    discovery.close().await;
+    Ok(())
+}
+
+/// Works, and connects again whenever something breaks.
+async fn work_on(discovery: &DiscoveryClient, worker: &str) {
+    loop {
+        if let Err(error) = work(discovery, worker).await {
+            warn!(worker, error = format!("{error:#}"), "interrupted");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Takes one job after the other until something breaks.
+async fn work(discovery: &DiscoveryClient, worker: &str) -> Result<()> {
+    let database = database(discovery).await?;
+    let mut queue = queue(discovery).await?;
+    info!(worker, "waiting for jobs");
+    loop {
+        let Some(id) = queue.pop().await? else { continue };
+        match jobs::work(database.client(), id, worker).await {
+            Ok(true) => info!(worker, job = id, "job done"),
+            Ok(false) => info!(worker, job = id, "job was done already"),
+            Err(error) => {
+                // Somebody else may have more luck with it.
+                queue.push(id).await?;
+                return Err(error);
+            }
+        }
+    }
+}
+
+async fn database(discovery: &DiscoveryClient) -> Result<Database> {
+    let place = discovery.discover("postgres").await?;
+    let connected = Database::connect(&place.host.to_string(), place.port).await;
+    connected.inspect_err(|_| discovery.report_failure(&place))
+}
+
+async fn queue(discovery: &DiscoveryClient) -> Result<Queue> {
+    let place = discovery.discover("redis").await?;
+    let connected = Queue::connect(&place.host.to_string(), place.port).await;
+    connected.inspect_err(|_| discovery.report_failure(&place))
+}

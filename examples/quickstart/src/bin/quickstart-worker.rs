@@ -1,0 +1,58 @@
+//! The worker of the quickstart: finds the API by its name, wherever it is, and calls it.
+//!
+//! It keeps no address. Where a call fails it says so to the client, asks again, and goes on with
+//! the instance that it gets then.
+
+// What it got from the API is its output.
+#![allow(clippy::print_stdout, reason = "a program for people at a terminal")]
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use portolan::{DiscoveryClient, ServiceEndpoint};
+use portolan_example_quickstart::{log, told_to_stop};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::warn;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    log();
+    let discovery = DiscoveryClient::from_env()?;
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
+    tokio::select! {
+        () = work(&discovery, &http) => {}
+        stopped = told_to_stop() => stopped?,
+    }
+    discovery.close().await;
+    Ok(())
+}
+
+/// Calls the API every second.
+async fn work(discovery: &DiscoveryClient, http: &reqwest::Client) {
+    let mut every_second = interval(Duration::from_secs(1));
+    every_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every_second.tick().await;
+        if let Err(error) = ask_once(discovery, http).await {
+            warn!(service_name = "api", error = format!("{error:#}"), "cannot ask the api");
+        }
+    }
+}
+
+async fn ask_once(discovery: &DiscoveryClient, http: &reqwest::Client) -> Result<()> {
+    let api = discovery.discover("api").timeout(Duration::from_secs(5)).await?;
+    match call(http, &api).await {
+        Ok(answer) => println!("{} says {answer}", api.address()),
+        Err(error) => {
+            // From here on nobody gets this address until somebody says it is there again.
+            discovery.report_failure(&api);
+            return Err(error).context(format!("{} did not answer", api.address()));
+        }
+    }
+    Ok(())
+}
+
+async fn call(http: &reqwest::Client, api: &ServiceEndpoint) -> Result<String> {
+    let response = http.get(format!("http://{}/", api.address())).send().await?;
+    Ok(response.error_for_status()?.text().await?)
+}
