@@ -77,6 +77,9 @@ pub struct ServiceQuery {
     pub scopes: Vec<Scope>,
     /// Names this query; an answer repeats it as `in_reply_to`.
     pub query_id: String,
+    /// Whether every instance is asked for, the critical ones too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub all: bool,
 }
 
 /// What happened to an instance.
@@ -137,6 +140,11 @@ fn version() -> String {
     VERSION.to_owned()
 }
 
+// serde hands `skip_serializing_if` a reference.
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +187,7 @@ mod tests {
             name: Some("api".parse().unwrap()),
             scopes: vec![Scope::default()],
             query_id: "1f".into(),
+            all: false,
         };
         let message = Message {
             version: version(),
