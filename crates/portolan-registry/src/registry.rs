@@ -1,0 +1,165 @@
+//! The handle that everybody holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan_core::{
+    Action, HealthReport, Registration, Revision, ServiceAnnouncement, ServiceEndpoint, ServiceId,
+};
+use portolan_metrics::{Metrics, Outcome as Counted};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+
+use crate::store::Memory;
+use crate::view::View;
+use crate::writer::{Outcomes, Request};
+use crate::{
+    Command, InvalidConfig, Outcome, Query, Registered, RegistryConfig, RegistryError, Source,
+    Watch, WatchQuery, Writer, audit,
+};
+
+/// How many requests may wait for the writer; who comes when it is full waits outside.
+const QUEUE: usize = 256;
+/// How long a command may take. The writer needs microseconds: beyond this something is broken.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// A handle on the registry: cheap to clone, and all clones see the same.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    queue: mpsc::Sender<Request>,
+    view: Arc<View>,
+    metrics: Metrics,
+}
+
+/// A registry with nothing in it: the hand that writes, which the caller runs, and the handle for
+/// everybody else.
+pub fn open(
+    config: &RegistryConfig,
+    metrics: Metrics,
+) -> Result<(Writer, Registry), InvalidConfig> {
+    let store = Memory::new(config)?;
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let view = Arc::new(View::new(config.history));
+    let registry = Registry { queue: sender, view: Arc::clone(&view), metrics: metrics.clone() };
+    Ok((Writer::new(store, receiver, view, metrics, config.cleanup_interval), registry))
+}
+
+// === impl Registry ===
+
+impl Registry {
+    // --- changes
+
+    /// Registers an instance, or gives it its full TTL where it is known in the same words.
+    pub async fn register(
+        &self,
+        registration: Registration,
+        source: Source,
+    ) -> Result<Registered, RegistryError> {
+        match self.one(Command::Register(registration), source).await? {
+            Outcome::Registered(registered) => Ok(registered),
+            _ => unreachable!("a registration has the outcome of one"),
+        }
+    }
+
+    /// Removes an instance.
+    pub async fn deregister(&self, id: &ServiceId) -> Result<(), RegistryError> {
+        self.one(Command::Deregister(id.clone()), Source::Api).await.map(drop)
+    }
+
+    /// Gives an instance its full TTL again.
+    pub async fn heartbeat(&self, id: &ServiceId) -> Result<(), RegistryError> {
+        self.one(Command::Heartbeat(id.clone()), Source::Api).await.map(drop)
+    }
+
+    /// Sets how well an instance is. The reason is cut to 512 characters on one line.
+    pub async fn update_health(
+        &self,
+        id: &ServiceId,
+        report: HealthReport,
+    ) -> Result<(), RegistryError> {
+        self.one(Command::Health(id.clone(), report), Source::Api).await.map(drop)
+    }
+
+    /// Takes in what was heard on a broadcast channel.
+    pub async fn import(
+        &self,
+        announcement: &ServiceAnnouncement,
+    ) -> Result<Outcome, RegistryError> {
+        let ServiceAnnouncement { action, service, .. } = announcement;
+        let command = match action {
+            Action::Deregister => Command::Deregister(service.id.clone()),
+            // Each of them describes the instance in full: one that was missed so far is learnt.
+            Action::Register | Action::Update | Action::Heartbeat => {
+                Command::Register(Registration::from(service.clone()))
+            }
+        };
+        self.one(command, Source::Broadcast).await
+    }
+
+    /// Carries out many commands in order and without others between them, each with an outcome
+    /// of its own.
+    pub async fn apply(
+        &self,
+        commands: Vec<Command>,
+        source: Source,
+    ) -> Vec<Result<Outcome, RegistryError>> {
+        let count = commands.len();
+        let outcomes = match timeout(ANSWER_WITHIN, self.ask(commands, source)).await {
+            Ok(Ok(outcomes)) => outcomes,
+            Ok(Err(error)) => vec![Err(error); count],
+            Err(_) => vec![Err(RegistryError::Busy(ANSWER_WITHIN)); count],
+        };
+        outcomes.iter().flatten().for_each(|outcome| audit::record(outcome, source));
+        outcomes
+    }
+
+    // --- reading
+
+    /// The instances that are meant, with their health, ordered by name and id; and the revision
+    /// at which the services asked about changed last, from which a watch can go on.
+    pub fn lookup(&self, query: &Query) -> (Vec<Arc<ServiceEndpoint>>, Revision) {
+        let start = Instant::now();
+        let found = self.view.find(query);
+        for name in &query.names {
+            let found = found.0.binary_search_by(|endpoint| endpoint.name.cmp(name));
+            let result = if found.is_ok() { Counted::Success } else { Counted::Failure };
+            self.metrics.service_lookup(name.as_str(), result, start.elapsed());
+        }
+        found
+    }
+
+    /// One instance.
+    pub fn get(&self, id: &ServiceId) -> Option<Arc<ServiceEndpoint>> {
+        self.view.get(id)
+    }
+
+    /// Every instance, ordered by name and id.
+    pub fn list(&self) -> Vec<Arc<ServiceEndpoint>> {
+        self.view.find(&Query::default()).0
+    }
+
+    /// What happens from now on, or from a revision on.
+    pub fn watch(&self, query: WatchQuery) -> Watch {
+        Watch::new(Arc::clone(&self.view), query)
+    }
+
+    /// Whether it knows what there is, and can be written to.
+    pub fn is_ready(&self) -> bool {
+        self.view.is_open()
+    }
+
+    async fn one(&self, command: Command, source: Source) -> Result<Outcome, RegistryError> {
+        let outcome = self.apply(vec![command], source).await.pop();
+        outcome.unwrap_or(Err(RegistryError::Closed))
+    }
+
+    async fn ask(&self, commands: Vec<Command>, source: Source) -> Result<Outcomes, RegistryError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request { commands, source, reply };
+        self.queue.send(request).await.map_err(|_| RegistryError::Closed)?;
+        answer.await.map_err(|_| RegistryError::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! One service: its instances, its part of the history, and those who watch it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use portolan_core::{Revision, ServiceEndpoint, ServiceEvent, ServiceId};
+
+use super::waiters::Waiters;
+use crate::store::decide::is_critical;
+
+#[derive(Debug)]
+pub(super) struct Service {
+    endpoints: BTreeMap<ServiceId, Arc<ServiceEndpoint>>,
+    log: VecDeque<Arc<ServiceEvent>>,
+    /// The newest revision of this service that is no longer in the log.
+    compacted: Revision,
+    critical: usize,
+    pub(super) waiters: Waiters,
+}
+
+// === impl Service ===
+
+impl Service {
+    /// A service without instances, of which nothing is known up to the revision.
+    pub(super) fn new(compacted: Revision) -> Self {
+        Self {
+            endpoints: BTreeMap::new(),
+            log: VecDeque::new(),
+            compacted,
+            critical: 0,
+            waiters: Waiters::default(),
+        }
+    }
+
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = &Arc<ServiceEndpoint>> {
+        self.endpoints.values()
+    }
+
+    pub(super) fn critical(&self) -> usize {
+        self.critical
+    }
+
+    /// The revision at which it changed last.
+    pub(super) fn latest(&self) -> Revision {
+        self.log.back().map_or(self.compacted, |event| event.revision)
+    }
+
+    /// Whether nobody would miss it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.endpoints.is_empty() && self.log.is_empty() && self.waiters.is_empty()
+    }
+
+    /// What happened after the revision; none where that is no longer known.
+    pub(super) fn since(
+        &self,
+        revision: Revision,
+    ) -> Option<impl Iterator<Item = &Arc<ServiceEvent>>> {
+        let start = self.log.partition_point(|event| event.revision <= revision);
+        (self.compacted <= revision).then(|| self.log.range(start..))
+    }
+
+    pub(super) fn put(&mut self, endpoint: &Arc<ServiceEndpoint>) {
+        let old = self.endpoints.insert(endpoint.id.clone(), Arc::clone(endpoint));
+        self.count(old.as_deref(), Some(endpoint));
+    }
+
+    pub(super) fn remove(&mut self, id: &ServiceId) {
+        let old = self.endpoints.remove(id);
+        self.count(old.as_deref(), None);
+    }
+
+    pub(super) fn remember(&mut self, event: &Arc<ServiceEvent>) {
+        self.log.push_back(Arc::clone(event));
+    }
+
+    /// Lets go of what happened up to the revision.
+    pub(super) fn forget(&mut self, revision: Revision) {
+        while self.log.pop_front_if(|event| event.revision <= revision).is_some() {}
+        self.compacted = revision;
+    }
+
+    /// Forgets everything but its watchers.
+    pub(super) fn reset(&mut self, revision: Revision) {
+        self.endpoints.clear();
+        self.log.clear();
+        self.critical = 0;
+        self.compacted = revision;
+    }
+
+    fn count(&mut self, old: Option<&ServiceEndpoint>, new: Option<&ServiceEndpoint>) {
+        self.critical += usize::from(new.is_some_and(is_critical));
+        self.critical -= usize::from(old.is_some_and(is_critical));
+    }
+}

@@ -1,0 +1,71 @@
+//! A stream of what happens to services.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use portolan_core::{Revision, ServiceEvent};
+
+use crate::WatchQuery;
+use crate::view::{Filter, Reading, View, Waiter};
+
+/// How many events a watch takes up at once; all that it ever holds beside its place.
+const CHUNK: usize = 64;
+
+/// Every change of the services watched, once each and in order.
+///
+/// It begins with a snapshot, or exactly after the revision asked for where that is still known.
+/// A watch holds its place and a few events, however slowly it is read: one that falls behind what
+/// the registry remembers gets a snapshot and goes on from there. It ends when the registry does.
+#[derive(Debug)]
+pub struct Watch {
+    view: Arc<View>,
+    filter: Filter,
+    waiter: Arc<Waiter>,
+    after: Option<Revision>,
+    pending: VecDeque<Arc<ServiceEvent>>,
+}
+
+// === impl Watch ===
+
+impl Watch {
+    pub(crate) fn new(view: Arc<View>, query: WatchQuery) -> Self {
+        let WatchQuery { mut names, scopes, from } = query;
+        names.sort_unstable();
+        names.dedup();
+        let waiter = Waiter::new(scopes.clone());
+        let filter = Filter { names, scopes };
+        view.subscribe(&filter, &waiter);
+        Self { view, filter, waiter, after: from, pending: VecDeque::new() }
+    }
+}
+
+impl Stream for Watch {
+    type Item = Arc<ServiceEvent>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let watch = self.get_mut();
+        if watch.pending.is_empty() {
+            watch.waiter.register(context.waker());
+            match watch.view.read(&watch.filter, watch.after, CHUNK) {
+                Reading::Closed => return Poll::Ready(None),
+                Reading::Events(events, after) => {
+                    watch.pending = events.into();
+                    watch.after = after;
+                }
+            }
+        }
+        match watch.pending.pop_front() {
+            Some(event) => Poll::Ready(Some(event)),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.view.unsubscribe(&self.filter, &self.waiter);
+    }
+}

@@ -1,0 +1,164 @@
+//! The one that changes things: takes commands from the queue to the store, and what the store has
+//! committed to the view.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use portolan_core::{Change, Revision};
+use portolan_metrics::Metrics;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tracing::{debug, warn};
+
+use crate::store::{Committed, Memory, Store};
+use crate::view::View;
+use crate::{Command, Outcome, RegistryError, Source, audit};
+
+/// How many requests are carried out before their changes are told together.
+const BATCH: usize = 64;
+
+/// The one hand that writes. Does nothing until [`Writer::run`] does.
+#[derive(Debug)]
+pub struct Writer<S = Memory> {
+    store: S,
+    queue: mpsc::Receiver<Request>,
+    desk: Desk,
+    cleanup_interval: Duration,
+}
+
+/// Commands that wait for the writer, and where it shall answer.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) commands: Vec<Command>,
+    pub(crate) source: Source,
+    pub(crate) reply: oneshot::Sender<Outcomes>,
+}
+
+/// What came of each command.
+pub(crate) type Outcomes = Vec<Result<Outcome, RegistryError>>;
+
+/// Where what was committed is entered. Whatever ends the writer also ends the watches.
+#[derive(Debug)]
+struct Desk {
+    view: Arc<View>,
+    metrics: Metrics,
+    revision: Revision,
+}
+
+// === impl Writer ===
+
+impl<S: Store> Writer<S> {
+    pub(crate) fn new(
+        store: S,
+        queue: mpsc::Receiver<Request>,
+        view: Arc<View>,
+        metrics: Metrics,
+        cleanup_interval: Duration,
+    ) -> Self {
+        let desk = Desk { view, metrics, revision: Revision::default() };
+        Self { store, queue, desk, cleanup_interval }
+    }
+
+    /// Writes until the shutdown, or until nobody is left who could ask for anything. What was
+    /// taken into the queue by then is still carried out and answered; then all watches end.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
+        let mut shutdown = pin!(shutdown);
+        let mut cleanup =
+            interval_at(Instant::now() + self.cleanup_interval, self.cleanup_interval);
+        cleanup.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut requests = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                committed = self.store.next() => self.desk.enter(&committed),
+                taken = self.queue.recv_many(&mut requests, BATCH) => match taken {
+                    0 => break,
+                    _ => self.serve(&mut requests).await,
+                },
+                _ = cleanup.tick() => self.sweep().await,
+            }
+        }
+        self.queue.close();
+        while self.queue.recv_many(&mut requests, BATCH).await > 0 {
+            self.serve(&mut requests).await;
+        }
+    }
+
+    async fn serve(&mut self, requests: &mut Vec<Request>) {
+        let mut answers = Vec::with_capacity(requests.len());
+        for Request { commands, source, reply } in requests.drain(..) {
+            answers.push((reply, self.store.apply(commands, source).await));
+        }
+        self.catch_up(answers.iter().flat_map(|(_, outcomes)| outcomes)).await;
+        for (reply, outcomes) in answers {
+            // Who no longer waits for the answer does not miss it.
+            drop(reply.send(outcomes));
+        }
+    }
+
+    /// Enters what the store has ready, and waits for what these outcomes speak of: who is told
+    /// that something was done finds it done.
+    async fn catch_up(&mut self, outcomes: impl Iterator<Item = &Result<Outcome, RegistryError>>) {
+        let promised = outcomes.flatten().filter_map(Outcome::revision).max().unwrap_or_default();
+        while let Some(committed) = self.store.next().now_or_never() {
+            self.desk.enter(&committed);
+        }
+        while self.desk.revision < promised {
+            self.desk.enter(&self.store.next().await);
+        }
+    }
+
+    async fn sweep(&mut self) {
+        let missed = self.store.sweep().await;
+        match missed {
+            0 => debug!("leases looked over"),
+            _ => warn!(missed, "Leases had ended unnoticed by the timer queue"),
+        }
+    }
+}
+
+// === impl Desk ===
+
+impl Desk {
+    fn enter(&mut self, committed: &[Committed]) {
+        for (name, critical) in self.view.enter(committed) {
+            self.metrics.unhealthy_services(name.as_str(), critical);
+        }
+        committed.iter().for_each(|committed| self.note(committed));
+    }
+
+    fn note(&mut self, committed: &Committed) {
+        match committed {
+            Committed::Touched(_) => {}
+            Committed::Reset { revision, .. } => self.revision = *revision,
+            Committed::Changed(event) => {
+                self.revision = event.revision;
+                self.count(&event.change);
+            }
+        }
+    }
+
+    fn count(&self, change: &Change) {
+        let Some(endpoint) = change.endpoint() else { return };
+        match change {
+            Change::Registered { .. } => self.metrics.service_registered(endpoint.name.as_str()),
+            Change::Deregistered { .. } => {
+                self.metrics.service_deregistered(endpoint.name.as_str());
+            }
+            Change::Expired { .. } => {
+                self.metrics.service_deregistered(endpoint.name.as_str());
+                audit::expired(endpoint);
+            }
+            Change::Snapshot { .. } | Change::Updated { .. } | Change::Health { .. } => {}
+        }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.view.close();
+    }
+}
