@@ -9,6 +9,7 @@
 // A failed test shows what its programs wrote, through the test harness's own capture.
 #![allow(clippy::print_stdout, reason = "the harness shows it where a test fails")]
 
+mod calls;
 pub mod dns;
 pub mod http;
 mod isolation;
@@ -16,6 +17,7 @@ pub mod metrics;
 mod parts;
 pub mod postgres;
 mod process;
+mod proxy;
 pub mod redis;
 mod stranger;
 mod wait;
@@ -23,6 +25,7 @@ mod world;
 
 pub use isolation::isolated;
 pub use process::{Output, Process};
+pub use proxy::Proxy;
 pub use stranger::Stranger;
 pub use wait::{PATIENCE, wait_for, wait_within};
 pub use world::{Call, REGISTRY, World};

@@ -1,3 +1,12 @@
 //! The end-to-end tests: the built command, real servers, one module for each subject.
 
+mod answers;
+mod bad_input;
+mod contention;
+mod crashes;
+mod helixcode;
+mod metrics;
+mod quickstart;
+mod servers;
 mod support;
+mod watch;

@@ -1,0 +1,110 @@
+//! A way to the registry that a test can break.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, Result};
+
+/// Passes connections on to another address until it is told to cut them.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    state: Arc<State>,
+    listening: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ended: AtomicBool,
+    cut: AtomicBool,
+    connections: Mutex<Vec<TcpStream>>,
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// Listens on a port of 127.0.0.1 for connections to this one.
+    ///
+    /// # Errors
+    /// There is no port to listen on.
+    pub fn to(port: u16) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port for the proxy")?;
+        let (address, state) = (listener.local_addr()?, Arc::<State>::default());
+        let shared = Arc::clone(&state);
+        let listening = thread::spawn(move || listen(&listener, port, &shared));
+        Ok(Self { address, state, listening: Some(listening) })
+    }
+
+    /// Where it is reached, as a URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Cuts every connection, and lets no new one through.
+    pub fn cut(&self) {
+        self.state.cut.store(true, Ordering::SeqCst);
+        self.state.close_all();
+    }
+
+    /// Lets connections through again.
+    pub fn mend(&self) {
+        self.state.cut.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.state.ended.store(true, Ordering::SeqCst);
+        // Wakes the listener, so that it sees its end.
+        let _ = TcpStream::connect(self.address);
+        if let Some(listening) = self.listening.take() {
+            let _ = listening.join();
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn close_all(&self) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        for connection in connections.drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn keep(&self, connection: &TcpStream) -> io::Result<()> {
+        let kept = connection.try_clone()?;
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+        Ok(())
+    }
+}
+
+fn listen(listener: &TcpListener, port: u16, state: &State) {
+    thread::scope(|threads| {
+        for connection in listener.incoming() {
+            if state.ended.load(Ordering::SeqCst) {
+                break;
+            }
+            let through = !state.cut.load(Ordering::SeqCst);
+            let Some(near) = connection.ok().filter(|_| through) else { continue };
+            let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+            if let (Ok(()), Ok(())) = (state.keep(&near), state.keep(&far)) {
+                let (near_reader, far_reader) = (near.try_clone(), far.try_clone());
+                threads.spawn(move || pass_on(near_reader, far));
+                threads.spawn(move || pass_on(far_reader, near));
+            }
+        }
+        state.close_all();
+    });
+}
+
+fn pass_on(from: io::Result<TcpStream>, mut to: TcpStream) {
+    if let Ok(mut from) = from {
+        let _ = io::copy(&mut from, &mut to);
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}

@@ -1,0 +1,117 @@
+//! Whatever comes in, the answer names the place and the remedy, and the process goes on.
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use portolan_tests::{PATIENCE, REGISTRY, http, isolated};
+use serde_json::{Value, json};
+
+const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
+
+#[test]
+fn a_misspelt_setting_is_named_with_its_line_and_the_nearest_one() {
+    isolated(|world| {
+        let file = world.write("bad.yaml", "discovery:\n  timeouts:\n    overal: 5s\n")?;
+        let check = world.portolan(&["config", "check"])?.arg(&file).run()?.exits(2)?;
+        for part in ["bad.yaml", "3", "overal", "overall"] {
+            ensure!(check.stderr.contains(part), "{part} is missing in {check:#?}");
+        }
+        let serve = world.portolan(&["serve", "--config"])?.arg(&file).run()?;
+        serve.exits(2).map(drop)
+    });
+}
+
+#[test]
+fn an_unknown_command_is_wrong_usage() {
+    isolated(|world| {
+        let answer = world.portolan(&["discovr", "api"])?.run()?.exits(2)?;
+        ensure!(answer.stderr.contains("discover"), "{answer:#?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_impossible_port_or_name_is_refused_on_the_command_line() {
+    isolated(|world| {
+        for port in ["0", "70000", "-1", "http"] {
+            world.portolan(&["register", "api", "--port", port])?.run()?.exits(2)?;
+        }
+        for name in ["", "a b", "-x", "ä"] {
+            world.portolan(&["discover", "--", name])?.run()?.exits(2)?;
+        }
+        Ok(())
+    });
+}
+
+/// What the registry answers to a body, as status and problem.
+fn post(body: String) -> Result<(u16, Value)> {
+    let request = http::client()?.post(format!("{REGISTRY}/api/v1/services"));
+    let answer = request.header("content-type", "application/json").body(body).send()?;
+    let (status, kind) = (answer.status().as_u16(), answer.headers().get("content-type").cloned());
+    let text = answer.text()?;
+    let problem = kind.as_ref().is_some_and(|kind| kind == "application/problem+json");
+    ensure!(problem, "{status} with {kind:?}: {text}");
+    Ok((status, serde_json::from_str(&text)?))
+}
+
+#[test]
+fn the_registry_refuses_what_is_wrong_says_where_and_goes_on() {
+    isolated(|world| {
+        let _registry = world.registry()?;
+        let with = |name: &str, port: u64| json!({"name": name, "host": "127.0.0.1", "port": port});
+        for (body, place) in [
+            (with("api", 0).to_string(), "port"),
+            (with("api", 70_000).to_string(), "port"),
+            (with("", 8080).to_string(), "name"),
+            (r#"{"name": "api", "host": "127."#.to_owned(), "line"),
+        ] {
+            let (status, problem) = post(body)?;
+            ensure!((400..500).contains(&status), "{status}: {problem}");
+            let detail = problem["detail"].as_str().unwrap_or_default();
+            ensure!(detail.contains(place), "{place} is missing in {problem}");
+        }
+        ensure!(huge_body()?.contains(" 413 "), "a body of 10 MB was taken");
+        http::get(&format!("{REGISTRY}/readyz")).map(drop)
+    });
+}
+
+/// The status line for a body of 10 MB. The server may answer and close before it has read it all,
+/// which is why this does not leave it to an HTTP client.
+fn huge_body() -> Result<String> {
+    let size = 10 * 1024 * 1024;
+    let mut stream = TcpStream::connect("127.0.0.1:7000")?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let head = "POST /api/v1/services HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    write!(stream, "{head}content-length: {size}\r\n\r\n")?;
+    let mut sender = stream.try_clone()?;
+    let sending = std::thread::spawn(move || sender.write_all(&vec![b' '; size]));
+    let mut status = [0; 32];
+    stream.read_exact(&mut status)?;
+    stream.shutdown(std::net::Shutdown::Both)?;
+    // It failed where the server hung up first, which it may.
+    let _ = sending.join();
+    Ok(String::from_utf8_lossy(&status).into_owned())
+}
+
+#[test]
+fn datagrams_of_rubbish_change_nothing() {
+    isolated(|world| {
+        let _registry = world.registry()?;
+        let mut api = world.service("api", &[], &[BINDER, "{port}"])?;
+        api.line("bound 8080")?;
+        world.registered_are("api", 1, PATIENCE)?;
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        let early = br#"{"version":"1.0","type":"service_announcement","action":"register","serv"#;
+        let random: Vec<u8> =
+            (0..1400_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for datagram in [&random[..], early, b"", &[0xff; 9000]] {
+            socket.send_to(datagram, "127.0.0.1:7001")?;
+        }
+        ensure!(world.registered("api")?.len() == 1);
+        let found = world.discover("api", &["--strategy", "broadcast"])?.text()?;
+        ensure!(found == "127.0.0.1:8080", "{found}");
+        http::get(&format!("{REGISTRY}/readyz")).map(drop)
+    });
+}

@@ -1,0 +1,72 @@
+//! Many processes that want one port at the same moment, and bind it only later.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use portolan_tests::{PATIENCE, Process, World, isolated, wait_for};
+
+const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
+const PROCESSES: usize = 64;
+/// PostgreSQL's port and the ten behind it.
+const POOL: std::ops::RangeInclusive<u16> = 5432..=5442;
+
+fn all_at_once(world: &World, options: &[&str]) -> Result<Vec<Process>> {
+    let options = [&["--preferred", "5432", "--pool", "database"], options].concat();
+    let start = |number| world.service(&format!("db-{number:02}"), &options, &[BINDER, "{port}"]);
+    (1..=PROCESSES).map(start).collect()
+}
+
+/// The port that a binder says it bound; none where it says nothing yet.
+fn bound(process: &Process) -> Result<Option<u16>> {
+    let said = process.stdout();
+    ensure!(!said.contains("failed"), "a program could not bind its port: {said}");
+    let port = said.lines().find_map(|line| line.strip_prefix("bound "));
+    Ok(port.map(str::parse).transpose()?)
+}
+
+#[test]
+fn with_ephemeral_ports_each_gets_one_of_its_own() {
+    isolated(|world| {
+        let processes = all_at_once(world, &["--allow-ephemeral"])?;
+        let ports: BTreeSet<u16> = processes
+            .iter()
+            .map(|process| wait_for("its port", || bound(process)?.context("not bound yet")))
+            .collect::<Result<_>>()?;
+        ensure!(ports.len() == PROCESSES, "{} different ports: {ports:?}", ports.len());
+        ensure!(POOL.clone().all(|port| ports.contains(&port)), "the pool first: {ports:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn without_them_the_pool_is_granted_and_the_rest_learn_who_holds_it() {
+    isolated(|world| {
+        let mut processes = all_at_once(world, &[])?;
+        let mut ports = BTreeSet::new();
+        let mut holders = Vec::new();
+        let mut refused = Vec::new();
+        for (number, process) in (1..).zip(&mut processes) {
+            let port =
+                wait_for("its port or its end", || match (bound(process)?, process.ended()?) {
+                    (Some(port), _) => Ok(Some(port)),
+                    (None, Some(_)) => Ok(None),
+                    (None, None) => anyhow::bail!("neither yet"),
+                })?;
+            match port {
+                Some(port) => {
+                    ensure!(ports.insert(port), "{port} was granted twice");
+                    holders.push(format!("db-{number:02}"));
+                }
+                None => refused.push(process.wait(PATIENCE)?.exits(4)?.stderr),
+            }
+        }
+        ensure!(ports.into_iter().eq(POOL), "the ports granted are not those of the pool");
+        for error in &refused {
+            let unnamed: Vec<_> =
+                holders.iter().filter(|holder| !error.contains(*holder)).collect();
+            ensure!(unnamed.is_empty(), "{unnamed:?} are not named in: {error}");
+        }
+        ensure!(refused.len() == PROCESSES - holders.len());
+        Ok(())
+    });
+}

@@ -1,0 +1,66 @@
+//! The example with a real PostgreSQL, a real Redis, an API and two workers.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use portolan_tests::{World, http, isolated, wait_for};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const STACK: &str = include_str!("../../examples/helixcode/portolan.yaml");
+
+fn post_job(api: &str, text: &str) -> Result<i64> {
+    let body = json!({ "text": text }).to_string();
+    let request = http::client()?.post(format!("{api}/jobs")).body(body);
+    let answer = request.header("content-type", "application/json").send()?;
+    ensure!(answer.status() == 201, "{}: {}", answer.status(), answer.text()?);
+    let job: Value = serde_json::from_str(&answer.text()?)?;
+    job["id"].as_i64().context("the job has no id")
+}
+
+fn done(api: &str, id: i64) -> Result<Value> {
+    wait_for(&format!("job {id} to be done"), || {
+        let job = http::get_json(&format!("{api}/jobs/{id}"))?;
+        ensure!(job["state"] == "done", "{job}");
+        Ok(job)
+    })
+}
+
+fn found(world: &World, name: &str) -> Result<String> {
+    let call = world.portolan(&["discover", name])?.directory(&world.folder("helix")?);
+    call.run()?.text()
+}
+
+#[test]
+fn jobs_posted_to_the_api_are_done_by_the_workers() {
+    isolated(|world| {
+        // With their usual ports taken, everything has to be found.
+        let _strangers = (world.stranger(5432)?, world.stranger(6379)?, world.stranger(8080)?);
+        world.write("helix/portolan.yaml", STACK)?;
+        let call = world.portolan(&["up"])?.directory(&world.folder("helix")?);
+        let mut up = call.spawn("up")?;
+        let api = up.until("the api to be well", || {
+            let api = format!("http://{}", found(world, "api")?);
+            http::get(&format!("{api}/health"))?;
+            Ok(api)
+        })?;
+        ensure!(found(world, "postgres")? == "127.0.0.1:5433");
+        ensure!(found(world, "redis")? == "127.0.0.1:6380");
+        let mut workers = BTreeSet::new();
+        // Whoever is free takes the next one: with enough jobs, both have their share.
+        let both = wait_for("both workers to have done a job", || {
+            let job = done(&api, post_job(&api, "count these four words")?)?;
+            ensure!(job["words"] == 4, "{job}");
+            workers.insert(job["worker"].as_str().context("done by nobody")?.to_owned());
+            ensure!(workers.len() == 2, "only {workers:?} so far");
+            Ok(workers.clone())
+        })?;
+        ensure!(both.into_iter().eq(["worker-1", "worker-2"]));
+        up.signal_group(Signal::INT)?;
+        up.wait(Duration::from_secs(5))?.exits(0)?;
+        let left = world.processes()?;
+        ensure!(left.is_empty(), "still running: {left:?}");
+        Ok(())
+    });
+}

@@ -1,0 +1,60 @@
+//! What Prometheus gets to see.
+
+use anyhow::ensure;
+use portolan_tests::{PATIENCE, REGISTRY, http, isolated, metrics};
+
+const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
+
+/// The families of the specification, section "Metrics".
+const SPECIFIED: [&str; 16] = [
+    "discovery_ports_allocated_total",
+    "discovery_ports_released_total",
+    "discovery_port_conflicts_total",
+    "discovery_services_registered_total",
+    "discovery_services_deregistered_total",
+    "discovery_service_lookups_total",
+    "discovery_service_lookup_duration_seconds",
+    "discovery_requests_total",
+    "discovery_request_duration_seconds",
+    "discovery_cache_hits_total",
+    "discovery_cache_misses_total",
+    "discovery_announcements_sent_total",
+    "discovery_announcements_received_total",
+    "discovery_broadcast_errors_total",
+    "discovery_health_checks_total",
+    "discovery_unhealthy_services",
+];
+
+/// What the registry itself must have counted after the life of one service.
+const COUNTED: [&str; 5] = [
+    r#"discovery_services_registered_total{service_name="api"}"#,
+    r#"discovery_services_deregistered_total{service_name="api"}"#,
+    r#"discovery_service_lookups_total{service_name="api",result="success"}"#,
+    r#"discovery_announcements_received_total{action="register"}"#,
+    r#"discovery_service_lookup_duration_seconds_count{service_name="api"}"#,
+];
+
+#[test]
+fn every_specified_family_is_there_and_promtool_accepts_the_page() {
+    isolated(|world| {
+        let _registry = world.registry()?;
+        let mut api = world.service("api", &[], &[BINDER, "{port}"])?;
+        api.line("bound 8080")?;
+        world.registered_are("api", 1, PATIENCE)?;
+        world.discover("api", &[])?.exits(0)?;
+        api.terminate()?;
+        world.registered_are("api", 0, PATIENCE)?;
+        let page = http::get(&format!("{REGISTRY}/metrics"))?;
+        metrics::check(&page)?;
+        let families = metrics::families(&page);
+        for family in SPECIFIED {
+            ensure!(families.contains(&family), "{family} is missing in\n{page}");
+        }
+        for sample in COUNTED {
+            let line = page.lines().find(|line| line.starts_with(sample));
+            let counted = line.is_some_and(|line| !line.ends_with(" 0"));
+            ensure!(counted, "{sample}: {line:?} in\n{page}");
+        }
+        Ok(())
+    });
+}
