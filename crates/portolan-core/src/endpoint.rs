@@ -18,6 +18,9 @@ pub type Metadata = BTreeMap<String, String>;
 
 /// The member of `metadata` that carries the scope on the wire.
 const SCOPE_KEY: &str = "scope";
+/// The member of `metadata`, and its value, by which the agent of an instance says that it checks
+/// the instance itself and reports what it finds, so that nobody else needs to.
+pub const CHECKED_BY_AGENT: (&str, &str) = ("checked_by", "agent");
 /// How many metadata entries there may be.
 const METADATA_ENTRIES: usize = 64;
 /// How many bytes one key may have.
@@ -133,6 +136,17 @@ impl ServiceEndpoint {
     /// The endpoint as a URL: `http://127.0.0.1:8080`, with the protocol as its scheme.
     pub fn url(&self) -> String {
         format!("{}://{}", self.protocol, self.address())
+    }
+
+    /// Whether its own agent checks it and reports what it finds.
+    pub fn is_checked_by_agent(&self) -> bool {
+        let (key, value) = CHECKED_BY_AGENT;
+        self.metadata.get(key).is_some_and(|by| by == value)
+    }
+
+    /// Whether anybody looks after its health: its agent, or a registry that asks its health URL.
+    pub fn is_checked(&self) -> bool {
+        self.is_checked_by_agent() || self.health_url.is_some()
     }
 
     /// Whether the other describes the same instance in the same words, bookkeeping aside.
