@@ -1,2 +1,80 @@
-//! The `portolan` command.
-fn main() {}
+//! The `portolan` command: every service finds a port, and every client finds the service.
+
+mod cli;
+mod commands;
+mod context;
+mod endpoint_args;
+mod exit;
+mod failures;
+mod logging;
+mod output;
+mod shutdown;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use serde_json::json;
+
+use cli::{Cli, Command, Global, Working};
+use context::Context;
+use exit::{Ending, Exit, Failure};
+
+fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    let exit = run(&global, command).unwrap_or_else(|failure| report(&global, &failure));
+    exit.into()
+}
+
+fn run(global: &Global, command: Command) -> Ending {
+    match command {
+        Command::Working(command) => work(global, command),
+        // These two judge the configuration, or need none, so they must not stumble over it.
+        Command::Config(config) => config.run(global),
+        Command::Completions(completions) => completions.run(),
+    }
+}
+
+fn work(global: &Global, command: Working) -> Ending {
+    let file = match &command {
+        Working::Up(up) => up.file(),
+        _ => None,
+    };
+    let context = Context::load(global, file)?;
+    let is_server = matches!(command, Working::Serve(_));
+    logging::start(&context.settings().logging, global, is_server)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format_args!("cannot start: {error}")))?;
+    runtime.block_on(dispatch(command, &context))
+}
+
+async fn dispatch(command: Working, context: &Context) -> Ending {
+    match command {
+        Working::Up(up) => up.run(context).await,
+        Working::Serve(serve) => serve.run(context).await,
+        Working::Run(run) => run.run(context).await,
+        Working::Exec(exec) => exec.run(context).await,
+        Working::Discover(discover) => discover.run(context).await,
+        Working::Watch(watch) => watch.run(context).await,
+        Working::List(list) => list.run(context).await,
+        Working::Register(register) => register.run(context).await,
+        Working::Deregister(deregister) => deregister.run(context).await,
+        Working::Heartbeat(heartbeat) => heartbeat.run(context).await,
+        Working::Health(health) => health.run(context).await,
+        Working::Ports(ports) => ports.run(context).await,
+        Working::Announce(announce) => announce.run(context).await,
+        Working::Listen(listen) => listen.run(context).await,
+    }
+}
+
+fn report(global: &Global, failure: &Failure) -> Exit {
+    output::note(format_args!("error: {}", failure.message));
+    if global.json {
+        let error = json!({ "error": { "exit": failure.exit.code(), "message": failure.message } });
+        // The status tells the rest where even this cannot be printed.
+        _ = output::json(&error);
+    }
+    failure.exit
+}

@@ -1,6 +1,229 @@
-//! Several services that need one another: described in a file, started in order of need.
+//! Several services that need one another: described in a file, started in order of need, seen in
+//! rows, and taken down in the opposite order.
 
 pub mod file;
+mod instance;
 mod order;
+mod row;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use portolan_client::DiscoveryClient;
+use portolan_core::{Host, Pool, Scope, ServiceName, Ttl};
+use portolan_health::{CheckSpec, InvalidCheck};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 pub use file::{InvalidStack, PortWish, ServiceEntry, StackFile, scope_of_folder};
+pub use instance::OutputLine;
+pub use row::{Row, State};
+
+use crate::child::Terminal;
+use crate::service::{Parts, PortSpec, ServiceSpec};
+use instance::Instance;
+
+/// How long a stack takes to end at the most: programs get their SIGTERM at once in order of need,
+/// and what is left after this gets its SIGKILL. The registry behind them ends in the second that
+/// is left of the five that a person waits.
+pub const GRACE: Duration = Duration::from_secs(4);
+
+/// A stack that is ready to run.
+#[derive(Debug)]
+pub struct Stack {
+    levels: Vec<Vec<Planned>>,
+    rows: watch::Sender<Vec<Row>>,
+}
+
+/// What the services of a stack have in common.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The stack's scope.
+    pub scope: Scope,
+    /// The folder of its file.
+    pub folder: PathBuf,
+    /// Where others reach its services.
+    pub host: Host,
+    /// How long they stay known without a sign of life, where they do not say.
+    pub ttl: Ttl,
+    /// Variables that all of them get.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Why a service of the file cannot be planned. Retrying does not help: the file must change.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The stack as a whole.
+    #[error(transparent)]
+    Stack(#[from] InvalidStack),
+    /// Its health check.
+    #[error("services.{service}.health: {source}")]
+    Check {
+        /// The service.
+        service: ServiceName,
+        /// What is wrong with it.
+        source: InvalidCheck,
+    },
+}
+
+#[derive(Debug)]
+struct Planned {
+    index: usize,
+    number: u16,
+    spec: ServiceSpec,
+    needs: Vec<ServiceName>,
+}
+
+// === impl Stack ===
+
+impl Stack {
+    /// Plans every instance of the file, in order of need.
+    pub fn plan(file: &StackFile, around: &Surroundings) -> Result<Self, PlanError> {
+        file.validate()?;
+        let mut rows = Vec::new();
+        let mut levels = Vec::new();
+        for names in order::levels(&file.services)? {
+            let mut level = Vec::new();
+            for name in names {
+                let entry = &file.services[&name];
+                for number in 1..=entry.instances {
+                    let spec = spec_of(&name, entry, around)?;
+                    rows.push(Row::new(&name, number, wanted_port(&name, entry)));
+                    let (index, needs) = (rows.len() - 1, entry.needs.clone());
+                    level.push(Planned { index, number, spec, needs });
+                }
+            }
+            levels.push(level);
+        }
+        Ok(Self { levels, rows: watch::Sender::new(rows) })
+    }
+
+    /// The rows, kept current.
+    pub fn rows(&self) -> watch::Receiver<Vec<Row>> {
+        self.rows.subscribe()
+    }
+
+    /// Runs the stack until all its programs have ended or it is told to stop; then takes down
+    /// what is left, those that need others first. Answers with the last rows.
+    pub async fn run(
+        self,
+        parts: &Parts,
+        discovery: &DiscoveryClient,
+        output: &mpsc::Sender<OutputLine>,
+        stop: &CancellationToken,
+    ) -> Vec<Row> {
+        let (set_deadline, deadline) = watch::channel(Instant::now());
+        let mut running: Vec<(CancellationToken, JoinSet<()>)> = Vec::new();
+        for level in self.levels {
+            let (token, mut tasks) = (CancellationToken::new(), JoinSet::new());
+            for planned in level {
+                let instance = Instance {
+                    index: planned.index,
+                    number: planned.number,
+                    spec: planned.spec,
+                    needs: planned.needs,
+                    parts: parts.clone(),
+                    discovery: discovery.clone(),
+                    rows: self.rows.clone(),
+                    output: output.clone(),
+                    stop: token.clone(),
+                    deadline: deadline.clone(),
+                };
+                tasks.spawn(instance.run());
+            }
+            running.push((token, tasks));
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = all_ended(self.rows.subscribe()) => {}
+        }
+        take_down(running, &set_deadline).await;
+        self.rows.borrow().clone()
+    }
+}
+
+/// Takes the levels down, the last first; each has its share of the time that is left.
+async fn take_down(
+    mut running: Vec<(CancellationToken, JoinSet<()>)>,
+    set_deadline: &watch::Sender<Instant>,
+) {
+    let end = Instant::now() + GRACE;
+    while let Some((token, tasks)) = running.pop() {
+        let left = end.saturating_duration_since(Instant::now());
+        let levels = u32::try_from(running.len() + 1).unwrap_or(u32::MAX);
+        set_deadline.send_replace(Instant::now() + left / levels);
+        token.cancel();
+        tasks.join_all().await;
+    }
+}
+
+async fn all_ended(mut rows: watch::Receiver<Vec<Row>>) {
+    let ended = |rows: &Vec<Row>| rows.iter().all(|row| row.state.is_final());
+    // The sender lives as long as the stack, so this ends only when all have ended.
+    _ = rows.wait_for(ended).await;
+}
+
+fn spec_of(
+    name: &ServiceName,
+    entry: &ServiceEntry,
+    around: &Surroundings,
+) -> Result<ServiceSpec, PlanError> {
+    let check = check_of(entry)
+        .map_err(|source| PlanError::Check { service: name.clone(), source })?;
+    let mut environment = around.environment.clone();
+    environment.extend(entry.env.clone());
+    let directory = entry.directory.as_deref().unwrap_or(Path::new(""));
+    Ok(ServiceSpec {
+        name: name.clone(),
+        scope: around.scope.clone(),
+        command: entry.command.clone(),
+        port: port_of(entry, around),
+        host: around.host.clone(),
+        protocol: entry.protocol.clone(),
+        version: entry.version.clone(),
+        metadata: entry.metadata.clone(),
+        check,
+        ttl: entry.ttl.unwrap_or(around.ttl),
+        guard: entry.guard,
+        environment,
+        directory: Some(around.folder.join(directory)),
+        terminal: Terminal::Captured,
+    })
+}
+
+/// What listens is checked by connecting to it, where nothing else is said.
+fn check_of(entry: &ServiceEntry) -> Result<Option<CheckSpec>, InvalidCheck> {
+    match (entry.port, entry.health.as_deref()) {
+        (PortWish::None, _) => Ok(None),
+        (_, health) => health.unwrap_or("tcp").parse().map(Some),
+    }
+}
+
+fn port_of(entry: &ServiceEntry, around: &Surroundings) -> Option<PortSpec> {
+    let preferred = match entry.port {
+        PortWish::None => return None,
+        PortWish::OfPool => None,
+        PortWish::Preferred(port) => Some(port),
+    };
+    Some(PortSpec {
+        preferred,
+        pool: entry.pool.clone(),
+        allow_ephemeral: None,
+        folder: Some(around.folder.clone()),
+    })
+}
+
+fn wanted_port(name: &ServiceName, entry: &ServiceEntry) -> Option<u16> {
+    let named = entry.pool.as_deref().and_then(Pool::named);
+    match entry.port {
+        PortWish::None => None,
+        PortWish::Preferred(port) => Some(port),
+        PortWish::OfPool => {
+            named.or_else(|| Pool::of_service(name.as_str())).map(|pool| pool.default_port)
+        }
+    }
+}

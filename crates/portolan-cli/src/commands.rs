@@ -1,0 +1,18 @@
+//! One file a command: what it takes, and what it does.
+
+pub(crate) mod announce;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod deregister;
+pub(crate) mod discover;
+pub(crate) mod exec;
+pub(crate) mod health;
+pub(crate) mod heartbeat;
+pub(crate) mod list;
+pub(crate) mod listen;
+pub(crate) mod ports;
+pub(crate) mod register;
+pub(crate) mod run;
+pub(crate) mod serve;
+pub(crate) mod up;
+pub(crate) mod watch;

@@ -1,0 +1,87 @@
+//! `portolan list`: all services and their health.
+
+use clap::Args;
+use portolan_broadcast::Enough;
+use portolan_client::{ListQuery, RegistryError};
+use portolan_core::{HealthStatus, Scope, ServiceEndpoint, ServiceName};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::exit::{Ending, Exit, Failure};
+use crate::output;
+
+/// Options of `portolan list`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Instances of this service only
+    name: Option<ServiceName>,
+    /// Instances of this health only
+    #[arg(long)]
+    health: Option<HealthStatus>,
+    /// Every scope, not only this one and "default"
+    #[arg(long)]
+    all_scopes: bool,
+}
+
+impl List {
+    pub(crate) async fn run(self, context: &Context) -> Ending {
+        let query = ListQuery {
+            name: self.name,
+            health: self.health,
+            scopes: if self.all_scopes { Vec::new() } else { own_scopes(&context.scope) },
+            ..ListQuery::default()
+        };
+        let mut services = find(context, &query).await?;
+        services.sort_by(|a, b| (&a.name, &a.scope, &a.id).cmp(&(&b.name, &b.scope, &b.id)));
+        match context.json {
+            true => output::json(&json!({ "services": services }))?,
+            false => print(&services)?,
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// The scopes that a name is looked up in: the own one first, then `default`.
+pub(super) fn own_scopes(own: &Scope) -> Vec<Scope> {
+    let mut scopes = vec![own.clone()];
+    scopes.extend((!own.is_default()).then(Scope::default));
+    scopes
+}
+
+/// Asks the registry; where there is none, asks all who hear.
+async fn find(context: &Context, query: &ListQuery) -> Result<Vec<ServiceEndpoint>, Failure> {
+    let address = context.registry_address();
+    let unreachable = match context.registry_at(address.url)?.list(query).await {
+        Ok(listing) => return Ok(listing.services),
+        Err(error @ RegistryError::Unreachable { .. }) => error,
+        Err(error) => return Err(error.into()),
+    };
+    let Some(broadcaster) = context.broadcaster().await? else { return Err(unreachable.into()) };
+    if !context.quiet {
+        output::note(format_args!("{unreachable}; asking by broadcast instead"));
+    }
+    let wait = context.settings().discovery.timeouts.broadcast_wait;
+    let answers =
+        broadcaster.query(query.name.as_ref(), &query.scopes, wait, Enough::All).await;
+    broadcaster.stop().await;
+    let mut services = answers?;
+    services.retain(|service| query.health.is_none_or(|health| service.health == health));
+    Ok(services)
+}
+
+fn print(services: &[ServiceEndpoint]) -> Result<(), Failure> {
+    let mut table =
+        output::table(["NAME", "ADDRESS", "PROTOCOL", "VERSION", "HEALTH", "SCOPE", "ID"]);
+    for service in services {
+        table.add_row([
+            service.name.to_string(),
+            service.address(),
+            service.protocol.to_string(),
+            service.version.clone(),
+            service.health.to_string(),
+            service.scope.to_string(),
+            service.id.to_string(),
+        ]);
+    }
+    output::line(table.trim_fmt())
+}

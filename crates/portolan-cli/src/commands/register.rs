@@ -1,0 +1,27 @@
+//! `portolan register`: a service by hand.
+
+use clap::Args;
+
+use crate::context::Context;
+use crate::endpoint_args::EndpointArgs;
+use crate::exit::{Ending, Exit};
+use crate::output;
+
+/// Options of `portolan register`.
+#[derive(Debug, Args)]
+pub(crate) struct Register {
+    #[command(flatten)]
+    endpoint: EndpointArgs,
+}
+
+impl Register {
+    pub(crate) async fn run(self, context: &Context) -> Ending {
+        let registration = self.endpoint.registration(&context.scope)?;
+        let registered = context.registry()?.register(&registration).await?;
+        match context.json {
+            true => output::json(&registered.endpoint)?,
+            false => output::line(&registered.endpoint.id)?,
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,142 @@
+//! `portolan run`: one program as a service.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use portolan_core::{Host, Protocol, ServiceName, Ttl, parse_duration, port};
+use portolan_health::CheckSpec;
+use portolan_supervisor::child::{Terminal, exit_code};
+use portolan_supervisor::service::PortSpec;
+use portolan_supervisor::{CommandLine, GuardPolicy, Parts, Service, ServiceSpec};
+
+use crate::context::Context;
+use crate::endpoint_args::key_value;
+use crate::exit::{Ending, Exit, Failure};
+use crate::{output, shutdown};
+
+/// Options of `portolan run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The service's name [default: the program's]
+    #[arg(long)]
+    name: Option<ServiceName>,
+    /// The port it would like [default: its pool's]
+    #[arg(long, value_name = "PORT", value_parser = port::parse)]
+    preferred: Option<u16>,
+    /// The pool its port comes from [default: as its name tells]
+    #[arg(long)]
+    pool: Option<String>,
+    /// Takes any free port in the end, whatever port_allocator.allow_ephemeral says
+    #[arg(long)]
+    allow_ephemeral: bool,
+    /// How its health is checked: tcp, http:/path, ttl:15s, none
+    #[arg(long, value_name = "CHECK", default_value = "tcp")]
+    health: CheckSpec,
+    /// What it speaks [default: its pool's protocol]
+    #[arg(long)]
+    protocol: Option<Protocol>,
+    /// Where others reach it [default: 127.0.0.1, or the address of the route to a remote registry]
+    #[arg(long)]
+    host: Option<Host>,
+    /// Its version
+    #[arg(long = "service-version", value_name = "VERSION", default_value = "")]
+    version: String,
+    /// A fact that is announced with it; can be repeated
+    #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = key_value)]
+    metadata: Vec<(String, String)>,
+    /// How long it stays known without a sign of life [default: service_registry.ttl_default]
+    #[arg(long)]
+    ttl: Option<Ttl>,
+    /// What keeps strangers off the port while the program starts: auto, hold, release
+    #[arg(long, default_value = "auto")]
+    guard: GuardPolicy,
+    /// How long the program has to end by itself when we are told to stop
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "4s")]
+    grace: Duration,
+    /// The program and its arguments; {port} is the leased port, which PORT holds too
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+impl Run {
+    pub(crate) async fn run(self, context: &Context) -> Ending {
+        let mut stop = shutdown::requested()?;
+        let grace = self.grace;
+        let parts = parts(context).await?;
+        let broadcaster = parts.broadcaster.clone();
+        let mut service = Service::start(self.spec(context)?, parts).await?;
+        if let Some(endpoint) = service.endpoint().filter(|_| !context.quiet) {
+            output::note(format_args!("{} at {}", endpoint.name, endpoint.address()));
+        }
+        let ended = tokio::select! {
+            status = service.wait() => {
+                let status = status?;
+                service.finish().await;
+                Ok(status)
+            }
+            () = stop.wait() => service.stop(grace).await,
+        };
+        if let Some(broadcaster) = broadcaster {
+            broadcaster.stop().await;
+        }
+        let status = ended.map_err(|error| {
+            Failure::failed(format_args!("cannot tell how the program ended: {error}"))
+        })?;
+        Ok(Exit::Child(exit_code(status)))
+    }
+
+    fn spec(self, context: &Context) -> Result<ServiceSpec, Failure> {
+        let command = CommandLine::new(self.command).map_err(Failure::usage)?;
+        let name = match self.name {
+            Some(name) => name,
+            None => command.program_name().parse().map_err(|error| {
+                Failure::usage(format_args!("the program's name makes no service name ({error}); give --name"))
+            })?,
+        };
+        let url = context.registry_address().url;
+        Ok(ServiceSpec {
+            name,
+            scope: context.scope.clone(),
+            port: Some(PortSpec {
+                preferred: self.preferred,
+                pool: self.pool,
+                allow_ephemeral: self.allow_ephemeral.then_some(true),
+                folder: std::env::current_dir().ok(),
+            }),
+            command,
+            host: self.host.unwrap_or_else(|| portolan_agent::advertised_host(&url)),
+            protocol: self.protocol,
+            version: self.version,
+            metadata: self.metadata.into_iter().collect::<BTreeMap<_, _>>(),
+            check: Some(self.health),
+            ttl: match self.ttl {
+                Some(ttl) => ttl,
+                None => Ttl::new(context.settings().service_registry.ttl_default)
+                    .map_err(|error| Failure::usage(format_args!("service_registry.ttl_default: {error}")))?,
+            },
+            guard: self.guard,
+            environment: BTreeMap::from([("PORTOLAN_SCOPE".to_owned(), context.scope.to_string())]),
+            directory: None::<PathBuf>,
+            // A person at the terminal may want to speak to the program; else it has a group of
+            // its own, so that all that it starts can be ended with it.
+            terminal: match std::io::stdin().is_terminal() {
+                true => Terminal::Shared,
+                false => Terminal::OwnGroup,
+            },
+        })
+    }
+}
+
+async fn parts(context: &Context) -> Result<Parts, Failure> {
+    let address = context.registry_address();
+    Ok(Parts {
+        allocator: context.settings().port_allocator.clone(),
+        health: context.settings().health.clone(),
+        metrics: context.metrics.clone(),
+        registry: Some(context.registry_at(address.url)?),
+        broadcaster: context.broadcaster().await?,
+    })
+}

@@ -1,0 +1,43 @@
+//! `portolan serve`: the registry server.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use portolan_server::RegistryServer;
+use serde_json::json;
+
+use crate::context::Context;
+use crate::exit::{Ending, Exit};
+use crate::{output, shutdown};
+
+/// Options of `portolan serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where to listen [default: service_registry.listen_address]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+impl Serve {
+    pub(crate) async fn run(self, context: &Context) -> Ending {
+        let mut stop = shutdown::requested()?;
+        let mut settings = context.settings().clone();
+        if let Some(address) = self.listen {
+            settings.service_registry.listen_address = address.to_string();
+        }
+        let broadcaster = context.broadcaster().await?;
+        let server = RegistryServer::builder(settings)
+            .scope(context.scope.clone())
+            .metrics(context.metrics.clone())
+            .broadcaster(broadcaster)
+            .start()
+            .await?;
+        match context.json {
+            true => output::json(&json!({ "url": server.url() }))?,
+            false => output::line(format_args!("registry at {}", server.url()))?,
+        }
+        stop.wait().await;
+        server.stop().await;
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,150 @@
+//! `portolan up`: a stack, from its file to its last goodbye.
+
+mod screen;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use portolan_core::{Host, ServiceName, Ttl};
+use portolan_server::{REGISTRY_SERVICE, RegistryServer};
+use portolan_supervisor::Parts;
+use portolan_supervisor::stack::{OutputLine, Row, Stack, Surroundings};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{Context, folder_of};
+use crate::exit::{Ending, Exit, Failure};
+use crate::shutdown;
+use screen::Screen;
+
+/// How many lines of output may wait to be shown; what is more waits in the programs' pipes.
+const LINES: usize = 256;
+
+/// Options of `portolan up`.
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// The stack's file [default: portolan.yaml]
+    file: Option<PathBuf>,
+}
+
+impl Up {
+    /// The file named, which holds the settings too.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        self.file.clone()
+    }
+
+    pub(crate) async fn run(self, context: &Context) -> Ending {
+        let mut stop = shutdown::requested()?;
+        let file = context.file.clone().ok_or_else(no_file)?;
+        let stack = context.stack()?;
+        refuse_second(context)?;
+        let broadcaster = context.broadcaster().await?;
+        let server = RegistryServer::builder(context.settings().clone())
+            .scope(context.scope.clone())
+            .metrics(context.metrics.clone())
+            .broadcaster(broadcaster.clone())
+            .on_any_port(true)
+            .start()
+            .await?;
+        let parts = Parts {
+            allocator: context.settings().port_allocator.clone(),
+            health: context.settings().health.clone(),
+            metrics: context.metrics.clone(),
+            registry: Some(context.registry_at(server.url())?),
+            broadcaster: broadcaster.clone(),
+        };
+        let discovery = context.discovery_at(server.url(), broadcaster.clone())?;
+        let stack = Stack::plan(&stack, &surroundings(context, &file, &server.url())?)
+            .map_err(Failure::usage)?;
+
+        let (lines, printed) = mpsc::channel(LINES);
+        let screen = Screen::new(context, &server.url());
+        let showing = tokio::spawn(show(screen, stack.rows(), printed));
+        let stopping = CancellationToken::new();
+        let running = stack.run(&parts, &discovery, &lines, &stopping);
+        tokio::pin!(running);
+        let (rows, asked) = tokio::select! {
+            rows = &mut running => (rows, false),
+            () = stop.wait() => {
+                stopping.cancel();
+                (running.await, true)
+            }
+        };
+
+        drop(lines);
+        discovery.close().await;
+        server.stop().await;
+        if let Some(broadcaster) = broadcaster {
+            broadcaster.stop().await;
+        }
+        showing.await.map_err(Failure::failed)??;
+        match !asked && rows.iter().any(|row| row.state.is_failure()) {
+            true => Ok(Exit::Failed),
+            false => Ok(Exit::Done),
+        }
+    }
+}
+
+/// Two stacks of one scope would find each other's services.
+fn refuse_second(context: &Context) -> Result<(), Failure> {
+    let registry: ServiceName = REGISTRY_SERVICE.parse().map_err(Failure::failed)?;
+    let holders = context.allocator()?.holders();
+    let running = holders
+        .iter()
+        .find(|holder| holder.service == registry && holder.scope == context.scope);
+    match running {
+        Some(holder) => Err(Failure::failed(format_args!(
+            "the stack {} is running already, in process {}; stop that one, or give this one \
+             another name with --scope",
+            context.scope, holder.pid
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn surroundings(context: &Context, file: &Path, url: &str) -> Result<Surroundings, Failure> {
+    let settings = context.settings();
+    let ttl = Ttl::new(settings.service_registry.ttl_default)
+        .map_err(|error| Failure::usage(format_args!("service_registry.ttl_default: {error}")))?;
+    let mut environment = BTreeMap::from([
+        ("PORTOLAN_SCOPE".to_owned(), context.scope.to_string()),
+        ("PORTOLAN_REGISTRY_URL".to_owned(), url.to_owned()),
+    ]);
+    environment.extend(path_with_our_folder());
+    let folder = folder_of(file)?;
+    Ok(Surroundings { scope: context.scope.clone(), folder, host: Host::loopback(), ttl, environment })
+}
+
+/// The programs find `portolan`, and what was built with it, first.
+fn path_with_our_folder() -> Option<(String, String)> {
+    let program = std::env::current_exe().ok()?;
+    let ours = program.parent()?.to_owned();
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(ours).chain(std::env::split_paths(&inherited));
+    let path = std::env::join_paths(folders).ok()?;
+    Some(("PATH".to_owned(), path.into_string().ok()?))
+}
+
+async fn show(
+    mut screen: Screen,
+    mut rows: watch::Receiver<Vec<Row>>,
+    mut lines: mpsc::Receiver<OutputLine>,
+) -> Result<(), Failure> {
+    screen.show(&rows.borrow_and_update())?;
+    loop {
+        tokio::select! {
+            line = lines.recv() => match line {
+                Some(line) => screen.print(&line)?,
+                None => break,
+            },
+            Ok(()) = rows.changed() => screen.show(&rows.borrow_and_update())?,
+        }
+    }
+    let last = rows.borrow().clone();
+    screen.show(&last)
+}
+
+fn no_file() -> Failure {
+    Failure::usage("there is no portolan.yaml here; name the stack's file: portolan up FILE")
+}

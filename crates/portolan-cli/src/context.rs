@@ -1,0 +1,195 @@
+//! What every command works with: the settings in force, and the parts that they describe.
+
+use std::path::{Path, PathBuf};
+
+use portolan_broadcast::Broadcaster;
+use portolan_client::{DiscoveryClient, RegistryClient, RegistryClientConfig};
+use portolan_config_manager::{ConfigError, Loaded, Origin};
+use portolan_core::{Scope, ServiceName};
+use portolan_metrics::Metrics;
+use portolan_port_allocator::PortAllocator;
+use portolan_server::{REGISTRY_SERVICE, STACK_KEYS, Settings};
+use portolan_supervisor::stack::{StackFile, scope_of_folder};
+use serde::de::DeserializeOwned;
+use tracing::debug;
+
+use crate::cli::Global;
+use crate::exit::Failure;
+
+/// The file that is looked for where none is named.
+const FILE: &str = "portolan.yaml";
+
+/// What every command works with.
+pub(crate) struct Context {
+    pub(crate) loaded: Loaded<Settings>,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) scope: Scope,
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+    pub(crate) metrics: Metrics,
+}
+
+/// Where the registry is, and whether somebody said so or it is only where it usually is.
+pub(crate) struct RegistryAddress {
+    pub(crate) url: String,
+    pub(crate) is_certain: bool,
+}
+
+// === impl Context ===
+
+impl Context {
+    /// Reads the settings: the file, the environment, the flags.
+    pub(crate) fn load(global: &Global, file: Option<PathBuf>) -> Result<Self, Failure> {
+        let file = file.or_else(|| global.config.clone()).or_else(usual_file);
+        let mut loader = Settings::loader(file.clone());
+        for setting in &global.set {
+            let (path, value) = setting.split_once('=').ok_or_else(|| {
+                Failure::usage(format_args!("--set {setting}: write it as key=value, as in discovery.retries=5"))
+            })?;
+            loader = loader.flag("--set", path, value);
+        }
+        if let Some(url) = &global.registry {
+            loader = loader.flag("--registry", "discovery.registry_url", url);
+        }
+        if let Some(scope) = &global.scope {
+            loader = loader.flag("--scope", "scope", scope.as_str());
+        }
+        let loaded = loader.load()?;
+        let scope = scope_of(&loaded, file.as_deref())?;
+        let Global { json, quiet, .. } = *global;
+        Ok(Self { loaded, file, scope, json, quiet, metrics: Metrics::new() })
+    }
+
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.loaded.value
+    }
+
+    /// The stack that the file describes.
+    pub(crate) fn stack(&self) -> Result<StackFile, ConfigError> {
+        let document = &self.loaded.document;
+        let name = section(&self.loaded, "name")?;
+        let services = document.section("services")?.unwrap_or_default();
+        let stack = StackFile { name, services };
+        stack.validate().map_err(|error| document.problem("services", error.to_string()))?;
+        Ok(stack)
+    }
+
+    /// An allocator with a session of its own.
+    pub(crate) fn allocator(&self) -> Result<PortAllocator, Failure> {
+        let allocator = PortAllocator::new(self.settings().port_allocator.clone())?;
+        Ok(allocator.with_metrics(self.metrics.clone()))
+    }
+
+    /// The broadcast channel, unless it is switched off.
+    pub(crate) async fn broadcaster(&self) -> Result<Option<Broadcaster>, Failure> {
+        let config = self.settings().broadcast.clone();
+        match config.enabled {
+            true => Ok(Some(Broadcaster::new(config, self.metrics.clone()).await?)),
+            false => Ok(None),
+        }
+    }
+
+    /// Where the registry is: where the settings say, else where the one of this scope holds its
+    /// port on this host, else where registries usually are.
+    pub(crate) fn registry_address(&self) -> RegistryAddress {
+        let url = self.settings().discovery.registry_url.clone();
+        let origin = self.loaded.origins.get("discovery.registry_url");
+        if !matches!(origin, None | Some(Origin::Default)) {
+            return RegistryAddress { url, is_certain: true };
+        }
+        match self.registry_on_this_host() {
+            Some(port) => {
+                RegistryAddress { url: format!("http://127.0.0.1:{port}"), is_certain: true }
+            }
+            None => RegistryAddress { url, is_certain: false },
+        }
+    }
+
+    /// A client of the registry.
+    pub(crate) fn registry(&self) -> Result<RegistryClient, Failure> {
+        self.registry_at(self.registry_address().url)
+    }
+
+    /// A client of the registry at this address.
+    pub(crate) fn registry_at(&self, url: String) -> Result<RegistryClient, Failure> {
+        let token = self.settings().token.clone();
+        let config = RegistryClientConfig { token, ..RegistryClientConfig::new(url) };
+        Ok(RegistryClient::new(config)?)
+    }
+
+    /// A client of everything that can find a service.
+    pub(crate) async fn discovery(&self) -> Result<DiscoveryClient, Failure> {
+        let broadcaster = self.broadcaster().await?;
+        self.discovery_at(self.registry_address().url, broadcaster)
+    }
+
+    /// The same, over a registry and a channel that are known already.
+    pub(crate) fn discovery_at(
+        &self,
+        url: String,
+        broadcaster: Option<Broadcaster>,
+    ) -> Result<DiscoveryClient, Failure> {
+        let mut builder = DiscoveryClient::builder()
+            .config(self.settings().discovery.clone())
+            .registry_url(url)
+            .scope(self.scope.clone())
+            .metrics(self.metrics.clone())
+            .allocator(self.allocator()?);
+        if let Some(token) = &self.settings().token {
+            builder = builder.token(token.clone());
+        }
+        if let Some(broadcaster) = broadcaster {
+            builder = builder.broadcaster(broadcaster);
+        }
+        Ok(builder.build()?)
+    }
+
+    /// Whether the name, in this scope or in `default`, is that of the registry on this host.
+    fn registry_on_this_host(&self) -> Option<u16> {
+        let allocator = self.allocator().inspect_err(|error| debug!(%error.message, "No reservations to look into"));
+        let holders = allocator.ok()?.holders();
+        let registry: ServiceName = REGISTRY_SERVICE.parse().ok()?;
+        let in_scope = |scope: &Scope| {
+            let mut held = holders.iter().filter(|holder| holder.service == registry);
+            held.find(|holder| holder.scope == *scope).map(|holder| holder.port)
+        };
+        in_scope(&self.scope).or_else(|| in_scope(&Scope::default()))
+    }
+}
+
+/// Its own word first, then the stack's name, then its folder; without a stack, `default`.
+fn scope_of(loaded: &Loaded<Settings>, file: Option<&Path>) -> Result<Scope, Failure> {
+    if let Some(scope) = &loaded.value.scope {
+        return Ok(scope.clone());
+    }
+    if let Some(name) = section(loaded, "name")? {
+        return Ok(name);
+    }
+    let is_stack = STACK_KEYS.into_iter().any(|key| loaded.document.origin(key).is_some());
+    let folder = file.filter(|_| is_stack).map(folder_of).transpose()?;
+    Ok(folder.as_deref().map(scope_of_folder).unwrap_or_default())
+}
+
+/// The folder of a file, as the system knows it, whatever path led to it.
+pub(crate) fn folder_of(file: &Path) -> Result<PathBuf, Failure> {
+    let real = file.canonicalize().map_err(|error| {
+        Failure::usage(format_args!("cannot read {}: {error}", file.display()))
+    })?;
+    Ok(real.parent().unwrap_or(Path::new("/")).to_owned())
+}
+
+fn section<T: DeserializeOwned>(
+    loaded: &Loaded<Settings>,
+    key: &str,
+) -> Result<Option<T>, ConfigError> {
+    loaded.document.section(key)
+}
+
+fn usual_file() -> Option<PathBuf> {
+    let here = PathBuf::from(FILE);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"));
+    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home);
+    let own = config.map(|folder| folder.join("portolan").join(FILE));
+    [Some(here), own].into_iter().flatten().find(|file| file.is_file())
+}
