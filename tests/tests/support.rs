@@ -1,9 +1,11 @@
 //! The parts that the other tests stand on.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 use anyhow::ensure;
-use portolan_tests::{dns::Dns, isolated, metrics, postgres, postgres::Postgres, redis};
+use portolan_tests::{Proxy, dns::Dns, isolated, metrics, postgres, postgres::Postgres, redis};
 
 #[test]
 fn two_postgres_servers_run_side_by_side_and_are_told_apart() {
@@ -75,4 +77,29 @@ fn a_process_that_ends_too_early_is_an_error_that_shows_what_it_said() {
         ensure!(error.contains("no luck today"), "{error}");
         Ok(())
     });
+}
+
+#[test]
+fn a_proxy_passes_on_until_it_is_cut_and_again_when_it_is_mended() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Proxy::to(server.local_addr().unwrap().port()).unwrap();
+    let address = proxy.url().replace("http://", "");
+    let connect = || TcpStream::connect(&address).unwrap();
+
+    let mut one = connect();
+    let mut far = server.accept().unwrap().0;
+    far.write_all(b"here").unwrap();
+    let mut said = [0; 4];
+    one.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"here");
+
+    proxy.cut();
+    assert_eq!(one.read(&mut said).unwrap_or(0), 0, "the old connection still stands");
+    assert_eq!(connect().read(&mut said).unwrap_or(0), 0, "a new connection got through");
+
+    proxy.mend();
+    let mut two = connect();
+    server.accept().unwrap().0.write_all(b"back").unwrap();
+    two.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"back");
 }

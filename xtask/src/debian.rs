@@ -78,3 +78,25 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
         false => bail!("`apt-get {}` failed ({status}); its output says why", arguments.join(" ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_has_a_package_of_its_own() {
+        let mut packages: Vec<_> = PARTS.iter().map(|part| part.package).collect();
+        packages.sort_unstable();
+        packages.dedup();
+        assert_eq!(packages.len(), PARTS.len());
+    }
+
+    #[test]
+    fn the_servers_of_postgresql_are_looked_for_where_debian_keeps_them() {
+        let directories = program_directories();
+        assert!(directories.contains(&PathBuf::from("/usr/sbin")));
+        let there = Path::new("/usr/lib/postgresql").is_dir();
+        let looked = directories.iter().any(|path| path.starts_with("/usr/lib/postgresql"));
+        assert_eq!(there, looked);
+    }
+}

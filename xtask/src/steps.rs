@@ -75,3 +75,31 @@ fn summary_line(name: &str, passed: bool, time: Duration) -> String {
     let word = if passed { "ok" } else { "FAILED" };
     format!("{name:<10} {word:<7} {:>7.1} s", time.as_secs_f64())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(name: &'static str, program: &str) -> Step {
+        Step { name, command: Command::new(program) }
+    }
+
+    #[test]
+    fn the_first_step_that_fails_is_the_last_that_runs() {
+        let steps = vec![step("good", "true"), step("bad", "false"), step("never", "no-such")];
+        let error = run_all(steps).unwrap_err().to_string();
+        assert!(error.starts_with("bad failed (exit status: 1)"), "{error}");
+    }
+
+    #[test]
+    fn a_step_is_shown_as_a_person_would_type_it() {
+        let step = Step::cargo("docs", &["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+        assert_eq!(step.shown(), "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps");
+    }
+
+    #[test]
+    fn the_summary_has_a_line_for_each_step() {
+        let line = summary_line("clippy", true, Duration::from_millis(12_340));
+        assert_eq!(line, "clippy     ok         12.3 s");
+    }
+}
