@@ -1,0 +1,261 @@
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::response::Redirect;
+use axum::{Router, routing::get};
+use portolan_core::{HealthStatus, Registration, Ttl};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::*;
+
+type Reports = mpsc::Receiver<(ServiceId, HealthReport)>;
+
+/// Generous, so that only what hangs for ever fails.
+const SOON: Duration = Duration::from_secs(20);
+
+fn config() -> HealthConfig {
+    HealthConfig { interval: Duration::from_millis(30), ..HealthConfig::default() }
+}
+
+fn monitor(config: HealthConfig) -> (HealthMonitor, Reports, Metrics) {
+    let (sender, reports) = mpsc::channel(16);
+    let metrics = Metrics::new();
+    (HealthMonitor::new(config, metrics.clone(), sender), reports, metrics)
+}
+
+fn endpoint(port: u16) -> ServiceEndpoint {
+    let registration =
+        Registration::new("api".parse().unwrap(), "127.0.0.1".parse().unwrap(), port);
+    registration.into_endpoint(Ttl::DEFAULT, jiff::Timestamp::UNIX_EPOCH)
+}
+
+fn spec(text: &str) -> CheckSpec {
+    text.parse().unwrap()
+}
+
+async fn listener() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+async fn next(reports: &mut Reports) -> HealthReport {
+    timeout(SOON, reports.recv()).await.expect("a report in time").expect("a report").1
+}
+
+async fn serve(status: fn() -> StatusCode) -> (SocketAddr, JoinHandle<()>) {
+    let (listener, _) = listener().await;
+    let address = listener.local_addr().unwrap();
+    let app = Router::new()
+        .route("/health", get(move || async move { (status(), "disk full\nmore\n") }))
+        .route("/moved", get(|| async { Redirect::temporary("/health") }))
+        .route("/long", get(|| async { (StatusCode::BAD_GATEWAY, "x".repeat(5_000_000)) }));
+    let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (address, server)
+}
+
+#[tokio::test]
+async fn a_server_that_listens_is_passing_and_one_that_ends_is_critical() {
+    let (listener, port) = listener().await;
+    let (monitor, mut reports, metrics) = monitor(config());
+    monitor.watch(endpoint(port), &spec("tcp"));
+    assert_eq!(next(&mut reports).await.status, HealthStatus::Passing);
+    drop(listener);
+    let critical = next(&mut reports).await;
+    assert_eq!(critical.status, HealthStatus::Critical);
+    assert!(critical.reason.starts_with(&format!("127.0.0.1:{port}: ")), "{}", critical.reason);
+    monitor.stop().await;
+    let text = metrics.encode();
+    for result in ["success", "failure"] {
+        let sample =
+            format!(r#"discovery_health_checks_total{{service_name="api",result="{result}"}}"#);
+        assert!(text.contains(&sample), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_starts_late_goes_from_unknown_to_passing() {
+    let (first, port) = listener().await;
+    drop(first);
+    let (monitor, mut reports, _) = monitor(HealthConfig::default());
+    monitor.watch(endpoint(port), &spec("tcp"));
+    sleep(Duration::from_millis(120)).await;
+    let _late = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    assert_eq!(next(&mut reports).await.status, HealthStatus::Passing);
+    monitor.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_that_never_starts_is_critical_in_the_end() {
+    let (first, port) = listener().await;
+    drop(first);
+    let (monitor, mut reports, _) = monitor(config());
+    monitor.watch(endpoint(port), &spec("tcp"));
+    assert_eq!(next(&mut reports).await.status, HealthStatus::Critical);
+    monitor.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_known_already_is_not_reported_again() {
+    let (_listener, port) = listener().await;
+    let (monitor, mut reports, _) = monitor(config());
+    let known = ServiceEndpoint { health: HealthStatus::Passing, ..endpoint(port) };
+    monitor.watch(known.clone(), &spec("tcp"));
+    monitor.watch(ServiceEndpoint { health: HealthStatus::Warning, ..known }, &spec("tcp"));
+    let (_, report) = timeout(SOON, reports.recv()).await.unwrap().unwrap();
+    assert_eq!(report.status, HealthStatus::Passing);
+    monitor.stop().await;
+    assert!(reports.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn the_status_code_decides() {
+    for (code, status, reason) in [
+        (StatusCode::OK, HealthStatus::Passing, "GET /health: 200 OK"),
+        (StatusCode::NO_CONTENT, HealthStatus::Passing, "GET /health: 204 No Content"),
+        (
+            StatusCode::TOO_MANY_REQUESTS,
+            HealthStatus::Warning,
+            "GET /health: 429 Too Many Requests: disk full",
+        ),
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            HealthStatus::Critical,
+            "GET /health: 503 Service Unavailable: disk full",
+        ),
+    ] {
+        let (listener, _) = listener().await;
+        let port = listener.local_addr().unwrap().port();
+        let app =
+            Router::new().route("/health", get(move || async move { (code, "disk full\nx") }));
+        let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let (monitor, mut reports, _) = monitor(config());
+        monitor.watch(endpoint(port), &spec("http:/health"));
+        assert_eq!(next(&mut reports).await, HealthReport::new(status, reason));
+        monitor.stop().await;
+        server.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_a_long_body_is_not_read() {
+    let (address, server) = serve(|| StatusCode::OK).await;
+    let (monitor, mut reports, _) = monitor(config());
+    for path in ["/moved", "/long", "/nothing"] {
+        monitor.watch(endpoint(1), &spec(&format!("http://{address}{path}")));
+        let report = next(&mut reports).await;
+        assert_eq!(report.status, HealthStatus::Critical, "{path}");
+        assert!(report.reason.starts_with(&format!("GET {path}: ")), "{}", report.reason);
+        assert!(report.reason.len() < 300, "{path}");
+    }
+    monitor.stop().await;
+    server.abort();
+}
+
+#[tokio::test]
+async fn what_is_no_web_server_is_critical() {
+    use tokio::io::AsyncWriteExt;
+    let (listener, port) = listener().await;
+    let server = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            drop(stream.write_all(b"220 smtp ready\r\n").await);
+        }
+    });
+    let (monitor, mut reports, _) = monitor(config());
+    monitor.watch(endpoint(port), &spec("http:/"));
+    let report = next(&mut reports).await;
+    assert_eq!(report.status, HealthStatus::Critical);
+    assert!(report.reason.starts_with("GET / at 127.0.0.1:"), "{}", report.reason);
+    monitor.stop().await;
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_critical() {
+    let (_silent, port) = listener().await;
+    let config = HealthConfig { timeout: Duration::from_millis(20), ..config() };
+    let (monitor, mut reports, _) = monitor(config);
+    monitor.watch(endpoint(port), &spec("http:/"));
+    let report = HealthReport::new(HealthStatus::Critical, "no answer within 20ms");
+    assert_eq!(next(&mut reports).await, report);
+    monitor.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_stops_reporting_is_critical_when_the_span_ends() {
+    let (monitor, mut reports, _) = monitor(HealthConfig::default());
+    let endpoint = endpoint(80);
+    let begun = Instant::now();
+    monitor.watch(endpoint.clone(), &spec("ttl:15s"));
+    sleep(Duration::from_secs(10)).await;
+    assert!(reports.try_recv().is_err(), "nothing is known before the first report");
+    assert!(monitor.report(&endpoint.id));
+    assert_eq!(reports.recv().await.unwrap().1.status, HealthStatus::Passing);
+    let critical = HealthReport::new(HealthStatus::Critical, "no report within 15s");
+    assert_eq!(reports.recv().await.unwrap().1, critical);
+    assert_eq!(begun.elapsed().as_secs(), 25);
+    monitor.report(&endpoint.id);
+    assert_eq!(reports.recv().await.unwrap().1.status, HealthStatus::Passing);
+    monitor.stop().await;
+    assert!(!monitor.report(&endpoint.id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_never_reports_is_critical_when_the_span_ends() {
+    let (monitor, mut reports, _) = monitor(HealthConfig::default());
+    let begun = Instant::now();
+    monitor.watch(endpoint(80), &spec("ttl:5s"));
+    assert_eq!(reports.recv().await.unwrap().1.status, HealthStatus::Critical);
+    assert_eq!(begun.elapsed().as_secs(), 5);
+    monitor.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_checked_no_longer() {
+    let (monitor, mut reports, _) = monitor(config());
+    let endpoint = endpoint(80);
+    monitor.watch(endpoint.clone(), &spec("ttl:15s"));
+    assert!(monitor.forget(&endpoint.id));
+    assert!(!monitor.forget(&endpoint.id));
+    assert!(!monitor.report(&endpoint.id));
+    monitor.watch(endpoint.clone(), &spec("ttl:15s"));
+    monitor.watch(endpoint.clone(), &CheckSpec::none());
+    assert!(!monitor.report(&endpoint.id));
+    assert!(format!("{monitor:?}").contains("watched: 0"));
+    monitor.stop().await;
+    assert!(reports.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_dropped_monitor_leaves_no_task_behind() {
+    let (monitor, mut reports, _) = monitor(config());
+    monitor.watch(endpoint(80), &spec("ttl:15s"));
+    drop(monitor);
+    assert_eq!(timeout(SOON, reports.recv()).await.expect("the tasks end"), None);
+}
+
+#[tokio::test]
+async fn no_more_checks_run_at_once_than_allowed() {
+    let (listener, port) = listener().await;
+    let max_concurrent_checks = NonZeroU16::new(2).unwrap();
+    let config = HealthConfig { max_concurrent_checks, ..config() };
+    let (monitor, reports, _) = monitor(config);
+    for number in 0..10 {
+        let id = format!("api-{number}").parse().unwrap();
+        monitor.watch(ServiceEndpoint { id, ..endpoint(port) }, &spec("http:/"));
+    }
+    // The server accepts and says nothing, so that whoever is in stays in.
+    let mut inside = Vec::new();
+    for _ in 0..2 {
+        inside.push(timeout(SOON, listener.accept()).await.unwrap().unwrap());
+    }
+    let third = timeout(Duration::from_millis(100), listener.accept()).await;
+    assert!(third.is_err(), "a third one came in");
+    monitor.stop().await;
+    drop(reports);
+}
