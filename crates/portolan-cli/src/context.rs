@@ -1,5 +1,6 @@
 //! What every command works with: the settings in force, and the parts that they describe.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use portolan_broadcast::Broadcaster;
@@ -27,6 +28,7 @@ pub(crate) struct Context {
     pub(crate) json: bool,
     pub(crate) quiet: bool,
     pub(crate) metrics: Metrics,
+    set: Vec<String>,
 }
 
 /// Where the registry is, and whether somebody said so or it is only where it usually is.
@@ -56,8 +58,17 @@ impl Context {
         }
         let loaded = loader.load()?;
         let scope = scope_of(&loaded, file.as_deref())?;
+        let (metrics, set) = (Metrics::new(), global.set.clone());
         let Global { json, quiet, .. } = *global;
-        Ok(Self { loaded, file, scope, json, quiet, metrics: Metrics::new() })
+        Ok(Self { loaded, file, scope, json, quiet, metrics, set })
+    }
+
+    /// The options that make another of our processes see the settings that we see.
+    pub(crate) fn repeated_options(&self) -> Vec<OsString> {
+        let file = self.file.iter().flat_map(|file| ["--config".into(), file.into()]);
+        let set = self.set.iter().flat_map(|set| ["--set".into(), set.into()]);
+        let scope = ["--scope".into(), self.scope.as_str().into()];
+        file.chain(set).chain(scope).collect()
     }
 
     /// The settings in force.

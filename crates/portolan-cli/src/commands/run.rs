@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use portolan_core::{Host, Protocol, ServiceName, Ttl, parse_duration, port};
+use portolan_core::{Host, Pool, Protocol, ServiceName, Ttl, parse_duration, port};
 use portolan_health::CheckSpec;
 use portolan_supervisor::child::{Terminal, exit_code};
 use portolan_supervisor::service::PortSpec;
@@ -29,7 +29,8 @@ pub(crate) struct Run {
     /// The pool its port comes from [default: as its name tells]
     #[arg(long)]
     pool: Option<String>,
-    /// Takes any free port in the end, whatever port_allocator.allow_ephemeral says
+    /// Takes any free port in the end, whatever port_allocator.allow_ephemeral says; so does a
+    /// program for which neither a port nor a pool is known
     #[arg(long)]
     allow_ephemeral: bool,
     /// How its health is checked: tcp, http:/path, ttl:15s, none
@@ -97,13 +98,19 @@ impl Run {
             })?,
         };
         let url = context.registry_address().url;
+        let allocator = &context.settings().port_allocator;
+        let has_pool = self.pool.is_some()
+            || allocator.services.contains_key(name.as_str())
+            || Pool::of_service(name.as_str()).is_some();
+        // Where nothing says which port is meant, any port is what is meant.
+        let any_port = self.allow_ephemeral || (self.preferred.is_none() && !has_pool);
         Ok(ServiceSpec {
             name,
             scope: context.scope.clone(),
             port: Some(PortSpec {
                 preferred: self.preferred,
                 pool: self.pool,
-                allow_ephemeral: self.allow_ephemeral.then_some(true),
+                allow_ephemeral: any_port.then_some(true),
                 folder: std::env::current_dir().ok(),
             }),
             command,

@@ -1,0 +1,60 @@
+//! Which crate may know which: the rule of ARCHITECTURE.md, held to the manifests.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// Each crate's layer. A crate depends on lower layers only.
+const LAYERS: [(&str, u8); 15] = [
+    ("portolan-core", 0),
+    ("portolan-metrics", 0),
+    ("portolan-shared-table", 0),
+    ("portolan-port-allocator", 1),
+    ("portolan-broadcast", 1),
+    ("portolan-health", 1),
+    ("portolan-registry", 1),
+    ("portolan-config-manager", 1),
+    ("portolan-client", 2),
+    ("portolan-http-api", 2),
+    ("portolan-agent", 3),
+    ("portolan-server", 4),
+    ("portolan-supervisor", 4),
+    ("portolan-cli", 5),
+    ("portolan", 5),
+];
+
+#[test]
+fn a_crate_depends_on_lower_layers_only() {
+    let layers = BTreeMap::from(LAYERS);
+    let manifests = manifests().unwrap();
+    assert_eq!(manifests.len(), LAYERS.len(), "a crate is missing here, or there");
+    for (name, dependencies) in manifests {
+        let layer = layers[name.as_str()];
+        for dependency in dependencies {
+            let below = layers[dependency.as_str()];
+            assert!(below < layer, "{name} (layer {layer}) knows {dependency} (layer {below})");
+        }
+    }
+}
+
+/// Every crate, with those of this project that it is built on.
+fn manifests() -> Result<Vec<(String, Vec<String>)>> {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+    let folders = fs::read_dir(&crates).with_context(|| crates.display().to_string())?;
+    let manifest = |folder: std::io::Result<fs::DirEntry>| {
+        let folder = folder?.path();
+        let text = fs::read_to_string(folder.join("Cargo.toml"))?;
+        let name = folder.file_name().context("no name")?.to_string_lossy().into_owned();
+        Ok((name, own_dependencies(&text)))
+    };
+    folders.map(manifest).collect()
+}
+
+fn own_dependencies(manifest: &str) -> Vec<String> {
+    let section = manifest.split("\n[").find(|section| section.starts_with("dependencies]"));
+    let lines = section.unwrap_or_default().lines().skip(1);
+    let name = |line: &str| line.split(['.', ' ', '=']).next().unwrap_or_default().to_owned();
+    lines.map(name).filter(|name| name.starts_with("portolan")).collect()
+}
