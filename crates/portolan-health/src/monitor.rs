@@ -66,26 +66,27 @@ impl HealthMonitor {
     /// Checks the instance from now on, first at once. The health that the endpoint carries is
     /// taken as known, and only what differs is reported. Watched before, it is watched anew;
     /// with [`CheckSpec::none`] no longer. Must be called within a tokio runtime.
-    pub fn watch(&self, endpoint: ServiceEndpoint, spec: &CheckSpec) {
-        let Some(check) = spec.check() else {
-            self.forget(&endpoint.id);
-            return;
-        };
+    pub fn watch(&self, endpoint: &ServiceEndpoint, spec: &CheckSpec) {
+        let Some(check) = spec.check() else { return self.forget(&endpoint.id) };
         let stop = self.inner.stopping.child_token();
         let (reported, reports) = watch::channel(None);
-        let id = endpoint.id.clone();
-        let subject = Subject { endpoint, since: Instant::now(), reported: None };
+        let subject = Subject { endpoint: endpoint.clone(), since: Instant::now(), reported: None };
         let shared = Arc::clone(&self.inner.shared);
         let watcher = Watcher::new(shared, Arc::clone(check), subject, reports);
         let watched = Watched { reported, _stop_on_drop: stop.clone().drop_guard() };
         // The one before stops first, so that nobody hears of the same instance from two.
-        drop(self.watched().insert(id, watched));
+        drop(self.watched().insert(endpoint.id.clone(), watched));
         self.inner.tasks.spawn(async move { stop.run_until_cancelled(watcher.run()).await });
     }
 
-    /// Checks the instance no longer. Whether it was watched.
-    pub fn forget(&self, id: &ServiceId) -> bool {
-        self.watched().remove(id).is_some()
+    /// Checks the instance no longer.
+    pub fn forget(&self, id: &ServiceId) {
+        self.watched().remove(id);
+    }
+
+    /// Checks nothing any more, until told to.
+    pub fn forget_all(&self) {
+        self.watched().clear();
     }
 
     /// Takes a sign of life from the instance itself, for a `ttl` check. Whether it is watched.
@@ -99,7 +100,7 @@ impl HealthMonitor {
     /// Ends every check and joins every task. Nothing is reported afterwards.
     pub async fn stop(&self) {
         self.inner.stopping.cancel();
-        self.watched().clear();
+        self.forget_all();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
     }

@@ -62,7 +62,7 @@ async fn serve(status: fn() -> StatusCode) -> (SocketAddr, JoinHandle<()>) {
 async fn a_server_that_listens_is_passing_and_one_that_ends_is_critical() {
     let (listener, port) = listener().await;
     let (monitor, mut reports, metrics) = monitor(config());
-    monitor.watch(endpoint(port), &spec("tcp"));
+    monitor.watch(&endpoint(port), &spec("tcp"));
     assert_eq!(next(&mut reports).await.status, HealthStatus::Passing);
     drop(listener);
     let critical = next(&mut reports).await;
@@ -82,7 +82,7 @@ async fn a_service_that_starts_late_goes_from_unknown_to_passing() {
     let (first, port) = listener().await;
     drop(first);
     let (monitor, mut reports, _) = monitor(HealthConfig::default());
-    monitor.watch(endpoint(port), &spec("tcp"));
+    monitor.watch(&endpoint(port), &spec("tcp"));
     sleep(Duration::from_millis(120)).await;
     let _late = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     assert_eq!(next(&mut reports).await.status, HealthStatus::Passing);
@@ -94,7 +94,7 @@ async fn a_service_that_never_starts_is_critical_in_the_end() {
     let (first, port) = listener().await;
     drop(first);
     let (monitor, mut reports, _) = monitor(config());
-    monitor.watch(endpoint(port), &spec("tcp"));
+    monitor.watch(&endpoint(port), &spec("tcp"));
     assert_eq!(next(&mut reports).await.status, HealthStatus::Critical);
     monitor.stop().await;
 }
@@ -104,8 +104,8 @@ async fn what_is_known_already_is_not_reported_again() {
     let (_listener, port) = listener().await;
     let (monitor, mut reports, _) = monitor(config());
     let known = ServiceEndpoint { health: HealthStatus::Passing, ..endpoint(port) };
-    monitor.watch(known.clone(), &spec("tcp"));
-    monitor.watch(ServiceEndpoint { health: HealthStatus::Warning, ..known }, &spec("tcp"));
+    monitor.watch(&known, &spec("tcp"));
+    monitor.watch(&ServiceEndpoint { health: HealthStatus::Warning, ..known }, &spec("tcp"));
     let (_, report) = timeout(SOON, reports.recv()).await.unwrap().unwrap();
     assert_eq!(report.status, HealthStatus::Passing);
     monitor.stop().await;
@@ -134,7 +134,7 @@ async fn the_status_code_decides() {
             Router::new().route("/health", get(move || async move { (code, "disk full\nx") }));
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         let (monitor, mut reports, _) = monitor(config());
-        monitor.watch(endpoint(port), &spec("http:/health"));
+        monitor.watch(&endpoint(port), &spec("http:/health"));
         assert_eq!(next(&mut reports).await, HealthReport::new(status, reason));
         monitor.stop().await;
         server.abort();
@@ -146,7 +146,7 @@ async fn a_redirect_is_not_followed_and_a_long_body_is_not_read() {
     let (address, server) = serve(|| StatusCode::OK).await;
     let (monitor, mut reports, _) = monitor(config());
     for path in ["/moved", "/long", "/nothing"] {
-        monitor.watch(endpoint(1), &spec(&format!("http://{address}{path}")));
+        monitor.watch(&endpoint(1), &spec(&format!("http://{address}{path}")));
         let report = next(&mut reports).await;
         assert_eq!(report.status, HealthStatus::Critical, "{path}");
         assert!(report.reason.starts_with(&format!("GET {path}: ")), "{}", report.reason);
@@ -167,7 +167,7 @@ async fn what_is_no_web_server_is_critical() {
         }
     });
     let (monitor, mut reports, _) = monitor(config());
-    monitor.watch(endpoint(port), &spec("http:/"));
+    monitor.watch(&endpoint(port), &spec("http:/"));
     let report = next(&mut reports).await;
     assert_eq!(report.status, HealthStatus::Critical);
     assert!(report.reason.starts_with("GET / at 127.0.0.1:"), "{}", report.reason);
@@ -180,7 +180,7 @@ async fn a_server_that_never_answers_is_critical() {
     let (_silent, port) = listener().await;
     let config = HealthConfig { timeout: Duration::from_millis(20), ..config() };
     let (monitor, mut reports, _) = monitor(config);
-    monitor.watch(endpoint(port), &spec("http:/"));
+    monitor.watch(&endpoint(port), &spec("http:/"));
     let report = HealthReport::new(HealthStatus::Critical, "no answer within 20ms");
     assert_eq!(next(&mut reports).await, report);
     monitor.stop().await;
@@ -191,7 +191,7 @@ async fn a_service_that_stops_reporting_is_critical_when_the_span_ends() {
     let (monitor, mut reports, _) = monitor(HealthConfig::default());
     let endpoint = endpoint(80);
     let begun = Instant::now();
-    monitor.watch(endpoint.clone(), &spec("ttl:15s"));
+    monitor.watch(&endpoint, &spec("ttl:15s"));
     sleep(Duration::from_secs(10)).await;
     assert!(reports.try_recv().is_err(), "nothing is known before the first report");
     assert!(monitor.report(&endpoint.id));
@@ -209,7 +209,7 @@ async fn a_service_that_stops_reporting_is_critical_when_the_span_ends() {
 async fn a_service_that_never_reports_is_critical_when_the_span_ends() {
     let (monitor, mut reports, _) = monitor(HealthConfig::default());
     let begun = Instant::now();
-    monitor.watch(endpoint(80), &spec("ttl:5s"));
+    monitor.watch(&endpoint(80), &spec("ttl:5s"));
     assert_eq!(reports.recv().await.unwrap().1.status, HealthStatus::Critical);
     assert_eq!(begun.elapsed().as_secs(), 5);
     monitor.stop().await;
@@ -219,12 +219,14 @@ async fn a_service_that_never_reports_is_critical_when_the_span_ends() {
 async fn what_is_forgotten_is_checked_no_longer() {
     let (monitor, mut reports, _) = monitor(config());
     let endpoint = endpoint(80);
-    monitor.watch(endpoint.clone(), &spec("ttl:15s"));
-    assert!(monitor.forget(&endpoint.id));
-    assert!(!monitor.forget(&endpoint.id));
+    monitor.watch(&endpoint, &spec("ttl:15s"));
+    monitor.forget(&endpoint.id);
     assert!(!monitor.report(&endpoint.id));
-    monitor.watch(endpoint.clone(), &spec("ttl:15s"));
-    monitor.watch(endpoint.clone(), &CheckSpec::none());
+    monitor.watch(&endpoint, &spec("ttl:15s"));
+    monitor.watch(&endpoint, &CheckSpec::none());
+    assert!(!monitor.report(&endpoint.id));
+    monitor.watch(&endpoint, &spec("ttl:15s"));
+    monitor.forget_all();
     assert!(!monitor.report(&endpoint.id));
     assert!(format!("{monitor:?}").contains("watched: 0"));
     monitor.stop().await;
@@ -234,7 +236,7 @@ async fn what_is_forgotten_is_checked_no_longer() {
 #[tokio::test]
 async fn a_dropped_monitor_leaves_no_task_behind() {
     let (monitor, mut reports, _) = monitor(config());
-    monitor.watch(endpoint(80), &spec("ttl:15s"));
+    monitor.watch(&endpoint(80), &spec("ttl:15s"));
     drop(monitor);
     assert_eq!(timeout(SOON, reports.recv()).await.expect("the tasks end"), None);
 }
@@ -247,7 +249,7 @@ async fn no_more_checks_run_at_once_than_allowed() {
     let (monitor, reports, _) = monitor(config);
     for number in 0..10 {
         let id = format!("api-{number}").parse().unwrap();
-        monitor.watch(ServiceEndpoint { id, ..endpoint(port) }, &spec("http:/"));
+        monitor.watch(&ServiceEndpoint { id, ..endpoint(port) }, &spec("http:/"));
     }
     // The server accepts and says nothing, so that whoever is in stays in.
     let mut inside = Vec::new();

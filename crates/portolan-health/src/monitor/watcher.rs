@@ -90,7 +90,7 @@ impl Watcher {
         // Not up yet is no failure; and who was late himself accuses nobody.
         if found.status == HealthStatus::Critical && (late || self.pace.is_starting()) {
             let Subject { endpoint, .. } = &self.subject;
-            debug!(service_name = %endpoint.name, late, reason = found.reason, "failure not counted");
+            debug!(service_name = %endpoint.name, late, reason = found.reason, "Failure not counted");
             return None;
         }
         self.state.observe(found)
@@ -118,12 +118,12 @@ fn log(subject: &Subject, change: &HealthChange) {
         HealthStatus::Critical | HealthStatus::Warning => warn!(
             service_name = %endpoint.name, service_id = %endpoint.id, port = endpoint.port,
             protocol = %endpoint.protocol, from = %from, status = %to.status, reason = to.reason,
-            "service is unwell"
+            "Service is unwell"
         ),
         HealthStatus::Passing | HealthStatus::Unknown => info!(
             service_name = %endpoint.name, service_id = %endpoint.id, port = endpoint.port,
             protocol = %endpoint.protocol, from = %from, status = %to.status, reason = to.reason,
-            "service is well"
+            "Service is well"
         ),
     }
 }
