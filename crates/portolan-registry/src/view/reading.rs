@@ -51,13 +51,16 @@ impl View {
     /// no revision, or none that is still known.
     pub(crate) fn read(&self, filter: &Filter, after: Option<Revision>, limit: usize) -> Reading {
         let state = self.0.read();
-        match state.phase {
-            Phase::Loading => Reading::Events(Vec::new(), after),
-            Phase::Closed => Reading::Closed,
-            Phase::Open => match after.and_then(|after| state.since(filter, after, limit)) {
-                Some((events, next)) => Reading::Events(events, Some(next)),
-                None => Reading::Events(vec![state.snapshot(filter)], Some(state.revision)),
-            },
+        let since = after.and_then(|after| state.since(filter, after, limit));
+        match (state.phase, since) {
+            (Phase::Loading, _) => Reading::Events(Vec::new(), after),
+            // What happened before the end is still told.
+            (Phase::Closed, Some((events, _))) if events.is_empty() => Reading::Closed,
+            (Phase::Closed, None) => Reading::Closed,
+            (_, Some((events, next))) => Reading::Events(events, Some(next)),
+            (Phase::Open, None) => {
+                Reading::Events(vec![state.snapshot(filter)], Some(state.revision))
+            }
         }
     }
 }
@@ -108,7 +111,14 @@ impl State {
         limit: usize,
     ) -> Option<Vec<Arc<ServiceEvent>>> {
         let mut events = Vec::new();
-        for service in filter.names.iter().filter_map(|name| self.services.get(name)) {
+        for name in &filter.names {
+            let Some(service) = self.services.get(name) else {
+                // Whatever it was is no longer remembered.
+                if self.compacted > after {
+                    return None;
+                }
+                continue;
+            };
             let new = service.since(after)?.filter(|event| filter.admits(event));
             events.extend(new.take(limit).cloned());
         }
