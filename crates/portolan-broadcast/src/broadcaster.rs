@@ -1,16 +1,34 @@
 //! One process's place on the channel.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use portolan_core::{Action, Scope, ServiceEndpoint, ServiceId, ServiceName};
 use portolan_metrics::Metrics;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
 
+use crate::held::{Held, MAX_HELD};
+use crate::known::Known;
+use crate::listener::Listeners;
+use crate::outbox::{Outbox, TooLarge};
+use crate::pending::Pending;
+use crate::replies::{self, send_replies};
+use crate::station::Station;
+use crate::transport::udp::UdpTransport;
+use crate::transport::{Receiver, Transport};
+use crate::validate::{MAX_TEXT, Validator};
 use crate::{AnnounceError, BroadcastConfig, BroadcastError, HeardEvents, Listener, QueryError};
+use crate::{query, receive};
 
 /// A handle on the channel; clones share it. It stops when [`Broadcaster::stop`] is called or
 /// the last clone goes.
-#[derive(Debug, Clone)]
-pub struct Broadcaster {}
+#[derive(Clone)]
+pub struct Broadcaster(Arc<Handle>);
 
 /// When a query has its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +40,14 @@ pub enum Enough {
     All,
 }
 
+struct Handle {
+    station: Arc<Station>,
+    announce_interval: Duration,
+    is_listening: bool,
+    // Aborted when the handle goes.
+    tasks: Mutex<JoinSet<()>>,
+}
+
 // === impl Broadcaster ===
 
 impl Broadcaster {
@@ -29,59 +55,192 @@ impl Broadcaster {
     ///
     /// Where the channel's port is taken by a program that does not share it, this still
     /// succeeds, with a warning: announcing and asking need no more than a port of their own.
-    pub async fn new(_config: BroadcastConfig, _metrics: Metrics) -> Result<Self, BroadcastError> {
-        todo!()
+    pub async fn new(config: BroadcastConfig, metrics: Metrics) -> Result<Self, BroadcastError> {
+        config.validate()?;
+        let transport = UdpTransport::new(&config)?;
+        Self::over(Arc::new(transport), &config, metrics)
+    }
+
+    /// Joins the channel over a transport of the caller's. Must be called within a tokio runtime.
+    pub fn over(
+        transport: Arc<dyn Transport>,
+        config: &BroadcastConfig,
+        metrics: Metrics,
+    ) -> Result<Self, BroadcastError> {
+        config.validate()?;
+        if !config.enabled {
+            return Err(BroadcastError::Disabled);
+        }
+        let interface = || config.interface.clone();
+        let socket = transport
+            .own()
+            .map_err(|source| BroadcastError::Open { interface: interface(), source })?;
+        let channel = open_channel(&*transport, config);
+        let (replies, due) = mpsc::channel(replies::BACKLOG);
+        let station = Arc::new(Station {
+            transport,
+            socket,
+            outbox: Outbox::new(config)?,
+            validator: Mutex::new(Validator::new(config)),
+            known: Arc::new(Known::new(config.max_heard)),
+            held: Mutex::new(Held::default()),
+            listeners: Listeners::new(),
+            pending: Arc::new(Pending::default()),
+            replies,
+            metrics,
+            stopped: CancellationToken::new(),
+        });
+        Ok(Self(Arc::new(Handle {
+            is_listening: channel.is_some(),
+            announce_interval: config.announce_interval,
+            tasks: Mutex::new(tasks(&station, channel, due, config.max_datagram)),
+            station,
+        })))
     }
 
     /// Whether the channel itself is heard: without it there is no listening and no answering.
     pub fn is_listening(&self) -> bool {
-        todo!()
+        self.0.is_listening
+    }
+
+    /// How often whoever keeps an endpoint is to announce it anew (`broadcast.announce_interval`).
+    pub fn announce_interval(&self) -> Duration {
+        self.0.announce_interval
     }
 
     /// Tells the channel what an instance does. A loopback endpoint goes out on loopback only.
     pub async fn announce(
         &self,
-        _action: Action,
-        _endpoint: &ServiceEndpoint,
+        action: Action,
+        endpoint: &ServiceEndpoint,
     ) -> Result<(), AnnounceError> {
-        todo!()
+        let station = self.running().ok_or(AnnounceError::Stopped)?;
+        let payload = station
+            .outbox
+            .announcement(action, endpoint.clone(), None)
+            .map_err(|error| too_large(endpoint, error))?;
+        let reaches = station.reaches_for(endpoint);
+        station.multicast(&payload, reaches).await.map_err(AnnounceError::Send)?;
+        station.metrics.announcement_sent(action.as_str());
+        debug!(
+            service_name = %endpoint.name,
+            service_id = %endpoint.id,
+            port = endpoint.port,
+            protocol = %endpoint.protocol,
+            %action,
+            "announced"
+        );
+        Ok(())
     }
 
     /// Answers queries for the endpoint from now on; held before, it is replaced.
-    pub fn hold(&self, _endpoint: ServiceEndpoint) -> Result<(), AnnounceError> {
-        todo!()
+    pub fn hold(&self, endpoint: ServiceEndpoint) -> Result<(), AnnounceError> {
+        let station = self.running().ok_or(AnnounceError::Stopped)?;
+        // An answer is larger than an announcement by the query's id, which the asker chooses.
+        let in_reply_to = Some("x".repeat(MAX_TEXT));
+        station
+            .outbox
+            .announcement(Action::Heartbeat, endpoint.clone(), in_reply_to)
+            .map_err(|error| too_large(&endpoint, error))?;
+        match station.held.lock().hold(endpoint) {
+            true => Ok(()),
+            false => Err(AnnounceError::TooManyHeld { limit: MAX_HELD }),
+        }
     }
 
     /// Answers for the instance no longer. Whether it was held.
-    pub fn drop_held(&self, _id: &ServiceId) -> bool {
-        todo!()
+    pub fn drop_held(&self, id: &ServiceId) -> bool {
+        self.0.station.held.lock().drop_held(id)
     }
 
     /// Everything heard from now on.
     pub fn listen(&self) -> Listener {
-        todo!()
+        let Station { listeners, metrics, .. } = &*self.0.station;
+        listeners.listen(metrics.clone())
     }
 
     /// The instances heard, and their changes: revision 0, as there is no order to resume from.
     pub fn watch_heard(&self) -> HeardEvents {
-        todo!()
+        HeardEvents::new(Arc::clone(&self.0.station.known))
     }
 
-    /// Asks who has the service (any, where no name is given) in one of the scopes (all, where none is given),
-    /// for at most `wait`. The answer is in order: by scope as asked, then by health; empty
-    /// where nobody answered.
+    /// Asks who has the service (any, where no name is given) in one of the scopes (all, where none
+    /// is given), for at most `wait`. The answer is in order: by scope as asked, then by health;
+    /// empty where nobody answered.
+    ///
+    /// Instances that were announced but do not answer are part of it while their TTL lasts: for
+    /// [`Enough::First`] only where nobody answers.
     pub async fn query(
         &self,
-        _name: Option<&ServiceName>,
-        _scopes: &[Scope],
-        _wait: Duration,
-        _enough: Enough,
+        name: Option<&ServiceName>,
+        scopes: &[Scope],
+        wait: Duration,
+        enough: Enough,
     ) -> Result<Vec<ServiceEndpoint>, QueryError> {
-        todo!()
+        query::ask(&self.0.station, name, scopes, wait, enough).await
     }
 
     /// Leaves the channel: ends every stream and joins every task. Announces nothing.
     pub async fn stop(&self) {
-        todo!()
+        self.0.station.close();
+        let mut tasks = std::mem::take(&mut *self.0.tasks.lock());
+        tasks.shutdown().await;
+    }
+
+    fn running(&self) -> Option<&Station> {
+        let station = &*self.0.station;
+        (!station.stopped.is_cancelled()).then_some(station)
     }
 }
+
+impl fmt::Debug for Broadcaster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broadcaster")
+            .field("transport", &self.0.station.transport)
+            .field("is_listening", &self.0.is_listening)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Handle ===
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.station.close();
+    }
+}
+
+fn open_channel(transport: &dyn Transport, config: &BroadcastConfig) -> Option<Box<dyn Receiver>> {
+    let address = config.multicast_address;
+    transport
+        .channel()
+        .inspect_err(|error| {
+            warn!(%address, %error, "cannot hear the broadcast channel, announcing and asking only");
+        })
+        .ok()
+}
+
+/// Everything that runs beside the callers; nothing of it outlives the set.
+fn tasks(
+    station: &Arc<Station>,
+    channel: Option<Box<dyn Receiver>>,
+    due: mpsc::Receiver<replies::Reply>,
+    max_datagram: usize,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let known = Arc::clone(&station.known);
+    tasks.spawn(async move { known.keep_expiring().await });
+    tasks.spawn(send_replies(Arc::clone(station), due));
+    tasks.spawn(receive::from_own_socket(Arc::clone(station), max_datagram));
+    if let Some(channel) = channel {
+        tasks.spawn(receive::from_channel(Arc::clone(station), channel, max_datagram));
+    }
+    tasks
+}
+
+fn too_large(endpoint: &ServiceEndpoint, TooLarge { size, limit }: TooLarge) -> AnnounceError {
+    AnnounceError::TooLarge { service_id: endpoint.id.clone(), size, limit }
+}
+
+#[cfg(test)]
+mod tests;

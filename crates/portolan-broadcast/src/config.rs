@@ -1,12 +1,25 @@
 //! The section `broadcast` of the configuration.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use portolan_core::Ttl;
 use portolan_core::duration::text;
 use serde::{Deserialize, Serialize};
+
+use crate::BroadcastError;
+use crate::validate::MAX_TEXT;
+
+/// The sizes that a datagram may be limited to, in bytes: below, no endpoint fits; above, no UDP
+/// datagram exists.
+const DATAGRAM_SIZES: RangeInclusive<usize> = 512..=65_507;
+/// The bounds of the clock window: clocks differ a little, and an hour is no longer a little.
+const WINDOWS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+/// How many instances can be remembered at the most.
+const MAX_HEARD: usize = 1_000_000;
 
 /// How this process takes part in the broadcast channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +74,93 @@ pub struct SharedKey(String);
 
 // === impl BroadcastConfig ===
 
+impl BroadcastConfig {
+    /// Checks every bound that the types do not carry, those between settings included.
+    pub fn validate(&self) -> Result<(), BroadcastError> {
+        self.check_channel()?;
+        self.check_times()?;
+        self.check_key()?;
+        if !DATAGRAM_SIZES.contains(&self.max_datagram) {
+            let problem = "bytes is out of bounds; it lies between 512 and 65507";
+            return Err(self.setting_error("max_datagram", self.max_datagram, problem));
+        }
+        if !(1..=MAX_HEARD).contains(&self.max_heard) {
+            let problem = "is out of bounds; it lies between 1 and 1000000";
+            return Err(self.setting_error("max_heard", self.max_heard, problem));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn setting_error(
+        &self,
+        setting: &'static str,
+        value: impl fmt::Display,
+        problem: &'static str,
+    ) -> BroadcastError {
+        BroadcastError::Setting { setting, value: value.to_string(), problem }
+    }
+
+    pub(crate) fn no_ipv6_group(&self) -> BroadcastError {
+        let problem = "is an IPv6 group; only IPv4 groups such as 239.255.0.1:7001 are supported";
+        self.setting_error("multicast_address", self.multicast_address, problem)
+    }
+
+    fn check_channel(&self) -> Result<(), BroadcastError> {
+        let group = self.multicast_address;
+        if !group.ip().is_multicast() || group.port() == 0 {
+            let problem = "is no multicast group with a port; give one such as 239.255.0.1:7001";
+            return Err(self.setting_error("multicast_address", group, problem));
+        }
+        if group.is_ipv6() {
+            return Err(self.no_ipv6_group());
+        }
+        let unusable = |peer: &&SocketAddr| {
+            peer.is_ipv6() || peer.port() == 0 || peer.ip() == Ipv4Addr::UNSPECIFIED
+        };
+        if let Some(peer) = self.peers.iter().find(unusable) {
+            let problem = "is no IPv4 address with a port; give one such as 192.168.1.10:7001";
+            return Err(self.setting_error("peers", peer, problem));
+        }
+        Ok(())
+    }
+
+    fn check_times(&self) -> Result<(), BroadcastError> {
+        Ttl::new(self.ttl).map_err(BroadcastError::Ttl)?;
+        let text = |duration: Duration| portolan_core::duration::format_duration(duration);
+        if self.announce_interval.is_zero() || self.announce_interval >= self.ttl {
+            let problem = "is not between 0 and broadcast.ttl; half of that leaves room for a loss";
+            return Err(self.setting_error(
+                "announce_interval",
+                text(self.announce_interval),
+                problem,
+            ));
+        }
+        if !WINDOWS.contains(&self.window) {
+            let problem = "is out of bounds; it lies between 1s and 1h";
+            return Err(self.setting_error("window", text(self.window), problem));
+        }
+        if self.max_ttl < self.ttl || self.max_ttl > Ttl::MAX {
+            let problem = "is out of bounds; it lies between broadcast.ttl and 24h";
+            return Err(self.setting_error("max_ttl", text(self.max_ttl), problem));
+        }
+        Ok(())
+    }
+
+    fn check_key(&self) -> Result<(), BroadcastError> {
+        if self.key.as_ref().is_some_and(|key| key.expose().is_empty()) {
+            let problem = "is empty; give it a secret text, or leave the setting out";
+            return Err(self.setting_error("key", "the key", problem));
+        }
+        if let Some(key_id) = &self.key_id
+            && (key_id.is_empty() || key_id.len() > MAX_TEXT)
+        {
+            let problem = "is no name of 1 to 64 bytes; shorten it, or leave the setting out";
+            return Err(self.setting_error("key_id", key_id, problem));
+        }
+        Ok(())
+    }
+}
+
 impl Default for BroadcastConfig {
     fn default() -> Self {
         Self {
@@ -108,3 +208,6 @@ impl fmt::Debug for SharedKey {
         f.write_str("***")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,23 @@
 //! before anything else sees it.
 
 mod broadcaster;
+mod canonical;
 mod config;
 mod error;
+mod gather;
+mod held;
 mod known;
 mod listener;
+mod outbox;
+mod pending;
+mod query;
+mod receive;
+mod replay;
+mod replies;
+mod signature;
+mod station;
+pub mod transport;
+mod validate;
 
 pub use broadcaster::{Broadcaster, Enough};
 pub use config::{BroadcastConfig, SharedKey};

@@ -1,0 +1,83 @@
+use jiff::Timestamp;
+use portolan_core::{Host, Registration, Ttl};
+
+use super::*;
+
+fn endpoint(name: &str, scope: &str, host: &str) -> ServiceEndpoint {
+    let host: Host = host.parse().unwrap();
+    let mut registration = Registration::new(name.parse().unwrap(), host, 8080);
+    registration.scope = scope.parse().unwrap();
+    registration.into_endpoint(Ttl::DEFAULT, Timestamp::now())
+}
+
+fn query(name: Option<&str>, scopes: &[&str], all: bool) -> ServiceQuery {
+    let name = name.map(|name| name.parse().unwrap());
+    let scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
+    ServiceQuery { name, scopes, query_id: "q".into(), all }
+}
+
+#[test]
+fn only_the_name_and_the_scopes_asked_for_answer() {
+    let mut held = Held::default();
+    for (name, scope) in [("api", "default"), ("api", "shop"), ("db", "shop")] {
+        assert!(held.hold(endpoint(name, scope, "10.0.0.1")));
+    }
+    let ask = |name, scopes: &[&str]| held.answers(&query(name, scopes, false), true);
+    assert_eq!(ask(Some("api"), &["shop"]), ["shop:api@10.0.0.1:8080"]);
+    assert_eq!(ask(Some("api"), &["shop", "default"]).len(), 2);
+    assert_eq!(ask(None, &["shop"]).len(), 2);
+    assert_eq!(ask(None, &[]).len(), 3);
+    assert!(ask(Some("db"), &["default"]).is_empty());
+}
+
+#[test]
+fn critical_instances_answer_only_where_all_are_asked_for() {
+    let mut held = Held::default();
+    let mut ill = endpoint("api", "default", "10.0.0.1");
+    ill.health = HealthStatus::Critical;
+    held.hold(ill);
+    assert!(held.answers(&query(Some("api"), &[], false), true).is_empty());
+    assert_eq!(held.answers(&query(Some("api"), &[], true), true).len(), 1);
+}
+
+#[test]
+fn a_loopback_endpoint_is_not_told_to_another_machine() {
+    let mut held = Held::default();
+    held.hold(endpoint("api", "default", "127.0.0.1"));
+    assert!(held.answers(&query(Some("api"), &[], false), false).is_empty());
+    assert_eq!(held.answers(&query(Some("api"), &[], false), true).len(), 1);
+}
+
+#[test]
+fn holding_again_replaces_and_dropping_ends_it() {
+    let mut held = Held::default();
+    let first = endpoint("api", "default", "10.0.0.1");
+    held.hold(first.clone());
+    held.hold(ServiceEndpoint { version: "2".into(), ..first.clone() });
+    assert_eq!(held.answers(&query(Some("api"), &[], false), true).len(), 1);
+    assert_eq!(held.get(&first.id).unwrap().version, "2");
+    assert!(held.drop_held(&first.id));
+    assert!(!held.drop_held(&first.id));
+    assert!(held.answers(&query(None, &[], true), true).is_empty());
+}
+
+#[test]
+fn there_is_room_for_so_many_and_a_held_one_can_still_be_replaced() {
+    let mut held = Held::default();
+    for number in 0..MAX_HELD {
+        assert!(held.hold(endpoint(&format!("s{number}"), "default", "10.0.0.1")));
+    }
+    assert!(!held.hold(endpoint("one-more", "default", "10.0.0.1")));
+    assert!(held.hold(endpoint("s7", "default", "10.0.0.1")));
+}
+
+#[test]
+fn few_answer_at_once_and_many_one_after_another() {
+    let named = query(Some("api"), &[], false);
+    assert_eq!(spread(&named, 1), None);
+    assert_eq!(spread(&named, 8), None);
+    assert_eq!(spread(&named, 9), Some(MIN_SPREAD));
+    assert_eq!(spread(&named, 50), Some(Duration::from_millis(50)));
+    assert_eq!(spread(&named, usize::MAX), Some(MAX_SPREAD));
+    assert_eq!(spread(&query(None, &[], false), 0), Some(MIN_SPREAD));
+}

@@ -1,0 +1,69 @@
+//! The changes among the instances heard, as a stream that leaves no ghosts: it begins with a
+//! snapshot, and has another one where changes were missed.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use portolan_core::{Change, ServiceEvent};
+use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
+
+use super::{Inner, Known};
+
+/// The changes among the instances heard: first a snapshot, then each change once, and a new
+/// snapshot where the stream was read too slowly. It ends when the broadcaster stops.
+pub struct HeardEvents {
+    known: Arc<Known>,
+    snapshot: Option<ServiceEvent>,
+    changes: BroadcastStream<ServiceEvent>,
+}
+
+// === impl HeardEvents ===
+
+impl HeardEvents {
+    pub(crate) fn new(known: Arc<Known>) -> Self {
+        let (snapshot, changes) = begin(&known.inner.lock());
+        Self { known, snapshot, changes }
+    }
+}
+
+impl Stream for HeardEvents {
+    type Item = ServiceEvent;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ServiceEvent>> {
+        let this = self.get_mut();
+        if let Some(snapshot) = this.snapshot.take() {
+            return Poll::Ready(Some(snapshot));
+        }
+        match futures_util::ready!(Pin::new(&mut this.changes).poll_next(cx)) {
+            Some(Ok(event)) => Poll::Ready(Some(event)),
+            None => Poll::Ready(None),
+            Some(Err(_missed_some)) => {
+                let (snapshot, changes) = begin(&this.known.inner.lock());
+                this.changes = changes;
+                Poll::Ready(snapshot)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for HeardEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeardEvents").finish_non_exhaustive()
+    }
+}
+
+/// Everything there is now and, from exactly there on, what changes. Once closed there is neither.
+fn begin(inner: &Inner) -> (Option<ServiceEvent>, BroadcastStream<ServiceEvent>) {
+    let Some(events) = &inner.events else {
+        let ended = broadcast::Sender::new(1).subscribe();
+        return (None, BroadcastStream::new(ended));
+    };
+    let endpoints = inner.state.of(None).cloned().collect();
+    let change = Change::Snapshot { endpoints };
+    let snapshot = ServiceEvent { revision: Default::default(), change };
+    (Some(snapshot), BroadcastStream::new(events.subscribe()))
+}

@@ -1,0 +1,101 @@
+//! Writes the messages that this process sends: numbered, timed, signed, and no larger than a
+//! datagram may be.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use portolan_core::announcement::VERSION;
+use portolan_core::{
+    Action, Body, Message, ServiceAnnouncement, ServiceEndpoint, ServiceQuery, Ttl,
+};
+use serde_json::{Map, Value};
+
+use crate::signature::Signer;
+use crate::{BroadcastConfig, BroadcastError};
+
+/// One life of one sender.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    sender: String,
+    sequence: AtomicU64,
+    ttl: Ttl,
+    limit: usize,
+    key_id: Option<String>,
+    signer: Option<Signer>,
+}
+
+/// The message has more bytes than a datagram may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooLarge {
+    pub(crate) size: usize,
+    pub(crate) limit: usize,
+}
+
+// === impl Outbox ===
+
+impl Outbox {
+    pub(crate) fn new(config: &BroadcastConfig) -> Result<Self, BroadcastError> {
+        Ok(Self {
+            sender: random_text(),
+            sequence: AtomicU64::new(1),
+            ttl: Ttl::new(config.ttl).map_err(BroadcastError::Ttl)?,
+            limit: config.max_datagram,
+            key_id: config.key_id.clone().filter(|_| config.key.is_some()),
+            signer: config.key.as_ref().map(Signer::new),
+        })
+    }
+
+    /// News of an instance, or with the query's id the answer to a query.
+    pub(crate) fn announcement(
+        &self,
+        action: Action,
+        service: ServiceEndpoint,
+        in_reply_to: Option<String>,
+    ) -> Result<Vec<u8>, TooLarge> {
+        // It must not outlast the instance's own lease, nor the next announcement by much.
+        let ttl = self.ttl.min(service.ttl);
+        let announcement = ServiceAnnouncement { action, service, in_reply_to };
+        self.write(Body::ServiceAnnouncement(Box::new(announcement)), ttl)
+    }
+
+    /// A query that is of no interest to anybody after `wait`.
+    pub(crate) fn query(&self, query: ServiceQuery, wait: Duration) -> Result<Vec<u8>, TooLarge> {
+        let wait = wait.clamp(Ttl::MIN, self.ttl.duration());
+        self.write(Body::ServiceQuery(query), Ttl::new(wait).unwrap_or(self.ttl))
+    }
+
+    fn write(&self, body: Body, ttl: Ttl) -> Result<Vec<u8>, TooLarge> {
+        let message = Message {
+            version: VERSION.to_owned(),
+            body,
+            timestamp: Timestamp::now(),
+            ttl,
+            sender: Some(self.sender.clone()),
+            sequence: Some(self.sequence.fetch_add(1, Ordering::Relaxed)),
+            key_id: self.key_id.clone(),
+            signature: None,
+        };
+        let bytes = match &self.signer {
+            None => serde_json::to_vec(&message),
+            Some(signer) => signed(&message, signer),
+        };
+        let bytes = bytes.expect("a message is made of text and numbers");
+        let (size, limit) = (bytes.len(), self.limit);
+        if size > limit { Err(TooLarge { size, limit }) } else { Ok(bytes) }
+    }
+}
+
+fn signed(message: &Message, signer: &Signer) -> serde_json::Result<Vec<u8>> {
+    let mut object: Map<String, Value> = serde_json::from_value(serde_json::to_value(message)?)?;
+    signer.sign(&mut object);
+    serde_json::to_vec(&object)
+}
+
+/// 16 hex digits that nobody can guess: names a sender's life, or a query.
+pub(crate) fn random_text() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+#[cfg(test)]
+mod tests;

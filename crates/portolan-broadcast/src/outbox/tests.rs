@@ -1,0 +1,64 @@
+use portolan_core::{Host, Registration};
+use serde_json::json;
+
+use super::*;
+use crate::SharedKey;
+
+fn endpoint(ttl: u64) -> ServiceEndpoint {
+    let registration = Registration::new("api".parse().unwrap(), Host::loopback(), 8080);
+    registration.into_endpoint(Ttl::new(Duration::from_secs(ttl)).unwrap(), Timestamp::now())
+}
+
+fn outbox(config: BroadcastConfig) -> Outbox {
+    Outbox::new(&config).unwrap()
+}
+
+fn read(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+#[test]
+fn messages_of_one_sender_are_numbered_and_two_senders_differ() {
+    let (one, other) = (outbox(BroadcastConfig::default()), outbox(BroadcastConfig::default()));
+    let write =
+        |outbox: &Outbox| read(&outbox.announcement(Action::Register, endpoint(60), None).unwrap());
+    let (first, second, third) = (write(&one), write(&one), write(&other));
+    assert_eq!((&first["sequence"], &second["sequence"]), (&json!(1), &json!(2)));
+    assert_eq!(first["sender"], second["sender"]);
+    assert_ne!(first["sender"], third["sender"]);
+    assert_eq!(first["type"], "service_announcement");
+    assert_eq!(first["action"], "register");
+}
+
+#[test]
+fn an_announcement_holds_no_longer_than_the_instance_itself() {
+    let outbox = outbox(BroadcastConfig::default());
+    for (own, expected) in [(5, 5), (60, 60), (3600, 60)] {
+        let bytes = outbox.announcement(Action::Heartbeat, endpoint(own), None).unwrap();
+        assert_eq!(read(&bytes)["ttl"], expected);
+    }
+}
+
+#[test]
+fn with_a_key_a_message_is_signed_and_names_the_key() {
+    let key = SharedKey::from("secret");
+    let named = BroadcastConfig {
+        key: Some(key.clone()),
+        key_id: Some("k1".into()),
+        ..BroadcastConfig::default()
+    };
+    let bytes = outbox(named).announcement(Action::Update, endpoint(60), None).unwrap();
+    let mut object = read(&bytes).as_object().unwrap().clone();
+    assert_eq!(object["key_id"], "k1");
+    assert_eq!(Signer::new(&key).verify(&mut object), Ok(()));
+}
+
+#[test]
+fn what_does_not_fit_into_a_datagram_is_refused_with_its_size() {
+    let outbox = outbox(BroadcastConfig::default());
+    let mut large = endpoint(60);
+    large.metadata.insert("about".into(), "x".repeat(1400));
+    let refused = outbox.announcement(Action::Register, large, None).unwrap_err();
+    assert_eq!(refused.limit, 1400);
+    assert!(refused.size > 1400);
+}

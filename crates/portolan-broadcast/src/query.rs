@@ -1,0 +1,151 @@
+//! Asks who has a service: asks again while answers may have been lost, and stops as soon as
+//! the answer is there.
+
+use std::time::Duration;
+
+use portolan_core::{Scope, ServiceEndpoint, ServiceName, ServiceQuery};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::gather::Gathering;
+use crate::outbox::TooLarge;
+use crate::pending::{MAX_PENDING, Ticket};
+use crate::station::Station;
+use crate::{Enough, QueryError};
+
+/// When to ask for the second time; each further pause is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause between two askings: a service that is just starting is found this soon.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long a first answer that is not the best possible waits for a better one.
+const BETTER_SPAN: Duration = Duration::from_millis(20);
+/// How long after the last new instance all are thought to have answered: twice the span that
+/// holders spread their answers over.
+const QUIET_SPAN: Duration = Duration::from_millis(250);
+/// After how many askings without an answer what was heard before is good enough. There are
+/// announcers that do not answer, as the specification knows no queries.
+const PATIENCE: u32 = 3;
+
+/// One question being asked.
+struct Question<'a> {
+    station: &'a Station,
+    ticket: Ticket,
+    name: Option<&'a ServiceName>,
+    scopes: &'a [Scope],
+    enough: Enough,
+    wait: Duration,
+    gathering: Gathering<'a>,
+    asked: u32,
+}
+
+/// Asks, for at most `wait`. The answer is empty where nobody answered.
+pub(crate) async fn ask(
+    station: &Station,
+    name: Option<&ServiceName>,
+    scopes: &[Scope],
+    wait: Duration,
+    enough: Enough,
+) -> Result<Vec<ServiceEndpoint>, QueryError> {
+    let limit = MAX_PENDING;
+    let ticket = station.pending.open().ok_or(QueryError::TooMany { limit })?;
+    let gathering = Gathering::new(name, scopes, enough);
+    let question = Question { station, ticket, name, scopes, enough, wait, gathering, asked: 0 };
+    tokio::select! {
+        biased;
+        () = station.stopped.cancelled() => Err(QueryError::Stopped),
+        answer = question.ask() => answer,
+    }
+}
+
+// === impl Question ===
+
+impl Question<'_> {
+    async fn ask(mut self) -> Result<Vec<ServiceEndpoint>, QueryError> {
+        let start = Instant::now();
+        let mut end = start + self.wait;
+        let (mut next, mut pause) = (start, FIRST_PAUSE);
+        loop {
+            tokio::select! {
+                biased;
+                endpoint = self.ticket.answer() => {
+                    let is_new = self.gathering.add(endpoint);
+                    if self.enough == Enough::First && self.gathering.has_the_best() {
+                        break;
+                    }
+                    end = self.end_after_answer(is_new, start, end);
+                }
+                () = tokio::time::sleep_until(next) => {
+                    self.send().await?;
+                    next = Instant::now() + pause;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    if self.remembers_enough() {
+                        break;
+                    }
+                }
+                () = tokio::time::sleep_until(end) => break,
+            }
+        }
+        self.remember();
+        Ok(self.gathering.into_sorted())
+    }
+
+    /// When to stop now that an answer came; never later than the whole wait.
+    fn end_after_answer(&self, is_new: bool, start: Instant, end: Instant) -> Instant {
+        let now = Instant::now();
+        match self.enough {
+            _ if !is_new => end,
+            Enough::First => end.min(now + BETTER_SPAN),
+            Enough::All => (start + self.wait).min(now + QUIET_SPAN),
+        }
+    }
+
+    /// Sends the question to every circle. It is an error only where nothing could be sent at all,
+    /// the first time: later, answers may be on their way.
+    async fn send(&mut self) -> Result<(), QueryError> {
+        let mut outcome = Err(QueryError::Stopped);
+        for &reach in self.station.transport.reaches() {
+            // Each circle gets a message of its own: a machine that hears two of them must
+            // answer both, as it is not the same machine to the asker in both.
+            let payload = self.message()?;
+            match self.station.multicast(&payload, &[reach]).await {
+                Ok(()) => outcome = Ok(()),
+                Err(error) => outcome = outcome.map_err(|_| QueryError::Send(error)),
+            }
+        }
+        self.asked += 1;
+        match outcome {
+            Err(error) if self.asked > 1 => {
+                debug!(%error, "cannot ask again");
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn message(&self) -> Result<Vec<u8>, QueryError> {
+        let query = ServiceQuery {
+            name: self.name.cloned(),
+            scopes: self.scopes.to_vec(),
+            query_id: self.ticket.query_id().to_owned(),
+            all: self.enough == Enough::All,
+        };
+        let too_large = |TooLarge { size, limit }| QueryError::TooLarge { size, limit };
+        self.station.outbox.query(query, self.wait).map_err(too_large)
+    }
+
+    /// Whether nobody answered for long enough, and what was heard before has an answer.
+    fn remembers_enough(&self) -> bool {
+        self.enough == Enough::First
+            && self.asked >= PATIENCE
+            && self.gathering.is_empty()
+            && !self.station.known.find(self.name, self.scopes).is_empty()
+    }
+
+    /// Adds what was heard before: to a first answer only where nobody answered.
+    fn remember(&mut self) {
+        if self.enough == Enough::All || self.gathering.is_empty() {
+            let known = self.station.known.find(self.name, self.scopes);
+            known.iter().for_each(|endpoint| self.gathering.add_known(endpoint));
+        }
+    }
+}

@@ -1,0 +1,58 @@
+use super::*;
+
+fn after(start: Instant, seconds: u64) -> Instant {
+    start + Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_message_is_new_once_then_a_repeat_then_a_replay() {
+    let (mut replays, start) = (Replays::default(), Instant::now());
+    assert_eq!(replays.observe("a", 7, start), Novelty::New);
+    assert_eq!(replays.observe("a", 7, start), Novelty::Repeat);
+    assert_eq!(replays.observe("a", 7, after(start, 3)), Novelty::Replay);
+    assert_eq!(replays.observe("b", 7, after(start, 3)), Novelty::New);
+}
+
+#[test]
+fn messages_may_overtake_each_other_within_the_window() {
+    let (mut replays, start) = (Replays::default(), Instant::now());
+    assert_eq!(replays.observe("a", 200, start), Novelty::New);
+    assert_eq!(replays.observe("a", 199, start), Novelty::New);
+    assert_eq!(replays.observe("a", 73, start), Novelty::New);
+    assert_eq!(replays.observe("a", 73, start), Novelty::Repeat);
+    assert_eq!(replays.observe("a", 72, start), Novelty::Replay);
+}
+
+#[test]
+fn a_leap_of_the_sequence_forgets_what_lies_far_behind() {
+    let (mut replays, start) = (Replays::default(), Instant::now());
+    assert_eq!(replays.observe("a", 0, start), Novelty::New);
+    assert_eq!(replays.observe("a", u64::MAX, start), Novelty::New);
+    assert_eq!(replays.observe("a", u64::MAX, start), Novelty::Repeat);
+    assert_eq!(replays.observe("a", 0, start), Novelty::Replay);
+    assert_eq!(replays.observe("a", u64::MAX - 1, start), Novelty::New);
+}
+
+#[test]
+fn messages_without_a_sender_are_told_apart_by_their_contents() {
+    let (mut replays, start) = (Replays::default(), Instant::now());
+    assert_eq!(replays.observe_nameless(b"one", start), Novelty::New);
+    assert_eq!(replays.observe_nameless(b"two", start), Novelty::New);
+    assert_eq!(replays.observe_nameless(b"one", after(start, 1)), Novelty::Repeat);
+    assert_eq!(replays.observe_nameless(b"one", after(start, 9)), Novelty::Replay);
+}
+
+#[test]
+fn any_number_of_senders_stays_within_bounds_and_the_active_ones_are_kept() {
+    let (mut replays, now) = (Replays::default(), Instant::now());
+    for number in 0..50_000_u64 {
+        assert_eq!(replays.observe(&format!("{number:x}"), 1, now), Novelty::New);
+        replays.observe_nameless(&number.to_le_bytes(), now);
+        assert_ne!(replays.observe("active", 1, now), Novelty::Replay);
+        assert_eq!(replays.observe("active", 1, now) == Novelty::New, false);
+    }
+    for kept in [replays.senders.young.len(), replays.senders.old.len()] {
+        assert!(kept <= REMEMBERED, "{kept}");
+    }
+    assert!(replays.nameless.young.len() + replays.nameless.old.len() <= 2 * REMEMBERED);
+}

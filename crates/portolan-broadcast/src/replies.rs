@@ -1,0 +1,63 @@
+//! Answers queries: at once, or each after a moment of its own where many would answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use portolan_core::{Action, ServiceId};
+use portolan_metrics::BroadcastError as ErrorKind;
+use tokio::sync::mpsc;
+use tokio_util::time::DelayQueue;
+use tracing::debug;
+
+use crate::station::Station;
+
+/// How many answers wait, both for this task to take them and for their moment to come.
+pub(crate) const BACKLOG: usize = 4096;
+
+/// One answer that is due.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// The endpoint, looked up when it is sent: by then it may have changed or gone.
+    pub(crate) service_id: ServiceId,
+    /// The query it answers.
+    pub(crate) query_id: String,
+    /// Who asked.
+    pub(crate) to: SocketAddr,
+    /// How long to put it off.
+    pub(crate) after: Duration,
+}
+
+/// Sends the answers, each at its time, for as long as it is polled.
+pub(crate) async fn send_replies(station: Arc<Station>, mut due: mpsc::Receiver<Reply>) {
+    let mut later: DelayQueue<Reply> = DelayQueue::new();
+    loop {
+        tokio::select! {
+            Some(reply) = due.recv() => match reply.after {
+                Duration::ZERO => send(&station, reply).await,
+                _ if later.len() >= BACKLOG => drop_reply(&station, &reply, "too many answers wait"),
+                after => drop(later.insert(reply, after)),
+            },
+            Some(reply) = later.next(), if !later.is_empty() => send(&station, reply.into_inner()).await,
+            else => return,
+        }
+    }
+}
+
+async fn send(station: &Station, reply: Reply) {
+    let Some(endpoint) = station.held.lock().get(&reply.service_id).cloned() else { return };
+    let in_reply_to = Some(reply.query_id.clone());
+    let Ok(payload) = station.outbox.announcement(Action::Heartbeat, endpoint, in_reply_to) else {
+        return drop_reply(station, &reply, "the answer does not fit into a datagram");
+    };
+    match station.socket.send_to(&payload, reply.to).await {
+        Ok(()) => station.metrics.announcement_sent(Action::Heartbeat.as_str()),
+        Err(error) => drop_reply(station, &reply, &error.to_string()),
+    }
+}
+
+fn drop_reply(station: &Station, reply: &Reply, reason: &str) {
+    station.metrics.broadcast_error(ErrorKind::Send);
+    debug!(service_id = %reply.service_id, to = %reply.to, reason, "a query stays unanswered");
+}

@@ -1,0 +1,73 @@
+use serde_json::json;
+
+use super::*;
+
+fn message() -> Map<String, Value> {
+    let value = json!({
+        "version": "1.0", "type": "service_announcement", "ttl": 60, "sequence": 7,
+        "service": {"name": "api", "host": "127.0.0.1", "port": 8080, "weight": 1.5},
+        "of_a_newer_version": [1, {"z": null, "a": "\u{20ac}"}],
+    });
+    value.as_object().unwrap().clone()
+}
+
+fn signed() -> Map<String, Value> {
+    let mut message = message();
+    Signer::new(&"secret".into()).sign(&mut message);
+    message
+}
+
+/// The value was computed with Python: `hmac` over `json.dumps(sort_keys, no spaces, UTF-8)`.
+#[test]
+fn the_signature_is_the_one_that_another_implementation_computes() {
+    assert_eq!(
+        signed()["signature"],
+        "5164390e7e6a3dca628b1f5b485e818112b569630811723a8ac22ead96570c83"
+    );
+}
+
+#[test]
+fn a_signed_message_verifies_however_it_was_spelt_on_the_way() {
+    let spelt = serde_json::to_string_pretty(&signed()).unwrap();
+    let mut read: Map<String, Value> = serde_json::from_str(&spelt).unwrap();
+    assert_eq!(Signer::new(&"secret".into()).verify(&mut read), Ok(()));
+    assert_eq!(read, message());
+}
+
+#[test]
+fn another_key_another_member_or_another_spelling_of_the_signature_is_wrong() {
+    let signer = Signer::new(&"secret".into());
+    assert_eq!(Signer::new(&"other".into()).verify(&mut signed()), Err(BadSignature::Wrong));
+
+    let mut changed = signed();
+    changed.insert("sequence".into(), json!(8));
+    assert_eq!(signer.verify(&mut changed), Err(BadSignature::Wrong));
+
+    let mut added = signed();
+    added.insert("unknown".into(), json!(1));
+    assert_eq!(signer.verify(&mut added), Err(BadSignature::Wrong));
+
+    for signature in
+        [json!("sha256_hash_for_verification"), json!("ab"), json!(7), json!("é".repeat(32))]
+    {
+        let mut odd = signed();
+        odd.insert("signature".into(), signature);
+        assert_eq!(signer.verify(&mut odd), Err(BadSignature::Wrong));
+    }
+    let mut upper = signed();
+    let shouted = upper["signature"].as_str().unwrap().to_uppercase();
+    upper.insert("signature".into(), shouted.into());
+    assert_eq!(signer.verify(&mut upper), Err(BadSignature::Wrong));
+}
+
+#[test]
+fn a_message_without_a_signature_is_unsigned() {
+    let signer = Signer::new(&"secret".into());
+    assert_eq!(signer.verify(&mut message()), Err(BadSignature::Missing));
+}
+
+#[test]
+fn neither_key_nor_signer_prints_the_secret() {
+    let key = SharedKey::from("open sesame");
+    assert_eq!(format!("{key:?} {:?}", Signer::new(&key)), "*** Signer(***)");
+}

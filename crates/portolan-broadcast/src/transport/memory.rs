@@ -1,0 +1,189 @@
+//! A network within the process, for tests: machines that hear each other unless they are parted,
+//! and datagrams that get lost as often as told.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+
+use super::{BoxFuture, Reach, Receiver, Socket, Transport};
+
+/// How many datagrams wait at a socket; further ones are lost, as with any socket.
+const INBOX: usize = 4096;
+/// The port of the channel on every machine.
+const CHANNEL_PORT: u16 = 7001;
+
+/// A network. Clones are the same network.
+#[derive(Clone)]
+pub struct MemoryNetwork(Arc<Mutex<State>>);
+
+/// One machine's way to the network.
+#[derive(Debug)]
+pub struct MemoryTransport {
+    network: MemoryNetwork,
+    host: IpAddr,
+}
+
+struct State {
+    sockets: Vec<Weak<Port>>,
+    parted: HashSet<(IpAddr, IpAddr)>,
+    loss: f64,
+    chance: StdRng,
+    next_port: u16,
+}
+
+struct Port {
+    host: IpAddr,
+    port: u16,
+    inbox: mpsc::Sender<Datagram>,
+}
+
+type Datagram = (Vec<u8>, SocketAddr);
+
+struct MemorySocket {
+    network: MemoryNetwork,
+    port: Arc<Port>,
+    inbox: AsyncMutex<mpsc::Receiver<Datagram>>,
+}
+
+// === impl MemoryNetwork ===
+
+impl MemoryNetwork {
+    /// A network without machines that loses nothing. The same seed loses the same datagrams.
+    pub fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            sockets: Vec::new(),
+            parted: HashSet::new(),
+            loss: 0.0,
+            chance: StdRng::seed_from_u64(seed),
+            next_port: 40_000,
+        })))
+    }
+
+    /// The machine with that address.
+    pub fn host(&self, address: Ipv4Addr) -> Arc<MemoryTransport> {
+        Arc::new(MemoryTransport { network: self.clone(), host: address.into() })
+    }
+
+    /// Loses this share of the datagrams between machines, from 0 to 1. Loopback loses nothing.
+    pub fn set_loss(&self, share: f64) {
+        self.0.lock().loss = share.clamp(0.0, 1.0);
+    }
+
+    /// Lets nothing pass between the two machines.
+    pub fn part(&self, one: Ipv4Addr, other: Ipv4Addr) {
+        let (one, other) = (IpAddr::from(one), IpAddr::from(other));
+        self.0.lock().parted.extend([(one, other), (other, one)]);
+    }
+
+    /// Lets everything pass again.
+    pub fn heal(&self) {
+        self.0.lock().parted.clear();
+    }
+
+    fn open(&self, host: IpAddr, port: Option<u16>) -> MemorySocket {
+        let (sender, receiver) = mpsc::channel(INBOX);
+        let mut state = self.0.lock();
+        state.sockets.retain(|socket| socket.strong_count() > 0);
+        let port = port.unwrap_or_else(|| {
+            state.next_port += 1;
+            state.next_port
+        });
+        let port = Arc::new(Port { host, port, inbox: sender });
+        state.sockets.push(Arc::downgrade(&port));
+        MemorySocket { network: self.clone(), port, inbox: AsyncMutex::new(receiver) }
+    }
+
+    fn deliver(&self, from: &Port, payload: &[u8], is_meant: impl Fn(&Port) -> bool, local: bool) {
+        let source = if local { IpAddr::from(Ipv4Addr::LOCALHOST) } else { from.host };
+        let mut state = self.0.lock();
+        let targets: Vec<_> = state.sockets.iter().filter_map(Weak::upgrade).collect();
+        for target in targets.iter().filter(|target| is_meant(target)) {
+            if state.passes(from.host, target.host) {
+                let datagram = (payload.to_vec(), SocketAddr::new(source, from.port));
+                // A full inbox loses the datagram.
+                let _ = target.inbox.try_send(datagram);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for MemoryNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryNetwork").finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn passes(&mut self, from: IpAddr, to: IpAddr) -> bool {
+        let loss = self.loss;
+        from == to || !(self.parted.contains(&(from, to)) || self.chance.random_bool(loss))
+    }
+}
+
+// === impl MemoryTransport ===
+
+impl Transport for MemoryTransport {
+    fn reaches(&self) -> &[Reach] {
+        &[Reach::Loopback, Reach::Network]
+    }
+
+    fn channel(&self) -> io::Result<Box<dyn Receiver>> {
+        Ok(Box::new(self.network.open(self.host, Some(CHANNEL_PORT))))
+    }
+
+    fn own(&self) -> io::Result<Box<dyn Socket>> {
+        Ok(Box::new(self.network.open(self.host, None)))
+    }
+
+    fn is_this_host(&self, address: IpAddr) -> bool {
+        address == self.host
+    }
+}
+
+// === impl MemorySocket ===
+
+impl fmt::Debug for MemorySocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemorySocket({}:{})", self.port.host, self.port.port)
+    }
+}
+
+impl Receiver for MemorySocket {
+    fn receive<'a>(
+        &'a self,
+        buffer: &'a mut [u8],
+    ) -> BoxFuture<'a, io::Result<(usize, SocketAddr)>> {
+        Box::pin(async move {
+            let received = self.inbox.lock().await.recv().await;
+            let (payload, source) = received.ok_or(io::ErrorKind::BrokenPipe)?;
+            let size = payload.len().min(buffer.len());
+            buffer[..size].copy_from_slice(&payload[..size]);
+            Ok((size, source))
+        })
+    }
+}
+
+impl Socket for MemorySocket {
+    fn multicast<'a>(&'a self, payload: &'a [u8], reach: Reach) -> BoxFuture<'a, io::Result<()>> {
+        let local = reach == Reach::Loopback;
+        let on_channel =
+            |port: &Port| port.port == CHANNEL_PORT && (!local || port.host == self.port.host);
+        self.network.deliver(&self.port, payload, on_channel, local);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn send_to<'a>(&'a self, payload: &'a [u8], to: SocketAddr) -> BoxFuture<'a, io::Result<()>> {
+        let local = to.ip().is_loopback();
+        let host = if local { self.port.host } else { to.ip() };
+        let is_meant = |port: &Port| port.host == host && port.port == to.port();
+        self.network.deliver(&self.port, payload, is_meant, local);
+        Box::pin(async { Ok(()) })
+    }
+}

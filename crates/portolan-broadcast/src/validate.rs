@@ -1,0 +1,233 @@
+//! Decides which datagrams are believed. Everything that comes in passes here first, and nothing
+//! else decides. Knows no sockets; the caller brings the clock.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use portolan_core::{Body, Message, Ttl};
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use crate::BroadcastConfig;
+use crate::replay::{Novelty, Replays};
+use crate::signature::{BadSignature, Signer};
+
+/// The longest `sender`, `key_id`, `query_id` and `in_reply_to`, in bytes.
+pub(crate) const MAX_TEXT: usize = 64;
+/// The greatest sequence: beyond it JSON readers, and with them the signature, lose exactness.
+const MAX_SEQUENCE: u64 = (1 << 53) - 1;
+
+/// The checks, and the memory of what came before.
+#[derive(Debug)]
+pub(crate) struct Validator {
+    max_datagram: usize,
+    allowed_networks: Vec<IpNet>,
+    window: Duration,
+    max_ttl: Duration,
+    key_id: Option<String>,
+    signer: Option<Signer>,
+    replays: Replays,
+}
+
+/// A datagram and the circumstances of its arrival.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival<'a> {
+    /// What it holds.
+    pub(crate) payload: &'a [u8],
+    /// Who sent it.
+    pub(crate) source: SocketAddr,
+    /// Whether that is this very machine.
+    pub(crate) from_here: bool,
+    /// What the clock on the wall said.
+    pub(crate) clock: Timestamp,
+    /// What the clock that never jumps said.
+    pub(crate) at: Instant,
+}
+
+/// Why a datagram is dropped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Rejection {
+    #[error("it has more than {limit} bytes; broadcast.max_datagram sets the limit")]
+    TooLarge { limit: usize },
+    #[error("it comes from {0}, which is in none of broadcast.allowed_networks")]
+    Network(IpAddr),
+    #[error("it is not a JSON object: {0}")]
+    NotJson(#[source] serde_json::Error),
+    #[error("it is signed with the key {theirs:?} and not with {ours:?}")]
+    OtherKey { theirs: String, ours: String },
+    #[error("it is not signed, and broadcast.key asks for a signature")]
+    Unsigned,
+    #[error("its signature is not that of broadcast.key")]
+    WrongSignature,
+    #[error("it is not a message: {0}")]
+    NotAMessage(#[source] serde_json::Error),
+    #[error("it speaks version {0:?} of the protocol, and 1.x is understood here")]
+    Version(String),
+    #[error("its {member} is out of bounds; the limit is {limit}")]
+    Member { member: &'static str, limit: u64 },
+    #[error("its TTL of {ttl} is longer than broadcast.max_ttl, {limit:?}")]
+    Ttl { ttl: Ttl, limit: Duration },
+    #[error(
+        "its timestamp is {off:?} off this clock, more than broadcast.window, {limit:?}; set both clocks right"
+    )]
+    Clock { off: Duration, limit: Duration },
+    #[error("it announces a loopback address, which means nothing on another machine")]
+    Loopback,
+    #[error("it came before, by another way")]
+    Repeat,
+    #[error("it came before, and is sent again")]
+    Replay,
+    #[error("it answers no query that was asked here")]
+    Unasked,
+}
+
+// === impl Rejection ===
+
+impl Rejection {
+    /// Whether something is wrong; a repeat is what every machine with two interfaces hears.
+    pub(crate) fn is_error(&self) -> bool {
+        !matches!(self, Self::Repeat)
+    }
+}
+
+// === impl Validator ===
+
+impl Validator {
+    pub(crate) fn new(config: &BroadcastConfig) -> Self {
+        Self {
+            max_datagram: config.max_datagram,
+            allowed_networks: config.allowed_networks.clone(),
+            window: config.window,
+            max_ttl: config.max_ttl,
+            key_id: config.key_id.clone(),
+            signer: config.key.as_ref().map(Signer::new),
+            replays: Replays::default(),
+        }
+    }
+
+    /// The message, where it is to be believed. The cheap checks come first; what is remembered
+    /// comes last, so that only messages which passed all others take up memory.
+    pub(crate) fn check(&mut self, arrival: &Arrival<'_>) -> Result<Message, Rejection> {
+        self.check_size(arrival.payload)?;
+        self.check_network(arrival.source.ip().to_canonical())?;
+        let mut object: Map<String, Value> =
+            serde_json::from_slice(arrival.payload).map_err(Rejection::NotJson)?;
+        let identity = self.check_signature(&mut object)?;
+        let message: Message =
+            serde_json::from_value(Value::Object(object)).map_err(Rejection::NotAMessage)?;
+        check_members(&message)?;
+        self.check_ttl(message.ttl)?;
+        self.check_clock(message.timestamp, arrival.clock)?;
+        check_host(&message, arrival.from_here)?;
+        let contents = identity.as_ref().map_or(arrival.payload, |text| text.as_bytes());
+        self.check_novelty(&message, contents, arrival.at)?;
+        Ok(message)
+    }
+
+    fn check_size(&self, payload: &[u8]) -> Result<(), Rejection> {
+        let limit = self.max_datagram;
+        if payload.len() > limit { Err(Rejection::TooLarge { limit }) } else { Ok(()) }
+    }
+
+    fn check_network(&self, source: IpAddr) -> Result<(), Rejection> {
+        let networks = &self.allowed_networks;
+        match networks.is_empty() || networks.iter().any(|network| network.contains(&source)) {
+            true => Ok(()),
+            false => Err(Rejection::Network(source)),
+        }
+    }
+
+    /// Checks the signature where a key is configured, and returns it: it is the same in every
+    /// copy of a message, however the copy is spelt.
+    fn check_signature(
+        &self,
+        object: &mut Map<String, Value>,
+    ) -> Result<Option<String>, Rejection> {
+        let Some(signer) = &self.signer else { return Ok(None) };
+        self.check_key_id(object.get("key_id"))?;
+        let signature = object.get("signature").and_then(Value::as_str).map(str::to_owned);
+        match signer.verify(object) {
+            Ok(()) => Ok(signature),
+            Err(BadSignature::Missing) => Err(Rejection::Unsigned),
+            Err(BadSignature::Wrong) => Err(Rejection::WrongSignature),
+        }
+    }
+
+    /// Only where both sides name their key is a difference worth telling from a wrong signature.
+    fn check_key_id(&self, theirs: Option<&Value>) -> Result<(), Rejection> {
+        match (&self.key_id, theirs.and_then(Value::as_str)) {
+            (Some(ours), Some(theirs)) if ours != theirs => {
+                let theirs = theirs.chars().take(MAX_TEXT).collect();
+                Err(Rejection::OtherKey { theirs, ours: ours.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_ttl(&self, ttl: Ttl) -> Result<(), Rejection> {
+        let limit = self.max_ttl;
+        if ttl.duration() > limit { Err(Rejection::Ttl { ttl, limit }) } else { Ok(()) }
+    }
+
+    fn check_clock(&self, timestamp: Timestamp, clock: Timestamp) -> Result<(), Rejection> {
+        let off = clock.duration_since(timestamp).unsigned_abs();
+        let limit = self.window;
+        if off > limit { Err(Rejection::Clock { off, limit }) } else { Ok(()) }
+    }
+
+    fn check_novelty(
+        &mut self,
+        message: &Message,
+        contents: &[u8],
+        at: Instant,
+    ) -> Result<(), Rejection> {
+        let novelty = match (&message.sender, message.sequence) {
+            (Some(sender), Some(sequence)) => self.replays.observe(sender, sequence, at),
+            _ => self.replays.observe_nameless(contents, at),
+        };
+        match novelty {
+            Novelty::New => Ok(()),
+            Novelty::Repeat => Err(Rejection::Repeat),
+            Novelty::Replay => Err(Rejection::Replay),
+        }
+    }
+}
+
+fn check_members(message: &Message) -> Result<(), Rejection> {
+    if !(message.version == "1" || message.version.starts_with("1.")) {
+        return Err(Rejection::Version(message.version.chars().take(MAX_TEXT).collect()));
+    }
+    if message.sequence.is_some_and(|sequence| sequence > MAX_SEQUENCE) {
+        return Err(Rejection::Member { member: "sequence", limit: MAX_SEQUENCE });
+    }
+    let query = match &message.body {
+        Body::ServiceQuery(query) => Some(&query.query_id),
+        Body::ServiceAnnouncement(announcement) => announcement.in_reply_to.as_ref(),
+    };
+    for (member, text) in [
+        ("sender", message.sender.as_ref()),
+        ("key_id", message.key_id.as_ref()),
+        ("query_id or in_reply_to", query),
+    ] {
+        if text.is_some_and(|text| text.len() > MAX_TEXT) {
+            return Err(Rejection::Member { member, limit: MAX_TEXT as u64 });
+        }
+    }
+    Ok(())
+}
+
+fn check_host(message: &Message, from_here: bool) -> Result<(), Rejection> {
+    match &message.body {
+        Body::ServiceAnnouncement(announcement)
+            if announcement.service.host.is_loopback() && !from_here =>
+        {
+            Err(Rejection::Loopback)
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+/// The minimal message of the specification, section "Broadcast Service".
+const MINIMAL: &str = r#"{
+  "type": "service_announcement",
+  "service": {"name": "postgres-primary", "host": "localhost", "port": 5434, "protocol": "tcp",
+    "metadata": {"database": "helixcode", "version": "16.0"}},
+  "timestamp": "2025-11-07T12:00:00Z",
+  "ttl": 60
+}"#;
+const THEN: &str = "2025-11-07T12:00:00Z";
+
+fn validator(config: BroadcastConfig) -> Validator {
+    Validator::new(&config)
+}
+
+fn open() -> Validator {
+    validator(BroadcastConfig::default())
+}
+
+fn keyed() -> Validator {
+    validator(BroadcastConfig {
+        key: Some("secret".into()),
+        key_id: Some("k1".into()),
+        ..BroadcastConfig::default()
+    })
+}
+
+fn arrival(payload: &[u8]) -> Arrival<'_> {
+    Arrival {
+        payload,
+        source: "127.0.0.1:40000".parse().unwrap(),
+        from_here: true,
+        clock: THEN.parse().unwrap(),
+        at: Instant::now(),
+    }
+}
+
+/// The minimal message with these members put over its own.
+fn message(members: Value) -> Vec<u8> {
+    let mut message: Value = serde_json::from_str(MINIMAL).unwrap();
+    for (name, value) in members.as_object().unwrap() {
+        message[name] = value.clone();
+    }
+    message.to_string().into_bytes()
+}
+
+fn signed(members: Value, key: &str) -> Vec<u8> {
+    let mut object: Map<String, Value> = serde_json::from_slice(&message(members)).unwrap();
+    Signer::new(&key.into()).sign(&mut object);
+    serde_json::to_vec(&object).unwrap()
+}
+
+fn rejection(validator: &mut Validator, payload: &[u8]) -> String {
+    format!("{:?}", validator.check(&arrival(payload)).unwrap_err())
+}
+
+#[test]
+fn the_specified_minimal_message_is_believed() {
+    let message = open().check(&arrival(MINIMAL.as_bytes())).unwrap();
+    let Body::ServiceAnnouncement(announcement) = message.body else { panic!("not one") };
+    assert_eq!(announcement.service.address(), "localhost:5434");
+    assert_eq!(announcement.service.metadata["version"], "16.0");
+}
+
+#[test]
+fn without_a_key_a_signature_is_not_looked_at() {
+    let payload = message(json!({"signature": "sha256_hash_for_verification"}));
+    assert!(open().check(&arrival(&payload)).is_ok());
+}
+
+#[test]
+fn each_kind_of_bad_datagram_is_dropped_for_its_own_reason() {
+    for (payload, expected) in [
+        (vec![b' '; 1401], "TooLarge { limit: 1400 }"),
+        (vec![0xff, 0xfe, 0x00], "NotJson"),
+        (MINIMAL.as_bytes()[..100].to_vec(), "NotJson"),
+        (b"[1]".to_vec(), "NotJson"),
+        (b"[".repeat(1000), "NotJson"),
+        (b"{}".to_vec(), "NotAMessage"),
+        (message(json!({"type": "service_rumour"})), "NotAMessage"),
+        (message(json!({"ttl": 0})), "NotAMessage"),
+        (message(json!({"ttl": 1e300})), "NotAMessage"),
+        (message(json!({"timestamp": "yesterday"})), "NotAMessage"),
+        (message(json!({"service": {"name": "a b", "host": "h", "port": 1}})), "NotAMessage"),
+        (message(json!({"service": {"name": "a", "host": "h", "port": 0}})), "NotAMessage"),
+        (message(json!({"sequence": -1})), "NotAMessage"),
+        (message(json!({"version": "2.0"})), "Version(\"2.0\")"),
+        (message(json!({"version": "10"})), "Version"),
+        (message(json!({"ttl": 3601})), "Ttl {"),
+        (message(json!({"timestamp": "2025-11-07T12:00:31Z"})), "Clock {"),
+        (message(json!({"timestamp": "2025-11-07T11:59:29Z"})), "Clock {"),
+        (message(json!({"sender": "x".repeat(65)})), "Member { member: \"sender\""),
+        (message(json!({"key_id": "x".repeat(65)})), "Member { member: \"key_id\""),
+        (message(json!({"in_reply_to": "x".repeat(65)})), "Member { member: \"query_id"),
+        (message(json!({"sequence": 1_u64 << 53})), "Member { member: \"sequence\""),
+    ] {
+        let reason = rejection(&mut open(), &payload);
+        assert!(reason.contains(expected), "{expected}: {reason}");
+    }
+}
+
+#[test]
+fn with_a_key_only_what_it_signed_is_believed() {
+    assert!(keyed().check(&arrival(&signed(json!({}), "secret"))).is_ok());
+    assert!(
+        keyed().check(&arrival(&signed(json!({"key_id": "k1", "new": [1]}), "secret"))).is_ok()
+    );
+
+    assert_eq!(rejection(&mut keyed(), MINIMAL.as_bytes()), "Unsigned");
+    assert_eq!(rejection(&mut keyed(), &signed(json!({}), "other")), "WrongSignature");
+    let forged = message(json!({"signature": "00".repeat(32)}));
+    assert_eq!(rejection(&mut keyed(), &forged), "WrongSignature");
+    let other = signed(json!({"key_id": "k2"}), "secret");
+    assert!(rejection(&mut keyed(), &other).starts_with("OtherKey"));
+}
+
+#[test]
+fn a_signed_copy_spelt_differently_is_still_a_copy() {
+    let (mut validator, payload) = (keyed(), signed(json!({}), "secret"));
+    assert!(validator.check(&arrival(&payload)).is_ok());
+    let value: Value = serde_json::from_slice(&payload).unwrap();
+    let respelt = serde_json::to_vec_pretty(&value).unwrap();
+    assert_eq!(rejection(&mut validator, &respelt), "Repeat");
+}
+
+#[test]
+fn a_message_is_believed_once() {
+    let (mut validator, payload) = (open(), message(json!({"sender": "a", "sequence": 1})));
+    let first = arrival(&payload);
+    assert!(validator.check(&first).is_ok());
+    let repeat = validator.check(&first).unwrap_err();
+    assert!(matches!(repeat, Rejection::Repeat) && !repeat.is_error());
+    let later = Arrival { at: first.at + Duration::from_secs(10), ..first };
+    let replay = validator.check(&later).unwrap_err();
+    assert!(matches!(replay, Rejection::Replay) && replay.is_error());
+}
+
+#[test]
+fn a_rejected_message_does_not_use_up_its_sequence() {
+    let mut validator = keyed();
+    let forged = message(json!({"sender": "a", "sequence": 1}));
+    assert_eq!(rejection(&mut validator, &forged), "Unsigned");
+    let genuine = signed(json!({"sender": "a", "sequence": 1}), "secret");
+    assert!(validator.check(&arrival(&genuine)).is_ok());
+}
+
+#[test]
+fn only_allowed_networks_are_heard() {
+    let mut validator = validator(BroadcastConfig {
+        allowed_networks: vec!["10.1.0.0/16".parse().unwrap(), "::1/128".parse().unwrap()],
+        ..BroadcastConfig::default()
+    });
+    let payload = message(json!({"service": {"name": "a", "host": "10.1.2.3", "port": 1}}));
+    let from = |source: &str| Arrival { source: source.parse().unwrap(), ..arrival(&payload) };
+    assert!(matches!(validator.check(&from("10.2.0.1:9")), Err(Rejection::Network(_))));
+    assert!(validator.check(&from("[::ffff:10.1.0.1]:9")).is_ok());
+}
+
+#[test]
+fn a_loopback_address_from_another_machine_is_dropped() {
+    let elsewhere = Arrival { from_here: false, ..arrival(MINIMAL.as_bytes()) };
+    assert!(matches!(open().check(&elsewhere), Err(Rejection::Loopback)));
+}
+
+#[test]
+fn ten_thousand_senders_are_all_heard() {
+    let mut validator = open();
+    for number in 0..10_000 {
+        let payload = message(json!({"sender": format!("{number:x}"), "sequence": 1}));
+        assert!(validator.check(&arrival(&payload)).is_ok());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_can_panic(payload in prop::collection::vec(any::<u8>(), 0..2000)) {
+        let _ = open().check(&arrival(&payload));
+        let _ = keyed().check(&arrival(&payload));
+    }
+
+    #[test]
+    fn a_message_with_a_changed_byte_is_believed_by_no_keyed_validator(
+        at in any::<prop::sample::Index>(),
+        flip in 1_u8..,
+    ) {
+        let mut payload = signed(json!({"sender": "a", "sequence": 1}), "secret");
+        let original: Value = serde_json::from_slice(&payload).unwrap();
+        let at = at.index(payload.len());
+        payload[at] ^= flip;
+        let same = serde_json::from_slice::<Value>(&payload).is_ok_and(|read| read == original);
+        prop_assert_eq!(keyed().check(&arrival(&payload)).is_ok(), same);
+    }
+
+    #[test]
+    fn a_message_cut_short_is_dropped(at in any::<prop::sample::Index>()) {
+        let payload = message(json!({"sender": "a", "sequence": 1}));
+        let short = &payload[..at.index(payload.len())];
+        prop_assert!(open().check(&arrival(short)).is_err());
+    }
+
+    #[test]
+    fn no_json_of_the_right_shape_can_panic(
+        name in ".{0,20}", host in ".{0,20}", port in any::<i64>(), ttl in any::<f64>(),
+        sequence in any::<u64>(), timestamp in any::<i64>(),
+    ) {
+        let payload = message(json!({
+            "service": {"name": name, "host": host, "port": port}, "ttl": ttl,
+            "sender": name, "sequence": sequence, "timestamp": timestamp.to_string(),
+        }));
+        let _ = open().check(&arrival(&payload));
+    }
+}
