@@ -1,0 +1,54 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::routes::ROUTES;
+
+fn parsed() -> Value {
+    serde_json::from_slice(&document("1.2.3")).unwrap()
+}
+
+fn references<'a>(value: &'a Value, to: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(members) => {
+            to.extend(members.get("$ref").and_then(Value::as_str));
+            members.values().for_each(|member| references(member, to));
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, to)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_document_describes_the_routes_and_no_others() {
+    let document = parsed();
+    let described: BTreeSet<_> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods = item.as_object().unwrap().keys().filter(|key| *key != "parameters");
+            methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+        })
+        .collect();
+    let served: BTreeSet<_> = ROUTES
+        .iter()
+        .flat_map(|route| {
+            let methods = route.methods.split(", ").filter(|method| *method != "HEAD");
+            methods.map(move |method| format!("{method} {}", route.path))
+        })
+        .collect();
+    assert_eq!(described, served);
+    assert_eq!(document["info"]["version"], "1.2.3");
+}
+
+#[test]
+fn every_reference_in_the_document_leads_somewhere() {
+    let document = parsed();
+    let mut all = Vec::new();
+    references(&document, &mut all);
+    assert!(all.len() > 50);
+    for reference in all {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+}

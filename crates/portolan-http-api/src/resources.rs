@@ -1,0 +1,9 @@
+//! One file per resource.
+
+pub(crate) mod batch;
+pub(crate) mod health;
+pub(crate) mod heartbeat;
+pub(crate) mod id;
+pub(crate) mod server;
+pub(crate) mod services;
+pub(crate) mod watch;

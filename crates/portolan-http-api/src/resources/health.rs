@@ -1,0 +1,30 @@
+//! `/api/v1/services/{id}/health`: how well an instance is.
+
+use axum::extract::State;
+use http::StatusCode;
+use portolan_core::{HealthReport, HealthStatus};
+use serde::Deserialize;
+
+use crate::Api;
+use crate::body::Json;
+use crate::problem::Problem;
+use crate::resources::id::Id;
+
+/// A report as it is read: strict, so that a misspelt member is not silently lost.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Report {
+    status: HealthStatus,
+    #[serde(default)]
+    reason: String,
+}
+
+/// `PUT`: sets the status, with a reason.
+pub(crate) async fn set(
+    State(api): State<Api>,
+    Id(id): Id,
+    Json(Report { status, reason }): Json<Report>,
+) -> Result<StatusCode, Problem> {
+    api.registry().update_health(&id, HealthReport { status, reason }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
