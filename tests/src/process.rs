@@ -103,14 +103,14 @@ impl Process {
         }
     }
 
-    /// Waits for a line of standard output with this text in it, and returns the line.
+    /// Waits for a line with this text in it, on either output, and returns the line.
     ///
     /// # Errors
     /// The process ended without it, or it did not come in time.
     pub fn line(&mut self, text: &str) -> Result<String> {
-        let stdout = self.stdout.clone();
+        let (stdout, stderr) = (self.stdout.clone(), self.stderr.clone());
         self.until(&format!("a line with {text:?}"), || {
-            let said = read(&stdout);
+            let said = read(&stdout) + &read(&stderr);
             let line = said.lines().find(|line| line.contains(text)).map(str::to_owned);
             line.context("no such line yet")
         })
@@ -168,7 +168,8 @@ impl Process {
         Pid::from_child(&self.child)
     }
 
-    fn said(&self) -> String {
+    /// What it wrote so far: standard output, then standard error.
+    pub fn said(&self) -> String {
         format!("{}{}", self.stdout(), self.stderr())
     }
 }

@@ -94,7 +94,8 @@ fn two_copies_run_side_by_side_and_each_worker_finds_its_own_api() {
         one.worker_found(&first)?;
         two.worker_found(&second)?;
         let stray = |stack: &Stack<'_>, other: &str| {
-            stack.up.stdout().contains(other.trim_start_matches("http://"))
+            let answered = format!("{} says", other.trim_start_matches("http://"));
+            stack.up.said().contains(&answered)
         };
         ensure!(!stray(&one, &second) && !stray(&two, &first), "a worker asked the other's api");
         one.ctrl_c()?;
