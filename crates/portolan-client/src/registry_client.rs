@@ -86,17 +86,18 @@ impl RegistryClient {
     /// A client that will connect when it is first used. Fails on an address that is none, on
     /// `https://` and on a token that cannot stand in a header; retrying does not help.
     pub fn new(config: RegistryClientConfig) -> Result<Self, RegistryError> {
-        let base = base_url(&config.url)?;
+        let RegistryClientConfig { url, token, timeout } = config;
+        let base = base_url(&url)?;
         let http = reqwest::Client::builder()
-            .default_headers(headers(config.token.as_deref())?)
-            .connect_timeout(config.timeout)
+            .default_headers(headers(token.as_deref())?)
+            .connect_timeout(timeout)
             // The registry is addressed directly: a proxy of the environment is meant for the web,
             // and a redirect would carry the token somewhere else.
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|error| RegistryError::invalid_url(&config.url, error.to_string()))?;
-        Ok(Self { http, base, timeout: config.timeout })
+            .map_err(|error| RegistryError::invalid_url(&url, error.to_string()))?;
+        Ok(Self { http, base, timeout })
     }
 
     /// The registry's address.
@@ -209,7 +210,8 @@ impl fmt::Debug for RegistryClient {
 }
 
 fn base_url(text: &str) -> Result<Url, RegistryError> {
-    let url = Url::parse(text).map_err(|error| RegistryError::invalid_url(text, error))?;
+    let url =
+        Url::parse(text).map_err(|error| RegistryError::invalid_url(text, error.to_string()))?;
     match url.scheme() {
         "http" => {}
         "https" => return Err(RegistryError::invalid_url(text, "TLS is not supported yet")),

@@ -82,7 +82,8 @@ impl Answer {
     /// The body as JSON.
     pub(super) async fn json<T: DeserializeOwned>(mut self) -> Result<T, RegistryError> {
         let body = self.body(MAX_BODY).await?;
-        serde_json::from_slice(&body).map_err(|error| RegistryError::bad_answer(&self.url, error))
+        serde_json::from_slice(&body)
+            .map_err(|error| RegistryError::bad_answer(&self.url, error.to_string()))
     }
 
     /// The body as a stream of events, which has no deadline.

@@ -77,18 +77,18 @@ impl RegistryError {
         }
     }
 
-    pub(crate) fn invalid_url(url: &str, reason: impl ToString) -> Self {
+    pub(crate) fn invalid_url(url: &str, reason: impl Into<String>) -> Self {
         let hide = |at: usize| format!("…{}", &url[at..]);
         let url = url.rfind('@').map_or_else(|| url.to_owned(), hide);
-        Self::InvalidUrl { url: url.chars().take(200).collect(), reason: reason.to_string() }
+        Self::InvalidUrl { url: url.chars().take(200).collect(), reason: reason.into() }
     }
 
-    pub(crate) fn unreachable(url: &str, reason: impl ToString) -> Self {
-        Self::Unreachable { url: url.to_owned(), reason: reason.to_string() }
+    pub(crate) fn unreachable(url: &str, reason: impl Into<String>) -> Self {
+        Self::Unreachable { url: url.to_owned(), reason: reason.into() }
     }
 
-    pub(crate) fn bad_answer(url: &str, reason: impl ToString) -> Self {
-        Self::BadAnswer { url: url.to_owned(), reason: reason.to_string() }
+    pub(crate) fn bad_answer(url: &str, reason: impl Into<String>) -> Self {
+        Self::BadAnswer { url: url.to_owned(), reason: reason.into() }
     }
 
     /// A failure on the way: the innermost cause is what a person can do something about.

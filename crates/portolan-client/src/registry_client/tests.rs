@@ -1,1 +1,294 @@
+use std::time::Duration;
 
+use futures_util::StreamExt;
+use portolan_core::{Change, HealthStatus, ServiceEvent};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::testing::{FakeRegistry, Fault, endpoint, endpoint_in, nobody};
+
+fn client(url: impl Into<String>) -> RegistryClient {
+    RegistryClient::new(RegistryClientConfig::new(url)).unwrap()
+}
+
+fn kind(event: &ServiceEvent) -> &'static str {
+    event.change.kind()
+}
+
+/// Answers one connection with these bytes and closes it.
+async fn answering(bytes: &'static [u8]) -> RegistryClient {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 4096];
+        assert!(stream.read(&mut request).await.unwrap() > 0);
+        stream.write_all(bytes).await.unwrap();
+    });
+    client(format!("http://{address}"))
+}
+
+#[tokio::test]
+async fn an_instance_lives_from_registering_to_deregistering() {
+    let registry = FakeRegistry::start().await;
+    let client = client(registry.url());
+    let registration = Registration::from(endpoint("api", 8080));
+
+    let first = client.register(&registration).await.unwrap();
+    assert!(first.created);
+    assert_eq!(first.endpoint.id, "api@127.0.0.1:8080");
+    assert!(!client.register(&registration).await.unwrap().created);
+
+    let id = &first.endpoint.id;
+    client.heartbeat(id).await.unwrap();
+    let report = HealthReport::new(HealthStatus::Passing, "ok");
+    client.update_health(id, &report).await.unwrap();
+    assert_eq!(client.get(id).await.unwrap().health, HealthStatus::Passing);
+    client.deregister(id).await.unwrap();
+
+    let unknown = RegistryError::UnknownService { id: id.clone() };
+    assert_eq!(client.heartbeat(id).await, Err(unknown.clone()));
+    assert_eq!(client.get(id).await.unwrap_err(), unknown);
+    assert_eq!(client.deregister(id).await, Err(unknown.clone()));
+    assert_eq!(client.update_health(id, &report).await, Err(unknown));
+}
+
+#[tokio::test]
+async fn a_list_is_narrowed_by_everything_asked_for() {
+    let registry = FakeRegistry::start().await;
+    registry.put(endpoint("api", 1));
+    registry.put(endpoint_in("shop", "api", 2));
+    let mut query = ListQuery::named("api".parse().unwrap());
+    query.scopes = vec!["shop".parse().unwrap()];
+    let listing = client(registry.url()).list(&query).await.unwrap();
+    assert_eq!(listing.services.len(), 1);
+    assert_eq!(listing.services[0].port, 2);
+    assert_eq!(listing.revision, portolan_core::Revision(102));
+
+    query.scopes.push("default".parse().unwrap());
+    query.health = Some(HealthStatus::Passing);
+    query.protocol = Some("tcp".parse().unwrap());
+    query.version = Some("1 & 2".into());
+    query.metadata.insert("zone".into(), "ä".into());
+    client(registry.url()).list(&query).await.unwrap();
+    let expected = "GET /api/v1/services?name=api&scope=shop%2Cdefault&health=passing&protocol=tcp\
+                    &version=1+%26+2&meta.zone=%C3%A4";
+    assert_eq!(registry.requests().last().unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_base_path_is_kept_and_an_id_is_escaped() {
+    let registry = FakeRegistry::start().await;
+    let client = client(format!("{}/behind/", registry.url()));
+    let error = client.get(&"a@[::1]:1".replace(['[', ']'], "").parse().unwrap()).await;
+    assert!(matches!(error, Err(RegistryError::UnknownService { .. })), "{error:?}");
+    assert_eq!(registry.requests(), ["GET /behind/api/v1/services/a@::1:1"]);
+}
+
+#[test]
+fn an_address_that_cannot_be_a_registry_is_refused_at_once() {
+    for (url, expected) in [
+        ("localhost:7000", "does not begin with http://"),
+        ("https://localhost", "TLS is not supported yet"),
+        ("http://", "empty host"),
+        ("http://me:secret@localhost:7000", "a token does not belong"),
+        ("http://localhost:7000/?a=b", "has a '?'"),
+        ("", "relative URL"),
+    ] {
+        let error = RegistryClient::new(RegistryClientConfig::new(url)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{url}: {error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+    let config = RegistryClientConfig { token: Some("a\nb".into()), ..Default::default() };
+    assert_eq!(RegistryClient::new(config).unwrap_err(), RegistryError::InvalidToken);
+}
+
+#[test]
+fn a_token_is_not_shown() {
+    let config = RegistryClientConfig { token: Some("s3cret".into()), ..Default::default() };
+    let client = RegistryClient::new(config.clone()).unwrap();
+    assert!(!format!("{config:?} {client:?}").contains("s3cret"));
+}
+
+#[tokio::test]
+async fn nobody_there_is_unreachable_and_temporary() {
+    let client = client(format!("http://{}", nobody().await));
+    let error = client.list(&ListQuery::default()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unreachable { .. }), "{error:?}");
+    assert!(error.is_temporary());
+    assert!(error.to_string().contains("Connection refused"), "{error}");
+}
+
+#[tokio::test]
+async fn no_answer_is_unreachable_after_the_time_limit() {
+    let registry = FakeRegistry::start().await;
+    registry.misbehave(Fault::Hang);
+    let client = client(registry.url()).with_timeout(Duration::from_millis(50));
+    let error = client.list(&ListQuery::default()).await.unwrap_err();
+    assert!(error.to_string().contains("no answer within"), "{error}");
+    let error = client.watch(&WatchQuery::default()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unreachable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_hits_the_same_limit() {
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(format!("http://{}", listener.local_addr().unwrap()));
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(head).await.unwrap();
+        let mut rest = Vec::new();
+        drop(stream.read_to_end(&mut rest).await);
+    });
+    let client = client.with_timeout(Duration::from_millis(50));
+    let error = client.list(&ListQuery::default()).await.unwrap_err();
+    assert!(error.to_string().contains("no answer within"), "{error}");
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn refusals_are_told_apart_by_what_helps() {
+    let registry = FakeRegistry::start().await;
+    let client = client(registry.url());
+    let registration = Registration::from(endpoint("api", 8080));
+    for (status, temporary, expected) in [
+        (401, false, "set PORTOLAN_TOKEN"),
+        (403, false, "does not permit this (403): told to"),
+        (404, false, "does not speak as a registry"),
+        (422, false, "refused (422): told to"),
+        (429, true, "refused (429)"),
+        (503, true, "refused (503)"),
+        (302, false, "it answers 302 Found"),
+    ] {
+        registry.misbehave(Fault::Status(status));
+        let error = client.register(&registration).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{status}: {error}");
+        assert_eq!(error.is_temporary(), temporary, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_sent_where_one_is_configured() {
+    let registry = FakeRegistry::start().await;
+    registry.demand("s3cret");
+    let error = client(registry.url()).list(&ListQuery::default()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::NotPermitted { status: 401, .. }), "{error:?}");
+    let token = Some("s3cret".to_owned());
+    let config = RegistryClientConfig { token, ..RegistryClientConfig::new(registry.url()) };
+    let client = RegistryClient::new(config).unwrap();
+    client.list(&ListQuery::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_of_something_else_is_called_that() {
+    let registry = FakeRegistry::start().await;
+    let client = client(registry.url());
+    for body in ["", "<html>", "{\"revision\": 1}", "{\"revision\": 1, \"services\": [{}]}"] {
+        registry.misbehave(Fault::Body(body.to_owned()));
+        let error = client.list(&ListQuery::default()).await.unwrap_err();
+        assert!(matches!(error, RegistryError::BadAnswer { .. }), "{body}: {error:?}");
+        let error = client.watch(&WatchQuery::default()).await.unwrap_err();
+        assert!(error.to_string().contains("not text/event-stream"), "{error}");
+    }
+    let error = answering(b"+PONG\r\n").await.list(&ListQuery::default()).await.unwrap_err();
+    assert!(error.to_string().contains("invalid HTTP"), "{error}");
+}
+
+#[tokio::test]
+async fn a_watch_begins_with_a_snapshot_and_goes_on_with_changes() {
+    let registry = FakeRegistry::start().await;
+    let api = endpoint("api", 1);
+    registry.put(api.clone());
+    let names = vec!["api".parse().unwrap()];
+    let query = WatchQuery { names, ..WatchQuery::default() };
+    let mut watch = client(registry.url()).watch(&query).await.unwrap();
+    let first = watch.next().await.unwrap().unwrap();
+    assert!(matches!(&first.change, Change::Snapshot { endpoints } if endpoints.len() == 1));
+
+    registry.put(endpoint("other", 2));
+    registry.expire(&api);
+    let second = watch.next().await.unwrap().unwrap();
+    assert_eq!((kind(&second), second.revision.0), ("expired", 103));
+
+    registry.cut();
+    let error = watch.next().await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("ended the watch"), "{error}");
+    assert!(watch.next().await.is_none());
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_ends_the_watch_and_an_unknown_kind_does_not() {
+    let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n\
+        event: of-the-future\ndata: ?\n\nevent: health\ndata: {\"revision\":1}\n\n";
+    let mut watch = answering(head).await.watch(&WatchQuery::default()).await.unwrap();
+    let error = watch.next().await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("a \"health\" event"), "{error}");
+    assert!(watch.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_watch_for_ever_sees_each_change_once_across_a_lost_connection() {
+    let registry = FakeRegistry::start().await;
+    let mut watch = client(registry.url()).watch_forever(WatchQuery::default());
+    assert_eq!(kind(&watch.next().await.unwrap().unwrap()), "snapshot");
+    registry.put(endpoint("api", 1));
+    assert_eq!(watch.next().await.unwrap().unwrap().revision.0, 101);
+
+    registry.cut();
+    registry.put(endpoint("api", 2));
+    registry.put(endpoint("api", 3));
+    assert!(watch.next().await.unwrap().unwrap_err().is_temporary());
+    assert_eq!(watch.next().await.unwrap().unwrap().revision.0, 102);
+    assert_eq!(watch.next().await.unwrap().unwrap().revision.0, 103);
+
+    registry.cut();
+    registry.forget();
+    assert!(watch.next().await.unwrap().is_err());
+    assert_eq!(kind(&watch.next().await.unwrap().unwrap()), "snapshot");
+}
+
+#[tokio::test]
+async fn a_watch_for_ever_waits_for_a_registry_that_is_not_there_yet() {
+    let address = nobody().await;
+    let mut watch = client(format!("http://{address}")).watch_forever(WatchQuery::default());
+    assert!(watch.next().await.unwrap().is_err());
+    assert!(watch.next().await.unwrap().is_err());
+    let _registry = FakeRegistry::at(address).await;
+    let event = loop {
+        if let Ok(event) = watch.next().await.unwrap() {
+            break event;
+        }
+    };
+    assert_eq!(kind(&event), "snapshot");
+}
+
+#[tokio::test]
+async fn a_watch_for_ever_ends_where_waiting_cannot_help() {
+    let registry = FakeRegistry::start().await;
+    registry.misbehave(Fault::Status(403));
+    let mut watch = client(registry.url()).watch_forever(WatchQuery::default());
+    let error = watch.next().await.unwrap().unwrap_err();
+    assert!(matches!(error, RegistryError::NotPermitted { .. }), "{error:?}");
+    assert!(watch.next().await.is_none());
+}
+
+#[tokio::test]
+async fn many_names_are_watched_without_a_url_full_of_them() {
+    let registry = FakeRegistry::start().await;
+    registry.put(endpoint("other", 1));
+    registry.put(endpoint("api7", 2));
+    let names = (0..500).map(|n| format!("api{n}").parse().unwrap()).collect();
+    let query = WatchQuery { names, ..WatchQuery::default() };
+    let mut watch = client(registry.url()).watch_forever(query);
+    let event = watch.next().await.unwrap().unwrap();
+    let Change::Snapshot { endpoints } = event.change else { panic!("{event:?}") };
+    assert_eq!(endpoints.iter().map(|e| e.port).collect::<Vec<_>>(), [2]);
+    registry.put(endpoint("other", 3));
+    registry.put(endpoint("api8", 4));
+    let event = watch.next().await.unwrap().unwrap();
+    assert_eq!(event.change.endpoint().unwrap().port, 4);
+    assert_eq!(registry.requests(), ["GET /api/v1/watch"]);
+}

@@ -1,0 +1,119 @@
+//! Keeps what is known of services current: one watch of the registry for all of them, and an ear
+//! on the broadcast channel.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use portolan_core::{Change, HealthStatus, ServiceEndpoint, ServiceEvent, ServiceName};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tracing::debug;
+
+use crate::client::Inner;
+use crate::news;
+use crate::registry_client::{News, NewsStream, WatchForever, WatchQuery};
+use crate::strategies::registry;
+
+/// How long to gather new names before the watch is opened anew for all of them.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// The task that listens, begun with the first thing that it can keep current.
+#[derive(Default)]
+pub(crate) struct Freshness {
+    begun: AtomicBool,
+    entered: Notify,
+}
+
+// === impl Freshness ===
+
+impl Freshness {
+    /// Something was put into the cache. The watch opens anew and begins with a snapshot, so that what
+    /// changed while it was being found is not missed.
+    pub(crate) fn of_new_entry(&self, inner: &Arc<Inner>) {
+        self.entered.notify_one();
+        if !self.begun.swap(true, Ordering::Relaxed) {
+            let inner_of_task = Arc::clone(inner);
+            inner.tasks.spawn(async move {
+                let listening = listen(&inner_of_task);
+                inner_of_task.closed.run_until_cancelled(listening).await
+            });
+        }
+    }
+}
+
+/// Listens until it is cancelled.
+async fn listen(inner: &Inner) {
+    let mut watch: Option<NewsStream> = None;
+    let channel = inner.parts.channel_to_hear().await;
+    let mut heard = channel.map(|broadcaster| broadcaster.watch_heard());
+    loop {
+        tokio::select! {
+            () = inner.freshness.entered.notified() => {
+                sleep(GATHER).await;
+                watch = open(inner);
+            }
+            news = next(&mut watch) => match news {
+                News::Connected => {}
+                News::Event(event) => apply(inner, &event, true),
+                News::Lost(error) => debug!(%error, "watch of the registry lost"),
+            },
+            event = next(&mut heard) => apply(inner, &event, false),
+        }
+    }
+}
+
+/// The next item; none of a stream that ended will ever come.
+async fn next<S: Stream + Unpin>(stream: &mut Option<S>) -> S::Item {
+    if let Some(open) = stream {
+        if let Some(item) = open.next().await {
+            return item;
+        }
+        *stream = None;
+    }
+    std::future::pending().await
+}
+
+/// A watch of everything that is known.
+fn open(inner: &Inner) -> Option<NewsStream> {
+    let names = inner.cache.as_ref()?.names();
+    let asks_registry = inner.parts.asks(&registry::KIND) && !names.is_empty();
+    asks_registry.then(|| {
+        let scopes = inner.parts.scopes.clone();
+        let query = WatchQuery { names, scopes, from: None };
+        WatchForever::news(inner.parts.registry.clone(), query)
+    })
+}
+
+fn apply(inner: &Inner, event: &ServiceEvent, from_registry: bool) {
+    let Some(cache) = &inner.cache else { return };
+    let rank = |endpoint: &ServiceEndpoint| inner.parts.rank(endpoint);
+    match &event.change {
+        // What is heard is never all there is.
+        Change::Snapshot { .. } if !from_registry => {}
+        Change::Snapshot { endpoints } => {
+            let of_service = by_name(endpoints);
+            for name in cache.names() {
+                let now = of_service.get(&name).map_or(&[][..], Vec::as_slice);
+                cache.update(&name, |entry| news::after_snapshot(&entry.found, now, &rank));
+            }
+        }
+        change => {
+            let Some(endpoint) = change.endpoint() else { return };
+            if !change.is_removal() && endpoint.health != HealthStatus::Critical {
+                inner.suspects.clear(&endpoint.id);
+            }
+            cache.update(&endpoint.name, |entry| news::after_change(&entry.found, change, &rank));
+        }
+    }
+}
+
+fn by_name(endpoints: &[Arc<ServiceEndpoint>]) -> HashMap<ServiceName, Vec<Arc<ServiceEndpoint>>> {
+    let mut of_service: HashMap<_, Vec<_>> = HashMap::new();
+    for endpoint in endpoints {
+        of_service.entry(endpoint.name.clone()).or_default().push(Arc::clone(endpoint));
+    }
+    of_service
+}

@@ -1,0 +1,88 @@
+//! What news of a service means for what is known of it. Pure: decides, and changes nothing.
+
+use std::sync::Arc;
+
+use portolan_core::{Change, ServiceEndpoint};
+
+use crate::cache::Fate;
+use crate::chain::Found;
+use crate::strategies::{broadcast, registry};
+use crate::strategy::Candidate;
+
+/// How many instances news may add to one service; with more it is asked for again.
+const MAX_CANDIDATES: usize = 1_000;
+
+/// How near a scope is: 0 is the own one; none where it is not looked in.
+pub(crate) type Rank<'a> = &'a dyn Fn(&ServiceEndpoint) -> Option<usize>;
+
+/// One instance of the service changed.
+pub(crate) fn after_change(found: &Found, change: &Change, rank: Rank<'_>) -> Fate {
+    let Some(endpoint) = change.endpoint() else { return Fate::Keep };
+    if change.is_removal() {
+        return after_removal(found, endpoint);
+    }
+    let at = found.candidates.iter().position(|known| known.endpoint.id == endpoint.id);
+    if let Some(at) = at {
+        return with(found, |candidates| candidates[at].endpoint = Arc::clone(endpoint));
+    }
+    let Some(known) = found.candidates.first() else { return Fate::Remove };
+    match (rank(endpoint), rank(&known.endpoint)) {
+        // One of a nearer scope takes the place of all others.
+        (Some(new), Some(old)) if new < old => Fate::Stale,
+        (Some(new), Some(old)) if new == old && is_told_of_all(found) => added(found, endpoint),
+        _ => Fate::Keep,
+    }
+}
+
+/// This is all that the registry knows of the service.
+pub(crate) fn after_snapshot(found: &Found, now: &[Arc<ServiceEndpoint>], rank: Rank<'_>) -> Fate {
+    let nearest = now.iter().filter_map(|endpoint| rank(endpoint)).min();
+    let current = |endpoint: &&Arc<ServiceEndpoint>| rank(endpoint) == nearest;
+    if found.strategy.as_str() == registry::KIND.name {
+        // A registry that has just started knows nothing yet. What it knew before is no longer
+        // believed, but better than nothing.
+        let Some(_) = nearest else { return Fate::Stale };
+        let candidates = now.iter().filter(current).map(Candidate::of).collect();
+        return Fate::Change(Found { candidates, ..found.clone() });
+    }
+    with(found, |candidates| {
+        for candidate in candidates {
+            if let Some(endpoint) = now.iter().find(|e| e.id == candidate.endpoint.id) {
+                candidate.endpoint = Arc::clone(endpoint);
+            }
+        }
+    })
+}
+
+/// The instance is gone, or another that has the same address: two cannot have it at once.
+fn after_removal(found: &Found, gone: &ServiceEndpoint) -> Fate {
+    let is_gone = |known: &ServiceEndpoint| {
+        known.id == gone.id
+            || (known.scope == gone.scope && known.host == gone.host && known.port == gone.port)
+    };
+    match found.candidates.iter().any(|known| is_gone(&known.endpoint)) {
+        true => with(found, |candidates| candidates.retain(|known| !is_gone(&known.endpoint))),
+        false => Fate::Keep,
+    }
+}
+
+fn added(found: &Found, endpoint: &Arc<ServiceEndpoint>) -> Fate {
+    match found.candidates.len() < MAX_CANDIDATES {
+        true => with(found, |candidates| candidates.push(Candidate::of(endpoint))),
+        false => Fate::Stale,
+    }
+}
+
+/// Whether news tell of every instance that this strategy could find.
+fn is_told_of_all(found: &Found) -> bool {
+    [registry::KIND.name, broadcast::KIND.name].contains(&found.strategy.as_str())
+}
+
+fn with(found: &Found, change: impl FnOnce(&mut Vec<Candidate>)) -> Fate {
+    let mut found = found.clone();
+    change(&mut found.candidates);
+    Fate::Change(found)
+}
+
+#[cfg(test)]
+mod tests;

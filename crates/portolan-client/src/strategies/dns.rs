@@ -1,0 +1,336 @@
+//! Asks the name servers: a SRV record (RFC 2782), else an address and the type's default port.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError as Answer, NetError, NoRecords};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::rdata::SRV;
+use hickory_resolver::proto::rr::{Name, RData};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use portolan_core::{Host, Pool, Registration, Scope, ServiceName, Ttl};
+use serde::{Deserialize, Serialize};
+
+use super::default_port::Convention;
+use crate::strategy::{Candidate, Kind, Knows, Outcome, Question, Strategy};
+
+/// How many SRV records of one name are looked at.
+const MAX_TARGETS: usize = 16;
+/// How many addresses of one target are looked at.
+const MAX_ADDRESSES: usize = 8;
+/// How many domains of the system's search list are asked, as many as the C library asks.
+const MAX_DOMAINS: usize = 6;
+
+pub(crate) static KIND: Kind = Kind {
+    name: "dns",
+    knows: Knows::All,
+    retries: false,
+    timeout: |timeouts| timeouts.dns_resolution,
+    build: |parts| {
+        Ok(Arc::new(Dns {
+            config: parts.config.dns.clone(),
+            ports: parts.config.default_ports.clone(),
+            scope: parts.scopes[0].clone(),
+            limit: parts.config.timeouts.dns_resolution,
+            resolver: Mutex::default(),
+        }))
+    },
+};
+
+/// Which names to ask which servers for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DnsConfig {
+    /// The domain in which services have their names: `_postgres._tcp.<domain>`. `.` is the root, as
+    /// for Docker's own name server. Default none: each domain of the system's search list.
+    pub domain: Option<String>,
+    /// The name servers, as address and port. Default empty: those of the system.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// A text that is no domain. Retrying does not help: it must change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{domain:?} is no domain: {reason}; write it like services.example.org")]
+pub struct InvalidDomain {
+    domain: String,
+    reason: String,
+}
+
+/// Why the name servers could not be asked. Retrying may help, later.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DnsError {
+    /// The system's own settings cannot be read.
+    #[error("cannot read the system's name servers: {0}; set discovery.dns.servers")]
+    System(#[source] NetError),
+    /// No answer, or one that is none.
+    #[error("the name servers do not answer for {name}: {reason}; check discovery.dns.servers")]
+    Lookup {
+        /// The name asked for.
+        name: String,
+        /// What happened instead.
+        reason: String,
+    },
+}
+
+struct Dns {
+    config: DnsConfig,
+    ports: BTreeMap<ServiceName, NonZeroU16>,
+    scope: Scope,
+    limit: Duration,
+    /// Made when it is first needed: it belongs to the runtime that asks.
+    resolver: Mutex<Option<Arc<Names>>>,
+}
+
+/// A resolver, and the domains in which it looks.
+struct Names {
+    resolver: TokioResolver,
+    domains: Vec<Name>,
+}
+
+// === impl DnsConfig ===
+
+impl DnsConfig {
+    pub(crate) fn validate(&self) -> Result<(), InvalidDomain> {
+        self.domain().map(drop)
+    }
+
+    fn domain(&self) -> Result<Option<Name>, InvalidDomain> {
+        let Some(domain) = &self.domain else { return Ok(None) };
+        let name = |domain: &str| {
+            let mut name = Name::from_ascii(domain).map_err(|error| error.to_string())?;
+            name.set_fqdn(true);
+            Ok(name)
+        };
+        let named = match domain.is_empty() {
+            true => Err("it is empty".to_owned()),
+            false => name(domain),
+        };
+        named.map(Some).map_err(|reason: String| InvalidDomain {
+            domain: domain.chars().take(260).collect(),
+            reason,
+        })
+    }
+}
+
+// === impl Dns ===
+
+impl Dns {
+    async fn look_up(&self, question: &Question) -> Outcome {
+        let names = match self.names() {
+            Ok(names) => names,
+            Err(error) => return Outcome::Failed(error.into()),
+        };
+        if names.domains.is_empty() {
+            return Outcome::Skip("no domain to look in; set discovery.dns.domain".to_owned());
+        }
+        match self.find(&names, &question.name).await {
+            Ok(candidates) if !candidates.is_empty() => Outcome::Found(candidates),
+            Ok(_) => self.nothing(&names, &question.name),
+            Err(error) => Outcome::Failed(error.into()),
+        }
+    }
+
+    async fn find(&self, names: &Names, name: &ServiceName) -> Result<Vec<Candidate>, DnsError> {
+        for domain in &names.domains {
+            // A name that is too long for DNS is not there either.
+            let Some(srv) = within(&format!("_{name}._tcp"), domain) else { continue };
+            if let Some(targets) = names.targets(srv).await? {
+                return self.resolved(names, name, targets).await;
+            }
+        }
+        let Some(convention) = Convention::of(name, &self.ports) else { return Ok(Vec::new()) };
+        for domain in &names.domains {
+            let Some(host) = within(name.as_str(), domain) else { continue };
+            let addresses = names.addresses(host).await?;
+            if !addresses.is_empty() {
+                let candidate = |address| self.candidate(name, address, convention.port);
+                return Ok(addresses.into_iter().filter_map(candidate).collect());
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The addresses of the targets. One that cannot be resolved takes none of the others with it.
+    async fn resolved(
+        &self,
+        names: &Names,
+        name: &ServiceName,
+        targets: Vec<SRV>,
+    ) -> Result<Vec<Candidate>, DnsError> {
+        let lookups = targets.iter().map(|srv| names.addresses(srv.target.clone()));
+        let (mut candidates, mut failed) = (Vec::new(), None);
+        for (srv, addresses) in targets.iter().zip(join_all(lookups).await) {
+            match addresses {
+                Ok(addresses) => candidates.extend(addresses.into_iter().filter_map(|address| {
+                    let candidate = self.candidate(name, address, srv.port)?;
+                    Some(Candidate { priority: srv.priority, weight: srv.weight, ..candidate })
+                })),
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            Some(error) if candidates.is_empty() => Err(error),
+            _ => Ok(candidates),
+        }
+    }
+
+    fn candidate(&self, name: &ServiceName, address: IpAddr, port: u16) -> Option<Candidate> {
+        // An answer of 0.0.0.0 blocks a name; it is no address.
+        let host = Host::try_from(address).ok()?;
+        let mut registration = Registration::new(name.clone(), host, port);
+        registration.scope = self.scope.clone();
+        let protocol = Pool::of_service(name.as_str()).map(|pool| pool.protocol.parse());
+        if let Some(Ok(protocol)) = protocol {
+            registration.protocol = protocol;
+        }
+        let endpoint = registration.into_endpoint(Ttl::DEFAULT, Timestamp::now());
+        Some(Candidate::from(endpoint))
+    }
+
+    fn nothing(&self, names: &Names, name: &ServiceName) -> Outcome {
+        let domains = names.domains.iter().map(Name::to_string).collect::<Vec<_>>().join(", ");
+        let what = match Convention::of(name, &self.ports) {
+            Some(_) => "neither a SRV record nor an address",
+            None => "no SRV record, and no default port for an address",
+        };
+        // The search list is the network's, and services need not stand in it.
+        let sure = self.config.domain.is_some();
+        Outcome::NotFound { reason: format!("{what} for {name} in {domains}"), sure }
+    }
+
+    fn names(&self) -> Result<Arc<Names>, DnsError> {
+        let mut made = self.resolver.lock();
+        if let Some(names) = &*made {
+            return Ok(Arc::clone(names));
+        }
+        let names = Arc::new(Names::new(&self.config, self.limit).map_err(DnsError::System)?);
+        *made = Some(Arc::clone(&names));
+        Ok(names)
+    }
+}
+
+impl Strategy for Dns {
+    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Outcome> {
+        self.look_up(question).boxed()
+    }
+}
+
+// === impl Names ===
+
+impl Names {
+    fn new(config: &DnsConfig, limit: Duration) -> Result<Self, NetError> {
+        let system = hickory_resolver::system_conf::read_system_conf();
+        let searched = |system: &ResolverConfig| match config.domain().ok().flatten() {
+            Some(domain) => vec![domain],
+            None => search_list(system),
+        };
+        let (resolver, domains, mut options) = if config.servers.is_empty() {
+            let (system, options) = system?;
+            let domains = searched(&system);
+            (system, domains, options)
+        } else {
+            // With servers of one's own, a system without a search list just adds none.
+            let system = system.map(|(system, _)| system).unwrap_or_default();
+            let mut options = ResolverOpts::default();
+            options.use_hosts_file = ResolveHosts::Never;
+            (servers(&config.servers), searched(&system), options)
+        };
+        // A datagram that is lost is sent once more within the limit; the client keeps what was found.
+        (options.timeout, options.attempts, options.cache_size) = (limit.mul_f64(0.45), 1, 0);
+        let provider = TokioRuntimeProvider::default();
+        let builder = TokioResolver::builder_with_config(resolver, provider);
+        Ok(Self { resolver: builder.with_options(options).build()?, domains })
+    }
+
+    /// The targets of a SRV record; none where there is no record.
+    async fn targets(&self, name: Name) -> Result<Option<Vec<SRV>>, DnsError> {
+        let lookup = match self.resolver.srv_lookup(name.clone()).await {
+            Ok(lookup) => lookup,
+            Err(error) => return none_or_error(&name, &error).map(|()| None),
+        };
+        let mut targets: Vec<SRV> = lookup
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                // A target of "." says that there is no such service here.
+                RData::SRV(srv) if srv.port > 0 && !srv.target.is_root() => Some(srv.clone()),
+                _ => None,
+            })
+            .collect();
+        targets.sort_by_key(|srv| srv.priority);
+        targets.truncate(MAX_TARGETS);
+        Ok(Some(targets))
+    }
+
+    /// The addresses of a host; none where it has none.
+    async fn addresses(&self, mut name: Name) -> Result<Vec<IpAddr>, DnsError> {
+        name.set_fqdn(true);
+        match self.resolver.lookup_ip(name.clone()).await {
+            Ok(lookup) => Ok(lookup.iter().take(MAX_ADDRESSES).collect()),
+            Err(error) => none_or_error(&name, &error).map(|()| Vec::new()),
+        }
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Names").field("domains", &self.domains).finish_non_exhaustive()
+    }
+}
+
+/// The name in the domain, where that makes one.
+fn within(name: &str, domain: &Name) -> Option<Name> {
+    let mut name = Name::from_ascii(name).ok()?.append_domain(domain).ok()?;
+    name.set_fqdn(true);
+    Some(name)
+}
+
+fn search_list(system: &ResolverConfig) -> Vec<Name> {
+    let mut domains: Vec<Name> = Vec::new();
+    for domain in system.domain().into_iter().chain(system.search()) {
+        // The root would be asked for names that were never meant for it.
+        if !domain.is_root() && !domains.contains(domain) {
+            domains.push(domain.clone());
+        }
+    }
+    domains.truncate(MAX_DOMAINS);
+    domains
+}
+
+fn servers(addresses: &[SocketAddr]) -> ResolverConfig {
+    let server = |address: &SocketAddr| {
+        let connection = |mut connection: ConnectionConfig| {
+            connection.port = address.port();
+            connection
+        };
+        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(connection);
+        NameServerConfig::new(address.ip(), true, connections.into())
+    };
+    ResolverConfig::from_name_servers(addresses.iter().map(server).collect())
+}
+
+/// "There is no such name" is an answer; everything else is none.
+fn none_or_error(name: &Name, error: &NetError) -> Result<(), DnsError> {
+    if let NetError::Dns(Answer::NoRecordsFound(NoRecords { response_code, .. })) = error
+        && matches!(response_code, ResponseCode::NXDomain | ResponseCode::NoError)
+    {
+        return Ok(());
+    }
+    Err(DnsError::Lookup { name: name.to_string(), reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests;
