@@ -1,1 +1,391 @@
+//! Several broadcasters on a network made up for the test, in paused time.
 
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures_util::{FutureExt, StreamExt};
+use jiff::Timestamp;
+use portolan_core::{HealthStatus, Host, Registration, Ttl};
+use tokio::time::Instant;
+
+use super::*;
+use crate::transport::memory::MemoryNetwork;
+use crate::transport::{Reach, Socket};
+
+const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const WAIT: Duration = Duration::from_secs(5);
+
+fn network() -> MemoryNetwork {
+    MemoryNetwork::new(7)
+}
+
+fn join_as(network: &MemoryNetwork, host: Ipv4Addr, config: &BroadcastConfig) -> Broadcaster {
+    Broadcaster::over(network.host(host), config, Metrics::new()).unwrap()
+}
+
+fn join(network: &MemoryNetwork, host: Ipv4Addr) -> Broadcaster {
+    join_as(network, host, &BroadcastConfig::default())
+}
+
+fn endpoint_at(name: &str, host: Ipv4Addr, port: u16) -> ServiceEndpoint {
+    let host = Host::try_from(IpAddr::from(host)).unwrap();
+    let registration = Registration::new(name.parse().unwrap(), host, port);
+    let endpoint = registration.into_endpoint(Ttl::DEFAULT, Timestamp::now());
+    ServiceEndpoint { health: HealthStatus::Passing, ..endpoint }
+}
+
+fn endpoint(name: &str) -> ServiceEndpoint {
+    endpoint_at(name, A, 8080)
+}
+
+async fn ask(asker: &Broadcaster, name: &str, enough: Enough) -> Vec<ServiceEndpoint> {
+    asker.query(Some(&name.parse().unwrap()), &[], WAIT, enough).await.unwrap()
+}
+
+fn counted(broadcaster: &Broadcaster, sample: &str) -> bool {
+    broadcaster.0.station.metrics.encode().lines().any(|line| line == sample)
+}
+
+/// Sends bytes to the channel, from a machine of its own.
+async fn throw(network: &MemoryNetwork, payload: &[u8]) -> Box<dyn Socket> {
+    let socket = network.host(Ipv4Addr::new(10, 0, 0, 66)).own().unwrap();
+    socket.multicast(payload, Reach::Network).await.unwrap();
+    socket
+}
+
+/// Lets every task that has something to do, do it.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_announcement_is_heard_once_by_every_listener() {
+    let network = network();
+    let (speaker, near, far) = (join(&network, A), join(&network, A), join(&network, B));
+    let mut listeners = [speaker.listen(), near.listen(), near.listen(), far.listen()];
+    speaker.announce(Action::Register, &endpoint("api")).await.unwrap();
+    for listener in &mut listeners {
+        let heard = listener.next().await.unwrap();
+        assert_eq!(heard.announcement.action, Action::Register);
+        assert_eq!(heard.announcement.service, endpoint_like(&heard.announcement.service));
+        assert_eq!(heard.ttl, Ttl::DEFAULT);
+    }
+    settle().await;
+    // On the speaker's own machine it came twice, by loopback and by the network.
+    assert!(listeners.iter_mut().all(|listener| listener.next().now_or_never().is_none()));
+    assert!(counted(&speaker, r#"discovery_announcements_sent_total{action="register"} 1"#));
+    assert!(counted(&near, r#"discovery_announcements_received_total{action="register"} 1"#));
+    assert!(counted(&near, r#"discovery_broadcast_errors_total{type="receive"} 0"#));
+}
+
+/// The endpoint as it was announced; its times are the announcer's.
+fn endpoint_like(heard: &ServiceEndpoint) -> ServiceEndpoint {
+    let (registered_at, last_heartbeat) = (heard.registered_at, heard.last_heartbeat);
+    ServiceEndpoint { registered_at, last_heartbeat, ..endpoint("api") }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_endpoint_answers_at_once() {
+    let network = network();
+    let (holder, asker) = (join(&network, A), join(&network, B));
+    holder.hold(endpoint("api")).unwrap();
+    let start = Instant::now();
+    let found = ask(&asker, "api", Enough::First).await;
+    assert_eq!(found.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["api@10.0.0.1:8080"]);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert!(ask(&holder, "api", Enough::First).await.len() == 1, "its own process may ask, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_answers_for_what_nobody_holds_and_the_wait_is_kept() {
+    let network = network();
+    let (holder, asker) = (join(&network, A), join(&network, B));
+    holder.hold(endpoint("api")).unwrap();
+    let start = Instant::now();
+    assert!(ask(&asker, "db", Enough::First).await.is_empty());
+    assert_eq!(start.elapsed(), WAIT);
+    assert!(holder.drop_held(&endpoint("api").id));
+    assert!(ask(&asker, "api", Enough::All).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_better_instance_may_follow_the_first_answer() {
+    let network = network();
+    let (one, other, asker) = (join(&network, A), join(&network, B), join(&network, B));
+    let unknown = ServiceEndpoint { health: HealthStatus::Unknown, ..endpoint_at("api", A, 1) };
+    one.hold(unknown).unwrap();
+    other.hold(endpoint_at("api", B, 2)).unwrap();
+    assert_eq!(ask(&asker, "api", Enough::First).await[0].port, 2);
+
+    other.drop_held(&endpoint_at("api", B, 2).id);
+    let start = Instant::now();
+    assert_eq!(ask(&asker, "api", Enough::First).await[0].port, 1);
+    assert!(start.elapsed() < Duration::from_millis(50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_instances_are_gathered_each_once_and_the_critical_ones_too() {
+    let network = network();
+    let asker = join(&network, B);
+    let holders: Vec<_> = (1..=40).map(|_| join(&network, A)).collect();
+    for (port, holder) in (1..).zip(&holders) {
+        let mut endpoint = endpoint_at("api", A, port);
+        if port == 40 {
+            endpoint.health = HealthStatus::Critical;
+        }
+        holder.hold(endpoint).unwrap();
+    }
+    let start = Instant::now();
+    let found = ask(&asker, "api", Enough::All).await;
+    assert_eq!(found.len(), 40);
+    assert_eq!(found[39].health, HealthStatus::Critical);
+    assert!(start.elapsed() < WAIT, "it took {:?}", start.elapsed());
+    let everything = asker.query(None, &[], WAIT, Enough::All).await.unwrap();
+    assert_eq!(everything.len(), 40);
+    for _ in 0..20 {
+        assert_ne!(ask(&asker, "api", Enough::First).await[0].port, 40);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_scopes_asked_about_answer_in_the_order_asked() {
+    let network = network();
+    let (holder, asker) = (join(&network, A), join(&network, B));
+    let shop: Scope = "shop".parse().unwrap();
+    let scoped = ServiceEndpoint {
+        id: "shop-api".parse().unwrap(),
+        scope: shop.clone(),
+        ..endpoint_at("api", A, 2)
+    };
+    holder.hold(endpoint_at("api", A, 1)).unwrap();
+    holder.hold(scoped).unwrap();
+    let name: ServiceName = "api".parse().unwrap();
+    let ports = async |scopes: &[Scope], enough| {
+        let found = asker.query(Some(&name), scopes, WAIT, enough).await.unwrap();
+        found.iter().map(|endpoint| endpoint.port).collect::<Vec<_>>()
+    };
+    let default = Scope::default();
+    assert_eq!(ports(&[shop.clone(), default.clone()], Enough::All).await, [2, 1]);
+    assert_eq!(ports(&[default.clone(), shop.clone()], Enough::All).await, [1, 2]);
+    assert_eq!(ports(&[shop.clone(), default], Enough::First).await[0], 2);
+    assert_eq!(ports(&[shop], Enough::All).await, [2]);
+    assert_eq!(ports(&["other".parse().unwrap()], Enough::First).await, [0_u16; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loopback_endpoint_stays_on_its_machine() {
+    let network = network();
+    let (holder, near, far) = (join(&network, A), join(&network, A), join(&network, B));
+    let (mut nearby, mut faraway) = (near.listen(), far.listen());
+    let local = endpoint_at("api", Ipv4Addr::LOCALHOST, 8080);
+    holder.announce(Action::Register, &local).await.unwrap();
+    holder.hold(local).unwrap();
+    settle().await;
+    assert!(nearby.next().now_or_never().is_some());
+    assert!(faraway.next().now_or_never().is_none());
+    assert_eq!(ask(&near, "api", Enough::First).await.len(), 1);
+    assert!(ask(&far, "api", Enough::First).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_outlives_lost_datagrams_and_a_parted_network() {
+    let network = network();
+    let (holder, asker) = (join(&network, A), join(&network, B));
+    holder.hold(endpoint("api")).unwrap();
+    network.set_loss(0.5);
+    for _ in 0..20 {
+        assert_eq!(ask(&asker, "api", Enough::First).await.len(), 1);
+    }
+    network.set_loss(0.0);
+    network.part(A, B);
+    let remembering = ask(&asker, "api", Enough::First).await;
+    assert_eq!(remembering.len(), 1, "it was heard, and its TTL lasts");
+    let asker = join(&network, B);
+    assert!(ask(&asker, "api", Enough::First).await.is_empty());
+    let healing = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        network.heal();
+    };
+    let (found, ()) = tokio::join!(ask(&asker, "api", Enough::First), healing);
+    assert_eq!(found.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_announcer_that_answers_no_queries_is_found_by_what_was_heard() {
+    let network = network();
+    let asker = join(&network, B);
+    let minimal = serde_json::json!({
+        "type": "service_announcement", "timestamp": Timestamp::now(), "ttl": 60,
+        "service": {"name": "api", "host": "10.0.0.66", "port": 8080},
+    });
+    throw(&network, minimal.to_string().as_bytes()).await;
+    let start = Instant::now();
+    let found = ask(&asker, "api", Enough::First).await;
+    assert_eq!(found[0].address(), "10.0.0.66:8080");
+    assert!(start.elapsed() < Duration::from_secs(1));
+    assert_eq!(ask(&asker, "api", Enough::All).await.len(), 1);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert!(ask(&asker, "api", Enough::First).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_heard_can_be_watched() {
+    let network = network();
+    let (speaker, watcher) = (join(&network, A), join(&network, B));
+    let mut events = watcher.watch_heard();
+    speaker.announce(Action::Register, &endpoint("api")).await.unwrap();
+    speaker.announce(Action::Heartbeat, &endpoint("api")).await.unwrap();
+    speaker.announce(Action::Deregister, &endpoint("api")).await.unwrap();
+    speaker.announce(Action::Register, &endpoint("db")).await.unwrap();
+    let mut kinds = Vec::new();
+    while kinds.last() != Some(&"expired") {
+        kinds.push(events.next().await.unwrap().change.kind());
+    }
+    assert_eq!(kinds, ["snapshot", "registered", "deregistered", "registered", "expired"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_listener_loses_the_oldest_and_counts_them() {
+    let network = network();
+    let (speaker, slow) = (join(&network, A), join(&network, B));
+    let mut listener = slow.listen();
+    for _ in 0..1030 {
+        speaker.announce(Action::Heartbeat, &endpoint("api")).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    settle().await;
+    assert!(listener.next().await.is_some());
+    assert_eq!(listener.lost(), 6);
+    assert_eq!(format!("{listener:?}"), "Listener { lost: 6, .. }");
+    assert!(counted(&slow, r#"discovery_broadcast_errors_total{type="receive"} 1"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_keep_strangers_out() {
+    let network = network();
+    let keyed = |key: &str| BroadcastConfig { key: Some(key.into()), ..Default::default() };
+    let holder = join_as(&network, A, &keyed("right"));
+    let friend = join_as(&network, B, &keyed("right"));
+    let stranger = join_as(&network, B, &keyed("wrong"));
+    let open = join(&network, B);
+    holder.hold(endpoint("api")).unwrap();
+    assert_eq!(ask(&friend, "api", Enough::First).await.len(), 1);
+    assert!(ask(&stranger, "api", Enough::First).await.is_empty());
+    assert!(ask(&open, "api", Enough::First).await.is_empty());
+    let metrics = holder.0.station.metrics.encode();
+    assert!(!metrics.contains(r#"discovery_broadcast_errors_total{type="receive"} 0"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_datagrams_are_counted_and_change_nothing() {
+    let network = network();
+    let (holder, asker) = (join(&network, A), join(&network, B));
+    holder.hold(endpoint("api")).unwrap();
+    for payload in [&b"\xff\x00\x9f"[..], b"", b"{\"type\":\"service_ann", &[b'x'; 60_000]] {
+        throw(&network, payload).await;
+    }
+    settle().await;
+    assert!(counted(&holder, r#"discovery_broadcast_errors_total{type="receive"} 4"#));
+    assert_eq!(ask(&asker, "api", Enough::First).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_senders_take_up_no_more_room_than_allowed() {
+    let network = network();
+    let config = BroadcastConfig { max_heard: 100, ..Default::default() };
+    let listener = join_as(&network, B, &config);
+    let socket = network.host(A).own().unwrap();
+    for number in 0..10_000 {
+        let message = serde_json::json!({
+            "type": "service_announcement", "timestamp": Timestamp::now(), "ttl": 60,
+            "sender": format!("{number:x}"), "sequence": 1,
+            "service": {"name": format!("s{number}"), "host": "10.0.0.1", "port": 8080},
+        });
+        socket.multicast(message.to_string().as_bytes(), Reach::Network).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    settle().await;
+    assert_eq!(listener.0.station.known.count(None), 100);
+    assert!(counted(
+        &listener,
+        r#"discovery_announcements_received_total{action="register"} 10000"#
+    ));
+    assert!(counted(&listener, r#"discovery_broadcast_errors_total{type="receive"} 9900"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_own_socket_takes_answers_to_its_questions_and_nothing_else() {
+    let network = network();
+    let (asker, trickster) = (join(&network, B), network.host(A).own().unwrap());
+    let mut listener = asker.listen();
+    let said = |reply: Option<String>| {
+        let outbox = Outbox::new(&BroadcastConfig::default()).unwrap();
+        outbox.announcement(Action::Register, endpoint("api"), reply).unwrap()
+    };
+    // The first socket of the network's second machine; see MemoryNetwork.
+    let own = "10.0.0.2:40001".parse().unwrap();
+    for payload in [said(None), said(Some("guessed".into()))] {
+        trickster.send_to(&payload, own).await.unwrap();
+    }
+    settle().await;
+    assert!(listener.next().now_or_never().is_none());
+    assert!(counted(&asker, r#"discovery_broadcast_errors_total{type="receive"} 2"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_is_refused_with_its_size() {
+    let broadcaster = join(&network(), A);
+    let mut large = endpoint("api");
+    large.metadata.insert("about".into(), "x".repeat(1400));
+    let error = broadcaster.announce(Action::Register, &large).await.unwrap_err().to_string();
+    assert!(error.contains("and the limit is 1400"), "{error}");
+    assert!(matches!(broadcaster.hold(large), Err(AnnounceError::TooLarge { limit: 1400, .. })));
+
+    let scopes: Vec<Scope> = (0..200).map(|n| format!("scope-{n}").parse().unwrap()).collect();
+    let error = broadcaster.query(None, &scopes, WAIT, Enough::First).await.unwrap_err();
+    assert!(error.to_string().contains("ask about fewer scopes"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_broadcaster_ends_its_streams_and_says_so() {
+    let network = network();
+    let (broadcaster, other) = (join(&network, A), join(&network, B));
+    broadcaster.hold(endpoint("api")).unwrap();
+    let (mut listener, mut events) = (broadcaster.listen(), broadcaster.watch_heard());
+    let name: ServiceName = "db".parse().unwrap();
+    let asking = broadcaster.query(Some(&name), &[], WAIT, Enough::First);
+    let (asked, ()) = tokio::join!(asking, async {
+        settle().await;
+        broadcaster.stop().await;
+    });
+    assert!(matches!(asked, Err(QueryError::Stopped)));
+    assert_eq!(listener.next().await, None);
+    assert_eq!(events.next().await.unwrap().change.kind(), "snapshot");
+    assert_eq!(events.next().await, None);
+    assert_eq!(broadcaster.listen().next().await, None);
+    let refused = broadcaster.announce(Action::Register, &endpoint("api")).await;
+    assert!(matches!(refused, Err(AnnounceError::Stopped)));
+    assert!(matches!(broadcaster.hold(endpoint("api")), Err(AnnounceError::Stopped)));
+    assert!(ask(&other, "api", Enough::First).await.is_empty());
+    broadcaster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_clone_takes_everything_with_it() {
+    let network = network();
+    let broadcaster = join(&network, A);
+    let mut listener = broadcaster.listen();
+    let clone = broadcaster.clone();
+    drop(broadcaster);
+    assert!(clone.is_listening());
+    assert_eq!(clone.announce_interval(), Duration::from_secs(30));
+    drop(clone);
+    assert_eq!(listener.next().await, None);
+}
+
+#[tokio::test]
+async fn what_is_turned_off_is_not_opened() {
+    let config = BroadcastConfig { enabled: false, ..Default::default() };
+    let error = Broadcaster::new(config, Metrics::new()).await.unwrap_err();
+    assert!(matches!(error, BroadcastError::Disabled), "{error}");
+}

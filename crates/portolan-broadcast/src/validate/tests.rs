@@ -13,16 +13,16 @@ const MINIMAL: &str = r#"{
 }"#;
 const THEN: &str = "2025-11-07T12:00:00Z";
 
-fn validator(config: BroadcastConfig) -> Validator {
-    Validator::new(&config)
+fn validator(config: &BroadcastConfig) -> Validator {
+    Validator::new(config)
 }
 
 fn open() -> Validator {
-    validator(BroadcastConfig::default())
+    validator(&BroadcastConfig::default())
 }
 
 fn keyed() -> Validator {
-    validator(BroadcastConfig {
+    validator(&BroadcastConfig {
         key: Some("secret".into()),
         key_id: Some("k1".into()),
         ..BroadcastConfig::default()
@@ -40,7 +40,7 @@ fn arrival(payload: &[u8]) -> Arrival<'_> {
 }
 
 /// The minimal message with these members put over its own.
-fn message(members: Value) -> Vec<u8> {
+fn message(members: &Value) -> Vec<u8> {
     let mut message: Value = serde_json::from_str(MINIMAL).unwrap();
     for (name, value) in members.as_object().unwrap() {
         message[name] = value.clone();
@@ -48,7 +48,7 @@ fn message(members: Value) -> Vec<u8> {
     message.to_string().into_bytes()
 }
 
-fn signed(members: Value, key: &str) -> Vec<u8> {
+fn signed(members: &Value, key: &str) -> Vec<u8> {
     let mut object: Map<String, Value> = serde_json::from_slice(&message(members)).unwrap();
     Signer::new(&key.into()).sign(&mut object);
     serde_json::to_vec(&object).unwrap()
@@ -68,7 +68,7 @@ fn the_specified_minimal_message_is_believed() {
 
 #[test]
 fn without_a_key_a_signature_is_not_looked_at() {
-    let payload = message(json!({"signature": "sha256_hash_for_verification"}));
+    let payload = message(&json!({"signature": "sha256_hash_for_verification"}));
     assert!(open().check(&arrival(&payload)).is_ok());
 }
 
@@ -81,22 +81,22 @@ fn each_kind_of_bad_datagram_is_dropped_for_its_own_reason() {
         (b"[1]".to_vec(), "NotJson"),
         (b"[".repeat(1000), "NotJson"),
         (b"{}".to_vec(), "NotAMessage"),
-        (message(json!({"type": "service_rumour"})), "NotAMessage"),
-        (message(json!({"ttl": 0})), "NotAMessage"),
-        (message(json!({"ttl": 1e300})), "NotAMessage"),
-        (message(json!({"timestamp": "yesterday"})), "NotAMessage"),
-        (message(json!({"service": {"name": "a b", "host": "h", "port": 1}})), "NotAMessage"),
-        (message(json!({"service": {"name": "a", "host": "h", "port": 0}})), "NotAMessage"),
-        (message(json!({"sequence": -1})), "NotAMessage"),
-        (message(json!({"version": "2.0"})), "Version(\"2.0\")"),
-        (message(json!({"version": "10"})), "Version"),
-        (message(json!({"ttl": 3601})), "Ttl {"),
-        (message(json!({"timestamp": "2025-11-07T12:00:31Z"})), "Clock {"),
-        (message(json!({"timestamp": "2025-11-07T11:59:29Z"})), "Clock {"),
-        (message(json!({"sender": "x".repeat(65)})), "Member { member: \"sender\""),
-        (message(json!({"key_id": "x".repeat(65)})), "Member { member: \"key_id\""),
-        (message(json!({"in_reply_to": "x".repeat(65)})), "Member { member: \"query_id"),
-        (message(json!({"sequence": 1_u64 << 53})), "Member { member: \"sequence\""),
+        (message(&json!({"type": "service_rumour"})), "NotAMessage"),
+        (message(&json!({"ttl": 0})), "NotAMessage"),
+        (message(&json!({"ttl": 1e300})), "NotAMessage"),
+        (message(&json!({"timestamp": "yesterday"})), "NotAMessage"),
+        (message(&json!({"service": {"name": "a b", "host": "h", "port": 1}})), "NotAMessage"),
+        (message(&json!({"service": {"name": "a", "host": "h", "port": 0}})), "NotAMessage"),
+        (message(&json!({"sequence": -1})), "NotAMessage"),
+        (message(&json!({"version": "2.0"})), "Version(\"2.0\")"),
+        (message(&json!({"version": "10"})), "Version"),
+        (message(&json!({"ttl": 3601})), "Ttl {"),
+        (message(&json!({"timestamp": "2025-11-07T12:00:31Z"})), "Clock {"),
+        (message(&json!({"timestamp": "2025-11-07T11:59:29Z"})), "Clock {"),
+        (message(&json!({"sender": "x".repeat(65)})), "Member { member: \"sender\""),
+        (message(&json!({"key_id": "x".repeat(65)})), "Member { member: \"key_id\""),
+        (message(&json!({"in_reply_to": "x".repeat(65)})), "Member { member: \"query_id"),
+        (message(&json!({"sequence": 1_u64 << 53})), "Member { member: \"sequence\""),
     ] {
         let reason = rejection(&mut open(), &payload);
         assert!(reason.contains(expected), "{expected}: {reason}");
@@ -105,22 +105,22 @@ fn each_kind_of_bad_datagram_is_dropped_for_its_own_reason() {
 
 #[test]
 fn with_a_key_only_what_it_signed_is_believed() {
-    assert!(keyed().check(&arrival(&signed(json!({}), "secret"))).is_ok());
+    assert!(keyed().check(&arrival(&signed(&json!({}), "secret"))).is_ok());
     assert!(
-        keyed().check(&arrival(&signed(json!({"key_id": "k1", "new": [1]}), "secret"))).is_ok()
+        keyed().check(&arrival(&signed(&json!({"key_id": "k1", "new": [1]}), "secret"))).is_ok()
     );
 
     assert_eq!(rejection(&mut keyed(), MINIMAL.as_bytes()), "Unsigned");
-    assert_eq!(rejection(&mut keyed(), &signed(json!({}), "other")), "WrongSignature");
-    let forged = message(json!({"signature": "00".repeat(32)}));
+    assert_eq!(rejection(&mut keyed(), &signed(&json!({}), "other")), "WrongSignature");
+    let forged = message(&json!({"signature": "00".repeat(32)}));
     assert_eq!(rejection(&mut keyed(), &forged), "WrongSignature");
-    let other = signed(json!({"key_id": "k2"}), "secret");
+    let other = signed(&json!({"key_id": "k2"}), "secret");
     assert!(rejection(&mut keyed(), &other).starts_with("OtherKey"));
 }
 
 #[test]
 fn a_signed_copy_spelt_differently_is_still_a_copy() {
-    let (mut validator, payload) = (keyed(), signed(json!({}), "secret"));
+    let (mut validator, payload) = (keyed(), signed(&json!({}), "secret"));
     assert!(validator.check(&arrival(&payload)).is_ok());
     let value: Value = serde_json::from_slice(&payload).unwrap();
     let respelt = serde_json::to_vec_pretty(&value).unwrap();
@@ -129,7 +129,7 @@ fn a_signed_copy_spelt_differently_is_still_a_copy() {
 
 #[test]
 fn a_message_is_believed_once() {
-    let (mut validator, payload) = (open(), message(json!({"sender": "a", "sequence": 1})));
+    let (mut validator, payload) = (open(), message(&json!({"sender": "a", "sequence": 1})));
     let first = arrival(&payload);
     assert!(validator.check(&first).is_ok());
     let repeat = validator.check(&first).unwrap_err();
@@ -142,19 +142,19 @@ fn a_message_is_believed_once() {
 #[test]
 fn a_rejected_message_does_not_use_up_its_sequence() {
     let mut validator = keyed();
-    let forged = message(json!({"sender": "a", "sequence": 1}));
+    let forged = message(&json!({"sender": "a", "sequence": 1}));
     assert_eq!(rejection(&mut validator, &forged), "Unsigned");
-    let genuine = signed(json!({"sender": "a", "sequence": 1}), "secret");
+    let genuine = signed(&json!({"sender": "a", "sequence": 1}), "secret");
     assert!(validator.check(&arrival(&genuine)).is_ok());
 }
 
 #[test]
 fn only_allowed_networks_are_heard() {
-    let mut validator = validator(BroadcastConfig {
+    let mut validator = validator(&BroadcastConfig {
         allowed_networks: vec!["10.1.0.0/16".parse().unwrap(), "::1/128".parse().unwrap()],
         ..BroadcastConfig::default()
     });
-    let payload = message(json!({"service": {"name": "a", "host": "10.1.2.3", "port": 1}}));
+    let payload = message(&json!({"service": {"name": "a", "host": "10.1.2.3", "port": 1}}));
     let from = |source: &str| Arrival { source: source.parse().unwrap(), ..arrival(&payload) };
     assert!(matches!(validator.check(&from("10.2.0.1:9")), Err(Rejection::Network(_))));
     assert!(validator.check(&from("[::ffff:10.1.0.1]:9")).is_ok());
@@ -170,7 +170,7 @@ fn a_loopback_address_from_another_machine_is_dropped() {
 fn ten_thousand_senders_are_all_heard() {
     let mut validator = open();
     for number in 0..10_000 {
-        let payload = message(json!({"sender": format!("{number:x}"), "sequence": 1}));
+        let payload = message(&json!({"sender": format!("{number:x}"), "sequence": 1}));
         assert!(validator.check(&arrival(&payload)).is_ok());
     }
 }
@@ -189,7 +189,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         flip in 1_u8..,
     ) {
-        let mut payload = signed(json!({"sender": "a", "sequence": 1}), "secret");
+        let mut payload = signed(&json!({"sender": "a", "sequence": 1}), "secret");
         let original: Value = serde_json::from_slice(&payload).unwrap();
         let at = at.index(payload.len());
         payload[at] ^= flip;
@@ -199,7 +199,7 @@ proptest! {
 
     #[test]
     fn a_message_cut_short_is_dropped(at in any::<prop::sample::Index>()) {
-        let payload = message(json!({"sender": "a", "sequence": 1}));
+        let payload = message(&json!({"sender": "a", "sequence": 1}));
         let short = &payload[..at.index(payload.len())];
         prop_assert!(open().check(&arrival(short)).is_err());
     }
@@ -209,7 +209,7 @@ proptest! {
         name in ".{0,20}", host in ".{0,20}", port in any::<i64>(), ttl in any::<f64>(),
         sequence in any::<u64>(), timestamp in any::<i64>(),
     ) {
-        let payload = message(json!({
+        let payload = message(&json!({
             "service": {"name": name, "host": host, "port": port}, "ttl": ttl,
             "sender": name, "sequence": sequence, "timestamp": timestamp.to_string(),
         }));

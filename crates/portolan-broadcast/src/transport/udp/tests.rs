@@ -1,1 +1,183 @@
+//! Real sockets, on loopback only, each test on a port of its own.
 
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use portolan_core::{Action, Host, Registration, ServiceEndpoint, ServiceName, Ttl};
+use portolan_metrics::Metrics;
+
+use super::*;
+use crate::{Broadcaster, Enough};
+
+const WAIT: Duration = Duration::from_secs(5);
+
+/// A channel on a port that nobody else uses: whoever holds `_lease` has it for itself, and the
+/// group's address does not get in its way.
+struct PrivateChannel {
+    config: BroadcastConfig,
+    _lease: std::net::UdpSocket,
+}
+
+fn private_channel() -> PrivateChannel {
+    let lease = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = lease.local_addr().unwrap().port();
+    let config = BroadcastConfig {
+        multicast_address: SocketAddr::from(([239, 255, 0, 1], port)),
+        interface: "127.0.0.1".into(),
+        ..BroadcastConfig::default()
+    };
+    PrivateChannel { config, _lease: lease }
+}
+
+async fn join(config: &BroadcastConfig) -> Broadcaster {
+    Broadcaster::new(config.clone(), Metrics::new()).await.unwrap()
+}
+
+fn endpoint(port: u16) -> ServiceEndpoint {
+    let registration = Registration::new(name(), Host::loopback(), port);
+    registration.into_endpoint(Ttl::DEFAULT, Timestamp::now())
+}
+
+fn name() -> ServiceName {
+    "api".parse().unwrap()
+}
+
+async fn ask(asker: &Broadcaster, enough: Enough) -> Vec<ServiceEndpoint> {
+    asker.query(Some(&name()), &[], WAIT, enough).await.unwrap()
+}
+
+#[tokio::test]
+async fn several_listeners_on_one_machine_hear_every_announcement() {
+    let channel = private_channel();
+    let speaker = join(&channel.config).await;
+    let others = [join(&channel.config).await, join(&channel.config).await];
+    let mut listeners = [speaker.listen(), others[0].listen(), others[1].listen()];
+    for action in [Action::Register, Action::Heartbeat, Action::Deregister] {
+        speaker.announce(action, &endpoint(8080)).await.unwrap();
+    }
+    for listener in &mut listeners {
+        for action in [Action::Register, Action::Heartbeat, Action::Deregister] {
+            let heard = listener.next().await.unwrap();
+            assert_eq!(heard.announcement.action, action);
+            assert!(heard.source.ip().is_loopback());
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_holder_on_one_machine_answers() {
+    let channel = private_channel();
+    let (one, other) = (join(&channel.config).await, join(&channel.config).await);
+    let asker = join(&channel.config).await;
+    one.hold(endpoint(1)).unwrap();
+    other.hold(endpoint(2)).unwrap();
+    let mut ports: Vec<_> = ask(&asker, Enough::All).await.iter().map(|e| e.port).collect();
+    ports.sort_unstable();
+    assert_eq!(ports, [1, 2]);
+    assert!(!ask(&asker, Enough::First).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_querier_needs_no_place_on_the_channels_port() {
+    let channel = private_channel();
+    let holder = join(&channel.config).await;
+    holder.hold(endpoint(1)).unwrap();
+    // Nothing listens at the group's address of this socket but the transport's own socket.
+    let transport = UdpTransport::new(&channel.config).unwrap();
+    let deaf = Deaf(transport);
+    let asker =
+        Broadcaster::over(std::sync::Arc::new(deaf), &channel.config, Metrics::new()).unwrap();
+    assert!(!asker.is_listening());
+    assert_eq!(ask(&asker, Enough::First).await[0].port, 1);
+}
+
+/// A transport whose channel cannot be opened, as where the port is taken.
+#[derive(Debug)]
+struct Deaf(UdpTransport);
+
+impl Transport for Deaf {
+    fn reaches(&self) -> &[Reach] {
+        self.0.reaches()
+    }
+    fn channel(&self) -> io::Result<Box<dyn Receiver>> {
+        Err(io::ErrorKind::AddrInUse.into())
+    }
+    fn own(&self) -> io::Result<Box<dyn Socket>> {
+        self.0.own()
+    }
+    fn is_this_host(&self, address: IpAddr) -> bool {
+        self.0.is_this_host(address)
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_not_shared_leaves_announcing_and_asking() {
+    let channel = private_channel();
+    let SocketAddr::V4(group) = channel.config.multicast_address else { panic!("not IPv4") };
+    let _taken = std::net::UdpSocket::bind(group).unwrap();
+    let broadcaster = join(&channel.config).await;
+    assert!(!broadcaster.is_listening());
+    broadcaster.announce(Action::Register, &endpoint(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn hostile_datagrams_on_the_wire_do_no_harm() {
+    let channel = private_channel();
+    let holder = join(&channel.config).await;
+    let mut listener = holder.listen();
+    holder.hold(endpoint(1)).unwrap();
+    let socket = UdpTransport::new(&channel.config).unwrap().own().unwrap();
+    for payload in [vec![0xff; 100], Vec::new(), b"{".repeat(900), vec![b'x'; 20_000]] {
+        socket.multicast(&payload, Reach::Loopback).await.unwrap();
+    }
+    holder.announce(Action::Update, &endpoint(1)).await.unwrap();
+    assert_eq!(listener.next().await.unwrap().announcement.action, Action::Update);
+    assert_eq!(ask(&holder, Enough::First).await.len(), 1);
+}
+
+#[tokio::test]
+async fn peers_take_the_place_of_multicast() {
+    let (here, there) = (private_channel(), private_channel());
+    let peer = |of: &PrivateChannel| {
+        SocketAddr::from(([127, 0, 0, 1], of.config.multicast_address.port()))
+    };
+    let (to_here, to_there) = (peer(&here), peer(&there));
+    // A socket on every address would meet the lease.
+    let PrivateChannel { config: here, _lease } = here;
+    drop(_lease);
+    let PrivateChannel { config: there, _lease } = there;
+    drop(_lease);
+    let here = join(&BroadcastConfig { peers: vec![to_there], ..here }).await;
+    let there = join(&BroadcastConfig { peers: vec![to_here], ..there }).await;
+    assert!(here.is_listening() && there.is_listening());
+    here.hold(endpoint(1)).unwrap();
+    assert_eq!(ask(&there, Enough::First).await[0].port, 1);
+}
+
+#[test]
+fn an_interface_is_an_address_or_a_name_of_this_machine() {
+    let on = |interface: &str| {
+        let config = BroadcastConfig { interface: interface.into(), ..BroadcastConfig::default() };
+        UdpTransport::new(&config)
+    };
+    assert_eq!(on("127.0.0.1").unwrap().reaches(), [Reach::Loopback]);
+    assert_eq!(on("0.0.0.0").unwrap().reaches(), [Reach::Loopback, Reach::Network]);
+    for unknown in ["no-such-interface", "192.0.2.1", "", "::1"] {
+        let error = on(unknown).unwrap_err().to_string();
+        assert!(error.contains("broadcast.interface"), "{error}");
+    }
+    let loopback = if_addrs::get_if_addrs().unwrap();
+    let loopback = loopback.iter().find(|i| i.ip() == IpAddr::from(Ipv4Addr::LOCALHOST)).unwrap();
+    assert_eq!(on(&loopback.name).unwrap().reaches(), [Reach::Loopback]);
+    assert!(on("127.0.0.1").unwrap().is_this_host(Ipv4Addr::LOCALHOST.into()));
+}
+
+#[test]
+fn alone_on_loopback_the_own_socket_cannot_be_reached_from_outside() {
+    let PrivateChannel { config, .. } = private_channel();
+    let own = |config: &BroadcastConfig| *UdpTransport::new(config).unwrap().own_address().ip();
+    assert_eq!(own(&config), Ipv4Addr::LOCALHOST);
+    let peers = vec!["192.0.2.1:7001".parse().unwrap()];
+    assert_eq!(own(&BroadcastConfig { peers, ..config }), Ipv4Addr::UNSPECIFIED);
+}
