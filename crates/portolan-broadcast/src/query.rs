@@ -1,9 +1,10 @@
 //! Asks who has a service: asks again while answers may have been lost, and stops as soon as
 //! the answer is there.
 
+use std::io;
 use std::time::Duration;
 
-use portolan_core::{Scope, ServiceEndpoint, ServiceName, ServiceQuery};
+use portolan_core::{Scope, ServiceEndpoint, ServiceName, ServiceQuery, Ttl};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -25,6 +26,9 @@ const QUIET_SPAN: Duration = Duration::from_millis(250);
 /// After how many askings without an answer what was heard before is good enough. There are
 /// announcers that do not answer, as the specification knows no queries.
 const PATIENCE: u32 = 3;
+
+/// The longest wait for an answer: beyond a day a TTL ends too, and the clock stays within its range.
+const MAX_WAIT: Duration = Ttl::MAX;
 
 /// One question being asked.
 struct Question<'a> {
@@ -49,6 +53,7 @@ pub(crate) async fn ask(
     let limit = MAX_PENDING;
     let ticket = station.pending.open().ok_or(QueryError::TooMany { limit })?;
     let gathering = Gathering::new(name, scopes, enough);
+    let wait = wait.min(MAX_WAIT);
     let question = Question { station, ticket, name, scopes, enough, wait, gathering, asked: 0 };
     tokio::select! {
         biased;
@@ -102,7 +107,7 @@ impl Question<'_> {
     /// Sends the question to every circle. It is an error only where nothing could be sent at all,
     /// the first time: later, answers may be on their way.
     async fn send(&mut self) -> Result<(), QueryError> {
-        let mut outcome = Err(QueryError::Stopped);
+        let mut outcome = Err(QueryError::Send(io::ErrorKind::NetworkUnreachable.into()));
         for &reach in self.station.transport.reaches() {
             // Each circle gets a message of its own: a machine that hears two of them must
             // answer both, as it is not the same machine to the asker in both.

@@ -1,6 +1,6 @@
 //! Several broadcasters on a network made up for the test, in paused time.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::transport::memory::MemoryNetwork;
-use crate::transport::{Reach, Socket};
+use crate::transport::{BoxFuture, Reach, Socket};
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -388,4 +388,84 @@ async fn what_is_turned_off_is_not_opened() {
     let config = BroadcastConfig { enabled: false, ..Default::default() };
     let error = Broadcaster::new(config, Metrics::new()).await.unwrap_err();
     assert!(matches!(error, BroadcastError::Disabled), "{error}");
+}
+
+/// A transport where nothing leaves and the first receive fails.
+#[derive(Debug)]
+struct Broken;
+
+#[derive(Debug, Default)]
+struct BrokenSocket {
+    received: std::sync::atomic::AtomicU32,
+}
+
+impl Transport for Broken {
+    fn reaches(&self) -> &[Reach] {
+        &[Reach::Loopback, Reach::Network]
+    }
+    fn channel(&self) -> std::io::Result<Box<dyn Receiver>> {
+        Ok(Box::new(BrokenSocket::default()))
+    }
+    fn own(&self) -> std::io::Result<Box<dyn Socket>> {
+        Ok(Box::new(BrokenSocket::default()))
+    }
+    fn is_this_host(&self, _: IpAddr) -> bool {
+        false
+    }
+}
+
+impl Receiver for BrokenSocket {
+    fn receive<'a>(
+        &'a self,
+        buffer: &'a mut [u8],
+    ) -> BoxFuture<'a, std::io::Result<(usize, SocketAddr)>> {
+        let count = self.received.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Box::pin(async move {
+            match count {
+                0 => Err(std::io::ErrorKind::ConnectionReset.into()),
+                1 => {
+                    let query =
+                        br#"{"type":"service_query","query_id":"q","ttl":1,"timestamp":"T"}"#;
+                    let now = Timestamp::now().to_string();
+                    let query = String::from_utf8_lossy(query).replace('T', &now);
+                    buffer[..query.len()].copy_from_slice(query.as_bytes());
+                    Ok((query.len(), SocketAddr::from(([10, 0, 0, 9], 40_000))))
+                }
+                _ => std::future::pending().await,
+            }
+        })
+    }
+}
+
+impl Socket for BrokenSocket {
+    fn multicast<'a>(&'a self, _: &'a [u8], _: Reach) -> BoxFuture<'a, std::io::Result<()>> {
+        Box::pin(async { Err(std::io::ErrorKind::NetworkDown.into()) })
+    }
+    fn send_to<'a>(&'a self, _: &'a [u8], _: SocketAddr) -> BoxFuture<'a, std::io::Result<()>> {
+        Box::pin(async { Err(std::io::ErrorKind::PermissionDenied.into()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_sent_is_an_error_with_a_remedy_and_counted() {
+    let config = BroadcastConfig::default();
+    let broadcaster = Broadcaster::over(Arc::new(Broken), &config, Metrics::new()).unwrap();
+    let announced = broadcaster.announce(Action::Register, &endpoint("api")).await;
+    assert!(matches!(announced, Err(AnnounceError::Send(_))));
+    let asked = broadcaster.query(None, &[], WAIT, Enough::First).await.unwrap_err();
+    assert!(asked.to_string().contains("check that the network"), "{asked}");
+    // One announcement, and one query in each of two circles.
+    assert!(counted(&broadcaster, r#"discovery_broadcast_errors_total{type="send"} 3"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_receive_is_not_the_last_and_a_failed_answer_is_counted() {
+    let config = BroadcastConfig::default();
+    let broadcaster = Broadcaster::over(Arc::new(Broken), &config, Metrics::new()).unwrap();
+    broadcaster.hold(endpoint("api")).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Each socket failed once; on the own socket a query does not belong.
+    assert!(counted(&broadcaster, r#"discovery_broadcast_errors_total{type="receive"} 3"#));
+    // The channel's query was answered in vain.
+    assert!(counted(&broadcaster, r#"discovery_broadcast_errors_total{type="send"} 1"#));
 }
