@@ -119,8 +119,10 @@ impl Broadcaster {
             .outbox
             .announcement(action, endpoint.clone(), None)
             .map_err(|error| too_large(endpoint, error))?;
-        let reaches = station.reaches_for(endpoint);
-        station.multicast(&payload, reaches).await.map_err(AnnounceError::Send)?;
+        // The same message everywhere: whoever hears it twice knows that it is one.
+        let reaches = station.reaches_for(endpoint).iter();
+        let messages: Vec<_> = reaches.map(|&reach| (reach, payload.as_slice())).collect();
+        station.multicast(&messages).await.map_err(AnnounceError::Send)?;
         station.metrics.announcement_sent(action.as_str());
         debug!(
             service_name = %endpoint.name,

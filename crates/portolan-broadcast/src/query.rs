@@ -1,7 +1,6 @@
 //! Asks who has a service: asks again while answers may have been lost, and stops as soon as
 //! the answer is there.
 
-use std::io;
 use std::time::Duration;
 
 use portolan_core::{Scope, ServiceEndpoint, ServiceName, ServiceQuery, Ttl};
@@ -71,7 +70,17 @@ impl Question<'_> {
         let (mut next, mut pause) = (start, FIRST_PAUSE);
         loop {
             tokio::select! {
+                // The clock before the answers: no flood of them can put off the end.
                 biased;
+                () = tokio::time::sleep_until(next) => {
+                    self.send().await?;
+                    next = Instant::now() + pause;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    if self.has_patience_no_more() {
+                        break;
+                    }
+                }
+                () = tokio::time::sleep_until(end) => break,
                 endpoint = self.ticket.answer() => {
                     let is_new = self.gathering.add(endpoint);
                     if self.enough == Enough::First && self.gathering.has_the_best() {
@@ -79,15 +88,6 @@ impl Question<'_> {
                     }
                     end = self.end_after_answer(is_new, start, end);
                 }
-                () = tokio::time::sleep_until(next) => {
-                    self.send().await?;
-                    next = Instant::now() + pause;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                    if self.remembers_enough() {
-                        break;
-                    }
-                }
-                () = tokio::time::sleep_until(end) => break,
             }
         }
         self.remember();
@@ -107,23 +107,20 @@ impl Question<'_> {
     /// Sends the question to every circle. It is an error only where nothing could be sent at all,
     /// the first time: later, answers may be on their way.
     async fn send(&mut self) -> Result<(), QueryError> {
-        let mut outcome = Err(QueryError::Send(io::ErrorKind::NetworkUnreachable.into()));
+        // Each circle gets a message of its own: a machine that hears two of them must answer
+        // both, as it is not the same machine to the asker in both.
+        let mut messages = Vec::new();
         for &reach in self.station.transport.reaches() {
-            // Each circle gets a message of its own: a machine that hears two of them must
-            // answer both, as it is not the same machine to the asker in both.
-            let payload = self.message()?;
-            match self.station.multicast(&payload, &[reach]).await {
-                Ok(()) => outcome = Ok(()),
-                Err(error) => outcome = outcome.map_err(|_| QueryError::Send(error)),
-            }
+            messages.push((reach, self.message()?));
         }
+        let messages: Vec<_> = messages.iter().map(|(reach, text)| (*reach, &**text)).collect();
         self.asked += 1;
-        match outcome {
+        match self.station.multicast(&messages).await {
             Err(error) if self.asked > 1 => {
                 debug!(%error, "cannot ask again");
                 Ok(())
             }
-            outcome => outcome,
+            sent => sent.map_err(QueryError::Send),
         }
     }
 
@@ -138,12 +135,14 @@ impl Question<'_> {
         self.station.outbox.query(query, self.wait).map_err(too_large)
     }
 
-    /// Whether nobody answered for long enough, and what was heard before has an answer.
-    fn remembers_enough(&self) -> bool {
-        self.enough == Enough::First
-            && self.asked >= PATIENCE
-            && self.gathering.is_empty()
-            && !self.station.known.find(self.name, self.scopes).is_empty()
+    /// Whether nobody answered for long enough, and what was heard before is an answer.
+    fn has_patience_no_more(&mut self) -> bool {
+        let waited = self.enough == Enough::First && self.asked >= PATIENCE;
+        if waited && self.gathering.is_empty() {
+            self.remember();
+            return !self.gathering.is_empty();
+        }
+        false
     }
 
     /// Adds what was heard before: to a first answer only where nobody answered.

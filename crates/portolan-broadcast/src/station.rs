@@ -67,11 +67,11 @@ impl Station {
         }
     }
 
-    /// Sends to all within each of the circles. An error only where none of them could be reached:
-    /// a machine without a network still has its own processes.
-    pub(crate) async fn multicast(&self, payload: &[u8], reaches: &[Reach]) -> io::Result<()> {
+    /// Sends each message to its circle. An error only where none of them could be reached: a
+    /// machine without a network still has its own processes.
+    pub(crate) async fn multicast(&self, messages: &[(Reach, &[u8])]) -> io::Result<()> {
         let mut outcome = Err(io::ErrorKind::NetworkUnreachable.into());
-        for &reach in reaches {
+        for &(reach, payload) in messages {
             match self.socket.multicast(payload, reach).await {
                 Ok(()) => outcome = Ok(()),
                 Err(error) => {

@@ -15,7 +15,8 @@ use tracing::debug;
 use super::{BoxFuture, Reach, Receiver, Socket, Transport};
 use crate::{BroadcastConfig, BroadcastError};
 
-/// The receive buffer asked for, in bytes: room for a burst of some hundred announcements. The kernel may give less.
+/// The receive buffer asked for, in bytes: room for a burst of some hundred announcements. The
+/// kernel may give less.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// Where the channel is and how to get there.
