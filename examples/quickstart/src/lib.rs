@@ -1,7 +1,9 @@
-//! What both services of the quickstart need: a log, and to hear that they shall end.
+//! What the services of the quickstart need: a log, a client, and to hear that they shall end.
 
-use std::io;
+use std::{env, io};
 
+use anyhow::Result;
+use portolan::DiscoveryClient;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -9,6 +11,21 @@ use tracing_subscriber::EnvFilter;
 pub fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+}
+
+/// A client that looks names up where `portolan up` says: in the stack's scope, at its registry.
+///
+/// # Errors
+/// `PORTOLAN_SCOPE` is no scope, or `PORTOLAN_REGISTRY_URL` no address.
+pub fn discovery() -> Result<DiscoveryClient> {
+    let mut client = DiscoveryClient::builder();
+    if let Ok(scope) = env::var("PORTOLAN_SCOPE") {
+        client = client.scope(scope.parse()?);
+    }
+    if let Ok(url) = env::var("PORTOLAN_REGISTRY_URL") {
+        client = client.registry_url(url);
+    }
+    Ok(client.build()?)
 }
 
 /// Waits for SIGTERM, which a supervisor sends, or SIGINT, which Ctrl-C does.

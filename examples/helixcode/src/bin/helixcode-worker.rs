@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use portolan::DiscoveryClient;
 use portolan_example_helixcode::database::Database;
 use portolan_example_helixcode::jobs;
-use portolan_example_helixcode::process::{log, told_to_stop};
+use portolan_example_helixcode::process::{discovery, log, told_to_stop};
 use portolan_example_helixcode::queue::Queue;
 use tracing::{info, warn};
 
@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 async fn main() -> Result<()> {
     log();
     let worker = std::env::args().nth(1).context("usage: helixcode-worker NAME")?;
-    let discovery = DiscoveryClient::from_env()?;
+    let discovery = discovery()?;
     tokio::select! {
         () = work_on(&discovery, &worker) => {}
         stopped = told_to_stop() => stopped?,

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use portolan::{DiscoveryClient, ServiceEndpoint};
-use portolan_example_quickstart::{log, told_to_stop};
+use portolan_example_quickstart::{discovery, log, told_to_stop};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     log();
-    let discovery = DiscoveryClient::from_env()?;
+    let discovery = discovery()?;
     let http = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
     tokio::select! {
         () = work(&discovery, &http) => {}
