@@ -44,8 +44,13 @@ pub(crate) struct Caller {
 // === impl Caller ===
 
 impl Caller {
-    fn of(stream: &TcpStream, peer: SocketAddr, closing: CancellationToken) -> Self {
-        let at_own_address = stream.local_addr().is_ok_and(|own| own.ip() == peer.ip());
+    /// The peer of a connection that was made to `own`, where that is known.
+    pub(crate) fn new(
+        peer: SocketAddr,
+        own: Option<SocketAddr>,
+        closing: CancellationToken,
+    ) -> Self {
+        let at_own_address = own.is_some_and(|own| own.ip() == peer.ip());
         let same_machine = at_own_address || peer.ip().to_canonical().is_loopback();
         Self { peer, same_machine, closing }
     }
@@ -76,7 +81,7 @@ pub(crate) async fn serve(
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%peer, %error, "Connection could not be set up");
     }
-    let caller = Caller::of(&stream, peer, closing.clone());
+    let caller = Caller::new(peer, stream.local_addr().ok(), closing.clone());
     let service = service_fn(move |request: http::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(caller.clone());
@@ -101,6 +106,10 @@ pub(crate) async fn serve(
     };
     if let Err(error) = ended {
         debug!(%peer, %error, "Connection ended early");
+        // Who took too long was sent nothing, and is not waited for any longer.
+        if error.is_timeout() {
+            return;
+        }
     }
     let pause = if closing.is_cancelled() { PAUSE_AT_SHUTDOWN } else { PAUSE };
     linger(connection.into_parts().io.into_inner(), pause).await;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 /// How much the API puts up with before it says no.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Limits {
     /// How many connections are open at once. Default 10,000: a watch holds one for as long as it
     /// lasts. Who comes beyond it is answered 503.

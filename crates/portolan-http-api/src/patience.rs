@@ -85,3 +85,36 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         self.within_patience(context, shut)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_nothing_is_given_up() {
+        let (near, _far) = duplex(8);
+        let mut near = Patient::new(near, PATIENCE);
+        let start = Instant::now();
+        let error = near.write_all(b"more than eight bytes").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() >= PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_is_waited_for() {
+        let (near, mut far) = duplex(8);
+        let mut near = Patient::new(near, PATIENCE);
+        let read = async {
+            for _ in 0..4 {
+                sleep(PATIENCE - Duration::from_secs(1)).await;
+                far.read_exact(&mut [0; 8]).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(near.write_all(&[0; 32]), read);
+        written.unwrap();
+    }
+}

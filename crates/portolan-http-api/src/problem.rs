@@ -1,7 +1,7 @@
 //! Failures as answers: `application/problem+json` (RFC 9457).
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use portolan_registry::RegistryError;
 use serde::{Serialize, Serializer};
@@ -104,6 +104,9 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if self.kind.ends_the_connection() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         headers.extend(self.headers);
         response
     }
@@ -131,6 +134,14 @@ impl From<RegistryError> for Problem {
 // === impl Kind ===
 
 impl Kind {
+    /// Whether the client must not send its next request behind the rest of this one.
+    fn ends_the_connection(self) -> bool {
+        matches!(
+            self,
+            Self::BodyTooLarge | Self::BodyTooSlow | Self::BodyCutShort | Self::TooManyConnections
+        )
+    }
+
     fn description(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {

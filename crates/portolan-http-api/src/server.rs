@@ -135,7 +135,6 @@ fn farewell(limit: usize) -> Router {
             "all {limit} connections of this registry are taken; try again, and close connections that you do not use"
         );
         Problem::new(Kind::TooManyConnections, detail)
-            .header(http::header::CONNECTION, http::HeaderValue::from_static("close"))
     };
     Router::new().fallback(answer)
 }

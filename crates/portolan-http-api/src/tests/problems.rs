@@ -1,0 +1,166 @@
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
+use http_body_util::BodyExt;
+use reqwest::Method;
+use serde_json::json;
+use tower::ServiceExt;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::support::{Answer, Server, api};
+use crate::requests::panicked;
+
+/// Sends a body as it stands.
+async fn post(server: &Server, path: &str, kind: &str, body: impl Into<reqwest::Body>) -> Answer {
+    let request = server.request(Method::POST, path).header("content-type", kind).body(body);
+    Answer::of(request.send().await.unwrap()).await
+}
+
+#[tokio::test]
+async fn a_bad_member_is_named_with_its_place() {
+    let server = Server::start().await;
+    for (body, pointer, said) in [
+        (json!({"name": "api", "host": "h", "port": 0}), "/port", "from 1 to 65535"),
+        (json!({"name": "api", "host": "h", "port": 70000}), "/port", "from 1 to 65535"),
+        (json!({"name": "", "host": "h", "port": 1}), "/name", "the service name is empty"),
+        (json!({"name": "api", "host": "0.0.0.0", "port": 1}), "/host", "every address"),
+        (json!({"name": "api", "host": "h", "port": 1, "ttl": 0}), "/ttl", "between 1s and 24h"),
+        (json!({"name": "api", "host": "h", "port": 1, "prot": 1}), "/prot", "unknown field"),
+        (
+            json!({"name": "api", "host": "h", "port": 1, "metadata": {"a/b~c": 1}}),
+            "/metadata/a~1b~0c",
+            "expected a string",
+        ),
+    ] {
+        let problem = server.register(body.clone()).await.problem(422, "bad-member");
+        assert_eq!(problem["pointer"], pointer, "{body}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(said), "{body}: {problem}");
+    }
+    let missing = server.register(json!({"name": "api", "port": 1})).await;
+    let missing = missing.problem(422, "bad-member");
+    assert!(missing["detail"].as_str().unwrap().contains("missing field `host`"), "{missing}");
+    let path = "/api/v1/services/x/health";
+    for report in
+        [json!({"status": "fine"}), json!({"status": "passing", "raeson": "x"}), json!({})]
+    {
+        server.send(Method::PUT, path, report).await.problem(422, "bad-member");
+    }
+    assert!(server.registry.list().is_empty());
+}
+
+#[tokio::test]
+async fn bad_json_is_told_with_line_and_column() {
+    let server = Server::start().await;
+    for (body, place) in [
+        (r#"{"name": "api","#, "line 1 column 15"),
+        ("{\n  \"name\": api\n}", "line 2 column 11"),
+        ("", "line 1 column 0"),
+        (
+            r#"{"name": "api", "host": "h", "port": 1} {}"#,
+            "trailing characters at line 1 column 41",
+        ),
+        ("\u{0}\u{1}", "line 1 column 1"),
+    ] {
+        let answer = post(&server, "/api/v1/services", "application/json", body).await;
+        let problem = answer.problem(400, "bad-json");
+        assert!(problem["detail"].as_str().unwrap().contains(place), "{body:?}: {problem}");
+    }
+    let deep = "[".repeat(100_000);
+    post(&server, "/api/v1/batch", "application/json", deep).await.problem(400, "bad-json");
+    let bytes = vec![b'"', 0xff, 0xfe, b'"'];
+    let answer = post(&server, "/api/v1/services", "application/json", bytes).await;
+    assert!(answer.status.is_client_error());
+}
+
+#[tokio::test]
+async fn a_body_must_say_that_it_is_json() {
+    let server = Server::start().await;
+    for (kind, said) in [
+        ("text/plain; charset=utf-8", "text/plain"),
+        ("application/x-www-form-urlencoded", "urlencoded"),
+        ("", "no type"),
+    ] {
+        let answer = post(&server, "/api/v1/services", kind, api(1).to_string()).await;
+        let problem = answer.problem(415, "not-json");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(
+            detail.contains(said) && detail.contains("Content-Type: application/json"),
+            "{detail}"
+        );
+    }
+    for kind in ["application/json; charset=utf-8", "Application/JSON", "application/vnd.x+json"] {
+        let answer = post(&server, "/api/v1/services", kind, api(1).to_string()).await;
+        assert!(answer.status.is_success(), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_misses_a_route_is_shown_the_nearest() {
+    let server = Server::start().await;
+    for (path, nearest) in [
+        ("/api/v1/service", "the nearest is /api/v1/services,"),
+        ("/api/v1/service/api@h:1", "the nearest is /api/v1/services/api@h:1,"),
+        ("/api/v1/services/x/heartbeet", "the nearest is /api/v1/services/x/heartbeat,"),
+        ("/v1/catalog/services", "/openapi.json describes all there is"),
+        ("/metric", "the nearest is /metrics,"),
+        ("/", "/openapi.json describes all there is"),
+    ] {
+        let problem = server.get(path).await.problem(404, "no-such-route");
+        assert!(problem["detail"].as_str().unwrap().contains(nearest), "{problem}");
+    }
+    server.get(&format!("/{}", "a".repeat(20_000))).await.problem(404, "no-such-route");
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_told_the_right_ones() {
+    let server = Server::start().await;
+    for (method, path, allowed) in [
+        (Method::DELETE, "/api/v1/services", "GET, HEAD, POST"),
+        (Method::POST, "/api/v1/services/x/heartbeat", "PUT"),
+        (Method::OPTIONS, "/metrics", "GET, HEAD"),
+    ] {
+        let answer = Answer::of(server.request(method, path).send().await.unwrap()).await;
+        let problem = answer.problem(405, "method-not-allowed");
+        assert_eq!(answer.header("allow"), allowed);
+        assert!(problem["detail"].as_str().unwrap().contains(allowed), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_parameter_is_named() {
+    let server = Server::start().await;
+    for (path, param, said) in [
+        ("/api/v1/services?name=a%20b", "name", "service name"),
+        ("/api/v1/services?name=", "name", "empty"),
+        ("/api/v1/services?health=fine", "health", "use passing, warning"),
+        ("/api/v1/services?protocol=tcp&protocol=udp", "protocol", "give it once"),
+        ("/api/v1/services?scpoe=shop", "scpoe", "did you mean scope?"),
+        ("/api/v1/watch?revision=latest", "revision", "invalid digit"),
+        ("/api/v1/watch?health=passing", "health", "no such parameter"),
+        ("/api/v1/services/a%20b", "id", "service id"),
+        ("/api/v1/services/%ff", "id", "UTF-8"),
+    ] {
+        let problem = server.get(path).await.problem(400, "bad-parameter");
+        assert_eq!(problem["param"], param, "{path}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(said), "{path}: {problem}");
+    }
+    let many = vec!["a"; 1001].join(",");
+    let problem = server.get(&format!("/api/v1/services?name={many}")).await;
+    problem.problem(400, "bad-parameter");
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_is_answered_for() {
+    async fn fault() -> &'static str {
+        panic!("the inner state is 42")
+    }
+    let router: Router =
+        Router::new().route("/", get(fault)).layer(CatchPanicLayer::custom(panicked));
+    let request = http::Request::get("/").body(Body::empty()).unwrap();
+    let response = router.oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 500);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(problem["type"], "urn:portolan:problem:internal");
+    assert!(!problem.to_string().contains("inner state"), "that is for the log");
+}

@@ -1,0 +1,182 @@
+use reqwest::Method;
+use serde_json::json;
+
+use super::support::{Answer, Server, api};
+
+#[tokio::test]
+async fn a_service_registers_stays_alive_and_goes() {
+    let server = Server::start().await;
+    let created = server.register(api(8080)).await;
+    assert_eq!(created.status, 201);
+    assert_eq!(created.header("location"), "/api/v1/services/api@127.0.0.1:8080");
+    let service = created.json();
+    assert_eq!(service["id"], "api@127.0.0.1:8080");
+    assert_eq!(service["ttl"], 60);
+    assert_eq!(service["health"], "unknown");
+    assert!(service["revision"].as_u64().unwrap() > 1 << 50);
+    assert!(service["registered_at"].as_str().unwrap().ends_with('Z'));
+
+    let path = created.header("location").to_owned();
+    assert_eq!(server.register(api(8080)).await.status, 200);
+    assert_eq!(server.get(&path).await.json()["revision"], service["revision"]);
+    let put = |path: String| server.request(Method::PUT, &path);
+    assert_eq!(put(format!("{path}/heartbeat")).send().await.unwrap().status(), 204);
+    let report = json!({"status": "critical", "reason": "connection refused"});
+    let set = server.send(Method::PUT, &format!("{path}/health"), report).await;
+    assert_eq!((set.status.as_u16(), set.text.as_str()), (204, ""));
+    let now = server.get(&path).await.json();
+    assert_eq!(now["health"], "critical");
+    assert_eq!(now["health_reason"], "connection refused");
+
+    let delete = || server.request(Method::DELETE, &path).send();
+    assert_eq!(delete().await.unwrap().status(), 204);
+    Answer::of(delete().await.unwrap()).await.problem(404, "unknown-instance");
+    let gone = put(format!("{path}/heartbeat")).send().await.unwrap();
+    let gone = Answer::of(gone).await.problem(404, "unknown-instance");
+    assert!(gone["detail"].as_str().unwrap().contains("register it"), "{gone}");
+}
+
+#[tokio::test]
+async fn a_service_registers_under_an_id_of_its_own() {
+    let server = Server::start().await;
+    // Percent-encoded, as careful clients write it.
+    let created = server.send(Method::PUT, "/api/v1/services/api%3A1", api(1)).await;
+    assert_eq!(created.status, 201);
+    assert_eq!(created.json()["id"], "api:1");
+    let same = json!({"id": "api:1", "name": "api", "host": "127.0.0.1", "port": 2});
+    let replaced = server.send(Method::PUT, "/api/v1/services/api:1", same.clone()).await;
+    assert_eq!((replaced.status.as_u16(), &replaced.json()["port"]), (200, &json!(2)));
+    let other = server.send(Method::PUT, "/api/v1/services/another", same).await;
+    assert_eq!(other.problem(422, "bad-member")["pointer"], "/id");
+    // What was read can be written back.
+    let read = server.get("/api/v1/services/api:1").await.json();
+    assert_eq!(server.send(Method::PUT, "/api/v1/services/api:1", read).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_list_keeps_to_its_conditions() {
+    let server = Server::start().await;
+    for service in [
+        json!({"name": "api", "host": "127.0.0.1", "port": 1, "protocol": "http", "version": "1"}),
+        json!({"name": "api", "host": "127.0.0.1", "port": 2, "metadata": {"zone": "a", "tier": "x"}}),
+        json!({"name": "api", "host": "127.0.0.1", "port": 3, "metadata": {"scope": "shop"}}),
+        json!({"name": "db", "host": "127.0.0.1", "port": 4, "scope": "shop", "ttl": "90s"}),
+    ] {
+        assert_eq!(server.register(service).await.status, 201);
+    }
+    let critical = json!({"status": "critical"});
+    server.send(Method::PUT, "/api/v1/services/api@127.0.0.1:1/health", critical).await;
+    for (query, expected) in [
+        ("", vec![1, 2, 3, 4]),
+        ("?name=api", vec![1, 2, 3]),
+        ("?name=api,db&scope=shop", vec![3, 4]),
+        ("?name=db&name=api&scope=default", vec![1, 2]),
+        ("?name=api&scope=shop,default", vec![1, 2, 3]),
+        ("?health=critical", vec![1]),
+        ("?health=passing,unknown&name=api", vec![2, 3]),
+        ("?protocol=http", vec![1]),
+        ("?version=1", vec![1]),
+        ("?meta.zone=a&meta.tier=x", vec![2]),
+        ("?meta.zone=a&meta.tier=y", vec![]),
+        ("?name=nobody", vec![]),
+    ] {
+        let found = server.get(&format!("/api/v1/services{query}")).await.json();
+        let services = found["services"].as_array().unwrap();
+        let mut ports: Vec<_> =
+            services.iter().map(|service| service["port"].as_u64().unwrap()).collect();
+        ports.sort_unstable();
+        assert_eq!(ports, expected, "{query}");
+        assert!(found["revision"].as_u64().unwrap() > 0);
+    }
+}
+
+#[tokio::test]
+async fn what_did_not_change_is_not_sent_again() {
+    let server = Server::start().await;
+    server.register(api(1)).await;
+    for path in
+        ["/api/v1/services?name=api", "/api/v1/services", "/api/v1/services/api@127.0.0.1:1"]
+    {
+        let first = server.get(path).await;
+        let tag = first.header("etag").to_owned();
+        assert_eq!(tag, format!("W/\"{}\"", first.json()["revision"]));
+        let again = |tags: String| {
+            let request = server.request(Method::GET, path).header("if-none-match", tags);
+            async { Answer::of(request.send().await.unwrap()).await }
+        };
+        for tags in [tag.clone(), format!("\"1\", {tag}"), tag[2..].to_owned(), "*".into()] {
+            let same = again(tags).await;
+            assert_eq!((same.status.as_u16(), same.text.as_str()), (304, ""));
+            assert_eq!(same.header("etag"), tag);
+        }
+        assert_eq!(again("W/\"1\"".into()).await.status, 200);
+        let health = json!({"status": if path.ends_with('1') { "passing" } else { "critical" }});
+        server.send(Method::PUT, "/api/v1/services/api@127.0.0.1:1/health", health).await;
+        server
+            .send(
+                Method::PUT,
+                "/api/v1/services/api@127.0.0.1:1/health",
+                json!({"status": "warning"}),
+            )
+            .await;
+        assert_eq!(again(tag).await.status, 200, "{path} changed");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_answers_each_operation_by_itself() {
+    let server = Server::start().await;
+    let batch = json!({"operations": [
+        {"op": "register", "service": api(1)},
+        {"op": "register", "service": {"name": "api", "host": "127.0.0.1", "port": 0}},
+        {"op": "heartbeat", "id": "api@127.0.0.1:1"},
+        {"op": "health", "id": "api@127.0.0.1:1", "status": "passing", "reason": "ok"},
+        {"op": "heartbeat", "id": "nobody"},
+        {"op": "register", "service": api(1)},
+        {"op": "deregister", "id": "api@127.0.0.1:1"},
+        {"op": "dance"},
+        7,
+        {"op": "deregister", "id": "x", "force": true},
+    ]});
+    let answer = server.send(Method::POST, "/api/v1/batch", batch).await;
+    assert_eq!(answer.status, 200);
+    let results = answer.json()["results"].as_array().unwrap().clone();
+    let statuses: Vec<_> =
+        results.iter().map(|result| result["status"].as_u64().unwrap()).collect();
+    assert_eq!(statuses, [201, 422, 204, 204, 404, 200, 204, 422, 422, 422]);
+    assert_eq!(results[0]["service"]["id"], "api@127.0.0.1:1");
+    assert_eq!(results[5]["service"]["health"], "passing");
+    let pointers: Vec<_> =
+        [1, 4, 7, 8].iter().map(|place| results[*place]["problem"]["pointer"].clone()).collect();
+    assert_eq!(
+        pointers,
+        ["/operations/1/service/port", "/operations/4", "/operations/7/op", "/operations/8"]
+    );
+
+    let many = json!({"operations": vec![json!({"op": "heartbeat", "id": "x"}); 1001]});
+    let refused = server.send(Method::POST, "/api/v1/batch", many).await;
+    let refused = refused.problem(422, "bad-member");
+    assert!(refused["detail"].as_str().unwrap().contains("limit is 1000"), "{refused}");
+    assert!(server.registry.list().is_empty());
+}
+
+#[tokio::test]
+async fn the_server_tells_about_itself() {
+    let mut server = Server::with(|api| api.version("9.8.7")).await;
+    assert_eq!(server.get("/healthz").await.json(), json!({"status": "ok", "version": "9.8.7"}));
+    assert_eq!(server.get("/openapi.json").await.json()["info"]["version"], "9.8.7");
+    server.register(api(1)).await;
+    assert_eq!(server.get("/readyz").await.json()["status"], "ready");
+    let metrics = server.get("/metrics").await;
+    assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
+    let counted = r#"discovery_services_registered_total{service_name="api"} 1"#;
+    assert!(metrics.text.contains(counted), "{}", metrics.text);
+    let head = server.request(Method::HEAD, "/healthz").send().await.unwrap();
+    assert_eq!(head.status(), 200);
+
+    server.stop_writer().await;
+    server.get("/readyz").await.problem(503, "unavailable");
+    let refused = server.register(api(2)).await;
+    refused.problem(503, "unavailable");
+    assert_eq!(refused.header("retry-after"), "1");
+}

@@ -1,0 +1,133 @@
+//! A server on a port of its own, and what tests say to it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use portolan_metrics::Metrics;
+use portolan_registry::{Registry, RegistryConfig, open};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::{Api, Limits, ServeError, serve};
+
+/// How long anything may take before a test fails: far beyond what it takes.
+pub(super) const SOON: Duration = Duration::from_secs(20);
+
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    pub(super) registry: Registry,
+    pub(super) client: Client,
+    stop: Option<oneshot::Sender<()>>,
+    stop_writer: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<Result<(), ServeError>>,
+    writing: JoinHandle<()>,
+}
+
+impl Server {
+    pub(super) async fn start() -> Self {
+        Self::with(|api| api).await
+    }
+
+    pub(super) async fn limited(limits: Limits) -> Self {
+        Self::with(|api| api.limits(limits)).await
+    }
+
+    pub(super) async fn with(change: impl FnOnce(Api) -> Api) -> Self {
+        let metrics = Metrics::new();
+        let (writer, registry) = open(&RegistryConfig::default(), metrics.clone()).unwrap();
+        let (stop_writer, writer_stopped) = oneshot::channel::<()>();
+        let writing = tokio::spawn(writer.run(writer_stopped.map(drop)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let api = change(Api::new(registry.clone(), metrics));
+        let serving = tokio::spawn(serve(listener, api, stopped.map(drop)));
+        let client = Client::builder().no_proxy().timeout(SOON).build().unwrap();
+        let (stop, stop_writer) = (Some(stop), Some(stop_writer));
+        Self { address, registry, client, stop, stop_writer, serving, writing }
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, self.url(path))
+    }
+
+    pub(super) async fn send(&self, method: Method, path: &str, body: Value) -> Answer {
+        Answer::of(self.request(method, path).json(&body).send().await.unwrap()).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::GET, path).send().await.unwrap()).await
+    }
+
+    pub(super) async fn register(&self, body: Value) -> Answer {
+        self.send(Method::POST, "/api/v1/services", body).await
+    }
+
+    /// Ends the registry behind the API.
+    pub(super) async fn stop_writer(&mut self) {
+        self.stop_writer = None;
+        timeout(SOON, &mut self.writing).await.unwrap().unwrap();
+    }
+
+    /// Shuts the API down and waits until it has ended.
+    pub(super) async fn stop(&mut self) {
+        self.stop = None;
+        timeout(SOON, &mut self.serving).await.unwrap().unwrap().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.serving.abort();
+        self.writing.abort();
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: reqwest::header::HeaderMap,
+    pub(super) text: String,
+}
+
+impl Answer {
+    pub(super) async fn of(response: Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        Self { status, headers, text: response.text().await.unwrap() }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The answer as a problem of this status, whose type ends so.
+    #[track_caller]
+    pub(super) fn problem(&self, status: u16, kind: &str) -> Value {
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["status"], status, "{self:?}");
+        assert_eq!(problem["type"], format!("urn:portolan:problem:{kind}"), "{self:?}");
+        assert!(!problem["title"].as_str().unwrap().is_empty());
+        problem
+    }
+}
+
+/// An instance that says no more of itself than it must.
+pub(super) fn api(port: u16) -> Value {
+    json!({"name": "api", "host": "127.0.0.1", "port": port})
+}

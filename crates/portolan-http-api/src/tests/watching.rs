@@ -1,0 +1,156 @@
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::support::{Answer, SOON, Server, api};
+use crate::Limits;
+
+/// One event as it stands in the stream.
+#[derive(Debug)]
+struct Told {
+    id: String,
+    event: String,
+    data: Value,
+}
+
+struct Events {
+    chunks: std::pin::Pin<Box<dyn Stream<Item = reqwest::Result<bytes::Bytes>>>>,
+    text: String,
+}
+
+impl Events {
+    async fn open(server: &Server, query: &str, last: Option<&str>) -> Self {
+        let mut request = server.request(Method::GET, &format!("/api/v1/watch{query}"));
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { chunks: Box::pin(response.bytes_stream()), text: String::new() }
+    }
+
+    /// The next event; none where the stream ended in good order.
+    async fn next(&mut self) -> Option<Told> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let (block, rest) = (block.to_owned(), rest.to_owned());
+                self.text = rest;
+                let field = |name: &str| {
+                    let line = block.lines().find_map(|line| line.strip_prefix(name));
+                    line.map(|value| value.trim().to_owned())
+                };
+                if let (Some(id), Some(event), Some(data)) =
+                    (field("id:"), field("event:"), field("data:"))
+                {
+                    return Some(Told { id, event, data: serde_json::from_str(&data).unwrap() });
+                }
+                continue;
+            }
+            let chunk = timeout(SOON, self.chunks.next()).await.expect("no event")?;
+            self.text.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
+        }
+    }
+
+    async fn kinds(&mut self, count: usize) -> Vec<String> {
+        let mut kinds = Vec::new();
+        while kinds.len() < count {
+            kinds.push(self.next().await.unwrap().event);
+        }
+        kinds
+    }
+}
+
+#[tokio::test]
+async fn a_watch_begins_with_a_snapshot_and_tells_every_change() {
+    let server = Server::start().await;
+    server.register(api(1)).await;
+    let mut events = Events::open(&server, "", None).await;
+    let snapshot = events.next().await.unwrap();
+    assert_eq!(snapshot.event, "snapshot");
+    assert_eq!(snapshot.data["endpoints"][0]["port"], 1);
+
+    server.register(api(2)).await;
+    let newer = json!({"name": "api", "host": "127.0.0.1", "port": 2, "version": "2", "ttl": 1});
+    server.register(newer).await;
+    let health = json!({"status": "passing"});
+    server.send(Method::PUT, "/api/v1/services/api@127.0.0.1:2/health", health).await;
+    server.request(Method::DELETE, "/api/v1/services/api@127.0.0.1:1").send().await.unwrap();
+    let registered = events.next().await.unwrap();
+    assert_eq!(
+        (registered.event.as_str(), &registered.data["type"]),
+        ("registered", &json!("registered"))
+    );
+    assert_eq!(registered.id, registered.data["revision"].to_string());
+    assert_eq!(registered.data["endpoint"]["id"], "api@127.0.0.1:2");
+    assert_eq!(events.kinds(4).await, ["updated", "health", "deregistered", "expired"]);
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_where_it_was_across_a_dropped_connection() {
+    let server = Server::start().await;
+    let mut first = Events::open(&server, "?name=api", None).await;
+    let snapshot = first.next().await.unwrap();
+    server.register(api(1)).await;
+    let seen = first.next().await.unwrap().id;
+    drop(first);
+    server.register(api(2)).await;
+    server.register(json!({"name": "db", "host": "127.0.0.1", "port": 5})).await;
+    server.register(api(3)).await;
+
+    // The address still says where the first connection began; what was seen last counts.
+    let query = format!("?name=api&revision={}", snapshot.id);
+    let mut second = Events::open(&server, &query, Some(&seen)).await;
+    for port in [2, 3] {
+        assert_eq!(second.next().await.unwrap().data["endpoint"]["port"], port);
+    }
+    let mut third = Events::open(&server, &query, None).await;
+    assert_eq!(third.next().await.unwrap().data["endpoint"]["port"], 1);
+    let mut stranger = Events::open(&server, "?revision=7", None).await;
+    assert_eq!(stranger.next().await.unwrap().event, "snapshot");
+}
+
+#[tokio::test]
+async fn a_watch_keeps_to_its_names_and_scopes() {
+    let server = Server::start().await;
+    let mut events = Events::open(&server, "?name=api,web&scope=shop", None).await;
+    assert_eq!(events.next().await.unwrap().data["endpoints"], json!([]));
+    for (name, scope, port) in [("api", "default", 1), ("db", "shop", 2), ("web", "shop", 3)] {
+        let service = json!({"name": name, "host": "127.0.0.1", "port": port, "scope": scope});
+        server.register(service).await;
+    }
+    assert_eq!(events.next().await.unwrap().data["endpoint"]["port"], 3);
+}
+
+#[tokio::test]
+async fn a_list_and_a_watch_from_its_revision_leave_no_gap() {
+    let server = Server::start().await;
+    server.register(api(1)).await;
+    let listed = server.get("/api/v1/services?name=api").await.json();
+    server.register(api(2)).await;
+    let query = format!("?name=api&revision={}", listed["revision"]);
+    let mut events = Events::open(&server, &query, None).await;
+    let next = events.next().await.unwrap();
+    assert_eq!((next.event.as_str(), &next.data["endpoint"]["port"]), ("registered", &json!(2)));
+}
+
+#[tokio::test]
+async fn a_watch_ends_at_once_when_the_server_shuts_down() {
+    let drain = Duration::from_secs(3600);
+    let mut server = Server::limited(Limits { drain, ..Limits::default() }).await;
+    let mut events = Events::open(&server, "", None).await;
+    events.next().await.unwrap();
+    server.stop().await;
+    assert!(events.next().await.is_none(), "in good order, not cut");
+}
+
+#[tokio::test]
+async fn a_bad_last_event_id_is_named() {
+    let server = Server::start().await;
+    let request = server.request(Method::GET, "/api/v1/watch").header("last-event-id", "x");
+    let answer = Answer::of(request.send().await.unwrap()).await;
+    assert_eq!(answer.problem(400, "bad-parameter")["param"], "Last-Event-ID");
+}

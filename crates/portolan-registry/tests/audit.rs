@@ -1,0 +1,92 @@
+//! The audit log. In a process of its own: what is logged is filtered for the whole process, and
+//! tests beside it that log to nobody would switch it off.
+
+use std::io;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use portolan_core::{Host, Registration, Ttl};
+use portolan_metrics::Metrics;
+use portolan_registry::{RegistryConfig, Source, WatchQuery, open};
+use serde_json::Value;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Keeps what is logged.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Log {
+    fn lines(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().clone()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.filter(|line: &Value| line["target"] == "audit").collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_coming_change_and_going_is_one_line_and_a_heartbeat_is_none() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(log.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (writer, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
+    let writing = tokio::spawn(writer.run(std::future::pending()));
+    let ttl = Some(Ttl::new(Ttl::MIN).unwrap());
+    let api = Registration::new("api".parse().unwrap(), Host::loopback(), 8080);
+    let brief = Registration { ttl, ..api };
+    for version in ["1", "1", "2"] {
+        let service = Registration { version: version.into(), ..brief.clone() };
+        registry.register(service, Source::Api).await.unwrap();
+    }
+    registry.heartbeat(&brief.id()).await.unwrap();
+    registry.deregister(&brief.id()).await.unwrap();
+    let heard = registry.register(brief, Source::Broadcast).await.unwrap();
+    let from = Some(heard.endpoint.revision);
+    let mut watch = registry.watch(WatchQuery { from, ..WatchQuery::default() });
+    assert_eq!(watch.next().await.unwrap().change.kind(), "expired");
+    tokio::task::yield_now().await;
+    writing.abort();
+
+    let lines = log.lines();
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let fields = &line["fields"];
+            assert_eq!(fields["service_name"], "api");
+            assert_eq!(fields["service_id"], "api@127.0.0.1:8080");
+            assert_eq!(fields["port"], 8080);
+            assert_eq!(fields["protocol"], "tcp");
+            let text = |field: &str| fields[field].as_str().unwrap().to_owned();
+            format!("{} {}: {}", text("source"), text("action"), text("message"))
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "api register: Service registered",
+            "api update: Service updated",
+            "api deregister: Service deregistered",
+            "broadcast register: Service registered",
+            "lease expire: Service expired",
+        ]
+    );
+}
