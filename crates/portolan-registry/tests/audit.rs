@@ -37,8 +37,8 @@ impl MakeWriter<'_> for Log {
 
 impl Log {
     fn lines(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.0.lock().clone()).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        let text = String::from_utf8(self.0.lock().clone()).expect("logs are text");
+        let lines = text.lines().map(|line| serde_json::from_str(line).expect("logs are JSON"));
         lines.filter(|line: &Value| line["target"] == "audit").collect()
     }
 }
