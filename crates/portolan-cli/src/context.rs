@@ -46,7 +46,9 @@ impl Context {
         let mut loader = Settings::loader(file.clone());
         for setting in &global.set {
             let (path, value) = setting.split_once('=').ok_or_else(|| {
-                Failure::usage(format_args!("--set {setting}: write it as key=value, as in discovery.retries=5"))
+                Failure::usage(format_args!(
+                    "--set {setting}: write it as key=value, as in discovery.retries=5"
+                ))
             })?;
             loader = loader.flag("--set", path, value);
         }
@@ -158,7 +160,9 @@ impl Context {
 
     /// Whether the name, in this scope or in `default`, is that of the registry on this host.
     fn registry_on_this_host(&self) -> Option<u16> {
-        let allocator = self.allocator().inspect_err(|error| debug!(%error.message, "No reservations to look into"));
+        let allocator = self
+            .allocator()
+            .inspect_err(|error| debug!(%error.message, "No reservations to look into"));
         let holders = allocator.ok()?.holders();
         let registry: ServiceName = REGISTRY_SERVICE.parse().ok()?;
         let in_scope = |scope: &Scope| {
@@ -184,9 +188,9 @@ fn scope_of(loaded: &Loaded<Settings>, file: Option<&Path>) -> Result<Scope, Fai
 
 /// The folder of a file, as the system knows it, whatever path led to it.
 pub(crate) fn folder_of(file: &Path) -> Result<PathBuf, Failure> {
-    let real = file.canonicalize().map_err(|error| {
-        Failure::usage(format_args!("cannot read {}: {error}", file.display()))
-    })?;
+    let real = file
+        .canonicalize()
+        .map_err(|error| Failure::usage(format_args!("cannot read {}: {error}", file.display())))?;
     Ok(real.parent().unwrap_or(Path::new("/")).to_owned())
 }
 

@@ -2,7 +2,7 @@
 
 use portolan_agent::AgentError;
 use portolan_broadcast::{AnnounceError, BroadcastError, QueryError};
-use portolan_client::{BuildError, DiscoverError, RegistryError};
+use portolan_client::{DiscoverError, InvalidDiscovery, RegistryError};
 use portolan_config_manager::ConfigError;
 use portolan_port_allocator::AllocatorError;
 use portolan_server::ServerError;
@@ -31,7 +31,8 @@ impl From<RegistryError> for Failure {
 impl From<DiscoverError> for Failure {
     fn from(error: DiscoverError) -> Self {
         let exit = match &error {
-            DiscoverError::InvalidName(_) => Exit::Usage,
+            DiscoverError::InvalidName(_) | DiscoverError::UnknownStrategy(_) => Exit::Usage,
+            DiscoverError::Disabled | DiscoverError::NothingToWatch => Exit::Usage,
             DiscoverError::NotFound { .. } => Exit::NotFound,
             DiscoverError::CouldNotAsk { .. } => Exit::Unreachable,
             DiscoverError::TimedOut { .. } => Exit::TimedOut,
@@ -41,8 +42,8 @@ impl From<DiscoverError> for Failure {
     }
 }
 
-impl From<BuildError> for Failure {
-    fn from(error: BuildError) -> Self {
+impl From<InvalidDiscovery> for Failure {
+    fn from(error: InvalidDiscovery) -> Self {
         Self::usage(error)
     }
 }
@@ -90,7 +91,15 @@ impl From<QueryError> for Failure {
 fn of_allocator(error: &AllocatorError) -> Exit {
     match error {
         AllocatorError::NoPortsAvailable { .. } => Exit::NoPort,
-        error if error.is_usage() => Exit::Usage,
+        AllocatorError::Disabled
+        | AllocatorError::Name(_)
+        | AllocatorError::Range(_)
+        | AllocatorError::PreferredZero { .. }
+        | AllocatorError::PreferredReserved { .. }
+        | AllocatorError::PreferredOutside { .. }
+        | AllocatorError::UnknownPool { .. }
+        | AllocatorError::NowhereToLook { .. }
+        | AllocatorError::AddressNotHere { .. } => Exit::Usage,
         _ => Exit::Failed,
     }
 }

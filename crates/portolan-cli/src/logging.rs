@@ -23,9 +23,11 @@ pub(crate) fn start(
         (false, 1) => "info",
         (false, _) => "debug",
     };
-    let filter = EnvFilter::builder()
-        .parse(level)
-        .map_err(|error| Failure::usage(format_args!("logging.level {level:?}: {error}; use error, warn, info, debug or trace")))?;
+    let filter = EnvFilter::builder().parse(level).map_err(|error| {
+        Failure::usage(format_args!(
+            "logging.level {level:?}: {error}; use error, warn, info, debug or trace"
+        ))
+    })?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(std::io::stderr);
     match config.format {

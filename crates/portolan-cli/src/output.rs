@@ -5,7 +5,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::{Table, TableStyle};
+use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
@@ -34,7 +34,7 @@ pub(crate) fn is_terminal() -> bool {
 /// A table in the project's plain style: a header, columns, no frames.
 pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_style(TableStyle::plain()).set_header(header);
+    table.load_style(presets::NOTHING).set_header(header);
     table
 }
 

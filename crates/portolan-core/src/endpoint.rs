@@ -149,6 +149,15 @@ impl ServiceEndpoint {
         self.is_checked_by_agent() || self.health_url.is_some()
     }
 
+    /// Whether one may count on it: it is well, or there is nobody who would know better.
+    pub fn is_ready(&self) -> bool {
+        match self.health {
+            HealthStatus::Passing | HealthStatus::Warning => true,
+            HealthStatus::Unknown => !self.is_checked(),
+            HealthStatus::Critical => false,
+        }
+    }
+
     /// Whether the other describes the same instance in the same words, bookkeeping aside.
     pub fn same_contents(&self, other: &Self) -> bool {
         let contents = |e: &Self| Registration::from(e.clone());

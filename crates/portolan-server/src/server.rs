@@ -9,14 +9,14 @@ use portolan_broadcast::Broadcaster;
 use portolan_core::{Host, Scope};
 use portolan_http_api::Api;
 use portolan_metrics::Metrics;
-use portolan_port_allocator::{AllocatorError, PortAllocator, PortLease};
+use portolan_port_allocator::{AllocatorError, PortAllocator};
 use portolan_registry::{InvalidConfig, Registry};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::listen::{Listening, listen};
+use crate::listen::listen;
 use crate::{Settings, flows};
 
 /// How long the server takes to end at the most; what has not ended by then is cut off.
@@ -27,7 +27,8 @@ pub const STOP_WITHIN: Duration = Duration::from_millis(900);
 pub struct RegistryServer {
     address: SocketAddr,
     registry: Registry,
-    lease: PortLease,
+    /// Its session holds the name under which the port is reserved.
+    allocator: PortAllocator,
     /// Ended in this order: who speaks to the registry before the registry itself.
     parts: Vec<(CancellationToken, JoinHandle<()>)>,
 }
@@ -102,7 +103,7 @@ impl RegistryServer {
                 part.abort();
             }
         }
-        self.lease.release();
+        drop(self.allocator);
         info!(address = %self.address, "Registry server stopped");
     }
 }
@@ -141,27 +142,36 @@ impl Builder {
         if !settings.service_registry.enabled {
             return Err(ServerError::Disabled);
         }
-        let allocator = PortAllocator::new(settings.port_allocator.clone())?
-            .with_metrics(metrics.clone());
-        let Listening { lease, listener, address } =
-            listen(&settings, &allocator, &scope, on_any_port)?;
-        let (writer, registry) = portolan_registry::open(&settings.service_registry, metrics.clone())?;
+        let allocator =
+            PortAllocator::new(settings.port_allocator.clone())?.with_metrics(metrics.clone());
+        let listener = listen(&settings, &allocator, &scope, on_any_port)?;
+        let address = settings.service_registry.listen_address;
+        let address =
+            listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
+        let (writer, registry) =
+            portolan_registry::open(&settings.service_registry, metrics.clone())?;
         let api = Api::new(registry.clone(), metrics.clone()).token(settings.token.clone());
 
         let mut parts = Vec::new();
-        parts.push(part(|stop| flows::health(registry.clone(), settings.health.clone(), metrics, stop)));
-        if let Some(broadcaster) = broadcaster.filter(|_| settings.service_registry.import_broadcast) {
+        parts.push(part(|stop| {
+            flows::health(registry.clone(), settings.health.clone(), metrics, stop)
+        }));
+        if let Some(broadcaster) =
+            broadcaster.filter(|_| settings.service_registry.import_broadcast)
+        {
             parts.push(part(|stop| flows::import(broadcaster, registry.clone(), stop)));
         }
         parts.push(part(|stop| async move {
-            if let Err(error) = portolan_http_api::serve(listener, api, stop.cancelled_owned()).await {
+            if let Err(error) =
+                portolan_http_api::serve(listener, api, stop.cancelled_owned()).await
+            {
                 warn!(%error, "The HTTP API ended");
             }
         }));
         parts.push(part(|stop| writer.run(stop.cancelled_owned())));
         warn_of_strangers(address.ip(), settings.token.is_some());
         info!(%address, "Registry server started");
-        Ok(RegistryServer { address, registry, lease, parts })
+        Ok(RegistryServer { address, registry, allocator, parts })
     }
 }
 

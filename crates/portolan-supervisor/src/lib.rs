@@ -8,8 +8,10 @@
 pub mod child;
 pub mod command;
 pub mod guard;
+pub mod service;
 
 pub mod stack;
 
 pub use command::CommandLine;
 pub use guard::GuardPolicy;
+pub use service::{Parts, Service, ServiceSpec, StartError};

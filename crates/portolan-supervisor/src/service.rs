@@ -287,9 +287,8 @@ fn start_program(
 
 impl ServiceSpec {
     fn port_request(&self, port: &PortSpec) -> PortRequest {
-        let mut request = PortRequest::new(self.name.clone())
-            .scope(self.scope.clone())
-            .depth(Depth::Guarded);
+        let mut request =
+            PortRequest::new(self.name.clone()).scope(self.scope.clone()).depth(Depth::Guarded);
         if let Some(preferred) = port.preferred {
             request = request.preferred(preferred);
         }

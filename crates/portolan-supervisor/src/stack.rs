@@ -113,7 +113,7 @@ impl Stack {
         self,
         parts: &Parts,
         discovery: &DiscoveryClient,
-        output: &mpsc::Sender<OutputLine>,
+        output: mpsc::Sender<OutputLine>,
         stop: &CancellationToken,
     ) -> Vec<Row> {
         let (set_deadline, deadline) = watch::channel(Instant::now());
@@ -137,6 +137,8 @@ impl Stack {
             }
             running.push((token, tasks));
         }
+        // From here on the programs alone keep it open, so it ends with the last of them.
+        drop(output);
         tokio::select! {
             () = stop.cancelled() => {}
             () = all_ended(self.rows.subscribe()) => {}
@@ -172,8 +174,8 @@ fn spec_of(
     entry: &ServiceEntry,
     around: &Surroundings,
 ) -> Result<ServiceSpec, PlanError> {
-    let check = check_of(entry)
-        .map_err(|source| PlanError::Check { service: name.clone(), source })?;
+    let check =
+        check_of(entry).map_err(|source| PlanError::Check { service: name.clone(), source })?;
     let mut environment = around.environment.clone();
     environment.extend(entry.env.clone());
     let directory = entry.directory.as_deref().unwrap_or(Path::new(""));

@@ -58,7 +58,7 @@ fn check(global: &Global, file: Option<PathBuf>) -> Ending {
 
 fn show(global: &Global) -> Ending {
     let context = Context::load(global, None)?;
-    let settings = context.loaded.settings();
+    let settings = context.loaded.settings()?;
     if context.json {
         output::json(&settings)?;
         return Ok(Exit::Done);

@@ -31,7 +31,9 @@ pub(super) fn unknown_is_not_found(error: RegistryError, id: &ServiceId) -> Fail
     match error {
         RegistryError::UnknownService { .. } => Failure::new(
             Exit::NotFound,
-            format_args!("the registry knows no instance {id}; `portolan list` shows those it knows"),
+            format_args!(
+                "the registry knows no instance {id}; `portolan list` shows those it knows"
+            ),
         ),
         error => error.into(),
     }

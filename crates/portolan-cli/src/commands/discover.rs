@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use portolan_client::{Discovered, Explanation, StrategyName};
+use portolan_client::{DiscoveryClient, StrategyName};
 use portolan_core::{ServiceEndpoint, ServiceName, env, parse_duration};
-use serde_json::json;
 
 use crate::context::Context;
 use crate::exit::{Ending, Exit, Failure};
@@ -17,7 +16,7 @@ pub(crate) struct Discover {
     /// The service's name
     name: ServiceName,
     /// Every instance, not only the best one
-    #[arg(long)]
+    #[arg(long, conflicts_with = "explain")]
     all: bool,
     /// The strategies to use, in this order: default, registry, broadcast, dns, config
     #[arg(long, value_name = "STRATEGY,…", value_delimiter = ',')]
@@ -51,9 +50,19 @@ enum Format {
 impl Discover {
     pub(crate) async fn run(self, context: &Context) -> Ending {
         let client = context.discovery().await?;
-        let mut request = client.discover(self.name.as_str());
+        let found = match self.all {
+            true => self.find_all(&client).await,
+            false => self.find_one(context, &client).await,
+        };
+        client.close().await;
+        found?.iter().try_for_each(|endpoint| self.print(context, endpoint))?;
+        Ok(Exit::Done)
+    }
+
+    async fn find_all(&self, client: &DiscoveryClient) -> Result<Vec<ServiceEndpoint>, Failure> {
+        let mut request = client.discover_all(self.name.as_str());
         if !self.strategy.is_empty() {
-            request = request.strategies(self.strategy.clone());
+            request = request.strategies(&self.strategy);
         }
         if let Some(timeout) = self.timeout {
             request = request.timeout(timeout);
@@ -61,30 +70,33 @@ impl Discover {
         if let Some(retries) = self.retries {
             request = request.retries(retries);
         }
-        let (found, explanation) = request.explained_all().await;
-        client.close().await;
-        if self.explain && !context.json {
-            output::note(&explanation);
-        }
-        let found = found?;
-        self.print(context, &found, &explanation)?;
-        Ok(Exit::Done)
+        Ok(request.await?)
     }
 
-    fn print(
+    async fn find_one(
         &self,
         context: &Context,
-        found: &[Discovered],
-        explanation: &Explanation,
-    ) -> Result<(), Failure> {
-        let shown = if self.all { found } else { &found[..found.len().min(1)] };
-        if context.json && self.explain {
-            return output::json(&json!({ "found": shown, "attempts": explanation }));
+        client: &DiscoveryClient,
+    ) -> Result<Vec<ServiceEndpoint>, Failure> {
+        let mut request = client.discover(self.name.as_str());
+        if !self.strategy.is_empty() {
+            request = request.strategies(&self.strategy);
         }
-        shown.iter().try_for_each(|found| self.print_one(context, &found.endpoint))
+        if let Some(timeout) = self.timeout {
+            request = request.timeout(timeout);
+        }
+        if let Some(retries) = self.retries {
+            request = request.retries(retries);
+        }
+        let explanation = request.explain().await;
+        // A failure tells of every strategy anyway, on its way out.
+        if self.explain && explanation.result.is_ok() && !context.quiet {
+            output::note(&explanation);
+        }
+        Ok(vec![explanation.result?.endpoint])
     }
 
-    fn print_one(&self, context: &Context, endpoint: &ServiceEndpoint) -> Result<(), Failure> {
+    fn print(&self, context: &Context, endpoint: &ServiceEndpoint) -> Result<(), Failure> {
         match self.format {
             _ if context.json => output::json(endpoint),
             Format::Json => output::json(endpoint),

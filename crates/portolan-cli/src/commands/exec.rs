@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use portolan_client::DiscoveryClient;
-use portolan_core::{HealthStatus, ServiceEndpoint, ServiceName, env, parse_duration};
+use portolan_core::{ServiceEndpoint, ServiceName, env, parse_duration};
 use tokio::time::{Instant, sleep};
 
 use crate::context::Context;
@@ -49,27 +49,20 @@ impl Exec {
         client: &DiscoveryClient,
         name: &ServiceName,
     ) -> Result<ServiceEndpoint, Failure> {
-        let Some(wait) = self.wait else { return Ok(client.discover(name.as_str()).await?) };
+        let Some(wait) = self.wait else {
+            return Ok(client.discover(name.as_str()).await?.endpoint);
+        };
         let deadline = Instant::now() + wait;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let found = client.discover(name.as_str()).timeout(left.max(LOOK_AGAIN)).retries(0).await;
-            match found {
-                Ok(endpoint) if is_ready(&endpoint) => return Ok(endpoint),
+            let asked = client.discover(name.as_str()).timeout(left.max(LOOK_AGAIN)).retries(0);
+            match asked.await.map(|found| found.endpoint) {
+                Ok(endpoint) if endpoint.is_ready() => return Ok(endpoint),
                 _ if Instant::now() < deadline => sleep(LOOK_AGAIN).await,
                 Ok(endpoint) => return Err(not_well(name, &endpoint, wait)),
                 Err(error) => return Err(out_of_time(name, wait, &error)),
             }
         }
-    }
-}
-
-/// Well, or nobody ever looks.
-fn is_ready(endpoint: &ServiceEndpoint) -> bool {
-    match endpoint.health {
-        HealthStatus::Passing | HealthStatus::Warning => true,
-        HealthStatus::Unknown => !endpoint.is_checked(),
-        HealthStatus::Critical => false,
     }
 }
 
@@ -81,6 +74,10 @@ fn not_well(name: &ServiceName, endpoint: &ServiceEndpoint, wait: Duration) -> F
     )
 }
 
-fn out_of_time(name: &ServiceName, wait: Duration, error: &portolan_client::DiscoverError) -> Failure {
+fn out_of_time(
+    name: &ServiceName,
+    wait: Duration,
+    error: &portolan_client::DiscoverError,
+) -> Failure {
     Failure::new(Exit::TimedOut, format_args!("{name} was not found within {wait:?}\n{error}"))
 }

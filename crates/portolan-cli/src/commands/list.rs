@@ -61,8 +61,7 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Vec<ServiceEndpoin
         output::note(format_args!("{unreachable}; asking by broadcast instead"));
     }
     let wait = context.settings().discovery.timeouts.broadcast_wait;
-    let answers =
-        broadcaster.query(query.name.as_ref(), &query.scopes, wait, Enough::All).await;
+    let answers = broadcaster.query(query.name.as_ref(), &query.scopes, wait, Enough::All).await;
     broadcaster.stop().await;
     let mut services = answers?;
     services.retain(|service| query.health.is_none_or(|health| service.health == health));

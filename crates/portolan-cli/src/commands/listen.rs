@@ -60,7 +60,10 @@ impl Listen {
 }
 
 fn timed_out(count: u64) -> Failure {
-    Failure::new(Exit::TimedOut, format_args!("heard {count} announcements before the time was out"))
+    Failure::new(
+        Exit::TimedOut,
+        format_args!("heard {count} announcements before the time was out"),
+    )
 }
 
 fn print(context: &Context, heard: &Heard) -> Result<(), Failure> {
@@ -68,7 +71,14 @@ fn print(context: &Context, heard: &Heard) -> Result<(), Failure> {
     let (action, service) = (announcement.action, &announcement.service);
     if context.json {
         let source = heard.source.to_string();
-        return output::json(&json!({ "action": action, "service": service, "ttl": heard.ttl, "source": source }));
+        return output::json(
+            &json!({ "action": action, "service": service, "ttl": heard.ttl, "source": source }),
+        );
     }
-    output::line(format_args!("{action} {} {} from {}", service.name, service.address(), heard.source))
+    output::line(format_args!(
+        "{action} {} {} from {}",
+        service.name,
+        service.address(),
+        heard.source
+    ))
 }

@@ -5,6 +5,7 @@ mod hold;
 
 use clap::{Args, Subcommand};
 use portolan_core::port;
+use portolan_port_allocator::PortState;
 use serde_json::json;
 
 use crate::context::Context;
@@ -76,5 +77,5 @@ fn check(context: &Context, port: u16) -> Ending {
         true => output::json(&report)?,
         false => output::line(&report)?,
     }
-    Ok(if report.is_available() { Exit::Done } else { Exit::NoPort })
+    Ok(if report.state == PortState::Free { Exit::Done } else { Exit::NoPort })
 }

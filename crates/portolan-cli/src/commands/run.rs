@@ -94,7 +94,9 @@ impl Run {
         let name = match self.name {
             Some(name) => name,
             None => command.program_name().parse().map_err(|error| {
-                Failure::usage(format_args!("the program's name makes no service name ({error}); give --name"))
+                Failure::usage(format_args!(
+                    "the program's name makes no service name ({error}); give --name"
+                ))
             })?,
         };
         let url = context.registry_address().url;
@@ -121,8 +123,11 @@ impl Run {
             check: Some(self.health),
             ttl: match self.ttl {
                 Some(ttl) => ttl,
-                None => Ttl::new(context.settings().service_registry.ttl_default)
-                    .map_err(|error| Failure::usage(format_args!("service_registry.ttl_default: {error}")))?,
+                None => {
+                    Ttl::new(context.settings().service_registry.ttl_default).map_err(|error| {
+                        Failure::usage(format_args!("service_registry.ttl_default: {error}"))
+                    })?
+                }
             },
             guard: self.guard,
             environment: BTreeMap::from([("PORTOLAN_SCOPE".to_owned(), context.scope.to_string())]),

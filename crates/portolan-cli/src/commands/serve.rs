@@ -23,7 +23,7 @@ impl Serve {
         let mut stop = shutdown::requested()?;
         let mut settings = context.settings().clone();
         if let Some(address) = self.listen {
-            settings.service_registry.listen_address = address.to_string();
+            settings.service_registry.listen_address = address;
         }
         let broadcaster = context.broadcaster().await?;
         let server = RegistryServer::builder(settings)

@@ -62,17 +62,18 @@ impl Up {
         let screen = Screen::new(context, &server.url());
         let showing = tokio::spawn(show(screen, stack.rows(), printed));
         let stopping = CancellationToken::new();
-        let running = stack.run(&parts, &discovery, &lines, &stopping);
-        tokio::pin!(running);
-        let (rows, asked) = tokio::select! {
-            rows = &mut running => (rows, false),
-            () = stop.wait() => {
-                stopping.cancel();
-                (running.await, true)
+        let (rows, asked) = {
+            let running = stack.run(&parts, &discovery, lines, &stopping);
+            tokio::pin!(running);
+            tokio::select! {
+                rows = &mut running => (rows, false),
+                () = stop.wait() => {
+                    stopping.cancel();
+                    (running.await, true)
+                }
             }
         };
 
-        drop(lines);
         discovery.close().await;
         server.stop().await;
         if let Some(broadcaster) = broadcaster {
@@ -90,9 +91,8 @@ impl Up {
 fn refuse_second(context: &Context) -> Result<(), Failure> {
     let registry: ServiceName = REGISTRY_SERVICE.parse().map_err(Failure::failed)?;
     let holders = context.allocator()?.holders();
-    let running = holders
-        .iter()
-        .find(|holder| holder.service == registry && holder.scope == context.scope);
+    let running =
+        holders.iter().find(|holder| holder.service == registry && holder.scope == context.scope);
     match running {
         Some(holder) => Err(Failure::failed(format_args!(
             "the stack {} is running already, in process {}; stop that one, or give this one \
@@ -113,7 +113,13 @@ fn surroundings(context: &Context, file: &Path, url: &str) -> Result<Surrounding
     ]);
     environment.extend(path_with_our_folder());
     let folder = folder_of(file)?;
-    Ok(Surroundings { scope: context.scope.clone(), folder, host: Host::loopback(), ttl, environment })
+    Ok(Surroundings {
+        scope: context.scope.clone(),
+        folder,
+        host: Host::loopback(),
+        ttl,
+        environment,
+    })
 }
 
 /// The programs find `portolan`, and what was built with it, first.

@@ -2,7 +2,11 @@
 
 use clap::Args;
 use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use portolan_client::{DiscoveryClient, RegistryError, WatchQuery};
 use portolan_core::{Change, Revision, ServiceEvent, ServiceName};
+
+use tracing::warn;
 
 use super::list::own_scopes;
 use crate::context::Context;
@@ -25,18 +29,10 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) async fn run(self, context: &Context) -> Ending {
         let client = context.discovery().await?;
-        let mut request = client.watch_request();
-        request = request.scopes(match self.all_scopes {
-            true => Vec::new(),
-            false => own_scopes(&context.scope),
-        });
-        if let Some(name) = self.name {
-            request = request.name(name);
-        }
-        if let Some(from) = self.from {
-            request = request.from(Revision(from));
-        }
-        let mut events = request.await?;
+        let mut events = match self.asks_the_registry() {
+            true => self.from_registry(context)?,
+            false => self.from_anybody(&client).await?,
+        };
         let mut stop = shutdown::requested()?;
         let ending = loop {
             tokio::select! {
@@ -50,6 +46,38 @@ impl Watch {
         drop(events);
         client.close().await;
         ending
+    }
+
+    /// Only the registry knows revisions and scopes that are not ours.
+    fn asks_the_registry(&self) -> bool {
+        self.from.is_some() || self.all_scopes
+    }
+
+    fn from_registry(
+        &self,
+        context: &Context,
+    ) -> Result<BoxStream<'static, ServiceEvent>, Failure> {
+        let query = WatchQuery {
+            names: self.name.iter().cloned().collect(),
+            scopes: if self.all_scopes { Vec::new() } else { own_scopes(&context.scope) },
+            from: self.from.map(Revision),
+        };
+        let events = context.registry()?.watch_forever(query);
+        let known = |event: Result<ServiceEvent, RegistryError>| async move {
+            event.inspect_err(|error| warn!(%error, "Watch interrupted, connecting again")).ok()
+        };
+        Ok(events.filter_map(known).boxed())
+    }
+
+    async fn from_anybody(
+        &self,
+        client: &DiscoveryClient,
+    ) -> Result<BoxStream<'static, ServiceEvent>, Failure> {
+        let events = match &self.name {
+            Some(name) => client.watch(name.as_str()).await?,
+            None => client.watch_all().await?,
+        };
+        Ok(events.boxed())
     }
 }
 

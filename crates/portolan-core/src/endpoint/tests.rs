@@ -95,3 +95,15 @@ fn same_contents_looks_past_the_bookkeeping() {
     second.version = "2".into();
     assert!(!first.same_contents(&second));
 }
+
+#[test]
+fn what_is_unknown_is_ready_only_where_nobody_looks() {
+    let mut endpoint = minimal().into_endpoint(Ttl::DEFAULT, Timestamp::UNIX_EPOCH);
+    assert!(endpoint.is_ready());
+    endpoint.metadata.insert(CHECKED_BY_AGENT.0.to_owned(), CHECKED_BY_AGENT.1.to_owned());
+    assert!(!endpoint.is_ready());
+    endpoint.health = HealthStatus::Passing;
+    assert!(endpoint.is_ready());
+    endpoint.health = HealthStatus::Critical;
+    assert!(!endpoint.is_ready());
+}

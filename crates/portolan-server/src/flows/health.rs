@@ -7,7 +7,7 @@ use portolan_metrics::Metrics;
 use portolan_registry::{Registry, WatchQuery};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 use url::{Host, Url};
 
 /// How many reports may wait for the registry; a check that has more to say waits itself.
@@ -21,10 +21,7 @@ pub(crate) async fn health(
     stop: CancellationToken,
 ) {
     let (sender, mut reports) = mpsc::channel(REPORTS);
-    let monitor = match HealthMonitor::new(config, metrics, sender) {
-        Ok(monitor) => monitor,
-        Err(error) => return warn!(%error, "No health checks"),
-    };
+    let monitor = HealthMonitor::new(config, metrics, sender);
     let mut events = registry.watch(WatchQuery::default());
     loop {
         tokio::select! {
@@ -73,11 +70,9 @@ fn check_of(endpoint: &ServiceEndpoint) -> Option<CheckSpec> {
         debug!(service_id = %endpoint.id, url, "Health URL of another host, not asked");
         return None;
     }
-    let check = match parsed.scheme() {
-        "tcp" => format!("tcp:{}", &url["tcp://".len()..].trim_end_matches('/')),
-        _ => url.to_owned(),
-    };
-    check.parse().inspect_err(|error| debug!(service_id = %endpoint.id, %error, "Health URL not understood")).ok()
+    url.parse()
+        .inspect_err(|error| debug!(service_id = %endpoint.id, %error, "Health URL not understood"))
+        .ok()
 }
 
 fn is_host_of(endpoint: &ServiceEndpoint, host: Host<&str>) -> bool {
@@ -117,7 +112,7 @@ mod tests {
     fn an_endpoint_is_checked_on_its_own_host_only() {
         for (host, url, expected) in [
             ("127.0.0.1", "http://127.0.0.1:8080/health", Some("http://127.0.0.1:8080/health")),
-            ("127.0.0.1", "tcp://127.0.0.1:8080", Some("tcp:127.0.0.1:8080")),
+            ("127.0.0.1", "tcp://127.0.0.1:8080", Some("tcp://127.0.0.1:8080")),
             ("::1", "http://[::1]:8080/", Some("http://[::1]:8080/")),
             ("db.example.org", "http://DB.example.org/", Some("http://DB.example.org/")),
             ("127.0.0.1", "http://169.254.169.254/latest", None),

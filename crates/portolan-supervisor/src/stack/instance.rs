@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::future::{join_all, OptionFuture};
+use futures_util::future::{OptionFuture, join_all};
 use portolan_client::DiscoveryClient;
 use portolan_core::{HealthStatus, ServiceEndpoint, ServiceName, env};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
@@ -71,8 +71,8 @@ impl Instance {
     async fn wait_for_needs(&self) -> Vec<ServiceEndpoint> {
         loop {
             let found = self.look_for_needs().await;
-            let well = |endpoint: &ServiceEndpoint| endpoint.health == HealthStatus::Passing;
-            let ready: Vec<_> = found.iter().flatten().filter(|found| well(found)).cloned().collect();
+            let ready: Vec<_> =
+                found.iter().flatten().filter(|found| found.is_ready()).cloned().collect();
             if ready.len() == self.needs.len() {
                 return ready;
             }
@@ -83,7 +83,7 @@ impl Instance {
     async fn look_for_needs(&self) -> Vec<Option<ServiceEndpoint>> {
         let look = |need: &ServiceName| {
             let request = self.discovery.discover(need.as_str()).timeout(LOOK_AGAIN).retries(0);
-            async move { request.await.ok() }
+            async move { request.await.ok().map(ServiceEndpoint::from) }
         };
         let found = join_all(self.needs.iter().map(look)).await;
         let address = |found: &Option<ServiceEndpoint>| {

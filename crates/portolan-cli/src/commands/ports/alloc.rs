@@ -67,7 +67,8 @@ impl Alloc {
     pub(super) async fn run(self, context: &Context) -> Ending {
         let owner = match self.owner {
             Some(owner) => owner,
-            None => rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get().cast_unsigned()),
+            None => rustix::process::getppid()
+                .map_or(1, |pid| pid.as_raw_nonzero().get().cast_unsigned()),
         };
         let hold = HoldArgs { name: self.name, preferred: self.preferred, pool: self.pool, owner };
         match start_holder(context, &hold).await? {
@@ -133,7 +134,9 @@ impl Release {
                     self.lease
                 )));
             }
-            Err(error) => return Err(Failure::failed(format_args!("cannot end the lease: {error}"))),
+            Err(error) => {
+                return Err(Failure::failed(format_args!("cannot end the lease: {error}")));
+            }
         }
         Ok(Exit::Done)
     }

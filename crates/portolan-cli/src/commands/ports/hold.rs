@@ -81,13 +81,18 @@ struct Held {
 }
 
 impl HoldArgs {
-    fn lease(&self, context: &Context) -> Result<(PortLease, Held, AsyncFd<std::os::fd::OwnedFd>), Failure> {
+    fn lease(
+        &self,
+        context: &Context,
+    ) -> Result<(PortLease, Held, AsyncFd<std::os::fd::OwnedFd>), Failure> {
         let owner = watch_process(self.owner).map_err(|error| {
-            Failure::failed(format_args!("there is no process {} to hold the lease for: {error}", self.owner))
+            Failure::failed(format_args!(
+                "there is no process {} to hold the lease for: {error}",
+                self.owner
+            ))
         })?;
-        let mut request = PortRequest::new(self.name.clone())
-            .scope(context.scope.clone())
-            .depth(Depth::Guarded);
+        let mut request =
+            PortRequest::new(self.name.clone()).scope(context.scope.clone()).depth(Depth::Guarded);
         if let Some(preferred) = self.preferred {
             request = request.preferred(preferred);
         }
@@ -122,7 +127,7 @@ impl Held {
 /// none can be mistaken for another.
 fn watch_process(pid: u32) -> io::Result<AsyncFd<std::os::fd::OwnedFd>> {
     let pid = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::NotFound)?;
-    AsyncFd::new(rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?)
+    Ok(AsyncFd::register(rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?)?)
 }
 
 fn listen_for(lease: &str) -> io::Result<UnixListener> {

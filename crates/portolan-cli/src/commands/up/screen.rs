@@ -56,7 +56,11 @@ impl Screen {
             return Ok(());
         }
         self.take_back()?;
-        output::note(format_args!("{:<12} | {}", label(line.service.as_str(), line.instance), line.text));
+        output::note(format_args!(
+            "{:<12} | {}",
+            label(line.service.as_str(), line.instance),
+            line.text
+        ));
         match self.mode {
             Mode::Terminal { .. } => self.draw(),
             _ => Ok(()),

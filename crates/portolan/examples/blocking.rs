@@ -1,0 +1,16 @@
+//! Finds a service in a program without a runtime.
+//!
+//! `cargo run -p portolan --example blocking -- postgres-primary`
+
+#![allow(clippy::print_stdout, reason = "an example speaks to the person who runs it")]
+
+use portolan::blocking::DiscoveryClient;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let name = std::env::args().nth(1).ok_or("name a service, such as postgres-primary")?;
+    let client = DiscoveryClient::new(portolan::DiscoveryClient::builder())?;
+    let endpoint = client.discover(&name)?;
+    println!("{}", endpoint.address());
+    client.close();
+    Ok(())
+}

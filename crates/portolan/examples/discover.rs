@@ -1,0 +1,21 @@
+//! Finds a service by its name, and says how each strategy answered.
+//!
+//! `cargo run -p portolan --example discover -- postgres-primary`
+
+#![allow(clippy::print_stdout, reason = "an example speaks to the person who runs it")]
+
+use std::time::Duration;
+
+use portolan::DiscoveryClient;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let name = std::env::args().nth(1).ok_or("name a service, such as postgres-primary")?;
+    // A registry on this host is found by itself; `.registry_url(…)` names another.
+    let client = DiscoveryClient::builder().build()?;
+    let explanation =
+        client.discover(&name).timeout(Duration::from_secs(5)).retries(3).explain().await;
+    println!("{explanation}");
+    client.close().await;
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! A port that nobody else can take, and the socket on it.
+//!
+//! `cargo run -p portolan --example lease`
+
+#![allow(clippy::print_stdout, reason = "an example speaks to the person who runs it")]
+
+use portolan::PortAllocator;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let allocator = PortAllocator::new(Default::default())?;
+    let lease = allocator.allocate("api-server", 8080)?;
+    println!("granted {}", lease.port());
+
+    // The very socket that reserved the port becomes the listener: there is no moment at which
+    // somebody else could bind it.
+    let listener = lease.into_listener()?;
+    println!("listening on {}", listener.local_addr()?);
+    Ok(())
+}
