@@ -1,1 +1,56 @@
-//! portolan-port-allocator.
+//! The port allocator: a service gets a port that nobody else can take.
+//!
+//! A grant is a [`PortLease`], and as safe as its [`Depth`] says. Every process of a user sees the
+//! leases of all others in one table, without a daemon, and the kernel ends a lease with the last
+//! process that holds it. Knows nothing of registries, names on the network, or health.
+//!
+//! ```no_run
+//! use portolan_port_allocator::PortAllocator;
+//!
+//! let lease = PortAllocator::new(Default::default())?.allocate("api-server", 8080)?;
+//! let listener = lease.into_listener()?;
+//! # Ok::<(), portolan_port_allocator::AllocatorError>(())
+//! ```
+//!
+//! A program that binds by itself gets the number and a guard:
+//!
+//! ```no_run
+//! use portolan_port_allocator::{Depth, PortAllocator, PortRequest};
+//!
+//! let allocator = PortAllocator::new(Default::default())?;
+//! let request = PortRequest::new("postgres-1".parse()?).depth(Depth::Guarded);
+//! let lease = allocator.request(request)?;
+//! println!("postgres -p {}", lease.port());
+//! # Ok::<(), portolan_port_allocator::AllocatorError>(())
+//! ```
+//!
+//! Linux only: the locks, the guard and `/proc` are Linux's.
+
+mod allocator;
+mod binder;
+mod config;
+mod directories;
+mod ephemeral;
+mod error;
+mod holder;
+mod host;
+mod lease;
+mod policy;
+mod processes;
+mod report;
+mod request;
+mod session;
+mod sockets;
+mod sticky;
+mod table;
+mod view;
+mod walk;
+
+pub use allocator::PortAllocator;
+pub use config::{InvalidPoolRange, PoolRange, PortAllocatorConfig};
+pub use error::{AllocatorError, DirectoryError, Refusal, RefusalReason, TableError};
+pub use holder::{Holder, Process, Stranger};
+pub use lease::PortLease;
+pub use report::{PortReport, PortState};
+pub use request::{BindAddress, Depth, InvalidDepth, PortRequest};
+pub use sockets::listener_pid;

@@ -1,0 +1,195 @@
+//! Picks the first port that a service may have, and holds it.
+
+use std::sync::Arc;
+
+use portolan_core::{PortRange, Scope, ServiceName};
+use portolan_metrics::Metrics;
+use tracing::{debug, warn};
+
+use crate::config::PortAllocatorConfig;
+use crate::error::AllocatorError;
+use crate::holder::Holder;
+use crate::host::{Granted, Host};
+use crate::lease::{Held, PortLease};
+use crate::policy::{Candidate, Choice, Plan};
+use crate::report::{PortReport, PortState};
+use crate::request::PortRequest;
+use crate::view::{Cause, View};
+
+/// Grants ports to services. Blocking, in microseconds.
+///
+/// Its leases belong to one *session*, which clones share, and which lasts until the last clone,
+/// the last lease and the last child that inherited their descriptors are gone. Where leases must
+/// end apart from each other, as when each is inherited by another child, each needs an allocator
+/// of its own.
+#[derive(Debug, Clone)]
+pub struct PortAllocator {
+    host: Arc<Host>,
+    metrics: Option<Metrics>,
+}
+
+/// The ports that were passed over in a search.
+#[derive(Debug, Default)]
+struct PassedOver {
+    listed: Vec<(u16, Cause)>,
+    unlisted: usize,
+    /// Whether what the service wants most was among them.
+    preferred: bool,
+}
+
+// === impl PortAllocator ===
+
+impl PortAllocator {
+    /// An allocator with these settings. Opens the table of this host, and no session before the
+    /// first port is asked for.
+    pub fn new(config: PortAllocatorConfig) -> Result<Self, AllocatorError> {
+        Ok(Self { host: Arc::new(Host::open(&config)?), metrics: None })
+    }
+
+    /// The same session, counting what it grants, takes back and misses.
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// A bound port for the service: the preferred one, else one of the service's pool.
+    pub fn allocate(&self, service: &str, preferred: u16) -> Result<PortLease, AllocatorError> {
+        self.request(PortRequest::new(service.parse()?).preferred(preferred))
+    }
+
+    /// A bound port for the service, from `start` to `end`.
+    pub fn allocate_in_range(
+        &self,
+        service: &str,
+        start: u16,
+        end: u16,
+    ) -> Result<PortLease, AllocatorError> {
+        self.request(PortRequest::new(service.parse()?).range(PortRange::new(start, end)?))
+    }
+
+    /// A port as requested.
+    ///
+    /// A service that holds a port through this session already gets the same lease again, as deep
+    /// as it is. Another session that asks for the same name is another instance, and gets another
+    /// port.
+    pub fn request(&self, request: PortRequest) -> Result<PortLease, AllocatorError> {
+        let plan = self.host.policy.plan(&request)?;
+        // One search at a time in a session, so that two threads that ask for one name get one port.
+        let mut session = self.host.session.lock();
+        if let Some(lease) = session.lease_of(&request)? {
+            return Ok(lease);
+        }
+        self.host.table.check()?;
+        let id = session.open(&self.host.table)?;
+        let (last, key) = self.host.last_port(&request);
+        let mut passed_over = PassedOver::default();
+        for candidate in plan.candidates(last, rand::random()) {
+            match self.host.take(candidate.port, id, &request)? {
+                Ok(granted) => {
+                    self.host.remember(key, &request, candidate.port);
+                    self.report_grant(&request, &plan, candidate.port, &passed_over);
+                    let lease = self.lease(&request, &plan, granted);
+                    session.keep(request.scope, request.service, lease.held());
+                    return Ok(lease);
+                }
+                Err(cause) => passed_over.note(candidate, cause, &plan),
+            }
+        }
+        // Finding out who has the ports takes longer, and others need not wait for that.
+        drop(session);
+        self.count_conflict(&plan, &passed_over);
+        let candidates = View::new(&self.host.table, Some(id)).explain(&passed_over.listed);
+        let (service, unlisted) = (request.service, passed_over.unlisted);
+        Err(AllocatorError::NoPortsAvailable { service, range: plan.range, candidates, unlisted })
+    }
+
+    /// Every lease on this host that is in force, whichever process of this user holds it, in the
+    /// order of the ports.
+    pub fn holders(&self) -> Vec<Holder> {
+        self.host.view().holders()
+    }
+
+    /// Everything known of one port. Tries to bind it for an instant, where nobody is known to
+    /// have it.
+    pub fn check(&self, port: u16) -> PortReport {
+        self.host.report(port)
+    }
+
+    /// Whether the port could be granted to some service now.
+    pub fn is_available(&self, port: u16) -> bool {
+        self.check(port).state == PortState::Free
+    }
+
+    /// The port that a service holds: through this session, else through any process of this user
+    /// on this host, where several do the lowest one.
+    pub fn port_for_service(&self, service: &ServiceName, scope: &Scope) -> Option<u16> {
+        let own = self.host.session.lock().held(scope, service).map(|held| held.port());
+        own.or_else(|| {
+            let fits = |holder: &Holder| holder.service == *service && holder.scope == *scope;
+            self.holders().into_iter().find(fits).map(|holder| holder.port)
+        })
+    }
+
+    fn lease(&self, request: &PortRequest, plan: &Plan, granted: Granted) -> PortLease {
+        let metrics = self.metrics.clone().map(|metrics| (metrics, plan.label().to_owned()));
+        let sockets = Arc::new(granted.sockets);
+        let held = Held {
+            host: self.host.clone(),
+            port: granted.port,
+            slot: granted.slot,
+            record: granted.record,
+            address: request.address,
+            sockets: Arc::downgrade(&sockets),
+            left: false.into(),
+            metrics,
+        };
+        PortLease::new(sockets, held)
+    }
+
+    fn report_grant(
+        &self,
+        request: &PortRequest,
+        plan: &Plan,
+        port: u16,
+        passed_over: &PassedOver,
+    ) {
+        if let Some(metrics) = &self.metrics {
+            metrics.port_allocated(plan.label());
+        }
+        self.count_conflict(plan, passed_over);
+        let PortRequest { service, scope, depth, .. } = request;
+        match plan.preferred.filter(|_| passed_over.preferred) {
+            Some(preferred) => warn!(
+                service_name = %service,
+                %scope,
+                preferred_port = preferred,
+                allocated_port = port,
+                "Port conflict detected, using fallback",
+            ),
+            None => debug!(service_name = %service, %scope, port, %depth, "Port allocated"),
+        }
+    }
+
+    fn count_conflict(&self, plan: &Plan, passed_over: &PassedOver) {
+        if let Some(metrics) = self.metrics.as_ref().filter(|_| passed_over.preferred) {
+            metrics.port_conflict(plan.label());
+        }
+    }
+}
+
+// === impl PassedOver ===
+
+impl PassedOver {
+    fn note(&mut self, candidate: Candidate, cause: Cause, plan: &Plan) {
+        let Candidate { port, choice } = candidate;
+        self.preferred |= plan.preferred == Some(port);
+        let listed = choice != Choice::Ephemeral;
+        match listed && self.listed.len() < AllocatorError::MAX_CANDIDATES {
+            true => self.listed.push((port, cause)),
+            false => self.unlisted += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! Binds ports, so that neither strangers nor the kernel can take them.
+//!
+//! A *guard* is a dual-stack socket on `[::]` with `SO_REUSEADDR` that never listens. The kernel
+//! gives its port to nobody who asks for any port, and refuses it, on every address of IPv4 and
+//! IPv6, to all who bind without `SO_REUSEADDR`; a server that sets the option binds and listens
+//! beside it. Where IPv6 is off the guard is on `0.0.0.0`.
+//!
+//! A guard is first bound without the option, which fails if anybody else is bound to the port on
+//! any address, listening or not, guards of others included; the option is set afterwards, and
+//! Linux heeds it from then on.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::errno::Errno;
+use socket2::{Domain, Socket, Type};
+
+use crate::request::{BindAddress, Depth, PortRequest};
+use crate::sockets;
+
+/// How many connections may wait to be accepted; more than any server here asks for, and the system
+/// cuts it down to its own limit (`somaxconn`).
+const BACKLOG: i32 = 1024;
+
+/// What a lease holds of its port.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    /// Keeps strangers away while somebody else binds, or while the listener has one address only.
+    pub(crate) guard: Option<Socket>,
+    /// Will listen.
+    pub(crate) listener: Option<Socket>,
+    /// Receives already.
+    pub(crate) udp: Option<Socket>,
+}
+
+/// Why a port could not be bound.
+#[derive(Debug)]
+pub(crate) enum BindError {
+    /// Somebody has it.
+    InUse,
+    /// It needs a privilege.
+    NotPermitted,
+    /// The address is not one of this host.
+    AddressNotHere(IpAddr),
+    /// The system refuses sockets.
+    System(io::Error),
+}
+
+/// Binds a port on every address, as deep as the request says. All sockets or none.
+pub(crate) fn bind(port: u16, request: &PortRequest) -> Result<Sockets, BindError> {
+    let tcp = bind_tcp_everywhere(port)?;
+    let udp = request.udp.then(|| bind_udp_everywhere(port)).transpose()?;
+    match (request.depth, request.address.with_port(port)) {
+        (Depth::Bound, None) => Ok(Sockets { guard: None, listener: Some(tcp), udp }),
+        (Depth::Bound, Some(address)) => {
+            let guard = as_guard(tcp)?;
+            let listener = bind_beside(address, Type::STREAM)?;
+            // Two sockets of UDP cannot share a port safely, so the one on every address goes first.
+            let udp =
+                udp.map(drop).map(|()| bind_socket(address, Type::DGRAM, false)).transpose()?;
+            Ok(Sockets { guard: Some(guard), listener: Some(listener), udp })
+        }
+        (Depth::Guarded, address) => {
+            let guard = as_guard(tcp)?;
+            address.map(|address| bind_beside(address, Type::STREAM)).transpose()?;
+            Ok(Sockets { guard: Some(guard), ..Sockets::default() })
+        }
+        (Depth::Reserved, _) => Ok(Sockets::default()),
+    }
+}
+
+/// Whether the port could be bound on every address now, in TCP.
+pub(crate) fn probe(port: u16) -> Result<(), BindError> {
+    bind_tcp_everywhere(port).map(drop)
+}
+
+// === impl Sockets ===
+
+impl Sockets {
+    /// The descriptors that keep the port.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [&self.guard, &self.listener, &self.udp].into_iter().flatten().map(Socket::as_fd)
+    }
+
+    /// Another descriptor of the UDP socket.
+    pub(crate) fn udp_socket(&self) -> io::Result<Option<UdpSocket>> {
+        let copy = self.udp.as_ref().map(Socket::try_clone).transpose()?;
+        Ok(copy.map(UdpSocket::from))
+    }
+
+    /// Listens on the port: with the socket that was bound for it where there is one, else beside
+    /// the guard.
+    pub(crate) fn listen(&self, port: u16, address: BindAddress) -> io::Result<TcpListener> {
+        let socket = match (&self.listener, &self.guard, address.with_port(port)) {
+            (Some(socket), _, _) | (None, Some(socket), None) => socket.try_clone()?,
+            (None, _, Some(address)) => bind_beside(address, Type::STREAM)?,
+            (None, None, None) => bind_tcp_everywhere(port)?,
+        };
+        socket.listen(BACKLOG)?;
+        // Only now: before, another could have listened on the port first. The connections that
+        // this socket accepts inherit it, so that a restart need not wait for them to time out.
+        socket.set_reuse_address(true)?;
+        Ok(socket.into())
+    }
+}
+
+/// Alone on the port, but for what an earlier listener left behind.
+fn bind_tcp_everywhere(port: u16) -> Result<Socket, BindError> {
+    let in_use = match bind_everywhere(port, Type::STREAM, false) {
+        Err(BindError::InUse) => BindError::InUse,
+        bound_or_failed => return bound_or_failed,
+    };
+    // Connections that are only waiting for their end refuse a plain bind, and not one with
+    // SO_REUSEADDR; nor does a socket that is bound with it and does not listen. The system lists
+    // the former and not the latter.
+    match bind_everywhere(port, Type::STREAM, true) {
+        Ok(socket) if sockets::has_leftovers(port) => Ok(socket),
+        Ok(_) | Err(BindError::InUse) => Err(in_use),
+        Err(error) => Err(error),
+    }
+}
+
+/// Alone on the port. Two sockets of UDP that both set SO_REUSEADDR would share it, and the later
+/// one get every datagram, so it is never set.
+fn bind_udp_everywhere(port: u16) -> Result<Socket, BindError> {
+    bind_everywhere(port, Type::DGRAM, false)
+}
+
+fn as_guard(socket: Socket) -> Result<Socket, BindError> {
+    socket.set_reuse_address(true).map_err(BindError::System)?;
+    Ok(socket)
+}
+
+/// Beside our own guard.
+fn bind_beside(address: SocketAddr, kind: Type) -> Result<Socket, BindError> {
+    bind_socket(address, kind, true)
+}
+
+/// On every address of both families with one socket; of IPv4 where there is no other.
+fn bind_everywhere(port: u16, kind: Type, reuse: bool) -> Result<Socket, BindError> {
+    match bind_socket(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), kind, reuse) {
+        Err(BindError::AddressNotHere(_)) => {
+            bind_socket(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), kind, reuse)
+        }
+        bound_or_failed => bound_or_failed,
+    }
+}
+
+fn bind_socket(address: SocketAddr, kind: Type, reuse: bool) -> Result<Socket, BindError> {
+    try_bind(address, kind, reuse).map_err(|error| BindError::from_system(error, address.ip()))
+}
+
+fn try_bind(address: SocketAddr, kind: Type, reuse: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    if address.is_ipv6() {
+        let everywhere = address.ip().is_unspecified();
+        socket.set_only_v6(!everywhere)?;
+    }
+    socket.set_reuse_address(reuse)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+// === impl BindError ===
+
+impl BindError {
+    fn from_system(error: io::Error, address: IpAddr) -> Self {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EADDRINUSE) => Self::InUse,
+            Some(Errno::EACCES | Errno::EPERM) => Self::NotPermitted,
+            Some(Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT) => Self::AddressNotHere(address),
+            _ => Self::System(error),
+        }
+    }
+
+    pub(crate) fn into_io(self) -> io::Error {
+        match self {
+            Self::InUse => Errno::EADDRINUSE.into(),
+            Self::NotPermitted => Errno::EACCES.into(),
+            Self::AddressNotHere(_) => Errno::EADDRNOTAVAIL.into(),
+            Self::System(error) => error,
+        }
+    }
+}
+
+impl From<BindError> for io::Error {
+    fn from(error: BindError) -> Self {
+        error.into_io()
+    }
+}
+
+#[cfg(test)]
+mod tests;

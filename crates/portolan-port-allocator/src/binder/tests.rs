@@ -1,0 +1,178 @@
+use std::net::TcpStream;
+
+use portolan_core::ServiceName;
+
+use super::*;
+
+fn request(depth: Depth) -> PortRequest {
+    let name: ServiceName = "test".parse().unwrap();
+    PortRequest::new(name).depth(depth)
+}
+
+/// A port that was free a moment ago, in both protocols.
+fn free_port() -> u16 {
+    let (tcp, _udp) = loop {
+        let tcp = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        if let Ok(udp) = UdpSocket::bind(("0.0.0.0", port)) {
+            break (tcp, udp);
+        }
+    };
+    tcp.local_addr().unwrap().port()
+}
+
+/// A socket on every address, as a stranger may have one.
+fn bound_only(port: u16, reuse: bool) -> Socket {
+    try_bind(SocketAddr::from(([127, 0, 0, 1], port)), Type::STREAM, reuse).unwrap()
+}
+
+fn plain(address: IpAddr, port: u16) -> io::Result<Socket> {
+    try_bind(SocketAddr::new(address, port), Type::STREAM, false)
+}
+
+fn addresses() -> Vec<IpAddr> {
+    let all = ["0.0.0.0", "127.0.0.1", "::", "::1"];
+    all.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_held_port_is_refused_to_strangers_on_every_address() {
+    for depth in [Depth::Bound, Depth::Guarded] {
+        for address in [BindAddress::Any, BindAddress::LOOPBACK] {
+            let port = free_port();
+            let _sockets = bind(port, &request(depth).address(address)).unwrap();
+            for stranger in addresses() {
+                assert!(plain(stranger, port).is_err(), "{depth} on {address:?}, {stranger}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_that_reuses_addresses_starts_beside_a_guard_and_serves() {
+    for address in addresses() {
+        let port = free_port();
+        let sockets = bind(port, &request(Depth::Guarded)).unwrap();
+        // The standard library sets SO_REUSEADDR, as most servers do.
+        let Ok(server) = TcpListener::bind((address, port)) else {
+            assert!(address.is_ipv6(), "{address}");
+            continue;
+        };
+        let target = server.local_addr().unwrap();
+        let target = match address.is_unspecified() {
+            true => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
+            false => target,
+        };
+        let _client = TcpStream::connect(target).unwrap();
+        server.accept().unwrap();
+        drop(sockets);
+    }
+}
+
+#[test]
+fn a_port_that_a_stranger_has_is_refused_at_every_depth() {
+    for depth in [Depth::Bound, Depth::Guarded, Depth::Reserved] {
+        for stranger in addresses() {
+            let port = free_port();
+            let Ok(_listener) = TcpListener::bind((stranger, port)) else { continue };
+            let refused = bind(port, &request(depth).address(BindAddress::LOOPBACK));
+            assert!(matches!(refused, Err(BindError::InUse)), "{depth}, {stranger}");
+        }
+        for reuse in [false, true] {
+            let port = free_port();
+            let _stranger = bound_only(port, reuse);
+            let refused = bind(port, &request(depth));
+            assert!(matches!(refused, Err(BindError::InUse)), "{depth}, reuse {reuse}");
+        }
+    }
+}
+
+#[test]
+fn a_guard_is_refused_beside_another_guard() {
+    let port = free_port();
+    let guard = bind(port, &request(Depth::Guarded)).unwrap();
+    assert!(matches!(bind(port, &request(Depth::Guarded)), Err(BindError::InUse)));
+    assert!(matches!(probe(port), Err(BindError::InUse)));
+    drop(guard);
+    assert!(probe(port).is_ok());
+}
+
+#[test]
+fn connections_of_an_earlier_listener_are_no_reason_to_refuse() {
+    let port = free_port();
+    let listener =
+        bind(port, &request(Depth::Bound)).unwrap().listen(port, BindAddress::Any).unwrap();
+    let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let (_connection, _) = listener.accept().unwrap();
+    drop(listener);
+    let again = bind(port, &request(Depth::Bound)).unwrap();
+    assert_eq!(again.listen(port, BindAddress::Any).unwrap().local_addr().unwrap().port(), port);
+}
+
+#[test]
+fn the_bound_socket_is_the_one_that_listens() {
+    for (address, expected) in [
+        (BindAddress::LOOPBACK, "127.0.0.1"),
+        (BindAddress::Ip([127, 0, 0, 2].into()), "127.0.0.2"),
+    ] {
+        let port = free_port();
+        let sockets = bind(port, &request(Depth::Bound).address(address)).unwrap();
+        let listener = sockets.listen(port, address).unwrap();
+        assert_eq!(listener.local_addr().unwrap().to_string(), format!("{expected}:{port}"));
+        drop(sockets);
+        TcpStream::connect((expected, port)).unwrap();
+    }
+}
+
+#[test]
+fn every_depth_can_be_listened_on() {
+    for depth in [Depth::Bound, Depth::Guarded, Depth::Reserved] {
+        for address in [BindAddress::Any, BindAddress::LOOPBACK] {
+            let port = free_port();
+            let sockets = bind(port, &request(depth).address(address)).unwrap();
+            let _listener = sockets.listen(port, address).unwrap();
+            TcpStream::connect(("127.0.0.1", port)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn udp_is_bound_for_the_lease_alone() {
+    for address in [BindAddress::Any, BindAddress::LOOPBACK] {
+        let port = free_port();
+        let sockets = bind(port, &request(Depth::Bound).address(address).udp(true)).unwrap();
+        assert!(UdpSocket::bind(("127.0.0.1", port)).is_err());
+        assert_eq!(sockets.descriptors().count(), if address == BindAddress::Any { 2 } else { 3 });
+        let socket = sockets.udp_socket().unwrap().unwrap();
+        assert_eq!(socket.local_addr().unwrap().port(), port);
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_in_udp_alone_is_refused_where_udp_is_asked_for() {
+    let stranger = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    let port = stranger.local_addr().unwrap().port();
+    let refused = bind(port, &request(Depth::Reserved).udp(true));
+    assert!(matches!(refused, Err(BindError::InUse)));
+}
+
+#[test]
+fn an_address_of_another_host_is_told_apart_from_a_port_in_use() {
+    let elsewhere = IpAddr::from([192, 0, 2, 1]);
+    for depth in [Depth::Bound, Depth::Guarded] {
+        let refused = bind(free_port(), &request(depth).address(BindAddress::Ip(elsewhere)));
+        assert!(matches!(refused, Err(BindError::AddressNotHere(address)) if address == elsewhere));
+    }
+}
+
+#[test]
+fn what_the_system_says_is_told_apart() {
+    let says = |errno: Errno| BindError::from_system(errno.into(), Ipv4Addr::LOCALHOST.into());
+    assert!(matches!(says(Errno::EADDRINUSE), BindError::InUse));
+    assert!(matches!(says(Errno::EACCES), BindError::NotPermitted));
+    assert!(matches!(says(Errno::EAFNOSUPPORT), BindError::AddressNotHere(_)));
+    assert!(matches!(says(Errno::EMFILE), BindError::System(_)));
+    for errno in [Errno::EADDRINUSE, Errno::EACCES, Errno::EADDRNOTAVAIL, Errno::EMFILE] {
+        assert_eq!(says(errno).into_io().raw_os_error(), Some(errno as i32));
+    }
+}

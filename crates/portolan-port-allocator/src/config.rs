@@ -1,0 +1,139 @@
+//! The settings of the port allocator: section `port_allocator` of the configuration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use portolan_core::port_range::InvalidPortRange;
+use portolan_core::{Pool, PortRange, pool};
+use serde::{Deserialize, Serialize};
+
+/// The settings of the port allocator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PortAllocatorConfig {
+    /// Whether ports are allocated at all. Default true; where false every allocation is refused,
+    /// and `holders` and `check` go on answering.
+    pub enabled: bool,
+    /// Whether a service whose range is used up gets any port of the system's ephemeral range.
+    /// Default false: such a port is not where anybody would look for the service.
+    pub allow_ephemeral: bool,
+    /// The pools by name, each with its range and its default port. Default: the six pools of the
+    /// specification.
+    pub port_ranges: BTreeMap<String, PoolRange>,
+    /// Ports that are never allocated. Default 22, 80 and 443: SSH and the web servers, which have
+    /// no other port to go to.
+    pub reserved_ports: Vec<u16>,
+    /// The pool of a service, by the service's name, where the name does not tell. Default empty.
+    pub services: BTreeMap<String, String>,
+    /// Whether a service gets the port that it had last time, where that is free. Default true: a
+    /// port that stays the same is a port that people and firewalls can rely on.
+    pub sticky: bool,
+    /// Where the table of reservations is. Default none, which is `$XDG_RUNTIME_DIR/portolan`, else
+    /// `/run/user/<uid>/portolan`, else `/tmp/portolan-<uid>`: gone after a reboot, like the leases.
+    pub runtime_dir: Option<PathBuf>,
+    /// Where the ports of the last run are kept. Default none, which is `$XDG_STATE_HOME/portolan`,
+    /// else `~/.local/state/portolan`: still there after a reboot.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// One pool: its range, and the port that its services have by convention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub struct PoolRange {
+    range: PortRange,
+    default: Option<u16>,
+}
+
+/// What stands in the file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    start: u16,
+    end: u16,
+    #[serde(default)]
+    default: Option<u16>,
+}
+
+/// Why numbers are not a pool. Retrying does not help: the numbers must change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidPoolRange {
+    /// Its range is none.
+    #[error(transparent)]
+    Range(#[from] InvalidPortRange),
+    /// Its default port is 0.
+    #[error("the default port of a pool is a number from 1 to 65535, not 0")]
+    DefaultZero,
+}
+
+// === impl PortAllocatorConfig ===
+
+impl Default for PortAllocatorConfig {
+    fn default() -> Self {
+        let of_pool = |pool: &Pool| PoolRange::new(pool.fallback).with_default(pool.default_port);
+        Self {
+            enabled: true,
+            allow_ephemeral: false,
+            port_ranges: pool::POOLS.iter().map(|p| (p.name.to_owned(), of_pool(p))).collect(),
+            reserved_ports: vec![22, 80, 443],
+            services: BTreeMap::new(),
+            sticky: true,
+            runtime_dir: None,
+            state_dir: None,
+        }
+    }
+}
+
+// === impl PoolRange ===
+
+impl PoolRange {
+    /// A pool with this range, and no default port of its own.
+    pub const fn new(range: PortRange) -> Self {
+        Self { range, default: None }
+    }
+
+    /// The same with a default port, which may lie outside the range; 0 is taken for none.
+    pub const fn with_default(mut self, port: u16) -> Self {
+        self.default = if port == 0 { None } else { Some(port) };
+        self
+    }
+
+    /// Where to look when the default port is taken.
+    pub const fn range(&self) -> PortRange {
+        self.range
+    }
+
+    /// The port tried first in the pool of this name: the one that is set, else the one that the
+    /// specification gives the name, else the first of the range.
+    pub fn default_port(&self, pool: &str) -> u16 {
+        let specified = || Pool::named(pool).map(|pool| pool.default_port);
+        self.default.or_else(specified).unwrap_or(self.range.start())
+    }
+}
+
+impl From<PortRange> for PoolRange {
+    fn from(range: PortRange) -> Self {
+        Self::new(range)
+    }
+}
+
+impl TryFrom<Written> for PoolRange {
+    type Error = InvalidPoolRange;
+
+    fn try_from(written: Written) -> Result<Self, InvalidPoolRange> {
+        let Written { start, end, default } = written;
+        match default {
+            Some(0) => Err(InvalidPoolRange::DefaultZero),
+            default => Ok(Self { range: PortRange::new(start, end)?, default }),
+        }
+    }
+}
+
+impl From<PoolRange> for Written {
+    fn from(PoolRange { range, default }: PoolRange) -> Self {
+        Self { start: range.start(), end: range.end(), default }
+    }
+}
+
+#[cfg(test)]
+mod tests;

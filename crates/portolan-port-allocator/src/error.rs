@@ -1,0 +1,307 @@
+//! Why there is no port, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use portolan_core::name::InvalidName;
+use portolan_core::port_range::InvalidPortRange;
+use portolan_core::{PortRange, ServiceName};
+
+use crate::holder::{Holder, Stranger};
+
+/// Why a port was not granted, or a lease could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AllocatorError {
+    /// The configuration says so. Retrying does not help.
+    #[error("port allocation is switched off; set port_allocator.enabled to true")]
+    Disabled,
+    /// The service's name is none. Retrying does not help.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// The range is none. Retrying does not help.
+    #[error(transparent)]
+    Range(#[from] InvalidPortRange),
+    /// Port 0 was preferred. Retrying does not help.
+    #[error(
+        "0 is no port to prefer for {service}; give a number from 1 to 65535, or none for the default of its pool"
+    )]
+    PreferredZero {
+        /// The service that asked.
+        service: ServiceName,
+    },
+    /// The preferred port is one that is never granted. Retrying does not help.
+    #[error(
+        "port {port} is reserved; prefer another one, or take it out of port_allocator.reserved_ports"
+    )]
+    PreferredReserved {
+        /// The preferred port.
+        port: u16,
+    },
+    /// The preferred port belongs to no pool. Retrying does not help.
+    #[error(
+        "port {port} lies outside every allowed range ({allowed}); prefer a port of these, ask for a range of its own, or add one to port_allocator.port_ranges"
+    )]
+    PreferredOutside {
+        /// The preferred port.
+        port: u16,
+        /// The pools with their ports, as a text.
+        allowed: String,
+    },
+    /// There is no pool of that name. Retrying does not help.
+    #[error(
+        "there is no pool {pool:?}; use one of {pools}, or add it to port_allocator.port_ranges"
+    )]
+    UnknownPool {
+        /// The name as given.
+        pool: String,
+        /// The names that there are, as a text.
+        pools: String,
+    },
+    /// Nothing says where a port for the service could be looked for. Retrying does not help.
+    #[error(
+        "nothing says which port {service} may have; give it a pool ({pools}), a preferred port, or allow ephemeral ports"
+    )]
+    NowhereToLook {
+        /// The service that asked.
+        service: ServiceName,
+        /// The names of the pools, as a text.
+        pools: String,
+    },
+    /// The service has a port already, and not where it asks for one now. Retrying helps once it
+    /// has given that port back.
+    #[error(
+        "{service} holds port {port} already, which is outside {range}; release that lease first, or ask under another name"
+    )]
+    HeldElsewhere {
+        /// The service that asked.
+        service: ServiceName,
+        /// The port it holds.
+        port: u16,
+        /// The range it asks for now.
+        range: PortRange,
+    },
+    /// Every port that the service may have is taken. Retrying helps once a holder is gone.
+    #[error("{}", NoPorts { service, range: *range, candidates, unlisted: *unlisted })]
+    NoPortsAvailable {
+        /// The service that asked.
+        service: ServiceName,
+        /// The range that was searched, where there was one.
+        range: Option<PortRange>,
+        /// Each port that was tried, in that order, and who holds it.
+        candidates: Vec<Refusal>,
+        /// How many ports were tried besides, above [`Self::MAX_CANDIDATES`] and ephemeral ones.
+        unlisted: usize,
+    },
+    /// The address is not one of this host. Retrying does not help.
+    #[error("{address} is not an address of this host; bind one of its own, or every address")]
+    AddressNotHere {
+        /// The address asked for.
+        address: IpAddr,
+    },
+    /// The system refused a socket. Retrying may help, where it was short of something.
+    #[error("no socket for port {port}: {source}; see how many files are open (ulimit -n)")]
+    Socket {
+        /// The port to bind.
+        port: u16,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody was faster, or the system refused, when the leased port was to be listened on.
+    #[error("cannot listen on the leased port {port}: {source}; see who has it, then ask again")]
+    Listen {
+        /// The leased port.
+        port: u16,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The folder of the table is not one to be trusted.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The table of this host's reservations cannot be used.
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// Why a folder cannot hold what Portolan keeps. Retrying helps once the folder is mended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirectoryError {
+    /// It cannot be made or looked at.
+    #[error("cannot use the folder {}: {source}; set {setting} to another one", path.display())]
+    Unusable {
+        /// The folder.
+        path: PathBuf,
+        /// The setting that names another one.
+        setting: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is a link or a file.
+    #[error("{} is no folder; remove it, or set {setting} to another one", path.display())]
+    NotAFolder {
+        /// What should be a folder.
+        path: PathBuf,
+        /// The setting that names another one.
+        setting: &'static str,
+    },
+    /// Somebody else could write there.
+    #[error(
+        "the folder {} belongs to uid {owner} with mode {mode:o}, and must be yours alone; make it so (chmod 700), or set {setting} to another one",
+        path.display()
+    )]
+    NotOurs {
+        /// The folder.
+        path: PathBuf,
+        /// Who owns it.
+        owner: u32,
+        /// Its permission bits.
+        mode: u32,
+        /// The setting that names another one.
+        setting: &'static str,
+    },
+}
+
+/// Why the table of this host's reservations cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// The system refused. Retrying may help, where it was short of something.
+    #[error("cannot use the table of reservations {}: {source}; check the disk's space and the file's permissions", path.display())]
+    Unusable {
+        /// The table.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not a plain file that this user alone can write. Retrying does not help.
+    #[error("the table of reservations {} is not a file that is yours alone; remove it", path.display())]
+    NotOurs {
+        /// The table.
+        path: PathBuf,
+    },
+    /// It does not hold what it should, and somebody is using it. Retrying helps once they ended.
+    #[error(
+        "the table of reservations {} is damaged, or of another version, and in use; end the programs that hold ports, then try again",
+        path.display()
+    )]
+    Damaged {
+        /// The table.
+        path: PathBuf,
+    },
+    /// Somebody removed it while it was in use. A new allocator uses the new table.
+    #[error(
+        "the table of reservations {} was removed while in use; start this program again",
+        path.display()
+    )]
+    Removed {
+        /// The table.
+        path: PathBuf,
+    },
+    /// Another process keeps the table to itself for longer than it ever needs. Retrying may help.
+    #[error("the table of reservations {} stays locked; see which process hangs", path.display())]
+    Busy {
+        /// The table.
+        path: PathBuf,
+    },
+    /// As many processes hold ports as the table has room for. Retrying helps once one ended.
+    #[error(
+        "the table of reservations {} has room for {limit} sessions and all are in use; end some programs that hold ports",
+        path.display()
+    )]
+    Full {
+        /// The table.
+        path: PathBuf,
+        /// How many sessions there may be.
+        limit: usize,
+    },
+}
+
+/// A port that was tried and not granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The port.
+    pub port: u16,
+    /// Why it was not granted.
+    pub reason: RefusalReason,
+}
+
+/// Why a port was not granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefusalReason {
+    /// Another service holds a lease on it.
+    Leased(Box<Holder>),
+    /// A process that did not ask Portolan has it.
+    Stranger(Stranger),
+    /// The configuration keeps it from being granted.
+    Reserved,
+    /// Ports this low need a privilege (`ip_unprivileged_port_start`).
+    NotPermitted,
+    /// Whoever had it is gone by now.
+    FreeByNow,
+}
+
+// === impl AllocatorError ===
+
+impl AllocatorError {
+    /// How many candidates an error lists at most.
+    pub const MAX_CANDIDATES: usize = 1000;
+}
+
+/// The whole story of a search in vain, a line for each port.
+struct NoPorts<'a> {
+    service: &'a ServiceName,
+    range: Option<PortRange>,
+    candidates: &'a [Refusal],
+    unlisted: usize,
+}
+
+impl fmt::Display for NoPorts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { service, range, candidates, unlisted } = self;
+        write!(f, "no port available for {service}")?;
+        if let Some(range) = range {
+            write!(f, " in {range}")?;
+        }
+        for refusal in *candidates {
+            write!(f, "\n  {refusal}")?;
+        }
+        if *unlisted > 0 {
+            write!(f, "\n  and {unlisted} more")?;
+        }
+        let widen = match range {
+            Some(_) => "widen its range (port_allocator.port_ranges)",
+            None => "give it a pool to choose from",
+        };
+        write!(
+            f,
+            "\nend one of these, {widen}, or allow ephemeral ports (port_allocator.allow_ephemeral)"
+        )
+    }
+}
+
+// === impl Refusal ===
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let port = self.port;
+        match &self.reason {
+            RefusalReason::Leased(holder) => write!(f, "{port} held by {holder}"),
+            RefusalReason::Stranger(stranger) => write!(f, "{port} taken by {stranger}"),
+            RefusalReason::Reserved => {
+                write!(f, "{port} reserved by port_allocator.reserved_ports")
+            }
+            RefusalReason::NotPermitted => {
+                write!(f, "{port} needs a privilege that this process does not have")
+            }
+            RefusalReason::FreeByNow => write!(f, "{port} was taken a moment ago"),
+        }
+    }
+}

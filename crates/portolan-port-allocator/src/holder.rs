@@ -1,0 +1,154 @@
+//! Who has a port: a service with a lease, or a process that never asked.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use jiff::Timestamp;
+use portolan_core::duration::format_duration;
+use portolan_core::{Protocol, Scope, ServiceName};
+use serde::Serialize;
+
+use crate::request::Depth;
+
+/// A lease that is in force on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// The leased port.
+    pub port: u16,
+    /// In which protocols it is leased: `tcp`, or `tcp+udp`.
+    pub protocol: Protocol,
+    /// The service that holds it.
+    pub service: ServiceName,
+    /// The world that the service's name belongs to.
+    pub scope: Scope,
+    /// The process that asked for it.
+    pub pid: u32,
+    /// The user who runs that process; the number where the user has no name.
+    pub user: String,
+    /// When it was granted.
+    pub since: Timestamp,
+    /// Whether that process still runs. Where it does not, a child of it keeps the lease.
+    pub alive: bool,
+    /// How deep it is held.
+    pub depth: Depth,
+}
+
+/// A process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// Its name, as the system has it.
+    pub name: String,
+    /// The user who runs it; the number where the user has no name.
+    pub user: String,
+}
+
+/// Somebody who has a port without a lease.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Stranger {
+    /// The process; none where the system does not tell, as for processes of other users.
+    pub process: Option<Process>,
+    /// The address that its socket is bound to; none where the system lists no such socket.
+    pub address: Option<IpAddr>,
+    /// The user whose socket it is; none where the system lists no such socket.
+    pub user: Option<String>,
+    /// Whether it listens there.
+    pub listening: bool,
+}
+
+// === impl Holder ===
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { service, scope, pid, .. } = self;
+        write!(f, "{service} (scope {scope}, pid {pid}")?;
+        if !self.alive {
+            f.write_str(", which is gone and left it to a child")?;
+        }
+        let age = Timestamp::now().duration_since(self.since).as_secs().max(0);
+        let age = std::time::Duration::from_secs(age.unsigned_abs());
+        write!(f, ", {} for {})", self.depth, format_duration(age))
+    }
+}
+
+// === impl Process ===
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {}, user {})", self.name, self.pid, self.user)
+    }
+}
+
+// === impl Stranger ===
+
+impl Stranger {
+    /// Where it listens or is bound, with the port.
+    pub fn socket_address(&self, port: u16) -> Option<SocketAddr> {
+        self.address.map(|address| SocketAddr::new(address, port))
+    }
+}
+
+impl fmt::Display for Stranger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.process, &self.user) {
+            (Some(process), _) => write!(f, "{process}")?,
+            (None, Some(user)) => write!(f, "a process of user {user}")?,
+            (None, None) => return f.write_str("a process that the system does not name"),
+        }
+        match self.address {
+            Some(address) if self.listening => write!(f, ", which listens on {address}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder() -> Holder {
+        Holder {
+            port: 5432,
+            protocol: "tcp".parse().unwrap(),
+            service: "postgres-1".parse().unwrap(),
+            scope: Scope::default(),
+            pid: 123,
+            user: "ann".to_owned(),
+            since: Timestamp::now(),
+            alive: true,
+            depth: Depth::Guarded,
+        }
+    }
+
+    #[test]
+    fn a_holder_is_named_with_scope_process_and_age() {
+        assert_eq!(holder().to_string(), "postgres-1 (scope default, pid 123, guarded for 0s)");
+        let orphan = Holder { alive: false, ..holder() };
+        assert!(orphan.to_string().contains("pid 123, which is gone and left it to a child"));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_no_negative_age() {
+        let tomorrow = Timestamp::now() + jiff::SignedDuration::from_hours(24);
+        let holder = Holder { since: tomorrow, ..holder() };
+        assert!(holder.to_string().ends_with("for 0s)"), "{holder}");
+    }
+
+    #[test]
+    fn a_stranger_is_named_as_well_as_the_system_allows() {
+        let process = Process { pid: 9, name: "redis-server".into(), user: "redis".into() };
+        let known = Stranger {
+            process: Some(process),
+            address: Some(IpAddr::from([127, 0, 0, 1])),
+            user: Some("redis".into()),
+            listening: true,
+        };
+        let text = "redis-server (pid 9, user redis), which listens on 127.0.0.1";
+        assert_eq!(known.to_string(), text);
+        assert_eq!(known.socket_address(6379).unwrap().to_string(), "127.0.0.1:6379");
+        let hidden = Stranger { process: None, ..known };
+        assert_eq!(hidden.to_string(), "a process of user redis, which listens on 127.0.0.1");
+        assert_eq!(Stranger::default().to_string(), "a process that the system does not name");
+    }
+}

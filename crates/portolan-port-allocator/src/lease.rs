@@ -1,0 +1,197 @@
+//! A port that is a service's own, for as long as the lease lasts.
+
+use std::fmt;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::{Arc, Weak};
+
+use portolan_core::{Scope, ServiceName};
+use portolan_metrics::Metrics;
+use tracing::{debug, warn};
+
+use crate::binder::Sockets;
+use crate::error::AllocatorError;
+use crate::host::Host;
+use crate::request::{BindAddress, Depth};
+use crate::table::{Record, Slot};
+
+/// A port that nobody else can take. Dropping it gives the port back.
+///
+/// The kernel holds it on behalf of the process: where that is killed, the port is free, unless a
+/// child inherited [the descriptors](Self::inherited_fds), which then keeps it.
+pub struct PortLease {
+    // In this order: whoever sees the slot free must find the port free too.
+    sockets: Option<Arc<Sockets>>,
+    held: Arc<Held>,
+}
+
+/// The slot of a lease, which all handles on it share.
+pub(crate) struct Held {
+    pub(crate) host: Arc<Host>,
+    pub(crate) port: u16,
+    pub(crate) slot: Slot,
+    pub(crate) record: Record,
+    pub(crate) address: BindAddress,
+    pub(crate) sockets: Weak<Sockets>,
+    /// The slot is not ours to free any more: a listener or a child has it.
+    pub(crate) left: AtomicBool,
+    /// Where to count the end of the lease, and as what.
+    pub(crate) metrics: Option<(Metrics, String)>,
+}
+
+// === impl PortLease ===
+
+impl PortLease {
+    pub(crate) fn new(sockets: Arc<Sockets>, held: Held) -> Self {
+        Self { sockets: Some(sockets), held: Arc::new(held) }
+    }
+
+    pub(crate) fn held(&self) -> &Arc<Held> {
+        &self.held
+    }
+
+    /// Another handle on a lease; none where its last handle is just being dropped.
+    pub(crate) fn again(held: Arc<Held>) -> Option<Self> {
+        let sockets = held.sockets.upgrade();
+        let guard_let_go = held.slot.depth() == Depth::Guarded;
+        (sockets.is_some() || guard_let_go).then_some(Self { sockets, held })
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.held.port
+    }
+
+    /// The service that holds it.
+    pub fn service(&self) -> &ServiceName {
+        &self.held.record.service
+    }
+
+    /// The world that the service's name belongs to.
+    pub fn scope(&self) -> &Scope {
+        &self.held.record.scope
+    }
+
+    /// How deep it is held.
+    pub fn depth(&self) -> Depth {
+        self.held.slot.depth()
+    }
+
+    /// Listens on the port, with the very socket that reserved it where the lease is
+    /// [bound](Depth::Bound); for the other depths a stranger may have been faster, which is an error.
+    ///
+    /// The socket blocks: what wants it otherwise (tokio does) calls `set_nonblocking`. The port
+    /// stays reserved for the service as long as the socket listens, without a lease to look after.
+    pub fn into_listener(self) -> Result<TcpListener, AllocatorError> {
+        let port = self.port();
+        let sockets = self.sockets.clone().unwrap_or_default();
+        let listener = sockets.listen(port, self.held.address);
+        let listener = listener.map_err(|source| AllocatorError::Listen { port, source })?;
+        self.held.leave_to_listener(&listener);
+        Ok(listener)
+    }
+
+    /// The socket that receives on the port, where UDP was asked for and the lease is
+    /// [bound](Depth::Bound).
+    pub fn udp_socket(&self) -> Result<Option<UdpSocket>, AllocatorError> {
+        let port = self.port();
+        let socket = self.sockets.as_ref().map(|sockets| sockets.udp_socket()).transpose();
+        Ok(socket.map_err(|source| AllocatorError::Socket { port, source })?.flatten())
+    }
+
+    /// Gives the port back, as dropping does.
+    pub fn release(self) {
+        drop(self);
+    }
+
+    /// Closes the guard of a [guarded](Depth::Guarded) lease, for a program that would not start
+    /// beside it; the port stays reserved. Where the service was granted the same lease twice, the
+    /// guard is closed when both let it go. For the other depths this does nothing.
+    pub fn let_go_of_guard(&mut self) {
+        if self.depth() == Depth::Guarded {
+            self.sockets = None;
+        }
+    }
+
+    /// The descriptors that keep the lease: the session's and those of its sockets. A child that
+    /// inherits them keeps it too, until it ends. All are closed on exec; whoever starts the child
+    /// clears that flag.
+    ///
+    /// The session's descriptor keeps every lease of the session.
+    pub fn inherited_fds(&self) -> Vec<BorrowedFd<'_>> {
+        let sockets = self.sockets.iter().flat_map(|sockets| sockets.descriptors());
+        std::iter::once(self.held.host.table.descriptor()).chain(sockets).collect()
+    }
+
+    /// Leaves the lease to the children that inherited its descriptors: it lasts until the last of
+    /// them is gone, and this process's allocator with them. For a program that ends while what it
+    /// started lives on.
+    pub fn leave_to_children(self) {
+        self.held.left.store(true, Release);
+    }
+}
+
+impl fmt::Debug for PortLease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("PortLease");
+        out.field("port", &self.port()).field("service", self.service());
+        out.field("scope", self.scope()).field("depth", &self.depth()).finish_non_exhaustive()
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether the lease has not been left to a listener or a child.
+    pub(crate) fn is_ours(&self) -> bool {
+        !self.left.load(Acquire)
+    }
+
+    /// From now on the socket itself says whether the port is held.
+    fn leave_to_listener(&self, listener: &TcpListener) {
+        if self.left.swap(true, AcqRel) {
+            return;
+        }
+        let inode = rustix::fs::fstat(listener).map(|stat| stat.st_ino).unwrap_or_default();
+        let record = Record { inode, ..self.record.clone() };
+        if let Err(error) = self.host.table.leave_to_listener(self.port, self.slot, &record) {
+            // The socket holds the port in any case; only its name is not listed.
+            warn!(port = self.port, service_name = %self.record.service, %error, "Listener is not listed");
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.is_ours() {
+            return;
+        }
+        let service = &self.record.service;
+        match self.host.table.release(self.port, self.slot) {
+            true => debug!(service_name = %service, port = self.port, "Port released"),
+            false => warn!(
+                service_name = %service,
+                port = self.port,
+                "Reservation was gone before it was released",
+            ),
+        }
+        if let Some((metrics, pool)) = &self.metrics {
+            metrics.port_released(pool);
+        }
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("port", &self.port)
+            .field("slot", &self.slot)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,177 @@
+use portolan_core::ServiceName;
+use proptest::prelude::*;
+
+use super::*;
+
+fn policy(change: impl FnOnce(&mut PortAllocatorConfig)) -> Policy {
+    let mut config = PortAllocatorConfig::default();
+    change(&mut config);
+    let policy = Policy::new(&config).unwrap();
+    policy.ephemeral.set(EphemeralPorts::parse("40000 40009", "40003")).unwrap();
+    policy
+}
+
+fn default_policy() -> Policy {
+    policy(|_| ())
+}
+
+fn request(service: &str) -> PortRequest {
+    PortRequest::new(service.parse().unwrap())
+}
+
+fn range(start: u16, end: u16) -> PortRange {
+    PortRange::new(start, end).unwrap()
+}
+
+fn ports(plan: &Plan, sticky: Option<u16>) -> Vec<u16> {
+    plan.candidates(sticky, 1).map(|candidate| candidate.port).collect()
+}
+
+#[test]
+fn a_database_begins_at_its_default_and_goes_on_through_its_range() {
+    let plan = default_policy().plan(&request("postgres-primary")).unwrap();
+    assert_eq!(plan.label(), "database");
+    assert!(ports(&plan, None).into_iter().eq(5432..=5442));
+}
+
+#[test]
+fn the_last_port_comes_first_where_it_is_still_allowed() {
+    let plan = default_policy().plan(&request("postgres").preferred(5440)).unwrap();
+    assert_eq!(ports(&plan, Some(5435))[..3], [5435, 5440, 5433]);
+    assert_eq!(ports(&plan, Some(8080))[..2], [5440, 5433], "8080 is no port for a database");
+    assert_eq!(ports(&plan, Some(5440)).len(), 10, "each port is tried once");
+}
+
+#[test]
+fn every_candidate_says_what_speaks_for_it() {
+    let plan = default_policy().plan(&request("redis").allow_ephemeral(true)).unwrap();
+    let choices: Vec<Choice> = plan.candidates(Some(6385), 1).map(|c| c.choice).collect();
+    assert_eq!(choices[..3], [Choice::Sticky, Choice::Preferred, Choice::Range]);
+    assert_eq!(choices.len(), 11 + 4);
+    assert!(choices[11..].iter().all(|choice| *choice == Choice::Ephemeral));
+}
+
+#[test]
+fn grpc_and_metrics_share_a_default_and_fall_back_to_their_own_ranges() {
+    let policy = default_policy();
+    let (grpc, metrics) =
+        (policy.plan(&request("my-grpc")).unwrap(), policy.plan(&request("my-metrics")).unwrap());
+    assert_eq!(ports(&grpc, None)[..2], [9090, 9091]);
+    assert_eq!(ports(&metrics, None)[..2], [9090, 9100]);
+    assert_eq!(policy.pools_with(9105), ["grpc", "metrics"]);
+}
+
+#[test]
+fn a_pool_is_what_is_said_then_what_is_configured_then_what_the_name_tells() {
+    let policy = policy(|config| {
+        config.services.insert("postgres-odd".to_owned(), "cache".to_owned());
+    });
+    let label = |request| policy.plan(&request).unwrap().label().to_owned();
+    assert_eq!(label(request("postgres-odd").pool("api")), "api");
+    assert_eq!(label(request("postgres-odd")), "cache");
+    assert_eq!(label(request("postgres")), "database");
+    assert_eq!(label(request("worker").preferred(8080)), "none");
+}
+
+#[test]
+fn a_range_of_its_own_takes_the_place_of_the_pool() {
+    let policy = default_policy();
+    let plan = policy.plan(&request("postgres").range(range(21_000, 21_002))).unwrap();
+    assert_eq!(ports(&plan, None), [21_000, 21_001, 21_002]);
+    assert_eq!(ports(&plan, Some(5432)), [21_000, 21_001, 21_002]);
+    let wish = request("worker").range(range(7000, 7001)).preferred(7001);
+    assert_eq!(ports(&policy.plan(&wish).unwrap(), None), [7001, 7000]);
+}
+
+#[test]
+fn a_preferred_port_that_is_none_or_nobodys_is_refused_at_the_call() {
+    let policy = default_policy();
+    let refusal = |port| policy.plan(&request("api").preferred(port)).unwrap_err();
+    assert!(matches!(refusal(0), AllocatorError::PreferredZero { .. }));
+    assert!(matches!(refusal(443), AllocatorError::PreferredReserved { port: 443 }));
+    let outside = refusal(3000);
+    assert!(matches!(outside, AllocatorError::PreferredOutside { port: 3000, .. }));
+    assert!(outside.to_string().contains("database 5432 and 5433-5442"), "{outside}");
+    assert!(policy.plan(&request("api").preferred(40_001).allow_ephemeral(true)).is_ok());
+}
+
+#[test]
+fn who_may_go_nowhere_is_told_the_three_ways_out() {
+    let policy = default_policy();
+    let error = policy.plan(&request("worker")).unwrap_err().to_string();
+    for way in ["a pool (api, cache", "a preferred port", "allow ephemeral ports"] {
+        assert!(error.contains(way), "{error}");
+    }
+    assert_eq!(ports(&policy.plan(&request("worker").preferred(8080)).unwrap(), None), [8080]);
+    let anywhere = policy.plan(&request("worker").allow_ephemeral(true)).unwrap();
+    assert_eq!(ports(&anywhere, None).len(), 4);
+}
+
+#[test]
+fn an_unknown_pool_is_refused_with_the_known_ones() {
+    let error = default_policy().plan(&request("x").pool("databse")).unwrap_err().to_string();
+    assert!(error.contains("\"databse\"") && error.contains("cache, database"), "{error}");
+    let mut config = PortAllocatorConfig::default();
+    config.services.insert("x".to_owned(), "nowhere".to_owned());
+    assert!(matches!(Policy::new(&config), Err(AllocatorError::UnknownPool { .. })));
+}
+
+#[test]
+fn nothing_is_planned_where_allocation_is_off() {
+    let policy = policy(|config| config.enabled = false);
+    assert!(matches!(policy.plan(&request("api")), Err(AllocatorError::Disabled)));
+}
+
+#[test]
+fn a_port_is_allowed_where_some_pool_has_it_or_any_port_will_do() {
+    let strict = default_policy();
+    assert!(strict.allows(8080) && strict.allows(8099) && !strict.allows(40_001));
+    assert!(strict.is_reserved(22) && !strict.is_reserved(8080));
+    let open = policy(|config| config.allow_ephemeral = true);
+    assert!(open.allows(40_001) && !open.allows(40_003) && !open.allows(3000));
+}
+
+/// What the order should be, in the plainest words.
+fn model(plan: &Plan, sticky: Option<u16>) -> (Vec<u16>, HashSet<u16>) {
+    let mut first: Vec<u16> = sticky.filter(|port| plan.allows(*port)).into_iter().collect();
+    first.extend(plan.preferred.filter(|port| !first.contains(port)));
+    let range = plan.range.into_iter().flat_map(PortRange::ports);
+    let ephemeral = [40_001, 40_005, 40_007, 40_009];
+    let ephemeral = ephemeral.into_iter().filter(|_| plan.ephemeral.is_some());
+    let rest = range.chain(ephemeral).filter(|port| !first.contains(port)).collect();
+    (first, rest)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn the_order_of_choice_is_that_of_the_model(
+        service in prop::sample::select(vec!["postgres", "metrics", "worker", "chat-ws"]),
+        preferred in prop::option::of(prop::sample::select(vec![5432_u16, 8085, 9100, 40_005])),
+        own_range in prop::option::of((20_000_u16..20_300, 0_u16..300)),
+        ephemeral: bool,
+        sticky in prop::option::of(prop_oneof![5430_u16..5445, 9090_u16..9200, 20_000_u16..20_600, 40_000_u16..40_012]),
+        seed: u64,
+    ) {
+        let name: ServiceName = service.parse().unwrap();
+        let mut wish = PortRequest::new(name).allow_ephemeral(ephemeral);
+        if let Some(port) = preferred {
+            wish = wish.preferred(port);
+        }
+        if let Some((start, more)) = own_range {
+            wish = wish.range(range(start, start + more));
+        }
+        let Ok(plan) = default_policy().plan(&wish) else { return Ok(()) };
+        let (first, rest) = model(&plan, sticky);
+        let tried: Vec<u16> = plan.candidates(sticky, seed).map(|c| c.port).collect();
+        prop_assert_eq!(&tried[..first.len()], &first[..]);
+        let others: HashSet<u16> = tried[first.len()..].iter().copied().collect();
+        prop_assert_eq!(others.len(), tried.len() - first.len(), "a port was tried twice");
+        prop_assert_eq!(&others, &rest);
+        // A short range is tried in order, and before anything ephemeral.
+        if let Some(short) = plan.range.filter(|range| range.count() <= 100) {
+            let in_range = short.ports().filter(|port| !first.contains(port));
+            prop_assert!(tried[first.len()..].iter().copied().zip(in_range).all(|(a, b)| a == b));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What is to be said of one port.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::holder::{Holder, Stranger};
+
+/// Everything known of one port at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PortReport {
+    /// The port.
+    pub port: u16,
+    /// Whether it could be granted, and if not, the first reason.
+    pub state: PortState,
+    /// The lease on it, where there is one.
+    pub holder: Option<Holder>,
+    /// Who is bound to it as far as the system tells: the holder's own process, or a stranger.
+    pub occupant: Option<Stranger>,
+    /// The pools that have it.
+    pub pools: Vec<String>,
+}
+
+/// Whether a port could be granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PortState {
+    /// It could be granted now.
+    Free,
+    /// A service holds a lease on it.
+    Leased,
+    /// Somebody without a lease has it.
+    Taken,
+    /// The configuration keeps it from being granted.
+    Reserved,
+    /// It needs a privilege that this process does not have.
+    NotPermitted,
+    /// Nobody has it, and no pool does either.
+    Outside,
+}
+
+// === impl PortReport ===
+
+impl fmt::Display for PortReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "port {}", self.port)?;
+        match (self.state, &self.holder, &self.occupant) {
+            (PortState::Free, ..) if self.pools.is_empty() => f.write_str(" is free (ephemeral)"),
+            (PortState::Free, ..) => write!(f, " is free (pool {})", self.pools.join(", ")),
+            (PortState::Leased, Some(holder), occupant) => {
+                write!(f, " is leased to {holder}")?;
+                occupant.iter().try_for_each(|occupant| write!(f, "; bound by {occupant}"))
+            }
+            (PortState::Taken | PortState::Leased, _, occupant) => {
+                let occupant = occupant.clone().unwrap_or_default();
+                write!(f, " is taken by {occupant}, without a lease; end it, or use another port")
+            }
+            (PortState::Reserved, ..) => f.write_str(
+                " is never granted; take it out of port_allocator.reserved_ports to change that",
+            ),
+            (PortState::NotPermitted, ..) => f.write_str(
+                " needs a privilege; use a port from 1024 on, or lower net.ipv4.ip_unprivileged_port_start",
+            ),
+            (PortState::Outside, ..) => f.write_str(
+                " is free, but in no pool; add one to port_allocator.port_ranges, or ask for a range of its own",
+            ),
+        }
+    }
+}

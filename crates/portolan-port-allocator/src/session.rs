@@ -1,0 +1,69 @@
+//! What this process holds through one allocator and its clones.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use portolan_core::{Scope, ServiceName};
+
+use crate::error::{AllocatorError, TableError};
+use crate::lease::{Held, PortLease};
+use crate::request::PortRequest;
+use crate::table::{SessionId, Table};
+
+/// The session's place in the table, once it has one, and its leases.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    id: Option<SessionId>,
+    /// A Weak does not keep a lease: that is its owner's business.
+    leases: HashMap<(Scope, ServiceName), Weak<Held>>,
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Its place in the table, where it has one already.
+    pub(crate) fn id(&self) -> Option<SessionId> {
+        self.id
+    }
+
+    /// Its place in the table.
+    pub(crate) fn open(&mut self, table: &Table) -> Result<SessionId, TableError> {
+        let id = match self.id {
+            Some(id) => id,
+            None => table.open_session(rand::random())?,
+        };
+        self.id = Some(id);
+        Ok(id)
+    }
+
+    /// What the service holds.
+    pub(crate) fn held(&self, scope: &Scope, service: &ServiceName) -> Option<Arc<Held>> {
+        let held = self.leases.get(&(scope.clone(), service.clone()))?.upgrade()?;
+        held.is_ours().then_some(held)
+    }
+
+    /// The lease that the service has already, where it fits what is asked for now.
+    pub(crate) fn lease_of(
+        &self,
+        request: &PortRequest,
+    ) -> Result<Option<PortLease>, AllocatorError> {
+        let Some(held) = self.held(&request.scope, &request.service) else { return Ok(None) };
+        let port = held.port();
+        match request.range.filter(|range| !range.contains(port)) {
+            Some(range) if request.preferred != Some(port) => {
+                let service = request.service.clone();
+                Err(AllocatorError::HeldElsewhere { service, port, range })
+            }
+            _ => Ok(PortLease::again(held)),
+        }
+    }
+
+    /// Remembers a lease as long as it lasts.
+    pub(crate) fn keep(&mut self, scope: Scope, service: ServiceName, held: &Arc<Held>) {
+        // Leases that ended leave an entry behind; they go whenever the map would have to grow.
+        if self.leases.len() == self.leases.capacity() {
+            self.leases.retain(|_, held| held.strong_count() > 0);
+        }
+        self.leases.insert((scope, service), Arc::downgrade(held));
+    }
+}

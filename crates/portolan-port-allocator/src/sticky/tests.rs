@@ -1,0 +1,96 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+fn key(service: &str) -> Key {
+    let scope = Scope::default();
+    Key { scope, service: service.parse().unwrap(), folder: "/srv/shop".to_owned() }
+}
+
+#[test]
+fn a_port_is_known_in_the_next_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Sticky::in_folder(folder.path());
+    assert_eq!(first.port(&key("api"), Some(8080)), None);
+    first.remember(key("api"), Some(8080), 8081);
+    first.remember(key("api"), Some(8080), 8082);
+    first.remember(key("db"), None, 5433);
+    assert_eq!(first.port(&key("api"), Some(8080)), Some(8082));
+
+    let next = Sticky::in_folder(folder.path());
+    assert_eq!(next.port(&key("api"), Some(8080)), Some(8082));
+    assert_eq!(next.port(&key("db"), None), Some(5433));
+    let mode = fs::metadata(&next.path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn who_prefers_something_else_now_means_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let sticky = Sticky::in_folder(folder.path());
+    sticky.remember(key("api"), Some(8080), 8081);
+    assert_eq!(sticky.port(&key("api"), Some(9000)), None);
+    assert_eq!(sticky.port(&key("api"), None), None);
+}
+
+#[test]
+fn scopes_and_folders_keep_services_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let sticky = Sticky::in_folder(folder.path());
+    sticky.remember(key("api"), None, 8081);
+    let elsewhere = Key { folder: "/srv/other".to_owned(), ..key("api") };
+    let scoped = Key { scope: "shop".parse().unwrap(), ..key("api") };
+    assert_eq!((sticky.port(&elsewhere, None), sticky.port(&scoped, None)), (None, None));
+}
+
+#[test]
+fn the_same_port_again_adds_no_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let sticky = Sticky::in_folder(folder.path());
+    for _ in 0..10 {
+        sticky.remember(key("api"), None, 8081);
+    }
+    assert_eq!(fs::read_to_string(&sticky.path).unwrap().lines().count(), 1);
+}
+
+#[test]
+fn broken_lines_cost_themselves_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let sticky = Sticky::in_folder(folder.path());
+    sticky.remember(key("api"), None, 8081);
+    let mut file = OpenOptions::new().append(true).open(&sticky.path).unwrap();
+    file.write_all(b"nonsense\n\xff\xfe\n{\"scope\":\"default\",\"service\":\"torn").unwrap();
+
+    let next = Sticky::in_folder(folder.path());
+    assert_eq!(next.port(&key("api"), None), Some(8081));
+    next.remember(key("db"), None, 5433);
+    assert_eq!(Sticky::in_folder(folder.path()).port(&key("db"), None), Some(5433));
+}
+
+#[test]
+fn a_file_that_grew_large_is_tidied() {
+    let folder = tempfile::tempdir().unwrap();
+    let sticky = Sticky::in_folder(folder.path());
+    let line = |index: usize, port: u16| {
+        let last = Last { port, preferred: None };
+        let key = key(&format!("service-{index}"));
+        serde_json::to_string(&Line { key, last }).unwrap() + "\n"
+    };
+    let text: String = (0..5000).map(|index| line(index % 1500, 8081)).collect();
+    fs::write(&sticky.path, &text).unwrap();
+    assert!(text.len() > TIDY_SIZE);
+    assert_eq!(sticky.port(&key("service-499"), None), Some(8081));
+    assert_eq!(fs::read_to_string(&sticky.path).unwrap().lines().count(), KEPT);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_no_hindrance() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("elsewhere");
+    std::os::unix::fs::symlink(&target, folder.path().join(FILE)).unwrap();
+    let sticky = Sticky::in_folder(folder.path());
+    sticky.remember(key("api"), None, 8081);
+    assert_eq!(sticky.port(&key("api"), None), Some(8081), "known to this process all the same");
+    assert!(!target.exists(), "a link was followed");
+}

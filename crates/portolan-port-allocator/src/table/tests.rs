@@ -1,0 +1,240 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+use crate::request::Depth;
+
+const PORT: u16 = 5432;
+
+struct World {
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn table(&self) -> Table {
+        Table::open(self.folder.path()).unwrap()
+    }
+
+    fn session(&self, seed: u64) -> (Table, SessionId) {
+        let table = self.table();
+        let session = table.open_session(seed).unwrap();
+        (table, session)
+    }
+}
+
+fn record(service: &str) -> Record {
+    Record {
+        service: service.parse().unwrap(),
+        scope: "test".parse().unwrap(),
+        since: Timestamp::UNIX_EPOCH,
+        pid: 1,
+        uid: 2,
+        start_time: 3,
+        inode: 0,
+    }
+}
+
+fn wish() -> Slot {
+    Slot::wish(Depth::Guarded, true)
+}
+
+fn lease(table: &Table, session: SessionId, service: &str) -> Slot {
+    let claim = table.claim(PORT, session, wish()).unwrap();
+    table.publish(&claim, &record(service)).unwrap()
+}
+
+#[test]
+fn a_port_is_held_by_one_session_until_it_is_released() {
+    let world = World::new();
+    let ((one, first), (other, second)) = (world.session(1), world.session(1));
+    assert_ne!(first, second, "the same seed finds the next free place");
+    let slot = lease(&one, first, "api");
+    assert!(other.claim(PORT, second, wish()).is_err());
+    assert!(one.claim(PORT, first, wish()).is_err(), "not twice in one session either");
+    assert_eq!(other.read(PORT), Some((slot, record("api"))));
+    assert_eq!((slot.depth(), slot.udp()), (Depth::Guarded, true));
+    assert!(one.release(PORT, slot));
+    assert_eq!(other.read(PORT), None);
+    assert!(other.claim(PORT, second, wish()).is_ok());
+}
+
+#[test]
+fn what_a_session_held_is_free_once_it_ended_and_not_before() {
+    let world = World::new();
+    let (one, first) = world.session(7);
+    let slot = lease(&one, first, "api");
+    let child = one.descriptor().try_clone_to_owned().unwrap();
+    drop(one);
+    let (other, second) = world.session(9);
+    assert!(other.is_alive(slot.session(), Some(second)), "a child has the descriptor");
+    assert!(other.claim(PORT, second, wish()).is_err());
+    drop(child);
+    assert!(!other.is_alive(slot.session(), Some(second)));
+    assert!(other.claim(PORT, second, wish()).unwrap().reclaimed);
+}
+
+#[test]
+fn a_later_session_in_the_same_place_inherits_nothing() {
+    let world = World::new();
+    let (one, first) = world.session(7);
+    lease(&one, first, "api");
+    let (_, third) = (one.claim(PORT + 1, first, wish()).unwrap(), world.table());
+    drop(one);
+    let (other, second) = world.session(7);
+    assert_eq!(second.index, first.index);
+    assert_ne!(second.epoch, first.epoch);
+    for (table, own) in [(&other, Some(second)), (&third, None)] {
+        assert!(!table.is_alive(first, own));
+        assert!(table.is_alive(second, own));
+    }
+    for port in [PORT, PORT + 1] {
+        assert!(
+            other.claim(port, second, wish()).is_ok(),
+            "killed while it held or claimed {port}"
+        );
+    }
+}
+
+#[test]
+fn a_stale_release_frees_nothing() {
+    let world = World::new();
+    let (one, first) = world.session(1);
+    let old = lease(&one, first, "api");
+    assert!(one.release(PORT, old));
+    let new = lease(&one, first, "api");
+    assert!(!one.release(PORT, old));
+    assert_eq!(one.slot(PORT), new);
+}
+
+#[test]
+fn a_withdrawn_claim_leaves_the_slot_as_it_was() {
+    let world = World::new();
+    let ((one, first), (other, second)) = (world.session(1), world.session(2));
+    let claim = one.claim(PORT, first, wish()).unwrap();
+    assert_eq!(other.read(PORT), None, "a claim is no lease yet");
+    one.withdraw(&claim);
+    assert_eq!(one.slot(PORT).state(), State::Free);
+
+    let slot = lease(&one, first, "api");
+    let listening = Record { inode: 77, ..record("api") };
+    one.leave_to_listener(PORT, slot, &listening).unwrap();
+    let listed = other.read(PORT).unwrap();
+    assert_eq!((listed.0.state(), &listed.1), (State::Listening, &listening));
+    let claim = other.claim(PORT, second, wish()).unwrap();
+    assert!(!claim.reclaimed);
+    other.withdraw(&claim);
+    assert_eq!(one.read(PORT), Some(listed), "the listener is listed again");
+}
+
+#[test]
+fn a_lease_that_is_not_ours_any_more_cannot_be_left_to_a_listener() {
+    let world = World::new();
+    let (one, first) = world.session(1);
+    let slot = lease(&one, first, "api");
+    assert!(one.release(PORT, slot));
+    let left = one.leave_to_listener(PORT, slot, &record("api"));
+    assert!(matches!(left, Err(TableError::Damaged { .. })));
+}
+
+#[test]
+fn a_table_that_was_removed_is_noticed() {
+    let world = World::new();
+    let (one, _) = world.session(1);
+    let other = world.table();
+    std::fs::remove_file(&one.path).unwrap();
+    let error = one.check().unwrap_err();
+    assert!(error.to_string().contains("start this program again"), "{error}");
+    assert!(matches!(other.open_session(2), Err(TableError::Removed { .. })));
+}
+
+#[test]
+fn no_session_begins_while_the_table_is_being_made() {
+    let world = World::new();
+    let (maker, table) = (world.table(), world.table());
+    assert!(lock::try_lock(&maker.file, file::INIT_LOCK, Kind::Exclusive).unwrap());
+    assert!(!lock::wait(&table.file, file::INIT_LOCK, Kind::Shared, Duration::ZERO).unwrap());
+    drop(maker);
+    assert!(table.open_session(1).is_ok());
+}
+
+#[test]
+fn of_many_who_claim_one_port_at_once_one_gets_it() {
+    let world = Arc::new(World::new());
+    let granted = Arc::new(AtomicUsize::new(0));
+    let start = Arc::new(std::sync::Barrier::new(8));
+    let threads = (0..8).map(|seed| {
+        let (world, granted, start) = (world.clone(), granted.clone(), start.clone());
+        std::thread::spawn(move || {
+            let (table, session) = world.session(seed);
+            start.wait();
+            for port in 20_000..21_000 {
+                granted.fetch_add(table.claim(port, session, wish()).is_ok().into(), SeqCst);
+            }
+            // No session ends before all have tried.
+            start.wait();
+        })
+    });
+    threads.collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(granted.load(SeqCst), 1000);
+}
+
+#[test]
+fn a_reader_never_sees_half_of_one_record_and_half_of_another() {
+    let world = World::new();
+    let (one, first) = world.session(1);
+    let reader = world.table();
+    let done = Arc::new(AtomicUsize::new(0));
+    let ended = done.clone();
+    let looks = std::thread::spawn(move || {
+        let mut seen = 0;
+        while ended.load(SeqCst) == 0 {
+            if let Some((_, found)) = reader.read(PORT) {
+                let service = found.service.as_str();
+                assert_eq!(service.len(), found.inode as usize, "{service}");
+                seen += 1;
+            }
+        }
+        seen
+    });
+    for round in 0..20_000_usize {
+        let name = ["a", "b"][round % 2].repeat(1 + round % 128);
+        let record = Record { inode: name.len() as u64, ..record(&name) };
+        let claim = one.claim(PORT, first, wish()).unwrap();
+        let slot = one.publish(&claim, &record).unwrap();
+        assert!(one.release(PORT, slot));
+    }
+    done.store(1, SeqCst);
+    looks.join().unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn no_contents_of_slot_and_record_break_anything(slot: u64, epoch: u64, words in prop::collection::vec(any::<u64>(), record::WORDS)) {
+        let world = World::new();
+        let (table, session) = world.session(1);
+        table.slot_word(PORT).store(slot, Release);
+        let place = Slot::from_word(slot).session().index;
+        if place != session.index {
+            table.session_word(place).store(epoch, Release);
+        }
+        for (word, number) in table.record_words(PORT).iter().zip(words) {
+            word.store(number, Relaxed);
+        }
+        table.read(PORT);
+        // Nobody's byte is locked but our own, so whatever stands there is nobody's lease.
+        prop_assume!(Slot::from_word(slot).session() != session);
+        let claim = table.claim(PORT, session, wish()).unwrap();
+        let slot = table.publish(&claim, &record("api")).unwrap();
+        prop_assert_eq!(table.read(PORT), Some((slot, record("api"))));
+        prop_assert!(table.release(PORT, slot));
+    }
+}

@@ -1,0 +1,160 @@
+//! Who holds which port, as the table and the kernel have it at one moment.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::thread;
+use std::time::Duration;
+
+use crate::error::{Refusal, RefusalReason};
+use crate::holder::{Holder, Stranger};
+use crate::processes;
+use crate::sockets;
+use crate::table::{Record, SessionId, Slot, State, Table};
+
+/// How long an explanation waits for others to finish their claims, which take microseconds.
+const PAUSE: Duration = Duration::from_millis(1);
+const PAUSES: usize = 50;
+
+/// A look at the table. What it learns of the kernel it asks for once.
+#[derive(Debug)]
+pub(crate) struct View<'a> {
+    table: &'a Table,
+    own: Option<SessionId>,
+    alive: Memo<SessionId, bool>,
+    users: Memo<u32, String>,
+    start_times: Memo<u32, Option<u64>>,
+    listeners: OnceCell<HashSet<(u16, u64)>>,
+}
+
+/// Answers that are asked for once.
+#[derive(Debug)]
+struct Memo<K, V>(RefCell<HashMap<K, V>>);
+
+/// Why a port was passed over, as far as the search itself could tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Somebody has its slot.
+    Leased,
+    /// Somebody has its socket.
+    InUse,
+    /// The configuration keeps it.
+    Reserved,
+    /// The system keeps it.
+    NotPermitted,
+}
+
+// === impl View ===
+
+impl<'a> View<'a> {
+    /// A look from the session, where there is one.
+    pub(crate) fn new(table: &'a Table, own: Option<SessionId>) -> Self {
+        Self {
+            table,
+            own,
+            alive: Memo::default(),
+            users: Memo::default(),
+            start_times: Memo::default(),
+            listeners: OnceCell::new(),
+        }
+    }
+
+    /// Every lease in force, in the order of the ports.
+    pub(crate) fn holders(&self) -> Vec<Holder> {
+        (1..=u16::MAX).filter_map(|port| self.holder(port)).collect()
+    }
+
+    /// The lease of a port, where one is in force.
+    pub(crate) fn holder(&self, port: u16) -> Option<Holder> {
+        let (slot, record) = self.table.read(port)?;
+        let in_force = match slot.state() {
+            State::Listening => self.listens(port, record.inode),
+            _ => self.is_alive(slot.session()),
+        };
+        in_force.then(|| self.describe(port, slot, record))
+    }
+
+    /// What is to be told of the ports that were passed over.
+    pub(crate) fn explain(&self, passed_over: &[(u16, Cause)]) -> Vec<Refusal> {
+        self.wait_for_claims(passed_over);
+        let holders: HashMap<u16, Holder> =
+            passed_over.iter().filter_map(|(port, _)| Some((*port, self.holder(*port)?))).collect();
+        let unknown: Vec<u16> = passed_over
+            .iter()
+            .filter(|(port, cause)| {
+                matches!(cause, Cause::Leased | Cause::InUse) && !holders.contains_key(port)
+            })
+            .map(|(port, _)| *port)
+            .collect();
+        let mut strangers = match unknown.is_empty() {
+            true => HashMap::new(),
+            false => sockets::strangers(&unknown),
+        };
+        let mut reason = |port, cause| match (cause, strangers.remove(&port)) {
+            (Cause::Reserved, _) => RefusalReason::Reserved,
+            (Cause::NotPermitted, _) => RefusalReason::NotPermitted,
+            (_, Some(stranger)) => RefusalReason::Stranger(stranger),
+            (Cause::InUse, None) => RefusalReason::Stranger(Stranger::default()),
+            (Cause::Leased, None) => RefusalReason::FreeByNow,
+        };
+        let refusal = |(port, cause): &(u16, Cause)| {
+            let holder = holders.get(port).cloned().map(Box::new).map(RefusalReason::Leased);
+            Refusal { port: *port, reason: holder.unwrap_or_else(|| reason(*port, *cause)) }
+        };
+        passed_over.iter().map(refusal).collect()
+    }
+
+    /// A claim names nobody yet. It becomes a lease or is withdrawn in a moment; or its owner was
+    /// killed, and then it is not waited for.
+    fn wait_for_claims(&self, passed_over: &[(u16, Cause)]) {
+        for _ in 0..PAUSES {
+            let claimed = |(port, _): &(u16, Cause)| {
+                let slot = self.table.slot(*port);
+                slot.state() == State::Claimed && self.table.is_alive(slot.session(), self.own)
+            };
+            if !passed_over.iter().any(claimed) {
+                return;
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn describe(&self, port: u16, slot: Slot, record: Record) -> Holder {
+        let protocol = if slot.udp() { "tcp+udp" } else { "tcp" };
+        let began = self.start_times.get(record.pid, processes::start_time);
+        Holder {
+            port,
+            protocol: protocol.parse().unwrap_or_default(),
+            service: record.service,
+            scope: record.scope,
+            pid: record.pid,
+            user: self.users.get(record.uid, processes::user_name),
+            since: record.since,
+            alive: began == Some(record.start_time),
+            depth: slot.depth(),
+        }
+    }
+
+    fn is_alive(&self, session: SessionId) -> bool {
+        self.alive.get(session, |session| self.table.is_alive(session, self.own))
+    }
+
+    fn listens(&self, port: u16, inode: u64) -> bool {
+        let listeners = self.listeners.get_or_init(|| sockets::listeners().into_iter().collect());
+        listeners.contains(&(port, inode))
+    }
+}
+
+// === impl Memo ===
+
+impl<K: Eq + Hash + Copy, V: Clone> Memo<K, V> {
+    fn get(&self, key: K, ask: impl FnOnce(K) -> V) -> V {
+        self.0.borrow_mut().entry(key).or_insert_with(|| ask(key)).clone()
+    }
+}
+
+impl<K, V> Default for Memo<K, V> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}

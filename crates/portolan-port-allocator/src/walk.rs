@@ -1,0 +1,85 @@
+//! In which order the ports of a range are tried.
+
+/// A range longer than this is tried in random order (the specification, "Port Selection Strategy"):
+/// there, many who ask at once seldom meet, and in a short range people like the first free port.
+const IN_ORDER: usize = 100;
+
+/// Every number below a bound, each exactly once.
+#[derive(Debug, Clone)]
+pub(crate) struct Walk {
+    count: usize,
+    next: usize,
+    stride: usize,
+    left: usize,
+}
+
+// === impl Walk ===
+
+impl Walk {
+    /// The numbers below `count`: in order where they are few, else in an order that follows from
+    /// the seed.
+    pub(crate) fn new(count: usize, seed: u64) -> Self {
+        match count {
+            0..=IN_ORDER => Self { count, next: 0, stride: 1, left: count },
+            _ => Self::scattered(count, seed),
+        }
+    }
+
+    /// A stride that shares no divisor with the count meets every number before it repeats one.
+    fn scattered(count: usize, seed: u64) -> Self {
+        let (high, low) = ((seed >> 32) as usize, (seed & u64::from(u32::MAX)) as usize);
+        let mut stride = 1 + high % (count - 1);
+        while greatest_common_divisor(stride, count) != 1 {
+            stride = 1 + stride % (count - 1);
+        }
+        Self { count, next: low % count, stride, left: count }
+    }
+}
+
+impl Iterator for Walk {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        let current = self.next;
+        self.next = (current + self.stride) % self.count;
+        Some(current)
+    }
+}
+
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    match b {
+        0 => a,
+        b => greatest_common_divisor(b, a % b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_short_range_is_tried_in_order() {
+        assert!(Walk::new(100, 7).eq(0..100));
+        assert_eq!(Walk::new(0, 7).next(), None);
+    }
+
+    #[test]
+    fn a_long_range_is_tried_in_another_order_by_another_seed() {
+        let order = |seed| Walk::new(1000, seed).collect::<Vec<_>>();
+        assert_eq!(order(3 << 32 | 5), order(3 << 32 | 5));
+        assert_ne!(order(3 << 32 | 5), order(7 << 32 | 9));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn every_port_is_tried_exactly_once(count in 1_usize..5000, seed: u64) {
+            let mut met = Walk::new(count, seed).collect::<Vec<_>>();
+            met.sort_unstable();
+            prop_assert!(met.into_iter().eq(0..count));
+        }
+    }
+}
