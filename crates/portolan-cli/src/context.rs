@@ -31,12 +31,6 @@ pub(crate) struct Context {
     set: Vec<String>,
 }
 
-/// Where the registry is, and whether somebody said so or it is only where it usually is.
-pub(crate) struct RegistryAddress {
-    pub(crate) url: String,
-    pub(crate) is_certain: bool,
-}
-
 // === impl Context ===
 
 impl Context {
@@ -105,23 +99,21 @@ impl Context {
 
     /// Where the registry is: where the settings say, else where the one of this scope holds its
     /// port on this host, else where registries usually are.
-    pub(crate) fn registry_address(&self) -> RegistryAddress {
-        let url = self.settings().discovery.registry_url.clone();
+    pub(crate) fn registry_url(&self) -> String {
+        let usual = || self.settings().discovery.registry_url.clone();
         let origin = self.loaded.origins.get("discovery.registry_url");
-        if !matches!(origin, None | Some(Origin::Default)) {
-            return RegistryAddress { url, is_certain: true };
-        }
-        match self.registry_on_this_host() {
-            Some(port) => {
-                RegistryAddress { url: format!("http://127.0.0.1:{port}"), is_certain: true }
+        match origin {
+            None | Some(Origin::Default) => {
+                let port = self.registry_on_this_host();
+                port.map_or_else(usual, |port| format!("http://127.0.0.1:{port}"))
             }
-            None => RegistryAddress { url, is_certain: false },
+            Some(_) => usual(),
         }
     }
 
     /// A client of the registry.
     pub(crate) fn registry(&self) -> Result<RegistryClient, Failure> {
-        self.registry_at(self.registry_address().url)
+        self.registry_at(self.registry_url())
     }
 
     /// A client of the registry at this address.
@@ -134,7 +126,7 @@ impl Context {
     /// A client of everything that can find a service.
     pub(crate) async fn discovery(&self) -> Result<DiscoveryClient, Failure> {
         let broadcaster = self.broadcaster().await?;
-        self.discovery_at(self.registry_address().url, broadcaster)
+        self.discovery_at(self.registry_url(), broadcaster)
     }
 
     /// The same, over a registry and a channel that are known already.

@@ -3,7 +3,7 @@
 //! A reader that closes its end, as `head` does, is no failure of ours: printing then ends the
 //! program without a word.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -24,11 +24,6 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
 /// Prints a line for a person on standard error. Where even that fails there is nobody to tell.
 pub(crate) fn note(text: impl std::fmt::Display) {
     _ = writeln!(io::stderr().lock(), "{text}");
-}
-
-/// Whether standard output is a terminal, with a person before it.
-pub(crate) fn is_terminal() -> bool {
-    io::stdout().is_terminal()
 }
 
 /// A table in the project's plain style: a header, columns, no frames.

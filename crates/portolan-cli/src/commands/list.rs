@@ -50,8 +50,7 @@ pub(super) fn own_scopes(own: &Scope) -> Vec<Scope> {
 
 /// Asks the registry; where there is none, asks all who hear.
 async fn find(context: &Context, query: &ListQuery) -> Result<Vec<ServiceEndpoint>, Failure> {
-    let address = context.registry_address();
-    let unreachable = match context.registry_at(address.url)?.list(query).await {
+    let unreachable = match context.registry()?.list(query).await {
         Ok(listing) => return Ok(listing.services),
         Err(error @ RegistryError::Unreachable { .. }) => error,
         Err(error) => return Err(error.into()),

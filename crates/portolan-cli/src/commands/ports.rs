@@ -45,7 +45,8 @@ impl Ports {
             Command::Release(release) => release.run(context).await,
             Command::List => list(context),
             Command::Check { port } => check(context, port),
-            Command::Hold(hold) => hold.run(context).await,
+            // Nothing else runs in this process, so it may block.
+            Command::Hold(hold) => hold.run(context),
         }
     }
 }

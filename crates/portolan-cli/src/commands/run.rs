@@ -99,7 +99,7 @@ impl Run {
                 ))
             })?,
         };
-        let url = context.registry_address().url;
+        let url = context.registry_url();
         let allocator = &context.settings().port_allocator;
         let has_pool = self.pool.is_some()
             || allocator.services.contains_key(name.as_str())
@@ -143,12 +143,11 @@ impl Run {
 }
 
 async fn parts(context: &Context) -> Result<Parts, Failure> {
-    let address = context.registry_address();
     Ok(Parts {
         allocator: context.settings().port_allocator.clone(),
         health: context.settings().health.clone(),
         metrics: context.metrics.clone(),
-        registry: Some(context.registry_at(address.url)?),
+        registry: Some(context.registry()?),
         broadcaster: context.broadcaster().await?,
     })
 }

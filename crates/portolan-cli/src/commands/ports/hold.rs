@@ -3,19 +3,20 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::net::UnixListener as StdUnixListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use clap::Args;
 use portolan_core::{ServiceName, port};
 use portolan_port_allocator::{Depth, PortLease, PortRequest};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
-use tokio::io::unix::AsyncFd;
-use tokio::net::{UnixListener, UnixStream};
 
 use super::alloc::{Answer, address_of};
 use crate::context::Context;
 use crate::exit::{Ending, Exit, Failure};
-use crate::{output, shutdown};
+use crate::output;
 
 /// Options of `portolan ports hold`.
 #[derive(Debug, Args)]
@@ -59,12 +60,14 @@ impl HoldArgs {
 // === impl Hold ===
 
 impl Hold {
-    pub(super) async fn run(self, context: &Context) -> Ending {
+    /// Blocks until the lease is over. A signal may end it at any time: what it holds, the kernel
+    /// takes back.
+    pub(super) fn run(&self, context: &Context) -> Ending {
         match self.arguments.lease(context) {
-            Ok((lease, held, owner)) => {
+            Ok((lease, held)) => {
                 output::json(&held.answer)?;
                 let_go_of_output().map_err(Failure::failed)?;
-                held.until_ended(owner).await;
+                held.until_ended().map_err(Failure::failed)?;
                 lease.release();
             }
             Err(Failure { exit, message }) => {
@@ -75,22 +78,30 @@ impl Hold {
     }
 }
 
+/// What is told of a lease, and who may end it.
 struct Held {
     answer: Answer,
+    owner: OwnedFd,
     asked: UnixListener,
 }
 
 impl HoldArgs {
-    fn lease(
-        &self,
-        context: &Context,
-    ) -> Result<(PortLease, Held, AsyncFd<std::os::fd::OwnedFd>), Failure> {
+    fn lease(&self, context: &Context) -> Result<(PortLease, Held), Failure> {
         let owner = watch_process(self.owner).map_err(|error| {
+            let owner = self.owner;
             Failure::failed(format_args!(
-                "there is no process {} to hold the lease for: {error}",
-                self.owner
+                "there is no process {owner} to hold the lease for: {error}"
             ))
         })?;
+        let lease = context.allocator()?.request(self.request(context))?;
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let asked = address_of(&name).and_then(|address| UnixListener::bind_addr(&address));
+        let asked = asked.map_err(Failure::failed)?;
+        let answer = Answer::Held { port: lease.port(), lease: name, pid: std::process::id() };
+        Ok((lease, Held { answer, owner, asked }))
+    }
+
+    fn request(&self, context: &Context) -> PortRequest {
         let mut request =
             PortRequest::new(self.name.clone()).scope(context.scope.clone()).depth(Depth::Guarded);
         if let Some(preferred) = self.preferred {
@@ -99,55 +110,50 @@ impl HoldArgs {
         if let Some(pool) = &self.pool {
             request = request.pool(pool);
         }
-        if let Ok(folder) = std::env::current_dir() {
-            request = request.folder(folder);
-        }
-        let lease = context.allocator()?.request(request)?;
-        let name = uuid::Uuid::new_v4().simple().to_string();
-        let asked = listen_for(&name).map_err(Failure::failed)?;
-        let answer = Answer::Held { port: lease.port(), lease: name, pid: std::process::id() };
-        Ok((lease, Held { answer, asked }, owner))
+        request
     }
 }
 
 // === impl Held ===
 
 impl Held {
-    async fn until_ended(self, owner: AsyncFd<std::os::fd::OwnedFd>) {
-        let Ok(mut stop) = shutdown::requested() else { return };
-        tokio::select! {
-            _ = owner.readable() => {}
-            () = asked_by_us(&self.asked) => {}
-            () = stop.wait() => {}
+    /// Waits until the owner has ended, or one of our own user asks. Whoever asks is answered by
+    /// the end of the connection, which comes with the end of this process: after the lease's.
+    fn until_ended(self) -> io::Result<()> {
+        loop {
+            let mut wakers =
+                [PollFd::new(&self.owner, PollFlags::IN), PollFd::new(&self.asked, PollFlags::IN)];
+            match poll(&mut wakers, None) {
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let [owner, asked] = wakers.map(|waker| !waker.revents().is_empty());
+            if owner {
+                return Ok(());
+            }
+            if asked && let Ok((stream, _)) = self.asked.accept() {
+                if is_ours(&stream) {
+                    // Leaked on purpose: it is closed by our end, and not before.
+                    std::mem::forget(stream);
+                    return Ok(());
+                }
+            }
         }
     }
 }
 
 /// A pidfd (pidfd_open(2)) is readable once its process has ended: no pid is looked up twice, so
 /// none can be mistaken for another.
-fn watch_process(pid: u32) -> io::Result<AsyncFd<std::os::fd::OwnedFd>> {
+fn watch_process(pid: u32) -> io::Result<OwnedFd> {
     let pid = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::NotFound)?;
-    Ok(AsyncFd::register(rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?)?)
-}
-
-fn listen_for(lease: &str) -> io::Result<UnixListener> {
-    let listener = StdUnixListener::bind_addr(&address_of(lease)?)?;
-    listener.set_nonblocking(true)?;
-    UnixListener::from_std(listener)
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// Any process of this namespace may connect; only our own user is heard.
-async fn asked_by_us(asked: &UnixListener) {
-    loop {
-        let Ok((stream, _)) = asked.accept().await else { continue };
-        if is_ours(&stream) {
-            return;
-        }
-    }
-}
-
 fn is_ours(stream: &UnixStream) -> bool {
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == rustix::process::geteuid().as_raw())
+    rustix::net::sockopt::socket_peercred(stream)
+        .is_ok_and(|peer| peer.uid == rustix::process::geteuid())
 }
 
 /// `$(portolan ports alloc …)` reads until the last copy of its pipe is closed.
