@@ -6,6 +6,7 @@ use std::sync::Arc;
 use portolan_broadcast::{BroadcastConfig, Broadcaster};
 use portolan_core::Scope;
 use portolan_metrics::Metrics;
+use portolan_port_allocator::{PortAllocator, PortAllocatorConfig};
 
 use crate::channel::Channel;
 use crate::parts::Parts;
@@ -23,6 +24,7 @@ pub struct DiscoveryClientBuilder {
     metrics: Option<Metrics>,
     broadcast: BroadcastConfig,
     broadcaster: Option<Broadcaster>,
+    allocator: PortAllocatorConfig,
     reservations: Option<Arc<dyn Reservations>>,
 }
 
@@ -71,6 +73,17 @@ impl DiscoveryClientBuilder {
         self
     }
 
+    /// The section `port_allocator` of the configuration: where the host's reservations are kept.
+    pub fn port_allocator(mut self, config: PortAllocatorConfig) -> Self {
+        self.allocator = config;
+        self
+    }
+
+    /// An allocator to share: it knows the host's reservations.
+    pub fn allocator(self, allocator: PortAllocator) -> Self {
+        self.reservations(allocator)
+    }
+
     /// Whatever else knows who holds which port on this host.
     pub fn reservations(mut self, reservations: impl Reservations + 'static) -> Self {
         self.reservations = Some(Arc::new(reservations));
@@ -81,7 +94,8 @@ impl DiscoveryClientBuilder {
     /// does not help.
     pub fn build(self) -> Result<DiscoveryClient, InvalidDiscovery> {
         let mut config = self.config;
-        let reservations = self.reservations.unwrap_or_else(|| Arc::new(Lazy));
+        let allocator = self.allocator;
+        let reservations = self.reservations.unwrap_or_else(|| Arc::new(Lazy::new(allocator)));
         let scopes = Parts::scopes_of(self.scope);
         if let Some(url) = self.registry_url {
             config.registry_url = url;

@@ -1,6 +1,8 @@
 //! Who holds which port on this host: what tells a service's own port from a stranger's.
 
+use parking_lot::Mutex;
 use portolan_core::{Host, Scope, ServiceName};
+use portolan_port_allocator::{Holder, PortAllocator, PortAllocatorConfig};
 
 /// The service name under which a registry reserves its own port.
 const REGISTRY: &str = "portolan-registry";
@@ -43,11 +45,44 @@ pub(crate) fn registry_on_this_host(
     Some(format!("http://{}", Host::loopback().with_port(registry.port)))
 }
 
-/// TEMPORARY until the allocator is there.
-pub(crate) struct Lazy;
+impl Reservations for PortAllocator {
+    fn reservations(&self) -> Result<Vec<Reservation>, ReservationsError> {
+        // A lease is of TCP, or of TCP and UDP.
+        let reservation =
+            |Holder { port, service, scope, .. }| Reservation { port, service, scope };
+        Ok(self.holders().into_iter().map(reservation).collect())
+    }
+}
+
+/// An allocator that is opened when it is first asked.
+pub(crate) struct Lazy {
+    config: PortAllocatorConfig,
+    open: Mutex<Option<PortAllocator>>,
+}
+
+// === impl Lazy ===
+
+impl Lazy {
+    pub(crate) fn new(config: PortAllocatorConfig) -> Self {
+        Self { config, open: Mutex::default() }
+    }
+
+    fn allocator(&self) -> Result<PortAllocator, ReservationsError> {
+        let mut open = self.open.lock();
+        if let Some(allocator) = &*open {
+            return Ok(allocator.clone());
+        }
+        let allocator = PortAllocator::new(self.config.clone())
+            .map_err(|error| ReservationsError { reason: error.to_string() })?;
+        Ok(open.insert(allocator).clone())
+    }
+}
 
 impl Reservations for Lazy {
     fn reservations(&self) -> Result<Vec<Reservation>, ReservationsError> {
-        Ok(Vec::new())
+        self.allocator()?.reservations()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,25 @@
 //! What the tests of this crate share.
 
+mod fake_dns;
 mod fake_registry;
 
+pub(crate) use fake_dns::{FakeDns, Reply};
 pub(crate) use fake_registry::{FakeRegistry, Fault, until};
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
 use jiff::Timestamp;
+use parking_lot::Mutex;
+use portolan_broadcast::transport::memory::MemoryNetwork;
+use portolan_broadcast::{BroadcastConfig, Broadcaster};
 use portolan_core::{Host, Registration, ServiceEndpoint, Ttl};
+use portolan_metrics::Metrics;
+
+use crate::{
+    DiscoveryClient, DiscoveryClientBuilder, DiscoveryConfig, Reservation, Reservations,
+    ReservationsError,
+};
 
 /// An instance of the service on this host.
 pub(crate) fn endpoint(name: &str, port: u16) -> ServiceEndpoint {
@@ -23,4 +37,52 @@ pub(crate) fn endpoint_in(scope: &str, name: &str, port: u16) -> ServiceEndpoint
 pub(crate) async fn nobody() -> std::net::SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap()
+}
+
+/// A client of these strategies that touches neither the network nor this host's reservations.
+pub(crate) fn quiet(strategies: &[&str]) -> DiscoveryClientBuilder {
+    DiscoveryClient::builder()
+        .config(config(strategies))
+        .broadcast(BroadcastConfig { enabled: false, ..BroadcastConfig::default() })
+        .reservations(FakeReservations::default())
+}
+
+/// The defaults, with these strategies.
+pub(crate) fn config(strategies: &[&str]) -> DiscoveryConfig {
+    let strategies = strategies.iter().map(|name| name.parse().unwrap()).collect();
+    DiscoveryConfig { strategies, ..DiscoveryConfig::default() }
+}
+
+/// One process's place on a network made up for the test.
+pub(crate) fn on(network: &MemoryNetwork, host: u8) -> Broadcaster {
+    let transport = network.host(Ipv4Addr::new(127, 0, 0, host));
+    Broadcaster::over(transport, &BroadcastConfig::default(), Metrics::new()).unwrap()
+}
+
+/// Reservations as a test sets them.
+#[derive(Clone)]
+pub(crate) struct FakeReservations(Arc<Mutex<Result<Vec<Reservation>, ReservationsError>>>);
+
+impl FakeReservations {
+    pub(crate) fn hold(&self, scope: &str, service: &str, port: u16) {
+        let (service, scope) = (service.parse().unwrap(), scope.parse().unwrap());
+        let reservation = Reservation { port, service, scope };
+        self.0.lock().as_mut().unwrap().push(reservation);
+    }
+
+    pub(crate) fn fail(&self) {
+        *self.0.lock() = Err(ReservationsError { reason: "told to".to_owned() });
+    }
+}
+
+impl Default for FakeReservations {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Ok(Vec::new()))))
+    }
+}
+
+impl Reservations for FakeReservations {
+    fn reservations(&self) -> Result<Vec<Reservation>, ReservationsError> {
+        self.0.lock().clone()
+    }
 }

@@ -1,1 +1,74 @@
-//! Follows.
+use portolan_core::Change;
+
+use super::*;
+use crate::testing::{FakeRegistry, endpoint, quiet};
+
+/// A registry on a runtime of its own, as the client has one too.
+fn registry() -> (runtime::Runtime, FakeRegistry) {
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.unwrap();
+    let registry = runtime.block_on(FakeRegistry::start());
+    (runtime, registry)
+}
+
+fn of(registry: &FakeRegistry) -> DiscoveryClient {
+    quiet(&["registry"]).registry_url(registry.url()).build_blocking().unwrap()
+}
+
+#[test]
+fn a_program_without_a_runtime_discovers_and_watches() {
+    let (_runtime, registry) = registry();
+    registry.put(endpoint("api", 1));
+    let client = of(&registry);
+    let found = client.discover("api").timeout(Duration::from_secs(5)).retries(1).send().unwrap();
+    assert_eq!(found.port, 1);
+    client.report_failure(&found);
+    let all = client.discover_all("api").timeout(Duration::from_secs(5)).send().unwrap();
+    assert_eq!(all.len(), 1);
+    let explanation = client.discover("api").strategies(["registry"]).explain().unwrap();
+    assert!(explanation.result.is_ok());
+    assert!(client.discover("db").send().is_err());
+
+    let mut watch = client.watch("api").unwrap();
+    assert!(matches!(watch.next().unwrap().change, Change::Snapshot { .. }));
+    registry.put(endpoint("api", 2));
+    assert_eq!(watch.next().unwrap().change.endpoint().unwrap().port, 2);
+    client.close();
+    assert!(watch.next().is_none());
+}
+
+#[test]
+fn closed_is_closed_and_closing_twice_is_no_harm() {
+    let (_runtime, registry) = registry();
+    let client = of(&registry);
+    let clone = client.clone();
+    client.close();
+    clone.close();
+    assert!(matches!(clone.discover("api").send(), Err(DiscoverError::Closed)));
+    assert!(matches!(clone.watch("api"), Err(DiscoverError::Closed)));
+}
+
+#[test]
+fn many_threads_ask_at_once() {
+    let (_runtime, registry) = registry();
+    registry.put(endpoint("api", 1));
+    let client = of(&registry);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(client.discover("api").send().unwrap().port, 1));
+        }
+    });
+}
+
+#[test]
+fn it_works_within_a_runtime_too() {
+    let (runtime, registry) = registry();
+    registry.put(endpoint("api", 1));
+    let asked = runtime.block_on(async { of(&registry).discover("api").send() });
+    assert_eq!(asked.unwrap().port, 1);
+}
+
+#[test]
+fn settings_that_are_none_are_refused() {
+    assert!(matches!(quiet(&[]).build_blocking(), Err(BuildError::Settings(_))));
+}

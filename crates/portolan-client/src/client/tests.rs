@@ -1,1 +1,356 @@
-//! Follows.
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use portolan_broadcast::transport::memory::MemoryNetwork;
+use portolan_core::{Action, HealthStatus};
+
+use super::*;
+use crate::testing::{
+    FakeRegistry, FakeReservations, Fault, config, endpoint, endpoint_in, nobody, on, quiet, until,
+};
+use crate::{Answer, DiscoveryConfig};
+
+fn of(registry: &FakeRegistry) -> DiscoveryClient {
+    quiet(&["registry"]).registry_url(registry.url()).build().unwrap()
+}
+
+fn lookups(registry: &FakeRegistry) -> usize {
+    registry.requests().iter().filter(|line| line.contains("/services?")).count()
+}
+
+#[tokio::test]
+async fn a_service_is_found_and_what_is_found_is_kept() {
+    let registry = FakeRegistry::start().await;
+    registry.put(endpoint("api", 8080));
+    let metrics = Metrics::new();
+    let client =
+        quiet(&["registry"]).registry_url(registry.url()).metrics(metrics.clone()).build().unwrap();
+    let found = client.discover("api").timeout(Duration::from_secs(5)).retries(3).await.unwrap();
+    assert_eq!(found.address(), "127.0.0.1:8080");
+    assert_eq!((found.strategy.as_str(), found.stale), ("registry", false));
+    assert_eq!(ServiceEndpoint::from(client.discover("api").await.unwrap()).port, 8080);
+    assert_eq!(client.discover_all("api").await.unwrap().len(), 1);
+    assert_eq!(lookups(&registry), 1);
+    let text = metrics.encode();
+    assert!(text.contains(r#"discovery_cache_hits_total{service_name="api"} 2"#), "{text}");
+    assert!(text.contains(r#"discovery_cache_misses_total{service_name="api"} 1"#), "{text}");
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_thousand_who_ask_at_once_share_one_question() {
+    let registry = FakeRegistry::start().await;
+    registry.put(endpoint("api", 8080));
+    let client = of(&registry);
+    let all = join_all((0..1000).map(|_| client.discover("api").into_future())).await;
+    assert!(all.into_iter().all(|found| found.unwrap().port == 8080));
+    assert_eq!(lookups(&registry), 1);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_remembered() {
+    let registry = FakeRegistry::start().await;
+    let client = of(&registry);
+    let error = client.discover("api").await.unwrap_err();
+    assert!(matches!(error, DiscoverError::NotFound { .. }), "{error:?}");
+    registry.put(endpoint("api", 8080));
+    assert_eq!(client.discover("api").await.unwrap().port, 8080);
+}
+
+#[tokio::test]
+async fn a_passing_instance_goes_first_and_a_critical_one_last() {
+    let registry = FakeRegistry::start().await;
+    let with = |port, health| ServiceEndpoint { health, ..endpoint("api", port) };
+    registry.put(with(1, HealthStatus::Critical));
+    registry.put(with(2, HealthStatus::Passing));
+    registry.put(with(3, HealthStatus::Warning));
+    let client = of(&registry);
+    for _ in 0..20 {
+        assert_eq!(client.discover("api").await.unwrap().port, 2);
+    }
+    let all = client.discover_all("api").await.unwrap();
+    assert_eq!(all.iter().map(|e| e.port).collect::<Vec<_>>(), [2, 3, 1]);
+}
+
+#[tokio::test]
+async fn news_of_the_registry_update_what_is_kept_at_once() {
+    let registry = FakeRegistry::start().await;
+    registry.put(endpoint("api", 1));
+    let client = of(&registry);
+    assert_eq!(client.discover("api").await.unwrap().port, 1);
+    until("the watch to open", || registry.watches() == 1).await;
+    registry.put(endpoint("api", 2));
+    registry.expire(&endpoint("api", 1));
+    let known = || client.inner.cache.as_ref().unwrap().get(&"api".parse().unwrap(), true);
+    until("the news", || known().unwrap().found.candidates[0].endpoint.port == 2).await;
+    assert_eq!(client.discover("api").await.unwrap().port, 2);
+    assert_eq!(lookups(&registry), 1);
+
+    registry.expire(&endpoint("api", 2));
+    until("the end of the last", || known().is_none()).await;
+    assert!(client.discover("api").await.is_err());
+    client.close().await;
+    until("the watch to end", || registry.watches() == 0).await;
+}
+
+#[tokio::test]
+async fn one_watch_serves_all_names() {
+    let registry = FakeRegistry::start().await;
+    let client = of(&registry);
+    for name in ["a", "b", "c"] {
+        registry.put(endpoint(name, 1));
+        assert_eq!(client.discover(name).await.unwrap().name, name);
+    }
+    let watched = |names: &str| registry.requests().iter().any(|line| line.contains(names));
+    until("a watch of all", || watched("watch?name=") && watched("b")).await;
+    until("one watch", || registry.watches() == 1).await;
+}
+
+#[tokio::test]
+async fn announcements_update_what_is_kept_at_once() {
+    let network = MemoryNetwork::new(1);
+    let holder = on(&network, 1);
+    holder.hold(endpoint("api", 1)).unwrap();
+    let client = quiet(&["broadcast"]).broadcaster(on(&network, 1)).build().unwrap();
+    assert_eq!(client.discover("api").await.unwrap().port, 1);
+    let known = || client.inner.cache.as_ref().unwrap().get(&"api".parse().unwrap(), false);
+    holder.drop_held(&endpoint("api", 1).id);
+    // The ear opens in the background, so it may miss the first ones.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while known().is_some() && Instant::now() < deadline {
+        for action in [Action::Register, Action::Deregister] {
+            holder.announce(action, &endpoint("api", 1)).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(known().is_none(), "the news did not come");
+}
+
+#[tokio::test]
+async fn a_stale_endpoint_is_served_only_when_nobody_can_be_asked_and_refreshed() {
+    let registry = FakeRegistry::start().await;
+    registry.put(endpoint("api", 1));
+    let mut config = config(&["registry"]);
+    config.cache.ttl = Duration::from_millis(1);
+    let metrics = Metrics::new();
+    let builder = quiet(&[]).config(config).metrics(metrics.clone());
+    let client = builder.registry_url(registry.url()).build().unwrap();
+    assert!(!client.discover("api").await.unwrap().stale);
+    tokio::time::sleep(Duration::from_millis(5)).await;
+
+    registry.misbehave(Fault::Status(503));
+    let found = client.discover("api").await.unwrap();
+    assert!(found.stale && found.port == 1);
+    assert!(client.discover("api").await.unwrap().stale);
+    let text = metrics.encode();
+    assert!(text.contains(r#"discovery_cache_stale_served_total{service_name="api"} 2"#), "{text}");
+
+    // What is refreshed in the background is not asked for by anybody here.
+    registry.put(endpoint("api", 1));
+    registry.misbehave(None);
+    let before = lookups(&registry);
+    until("the refresh", || lookups(&registry) > before).await;
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_failure_that_is_reported_gives_another_instance_at_once() {
+    let registry = FakeRegistry::start().await;
+    registry.put(endpoint("api", 1));
+    registry.put(endpoint("api", 2));
+    let client = of(&registry);
+    let first = client.discover("api").await.unwrap();
+    client.report_failure(&first);
+    for _ in 0..20 {
+        assert_ne!(client.discover("api").await.unwrap().port, first.port);
+    }
+    assert_eq!(lookups(&registry), 1);
+    // When all have failed it is time to ask again.
+    let second = client.discover("api").await.unwrap();
+    client.report_failure(&second);
+    client.discover("api").await.unwrap();
+    assert_eq!(lookups(&registry), 2);
+}
+
+#[tokio::test]
+async fn not_found_and_could_not_ask_are_told_apart() {
+    let registry = FakeRegistry::start().await;
+    let down = format!("http://{}", nobody().await);
+    let all = ["default", "registry", "broadcast", "dns", "config"];
+    let client = |url: String| quiet(&all).registry_url(url).build().unwrap();
+
+    let error = client(registry.url()).discover("worker").await.unwrap_err();
+    assert!(matches!(error, DiscoverError::NotFound { .. }), "{error:?}");
+    let text = error.to_string();
+    for line in [
+        "no instance of worker found in scope default",
+        "\n  default ",
+        "skipped: no default port is known for worker",
+        "\n  registry ",
+        "has no instance",
+        "\n  broadcast ",
+        "skipped: broadcasting is turned off",
+        "\n  config ",
+        "not found: no discovery.endpoints.worker",
+        "\nnext: start it with `portolan run --name worker -- COMMAND`",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in:\n{text}");
+    }
+
+    let error = client(down).discover("worker").await.unwrap_err();
+    assert!(matches!(error, DiscoverError::CouldNotAsk { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.starts_with("could not ask for worker\n"), "{text}");
+    assert!(text.contains("Connection refused") && text.contains("next: mend what"), "{text}");
+    assert_eq!(error.attempts().len(), 5);
+}
+
+#[tokio::test]
+async fn strategies_that_only_know_what_they_were_told_can_say_no_when_asked_alone() {
+    let client = quiet(&["default", "config"]).build().unwrap();
+    let error = client.discover("postgres-2").await.unwrap_err();
+    assert!(matches!(error, DiscoverError::NotFound { .. }), "{error:?}");
+    let error = client.discover("worker").strategies(["broadcast"]).await.unwrap_err();
+    assert!(matches!(error, DiscoverError::CouldNotAsk { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_overall_limit_interrupts_and_says_where() {
+    let registry = FakeRegistry::start().await;
+    registry.misbehave(Fault::Hang);
+    let client = quiet(&["config", "registry", "dns"]).registry_url(registry.url());
+    let client = client.build().unwrap();
+    let error = client.discover("api").timeout(Duration::from_millis(50)).await.unwrap_err();
+    let DiscoverError::TimedOut { attempts, .. } = &error else { panic!("{error:?}") };
+    assert!(matches!(attempts[1].answer, Answer::Interrupted), "{attempts:?}");
+    assert!(matches!(attempts[2].answer, Answer::NotAsked), "{attempts:?}");
+    assert!(error.to_string().contains("no answer for api within 50ms"), "{error}");
+}
+
+#[tokio::test]
+async fn whoever_says_whom_to_ask_gets_their_answer_and_not_the_cached_one() {
+    let registry = FakeRegistry::start().await;
+    registry.put(endpoint("api", 1));
+    let mut config = config(&["registry"]);
+    let configured = serde_json::from_value(serde_json::json!("127.0.0.1:2")).unwrap();
+    config.endpoints.insert("api".parse().unwrap(), configured);
+    let client = quiet(&[]).config(config).registry_url(registry.url()).build().unwrap();
+    assert_eq!(client.discover("api").await.unwrap().port, 1);
+    assert_eq!(client.discover("api").strategies(["config"]).await.unwrap().port, 2);
+    assert_eq!(client.discover("api").await.unwrap().port, 1);
+    let all = client.discover_all("api").strategies(["config"]).await.unwrap();
+    assert_eq!(all[0].port, 2);
+    let error = client.discover("api").strategies(["mdns"]).await.unwrap_err();
+    assert!(matches!(error, DiscoverError::UnknownStrategy(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_explanation_tells_what_each_strategy_answered() {
+    let registry = FakeRegistry::start().await;
+    registry.put(endpoint("api", 1));
+    let strategies = ["default", "config", "registry", "dns"];
+    let client = quiet(&strategies).registry_url(registry.url()).build().unwrap();
+    client.discover("api").await.unwrap();
+    let explanation = client.discover("api").explain().await;
+    assert_eq!(explanation.attempts.len(), 4);
+    let text = explanation.to_string();
+    assert!(text.starts_with("api is at 127.0.0.1:1 (registry)\n  default "), "{text}");
+    assert!(text.contains("found 127.0.0.1:1") && text.contains("not asked"), "{text}");
+
+    let explanation = client.discover("db").strategies(["config"]).explain().await;
+    assert!(explanation.to_string().contains("no instance of db"), "{explanation}");
+    let explanation = client.discover("a b").explain().await;
+    assert!(explanation.name.is_none() && explanation.result.is_err());
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_is_refused_before_anybody_is_asked() {
+    let registry = FakeRegistry::start().await;
+    let client = of(&registry);
+    for name in ["", "a b", &"x".repeat(100_000)] {
+        let error = client.discover(name).await.unwrap_err();
+        assert!(matches!(error, DiscoverError::InvalidName(_)), "{error:?}");
+        assert!(client.discover_all(name).await.is_err());
+        assert!(client.watch(name).await.is_err());
+    }
+    assert_eq!(registry.requests(), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_own_scope_is_found_before_default_and_others_never() {
+    let registry = FakeRegistry::start().await;
+    registry.put(endpoint_in("other", "api", 3));
+    registry.put(endpoint("api", 2));
+    let client = quiet(&["registry"]).registry_url(registry.url());
+    let client = client.scope("shop".parse().unwrap()).build().unwrap();
+    assert_eq!(client.discover("api").await.unwrap().port, 2);
+    until("the watch to open", || registry.watches() == 1).await;
+    // As soon as the own scope has one, the other no longer counts.
+    registry.put(endpoint_in("shop", "api", 1));
+    let known = || client.inner.cache.as_ref().unwrap().get(&"api".parse().unwrap(), true);
+    until("the news", || !known().unwrap().is_fresh()).await;
+    assert_eq!(client.discover("api").await.unwrap().port, 1);
+}
+
+#[tokio::test]
+async fn a_client_that_is_off_or_closed_says_so() {
+    let config = DiscoveryConfig { enabled: false, ..config(&["config"]) };
+    let client = quiet(&[]).config(config).build().unwrap();
+    assert!(matches!(client.discover("api").await, Err(DiscoverError::Disabled)));
+    assert!(matches!(client.watch("api").await, Err(DiscoverError::Disabled)));
+
+    let registry = FakeRegistry::start().await;
+    registry.misbehave(Fault::Hang);
+    let client = of(&registry);
+    let waiting = tokio::spawn(client.discover("api").into_future());
+    until("the question", || lookups(&registry) == 1).await;
+    client.close().await;
+    assert!(matches!(waiting.await.unwrap(), Err(DiscoverError::Closed)));
+    assert!(matches!(client.discover("api").await, Err(DiscoverError::Closed)));
+    assert!(matches!(client.watch_all().await, Err(DiscoverError::Closed)));
+    client.close().await;
+}
+
+#[tokio::test]
+async fn the_tasks_end_with_the_last_clone() {
+    let registry = FakeRegistry::start().await;
+    registry.put(endpoint("api", 1));
+    let client = of(&registry);
+    client.discover("api").await.unwrap();
+    until("the watch to open", || registry.watches() == 1).await;
+    drop(client);
+    until("the watch to end", || registry.watches() == 0).await;
+}
+
+#[tokio::test]
+async fn a_registry_on_this_host_is_found_by_its_reservation() {
+    let registry = FakeRegistry::start().await;
+    registry.put(endpoint_in("shop", "api", 1));
+    let reservations = FakeReservations::default();
+    reservations.hold("shop", "portolan-registry", registry.address().port());
+    let builder = || quiet(&["registry"]).reservations(reservations.clone());
+    let shop = builder().scope("shop".parse().unwrap()).build().unwrap();
+    assert_eq!(shop.discover("api").await.unwrap().port, 1);
+    assert!(format!("{shop:?}").contains(&registry.url()));
+    // Another scope has another registry, and who names one gets that one.
+    assert!(format!("{:?}", builder().build().unwrap()).contains("localhost:7000"));
+    let named = builder().scope("shop".parse().unwrap()).registry_url("http://other:7000");
+    assert!(format!("{:?}", named.build().unwrap()).contains("other:7000"));
+}
+
+#[tokio::test]
+async fn a_token_is_sent_to_the_registry() {
+    let registry = FakeRegistry::start().await;
+    registry.demand("s3cret");
+    registry.put(endpoint("api", 1));
+    let client = quiet(&["registry"]).registry_url(registry.url()).token("s3cret");
+    assert_eq!(client.build().unwrap().discover("api").await.unwrap().port, 1);
+    let error = of(&registry).discover("api").await.unwrap_err();
+    assert!(error.to_string().contains("set PORTOLAN_TOKEN"), "{error}");
+}
+
+#[test]
+fn settings_that_are_none_are_refused_when_it_is_built() {
+    assert!(quiet(&[]).build().is_err());
+    assert!(quiet(&["dns"]).registry_url("https://x").build().is_err());
+}

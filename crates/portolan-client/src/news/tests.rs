@@ -1,1 +1,117 @@
-//! Follows.
+use portolan_core::HealthStatus;
+
+use super::*;
+use crate::testing::{endpoint, endpoint_in};
+
+/// The own scope is `shop`; then comes `default`.
+fn rank(endpoint: &ServiceEndpoint) -> Option<usize> {
+    ["shop", "default"].iter().position(|scope| endpoint.scope == *scope)
+}
+
+fn found(strategy: &str, endpoints: &[ServiceEndpoint]) -> Found {
+    let candidates = endpoints.iter().cloned().map(Candidate::from).collect();
+    Found { strategy: strategy.parse().unwrap(), candidates, complete: true }
+}
+
+/// The ports that are known afterwards, or the fate as a word.
+fn said(fate: Fate) -> String {
+    match fate {
+        Fate::Keep => "keep".to_owned(),
+        Fate::Stale => "stale".to_owned(),
+        Fate::Remove => "remove".to_owned(),
+        Fate::Change(found) => {
+            let ports = found.candidates.iter().map(|c| c.endpoint.port.to_string());
+            ports.collect::<Vec<_>>().join(",")
+        }
+    }
+}
+
+fn after(strategy: &str, known: &[ServiceEndpoint], change: &Change) -> String {
+    said(after_change(&found(strategy, known), change, &rank))
+}
+
+fn registered(endpoint: ServiceEndpoint) -> Change {
+    Change::Registered { endpoint: Arc::new(endpoint) }
+}
+
+fn expired(endpoint: ServiceEndpoint) -> Change {
+    Change::Expired { endpoint: Arc::new(endpoint) }
+}
+
+#[test]
+fn what_is_gone_is_dropped_whoever_found_it() {
+    let known = [endpoint("api", 1), endpoint("api", 2)];
+    for strategy in ["default", "registry", "broadcast", "dns", "config"] {
+        assert_eq!(after(strategy, &known, &expired(endpoint("api", 1))), "2", "{strategy}");
+        assert_eq!(after(strategy, &known, &expired(endpoint("api", 3))), "keep", "{strategy}");
+        // None left; the cache takes an empty entry out.
+        assert_eq!(after(strategy, &known[..1], &expired(endpoint("api", 1))), "", "{strategy}");
+    }
+    let mut other_id = endpoint("api", 1);
+    other_id.id = "of-another-making".parse().unwrap();
+    assert_eq!(after("dns", &known, &expired(other_id)), "2");
+    let elsewhere = expired(endpoint_in("shop", "api", 1));
+    assert_eq!(after("registry", &known, &elsewhere), "keep");
+}
+
+#[test]
+fn a_new_instance_is_added_where_all_are_told_of() {
+    let known = [endpoint("api", 1)];
+    let new = registered(endpoint("api", 2));
+    assert_eq!(after("registry", &known, &new), "1,2");
+    assert_eq!(after("broadcast", &known, &new), "1,2");
+    // The configured order said that this strategy goes first.
+    assert_eq!(after("default", &known, &new), "keep");
+    assert_eq!(after("dns", &known, &new), "keep");
+}
+
+#[test]
+fn a_known_instance_is_replaced_by_what_it_is_now() {
+    let mut ill = endpoint("api", 1);
+    ill.health = HealthStatus::Critical;
+    let change = Change::Health { endpoint: Arc::new(ill.clone()) };
+    let fate = after_change(&found("default", &[endpoint("api", 1)]), &change, &rank);
+    let Fate::Change(found) = fate else { panic!("{fate:?}") };
+    assert_eq!(*found.candidates[0].endpoint, ill);
+}
+
+#[test]
+fn a_nearer_scope_takes_over_and_a_farther_one_does_not_count() {
+    let near = endpoint_in("shop", "api", 1);
+    let far = endpoint("api", 2);
+    let other = endpoint_in("other", "api", 3);
+    assert_eq!(after("registry", std::slice::from_ref(&far), &registered(near.clone())), "stale");
+    assert_eq!(after("dns", &[far.clone()], &registered(near.clone())), "stale");
+    assert_eq!(after("registry", std::slice::from_ref(&near), &registered(far)), "keep");
+    assert_eq!(after("registry", &[near], &registered(other)), "keep");
+}
+
+#[test]
+fn news_do_not_add_without_bound() {
+    let known: Vec<_> = (1..=1000).map(|port| endpoint("api", port)).collect();
+    assert_eq!(after("broadcast", &known, &registered(endpoint("api", 2000))), "stale");
+}
+
+#[test]
+fn a_snapshot_is_all_that_the_registry_knows() {
+    let snapshot = |strategy: &str, known: &[ServiceEndpoint], now: &[ServiceEndpoint]| {
+        let now: Vec<_> = now.iter().cloned().map(Arc::new).collect();
+        said(after_snapshot(&found(strategy, known), &now, &rank))
+    };
+    let known = [endpoint("api", 1)];
+    let both = [endpoint("api", 2), endpoint_in("shop", "api", 3)];
+    assert_eq!(snapshot("registry", &known, &both), "3");
+    assert_eq!(snapshot("registry", &known, &both[..1]), "2");
+    // A registry that has just started knows nothing: not believed, but not forgotten either.
+    assert_eq!(snapshot("registry", &known, &[]), "stale");
+    assert_eq!(snapshot("registry", &known, &[endpoint_in("other", "api", 4)]), "stale");
+    // What others found stays, with what is now known of it.
+    assert_eq!(snapshot("broadcast", &known, &both), "1");
+    assert_eq!(snapshot("default", &known, &[]), "1");
+}
+
+#[test]
+fn a_snapshot_is_no_change_of_one_instance() {
+    let change = Change::Snapshot { endpoints: Vec::new() };
+    assert_eq!(after("registry", &[endpoint("api", 1)], &change), "keep");
+}

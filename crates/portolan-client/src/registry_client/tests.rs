@@ -138,6 +138,8 @@ async fn a_body_that_never_ends_hits_the_same_limit() {
     let client = client(format!("http://{}", listener.local_addr().unwrap()));
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 4096];
+        assert!(stream.read(&mut request).await.unwrap() > 0);
         stream.write_all(head).await.unwrap();
         let mut rest = Vec::new();
         drop(stream.read_to_end(&mut rest).await);
