@@ -16,7 +16,7 @@ use crate::process::Process;
 use crate::world::World;
 
 /// Set inside the namespaces.
-const INSIDE: &str = "PORTOLAN_TESTS_INSIDE";
+const INSIDE: &str = "TESTS_OF_PORTOLAN_INSIDE";
 /// How long one test may take before it counts as hung: several times what the slowest takes.
 const LIMIT: Duration = Duration::from_secs(240);
 
@@ -27,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(240);
 #[track_caller]
 pub fn isolated(test: impl FnOnce(&World) -> Result<()>) {
     if let Err(error) = enter(test) {
-        panic!("{error:?}");
+        panic!("{error:#}");
     }
 }
 

@@ -16,7 +16,7 @@ use crate::wait::PATIENCE;
 use crate::{Stranger, http};
 
 /// Marks every process that a test starts, so that none is forgotten.
-const MARK: &str = "PORTOLAN_TESTS_WORLD";
+const MARK: &str = "TESTS_OF_PORTOLAN_WORLD";
 /// Where the registry of a world is asked: the usual place.
 pub const REGISTRY: &str = "http://127.0.0.1:7000";
 /// How much of a log is shown where a test fails.
@@ -110,6 +110,10 @@ impl World {
     /// # Errors
     /// It cannot be started.
     pub fn spawn(&self, name: &str, mut command: Command) -> Result<Process> {
+        // The user's own settings, which would change what the test sees.
+        let inherited = std::env::vars_os().map(|(name, _)| name);
+        let settings = inherited.filter(|name| name.as_encoded_bytes().starts_with(b"PORTOLAN_"));
+        settings.for_each(|name| _ = command.env_remove(name));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         self.started.set(self.started.get() + 1);
         let name = format!("{:02}-{name}", self.started.get());
@@ -180,12 +184,6 @@ impl Call<'_> {
     /// Adds arguments.
     pub fn args<S: AsRef<OsStr>>(mut self, arguments: &[S]) -> Self {
         self.command.args(arguments);
-        self
-    }
-
-    /// Sets a variable for this call alone.
-    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
-        self.command.env(name, value);
         self
     }
 
