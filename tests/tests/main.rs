@@ -5,6 +5,7 @@ mod bad_input;
 mod contention;
 mod crashes;
 mod helixcode;
+mod layers;
 mod metrics;
 mod quickstart;
 mod servers;

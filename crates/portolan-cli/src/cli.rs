@@ -94,3 +94,21 @@ pub(crate) enum Working {
     /// Prints what is heard on the broadcast channel
     Listen(commands::listen::Listen),
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_command_and_option_fits_the_others() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_dashes_is_the_programs_own() {
+        let cli = Cli::parse_from(["portolan", "run", "--name", "x", "--", "prog", "--json", "-q"]);
+        assert!(!cli.global.json && !cli.global.quiet);
+    }
+}

@@ -22,8 +22,8 @@ pub(crate) struct EndpointArgs {
     #[arg(long, default_value = "tcp")]
     protocol: Protocol,
     /// Its version
-    #[arg(long = "service-version", value_name = "VERSION", default_value = "")]
-    version: String,
+    #[arg(long, value_name = "VERSION", default_value = "")]
+    service_version: String,
     /// A fact to pass on; can be repeated
     #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = key_value)]
     metadata: Vec<(String, String)>,
@@ -47,7 +47,7 @@ impl EndpointArgs {
             id: self.id,
             scope: scope.clone(),
             protocol: self.protocol,
-            version: self.version,
+            version: self.service_version,
             metadata: self.metadata.into_iter().collect::<BTreeMap<_, _>>(),
             health_url: self.health_url,
             ttl: self.ttl,

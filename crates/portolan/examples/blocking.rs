@@ -8,8 +8,8 @@ use portolan::blocking::DiscoveryClient;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let name = std::env::args().nth(1).ok_or("name a service, such as postgres-primary")?;
-    let client = DiscoveryClient::new(portolan::DiscoveryClient::builder())?;
-    let endpoint = client.discover(&name)?;
+    let client = DiscoveryClient::builder().build_blocking()?;
+    let endpoint = client.discover(&name).send()?;
     println!("{}", endpoint.address());
     client.close();
     Ok(())

@@ -43,8 +43,8 @@ pub(crate) struct Run {
     #[arg(long)]
     host: Option<Host>,
     /// Its version
-    #[arg(long = "service-version", value_name = "VERSION", default_value = "")]
-    version: String,
+    #[arg(long, value_name = "VERSION", default_value = "")]
+    service_version: String,
     /// A fact that is announced with it; can be repeated
     #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = key_value)]
     metadata: Vec<(String, String)>,
@@ -118,7 +118,7 @@ impl Run {
             command,
             host: self.host.unwrap_or_else(|| portolan_agent::advertised_host(&url)),
             protocol: self.protocol,
-            version: self.version,
+            version: self.service_version,
             metadata: self.metadata.into_iter().collect::<BTreeMap<_, _>>(),
             check: Some(self.health),
             ttl: match self.ttl {
