@@ -11,6 +11,10 @@ use crate::process::{Output, Process};
 use crate::wait::wait_within;
 use crate::world::{REGISTRY, World};
 
+/// Options of `portolan discover` for a service that is gone: nobody answers by broadcast, and that
+/// need not be waited for as long as where somebody might.
+pub const BRIEFLY: [&str; 2] = ["--set", "discovery.timeouts.broadcast_wait=300ms"];
+
 // === impl World ===
 
 impl World {

@@ -23,6 +23,7 @@ mod stranger;
 mod wait;
 mod world;
 
+pub use calls::BRIEFLY;
 pub use isolation::isolated;
 pub use process::{Output, Process};
 pub use proxy::Proxy;

@@ -23,7 +23,7 @@ fn run_passes_the_programs_exit_status_on() {
 fn an_unknown_name_is_not_found_and_every_strategy_says_why() {
     isolated(|world| {
         let _registry = world.registry()?;
-        let answer = world.discover("nowhere", &["--explain", "--timeout", "3s"])?.exits(3)?;
+        let answer = world.discover("nowhere", &["--explain"])?.exits(3)?;
         ensure!(answer.stdout.is_empty(), "{answer:?}");
         for strategy in STRATEGIES {
             let line = answer.stderr.lines().find(|line| line.contains(strategy));

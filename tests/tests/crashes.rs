@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{PATIENCE, Process, World, isolated, wait_for, wait_within};
+use portolan_tests::{BRIEFLY, PATIENCE, Process, World, isolated, wait_for, wait_within};
 use rustix::process::{Pid, Signal, kill_process};
 
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
@@ -30,7 +30,7 @@ fn child(world: &World) -> Result<Pid> {
 fn is_gone(world: &World, name: &str) -> Result<()> {
     let registered = world.registered(name)?;
     ensure!(registered.is_empty(), "still registered: {registered:?}");
-    world.discover(name, &["--timeout", "500ms"])?.exits(3).map(drop)
+    world.discover(name, &BRIEFLY)?.exits(3).map(drop)
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{Process, World, http, isolated, wait_for};
+use portolan_tests::{BRIEFLY, Process, World, http, isolated, wait_for};
 use rustix::process::Signal;
 
 const STACK: &str = include_str!("../../portolan.yaml");
@@ -54,8 +54,7 @@ fn nothing_is_left(world: &World) -> Result<()> {
     ensure!(processes.is_empty(), "still running: {processes:?}");
     let held = world.portolan(&["ports", "list", "--json"])?.run()?.json()?;
     ensure!(held["ports"].as_array().is_some_and(Vec::is_empty), "still reserved: {held}");
-    let heard = world.discover("api", &["--timeout", "1s", "--strategy", "broadcast"])?;
-    heard.exits(3).map(drop)
+    world.discover("api", &BRIEFLY)?.exits(3).map(drop)
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the services of the quickstart need: a log, a client, and to hear that they shall end.
 
-use std::{env, io};
+use std::env;
+use std::io::{self, IsTerminal as _};
 
 use anyhow::Result;
 use portolan::DiscoveryClient;
@@ -10,7 +11,12 @@ use tracing_subscriber::EnvFilter;
 /// Logs to standard error; `RUST_LOG` says how much.
 pub fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let colour = io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colour)
+        .with_writer(io::stderr)
+        .init();
 }
 
 /// A client that looks names up where `portolan up` says: in the stack's scope, at its registry.
