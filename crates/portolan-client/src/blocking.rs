@@ -4,8 +4,8 @@
 //! # fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use portolan_client::blocking::DiscoveryClient;
 //!
-//! let client = DiscoveryClient::builder().build_blocking()?;
-//! let postgres = client.discover("postgres-primary").send()?;
+//! let client = DiscoveryClient::new(portolan_client::DiscoveryClient::builder())?;
+//! let postgres = client.discover("postgres-primary")?;
 //! println!("PostgreSQL is at {}", postgres.address());
 //! # Ok(()) }
 //! ```
@@ -22,9 +22,8 @@ use portolan_core::{ServiceEndpoint, ServiceEvent};
 use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 
-use crate::{
-    DiscoverError, Discovered, DiscoveryClientBuilder, Explanation, InvalidDiscovery, discover,
-};
+use crate::discover::Options;
+use crate::{DiscoverError, Discovered, DiscoveryClientBuilder, Explanation, InvalidDiscovery};
 
 /// Finds services by name. Clones share everything.
 #[derive(Clone)]
@@ -45,20 +44,13 @@ pub enum BuildError {
     Thread(#[source] io::Error),
 }
 
-/// A discovery of one instance, sent by [`Discover::send`].
+/// A discovery with a time limit, retries or strategies of its own.
 #[must_use = "nothing is asked until it is sent"]
 #[derive(Debug)]
-pub struct Discover<'a> {
+pub struct Request<'a> {
     client: &'a DiscoveryClient,
-    asking: discover::Discover,
-}
-
-/// A discovery of every instance, sent by [`DiscoverAll::send`].
-#[must_use = "nothing is asked until it is sent"]
-#[derive(Debug)]
-pub struct DiscoverAll<'a> {
-    client: &'a DiscoveryClient,
-    asking: discover::DiscoverAll,
+    name: String,
+    options: Options,
 }
 
 /// The changes of a service; each step waits for the next one.
@@ -77,24 +69,26 @@ struct Thread {
 // === impl DiscoveryClient ===
 
 impl DiscoveryClient {
-    /// Puts a client together; [`DiscoveryClientBuilder::build_blocking`] makes it.
-    pub fn builder() -> DiscoveryClientBuilder {
-        DiscoveryClientBuilder::default()
-    }
-
-    pub(crate) fn of(client: crate::DiscoveryClient) -> Result<Self, BuildError> {
+    /// Builds the client, with a thread of its own.
+    pub fn new(builder: DiscoveryClientBuilder) -> Result<Self, BuildError> {
+        let client = builder.build()?;
         let thread = Arc::new(Thread::start().map_err(BuildError::Thread)?);
         Ok(Self { client, thread })
     }
 
-    /// Finds one instance.
-    pub fn discover(&self, name: &str) -> Discover<'_> {
-        Discover { client: self, asking: self.client.discover(name) }
+    /// Finds one instance: of the own scope before `default`, well before ill, in turn among equals.
+    pub fn discover(&self, name: &str) -> Result<Discovered, DiscoverError> {
+        self.request(name).one()
     }
 
     /// Finds every instance, the best first.
-    pub fn discover_all(&self, name: &str) -> DiscoverAll<'_> {
-        DiscoverAll { client: self, asking: self.client.discover_all(name) }
+    pub fn discover_all(&self, name: &str) -> Result<Vec<ServiceEndpoint>, DiscoverError> {
+        self.request(name).all()
+    }
+
+    /// A discovery that differs from what is configured.
+    pub fn request(&self, name: &str) -> Request<'_> {
+        Request { client: self, name: name.to_owned(), options: Options::default() }
     }
 
     /// The instances of a service and their changes, beginning with a snapshot.
@@ -126,55 +120,43 @@ impl fmt::Debug for DiscoveryClient {
     }
 }
 
-macro_rules! options {
-    ($type:ident) => {
-        impl $type<'_> {
-            /// How long all strategies together may take, instead of
-            /// `discovery.timeouts.overall`.
-            pub fn timeout(mut self, timeout: Duration) -> Self {
-                self.asking = self.asking.timeout(timeout);
-                self
-            }
+// === impl Request ===
 
-            /// How often to ask again who cannot be reached, instead of `discovery.retries`.
-            pub fn retries(mut self, retries: u32) -> Self {
-                self.asking = self.asking.retries(retries);
-                self
-            }
-
-            /// Whom to ask, in this order, instead of `discovery.strategies`.
-            pub fn strategies<I: IntoIterator<Item: AsRef<str>>>(mut self, strategies: I) -> Self {
-                self.asking = self.asking.strategies(strategies);
-                self
-            }
-        }
-    };
-}
-
-// === impl Discover ===
-
-options!(Discover);
-
-impl Discover<'_> {
-    /// Asks, and waits for the answer.
-    pub fn send(self) -> Result<Discovered, DiscoverError> {
-        self.client.thread.wait(self.asking.into_future())?
+impl Request<'_> {
+    /// How long all strategies together may take, instead of `discovery.timeouts.overall`.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
+        self
     }
 
-    /// Asks, and tells what each strategy answered.
+    /// How often to ask again who cannot be reached, instead of `discovery.retries`.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.options.retries = Some(retries);
+        self
+    }
+
+    /// Whom to ask, in this order, instead of `discovery.strategies`. The cache is passed by.
+    pub fn strategies<I: IntoIterator<Item: AsRef<str>>>(mut self, strategies: I) -> Self {
+        self.options.ask(strategies);
+        self
+    }
+
+    /// Finds one instance.
+    pub fn one(self) -> Result<Discovered, DiscoverError> {
+        let (client, name, options) = (self.client.client.clone(), self.name, self.options);
+        self.client.thread.wait(async move { client.find_one(&name, &options).await })?
+    }
+
+    /// Finds every instance, the best first.
+    pub fn all(self) -> Result<Vec<ServiceEndpoint>, DiscoverError> {
+        let (client, name, options) = (self.client.client.clone(), self.name, self.options);
+        self.client.thread.wait(async move { client.find_all(&name, &options).await })?
+    }
+
+    /// Finds one instance, and tells what each strategy answered. The cache is passed by.
     pub fn explain(self) -> Result<Explanation, DiscoverError> {
-        self.client.thread.wait(self.asking.explain())
-    }
-}
-
-// === impl DiscoverAll ===
-
-options!(DiscoverAll);
-
-impl DiscoverAll<'_> {
-    /// Asks, and waits for the answer.
-    pub fn send(self) -> Result<Vec<ServiceEndpoint>, DiscoverError> {
-        self.client.thread.wait(self.asking.into_future())?
+        let (client, name, options) = (self.client.client.clone(), self.name, self.options);
+        self.client.thread.wait(async move { client.explain(&name, &options).await })
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Cache {
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     /// What was found, never empty.
-    pub(crate) found: Found,
+    pub(crate) found: Arc<Found>,
     /// Until when it is believed.
     pub(crate) fresh_until: Instant,
 }
@@ -54,7 +54,7 @@ impl Cache {
         self.entries.get(name).filter(|entry| entry.found.complete || !all)
     }
 
-    pub(crate) fn insert(&self, name: ServiceName, found: Found) {
+    pub(crate) fn insert(&self, name: ServiceName, found: Arc<Found>) {
         let _changing = self.changing.lock();
         let fresh_until = Instant::now() + self.ttl;
         self.entries.insert(name, Arc::new(Entry { found, fresh_until }));
@@ -66,7 +66,9 @@ impl Cache {
         let Some(entry) = self.entries.peek(name) else { return };
         let changed = match fate(&entry) {
             Fate::Keep => return,
-            Fate::Change(found) if !found.candidates.is_empty() => Entry { found, ..*entry },
+            Fate::Change(found) if !found.candidates.is_empty() => {
+                Entry { found: Arc::new(found), fresh_until: entry.fresh_until }
+            }
             Fate::Stale => Entry { fresh_until: Instant::now(), ..(*entry).clone() },
             Fate::Change(_) | Fate::Remove => {
                 self.entries.remove(name);

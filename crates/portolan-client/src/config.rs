@@ -8,7 +8,7 @@ use portolan_core::ServiceName;
 use portolan_core::duration::text;
 use serde::{Deserialize, Serialize};
 
-use crate::registry_client::{RegistryClient, RegistryClientConfig};
+use crate::registry_client::{RegistryClientConfig, base_url};
 use crate::strategies::config_file::ConfiguredEndpoints;
 use crate::strategies::dns::{DnsConfig, InvalidDomain};
 use crate::{RegistryError, StrategyName};
@@ -121,8 +121,7 @@ impl DiscoveryConfig {
             return Err(InvalidDiscovery::NoRoom);
         }
         self.dns.validate().map_err(InvalidDiscovery::Domain)?;
-        let registry = RegistryClientConfig::new(&self.registry_url);
-        RegistryClient::new(registry).map_err(InvalidDiscovery::Registry)?;
+        base_url(&self.registry_url).map_err(InvalidDiscovery::Registry)?;
         self.timeouts.validate()
     }
 

@@ -52,8 +52,7 @@ macro_rules! options {
     ($type:ident) => {
         impl $type {
             pub(crate) fn new(client: DiscoveryClient, name: &str) -> Self {
-                // What is longer than any name can be is cut, and refused all the same.
-                let name = name.chars().take(200).collect();
+                let name = name.to_owned();
                 Self(Asking { client, name, options: Options::default() })
             }
 
@@ -74,8 +73,7 @@ macro_rules! options {
             where
                 I: IntoIterator<Item: AsRef<str>>,
             {
-                let parsed = strategies.into_iter().map(|name| name.as_ref().parse());
-                self.0.options.strategies = Some(parsed.collect());
+                self.0.options.ask(strategies);
                 self
             }
         }
@@ -92,6 +90,12 @@ macro_rules! options {
 // === impl Options ===
 
 impl Options {
+    /// Whom to ask, in this order.
+    pub(crate) fn ask<I: IntoIterator<Item: AsRef<str>>>(&mut self, strategies: I) {
+        let parsed = strategies.into_iter().map(|name| name.as_ref().parse());
+        self.strategies = Some(parsed.collect());
+    }
+
     /// Whom to ask; as configured where the caller does not say.
     pub(crate) fn strategies(&self) -> Result<Option<Vec<StrategyName>>, UnknownStrategy> {
         self.strategies.clone().transpose()

@@ -75,6 +75,18 @@ impl DiscoverError {
         }
     }
 
+    /// Whether somebody might have known and could not be asked, so that what was known before is
+    /// better than nothing.
+    pub(crate) fn is_want_of_answers(&self) -> bool {
+        match self {
+            Self::CouldNotAsk { .. } | Self::TimedOut { .. } => true,
+            Self::NotFound { attempts, .. } => {
+                attempts.iter().any(|attempt| matches!(attempt.answer, Answer::Failed(_)))
+            }
+            _ => false,
+        }
+    }
+
     /// What follows from the attempts, none of which found anything.
     pub(crate) fn of(name: ServiceName, scopes: Vec<Scope>, attempts: Vec<Attempt>) -> Self {
         let any = |wanted: fn(&Answer) -> bool| attempts.iter().any(|a| wanted(&a.answer));

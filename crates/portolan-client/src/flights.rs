@@ -59,7 +59,7 @@ impl Flights {
         start: impl FnOnce() -> (Arc<Record>, F),
     ) -> Flight
     where
-        F: Future<Output = Option<Found>> + Send + 'static,
+        F: Future<Output = Option<Arc<Found>>> + Send + 'static,
     {
         let mut table = self.table.lock();
         if let Some(flight) = table.flights.get(wanted).and_then(Airborne::joined) {
@@ -72,7 +72,7 @@ impl Flights {
         let (record, search) = start();
         let landing = async move {
             let _departure = departure;
-            search.await.map(Arc::new)
+            search.await
         };
         let landing = landing.boxed().shared();
         if let Some(weak) = landing.downgrade() {

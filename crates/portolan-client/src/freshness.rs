@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::debug;
 
-use crate::client::Inner;
+use crate::finder::Finder;
 use crate::news;
 use crate::registry_client::{News, NewsStream, WatchForever, WatchQuery};
 use crate::strategies::registry;
@@ -32,35 +32,35 @@ pub(crate) struct Freshness {
 impl Freshness {
     /// Something was put into the cache. The watch opens anew and begins with a snapshot, so that what
     /// changed while it was being found is not missed.
-    pub(crate) fn of_new_entry(&self, inner: &Arc<Inner>) {
+    pub(crate) fn of_new_entry(&self, finder: &Arc<Finder>) {
         self.entered.notify_one();
         if !self.begun.swap(true, Ordering::Relaxed) {
-            let inner_of_task = Arc::clone(inner);
-            inner.tasks.spawn(async move {
-                let listening = listen(&inner_of_task);
-                inner_of_task.closed.run_until_cancelled(listening).await
+            let finder_of_task = Arc::clone(finder);
+            finder.tasks.spawn(async move {
+                let listening = listen(&finder_of_task);
+                finder_of_task.closed.run_until_cancelled(listening).await
             });
         }
     }
 }
 
 /// Listens until it is cancelled.
-async fn listen(inner: &Inner) {
+async fn listen(finder: &Finder) {
     let mut watch: Option<NewsStream> = None;
-    let channel = inner.parts.channel_to_hear().await;
+    let channel = finder.parts.channel_to_hear().await;
     let mut heard = channel.map(|broadcaster| broadcaster.watch_heard());
     loop {
         tokio::select! {
-            () = inner.freshness.entered.notified() => {
+            () = finder.freshness.entered.notified() => {
                 sleep(GATHER).await;
-                watch = open(inner);
+                watch = open(finder);
             }
             news = next(&mut watch) => match news {
                 News::Connected => {}
-                News::Event(event) => apply(inner, &event, true),
+                News::Event(event) => apply(finder, &event, true),
                 News::Lost(error) => debug!(%error, "watch of the registry lost"),
             },
-            event = next(&mut heard) => apply(inner, &event, false),
+            event = next(&mut heard) => apply(finder, &event, false),
         }
     }
 }
@@ -77,19 +77,19 @@ async fn next<S: Stream + Unpin>(stream: &mut Option<S>) -> S::Item {
 }
 
 /// A watch of everything that is known.
-fn open(inner: &Inner) -> Option<NewsStream> {
-    let names = inner.cache.as_ref()?.names();
-    let asks_registry = inner.parts.asks(&registry::KIND) && !names.is_empty();
+fn open(finder: &Finder) -> Option<NewsStream> {
+    let names = finder.cache.as_ref()?.names();
+    let asks_registry = finder.parts.asks(&registry::KIND) && !names.is_empty();
     asks_registry.then(|| {
-        let scopes = inner.parts.scopes.clone();
+        let scopes = finder.parts.scopes.clone();
         let query = WatchQuery { names, scopes, from: None };
-        WatchForever::news(inner.parts.registry.clone(), query)
+        WatchForever::news(finder.parts.registry.clone(), query)
     })
 }
 
-fn apply(inner: &Inner, event: &ServiceEvent, from_registry: bool) {
-    let Some(cache) = &inner.cache else { return };
-    let rank = |endpoint: &ServiceEndpoint| inner.parts.rank(endpoint);
+fn apply(finder: &Finder, event: &ServiceEvent, from_registry: bool) {
+    let Some(cache) = &finder.cache else { return };
+    let rank = |endpoint: &ServiceEndpoint| finder.parts.rank(endpoint);
     match &event.change {
         // What is heard is never all there is.
         Change::Snapshot { .. } if !from_registry => {}
@@ -103,7 +103,7 @@ fn apply(inner: &Inner, event: &ServiceEvent, from_registry: bool) {
         change => {
             let Some(endpoint) = change.endpoint() else { return };
             if !change.is_removal() && endpoint.health != HealthStatus::Critical {
-                inner.suspects.clear(&endpoint.id);
+                finder.suspects.clear(&endpoint.id);
             }
             cache.update(&endpoint.name, |entry| news::after_change(&entry.found, change, &rank));
         }

@@ -14,6 +14,7 @@ pub mod config;
 mod discover;
 mod error;
 mod explanation;
+mod finder;
 mod flights;
 mod freshness;
 mod handshake;

@@ -39,8 +39,8 @@ pub(crate) fn after_snapshot(found: &Found, now: &[Arc<ServiceEndpoint>], rank: 
     let nearest = now.iter().filter_map(|endpoint| rank(endpoint)).min();
     let current = |endpoint: &&Arc<ServiceEndpoint>| rank(endpoint) == nearest;
     if found.strategy.as_str() == registry::KIND.name {
-        // A registry that has just started knows nothing yet. What it knew before is no longer
-        // believed, but better than nothing.
+        // A registry that has just started knows nothing yet: time to ask everybody, and to keep
+        // what was known in case nobody can be asked.
         let Some(_) = nearest else { return Fate::Stale };
         let candidates = now.iter().filter(current).map(Candidate::of).collect();
         return Fate::Change(Found { candidates, ..found.clone() });

@@ -209,7 +209,8 @@ impl fmt::Debug for RegistryClient {
     }
 }
 
-fn base_url(text: &str) -> Result<Url, RegistryError> {
+/// Checks that the text is the address of a registry.
+pub(crate) fn base_url(text: &str) -> Result<Url, RegistryError> {
     let url =
         Url::parse(text).map_err(|error| RegistryError::invalid_url(text, error.to_string()))?;
     match url.scheme() {

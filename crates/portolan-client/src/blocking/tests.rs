@@ -12,7 +12,7 @@ fn registry() -> (runtime::Runtime, FakeRegistry) {
 }
 
 fn of(registry: &FakeRegistry) -> DiscoveryClient {
-    quiet(&["registry"]).registry_url(registry.url()).build_blocking().unwrap()
+    DiscoveryClient::new(quiet(&["registry"]).registry_url(registry.url())).unwrap()
 }
 
 #[test]
@@ -20,14 +20,14 @@ fn a_program_without_a_runtime_discovers_and_watches() {
     let (_runtime, registry) = registry();
     registry.put(endpoint("api", 1));
     let client = of(&registry);
-    let found = client.discover("api").timeout(Duration::from_secs(5)).retries(1).send().unwrap();
+    let found = client.request("api").timeout(Duration::from_secs(5)).retries(1).one().unwrap();
     assert_eq!(found.port, 1);
     client.report_failure(&found);
-    let all = client.discover_all("api").timeout(Duration::from_secs(5)).send().unwrap();
+    let all = client.discover_all("api").unwrap();
     assert_eq!(all.len(), 1);
-    let explanation = client.discover("api").strategies(["registry"]).explain().unwrap();
+    let explanation = client.request("api").strategies(["registry"]).explain().unwrap();
     assert!(explanation.result.is_ok());
-    assert!(client.discover("db").send().is_err());
+    assert!(client.discover("db").is_err());
 
     let mut watch = client.watch("api").unwrap();
     assert!(matches!(watch.next().unwrap().change, Change::Snapshot { .. }));
@@ -44,7 +44,7 @@ fn closed_is_closed_and_closing_twice_is_no_harm() {
     let clone = client.clone();
     client.close();
     clone.close();
-    assert!(matches!(clone.discover("api").send(), Err(DiscoverError::Closed)));
+    assert!(matches!(clone.discover("api"), Err(DiscoverError::Closed)));
     assert!(matches!(clone.watch("api"), Err(DiscoverError::Closed)));
 }
 
@@ -55,7 +55,7 @@ fn many_threads_ask_at_once() {
     let client = of(&registry);
     thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| assert_eq!(client.discover("api").send().unwrap().port, 1));
+            scope.spawn(|| assert_eq!(client.discover("api").unwrap().port, 1));
         }
     });
 }
@@ -64,11 +64,11 @@ fn many_threads_ask_at_once() {
 fn it_works_within_a_runtime_too() {
     let (runtime, registry) = registry();
     registry.put(endpoint("api", 1));
-    let asked = runtime.block_on(async { of(&registry).discover("api").send() });
+    let asked = runtime.block_on(async { of(&registry).discover("api") });
     assert_eq!(asked.unwrap().port, 1);
 }
 
 #[test]
 fn settings_that_are_none_are_refused() {
-    assert!(matches!(quiet(&[]).build_blocking(), Err(BuildError::Settings(_))));
+    assert!(matches!(DiscoveryClient::new(quiet(&[])), Err(BuildError::Settings(_))));
 }

@@ -4,6 +4,8 @@ use futures_util::future::join_all;
 use portolan_broadcast::transport::memory::MemoryNetwork;
 use portolan_core::{Action, HealthStatus};
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::testing::{
     FakeRegistry, FakeReservations, Fault, config, endpoint, endpoint_in, nobody, on, quiet, until,
@@ -81,7 +83,7 @@ async fn news_of_the_registry_update_what_is_kept_at_once() {
     until("the watch to open", || registry.watches() == 1).await;
     registry.put(endpoint("api", 2));
     registry.expire(&endpoint("api", 1));
-    let known = || client.inner.cache.as_ref().unwrap().get(&"api".parse().unwrap(), true);
+    let known = || client.finder.cache.as_ref().unwrap().get(&"api".parse().unwrap(), true);
     until("the news", || known().unwrap().found.candidates[0].endpoint.port == 2).await;
     assert_eq!(client.discover("api").await.unwrap().port, 2);
     assert_eq!(lookups(&registry), 1);
@@ -113,7 +115,7 @@ async fn announcements_update_what_is_kept_at_once() {
     holder.hold(endpoint("api", 1)).unwrap();
     let client = quiet(&["broadcast"]).broadcaster(on(&network, 1)).build().unwrap();
     assert_eq!(client.discover("api").await.unwrap().port, 1);
-    let known = || client.inner.cache.as_ref().unwrap().get(&"api".parse().unwrap(), false);
+    let known = || client.finder.cache.as_ref().unwrap().get(&"api".parse().unwrap(), false);
     holder.drop_held(&endpoint("api", 1).id);
     // The ear opens in the background, so it may miss the first ones.
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -287,7 +289,7 @@ async fn the_own_scope_is_found_before_default_and_others_never() {
     until("the watch to open", || registry.watches() == 1).await;
     // As soon as the own scope has one, the other no longer counts.
     registry.put(endpoint_in("shop", "api", 1));
-    let known = || client.inner.cache.as_ref().unwrap().get(&"api".parse().unwrap(), true);
+    let known = || client.finder.cache.as_ref().unwrap().get(&"api".parse().unwrap(), true);
     until("the news", || !known().unwrap().is_fresh()).await;
     assert_eq!(client.discover("api").await.unwrap().port, 1);
 }

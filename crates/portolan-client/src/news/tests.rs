@@ -81,7 +81,7 @@ fn a_nearer_scope_takes_over_and_a_farther_one_does_not_count() {
     let far = endpoint("api", 2);
     let other = endpoint_in("other", "api", 3);
     assert_eq!(after("registry", std::slice::from_ref(&far), &registered(near.clone())), "stale");
-    assert_eq!(after("dns", &[far.clone()], &registered(near.clone())), "stale");
+    assert_eq!(after("dns", std::slice::from_ref(&far), &registered(near.clone())), "stale");
     assert_eq!(after("registry", std::slice::from_ref(&near), &registered(far)), "keep");
     assert_eq!(after("registry", &[near], &registered(other)), "keep");
 }

@@ -31,7 +31,7 @@ fn what_an_allocator_grants_is_a_reservation_while_the_lease_lasts() {
     assert_eq!(lazy.reservations().unwrap(), [expected]);
 
     let url = format!("http://127.0.0.1:{}", lease.port());
-    assert_eq!(registry_on_this_host(&lazy, &[scope.clone()]), Some(url));
+    assert_eq!(registry_on_this_host(&lazy, std::slice::from_ref(&scope)), Some(url));
     assert_eq!(registry_on_this_host(&lazy, &[Scope::default()]), None);
     drop(lease);
     assert_eq!(registry_on_this_host(&lazy, &[scope]), None);

@@ -19,7 +19,7 @@ use portolan_core::{
     HealthStatus, Host, Pool, Registration, Scope, ServiceEndpoint, ServiceName, Ttl,
 };
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::handshake::Handshake;
 use crate::reservations::{Reservation, Reservations};
@@ -146,11 +146,12 @@ fn belongs(
 
 async fn connect(question: &Question, convention: &Convention, scope: Scope) -> Outcome {
     // Within the limit, so that silence is an answer and not a time-out.
-    let limit = question.limit.mul_f64(0.45);
+    let limit = question.limit.mul_f64(0.9);
+    let deadline = Instant::now() + limit;
     let mut misses = Vec::new();
     for address in ADDRESSES {
         let peer = SocketAddr::new(address, convention.port);
-        match timeout(limit, check(peer, convention)).await {
+        match timeout_at(deadline, check(peer, convention)).await {
             Ok(Ok(())) => return found(question, convention, address, scope),
             Ok(Err(miss)) => misses.push(miss),
             Err(_) => misses.push(Miss::Stranger(format!(

@@ -1,7 +1,8 @@
 //! Asks the name servers: a SRV record (RFC 2782), else an address and the type's default port.
 
+mod names;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -9,15 +10,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError as Answer, NetError, NoRecords};
-use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::net::NetError;
+use hickory_resolver::proto::rr::Name;
 use hickory_resolver::proto::rr::rdata::SRV;
-use hickory_resolver::proto::rr::{Name, RData};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use portolan_core::{Host, Pool, Registration, Scope, ServiceName, Ttl};
@@ -26,12 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::default_port::Convention;
 use crate::strategy::{Candidate, Kind, Knows, Outcome, Question, Strategy};
 
-/// How many SRV records of one name are looked at.
-const MAX_TARGETS: usize = 16;
-/// How many addresses of one target are looked at.
-const MAX_ADDRESSES: usize = 8;
-/// How many domains of the system's search list are asked, as many as the C library asks.
-const MAX_DOMAINS: usize = 6;
+use names::Names;
 
 pub(crate) static KIND: Kind = Kind {
     name: "dns",
@@ -92,12 +82,6 @@ struct Dns {
     limit: Duration,
     /// Made when it is first needed: it belongs to the runtime that asks.
     resolver: Mutex<Option<Arc<Names>>>,
-}
-
-/// A resolver, and the domains in which it looks.
-struct Names {
-    resolver: TokioResolver,
-    domains: Vec<Name>,
 }
 
 // === impl DnsConfig ===
@@ -228,108 +212,11 @@ impl Strategy for Dns {
     }
 }
 
-// === impl Names ===
-
-impl Names {
-    fn new(config: &DnsConfig, limit: Duration) -> Result<Self, NetError> {
-        let system = hickory_resolver::system_conf::read_system_conf();
-        let searched = |system: &ResolverConfig| match config.domain().ok().flatten() {
-            Some(domain) => vec![domain],
-            None => search_list(system),
-        };
-        let (resolver, domains, mut options) = if config.servers.is_empty() {
-            let (system, options) = system?;
-            let domains = searched(&system);
-            (system, domains, options)
-        } else {
-            // With servers of one's own, a system without a search list just adds none.
-            let system = system.map(|(system, _)| system).unwrap_or_default();
-            let mut options = ResolverOpts::default();
-            options.use_hosts_file = ResolveHosts::Never;
-            (servers(&config.servers), searched(&system), options)
-        };
-        // A datagram that is lost is sent once more within the limit; the client keeps what was found.
-        (options.timeout, options.attempts, options.cache_size) = (limit.mul_f64(0.45), 1, 0);
-        let provider = TokioRuntimeProvider::default();
-        let builder = TokioResolver::builder_with_config(resolver, provider);
-        Ok(Self { resolver: builder.with_options(options).build()?, domains })
-    }
-
-    /// The targets of a SRV record; none where there is no record.
-    async fn targets(&self, name: Name) -> Result<Option<Vec<SRV>>, DnsError> {
-        let lookup = match self.resolver.srv_lookup(name.clone()).await {
-            Ok(lookup) => lookup,
-            Err(error) => return none_or_error(&name, &error).map(|()| None),
-        };
-        let mut targets: Vec<SRV> = lookup
-            .answers()
-            .iter()
-            .filter_map(|record| match &record.data {
-                // A target of "." says that there is no such service here.
-                RData::SRV(srv) if srv.port > 0 && !srv.target.is_root() => Some(srv.clone()),
-                _ => None,
-            })
-            .collect();
-        targets.sort_by_key(|srv| srv.priority);
-        targets.truncate(MAX_TARGETS);
-        Ok(Some(targets))
-    }
-
-    /// The addresses of a host; none where it has none.
-    async fn addresses(&self, mut name: Name) -> Result<Vec<IpAddr>, DnsError> {
-        name.set_fqdn(true);
-        match self.resolver.lookup_ip(name.clone()).await {
-            Ok(lookup) => Ok(lookup.iter().take(MAX_ADDRESSES).collect()),
-            Err(error) => none_or_error(&name, &error).map(|()| Vec::new()),
-        }
-    }
-}
-
-impl fmt::Debug for Names {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Names").field("domains", &self.domains).finish_non_exhaustive()
-    }
-}
-
 /// The name in the domain, where that makes one.
 fn within(name: &str, domain: &Name) -> Option<Name> {
     let mut name = Name::from_ascii(name).ok()?.append_domain(domain).ok()?;
     name.set_fqdn(true);
     Some(name)
-}
-
-fn search_list(system: &ResolverConfig) -> Vec<Name> {
-    let mut domains: Vec<Name> = Vec::new();
-    for domain in system.domain().into_iter().chain(system.search()) {
-        // The root would be asked for names that were never meant for it.
-        if !domain.is_root() && !domains.contains(domain) {
-            domains.push(domain.clone());
-        }
-    }
-    domains.truncate(MAX_DOMAINS);
-    domains
-}
-
-fn servers(addresses: &[SocketAddr]) -> ResolverConfig {
-    let server = |address: &SocketAddr| {
-        let connection = |mut connection: ConnectionConfig| {
-            connection.port = address.port();
-            connection
-        };
-        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(connection);
-        NameServerConfig::new(address.ip(), true, connections.into())
-    };
-    ResolverConfig::from_name_servers(addresses.iter().map(server).collect())
-}
-
-/// "There is no such name" is an answer; everything else is none.
-fn none_or_error(name: &Name, error: &NetError) -> Result<(), DnsError> {
-    if let NetError::Dns(Answer::NoRecordsFound(NoRecords { response_code, .. })) = error
-        && matches!(response_code, ResponseCode::NXDomain | ResponseCode::NoError)
-    {
-        return Ok(());
-    }
-    Err(DnsError::Lookup { name: name.to_string(), reason: error.to_string() })
 }
 
 #[cfg(test)]

@@ -111,8 +111,8 @@ async fn every_strategy_finds_what_is_there_by_its_own_name() {
     for strategy in StrategyName::all() {
         let instances = vec![endpoint("alpha", 4001), endpoint("beta", 4002)];
         let world = World::with(strategy, "default", instances).await;
-        let alpha = found(world.ask("alpha").await).expect(strategy.as_str());
-        let beta = found(world.ask("beta").await).expect(strategy.as_str());
+        let alpha = found(world.ask("alpha").await).unwrap();
+        let beta = found(world.ask("beta").await).unwrap();
         assert_eq!((alpha.name.as_str(), beta.name.as_str()), ("alpha", "beta"), "{strategy}");
         assert_ne!(alpha.port, beta.port, "{strategy}");
         assert!(alpha.host.is_loopback(), "{strategy}");

@@ -131,7 +131,7 @@ async fn a_stranger_on_the_port_is_no_hit_and_is_described() {
     let error = reason(connecting(Some("cache"), Some(b"SSH-2.0-x\r\n")).await);
     assert!(error.contains("does not speak Redis"), "{error}");
     let error = reason(connecting(Some("database"), None).await);
-    assert!(error.contains("says nothing within 180ms"), "{error}");
+    assert!(error.contains("says nothing within 360ms"), "{error}");
     assert!(matches!(connecting(None, None).await, Outcome::Found(_)));
 }
 

@@ -1,5 +1,8 @@
+use hickory_resolver::config::ResolverConfig;
+use hickory_resolver::proto::op::ResponseCode;
 use portolan_core::ServiceEndpoint;
 
+use super::names::{MAX_ADDRESSES, MAX_TARGETS, search_list};
 use super::*;
 use crate::testing::{FakeDns, Reply};
 
@@ -172,8 +175,9 @@ fn the_search_list_is_asked_within_bounds_and_never_the_root() {
 async fn without_a_domain_there_is_nothing_to_ask() {
     let server = FakeDns::start().await;
     let dns = dns(&server, None);
-    let names = Names::new(&dns.config, dns.limit).unwrap();
-    *dns.resolver.lock() = Some(Arc::new(Names { domains: Vec::new(), ..names }));
+    let mut names = Names::new(&dns.config, dns.limit).unwrap();
+    names.domains.clear();
+    *dns.resolver.lock() = Some(Arc::new(names));
     let Outcome::Skip(reason) = ask(&dns, "redis").await else { panic!("asked") };
     assert!(reason.contains("set discovery.dns.domain"), "{reason}");
 }
