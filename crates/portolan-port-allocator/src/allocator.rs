@@ -42,6 +42,10 @@ struct PassedOver {
 impl PortAllocator {
     /// An allocator with these settings. Opens the table of this host, and no session before the
     /// first port is asked for.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "so that `new(Default::default())` reads well"
+    )]
     pub fn new(config: PortAllocatorConfig) -> Result<Self, AllocatorError> {
         Ok(Self { host: Arc::new(Host::open(&config)?), metrics: None })
     }
@@ -190,6 +194,3 @@ impl PassedOver {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

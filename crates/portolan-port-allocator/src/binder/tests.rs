@@ -1,24 +1,31 @@
 use std::net::TcpStream;
 
+use parking_lot::Mutex;
 use portolan_core::ServiceName;
 
+use block::Block;
+
 use super::*;
+
+#[path = "../../tests/support/block.rs"]
+mod block;
 
 fn request(depth: Depth) -> PortRequest {
     let name: ServiceName = "test".parse().unwrap();
     PortRequest::new(name).depth(depth)
 }
 
-/// A port that was free a moment ago, in both protocols.
+/// A port that no other test has, nor gets later.
 fn free_port() -> u16 {
-    let (tcp, _udp) = loop {
-        let tcp = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        if let Ok(udp) = UdpSocket::bind(("0.0.0.0", port)) {
-            break (tcp, udp);
-        }
+    static LAST: Mutex<Option<(Block, u16)>> = Mutex::new(None);
+    let mut last = LAST.lock();
+    let (block, index) = match last.take() {
+        Some((block, index)) if index + 1 < block::SIZE => (block, index + 1),
+        _ => (Block::new(), 0),
     };
-    tcp.local_addr().unwrap().port()
+    let port = block.port(index);
+    *last = Some((block, index));
+    port
 }
 
 /// A socket on every address, as a stranger may have one.

@@ -1,0 +1,293 @@
+//! What many processes see of the port allocator, some of them killed.
+//!
+//! Each test starts copies of this very program, which do what `child` does and talk over pipes.
+
+#![allow(clippy::unwrap_used, reason = "only tests are here")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use portolan_port_allocator::{Depth, PortAllocator, PortAllocatorConfig, PortLease};
+use support::{World, wish};
+
+const ROLE: &str = "PORTOLAN_TEST_ROLE";
+const CONFIG: &str = "PORTOLAN_TEST_CONFIG";
+/// The folder, in the world's, of the files that stand for granted ports.
+const GRANTS: &str = "grants";
+/// What a child says stands behind this, among what the test harness says.
+const SAYS: &str = "@@ ";
+
+/// A copy of this program.
+struct Copy {
+    process: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Copy {
+    fn start(world: &World, role: &str) -> Self {
+        let config = serde_json::to_string(&world.config()).unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["child", "--exact", "--nocapture", "--test-threads=1"]);
+        command.env(ROLE, role).env(CONFIG, config).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        Self { process, output }
+    }
+
+    /// The next thing it says; it has ended where there is nothing more.
+    fn hear(&mut self) -> String {
+        let mut line = String::new();
+        while self.output.read_line(&mut line).unwrap() > 0 {
+            if let Some((_, said)) = line.split_once(SAYS) {
+                return said.trim_end().to_owned();
+            }
+            line.clear();
+        }
+        panic!("the child ended without a word");
+    }
+
+    fn hear_port(&mut self) -> u16 {
+        self.hear().parse().unwrap()
+    }
+
+    fn go_on(&mut self) {
+        self.process.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+
+    fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    fn end(mut self) {
+        drop(self.process.stdin.take());
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}
+
+fn say(text: impl std::fmt::Display) {
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{SAYS}{text}").unwrap();
+    output.flush().unwrap();
+}
+
+/// Waits for the parent's word; false where it is gone or wants the child to end.
+fn wait() -> bool {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).unwrap() > 0
+}
+
+fn config() -> PortAllocatorConfig {
+    serde_json::from_str(&std::env::var(CONFIG).unwrap()).unwrap()
+}
+
+fn allocator() -> PortAllocator {
+    PortAllocator::new(config()).unwrap()
+}
+
+/// What a copy does; nothing where this is the test run itself.
+#[test]
+fn child() {
+    match std::env::var(ROLE).as_deref() {
+        Ok("contender") => contend(),
+        Ok("owner") => own(),
+        Ok("parent") => own_with_a_child(),
+        Ok("sitter") => while wait() {},
+        Ok("busy") => be_busy(),
+        Ok("soaker") => soak(),
+        Ok(role) => panic!("no role {role}"),
+        Err(_) => {}
+    }
+}
+
+fn contend() {
+    let allocator = allocator();
+    say("ready");
+    wait();
+    let outcome = allocator.request(wish("postgres", Depth::Guarded));
+    match &outcome {
+        Ok(lease) => say(lease.port()),
+        Err(error) => say(error.to_string().replace('\n', " | ")),
+    }
+    if !wait() {
+        return;
+    }
+    // Long after the grant, by number, as a server does that knows nothing of Portolan.
+    let lease = outcome.unwrap();
+    let server = TcpListener::bind(("127.0.0.1", lease.port()));
+    say(server.is_ok());
+    wait();
+}
+
+fn own() {
+    let lease = allocator().request(wish("postgres", Depth::Guarded)).unwrap();
+    say(lease.port());
+    while wait() {}
+}
+
+fn own_with_a_child() {
+    let lease = allocator().request(wish("postgres", Depth::Guarded)).unwrap();
+    for descriptor in lease.inherited_fds() {
+        rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty()).unwrap();
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["child", "--exact", "--nocapture"]).env(ROLE, "sitter").stdout(Stdio::null());
+    let mut sitter = command.spawn().unwrap();
+    say(format!("{} {}", lease.port(), sitter.id()));
+    sitter.wait().unwrap();
+}
+
+fn be_busy() {
+    let allocator = allocator();
+    say("ready");
+    loop {
+        let leases: Vec<PortLease> = ["a", "b", "c"]
+            .into_iter()
+            .zip([Depth::Bound, Depth::Guarded, Depth::Reserved])
+            .filter_map(|(service, depth)| allocator.request(wish(service, depth)).ok())
+            .collect();
+        drop(leases);
+    }
+}
+
+/// Grants and releases, and leaves a file for each port as long as it is granted: where the file is
+/// there already, the port was granted twice.
+fn soak() {
+    let allocator = allocator();
+    let folder = config().runtime_dir.unwrap().with_file_name(GRANTS);
+    let mut granted = 0;
+    for round in 0..400 {
+        let depth = [Depth::Bound, Depth::Guarded, Depth::Reserved][round % 3];
+        let Ok(lease) = allocator.request(wish("soaker", depth)) else { continue };
+        let mark = folder.join(lease.port().to_string());
+        let marked = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&mark);
+        assert!(marked.is_ok(), "port {} was granted twice", lease.port());
+        granted += 1;
+        fs::remove_file(&mark).unwrap();
+    }
+    say(granted);
+}
+
+#[test]
+fn of_64_processes_that_want_one_pool_as_many_get_a_port_as_there_are() {
+    let world = World::with_ports(11);
+    let mut contenders: Vec<Copy> = (0..64).map(|_| Copy::start(&world, "contender")).collect();
+    contenders.iter_mut().for_each(|copy| assert_eq!(copy.hear(), "ready"));
+    contenders.iter_mut().for_each(Copy::go_on);
+    let answers: Vec<String> = contenders.iter_mut().map(Copy::hear).collect();
+    let granted: Vec<u16> = answers.iter().filter_map(|answer| answer.parse().ok()).collect();
+    let different: BTreeSet<u16> = granted.iter().copied().collect();
+    assert_eq!(granted.len(), 11, "{answers:?}");
+    assert!(different.into_iter().eq(world.ports()));
+
+    let holders: Vec<String> = contenders
+        .iter()
+        .zip(&answers)
+        .filter(|(_, answer)| answer.parse::<u16>().is_ok())
+        .map(|(copy, port)| {
+            format!("{port} held by postgres (scope default, pid {}", copy.process.id())
+        })
+        .collect();
+    for (copy, answer) in contenders.iter_mut().zip(&answers) {
+        if answer.parse::<u16>().is_ok() {
+            copy.go_on();
+            assert_eq!(copy.hear(), "true", "the port {answer} could not be bound");
+        } else {
+            let missing = holders.iter().find(|holder| !answer.contains(*holder));
+            assert_eq!(missing, None, "not named in {answer}");
+        }
+    }
+}
+
+#[test]
+fn a_port_is_free_once_its_owner_is_killed() {
+    let world = World::with_ports(2);
+    let mut owner = Copy::start(&world, "owner");
+    assert_eq!(owner.hear_port(), world.port(0));
+    let allocator = world.allocator();
+    let holders = allocator.holders();
+    assert_eq!(holders[0].pid, owner.process.id());
+    assert!(holders[0].alive);
+    owner.kill();
+    assert_eq!(allocator.holders(), []);
+    let lease = allocator.request(wish("redis", Depth::Bound)).unwrap();
+    assert_eq!(lease.port(), world.port(0));
+}
+
+#[test]
+fn a_child_that_outlives_its_owner_keeps_the_lease() {
+    let world = World::with_ports(2);
+    let mut owner = Copy::start(&world, "parent");
+    let said = owner.hear();
+    let (port, sitter) = said.split_once(' ').unwrap();
+    assert_eq!(port.parse(), Ok(world.port(0)));
+    // The sitter waits for the end of this pipe.
+    let pipe = owner.process.stdin.take().unwrap();
+    owner.kill();
+
+    let allocator = world.allocator();
+    let holders = allocator.holders();
+    assert_eq!(holders.len(), 1);
+    assert!(!holders[0].alive, "the owner itself is gone");
+    let other = allocator.request(wish("redis", Depth::Reserved)).unwrap();
+    assert_eq!(other.port(), world.port(1));
+    other.release();
+
+    drop(pipe);
+    wait_for_the_end_of(sitter);
+    assert_eq!(allocator.holders(), []);
+    let lease = allocator.request(wish("postgres", Depth::Bound)).unwrap();
+    assert_eq!(lease.port(), world.port(0));
+}
+
+/// Waits for a process that is not a child of this one, and so cannot be waited for otherwise.
+fn wait_for_the_end_of(pid: &str) {
+    let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+    let flags = rustix::process::PidfdFlags::empty();
+    let Ok(process) = rustix::process::pidfd_open(pid, flags) else { return };
+    let mut ended = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+    let limit = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };
+    assert_eq!(rustix::event::poll(&mut ended, Some(&limit)), Ok(1), "the child did not end");
+}
+
+#[test]
+fn nothing_is_left_of_owners_killed_at_any_moment() {
+    let world = World::with_ports(4);
+    for _ in 0..25 {
+        let mut busy = Copy::start(&world, "busy");
+        busy.hear();
+        busy.kill();
+        let allocators: Vec<PortAllocator> = (0..4).map(|_| world.allocator()).collect();
+        let leases: Vec<PortLease> = allocators
+            .iter()
+            .map(|allocator| allocator.request(wish("after", Depth::Guarded)).unwrap())
+            .collect();
+        let ports: BTreeSet<u16> = leases.iter().map(PortLease::port).collect();
+        assert!(ports.into_iter().eq(world.ports()));
+    }
+    assert_eq!(world.allocator().holders(), []);
+}
+
+#[test]
+fn no_port_is_granted_twice_while_many_processes_come_and_go() {
+    let world = World::with_ports(5);
+    fs::create_dir(world.folder.path().join(GRANTS)).unwrap();
+    let mut soakers: Vec<Copy> = (0..8).map(|_| Copy::start(&world, "soaker")).collect();
+    let granted: u32 = soakers.iter_mut().map(|copy| copy.hear().parse::<u32>().unwrap()).sum();
+    assert!(granted > 1000, "{granted} grants are too few to show anything");
+    soakers.into_iter().for_each(Copy::end);
+    assert_eq!(world.allocator().holders(), []);
+}
