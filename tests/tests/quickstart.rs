@@ -40,7 +40,9 @@ impl<'a> Stack<'a> {
     /// Waits until the worker says that this API answered.
     fn worker_found(&mut self, url: &str) -> Result<()> {
         let address = url.strip_prefix("http://").context("no http:// URL")?;
-        self.up.line(&format!("{address} says")).map(drop)
+        self.up.line(&format!("{address} says"))?;
+        // The table says the same, beside the port that the api wanted and the one it got.
+        self.up.line(&format!("api at {address}")).map(drop)
     }
 
     fn ctrl_c(mut self) -> Result<()> {
