@@ -4,15 +4,16 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use portolan_broadcast::Broadcaster;
-use portolan_client::{DiscoveryClient, RegistryClient, RegistryClientConfig};
+use portolan_client::{
+    DiscoveryClient, RegistryClient, RegistryClientConfig, registry_on_this_host,
+};
 use portolan_config_manager::{ConfigError, Loaded, Origin};
-use portolan_core::{Scope, ServiceName};
+use portolan_core::Scope;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::PortAllocator;
-use portolan_server::{REGISTRY_SERVICE, STACK_KEYS, Settings};
+use portolan_server::{STACK_KEYS, Settings};
 use portolan_supervisor::stack::{StackFile, scope_of_folder};
 use serde::de::DeserializeOwned;
-use tracing::debug;
 
 use crate::cli::Global;
 use crate::exit::Failure;
@@ -104,8 +105,9 @@ impl Context {
         let origin = self.loaded.origins.get("discovery.registry_url");
         match origin {
             None | Some(Origin::Default) => {
-                let port = self.registry_on_this_host();
-                port.map_or_else(usual, |port| format!("http://127.0.0.1:{port}"))
+                let allocator = self.allocator().ok();
+                let scopes = [self.scope.clone(), Scope::default()];
+                allocator.and_then(|a| registry_on_this_host(&a, &scopes)).unwrap_or_else(usual)
             }
             Some(_) => usual(),
         }
@@ -137,6 +139,7 @@ impl Context {
     ) -> Result<DiscoveryClient, Failure> {
         let mut builder = DiscoveryClient::builder()
             .config(self.settings().discovery.clone())
+            .broadcast(self.settings().broadcast.clone())
             .registry_url(url)
             .scope(self.scope.clone())
             .metrics(self.metrics.clone())
@@ -148,20 +151,6 @@ impl Context {
             builder = builder.broadcaster(broadcaster);
         }
         Ok(builder.build()?)
-    }
-
-    /// Whether the name, in this scope or in `default`, is that of the registry on this host.
-    fn registry_on_this_host(&self) -> Option<u16> {
-        let allocator = self
-            .allocator()
-            .inspect_err(|error| debug!(%error.message, "No reservations to look into"));
-        let holders = allocator.ok()?.holders();
-        let registry: ServiceName = REGISTRY_SERVICE.parse().ok()?;
-        let in_scope = |scope: &Scope| {
-            let mut held = holders.iter().filter(|holder| holder.service == registry);
-            held.find(|holder| holder.scope == *scope).map(|holder| holder.port)
-        };
-        in_scope(&self.scope).or_else(|| in_scope(&Scope::default()))
     }
 }
 

@@ -19,6 +19,10 @@ use crate::{DiscoveryConfig, InvalidDiscovery};
 /// this long, and three retries stay within the second that a lookup has.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 
+/// The part of the whole time that is left for telling what came of it: who set a limit learns what
+/// was asked within it, and not only that it is over.
+const FOR_TELLING: u32 = 20;
+
 /// The strategies, ready to be asked.
 pub(crate) struct Chain {
     config: Arc<DiscoveryConfig>,
@@ -36,6 +40,8 @@ pub(crate) struct Wanted {
     pub(crate) all: bool,
     /// How often to ask again.
     pub(crate) retries: u32,
+    /// How long all of it may take.
+    pub(crate) overall: Duration,
     /// Whom to ask, in this order; as configured where it is none.
     pub(crate) strategies: Option<Vec<StrategyName>>,
 }
@@ -74,9 +80,14 @@ impl Chain {
 
     /// Asks until somebody finds something. What was tried stands in the record.
     pub(crate) async fn run(&self, wanted: &Wanted, record: &Record) -> Option<Found> {
+        let end = Instant::now() + wanted.overall - wanted.overall / FOR_TELLING;
         for &strategy in record.order() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
             record.begin();
-            let outcome = self.ask(strategy, wanted).await;
+            let outcome = self.ask(strategy, wanted, left).await;
             let (answer, found) = told(outcome);
             debug!(service_name = %wanted.name, %strategy, %answer, "strategy answered");
             let counted = match &answer {
@@ -96,10 +107,11 @@ impl Chain {
         None
     }
 
-    /// Asks one strategy, again where that may help, within its time limit.
-    async fn ask(&self, name: StrategyName, wanted: &Wanted) -> Outcome {
+    /// Asks one strategy, again where that may help, within its own time limit and what is left
+    /// of the whole.
+    async fn ask(&self, name: StrategyName, wanted: &Wanted, left: Duration) -> Outcome {
         let kind = name.kind();
-        let limit = (kind.timeout)(&self.config.timeouts);
+        let limit = (kind.timeout)(&self.config.timeouts).min(left);
         let Some(strategy) = self.strategies.get(&name) else {
             return Outcome::Skip(String::new());
         };

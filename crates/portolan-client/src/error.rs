@@ -87,14 +87,21 @@ impl DiscoverError {
         }
     }
 
-    /// What follows from the attempts, none of which found anything.
-    pub(crate) fn of(name: ServiceName, scopes: Vec<Scope>, attempts: Vec<Attempt>) -> Self {
+    /// What follows from the attempts, none of which found anything within the limit.
+    pub(crate) fn of(
+        name: ServiceName,
+        scopes: Vec<Scope>,
+        limit: Duration,
+        attempts: Vec<Attempt>,
+    ) -> Self {
         let any = |wanted: fn(&Answer) -> bool| attempts.iter().any(|a| wanted(&a.answer));
         let somebody_knows = any(|answer| matches!(answer, Answer::NotFound { sure: true, .. }));
         let somebody_said_no = any(|answer| matches!(answer, Answer::NotFound { .. }));
         let somebody_failed = any(|answer| matches!(answer, Answer::Failed(_)));
-        match somebody_knows || (somebody_said_no && !somebody_failed) {
+        let somebody_waits = any(|answer| matches!(answer, Answer::NotAsked));
+        match somebody_knows || (somebody_said_no && !somebody_failed && !somebody_waits) {
             true => Self::NotFound { name, scopes, attempts },
+            false if somebody_waits => Self::TimedOut { name, limit, attempts },
             false => Self::CouldNotAsk { name, attempts },
         }
     }
@@ -127,5 +134,54 @@ impl fmt::Display for Tried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.lines)?;
         f.write_str(&self.next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(answers: &[Answer]) -> DiscoverError {
+        let attempt = |answer: &Answer| Attempt {
+            strategy: "dns".parse().unwrap(),
+            took: Duration::ZERO,
+            answer: answer.clone(),
+        };
+        let attempts = answers.iter().map(attempt).collect();
+        let name = "api".parse().unwrap();
+        DiscoverError::of(name, vec![Scope::default()], Duration::from_secs(1), attempts)
+    }
+
+    fn no(sure: bool) -> Answer {
+        Answer::NotFound { reason: String::new(), sure }
+    }
+
+    #[test]
+    fn whoever_would_know_decides_that_there_is_none() {
+        let failed = || {
+            let limit = Duration::ZERO;
+            Answer::Failed(std::sync::Arc::new(crate::StrategyError::TimedOut { limit }))
+        };
+        let skipped = || Answer::Skipped(String::new());
+        for (answers, kind, stale_is_better) in [
+            (vec![no(true), skipped()], "not found", false),
+            (vec![no(true), failed()], "not found", true),
+            (vec![no(false), skipped()], "not found", false),
+            (vec![no(false), failed()], "could not ask", true),
+            (vec![skipped(), skipped()], "could not ask", true),
+            (vec![no(false), Answer::NotAsked], "timed out", true),
+            (vec![failed(), Answer::NotAsked], "timed out", true),
+            (vec![no(true), Answer::NotAsked], "not found", false),
+        ] {
+            let error = of(&answers);
+            let is = match &error {
+                DiscoverError::NotFound { .. } => "not found",
+                DiscoverError::CouldNotAsk { .. } => "could not ask",
+                DiscoverError::TimedOut { .. } => "timed out",
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(is, kind, "{answers:?}");
+            assert_eq!(error.is_want_of_answers(), stale_is_better, "{answers:?}");
+        }
     }
 }

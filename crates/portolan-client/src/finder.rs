@@ -121,9 +121,10 @@ impl Finder {
         self.check_open()?;
         let config = &self.parts.config;
         let retries = options.retries.unwrap_or(config.retries);
-        let wanted = Wanted { name, all, retries, strategies: options.strategies()? };
-        let flight = self.flights.join(&wanted, || self.take_off(&wanted));
         let limit = options.timeout.unwrap_or(config.timeouts.overall);
+        let strategies = options.strategies()?;
+        let wanted = Wanted { name, all, retries, overall: limit, strategies };
+        let flight = self.flights.join(&wanted, || self.take_off(&wanted));
         let landed = timeout_at(Instant::now() + limit, flight.landing);
         let landed = tokio::select! {
             landed = landed => landed,
@@ -132,7 +133,9 @@ impl Finder {
         let attempts = flight.record.attempts();
         match landed {
             Ok(Some(found)) => Ok((found, attempts)),
-            Ok(None) => Err(DiscoverError::of(wanted.name, self.parts.scopes.clone(), attempts)),
+            Ok(None) => {
+                Err(DiscoverError::of(wanted.name, self.parts.scopes.clone(), limit, attempts))
+            }
             Err(_) => Err(DiscoverError::TimedOut { name: wanted.name, limit, attempts }),
         }
     }

@@ -107,6 +107,8 @@ impl Drop for Departure {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::sync::oneshot;
@@ -114,7 +116,8 @@ mod tests {
     use super::*;
 
     fn wanted(name: &str) -> Wanted {
-        Wanted { name: name.parse().unwrap(), all: false, retries: 0, strategies: None }
+        let overall = Duration::from_secs(10);
+        Wanted { name: name.parse().unwrap(), all: false, retries: 0, overall, strategies: None }
     }
 
     fn record() -> Arc<Record> {

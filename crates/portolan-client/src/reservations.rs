@@ -4,8 +4,9 @@ use parking_lot::Mutex;
 use portolan_core::{Host, Scope, ServiceName};
 use portolan_port_allocator::{Holder, PortAllocator, PortAllocatorConfig};
 
-/// The service name under which a registry reserves its own port.
-const REGISTRY: &str = "portolan-registry";
+/// The service name under which a registry reserves its own port, so that programs on the same
+/// host find it without being told where it is.
+pub const REGISTRY_SERVICE: &str = "portolan-registry";
 
 /// A port of this host that a service holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,14 +34,11 @@ pub struct ReservationsError {
 }
 
 /// The address of the registry that runs on this host in the nearest of the scopes, where one does.
-pub(crate) fn registry_on_this_host(
-    reservations: &dyn Reservations,
-    scopes: &[Scope],
-) -> Option<String> {
+pub fn registry_on_this_host(reservations: &dyn Reservations, scopes: &[Scope]) -> Option<String> {
     // A table that cannot be read names no registry; whoever needs it otherwise says why.
     let held = reservations.reservations().ok()?;
     let registry = scopes.iter().find_map(|scope| {
-        held.iter().find(|held| held.service == REGISTRY && held.scope == *scope)
+        held.iter().find(|held| held.service == REGISTRY_SERVICE && held.scope == *scope)
     })?;
     Some(format!("http://{}", Host::loopback().with_port(registry.port)))
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::{Arc, Weak};
 
 use portolan_core::{Scope, ServiceName};
@@ -129,7 +129,9 @@ impl PortLease {
     /// them is gone, and this process's allocator with them. For a program that ends while what it
     /// started lives on.
     pub fn leave_to_children(self) {
-        self.held.left.store(true, Release);
+        if !self.held.left.swap(true, AcqRel) {
+            self.held.count_release();
+        }
     }
 }
 
@@ -165,6 +167,12 @@ impl Held {
             warn!(port = self.port, service_name = %self.record.service, %error, "Listener is not listed");
         }
     }
+
+    fn count_release(&self) {
+        if let Some((metrics, pool)) = &self.metrics {
+            metrics.port_released(pool);
+        }
+    }
 }
 
 impl Drop for Held {
@@ -181,9 +189,7 @@ impl Drop for Held {
                 "Reservation was gone before it was released",
             ),
         }
-        if let Some((metrics, pool)) = &self.metrics {
-            metrics.port_released(pool);
-        }
+        self.count_release();
     }
 }
 

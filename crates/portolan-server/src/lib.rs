@@ -11,6 +11,5 @@ pub mod settings;
 pub use server::{RegistryServer, ServerError};
 pub use settings::{LogFormat, LoggingConfig, STACK_KEYS, Settings};
 
-/// The name under which a registry reserves its port, so that programs on the same host find it
-/// without being told where it is.
-pub const REGISTRY_SERVICE: &str = "portolan-registry";
+#[doc(no_inline)]
+pub use portolan_client::REGISTRY_SERVICE;

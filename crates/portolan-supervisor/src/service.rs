@@ -183,9 +183,13 @@ impl Service {
         self.child.stop(grace).await
     }
 
-    /// Takes down what is left of a service whose program has ended.
+    /// Takes down what is left of a service whose program has ended by itself. What the program
+    /// started and left behind may use the port still, and then it keeps the lease.
     pub async fn finish(mut self) {
         self.deregister().await;
+        if let Some(lease) = self.lease.take() {
+            lease.leave_to_children();
+        }
     }
 
     async fn register(&mut self) -> Result<(), StartError> {

@@ -95,7 +95,8 @@ impl Rig {
 }
 
 fn wanted(all: bool) -> Wanted {
-    Wanted { name: "api".parse().unwrap(), all, retries: 3, strategies: None }
+    let overall = Duration::from_secs(60);
+    Wanted { name: "api".parse().unwrap(), all, retries: 3, overall, strategies: None }
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,4 +219,15 @@ async fn a_record_tells_what_is_under_way() {
     assert!(told[1].starts_with("interrupted"), "{told:?}");
     assert_eq!(told[2], "not asked");
     assert_eq!(record.attempts()[1].took, half);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_whole_may_take_bounds_each_strategy() {
+    let all = ["broadcast", "registry", "dns"];
+    let rig = Rig::new(&all, &[("broadcast", &[Say::Nothing]), ("registry", &[Say::No])]);
+    let (found, told) = rig.run(&Wanted { overall: Duration::from_secs(1), ..wanted(false) }).await;
+    assert!(found.is_none());
+    assert_eq!(told, ["broadcast could not ask", "registry not asked", "dns not asked"]);
+    let limit = rig.scripts[&"broadcast".parse().unwrap()].asked.lock()[0].limit;
+    assert_eq!(limit, Duration::from_millis(950), "the limit of the channel itself is 5 s");
 }

@@ -93,9 +93,6 @@ impl RegistryError {
 
     /// A failure on the way: the innermost cause is what a person can do something about.
     pub(crate) fn in_transit(url: &str, error: &reqwest::Error) -> Self {
-        if error.is_decode() {
-            return Self::bad_answer(url, innermost(error));
-        }
         Self::unreachable(url, innermost(error))
     }
 }
