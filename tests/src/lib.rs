@@ -29,4 +29,4 @@ pub use process::{Output, Process};
 pub use proxy::Proxy;
 pub use stranger::Stranger;
 pub use wait::{PATIENCE, wait_for, wait_within};
-pub use world::{Call, REGISTRY, World};
+pub use world::{Call, REGISTRY, World, target_directory};

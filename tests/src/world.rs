@@ -224,7 +224,10 @@ fn portolan_program() -> Result<PathBuf> {
 }
 
 /// Where cargo puts the programs that it builds along with the running test.
-pub(crate) fn target_directory() -> Result<PathBuf> {
+///
+/// # Errors
+/// The test lies outside of such a folder.
+pub fn target_directory() -> Result<PathBuf> {
     let exe = std::env::current_exe()?;
     let directory = exe.parent().and_then(Path::parent);
     directory.map(Path::to_owned).context("the test lies outside of a target directory")

@@ -4,6 +4,7 @@ mod answers;
 mod bad_input;
 mod contention;
 mod crashes;
+mod examples;
 mod helixcode;
 mod layers;
 mod metrics;
