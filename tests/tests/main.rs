@@ -2,6 +2,7 @@
 
 mod answers;
 mod bad_input;
+mod by_hand;
 mod contention;
 mod crashes;
 mod examples;
