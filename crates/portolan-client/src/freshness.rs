@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use portolan_core::{Change, HealthStatus, ServiceEndpoint, ServiceEvent, ServiceName};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use crate::finder::Finder;
@@ -19,6 +19,8 @@ use crate::strategies::registry;
 
 /// How long to gather new names before the watch is opened anew for all of them.
 const GATHER: Duration = Duration::from_millis(50);
+/// How long a watch lasts at least before it is opened anew: each begins with everything.
+const REST: Duration = Duration::from_secs(1);
 
 /// The task that listens, begun with the first thing that it can keep current.
 #[derive(Default)]
@@ -49,11 +51,15 @@ async fn listen(finder: &Finder) {
     let mut watch: Option<NewsStream> = None;
     let channel = finder.parts.channel_to_hear().await;
     let mut heard = channel.map(|broadcaster| broadcaster.watch_heard());
+    let (mut rested, mut due) = (Instant::now(), None);
     loop {
         tokio::select! {
             () = finder.freshness.entered.notified() => {
-                sleep(GATHER).await;
+                due = Some(rested.max(Instant::now() + GATHER));
+            }
+            () = reached(due) => {
                 watch = open(finder);
+                (rested, due) = (Instant::now() + REST, None);
             }
             news = next(&mut watch) => match news {
                 News::Connected => {}
@@ -62,6 +68,13 @@ async fn listen(finder: &Finder) {
             },
             event = next(&mut heard) => apply(finder, &event, false),
         }
+    }
+}
+
+async fn reached(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -105,7 +118,9 @@ fn apply(finder: &Finder, event: &ServiceEvent, from_registry: bool) {
             if !change.is_removal() && endpoint.health != HealthStatus::Critical {
                 finder.suspects.clear(&endpoint.id);
             }
-            cache.update(&endpoint.name, |entry| news::after_change(&entry.found, change, &rank));
+            cache.update(&endpoint.name, |entry| {
+                news::after_change(&entry.found, change, from_registry, &rank)
+            });
         }
     }
 }

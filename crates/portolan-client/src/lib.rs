@@ -39,8 +39,9 @@ pub use registry_client::{
     ListQuery, Listing, Registered, RegistryClient, RegistryClientConfig, RegistryError, Watch,
     WatchForever, WatchQuery,
 };
-pub use reservations::REGISTRY_SERVICE;
-pub use reservations::{Reservation, Reservations, ReservationsError, registry_on_this_host};
+pub use reservations::{
+    REGISTRY_SERVICE, Reservation, Reservations, ReservationsError, registry_on_this_host,
+};
 pub use strategies::config_file::{ConfiguredEndpoint, ConfiguredEndpoints, InvalidEndpoint};
 pub use strategies::dns::{DnsConfig, DnsError, InvalidDomain};
 pub use strategy::{StrategyError, StrategyName, UnknownStrategy};

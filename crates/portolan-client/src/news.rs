@@ -15,14 +15,24 @@ const MAX_CANDIDATES: usize = 1_000;
 /// How near a scope is: 0 is the own one; none where it is not looked in.
 pub(crate) type Rank<'a> = &'a dyn Fn(&ServiceEndpoint) -> Option<usize>;
 
-/// One instance of the service changed.
-pub(crate) fn after_change(found: &Found, change: &Change, rank: Rank<'_>) -> Fate {
+/// One instance of the service changed, as the registry says or the broadcast channel.
+pub(crate) fn after_change(
+    found: &Found,
+    change: &Change,
+    from_registry: bool,
+    rank: Rank<'_>,
+) -> Fate {
     let Some(endpoint) = change.endpoint() else { return Fate::Keep };
     if change.is_removal() {
         return after_removal(found, endpoint);
     }
-    let at = found.candidates.iter().position(|known| known.endpoint.id == endpoint.id);
-    if let Some(at) = at {
+    if !from_registry && found.strategy.as_str() == registry::KIND.name {
+        // The registry knows of checks that an instance does not announce.
+        return Fate::Keep;
+    }
+    let is_same =
+        |known: &ServiceEndpoint| known.id == endpoint.id && known.scope == endpoint.scope;
+    if let Some(at) = found.candidates.iter().position(|known| is_same(&known.endpoint)) {
         return with(found, |candidates| candidates[at].endpoint = Arc::clone(endpoint));
     }
     let Some(known) = found.candidates.first() else { return Fate::Remove };

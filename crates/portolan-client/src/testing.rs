@@ -6,7 +6,7 @@ mod fake_registry;
 pub(crate) use fake_dns::{FakeDns, Reply};
 pub(crate) use fake_registry::{FakeRegistry, Fault, until};
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use portolan_broadcast::transport::memory::MemoryNetwork;
 use portolan_broadcast::{BroadcastConfig, Broadcaster};
 use portolan_core::{Host, Registration, ServiceEndpoint, Ttl};
 use portolan_metrics::Metrics;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{
     DiscoveryClient, DiscoveryClientBuilder, DiscoveryConfig, Reservation, Reservations,
@@ -33,10 +34,29 @@ pub(crate) fn endpoint_in(scope: &str, name: &str, port: u16) -> ServiceEndpoint
     registration.into_endpoint(Ttl::DEFAULT, Timestamp::UNIX_EPOCH)
 }
 
-/// An address on this host where nobody listens: it was just let go of.
-pub(crate) async fn nobody() -> std::net::SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+/// An address on this host where nobody listens, and nobody else can.
+pub(crate) struct Vacant(TcpSocket);
+
+/// One such address.
+pub(crate) fn nobody() -> Vacant {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    Vacant(socket)
+}
+
+impl Vacant {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// Somebody listens there from now on.
+    pub(crate) fn listen(self) -> TcpListener {
+        self.0.listen(100).unwrap()
+    }
 }
 
 /// A client of these strategies that touches neither the network nor this host's reservations.

@@ -27,7 +27,7 @@ fn said(fate: Fate) -> String {
 }
 
 fn after(strategy: &str, known: &[ServiceEndpoint], change: &Change) -> String {
-    said(after_change(&found(strategy, known), change, &rank))
+    said(after_change(&found(strategy, known), change, true, &rank))
 }
 
 fn registered(endpoint: ServiceEndpoint) -> Change {
@@ -70,9 +70,20 @@ fn a_known_instance_is_replaced_by_what_it_is_now() {
     let mut ill = endpoint("api", 1);
     ill.health = HealthStatus::Critical;
     let change = Change::Health { endpoint: Arc::new(ill.clone()) };
-    let fate = after_change(&found("default", &[endpoint("api", 1)]), &change, &rank);
+    let fate = after_change(&found("default", &[endpoint("api", 1)]), &change, true, &rank);
     let Fate::Change(found) = fate else { panic!("{fate:?}") };
     assert_eq!(*found.candidates[0].endpoint, ill);
+}
+
+#[test]
+fn what_the_registry_found_is_changed_by_the_registry_only_and_removed_by_either() {
+    let heard = |strategy: &str, change: &Change| {
+        said(after_change(&found(strategy, &[endpoint("api", 1)]), change, false, &rank))
+    };
+    assert_eq!(heard("registry", &registered(endpoint("api", 1))), "keep");
+    assert_eq!(heard("registry", &registered(endpoint("api", 2))), "keep");
+    assert_eq!(heard("broadcast", &registered(endpoint("api", 2))), "1,2");
+    assert_eq!(heard("registry", &expired(endpoint("api", 1))), "");
 }
 
 #[test]

@@ -113,7 +113,8 @@ fn a_token_is_not_shown() {
 
 #[tokio::test]
 async fn nobody_there_is_unreachable_and_temporary() {
-    let client = client(format!("http://{}", nobody().await));
+    let vacant = nobody();
+    let client = client(vacant.url());
     let error = client.list(&ListQuery::default()).await.unwrap_err();
     assert!(matches!(error, RegistryError::Unreachable { .. }), "{error:?}");
     assert!(error.is_temporary());
@@ -254,11 +255,11 @@ async fn a_watch_for_ever_sees_each_change_once_across_a_lost_connection() {
 
 #[tokio::test]
 async fn a_watch_for_ever_waits_for_a_registry_that_is_not_there_yet() {
-    let address = nobody().await;
-    let mut watch = client(format!("http://{address}")).watch_forever(WatchQuery::default());
+    let vacant = nobody();
+    let mut watch = client(vacant.url()).watch_forever(WatchQuery::default());
     assert!(watch.next().await.unwrap().is_err());
     assert!(watch.next().await.unwrap().is_err());
-    let _registry = FakeRegistry::at(address).await;
+    let _registry = FakeRegistry::on(vacant.listen());
     let event = loop {
         if let Ok(event) = watch.next().await.unwrap() {
             break event;

@@ -20,12 +20,12 @@ fn what_an_allocator_grants_is_a_reservation_while_the_lease_lasts() {
     assert_eq!(lazy.reservations().unwrap(), []);
 
     let scope: Scope = "shop".parse().unwrap();
-    let request = PortRequest::new(REGISTRY.parse().unwrap());
+    let request = PortRequest::new(REGISTRY_SERVICE.parse().unwrap());
     let request = request.scope(scope.clone()).allow_ephemeral(true).depth(Depth::Reserved);
     let lease = allocator.request(request).unwrap();
     let expected = Reservation {
         port: lease.port(),
-        service: REGISTRY.parse().unwrap(),
+        service: REGISTRY_SERVICE.parse().unwrap(),
         scope: scope.clone(),
     };
     assert_eq!(lazy.reservations().unwrap(), [expected]);

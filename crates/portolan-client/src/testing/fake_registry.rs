@@ -64,12 +64,11 @@ type Parameters = Query<HashMap<String, String>>;
 
 impl FakeRegistry {
     pub(crate) async fn start() -> Self {
-        Self::at("127.0.0.1:0".parse().unwrap()).await
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
 
-    /// The same on a given address, for one that comes back.
-    pub(crate) async fn at(address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+    /// The same on a given listener, for one that comes later.
+    pub(crate) fn on(listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap();
         let state = Mutex::new(Fake { revision: 100, ..Fake::default() });
         let inner = Arc::new(Inner { state, events: broadcast::channel(100).0 });

@@ -107,15 +107,15 @@ async fn the_channel_takes_over_from_a_registry_that_is_gone_and_gives_back() {
 #[tokio::test]
 async fn a_registry_that_comes_later_is_turned_to() {
     let network = MemoryNetwork::new(1);
-    let address = nobody().await;
+    let vacant = nobody();
     let client = quiet(&["registry", "broadcast"])
-        .registry_url(format!("http://{address}"))
+        .registry_url(vacant.url())
         .broadcaster(on(&network, 1))
         .build()
         .unwrap();
     let mut watch = client.watch("api").await.unwrap();
     assert_eq!(next(&mut watch).await, ("snapshot", 0, vec![]));
-    let registry = FakeRegistry::at(address).await;
+    let registry = FakeRegistry::on(vacant.listen());
     registry.put(endpoint("api", 1));
     let (_, revision, ports) = next(&mut watch).await;
     assert_eq!((revision, ports), (101, vec![1]));

@@ -137,7 +137,8 @@ async fn a_stranger_on_the_port_is_no_hit_and_is_described() {
 
 #[tokio::test]
 async fn nobody_on_the_port_is_no_hit() {
-    let port = crate::testing::nobody().await.port();
+    let vacant = crate::testing::nobody();
+    let port = vacant.address().port();
     let convention = Convention { port, pool: None, own: true };
     let outcome = connect(&question("x", &["default"]), &convention, Scope::default()).await;
     let error = reason(outcome);

@@ -1,0 +1,63 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::testing::endpoint;
+
+fn candidate(port: u16, health: HealthStatus, priority: u16, weight: u16) -> Candidate {
+    let endpoint = Arc::new(ServiceEndpoint { health, ..endpoint("api", port) });
+    Candidate { endpoint, priority, weight }
+}
+
+fn ports_chosen(candidates: &[Candidate], suspects: &Suspects) -> Vec<u16> {
+    let mut ports: Vec<u16> =
+        (0..200).map(|_| one(candidates, suspects).unwrap().endpoint.port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+#[test]
+fn the_best_health_is_chosen_and_equals_share() {
+    use HealthStatus::{Critical, Passing, Unknown, Warning};
+    let statuses = [(1, Critical), (2, Unknown), (3, Warning), (4, Passing), (5, Passing)];
+    let mut candidates = statuses.map(|(port, health)| candidate(port, health, 0, 1)).to_vec();
+    let suspects = Suspects::new();
+    for expected in [vec![4, 5], vec![3], vec![2], vec![1]] {
+        assert_eq!(ports_chosen(&candidates, &suspects), expected);
+        candidates.retain(|c| !expected.contains(&c.endpoint.port));
+    }
+    assert_eq!(one(&candidates, &suspects), None);
+}
+
+#[test]
+fn priority_goes_before_weight_and_weight_0_has_a_chance() {
+    let passing = HealthStatus::Passing;
+    let suspects = Suspects::new();
+    let near = candidate(1, passing, 10, 0);
+    let far = candidate(2, passing, 20, 65535);
+    assert_eq!(ports_chosen(&[near.clone(), far], &suspects), [1]);
+    let equal = candidate(3, passing, 10, 0);
+    assert_eq!(ports_chosen(&[near, equal], &suspects), [1, 3]);
+    let heavy = [candidate(4, passing, 0, 1000), candidate(5, passing, 0, 1)];
+    let fives = (0..1000).filter(|_| one(&heavy, &suspects).unwrap().endpoint.port == 5);
+    assert!(fives.count() < 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_goes_last_until_time_or_news_clears_it() {
+    let passing = HealthStatus::Passing;
+    let candidates = [candidate(1, passing, 0, 1), candidate(2, HealthStatus::Critical, 0, 1)];
+    let suspects = Suspects::new();
+    let id = candidates[0].endpoint.id.clone();
+    suspects.suspect(&id);
+    assert_eq!(ports_chosen(&candidates, &suspects), [2]);
+    assert!(!all_suspect(&candidates, &suspects));
+    assert!(all_suspect(&candidates[..1], &suspects));
+    assert_eq!(all(&candidates, &suspects)[0].port, 2);
+
+    tokio::time::advance(SUSPICION).await;
+    assert_eq!(ports_chosen(&candidates, &suspects), [1]);
+    suspects.suspect(&id);
+    suspects.clear(&id);
+    assert_eq!(ports_chosen(&candidates, &suspects), [1]);
+}
