@@ -55,11 +55,6 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, stdout, stderr })
     }
 
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// What it wrote to standard output so far.
     pub fn stdout(&self) -> String {
         read(&self.stdout)

@@ -4,7 +4,7 @@ use std::env;
 use std::io::{self, IsTerminal as _};
 
 use anyhow::Result;
-use portolan::DiscoveryClient;
+use portolan::{BroadcastConfig, DiscoveryClient};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -24,7 +24,9 @@ pub fn log() {
 /// # Errors
 /// `PORTOLAN_SCOPE` is no scope, or `PORTOLAN_REGISTRY_URL` no address.
 pub fn discovery() -> Result<DiscoveryClient> {
-    let mut client = DiscoveryClient::builder();
+    // The channel as portolan.yaml has it: it stays on this machine.
+    let channel = BroadcastConfig { interface: "127.0.0.1".into(), ..Default::default() };
+    let mut client = DiscoveryClient::builder().broadcast(channel);
     if let Ok(scope) = env::var("PORTOLAN_SCOPE") {
         client = client.scope(scope.parse()?);
     }
