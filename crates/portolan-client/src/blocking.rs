@@ -4,7 +4,7 @@
 //! # fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use portolan_client::blocking::DiscoveryClient;
 //!
-//! let client = DiscoveryClient::new(portolan_client::DiscoveryClient::builder())?;
+//! let client = DiscoveryClient::builder().build_blocking()?;
 //! let postgres = client.discover("postgres-primary")?;
 //! println!("PostgreSQL is at {}", postgres.address());
 //! # Ok(()) }
@@ -69,9 +69,12 @@ struct Thread {
 // === impl DiscoveryClient ===
 
 impl DiscoveryClient {
-    /// Builds the client, with a thread of its own.
-    pub fn new(builder: DiscoveryClientBuilder) -> Result<Self, BuildError> {
-        let client = builder.build()?;
+    /// Puts a client together; [`DiscoveryClientBuilder::build_blocking`] makes it.
+    pub fn builder() -> DiscoveryClientBuilder {
+        DiscoveryClientBuilder::default()
+    }
+
+    pub(crate) fn of(client: crate::DiscoveryClient) -> Result<Self, BuildError> {
         let thread = Arc::new(Thread::start().map_err(BuildError::Thread)?);
         Ok(Self { client, thread })
     }

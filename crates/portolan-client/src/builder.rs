@@ -12,7 +12,7 @@ use crate::channel::Channel;
 use crate::parts::Parts;
 use crate::registry_client::{RegistryClient, RegistryClientConfig};
 use crate::reservations::{Lazy, Reservations, registry_on_this_host};
-use crate::{DiscoveryClient, DiscoveryConfig, InvalidDiscovery};
+use crate::{DiscoveryClient, DiscoveryConfig, InvalidDiscovery, blocking};
 
 /// What a [`DiscoveryClient`] is made of; everything has a default.
 #[derive(Default)]
@@ -118,6 +118,11 @@ impl DiscoveryClientBuilder {
         let (config, channel) = (Arc::new(config), Arc::new(channel));
         let parts = Parts { config, scopes, registry, channel, reservations };
         DiscoveryClient::of(parts, metrics)
+    }
+
+    /// The client for a program without a runtime, with a thread of its own.
+    pub fn build_blocking(self) -> Result<blocking::DiscoveryClient, blocking::BuildError> {
+        blocking::DiscoveryClient::of(self.build()?)
     }
 }
 

@@ -9,7 +9,7 @@ use portolan::blocking::DiscoveryClient;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let name = std::env::args().nth(1).ok_or("name a service, such as postgres-primary")?;
     let client = DiscoveryClient::builder().build_blocking()?;
-    let endpoint = client.discover(&name).send()?;
+    let endpoint = client.discover(&name)?;
     println!("{}", endpoint.address());
     client.close();
     Ok(())

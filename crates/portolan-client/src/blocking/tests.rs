@@ -12,7 +12,7 @@ fn registry() -> (runtime::Runtime, FakeRegistry) {
 }
 
 fn of(registry: &FakeRegistry) -> DiscoveryClient {
-    DiscoveryClient::new(quiet(&["registry"]).registry_url(registry.url())).unwrap()
+    quiet(&["registry"]).registry_url(registry.url()).build_blocking().unwrap()
 }
 
 #[test]
@@ -70,5 +70,5 @@ fn it_works_within_a_runtime_too() {
 
 #[test]
 fn settings_that_are_none_are_refused() {
-    assert!(matches!(DiscoveryClient::new(quiet(&[])), Err(BuildError::Settings(_))));
+    assert!(matches!(quiet(&[]).build_blocking(), Err(BuildError::Settings(_))));
 }
