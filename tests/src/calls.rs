@@ -1,6 +1,8 @@
-//! The calls of `portolan` that many tests make.
+//! Calls of `portolan`: how one is put together, and those that many tests make.
 
 use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -8,12 +10,63 @@ use serde_json::Value;
 
 use crate::http;
 use crate::process::{Output, Process};
-use crate::wait::wait_within;
+use crate::wait::{PATIENCE, wait_within};
 use crate::world::{REGISTRY, World};
 
 /// Options of `portolan discover` for a service that is gone: nobody answers by broadcast, and that
 /// need not be waited for as long as where somebody might.
 pub const BRIEFLY: [&str; 2] = ["--set", "discovery.timeouts.broadcast_wait=300ms"];
+
+/// A call of the `portolan` command that is being put together.
+#[derive(Debug)]
+pub struct Call<'a> {
+    world: &'a World,
+    command: Command,
+}
+
+// === impl Call ===
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(world: &'a World, command: Command) -> Self {
+        Self { world, command }
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, arguments: &[S]) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// Runs it in another folder than the test's.
+    pub fn directory(mut self, path: &Path) -> Self {
+        self.command.current_dir(path);
+        self
+    }
+
+    /// Starts it in the background; `name` is what its logs go by.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(self, name: &str) -> Result<Process> {
+        self.world.spawn(name, self.command)
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not end.
+    pub fn run(self) -> Result<Output> {
+        let subcommand = self.command.get_args().next().and_then(OsStr::to_str);
+        let name = subcommand.unwrap_or("portolan").to_owned();
+        self.spawn(&name)?.wait(PATIENCE)
+    }
+}
 
 // === impl World ===
 

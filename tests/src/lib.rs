@@ -23,10 +23,10 @@ mod stranger;
 mod wait;
 mod world;
 
-pub use calls::BRIEFLY;
+pub use calls::{BRIEFLY, Call};
 pub use isolation::isolated;
 pub use process::{Output, Process};
 pub use proxy::Proxy;
 pub use stranger::Stranger;
 pub use wait::{PATIENCE, wait_for, wait_within};
-pub use world::{Call, REGISTRY, World, target_directory};
+pub use world::{REGISTRY, World, target_directory};

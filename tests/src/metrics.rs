@@ -35,3 +35,9 @@ pub fn families(page: &str) -> Vec<&str> {
         .filter_map(|line| line.split(' ').next())
         .collect()
 }
+
+/// The value of a sample, named with its labels as the page writes it; 0 where it is not there.
+pub fn value(page: &str, sample: &str) -> f64 {
+    let line = page.lines().find_map(|line| line.strip_prefix(sample));
+    line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
+}

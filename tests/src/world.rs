@@ -3,22 +3,26 @@
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Permissions};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use rustix::net::sockopt;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::process::{Output, Process};
-use crate::wait::PATIENCE;
+use crate::calls::Call;
+use crate::process::Process;
 use crate::{Stranger, http};
 
 /// Marks every process that a test starts, so that none is forgotten.
 const MARK: &str = "TESTS_OF_PORTOLAN_WORLD";
 /// Where the registry of a world is asked: the usual place.
 pub const REGISTRY: &str = "http://127.0.0.1:7000";
+/// The group of the broadcast channel: the usual one.
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 0, 1);
 /// How much of a log is shown where a test fails.
 const SHOWN: usize = 8 * 1024;
 
@@ -27,15 +31,9 @@ const SHOWN: usize = 8 * 1024;
 #[derive(Debug)]
 pub struct World {
     directory: TempDir,
+    channel: SocketAddrV4,
     variables: Vec<(&'static str, OsString)>,
     started: Cell<usize>,
-}
-
-/// A call of the `portolan` command that is being put together.
-#[derive(Debug)]
-pub struct Call<'a> {
-    world: &'a World,
-    command: Command,
 }
 
 // === impl World ===
@@ -47,14 +45,15 @@ impl World {
         let directory = tempfile::Builder::new().prefix("portolan-test-").tempdir()?;
         // Servers that refuse to run as root run as somebody else, and must get in.
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
-        let channel_port = if alone { 7001 } else { free_port()? };
-        let mut world = Self { directory, variables: vec![], started: Cell::new(0) };
+        let port = if alone { 7001 } else { free_port()? };
+        let channel = SocketAddrV4::new(GROUP, port);
+        let mut world = Self { directory, channel, variables: vec![], started: Cell::new(0) };
         for private in ["run", "state"] {
             let path = world.folder(private)?;
             fs::set_permissions(&path, Permissions::from_mode(0o700))?;
         }
         world.folder("logs")?;
-        world.variables = world.environment(channel_port);
+        world.variables = world.environment();
         Ok(world)
     }
 
@@ -91,7 +90,7 @@ impl World {
     pub fn portolan<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Call<'_>> {
         let mut command = Command::new(portolan_program()?);
         command.args(arguments).current_dir(self.directory());
-        Ok(Call { world: self, command })
+        Ok(Call::new(self, command))
     }
 
     /// Starts `portolan serve` and waits until it is ready.
@@ -118,6 +117,17 @@ impl World {
         self.started.set(self.started.get() + 1);
         let name = format!("{:02}-{name}", self.started.get());
         Process::spawn(&name, &self.directory().join("logs"), &mut command)
+    }
+
+    /// Sends a datagram on the broadcast channel, over loopback and nowhere else.
+    ///
+    /// # Errors
+    /// The system does not take it.
+    pub fn multicast(&self, datagram: &[u8]) -> Result<()> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        sockopt::set_ip_multicast_if(&socket, &Ipv4Addr::LOCALHOST)?;
+        socket.send_to(datagram, self.channel)?;
+        Ok(())
     }
 
     /// Takes a port as somebody who knows nothing of Portolan.
@@ -147,7 +157,7 @@ impl World {
         paths.iter().filter_map(|path| shown(path)).collect()
     }
 
-    fn environment(&self, channel_port: u16) -> Vec<(&'static str, OsString)> {
+    fn environment(&self) -> Vec<(&'static str, OsString)> {
         let at = |folder: &str| self.directory().join(folder).into_os_string();
         let text = |text: String| OsString::from(text);
         vec![
@@ -157,7 +167,7 @@ impl World {
             ("XDG_STATE_HOME", at("state")),
             ("PORTOLAN_SERVICE_REGISTRY__LISTEN_ADDRESS", text("127.0.0.1:7000".into())),
             ("PORTOLAN_BROADCAST__INTERFACE", text("127.0.0.1".into())),
-            ("PORTOLAN_BROADCAST__MULTICAST_ADDRESS", text(format!("239.255.0.1:{channel_port}"))),
+            ("PORTOLAN_BROADCAST__MULTICAST_ADDRESS", text(self.channel.to_string())),
         ]
     }
 }
@@ -169,46 +179,6 @@ impl Drop for World {
                 let _ = kill_process(id, Signal::KILL);
             }
         }
-    }
-}
-
-// === impl Call ===
-
-impl Call<'_> {
-    /// Adds an argument.
-    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
-        self.command.arg(argument);
-        self
-    }
-
-    /// Adds arguments.
-    pub fn args<S: AsRef<OsStr>>(mut self, arguments: &[S]) -> Self {
-        self.command.args(arguments);
-        self
-    }
-
-    /// Runs it in another folder than the test's.
-    pub fn directory(mut self, path: &Path) -> Self {
-        self.command.current_dir(path);
-        self
-    }
-
-    /// Starts it in the background; `name` is what its logs go by.
-    ///
-    /// # Errors
-    /// It cannot be started.
-    pub fn spawn(self, name: &str) -> Result<Process> {
-        self.world.spawn(name, self.command)
-    }
-
-    /// Runs it to its end.
-    ///
-    /// # Errors
-    /// It cannot be started, or does not end.
-    pub fn run(self) -> Result<Output> {
-        let subcommand = self.command.get_args().next().and_then(OsStr::to_str);
-        let name = subcommand.unwrap_or("portolan").to_owned();
-        self.spawn(&name)?.wait(PATIENCE)
     }
 }
 

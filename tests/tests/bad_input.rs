@@ -1,11 +1,11 @@
 //! Whatever comes in, the answer names the place and the remedy, and the process goes on.
 
 use std::io::{Read, Write};
-use std::net::{TcpStream, UdpSocket};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use portolan_tests::{PATIENCE, REGISTRY, http, isolated};
+use portolan_tests::{PATIENCE, REGISTRY, http, isolated, metrics, wait_for};
 use serde_json::{Value, json};
 
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
@@ -102,13 +102,18 @@ fn datagrams_of_rubbish_change_nothing() {
         let mut api = world.service("api", &[], &[BINDER, "{port}"])?;
         api.line("bound 8080")?;
         world.registered_are("api", 1, PATIENCE)?;
-        let socket = UdpSocket::bind("127.0.0.1:0")?;
         let early = br#"{"version":"1.0","type":"service_announcement","action":"register","serv"#;
-        let random: Vec<u8> =
-            (0..1400_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let scrambled = |n: u32| n.wrapping_mul(2_654_435_761).to_be_bytes()[0];
+        let random: Vec<u8> = (0..1400).map(scrambled).collect();
         for datagram in [&random[..], early, b"", &[0xff; 9000]] {
-            socket.send_to(datagram, "127.0.0.1:7001")?;
+            world.multicast(datagram)?;
         }
+        wait_for("the registry to have dropped them", || {
+            let page = http::get(&format!("{REGISTRY}/metrics"))?;
+            let dropped = r#"discovery_broadcast_errors_total{type="receive"}"#;
+            ensure!(metrics::value(&page, dropped) >= 4.0, "{page}");
+            Ok(())
+        })?;
         ensure!(world.registered("api")?.len() == 1);
         let found = world.discover("api", &["--strategy", "broadcast"])?.text()?;
         ensure!(found == "127.0.0.1:8080", "{found}");
