@@ -1,9 +1,11 @@
 //! What every command works with: the settings in force, and the parts that they describe.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use portolan_broadcast::Broadcaster;
+use portolan_client::environment::variable;
 use portolan_client::{
     DiscoveryClient, RegistryClient, RegistryClientConfig, registry_on_this_host,
 };
@@ -111,6 +113,25 @@ impl Context {
             }
             Some(_) => usual(),
         }
+    }
+
+    /// What a program that we start needs to know to find what we would find.
+    pub(crate) fn environment(&self, registry_url: &str) -> BTreeMap<String, String> {
+        let Settings { token, broadcast, .. } = self.settings();
+        let mut variables = BTreeMap::new();
+        let mut put = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
+        put(variable::SCOPE, self.scope.as_str());
+        put(variable::REGISTRY_URL, registry_url);
+        put(variable::BROADCAST_ENABLED, &broadcast.enabled.to_string());
+        put(variable::BROADCAST_INTERFACE, &broadcast.interface);
+        put(variable::BROADCAST_ADDRESS, &broadcast.multicast_address.to_string());
+        if let Some(token) = token {
+            put(variable::TOKEN, token);
+        }
+        if let Some(key) = &broadcast.key {
+            put(variable::BROADCAST_KEY, key.expose());
+        }
+        variables
     }
 
     /// A client of the registry.

@@ -73,6 +73,10 @@ impl DiscoveryClientBuilder {
         self
     }
 
+    pub(crate) fn channel(&self) -> BroadcastConfig {
+        self.broadcast.clone()
+    }
+
     /// The section `port_allocator` of the configuration: where the host's reservations are kept.
     pub fn port_allocator(mut self, config: PortAllocatorConfig) -> Self {
         self.allocator = config;

@@ -12,6 +12,7 @@ mod channel;
 mod client;
 pub mod config;
 mod discover;
+pub mod environment;
 mod error;
 mod explanation;
 mod finder;
@@ -33,6 +34,7 @@ pub use builder::DiscoveryClientBuilder;
 pub use client::DiscoveryClient;
 pub use config::{DiscoveryConfig, InvalidDiscovery};
 pub use discover::{Discover, DiscoverAll, Discovered};
+pub use environment::InvalidVariable;
 pub use error::DiscoverError;
 pub use explanation::Explanation;
 pub use registry_client::{

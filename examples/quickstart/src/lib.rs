@@ -1,10 +1,9 @@
 //! What the services of the quickstart need: a log, a client, and to hear that they shall end.
 
-use std::env;
 use std::io::{self, IsTerminal as _};
 
 use anyhow::Result;
-use portolan::{BroadcastConfig, DiscoveryClient};
+use portolan::DiscoveryClient;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -22,18 +21,9 @@ pub fn log() {
 /// A client that looks names up where `portolan up` says: in the stack's scope, at its registry.
 ///
 /// # Errors
-/// `PORTOLAN_SCOPE` is no scope, or `PORTOLAN_REGISTRY_URL` no address.
+/// What the environment says of it cannot be used.
 pub fn discovery() -> Result<DiscoveryClient> {
-    // The channel as portolan.yaml has it: it stays on this machine.
-    let channel = BroadcastConfig { interface: "127.0.0.1".into(), ..Default::default() };
-    let mut client = DiscoveryClient::builder().broadcast(channel);
-    if let Ok(scope) = env::var("PORTOLAN_SCOPE") {
-        client = client.scope(scope.parse()?);
-    }
-    if let Ok(url) = env::var("PORTOLAN_REGISTRY_URL") {
-        client = client.registry_url(url);
-    }
-    Ok(client.build()?)
+    Ok(DiscoveryClient::builder().from_env()?.build()?)
 }
 
 /// Waits for SIGTERM, which a supervisor sends, or SIGINT, which Ctrl-C does.

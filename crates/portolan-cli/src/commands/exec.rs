@@ -33,7 +33,7 @@ pub(crate) struct Exec {
 impl Exec {
     pub(crate) async fn run(self, context: &Context) -> Ending {
         let client = context.discovery().await?;
-        let mut variables = Vec::new();
+        let mut variables = context.environment(&context.registry_url());
         for name in &self.needs {
             let endpoint = self.find(&client, name).await?;
             variables.extend(env::variables(name, &endpoint));

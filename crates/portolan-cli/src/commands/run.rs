@@ -130,7 +130,7 @@ impl Run {
                 }
             },
             guard: self.guard,
-            environment: BTreeMap::from([("PORTOLAN_SCOPE".to_owned(), context.scope.to_string())]),
+            environment: context.environment(&url),
             directory: None::<PathBuf>,
             // A person at the terminal may want to speak to the program; else it has a group of
             // its own, so that all that it starts can be ended with it.

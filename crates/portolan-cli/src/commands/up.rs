@@ -2,7 +2,6 @@
 
 mod screen;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -107,10 +106,7 @@ fn surroundings(context: &Context, file: &Path, url: &str) -> Result<Surrounding
     let settings = context.settings();
     let ttl = Ttl::new(settings.service_registry.ttl_default)
         .map_err(|error| Failure::usage(format_args!("service_registry.ttl_default: {error}")))?;
-    let mut environment = BTreeMap::from([
-        ("PORTOLAN_SCOPE".to_owned(), context.scope.to_string()),
-        ("PORTOLAN_REGISTRY_URL".to_owned(), url.to_owned()),
-    ]);
+    let mut environment = context.environment(url);
     environment.extend(path_with_our_folder());
     let folder = folder_of(file)?;
     Ok(Surroundings {
