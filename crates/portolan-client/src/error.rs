@@ -118,7 +118,7 @@ fn tried(name: &ServiceName, attempts: &[Attempt]) -> Tried {
     let lines = attempts.iter().map(|attempt| format!("\n  {attempt}")).collect();
     let failed = attempts.iter().any(|attempt| matches!(attempt.answer, Answer::Failed(_)));
     let next = match failed {
-        true => "mend what could not be asked (`portolan doctor` helps), or name the endpoint as",
+        true => "mend what could not be asked, or name the endpoint as",
         false => "start it with `portolan run --name NAME -- COMMAND`, or name its endpoint as",
     };
     let next = next.replace("NAME", name.as_str());

@@ -27,7 +27,7 @@ pub trait Reservations: Send + Sync {
 
 /// Why the host's reservations cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot read who holds which port on this host: {reason}; run `portolan doctor`")]
+#[error("cannot read who holds which port on this host: {reason}; see what `portolan ports list` says")]
 pub struct ReservationsError {
     /// What happened.
     pub reason: String,

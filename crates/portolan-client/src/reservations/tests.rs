@@ -44,5 +44,5 @@ fn a_table_that_cannot_be_opened_is_an_error_with_a_remedy() {
     std::fs::write(&file, "not a folder").unwrap();
     let error = Lazy::new(config(&folder)).reservations().unwrap_err().to_string();
     assert!(error.contains("cannot read who holds which port on this host"), "{error}");
-    assert!(error.contains("portolan doctor"), "{error}");
+    assert!(error.contains("portolan ports list"), "{error}");
 }

@@ -152,7 +152,7 @@ async fn unreadable_reservations_mean_that_it_could_not_ask() {
     let strategy = DefaultPort { ports: BTreeMap::new(), reservations: Arc::new(reservations) };
     let outcome = strategy.ask(&question("redis", &["default"])).await;
     let Outcome::Failed(error) = outcome else { panic!("{outcome:?}") };
-    assert!(error.to_string().contains("told to; run `portolan doctor`"), "{error}");
+    assert!(error.to_string().contains("told to; see what `portolan ports list` says"), "{error}");
     let outcome = strategy.ask(&question("worker", &["default"])).await;
     assert!(matches!(outcome, Outcome::Skip(_)));
 }
