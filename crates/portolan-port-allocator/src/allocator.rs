@@ -11,6 +11,7 @@ use crate::error::AllocatorError;
 use crate::holder::Holder;
 use crate::host::{Granted, Host};
 use crate::lease::{Held, PortLease};
+use crate::patience::Patience;
 use crate::policy::{Candidate, Choice, Plan};
 use crate::report::{PortReport, PortState};
 use crate::request::PortRequest;
@@ -86,9 +87,9 @@ impl PortAllocator {
         self.host.table.check()?;
         let id = session.open(&self.host.table)?;
         let (last, key) = self.host.last_port(&request);
-        let mut passed_over = PassedOver::default();
+        let (mut passed_over, mut patience) = (PassedOver::default(), Patience::new());
         for candidate in plan.candidates(last, rand::random()) {
-            match self.host.take(candidate.port, id, &request)? {
+            match self.host.take(candidate.port, id, &request, &mut patience)? {
                 Ok(granted) => {
                     self.host.remember(key, &request, candidate.port);
                     self.report_grant(&request, &plan, candidate.port, &passed_over);
@@ -145,6 +146,7 @@ impl PortAllocator {
             address: request.address,
             sockets: Arc::downgrade(&sockets),
             left: false.into(),
+            guard_let_go: false.into(),
             metrics,
         };
         PortLease::new(sockets, held)

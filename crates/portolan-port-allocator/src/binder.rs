@@ -5,9 +5,10 @@
 //! IPv6, to all who bind without `SO_REUSEADDR`; a server that sets the option binds and listens
 //! beside it. Where IPv6 is off the guard is on `0.0.0.0`.
 //!
-//! A guard is first bound without the option, which fails if anybody else is bound to the port on
-//! any address, listening or not, guards of others included; the option is set afterwards, and
-//! Linux heeds it from then on.
+//! Every socket is first bound without the option, which fails if anybody else is bound to the port
+//! on any address, listening or not, guards of others included. Guards get it afterwards, and Linux
+//! heeds it from then on; a socket that will listen gets it only as it listens, because until then
+//! whoever sets the option too could listen first.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
@@ -22,6 +23,9 @@ use crate::sockets;
 /// How many connections may wait to be accepted; more than any server here asks for, and the system
 /// cuts it down to its own limit (`somaxconn`).
 const BACKLOG: i32 = 1024;
+
+/// An address of this host that nobody connects to, so that connections of the past have none there.
+const LOOKOUT: Ipv4Addr = Ipv4Addr::new(127, 80, 111, 114);
 
 /// What a lease holds of its port.
 #[derive(Debug, Default)]
@@ -56,6 +60,9 @@ pub(crate) fn bind(port: u16, request: &PortRequest) -> Result<Sockets, BindErro
         (Depth::Bound, Some(address)) => {
             let guard = as_guard(tcp)?;
             let listener = bind_beside(address, Type::STREAM)?;
+            for socket in [&guard, &listener] {
+                socket.set_reuse_address(false).map_err(BindError::System)?;
+            }
             // Two sockets of UDP cannot share a port safely, so the one on every address goes first.
             let udp =
                 udp.map(drop).map(|()| bind_socket(address, Type::DGRAM, false)).transpose()?;
@@ -97,9 +104,13 @@ impl Sockets {
             (None, _, Some(address)) => bind_beside(address, Type::STREAM)?,
             (None, None, None) => bind_tcp_everywhere(port)?,
         };
-        socket.listen(BACKLOG)?;
-        // Only now: before, another could have listened on the port first. The connections that
-        // this socket accepts inherit it, so that a restart need not wait for them to time out.
+        if socket.listen(BACKLOG).is_err() {
+            // Our own guard is in the way, or what an earlier listener left behind.
+            self.guard.iter().chain([&socket]).try_for_each(|it| it.set_reuse_address(true))?;
+            socket.listen(BACKLOG)?;
+        }
+        // The connections that this socket accepts inherit it, so that a restart need not wait for
+        // them to time out.
         socket.set_reuse_address(true)?;
         Ok(socket.into())
     }
@@ -107,18 +118,28 @@ impl Sockets {
 
 /// Alone on the port, but for what an earlier listener left behind.
 fn bind_tcp_everywhere(port: u16) -> Result<Socket, BindError> {
-    let in_use = match bind_everywhere(port, Type::STREAM, false) {
-        Err(BindError::InUse) => BindError::InUse,
-        bound_or_failed => return bound_or_failed,
-    };
-    // Connections that are only waiting for their end refuse a plain bind, and not one with
-    // SO_REUSEADDR; nor does a socket that is bound with it and does not listen. The system lists
-    // the former and not the latter.
-    match bind_everywhere(port, Type::STREAM, true) {
-        Ok(socket) if sockets::has_leftovers(port) => Ok(socket),
-        Ok(_) | Err(BindError::InUse) => Err(in_use),
-        Err(error) => Err(error),
+    match bind_everywhere(port, Type::STREAM, false) {
+        Err(BindError::InUse) => bind_over_leftovers(port).map_err(|error| match error {
+            BindError::AddressNotHere(_) => BindError::InUse,
+            error => error,
+        }),
+        bound_or_failed => bound_or_failed,
     }
+}
+
+/// Connections that are only waiting for their end refuse a plain bind on their addresses, and not
+/// one with SO_REUSEADDR. Nor does a socket that is bound with the option and does not listen: of
+/// these the ones on every address, guards of others above all, show at the lookout, and the others
+/// in that the system lists no connection.
+fn bind_over_leftovers(port: u16) -> Result<Socket, BindError> {
+    let lookout = bind_socket(SocketAddr::new(LOOKOUT.into(), port), Type::STREAM, false)?;
+    let _lookout = as_guard(lookout)?;
+    let socket = bind_everywhere(port, Type::STREAM, true)?;
+    if !sockets::has_leftovers(port) {
+        return Err(BindError::InUse);
+    }
+    socket.set_reuse_address(false).map_err(BindError::System)?;
+    Ok(socket)
 }
 
 /// Alone on the port. Two sockets of UDP that both set SO_REUSEADDR would share it, and the later
@@ -169,7 +190,10 @@ impl BindError {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EADDRINUSE) => Self::InUse,
             Some(Errno::EACCES | Errno::EPERM) => Self::NotPermitted,
-            Some(Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT) => Self::AddressNotHere(address),
+            // EINVAL: an address that is only one together with an interface (`fe80::`).
+            Some(Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT | Errno::EINVAL) => {
+                Self::AddressNotHere(address)
+            }
             _ => Self::System(error),
         }
     }

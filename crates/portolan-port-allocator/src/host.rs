@@ -5,8 +5,6 @@
 //! suffices alone.
 
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -16,6 +14,7 @@ use crate::binder::{self, BindError, Sockets};
 use crate::config::PortAllocatorConfig;
 use crate::error::AllocatorError;
 use crate::holder::Stranger;
+use crate::patience::Patience;
 use crate::policy::Policy;
 use crate::report::{PortReport, PortState};
 use crate::request::PortRequest;
@@ -24,11 +23,6 @@ use crate::sticky::{Key, Sticky};
 use crate::table::{Claim, Record, SessionId, Slot, Table};
 use crate::view::{Cause, View};
 use crate::{directories, processes, sockets};
-
-/// How often a port is tried again whose owner has just ended, and after which pause: the kernel
-/// may have freed its lock, and not yet its sockets.
-const DYING_TRIES: usize = 20;
-const DYING_PAUSE: Duration = Duration::from_millis(1);
 
 /// What all clones of an allocator share.
 #[derive(Debug)]
@@ -75,6 +69,7 @@ impl Host {
         port: u16,
         session: SessionId,
         request: &PortRequest,
+        patience: &mut Patience,
     ) -> Result<Result<Granted, Cause>, AllocatorError> {
         if self.policy.is_reserved(port) {
             return Ok(Err(Cause::Reserved));
@@ -83,7 +78,7 @@ impl Host {
         let Ok(claim) = self.table.claim(port, session, wish) else {
             return Ok(Err(Cause::Leased));
         };
-        let sockets = match bind_claimed(&claim, request) {
+        let sockets = match bind_claimed(&claim, request, patience) {
             Ok(sockets) => sockets,
             Err(error) => {
                 self.table.withdraw(&claim);
@@ -150,16 +145,17 @@ impl Host {
     }
 }
 
-fn bind_claimed(claim: &Claim, request: &PortRequest) -> Result<Sockets, BindError> {
-    let mut bound = binder::bind(claim.port, request);
-    for _ in 0..DYING_TRIES {
-        if !claim.reclaimed || !matches!(bound, Err(BindError::InUse)) {
-            break;
+fn bind_claimed(
+    claim: &Claim,
+    request: &PortRequest,
+    patience: &mut Patience,
+) -> Result<Sockets, BindError> {
+    loop {
+        match binder::bind(claim.port, request) {
+            Err(BindError::InUse) if patience.pauses_for(claim.port, claim.reclaimed) => {}
+            bound_or_failed => return bound_or_failed,
         }
-        thread::sleep(DYING_PAUSE);
-        bound = binder::bind(claim.port, request);
     }
-    bound
 }
 
 fn cause_of(error: BindError, port: u16) -> Result<Cause, AllocatorError> {

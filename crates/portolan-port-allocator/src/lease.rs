@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::{Arc, Weak};
 
 use portolan_core::{Scope, ServiceName};
@@ -37,6 +37,8 @@ pub(crate) struct Held {
     pub(crate) sockets: Weak<Sockets>,
     /// The slot is not ours to free any more: a listener or a child has it.
     pub(crate) left: AtomicBool,
+    /// Somebody wants it without its guard, and so a handle without one is no broken one.
+    pub(crate) guard_let_go: AtomicBool,
     /// Where to count the end of the lease, and as what.
     pub(crate) metrics: Option<(Metrics, String)>,
 }
@@ -55,8 +57,8 @@ impl PortLease {
     /// Another handle on a lease; none where its last handle is just being dropped.
     pub(crate) fn again(held: Arc<Held>) -> Option<Self> {
         let sockets = held.sockets.upgrade();
-        let guard_let_go = held.slot.depth() == Depth::Guarded;
-        (sockets.is_some() || guard_let_go).then_some(Self { sockets, held })
+        let has_all = sockets.is_some() || held.guard_let_go.load(Acquire);
+        has_all.then_some(Self { sockets, held })
     }
 
     /// The port.
@@ -111,6 +113,7 @@ impl PortLease {
     /// guard is closed when both let it go. For the other depths this does nothing.
     pub fn let_go_of_guard(&mut self) {
         if self.depth() == Depth::Guarded {
+            self.held.guard_let_go.store(true, Release);
             self.sockets = None;
         }
     }
@@ -161,8 +164,7 @@ impl Held {
             return;
         }
         let inode = rustix::fs::fstat(listener).map(|stat| stat.st_ino).unwrap_or_default();
-        let record = Record { inode, ..self.record.clone() };
-        if let Err(error) = self.host.table.leave_to_listener(self.port, self.slot, &record) {
+        if let Err(error) = self.host.table.leave_to_listener(self.port, self.slot, inode) {
             // The socket holds the port in any case; only its name is not listed.
             warn!(port = self.port, service_name = %self.record.service, %error, "Listener is not listed");
         }

@@ -35,6 +35,7 @@ mod error;
 mod holder;
 mod host;
 mod lease;
+mod patience;
 mod policy;
 mod processes;
 mod report;

@@ -30,8 +30,10 @@ pub enum Depth {
     /// Safe from everybody: the lease holds the bound socket and hands it over.
     #[default]
     Bound,
-    /// Safe from everybody, for a program that binds the port by its number itself: the lease holds
-    /// a guard, beside which a program that sets `SO_REUSEADDR` still starts.
+    /// For a program that binds the port by its number itself. Safe from every Portolan process,
+    /// from the kernel's own choice, and from whoever binds without `SO_REUSEADDR`: the lease holds
+    /// a guard, beside which a program that sets the option still starts. Nothing tells such a
+    /// program from a stranger who sets it too and wants this very port.
     Guarded,
     /// Safe from every Portolan process of this user on this host: the number only.
     Reserved,
@@ -166,11 +168,12 @@ impl BindAddress {
     /// `127.0.0.1`: reached from this machine only.
     pub const LOOPBACK: Self = Self::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
-    /// The one address to bind, with the port; none where it is every address.
+    /// The one address to bind, with the port; none where it is every address. An IPv4 address that
+    /// is written as one of IPv6 is one of IPv4.
     pub(crate) fn with_port(self, port: u16) -> Option<SocketAddr> {
         match self {
             Self::Any => None,
-            Self::Ip(address) => Some(SocketAddr::new(address, port)),
+            Self::Ip(address) => Some(SocketAddr::new(address.to_canonical(), port)),
         }
     }
 }

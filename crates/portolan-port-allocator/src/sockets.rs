@@ -2,7 +2,7 @@
 //!
 //! The list has every socket that listens or is connected; one that is only bound is not in it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -53,6 +53,11 @@ pub(crate) fn strangers(ports: &[u16]) -> HashMap<u16, Stranger> {
 /// system keeps for a minute after their end.
 pub(crate) fn has_leftovers(port: u16) -> bool {
     tcp().any(|socket| socket.port == port && !socket.listening)
+}
+
+/// The ports that somebody listens on, or has a connection on, in either protocol.
+pub(crate) fn ports_in_use() -> HashSet<u16> {
+    tcp().chain(udp()).map(|socket| socket.port).collect()
 }
 
 /// The inodes of all sockets that listen in TCP, with their ports.

@@ -54,8 +54,8 @@ pub(crate) struct Table {
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) port: u16,
-    before: Slot,
     now: Slot,
+    wish: Slot,
     /// Whether the slot was taken over from a session that had ended.
     pub(crate) reclaimed: bool,
 }
@@ -83,12 +83,13 @@ impl Table {
     /// Whether the table is still the one that others open.
     pub(crate) fn check(&self) -> Result<(), TableError> {
         let path = || self.path.clone();
-        let links = self.file.metadata().map_err(|source| self.unusable(source))?.nlink();
-        if links == 0 {
+        let found = self.file.metadata().map_err(|source| self.unusable(source))?;
+        if found.nlink() == 0 {
             return Err(TableError::Removed { path: path() });
         }
-        let header = [self.words[0].load(Acquire), self.words[1].load(Acquire)];
-        match header == file::HEADER {
+        // In this order: to touch what was cut off would end this process.
+        let header = || [self.words[0].load(Acquire), self.words[1].load(Acquire)];
+        match found.len() == file::LENGTH && header() == file::HEADER {
             true => Ok(()),
             false => Err(TableError::Damaged { path: path() }),
         }
@@ -103,12 +104,7 @@ impl Table {
     ///
     /// A slot of a listener may be claimed: whether the listener is still there is known to the
     /// kernel, and shows when the port is bound.
-    pub(crate) fn claim(
-        &self,
-        port: u16,
-        session: SessionId,
-        contents: Slot,
-    ) -> Result<Claim, Slot> {
+    pub(crate) fn claim(&self, port: u16, session: SessionId, wish: Slot) -> Result<Claim, Slot> {
         let word = self.slot_word(port);
         let mut before = Slot::from_word(word.load(Acquire));
         for _ in 0..TRIES {
@@ -117,13 +113,11 @@ impl Table {
             {
                 return Err(before);
             }
-            let now = contents.claimed_after(before, session);
+            let now = before.claimed_by(session);
             match word.compare_exchange(before.word(), now.word(), AcqRel, Acquire) {
                 Ok(_) => {
-                    // The record's words must not be seen before the claim is.
-                    fence(Release);
-                    let reclaimed = matches!(before.state(), State::Claimed | State::Held);
-                    return Ok(Claim { port, before, now, reclaimed });
+                    let reclaimed = before.state() != State::Free && !before.is_listing();
+                    return Ok(Claim { port, now, wish, reclaimed });
                 }
                 Err(found) => before = Slot::from_word(found),
             }
@@ -133,16 +127,24 @@ impl Table {
 
     /// Writes who holds the port, and makes the claim a lease.
     pub(crate) fn publish(&self, claim: &Claim, record: &Record) -> Result<Slot, TableError> {
-        self.publish_as(claim, record, State::Held)
+        let word = self.slot_word(claim.port);
+        let now = claim.now.with_contents_of(claim.wish);
+        if let Err(source) = self.back(claim.port) {
+            word.store(now.freed().word(), Release);
+            return Err(self.unusable(source));
+        }
+        word.store(now.word(), Relaxed);
+        // The record's words must not be seen before the claim is, nor as those of a listener.
+        fence(Release);
+        record.write(self.record_words(claim.port));
+        let slot = now.published(State::Held);
+        word.store(slot.word(), Release);
+        Ok(slot)
     }
 
-    /// Gives a claim up. A listener that was there before is listed again.
+    /// Gives a claim up. A listener that was there before is still listed.
     pub(crate) fn withdraw(&self, claim: &Claim) {
-        let after = match claim.before.state() {
-            State::Listening => claim.before,
-            _ => claim.now.freed(),
-        };
-        self.slot_word(claim.port).store(after.word(), Release);
+        self.slot_word(claim.port).store(claim.now.withdrawn().word(), Release);
     }
 
     /// Makes a lease the listing of a listener, which lasts as long as the socket of this inode.
@@ -150,16 +152,19 @@ impl Table {
         &self,
         port: u16,
         slot: Slot,
-        record: &Record,
+        inode: u64,
     ) -> Result<(), TableError> {
-        let now = slot.claimed_after(slot, slot.session());
         let word = self.slot_word(port);
-        if word.compare_exchange(slot.word(), now.word(), AcqRel, Acquire).is_err() {
-            return Err(TableError::Damaged { path: self.path.clone() });
+        if word.load(Acquire) == slot.word() {
+            // Nobody asks for the inode of a lease, so it need not be claimed meanwhile, and is
+            // never without its name.
+            Record::write_inode(self.record_words(port), inode);
+            let listing = slot.published(State::Listening);
+            if word.compare_exchange(slot.word(), listing.word(), AcqRel, Acquire).is_ok() {
+                return Ok(());
+            }
         }
-        fence(Release);
-        let claim = Claim { port, before: slot, now, reclaimed: false };
-        self.publish_as(&claim, record, State::Listening).map(drop)
+        Err(TableError::Damaged { path: self.path.clone() })
     }
 
     /// Frees the slot, if it is still the one that was granted: nobody frees another's port.
@@ -177,7 +182,7 @@ impl Table {
     pub(crate) fn read(&self, port: u16) -> Option<(Slot, Record)> {
         for _ in 0..TRIES {
             let slot = self.slot(port);
-            if !matches!(slot.state(), State::Held | State::Listening) {
+            if slot.state() != State::Held && !slot.is_listing() {
                 return None;
             }
             let record = Record::read(self.record_words(port));
@@ -200,17 +205,6 @@ impl Table {
         }
         // An answer that the kernel does not give is taken for "yes": a port too few, not one too many.
         lock::is_locked(&self.file, file::session_lock(session.index), 1).unwrap_or(true)
-    }
-
-    fn publish_as(&self, claim: &Claim, record: &Record, state: State) -> Result<Slot, TableError> {
-        if let Err(source) = self.back(claim.port) {
-            self.slot_word(claim.port).store(claim.now.freed().word(), Release);
-            return Err(self.unusable(source));
-        }
-        record.write(self.record_words(claim.port));
-        let slot = claim.now.published(state);
-        self.slot_word(claim.port).store(slot.word(), Release);
-        Ok(slot)
     }
 
     /// Sees to it that there is disk space for the port's record: a mapping that writes to a page

@@ -67,9 +67,9 @@ impl<'a> View<'a> {
     /// The lease of a port, where one is in force.
     pub(crate) fn holder(&self, port: u16) -> Option<Holder> {
         let (slot, record) = self.table.read(port)?;
-        let in_force = match slot.state() {
-            State::Listening => self.listens(port, record.inode),
-            _ => self.is_alive(slot.session()),
+        let in_force = match slot.is_listing() {
+            true => self.listens(port, record.inode),
+            false => self.is_alive(slot.session()),
         };
         in_force.then(|| self.describe(port, slot, record))
     }

@@ -260,6 +260,22 @@ fn a_guard_keeps_strangers_away_until_it_is_let_go() {
     assert_eq!(other.port(), world.port(1), "the reservation stays");
 }
 
+#[test]
+fn a_guarded_lease_has_its_guard_even_where_another_handle_on_it_is_just_dropped() {
+    let world = World::with_ports(3);
+    let allocator = world.allocator();
+    let take_turns = || {
+        for _ in 0..1_000 {
+            let lease = allocator.request(wish("db", Depth::Guarded)).unwrap();
+            assert_eq!(lease.inherited_fds().len(), 2, "session, guard");
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(take_turns);
+        scope.spawn(take_turns);
+    });
+}
+
 fn lease_port(world: &World) -> u16 {
     world.port(0)
 }

@@ -116,6 +116,61 @@ fn connections_of_an_earlier_listener_are_no_reason_to_refuse() {
     assert_eq!(again.listen(port, BindAddress::Any).unwrap().local_addr().unwrap().port(), port);
 }
 
+/// Leaves a connection that the system keeps for a minute on the port.
+fn leave_a_connection_behind(port: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    // Who closes first waits: the server's side, which has the port.
+    drop(listener.accept().unwrap());
+}
+
+#[test]
+fn a_bound_port_is_refused_to_servers_too_until_it_listens() {
+    for address in [BindAddress::Any, BindAddress::LOOPBACK, BindAddress::Ip([0, 0, 0, 0].into())] {
+        for leftovers in [false, true] {
+            let port = free_port();
+            if leftovers {
+                leave_a_connection_behind(port);
+            }
+            let sockets = bind(port, &request(Depth::Bound).address(address)).unwrap();
+            for stranger in addresses() {
+                let bound = TcpListener::bind((stranger, port));
+                assert!(bound.is_err(), "{address:?}, leftovers {leftovers}, {stranger}");
+            }
+            sockets.listen(port, address).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_port_with_leftovers_is_granted_once_all_the_same() {
+    for depth in [Depth::Bound, Depth::Guarded] {
+        let port = free_port();
+        leave_a_connection_behind(port);
+        // As two users have it, who do not see each other's reservations.
+        let held = bind(port, &request(depth)).unwrap();
+        for other in [Depth::Bound, Depth::Guarded, Depth::Reserved] {
+            let refused = bind(port, &request(other));
+            assert!(matches!(refused, Err(BindError::InUse)), "{other} beside {depth}");
+        }
+        drop(held);
+        assert!(bind(port, &request(depth)).is_ok());
+    }
+}
+
+#[test]
+fn an_address_that_needs_more_than_its_numbers_is_not_taken_for_a_lack_of_files() {
+    let link_local: IpAddr = "fe80::1".parse().unwrap();
+    let refused = bind(free_port(), &request(Depth::Bound).address(BindAddress::Ip(link_local)));
+    assert!(matches!(refused, Err(BindError::AddressNotHere(_))), "{refused:?}");
+    let mapped: IpAddr = "::ffff:127.0.0.1".parse().unwrap();
+    let port = free_port();
+    let address = BindAddress::Ip(mapped);
+    let sockets = bind(port, &request(Depth::Bound).address(address)).unwrap();
+    sockets.listen(port, address).unwrap();
+    TcpStream::connect(("127.0.0.1", port)).unwrap();
+}
+
 #[test]
 fn the_bound_socket_is_the_one_that_listens() {
     for (address, expected) in [

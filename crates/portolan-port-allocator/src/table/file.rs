@@ -19,7 +19,7 @@ use crate::error::TableError;
 
 /// The first two words: what this is, and how it is laid out. A new layout gets a new number, and
 /// a table with another number is not used.
-pub(super) const HEADER: [u64; 2] = [u64::from_be_bytes(*b"Portolan"), 1];
+pub(super) const HEADER: [u64; 2] = [u64::from_be_bytes(*b"Portolan"), 2];
 /// Where the epochs of the sessions begin; the header has a page of its own.
 pub(super) const SESSIONS: usize = 512;
 /// Where the slots begin.
@@ -31,7 +31,8 @@ pub(super) const WORDS: usize = RECORDS + PORTS * record::WORDS;
 
 const PORTS: usize = 1 << 16;
 const PAGE: u64 = 4096;
-const LENGTH: u64 = bytes(WORDS);
+/// How long the file is, in bytes.
+pub(super) const LENGTH: u64 = bytes(WORDS);
 
 /// The byte that keeps the table as it is: exclusive while it is made, shared while a session
 /// begins. It lies behind everything that the file could ever hold, as do the sessions' bytes.

@@ -47,6 +47,11 @@ impl Record {
         write_text(&words[SCOPE..SCOPE + TEXT], scope);
     }
 
+    /// Adds the socket that listens.
+    pub(super) fn write_inode(words: &[AtomicU64], inode: u64) {
+        words[INODE].store(inode, Relaxed);
+    }
+
     /// Reads whatever is there. A name that is none, because the file was damaged, is `unreadable`:
     /// the lease is in force all the same.
     pub(super) fn read(words: &[AtomicU64]) -> Self {

@@ -1,25 +1,32 @@
 //! One slot of the table: who holds a port, in 64 bits, so that it changes in one step.
 //!
 //! ```text
-//!  63        38 37         24 23        5  4    3 2    1 0
-//! +------------+-------------+------------+----+------+------+
-//! | epoch   26 | session  14 | generation | udp| depth| state|
-//! +------------+-------------+------------+----+------+------+
+//!  63        38 37         24 23        6     5     4    3 2    1 0
+//! +------------+-------------+------------+--------+-----+-----+-----+
+//! | epoch   26 | session  14 | generation | listed | udp |depth|state|
+//! +------------+-------------+------------+--------+-----+-----+-----+
 //! ```
 //!
 //! Every 64-bit number is a slot, whatever wrote it. The generation grows with each claim, so that
 //! a reader notices a slot that went to another holder and back meanwhile.
+//!
+//! A claim on the slot of a listener is `listed`: depth, protocols and record are still the
+//! listener's, which most likely lives, and should not lose its name for a moment; nor for good,
+//! where who claims is killed.
 
 use crate::request::Depth;
 
 const DEPTH: u32 = 2;
 const UDP: u32 = 4;
-const GENERATION: u32 = 5;
-const GENERATION_BITS: u32 = 19;
+const LISTED: u32 = 5;
+const GENERATION: u32 = 6;
+const GENERATION_BITS: u32 = 18;
 const SESSION: u32 = GENERATION + GENERATION_BITS;
 const SESSION_BITS: u32 = 14;
 const EPOCH: u32 = SESSION + SESSION_BITS;
 const EPOCH_BITS: u32 = 64 - EPOCH;
+/// Depth and protocols.
+const CONTENTS: u64 = 0b11 << DEPTH | 1 << UDP;
 
 /// A slot's contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,13 +101,33 @@ impl Slot {
         }
     }
 
-    /// The same depth and protocols, claimed by the session, one generation after another slot.
-    pub(super) fn claimed_after(self, before: Self, session: SessionId) -> Self {
-        let generation = bits(before.0, GENERATION, GENERATION_BITS) + 1;
-        let generation = bits(generation, 0, GENERATION_BITS);
-        let wish = self.0 & (0b11 << DEPTH | 1 << UDP);
+    /// Whether the record tells of a listener, which lasts as long as its socket.
+    pub(crate) fn is_listing(self) -> bool {
+        self.state() == State::Listening || self.state() == State::Claimed && self.is_listed()
+    }
+
+    /// The same slot, claimed by the session in the next generation.
+    pub(super) fn claimed_by(self, session: SessionId) -> Self {
+        let generation = bits(bits(self.0, GENERATION, GENERATION_BITS) + 1, 0, GENERATION_BITS);
         let owner = u64::from(session.index) << SESSION | u64::from(session.epoch) << EPOCH;
-        Self(owner | generation << GENERATION | wish).published(State::Claimed)
+        let listing = match self.is_listing() {
+            true => self.0 & CONTENTS | 1 << LISTED,
+            false => 0,
+        };
+        Self(owner | generation << GENERATION | listing).published(State::Claimed)
+    }
+
+    /// The same claim, of which the record will tell.
+    pub(super) fn with_contents_of(self, wish: Self) -> Self {
+        Self(self.0 & !(CONTENTS | 1 << LISTED) | wish.0 & CONTENTS)
+    }
+
+    /// What a claim leaves that came to nothing.
+    pub(super) fn withdrawn(self) -> Self {
+        match self.is_listed() {
+            true => Self(self.0 & !(1 << LISTED)).published(State::Listening),
+            false => self.freed(),
+        }
     }
 
     /// The same in another state.
@@ -111,6 +138,10 @@ impl Slot {
     /// Nobody's, in the same generation.
     pub(super) fn freed(self) -> Self {
         Self(bits(self.0, GENERATION, GENERATION_BITS) << GENERATION)
+    }
+
+    fn is_listed(self) -> bool {
+        self.0 >> LISTED & 1 == 1
     }
 }
 
@@ -144,7 +175,7 @@ mod tests {
     fn a_slot_tells_what_was_put_into_it() {
         let session = SessionId { index: 16_383, epoch: (1 << 26) - 1 };
         for depth in [Depth::Bound, Depth::Guarded, Depth::Reserved] {
-            let slot = Slot::wish(depth, true).claimed_after(NEVER, session);
+            let slot = NEVER.claimed_by(session).with_contents_of(Slot::wish(depth, true));
             assert_eq!((slot.state(), slot.depth(), slot.udp()), (State::Claimed, depth, true));
             assert_eq!(slot.session(), session);
             assert_eq!(slot.published(State::Held).session(), session);
@@ -155,12 +186,34 @@ mod tests {
     #[test]
     fn each_claim_is_a_generation_of_its_own() {
         let session = SessionId { index: 1, epoch: 1 };
-        let wish = Slot::wish(Depth::Bound, false);
-        let first = wish.claimed_after(NEVER, session);
-        let second = wish.claimed_after(first.published(State::Held).freed(), session);
+        let first = NEVER.claimed_by(session);
+        let second = first.published(State::Held).freed().claimed_by(session);
         assert_ne!(first, second);
         let last = Slot(((1 << GENERATION_BITS) - 1) << GENERATION);
-        assert_eq!(bits(wish.claimed_after(last, session).0, GENERATION, GENERATION_BITS), 0);
+        assert_eq!(bits(last.claimed_by(session).0, GENERATION, GENERATION_BITS), 0);
+    }
+
+    #[test]
+    fn a_claim_on_a_listener_leaves_it_listed_whether_it_is_withdrawn_or_not() {
+        let session = |index| SessionId { index, epoch: 9 };
+        let wish = Slot::wish(Depth::Bound, false);
+        let held = NEVER.claimed_by(session(1)).with_contents_of(Slot::wish(Depth::Guarded, true));
+        let listener = held.published(State::Listening);
+        let claim = listener.claimed_by(session(2));
+        let claim_after_a_killed_one = claim.claimed_by(session(3));
+        for claim in [claim, claim_after_a_killed_one] {
+            let after = claim.withdrawn();
+            for slot in [claim, after] {
+                assert!(slot.is_listing());
+                assert_eq!((slot.depth(), slot.udp()), (Depth::Guarded, true));
+            }
+            assert_eq!((claim.state(), after.state()), (State::Claimed, State::Listening));
+            let granted = claim.with_contents_of(wish).published(State::Held);
+            assert!(!granted.is_listing() && !granted.freed().is_listing());
+            assert_eq!((granted.depth(), granted.udp()), (Depth::Bound, false));
+        }
+        let plain = held.published(State::Held).freed().claimed_by(session(2));
+        assert_eq!((plain.is_listing(), plain.withdrawn().state()), (false, State::Free));
     }
 
     #[test]
@@ -178,8 +231,9 @@ mod tests {
             prop_assert!(usize::from(slot.session().index) < SessionId::COUNT);
             prop_assert_eq!(slot.freed().state(), State::Free);
             prop_assert_eq!(slot.published(slot.state()).word(), word);
-            let claimed = slot.claimed_after(slot, slot.session());
-            prop_assert_eq!(claimed.udp(), slot.udp());
+            let claimed = slot.claimed_by(slot.session());
+            prop_assert_eq!(claimed.state(), State::Claimed);
+            prop_assert_eq!(claimed.is_listing(), slot.is_listing());
             prop_assert_eq!(claimed.session(), slot.session());
             prop_assert_ne!(claimed.freed(), slot.freed());
         }

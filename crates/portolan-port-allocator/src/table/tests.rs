@@ -124,14 +124,45 @@ fn a_withdrawn_claim_leaves_the_slot_as_it_was() {
     assert_eq!(one.slot(PORT).state(), State::Free);
 
     let slot = lease(&one, first, "api");
+    one.leave_to_listener(PORT, slot, 77).unwrap();
     let listening = Record { inode: 77, ..record("api") };
-    one.leave_to_listener(PORT, slot, &listening).unwrap();
-    let listed = other.read(PORT).unwrap();
-    assert_eq!((listed.0.state(), &listed.1), (State::Listening, &listening));
-    let claim = other.claim(PORT, second, wish()).unwrap();
+    let listed = || {
+        let (slot, found) = one.read(PORT).expect("a listener");
+        assert_eq!((slot.is_listing(), slot.depth(), slot.udp()), (true, Depth::Guarded, true));
+        assert_eq!(found, listening);
+        slot.state()
+    };
+    assert_eq!(listed(), State::Listening);
+    let claim = other.claim(PORT, second, Slot::wish(Depth::Bound, false)).unwrap();
     assert!(!claim.reclaimed);
+    assert_eq!(listed(), State::Claimed, "and not without a name meanwhile");
     other.withdraw(&claim);
-    assert_eq!(one.read(PORT), Some(listed), "the listener is listed again");
+    assert_eq!(listed(), State::Listening);
+}
+
+#[test]
+fn a_listener_keeps_its_name_when_who_claims_its_port_is_killed() {
+    let world = World::new();
+    let ((one, first), (killed, second)) = (world.session(1), world.session(2));
+    let slot = lease(&one, first, "api");
+    one.leave_to_listener(PORT, slot, 77).unwrap();
+    killed.claim(PORT, second, wish()).unwrap();
+    drop(killed);
+    let (other, third) = world.session(3);
+    assert_eq!(other.read(PORT).unwrap().1.inode, 77);
+    let claim = other.claim(PORT, third, Slot::wish(Depth::Bound, false)).unwrap();
+    let slot = other.publish(&claim, &record("web")).unwrap();
+    assert_eq!((slot.state(), slot.depth(), slot.udp()), (State::Held, Depth::Bound, false));
+    assert_eq!(one.read(PORT), Some((slot, record("web"))), "where the listener is gone");
+}
+
+#[test]
+fn a_table_that_was_cut_off_is_noticed_before_it_is_touched() {
+    let world = World::new();
+    let (one, _) = world.session(1);
+    one.file.set_len(0).unwrap();
+    assert!(matches!(one.check(), Err(TableError::Damaged { .. })));
+    assert!(matches!(Table::open(world.folder.path()), Err(TableError::Damaged { .. })));
 }
 
 #[test]
@@ -140,7 +171,7 @@ fn a_lease_that_is_not_ours_any_more_cannot_be_left_to_a_listener() {
     let (one, first) = world.session(1);
     let slot = lease(&one, first, "api");
     assert!(one.release(PORT, slot));
-    let left = one.leave_to_listener(PORT, slot, &record("api"));
+    let left = one.leave_to_listener(PORT, slot, 77);
     assert!(matches!(left, Err(TableError::Damaged { .. })));
 }
 
