@@ -1,8 +1,9 @@
 //! The audit log: one line for each instance that comes, changes or goes.
 //!
-//! Logged where the request is handled, so that the spans of the caller say who asked.
+//! Logged by the one hand that writes, so that there is no change without its line and the lines
+//! come in the order of the changes; within the span of the caller, which says who asked.
 
-use portolan_core::ServiceEndpoint;
+use portolan_core::{Revision, ServiceEndpoint};
 use tracing::info;
 
 use crate::{Outcome, Registered, Source};
@@ -11,24 +12,24 @@ use crate::{Outcome, Registered, Source};
 pub(crate) fn record(outcome: &Outcome, source: Source) {
     match outcome {
         Outcome::Registered(Registered { endpoint, created: true, .. }) => {
-            line(endpoint, "register", source.as_str(), "Service registered");
+            line(endpoint, endpoint.revision, "register", source.as_str(), "Service registered");
         }
         Outcome::Registered(Registered { endpoint, changed: true, .. }) => {
-            line(endpoint, "update", source.as_str(), "Service updated");
+            line(endpoint, endpoint.revision, "update", source.as_str(), "Service updated");
         }
-        Outcome::Deregistered { endpoint, .. } => {
-            line(endpoint, "deregister", source.as_str(), "Service deregistered");
+        Outcome::Deregistered { endpoint, revision } => {
+            line(endpoint, *revision, "deregister", source.as_str(), "Service deregistered");
         }
         Outcome::Registered(_) | Outcome::Alive | Outcome::HealthSet(_) => {}
     }
 }
 
-/// Logs that the lease of an instance ended.
-pub(crate) fn expired(endpoint: &ServiceEndpoint) {
-    line(endpoint, "expire", "lease", "Service expired");
+/// Logs that the lease of an instance ended, and the revision that this made.
+pub(crate) fn expired(endpoint: &ServiceEndpoint, revision: Revision) {
+    line(endpoint, revision, "expire", "lease", "Service expired");
 }
 
-fn line(endpoint: &ServiceEndpoint, action: &str, source: &str, phrase: &str) {
+fn line(endpoint: &ServiceEndpoint, revision: Revision, action: &str, source: &str, phrase: &str) {
     info!(
         target: "audit",
         action,
@@ -39,7 +40,7 @@ fn line(endpoint: &ServiceEndpoint, action: &str, source: &str, phrase: &str) {
         host = %endpoint.host,
         port = endpoint.port,
         protocol = %endpoint.protocol,
-        revision = endpoint.revision.0,
+        revision = revision.0,
         "{phrase}"
     );
 }

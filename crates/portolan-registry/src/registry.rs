@@ -9,13 +9,14 @@ use portolan_core::{
 use portolan_metrics::{Metrics, Outcome as Counted};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
+use tracing::Span;
 
 use crate::store::Memory;
 use crate::view::View;
 use crate::writer::{Outcomes, Request};
 use crate::{
     Command, InvalidConfig, Outcome, Query, Registered, RegistryConfig, RegistryError, Source,
-    Watch, WatchQuery, Writer, audit,
+    Watch, WatchQuery, Writer,
 };
 
 /// How many requests may wait for the writer; who comes when it is full waits outside.
@@ -80,20 +81,26 @@ impl Registry {
         self.one(Command::Health(id.clone(), report), Source::Api).await.map(drop)
     }
 
-    /// Takes in what was heard on a broadcast channel.
+    /// Takes in what was heard on a broadcast channel. The health that it tells counts where the
+    /// agent of the instance is the one who checks it: nobody else would ever know.
     pub async fn import(
         &self,
         announcement: &ServiceAnnouncement,
     ) -> Result<Outcome, RegistryError> {
         let ServiceAnnouncement { action, service, .. } = announcement;
-        let command = match action {
-            Action::Deregister => Command::Deregister(service.id.clone()),
+        let mut commands = match action {
+            Action::Deregister => vec![Command::Deregister(service.id.clone())],
             // Each of them describes the instance in full: one that was missed so far is learnt.
             Action::Register | Action::Update | Action::Heartbeat => {
-                Command::Register(Registration::from(service.clone()))
+                vec![Command::Register(Registration::from(service.clone()))]
             }
         };
-        self.one(command, Source::Broadcast).await
+        if *action != Action::Deregister && service.is_checked_by_agent() {
+            let report = HealthReport::new(service.health, service.health_reason.as_str());
+            commands.push(Command::Health(service.id.clone(), report));
+        }
+        let outcomes = self.apply(commands, Source::Broadcast).await;
+        outcomes.into_iter().next().unwrap_or(Err(RegistryError::Closed))
     }
 
     /// Carries out many commands in order and without others between them, each with an outcome
@@ -104,13 +111,11 @@ impl Registry {
         source: Source,
     ) -> Vec<Result<Outcome, RegistryError>> {
         let count = commands.len();
-        let outcomes = match timeout(ANSWER_WITHIN, self.ask(commands, source)).await {
+        match timeout(ANSWER_WITHIN, self.ask(commands, source)).await {
             Ok(Ok(outcomes)) => outcomes,
             Ok(Err(error)) => vec![Err(error); count],
             Err(_) => vec![Err(RegistryError::Busy(ANSWER_WITHIN)); count],
-        };
-        outcomes.iter().flatten().for_each(|outcome| audit::record(outcome, source));
-        outcomes
+        }
     }
 
     // --- reading
@@ -155,7 +160,7 @@ impl Registry {
 
     async fn ask(&self, commands: Vec<Command>, source: Source) -> Result<Outcomes, RegistryError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request { commands, source, reply };
+        let request = Request { commands, source, span: Span::current(), reply };
         self.queue.send(request).await.map_err(|_| RegistryError::Closed)?;
         answer.await.map_err(|_| RegistryError::Closed)
     }

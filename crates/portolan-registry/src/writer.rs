@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use portolan_core::{Change, Revision};
+use portolan_core::{Change, Revision, ServiceEvent};
 use portolan_metrics::Metrics;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tracing::{debug, warn};
+use tracing::{Span, debug, warn};
 
 use crate::store::{Committed, Memory, Store};
 use crate::view::View;
@@ -34,6 +34,8 @@ pub struct Writer<S = Memory> {
 pub(crate) struct Request {
     pub(crate) commands: Vec<Command>,
     pub(crate) source: Source,
+    /// The caller's, for what is logged on its behalf.
+    pub(crate) span: Span,
     pub(crate) reply: oneshot::Sender<Outcomes>,
 }
 
@@ -72,13 +74,17 @@ impl<S: Store> Writer<S> {
         let mut requests = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
+                // What asks comes before what ends: a sign of life that is here already counts.
+                // Nothing starves by it, because whoever serves requests also catches up with
+                // the store.
+                biased;
                 () = &mut shutdown => break,
-                committed = self.store.next() => self.desk.enter(&committed),
+                _ = cleanup.tick() => self.sweep().await,
                 taken = self.queue.recv_many(&mut requests, BATCH) => match taken {
                     0 => break,
                     _ => self.serve(&mut requests).await,
                 },
-                _ = cleanup.tick() => self.sweep().await,
+                committed = self.store.next() => self.desk.enter(&committed),
             }
         }
         self.queue.close();
@@ -89,8 +95,11 @@ impl<S: Store> Writer<S> {
 
     async fn serve(&mut self, requests: &mut Vec<Request>) {
         let mut answers = Vec::with_capacity(requests.len());
-        for Request { commands, source, reply } in requests.drain(..) {
-            answers.push((reply, self.store.apply(commands, source).await));
+        for Request { commands, source, span, reply } in requests.drain(..) {
+            let outcomes = self.store.apply(commands, source).await;
+            let done = outcomes.iter().flatten();
+            span.in_scope(|| done.for_each(|outcome| audit::record(outcome, source)));
+            answers.push((reply, outcomes));
         }
         self.catch_up(answers.iter().flat_map(|(_, outcomes)| outcomes)).await;
         for (reply, outcomes) in answers {
@@ -136,21 +145,21 @@ impl Desk {
             Committed::Reset { revision, .. } => self.revision = *revision,
             Committed::Changed(event) => {
                 self.revision = event.revision;
-                self.count(&event.change);
+                self.count(event);
             }
         }
     }
 
-    fn count(&self, change: &Change) {
-        let Some(endpoint) = change.endpoint() else { return };
-        match change {
+    fn count(&self, event: &ServiceEvent) {
+        let Some(endpoint) = event.change.endpoint() else { return };
+        match event.change {
             Change::Registered { .. } => self.metrics.service_registered(endpoint.name.as_str()),
             Change::Deregistered { .. } => {
                 self.metrics.service_deregistered(endpoint.name.as_str());
             }
             Change::Expired { .. } => {
                 self.metrics.service_deregistered(endpoint.name.as_str());
-                audit::expired(endpoint);
+                audit::expired(endpoint, event.revision);
             }
             Change::Snapshot { .. } | Change::Updated { .. } | Change::Health { .. } => {}
         }

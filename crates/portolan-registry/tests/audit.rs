@@ -4,12 +4,13 @@
 use std::io;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, poll};
 use parking_lot::Mutex;
 use portolan_core::{Host, Registration, Ttl};
 use portolan_metrics::Metrics;
 use portolan_registry::{RegistryConfig, Source, WatchQuery, open};
 use serde_json::Value;
+use tracing::{Instrument, info_span};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Keeps what is logged.
@@ -43,26 +44,34 @@ impl Log {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn every_coming_change_and_going_is_one_line_and_a_heartbeat_is_none() {
+fn brief() -> Registration {
+    let name = "api".parse().expect("it is a name");
+    let ttl = Some(Ttl::new(Ttl::MIN).expect("it is a TTL"));
+    Registration { ttl, ..Registration::new(name, Host::loopback(), 8080) }
+}
+
+/// Everything logged from now on, on this thread.
+fn listen() -> (Log, tracing::subscriber::DefaultGuard) {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().json().with_writer(log.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    (log, tracing::subscriber::set_default(subscriber))
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_coming_change_and_going_is_one_line_and_a_heartbeat_is_none() {
+    let (log, _guard) = listen();
     let (writer, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
     let writing = tokio::spawn(writer.run(std::future::pending()));
-    let ttl = Some(Ttl::new(Ttl::MIN).unwrap());
-    let api = Registration::new("api".parse().unwrap(), Host::loopback(), 8080);
-    let brief = Registration { ttl, ..api };
+    let mut watch = registry.watch(WatchQuery::default());
+    assert_eq!(watch.next().await.unwrap().change.kind(), "snapshot");
     for version in ["1", "1", "2"] {
-        let service = Registration { version: version.into(), ..brief.clone() };
+        let service = Registration { version: version.into(), ..brief() };
         registry.register(service, Source::Api).await.unwrap();
     }
-    registry.heartbeat(&brief.id()).await.unwrap();
-    registry.deregister(&brief.id()).await.unwrap();
-    let heard = registry.register(brief, Source::Broadcast).await.unwrap();
-    let from = Some(heard.endpoint.revision);
-    let mut watch = registry.watch(WatchQuery { from, ..WatchQuery::default() });
-    assert_eq!(watch.next().await.unwrap().change.kind(), "expired");
+    registry.heartbeat(&brief().id()).await.unwrap();
+    registry.deregister(&brief().id()).await.unwrap();
+    registry.register(brief(), Source::Broadcast).await.unwrap();
+    let events: Vec<_> = watch.take(5).collect().await;
     tokio::task::yield_now().await;
     writing.abort();
 
@@ -89,4 +98,26 @@ async fn every_coming_change_and_going_is_one_line_and_a_heartbeat_is_none() {
             "lease expire: Service expired",
         ]
     );
+    let logged: Vec<_> = lines.iter().map(|line| line["fields"]["revision"].clone()).collect();
+    let told: Vec<_> = events.iter().map(|event| Value::from(event.revision.0)).collect();
+    assert_eq!(logged, told, "each line has the revision of its own change");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_wait_for_the_answer_is_logged_all_the_same_with_who_asked() {
+    let (log, _guard) = listen();
+    let (writer, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
+    let impatient = async {
+        let mut asked = Box::pin(registry.register(brief(), Source::Api));
+        assert!(poll!(&mut asked).is_pending());
+    };
+    impatient.instrument(info_span!("request", peer = "192.0.2.9:5000")).await;
+    drop(registry);
+    // Nobody is left who could ask, so the writer ends once it has done what it was asked.
+    writer.run(std::future::pending()).await;
+
+    let lines = log.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(lines[0]["fields"]["action"], "register");
+    assert_eq!(lines[0]["span"]["peer"], "192.0.2.9:5000");
 }

@@ -1,15 +1,17 @@
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake};
 
 use futures_util::{FutureExt, StreamExt, poll};
 use portolan_core::{Change, HealthStatus, ServiceEvent, Ttl};
-use proptest::prelude::*;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::store::suite::registration;
+
+mod following;
+mod leases;
+mod load;
 
 struct Running {
     registry: Registry,
@@ -171,13 +173,71 @@ async fn a_writer_that_does_not_write_is_not_waited_for_forever() {
 async fn what_is_heard_is_imported_by_its_action() {
     let running = start(&RegistryConfig::default());
     let registry = &running.registry;
-    let service = registration("api", 1).into_endpoint(Ttl::DEFAULT, jiff::Timestamp::UNIX_EPOCH);
-    let hear = |action| ServiceAnnouncement { action, service: service.clone(), in_reply_to: None };
-    let heard = registry.import(&hear(Action::Heartbeat)).await.unwrap();
-    assert!(matches!(heard, Outcome::Registered(Registered { created: true, .. })));
-    assert!(registry.get(&service.id).is_some());
-    registry.import(&hear(Action::Deregister)).await.unwrap();
-    assert!(registry.get(&service.id).is_none());
+    for action in [Action::Register, Action::Update, Action::Heartbeat] {
+        let heard = registry.import(&hear(action, &heard_endpoint())).await.unwrap();
+        assert!(matches!(heard, Outcome::Registered(Registered { created: true, .. })));
+        assert!(registry.get(&heard_endpoint().id).is_some());
+        registry.import(&hear(Action::Deregister, &heard_endpoint())).await.unwrap();
+        assert!(registry.get(&heard_endpoint().id).is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_agent_of_an_instance_tells_its_health_by_broadcast() {
+    let running = start(&RegistryConfig::default());
+    let registry = &running.registry;
+    let mut service = heard_endpoint();
+    service.health = HealthStatus::Critical;
+    service.health_reason = "refused".into();
+    registry.import(&hear(Action::Heartbeat, &service)).await.unwrap();
+    let unknown = registry.get(&service.id).unwrap();
+    assert_eq!(unknown.health, HealthStatus::Unknown, "the registry looks for itself");
+
+    let (key, value) = portolan_core::endpoint::CHECKED_BY_AGENT;
+    service.metadata.insert(key.into(), value.into());
+    registry.import(&hear(Action::Update, &service)).await.unwrap();
+    let told = registry.get(&service.id).unwrap();
+    assert_eq!((told.health, &*told.health_reason), (HealthStatus::Critical, "refused"));
+    let mut watch =
+        registry.watch(WatchQuery { from: Some(told.revision), ..WatchQuery::default() });
+    registry.import(&hear(Action::Heartbeat, &service)).await.unwrap();
+    assert!(watch.next().now_or_never().is_none(), "the same again is no change");
+
+    // What the owner says by the API is not altered by a rumour of its agent.
+    registry.register(service.clone().into(), Source::Api).await.unwrap();
+    registry.update_health(&service.id, HealthReport::default()).await.unwrap();
+    let refused = registry.import(&hear(Action::Heartbeat, &service)).await;
+    assert_eq!(refused, Err(RegistryError::RegisteredByApi { id: service.id.clone() }));
+    assert_eq!(registry.get(&service.id).unwrap().health, HealthStatus::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hearsay_ends_with_its_own_lease_and_may_speak_again_once_the_owner_is_gone() {
+    let running = start(&RegistryConfig::default());
+    let registry = &running.registry;
+    let service = heard_endpoint();
+    let owner = registry.register(brief("api", 1), Source::Api).await.unwrap();
+    let mut watch =
+        registry.watch(WatchQuery { from: Some(owner.endpoint.revision), ..WatchQuery::default() });
+    // However often it is heard, it does not keep alive what registered by the API.
+    for _ in 0..4 {
+        let refused = registry.import(&hear(Action::Heartbeat, &service)).await;
+        assert_eq!(refused, Err(RegistryError::RegisteredByApi { id: service.id.clone() }));
+        tokio::time::sleep(Ttl::MIN / 4).await;
+    }
+    assert_eq!(next(&mut watch).await.change.kind(), "expired");
+    registry.import(&hear(Action::Heartbeat, &service)).await.unwrap();
+    assert_eq!(next(&mut watch).await.change.kind(), "registered");
+    assert_eq!(next(&mut watch).await.change.kind(), "expired");
+    assert_eq!(registry.list(), []);
+}
+
+fn heard_endpoint() -> ServiceEndpoint {
+    registration("api", 1).into_endpoint(Ttl::DEFAULT, jiff::Timestamp::UNIX_EPOCH)
+}
+
+fn hear(action: Action, service: &ServiceEndpoint) -> ServiceAnnouncement {
+    ServiceAnnouncement { action, service: service.clone(), in_reply_to: None }
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,114 +265,6 @@ async fn metrics_tell_how_many_came_went_were_looked_up_and_are_unwell() {
         r#"discovery_unhealthy_services{service_name="api"} 1"#,
     ] {
         assert!(text.contains(line), "no {line} in\n{text}");
-    }
-}
-
-// --- watches against a model
-
-#[derive(Debug, Clone)]
-enum Step {
-    Register(u8, u16, u8),
-    Deregister(u8, u16),
-    Read(usize, usize),
-    Reconnect(usize),
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        4 => (0..3u8, 1..4u16, 0..3u8).prop_map(|(name, port, version)| Step::Register(name, port, version)),
-        2 => (0..3u8, 1..4u16).prop_map(|(name, port)| Step::Deregister(name, port)),
-        2 => (0..3usize, 1..6usize).prop_map(|(watch, count)| Step::Read(watch, count)),
-        1 => (0..3usize).prop_map(Step::Reconnect),
-    ];
-    proptest::collection::vec(step, 1..60)
-}
-
-/// What a follower knows of the services that it watches.
-struct Follower {
-    query: WatchQuery,
-    watch: Watch,
-    known: BTreeMap<ServiceId, Arc<ServiceEndpoint>>,
-    revision: Option<Revision>,
-}
-
-impl Follower {
-    fn new(registry: &Registry, names: &[&str]) -> Self {
-        let names = names.iter().map(|name| name.parse().unwrap()).collect();
-        let query = WatchQuery { names, ..WatchQuery::default() };
-        let watch = registry.watch(query.clone());
-        Self { query, watch, known: BTreeMap::new(), revision: None }
-    }
-
-    fn reconnect(&mut self, registry: &Registry) {
-        self.query.from = self.revision;
-        self.watch = registry.watch(self.query.clone());
-    }
-
-    fn read(&mut self, count: usize) {
-        for _ in 0..count {
-            let Some(event) = self.watch.next().now_or_never() else { return };
-            self.follow(&event.unwrap());
-        }
-    }
-
-    fn follow(&mut self, event: &ServiceEvent) {
-        if let Change::Snapshot { endpoints } = &event.change {
-            let entry = |e: &Arc<ServiceEndpoint>| (e.id.clone(), Arc::clone(e));
-            self.known = endpoints.iter().map(entry).collect();
-        } else {
-            assert!(Some(event.revision) > self.revision, "seen twice, or out of order");
-            let endpoint = event.change.endpoint().unwrap();
-            let before = match event.change.is_removal() {
-                true => self.known.remove(&endpoint.id),
-                false => self.known.insert(endpoint.id.clone(), Arc::clone(endpoint)),
-            };
-            assert_eq!(before.is_none(), event.change.kind() == "registered", "one was lost");
-        }
-        self.revision = Some(event.revision);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// However slowly it reads and however often it reconnects, a watch ends up knowing what a
-    /// lookup finds, and nothing reaches it twice or not at all.
-    #[test]
-    fn who_follows_a_watch_knows_what_there_is(steps in steps(), history in 1..8usize) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
-            let running = start(&RegistryConfig { history, ..Default::default() });
-    let registry = &running.registry;
-            let mut followers =
-                [&[][..], &["s0"], &["s1", "s2"]].map(|names| Follower::new(registry, names));
-            for step in steps {
-                match step {
-                    Step::Register(name, port, version) => {
-                        let mut service = registration(&format!("s{name}"), port);
-                        service.version = version.to_string();
-                        registry.register(service, Source::Api).await.unwrap();
-                    }
-                    Step::Deregister(name, port) => {
-                        drop(registry.deregister(&registration(&format!("s{name}"), port).id()).await);
-                    }
-                    Step::Read(watch, count) => followers[watch].read(count),
-                    Step::Reconnect(watch) => followers[watch].reconnect(registry),
-                }
-            }
-            tokio::task::yield_now().await;
-            for follower in &mut followers {
-                follower.read(usize::MAX);
-                let names = follower.query.names.clone();
-                let (found, _) = registry.lookup(&Query { names, ..Query::default() });
-                let contents = |e: &Arc<ServiceEndpoint>| (e.id.clone(), e.revision, e.version.clone());
-                let known: Vec<_> = follower.known.values().map(contents).collect();
-                let mut found: Vec<_> = found.iter().map(contents).collect();
-                found.sort();
-                prop_assert_eq!(known, found);
-            }
-            Ok(())
-        })?;
     }
 }
 

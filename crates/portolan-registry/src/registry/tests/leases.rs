@@ -1,0 +1,152 @@
+//! Leases against a model: never gone early, and gone within a second.
+
+use std::collections::BTreeMap;
+
+use futures_util::poll;
+use portolan_core::{HealthStatus, Ttl};
+use proptest::prelude::*;
+
+use super::super::*;
+use super::{brief, registration, start};
+
+/// How late a lease may end at most.
+const GRACE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Registers, with a TTL of so many seconds.
+    Register(u16, u64),
+    Heartbeat(u16),
+    Health(u16, bool),
+    Deregister(u16),
+    Wait(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let port = || 1..5u16;
+    let step = prop_oneof![
+        3 => (port(), 1..6u64).prop_map(|(port, ttl)| Step::Register(port, ttl)),
+        3 => port().prop_map(Step::Heartbeat),
+        1 => (port(), any::<bool>()).prop_map(|(port, well)| Step::Health(port, well)),
+        1 => port().prop_map(Step::Deregister),
+        4 => (1..2_500u64).prop_map(Step::Wait),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+/// When each lease that was granted ends.
+#[derive(Default)]
+struct Model {
+    leases: BTreeMap<u16, (Ttl, Instant)>,
+}
+
+impl Model {
+    fn grant(&mut self, port: u16, ttl: Ttl) {
+        self.leases.insert(port, (ttl, Instant::now() + ttl.duration()));
+    }
+
+    /// Asserts that all are there that must be, and none that must not.
+    fn check(&self, registry: &Registry) {
+        let now = Instant::now();
+        for port in 1..5 {
+            let there = registry.get(&registration("api", port).id()).is_some();
+            match self.leases.get(&port) {
+                Some((_, end)) if now < *end => assert!(there, "{port} went early"),
+                Some((_, end)) if now < *end + GRACE => {}
+                _ => assert!(!there, "{port} is still there"),
+            }
+        }
+    }
+
+    async fn act(&mut self, step: Step, registry: &Registry) {
+        let id = |port| registration("api", port).id();
+        match step {
+            Step::Register(port, seconds) => {
+                let ttl = Ttl::new(Duration::from_secs(seconds)).unwrap();
+                let service = Registration { ttl: Some(ttl), ..registration("api", port) };
+                registry.register(service, Source::Api).await.unwrap();
+                self.grant(port, ttl);
+            }
+            Step::Heartbeat(port) => {
+                if registry.heartbeat(&id(port)).await.is_ok() {
+                    let (ttl, _) = self.leases[&port];
+                    self.grant(port, ttl);
+                }
+            }
+            Step::Health(port, well) => {
+                let status = if well { HealthStatus::Passing } else { HealthStatus::Critical };
+                drop(registry.update_health(&id(port), HealthReport::new(status, "")).await);
+            }
+            Step::Deregister(port) => {
+                drop(registry.deregister(&id(port)).await);
+                self.leases.remove(&port);
+            }
+            Step::Wait(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is said in between, and however TTLs grow and shrink.
+    #[test]
+    fn a_lease_is_never_short_and_at_most_a_second_long(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let running = start(&RegistryConfig::default());
+            let mut model = Model::default();
+            for step in steps {
+                model.act(step, &running.registry).await;
+                model.check(&running.registry);
+            }
+            tokio::time::sleep(Duration::from_secs(5) + GRACE).await;
+            assert_eq!(running.registry.list(), []);
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sign_of_life_that_waits_for_the_writer_counts() {
+    let (writer, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
+    let mut writing = std::pin::pin!(writer.run(std::future::pending()));
+    let (service, id) = (brief("api", 1), brief("api", 1).id());
+    let mut registering = std::pin::pin!(registry.register(service, Source::Api));
+    assert!(poll!(&mut registering).is_pending() && poll!(&mut writing).is_pending());
+    registering.await.unwrap();
+    for _ in 0..32 {
+        let mut heartbeat = Box::pin(registry.heartbeat(&id));
+        assert!(poll!(&mut heartbeat).is_pending());
+        // The writer was held up, and finds both: the heartbeat, and the end of the lease.
+        tokio::time::sleep(Ttl::MIN + Duration::from_millis(1)).await;
+        assert!(poll!(&mut writing).is_pending());
+        assert_eq!(heartbeat.await, Ok(()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_end_on_time_however_busy_the_writer_is() {
+    let running = start(&RegistryConfig::default());
+    let registry = running.registry.clone();
+    let gone = brief("gone", 1);
+    registry.register(gone.clone(), Source::Api).await.unwrap();
+    // There is always something in the queue.
+    let others = registry.clone();
+    let busy = tokio::spawn(async move {
+        for port in (1..=u16::MAX).cycle() {
+            drop(others.register(registration("busy", 1 + port % 100), Source::Api).await);
+        }
+    });
+    let start = Instant::now();
+    while registry.get(&gone.id()).is_some() {
+        assert!(start.elapsed() <= Ttl::MIN + GRACE, "requests keep it alive");
+        // The paused clock stands while anybody is busy.
+        tokio::time::advance(Duration::from_millis(50)).await;
+    }
+    assert!(start.elapsed() >= Ttl::MIN);
+    busy.abort();
+}
