@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::ServiceEndpoint;
 
-/// A number that grows with every change of the registry and never falls, over restarts too.
+/// A number that grows with every change of the registry and never falls, over restarts too,
+/// unless the clock of its machine is set back between them: then a watch that resumes from before
+/// gets a snapshot and goes on at the lower numbers, so a reader takes a snapshot's revision as it
+/// comes.
 ///
 /// It stays below 2^53, so that every JSON reader keeps it exact.
 #[derive(

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::Span;
 
-use crate::store::Memory;
+use crate::store::{Memory, Store};
 use crate::view::View;
 use crate::writer::{Outcomes, Request};
 use crate::{
@@ -38,11 +38,18 @@ pub fn open(
     config: &RegistryConfig,
     metrics: Metrics,
 ) -> Result<(Writer, Registry), InvalidConfig> {
-    let store = Memory::new(config)?;
+    Ok(open_over(Memory::new(config)?, config, metrics))
+}
+
+fn open_over<S: Store>(
+    store: S,
+    config: &RegistryConfig,
+    metrics: Metrics,
+) -> (Writer<S>, Registry) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let view = Arc::new(View::new(config.history));
     let registry = Registry { queue: sender, view: Arc::clone(&view), metrics: metrics.clone() };
-    Ok((Writer::new(store, receiver, view, metrics, config.cleanup_interval), registry))
+    (Writer::new(store, receiver, view, metrics, config.cleanup_interval), registry)
 }
 
 // === impl Registry ===

@@ -21,8 +21,14 @@ struct Running {
 }
 
 fn start(config: &RegistryConfig) -> Running {
+    start_at(config, jiff::Timestamp::now())
+}
+
+/// A registry that takes this for the time at which it starts.
+fn start_at(config: &RegistryConfig, now: jiff::Timestamp) -> Running {
     let metrics = Metrics::new();
-    let (writer, registry) = open(config, metrics.clone()).unwrap();
+    let store = Memory::started(config, now).unwrap();
+    let (writer, registry) = open_over(store, config, metrics.clone());
     let (stop, stopped) = oneshot::channel::<()>();
     let writer = tokio::spawn(writer.run(stopped.map(drop)));
     Running { registry, metrics, stop, writer }

@@ -2,7 +2,10 @@
 //!
 //! Nothing outlives the process, and nothing needs to: a heartbeat for an instance that is not
 //! known makes its service register again. Revisions grow over restarts all the same, because they
-//! begin at the time of day.
+//! begin at the time of day, and no life of a store makes as many as its milliseconds have room
+//! for. Only where the clock is set back across a restart, to before the earlier life began, do
+//! they fall: who then resumes from an earlier revision comes from what is the future here, and
+//! gets a snapshot, as after every restart, with which it goes on at the lower numbers.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -34,7 +37,7 @@ pub struct Memory {
     records: HashMap<ServiceId, Record>,
     leases: DelayQueue<ServiceId>,
     revision: Revision,
-    /// What [`Store::next`] has not handed out yet; as long as one call's commands at most.
+    /// What [`Store::next`] has not handed out yet: the changes of the commands since the last call.
     committed: Vec<Committed>,
     ttl_default: Ttl,
     limits: Limits,
@@ -69,8 +72,13 @@ struct Limits {
 impl Memory {
     /// A store with nothing in it.
     pub fn new(config: &RegistryConfig) -> Result<Self, InvalidConfig> {
+        Self::started(config, Timestamp::now())
+    }
+
+    /// A store with nothing in it, whose life begins at that time.
+    pub(crate) fn started(config: &RegistryConfig, at: Timestamp) -> Result<Self, InvalidConfig> {
         config.validate()?;
-        let revision = first_revision(Timestamp::now());
+        let revision = first_revision(at);
         Ok(Self {
             records: HashMap::new(),
             leases: DelayQueue::new(),

@@ -7,7 +7,7 @@ use portolan_core::{Change, ServiceEvent};
 use proptest::prelude::*;
 
 use super::super::*;
-use super::{registration, start};
+use super::{registration, start, start_at};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -113,4 +113,40 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// What a watch hears that resumes after a restart at which the clock showed this much more.
+async fn after_a_restart(shift: jiff::SignedDuration) -> (Revision, Vec<Arc<ServiceEvent>>) {
+    let now = jiff::Timestamp::now();
+    let first = start_at(&RegistryConfig::default(), now);
+    let old = first.registry.register(registration("api", 1), Source::Api).await.unwrap();
+    let second = start_at(&RegistryConfig::default(), now + shift);
+    second.registry.register(registration("api", 2), Source::Api).await.unwrap();
+    let from = Some(old.endpoint.revision);
+    let watch = second.registry.watch(WatchQuery { from, ..WatchQuery::default() });
+    second.registry.register(registration("api", 3), Source::Api).await.unwrap();
+    (old.endpoint.revision, watch.take(2).collect().await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_resumes_across_a_restart_begins_anew_even_where_the_clock_was_set_back() {
+    for shift in [1, 3600, -1, -3600] {
+        let (old, events) = after_a_restart(jiff::SignedDuration::from_secs(shift)).await;
+        let Change::Snapshot { endpoints } = &events[0].change else { panic!("{events:?}") };
+        let ports: Vec<_> = endpoints.iter().map(|endpoint| endpoint.port).collect();
+        assert_eq!(ports, [2, 3], "{shift}");
+        assert_eq!(events[0].revision > old, shift > 0, "they fall with the clock only");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_begins_anew_at_lower_numbers_goes_on_there() {
+    let running = start(&RegistryConfig::default());
+    let from = Some(Revision(u64::MAX));
+    let mut watch = running.registry.watch(WatchQuery { from, ..WatchQuery::default() });
+    let snapshot = watch.next().await.unwrap();
+    assert_eq!(snapshot.change.kind(), "snapshot");
+    running.registry.register(registration("api", 1), Source::Api).await.unwrap();
+    let event = watch.next().await.unwrap();
+    assert_eq!((event.change.kind(), event.revision.0), ("registered", snapshot.revision.0 + 1));
 }
