@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::{Deserializer, Error, Visitor};
+use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// How long an endpoint stays without a sign of life: from 1 second to 24 hours.
@@ -116,12 +116,17 @@ impl Visitor<'_> for TtlVisitor {
     }
 
     fn visit_i64<E: Error>(self, seconds: i64) -> Result<Ttl, E> {
-        self.visit_u64(u64::try_from(seconds).unwrap_or(0))
+        match u64::try_from(seconds) {
+            Ok(seconds) => self.visit_u64(seconds),
+            Err(_) => Err(E::invalid_value(Unexpected::Signed(seconds), &self)),
+        }
     }
 
     fn visit_f64<E: Error>(self, seconds: f64) -> Result<Ttl, E> {
-        let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-        Ttl::new(duration).map_err(E::custom)
+        match Duration::try_from_secs_f64(seconds) {
+            Ok(duration) => Ttl::new(duration).map_err(E::custom),
+            Err(_) => Err(E::invalid_value(Unexpected::Float(seconds), &self)),
+        }
     }
 }
 
@@ -185,6 +190,10 @@ mod tests {
         assert_eq!(serde_json::to_string(&Ttl::DEFAULT).unwrap(), "60");
         for json in ["0", "-1", "0.5", "86401", "\"25h\"", "1e300", "null"] {
             assert!(ttl(json).is_err(), "{json} was taken");
+        }
+        for (json, said) in [("-1", "integer `-1`"), ("-1.5", "`-1.5`"), ("1e300", "1e+300")] {
+            let error = ttl(json).unwrap_err().to_string();
+            assert!(error.contains(said), "{json}: {error}");
         }
     }
 }

@@ -33,6 +33,11 @@ pub enum InvalidHost {
     Unspecified(IpAddr),
 }
 
+/// Names that `/etc/hosts` gives to the loopback address on common systems, beside those of
+/// RFC 6761, section 6.3.
+const LOOPBACK_NAMES: [&str; 4] =
+    ["localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"];
+
 // === impl Host ===
 
 impl Host {
@@ -54,8 +59,8 @@ impl Host {
         match &self.0 {
             Kind::Address(address) => address.to_canonical().is_loopback(),
             Kind::Name(name) => {
-                name.eq_ignore_ascii_case("localhost")
-                    || name.to_ascii_lowercase().ends_with(".localhost")
+                let name = name.trim_end_matches('.').to_ascii_lowercase();
+                name.ends_with(".localhost") || LOOPBACK_NAMES.contains(&name.as_str())
             }
         }
     }
@@ -86,7 +91,7 @@ impl TryFrom<IpAddr> for Host {
     type Error = InvalidHost;
 
     fn try_from(address: IpAddr) -> Result<Self, InvalidHost> {
-        if address.is_unspecified() {
+        if address.to_canonical().is_unspecified() {
             return Err(InvalidHost::Unspecified(address));
         }
         Ok(Self(Kind::Address(address)))
@@ -115,8 +120,9 @@ impl fmt::Display for Host {
     }
 }
 
-/// Labels of letters, digits, hyphens and underscores; the last one is no number, so that `999.1.1.1` is a
-/// mistyped address and not a name.
+/// Labels of letters, digits, hyphens and underscores; the last one is no number, so that `999.1.1.1`
+/// is a mistyped address and not a name, and `0x7f000001`, which resolvers take for `127.0.0.1`,
+/// does not pass for one either.
 fn is_host_name(text: &str) -> bool {
     let text = text.strip_suffix('.').unwrap_or(text);
     let label = |label: &str| {
@@ -125,9 +131,16 @@ fn is_host_name(text: &str) -> bool {
             && !label.ends_with('-')
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    let last_is_number =
-        text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
-    (1..=253).contains(&text.len()) && text.split('.').all(label) && !last_is_number
+    let last = text.rsplit('.').next().unwrap_or(text);
+    (1..=253).contains(&text.len()) && text.split('.').all(label) && !is_number(last)
+}
+
+/// A number as `inet_aton` reads it: decimal, octal, or hexadecimal behind `0x`.
+fn is_number(label: &str) -> bool {
+    match label.strip_prefix("0x").or_else(|| label.strip_prefix("0X")) {
+        Some(digits) => digits.bytes().all(|b| b.is_ascii_hexdigit()),
+        None => label.bytes().all(|b| b.is_ascii_digit()),
+    }
 }
 
 #[cfg(test)]

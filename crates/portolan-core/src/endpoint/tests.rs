@@ -107,3 +107,37 @@ fn what_is_unknown_is_ready_only_where_nobody_looks() {
     endpoint.health = HealthStatus::Critical;
     assert!(!endpoint.is_ready());
 }
+
+#[test]
+fn two_scopes_that_differ_are_refused_and_two_that_agree_are_one() {
+    let with = |scope: &str| {
+        registration(json!({
+            "name": "api", "host": "h", "port": 1, "scope": scope, "metadata": {"scope": "shop"}
+        }))
+    };
+    assert_eq!(with("shop").unwrap().scope, "shop");
+    let error = with("lab").unwrap_err().to_string();
+    assert!(error.contains("scope says lab and metadata.scope says shop"), "{error}");
+}
+
+#[test]
+fn a_health_url_that_nobody_could_ask_is_refused() {
+    let with =
+        |url: &str| registration(json!({"name": "api", "host": "h", "port": 1, "health_url": url}));
+    for url in ["http://h:1/health", "http://h", "tcp://127.0.0.1:5432", "tcp://[::1]:5432"] {
+        assert_eq!(with(url).unwrap().health_url.as_deref(), Some(url));
+    }
+    for (url, said) in [
+        ("", "relative URL"),
+        ("/health", "relative URL"),
+        ("https://h/health", "TLS"),
+        ("ftp://h/health", "ftp is not a kind of check"),
+        ("tcp://h", "names no port"),
+        ("http://", "empty host"),
+        ("tcp:5432", "names no host"),
+    ] {
+        let error = with(url).unwrap_err().to_string();
+        assert!(error.contains("health_url: ") && error.contains(said), "{url}: {error}");
+        assert!(error.contains("http://127.0.0.1:8080/health"), "{url}: {error}");
+    }
+}

@@ -13,9 +13,26 @@ fn addresses_and_names_are_hosts() {
 
 #[test]
 fn what_nobody_can_connect_to_is_refused() {
-    for text in
-        ["", " ", "a b", "-a", "a-", "a..b", "999.1.1.1", "0.0.0.0", "::", "http://x", "a:80"]
-    {
+    for text in [
+        "",
+        " ",
+        "a b",
+        "-a",
+        "a-",
+        "a..b",
+        "999.1.1.1",
+        "0.0.0.0",
+        "::",
+        "http://x",
+        "a:80",
+        // Every address in IPv6's spelling of IPv4, and 127.0.0.1 as the system's resolver reads it.
+        "::ffff:0.0.0.0",
+        "0x7f000001",
+        "127.0.0.0x1",
+        "0X7F.1.",
+        "127.1",
+        "2130706433",
+    ] {
         assert!(text.parse::<Host>().is_err(), "{text:?} was taken");
     }
 }
@@ -38,10 +55,15 @@ fn loopback_is_known_in_every_spelling() {
         "localhost",
         "LOCALHOST",
         "api.localhost",
+        "localhost.",
+        "api.LocalHost.",
+        "localhost.localdomain",
+        "ip6-localhost",
+        "ip6-loopback",
     ] {
         assert!(host(text).is_loopback(), "{text}");
     }
-    for text in ["10.0.0.1", "localhost.example.org", "db"] {
+    for text in ["10.0.0.1", "localhost.example.org", "mylocalhost", "0xdb.example.org", "db"] {
         assert!(!host(text).is_loopback(), "{text}");
     }
 }

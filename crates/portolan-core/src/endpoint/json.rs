@@ -1,0 +1,220 @@
+//! Endpoints and registrations as JSON: strict towards those who register, lenient towards peers.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::{InvalidRegistration, Metadata, Registration, ServiceEndpoint};
+use crate::{HealthStatus, Host, Protocol, Revision, Scope, ServiceId, ServiceName, Ttl, port};
+
+/// The member of `metadata` that carries the scope on the wire.
+const SCOPE_KEY: &str = "scope";
+
+/// A registration as it is read: strict, so that a misspelt member is not silently lost. The
+/// members of a stored endpoint that the registry sets itself are taken and ignored.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Request {
+    id: Option<ServiceId>,
+    name: ServiceName,
+    scope: Option<Scope>,
+    host: Host,
+    #[serde(deserialize_with = "port::deserialize")]
+    port: u16,
+    #[serde(default)]
+    protocol: Protocol,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    metadata: Metadata,
+    health_url: Option<String>,
+    ttl: Option<Ttl>,
+    #[serde(rename = "registered_at")]
+    _registered_at: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "last_heartbeat")]
+    _last_heartbeat: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "health")]
+    _health: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "health_reason")]
+    _health_reason: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "revision")]
+    _revision: Option<serde::de::IgnoredAny>,
+}
+
+impl TryFrom<Request> for Registration {
+    type Error = InvalidRegistration;
+
+    fn try_from(mut request: Request) -> Result<Self, InvalidRegistration> {
+        let carried = take_scope(&mut request.metadata)?;
+        check_health_url(request.health_url.as_deref())?;
+        let registration = Self {
+            id: request.id,
+            name: request.name,
+            scope: one_scope(request.scope, carried)?,
+            host: request.host,
+            port: request.port,
+            protocol: request.protocol,
+            version: request.version,
+            metadata: request.metadata,
+            health_url: request.health_url,
+            ttl: request.ttl,
+        };
+        registration.validate()?;
+        Ok(registration)
+    }
+}
+
+/// An endpoint as it is written, and read back from a peer, which may be newer and say more.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Wire {
+    id: Option<ServiceId>,
+    name: ServiceName,
+    host: Host,
+    #[serde(deserialize_with = "port::deserialize")]
+    port: u16,
+    #[serde(default)]
+    protocol: Protocol,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    version: String,
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    metadata: Metadata,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    health_url: Option<String>,
+    #[serde(default)]
+    ttl: Ttl,
+    #[serde(default)]
+    registered_at: Timestamp,
+    #[serde(default)]
+    last_heartbeat: Timestamp,
+    #[serde(default)]
+    health: HealthStatus,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    health_reason: String,
+    #[serde(default)]
+    revision: Revision,
+}
+
+impl TryFrom<Wire> for ServiceEndpoint {
+    type Error = InvalidRegistration;
+
+    fn try_from(mut wire: Wire) -> Result<Self, InvalidRegistration> {
+        let scope = take_scope(&mut wire.metadata)?.unwrap_or_default();
+        let registration = Registration {
+            id: wire.id,
+            name: wire.name,
+            scope,
+            host: wire.host,
+            port: wire.port,
+            protocol: wire.protocol,
+            version: wire.version,
+            metadata: wire.metadata,
+            health_url: wire.health_url,
+            ttl: Some(wire.ttl),
+        };
+        registration.validate()?;
+        Ok(Self {
+            registered_at: wire.registered_at,
+            last_heartbeat: wire.last_heartbeat,
+            health: wire.health,
+            health_reason: wire.health_reason,
+            revision: wire.revision,
+            ..registration.into_endpoint(wire.ttl, wire.registered_at)
+        })
+    }
+}
+
+impl From<ServiceEndpoint> for Wire {
+    fn from(endpoint: ServiceEndpoint) -> Self {
+        let mut metadata = endpoint.metadata;
+        put_scope(&mut metadata, &endpoint.scope);
+        Self {
+            id: Some(endpoint.id),
+            name: endpoint.name,
+            host: endpoint.host,
+            port: endpoint.port,
+            protocol: endpoint.protocol,
+            version: endpoint.version,
+            metadata,
+            health_url: endpoint.health_url,
+            ttl: endpoint.ttl,
+            registered_at: endpoint.registered_at,
+            last_heartbeat: endpoint.last_heartbeat,
+            health: endpoint.health,
+            health_reason: endpoint.health_reason,
+            revision: endpoint.revision,
+        }
+    }
+}
+
+impl Serialize for Registration {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Written<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            id: &'a Option<ServiceId>,
+            name: &'a ServiceName,
+            host: &'a Host,
+            port: u16,
+            protocol: &'a Protocol,
+            #[serde(skip_serializing_if = "str::is_empty")]
+            version: &'a str,
+            #[serde(skip_serializing_if = "Metadata::is_empty")]
+            metadata: Metadata,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            health_url: &'a Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            ttl: Option<Ttl>,
+        }
+        let mut metadata = self.metadata.clone();
+        put_scope(&mut metadata, &self.scope);
+        Written {
+            id: &self.id,
+            name: &self.name,
+            host: &self.host,
+            port: self.port,
+            protocol: &self.protocol,
+            version: &self.version,
+            metadata,
+            health_url: &self.health_url,
+            ttl: self.ttl,
+        }
+        .serialize(out)
+    }
+}
+
+fn one_scope(scope: Option<Scope>, carried: Option<Scope>) -> Result<Scope, InvalidRegistration> {
+    match (scope, carried) {
+        (Some(scope), Some(carried)) if scope != carried => {
+            Err(InvalidRegistration::TwoScopes { scope, carried })
+        }
+        (scope, carried) => Ok(scope.or(carried).unwrap_or_default()),
+    }
+}
+
+/// Refuses what no check understands: its service would wait forever to be found well. Only at the
+/// door, since what a peer passes on may be newer.
+fn check_health_url(url: Option<&str>) -> Result<(), InvalidRegistration> {
+    let Some(text) = url else { return Ok(()) };
+    let problem = match Url::parse(text) {
+        Err(error) => error.to_string(),
+        Ok(url) if url.scheme() == "https" => "TLS is not spoken yet".to_owned(),
+        Ok(url) if !matches!(url.scheme(), "http" | "tcp") => {
+            format!("{} is not a kind of check", url.scheme())
+        }
+        Ok(url) if !url.has_host() => "it names no host".to_owned(),
+        Ok(url) if url.port_or_known_default().is_none() => "it names no port".to_owned(),
+        Ok(_) => return Ok(()),
+    };
+    Err(InvalidRegistration::HealthUrl { url: text.chars().take(100).collect(), problem })
+}
+
+fn take_scope(metadata: &mut Metadata) -> Result<Option<Scope>, InvalidRegistration> {
+    let scope = metadata.remove(SCOPE_KEY).map(|scope| scope.parse());
+    scope.transpose().map_err(InvalidRegistration::Scope)
+}
+
+fn put_scope(metadata: &mut Metadata, scope: &Scope) {
+    if !scope.is_default() {
+        metadata.insert(SCOPE_KEY.to_owned(), scope.to_string());
+    }
+}
