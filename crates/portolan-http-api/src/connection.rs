@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
+use axum::{BoxError, Router};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -88,11 +88,33 @@ pub(crate) async fn serve(
         Box::pin(router.clone().oneshot(request))
     });
     let io = TokioIo::new(Patient::new(stream, limits.write));
-    let mut connection = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(HEAD)
         .serve_connection(io, service);
+    let (stream, ended) = attend(connection, &closing).await;
+    if let Err(error) = ended {
+        debug!(%peer, %error, "Connection ended early");
+        // Who took too long was sent nothing, and is not waited for any longer.
+        if error.is_timeout() {
+            return;
+        }
+    }
+    let pause = if closing.is_cancelled() { PAUSE_AT_SHUTDOWN } else { PAUSE };
+    linger(stream, pause).await;
+}
+
+/// Answers what comes on the connection, and only what has come where the server shuts down.
+async fn attend<I, S>(
+    mut connection: http1::Connection<TokioIo<I>, S>,
+    closing: &CancellationToken,
+) -> (I, hyper::Result<()>)
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: HttpService<Incoming, ResBody = Body, Error: Into<BoxError>> + Unpin,
+    S::Future: Unpin,
+{
     let early = tokio::select! {
         ended = poll_fn(|context| connection.poll_without_shutdown(context)) => Some(ended),
         () = closing.cancelled() => None,
@@ -104,15 +126,7 @@ pub(crate) async fn serve(
             poll_fn(|context| connection.poll_without_shutdown(context)).await
         }
     };
-    if let Err(error) = ended {
-        debug!(%peer, %error, "Connection ended early");
-        // Who took too long was sent nothing, and is not waited for any longer.
-        if error.is_timeout() {
-            return;
-        }
-    }
-    let pause = if closing.is_cancelled() { PAUSE_AT_SHUTDOWN } else { PAUSE };
-    linger(connection.into_parts().io.into_inner(), pause).await;
+    (connection.into_parts().io.into_inner(), ended)
 }
 
 /// Says that there is no more to come, and listens until the peer has heard it or says no more

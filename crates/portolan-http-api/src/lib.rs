@@ -2,7 +2,9 @@
 //!
 //! Takes requests from a listener that the caller brings, checks them at the door, and answers
 //! every failure with an `application/problem+json` (RFC 9457) that names the place and the
-//! remedy. Knows nothing of leases, revisions or storage: that is the registry's.
+//! remedy. The one exception is what is no request at all: where hyper cannot make out a head, or
+//! finds it longer than 64 KiB, it says 400 or 431 itself, without a body, and closes; it has no
+//! place for an answer of ours, and who sends that reads none. Knows nothing of leases, revisions or storage: that is the registry's.
 //!
 //! ```no_run
 //! use portolan_http_api::{Api, serve};

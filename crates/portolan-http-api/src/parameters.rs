@@ -60,10 +60,20 @@ impl Parameters {
         }
     }
 
-    /// Everything whose name begins so, without the beginning.
-    pub(crate) fn beginning(&mut self, prefix: &str) -> BTreeMap<String, String> {
-        let taken = self.0.extract_if(.., |(name, _)| name.starts_with(prefix));
-        taken.map(|(name, value)| (name[prefix.len()..].to_owned(), value)).collect()
+    /// The metadata that is asked for as `meta.KEY=value`, each key once.
+    pub(crate) fn metadata(&mut self) -> Result<BTreeMap<String, String>, Problem> {
+        const PREFIX: &str = "meta.";
+        let mut metadata = BTreeMap::new();
+        for (name, value) in self.0.extract_if(.., |(name, _)| name.starts_with(PREFIX)) {
+            let key = name[PREFIX.len()..].to_owned();
+            if key.is_empty() {
+                return Err(bad(&name, &"it names no metadata key; write it as meta.KEY=value"));
+            }
+            if metadata.insert(key, value).is_some() {
+                return Err(bad(&name, &"given more than once; give it once"));
+            }
+        }
+        Ok(metadata)
     }
 
     /// Refuses what nobody took: a misspelt condition would find too much.
@@ -87,6 +97,7 @@ fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<T, Problem>
     text.trim().parse().map_err(|error| bad(name, &error))
 }
 
-fn bad(name: &str, detail: &dyn Display) -> Problem {
+/// A parameter that cannot be used, and why.
+pub(crate) fn bad(name: &str, detail: &dyn Display) -> Problem {
     Problem::new(Kind::BadParameter, format!("{name}: {detail}")).param(name)
 }

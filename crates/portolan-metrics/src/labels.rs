@@ -1,6 +1,6 @@
 //! The labels, typed, and the bound on those that come from outside.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -74,20 +74,36 @@ pub(crate) struct Name(Arc<str>);
 
 /// The names that are labels by now.
 #[derive(Debug, Default)]
-pub(crate) struct ServiceLabels {
+pub(crate) struct NameLabels {
     known: RwLock<HashSet<Arc<str>>>,
 }
 
-// === impl ServiceLabels ===
+/// Numbers of names that share one label, which shows their sum. Names at 0 take no room.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    counts: HashMap<Box<str>, usize>,
+    sum: usize,
+}
 
-impl ServiceLabels {
+// === impl NameLabels ===
+
+impl NameLabels {
     /// The name itself while there is room for it, else `_other`.
     pub(crate) fn label(&self, name: &str) -> Name {
+        self.label_within(MAX_SERVICE_NAMES, name)
+    }
+
+    /// The same for a name that anybody may have made up: it takes no more than half of the room.
+    pub(crate) fn label_of_stranger(&self, name: &str) -> Name {
+        self.label_within(MAX_SERVICE_NAMES / 2, name)
+    }
+
+    fn label_within(&self, room: usize, name: &str) -> Name {
         if let Some(known) = self.known.read().get(name) {
             return Name(Arc::clone(known));
         }
         let mut known = self.known.write();
-        let full = known.len() >= MAX_SERVICE_NAMES && !known.contains(name);
+        let full = known.len() >= room && !known.contains(name);
         let label: Arc<str> = Arc::from(if full { OTHER } else { name });
         if !full {
             known.insert(Arc::clone(&label));
@@ -102,6 +118,25 @@ impl Name {
     /// A name from the source, which needs no bound.
     pub(crate) fn known(name: &'static str) -> Self {
         Self(Arc::from(name))
+    }
+
+    /// Whether other names share it.
+    pub(crate) fn is_shared(&self) -> bool {
+        &*self.0 == OTHER
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Sets the number of one name, and says what all of them are together.
+    pub(crate) fn set(&mut self, name: &str, count: usize) -> usize {
+        let before = match count {
+            0 => self.counts.remove(name),
+            _ => self.counts.insert(name.into(), count),
+        };
+        self.sum = self.sum - before.unwrap_or(0) + count;
+        self.sum
     }
 }
 

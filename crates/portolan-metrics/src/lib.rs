@@ -13,10 +13,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 pub use labels::{BroadcastError, MAX_SERVICE_NAMES, Outcome};
 
 use families::{Families, Registrar};
-use labels::{Action, Error, Lookup, Pool, Request, Service, ServiceLabels, Strategy};
+use labels::{Action, Error, Lookup, NameLabels, Pool, Request, Service, Shared, Strategy};
 
 /// The content type of what [`Metrics::encode`] writes.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -27,7 +29,10 @@ pub struct Metrics(Arc<Inner>);
 
 struct Inner {
     families: Families,
-    names: ServiceLabels,
+    services: NameLabels,
+    pools: NameLabels,
+    /// How many instances are critical of the services that share a label.
+    unhealthy: Mutex<Shared>,
     registrar: Registrar,
 }
 
@@ -38,8 +43,13 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registrar = Registrar::default();
         let families = Families::registered(&mut registrar);
-        let names = ServiceLabels::default();
-        Self(Arc::new(Inner { families, names, registrar }))
+        Self(Arc::new(Inner {
+            families,
+            services: NameLabels::default(),
+            pools: NameLabels::default(),
+            unhealthy: Mutex::default(),
+            registrar,
+        }))
     }
 
     /// What `/metrics` serves, as [`CONTENT_TYPE`].
@@ -77,10 +87,14 @@ impl Metrics {
         self.0.families.deregistered.get_or_create(&self.service(service)).inc();
     }
 
-    /// The service was looked up in the registry.
+    /// The service was looked up in the registry. One that was not found may be made up, and
+    /// leaves room for the labels of those that exist.
     pub fn service_lookup(&self, service: &str, result: Outcome, took: Duration) {
-        let Inner { families, names, .. } = &*self.0;
-        let service_name = names.label(service);
+        let Inner { families, services, .. } = &*self.0;
+        let service_name = match result {
+            Outcome::Success => services.label(service),
+            Outcome::Failure => services.label_of_stranger(service),
+        };
         let lookup = Lookup { service_name: service_name.clone(), result };
         families.lookups.get_or_create(&lookup).inc();
         let service = Service { service_name };
@@ -133,23 +147,29 @@ impl Metrics {
 
     /// An instance of the service was checked.
     pub fn health_check(&self, service: &str, result: Outcome) {
-        let service_name = self.0.names.label(service);
+        let service_name = self.0.services.label(service);
         let checked = Lookup { service_name, result };
         self.0.families.health_checks.get_or_create(&checked).inc();
     }
 
     /// How many instances of the service are critical now.
     pub fn unhealthy_services(&self, service: &str, count: usize) {
+        let label = self.service(service);
+        let mut shared = self.0.unhealthy.lock();
+        let count = match label.service_name.is_shared() {
+            true => shared.set(service, count),
+            false => count,
+        };
         let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.0.families.unhealthy.get_or_create(&self.service(service)).set(count);
+        self.0.families.unhealthy.get_or_create(&label).set(count);
     }
 
     fn pool(&self, pool: &str) -> Pool {
-        Pool { service_type: self.0.names.label(pool) }
+        Pool { service_type: self.0.pools.label(pool) }
     }
 
     fn service(&self, service: &str) -> Service {
-        Service { service_name: self.0.names.label(service) }
+        Service { service_name: self.0.services.label(service) }
     }
 }
 

@@ -62,3 +62,47 @@ fn names_beyond_the_limit_share_one_label() {
     assert_eq!(labels.count(), MAX_SERVICE_NAMES + 1);
     assert!(text.contains(r#"discovery_services_registered_total{service_name="_other"} 500"#));
 }
+
+#[test]
+fn names_from_outside_never_take_the_labels_of_pools() {
+    let metrics = Metrics::new();
+    for number in 0..MAX_SERVICE_NAMES {
+        metrics.service_registered(&format!("service-{number}"));
+    }
+    metrics.port_allocated("database");
+    let text = metrics.encode();
+    assert!(text.contains(r#"discovery_ports_allocated_total{service_type="database"} 1"#));
+}
+
+#[test]
+fn lookups_of_what_does_not_exist_leave_room_for_what_does() {
+    let metrics = Metrics::new();
+    for number in 0..2 * MAX_SERVICE_NAMES {
+        metrics.service_lookup(&format!("guess-{number}"), Outcome::Failure, Duration::ZERO);
+    }
+    metrics.service_registered("api");
+    metrics.service_lookup("api", Outcome::Failure, Duration::ZERO);
+    let text = metrics.encode();
+    for line in [
+        r#"discovery_services_registered_total{service_name="api"} 1"#,
+        r#"discovery_service_lookups_total{service_name="api",result="failure"} 1"#,
+        r#"discovery_service_lookups_total{service_name="guess-0",result="failure"} 1"#,
+        r#"discovery_service_lookups_total{service_name="_other",result="failure"} 1500"#,
+    ] {
+        assert!(text.contains(line), "no {line}");
+    }
+}
+
+#[test]
+fn critical_instances_beyond_the_limit_are_added_up() {
+    let metrics = Metrics::new();
+    for number in 0..MAX_SERVICE_NAMES {
+        metrics.unhealthy_services(&format!("service-{number}"), 0);
+    }
+    let other =
+        || sample(&metrics.encode(), r#"discovery_unhealthy_services{service_name="_other"}"#);
+    for (name, count, sum) in [("a", 2, 2), ("b", 3, 5), ("a", 1, 4), ("b", 0, 1), ("a", 0, 0)] {
+        metrics.unhealthy_services(name, count);
+        assert!(other().ends_with(&format!(" {sum}")), "{name} {count}: {}", other());
+    }
+}

@@ -6,13 +6,13 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{HeaderMap, LOCATION};
 use http::{HeaderValue, StatusCode};
-use portolan_core::{Registration, Revision, ServiceEndpoint, ServiceId};
+use portolan_core::{Registration, Revision, Scope, ServiceEndpoint, ServiceId};
 use portolan_registry::{Command, Query, Registered, RegistryError, Source};
 use serde::Serialize;
 
 use crate::body::Json;
 use crate::connection::Caller;
-use crate::parameters::Parameters;
+use crate::parameters::{self, Parameters};
 use crate::problem::{Kind, Problem};
 use crate::resources::id::Id;
 use crate::{Api, etag};
@@ -103,12 +103,25 @@ fn two_ids(path: &ServiceId, body: &ServiceId) -> Problem {
 fn query(mut parameters: Parameters) -> Result<Query, Problem> {
     let query = Query {
         names: parameters.list("name")?,
-        scopes: parameters.list("scope")?,
+        scopes: scopes(&mut parameters)?,
         health: parameters.list("health")?,
         protocol: parameters.one("protocol")?,
         version: parameters.one("version")?,
-        metadata: parameters.beginning("meta."),
+        metadata: parameters.metadata()?,
     };
     parameters.finish(&["name", "scope", "health", "protocol", "version", "meta.KEY"])?;
     Ok(query)
+}
+
+/// The scopes asked for. In JSON a scope stands in the metadata, so it may be asked for there.
+fn scopes(parameters: &mut Parameters) -> Result<Vec<Scope>, Problem> {
+    const CARRIED: &str = "meta.scope";
+    let scopes: Vec<Scope> = parameters.list("scope")?;
+    match parameters.one(CARRIED)? {
+        Some(_) if !scopes.is_empty() => {
+            Err(parameters::bad(CARRIED, &"scope says the same; leave one of them out"))
+        }
+        Some(carried) => Ok(vec![carried]),
+        None => Ok(scopes),
+    }
 }

@@ -78,6 +78,9 @@ async fn a_list_keeps_to_its_conditions() {
         ("?version=1", vec![1]),
         ("?meta.zone=a&meta.tier=x", vec![2]),
         ("?meta.zone=a&meta.tier=y", vec![]),
+        // As it stands in the JSON of an endpoint.
+        ("?meta.scope=shop", vec![3, 4]),
+        ("?meta.scope=default&name=api", vec![1, 2]),
         ("?name=nobody", vec![]),
     ] {
         let found = server.get(&format!("/api/v1/services{query}")).await.json();

@@ -110,16 +110,21 @@ async fn a_request_that_takes_too_long_is_answered() {
 #[tokio::test]
 async fn a_head_without_end_or_sense_closes_the_connection_only() {
     let server = Server::start().await;
-    for nonsense in [
-        vec![b'x'; 200_000],
-        b"\x16\x03\x01\x02\x00\x01\x00\xff\r\n\r\n".to_vec(),
-        b"GET\r\n\r\n".to_vec(),
+    let long = vec![b'x'; 200_000];
+    for (nonsense, status) in [
+        ([b"GET / HTTP/1.1\r\nx: ", &long[..]].concat(), "431"),
+        ([b"GET /", &long[..], b" HTTP/1.1\r\n\r\n"].concat(), "431"),
+        (long.clone(), "4"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\xff\r\n\r\n".to_vec(), "400"),
+        (b"GET\r\n\r\n".to_vec(), "400"),
+        (b"PUT / HTTP/1.1\r\ncontent-length: -1\r\n\r\n".to_vec(), "400"),
     ] {
         let mut stream = connect(&server).await;
         // The server may close while this is still being written.
         drop(stream.write_all(&nonsense).await);
         let answer = read_to_end(&mut stream).await;
-        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
     }
     assert_eq!(server.get("/healthz").await.status, 200);
 }

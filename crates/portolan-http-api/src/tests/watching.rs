@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use portolan_registry::Source;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -153,4 +154,36 @@ async fn a_bad_last_event_id_is_named() {
     let request = server.request(Method::GET, "/api/v1/watch").header("last-event-id", "x");
     let answer = Answer::of(request.send().await.unwrap()).await;
     assert_eq!(answer.problem(400, "bad-parameter")["param"], "Last-Event-ID");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_writers_and_dropped_connections_cost_a_watch_nothing() {
+    const CHANGES: u64 = 240;
+    let server = Server::start().await;
+    let mut events = Events::open(&server, "", None).await;
+    let start = events.next().await.unwrap();
+    let start: u64 = start.id.parse().unwrap();
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let registry = server.registry.clone();
+            tokio::spawn(async move {
+                for step in 0..CHANGES / 4 {
+                    let service = json!({"name": "api", "host": "127.0.0.1", "port": 1 + writer,
+                        "version": step.to_string()});
+                    let service = serde_json::from_value(service).unwrap();
+                    registry.register(service, Source::Api).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for step in 1..=CHANGES {
+        let told = events.next().await.unwrap();
+        assert_eq!(told.id, (start + step).to_string(), "each change makes the next revision");
+        if step % 7 == 0 {
+            events = Events::open(&server, "", Some(&told.id)).await;
+        }
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
 }
