@@ -11,8 +11,14 @@ use parking_lot::Mutex;
 use rustix::io::FdFlags;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child as Process, ChildStderr, ChildStdout, Command};
+use tokio_util::sync::CancellationToken;
 
 use crate::CommandLine;
+
+mod group;
+
+/// How often we look whether a group that was asked to end is gone; nobody tells us.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How to start a program.
 #[derive(Debug, Clone)]
@@ -44,6 +50,7 @@ pub struct Child {
     process: Process,
     pid: Option<Pid>,
     own_group: bool,
+    hurry: CancellationToken,
 }
 
 /// While a child is started, descriptors of its lease are open for inheritance. Another child
@@ -63,7 +70,8 @@ impl Launch {
         set_flags(inherited, FdFlags::CLOEXEC)?;
         let process = started?;
         let pid = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(Child { process, pid, own_group: self.terminal != Terminal::Shared })
+        let (own_group, hurry) = (self.terminal != Terminal::Shared, CancellationToken::new());
+        Ok(Child { process, pid, own_group, hurry })
     }
 
     fn to_command(&self) -> Command {
@@ -104,20 +112,40 @@ impl Child {
         self.process.wait().await
     }
 
+    /// Whether the listener on this port is one that it started and left behind.
+    pub(crate) fn started_listener_on(&self, port: u16) -> bool {
+        let listener = portolan_port_allocator::listener_pid(port);
+        let pid = listener.and_then(|process| Pid::from_raw(process.pid.cast_signed()));
+        let group = pid.and_then(|pid| rustix::process::getpgid(Some(pid)).ok());
+        self.own_group && group.is_some() && group == self.pid
+    }
+
+    /// Cancelled by whoever will not wait for the grace of [`Child::stop`] any longer.
+    pub fn hurry(&self) -> CancellationToken {
+        self.hurry.clone()
+    }
+
     /// Asks it to end with SIGTERM, and ends it with SIGKILL where it is still there after the
-    /// grace. With a process group of its own, all that it started is asked and ended too.
+    /// grace. With a process group of its own, all that it started is asked and ended too, and has
+    /// the same grace: a shell ends at once, and the server that it started still has to save.
     pub async fn stop(&mut self, grace: Duration) -> io::Result<ExitStatus> {
         self.signal(Signal::TERM);
-        let status = match tokio::time::timeout(grace, self.process.wait()).await {
-            Ok(status) => status?,
-            Err(_) => {
-                self.signal(Signal::KILL);
-                self.process.wait().await?
+        let hurry = self.hurry.clone();
+        let in_time = hurry.run_until_cancelled(tokio::time::timeout(grace, self.all_ended()));
+        if !matches!(in_time.await, Some(Ok(()))) {
+            self.signal(Signal::KILL);
+        }
+        self.process.wait().await
+    }
+
+    async fn all_ended(&mut self) {
+        // An error would come again, and be told, where its status is asked for.
+        _ = self.process.wait().await;
+        if let Some(group) = self.pid.filter(|_| self.own_group) {
+            while group::lives(group) {
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
-        };
-        // What the program started and left behind has had its SIGTERM; the group goes with it.
-        self.signal_group(Signal::KILL);
-        Ok(status)
+        }
     }
 
     fn signal(&self, signal: Signal) {

@@ -70,13 +70,18 @@ impl CommandLine {
 
     /// Whether the port stands somewhere in it.
     pub fn mentions_port(&self) -> bool {
-        self.0.iter().any(|word| word.contains(PORT))
+        self.0.iter().any(|word| mentions_port(word))
     }
 
     /// The same with the port in its places.
     pub fn with_port(&self, port: u16) -> Self {
         Self(self.0.iter().map(|word| fill_port(word, port)).collect())
     }
+}
+
+/// Whether the port stands in the text.
+pub(crate) fn mentions_port(text: &str) -> bool {
+    text.contains(PORT)
 }
 
 /// The text with the port in its places.

@@ -9,8 +9,9 @@ pub mod child;
 pub mod command;
 pub mod guard;
 pub mod service;
-
 pub mod stack;
+#[cfg(test)]
+mod testing;
 
 pub use command::CommandLine;
 pub use guard::GuardPolicy;

@@ -1,8 +1,9 @@
 //! The life of one program as a service: lease, start, register, watch, deregister, end.
 
-use std::collections::BTreeMap;
+mod spec;
+
 use std::io;
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +11,17 @@ use std::time::Duration;
 use portolan_agent::{Agent, AgentError};
 use portolan_broadcast::Broadcaster;
 use portolan_client::RegistryClient;
-use portolan_core::{Host, Pool, Protocol, Registration, Scope, ServiceEndpoint, ServiceName, Ttl};
-use portolan_health::{CheckSpec, HealthConfig};
+use portolan_core::ServiceEndpoint;
+use portolan_health::HealthConfig;
 use portolan_metrics::Metrics;
-use portolan_port_allocator::{
-    AllocatorError, Depth, PortAllocator, PortAllocatorConfig, PortLease, PortRequest,
-};
+use portolan_port_allocator::{AllocatorError, PortAllocator, PortAllocatorConfig, PortLease};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::child::{Child, Launch, Terminal};
-use crate::command::fill_port;
-use crate::{CommandLine, GuardPolicy};
+pub use spec::{PortSpec, ServiceSpec};
+
+use crate::child::Child;
 
 /// How often another port is tried where strangers were faster.
 const PORTS_TO_TRY: u32 = 3;
@@ -42,52 +42,6 @@ pub struct Parts {
     pub registry: Option<RegistryClient>,
     /// The channel to announce on, where there is one.
     pub broadcaster: Option<Broadcaster>,
-}
-
-/// A program to run as a service.
-#[derive(Debug, Clone)]
-pub struct ServiceSpec {
-    /// What the service is called.
-    pub name: ServiceName,
-    /// The world it is found in.
-    pub scope: Scope,
-    /// What to start.
-    pub command: CommandLine,
-    /// Its port; none where it listens nowhere, and then it is not registered either.
-    pub port: Option<PortSpec>,
-    /// Where others reach it.
-    pub host: Host,
-    /// What it speaks; its pool's protocol where nothing is said.
-    pub protocol: Option<Protocol>,
-    /// Its version, in its own words.
-    pub version: String,
-    /// Facts that are announced with it.
-    pub metadata: BTreeMap<String, String>,
-    /// How its health is checked; nobody looks where there is none.
-    pub check: Option<CheckSpec>,
-    /// How long it stays known without a sign of life.
-    pub ttl: Ttl,
-    /// What happens to the guard when it starts.
-    pub guard: GuardPolicy,
-    /// Variables of its environment; `{port}` is the leased port.
-    pub environment: BTreeMap<String, String>,
-    /// The folder it starts in; here, where none is said.
-    pub directory: Option<PathBuf>,
-    /// How it stands to the terminal.
-    pub terminal: Terminal,
-}
-
-/// Which port a service would like.
-#[derive(Debug, Clone, Default)]
-pub struct PortSpec {
-    /// This one; the pool's default where nothing is said.
-    pub preferred: Option<u16>,
-    /// From this pool; told by the service's name where nothing is said.
-    pub pool: Option<String>,
-    /// Whether any port will do in the end; as configured where nothing is said.
-    pub allow_ephemeral: Option<bool>,
-    /// The folder that, with the service's name, remembers its last port.
-    pub folder: Option<PathBuf>,
 }
 
 /// A service that runs.
@@ -164,23 +118,38 @@ impl Service {
         &mut self.child
     }
 
-    /// Waits for the program's end. Where it failed at its start because a stranger had taken its
-    /// port, it is started again on the next one. Safe to cancel and call again.
+    /// Waits for the program's end, which [`Service::start_again`] may turn into another start.
+    /// Safe to cancel and call again.
     pub async fn wait(&mut self) -> Result<ExitStatus, StartError> {
-        loop {
-            let status = self.child.wait().await.map_err(|source| self.program_error(source))?;
-            match self.port_was_stolen(status) {
-                true => self.start_on_next_port().await?,
-                false => return Ok(status),
-            }
+        self.child.wait().await.map_err(|source| self.program_error(source))
+    }
+
+    /// Takes what [`Service::wait`] told. Where the program failed at its start because a stranger
+    /// had taken its port, it is started again on the next one; else this is the status that the
+    /// service ends with. Not to be cancelled: the program would run unseen.
+    pub async fn start_again(
+        &mut self,
+        ended: Result<ExitStatus, StartError>,
+    ) -> Result<Option<ExitStatus>, StartError> {
+        let status = ended?;
+        if !self.port_was_stolen(status) {
+            return Ok(Some(status));
         }
+        self.start_on_next_port().await?;
+        Ok(None)
+    }
+
+    /// Cancelled by whoever will not wait for the grace of [`Service::stop`] any longer.
+    pub fn hurry(&self) -> CancellationToken {
+        self.child.hurry()
     }
 
     /// Takes the service down: deregisters it first, then asks the program to end, and ends it
-    /// where it is still there after the grace.
+    /// where it is still there after the grace. The grace is for both.
     pub async fn stop(mut self, grace: Duration) -> io::Result<ExitStatus> {
+        let began = Instant::now();
         self.deregister().await;
-        self.child.stop(grace).await
+        self.child.stop(grace.saturating_sub(began.elapsed())).await
     }
 
     /// Takes down what is left of a service whose program has ended by itself. What the program
@@ -190,6 +159,16 @@ impl Service {
         if let Some(lease) = self.lease.take() {
             lease.leave_to_children();
         }
+    }
+
+    /// The same, but ends what the program left behind, in its group, after the grace. What has
+    /// left the group as well, as a daemon does, lives on and keeps the lease.
+    pub async fn finish_group(mut self, grace: Duration) {
+        self.deregister().await;
+        if let Err(error) = self.child.stop(grace).await {
+            warn!(service_name = %self.spec.name, %error, "What a program left behind may live on");
+        }
+        self.finish().await;
     }
 
     async fn register(&mut self) -> Result<(), StartError> {
@@ -228,7 +207,8 @@ impl Service {
             && self.started.elapsed() < START
             && self.ports_tried < PORTS_TO_TRY
             && !self.spec.guard.holds_for(&self.spec.command)
-            && portolan_port_allocator::listener_pid(lease.port()).is_some()
+            && is_listened_on(lease.port())
+            && !self.child.started_listener_on(lease.port())
     }
 
     async fn start_on_next_port(&mut self) -> Result<(), StartError> {
@@ -287,58 +267,14 @@ fn start_program(
     Ok((lease, child))
 }
 
-// === impl ServiceSpec ===
-
-impl ServiceSpec {
-    fn port_request(&self, port: &PortSpec) -> PortRequest {
-        let mut request =
-            PortRequest::new(self.name.clone()).scope(self.scope.clone()).depth(Depth::Guarded);
-        if let Some(preferred) = port.preferred {
-            request = request.preferred(preferred);
-        }
-        if let Some(pool) = &port.pool {
-            request = request.pool(pool);
-        }
-        if let Some(allowed) = port.allow_ephemeral {
-            request = request.allow_ephemeral(allowed);
-        }
-        match &port.folder {
-            Some(folder) => request.folder(folder.clone()),
-            None => request,
-        }
-    }
-
-    fn launch(&self, port: Option<u16>) -> Launch {
-        let fill = |text: &str| port.map_or_else(|| text.to_owned(), |port| fill_port(text, port));
-        let given = self.environment.iter().map(|(name, value)| (name.clone(), fill(value)));
-        let mut environment: BTreeMap<String, String> = given.collect();
-        if let Some(port) = port {
-            environment.entry("PORT".to_owned()).or_insert_with(|| port.to_string());
-        }
-        Launch {
-            command: port.map_or_else(|| self.command.clone(), |port| self.command.with_port(port)),
-            environment,
-            directory: self.directory.clone(),
-            terminal: self.terminal,
-        }
-    }
-
-    fn registration(&self, port: u16) -> Registration {
-        Registration {
-            scope: self.scope.clone(),
-            protocol: self.protocol.clone().unwrap_or_else(|| self.pool_protocol()),
-            version: self.version.clone(),
-            metadata: self.metadata.clone(),
-            ttl: Some(self.ttl),
-            ..Registration::new(self.name.clone(), self.host.clone(), port)
-        }
-    }
-
-    fn pool_protocol(&self) -> Protocol {
-        let named = self.port.as_ref().and_then(|port| port.pool.as_deref()).and_then(Pool::named);
-        let pool = named.or_else(|| Pool::of_service(self.name.as_str()));
-        pool.and_then(|pool| pool.protocol.parse().ok()).unwrap_or_default()
-    }
+/// Whether anybody listens on the port, on whatever address. The other users' sockets are seen by
+/// nobody but root, so it is the system that is asked, by trying.
+fn is_listened_on(port: u16) -> bool {
+    let everywhere = [IpAddr::from(Ipv6Addr::UNSPECIFIED), IpAddr::from(Ipv4Addr::UNSPECIFIED)];
+    everywhere.into_iter().any(|address| {
+        TcpListener::bind((address, port))
+            .is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+    })
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -348,3 +284,6 @@ fn hint(error: &io::Error) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests;

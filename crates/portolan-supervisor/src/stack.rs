@@ -4,6 +4,7 @@
 pub mod file;
 mod instance;
 mod order;
+mod output;
 mod row;
 
 use std::collections::BTreeMap;
@@ -12,14 +13,14 @@ use std::time::Duration;
 
 use portolan_client::DiscoveryClient;
 use portolan_core::{Host, Pool, Scope, ServiceName, Ttl};
-use portolan_health::{CheckSpec, InvalidCheck};
+use portolan_health::CheckSpec;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use file::{InvalidStack, PortWish, ServiceEntry, StackFile, scope_of_folder};
-pub use instance::OutputLine;
+pub use output::OutputLine;
 pub use row::{Row, State};
 
 use crate::child::Terminal;
@@ -53,23 +54,6 @@ pub struct Surroundings {
     pub environment: BTreeMap<String, String>,
 }
 
-/// Why a service of the file cannot be planned. Retrying does not help: the file must change.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PlanError {
-    /// The stack as a whole.
-    #[error(transparent)]
-    Stack(#[from] InvalidStack),
-    /// Its health check.
-    #[error("services.{service}.health: {source}")]
-    Check {
-        /// The service.
-        service: ServiceName,
-        /// What is wrong with it.
-        source: InvalidCheck,
-    },
-}
-
 #[derive(Debug)]
 struct Planned {
     index: usize,
@@ -82,7 +66,7 @@ struct Planned {
 
 impl Stack {
     /// Plans every instance of the file, in order of need.
-    pub fn plan(file: &StackFile, around: &Surroundings) -> Result<Self, PlanError> {
+    pub fn plan(file: &StackFile, around: &Surroundings) -> Result<Self, InvalidStack> {
         file.validate()?;
         let mut rows = Vec::new();
         let mut levels = Vec::new();
@@ -91,7 +75,7 @@ impl Stack {
             for name in names {
                 let entry = &file.services[&name];
                 for number in 1..=entry.instances {
-                    let spec = spec_of(&name, entry, around)?;
+                    let spec = spec_of(&name, entry, around);
                     rows.push(Row::new(&name, number, wanted_port(&name, entry)));
                     let (index, needs) = (rows.len() - 1, entry.needs.clone());
                     level.push(Planned { index, number, spec, needs });
@@ -116,7 +100,7 @@ impl Stack {
         output: mpsc::Sender<OutputLine>,
         stop: &CancellationToken,
     ) -> Vec<Row> {
-        let (set_deadline, deadline) = watch::channel(Instant::now());
+        let (set_deadline, deadline) = watch::channel(None);
         let mut running: Vec<(CancellationToken, JoinSet<()>)> = Vec::new();
         for level in self.levels {
             let (token, mut tasks) = (CancellationToken::new(), JoinSet::new());
@@ -151,13 +135,13 @@ impl Stack {
 /// Takes the levels down, the last first; each has its share of the time that is left.
 async fn take_down(
     mut running: Vec<(CancellationToken, JoinSet<()>)>,
-    set_deadline: &watch::Sender<Instant>,
+    set_deadline: &watch::Sender<Option<Instant>>,
 ) {
     let end = Instant::now() + GRACE;
     while let Some((token, tasks)) = running.pop() {
         let left = end.saturating_duration_since(Instant::now());
         let levels = u32::try_from(running.len() + 1).unwrap_or(u32::MAX);
-        set_deadline.send_replace(Instant::now() + left / levels);
+        set_deadline.send_replace(Some(Instant::now() + left / levels));
         token.cancel();
         tasks.join_all().await;
     }
@@ -169,17 +153,11 @@ async fn all_ended(mut rows: watch::Receiver<Vec<Row>>) {
     _ = rows.wait_for(ended).await;
 }
 
-fn spec_of(
-    name: &ServiceName,
-    entry: &ServiceEntry,
-    around: &Surroundings,
-) -> Result<ServiceSpec, PlanError> {
-    let check =
-        check_of(entry).map_err(|source| PlanError::Check { service: name.clone(), source })?;
+fn spec_of(name: &ServiceName, entry: &ServiceEntry, around: &Surroundings) -> ServiceSpec {
     let mut environment = around.environment.clone();
     environment.extend(entry.env.clone());
     let directory = entry.directory.as_deref().unwrap_or(Path::new(""));
-    Ok(ServiceSpec {
+    ServiceSpec {
         name: name.clone(),
         scope: around.scope.clone(),
         command: entry.command.clone(),
@@ -188,21 +166,25 @@ fn spec_of(
         protocol: entry.protocol.clone(),
         version: entry.version.clone(),
         metadata: entry.metadata.clone(),
-        check,
+        check: check_of(entry),
         ttl: entry.ttl.unwrap_or(around.ttl),
         guard: entry.guard,
         environment,
         directory: Some(around.folder.join(directory)),
         terminal: Terminal::Captured,
-    })
+    }
 }
 
 /// What listens is checked by connecting to it, where nothing else is said.
-fn check_of(entry: &ServiceEntry) -> Result<Option<CheckSpec>, InvalidCheck> {
-    match (entry.port, entry.health.as_deref()) {
-        (PortWish::None, _) => Ok(None),
-        (_, health) => health.unwrap_or("tcp").parse().map(Some),
+fn check_of(entry: &ServiceEntry) -> Option<CheckSpec> {
+    match entry.port {
+        PortWish::None => None,
+        _ => Some(entry.health.clone().unwrap_or_else(tcp)),
     }
+}
+
+fn tcp() -> CheckSpec {
+    "tcp".parse().expect("tcp is a check")
 }
 
 fn port_of(entry: &ServiceEntry, around: &Surroundings) -> Option<PortSpec> {
@@ -229,3 +211,6 @@ fn wanted_port(name: &ServiceName, entry: &ServiceEntry) -> Option<u16> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,7 +16,8 @@ use portolan_supervisor::{CommandLine, GuardPolicy, Parts, Service, ServiceSpec}
 use crate::context::Context;
 use crate::endpoint_args::key_value;
 use crate::exit::{Ending, Exit, Failure};
-use crate::{output, shutdown};
+use crate::output;
+use crate::shutdown::{self, Requested};
 
 /// Options of `portolan run`.
 #[derive(Debug, Args)]
@@ -68,25 +70,15 @@ impl Run {
         let grace = self.grace;
         let parts = parts(context).await?;
         let broadcaster = parts.broadcaster.clone();
-        let mut service = Service::start(self.spec(context)?, parts).await?;
+        let service = Service::start(self.spec(context)?, parts).await?;
         if let Some(endpoint) = service.endpoint().filter(|_| !context.quiet) {
             output::note(format_args!("{} at {}", endpoint.name, endpoint.address()));
         }
-        let ended = tokio::select! {
-            status = service.wait() => {
-                let status = status?;
-                service.finish().await;
-                Ok(status)
-            }
-            () = stop.wait() => service.stop(grace).await,
-        };
+        let ended = until_ended(service, &mut stop, grace).await;
         if let Some(broadcaster) = broadcaster {
             broadcaster.stop().await;
         }
-        let status = ended.map_err(|error| {
-            Failure::failed(format_args!("cannot tell how the program ended: {error}"))
-        })?;
-        Ok(Exit::Child(exit_code(status)))
+        Ok(Exit::Child(exit_code(ended?)))
     }
 
     fn spec(self, context: &Context) -> Result<ServiceSpec, Failure> {
@@ -140,6 +132,46 @@ impl Run {
             },
         })
     }
+}
+
+/// Stays with the service until its program has ended, by itself or since we were asked to end.
+async fn until_ended(
+    mut service: Service,
+    stop: &mut Requested,
+    grace: Duration,
+) -> Result<ExitStatus, Failure> {
+    loop {
+        let ended = tokio::select! {
+            ended = service.wait() => ended,
+            () = stop.wait() => return stop_service(service, stop, grace).await,
+        };
+        let ended = service.start_again(ended).await;
+        if let Some(ended) = ended.transpose() {
+            service.finish().await;
+            return Ok(ended?);
+        }
+    }
+}
+
+/// Whoever asks a second time does not want to wait for the grace.
+async fn stop_service(
+    service: Service,
+    stop: &mut Requested,
+    grace: Duration,
+) -> Result<ExitStatus, Failure> {
+    let hurry = service.hurry();
+    let stopping = service.stop(grace);
+    tokio::pin!(stopping);
+    let ended = tokio::select! {
+        ended = &mut stopping => ended,
+        () = stop.wait() => {
+            hurry.cancel();
+            stopping.await
+        }
+    };
+    ended.map_err(|error| {
+        Failure::failed(format_args!("cannot tell how the program ended: {error}"))
+    })
 }
 
 async fn parts(context: &Context) -> Result<Parts, Failure> {

@@ -5,9 +5,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use portolan_core::{Protocol, Scope, ServiceName, Ttl, port};
+use portolan_health::CheckSpec;
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::command::mentions_port;
 use crate::{CommandLine, GuardPolicy};
 
 /// The services that are started together.
@@ -38,7 +40,7 @@ pub struct ServiceEntry {
     #[serde(default)]
     pub version: String,
     /// How its health is checked: `tcp`, `http:/path`, `ttl:15s`, `none`.
-    pub health: Option<String>,
+    pub health: Option<CheckSpec>,
     /// Facts that are announced with it.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
@@ -96,6 +98,16 @@ pub enum InvalidStack {
         /// The services, in the order in which they need each other.
         cycle: Vec<String>,
     },
+    /// Something that only a service with a port can have.
+    #[error(
+        "services.{service}.{key}: the service has no port (port: none), so this does nothing; take it out, or give it a port"
+    )]
+    Portless {
+        /// The service.
+        service: ServiceName,
+        /// The key that does nothing.
+        key: &'static str,
+    },
     /// `needs` names a service that listens nowhere.
     #[error(
         "services.{service}.needs: {need} has no port, so there is nothing to find; give it one, or take the need out"
@@ -131,6 +143,9 @@ impl StackFile {
         if !(1..=MAX_INSTANCES).contains(&found) {
             return Err(InvalidStack::Instances { service, found });
         }
+        if let Some(key) = entry.key_without_port().filter(|_| entry.port == PortWish::None) {
+            return Err(InvalidStack::Portless { service, key });
+        }
         let portless = |need: &&ServiceName| {
             self.services.get(*need).is_some_and(|needed| needed.port == PortWish::None)
         };
@@ -138,6 +153,26 @@ impl StackFile {
             Some(need) => Err(InvalidStack::NeedsPortless { service, need }),
             None => Ok(()),
         }
+    }
+}
+
+// === impl ServiceEntry ===
+
+impl ServiceEntry {
+    /// The first key that says something of a port, the wish itself aside.
+    fn key_without_port(&self) -> Option<&'static str> {
+        let checks = self.health.as_ref().is_some_and(|check| !check.is_none());
+        [
+            ("command", self.command.mentions_port()),
+            ("env", self.env.values().any(|value| mentions_port(value))),
+            ("pool", self.pool.is_some()),
+            ("protocol", self.protocol.is_some()),
+            ("health", checks),
+            ("ttl", self.ttl.is_some()),
+            ("guard", self.guard != GuardPolicy::Auto),
+        ]
+        .into_iter()
+        .find_map(|(key, says)| says.then_some(key))
     }
 }
 

@@ -40,6 +40,10 @@ fn what_cannot_be_started_is_refused_with_its_place() {
             "services: {a: {command: x, port: none}, b: {command: run, needs: [a]}}",
             "services.b.needs: a has no port",
         ),
+        ("services: {a: {command: x, health: 'htpp:/x'}}", "is not a health check"),
+        ("services: {a: {command: x, port: none, health: tcp}}", "services.a.health: the service"),
+        ("services: {a: {command: 'x {port}', port: none}}", "services.a.command: the service"),
+        ("services: {a: {command: x, port: none, pool: api}}", "services.a.pool: the service"),
     ] {
         let error = read(yaml).unwrap_err();
         assert!(error.contains(expected), "{yaml}: {error}");

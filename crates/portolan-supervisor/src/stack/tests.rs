@@ -1,0 +1,244 @@
+use std::net::TcpListener;
+
+use portolan_client::DiscoveryConfig;
+use portolan_port_allocator::PortAllocator;
+
+use super::*;
+use crate::testing::{SOON, World, until};
+
+const SCOPE: &str = "shop";
+
+/// A stack that runs in the background.
+struct Running {
+    rows: watch::Receiver<Vec<Row>>,
+    lines: mpsc::Receiver<OutputLine>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<Vec<Row>>,
+}
+
+/// Starts the services of this YAML; `POOL` is the world's pool, `#` a line.
+fn start(world: &World, services: &str) -> Running {
+    let file: StackFile = serde_saphyr::from_str(&format!("services:\n{services}")).unwrap();
+    let around = Surroundings {
+        scope: SCOPE.parse().unwrap(),
+        folder: world.folder.path().to_owned(),
+        host: Host::loopback(),
+        ttl: Ttl::DEFAULT,
+        environment: BTreeMap::from([("PORTOLAN_SCOPE".to_owned(), SCOPE.to_owned())]),
+    };
+    let stack = Stack::plan(&file, &around).unwrap();
+    let rows = stack.rows();
+    let (to, lines) = mpsc::channel(64);
+    let (stop, parts, discovery) = (CancellationToken::new(), world.parts(), discovery(world));
+    let stopped = stop.clone();
+    let task = tokio::spawn(async move { stack.run(&parts, &discovery, to, &stopped).await });
+    Running { rows, lines, stop, task }
+}
+
+fn discovery(world: &World) -> DiscoveryClient {
+    let strategies = vec!["registry".parse().unwrap()];
+    DiscoveryClient::builder()
+        .config(DiscoveryConfig { strategies, ..DiscoveryConfig::default() })
+        .registry_url(world.url.clone())
+        .scope(SCOPE.parse().unwrap())
+        .allocator(PortAllocator::new(world.allocator()).unwrap())
+        .build()
+        .unwrap()
+}
+
+// === impl Running ===
+
+impl Running {
+    async fn line(&mut self) -> String {
+        let line = tokio::time::timeout(SOON, self.lines.recv()).await.expect("a line in time");
+        let line = line.expect("a line");
+        format!("{}: {}", line.service, line.text)
+    }
+
+    async fn state(&mut self, service: &str, wanted: impl Fn(&State) -> bool) -> Row {
+        let is_wanted = |row: &&Row| row.service.as_str() == service && wanted(&row.state);
+        let reached = self.rows.wait_for(|rows| rows.iter().any(|row| is_wanted(&row)));
+        let rows = tokio::time::timeout(SOON, reached).await.expect("the state in time").unwrap();
+        rows.iter().find(is_wanted).unwrap().clone()
+    }
+
+    /// Takes it down, and returns the last rows and what was printed.
+    async fn stop(mut self) -> (Vec<Row>, Vec<String>) {
+        self.stop.cancel();
+        let rows = tokio::time::timeout(SOON, self.task).await.expect("an end in time").unwrap();
+        let mut printed = Vec::new();
+        while let Some(line) = self.lines.recv().await {
+            printed.push(format!("{}: {}", line.service, line.text));
+        }
+        (rows, printed)
+    }
+}
+
+#[tokio::test]
+async fn each_starts_after_what_it_needs_and_knows_where_that_is() {
+    let world = World::new().await;
+    let mut stack = start(
+        &world,
+        "  api: {command: sh -c 'while ! test -e go; do sleep 0.02; done; exec sleep 1000', pool: mine}
+  worker: {command: 'sh -c \"echo $API_PORT $PORTOLAN_SCOPE; exec sleep 1000\"', port: none, needs: [api]}",
+    );
+    let api = stack.state("api", |state| *state == State::Running).await;
+    assert_eq!(api.got, Some(world.port(0)));
+    // Its program does not listen yet, so nobody may count on it.
+    until("the check to fail", || {
+        let registered = world.registered();
+        registered.iter().any(|one| !one.is_ready()).then_some(())
+    })
+    .await;
+    assert_eq!(stack.state("worker", |_| true).await.state, State::Waiting);
+
+    let _listener = TcpListener::bind(("127.0.0.1", world.port(0))).unwrap();
+    assert_eq!(stack.line().await, format!("worker: {} {SCOPE}", world.port(0)));
+    let worker = stack.state("worker", |state| *state == State::Running).await;
+    assert_eq!(worker.found.into_values().next(), Some(format!("127.0.0.1:{}", world.port(0))));
+    let (rows, _) = stack.stop().await;
+    assert!(rows.iter().all(|row| row.state == State::Exited { code: 0 }), "{rows:?}");
+    assert_eq!((world.registered(), world.holders()), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn what_the_file_says_of_the_environment_has_the_last_word() {
+    let world = World::new().await;
+    let mut stack = start(
+        &world,
+        "  api: {command: sleep 1000, pool: mine, health: none}
+  worker: {command: sh -c 'echo $API_URL $API_HOST', port: none, needs: [api], env: {API_URL: 'mine'}}",
+    );
+    assert_eq!(stack.line().await, "worker: mine 127.0.0.1");
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn those_that_need_others_are_taken_down_before_them() {
+    let world = World::new().await;
+    let script = |name: &str| {
+        format!(
+            "sh -c 'trap \"echo {name} >> ended; exit\" TERM; echo up; while :; do sleep 0.02; done'"
+        )
+    };
+    let mut stack = start(
+        &world,
+        &format!(
+            "  a: {{command: {:?}, pool: mine, health: none}}
+  b: {{command: {:?}, pool: mine, health: none, needs: [a]}}
+  c: {{command: {:?}, port: none, needs: [b]}}",
+            script("a"),
+            script("b"),
+            script("c")
+        ),
+    );
+    for _ in 0..3 {
+        stack.line().await;
+    }
+    stack.stop().await;
+    assert_eq!(std::fs::read_to_string(world.path("ended")).unwrap(), "c\nb\na\n");
+}
+
+#[tokio::test]
+async fn a_program_that_will_not_end_is_ended_at_the_deadline() {
+    let world = World::new().await;
+    let mut stack = start(
+        &world,
+        "  a: {command: sh -c 'trap \"\" TERM; echo up; while :; do sleep 0.02; done', port: none}",
+    );
+    stack.line().await;
+    let (rows, _) = stack.stop().await;
+    assert_eq!(rows[0].state, State::Exited { code: 0 });
+}
+
+#[tokio::test]
+async fn a_service_that_fails_says_why_and_the_stack_ends_with_its_last_program() {
+    let world = World::new().await;
+    let stack = start(
+        &world,
+        "  missing: {command: no-such-program-here, port: none}
+  broken: {command: sh -c 'exit 3', port: none}
+  good: {command: 'true', port: none}",
+    );
+    let rows = tokio::time::timeout(SOON, stack.task).await.expect("an end in time").unwrap();
+    let state = |name: &str| &rows.iter().find(|row| row.service.as_str() == name).unwrap().state;
+    assert!(matches!(state("missing"), State::Failed { reason } if reason.contains("in PATH?")));
+    assert_eq!(*state("broken"), State::Exited { code: 3 });
+    assert!(state("broken").is_failure() && !state("good").is_failure());
+}
+
+#[tokio::test]
+async fn a_stack_that_waits_for_what_never_comes_ends_when_it_is_told_to() {
+    let world = World::new().await;
+    let mut stack = start(&world, "  a: {command: sleep 1000, port: none, needs: [elsewhere]}");
+    stack.state("a", |state| *state == State::Waiting).await;
+    let (rows, _) = stack.stop().await;
+    assert_eq!(rows[0].state, State::Exited { code: 0 });
+}
+
+#[tokio::test]
+async fn a_descendant_that_holds_the_pipe_open_does_not_hold_up_the_end() {
+    let world = World::new().await;
+    let mut stack = start(
+        &world,
+        "  a: {command: sh -c 'setsid sh -c \"echo \\$\\$; exec sleep 1000\" & exec sleep 1000', port: none}",
+    );
+    let daemon: i32 = stack.line().await.trim_start_matches("a: ").parse().unwrap();
+    // Its end would hang here, since the line of output is never closed.
+    stack.stop().await;
+    let daemon = rustix::process::Pid::from_raw(daemon).unwrap();
+    rustix::process::kill_process(daemon, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn a_stolen_port_is_seen_in_the_table_and_the_next_program_is_heard() {
+    let world = World::new().await;
+    let mut stack = start(
+        &world,
+        &format!(
+            "  api:
+    command: sh -c 'echo on $PORT; test $PORT = {} || exec sleep 1000; while ! test -e taken; do sleep 0.02; done; exit 1'
+    pool: mine
+    health: none",
+            world.port(0)
+        ),
+    );
+    assert_eq!(stack.line().await, format!("api: on {}", world.port(0)));
+    let _stranger = TcpListener::bind(("127.0.0.1", world.port(0))).unwrap();
+    world.write("taken");
+    assert_eq!(stack.line().await, format!("api: on {}", world.port(1)));
+    let next = Some(world.port(1));
+    let moved = stack.rows.wait_for(|rows| rows[0].got == next);
+    tokio::time::timeout(SOON, moved).await.expect("the new port in the table").unwrap();
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn whatever_a_program_prints_is_passed_on_in_bounded_lines() {
+    let world = World::new().await;
+    let script = r"head -c 40000 /dev/zero | tr '\0' x; echo; printf '\377\r\nend'; echo err >&2";
+    std::fs::write(world.path("script"), script).unwrap();
+    let stack = start(&world, "  a: {command: sh script, port: none}");
+    let mut lines = stack.lines;
+    let mut printed = Vec::new();
+    while let Some(line) = tokio::time::timeout(SOON, lines.recv()).await.expect("lines in time") {
+        printed.push(line.text);
+    }
+    let long: Vec<usize> = printed.iter().map(String::len).filter(|len| *len > 10).collect();
+    assert_eq!((long.iter().sum::<usize>(), long.len()), (40_000, 3));
+    for line in ["\u{fffd}", "end", "err"] {
+        assert!(printed.iter().any(|one| one == line), "{line:?} is missing");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_nobody_listens_to_runs_on() {
+    let world = World::new().await;
+    let script = "head -c 500000 /dev/zero | tr '\\0' '\\n'; echo done > told";
+    std::fs::write(world.path("script"), script).unwrap();
+    let stack = start(&world, "  a: {command: sh script, port: none}");
+    drop(stack.lines);
+    world.line_in("told").await;
+    let rows = tokio::time::timeout(SOON, stack.task).await.expect("an end in time").unwrap();
+    assert_eq!(rows[0].state, State::Exited { code: 0 });
+}

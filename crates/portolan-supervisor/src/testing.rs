@@ -1,0 +1,150 @@
+//! What the tests run services in: ports that nobody else has, and a registry of their own.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use portolan_client::{RegistryClient, RegistryClientConfig};
+use portolan_core::{Host, PortRange, Scope, ServiceEndpoint, Ttl};
+use portolan_health::HealthConfig;
+use portolan_http_api::Api;
+use portolan_metrics::Metrics;
+use portolan_port_allocator::{Holder, PoolRange, PortAllocator, PortAllocatorConfig};
+use portolan_registry::{Registry, RegistryConfig};
+use tokio::task::JoinSet;
+
+use crate::child::Terminal;
+use crate::service::{Parts, PortSpec, ServiceSpec};
+
+/// Generous, so that only what hangs for ever fails.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// The pool of each world.
+pub(crate) const POOL: &str = "mine";
+/// How many ports it has.
+const PORTS: u16 = 4;
+
+/// Folders, ports and a registry.
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) registry: Registry,
+    pub(crate) url: String,
+    ports: TcpListener,
+    _tasks: JoinSet<()>,
+}
+
+// === impl World ===
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let (writer, registry) =
+            portolan_registry::open(&RegistryConfig::default(), Metrics::new()).unwrap();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let api = Api::new(registry.clone(), Metrics::new());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(writer.run(std::future::pending()));
+        tasks.spawn(async move {
+            portolan_http_api::serve(listener, api, std::future::pending()).await.unwrap();
+        });
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, registry, url, ports: block_of_ports(), _tasks: tasks }
+    }
+
+    /// A port of the pool; 0 is its default.
+    pub(crate) fn port(&self, index: u16) -> u16 {
+        self.ports.local_addr().unwrap().port() + 1 + index
+    }
+
+    pub(crate) fn allocator(&self) -> PortAllocatorConfig {
+        let range = PortRange::new(self.port(0), self.port(PORTS - 1)).unwrap();
+        let pool = PoolRange::new(range).with_default(self.port(0));
+        PortAllocatorConfig {
+            port_ranges: [(POOL.to_owned(), pool)].into(),
+            runtime_dir: Some(self.path("run")),
+            state_dir: Some(self.path("state")),
+            ..PortAllocatorConfig::default()
+        }
+    }
+
+    pub(crate) fn parts(&self) -> Parts {
+        let client = RegistryClient::new(RegistryClientConfig::new(self.url.clone())).unwrap();
+        Parts {
+            allocator: self.allocator(),
+            health: HealthConfig::default(),
+            metrics: Metrics::new(),
+            registry: Some(client),
+            broadcaster: None,
+        }
+    }
+
+    /// A service of the shell with a port of the pool and no check, in the world's folder.
+    pub(crate) fn shell(&self, script: &str) -> ServiceSpec {
+        let words = ["sh", "-c", script].map(str::to_owned).into();
+        ServiceSpec {
+            name: "api".parse().unwrap(),
+            scope: Scope::default(),
+            command: crate::CommandLine::new(words).unwrap(),
+            port: Some(PortSpec { pool: Some(POOL.to_owned()), ..PortSpec::default() }),
+            host: Host::loopback(),
+            protocol: None,
+            version: String::new(),
+            metadata: Default::default(),
+            check: None,
+            ttl: Ttl::DEFAULT,
+            guard: Default::default(),
+            environment: Default::default(),
+            directory: Some(self.folder.path().to_owned()),
+            terminal: Terminal::Captured,
+        }
+    }
+
+    pub(crate) fn registered(&self) -> Vec<ServiceEndpoint> {
+        self.registry.list().iter().map(|endpoint| (**endpoint).clone()).collect()
+    }
+
+    /// Who holds a port, as any other process sees it.
+    pub(crate) fn holders(&self) -> Vec<Holder> {
+        PortAllocator::new(self.allocator()).unwrap().holders()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str) {
+        std::fs::write(self.path(name), "").unwrap();
+    }
+
+    /// Waits for a file with a whole line in it, and returns the line.
+    pub(crate) async fn line_in(&self, name: &str) -> String {
+        let path = self.path(name);
+        let text = || std::fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n'));
+        until(name, text).await.trim_end().to_owned()
+    }
+}
+
+/// Asks until there is an answer.
+pub(crate) async fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            match ask() {
+                Some(answer) => return answer,
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    tokio::time::timeout(SOON, asking).await.unwrap_or_else(|_| panic!("{what} in time"))
+}
+
+/// Ports below the ephemeral range that nobody has; kept by the listener just before them.
+fn block_of_ports() -> TcpListener {
+    let size = usize::from(PORTS) + 1;
+    let first = 5_600 + u16::try_from(std::process::id() % 400).unwrap() * (PORTS + 1);
+    let blocks = (first..7_900).step_by(size).chain((5_600..first).step_by(size));
+    let free = |port| TcpListener::bind(("0.0.0.0", port)).is_ok();
+    let take = |start: u16| {
+        let owner = TcpListener::bind(("127.0.0.1", start)).ok()?;
+        (start + 1..=start + PORTS).all(free).then_some(owner)
+    };
+    blocks.into_iter().find_map(take).expect("a block of free ports")
+}
