@@ -98,6 +98,9 @@ impl RegistryLink {
             Ok(Err(RegistryError::UnknownService { .. })) => {
                 debug!(service_id = %id, "The registry had forgotten the service already");
             }
+            Ok(Err(error)) if self.entered.is_none() => {
+                debug!(service_id = %id, %error, "No registry had the service");
+            }
             Ok(Err(error)) => warn!(
                 service_id = %id, %error,
                 "Service not deregistered, the registry drops it at the end of its TTL"
@@ -158,6 +161,9 @@ impl RegistryLink {
             Err(error) => {
                 if was_lost {
                     debug!(%error, "The registry is still not in step");
+                } else if self.entered.is_none() {
+                    // Nothing is lost yet, and where there is no registry nothing ever will be.
+                    info!(%error, "The registry does not have the service yet, trying again");
                 } else {
                     warn!(%error, "Lost touch with the registry, trying again");
                 }

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::complaints::Complaints;
 use crate::held::{Held, MAX_HELD};
 use crate::known::Known;
 use crate::listener::Listeners;
@@ -88,6 +89,7 @@ impl Broadcaster {
             pending: Arc::new(Pending::default()),
             replies,
             metrics,
+            complaints: Complaints::default(),
             stopped: CancellationToken::new(),
         });
         Ok(Self(Arc::new(Handle {

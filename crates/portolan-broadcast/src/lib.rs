@@ -34,6 +34,7 @@
 
 mod broadcaster;
 mod canonical;
+mod complaints;
 mod config;
 mod error;
 mod gather;

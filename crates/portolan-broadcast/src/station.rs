@@ -11,8 +11,9 @@ use portolan_metrics::{BroadcastError as ErrorKind, Metrics};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, trace};
+use tracing::{debug, trace, warn};
 
+use crate::complaints::Complaints;
 use crate::held::{Held, spread};
 use crate::known::{Known, Origin};
 use crate::listener::{Heard, Listeners};
@@ -35,6 +36,7 @@ pub(crate) struct Station {
     pub(crate) pending: Arc<Pending>,
     pub(crate) replies: mpsc::Sender<Reply>,
     pub(crate) metrics: Metrics,
+    pub(crate) complaints: Complaints,
     pub(crate) stopped: CancellationToken,
 }
 
@@ -180,6 +182,9 @@ impl Station {
         if rejection.is_error() {
             self.metrics.broadcast_error(ErrorKind::Receive);
         }
-        debug!(%source, reason = %rejection, "datagram dropped");
+        match rejection.is_error().then(|| self.complaints.take()).flatten() {
+            Some(untold) => warn!(%source, reason = %rejection, untold, "Datagram dropped"),
+            None => debug!(%source, reason = %rejection, "datagram dropped"),
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use portolan_core::ServiceEndpoint;
-use portolan_core::duration::format_duration;
+use portolan_core::duration::format_rounded;
 use tokio::time::Instant;
 
 use crate::StrategyName;
@@ -128,11 +128,6 @@ impl fmt::Display for Answer {
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let took = Duration::from_micros(self.took.as_micros() as u64);
-        let took = match took.as_secs() {
-            0 if took.as_millis() == 0 => took,
-            _ => Duration::from_millis(took.as_millis() as u64),
-        };
-        write!(f, "{:<9} {:>8}  {}", self.strategy, format_duration(took), self.answer)
+        write!(f, "{:<9} {:>8}  {}", self.strategy, format_rounded(self.took), self.answer)
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use portolan_core::duration::format_duration;
+use portolan_core::duration::format_rounded;
 use portolan_core::name::InvalidName;
 use portolan_core::{Scope, ServiceName};
 
@@ -42,7 +42,7 @@ pub enum DiscoverError {
         attempts: Vec<Attempt>,
     },
     /// The time for all strategies was over. Retrying, or more time, may help.
-    #[error("no answer for {name} within {}{}", format_duration(*.limit), tried(.name, .attempts))]
+    #[error("no answer for {name} within {}{}", format_rounded(*.limit), tried(.name, .attempts))]
     TimedOut {
         /// The service.
         name: ServiceName,

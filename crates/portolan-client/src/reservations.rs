@@ -17,6 +17,9 @@ pub struct Reservation {
     pub service: ServiceName,
     /// The service's scope.
     pub scope: Scope,
+    /// Whether its owner lives. Where only a child of the owner is left, the port is still taken,
+    /// but nobody vouches for the service any more.
+    pub alive: bool,
 }
 
 /// Knows which ports of this host are held by whom.
@@ -27,7 +30,9 @@ pub trait Reservations: Send + Sync {
 
 /// Why the host's reservations cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot read who holds which port on this host: {reason}; see what `portolan ports list` says")]
+#[error(
+    "cannot read who holds which port on this host: {reason}; see what `portolan ports list` says"
+)]
 pub struct ReservationsError {
     /// What happened.
     pub reason: String,
@@ -46,8 +51,12 @@ pub fn registry_on_this_host(reservations: &dyn Reservations, scopes: &[Scope]) 
 impl Reservations for PortAllocator {
     fn reservations(&self) -> Result<Vec<Reservation>, ReservationsError> {
         // A lease is of TCP, or of TCP and UDP.
-        let reservation =
-            |Holder { port, service, scope, .. }| Reservation { port, service, scope };
+        let reservation = |Holder { port, service, scope, alive, .. }| Reservation {
+            port,
+            service,
+            scope,
+            alive,
+        };
         Ok(self.holders().into_iter().map(reservation).collect())
     }
 }

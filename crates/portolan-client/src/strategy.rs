@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use portolan_broadcast::{BroadcastError, QueryError};
-use portolan_core::duration::format_duration;
+use portolan_core::duration::format_rounded;
 use portolan_core::{Scope, ServiceEndpoint, ServiceName};
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +50,7 @@ pub enum StrategyError {
     #[error(transparent)]
     Reservations(#[from] ReservationsError),
     /// It took longer than it may.
-    #[error("no answer within {}", format_duration(*.limit))]
+    #[error("no answer within {}", format_rounded(*.limit))]
     TimedOut {
         /// How long it may take.
         limit: Duration,

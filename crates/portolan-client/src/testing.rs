@@ -86,7 +86,7 @@ pub(crate) struct FakeReservations(Arc<Mutex<Result<Vec<Reservation>, Reservatio
 impl FakeReservations {
     pub(crate) fn hold(&self, scope: &str, service: &str, port: u16) {
         let (service, scope) = (service.parse().unwrap(), scope.parse().unwrap());
-        let reservation = Reservation { port, service, scope };
+        let reservation = Reservation { port, service, scope, alive: true };
         self.0.lock().as_mut().unwrap().push(reservation);
     }
 

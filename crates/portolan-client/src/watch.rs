@@ -182,6 +182,10 @@ impl Watcher {
             Trust::Ignored | Trust::Believed => VecDeque::new(),
         };
         let Some((broadcaster, _)) = &self.channel else { return };
+        warn!(
+            registry_url = self.client.parts().registry.url(),
+            "The registry cannot be watched, telling what the broadcast channel says"
+        );
         let scopes = self.client.parts().scopes.clone();
         let answers = broadcaster.query(self.name.as_ref(), &scopes, GATHER, Enough::All).await;
         let answers = answers.unwrap_or_else(|error| {

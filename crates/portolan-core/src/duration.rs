@@ -21,7 +21,7 @@ pub enum InvalidDuration {
     #[error("{0:?} is not a duration; write it like 100ms, 5s, 5m or 1h30m")]
     NotADuration(String),
     /// A TTL outside its bounds.
-    #[error("a TTL of {0:?} is out of bounds; it lies between 1s and 24h")]
+    #[error("a TTL of {} is out of bounds; it lies between 1s and 24h", format_duration(*.0))]
     TtlOutOfBounds(Duration),
 }
 
@@ -37,6 +37,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
 pub fn format_duration(duration: Duration) -> String {
     let printer = jiff::fmt::friendly::SpanPrinter::new();
     printer.unsigned_duration_to_string(&duration)
+}
+
+/// The same for people, who need no more than milliseconds: `1s 2ms` for 1.002345 s.
+pub fn format_rounded(duration: Duration) -> String {
+    let coarse = match duration.as_millis() {
+        0 => Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or_default()),
+        millis => Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)),
+    };
+    format_duration(coarse)
 }
 
 // === impl Ttl ===
@@ -170,6 +179,13 @@ mod tests {
             let duration = parse_duration(text).unwrap();
             assert_eq!(duration, Duration::from_millis(millis));
             assert_eq!(parse_duration(&format_duration(duration)).unwrap(), duration);
+        }
+    }
+
+    #[test]
+    fn people_are_told_milliseconds_and_less_only_where_there_is_no_more() {
+        for (nanos, expected) in [(1_002_345_678, "1s 2ms"), (4_321, "4µs"), (0, "0s")] {
+            assert_eq!(format_rounded(Duration::from_nanos(nanos)), expected);
         }
     }
 

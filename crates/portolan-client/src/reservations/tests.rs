@@ -27,6 +27,7 @@ fn what_an_allocator_grants_is_a_reservation_while_the_lease_lasts() {
         port: lease.port(),
         service: REGISTRY_SERVICE.parse().unwrap(),
         scope: scope.clone(),
+        alive: true,
     };
     assert_eq!(lazy.reservations().unwrap(), [expected]);
 

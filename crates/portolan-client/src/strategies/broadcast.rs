@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use portolan_broadcast::Enough;
-use portolan_core::duration::format_duration;
+use portolan_core::duration::format_rounded;
 
 use crate::channel::Channel;
 use crate::strategy::{Kind, Knows, Outcome, Question, Strategy};
@@ -59,6 +59,6 @@ impl Strategy for Broadcast {
 
 fn nobody(waited: Duration) -> Outcome {
     let reason =
-        format!("nobody answered on the broadcast channel within {}", format_duration(waited));
+        format!("nobody answered on the broadcast channel within {}", format_rounded(waited));
     Outcome::NotFound { reason, sure: true }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use portolan_core::duration::format_duration;
+use portolan_core::duration::format_rounded;
 use portolan_core::pool::POOLS;
 use portolan_core::{
     HealthStatus, Host, Pool, Registration, Scope, ServiceEndpoint, ServiceName, Ttl,
@@ -120,9 +120,13 @@ fn belongs(
 ) -> Result<Scope, String> {
     let (name, port) = (&question.name, convention.port);
     let elsewhere = |scope: &Scope| {
-        held.iter().find(|r| r.service == *name && r.scope == *scope && r.port != port)
+        held.iter().find(|r| r.alive && r.service == *name && r.scope == *scope && r.port != port)
     };
     let holder = held.iter().find(|r| r.port == port);
+    if let Some(Reservation { service, .. }) = holder.filter(|r| !r.alive) {
+        // A registry forgets such a service at the end of its TTL; so must this.
+        return Err(format!("the owner of {service} on port {port} is gone, only a child is left"));
+    }
     for scope in &question.scopes {
         // Its own reservation says where it is, and the nearest scope counts.
         if holder.is_some_and(|r| r.service == *name && r.scope == *scope) {
@@ -157,7 +161,7 @@ async fn connect(question: &Question, convention: &Convention, scope: Scope) -> 
             Err(_) => misses.push(Miss::Stranger(format!(
                 "what listens on port {} says nothing within {}",
                 convention.port,
-                format_duration(limit)
+                format_rounded(limit)
             ))),
         }
     }

@@ -13,7 +13,7 @@ const SCOPE_KEY: &str = "scope";
 /// A registration as it is read: strict, so that a misspelt member is not silently lost. The
 /// members of a stored endpoint that the registry sets itself are taken and ignored.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a JSON object that describes a service")]
 pub(super) struct Request {
     id: Option<ServiceId>,
     name: ServiceName,

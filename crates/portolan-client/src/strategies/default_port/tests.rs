@@ -20,6 +20,7 @@ fn held(holders: &[(&str, &str, u16)]) -> Vec<Reservation> {
         port,
         service: service.parse().unwrap(),
         scope: scope.parse().unwrap(),
+        alive: true,
     };
     holders.iter().map(reservation).collect()
 }
@@ -41,6 +42,18 @@ fn the_port_belongs_to_whom_the_reservation_names() {
     assert!(error.contains("port 5432 is held by postgres-1 of scope default"), "{error}");
     // The type's own name means whoever has the port only where nobody says whose it is.
     assert!(own("postgres", &["default"], &both).is_err());
+}
+
+#[test]
+fn a_service_whose_owner_is_gone_is_found_by_nobody() {
+    let mut left = held(&[("default", "postgres", 5432)]);
+    left[0].alive = false;
+    for name in ["postgres", "postgres-1"] {
+        let question = question(name, &["default"]);
+        let convention = Convention::of(&question.name, &BTreeMap::new()).unwrap();
+        let error = belongs(&question, &convention, &left).unwrap_err();
+        assert!(error.contains("the owner of postgres on port 5432 is gone"), "{error}");
+    }
 }
 
 #[test]
