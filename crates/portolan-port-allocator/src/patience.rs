@@ -5,8 +5,6 @@
 //! kind is refused to a bind though nobody has it, for a moment. A search that passed it over would
 //! move a service for no reason, or find a pool full that is empty.
 
-use std::cell::OnceCell;
-use std::collections::HashSet;
 use std::thread;
 use std::time::Duration;
 
@@ -21,22 +19,19 @@ const PAUSES: usize = 50;
 #[derive(Debug)]
 pub(crate) struct Patience {
     left: usize,
-    /// The ports that somebody is seen on, when the first refusal came.
-    seen: OnceCell<HashSet<u16>>,
 }
 
 // === impl Patience ===
 
 impl Patience {
     pub(crate) fn new() -> Self {
-        Self { left: PAUSES, seen: OnceCell::new() }
+        Self { left: PAUSES }
     }
 
     /// Waits for a moment, where the refusal of the port may be over after it; false where it is not
-    /// worth while. An owner that ended may still be seen.
+    /// worth while, because somebody listens on it. An owner that ended may still be seen to.
     pub(crate) fn pauses_for(&mut self, port: u16, owner_ended: bool) -> bool {
-        let is_seen = || self.seen.get_or_init(sockets::ports_in_use).contains(&port);
-        if self.left == 0 || !owner_ended && is_seen() {
+        if self.left == 0 || !owner_ended && sockets::has_listener(port) {
             return false;
         }
         self.left -= 1;
@@ -55,8 +50,9 @@ mod tests {
         let taken = listener.local_addr().unwrap().port();
         let mut patience = Patience::new();
         assert!(!patience.pauses_for(taken, false));
-        assert!(patience.pauses_for(taken, true));
-        while patience.pauses_for(0, false) {}
-        assert!(!patience.pauses_for(taken, true));
+        drop(listener);
+        assert!(patience.pauses_for(taken, false));
+        while patience.pauses_for(taken, true) {}
+        assert!(!patience.pauses_for(taken, false));
     }
 }

@@ -1,8 +1,11 @@
-//! The sockets of this host, as the system lists them (proc_net(5), `/proc/net/tcp` and its kin).
+//! The sockets of this host, as the system lists them: on request, or else in proc_net(5),
+//! `/proc/net/tcp` and its kin.
 //!
-//! The list has every socket that listens or is connected; one that is only bound is not in it.
+//! The lists have every socket that listens or is connected; one that is only bound is in none.
 
-use std::collections::{HashMap, HashSet};
+mod diag;
+
+use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -21,18 +24,28 @@ pub(crate) struct Socket {
     pub(crate) inode: u64,
 }
 
+/// Which sockets of TCP are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    Listening,
+    /// Or waiting for the end of a connection.
+    Connected,
+}
+
 /// The process that listens on the port in TCP, on whichever address; none where nobody does, or
 /// where the system does not tell. Where several do, it is the one with the lowest id.
 pub fn listener_pid(port: u16) -> Option<Process> {
-    let listening = |socket: &Socket| socket.port == port && socket.listening;
-    let inodes: Vec<u64> = tcp().filter(listening).map(|socket| socket.inode).collect();
+    let inodes: Vec<u64> =
+        tcp(Which::Listening, Some(port)).into_iter().map(|socket| socket.inode).collect();
     processes::owners(&inodes).into_values().min_by_key(|process| process.pid)
 }
 
 /// Who has each of these ports, in TCP or else in UDP. A port that nobody is seen on is left out.
 pub(crate) fn strangers(ports: &[u16]) -> HashMap<u16, Stranger> {
     let mut found: HashMap<u16, Socket> = HashMap::new();
-    for socket in tcp().chain(udp()).filter(|socket| ports.contains(&socket.port)) {
+    let all = tcp(Which::All, None).into_iter().chain(udp());
+    for socket in all.filter(|socket| ports.contains(&socket.port)) {
         let known = found.entry(socket.port).or_insert_with(|| socket.clone());
         if socket.listening && !known.listening {
             *known = socket;
@@ -52,21 +65,35 @@ pub(crate) fn strangers(ports: &[u16]) -> HashMap<u16, Stranger> {
 /// Whether connections of an earlier listener on the port are still about, such as the ones that the
 /// system keeps for a minute after their end.
 pub(crate) fn has_leftovers(port: u16) -> bool {
-    tcp().any(|socket| socket.port == port && !socket.listening)
+    !tcp(Which::Connected, Some(port)).is_empty()
 }
 
-/// The ports that somebody listens on, or has a connection on, in either protocol.
-pub(crate) fn ports_in_use() -> HashSet<u16> {
-    tcp().chain(udp()).map(|socket| socket.port).collect()
+/// Whether somebody listens on the port, or receives on it.
+pub(crate) fn has_listener(port: u16) -> bool {
+    !tcp(Which::Listening, Some(port)).is_empty() || udp().any(|socket| socket.port == port)
 }
 
 /// The inodes of all sockets that listen in TCP, with their ports.
 pub(crate) fn listeners() -> Vec<(u16, u64)> {
-    tcp().filter(|socket| socket.listening).map(|socket| (socket.port, socket.inode)).collect()
+    let listening = tcp(Which::Listening, None).into_iter();
+    listening.map(|socket| (socket.port, socket.inode)).collect()
 }
 
-fn tcp() -> impl Iterator<Item = Socket> {
-    list("tcp", "0A").chain(list("tcp6", "0A"))
+fn tcp(which: Which, port: Option<u16>) -> Vec<Socket> {
+    // Not every kernel and every container has it.
+    diag::tcp(which, port).unwrap_or_else(|_| listed_tcp(which, port))
+}
+
+fn listed_tcp(which: Which, port: Option<u16>) -> Vec<Socket> {
+    let wanted = |socket: &Socket| {
+        let of_its_kind = match which {
+            Which::All => true,
+            Which::Listening => socket.listening,
+            Which::Connected => !socket.listening,
+        };
+        of_its_kind && port.is_none_or(|port| port == socket.port)
+    };
+    list("tcp", "0A").chain(list("tcp6", "0A")).filter(wanted).collect()
 }
 
 fn udp() -> impl Iterator<Item = Socket> {

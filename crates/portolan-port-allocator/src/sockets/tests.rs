@@ -40,6 +40,32 @@ fn a_connection_without_a_listener_is_a_leftover() {
 }
 
 #[test]
+fn the_kernel_answers_what_it_lists() {
+    let listener = TcpListener::bind(("::", 0)).or_else(|_| TcpListener::bind(("0.0.0.0", 0)));
+    let listener = listener.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let _server = listener.accept().unwrap();
+    let own = client.local_addr().unwrap().port();
+    for (which, of, count) in [
+        (Which::Listening, port, 1),
+        (Which::Connected, port, 1),
+        (Which::All, port, 2),
+        (Which::Listening, own, 0),
+        (Which::All, own, 1),
+    ] {
+        let mut answered = diag::tcp(which, Some(of)).unwrap();
+        let mut listed = listed_tcp(which, Some(of));
+        for sockets in [&mut answered, &mut listed] {
+            sockets.sort_unstable_by_key(|socket| socket.inode);
+        }
+        assert_eq!((answered.len(), &answered), (count, &listed), "{which:?}");
+    }
+    let all = diag::tcp(Which::Listening, None).unwrap();
+    assert!(all.iter().any(|socket| socket.port == port && socket.listening));
+}
+
+#[test]
 fn a_line_is_read_field_by_field() {
     let line = "   3: 0100007F:1538 00000000:0000 0A 00000000:00000000 00:00000000 00000000  \
                 1000        0 12345 1 0000000000000000 100 0 0 10 0";

@@ -1,0 +1,156 @@
+//! The TCP sockets of this host, asked of the kernel (sock_diag(7)): it looks only at the ones in
+//! question, where `/proc/net/tcp` makes it walk through every connection that there could be, which
+//! takes it many milliseconds.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use nix::libc;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+
+use super::{Socket, Which};
+
+/// The kernel answers at once; whatever else listens on netlink must not be waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The kernel fills 32 KiB at most.
+const BUFFER: usize = 32 * 1024;
+
+/// `SOCK_DIAG_BY_FAMILY`.
+const BY_FAMILY: u16 = 20;
+/// `NLM_F_REQUEST | NLM_F_DUMP`.
+const DUMP: u16 = 0x301;
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+/// Of a message of netlink, and of what `inet_diag` puts into one: question and answer.
+const HEADER: usize = 16;
+const REQUEST: usize = 56;
+const ANSWER: usize = 72;
+
+/// The state of a socket that listens, and the set of all states with a place of their own.
+const LISTEN: u8 = 10;
+const ALL: u32 = 0xfff;
+
+/// The sockets of both families that are bound to the port, or to any where none is said.
+pub(super) fn tcp(which: Which, port: Option<u16>) -> io::Result<Vec<Socket>> {
+    let flags = SocketFlags::CLOEXEC;
+    let protocol = Some(netlink::SOCK_DIAG);
+    let kernel =
+        rustix::net::socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, protocol)?;
+    set_socket_timeout(&kernel, Timeout::Recv, Some(PATIENCE))?;
+    let mut sockets = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let family = u8::try_from(family).map_err(io::Error::other)?;
+        rustix::net::send(&kernel, &request(family, which, port), SendFlags::empty())?;
+        read_answers(&kernel, &mut sockets)?;
+    }
+    Ok(sockets)
+}
+
+fn request(family: u8, which: Which, port: Option<u16>) -> [u8; HEADER + REQUEST] {
+    let states = match which {
+        Which::All => ALL,
+        Which::Listening => 1 << LISTEN,
+        Which::Connected => ALL & !(1 << LISTEN),
+    };
+    let mut message = [0; HEADER + REQUEST];
+    let length = (HEADER + REQUEST) as u32;
+    message[..4].copy_from_slice(&length.to_ne_bytes());
+    message[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
+    message[6..8].copy_from_slice(&DUMP.to_ne_bytes());
+    message[HEADER] = family;
+    message[HEADER + 1] = libc::IPPROTO_TCP as u8;
+    message[HEADER + 4..HEADER + 8].copy_from_slice(&states.to_ne_bytes());
+    message[HEADER + 8..HEADER + 10].copy_from_slice(&port.unwrap_or_default().to_be_bytes());
+    message
+}
+
+fn read_answers(kernel: &OwnedFd, sockets: &mut Vec<Socket>) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let (_, length) = rustix::net::recv(kernel, &mut buffer[..], RecvFlags::TRUNC)?;
+        let bytes = buffer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
+        if read_messages(bytes, sockets)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads what came in one piece; true where it was the last.
+fn read_messages(mut bytes: &[u8], sockets: &mut Vec<Socket>) -> io::Result<bool> {
+    while let Some(header) = bytes.first_chunk::<HEADER>() {
+        let [a, b, c, d, e, f, ..] = *header;
+        let (length, kind) = (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]));
+        let body = bytes.get(HEADER..length as usize).ok_or(io::ErrorKind::InvalidData)?;
+        match kind {
+            DONE => return Ok(true),
+            ERROR => return Err(error(body)),
+            BY_FAMILY => sockets.extend(parse(body)),
+            _ => {}
+        }
+        let padded = (length as usize).next_multiple_of(4);
+        bytes = bytes.get(padded..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+fn error(body: &[u8]) -> io::Error {
+    match body.first_chunk::<4>().map(|code| i32::from_ne_bytes(*code)) {
+        Some(code) if code < 0 => io::Error::from_raw_os_error(code.saturating_neg()),
+        _ => io::ErrorKind::InvalidData.into(),
+    }
+}
+
+/// Reads an answer (`struct inet_diag_msg`).
+fn parse(body: &[u8]) -> Option<Socket> {
+    let body = body.first_chunk::<ANSWER>()?;
+    let word = |at: usize| Some(u32::from_ne_bytes(*body[at..].first_chunk()?));
+    let address = match i32::from(body[0]) {
+        libc::AF_INET => Ipv4Addr::from(*body[8..].first_chunk::<4>()?).into(),
+        libc::AF_INET6 => {
+            IpAddr::from(Ipv6Addr::from(*body[8..].first_chunk::<16>()?)).to_canonical()
+        }
+        _ => return None,
+    };
+    Some(Socket {
+        address,
+        port: u16::from_be_bytes([body[4], body[5]]),
+        listening: body[1] == LISTEN,
+        uid: word(64)?,
+        inode: word(68)?.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_kernel_is_told() {
+        let mut message = [0_u8; 36];
+        message[..4].copy_from_slice(&36_u32.to_ne_bytes());
+        message[4..6].copy_from_slice(&ERROR.to_ne_bytes());
+        message[16..20].copy_from_slice(&(-libc::ENOENT).to_ne_bytes());
+        let error = read_messages(&message, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn whatever_comes_is_read(bytes in prop::collection::vec(any::<u8>(), 0..200), length in 0_u32..220, kind in 0_u16..22) {
+            let mut message = bytes;
+            for (at, byte) in length.to_ne_bytes().into_iter().chain(kind.to_ne_bytes()).enumerate() {
+                if let Some(place) = message.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            // A length of less than the header is none, and never read for ever.
+            drop(read_messages(&message, &mut Vec::new()));
+        }
+    }
+}
