@@ -24,7 +24,16 @@ impl World {
     /// A world whose pool has this many ports, the default included.
     pub(crate) fn with_ports(count: u16) -> Self {
         assert!((2..=block::SIZE).contains(&count));
-        Self { folder: tempfile::tempdir().unwrap(), block: Block::new(), count }
+        Self::with(Block::new(), count)
+    }
+
+    /// A world with more ports than the others have.
+    pub(crate) fn with_many_ports(count: u16) -> Self {
+        Self::with(Block::large(count), count)
+    }
+
+    fn with(block: Block, count: u16) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), block, count }
     }
 
     /// A port of the pool; 0 is its default.
