@@ -14,8 +14,10 @@ use tokio::process::{Child as Process, ChildStderr, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
 
 use crate::CommandLine;
+pub(crate) use listener::{Family, Listener};
 
 mod group;
+mod listener;
 
 /// How often we look whether a group that was asked to end is gone; nobody tells us.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -50,6 +52,7 @@ pub struct Child {
     process: Process,
     pid: Option<Pid>,
     own_group: bool,
+    family: Option<Family>,
     hurry: CancellationToken,
 }
 
@@ -71,7 +74,10 @@ impl Launch {
         let process = started?;
         let pid = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let (own_group, hurry) = (self.terminal != Terminal::Shared, CancellationToken::new());
-        Ok(Child { process, pid, own_group, hurry })
+        let group = if own_group { pid } else { Some(rustix::process::getpgrp()) };
+        let name = self.command.program_name();
+        let family = pid.zip(group).map(|(pid, group)| Family::new(pid, group, name));
+        Ok(Child { process, pid, own_group, family, hurry })
     }
 
     fn to_command(&self) -> Command {
@@ -112,12 +118,9 @@ impl Child {
         self.process.wait().await
     }
 
-    /// Whether the listener on this port is one that it started and left behind.
-    pub(crate) fn started_listener_on(&self, port: u16) -> bool {
-        let listener = portolan_port_allocator::listener_pid(port);
-        let pid = listener.and_then(|process| Pid::from_raw(process.pid.cast_signed()));
-        let group = pid.and_then(|pid| rustix::process::getpgid(Some(pid)).ok());
-        self.own_group && group.is_some() && group == self.pid
+    /// The processes that belong to it; none where it was gone at once.
+    pub(crate) fn family(&self) -> Option<Family> {
+        self.family.clone()
     }
 
     /// Cancelled by whoever will not wait for the grace of [`Child::stop`] any longer.

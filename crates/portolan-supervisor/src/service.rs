@@ -3,7 +3,7 @@
 mod spec;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,22 +11,34 @@ use std::time::Duration;
 use portolan_agent::{Agent, AgentError};
 use portolan_broadcast::Broadcaster;
 use portolan_client::RegistryClient;
-use portolan_core::ServiceEndpoint;
+use portolan_core::{ServiceEndpoint, ServiceName};
 use portolan_health::HealthConfig;
 use portolan_metrics::Metrics;
-use portolan_port_allocator::{AllocatorError, PortAllocator, PortAllocatorConfig, PortLease};
-use tokio::time::Instant;
+use portolan_port_allocator::{
+    AllocatorError, PortAllocator, PortAllocatorConfig, PortLease, Process,
+};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use spec::{PortSpec, ServiceSpec};
 
-use crate::child::Child;
+use crate::CommandLine;
+use crate::child::{Child, Listener};
 
 /// How often another port is tried where strangers were faster.
 const PORTS_TO_TRY: u32 = 3;
-/// A program that fails later than this did not fail because its port was taken.
+/// A program that fails later than this did not fail because its port was taken; and one that does
+/// not listen by then is worth a word.
 const START: Duration = Duration::from_secs(10);
+/// How soon, and then how often, it is looked whether a program listens: a server needs some tens
+/// of milliseconds to start, and one that needs long is not found much later for it.
+const FIRST_LOOK: Duration = Duration::from_millis(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How long a program has to end by itself before it is started on another port.
+const MOVE: Duration = Duration::from_secs(1);
 
 /// What services of one process share.
 #[derive(Debug, Clone)]
@@ -57,6 +69,17 @@ pub struct Service {
     ports_tried: u32,
 }
 
+/// What happened to a service that runs.
+#[derive(Debug)]
+pub enum Turn {
+    /// Its program has ended.
+    Ended(ExitStatus),
+    /// Its program listens on its port.
+    Listens,
+    /// A stranger listens on its port.
+    Stolen(Process),
+}
+
 /// Why a service did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -72,6 +95,18 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// Strangers were faster on every port that was tried.
+    #[error(
+        "{stranger} listens on port {port}, which {service} was to have; end it, or choose another port with --preferred"
+    )]
+    Stolen {
+        /// The service.
+        service: ServiceName,
+        /// The last port that was tried.
+        port: u16,
+        /// Who has it.
+        stranger: String,
+    },
     /// It could not be made findable.
     #[error(transparent)]
     Agent(#[from] AgentError),
@@ -80,7 +115,8 @@ pub enum StartError {
 // === impl Service ===
 
 impl Service {
-    /// Leases a port, starts the program on it, and makes it findable.
+    /// Leases a port and starts the program on it. It becomes findable once it listens, which is
+    /// when [`Service::wait`] tells; at once where its check would not notice that it does not.
     pub async fn start(spec: ServiceSpec, parts: Parts) -> Result<Self, StartError> {
         let spec = Arc::new(spec);
         let allocator = match spec.port {
@@ -99,16 +135,23 @@ impl Service {
             started: Instant::now(),
             ports_tried: 1,
         };
-        service.register().await?;
+        if !service.is_to_listen() {
+            service.register().await?;
+        }
         Ok(service)
     }
 
-    /// The endpoint that others find; none where it listens nowhere.
+    /// Its port; none where it listens nowhere.
+    pub fn port(&self) -> Option<u16> {
+        self.lease.as_ref().map(PortLease::port)
+    }
+
+    /// The endpoint that others find; none where it does not listen, or not yet.
     pub fn endpoint(&self) -> Option<ServiceEndpoint> {
         self.agent.as_ref().map(Agent::endpoint)
     }
 
-    /// The agent that keeps it findable; none where it listens nowhere.
+    /// The agent that keeps it findable; none where it does not listen, or not yet.
     pub fn agent(&self) -> Option<&Agent> {
         self.agent.as_ref()
     }
@@ -118,24 +161,33 @@ impl Service {
         &mut self.child
     }
 
-    /// Waits for the program's end, which [`Service::start_again`] may turn into another start.
-    /// Safe to cancel and call again.
-    pub async fn wait(&mut self) -> Result<ExitStatus, StartError> {
-        self.child.wait().await.map_err(|source| self.program_error(source))
+    /// Waits for what happens next, which [`Service::take`] then deals with. Safe to cancel and
+    /// call again.
+    pub async fn wait(&mut self) -> Result<Turn, StartError> {
+        let (listener, program) = (self.first_listener(), &self.spec.command);
+        let ended = self.child.wait();
+        let turn = tokio::select! {
+            ended = ended => ended.map(Turn::Ended),
+            turn = listener => Ok(turn),
+        };
+        turn.map_err(|source| program_error(program, source))
     }
 
-    /// Takes what [`Service::wait`] told. Where the program failed at its start because a stranger
-    /// had taken its port, it is started again on the next one; else this is the status that the
-    /// service ends with. Not to be cancelled: the program would run unseen.
-    pub async fn start_again(
+    /// Deals with what [`Service::wait`] told. A program that listens becomes findable. One whose
+    /// port a stranger took before it is started again on the next one. Else this is the status
+    /// that the service ends with. Not to be cancelled: the program would run unseen.
+    pub async fn take(
         &mut self,
-        ended: Result<ExitStatus, StartError>,
+        turn: Result<Turn, StartError>,
     ) -> Result<Option<ExitStatus>, StartError> {
-        let status = ended?;
-        if !self.port_was_stolen(status) {
-            return Ok(Some(status));
+        match turn? {
+            Turn::Listens => self.register().await?,
+            Turn::Stolen(stranger) => self.move_away_from(&stranger).await?,
+            Turn::Ended(status) if self.port_was_taken(status).await => {
+                self.start_on_next_port().await?;
+            }
+            Turn::Ended(status) => return Ok(Some(status)),
         }
-        self.start_on_next_port().await?;
         Ok(None)
     }
 
@@ -201,14 +253,72 @@ impl Service {
         }
     }
 
-    fn port_was_stolen(&self, status: ExitStatus) -> bool {
-        let Some(lease) = &self.lease else { return false };
-        !status.success()
-            && self.started.elapsed() < START
-            && self.ports_tried < PORTS_TO_TRY
-            && !self.spec.guard.holds_for(&self.spec.command)
-            && is_listened_on(lease.port())
-            && !self.child.started_listener_on(lease.port())
+    /// Whether the program becomes findable only once it listens: a check that connects tells
+    /// nothing about a program in whose place somebody else answers.
+    fn is_found_by_listening(&self) -> bool {
+        let (Some(port), Some(check)) = (self.port(), &self.spec.check) else { return false };
+        check.health_url(&self.spec.host, port).is_some()
+    }
+
+    fn is_to_listen(&self) -> bool {
+        self.is_found_by_listening() && self.agent.is_none()
+    }
+
+    /// Whether the program has had its port: then it does not fail for want of it.
+    fn has_listened(&self) -> bool {
+        self.is_found_by_listening() && self.agent.is_some()
+    }
+
+    /// Who listens first, the program or a stranger; never, where nobody waits for that.
+    fn first_listener(&self) -> impl Future<Output = Turn> + use<> {
+        let port = self.port().filter(|_| self.is_to_listen());
+        let address = port.map(|port| self.spec.host.with_port(port));
+        let (family, name) = (self.child.family(), self.spec.name.clone());
+        let overdue = self.started + START;
+        async move {
+            let (Some(port), Some(address), Some(family)) = (port, address, family) else {
+                return std::future::pending().await;
+            };
+            let (mut pause, mut told) = (FIRST_LOOK, overdue < Instant::now());
+            loop {
+                match family.listener_on(&address, port).await {
+                    Listener::Own => return Turn::Listens,
+                    Listener::Stranger(stranger) => return Turn::Stolen(stranger),
+                    Listener::Nobody => sleep(pause).await,
+                }
+                pause = (pause * 2).min(LOOK_AGAIN);
+                if !told && Instant::now() > overdue {
+                    told = true;
+                    warn!(service_name = %name, port, "Nothing listens on the port yet, the service can be found when it does");
+                }
+            }
+        }
+    }
+
+    /// Whether a program that has ended failed because its port was not free for it: somebody
+    /// listens there, or connections of an earlier listener are still closing.
+    async fn port_was_taken(&self, status: ExitStatus) -> bool {
+        let (Some(port), Some(family)) = (self.port(), self.child.family()) else { return false };
+        let early = !status.success() && self.started.elapsed() < START;
+        if !early || self.ports_tried >= PORTS_TO_TRY || self.holds_guard() || self.has_listened() {
+            return false;
+        }
+        let address = self.spec.host.with_port(port);
+        is_in_use(port) && family.listener_on(&address, port).await != Listener::Own
+    }
+
+    fn holds_guard(&self) -> bool {
+        self.spec.guard.holds_for(&self.spec.command)
+    }
+
+    async fn move_away_from(&mut self, stranger: &Process) -> Result<(), StartError> {
+        let ended = self.child.stop(MOVE).await;
+        ended.map_err(|source| program_error(&self.spec.command, source))?;
+        if self.ports_tried < PORTS_TO_TRY {
+            return self.start_on_next_port().await;
+        }
+        let (service, stranger) = (self.spec.name.clone(), stranger.to_string());
+        Err(StartError::Stolen { service, port: self.port().unwrap_or_default(), stranger })
     }
 
     async fn start_on_next_port(&mut self) -> Result<(), StartError> {
@@ -225,12 +335,15 @@ impl Service {
         (self.lease, self.child) = start_program(&self.spec, lease)?;
         self.started = Instant::now();
         self.ports_tried += 1;
-        self.register().await
+        match self.is_to_listen() {
+            true => Ok(()),
+            false => self.register().await,
+        }
     }
+}
 
-    fn program_error(&self, source: io::Error) -> StartError {
-        StartError::Program { program: self.spec.command.program().to_owned(), source }
-    }
+fn program_error(command: &CommandLine, source: io::Error) -> StartError {
+    StartError::Program { program: command.program().to_owned(), source }
 }
 
 fn open_allocator(parts: &Parts) -> Result<PortAllocator, AllocatorError> {
@@ -256,8 +369,7 @@ fn start_program(
     let inherited = lease.as_ref().map(PortLease::inherited_fds).unwrap_or_default();
     let child = spec.launch(lease.as_ref().map(PortLease::port)).start(&inherited);
     drop(inherited);
-    let program = spec.command.program().to_owned();
-    let child = child.map_err(|source| StartError::Program { program, source })?;
+    let child = child.map_err(|source| program_error(&spec.command, source))?;
     info!(
         service_name = %spec.name,
         port = lease.as_ref().map(PortLease::port),
@@ -267,14 +379,21 @@ fn start_program(
     Ok((lease, child))
 }
 
-/// Whether anybody listens on the port, on whatever address. The other users' sockets are seen by
-/// nobody but root, so it is the system that is asked, by trying.
-fn is_listened_on(port: u16) -> bool {
+/// Whether a program that binds the port without more ado is refused it. The system is asked by
+/// trying: what other users have, it does not show.
+fn is_in_use(port: u16) -> bool {
     let everywhere = [IpAddr::from(Ipv6Addr::UNSPECIFIED), IpAddr::from(Ipv4Addr::UNSPECIFIED)];
-    everywhere.into_iter().any(|address| {
-        TcpListener::bind((address, port))
-            .is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
-    })
+    everywhere.into_iter().any(|address| binds_plainly(address, port).is_err())
+}
+
+fn binds_plainly(address: IpAddr, port: u16) -> rustix::io::Result<()> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    // A system without IPv6 has nothing in use there.
+    let Ok(socket) = rustix::net::socket(family, SocketType::STREAM, None) else { return Ok(()) };
+    match rustix::net::bind(&socket, &SocketAddr::new(address, port)) {
+        Err(Errno::ADDRINUSE) => Err(Errno::ADDRINUSE),
+        _ => Ok(()),
+    }
 }
 
 fn hint(error: &io::Error) -> &'static str {

@@ -115,6 +115,16 @@ impl World {
         std::fs::write(self.path(name), "").unwrap();
     }
 
+    /// What starts a real server on `$PORT` once the file `go` is there.
+    pub(crate) fn server_when_told() -> &'static str {
+        let there = std::process::Command::new("redis-server").arg("--version").output().is_ok();
+        assert!(
+            there,
+            "redis-server is missing: apt-get install --no-install-recommends redis-server"
+        );
+        "while ! test -e go; do sleep 0.02; done; exec redis-server --port $PORT --bind 127.0.0.1 --save \"\""
+    }
+
     /// Waits for a file with a whole line in it, and returns the line.
     pub(crate) async fn line_in(&self, name: &str) -> String {
         let path = self.path(name);

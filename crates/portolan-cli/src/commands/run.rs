@@ -70,9 +70,11 @@ impl Run {
         let grace = self.grace;
         let parts = parts(context).await?;
         let broadcaster = parts.broadcaster.clone();
-        let service = Service::start(self.spec(context)?, parts).await?;
-        if let Some(endpoint) = service.endpoint().filter(|_| !context.quiet) {
-            output::note(format_args!("{} at {}", endpoint.name, endpoint.address()));
+        let spec = self.spec(context)?;
+        let (name, host) = (spec.name.clone(), spec.host.clone());
+        let service = Service::start(spec, parts).await?;
+        if let Some(port) = service.port().filter(|_| !context.quiet) {
+            output::note(format_args!("{name} at {}", host.with_port(port)));
         }
         let ended = until_ended(service, &mut stop, grace).await;
         if let Some(broadcaster) = broadcaster {
@@ -141,11 +143,11 @@ async fn until_ended(
     grace: Duration,
 ) -> Result<ExitStatus, Failure> {
     loop {
-        let ended = tokio::select! {
-            ended = service.wait() => ended,
+        let turn = tokio::select! {
+            turn = service.wait() => turn,
             () = stop.wait() => return stop_service(service, stop, grace).await,
         };
-        let ended = service.start_again(ended).await;
+        let ended = service.take(turn).await;
         if let Some(ended) = ended.transpose() {
             service.finish().await;
             return Ok(ended?);

@@ -1,3 +1,5 @@
+use std::net::TcpListener;
+
 use super::*;
 use crate::testing::{World, until};
 
@@ -23,7 +25,7 @@ async fn a_service_is_found_while_its_program_runs_and_leaves_nothing_behind() {
 
     world.write("go");
     let ended = service.wait().await;
-    assert_eq!(exit_code(service.start_again(ended).await), Some(7));
+    assert_eq!(exit_code(service.take(ended).await), Some(7));
     service.finish().await;
     assert_eq!(world.registered(), []);
     assert_eq!(world.holders(), []);
@@ -37,7 +39,7 @@ async fn a_service_without_a_port_is_nobodys_to_find() {
     assert_eq!((service.endpoint(), world.registered()), (None, vec![]));
     assert_eq!(world.line_in("told").await, "none");
     let ended = service.wait().await;
-    assert_eq!(exit_code(service.start_again(ended).await), Some(0));
+    assert_eq!(exit_code(service.take(ended).await), Some(0));
 }
 
 #[tokio::test]
@@ -88,7 +90,7 @@ async fn a_program_whose_port_was_stolen_is_started_on_the_next_one() {
     world.write("taken");
 
     let ended = service.wait().await;
-    assert_eq!(exit_code(service.start_again(ended).await), None, "it was not started again");
+    assert_eq!(exit_code(service.take(ended).await), None, "it was not started again");
     let registered: Vec<_> = world.registered().iter().map(|endpoint| endpoint.port).collect();
     assert_eq!(registered, [world.port(1)]);
     let held: Vec<_> = world.holders().iter().map(|holder| holder.port).collect();
@@ -97,11 +99,49 @@ async fn a_program_whose_port_was_stolen_is_started_on_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_service_is_found_once_its_own_program_listens() {
+    let world = World::new().await;
+    let spec = world.shell(World::server_when_told());
+    let spec = ServiceSpec { check: Some("tcp".parse().unwrap()), ..spec };
+    let mut service = Service::start(spec, world.parts()).await.unwrap();
+    assert_eq!((service.endpoint(), world.registered()), (None, vec![]));
+    world.write("go");
+    let turn = service.wait().await;
+    assert!(matches!(turn, Ok(Turn::Listens)), "{turn:?}");
+    assert_eq!(exit_code(service.take(turn).await), None);
+    let registered: Vec<_> = world.registered().iter().map(|endpoint| endpoint.port).collect();
+    assert_eq!(registered, [world.port(0)]);
+    service.stop(Duration::from_secs(5)).await.unwrap();
+    assert_eq!((world.registered(), world.holders()), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_stranger_on_the_port_is_never_taken_for_the_service() {
+    let world = World::new().await;
+    let script = format!("echo $PORT >> ports; {LASTING}");
+    let spec = ServiceSpec { check: Some("tcp".parse().unwrap()), ..world.shell(&script) };
+    let mut service = Service::start(spec, world.parts()).await.unwrap();
+    assert_eq!(world.line_in("ports").await, world.port(0).to_string());
+    assert_eq!((service.endpoint(), world.registered()), (None, vec![]), "nothing listens yet");
+
+    let strangers: Vec<_> =
+        (0..3).map(|index| TcpListener::bind(("127.0.0.1", world.port(index))).unwrap()).collect();
+    // The ports behind the first are taken too by now, but the last one is free.
+    let turn = service.wait().await;
+    assert!(matches!(turn, Ok(Turn::Stolen(_))), "{turn:?}");
+    assert_eq!(exit_code(service.take(turn).await), None);
+    assert_eq!(service.port(), Some(world.port(3)));
+    assert_eq!(world.registered(), []);
+    drop(strangers);
+    service.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_program_that_fails_by_itself_is_not_started_again() {
     let world = World::new().await;
     let mut service = Service::start(world.shell("exit 1"), world.parts()).await.unwrap();
     let ended = service.wait().await;
-    assert_eq!(exit_code(service.start_again(ended).await), Some(1));
+    assert_eq!(exit_code(service.take(ended).await), Some(1));
 }
 
 #[tokio::test]

@@ -114,8 +114,9 @@ impl Instance {
                 self.show(|row| row.health = status);
             }
             tokio::select! {
-                ended = service.wait() => match service.start_again(ended).await {
+                turn = service.wait() => match service.take(turn).await {
                     Ok(None) => {
+                        // It listens now, or it was started again.
                         printers.attach(service.child_mut());
                         self.show_started(&mut service);
                     }
@@ -162,9 +163,9 @@ impl Instance {
 
     fn show_started(&self, service: &mut Service) {
         let pid = service.child_mut().pid();
-        let got = service.endpoint().map(|endpoint| endpoint.port);
+        let got = service.port();
         // A program without a port has nobody to check it: it is well while it lives.
-        let lives = service.agent().is_none().then_some(HealthStatus::Passing);
+        let lives = got.is_none().then_some(HealthStatus::Passing);
         self.show(|row| {
             row.state = State::Running;
             row.got = got;
@@ -185,10 +186,11 @@ impl Instance {
 
 /// Returns when there is another report; never where there is nobody to make one.
 async fn changed(health: &mut Option<watch::Receiver<HealthReport>>) {
-    if let Some(health) = health
-        && health.changed().await.is_ok()
-    {
-        return;
+    match health {
+        Some(health) => match health.changed().await {
+            Ok(()) => {}
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
     }
-    std::future::pending().await
 }

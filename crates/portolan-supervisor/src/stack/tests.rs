@@ -4,7 +4,7 @@ use portolan_client::DiscoveryConfig;
 use portolan_port_allocator::PortAllocator;
 
 use super::*;
-use crate::testing::{SOON, World, until};
+use crate::testing::{SOON, World};
 
 const SCOPE: &str = "shop";
 
@@ -77,23 +77,22 @@ impl Running {
 #[tokio::test]
 async fn each_starts_after_what_it_needs_and_knows_where_that_is() {
     let world = World::new().await;
+    let api = serde_json::json!(["sh", "-c", World::server_when_told()]);
     let mut stack = start(
         &world,
-        "  api: {command: sh -c 'while ! test -e go; do sleep 0.02; done; exec sleep 1000', pool: mine}
-  worker: {command: 'sh -c \"echo $API_PORT $PORTOLAN_SCOPE; exec sleep 1000\"', port: none, needs: [api]}",
+        &format!(
+            "  api: {{command: {api}, pool: mine}}
+  worker: {{command: 'sh -c \"echo $API_PORT $PORTOLAN_SCOPE; exec sleep 1000\"', port: none, needs: [api]}}"
+        ),
     );
     let api = stack.state("api", |state| *state == State::Running).await;
     assert_eq!(api.got, Some(world.port(0)));
-    // Its program does not listen yet, so nobody may count on it.
-    until("the check to fail", || {
-        let registered = world.registered();
-        registered.iter().any(|one| !one.is_ready()).then_some(())
-    })
-    .await;
+    // Its program does not listen yet, so nobody may find it, and nobody may count on it.
+    assert_eq!(world.registered(), []);
     assert_eq!(stack.state("worker", |_| true).await.state, State::Waiting);
 
-    let _listener = TcpListener::bind(("127.0.0.1", world.port(0))).unwrap();
-    assert_eq!(stack.line().await, format!("worker: {} {SCOPE}", world.port(0)));
+    world.write("go");
+    while stack.line().await.starts_with("api") {}
     let worker = stack.state("worker", |state| *state == State::Running).await;
     assert_eq!(worker.found.into_values().next(), Some(format!("127.0.0.1:{}", world.port(0))));
     let (rows, _) = stack.stop().await;
