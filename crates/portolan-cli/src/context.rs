@@ -81,7 +81,11 @@ impl Context {
         let name = section(&self.loaded, "name")?;
         let services = document.section("services")?.unwrap_or_default();
         let stack = StackFile { name, services };
-        stack.validate().map_err(|error| document.problem("services", error.to_string()))?;
+        stack.validate().map_err(|error| {
+            let (path, text) = (error.path(), error.to_string());
+            let message = text.strip_prefix(&format!("{path}: ")).unwrap_or(&text);
+            document.problem(&path, message)
+        })?;
         Ok(stack)
     }
 

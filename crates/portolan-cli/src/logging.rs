@@ -1,13 +1,17 @@
 //! What is logged on standard error.
 
+use std::io;
+
 use portolan_server::{LogFormat, LoggingConfig};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::Global;
 use crate::exit::Failure;
+use crate::output;
 
 /// Starts logging: as the flags say, else as the settings say, else `info` for a server, whose
 /// output is its log, and `warn` for a command, whose output is its result.
@@ -23,13 +27,8 @@ pub(crate) fn start(
         (false, 1) => "info",
         (false, _) => "debug",
     };
-    let filter = EnvFilter::builder().parse(level).map_err(|error| {
-        Failure::usage(format_args!(
-            "logging.level {level:?}: {error}; use error, warn, info, debug or trace"
-        ))
-    })?;
-    let registry = tracing_subscriber::registry().with(filter);
-    let layer = fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter(level)?);
+    let layer = fmt::layer().with_writer(|| Writer);
     match config.format {
         LogFormat::Text => registry.with(layer.with_ansi(colour())).init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
@@ -37,8 +36,64 @@ pub(crate) fn start(
     Ok(())
 }
 
+/// Reads `logging.level`.
+pub(crate) fn filter(level: &str) -> Result<EnvFilter, Failure> {
+    let wrong = |problem: &dyn std::fmt::Display| {
+        Failure::usage(format_args!(
+            "logging.level: {level:?} is no filter ({problem}); use error, warn, info, debug or \
+             trace, or write it like info,portolan_broadcast=debug"
+        ))
+    };
+    // A filter takes a lone word that is no level for the name of a module, and logs nothing else.
+    let is_level = |part: &str| part.contains(['=', '[']) || is_word_for_level(part);
+    if let Some(part) = level.split(',').map(str::trim).find(|part| !is_level(part)) {
+        return Err(wrong(&format_args!("{part:?} is no level")));
+    }
+    EnvFilter::builder().parse(level).map_err(|error| wrong(&error))
+}
+
+fn is_word_for_level(word: &str) -> bool {
+    !word.is_empty() && word.parse::<LevelFilter>().is_ok()
+}
+
+/// Writes each line where [`output::above`] does, so that it does not tear a live table.
+struct Writer;
+
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        output::above(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Colour only on a terminal, and not where <https://no-color.org> asks for none.
 fn colour() -> bool {
     use std::io::IsTerminal as _;
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_or_a_filter_is_taken() {
+        for level in
+            ["error", "WARN", "off", "info,portolan_broadcast=debug", "portolan_client=trace"]
+        {
+            assert!(filter(level).is_ok(), "{level}");
+        }
+    }
+
+    #[test]
+    fn what_would_silence_the_log_by_mistake_is_refused_with_a_remedy() {
+        for level in ["debgu", "", "info,portolan_broadcast", "a=b"] {
+            let failure = filter(level).unwrap_err();
+            assert!(failure.message.contains("use error, warn, info"), "{}", failure.message);
+        }
+    }
 }

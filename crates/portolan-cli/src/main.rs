@@ -10,6 +10,7 @@ mod logging;
 mod output;
 mod shutdown;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -20,7 +21,10 @@ use context::Context;
 use exit::{Ending, Exit, Failure};
 
 fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
+    let Cli { global, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error).into(),
+    };
     let exit = run(&global, command).unwrap_or_else(|failure| report(&global, &failure));
     exit.into()
 }
@@ -30,7 +34,7 @@ fn run(global: &Global, command: Command) -> Ending {
         Command::Working(command) => work(global, command),
         // These two judge the configuration, or need none, so they must not stumble over it.
         Command::Config(config) => config.run(global),
-        Command::Completions(completions) => completions.run(),
+        Command::Completions(completions) => completions.run(global),
     }
 }
 
@@ -47,7 +51,10 @@ fn work(global: &Global, command: Working) -> Ending {
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format_args!("cannot start: {error}")))?;
-    runtime.block_on(dispatch(command, &context))
+    let ending = runtime.block_on(dispatch(command, &context));
+    // Whatever still blocks, such as a name that is being resolved, must not hold up the end.
+    runtime.shutdown_background();
+    ending
 }
 
 async fn dispatch(command: Working, context: &Context) -> Ending {
@@ -69,12 +76,46 @@ async fn dispatch(command: Working, context: &Context) -> Ending {
     }
 }
 
+/// Help and version are for standard output; what could not be understood is a failure like others.
+fn usage(error: &clap::Error) -> Exit {
+    // Where nobody reads it, nobody misses it.
+    _ = error.print();
+    if !error.use_stderr() {
+        return Exit::Done;
+    }
+    let text = error.render().to_string();
+    if asks_for_json(std::env::args_os()) {
+        report_json(Exit::Usage, text.trim().trim_start_matches("error: "));
+    }
+    Exit::Usage
+}
+
+/// Whether `--json` stands among the words that are ours: those before `--`.
+fn asks_for_json(words: impl IntoIterator<Item = OsString>) -> bool {
+    words.into_iter().take_while(|word| word != "--").any(|word| word == "--json")
+}
+
 fn report(global: &Global, failure: &Failure) -> Exit {
     output::note(format_args!("error: {}", failure.message));
     if global.json {
-        let error = json!({ "error": { "exit": failure.exit.code(), "message": failure.message } });
-        // The status tells the rest where even this cannot be printed.
-        _ = output::json(&error);
+        report_json(failure.exit, &failure.message);
     }
     failure.exit
+}
+
+fn report_json(exit: Exit, message: &str) {
+    // The status tells the rest where even this cannot be printed.
+    _ = output::try_line(json!({ "error": { "exit": exit.code(), "message": message } }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_asked_for_before_the_dashes_only() {
+        let asks = |words: &str| asks_for_json(words.split(' ').map(OsString::from));
+        assert!(asks("portolan discovr --json x"));
+        assert!(!asks("portolan run --nme x -- jq --json"));
+    }
 }

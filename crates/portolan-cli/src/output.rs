@@ -3,6 +3,8 @@
 //! A reader that closes its end, as `head` does, is no failure of ours: printing then ends the
 //! program without a word.
 
+mod live;
+
 use std::io::{self, Write as _};
 
 use comfy_table::{Table, presets};
@@ -10,10 +12,21 @@ use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 
-/// Prints a line on standard output.
+pub(crate) use live::{above, leave_live, live};
+
+/// Prints a line on standard output. Without a reader that ends the program, so this is for
+/// commands that leave nothing behind; the others call [`try_line`].
 pub(crate) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
+    try_line(text).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => std::process::exit(Exit::Done.code().into()),
+        _ => cannot_print(&error),
+    })
+}
+
+/// Prints a line on standard output, and tells where nobody reads it.
+pub(crate) fn try_line(text: impl std::fmt::Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(cannot_print)
+    writeln!(out, "{text}").and_then(|()| out.flush())
 }
 
 /// Prints a value as one line of JSON on standard output.
@@ -23,7 +36,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
 
 /// Prints a line for a person on standard error. Where even that fails there is nobody to tell.
 pub(crate) fn note(text: impl std::fmt::Display) {
-    _ = writeln!(io::stderr().lock(), "{text}");
+    above(format!("{text}\n").as_bytes());
 }
 
 /// A table in the project's plain style: a header, columns, no frames.
@@ -33,9 +46,7 @@ pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
     table
 }
 
-fn cannot_print(error: io::Error) -> Failure {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        std::process::exit(Exit::Done.code().into());
-    }
+/// The failure to print.
+pub(crate) fn cannot_print(error: &io::Error) -> Failure {
     Failure::failed(format_args!("cannot write to standard output: {error}"))
 }

@@ -10,7 +10,8 @@ use crate::exit::Failure;
 pub(crate) struct Requested {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
+    /// None where whoever started us wants us to outlive the terminal, as nohup does.
+    hangup: Option<Signal>,
 }
 
 /// From now on the signals are ours to answer.
@@ -19,7 +20,10 @@ pub(crate) fn requested() -> Result<Requested, Failure> {
         Ok(Requested {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup: match is_hangup_ignored() {
+                true => None,
+                false => Some(signal(SignalKind::hangup())?),
+            },
         })
     };
     open().map_err(|error| Failure::failed(format_args!("cannot listen for signals: {error}")))
@@ -31,7 +35,36 @@ impl Requested {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
-            _ = self.hangup.recv() => {}
+            () = hung_up(&mut self.hangup) => {}
         }
+    }
+}
+
+async fn hung_up(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(hangup) => _ = hangup.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored_signals(&status) & 1 != 0
+}
+
+/// The signals that are ignored, the first in the lowest bit (proc_pid_status(5)).
+fn ignored_signals(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signals_that_a_parent_ignores_are_read() {
+        assert_eq!(ignored_signals("SigBlk:\t0\nSigIgn:\t0000000000001001\nSigCgt:\t1\n"), 0x1001);
+        assert_eq!(ignored_signals("Name:\tx\n"), 0);
     }
 }

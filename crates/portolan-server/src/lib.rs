@@ -9,7 +9,7 @@ pub mod server;
 pub mod settings;
 
 pub use server::{RegistryServer, ServerError};
-pub use settings::{LogFormat, LoggingConfig, STACK_KEYS, Settings};
+pub use settings::{InvalidSettings, LogFormat, LoggingConfig, STACK_KEYS, Settings};
 
 #[doc(no_inline)]
 pub use portolan_client::REGISTRY_SERVICE;

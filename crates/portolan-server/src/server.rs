@@ -11,9 +11,9 @@ use portolan_http_api::Api;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::{AllocatorError, PortAllocator};
 use portolan_registry::{InvalidConfig, Registry};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::listen::listen;
@@ -30,8 +30,11 @@ pub struct RegistryServer {
     /// Its session holds the name under which the port is reserved.
     allocator: PortAllocator,
     /// Ended in this order: who speaks to the registry before the registry itself.
-    parts: Vec<(CancellationToken, JoinHandle<()>)>,
+    parts: Vec<Part>,
 }
+
+/// A part that runs, and what asks it to end. Dropped, it is cut off.
+type Part = (CancellationToken, AbortOnDropHandle<()>);
 
 /// What a registry server is made of.
 #[derive(Debug)]
@@ -95,12 +98,15 @@ impl RegistryServer {
     /// Ends in good order: no new requests, the ones under way answered, all watches ended; within
     /// [`STOP_WITHIN`]. The port is free afterwards.
     pub async fn stop(self) {
-        let deadline = Instant::now() + STOP_WITHIN;
-        for (token, mut part) in self.parts {
+        let end = Instant::now() + STOP_WITHIN;
+        let count = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
+        for (left, (token, part)) in (1..=count).rev().zip(self.parts) {
             token.cancel();
-            if timeout_at(deadline, &mut part).await.is_err() {
+            // One that hangs leaves time to those behind it.
+            let now = Instant::now();
+            let share = end.saturating_duration_since(now) / left;
+            if timeout_at(now + share, part).await.is_err() {
                 warn!("A part of the registry server did not end in time, cutting it off");
-                part.abort();
             }
         }
         drop(self.allocator);
@@ -175,12 +181,12 @@ impl Builder {
     }
 }
 
-fn part<F>(start: impl FnOnce(CancellationToken) -> F) -> (CancellationToken, JoinHandle<()>)
+fn part<F>(start: impl FnOnce(CancellationToken) -> F) -> Part
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let stop = CancellationToken::new();
-    (stop.clone(), tokio::spawn(start(stop)))
+    (stop.clone(), AbortOnDropHandle::new(tokio::spawn(start(stop))))
 }
 
 fn warn_of_strangers(address: IpAddr, has_token: bool) {

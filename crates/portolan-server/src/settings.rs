@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use portolan_broadcast::BroadcastConfig;
-use portolan_client::DiscoveryConfig;
+use portolan_broadcast::{BroadcastConfig, BroadcastError};
+use portolan_client::{DiscoveryConfig, InvalidDiscovery};
 use portolan_config_manager::Loader;
 use portolan_core::Scope;
 use portolan_health::HealthConfig;
 use portolan_port_allocator::PortAllocatorConfig;
-use portolan_registry::RegistryConfig;
+use portolan_registry::{InvalidConfig, RegistryConfig};
 use serde::{Deserialize, Serialize};
 
 /// Every setting. Each part describes its own section.
@@ -32,6 +32,34 @@ pub struct Settings {
     pub health: HealthConfig,
     /// What is logged.
     pub logging: LoggingConfig,
+}
+
+/// Why settings cannot be used though each of them can be read. Retrying does not help: they must
+/// change.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidSettings {
+    /// A service is to get its port from a pool that there is none of.
+    #[error(
+        "port_allocator.services.{service}: there is no pool {pool:?}; use one of {pools}, or add it to port_allocator.port_ranges"
+    )]
+    Pool {
+        /// The service.
+        service: String,
+        /// Its pool.
+        pool: String,
+        /// The names that there are, as a text.
+        pools: String,
+    },
+    /// Those of the registry.
+    #[error(transparent)]
+    Registry(#[from] InvalidConfig),
+    /// Those of the broadcast channel.
+    #[error(transparent)]
+    Broadcast(#[from] BroadcastError),
+    /// Those of the discovery client.
+    #[error(transparent)]
+    Discovery(#[from] InvalidDiscovery),
 }
 
 /// What is logged, and how.
@@ -63,6 +91,20 @@ pub const STACK_KEYS: [&str; 2] = ["name", "services"];
 // === impl Settings ===
 
 impl Settings {
+    /// Checks what the types do not carry, as each part does when it is started.
+    pub fn validate(&self) -> Result<(), InvalidSettings> {
+        let PortAllocatorConfig { services, port_ranges, .. } = &self.port_allocator;
+        if let Some((service, pool)) = services.iter().find(|(_, p)| !port_ranges.contains_key(*p))
+        {
+            let (service, pool) = (service.clone(), pool.clone());
+            let pools: Vec<_> = port_ranges.keys().map(String::as_str).collect();
+            return Err(InvalidSettings::Pool { service, pool, pools: pools.join(", ") });
+        }
+        self.service_registry.validate()?;
+        self.broadcast.validate()?;
+        Ok(self.discovery.validate()?)
+    }
+
     /// What loads the settings: the defaults, these files, and the environment.
     pub fn loader(files: impl IntoIterator<Item = PathBuf>) -> Loader<Self> {
         let loader = Loader::new()

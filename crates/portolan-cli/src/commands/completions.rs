@@ -2,8 +2,9 @@
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
+use serde_json::json;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Global};
 use crate::exit::{Ending, Exit};
 use crate::output;
 
@@ -15,10 +16,14 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(self) -> Ending {
+    pub(crate) fn run(self, global: &Global) -> Ending {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "portolan", &mut script);
-        output::line(String::from_utf8_lossy(&script).trim_end())?;
+        let script = String::from_utf8_lossy(&script);
+        match global.json {
+            true => output::json(&json!({ "shell": self.shell.to_string(), "script": script }))?,
+            false => output::line(script.trim_end())?,
+        }
         Ok(Exit::Done)
     }
 }

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::cli::Global;
 use crate::context::Context;
-use crate::exit::{Ending, Exit};
-use crate::output;
+use crate::exit::{Ending, Exit, Failure};
+use crate::{logging, output};
 
 /// Options of `portolan config`.
 #[derive(Debug, Args)]
@@ -21,7 +21,7 @@ pub(crate) struct Config {
 enum Command {
     /// Checks a configuration file, and the environment and flags with it
     Check {
-        /// The file [default: the one that every command reads]
+        /// The file, which is read instead of --config [default: the one that every command reads]
         file: Option<PathBuf>,
     },
     /// Shows every setting in force and where it came from
@@ -39,6 +39,10 @@ impl Config {
 
 fn check(global: &Global, file: Option<PathBuf>) -> Ending {
     let context = Context::load(global, file)?;
+    context.settings().validate().map_err(Failure::usage)?;
+    if let Some(level) = &context.settings().logging.level {
+        logging::filter(level)?;
+    }
     let has_stack = context.loaded.document.origin("services").is_some();
     let services = match has_stack {
         true => context.stack()?.services.len(),

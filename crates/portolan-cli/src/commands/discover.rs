@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use portolan_client::{DiscoveryClient, StrategyName};
 use portolan_core::{ServiceEndpoint, ServiceName, env, parse_duration};
+use serde_json::json;
 
 use crate::context::Context;
 use crate::exit::{Ending, Exit, Failure};
@@ -43,7 +44,7 @@ enum Format {
     Url,
     /// API_HOST=… API_PORT=… API_URL=…, one a line
     Env,
-    /// The whole endpoint
+    /// The whole endpoint; with --all, every endpoint as a list
     Json,
 }
 
@@ -55,7 +56,11 @@ impl Discover {
             false => self.find_one(context, &client).await,
         };
         client.close().await;
-        found?.iter().try_for_each(|endpoint| self.print(context, endpoint))?;
+        let found = found?;
+        match self.all && (context.json || self.format == Format::Json) {
+            true => output::json(&json!({ "services": found }))?,
+            false => found.iter().try_for_each(|endpoint| self.print(context, endpoint))?,
+        }
         Ok(Exit::Done)
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use portolan_client::DiscoveryClient;
+use portolan_core::duration::format_duration;
 use portolan_core::{ServiceEndpoint, ServiceName, env, parse_duration};
 use tokio::time::{Instant, sleep};
 
@@ -21,7 +22,7 @@ pub(crate) struct Exec {
     /// The services whose addresses the command gets, as API_HOST, API_PORT, API_URL for "api"
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', required = true)]
     needs: Vec<ServiceName>,
-    /// Waits for services that are not there yet, or not well, up to this long
+    /// Waits for services that are not there yet, or not well, up to this long altogether
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, num_args = 0..=1,
           default_missing_value = "60s", require_equals = true)]
     wait: Option<Duration>,
@@ -33,9 +34,10 @@ pub(crate) struct Exec {
 impl Exec {
     pub(crate) async fn run(self, context: &Context) -> Ending {
         let client = context.discovery().await?;
+        let patience = self.wait.map(Patience::from_now);
         let mut variables = context.environment(&context.registry_url());
         for name in &self.needs {
-            let endpoint = self.find(&client, name).await?;
+            let endpoint = find(&client, name, patience).await?;
             variables.extend(env::variables(name, &endpoint));
         }
         client.close().await;
@@ -43,26 +45,51 @@ impl Exec {
         let error = Command::new(&self.command[0]).args(&self.command[1..]).envs(variables).exec();
         Err(Failure::failed(format_args!("cannot start `{}`: {error}", self.command[0])))
     }
+}
 
-    async fn find(
-        &self,
-        client: &DiscoveryClient,
-        name: &ServiceName,
-    ) -> Result<ServiceEndpoint, Failure> {
-        let Some(wait) = self.wait else {
-            return Ok(client.discover(name.as_str()).await?.endpoint);
+/// How long to wait, for all that is needed together.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    wait: Duration,
+    began: Instant,
+}
+
+// === impl Patience ===
+
+impl Patience {
+    fn from_now(wait: Duration) -> Self {
+        Self { wait, began: Instant::now() }
+    }
+
+    fn left(self) -> Duration {
+        self.wait.saturating_sub(self.began.elapsed())
+    }
+}
+
+async fn find(
+    client: &DiscoveryClient,
+    name: &ServiceName,
+    patience: Option<Patience>,
+) -> Result<ServiceEndpoint, Failure> {
+    // Explained, since then the failure is told once, by us, and not in the log as well.
+    let Some(patience) = patience else {
+        return Ok(client.discover(name.as_str()).explain().await.result?.endpoint);
+    };
+    loop {
+        let left = patience.left();
+        let asked = client.discover(name.as_str()).timeout(left.max(LOOK_AGAIN)).retries(0);
+        let failure = match asked.explain().await.result {
+            Ok(found) if found.endpoint.is_ready() => return Ok(found.endpoint),
+            Ok(found) => not_well(name, &found.endpoint, patience.wait),
+            Err(error) => match Failure::from(error) {
+                wrong @ Failure { exit: Exit::Usage, .. } => return Err(wrong),
+                failure => out_of_time(name, patience.wait, &failure),
+            },
         };
-        let deadline = Instant::now() + wait;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let asked = client.discover(name.as_str()).timeout(left.max(LOOK_AGAIN)).retries(0);
-            match asked.await.map(|found| found.endpoint) {
-                Ok(endpoint) if endpoint.is_ready() => return Ok(endpoint),
-                _ if Instant::now() < deadline => sleep(LOOK_AGAIN).await,
-                Ok(endpoint) => return Err(not_well(name, &endpoint, wait)),
-                Err(error) => return Err(out_of_time(name, wait, &error)),
-            }
+        if left.is_zero() {
+            return Err(failure);
         }
+        sleep(LOOK_AGAIN.min(left)).await;
     }
 }
 
@@ -70,14 +97,16 @@ fn not_well(name: &ServiceName, endpoint: &ServiceEndpoint, wait: Duration) -> F
     let (address, health) = (endpoint.address(), endpoint.health);
     Failure::new(
         Exit::TimedOut,
-        format_args!("{name} at {address} is {health} after {wait:?}: {}", endpoint.health_reason),
+        format_args!(
+            "{name} at {address} is {health} after {}: {}",
+            format_duration(wait),
+            endpoint.health_reason
+        ),
     )
 }
 
-fn out_of_time(
-    name: &ServiceName,
-    wait: Duration,
-    error: &portolan_client::DiscoverError,
-) -> Failure {
-    Failure::new(Exit::TimedOut, format_args!("{name} was not found within {wait:?}\n{error}"))
+fn out_of_time(name: &ServiceName, wait: Duration, failure: &Failure) -> Failure {
+    let wait = format_duration(wait);
+    let message = &failure.message;
+    Failure::new(Exit::TimedOut, format_args!("{name} was not found within {wait}\n{message}"))
 }

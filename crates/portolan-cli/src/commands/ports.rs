@@ -2,6 +2,7 @@
 
 mod alloc;
 mod hold;
+mod owner;
 
 use clap::{Args, Subcommand};
 use portolan_core::port;

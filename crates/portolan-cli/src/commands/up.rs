@@ -2,28 +2,36 @@
 
 mod screen;
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
+use portolan_broadcast::Broadcaster;
 use portolan_core::{Host, ServiceName, Ttl};
 use portolan_server::{REGISTRY_SERVICE, RegistryServer};
 use portolan_supervisor::Parts;
 use portolan_supervisor::stack::{OutputLine, Row, Stack, Surroundings};
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, folder_of};
 use crate::exit::{Ending, Exit, Failure};
-use crate::shutdown;
+use crate::output;
+use crate::shutdown::{self, Requested};
 use screen::Screen;
 
 /// How many lines of output may wait to be shown; what is more waits in the programs' pipes.
 const LINES: usize = 256;
 
+/// How long the last rows may take to be shown: a terminal that was stopped (Ctrl-S) takes none.
+const LAST_LOOK: Duration = Duration::from_millis(500);
+
 /// Options of `portolan up`.
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// The stack's file [default: portolan.yaml]
+    /// The stack's file, which is read instead of --config [default: portolan.yaml]
     file: Option<PathBuf>,
 }
 
@@ -34,8 +42,8 @@ impl Up {
     }
 
     pub(crate) async fn run(self, context: &Context) -> Ending {
-        let mut stop = shutdown::requested()?;
-        let file = context.file.clone().ok_or_else(no_file)?;
+        let stop = shutdown::requested()?;
+        let file = context.file.as_deref().ok_or_else(no_file)?;
         let stack = context.stack()?;
         refuse_second(context)?;
         let broadcaster = context.broadcaster().await?;
@@ -46,43 +54,59 @@ impl Up {
             .on_any_port(true)
             .start()
             .await?;
-        let parts = Parts {
-            allocator: context.settings().port_allocator.clone(),
-            health: context.settings().health.clone(),
-            metrics: context.metrics.clone(),
-            registry: Some(context.registry_at(server.url())?),
-            broadcaster: broadcaster.clone(),
+        let around = surroundings(context, file, &server.url());
+        let ending = match around.map(|around| Stack::plan(&stack, &around)) {
+            Ok(Ok(stack)) => run(context, stack, server.url(), broadcaster.clone(), stop).await,
+            Ok(Err(invalid)) => Err(Failure::usage(invalid)),
+            Err(failure) => Err(failure),
         };
-        let discovery = context.discovery_at(server.url(), broadcaster.clone())?;
-        let stack = Stack::plan(&stack, &surroundings(context, &file, &server.url())?)
-            .map_err(Failure::usage)?;
-
-        let (lines, printed) = mpsc::channel(LINES);
-        let screen = Screen::new(context, &server.url());
-        let showing = tokio::spawn(show(screen, stack.rows(), printed));
-        let stopping = CancellationToken::new();
-        let (rows, asked) = {
-            let running = stack.run(&parts, &discovery, lines, &stopping);
-            tokio::pin!(running);
-            tokio::select! {
-                rows = &mut running => (rows, false),
-                () = stop.wait() => {
-                    stopping.cancel();
-                    (running.await, true)
-                }
-            }
-        };
-
-        discovery.close().await;
         server.stop().await;
         if let Some(broadcaster) = broadcaster {
             broadcaster.stop().await;
         }
-        showing.await.map_err(Failure::failed)??;
-        match !asked && rows.iter().any(|row| row.state.is_failure()) {
-            true => Ok(Exit::Failed),
-            false => Ok(Exit::Done),
+        ending
+    }
+}
+
+/// Runs the stack beside its registry, and shows it, until it ends or somebody asks it to.
+async fn run(
+    context: &Context,
+    stack: Stack,
+    url: String,
+    broadcaster: Option<Broadcaster>,
+    mut stop: Requested,
+) -> Ending {
+    let parts = Parts {
+        allocator: context.settings().port_allocator.clone(),
+        health: context.settings().health.clone(),
+        metrics: context.metrics.clone(),
+        registry: Some(context.registry_at(url.clone())?),
+        broadcaster: broadcaster.clone(),
+    };
+    let discovery = context.discovery_at(url.clone(), broadcaster)?;
+    let (lines, printed) = mpsc::channel(LINES);
+    let stopping = CancellationToken::new();
+    let screen = Screen::new(context, &url);
+    let showing = tokio::spawn(show(screen, stack.rows(), printed, stopping.clone()));
+    let running = stack.run(&parts, &discovery, lines, &stopping);
+    tokio::pin!(running);
+    let (rows, asked) = tokio::select! {
+        rows = &mut running => (rows, stopping.is_cancelled()),
+        () = stop.wait() => {
+            stopping.cancel();
+            (running.await, true)
         }
+    };
+    discovery.close().await;
+    match timeout(LAST_LOOK, showing).await {
+        Ok(Ok(Err(error))) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(output::cannot_print(&error));
+        }
+        _ => {}
+    }
+    match !asked && rows.iter().any(|row| row.state.is_failure()) {
+        true => Ok(Exit::Failed),
+        false => Ok(Exit::Done),
     }
 }
 
@@ -128,23 +152,33 @@ fn path_with_our_folder() -> Option<(String, String)> {
     Some(("PATH".to_owned(), path.into_string().ok()?))
 }
 
+/// Shows the stack until its last program has had its last word. A stack that nobody sees any more,
+/// as after `| head`, would run on unseen, so it is stopped.
 async fn show(
     mut screen: Screen,
     mut rows: watch::Receiver<Vec<Row>>,
     mut lines: mpsc::Receiver<OutputLine>,
-) -> Result<(), Failure> {
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let stop_unseen = stop.drop_guard();
     screen.show(&rows.borrow_and_update())?;
-    loop {
-        tokio::select! {
-            line = lines.recv() => match line {
-                Some(line) => screen.print(&line)?,
-                None => break,
-            },
-            Ok(()) = rows.changed() => screen.show(&rows.borrow_and_update())?,
+    let mut batch = Vec::with_capacity(LINES);
+    while tokio::select! {
+        received = lines.recv_many(&mut batch, LINES) => received > 0,
+        Ok(()) = rows.changed() => true,
+    } {
+        if !batch.is_empty() {
+            screen.print(&batch);
+            batch.clear();
         }
+        let current = rows.borrow_and_update().clone();
+        screen.show(&current)?;
     }
     let last = rows.borrow().clone();
-    screen.show(&last)
+    screen.show(&last)?;
+    output::leave_live();
+    stop_unseen.disarm();
+    Ok(())
 }
 
 fn no_file() -> Failure {

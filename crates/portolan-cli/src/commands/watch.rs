@@ -5,7 +5,6 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use portolan_client::{DiscoveryClient, RegistryError, WatchQuery};
 use portolan_core::{Change, Revision, ServiceEvent, ServiceName};
-
 use tracing::warn;
 
 use super::list::own_scopes;
@@ -30,8 +29,8 @@ impl Watch {
     pub(crate) async fn run(self, context: &Context) -> Ending {
         let client = context.discovery().await?;
         let mut events = match self.asks_the_registry() {
-            true => self.from_registry(context)?,
-            false => self.from_anybody(&client).await?,
+            true => self.ask_registry(context)?,
+            false => self.ask_anybody(&client).await?,
         };
         let mut stop = shutdown::requested()?;
         let ending = loop {
@@ -53,10 +52,7 @@ impl Watch {
         self.from.is_some() || self.all_scopes
     }
 
-    fn from_registry(
-        &self,
-        context: &Context,
-    ) -> Result<BoxStream<'static, ServiceEvent>, Failure> {
+    fn ask_registry(&self, context: &Context) -> Result<BoxStream<'static, ServiceEvent>, Failure> {
         let query = WatchQuery {
             names: self.name.iter().cloned().collect(),
             scopes: if self.all_scopes { Vec::new() } else { own_scopes(&context.scope) },
@@ -69,7 +65,7 @@ impl Watch {
         Ok(events.filter_map(known).boxed())
     }
 
-    async fn from_anybody(
+    async fn ask_anybody(
         &self,
         client: &DiscoveryClient,
     ) -> Result<BoxStream<'static, ServiceEvent>, Failure> {

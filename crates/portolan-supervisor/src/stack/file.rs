@@ -120,6 +120,20 @@ pub enum InvalidStack {
     },
 }
 
+// === impl InvalidStack ===
+
+impl InvalidStack {
+    /// The key that must change, written like `services.api.needs`.
+    pub fn path(&self) -> String {
+        match self {
+            Self::Empty | Self::Cycle { .. } => "services".to_owned(),
+            Self::Instances { service, .. } => format!("services.{service}.instances"),
+            Self::Portless { service, key } => format!("services.{service}.{key}"),
+            Self::NeedsPortless { service, .. } => format!("services.{service}.needs"),
+        }
+    }
+}
+
 // === impl StackFile ===
 
 impl StackFile {

@@ -51,6 +51,15 @@ fn what_cannot_be_started_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_wrong_stack_says_which_key_must_change() {
+    let stack: StackFile =
+        serde_saphyr::from_str("services: {a: {command: x, port: none, guard: hold}}").unwrap();
+    let error = stack.validate().unwrap_err();
+    assert_eq!(error.path(), "services.a.guard");
+    assert!(error.to_string().starts_with("services.a.guard: "), "{error}");
+}
+
+#[test]
 fn two_folders_of_one_name_are_two_scopes() {
     let one = scope_of_folder(Path::new("/home/a/shop"));
     let two = scope_of_folder(Path::new("/home/b/shop"));

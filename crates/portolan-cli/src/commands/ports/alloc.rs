@@ -19,6 +19,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::hold::HoldArgs;
+use super::owner;
 use crate::context::Context;
 use crate::exit::{Ending, Exit, Failure};
 use crate::output;
@@ -39,7 +40,7 @@ pub(super) struct Alloc {
     /// The pool its port comes from [default: as its name tells]
     #[arg(long)]
     pool: Option<String>,
-    /// The process for which the lease is held [default: the one that called us]
+    /// The process for which the lease is held [default: the shell or program that called us]
     #[arg(long, value_name = "PID")]
     owner: Option<u32>,
 }
@@ -65,11 +66,7 @@ pub(super) enum Answer {
 
 impl Alloc {
     pub(super) async fn run(self, context: &Context) -> Ending {
-        let owner = match self.owner {
-            Some(owner) => owner,
-            None => rustix::process::getppid()
-                .map_or(1, |pid| pid.as_raw_nonzero().get().cast_unsigned()),
-        };
+        let owner = self.owner.unwrap_or_else(owner::owner);
         let hold = HoldArgs { name: self.name, preferred: self.preferred, pool: self.pool, owner };
         match start_holder(context, &hold).await? {
             held @ Answer::Held { .. } if context.json => output::json(&held)?,

@@ -132,12 +132,13 @@ impl Held {
             if owner {
                 return Ok(());
             }
-            if asked && let Ok((stream, _)) = self.asked.accept() {
-                if is_ours(&stream) {
-                    // Leaked on purpose: it is closed by our end, and not before.
-                    std::mem::forget(stream);
-                    return Ok(());
-                }
+            if asked
+                && let Ok((stream, _)) = self.asked.accept()
+                && is_ours(&stream)
+            {
+                // Leaked on purpose: it is closed by our end, and not before.
+                std::mem::forget(stream);
+                return Ok(());
             }
         }
     }

@@ -1,13 +1,12 @@
 //! What `portolan up` shows: a table that stays current, with what the services print above it.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use comfy_table::{ContentArrangement, Table};
 use portolan_core::HealthStatus;
 use portolan_supervisor::stack::{OutputLine, Row, State};
 
 use crate::context::Context;
-use crate::exit::Failure;
 use crate::output;
 
 /// Where the table is drawn.
@@ -19,8 +18,8 @@ pub(super) struct Screen {
 }
 
 enum Mode {
-    /// Redrawn in its place; this many lines are to be taken back.
-    Terminal { drawn: usize },
+    /// Kept at the bottom of the terminal.
+    Terminal,
     /// Printed again after each change.
     Plain,
     /// One JSON object a change.
@@ -33,7 +32,7 @@ impl Screen {
     pub(super) fn new(context: &Context, url: &str) -> Self {
         let mode = match (context.json, io::stdout().is_terminal()) {
             (true, _) => Mode::Json,
-            (false, true) => Mode::Terminal { drawn: 0 },
+            (false, true) => Mode::Terminal,
             (false, false) => Mode::Plain,
         };
         let title = format!("stack {} with its registry at {url}; Ctrl-C stops all", context.scope);
@@ -41,60 +40,31 @@ impl Screen {
     }
 
     /// Shows the rows, where they are not what is shown already.
-    pub(super) fn show(&mut self, rows: &[Row]) -> Result<(), Failure> {
+    pub(super) fn show(&mut self, rows: &[Row]) -> io::Result<()> {
         if rows == self.last {
             return Ok(());
         }
         self.last = rows.to_vec();
-        self.take_back()?;
-        self.draw()
-    }
-
-    /// Prints what a service printed, above the table.
-    pub(super) fn print(&mut self, line: &OutputLine) -> Result<(), Failure> {
-        if self.quiet {
-            return Ok(());
-        }
-        self.take_back()?;
-        output::note(format_args!(
-            "{:<12} | {}",
-            label(line.service.as_str(), line.instance),
-            line.text
-        ));
         match self.mode {
-            Mode::Terminal { .. } => self.draw(),
-            _ => Ok(()),
+            Mode::Json => output::try_line(serde_json::json!({ "services": self.last })),
+            Mode::Plain => output::try_line(format_args!("{}\n{}\n", self.title, self.table())),
+            Mode::Terminal => output::live(format!("\n{}\n{}", self.title, self.table())),
         }
     }
 
-    fn draw(&mut self) -> Result<(), Failure> {
-        let table = self.table();
-        match &mut self.mode {
-            Mode::Json => output::json(&serde_json::json!({ "services": self.last })),
-            Mode::Plain => output::line(format_args!("{}\n{table}\n", self.title)),
-            Mode::Terminal { drawn } => {
-                let text = format!("\n{}\n{table}", self.title);
-                *drawn = text.lines().count();
-                output::line(text)
-            }
+    /// Prints what the services printed, above the table.
+    pub(super) fn print(&self, lines: &[OutputLine]) {
+        if self.quiet {
+            return;
         }
-    }
-
-    /// Clears the table from the terminal (ECMA-48: cursor up, erase below).
-    fn take_back(&mut self) -> Result<(), Failure> {
-        if let Mode::Terminal { drawn } = &mut self.mode
-            && *drawn > 0
-        {
-            let mut out = io::stdout().lock();
-            write!(out, "\x1b[{drawn}A\x1b[J").map_err(Failure::failed)?;
-            *drawn = 0;
-        }
-        Ok(())
+        let text = lines.iter().map(|line| {
+            format!("{:<12} | {}\n", label(line.service.as_str(), line.instance), line.text)
+        });
+        output::above(text.collect::<String>().as_bytes());
     }
 
     fn table(&self) -> Table {
         let mut table = output::table(["SERVICE", "WANTED", "GOT", "HEALTH", "STATE", "FOUND"]);
-        // Within the terminal's width no line wraps, so the lines drawn are the lines counted.
         table.set_content_arrangement(ContentArrangement::Dynamic);
         for row in &self.last {
             table.add_row([
