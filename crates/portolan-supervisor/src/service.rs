@@ -123,7 +123,7 @@ impl Service {
             Some(_) => Some(open_allocator(&parts)?),
             None => None,
         };
-        let lease = lease_port(&spec, allocator.as_ref())?;
+        let lease = lease_port(&spec, &parts, allocator.as_ref())?;
         let (lease, child) = start_program(&spec, lease)?;
         let mut service = Self {
             spec,
@@ -325,7 +325,7 @@ impl Service {
         let stolen = self.lease.as_ref().map(PortLease::port);
         self.deregister().await;
         drop(self.lease.take());
-        let lease = lease_port(&self.spec, self.allocator.as_ref())?;
+        let lease = lease_port(&self.spec, &self.parts, self.allocator.as_ref())?;
         warn!(
             service_name = %self.spec.name,
             preferred_port = stolen,
@@ -353,10 +353,11 @@ fn open_allocator(parts: &Parts) -> Result<PortAllocator, AllocatorError> {
 
 fn lease_port(
     spec: &ServiceSpec,
+    parts: &Parts,
     allocator: Option<&PortAllocator>,
 ) -> Result<Option<PortLease>, AllocatorError> {
     let (Some(port), Some(allocator)) = (&spec.port, allocator) else { return Ok(None) };
-    allocator.request(spec.port_request(port)).map(Some)
+    allocator.request(spec.port_request(port, &parts.allocator)).map(Some)
 }
 
 fn start_program(

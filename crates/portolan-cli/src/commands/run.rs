@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use clap::Args;
-use portolan_core::{Host, Pool, Protocol, ServiceName, Ttl, parse_duration, port};
+use portolan_core::{Host, Protocol, ServiceName, Ttl, parse_duration, port};
 use portolan_health::CheckSpec;
 use portolan_supervisor::child::{Terminal, exit_code};
 use portolan_supervisor::service::PortSpec;
@@ -94,19 +94,13 @@ impl Run {
             })?,
         };
         let url = context.registry_url();
-        let allocator = &context.settings().port_allocator;
-        let has_pool = self.pool.is_some()
-            || allocator.services.contains_key(name.as_str())
-            || Pool::of_service(name.as_str()).is_some();
-        // Where nothing says which port is meant, any port is what is meant.
-        let any_port = self.allow_ephemeral || (self.preferred.is_none() && !has_pool);
         Ok(ServiceSpec {
             name,
             scope: context.scope.clone(),
             port: Some(PortSpec {
                 preferred: self.preferred,
                 pool: self.pool,
-                allow_ephemeral: any_port.then_some(true),
+                allow_ephemeral: self.allow_ephemeral.then_some(true),
                 folder: std::env::current_dir().ok(),
             }),
             command,

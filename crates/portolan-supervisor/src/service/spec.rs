@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use portolan_core::{Host, Pool, Protocol, Registration, Scope, ServiceName, Ttl};
 use portolan_health::CheckSpec;
-use portolan_port_allocator::{Depth, PortRequest};
+use portolan_port_allocator::{Depth, PortAllocatorConfig, PortRequest};
 
 use crate::child::{Launch, Terminal};
 use crate::command::fill_port;
@@ -51,7 +51,8 @@ pub struct PortSpec {
     pub preferred: Option<u16>,
     /// From this pool; told by the service's name where nothing is said.
     pub pool: Option<String>,
-    /// Whether any port will do in the end; as configured where nothing is said.
+    /// Whether any port will do in the end; as configured where nothing is said, but always where
+    /// nothing else says which port is meant.
     pub allow_ephemeral: Option<bool>,
     /// The folder that, with the service's name, remembers its last port.
     pub folder: Option<PathBuf>,
@@ -60,7 +61,11 @@ pub struct PortSpec {
 // === impl ServiceSpec ===
 
 impl ServiceSpec {
-    pub(super) fn port_request(&self, port: &PortSpec) -> PortRequest {
+    pub(super) fn port_request(
+        &self,
+        port: &PortSpec,
+        config: &PortAllocatorConfig,
+    ) -> PortRequest {
         let mut request =
             PortRequest::new(self.name.clone()).scope(self.scope.clone()).depth(Depth::Guarded);
         if let Some(preferred) = port.preferred {
@@ -69,13 +74,23 @@ impl ServiceSpec {
         if let Some(pool) = &port.pool {
             request = request.pool(pool);
         }
-        if let Some(allowed) = port.allow_ephemeral {
+        // Where nothing says which port is meant, any port is what is meant.
+        let any_port = !self.has_port_of_its_own(port, config);
+        if let Some(allowed) = port.allow_ephemeral.or(any_port.then_some(true)) {
             request = request.allow_ephemeral(allowed);
         }
         match &port.folder {
             Some(folder) => request.folder(folder.clone()),
             None => request,
         }
+    }
+
+    fn has_port_of_its_own(&self, port: &PortSpec, config: &PortAllocatorConfig) -> bool {
+        let name = self.name.as_str();
+        port.preferred.is_some()
+            || port.pool.is_some()
+            || config.services.contains_key(name)
+            || Pool::of_service(name).is_some()
     }
 
     pub(super) fn launch(&self, port: Option<u16>) -> Launch {

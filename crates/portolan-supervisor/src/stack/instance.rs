@@ -48,7 +48,8 @@ impl Instance {
             () = stop.cancelled() => None,
         };
         let state = match ready {
-            Some(found) => self.start_and_watch(found).await,
+            Some(Ok(found)) => self.start_and_watch(found).await,
+            Some(Err(failed)) => State::Failed { reason: format!("needs {failed}, which failed") },
             None => State::Exited { code: 0 },
         };
         self.show(|row| {
@@ -57,16 +58,27 @@ impl Instance {
         });
     }
 
-    async fn wait_for_needs(&self) -> Vec<ServiceEndpoint> {
+    /// Where each need is, or the first that will never be there.
+    async fn wait_for_needs(&self) -> Result<Vec<ServiceEndpoint>, ServiceName> {
         loop {
+            if let Some(failed) = self.needs.iter().find(|need| self.has_failed(need)) {
+                return Err(failed.clone());
+            }
             let found = self.look_for_needs().await;
             let ready: Vec<_> =
                 found.iter().flatten().filter(|found| found.is_ready()).cloned().collect();
             if ready.len() == self.needs.len() {
-                return ready;
+                return Ok(ready);
             }
             tokio::time::sleep(LOOK_FOR_MISSING).await;
         }
+    }
+
+    /// Whether the stack was to start it and no instance of it runs or will run.
+    fn has_failed(&self, need: &ServiceName) -> bool {
+        let rows = self.rows.borrow();
+        let mut own = rows.iter().filter(|row| row.service == *need).peekable();
+        own.peek().is_some() && own.all(|row| row.state.is_failure())
     }
 
     async fn look_for_needs(&self) -> Vec<Option<ServiceEndpoint>> {

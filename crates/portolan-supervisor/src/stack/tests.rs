@@ -241,3 +241,19 @@ async fn a_program_that_nobody_listens_to_runs_on() {
     let rows = tokio::time::timeout(SOON, stack.task).await.expect("an end in time").unwrap();
     assert_eq!(rows[0].state, State::Exited { code: 0 });
 }
+
+#[tokio::test]
+async fn who_needs_what_failed_fails_with_it_and_the_stack_ends() {
+    let world = World::new().await;
+    let mut stack = start(
+        &world,
+        "  a: {command: no-such-program-here, pool: mine}
+  b: {command: sleep 1000, port: none, needs: [a]}
+  c: {command: sleep 1000, port: none, needs: [b-elsewhere, a]}",
+    );
+    for name in ["b", "c"] {
+        let row = stack.state(name, State::is_final).await;
+        assert_eq!(row.state, State::Failed { reason: "needs a, which failed".to_owned() });
+    }
+    stack.stop().await;
+}
