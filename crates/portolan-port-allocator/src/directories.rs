@@ -31,7 +31,9 @@ pub(crate) fn state(configured: Option<&Path>) -> Result<Option<PathBuf>, Direct
 fn default_runtime() -> PathBuf {
     let uid = rustix::process::geteuid().as_raw();
     let of_login = PathBuf::from(format!("/run/user/{uid}"));
-    match absolute_path_in("XDG_RUNTIME_DIR").or_else(|| of_login.is_dir().then_some(of_login)) {
+    // After `su` or `sudo -E` the variable names another user's folder: it must be one's own (XDG).
+    let of_session = absolute_path_in("XDG_RUNTIME_DIR").filter(|path| !is_of_another(path, uid));
+    match of_session.or_else(|| of_login.is_dir().then_some(of_login)) {
         Some(parent) => parent.join("portolan"),
         None => PathBuf::from(format!("/tmp/portolan-{uid}")),
     }
@@ -40,6 +42,10 @@ fn default_runtime() -> PathBuf {
 fn default_state() -> Option<PathBuf> {
     let of_home = || absolute_path_in("HOME").map(|home| home.join(".local/state"));
     Some(absolute_path_in("XDG_STATE_HOME").or_else(of_home)?.join("portolan"))
+}
+
+fn is_of_another(folder: &Path, uid: u32) -> bool {
+    fs::metadata(folder).is_ok_and(|found| found.uid() != uid)
 }
 
 /// A relative path counts as none (XDG Base Directory Specification).
@@ -107,6 +113,14 @@ mod tests {
         }
         let below = state(Some(&file.join("x"))).unwrap_err();
         assert!(matches!(below, DirectoryError::Unusable { .. }), "{below}");
+    }
+
+    #[test]
+    fn a_folder_of_another_user_is_told_from_ones_own() {
+        let base = tempfile::tempdir().unwrap();
+        let own = fs::metadata(base.path()).unwrap().uid();
+        assert!(!is_of_another(base.path(), own) && is_of_another(base.path(), own + 1));
+        assert!(!is_of_another(&base.path().join("not made yet"), own));
     }
 
     #[test]

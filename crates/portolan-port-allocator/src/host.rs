@@ -13,7 +13,6 @@ use tracing::warn;
 use crate::binder::{self, BindError, Sockets};
 use crate::config::PortAllocatorConfig;
 use crate::error::AllocatorError;
-use crate::holder::Stranger;
 use crate::patience::Patience;
 use crate::policy::Policy;
 use crate::report::{PortReport, PortState};
@@ -112,7 +111,7 @@ impl Host {
         let state = match holder {
             // A leased port is not tried: its owner may be about to bind it.
             Some(_) => PortState::Leased,
-            None => self.state_without_lease(port, occupant.as_ref()),
+            None => self.state_without_lease(port),
         };
         // Connections that wait for their end are no reason to refuse a port, and nobody's.
         let has_one = matches!(state, PortState::Leased | PortState::Taken);
@@ -120,9 +119,8 @@ impl Host {
         PortReport { port, state, holder, occupant: occupant.filter(|_| has_one), pools }
     }
 
-    fn state_without_lease(&self, port: u16, occupant: Option<&Stranger>) -> PortState {
-        let listened_on = occupant.is_some_and(|occupant| occupant.listening);
-        match if listened_on { Err(BindError::InUse) } else { binder::probe(port) } {
+    fn state_without_lease(&self, port: u16) -> PortState {
+        match binder::probe(port) {
             _ if port == 0 => PortState::Outside,
             Err(BindError::NotPermitted) => PortState::NotPermitted,
             Err(_) => PortState::Taken,

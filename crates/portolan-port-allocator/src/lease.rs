@@ -85,7 +85,8 @@ impl PortLease {
     /// [bound](Depth::Bound); for the other depths a stranger may have been faster, which is an error.
     ///
     /// The socket blocks: what wants it otherwise (tokio does) calls `set_nonblocking`. The port
-    /// stays reserved for the service as long as the socket listens, without a lease to look after.
+    /// stays reserved for the service as long as the socket listens, without a lease to look after:
+    /// from strangers only on the address that it listens on.
     pub fn into_listener(self) -> Result<TcpListener, AllocatorError> {
         let port = self.port();
         let sockets = self.sockets.clone().unwrap_or_default();

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,8 @@ use tracing::warn;
 const FILE: &str = "ports.jsonl";
 /// What is read of it at most, in bytes.
 const MAX_SIZE: u64 = 4 * 1024 * 1024;
-/// From this size on it is written anew with the last line of each service only.
+/// From this size on it is written anew with the last line of each service only, when it is read;
+/// and it is read again after a process has added as much.
 const TIDY_SIZE: usize = 256 * 1024;
 /// How many services are kept then; those that got a port last.
 const KEPT: usize = 1000;
@@ -61,6 +62,8 @@ struct Known {
     ports: HashMap<Key, Last>,
     /// Whether the file ends in the middle of a line.
     torn: bool,
+    /// How many bytes were added since it was read.
+    added: usize,
 }
 
 // === impl Sticky ===
@@ -88,10 +91,13 @@ impl Sticky {
         }
         let line = Line { key: key.clone(), last };
         match self.append(&line, known.torn) {
-            Ok(()) => known.torn = false,
+            Ok(length) => (known.torn, known.added) = (false, known.added + length),
             Err(error) => self.complain(&error, "Cannot keep the port for the next run"),
         }
         known.ports.insert(key, last);
+        if known.added >= TIDY_SIZE {
+            *known = self.load();
+        }
     }
 
     fn load(&self) -> Known {
@@ -107,7 +113,10 @@ impl Sticky {
 
     fn read(&self) -> io::Result<String> {
         let mut bytes = Vec::new();
-        open(&self.path, OpenOptions::new().read(true))?.take(MAX_SIZE).read_to_end(&mut bytes)?;
+        let mut file = open(&self.path, OpenOptions::new().read(true))?;
+        // Of a larger one the end, because the last line counts.
+        file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(MAX_SIZE)))?;
+        file.take(MAX_SIZE).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -126,7 +135,11 @@ impl Sticky {
                 Known::default()
             });
         }
-        Known { ports: read.into_iter().map(|line| (line.key, line.last)).collect(), torn }
+        Known {
+            ports: read.into_iter().map(|line| (line.key, line.last)).collect(),
+            torn,
+            added: 0,
+        }
     }
 
     /// Writes the last line of each service to a new file and puts it in place of the old one. What
@@ -151,14 +164,15 @@ impl Sticky {
         written.map(|()| known)
     }
 
-    fn append(&self, line: &Line, torn: bool) -> io::Result<()> {
+    fn append(&self, line: &Line, torn: bool) -> io::Result<usize> {
         let mut text = Vec::new();
         if torn {
             text.push(b'\n');
         }
         serde_json::to_writer(&mut text, line)?;
         text.push(b'\n');
-        open(&self.path, OpenOptions::new().append(true).create(true))?.write_all(&text)
+        open(&self.path, OpenOptions::new().append(true).create(true))?.write_all(&text)?;
+        Ok(text.len())
     }
 
     fn complain(&self, error: &io::Error, what: &str) {

@@ -391,6 +391,15 @@ fn a_report_tells_why_a_port_could_not_be_granted() {
 }
 
 #[test]
+fn a_port_that_is_taken_in_udp_only_is_available_as_most_services_want_it() {
+    let world = World::with_ports(2);
+    let allocator = world.allocator();
+    let _stranger = UdpSocket::bind(("127.0.0.1", world.port(0))).unwrap();
+    assert!(allocator.is_available(world.port(0)), "{}", allocator.check(world.port(0)));
+    assert_eq!(allocator.request(wish("api", Depth::Bound)).unwrap().port(), world.port(0));
+}
+
+#[test]
 fn a_service_is_found_by_its_name_in_its_own_scope() {
     let world = World::with_ports(4);
     let (one, other) = (world.allocator(), world.allocator());

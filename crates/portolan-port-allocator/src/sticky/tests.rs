@@ -85,6 +85,30 @@ fn a_file_that_grew_large_is_tidied() {
 }
 
 #[test]
+fn a_process_that_lives_long_does_not_fill_the_disk_nor_its_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let sticky = Sticky::in_folder(folder.path());
+    for job in 0..4 * TIDY_SIZE / 80 {
+        sticky.remember(key(&format!("job-{job}")), None, 8081);
+    }
+    assert!(fs::metadata(&sticky.path).unwrap().len() < 2 * TIDY_SIZE as u64);
+    let known = sticky.known.lock().as_ref().map(|known| known.ports.len()).unwrap();
+    assert!(known < KEPT + TIDY_SIZE / 60, "{known} services are kept in memory");
+    assert_eq!(sticky.port(&key(&format!("job-{}", 4 * TIDY_SIZE / 80 - 1)), None), Some(8081));
+}
+
+#[test]
+fn of_a_file_that_is_far_too_large_the_end_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let sticky = Sticky::in_folder(folder.path());
+    fs::write(&sticky.path, vec![b'\n'; MAX_SIZE as usize + 10]).unwrap();
+    sticky
+        .append(&Line { key: key("api"), last: Last { port: 8081, preferred: None } }, false)
+        .unwrap();
+    assert_eq!(sticky.port(&key("api"), None), Some(8081));
+}
+
+#[test]
 fn a_file_that_cannot_be_used_is_no_hindrance() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("elsewhere");
