@@ -1,0 +1,102 @@
+//! The texts that people and programs write: names, hosts, durations, ports, checks, commands.
+//! What is taken reads back as it was written; what is refused is refused in one short line.
+
+#![no_main]
+
+use std::fmt::{Debug, Display};
+use std::path::Path;
+use std::str::FromStr;
+
+use libfuzzer_sys::fuzz_target;
+use portolan_client::{ConfiguredEndpoint, StrategyName};
+use portolan_core::duration::{format_duration, parse_duration};
+use portolan_core::{
+    Action, HealthStatus, Host, Pool, PortRange, Protocol, Registration, Scope, ServiceId,
+    ServiceName, Ttl, port,
+};
+use portolan_health::CheckSpec;
+use portolan_port_allocator::Depth;
+use portolan_supervisor::stack::scope_of_folder;
+use portolan_supervisor::{CommandLine, GuardPolicy};
+use serde_json::{Value, json};
+
+fuzz_target!(|text: &str| {
+    in_json::<ServiceName>(text);
+    in_json::<ServiceId>(text);
+    in_json::<Scope>(text);
+    in_json::<Protocol>(text);
+    in_json::<Host>(text);
+    in_json::<Ttl>(text);
+    in_json::<HealthStatus>(text);
+    in_json::<Action>(text);
+    in_json::<StrategyName>(text);
+    in_json::<Depth>(text);
+    reads_back::<PortRange>(text);
+    duration(text);
+    command(text);
+    check(text);
+    taken::<GuardPolicy>(text);
+    taken::<ConfiguredEndpoint>(text);
+    port::parse(text).map_or_else(|error| short(&error), |port| assert!(port > 0));
+    Pool::of_service(text);
+    scope_of_folder(Path::new(text));
+});
+
+/// What the parser makes of the text, where it takes it.
+fn taken<T: FromStr<Err: Display>>(text: &str) -> Option<T> {
+    text.parse().inspect_err(short).ok()
+}
+
+fn reads_back<T>(text: &str) -> Option<T>
+where
+    T: FromStr<Err: Display> + Display + Debug + PartialEq,
+{
+    let value: T = taken(text)?;
+    assert_eq!(value.to_string().parse::<T>().ok().as_ref(), Some(&value));
+    Some(value)
+}
+
+/// The same, and JSON takes what the parser takes.
+fn in_json<T>(text: &str)
+where
+    T: FromStr<Err: Display> + Display + Debug + PartialEq,
+    T: serde::de::DeserializeOwned,
+{
+    let value = reads_back::<T>(text);
+    assert_eq!(serde_json::from_value::<T>(Value::from(text)).ok(), value);
+}
+
+fn duration(text: &str) {
+    match parse_duration(text) {
+        Ok(span) => assert_eq!(parse_duration(&format_duration(span)), Ok(span)),
+        Err(error) => short(&error),
+    }
+}
+
+fn command(text: &str) {
+    in_json::<CommandLine>(text);
+    let Some(command) = taken::<CommandLine>(text) else { return };
+    assert!(!command.program().is_empty());
+    assert!(!command.with_port(8080).mentions_port());
+    assert!(command.program().ends_with(command.program_name()));
+    GuardPolicy::Auto.holds_for(&command);
+}
+
+/// A check that others can make is one that a registry takes.
+fn check(text: &str) {
+    in_json::<CheckSpec>(text);
+    let Some(check) = taken::<CheckSpec>(text) else { return };
+    for host in ["127.0.0.1", "::1", "db.example.org"] {
+        let host: Host = host.parse().expect("a host");
+        let Some(url) = check.health_url(&host, 8080) else { continue };
+        let registration = json!({"name": "x", "host": host, "port": 8080, "health_url": url});
+        serde_json::from_value::<Registration>(registration).expect(&url);
+    }
+}
+
+/// What stands in an error may be anything, and the error ends up in logs and on terminals.
+fn short(error: &impl Display) {
+    let error = error.to_string();
+    assert!(error.len() < 8_000, "{} bytes", error.len());
+    assert!(!error.chars().any(char::is_control), "{error:?}");
+}

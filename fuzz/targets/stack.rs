@@ -1,0 +1,78 @@
+//! The stack in `portolan.yaml`: what is valid can be planned, and what needs comes after what is
+//! needed.
+
+#![no_main]
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fs;
+
+use libfuzzer_sys::fuzz_target;
+use portolan_config_manager::{ConfigError, Loader};
+use portolan_core::{Host, ServiceName, Ttl};
+use portolan_server::STACK_KEYS;
+use portolan_supervisor::stack::{Stack, StackFile, Surroundings};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+/// No settings at all: `configuration` is about those.
+#[derive(Default, Serialize, Deserialize)]
+struct Nothing {}
+
+thread_local! {
+    static FOLDER: TempDir = tempfile::tempdir().expect("a folder");
+}
+
+fuzz_target!(|data: &[u8]| FOLDER.with(|folder| {
+    let path = folder.path().join("portolan.yaml");
+    fs::write(&path, data).expect("room for a file");
+    let loader = STACK_KEYS.into_iter().fold(Loader::<Nothing>::new(), Loader::foreign);
+    let loaded = match loader.file(path).load() {
+        Ok(loaded) => loaded,
+        Err(error) => return check_error(&error),
+    };
+    let document = loaded.document;
+    let read = || -> Result<StackFile, ConfigError> {
+        let name = document.section("name")?;
+        let services = document.section("services")?.unwrap_or_default();
+        Ok(StackFile { name, services })
+    };
+    match read() {
+        Ok(stack) => plan(&stack),
+        Err(error) => check_error(&error),
+    }
+}));
+
+fn plan(file: &StackFile) {
+    let around = Surroundings {
+        scope: file.name.clone().unwrap_or_default(),
+        folder: "/srv".into(),
+        host: Host::loopback(),
+        ttl: Ttl::DEFAULT,
+        environment: BTreeMap::new(),
+    };
+    let stack = match (file.validate(), Stack::plan(file, &around)) {
+        (Ok(()), Ok(stack)) => stack,
+        (Err(error), Err(same)) => {
+            assert_eq!(error, same);
+            return check_error(&error);
+        }
+        (valid, planned) => panic!("{valid:?}, and yet {planned:?}"),
+    };
+    let rows = stack.rows().borrow().clone();
+    let instances = file.services.values().map(|entry| usize::from(entry.instances));
+    assert_eq!(rows.len(), instances.sum::<usize>());
+    let place = |name: &ServiceName| rows.iter().position(|row| row.service == *name);
+    for (name, entry) in &file.services {
+        for need in entry.needs.iter().filter(|need| file.services.contains_key(*need)) {
+            assert!(place(need) < place(name), "{need} comes after {name}, which needs it");
+        }
+    }
+}
+
+/// What stands in an error comes from the file, and the error ends up on a terminal.
+fn check_error(error: &impl Display) {
+    let error = error.to_string();
+    let control = |c: char| c.is_control() && c != '\n';
+    assert!(!error.is_empty() && !error.contains(control), "{error:?}");
+}

@@ -1,0 +1,175 @@
+//! The table of reservations, which any process of the user may have scribbled on. An allocator that
+//! finds such a table mends it or refuses it; it neither panics nor believes a lease that nobody holds.
+//!
+//! The input is a list of patches to a table that was whole; or, behind `=`, the whole file.
+
+#![no_main]
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use libfuzzer_sys::fuzz_target;
+use portolan_core::PortRange;
+use portolan_port_allocator::{
+    AllocatorError, BindAddress, Depth, PortAllocator, PortAllocatorConfig, PortRequest, PortState,
+    RefusalReason,
+};
+use tempfile::TempDir;
+
+/// Ports that the system gives to nobody by itself.
+const PORTS: PortRange = PortRange::known(21_000, 21_007);
+
+// The layout of the file, so that most patches hit something that matters.
+const SESSIONS: u64 = 4096;
+const SLOTS: u64 = SESSIONS + 8 * (1 << 14);
+const RECORDS: u64 = SLOTS + 8 * (1 << 16);
+const RECORD: u64 = 512;
+const LENGTH: u64 = RECORDS + RECORD * (1 << 16);
+
+thread_local! {
+    static PLACE: Place = Place::new();
+}
+
+fuzz_target!(|data: &[u8]| PLACE.with(|place| place.run(data)));
+
+/// A folder with one table.
+struct Place {
+    folder: TempDir,
+    table: PathBuf,
+    /// Its bytes up to the records, when nobody has used it yet.
+    whole: Vec<u8>,
+}
+
+/// Bytes, and where they go.
+struct Patch<'a> {
+    /// Whether it comes while a port is held.
+    late: bool,
+    at: u64,
+    bytes: &'a [u8],
+}
+
+// === impl Place ===
+
+impl Place {
+    fn new() -> Self {
+        let ours = Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().permissions(ours).tempdir().expect("a folder");
+        drop(allocator(folder.path()).expect("a table where there was none"));
+        let mut files = fs::read_dir(folder.path()).expect("a folder").flatten();
+        let table = files.next().expect("the table").path();
+        let mut whole = fs::read(&table).expect("the table");
+        assert_eq!(whole.len() as u64, LENGTH, "the table has another layout by now");
+        whole.truncate(RECORDS as usize);
+        Self { folder, table, whole }
+    }
+
+    fn run(&self, data: &[u8]) {
+        let patches = patches(data);
+        match data.strip_prefix(b"=") {
+            Some(file) => self.write(file),
+            None => self.patch(patches.iter().filter(|patch| !patch.late)),
+        }
+        if let Ok(allocator) = allocator(self.folder.path()) {
+            let length = fs::metadata(&self.table).expect("the table").len();
+            assert_eq!(length, LENGTH, "a table that is not whole was used");
+            assert_eq!(allocator.holders(), [], "nobody has a session");
+            for depth in [Depth::Reserved, Depth::Bound] {
+                hold(&allocator, depth, || {});
+            }
+            let late = || self.patch(patches.iter().filter(|patch| patch.late));
+            hold_whatever_happens(&allocator, late);
+        }
+        self.restore();
+    }
+
+    fn write(&self, file: &[u8]) {
+        let mut options = OpenOptions::new();
+        let table = options.write(true).truncate(true).mode(0o600).open(&self.table);
+        table.and_then(|table| table.write_all_at(file, 0)).expect("room for the table");
+    }
+
+    fn patch<'a>(&self, patches: impl Iterator<Item = &'a Patch<'a>>) {
+        let table = OpenOptions::new().write(true).open(&self.table).expect("the table");
+        for Patch { at, bytes, .. } in patches {
+            table.write_all_at(bytes, *at).expect("room for a patch");
+        }
+    }
+
+    /// Nobody has the table mapped now, so it may be cut off.
+    fn restore(&self) {
+        let table = OpenOptions::new().write(true).open(&self.table).expect("the table");
+        table.set_len(RECORDS).expect("a table that can be cut off");
+        table.write_all_at(&self.whole, 0).expect("room for the table");
+        table.set_len(LENGTH).expect("room for the table");
+    }
+}
+
+fn allocator(folder: &Path) -> Result<PortAllocator, AllocatorError> {
+    PortAllocator::new(PortAllocatorConfig {
+        runtime_dir: Some(folder.to_owned()),
+        sticky: false,
+        ..Default::default()
+    })
+}
+
+fn request(name: &str, depth: Depth) -> PortRequest {
+    let request = PortRequest::new(name.parse().expect("a name"));
+    request.range(PORTS).depth(depth).address(BindAddress::LOOPBACK)
+}
+
+/// A port is granted as on a new table, listed with its name, and free again afterwards.
+fn hold(allocator: &PortAllocator, depth: Depth, meanwhile: impl FnOnce()) {
+    let lease = match allocator.request(request("fuzz", depth)) {
+        Ok(lease) => lease,
+        Err(AllocatorError::NoPortsAvailable { candidates, .. }) => {
+            let taken = |reason: &_| matches!(reason, RefusalReason::Stranger(_));
+            assert!(candidates.iter().all(|refusal| taken(&refusal.reason)), "{candidates:?}");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    meanwhile();
+    let port = lease.port();
+    assert!(PORTS.contains(port));
+    let holders = allocator.holders();
+    assert_eq!(holders.len(), 1);
+    assert_eq!((holders[0].port, holders[0].service.as_str()), (port, "fuzz"));
+    assert_eq!(allocator.check(port).state, PortState::Leased);
+    drop(lease);
+    assert_eq!(allocator.holders(), []);
+}
+
+/// Somebody scribbles on the table while it is used: whatever comes of it is no panic.
+fn hold_whatever_happens(allocator: &PortAllocator, scribble: impl FnOnce()) {
+    let lease = allocator.request(request("first", Depth::Reserved));
+    scribble();
+    for holder in allocator.holders() {
+        _ = holder.to_string();
+    }
+    for depth in [Depth::Guarded, Depth::Reserved] {
+        _ = allocator.request(request("second", depth)).map(|lease| lease.leave_to_children());
+    }
+    _ = allocator.check(PORTS.start()).to_string();
+    drop(lease);
+}
+
+/// Three bytes say where, one how many, then come the bytes.
+fn patches(mut data: &[u8]) -> Vec<Patch<'_>> {
+    let mut patches = Vec::new();
+    while let [area, high, low, count, rest @ ..] = data {
+        let (bytes, rest) = rest.split_at(rest.len().min(usize::from(*count)));
+        let place = u64::from(u16::from_be_bytes([*high, *low]));
+        let port = u64::from(PORTS.start()) + place % PORTS.count() as u64;
+        let at = match area & 0x7f {
+            b'h' => place % 16,
+            b'e' => SESSIONS + 8 * (place % (1 << 14)),
+            b's' => SLOTS + 8 * port,
+            b'r' => RECORDS + RECORD * port + place / 8 % RECORD,
+            _ => place * RECORD,
+        };
+        patches.push(Patch { late: area & 0x80 != 0, at, bytes });
+        data = rest;
+    }
+    patches
+}
