@@ -74,9 +74,7 @@ impl Launch {
         let process = started?;
         let pid = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let (own_group, hurry) = (self.terminal != Terminal::Shared, CancellationToken::new());
-        let group = if own_group { pid } else { Some(rustix::process::getpgrp()) };
-        let name = self.command.program_name();
-        let family = pid.zip(group).map(|(pid, group)| Family::new(pid, group, name));
+        let family = pid.map(|pid| Family::new(pid, self.command.program_name()));
         Ok(Child { process, pid, own_group, family, hurry })
     }
 

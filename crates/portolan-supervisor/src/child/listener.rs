@@ -30,16 +30,25 @@ pub(crate) enum Listener {
 /// The processes that belong to a program.
 #[derive(Debug, Clone)]
 pub(crate) struct Family {
-    pub(super) child: Pid,
-    pub(super) group: Pid,
-    pub(super) delegates: bool,
+    child: Pid,
+    /// The program's process group, or ours where it shares our terminal.
+    group: Option<i32>,
+    delegates: bool,
+}
+
+/// What a process belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kin {
+    parent: i32,
+    group: Option<i32>,
 }
 
 // === impl Family ===
 
 impl Family {
-    /// Of a program of this name.
-    pub(super) fn new(child: Pid, group: Pid, program: &str) -> Self {
+    /// Of a program of this name that was just started.
+    pub(super) fn new(child: Pid, program: &str) -> Self {
+        let group = Kin::of(child.as_raw_pid()).and_then(|kin| kin.group);
         Self { child, group, delegates: DELEGATES.contains(&program) }
     }
 
@@ -57,23 +66,39 @@ impl Family {
 
     /// Whether the process is the program, in its group, or descends from it.
     fn has(&self, process: &Process) -> bool {
-        let Some(pid) = Pid::from_raw(process.pid.cast_signed()) else { return false };
-        let group = rustix::process::getpgid(Some(pid)).ok();
-        group == Some(self.group) || self.is_ancestor_of(pid)
-    }
-
-    fn is_ancestor_of(&self, pid: Pid) -> bool {
-        let line = std::iter::successors(Some(pid), |pid| parent_of(*pid));
-        line.take(GENERATIONS).any(|pid| pid == self.child)
+        let mut next = Some(process.pid.cast_signed());
+        for _ in 0..GENERATIONS {
+            let Some(pid) = next.filter(|pid| *pid > 0) else { return false };
+            let kin = Kin::of(pid);
+            let in_group = kin.is_some_and(|kin| kin.group.is_some() && kin.group == self.group);
+            if pid == self.child.as_raw_pid() || in_group {
+                return true;
+            }
+            next = kin.map(|kin| kin.parent);
+        }
+        false
     }
 }
 
-/// The parent is the second field after the name (proc_pid_stat(5)), which stands in parentheses
-/// and may hold anything.
-fn parent_of(pid: Pid) -> Option<Pid> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    Pid::from_raw(fields.split_whitespace().nth(1)?.parse().ok()?)
+// === impl Kin ===
+
+impl Kin {
+    /// Read from proc_pid_stat(5), since getpgid(2) has no number for a group whose leader is
+    /// outside of this process namespace: 0, as here, which is no group at all.
+    fn of(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Self::in_stat(&stat)
+    }
+
+    /// The second and third field after the name, which stands in parentheses and may hold
+    /// anything.
+    fn in_stat(stat: &str) -> Option<Self> {
+        let (_, fields) = stat.rsplit_once(')')?;
+        let mut fields = fields.split_whitespace().skip(1);
+        let parent = fields.next()?.parse().ok()?;
+        let group = fields.next()?.parse().ok().filter(|group| *group != 0);
+        Some(Self { parent, group })
+    }
 }
 
 #[cfg(test)]
@@ -84,7 +109,15 @@ mod tests {
 
     fn family(child: Pid, program: &str) -> Family {
         // A group that nobody is in.
-        Family::new(child, Pid::from_raw(i32::MAX).unwrap(), program)
+        Family { group: Some(i32::MAX), ..Family::new(child, program) }
+    }
+
+    #[test]
+    fn a_group_without_a_number_here_is_none() {
+        let kin = |stat| Kin::in_stat(stat);
+        assert_eq!(kin("7 (a) b) S 1 42 42 0"), Some(Kin { parent: 1, group: Some(42) }));
+        assert_eq!(kin("7 (sh) S 0 0 0 0"), Some(Kin { parent: 0, group: None }));
+        assert_eq!(kin("7 (sh"), None);
     }
 
     #[tokio::test]
