@@ -65,14 +65,24 @@ impl DefaultPort {
         let Some(convention) = Convention::of(name, &self.ports) else {
             return Outcome::Skip(format!("no default port is known for {name}"));
         };
-        let held = match self.reservations.reservations() {
-            Ok(held) => held,
-            Err(error) => return Outcome::Failed(error.into()),
+        let scope = match self.owner(question, &convention) {
+            Ok(scope) => scope,
+            Err(outcome) => return outcome,
         };
-        match belongs(question, &convention, &held) {
-            Ok(scope) => connect(question, &convention, scope).await,
-            Err(reason) => unsure(reason),
+        match connect(question, &convention, scope).await {
+            // Somebody may have taken the port between the look at its owner and the connection.
+            found @ Outcome::Found(_) => {
+                self.owner(question, &convention).map_or_else(|no| no, |_| found)
+            }
+            outcome => outcome,
         }
+    }
+
+    /// The scope in which the port is this service's now, or the answer that it is not.
+    fn owner(&self, question: &Question, convention: &Convention) -> Result<Scope, Outcome> {
+        let held = self.reservations.reservations();
+        let held = held.map_err(|error| Outcome::Failed(error.into()))?;
+        belongs(question, convention, &held).map_err(unsure)
     }
 }
 
