@@ -11,6 +11,7 @@ use portolan_http_api::Api;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::{AllocatorError, PortAllocator};
 use portolan_registry::{InvalidConfig, Registry};
+use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -29,6 +30,8 @@ pub struct RegistryServer {
     registry: Registry,
     /// Its session holds the name under which the port is reserved.
     allocator: PortAllocator,
+    /// Open as long as we listen.
+    _broadcaster: Option<Broadcaster>,
     /// Ended in this order: who speaks to the registry before the registry itself.
     parts: Vec<Part>,
 }
@@ -156,28 +159,28 @@ impl Builder {
             listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
         let (writer, registry) =
             portolan_registry::open(&settings.service_registry, metrics.clone())?;
+        let broadcaster = broadcaster.filter(|_| settings.service_registry.import_broadcast);
         let api = Api::new(registry.clone(), metrics.clone()).token(settings.token.clone());
 
         let mut parts = Vec::new();
         parts.push(part(|stop| {
             flows::health(registry.clone(), settings.health.clone(), metrics, stop)
         }));
-        if let Some(broadcaster) =
-            broadcaster.filter(|_| settings.service_registry.import_broadcast)
-        {
-            parts.push(part(|stop| flows::import(broadcaster, registry.clone(), stop)));
+        // Listens from now on, so that nothing is missed that is said after the start.
+        if let Some(heard) = broadcaster.as_ref().map(Broadcaster::listen) {
+            parts.push(part(|stop| flows::import(heard, registry.clone(), stop)));
         }
-        parts.push(part(|stop| async move {
-            if let Err(error) =
-                portolan_http_api::serve(listener, api, stop.cancelled_owned()).await
-            {
-                warn!(%error, "The HTTP API ended");
-            }
-        }));
+        parts.push(part(|stop| serve(listener, api, stop)));
         parts.push(part(|stop| writer.run(stop.cancelled_owned())));
         warn_of_strangers(address.ip(), settings.token.is_some());
         info!(%address, "Registry server started");
-        Ok(RegistryServer { address, registry, allocator, parts })
+        Ok(RegistryServer { address, registry, allocator, _broadcaster: broadcaster, parts })
+    }
+}
+
+async fn serve(listener: TcpListener, api: Api, stop: CancellationToken) {
+    if let Err(error) = portolan_http_api::serve(listener, api, stop.cancelled_owned()).await {
+        warn!(%error, "The HTTP API ended");
     }
 }
 
@@ -196,3 +199,6 @@ fn warn_of_strangers(address: IpAddr, has_token: bool) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

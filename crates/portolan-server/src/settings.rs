@@ -119,3 +119,34 @@ impl Settings {
         files.into_iter().fold(loader, Loader::file)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem_of(change: impl FnOnce(&mut Settings)) -> String {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        settings.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        Settings::default().validate().unwrap();
+    }
+
+    #[test]
+    fn what_a_part_would_refuse_is_refused_with_its_key() {
+        let problem = problem_of(|settings| {
+            settings.port_allocator.services.insert("x".to_owned(), "databse".to_owned());
+        });
+        assert!(problem.starts_with("port_allocator.services.x: "), "{problem}");
+        assert!(problem.contains("databse") && problem.contains("database"), "{problem}");
+        let problem = problem_of(|settings| settings.service_registry.history = 0);
+        assert!(problem.starts_with("service_registry.history: "), "{problem}");
+        let problem = problem_of(|settings| settings.broadcast.max_datagram = 1);
+        assert!(problem.starts_with("broadcast.max_datagram: "), "{problem}");
+        let problem = problem_of(|settings| settings.discovery.strategies.clear());
+        assert!(problem.starts_with("discovery.strategies: "), "{problem}");
+    }
+}
