@@ -40,7 +40,7 @@ fn granted(folder: &Path) -> Option<u16> {
     };
     let allocator = PortAllocator::new(config).expect("an allocator");
     let request = PortRequest::new("fuzz".parse().expect("a name"));
-    match allocator.request(request.range(PORTS).depth(Depth::Reserved).folder("/srv".into())) {
+    match allocator.request(request.range(PORTS).depth(Depth::Claimed).folder("/srv".into())) {
         Ok(lease) => {
             assert!(PORTS.contains(lease.port()));
             Some(lease.port())

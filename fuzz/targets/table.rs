@@ -74,7 +74,7 @@ impl Place {
             let length = fs::metadata(&self.table).expect("the table").len();
             assert_eq!(length, LENGTH, "a table that is not whole was used");
             assert_eq!(allocator.holders(), [], "nobody has a session");
-            for depth in [Depth::Reserved, Depth::Bound] {
+            for depth in [Depth::Claimed, Depth::Bound] {
                 hold(&allocator, depth, || {});
             }
             let late = || self.patch(patches.iter().filter(|patch| patch.late));
@@ -142,12 +142,12 @@ fn hold(allocator: &PortAllocator, depth: Depth, meanwhile: impl FnOnce()) {
 
 /// Somebody scribbles on the table while it is used: whatever comes of it is no panic.
 fn hold_whatever_happens(allocator: &PortAllocator, scribble: impl FnOnce()) {
-    let lease = allocator.request(request("first", Depth::Reserved));
+    let lease = allocator.request(request("first", Depth::Claimed));
     scribble();
     for holder in allocator.holders() {
         _ = holder.to_string();
     }
-    for depth in [Depth::Guarded, Depth::Reserved] {
+    for depth in [Depth::Guarded, Depth::Claimed] {
         _ = allocator.request(request("second", depth)).map(|lease| lease.leave_to_children());
     }
     _ = allocator.check(PORTS.start()).to_string();

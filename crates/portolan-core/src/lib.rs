@@ -22,7 +22,7 @@ pub use endpoint::{InvalidRegistration, Registration, ServiceEndpoint};
 pub use event::{Change, Revision, ServiceEvent};
 pub use health::{HealthReport, HealthStatus};
 pub use host::Host;
-pub use name::{Protocol, Scope, ServiceId, ServiceName};
+pub use name::{PortName, Protocol, Scope, ServiceId, ServiceName};
 pub use pool::Pool;
 pub use port_range::PortRange;
 

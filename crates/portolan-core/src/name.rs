@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +86,7 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $type(Box<str>);
+        pub struct $type(Arc<str>);
 
         const $rule: Rule = $value;
 
@@ -108,13 +109,13 @@ macro_rules! name {
             type Error = InvalidName;
             fn try_from(text: String) -> Result<Self, InvalidName> {
                 $rule.check(&text)?;
-                Ok(Self(text.into_boxed_str()))
+                Ok(Self(text.into()))
             }
         }
 
         impl From<$type> for String {
             fn from(name: $type) -> String {
-                name.0.into_string()
+                (*name.0).to_owned()
             }
         }
 
@@ -196,6 +197,16 @@ name! {
         limit: 32,
         extra: b"-+.",
         alphabet: "a protocol is written like a URL scheme (RFC 3986, section 3.1): ASCII letters, digits, '+', '-' and '.'",
+    }
+}
+
+name! {
+    /// One of several ports of a service: `metrics`, `admin`.
+    PortName, PORT_NAME = Rule {
+        kind: "port name",
+        limit: 32,
+        extra: b"-_.",
+        alphabet: "a port name begins with an ASCII letter or digit and goes on with letters, digits, '-', '_' and '.'",
     }
 }
 

@@ -1,5 +1,6 @@
 //! Picks the first port that a service may have, and holds it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use portolan_core::{PortRange, Scope, ServiceName};
@@ -15,6 +16,7 @@ use crate::patience::Patience;
 use crate::policy::{Candidate, Choice, Plan};
 use crate::report::{PortReport, PortState};
 use crate::request::PortRequest;
+use crate::session::LeaseKey;
 use crate::view::{Cause, View};
 
 /// Grants ports to services. Blocking, in microseconds.
@@ -94,7 +96,7 @@ impl PortAllocator {
                     self.host.remember(key, &request, candidate.port);
                     self.report_grant(&request, &plan, candidate.port, &passed_over);
                     let lease = self.lease(&request, &plan, granted);
-                    session.keep(request.scope, request.service, lease.held());
+                    session.keep(request.lease_key(), lease.held());
                     return Ok(lease);
                 }
                 Err(cause) => passed_over.note(candidate, cause, &plan),
@@ -106,6 +108,24 @@ impl PortAllocator {
         let candidates = View::new(&self.host.table, Some(id)).explain(&passed_over.listed);
         let (service, unlisted) = (request.service, passed_over.unlisted);
         Err(AllocatorError::NoPortsAvailable { service, range: plan.range, candidates, unlisted })
+    }
+
+    /// Several ports at once, in the order of the requests: all of them or none.
+    ///
+    /// Each request names another port of a service ([`PortRequest::port_name`]), or another
+    /// service; to ask for one twice is an error.
+    pub fn request_all(
+        &self,
+        requests: impl IntoIterator<Item = PortRequest>,
+    ) -> Result<Vec<PortLease>, AllocatorError> {
+        let requests: Vec<PortRequest> = requests.into_iter().collect();
+        let mut met = HashSet::new();
+        if let Some(twice) = requests.iter().find(|request| !met.insert(request.lease_key())) {
+            let LeaseKey { service, port_name, .. } = twice.lease_key();
+            return Err(AllocatorError::SamePortTwice { service, port_name });
+        }
+        // At the first error, what was granted before is dropped, and so goes back.
+        requests.into_iter().map(|request| self.request(request)).collect()
     }
 
     /// Every lease on this host that is in force, whichever process of this user holds it, in the
@@ -128,9 +148,15 @@ impl PortAllocator {
     /// The port that a service holds: through this session, else through any process of this user
     /// on this host, where several do the lowest one.
     pub fn port_for_service(&self, service: &ServiceName, scope: &Scope) -> Option<u16> {
-        let own = self.host.session.lock().held(scope, service).map(|held| held.port());
+        let (scope, service) = (scope.clone(), service.clone());
+        let key = LeaseKey { scope, service, port_name: None };
+        let own = self.host.session.lock().held(&key).map(|held| held.port());
         own.or_else(|| {
-            let fits = |holder: &Holder| holder.service == *service && holder.scope == *scope;
+            let fits = |holder: &Holder| {
+                holder.service == key.service
+                    && holder.scope == key.scope
+                    && holder.port_name.is_none()
+            };
             self.holders().into_iter().find(fits).map(|holder| holder.port)
         })
     }
@@ -146,7 +172,7 @@ impl PortAllocator {
             address: request.address,
             sockets: Arc::downgrade(&sockets),
             left: false.into(),
-            guard_let_go: false.into(),
+            sockets_let_go: false.into(),
             metrics,
         };
         PortLease::new(sockets, held)

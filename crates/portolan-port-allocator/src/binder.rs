@@ -73,7 +73,7 @@ pub(crate) fn bind(port: u16, request: &PortRequest) -> Result<Sockets, BindErro
             address.map(|address| bind_beside(address, Type::STREAM)).transpose()?;
             Ok(Sockets { guard: Some(guard), ..Sockets::default() })
         }
-        (Depth::Reserved, _) => Ok(Sockets::default()),
+        (Depth::Claimed, _) => Ok(Sockets::default()),
     }
 }
 
@@ -88,6 +88,11 @@ impl Sockets {
     /// The descriptors that keep the port.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         [&self.guard, &self.listener, &self.udp].into_iter().flatten().map(Socket::as_fd)
+    }
+
+    /// The descriptors that somebody serves on.
+    pub(crate) fn serving(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [&self.listener, &self.udp].into_iter().flatten().map(Socket::as_fd)
     }
 
     /// Another descriptor of the UDP socket.

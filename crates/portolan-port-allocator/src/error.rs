@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use portolan_core::name::InvalidName;
 use portolan_core::port_range::InvalidPortRange;
-use portolan_core::{PortRange, ServiceName};
+use portolan_core::{PortName, PortRange, ServiceName};
 
 use crate::holder::{Holder, Stranger};
 
@@ -82,6 +82,17 @@ pub enum AllocatorError {
         port: u16,
         /// The range it asks for now.
         range: PortRange,
+    },
+    /// One port was asked for twice at once. Retrying does not help.
+    #[error(
+        "{service} asks for {} twice at once; give each of its ports a name of its own",
+        port_name.as_ref().map_or("its port".to_owned(), |name| format!("its port {name}"))
+    )]
+    SamePortTwice {
+        /// The service that asked.
+        service: ServiceName,
+        /// The port's name, where it has one.
+        port_name: Option<PortName>,
     },
     /// Every port that the service may have is taken. Retrying helps once a holder is gone.
     #[error("{}", NoPorts { service, range: *range, candidates, unlisted: *unlisted })]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 use portolan_core::duration::format_duration;
-use portolan_core::{Protocol, Scope, ServiceName};
+use portolan_core::{PortName, Protocol, Scope, ServiceName};
 use serde::Serialize;
 
 use crate::request::Depth;
@@ -21,6 +21,8 @@ pub struct Holder {
     pub service: ServiceName,
     /// The world that the service's name belongs to.
     pub scope: Scope,
+    /// Which of the service's ports it is; none for its only or first one.
+    pub port_name: Option<PortName>,
     /// The process that asked for it.
     pub pid: u32,
     /// The user who runs that process; the number where the user has no name.
@@ -62,7 +64,9 @@ pub struct Stranger {
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { service, scope, pid, .. } = self;
-        write!(f, "{service} (scope {scope}, pid {pid}")?;
+        f.write_str(service.as_str())?;
+        self.port_name.iter().try_for_each(|name| write!(f, ":{name}"))?;
+        write!(f, " (scope {scope}, pid {pid}")?;
         if !self.alive {
             f.write_str(", which is gone and left it to a child")?;
         }
@@ -113,6 +117,7 @@ mod tests {
             protocol: "tcp".parse().unwrap(),
             service: "postgres-1".parse().unwrap(),
             scope: Scope::default(),
+            port_name: None,
             pid: 123,
             user: "ann".to_owned(),
             since: Timestamp::now(),

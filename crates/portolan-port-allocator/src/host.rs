@@ -134,6 +134,7 @@ impl Host {
         Record {
             service: request.service.clone(),
             scope: request.scope.clone(),
+            port_name: request.port_name.clone(),
             since: Timestamp::now(),
             pid: std::process::id(),
             uid: rustix::process::geteuid().as_raw(),
@@ -182,6 +183,7 @@ fn sticky_key(request: &PortRequest) -> Option<Key> {
     Some(Key {
         scope: request.scope.clone(),
         service: request.service.clone(),
+        port_name: request.port_name.clone(),
         folder: folder.to_string_lossy().into_owned(),
     })
 }

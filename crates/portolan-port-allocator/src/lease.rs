@@ -7,14 +7,16 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::{Arc, Weak};
 
-use portolan_core::{Scope, ServiceName};
+use portolan_core::{PortName, Scope, ServiceName};
 use portolan_metrics::Metrics;
 use tracing::{debug, warn};
 
 use crate::binder::Sockets;
 use crate::error::AllocatorError;
+use crate::holder::Stranger;
 use crate::host::Host;
 use crate::request::{BindAddress, Depth};
+use crate::sockets;
 use crate::table::{Record, Slot};
 
 /// A port that nobody else can take. Dropping it gives the port back.
@@ -37,8 +39,8 @@ pub(crate) struct Held {
     pub(crate) sockets: Weak<Sockets>,
     /// The slot is not ours to free any more: a listener or a child has it.
     pub(crate) left: AtomicBool,
-    /// Somebody wants it without its guard, and so a handle without one is no broken one.
-    pub(crate) guard_let_go: AtomicBool,
+    /// Somebody wants it without its sockets, and so a handle without them is no broken one.
+    pub(crate) sockets_let_go: AtomicBool,
     /// Where to count the end of the lease, and as what.
     pub(crate) metrics: Option<(Metrics, String)>,
 }
@@ -57,7 +59,7 @@ impl PortLease {
     /// Another handle on a lease; none where its last handle is just being dropped.
     pub(crate) fn again(held: Arc<Held>) -> Option<Self> {
         let sockets = held.sockets.upgrade();
-        let has_all = sockets.is_some() || held.guard_let_go.load(Acquire);
+        let has_all = sockets.is_some() || held.sockets_let_go.load(Acquire);
         has_all.then_some(Self { sockets, held })
     }
 
@@ -74,6 +76,11 @@ impl PortLease {
     /// The world that the service's name belongs to.
     pub fn scope(&self) -> &Scope {
         &self.held.record.scope
+    }
+
+    /// Which of the service's ports it is; none for its only or first one.
+    pub fn port_name(&self) -> Option<&PortName> {
+        self.held.record.port_name.as_ref()
     }
 
     /// How deep it is held.
@@ -104,6 +111,34 @@ impl PortLease {
         Ok(socket.map_err(|source| AllocatorError::Socket { port, source })?.flatten())
     }
 
+    /// The sockets of a [bound](Depth::Bound) lease, for a child that inherits its listeners
+    /// (sd_listen_fds(3)): that of TCP, which listens from now on, then that of UDP where it was
+    /// asked for. None for the other depths.
+    ///
+    /// They are closed on exec unless whoever starts the child sees to it; they block.
+    pub fn listening_sockets(&self) -> Result<Vec<BorrowedFd<'_>>, AllocatorError> {
+        let port = self.port();
+        let Some(sockets) = self.sockets.as_ref().filter(|_| self.depth() == Depth::Bound) else {
+            return Ok(Vec::new());
+        };
+        let listening = sockets.listen(port, self.held.address);
+        listening.map_err(|source| AllocatorError::Listen { port, source })?;
+        Ok(sockets.serving().collect())
+    }
+
+    /// Closes the sockets of a [bound](Depth::Bound) lease in this process, once a child has them:
+    /// then the kernel refuses connections as soon as that child is gone. The port stays reserved.
+    /// For the other depths this does nothing.
+    pub fn leave_sockets_to_child(&mut self) {
+        self.let_go(Depth::Bound);
+    }
+
+    /// Who listens on the port in TCP now, whoever it is: to verify a [claimed](Depth::Claimed) port once
+    /// what it is for was started. None where nobody does yet.
+    pub fn listener(&self) -> Option<Stranger> {
+        sockets::listener(self.port())
+    }
+
     /// Gives the port back, as dropping does.
     pub fn release(self) {
         drop(self);
@@ -113,8 +148,12 @@ impl PortLease {
     /// beside it; the port stays reserved. Where the service was granted the same lease twice, the
     /// guard is closed when both let it go. For the other depths this does nothing.
     pub fn let_go_of_guard(&mut self) {
-        if self.depth() == Depth::Guarded {
-            self.held.guard_let_go.store(true, Release);
+        self.let_go(Depth::Guarded);
+    }
+
+    fn let_go(&mut self, depth: Depth) {
+        if self.depth() == depth {
+            self.held.sockets_let_go.store(true, Release);
             self.sockets = None;
         }
     }

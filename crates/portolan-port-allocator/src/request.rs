@@ -5,14 +5,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use portolan_core::{PortRange, Scope, ServiceName};
+use portolan_core::{PortName, PortRange, Scope, ServiceName};
 use serde::{Deserialize, Serialize};
+
+use crate::session::LeaseKey;
 
 /// A wish for a port. What is not said is taken from the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortRequest {
     pub(crate) service: ServiceName,
     pub(crate) scope: Scope,
+    pub(crate) port_name: Option<PortName>,
     pub(crate) preferred: Option<u16>,
     pub(crate) pool: Option<String>,
     pub(crate) range: Option<PortRange>,
@@ -35,13 +38,15 @@ pub enum Depth {
     /// a guard, beside which a program that sets the option still starts. Nothing tells such a
     /// program from a stranger who sets it too and wants this very port.
     Guarded,
-    /// Safe from every Portolan process of this user on this host: the number only.
-    Reserved,
+    /// The number only, for what binds it out of our reach: a container, a remote host. Safe from
+    /// every Portolan process of this user on this host, and to be verified once it is started:
+    /// see [`PortLease::listener`](crate::PortLease::listener).
+    Claimed,
 }
 
 /// A text that is none of the depths.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a depth; use bound, guarded or reserved")]
+#[error("{0:?} is not a depth; use bound, guarded or claimed")]
 pub struct InvalidDepth(String);
 
 /// The address that the service listens on.
@@ -62,6 +67,7 @@ impl PortRequest {
         Self {
             service,
             scope: Scope::default(),
+            port_name: None,
             preferred: None,
             pool: None,
             range: None,
@@ -77,6 +83,17 @@ impl PortRequest {
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
         self
+    }
+
+    /// Which of the service's ports this is; its one and only, or its first, where nothing is said.
+    pub fn port_name(mut self, name: PortName) -> Self {
+        self.port_name = Some(name);
+        self
+    }
+
+    pub(crate) fn lease_key(&self) -> LeaseKey {
+        let Self { scope, service, port_name, .. } = self;
+        LeaseKey { scope: scope.clone(), service: service.clone(), port_name: port_name.clone() }
     }
 
     /// The port to have where it is free; the pool's default port where none is said.
@@ -140,7 +157,7 @@ impl Depth {
         match self {
             Self::Bound => "bound",
             Self::Guarded => "guarded",
-            Self::Reserved => "reserved",
+            Self::Claimed => "claimed",
         }
     }
 }
@@ -155,7 +172,7 @@ impl FromStr for Depth {
     type Err = InvalidDepth;
 
     fn from_str(text: &str) -> Result<Self, InvalidDepth> {
-        [Self::Bound, Self::Guarded, Self::Reserved]
+        [Self::Bound, Self::Guarded, Self::Claimed]
             .into_iter()
             .find(|depth| depth.as_str() == text)
             .ok_or_else(|| InvalidDepth(text.chars().take(40).collect()))
@@ -194,11 +211,11 @@ mod tests {
 
     #[test]
     fn a_depth_is_read_as_it_is_written() {
-        for depth in [Depth::Bound, Depth::Guarded, Depth::Reserved] {
+        for depth in [Depth::Bound, Depth::Guarded, Depth::Claimed] {
             assert_eq!(depth.to_string().parse(), Ok(depth));
         }
         let error = "deep".parse::<Depth>().unwrap_err();
-        assert_eq!(error.to_string(), "\"deep\" is not a depth; use bound, guarded or reserved");
+        assert_eq!(error.to_string(), "\"deep\" is not a depth; use bound, guarded or claimed");
     }
 
     #[test]

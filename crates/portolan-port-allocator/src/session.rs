@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use portolan_core::{Scope, ServiceName};
+use portolan_core::{PortName, Scope, ServiceName};
 
 use crate::error::{AllocatorError, TableError};
 use crate::lease::{Held, PortLease};
@@ -15,7 +15,15 @@ use crate::table::{SessionId, Table};
 pub(crate) struct Session {
     id: Option<SessionId>,
     /// A Weak does not keep a lease: that is its owner's business.
-    leases: HashMap<(Scope, ServiceName), Weak<Held>>,
+    leases: HashMap<LeaseKey, Weak<Held>>,
+}
+
+/// What a session holds at most one lease for: a port of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct LeaseKey {
+    pub(crate) scope: Scope,
+    pub(crate) service: ServiceName,
+    pub(crate) port_name: Option<PortName>,
 }
 
 // === impl Session ===
@@ -36,9 +44,9 @@ impl Session {
         Ok(id)
     }
 
-    /// What the service holds.
-    pub(crate) fn held(&self, scope: &Scope, service: &ServiceName) -> Option<Arc<Held>> {
-        let held = self.leases.get(&(scope.clone(), service.clone()))?.upgrade()?;
+    /// What is held for this port of the service.
+    pub(crate) fn held(&self, key: &LeaseKey) -> Option<Arc<Held>> {
+        let held = self.leases.get(key)?.upgrade()?;
         held.is_ours().then_some(held)
     }
 
@@ -47,7 +55,7 @@ impl Session {
         &self,
         request: &PortRequest,
     ) -> Result<Option<PortLease>, AllocatorError> {
-        let Some(held) = self.held(&request.scope, &request.service) else { return Ok(None) };
+        let Some(held) = self.held(&request.lease_key()) else { return Ok(None) };
         let port = held.port();
         match request.range.filter(|range| !range.contains(port)) {
             Some(range) if request.preferred != Some(port) => {
@@ -59,11 +67,11 @@ impl Session {
     }
 
     /// Remembers a lease as long as it lasts.
-    pub(crate) fn keep(&mut self, scope: Scope, service: ServiceName, held: &Arc<Held>) {
+    pub(crate) fn keep(&mut self, key: LeaseKey, held: &Arc<Held>) {
         // Leases that ended leave an entry behind; they go whenever the map would have to grow.
         if self.leases.len() == self.leases.capacity() {
             self.leases.retain(|_, held| held.strong_count() > 0);
         }
-        self.leases.insert((scope, service), Arc::downgrade(held));
+        self.leases.insert(key, Arc::downgrade(held));
     }
 }

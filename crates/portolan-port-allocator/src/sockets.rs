@@ -43,9 +43,19 @@ pub fn listener_pid(port: u16) -> Option<Process> {
 
 /// Who has each of these ports, in TCP or else in UDP. A port that nobody is seen on is left out.
 pub(crate) fn strangers(ports: &[u16]) -> HashMap<u16, Stranger> {
-    let mut found: HashMap<u16, Socket> = HashMap::new();
     let all = tcp(Which::All, None).into_iter().chain(udp());
-    for socket in all.filter(|socket| ports.contains(&socket.port)) {
+    owners_by_port(all.filter(|socket| ports.contains(&socket.port)))
+}
+
+/// Who listens on the port in TCP, whoever it is.
+pub(crate) fn listener(port: u16) -> Option<Stranger> {
+    owners_by_port(tcp(Which::Listening, Some(port)).into_iter()).remove(&port)
+}
+
+/// The owner of one socket a port, of one that listens where there is one.
+fn owners_by_port(sockets: impl Iterator<Item = Socket>) -> HashMap<u16, Stranger> {
+    let mut found: HashMap<u16, Socket> = HashMap::new();
+    for socket in sockets {
         let known = found.entry(socket.port).or_insert_with(|| socket.clone());
         if socket.listening && !known.listening {
             *known = socket;

@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
-use portolan_core::{Scope, ServiceName};
+use portolan_core::{PortName, Scope, ServiceName};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -38,6 +38,8 @@ pub(crate) struct Sticky {
 pub(crate) struct Key {
     pub(crate) scope: Scope,
     pub(crate) service: ServiceName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) port_name: Option<PortName>,
     pub(crate) folder: String,
 }
 

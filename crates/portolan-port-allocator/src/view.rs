@@ -110,7 +110,7 @@ impl<'a> View<'a> {
         for _ in 0..PAUSES {
             let claimed = |(port, _): &(u16, Cause)| {
                 let slot = self.table.slot(*port);
-                slot.state() == State::Claimed && self.table.is_alive(slot.session(), self.own)
+                slot.state() == State::Trying && self.table.is_alive(slot.session(), self.own)
             };
             if !passed_over.iter().any(claimed) {
                 return;
@@ -127,6 +127,7 @@ impl<'a> View<'a> {
             protocol: protocol.parse().unwrap_or_default(),
             service: record.service,
             scope: record.scope,
+            port_name: record.port_name,
             pid: record.pid,
             user: self.users.get(record.uid, processes::user_name),
             since: record.since,

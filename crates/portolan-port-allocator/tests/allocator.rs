@@ -6,19 +6,19 @@
 mod support;
 
 use std::collections::HashSet;
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Barrier;
 
 use portolan_core::{PortRange, Scope, ServiceName};
 use portolan_metrics::Metrics;
 use portolan_port_allocator::{
-    AllocatorError, BindAddress, Depth, PortAllocator, PortAllocatorConfig, PortRequest, PortState,
-    RefusalReason, TableError,
+    AllocatorError, BindAddress, Depth, PortAllocator, PortAllocatorConfig, PortLease, PortRequest,
+    PortState, RefusalReason, TableError,
 };
 use support::{POOL, World, wish};
 
-const DEPTHS: [Depth; 3] = [Depth::Bound, Depth::Guarded, Depth::Reserved];
+const DEPTHS: [Depth; 3] = [Depth::Bound, Depth::Guarded, Depth::Claimed];
 
 fn name(text: &str) -> ServiceName {
     text.parse().unwrap()
@@ -109,7 +109,7 @@ fn a_search_in_vain_names_everybody_in_the_way() {
     let reserved = PortAllocatorConfig { reserved_ports: vec![world.port(4)], ..world.config() };
     let allocator = PortAllocator::new(reserved).unwrap();
     let scope: Scope = "shop".parse().unwrap();
-    let one = wish("postgres-1", Depth::Reserved).scope(scope.clone());
+    let one = wish("postgres-1", Depth::Claimed).scope(scope.clone());
     let _one = allocator.request(one).unwrap();
     let _two = world.allocator().request(wish("postgres-2", Depth::Guarded)).unwrap();
     let three = world.allocator().request(wish("postgres-3", Depth::Bound)).unwrap();
@@ -183,7 +183,7 @@ fn ephemeral_ports_come_last_and_only_where_allowed() {
     let world = World::with_ports(2);
     let holders = [world.allocator(), world.allocator()];
     let _held: Vec<_> =
-        holders.iter().map(|a| a.request(wish("api", Depth::Reserved)).unwrap()).collect();
+        holders.iter().map(|a| a.request(wish("api", Depth::Claimed)).unwrap()).collect();
     let allocator = world.allocator();
     assert!(allocator.request(wish("web", Depth::Bound)).is_err());
     let lease = allocator.request(wish("web", Depth::Bound).allow_ephemeral(true)).unwrap();
@@ -239,7 +239,7 @@ fn a_lease_of_any_depth_can_be_listened_on() {
 #[test]
 fn a_stranger_who_was_faster_is_an_error_and_not_a_surprise() {
     let world = World::with_ports(2);
-    let lease = world.allocator().request(wish("api", Depth::Reserved)).unwrap();
+    let lease = world.allocator().request(wish("api", Depth::Claimed)).unwrap();
     let _stranger = TcpListener::bind(("127.0.0.1", lease.port())).unwrap();
     let error = lease.into_listener().unwrap_err();
     assert!(matches!(error, AllocatorError::Listen { port, .. } if port == world.port(0)));
@@ -403,7 +403,7 @@ fn a_port_that_is_taken_in_udp_only_is_available_as_most_services_want_it() {
 fn a_service_is_found_by_its_name_in_its_own_scope() {
     let world = World::with_ports(4);
     let (one, other) = (world.allocator(), world.allocator());
-    let _lease = one.request(wish("db", Depth::Reserved)).unwrap();
+    let _lease = one.request(wish("db", Depth::Claimed)).unwrap();
     for allocator in [&one, &other] {
         assert_eq!(allocator.port_for_service(&name("db"), &Scope::default()), Some(world.port(0)));
         assert_eq!(allocator.port_for_service(&name("db"), &"shop".parse().unwrap()), None);
@@ -467,4 +467,50 @@ fn a_table_that_somebody_removed_or_damaged_is_not_trusted() {
     assert!(matches!(error, AllocatorError::Table(TableError::Removed { .. })), "{error}");
     let fresh = world.allocator().request(wish("web", Depth::Bound)).unwrap();
     assert_eq!(fresh.port(), world.port(1), "a bound port is safe without any table");
+}
+
+#[test]
+fn several_ports_are_granted_all_at_once_or_not_at_all() {
+    let world = World::with_ports(2);
+    let allocator = world.allocator();
+    let named = |name: &str| wish("api", Depth::Bound).port_name(name.parse().unwrap());
+    let refused = allocator.request_all([wish("api", Depth::Bound), named("metrics"), named("b")]);
+    assert!(matches!(refused, Err(AllocatorError::NoPortsAvailable { .. })), "{refused:?}");
+    assert_eq!(allocator.holders(), [], "what was granted before went back");
+
+    let leases = allocator.request_all([wish("api", Depth::Bound), named("metrics")]).unwrap();
+    let names: Vec<_> =
+        leases.iter().map(|lease| lease.port_name().map(ToString::to_string)).collect();
+    assert_eq!(names, [None, Some("metrics".to_owned())]);
+    assert_eq!(leases.iter().map(PortLease::port).collect::<Vec<_>>(), world.ports());
+    let service = "api".parse().unwrap();
+    let main = allocator.port_for_service(&service, &Scope::default());
+    assert_eq!(main, Some(leases[0].port()));
+    let holders: Vec<String> = allocator.holders().iter().map(ToString::to_string).collect();
+    assert!(holders[1].starts_with("api:metrics (scope default"), "{holders:?}");
+
+    let twice = allocator.request_all([named("a"), named("a")]).unwrap_err().to_string();
+    assert!(twice.contains("api asks for its port a twice"), "{twice}");
+}
+
+#[test]
+fn a_child_is_given_sockets_that_listen_already() {
+    let world = World::with_ports(2);
+    let mut lease = world.allocator().request(wish("api", Depth::Bound).udp(true)).unwrap();
+    assert_eq!(lease.listener(), None, "nobody listens before that");
+    let inherited: Vec<_> = {
+        let sockets = lease.listening_sockets().unwrap();
+        sockets.iter().map(|socket| socket.try_clone_to_owned().unwrap()).collect()
+    };
+    let [tcp, udp]: [std::os::fd::OwnedFd; 2] = inherited.try_into().unwrap();
+    let (listener, udp) = (TcpListener::from(tcp), UdpSocket::from(udp));
+    lease.leave_sockets_to_child();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, lease.port()));
+    assert_eq!(lease.listener().unwrap().process.unwrap().pid, std::process::id());
+    let _client = TcpStream::connect(address).unwrap();
+    listener.accept().unwrap();
+    assert_eq!(udp.local_addr().unwrap().port(), lease.port());
+    drop(listener);
+    assert!(TcpStream::connect(address).is_err(), "no copy is left in this process");
+    assert_eq!(world.allocator().holders().len(), 1, "the port is reserved still");
 }

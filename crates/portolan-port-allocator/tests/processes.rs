@@ -156,7 +156,7 @@ fn be_busy() {
     loop {
         let leases: Vec<PortLease> = ["a", "b", "c"]
             .into_iter()
-            .zip([Depth::Bound, Depth::Guarded, Depth::Reserved])
+            .zip([Depth::Bound, Depth::Guarded, Depth::Claimed])
             .filter_map(|(service, depth)| allocator.request(wish(service, depth)).ok())
             .collect();
         drop(leases);
@@ -170,7 +170,7 @@ fn soak() {
     let folder = config().runtime_dir.unwrap().with_file_name(GRANTS);
     let mut granted = 0;
     for round in 0..400 {
-        let depth = [Depth::Bound, Depth::Guarded, Depth::Reserved][round % 3];
+        let depth = [Depth::Bound, Depth::Guarded, Depth::Claimed][round % 3];
         let Ok(lease) = allocator.request(wish("soaker", depth)) else { continue };
         let mark = folder.join(lease.port().to_string());
         let marked = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&mark);
@@ -242,7 +242,7 @@ fn a_child_that_outlives_its_owner_keeps_the_lease() {
     let holders = allocator.holders();
     assert_eq!(holders.len(), 1);
     assert!(!holders[0].alive, "the owner itself is gone");
-    let other = allocator.request(wish("redis", Depth::Reserved)).unwrap();
+    let other = allocator.request(wish("redis", Depth::Claimed)).unwrap();
     assert_eq!(other.port(), world.port(1));
     other.release();
 

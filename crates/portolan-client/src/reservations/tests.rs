@@ -21,7 +21,7 @@ fn what_an_allocator_grants_is_a_reservation_while_the_lease_lasts() {
 
     let scope: Scope = "shop".parse().unwrap();
     let request = PortRequest::new(REGISTRY_SERVICE.parse().unwrap());
-    let request = request.scope(scope.clone()).allow_ephemeral(true).depth(Depth::Reserved);
+    let request = request.scope(scope.clone()).allow_ephemeral(true).depth(Depth::Claimed);
     let lease = allocator.request(request).unwrap();
     let expected = Reservation {
         port: lease.port(),

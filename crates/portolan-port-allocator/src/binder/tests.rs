@@ -78,7 +78,7 @@ fn a_server_that_reuses_addresses_starts_beside_a_guard_and_serves() {
 
 #[test]
 fn a_port_that_a_stranger_has_is_refused_at_every_depth() {
-    for depth in [Depth::Bound, Depth::Guarded, Depth::Reserved] {
+    for depth in [Depth::Bound, Depth::Guarded, Depth::Claimed] {
         for stranger in addresses() {
             let port = free_port();
             let Ok(_listener) = TcpListener::bind((stranger, port)) else { continue };
@@ -149,7 +149,7 @@ fn a_port_with_leftovers_is_granted_once_all_the_same() {
         leave_a_connection_behind(port);
         // As two users have it, who do not see each other's reservations.
         let held = bind(port, &request(depth)).unwrap();
-        for other in [Depth::Bound, Depth::Guarded, Depth::Reserved] {
+        for other in [Depth::Bound, Depth::Guarded, Depth::Claimed] {
             let refused = bind(port, &request(other));
             assert!(matches!(refused, Err(BindError::InUse)), "{other} beside {depth}");
         }
@@ -188,7 +188,7 @@ fn the_bound_socket_is_the_one_that_listens() {
 
 #[test]
 fn every_depth_can_be_listened_on() {
-    for depth in [Depth::Bound, Depth::Guarded, Depth::Reserved] {
+    for depth in [Depth::Bound, Depth::Guarded, Depth::Claimed] {
         for address in [BindAddress::Any, BindAddress::LOOPBACK] {
             let port = free_port();
             let sockets = bind(port, &request(depth).address(address)).unwrap();
@@ -214,7 +214,7 @@ fn udp_is_bound_for_the_lease_alone() {
 fn a_port_that_is_taken_in_udp_alone_is_refused_where_udp_is_asked_for() {
     let stranger = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
     let port = stranger.local_addr().unwrap().port();
-    let refused = bind(port, &request(Depth::Reserved).udp(true));
+    let refused = bind(port, &request(Depth::Claimed).udp(true));
     assert!(matches!(refused, Err(BindError::InUse)));
 }
 

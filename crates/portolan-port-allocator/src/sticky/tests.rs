@@ -4,7 +4,12 @@ use super::*;
 
 fn key(service: &str) -> Key {
     let scope = Scope::default();
-    Key { scope, service: service.parse().unwrap(), folder: "/srv/shop".to_owned() }
+    Key {
+        scope,
+        service: service.parse().unwrap(),
+        port_name: None,
+        folder: "/srv/shop".to_owned(),
+    }
 }
 
 #[test]

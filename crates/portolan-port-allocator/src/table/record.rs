@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use jiff::Timestamp;
-use portolan_core::{Scope, ServiceName};
+use portolan_core::{PortName, Scope, ServiceName};
 
 /// How many words a record has: 512 bytes, so that none lies on two pages.
 pub(super) const WORDS: usize = 64;
@@ -16,14 +16,19 @@ const INODE: usize = 4;
 const LENGTHS: usize = 5;
 const SERVICE: usize = 6;
 const SCOPE: usize = SERVICE + TEXT;
+const PORT_NAME: usize = SCOPE + TEXT;
 /// A name has 128 bytes at most.
 const TEXT: usize = 128 / 8;
+/// That of a port has 32 at most.
+const SHORT_TEXT: usize = 32 / 8;
 
 /// Who holds a port, since when, and through which process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) service: ServiceName,
     pub(crate) scope: Scope,
+    /// Which of the service's ports it is; none for its only or first one.
+    pub(crate) port_name: Option<PortName>,
     pub(crate) since: Timestamp,
     pub(crate) pid: u32,
     pub(crate) uid: u32,
@@ -42,9 +47,12 @@ impl Record {
         words[PROCESS].store(u64::from(self.pid) << 32 | u64::from(self.uid), Relaxed);
         words[START_TIME].store(self.start_time, Relaxed);
         words[INODE].store(self.inode, Relaxed);
-        words[LENGTHS].store((service.len() as u64) << 32 | scope.len() as u64, Relaxed);
+        let port_name = self.port_name.as_ref().map_or("", PortName::as_str);
+        let lengths = [service, scope, port_name].map(|text| text.len() as u64);
+        words[LENGTHS].store(lengths[0] << 32 | lengths[1] << 16 | lengths[2], Relaxed);
         write_text(&words[SERVICE..SERVICE + TEXT], service);
         write_text(&words[SCOPE..SCOPE + TEXT], scope);
+        write_text(&words[PORT_NAME..PORT_NAME + SHORT_TEXT], port_name);
     }
 
     /// Adds the socket that listens.
@@ -61,8 +69,9 @@ impl Record {
         Self {
             service: read_text(&words[SERVICE..SERVICE + TEXT], lengths >> 32)
                 .unwrap_or_else(unreadable),
-            scope: read_text(&words[SCOPE..SCOPE + TEXT], lengths & u64::from(u32::MAX))
+            scope: read_text(&words[SCOPE..SCOPE + TEXT], lengths >> 16 & 0xffff)
                 .unwrap_or_default(),
+            port_name: read_text(&words[PORT_NAME..PORT_NAME + SHORT_TEXT], lengths & 0xffff),
             since: Timestamp::from_millisecond(since).unwrap_or_default(),
             pid: (process >> 32) as u32,
             uid: process as u32,
@@ -110,6 +119,7 @@ mod tests {
         let record = Record {
             service: "s".repeat(128).parse().unwrap(),
             scope: "a.scope-of_mine".parse().unwrap(),
+            port_name: Some("p".repeat(32).parse().unwrap()),
             since: Timestamp::from_millisecond(1_700_000_000_123).unwrap(),
             pid: 4_194_304,
             uid: u32::MAX,
@@ -118,7 +128,7 @@ mod tests {
         };
         record.write(&words);
         assert_eq!(Record::read(&words), record);
-        let shorter = Record { service: "x".parse().unwrap(), ..record };
+        let shorter = Record { service: "x".parse().unwrap(), port_name: None, ..record };
         shorter.write(&words);
         assert_eq!(Record::read(&words), shorter);
         assert_eq!(words[0].load(Relaxed), 0, "the first word is no part of the record");

@@ -38,7 +38,7 @@ pub(crate) enum State {
     /// Nobody holds it.
     Free,
     /// Somebody is trying to bind it.
-    Claimed,
+    Trying,
     /// A session holds it.
     Held,
     /// A socket listens on it that was leased before; it lasts as long as that socket.
@@ -60,7 +60,7 @@ impl Slot {
         let depth: u64 = match depth {
             Depth::Bound => 0,
             Depth::Guarded => 1,
-            Depth::Reserved => 2,
+            Depth::Claimed => 2,
         };
         Self(depth << DEPTH | u64::from(udp) << UDP)
     }
@@ -76,7 +76,7 @@ impl Slot {
     pub(crate) fn state(self) -> State {
         match self.0 & 0b11 {
             0 => State::Free,
-            1 => State::Claimed,
+            1 => State::Trying,
             2 => State::Held,
             _ => State::Listening,
         }
@@ -86,7 +86,7 @@ impl Slot {
         match self.0 >> DEPTH & 0b11 {
             0 => Depth::Bound,
             1 => Depth::Guarded,
-            _ => Depth::Reserved,
+            _ => Depth::Claimed,
         }
     }
 
@@ -103,7 +103,7 @@ impl Slot {
 
     /// Whether the record tells of a listener, which lasts as long as its socket.
     pub(crate) fn is_listing(self) -> bool {
-        self.state() == State::Listening || self.state() == State::Claimed && self.is_listed()
+        self.state() == State::Listening || self.state() == State::Trying && self.is_listed()
     }
 
     /// The same slot, claimed by the session in the next generation.
@@ -114,7 +114,7 @@ impl Slot {
             true => self.0 & CONTENTS | 1 << LISTED,
             false => 0,
         };
-        Self(owner | generation << GENERATION | listing).published(State::Claimed)
+        Self(owner | generation << GENERATION | listing).published(State::Trying)
     }
 
     /// The same claim, of which the record will tell.
@@ -174,9 +174,9 @@ mod tests {
     #[test]
     fn a_slot_tells_what_was_put_into_it() {
         let session = SessionId { index: 16_383, epoch: (1 << 26) - 1 };
-        for depth in [Depth::Bound, Depth::Guarded, Depth::Reserved] {
+        for depth in [Depth::Bound, Depth::Guarded, Depth::Claimed] {
             let slot = NEVER.claimed_by(session).with_contents_of(Slot::wish(depth, true));
-            assert_eq!((slot.state(), slot.depth(), slot.udp()), (State::Claimed, depth, true));
+            assert_eq!((slot.state(), slot.depth(), slot.udp()), (State::Trying, depth, true));
             assert_eq!(slot.session(), session);
             assert_eq!(slot.published(State::Held).session(), session);
         }
@@ -207,7 +207,7 @@ mod tests {
                 assert!(slot.is_listing());
                 assert_eq!((slot.depth(), slot.udp()), (Depth::Guarded, true));
             }
-            assert_eq!((claim.state(), after.state()), (State::Claimed, State::Listening));
+            assert_eq!((claim.state(), after.state()), (State::Trying, State::Listening));
             let granted = claim.with_contents_of(wish).published(State::Held);
             assert!(!granted.is_listing() && !granted.freed().is_listing());
             assert_eq!((granted.depth(), granted.udp()), (Depth::Bound, false));
@@ -232,7 +232,7 @@ mod tests {
             prop_assert_eq!(slot.freed().state(), State::Free);
             prop_assert_eq!(slot.published(slot.state()).word(), word);
             let claimed = slot.claimed_by(slot.session());
-            prop_assert_eq!(claimed.state(), State::Claimed);
+            prop_assert_eq!(claimed.state(), State::Trying);
             prop_assert_eq!(claimed.is_listing(), slot.is_listing());
             prop_assert_eq!(claimed.session(), slot.session());
             prop_assert_ne!(claimed.freed(), slot.freed());

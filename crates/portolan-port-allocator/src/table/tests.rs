@@ -34,6 +34,7 @@ fn record(service: &str) -> Record {
     Record {
         service: service.parse().unwrap(),
         scope: "test".parse().unwrap(),
+        port_name: None,
         since: Timestamp::UNIX_EPOCH,
         pid: 1,
         uid: 2,
@@ -135,7 +136,7 @@ fn a_withdrawn_claim_leaves_the_slot_as_it_was() {
     assert_eq!(listed(), State::Listening);
     let claim = other.claim(PORT, second, Slot::wish(Depth::Bound, false)).unwrap();
     assert!(!claim.reclaimed);
-    assert_eq!(listed(), State::Claimed, "and not without a name meanwhile");
+    assert_eq!(listed(), State::Trying, "and not without a name meanwhile");
     other.withdraw(&claim);
     assert_eq!(listed(), State::Listening);
 }

@@ -82,7 +82,7 @@ fn some_time() -> Duration {
 
 fn take(ground: &Ground, allocator: &PortAllocator, turn: usize) -> Option<Owned> {
     let mut random = rand::rng();
-    let depth = [Depth::Bound, Depth::Guarded, Depth::Reserved][random.random_range(0..3)];
+    let depth = [Depth::Bound, Depth::Guarded, Depth::Claimed][random.random_range(0..3)];
     let address = [BindAddress::Any, BindAddress::LOOPBACK][random.random_range(0..2)];
     // A service that it holds already would get the same lease again.
     let service = format!("service-{turn}");
@@ -99,7 +99,7 @@ fn take(ground: &Ground, allocator: &PortAllocator, turn: usize) -> Option<Owned
     };
     let port = lease.port();
     ground.count(Figure::Grants);
-    if let Err(pid) = ground.own(port, depth != Depth::Reserved) {
+    if let Err(pid) = ground.own(port, depth != Depth::Claimed) {
         let what = format!("port {port} ({depth}) was granted while process {pid} has it");
         blame(ground, Figure::Duplicates, &what);
     }
@@ -125,7 +125,7 @@ fn listen(ground: &Ground, lease: PortLease) -> Option<Owned> {
     };
     match &server {
         Ok(server) => serve(ground, server),
-        Err(_) if depth == Depth::Reserved => ground.count(Figure::ReservedLost),
+        Err(_) if depth == Depth::Claimed => ground.count(Figure::ReservedLost),
         Err(error) => {
             blame(ground, Figure::FailedListens, &format!("port {port} ({depth}): {error}"));
         }
