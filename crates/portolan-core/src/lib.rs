@@ -5,6 +5,7 @@
 //! [`ServiceEndpoint`] can be stored, announced and connected to as it is.
 
 pub mod announcement;
+pub mod browser_ports;
 pub mod duration;
 pub mod endpoint;
 pub mod env;
@@ -17,6 +18,7 @@ pub mod port;
 pub mod port_range;
 
 pub use announcement::{Action, Body, Message, ServiceAnnouncement, ServiceQuery};
+pub use browser_ports::is_blocked_by_browsers;
 pub use duration::{InvalidDuration, Ttl, parse_duration};
 pub use endpoint::{InvalidRegistration, Registration, ServiceEndpoint};
 pub use event::{Change, Revision, ServiceEvent};

@@ -88,23 +88,32 @@ impl Pool {
     /// The pool that a service's name speaks of: one of its words, parted by `-`, `_` or `.`, is a
     /// word of the pool, digits at the end aside (`postgres2`), or contains a long one.
     pub fn of_service(service: &str) -> Option<&'static Pool> {
-        let words: Vec<String> = service
-            .split(['-', '_', '.'])
-            .map(|word| word.trim_end_matches(|c: char| c.is_ascii_digit()))
-            .map(str::to_ascii_lowercase)
-            .collect();
+        let words = || {
+            let words = service.split(['-', '_', '.']);
+            words.map(|word| word.trim_end_matches(|c: char| c.is_ascii_digit()))
+        };
         // A short part must be the whole word: "therapist" is no API, but "mypostgres" is a database.
         let fits = |part: &str| {
-            let within = part.len() >= 5;
-            words.iter().any(|word| word == part || (within && word.contains(part)))
+            let is_telling = part.len() >= 5;
+            words().any(|word| word.eq_ignore_ascii_case(part) || is_telling && has(word, part))
         };
         POOLS.iter().find(|pool| pool.name_parts.iter().any(|part| fits(part)))
+    }
+
+    /// Whether such services are what browsers connect to.
+    pub fn speaks_http(&self) -> bool {
+        self.protocol == "http"
     }
 
     /// Whether the name means this kind of service itself, with no instance told apart.
     pub fn is_own_name(&self, service: &str) -> bool {
         self.own_names.iter().any(|own| service.eq_ignore_ascii_case(own))
     }
+}
+
+/// Whether the word has the part in it, in whichever case.
+fn has(word: &str, part: &str) -> bool {
+    word.as_bytes().windows(part.len()).any(|found| found.eq_ignore_ascii_case(part.as_bytes()))
 }
 
 #[cfg(test)]

@@ -3,21 +3,25 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use portolan_core::{PortRange, Scope, ServiceName};
 use portolan_metrics::Metrics;
-use tracing::{debug, warn};
+use tracing::warn;
 
+use crate::audit;
 use crate::config::PortAllocatorConfig;
 use crate::error::AllocatorError;
 use crate::holder::Holder;
-use crate::host::{Granted, Host};
+use crate::host::Host;
 use crate::lease::{Held, PortLease};
 use crate::patience::Patience;
-use crate::policy::{Candidate, Choice, Plan};
+use crate::policy::Plan;
+use crate::recent::Look;
 use crate::report::{PortReport, PortState};
 use crate::request::PortRequest;
-use crate::session::LeaseKey;
-use crate::view::{Cause, View};
+use crate::search::{Granted, Outcome, PassedOver, Search};
+use crate::session::{LeaseKey, Tools};
+use crate::view::View;
 
 /// Grants ports to services. Blocking, in microseconds.
 ///
@@ -29,15 +33,6 @@ use crate::view::{Cause, View};
 pub struct PortAllocator {
     host: Arc<Host>,
     metrics: Option<Metrics>,
-}
-
-/// The ports that were passed over in a search.
-#[derive(Debug, Default)]
-struct PassedOver {
-    listed: Vec<(u16, Cause)>,
-    unlisted: usize,
-    /// Whether what the service wants most was among them.
-    preferred: bool,
 }
 
 // === impl PortAllocator ===
@@ -80,34 +75,50 @@ impl PortAllocator {
     /// as it is. Another session that asks for the same name is another instance, and gets another
     /// port.
     pub fn request(&self, request: PortRequest) -> Result<PortLease, AllocatorError> {
-        let plan = self.host.policy.plan(&request)?;
+        self.grant(&request).inspect_err(|error| audit::refused(&request, error))
+    }
+
+    fn grant(&self, request: &PortRequest) -> Result<PortLease, AllocatorError> {
+        let host = &*self.host;
+        let plan = host.policy.plan(request)?;
+        let key = request.lease_key();
         // One search at a time in a session, so that two threads that ask for one name get one port.
-        let mut session = self.host.session.lock();
-        if let Some(lease) = session.lease_of(&request)? {
+        let mut session = host.session.lock();
+        if let Some(lease) = session.lease_of(request, &key)? {
             return Ok(lease);
         }
-        self.host.table.check()?;
-        let id = session.open(&self.host.table)?;
-        let (last, key) = self.host.last_port(&request);
-        let (mut passed_over, mut patience) = (PassedOver::default(), Patience::new());
-        for candidate in plan.candidates(last, rand::random()) {
-            match self.host.take(candidate.port, id, &request, &mut patience)? {
-                Ok(granted) => {
-                    self.host.remember(key, &request, candidate.port);
-                    self.report_grant(&request, &plan, candidate.port, &passed_over);
-                    let lease = self.lease(&request, &plan, granted);
-                    session.keep(request.lease_key(), lease.held());
-                    return Ok(lease);
-                }
-                Err(cause) => passed_over.note(candidate, cause, &plan),
-            }
-        }
-        // Finding out who has the ports takes longer, and others need not wait for that.
-        drop(session);
+        let since = Timestamp::now();
+        let now = nanoseconds(since);
+        let own = session.open(&host.table, now)?;
+        let view = View::new(&host.table, Some(own));
+        let counted = host.limiter.admit(request, &view, now)?;
+        let sticky_key = host.sticky_key(request);
+        let last = host.last_port(sticky_key.as_ref(), request);
+        let Tools { binder, recent } = session.tools();
+        let search = Search {
+            policy: &host.policy,
+            plan: &plan,
+            request,
+            look: Look { table: &host.table, recent, own, now, trusts: true },
+            binder,
+            record: host.record(request, since),
+            patience: Patience::new(),
+        };
+        let Outcome { granted, passed_over } = search.run(last, counted)?;
         self.count_conflict(&plan, &passed_over);
-        let candidates = View::new(&self.host.table, Some(id)).explain(&passed_over.listed);
-        let (service, unlisted) = (request.service, passed_over.unlisted);
-        Err(AllocatorError::NoPortsAvailable { service, range: plan.range, candidates, unlisted })
+        let Some(granted) = granted else {
+            // Finding out who has the ports takes longer, and others need not wait for that.
+            drop(session);
+            return Err(no_ports(request, &plan, &passed_over, &view));
+        };
+        let port = granted.candidate.port;
+        if last != Some(port) {
+            host.remember(sticky_key, request, port);
+        }
+        self.report_grant(request, &plan, port, &passed_over);
+        let lease = self.lease(request, &plan, granted);
+        session.keep(key, lease.held());
+        Ok(lease)
     }
 
     /// Several ports at once, in the order of the requests: all of them or none.
@@ -161,12 +172,12 @@ impl PortAllocator {
         })
     }
 
-    fn lease(&self, request: &PortRequest, plan: &Plan, granted: Granted) -> PortLease {
+    fn lease(&self, request: &PortRequest, plan: &Plan<'_>, granted: Granted) -> PortLease {
         let metrics = self.metrics.clone().map(|metrics| (metrics, plan.label().to_owned()));
         let sockets = Arc::new(granted.sockets);
         let held = Held {
             host: self.host.clone(),
-            port: granted.port,
+            port: granted.candidate.port,
             slot: granted.slot,
             record: granted.record,
             address: request.address,
@@ -181,44 +192,46 @@ impl PortAllocator {
     fn report_grant(
         &self,
         request: &PortRequest,
-        plan: &Plan,
+        plan: &Plan<'_>,
         port: u16,
         passed_over: &PassedOver,
     ) {
         if let Some(metrics) = &self.metrics {
             metrics.port_allocated(plan.label());
         }
-        self.count_conflict(plan, passed_over);
-        let PortRequest { service, scope, depth, .. } = request;
-        match plan.preferred.filter(|_| passed_over.preferred) {
-            Some(preferred) => warn!(
-                service_name = %service,
-                %scope,
+        if let Some(preferred) = plan.preferred.filter(|_| passed_over.preferred) {
+            warn!(
+                service_name = %request.service,
+                scope = %request.scope,
                 preferred_port = preferred,
                 allocated_port = port,
                 "Port conflict detected, using fallback",
-            ),
-            None => debug!(service_name = %service, %scope, port, %depth, "Port allocated"),
+            );
         }
     }
 
-    fn count_conflict(&self, plan: &Plan, passed_over: &PassedOver) {
+    fn count_conflict(&self, plan: &Plan<'_>, passed_over: &PassedOver) {
         if let Some(metrics) = self.metrics.as_ref().filter(|_| passed_over.preferred) {
             metrics.port_conflict(plan.label());
         }
     }
 }
 
-// === impl PassedOver ===
-
-impl PassedOver {
-    fn note(&mut self, candidate: Candidate, cause: Cause, plan: &Plan) {
-        let Candidate { port, choice } = candidate;
-        self.preferred |= plan.preferred == Some(port);
-        let listed = choice != Choice::Ephemeral;
-        match listed && self.listed.len() < AllocatorError::MAX_CANDIDATES {
-            true => self.listed.push((port, cause)),
-            false => self.unlisted += 1,
-        }
+fn no_ports(
+    request: &PortRequest,
+    plan: &Plan<'_>,
+    passed_over: &PassedOver,
+    view: &View<'_>,
+) -> AllocatorError {
+    AllocatorError::NoPortsAvailable {
+        service: request.service.clone(),
+        range: plan.range,
+        candidates: view.explain(&passed_over.listed),
+        unlisted: passed_over.unlisted,
     }
+}
+
+/// By the system's clock, which all processes share.
+fn nanoseconds(time: Timestamp) -> u64 {
+    u64::try_from(time.as_nanosecond()).unwrap_or_default()
 }

@@ -15,9 +15,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
+use portolan_reservations::Depth;
 use socket2::{Domain, Socket, Type};
 
-use crate::request::{BindAddress, Depth, PortRequest};
+use crate::request::{BindAddress, PortRequest};
 use crate::sockets;
 
 /// How many connections may wait to be accepted; more than any server here asks for, and the system
@@ -51,9 +52,61 @@ pub(crate) enum BindError {
     System(io::Error),
 }
 
-/// Binds a port on every address, as deep as the request says. All sockets or none.
-pub(crate) fn bind(port: u16, request: &PortRequest) -> Result<Sockets, BindError> {
-    let tcp = bind_tcp_everywhere(port)?;
+/// Binds ports one after the other, with one socket until it is bound: most of what a try costs is
+/// to make and to close it.
+#[derive(Debug, Default)]
+pub(crate) struct Binder {
+    unbound: Option<Socket>,
+}
+
+/// Whether the port could be bound on every address now, in TCP.
+pub(crate) fn probe(port: u16) -> Result<(), BindError> {
+    Binder::default().bind_tcp_everywhere(port).map(drop)
+}
+
+// === impl Binder ===
+
+impl Binder {
+    /// Binds a port on every address, as deep as the request says. All sockets or none.
+    pub(crate) fn bind(&mut self, port: u16, request: &PortRequest) -> Result<Sockets, BindError> {
+        let tcp = self.bind_tcp_everywhere(port)?;
+        as_deep_as_wished(tcp, port, request)
+    }
+
+    /// Alone on the port, but for what an earlier listener left behind.
+    fn bind_tcp_everywhere(&mut self, port: u16) -> Result<Socket, BindError> {
+        match self.bind_plainly(port) {
+            Err(BindError::InUse) => bind_over_leftovers(port).map_err(|error| match error {
+                BindError::AddressNotHere(_) => BindError::InUse,
+                error => error,
+            }),
+            Err(BindError::AddressNotHere(_)) => bind_socket(
+                SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
+                Type::STREAM,
+                false,
+            ),
+            bound_or_failed => bound_or_failed,
+        }
+    }
+
+    fn bind_plainly(&mut self, port: u16) -> Result<Socket, BindError> {
+        let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
+        let failed = |error| BindError::from_system(error, address.ip());
+        let socket = match self.unbound.take() {
+            Some(socket) => socket,
+            None => new_socket(address, Type::STREAM).map_err(failed)?,
+        };
+        match socket.bind(&address.into()) {
+            Ok(()) => Ok(socket),
+            Err(error) => {
+                self.unbound = Some(socket);
+                Err(failed(error))
+            }
+        }
+    }
+}
+
+fn as_deep_as_wished(tcp: Socket, port: u16, request: &PortRequest) -> Result<Sockets, BindError> {
     let udp = request.udp.then(|| bind_udp_everywhere(port)).transpose()?;
     match (request.depth, request.address.with_port(port)) {
         (Depth::Bound, None) => Ok(Sockets { guard: None, listener: Some(tcp), udp }),
@@ -75,11 +128,6 @@ pub(crate) fn bind(port: u16, request: &PortRequest) -> Result<Sockets, BindErro
         }
         (Depth::Claimed, _) => Ok(Sockets::default()),
     }
-}
-
-/// Whether the port could be bound on every address now, in TCP.
-pub(crate) fn probe(port: u16) -> Result<(), BindError> {
-    bind_tcp_everywhere(port).map(drop)
 }
 
 // === impl Sockets ===
@@ -107,7 +155,7 @@ impl Sockets {
         let socket = match (&self.listener, &self.guard, address.with_port(port)) {
             (Some(socket), _, _) | (None, Some(socket), None) => socket.try_clone()?,
             (None, _, Some(address)) => bind_beside(address, Type::STREAM)?,
-            (None, None, None) => bind_tcp_everywhere(port)?,
+            (None, None, None) => Binder::default().bind_tcp_everywhere(port)?,
         };
         if socket.listen(BACKLOG).is_err() {
             // Our own guard is in the way, or what an earlier listener left behind.
@@ -121,26 +169,15 @@ impl Sockets {
     }
 }
 
-/// Alone on the port, but for what an earlier listener left behind.
-fn bind_tcp_everywhere(port: u16) -> Result<Socket, BindError> {
-    match bind_everywhere(port, Type::STREAM, false) {
-        Err(BindError::InUse) => bind_over_leftovers(port).map_err(|error| match error {
-            BindError::AddressNotHere(_) => BindError::InUse,
-            error => error,
-        }),
-        bound_or_failed => bound_or_failed,
-    }
-}
-
 /// Connections that are only waiting for their end refuse a plain bind on their addresses, and not
 /// one with SO_REUSEADDR. Nor does a socket that is bound with the option and does not listen: of
 /// these the ones on every address, guards of others above all, show at the lookout, and the others
-/// in that the system lists no connection.
+/// in that the system lists them (since Linux 6.8), or lists no connection.
 fn bind_over_leftovers(port: u16) -> Result<Socket, BindError> {
     let lookout = bind_socket(SocketAddr::new(LOOKOUT.into(), port), Type::STREAM, false)?;
-    let _lookout = as_guard(lookout)?;
+    let lookout = as_guard(lookout)?;
     let socket = bind_everywhere(port, Type::STREAM, true)?;
-    if !sockets::has_leftovers(port) {
+    if !sockets::has_leftovers(port) || sockets::is_bound_beside(port, &[&lookout, &socket]) {
         return Err(BindError::InUse);
     }
     socket.set_reuse_address(false).map_err(BindError::System)?;
@@ -178,13 +215,20 @@ fn bind_socket(address: SocketAddr, kind: Type, reuse: bool) -> Result<Socket, B
 }
 
 fn try_bind(address: SocketAddr, kind: Type, reuse: bool) -> io::Result<Socket> {
+    let socket = new_socket(address, kind)?;
+    if reuse {
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Of both families where it is for every address.
+fn new_socket(address: SocketAddr, kind: Type) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
     if address.is_ipv6() {
-        let everywhere = address.ip().is_unspecified();
-        socket.set_only_v6(!everywhere)?;
+        socket.set_only_v6(!address.ip().is_unspecified())?;
     }
-    socket.set_reuse_address(reuse)?;
-    socket.bind(&address.into())?;
     Ok(socket)
 }
 

@@ -7,6 +7,8 @@ use portolan_core::port_range::InvalidPortRange;
 use portolan_core::{Pool, PortRange, pool};
 use serde::{Deserialize, Serialize};
 
+use crate::limits::Limits;
+
 /// The settings of the port allocator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -23,6 +25,12 @@ pub struct PortAllocatorConfig {
     /// Ports that are never allocated. Default 22, 80 and 443: SSH and the web servers, which have
     /// no other port to go to.
     pub reserved_ports: Vec<u16>,
+    /// How many leases one service, and one user, may hold at once. Default 1,000 and 20,000: what
+    /// takes more than that is most likely a loop, and a third of all ports is left for others.
+    pub quota: Limits,
+    /// How many ports are granted to one service, and to one user, in a second; each may also come
+    /// at once. Default 10,000 and 20,000: more than any start needs, and less than a loop takes.
+    pub rate_limit: Limits,
     /// The pool of a service, by the service's name, where the name does not tell. Default empty.
     pub services: BTreeMap<String, String>,
     /// Whether a service gets the port that it had last time, where that is free. Default true: a
@@ -36,12 +44,13 @@ pub struct PortAllocatorConfig {
     pub state_dir: Option<PathBuf>,
 }
 
-/// One pool: its range, and the port that its services have by convention.
+/// One pool: its range, the port that its services have by convention, and whether they speak HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct PoolRange {
     range: PortRange,
     default: Option<u16>,
+    http: Option<bool>,
 }
 
 /// What stands in the file.
@@ -52,6 +61,8 @@ struct Written {
     end: u16,
     #[serde(default)]
     default: Option<u16>,
+    #[serde(default)]
+    http: Option<bool>,
 }
 
 /// Why numbers are not a pool. Retrying does not help: the numbers must change.
@@ -76,6 +87,8 @@ impl Default for PortAllocatorConfig {
             allow_ephemeral: false,
             port_ranges: pool::POOLS.iter().map(|p| (p.name.to_owned(), of_pool(p))).collect(),
             reserved_ports: vec![22, 80, 443],
+            quota: Limits::new(1_000, 20_000),
+            rate_limit: Limits::new(10_000, 20_000),
             services: BTreeMap::new(),
             sticky: true,
             runtime_dir: None,
@@ -89,12 +102,19 @@ impl Default for PortAllocatorConfig {
 impl PoolRange {
     /// A pool with this range, and no default port of its own.
     pub const fn new(range: PortRange) -> Self {
-        Self { range, default: None }
+        Self { range, default: None, http: None }
     }
 
     /// The same with a default port, which may lie outside the range; 0 is taken for none.
     pub const fn with_default(mut self, port: u16) -> Self {
         self.default = if port == 0 { None } else { Some(port) };
+        self
+    }
+
+    /// The same for services that browsers connect to, or not: they get no port that browsers
+    /// refuse. Where nothing is said, the specification's pools for HTTP are such.
+    pub const fn with_http(mut self, http: bool) -> Self {
+        self.http = Some(http);
         self
     }
 
@@ -109,6 +129,11 @@ impl PoolRange {
         let specified = || Pool::named(pool).map(|pool| pool.default_port);
         self.default.or_else(specified).unwrap_or(self.range.start())
     }
+
+    /// Whether browsers connect to the services of the pool of this name.
+    pub fn speaks_http(&self, pool: &str) -> bool {
+        self.http.unwrap_or_else(|| Pool::named(pool).is_some_and(Pool::speaks_http))
+    }
 }
 
 impl From<PortRange> for PoolRange {
@@ -121,17 +146,17 @@ impl TryFrom<Written> for PoolRange {
     type Error = InvalidPoolRange;
 
     fn try_from(written: Written) -> Result<Self, InvalidPoolRange> {
-        let Written { start, end, default } = written;
+        let Written { start, end, default, http } = written;
         match default {
             Some(0) => Err(InvalidPoolRange::DefaultZero),
-            default => Ok(Self { range: PortRange::new(start, end)?, default }),
+            default => Ok(Self { range: PortRange::new(start, end)?, default, http }),
         }
     }
 }
 
 impl From<PoolRange> for Written {
-    fn from(PoolRange { range, default }: PoolRange) -> Self {
-        Self { start: range.start(), end: range.end(), default }
+    fn from(PoolRange { range, default, http }: PoolRange) -> Self {
+        Self { start: range.start(), end: range.end(), default, http }
     }
 }
 

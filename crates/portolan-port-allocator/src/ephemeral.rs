@@ -42,19 +42,24 @@ impl EphemeralPorts {
 
     /// Whether the port is one of them.
     pub(crate) fn contains(&self, port: u16) -> bool {
-        self.range.contains(port) && !self.reserved.iter().any(|range| range.contains(port))
+        self.range.contains(port) && !self.is_reserved(port)
     }
 
     /// Those that a service may have, in an order that follows from the seed.
     ///
     /// Linux gives `connect` the ports of the first port's parity as long as there are any, and
     /// such a port cannot be bound while the connection lasts. So only the others are tried.
-    pub(crate) fn candidates(&self, seed: u64) -> impl Iterator<Item = u16> + use<> {
-        let this = self.clone();
-        let start = usize::from(this.range.start());
-        Walk::new(this.range.count() / 2, seed)
+    pub(crate) fn candidates(&self, seed: u64) -> impl Iterator<Item = u16> {
+        let start = usize::from(self.range.start());
+        Walk::new(self.range.count() / 2, seed)
             .filter_map(move |index| u16::try_from(start + 1 + 2 * index).ok())
-            .filter(move |port| this.contains(*port))
+            .filter(|port| self.contains(*port))
+    }
+
+    /// Whether the administrator keeps the port from being assigned by itself, which is mostly
+    /// because something else is to have it.
+    pub(crate) fn is_reserved(&self, port: u16) -> bool {
+        self.reserved.iter().any(|range| range.contains(port))
     }
 }
 

@@ -4,10 +4,12 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use portolan_core::name::InvalidName;
 use portolan_core::port_range::InvalidPortRange;
 use portolan_core::{PortName, PortRange, ServiceName};
+use portolan_reservations::TableError;
 
 use crate::holder::{Holder, Stranger};
 
@@ -37,6 +39,15 @@ pub enum AllocatorError {
         "port {port} is reserved; prefer another one, or take it out of port_allocator.reserved_ports"
     )]
     PreferredReserved {
+        /// The preferred port.
+        port: u16,
+    },
+    /// The preferred port is one that browsers refuse, and the service speaks HTTP. Retrying does
+    /// not help.
+    #[error(
+        "browsers refuse to connect to port {port} (Fetch standard, \"port blocking\"), so it is of no use to a service that speaks HTTP; prefer another one"
+    )]
+    PreferredBlocked {
         /// The preferred port.
         port: u16,
     },
@@ -94,6 +105,36 @@ pub enum AllocatorError {
         /// The port's name, where it has one.
         port_name: Option<PortName>,
     },
+    /// As many leases are held already as are allowed. Retrying helps once one has ended.
+    #[error(
+        "{service} gets no further port: {bearer} holds {held} already and {limit} are allowed; end some, or raise port_allocator.quota.{}",
+        bearer.setting()
+    )]
+    QuotaExceeded {
+        /// The service that asked.
+        service: ServiceName,
+        /// Whose quota it is.
+        bearer: Bearer,
+        /// How many leases are held.
+        held: u32,
+        /// How many are allowed.
+        limit: u32,
+    },
+    /// Ports were granted faster than is allowed. Retrying helps after the wait.
+    #[error(
+        "{service} gets no port yet: {bearer} may have {limit} grants a second; try again in {wait:?}, find out what asks so often, or raise port_allocator.rate_limit.{}",
+        bearer.setting()
+    )]
+    RateLimited {
+        /// The service that asked.
+        service: ServiceName,
+        /// Whose rate it is.
+        bearer: Bearer,
+        /// How many grants a second are allowed.
+        limit: u32,
+        /// How long to wait.
+        wait: Duration,
+    },
     /// Every port that the service may have is taken. Retrying helps once a holder is gone.
     #[error("{}", NoPorts { service, range: *range, candidates, unlisted: *unlisted })]
     NoPortsAvailable {
@@ -138,6 +179,15 @@ pub enum AllocatorError {
     Table(#[from] TableError),
 }
 
+/// Whose limit it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bearer {
+    /// That of one service.
+    Service,
+    /// That of the user altogether.
+    User,
+}
+
 /// Why a folder cannot hold what Portolan keeps. Retrying helps once the folder is mended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -178,62 +228,6 @@ pub enum DirectoryError {
     },
 }
 
-/// Why the table of this host's reservations cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TableError {
-    /// The system refused. Retrying may help, where it was short of something.
-    #[error("cannot use the table of reservations {}: {source}; check the disk's space and the file's permissions", path.display())]
-    Unusable {
-        /// The table.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// It is not a plain file that this user alone can write. Retrying does not help.
-    #[error("the table of reservations {} is not a file that is yours alone; remove it", path.display())]
-    NotOurs {
-        /// The table.
-        path: PathBuf,
-    },
-    /// It does not hold what it should, and somebody is using it. Retrying helps once they ended.
-    #[error(
-        "the table of reservations {} is damaged, or of another version, and in use; end the programs that hold ports, then try again",
-        path.display()
-    )]
-    Damaged {
-        /// The table.
-        path: PathBuf,
-    },
-    /// Somebody removed it while it was in use. A new allocator uses the new table.
-    #[error(
-        "the table of reservations {} was removed while in use; start this program again",
-        path.display()
-    )]
-    Removed {
-        /// The table.
-        path: PathBuf,
-    },
-    /// Another process keeps the table to itself for longer than it ever needs. Retrying may help.
-    #[error("the table of reservations {} stays locked; see which process hangs", path.display())]
-    Busy {
-        /// The table.
-        path: PathBuf,
-    },
-    /// As many processes hold ports as the table has room for. Retrying helps once one ended.
-    #[error(
-        "the table of reservations {} has room for {limit} sessions and all are in use; end some programs that hold ports",
-        path.display()
-    )]
-    Full {
-        /// The table.
-        path: PathBuf,
-        /// How many sessions there may be.
-        limit: usize,
-    },
-}
-
 /// A port that was tried and not granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -253,6 +247,11 @@ pub enum RefusalReason {
     Stranger(Stranger),
     /// The configuration keeps it from being granted.
     Reserved,
+    /// The system's administrator keeps it for something else (`ip_local_reserved_ports`), and no
+    /// pool has it.
+    SystemReserved,
+    /// Browsers refuse to connect to it, and the service speaks HTTP.
+    BlockedByBrowsers,
     /// Ports this low need a privilege (`ip_unprivileged_port_start`).
     NotPermitted,
     /// Whoever had it is gone by now.
@@ -298,6 +297,26 @@ impl fmt::Display for NoPorts<'_> {
     }
 }
 
+// === impl Bearer ===
+
+impl Bearer {
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Service => "per_service",
+            Self::User => "per_user",
+        }
+    }
+}
+
+impl fmt::Display for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Service => "it",
+            Self::User => "this user",
+        })
+    }
+}
+
 // === impl Refusal ===
 
 impl fmt::Display for Refusal {
@@ -308,6 +327,13 @@ impl fmt::Display for Refusal {
             RefusalReason::Stranger(stranger) => write!(f, "{port} taken by {stranger}"),
             RefusalReason::Reserved => {
                 write!(f, "{port} reserved by port_allocator.reserved_ports")
+            }
+            RefusalReason::SystemReserved => write!(
+                f,
+                "{port} reserved by the system (net.ipv4.ip_local_reserved_ports) and in no pool"
+            ),
+            RefusalReason::BlockedByBrowsers => {
+                write!(f, "{port} refused by browsers, and the service speaks HTTP")
             }
             RefusalReason::NotPermitted => {
                 write!(f, "{port} needs a privilege that this process does not have")

@@ -6,9 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use jiff::Timestamp;
 use portolan_core::duration::format_duration;
 use portolan_core::{PortName, Protocol, Scope, ServiceName};
+use portolan_reservations::Depth;
 use serde::Serialize;
-
-use crate::request::Depth;
 
 /// A lease that is in force on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -102,7 +101,8 @@ impl fmt::Display for Stranger {
         }
         match self.address {
             Some(address) if self.listening => write!(f, ", which listens on {address}"),
-            _ => Ok(()),
+            Some(address) => write!(f, ", which has a socket on {address}"),
+            None => Ok(()),
         }
     }
 }

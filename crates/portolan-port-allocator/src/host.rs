@@ -1,47 +1,46 @@
-//! This host's ports, as one allocator and its clones reach them: takes one, or says who has it.
-//!
-//! For each port the order is: claim its slot in the table, so that no other Portolan process tries
-//! the same one; bind it, so that no stranger has it; publish the lease. Neither of the first two
-//! suffices alone.
+//! This host's ports, as one allocator and its clones reach them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use portolan_reservations::{Record, Table};
 use tracing::warn;
 
-use crate::binder::{self, BindError, Sockets};
+use crate::binder::{self, BindError};
 use crate::config::PortAllocatorConfig;
 use crate::error::AllocatorError;
-use crate::patience::Patience;
+use crate::limits::Limiter;
 use crate::policy::Policy;
 use crate::report::{PortReport, PortState};
 use crate::request::PortRequest;
 use crate::session::Session;
 use crate::sticky::{Key, Sticky};
-use crate::table::{Claim, Record, SessionId, Slot, Table};
-use crate::view::{Cause, View};
+use crate::view::View;
 use crate::{directories, processes, sockets};
 
 /// What all clones of an allocator share.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) policy: Policy,
+    pub(crate) limiter: Limiter,
     pub(crate) table: Table,
     pub(crate) session: Mutex<Session>,
     /// None where stickiness is off, or has no place.
     sticky: Option<Sticky>,
-    /// When this process began, in the system's ticks.
-    start_time: u64,
+    process: ThisProcess,
 }
 
-/// A port that is ours.
+/// What is told of this process, which does not change.
 #[derive(Debug)]
-pub(crate) struct Granted {
-    pub(crate) port: u16,
-    pub(crate) slot: Slot,
-    pub(crate) sockets: Sockets,
-    pub(crate) record: Record,
+struct ThisProcess {
+    pid: u32,
+    uid: u32,
+    /// When it began, in the system's ticks.
+    start_time: u64,
+    /// Where it worked when the allocator was made.
+    folder: Option<Arc<str>>,
 }
 
 // === impl Host ===
@@ -51,10 +50,11 @@ impl Host {
         let runtime = directories::runtime(config.runtime_dir.as_deref())?;
         Ok(Self {
             policy: Policy::new(config)?,
+            limiter: Limiter { quota: config.quota, rate: config.rate_limit },
             table: Table::open(&runtime)?,
             session: Mutex::default(),
             sticky: if config.sticky { sticky_in(config.state_dir.as_deref())? } else { None },
-            start_time: processes::start_time(std::process::id()).unwrap_or_default(),
+            process: ThisProcess::look(),
         })
     }
 
@@ -62,39 +62,21 @@ impl Host {
         View::new(&self.table, self.session.lock().id())
     }
 
-    /// Takes one port for the session; or says why not, where the next one may do.
-    pub(crate) fn take(
-        &self,
-        port: u16,
-        session: SessionId,
-        request: &PortRequest,
-        patience: &mut Patience,
-    ) -> Result<Result<Granted, Cause>, AllocatorError> {
-        if self.policy.is_reserved(port) {
-            return Ok(Err(Cause::Reserved));
-        }
-        let wish = Slot::wish(request.depth, request.udp);
-        let Ok(claim) = self.table.claim(port, session, wish) else {
-            return Ok(Err(Cause::Leased));
-        };
-        let sockets = match bind_claimed(&claim, request, patience) {
-            Ok(sockets) => sockets,
-            Err(error) => {
-                self.table.withdraw(&claim);
-                return cause_of(error, port).map(Err);
-            }
-        };
-        let record = self.record(request);
-        let slot = self.table.publish(&claim, &record)?;
-        Ok(Ok(Granted { port, slot, sockets, record }))
+    /// The key under which the service's port is kept for its next run; none where it is not.
+    pub(crate) fn sticky_key(&self, request: &PortRequest) -> Option<Key> {
+        self.sticky.as_ref()?;
+        let named = request.folder.as_ref().map(|folder| folder.to_string_lossy().into());
+        Some(Key {
+            scope: request.scope.clone(),
+            service: request.service.clone(),
+            port_name: request.port_name.clone(),
+            folder: named.or_else(|| self.process.folder.clone())?,
+        })
     }
 
-    /// The port that the service had last time, and the key under which to keep this time's.
-    pub(crate) fn last_port(&self, request: &PortRequest) -> (Option<u16>, Option<Key>) {
-        let Some(sticky) = &self.sticky else { return (None, None) };
-        let key = sticky_key(request);
-        let last = key.as_ref().and_then(|key| sticky.port(key, request.preferred));
-        (last, key)
+    /// The port that the service had last time.
+    pub(crate) fn last_port(&self, key: Option<&Key>, request: &PortRequest) -> Option<u16> {
+        self.sticky.as_ref()?.port(key?, request.preferred)
     }
 
     /// Keeps the port for the next run.
@@ -130,39 +112,33 @@ impl Host {
         }
     }
 
-    fn record(&self, request: &PortRequest) -> Record {
+    /// What the table is to say of a lease for the request.
+    pub(crate) fn record(&self, request: &PortRequest, since: Timestamp) -> Record {
         Record {
             service: request.service.clone(),
             scope: request.scope.clone(),
             port_name: request.port_name.clone(),
-            since: Timestamp::now(),
-            pid: std::process::id(),
-            uid: rustix::process::geteuid().as_raw(),
-            start_time: self.start_time,
+            since,
+            pid: self.process.pid,
+            uid: self.process.uid,
+            start_time: self.process.start_time,
             inode: 0,
         }
     }
 }
 
-fn bind_claimed(
-    claim: &Claim,
-    request: &PortRequest,
-    patience: &mut Patience,
-) -> Result<Sockets, BindError> {
-    loop {
-        match binder::bind(claim.port, request) {
-            Err(BindError::InUse) if patience.pauses_for(claim.port, claim.reclaimed) => {}
-            bound_or_failed => return bound_or_failed,
-        }
-    }
-}
+// === impl ThisProcess ===
 
-fn cause_of(error: BindError, port: u16) -> Result<Cause, AllocatorError> {
-    match error {
-        BindError::InUse => Ok(Cause::InUse),
-        BindError::NotPermitted => Ok(Cause::NotPermitted),
-        BindError::AddressNotHere(address) => Err(AllocatorError::AddressNotHere { address }),
-        BindError::System(source) => Err(AllocatorError::Socket { port, source }),
+impl ThisProcess {
+    fn look() -> Self {
+        let pid = std::process::id();
+        let folder = std::env::current_dir().ok();
+        Self {
+            pid,
+            uid: rustix::process::geteuid().as_raw(),
+            start_time: processes::start_time(pid).unwrap_or_default(),
+            folder: folder.map(|folder| folder.to_string_lossy().into()),
+        }
     }
 }
 
@@ -176,14 +152,4 @@ fn sticky_in(configured: Option<&Path>) -> Result<Option<Sticky>, AllocatorError
             Ok(None)
         }
     }
-}
-
-fn sticky_key(request: &PortRequest) -> Option<Key> {
-    let folder = request.folder.clone().or_else(|| std::env::current_dir().ok())?;
-    Some(Key {
-        scope: request.scope.clone(),
-        service: request.service.clone(),
-        port_name: request.port_name.clone(),
-        folder: folder.to_string_lossy().into_owned(),
-    })
 }

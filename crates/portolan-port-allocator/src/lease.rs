@@ -9,15 +9,16 @@ use std::sync::{Arc, Weak};
 
 use portolan_core::{PortName, Scope, ServiceName};
 use portolan_metrics::Metrics;
-use tracing::{debug, warn};
+use portolan_reservations::{Depth, Record, Slot};
+use tracing::warn;
 
+use crate::audit;
 use crate::binder::Sockets;
 use crate::error::AllocatorError;
 use crate::holder::Stranger;
 use crate::host::Host;
-use crate::request::{BindAddress, Depth};
+use crate::request::BindAddress;
 use crate::sockets;
-use crate::table::{Record, Slot};
 
 /// A port that nobody else can take. Dropping it gives the port back.
 ///
@@ -173,7 +174,7 @@ impl PortLease {
     /// started lives on.
     pub fn leave_to_children(self) {
         if !self.held.left.swap(true, AcqRel) {
-            self.held.count_release();
+            self.held.count_release("left to who inherited it");
         }
     }
 }
@@ -203,6 +204,7 @@ impl Held {
         if self.left.swap(true, AcqRel) {
             return;
         }
+        self.count_release("left to its listener");
         let inode = rustix::fs::fstat(listener).map(|stat| stat.st_ino).unwrap_or_default();
         if let Err(error) = self.host.table.leave_to_listener(self.port, self.slot, inode) {
             // The socket holds the port in any case; only its name is not listed.
@@ -210,7 +212,8 @@ impl Held {
         }
     }
 
-    fn count_release(&self) {
+    fn count_release(&self, how: &str) {
+        audit::released(self.port, &self.record, how);
         if let Some((metrics, pool)) = &self.metrics {
             metrics.port_released(pool);
         }
@@ -224,14 +227,13 @@ impl Drop for Held {
         }
         let service = &self.record.service;
         match self.host.table.release(self.port, self.slot) {
-            true => debug!(service_name = %service, port = self.port, "Port released"),
+            true => self.count_release("given back"),
             false => warn!(
                 service_name = %service,
                 port = self.port,
                 "Reservation was gone before it was released",
             ),
         }
-        self.count_release();
     }
 }
 

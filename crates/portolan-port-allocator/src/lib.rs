@@ -27,6 +27,7 @@
 //! Linux only: the locks, the guard and `/proc` are Linux's.
 
 mod allocator;
+mod audit;
 mod binder;
 mod config;
 mod directories;
@@ -35,23 +36,27 @@ mod error;
 mod holder;
 mod host;
 mod lease;
+mod limits;
 mod patience;
 mod policy;
 mod processes;
+mod recent;
 mod report;
 mod request;
+mod search;
 mod session;
 mod sockets;
 mod sticky;
-mod table;
 mod view;
 mod walk;
 
 pub use allocator::PortAllocator;
 pub use config::{InvalidPoolRange, PoolRange, PortAllocatorConfig};
-pub use error::{AllocatorError, DirectoryError, Refusal, RefusalReason, TableError};
+pub use error::{AllocatorError, Bearer, DirectoryError, Refusal, RefusalReason};
 pub use holder::{Holder, Process, Stranger};
 pub use lease::PortLease;
+pub use limits::Limits;
+pub use portolan_reservations::{Depth, InvalidDepth, TableError};
 pub use report::{PortReport, PortState};
-pub use request::{BindAddress, Depth, InvalidDepth, PortRequest};
+pub use request::{BindAddress, PortRequest};
 pub use sockets::listener_pid;

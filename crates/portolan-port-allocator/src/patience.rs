@@ -30,8 +30,8 @@ impl Patience {
 
     /// Waits for a moment, where the refusal of the port may be over after it; false where it is not
     /// worth while, because somebody listens on it. An owner that ended may still be seen to.
-    pub(crate) fn pauses_for(&mut self, port: u16, owner_ended: bool) -> bool {
-        if self.left == 0 || !owner_ended && sockets::has_listener(port) {
+    pub(crate) fn pauses_for(&mut self, port: u16, in_udp: bool, owner_ended: bool) -> bool {
+        if self.left == 0 || !owner_ended && sockets::has_listener(port, in_udp) {
             return false;
         }
         self.left -= 1;
@@ -49,10 +49,10 @@ mod tests {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let taken = listener.local_addr().unwrap().port();
         let mut patience = Patience::new();
-        assert!(!patience.pauses_for(taken, false));
+        assert!(!patience.pauses_for(taken, false, false));
         drop(listener);
-        assert!(patience.pauses_for(taken, false));
-        while patience.pauses_for(taken, true) {}
-        assert!(!patience.pauses_for(taken, false));
+        assert!(patience.pauses_for(taken, false, false));
+        while patience.pauses_for(taken, false, true) {}
+        assert!(!patience.pauses_for(taken, false, false));
     }
 }

@@ -1,16 +1,20 @@
 //! Which ports a service may have, and which of them is tried first. Decides, and touches nothing:
 //! whether a port is free is not known here.
 
+mod plan;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::OnceLock;
 
-use portolan_core::{Pool, PortRange};
+use portolan_core::{Pool, is_blocked_by_browsers};
+
+pub(crate) use plan::{Candidate, Choice, Plan};
 
 use crate::config::{PoolRange, PortAllocatorConfig};
 use crate::ephemeral::EphemeralPorts;
 use crate::error::AllocatorError;
 use crate::request::PortRequest;
-use crate::walk::Walk;
+use crate::view::Cause;
 
 /// The rules of the configuration.
 #[derive(Debug)]
@@ -21,39 +25,6 @@ pub(crate) struct Policy {
     services: BTreeMap<String, String>,
     allow_ephemeral: bool,
     ephemeral: OnceLock<EphemeralPorts>,
-}
-
-/// What one service may have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Plan {
-    /// The pool that the service belongs to, where it has one.
-    pub(crate) pool: Option<String>,
-    /// The port it wants most.
-    pub(crate) preferred: Option<u16>,
-    /// Where it falls back to.
-    pub(crate) range: Option<PortRange>,
-    /// What is left after that, where it may go there.
-    ephemeral: Option<EphemeralPorts>,
-}
-
-/// A port to try.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Candidate {
-    pub(crate) port: u16,
-    pub(crate) choice: Choice,
-}
-
-/// What speaks for a port, the strongest first (decisions 1.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Choice {
-    /// The service had it last time.
-    Sticky,
-    /// It is what the service wants most.
-    Preferred,
-    /// It lies in the range of the service.
-    Range,
-    /// Any port will do.
-    Ephemeral,
 }
 
 // === impl Policy ===
@@ -74,24 +45,40 @@ impl Policy {
     }
 
     /// What this service may have, where its wish is one that can be granted at all.
-    pub(crate) fn plan(&self, request: &PortRequest) -> Result<Plan, AllocatorError> {
+    pub(crate) fn plan(&self, request: &PortRequest) -> Result<Plan<'_>, AllocatorError> {
         if !self.enabled {
             return Err(AllocatorError::Disabled);
         }
         let pool = self.pool_of(request)?;
-        let wish = match (&pool, request.range) {
+        let (default, range) = match (pool, request.range) {
             (_, Some(range)) => (None, Some(range)),
             (Some((name, pool)), None) => (Some(pool.default_port(name)), Some(pool.range())),
             (None, None) => (None, None),
         };
         let ephemeral = request.allow_ephemeral.unwrap_or(self.allow_ephemeral);
         let plan = Plan {
-            pool: pool.map(|(name, _)| name.to_owned()),
-            preferred: request.preferred.or(wish.0),
-            range: wish.1,
-            ephemeral: ephemeral.then(|| self.ephemeral().clone()),
+            pool: pool.map(|(name, _)| name),
+            preferred: request.preferred.or(default),
+            range,
+            ephemeral: ephemeral.then(|| self.ephemeral()),
+            http: request.http.unwrap_or_else(|| pool.is_some_and(|(name, p)| p.speaks_http(name))),
         };
-        self.check(request, plan)
+        self.check(request, &plan)?;
+        Ok(plan)
+    }
+
+    /// Which rule keeps the service from having the port, whoever else has it.
+    pub(crate) fn forbids(&self, port: u16, plan: &Plan<'_>) -> Option<Cause> {
+        if self.is_reserved(port) {
+            return Some(Cause::Reserved);
+        }
+        if plan.http && is_blocked_by_browsers(port) {
+            return Some(Cause::BlockedByBrowsers);
+        }
+        // A pool that has the port is what it is reserved for.
+        let of_own_range = plan.pool.is_none() && plan.range.is_some();
+        let is_reserved = of_own_range && self.ephemeral().is_reserved(port);
+        (is_reserved && self.pools_with(port).is_empty()).then_some(Cause::SystemReserved)
     }
 
     /// Whether the port is never granted.
@@ -113,19 +100,22 @@ impl Policy {
         of_a_pool() || (self.allow_ephemeral && self.ephemeral().contains(port))
     }
 
-    fn check(&self, request: &PortRequest, plan: Plan) -> Result<Plan, AllocatorError> {
+    fn check(&self, request: &PortRequest, plan: &Plan<'_>) -> Result<(), AllocatorError> {
         let service = &request.service;
         match request.preferred {
             Some(0) => Err(AllocatorError::PreferredZero { service: service.clone() }),
             Some(port) if self.is_reserved(port) => Err(AllocatorError::PreferredReserved { port }),
+            Some(port) if plan.http && is_blocked_by_browsers(port) => {
+                Err(AllocatorError::PreferredBlocked { port })
+            }
             Some(port) if !plan.falls_back_to(port) && !self.allows(port) => {
                 Err(AllocatorError::PreferredOutside { port, allowed: self.allowed_ports() })
             }
-            None if plan == Plan::NOTHING => {
+            None if plan.is_nothing() => {
                 let pools = self.pool_names();
                 Err(AllocatorError::NowhereToLook { service: service.clone(), pools })
             }
-            _ => Ok(plan),
+            _ => Ok(()),
         }
     }
 
@@ -165,52 +155,6 @@ impl Policy {
         };
         self.pools.iter().map(port).collect::<Vec<_>>().join(", ")
     }
-}
-
-// === impl Plan ===
-
-impl Plan {
-    const NOTHING: Self = Self { pool: None, preferred: None, range: None, ephemeral: None };
-
-    /// Whether the service may have this port.
-    pub(crate) fn allows(&self, port: u16) -> bool {
-        self.preferred == Some(port) || self.falls_back_to(port)
-    }
-
-    fn falls_back_to(&self, port: u16) -> bool {
-        self.range.is_some_and(|range| range.contains(port))
-            || self.ephemeral.as_ref().is_some_and(|ephemeral| ephemeral.contains(port))
-    }
-
-    /// What the metrics call the kind of service: its pool, or `none`.
-    pub(crate) fn label(&self) -> &str {
-        self.pool.as_deref().unwrap_or("none")
-    }
-
-    /// Every port that the service may have, each once, the best first. A port of the last run that
-    /// it may no longer have is left out.
-    pub(crate) fn candidates(
-        &self,
-        sticky: Option<u16>,
-        seed: u64,
-    ) -> impl Iterator<Item = Candidate> + use<> {
-        let as_choice = |choice| move |port| Candidate { port, choice };
-        let sticky = sticky.filter(|port| self.allows(*port)).map(as_choice(Choice::Sticky));
-        let preferred = self.preferred.map(as_choice(Choice::Preferred));
-        let range = self.range.map(|range| ports_of(range, seed));
-        let ephemeral = self.ephemeral.as_ref().map(|ephemeral| ephemeral.candidates(seed));
-        let mut met = HashSet::new();
-        sticky
-            .into_iter()
-            .chain(preferred)
-            .chain(range.into_iter().flatten().map(as_choice(Choice::Range)))
-            .chain(ephemeral.into_iter().flatten().map(as_choice(Choice::Ephemeral)))
-            .filter(move |candidate| met.insert(candidate.port))
-    }
-}
-
-fn ports_of(range: PortRange, seed: u64) -> impl Iterator<Item = u16> {
-    Walk::new(range.count(), seed).filter_map(move |index| range.ports().nth(index))
 }
 
 #[cfg(test)]

@@ -1,14 +1,11 @@
 //! What a service asks for: which port, how deep it is held, and on which address.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
-
-use portolan_core::{PortName, PortRange, Scope, ServiceName};
-use serde::{Deserialize, Serialize};
 
 use crate::session::LeaseKey;
+use portolan_core::{PortName, PortRange, Scope, ServiceName};
+use portolan_reservations::Depth;
 
 /// A wish for a port. What is not said is taken from the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,31 +20,9 @@ pub struct PortRequest {
     pub(crate) address: BindAddress,
     pub(crate) udp: bool,
     pub(crate) allow_ephemeral: Option<bool>,
+    pub(crate) http: Option<bool>,
     pub(crate) folder: Option<PathBuf>,
 }
-
-/// How deep a port is held: from whom it is safe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Depth {
-    /// Safe from everybody: the lease holds the bound socket and hands it over.
-    #[default]
-    Bound,
-    /// For a program that binds the port by its number itself. Safe from every Portolan process,
-    /// from the kernel's own choice, and from whoever binds without `SO_REUSEADDR`: the lease holds
-    /// a guard, beside which a program that sets the option still starts. Nothing tells such a
-    /// program from a stranger who sets it too and wants this very port.
-    Guarded,
-    /// The number only, for what binds it out of our reach: a container, a remote host. Safe from
-    /// every Portolan process of this user on this host, and to be verified once it is started:
-    /// see [`PortLease::listener`](crate::PortLease::listener).
-    Claimed,
-}
-
-/// A text that is none of the depths.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a depth; use bound, guarded or claimed")]
-pub struct InvalidDepth(String);
 
 /// The address that the service listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -75,6 +50,7 @@ impl PortRequest {
             address: BindAddress::default(),
             udp: false,
             allow_ephemeral: None,
+            http: None,
             folder: None,
         }
     }
@@ -141,41 +117,19 @@ impl PortRequest {
         self
     }
 
+    /// Whether browsers connect to the service, so that a port which they refuse is of no use to
+    /// it; as its pool says where nothing is said.
+    pub fn http(mut self, http: bool) -> Self {
+        self.http = Some(http);
+        self
+    }
+
     /// The folder that the service works in, which tells two copies of one project apart when the
-    /// port of the last run is looked up; the working folder of this process where none is said.
+    /// port of the last run is looked up; the one that this
+    /// process worked in when the allocator was made, where none is said.
     pub fn folder(mut self, folder: PathBuf) -> Self {
         self.folder = Some(folder);
         self
-    }
-}
-
-// === impl Depth ===
-
-impl Depth {
-    /// The depth as it is written in flags and files.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Bound => "bound",
-            Self::Guarded => "guarded",
-            Self::Claimed => "claimed",
-        }
-    }
-}
-
-impl fmt::Display for Depth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Depth {
-    type Err = InvalidDepth;
-
-    fn from_str(text: &str) -> Result<Self, InvalidDepth> {
-        [Self::Bound, Self::Guarded, Self::Claimed]
-            .into_iter()
-            .find(|depth| depth.as_str() == text)
-            .ok_or_else(|| InvalidDepth(text.chars().take(40).collect()))
     }
 }
 
@@ -208,15 +162,6 @@ impl From<IpAddr> for BindAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_depth_is_read_as_it_is_written() {
-        for depth in [Depth::Bound, Depth::Guarded, Depth::Claimed] {
-            assert_eq!(depth.to_string().parse(), Ok(depth));
-        }
-        let error = "deep".parse::<Depth>().unwrap_err();
-        assert_eq!(error.to_string(), "\"deep\" is not a depth; use bound, guarded or claimed");
-    }
 
     #[test]
     fn every_address_of_ipv6_is_every_address() {

@@ -4,11 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use portolan_core::{PortName, Scope, ServiceName};
+use portolan_reservations::{SessionId, Table, TableError};
 
-use crate::error::{AllocatorError, TableError};
+use crate::binder::Binder;
+use crate::error::AllocatorError;
 use crate::lease::{Held, PortLease};
+use crate::recent::Recent;
 use crate::request::PortRequest;
-use crate::table::{SessionId, Table};
+
+/// How long the table is taken for whole, in nanoseconds, once it was seen to be. It is damaged by
+/// hand or never.
+const WHOLE: u64 = 1_000_000;
 
 /// The session's place in the table, once it has one, and its leases.
 #[derive(Debug, Default)]
@@ -16,6 +22,16 @@ pub(crate) struct Session {
     id: Option<SessionId>,
     /// A Weak does not keep a lease: that is its owner's business.
     leases: HashMap<LeaseKey, Weak<Held>>,
+    /// When the table was seen to be whole.
+    whole_at: u64,
+    search: Option<Tools>,
+}
+
+/// What a search works with, and leaves for the next one.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    pub(crate) binder: Binder,
+    pub(crate) recent: Recent,
 }
 
 /// What a session holds at most one lease for: a port of a service.
@@ -34,14 +50,24 @@ impl Session {
         self.id
     }
 
-    /// Its place in the table.
-    pub(crate) fn open(&mut self, table: &Table) -> Result<SessionId, TableError> {
+    /// Its place in a table that is whole. `now` is in nanoseconds.
+    pub(crate) fn open(&mut self, table: &Table, now: u64) -> Result<SessionId, TableError> {
+        if now.wrapping_sub(self.whole_at) >= WHOLE {
+            table.check()?;
+            self.whole_at = now;
+        }
         let id = match self.id {
             Some(id) => id,
             None => table.open_session(rand::random())?,
         };
         self.id = Some(id);
         Ok(id)
+    }
+
+    /// What a search works with.
+    pub(crate) fn tools(&mut self) -> &mut Tools {
+        let new = || Tools { binder: Binder::default(), recent: Recent::new() };
+        self.search.get_or_insert_with(new)
     }
 
     /// What is held for this port of the service.
@@ -54,8 +80,9 @@ impl Session {
     pub(crate) fn lease_of(
         &self,
         request: &PortRequest,
+        key: &LeaseKey,
     ) -> Result<Option<PortLease>, AllocatorError> {
-        let Some(held) = self.held(&request.lease_key()) else { return Ok(None) };
+        let Some(held) = self.held(key) else { return Ok(None) };
         let port = held.port();
         match request.range.filter(|range| !range.contains(port)) {
             Some(range) if request.preferred != Some(port) => {

@@ -1,7 +1,8 @@
 //! The sockets of this host, as the system lists them: on request, or else in proc_net(5),
 //! `/proc/net/tcp` and its kin.
 //!
-//! The lists have every socket that listens or is connected; one that is only bound is in none.
+//! The lists have every socket that listens or is connected; one that is only bound is told of by
+//! newer kernels alone.
 
 mod diag;
 
@@ -31,6 +32,8 @@ enum Which {
     Listening,
     /// Or waiting for the end of a connection.
     Connected,
+    /// Bound, and neither of the others. Only Linux from 6.8 on lists them, and only on request.
+    BoundOnly,
 }
 
 /// The process that listens on the port in TCP, on whichever address; none where nobody does, or
@@ -78,9 +81,17 @@ pub(crate) fn has_leftovers(port: u16) -> bool {
     !tcp(Which::Connected, Some(port)).is_empty()
 }
 
-/// Whether somebody listens on the port, or receives on it.
-pub(crate) fn has_listener(port: u16) -> bool {
-    !tcp(Which::Listening, Some(port)).is_empty() || udp().any(|socket| socket.port == port)
+/// Whether any socket but these is bound to the port, as far as the system tells.
+pub(crate) fn is_bound_beside(port: u16, ours: &[&socket2::Socket]) -> bool {
+    let inode = |socket: &&socket2::Socket| rustix::fs::fstat(socket).map(|stat| stat.st_ino);
+    let ours: Vec<u64> = ours.iter().filter_map(|socket| inode(socket).ok()).collect();
+    tcp(Which::BoundOnly, Some(port)).iter().any(|socket| !ours.contains(&socket.inode))
+}
+
+/// Whether somebody listens on the port in TCP; or receives on it in UDP, where that matters.
+pub(crate) fn has_listener(port: u16, in_udp: bool) -> bool {
+    !tcp(Which::Listening, Some(port)).is_empty()
+        || in_udp && udp().any(|socket| socket.port == port)
 }
 
 /// The inodes of all sockets that listen in TCP, with their ports.
@@ -100,6 +111,7 @@ fn listed_tcp(which: Which, port: Option<u16>) -> Vec<Socket> {
             Which::All => true,
             Which::Listening => socket.listening,
             Which::Connected => !socket.listening,
+            Which::BoundOnly => false,
         };
         of_its_kind && port.is_none_or(|port| port == socket.port)
     };

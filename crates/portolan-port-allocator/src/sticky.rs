@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use portolan_core::{PortName, Scope, ServiceName};
@@ -40,7 +41,7 @@ pub(crate) struct Key {
     pub(crate) service: ServiceName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) port_name: Option<PortName>,
-    pub(crate) folder: String,
+    pub(crate) folder: Arc<str>,
 }
 
 /// The port of the last run.

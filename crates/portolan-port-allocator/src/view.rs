@@ -6,11 +6,14 @@ use std::hash::Hash;
 use std::thread;
 use std::time::Duration;
 
+use portolan_core::{Scope, ServiceName};
+use portolan_reservations::{Record, SessionId, Slot, State, Table};
+
+use crate::audit;
 use crate::error::{Refusal, RefusalReason};
 use crate::holder::{Holder, Stranger};
 use crate::processes;
 use crate::sockets;
-use crate::table::{Record, SessionId, Slot, State, Table};
 
 /// How long an explanation waits for others to finish their claims, which take microseconds.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -27,6 +30,13 @@ pub(crate) struct View<'a> {
     listeners: OnceCell<HashSet<(u16, u64)>>,
 }
 
+/// How many leases are in force.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Census {
+    pub(crate) of_service: u32,
+    pub(crate) of_all: u32,
+}
+
 /// Answers that are asked for once.
 #[derive(Debug)]
 struct Memo<K, V>(RefCell<HashMap<K, V>>);
@@ -40,6 +50,10 @@ pub(crate) enum Cause {
     InUse,
     /// The configuration keeps it.
     Reserved,
+    /// The system's administrator keeps it.
+    SystemReserved,
+    /// Browsers refuse it.
+    BlockedByBrowsers,
     /// The system keeps it.
     NotPermitted,
 }
@@ -59,6 +73,27 @@ impl<'a> View<'a> {
         }
     }
 
+    pub(crate) fn table(&self) -> &'a Table {
+        self.table
+    }
+
+    /// How many leases the service holds, and all do together. What is left of owners that ended
+    /// is given back meanwhile.
+    pub(crate) fn census(&self, scope: &Scope, service: &ServiceName) -> Census {
+        let mut census = Census::default();
+        for port in 1..=u16::MAX {
+            let Some((slot, record)) = self.table.read(port) else { continue };
+            if self.is_in_force(port, slot, &record) {
+                census.of_all += 1;
+                census.of_service +=
+                    u32::from(record.service == *service && record.scope == *scope);
+            } else if slot.state() != State::Trying && self.table.release(port, slot) {
+                audit::reclaimed(port, &record);
+            }
+        }
+        census
+    }
+
     /// Every lease in force, in the order of the ports.
     pub(crate) fn holders(&self) -> Vec<Holder> {
         (1..=u16::MAX).filter_map(|port| self.holder(port)).collect()
@@ -67,11 +102,14 @@ impl<'a> View<'a> {
     /// The lease of a port, where one is in force.
     pub(crate) fn holder(&self, port: u16) -> Option<Holder> {
         let (slot, record) = self.table.read(port)?;
-        let in_force = match slot.is_listing() {
+        self.is_in_force(port, slot, &record).then(|| self.describe(port, slot, record))
+    }
+
+    fn is_in_force(&self, port: u16, slot: Slot, record: &Record) -> bool {
+        match slot.is_listing() {
             true => self.listens(port, record.inode),
             false => self.is_alive(slot.session()),
-        };
-        in_force.then(|| self.describe(port, slot, record))
+        }
     }
 
     /// What is to be told of the ports that were passed over.
@@ -92,6 +130,8 @@ impl<'a> View<'a> {
         };
         let mut reason = |port, cause| match (cause, strangers.remove(&port)) {
             (Cause::Reserved, _) => RefusalReason::Reserved,
+            (Cause::SystemReserved, _) => RefusalReason::SystemReserved,
+            (Cause::BlockedByBrowsers, _) => RefusalReason::BlockedByBrowsers,
             (Cause::NotPermitted, _) => RefusalReason::NotPermitted,
             (_, Some(stranger)) => RefusalReason::Stranger(stranger),
             (Cause::InUse, None) => RefusalReason::Stranger(Stranger::default()),

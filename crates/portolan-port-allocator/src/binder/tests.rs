@@ -10,6 +10,10 @@ use super::*;
 #[path = "../../tests/support/block.rs"]
 mod block;
 
+fn bind(port: u16, request: &PortRequest) -> Result<Sockets, BindError> {
+    Binder::default().bind(port, request)
+}
+
 fn request(depth: Depth) -> PortRequest {
     let name: ServiceName = "test".parse().unwrap();
     PortRequest::new(name).depth(depth)

@@ -1,4 +1,4 @@
-use portolan_core::ServiceName;
+use portolan_core::{PortRange, ServiceName};
 use proptest::prelude::*;
 
 use super::*;
@@ -23,20 +23,22 @@ fn range(start: u16, end: u16) -> PortRange {
     PortRange::new(start, end).unwrap()
 }
 
-fn ports(plan: &Plan, sticky: Option<u16>) -> Vec<u16> {
+fn ports(plan: &Plan<'_>, sticky: Option<u16>) -> Vec<u16> {
     plan.candidates(sticky, 1).map(|candidate| candidate.port).collect()
 }
 
 #[test]
 fn a_database_begins_at_its_default_and_goes_on_through_its_range() {
-    let plan = default_policy().plan(&request("postgres-primary")).unwrap();
+    let policy = default_policy();
+    let plan = policy.plan(&request("postgres-primary")).unwrap();
     assert_eq!(plan.label(), "database");
     assert!(ports(&plan, None).into_iter().eq(5432..=5442));
 }
 
 #[test]
 fn the_last_port_comes_first_where_it_is_still_allowed() {
-    let plan = default_policy().plan(&request("postgres").preferred(5440)).unwrap();
+    let policy = default_policy();
+    let plan = policy.plan(&request("postgres").preferred(5440)).unwrap();
     assert_eq!(ports(&plan, Some(5435))[..3], [5435, 5440, 5433]);
     assert_eq!(ports(&plan, Some(8080))[..2], [5440, 5433], "8080 is no port for a database");
     assert_eq!(ports(&plan, Some(5440)).len(), 10, "each port is tried once");
@@ -44,7 +46,8 @@ fn the_last_port_comes_first_where_it_is_still_allowed() {
 
 #[test]
 fn every_candidate_says_what_speaks_for_it() {
-    let plan = default_policy().plan(&request("redis").allow_ephemeral(true)).unwrap();
+    let policy = default_policy();
+    let plan = policy.plan(&request("redis").allow_ephemeral(true)).unwrap();
     let choices: Vec<Choice> = plan.candidates(Some(6385), 1).map(|c| c.choice).collect();
     assert_eq!(choices[..3], [Choice::Sticky, Choice::Preferred, Choice::Range]);
     assert_eq!(choices.len(), 11 + 4);
@@ -132,7 +135,7 @@ fn a_port_is_allowed_where_some_pool_has_it_or_any_port_will_do() {
 }
 
 /// What the order should be, in the plainest words.
-fn model(plan: &Plan, sticky: Option<u16>) -> (Vec<u16>, HashSet<u16>) {
+fn model(plan: &Plan<'_>, sticky: Option<u16>) -> (Vec<u16>, HashSet<u16>) {
     let mut first: Vec<u16> = sticky.filter(|port| plan.allows(*port)).into_iter().collect();
     first.extend(plan.preferred.filter(|port| !first.contains(port)));
     let range = plan.range.into_iter().flat_map(PortRange::ports);
@@ -161,7 +164,8 @@ proptest! {
         if let Some((start, more)) = own_range {
             wish = wish.range(range(start, start + more));
         }
-        let Ok(plan) = default_policy().plan(&wish) else { return Ok(()) };
+        let policy = default_policy();
+        let Ok(plan) = policy.plan(&wish) else { return Ok(()) };
         let (first, rest) = model(&plan, sticky);
         let tried: Vec<u16> = plan.candidates(sticky, seed).map(|c| c.port).collect();
         prop_assert_eq!(&tried[..first.len()], &first[..]);

@@ -31,7 +31,8 @@ const ANSWER: usize = 72;
 
 /// The state of a socket that listens, and the set of all states with a place of their own.
 const LISTEN: u8 = 10;
-const ALL: u32 = 0xfff;
+const BOUND_ONLY: u8 = 13;
+const ALL: u32 = 0xfff | 1 << BOUND_ONLY;
 
 /// The sockets of both families that are bound to the port, or to any where none is said.
 pub(super) fn tcp(which: Which, port: Option<u16>) -> io::Result<Vec<Socket>> {
@@ -46,6 +47,8 @@ pub(super) fn tcp(which: Which, port: Option<u16>) -> io::Result<Vec<Socket>> {
         rustix::net::send(&kernel, &request(family, which, port), SendFlags::empty())?;
         read_answers(&kernel, &mut sockets)?;
     }
+    // Of the sockets that are only bound it lists those of every port.
+    sockets.retain(|socket| port.is_none_or(|port| port == socket.port));
     Ok(sockets)
 }
 
@@ -53,7 +56,8 @@ fn request(family: u8, which: Which, port: Option<u16>) -> [u8; HEADER + REQUEST
     let states = match which {
         Which::All => ALL,
         Which::Listening => 1 << LISTEN,
-        Which::Connected => ALL & !(1 << LISTEN),
+        Which::Connected => ALL & !(1 << LISTEN | 1 << BOUND_ONLY),
+        Which::BoundOnly => 1 << BOUND_ONLY,
     };
     let mut message = [0; HEADER + REQUEST];
     let length = (HEADER + REQUEST) as u32;

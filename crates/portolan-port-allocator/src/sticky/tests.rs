@@ -4,12 +4,7 @@ use super::*;
 
 fn key(service: &str) -> Key {
     let scope = Scope::default();
-    Key {
-        scope,
-        service: service.parse().unwrap(),
-        port_name: None,
-        folder: "/srv/shop".to_owned(),
-    }
+    Key { scope, service: service.parse().unwrap(), port_name: None, folder: "/srv/shop".into() }
 }
 
 #[test]
@@ -43,7 +38,7 @@ fn scopes_and_folders_keep_services_apart() {
     let folder = tempfile::tempdir().unwrap();
     let sticky = Sticky::in_folder(folder.path());
     sticky.remember(key("api"), None, 8081);
-    let elsewhere = Key { folder: "/srv/other".to_owned(), ..key("api") };
+    let elsewhere = Key { folder: "/srv/other".into(), ..key("api") };
     let scoped = Key { scope: "shop".parse().unwrap(), ..key("api") };
     assert_eq!((sticky.port(&elsewhere, None), sticky.port(&scoped, None)), (None, None));
 }

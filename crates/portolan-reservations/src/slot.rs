@@ -14,7 +14,7 @@
 //! listener's, which most likely lives, and should not lose its name for a moment; nor for good,
 //! where who claims is killed.
 
-use crate::request::Depth;
+use crate::depth::Depth;
 
 const DEPTH: u32 = 2;
 const UDP: u32 = 4;
@@ -30,11 +30,11 @@ const CONTENTS: u64 = 0b11 << DEPTH | 1 << UDP;
 
 /// A slot's contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Slot(u64);
+pub struct Slot(u64);
 
 /// What a slot says of its port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum State {
     /// Nobody holds it.
     Free,
     /// Somebody is trying to bind it.
@@ -47,16 +47,16 @@ pub(crate) enum State {
 
 /// A session: a byte of the table's file, and how often that byte has been somebody's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct SessionId {
-    pub(super) index: u16,
-    pub(super) epoch: u32,
+pub struct SessionId {
+    pub(crate) index: u16,
+    pub(crate) epoch: u32,
 }
 
 // === impl Slot ===
 
 impl Slot {
     /// What a lease of this depth will say, before it is anybody's.
-    pub(crate) fn wish(depth: Depth, udp: bool) -> Self {
+    pub fn wish(depth: Depth, udp: bool) -> Self {
         let depth: u64 = match depth {
             Depth::Bound => 0,
             Depth::Guarded => 1,
@@ -65,15 +65,16 @@ impl Slot {
         Self(depth << DEPTH | u64::from(udp) << UDP)
     }
 
-    pub(super) fn from_word(word: u64) -> Self {
+    pub(crate) fn from_word(word: u64) -> Self {
         Self(word)
     }
 
-    pub(super) fn word(self) -> u64 {
+    pub(crate) fn word(self) -> u64 {
         self.0
     }
 
-    pub(crate) fn state(self) -> State {
+    /// Whether and how it is somebody's.
+    pub fn state(self) -> State {
         match self.0 & 0b11 {
             0 => State::Free,
             1 => State::Trying,
@@ -82,7 +83,8 @@ impl Slot {
         }
     }
 
-    pub(crate) fn depth(self) -> Depth {
+    /// How deep the port is held.
+    pub fn depth(self) -> Depth {
         match self.0 >> DEPTH & 0b11 {
             0 => Depth::Bound,
             1 => Depth::Guarded,
@@ -90,11 +92,13 @@ impl Slot {
         }
     }
 
-    pub(crate) fn udp(self) -> bool {
+    /// Whether it is held in UDP too.
+    pub fn udp(self) -> bool {
         self.0 >> UDP & 1 == 1
     }
 
-    pub(crate) fn session(self) -> SessionId {
+    /// Whose it is, where it is anybody's.
+    pub fn session(self) -> SessionId {
         SessionId {
             index: bits(self.0, SESSION, SESSION_BITS) as u16,
             epoch: bits(self.0, EPOCH, EPOCH_BITS) as u32,
@@ -102,12 +106,12 @@ impl Slot {
     }
 
     /// Whether the record tells of a listener, which lasts as long as its socket.
-    pub(crate) fn is_listing(self) -> bool {
+    pub fn is_listing(self) -> bool {
         self.state() == State::Listening || self.state() == State::Trying && self.is_listed()
     }
 
     /// The same slot, claimed by the session in the next generation.
-    pub(super) fn claimed_by(self, session: SessionId) -> Self {
+    pub(crate) fn claimed_by(self, session: SessionId) -> Self {
         let generation = bits(bits(self.0, GENERATION, GENERATION_BITS) + 1, 0, GENERATION_BITS);
         let owner = u64::from(session.index) << SESSION | u64::from(session.epoch) << EPOCH;
         let listing = match self.is_listing() {
@@ -118,12 +122,12 @@ impl Slot {
     }
 
     /// The same claim, of which the record will tell.
-    pub(super) fn with_contents_of(self, wish: Self) -> Self {
+    pub(crate) fn with_contents_of(self, wish: Self) -> Self {
         Self(self.0 & !(CONTENTS | 1 << LISTED) | wish.0 & CONTENTS)
     }
 
     /// What a claim leaves that came to nothing.
-    pub(super) fn withdrawn(self) -> Self {
+    pub(crate) fn withdrawn(self) -> Self {
         match self.is_listed() {
             true => Self(self.0 & !(1 << LISTED)).published(State::Listening),
             false => self.freed(),
@@ -131,12 +135,12 @@ impl Slot {
     }
 
     /// The same in another state.
-    pub(super) fn published(self, state: State) -> Self {
+    pub(crate) fn published(self, state: State) -> Self {
         Self(self.0 & !0b11 | state as u64)
     }
 
     /// Nobody's, in the same generation.
-    pub(super) fn freed(self) -> Self {
+    pub(crate) fn freed(self) -> Self {
         Self(bits(self.0, GENERATION, GENERATION_BITS) << GENERATION)
     }
 
@@ -149,11 +153,16 @@ impl Slot {
 
 impl SessionId {
     /// How many sessions there can be at once.
-    pub(crate) const COUNT: usize = 1 << SESSION_BITS;
+    pub const COUNT: usize = 1 << SESSION_BITS;
+
+    /// Its place among all, below [`SessionId::COUNT`]; only one session at a time has it.
+    pub fn place(self) -> usize {
+        self.index.into()
+    }
 
     /// The session that follows the one with the epoch `before` on the same byte. No session has
     /// epoch 0, which is what an empty table says.
-    pub(super) fn after(index: u16, before: u64) -> Self {
+    pub(crate) fn after(index: u16, before: u64) -> Self {
         let epoch = bits(before.wrapping_add(1), 0, EPOCH_BITS).max(1);
         Self { index, epoch: epoch as u32 }
     }

@@ -12,48 +12,54 @@ use nix::errno::Errno;
 use rustix::fs::OFlags;
 use tracing::warn;
 
-use super::lock::{self, Kind};
-use super::slot::SessionId;
-use super::{PATIENCE, record};
 use crate::error::TableError;
+use crate::lock::{self, Kind};
+use crate::slot::SessionId;
+use crate::table::PATIENCE;
+use crate::{counts, rates, record};
 
 /// The first two words: what this is, and how it is laid out. A new layout gets a new number, and
 /// a table with another number is not used.
-pub(super) const HEADER: [u64; 2] = [u64::from_be_bytes(*b"Portolan"), 2];
+pub(crate) const HEADER: [u64; 2] = [u64::from_be_bytes(*b"Portolan"), 3];
 /// Where the epochs of the sessions begin; the header has a page of its own.
-pub(super) const SESSIONS: usize = 512;
+pub(crate) const SESSIONS: usize = 512;
 /// Where the slots begin.
-pub(super) const SLOTS: usize = SESSIONS + SessionId::COUNT;
+pub(crate) const SLOTS: usize = SESSIONS + SessionId::COUNT;
+/// Where the counts of leases begin, and where the rates of grants.
+pub(crate) const COUNTS: usize = SLOTS + PORTS;
+pub(crate) const RATES: usize = COUNTS + counts::WORDS;
 /// Where the records begin, at the beginning of a page.
-pub(super) const RECORDS: usize = SLOTS + PORTS;
+pub(crate) const RECORDS: usize = (RATES + rates::WORDS).next_multiple_of(PAGE as usize / 8);
+/// How many pages the records have.
+pub(crate) const RECORD_PAGES: usize = PORTS * record::WORDS * 8 / PAGE as usize;
 /// How many words the table has. Most of the records have no disk space behind them.
-pub(super) const WORDS: usize = RECORDS + PORTS * record::WORDS;
+pub(crate) const WORDS: usize = RECORDS + PORTS * record::WORDS;
 
 const PORTS: usize = 1 << 16;
 const PAGE: u64 = 4096;
 /// How long the file is, in bytes.
-pub(super) const LENGTH: u64 = bytes(WORDS);
+pub(crate) const LENGTH: u64 = bytes(WORDS);
 
 /// The byte that keeps the table as it is: exclusive while it is made, shared while a session
 /// begins. It lies behind everything that the file could ever hold, as do the sessions' bytes.
-pub(super) const INIT_LOCK: u64 = 1 << 40;
+pub(crate) const INIT_LOCK: u64 = 1 << 40;
 const FIRST_SESSION_LOCK: u64 = INIT_LOCK + 1;
 
 const _: () = assert!(bytes(RECORDS).is_multiple_of(PAGE), "a record would lie on two pages");
 
 /// The byte that stands for a session.
-pub(super) fn session_lock(index: u16) -> u64 {
+pub(crate) fn session_lock(index: u16) -> u64 {
     FIRST_SESSION_LOCK + u64::from(index)
 }
 
-/// Where the page begins that a port's record is on.
-pub(super) fn page_of_record(port: u16) -> u64 {
-    let offset = bytes(RECORDS + usize::from(port) * record::WORDS);
-    offset - offset % PAGE
+/// Where the page begins that a port's record is on, and its number among the pages of records.
+pub(crate) fn page_of_record(port: u16) -> (u64, usize) {
+    let index = usize::from(port) * record::WORDS * 8 / PAGE as usize;
+    (bytes(RECORDS) + index as u64 * PAGE, index)
 }
 
 /// Opens the table of this boot and network namespace, and makes it or mends it where needed.
-pub(super) fn open(folder: &Path) -> Result<(PathBuf, File), TableError> {
+pub(crate) fn open(folder: &Path) -> Result<(PathBuf, File), TableError> {
     let unusable = |path: &Path| {
         let path = path.to_owned();
         move |source| TableError::Unusable { path, source }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::request::Depth;
+use crate::{Depth, State};
 
 const PORT: u16 = 5432;
 
@@ -43,13 +43,22 @@ fn record(service: &str) -> Record {
     }
 }
 
+fn try_claim(table: &Table, port: u16, session: SessionId, wish: Slot) -> Result<Claim, Slot> {
+    table.claim(port, session, wish, |other| table.is_alive(other, Some(session)))
+}
+
+fn publish(table: &Table, claim: Claim, record: &Record) -> Slot {
+    let counted = table.count_anyway(Tally::of(&record.scope, &record.service));
+    table.publish(claim, record, counted).unwrap()
+}
+
 fn wish() -> Slot {
     Slot::wish(Depth::Guarded, true)
 }
 
 fn lease(table: &Table, session: SessionId, service: &str) -> Slot {
-    let claim = table.claim(PORT, session, wish()).unwrap();
-    table.publish(&claim, &record(service)).unwrap()
+    let claim = try_claim(table, PORT, session, wish()).unwrap();
+    publish(table, claim, &record(service))
 }
 
 #[test]
@@ -58,13 +67,13 @@ fn a_port_is_held_by_one_session_until_it_is_released() {
     let ((one, first), (other, second)) = (world.session(1), world.session(1));
     assert_ne!(first, second, "the same seed finds the next free place");
     let slot = lease(&one, first, "api");
-    assert!(other.claim(PORT, second, wish()).is_err());
-    assert!(one.claim(PORT, first, wish()).is_err(), "not twice in one session either");
+    assert!(try_claim(&other, PORT, second, wish()).is_err());
+    assert!(try_claim(&one, PORT, first, wish()).is_err(), "not twice in one session either");
     assert_eq!(other.read(PORT), Some((slot, record("api"))));
     assert_eq!((slot.depth(), slot.udp()), (Depth::Guarded, true));
     assert!(one.release(PORT, slot));
     assert_eq!(other.read(PORT), None);
-    assert!(other.claim(PORT, second, wish()).is_ok());
+    assert!(try_claim(&other, PORT, second, wish()).is_ok());
 }
 
 #[test]
@@ -76,10 +85,10 @@ fn what_a_session_held_is_free_once_it_ended_and_not_before() {
     drop(one);
     let (other, second) = world.session(9);
     assert!(other.is_alive(slot.session(), Some(second)), "a child has the descriptor");
-    assert!(other.claim(PORT, second, wish()).is_err());
+    assert!(try_claim(&other, PORT, second, wish()).is_err());
     drop(child);
     assert!(!other.is_alive(slot.session(), Some(second)));
-    assert!(other.claim(PORT, second, wish()).unwrap().reclaimed);
+    assert!(try_claim(&other, PORT, second, wish()).unwrap().reclaimed());
 }
 
 #[test]
@@ -87,7 +96,7 @@ fn a_later_session_in_the_same_place_inherits_nothing() {
     let world = World::new();
     let (one, first) = world.session(7);
     lease(&one, first, "api");
-    let (_, third) = (one.claim(PORT + 1, first, wish()).unwrap(), world.table());
+    let (_, third) = (try_claim(&one, PORT + 1, first, wish()).unwrap(), world.table());
     drop(one);
     let (other, second) = world.session(7);
     assert_eq!(second.index, first.index);
@@ -98,7 +107,7 @@ fn a_later_session_in_the_same_place_inherits_nothing() {
     }
     for port in [PORT, PORT + 1] {
         assert!(
-            other.claim(port, second, wish()).is_ok(),
+            try_claim(&other, port, second, wish()).is_ok(),
             "killed while it held or claimed {port}"
         );
     }
@@ -119,9 +128,9 @@ fn a_stale_release_frees_nothing() {
 fn a_withdrawn_claim_leaves_the_slot_as_it_was() {
     let world = World::new();
     let ((one, first), (other, second)) = (world.session(1), world.session(2));
-    let claim = one.claim(PORT, first, wish()).unwrap();
+    let claim = try_claim(&one, PORT, first, wish()).unwrap();
     assert_eq!(other.read(PORT), None, "a claim is no lease yet");
-    one.withdraw(&claim);
+    one.withdraw(claim);
     assert_eq!(one.slot(PORT).state(), State::Free);
 
     let slot = lease(&one, first, "api");
@@ -134,10 +143,10 @@ fn a_withdrawn_claim_leaves_the_slot_as_it_was() {
         slot.state()
     };
     assert_eq!(listed(), State::Listening);
-    let claim = other.claim(PORT, second, Slot::wish(Depth::Bound, false)).unwrap();
-    assert!(!claim.reclaimed);
+    let claim = try_claim(&other, PORT, second, Slot::wish(Depth::Bound, false)).unwrap();
+    assert!(!claim.reclaimed());
     assert_eq!(listed(), State::Trying, "and not without a name meanwhile");
-    other.withdraw(&claim);
+    other.withdraw(claim);
     assert_eq!(listed(), State::Listening);
 }
 
@@ -147,12 +156,12 @@ fn a_listener_keeps_its_name_when_who_claims_its_port_is_killed() {
     let ((one, first), (killed, second)) = (world.session(1), world.session(2));
     let slot = lease(&one, first, "api");
     one.leave_to_listener(PORT, slot, 77).unwrap();
-    killed.claim(PORT, second, wish()).unwrap();
+    try_claim(&killed, PORT, second, wish()).unwrap();
     drop(killed);
     let (other, third) = world.session(3);
     assert_eq!(other.read(PORT).unwrap().1.inode, 77);
-    let claim = other.claim(PORT, third, Slot::wish(Depth::Bound, false)).unwrap();
-    let slot = other.publish(&claim, &record("web")).unwrap();
+    let claim = try_claim(&other, PORT, third, Slot::wish(Depth::Bound, false)).unwrap();
+    let slot = publish(&other, claim, &record("web"));
     assert_eq!((slot.state(), slot.depth(), slot.udp()), (State::Held, Depth::Bound, false));
     assert_eq!(one.read(PORT), Some((slot, record("web"))), "where the listener is gone");
 }
@@ -208,7 +217,7 @@ fn of_many_who_claim_one_port_at_once_one_gets_it() {
             let (table, session) = world.session(seed);
             start.wait();
             for port in 20_000..21_000 {
-                granted.fetch_add(table.claim(port, session, wish()).is_ok().into(), SeqCst);
+                granted.fetch_add(try_claim(&table, port, session, wish()).is_ok().into(), SeqCst);
             }
             // No session ends before all have tried.
             start.wait();
@@ -239,8 +248,8 @@ fn a_reader_never_sees_half_of_one_record_and_half_of_another() {
     for round in 0..20_000_usize {
         let name = ["a", "b"][round % 2].repeat(1 + round % 128);
         let record = Record { inode: name.len() as u64, ..record(&name) };
-        let claim = one.claim(PORT, first, wish()).unwrap();
-        let slot = one.publish(&claim, &record).unwrap();
+        let claim = try_claim(&one, PORT, first, wish()).unwrap();
+        let slot = publish(&one, claim, &record);
         assert!(one.release(PORT, slot));
     }
     done.store(1, SeqCst);
@@ -253,7 +262,7 @@ proptest! {
     fn no_contents_of_slot_and_record_break_anything(slot: u64, epoch: u64, words in prop::collection::vec(any::<u64>(), record::WORDS)) {
         let world = World::new();
         let (table, session) = world.session(1);
-        table.slot_word(PORT).store(slot, Release);
+        table.cell(PORT).slot.store(slot, Release);
         let place = Slot::from_word(slot).session().index;
         if place != session.index {
             table.session_word(place).store(epoch, Release);
@@ -264,8 +273,8 @@ proptest! {
         table.read(PORT);
         // Nobody's byte is locked but our own, so whatever stands there is nobody's lease.
         prop_assume!(Slot::from_word(slot).session() != session);
-        let claim = table.claim(PORT, session, wish()).unwrap();
-        let slot = table.publish(&claim, &record("api")).unwrap();
+        let claim = try_claim(&table, PORT, session, wish()).unwrap();
+        let slot = publish(&table, claim, &record("api"));
         prop_assert_eq!(table.read(PORT), Some((slot, record("api"))));
         prop_assert!(table.release(PORT, slot));
     }

@@ -3,7 +3,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use proptest::prelude::*;
 
 use super::*;
-use crate::table::Table;
+use crate::Table;
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()

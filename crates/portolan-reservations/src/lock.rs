@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// With whom a lock can be shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// With other shared locks.
     Shared,
     /// With nobody.
@@ -23,7 +23,7 @@ pub(super) enum Kind {
 }
 
 /// Locks a byte if nobody else has it.
-pub(super) fn try_lock(file: &File, byte: u64, kind: Kind) -> io::Result<bool> {
+pub(crate) fn try_lock(file: &File, byte: u64, kind: Kind) -> io::Result<bool> {
     let kind = match kind {
         Kind::Shared => libc::F_RDLCK,
         Kind::Exclusive => libc::F_WRLCK,
@@ -36,7 +36,7 @@ pub(super) fn try_lock(file: &File, byte: u64, kind: Kind) -> io::Result<bool> {
 }
 
 /// Locks a byte as soon as nobody else has it; false where that takes longer than the patience.
-pub(super) fn wait(file: &File, byte: u64, kind: Kind, patience: Duration) -> io::Result<bool> {
+pub(crate) fn wait(file: &File, byte: u64, kind: Kind, patience: Duration) -> io::Result<bool> {
     let tries = patience.as_millis() / PAUSE.as_millis();
     for _ in 0..=tries {
         if try_lock(file, byte, kind)? {
@@ -48,13 +48,13 @@ pub(super) fn wait(file: &File, byte: u64, kind: Kind, patience: Duration) -> io
 }
 
 /// Gives a byte back.
-pub(super) fn unlock(file: &File, byte: u64) -> io::Result<()> {
+pub(crate) fn unlock(file: &File, byte: u64) -> io::Result<()> {
     fcntl(file, FcntlArg::F_OFD_SETLK(&request(libc::F_UNLCK, byte, 1)?))?;
     Ok(())
 }
 
 /// Whether another description has a lock on any of the bytes. Own locks are not seen.
-pub(super) fn is_locked(file: &File, byte: u64, count: u64) -> io::Result<bool> {
+pub(crate) fn is_locked(file: &File, byte: u64, count: u64) -> io::Result<bool> {
     let mut lock = request(libc::F_WRLCK, byte, count)?;
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
     Ok(i32::from(lock.l_type) != libc::F_UNLCK)

@@ -1,0 +1,45 @@
+//! The ports that no browser connects to, whatever listens on them.
+
+/// The "bad ports" of the Fetch standard of WHATWG (<https://fetch.spec.whatwg.org/#port-blocking>),
+/// in order: those of old protocols that could be made to take a request for a command.
+const BLOCKED: [u16; 83] = [
+    0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101,
+    102, 103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427,
+    465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990,
+    993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667,
+    6668, 6669, 6679, 6697, 10080,
+];
+
+/// Whether browsers, and whatever else keeps to the Fetch standard, refuse HTTP on this port.
+pub fn is_blocked_by_browsers(port: u16) -> bool {
+    BLOCKED.binary_search(&port).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::POOLS;
+
+    #[test]
+    fn the_table_is_in_order_and_names_each_port_once() {
+        assert!(BLOCKED.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn the_ports_of_the_standard_are_blocked_and_their_neighbours_are_not() {
+        for port in [0, 1, 22, 4190, 5060, 6000, 6665, 6667, 6669, 6679, 6697, 10_080] {
+            assert!(is_blocked_by_browsers(port), "{port}");
+        }
+        for port in [2, 80, 443, 5062, 6001, 6664, 6670, 8080, 10_081, 65_535] {
+            assert!(!is_blocked_by_browsers(port), "{port}");
+        }
+    }
+
+    #[test]
+    fn no_pool_of_the_specification_has_one() {
+        for pool in POOLS {
+            let mut ports = pool.fallback.ports().chain([pool.default_port]);
+            assert!(!ports.any(is_blocked_by_browsers), "{}", pool.name);
+        }
+    }
+}

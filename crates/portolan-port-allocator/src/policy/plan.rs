@@ -1,0 +1,98 @@
+//! What one service may have, and in which order it is tried.
+
+use portolan_core::PortRange;
+
+use crate::ephemeral::EphemeralPorts;
+use crate::walk::Walk;
+
+/// What one service may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plan<'a> {
+    /// The pool that the service belongs to, where it has one.
+    pub(crate) pool: Option<&'a str>,
+    /// The port it wants most.
+    pub(crate) preferred: Option<u16>,
+    /// Where it falls back to.
+    pub(crate) range: Option<PortRange>,
+    /// What is left after that, where it may go there.
+    pub(crate) ephemeral: Option<&'a EphemeralPorts>,
+    /// Whether browsers connect to it.
+    pub(crate) http: bool,
+}
+
+/// A port to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) port: u16,
+    pub(crate) choice: Choice,
+}
+
+/// What speaks for a port, the strongest first (decisions 1.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// The service had it last time.
+    Sticky,
+    /// It is what the service wants most.
+    Preferred,
+    /// It lies in the range of the service.
+    Range,
+    /// Any port will do.
+    Ephemeral,
+}
+
+// === impl Plan ===
+
+impl Plan<'_> {
+    /// Whether nothing says which port the service may have.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.preferred.is_none() && self.range.is_none() && self.ephemeral.is_none()
+    }
+
+    /// Whether the service may have this port.
+    pub(crate) fn allows(&self, port: u16) -> bool {
+        self.preferred == Some(port) || self.falls_back_to(port)
+    }
+
+    pub(crate) fn falls_back_to(&self, port: u16) -> bool {
+        self.range.is_some_and(|range| range.contains(port))
+            || self.ephemeral.is_some_and(|ephemeral| ephemeral.contains(port))
+    }
+
+    /// What the metrics call the kind of service: its pool, or `none`.
+    pub(crate) fn label(&self) -> &str {
+        self.pool.unwrap_or("none")
+    }
+
+    /// Every port that the service may have, each once, the best first. A port of the last run that
+    /// it may no longer have is left out.
+    pub(crate) fn candidates(
+        &self,
+        sticky: Option<u16>,
+        seed: u64,
+    ) -> impl Iterator<Item = Candidate> {
+        let sticky = sticky.filter(|port| self.allows(*port));
+        let preferred = self.preferred.filter(|port| sticky != Some(*port));
+        let is_new = move |port: &u16| ![sticky, preferred].contains(&Some(*port));
+        let range = self.range.into_iter().flat_map(move |range| ports_of(range, seed));
+        let ephemeral = self.ephemeral.into_iter().flat_map(move |ports| ports.candidates(seed));
+        let in_range = |port: &u16| self.range.is_some_and(|range| range.contains(*port));
+        let as_choice = |choice| move |port| Candidate { port, choice };
+        sticky
+            .into_iter()
+            .map(as_choice(Choice::Sticky))
+            .chain(preferred.into_iter().map(as_choice(Choice::Preferred)))
+            .chain(range.filter(is_new).map(as_choice(Choice::Range)))
+            .chain(
+                ephemeral
+                    .filter(is_new)
+                    .filter(move |port| !in_range(port))
+                    .map(as_choice(Choice::Ephemeral)),
+            )
+    }
+}
+
+fn ports_of(range: PortRange, seed: u64) -> impl Iterator<Item = u16> {
+    let start = range.start();
+    // Every index is below the count, and so every sum within the range.
+    Walk::new(range.count(), seed).map(move |index| start + index as u16)
+}

@@ -1,0 +1,167 @@
+//! One search for a port: tries one candidate after the other, until one is the service's own.
+//!
+//! For each port the order is: claim its slot in the table, so that no other Portolan process tries
+//! the same one; bind it, so that no stranger has it; publish the lease. Neither of the first two
+//! suffices alone.
+
+use portolan_reservations::{Claim, Counted, Record, Slot};
+
+use crate::audit;
+use crate::binder::{BindError, Binder, Sockets};
+use crate::error::AllocatorError;
+use crate::patience::Patience;
+use crate::policy::{Candidate, Choice, Plan, Policy};
+use crate::recent::Look;
+use crate::request::PortRequest;
+use crate::view::Cause;
+
+/// A search under way.
+#[derive(Debug)]
+pub(crate) struct Search<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) plan: &'a Plan<'a>,
+    pub(crate) request: &'a PortRequest,
+    pub(crate) look: Look<'a>,
+    pub(crate) binder: &'a mut Binder,
+    /// What the table is to say of the lease.
+    pub(crate) record: Record,
+    pub(crate) patience: Patience,
+}
+
+/// A port that is ours.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) candidate: Candidate,
+    pub(crate) slot: Slot,
+    pub(crate) sockets: Sockets,
+    pub(crate) record: Record,
+}
+
+/// What came of a search.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) granted: Option<Granted>,
+    pub(crate) passed_over: PassedOver,
+}
+
+/// The ports that were passed over in a search.
+#[derive(Debug, Default)]
+pub(crate) struct PassedOver {
+    pub(crate) listed: Vec<(u16, Cause)>,
+    pub(crate) unlisted: usize,
+    /// Whether what the service wants most was among them.
+    pub(crate) preferred: bool,
+}
+
+// === impl Search ===
+
+impl Search<'_> {
+    /// Tries every port that the service may have, the best first.
+    pub(crate) fn run(
+        mut self,
+        last: Option<u16>,
+        counted: Counted<'_>,
+    ) -> Result<Outcome, AllocatorError> {
+        let seed = rand::random();
+        let mut counted = Some(counted);
+        // What was learned a moment ago will do, unless there is nothing left then.
+        for trusts in [true, false] {
+            let mut passed_over = PassedOver::default();
+            for candidate in self.plan.candidates(last, seed) {
+                let is_wanted = matches!(candidate.choice, Choice::Sticky | Choice::Preferred);
+                self.look.trusts = trusts && !is_wanted;
+                match self.take(candidate)? {
+                    Ok((claim, sockets)) => {
+                        let Some(counted) = counted.take() else { unreachable!("one is granted") };
+                        let granted = self.grant(candidate, claim, sockets, counted)?;
+                        return Ok(Outcome { granted: Some(granted), passed_over });
+                    }
+                    Err(cause) => passed_over.note(candidate, cause, self.plan),
+                }
+            }
+            if !trusts {
+                return Ok(Outcome { granted: None, passed_over });
+            }
+        }
+        unreachable!("the second round is the last")
+    }
+
+    /// Claims and binds one port; or says why not, where the next one may do.
+    fn take(
+        &mut self,
+        candidate: Candidate,
+    ) -> Result<Result<(Claim, Sockets), Cause>, AllocatorError> {
+        let (port, look) = (candidate.port, self.look);
+        if let Some(rule) = self.policy.forbids(port, self.plan) {
+            return Ok(Err(rule));
+        }
+        if look.met_stranger(port) {
+            return Ok(Err(Cause::InUse));
+        }
+        let wish = Slot::wish(self.request.depth, self.request.udp);
+        let claim = look.table.claim(port, look.own, wish, |session| look.is_alive(session));
+        let Ok(claim) = claim else { return Ok(Err(Cause::Leased)) };
+        match self.bind(&claim) {
+            Ok(sockets) => Ok(Ok((claim, sockets))),
+            Err(error) => {
+                look.table.withdraw(claim);
+                self.cause_of(error, port).map(Err)
+            }
+        }
+    }
+
+    fn bind(&mut self, claim: &Claim) -> Result<Sockets, BindError> {
+        let (port, in_udp) = (claim.port(), self.request.udp);
+        loop {
+            match self.binder.bind(port, self.request) {
+                Err(BindError::InUse)
+                    if self.patience.pauses_for(port, in_udp, claim.reclaimed()) => {}
+                bound_or_failed => return bound_or_failed,
+            }
+        }
+    }
+
+    fn grant(
+        self,
+        candidate: Candidate,
+        claim: Claim,
+        sockets: Sockets,
+        counted: Counted<'_>,
+    ) -> Result<Granted, AllocatorError> {
+        let (table, record) = (self.look.table, self.record);
+        if claim.reclaimed()
+            && let Some(former) = table.displaced(&claim)
+        {
+            audit::reclaimed(candidate.port, &former);
+        }
+        let slot = table.publish(claim, &record, counted)?;
+        audit::granted(candidate.port, slot.depth(), &record);
+        Ok(Granted { candidate, slot, sockets, record })
+    }
+
+    fn cause_of(&self, error: BindError, port: u16) -> Result<Cause, AllocatorError> {
+        match error {
+            BindError::InUse => {
+                self.look.meet_stranger(port);
+                Ok(Cause::InUse)
+            }
+            BindError::NotPermitted => Ok(Cause::NotPermitted),
+            BindError::AddressNotHere(address) => Err(AllocatorError::AddressNotHere { address }),
+            BindError::System(source) => Err(AllocatorError::Socket { port, source }),
+        }
+    }
+}
+
+// === impl PassedOver ===
+
+impl PassedOver {
+    fn note(&mut self, candidate: Candidate, cause: Cause, plan: &Plan<'_>) {
+        let Candidate { port, choice } = candidate;
+        self.preferred |= plan.preferred == Some(port);
+        let is_listed = choice != Choice::Ephemeral;
+        match is_listed && self.listed.len() < AllocatorError::MAX_CANDIDATES {
+            true => self.listed.push((port, cause)),
+            false => self.unlisted += 1,
+        }
+    }
+}
