@@ -1,4 +1,4 @@
-//! What people run by hand: `cargo xtask up` and `cargo xtask test`.
+//! What people run by hand: `cargo xtask up`, `test` and `bench`.
 //!
 //! Plain Rust and one small dependency, so that it builds in seconds on a fresh clone. It knows
 //! which commands make up a check of the project, and nothing of what they check.
@@ -6,7 +6,9 @@
 // A program for people at a terminal: printing is its job.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is for people")]
 
+mod bench;
 mod debian;
+mod release;
 mod steps;
 mod test;
 mod up;
@@ -22,6 +24,9 @@ Commands:
   test            installs from Debian what the tests need and is missing (as root), then runs
                   every check of the project, the one that CI runs
   test --list     shows the checks without running them
+  bench ports [PART]...
+                  builds for release and prints how fast ports are allocated, beside what the
+                  system itself allows in the same run; the whole table, or the parts named
 ";
 
 fn main() -> ExitCode {
@@ -30,6 +35,7 @@ fn main() -> ExitCode {
     let done = match arguments.first().map(String::as_str) {
         Some("up") => up::run(rest),
         Some("test") => test::run(rest),
+        Some("bench") => bench::run(rest),
         Some("help" | "-h" | "--help") => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
