@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use portolan_core::PortRange;
-use portolan_port_allocator::{Depth, PoolRange, PortAllocatorConfig, PortRequest};
+use portolan_port_allocator::{Depth, Limits, PoolRange, PortAllocatorConfig, PortRequest};
 use tempfile::TempDir;
 
 /// The pool that everything is asked from.
@@ -16,6 +16,8 @@ pub(crate) const MEASURED: PortRange = PortRange::known(31_000, 31_999);
 pub(crate) const HELD: PortRange = PortRange::known(20_000, 30_999);
 /// A pool that is larger than any of the specification's.
 pub(crate) const LARGE: PortRange = PortRange::known(20_000, 27_999);
+
+const NEVER_REACHED: Limits = Limits::new(1_000_000_000, 1_000_000_000);
 
 /// Folders that end with the bench.
 #[derive(Debug)]
@@ -32,12 +34,15 @@ impl Host {
         Ok(Self { folder })
     }
 
-    /// The default settings, but for the folders and the one pool.
+    /// The default settings, but for the folders, the one pool, and limits that are counted and
+    /// never reached.
     pub fn config(&self, range: PortRange) -> PortAllocatorConfig {
         PortAllocatorConfig {
             port_ranges: [(POOL.to_owned(), PoolRange::new(range))].into(),
             runtime_dir: Some(self.folder.path().join("run")),
             state_dir: Some(self.folder.path().join("state")),
+            quota: NEVER_REACHED,
+            rate_limit: NEVER_REACHED,
             ..PortAllocatorConfig::default()
         }
     }

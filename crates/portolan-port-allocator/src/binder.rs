@@ -10,6 +10,7 @@
 //! heeds it from then on; a socket that will listen gets it only as it listens, because until then
 //! whoever sets the option too could listen first.
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -57,6 +58,8 @@ pub(crate) enum BindError {
 #[derive(Debug, Default)]
 pub(crate) struct Binder {
     unbound: Option<Socket>,
+    /// Whether a new socket is of both families by itself, so that it need not be told.
+    is_dual_stack: bool,
 }
 
 /// Whether the port could be bound on every address now, in TCP.
@@ -67,6 +70,12 @@ pub(crate) fn probe(port: u16) -> Result<(), BindError> {
 // === impl Binder ===
 
 impl Binder {
+    /// Sees how this system makes sockets now (ip-sysctl, `bindv6only`).
+    pub(crate) fn look_at_system(&mut self) {
+        let v6_only = fs::read("/proc/sys/net/ipv6/bindv6only");
+        self.is_dual_stack = v6_only.is_ok_and(|value| value.first() == Some(&b'0'));
+    }
+
     /// Binds a port on every address, as deep as the request says. All sockets or none.
     pub(crate) fn bind(&mut self, port: u16, request: &PortRequest) -> Result<Sockets, BindError> {
         let tcp = self.bind_tcp_everywhere(port)?;
@@ -94,6 +103,9 @@ impl Binder {
         let failed = |error| BindError::from_system(error, address.ip());
         let socket = match self.unbound.take() {
             Some(socket) => socket,
+            None if self.is_dual_stack => {
+                Socket::new(Domain::IPV6, Type::STREAM, None).map_err(failed)?
+            }
             None => new_socket(address, Type::STREAM).map_err(failed)?,
         };
         match socket.bind(&address.into()) {

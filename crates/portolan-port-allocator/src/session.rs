@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
+use foldhash::fast::RandomState;
 use portolan_core::{PortName, Scope, ServiceName};
 use portolan_reservations::{SessionId, Table, TableError};
 
@@ -12,19 +13,19 @@ use crate::lease::{Held, PortLease};
 use crate::recent::Recent;
 use crate::request::PortRequest;
 
-/// How long the table is taken for whole, in nanoseconds, once it was seen to be. It is damaged by
-/// hand or never.
-const WHOLE: u64 = 1_000_000;
+/// How long the table is taken for whole, in nanoseconds, once it was seen to be, and the system for
+/// unchanged. Both change by hand or never.
+const UNCHANGED: u64 = 2_000_000;
 
 /// The session's place in the table, once it has one, and its leases.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     id: Option<SessionId>,
     /// A Weak does not keep a lease: that is its owner's business.
-    leases: HashMap<LeaseKey, Weak<Held>>,
-    /// When the table was seen to be whole.
-    whole_at: u64,
-    search: Option<Tools>,
+    leases: HashMap<LeaseKey, Weak<Held>, RandomState>,
+    /// When table and system were looked at, in nanoseconds.
+    looked_at: u64,
+    tools: Option<Tools>,
 }
 
 /// What a search works with, and leaves for the next one.
@@ -52,9 +53,10 @@ impl Session {
 
     /// Its place in a table that is whole. `now` is in nanoseconds.
     pub(crate) fn open(&mut self, table: &Table, now: u64) -> Result<SessionId, TableError> {
-        if now.wrapping_sub(self.whole_at) >= WHOLE {
+        if now.wrapping_sub(self.looked_at) >= UNCHANGED {
             table.check()?;
-            self.whole_at = now;
+            self.tools().binder.look_at_system();
+            self.looked_at = now;
         }
         let id = match self.id {
             Some(id) => id,
@@ -67,7 +69,7 @@ impl Session {
     /// What a search works with.
     pub(crate) fn tools(&mut self) -> &mut Tools {
         let new = || Tools { binder: Binder::default(), recent: Recent::new() };
-        self.search.get_or_insert_with(new)
+        self.tools.get_or_insert_with(new)
     }
 
     /// What is held for this port of the service.

@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use portolan_core::{PortName, Scope, ServiceName};
 use rustix::fs::OFlags;
@@ -62,7 +63,7 @@ struct Line {
 
 #[derive(Debug, Default)]
 struct Known {
-    ports: HashMap<Key, Last>,
+    ports: HashMap<Key, Last, RandomState>,
     /// Whether the file ends in the middle of a line.
     torn: bool,
     /// How many bytes were added since it was read.
