@@ -7,22 +7,23 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// Each crate's layer. A crate depends on lower layers only.
-const LAYERS: [(&str, u8); 15] = [
+const LAYERS: [(&str, u8); 16] = [
     ("portolan-core", 0),
     ("portolan-metrics", 0),
     ("portolan-shared-table", 0),
-    ("portolan-port-allocator", 1),
-    ("portolan-broadcast", 1),
-    ("portolan-health", 1),
-    ("portolan-registry", 1),
-    ("portolan-config-manager", 1),
-    ("portolan-client", 2),
-    ("portolan-http-api", 2),
-    ("portolan-agent", 3),
-    ("portolan-server", 4),
-    ("portolan-supervisor", 4),
-    ("portolan-cli", 5),
-    ("portolan", 5),
+    ("portolan-reservations", 1),
+    ("portolan-port-allocator", 2),
+    ("portolan-broadcast", 2),
+    ("portolan-health", 2),
+    ("portolan-registry", 2),
+    ("portolan-config-manager", 2),
+    ("portolan-client", 3),
+    ("portolan-http-api", 3),
+    ("portolan-agent", 4),
+    ("portolan-server", 5),
+    ("portolan-supervisor", 5),
+    ("portolan-cli", 6),
+    ("portolan", 6),
 ];
 
 #[test]

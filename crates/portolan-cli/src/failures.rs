@@ -90,13 +90,17 @@ impl From<QueryError> for Failure {
 
 fn of_allocator(error: &AllocatorError) -> Exit {
     match error {
-        AllocatorError::NoPortsAvailable { .. } => Exit::NoPort,
+        AllocatorError::NoPortsAvailable { .. }
+        | AllocatorError::QuotaExceeded { .. }
+        | AllocatorError::RateLimited { .. } => Exit::NoPort,
         AllocatorError::Disabled
         | AllocatorError::Name(_)
         | AllocatorError::Range(_)
         | AllocatorError::PreferredZero { .. }
         | AllocatorError::PreferredReserved { .. }
+        | AllocatorError::PreferredBlocked { .. }
         | AllocatorError::PreferredOutside { .. }
+        | AllocatorError::SamePortTwice { .. }
         | AllocatorError::UnknownPool { .. }
         | AllocatorError::NowhereToLook { .. }
         | AllocatorError::AddressNotHere { .. } => Exit::Usage,

@@ -74,6 +74,10 @@ impl PortAllocator {
     /// A service that holds a port through this session already gets the same lease again, as deep
     /// as it is. Another session that asks for the same name is another instance, and gets another
     /// port.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "a request is made for one grant, and reads well where it is"
+    )]
     pub fn request(&self, request: PortRequest) -> Result<PortLease, AllocatorError> {
         self.grant(&request).inspect_err(|error| audit::refused(&request, error))
     }

@@ -1,0 +1,83 @@
+//! The audit log. In a process of its own: what is logged is filtered for the whole process, and
+//! tests beside it that log to nobody would switch it off.
+
+#![allow(clippy::unwrap_used, reason = "only tests are here")]
+
+mod support;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use portolan_port_allocator::Depth;
+use serde_json::Value;
+use support::{World, wish};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Keeps what is logged.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Log {
+    /// What was audited since the last time, each line with its action, service and port.
+    fn take(&self) -> Vec<(String, String, Option<u64>)> {
+        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let audited = lines.filter(|line| line["target"] == "audit");
+        let fields = audited.map(|line| line["fields"].clone());
+        let word = |fields: &Value, name: &str| fields[name].as_str().unwrap().to_owned();
+        fields.map(|f| (word(&f, "action"), word(&f, "service_name"), f["port"].as_u64())).collect()
+    }
+}
+
+#[test]
+fn every_grant_refusal_reclaim_and_release_has_its_line() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(log.clone()).finish();
+    let _listening = tracing::subscriber::set_default(subscriber);
+    let world = World::with_ports(2);
+    let line = |action: &str, service: &str, index: Option<u16>| {
+        let port = index.map(|index| u64::from(world.port(index)));
+        (action.to_owned(), service.to_owned(), port)
+    };
+
+    let (one, other) = (world.allocator(), world.allocator());
+    let api = one.request(wish("api", Depth::Guarded)).unwrap();
+    let again = one.request(wish("api", Depth::Guarded)).unwrap();
+    assert_eq!(log.take(), [line("grant", "api", Some(0))], "once, however often it is told");
+    let web = other.request(wish("web", Depth::Bound)).unwrap();
+    assert!(other.request(wish("db", Depth::Bound)).is_err());
+    assert_eq!(log.take(), [line("grant", "web", Some(1)), line("refuse", "db", None)]);
+
+    drop(api);
+    assert_eq!(log.take(), [], "another handle is left");
+    drop(again);
+    let listener = web.into_listener().unwrap();
+    assert_eq!(log.take(), [line("release", "api", Some(0)), line("release", "web", Some(1))]);
+    drop(listener);
+
+    one.request(wish("heir", Depth::Claimed)).unwrap().leave_to_children();
+    drop(one);
+    _ = log.take();
+    let next = other.request(wish("next", Depth::Claimed)).unwrap();
+    assert_eq!(next.port(), world.port(0));
+    assert_eq!(log.take(), [line("reclaim", "heir", Some(0)), line("grant", "next", Some(0))]);
+}
