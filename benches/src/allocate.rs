@@ -76,7 +76,7 @@ impl Thing {
             what: format!("{}, {processes} proc.", self.name()),
             measured: Unit::PerSecond(turns.figure(index, rate)),
             limit: Unit::PerSecond(turns.figure(0, rate)),
-            ratio: turns.ratio(index, 0, rate),
+            compared: Unit::Times(turns.ratio(index, 0, rate)),
             goal: goal(Goal::AtLeast(0.85)),
             specified: "10,000/s",
         }];
@@ -87,7 +87,7 @@ impl Thing {
                 what: format!("  {name}"),
                 measured: Unit::Micros(turns.figure(index, micros)),
                 limit: Unit::Micros(turns.figure(0, micros)),
-                ratio: turns.ratio(index, 0, micros),
+                compared: Unit::Times(turns.ratio(index, 0, micros)),
                 goal: goal(of_share),
                 specified,
             }

@@ -2,10 +2,12 @@
 //! when nobody tells them anything any more.
 
 use std::io::{BufRead, BufReader, Write, stdin, stdout};
+use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use portolan_core::PortRange;
 use portolan_port_allocator::{Depth, PortAllocator, PortAllocatorConfig, PortLease};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +28,10 @@ pub(crate) enum Order {
     Hold {
         config: PortAllocatorConfig,
         count: usize,
+    },
+    /// Binds a socket to each port, as a guard is bound.
+    Bind {
+        range: PortRange,
     },
 }
 
@@ -51,6 +57,7 @@ struct Player {
     /// One session for all that is done with the same settings.
     allocators: Vec<(PortAllocatorConfig, PortAllocator)>,
     held: Vec<PortLease>,
+    bound: Vec<OwnedFd>,
 }
 
 /// Does what the lines on the standard input say, until it ends.
@@ -93,6 +100,11 @@ impl Copy {
             answer => Ok(answer),
         }
     }
+
+    /// Ends it as `kill -9` does.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        Ok(self.process.kill()?)
+    }
 }
 
 impl Drop for Copy {
@@ -109,6 +121,11 @@ impl Player {
         match order {
             Order::Measure { task, time } => self.measure(task, time).map(Answer::Slice),
             Order::Hold { config, count } => self.hold(&config, count).map(|()| Answer::Done),
+            Order::Bind { range } => {
+                let bind = |port| raw::bound(Family::Dual, port);
+                self.bound = range.ports().map(bind).collect::<Result<_, _>>()?;
+                Ok(Answer::Done)
+            }
         }
     }
 

@@ -22,7 +22,8 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     let mut rows = beside_own_leases()?;
     rows.extend(beside_leases("1 process", 1)?);
     rows.extend(beside_leases("200 processes", MANY)?);
-    rows.extend(in_a_pool_that_fills_up()?);
+    rows.extend(in_a_pool_that_fills_up("1 process", 1)?);
+    rows.extend(in_a_pool_that_fills_up("200 processes", MANY)?);
     Ok(rows)
 }
 
@@ -52,24 +53,26 @@ fn beside_leases(whose: &str, holders: usize) -> Result<Vec<Row>> {
         }
     })?;
     let mut rows =
-        rows_of(&turns, &counts.map(|count| format!("guarded, {count} leases of {whose} out")));
+        rows_of(&turns, &counts.map(|count| format!("guarded, {count} leases by {whose} out")));
     let first_raw = counts.len();
-    let what = format!("  the raw loop beside 10000 of {whose}");
+    let what = format!("  the raw loop beside 10000 by {whose}");
     rows.push(Row { goal: Goal::Told, ..row(&turns, first_raw + 1, first_raw, what) });
     Ok(rows)
 }
 
 /// Without stickiness, which would find its port whatever the others do.
-fn in_a_pool_that_fills_up() -> Result<Vec<Row>> {
+fn in_a_pool_that_fills_up(whose: &str, holders: usize) -> Result<Vec<Row>> {
     let host = Host::new()?;
     let config = host.forgetful(LARGE);
-    let (mut crew, mut holder) = (Crew::of(1)?, Crew::of(1)?);
+    let (mut crew, mut holder) = (Crew::of(1)?, Crew::of(holders)?);
     let percents = [0, 50, 95];
     let turns = Turns::of(percents.len(), |index| {
-        holder.hold(&config, LARGE.count() * percents[index] / 100).context("filling the pool")?;
+        let count = LARGE.count() * percents[index] / 100 / holders;
+        holder.hold(&config, count).context("filling the pool")?;
         measure(&mut crew, &config)
     })?;
-    Ok(rows_of(&turns, &percents.map(|percent| format!("guarded, pool of 8000 {percent} % full"))))
+    let name = |percent| format!("guarded, pool of 8000 {percent} % full by {whose}");
+    Ok(rows_of(&turns, &percents.map(name)))
 }
 
 fn measure(crew: &mut Crew, config: &PortAllocatorConfig) -> Result<Slice> {
@@ -92,7 +95,7 @@ fn row(turns: &Turns, index: usize, limit: usize, what: String) -> Row {
         what,
         measured: Unit::PerSecond(turns.figure(index, rate)),
         limit: Unit::PerSecond(turns.figure(limit, rate)),
-        ratio: turns.ratio(index, limit, rate),
+        compared: Unit::Times(turns.ratio(index, limit, rate)),
         goal: FLAT,
         specified: "",
     }

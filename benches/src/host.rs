@@ -1,5 +1,7 @@
 //! A host of the bench's own: its table, its file of sticky ports, and its ports.
 
+use std::path::Path;
+
 use anyhow::Result;
 use portolan_core::PortRange;
 use portolan_port_allocator::{Depth, Limits, PoolRange, PortAllocatorConfig, PortRequest};
@@ -32,6 +34,11 @@ impl Host {
     pub fn new() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("portolan-bench-").tempdir()?;
         Ok(Self { folder })
+    }
+
+    /// Its folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The default settings, but for the folders, the one pool, and limits that are counted and

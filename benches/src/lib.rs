@@ -9,12 +9,15 @@
 //! same questions of one process with criterion.
 
 mod allocate;
+mod busy;
 mod copies;
 mod figures;
 mod flat;
 mod host;
+mod kill;
 mod raw;
 mod slice;
+mod start;
 mod table;
 mod task;
 mod turns;
@@ -26,6 +29,7 @@ use anyhow::{Context, Result};
 pub use copies::play;
 pub use host::Host;
 pub use slice::Slice;
+pub use start::{STARTED, tell_start};
 pub use task::{Crew, Task};
 
 use table::{Row, Table};
@@ -34,7 +38,13 @@ use table::{Row, Table};
 pub const COPY: &str = "copy";
 
 /// The parts of the table, by the names that one asks for them.
-const PARTS: [(&str, Part); 2] = [("allocate", allocate::rows), ("flat", flat::rows)];
+const PARTS: [(&str, Part); 5] = [
+    ("allocate", allocate::rows),
+    ("flat", flat::rows),
+    ("busy", busy::rows),
+    ("start", start::rows),
+    ("kill", kill::rows),
+];
 
 type Part = fn() -> Result<Vec<Row>>;
 

@@ -31,6 +31,13 @@ pub(crate) fn bound(family: Family, port: u16) -> rustix::io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Alone on the port: without the option, a guard that somebody still has is in the way.
+pub(crate) fn bound_alone(port: u16) -> rustix::io::Result<OwnedFd> {
+    let socket = plain(Family::Dual)?;
+    bind(&socket, &address(Family::Dual, port))?;
+    Ok(socket)
+}
+
 /// One socket that tries the ports in order until one is free.
 pub(crate) fn first_free(family: Family, range: PortRange) -> rustix::io::Result<OwnedFd> {
     let socket = reusing(family)?;
@@ -44,13 +51,17 @@ pub(crate) fn first_free(family: Family, range: PortRange) -> rustix::io::Result
 }
 
 fn reusing(family: Family) -> rustix::io::Result<OwnedFd> {
+    let socket = plain(family)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    Ok(socket)
+}
+
+fn plain(family: Family) -> rustix::io::Result<OwnedFd> {
     let family = match family {
         Family::Dual => AddressFamily::INET6,
         Family::V4 => AddressFamily::INET,
     };
-    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    Ok(socket)
+    socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
 }
 
 fn address(family: Family, port: u16) -> SocketAddr {

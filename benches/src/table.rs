@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-const HEAD: [&str; 7] = ["what", "measured", "limit", "ratio", "goal", "", "specified"];
+const HEAD: [&str; 7] = ["what", "measured", "limit", "compared", "goal", "", "specified"];
 
 /// All rows, in order.
 #[derive(Debug, Default)]
@@ -17,8 +17,9 @@ pub(crate) struct Row {
     pub(crate) measured: Unit,
     /// The figure that it is to be compared with, measured in the same run.
     pub(crate) limit: Unit,
-    /// The median of the ratios, which need not be the ratio of the medians.
-    pub(crate) ratio: f64,
+    /// What the goal is for: as a rule the median of the ratios, which need not be the ratio of the
+    /// medians.
+    pub(crate) compared: Unit,
     pub(crate) goal: Goal,
     /// What the specification asks for, where it says anything.
     pub(crate) specified: &'static str,
@@ -29,9 +30,13 @@ pub(crate) struct Row {
 pub(crate) enum Unit {
     PerSecond(f64),
     Micros(f64),
+    Millis(f64),
+    MillisMore(f64),
+    /// As many times another figure.
+    Times(f64),
 }
 
-/// What the ratio should be.
+/// What a figure should be, in the figure's own unit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Goal {
     AtLeast(f64),
@@ -75,9 +80,9 @@ impl Row {
             self.what.clone(),
             self.measured.to_string(),
             self.limit.to_string(),
-            format!("{:.2}", self.ratio),
+            self.compared.to_string(),
             self.goal.to_string(),
-            self.goal.verdict(self.ratio).to_owned(),
+            self.goal.verdict(self.compared.number()).to_owned(),
             self.specified.to_owned(),
         ]
     }
@@ -85,11 +90,26 @@ impl Row {
 
 // === impl Unit ===
 
+impl Unit {
+    fn number(self) -> f64 {
+        match self {
+            Self::PerSecond(number)
+            | Self::Micros(number)
+            | Self::Millis(number)
+            | Self::MillisMore(number)
+            | Self::Times(number) => number,
+        }
+    }
+}
+
 impl fmt::Display for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PerSecond(rate) => write!(f, "{rate:.0}/s"),
             Self::Micros(micros) => write!(f, "{micros:.1} us"),
+            Self::Millis(millis) => write!(f, "{millis:.2} ms"),
+            Self::MillisMore(millis) => write!(f, "{millis:+.2} ms"),
+            Self::Times(times) => write!(f, "{times:.2}"),
         }
     }
 }
@@ -123,7 +143,8 @@ mod tests {
 
     fn row(what: &str, ratio: f64, goal: Goal) -> Row {
         let (measured, limit) = (Unit::PerSecond(140_000.4), Unit::Micros(4.25));
-        Row { what: what.to_owned(), measured, limit, ratio, goal, specified: "10,000/s" }
+        let (what, compared) = (what.to_owned(), Unit::Times(ratio));
+        Row { what, measured, limit, compared, goal, specified: "10,000/s" }
     }
 
     #[test]
@@ -131,9 +152,9 @@ mod tests {
         let mut table = Table::default();
         table.extend([row("short", 0.9, Goal::AtLeast(0.85)), row("longer", 2.0, Goal::Told)]);
         let text = "\
-what    measured   limit  ratio     goal       specified
-short   140000/s  4.2 us   0.90  >= 0.85  met   10,000/s
-longer  140000/s  4.2 us   2.00                 10,000/s
+what    measured   limit  compared     goal       specified
+short   140000/s  4.2 us      0.90  >= 0.85  met   10,000/s
+longer  140000/s  4.2 us      2.00                 10,000/s
 ";
         assert_eq!(table.to_string(), text);
     }

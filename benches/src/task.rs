@@ -78,6 +78,16 @@ impl Crew {
         self.all(|_| Ok(Order::Hold { config: config.clone(), count })).map(drop)
     }
 
+    /// Everybody binds a socket to each of these ports.
+    pub(crate) fn bind(&mut self, range: PortRange) -> Result<()> {
+        self.all(|_| Ok(Order::Bind { range })).map(drop)
+    }
+
+    /// Kills everybody.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.copies.iter_mut().try_for_each(Copy::kill)
+    }
+
     fn all(&mut self, order: impl Fn(usize) -> Result<Order>) -> Result<Vec<Answer>> {
         for (index, copy) in self.copies.iter_mut().enumerate() {
             copy.tell(&order(index)?)?;
