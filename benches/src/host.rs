@@ -13,9 +13,9 @@ const POOL: &str = "bench";
 /// Ports below the ephemeral range, so that no connection has one by chance, and above those of the
 /// specification's pools.
 /// Those that are measured, where others are held meanwhile.
-pub(crate) const MEASURED: PortRange = PortRange::known(31_000, 31_999);
+pub const MEASURED: PortRange = PortRange::known(31_000, 31_999);
 /// Those that are held meanwhile.
-pub(crate) const HELD: PortRange = PortRange::known(20_000, 30_999);
+pub const HELD: PortRange = PortRange::known(20_000, 30_999);
 /// A pool that is larger than any of the specification's.
 pub(crate) const LARGE: PortRange = PortRange::known(20_000, 27_999);
 
@@ -61,6 +61,6 @@ impl Host {
 }
 
 /// A wish for a port of the pool.
-pub(crate) fn wish(service: &str, depth: Depth) -> Result<PortRequest> {
+pub fn wish(service: &str, depth: Depth) -> Result<PortRequest> {
     Ok(PortRequest::new(service.parse()?).pool(POOL).depth(depth))
 }

@@ -27,10 +27,9 @@ use std::io::{Write, stderr, stdout};
 use anyhow::{Context, Result};
 
 pub use copies::play;
-pub use host::Host;
-pub use slice::Slice;
+pub use host::{HELD, Host, MEASURED, wish};
+pub use raw::{Family, bound};
 pub use start::{STARTED, tell_start};
-pub use task::{Crew, Task};
 
 use table::{Row, Table};
 

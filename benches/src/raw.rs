@@ -25,7 +25,7 @@ pub(crate) struct Round {
 }
 
 /// `socket`, `SO_REUSEADDR`, `bind`: what a guard is made of.
-pub(crate) fn bound(family: Family, port: u16) -> rustix::io::Result<OwnedFd> {
+pub fn bound(family: Family, port: u16) -> rustix::io::Result<OwnedFd> {
     let socket = reusing(family)?;
     bind(&socket, &address(family, port))?;
     Ok(socket)

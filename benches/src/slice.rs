@@ -8,16 +8,16 @@ use crate::figures::percentile;
 
 /// More than anything is done in a slice.
 const CAPACITY: usize = 1 << 18;
-/// How often it is done before it counts.
+/// How often it is done before it counts, where that takes no longer than a slice.
 const WARM_UP: usize = 100;
 
 /// What a slice of time yielded.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Slice {
+pub(crate) struct Slice {
     /// How often it was done in a second.
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// How long each took, in nanoseconds, the look at the clock included.
-    pub nanos: Vec<u32>,
+    pub(crate) nanos: Vec<u32>,
 }
 
 // === impl Slice ===
@@ -25,15 +25,19 @@ pub struct Slice {
 impl Slice {
     /// Does it for about this long, and drops what it yields each time. The clock is looked at once each time, and memory is there
     /// beforehand, so that both sides of a comparison pay the same for being measured.
-    pub fn measure<T, E>(
+    pub(crate) fn measure<T, E>(
         time: Duration,
         mut task: impl FnMut() -> Result<T, E>,
     ) -> Result<Self, E> {
-        for _ in 0..WARM_UP {
-            drop(task()?);
-        }
         let mut nanos = vec![1; CAPACITY];
         nanos.clear();
+        let warm = Instant::now() + time;
+        for _ in 0..WARM_UP {
+            drop(task()?);
+            if Instant::now() > warm {
+                break;
+            }
+        }
         let began = Instant::now();
         let mut last = began;
         while last - began < time && nanos.len() < CAPACITY {
@@ -71,7 +75,8 @@ mod tests {
             count += 1;
             Ok::<_, ()>(())
         });
-        assert_eq!(slice.unwrap().nanos.len(), count - WARM_UP);
+        let slice = slice.unwrap();
+        assert!((1..count).contains(&slice.nanos.len()) && slice.rate > 0.0);
     }
 
     #[test]

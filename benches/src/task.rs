@@ -13,7 +13,7 @@ use crate::slice::Slice;
 
 /// What is done again and again in a slice of time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Task {
+pub(crate) enum Task {
     /// Binds a socket as a guard is bound and closes it, on the ports of a range in turn.
     Raw {
         /// On which addresses.
@@ -37,7 +37,7 @@ pub enum Task {
 
 /// Copies of this program that work at the same time.
 #[derive(Debug)]
-pub struct Crew {
+pub(crate) struct Crew {
     copies: Vec<Copy>,
 }
 
@@ -54,7 +54,7 @@ impl Task {
 
 impl Crew {
     /// So many processes, which wait for orders until this value is dropped.
-    pub fn of(count: usize) -> Result<Self> {
+    pub(crate) fn of(count: usize) -> Result<Self> {
         Ok(Self { copies: (0..count).map(|_| Copy::start()).collect::<Result<_>>()? })
     }
 
