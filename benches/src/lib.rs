@@ -16,6 +16,7 @@ mod flat;
 mod host;
 mod kill;
 mod raw;
+mod reserve;
 mod slice;
 mod start;
 mod table;
@@ -37,7 +38,8 @@ use table::{Row, Table};
 pub const COPY: &str = "copy";
 
 /// The parts of the table, by the names that one asks for them.
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
+    ("reserve", reserve::rows),
     ("allocate", allocate::rows),
     ("flat", flat::rows),
     ("busy", busy::rows),

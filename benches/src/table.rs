@@ -130,6 +130,7 @@ impl Goal {
 impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::AtLeast(goal) if *goal >= 1000.0 => write!(f, ">= {goal:.0}"),
             Self::AtLeast(goal) => write!(f, ">= {goal:.2}"),
             Self::AtMost(goal) => write!(f, "<= {goal:.2}"),
             Self::Told => Ok(()),

@@ -43,8 +43,10 @@ pub(crate) struct Sockets {
 /// Why a port could not be bound.
 #[derive(Debug)]
 pub(crate) enum BindError {
-    /// Somebody has it.
+    /// Somebody has it, who may be gone in a moment.
     InUse,
+    /// Somebody serves on it.
+    Served,
     /// It needs a privilege.
     NotPermitted,
     /// The address is not one of this host.
@@ -85,6 +87,8 @@ impl Binder {
     /// Alone on the port, but for what an earlier listener left behind.
     fn bind_tcp_everywhere(&mut self, port: u16) -> Result<Socket, BindError> {
         match self.bind_plainly(port) {
+            // Asked first, because it is the usual case and the quickest answer.
+            Err(BindError::InUse) if sockets::has_listener(port) => Err(BindError::Served),
             Err(BindError::InUse) => bind_over_leftovers(port).map_err(|error| match error {
                 BindError::AddressNotHere(_) => BindError::InUse,
                 error => error,
@@ -199,7 +203,10 @@ fn bind_over_leftovers(port: u16) -> Result<Socket, BindError> {
 /// Alone on the port. Two sockets of UDP that both set SO_REUSEADDR would share it, and the later
 /// one get every datagram, so it is never set.
 fn bind_udp_everywhere(port: u16) -> Result<Socket, BindError> {
-    bind_everywhere(port, Type::DGRAM, false)
+    match bind_everywhere(port, Type::DGRAM, false) {
+        Err(BindError::InUse) if sockets::has_receiver(port) => Err(BindError::Served),
+        bound_or_failed => bound_or_failed,
+    }
 }
 
 fn as_guard(socket: Socket) -> Result<Socket, BindError> {
@@ -261,7 +268,7 @@ impl BindError {
 
     pub(crate) fn into_io(self) -> io::Error {
         match self {
-            Self::InUse => Errno::EADDRINUSE.into(),
+            Self::InUse | Self::Served => Errno::EADDRINUSE.into(),
             Self::NotPermitted => Errno::EACCES.into(),
             Self::AddressNotHere(_) => Errno::EADDRNOTAVAIL.into(),
             Self::System(error) => error,

@@ -111,11 +111,11 @@ impl Search<'_> {
     }
 
     fn bind(&mut self, claim: &Claim) -> Result<Sockets, BindError> {
-        let (port, in_udp) = (claim.port(), self.request.udp);
         loop {
-            match self.binder.bind(port, self.request) {
-                Err(BindError::InUse)
-                    if self.patience.pauses_for(port, in_udp, claim.reclaimed()) => {}
+            match self.binder.bind(claim.port(), self.request) {
+                Err(BindError::InUse) if self.patience.pauses() => {}
+                // An owner that ended may still be seen to serve.
+                Err(BindError::Served) if claim.reclaimed() && self.patience.pauses() => {}
                 bound_or_failed => return bound_or_failed,
             }
         }
@@ -141,7 +141,7 @@ impl Search<'_> {
 
     fn cause_of(&self, error: BindError, port: u16) -> Result<Cause, AllocatorError> {
         match error {
-            BindError::InUse => {
+            BindError::InUse | BindError::Served => {
                 self.look.meet_stranger(port);
                 Ok(Cause::InUse)
             }

@@ -88,10 +88,14 @@ pub(crate) fn is_bound_beside(port: u16, ours: &[&socket2::Socket]) -> bool {
     tcp(Which::BoundOnly, Some(port)).iter().any(|socket| !ours.contains(&socket.inode))
 }
 
-/// Whether somebody listens on the port in TCP; or receives on it in UDP, where that matters.
-pub(crate) fn has_listener(port: u16, in_udp: bool) -> bool {
+/// Whether somebody listens on the port in TCP.
+pub(crate) fn has_listener(port: u16) -> bool {
     !tcp(Which::Listening, Some(port)).is_empty()
-        || in_udp && udp().any(|socket| socket.port == port)
+}
+
+/// Whether somebody receives on the port in UDP.
+pub(crate) fn has_receiver(port: u16) -> bool {
+    udp().any(|socket| socket.port == port)
 }
 
 /// The inodes of all sockets that listen in TCP, with their ports.

@@ -87,7 +87,7 @@ fn a_port_that_a_stranger_has_is_refused_at_every_depth() {
             let port = free_port();
             let Ok(_listener) = TcpListener::bind((stranger, port)) else { continue };
             let refused = bind(port, &request(depth).address(BindAddress::LOOPBACK));
-            assert!(matches!(refused, Err(BindError::InUse)), "{depth}, {stranger}");
+            assert!(matches!(refused, Err(BindError::Served)), "{depth}, {stranger}");
         }
         for reuse in [false, true] {
             let port = free_port();
@@ -219,7 +219,7 @@ fn a_port_that_is_taken_in_udp_alone_is_refused_where_udp_is_asked_for() {
     let stranger = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
     let port = stranger.local_addr().unwrap().port();
     let refused = bind(port, &request(Depth::Claimed).udp(true));
-    assert!(matches!(refused, Err(BindError::InUse)));
+    assert!(matches!(refused, Err(BindError::Served)));
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! How fast a port is reserved and given back in the table alone, without any socket.
+
+use std::hint::black_box;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use jiff::Timestamp;
+use portolan_core::{Scope, ServiceName};
+use portolan_reservations::{Depth, Quota, Rate, Record, SessionId, Slot, Table, Tally};
+
+use crate::figures::median;
+use crate::host::{Host, LARGE};
+use crate::table::{Goal, Row, Unit};
+
+const SLICE: Duration = Duration::from_millis(200);
+const ROUNDS: usize = 5;
+/// How often it is done between two looks at the time.
+const BATCH: u16 = 1000;
+/// Reservations a second.
+const GOAL: f64 = 5_000_000.0;
+
+/// A session that reserves one port after the other.
+struct Reserver {
+    table: Table,
+    session: SessionId,
+    service: ServiceName,
+    scope: Scope,
+}
+
+/// One row: the whole way of a reservation, beside the least that it is made of.
+pub(crate) fn rows() -> Result<Vec<Row>> {
+    let reserver = Reserver::new(&Host::new()?)?;
+    let (mut rates, mut limits) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        rates.push(rate(|index| reserver.reserve_and_release(LARGE.start() + index))?);
+        limits.push(rate(swap_three_times(&AtomicU64::new(0)))?);
+    }
+    let rate = median(rates);
+    Ok(vec![Row {
+        what: "reservation alone: count, claim, publish, release".to_owned(),
+        measured: Unit::PerSecond(rate),
+        limit: Unit::PerSecond(median(limits)),
+        compared: Unit::PerSecond(rate),
+        goal: Goal::AtLeast(GOAL),
+        specified: "10,000/s",
+    }])
+}
+
+/// What a reservation cannot be without: a look at the clock, and three changes of its slot.
+fn swap_three_times(slot: &AtomicU64) -> impl FnMut(u16) -> Result<()> {
+    move |_| {
+        let mut now = u64::try_from(Timestamp::now().as_nanosecond())?;
+        for _ in 0..3 {
+            let before = slot.load(Acquire);
+            let swapped = slot.compare_exchange(before, now, AcqRel, Acquire);
+            swapped.map_err(|found| anyhow!("somebody else wrote {found}"))?;
+            now = black_box(now + 1);
+        }
+        Ok(())
+    }
+}
+
+fn rate(mut task: impl FnMut(u16) -> Result<()>) -> Result<f64> {
+    let (began, mut count) = (Instant::now(), 0.0);
+    while began.elapsed() < SLICE {
+        (0..BATCH).try_for_each(&mut task)?;
+        count += f64::from(BATCH);
+    }
+    Ok(count / began.elapsed().as_secs_f64())
+}
+
+// === impl Reserver ===
+
+impl Reserver {
+    fn new(host: &Host) -> Result<Self> {
+        let table = Table::open(host.folder())?;
+        let session = table.open_session(1)?;
+        Ok(Self { table, session, service: "service".parse()?, scope: Scope::default() })
+    }
+
+    /// As the allocator does it, rates and quotas included.
+    fn reserve_and_release(&self, port: u16) -> Result<()> {
+        let (table, since) = (&self.table, Timestamp::now());
+        let tally = Tally::of(&self.scope, &self.service);
+        let now = u64::try_from(since.as_nanosecond())?;
+        let never_reached = Rate::per_second(u32::MAX.try_into()?);
+        table.pace(tally, now, never_reached).map_err(|wait| anyhow!("too early by {wait:?}"))?;
+        let quota = Quota { per_service: Some(u32::MAX), per_user: Some(u32::MAX) };
+        let counted = table.count(tally, quota).map_err(|crowd| anyhow!("{crowd:?}"))?;
+        let wish = Slot::wish(Depth::Claimed, false);
+        let is_alive = |session| table.is_alive(session, Some(self.session));
+        let claim = table.claim(port, self.session, wish, is_alive);
+        let claim = claim.map_err(|slot| anyhow!("taken: {slot:?}"))?;
+        let slot = table.publish(claim, &self.record(since), counted)?;
+        table.release(port, slot).then_some(()).context("the reservation was gone")
+    }
+
+    fn record(&self, since: Timestamp) -> Record {
+        Record {
+            service: self.service.clone(),
+            scope: self.scope.clone(),
+            port_name: None,
+            since,
+            pid: std::process::id(),
+            uid: 0,
+            start_time: 0,
+            inode: 0,
+        }
+    }
+}
