@@ -27,6 +27,7 @@ struct Reserver {
     session: SessionId,
     service: ServiceName,
     scope: Scope,
+    pid: u32,
 }
 
 /// One row: the whole way of a reservation, beside the least that it is made of.
@@ -77,7 +78,8 @@ impl Reserver {
     fn new(host: &Host) -> Result<Self> {
         let table = Table::open(host.folder())?;
         let session = table.open_session(1)?;
-        Ok(Self { table, session, service: "service".parse()?, scope: Scope::default() })
+        let (service, scope) = ("service".parse()?, Scope::default());
+        Ok(Self { table, session, service, scope, pid: std::process::id() })
     }
 
     /// As the allocator does it, rates and quotas included.
@@ -103,7 +105,7 @@ impl Reserver {
             scope: self.scope.clone(),
             port_name: None,
             since,
-            pid: std::process::id(),
+            pid: self.pid,
             uid: 0,
             start_time: 0,
             inode: 0,

@@ -66,7 +66,7 @@ pub(crate) struct Binder {
 
 /// Whether the port could be bound on every address now, in TCP.
 pub(crate) fn probe(port: u16) -> Result<(), BindError> {
-    Binder::default().bind_tcp_everywhere(port).map(drop)
+    Binder::default().bind_tcp_everywhere(port, false).map(drop)
 }
 
 // === impl Binder ===
@@ -79,16 +79,25 @@ impl Binder {
     }
 
     /// Binds a port on every address, as deep as the request says. All sockets or none.
-    pub(crate) fn bind(&mut self, port: u16, request: &PortRequest) -> Result<Sockets, BindError> {
-        let tcp = self.bind_tcp_everywhere(port)?;
+    ///
+    /// Where a stranger was met on the port a moment ago, a refusal is not looked into again.
+    pub(crate) fn bind(
+        &mut self,
+        port: u16,
+        request: &PortRequest,
+        met_stranger: bool,
+    ) -> Result<Sockets, BindError> {
+        let tcp = self.bind_tcp_everywhere(port, met_stranger)?;
         as_deep_as_wished(tcp, port, request)
     }
 
     /// Alone on the port, but for what an earlier listener left behind.
-    fn bind_tcp_everywhere(&mut self, port: u16) -> Result<Socket, BindError> {
+    fn bind_tcp_everywhere(&mut self, port: u16, met_stranger: bool) -> Result<Socket, BindError> {
         match self.bind_plainly(port) {
             // Asked first, because it is the usual case and the quickest answer.
-            Err(BindError::InUse) if sockets::has_listener(port) => Err(BindError::Served),
+            Err(BindError::InUse) if met_stranger || sockets::has_listener(port) => {
+                Err(BindError::Served)
+            }
             Err(BindError::InUse) => bind_over_leftovers(port).map_err(|error| match error {
                 BindError::AddressNotHere(_) => BindError::InUse,
                 error => error,
@@ -171,7 +180,7 @@ impl Sockets {
         let socket = match (&self.listener, &self.guard, address.with_port(port)) {
             (Some(socket), _, _) | (None, Some(socket), None) => socket.try_clone()?,
             (None, _, Some(address)) => bind_beside(address, Type::STREAM)?,
-            (None, None, None) => Binder::default().bind_tcp_everywhere(port)?,
+            (None, None, None) => Binder::default().bind_tcp_everywhere(port, false)?,
         };
         if socket.listen(BACKLOG).is_err() {
             // Our own guard is in the way, or what an earlier listener left behind.

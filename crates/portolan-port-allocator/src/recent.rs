@@ -47,19 +47,21 @@ impl Recent {
 // === impl Look ===
 
 impl Look<'_> {
-    /// Whether the session lasts.
+    /// Whether the session lasts now.
     pub(crate) fn is_alive(&self, session: SessionId) -> bool {
         if session.place() == self.own.place() {
             return session == self.own;
         }
-        let lasted = &self.recent.lasted[session.place()];
-        let is_known = |(known, at)| known == session && self.is_fresh(at);
-        if self.trusts && lasted.get().is_some_and(is_known) {
-            return true;
-        }
         let alive = self.table.is_alive(session, Some(self.own));
-        lasted.set(alive.then_some((session, self.now)));
+        self.recent.lasted[session.place()].set(alive.then_some((session, self.now)));
         alive
+    }
+
+    /// Whether the session lasts, or did a moment ago.
+    pub(crate) fn was_alive(&self, session: SessionId) -> bool {
+        let lasted = self.recent.lasted[session.place()].get();
+        let is_known = |(known, at)| known == session && self.is_fresh(at);
+        self.trusts && lasted.is_some_and(is_known) || self.is_alive(session)
     }
 
     /// Whether a stranger was met on the port a moment ago.

@@ -68,8 +68,7 @@ impl Search<'_> {
         for trusts in [true, false] {
             let mut passed_over = PassedOver::default();
             for candidate in self.plan.candidates(last, seed) {
-                let is_wanted = matches!(candidate.choice, Choice::Sticky | Choice::Preferred);
-                self.look.trusts = trusts && !is_wanted;
+                self.look.trusts = trusts;
                 match self.take(candidate)? {
                     Ok((claim, sockets)) => {
                         let Some(counted) = counted.take() else { unreachable!("one is granted") };
@@ -95,13 +94,21 @@ impl Search<'_> {
         if let Some(rule) = self.policy.forbids(port, self.plan) {
             return Ok(Err(rule));
         }
-        if look.met_stranger(port) {
+        // What is wanted most is worth a question.
+        let is_wanted = matches!(candidate.choice, Choice::Sticky | Choice::Preferred);
+        let met_stranger = look.met_stranger(port);
+        if met_stranger && !is_wanted {
             return Ok(Err(Cause::InUse));
         }
         let wish = Slot::wish(self.request.depth, self.request.udp);
-        let claim = look.table.claim(port, look.own, wish, |session| look.is_alive(session));
-        let Ok(claim) = claim else { return Ok(Err(Cause::Leased)) };
-        match self.bind(&claim) {
+        let is_alive = |session| match is_wanted {
+            true => look.is_alive(session),
+            false => look.was_alive(session),
+        };
+        let Ok(claim) = look.table.claim(port, look.own, wish, is_alive) else {
+            return Ok(Err(Cause::Leased));
+        };
+        match self.bind(&claim, met_stranger) {
             Ok(sockets) => Ok(Ok((claim, sockets))),
             Err(error) => {
                 look.table.withdraw(claim);
@@ -110,9 +117,9 @@ impl Search<'_> {
         }
     }
 
-    fn bind(&mut self, claim: &Claim) -> Result<Sockets, BindError> {
+    fn bind(&mut self, claim: &Claim, met_stranger: bool) -> Result<Sockets, BindError> {
         loop {
-            match self.binder.bind(claim.port(), self.request) {
+            match self.binder.bind(claim.port(), self.request, met_stranger) {
                 Err(BindError::InUse) if self.patience.pauses() => {}
                 // An owner that ended may still be seen to serve.
                 Err(BindError::Served) if claim.reclaimed() && self.patience.pauses() => {}

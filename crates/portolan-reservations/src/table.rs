@@ -154,10 +154,10 @@ impl Table {
     }
 
     /// Gives a claim up. A listener that was there before is still listed.
+    #[allow(clippy::needless_pass_by_value, reason = "a claim is given up once")]
     pub fn withdraw(&self, claim: Claim) {
-        let Claim { port, taken, .. } = claim;
-        let slot = self.cell(port).withdraw(&taken);
-        self.forget(taken.displaced.filter(|_| !slot.is_listing()));
+        let slot = self.cell(claim.port).withdraw(&claim.taken);
+        self.forget(claim.taken.displaced.filter(|_| !slot.is_listing()));
     }
 
     /// Makes a lease the listing of a listener, which lasts as long as the socket of this inode.

@@ -11,7 +11,7 @@ use super::*;
 mod block;
 
 fn bind(port: u16, request: &PortRequest) -> Result<Sockets, BindError> {
-    Binder::default().bind(port, request)
+    Binder::default().bind(port, request, false)
 }
 
 fn request(depth: Depth) -> PortRequest {
