@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// Each crate's layer. A crate depends on lower layers only.
-const LAYERS: [(&str, u8); 16] = [
+const LAYERS: [(&str, u8); 17] = [
     ("portolan-core", 0),
     ("portolan-metrics", 0),
     ("portolan-shared-table", 0),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, u8); 16] = [
     ("portolan-registry", 2),
     ("portolan-config-manager", 2),
     ("portolan-client", 3),
+    ("portolan-testing", 3),
     ("portolan-http-api", 3),
     ("portolan-agent", 4),
     ("portolan-server", 5),

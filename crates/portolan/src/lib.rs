@@ -28,6 +28,17 @@
 //! # }
 //! ```
 //!
+//! # A test
+//!
+//! In tests, [`testing`] leases one in a line, without any configuration: a bound listener, or a
+//! number that a server binds by itself. Tests that run at the same time never have one port twice.
+//!
+//! ```
+//! let listener = portolan::testing::listener();
+//! let port = portolan::testing::port();           // redis-server --port {port}
+//! # assert_ne!(listener.port(), *port);
+//! ```
+//!
 //! # A service
 //!
 //! ```no_run
@@ -76,3 +87,5 @@ pub use portolan_port_allocator::{
 };
 #[doc(inline)]
 pub use portolan_registry::{Registry, RegistryConfig};
+#[doc(inline)]
+pub use portolan_testing as testing;
