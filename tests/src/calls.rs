@@ -49,6 +49,15 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Has another program start it, with its own words after that program's.
+    pub(crate) fn through(self, mut starter: Command) -> Self {
+        starter.arg(self.command.get_program()).args(self.command.get_args());
+        if let Some(directory) = self.command.get_current_dir() {
+            starter.current_dir(directory);
+        }
+        Self { command: starter, ..self }
+    }
+
     /// Starts it in the background; `name` is what its logs go by.
     ///
     /// # Errors

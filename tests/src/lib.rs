@@ -9,6 +9,7 @@
 // A failed test shows what its programs wrote, through the test harness's own capture.
 #![allow(clippy::print_stdout, reason = "the harness shows it where a test fails")]
 
+mod boot;
 mod calls;
 pub mod dns;
 pub mod http;
@@ -23,6 +24,7 @@ mod stranger;
 mod wait;
 mod world;
 
+pub use boot::Boot;
 pub use calls::{BRIEFLY, Call};
 pub use isolation::isolated;
 pub use process::{Output, Process};

@@ -11,5 +11,6 @@ mod layers;
 mod metrics;
 mod quickstart;
 mod servers;
+mod sticky;
 mod support;
 mod watch;
