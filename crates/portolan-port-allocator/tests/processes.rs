@@ -8,108 +8,28 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Stdio;
 
-use portolan_port_allocator::{Depth, PortAllocator, PortAllocatorConfig, PortLease};
+use portolan_port_allocator::{Depth, PortAllocator, PortLease};
+use support::copy::{self, Copy, allocator, config, say, wait, wait_for_the_end_of};
 use support::{World, wish};
 
-const ROLE: &str = "PORTOLAN_TEST_ROLE";
-const CONFIG: &str = "PORTOLAN_TEST_CONFIG";
 /// The folder, in the world's, of the files that stand for granted ports.
 const GRANTS: &str = "grants";
-/// What a child says stands behind this, among what the test harness says.
-const SAYS: &str = "@@ ";
-
-/// A copy of this program.
-struct Copy {
-    process: Child,
-    output: BufReader<ChildStdout>,
-}
-
-impl Copy {
-    fn start(world: &World, role: &str) -> Self {
-        let config = serde_json::to_string(&world.config()).unwrap();
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["child", "--exact", "--nocapture", "--test-threads=1"]);
-        command.env(ROLE, role).env(CONFIG, config).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = command.spawn().unwrap();
-        let output = BufReader::new(process.stdout.take().unwrap());
-        Self { process, output }
-    }
-
-    /// The next thing it says; it has ended where there is nothing more.
-    fn hear(&mut self) -> String {
-        let mut line = String::new();
-        while self.output.read_line(&mut line).unwrap() > 0 {
-            if let Some((_, said)) = line.split_once(SAYS) {
-                return said.trim_end().to_owned();
-            }
-            line.clear();
-        }
-        panic!("the child ended without a word");
-    }
-
-    fn hear_port(&mut self) -> u16 {
-        self.hear().parse().unwrap()
-    }
-
-    fn go_on(&mut self) {
-        self.process.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-    }
-
-    fn kill(mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-
-    fn end(mut self) {
-        drop(self.process.stdin.take());
-        assert!(self.process.wait().unwrap().success());
-    }
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        _ = self.process.kill();
-        _ = self.process.wait();
-    }
-}
-
-fn say(text: impl std::fmt::Display) {
-    let mut output = std::io::stdout().lock();
-    writeln!(output, "{SAYS}{text}").unwrap();
-    output.flush().unwrap();
-}
-
-/// Waits for the parent's word; false where it is gone or wants the child to end.
-fn wait() -> bool {
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).unwrap() > 0
-}
-
-fn config() -> PortAllocatorConfig {
-    serde_json::from_str(&std::env::var(CONFIG).unwrap()).unwrap()
-}
-
-fn allocator() -> PortAllocator {
-    PortAllocator::new(config()).unwrap()
-}
-
 /// What a copy does; nothing where this is the test run itself.
 #[test]
 fn child() {
-    match std::env::var(ROLE).as_deref() {
-        Ok("contender") => contend(),
-        Ok("owner") => own(),
-        Ok("parent") => own_with_a_child(),
-        Ok("sitter") => while wait() {},
-        Ok("busy") => be_busy(),
-        Ok("soaker") => soak(),
-        Ok(role) => panic!("no role {role}"),
-        Err(_) => {}
+    match copy::role().as_deref() {
+        Some("contender") => contend(),
+        Some("owner") => own(),
+        Some("parent") => own_with_a_child(),
+        Some("sitter") => while wait() {},
+        Some("busy") => be_busy(),
+        Some("soaker") => soak(),
+        Some(role) => panic!("no role {role}"),
+        None => {}
     }
 }
 
@@ -140,12 +60,8 @@ fn own() {
 
 fn own_with_a_child() {
     let lease = allocator().request(wish("postgres", Depth::Guarded)).unwrap();
-    for descriptor in lease.inherited_fds() {
-        rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty()).unwrap();
-    }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["child", "--exact", "--nocapture"]).env(ROLE, "sitter").stdout(Stdio::null());
-    let mut sitter = command.spawn().unwrap();
+    copy::bequeath(&lease);
+    let mut sitter = copy::command("sitter", "").stdout(Stdio::null()).spawn().unwrap();
     say(format!("{} {}", lease.port(), sitter.id()));
     sitter.wait().unwrap();
 }
@@ -251,16 +167,6 @@ fn a_child_that_outlives_its_owner_keeps_the_lease() {
     assert_eq!(allocator.holders(), []);
     let lease = allocator.request(wish("postgres", Depth::Bound)).unwrap();
     assert_eq!(lease.port(), world.port(0));
-}
-
-/// Waits for a process that is not a child of this one, and so cannot be waited for otherwise.
-fn wait_for_the_end_of(pid: &str) {
-    let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
-    let flags = rustix::process::PidfdFlags::empty();
-    let Ok(process) = rustix::process::pidfd_open(pid, flags) else { return };
-    let mut ended = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
-    let limit = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };
-    assert_eq!(rustix::event::poll(&mut ended, Some(&limit)), Ok(1), "the child did not end");
 }
 
 #[test]

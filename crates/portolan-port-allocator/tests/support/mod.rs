@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "only tests call this")]
 
 mod block;
+pub(crate) mod copy;
 
 use portolan_core::PortRange;
 use portolan_port_allocator::{Depth, PoolRange, PortAllocator, PortAllocatorConfig, PortRequest};

@@ -1,0 +1,172 @@
+//! What is left of an owner that is killed: nothing, unless somebody inherited it.
+//!
+//! Owners and heirs are copies of this very program.
+
+#![allow(clippy::unwrap_used, reason = "only tests are here")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::process::Child;
+
+use portolan_core::PortRange;
+use portolan_port_allocator::{
+    AllocatorError, Depth, PortAllocator, PortLease, PortRequest, PortState, RefusalReason,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use support::copy::{self, Copy, allocator, argument, say, wait, wait_for_the_end_of};
+use support::{World, wish};
+
+const DEPTHS: [Depth; 3] = [Depth::Bound, Depth::Guarded, Depth::Claimed];
+/// How many ports an owner has: two of each depth.
+const PORTS: u16 = 6;
+
+/// What a copy does; nothing where this is the test run itself.
+#[test]
+fn child() {
+    match copy::role().as_deref() {
+        Some("owner") => {
+            let _leases = take_all(&allocator());
+            say("ready");
+            while wait() {}
+        }
+        Some("forefather") => have_a_grandchild(),
+        Some("parent") => {
+            let mut child = start("sitter", "");
+            say(child.id());
+            child.wait().unwrap();
+        }
+        Some("sitter") => while wait() {},
+        Some("parent of a leaver") => have_a_leaver(),
+        Some("leaver") => leave_and_listen(),
+        Some(role) => panic!("no role {role}"),
+        None => {}
+    }
+}
+
+/// Every port of the world, two of each depth, in one session.
+fn take_all(allocator: &PortAllocator) -> Vec<PortLease> {
+    let depths = DEPTHS.iter().cycle().take(PORTS.into());
+    let request = |(index, depth): (usize, &Depth)| wish(&format!("service-{index}"), *depth);
+    allocator.request_all(depths.enumerate().map(request)).unwrap()
+}
+
+fn start(role: &str, argument: &str) -> Child {
+    copy::command(role, argument).spawn().unwrap()
+}
+
+fn have_a_grandchild() {
+    let leases = take_all(&allocator());
+    leases.iter().for_each(copy::bequeath);
+    let mut child = start("parent", "");
+    say(child.id());
+    child.wait().unwrap();
+}
+
+fn have_a_leaver() {
+    let depth: Depth = argument().parse().unwrap();
+    let lease = allocator().request(wish("leaver", depth)).unwrap();
+    copy::bequeath(&lease);
+    let mut child = start("leaver", &lease.port().to_string());
+    child.wait().unwrap();
+}
+
+/// As many a daemon does: closes whatever it inherited, and binds its port by the number.
+fn leave_and_listen() {
+    let open = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().file_name());
+    let open: Vec<i32> = open.map(|name| name.to_str().unwrap().parse().unwrap()).collect();
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
+        // The one with which they were listed is closed already.
+        _ = nix::unistd::close(descriptor);
+    }
+    let port: u16 = argument().parse().unwrap();
+    let _server = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    say(std::process::id());
+    while wait() {}
+}
+
+/// Asserts that a session that begins now gets every port, at whatever depth.
+fn expect_all_to_be_free(world: &World) {
+    assert_eq!(world.allocator().holders(), []);
+    let leases = take_all(&world.allocator());
+    let ports: BTreeSet<u16> = leases.iter().map(PortLease::port).collect();
+    assert!(ports.into_iter().eq(world.ports()));
+}
+
+fn only(port: u16, depth: Depth) -> PortRequest {
+    PortRequest::new("next".parse().unwrap())
+        .range(PortRange::new(port, port).unwrap())
+        .depth(depth)
+}
+
+fn refusal(error: AllocatorError) -> RefusalReason {
+    match error {
+        AllocatorError::NoPortsAvailable { candidates, .. } => candidates[0].reason.clone(),
+        other => panic!("not about ports: {other}"),
+    }
+}
+
+#[test]
+fn every_port_of_a_killed_owner_is_free_whatever_its_depth() {
+    let world = World::with_ports(PORTS);
+    for _ in 0..10 {
+        let mut owner = Copy::start(&world, "owner");
+        assert_eq!(owner.hear(), "ready");
+        let held = world.allocator().holders();
+        assert_eq!(held.len(), usize::from(PORTS));
+        assert!(held.iter().all(|holder| holder.pid == owner.process.id()));
+        owner.kill();
+        expect_all_to_be_free(&world);
+    }
+}
+
+#[test]
+fn a_grandchild_that_outlives_both_keeps_every_port() {
+    let world = World::with_ports(PORTS);
+    let mut owner = Copy::start(&world, "forefather");
+    let (child, grandchild) = (owner.hear(), owner.hear());
+    // The grandchild waits for the end of this pipe.
+    let pipe = owner.process.stdin.take().unwrap();
+    owner.kill();
+    kill_process(Pid::from_raw(child.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+    wait_for_the_end_of(&child);
+
+    for depth in DEPTHS {
+        let error = world.allocator().request(wish("other", depth)).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("which is gone and left it to a child"), "{text}");
+        assert!(matches!(refusal(error), RefusalReason::Leased(holder) if !holder.alive));
+    }
+    drop(pipe);
+    wait_for_the_end_of(&grandchild);
+    expect_all_to_be_free(&world);
+}
+
+#[test]
+fn a_child_that_closes_what_it_inherited_keeps_its_port_by_listening() {
+    for depth in [Depth::Guarded, Depth::Claimed] {
+        let world = World::with_ports(2);
+        let mut owner = Copy::start_with(&world, "parent of a leaver", depth);
+        let leaver = owner.hear();
+        let allocator = world.allocator();
+        assert_eq!(allocator.check(world.port(0)).state, PortState::Leased, "its owner lives");
+        let pipe = owner.process.stdin.take().unwrap();
+        owner.kill();
+        assert_eq!(allocator.holders(), [], "nobody holds the lease any more");
+
+        for depth in DEPTHS {
+            let next = world.allocator().request(wish("next", depth)).unwrap();
+            assert_eq!(next.port(), world.port(1), "{depth}: it moves on");
+            let error = world.allocator().request(only(world.port(0), depth)).unwrap_err();
+            let RefusalReason::Stranger(stranger) = refusal(error) else { panic!("{depth}") };
+            assert_eq!(stranger.process.unwrap().pid.to_string(), leaver);
+            assert!(stranger.listening);
+        }
+        drop(pipe);
+        wait_for_the_end_of(&leaver);
+        let lease = world.allocator().request(only(world.port(0), depth)).unwrap();
+        assert_eq!(lease.port(), world.port(0), "its listener is gone");
+    }
+}
