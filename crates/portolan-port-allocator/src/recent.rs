@@ -4,22 +4,22 @@
 //! Only what speaks against a port is remembered, and a search that found nothing looks again. So
 //! at worst a port is passed over for a moment after it became free, where another one will do.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use portolan_reservations::{SessionId, Table};
 
 /// How long it is good for, in nanoseconds.
-const FRESH: u64 = 5_000_000;
-/// The number of ports, port 0 included.
-const PORTS: usize = 1 << 16;
+const FRESH: u64 = 20_000_000;
 
-/// What is known, and since when. Times are in nanoseconds, by the system's clock.
-#[derive(Debug)]
+/// What is known, and since when: in nanoseconds, by the system's clock.
+#[derive(Debug, Default)]
 pub(crate) struct Recent {
-    /// Who lasted, by the session's place.
-    lasted: Vec<Cell<Option<(SessionId, u64)>>>,
-    /// When a stranger was met, by port; 0 where none was.
-    strangers: Vec<Cell<u64>>,
+    /// Who lasted, by the session's place: no more than there are places.
+    lasted: RefCell<HashMap<usize, (SessionId, u64), RandomState>>,
+    /// Where a stranger was met: no more than there are ports.
+    strangers: RefCell<HashMap<u16, u64, RandomState>>,
 }
 
 /// A look at the sessions from one of them, at one moment.
@@ -33,17 +33,6 @@ pub(crate) struct Look<'a> {
     pub(crate) trusts: bool,
 }
 
-// === impl Recent ===
-
-impl Recent {
-    pub(crate) fn new() -> Self {
-        Self {
-            lasted: vec![Cell::new(None); SessionId::COUNT],
-            strangers: vec![Cell::new(0); PORTS],
-        }
-    }
-}
-
 // === impl Look ===
 
 impl Look<'_> {
@@ -53,25 +42,28 @@ impl Look<'_> {
             return session == self.own;
         }
         let alive = self.table.is_alive(session, Some(self.own));
-        self.recent.lasted[session.place()].set(alive.then_some((session, self.now)));
+        if alive {
+            self.recent.lasted.borrow_mut().insert(session.place(), (session, self.now));
+        }
         alive
     }
 
     /// Whether the session lasts, or did a moment ago.
     pub(crate) fn was_alive(&self, session: SessionId) -> bool {
-        let lasted = self.recent.lasted[session.place()].get();
+        let lasted = self.recent.lasted.borrow().get(&session.place()).copied();
         let is_known = |(known, at)| known == session && self.is_fresh(at);
         self.trusts && lasted.is_some_and(is_known) || self.is_alive(session)
     }
 
     /// Whether a stranger was met on the port a moment ago.
     pub(crate) fn met_stranger(&self, port: u16) -> bool {
-        self.trusts && self.is_fresh(self.recent.strangers[usize::from(port)].get())
+        let strangers = self.recent.strangers.borrow();
+        self.trusts && strangers.get(&port).is_some_and(|at| self.is_fresh(*at))
     }
 
     /// Remembers that a stranger has the port.
     pub(crate) fn meet_stranger(&self, port: u16) {
-        self.recent.strangers[usize::from(port)].set(self.now);
+        self.recent.strangers.borrow_mut().insert(port, self.now);
     }
 
     fn is_fresh(&self, at: u64) -> bool {

@@ -25,11 +25,11 @@ pub(crate) struct Session {
     leases: HashMap<LeaseKey, Weak<Held>, RandomState>,
     /// When table and system were looked at, in nanoseconds.
     looked_at: u64,
-    tools: Option<Tools>,
+    tools: Tools,
 }
 
 /// What a search works with, and leaves for the next one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Tools {
     pub(crate) binder: Binder,
     pub(crate) recent: Recent,
@@ -68,8 +68,7 @@ impl Session {
 
     /// What a search works with.
     pub(crate) fn tools(&mut self) -> &mut Tools {
-        let new = || Tools { binder: Binder::default(), recent: Recent::new() };
-        self.tools.get_or_insert_with(new)
+        &mut self.tools
     }
 
     /// What is held for this port of the service.
