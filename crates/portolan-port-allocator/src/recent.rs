@@ -1,8 +1,9 @@
-//! What an allocator learned a moment ago, so that it need not ask the kernel for each port that it
-//! passes: which sessions last, and which ports strangers have.
+//! What an allocator learned a moment ago, so that it need not ask the kernel again for each port
+//! that it passes: which sessions last, and on which ports strangers were met.
 //!
-//! Only what speaks against a port is remembered, and a search that found nothing looks again. So
-//! at worst a port is passed over for a moment after it became free, where another one will do.
+//! Only what speaks against a port is remembered, and a search that found nothing asks again. A port
+//! is tried all the same where no session has it; what is remembered of a stranger only spares the
+//! question why it is refused.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

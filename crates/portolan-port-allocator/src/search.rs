@@ -96,10 +96,6 @@ impl Search<'_> {
         }
         // What is wanted most is worth a question.
         let is_wanted = matches!(candidate.choice, Choice::Sticky | Choice::Preferred);
-        let met_stranger = look.met_stranger(port);
-        if met_stranger && !is_wanted {
-            return Ok(Err(Cause::InUse));
-        }
         let wish = Slot::wish(self.request.depth, self.request.udp);
         let is_alive = |session| match is_wanted {
             true => look.is_alive(session),
@@ -108,7 +104,7 @@ impl Search<'_> {
         let Ok(claim) = look.table.claim(port, look.own, wish, is_alive) else {
             return Ok(Err(Cause::Leased));
         };
-        match self.bind(&claim, met_stranger) {
+        match self.bind(&claim, !is_wanted && look.met_stranger(port)) {
             Ok(sockets) => Ok(Ok((claim, sockets))),
             Err(error) => {
                 look.table.withdraw(claim);
