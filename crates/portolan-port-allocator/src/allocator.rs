@@ -14,6 +14,7 @@ use crate::error::AllocatorError;
 use crate::holder::Holder;
 use crate::host::Host;
 use crate::lease::{Held, PortLease};
+use crate::overlap;
 use crate::patience::Patience;
 use crate::policy::Plan;
 use crate::recent::Look;
@@ -45,6 +46,7 @@ impl PortAllocator {
         reason = "so that `new(Default::default())` reads well"
     )]
     pub fn new(config: PortAllocatorConfig) -> Result<Self, AllocatorError> {
+        overlap::warn_once(&config);
         Ok(Self { host: Arc::new(Host::open(&config)?), metrics: None })
     }
 

@@ -40,6 +40,16 @@ impl EphemeralPorts {
         Self { range, reserved }
     }
 
+    /// All of them, those included that the administrator keeps.
+    pub(crate) fn range(&self) -> PortRange {
+        self.range
+    }
+
+    /// The ports that the administrator keeps from being assigned, within the range and outside.
+    pub(crate) fn reserved(&self) -> &[PortRange] {
+        &self.reserved
+    }
+
     /// Whether the port is one of them.
     pub(crate) fn contains(&self, port: u16) -> bool {
         self.range.contains(port) && !self.is_reserved(port)

@@ -35,7 +35,7 @@ pub struct Holder {
 }
 
 /// A process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Process {
     /// Its id.
     pub pid: u32,

@@ -6,7 +6,7 @@
 
 mod diag;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -102,6 +102,17 @@ pub(crate) fn has_receiver(port: u16) -> bool {
 pub(crate) fn listeners() -> Vec<(u16, u64)> {
     let listening = tcp(Which::Listening, None).into_iter();
     listening.map(|socket| (socket.port, socket.inode)).collect()
+}
+
+/// Every socket that serves: those of TCP that listen, and those of UDP that take datagrams from
+/// anybody.
+pub(crate) fn serving() -> (Vec<Socket>, Vec<Socket>) {
+    (tcp(Which::Listening, None), udp().filter(|socket| socket.listening).collect())
+}
+
+/// The ports of all sockets of TCP, whatever they do.
+pub(crate) fn ports_in_use() -> HashSet<u16> {
+    tcp(Which::All, None).into_iter().map(|socket| socket.port).collect()
 }
 
 fn tcp(which: Which, port: Option<u16>) -> Vec<Socket> {

@@ -1,0 +1,191 @@
+//! Pools whose ports the system may give to any outgoing connection, and the command that keeps it
+//! from doing so.
+//!
+//! Such a port is free one moment and taken the next, by a connection that nobody thinks of: the
+//! service gets another port, or fails to start once in a while.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use parking_lot::Mutex;
+use portolan_core::PortRange;
+use tracing::warn;
+
+use crate::config::{PoolRange, PortAllocatorConfig};
+use crate::system_ports::SystemPorts;
+
+/// The setting of the system that mends it (ip-sysctl).
+const SETTING: &str = "net.ipv4.ip_local_reserved_ports";
+
+/// Pools that lie in the ephemeral range, wholly or in part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EphemeralOverlap {
+    /// Each such pool, by name.
+    pub pools: Vec<ExposedPool>,
+    /// The ephemeral range.
+    pub ephemeral: PortRange,
+    /// What the system must keep: what it keeps already, and the ports of the pools.
+    keep: Vec<PortRange>,
+}
+
+/// The ports of a pool that any outgoing connection may be given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExposedPool {
+    /// The pool.
+    pub pool: String,
+    /// Its ports in the ephemeral range that the system does not keep, in order.
+    pub ports: Vec<PortRange>,
+}
+
+// === impl EphemeralOverlap ===
+
+impl EphemeralOverlap {
+    /// The pools of the configuration that overlap the ephemeral range of this system; none where
+    /// none does.
+    pub fn find(config: &PortAllocatorConfig, system: &SystemPorts) -> Option<Self> {
+        let exposed = |(name, pool): (&String, &PoolRange)| {
+            let own = pool.range().ports().chain([pool.default_port(name)]);
+            (name.clone(), own.filter(|port| system.is_exposed(*port)).collect::<BTreeSet<_>>())
+        };
+        let mut pools: Vec<_> = config.port_ranges.iter().map(exposed).collect();
+        pools.retain(|(_, ports)| !ports.is_empty());
+        if pools.is_empty() {
+            return None;
+        }
+        let mut keep: BTreeSet<u16> = system.reserved().iter().flat_map(|r| r.ports()).collect();
+        keep.extend(pools.iter().flat_map(|(_, ports)| ports));
+        let exposed = |(pool, ports)| ExposedPool { pool, ports: ranges(ports) };
+        Some(Self {
+            pools: pools.into_iter().map(exposed).collect(),
+            ephemeral: system.ephemeral_range(),
+            keep: ranges(keep),
+        })
+    }
+
+    /// The command that mends it until the next boot. It takes root, and keeps what the system
+    /// reserves already.
+    pub fn command(&self) -> String {
+        format!("sysctl -w {SETTING}={}", Ports(&self.keep))
+    }
+
+    /// The command that keeps it mended from the next boot on.
+    pub fn lasting_command(&self) -> String {
+        let keep = Ports(&self.keep);
+        format!("echo '{SETTING} = {keep}' > /etc/sysctl.d/60-portolan.conf")
+    }
+}
+
+impl fmt::Display for EphemeralOverlap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, ExposedPool { pool, ports }) in self.pools.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{pool} ({})", Ports(ports))?;
+        }
+        Ok(())
+    }
+}
+
+/// Warns of pools that somebody configured, once for as long as the configuration is the same. The
+/// pools of the specification lie below every usual ephemeral range.
+pub(crate) fn warn_once(config: &PortAllocatorConfig) {
+    static WARNED_OF: Mutex<Option<EphemeralOverlap>> = Mutex::new(None);
+    let configured = only_configured(config);
+    if configured.port_ranges.is_empty() {
+        return;
+    }
+    let overlap = EphemeralOverlap::find(&configured, &SystemPorts::of_this_host());
+    let mut warned_of = WARNED_OF.lock();
+    if let Some(overlap) = overlap.filter(|overlap| warned_of.as_ref() != Some(overlap)) {
+        warn!(
+            pools = %overlap,
+            ephemeral_range = %overlap.ephemeral,
+            remedy = overlap.command(),
+            "Outgoing connections may be given ports of these pools",
+        );
+        *warned_of = Some(overlap);
+    }
+}
+
+/// The same without the pools that are as the specification has them.
+fn only_configured(config: &PortAllocatorConfig) -> PortAllocatorConfig {
+    let built_in = PortAllocatorConfig::default().port_ranges;
+    let mut configured = config.clone();
+    configured.port_ranges.retain(|name, pool| built_in.get(name) != Some(pool));
+    configured
+}
+
+/// The ports as the fewest ranges.
+fn ranges(ports: impl IntoIterator<Item = u16>) -> Vec<PortRange> {
+    let mut ranges: Vec<(u16, u16)> = Vec::new();
+    for port in ports {
+        match ranges.last_mut() {
+            Some((_, end)) if end.checked_add(1) == Some(port) => *end = port,
+            _ => ranges.push((port, port)),
+        }
+    }
+    ranges.into_iter().filter_map(|(start, end)| PortRange::new(start, end).ok()).collect()
+}
+
+/// Ports as `sysctl` writes them: `8080,9148-9200`.
+struct Ports<'a>(&'a [PortRange]);
+
+impl fmt::Display for Ports<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, range) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            match range.count() {
+                1 => write!(f, "{comma}{}", range.start())?,
+                _ => write!(f, "{comma}{range}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(pools: &[(&str, u16, u16)]) -> PortAllocatorConfig {
+        let pool = |(name, start, end): &(&str, u16, u16)| {
+            ((*name).to_owned(), PortRange::known(*start, *end).into())
+        };
+        PortAllocatorConfig {
+            port_ranges: pools.iter().map(pool).collect(),
+            ..PortAllocatorConfig::default()
+        }
+    }
+
+    #[test]
+    fn the_command_keeps_what_is_reserved_and_adds_what_is_exposed() {
+        let system = SystemPorts::parse("40000 49999", "8080,40010-40012,50000");
+        let config = config(&[("low", 39_990, 40_004), ("high", 49_999, 50_010), ("no", 1, 9)]);
+        let overlap = EphemeralOverlap::find(&config, &system).unwrap();
+        assert_eq!(overlap.to_string(), "high (49999), low (40000-40004)");
+        let keep = "8080,40000-40004,40010-40012,49999-50000";
+        assert_eq!(overlap.command(), format!("sysctl -w {SETTING}={keep}"));
+        assert!(overlap.lasting_command().contains(&format!("{SETTING} = {keep}")));
+        let mended = SystemPorts::parse("40000 49999", keep);
+        assert_eq!(EphemeralOverlap::find(&config, &mended), None);
+    }
+
+    #[test]
+    fn a_default_port_outside_the_pools_range_counts_too() {
+        let mut config = config(&[]);
+        let pool = PoolRange::new(PortRange::known(100, 110)).with_default(65_535);
+        config.port_ranges.insert("odd".to_owned(), pool);
+        let overlap = EphemeralOverlap::find(&config, &SystemPorts::parse("60000 65535", ""));
+        assert_eq!(overlap.unwrap().to_string(), "odd (65535)");
+    }
+
+    #[test]
+    fn the_pools_of_the_specification_are_not_what_somebody_configured() {
+        let default = PortAllocatorConfig::default();
+        assert_eq!(EphemeralOverlap::find(&default, &SystemPorts::parse("", "")), None);
+        let wide = SystemPorts::parse("1024 65535", "");
+        assert!(EphemeralOverlap::find(&default, &wide).is_some());
+        assert!(only_configured(&default).port_ranges.is_empty());
+        let moved = config(&[("api", 40_000, 40_010)]);
+        assert_eq!(only_configured(&moved), moved);
+    }
+}

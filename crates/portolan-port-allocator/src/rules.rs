@@ -1,0 +1,138 @@
+//! Every rule that concerns one port, whoever has it: those of the configuration, of the system,
+//! and of browsers.
+
+use std::fmt;
+
+use portolan_core::{Pool, PortRange, is_blocked_by_browsers};
+use serde::Serialize;
+
+use crate::config::{PoolRange, PortAllocatorConfig};
+use crate::system_ports::SystemPorts;
+
+/// A rule that concerns a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "rule", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PortRule {
+    /// The configuration keeps it from being granted (`port_allocator.reserved_ports`).
+    Reserved,
+    /// The system gives it to nobody unasked (`ip_local_reserved_ports`).
+    ReservedBySystem,
+    /// Any outgoing connection may be given it.
+    Ephemeral {
+        /// The range of such ports.
+        range: PortRange,
+    },
+    /// It needs a privilege to bind it.
+    Privileged {
+        /// The first port that needs none.
+        unprivileged_start: u16,
+    },
+    /// Browsers refuse to connect to it (Fetch standard, port blocking).
+    RefusedByBrowsers {
+        /// The pools of services for browsers that have it.
+        pools: Vec<String>,
+    },
+}
+
+// === impl PortRule ===
+
+impl PortRule {
+    /// The rules that concern the port.
+    pub fn all(port: u16, config: &PortAllocatorConfig, system: &SystemPorts) -> Vec<Self> {
+        let range = system.ephemeral_range();
+        let unprivileged_start = system.unprivileged_start();
+        let rules = [
+            (config.reserved_ports.contains(&port), Self::Reserved),
+            (system.is_reserved(port), Self::ReservedBySystem),
+            (system.is_exposed(port), Self::Ephemeral { range }),
+            (port < unprivileged_start, Self::Privileged { unprivileged_start }),
+            (is_blocked_by_browsers(port), Self::RefusedByBrowsers { pools: web(port, config) }),
+        ];
+        rules.into_iter().filter_map(|(concerns, rule)| concerns.then_some(rule)).collect()
+    }
+}
+
+/// The pools with the port whose services speak HTTP, as far as their names tell.
+fn web(port: u16, config: &PortAllocatorConfig) -> Vec<String> {
+    let speaks_http = |name: &str| Pool::named(name).is_some_and(|pool| pool.protocol == "http");
+    let fits = |(name, pool): &(&String, &PoolRange)| {
+        let has = pool.range().contains(port) || pool.default_port(name) == port;
+        has && speaks_http(name)
+    };
+    config.port_ranges.iter().filter(fits).map(|(name, _)| name.clone()).collect()
+}
+
+impl fmt::Display for PortRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reserved => {
+                f.write_str("never granted, because port_allocator.reserved_ports names it")
+            }
+            Self::ReservedBySystem => f.write_str(
+                "kept by the system from outgoing connections (net.ipv4.ip_local_reserved_ports)",
+            ),
+            Self::Ephemeral { range } => write!(
+                f,
+                "in the ephemeral range {range}: any outgoing connection may be given it; `portolan doctor` prints the command that keeps a pool from that"
+            ),
+            Self::Privileged { unprivileged_start } => write!(
+                f,
+                "privileged: below {unprivileged_start} (net.ipv4.ip_unprivileged_port_start) a program needs CAP_NET_BIND_SERVICE"
+            ),
+            Self::RefusedByBrowsers { pools } if pools.is_empty() => {
+                f.write_str("refused by browsers: nothing that they shall open may listen here")
+            }
+            Self::RefusedByBrowsers { pools } => write!(
+                f,
+                "refused by browsers, though {} is for what they open; give the pool other ports",
+                pools.join(", ")
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(port: u16, config: &PortAllocatorConfig) -> Vec<PortRule> {
+        let system = SystemPorts::parse("40000 49999", "40005,9000");
+        PortRule::all(port, config, &system)
+    }
+
+    #[test]
+    fn a_port_that_no_rule_concerns_has_none() {
+        assert_eq!(rules(8080, &PortAllocatorConfig::default()), []);
+    }
+
+    #[test]
+    fn every_rule_that_concerns_a_port_is_named() {
+        let config = PortAllocatorConfig::default();
+        let privileged = PortRule::Privileged { unprivileged_start: 1024 };
+        let nobodys = PortRule::RefusedByBrowsers { pools: vec![] };
+        assert_eq!(rules(22, &config), [PortRule::Reserved, privileged, nobodys]);
+        let range = PortRange::known(40_000, 49_999);
+        assert_eq!(rules(40_000, &config), [PortRule::Ephemeral { range }]);
+        assert_eq!(rules(40_005, &config), [PortRule::ReservedBySystem]);
+        assert_eq!(rules(9000, &config), [PortRule::ReservedBySystem]);
+    }
+
+    #[test]
+    fn a_pool_for_browsers_is_named_with_a_port_that_they_refuse() {
+        let mut config = PortAllocatorConfig::default();
+        for pool in ["api", "database"] {
+            config.port_ranges.insert(pool.to_owned(), PortRange::known(6660, 6670).into());
+        }
+        let pools = vec!["api".to_owned()];
+        assert_eq!(rules(6667, &config), [PortRule::RefusedByBrowsers { pools }]);
+    }
+
+    #[test]
+    fn a_rule_is_written_with_its_name() {
+        let json = serde_json::to_value(PortRule::Ephemeral { range: PortRange::known(1, 2) });
+        let expected =
+            serde_json::json!({ "rule": "ephemeral", "range": { "start": 1, "end": 2 } });
+        assert_eq!(json.unwrap(), expected);
+    }
+}
