@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_core::duration::format_duration;
@@ -60,6 +61,14 @@ pub struct Stranger {
 
 // === impl Holder ===
 
+impl Holder {
+    /// How long it has been held, in whole seconds; nothing where the clock was set back.
+    pub fn age(&self) -> Duration {
+        let age = Timestamp::now().duration_since(self.since).as_secs().max(0);
+        Duration::from_secs(age.unsigned_abs())
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { service, scope, pid, .. } = self;
@@ -69,9 +78,7 @@ impl fmt::Display for Holder {
         if !self.alive {
             f.write_str(", which is gone and left it to a child")?;
         }
-        let age = Timestamp::now().duration_since(self.since).as_secs().max(0);
-        let age = std::time::Duration::from_secs(age.unsigned_abs());
-        write!(f, ", {} for {})", self.depth, format_duration(age))
+        write!(f, ", {} for {})", self.depth, format_duration(self.age()))
     }
 }
 

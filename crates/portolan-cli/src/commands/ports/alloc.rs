@@ -12,7 +12,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use clap::Args;
-use portolan_core::{ServiceName, port};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
@@ -20,6 +19,7 @@ use tokio::time::timeout;
 
 use super::hold::HoldArgs;
 use super::owner;
+use super::wish::Wish;
 use crate::context::Context;
 use crate::exit::{Ending, Exit, Failure};
 use crate::output;
@@ -29,17 +29,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest answer of a holder, in bytes: an error may name every holder of a range.
 const LONGEST_ANSWER: u64 = 1024 * 1024;
 
+pub(super) const AFTER_HELP: &str = "\
+A guarded port is for a program on this host that binds it by its number: strangers are kept off \
+until it does. A claimed port is for what binds it out of our reach, such as a container: no other \
+Portolan process gets it, but a stranger may. Once it is started, `portolan ports check PORT` \
+tells who listens there.";
+
 /// Options of `portolan ports alloc`.
 #[derive(Debug, Args)]
 pub(super) struct Alloc {
-    /// The service that the port is for
-    name: ServiceName,
-    /// The port it would like [default: its pool's]
-    #[arg(long, value_name = "PORT", value_parser = port::parse)]
-    preferred: Option<u16>,
-    /// The pool its port comes from [default: as its name tells]
-    #[arg(long)]
-    pool: Option<String>,
+    #[command(flatten)]
+    wish: Wish,
     /// The process for which the lease is held [default: the shell or program that called us]
     #[arg(long, value_name = "PID")]
     owner: Option<u32>,
@@ -67,7 +67,7 @@ pub(super) enum Answer {
 impl Alloc {
     pub(super) async fn run(self, context: &Context) -> Ending {
         let owner = self.owner.unwrap_or_else(owner::owner);
-        let hold = HoldArgs { name: self.name, preferred: self.preferred, pool: self.pool, owner };
+        let hold = HoldArgs { wish: self.wish, owner };
         match start_holder(context, &hold).await? {
             held @ Answer::Held { .. } if context.json => output::json(&held)?,
             Answer::Held { port, lease, .. } => {

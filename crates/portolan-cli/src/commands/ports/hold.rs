@@ -7,13 +7,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use clap::Args;
-use portolan_core::{ServiceName, port};
-use portolan_port_allocator::{Depth, PortLease, PortRequest};
+use portolan_port_allocator::PortLease;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
 use super::alloc::{Answer, address_of};
+use super::wish::Wish;
 use crate::context::Context;
 use crate::exit::{Ending, Exit, Failure};
 use crate::output;
@@ -28,14 +28,8 @@ pub(super) struct Hold {
 /// What to hold, and for whom.
 #[derive(Debug, Args)]
 pub(super) struct HoldArgs {
-    /// The service that the port is for
-    pub(super) name: ServiceName,
-    /// The port it would like
-    #[arg(long, value_parser = port::parse)]
-    pub(super) preferred: Option<u16>,
-    /// The pool its port comes from
-    #[arg(long)]
-    pub(super) pool: Option<String>,
+    #[command(flatten)]
+    pub(super) wish: Wish,
     /// The process for which the lease is held
     #[arg(long)]
     pub(super) owner: u32,
@@ -45,15 +39,9 @@ pub(super) struct HoldArgs {
 
 impl HoldArgs {
     pub(super) fn to_arguments(&self) -> Vec<String> {
-        let mut arguments: Vec<String> = ["ports", "hold"].map(String::from).into();
-        let mut option = |name: &str, value: Option<String>| {
-            arguments.extend(value.into_iter().flat_map(|value| [format!("--{name}"), value]));
-        };
-        option("preferred", self.preferred.map(|port| port.to_string()));
-        option("pool", self.pool.clone());
-        option("owner", Some(self.owner.to_string()));
-        arguments.push(self.name.to_string());
-        arguments
+        let owner = self.owner.to_string();
+        let own = ["ports", "hold", "--owner", &owner].map(String::from);
+        own.into_iter().chain(self.wish.to_arguments()).collect()
     }
 }
 
@@ -93,24 +81,12 @@ impl HoldArgs {
                 "there is no process {owner} to hold the lease for: {error}"
             ))
         })?;
-        let lease = context.allocator()?.request(self.request(context))?;
+        let lease = context.allocator()?.request(self.wish.request(context))?;
         let name = uuid::Uuid::new_v4().simple().to_string();
         let asked = address_of(&name).and_then(|address| UnixListener::bind_addr(&address));
         let asked = asked.map_err(Failure::failed)?;
         let answer = Answer::Held { port: lease.port(), lease: name, pid: std::process::id() };
         Ok((lease, Held { answer, owner, asked }))
-    }
-
-    fn request(&self, context: &Context) -> PortRequest {
-        let mut request =
-            PortRequest::new(self.name.clone()).scope(context.scope.clone()).depth(Depth::Guarded);
-        if let Some(preferred) = self.preferred {
-            request = request.preferred(preferred);
-        }
-        if let Some(pool) = &self.pool {
-            request = request.pool(pool);
-        }
-        request
     }
 }
 

@@ -1,0 +1,131 @@
+//! `portolan ports list`: every port of this host that somebody has, and who.
+
+use clap::Args;
+use portolan_core::duration::format_duration;
+use portolan_port_allocator::{Leased, Occupant, Occupants};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::exit::{Ending, Exit};
+use crate::output;
+
+/// Options of `portolan ports list`.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Leases only, without the programs that listen on a port and never asked for it
+    #[arg(long)]
+    leased: bool,
+}
+
+/// What stands in a column that says nothing of a port.
+const NOTHING: &str = "-";
+const HEADER: [&str; 9] =
+    ["PORT", "PROTOCOL", "SERVICE", "SCOPE", "DEPTH", "AGE", "PID", "USER", "LISTENING"];
+
+type Row = [String; HEADER.len()];
+
+// === impl List ===
+
+impl List {
+    pub(super) fn run(&self, context: &Context) -> Ending {
+        let Occupants { leases, strangers } = context.allocator()?.occupants();
+        match (context.json, self.leased) {
+            (true, true) => output::json(&json!({ "ports": leases }))?,
+            (true, false) => output::json(&json!({ "ports": leases, "strangers": strangers }))?,
+            (false, true) => print(&leases, &[])?,
+            (false, false) => print(&leases, &strangers)?,
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn print(leases: &[Leased], strangers: &[Occupant]) -> Result<(), crate::exit::Failure> {
+    let strangers = strangers.chunk_by(are_one_process);
+    let leases = leases.iter().map(|leased| (leased.holder.port, of_lease(leased)));
+    let strangers = strangers.map(|sockets| (sockets[0].port, of_stranger(sockets)));
+    let mut rows: Vec<(u16, Row)> = leases.chain(strangers).collect();
+    rows.sort_by_key(|(port, _)| *port);
+    let mut table = output::table(HEADER);
+    rows.into_iter().for_each(|(_, row)| _ = table.add_row(row));
+    output::line(table.trim_fmt())
+}
+
+fn of_lease(leased: &Leased) -> Row {
+    let Leased { holder, listeners } = leased;
+    let name = holder.port_name.as_ref().map(|name| format!(":{name}")).unwrap_or_default();
+    let listening = listeners.chunk_by(are_one_process).map(|sockets| match &sockets[0].process {
+        Some(process) => {
+            format!("{} (pid {}) on {}", process.name, process.pid, addresses(sockets))
+        }
+        None => format!("user {} on {}", sockets[0].user, addresses(sockets)),
+    });
+    let listening: Vec<String> = listening.collect();
+    [
+        holder.port.to_string(),
+        holder.protocol.to_string(),
+        format!("{}{name}", holder.service),
+        holder.scope.to_string(),
+        holder.depth.to_string(),
+        format_duration(holder.age()),
+        holder.pid.to_string(),
+        holder.user.clone(),
+        if listening.is_empty() { NOTHING.to_owned() } else { listening.join(", ") },
+    ]
+}
+
+fn of_stranger(sockets: &[Occupant]) -> Row {
+    let Occupant { port, protocol, process, user, .. } = &sockets[0];
+    let name = process.as_ref().map_or("a process", |process| &process.name);
+    let pid = process.as_ref().map(|process| process.pid.to_string());
+    let nothing = || NOTHING.to_owned();
+    [
+        port.to_string(),
+        protocol.to_string(),
+        nothing(),
+        nothing(),
+        nothing(),
+        nothing(),
+        pid.unwrap_or_else(nothing),
+        user.clone(),
+        format!("{name} on {}", addresses(sockets)),
+    ]
+}
+
+/// A server with a socket for each address has one row.
+fn are_one_process(one: &Occupant, other: &Occupant) -> bool {
+    let of = |it: &Occupant| (it.port, it.protocol, it.process.clone(), it.user.clone());
+    of(one) == of(other)
+}
+
+fn addresses(sockets: &[Occupant]) -> String {
+    let addresses: Vec<String> = sockets.iter().map(|it| it.address.to_string()).collect();
+    addresses.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_port_allocator::{Process, Transport};
+
+    use super::*;
+
+    fn occupant(address: &str, process: Option<&str>) -> Occupant {
+        let (user, address) = ("ann".to_owned(), address.parse().unwrap());
+        let process =
+            process.map(|name| Process { pid: 7, name: name.to_owned(), user: user.clone() });
+        Occupant { port: 80, protocol: Transport::Tcp, address, process, user }
+    }
+
+    #[test]
+    fn a_server_on_two_addresses_has_one_row() {
+        let sockets = [occupant("0.0.0.0", Some("nginx")), occupant("::", Some("nginx"))];
+        assert_eq!(sockets.chunk_by(are_one_process).count(), 1);
+        let row = of_stranger(&sockets).join(" ");
+        assert_eq!(row, "80 tcp - - - - 7 ann nginx on 0.0.0.0 ::");
+    }
+
+    #[test]
+    fn whom_the_system_does_not_name_is_told_by_the_user() {
+        let row = of_stranger(&[occupant("127.0.0.1", None)]).join(" ");
+        assert_eq!(row, "80 tcp - - - - - ann a process on 127.0.0.1");
+    }
+}
