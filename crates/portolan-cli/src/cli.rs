@@ -89,6 +89,9 @@ pub(crate) enum Working {
     Health(commands::health::Health),
     /// Leases ports by hand, and tells who holds which
     Ports(commands::ports::Ports),
+    /// Checks what usually goes wrong on a host, and says how to mend it
+    #[command(after_help = commands::doctor::AFTER_HELP)]
+    Doctor(commands::doctor::Doctor),
     /// Announces a service on the broadcast channel
     Announce(commands::announce::Announce),
     /// Prints what is heard on the broadcast channel

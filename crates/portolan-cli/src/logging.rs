@@ -13,14 +13,8 @@ use crate::cli::Global;
 use crate::exit::Failure;
 use crate::output;
 
-/// Starts logging: as the flags say, else as the settings say, else `info` for a server, whose
-/// output is its log, and `warn` for a command, whose output is its result.
-pub(crate) fn start(
-    config: &LoggingConfig,
-    global: &Global,
-    is_server: bool,
-) -> Result<(), Failure> {
-    let usual = if is_server { "info" } else { "warn" };
+/// Starts logging: as the flags say, else as the settings say, else at the command's usual level.
+pub(crate) fn start(config: &LoggingConfig, global: &Global, usual: &str) -> Result<(), Failure> {
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (false, 0) => config.level.as_deref().unwrap_or(usual),

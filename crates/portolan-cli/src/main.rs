@@ -44,8 +44,7 @@ fn work(global: &Global, command: Working) -> Ending {
         _ => None,
     };
     let context = Context::load(global, file)?;
-    let is_server = matches!(command, Working::Serve(_));
-    logging::start(&context.settings().logging, global, is_server)?;
+    logging::start(&context.settings().logging, global, usual_level(&command))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -55,6 +54,16 @@ fn work(global: &Global, command: Working) -> Ending {
     // Whatever still blocks, such as a name that is being resolved, must not hold up the end.
     runtime.shutdown_background();
     ending
+}
+
+/// The output of a server is its log, and that of a command its result; the doctor's findings say
+/// what the parts would warn of.
+fn usual_level(command: &Working) -> &'static str {
+    match command {
+        Working::Serve(_) => "info",
+        Working::Doctor(_) => "error",
+        _ => "warn",
+    }
 }
 
 async fn dispatch(command: Working, context: &Context) -> Ending {
@@ -71,6 +80,7 @@ async fn dispatch(command: Working, context: &Context) -> Ending {
         Working::Heartbeat(heartbeat) => heartbeat.run(context).await,
         Working::Health(health) => health.run(context).await,
         Working::Ports(ports) => ports.run(context).await,
+        Working::Doctor(doctor) => doctor.run(context).await,
         Working::Announce(announce) => announce.run(context).await,
         Working::Listen(listen) => listen.run(context).await,
     }

@@ -4,6 +4,7 @@
 //! [`RegistryClient::watch_forever`] connects again by itself.
 
 mod answer;
+mod clock;
 mod error;
 mod forever;
 mod query;

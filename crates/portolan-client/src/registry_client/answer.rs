@@ -1,7 +1,9 @@
 //! Reads what the registry answers, within bounds of size and time.
 
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use portolan_core::duration::format_duration;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, DATE};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -59,6 +61,12 @@ impl Answer {
 
     pub(super) fn status(&self) -> StatusCode {
         self.response.status()
+    }
+
+    /// When the registry answered by its own clock, to the second, where it tells.
+    pub(super) fn date(&self) -> Option<Timestamp> {
+        let date = self.response.headers().get(DATE)?.to_str().ok()?;
+        rfc2822::DateTimeParser::new().parse_timestamp(date).ok()
     }
 
     /// The answer, where the registry did what it was asked.
