@@ -21,6 +21,7 @@ mod process;
 mod proxy;
 pub mod redis;
 mod stranger;
+mod system;
 mod wait;
 mod world;
 
@@ -31,4 +32,4 @@ pub use process::{Output, Process};
 pub use proxy::Proxy;
 pub use stranger::Stranger;
 pub use wait::{PATIENCE, wait_for, wait_within};
-pub use world::{REGISTRY, World, target_directory};
+pub use world::{REGISTRY, World, portolan_program, target_directory};

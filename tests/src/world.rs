@@ -32,6 +32,7 @@ const SHOWN: usize = 8 * 1024;
 pub struct World {
     directory: TempDir,
     channel: SocketAddrV4,
+    alone: bool,
     variables: Vec<(&'static str, OsString)>,
     started: Cell<usize>,
 }
@@ -47,7 +48,8 @@ impl World {
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
         let port = if alone { 7001 } else { free_port()? };
         let channel = SocketAddrV4::new(GROUP, port);
-        let mut world = Self { directory, channel, variables: vec![], started: Cell::new(0) };
+        let mut world =
+            Self { directory, channel, alone, variables: vec![], started: Cell::new(0) };
         for private in ["run", "state"] {
             let path = world.folder(private)?;
             fs::set_permissions(&path, Permissions::from_mode(0o700))?;
@@ -130,6 +132,11 @@ impl World {
         Ok(())
     }
 
+    /// Whether nobody else is on its network, which a test may then change as it likes.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
     /// Takes a port as somebody who knows nothing of Portolan.
     ///
     /// # Errors
@@ -183,7 +190,10 @@ impl Drop for World {
 }
 
 /// The built command: `PORTOLAN_BIN`, else beside the running test.
-fn portolan_program() -> Result<PathBuf> {
+///
+/// # Errors
+/// It is not built.
+pub fn portolan_program() -> Result<PathBuf> {
     let path = match std::env::var_os("PORTOLAN_BIN") {
         Some(path) => PathBuf::from(path),
         None => target_directory()?.join("portolan"),

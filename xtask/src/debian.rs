@@ -15,7 +15,7 @@ struct Part {
 }
 
 /// Everything that the tests start and Rust does not bring.
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     Part { program: "initdb", package: "postgresql" },
     Part { program: "psql", package: "postgresql-client" },
     Part { program: "redis-server", package: "redis-server" },
@@ -23,6 +23,7 @@ const PARTS: [Part; 9] = [
     Part { program: "dnsmasq", package: "dnsmasq-base" },
     Part { program: "promtool", package: "prometheus" },
     Part { program: "ip", package: "iproute2" },
+    Part { program: "sysctl", package: "procps" },
     Part { program: "curl", package: "curl" },
     Part { program: "unshare", package: "util-linux" },
 ];

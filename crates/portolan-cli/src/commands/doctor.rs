@@ -119,7 +119,12 @@ fn summarize(
         );
     }
     if !context.quiet {
-        output::note(format_args!("{errors} errors, {warnings} warnings"));
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        output::note(format_args!(
+            "{errors} error{}, {warnings} warning{}",
+            plural(errors),
+            plural(warnings)
+        ));
     }
     Ok(())
 }

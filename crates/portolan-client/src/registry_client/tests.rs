@@ -30,6 +30,20 @@ async fn answering(bytes: &'static [u8]) -> RegistryClient {
 }
 
 #[tokio::test]
+async fn the_registrys_clock_is_read_from_its_answer() {
+    let registry = FakeRegistry::start().await;
+    assert!(client(registry.url()).clock().await.unwrap().is_some());
+    let dated = answering(
+        b"HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-length: 28\r\n\r\n\
+          {\"revision\":1,\"services\":[]}",
+    );
+    let time = "1994-11-06T08:49:37Z".parse().unwrap();
+    assert_eq!(dated.await.clock().await, Ok(Some(time)));
+    let stranger = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").await;
+    assert!(matches!(stranger.clock().await, Err(RegistryError::BadAnswer { .. })));
+}
+
+#[tokio::test]
 async fn an_instance_lives_from_registering_to_deregistering() {
     let registry = FakeRegistry::start().await;
     let client = client(registry.url());

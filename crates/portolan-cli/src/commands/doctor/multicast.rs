@@ -99,7 +99,10 @@ fn judge(config: &BroadcastConfig, wanted: &[Reach], heard: &[Reach]) -> Finding
     let place = if network { format!("loopback and {interface}") } else { "loopback".to_owned() };
     let evidence = match missing.as_slice() {
         [] => {
-            return Finding::ok("the broadcast channel hears itself", format!("{group} on {place}"));
+            return Finding::ok(
+                "the broadcast channel hears itself",
+                format!("{group} on {place}"),
+            );
         }
         [Reach::Network] => format!("nothing sent to {group} on {interface} came back"),
         _ => format!("nothing sent to {group} on loopback came back"),

@@ -33,15 +33,15 @@ async fn look(context: &Context) -> Vec<Finding> {
     }
 }
 
-/// One that nobody named need not be there: services are found by broadcast and by the host's
-/// reservations all the same.
+/// One that nobody named need not be there.
 fn of_error(error: &RegistryError, is_configured: bool) -> Finding {
-    let what = "the registry does not answer";
     match error {
-        RegistryError::Unreachable { .. } if !is_configured => {
-            Finding::of(Severity::Warning, "no registry answers", error)
-        }
-        _ => Finding::of(Severity::Error, what, error),
+        RegistryError::Unreachable { url, reason } if !is_configured => Finding::warning(
+            "no registry answers, and services are found on this host and by broadcast only",
+            format_args!("{url}: {reason}"),
+            "where there should be one, start it with `portolan serve`, or set discovery.registry_url",
+        ),
+        _ => Finding::of(Severity::Error, "the registry does not answer", error),
     }
 }
 

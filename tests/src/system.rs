@@ -1,0 +1,41 @@
+//! Settings of the system, as far as they are a network's own: a test may change those of the
+//! network that it was given, and no others.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use crate::parts;
+use crate::process::Output;
+use crate::wait::PATIENCE;
+use crate::world::World;
+
+// === impl World ===
+
+impl World {
+    /// Runs a command line that changes the network of this world, as a person would type it.
+    ///
+    /// # Errors
+    /// The network is not this world's own, or the command fails.
+    pub fn change_network(&self, command_line: &str) -> Result<Output> {
+        ensure!(
+            self.is_alone(),
+            "this test changes settings of the network and needs one of its own; allow network \
+             namespaces (sysctl -w kernel.unprivileged_userns_clone=1), or run the tests as root"
+        );
+        let mut shell = Command::new("sh");
+        // Where Debian keeps such commands, which not everybody's PATH names.
+        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+        shell.args(["-c", command_line]).env("PATH", path);
+        self.spawn("shell", shell)?.wait(PATIENCE)?.exits(0)
+    }
+
+    /// Sets a setting of the system for the network of this world.
+    ///
+    /// # Errors
+    /// The network is not this world's own, or the system refuses.
+    pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
+        parts::program("sysctl", "procps")?;
+        self.change_network(&format!("sysctl -w {name}='{value}'")).map(drop)
+    }
+}
