@@ -3,6 +3,7 @@
 
 #![no_main]
 
+use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 use std::path::Path;
 use std::str::FromStr;
@@ -16,8 +17,10 @@ use portolan_core::{
 };
 use portolan_health::CheckSpec;
 use portolan_port_allocator::Depth;
+use portolan_supervisor::placeholders::Places;
+use portolan_supervisor::service::{NamedPort, check as check_service, parse_bind};
 use portolan_supervisor::stack::scope_of_folder;
-use portolan_supervisor::{CommandLine, GuardPolicy};
+use portolan_supervisor::{CommandLine, Handoff};
 use serde_json::{Value, json};
 
 fuzz_target!(|text: &str| {
@@ -35,7 +38,9 @@ fuzz_target!(|text: &str| {
     duration(text);
     command(text);
     check(text);
-    taken::<GuardPolicy>(text);
+    taken::<Handoff>(text);
+    taken::<NamedPort>(text);
+    parse_bind(text).map_or_else(|error| short(&error), drop);
     taken::<ConfiguredEndpoint>(text);
     port::parse(text).map_or_else(|error| short(&error), |port| assert!(port > 0));
     Pool::of_service(text);
@@ -77,9 +82,11 @@ fn command(text: &str) {
     in_json::<CommandLine>(text);
     let Some(command) = taken::<CommandLine>(text) else { return };
     assert!(!command.program().is_empty());
-    assert!(!command.with_port(8080).mentions_port());
+    let filled = command.filled(&Places::of_port(8080));
+    assert!(!filled.arguments().iter().any(|word| word.contains("{port}")));
     assert!(command.program().ends_with(command.program_name()));
-    GuardPolicy::Auto.holds_for(&command);
+    check_service(&command, &BTreeMap::new(), &[], Handoff::Auto)
+        .map_or_else(|error| short(&error), drop);
 }
 
 /// A check that others can make is one that a registry takes.

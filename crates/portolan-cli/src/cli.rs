@@ -70,7 +70,7 @@ pub(crate) enum Working {
     /// Runs the registry server: HTTP API, metrics, broadcast listener
     Serve(commands::serve::Serve),
     /// Runs one program as a service, on a port of its own
-    Run(commands::run::Run),
+    Run(Box<commands::run::Run>),
     /// Runs a command with the addresses of the services it needs in its environment
     Exec(commands::exec::Exec),
     /// Finds a service

@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use rustix::io::FdFlags;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child as Process, ChildStderr, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
 
 use crate::CommandLine;
+pub(crate) use caller::{Call, Caller};
+pub(crate) use inheritance::FIRST_SOCKET;
+pub use inheritance::Inheritance;
 pub(crate) use listener::{Family, Listener};
 
+mod caller;
 mod group;
+mod inheritance;
 mod listener;
 
 /// How often we look whether a group that was asked to end is gone; nobody tells us.
@@ -56,30 +58,20 @@ pub struct Child {
     hurry: CancellationToken,
 }
 
-/// While a child is started, descriptors of its lease are open for inheritance. Another child
-/// that is started at that moment would inherit them too, and hold the lease beyond its end.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
 // === impl Launch ===
 
 impl Launch {
-    /// Starts the program; it inherits the descriptors, and with them the lease that they stand
-    /// for, until it and all its descendants are gone.
-    pub fn start(&self, inherited: &[BorrowedFd<'_>]) -> io::Result<Child> {
-        let mut command = self.to_command();
-        let _alone = ONE_AT_A_TIME.lock();
-        set_flags(inherited, FdFlags::empty())?;
-        let started = command.spawn();
-        set_flags(inherited, FdFlags::CLOEXEC)?;
-        let process = started?;
+    /// Starts the program with what it inherits.
+    pub fn start(&self, inheritance: &Inheritance<'_>) -> io::Result<Child> {
+        let mut prepared = inheritance.prepare(self)?;
+        self.furnish(&mut prepared.command);
+        let process = prepared.command.spawn()?;
         let pid = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let (own_group, hurry) = (self.terminal != Terminal::Shared, CancellationToken::new());
-        let family = pid.map(|pid| Family::new(pid, self.command.program_name()));
-        Ok(Child { process, pid, own_group, family, hurry })
+        Ok(Child { process, pid, own_group, family: pid.map(Family::new), hurry })
     }
 
-    fn to_command(&self) -> Command {
-        let mut command = Command::new(self.command.program());
+    fn furnish(&self, command: &mut Command) {
         command.args(self.command.arguments()).envs(&self.environment);
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
@@ -90,12 +82,7 @@ impl Launch {
         if self.terminal == Terminal::Captured {
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         }
-        command
     }
-}
-
-fn set_flags(descriptors: &[BorrowedFd<'_>], flags: FdFlags) -> io::Result<()> {
-    descriptors.iter().try_for_each(|fd| Ok(rustix::io::fcntl_setfd(fd, flags)?))
 }
 
 // === impl Child ===

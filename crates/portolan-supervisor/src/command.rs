@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What stands for the leased port in a command line or an environment variable.
-const PORT: &str = "{port}";
+use crate::placeholders::{self, Places};
 
 /// A program and its arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,25 +67,20 @@ impl CommandLine {
         &self.0[1..]
     }
 
-    /// Whether the port stands somewhere in it.
+    /// Every word, the program's first.
+    pub(crate) fn words(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Whether a port or a socket stands somewhere in it.
     pub fn mentions_port(&self) -> bool {
-        self.0.iter().any(|word| mentions_port(word))
+        self.0.iter().any(|word| placeholders::is_in(word))
     }
 
-    /// The same with the port in its places.
-    pub fn with_port(&self, port: u16) -> Self {
-        Self(self.0.iter().map(|word| fill_port(word, port)).collect())
+    /// The same with the values in their places.
+    pub fn filled(&self, places: &Places) -> Self {
+        Self(self.0.iter().map(|word| places.fill(word)).collect())
     }
-}
-
-/// Whether the port stands in the text.
-pub(crate) fn mentions_port(text: &str) -> bool {
-    text.contains(PORT)
-}
-
-/// The text with the port in its places.
-pub fn fill_port(text: &str, port: u16) -> String {
-    text.replace(PORT, &port.to_string())
 }
 
 impl FromStr for CommandLine {
@@ -139,7 +133,7 @@ mod tests {
             "redis-server --port {port} --pid /run/{port}.pid".parse().unwrap();
         assert!(command.mentions_port());
         assert_eq!(
-            command.with_port(6380).to_string(),
+            command.filled(&Places::of_port(6380)).to_string(),
             "redis-server --port 6380 --pid /run/6380.pid"
         );
     }

@@ -2,17 +2,18 @@
 //! nothing left behind when they end.
 //!
 //! [`service`] is the life of one program, [`stack`] that of several which need one another. The
-//! rest are their parts: what to start ([`command`]), whether it starts while a guard holds its
-//! port ([`guard`]), and the process itself ([`child`]).
+//! rest are their parts: what to start ([`command`], [`placeholders`]), how it gets its port
+//! ([`handoff`]), and the process itself ([`child`]).
 
 pub mod child;
 pub mod command;
-pub mod guard;
+pub mod handoff;
+pub mod placeholders;
 pub mod service;
 pub mod stack;
 #[cfg(test)]
 mod testing;
 
 pub use command::CommandLine;
-pub use guard::GuardPolicy;
+pub use handoff::Handoff;
 pub use service::{Parts, Service, ServiceSpec, StartError};

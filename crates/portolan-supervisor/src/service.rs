@@ -1,42 +1,49 @@
 //! The life of one program as a service: lease, start, register, watch, deregister, end.
+//!
+//! A service with a check that connects becomes findable once its program listens, which is told by
+//! connecting, and by who owns the socket. Where the program inherits the socket, which listens
+//! before it, it is told by the program's first accept(2).
 
+mod check;
+mod error;
+mod leases;
+mod ports;
 mod spec;
+mod start;
+mod watch;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_agent::{Agent, AgentError};
+use portolan_agent::Agent;
 use portolan_broadcast::Broadcaster;
 use portolan_client::RegistryClient;
-use portolan_core::{ServiceEndpoint, ServiceName};
+use portolan_core::{PortName, ServiceEndpoint};
 use portolan_health::HealthConfig;
 use portolan_metrics::Metrics;
-use portolan_port_allocator::{
-    AllocatorError, PortAllocator, PortAllocatorConfig, PortLease, Process,
-};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketType};
-use tokio::time::{Instant, sleep};
+use portolan_port_allocator::{PortAllocator, PortAllocatorConfig, Process};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
-pub use spec::{PortSpec, ServiceSpec};
+pub use check::{InvalidService, check};
+pub use error::StartError;
+pub use ports::{InvalidBind, InvalidNamedPort, NamedPort, PortSpec, parse_bind};
+pub use spec::ServiceSpec;
 
-use crate::CommandLine;
-use crate::child::{Child, Listener};
+use crate::child::{Child, Family, Listener};
+use crate::handoff::{Helpers, Way};
+use leases::Leases;
+use watch::{Sign, Watch};
 
 /// How often another port is tried where strangers were faster.
 const PORTS_TO_TRY: u32 = 3;
 /// A program that fails later than this did not fail because its port was taken; and one that does
 /// not listen by then is worth a word.
 const START: Duration = Duration::from_secs(10);
-/// How soon, and then how often, it is looked whether a program listens: a server needs some tens
-/// of milliseconds to start, and one that needs long is not found much later for it.
-const FIRST_LOOK: Duration = Duration::from_millis(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How long a program has to end by itself before it is started on another port.
 const MOVE: Duration = Duration::from_secs(1);
 
@@ -62,9 +69,10 @@ pub struct Service {
     spec: Arc<ServiceSpec>,
     parts: Parts,
     allocator: Option<PortAllocator>,
-    lease: Option<PortLease>,
+    leases: Option<Leases>,
     child: Child,
     agent: Option<Agent>,
+    watch: Option<Watch>,
     started: Instant,
     ports_tried: u32,
 }
@@ -76,40 +84,13 @@ pub enum Turn {
     Ended(ExitStatus),
     /// Its program listens on its port.
     Listens,
-    /// A stranger listens on its port.
-    Stolen(Process),
-}
-
-/// Why a service did not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// It got no port.
-    #[error(transparent)]
-    Port(#[from] AllocatorError),
-    /// The program did not start.
-    #[error("cannot start `{program}`: {source}{}", hint(source))]
-    Program {
-        /// The program, as it is looked for.
-        program: String,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// Strangers were faster on every port that was tried.
-    #[error(
-        "{stranger} listens on port {port}, which {service} was to have; end it, or choose another port with --preferred"
-    )]
+    /// A stranger listens on a port of it.
     Stolen {
-        /// The service.
-        service: ServiceName,
-        /// The last port that was tried.
+        /// The port.
         port: u16,
-        /// Who has it.
-        stranger: String,
+        /// Who listens there.
+        stranger: Process,
     },
-    /// It could not be made findable.
-    #[error(transparent)]
-    Agent(#[from] AgentError),
 }
 
 // === impl Service ===
@@ -120,30 +101,35 @@ impl Service {
     pub async fn start(spec: ServiceSpec, parts: Parts) -> Result<Self, StartError> {
         let spec = Arc::new(spec);
         let allocator = match spec.port {
-            Some(_) => Some(open_allocator(&parts)?),
+            Some(_) => Some(start::open_allocator(&parts)?),
             None => None,
         };
-        let lease = lease_port(&spec, &parts, allocator.as_ref())?;
-        let (lease, child) = start_program(&spec, lease)?;
+        let leases = start::lease_ports(&spec, &parts, allocator.as_ref())?;
+        let (leases, child) = start::program(&spec, leases)?;
         let mut service = Self {
             spec,
             parts,
             allocator,
-            lease,
+            leases,
             child,
             agent: None,
+            watch: None,
             started: Instant::now(),
             ports_tried: 1,
         };
-        if !service.is_to_listen() {
-            service.register().await?;
-        }
+        service.watch_or_register().await?;
         Ok(service)
     }
 
     /// Its port; none where it listens nowhere.
     pub fn port(&self) -> Option<u16> {
-        self.lease.as_ref().map(PortLease::port)
+        self.leases.as_ref().map(Leases::port)
+    }
+
+    /// Its further ports, under their names.
+    pub fn named_ports(&self) -> Vec<(PortName, u16)> {
+        let named = self.leases.iter().flat_map(Leases::named);
+        named.map(|(name, port)| (name.clone(), port)).collect()
     }
 
     /// The endpoint that others find; none where it does not listen, or not yet.
@@ -164,13 +150,14 @@ impl Service {
     /// Waits for what happens next, which [`Service::take`] then deals with. Safe to cancel and
     /// call again.
     pub async fn wait(&mut self) -> Result<Turn, StartError> {
-        let (listener, program) = (self.first_listener(), &self.spec.command);
-        let ended = self.child.wait();
-        let turn = tokio::select! {
-            ended = ended => ended.map(Turn::Ended),
-            turn = listener => Ok(turn),
+        let turn = match &mut self.watch {
+            Some(watch) => tokio::select! {
+                ended = self.child.wait() => ended.map(Turn::Ended),
+                turn = watch.first_listener() => Ok(turn),
+            },
+            None => self.child.wait().await.map(Turn::Ended),
         };
-        turn.map_err(|source| program_error(program, source))
+        turn.map_err(|source| StartError::of_program(&self.spec.command, source))
     }
 
     /// Deals with what [`Service::wait`] told. A program that listens becomes findable. One whose
@@ -182,7 +169,7 @@ impl Service {
     ) -> Result<Option<ExitStatus>, StartError> {
         match turn? {
             Turn::Listens => self.register().await?,
-            Turn::Stolen(stranger) => self.move_away_from(&stranger).await?,
+            Turn::Stolen { port, stranger } => self.move_away_from(port, &stranger).await?,
             Turn::Ended(status) if self.port_was_taken(status).await => {
                 self.start_on_next_port().await?;
             }
@@ -208,8 +195,8 @@ impl Service {
     /// started and left behind may use the port still, and then it keeps the lease.
     pub async fn finish(mut self) {
         self.deregister().await;
-        if let Some(lease) = self.lease.take() {
-            lease.leave_to_children();
+        if let Some(leases) = self.leases.take() {
+            leases.leave_to_children();
         }
     }
 
@@ -223,10 +210,19 @@ impl Service {
         self.finish().await;
     }
 
+    async fn watch_or_register(&mut self) -> Result<(), StartError> {
+        match self.is_found_by_listening() {
+            true => self.watch(),
+            false => self.register().await?,
+        }
+        Ok(())
+    }
+
     async fn register(&mut self) -> Result<(), StartError> {
-        let Some(lease) = &self.lease else { return Ok(()) };
+        self.watch = None;
+        let Some(leases) = &self.leases else { return Ok(()) };
         let Parts { registry, broadcaster, health, metrics, .. } = self.parts.clone();
-        let agent = Agent::builder(self.spec.registration(lease.port()))
+        let agent = Agent::builder(self.spec.registration(leases))
             .registry(registry)
             .broadcaster(broadcaster)
             .check(self.spec.check.clone())
@@ -260,148 +256,76 @@ impl Service {
         check.health_url(&self.spec.host, port).is_some()
     }
 
-    fn is_to_listen(&self) -> bool {
-        self.is_found_by_listening() && self.agent.is_none()
-    }
-
     /// Whether the program has had its port: then it does not fail for want of it.
     fn has_listened(&self) -> bool {
         self.is_found_by_listening() && self.agent.is_some()
     }
 
-    /// Who listens first, the program or a stranger; never, where nobody waits for that.
-    fn first_listener(&self) -> impl Future<Output = Turn> + use<> {
-        let port = self.port().filter(|_| self.is_to_listen());
-        let address = port.map(|port| self.spec.host.with_port(port));
-        let (family, name) = (self.child.family(), self.spec.name.clone());
-        let overdue = self.started + START;
-        async move {
-            let (Some(port), Some(address), Some(family)) = (port, address, family) else {
-                return std::future::pending().await;
-            };
-            let (mut pause, mut told) = (FIRST_LOOK, overdue < Instant::now());
-            loop {
-                match family.listener_on(&address, port).await {
-                    Listener::Own => return Turn::Listens,
-                    Listener::Stranger(stranger) => return Turn::Stolen(stranger),
-                    Listener::Nobody => sleep(pause).await,
-                }
-                pause = (pause * 2).min(LOOK_AGAIN);
-                if !told && Instant::now() > overdue {
-                    told = true;
-                    warn!(service_name = %name, port, "Nothing listens on the port yet, the service can be found when it does");
-                }
-            }
-        }
+    /// Whoever listens first is looked for from now on.
+    fn watch(&mut self) {
+        let Some((leases, port)) = self.leases.as_ref().zip(self.spec.port.as_ref()) else {
+            return;
+        };
+        let Some(family) = self.family() else { return };
+        let main = leases.port();
+        let sign = match self.spec.way() {
+            Way::Socket => Sign::Accepts(SocketAddr::new(ports::reached_at(port.bind), main), None),
+            _ => Sign::Connects(self.spec.host.with_port(main)),
+        };
+        let (service, ports) = (self.spec.name.clone(), leases.ports());
+        let overdue = Some(self.started + START);
+        self.watch = Some(Watch { service, family, ports, sign, overdue });
     }
 
-    /// Whether a program that has ended failed because its port was not free for it: somebody
-    /// listens there, or connections of an earlier listener are still closing.
+    /// The processes that may listen for it; none where its program was gone at once.
+    fn family(&self) -> Option<Family> {
+        let helpers = Helpers::of(&self.spec.command, self.spec.way());
+        self.child.family().map(|family| family.with(helpers))
+    }
+
+    /// Whether a program that has ended failed because a port was not free for it: somebody listens
+    /// there, or connections of an earlier listener are still closing.
     async fn port_was_taken(&self, status: ExitStatus) -> bool {
-        let (Some(port), Some(family)) = (self.port(), self.child.family()) else { return false };
+        let (Some(leases), Some(family)) = (&self.leases, self.family()) else { return false };
         let early = !status.success() && self.started.elapsed() < START;
-        if !early || self.ports_tried >= PORTS_TO_TRY || self.holds_guard() || self.has_listened() {
+        let may_be = self.spec.way().may_lose_port() && !self.has_listened();
+        if !early || !may_be || self.ports_tried >= PORTS_TO_TRY {
             return false;
         }
-        let address = self.spec.host.with_port(port);
-        is_in_use(port) && family.listener_on(&address, port).await != Listener::Own
+        for port in leases.ports().into_iter().filter(|port| watch::is_in_use(*port)) {
+            let address = self.spec.host.with_port(port);
+            if family.listener_on(&address, port).await != Listener::Own {
+                return true;
+            }
+        }
+        false
     }
 
-    fn holds_guard(&self) -> bool {
-        self.spec.guard.holds_for(&self.spec.command)
-    }
-
-    async fn move_away_from(&mut self, stranger: &Process) -> Result<(), StartError> {
+    async fn move_away_from(&mut self, port: u16, stranger: &Process) -> Result<(), StartError> {
         let ended = self.child.stop(MOVE).await;
-        ended.map_err(|source| program_error(&self.spec.command, source))?;
+        ended.map_err(|source| StartError::of_program(&self.spec.command, source))?;
         if self.ports_tried < PORTS_TO_TRY {
             return self.start_on_next_port().await;
         }
         let (service, stranger) = (self.spec.name.clone(), stranger.to_string());
-        Err(StartError::Stolen { service, port: self.port().unwrap_or_default(), stranger })
+        Err(StartError::Stolen { service, port, stranger })
     }
 
     async fn start_on_next_port(&mut self) -> Result<(), StartError> {
-        let stolen = self.lease.as_ref().map(PortLease::port);
+        let stolen = self.port();
         self.deregister().await;
-        drop(self.lease.take());
-        let lease = lease_port(&self.spec, &self.parts, self.allocator.as_ref())?;
+        drop(self.leases.take());
+        let leases = start::lease_ports(&self.spec, &self.parts, self.allocator.as_ref())?;
         warn!(
             service_name = %self.spec.name,
             preferred_port = stolen,
-            allocated_port = lease.as_ref().map(PortLease::port),
+            allocated_port = leases.as_ref().map(Leases::port),
             "A stranger took the port before the program did, starting it again on the next one"
         );
-        (self.lease, self.child) = start_program(&self.spec, lease)?;
+        (self.leases, self.child) = start::program(&self.spec, leases)?;
         self.started = Instant::now();
         self.ports_tried += 1;
-        match self.is_to_listen() {
-            true => Ok(()),
-            false => self.register().await,
-        }
-    }
-}
-
-fn program_error(command: &CommandLine, source: io::Error) -> StartError {
-    StartError::Program { program: command.program().to_owned(), source }
-}
-
-fn open_allocator(parts: &Parts) -> Result<PortAllocator, AllocatorError> {
-    let allocator = PortAllocator::new(parts.allocator.clone())?;
-    Ok(allocator.with_metrics(parts.metrics.clone()))
-}
-
-fn lease_port(
-    spec: &ServiceSpec,
-    parts: &Parts,
-    allocator: Option<&PortAllocator>,
-) -> Result<Option<PortLease>, AllocatorError> {
-    let (Some(port), Some(allocator)) = (&spec.port, allocator) else { return Ok(None) };
-    allocator.request(spec.port_request(port, &parts.allocator)).map(Some)
-}
-
-fn start_program(
-    spec: &ServiceSpec,
-    mut lease: Option<PortLease>,
-) -> Result<(Option<PortLease>, Child), StartError> {
-    if let Some(lease) = lease.as_mut().filter(|_| !spec.guard.holds_for(&spec.command)) {
-        lease.let_go_of_guard();
-    }
-    let inherited = lease.as_ref().map(PortLease::inherited_fds).unwrap_or_default();
-    let child = spec.launch(lease.as_ref().map(PortLease::port)).start(&inherited);
-    drop(inherited);
-    let child = child.map_err(|source| program_error(&spec.command, source))?;
-    info!(
-        service_name = %spec.name,
-        port = lease.as_ref().map(PortLease::port),
-        pid = child.pid(),
-        "Program started"
-    );
-    Ok((lease, child))
-}
-
-/// Whether a program that binds the port without more ado is refused it. The system is asked by
-/// trying: what other users have, it does not show.
-fn is_in_use(port: u16) -> bool {
-    let everywhere = [IpAddr::from(Ipv6Addr::UNSPECIFIED), IpAddr::from(Ipv4Addr::UNSPECIFIED)];
-    everywhere.into_iter().any(|address| binds_plainly(address, port).is_err())
-}
-
-fn binds_plainly(address: IpAddr, port: u16) -> rustix::io::Result<()> {
-    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    // A system without IPv6 has nothing in use there.
-    let Ok(socket) = rustix::net::socket(family, SocketType::STREAM, None) else { return Ok(()) };
-    match rustix::net::bind(&socket, &SocketAddr::new(address, port)) {
-        Err(Errno::ADDRINUSE) => Err(Errno::ADDRINUSE),
-        _ => Ok(()),
-    }
-}
-
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::NotFound => "; is it installed, and in PATH?",
-        io::ErrorKind::PermissionDenied => "; is it executable?",
-        _ => "",
+        self.watch_or_register().await
     }
 }
 

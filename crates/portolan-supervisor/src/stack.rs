@@ -6,6 +6,7 @@ mod instance;
 mod order;
 mod output;
 mod row;
+mod wish;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use file::{InvalidStack, PortWish, ServiceEntry, StackFile, scope_of_folder};
+pub use file::{InvalidStack, NamedWish, PortWish, ServiceEntry, StackFile, scope_of_folder};
 pub use output::OutputLine;
 pub use row::{Row, State};
 
@@ -168,7 +169,7 @@ fn spec_of(name: &ServiceName, entry: &ServiceEntry, around: &Surroundings) -> S
         metadata: entry.metadata.clone(),
         check: check_of(entry),
         ttl: entry.ttl.unwrap_or(around.ttl),
-        guard: entry.guard,
+        handoff: entry.handoff,
         environment,
         directory: Some(around.folder.join(directory)),
         terminal: Terminal::Captured,
@@ -198,6 +199,9 @@ fn port_of(entry: &ServiceEntry, around: &Surroundings) -> Option<PortSpec> {
         pool: entry.pool.clone(),
         allow_ephemeral: None,
         folder: Some(around.folder.clone()),
+        bind: entry.bind,
+        udp: entry.udp,
+        named: entry.named_ports(),
     })
 }
 

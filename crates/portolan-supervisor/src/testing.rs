@@ -91,7 +91,7 @@ impl World {
             metadata: Default::default(),
             check: None,
             ttl: Ttl::DEFAULT,
-            guard: Default::default(),
+            handoff: Default::default(),
             environment: Default::default(),
             directory: Some(self.folder.path().to_owned()),
             terminal: Terminal::Captured,

@@ -9,9 +9,10 @@ use std::time::Duration;
 use clap::Args;
 use portolan_core::{Host, Protocol, ServiceName, Ttl, parse_duration, port};
 use portolan_health::CheckSpec;
+use portolan_port_allocator::BindAddress;
 use portolan_supervisor::child::{Terminal, exit_code};
-use portolan_supervisor::service::PortSpec;
-use portolan_supervisor::{CommandLine, GuardPolicy, Parts, Service, ServiceSpec};
+use portolan_supervisor::service::{NamedPort, PortSpec, check, parse_bind};
+use portolan_supervisor::{CommandLine, Handoff, Parts, Service, ServiceSpec};
 
 use crate::context::Context;
 use crate::endpoint_args::key_value;
@@ -35,13 +36,24 @@ pub(crate) struct Run {
     /// program for which neither a port nor a pool is known
     #[arg(long)]
     allow_ephemeral: bool,
+    /// A further port, which it gets together with the first or not at all; can be repeated. It
+    /// stands in {port:NAME} and PORT_NAME, and is announced as the fact port.NAME
+    #[arg(long = "port", value_name = "NAME[=PREFERRED][@POOL]")]
+    ports: Vec<NamedPort>,
+    /// The address that it listens on: all, loopback, or an address of this host
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_bind, default_value = "all")]
+    bind: BindAddress,
+    /// Its ports must be free in UDP too
+    #[arg(long)]
+    udp: bool,
     /// How its health is checked: tcp, http:/path, ttl:15s, none
     #[arg(long, value_name = "CHECK", default_value = "tcp")]
     health: CheckSpec,
     /// What it speaks [default: its pool's protocol]
     #[arg(long)]
     protocol: Option<Protocol>,
-    /// Where others reach it [default: 127.0.0.1, or the address of the route to a remote registry]
+    /// Where others reach it [default: the address of --bind, else 127.0.0.1, or the address of the
+    /// route to a remote registry]
     #[arg(long)]
     host: Option<Host>,
     /// Its version
@@ -53,13 +65,17 @@ pub(crate) struct Run {
     /// How long it stays known without a sign of life [default: service_registry.ttl_default]
     #[arg(long)]
     ttl: Option<Ttl>,
-    /// What keeps strangers off the port while the program starts: auto, hold, release
-    #[arg(long, default_value = "auto")]
-    guard: GuardPolicy,
+    /// How the program gets its ports: as the sockets themselves, from descriptor 3 on
+    /// (sd_listen_fds(3)); as numbers beside a guard that keeps strangers off; as numbers alone; or
+    /// as a claim, for another process to listen on its behalf, as for `docker run`. `auto` does as
+    /// the program is known to need it; {fd} in the command asks for the sockets
+    #[arg(long, value_name = "auto|socket|guard|number|claim", default_value = "auto")]
+    handoff: Handoff,
     /// How long the program has to end by itself when we are told to stop
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "4s")]
     grace: Duration,
-    /// The program and its arguments; {port} is the leased port, which PORT holds too
+    /// The program and its arguments; {port} is the leased port, which PORT holds too, and {fd} the
+    /// number of the socket on it
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
 }
@@ -74,7 +90,9 @@ impl Run {
         let (name, host) = (spec.name.clone(), spec.host.clone());
         let service = Service::start(spec, parts).await?;
         if let Some(port) = service.port().filter(|_| !context.quiet) {
-            output::note(format_args!("{name} at {}", host.with_port(port)));
+            let named = service.named_ports().into_iter();
+            let named: String = named.map(|(name, port)| format!(", {name} at {port}")).collect();
+            output::note(format_args!("{name} at {}{named}", host.with_port(port)));
         }
         let ended = until_ended(service, &mut stop, grace).await;
         if let Some(broadcaster) = broadcaster {
@@ -94,6 +112,9 @@ impl Run {
             })?,
         };
         let url = context.registry_url();
+        let environment = context.environment(&url);
+        check(&command, &environment, &self.ports, self.handoff).map_err(Failure::usage)?;
+        let host = self.host.or_else(|| host_of(self.bind));
         Ok(ServiceSpec {
             name,
             scope: context.scope.clone(),
@@ -102,9 +123,12 @@ impl Run {
                 pool: self.pool,
                 allow_ephemeral: self.allow_ephemeral.then_some(true),
                 folder: std::env::current_dir().ok(),
+                bind: self.bind,
+                udp: self.udp,
+                named: self.ports,
             }),
             command,
-            host: self.host.unwrap_or_else(|| portolan_agent::advertised_host(&url)),
+            host: host.unwrap_or_else(|| portolan_agent::advertised_host(&url)),
             protocol: self.protocol,
             version: self.service_version,
             metadata: self.metadata.into_iter().collect::<BTreeMap<_, _>>(),
@@ -117,8 +141,8 @@ impl Run {
                     })?
                 }
             },
-            guard: self.guard,
-            environment: context.environment(&url),
+            handoff: self.handoff,
+            environment,
             directory: None::<PathBuf>,
             // A person at the terminal may want to speak to the program; else it has a group of
             // its own, so that all that it starts can be ended with it.
@@ -127,6 +151,14 @@ impl Run {
                 false => Terminal::OwnGroup,
             },
         })
+    }
+}
+
+/// Where others reach what listens on one address only.
+fn host_of(bind: BindAddress) -> Option<Host> {
+    match bind {
+        BindAddress::Ip(address) if !address.is_unspecified() => address.to_string().parse().ok(),
+        _ => None,
     }
 }
 

@@ -8,11 +8,10 @@ use rustix::process::Pid;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::handoff::Helpers;
+
 /// How long a connection to a port of this host may take.
 const CONNECT: Duration = Duration::from_millis(500);
-/// Programs that leave the listening to a service of the system, which is not among what they
-/// start: who listens for them cannot be told from a stranger.
-const DELEGATES: [&str; 6] = ["docker", "podman", "nerdctl", "kubectl", "ssh", "systemd-run"];
 /// Ancestors beyond this are not looked at: process ids change hands while one looks.
 const GENERATIONS: usize = 64;
 
@@ -33,7 +32,7 @@ pub(crate) struct Family {
     child: Pid,
     /// The program's process group, or ours where it shares our terminal.
     group: Option<i32>,
-    delegates: bool,
+    helpers: Helpers,
 }
 
 /// What a process belongs to.
@@ -46,22 +45,31 @@ struct Kin {
 // === impl Family ===
 
 impl Family {
-    /// Of a program of this name that was just started.
-    pub(super) fn new(child: Pid, program: &str) -> Self {
+    /// Of a program that was just started.
+    pub(super) fn new(child: Pid) -> Self {
         let group = Kin::of(child.as_raw_pid()).and_then(|kin| kin.group);
-        Self { child, group, delegates: DELEGATES.contains(&program) }
+        Self { child, group, helpers: Helpers::Nobody }
+    }
+
+    /// The same, and those who listen on its behalf.
+    pub(crate) fn with(self, helpers: Helpers) -> Self {
+        Self { helpers, ..self }
     }
 
     /// Who listens on the port, reached at this address.
     pub(crate) async fn listener_on(&self, address: &str, port: u16) -> Listener {
         let connected = timeout(CONNECT, TcpStream::connect(address)).await;
-        if !matches!(connected, Ok(Ok(_))) {
-            return Listener::Nobody;
+        match matches!(connected, Ok(Ok(_))) {
+            true => self.stranger_on(port).map_or(Listener::Own, Listener::Stranger),
+            false => Listener::Nobody,
         }
-        match portolan_port_allocator::listener_pid(port) {
-            Some(process) if !self.delegates && !self.has(&process) => Listener::Stranger(process),
-            _ => Listener::Own,
-        }
+    }
+
+    /// The stranger who listens on the port; none where nobody is seen there, or one of the family.
+    pub(crate) fn stranger_on(&self, port: u16) -> Option<Process> {
+        let process = portolan_port_allocator::listener_pid(port)?;
+        let known = self.has(&process) || self.helpers.include(&process);
+        (!known).then_some(process)
     }
 
     /// Whether the process is the program, in its group, or descends from it.
@@ -107,9 +115,9 @@ mod tests {
 
     use super::*;
 
-    fn family(child: Pid, program: &str) -> Family {
+    fn family(child: Pid) -> Family {
         // A group that nobody is in.
-        Family { group: Some(i32::MAX), ..Family::new(child, program) }
+        Family { group: Some(i32::MAX), ..Family::new(child) }
     }
 
     #[test]
@@ -127,17 +135,18 @@ mod tests {
         let (text, port) = (address.to_string(), address.port());
         let (own, parent) = (rustix::process::getpid(), rustix::process::getppid().unwrap());
         for ours in [own, parent] {
-            assert_eq!(family(ours, "x").listener_on(&text, port).await, Listener::Own);
+            assert_eq!(family(ours).listener_on(&text, port).await, Listener::Own);
         }
         let mut other = std::process::Command::new("sleep").arg("100").spawn().unwrap();
         let sleeper = Pid::from_raw(other.id().cast_signed()).unwrap();
-        let found = family(sleeper, "x").listener_on(&text, port).await;
+        let found = family(sleeper).listener_on(&text, port).await;
         let Listener::Stranger(stranger) = found else { panic!("{found:?}") };
         assert_eq!(stranger.pid, std::process::id());
         // What docker starts does not descend from the command that asked for it.
-        assert_eq!(family(sleeper, "docker").listener_on(&text, port).await, Listener::Own);
+        let helped = family(sleeper).with(Helpers::Anybody);
+        assert_eq!(helped.listener_on(&text, port).await, Listener::Own);
         drop(listener);
-        assert_eq!(family(sleeper, "x").listener_on(&text, port).await, Listener::Nobody);
+        assert_eq!(family(sleeper).listener_on(&text, port).await, Listener::Nobody);
         other.kill().unwrap();
         other.wait().unwrap();
     }

@@ -1,5 +1,7 @@
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 
+use rustix::io::FdFlags;
 use tokio::io::AsyncReadExt;
 
 use super::*;
@@ -24,31 +26,89 @@ async fn a_program_gets_its_environment_and_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let mut launch = launch("sh -c 'echo $GREETING; pwd -P'");
     launch.directory = Some(folder.path().to_owned());
-    let mut child = launch.start(&[]).unwrap();
+    let mut child = launch.start(&Inheritance::default()).unwrap();
     let folder = folder.path().canonicalize().unwrap();
     assert_eq!(output_of(&mut child).await, format!("hello\n{}\n", folder.display()));
     assert_eq!(exit_code(child.wait().await.unwrap()), 0);
 }
 
+/// The descriptors that a program has: their numbers, and what they are of.
+async fn descriptors(inheritance: &Inheritance<'_>) -> Vec<(i32, String)> {
+    let command = "sh -c 'ls -l /proc/$$/fd'".parse().unwrap();
+    let mut child = Launch { command, ..launch("x") }.start(inheritance).unwrap();
+    let output = output_of(&mut child).await;
+    let read = |line: &str| {
+        let (before, target) = line.split_once(" -> ")?;
+        Some((before.rsplit(' ').next()?.parse().ok()?, target.to_owned()))
+    };
+    output.lines().filter_map(read).collect()
+}
+
 #[tokio::test]
 async fn only_the_descriptors_named_are_inherited() {
-    let (kept, other) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-    let number = |file: &std::fs::File| std::os::fd::AsRawFd::as_raw_fd(file);
-    let script = format!(
-        "sh -c 'test -e /proc/self/fd/{} && test ! -e /proc/self/fd/{}'",
-        number(&kept),
-        number(&other)
-    );
-    let mut child = launch(&script).start(&[kept.as_fd()]).unwrap();
-    assert_eq!(exit_code(child.wait().await.unwrap()), 0);
-    let flags = rustix::io::fcntl_getfd(&kept).unwrap();
+    let [kept, other] = [(), ()].map(|()| tempfile::NamedTempFile::new().unwrap());
+    let inheritance = Inheritance { kept: vec![kept.as_fd()], ..Inheritance::default() };
+    let inherited = descriptors(&inheritance).await;
+    let numbers = |file: &tempfile::NamedTempFile| {
+        let path = file.path().to_str().unwrap();
+        let of_file = inherited.iter().filter(|(_, target)| target == path);
+        of_file.map(|(number, _)| *number).collect::<Vec<_>>()
+    };
+    let [number] = numbers(&kept)[..] else { panic!("{inherited:?}") };
+    assert!(number >= 10, "{number} is one that scripts use");
+    assert!(numbers(&other).is_empty(), "{inherited:?}");
+    let flags = rustix::io::fcntl_getfd(kept.as_fd()).unwrap();
     assert!(flags.contains(FdFlags::CLOEXEC), "the descriptor stays open for the next child");
+}
+
+#[tokio::test]
+async fn sockets_are_where_sd_listen_fds_looks_for_them() {
+    let listeners: Vec<_> = (0..9).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let sockets = listeners.iter().map(|listener| ("web".to_owned(), listener.as_fd())).collect();
+    let kept = tempfile::NamedTempFile::new().unwrap();
+    let inherited = descriptors(&Inheritance { sockets, kept: vec![kept.as_fd()] }).await;
+    for (number, listener) in (3..).zip(&listeners) {
+        let target = format!("socket:[{}]", rustix::fs::fstat(listener).unwrap().st_ino);
+        let found: Vec<_> = inherited.iter().filter(|(_, of)| *of == target).collect();
+        assert_eq!(found, [&(number, target)]);
+    }
+    let kept = inherited.iter().find(|(_, of)| of == kept.path().to_str().unwrap());
+    assert!(kept.is_some_and(|(number, _)| *number >= 12), "{inherited:?}");
+}
+
+#[tokio::test]
+async fn a_program_with_sockets_is_told_that_they_are_its_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sockets = vec![("web".to_owned(), listener.as_fd()), ("web".to_owned(), listener.as_fd())];
+    let inheritance = Inheritance { sockets, kept: vec![] };
+    let script = "echo $LISTEN_FDS $LISTEN_FDNAMES $LISTEN_PID $$ $GREETING $1";
+    let words = ["sh", "-c", script, "sh", "two  words"].map(str::to_owned).into();
+    let command = CommandLine::new(words).unwrap();
+    let mut child = Launch { command, ..launch("x") }.start(&inheritance).unwrap();
+    let pid = child.pid().unwrap();
+    let expected = format!("2 web:web {pid} {pid} hello two words\n");
+    assert_eq!(output_of(&mut child).await, expected);
+}
+
+#[tokio::test]
+async fn with_sockets_too_a_program_that_does_not_exist_is_an_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sockets = vec![("web".to_owned(), listener.as_fd())];
+    let inheritance = Inheritance { sockets, kept: vec![] };
+    for (program, kind) in [
+        ("no-such-program-here", io::ErrorKind::NotFound),
+        ("./no-such-program-here", io::ErrorKind::NotFound),
+        ("/etc/passwd", io::ErrorKind::PermissionDenied),
+    ] {
+        let error = launch(program).start(&inheritance).unwrap_err();
+        assert_eq!(error.kind(), kind, "{program}");
+    }
 }
 
 #[tokio::test]
 async fn a_child_that_ignores_sigterm_is_ended_with_all_it_started() {
     let script = r#"sh -c 'trap "" TERM; sleep 1000 & echo $!; wait; sleep 1000'"#;
-    let mut child = launch(script).start(&[]).unwrap();
+    let mut child = launch(script).start(&Inheritance::default()).unwrap();
     let mut line = [0_u8; 16];
     let length = child.output().0.unwrap().read(&mut line).await.unwrap();
     let grandchild = std::str::from_utf8(&line[..length]).unwrap().trim().to_owned();
@@ -64,7 +124,7 @@ async fn a_child_that_ignores_sigterm_is_ended_with_all_it_started() {
 
 #[tokio::test]
 async fn a_program_that_does_not_exist_is_an_error() {
-    let error = launch("no-such-program-here").start(&[]).unwrap_err();
+    let error = launch("no-such-program-here").start(&Inheritance::default()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
 

@@ -1,15 +1,16 @@
-//! What a service is: the program, the port it would like, and what others are told of it.
+//! What a service is: the program, the ports it would like, and what others are told of it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use portolan_core::{Host, Pool, Protocol, Registration, Scope, ServiceName, Ttl};
 use portolan_health::CheckSpec;
-use portolan_port_allocator::{Depth, PortAllocatorConfig, PortRequest};
 
+use super::PortSpec;
+use super::leases::{Leases, Told};
 use crate::child::{Launch, Terminal};
-use crate::command::fill_port;
-use crate::{CommandLine, GuardPolicy};
+use crate::handoff::Way;
+use crate::{CommandLine, Handoff};
 
 /// A program to run as a service.
 #[derive(Debug, Clone)]
@@ -20,7 +21,7 @@ pub struct ServiceSpec {
     pub scope: Scope,
     /// What to start.
     pub command: CommandLine,
-    /// Its port; none where it listens nowhere, and then it is not registered either.
+    /// Its ports; none where it listens nowhere, and then it is not registered either.
     pub port: Option<PortSpec>,
     /// Where others reach it.
     pub host: Host,
@@ -34,8 +35,8 @@ pub struct ServiceSpec {
     pub check: Option<CheckSpec>,
     /// How long it stays known without a sign of life.
     pub ttl: Ttl,
-    /// What happens to the guard when it starts.
-    pub guard: GuardPolicy,
+    /// How its program gets its port.
+    pub handoff: Handoff,
     /// Variables of its environment; `{port}` is the leased port.
     pub environment: BTreeMap<String, String>,
     /// The folder it starts in; here, where none is said.
@@ -44,78 +45,42 @@ pub struct ServiceSpec {
     pub terminal: Terminal,
 }
 
-/// Which port a service would like.
-#[derive(Debug, Clone, Default)]
-pub struct PortSpec {
-    /// This one; the pool's default where nothing is said.
-    pub preferred: Option<u16>,
-    /// From this pool; told by the service's name where nothing is said.
-    pub pool: Option<String>,
-    /// Whether any port will do in the end; as configured where nothing is said, but always where
-    /// nothing else says which port is meant.
-    pub allow_ephemeral: Option<bool>,
-    /// The folder that, with the service's name, remembers its last port.
-    pub folder: Option<PathBuf>,
-}
-
 // === impl ServiceSpec ===
 
 impl ServiceSpec {
-    pub(super) fn port_request(
-        &self,
-        port: &PortSpec,
-        config: &PortAllocatorConfig,
-    ) -> PortRequest {
-        let mut request =
-            PortRequest::new(self.name.clone()).scope(self.scope.clone()).depth(Depth::Guarded);
-        if let Some(preferred) = port.preferred {
-            request = request.preferred(preferred);
-        }
-        if let Some(pool) = &port.pool {
-            request = request.pool(pool);
-        }
-        // Where nothing says which port is meant, any port is what is meant.
-        let any_port = !self.has_port_of_its_own(port, config);
-        if let Some(allowed) = port.allow_ephemeral.or(any_port.then_some(true)) {
-            request = request.allow_ephemeral(allowed);
-        }
-        match &port.folder {
-            Some(folder) => request.folder(folder.clone()),
-            None => request,
-        }
+    /// How its program gets its port.
+    pub(super) fn way(&self) -> Way {
+        self.handoff.way_for(&self.command, &self.environment)
     }
 
-    fn has_port_of_its_own(&self, port: &PortSpec, config: &PortAllocatorConfig) -> bool {
-        let name = self.name.as_str();
-        port.preferred.is_some()
-            || port.pool.is_some()
-            || config.services.contains_key(name)
-            || Pool::of_service(name).is_some()
-    }
-
-    pub(super) fn launch(&self, port: Option<u16>) -> Launch {
-        let fill = |text: &str| port.map_or_else(|| text.to_owned(), |port| fill_port(text, port));
-        let given = self.environment.iter().map(|(name, value)| (name.clone(), fill(value)));
-        let mut environment: BTreeMap<String, String> = given.collect();
-        if let Some(port) = port {
-            environment.entry("PORT".to_owned()).or_insert_with(|| port.to_string());
+    /// How to start its program, which is told this of its ports.
+    pub(super) fn launch(&self, told: Told) -> Launch {
+        let Told { places, variables } = told;
+        let given = self.environment.iter();
+        let mut environment: BTreeMap<String, String> =
+            given.map(|(name, value)| (name.clone(), places.fill(value))).collect();
+        for (name, value) in variables {
+            environment.entry(name).or_insert(value);
         }
         Launch {
-            command: port.map_or_else(|| self.command.clone(), |port| self.command.with_port(port)),
+            command: self.command.filled(&places),
             environment,
             directory: self.directory.clone(),
             terminal: self.terminal,
         }
     }
 
-    pub(super) fn registration(&self, port: u16) -> Registration {
+    /// What is told of it; its further ports are facts such as `port.metrics`.
+    pub(super) fn registration(&self, leases: &Leases) -> Registration {
+        let ports = leases.named().map(|(name, port)| (format!("port.{name}"), port.to_string()));
+        let registration = Registration::new(self.name.clone(), self.host.clone(), leases.port());
         Registration {
             scope: self.scope.clone(),
             protocol: self.protocol.clone().unwrap_or_else(|| self.pool_protocol()),
             version: self.version.clone(),
-            metadata: self.metadata.clone(),
+            metadata: self.metadata.clone().into_iter().chain(ports).collect(),
             ttl: Some(self.ttl),
-            ..Registration::new(self.name.clone(), self.host.clone(), port)
+            ..registration
         }
     }
 

@@ -1,7 +1,12 @@
 use std::net::TcpListener;
 
+use portolan_agent::AgentError;
+use portolan_port_allocator::AllocatorError;
+
 use super::*;
 use crate::testing::{World, until};
+
+mod handoff;
 
 /// Runs on until it is asked to end.
 const LASTING: &str = "exec sleep 1000";
@@ -128,7 +133,7 @@ async fn a_stranger_on_the_port_is_never_taken_for_the_service() {
         (0..3).map(|index| TcpListener::bind(("127.0.0.1", world.port(index))).unwrap()).collect();
     // The ports behind the first are taken too by now, but the last one is free.
     let turn = service.wait().await;
-    assert!(matches!(turn, Ok(Turn::Stolen(_))), "{turn:?}");
+    assert!(matches!(turn, Ok(Turn::Stolen { .. })), "{turn:?}");
     assert_eq!(exit_code(service.take(turn).await), None);
     assert_eq!(service.port(), Some(world.port(3)));
     assert_eq!(world.registered(), []);

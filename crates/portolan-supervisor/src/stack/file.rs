@@ -1,16 +1,16 @@
 //! The part of `portolan.yaml` that describes a stack: its name and its services.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use portolan_core::{Protocol, Scope, ServiceName, Ttl, port};
+use portolan_core::{PortName, Protocol, Scope, ServiceName, Ttl};
 use portolan_health::CheckSpec;
-use serde::de::{Error, Unexpected, Visitor};
-use serde::{Deserialize, Deserializer};
+use portolan_port_allocator::BindAddress;
+use serde::Deserialize;
 
-use crate::command::mentions_port;
-use crate::{CommandLine, GuardPolicy};
+pub use super::wish::{NamedWish, PortWish};
+use crate::service::{InvalidService, NamedPort, check};
+use crate::{CommandLine, Handoff, placeholders};
 
 /// The services that are started together.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -27,13 +27,23 @@ pub struct StackFile {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceEntry {
-    /// What to start: a text that is split like a shell's, or a list. `{port}` is the leased port.
+    /// What to start: a text that is split like a shell's, or a list. `{port}` is the leased port,
+    /// `{port:NAME}` a further one, `{fd}` and `{fd:NAME}` the sockets on them.
     pub command: CommandLine,
     /// The port it would like, or `none`; the pool's default where nothing is said.
     #[serde(default)]
     pub port: PortWish,
     /// The pool its port comes from; told by its name where nothing is said.
     pub pool: Option<String>,
+    /// Further ports, each under its name: a number, `{port: 9100, pool: metrics}`, or nothing.
+    #[serde(default)]
+    pub ports: BTreeMap<PortName, NamedWish>,
+    /// The address that it listens on: `all`, `loopback`, or one of this host.
+    #[serde(default, deserialize_with = "super::wish::bind")]
+    pub bind: BindAddress,
+    /// Whether it needs its ports in UDP as well.
+    #[serde(default)]
+    pub udp: bool,
     /// What it speaks; the pool's protocol where nothing is said.
     pub protocol: Option<Protocol>,
     /// Its version, in its own words.
@@ -49,9 +59,9 @@ pub struct ServiceEntry {
     pub env: BTreeMap<String, String>,
     /// The folder it starts in, relative to the file.
     pub directory: Option<PathBuf>,
-    /// What happens to the guard of its port when it starts.
+    /// How its program gets its ports.
     #[serde(default)]
-    pub guard: GuardPolicy,
+    pub handoff: Handoff,
     /// The services that must be found, and well, before it starts.
     #[serde(default)]
     pub needs: Vec<ServiceName>,
@@ -60,18 +70,6 @@ pub struct ServiceEntry {
     pub instances: u16,
     /// How long it stays known without a sign of life.
     pub ttl: Option<Ttl>,
-}
-
-/// Which port a service would like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PortWish {
-    /// The default of its pool.
-    #[default]
-    OfPool,
-    /// This one.
-    Preferred(u16),
-    /// None at all: it listens nowhere.
-    None,
 }
 
 /// The most instances that one entry starts: a slip of the finger starts no thousand processes.
@@ -118,6 +116,14 @@ pub enum InvalidStack {
         /// What it needs.
         need: ServiceName,
     },
+    /// Its command, its variables and its ports do not go together.
+    #[error("services.{service}: {source}")]
+    Service {
+        /// The service.
+        service: ServiceName,
+        /// Why not.
+        source: InvalidService,
+    },
 }
 
 // === impl InvalidStack ===
@@ -130,6 +136,7 @@ impl InvalidStack {
             Self::Instances { service, .. } => format!("services.{service}.instances"),
             Self::Portless { service, key } => format!("services.{service}.{key}"),
             Self::NeedsPortless { service, .. } => format!("services.{service}.needs"),
+            Self::Service { service, .. } => format!("services.{service}"),
         }
     }
 }
@@ -163,27 +170,37 @@ impl StackFile {
         let portless = |need: &&ServiceName| {
             self.services.get(*need).is_some_and(|needed| needed.port == PortWish::None)
         };
-        match entry.needs.iter().find(portless).cloned() {
-            Some(need) => Err(InvalidStack::NeedsPortless { service, need }),
-            None => Ok(()),
+        if let Some(need) = entry.needs.iter().find(portless).cloned() {
+            return Err(InvalidStack::NeedsPortless { service, need });
         }
+        check(&entry.command, &entry.env, &entry.named_ports(), entry.handoff)
+            .map_err(|source| InvalidStack::Service { service, source })
     }
 }
 
 // === impl ServiceEntry ===
 
 impl ServiceEntry {
+    /// Its further ports.
+    pub(super) fn named_ports(&self) -> Vec<NamedPort> {
+        let named = self.ports.iter();
+        named.map(|(name, wish)| wish.clone().into_port(name.clone())).collect()
+    }
+
     /// The first key that says something of a port, the wish itself aside.
     fn key_without_port(&self) -> Option<&'static str> {
         let checks = self.health.as_ref().is_some_and(|check| !check.is_none());
         [
             ("command", self.command.mentions_port()),
-            ("env", self.env.values().any(|value| mentions_port(value))),
+            ("env", self.env.values().any(|value| placeholders::is_in(value))),
             ("pool", self.pool.is_some()),
             ("protocol", self.protocol.is_some()),
             ("health", checks),
             ("ttl", self.ttl.is_some()),
-            ("guard", self.guard != GuardPolicy::Auto),
+            ("ports", !self.ports.is_empty()),
+            ("bind", self.bind != BindAddress::Any),
+            ("udp", self.udp),
+            ("handoff", self.handoff != Handoff::Auto),
         ]
         .into_iter()
         .find_map(|(key, says)| says.then_some(key))
@@ -213,44 +230,6 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 
 fn one() -> u16 {
     1
-}
-
-// === impl PortWish ===
-
-impl<'de> Deserialize<'de> for PortWish {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        input.deserialize_any(PortWishVisitor)
-    }
-}
-
-struct PortWishVisitor;
-
-impl Visitor<'_> for PortWishVisitor {
-    type Value = PortWish;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a port from 1 to 65535, or `none` for a service that listens nowhere")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<PortWish, E> {
-        match text {
-            "none" => Ok(PortWish::None),
-            text => port::parse(text)
-                .map(PortWish::Preferred)
-                .map_err(|_| E::invalid_value(Unexpected::Str(text), &self)),
-        }
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<PortWish, E> {
-        match u16::try_from(number) {
-            Ok(port) if port > 0 => Ok(PortWish::Preferred(port)),
-            _ => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
-        }
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<PortWish, E> {
-        self.visit_u64(u64::try_from(number).unwrap_or(0))
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ fn read(yaml: &str) -> Result<StackFile, String> {
 fn a_service_needs_a_command_only() {
     let stack = read("services: {api: {command: run-api}}").unwrap();
     let api = stack.services.values().next().unwrap();
-    assert_eq!((api.port, api.instances, api.guard), (PortWish::OfPool, 1, GuardPolicy::Auto));
+    assert_eq!((api.port, api.instances, api.handoff), (PortWish::OfPool, 1, Handoff::Auto));
 }
 
 #[test]
@@ -24,6 +24,15 @@ fn a_port_is_a_number_or_none() {
     for wish in ["0", "70000", "-1", "auto"] {
         assert!(port(wish).unwrap_err().contains("a port from 1 to 65535"), "{wish}");
     }
+}
+
+#[test]
+fn further_ports_are_numbers_pools_or_nothing() {
+    let ports = "ports: {a: 9100, b: {port: 81, pool: api}, c: , d: {pool: api}}";
+    let stack = read(&format!("services: {{x: {{command: '{{port:a}} {{fd:d}}', {ports}}}}}"));
+    let entry = stack.unwrap().services.into_values().next().unwrap();
+    let named: Vec<_> = ["a=9100", "b=81@api", "c", "d@api"].map(|it| it.parse().unwrap()).into();
+    assert_eq!(entry.named_ports(), named);
 }
 
 #[test]
@@ -44,6 +53,16 @@ fn what_cannot_be_started_is_refused_with_its_place() {
         ("services: {a: {command: x, port: none, health: tcp}}", "services.a.health: the service"),
         ("services: {a: {command: 'x {port}', port: none}}", "services.a.command: the service"),
         ("services: {a: {command: x, port: none, pool: api}}", "services.a.pool: the service"),
+        ("services: {a: {command: 'x {fd}', port: none}}", "services.a.command: the service"),
+        ("services: {a: {command: x, port: none, ports: {m: 1}}}", "services.a.ports: the service"),
+        ("services: {a: {command: x, ports: {m: 0}}}", "0 is not a port"),
+        ("services: {a: {command: x, ports: {m: true}}}", "a port from 1 to 65535, nothing, or"),
+        ("services: {a: {command: x, ports: {a b: 1}}}", "the port name \"a b\""),
+        ("services: {a: {command: 'x {port:m}'}}", "services.a: {port:m} and {fd:m} stand for"),
+        ("services: {a: {command: 'x {fd}', handoff: guard}}", "services.a: {fd} stands for"),
+        ("services: {a: {command: x, ports: {a.b: 1, a-b: 2}}}", "both be PORT_A_B"),
+        ("services: {a: {command: x, bind: here}}", "use all, loopback, or an IP address"),
+        ("services: {a: {command: x, handoff: hold}}", "handoff"),
     ] {
         let error = read(yaml).unwrap_err();
         assert!(error.contains(expected), "{yaml}: {error}");
@@ -53,10 +72,10 @@ fn what_cannot_be_started_is_refused_with_its_place() {
 #[test]
 fn a_wrong_stack_says_which_key_must_change() {
     let stack: StackFile =
-        serde_saphyr::from_str("services: {a: {command: x, port: none, guard: hold}}").unwrap();
+        serde_saphyr::from_str("services: {a: {command: x, port: none, handoff: guard}}").unwrap();
     let error = stack.validate().unwrap_err();
-    assert_eq!(error.path(), "services.a.guard");
-    assert!(error.to_string().starts_with("services.a.guard: "), "{error}");
+    assert_eq!(error.path(), "services.a.handoff");
+    assert!(error.to_string().starts_with("services.a.handoff: "), "{error}");
 }
 
 #[test]

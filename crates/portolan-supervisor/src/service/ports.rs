@@ -1,0 +1,206 @@
+//! The ports of a service as it would like them: the main one, and further ones with names.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use portolan_core::{Pool, PortName, ServiceName, name::InvalidName, port};
+use portolan_port_allocator::{BindAddress, PortAllocatorConfig, PortRequest};
+
+use super::ServiceSpec;
+
+/// Which ports a service would like.
+#[derive(Debug, Clone, Default)]
+pub struct PortSpec {
+    /// This one; the pool's default where nothing is said.
+    pub preferred: Option<u16>,
+    /// From this pool; told by the service's name where nothing is said.
+    pub pool: Option<String>,
+    /// Whether any port will do in the end; as configured where nothing is said, but always where
+    /// nothing else says which port is meant.
+    pub allow_ephemeral: Option<bool>,
+    /// The folder that, with the service's name, remembers its last ports.
+    pub folder: Option<PathBuf>,
+    /// The address that it listens on.
+    pub bind: BindAddress,
+    /// Whether it needs its ports in UDP as well.
+    pub udp: bool,
+    /// Further ports, which it gets together with the main one or not at all.
+    pub named: Vec<NamedPort>,
+}
+
+/// A further port of a service, written `NAME[=PREFERRED][@POOL]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedPort {
+    /// Which one it is.
+    pub name: PortName,
+    /// The port it would like; the pool's default where nothing is said.
+    pub preferred: Option<u16>,
+    /// The pool it comes from; told by its name, else by the service's, where nothing is said.
+    pub pool: Option<String>,
+}
+
+/// A text that is no further port. Retrying does not help: the text must change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidNamedPort {
+    /// The name is none.
+    #[error("{0}; a further port is written NAME[=PREFERRED][@POOL], such as metrics=9100")]
+    Name(#[from] InvalidName),
+    /// The number is none.
+    #[error("{0}")]
+    Port(#[from] port::InvalidPort),
+    /// Nothing stands behind the `@`.
+    #[error("the pool of the port {0} is empty; name one behind the @, or leave the @ out")]
+    Pool(PortName),
+}
+
+/// A text that is no address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an address to listen on; use all, loopback, or an IP address")]
+pub struct InvalidBind(String);
+
+/// Reads the address to listen on: `all`, `loopback`, or an IP address of this host.
+pub fn parse_bind(text: &str) -> Result<BindAddress, InvalidBind> {
+    match text {
+        "all" => Ok(BindAddress::Any),
+        "loopback" => Ok(BindAddress::LOOPBACK),
+        text => match text.parse::<IpAddr>() {
+            Ok(address) => Ok(address.into()),
+            Err(_) => Err(InvalidBind(text.chars().take(60).collect())),
+        },
+    }
+}
+
+/// Where, on this host, what listens there can be reached.
+pub(super) fn reached_at(bind: BindAddress) -> IpAddr {
+    match bind {
+        BindAddress::Ip(address) if !address.is_unspecified() => address,
+        _ => Ipv4Addr::LOCALHOST.into(),
+    }
+}
+
+// === impl PortSpec ===
+
+impl PortSpec {
+    /// What to ask for, the main port first.
+    pub(super) fn requests(
+        &self,
+        spec: &ServiceSpec,
+        config: &PortAllocatorConfig,
+    ) -> Vec<PortRequest> {
+        let depth = spec.way().depth();
+        let plain = |pool: Option<&String>| {
+            let request = PortRequest::new(spec.name.clone()).scope(spec.scope.clone());
+            let request = request.depth(depth).address(self.bind).udp(self.udp);
+            let request = pool.into_iter().fold(request, |request, pool| request.pool(pool));
+            let folder = self.folder.iter().cloned();
+            let request = folder.fold(request, PortRequest::folder);
+            // Where nothing says which port is meant, any port is what is meant.
+            let any_port = pool.is_none() && !self.is_known(&spec.name, config);
+            let allowed = self.allow_ephemeral.or(any_port.then_some(true));
+            allowed.into_iter().fold(request, PortRequest::allow_ephemeral)
+        };
+        let main =
+            self.preferred.into_iter().fold(plain(self.pool.as_ref()), PortRequest::preferred);
+        let named = self.named.iter().map(|port| {
+            let told = Pool::of_service(port.name.as_str()).map(|pool| pool.name.to_owned());
+            let told = told.filter(|pool| config.port_ranges.contains_key(pool));
+            let pool = port.pool.as_ref().or(told.as_ref()).or(self.pool.as_ref());
+            let request = plain(pool).port_name(port.name.clone());
+            port.preferred.into_iter().fold(request, PortRequest::preferred)
+        });
+        std::iter::once(main).chain(named).collect()
+    }
+
+    fn is_known(&self, name: &ServiceName, config: &PortAllocatorConfig) -> bool {
+        let name = name.as_str();
+        self.preferred.is_some()
+            || config.services.contains_key(name)
+            || Pool::of_service(name).is_some()
+    }
+}
+
+// === impl NamedPort ===
+
+impl NamedPort {
+    /// The variable that tells the program this port: `PORT_METRICS` for `metrics`.
+    pub fn variable(&self) -> String {
+        variable(&self.name)
+    }
+}
+
+/// `PORT_`, and the name in the alphabet of environment variables.
+pub(super) fn variable(name: &PortName) -> String {
+    let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    let name: String = name.as_str().chars().map(upper).collect();
+    format!("PORT_{name}")
+}
+
+impl FromStr for NamedPort {
+    type Err = InvalidNamedPort;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNamedPort> {
+        let (text, pool) = match text.split_once('@') {
+            Some((text, pool)) => (text, Some(pool)),
+            None => (text, None),
+        };
+        let (name, preferred) = match text.split_once('=') {
+            Some((name, number)) => (name, Some(port::parse(number)?)),
+            None => (text, None),
+        };
+        let name: PortName = name.parse()?;
+        match pool {
+            Some("") => Err(InvalidNamedPort::Pool(name)),
+            pool => Ok(Self { name, preferred, pool: pool.map(str::to_owned) }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_further_port_has_a_name_and_perhaps_a_number_and_a_pool() {
+        let read = |text: &str| {
+            let port: NamedPort = text.parse().unwrap();
+            (port.name.to_string(), port.preferred, port.pool)
+        };
+        assert_eq!(read("metrics"), ("metrics".into(), None, None));
+        assert_eq!(read("metrics=9100"), ("metrics".into(), Some(9100), None));
+        assert_eq!(read("admin@api"), ("admin".into(), None, Some("api".into())));
+        assert_eq!(read("a.b=81@api"), ("a.b".into(), Some(81), Some("api".into())));
+        for (text, expected) in [
+            ("", "the port name is empty"),
+            ("=80", "the port name is empty"),
+            ("a b", "NAME[=PREFERRED][@POOL]"),
+            ("a=0", "from 1 to 65535"),
+            ("a@", "the pool of the port a is empty"),
+        ] {
+            let error = text.parse::<NamedPort>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn its_variable_is_one_that_every_shell_takes() {
+        let variable = |text: &str| text.parse::<NamedPort>().unwrap().variable();
+        assert_eq!(
+            (variable("metrics"), variable("a.b-1")),
+            ("PORT_METRICS".into(), "PORT_A_B_1".into())
+        );
+    }
+
+    #[test]
+    fn an_address_to_listen_on_is_a_word_or_an_address() {
+        assert_eq!(parse_bind("all"), Ok(BindAddress::Any));
+        assert_eq!(parse_bind("loopback"), Ok(BindAddress::LOOPBACK));
+        assert_eq!(parse_bind("::"), Ok(BindAddress::Any));
+        let address = IpAddr::from([10, 0, 0, 5]);
+        assert_eq!(parse_bind("10.0.0.5"), Ok(BindAddress::Ip(address)));
+        assert_eq!(reached_at(BindAddress::Ip(address)), address);
+        assert_eq!(reached_at(BindAddress::Any), IpAddr::from([127, 0, 0, 1]));
+        assert!(parse_bind("localhost").unwrap_err().to_string().contains("all, loopback"));
+    }
+}
