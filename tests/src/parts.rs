@@ -14,6 +14,16 @@ pub(crate) fn program(name: &str, package: &str) -> Result<PathBuf> {
     first_with(name, own).with_context(|| missing(name, package))
 }
 
+/// Where the system's own program lies: earlier on the `PATH` may be one of the same name that finds
+/// none of the system's modules, or a shim that needs the user's home.
+///
+/// # Errors
+/// It lies nowhere; says which command installs it.
+pub(crate) fn system_program(name: &str, package: &str) -> Result<PathBuf> {
+    let systems = ["/usr/bin", "/usr/sbin"].map(PathBuf::from).into_iter();
+    first_with(name, systems).map_or_else(|| program(name, package), Ok)
+}
+
 /// Where one of PostgreSQL's own programs lies; Debian keeps them off the `PATH`, in a folder for
 /// each version. The newest version wins.
 ///

@@ -31,8 +31,8 @@ const SHOWN: usize = 8 * 1024;
 #[derive(Debug)]
 pub struct World {
     directory: TempDir,
-    channel: SocketAddrV4,
     alone: bool,
+    channel: SocketAddrV4,
     variables: Vec<(&'static str, OsString)>,
     started: Cell<usize>,
 }
@@ -135,6 +135,17 @@ impl World {
     /// Whether nobody else is on its network, which a test may then change as it likes.
     pub(crate) fn is_alone(&self) -> bool {
         self.alone
+    }
+
+    /// Has the kernel choose from these ports alone where somebody binds any port.
+    ///
+    /// # Errors
+    /// The network is not the test's own, or the system does not allow it.
+    pub fn any_port_is_one_of(&self, ports: std::ops::RangeInclusive<u16>) -> Result<()> {
+        ensure!(self.alone, "this takes a network of its own, which the system does not give");
+        let setting = "/proc/sys/net/ipv4/ip_local_port_range";
+        let range = format!("{} {}", ports.start(), ports.end());
+        fs::write(setting, range).with_context(|| format!("cannot set {setting}"))
     }
 
     /// Takes a port as somebody who knows nothing of Portolan.

@@ -7,6 +7,7 @@ mod contention;
 mod crashes;
 mod doctor;
 mod examples;
+mod handoff;
 mod helixcode;
 mod layers;
 mod metrics;

@@ -15,11 +15,16 @@ struct Part {
 }
 
 /// Everything that the tests start and Rust does not bring.
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 15] = [
     Part { program: "initdb", package: "postgresql" },
     Part { program: "psql", package: "postgresql-client" },
     Part { program: "redis-server", package: "redis-server" },
     Part { program: "redis-cli", package: "redis-tools" },
+    Part { program: "nginx", package: "nginx" },
+    Part { program: "node", package: "nodejs" },
+    Part { program: "python3", package: "python3" },
+    Part { program: "uvicorn", package: "uvicorn" },
+    Part { program: "perl", package: "perl-base" },
     Part { program: "dnsmasq", package: "dnsmasq-base" },
     Part { program: "promtool", package: "prometheus" },
     Part { program: "ip", package: "iproute2" },

@@ -1,0 +1,210 @@
+//! How real programs get their port: beside a guard that is held while they start, and as a socket
+//! that listens already.
+
+mod ends;
+mod strangers;
+
+use std::fs;
+use std::net::TcpStream;
+
+use anyhow::{Context, Result, ensure};
+use portolan_tests::port::{is_never_chosen, is_refused_everywhere, listener};
+use portolan_tests::postgres::{Postgres, psql};
+use portolan_tests::{PATIENCE, Process, World, http, isolated, redis, servers};
+
+/// The port that all of them get: the default of the pool of `web-api`.
+const PORT: u16 = 8080;
+const NAME: &str = "web-api";
+
+/// The command, once there is a file `go`: until then nobody but its guard has the port.
+fn when_told(command: &[String]) -> Vec<String> {
+    let script = "while ! test -e go; do sleep 0.02; done; exec \"$@\"";
+    ["sh", "-c", script, "sh"].map(str::to_owned).into_iter().chain(command.to_vec()).collect()
+}
+
+fn hello(from: &str) -> Result<()> {
+    let said = http::get(&format!("http://127.0.0.1:{PORT}"))?;
+    ensure!(said.contains(from), "this does not come from {from}: {said}");
+    Ok(())
+}
+
+/// Runs the command, which speaks as this says, and shows that its guard is there before it, does
+/// not hinder it, and stays.
+fn starts_beside_its_guard(
+    world: &World,
+    command: &[String],
+    program: &str,
+    speak: impl Fn() -> Result<()>,
+) -> Result<()> {
+    world.any_port_is_one_of(PORT..=PORT + 63)?;
+    let options = ["--handoff", "guard", "-v"];
+    let mut run = world.service(NAME, &options, &when_told(command))?;
+    run.line(&format!("{NAME} at 127.0.0.1:{PORT}"))?;
+    is_refused_everywhere(PORT)?;
+    is_never_chosen(PORT)?;
+    world.write("go", "")?;
+    run.until("an answer", &speak)?;
+    let own = listener(PORT)?;
+    ensure!(own.name.starts_with(program), "{own:?} listens");
+    ensure!(descends_from_run(&own.pid.to_string(), &run)?, "{own:?} is a stranger");
+    is_refused_everywhere(PORT)?;
+    is_never_chosen(PORT)
+}
+
+/// Whether the process of this id is the one that `portolan run` says it started, or a child of it.
+fn descends_from_run(id: &str, run: &Process) -> Result<bool> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1));
+    let started = started(run)?;
+    Ok(id == started || parent == Some(&started))
+}
+
+/// The id of the program that `portolan run -v` started last.
+fn started(run: &Process) -> Result<String> {
+    let said = run.stderr();
+    let line = said.lines().rfind(|line| line.contains("Program started"));
+    let id = line.and_then(|line| line.split("pid=").nth(1)).context("no program was started")?;
+    Ok(id.trim().to_owned())
+}
+
+#[test]
+fn redis_starts_beside_its_guard() {
+    isolated(|world| {
+        let command = redis::command("{port}")?;
+        starts_beside_its_guard(world, &command, "redis-server", || redis::ping(PORT))
+    });
+}
+
+#[test]
+fn postgres_starts_beside_its_guard() {
+    isolated(|world| {
+        let command = Postgres::prepare(world, "data")?.command("{port}");
+        starts_beside_its_guard(world, &command, "postgres", || {
+            let answer = psql("127.0.0.1", PORT, "select 1")?;
+            ensure!(answer == "1", "{answer}");
+            Ok(())
+        })
+    });
+}
+
+#[test]
+fn nginx_starts_beside_its_guard() {
+    isolated(|world| {
+        let command = servers::nginx(world, &format!("127.0.0.1:{PORT}"))?;
+        starts_beside_its_guard(world, &command, "nginx", || hello("nginx"))
+    });
+}
+
+#[test]
+fn pythons_own_server_starts_beside_its_guard() {
+    isolated(|world| {
+        world.write("files/index.html", "hello from python")?;
+        let arguments = ["-m", "http.server", "{port}", "--directory", "files"];
+        let command = servers::python(&arguments)?;
+        starts_beside_its_guard(world, &command, "python", || hello("python"))
+    });
+}
+
+#[test]
+fn node_starts_beside_its_guard() {
+    isolated(|world| {
+        let command = servers::node("process.env.PORT")?;
+        starts_beside_its_guard(world, &command, "", || hello("node"))
+    });
+}
+
+#[test]
+fn uvicorn_starts_beside_its_guard() {
+    isolated(|world| {
+        let command = servers::uvicorn(world, &["--port", "{port}"])?;
+        starts_beside_its_guard(world, &command, "uvicorn", || hello("uvicorn"))
+    });
+}
+
+#[test]
+fn an_axum_server_starts_beside_its_guard() {
+    isolated(|world| {
+        let command = servers::axum()?;
+        starts_beside_its_guard(world, &command, "axum_server", || hello("axum"))
+    });
+}
+
+/// Runs the command with these options, and shows that it serves on the socket that it inherited.
+fn serves_on_its_socket(
+    world: &World,
+    options: &[&str],
+    command: &[String],
+    from: &str,
+) -> Result<Process> {
+    let _registry = world.registry()?;
+    let mut run = world.service(NAME, &[options, &["-v"]].concat(), command)?;
+    run.line("handoff=socket")?;
+    run.until("an answer", || hello(from))?;
+    let (own, id) = (listener(PORT)?, started(&run)?);
+    ensure!(own.pid.to_string() == id, "{own:?} listens, and {id} was started");
+    is_refused_everywhere(PORT)?;
+    ensure!(world.stranger(PORT).is_err(), "a stranger with SO_REUSEADDR took the port");
+    world.registered_are(NAME, 1, PATIENCE)?;
+    Ok(run)
+}
+
+/// Shows that the program was told what it inherits, and that it is meant.
+fn is_told(run: &Process) -> Result<()> {
+    let id = started(run)?;
+    let variables = fs::read(format!("/proc/{id}/environ"))?;
+    let known: Vec<_> = variables.split(|byte| *byte == 0).collect();
+    let own = format!("LISTEN_PID={id}");
+    for expected in [&own, "LISTEN_FDS=1", "LISTEN_FDNAMES=web-api", "PORT=8080"] {
+        ensure!(known.contains(&expected.as_bytes()), "{expected} is not in its environment");
+    }
+    Ok(())
+}
+
+/// Nobody but the program has the socket, so it is gone with it.
+fn is_gone_with_its_program(mut run: Process) -> Result<()> {
+    run.terminate()?;
+    ensure!(TcpStream::connect(("127.0.0.1", PORT)).is_err(), "the kernel still connects");
+    Ok(())
+}
+
+#[test]
+fn nginx_serves_on_the_socket_that_it_inherits() {
+    isolated(|world| {
+        let command = servers::nginx(world, &format!("[::]:{PORT} ipv6only=off"))?;
+        let options = ["--handoff", "socket"];
+        let mut run = serves_on_its_socket(world, &options, &command, "nginx")?;
+        // It writes its title over its environment, and so says itself what it was told.
+        run.line("using inherited sockets from \"3;\"")?;
+        is_gone_with_its_program(run)
+    });
+}
+
+#[test]
+fn node_serves_on_the_socket_that_it_inherits() {
+    isolated(|world| {
+        let command = servers::node("{fd: Number('{fd}')}")?;
+        let run = serves_on_its_socket(world, &[], &command, "node")?;
+        is_told(&run)?;
+        is_gone_with_its_program(run)
+    });
+}
+
+#[test]
+fn uvicorn_serves_on_the_socket_that_it_inherits() {
+    isolated(|world| {
+        let command = servers::uvicorn(world, &["--fd", "3"])?;
+        let run = serves_on_its_socket(world, &[], &command, "uvicorn")?;
+        is_told(&run)?;
+        is_gone_with_its_program(run)
+    });
+}
+
+#[test]
+fn an_axum_server_serves_on_the_socket_that_it_inherits() {
+    isolated(|world| {
+        let options = ["--handoff", "socket"];
+        let run = serves_on_its_socket(world, &options, &servers::axum()?, "axum")?;
+        is_told(&run)?;
+        is_gone_with_its_program(run)
+    });
+}

@@ -1,0 +1,155 @@
+//! What is left of a port when programs end, and what they inherit.
+
+use anyhow::{Context, Result, ensure};
+use portolan_tests::port::{is_refused_everywhere, listener, listeners};
+use portolan_tests::{Process, World, isolated, redis, servers, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{NAME, PORT, hello, started};
+
+/// Says what it inherited, and goes on.
+const TELLS: &str = "
+import os, socket, time
+told = [os.environ[name] for name in ('LISTEN_FDS', 'LISTEN_FDNAMES', 'PORT', 'PORT_METRICS')]
+own = os.environ['LISTEN_PID'] == str(os.getpid())
+print('told', *told, 'own' if own else 'not its own')
+for number in range(3, 3 + int(told[0])):
+    one = socket.socket(fileno=number)
+    kind = 'tcp' if one.type == socket.SOCK_STREAM else 'udp'
+    listens = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    print('socket', number, kind, one.getsockname()[1], 'listens' if listens else 'is bound')
+print('end', flush=True)
+time.sleep(1000)
+";
+
+/// Closes whatever it inherited, as a daemon does, and listens.
+const DAEMON: &str = "
+import os, socket
+os.closerange(3, 4096)
+server = socket.create_server(('127.0.0.1', int(os.environ['PORT'])))
+print('listens', flush=True)
+while True:
+    server.accept()
+";
+
+/// The port that somebody else gets who would like this one.
+fn granted(world: &World) -> Result<u64> {
+    let alloc = ["ports", "alloc", "other", "--preferred", "8080", "--pool", "api", "--json"];
+    let lease = world.portolan(&alloc)?.run()?.json()?;
+    lease["port"].as_u64().context("no port")
+}
+
+/// `kill -9` of the program that was started; returns when it is gone.
+fn kill_program(world: &World, run: &Process) -> Result<()> {
+    let id: i32 = started(run)?.parse()?;
+    kill_process(Pid::from_raw(id).context("no process id")?, Signal::KILL)?;
+    wait_for("the end of the program", || {
+        let there = world.processes()?.iter().any(|(other, _)| i32::try_from(*other) == Ok(id));
+        ensure!(!there, "it is still there");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_program_inherits_every_port_that_it_asked_for() {
+    isolated(|world| {
+        let options =
+            ["--handoff", "socket", "--port", "metrics=9100", "--udp", "--health", "none", "-v"];
+        let mut run = world.service(NAME, &options, &servers::python(&["-c", TELLS])?)?;
+        run.line("end")?;
+        let said = run.stdout();
+        let expected = "told 4 web-api:web-api:metrics:metrics 8080 9100 own\n\
+                        socket 3 tcp 8080 listens\nsocket 4 udp 8080 is bound\n\
+                        socket 5 tcp 9100 listens\nsocket 6 udp 9100 is bound\nend\n";
+        ensure!(said == expected, "{said}");
+        let found = world.discover(NAME, &["--json"])?.json()?;
+        ensure!(found["metadata"]["port.metrics"] == "9100", "{found}");
+        Ok(())
+    });
+}
+
+#[test]
+fn with_its_wrapper_killed_a_program_serves_on_and_keeps_its_port() {
+    isolated(|world| {
+        let options = ["--handoff", "socket", "-v"];
+        let mut run = world.service(NAME, &options, &servers::axum()?)?;
+        run.until("an answer", || hello("axum"))?;
+        run.kill()?;
+        hello("axum")?;
+        ensure!(granted(world)? != u64::from(PORT), "the port of a living program was granted");
+        kill_program(world, &run)?;
+        // At once: the kernel lets go as they end.
+        let port = granted(world)?;
+        ensure!(port == u64::from(PORT), "granted {port}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_guard_too_lasts_as_long_as_the_program() {
+    isolated(|world| {
+        let mut run = world.service(NAME, &["-v"], &redis::command("{port}")?)?;
+        run.line("handoff=guard")?;
+        run.until("an answer", || redis::ping(PORT))?;
+        run.kill()?;
+        redis::ping(PORT)?;
+        // Redis listens on 127.0.0.1 alone; the rest is its guard's.
+        is_refused_everywhere(PORT)?;
+        ensure!(granted(world)? != u64::from(PORT), "the port of a living program was granted");
+        kill_program(world, &run)?;
+        let port = granted(world)?;
+        ensure!(port == u64::from(PORT), "granted {port}");
+        Ok(())
+    });
+}
+
+#[test]
+fn who_closes_what_it_inherited_loses_nothing_that_matters() {
+    isolated(|world| {
+        let options = ["--handoff", "guard", "-v"];
+        let mut run = world.service(NAME, &options, &servers::python(&["-c", DAEMON])?)?;
+        run.line("listens")?;
+        run.kill()?;
+        let listed = world.portolan(&["ports", "list", "--json"])?.run()?.json()?;
+        ensure!(listed["ports"].as_array().is_some_and(Vec::is_empty), "still held: {listed}");
+        // The reservation is gone, but its own listener is in the way of whoever comes next.
+        let port = granted(world)?;
+        ensure!(port == u64::from(PORT) + 1, "granted {port}");
+        ensure!(listener(PORT)?.pid.to_string() == started(&run)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_script_that_uses_the_first_descriptors_keeps_its_lease() {
+    isolated(|world| {
+        let script = "exec 3>three 4>four 5>&- 6>&- 7>&- 8>&- 9>&-; echo ready; sleep 1000";
+        let options = ["--health", "none", "-v"];
+        let mut run = world.service(NAME, &options, &["sh", "-c", script])?;
+        run.line("ready")?;
+        run.kill()?;
+        ensure!(granted(world)? != u64::from(PORT), "the port of a living program was granted");
+        Ok(())
+    });
+}
+
+#[test]
+fn programs_that_start_side_by_side_do_not_inherit_each_others_sockets() {
+    isolated(|world| {
+        let services: String = (1..=6)
+            .map(|number| {
+                format!("  api-{number}: {{command: sleep 1000, handoff: socket, health: none}}\n")
+            })
+            .collect();
+        world.write("portolan.yaml", &format!("services:\n{services}"))?;
+        let mut up = world.portolan(&["up", "-v"])?.spawn("up")?;
+        for port in PORT..PORT + 6 {
+            up.until("one owner of each socket", || {
+                let owners = listeners(port)?;
+                ensure!(owners.len() == 1, "{port} belongs to {owners:?}");
+                Ok(())
+            })?;
+        }
+        up.terminate().map(drop)
+    });
+}
