@@ -109,15 +109,6 @@ impl FromStr for Handoff {
 // === impl Way ===
 
 impl Way {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Socket => Handoff::Socket.as_str(),
-            Self::Guard => Handoff::Guard.as_str(),
-            Self::Number => Handoff::Number.as_str(),
-            Self::Claim => Handoff::Claim.as_str(),
-        }
-    }
-
     /// How deep the port is held for it until the program starts.
     pub(crate) fn depth(self) -> Depth {
         match self {
@@ -130,6 +121,17 @@ impl Way {
     /// Whether a stranger may take the port between the lease and the program's own bind.
     pub(crate) fn may_lose_port(self) -> bool {
         matches!(self, Self::Number | Self::Claim)
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Socket => Handoff::Socket.as_str(),
+            Self::Guard => Handoff::Guard.as_str(),
+            Self::Number => Handoff::Number.as_str(),
+            Self::Claim => Handoff::Claim.as_str(),
+        })
     }
 }
 

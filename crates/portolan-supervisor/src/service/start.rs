@@ -42,7 +42,7 @@ pub(super) fn program(
     info!(
         service_name = %spec.name,
         port = leases.as_ref().map(Leases::port),
-        handoff = way.as_str(),
+        handoff = %way,
         pid = child.pid(),
         "Program started"
     );
