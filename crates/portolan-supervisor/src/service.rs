@@ -173,7 +173,10 @@ impl Service {
             Turn::Ended(status) if self.port_was_taken(status).await => {
                 self.start_on_next_port().await?;
             }
-            Turn::Ended(status) => return Ok(Some(status)),
+            Turn::Ended(status) => {
+                self.hint_at_guard(status);
+                return Ok(Some(status));
+            }
         }
         Ok(None)
     }
@@ -299,6 +302,15 @@ impl Service {
             }
         }
         false
+    }
+
+    /// A program that is refused its own port says so in its own words, which name no guard.
+    fn hint_at_guard(&self, status: ExitStatus) {
+        let early = !status.success() && self.started.elapsed() < START;
+        if early && self.watch.is_some() && self.spec.way() == Way::Guard {
+            let name = &self.spec.name;
+            warn!(service_name = %name, port = self.port(), "The program failed while a guard held its port; if it could not bind the port, choose the hand-over `number`");
+        }
     }
 
     async fn move_away_from(&mut self, port: u16, stranger: &Process) -> Result<(), StartError> {

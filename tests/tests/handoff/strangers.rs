@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use portolan_tests::{PATIENCE, Process, World, isolated};
+use portolan_tests::{PATIENCE, Process, World, isolated, servers};
 
 use super::{NAME, PORT, hello, started, when_told};
 
@@ -29,9 +29,24 @@ fn docker(world: &World) -> Result<Vec<String>> {
 }
 
 #[test]
+fn who_cannot_bind_beside_a_guard_is_told_what_to_do() {
+    isolated(|world| {
+        let script = "import os, socket; socket.socket().bind(('', int(os.environ['PORT'])))";
+        let command = servers::python(&["-c", script])?;
+        let options = ["--handoff", "guard"];
+        let said = world.service(NAME, &options, &command)?.wait(PATIENCE)?.exits(1)?.stderr;
+        ensure!(said.contains("Address already in use"), "{said}");
+        ensure!(said.contains("choose the hand-over `number`"), "{said}");
+        let command = servers::python(&["-c", script])?;
+        let number = ["--handoff", "number"];
+        world.service(NAME, &number, &command)?.wait(PATIENCE)?.exits(0).map(drop)
+    });
+}
+
+#[test]
 fn where_a_stranger_was_faster_the_program_gets_the_next_port() {
     isolated(|world| {
-        let node = portolan_tests::servers::node("process.env.PORT")?;
+        let node = servers::node("process.env.PORT")?;
         let mut run = world.service(NAME, &["-v"], &when_told(&node))?;
         run.line("handoff=number")?;
         let _stranger = world.stranger(PORT)?;

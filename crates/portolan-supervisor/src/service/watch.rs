@@ -62,7 +62,7 @@ impl Watch {
         let port = *self.ports.first()?;
         let listener = match &mut self.sign {
             Sign::Connects(address) => self.family.listener_on(address, port).await,
-            Sign::Accepts(address, caller) => acceptor(*address, caller).await,
+            Sign::Accepts(address, caller) => acceptor(&self.family, *address, caller).await,
         };
         let further = || {
             let stolen = |port: &u16| Some((*port, self.family.stranger_on(*port)?));
@@ -77,8 +77,9 @@ impl Watch {
     }
 }
 
-/// Nobody else can have a socket that was bound before the program started.
-async fn acceptor(address: SocketAddr, waiting: &mut Option<Caller>) -> Listener {
+/// Nobody else can have a socket that was bound before the program started. Where that socket was
+/// closed, or connections are accepted only to be refused, it is as with any other listener.
+async fn acceptor(family: &Family, address: SocketAddr, waiting: &mut Option<Caller>) -> Listener {
     if waiting.is_none() {
         *waiting = Caller::call(address).await;
     }
@@ -87,7 +88,7 @@ async fn acceptor(address: SocketAddr, waiting: &mut Option<Caller>) -> Listener
         Some(Call::Waits) | None => Listener::Nobody,
         Some(Call::Refused) => {
             *waiting = None;
-            Listener::Nobody
+            family.listener_on(&address.to_string(), address.port()).await
         }
     }
 }
