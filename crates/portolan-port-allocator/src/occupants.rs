@@ -157,7 +157,7 @@ mod tests {
     use portolan_core::Scope;
 
     use super::*;
-    use crate::request::Depth;
+    use portolan_reservations::Depth;
 
     fn holder(port: u16, protocol: &str) -> Holder {
         Holder {

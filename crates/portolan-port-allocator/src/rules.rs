@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use portolan_core::{Pool, PortRange, is_blocked_by_browsers};
+use portolan_core::{PortRange, is_blocked_by_browsers};
 use serde::Serialize;
 
 use crate::config::{PoolRange, PortAllocatorConfig};
@@ -53,12 +53,11 @@ impl PortRule {
     }
 }
 
-/// The pools with the port whose services speak HTTP, as far as their names tell.
+/// The pools with the port whose services speak HTTP.
 fn web(port: u16, config: &PortAllocatorConfig) -> Vec<String> {
-    let speaks_http = |name: &str| Pool::named(name).is_some_and(|pool| pool.protocol == "http");
     let fits = |(name, pool): &(&String, &PoolRange)| {
         let has = pool.range().contains(port) || pool.default_port(name) == port;
-        has && speaks_http(name)
+        has && pool.speaks_http(name)
     };
     config.port_ranges.iter().filter(fits).map(|(name, _)| name.clone()).collect()
 }

@@ -53,7 +53,7 @@ fn blocked(pool: Named<'_>) -> Option<Finding> {
         Finding::warning(
             "browsers refuse ports of a pool that is for what they open",
             format_args!("{} in {}", pools::some(refused), pool.name),
-            "give the pool other ports in port_allocator.port_ranges",
+            "give the pool other ports in port_allocator.port_ranges, or say `http: false` there where no browser is meant",
         )
     })
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use portolan_core::Pool;
 use portolan_port_allocator::{PoolRange, PortAllocatorConfig};
 
 /// A pool with its name.
@@ -30,9 +29,9 @@ impl Named<'_> {
         self.pool.range().ports().chain([self.default_port()]).collect()
     }
 
-    /// Whether its services speak HTTP, as far as its name tells.
+    /// Whether browsers connect to its services.
     pub(super) fn speaks_http(self) -> bool {
-        Pool::named(self.name).is_some_and(|pool| pool.protocol == "http")
+        self.pool.speaks_http(self.name)
     }
 
     /// Whether it is as the specification has it.
