@@ -51,7 +51,7 @@ fn where_a_stranger_was_faster_the_program_gets_the_next_port() {
         run.line("handoff=number")?;
         let _stranger = world.stranger(PORT)?;
         world.write("go", "")?;
-        let next = format!("port={}", PORT + 1);
+        let next = format!(" port={} ", PORT + 1);
         run.line(&next)?;
         let url = format!("http://127.0.0.1:{}", PORT + 1);
         run.until("an answer", || portolan_tests::http::get(&url))?;
@@ -99,7 +99,7 @@ fn anybody_else_is_a_stranger_to_docker_too() {
         run.line("handoff=claim")?;
         let first = started(&run)?;
         let _stranger = helper(world, "some-server", PORT)?;
-        run.line(&format!("port={}", PORT + 1))?;
+        run.line(&format!(" port={} ", PORT + 1))?;
         ensure!(started(&run)? != first);
         let _proxy = helper(world, "docker-proxy", PORT + 1)?;
         let registered = world.registered_are(NAME, 1, PATIENCE)?;
