@@ -2,6 +2,8 @@
 //!
 //! Logged where it happens, by whichever process it happens in, with the target `audit`.
 
+use std::fmt;
+
 use portolan_reservations::{Depth, Record};
 use tracing::info;
 
@@ -33,12 +35,21 @@ pub(crate) fn refused(request: &PortRequest, error: &AllocatorError) {
         port_name = request.port_name.as_ref().map(|name| name.as_str()),
         preferred_port = request.preferred,
         pid = std::process::id(),
-        reason = %error,
+        reason = %OneLine(error),
         "Port refused"
     );
 }
 
-fn line(action: &str, port: u16, record: &Record, detail: std::fmt::Arguments<'_>, phrase: &str) {
+/// An error that lists each port on a line of its own, as one line.
+struct OneLine<'a>(&'a AllocatorError);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_string().replace("\n  ", "; ").replace('\n', "; "))
+    }
+}
+
+fn line(action: &str, port: u16, record: &Record, detail: fmt::Arguments<'_>, phrase: &str) {
     info!(
         target: "audit",
         action,

@@ -59,6 +59,7 @@ fn every_grant_refusal_reclaim_and_release_has_its_line() {
         (action.to_owned(), service.to_owned(), port)
     };
 
+    // A refusal names every port, and is a single line all the same.
     let (one, other) = (world.allocator(), world.allocator());
     let api = one.request(wish("api", Depth::Guarded)).unwrap();
     let again = one.request(wish("api", Depth::Guarded)).unwrap();
