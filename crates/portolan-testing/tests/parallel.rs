@@ -40,7 +40,11 @@ impl Held {
             // By its number, as a server in another process would: it fails where one is there.
             1 => {
                 let port = port();
-                let server = TcpListener::bind(("127.0.0.1", *port)).unwrap();
+                let server = TcpListener::bind(("127.0.0.1", *port));
+                let server = server.unwrap_or_else(|error| {
+                    // Another test's port is a fault; a stranger who means this very port is none.
+                    panic!("{port} is another's ({error}): {:?}", port.lease().listener())
+                });
                 Self::Server(port, server)
             }
             _ => Self::Ports(ports()),
