@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use portolan_port_allocator::{Depth, PortAllocator, PortLease};
 
@@ -16,6 +18,9 @@ const PORTS: u16 = 10;
 /// Bytes of pages that hold nothing are damaged in steps of this; a prime, so that each place within
 /// a number and a page comes up.
 const STEP: usize = 4999;
+
+/// Longer than a table that was just seen to be whole is not looked at again.
+const A_MOMENT: Duration = Duration::from_millis(50);
 
 /// A table with leases that are over, for who owned them ended, and with others where there are
 /// `owners`.
@@ -132,6 +137,7 @@ pub(crate) fn outlive_the_table() {
     let lease = allocator.request(wish("veteran", Depth::Guarded)).unwrap();
     say(lease.port());
     wait();
+    thread::sleep(A_MOMENT);
     let again = allocator.request(wish("veteran", Depth::Guarded)).unwrap();
     say(again.port());
     say(allocator.request(wish("another", Depth::Guarded)).unwrap_err());
