@@ -1,52 +1,66 @@
 //! Ports that no other test has, in this program or another.
 
+use std::io;
 use std::net::{TcpListener, UdpSocket};
+use std::ops::Range;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 
-/// How many ports a block has.
-pub(crate) const SIZE: u16 = 31;
-/// Blocks lie below the ephemeral range, so that no connection has one of the ports by chance; and
-/// large blocks where no others are.
+/// How many ports a block has, but for large ones.
+pub(crate) const SIZE: u16 = 32;
+/// Where the first block begins. All lie below the ephemeral range, so that no connection has one
+/// of the ports by chance.
 const FIRST: u16 = 10_000;
-const END: u16 = 26_000;
-const END_OF_LARGE: u16 = 32_500;
+/// Large blocks, of several neighbours, are made where no others are.
+const USUAL: Range<u16> = 0..250;
+const LARGE: Range<u16> = 250..703;
 
-/// A block of ports, free in both protocols when it is made. Nobody else takes the block as long as
-/// this socket, just below it, listens.
+/// Neighbouring ports, free in both protocols when the block is made. Nobody else takes any of them
+/// as long as these sockets are there: each has the name of its 32 ports, which is taken once only.
 pub(crate) struct Block {
-    owner: TcpListener,
+    _owners: Vec<UnixListener>,
+    first: u16,
     size: u16,
 }
 
 impl Block {
     pub(crate) fn new() -> Self {
-        Self::between(FIRST, END, SIZE)
+        Self::among(USUAL, SIZE)
     }
 
     /// A block of so many ports.
     #[allow(dead_code, reason = "not each test that has blocks has large ones")]
     pub(crate) fn large(size: u16) -> Self {
-        Self::between(END, END_OF_LARGE, size)
+        Self::among(LARGE, size)
     }
 
     pub(crate) fn port(&self, index: u16) -> u16 {
         assert!(index < self.size);
-        self.owner.local_addr().unwrap().port() + 1 + index
+        self.first + index
     }
 
-    fn between(start: u16, end: u16, size: u16) -> Self {
-        let count = (end - start) / (size + 1);
+    fn among(places: Range<u16>, size: u16) -> Self {
+        let neighbours = size.div_ceil(SIZE);
+        let count = (places.end - places.start) / neighbours;
         let first = u16::try_from(std::process::id() % u32::from(count)).unwrap();
         (0..count)
-            .map(|step| start + (first + step) % count * (size + 1))
-            .find_map(|start| take(start, size))
+            .map(|step| places.start + (first + step) % count * neighbours)
+            .find_map(|place| take(place..place + neighbours, size))
             .expect("a block of free ports")
     }
 }
 
-fn take(start: u16, size: u16) -> Option<Block> {
-    let owner = TcpListener::bind(("127.0.0.1", start)).ok()?;
+fn take(places: Range<u16>, size: u16) -> Option<Block> {
+    let first = FIRST + places.start * SIZE;
+    let owners = places.map(own).collect::<io::Result<_>>().ok()?;
     let free = |port| {
         TcpListener::bind(("0.0.0.0", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok()
     };
-    (start + 1..=start + size).all(free).then_some(Block { owner, size })
+    (first..first + size).all(free).then_some(Block { _owners: owners, first, size })
+}
+
+/// A name of a socket belongs to a network namespace, as ports do, and goes with its owner.
+fn own(place: u16) -> io::Result<UnixListener> {
+    let name = format!("portolan-test-ports-{place}");
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?)
 }
