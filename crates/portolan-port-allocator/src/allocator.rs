@@ -12,7 +12,7 @@ use crate::audit;
 use crate::config::PortAllocatorConfig;
 use crate::error::AllocatorError;
 use crate::holder::Holder;
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::lease::{Held, PortLease};
 use crate::overlap;
 use crate::patience::Patience;
@@ -94,7 +94,7 @@ impl PortAllocator {
             return Ok(lease);
         }
         let since = Timestamp::now();
-        let now = nanoseconds(since);
+        let now = host::nanoseconds(since);
         let own = session.open(&host.table, now)?;
         let view = View::new(&host.table, Some(own));
         let counted = host.limiter.admit(request, &view, now)?;
@@ -148,7 +148,7 @@ impl PortAllocator {
     /// Every lease on this host that is in force, whichever process of this user holds it, in the
     /// order of the ports.
     pub fn holders(&self) -> Vec<Holder> {
-        self.host.view().holders()
+        if self.host.has_table() { self.host.view().holders() } else { Vec::new() }
     }
 
     /// Everything known of one port. Tries to bind it for an instant, where nobody is known to
@@ -235,9 +235,4 @@ fn no_ports(
         candidates: view.explain(&passed_over.listed),
         unlisted: passed_over.unlisted,
     }
-}
-
-/// By the system's clock, which all processes share.
-fn nanoseconds(time: Timestamp) -> u64 {
-    u64::try_from(time.as_nanosecond()).unwrap_or_default()
 }

@@ -62,6 +62,12 @@ impl Host {
         View::new(&self.table, self.session.lock().id())
     }
 
+    /// Whether the table can be touched; says so where it cannot.
+    pub(crate) fn has_table(&self) -> bool {
+        let whole = self.table.check_lately(nanoseconds(Timestamp::now()));
+        whole.inspect_err(|error| warn!(%error, "The table of reservations is lost")).is_ok()
+    }
+
     /// The key under which the service's port is kept for its next run; none where it is not.
     pub(crate) fn sticky_key(&self, request: &PortRequest) -> Option<Key> {
         self.sticky.as_ref()?;
@@ -88,7 +94,7 @@ impl Host {
 
     /// Everything known of one port.
     pub(crate) fn report(&self, port: u16) -> PortReport {
-        let holder = self.view().holder(port);
+        let holder = self.has_table().then(|| self.view().holder(port)).flatten();
         let occupant = sockets::strangers(&[port]).remove(&port);
         let state = match holder {
             // A leased port is not tried: its owner may be about to bind it.
@@ -152,4 +158,9 @@ fn sticky_in(configured: Option<&Path>) -> Result<Option<Sticky>, AllocatorError
             Ok(None)
         }
     }
+}
+
+/// By the system's clock, which all processes share.
+pub(crate) fn nanoseconds(time: Timestamp) -> u64 {
+    u64::try_from(time.as_nanosecond()).unwrap_or_default()
 }

@@ -206,6 +206,9 @@ impl Held {
         }
         self.count_release("left to its listener");
         let inode = rustix::fs::fstat(listener).map(|stat| stat.st_ino).unwrap_or_default();
+        if !self.host.has_table() {
+            return;
+        }
         if let Err(error) = self.host.table.leave_to_listener(self.port, self.slot, inode) {
             // The socket holds the port in any case; only its name is not listed.
             warn!(port = self.port, service_name = %self.record.service, %error, "Listener is not listed");
@@ -226,7 +229,7 @@ impl Drop for Held {
             return;
         }
         let service = &self.record.service;
-        match self.host.table.release(self.port, self.slot) {
+        match self.host.has_table() && self.host.table.release(self.port, self.slot) {
             true => self.count_release("given back"),
             false => warn!(
                 service_name = %service,

@@ -13,8 +13,7 @@ use crate::lease::{Held, PortLease};
 use crate::recent::Recent;
 use crate::request::PortRequest;
 
-/// How long the table is taken for whole, in nanoseconds, once it was seen to be, and the system for
-/// unchanged. Both change by hand or never.
+/// How long the system is taken for unchanged, in nanoseconds. It changes by hand or never.
 const UNCHANGED: u64 = 2_000_000;
 
 /// The session's place in the table, once it has one, and its leases.
@@ -23,7 +22,7 @@ pub(crate) struct Session {
     id: Option<SessionId>,
     /// A Weak does not keep a lease: that is its owner's business.
     leases: HashMap<LeaseKey, Weak<Held>, RandomState>,
-    /// When table and system were looked at, in nanoseconds.
+    /// When the system was looked at, in nanoseconds.
     looked_at: u64,
     tools: Tools,
 }
@@ -53,8 +52,8 @@ impl Session {
 
     /// Its place in a table that is whole. `now` is in nanoseconds.
     pub(crate) fn open(&mut self, table: &Table, now: u64) -> Result<SessionId, TableError> {
+        table.check_lately(now)?;
         if now.wrapping_sub(self.looked_at) >= UNCHANGED {
-            table.check()?;
             self.tools().binder.look_at_system();
             self.looked_at = now;
         }

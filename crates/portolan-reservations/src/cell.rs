@@ -8,6 +8,9 @@
 //!                          +- socket is gone --+-> Listening
 //! ```
 //!
+//! A *witness* says of a lease what its slot says. A port is free only where both agree, so that a
+//! number which somebody scribbled on gives no port away whose owner lives.
+//!
 //! A slot changes only by compare-and-swap. Whoever moved it to *trying* owns its record until it
 //! publishes the slot; readers take a record only if the slot did not change meanwhile. From every
 //! state a session can be killed in, the slot goes on as if it were free.
@@ -25,6 +28,7 @@ const TRIES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Cell<'a, W> {
     pub(crate) slot: &'a W,
+    pub(crate) witness: &'a W,
     pub(crate) record: &'a [W],
 }
 
@@ -53,9 +57,12 @@ impl<W: Word> Cell<'_, W> {
     ) -> Result<Taken, Slot> {
         let mut before = self.load();
         for _ in 0..TRIES {
-            let is_somebodys = !matches!(before.state(), State::Free | State::Listening);
-            if is_somebodys && is_alive(before.session()) {
-                return Err(before);
+            let is_somebodys = |slot: Slot| {
+                !matches!(slot.state(), State::Free | State::Listening) && is_alive(slot.session())
+            };
+            let witness = Slot::from_word(self.witness.load(Acquire));
+            if let Some(holder) = [before, witness].into_iter().find(|slot| is_somebodys(*slot)) {
+                return Err(holder);
             }
             let now = before.claimed_by(session);
             match self.slot.compare_exchange(before.word(), now.word()) {
@@ -83,6 +90,7 @@ impl<W: Word> Cell<'_, W> {
         W::fence(Release);
         write(self.record);
         let slot = now.published(State::Held);
+        self.witness.store(slot.word(), Relaxed);
         self.slot.store(slot.word(), Release);
         slot
     }
@@ -104,12 +112,19 @@ impl<W: Word> Cell<'_, W> {
         // without its name.
         Record::write_inode(self.record, inode);
         let listing = slot.published(State::Listening);
+        self.dismiss_witness(slot);
         self.slot.compare_exchange(slot.word(), listing.word()).is_ok()
     }
 
     /// Frees the slot, if it is still the one that was granted: nobody frees another's port.
     pub(crate) fn release(&self, slot: Slot) -> bool {
+        self.dismiss_witness(slot);
         self.slot.compare_exchange(slot.word(), slot.freed().word()).is_ok()
+    }
+
+    /// That of another lease stays: who asks for this may be late.
+    fn dismiss_witness(&self, slot: Slot) {
+        _ = self.witness.compare_exchange(slot.word(), 0);
     }
 
     pub(crate) fn load(&self) -> Slot {

@@ -21,12 +21,14 @@ use crate::{counts, rates, record};
 /// The first two words: what this is, and how it is laid out. A new layout gets a new number, and
 /// a table with another number is not used.
 pub(crate) const HEADER: [u64; 2] = [u64::from_be_bytes(*b"Portolan"), 3];
-/// Where the epochs of the sessions begin; the header has a page of its own.
+/// Where the epochs of the sessions begin, each of which stands there twice; the header has a page of its own.
 pub(crate) const SESSIONS: usize = 512;
-/// Where the slots begin.
-pub(crate) const SLOTS: usize = SESSIONS + SessionId::COUNT;
+pub(crate) const SESSIONS_AGAIN: usize = SESSIONS + SessionId::COUNT;
+/// Where the slots begin, and where their witnesses.
+pub(crate) const SLOTS: usize = SESSIONS_AGAIN + SessionId::COUNT;
+pub(crate) const WITNESSES: usize = SLOTS + PORTS;
 /// Where the counts of leases begin, and where the rates of grants.
-pub(crate) const COUNTS: usize = SLOTS + PORTS;
+pub(crate) const COUNTS: usize = WITNESSES + PORTS;
 pub(crate) const RATES: usize = COUNTS + counts::WORDS;
 /// Where the records begin, at the beginning of a page.
 pub(crate) const RECORDS: usize = (RATES + rates::WORDS).next_multiple_of(PAGE as usize / 8);

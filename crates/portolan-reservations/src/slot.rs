@@ -160,10 +160,14 @@ impl SessionId {
         self.index.into()
     }
 
-    /// The session that follows the one with the epoch `before` on the same byte. No session has
+    /// The session that follows those with the epochs `before` on the same byte. No session has
     /// epoch 0, which is what an empty table says.
-    pub(crate) fn after(index: u16, before: u64) -> Self {
-        let epoch = bits(before.wrapping_add(1), 0, EPOCH_BITS).max(1);
+    pub(crate) fn after(index: u16, before: [u64; 2]) -> Self {
+        let next = |epoch: u64| bits(epoch.wrapping_add(1), 0, EPOCH_BITS).max(1);
+        let epoch = match next(before[0]) {
+            epoch if epoch == before[1] => next(epoch),
+            epoch => epoch,
+        };
         Self { index, epoch: epoch as u32 }
     }
 }
@@ -227,9 +231,11 @@ mod tests {
 
     #[test]
     fn an_epoch_is_never_nothing_and_never_the_same_twice_in_a_row() {
-        assert_eq!(SessionId::after(3, 0).epoch, 1);
-        assert_eq!(SessionId::after(3, (1 << 26) - 1).epoch, 1);
-        assert_eq!(SessionId::after(3, u64::MAX).epoch, 1);
+        let after = |one, other| SessionId::after(3, [one, other]).epoch;
+        assert_eq!(after(0, 0), 1);
+        assert_eq!(after((1 << 26) - 1, 0), 1);
+        assert_eq!(after(u64::MAX, 0), 1);
+        assert_eq!((after(4, 5), after(5, 4)), (6, 6), "where one of them was scribbled on");
     }
 
     proptest! {

@@ -23,6 +23,10 @@ use crate::slot::{SessionId, Slot};
 /// How long another process may keep the table to itself. It needs milliseconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the table is taken for whole once it was seen to be, in nanoseconds. It is damaged by hand
+/// or never.
+const WHOLE: u64 = 2_000_000;
+
 /// The table of this host.
 #[derive(Debug)]
 pub struct Table {
@@ -31,6 +35,8 @@ pub struct Table {
     words: SharedTable,
     /// Of each page of records, whether there is disk space behind it, as far as this process knows.
     backed: Box<[AtomicU64]>,
+    /// When it was seen to be whole, in nanoseconds.
+    whole_at: AtomicU64,
 }
 
 /// A slot that is ours to publish or to withdraw.
@@ -52,7 +58,7 @@ impl Table {
         let unusable = |source| TableError::Unusable { path: path.clone(), source };
         let words = SharedTable::map(&file, file::WORDS).map_err(unusable)?;
         let backed = (0..file::RECORD_PAGES.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { path, file, words, backed })
+        Ok(Self { path, file, words, backed, whole_at: AtomicU64::new(0) })
     }
 
     /// Where it is.
@@ -83,6 +89,18 @@ impl Table {
             true => Ok(()),
             false => Err(TableError::Damaged { path: path() }),
         }
+    }
+
+    /// The same, but asks the system only where it was not asked a moment ago. `now` is in
+    /// nanoseconds. To be called before the table is touched: to touch what was cut off meanwhile
+    /// would end this process.
+    pub fn check_lately(&self, now: u64) -> Result<(), TableError> {
+        if now.wrapping_sub(self.whole_at.load(Relaxed)) < WHOLE {
+            return Ok(());
+        }
+        self.check()?;
+        self.whole_at.store(now, Relaxed);
+        Ok(())
     }
 
     /// The description that keeps the session.
@@ -192,7 +210,8 @@ impl Table {
         if own.is_some_and(|own| own.index == session.index) {
             return own == Some(session);
         }
-        if self.session_word(session.index).load(Acquire) != u64::from(session.epoch) {
+        let epochs = self.epochs(session.index).map(|epoch| epoch.load(Acquire));
+        if !epochs.contains(&u64::from(session.epoch)) {
             return false;
         }
         // An answer that the kernel does not give is taken for "yes": a port too few, not one too many.
@@ -225,9 +244,9 @@ impl Table {
             if lock::try_lock(&self.file, byte, Kind::Exclusive)
                 .map_err(|source| self.unusable(source))?
             {
-                let word = self.session_word(index);
-                let session = SessionId::after(index, word.load(Acquire));
-                word.store(u64::from(session.epoch), Release);
+                let epochs = self.epochs(index);
+                let session = SessionId::after(index, epochs.map(|epoch| epoch.load(Acquire)));
+                epochs.into_iter().for_each(|word| word.store(session.epoch.into(), Release));
                 return Ok(session);
             }
         }
@@ -242,13 +261,15 @@ impl Table {
         }
     }
 
-    fn session_word(&self, index: u16) -> &AtomicU64 {
-        &self.words[file::SESSIONS + usize::from(index)]
+    /// How often the place has been somebody's, twice: one of them may be scribbled on.
+    fn epochs(&self, index: u16) -> [&AtomicU64; 2] {
+        [file::SESSIONS, file::SESSIONS_AGAIN].map(|first| &self.words[first + usize::from(index)])
     }
 
     fn cell(&self, port: u16) -> Cell<'_, AtomicU64> {
-        let slot = &self.words[file::SLOTS + usize::from(port)];
-        Cell { slot, record: self.record_words(port) }
+        let word = |first: usize| &self.words[first + usize::from(port)];
+        let (slot, witness) = (word(file::SLOTS), word(file::WITNESSES));
+        Cell { slot, witness, record: self.record_words(port) }
     }
 
     fn counts(&self) -> Counts<'_> {

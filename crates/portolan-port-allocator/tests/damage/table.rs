@@ -97,7 +97,7 @@ fn lengths(whole: &Snapshot) -> Vec<Damage> {
 
 #[test]
 fn no_byte_makes_a_port_somebody_elses_while_its_owner_lives() {
-    let scene = Scene::new(&[Depth::Bound, Depth::Guarded]);
+    let scene = Scene::new(&[Depth::Bound, Depth::Guarded, Depth::Claimed]);
     let damages = bytes(&Snapshot::of(&scene.file));
     let refused = scene.expect_no_harm(&damages);
 
@@ -141,6 +141,11 @@ pub(crate) fn outlive_the_table() {
     let again = allocator.request(wish("veteran", Depth::Guarded)).unwrap();
     say(again.port());
     say(allocator.request(wish("another", Depth::Guarded)).unwrap_err());
+    // Nothing of this touches what is not there any more.
+    assert_eq!(allocator.holders(), []);
+    assert_eq!(allocator.check(again.port()).holder, None);
+    drop((lease, again));
+    say("unharmed");
     // Its end without a word is that of a program which is killed.
     wait();
 }
@@ -157,6 +162,7 @@ fn who_holds_a_port_learns_that_the_table_was_cut_off_when_it_asks_for_another()
         assert_eq!(veteran.hear(), port, "what it has stays its own");
         let error = veteran.hear();
         assert!(is_clear(&error, &file), "{error}");
+        assert_eq!(veteran.hear(), "unharmed");
         veteran.kill();
         let (world, ports) = (world.allocator(), world.ports());
         let lease = world.request(wish("next", Depth::Bound)).unwrap();

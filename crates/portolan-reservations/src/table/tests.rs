@@ -256,6 +256,37 @@ fn a_reader_never_sees_half_of_one_record_and_half_of_another() {
     looks.join().unwrap();
 }
 
+#[test]
+fn no_number_that_somebody_scribbled_on_gives_a_living_owners_port_away() {
+    for bit in 0..64 {
+        let world = World::new();
+        let ((one, first), (other, second)) = (world.session(1), world.session(9));
+        lease(&one, first, "api");
+        let [epoch, again] = one.epochs(first.index);
+        for word in [one.cell(PORT).slot, one.cell(PORT).witness, epoch, again] {
+            let before = word.load(Acquire);
+            for scribble in [before ^ 1 << bit, 0, u64::MAX, before & !(0xff << (bit / 8 * 8))] {
+                word.store(scribble, Release);
+                assert!(try_claim(&other, PORT, second, wish()).is_err(), "{scribble:#x}");
+            }
+            word.store(before, Release);
+        }
+    }
+}
+
+#[test]
+fn a_late_release_does_not_take_the_witness_of_the_next_lease() {
+    let world = World::new();
+    let ((one, first), (other, second)) = (world.session(1), world.session(2));
+    let old = lease(&one, first, "api");
+    assert!(one.release(PORT, old));
+    let new = lease(&other, second, "web");
+    assert!(!one.release(PORT, old));
+    assert_eq!(other.cell(PORT).witness.load(Acquire), new.word());
+    assert!(other.release(PORT, new));
+    assert_eq!(other.cell(PORT).witness.load(Acquire), 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
     #[test]
@@ -265,7 +296,7 @@ proptest! {
         table.cell(PORT).slot.store(slot, Release);
         let place = Slot::from_word(slot).session().index;
         if place != session.index {
-            table.session_word(place).store(epoch, Release);
+            table.epochs(place).into_iter().for_each(|word| word.store(epoch, Release));
         }
         for (word, number) in table.record_words(PORT).iter().zip(words) {
             word.store(number, Relaxed);
