@@ -148,3 +148,6 @@ impl<W: Word> Cell<'_, W> {
         None
     }
 }
+
+#[cfg(test)]
+mod model;

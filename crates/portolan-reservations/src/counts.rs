@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::record::Tally;
+use crate::word::Word;
 
 /// How many numbers the counts are.
 pub(crate) const WORDS: usize = ALL + 1;
@@ -37,55 +38,73 @@ pub struct Crowd {
 /// A lease that is counted already and not granted yet. Dropping it counts it back.
 #[derive(Debug)]
 pub struct Counted<'a> {
-    counts: Counts<'a>,
+    counts: Counts<'a, AtomicU64>,
     tally: Tally,
 }
 
 /// The counts in the table.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Counts<'a>(pub(crate) &'a [AtomicU64]);
+#[derive(Debug)]
+pub(crate) struct Counts<'a, W> {
+    pub(crate) of_services: &'a [W],
+    pub(crate) of_all: &'a W,
+}
 
 // === impl Counts ===
 
-impl<'a> Counts<'a> {
+impl<'a, W: Word> Counts<'a, W> {
+    /// Those that are in these words, of which there are [`WORDS`].
+    pub(crate) fn new(words: &'a [W]) -> Self {
+        Self { of_services: &words[..ALL], of_all: &words[ALL] }
+    }
+
     /// Counts one lease more, where the quota allows it.
-    pub(crate) fn add(self, tally: Tally, quota: Quota) -> Result<Counted<'a>, Crowd> {
-        // Counted back when it is dropped, by an early return too.
-        let counted = self.add_anyway(tally);
-        let places = [(false, tally.first(), quota.per_service), (true, ALL, quota.per_user)];
-        for (of_user, place, quota) in places {
-            match quota {
-                Some(quota) if self.count(place) > u64::from(quota) => {
-                    return Err(Crowd { of_user, quota });
-                }
-                _ => {}
+    pub(crate) fn add(&self, tally: Tally, quota: Quota) -> Result<(), Crowd> {
+        self.add_anyway(tally);
+        match self.crowd(tally, quota) {
+            Some(crowd) => {
+                self.remove(tally);
+                Err(crowd)
             }
+            None => Ok(()),
         }
-        Ok(counted)
     }
 
     /// Counts one lease more, whatever the quota.
-    pub(crate) fn add_anyway(self, tally: Tally) -> Counted<'a> {
-        self.0[tally.first()].fetch_add(1, Relaxed);
-        self.0[ALL].fetch_add(1, Relaxed);
-        Counted { counts: self, tally }
+    pub(crate) fn add_anyway(&self, tally: Tally) {
+        self.of_services[tally.first()].add(1);
+        self.of_all.add(1);
     }
 
     /// Counts one lease less.
-    pub(crate) fn remove(self, tally: Tally) {
-        self.0[tally.first()].fetch_sub(1, Relaxed);
-        self.0[ALL].fetch_sub(1, Relaxed);
+    pub(crate) fn remove(&self, tally: Tally) {
+        self.of_services[tally.first()].subtract(1);
+        self.of_all.subtract(1);
     }
 
-    /// Less than nothing, as a damaged table may say, is nothing.
-    fn count(self, place: usize) -> u64 {
-        self.0[place].load(Relaxed).cast_signed().max(0).cast_unsigned()
+    /// Whether there are more than the quota says.
+    fn crowd(&self, tally: Tally, quota: Quota) -> Option<Crowd> {
+        let of_service = (false, &self.of_services[tally.first()], quota.per_service);
+        let of_all = (true, self.of_all, quota.per_user);
+        [of_service, of_all].into_iter().find_map(|(of_user, word, quota)| {
+            let quota = quota.filter(|quota| count(word) > u64::from(*quota))?;
+            Some(Crowd { of_user, quota })
+        })
     }
+}
+
+/// Less than nothing, as a damaged table may say, is nothing.
+fn count<W: Word>(word: &W) -> u64 {
+    word.load(Relaxed).cast_signed().max(0).cast_unsigned()
 }
 
 // === impl Counted ===
 
-impl Counted<'_> {
+impl<'a> Counted<'a> {
+    /// One that these counts have in them.
+    pub(crate) fn new(counts: Counts<'a, AtomicU64>, tally: Tally) -> Self {
+        Self { counts, tally }
+    }
+
     /// What it is counted as.
     pub fn tally(&self) -> Tally {
         self.tally
@@ -118,35 +137,38 @@ mod tests {
     #[test]
     fn a_service_has_as_many_leases_as_its_quota_says() {
         let words = words();
-        let counts = Counts(&words);
+        let counts = Counts::new(&words);
         let quota = Quota { per_service: Some(2), per_user: Some(3) };
-        counts.add(tally("api"), quota).unwrap().keep();
-        counts.add(tally("api"), quota).unwrap().keep();
+        counts.add(tally("api"), quota).unwrap();
+        counts.add(tally("api"), quota).unwrap();
         let crowd = counts.add(tally("api"), quota).unwrap_err();
         assert_eq!(crowd, Crowd { of_user: false, quota: 2 });
-        counts.add(tally("web"), quota).unwrap().keep();
+        counts.add(tally("web"), quota).unwrap();
         let crowd = counts.add(tally("web"), quota).unwrap_err();
         assert_eq!(crowd, Crowd { of_user: true, quota: 3 });
         counts.remove(tally("api"));
-        counts.add(tally("web"), quota).unwrap().keep();
+        counts.add(tally("web"), quota).unwrap();
         assert!(counts.add(tally("api"), Quota::default()).is_ok(), "no quota is no limit");
     }
 
     #[test]
     fn what_is_not_granted_is_not_counted() {
         let words = words();
-        let counts = Counts(&words);
         let quota = Quota { per_service: Some(1), per_user: None };
-        drop(counts.add(tally("api"), quota).unwrap());
-        counts.add(tally("api"), quota).unwrap().keep();
-        assert!(counts.add(tally("api"), quota).is_err());
-        assert_eq!(counts.count(ALL), 1, "a refusal leaves nothing behind");
+        let add = || {
+            let counts = Counts::new(&words);
+            counts.add(tally("api"), quota).map(|()| Counted::new(counts, tally("api")))
+        };
+        drop(add().unwrap());
+        add().unwrap().keep();
+        assert!(add().is_err());
+        assert_eq!(count(&words[ALL]), 1, "a refusal leaves nothing behind");
     }
 
     #[test]
     fn a_count_below_nothing_is_nothing() {
         let words = words();
-        Counts(&words).remove(tally("api"));
-        assert_eq!(Counts(&words).count(ALL), 0);
+        Counts::new(&words).remove(tally("api"));
+        assert_eq!(count(&words[ALL]), 0);
     }
 }

@@ -16,8 +16,11 @@ mod depth;
 mod error;
 mod file;
 mod lock;
+#[cfg(test)]
+mod model;
 mod rates;
 mod record;
+mod seat;
 mod slot;
 mod table;
 mod word;

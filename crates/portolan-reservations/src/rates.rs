@@ -5,13 +5,17 @@
 //! if all came evenly, and a grant is refused while that lies more than a burst ahead. The number
 //! is in the table and so not to be trusted: one that lies further ahead than it ever could, as
 //! after the clock was set back, counts as none.
+//!
+//! A service has two places, and says in the number that the place is its own; where another one is
+//! using the first, it goes to the second. One number at a time decides: of two that are asked one
+//! after the other, each can have room for one of two who come at once.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::record::Tally;
+use crate::word::Word;
 
 /// How many numbers the rates are.
 pub(crate) const WORDS: usize = ALL + 1;
@@ -23,9 +27,24 @@ const ALL: usize = 4096;
 pub struct Rate(NonZeroU32);
 
 /// The rates in the table.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rates<'a>(pub(crate) &'a [AtomicU64]);
+#[derive(Debug)]
+pub(crate) struct Rates<'a, W> {
+    of_services: &'a [W],
+    of_all: &'a W,
+}
 
+/// What one service, or all, may take from.
+#[derive(Debug)]
+struct Place<'a, W> {
+    word: &'a W,
+    /// Whose it is while it is in use.
+    mark: u64,
+}
+
+/// The lower bits say when the next grant would be due, in nanoseconds, and begin anew every seven
+/// weeks; the upper ones, whose the place is.
+const DUE_BITS: u32 = 52;
+const DUE: u64 = (1 << DUE_BITS) - 1;
 /// How far ahead a burst may reach, in nanoseconds.
 const BURST: u64 = 1_000_000_000;
 
@@ -44,38 +63,60 @@ impl Rate {
 
 // === impl Rates ===
 
-impl Rates<'_> {
+impl<'a, W: Word> Rates<'a, W> {
+    /// Those that are in these words, of which there are [`WORDS`].
+    pub(crate) fn new(words: &'a [W]) -> Self {
+        Self { of_services: &words[..ALL], of_all: &words[ALL] }
+    }
+
     /// Counts one grant of a service, or tells how long it is too early. `now` is in nanoseconds.
     ///
-    /// A service has two places and is refused only where both are exhausted: that another one has
-    /// exhausted both of them is next to impossible.
-    pub(crate) fn take(self, tally: Tally, now: u64, rate: Rate) -> Result<(), Duration> {
-        let places = [tally.first(), tally.second()];
-        let [one, other] = places.map(|place| take(&self.0[place], now, rate));
-        one.or(other)
+    /// It is refused for what others took only where others are using both of its places, which is
+    /// next to impossible.
+    pub(crate) fn take(&self, tally: Tally, now: u64, rate: Rate) -> Result<(), Duration> {
+        let (one, other) = (tally.first(), tally.second());
+        let first = Place { word: &self.of_services[one], mark: other as u64 };
+        let second = Place { word: &self.of_services[other], mark: one as u64 };
+        take([first, second], now, rate)
     }
 
     /// Counts one grant of all.
-    pub(crate) fn take_of_all(self, now: u64, rate: Rate) -> Result<(), Duration> {
-        take(&self.0[ALL], now, rate)
+    pub(crate) fn take_of_all(&self, now: u64, rate: Rate) -> Result<(), Duration> {
+        let all = || Place { word: self.of_all, mark: 0 };
+        take([all(), all()], now, rate)
     }
 }
 
-fn take(due: &AtomicU64, now: u64, rate: Rate) -> Result<(), Duration> {
-    let next = |due: u64| {
-        let due = if due > now.saturating_add(BURST) { now } else { due.max(now) };
-        due.saturating_add(rate.interval())
-    };
-    let limit = now.saturating_add(BURST);
-    let taken = due.fetch_update(Relaxed, Relaxed, |due| Some(next(due)).filter(|at| *at <= limit));
-    match taken {
-        Ok(_) => Ok(()),
-        Err(due) => Err(Duration::from_nanos(next(due) - limit)),
+/// Counts one grant in the first place, or in the second where another is using the first.
+fn take<W: Word>([first, second]: [Place<'_, W>; 2], now: u64, rate: Rate) -> Result<(), Duration> {
+    loop {
+        let before = first.word.load(Relaxed);
+        let is_anothers = before >> DUE_BITS != first.mark && ahead(before, now) > 0;
+        let (place, before) = match is_anothers {
+            true => (&second, second.word.load(Relaxed)),
+            false => (&first, before),
+        };
+        let ahead = ahead(before, now) + rate.interval();
+        if ahead > BURST {
+            return Err(Duration::from_nanos(ahead - BURST));
+        }
+        let after = place.mark << DUE_BITS | now.wrapping_add(ahead) & DUE;
+        if place.word.compare_exchange(before, after).is_ok() {
+            return Ok(());
+        }
     }
+}
+
+/// How far ahead the next grant is due; 0 where it is so already, or never could be.
+fn ahead(word: u64, now: u64) -> u64 {
+    let ahead = word.wrapping_sub(now) & DUE;
+    if ahead > BURST { 0 } else { ahead }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
     use super::*;
 
     const SECOND: u64 = BURST;
@@ -95,7 +136,7 @@ mod tests {
     #[test]
     fn a_seconds_worth_is_granted_at_once_and_then_one_by_one() {
         let words = words();
-        let take = |now| Rates(&words).take(tally("api"), now, rate(4));
+        let take = |now| Rates::new(&words).take(tally("api"), now, rate(4));
         let start = 7 * SECOND;
         assert!((0..4).all(|_| take(start).is_ok()));
         assert_eq!(take(start), Err(Duration::from_millis(250)));
@@ -109,7 +150,7 @@ mod tests {
     #[test]
     fn one_service_does_not_use_up_what_another_may() {
         let words = words();
-        let rates = Rates(&words);
+        let rates = Rates::new(&words);
         while rates.take(tally("api"), SECOND, rate(100)).is_ok() {}
         assert!(rates.take(tally("web"), SECOND, rate(100)).is_ok());
         assert!((0..10).all(|_| rates.take_of_all(SECOND, rate(10)).is_ok()));
@@ -120,8 +161,14 @@ mod tests {
     fn a_time_that_cannot_be_is_not_believed() {
         let words = words();
         words[ALL].store(u64::MAX, Relaxed);
-        assert!(Rates(&words).take_of_all(5 * SECOND, rate(1)).is_ok());
-        assert!(Rates(&words).take_of_all(5 * SECOND, rate(1)).is_err());
-        assert!(Rates(&words).take_of_all(3 * SECOND, rate(1)).is_ok(), "the clock was set back");
+        assert!(Rates::new(&words).take_of_all(5 * SECOND, rate(1)).is_ok());
+        assert!(Rates::new(&words).take_of_all(5 * SECOND, rate(1)).is_err());
+        assert!(
+            Rates::new(&words).take_of_all(3 * SECOND, rate(1)).is_ok(),
+            "the clock was set back"
+        );
     }
 }
+
+#[cfg(test)]
+mod model;

@@ -70,7 +70,7 @@ impl Record {
     }
 
     pub(crate) fn read_tally<W: Word>(words: &[W]) -> Tally {
-        Tally(words[TALLY].load(Relaxed) as u32)
+        Tally::from_word(words[TALLY].load(Relaxed))
     }
 
     /// Adds the socket that listens.
@@ -123,6 +123,11 @@ impl Tally {
         (scope, service).hash(&mut hash);
         let hash = hash.finish();
         Self((hash >> 32) as u32 ^ hash as u32)
+    }
+
+    /// The tally that was written as this number.
+    pub(crate) fn from_word(word: u64) -> Self {
+        Self(word as u32)
     }
 
     /// A number below 4096.

@@ -18,6 +18,7 @@ use crate::file;
 use crate::lock::{self, Kind};
 use crate::rates::{self, Rate, Rates};
 use crate::record::{self, Record, Tally};
+use crate::seat::Seat;
 use crate::slot::{SessionId, Slot};
 
 /// How long another process may keep the table to itself. It needs milliseconds.
@@ -111,12 +112,14 @@ impl Table {
     /// Counts one lease more of what the service holds, where the quota allows it as far as the
     /// counts tell; see [`Table::count_anyway`] for where they tell too much.
     pub fn count(&self, tally: Tally, quota: Quota) -> Result<Counted<'_>, Crowd> {
-        self.counts().add(tally, quota)
+        self.counts().add(tally, quota)?;
+        Ok(Counted::new(self.counts(), tally))
     }
 
     /// Counts one lease more for a service that was seen to be below its quota.
     pub fn count_anyway(&self, tally: Tally) -> Counted<'_> {
-        self.counts().add_anyway(tally)
+        self.counts().add_anyway(tally);
+        Counted::new(self.counts(), tally)
     }
 
     /// Counts one grant more in the rate of the service, or tells how long it is too early. `now`
@@ -142,7 +145,7 @@ impl Table {
         wish: Slot,
         is_alive: impl Fn(SessionId) -> bool,
     ) -> Result<Claim, Slot> {
-        let taken = self.cell(port).claim(session, is_alive)?;
+        let taken = self.seat(port).claim(session, is_alive)?;
         Ok(Claim { port, wish, taken })
     }
 
@@ -159,9 +162,8 @@ impl Table {
         }
         let tally = counted.tally();
         let write = |words: &[AtomicU64]| record.write(words, tally);
-        let slot = self.cell(claim.port).publish(&claim.taken, claim.wish, write);
+        let slot = self.seat(claim.port).publish(&claim.taken, claim.wish, write);
         counted.keep();
-        self.forget(claim.taken.displaced);
         Ok(slot)
     }
 
@@ -174,8 +176,7 @@ impl Table {
     /// Gives a claim up. A listener that was there before is still listed.
     #[allow(clippy::needless_pass_by_value, reason = "a claim is given up once")]
     pub fn withdraw(&self, claim: Claim) {
-        let slot = self.cell(claim.port).withdraw(&claim.taken);
-        self.forget(claim.taken.displaced.filter(|_| !slot.is_listing()));
+        self.seat(claim.port).withdraw(&claim.taken);
     }
 
     /// Makes a lease the listing of a listener, which lasts as long as the socket of this inode.
@@ -188,10 +189,7 @@ impl Table {
 
     /// Frees the slot, if it is still the one that was granted: nobody frees another's port.
     pub fn release(&self, port: u16, slot: Slot) -> bool {
-        let tally = Record::read_tally(self.record_words(port));
-        let released = self.cell(port).release(slot);
-        self.forget(released.then_some(tally));
-        released
+        self.seat(port).release(slot)
     }
 
     /// The slot of a port as it is now.
@@ -216,10 +214,6 @@ impl Table {
         }
         // An answer that the kernel does not give is taken for "yes": a port too few, not one too many.
         lock::is_locked(&self.file, file::session_lock(session.index), 1).unwrap_or(true)
-    }
-
-    fn forget(&self, tally: Option<Tally>) {
-        tally.into_iter().for_each(|tally| self.counts().remove(tally));
     }
 
     /// Sees to it that there is disk space for the port's record: a mapping that writes to a page
@@ -272,12 +266,16 @@ impl Table {
         Cell { slot, witness, record: self.record_words(port) }
     }
 
-    fn counts(&self) -> Counts<'_> {
-        Counts(&self.words[file::COUNTS..file::COUNTS + counts::WORDS])
+    fn seat(&self, port: u16) -> Seat<'_, AtomicU64> {
+        Seat { cell: self.cell(port), counts: self.counts() }
     }
 
-    fn rates(&self) -> Rates<'_> {
-        Rates(&self.words[file::RATES..file::RATES + rates::WORDS])
+    fn counts(&self) -> Counts<'_, AtomicU64> {
+        Counts::new(&self.words[file::COUNTS..file::COUNTS + counts::WORDS])
+    }
+
+    fn rates(&self) -> Rates<'_, AtomicU64> {
+        Rates::new(&self.words[file::RATES..file::RATES + rates::WORDS])
     }
 
     fn record_words(&self, port: u16) -> &[AtomicU64] {

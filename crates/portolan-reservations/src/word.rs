@@ -9,6 +9,10 @@ pub(crate) trait Word {
     fn store(&self, value: u64, order: Ordering);
     /// Acquires and releases where it succeeds, and acquires where it fails.
     fn compare_exchange(&self, current: u64, new: u64) -> Result<u64, u64>;
+    /// Wraps around, and orders nothing else.
+    fn add(&self, value: u64);
+    /// Wraps around, and orders nothing else.
+    fn subtract(&self, value: u64);
     fn fence(order: Ordering);
 }
 
@@ -23,6 +27,14 @@ impl Word for AtomicU64 {
 
     fn compare_exchange(&self, current: u64, new: u64) -> Result<u64, u64> {
         self.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire)
+    }
+
+    fn add(&self, value: u64) {
+        self.fetch_add(value, Ordering::Relaxed);
+    }
+
+    fn subtract(&self, value: u64) {
+        self.fetch_sub(value, Ordering::Relaxed);
     }
 
     fn fence(order: Ordering) {
