@@ -44,18 +44,52 @@ impl Deref for SharedTable {
 
     #[allow(unsafe_code)]
     fn deref(&self) -> &[AtomicU64] {
-        let first = self.map.as_mut_ptr().cast::<AtomicU64>();
-        // SAFETY: `map` has mapped `words * 8` bytes from `first` on, readable and writable, and
-        // they stay mapped as long as `self`, which the slice borrows. A mapping begins at a page,
-        // so it is aligned. An `AtomicU64` is as large as a `u64` and has no invalid value. This
-        // process reaches the memory through such slices only; other processes write whole words
-        // atomically too, and whatever else they might write is some value of each word.
-        unsafe { std::slice::from_raw_parts(first, self.words) }
+        // SAFETY: `map` has mapped `words * 8` bytes, readable and writable, and they stay mapped as
+        // long as `self`, which the slice borrows. A mapping begins at a page, so it is aligned.
+        // This process reaches the memory through such slices only.
+        unsafe { words_at(self.map.as_mut_ptr(), self.words) }
     }
+}
+
+/// The memory from `first` on as numbers. Apart from the mapping, so that Miri can run it.
+///
+/// # Safety
+/// `words * 8` bytes from `first` on are readable and writable for as long as the slice lives,
+/// `first` is aligned for a `u64`, and this process reaches them through such slices only.
+#[allow(unsafe_code)]
+unsafe fn words_at<'a>(first: *mut u8, words: usize) -> &'a [AtomicU64] {
+    // SAFETY: the caller promises the memory. An `AtomicU64` is as large as a `u64` and has no
+    // invalid value; other processes write whole words atomically too, and whatever else they might
+    // write is some value of each word.
+    unsafe { std::slice::from_raw_parts(first.cast::<AtomicU64>(), words) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn memory_is_read_and_written_as_numbers_by_several_at_once() {
+        let mut memory = [7_u64, 0];
+        let first = memory.as_mut_ptr().cast();
+        // SAFETY: an array of two numbers, which is not touched otherwise while the slice is used.
+        let words = unsafe { words_at(first, 2) };
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (0..10).for_each(|_| _ = words[1].fetch_add(1, Relaxed)));
+            }
+        });
+        assert_eq!((words[0].load(Relaxed), words[1].load(Relaxed)), (7, 20));
+        assert_eq!(memory, [7, 20]);
+    }
+}
+
+/// Miri maps no files.
+#[cfg(all(test, not(miri)))]
+mod file_tests {
     use std::os::unix::fs::FileExt;
     use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
