@@ -128,7 +128,7 @@ impl<'a, W> Mortal<'a, W> {
 
 impl<W: Word> Word for Mortal<'_, W> {
     fn load(&self, order: Ordering) -> u64 {
-        self.life.has_any_left().then(|| self.word.load(order)).unwrap_or_default()
+        if self.life.has_any_left() { self.word.load(order) } else { 0 }
     }
 
     fn store(&self, value: u64, order: Ordering) {
