@@ -95,7 +95,8 @@ impl Reserver {
         let is_alive = |session| table.is_alive(session, Some(self.session));
         let claim = table.claim(port, self.session, wish, is_alive);
         let claim = claim.map_err(|slot| anyhow!("taken: {slot:?}"))?;
-        let slot = table.publish(claim, &self.record(since), counted)?;
+        table.make_room(&claim)?;
+        let slot = table.publish(claim, &self.record(since), counted);
         table.release(port, slot).then_some(()).context("the reservation was gone")
     }
 

@@ -118,11 +118,12 @@ impl PortAllocator {
             return Err(no_ports(request, &plan, &passed_over, &view));
         };
         let port = granted.candidate.port;
+        let lease = self.lease(request, &plan, granted);
+        host.limiter.confirm(request, &View::new(&host.table, Some(own)))?;
         if last != Some(port) {
             host.remember(sticky_key, request, port);
         }
         self.report_grant(request, &plan, port, &passed_over);
-        let lease = self.lease(request, &plan, granted);
         session.keep(key, lease.held());
         Ok(lease)
     }

@@ -28,8 +28,7 @@ pub struct PortAllocatorConfig {
     /// How many leases one service, and one user, may hold at once. Default 1,000 and 20,000: what
     /// takes more than that is most likely a loop, and a third of all ports is left for others.
     pub quota: Limits,
-    /// How many ports are granted to one service, and to one user, in a second; each may also come
-    /// at once. Default 10,000 and 20,000: more than any start needs, and less than a loop takes.
+    /// How many ports one service, and one user, may ask for in a second; each may also come at once. Default 10,000 and 20,000: more than any start needs, and less than a loop takes.
     pub rate_limit: Limits,
     /// The pool of a service, by the service's name, where the name does not tell. Default empty.
     pub services: BTreeMap<String, String>,

@@ -120,9 +120,9 @@ pub enum AllocatorError {
         /// How many are allowed.
         limit: u32,
     },
-    /// Ports were granted faster than is allowed. Retrying helps after the wait.
+    /// Ports were asked for faster than is allowed. Retrying helps after the wait.
     #[error(
-        "{service} gets no port yet: {bearer} may have {limit} grants a second; try again in {wait:?}, find out what asks so often, or raise port_allocator.rate_limit.{}",
+        "{service} gets no port yet: {bearer} may ask for {limit} ports a second; try again in {wait:?}, find out what asks so often, or raise port_allocator.rate_limit.{}",
         bearer.setting()
     )]
     RateLimited {
@@ -130,7 +130,7 @@ pub enum AllocatorError {
         service: ServiceName,
         /// Whose rate it is.
         bearer: Bearer,
-        /// How many grants a second are allowed.
+        /// How many requests a second are allowed.
         limit: u32,
         /// How long to wait.
         wait: Duration,

@@ -54,29 +54,62 @@ impl Limiter {
         now: u64,
     ) -> Result<Counted<'a>, AllocatorError> {
         let tally = Tally::of(&request.scope, &request.service);
+        let counted = self.count(request, view, tally)?;
         self.pace(request, view, tally, now)?;
-        let table = view.table();
-        let quota = self.quota.quota();
+        Ok(counted)
+    }
+
+    /// Says which limit a grant broke after all: others that were searching at the same time were
+    /// counted, and had no lease yet to be seen. To be called once the lease is there, and then no
+    /// two can miss each other.
+    pub(crate) fn confirm(
+        &self,
+        request: &PortRequest,
+        view: &View<'_>,
+    ) -> Result<(), AllocatorError> {
+        let tally = Tally::of(&request.scope, &request.service);
+        match view.table().is_crowded(tally, self.quota.quota()) {
+            true => self.expect_room(request, view, 0),
+            false => Ok(()),
+        }
+    }
+
+    fn count<'a>(
+        &self,
+        request: &PortRequest,
+        view: &View<'a>,
+        tally: Tally,
+    ) -> Result<Counted<'a>, AllocatorError> {
+        let (table, quota) = (view.table(), self.quota.quota());
         if let Ok(counted) = table.count(tally, quota) {
             return Ok(counted);
         }
         // The counts may be too high. The leases themselves tell, and what is left of owners that
         // ended is cleared away meanwhile.
+        self.expect_room(request, view, 1)?;
+        Ok(table.count(tally, quota).unwrap_or_else(|_| table.count_anyway(tally)))
+    }
+
+    /// Whether there may be so many more than there are.
+    fn expect_room(
+        &self,
+        request: &PortRequest,
+        view: &View<'_>,
+        more: u32,
+    ) -> Result<(), AllocatorError> {
         let held = view.census(&request.scope, &request.service);
-        let over = |limit: Option<NonZeroU32>, held: u32| limit.filter(|limit| held >= limit.get());
-        let exceeded = |bearer, limit: NonZeroU32, held| AllocatorError::QuotaExceeded {
-            service: request.service.clone(),
-            bearer,
-            held,
-            limit: limit.get(),
-        };
-        if let Some(limit) = over(self.quota.per_service, held.of_service) {
-            return Err(exceeded(Bearer::Service, limit, held.of_service));
+        let limits = [
+            (Bearer::Service, self.quota.per_service, held.of_service),
+            (Bearer::User, self.quota.per_user, held.of_all),
+        ];
+        for (bearer, limit, held) in limits {
+            if let Some(limit) = limit.filter(|limit| held + more > limit.get()) {
+                let (service, limit) = (request.service.clone(), limit.get());
+                let held = held + more - 1;
+                return Err(AllocatorError::QuotaExceeded { service, bearer, held, limit });
+            }
         }
-        match over(self.quota.per_user, held.of_all) {
-            Some(limit) => Err(exceeded(Bearer::User, limit, held.of_all)),
-            None => Ok(table.count_anyway(tally)),
-        }
+        Ok(())
     }
 
     fn pace(
@@ -91,13 +124,13 @@ impl Limiter {
             let service = request.service.clone();
             move |wait| AllocatorError::RateLimited { service, bearer, limit: limit.get(), wait }
         };
-        if let Some(limit) = self.rate.per_service {
-            let paced = table.pace(tally, now, Rate::per_second(limit));
-            paced.map_err(too_early(Bearer::Service, limit))?;
-        }
         if let Some(limit) = self.rate.per_user {
             let paced = table.pace_all(now, Rate::per_second(limit));
             paced.map_err(too_early(Bearer::User, limit))?;
+        }
+        if let Some(limit) = self.rate.per_service {
+            let paced = table.pace(tally, now, Rate::per_second(limit));
+            paced.map_err(too_early(Bearer::Service, limit))?;
         }
         Ok(())
     }

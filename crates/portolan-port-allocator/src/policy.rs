@@ -76,8 +76,7 @@ impl Policy {
             return Some(Cause::BlockedByBrowsers);
         }
         // A pool that has the port is what it is reserved for.
-        let of_own_range = plan.pool.is_none() && plan.range.is_some();
-        let is_reserved = of_own_range && self.ephemeral().is_reserved(port);
+        let is_reserved = plan.range.is_some() && self.ephemeral().is_reserved(port);
         (is_reserved && self.pools_with(port).is_empty()).then_some(Cause::SystemReserved)
     }
 

@@ -72,7 +72,7 @@ impl Search<'_> {
                 match self.take(candidate)? {
                     Ok((claim, sockets)) => {
                         let Some(counted) = counted.take() else { unreachable!("one is granted") };
-                        let granted = self.grant(candidate, claim, sockets, counted)?;
+                        let granted = self.grant(candidate, claim, sockets, counted);
                         return Ok(Outcome { granted: Some(granted), passed_over });
                     }
                     Err(cause) => passed_over.note(candidate, cause, self.plan),
@@ -104,6 +104,10 @@ impl Search<'_> {
         let Ok(claim) = look.table.claim(port, look.own, wish, is_alive) else {
             return Ok(Err(Cause::Leased));
         };
+        if let Err(error) = look.table.make_room(&claim) {
+            look.table.withdraw(claim);
+            return Err(error.into());
+        }
         match self.bind(&claim, !is_wanted && look.met_stranger(port)) {
             Ok(sockets) => Ok(Ok((claim, sockets))),
             Err(error) => {
@@ -130,16 +134,16 @@ impl Search<'_> {
         claim: Claim,
         sockets: Sockets,
         counted: Counted<'_>,
-    ) -> Result<Granted, AllocatorError> {
+    ) -> Granted {
         let (table, record) = (self.look.table, self.record);
         if claim.reclaimed()
             && let Some(former) = table.displaced(&claim)
         {
             audit::reclaimed(candidate.port, &former);
         }
-        let slot = table.publish(claim, &record, counted)?;
+        let slot = table.publish(claim, &record, counted);
         audit::granted(candidate.port, slot.depth(), &record);
-        Ok(Granted { candidate, slot, sockets, record })
+        Granted { candidate, slot, sockets, record }
     }
 
     fn cause_of(&self, error: BindError, port: u16) -> Result<Cause, AllocatorError> {

@@ -8,6 +8,7 @@ mod diag;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::holder::{Process, Stranger};
@@ -113,6 +114,16 @@ pub(crate) fn serving() -> (Vec<Socket>, Vec<Socket>) {
 /// The ports of all sockets of TCP, whatever they do.
 pub(crate) fn ports_in_use() -> HashSet<u16> {
     tcp(Which::All, None).into_iter().map(|socket| socket.port).collect()
+}
+
+/// Whether the socket of this inode listens on the port in TCP.
+pub(crate) fn listens(port: u16, inode: u64) -> io::Result<bool> {
+    let listening = diag::tcp(Which::Listening, Some(port)).or_else(|_| {
+        // Not to be taken for an empty list where it cannot be read at all.
+        fs::File::open("/proc/thread-self/net/tcp")?;
+        Ok::<_, io::Error>(listed_tcp(Which::Listening, Some(port)))
+    })?;
+    Ok(listening.iter().any(|socket| socket.inode == inode))
 }
 
 fn tcp(which: Which, port: Option<u16>) -> Vec<Socket> {

@@ -182,7 +182,9 @@ impl<'a> View<'a> {
 
     fn listens(&self, port: u16, inode: u64) -> bool {
         let listeners = self.listeners.get_or_init(|| sockets::listeners().into_iter().collect());
-        listeners.contains(&(port, inode))
+        // Who is not among them may listen only since. An answer that the system does not give is
+        // taken for "yes", as that on sessions is.
+        listeners.contains(&(port, inode)) || sockets::listens(port, inode).unwrap_or(true)
     }
 }
 

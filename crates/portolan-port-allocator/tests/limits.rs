@@ -74,6 +74,29 @@ fn what_is_left_of_owners_that_ended_counts_for_nothing() {
 }
 
 #[test]
+fn of_many_who_ask_at_once_no_more_get_a_port_than_the_quota_says() {
+    let world = World::with_ports(12);
+    let _held = take(&with_quota(&world, 2, 0), "api").unwrap();
+    for _ in 0..100 {
+        let start = std::sync::Barrier::new(8);
+        let granted = std::thread::scope(|scope| {
+            let ask = || {
+                let allocator = with_quota(&world, 2, 0);
+                start.wait();
+                let lease = take(&allocator, "api");
+                // Nobody gives back what it got before all were answered.
+                start.wait();
+                lease.is_ok()
+            };
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).filter(|ok| *ok).count()
+        });
+        assert!(granted <= 1, "{granted} were granted beside the one that is held");
+    }
+    assert!(take(&with_quota(&world, 2, 0), "api").is_ok());
+}
+
+#[test]
 fn refusals_and_releases_leave_nothing_counted() {
     let world = World::with_ports(2);
     let limited = with_quota(&world, 2, 2);

@@ -82,7 +82,7 @@ impl<'a, W: Word> Counts<'a, W> {
     }
 
     /// Whether there are more than the quota says.
-    fn crowd(&self, tally: Tally, quota: Quota) -> Option<Crowd> {
+    pub(crate) fn crowd(&self, tally: Tally, quota: Quota) -> Option<Crowd> {
         let of_service = (false, &self.of_services[tally.first()], quota.per_service);
         let of_all = (true, self.of_all, quota.per_user);
         [of_service, of_all].into_iter().find_map(|(of_user, word, quota)| {

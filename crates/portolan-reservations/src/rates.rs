@@ -87,6 +87,18 @@ impl<'a, W: Word> Rates<'a, W> {
     }
 }
 
+// === impl Place ===
+
+impl<W: Word> Place<'_, W> {
+    /// How far ahead its owner went here, where it comes back to its first place, which has been
+    /// another's since.
+    fn left_behind(&self, first: &Self, before: u64, now: u64) -> u64 {
+        let comes_back = before >> DUE_BITS != first.mark;
+        let word = if comes_back { self.word.load(Relaxed) } else { 0 };
+        if comes_back && word >> DUE_BITS == self.mark { ahead(word, now) } else { 0 }
+    }
+}
+
 /// Counts one grant in the first place, or in the second where another is using the first.
 fn take<W: Word>([first, second]: [Place<'_, W>; 2], now: u64, rate: Rate) -> Result<(), Duration> {
     loop {
@@ -96,7 +108,8 @@ fn take<W: Word>([first, second]: [Place<'_, W>; 2], now: u64, rate: Rate) -> Re
             true => (&second, second.word.load(Relaxed)),
             false => (&first, before),
         };
-        let ahead = ahead(before, now) + rate.interval();
+        let ahead = ahead(before, now).max(second.left_behind(&first, before, now));
+        let ahead = ahead + rate.interval();
         if ahead > BURST {
             return Err(Duration::from_nanos(ahead - BURST));
         }
@@ -155,6 +168,20 @@ mod tests {
         assert!(rates.take(tally("web"), SECOND, rate(100)).is_ok());
         assert!((0..10).all(|_| rates.take_of_all(SECOND, rate(10)).is_ok()));
         assert!(rates.take_of_all(SECOND, rate(10)).is_err());
+    }
+
+    #[test]
+    fn who_was_kept_out_of_its_first_place_has_no_second_burst_when_it_comes_back() {
+        let words = words();
+        let tally = tally("api");
+        // Another one is using the first place until the next grant is due, half a second on.
+        let others = u64::from(u16::MAX >> 4) ^ tally.second() as u64;
+        words[tally.first()].store((others << DUE_BITS) | (SECOND + SECOND / 2), Relaxed);
+        let take = |now| Rates::new(&words).take(tally, now, rate(2));
+        assert!(take(SECOND).is_ok() && take(SECOND).is_ok());
+        assert!(take(SECOND).is_err());
+        assert!(take(SECOND + SECOND / 2).is_ok(), "one is due by now");
+        assert!(take(SECOND + SECOND / 2).is_err(), "and only one");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicU64, fence};
 use std::time::Duration;
 
 use portolan_shared_table::SharedTable;
@@ -122,6 +122,13 @@ impl Table {
         Counted::new(self.counts(), tally)
     }
 
+    /// Whether more is counted than the quota allows, by everybody whose lease could not see those
+    /// that this process published before.
+    pub fn is_crowded(&self, tally: Tally, quota: Quota) -> bool {
+        fence(SeqCst);
+        self.counts().crowd(tally, quota).is_some()
+    }
+
     /// Counts one grant more in the rate of the service, or tells how long it is too early. `now`
     /// is in nanoseconds, by a clock that all processes share.
     pub fn pace(&self, tally: Tally, now: u64, rate: Rate) -> Result<(), Duration> {
@@ -149,22 +156,21 @@ impl Table {
         Ok(Claim { port, wish, taken })
     }
 
-    /// Writes who holds the port, and makes the claim a lease.
-    pub fn publish(
-        &self,
-        claim: Claim,
-        record: &Record,
-        counted: Counted<'_>,
-    ) -> Result<Slot, TableError> {
-        if let Err(source) = self.back(claim.port) {
-            self.withdraw(claim);
-            return Err(self.unusable(source));
-        }
+    /// Sees to it that the claim can be published. To be called before that, and before the port is
+    /// bound: who sees the slot free must find the port free too.
+    pub fn make_room(&self, claim: &Claim) -> Result<(), TableError> {
+        self.back(claim.port).map_err(|source| self.unusable(source))
+    }
+
+    /// Writes who holds the port, and makes the claim a lease, for which there is
+    /// [room](Self::make_room).
+    #[allow(clippy::needless_pass_by_value, reason = "a claim is published once")]
+    pub fn publish(&self, claim: Claim, record: &Record, counted: Counted<'_>) -> Slot {
         let tally = counted.tally();
         let write = |words: &[AtomicU64]| record.write(words, tally);
         let slot = self.seat(claim.port).publish(&claim.taken, claim.wish, write);
         counted.keep();
-        Ok(slot)
+        slot
     }
 
     /// Who held the port of a claim before and ended without giving it back; none where it was free.

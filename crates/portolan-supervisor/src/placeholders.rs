@@ -37,14 +37,24 @@ impl Places {
 
     /// The text with the values in the places.
     pub fn fill(&self, text: &str) -> String {
-        let fill = |text: String, (place, value): &(String, String)| text.replace(place, value);
+        let fill = |text: String, (place, value): &(String, String)| {
+            let mut filled = String::with_capacity(text.len());
+            let mut rest = 0;
+            for at in places(&text, place) {
+                filled += &text[rest..at];
+                filled += value;
+                rest = at + place.len();
+            }
+            filled + &text[rest..]
+        };
         self.0.iter().fold(text.to_owned(), fill)
     }
 }
 
 /// Whether a port or a socket stands in the text.
 pub(crate) fn is_in(text: &str) -> bool {
-    text.contains(PORT) || text.contains(SOCKET) || names_in(text).next().is_some()
+    [PORT, SOCKET].iter().any(|place| places(text, place).next().is_some())
+        || names_in(text).next().is_some()
 }
 
 /// Whether a socket stands in the command or a variable.
@@ -53,7 +63,19 @@ pub(crate) fn mentions_socket(
     environment: &BTreeMap<String, String>,
 ) -> bool {
     let mut texts = command.words().iter().chain(environment.values());
-    texts.any(|text| text.contains(SOCKET) || names_after(NAMED_SOCKET, text).next().is_some())
+    texts.any(|text| {
+        places(text, SOCKET).next().is_some() || names_after(NAMED_SOCKET, text).next().is_some()
+    })
+}
+
+/// Where this stands in the text, and is no other language's: a shell's `${port}`, or the `{fd}` of
+/// its `exec {fd}<file`.
+fn places<'a>(text: &'a str, place: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let is_ours = move |at: &usize| {
+        let redirects = text[at + place.len()..].starts_with(['<', '>']);
+        !text[..*at].ends_with('$') && !redirects
+    };
+    text.match_indices(place).map(|(at, _)| at).filter(is_ours)
 }
 
 /// The names of ports in the text.
@@ -63,16 +85,29 @@ pub(crate) fn names_in(text: &str) -> impl Iterator<Item = PortName> + '_ {
 
 /// What a shell or JavaScript has for itself, such as `${port:-80}` or `{fd:3}`, is no name.
 fn names_after<'a>(start: &'static str, text: &'a str) -> impl Iterator<Item = PortName> + 'a {
-    text.match_indices(start).filter_map(move |(at, _)| {
+    places(text, start).filter_map(move |at| {
         let (name, _) = text[at + start.len()..].split_once('}')?;
-        let is_another_languages = text[..at].ends_with('$') || name.parse::<u64>().is_ok();
-        name.parse().ok().filter(|_| !is_another_languages)
+        let is_a_literal = name.parse::<u64>().is_ok();
+        name.parse().ok().filter(|_| !is_a_literal)
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_a_shells_own_is_left_to_it() {
+        let mut places = Places::default();
+        places.add(None, 8080, Some(3));
+        places.add(Some(&"metrics".parse().unwrap()), 9100, None);
+        for text in ["port=5; echo ${port}", "echo ${port:metrics}", "exec {fd}<file", "echo ${fd}"]
+        {
+            assert_eq!(places.fill(text), text);
+            assert!(!is_in(text), "{text}");
+        }
+        assert_eq!(places.fill("${port} {port} {port}{fd}"), "${port} 8080 80803");
+    }
 
     #[test]
     fn ports_and_sockets_go_wherever_they_are_asked_for() {

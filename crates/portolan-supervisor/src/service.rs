@@ -191,7 +191,12 @@ impl Service {
     pub async fn stop(mut self, grace: Duration) -> io::Result<ExitStatus> {
         let began = Instant::now();
         self.deregister().await;
-        self.child.stop(grace.saturating_sub(began.elapsed())).await
+        let ended = self.child.stop(grace.saturating_sub(began.elapsed())).await;
+        // What escaped the signals, as a daemon does, may use the port still, and keeps the lease.
+        if let Some(leases) = self.leases.take() {
+            leases.leave_to_children();
+        }
+        ended
     }
 
     /// Takes down what is left of a service whose program has ended by itself. What the program

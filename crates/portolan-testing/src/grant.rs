@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use portolan_core::name::InvalidName;
 use portolan_core::{PortRange, Scope, ServiceName};
 use portolan_port_allocator::{
-    AllocatorError, BindAddress, Depth, PortAllocator, PortAllocatorConfig, PortLease, PortRequest,
+    AllocatorError, BindAddress, Depth, Limits, PortAllocator, PortAllocatorConfig, PortLease,
+    PortRequest,
 };
 
 use crate::error::TestingError;
@@ -33,10 +34,12 @@ pub(crate) fn leases<const N: usize>(depth: Depth) -> Result<[PortLease; N], Tes
     Ok(leases.try_into().unwrap_or_else(|_| unreachable!("as many leases as requests")))
 }
 
-/// The defaults, whatever the user's configuration says; and no memory: a test's name comes back, and
-/// should not wait for a port that another has by now.
+/// The defaults, whatever the user's configuration says; no memory: a test's name comes back, and
+/// should not wait for a port that another has by now; and no limits, which a test could not raise.
 fn config() -> PortAllocatorConfig {
-    PortAllocatorConfig { sticky: false, ..PortAllocatorConfig::default() }
+    let unlimited = Limits::new(0, 0);
+    let default = PortAllocatorConfig::default();
+    PortAllocatorConfig { sticky: false, quota: unlimited, rate_limit: unlimited, ..default }
 }
 
 fn request(depth: Depth) -> Result<PortRequest, InvalidName> {

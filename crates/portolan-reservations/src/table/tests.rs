@@ -49,7 +49,8 @@ fn try_claim(table: &Table, port: u16, session: SessionId, wish: Slot) -> Result
 
 fn publish(table: &Table, claim: Claim, record: &Record) -> Slot {
     let counted = table.count_anyway(Tally::of(&record.scope, &record.service));
-    table.publish(claim, record, counted).unwrap()
+    table.make_room(&claim).unwrap();
+    table.publish(claim, record, counted)
 }
 
 fn wish() -> Slot {

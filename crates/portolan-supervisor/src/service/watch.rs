@@ -1,11 +1,12 @@
 //! Who listens first on a service's ports, its program or a stranger.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use portolan_core::ServiceName;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
@@ -100,10 +101,15 @@ pub(super) fn is_in_use(port: u16) -> bool {
     everywhere.into_iter().any(|address| binds_plainly(address, port).is_err())
 }
 
+/// Closed on exec: another instance may be starting its program at this moment.
+fn new_socket(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
+    rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+}
+
 fn binds_plainly(address: IpAddr, port: u16) -> rustix::io::Result<()> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     // A system without IPv6 has nothing in use there.
-    let Ok(socket) = rustix::net::socket(family, SocketType::STREAM, None) else { return Ok(()) };
+    let Ok(socket) = new_socket(family) else { return Ok(()) };
     match rustix::net::bind(&socket, &SocketAddr::new(address, port)) {
         Err(Errno::ADDRINUSE) => Err(Errno::ADDRINUSE),
         _ => Ok(()),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::FutureExt as _;
 use futures_util::future::ready;
-use portolan_port_allocator::{Occupants, PortAllocatorConfig};
+use portolan_port_allocator::{Occupant, Occupants, PortAllocatorConfig, Transport};
 
 use super::Check;
 use super::finding::Finding;
@@ -36,7 +36,7 @@ fn judge(config: &PortAllocatorConfig, occupants: &Occupants) -> Vec<Finding> {
 
 fn stranger(pool: Named<'_>, occupants: &Occupants) -> Option<Finding> {
     let port = pool.default_port();
-    let on_it = occupants.strangers.iter().filter(|stranger| stranger.port == port);
+    let on_it = in_tcp(occupants).filter(|stranger| stranger.port == port);
     let named: Vec<String> = on_it.map(ToString::to_string).collect();
     (!named.is_empty()).then(|| {
         Finding::warning(
@@ -47,9 +47,14 @@ fn stranger(pool: Named<'_>, occupants: &Occupants) -> Option<Finding> {
     })
 }
 
+/// One of UDP alone is in nobody's way.
+fn in_tcp(occupants: &Occupants) -> impl Iterator<Item = &Occupant> {
+    occupants.strangers.iter().filter(|stranger| stranger.protocol == Transport::Tcp)
+}
+
 fn used_up(pool: Named<'_>, occupants: &Occupants) -> Option<Finding> {
     let leased: BTreeSet<u16> = occupants.leases.iter().map(|lease| lease.holder.port).collect();
-    let taken: BTreeSet<u16> = occupants.strangers.iter().map(|stranger| stranger.port).collect();
+    let taken: BTreeSet<u16> = in_tcp(occupants).map(|stranger| stranger.port).collect();
     let ports = pool.ports();
     let is_free = |port: &u16| !leased.contains(port) && !taken.contains(port);
     (!ports.iter().any(is_free)).then(|| {
@@ -65,7 +70,6 @@ fn used_up(pool: Named<'_>, occupants: &Occupants) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use portolan_core::PortRange;
-    use portolan_port_allocator::{Occupant, Transport};
 
     use super::*;
     use crate::commands::doctor::finding::Severity;
