@@ -24,12 +24,25 @@ pub enum TableError {
     },
     /// It does not hold what it should, and somebody is using it. Retrying helps once they ended.
     #[error(
-        "the table of reservations {} is damaged, or of another version, and in use; end the programs that hold ports, then try again",
+        "the table of reservations {} is damaged and in use; end the programs that hold ports, then try again",
         path.display()
     )]
     Damaged {
         /// The table.
         path: PathBuf,
+    },
+    /// Another version of Portolan made it and is using it. Retrying helps once its programs ended.
+    #[error(
+        "the table of reservations {} is in use by another version of Portolan: it has layout {found}, and this version uses layout {expected}; end the programs of the other version that hold ports, or use the same version for all",
+        path.display()
+    )]
+    OtherVersion {
+        /// The table.
+        path: PathBuf,
+        /// The number of its layout.
+        found: u64,
+        /// The number of the layout that this version uses.
+        expected: u64,
     },
     /// Somebody removed it while it was in use. A new allocator uses the new table.
     #[error(

@@ -43,7 +43,8 @@ const PAGE: u64 = 4096;
 pub(crate) const LENGTH: u64 = bytes(WORDS);
 
 /// The byte that keeps the table as it is: exclusive while it is made, shared while a session
-/// begins. It lies behind everything that the file could ever hold, as do the sessions' bytes.
+/// begins. It lies behind everything that the file could ever hold, as do the sessions' bytes. All
+/// versions lock the same bytes, so that each sees the sessions of the others.
 pub(crate) const INIT_LOCK: u64 = 1 << 40;
 const FIRST_SESSION_LOCK: u64 = INIT_LOCK + 1;
 
@@ -121,12 +122,14 @@ fn open_file(path: &Path, create: bool) -> io::Result<File> {
 }
 
 fn is_whole(file: &File) -> io::Result<bool> {
-    let mut header = [0; 16];
-    if file.metadata()?.len() != LENGTH {
-        return Ok(false);
-    }
-    file.read_exact_at(&mut header, 0)?;
-    Ok(header == header_bytes())
+    Ok(file.metadata()?.len() == LENGTH && read_header(file)? == HEADER)
+}
+
+/// The first two words; an error where there are none.
+fn read_header(file: &File) -> io::Result<[u64; 2]> {
+    let mut words = [[0; 8]; 2];
+    file.read_exact_at(words.as_flattened_mut(), 0)?;
+    Ok(words.map(u64::from_ne_bytes))
 }
 
 /// Makes the table, where nobody else has done so meanwhile and nobody uses what is there.
@@ -146,23 +149,33 @@ fn make_alone(path: &Path, file: &File) -> Result<(), TableError> {
         return Ok(());
     }
     if has_sessions(file).map_err(unusable)? {
-        return Err(TableError::Damaged { path: path.to_owned() });
+        return Err(why_not(path, file));
     }
     if file.metadata().map_err(unusable)?.len() > 0 {
-        warn!(path = %path.display(), "Table of reservations is damaged and unused, making it anew");
+        let path = path.display();
+        warn!(%path, "Table of reservations is damaged or of another version, and unused; making it anew");
     }
     write_empty(file).map_err(unusable)
+}
+
+/// Why a table that is in use cannot be.
+fn why_not(path: &Path, file: &File) -> TableError {
+    let path = path.to_owned();
+    match (read_header(file), HEADER) {
+        (Ok([name, found]), [ours, expected]) if name == ours && found != expected => {
+            TableError::OtherVersion { path, found, expected }
+        }
+        _ => TableError::Damaged { path },
+    }
 }
 
 /// Writes, rather than making the file longer, so that there is disk space behind every slot. The
 /// header comes last: what was begun and not finished is begun again.
 fn write_empty(file: &File) -> io::Result<()> {
-    let zeros = [0; PAGE as usize];
-    for page in 0..bytes(RECORDS) / PAGE {
-        file.write_all_at(&zeros, page * PAGE)?;
-    }
+    let zeros = vec![0; bytes(RECORDS) as usize];
+    file.write_all_at(&zeros, 0)?;
     file.set_len(LENGTH)?;
-    file.write_all_at(&header_bytes(), 0)
+    file.write_all_at(HEADER.map(u64::to_ne_bytes).as_flattened(), 0)
 }
 
 fn has_sessions(file: &File) -> io::Result<bool> {
@@ -181,13 +194,6 @@ fn remove_older(folder: &Path, boot: &str) {
             _ = fs::remove_file(&path);
         }
     }
-}
-
-fn header_bytes() -> [u8; 16] {
-    let mut header = [0; 16];
-    header[..8].copy_from_slice(&HEADER[0].to_ne_bytes());
-    header[8..].copy_from_slice(&HEADER[1].to_ne_bytes());
-    header
 }
 
 const fn bytes(words: usize) -> u64 {
