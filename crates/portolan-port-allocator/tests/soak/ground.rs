@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
+use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
@@ -85,6 +86,8 @@ pub(crate) struct Ground {
     words: SharedTable,
     /// A process does not get in the way of its own locks.
     own: RefCell<HashSet<u16>>,
+    /// Who started this process.
+    parent: u32,
 }
 
 // === impl Ground ===
@@ -102,7 +105,12 @@ impl Ground {
         words.set_len((FIGURES + PORTS) as u64 * 8).unwrap();
         let words = SharedTable::map(&words, FIGURES + PORTS).unwrap();
         let locks = (0..FILES).map(|file| open(&format!("locks-{file}"))).collect();
-        Self { locks, words, own: RefCell::default() }
+        Self { locks, words, own: RefCell::default(), parent: parent_id() }
+    }
+
+    /// Whether the soak has ended, by itself or because whoever runs it was killed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.figure(Figure::Stop) > 0 || parent_id() != self.parent
     }
 
     /// Counts one more, and says how many there were before.

@@ -40,7 +40,7 @@ pub(crate) fn own(ground: &Ground, config: &PortAllocatorConfig, manner: Manner)
         flights: Vec::new(),
         asks_at: Instant::now(),
     };
-    while ground.figure(Figure::Stop) == 0 {
+    while !ground.is_over() {
         owner.go_on();
     }
     owner.flights.drain(..).for_each(|flight| flight.land(ground));

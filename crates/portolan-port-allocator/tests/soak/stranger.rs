@@ -20,7 +20,7 @@ const ADDRESSES: [&str; 3] = ["127.0.0.1", "0.0.0.0", "::"];
 pub(crate) fn take_without_asking(ground: &Ground, config: &PortAllocatorConfig) {
     let mut random = rand::rng();
     let pool = *config.port_ranges.values().next().unwrap();
-    while ground.figure(Figure::Stop) == 0 {
+    while !ground.is_over() {
         let port = random.random_range(pool.range().start()..=pool.range().end());
         let address = ADDRESSES.choose(&mut random).unwrap().parse::<IpAddr>().unwrap();
         let address = SocketAddr::new(address, port);
