@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write;
+use std::ops::RangeInclusive;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::thread;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use portolan_port_allocator::{Depth, Limits, PortAllocator, PortAllocatorConfig};
 use rand::Rng;
+use rand::seq::index::sample;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::ground::{Figure, Ground};
@@ -17,6 +19,8 @@ use crate::worker::{blame, first};
 
 /// How often somebody is killed, or stopped for a while, at least.
 const TICK: Duration = Duration::from_millis(40);
+/// How many are killed at a time.
+const AT_ONCE: RangeInclusive<usize> = 1..=4;
 /// How many are stopped at a time, at most.
 const STOPPED: usize = 8;
 /// How long it may take until nothing is left of processes that ended.
@@ -82,16 +86,21 @@ impl Soak {
                 0..25 => self.stop(index),
                 25..50 => self.let_go_on(),
                 50..55 => self.see_to_the_dead(),
-                _ => self.kill(index),
+                _ => self.kill(random.random_range(AT_ONCE)),
             }
         }
     }
 
-    fn kill(&mut self, index: usize) {
-        self.stopped.retain(|stopped| *stopped != index);
-        self.owners[index].kill().unwrap();
-        self.kills += 1;
-        self.replace(index);
+    /// Kills some at the same time, so that what they leave is cleared away by others at the same time.
+    fn kill(&mut self, count: usize) {
+        let mut random = rand::rng();
+        let killed = sample(&mut random, self.owners.len(), count.min(self.owners.len()));
+        for index in killed.iter() {
+            self.owners[index].kill().unwrap();
+        }
+        self.stopped.retain(|stopped| !killed.iter().any(|index| index == *stopped));
+        self.kills += killed.len();
+        killed.into_iter().for_each(|index| self.replace(index));
     }
 
     fn replace(&mut self, index: usize) {
