@@ -41,7 +41,7 @@ fn no_port_is_anybody_elses_too_and_none_is_lost() {
     let processes = number("PORTOLAN_SOAK_PROCESSES", 256);
     let task = Task { role: "owner", processes, strangers: 2 + processes / 32 };
     let grants = number("PORTOLAN_SOAK_GRANTS", 100_000) as u64;
-    let time = Duration::from_secs(number("PORTOLAN_SOAK_SECONDS", 50) as u64);
+    let time = Duration::from_secs(number("PORTOLAN_SOAK_SECONDS", 40) as u64);
     let ports = u16::try_from(processes).unwrap() * PORTS_EACH;
     let mut soak = Soak::start(World::with_many_ports(ports), task);
     let began = Instant::now();
