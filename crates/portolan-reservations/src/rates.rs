@@ -47,6 +47,9 @@ const DUE_BITS: u32 = 52;
 const DUE: u64 = (1 << DUE_BITS) - 1;
 /// How far ahead a burst may reach, in nanoseconds.
 const BURST: u64 = 1_000_000_000;
+/// From here on a number is not believed. It is further than a burst because whoever looks may have
+/// read the clock some time before whoever wrote it did.
+const FARTHEST: u64 = 2 * BURST;
 
 // === impl Rate ===
 
@@ -123,7 +126,7 @@ fn take<W: Word>([first, second]: [Place<'_, W>; 2], now: u64, rate: Rate) -> Re
 /// How far ahead the next grant is due; 0 where it is so already, or never could be.
 fn ahead(word: u64, now: u64) -> u64 {
     let ahead = word.wrapping_sub(now) & DUE;
-    if ahead > BURST { 0 } else { ahead }
+    if ahead > FARTHEST { 0 } else { ahead }
 }
 
 #[cfg(test)]
@@ -182,6 +185,15 @@ mod tests {
         assert!(take(SECOND).is_err());
         assert!(take(SECOND + SECOND / 2).is_ok(), "one is due by now");
         assert!(take(SECOND + SECOND / 2).is_err(), "and only one");
+    }
+
+    #[test]
+    fn who_read_the_clock_a_moment_ago_gets_no_second_burst() {
+        let words = words();
+        let take = |now| Rates::new(&words).take(tally("api"), now, rate(100));
+        assert!((0..100).all(|_| take(7 * SECOND).is_ok()));
+        assert!(take(7 * SECOND - 200_000).is_err(), "it looked at the clock before the others");
+        assert!(take(7 * SECOND).is_err(), "and has not begun anew for everybody");
     }
 
     #[test]
