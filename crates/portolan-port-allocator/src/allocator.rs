@@ -98,6 +98,7 @@ impl PortAllocator {
         let own = session.open(&host.table, now)?;
         let view = View::new(&host.table, Some(own));
         let counted = host.limiter.admit(request, &view, now)?;
+        let tally = counted.tally();
         let sticky_key = host.sticky_key(request);
         let last = host.last_port(sticky_key.as_ref(), request);
         let Tools { binder, recent } = session.tools();
@@ -119,7 +120,7 @@ impl PortAllocator {
         };
         let port = granted.candidate.port;
         let lease = self.lease(request, &plan, granted);
-        host.limiter.confirm(request, &View::new(&host.table, Some(own)))?;
+        host.limiter.confirm(request, tally, &host.table, own)?;
         if last != Some(port) {
             host.remember(sticky_key, request, port);
         }

@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 
-use portolan_reservations::{Counted, Quota, Rate, Tally};
+use portolan_reservations::{Counted, Quota, Rate, SessionId, Table, Tally};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{AllocatorError, Bearer};
@@ -65,11 +65,13 @@ impl Limiter {
     pub(crate) fn confirm(
         &self,
         request: &PortRequest,
-        view: &View<'_>,
+        tally: Tally,
+        table: &Table,
+        own: SessionId,
     ) -> Result<(), AllocatorError> {
-        let tally = Tally::of(&request.scope, &request.service);
-        match view.table().is_crowded(tally, self.quota.quota()) {
-            true => self.expect_room(request, view, 0),
+        match table.is_crowded(tally, self.quota.quota()) {
+            // Not with what was seen before the lease was there.
+            true => self.expect_room(request, &View::new(table, Some(own)), 0),
             false => Ok(()),
         }
     }
@@ -120,17 +122,17 @@ impl Limiter {
         now: u64,
     ) -> Result<(), AllocatorError> {
         let table = view.table();
-        let too_early = |bearer, limit: NonZeroU32| {
+        let too_early = |bearer, limit: NonZeroU32, wait| {
             let service = request.service.clone();
-            move |wait| AllocatorError::RateLimited { service, bearer, limit: limit.get(), wait }
+            AllocatorError::RateLimited { service, bearer, limit: limit.get(), wait }
         };
         if let Some(limit) = self.rate.per_user {
             let paced = table.pace_all(now, Rate::per_second(limit));
-            paced.map_err(too_early(Bearer::User, limit))?;
+            paced.map_err(|wait| too_early(Bearer::User, limit, wait))?;
         }
         if let Some(limit) = self.rate.per_service {
             let paced = table.pace(tally, now, Rate::per_second(limit));
-            paced.map_err(too_early(Bearer::Service, limit))?;
+            paced.map_err(|wait| too_early(Bearer::Service, limit, wait))?;
         }
         Ok(())
     }

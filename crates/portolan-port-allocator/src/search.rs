@@ -104,6 +104,12 @@ impl Search<'_> {
         let Ok(claim) = look.table.claim(port, look.own, wish, is_alive) else {
             return Ok(Err(Cause::Leased));
         };
+        // Whatever comes of the claim, that lease is over.
+        if claim.reclaimed()
+            && let Some(former) = look.table.displaced(&claim)
+        {
+            audit::reclaimed(port, &former);
+        }
         if let Err(error) = look.table.make_room(&claim) {
             look.table.withdraw(claim);
             return Err(error.into());
@@ -136,11 +142,6 @@ impl Search<'_> {
         counted: Counted<'_>,
     ) -> Granted {
         let (table, record) = (self.look.table, self.record);
-        if claim.reclaimed()
-            && let Some(former) = table.displaced(&claim)
-        {
-            audit::reclaimed(candidate.port, &former);
-        }
         let slot = table.publish(claim, &record, counted);
         audit::granted(candidate.port, slot.depth(), &record);
         Granted { candidate, slot, sockets, record }

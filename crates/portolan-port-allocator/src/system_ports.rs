@@ -42,7 +42,7 @@ impl SystemPorts {
 
     /// Whether the system gives the port to nobody unasked.
     pub fn is_reserved(&self, port: u16) -> bool {
-        self.reserved().iter().any(|range| range.contains(port))
+        self.ephemeral.is_reserved(port)
     }
 
     /// Whether any outgoing connection may be given the port.

@@ -6,6 +6,7 @@
 mod support;
 
 use std::io;
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use portolan_port_allocator::Depth;
@@ -81,4 +82,13 @@ fn every_grant_refusal_reclaim_and_release_has_its_line() {
     let next = other.request(wish("next", Depth::Claimed)).unwrap();
     assert_eq!(next.port(), world.port(0));
     assert_eq!(log.take(), [line("reclaim", "heir", Some(0)), line("grant", "next", Some(0))]);
+
+    next.leave_to_children();
+    drop(other);
+    let _stranger = TcpListener::bind(("127.0.0.1", world.port(0))).unwrap();
+    _ = log.take();
+    let last = world.allocator().request(wish("last", Depth::Claimed)).unwrap();
+    assert_eq!(last.port(), world.port(1));
+    let reclaimed = [line("reclaim", "next", Some(0)), line("grant", "last", Some(1))];
+    assert_eq!(log.take(), reclaimed, "whoever has the port now");
 }

@@ -68,6 +68,16 @@ fn a_program_inherits_every_port_that_it_asked_for() {
     });
 }
 
+/// The port is nobody else's while the program lives, and granted once it was killed.
+fn port_goes_with_the_program(world: &World, run: &Process) -> Result<()> {
+    ensure!(granted(world)? != u64::from(PORT), "the port of a living program was granted");
+    kill_program(world, run)?;
+    // At once: the kernel lets go as they end.
+    let port = granted(world)?;
+    ensure!(port == u64::from(PORT), "granted {port}");
+    Ok(())
+}
+
 #[test]
 fn with_its_wrapper_killed_a_program_serves_on_and_keeps_its_port() {
     isolated(|world| {
@@ -76,12 +86,7 @@ fn with_its_wrapper_killed_a_program_serves_on_and_keeps_its_port() {
         run.until("an answer", || hello("axum"))?;
         run.kill()?;
         hello("axum")?;
-        ensure!(granted(world)? != u64::from(PORT), "the port of a living program was granted");
-        kill_program(world, &run)?;
-        // At once: the kernel lets go as they end.
-        let port = granted(world)?;
-        ensure!(port == u64::from(PORT), "granted {port}");
-        Ok(())
+        port_goes_with_the_program(world, &run)
     });
 }
 
@@ -95,11 +100,7 @@ fn a_guard_too_lasts_as_long_as_the_program() {
         redis::ping(PORT)?;
         // Redis listens on 127.0.0.1 alone; the rest is its guard's.
         is_refused_everywhere(PORT)?;
-        ensure!(granted(world)? != u64::from(PORT), "the port of a living program was granted");
-        kill_program(world, &run)?;
-        let port = granted(world)?;
-        ensure!(port == u64::from(PORT), "granted {port}");
-        Ok(())
+        port_goes_with_the_program(world, &run)
     });
 }
 
