@@ -5,6 +5,7 @@
 //! [`ServiceEndpoint`] can be stored, announced and connected to as it is.
 
 pub mod announcement;
+pub mod backoff;
 pub mod browser_ports;
 pub mod duration;
 pub mod endpoint;
@@ -16,8 +17,11 @@ pub mod name;
 pub mod pool;
 pub mod port;
 pub mod port_range;
+pub mod remedy;
+pub mod suggest;
 
 pub use announcement::{Action, Body, Message, ServiceAnnouncement, ServiceQuery};
+pub use backoff::Backoff;
 pub use browser_ports::is_blocked_by_browsers;
 pub use duration::{InvalidDuration, Ttl, parse_duration};
 pub use endpoint::{InvalidRegistration, Registration, ServiceEndpoint};
@@ -27,6 +31,8 @@ pub use host::Host;
 pub use name::{PortName, Protocol, Scope, ServiceId, ServiceName};
 pub use pool::Pool;
 pub use port_range::PortRange;
+pub use remedy::Remedy;
+pub use suggest::suggest;
 
 /// The port on which a registry listens unless told otherwise.
 pub const REGISTRY_PORT: u16 = 7000;
