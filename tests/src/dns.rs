@@ -5,9 +5,9 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::parts;
+use crate::env::TestEnv;
 use crate::process::Process;
-use crate::world::World;
+use crate::programs;
 
 /// The domain that the server answers for; what is not in it does not exist.
 pub const DOMAIN: &str = "portolan.test";
@@ -27,8 +27,8 @@ impl Dns {
     ///
     /// # Errors
     /// dnsmasq is not installed, ends, or does not answer.
-    pub fn start(world: &World, port: u16, services: &[(&str, u16)]) -> Result<Self> {
-        let mut command = Command::new(parts::program("dnsmasq", "dnsmasq-base")?);
+    pub fn start(env: &TestEnv, port: u16, services: &[(&str, u16)]) -> Result<Self> {
+        let mut command = Command::new(programs::find("dnsmasq", "dnsmasq-base")?);
         command
             .args(["--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null"])
             .args(["--listen-address=127.0.0.1", "--bind-interfaces", "--pid-file="])
@@ -38,9 +38,9 @@ impl Dns {
             let target = format!("_{service}._tcp.{DOMAIN},host.{DOMAIN},{service_port},10,10");
             command.arg(format!("--srv-host={target}"));
         }
-        let mut server = world.spawn("dnsmasq", command)?;
+        let mut server = env.spawn("dnsmasq", command)?;
         // It listens over TCP and UDP at the same moment.
-        server.until("dnsmasq to listen", || Ok(TcpStream::connect(("127.0.0.1", port))?))?;
+        server.wait_until("dnsmasq to listen", || Ok(TcpStream::connect(("127.0.0.1", port))?))?;
         Ok(Self { port, _server: server })
     }
 

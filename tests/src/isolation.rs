@@ -12,26 +12,26 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::env::TestEnv;
 use crate::process::Process;
-use crate::world::World;
 
 /// Set inside the namespaces.
-const INSIDE: &str = "TESTS_OF_PORTOLAN_INSIDE";
+const INSIDE: &str = "PORTOLAN_TEST_NAMESPACE";
 /// How long one test may take before it counts as hung: several times what the slowest takes.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Runs the test in a world of its own; shows every log where it fails.
+/// Runs the test in a env of its own; shows every log where it fails.
 ///
 /// # Panics
 /// The test failed.
 #[track_caller]
-pub fn isolated(test: impl FnOnce(&World) -> Result<()>) {
+pub fn isolated(test: impl FnOnce(&TestEnv) -> Result<()>) {
     if let Err(error) = enter(test) {
         panic!("{error:#}");
     }
 }
 
-fn enter(test: impl FnOnce(&World) -> Result<()>) -> Result<()> {
+fn enter(test: impl FnOnce(&TestEnv) -> Result<()>) -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
         return here(test, true);
     }
@@ -45,11 +45,11 @@ fn enter(test: impl FnOnce(&World) -> Result<()>) -> Result<()> {
 }
 
 /// Runs the test in this process.
-fn here(test: impl FnOnce(&World) -> Result<()>, alone: bool) -> Result<()> {
-    let world = World::new(alone)?;
-    let outcome = catch_unwind(AssertUnwindSafe(|| test(&world)));
+fn here(test: impl FnOnce(&TestEnv) -> Result<()>, alone: bool) -> Result<()> {
+    let env = TestEnv::new(alone)?;
+    let outcome = catch_unwind(AssertUnwindSafe(|| test(&env)));
     if !matches!(outcome, Ok(Ok(()))) {
-        println!("{}", world.logs());
+        println!("{}", env.logs());
     }
     outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }

@@ -9,29 +9,29 @@
 // A failed test shows what its programs wrote, through the test harness's own capture.
 #![allow(clippy::print_stdout, reason = "the harness shows it where a test fails")]
 
-mod boot;
-mod calls;
+mod command;
 pub mod dns;
+mod env;
+mod foreign_listener;
 pub mod http;
 mod isolation;
 pub mod metrics;
-mod parts;
 pub mod port;
 pub mod postgres;
 mod process;
+mod programs;
 mod proxy;
 pub mod redis;
 pub mod servers;
-mod stranger;
+mod simulated_boot;
 mod system;
 mod wait;
-mod world;
 
-pub use boot::Boot;
-pub use calls::{BRIEFLY, Call};
+pub use command::{PortolanCommand, SHORT_BROADCAST_WAIT};
+pub use env::{REGISTRY, TestEnv, portolan_program, target_directory};
+pub use foreign_listener::ForeignListener;
 pub use isolation::isolated;
 pub use process::{Output, Process};
 pub use proxy::Proxy;
-pub use stranger::Stranger;
-pub use wait::{PATIENCE, wait_for, wait_within};
-pub use world::{REGISTRY, World, portolan_program, target_directory};
+pub use simulated_boot::SimulatedBoot;
+pub use wait::{TIMEOUT, wait_for, wait_within};

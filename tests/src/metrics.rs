@@ -5,14 +5,14 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::parts;
+use crate::programs;
 
 /// Runs `promtool check metrics` over a page of metrics.
 ///
 /// # Errors
 /// What promtool finds wrong with it.
 pub fn check(page: &str) -> Result<()> {
-    let mut promtool = Command::new(parts::program("promtool", "prometheus")?)
+    let mut promtool = Command::new(programs::find("promtool", "prometheus")?)
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

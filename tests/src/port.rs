@@ -8,7 +8,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
 
-use crate::parts;
+use crate::programs;
 
 /// Every way to name an address of this host that matters: all and one, IPv4 and IPv6.
 const ADDRESSES: [IpAddr; 4] = [
@@ -30,7 +30,7 @@ pub struct Listener {
 ///
 /// # Errors
 /// One was not.
-pub fn is_refused_everywhere(port: u16) -> Result<()> {
+pub fn bind_is_refused_everywhere(port: u16) -> Result<()> {
     for address in ADDRESSES {
         match bind(address, port) {
             Err(Errno::ADDRINUSE) => {}
@@ -46,7 +46,7 @@ pub fn is_refused_everywhere(port: u16) -> Result<()> {
 ///
 /// # Errors
 /// It did, or has no port at all to give.
-pub fn is_never_chosen(port: u16) -> Result<()> {
+pub fn is_never_an_ephemeral_port(port: u16) -> Result<()> {
     for address in ADDRESSES {
         let mut taken = Vec::new();
         while let Ok(socket) = bind(address, 0) {
@@ -71,7 +71,7 @@ fn bind(address: IpAddr, port: u16) -> rustix::io::Result<OwnedFd> {
 /// # Errors
 /// ss is not installed.
 pub fn listeners(port: u16) -> Result<Vec<Listener>> {
-    let ss = parts::program("ss", "iproute2")?;
+    let ss = programs::find("ss", "iproute2")?;
     let output = Command::new(ss).args(["-Hltnp", &format!("sport = :{port}")]).output()?;
     // users:(("nginx",pid=12,fd=6),("nginx",pid=11,fd=6))
     let said = String::from_utf8_lossy(&output.stdout).into_owned();

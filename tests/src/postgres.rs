@@ -6,9 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::parts;
+use crate::env::{TestEnv, target_directory};
 use crate::process::Process;
-use crate::world::{World, target_directory};
+use crate::programs;
 
 /// The account that runs PostgreSQL where the tests run as root, which it refuses to.
 const ACCOUNT: &str = "postgres";
@@ -24,13 +24,13 @@ pub struct Postgres {
 // === impl Postgres ===
 
 impl Postgres {
-    /// Makes a cluster in the folder `name` of the world.
+    /// Makes a cluster in the folder `name` of the env.
     ///
     /// # Errors
     /// PostgreSQL is not installed, or it cannot make the cluster.
-    pub fn prepare(world: &World, name: &str) -> Result<Self> {
-        let server = parts::postgres_program("postgres")?;
-        let data = world.directory().join(name);
+    pub fn prepare(env: &TestEnv, name: &str) -> Result<Self> {
+        let server = programs::find_postgres("postgres")?;
+        let data = env.directory().join(name);
         copy(&template()?, &data)?;
         Ok(Self { data, server })
     }
@@ -57,12 +57,12 @@ impl Postgres {
     ///
     /// # Errors
     /// It ends, or does not answer.
-    pub fn start(&self, world: &World, port: u16) -> Result<Process> {
+    pub fn start(&self, env: &TestEnv, port: u16) -> Result<Process> {
         let words = self.command(&port.to_string());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
-        let mut server = world.spawn("postgres", command)?;
-        server.until("PostgreSQL to answer", || psql("127.0.0.1", port, "select 1"))?;
+        let mut server = env.spawn("postgres", command)?;
+        server.wait_until("PostgreSQL to answer", || psql("127.0.0.1", port, "select 1"))?;
         Ok(server)
     }
 }
@@ -72,7 +72,7 @@ impl Postgres {
 /// # Errors
 /// psql is not installed, or what it says where it fails.
 pub fn psql(host: &str, port: u16, query: &str) -> Result<String> {
-    let output = Command::new(parts::program("psql", "postgresql-client")?)
+    let output = Command::new(programs::find("psql", "postgresql-client")?)
         .args(["--no-psqlrc", "--no-password", "--tuples-only", "--no-align"])
         .args(["--host", host, "--port", &port.to_string(), "--username", ACCOUNT])
         .args(["--command", query, "postgres"])
@@ -94,7 +94,7 @@ pub fn data_directory_at(host: &str, port: u16) -> Result<PathBuf> {
 /// A fresh cluster to copy from. It is made once for each version of PostgreSQL and kept beside
 /// the built programs: making one takes far longer than copying it.
 fn template() -> Result<PathBuf> {
-    let initdb = parts::postgres_program("initdb")?;
+    let initdb = programs::find_postgres("initdb")?;
     let version = initdb.iter().rev().nth(2).context("initdb lies at an odd place")?;
     let version = version.to_string_lossy();
     let shelf = target_directory()?.join("portolan-tests");

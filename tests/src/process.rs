@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
-use crate::wait::{PATIENCE, wait_for, wait_within};
+use crate::wait::{TIMEOUT, wait_for, wait_within};
 
 /// How long a process may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(8);
@@ -77,7 +77,7 @@ impl Process {
     ///
     /// # Errors
     /// It ended before, or there was no answer in time; the error shows what it wrote.
-    pub fn until<T>(&mut self, what: &str, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
+    pub fn wait_until<T>(&mut self, what: &str, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
         let (mut ended, child) = (None, &mut self.child);
         let answer = wait_for(what, || {
             // In this order: what it did before it ended still counts.
@@ -92,9 +92,9 @@ impl Process {
             }
         });
         let name = &self.name;
-        match answer.with_context(|| format!("{name} wrote:\n{}", self.said()))? {
+        match answer.with_context(|| format!("{name} wrote:\n{}", self.output()))? {
             Some(answer) => Ok(answer),
-            None => bail!("{name} ended ({ended:?}) before {what}; it wrote:\n{}", self.said()),
+            None => bail!("{name} ended ({ended:?}) before {what}; it wrote:\n{}", self.output()),
         }
     }
 
@@ -102,9 +102,9 @@ impl Process {
     ///
     /// # Errors
     /// The process ended without it, or it did not come in time.
-    pub fn line(&mut self, text: &str) -> Result<String> {
+    pub fn wait_for_line(&mut self, text: &str) -> Result<String> {
         let (stdout, stderr) = (self.stdout.clone(), self.stderr.clone());
-        self.until(&format!("a line with {text:?}"), || {
+        self.wait_until(&format!("a line with {text:?}"), || {
             let said = read(&stdout) + &read(&stderr);
             let line = said.lines().find(|line| line.contains(text)).map(str::to_owned);
             line.context("no such line yet")
@@ -146,7 +146,7 @@ impl Process {
         let status = wait_within(limit, &format!("the end of {name}"), || {
             child.try_wait()?.context("it still runs")
         });
-        let status = status.with_context(|| format!("it wrote:\n{}", self.said()))?;
+        let status = status.with_context(|| format!("it wrote:\n{}", self.output()))?;
         Ok(Output { code: status.code(), stdout: self.stdout(), stderr: self.stderr() })
     }
 
@@ -156,7 +156,7 @@ impl Process {
     /// It does not end.
     pub fn terminate(&mut self) -> Result<Output> {
         self.signal(Signal::TERM)?;
-        self.wait(PATIENCE)
+        self.wait(TIMEOUT)
     }
 
     fn pid(&self) -> Pid {
@@ -164,7 +164,7 @@ impl Process {
     }
 
     /// What it wrote so far: standard output, then standard error.
-    pub fn said(&self) -> String {
+    pub fn output(&self) -> String {
         format!("{}{}", self.stdout(), self.stderr())
     }
 }

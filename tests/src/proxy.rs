@@ -30,7 +30,7 @@ impl Proxy {
     ///
     /// # Errors
     /// There is no port to listen on.
-    pub fn to(port: u16) -> Result<Self> {
+    pub fn to_port(port: u16) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port for the proxy")?;
         let (address, state) = (listener.local_addr()?, Arc::<State>::default());
         let shared = Arc::clone(&state);
@@ -44,13 +44,13 @@ impl Proxy {
     }
 
     /// Cuts every connection, and lets no new one through.
-    pub fn cut(&self) {
+    pub fn disconnect(&self) {
         self.state.cut.store(true, Ordering::SeqCst);
         self.state.close_all();
     }
 
     /// Lets connections through again.
-    pub fn mend(&self) {
+    pub fn reconnect(&self) {
         self.state.cut.store(false, Ordering::SeqCst);
     }
 }
@@ -76,7 +76,7 @@ impl State {
         }
     }
 
-    fn keep(&self, connection: &TcpStream) -> io::Result<()> {
+    fn track(&self, connection: &TcpStream) -> io::Result<()> {
         let kept = connection.try_clone()?;
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
         Ok(())
@@ -92,17 +92,17 @@ fn listen(listener: &TcpListener, port: u16, state: &State) {
             let through = !state.cut.load(Ordering::SeqCst);
             let Some(near) = connection.ok().filter(|_| through) else { continue };
             let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else { continue };
-            if let (Ok(()), Ok(())) = (state.keep(&near), state.keep(&far)) {
+            if let (Ok(()), Ok(())) = (state.track(&near), state.track(&far)) {
                 let (near_reader, far_reader) = (near.try_clone(), far.try_clone());
-                threads.spawn(move || pass_on(near_reader, far));
-                threads.spawn(move || pass_on(far_reader, near));
+                threads.spawn(move || forward(near_reader, far));
+                threads.spawn(move || forward(far_reader, near));
             }
         }
         state.close_all();
     });
 }
 
-fn pass_on(from: io::Result<TcpStream>, mut to: TcpStream) {
+fn forward(from: io::Result<TcpStream>, mut to: TcpStream) {
     if let Ok(mut from) = from {
         let _ = io::copy(&mut from, &mut to);
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::parts;
+use crate::env::TestEnv;
 use crate::process::Process;
-use crate::world::World;
+use crate::programs;
 
 /// The command that starts a Redis on a port, keeping nothing on disk. The port may be a
 /// placeholder such as `{port}`.
@@ -17,7 +17,7 @@ use crate::world::World;
 /// # Errors
 /// Redis is not installed.
 pub fn command(port: &str) -> Result<Vec<String>> {
-    let server = parts::program("redis-server", "redis-server")?;
+    let server = programs::find("redis-server", "redis-server")?;
     let settings = ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
     let words = [server.display().to_string()].into_iter();
     Ok(words.chain(settings.map(str::to_owned)).collect())
@@ -27,12 +27,12 @@ pub fn command(port: &str) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// Redis is not installed, ends, or does not answer.
-pub fn start(world: &World, port: u16) -> Result<Process> {
+pub fn start(env: &TestEnv, port: u16) -> Result<Process> {
     let words = command(&port.to_string())?;
     let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).current_dir(world.directory());
-    let mut server = world.spawn("redis", command)?;
-    server.until("Redis to answer", || ping(port))?;
+    command.args(&words[1..]).current_dir(env.directory());
+    let mut server = env.spawn("redis", command)?;
+    server.wait_until("Redis to answer", || ping(port))?;
     Ok(server)
 }
 

@@ -3,16 +3,16 @@
 
 use anyhow::{Result, ensure};
 
-use crate::parts;
-use crate::world::{World, target_directory};
+use crate::env::{TestEnv, target_directory};
+use crate::programs;
 
 /// nginx, with everything that it writes in a folder of the test, and what stands behind `listen`.
 ///
 /// # Errors
 /// nginx is not installed.
-pub fn nginx(world: &World, listen: &str) -> Result<Vec<String>> {
-    let nginx = parts::system_program("nginx", "nginx")?;
-    let folder = world.folder("nginx")?.display().to_string();
+pub fn nginx(env: &TestEnv, listen: &str) -> Result<Vec<String>> {
+    let nginx = programs::find_system("nginx", "nginx")?;
+    let folder = env.folder("nginx")?.display().to_string();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("  {name}_temp_path {folder}/{name};\n"))
         .concat();
@@ -22,7 +22,7 @@ pub fn nginx(world: &World, listen: &str) -> Result<Vec<String>> {
          \x20 server {{\n    listen {listen};\n\
          \x20   location / {{ return 200 \"hello from nginx\"; }}\n  }}\n}}\n"
     );
-    let file = world.write("nginx/nginx.conf", &configuration)?;
+    let file = env.write("nginx/nginx.conf", &configuration)?;
     let words = [nginx.display().to_string(), "-c".into(), file.display().to_string()];
     Ok(words.into_iter().chain(["-e".into(), "stderr".into()]).collect())
 }
@@ -32,7 +32,7 @@ pub fn nginx(world: &World, listen: &str) -> Result<Vec<String>> {
 /// # Errors
 /// node is not installed.
 pub fn node(listen: &str) -> Result<Vec<String>> {
-    let node = parts::system_program("node", "nodejs")?;
+    let node = programs::find_system("node", "nodejs")?;
     let server =
         "require('http').createServer((request, response) => response.end('hello from node'))";
     Ok(vec![node.display().to_string(), "-e".into(), format!("{server}.listen({listen})")])
@@ -42,15 +42,15 @@ pub fn node(listen: &str) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// uvicorn is not installed.
-pub fn uvicorn(world: &World, arguments: &[&str]) -> Result<Vec<String>> {
-    let uvicorn = parts::system_program("uvicorn", "uvicorn")?;
+pub fn uvicorn(env: &TestEnv, arguments: &[&str]) -> Result<Vec<String>> {
+    let uvicorn = programs::find_system("uvicorn", "uvicorn")?;
     let application = "async def app(scope, receive, send):
     assert scope['type'] == 'http'
     await send({'type': 'http.response.start', 'status': 200, 'headers': []})
     await send({'type': 'http.response.body', 'body': b'hello from uvicorn'})
 ";
-    world.write("application.py", application)?;
-    let folder = world.directory().display().to_string();
+    env.write("application.py", application)?;
+    let folder = env.directory().display().to_string();
     let own = [uvicorn.display().to_string(), "--app-dir".into(), folder];
     let own = own.into_iter().chain(["--lifespan", "off", "application:app"].map(str::to_owned));
     Ok(own.chain(arguments.iter().map(|argument| (*argument).to_owned())).collect())
@@ -61,7 +61,7 @@ pub fn uvicorn(world: &World, arguments: &[&str]) -> Result<Vec<String>> {
 /// # Errors
 /// Python is not installed.
 pub fn python(arguments: &[&str]) -> Result<Vec<String>> {
-    let python = parts::system_program("python3", "python3")?.display().to_string();
+    let python = programs::find_system("python3", "python3")?.display().to_string();
     let arguments = arguments.iter().map(|argument| (*argument).to_owned());
     Ok(std::iter::once(python).chain(arguments).collect())
 }

@@ -5,21 +5,21 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use crate::parts;
+use crate::env::TestEnv;
 use crate::process::Output;
-use crate::wait::PATIENCE;
-use crate::world::World;
+use crate::programs;
+use crate::wait::TIMEOUT;
 
-// === impl World ===
+// === impl TestEnv ===
 
-impl World {
-    /// Runs a command line that changes the network of this world, as a person would type it.
+impl TestEnv {
+    /// Runs a command line that changes the network of this env, as a person would type it.
     ///
     /// # Errors
-    /// The network is not this world's own, or the command fails.
+    /// The network is not this env's own, or the command fails.
     pub fn change_network(&self, command_line: &str) -> Result<Output> {
         ensure!(
-            self.is_alone(),
+            self.has_own_network(),
             "this test changes settings of the network and needs one of its own; allow network \
              namespaces (sysctl -w kernel.unprivileged_userns_clone=1), or run the tests as root"
         );
@@ -27,15 +27,15 @@ impl World {
         // Where Debian keeps such commands, which not everybody's PATH names.
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
         shell.args(["-c", command_line]).env("PATH", path);
-        self.spawn("shell", shell)?.wait(PATIENCE)?.exits(0)
+        self.spawn("shell", shell)?.wait(TIMEOUT)?.exits(0)
     }
 
-    /// Sets a setting of the system for the network of this world.
+    /// Sets a setting of the system for the network of this env.
     ///
     /// # Errors
-    /// The network is not this world's own, or the system refuses.
+    /// The network is not this env's own, or the system refuses.
     pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
-        parts::program("sysctl", "procps")?;
+        programs::find("sysctl", "procps")?;
         self.change_network(&format!("sysctl -w {name}='{value}'")).map(drop)
     }
 }

@@ -7,17 +7,17 @@ use anyhow::{Context, Result};
 
 /// How long anything may take that no promise of Portolan bounds: a server's start on a machine
 /// that does much else at the same time.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long to let pass between two questions.
-const PAUSE: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Asks until there is an answer, for as long as [`PATIENCE`] lasts.
+/// Asks until there is an answer, for as long as [`TIMEOUT`] lasts.
 ///
 /// # Errors
 /// The last reason why there was none.
 pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Result<T>) -> Result<T> {
-    wait_within(PATIENCE, what, ask)
+    wait_within(TIMEOUT, what, ask)
 }
 
 /// Asks until there is an answer, at least once and no longer than `limit`.
@@ -36,7 +36,7 @@ pub fn wait_within<T>(
             Err(error) if started.elapsed() >= limit => {
                 return Err(error).with_context(|| format!("{what}: not within {limit:?}"));
             }
-            Err(_) => sleep(PAUSE),
+            Err(_) => sleep(POLL_INTERVAL),
         }
     }
 }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_asks_again_until_there_is_an_answer() {
+    fn wait_polls_until_success() {
         let mut left = 3;
         let answer = wait_for("the third answer", || {
             left -= 1;
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_it_says_why_there_was_none() {
+    fn timeout_reports_the_last_error() {
         let error = wait_within(Duration::ZERO, "the moon", || {
             anyhow::bail!("clouds");
             #[expect(unreachable_code, reason = "says what type the answer would have")]

@@ -5,41 +5,41 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use portolan_tests::{PATIENCE, REGISTRY, http, isolated, metrics, wait_for};
+use portolan_tests::{REGISTRY, TIMEOUT, http, isolated, metrics, wait_for};
 use serde_json::{Value, json};
 
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
 
 #[test]
-fn a_misspelt_setting_is_named_with_its_line_and_the_nearest_one() {
-    isolated(|world| {
-        let file = world.write("bad.yaml", "discovery:\n  timeouts:\n    overal: 5s\n")?;
-        let check = world.portolan(&["config", "check"])?.arg(&file).run()?.exits(2)?;
+fn unknown_setting_is_reported_with_line_and_suggestion() {
+    isolated(|env| {
+        let file = env.write("bad.yaml", "discovery:\n  timeouts:\n    overal: 5s\n")?;
+        let check = env.portolan(&["config", "check"])?.arg(&file).run()?.exits(2)?;
         for part in ["bad.yaml", "3", "overal", "overall"] {
             ensure!(check.stderr.contains(part), "{part} is missing in {check:#?}");
         }
-        let serve = world.portolan(&["serve", "--config"])?.arg(&file).run()?;
+        let serve = env.portolan(&["serve", "--config"])?.arg(&file).run()?;
         serve.exits(2).map(drop)
     });
 }
 
 #[test]
-fn an_unknown_command_is_wrong_usage() {
-    isolated(|world| {
-        let answer = world.portolan(&["discovr", "api"])?.run()?.exits(2)?;
+fn unknown_command_is_a_usage_error() {
+    isolated(|env| {
+        let answer = env.portolan(&["discovr", "api"])?.run()?.exits(2)?;
         ensure!(answer.stderr.contains("discover"), "{answer:#?}");
         Ok(())
     });
 }
 
 #[test]
-fn an_impossible_port_or_name_is_refused_on_the_command_line() {
-    isolated(|world| {
+fn invalid_port_or_name_is_a_usage_error() {
+    isolated(|env| {
         for port in ["0", "70000", "-1", "http"] {
-            world.portolan(&["register", "api", "--port", port])?.run()?.exits(2)?;
+            env.portolan(&["register", "api", "--port", port])?.run()?.exits(2)?;
         }
         for name in ["", "a b", "-x", "ä"] {
-            world.portolan(&["discover", "--", name])?.run()?.exits(2)?;
+            env.portolan(&["discover", "--", name])?.run()?.exits(2)?;
         }
         Ok(())
     });
@@ -57,9 +57,9 @@ fn post(body: String) -> Result<(u16, Value)> {
 }
 
 #[test]
-fn the_registry_refuses_what_is_wrong_says_where_and_goes_on() {
-    isolated(|world| {
-        let _registry = world.registry()?;
+fn registry_rejects_invalid_bodies_and_stays_ready() {
+    isolated(|env| {
+        let _registry = env.registry()?;
         let with = |name: &str, port: u64| json!({"name": name, "host": "127.0.0.1", "port": port});
         for (body, place) in [
             (with("api", 0).to_string(), "port"),
@@ -96,17 +96,17 @@ fn huge_body() -> Result<String> {
 }
 
 #[test]
-fn datagrams_of_rubbish_change_nothing() {
-    isolated(|world| {
-        let _registry = world.registry()?;
-        let mut api = world.service("api", &[], &[BINDER, "{port}"])?;
-        api.line("bound 8080")?;
-        world.registered_are("api", 1, PATIENCE)?;
+fn malformed_datagrams_are_counted_and_change_nothing() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        let mut api = env.service("api", &[], &[BINDER, "{port}"])?;
+        api.wait_for_line("bound 8080")?;
+        env.wait_registered("api", 1, TIMEOUT)?;
         let early = br#"{"version":"1.0","type":"service_announcement","action":"register","serv"#;
         let scrambled = |n: u32| n.wrapping_mul(2_654_435_761).to_be_bytes()[0];
         let random: Vec<u8> = (0..1400).map(scrambled).collect();
         for datagram in [&random[..], early, b"", &[0xff; 9000]] {
-            world.multicast(datagram)?;
+            env.multicast(datagram)?;
         }
         wait_for("the registry to have dropped them", || {
             let page = http::get(&format!("{REGISTRY}/metrics"))?;
@@ -114,8 +114,8 @@ fn datagrams_of_rubbish_change_nothing() {
             ensure!(metrics::value(&page, dropped) >= 4.0, "{page}");
             Ok(())
         })?;
-        ensure!(world.registered("api")?.len() == 1);
-        let found = world.discover("api", &["--strategy", "broadcast"])?.text()?;
+        ensure!(env.registered("api")?.len() == 1);
+        let found = env.discover("api", &["--strategy", "broadcast"])?.text()?;
         ensure!(found == "127.0.0.1:8080", "{found}");
         http::get(&format!("{REGISTRY}/readyz")).map(drop)
     });

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{PATIENCE, Process, World, isolated, wait_for};
+use portolan_tests::{Process, TIMEOUT, TestEnv, isolated, wait_for};
 
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
 const PROCESSES: usize = 64;
 /// PostgreSQL's port and the ten behind it.
 const POOL: std::ops::RangeInclusive<u16> = 5432..=5442;
 
-fn all_at_once(world: &World, options: &[&str]) -> Result<Vec<Process>> {
+fn all_at_once(env: &TestEnv, options: &[&str]) -> Result<Vec<Process>> {
     let options = [&["--preferred", "5432", "--pool", "database"], options].concat();
-    let start = |number| world.service(&format!("db-{number:02}"), &options, &[BINDER, "{port}"]);
+    let start = |number| env.service(&format!("db-{number:02}"), &options, &[BINDER, "{port}"]);
     (1..=PROCESSES).map(start).collect()
 }
 
@@ -25,9 +25,9 @@ fn bound(process: &Process) -> Result<Option<u16>> {
 }
 
 #[test]
-fn with_ephemeral_ports_each_gets_one_of_its_own() {
-    isolated(|world| {
-        let processes = all_at_once(world, &["--allow-ephemeral"])?;
+fn concurrent_requests_with_ephemeral_ports_get_distinct_ports() {
+    isolated(|env| {
+        let processes = all_at_once(env, &["--allow-ephemeral"])?;
         let ports: BTreeSet<u16> = processes
             .iter()
             .map(|process| wait_for("its port", || bound(process)?.context("not bound yet")))
@@ -39,9 +39,9 @@ fn with_ephemeral_ports_each_gets_one_of_its_own() {
 }
 
 #[test]
-fn without_them_the_pool_is_granted_and_the_rest_learn_who_holds_it() {
-    isolated(|world| {
-        let mut processes = all_at_once(world, &[])?;
+fn exhausted_pool_errors_name_the_holders() {
+    isolated(|env| {
+        let mut processes = all_at_once(env, &[])?;
         let mut ports = BTreeSet::new();
         let mut holders = Vec::new();
         let mut refused = Vec::new();
@@ -57,7 +57,7 @@ fn without_them_the_pool_is_granted_and_the_rest_learn_who_holds_it() {
                     ensure!(ports.insert(port), "{port} was granted twice");
                     holders.push(format!("db-{number:02}"));
                 }
-                None => refused.push(process.wait(PATIENCE)?.exits(4)?.stderr),
+                None => refused.push(process.wait(TIMEOUT)?.exits(4)?.stderr),
             }
         }
         ensure!(ports.into_iter().eq(POOL), "the ports granted are not those of the pool");

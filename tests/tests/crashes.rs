@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{BRIEFLY, PATIENCE, Process, World, isolated, wait_for, wait_within};
+use portolan_tests::{
+    Process, SHORT_BROADCAST_WAIT, TIMEOUT, TestEnv, isolated, wait_for, wait_within,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
@@ -13,56 +15,56 @@ const TTL: Duration = Duration::from_secs(3);
 const SLACK: Duration = Duration::from_secs(1);
 
 /// A service that is up and registered where there is a registry.
-fn api(world: &World) -> Result<Process> {
-    let mut api = world.service("api", &["--ttl", "3s"], &[BINDER, "{port}"])?;
-    api.line("bound 8080")?;
+fn api(env: &TestEnv) -> Result<Process> {
+    let mut api = env.service("api", &["--ttl", "3s"], &[BINDER, "{port}"])?;
+    api.wait_for_line("bound 8080")?;
     Ok(api)
 }
 
 /// The id of the program that `portolan run` started.
-fn child(world: &World) -> Result<Pid> {
-    let processes = world.processes()?;
+fn child(env: &TestEnv) -> Result<Pid> {
+    let processes = env.processes()?;
     let own = |line: &str| line.starts_with(BINDER);
     let child = processes.iter().find(|(_, line)| own(line)).context("the child is gone")?;
     Pid::from_raw(i32::try_from(child.0)?).context("no process id")
 }
 
-fn is_gone(world: &World, name: &str) -> Result<()> {
-    let registered = world.registered(name)?;
+fn is_gone(env: &TestEnv, name: &str) -> Result<()> {
+    let registered = env.registered(name)?;
     ensure!(registered.is_empty(), "still registered: {registered:?}");
-    world.discover(name, &BRIEFLY)?.exits(3).map(drop)
+    env.discover(name, &SHORT_BROADCAST_WAIT)?.exits(3).map(drop)
 }
 
 #[test]
-fn a_killed_program_is_gone_within_two_seconds() {
-    isolated(|world| {
-        let _registry = world.registry()?;
-        let mut run = api(world)?;
-        world.registered_are("api", 1, PATIENCE)?;
-        kill_process(child(world)?, Signal::KILL)?;
+fn killed_program_is_deregistered_within_two_seconds() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        let mut run = api(env)?;
+        env.wait_registered("api", 1, TIMEOUT)?;
+        kill_process(child(env)?, Signal::KILL)?;
         let limit = Duration::from_secs(2);
-        world.registered_are("api", 0, limit)?;
-        wait_within(limit, "discovery to forget it", || is_gone(world, "api"))?;
+        env.wait_registered("api", 0, limit)?;
+        wait_within(limit, "discovery to forget it", || is_gone(env, "api"))?;
         // 128 and the signal's number, as a shell says it.
-        run.wait(PATIENCE)?.exits(137).map(drop)
+        run.wait(TIMEOUT)?.exits(137).map(drop)
     });
 }
 
 #[test]
-fn a_killed_wrapper_is_gone_within_its_ttl_and_its_program_keeps_the_port() {
-    isolated(|world| {
-        let _registry = world.registry()?;
-        let mut run = api(world)?;
-        world.registered_are("api", 1, PATIENCE)?;
+fn registration_expires_after_run_is_killed_and_the_program_keeps_its_port() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        let mut run = api(env)?;
+        env.wait_registered("api", 1, TIMEOUT)?;
         run.kill()?;
-        world.registered_are("api", 0, TTL + SLACK)?;
-        child(world).context("the program must live on for this test")?;
+        env.wait_registered("api", 0, TTL + SLACK)?;
+        child(env).context("the program must live on for this test")?;
         let other = ["ports", "alloc", "other", "--preferred", "8080", "--pool", "api", "--json"];
-        let granted = world.portolan(&other)?.run()?.json()?;
+        let granted = env.portolan(&other)?.run()?.json()?;
         ensure!(granted["port"] != 8080, "the port of a living program was granted: {granted}");
-        kill_process(child(world)?, Signal::KILL)?;
+        kill_process(child(env)?, Signal::KILL)?;
         wait_for("the port to be free again", || {
-            let granted = world.portolan(&other)?.run()?.json()?;
+            let granted = env.portolan(&other)?.run()?.json()?;
             ensure!(granted["port"] == 8080, "granted {granted}");
             Ok(())
         })
@@ -70,16 +72,16 @@ fn a_killed_wrapper_is_gone_within_its_ttl_and_its_program_keeps_the_port() {
 }
 
 #[test]
-fn a_killed_registry_is_whole_again_one_heartbeat_after_its_return() {
-    isolated(|world| {
-        let mut registry = world.registry()?;
-        let _run = api(world)?;
-        world.registered_are("api", 1, PATIENCE)?;
+fn restarted_registry_is_repopulated_within_one_heartbeat() {
+    isolated(|env| {
+        let mut registry = env.registry()?;
+        let _run = api(env)?;
+        env.wait_registered("api", 1, TIMEOUT)?;
         registry.kill()?;
-        let found = world.discover("api", &[])?.text()?;
+        let found = env.discover("api", &[])?.text()?;
         ensure!(found == "127.0.0.1:8080", "{found}");
-        let _registry = world.registry()?;
+        let _registry = env.registry()?;
         // A service with a TTL of 3 s gives a sign of life every second.
-        world.registered_are("api", 1, TTL / 3 + SLACK).map(drop)
+        env.wait_registered("api", 1, TTL / 3 + SLACK).map(drop)
     });
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use portolan_tests::dns::{DOMAIN, Dns};
-use portolan_tests::{PATIENCE, World, isolated, portolan_program};
+use portolan_tests::{TIMEOUT, TestEnv, isolated, portolan_program};
 use serde_json::Value;
 
 /// A stack's settings with a pool where outgoing connections get their ports.
@@ -17,16 +17,16 @@ const EXPOSED_POOL: &str =
 const KEPT: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
 /// Runs the doctor, who finds errors or does not, and returns the findings of one check.
-fn findings(world: &World, check: &str, options: &[&str], exit: i32) -> Result<Vec<Value>> {
-    let output = world.portolan(&["doctor", "--json"])?.args(options).run()?.exits(exit)?;
+fn findings(env: &TestEnv, check: &str, options: &[&str], exit: i32) -> Result<Vec<Value>> {
+    let output = env.portolan(&["doctor", "--json"])?.args(options).run()?.exits(exit)?;
     let all: Value = serde_json::from_str(&output.stdout)?;
     let found = all["findings"].as_array().context("no findings")?.iter();
     Ok(found.filter(|finding| finding["check"] == check).cloned().collect())
 }
 
 /// The worst finding of a check.
-fn worst(world: &World, check: &str, options: &[&str], exit: i32) -> Result<Value> {
-    let found = findings(world, check, options, exit)?;
+fn worst(env: &TestEnv, check: &str, options: &[&str], exit: i32) -> Result<Value> {
+    let found = findings(env, check, options, exit)?;
     let rank = |finding: &&Value| match finding["severity"].as_str() {
         Some("ok") => 0,
         Some("warning") => 1,
@@ -44,32 +44,32 @@ fn command(finding: &Value, index: usize) -> Result<&str> {
 }
 
 #[test]
-fn a_host_with_a_registry_has_no_errors() {
-    isolated(|world| {
-        let _registry = world.registry()?;
-        let registry = findings(world, "registry", &[], 0)?;
+fn doctor_reports_no_errors_with_a_registry() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        let registry = findings(env, "registry", &[], 0)?;
         ensure!(registry.len() == 2, "{registry:?}");
         ensure!(registry.iter().all(|finding| finding["severity"] == "ok"), "{registry:?}");
         for check in ["multicast", "names", "table", "ephemeral", "pools", "default ports"] {
-            let found = worst(world, check, &[], 0)?;
+            let found = worst(env, check, &[], 0)?;
             ensure!(found["severity"] == "ok", "{found}");
         }
         // The registry itself holds a port.
-        let table = worst(world, "table", &[], 0)?;
+        let table = worst(env, "table", &[], 0)?;
         ensure!(text(&table, "evidence").starts_with("1 leases"), "{table}");
-        let people = world.portolan(&["doctor", "--problems"])?.run()?.exits(0)?;
+        let people = env.portolan(&["doctor", "--problems"])?.run()?.exits(0)?;
         ensure!(people.stderr.contains("0 errors"), "{people:?}");
         Ok(())
     });
 }
 
 #[test]
-fn a_pool_where_connections_get_their_ports_is_told_with_the_command_that_mends_it() {
-    isolated(|world| {
-        world.sysctl("net.ipv4.ip_local_port_range", "40000 40011")?;
-        world.sysctl("net.ipv4.ip_local_reserved_ports", "39000,45000-45010")?;
-        world.write("portolan.yaml", EXPOSED_POOL)?;
-        let found = worst(world, "ephemeral", &[], 0)?;
+fn ephemeral_overlap_is_reported_with_a_working_command() {
+    isolated(|env| {
+        env.sysctl("net.ipv4.ip_local_port_range", "40000 40011")?;
+        env.sysctl("net.ipv4.ip_local_reserved_ports", "39000,45000-45010")?;
+        env.write("portolan.yaml", EXPOSED_POOL)?;
+        let found = worst(env, "ephemeral", &[], 0)?;
         ensure!(found["severity"] == "warning", "{found}");
         for part in ["jobs", "40000-40010", "40000-40011"] {
             ensure!(text(&found, "evidence").contains(part), "{part} is missing in {found}");
@@ -77,16 +77,16 @@ fn a_pool_where_connections_get_their_ports_is_told_with_the_command_that_mends_
         let mend = command(&found, 0)?.to_owned();
         // The allocator warns by itself, once, with the same command; the doctor's report is enough.
         let alloc = ["ports", "alloc", "job", "--pool", "jobs"];
-        let warned = world.portolan(&alloc)?.run()?.exits(0)?;
+        let warned = env.portolan(&alloc)?.run()?.exits(0)?;
         ensure!(warned.stderr.matches(&mend).count() == 1, "{mend:?} is not once in {warned:?}");
-        let doctor = world.portolan(&["doctor"])?.run()?.exits(0)?;
+        let doctor = env.portolan(&["doctor"])?.run()?.exits(0)?;
         ensure!(doctor.stdout.contains(&mend) && !doctor.stderr.contains(&mend), "{doctor:?}");
 
-        world.change_network(&mend)?;
+        env.change_network(&mend)?;
         let kept = fs::read_to_string(KEPT)?;
         ensure!(kept.trim() == "39000,40000-40010,45000-45010", "{kept}");
-        ensure!(worst(world, "ephemeral", &[], 0)?["severity"] == "ok");
-        let silent = world.portolan(&["ports", "alloc", "job2", "--pool", "jobs"])?.run()?;
+        ensure!(worst(env, "ephemeral", &[], 0)?["severity"] == "ok");
+        let silent = env.portolan(&["ports", "alloc", "job2", "--pool", "jobs"])?.run()?;
         ensure!(!silent.exits(0)?.stderr.contains("sysctl"));
         // What is left of the range is one port, and nobody who asks for any gets another.
         let any = TcpListener::bind("127.0.0.1:0")?;
@@ -97,24 +97,24 @@ fn a_pool_where_connections_get_their_ports_is_told_with_the_command_that_mends_
 }
 
 #[test]
-fn the_command_for_the_next_boot_writes_what_the_system_reads_then() {
-    isolated(|world| {
-        world.write("portolan.yaml", EXPOSED_POOL)?;
-        let found = worst(world, "ephemeral", &[], 0)?;
-        let file = world.directory().join("60-portolan.conf").display().to_string();
+fn persistent_sysctl_command_takes_effect() {
+    isolated(|env| {
+        env.write("portolan.yaml", EXPOSED_POOL)?;
+        let found = worst(env, "ephemeral", &[], 0)?;
+        let file = env.directory().join("60-portolan.conf").display().to_string();
         let lasting = command(&found, 1)?.replace("/etc/sysctl.d/60-portolan.conf", &file);
         ensure!(lasting.contains(&file), "{lasting}");
-        world.change_network(&format!("{lasting}; sysctl -p '{file}'"))?;
-        ensure!(worst(world, "ephemeral", &[], 0)?["severity"] == "ok");
+        env.change_network(&format!("{lasting}; sysctl -p '{file}'"))?;
+        ensure!(worst(env, "ephemeral", &[], 0)?["severity"] == "ok");
         Ok(())
     });
 }
 
 #[test]
-fn whoever_has_the_default_port_of_a_pool_is_named() {
-    isolated(|world| {
-        let _stranger = world.stranger(5432)?;
-        let found = worst(world, "default ports", &[], 0)?;
+fn process_on_a_pools_default_port_is_named() {
+    isolated(|env| {
+        let _foreign = env.foreign_listener(5432)?;
+        let found = worst(env, "default ports", &[], 0)?;
         ensure!(found["severity"] == "warning", "{found}");
         let own = format!("(pid {}, ", std::process::id());
         for part in ["database: ", &own, "127.0.0.1:5432"] {
@@ -125,24 +125,24 @@ fn whoever_has_the_default_port_of_a_pool_is_named() {
 }
 
 #[test]
-fn a_port_that_needs_a_privilege_is_told_with_the_command_that_mends_it() {
-    isolated(|world| {
-        let file = world.write(
+fn privileged_port_is_reported_with_a_working_command() {
+    isolated(|env| {
+        let file = env.write(
             "portolan.yaml",
             "port_allocator:\n  port_ranges:\n    low: {start: 900, end: 901}\n",
         )?;
-        let (exit, found) = unprivileged(world, &file)?;
+        let (exit, found) = unprivileged(env, &file)?;
         ensure!(exit == Some(1) && found["severity"] == "error", "{found}");
         ensure!(text(&found, "evidence").contains("900, 901 in low"), "{found}");
-        world.change_network(command(&found, 0)?)?;
-        let (exit, found) = unprivileged(world, &file)?;
+        env.change_network(command(&found, 0)?)?;
+        let (exit, found) = unprivileged(env, &file)?;
         ensure!(exit == Some(0) && found["severity"] == "ok", "{found}");
         Ok(())
     });
 }
 
 /// What a user sees of the check who may not bind every port, and the doctor's exit status.
-fn unprivileged(world: &World, file: &Path) -> Result<(Option<i32>, Value)> {
+fn unprivileged(env: &TestEnv, file: &Path) -> Result<(Option<i32>, Value)> {
     let options = ["--bounding-set", "--inh-caps", "--ambient-caps"];
     let mut command = Command::new("setpriv");
     command
@@ -150,7 +150,7 @@ fn unprivileged(world: &World, file: &Path) -> Result<(Option<i32>, Value)> {
         .arg(portolan_program()?)
         .args(["doctor", "--json", "--config"])
         .arg(file);
-    let output = world.spawn("doctor", command)?.wait(PATIENCE)?;
+    let output = env.spawn("doctor", command)?.wait(TIMEOUT)?;
     let all: Value = serde_json::from_str(&output.stdout)?;
     let mut found = all["findings"].as_array().context("no findings")?.iter();
     let found = found.find(|finding| finding["check"] == "privileged").cloned();
@@ -158,28 +158,28 @@ fn unprivileged(world: &World, file: &Path) -> Result<(Option<i32>, Value)> {
 }
 
 #[test]
-fn a_folder_that_others_may_write_is_an_error_with_its_remedy() {
-    isolated(|world| {
-        let folder = world.folder("run/portolan")?;
+fn writable_directory_is_an_error_with_a_remedy() {
+    isolated(|env| {
+        let folder = env.folder("run/portolan")?;
         fs::set_permissions(&folder, Permissions::from_mode(0o770))?;
-        let found = worst(world, "folders", &[], 1)?;
+        let found = worst(env, "folders", &[], 1)?;
         ensure!(found["severity"] == "error", "{found}");
         ensure!(text(&found, "evidence").contains("mode 770"), "{found}");
         ensure!(text(&found, "remedy").contains("chmod 700"), "{found}");
-        ensure!(worst(world, "table", &[], 1)?["severity"] == "error");
+        ensure!(worst(env, "table", &[], 1)?["severity"] == "error");
         fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
-        ensure!(worst(world, "folders", &[], 0)?["severity"] == "ok");
+        ensure!(worst(env, "folders", &[], 0)?["severity"] == "ok");
         Ok(())
     });
 }
 
 #[test]
-fn a_child_that_kept_a_port_when_its_parent_was_killed_is_named() {
-    isolated(|world| {
-        let mut run = world.service("api", &[], &["sh", "-c", "echo up; exec sleep 1000"])?;
-        run.line("up")?;
+fn orphaned_lease_holder_is_named() {
+    isolated(|env| {
+        let mut run = env.service("api", &[], &["sh", "-c", "echo up; exec sleep 1000"])?;
+        run.wait_for_line("up")?;
         run.kill()?;
-        let found = worst(world, "table", &[], 0)?;
+        let found = worst(env, "table", &[], 0)?;
         ensure!(found["severity"] == "warning", "{found}");
         ensure!(text(&found, "evidence").contains("8080 api"), "{found}");
         Ok(())
@@ -187,11 +187,11 @@ fn a_child_that_kept_a_port_when_its_parent_was_killed_is_named() {
 }
 
 #[test]
-fn a_registry_that_is_configured_must_answer_and_one_that_is_not_need_not() {
-    isolated(|world| {
-        ensure!(worst(world, "registry", &[], 0)?["severity"] == "warning");
+fn only_a_configured_registry_must_respond() {
+    isolated(|env| {
+        ensure!(worst(env, "registry", &[], 0)?["severity"] == "warning");
         let named = ["--registry", "http://127.0.0.1:7009"];
-        let found = worst(world, "registry", &named, 1)?;
+        let found = worst(env, "registry", &named, 1)?;
         ensure!(found["severity"] == "error", "{found}");
         ensure!(text(&found, "evidence").contains("127.0.0.1:7009"), "{found}");
         Ok(())
@@ -199,29 +199,29 @@ fn a_registry_that_is_configured_must_answer_and_one_that_is_not_need_not() {
 }
 
 #[test]
-fn an_interface_is_spoken_on_where_it_is_configured_and_not_otherwise() {
-    isolated(|world| {
+fn multicast_is_sent_on_configured_interfaces_only() {
+    isolated(|env| {
         // Without IPv6 the interface says nothing of its own accord.
         let link = "ip link add net0 type veth peer name net1 && \
                     sysctl -w net.ipv6.conf.net0.disable_ipv6=1 && \
                     ip address add 192.0.2.1/24 dev net0 && \
                     ip link set net0 up && ip link set net1 up && ip route add default dev net0";
-        world.change_network(link)?;
+        env.change_network(link)?;
         let any = ["--set", "broadcast.interface=0.0.0.0"];
-        ensure!(worst(world, "multicast", &any, 0)?["severity"] == "ok");
+        ensure!(worst(env, "multicast", &any, 0)?["severity"] == "ok");
         ensure!(sent_on("net0")? == 0, "something was sent on an interface that nobody named");
         let named = ["--set", "broadcast.interface=net0"];
-        let heard = worst(world, "multicast", &named, 0)?;
+        let heard = worst(env, "multicast", &named, 0)?;
         ensure!(heard["severity"] == "ok", "{heard}");
         ensure!(text(&heard, "evidence").contains("loopback and net0"), "{heard}");
         ensure!(sent_on("net0")? > 0);
 
-        world.change_network("ip link set net0 multicast off")?;
-        ensure!(worst(world, "interfaces", &any, 0)?["severity"] == "ok");
-        let found = worst(world, "interfaces", &named, 1)?;
+        env.change_network("ip link set net0 multicast off")?;
+        ensure!(worst(env, "interfaces", &any, 0)?["severity"] == "ok");
+        let found = worst(env, "interfaces", &named, 1)?;
         ensure!(text(&found, "evidence").contains("net0 (192.0.2.1)"), "{found}");
-        world.change_network(command(&found, 0)?)?;
-        ensure!(worst(world, "interfaces", &named, 0)?["severity"] == "ok");
+        env.change_network(command(&found, 0)?)?;
+        ensure!(worst(env, "interfaces", &named, 0)?["severity"] == "ok");
         Ok(())
     });
 }
@@ -235,27 +235,27 @@ fn sent_on(interface: &str) -> Result<u64> {
 }
 
 #[test]
-fn name_servers_that_are_configured_are_asked() {
-    isolated(|world| {
-        let dns = Dns::start(world, 5353, &[])?;
+fn configured_name_servers_are_queried() {
+    isolated(|env| {
+        let dns = Dns::start(env, 5353, &[])?;
         let settings = format!(
             "discovery:\n  dns:\n    domain: {DOMAIN}\n    servers: [\"{}\"]\n",
             dns.address()
         );
-        world.write("portolan.yaml", &settings)?;
-        let found = worst(world, "names", &[], 0)?;
+        env.write("portolan.yaml", &settings)?;
+        let found = worst(env, "names", &[], 0)?;
         ensure!(found["severity"] == "ok", "{found}");
         drop(dns);
-        let found = worst(world, "names", &[], 1)?;
+        let found = worst(env, "names", &[], 1)?;
         ensure!(text(&found, "evidence").contains("127.0.0.1:5353"), "{found}");
         Ok(())
     });
 }
 
 #[test]
-fn settings_that_no_part_can_use_are_an_error() {
-    isolated(|world| {
-        let found = worst(world, "settings", &["--set", "broadcast.max_datagram=1"], 1)?;
+fn invalid_settings_are_an_error() {
+    isolated(|env| {
+        let found = worst(env, "settings", &["--set", "broadcast.max_datagram=1"], 1)?;
         ensure!(text(&found, "evidence").contains("broadcast.max_datagram"), "{found}");
         Ok(())
     });

@@ -1,16 +1,16 @@
 //! How real programs get their port: beside a guard that is held while they start, and as a socket
 //! that listens already.
 
-mod ends;
-mod strangers;
+mod foreign_processes;
+mod inheritance;
 
 use std::fs;
 use std::net::TcpStream;
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::port::{is_never_chosen, is_refused_everywhere, listener};
+use portolan_tests::port::{bind_is_refused_everywhere, is_never_an_ephemeral_port, listener};
 use portolan_tests::postgres::{Postgres, psql};
-use portolan_tests::{PATIENCE, Process, World, http, isolated, redis, servers};
+use portolan_tests::{Process, TIMEOUT, TestEnv, http, isolated, redis, servers};
 
 /// The port that all of them get: the default of the pool of `web-api`.
 const PORT: u16 = 8080;
@@ -31,24 +31,24 @@ fn hello(from: &str) -> Result<()> {
 /// Runs the command, which speaks as this says, and shows that its guard is there before it, does
 /// not hinder it, and stays.
 fn starts_beside_its_guard(
-    world: &World,
+    env: &TestEnv,
     command: &[String],
     program: &str,
     speak: impl Fn() -> Result<()>,
 ) -> Result<()> {
-    world.any_port_is_one_of(PORT..=PORT + 63)?;
+    env.set_ephemeral_range(PORT..=PORT + 63)?;
     let options = ["--handoff", "guard", "-v"];
-    let mut run = world.service(NAME, &options, &when_told(command))?;
-    run.line(&format!("{NAME} at 127.0.0.1:{PORT}"))?;
-    is_refused_everywhere(PORT)?;
-    is_never_chosen(PORT)?;
-    world.write("go", "")?;
-    run.until("an answer", &speak)?;
+    let mut run = env.service(NAME, &options, &when_told(command))?;
+    run.wait_for_line(&format!("{NAME} at 127.0.0.1:{PORT}"))?;
+    bind_is_refused_everywhere(PORT)?;
+    is_never_an_ephemeral_port(PORT)?;
+    env.write("go", "")?;
+    run.wait_until("an answer", &speak)?;
     let own = listener(PORT)?;
     ensure!(own.name.starts_with(program), "{own:?} listens");
     ensure!(descends_from_run(&own.pid.to_string(), &run)?, "{own:?} is a stranger");
-    is_refused_everywhere(PORT)?;
-    is_never_chosen(PORT)
+    bind_is_refused_everywhere(PORT)?;
+    is_never_an_ephemeral_port(PORT)
 }
 
 /// Whether the process of this id is the one that `portolan run` says it started, or a child of it.
@@ -69,17 +69,17 @@ fn started(run: &Process) -> Result<String> {
 
 #[test]
 fn redis_starts_beside_its_guard() {
-    isolated(|world| {
+    isolated(|env| {
         let command = redis::command("{port}")?;
-        starts_beside_its_guard(world, &command, "redis-server", || redis::ping(PORT))
+        starts_beside_its_guard(env, &command, "redis-server", || redis::ping(PORT))
     });
 }
 
 #[test]
 fn postgres_starts_beside_its_guard() {
-    isolated(|world| {
-        let command = Postgres::prepare(world, "data")?.command("{port}");
-        starts_beside_its_guard(world, &command, "postgres", || {
+    isolated(|env| {
+        let command = Postgres::prepare(env, "data")?.command("{port}");
+        starts_beside_its_guard(env, &command, "postgres", || {
             let answer = psql("127.0.0.1", PORT, "select 1")?;
             ensure!(answer == "1", "{answer}");
             Ok(())
@@ -89,62 +89,62 @@ fn postgres_starts_beside_its_guard() {
 
 #[test]
 fn nginx_starts_beside_its_guard() {
-    isolated(|world| {
-        let command = servers::nginx(world, &format!("127.0.0.1:{PORT}"))?;
-        starts_beside_its_guard(world, &command, "nginx", || hello("nginx"))
+    isolated(|env| {
+        let command = servers::nginx(env, &format!("127.0.0.1:{PORT}"))?;
+        starts_beside_its_guard(env, &command, "nginx", || hello("nginx"))
     });
 }
 
 #[test]
-fn pythons_own_server_starts_beside_its_guard() {
-    isolated(|world| {
-        world.write("files/index.html", "hello from python")?;
+fn python_http_server_starts_beside_its_guard() {
+    isolated(|env| {
+        env.write("files/index.html", "hello from python")?;
         let arguments = ["-m", "http.server", "{port}", "--directory", "files"];
         let command = servers::python(&arguments)?;
-        starts_beside_its_guard(world, &command, "python", || hello("python"))
+        starts_beside_its_guard(env, &command, "python", || hello("python"))
     });
 }
 
 #[test]
 fn node_starts_beside_its_guard() {
-    isolated(|world| {
+    isolated(|env| {
         let command = servers::node("process.env.PORT")?;
-        starts_beside_its_guard(world, &command, "", || hello("node"))
+        starts_beside_its_guard(env, &command, "", || hello("node"))
     });
 }
 
 #[test]
 fn uvicorn_starts_beside_its_guard() {
-    isolated(|world| {
-        let command = servers::uvicorn(world, &["--port", "{port}"])?;
-        starts_beside_its_guard(world, &command, "uvicorn", || hello("uvicorn"))
+    isolated(|env| {
+        let command = servers::uvicorn(env, &["--port", "{port}"])?;
+        starts_beside_its_guard(env, &command, "uvicorn", || hello("uvicorn"))
     });
 }
 
 #[test]
-fn an_axum_server_starts_beside_its_guard() {
-    isolated(|world| {
+fn axum_server_starts_beside_its_guard() {
+    isolated(|env| {
         let command = servers::axum()?;
-        starts_beside_its_guard(world, &command, "axum_server", || hello("axum"))
+        starts_beside_its_guard(env, &command, "axum_server", || hello("axum"))
     });
 }
 
 /// Runs the command with these options, and shows that it serves on the socket that it inherited.
 fn serves_on_its_socket(
-    world: &World,
+    env: &TestEnv,
     options: &[&str],
     command: &[String],
     from: &str,
 ) -> Result<Process> {
-    let _registry = world.registry()?;
-    let mut run = world.service(NAME, &[options, &["-v"]].concat(), command)?;
-    run.line("handoff=socket")?;
-    run.until("an answer", || hello(from))?;
+    let _registry = env.registry()?;
+    let mut run = env.service(NAME, &[options, &["-v"]].concat(), command)?;
+    run.wait_for_line("handoff=socket")?;
+    run.wait_until("an answer", || hello(from))?;
     let (own, id) = (listener(PORT)?, started(&run)?);
     ensure!(own.pid.to_string() == id, "{own:?} listens, and {id} was started");
-    is_refused_everywhere(PORT)?;
-    ensure!(world.stranger(PORT).is_err(), "a stranger with SO_REUSEADDR took the port");
-    world.registered_are(NAME, 1, PATIENCE)?;
+    bind_is_refused_everywhere(PORT)?;
+    ensure!(env.foreign_listener(PORT).is_err(), "a stranger with SO_REUSEADDR took the port");
+    env.wait_registered(NAME, 1, TIMEOUT)?;
     Ok(run)
 }
 
@@ -168,42 +168,42 @@ fn is_gone_with_its_program(mut run: Process) -> Result<()> {
 }
 
 #[test]
-fn nginx_serves_on_the_socket_that_it_inherits() {
-    isolated(|world| {
-        let command = servers::nginx(world, &format!("[::]:{PORT} ipv6only=off"))?;
+fn nginx_serves_on_its_inherited_socket() {
+    isolated(|env| {
+        let command = servers::nginx(env, &format!("[::]:{PORT} ipv6only=off"))?;
         let options = ["--handoff", "socket"];
-        let mut run = serves_on_its_socket(world, &options, &command, "nginx")?;
+        let mut run = serves_on_its_socket(env, &options, &command, "nginx")?;
         // It writes its title over its environment, and so says itself what it was told.
-        run.line("using inherited sockets from \"3;\"")?;
+        run.wait_for_line("using inherited sockets from \"3;\"")?;
         is_gone_with_its_program(run)
     });
 }
 
 #[test]
-fn node_serves_on_the_socket_that_it_inherits() {
-    isolated(|world| {
+fn node_serves_on_its_inherited_socket() {
+    isolated(|env| {
         let command = servers::node("{fd: Number('{fd}')}")?;
-        let run = serves_on_its_socket(world, &[], &command, "node")?;
+        let run = serves_on_its_socket(env, &[], &command, "node")?;
         is_told(&run)?;
         is_gone_with_its_program(run)
     });
 }
 
 #[test]
-fn uvicorn_serves_on_the_socket_that_it_inherits() {
-    isolated(|world| {
-        let command = servers::uvicorn(world, &["--fd", "3"])?;
-        let run = serves_on_its_socket(world, &[], &command, "uvicorn")?;
+fn uvicorn_serves_on_its_inherited_socket() {
+    isolated(|env| {
+        let command = servers::uvicorn(env, &["--fd", "3"])?;
+        let run = serves_on_its_socket(env, &[], &command, "uvicorn")?;
         is_told(&run)?;
         is_gone_with_its_program(run)
     });
 }
 
 #[test]
-fn an_axum_server_serves_on_the_socket_that_it_inherits() {
-    isolated(|world| {
+fn axum_server_serves_on_its_inherited_socket() {
+    isolated(|env| {
         let options = ["--handoff", "socket"];
-        let run = serves_on_its_socket(world, &options, &servers::axum()?, "axum")?;
+        let run = serves_on_its_socket(env, &options, &servers::axum()?, "axum")?;
         is_told(&run)?;
         is_gone_with_its_program(run)
     });

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{World, http, isolated, wait_for};
+use portolan_tests::{TestEnv, http, isolated, wait_for};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -27,26 +27,27 @@ fn done(api: &str, id: i64) -> Result<Value> {
     })
 }
 
-fn found(world: &World, name: &str) -> Result<String> {
-    let call = world.portolan(&["discover", name])?.directory(&world.folder("helix")?);
+fn found(env: &TestEnv, name: &str) -> Result<String> {
+    let call = env.portolan(&["discover", name])?.directory(&env.folder("helix")?);
     call.run()?.text()
 }
 
 #[test]
-fn jobs_posted_to_the_api_are_done_by_the_workers() {
-    isolated(|world| {
+fn helixcode_workers_process_jobs_from_the_api() {
+    isolated(|env| {
         // With their usual ports taken, everything has to be found.
-        let _strangers = (world.stranger(5432)?, world.stranger(6379)?, world.stranger(8080)?);
-        world.write("helix/portolan.yaml", STACK)?;
-        let call = world.portolan(&["up"])?.directory(&world.folder("helix")?);
+        let _strangers =
+            (env.foreign_listener(5432)?, env.foreign_listener(6379)?, env.foreign_listener(8080)?);
+        env.write("helix/portolan.yaml", STACK)?;
+        let call = env.portolan(&["up"])?.directory(&env.folder("helix")?);
         let mut up = call.spawn("up")?;
-        let api = up.until("the api to be well", || {
-            let api = format!("http://{}", found(world, "api")?);
+        let api = up.wait_until("the api to be well", || {
+            let api = format!("http://{}", found(env, "api")?);
             http::get(&format!("{api}/health"))?;
             Ok(api)
         })?;
-        ensure!(found(world, "postgres")? == "127.0.0.1:5433");
-        ensure!(found(world, "redis")? == "127.0.0.1:6380");
+        ensure!(found(env, "postgres")? == "127.0.0.1:5433");
+        ensure!(found(env, "redis")? == "127.0.0.1:6380");
         let mut workers = BTreeSet::new();
         // Whoever is free takes the next one: with enough jobs, both have their share.
         let both = wait_for("both workers to have done a job", || {
@@ -59,7 +60,7 @@ fn jobs_posted_to_the_api_are_done_by_the_workers() {
         ensure!(both.into_iter().eq(["worker-1", "worker-2"]));
         up.signal_group(Signal::INT)?;
         up.wait(Duration::from_secs(5))?.exits(0)?;
-        let left = world.processes()?;
+        let left = env.processes()?;
         ensure!(left.is_empty(), "still running: {left:?}");
         Ok(())
     });

@@ -1,19 +1,19 @@
 //! The end-to-end tests: the built command, real servers, one module for each subject.
 
-mod answers;
 mod bad_input;
-mod by_hand;
+mod cli_output;
 mod contention;
 mod crashes;
+mod discovery;
 mod doctor;
 mod examples;
 mod handoff;
+mod harness;
 mod helixcode;
 mod layers;
+mod manual_commands;
 mod metrics;
 mod ports;
 mod quickstart;
-mod servers;
 mod sticky;
-mod support;
 mod watch;

@@ -1,7 +1,7 @@
 //! What Prometheus gets to see.
 
 use anyhow::ensure;
-use portolan_tests::{PATIENCE, REGISTRY, http, isolated, metrics};
+use portolan_tests::{REGISTRY, TIMEOUT, http, isolated, metrics};
 
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
 
@@ -35,15 +35,15 @@ const COUNTED: [&str; 5] = [
 ];
 
 #[test]
-fn every_specified_family_is_there_and_promtool_accepts_the_page() {
-    isolated(|world| {
-        let _registry = world.registry()?;
-        let mut api = world.service("api", &[], &[BINDER, "{port}"])?;
-        api.line("bound 8080")?;
-        world.registered_are("api", 1, PATIENCE)?;
-        world.discover("api", &[])?.exits(0)?;
+fn metrics_page_has_every_specified_family_and_is_valid() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        let mut api = env.service("api", &[], &[BINDER, "{port}"])?;
+        api.wait_for_line("bound 8080")?;
+        env.wait_registered("api", 1, TIMEOUT)?;
+        env.discover("api", &[])?.exits(0)?;
         api.terminate()?;
-        world.registered_are("api", 0, PATIENCE)?;
+        env.wait_registered("api", 0, TIMEOUT)?;
         let page = http::get(&format!("{REGISTRY}/metrics"))?;
         metrics::check(&page)?;
         let families = metrics::families(&page);

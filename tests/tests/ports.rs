@@ -3,11 +3,11 @@
 use std::net::{TcpListener, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{World, isolated};
+use portolan_tests::{TestEnv, isolated};
 use serde_json::Value;
 
-fn json(world: &World, words: &[&str], exit: i32) -> Result<Value> {
-    let output = world.portolan(words)?.arg("--json").run()?.exits(exit)?;
+fn json(env: &TestEnv, words: &[&str], exit: i32) -> Result<Value> {
+    let output = env.portolan(words)?.arg("--json").run()?.exits(exit)?;
     serde_json::from_str(&output.stdout).with_context(|| output.stdout)
 }
 
@@ -20,17 +20,17 @@ fn rules(report: &Value) -> Result<Vec<&str>> {
 }
 
 #[test]
-fn the_list_has_every_lease_and_every_stranger_and_each_once() {
-    isolated(|world| {
+fn list_shows_each_lease_and_each_foreign_listener_once() {
+    isolated(|env| {
         let alloc = ["ports", "alloc", "api", "--port-name", "http", "--range", "8081-8085"];
-        json(world, &alloc, 0)?;
+        json(env, &alloc, 0)?;
         // Beside the guard, as the program would that the port is for; and two who never asked.
         let _server = TcpListener::bind(("127.0.0.1", 8081))?;
-        let _stranger = world.stranger(9999)?;
+        let _foreign = env.foreign_listener(9999)?;
         let _receiver = UdpSocket::bind(("127.0.0.1", 9998))?;
         let own = std::process::id();
 
-        let listed = json(world, &["ports", "list"], 0)?;
+        let listed = json(env, &["ports", "list"], 0)?;
         let leases = array(&listed, "ports")?;
         ensure!(leases.len() == 1 && leases[0]["port"] == 8081, "{listed}");
         ensure!(leases[0]["port_name"] == "http" && leases[0]["service"] == "api", "{listed}");
@@ -44,48 +44,48 @@ fn the_list_has_every_lease_and_every_stranger_and_each_once() {
             .map(|(port, protocol)| format!("{port} \"{protocol}\" \"127.0.0.1\" {own}"));
         ensure!(strangers == expected, "{listed}");
 
-        let text = world.portolan(&["ports", "list"])?.run()?.text()?;
+        let text = env.portolan(&["ports", "list"])?.run()?.text()?;
         for part in ["api:http", "8081", "9998", "udp", "9999"] {
             ensure!(text.contains(part), "{part} is missing in\n{text}");
         }
-        let leased = world.portolan(&["ports", "list", "--leased"])?.run()?.text()?;
+        let leased = env.portolan(&["ports", "list", "--leased"])?.run()?.text()?;
         ensure!(leased.contains("8081") && !leased.contains("9999"), "{leased}");
         Ok(())
     });
 }
 
 #[test]
-fn a_claimed_port_is_verified_once_its_program_was_started() {
-    isolated(|world| {
+fn claimed_port_is_verified_when_its_program_listens() {
+    isolated(|env| {
         let alloc = ["ports", "alloc", "api", "--depth", "claimed", "--bind", "loopback", "--udp"];
-        ensure!(json(world, &alloc, 0)?["port"] == 8080);
-        let before = json(world, &["ports", "check", "8080"], 4)?;
+        ensure!(json(env, &alloc, 0)?["port"] == 8080);
+        let before = json(env, &["ports", "check", "8080"], 4)?;
         ensure!(before["holder"]["depth"] == "claimed", "{before}");
         ensure!(before["holder"]["protocol"] == "tcp+udp", "{before}");
         ensure!(array(&before, "listeners")?.is_empty(), "{before}");
-        let text = world.portolan(&["ports", "check", "8080"])?.run()?.exits(4)?.stdout;
+        let text = env.portolan(&["ports", "check", "8080"])?.run()?.exits(4)?.stdout;
         ensure!(text.contains("nobody yet"), "{text}");
 
         // Nothing of Portolan's is in the way of whoever starts it, however it binds.
         let _program = TcpListener::bind(("0.0.0.0", 8080))?;
-        let after = json(world, &["ports", "check", "8080"], 4)?;
+        let after = json(env, &["ports", "check", "8080"], 4)?;
         let listeners = array(&after, "listeners")?;
         ensure!(listeners[0]["process"]["pid"] == std::process::id(), "{after}");
         ensure!(listeners[0]["address"] == "0.0.0.0", "{after}");
         // Another service does not get it.
-        ensure!(json(world, &["ports", "alloc", "api2", "--pool", "api"], 0)?["port"] == 8081);
+        ensure!(json(env, &["ports", "alloc", "api2", "--pool", "api"], 0)?["port"] == 8081);
         Ok(())
     });
 }
 
 #[test]
-fn every_rule_about_a_port_is_told() {
-    isolated(|world| {
-        world.sysctl("net.ipv4.ip_local_port_range", "40000 40100")?;
-        world.sysctl("net.ipv4.ip_local_reserved_ports", "40050")?;
+fn check_reports_every_rule_for_a_port() {
+    isolated(|env| {
+        env.sysctl("net.ipv4.ip_local_port_range", "40000 40100")?;
+        env.sysctl("net.ipv4.ip_local_reserved_ports", "40050")?;
         let file = "port_allocator:\n  reserved_ports: [22, 6001]\n  port_ranges:\n    \
                     api: {start: 6660, end: 6670}\n    jobs: {start: 40000, end: 40100}\n";
-        world.write("portolan.yaml", file)?;
+        env.write("portolan.yaml", file)?;
         for (port, exit, state, expected) in [
             ("22", 4, "reserved", &["reserved", "privileged", "refused_by_browsers"][..]),
             ("40000", 0, "free", &["ephemeral"]),
@@ -93,25 +93,25 @@ fn every_rule_about_a_port_is_told() {
             ("6001", 4, "reserved", &["reserved"]),
             ("7777", 4, "outside", &[]),
         ] {
-            let report = json(world, &["ports", "check", port], exit)?;
+            let report = json(env, &["ports", "check", port], exit)?;
             ensure!(rules(&report)? == expected, "{report}");
             ensure!(report["state"] == state, "{report}");
         }
         // For a pool whose services browsers open, it is told which one.
-        let report = json(world, &["ports", "check", "6667"], 0)
-            .or_else(|_| json(world, &["ports", "check", "6667"], 4))?;
+        let report = json(env, &["ports", "check", "6667"], 0)
+            .or_else(|_| json(env, &["ports", "check", "6667"], 4))?;
         ensure!(report["rules"][0]["pools"][0] == "api", "{report}");
-        let text = world.portolan(&["ports", "check", "40000"])?.run()?.text()?;
+        let text = env.portolan(&["ports", "check", "40000"])?.run()?.text()?;
         ensure!(text.contains("pools: jobs") && text.contains("40000-40100"), "{text}");
         Ok(())
     });
 }
 
 #[test]
-fn what_is_asked_for_by_hand_is_what_one_gets() {
-    isolated(|world| {
+fn alloc_honours_its_options() {
+    isolated(|env| {
         let alloc =
-            |words: &[&str], exit| json(world, &[&["ports", "alloc", "x"], words].concat(), exit);
+            |words: &[&str], exit| json(env, &[&["ports", "alloc", "x"], words].concat(), exit);
         ensure!(alloc(&["--range", "8301-8302"], 0)?["port"] == 8301);
         let _in_udp = UdpSocket::bind(("127.0.0.1", 8302))?;
         // In TCP it is free, and in UDP it is not.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{Boot, Call, PATIENCE, Process, World, isolated};
+use portolan_tests::{PortolanCommand, Process, SimulatedBoot, TIMEOUT, TestEnv, isolated};
 use rustix::process::{Pid, Signal, kill_process};
 
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
@@ -15,21 +15,21 @@ const SERVICES: [&str; 5] = ["api-1", "postgres-1", "api-2", "redis-1", "api-3"]
 /// Programs on their ports, by name.
 type Ports = BTreeMap<String, u16>;
 
-fn run<'a>(world: &'a World, name: &str, options: &[&str]) -> Result<Call<'a>> {
-    let call = world.portolan(&["run", "--name", name])?.args(options);
+fn run<'a>(env: &'a TestEnv, name: &str, options: &[&str]) -> Result<PortolanCommand<'a>> {
+    let call = env.portolan(&["run", "--name", name])?.args(options);
     Ok(call.args(&["--", BINDER, "{port}"]))
 }
 
 /// Starts the program and waits until it has bound its port.
-fn bound(call: Call<'_>, name: &str) -> Result<(Process, u16)> {
+fn bound(call: PortolanCommand<'_>, name: &str) -> Result<(Process, u16)> {
     let mut process = call.spawn(name)?;
-    let line = process.line("bound ")?;
+    let line = process.wait_for_line("bound ")?;
     let port = line.strip_prefix("bound ").context("no port")?.parse()?;
     Ok((process, port))
 }
 
 /// Starts the program, ends it, and returns the port that it had.
-fn port_of(call: Call<'_>, name: &str) -> Result<u16> {
+fn port_of(call: PortolanCommand<'_>, name: &str) -> Result<u16> {
     let (mut process, port) = bound(call, name)?;
     process.terminate()?;
     Ok(port)
@@ -37,14 +37,14 @@ fn port_of(call: Call<'_>, name: &str) -> Result<u16> {
 
 /// Starts the services in this order, all of them at the same time in the end, and ends them all.
 fn ports_of<'a>(
-    world: &World,
+    env: &TestEnv,
     names: impl IntoIterator<Item = &'a &'a str>,
-    boot: Option<&Boot>,
+    boot: Option<&SimulatedBoot>,
 ) -> Result<Ports> {
     let mut running = Vec::new();
     let mut ports = Ports::new();
     for name in names {
-        let call = run(world, name, &[])?;
+        let call = run(env, name, &[])?;
         let call = boot.into_iter().fold(call, |call, boot| call.in_boot(boot));
         let (process, port) = bound(call, name)?;
         running.push(process);
@@ -60,32 +60,32 @@ fn expected() -> Ports {
 }
 
 /// The files of the runtime folder.
-fn tables(world: &World) -> Result<Vec<String>> {
-    let entries = fs::read_dir(world.directory().join("run/portolan"))?;
+fn tables(env: &TestEnv) -> Result<Vec<String>> {
+    let entries = fs::read_dir(env.directory().join("run/portolan"))?;
     entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
 #[test]
-fn after_a_restart_in_another_order_each_gets_its_old_port() {
-    isolated(|world| {
-        let first = ports_of(world, &SERVICES, None)?;
+fn each_service_gets_its_previous_port_after_a_restart_in_another_order() {
+    isolated(|env| {
+        let first = ports_of(env, &SERVICES, None)?;
         ensure!(first == expected(), "{first:?}");
-        let again = ports_of(world, SERVICES.iter().rev(), None)?;
+        let again = ports_of(env, SERVICES.iter().rev(), None)?;
         ensure!(again == first, "{again:?} is not {first:?}");
         Ok(())
     });
 }
 
 #[test]
-fn after_a_kill_each_gets_its_old_port() {
-    isolated(|world| {
-        let start = |name: &str| bound(run(world, name, &[])?, name);
+fn each_service_gets_its_previous_port_after_a_kill() {
+    isolated(|env| {
+        let start = |name: &str| bound(run(env, name, &[])?, name);
         let mut killed = [start("api-1")?, start("api-2")?];
-        for (id, _) in world.processes()? {
+        for (id, _) in env.processes()? {
             let id = Pid::from_raw(i32::try_from(id)?).context("no process id")?;
             kill_process(id, Signal::KILL)?;
         }
-        killed.iter_mut().try_for_each(|(process, _)| process.wait(PATIENCE).map(drop))?;
+        killed.iter_mut().try_for_each(|(process, _)| process.wait(TIMEOUT).map(drop))?;
         let (second, first) = (start("api-2")?, start("api-1")?);
         ensure!((first.1, second.1) == (8080, 8081), "not {} and {}", first.1, second.1);
         Ok(())
@@ -93,49 +93,49 @@ fn after_a_kill_each_gets_its_old_port() {
 }
 
 #[test]
-fn in_another_boot_each_gets_its_old_port_from_a_table_that_is_new() {
-    isolated(|world| {
-        let (one, two) = (world.boot(1)?, world.boot(2)?);
-        let first = ports_of(world, &SERVICES, Some(&one))?;
-        let table = tables(world)?;
-        let again = ports_of(world, SERVICES.iter().rev(), Some(&two))?;
+fn each_service_gets_its_previous_port_after_a_reboot() {
+    isolated(|env| {
+        let (one, two) = (env.boot(1)?, env.boot(2)?);
+        let first = ports_of(env, &SERVICES, Some(&one))?;
+        let table = tables(env)?;
+        let again = ports_of(env, SERVICES.iter().rev(), Some(&two))?;
         ensure!(first == expected() && again == first, "{again:?} is not {first:?}");
-        let new = tables(world)?;
+        let new = tables(env)?;
         ensure!(table.len() == 1 && new.len() == 1 && new != table, "{new:?} after {table:?}");
         Ok(())
     });
 }
 
 #[test]
-fn where_a_reboot_empties_the_runtime_folder_each_gets_its_old_port() {
-    isolated(|world| {
-        let first = ports_of(world, &SERVICES, None)?;
-        fs::remove_dir_all(world.directory().join("run/portolan"))?;
-        let boot = world.boot(1)?;
-        let again = ports_of(world, SERVICES.iter().rev(), Some(&boot))?;
+fn each_service_gets_its_previous_port_when_the_runtime_directory_is_empty() {
+    isolated(|env| {
+        let first = ports_of(env, &SERVICES, None)?;
+        fs::remove_dir_all(env.directory().join("run/portolan"))?;
+        let boot = env.boot(1)?;
+        let again = ports_of(env, SERVICES.iter().rev(), Some(&boot))?;
         ensure!(first == expected() && again == first, "{again:?} is not {first:?}");
         Ok(())
     });
 }
 
 #[test]
-fn a_service_whose_old_port_is_a_strangers_stays_where_it_went() {
-    isolated(|world| {
-        let api = || port_of(run(world, "api", &[])?, "api");
+fn service_keeps_its_new_port_after_a_foreign_process_took_the_old_one() {
+    isolated(|env| {
+        let api = || port_of(run(env, "api", &[])?, "api");
         ensure!(api()? == 8080);
-        let stranger = world.stranger(8080)?;
+        let foreign = env.foreign_listener(8080)?;
         ensure!(api()? == 8081, "the old port is taken");
-        drop(stranger);
+        drop(foreign);
         ensure!(api()? == 8081, "the last port counts, though the first is free again");
         Ok(())
     });
 }
 
 #[test]
-fn two_working_copies_of_one_project_keep_two_ports() {
-    isolated(|world| {
-        let (one, two) = (world.folder("one")?, world.folder("two")?);
-        let api = |folder: &Path| bound(run(world, "api", &[])?.directory(folder), "api");
+fn two_working_copies_keep_separate_ports() {
+    isolated(|env| {
+        let (one, two) = (env.folder("one")?, env.folder("two")?);
+        let api = |folder: &Path| bound(run(env, "api", &[])?.directory(folder), "api");
         let (mut first, mut second) = (api(&one)?, api(&two)?);
         ensure!((first.1, second.1) == (8080, 8081));
         first.0.terminate()?;
@@ -147,12 +147,12 @@ fn two_working_copies_of_one_project_keep_two_ports() {
 }
 
 #[test]
-fn a_service_that_prefers_another_port_now_means_it() {
-    isolated(|world| {
-        let api = |options: &[&str]| port_of(run(world, "api", options)?, "api");
-        let stranger = world.stranger(8085)?;
+fn changed_preference_overrides_the_previous_port() {
+    isolated(|env| {
+        let api = |options: &[&str]| port_of(run(env, "api", options)?, "api");
+        let foreign = env.foreign_listener(8085)?;
         ensure!(api(&["--preferred", "8085"])? == 8081, "its preference is taken");
-        drop(stranger);
+        drop(foreign);
         ensure!(api(&["--preferred", "8085"])? == 8081, "the same preference as then");
         ensure!(api(&["--preferred", "8086"])? == 8086);
         ensure!(api(&["--preferred", "8086"])? == 8086);

@@ -1,13 +1,13 @@
 //! `portolan watch` sees every change, in order, once each, whatever happens to its connection.
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{PATIENCE, Process, Proxy, World, isolated, wait_for};
+use portolan_tests::{Process, Proxy, TIMEOUT, TestEnv, isolated, wait_for};
 use serde_json::Value;
 
 const ID: &str = "default-api-1";
 
-fn register(world: &World, version: &str, ttl: &str) -> Result<()> {
-    let call = world.portolan(&["register", "api", "--port", "8080", "--id", ID])?;
+fn register(env: &TestEnv, version: &str, ttl: &str) -> Result<()> {
+    let call = env.portolan(&["register", "api", "--port", "8080", "--id", ID])?;
     call.args(&["--service-version", version, "--ttl", ttl]).run()?.exits(0).map(drop)
 }
 
@@ -28,26 +28,26 @@ fn kinds(watch: &Process, count: usize) -> Result<Vec<String>> {
 }
 
 #[test]
-fn every_change_is_seen_in_order_and_once_across_a_dropped_connection() {
-    isolated(|world| {
-        let _registry = world.registry()?;
-        let proxy = Proxy::to(7000)?;
-        let call = world.portolan(&["watch", "api", "--json", "--registry", &proxy.url()])?;
+fn watch_delivers_each_change_once_and_in_order_across_a_reconnect() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        let proxy = Proxy::to_port(7000)?;
+        let call = env.portolan(&["watch", "api", "--json", "--registry", &proxy.url()])?;
         let watch = call.spawn("watch")?;
         ensure!(kinds(&watch, 1)? == ["snapshot"]);
 
-        register(world, "1", "60s")?;
-        world.portolan(&["health", ID, "critical"])?.run()?.exits(0)?;
+        register(env, "1", "60s")?;
+        env.portolan(&["health", ID, "critical"])?.run()?.exits(0)?;
         ensure!(kinds(&watch, 3)? == ["snapshot", "registered", "health"]);
 
-        proxy.cut();
-        register(world, "2", "60s")?;
-        world.portolan(&["deregister", ID])?.run()?.exits(0)?;
-        proxy.mend();
+        proxy.disconnect();
+        register(env, "2", "60s")?;
+        env.portolan(&["deregister", ID])?.run()?.exits(0)?;
+        proxy.reconnect();
         ensure!(kinds(&watch, 5)?[3..] == ["updated", "deregistered"]);
 
-        register(world, "3", "1s")?;
-        world.registered_are("api", 0, PATIENCE)?;
+        register(env, "3", "1s")?;
+        env.wait_registered("api", 0, TIMEOUT)?;
         ensure!(kinds(&watch, 7)?[5..] == ["registered", "expired"]);
 
         let revisions: Vec<_> =
@@ -55,8 +55,8 @@ fn every_change_is_seen_in_order_and_once_across_a_dropped_connection() {
         ensure!(revisions.is_sorted_by(|a, b| a < b), "{revisions:?}");
         // Another service's change is none of this watch's.
         let other = ["register", "web", "--port", "8081"];
-        world.portolan(&other)?.run()?.exits(0)?;
-        register(world, "4", "60s")?;
+        env.portolan(&other)?.run()?.exits(0)?;
+        register(env, "4", "60s")?;
         ensure!(kinds(&watch, 8)?[7..] == ["registered"]);
         Ok(())
     });

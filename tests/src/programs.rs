@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 ///
 /// # Errors
 /// It lies nowhere; says which command installs it.
-pub(crate) fn program(name: &str, package: &str) -> Result<PathBuf> {
+pub(crate) fn find(name: &str, package: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let own = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     first_with(name, own).with_context(|| missing(name, package))
@@ -19,9 +19,9 @@ pub(crate) fn program(name: &str, package: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 /// It lies nowhere; says which command installs it.
-pub(crate) fn system_program(name: &str, package: &str) -> Result<PathBuf> {
+pub(crate) fn find_system(name: &str, package: &str) -> Result<PathBuf> {
     let systems = ["/usr/bin", "/usr/sbin"].map(PathBuf::from).into_iter();
-    first_with(name, systems).map_or_else(|| program(name, package), Ok)
+    first_with(name, systems).map_or_else(|| find(name, package), Ok)
 }
 
 /// Where one of PostgreSQL's own programs lies; Debian keeps them off the `PATH`, in a folder for
@@ -29,7 +29,7 @@ pub(crate) fn system_program(name: &str, package: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 /// It lies nowhere; says which command installs it.
-pub(crate) fn postgres_program(name: &str) -> Result<PathBuf> {
+pub(crate) fn find_postgres(name: &str) -> Result<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -57,8 +57,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_program_is_an_error_that_says_how_to_get_it() {
-        let error = program("no-such-program", "some-package").unwrap_err().to_string();
+    fn missing_program_error_names_the_package() {
+        let error = find("no-such-program", "some-package").unwrap_err().to_string();
         assert!(error.contains("--no-install-recommends some-package"), "{error}");
     }
 }

@@ -8,9 +8,9 @@ const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
 const STRATEGIES: [&str; 5] = ["default", "registry", "broadcast", "dns", "config"];
 
 #[test]
-fn run_passes_the_programs_exit_status_on() {
-    isolated(|world| {
-        let run = |words: &[&str]| world.portolan(&["run", "--"])?.args(words).run();
+fn run_exits_with_the_status_of_its_program() {
+    isolated(|env| {
+        let run = |words: &[&str]| env.portolan(&["run", "--"])?.args(words).run();
         run(&["true"])?.exits(0)?;
         run(&["false"])?.exits(1)?;
         run(&["sh", "-c", "exit 42"])?.exits(42)?;
@@ -20,10 +20,10 @@ fn run_passes_the_programs_exit_status_on() {
 }
 
 #[test]
-fn an_unknown_name_is_not_found_and_every_strategy_says_why() {
-    isolated(|world| {
-        let _registry = world.registry()?;
-        let answer = world.discover("nowhere", &["--explain"])?.exits(3)?;
+fn unknown_service_is_not_found_and_each_strategy_reports_its_reason() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        let answer = env.discover("nowhere", &["--explain"])?.exits(3)?;
         ensure!(answer.stdout.is_empty(), "{answer:?}");
         for strategy in STRATEGIES {
             let mut lines = answer.stderr.lines().map(str::trim_start);
@@ -40,9 +40,9 @@ fn an_unknown_name_is_not_found_and_every_strategy_says_why() {
 }
 
 #[test]
-fn where_nobody_could_be_asked_it_does_not_say_that_the_service_does_not_exist() {
-    isolated(|world| {
-        let call = world.discover("nowhere", &["--set", "broadcast.enabled=false"])?;
+fn unreachable_sources_are_not_reported_as_not_found() {
+    isolated(|env| {
+        let call = env.discover("nowhere", &["--set", "broadcast.enabled=false"])?;
         let answer = call.exits(5)?;
         ensure!(answer.stderr.contains("could not"), "{answer:#?}");
         ensure!(!answer.stderr.contains("does not exist"), "{answer:#?}");
@@ -51,34 +51,34 @@ fn where_nobody_could_be_asked_it_does_not_say_that_the_service_does_not_exist()
 }
 
 #[test]
-fn what_is_found_is_printed_in_the_form_asked_for() {
-    isolated(|world| {
-        let _registry = world.registry()?;
-        let mut api = world.service("api", &["--protocol", "http"], &[BINDER, "{port}"])?;
-        api.line("bound 8080")?;
-        let url = world.discover("api", &["--format", "url"])?.text()?;
+fn discover_prints_the_requested_format() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        let mut api = env.service("api", &["--protocol", "http"], &[BINDER, "{port}"])?;
+        api.wait_for_line("bound 8080")?;
+        let url = env.discover("api", &["--format", "url"])?.text()?;
         ensure!(url == "http://127.0.0.1:8080", "{url}");
-        let env = world.discover("api", &["--format", "env"])?.text()?;
-        ensure!(env.lines().any(|line| line == "API_PORT=8080"), "{env}");
-        let json = world.discover("api", &["--json"])?.json()?;
+        let variables = env.discover("api", &["--format", "env"])?.text()?;
+        ensure!(variables.lines().any(|line| line == "API_PORT=8080"), "{variables}");
+        let json = env.discover("api", &["--json"])?.json()?;
         ensure!(json["name"] == "api" && json["port"] == 8080, "{json}");
-        let listed = world.portolan(&["list", "--json"])?.run()?.json()?;
+        let listed = env.portolan(&["list", "--json"])?.run()?.json()?;
         ensure!(listed["services"].as_array().is_some_and(|all| all.len() == 1), "{listed}");
         Ok(())
     });
 }
 
 #[test]
-fn exec_waits_for_what_is_needed_and_passes_it_on() {
-    isolated(|world| {
-        let _registry = world.registry()?;
+fn exec_waits_for_its_needs_and_passes_their_endpoints() {
+    isolated(|env| {
+        let _registry = env.registry()?;
         let words = ["exec", "--needs", "api", "--wait=20s", "--"];
-        let mut exec = world
+        let mut exec = env
             .portolan(&words)?
             .args(&["sh", "-c", "echo $API_HOST:$API_PORT; exit 7"])
             .spawn("exec")?;
-        let _api = world.service("api", &[], &[BINDER, "{port}"])?;
-        let answer = exec.wait(portolan_tests::PATIENCE)?.exits(7)?;
+        let _api = env.service("api", &[], &[BINDER, "{port}"])?;
+        let answer = exec.wait(portolan_tests::TIMEOUT)?.exits(7)?;
         ensure!(answer.stdout.trim() == "127.0.0.1:8080", "{answer:?}");
         Ok(())
     });

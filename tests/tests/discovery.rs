@@ -4,13 +4,13 @@
 use anyhow::{Context, Result, ensure};
 use portolan_tests::dns::{DOMAIN, Dns};
 use portolan_tests::postgres::{self, Postgres};
-use portolan_tests::{Process, Stranger, World, isolated, redis};
+use portolan_tests::{ForeignListener, Process, TestEnv, isolated, redis};
 
 /// The three servers under `portolan run`, and who came before them.
 struct Servers {
     first: Postgres,
     second: Postgres,
-    _stranger: Stranger,
+    _foreign: ForeignListener,
     _processes: [Process; 3],
 }
 
@@ -20,13 +20,13 @@ const PLACES: [(&str, u16); 3] = [("postgres-1", 5432), ("postgres-2", 5433), ("
 // === impl Servers ===
 
 impl Servers {
-    fn start(world: &World) -> Result<Self> {
-        let stranger = world.stranger(6379)?;
-        let first = Postgres::prepare(world, "data-1")?;
-        let second = Postgres::prepare(world, "data-2")?;
+    fn start(env: &TestEnv) -> Result<Self> {
+        let foreign = env.foreign_listener(6379)?;
+        let first = Postgres::prepare(env, "data-1")?;
+        let second = Postgres::prepare(env, "data-2")?;
         let started = |name, port: u16, preferred, command: &[String]| -> Result<Process> {
-            let mut run = world.service(name, &["--preferred", preferred], command)?;
-            run.until("the server to answer", || match name {
+            let mut run = env.service(name, &["--preferred", preferred], command)?;
+            run.wait_until("the server to answer", || match name {
                 "redis" => redis::ping(port),
                 _ => postgres::psql("127.0.0.1", port, "select 1").map(drop),
             })?;
@@ -37,14 +37,14 @@ impl Servers {
             started("postgres-2", 5433, "5432", &second.command("{port}"))?,
             started("redis", 6380, "6379", &redis::command("{port}")?)?,
         ];
-        Ok(Self { first, second, _stranger: stranger, _processes: processes })
+        Ok(Self { first, second, _foreign: foreign, _processes: processes })
     }
 
     /// Finds each by its name, with these options, and lets the servers themselves say who they
     /// are.
-    fn are_found(&self, world: &World, options: &[&str]) -> Result<()> {
+    fn are_found(&self, env: &TestEnv, options: &[&str]) -> Result<()> {
         for (name, port) in PLACES {
-            let found = world.discover(name, options)?.text();
+            let found = env.discover(name, options)?.text();
             let found = found.with_context(|| format!("{name} with {options:?}"))?;
             ensure!(found == format!("127.0.0.1:{port}"), "{name} with {options:?}: {found}");
             self.is_the_right_one(name, port)?;
@@ -65,66 +65,66 @@ impl Servers {
 }
 
 #[test]
-fn with_a_registry_each_is_found_by_its_name() {
-    isolated(|world| {
-        let _registry = world.registry()?;
-        let servers = Servers::start(world)?;
-        servers.are_found(world, &[])?;
-        servers.are_found(world, &["--strategy", "registry"])
+fn registry_finds_each_instance_by_name() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        let servers = Servers::start(env)?;
+        servers.are_found(env, &[])?;
+        servers.are_found(env, &["--strategy", "registry"])
     });
 }
 
 #[test]
-fn without_a_registry_broadcast_alone_finds_each() {
-    isolated(|world| {
-        let servers = Servers::start(world)?;
-        servers.are_found(world, &["--strategy", "broadcast"])?;
-        servers.are_found(world, &[])
+fn broadcast_finds_each_instance_without_a_registry() {
+    isolated(|env| {
+        let servers = Servers::start(env)?;
+        servers.are_found(env, &["--strategy", "broadcast"])?;
+        servers.are_found(env, &[])
     });
 }
 
 #[test]
-fn the_default_port_never_stands_for_another_instance() {
-    isolated(|world| {
-        let _servers = Servers::start(world)?;
+fn default_port_is_never_attributed_to_another_instance() {
+    isolated(|env| {
+        let _servers = Servers::start(env)?;
         let default = ["--strategy", "default"];
-        let first = world.discover("postgres-1", &default)?.text()?;
+        let first = env.discover("postgres-1", &default)?.text()?;
         ensure!(first == "127.0.0.1:5432", "{first}");
         // Its own port is 5433; whatever this finds, it must not be the first one.
-        let second = world.discover("postgres-2", &default)?;
+        let second = env.discover("postgres-2", &default)?;
         ensure!(second.code == Some(3) || second.stdout.trim() == "127.0.0.1:5433", "{second:?}");
         // On Redis's port is a stranger, which is no Redis.
-        let redis = world.discover("redis", &default)?;
+        let redis = env.discover("redis", &default)?;
         ensure!(redis.code == Some(3) || redis.stdout.trim() == "127.0.0.1:6380", "{redis:?}");
         Ok(())
     });
 }
 
 #[test]
-fn a_configuration_file_alone_finds_each() {
-    isolated(|world| {
-        let servers = Servers::start(world)?;
+fn configured_endpoints_find_each_instance() {
+    isolated(|env| {
+        let servers = Servers::start(env)?;
         let endpoints: String =
             PLACES.iter().map(|(name, port)| format!("    {name}: 127.0.0.1:{port}\n")).collect();
-        let file = world.write("known.yaml", &format!("discovery:\n  endpoints:\n{endpoints}"))?;
+        let file = env.write("known.yaml", &format!("discovery:\n  endpoints:\n{endpoints}"))?;
         let file = file.to_string_lossy();
-        servers.are_found(world, &["--config", &file, "--strategy", "config"])
+        servers.are_found(env, &["--config", &file, "--strategy", "config"])
     });
 }
 
 #[test]
-fn a_real_dns_server_finds_each() {
-    isolated(|world| {
-        let servers = Servers::start(world)?;
-        let dns = Dns::start(world, 5353, &PLACES)?;
+fn dns_srv_records_find_each_instance() {
+    isolated(|env| {
+        let servers = Servers::start(env)?;
+        let dns = Dns::start(env, 5353, &PLACES)?;
         let settings = format!(
             "discovery:\n  dns:\n    domain: {DOMAIN}\n    servers: [\"{}\"]\n",
             dns.address()
         );
-        let file = world.write("dns.yaml", &settings)?;
+        let file = env.write("dns.yaml", &settings)?;
         let file = file.to_string_lossy();
-        servers.are_found(world, &["--config", &file, "--strategy", "dns"])?;
+        servers.are_found(env, &["--config", &file, "--strategy", "dns"])?;
         let unknown = ["--config", &*file, "--strategy", "dns"];
-        world.discover("postgres-9", &unknown)?.exits(3).map(drop)
+        env.discover("postgres-9", &unknown)?.exits(3).map(drop)
     });
 }

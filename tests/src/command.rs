@@ -8,27 +8,27 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
+use crate::env::{REGISTRY, TestEnv};
 use crate::http;
 use crate::process::{Output, Process};
-use crate::wait::{PATIENCE, wait_within};
-use crate::world::{REGISTRY, World};
+use crate::wait::{TIMEOUT, wait_within};
 
 /// Options of `portolan discover` for a service that is gone: nobody answers by broadcast, and that
 /// need not be waited for as long as where somebody might.
-pub const BRIEFLY: [&str; 2] = ["--set", "discovery.timeouts.broadcast_wait=300ms"];
+pub const SHORT_BROADCAST_WAIT: [&str; 2] = ["--set", "discovery.timeouts.broadcast_wait=300ms"];
 
 /// A call of the `portolan` command that is being put together.
 #[derive(Debug)]
-pub struct Call<'a> {
-    world: &'a World,
+pub struct PortolanCommand<'a> {
+    env: &'a TestEnv,
     command: Command,
 }
 
-// === impl Call ===
+// === impl PortolanCommand ===
 
-impl<'a> Call<'a> {
-    pub(crate) fn new(world: &'a World, command: Command) -> Self {
-        Self { world, command }
+impl<'a> PortolanCommand<'a> {
+    pub(crate) fn new(env: &'a TestEnv, command: Command) -> Self {
+        Self { env, command }
     }
 
     /// Adds an argument.
@@ -50,7 +50,7 @@ impl<'a> Call<'a> {
     }
 
     /// Has another program start it, with its own words after that program's.
-    pub(crate) fn through(self, mut starter: Command) -> Self {
+    pub(crate) fn wrapped_by(self, mut starter: Command) -> Self {
         starter.arg(self.command.get_program()).args(self.command.get_args());
         if let Some(directory) = self.command.get_current_dir() {
             starter.current_dir(directory);
@@ -63,7 +63,7 @@ impl<'a> Call<'a> {
     /// # Errors
     /// It cannot be started.
     pub fn spawn(self, name: &str) -> Result<Process> {
-        self.world.spawn(name, self.command)
+        self.env.spawn(name, self.command)
     }
 
     /// Runs it to its end.
@@ -73,13 +73,13 @@ impl<'a> Call<'a> {
     pub fn run(self) -> Result<Output> {
         let subcommand = self.command.get_args().next().and_then(OsStr::to_str);
         let name = subcommand.unwrap_or("portolan").to_owned();
-        self.spawn(&name)?.wait(PATIENCE)
+        self.spawn(&name)?.wait(TIMEOUT)
     }
 }
 
-// === impl World ===
+// === impl TestEnv ===
 
-impl World {
+impl TestEnv {
     /// Starts `portolan run --name NAME OPTIONS -- COMMAND`.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl World {
     ///
     /// # Errors
     /// It does not within the limit.
-    pub fn registered_are(&self, name: &str, count: usize, limit: Duration) -> Result<Vec<Value>> {
+    pub fn wait_registered(&self, name: &str, count: usize, limit: Duration) -> Result<Vec<Value>> {
         wait_within(limit, &format!("{count} of {name} to be registered"), || {
             let found = self.registered(name)?;
             ensure!(found.len() == count, "the registry knows {found:?}");

@@ -6,18 +6,18 @@ use anyhow::{Context, Result};
 
 /// A listener on a port of 127.0.0.1, held until it is dropped.
 #[derive(Debug)]
-pub struct Stranger {
+pub struct ForeignListener {
     listener: TcpListener,
 }
 
-// === impl Stranger ===
+// === impl ForeignListener ===
 
-impl Stranger {
+impl ForeignListener {
     /// Takes the port.
     ///
     /// # Errors
     /// Somebody else has it already.
-    pub fn on(port: u16) -> Result<Self> {
+    pub fn bind(port: u16) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).with_context(|| {
             format!("port {port} is taken already; end what holds it (`ss -ltnp` names it)")
         })?;

@@ -13,13 +13,13 @@ use rustix::net::sockopt;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::calls::Call;
+use crate::command::PortolanCommand;
 use crate::process::Process;
-use crate::{Stranger, http};
+use crate::{ForeignListener, http};
 
 /// Marks every process that a test starts, so that none is forgotten.
-const MARK: &str = "TESTS_OF_PORTOLAN_WORLD";
-/// Where the registry of a world is asked: the usual place.
+const MARK: &str = "PORTOLAN_TEST_ENV";
+/// Where the registry of a env is asked: the usual place.
 pub const REGISTRY: &str = "http://127.0.0.1:7000";
 /// The group of the broadcast channel: the usual one.
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 0, 1);
@@ -29,7 +29,7 @@ const SHOWN: usize = 8 * 1024;
 /// A folder, an environment and the ports of one test. Nothing of it is shared with other tests
 /// or with the user's own Portolan.
 #[derive(Debug)]
-pub struct World {
+pub struct TestEnv {
     directory: TempDir,
     alone: bool,
     channel: SocketAddrV4,
@@ -37,10 +37,10 @@ pub struct World {
     started: Cell<usize>,
 }
 
-// === impl World ===
+// === impl TestEnv ===
 
-impl World {
-    /// A new world; `alone` where nobody else is on its network, so that even the usual broadcast
+impl TestEnv {
+    /// A new env; `alone` where nobody else is on its network, so that even the usual broadcast
     /// channel reaches only the test's own.
     pub(crate) fn new(alone: bool) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("portolan-test-").tempdir()?;
@@ -48,15 +48,14 @@ impl World {
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
         let port = if alone { 7001 } else { free_port()? };
         let channel = SocketAddrV4::new(GROUP, port);
-        let mut world =
-            Self { directory, channel, alone, variables: vec![], started: Cell::new(0) };
+        let mut env = Self { directory, channel, alone, variables: vec![], started: Cell::new(0) };
         for private in ["run", "state"] {
-            let path = world.folder(private)?;
+            let path = env.folder(private)?;
             fs::set_permissions(&path, Permissions::from_mode(0o700))?;
         }
-        world.folder("logs")?;
-        world.variables = world.environment();
-        Ok(world)
+        env.folder("logs")?;
+        env.variables = env.environment();
+        Ok(env)
     }
 
     /// The folder of the test.
@@ -85,14 +84,14 @@ impl World {
         Ok(path)
     }
 
-    /// A call of the built `portolan` command in this world.
+    /// A call of the built `portolan` command in this env.
     ///
     /// # Errors
     /// It is not built.
-    pub fn portolan<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Call<'_>> {
+    pub fn portolan<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<PortolanCommand<'_>> {
         let mut command = Command::new(portolan_program()?);
         command.args(arguments).current_dir(self.directory());
-        Ok(Call::new(self, command))
+        Ok(PortolanCommand::new(self, command))
     }
 
     /// Starts `portolan serve` and waits until it is ready.
@@ -102,11 +101,11 @@ impl World {
     pub fn registry(&self) -> Result<Process> {
         let mut registry = self.portolan(&["serve"])?.spawn("registry")?;
         let ready = format!("{REGISTRY}/readyz");
-        registry.until("the registry to be ready", || http::get(&ready))?;
+        registry.wait_until("the registry to be ready", || http::get(&ready))?;
         Ok(registry)
     }
 
-    /// Starts any other program in this world.
+    /// Starts any other program in this env.
     ///
     /// # Errors
     /// It cannot be started.
@@ -133,7 +132,7 @@ impl World {
     }
 
     /// Whether nobody else is on its network, which a test may then change as it likes.
-    pub(crate) fn is_alone(&self) -> bool {
+    pub(crate) fn has_own_network(&self) -> bool {
         self.alone
     }
 
@@ -141,7 +140,7 @@ impl World {
     ///
     /// # Errors
     /// The network is not the test's own, or the system does not allow it.
-    pub fn any_port_is_one_of(&self, ports: std::ops::RangeInclusive<u16>) -> Result<()> {
+    pub fn set_ephemeral_range(&self, ports: std::ops::RangeInclusive<u16>) -> Result<()> {
         ensure!(self.alone, "this takes a network of its own, which the system does not give");
         let setting = "/proc/sys/net/ipv4/ip_local_port_range";
         let range = format!("{} {}", ports.start(), ports.end());
@@ -152,11 +151,11 @@ impl World {
     ///
     /// # Errors
     /// It is taken already.
-    pub fn stranger(&self, port: u16) -> Result<Stranger> {
-        Stranger::on(port)
+    pub fn foreign_listener(&self, port: u16) -> Result<ForeignListener> {
+        ForeignListener::bind(port)
     }
 
-    /// The processes of this world that still run: their ids and command lines.
+    /// The processes of this env that still run: their ids and command lines.
     ///
     /// # Errors
     /// The system does not list its processes.
@@ -167,7 +166,7 @@ impl World {
         Ok(ids.filter_map(|id| Some((id, command_line_with(&mark, id)?))).collect())
     }
 
-    /// The end of everything that the programs of this world wrote.
+    /// The end of everything that the programs of this env wrote.
     pub(crate) fn logs(&self) -> String {
         let entries = fs::read_dir(self.directory().join("logs")).into_iter().flatten().flatten();
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
@@ -190,7 +189,7 @@ impl World {
     }
 }
 
-impl Drop for World {
+impl Drop for TestEnv {
     fn drop(&mut self) {
         for (id, _) in self.processes().unwrap_or_default() {
             if let Some(id) = i32::try_from(id).ok().and_then(Pid::from_raw) {
@@ -225,7 +224,7 @@ pub fn target_directory() -> Result<PathBuf> {
 }
 
 fn free_port() -> Result<u16> {
-    Stranger::on(0)?.port()
+    ForeignListener::bind(0)?.port()
 }
 
 /// The command line of a process that bears the mark and is no zombie.

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::calls::Call;
-use crate::world::World;
+use crate::command::PortolanCommand;
+use crate::env::TestEnv;
 
 /// Where the system tells the id.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -16,13 +16,13 @@ const SCRIPT: &str = r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#;
 
 /// A boot that programs can be started in.
 #[derive(Debug)]
-pub struct Boot {
+pub struct SimulatedBoot {
     id: PathBuf,
 }
 
-// === impl Boot ===
+// === impl SimulatedBoot ===
 
-impl Boot {
+impl SimulatedBoot {
     fn command(&self) -> Command {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--", "sh", "-c", SCRIPT, "sh"]).arg(&self.id).arg(BOOT_ID);
@@ -41,26 +41,26 @@ impl Boot {
     }
 }
 
-// === impl World ===
+// === impl TestEnv ===
 
-impl World {
+impl TestEnv {
     /// The boot with this number, which is none of the system's own.
     ///
     /// # Errors
     /// The system allows no mount namespaces; says what allows them.
-    pub fn boot(&self, number: u8) -> Result<Boot> {
+    pub fn boot(&self, number: u8) -> Result<SimulatedBoot> {
         let id = format!("00000000-0000-4000-8000-0000000000{number:02x}\n");
-        let boot = Boot { id: self.write(&format!("boot-{number}"), &id)? };
+        let boot = SimulatedBoot { id: self.write(&format!("boot-{number}"), &id)? };
         boot.check()?;
         Ok(boot)
     }
 }
 
-// === impl Call ===
+// === impl PortolanCommand ===
 
-impl Call<'_> {
+impl PortolanCommand<'_> {
     /// Runs it in another boot.
-    pub fn in_boot(self, boot: &Boot) -> Self {
-        self.through(boot.command())
+    pub fn in_boot(self, boot: &SimulatedBoot) -> Self {
+        self.wrapped_by(boot.command())
     }
 }

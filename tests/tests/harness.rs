@@ -8,10 +8,10 @@ use anyhow::ensure;
 use portolan_tests::{Proxy, dns::Dns, isolated, metrics, postgres, postgres::Postgres, redis};
 
 #[test]
-fn two_postgres_servers_run_side_by_side_and_are_told_apart() {
-    isolated(|world| {
-        let (one, two) = (Postgres::prepare(world, "one")?, Postgres::prepare(world, "two")?);
-        let _servers = (one.start(world, 5432)?, two.start(world, 5433)?);
+fn two_postgres_servers_have_distinct_data_directories() {
+    isolated(|env| {
+        let (one, two) = (Postgres::prepare(env, "one")?, Postgres::prepare(env, "two")?);
+        let _servers = (one.start(env, 5432)?, two.start(env, 5433)?);
         ensure!(postgres::data_directory_at("127.0.0.1", 5432)? == one.data_directory());
         ensure!(postgres::data_directory_at("127.0.0.1", 5433)? == two.data_directory());
         Ok(())
@@ -19,9 +19,9 @@ fn two_postgres_servers_run_side_by_side_and_are_told_apart() {
 }
 
 #[test]
-fn a_redis_answers_and_a_port_without_one_does_not() {
-    isolated(|world| {
-        let _server = redis::start(world, 6379)?;
+fn redis_ping_succeeds_only_on_a_redis_port() {
+    isolated(|env| {
+        let _server = redis::start(env, 6379)?;
         ensure!(redis::ping(6380).is_err());
         Ok(())
     });
@@ -29,15 +29,15 @@ fn a_redis_answers_and_a_port_without_one_does_not() {
 
 #[test]
 fn a_dns_server_starts() {
-    isolated(|world| {
-        let dns = Dns::start(world, 5353, &[("postgres-1", 5432)])?;
+    isolated(|env| {
+        let dns = Dns::start(env, 5353, &[("postgres-1", 5432)])?;
         ensure!(dns.address() == "127.0.0.1:5353");
         Ok(())
     });
 }
 
 #[test]
-fn promtool_tells_good_metrics_from_bad_ones() {
+fn promtool_accepts_valid_metrics_and_rejects_invalid_ones() {
     let good = "# HELP some_total Some.\n# TYPE some_total counter\nsome_total 1\n";
     metrics::check(good).unwrap();
     assert_eq!(metrics::families(good), ["some_total"]);
@@ -45,44 +45,44 @@ fn promtool_tells_good_metrics_from_bad_ones() {
 }
 
 #[test]
-fn a_stranger_keeps_everybody_else_off_its_port() {
-    isolated(|world| {
-        let stranger = world.stranger(8080)?;
-        ensure!(world.stranger(8080).is_err());
-        drop(stranger);
-        world.stranger(8080).map(drop)
+fn foreign_listener_holds_its_port_until_dropped() {
+    isolated(|env| {
+        let foreign = env.foreign_listener(8080)?;
+        ensure!(env.foreign_listener(8080).is_err());
+        drop(foreign);
+        env.foreign_listener(8080).map(drop)
     });
 }
 
 #[test]
-fn a_process_ends_with_its_group_when_it_is_dropped() {
-    isolated(|world| {
+fn dropping_a_process_ends_its_process_group() {
+    isolated(|env| {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 1000 & echo started; wait"]);
-        let mut process = world.spawn("shell", command)?;
-        process.line("started")?;
-        ensure!(world.processes()?.len() == 2, "{:?}", world.processes());
+        let mut process = env.spawn("shell", command)?;
+        process.wait_for_line("started")?;
+        ensure!(env.processes()?.len() == 2, "{:?}", env.processes());
         drop(process);
-        ensure!(world.processes()?.is_empty(), "{:?}", world.processes());
+        ensure!(env.processes()?.is_empty(), "{:?}", env.processes());
         Ok(())
     });
 }
 
 #[test]
-fn a_process_that_ends_too_early_is_an_error_that_shows_what_it_said() {
-    isolated(|world| {
+fn early_exit_error_contains_the_output() {
+    isolated(|env| {
         let mut command = Command::new("sh");
         command.args(["-c", "echo no luck today >&2; exit 3"]);
-        let error = world.spawn("shell", command)?.line("started").unwrap_err().to_string();
+        let error = env.spawn("shell", command)?.wait_for_line("started").unwrap_err().to_string();
         ensure!(error.contains("no luck today"), "{error}");
         Ok(())
     });
 }
 
 #[test]
-fn a_proxy_passes_on_until_it_is_cut_and_again_when_it_is_mended() {
+fn proxy_forwards_except_while_disconnected() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let proxy = Proxy::to(server.local_addr().unwrap().port()).unwrap();
+    let proxy = Proxy::to_port(server.local_addr().unwrap().port()).unwrap();
     let address = proxy.url().replace("http://", "");
     let connect = || TcpStream::connect(&address).unwrap();
 
@@ -93,11 +93,11 @@ fn a_proxy_passes_on_until_it_is_cut_and_again_when_it_is_mended() {
     one.read_exact(&mut said).unwrap();
     assert_eq!(&said, b"here");
 
-    proxy.cut();
+    proxy.disconnect();
     assert_eq!(one.read(&mut said).unwrap_or(0), 0, "the old connection still stands");
     assert_eq!(connect().read(&mut said).unwrap_or(0), 0, "a new connection got through");
 
-    proxy.mend();
+    proxy.reconnect();
     let mut two = connect();
     server.accept().unwrap().0.write_all(b"back").unwrap();
     two.read_exact(&mut said).unwrap();

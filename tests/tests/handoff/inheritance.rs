@@ -1,8 +1,8 @@
 //! What is left of a port when programs end, and what they inherit.
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::port::{is_refused_everywhere, listener, listeners};
-use portolan_tests::{Process, World, isolated, redis, servers, wait_for};
+use portolan_tests::port::{bind_is_refused_everywhere, listener, listeners};
+use portolan_tests::{Process, TestEnv, isolated, redis, servers, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{NAME, PORT, hello, started};
@@ -33,88 +33,88 @@ while True:
 ";
 
 /// The port that somebody else gets who would like this one.
-fn granted(world: &World) -> Result<u64> {
+fn granted(env: &TestEnv) -> Result<u64> {
     let alloc = ["ports", "alloc", "other", "--preferred", "8080", "--pool", "api", "--json"];
-    let lease = world.portolan(&alloc)?.run()?.json()?;
+    let lease = env.portolan(&alloc)?.run()?.json()?;
     lease["port"].as_u64().context("no port")
 }
 
 /// `kill -9` of the program that was started; returns when it is gone.
-fn kill_program(world: &World, run: &Process) -> Result<()> {
+fn kill_program(env: &TestEnv, run: &Process) -> Result<()> {
     let id: i32 = started(run)?.parse()?;
     kill_process(Pid::from_raw(id).context("no process id")?, Signal::KILL)?;
     wait_for("the end of the program", || {
-        let there = world.processes()?.iter().any(|(other, _)| i32::try_from(*other) == Ok(id));
+        let there = env.processes()?.iter().any(|(other, _)| i32::try_from(*other) == Ok(id));
         ensure!(!there, "it is still there");
         Ok(())
     })
 }
 
 #[test]
-fn a_program_inherits_every_port_that_it_asked_for() {
-    isolated(|world| {
+fn program_inherits_every_requested_socket() {
+    isolated(|env| {
         let options =
             ["--handoff", "socket", "--port", "metrics=9100", "--udp", "--health", "none", "-v"];
-        let mut run = world.service(NAME, &options, &servers::python(&["-c", TELLS])?)?;
-        run.line("end")?;
+        let mut run = env.service(NAME, &options, &servers::python(&["-c", TELLS])?)?;
+        run.wait_for_line("end")?;
         let said = run.stdout();
         let expected = "told 4 web-api:web-api:metrics:metrics 8080 9100 own\n\
                         socket 3 tcp 8080 listens\nsocket 4 udp 8080 is bound\n\
                         socket 5 tcp 9100 listens\nsocket 6 udp 9100 is bound\nend\n";
         ensure!(said == expected, "{said}");
-        let found = world.discover(NAME, &["--json"])?.json()?;
+        let found = env.discover(NAME, &["--json"])?.json()?;
         ensure!(found["metadata"]["port.metrics"] == "9100", "{found}");
         Ok(())
     });
 }
 
 /// The port is nobody else's while the program lives, and granted once it was killed.
-fn port_goes_with_the_program(world: &World, run: &Process) -> Result<()> {
-    ensure!(granted(world)? != u64::from(PORT), "the port of a living program was granted");
-    kill_program(world, run)?;
+fn port_goes_with_the_program(env: &TestEnv, run: &Process) -> Result<()> {
+    ensure!(granted(env)? != u64::from(PORT), "the port of a living program was granted");
+    kill_program(env, run)?;
     // At once: the kernel lets go as they end.
-    let port = granted(world)?;
+    let port = granted(env)?;
     ensure!(port == u64::from(PORT), "granted {port}");
     Ok(())
 }
 
 #[test]
-fn with_its_wrapper_killed_a_program_serves_on_and_keeps_its_port() {
-    isolated(|world| {
+fn program_keeps_serving_and_keeps_its_lease_after_run_is_killed() {
+    isolated(|env| {
         let options = ["--handoff", "socket", "-v"];
-        let mut run = world.service(NAME, &options, &servers::axum()?)?;
-        run.until("an answer", || hello("axum"))?;
+        let mut run = env.service(NAME, &options, &servers::axum()?)?;
+        run.wait_until("an answer", || hello("axum"))?;
         run.kill()?;
         hello("axum")?;
-        port_goes_with_the_program(world, &run)
+        port_goes_with_the_program(env, &run)
     });
 }
 
 #[test]
-fn a_guard_too_lasts_as_long_as_the_program() {
-    isolated(|world| {
-        let mut run = world.service(NAME, &["-v"], &redis::command("{port}")?)?;
-        run.line("handoff=guard")?;
-        run.until("an answer", || redis::ping(PORT))?;
+fn guard_lives_as_long_as_the_program() {
+    isolated(|env| {
+        let mut run = env.service(NAME, &["-v"], &redis::command("{port}")?)?;
+        run.wait_for_line("handoff=guard")?;
+        run.wait_until("an answer", || redis::ping(PORT))?;
         run.kill()?;
         redis::ping(PORT)?;
         // Redis listens on 127.0.0.1 alone; the rest is its guard's.
-        is_refused_everywhere(PORT)?;
-        port_goes_with_the_program(world, &run)
+        bind_is_refused_everywhere(PORT)?;
+        port_goes_with_the_program(env, &run)
     });
 }
 
 #[test]
-fn who_closes_what_it_inherited_loses_nothing_that_matters() {
-    isolated(|world| {
+fn program_that_closes_inherited_descriptors_keeps_its_port() {
+    isolated(|env| {
         let options = ["--handoff", "guard", "-v"];
-        let mut run = world.service(NAME, &options, &servers::python(&["-c", DAEMON])?)?;
-        run.line("listens")?;
+        let mut run = env.service(NAME, &options, &servers::python(&["-c", DAEMON])?)?;
+        run.wait_for_line("listens")?;
         run.kill()?;
-        let listed = world.portolan(&["ports", "list", "--json"])?.run()?.json()?;
+        let listed = env.portolan(&["ports", "list", "--json"])?.run()?.json()?;
         ensure!(listed["ports"].as_array().is_some_and(Vec::is_empty), "still held: {listed}");
         // The reservation is gone, but its own listener is in the way of whoever comes next.
-        let port = granted(world)?;
+        let port = granted(env)?;
         ensure!(port == u64::from(PORT) + 1, "granted {port}");
         ensure!(listener(PORT)?.pid.to_string() == started(&run)?);
         Ok(())
@@ -122,30 +122,30 @@ fn who_closes_what_it_inherited_loses_nothing_that_matters() {
 }
 
 #[test]
-fn a_script_that_uses_the_first_descriptors_keeps_its_lease() {
-    isolated(|world| {
+fn script_that_reuses_low_descriptors_keeps_its_lease() {
+    isolated(|env| {
         let script = "exec 3>three 4>four 5>&- 6>&- 7>&- 8>&- 9>&-; echo ready; sleep 1000";
         let options = ["--health", "none", "-v"];
-        let mut run = world.service(NAME, &options, &["sh", "-c", script])?;
-        run.line("ready")?;
+        let mut run = env.service(NAME, &options, &["sh", "-c", script])?;
+        run.wait_for_line("ready")?;
         run.kill()?;
-        ensure!(granted(world)? != u64::from(PORT), "the port of a living program was granted");
+        ensure!(granted(env)? != u64::from(PORT), "the port of a living program was granted");
         Ok(())
     });
 }
 
 #[test]
-fn programs_that_start_side_by_side_do_not_inherit_each_others_sockets() {
-    isolated(|world| {
+fn concurrently_started_programs_do_not_inherit_each_others_sockets() {
+    isolated(|env| {
         let services: String = (1..=6)
             .map(|number| {
                 format!("  api-{number}: {{command: sleep 1000, handoff: socket, health: none}}\n")
             })
             .collect();
-        world.write("portolan.yaml", &format!("services:\n{services}"))?;
-        let mut up = world.portolan(&["up", "-v"])?.spawn("up")?;
+        env.write("portolan.yaml", &format!("services:\n{services}"))?;
+        let mut up = env.portolan(&["up", "-v"])?.spawn("up")?;
         for port in PORT..PORT + 6 {
-            up.until("one owner of each socket", || {
+            up.wait_until("one owner of each socket", || {
                 let owners = listeners(port)?;
                 ensure!(owners.len() == 1, "{port} belongs to {owners:?}");
                 Ok(())

@@ -1,0 +1,109 @@
+//! Strangers who are faster than a program that gets the number alone, and helpers who are none.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use portolan_tests::{Process, TIMEOUT, TestEnv, isolated, servers};
+
+use super::{NAME, PORT, hello, started, when_told};
+
+const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
+
+/// Starts a program of this name that listens on the port, beside what runs already.
+fn helper(env: &TestEnv, name: &str, port: u16) -> Result<Process> {
+    let program = env.directory().join(name);
+    symlink(BINDER, &program)?;
+    let mut command = Command::new(program);
+    command.arg(port.to_string());
+    let mut helper = env.spawn(name, command)?;
+    helper.wait_for_line(&format!("bound {port}"))?;
+    Ok(helper)
+}
+
+/// A `docker` that leaves the listening to somebody else.
+fn docker(env: &TestEnv) -> Result<Vec<String>> {
+    let docker = env.write("bin/docker", "#!/bin/sh\nexec sleep 1000\n")?;
+    std::fs::set_permissions(&docker, std::fs::Permissions::from_mode(0o755))?;
+    Ok([&docker.display().to_string(), "run", "-p", "{port}:80", "web"].map(str::to_owned).into())
+}
+
+#[test]
+fn failed_bind_beside_a_guard_reports_a_remedy() {
+    isolated(|env| {
+        let script = "import os, socket; socket.socket().bind(('', int(os.environ['PORT'])))";
+        let command = servers::python(&["-c", script])?;
+        let options = ["--handoff", "guard"];
+        let said = env.service(NAME, &options, &command)?.wait(TIMEOUT)?.exits(1)?.stderr;
+        ensure!(said.contains("Address already in use"), "{said}");
+        ensure!(said.contains("choose the hand-over `number`"), "{said}");
+        let command = servers::python(&["-c", script])?;
+        let number = ["--handoff", "number"];
+        env.service(NAME, &number, &command)?.wait(TIMEOUT)?.exits(0).map(drop)
+    });
+}
+
+#[test]
+fn program_restarts_on_the_next_port_when_a_foreign_process_binds_first() {
+    isolated(|env| {
+        let node = servers::node("process.env.PORT")?;
+        let mut run = env.service(NAME, &["-v"], &when_told(&node))?;
+        run.wait_for_line("handoff=number")?;
+        let _foreign = env.foreign_listener(PORT)?;
+        env.write("go", "")?;
+        let next = format!(" port={} ", PORT + 1);
+        run.wait_for_line(&next)?;
+        let url = format!("http://127.0.0.1:{}", PORT + 1);
+        run.wait_until("an answer", || portolan_tests::http::get(&url))?;
+        ensure!(hello("node").is_err());
+        Ok(())
+    });
+}
+
+#[test]
+fn run_fails_after_three_lost_ports_and_names_the_foreign_process() {
+    isolated(|env| {
+        let mut run = env.service(NAME, &["-v"], &["sleep", "1000"])?;
+        let mut foreign = Vec::new();
+        for port in PORT..PORT + 3 {
+            run.wait_for_line(&format!("Program started service_name={NAME} port={port}"))?;
+            foreign.push(env.foreign_listener(port)?);
+        }
+        let said = run.wait(TIMEOUT)?.exits(1)?.stderr;
+        let own = std::process::id().to_string();
+        let last = said.lines().last().unwrap_or_default();
+        ensure!(last.contains(&format!("pid {own}")) && last.contains("port 8082"), "{last}");
+        ensure!(last.contains("--preferred") && last.contains("--handoff claim"), "{last}");
+        Ok(())
+    });
+}
+
+#[test]
+fn docker_proxy_is_accepted_as_dockers_listener() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        let mut run = env.service(NAME, &["-v"], &docker(env)?)?;
+        run.wait_for_line("handoff=claim")?;
+        let _proxy = helper(env, "docker-proxy", PORT)?;
+        let registered = env.wait_registered(NAME, 1, TIMEOUT)?;
+        ensure!(registered[0]["port"] == PORT, "{registered:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn unknown_listener_is_not_accepted_for_docker() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        let mut run = env.service(NAME, &["-v"], &docker(env)?)?;
+        run.wait_for_line("handoff=claim")?;
+        let first = started(&run)?;
+        let _foreign = helper(env, "some-server", PORT)?;
+        run.wait_for_line(&format!(" port={} ", PORT + 1))?;
+        ensure!(started(&run)? != first);
+        let _proxy = helper(env, "docker-proxy", PORT + 1)?;
+        let registered = env.wait_registered(NAME, 1, TIMEOUT)?;
+        ensure!(registered[0]["port"] == PORT + 1, "{registered:?}");
+        Ok(())
+    });
+}
