@@ -16,4 +16,5 @@ mod metrics;
 mod ports;
 mod quickstart;
 mod sticky;
+mod unique_names;
 mod watch;
