@@ -88,7 +88,9 @@ impl Reserver {
         let tally = Tally::of(&self.scope, &self.service);
         let now = u64::try_from(since.as_nanosecond())?;
         let never_reached = Rate::per_second(u32::MAX.try_into()?);
-        table.pace(tally, now, never_reached).map_err(|wait| anyhow!("too early by {wait:?}"))?;
+        table
+            .acquire_service_rate(tally, now, never_reached)
+            .map_err(|wait| anyhow!("too early by {wait:?}"))?;
         let quota = Quota { per_service: Some(u32::MAX), per_user: Some(u32::MAX) };
         let counted = table.count(tally, quota).map_err(|crowd| anyhow!("{crowd:?}"))?;
         let wish = Slot::wish(Depth::Claimed, false);

@@ -127,11 +127,11 @@ impl Limiter {
             AllocatorError::RateLimited { service, bearer, limit: limit.get(), wait }
         };
         if let Some(limit) = self.rate.per_user {
-            let paced = table.pace_all(now, Rate::per_second(limit));
+            let paced = table.acquire_user_rate(now, Rate::per_second(limit));
             paced.map_err(|wait| too_early(Bearer::User, limit, wait))?;
         }
         if let Some(limit) = self.rate.per_service {
-            let paced = table.pace(tally, now, Rate::per_second(limit));
+            let paced = table.acquire_service_rate(tally, now, Rate::per_second(limit));
             paced.map_err(|wait| too_early(Bearer::Service, limit, wait))?;
         }
         Ok(())

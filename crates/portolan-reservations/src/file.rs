@@ -16,11 +16,11 @@ use crate::error::TableError;
 use crate::lock::{self, Kind};
 use crate::slot::SessionId;
 use crate::table::PATIENCE;
-use crate::{counts, rates, record};
+use crate::{counts, rate_limit, record};
 
 /// The first two words: what this is, and how it is laid out. A new layout gets a new number, and
 /// a table with another number is not used.
-pub(crate) const HEADER: [u64; 2] = [u64::from_be_bytes(*b"Portolan"), 3];
+pub(crate) const HEADER: [u64; 2] = [u64::from_be_bytes(*b"Portolan"), 4];
 /// Where the epochs of the sessions begin, each of which stands there twice; the header has a page of its own.
 pub(crate) const SESSIONS: usize = 512;
 pub(crate) const SESSIONS_AGAIN: usize = SESSIONS + SessionId::COUNT;
@@ -31,7 +31,7 @@ pub(crate) const WITNESSES: usize = SLOTS + PORTS;
 pub(crate) const COUNTS: usize = WITNESSES + PORTS;
 pub(crate) const RATES: usize = COUNTS + counts::WORDS;
 /// Where the records begin, at the beginning of a page.
-pub(crate) const RECORDS: usize = (RATES + rates::WORDS).next_multiple_of(PAGE as usize / 8);
+pub(crate) const RECORDS: usize = (RATES + rate_limit::WORDS).next_multiple_of(PAGE as usize / 8);
 /// How many pages the records have.
 pub(crate) const RECORD_PAGES: usize = PORTS * record::WORDS * 8 / PAGE as usize;
 /// How many words the table has. Most of the records have no disk space behind them.

@@ -18,7 +18,7 @@ mod file;
 mod lock;
 #[cfg(test)]
 mod model;
-mod rates;
+mod rate_limit;
 mod record;
 mod seat;
 mod slot;
@@ -28,7 +28,7 @@ mod word;
 pub use counts::{Counted, Crowd, Quota};
 pub use depth::{Depth, InvalidDepth};
 pub use error::TableError;
-pub use rates::Rate;
+pub use rate_limit::Rate;
 pub use record::{Record, Tally};
 pub use slot::{SessionId, Slot, State};
 pub use table::{Claim, Table};

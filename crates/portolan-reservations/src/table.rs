@@ -16,7 +16,7 @@ use crate::counts::{self, Counted, Counts, Crowd, Quota};
 use crate::error::TableError;
 use crate::file;
 use crate::lock::{self, Kind};
-use crate::rates::{self, Rate, Rates};
+use crate::rate_limit::{self, Rate, RateLimiter};
 use crate::record::{self, Record, Tally};
 use crate::seat::Seat;
 use crate::slot::{SessionId, Slot};
@@ -131,13 +131,13 @@ impl Table {
 
     /// Counts one grant more in the rate of the service, or tells how long it is too early. `now`
     /// is in nanoseconds, by a clock that all processes share.
-    pub fn pace(&self, tally: Tally, now: u64, rate: Rate) -> Result<(), Duration> {
-        self.rates().take(tally, now, rate)
+    pub fn acquire_service_rate(&self, tally: Tally, now: u64, rate: Rate) -> Result<(), Duration> {
+        self.rate_limiter().acquire_for_service(tally, now, rate)
     }
 
     /// Counts one grant more in the rate of the user, or tells how long it is too early.
-    pub fn pace_all(&self, now: u64, rate: Rate) -> Result<(), Duration> {
-        self.rates().take_of_all(now, rate)
+    pub fn acquire_user_rate(&self, now: u64, rate: Rate) -> Result<(), Duration> {
+        self.rate_limiter().acquire_for_user(now, rate)
     }
 
     /// Takes the slot of a port for the session, or says who has it. `is_alive` is
@@ -280,8 +280,8 @@ impl Table {
         Counts::new(&self.words[file::COUNTS..file::COUNTS + counts::WORDS])
     }
 
-    fn rates(&self) -> Rates<'_, AtomicU64> {
-        Rates::new(&self.words[file::RATES..file::RATES + rates::WORDS])
+    fn rate_limiter(&self) -> RateLimiter<'_, AtomicU64> {
+        RateLimiter::new(&self.words[file::RATES..file::RATES + rate_limit::WORDS])
     }
 
     fn record_words(&self, port: u16) -> &[AtomicU64] {

@@ -22,7 +22,9 @@ fn tally(first: u64, second: u64) -> Tally {
 /// Whether the service is granted one more, of so many a second.
 fn take<W: Word>(words: &[W], tally: Tally, grants: u32) -> bool {
     let rate = Rate::per_second(NonZeroU32::new(grants).expect("a rate"));
-    Rates { of_services: &words[..3], of_all: &words[3] }.take(tally, NOW, rate).is_ok()
+    RateLimiter { of_services: &words[..3], of_user: &words[3] }
+        .acquire_for_service(tally, NOW, rate)
+        .is_ok()
 }
 
 /// Several take at once of what there are so many of.
