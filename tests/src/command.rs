@@ -1,4 +1,4 @@
-//! Calls of `portolan`: how one is put together, and those that many tests make.
+//! Builds and runs `portolan` commands.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -13,11 +13,11 @@ use crate::http;
 use crate::process::{Output, Process};
 use crate::wait::{TIMEOUT, wait_within};
 
-/// Options of `portolan discover` for a service that is gone: nobody answers by broadcast, and that
-/// need not be waited for as long as where somebody might.
+/// Options of `portolan discover` for a service that is known to be gone: a short wait for
+/// broadcast responses.
 pub const SHORT_BROADCAST_WAIT: [&str; 2] = ["--set", "discovery.timeouts.broadcast_wait=300ms"];
 
-/// A call of the `portolan` command that is being put together.
+/// A builder for one invocation of `portolan`.
 #[derive(Debug)]
 pub struct PortolanCommand<'a> {
     env: &'a TestEnv,
@@ -43,13 +43,13 @@ impl<'a> PortolanCommand<'a> {
         self
     }
 
-    /// Runs it in another folder than the test's.
+    /// Sets the working directory; the default is the test's directory.
     pub fn directory(mut self, path: &Path) -> Self {
         self.command.current_dir(path);
         self
     }
 
-    /// Has another program start it, with its own words after that program's.
+    /// Prefixes the command with a program that starts it.
     pub(crate) fn wrapped_by(self, mut starter: Command) -> Self {
         starter.arg(self.command.get_program()).args(self.command.get_args());
         if let Some(directory) = self.command.get_current_dir() {
@@ -58,18 +58,18 @@ impl<'a> PortolanCommand<'a> {
         Self { command: starter, ..self }
     }
 
-    /// Starts it in the background; `name` is what its logs go by.
+    /// Starts the command in the background; `name` is the name of its log files.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The command cannot be started.
     pub fn spawn(self, name: &str) -> Result<Process> {
         self.env.spawn(name, self.command)
     }
 
-    /// Runs it to its end.
+    /// Runs the command to completion.
     ///
     /// # Errors
-    /// It cannot be started, or does not end.
+    /// The command cannot be started, or does not end in time.
     pub fn run(self) -> Result<Output> {
         let subcommand = self.command.get_args().next().and_then(OsStr::to_str);
         let name = subcommand.unwrap_or("portolan").to_owned();
@@ -83,7 +83,7 @@ impl TestEnv {
     /// Starts `portolan run --name NAME OPTIONS -- COMMAND`.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The command cannot be started.
     pub fn service<S: AsRef<OsStr>>(
         &self,
         name: &str,
@@ -94,27 +94,27 @@ impl TestEnv {
         call.args(command).spawn(name)
     }
 
-    /// Runs `portolan discover NAME OPTIONS` to its end.
+    /// Runs `portolan discover NAME OPTIONS` to completion.
     ///
     /// # Errors
-    /// It cannot be started, or does not end.
+    /// The command cannot be started, or does not end in time.
     pub fn discover(&self, name: &str, options: &[&str]) -> Result<Output> {
         self.portolan(&["discover", name])?.args(options).run()
     }
 
-    /// What the registry says of the instances of a name, in every scope.
+    /// Returns the registry's instances of a service, in all scopes.
     ///
     /// # Errors
-    /// It does not answer.
+    /// The registry does not respond.
     pub fn registered(&self, name: &str) -> Result<Vec<Value>> {
         let answer = http::get_json(&format!("{REGISTRY}/api/v1/services?name={name}"))?;
         Ok(answer["services"].as_array().cloned().unwrap_or_default())
     }
 
-    /// Waits until the registry knows that many instances of a name.
+    /// Waits until the registry has `count` instances of a service.
     ///
     /// # Errors
-    /// It does not within the limit.
+    /// The count differs until the limit has passed.
     pub fn wait_registered(&self, name: &str, count: usize, limit: Duration) -> Result<Vec<Value>> {
         wait_within(limit, &format!("{count} of {name} to be registered"), || {
             let found = self.registered(name)?;

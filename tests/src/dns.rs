@@ -1,4 +1,4 @@
-//! A real DNS server: dnsmasq, serving what the test says and nothing else.
+//! A real DNS server: dnsmasq with the records that a test defines.
 
 use std::net::TcpStream;
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::env::TestEnv;
 use crate::process::Process;
 use crate::programs;
 
-/// The domain that the server answers for; what is not in it does not exist.
+/// The domain that the server is authoritative for; other names in it do not exist.
 pub const DOMAIN: &str = "portolan.test";
 
 /// A running DNS server on loopback.
@@ -39,12 +39,12 @@ impl Dns {
             command.arg(format!("--srv-host={target}"));
         }
         let mut server = env.spawn("dnsmasq", command)?;
-        // It listens over TCP and UDP at the same moment.
+        // dnsmasq opens its TCP and UDP sockets together.
         server.wait_until("dnsmasq to listen", || Ok(TcpStream::connect(("127.0.0.1", port))?))?;
         Ok(Self { port, _server: server })
     }
 
-    /// Where it is asked, as `ADDRESS:PORT`.
+    /// Returns the server's address as `ADDRESS:PORT`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }

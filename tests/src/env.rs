@@ -1,4 +1,4 @@
-//! Where one test lives: its folder, its environment, its registry, and Portolan in it.
+//! The environment of one test: its directory, environment variables, registry and processes.
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
@@ -17,17 +17,17 @@ use crate::command::PortolanCommand;
 use crate::process::Process;
 use crate::{ForeignListener, http};
 
-/// Marks every process that a test starts, so that none is forgotten.
+/// The environment variable that marks every process of a test, so that all of them are ended.
 const MARK: &str = "PORTOLAN_TEST_ENV";
-/// Where the registry of a env is asked: the usual place.
+/// The URL of the test's registry: the default one.
 pub const REGISTRY: &str = "http://127.0.0.1:7000";
-/// The group of the broadcast channel: the usual one.
+/// The multicast group of the broadcast channel: the default one.
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 0, 1);
-/// How much of a log is shown where a test fails.
+/// How many bytes of a log are printed if a test fails.
 const SHOWN: usize = 8 * 1024;
 
-/// A folder, an environment and the ports of one test. Nothing of it is shared with other tests
-/// or with the user's own Portolan.
+/// The directory, environment variables and ports of one test, shared neither with other tests nor
+/// with the user's own Portolan.
 #[derive(Debug)]
 pub struct TestEnv {
     directory: TempDir,
@@ -40,11 +40,11 @@ pub struct TestEnv {
 // === impl TestEnv ===
 
 impl TestEnv {
-    /// A new env; `alone` where nobody else is on its network, so that even the usual broadcast
-    /// channel reaches only the test's own.
+    /// Creates an environment; `alone` if the test has its own network namespace and can use the
+    /// default broadcast channel.
     pub(crate) fn new(alone: bool) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("portolan-test-").tempdir()?;
-        // Servers that refuse to run as root run as somebody else, and must get in.
+        // Servers that refuse to run as root run under another account, which needs access.
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
         let port = if alone { 7001 } else { free_port()? };
         let channel = SocketAddrV4::new(GROUP, port);
@@ -58,25 +58,25 @@ impl TestEnv {
         Ok(env)
     }
 
-    /// The folder of the test.
+    /// Returns the directory of the test.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// A folder within it, made where it is not there yet.
+    /// Returns a subdirectory, created if it does not exist.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The directory cannot be created.
     pub fn folder(&self, name: &str) -> Result<PathBuf> {
         let path = self.directory().join(name);
         fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
         Ok(path)
     }
 
-    /// Writes a file within the folder and returns its path.
+    /// Writes a file in the test's directory and returns its path.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn write(&self, name: &str, contents: &str) -> Result<PathBuf> {
         let path = self.directory().join(name);
         fs::create_dir_all(path.parent().context("a file without a folder")?)?;
@@ -84,10 +84,10 @@ impl TestEnv {
         Ok(path)
     }
 
-    /// A call of the built `portolan` command in this env.
+    /// Returns a builder for an invocation of the built `portolan`.
     ///
     /// # Errors
-    /// It is not built.
+    /// The program is not built.
     pub fn portolan<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<PortolanCommand<'_>> {
         let mut command = Command::new(portolan_program()?);
         command.args(arguments).current_dir(self.directory());
@@ -97,7 +97,7 @@ impl TestEnv {
     /// Starts `portolan serve` and waits until it is ready.
     ///
     /// # Errors
-    /// It ends, or does not get ready.
+    /// The registry ends, or does not become ready.
     pub fn registry(&self) -> Result<Process> {
         let mut registry = self.portolan(&["serve"])?.spawn("registry")?;
         let ready = format!("{REGISTRY}/readyz");
@@ -105,12 +105,12 @@ impl TestEnv {
         Ok(registry)
     }
 
-    /// Starts any other program in this env.
+    /// Starts another program in this environment.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The command cannot be started.
     pub fn spawn(&self, name: &str, mut command: Command) -> Result<Process> {
-        // The user's own settings, which would change what the test sees.
+        // The user's own settings would change the result.
         let inherited = std::env::vars_os().map(|(name, _)| name);
         let settings = inherited.filter(|name| name.as_encoded_bytes().starts_with(b"PORTOLAN_"));
         settings.for_each(|name| _ = command.env_remove(name));
@@ -120,10 +120,10 @@ impl TestEnv {
         Process::spawn(&name, &self.directory().join("logs"), &mut command)
     }
 
-    /// Sends a datagram on the broadcast channel, over loopback and nowhere else.
+    /// Sends a datagram on the broadcast channel, on the loopback interface only.
     ///
     /// # Errors
-    /// The system does not take it.
+    /// The datagram cannot be sent.
     pub fn multicast(&self, datagram: &[u8]) -> Result<()> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         sockopt::set_ip_multicast_if(&socket, &Ipv4Addr::LOCALHOST)?;
@@ -131,15 +131,15 @@ impl TestEnv {
         Ok(())
     }
 
-    /// Whether nobody else is on its network, which a test may then change as it likes.
+    /// Whether the test has its own network namespace, whose settings it may change.
     pub(crate) fn has_own_network(&self) -> bool {
         self.alone
     }
 
-    /// Has the kernel choose from these ports alone where somebody binds any port.
+    /// Sets the kernel's ephemeral port range.
     ///
     /// # Errors
-    /// The network is not the test's own, or the system does not allow it.
+    /// The test has no network namespace, or the system refuses.
     pub fn set_ephemeral_range(&self, ports: std::ops::RangeInclusive<u16>) -> Result<()> {
         ensure!(self.alone, "this takes a network of its own, which the system does not give");
         let setting = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -147,18 +147,18 @@ impl TestEnv {
         fs::write(setting, range).with_context(|| format!("cannot set {setting}"))
     }
 
-    /// Takes a port as somebody who knows nothing of Portolan.
+    /// Binds a port without a lease.
     ///
     /// # Errors
-    /// It is taken already.
+    /// The port is in use.
     pub fn foreign_listener(&self, port: u16) -> Result<ForeignListener> {
         ForeignListener::bind(port)
     }
 
-    /// The processes of this env that still run: their ids and command lines.
+    /// Returns the running processes of this environment: ids and command lines.
     ///
     /// # Errors
-    /// The system does not list its processes.
+    /// `/proc` cannot be read.
     pub fn processes(&self) -> Result<Vec<(u32, String)>> {
         let mark = format!("{MARK}={}", self.directory().display());
         let ids = fs::read_dir("/proc")?.flatten();
@@ -166,7 +166,7 @@ impl TestEnv {
         Ok(ids.filter_map(|id| Some((id, command_line_with(&mark, id)?))).collect())
     }
 
-    /// The end of everything that the programs of this env wrote.
+    /// Returns the end of every log of this environment.
     pub(crate) fn logs(&self) -> String {
         let entries = fs::read_dir(self.directory().join("logs")).into_iter().flatten().flatten();
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
@@ -199,10 +199,10 @@ impl Drop for TestEnv {
     }
 }
 
-/// The built command: `PORTOLAN_BIN`, else beside the running test.
+/// Returns the built command: `PORTOLAN_BIN`, else the one beside the running test.
 ///
 /// # Errors
-/// It is not built.
+/// The program is not built.
 pub fn portolan_program() -> Result<PathBuf> {
     let path = match std::env::var_os("PORTOLAN_BIN") {
         Some(path) => PathBuf::from(path),
@@ -213,10 +213,10 @@ pub fn portolan_program() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Where cargo puts the programs that it builds along with the running test.
+/// Returns the directory in which cargo puts the programs built with the running test.
 ///
 /// # Errors
-/// The test lies outside of such a folder.
+/// The test is not in a target directory.
 pub fn target_directory() -> Result<PathBuf> {
     let exe = std::env::current_exe()?;
     let directory = exe.parent().and_then(Path::parent);
@@ -227,7 +227,7 @@ fn free_port() -> Result<u16> {
     ForeignListener::bind(0)?.port()
 }
 
-/// The command line of a process that bears the mark and is no zombie.
+/// Returns the command line of a process that has the mark and is not a zombie.
 fn command_line_with(mark: &str, id: u32) -> Option<String> {
     let environment = fs::read(format!("/proc/{id}/environ")).ok()?;
     environment.split(|byte| *byte == 0).find(|entry| *entry == mark.as_bytes())?;

@@ -1,10 +1,10 @@
-//! Somebody else, who holds a port and knows nothing of Portolan.
+//! A foreign listener: a process on a port without a lease.
 
 use std::net::TcpListener;
 
 use anyhow::{Context, Result};
 
-/// A listener on a port of 127.0.0.1, held until it is dropped.
+/// A listener on a port of 127.0.0.1, closed when dropped.
 #[derive(Debug)]
 pub struct ForeignListener {
     listener: TcpListener,
@@ -13,10 +13,10 @@ pub struct ForeignListener {
 // === impl ForeignListener ===
 
 impl ForeignListener {
-    /// Takes the port.
+    /// Binds the port.
     ///
     /// # Errors
-    /// Somebody else has it already.
+    /// The port is in use.
     pub fn bind(port: u16) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).with_context(|| {
             format!("port {port} is taken already; end what holds it (`ss -ltnp` names it)")
@@ -24,10 +24,10 @@ impl ForeignListener {
         Ok(Self { listener })
     }
 
-    /// The port that it holds.
+    /// Returns the bound port.
     ///
     /// # Errors
-    /// The system does not say.
+    /// The system call fails.
     pub fn port(&self) -> Result<u16> {
         Ok(self.listener.local_addr()?.port())
     }

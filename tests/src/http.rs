@@ -1,4 +1,4 @@
-//! Asks HTTP servers on loopback.
+//! An HTTP client for servers on loopback.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use anyhow::{Context, Result, ensure};
 use reqwest::blocking::Client;
 use serde_json::Value;
 
-/// A client with a deadline for everything it asks.
+/// Returns a client with a timeout for each request.
 ///
 /// # Errors
-/// It cannot be set up.
+/// The client cannot be built.
 pub fn client() -> Result<Client> {
     Ok(Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?)
 }
 
-/// The body of a successful `GET`.
+/// Returns the body of a successful `GET`.
 ///
 /// # Errors
-/// No answer, or another status than 2xx.
+/// No response, or a status other than 2xx.
 pub fn get(url: &str) -> Result<String> {
     let response = client()?.get(url).send()?;
     let status = response.status();
@@ -26,10 +26,10 @@ pub fn get(url: &str) -> Result<String> {
     Ok(body)
 }
 
-/// The JSON of a successful `GET`.
+/// Returns the JSON body of a successful `GET`.
 ///
 /// # Errors
-/// No answer, another status than 2xx, or no JSON.
+/// No response, a status other than 2xx, or a body that is not JSON.
 pub fn get_json(url: &str) -> Result<Value> {
     let body = get(url)?;
     serde_json::from_str(&body).with_context(|| format!("{url} answered no JSON: {body}"))

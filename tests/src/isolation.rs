@@ -1,8 +1,8 @@
-//! Gives a test a network and a process tree of its own.
+//! Runs a test in its own network and PID namespaces.
 //!
-//! The test calls itself again inside new namespaces, where every port is free, multicast reaches
-//! nobody else, and whatever it leaves behind ends with it. Where the system allows no namespaces
-//! the tests run one after the other instead, and fail clearly where somebody holds their ports.
+//! The test executes itself again inside new namespaces, in which every port is free, multicast
+//! stays inside, and every process ends with the test. If the system allows no namespaces, the
+//! tests run one after the other instead, and fail with a clear error if a port is taken.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,37 +15,37 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::env::TestEnv;
 use crate::process::Process;
 
-/// Set inside the namespaces.
+/// The environment variable that is set inside the namespaces.
 const INSIDE: &str = "PORTOLAN_TEST_NAMESPACE";
-/// How long one test may take before it counts as hung: several times what the slowest takes.
+/// The timeout of one test: several times the duration of the slowest.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Runs the test in a env of its own; shows every log where it fails.
+/// Runs the test in its own environment and prints every log if it fails.
 ///
 /// # Panics
 /// The test failed.
 #[track_caller]
 pub fn isolated(test: impl FnOnce(&TestEnv) -> Result<()>) {
-    if let Err(error) = enter(test) {
+    if let Err(error) = run(test) {
         panic!("{error:#}");
     }
 }
 
-fn enter(test: impl FnOnce(&TestEnv) -> Result<()>) -> Result<()> {
+fn run(test: impl FnOnce(&TestEnv) -> Result<()>) -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
-        return here(test, true);
+        return run_in_process(test, true);
     }
     match namespaces() {
-        Some(flags) => again_within(flags),
+        Some(flags) => rerun_in_namespaces(flags),
         None => {
             let _one_at_a_time = lock()?;
-            here(test, false)
+            run_in_process(test, false)
         }
     }
 }
 
 /// Runs the test in this process.
-fn here(test: impl FnOnce(&TestEnv) -> Result<()>, alone: bool) -> Result<()> {
+fn run_in_process(test: impl FnOnce(&TestEnv) -> Result<()>, alone: bool) -> Result<()> {
     let env = TestEnv::new(alone)?;
     let outcome = catch_unwind(AssertUnwindSafe(|| test(&env)));
     if !matches!(outcome, Ok(Ok(()))) {
@@ -54,16 +54,16 @@ fn here(test: impl FnOnce(&TestEnv) -> Result<()>, alone: bool) -> Result<()> {
     outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Runs this very test again, by its name, within namespaces, and passes its outcome on.
-fn again_within(flags: &[&str]) -> Result<()> {
+/// Runs the current test again, by its name, inside namespaces, and returns its result.
+fn rerun_in_namespaces(flags: &[&str]) -> Result<()> {
     let thread = std::thread::current();
     let name = thread.name().filter(|name| *name != "main");
-    let name = name.context("the test's thread does not bear the test's name")?;
+    let name = name.context("the test's thread is not named after the test")?;
     let logs = tempfile::tempdir()?;
     let mut command = Command::new("unshare");
     command
         .args(flags)
-        // The shell stays as process 1, which collects what is left behind.
+        // The shell stays as process 1 and reaps orphans.
         .args(["--", "sh", "-c", r#"ip link set lo up && "$@"; exit $?"#, "sh"])
         .arg(std::env::current_exe()?)
         .args([name, "--exact", "--nocapture", "--include-ignored"])
@@ -76,10 +76,10 @@ fn again_within(flags: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The flags of `unshare` that work here; found out once.
+/// Returns the flags of `unshare` that work on this system, determined once.
 fn namespaces() -> Option<&'static [&'static str]> {
     const SUPERUSER: &[&str] = &["--net", "--pid", "--fork", "--kill-child", "--mount-proc"];
-    const ANYBODY: &[&str] = &[
+    const UNPRIVILEGED: &[&str] = &[
         "--user",
         "--map-current-user",
         "--keep-caps",
@@ -90,17 +90,18 @@ fn namespaces() -> Option<&'static [&'static str]> {
         "--mount-proc",
     ];
     static WORKING: OnceLock<Option<&[&str]>> = OnceLock::new();
-    *WORKING.get_or_init(|| [SUPERUSER, ANYBODY].into_iter().find(|flags| work(flags)))
+    *WORKING
+        .get_or_init(|| [SUPERUSER, UNPRIVILEGED].into_iter().find(|flags| unshare_works(flags)))
 }
 
-fn work(flags: &[&str]) -> bool {
+fn unshare_works(flags: &[&str]) -> bool {
     let mut probe = Command::new("unshare");
     probe.args(flags).args(["--", "ip", "link", "set", "lo", "up"]);
     let status = probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
-/// Waits until no other test of this user runs without namespaces.
+/// Locks out other tests of this user that run without namespaces.
 fn lock() -> Result<File> {
     let user = rustix::process::getuid().as_raw();
     let path = std::env::temp_dir().join(format!("portolan-tests-{user}.lock"));

@@ -1,12 +1,11 @@
-//! What the end-to-end tests start and ask: the built `portolan` command, real PostgreSQL, Redis
-//! and DNS servers, and strangers that hold a port.
+//! The harness of the end-to-end tests: the built `portolan` command, real PostgreSQL, Redis and
+//! DNS servers, and foreign listeners.
 //!
-//! A test runs inside [`isolated`], which gives it a network of its own where the system can, so
-//! that ports such as 5432 and the multicast group belong to it alone. A program that is missing
-//! fails the test with the command that installs it: a test that quietly does nothing proves
-//! nothing.
+//! A test runs inside [`isolated`], which gives it its own network namespace if the system allows,
+//! so that ports such as 5432 and the multicast group belong to the test alone. A missing program
+//! fails the test with the command that installs it; no test is skipped.
 
-// A failed test shows what its programs wrote, through the test harness's own capture.
+// A failed test prints its programs' output, which the test runner captures.
 #![allow(clippy::print_stdout, reason = "the harness shows it where a test fails")]
 
 mod command;

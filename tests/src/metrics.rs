@@ -1,4 +1,4 @@
-//! Has Prometheus itself judge what `/metrics` says.
+//! Validates `/metrics` with Prometheus's own tool.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::programs;
 
-/// Runs `promtool check metrics` over a page of metrics.
+/// Runs `promtool check metrics` on a page of metrics.
 ///
 /// # Errors
-/// What promtool finds wrong with it.
+/// promtool reports a problem.
 pub fn check(page: &str) -> Result<()> {
     let mut promtool = Command::new(programs::find("promtool", "prometheus")?)
         .args(["check", "metrics"])
@@ -19,16 +19,16 @@ pub fn check(page: &str) -> Result<()> {
         .stderr(Stdio::piped())
         .spawn()
         .context("cannot start promtool")?;
-    // Dropped at the end of the statement, so that promtool sees the end of its input.
+    // The pipe is closed at the end of the statement, so that promtool reads the end of file.
     promtool.stdin.take().context("no way to promtool")?.write_all(page.as_bytes())?;
     let output = promtool.wait_with_output()?;
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    ensure!(output.status.success() && said.is_empty(), "promtool, {}:\n{said}", output.status);
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    ensure!(output.status.success() && text.is_empty(), "promtool, {}:\n{text}", output.status);
     Ok(())
 }
 
-/// The names of the metric families that a page declares.
+/// Returns the names of the metric families of a page.
 pub fn families(page: &str) -> Vec<&str> {
     page.lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))
@@ -36,7 +36,7 @@ pub fn families(page: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The value of a sample, named with its labels as the page writes it; 0 where it is not there.
+/// Returns the value of a sample, named with its labels as on the page; 0 if it is absent.
 pub fn value(page: &str, sample: &str) -> f64 {
     let line = page.lines().find_map(|line| line.strip_prefix(sample));
     line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)

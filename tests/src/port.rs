@@ -1,4 +1,4 @@
-//! What strangers, and the kernel, can and cannot do with a port.
+//! Checks who can bind a port, and who listens on it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketType};
 
 use crate::programs;
 
-/// Every way to name an address of this host that matters: all and one, IPv4 and IPv6.
+/// Wildcard and loopback addresses, IPv4 and IPv6.
 const ADDRESSES: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -20,32 +20,32 @@ const ADDRESSES: [IpAddr; 4] = [
 /// A process that listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// Its name.
+    /// The process name.
     pub name: String,
-    /// Its id.
+    /// The process id.
     pub pid: u32,
 }
 
-/// Makes sure that a stranger who binds without `SO_REUSEADDR` is refused on every address.
+/// Checks that a bind without `SO_REUSEADDR` fails on every address.
 ///
 /// # Errors
-/// One was not.
+/// A bind succeeded, or failed for another reason than `EADDRINUSE`.
 pub fn bind_is_refused_everywhere(port: u16) -> Result<()> {
     for address in ADDRESSES {
         match bind(address, port) {
             Err(Errno::ADDRINUSE) => {}
-            Ok(_) => bail!("a stranger took port {port} on {address}"),
+            Ok(_) => bail!("a foreign process bound port {port} on {address}"),
             Err(error) => bail!("{address}, port {port}: {error}"),
         }
     }
     Ok(())
 }
 
-/// Makes sure that the kernel gives the port to nobody who binds any port, by taking all that it
-/// gives; the range that it chooses from is to be a small one.
+/// Checks that the kernel never chooses the port for a bind to port 0, by binding every port of
+/// the ephemeral range; that range must be small.
 ///
 /// # Errors
-/// It did, or has no port at all to give.
+/// The kernel chose the port, or had no port to choose.
 pub fn is_never_an_ephemeral_port(port: u16) -> Result<()> {
     for address in ADDRESSES {
         let mut taken = Vec::new();
@@ -66,7 +66,7 @@ fn bind(address: IpAddr, port: u16) -> rustix::io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// The processes that listen on the port in TCP.
+/// Returns the processes that listen on the TCP port.
 ///
 /// # Errors
 /// ss is not installed.
@@ -74,8 +74,8 @@ pub fn listeners(port: u16) -> Result<Vec<Listener>> {
     let ss = programs::find("ss", "iproute2")?;
     let output = Command::new(ss).args(["-Hltnp", &format!("sport = :{port}")]).output()?;
     // users:(("nginx",pid=12,fd=6),("nginx",pid=11,fd=6))
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let entries = said.split("(\"").skip(1);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let entries = text.split("(\"").skip(1);
     let read = |entry: &str| {
         let (name, rest) = entry.split_once('"')?;
         let (_, rest) = rest.split_once("pid=")?;
@@ -85,11 +85,11 @@ pub fn listeners(port: u16) -> Result<Vec<Listener>> {
     Ok(entries.filter_map(read).collect())
 }
 
-/// The one process that listens on the port, or that whose children listen with it.
+/// Returns the process that listens on the port; if its children share the socket, the eldest.
 ///
 /// # Errors
-/// Nobody listens.
+/// No process listens.
 pub fn listener(port: u16) -> Result<Listener> {
     let eldest = listeners(port)?.into_iter().min_by_key(|listener| listener.pid);
-    eldest.with_context(|| format!("nobody listens on port {port}"))
+    eldest.with_context(|| format!("no process listens on port {port}"))
 }

@@ -10,11 +10,11 @@ use crate::env::{TestEnv, target_directory};
 use crate::process::Process;
 use crate::programs;
 
-/// The account that runs PostgreSQL where the tests run as root, which it refuses to.
+/// The account that runs PostgreSQL if the tests run as root, which PostgreSQL refuses.
 const ACCOUNT: &str = "postgres";
 
-/// A cluster that is ready to start, with a data directory of its own. Whoever comes from
-/// loopback is trusted, as the superuser `postgres`.
+/// An initialised cluster with its own data directory. Connections from loopback are trusted, as
+/// the superuser `postgres`.
 #[derive(Debug)]
 pub struct Postgres {
     data: PathBuf,
@@ -24,10 +24,10 @@ pub struct Postgres {
 // === impl Postgres ===
 
 impl Postgres {
-    /// Makes a cluster in the folder `name` of the env.
+    /// Creates a cluster in the directory `name` of the test environment.
     ///
     /// # Errors
-    /// PostgreSQL is not installed, or it cannot make the cluster.
+    /// PostgreSQL is not installed, or cannot create the cluster.
     pub fn prepare(env: &TestEnv, name: &str) -> Result<Self> {
         let server = programs::find_postgres("postgres")?;
         let data = env.directory().join(name);
@@ -35,13 +35,13 @@ impl Postgres {
         Ok(Self { data, server })
     }
 
-    /// Where its data lie: what tells one server from another.
+    /// Returns the data directory, which identifies the server.
     pub fn data_directory(&self) -> &Path {
         &self.data
     }
 
-    /// The command that starts it on a port, for this process or for somebody else to run. The
-    /// port may be a placeholder such as `{port}`.
+    /// Returns the command that starts the server on a port. The port may be a placeholder such as
+    /// `{port}`.
     pub fn command(&self, port: &str) -> Vec<String> {
         let mut words = as_account();
         words.push(self.server.display().to_string());
@@ -53,10 +53,10 @@ impl Postgres {
         words
     }
 
-    /// Starts it on a port and waits until it answers.
+    /// Starts the server on a port and waits until it responds.
     ///
     /// # Errors
-    /// It ends, or does not answer.
+    /// The server ends or does not respond.
     pub fn start(&self, env: &TestEnv, port: u16) -> Result<Process> {
         let words = self.command(&port.to_string());
         let mut command = Command::new(&words[0]);
@@ -67,10 +67,10 @@ impl Postgres {
     }
 }
 
-/// What `psql` answers to a query, without headings.
+/// Returns the result of a query, without headings.
 ///
 /// # Errors
-/// psql is not installed, or what it says where it fails.
+/// psql is not installed or fails; the error contains its output.
 pub fn psql(host: &str, port: u16, query: &str) -> Result<String> {
     let output = Command::new(programs::find("psql", "postgresql-client")?)
         .args(["--no-psqlrc", "--no-password", "--tuples-only", "--no-align"])
@@ -83,16 +83,16 @@ pub fn psql(host: &str, port: u16, query: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
-/// The data directory of whoever answers there.
+/// Returns the data directory of the PostgreSQL at this address.
 ///
 /// # Errors
-/// Nobody answers, or no PostgreSQL.
+/// No PostgreSQL responds.
 pub fn data_directory_at(host: &str, port: u16) -> Result<PathBuf> {
     Ok(psql(host, port, "show data_directory")?.into())
 }
 
-/// A fresh cluster to copy from. It is made once for each version of PostgreSQL and kept beside
-/// the built programs: making one takes far longer than copying it.
+/// Returns a template cluster, created once for each version of PostgreSQL and cached in the
+/// target directory: copying is much faster than `initdb`.
 fn template() -> Result<PathBuf> {
     let initdb = programs::find_postgres("initdb")?;
     let version = initdb.iter().rev().nth(2).context("initdb lies at an odd place")?;
@@ -108,7 +108,7 @@ fn template() -> Result<PathBuf> {
     Ok(template)
 }
 
-/// Makes the cluster where the account may write, and moves it to its place only when it is whole.
+/// Creates the cluster in a directory that the account may write, and renames it when complete.
 fn make_template(initdb: &Path, template: &Path) -> Result<()> {
     let workshop = tempfile::tempdir()?;
     give_to_account(workshop.path())?;
@@ -122,8 +122,8 @@ fn make_template(initdb: &Path, template: &Path) -> Result<()> {
         .arg(&data)
         .current_dir(workshop.path())
         .output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "initdb, {}: {said}", output.status);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "initdb, {}: {stderr}", output.status);
     let half = template.with_extension("half");
     let _ = fs::remove_dir_all(&half);
     run(Command::new("cp").arg("-R").arg(&data).arg(&half))?;
@@ -133,7 +133,7 @@ fn make_template(initdb: &Path, template: &Path) -> Result<()> {
 
 fn copy(template: &Path, data: &Path) -> Result<()> {
     run(Command::new("cp").arg("-R").arg(template).arg(data))?;
-    // PostgreSQL refuses a folder that others may read.
+    // PostgreSQL refuses a data directory that others may read.
     run(Command::new("chmod").args(["-R", "go-rwx"]).arg(data))?;
     give_to_account(data)
 }
@@ -145,7 +145,7 @@ fn give_to_account(path: &Path) -> Result<()> {
     }
 }
 
-/// The words before a command that make it run as PostgreSQL's account; none where they need not.
+/// Returns the prefix that runs a command as PostgreSQL's account; empty if it is not needed.
 fn as_account() -> Vec<String> {
     let words = ["setpriv", "--reuid", ACCOUNT, "--regid", ACCOUNT, "--clear-groups", "--"];
     match is_root() {

@@ -1,4 +1,4 @@
-//! One program in the background: its output kept, its end made sure of.
+//! A background process whose output is recorded and whose process group is always ended.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -24,24 +24,24 @@ pub struct Process {
     stderr: PathBuf,
 }
 
-/// What a program said, and how it ended.
+/// The output and exit status of a program.
 #[derive(Debug)]
 pub struct Output {
-    /// Its exit status; none where a signal ended it.
+    /// The exit status; `None` if a signal ended the program.
     pub code: Option<i32>,
-    /// Its standard output.
+    /// The standard output.
     pub stdout: String,
-    /// Its standard error.
+    /// The standard error.
     pub stderr: String,
 }
 
 // === impl Process ===
 
 impl Process {
-    /// Starts the command with nothing to read and its output in two files of `logs`.
+    /// Starts the command with an empty standard input and its output in two files of `logs`.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The command cannot be started.
     pub(crate) fn spawn(name: &str, logs: &Path, command: &mut Command) -> Result<Self> {
         let stdout = logs.join(format!("{name}.out"));
         let stderr = logs.join(format!("{name}.err"));
@@ -55,32 +55,32 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, stdout, stderr })
     }
 
-    /// What it wrote to standard output so far.
+    /// Returns the standard output so far.
     pub fn stdout(&self) -> String {
         read(&self.stdout)
     }
 
-    /// What it wrote to standard error so far.
+    /// Returns the standard error so far.
     pub fn stderr(&self) -> String {
         read(&self.stderr)
     }
 
-    /// How it ended; none while it runs.
+    /// Returns the exit status; `None` while the process runs.
     ///
     /// # Errors
-    /// The system does not say.
+    /// The system call fails.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 
-    /// Asks until there is an answer, and no longer than the process lives.
+    /// Polls until the condition succeeds; fails as soon as the process has ended.
     ///
     /// # Errors
-    /// It ended before, or there was no answer in time; the error shows what it wrote.
+    /// The process ended first, or the timeout passed; the error contains the process's output.
     pub fn wait_until<T>(&mut self, what: &str, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
         let (mut ended, child) = (None, &mut self.child);
         let answer = wait_for(what, || {
-            // In this order: what it did before it ended still counts.
+            // In this order: an effect from before the exit still satisfies the condition.
             let over = child.try_wait()?;
             match (ask(), over) {
                 (Ok(answer), _) => Ok(Some(answer)),
@@ -98,15 +98,15 @@ impl Process {
         }
     }
 
-    /// Waits for a line with this text in it, on either output, and returns the line.
+    /// Waits for a line that contains the text, on either output, and returns the line.
     ///
     /// # Errors
-    /// The process ended without it, or it did not come in time.
+    /// The process ended without writing it, or the timeout passed.
     pub fn wait_for_line(&mut self, text: &str) -> Result<String> {
         let (stdout, stderr) = (self.stdout.clone(), self.stderr.clone());
         self.wait_until(&format!("a line with {text:?}"), || {
-            let said = read(&stdout) + &read(&stderr);
-            let line = said.lines().find(|line| line.contains(text)).map(str::to_owned);
+            let output = read(&stdout) + &read(&stderr);
+            let line = output.lines().find(|line| line.contains(text)).map(str::to_owned);
             line.context("no such line yet")
         })
     }
@@ -114,7 +114,7 @@ impl Process {
     /// Sends a signal to the process alone.
     ///
     /// # Errors
-    /// It ended already.
+    /// The process has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill_process(self.pid(), signal)?)
     }
@@ -122,25 +122,25 @@ impl Process {
     /// Sends a signal to its whole group, as a terminal does with Ctrl-C.
     ///
     /// # Errors
-    /// The whole group ended already.
+    /// The whole group has ended.
     pub fn signal_group(&self, signal: Signal) -> Result<()> {
         Ok(kill_process_group(self.pid(), signal)?)
     }
 
-    /// `kill -9` of this process, and of no child of it.
+    /// Sends SIGKILL to this process but not to its children, and waits for its end.
     ///
     /// # Errors
-    /// It ended already.
+    /// The process has ended.
     pub fn kill(&mut self) -> Result<()> {
         self.signal(Signal::KILL)?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// Waits for its end.
+    /// Waits for the process to end.
     ///
     /// # Errors
-    /// It still runs at the end of the limit.
+    /// The process still runs when the limit has passed.
     pub fn wait(&mut self, limit: Duration) -> Result<Output> {
         let (name, child) = (&self.name, &mut self.child);
         let status = wait_within(limit, &format!("the end of {name}"), || {
@@ -150,10 +150,10 @@ impl Process {
         Ok(Output { code: status.code(), stdout: self.stdout(), stderr: self.stderr() })
     }
 
-    /// Asks it to end, with SIGTERM, and waits for its end.
+    /// Sends SIGTERM and waits for the process to end.
     ///
     /// # Errors
-    /// It does not end.
+    /// The process does not end in time.
     pub fn terminate(&mut self) -> Result<Output> {
         self.signal(Signal::TERM)?;
         self.wait(TIMEOUT)
@@ -163,7 +163,7 @@ impl Process {
         Pid::from_child(&self.child)
     }
 
-    /// What it wrote so far: standard output, then standard error.
+    /// Returns the output so far: standard output, then standard error.
     pub fn output(&self) -> String {
         format!("{}{}", self.stdout(), self.stderr())
     }
@@ -171,8 +171,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // A leader that was waited for has given its id back; its group goes by the same id only
-        // while a member lives, and is then still ours.
+        // A leader that was waited for has released its id; the id still names the group while a
+        // member lives.
         if self.signal_group(Signal::TERM).is_err() {
             return;
         }
@@ -192,27 +192,27 @@ impl Drop for Process {
 // === impl Output ===
 
 impl Output {
-    /// The output itself, where the exit status is the expected one.
+    /// Returns the output if the exit status is the expected one.
     ///
     /// # Errors
-    /// It is another one; shows what the program said.
+    /// The exit status differs; the error contains the output.
     pub fn exits(self, code: i32) -> Result<Self> {
         ensure!(self.code == Some(code), "expected exit status {code}, got {self:#?}");
         Ok(self)
     }
 
-    /// Standard output without the line end, where the program succeeded.
+    /// Returns the standard output without the final line end if the program succeeded.
     ///
     /// # Errors
-    /// It failed; shows what it said.
+    /// The program failed; the error contains the output.
     pub fn text(self) -> Result<String> {
         Ok(self.exits(0)?.stdout.trim_end().to_owned())
     }
 
-    /// Standard output as JSON, where the program succeeded.
+    /// Returns the standard output as JSON if the program succeeded.
     ///
     /// # Errors
-    /// It failed or said something else; shows what it said.
+    /// The program failed or wrote something else; the error contains the output.
     pub fn json(self) -> Result<Value> {
         let text = self.text()?;
         serde_json::from_str(&text).with_context(|| format!("this is no JSON: {text}"))

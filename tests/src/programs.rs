@@ -1,34 +1,34 @@
-//! Finds the programs that are not Portolan's own.
+//! Locates the external programs that the tests run.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-/// Where the program lies.
+/// Returns the path of a program on the `PATH` or in the superuser's directories.
 ///
 /// # Errors
-/// It lies nowhere; says which command installs it.
+/// The program is missing; the error names the command that installs it.
 pub(crate) fn find(name: &str, package: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let own = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     first_with(name, own).with_context(|| missing(name, package))
 }
 
-/// Where the system's own program lies: earlier on the `PATH` may be one of the same name that finds
-/// none of the system's modules, or a shim that needs the user's home.
+/// Returns the path of a program, preferring Debian's own: an earlier one on the `PATH` may be a
+/// shim, or lack the system's modules.
 ///
 /// # Errors
-/// It lies nowhere; says which command installs it.
+/// The program is missing; the error names the command that installs it.
 pub(crate) fn find_system(name: &str, package: &str) -> Result<PathBuf> {
     let systems = ["/usr/bin", "/usr/sbin"].map(PathBuf::from).into_iter();
     first_with(name, systems).map_or_else(|| find(name, package), Ok)
 }
 
-/// Where one of PostgreSQL's own programs lies; Debian keeps them off the `PATH`, in a folder for
-/// each version. The newest version wins.
+/// Returns the path of a PostgreSQL server program of the newest installed version. Debian keeps
+/// them off the `PATH`, in one directory a version.
 ///
 /// # Errors
-/// It lies nowhere; says which command installs it.
+/// The program is missing; the error names the command that installs it.
 pub(crate) fn find_postgres(name: &str) -> Result<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()

@@ -1,4 +1,4 @@
-//! A way to the registry that a test can break.
+//! A TCP proxy that a test can disconnect.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
 
-/// Passes connections on to another address until it is told to cut them.
+/// Forwards connections to another port until it is disconnected.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -26,10 +26,10 @@ struct State {
 // === impl Proxy ===
 
 impl Proxy {
-    /// Listens on a port of 127.0.0.1 for connections to this one.
+    /// Starts a proxy to a port of 127.0.0.1.
     ///
     /// # Errors
-    /// There is no port to listen on.
+    /// No port can be bound.
     pub fn to_port(port: u16) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port for the proxy")?;
         let (address, state) = (listener.local_addr()?, Arc::<State>::default());
@@ -38,18 +38,18 @@ impl Proxy {
         Ok(Self { address, state, listening: Some(listening) })
     }
 
-    /// Where it is reached, as a URL.
+    /// Returns the proxy's URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Cuts every connection, and lets no new one through.
+    /// Closes every connection and refuses new ones.
     pub fn disconnect(&self) {
         self.state.cut.store(true, Ordering::SeqCst);
         self.state.close_all();
     }
 
-    /// Lets connections through again.
+    /// Accepts connections again.
     pub fn reconnect(&self) {
         self.state.cut.store(false, Ordering::SeqCst);
     }
@@ -58,7 +58,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.state.ended.store(true, Ordering::SeqCst);
-        // Wakes the listener, so that it sees its end.
+        // Wakes the accept loop, which then sees the flag.
         let _ = TcpStream::connect(self.address);
         if let Some(listening) = self.listening.take() {
             let _ = listening.join();

@@ -11,8 +11,8 @@ use crate::env::TestEnv;
 use crate::process::Process;
 use crate::programs;
 
-/// The command that starts a Redis on a port, keeping nothing on disk. The port may be a
-/// placeholder such as `{port}`.
+/// Returns the command of a Redis without persistence. The port may be a placeholder such as
+/// `{port}`.
 ///
 /// # Errors
 /// Redis is not installed.
@@ -23,10 +23,10 @@ pub fn command(port: &str) -> Result<Vec<String>> {
     Ok(words.chain(settings.map(str::to_owned)).collect())
 }
 
-/// Starts a Redis on a port and waits until it answers.
+/// Starts a Redis on a port and waits until it responds.
 ///
 /// # Errors
-/// Redis is not installed, ends, or does not answer.
+/// Redis is not installed, ends, or does not respond.
 pub fn start(env: &TestEnv, port: u16) -> Result<Process> {
     let words = command(&port.to_string())?;
     let mut command = Command::new(&words[0]);
@@ -36,10 +36,10 @@ pub fn start(env: &TestEnv, port: u16) -> Result<Process> {
     Ok(server)
 }
 
-/// Makes sure that a Redis answers there.
+/// Checks that a Redis responds on the port.
 ///
 /// # Errors
-/// Nobody does, or not in Redis's way.
+/// The connection fails, or the response is not Redis's.
 pub fn ping(port: u16) -> Result<()> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;

@@ -1,12 +1,12 @@
-//! Commands of real servers that say who they are over HTTP: nginx, node, uvicorn, Python's own, and
-//! the example that is written with axum.
+//! Commands of real HTTP servers: nginx, node, uvicorn, Python's own, and the axum example. Each
+//! answers with its name.
 
 use anyhow::{Result, ensure};
 
 use crate::env::{TestEnv, target_directory};
 use crate::programs;
 
-/// nginx, with everything that it writes in a folder of the test, and what stands behind `listen`.
+/// Returns an nginx command with this `listen` directive; nginx writes only into the test's directory.
 ///
 /// # Errors
 /// nginx is not installed.
@@ -27,7 +27,7 @@ pub fn nginx(env: &TestEnv, listen: &str) -> Result<Vec<String>> {
     Ok(words.into_iter().chain(["-e".into(), "stderr".into()]).collect())
 }
 
-/// node, with what stands between the parentheses of `listen`.
+/// Returns a node command with these arguments of `listen(…)`.
 ///
 /// # Errors
 /// node is not installed.
@@ -38,7 +38,7 @@ pub fn node(listen: &str) -> Result<Vec<String>> {
     Ok(vec![node.display().to_string(), "-e".into(), format!("{server}.listen({listen})")])
 }
 
-/// uvicorn, with the arguments that say where it listens.
+/// Returns a uvicorn command with the arguments that set its listening socket.
 ///
 /// # Errors
 /// uvicorn is not installed.
@@ -56,7 +56,7 @@ pub fn uvicorn(env: &TestEnv, arguments: &[&str]) -> Result<Vec<String>> {
     Ok(own.chain(arguments.iter().map(|argument| (*argument).to_owned())).collect())
 }
 
-/// Python, with these arguments.
+/// Returns a Python command with these arguments.
 ///
 /// # Errors
 /// Python is not installed.
@@ -66,10 +66,10 @@ pub fn python(arguments: &[&str]) -> Result<Vec<String>> {
     Ok(std::iter::once(python).chain(arguments).collect())
 }
 
-/// The library's example that is written with axum.
+/// Returns the command of the library's axum example.
 ///
 /// # Errors
-/// It is not built.
+/// The program is not built.
 pub fn axum() -> Result<Vec<String>> {
     let path = target_directory()?.join("examples/axum_server");
     let build = "build it with `cargo build -p portolan --examples`";

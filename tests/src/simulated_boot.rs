@@ -1,4 +1,4 @@
-//! Another boot of this machine, as programs see it: the system tells another boot id.
+//! A simulated reboot: programs run in a mount namespace with a different boot id.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use anyhow::{Context, Result, ensure};
 use crate::command::PortolanCommand;
 use crate::env::TestEnv;
 
-/// Where the system tells the id.
+/// The file that contains the boot id (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// Puts a file of ours there, for the one program that is started and its children.
+/// Bind-mounts another file over it, for the started program and its children only.
 const SCRIPT: &str = r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#;
 
-/// A boot that programs can be started in.
+/// A boot id under which programs can be started.
 #[derive(Debug)]
 pub struct SimulatedBoot {
     id: PathBuf,
@@ -30,11 +30,11 @@ impl SimulatedBoot {
     }
 
     fn check(&self) -> Result<()> {
-        let told = self.command().args(["cat", BOOT_ID]).output().context("unshare")?;
-        let said = String::from_utf8_lossy(&told.stderr);
+        let output = self.command().args(["cat", BOOT_ID]).output().context("unshare")?;
+        let error = String::from_utf8_lossy(&output.stderr);
         ensure!(
-            told.stdout == fs::read(&self.id)? && told.stdout != fs::read(BOOT_ID)?,
-            "this test needs a mount namespace ({said}); run it as root, or allow user namespaces \
+            output.stdout == fs::read(&self.id)? && output.stdout != fs::read(BOOT_ID)?,
+            "this test needs a mount namespace ({error}); run it as root, or allow user namespaces \
              (sysctl -w kernel.unprivileged_userns_clone=1)"
         );
         Ok(())
@@ -44,10 +44,10 @@ impl SimulatedBoot {
 // === impl TestEnv ===
 
 impl TestEnv {
-    /// The boot with this number, which is none of the system's own.
+    /// Returns a simulated boot with an id made from this number.
     ///
     /// # Errors
-    /// The system allows no mount namespaces; says what allows them.
+    /// The system allows no mount namespaces; the error names the setting that allows them.
     pub fn boot(&self, number: u8) -> Result<SimulatedBoot> {
         let id = format!("00000000-0000-4000-8000-0000000000{number:02x}\n");
         let boot = SimulatedBoot { id: self.write(&format!("boot-{number}"), &id)? };
@@ -59,7 +59,7 @@ impl TestEnv {
 // === impl PortolanCommand ===
 
 impl PortolanCommand<'_> {
-    /// Runs it in another boot.
+    /// Runs the command under another boot id.
     pub fn in_boot(self, boot: &SimulatedBoot) -> Self {
         self.wrapped_by(boot.command())
     }

@@ -1,5 +1,4 @@
-//! Settings of the system, as far as they are a network's own: a test may change those of the
-//! network that it was given, and no others.
+//! Network settings of the test's own network namespace.
 
 use std::process::Command;
 
@@ -13,10 +12,10 @@ use crate::wait::TIMEOUT;
 // === impl TestEnv ===
 
 impl TestEnv {
-    /// Runs a command line that changes the network of this env, as a person would type it.
+    /// Runs a shell command line that changes the network namespace.
     ///
     /// # Errors
-    /// The network is not this env's own, or the command fails.
+    /// The test has no network namespace, or the command fails.
     pub fn change_network(&self, command_line: &str) -> Result<Output> {
         ensure!(
             self.has_own_network(),
@@ -24,16 +23,16 @@ impl TestEnv {
              namespaces (sysctl -w kernel.unprivileged_userns_clone=1), or run the tests as root"
         );
         let mut shell = Command::new("sh");
-        // Where Debian keeps such commands, which not everybody's PATH names.
+        // Debian's directories for such commands, which may be missing from the PATH.
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
         shell.args(["-c", command_line]).env("PATH", path);
         self.spawn("shell", shell)?.wait(TIMEOUT)?.exits(0)
     }
 
-    /// Sets a setting of the system for the network of this env.
+    /// Sets a sysctl of the network namespace.
     ///
     /// # Errors
-    /// The network is not this env's own, or the system refuses.
+    /// The test has no network namespace, or the system refuses.
     pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
         programs::find("sysctl", "procps")?;
         self.change_network(&format!("sysctl -w {name}='{value}'")).map(drop)

@@ -1,29 +1,29 @@
-//! Waits by asking, never by guessing how long something takes.
+//! Waits by polling a condition, never by sleeping for a guessed time.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// How long anything may take that no promise of Portolan bounds: a server's start on a machine
-/// that does much else at the same time.
+/// The timeout for everything without a documented bound, such as a server's start on a busy
+/// machine.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long to let pass between two questions.
+/// The time between two polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Asks until there is an answer, for as long as [`TIMEOUT`] lasts.
+/// Polls until the condition succeeds, at most for [`TIMEOUT`].
 ///
 /// # Errors
-/// The last reason why there was none.
+/// The condition's last error.
 pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Result<T>) -> Result<T> {
     wait_within(TIMEOUT, what, ask)
 }
 
-/// Asks until there is an answer, at least once and no longer than `limit`.
+/// Polls until the condition succeeds, at least once and at most for `limit`.
 ///
 /// # Errors
-/// The last reason why there was none.
+/// The condition's last error.
 pub fn wait_within<T>(
     limit: Duration,
     what: &str,

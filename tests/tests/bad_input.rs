@@ -1,4 +1,4 @@
-//! Whatever comes in, the answer names the place and the remedy, and the process goes on.
+//! Invalid input is rejected with its place and a remedy, and the process keeps running.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -45,7 +45,7 @@ fn invalid_port_or_name_is_a_usage_error() {
     });
 }
 
-/// What the registry answers to a body, as status and problem.
+/// Posts a body to the registry and returns the status and problem document.
 fn post(body: String) -> Result<(u16, Value)> {
     let request = http::client()?.post(format!("{REGISTRY}/api/v1/services"));
     let answer = request.header("content-type", "application/json").body(body).send()?;
@@ -77,8 +77,8 @@ fn registry_rejects_invalid_bodies_and_stays_ready() {
     });
 }
 
-/// The status line for a body of 10 MB. The server may answer and close before it has read it all,
-/// which is why this does not leave it to an HTTP client.
+/// Returns the status line for a body of 10 MB. The server may respond and close before it has
+/// read the whole body, which HTTP clients report as an error.
 fn huge_body() -> Result<String> {
     let size = 10 * 1024 * 1024;
     let mut stream = TcpStream::connect("127.0.0.1:7000")?;
@@ -90,7 +90,7 @@ fn huge_body() -> Result<String> {
     let mut status = [0; 32];
     stream.read_exact(&mut status)?;
     stream.shutdown(std::net::Shutdown::Both)?;
-    // It failed where the server hung up first, which it may.
+    // The write fails if the server closed first, which is correct.
     let _ = sending.join();
     Ok(String::from_utf8_lossy(&status).into_owned())
 }

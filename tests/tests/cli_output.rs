@@ -1,4 +1,4 @@
-//! What the command answers, and with which exit status.
+//! The output and exit status of `run`, `discover` and `exec`.
 
 use anyhow::{Context, ensure};
 use portolan_tests::isolated;

@@ -1,4 +1,4 @@
-//! Many processes that want one port at the same moment, and bind it only later.
+//! Many processes request the same port at the same time and bind it later.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use portolan_tests::{Process, TIMEOUT, TestEnv, isolated, wait_for};
 
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
 const PROCESSES: usize = 64;
-/// PostgreSQL's port and the ten behind it.
+/// PostgreSQL's default port and the pool's range.
 const POOL: std::ops::RangeInclusive<u16> = 5432..=5442;
 
 fn all_at_once(env: &TestEnv, options: &[&str]) -> Result<Vec<Process>> {
@@ -16,11 +16,11 @@ fn all_at_once(env: &TestEnv, options: &[&str]) -> Result<Vec<Process>> {
     (1..=PROCESSES).map(start).collect()
 }
 
-/// The port that a binder says it bound; none where it says nothing yet.
+/// Returns the port that a program reports as bound; `None` if it has not reported yet.
 fn bound(process: &Process) -> Result<Option<u16>> {
-    let said = process.stdout();
-    ensure!(!said.contains("failed"), "a program could not bind its port: {said}");
-    let port = said.lines().find_map(|line| line.strip_prefix("bound "));
+    let text = process.stdout();
+    ensure!(!text.contains("failed"), "a program could not bind its port: {text}");
+    let port = text.lines().find_map(|line| line.strip_prefix("bound "));
     Ok(port.map(str::parse).transpose()?)
 }
 

@@ -1,4 +1,4 @@
-//! What happens when something is killed with `kill -9`.
+//! Recovery after SIGKILL.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use portolan_tests::{
 use rustix::process::{Pid, Signal, kill_process};
 
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
-/// A short life, so that the test need not wait for long.
+/// A short TTL, so that the test does not wait long.
 const TTL: Duration = Duration::from_secs(3);
-/// The slack of every promise about time: one second.
+/// The documented tolerance of expiry: one second.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// A service that is up and registered where there is a registry.
+/// Starts a service and waits until it is registered, if there is a registry.
 fn api(env: &TestEnv) -> Result<Process> {
     let mut api = env.service("api", &["--ttl", "3s"], &[BINDER, "{port}"])?;
     api.wait_for_line("bound 8080")?;
     Ok(api)
 }
 
-/// The id of the program that `portolan run` started.
+/// Returns the id of the program that `portolan run` started.
 fn child(env: &TestEnv) -> Result<Pid> {
     let processes = env.processes()?;
     let own = |line: &str| line.starts_with(BINDER);
@@ -45,7 +45,7 @@ fn killed_program_is_deregistered_within_two_seconds() {
         let limit = Duration::from_secs(2);
         env.wait_registered("api", 0, limit)?;
         wait_within(limit, "discovery to forget it", || is_gone(env, "api"))?;
-        // 128 and the signal's number, as a shell says it.
+        // 128 plus the signal's number, as in a shell.
         run.wait(TIMEOUT)?.exits(137).map(drop)
     });
 }
@@ -81,7 +81,7 @@ fn restarted_registry_is_repopulated_within_one_heartbeat() {
         let found = env.discover("api", &[])?.text()?;
         ensure!(found == "127.0.0.1:8080", "{found}");
         let _registry = env.registry()?;
-        // A service with a TTL of 3 s gives a sign of life every second.
+        // A service with a TTL of 3 s sends a heartbeat every second.
         env.wait_registered("api", 1, TTL / 3 + SLACK).map(drop)
     });
 }

@@ -1,12 +1,12 @@
-//! Two real PostgreSQL servers and a Redis, all wanting their standard ports, and each found by
-//! its own name in every way there is.
+//! Two real PostgreSQL servers and a Redis, all with the same preferred ports, each found by its
+//! name by every strategy.
 
 use anyhow::{Context, Result, ensure};
 use portolan_tests::dns::{DOMAIN, Dns};
 use portolan_tests::postgres::{self, Postgres};
 use portolan_tests::{ForeignListener, Process, TestEnv, isolated, redis};
 
-/// The three servers under `portolan run`, and who came before them.
+/// The three servers under `portolan run`, and a foreign listener on Redis's port.
 struct Servers {
     first: Postgres,
     second: Postgres,
@@ -14,7 +14,7 @@ struct Servers {
     _processes: [Process; 3],
 }
 
-/// Where each of them must be, when Redis's own port is a stranger's.
+/// The expected address of each server while a foreign listener has Redis's port.
 const PLACES: [(&str, u16); 3] = [("postgres-1", 5432), ("postgres-2", 5433), ("redis", 6380)];
 
 // === impl Servers ===
@@ -40,8 +40,7 @@ impl Servers {
         Ok(Self { first, second, _foreign: foreign, _processes: processes })
     }
 
-    /// Finds each by its name, with these options, and lets the servers themselves say who they
-    /// are.
+    /// Discovers each server by name with these options, and verifies the identity of each server.
     fn are_found(&self, env: &TestEnv, options: &[&str]) -> Result<()> {
         for (name, port) in PLACES {
             let found = env.discover(name, options)?.text();
@@ -90,10 +89,10 @@ fn default_port_is_never_attributed_to_another_instance() {
         let default = ["--strategy", "default"];
         let first = env.discover("postgres-1", &default)?.text()?;
         ensure!(first == "127.0.0.1:5432", "{first}");
-        // Its own port is 5433; whatever this finds, it must not be the first one.
+        // The port of postgres-2 is 5433; the result must not be postgres-1.
         let second = env.discover("postgres-2", &default)?;
         ensure!(second.code == Some(3) || second.stdout.trim() == "127.0.0.1:5433", "{second:?}");
-        // On Redis's port is a stranger, which is no Redis.
+        // The foreign listener on Redis's port does not speak Redis.
         let redis = env.discover("redis", &default)?;
         ensure!(redis.code == Some(3) || redis.stdout.trim() == "127.0.0.1:6380", "{redis:?}");
         Ok(())

@@ -1,4 +1,4 @@
-//! `portolan doctor` says what is wrong with a host, and what it says mends it.
+//! `portolan doctor` reports what is wrong with a host, and its commands fix it.
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
@@ -11,12 +11,12 @@ use portolan_tests::dns::{DOMAIN, Dns};
 use portolan_tests::{TIMEOUT, TestEnv, isolated, portolan_program};
 use serde_json::Value;
 
-/// A stack's settings with a pool where outgoing connections get their ports.
+/// Settings with a pool inside the ephemeral range.
 const EXPOSED_POOL: &str =
     "port_allocator:\n  port_ranges:\n    jobs: {start: 40000, end: 40010, default: 40000}\n";
 const KEPT: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
-/// Runs the doctor, who finds errors or does not, and returns the findings of one check.
+/// Runs `portolan doctor` and returns the findings of one check.
 fn findings(env: &TestEnv, check: &str, options: &[&str], exit: i32) -> Result<Vec<Value>> {
     let output = env.portolan(&["doctor", "--json"])?.args(options).run()?.exits(exit)?;
     let all: Value = serde_json::from_str(&output.stdout)?;
@@ -24,7 +24,7 @@ fn findings(env: &TestEnv, check: &str, options: &[&str], exit: i32) -> Result<V
     Ok(found.filter(|finding| finding["check"] == check).cloned().collect())
 }
 
-/// The worst finding of a check.
+/// Returns the most severe finding of a check.
 fn worst(env: &TestEnv, check: &str, options: &[&str], exit: i32) -> Result<Value> {
     let found = findings(env, check, options, exit)?;
     let rank = |finding: &&Value| match finding["severity"].as_str() {
@@ -75,7 +75,7 @@ fn ephemeral_overlap_is_reported_with_a_working_command() {
             ensure!(text(&found, "evidence").contains(part), "{part} is missing in {found}");
         }
         let mend = command(&found, 0)?.to_owned();
-        // The allocator warns by itself, once, with the same command; the doctor's report is enough.
+        // The allocator logs the same command once; `doctor` does not repeat it on standard error.
         let alloc = ["ports", "alloc", "job", "--pool", "jobs"];
         let warned = env.portolan(&alloc)?.run()?.exits(0)?;
         ensure!(warned.stderr.matches(&mend).count() == 1, "{mend:?} is not once in {warned:?}");
@@ -88,7 +88,7 @@ fn ephemeral_overlap_is_reported_with_a_working_command() {
         ensure!(worst(env, "ephemeral", &[], 0)?["severity"] == "ok");
         let silent = env.portolan(&["ports", "alloc", "job2", "--pool", "jobs"])?.run()?;
         ensure!(!silent.exits(0)?.stderr.contains("sysctl"));
-        // What is left of the range is one port, and nobody who asks for any gets another.
+        // One port of the ephemeral range is left, and a bind to port 0 gets no other.
         let any = TcpListener::bind("127.0.0.1:0")?;
         ensure!(any.local_addr()?.port() == 40_011);
         ensure!(TcpListener::bind("127.0.0.1:0").is_err(), "a port of the pool was given away");
@@ -141,7 +141,7 @@ fn privileged_port_is_reported_with_a_working_command() {
     });
 }
 
-/// What a user sees of the check who may not bind every port, and the doctor's exit status.
+/// Runs the check without CAP_NET_BIND_SERVICE; returns the exit status and the finding.
 fn unprivileged(env: &TestEnv, file: &Path) -> Result<(Option<i32>, Value)> {
     let options = ["--bounding-set", "--inh-caps", "--ambient-caps"];
     let mut command = Command::new("setpriv");
@@ -201,7 +201,7 @@ fn only_a_configured_registry_must_respond() {
 #[test]
 fn multicast_is_sent_on_configured_interfaces_only() {
     isolated(|env| {
-        // Without IPv6 the interface says nothing of its own accord.
+        // With IPv6 the kernel itself would send packets on the interface.
         let link = "ip link add net0 type veth peer name net1 && \
                     sysctl -w net.ipv6.conf.net0.disable_ipv6=1 && \
                     ip address add 192.0.2.1/24 dev net0 && \
@@ -209,7 +209,7 @@ fn multicast_is_sent_on_configured_interfaces_only() {
         env.change_network(link)?;
         let any = ["--set", "broadcast.interface=0.0.0.0"];
         ensure!(worst(env, "multicast", &any, 0)?["severity"] == "ok");
-        ensure!(sent_on("net0")? == 0, "something was sent on an interface that nobody named");
+        ensure!(sent_on("net0")? == 0, "something was sent on an interface that is not configured");
         let named = ["--set", "broadcast.interface=net0"];
         let heard = worst(env, "multicast", &named, 0)?;
         ensure!(heard["severity"] == "ok", "{heard}");
@@ -226,7 +226,7 @@ fn multicast_is_sent_on_configured_interfaces_only() {
     });
 }
 
-/// How many datagrams left by the interface (proc_net(5), `dev`).
+/// Returns how many packets were sent on the interface (proc_net(5), `dev`).
 fn sent_on(interface: &str) -> Result<u64> {
     let counts = fs::read_to_string("/proc/thread-self/net/dev")?;
     let line = counts.lines().find_map(|line| line.trim().strip_prefix(&format!("{interface}:")));

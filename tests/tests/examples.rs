@@ -1,4 +1,4 @@
-//! The library's examples do what they say.
+//! Runs the library's examples.
 
 use std::process::Command;
 

@@ -1,5 +1,5 @@
-//! How real programs get their port: beside a guard that is held while they start, and as a socket
-//! that listens already.
+//! Hand-off to real programs: beside a guard that is held during their start, and as an inherited
+//! listening socket.
 
 mod foreign_processes;
 mod inheritance;
@@ -12,57 +12,57 @@ use portolan_tests::port::{bind_is_refused_everywhere, is_never_an_ephemeral_por
 use portolan_tests::postgres::{Postgres, psql};
 use portolan_tests::{Process, TIMEOUT, TestEnv, http, isolated, redis, servers};
 
-/// The port that all of them get: the default of the pool of `web-api`.
+/// The expected port: the default of the pool of `web-api`.
 const PORT: u16 = 8080;
 const NAME: &str = "web-api";
 
-/// The command, once there is a file `go`: until then nobody but its guard has the port.
-fn when_told(command: &[String]) -> Vec<String> {
+/// Returns a command that starts the program only when the file `go` exists; until then only the
+/// guard holds the port.
+fn start_when_go_exists(command: &[String]) -> Vec<String> {
     let script = "while ! test -e go; do sleep 0.02; done; exec \"$@\"";
     ["sh", "-c", script, "sh"].map(str::to_owned).into_iter().chain(command.to_vec()).collect()
 }
 
-fn hello(from: &str) -> Result<()> {
-    let said = http::get(&format!("http://127.0.0.1:{PORT}"))?;
-    ensure!(said.contains(from), "this does not come from {from}: {said}");
+fn expect_greeting(from: &str) -> Result<()> {
+    let output = http::get(&format!("http://127.0.0.1:{PORT}"))?;
+    ensure!(output.contains(from), "this does not come from {from}: {output}");
     Ok(())
 }
 
-/// Runs the command, which speaks as this says, and shows that its guard is there before it, does
-/// not hinder it, and stays.
+/// Runs the command and checks that the guard precedes the program, lets it bind, and remains.
 fn starts_beside_its_guard(
     env: &TestEnv,
     command: &[String],
     program: &str,
-    speak: impl Fn() -> Result<()>,
+    check: impl Fn() -> Result<()>,
 ) -> Result<()> {
     env.set_ephemeral_range(PORT..=PORT + 63)?;
     let options = ["--handoff", "guard", "-v"];
-    let mut run = env.service(NAME, &options, &when_told(command))?;
+    let mut run = env.service(NAME, &options, &start_when_go_exists(command))?;
     run.wait_for_line(&format!("{NAME} at 127.0.0.1:{PORT}"))?;
     bind_is_refused_everywhere(PORT)?;
     is_never_an_ephemeral_port(PORT)?;
     env.write("go", "")?;
-    run.wait_until("an answer", &speak)?;
+    run.wait_until("a response", &check)?;
     let own = listener(PORT)?;
     ensure!(own.name.starts_with(program), "{own:?} listens");
-    ensure!(descends_from_run(&own.pid.to_string(), &run)?, "{own:?} is a stranger");
+    ensure!(descends_from_run(&own.pid.to_string(), &run)?, "{own:?} was not started by run");
     bind_is_refused_everywhere(PORT)?;
     is_never_an_ephemeral_port(PORT)
 }
 
-/// Whether the process of this id is the one that `portolan run` says it started, or a child of it.
+/// Whether this process is the program that `portolan run` reported, or a child of it.
 fn descends_from_run(id: &str, run: &Process) -> Result<bool> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
     let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1));
-    let started = started(run)?;
+    let started = started_pid(run)?;
     Ok(id == started || parent == Some(&started))
 }
 
-/// The id of the program that `portolan run -v` started last.
-fn started(run: &Process) -> Result<String> {
-    let said = run.stderr();
-    let line = said.lines().rfind(|line| line.contains("Program started"));
+/// Returns the id of the program that `portolan run -v` started last.
+fn started_pid(run: &Process) -> Result<String> {
+    let output = run.stderr();
+    let line = output.lines().rfind(|line| line.contains("Program started"));
     let id = line.and_then(|line| line.split("pid=").nth(1)).context("no program was started")?;
     Ok(id.trim().to_owned())
 }
@@ -91,7 +91,7 @@ fn postgres_starts_beside_its_guard() {
 fn nginx_starts_beside_its_guard() {
     isolated(|env| {
         let command = servers::nginx(env, &format!("127.0.0.1:{PORT}"))?;
-        starts_beside_its_guard(env, &command, "nginx", || hello("nginx"))
+        starts_beside_its_guard(env, &command, "nginx", || expect_greeting("nginx"))
     });
 }
 
@@ -101,7 +101,7 @@ fn python_http_server_starts_beside_its_guard() {
         env.write("files/index.html", "hello from python")?;
         let arguments = ["-m", "http.server", "{port}", "--directory", "files"];
         let command = servers::python(&arguments)?;
-        starts_beside_its_guard(env, &command, "python", || hello("python"))
+        starts_beside_its_guard(env, &command, "python", || expect_greeting("python"))
     });
 }
 
@@ -109,7 +109,7 @@ fn python_http_server_starts_beside_its_guard() {
 fn node_starts_beside_its_guard() {
     isolated(|env| {
         let command = servers::node("process.env.PORT")?;
-        starts_beside_its_guard(env, &command, "", || hello("node"))
+        starts_beside_its_guard(env, &command, "", || expect_greeting("node"))
     });
 }
 
@@ -117,7 +117,7 @@ fn node_starts_beside_its_guard() {
 fn uvicorn_starts_beside_its_guard() {
     isolated(|env| {
         let command = servers::uvicorn(env, &["--port", "{port}"])?;
-        starts_beside_its_guard(env, &command, "uvicorn", || hello("uvicorn"))
+        starts_beside_its_guard(env, &command, "uvicorn", || expect_greeting("uvicorn"))
     });
 }
 
@@ -125,11 +125,11 @@ fn uvicorn_starts_beside_its_guard() {
 fn axum_server_starts_beside_its_guard() {
     isolated(|env| {
         let command = servers::axum()?;
-        starts_beside_its_guard(env, &command, "axum_server", || hello("axum"))
+        starts_beside_its_guard(env, &command, "axum_server", || expect_greeting("axum"))
     });
 }
 
-/// Runs the command with these options, and shows that it serves on the socket that it inherited.
+/// Runs the command with these options and checks that it serves on its inherited socket.
 fn serves_on_its_socket(
     env: &TestEnv,
     options: &[&str],
@@ -139,18 +139,18 @@ fn serves_on_its_socket(
     let _registry = env.registry()?;
     let mut run = env.service(NAME, &[options, &["-v"]].concat(), command)?;
     run.wait_for_line("handoff=socket")?;
-    run.wait_until("an answer", || hello(from))?;
-    let (own, id) = (listener(PORT)?, started(&run)?);
+    run.wait_until("a response", || expect_greeting(from))?;
+    let (own, id) = (listener(PORT)?, started_pid(&run)?);
     ensure!(own.pid.to_string() == id, "{own:?} listens, and {id} was started");
     bind_is_refused_everywhere(PORT)?;
-    ensure!(env.foreign_listener(PORT).is_err(), "a stranger with SO_REUSEADDR took the port");
+    ensure!(env.foreign_listener(PORT).is_err(), "a foreign bind with SO_REUSEADDR succeeded");
     env.wait_registered(NAME, 1, TIMEOUT)?;
     Ok(run)
 }
 
-/// Shows that the program was told what it inherits, and that it is meant.
-fn is_told(run: &Process) -> Result<()> {
-    let id = started(run)?;
+/// Checks the environment variables of the inherited sockets (sd_listen_fds(3)).
+fn has_listen_environment(run: &Process) -> Result<()> {
+    let id = started_pid(run)?;
     let variables = fs::read(format!("/proc/{id}/environ"))?;
     let known: Vec<_> = variables.split(|byte| *byte == 0).collect();
     let own = format!("LISTEN_PID={id}");
@@ -160,8 +160,8 @@ fn is_told(run: &Process) -> Result<()> {
     Ok(())
 }
 
-/// Nobody but the program has the socket, so it is gone with it.
-fn is_gone_with_its_program(mut run: Process) -> Result<()> {
+/// Checks that the socket closes with the program: no other process has it.
+fn closes_with_its_program(mut run: Process) -> Result<()> {
     run.terminate()?;
     ensure!(TcpStream::connect(("127.0.0.1", PORT)).is_err(), "the kernel still connects");
     Ok(())
@@ -173,9 +173,9 @@ fn nginx_serves_on_its_inherited_socket() {
         let command = servers::nginx(env, &format!("[::]:{PORT} ipv6only=off"))?;
         let options = ["--handoff", "socket"];
         let mut run = serves_on_its_socket(env, &options, &command, "nginx")?;
-        // It writes its title over its environment, and so says itself what it was told.
+        // The program overwrites its environment with its title, so it prints the variables itself.
         run.wait_for_line("using inherited sockets from \"3;\"")?;
-        is_gone_with_its_program(run)
+        closes_with_its_program(run)
     });
 }
 
@@ -184,8 +184,8 @@ fn node_serves_on_its_inherited_socket() {
     isolated(|env| {
         let command = servers::node("{fd: Number('{fd}')}")?;
         let run = serves_on_its_socket(env, &[], &command, "node")?;
-        is_told(&run)?;
-        is_gone_with_its_program(run)
+        has_listen_environment(&run)?;
+        closes_with_its_program(run)
     });
 }
 
@@ -194,8 +194,8 @@ fn uvicorn_serves_on_its_inherited_socket() {
     isolated(|env| {
         let command = servers::uvicorn(env, &["--fd", "3"])?;
         let run = serves_on_its_socket(env, &[], &command, "uvicorn")?;
-        is_told(&run)?;
-        is_gone_with_its_program(run)
+        has_listen_environment(&run)?;
+        closes_with_its_program(run)
     });
 }
 
@@ -204,7 +204,7 @@ fn axum_server_serves_on_its_inherited_socket() {
     isolated(|env| {
         let options = ["--handoff", "socket"];
         let run = serves_on_its_socket(env, &options, &servers::axum()?, "axum")?;
-        is_told(&run)?;
-        is_gone_with_its_program(run)
+        has_listen_environment(&run)?;
+        closes_with_its_program(run)
     });
 }

@@ -1,4 +1,4 @@
-//! The parts that the other tests stand on.
+//! Tests of the harness itself.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -89,17 +89,17 @@ fn proxy_forwards_except_while_disconnected() {
     let mut one = connect();
     let mut far = server.accept().unwrap().0;
     far.write_all(b"here").unwrap();
-    let mut said = [0; 4];
-    one.read_exact(&mut said).unwrap();
-    assert_eq!(&said, b"here");
+    let mut received = [0; 4];
+    one.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"here");
 
     proxy.disconnect();
-    assert_eq!(one.read(&mut said).unwrap_or(0), 0, "the old connection still stands");
-    assert_eq!(connect().read(&mut said).unwrap_or(0), 0, "a new connection got through");
+    assert_eq!(one.read(&mut received).unwrap_or(0), 0, "the old connection still stands");
+    assert_eq!(connect().read(&mut received).unwrap_or(0), 0, "a new connection got through");
 
     proxy.reconnect();
     let mut two = connect();
     server.accept().unwrap().0.write_all(b"back").unwrap();
-    two.read_exact(&mut said).unwrap();
-    assert_eq!(&said, b"back");
+    two.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"back");
 }

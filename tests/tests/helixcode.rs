@@ -1,4 +1,4 @@
-//! The example with a real PostgreSQL, a real Redis, an API and two workers.
+//! The HelixCode example: a real PostgreSQL, a real Redis, an API and two workers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -35,8 +35,8 @@ fn found(env: &TestEnv, name: &str) -> Result<String> {
 #[test]
 fn helixcode_workers_process_jobs_from_the_api() {
     isolated(|env| {
-        // With their usual ports taken, everything has to be found.
-        let _strangers =
+        // The default ports are taken, so every endpoint has to be discovered.
+        let _foreign =
             (env.foreign_listener(5432)?, env.foreign_listener(6379)?, env.foreign_listener(8080)?);
         env.write("helix/portolan.yaml", STACK)?;
         let call = env.portolan(&["up"])?.directory(&env.folder("helix")?);
@@ -49,11 +49,11 @@ fn helixcode_workers_process_jobs_from_the_api() {
         ensure!(found(env, "postgres")? == "127.0.0.1:5433");
         ensure!(found(env, "redis")? == "127.0.0.1:6380");
         let mut workers = BTreeSet::new();
-        // Whoever is free takes the next one: with enough jobs, both have their share.
+        // An idle worker takes the next job: with enough jobs, both workers process some.
         let both = wait_for("both workers to have done a job", || {
             let job = done(&api, post_job(&api, "count these four words")?)?;
             ensure!(job["words"] == 4, "{job}");
-            workers.insert(job["worker"].as_str().context("done by nobody")?.to_owned());
+            workers.insert(job["worker"].as_str().context("no worker")?.to_owned());
             ensure!(workers.len() == 2, "only {workers:?} so far");
             Ok(workers.clone())
         })?;

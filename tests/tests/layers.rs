@@ -1,4 +1,4 @@
-//! Which crate may know which: the rule of ARCHITECTURE.md, held to the manifests.
+//! Checks the layers of ARCHITECTURE.md against the manifests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,7 +41,7 @@ fn a_crate_depends_on_lower_layers_only() {
     }
 }
 
-/// Every crate, with those of this project that it is built on.
+/// Returns every crate with its dependencies in this workspace.
 fn manifests() -> Result<Vec<(String, Vec<String>)>> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
     let folders = fs::read_dir(&crates).with_context(|| crates.display().to_string())?;

@@ -1,4 +1,4 @@
-//! The end-to-end tests: the built command, real servers, one module for each subject.
+//! The end-to-end tests: the built command and real servers, one module a subject.
 
 mod bad_input;
 mod cli_output;

@@ -1,4 +1,4 @@
-//! Each part by hand: ports, the registry, the broadcast channel, the configuration.
+//! The manual commands: ports, registry, broadcast channel, configuration.
 
 use anyhow::{Context, ensure};
 use portolan_tests::{SHORT_BROADCAST_WAIT, TIMEOUT, isolated, wait_for};
@@ -15,7 +15,7 @@ fn lease_is_allocated_listed_and_released() {
         let taken = env.portolan(&["ports", "check", "5432"])?.run()?.exits(4)?;
         ensure!(taken.stdout.contains("postgres-1"), "{taken:?}");
 
-        // The number alone releases nothing: nobody frees another's port.
+        // A port number alone does not release a lease.
         env.portolan(&["ports", "release", "5432"])?.run()?.exits(1)?;
         let lease = lease["lease"].as_str().context("no lease to release")?;
         env.portolan(&["ports", "release", lease])?.run()?.exits(0)?;
@@ -67,7 +67,7 @@ fn announcement_reaches_listeners_and_the_registry() {
     isolated(|env| {
         let mut listen = env.portolan(&["listen", "--json"])?.spawn("listen")?;
         let announce = ["announce", "postgres-9", "--port", "5439"];
-        // Nothing says when the listener has joined; whoever comes late hears the next one.
+        // Nothing reports when the listener has joined the group, so the announcement is repeated.
         wait_for("the announcement to be heard", || {
             env.portolan(&announce)?.run()?.exits(0)?;
             ensure!(listen.stdout().contains("postgres-9"), "not heard");

@@ -1,4 +1,4 @@
-//! What Prometheus gets to see.
+//! The `/metrics` page of the registry.
 
 use anyhow::ensure;
 use portolan_tests::{REGISTRY, TIMEOUT, http, isolated, metrics};
@@ -25,7 +25,7 @@ const SPECIFIED: [&str; 16] = [
     "discovery_unhealthy_services",
 ];
 
-/// What the registry itself must have counted after the life of one service.
+/// The counters that one service's registration and deregistration increment.
 const COUNTED: [&str; 5] = [
     r#"discovery_services_registered_total{service_name="api"}"#,
     r#"discovery_services_deregistered_total{service_name="api"}"#,

@@ -1,4 +1,4 @@
-//! Everybody on the ports of a host, and every rule about one.
+//! `portolan ports list` and `portolan ports check`.
 
 use std::net::{TcpListener, UdpSocket};
 
@@ -24,7 +24,7 @@ fn list_shows_each_lease_and_each_foreign_listener_once() {
     isolated(|env| {
         let alloc = ["ports", "alloc", "api", "--port-name", "http", "--range", "8081-8085"];
         json(env, &alloc, 0)?;
-        // Beside the guard, as the program would that the port is for; and two who never asked.
+        // A listener beside the guard, as the leased program would be, and two foreign ones.
         let _server = TcpListener::bind(("127.0.0.1", 8081))?;
         let _foreign = env.foreign_listener(9999)?;
         let _receiver = UdpSocket::bind(("127.0.0.1", 9998))?;
@@ -66,13 +66,13 @@ fn claimed_port_is_verified_when_its_program_listens() {
         let text = env.portolan(&["ports", "check", "8080"])?.run()?.exits(4)?.stdout;
         ensure!(text.contains("nobody yet"), "{text}");
 
-        // Nothing of Portolan's is in the way of whoever starts it, however it binds.
+        // A claimed port has no guard socket: the program can bind any address.
         let _program = TcpListener::bind(("0.0.0.0", 8080))?;
         let after = json(env, &["ports", "check", "8080"], 4)?;
         let listeners = array(&after, "listeners")?;
         ensure!(listeners[0]["process"]["pid"] == std::process::id(), "{after}");
         ensure!(listeners[0]["address"] == "0.0.0.0", "{after}");
-        // Another service does not get it.
+        // Another service gets another port.
         ensure!(json(env, &["ports", "alloc", "api2", "--pool", "api"], 0)?["port"] == 8081);
         Ok(())
     });
@@ -97,7 +97,7 @@ fn check_reports_every_rule_for_a_port() {
             ensure!(rules(&report)? == expected, "{report}");
             ensure!(report["state"] == state, "{report}");
         }
-        // For a pool whose services browsers open, it is told which one.
+        // If the port is in a pool with HTTP services, the rule names the pool.
         let report = json(env, &["ports", "check", "6667"], 0)
             .or_else(|_| json(env, &["ports", "check", "6667"], 4))?;
         ensure!(report["rules"][0]["pools"][0] == "api", "{report}");
@@ -114,7 +114,7 @@ fn alloc_honours_its_options() {
             |words: &[&str], exit| json(env, &[&["ports", "alloc", "x"], words].concat(), exit);
         ensure!(alloc(&["--range", "8301-8302"], 0)?["port"] == 8301);
         let _in_udp = UdpSocket::bind(("127.0.0.1", 8302))?;
-        // In TCP it is free, and in UDP it is not.
+        // The port is free in TCP and in use in UDP.
         alloc(&["--range", "8302-8302", "--udp"], 4)?;
         ensure!(alloc(&["--range", "8302-8302"], 0)?["port"] == 8302);
         alloc(&[], 2)?;

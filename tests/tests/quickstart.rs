@@ -1,4 +1,4 @@
-//! The stack in the root of the project, as `portolan up` starts it.
+//! `portolan up` with the quickstart stack of the project's root.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use portolan_tests::{Process, SHORT_BROADCAST_WAIT, TestEnv, http, isolated, wai
 use rustix::process::Signal;
 
 const STACK: &str = include_str!("../../portolan.yaml");
-/// How long Ctrl-C may take.
+/// The documented limit for Ctrl-C.
 const STOP: Duration = Duration::from_secs(5);
 
-/// A copy of the stack in a folder of its own.
+/// A copy of the stack in its own directory.
 struct Stack<'a> {
     env: &'a TestEnv,
     folder: PathBuf,
@@ -28,7 +28,7 @@ impl<'a> Stack<'a> {
         Ok(Self { env, folder, up })
     }
 
-    /// Where this stack's API is, as somebody finds it who asks in the stack's folder.
+    /// Discovers this stack's API from the stack's directory and returns its URL.
     fn api(&mut self) -> Result<String> {
         let Self { env, folder, up } = self;
         up.wait_until("the api to be found", || {
@@ -37,11 +37,11 @@ impl<'a> Stack<'a> {
         })
     }
 
-    /// Waits until the worker says that this API answered.
+    /// Waits until the worker reports a response of this API.
     fn worker_found(&mut self, url: &str) -> Result<()> {
         let address = url.strip_prefix("http://").context("no http:// URL")?;
         self.up.wait_for_line(&format!("{address} says"))?;
-        // The table says the same, beside the port that the api wanted and the one it got.
+        // The live table shows the same address.
         self.up.wait_for_line(&format!("api at {address}")).map(drop)
     }
 
@@ -100,7 +100,7 @@ fn two_stacks_have_separate_scopes() {
         };
         ensure!(!stray(&one, &second) && !stray(&two, &first), "a worker asked the other's api");
         one.ctrl_c()?;
-        // The other one goes on.
+        // The other stack keeps running.
         wait_for("the second stack's api", || http::get(&second))?;
         two.ctrl_c()?;
         nothing_is_left(env)

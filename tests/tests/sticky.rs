@@ -1,4 +1,4 @@
-//! A service gets its old port again: after a restart, and after a reboot.
+//! Stickiness: a service gets its previous port after a restart and after a reboot.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,10 +9,10 @@ use portolan_tests::{PortolanCommand, Process, SimulatedBoot, TIMEOUT, TestEnv, 
 use rustix::process::{Pid, Signal, kill_process};
 
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
-/// Three of one pool, where the order decides, and two of others.
+/// Three services of one pool, whose ports depend on the order, and two of other pools.
 const SERVICES: [&str; 5] = ["api-1", "postgres-1", "api-2", "redis-1", "api-3"];
 
-/// Programs on their ports, by name.
+/// Ports by service name.
 type Ports = BTreeMap<String, u16>;
 
 fn run<'a>(env: &'a TestEnv, name: &str, options: &[&str]) -> Result<PortolanCommand<'a>> {
@@ -28,14 +28,14 @@ fn bound(call: PortolanCommand<'_>, name: &str) -> Result<(Process, u16)> {
     Ok((process, port))
 }
 
-/// Starts the program, ends it, and returns the port that it had.
+/// Starts the program, ends it, and returns its port.
 fn port_of(call: PortolanCommand<'_>, name: &str) -> Result<u16> {
     let (mut process, port) = bound(call, name)?;
     process.terminate()?;
     Ok(port)
 }
 
-/// Starts the services in this order, all of them at the same time in the end, and ends them all.
+/// Starts the services in this order, ends them once all run, and returns their ports.
 fn ports_of<'a>(
     env: &TestEnv,
     names: impl IntoIterator<Item = &'a &'a str>,
@@ -59,7 +59,7 @@ fn expected() -> Ports {
     SERVICES.iter().map(|name| (*name).to_owned()).zip(ports).collect()
 }
 
-/// The files of the runtime folder.
+/// Returns the files of the runtime directory.
 fn tables(env: &TestEnv) -> Result<Vec<String>> {
     let entries = fs::read_dir(env.directory().join("run/portolan"))?;
     entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// Modules that repeat another module's names on purpose: the blocking twins of asynchronous types,
-/// as in other Rust clients.
+/// Modules that reuse another module's names on purpose: the blocking twins of asynchronous types.
 const TWINS: [&str; 1] = ["portolan-client/src/blocking"];
 
 #[test]
@@ -39,7 +38,7 @@ fn a_public_type_is_recognised_by_its_definition() {
     }
 }
 
-/// The name that this line defines as a public type of a module.
+/// Returns the name of the public type that a line defines at module level.
 fn public_type(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("pub ")?;
     let kinds = ["struct ", "enum ", "trait ", "type "];
@@ -47,7 +46,7 @@ fn public_type(line: &str) -> Option<&str> {
     name.split(|c: char| !c.is_alphanumeric()).next()
 }
 
-/// Every source file of the crates, the twins aside.
+/// Returns every source file of the crates except the twins.
 fn source_files() -> Result<Vec<PathBuf>> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
     let mut files = Vec::new();

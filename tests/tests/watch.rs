@@ -1,4 +1,4 @@
-//! `portolan watch` sees every change, in order, once each, whatever happens to its connection.
+//! `portolan watch` delivers every change once and in order, across lost connections.
 
 use anyhow::{Context, Result, ensure};
 use portolan_tests::{Process, Proxy, TIMEOUT, TestEnv, isolated, wait_for};
@@ -12,13 +12,13 @@ fn register(env: &TestEnv, version: &str, ttl: &str) -> Result<()> {
 }
 
 fn events(watch: &Process) -> Result<Vec<Value>> {
-    let said = watch.stdout();
-    // The last line may be half written.
-    let whole = said.rsplit_once('\n').map_or("", |(lines, _)| lines);
+    let text = watch.stdout();
+    // The last line may be incomplete.
+    let whole = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
     whole.lines().map(|line| serde_json::from_str(line).context(line.to_owned())).collect()
 }
 
-/// Waits until the watch has seen that many events, and returns their kinds.
+/// Waits until the watch has received `count` events and returns their kinds.
 fn kinds(watch: &Process, count: usize) -> Result<Vec<String>> {
     wait_for(&format!("{count} events"), || {
         let events = events(watch)?;
@@ -53,7 +53,7 @@ fn watch_delivers_each_change_once_and_in_order_across_a_reconnect() {
         let revisions: Vec<_> =
             events(&watch)?.iter().map(|event| event["revision"].as_u64()).collect();
         ensure!(revisions.is_sorted_by(|a, b| a < b), "{revisions:?}");
-        // Another service's change is none of this watch's.
+        // A change of another service is not delivered.
         let other = ["register", "web", "--port", "8081"];
         env.portolan(&other)?.run()?.exits(0)?;
         register(env, "4", "60s")?;

@@ -1,6 +1,6 @@
-//! A server as they are: it is told a port, takes its time, and binds it only then.
+//! A server that binds its port only after a delay, as real servers do.
 
-// What it says is read by the test that started it.
+// The test that started the program reads its output.
 #![allow(clippy::print_stdout, reason = "it reports to the test on standard output")]
 
 use std::net::TcpListener;
@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// How long it prepares before it binds: the scenario's own delay, in which others come first
-/// where nothing keeps the port.
+/// The delay before the bind, in which another process takes the port if nothing holds it.
 const PREPARES: Duration = Duration::from_millis(250);
 
 fn main() -> Result<()> {

@@ -1,4 +1,5 @@
-//! Strangers who are faster than a program that gets the number alone, and helpers who are none.
+//! Foreign processes that bind the port of a program before it does, and listeners on behalf of a
+//! program.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
@@ -6,11 +7,11 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use portolan_tests::{Process, TIMEOUT, TestEnv, isolated, servers};
 
-use super::{NAME, PORT, hello, started, when_told};
+use super::{NAME, PORT, expect_greeting, start_when_go_exists, started_pid};
 
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
 
-/// Starts a program of this name that listens on the port, beside what runs already.
+/// Starts another program of this name that listens on the port.
 fn helper(env: &TestEnv, name: &str, port: u16) -> Result<Process> {
     let program = env.directory().join(name);
     symlink(BINDER, &program)?;
@@ -21,7 +22,7 @@ fn helper(env: &TestEnv, name: &str, port: u16) -> Result<Process> {
     Ok(helper)
 }
 
-/// A `docker` that leaves the listening to somebody else.
+/// Returns the command of a fake `docker` that does not listen itself.
 fn docker(env: &TestEnv) -> Result<Vec<String>> {
     let docker = env.write("bin/docker", "#!/bin/sh\nexec sleep 1000\n")?;
     std::fs::set_permissions(&docker, std::fs::Permissions::from_mode(0o755))?;
@@ -34,9 +35,9 @@ fn failed_bind_beside_a_guard_reports_a_remedy() {
         let script = "import os, socket; socket.socket().bind(('', int(os.environ['PORT'])))";
         let command = servers::python(&["-c", script])?;
         let options = ["--handoff", "guard"];
-        let said = env.service(NAME, &options, &command)?.wait(TIMEOUT)?.exits(1)?.stderr;
-        ensure!(said.contains("Address already in use"), "{said}");
-        ensure!(said.contains("choose the hand-over `number`"), "{said}");
+        let output = env.service(NAME, &options, &command)?.wait(TIMEOUT)?.exits(1)?.stderr;
+        ensure!(output.contains("Address already in use"), "{output}");
+        ensure!(output.contains("choose the hand-over `number`"), "{output}");
         let command = servers::python(&["-c", script])?;
         let number = ["--handoff", "number"];
         env.service(NAME, &number, &command)?.wait(TIMEOUT)?.exits(0).map(drop)
@@ -47,15 +48,15 @@ fn failed_bind_beside_a_guard_reports_a_remedy() {
 fn program_restarts_on_the_next_port_when_a_foreign_process_binds_first() {
     isolated(|env| {
         let node = servers::node("process.env.PORT")?;
-        let mut run = env.service(NAME, &["-v"], &when_told(&node))?;
+        let mut run = env.service(NAME, &["-v"], &start_when_go_exists(&node))?;
         run.wait_for_line("handoff=number")?;
         let _foreign = env.foreign_listener(PORT)?;
         env.write("go", "")?;
         let next = format!(" port={} ", PORT + 1);
         run.wait_for_line(&next)?;
         let url = format!("http://127.0.0.1:{}", PORT + 1);
-        run.wait_until("an answer", || portolan_tests::http::get(&url))?;
-        ensure!(hello("node").is_err());
+        run.wait_until("a response", || portolan_tests::http::get(&url))?;
+        ensure!(expect_greeting("node").is_err());
         Ok(())
     });
 }
@@ -69,9 +70,9 @@ fn run_fails_after_three_lost_ports_and_names_the_foreign_process() {
             run.wait_for_line(&format!("Program started service_name={NAME} port={port}"))?;
             foreign.push(env.foreign_listener(port)?);
         }
-        let said = run.wait(TIMEOUT)?.exits(1)?.stderr;
+        let output = run.wait(TIMEOUT)?.exits(1)?.stderr;
         let own = std::process::id().to_string();
-        let last = said.lines().last().unwrap_or_default();
+        let last = output.lines().last().unwrap_or_default();
         ensure!(last.contains(&format!("pid {own}")) && last.contains("port 8082"), "{last}");
         ensure!(last.contains("--preferred") && last.contains("--handoff claim"), "{last}");
         Ok(())
@@ -97,10 +98,10 @@ fn unknown_listener_is_not_accepted_for_docker() {
         let _registry = env.registry()?;
         let mut run = env.service(NAME, &["-v"], &docker(env)?)?;
         run.wait_for_line("handoff=claim")?;
-        let first = started(&run)?;
+        let first = started_pid(&run)?;
         let _foreign = helper(env, "some-server", PORT)?;
         run.wait_for_line(&format!(" port={} ", PORT + 1))?;
-        ensure!(started(&run)? != first);
+        ensure!(started_pid(&run)? != first);
         let _proxy = helper(env, "docker-proxy", PORT + 1)?;
         let registered = env.wait_registered(NAME, 1, TIMEOUT)?;
         ensure!(registered[0]["port"] == PORT + 1, "{registered:?}");

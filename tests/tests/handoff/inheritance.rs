@@ -1,19 +1,19 @@
-//! What is left of a port when programs end, and what they inherit.
+//! Inherited descriptors, and the lease after the wrapper or the program ended.
 
 use anyhow::{Context, Result, ensure};
 use portolan_tests::port::{bind_is_refused_everywhere, listener, listeners};
 use portolan_tests::{Process, TestEnv, isolated, redis, servers, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{NAME, PORT, hello, started};
+use super::{NAME, PORT, expect_greeting, started_pid};
 
-/// Says what it inherited, and goes on.
-const TELLS: &str = "
+/// A program that prints the sockets that it inherited and then sleeps.
+const PRINT_SOCKETS: &str = "
 import os, socket, time
-told = [os.environ[name] for name in ('LISTEN_FDS', 'LISTEN_FDNAMES', 'PORT', 'PORT_METRICS')]
+values = [os.environ[name] for name in ('LISTEN_FDS', 'LISTEN_FDNAMES', 'PORT', 'PORT_METRICS')]
 own = os.environ['LISTEN_PID'] == str(os.getpid())
-print('told', *told, 'own' if own else 'not its own')
-for number in range(3, 3 + int(told[0])):
+print('inherited', *values, 'own' if own else 'not its own')
+for number in range(3, 3 + int(values[0])):
     one = socket.socket(fileno=number)
     kind = 'tcp' if one.type == socket.SOCK_STREAM else 'udp'
     listens = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -22,8 +22,8 @@ print('end', flush=True)
 time.sleep(1000)
 ";
 
-/// Closes whatever it inherited, as a daemon does, and listens.
-const DAEMON: &str = "
+/// A program that closes every inherited descriptor, as a daemon does, and then listens.
+const CLOSE_DESCRIPTORS: &str = "
 import os, socket
 os.closerange(3, 4096)
 server = socket.create_server(('127.0.0.1', int(os.environ['PORT'])))
@@ -32,16 +32,16 @@ while True:
     server.accept()
 ";
 
-/// The port that somebody else gets who would like this one.
-fn granted(env: &TestEnv) -> Result<u64> {
+/// Returns the port that is granted to another service with the same preference.
+fn granted_port(env: &TestEnv) -> Result<u64> {
     let alloc = ["ports", "alloc", "other", "--preferred", "8080", "--pool", "api", "--json"];
     let lease = env.portolan(&alloc)?.run()?.json()?;
     lease["port"].as_u64().context("no port")
 }
 
-/// `kill -9` of the program that was started; returns when it is gone.
+/// Sends SIGKILL to the started program and waits for its end.
 fn kill_program(env: &TestEnv, run: &Process) -> Result<()> {
-    let id: i32 = started(run)?.parse()?;
+    let id: i32 = started_pid(run)?.parse()?;
     kill_process(Pid::from_raw(id).context("no process id")?, Signal::KILL)?;
     wait_for("the end of the program", || {
         let there = env.processes()?.iter().any(|(other, _)| i32::try_from(*other) == Ok(id));
@@ -55,25 +55,25 @@ fn program_inherits_every_requested_socket() {
     isolated(|env| {
         let options =
             ["--handoff", "socket", "--port", "metrics=9100", "--udp", "--health", "none", "-v"];
-        let mut run = env.service(NAME, &options, &servers::python(&["-c", TELLS])?)?;
+        let mut run = env.service(NAME, &options, &servers::python(&["-c", PRINT_SOCKETS])?)?;
         run.wait_for_line("end")?;
-        let said = run.stdout();
-        let expected = "told 4 web-api:web-api:metrics:metrics 8080 9100 own\n\
+        let output = run.stdout();
+        let expected = "inherited 4 web-api:web-api:metrics:metrics 8080 9100 own\n\
                         socket 3 tcp 8080 listens\nsocket 4 udp 8080 is bound\n\
                         socket 5 tcp 9100 listens\nsocket 6 udp 9100 is bound\nend\n";
-        ensure!(said == expected, "{said}");
+        ensure!(output == expected, "{output}");
         let found = env.discover(NAME, &["--json"])?.json()?;
         ensure!(found["metadata"]["port.metrics"] == "9100", "{found}");
         Ok(())
     });
 }
 
-/// The port is nobody else's while the program lives, and granted once it was killed.
-fn port_goes_with_the_program(env: &TestEnv, run: &Process) -> Result<()> {
-    ensure!(granted(env)? != u64::from(PORT), "the port of a living program was granted");
+/// Checks that the port is not granted while the program lives, and is granted after its end.
+fn lease_ends_with_the_program(env: &TestEnv, run: &Process) -> Result<()> {
+    ensure!(granted_port(env)? != u64::from(PORT), "the port of a living program was granted");
     kill_program(env, run)?;
-    // At once: the kernel lets go as they end.
-    let port = granted(env)?;
+    // Without a wait: the kernel releases the lock when the process ends.
+    let port = granted_port(env)?;
     ensure!(port == u64::from(PORT), "granted {port}");
     Ok(())
 }
@@ -83,10 +83,10 @@ fn program_keeps_serving_and_keeps_its_lease_after_run_is_killed() {
     isolated(|env| {
         let options = ["--handoff", "socket", "-v"];
         let mut run = env.service(NAME, &options, &servers::axum()?)?;
-        run.wait_until("an answer", || hello("axum"))?;
+        run.wait_until("a response", || expect_greeting("axum"))?;
         run.kill()?;
-        hello("axum")?;
-        port_goes_with_the_program(env, &run)
+        expect_greeting("axum")?;
+        lease_ends_with_the_program(env, &run)
     });
 }
 
@@ -95,12 +95,12 @@ fn guard_lives_as_long_as_the_program() {
     isolated(|env| {
         let mut run = env.service(NAME, &["-v"], &redis::command("{port}")?)?;
         run.wait_for_line("handoff=guard")?;
-        run.wait_until("an answer", || redis::ping(PORT))?;
+        run.wait_until("a response", || redis::ping(PORT))?;
         run.kill()?;
         redis::ping(PORT)?;
-        // Redis listens on 127.0.0.1 alone; the rest is its guard's.
+        // Redis listens on 127.0.0.1 only; the guard holds the other addresses.
         bind_is_refused_everywhere(PORT)?;
-        port_goes_with_the_program(env, &run)
+        lease_ends_with_the_program(env, &run)
     });
 }
 
@@ -108,15 +108,15 @@ fn guard_lives_as_long_as_the_program() {
 fn program_that_closes_inherited_descriptors_keeps_its_port() {
     isolated(|env| {
         let options = ["--handoff", "guard", "-v"];
-        let mut run = env.service(NAME, &options, &servers::python(&["-c", DAEMON])?)?;
+        let mut run = env.service(NAME, &options, &servers::python(&["-c", CLOSE_DESCRIPTORS])?)?;
         run.wait_for_line("listens")?;
         run.kill()?;
         let listed = env.portolan(&["ports", "list", "--json"])?.run()?.json()?;
         ensure!(listed["ports"].as_array().is_some_and(Vec::is_empty), "still held: {listed}");
-        // The reservation is gone, but its own listener is in the way of whoever comes next.
-        let port = granted(env)?;
+        // The reservation is gone, but the program's listener still occupies the port.
+        let port = granted_port(env)?;
         ensure!(port == u64::from(PORT) + 1, "granted {port}");
-        ensure!(listener(PORT)?.pid.to_string() == started(&run)?);
+        ensure!(listener(PORT)?.pid.to_string() == started_pid(&run)?);
         Ok(())
     });
 }
@@ -129,7 +129,7 @@ fn script_that_reuses_low_descriptors_keeps_its_lease() {
         let mut run = env.service(NAME, &options, &["sh", "-c", script])?;
         run.wait_for_line("ready")?;
         run.kill()?;
-        ensure!(granted(env)? != u64::from(PORT), "the port of a living program was granted");
+        ensure!(granted_port(env)? != u64::from(PORT), "the port of a living program was granted");
         Ok(())
     });
 }
