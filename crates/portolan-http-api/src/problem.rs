@@ -118,11 +118,11 @@ impl From<RegistryError> for Problem {
         match error {
             RegistryError::Unknown { .. } => Self::new(Kind::UnknownInstance, detail).param("id"),
             RegistryError::Invalid(_) => Self::new(Kind::BadMember, detail),
-            RegistryError::LoopbackFromAfar { .. } => {
+            RegistryError::RemoteLoopback { .. } => {
                 Self::new(Kind::BadMember, detail).pointer("/host".into())
             }
             RegistryError::RegisteredByApi { .. } => Self::new(Kind::RegisteredByApi, detail),
-            RegistryError::Full { .. } | RegistryError::FullOfHearsay { .. } => {
+            RegistryError::Full { .. } | RegistryError::BroadcastFull { .. } => {
                 Self::new(Kind::Full, detail)
             }
             // What is added later is at least no fault of the request.

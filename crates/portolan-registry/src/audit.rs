@@ -6,21 +6,23 @@
 use portolan_core::{Revision, ServiceEndpoint};
 use tracing::info;
 
-use crate::{Outcome, Registered, Source};
+use crate::{CommandOutcome, Registered, Source};
 
 /// Logs what came of a command, where it changed which instances there are.
-pub(crate) fn record(outcome: &Outcome, source: Source) {
+pub(crate) fn record(outcome: &CommandOutcome, source: Source) {
     match outcome {
-        Outcome::Registered(Registered { endpoint, created: true, .. }) => {
+        CommandOutcome::Registered(Registered { endpoint, created: true, .. }) => {
             line(endpoint, endpoint.revision, "register", source.as_str(), "Service registered");
         }
-        Outcome::Registered(Registered { endpoint, changed: true, .. }) => {
+        CommandOutcome::Registered(Registered { endpoint, changed: true, .. }) => {
             line(endpoint, endpoint.revision, "update", source.as_str(), "Service updated");
         }
-        Outcome::Deregistered { endpoint, revision } => {
+        CommandOutcome::Deregistered { endpoint, revision } => {
             line(endpoint, *revision, "deregister", source.as_str(), "Service deregistered");
         }
-        Outcome::Registered(_) | Outcome::Alive | Outcome::HealthSet(_) => {}
+        CommandOutcome::Registered(_)
+        | CommandOutcome::Renewed
+        | CommandOutcome::HealthUpdated(_) => {}
     }
 }
 

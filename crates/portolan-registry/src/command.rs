@@ -1,9 +1,9 @@
 //! What can be asked of the registry, and what comes of it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use portolan_core::{HealthReport, Host, Registration, Revision, ServiceEndpoint, ServiceId};
+use portolan_core::{HealthReport, Registration, Revision, ServiceEndpoint, ServiceId};
 
 use crate::RegistryError;
 
@@ -20,11 +20,20 @@ pub enum Command {
     Health(ServiceId, HealthReport),
 }
 
-/// Who asks. What is heard by broadcast is hearsay: it never overwrites or removes what came by
-/// the API, and an API registration takes an instance over from it.
+/// Where a command comes from: its source and the peer that sent it.
+///
+/// A registration at a loopback address is rejected unless its peer is on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    source: Source,
+    peer: IpAddr,
+}
+
+/// The channel by which a command arrived. What is learned by broadcast never replaces or removes
+/// what registered through the API, and an API registration takes an instance over from broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// The service itself, or somebody who acts for it.
+    /// The service itself, or a program that acts for it.
     Api,
     /// An announcement on a broadcast channel.
     Broadcast,
@@ -32,7 +41,7 @@ pub enum Source {
 
 /// What came of a command.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub enum CommandOutcome {
     /// The instance is there.
     Registered(Registered),
     /// The instance is gone.
@@ -43,9 +52,9 @@ pub enum Outcome {
         revision: Revision,
     },
     /// The instance has its full TTL again.
-    Alive,
+    Renewed,
     /// The instance's health is set.
-    HealthSet(Arc<ServiceEndpoint>),
+    HealthUpdated(Arc<ServiceEndpoint>),
 }
 
 /// What came of a registration.
@@ -70,36 +79,56 @@ impl Command {
         }
     }
 
-    /// Refuses a registration at a loopback address that comes from another machine: there it
-    /// means that machine, here it would mean this one (decision 2.5).
-    pub fn check_origin(&self, peer: IpAddr) -> Result<(), RegistryError> {
+    /// Rejects a registration at a loopback address that comes from another machine: there it
+    /// means that machine, here it would mean this one (docs/adr/0007-loopback-addresses.md).
+    pub(crate) fn check_origin(&self, origin: Origin) -> Result<(), RegistryError> {
+        let remote = !origin.peer.to_canonical().is_loopback();
         match self {
-            Self::Register(registration) => check_host(&registration.host, peer),
+            Self::Register(Registration { host, .. }) if remote && host.is_loopback() => {
+                Err(RegistryError::RemoteLoopback { host: host.clone(), peer: origin.peer })
+            }
             _ => Ok(()),
         }
     }
 }
 
-fn check_host(host: &Host, peer: IpAddr) -> Result<(), RegistryError> {
-    let remote = !peer.to_canonical().is_loopback();
-    match remote && host.is_loopback() {
-        true => Err(RegistryError::LoopbackFromAfar { host: host.clone(), peer }),
-        false => Ok(()),
-    }
-}
+// === impl CommandOutcome ===
 
-// === impl Outcome ===
-
-impl Outcome {
+impl CommandOutcome {
     /// The revision up to which a view must have come to show this; none where it shows at once.
     pub(crate) fn revision(&self) -> Option<Revision> {
         match self {
-            Self::Registered(Registered { endpoint, .. }) | Self::HealthSet(endpoint) => {
+            Self::Registered(Registered { endpoint, .. }) | Self::HealthUpdated(endpoint) => {
                 Some(endpoint.revision)
             }
             Self::Deregistered { revision, .. } => Some(*revision),
-            Self::Alive => None,
+            Self::Renewed => None,
         }
+    }
+}
+
+// === impl Origin ===
+
+impl Origin {
+    /// An API request from this peer.
+    pub fn api(peer: IpAddr) -> Self {
+        Self { source: Source::Api, peer }
+    }
+
+    /// This process itself.
+    pub fn local() -> Self {
+        Self::api(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// A broadcast announcement. The broadcast channel has already checked that an announced
+    /// loopback address comes from this machine, which it recognises by every one of its addresses.
+    pub fn broadcast() -> Self {
+        Self { source: Source::Broadcast, ..Self::local() }
+    }
+
+    /// The channel by which the command arrived.
+    pub fn source(self) -> Source {
+        self.source
     }
 }
 
@@ -120,20 +149,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loopback_host_is_taken_from_this_machine_only() {
-        let here = ["127.0.0.1", "::1", "::ffff:127.0.0.1"];
+    fn loopback_registration_is_accepted_from_this_machine_only() {
+        let local = ["127.0.0.1", "::1", "::ffff:127.0.0.1"];
+        let origin = |peer: &str| Origin::api(peer.parse().unwrap());
         for host in ["localhost", "127.0.0.1", "::1", "10.0.0.7", "db.example.org"] {
             let registration =
                 Registration::new("api".parse().unwrap(), host.parse().unwrap(), 8080);
             let command = Command::Register(registration);
-            for peer in here {
-                command.check_origin(peer.parse().unwrap()).unwrap();
+            for peer in local {
+                command.check_origin(origin(peer)).unwrap();
             }
             let loopback = !matches!(host, "10.0.0.7" | "db.example.org");
-            let from_afar = command.check_origin("10.0.0.9".parse().unwrap());
-            assert_eq!(from_afar.is_err(), loopback, "{host}");
+            let remote = command.check_origin(origin("10.0.0.9"));
+            assert_eq!(remote.is_err(), loopback, "{host}");
         }
         let heartbeat = Command::Heartbeat("api".parse().unwrap());
-        heartbeat.check_origin("10.0.0.9".parse().unwrap()).unwrap();
+        heartbeat.check_origin(origin("10.0.0.9")).unwrap();
     }
 }

@@ -55,7 +55,7 @@ pub enum StorageBackend {
 /// Why settings cannot be used. Retrying does not help: they must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum InvalidConfig {
+pub enum InvalidRegistryConfig {
     /// A backend that this version does not have.
     #[error(
         "service_registry.storage_backend: {0} is not built into this version; use memory, with which services register again by themselves after a restart"
@@ -89,19 +89,19 @@ const LIMIT: usize = 10_000_000;
 
 impl RegistryConfig {
     /// Checks every bound that the types do not carry.
-    pub fn validate(&self) -> Result<(), InvalidConfig> {
+    pub fn validate(&self) -> Result<(), InvalidRegistryConfig> {
         self.storage_backend.check()?;
         self.ttl()?;
         if !(Ttl::MIN..=Ttl::MAX).contains(&self.cleanup_interval) {
-            return Err(InvalidConfig::CleanupInterval(self.cleanup_interval));
+            return Err(InvalidRegistryConfig::CleanupInterval(self.cleanup_interval));
         }
         check_limit("max_endpoints", self.max_endpoints)?;
         check_limit("history", self.history)
     }
 
     /// The default TTL, within its bounds.
-    pub(crate) fn ttl(&self) -> Result<Ttl, InvalidConfig> {
-        Ttl::new(self.ttl_default).map_err(InvalidConfig::TtlDefault)
+    pub(crate) fn ttl(&self) -> Result<Ttl, InvalidRegistryConfig> {
+        Ttl::new(self.ttl_default).map_err(InvalidRegistryConfig::TtlDefault)
     }
 }
 
@@ -123,19 +123,19 @@ impl Default for RegistryConfig {
 // === impl StorageBackend ===
 
 impl StorageBackend {
-    fn check(self) -> Result<(), InvalidConfig> {
+    fn check(self) -> Result<(), InvalidRegistryConfig> {
         match self {
             Self::Memory => Ok(()),
-            Self::Etcd => Err(InvalidConfig::Backend("etcd")),
-            Self::Consul => Err(InvalidConfig::Backend("consul")),
+            Self::Etcd => Err(InvalidRegistryConfig::Backend("etcd")),
+            Self::Consul => Err(InvalidRegistryConfig::Backend("consul")),
         }
     }
 }
 
-fn check_limit(key: &'static str, value: usize) -> Result<(), InvalidConfig> {
+fn check_limit(key: &'static str, value: usize) -> Result<(), InvalidRegistryConfig> {
     match (1..=LIMIT).contains(&value) {
         true => Ok(()),
-        false => Err(InvalidConfig::Limit { key, value, limit: LIMIT }),
+        false => Err(InvalidRegistryConfig::Limit { key, value, limit: LIMIT }),
     }
 }
 

@@ -31,7 +31,7 @@ pub enum RegistryError {
     #[error(
         "the registry has its {limit} endpoints from broadcast; let services register by the API, or raise service_registry.max_endpoints, half of which is for broadcast"
     )]
-    FullOfHearsay {
+    BroadcastFull {
         /// How many endpoints from broadcast there may be.
         limit: usize,
     },
@@ -46,7 +46,7 @@ pub enum RegistryError {
     #[error(
         "host: {host} is only reachable on its own machine, and the registration comes from {peer}; register with the address at which others reach the service"
     )]
-    LoopbackFromAfar {
+    RemoteLoopback {
         /// The host to be registered.
         host: Host,
         /// Who sent the registration.
@@ -56,6 +56,15 @@ pub enum RegistryError {
     /// command may be repeated.
     #[error("the registry did not answer within {0:?}; repeat the request")]
     Busy(Duration),
+    /// The store cannot be reached, or the view lags behind it; whether the command was carried out
+    /// is not known. Repeat it: every command may be repeated.
+    #[error("the store {store} is unavailable: {reason}")]
+    Unavailable {
+        /// The store, as `service_registry.storage_backend` names it.
+        store: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// The writer is gone: the registry is shutting down. Repeat it with another registry, or later.
     #[error("the registry is shutting down; repeat the request when it runs again")]
     Closed,

@@ -36,7 +36,7 @@ pub struct WatchQuery {
 
 impl Query {
     /// Every instance of one service, in every scope.
-    pub fn of(name: ServiceName) -> Self {
+    pub fn for_service(name: ServiceName) -> Self {
         Self { names: vec![name], ..Self::default() }
     }
 

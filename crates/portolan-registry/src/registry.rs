@@ -6,17 +6,17 @@ use std::time::Duration;
 use portolan_core::{
     Action, HealthReport, Registration, Revision, ServiceAnnouncement, ServiceEndpoint, ServiceId,
 };
-use portolan_metrics::{Metrics, Outcome as Counted};
+use portolan_metrics::{Metrics, Outcome as OperationResult};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::Span;
 
 use crate::store::{Memory, Store};
+use crate::task::{Outcomes, Request};
 use crate::view::View;
-use crate::writer::{Outcomes, Request};
 use crate::{
-    Command, InvalidConfig, Outcome, Query, Registered, RegistryConfig, RegistryError, Source,
-    Watch, WatchQuery, Writer,
+    Command, CommandOutcome, EventStream, InvalidRegistryConfig, Origin, Query, Registered,
+    RegistryConfig, RegistryError, RegistryTask, Source, WatchQuery,
 };
 
 /// How many requests may wait for the writer; who comes when it is full waits outside.
@@ -37,7 +37,7 @@ pub struct Registry {
 pub fn open(
     config: &RegistryConfig,
     metrics: Metrics,
-) -> Result<(Writer, Registry), InvalidConfig> {
+) -> Result<(RegistryTask, Registry), InvalidRegistryConfig> {
     Ok(open_over(Memory::new(config)?, config, metrics))
 }
 
@@ -45,11 +45,11 @@ fn open_over<S: Store>(
     store: S,
     config: &RegistryConfig,
     metrics: Metrics,
-) -> (Writer<S>, Registry) {
+) -> (RegistryTask<S>, Registry) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let view = Arc::new(View::new(config.history));
     let registry = Registry { queue: sender, view: Arc::clone(&view), metrics: metrics.clone() };
-    (Writer::new(store, receiver, view, metrics, config.cleanup_interval), registry)
+    (RegistryTask::new(store, receiver, view, metrics, config.cleanup_interval), registry)
 }
 
 // === impl Registry ===
@@ -61,22 +61,22 @@ impl Registry {
     pub async fn register(
         &self,
         registration: Registration,
-        source: Source,
+        origin: Origin,
     ) -> Result<Registered, RegistryError> {
-        match self.one(Command::Register(registration), source).await? {
-            Outcome::Registered(registered) => Ok(registered),
+        match self.one(Command::Register(registration), origin).await? {
+            CommandOutcome::Registered(registered) => Ok(registered),
             _ => unreachable!("a registration has the outcome of one"),
         }
     }
 
     /// Removes an instance.
     pub async fn deregister(&self, id: &ServiceId) -> Result<(), RegistryError> {
-        self.one(Command::Deregister(id.clone()), Source::Api).await.map(drop)
+        self.one(Command::Deregister(id.clone()), Origin::local()).await.map(drop)
     }
 
     /// Gives an instance its full TTL again.
     pub async fn heartbeat(&self, id: &ServiceId) -> Result<(), RegistryError> {
-        self.one(Command::Heartbeat(id.clone()), Source::Api).await.map(drop)
+        self.one(Command::Heartbeat(id.clone()), Origin::local()).await.map(drop)
     }
 
     /// Sets how well an instance is. The reason is cut to 512 characters on one line.
@@ -85,7 +85,7 @@ impl Registry {
         id: &ServiceId,
         report: HealthReport,
     ) -> Result<(), RegistryError> {
-        self.one(Command::Health(id.clone(), report), Source::Api).await.map(drop)
+        self.one(Command::Health(id.clone(), report), Origin::local()).await.map(drop)
     }
 
     /// Takes in what was heard on a broadcast channel. The health that it tells counts where the
@@ -93,7 +93,7 @@ impl Registry {
     pub async fn import(
         &self,
         announcement: &ServiceAnnouncement,
-    ) -> Result<Outcome, RegistryError> {
+    ) -> Result<CommandOutcome, RegistryError> {
         let ServiceAnnouncement { action, service, .. } = announcement;
         let mut commands = match action {
             Action::Deregister => vec![Command::Deregister(service.id.clone())],
@@ -106,23 +106,25 @@ impl Registry {
             let report = HealthReport::new(service.health, service.health_reason.as_str());
             commands.push(Command::Health(service.id.clone(), report));
         }
-        let outcomes = self.apply(commands, Source::Broadcast).await;
+        let outcomes = self.apply(commands, Origin::broadcast()).await;
         outcomes.into_iter().next().unwrap_or(Err(RegistryError::Closed))
     }
 
-    /// Carries out many commands in order and without others between them, each with an outcome
-    /// of its own.
+    /// Carries out commands in order, each independently of the others and with an outcome of its
+    /// own. Commands of other callers may be carried out between them.
     pub async fn apply(
         &self,
         commands: Vec<Command>,
-        source: Source,
-    ) -> Vec<Result<Outcome, RegistryError>> {
-        let count = commands.len();
-        match timeout(ANSWER_WITHIN, self.ask(commands, source)).await {
-            Ok(Ok(outcomes)) => outcomes,
-            Ok(Err(error)) => vec![Err(error); count],
-            Err(_) => vec![Err(RegistryError::Busy(ANSWER_WITHIN)); count],
-        }
+        origin: Origin,
+    ) -> Vec<Result<CommandOutcome, RegistryError>> {
+        let checked: Vec<_> = commands.iter().map(|command| command.check_origin(origin)).collect();
+        let accepted = commands.into_iter().zip(&checked).filter(|(_, check)| check.is_ok());
+        let accepted: Vec<_> = accepted.map(|(command, _)| command).collect();
+        let mut outcomes = self.apply_checked(accepted, origin.source()).await.into_iter();
+        let outcome = |check: Result<(), RegistryError>| {
+            check.and_then(|()| outcomes.next().unwrap_or(Err(RegistryError::Closed)))
+        };
+        checked.into_iter().map(outcome).collect()
     }
 
     // --- reading
@@ -134,7 +136,8 @@ impl Registry {
         let found = self.view.find(query);
         for name in &query.names {
             let found = found.0.binary_search_by(|endpoint| endpoint.name.cmp(name));
-            let result = if found.is_ok() { Counted::Success } else { Counted::Failure };
+            let result =
+                if found.is_ok() { OperationResult::Success } else { OperationResult::Failure };
             self.metrics.service_lookup(name.as_str(), result, start.elapsed());
         }
         found
@@ -151,8 +154,8 @@ impl Registry {
     }
 
     /// What happens from now on, or from a revision on.
-    pub fn watch(&self, query: WatchQuery) -> Watch {
-        Watch::new(Arc::clone(&self.view), query)
+    pub fn watch(&self, query: WatchQuery) -> EventStream {
+        EventStream::new(Arc::clone(&self.view), query)
     }
 
     /// Whether it knows what there is, and can be written to.
@@ -160,9 +163,21 @@ impl Registry {
         self.view.is_open()
     }
 
-    async fn one(&self, command: Command, source: Source) -> Result<Outcome, RegistryError> {
-        let outcome = self.apply(vec![command], source).await.pop();
+    async fn one(&self, command: Command, origin: Origin) -> Result<CommandOutcome, RegistryError> {
+        let outcome = self.apply(vec![command], origin).await.pop();
         outcome.unwrap_or(Err(RegistryError::Closed))
+    }
+
+    async fn apply_checked(&self, commands: Vec<Command>, source: Source) -> Outcomes {
+        let count = commands.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        match timeout(ANSWER_WITHIN, self.ask(commands, source)).await {
+            Ok(Ok(outcomes)) => outcomes,
+            Ok(Err(error)) => vec![Err(error); count],
+            Err(_) => vec![Err(RegistryError::Busy(ANSWER_WITHIN)); count],
+        }
     }
 
     async fn ask(&self, commands: Vec<Command>, source: Source) -> Result<Outcomes, RegistryError> {

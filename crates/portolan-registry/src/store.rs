@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use portolan_core::{Revision, ServiceEndpoint, ServiceEvent};
 
-use crate::{Command, Outcome, RegistryError, Source};
+use crate::{Command, CommandOutcome, RegistryError, Source};
 
 pub(crate) mod decide;
 pub mod memory;
@@ -31,7 +31,7 @@ pub trait Store: fmt::Debug + Send + 'static {
         &mut self,
         commands: Vec<Command>,
         source: Source,
-    ) -> impl Future<Output = Vec<Result<Outcome, RegistryError>>> + Send;
+    ) -> impl Future<Output = Vec<Result<CommandOutcome, RegistryError>>> + Send;
 
     /// What was committed since the last call, in order; waits where that is nothing. The first
     /// thing is always a [`Committed::Reset`]. May be dropped at any time and loses nothing by it.
@@ -54,7 +54,7 @@ pub enum Committed {
     /// A change with a revision of its own.
     Changed(Arc<ServiceEvent>),
     /// News that is no change: a sign of life, another reason for the same health.
-    Touched(Arc<ServiceEndpoint>),
+    Renewed(Arc<ServiceEndpoint>),
 }
 
 #[cfg(test)]

@@ -14,11 +14,11 @@ use crate::query::{Query, among};
 use crate::store::Committed;
 use crate::store::decide::is_critical;
 
-mod reading;
+mod read;
 mod service;
 mod waiters;
 
-pub(crate) use reading::{Filter, Reading};
+pub(crate) use read::{Filter, ReadResult};
 use service::Service;
 pub(crate) use waiters::Waiter;
 use waiters::Waiters;
@@ -75,10 +75,10 @@ impl View {
 
     /// Enters what the store has committed, wakes those whom it concerns, and says where the
     /// number of critical instances changed.
-    pub(crate) fn enter(&self, committed: &[Committed]) -> Vec<Unhealthy> {
+    pub(crate) fn apply(&self, committed: &[Committed]) -> Vec<Unhealthy> {
         let mut unhealthy = Vec::new();
         let mut state = self.0.write();
-        committed.iter().for_each(|committed| state.enter(committed, &mut unhealthy));
+        committed.iter().for_each(|committed| state.apply(committed, &mut unhealthy));
         drop(state);
         // Under a lock that lets the woken in.
         let state = self.0.read();
@@ -124,12 +124,12 @@ impl View {
 // === impl State ===
 
 impl State {
-    fn enter(&mut self, committed: &Committed, unhealthy: &mut Vec<Unhealthy>) {
+    fn apply(&mut self, committed: &Committed, unhealthy: &mut Vec<Unhealthy>) {
         match committed {
             Committed::Reset { endpoints, revision } => {
                 unhealthy.extend(self.reset(endpoints, *revision));
             }
-            Committed::Touched(endpoint) => self.put(endpoint),
+            Committed::Renewed(endpoint) => self.put(endpoint),
             Committed::Changed(event) => unhealthy.extend(self.change(event)),
         }
     }
@@ -220,7 +220,7 @@ impl State {
     fn wake(&self, committed: &Committed) {
         match committed {
             Committed::Reset { .. } => self.wake_all(),
-            Committed::Touched(_) => {}
+            Committed::Renewed(_) => {}
             Committed::Changed(event) => self.wake_for(event),
         }
     }

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, poll};
 use parking_lot::Mutex;
 use portolan_core::{Host, Registration, Ttl};
 use portolan_metrics::Metrics;
-use portolan_registry::{RegistryConfig, Source, WatchQuery, open};
+use portolan_registry::{Origin, RegistryConfig, WatchQuery, open};
 use serde_json::Value;
 use tracing::{Instrument, info_span};
 use tracing_subscriber::fmt::MakeWriter;
@@ -66,11 +66,11 @@ async fn every_coming_change_and_going_is_one_line_and_a_heartbeat_is_none() {
     assert_eq!(watch.next().await.unwrap().change.kind(), "snapshot");
     for version in ["1", "1", "2"] {
         let service = Registration { version: version.into(), ..brief() };
-        registry.register(service, Source::Api).await.unwrap();
+        registry.register(service, Origin::local()).await.unwrap();
     }
     registry.heartbeat(&brief().id()).await.unwrap();
     registry.deregister(&brief().id()).await.unwrap();
-    registry.register(brief(), Source::Broadcast).await.unwrap();
+    registry.register(brief(), Origin::broadcast()).await.unwrap();
     let events: Vec<_> = watch.take(5).collect().await;
     tokio::task::yield_now().await;
     writing.abort();
@@ -108,7 +108,7 @@ async fn who_does_not_wait_for_the_answer_is_logged_all_the_same_with_who_asked(
     let (log, _guard) = listen();
     let (writer, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
     let impatient = async {
-        let mut asked = Box::pin(registry.register(brief(), Source::Api));
+        let mut asked = Box::pin(registry.register(brief(), Origin::local()));
         assert!(poll!(&mut asked).is_pending());
     };
     impatient.instrument(info_span!("request", peer = "192.0.2.9:5000")).await;

@@ -10,7 +10,7 @@ use portolan_core::{Host, Scope};
 use portolan_http_api::Api;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::{AllocatorError, PortAllocator};
-use portolan_registry::{InvalidConfig, Registry};
+use portolan_registry::{InvalidRegistryConfig, Registry};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -58,7 +58,7 @@ pub enum ServerError {
     Disabled,
     /// A setting cannot be used.
     #[error(transparent)]
-    Config(#[from] InvalidConfig),
+    Config(#[from] InvalidRegistryConfig),
     /// The address names no port.
     #[error("service_registry.listen_address: port 0 is not a port; give one from 1 to 65535")]
     PortZero,

@@ -8,7 +8,7 @@ use portolan_config_manager::Loader;
 use portolan_core::Scope;
 use portolan_health::HealthConfig;
 use portolan_port_allocator::PortAllocatorConfig;
-use portolan_registry::{InvalidConfig, RegistryConfig};
+use portolan_registry::{InvalidRegistryConfig, RegistryConfig};
 use serde::{Deserialize, Serialize};
 
 /// Every setting. Each part describes its own section.
@@ -53,7 +53,7 @@ pub enum InvalidSettings {
     },
     /// Those of the registry.
     #[error(transparent)]
-    Registry(#[from] InvalidConfig),
+    Registry(#[from] InvalidRegistryConfig),
     /// Those of the broadcast channel.
     #[error(transparent)]
     Broadcast(#[from] BroadcastError),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Extension, State};
 use http::StatusCode;
 use portolan_core::{HealthReport, HealthStatus, Registration, ServiceEndpoint, ServiceId};
-use portolan_registry::{Command, Outcome, Registered, Source};
+use portolan_registry::{Command, CommandOutcome, Origin, Registered, RegistryError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -70,25 +70,26 @@ pub(crate) async fn apply(
 ) -> Result<Json<Results>, Problem> {
     check_count(operations.len())?;
     let mut commands = Vec::with_capacity(operations.len());
-    let sort = |operation| command(operation, &caller).map(|sound| commands.push(sound)).err();
+    let sort = |operation| command(operation).map(|sound| commands.push(sound)).err();
     let refusals: Vec<_> = operations.into_iter().map(sort).collect();
-    let mut outcomes = api.registry().apply(commands, Source::Api).await.into_iter();
+    let mut outcomes =
+        api.registry().apply(commands, Origin::api(caller.machine())).await.into_iter();
     let answer = |(place, refusal): (usize, Option<Problem>)| match refusal {
         Some(problem) => Some(Answer::from(problem.within(&at(place)))),
         None => outcomes.next().map(|outcome| match outcome {
             Ok(outcome) => Answer::from(outcome),
-            Err(error) => Answer::from(Problem::from(error).within(&at(place))),
+            Err(error) => Answer::from(rejected(error).within(&at(place))),
         }),
     };
     let results = refusals.into_iter().enumerate().filter_map(answer).collect();
     Ok(Json(Results { results }))
 }
 
-fn command(operation: Value, caller: &Caller) -> Result<Command, Problem> {
+fn command(operation: Value) -> Result<Command, Problem> {
     let mut members: Map<String, Value> = interpret(operation)?;
     let kind = members.remove("op").unwrap_or_default();
     let members = Value::Object(members);
-    let command = match kind.as_str() {
+    Ok(match kind.as_str() {
         Some("register") => Command::Register(interpret::<Service>(members)?.service),
         Some("deregister") => Command::Deregister(interpret::<Instance>(members)?.id),
         Some("heartbeat") => Command::Heartbeat(interpret::<Instance>(members)?.id),
@@ -100,10 +101,15 @@ fn command(operation: Value, caller: &Caller) -> Result<Command, Problem> {
             let detail = "op: use register, deregister, heartbeat or health";
             return Err(Problem::new(Kind::BadMember, detail).pointer("/op".into()));
         }
-    };
-    let from_here = command.check_origin(caller.machine());
-    from_here.map_err(|error| Problem::from(error).within("/service"))?;
-    Ok(command)
+    })
+}
+
+/// A rejected command's problem. A pointer of the registry's points into the registration.
+fn rejected(error: RegistryError) -> Problem {
+    match error {
+        RegistryError::RemoteLoopback { .. } => Problem::from(error).within("/service"),
+        _ => Problem::from(error),
+    }
 }
 
 fn check_count(count: usize) -> Result<(), Problem> {
@@ -122,15 +128,15 @@ fn at(place: usize) -> String {
 
 // === impl Answer ===
 
-impl From<Outcome> for Answer {
-    fn from(outcome: Outcome) -> Self {
+impl From<CommandOutcome> for Answer {
+    fn from(outcome: CommandOutcome) -> Self {
         let (status, service) = match outcome {
-            Outcome::Registered(Registered { endpoint, created, .. }) => {
+            CommandOutcome::Registered(Registered { endpoint, created, .. }) => {
                 (services::status(created), Some(endpoint))
             }
-            Outcome::Deregistered { .. } | Outcome::Alive | Outcome::HealthSet(_) => {
-                (StatusCode::NO_CONTENT, None)
-            }
+            CommandOutcome::Deregistered { .. }
+            | CommandOutcome::Renewed
+            | CommandOutcome::HealthUpdated(_) => (StatusCode::NO_CONTENT, None),
         };
         Self { status: status.as_u16(), service, problem: None }
     }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{HeaderMap, LOCATION};
 use http::{HeaderValue, StatusCode};
 use portolan_core::{Registration, Revision, Scope, ServiceEndpoint, ServiceId};
-use portolan_registry::{Command, Query, Registered, RegistryError, Source};
+use portolan_registry::{Origin, Query, Registered, RegistryError};
 use serde::Serialize;
 
 use crate::body::Json;
@@ -77,10 +77,9 @@ async fn register(
     caller: &Caller,
     registration: Registration,
 ) -> Result<Response, Problem> {
-    let command = Command::Register(registration.clone());
-    command.check_origin(caller.machine())?;
+    let origin = Origin::api(caller.machine());
     let Registered { endpoint, created, .. } =
-        api.registry().register(registration, Source::Api).await?;
+        api.registry().register(registration, origin).await?;
     let location = HeaderValue::try_from(format!("/api/v1/services/{}", endpoint.id));
     let mut response = (status(created), Json(endpoint)).into_response();
     if let Ok(location) = location {

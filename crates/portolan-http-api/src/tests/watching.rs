@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use portolan_registry::Source;
+use portolan_registry::Origin;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -171,7 +171,7 @@ async fn many_writers_and_dropped_connections_cost_a_watch_nothing() {
                     let service = json!({"name": "api", "host": "127.0.0.1", "port": 1 + writer,
                         "version": step.to_string()});
                     let service = serde_json::from_value(service).unwrap();
-                    registry.register(service, Source::Api).await.unwrap();
+                    registry.register(service, Origin::local()).await.unwrap();
                 }
             })
         })

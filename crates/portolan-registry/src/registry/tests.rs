@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::store::suite::registration;
 
-mod following;
+mod event_streams;
 mod leases;
 mod load;
 
@@ -34,7 +34,7 @@ fn start_at(config: &RegistryConfig, now: jiff::Timestamp) -> Running {
     Running { registry, metrics, stop, writer }
 }
 
-async fn next(watch: &mut Watch) -> Arc<ServiceEvent> {
+async fn next(watch: &mut EventStream) -> Arc<ServiceEvent> {
     let event = timeout(Duration::from_secs(3600), watch.next()).await;
     event.expect("no event").expect("the watch ended")
 }
@@ -47,14 +47,14 @@ fn brief(name: &str, port: u16) -> Registration {
 async fn who_is_told_that_it_is_done_finds_it_done() {
     let running = start(&RegistryConfig::default());
     let registry = &running.registry;
-    let registered = registry.register(registration("api", 1), Source::Api).await.unwrap();
+    let registered = registry.register(registration("api", 1), Origin::local()).await.unwrap();
     let id = &registered.endpoint.id;
     assert_eq!(registry.get(id), Some(Arc::clone(&registered.endpoint)));
     assert_eq!(registry.list(), [Arc::clone(&registered.endpoint)]);
 
     let report = HealthReport::new(HealthStatus::Warning, "slow");
     registry.update_health(id, report).await.unwrap();
-    let (found, revision) = registry.lookup(&Query::of("api".parse().unwrap()));
+    let (found, revision) = registry.lookup(&Query::for_service("api".parse().unwrap()));
     assert_eq!((found[0].health, &*found[0].health_reason), (HealthStatus::Warning, "slow"));
     assert_eq!(found[0].revision, revision);
 
@@ -77,11 +77,14 @@ async fn a_batch_has_an_outcome_for_each_command_in_order() {
         Command::Heartbeat(api.id()),
         Command::Deregister(api.id()),
     ];
-    let outcomes = registry.apply(commands, Source::Api).await;
+    let outcomes = registry.apply(commands, Origin::local()).await;
     assert_eq!(outcomes[0], Err(RegistryError::Unknown { id: api.id() }));
-    assert!(matches!(outcomes[1], Ok(Outcome::Registered(Registered { created: true, .. }))));
-    assert_eq!(outcomes[2], Ok(Outcome::Alive));
-    assert!(matches!(outcomes[3], Ok(Outcome::Deregistered { .. })));
+    assert!(matches!(
+        outcomes[1],
+        Ok(CommandOutcome::Registered(Registered { created: true, .. }))
+    ));
+    assert_eq!(outcomes[2], Ok(CommandOutcome::Renewed));
+    assert!(matches!(outcomes[3], Ok(CommandOutcome::Deregistered { .. })));
     assert_eq!(registry.list(), []);
 }
 
@@ -93,15 +96,15 @@ async fn a_watch_sees_every_change_once_and_in_order() {
     assert!(
         matches!(&next(&mut watch).await.change, Change::Snapshot { endpoints } if endpoints.is_empty())
     );
-    let id = registry.register(brief("api", 1), Source::Api).await.unwrap().endpoint.id.clone();
+    let id = registry.register(brief("api", 1), Origin::local()).await.unwrap().endpoint.id.clone();
     registry
-        .register(Registration { version: "2".into(), ..brief("api", 1) }, Source::Api)
+        .register(Registration { version: "2".into(), ..brief("api", 1) }, Origin::local())
         .await
         .unwrap();
     registry.update_health(&id, HealthReport::new(HealthStatus::Passing, "")).await.unwrap();
     registry.heartbeat(&id).await.unwrap();
     registry.deregister(&id).await.unwrap();
-    registry.register(brief("api", 1), Source::Api).await.unwrap();
+    registry.register(brief("api", 1), Origin::local()).await.unwrap();
     let mut seen = Vec::new();
     while seen.last() != Some(&"expired") {
         seen.push(next(&mut watch).await.change.kind());
@@ -119,11 +122,11 @@ async fn a_watch_sleeps_while_others_change() {
     next(&mut watch).await;
     let waiting = Wakes::of(&mut watch);
     assert_eq!(waiting.count(), 0);
-    registry.register(registration("db", 1), Source::Api).await.unwrap();
-    registry.register(registration("api", 2), Source::Api).await.unwrap();
+    registry.register(registration("db", 1), Origin::local()).await.unwrap();
+    registry.register(registration("api", 2), Origin::local()).await.unwrap();
     assert_eq!(waiting.count(), 0, "another name, and another scope");
     let ours = Registration { scope: "shop".parse().unwrap(), ..registration("api", 3) };
-    registry.register(ours, Source::Api).await.unwrap();
+    registry.register(ours, Origin::local()).await.unwrap();
     assert_eq!(waiting.count(), 1);
     assert_eq!(next(&mut watch).await.change.endpoint().unwrap().port, 3);
 }
@@ -135,11 +138,11 @@ async fn a_watch_that_cannot_keep_up_gets_a_snapshot_and_goes_on() {
     let mut watch = registry.watch(WatchQuery::default());
     next(&mut watch).await;
     for port in 1..=10 {
-        registry.register(registration("api", port), Source::Api).await.unwrap();
+        registry.register(registration("api", port), Origin::local()).await.unwrap();
     }
     let caught_up = next(&mut watch).await;
     assert!(matches!(&caught_up.change, Change::Snapshot { endpoints } if endpoints.len() == 10));
-    registry.register(registration("api", 11), Source::Api).await.unwrap();
+    registry.register(registration("api", 11), Origin::local()).await.unwrap();
     let event = next(&mut watch).await;
     assert_eq!((event.change.kind(), event.revision.0), ("registered", caught_up.revision.0 + 1));
 }
@@ -152,7 +155,7 @@ async fn the_end_of_the_registry_answers_everybody() {
     assert!(registry.is_ready());
     // Asked before the end, answered after it was announced.
     let asked = registry.clone();
-    let mut early = Box::pin(asked.register(registration("api", 1), Source::Api));
+    let mut early = Box::pin(asked.register(registration("api", 1), Origin::local()));
     assert!(poll!(&mut early).is_pending());
     drop(stop);
     assert!(early.await.unwrap().created);
@@ -160,14 +163,14 @@ async fn the_end_of_the_registry_answers_everybody() {
     assert_eq!(next(&mut watch).await.change.kind(), "registered");
     assert!(watch.next().await.is_none());
     assert!(!registry.is_ready());
-    let late = registry.register(registration("api", 2), Source::Api).await;
+    let late = registry.register(registration("api", 2), Origin::local()).await;
     assert_eq!(late, Err(RegistryError::Closed));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_writer_that_does_not_write_is_not_waited_for_forever() {
     let (writer, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
-    let error = registry.register(registration("api", 1), Source::Api).await.unwrap_err();
+    let error = registry.register(registration("api", 1), Origin::local()).await.unwrap_err();
     assert_eq!(error, RegistryError::Busy(ANSWER_WITHIN));
     let mut watch = registry.watch(WatchQuery::default());
     assert!(poll!(watch.next()).is_pending());
@@ -181,7 +184,7 @@ async fn what_is_heard_is_imported_by_its_action() {
     let registry = &running.registry;
     for action in [Action::Register, Action::Update, Action::Heartbeat] {
         let heard = registry.import(&hear(action, &heard_endpoint())).await.unwrap();
-        assert!(matches!(heard, Outcome::Registered(Registered { created: true, .. })));
+        assert!(matches!(heard, CommandOutcome::Registered(Registered { created: true, .. })));
         assert!(registry.get(&heard_endpoint().id).is_some());
         registry.import(&hear(Action::Deregister, &heard_endpoint())).await.unwrap();
         assert!(registry.get(&heard_endpoint().id).is_none());
@@ -210,7 +213,7 @@ async fn only_the_agent_of_an_instance_tells_its_health_by_broadcast() {
     assert!(watch.next().now_or_never().is_none(), "the same again is no change");
 
     // What the owner says by the API is not altered by a rumour of its agent.
-    registry.register(service.clone().into(), Source::Api).await.unwrap();
+    registry.register(service.clone().into(), Origin::local()).await.unwrap();
     registry.update_health(&service.id, HealthReport::default()).await.unwrap();
     let refused = registry.import(&hear(Action::Heartbeat, &service)).await;
     assert_eq!(refused, Err(RegistryError::RegisteredByApi { id: service.id.clone() }));
@@ -222,7 +225,7 @@ async fn hearsay_ends_with_its_own_lease_and_may_speak_again_once_the_owner_is_g
     let running = start(&RegistryConfig::default());
     let registry = &running.registry;
     let service = heard_endpoint();
-    let owner = registry.register(brief("api", 1), Source::Api).await.unwrap();
+    let owner = registry.register(brief("api", 1), Origin::local()).await.unwrap();
     let mut watch =
         registry.watch(WatchQuery { from: Some(owner.endpoint.revision), ..WatchQuery::default() });
     // However often it is heard, it does not keep alive what registered by the API.
@@ -250,8 +253,8 @@ fn hear(action: Action, service: &ServiceEndpoint) -> ServiceAnnouncement {
 async fn metrics_tell_how_many_came_went_were_looked_up_and_are_unwell() {
     let running = start(&RegistryConfig::default());
     let Running { registry, metrics, .. } = &running;
-    let first = registry.register(registration("api", 1), Source::Api).await.unwrap();
-    registry.register(brief("api", 2), Source::Api).await.unwrap();
+    let first = registry.register(registration("api", 1), Origin::local()).await.unwrap();
+    registry.register(brief("api", 2), Origin::local()).await.unwrap();
     let critical = HealthReport::new(HealthStatus::Critical, "");
     registry.update_health(&first.endpoint.id, critical).await.unwrap();
     registry.lookup(&Query {
@@ -288,7 +291,7 @@ impl Wake for Wakes {
 
 impl Wakes {
     /// Lets the watch wait, once it has read all there is.
-    fn of(watch: &mut Watch) -> Arc<Self> {
+    fn of(watch: &mut EventStream) -> Arc<Self> {
         let wakes = Arc::new(Self::default());
         let waker = Arc::clone(&wakes).into();
         assert!(watch.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());

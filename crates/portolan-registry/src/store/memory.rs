@@ -20,7 +20,10 @@ use tokio_util::time::{DelayQueue, delay_queue};
 
 use super::decide::{Decision, Known, News, Terms, decide};
 use super::{Committed, Store};
-use crate::{Command, InvalidConfig, Outcome, Registered, RegistryConfig, RegistryError, Source};
+use crate::{
+    Command, CommandOutcome, InvalidRegistryConfig, Registered, RegistryConfig, RegistryError,
+    Source,
+};
 
 /// How many changes fit into one millisecond without overtaking the clock: at a steady million
 /// changes a second a restarted registry would still go on above where it stopped.
@@ -71,12 +74,15 @@ struct Limits {
 
 impl Memory {
     /// A store with nothing in it.
-    pub fn new(config: &RegistryConfig) -> Result<Self, InvalidConfig> {
+    pub fn new(config: &RegistryConfig) -> Result<Self, InvalidRegistryConfig> {
         Self::started(config, Timestamp::now())
     }
 
     /// A store with nothing in it, whose life begins at that time.
-    pub(crate) fn started(config: &RegistryConfig, at: Timestamp) -> Result<Self, InvalidConfig> {
+    pub(crate) fn started(
+        config: &RegistryConfig,
+        at: Timestamp,
+    ) -> Result<Self, InvalidRegistryConfig> {
         config.validate()?;
         let revision = first_revision(at);
         Ok(Self {
@@ -93,7 +99,11 @@ impl Memory {
         })
     }
 
-    fn carry_out(&mut self, command: Command, source: Source) -> Result<Outcome, RegistryError> {
+    fn carry_out(
+        &mut self,
+        command: Command,
+        source: Source,
+    ) -> Result<CommandOutcome, RegistryError> {
         let id = command.id();
         let kind = Kind::of(&command);
         let record = self.records.get(&id);
@@ -107,7 +117,7 @@ impl Memory {
                 let gone = self.remove(&id, |endpoint| Change::Deregistered { endpoint });
                 let revision = self.revision;
                 return match gone {
-                    Some(endpoint) => Ok(Outcome::Deregistered { endpoint, revision }),
+                    Some(endpoint) => Ok(CommandOutcome::Deregistered { endpoint, revision }),
                     None => Err(RegistryError::Unknown { id }),
                 };
             }
@@ -120,10 +130,10 @@ impl Memory {
         Ok(match kind {
             Kind::Registration => {
                 let changed = news != News::Nothing;
-                Outcome::Registered(Registered { endpoint, created, changed })
+                CommandOutcome::Registered(Registered { endpoint, created, changed })
             }
-            Kind::SignOfLife => Outcome::Alive,
-            Kind::Health => Outcome::HealthSet(endpoint),
+            Kind::SignOfLife => CommandOutcome::Renewed,
+            Kind::Health => CommandOutcome::HealthUpdated(endpoint),
         })
     }
 
@@ -133,7 +143,7 @@ impl Memory {
             return Err(RegistryError::Full { limit: endpoints });
         }
         match source == Source::Broadcast && self.imported >= imported {
-            true => Err(RegistryError::FullOfHearsay { limit: imported }),
+            true => Err(RegistryError::BroadcastFull { limit: imported }),
             false => Ok(()),
         }
     }
@@ -153,7 +163,7 @@ impl Memory {
             News::Registered | News::Moved => self.tell(Change::Registered { endpoint: told }),
             News::Updated => self.tell(Change::Updated { endpoint: told }),
             News::Health => self.tell(Change::Health { endpoint: told }),
-            News::Nothing => self.committed.push(Committed::Touched(told)),
+            News::Nothing => self.committed.push(Committed::Renewed(told)),
         }
         endpoint
     }
@@ -226,7 +236,7 @@ impl Store for Memory {
         &mut self,
         commands: Vec<Command>,
         source: Source,
-    ) -> Vec<Result<Outcome, RegistryError>> {
+    ) -> Vec<Result<CommandOutcome, RegistryError>> {
         commands.into_iter().map(|command| self.carry_out(command, source)).collect()
     }
 

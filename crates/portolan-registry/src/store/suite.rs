@@ -9,7 +9,7 @@ use portolan_core::{
 use tokio::time::timeout;
 
 use super::{Committed, Store};
-use crate::{Command, Outcome, Registered, RegistryError, Source};
+use crate::{Command, CommandOutcome, Registered, RegistryError, Source};
 
 /// How long a store may take for anything but the end of a lease.
 const PROMPTLY: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ pub(crate) fn registration(name: &str, port: u16) -> Registration {
 struct Case<S> {
     store: S,
     changes: Vec<(Revision, Change)>,
-    touched: Vec<Arc<ServiceEndpoint>>,
+    renewed: Vec<Arc<ServiceEndpoint>>,
 }
 
 impl<S: Store> Case<S> {
@@ -48,24 +48,28 @@ impl<S: Store> Case<S> {
     async fn begin(mut store: S) -> Self {
         let first = timeout(PROMPTLY, store.next()).await.unwrap();
         assert!(matches!(first[0], Committed::Reset { .. }), "{first:?}");
-        let mut case = Self { store, changes: Vec::new(), touched: Vec::new() };
+        let mut case = Self { store, changes: Vec::new(), renewed: Vec::new() };
         case.take(first);
         case
     }
 
-    async fn apply(&mut self, command: Command, source: Source) -> Result<Outcome, RegistryError> {
+    async fn apply(
+        &mut self,
+        command: Command,
+        source: Source,
+    ) -> Result<CommandOutcome, RegistryError> {
         let mut outcomes = self.store.apply(vec![command], source).await;
         assert_eq!(outcomes.len(), 1);
         outcomes.remove(0)
     }
 
-    async fn api(&mut self, command: Command) -> Outcome {
+    async fn api(&mut self, command: Command) -> CommandOutcome {
         self.apply(command, Source::Api).await.unwrap()
     }
 
     async fn register(&mut self, registration: &Registration) -> Registered {
         match self.api(Command::Register(registration.clone())).await {
-            Outcome::Registered(registered) => registered,
+            CommandOutcome::Registered(registered) => registered,
             other => panic!("{other:?}"),
         }
     }
@@ -104,7 +108,7 @@ impl<S: Store> Case<S> {
                 Committed::Changed(event) => {
                     self.changes.push((event.revision, event.change.clone()));
                 }
-                Committed::Touched(endpoint) => self.touched.push(endpoint),
+                Committed::Renewed(endpoint) => self.renewed.push(endpoint),
             }
         }
     }
@@ -123,7 +127,7 @@ async fn changes_come_in_order_with_growing_revisions(store: impl Store) {
     assert!(second.endpoint.revision.0 < 1 << 53, "JSON readers would round it");
     let id = first.endpoint.id.clone();
     let gone = case.api(Command::Deregister(id.clone())).await;
-    let Outcome::Deregistered { endpoint, revision } = gone else { panic!("{gone:?}") };
+    let CommandOutcome::Deregistered { endpoint, revision } = gone else { panic!("{gone:?}") };
     assert_eq!(endpoint, first.endpoint);
     assert!(revision > second.endpoint.revision);
     let changes = case.changes(3, PROMPTLY).await;
@@ -141,7 +145,7 @@ async fn the_same_words_again_are_a_sign_of_life(store: impl Store) {
     assert_eq!(again.endpoint.revision, first.endpoint.revision);
     assert_eq!(again.endpoint.registered_at, first.endpoint.registered_at);
     case.quiet(Duration::from_millis(1)).await;
-    assert_eq!(case.touched, [again.endpoint]);
+    assert_eq!(case.renewed, [again.endpoint]);
 }
 
 async fn an_update_keeps_age_and_health(store: impl Store) {
@@ -206,11 +210,11 @@ async fn a_status_is_a_change_and_a_reason_is_not(store: impl Store) {
     ] {
         let report = HealthReport::new(status, reason);
         let outcome = case.api(Command::Health(id.clone(), report)).await;
-        let Outcome::HealthSet(endpoint) = outcome else { panic!("{outcome:?}") };
+        let CommandOutcome::HealthUpdated(endpoint) = outcome else { panic!("{outcome:?}") };
         assert_eq!((endpoint.health, endpoint.health_reason.as_str()), (status, reason));
     }
     assert_eq!(case.kinds(3).await, ["registered", "health", "health"]);
-    assert_eq!(case.touched[0].health_reason, "timed out");
+    assert_eq!(case.renewed[0].health_reason, "timed out");
 }
 
 async fn a_lease_ends_within_a_second_of_its_ttl(store: impl Store) {
@@ -233,7 +237,7 @@ async fn a_heartbeat_is_a_full_ttl(store: impl Store) {
     case.changes(1, PROMPTLY).await;
     for _ in 0..3 {
         case.quiet(Duration::from_millis(700)).await;
-        assert_eq!(case.api(Command::Heartbeat(brief.id())).await, Outcome::Alive);
+        assert_eq!(case.api(Command::Heartbeat(brief.id())).await, CommandOutcome::Renewed);
         case.quiet(Duration::from_millis(700)).await;
         case.register(&brief).await;
     }
@@ -276,10 +280,10 @@ async fn a_registration_takes_over_from_hearsay(store: impl Store) {
     let heartbeat = case.apply(Command::Heartbeat(id.clone()), Source::Api).await;
     assert_eq!(heartbeat.unwrap_err(), RegistryError::Unknown { id: id.clone() });
     let again = case.apply(Command::Heartbeat(id.clone()), Source::Broadcast).await;
-    assert_eq!(again.unwrap(), Outcome::Alive);
+    assert_eq!(again.unwrap(), CommandOutcome::Renewed);
 
     case.api(register.clone()).await;
-    assert_eq!(case.api(Command::Heartbeat(id.clone())).await, Outcome::Alive);
+    assert_eq!(case.api(Command::Heartbeat(id.clone())).await, CommandOutcome::Renewed);
     let rumour = case.apply(Command::Deregister(id.clone()), Source::Broadcast).await;
     assert_eq!(rumour.unwrap_err(), RegistryError::RegisteredByApi { id: id.clone() });
     // Once it has gone by itself, hearsay may speak of it again.

@@ -23,7 +23,7 @@ fn registered(revision: u64, name: &str) -> Committed {
 
 fn open(capacity: usize) -> View {
     let view = View::new(capacity);
-    view.enter(&[Committed::Reset { endpoints: Vec::new(), revision: Revision(100) }]);
+    view.apply(&[Committed::Reset { endpoints: Vec::new(), revision: Revision(100) }]);
     view
 }
 
@@ -35,12 +35,12 @@ fn about(names: &[&str]) -> Filter {
 /// The revisions of what is read, and where to go on.
 fn read(view: &View, filter: &Filter, after: u64, limit: usize) -> (Vec<String>, u64) {
     match view.read(filter, Some(Revision(after)), limit) {
-        Reading::Events(events, next) => {
+        ReadResult::Events(events, next) => {
             let told =
                 |event: &Arc<ServiceEvent>| format!("{} {}", event.revision, event.change.kind());
             (events.iter().map(told).collect(), next.unwrap().0)
         }
-        Reading::Closed => panic!("closed"),
+        ReadResult::Closed => panic!("closed"),
     }
 }
 
@@ -53,21 +53,21 @@ fn the_number_of_critical_instances_follows_every_change() {
     let steps = [
         (changed(101, Change::Registered { endpoint: api(HealthStatus::Unknown) }), None),
         (changed(102, Change::Health { endpoint: Arc::clone(&critical) }), Some(1)),
-        (Committed::Touched(Arc::clone(&critical)), None),
+        (Committed::Renewed(Arc::clone(&critical)), None),
         (changed(103, Change::Expired { endpoint: Arc::clone(&critical) }), Some(0)),
         (Committed::Reset { endpoints: vec![critical], revision: Revision(104) }, Some(1)),
         (Committed::Reset { endpoints: Vec::new(), revision: Revision(105) }, Some(0)),
     ];
     for (step, expected) in steps {
         let expected: Vec<Unhealthy> = expected.map(|count| (name(), count)).into_iter().collect();
-        assert_eq!(view.enter(std::slice::from_ref(&step)), expected, "{step:?}");
+        assert_eq!(view.apply(std::slice::from_ref(&step)), expected, "{step:?}");
     }
 }
 
 #[test]
 fn a_lookup_is_true_at_the_revision_at_which_its_services_changed_last() {
     let view = open(10);
-    view.enter(&[registered(101, "a"), registered(102, "b"), registered(103, "a")]);
+    view.apply(&[registered(101, "a"), registered(102, "b"), registered(103, "a")]);
     let find = |names: &[&str]| {
         let names = names.iter().map(|name| name.parse().unwrap()).collect();
         let (found, revision) = view.find(&Query { names, ..Query::default() });
@@ -83,7 +83,7 @@ fn a_lookup_is_true_at_the_revision_at_which_its_services_changed_last() {
 #[test]
 fn a_watch_goes_on_exactly_where_it_was() {
     let view = open(10);
-    view.enter(&[registered(101, "a"), registered(102, "b"), registered(103, "a")]);
+    view.apply(&[registered(101, "a"), registered(102, "b"), registered(103, "a")]);
     let all = about(&[]);
     assert_eq!(
         read(&view, &all, 101, 9),
@@ -99,7 +99,7 @@ fn a_watch_goes_on_exactly_where_it_was() {
 #[test]
 fn who_was_away_too_long_or_comes_from_elsewhere_gets_a_snapshot() {
     let view = open(2);
-    view.enter(&[registered(101, "a"), registered(102, "b"), registered(103, "b")]);
+    view.apply(&[registered(101, "a"), registered(102, "b"), registered(103, "b")]);
     let snapshot = (vec!["103 snapshot".to_owned()], 103);
     for (filter, after) in [
         (about(&[]), 100),
@@ -122,8 +122,8 @@ fn a_watch_of_a_quiet_service_misses_nothing_however_much_happens_elsewhere() {
     let filter = about(&["quiet"]);
     let waiter = Waiter::new(Vec::new());
     view.subscribe(&filter, &waiter);
-    (101..200).for_each(|revision| drop(view.enter(&[registered(revision, "busy")])));
-    view.enter(&[registered(200, "quiet")]);
+    (101..200).for_each(|revision| drop(view.apply(&[registered(revision, "busy")])));
+    view.apply(&[registered(200, "quiet")]);
     assert_eq!(read(&view, &filter, 100, 9), (vec!["200 registered".into()], 200));
     view.unsubscribe(&filter, &waiter);
 }
@@ -135,9 +135,9 @@ fn what_nobody_has_or_watches_leaves_nothing_behind() {
     let waiter = Waiter::new(Vec::new());
     view.subscribe(&filter, &waiter);
     let a = endpoint("a", "default", HealthStatus::Unknown);
-    view.enter(&[registered(101, "a"), changed(102, Change::Deregistered { endpoint: a })]);
+    view.apply(&[registered(101, "a"), changed(102, Change::Deregistered { endpoint: a })]);
     view.unsubscribe(&filter, &waiter);
-    view.enter(&[registered(103, "c")]);
+    view.apply(&[registered(103, "c")]);
     let state = view.0.read();
     assert_eq!(state.services.keys().map(ServiceName::as_str).collect::<Vec<_>>(), ["c"]);
     assert_eq!(state.endpoints.len(), 1);
@@ -148,11 +148,11 @@ fn a_snapshot_keeps_to_the_scopes_asked_for() {
     let view = open(10);
     let endpoints =
         ["default", "shop", "lab"].map(|scope| endpoint("api", scope, HealthStatus::Unknown));
-    view.enter(&[Committed::Reset { endpoints: endpoints.to_vec(), revision: Revision(200) }]);
+    view.apply(&[Committed::Reset { endpoints: endpoints.to_vec(), revision: Revision(200) }]);
     let scopes: Vec<Scope> = vec!["shop".parse().unwrap(), Scope::default()];
     for names in [vec![], vec!["api".parse().unwrap()]] {
         let filter = Filter { names, scopes: scopes.clone() };
-        let Reading::Events(events, _) = view.read(&filter, None, 9) else { panic!("closed") };
+        let ReadResult::Events(events, _) = view.read(&filter, None, 9) else { panic!("closed") };
         let Change::Snapshot { endpoints } = &events[0].change else { panic!("{events:?}") };
         let found: Vec<_> = endpoints.iter().map(|endpoint| endpoint.scope.as_str()).collect();
         assert_eq!(found, ["default", "shop"]);
@@ -164,7 +164,7 @@ fn before_the_store_has_spoken_there_is_nothing_to_read() {
     let view = View::new(10);
     assert!(!view.is_open());
     let reading = view.read(&about(&[]), None, 9);
-    assert!(matches!(reading, Reading::Events(events, None) if events.is_empty()));
+    assert!(matches!(reading, ReadResult::Events(events, None) if events.is_empty()));
     view.close();
-    assert!(matches!(view.read(&about(&[]), None, 9), Reading::Closed));
+    assert!(matches!(view.read(&about(&[]), None, 9), ReadResult::Closed));
 }

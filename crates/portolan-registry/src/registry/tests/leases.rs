@@ -64,7 +64,7 @@ impl Model {
             Step::Register(port, seconds) => {
                 let ttl = Ttl::new(Duration::from_secs(seconds)).unwrap();
                 let service = Registration { ttl: Some(ttl), ..registration("api", port) };
-                registry.register(service, Source::Api).await.unwrap();
+                registry.register(service, Origin::local()).await.unwrap();
                 self.grant(port, ttl);
             }
             Step::Heartbeat(port) => {
@@ -115,7 +115,7 @@ async fn a_sign_of_life_that_waits_for_the_writer_counts() {
     let (writer, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
     let mut writing = std::pin::pin!(writer.run(std::future::pending()));
     let (service, id) = (brief("api", 1), brief("api", 1).id());
-    let mut registering = std::pin::pin!(registry.register(service, Source::Api));
+    let mut registering = std::pin::pin!(registry.register(service, Origin::local()));
     assert!(poll!(&mut registering).is_pending() && poll!(&mut writing).is_pending());
     registering.await.unwrap();
     for _ in 0..32 {
@@ -133,12 +133,12 @@ async fn leases_end_on_time_however_busy_the_writer_is() {
     let running = start(&RegistryConfig::default());
     let registry = running.registry.clone();
     let gone = brief("gone", 1);
-    registry.register(gone.clone(), Source::Api).await.unwrap();
+    registry.register(gone.clone(), Origin::local()).await.unwrap();
     // There is always something in the queue.
     let others = registry.clone();
     let busy = tokio::spawn(async move {
         for port in (1..=u16::MAX).cycle() {
-            drop(others.register(registration("busy", 1 + port % 100), Source::Api).await);
+            drop(others.register(registration("busy", 1 + port % 100), Origin::local()).await);
         }
     });
     let start = Instant::now();

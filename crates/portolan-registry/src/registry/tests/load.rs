@@ -50,7 +50,7 @@ async fn write(registry: Registry, writer: u16) -> Journal {
             _ => {
                 let version = format!("{writer}.{step}");
                 let service = Registration { version, ..service };
-                Some(registry.register(service, Source::Api).await.unwrap().endpoint.revision)
+                Some(registry.register(service, Origin::local()).await.unwrap().endpoint.revision)
             }
         };
         journal.extend(revision.map(|revision| (revision, name.to_owned())));
@@ -60,8 +60,8 @@ async fn write(registry: Registry, writer: u16) -> Journal {
 
 impl Registry {
     async fn deregister_at(&self, id: &ServiceId) -> Option<Revision> {
-        match self.one(Command::Deregister(id.clone()), Source::Api).await {
-            Ok(Outcome::Deregistered { revision, .. }) => Some(revision),
+        match self.one(Command::Deregister(id.clone()), Origin::local()).await {
+            Ok(CommandOutcome::Deregistered { revision, .. }) => Some(revision),
             Err(RegistryError::Unknown { .. }) => None,
             other => panic!("{other:?}"),
         }
@@ -138,7 +138,7 @@ async fn readers_against_writers(history: usize) -> Vec<Seen> {
         }
     }
     for name in SERVICES {
-        let last = registry.register(registration(name, LAST), Source::Api).await.unwrap();
+        let last = registry.register(registration(name, LAST), Origin::local()).await.unwrap();
         journal.insert(last.endpoint.revision, name.to_owned());
     }
     let mut all = Vec::new();

@@ -32,7 +32,7 @@ async fn hearsay_leaves_half_the_room_to_those_who_register() {
     let mut store = store(4);
     let heard = vec![register(1), register(2), register(3)];
     let outcomes = store.apply(heard, Source::Broadcast).await;
-    assert_eq!(outcomes[2], Err(RegistryError::FullOfHearsay { limit: 2 }));
+    assert_eq!(outcomes[2], Err(RegistryError::BroadcastFull { limit: 2 }));
     // One registers by itself, one goes: both make room for hearsay.
     assert!(store.apply(vec![register(1)], Source::Api).await[0].is_ok());
     assert!(store.apply(vec![register(3)], Source::Broadcast).await[0].is_ok());

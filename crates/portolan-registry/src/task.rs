@@ -15,17 +15,17 @@ use tracing::{Span, debug, warn};
 
 use crate::store::{Committed, Memory, Store};
 use crate::view::View;
-use crate::{Command, Outcome, RegistryError, Source, audit};
+use crate::{Command, CommandOutcome, RegistryError, Source, audit};
 
 /// How many requests are carried out before their changes are told together.
 const BATCH: usize = 64;
 
-/// The one hand that writes. Does nothing until [`Writer::run`] does.
+/// The one hand that writes. Does nothing until [`RegistryTask::run`] does.
 #[derive(Debug)]
-pub struct Writer<S = Memory> {
+pub struct RegistryTask<S = Memory> {
     store: S,
     queue: mpsc::Receiver<Request>,
-    desk: Desk,
+    view_updater: ViewUpdater,
     cleanup_interval: Duration,
 }
 
@@ -40,19 +40,19 @@ pub(crate) struct Request {
 }
 
 /// What came of each command.
-pub(crate) type Outcomes = Vec<Result<Outcome, RegistryError>>;
+pub(crate) type Outcomes = Vec<Result<CommandOutcome, RegistryError>>;
 
 /// Where what was committed is entered. Whatever ends the writer also ends the watches.
 #[derive(Debug)]
-struct Desk {
+struct ViewUpdater {
     view: Arc<View>,
     metrics: Metrics,
     revision: Revision,
 }
 
-// === impl Writer ===
+// === impl RegistryTask ===
 
-impl<S: Store> Writer<S> {
+impl<S: Store> RegistryTask<S> {
     pub(crate) fn new(
         store: S,
         queue: mpsc::Receiver<Request>,
@@ -60,8 +60,8 @@ impl<S: Store> Writer<S> {
         metrics: Metrics,
         cleanup_interval: Duration,
     ) -> Self {
-        let desk = Desk { view, metrics, revision: Revision::default() };
-        Self { store, queue, desk, cleanup_interval }
+        let view_updater = ViewUpdater { view, metrics, revision: Revision::default() };
+        Self { store, queue, view_updater, cleanup_interval }
     }
 
     /// Writes until the shutdown, or until nobody is left who could ask for anything. What was
@@ -84,7 +84,7 @@ impl<S: Store> Writer<S> {
                     0 => break,
                     _ => self.serve(&mut requests).await,
                 },
-                committed = self.store.next() => self.desk.enter(&committed),
+                committed = self.store.next() => self.view_updater.apply(&committed),
             }
         }
         self.queue.close();
@@ -110,13 +110,17 @@ impl<S: Store> Writer<S> {
 
     /// Enters what the store has ready, and waits for what these outcomes speak of: who is told
     /// that something was done finds it done.
-    async fn catch_up(&mut self, outcomes: impl Iterator<Item = &Result<Outcome, RegistryError>>) {
-        let promised = outcomes.flatten().filter_map(Outcome::revision).max().unwrap_or_default();
+    async fn catch_up(
+        &mut self,
+        outcomes: impl Iterator<Item = &Result<CommandOutcome, RegistryError>>,
+    ) {
+        let promised =
+            outcomes.flatten().filter_map(CommandOutcome::revision).max().unwrap_or_default();
         while let Some(committed) = self.store.next().now_or_never() {
-            self.desk.enter(&committed);
+            self.view_updater.apply(&committed);
         }
-        while self.desk.revision < promised {
-            self.desk.enter(&self.store.next().await);
+        while self.view_updater.revision < promised {
+            self.view_updater.apply(&self.store.next().await);
         }
     }
 
@@ -129,11 +133,11 @@ impl<S: Store> Writer<S> {
     }
 }
 
-// === impl Desk ===
+// === impl ViewUpdater ===
 
-impl Desk {
-    fn enter(&mut self, committed: &[Committed]) {
-        for (name, critical) in self.view.enter(committed) {
+impl ViewUpdater {
+    fn apply(&mut self, committed: &[Committed]) {
+        for (name, critical) in self.view.apply(committed) {
             self.metrics.unhealthy_services(name.as_str(), critical);
         }
         committed.iter().for_each(|committed| self.note(committed));
@@ -141,7 +145,7 @@ impl Desk {
 
     fn note(&mut self, committed: &Committed) {
         match committed {
-            Committed::Touched(_) => {}
+            Committed::Renewed(_) => {}
             Committed::Reset { revision, .. } => self.revision = *revision,
             Committed::Changed(event) => {
                 self.revision = event.revision;
@@ -166,7 +170,7 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
+impl Drop for ViewUpdater {
     fn drop(&mut self) {
         self.view.close();
     }

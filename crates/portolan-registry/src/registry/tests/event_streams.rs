@@ -30,7 +30,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// What a follower knows of the services that it watches.
 struct Follower {
     query: WatchQuery,
-    watch: Watch,
+    watch: EventStream,
     known: BTreeMap<ServiceId, Arc<ServiceEndpoint>>,
     revision: Option<Revision>,
 }
@@ -90,7 +90,7 @@ proptest! {
                     Step::Register(name, port, version) => {
                         let mut service = registration(&format!("s{name}"), port);
                         service.version = version.to_string();
-                        registry.register(service, Source::Api).await.unwrap();
+                        registry.register(service, Origin::local()).await.unwrap();
                     }
                     Step::Deregister(name, port) => {
                         drop(registry.deregister(&registration(&format!("s{name}"), port).id()).await);
@@ -119,12 +119,12 @@ proptest! {
 async fn after_a_restart(shift: jiff::SignedDuration) -> (Revision, Vec<Arc<ServiceEvent>>) {
     let now = jiff::Timestamp::now();
     let first = start_at(&RegistryConfig::default(), now);
-    let old = first.registry.register(registration("api", 1), Source::Api).await.unwrap();
+    let old = first.registry.register(registration("api", 1), Origin::local()).await.unwrap();
     let second = start_at(&RegistryConfig::default(), now + shift);
-    second.registry.register(registration("api", 2), Source::Api).await.unwrap();
+    second.registry.register(registration("api", 2), Origin::local()).await.unwrap();
     let from = Some(old.endpoint.revision);
     let watch = second.registry.watch(WatchQuery { from, ..WatchQuery::default() });
-    second.registry.register(registration("api", 3), Source::Api).await.unwrap();
+    second.registry.register(registration("api", 3), Origin::local()).await.unwrap();
     (old.endpoint.revision, watch.take(2).collect().await)
 }
 
@@ -146,7 +146,7 @@ async fn who_begins_anew_at_lower_numbers_goes_on_there() {
     let mut watch = running.registry.watch(WatchQuery { from, ..WatchQuery::default() });
     let snapshot = watch.next().await.unwrap();
     assert_eq!(snapshot.change.kind(), "snapshot");
-    running.registry.register(registration("api", 1), Source::Api).await.unwrap();
+    running.registry.register(registration("api", 1), Origin::local()).await.unwrap();
     let event = watch.next().await.unwrap();
     assert_eq!((event.change.kind(), event.revision.0), ("registered", snapshot.revision.0 + 1));
 }

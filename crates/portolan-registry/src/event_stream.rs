@@ -9,7 +9,7 @@ use futures_util::Stream;
 use portolan_core::{Revision, ServiceEvent};
 
 use crate::WatchQuery;
-use crate::view::{Filter, Reading, View, Waiter};
+use crate::view::{Filter, ReadResult, View, Waiter};
 
 /// How many events a watch takes up at once; all that it ever holds beside its place.
 const CHUNK: usize = 64;
@@ -20,7 +20,7 @@ const CHUNK: usize = 64;
 /// A watch holds its place and a few events, however slowly it is read: one that falls behind what
 /// the registry remembers gets a snapshot and goes on from there. It ends when the registry does.
 #[derive(Debug)]
-pub struct Watch {
+pub struct EventStream {
     view: Arc<View>,
     filter: Filter,
     waiter: Arc<Waiter>,
@@ -28,9 +28,9 @@ pub struct Watch {
     pending: VecDeque<Arc<ServiceEvent>>,
 }
 
-// === impl Watch ===
+// === impl EventStream ===
 
-impl Watch {
+impl EventStream {
     pub(crate) fn new(view: Arc<View>, query: WatchQuery) -> Self {
         let WatchQuery { mut names, scopes, from } = query;
         names.sort_unstable();
@@ -42,7 +42,7 @@ impl Watch {
     }
 }
 
-impl Stream for Watch {
+impl Stream for EventStream {
     type Item = Arc<ServiceEvent>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -50,8 +50,8 @@ impl Stream for Watch {
         if watch.pending.is_empty() {
             watch.waiter.register(context.waker());
             match watch.view.read(&watch.filter, watch.after, CHUNK) {
-                Reading::Closed => return Poll::Ready(None),
-                Reading::Events(events, after) => {
+                ReadResult::Closed => return Poll::Ready(None),
+                ReadResult::Events(events, after) => {
                     watch.pending = events.into();
                     watch.after = after;
                 }
@@ -64,7 +64,7 @@ impl Stream for Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for EventStream {
     fn drop(&mut self) {
         self.view.unsubscribe(&self.filter, &self.waiter);
     }

@@ -18,7 +18,7 @@ pub(crate) struct Filter {
 
 /// What there is to read.
 #[derive(Debug)]
-pub(crate) enum Reading {
+pub(crate) enum ReadResult {
     /// These, the oldest first, and where to go on. Nothing new where there are none.
     Events(Vec<Arc<ServiceEvent>>, Option<Revision>),
     /// There will be nothing any more.
@@ -49,17 +49,22 @@ impl View {
 
     /// What happened after the revision, at most so many events at once. A snapshot where there is
     /// no revision, or none that is still known.
-    pub(crate) fn read(&self, filter: &Filter, after: Option<Revision>, limit: usize) -> Reading {
+    pub(crate) fn read(
+        &self,
+        filter: &Filter,
+        after: Option<Revision>,
+        limit: usize,
+    ) -> ReadResult {
         let state = self.0.read();
         let since = after.and_then(|after| state.since(filter, after, limit));
         match (state.phase, since) {
-            (Phase::Loading, _) => Reading::Events(Vec::new(), after),
+            (Phase::Loading, _) => ReadResult::Events(Vec::new(), after),
             // What happened before the end is still told.
-            (Phase::Closed, Some((events, _))) if events.is_empty() => Reading::Closed,
-            (Phase::Closed, None) => Reading::Closed,
-            (_, Some((events, next))) => Reading::Events(events, Some(next)),
+            (Phase::Closed, Some((events, _))) if events.is_empty() => ReadResult::Closed,
+            (Phase::Closed, None) => ReadResult::Closed,
+            (_, Some((events, next))) => ReadResult::Events(events, Some(next)),
             (Phase::Open, None) => {
-                Reading::Events(vec![state.snapshot(filter)], Some(state.revision))
+                ReadResult::Events(vec![state.snapshot(filter)], Some(state.revision))
             }
         }
     }
