@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use futures_util::StreamExt;
 use libfuzzer_sys::fuzz_target;
-use portolan_client::{ListQuery, RegistryClient, RegistryClientConfig, RegistryError, WatchQuery};
+use portolan_client::{ListQuery, RegistryClient, RegistryClientConfig, RegistryClientError, WatchRequest};
 use portolan_core::{Registration, ServiceEvent, ServiceId};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpStream};
@@ -67,7 +67,7 @@ impl World {
         self.answer.replace(head("409 Conflict", "application/problem+json", body.len()));
         self.answer.borrow_mut().extend_from_slice(body);
         let refused = self.client.list(&ListQuery::default()).await;
-        assert!(matches!(refused, Err(RegistryError::Refused { status: 409, .. })));
+        assert!(matches!(refused, Err(RegistryClientError::Refused { status: 409, .. })));
         taken(refused);
     }
 
@@ -83,7 +83,7 @@ impl World {
         answer.extend(b"0\r\n\r\n");
         self.answer.replace(answer);
         let mut events = Vec::new();
-        let mut watch = self.client.watch(&WatchQuery::default()).await.expect("a stream");
+        let mut watch = self.client.watch(&WatchRequest::default()).await.expect("a stream");
         while let Some(event) = watch.next().await {
             match event {
                 Ok(event) => events.push(event),
@@ -121,7 +121,7 @@ async fn converse(stream: TcpStream, answer: Rc<RefCell<Vec<u8>>>) {
     }
 }
 
-fn taken<T>(answer: Result<T, RegistryError>) -> Option<T> {
+fn taken<T>(answer: Result<T, RegistryClientError>) -> Option<T> {
     answer.inspect_err(check_error).ok()
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use portolan_broadcast::AnnounceError;
-use portolan_client::RegistryError;
+use portolan_client::RegistryClientError;
 use portolan_core::{HealthReport, Registration, ServiceEndpoint, ServiceId};
 use portolan_health::{CheckSpec, HealthMonitor};
 use tokio::sync::{mpsc, watch};
@@ -137,7 +137,7 @@ impl fmt::Debug for Agent {
 
 async fn keep_registered(
     mut link: RegistryLink,
-    begun: Result<(), RegistryError>,
+    begun: Result<(), RegistryClientError>,
     stopping: CancellationToken,
 ) {
     let too_long = async {

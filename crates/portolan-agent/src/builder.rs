@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_broadcast::{AnnounceError, Broadcaster};
-use portolan_client::{RegistryClient, RegistryError};
+use portolan_client::{RegistryClient, RegistryClientError};
 use portolan_core::endpoint::CHECKED_BY_AGENT;
 use portolan_core::{
     Action, HealthReport, InvalidRegistration, Registration, ServiceEndpoint, ServiceId, Ttl,
@@ -43,7 +43,7 @@ pub(crate) struct Started {
     pub(crate) check: CheckSpec,
     pub(crate) monitor: HealthMonitor,
     pub(crate) reports: mpsc::Receiver<(ServiceId, HealthReport)>,
-    pub(crate) registry: Option<(RegistryLink, Result<(), RegistryError>)>,
+    pub(crate) registry: Option<(RegistryLink, Result<(), RegistryClientError>)>,
     pub(crate) broadcast: Option<(BroadcastLink, Result<(), AnnounceError>)>,
 }
 
@@ -160,19 +160,21 @@ pub(crate) fn describe(
 type Told<E> = Result<(), E>;
 
 /// Ends it where trying again would not help.
-fn only_temporary(registered: Told<RegistryError>) -> Result<Told<RegistryError>, RegistryError> {
+fn only_temporary(
+    registered: Told<RegistryClientError>,
+) -> Result<Told<RegistryClientError>, RegistryClientError> {
     match registered {
         Err(error) if !error.is_temporary() => Err(error),
         other => Ok(other),
     }
 }
 
-type Both = (Option<Told<RegistryError>>, Option<Told<AnnounceError>>);
+type Both = (Option<Told<RegistryClientError>>, Option<Told<AnnounceError>>);
 
 /// Goes on where at least one of the two took the service.
 fn somebody_knows(
     endpoint: &ServiceEndpoint,
-    registered: Option<Told<RegistryError>>,
+    registered: Option<Told<RegistryClientError>>,
     announced: Option<Told<AnnounceError>>,
 ) -> Result<Both, AgentError> {
     match (registered, announced) {

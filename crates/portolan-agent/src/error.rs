@@ -1,7 +1,7 @@
 //! Why a service cannot be kept findable.
 
 use portolan_broadcast::AnnounceError;
-use portolan_client::RegistryError;
+use portolan_client::RegistryClientError;
 use portolan_core::{InvalidRegistration, ServiceId};
 
 /// Why a service cannot be kept findable.
@@ -12,9 +12,9 @@ pub enum AgentError {
     #[error(transparent)]
     Invalid(#[from] InvalidRegistration),
     /// The registry refused it, or was not to be reached and there is no broadcast channel
-    /// either. [`RegistryError::is_temporary`] tells whether retrying helps.
+    /// either. [`RegistryClientError::is_temporary`] tells whether retrying helps.
     #[error(transparent)]
-    Registry(#[from] RegistryError),
+    Registry(#[from] RegistryClientError),
     /// The broadcast channel did not take it, and no registry has it either.
     #[error(transparent)]
     Announce(#[from] AnnounceError),

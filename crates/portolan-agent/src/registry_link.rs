@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portolan_client::{RegistryClient, RegistryError};
+use portolan_client::{RegistryClient, RegistryClientError};
 use portolan_core::{HealthReport, Registration, ServiceEndpoint};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -58,10 +58,10 @@ impl RegistryLink {
     }
 
     /// Brings the registry in step once. With `beat`, gives a sign of life in any case.
-    pub(crate) async fn bring_in_step(&mut self, beat: bool) -> Result<(), RegistryError> {
+    pub(crate) async fn bring_in_step(&mut self, beat: bool) -> Result<(), RegistryClientError> {
         let desired = self.desired.borrow_and_update().clone();
         match self.tell(&desired, beat).await {
-            Err(RegistryError::UnknownService { id }) => {
+            Err(RegistryClientError::UnknownService { id }) => {
                 info!(service_id = %id, "The registry does not know the service, registering again");
                 self.entered = None;
                 self.tell(&desired, false).await
@@ -74,7 +74,7 @@ impl RegistryLink {
     /// first attempt ended.
     pub(crate) async fn run(
         &mut self,
-        mut begun: Result<(), RegistryError>,
+        mut begun: Result<(), RegistryClientError>,
         stopping: &CancellationToken,
     ) {
         loop {
@@ -95,7 +95,7 @@ impl RegistryLink {
         let id = self.desired.borrow().id.clone();
         match timeout_at(deadline, self.client.deregister(&id)).await {
             Ok(Ok(())) => info!(service_id = %id, "Service deregistered"),
-            Ok(Err(RegistryError::UnknownService { .. })) => {
+            Ok(Err(RegistryClientError::UnknownService { .. })) => {
                 debug!(service_id = %id, "The registry had forgotten the service already");
             }
             Ok(Err(error)) if self.entered.is_none() => {
@@ -112,7 +112,11 @@ impl RegistryLink {
         }
     }
 
-    async fn tell(&mut self, desired: &ServiceEndpoint, beat: bool) -> Result<(), RegistryError> {
+    async fn tell(
+        &mut self,
+        desired: &ServiceEndpoint,
+        beat: bool,
+    ) -> Result<(), RegistryClientError> {
         let registration = Registration::from(desired.clone());
         let current = self.entered.as_ref().is_some_and(|e| e.registration == registration);
         if !current {
@@ -123,7 +127,7 @@ impl RegistryLink {
         self.tell_health(desired).await
     }
 
-    async fn register(&mut self, registration: Registration) -> Result<(), RegistryError> {
+    async fn register(&mut self, registration: Registration) -> Result<(), RegistryClientError> {
         let registered = self.client.register(&registration).await?;
         let endpoint = registered.endpoint;
         info!(
@@ -135,7 +139,7 @@ impl RegistryLink {
         Ok(())
     }
 
-    async fn tell_health(&mut self, desired: &ServiceEndpoint) -> Result<(), RegistryError> {
+    async fn tell_health(&mut self, desired: &ServiceEndpoint) -> Result<(), RegistryClientError> {
         let health = HealthReport::new(desired.health, desired.health_reason.as_str());
         let Some(entered) = self.entered.as_mut().filter(|_| self.owns_health) else {
             return Ok(());
@@ -147,7 +151,7 @@ impl RegistryLink {
         Ok(())
     }
 
-    fn wait_after(&mut self, outcome: Result<(), RegistryError>) -> Duration {
+    fn wait_after(&mut self, outcome: Result<(), RegistryClientError>) -> Duration {
         let interval = interval(self.heartbeat, self.desired.borrow().ttl);
         let was_lost = std::mem::replace(&mut self.lost, outcome.is_err());
         match outcome {

@@ -2,7 +2,7 @@
 
 use portolan_agent::AgentError;
 use portolan_broadcast::{AnnounceError, BroadcastError, QueryError};
-use portolan_client::{DiscoverError, InvalidDiscovery, RegistryError};
+use portolan_client::{DiscoverError, InvalidDiscovery, RegistryClientError};
 use portolan_config_manager::ConfigError;
 use portolan_port_allocator::AllocatorError;
 use portolan_server::ServerError;
@@ -22,8 +22,8 @@ impl From<AllocatorError> for Failure {
     }
 }
 
-impl From<RegistryError> for Failure {
-    fn from(error: RegistryError) -> Self {
+impl From<RegistryClientError> for Failure {
+    fn from(error: RegistryClientError) -> Self {
         Self::new(of_registry(&error), error)
     }
 }
@@ -115,12 +115,12 @@ fn of_agent(error: &AgentError) -> Exit {
     }
 }
 
-fn of_registry(error: &RegistryError) -> Exit {
+fn of_registry(error: &RegistryClientError) -> Exit {
     match error {
-        RegistryError::Unreachable { .. } => Exit::Unreachable,
-        RegistryError::NotPermitted { .. } => Exit::NotPermitted,
-        RegistryError::UnknownService { .. } => Exit::NotFound,
-        RegistryError::InvalidUrl { .. } | RegistryError::InvalidToken => Exit::Usage,
+        RegistryClientError::Unreachable { .. } => Exit::Unreachable,
+        RegistryClientError::NotPermitted { .. } => Exit::NotPermitted,
+        RegistryClientError::UnknownService { .. } => Exit::NotFound,
+        RegistryClientError::InvalidUrl { .. } | RegistryClientError::InvalidToken => Exit::Usage,
         _ => Exit::Failed,
     }
 }

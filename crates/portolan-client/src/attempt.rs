@@ -20,13 +20,13 @@ pub struct Attempt {
     /// How long it took.
     pub took: Duration,
     /// What it answered.
-    pub answer: Answer,
+    pub answer: AttemptOutcome,
 }
 
 /// What a strategy answered.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum Answer {
+pub enum AttemptOutcome {
     /// These instances.
     Found(Vec<Arc<ServiceEndpoint>>),
     /// There is none, as far as it can know.
@@ -47,7 +47,7 @@ pub enum Answer {
 }
 
 /// Collects attempts while they are made, so that those who stop waiting can tell of them.
-pub(crate) struct Record {
+pub(crate) struct AttemptLog {
     order: Vec<StrategyName>,
     progress: Mutex<Progress>,
 }
@@ -58,9 +58,9 @@ struct Progress {
     begun: Option<Instant>,
 }
 
-// === impl Record ===
+// === impl AttemptLog ===
 
-impl Record {
+impl AttemptLog {
     /// Nothing yet, of these strategies in this order.
     pub(crate) fn of(order: Vec<StrategyName>) -> Self {
         Self { order, progress: Mutex::default() }
@@ -76,7 +76,7 @@ impl Record {
     }
 
     /// It answered. Gives back how long it took.
-    pub(crate) fn end(&self, strategy: StrategyName, answer: Answer) -> Duration {
+    pub(crate) fn end(&self, strategy: StrategyName, answer: AttemptOutcome) -> Duration {
         let mut progress = self.progress.lock();
         let took = progress.begun.take().map(|begun| begun.elapsed()).unwrap_or_default();
         progress.attempts.push(Attempt { strategy, took, answer });
@@ -87,21 +87,21 @@ impl Record {
     pub(crate) fn attempts(&self) -> Vec<Attempt> {
         let progress = self.progress.lock();
         let mut attempts = progress.attempts.clone();
-        let (mut took, mut answer) = (Duration::ZERO, Answer::NotAsked);
+        let (mut took, mut answer) = (Duration::ZERO, AttemptOutcome::NotAsked);
         if let Some(begun) = progress.begun {
-            (took, answer) = (begun.elapsed(), Answer::Interrupted);
+            (took, answer) = (begun.elapsed(), AttemptOutcome::Interrupted);
         }
         for &strategy in self.order.iter().skip(attempts.len()) {
             attempts.push(Attempt { strategy, took, answer });
-            (took, answer) = (Duration::ZERO, Answer::NotAsked);
+            (took, answer) = (Duration::ZERO, AttemptOutcome::NotAsked);
         }
         attempts
     }
 }
 
-// === impl Answer ===
+// === impl AttemptOutcome ===
 
-impl fmt::Display for Answer {
+impl fmt::Display for AttemptOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Found(endpoints) => {

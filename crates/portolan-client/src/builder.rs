@@ -8,8 +8,8 @@ use portolan_core::Scope;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::{PortAllocator, PortAllocatorConfig};
 
-use crate::channel::Channel;
-use crate::parts::Parts;
+use crate::deps::Deps;
+use crate::lazy_broadcaster::LazyBroadcaster;
 use crate::registry_client::{RegistryClient, RegistryClientConfig};
 use crate::reservations::{Lazy, Reservations, registry_on_this_host};
 use crate::{DiscoveryClient, DiscoveryConfig, InvalidDiscovery, blocking};
@@ -100,7 +100,7 @@ impl DiscoveryClientBuilder {
         let mut config = self.config;
         let allocator = self.allocator;
         let reservations = self.reservations.unwrap_or_else(|| Arc::new(Lazy::new(allocator)));
-        let scopes = Parts::scopes_of(self.scope);
+        let scopes = Deps::scopes_of(self.scope);
         if let Some(url) = self.registry_url {
             config.registry_url = url;
         } else if config.has_default_registry()
@@ -111,17 +111,17 @@ impl DiscoveryClientBuilder {
         config.validate()?;
         let metrics = self.metrics.unwrap_or_default();
         let channel = match self.broadcaster {
-            Some(broadcaster) => Channel::shared(broadcaster),
-            None => Channel::own(self.broadcast, metrics.clone()),
+            Some(broadcaster) => LazyBroadcaster::shared(broadcaster),
+            None => LazyBroadcaster::own(self.broadcast, metrics.clone()),
         };
         let registry = RegistryClientConfig {
             token: self.token,
             ..RegistryClientConfig::new(&config.registry_url)
         };
         let registry = RegistryClient::new(registry).map_err(InvalidDiscovery::Registry)?;
-        let (config, channel) = (Arc::new(config), Arc::new(channel));
-        let parts = Parts { config, scopes, registry, channel, reservations };
-        DiscoveryClient::of(parts, metrics)
+        let (config, broadcaster) = (Arc::new(config), Arc::new(channel));
+        let deps = Deps { config, scopes, registry, broadcaster, reservations };
+        DiscoveryClient::of(deps, metrics)
     }
 
     /// The client for a program without a runtime, with a thread of its own.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use portolan_core::ServiceName;
 use tokio::time::Instant;
 
-use crate::chain::Found;
+use crate::chain::Resolution;
 use crate::config::CacheConfig;
 
 /// What is known of services by name. Readers never wait.
@@ -22,18 +22,18 @@ pub(crate) struct Cache {
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     /// What was found, never empty.
-    pub(crate) found: Arc<Found>,
+    pub(crate) found: Arc<Resolution>,
     /// Until when it is believed.
     pub(crate) fresh_until: Instant,
 }
 
 /// What becomes of an entry.
 #[derive(Debug)]
-pub(crate) enum Fate {
+pub(crate) enum CacheAction {
     /// It stays as it is.
     Keep,
     /// It says something else now, for as long as it would have lasted.
-    Change(Found),
+    Change(Resolution),
     /// It is no longer believed, and kept for the day when nobody answers.
     Stale,
     /// It is known to be wrong.
@@ -48,29 +48,29 @@ impl Cache {
         Self { ttl: config.ttl, entries, changing: Mutex::default() }
     }
 
-    /// What is known, whether it is fresh or not. Where all instances are wanted, what is known to
+    /// What is known, whether it is fresh or not. Where all instances are requested, what is known to
     /// be only some of them does not count.
     pub(crate) fn get(&self, name: &ServiceName, all: bool) -> Option<Arc<Entry>> {
         self.entries.get(name).filter(|entry| entry.found.complete || !all)
     }
 
-    pub(crate) fn insert(&self, name: ServiceName, found: Arc<Found>) {
+    pub(crate) fn insert(&self, name: ServiceName, found: Arc<Resolution>) {
         let _changing = self.changing.lock();
         let fresh_until = Instant::now() + self.ttl;
         self.entries.insert(name, Arc::new(Entry { found, fresh_until }));
     }
 
-    /// Decides the fate of an entry, where there is one.
-    pub(crate) fn update(&self, name: &ServiceName, fate: impl FnOnce(&Entry) -> Fate) {
+    /// Applies the action that `action` decides to the entry of the service, if there is one.
+    pub(crate) fn update(&self, name: &ServiceName, action: impl FnOnce(&Entry) -> CacheAction) {
         let _changing = self.changing.lock();
         let Some(entry) = self.entries.peek(name) else { return };
-        let changed = match fate(&entry) {
-            Fate::Keep => return,
-            Fate::Change(found) if !found.candidates.is_empty() => {
+        let changed = match action(&entry) {
+            CacheAction::Keep => return,
+            CacheAction::Change(found) if !found.candidates.is_empty() => {
                 Entry { found: Arc::new(found), fresh_until: entry.fresh_until }
             }
-            Fate::Stale => Entry { fresh_until: Instant::now(), ..(*entry).clone() },
-            Fate::Change(_) | Fate::Remove => {
+            CacheAction::Stale => Entry { fresh_until: Instant::now(), ..(*entry).clone() },
+            CacheAction::Change(_) | CacheAction::Remove => {
                 self.entries.remove(name);
                 return;
             }

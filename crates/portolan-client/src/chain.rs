@@ -10,9 +10,11 @@ use portolan_metrics::{Metrics, Outcome as Counted};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use crate::attempt::{Answer, Record};
-use crate::parts::Parts;
-use crate::strategy::{Candidate, Knows, Outcome, Question, Strategy, StrategyError, StrategyName};
+use crate::attempt::{AttemptLog, AttemptOutcome};
+use crate::deps::Deps;
+use crate::strategy::{
+    Candidate, Completeness, Strategy, StrategyError, StrategyName, StrategyOutcome, StrategyQuery,
+};
 use crate::{DiscoveryConfig, InvalidDiscovery};
 
 /// The wait before the first retry: a registry that is being restarted on this host needs about
@@ -33,10 +35,10 @@ pub(crate) struct Chain {
 
 /// What one discovery asks for; those that ask for the same at the same time share one answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Wanted {
+pub(crate) struct LookupKey {
     /// The service.
     pub(crate) name: ServiceName,
-    /// Whether every instance is wanted.
+    /// Whether every instance is requested.
     pub(crate) all: bool,
     /// How often to ask again.
     pub(crate) retries: u32,
@@ -48,7 +50,7 @@ pub(crate) struct Wanted {
 
 /// What was found, and by whom.
 #[derive(Debug, Clone)]
-pub(crate) struct Found {
+pub(crate) struct Resolution {
     pub(crate) strategy: StrategyName,
     pub(crate) candidates: Vec<Candidate>,
     /// Whether these are all instances that there are.
@@ -58,41 +60,41 @@ pub(crate) struct Found {
 // === impl Chain ===
 
 impl Chain {
-    pub(crate) fn new(parts: &Parts, metrics: Metrics) -> Result<Self, InvalidDiscovery> {
-        let built = StrategyName::all().map(|name| Ok((name, (name.kind().build)(parts)?)));
+    pub(crate) fn new(deps: &Deps, metrics: Metrics) -> Result<Self, InvalidDiscovery> {
+        let built = StrategyName::all().map(|name| Ok((name, (name.kind().build)(deps)?)));
         Ok(Self {
-            config: Arc::clone(&parts.config),
+            config: Arc::clone(&deps.config),
             strategies: built.collect::<Result<_, _>>()?,
-            scopes: parts.scopes.clone(),
+            scopes: deps.scopes.clone(),
             metrics,
         })
     }
 
-    /// The strategies that will be asked, in order. Where every instance is wanted, those that can
+    /// The strategies that will be asked, in order. Where every instance is requested, those that can
     /// know of one only are asked last: what they find is not all there is.
-    pub(crate) fn order(&self, wanted: &Wanted) -> Vec<StrategyName> {
-        let mut order = wanted.strategies.clone().unwrap_or_else(|| self.config.strategies.clone());
-        if wanted.all {
-            order.sort_by_key(|strategy| strategy.kind().knows == Knows::One);
+    pub(crate) fn order(&self, key: &LookupKey) -> Vec<StrategyName> {
+        let mut order = key.strategies.clone().unwrap_or_else(|| self.config.strategies.clone());
+        if key.all {
+            order.sort_by_key(|strategy| strategy.kind().completeness == Completeness::One);
         }
         order
     }
 
     /// Asks until somebody finds something. What was tried stands in the record.
-    pub(crate) async fn run(&self, wanted: &Wanted, record: &Record) -> Option<Found> {
-        let end = Instant::now() + wanted.overall - wanted.overall / FOR_TELLING;
+    pub(crate) async fn run(&self, key: &LookupKey, record: &AttemptLog) -> Option<Resolution> {
+        let end = Instant::now() + key.overall - key.overall / FOR_TELLING;
         for &strategy in record.order() {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return None;
             }
             record.begin();
-            let outcome = self.ask(strategy, wanted, left).await;
+            let outcome = self.ask(strategy, key, left).await;
             let (answer, found) = told(outcome);
-            debug!(service_name = %wanted.name, %strategy, %answer, "strategy answered");
+            debug!(service_name = %key.name, %strategy, %answer, "strategy answered");
             let counted = match &answer {
-                Answer::Found(_) => Some(Counted::Success),
-                Answer::Skipped(_) => None,
+                AttemptOutcome::Found(_) => Some(Counted::Success),
+                AttemptOutcome::Skipped(_) => None,
                 _ => Some(Counted::Failure),
             };
             let took = record.end(strategy, answer);
@@ -100,8 +102,8 @@ impl Chain {
                 self.metrics.discovery_request(strategy.as_str(), counted, took);
             }
             if let Some(candidates) = found {
-                let complete = wanted.all || strategy.kind().knows == Knows::All;
-                return Some(Found { strategy, candidates, complete });
+                let complete = key.all || strategy.kind().completeness == Completeness::All;
+                return Some(Resolution { strategy, candidates, complete });
             }
         }
         None
@@ -109,22 +111,22 @@ impl Chain {
 
     /// Asks one strategy, again where that may help, within its own time limit and what is left
     /// of the whole.
-    async fn ask(&self, name: StrategyName, wanted: &Wanted, left: Duration) -> Outcome {
+    async fn ask(&self, name: StrategyName, key: &LookupKey, left: Duration) -> StrategyOutcome {
         let kind = name.kind();
         let limit = (kind.timeout)(&self.config.timeouts).min(left);
         let Some(strategy) = self.strategies.get(&name) else {
-            return Outcome::Skip(String::new());
+            return StrategyOutcome::Skip(String::new());
         };
-        let question = Question {
-            name: wanted.name.clone(),
+        let query = StrategyQuery {
+            name: key.name.clone(),
             scopes: self.scopes.clone(),
-            all: wanted.all,
+            all: key.all,
             limit,
         };
-        let times = if kind.retries { wanted.retries as usize } else { 0 };
+        let times = if kind.retries { key.retries as usize } else { 0 };
         let once = || async {
-            match strategy.ask(&question).await {
-                Outcome::Failed(error) => Err(error),
+            match strategy.ask(&query).await {
+                StrategyOutcome::Failed(error) => Err(error),
                 outcome => Ok(outcome),
             }
         };
@@ -140,21 +142,23 @@ impl Chain {
         let asked = once.retry(waits).when(may_help);
         match timeout(limit, asked).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => Outcome::Failed(error),
-            Err(_) => Outcome::Failed(StrategyError::TimedOut { limit }),
+            Ok(Err(error)) => StrategyOutcome::Failed(error),
+            Err(_) => StrategyOutcome::Failed(StrategyError::TimedOut { limit }),
         }
     }
 }
 
-fn told(outcome: Outcome) -> (Answer, Option<Vec<Candidate>>) {
+fn told(outcome: StrategyOutcome) -> (AttemptOutcome, Option<Vec<Candidate>>) {
     match outcome {
-        Outcome::Found(candidates) => {
+        StrategyOutcome::Found(candidates) => {
             let endpoints = candidates.iter().map(|c| Arc::clone(&c.endpoint)).collect();
-            (Answer::Found(endpoints), Some(candidates))
+            (AttemptOutcome::Found(endpoints), Some(candidates))
         }
-        Outcome::NotFound { reason, sure } => (Answer::NotFound { reason, sure }, None),
-        Outcome::Skip(reason) => (Answer::Skipped(reason), None),
-        Outcome::Failed(error) => (Answer::Failed(Arc::new(error)), None),
+        StrategyOutcome::NotFound { reason, sure } => {
+            (AttemptOutcome::NotFound { reason, sure }, None)
+        }
+        StrategyOutcome::Skip(reason) => (AttemptOutcome::Skipped(reason), None),
+        StrategyOutcome::Failed(error) => (AttemptOutcome::Failed(Arc::new(error)), None),
     }
 }
 

@@ -8,11 +8,11 @@ use portolan_metrics::Metrics;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::builder::DiscoveryClientBuilder;
-use crate::cache::Fate;
+use crate::cache::CacheAction;
+use crate::deps::Deps;
 use crate::discover::{Discover, DiscoverAll, Options};
-use crate::finder::{Answered, Finder};
-use crate::parts::Parts;
-use crate::pick;
+use crate::resolver::{Answered, Resolver};
+use crate::select;
 use crate::watch::ServiceWatch;
 use crate::{DiscoverError, Discovered, Explanation, InvalidDiscovery};
 
@@ -31,7 +31,7 @@ use crate::{DiscoverError, Discovered, Explanation, InvalidDiscovery};
 /// ```
 #[derive(Clone)]
 pub struct DiscoveryClient {
-    finder: Arc<Finder>,
+    resolver: Arc<Resolver>,
     /// Ends the tasks when the last clone is dropped.
     _life: Arc<DropGuard>,
 }
@@ -71,13 +71,13 @@ impl DiscoveryClient {
     /// The caller could not connect to this instance: for a while it is given out only where there is
     /// no other, and if that leaves none, the next discovery asks anew.
     pub fn report_failure(&self, endpoint: &ServiceEndpoint) {
-        let Finder { suspects, cache, .. } = &*self.finder;
+        let Resolver { suspects, cache, .. } = &*self.resolver;
         suspects.suspect(&endpoint.id);
         if let Some(cache) = cache {
             cache.update(&endpoint.name, |entry| {
-                match pick::all_suspect(&entry.found.candidates, suspects) {
-                    true => Fate::Stale,
-                    false => Fate::Keep,
+                match select::all_suspect(&entry.found.candidates, suspects) {
+                    true => CacheAction::Stale,
+                    false => CacheAction::Keep,
                 }
             });
         }
@@ -86,17 +86,17 @@ impl DiscoveryClient {
     /// Ends every watch and every task, and waits for them. Whoever is still waiting for a discovery
     /// gets [`DiscoverError::Closed`].
     pub async fn close(&self) {
-        let Finder { closed, tasks, parts, .. } = &*self.finder;
+        let Resolver { closed, tasks, deps, .. } = &*self.resolver;
         closed.cancel();
         tasks.close();
         tasks.wait().await;
-        parts.channel.close().await;
+        deps.broadcaster.close().await;
     }
 
-    pub(crate) fn of(parts: Parts, metrics: Metrics) -> Result<Self, InvalidDiscovery> {
-        let finder = Arc::new(Finder::new(parts, metrics)?);
-        let life = Arc::new(finder.closed.clone().drop_guard());
-        Ok(Self { finder, _life: life })
+    pub(crate) fn of(deps: Deps, metrics: Metrics) -> Result<Self, InvalidDiscovery> {
+        let resolver = Arc::new(Resolver::new(deps, metrics)?);
+        let life = Arc::new(resolver.closed.clone().drop_guard());
+        Ok(Self { resolver, _life: life })
     }
 
     pub(crate) async fn find_one(
@@ -104,8 +104,8 @@ impl DiscoveryClient {
         name: &str,
         options: &Options,
     ) -> Result<Discovered, DiscoverError> {
-        let Answered { found, stale } = self.finder.find(name.parse()?, false, options).await?;
-        self.finder.discovered(&found, stale).ok_or(DiscoverError::Closed)
+        let Answered { found, stale } = self.resolver.find(name.parse()?, false, options).await?;
+        self.resolver.discovered(&found, stale).ok_or(DiscoverError::Closed)
     }
 
     pub(crate) async fn find_all(
@@ -113,8 +113,8 @@ impl DiscoveryClient {
         name: &str,
         options: &Options,
     ) -> Result<Vec<ServiceEndpoint>, DiscoverError> {
-        let Answered { found, .. } = self.finder.find(name.parse()?, true, options).await?;
-        Ok(pick::all(&found.candidates, &self.finder.suspects))
+        let Answered { found, .. } = self.resolver.find(name.parse()?, true, options).await?;
+        Ok(select::all(&found.candidates, &self.resolver.suspects))
     }
 
     pub(crate) async fn explain(&self, name: &str, options: &Options) -> Explanation {
@@ -125,9 +125,9 @@ impl DiscoveryClient {
                 return Explanation { name: None, attempts: Vec::new(), result };
             }
         };
-        let (attempts, result) = match self.finder.ask(name.clone(), false, options).await {
+        let (attempts, result) = match self.resolver.ask(name.clone(), false, options).await {
             Ok((found, attempts)) => {
-                let discovered = self.finder.discovered(&found, false);
+                let discovered = self.resolver.discovered(&found, false);
                 (attempts, discovered.ok_or(DiscoverError::Closed))
             }
             Err(error) => (error.attempts().to_vec(), Err(error)),
@@ -136,24 +136,24 @@ impl DiscoveryClient {
     }
 
     async fn watch_these(&self, name: Option<ServiceName>) -> Result<ServiceWatch, DiscoverError> {
-        self.finder.check_open()?;
+        self.resolver.check_open()?;
         ServiceWatch::open(self.clone(), name).await
     }
 
-    pub(crate) fn parts(&self) -> &Parts {
-        &self.finder.parts
+    pub(crate) fn deps(&self) -> &Deps {
+        &self.resolver.deps
     }
 
     pub(crate) fn closed(&self) -> &CancellationToken {
-        &self.finder.closed
+        &self.resolver.closed
     }
 }
 
 impl fmt::Debug for DiscoveryClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DiscoveryClient")
-            .field("registry", &self.finder.parts.registry.url())
-            .field("scopes", &self.finder.parts.scopes)
+            .field("registry", &self.resolver.deps.registry.url())
+            .field("scopes", &self.resolver.deps.scopes)
             .finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::registry_client::{RegistryClientConfig, base_url};
 use crate::strategies::config_file::ConfiguredEndpoints;
 use crate::strategies::dns::{DnsConfig, InvalidDomain};
-use crate::{RegistryError, StrategyName};
+use crate::{RegistryClientError, StrategyName};
 
 /// How services are found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,7 +97,7 @@ pub enum InvalidDiscovery {
     NoRoom,
     /// The registry's address or token is none.
     #[error("discovery.registry_url: {0}")]
-    Registry(#[source] RegistryError),
+    Registry(#[source] RegistryClientError),
     /// The domain is none.
     #[error("discovery.dns.domain: {0}")]
     Domain(#[source] InvalidDomain),

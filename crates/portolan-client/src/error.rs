@@ -7,7 +7,7 @@ use portolan_core::duration::format_rounded;
 use portolan_core::name::InvalidName;
 use portolan_core::{Scope, ServiceName};
 
-use crate::attempt::{Answer, Attempt};
+use crate::attempt::{Attempt, AttemptOutcome};
 use crate::strategy::UnknownStrategy;
 
 /// Why a discovery ended without an instance.
@@ -81,7 +81,7 @@ impl DiscoverError {
         match self {
             Self::CouldNotAsk { .. } | Self::TimedOut { .. } => true,
             Self::NotFound { attempts, .. } => {
-                attempts.iter().any(|attempt| matches!(attempt.answer, Answer::Failed(_)))
+                attempts.iter().any(|attempt| matches!(attempt.answer, AttemptOutcome::Failed(_)))
             }
             _ => false,
         }
@@ -94,11 +94,12 @@ impl DiscoverError {
         limit: Duration,
         attempts: Vec<Attempt>,
     ) -> Self {
-        let any = |wanted: fn(&Answer) -> bool| attempts.iter().any(|a| wanted(&a.answer));
-        let somebody_knows = any(|answer| matches!(answer, Answer::NotFound { sure: true, .. }));
-        let somebody_said_no = any(|answer| matches!(answer, Answer::NotFound { .. }));
-        let somebody_failed = any(|answer| matches!(answer, Answer::Failed(_)));
-        let somebody_waits = any(|answer| matches!(answer, Answer::NotAsked));
+        let any = |key: fn(&AttemptOutcome) -> bool| attempts.iter().any(|a| key(&a.answer));
+        let somebody_knows =
+            any(|answer| matches!(answer, AttemptOutcome::NotFound { sure: true, .. }));
+        let somebody_said_no = any(|answer| matches!(answer, AttemptOutcome::NotFound { .. }));
+        let somebody_failed = any(|answer| matches!(answer, AttemptOutcome::Failed(_)));
+        let somebody_waits = any(|answer| matches!(answer, AttemptOutcome::NotAsked));
         match somebody_knows || (somebody_said_no && !somebody_failed && !somebody_waits) {
             true => Self::NotFound { name, scopes, attempts },
             false if somebody_waits => Self::TimedOut { name, limit, attempts },
@@ -116,7 +117,7 @@ fn listed(scopes: &[Scope]) -> String {
 /// The attempts, one a line, and what to do next.
 fn tried(name: &ServiceName, attempts: &[Attempt]) -> Tried {
     let lines = attempts.iter().map(|attempt| format!("\n  {attempt}")).collect();
-    let failed = attempts.iter().any(|attempt| matches!(attempt.answer, Answer::Failed(_)));
+    let failed = attempts.iter().any(|attempt| matches!(attempt.answer, AttemptOutcome::Failed(_)));
     let next = match failed {
         true => "mend what could not be asked, or name the endpoint as",
         false => "start it with `portolan run --name NAME -- COMMAND`, or name its endpoint as",

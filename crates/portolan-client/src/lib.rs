@@ -1,35 +1,35 @@
 //! Finds services by name: five strategies in order, retries, a cache that stays current, a watch;
 //! and a client of the registry's HTTP API.
 //!
-//! Knows nothing of granting ports, of checking health, or of running services.
+//! Completeness nothing of granting ports, of checking health, or of running services.
 
 pub mod attempt;
 pub mod blocking;
 mod builder;
 mod cache;
+mod cache_sync;
+mod cache_update;
 mod chain;
-mod channel;
 mod client;
 pub mod config;
+mod deps;
 mod discover;
 pub mod environment;
 mod error;
 mod explanation;
-mod finder;
-mod flights;
-mod freshness;
 mod handshake;
-mod news;
-mod parts;
-mod pick;
+mod lazy_broadcaster;
 mod refresh;
 pub mod registry_client;
 mod reservations;
+mod resolver;
+mod select;
+mod singleflight;
 mod strategies;
 mod strategy;
 mod watch;
 
-pub use attempt::{Answer, Attempt};
+pub use attempt::{Attempt, AttemptOutcome};
 pub use builder::DiscoveryClientBuilder;
 pub use client::DiscoveryClient;
 pub use config::{DiscoveryConfig, InvalidDiscovery};
@@ -38,8 +38,8 @@ pub use environment::InvalidVariable;
 pub use error::DiscoverError;
 pub use explanation::Explanation;
 pub use registry_client::{
-    ListQuery, Listing, Registered, RegistryClient, RegistryClientConfig, RegistryError, Watch,
-    WatchForever, WatchQuery,
+    ListQuery, Listing, ReconnectingWatch, RegisterResponse, RegistryClient, RegistryClientConfig,
+    RegistryClientError, RegistryWatch, WatchRequest,
 };
 pub use reservations::{
     REGISTRY_SERVICE, Reservation, Reservations, ReservationsError, registry_on_this_host,

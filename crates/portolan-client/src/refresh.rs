@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use crate::discover::Options;
-use crate::finder::Finder;
+use crate::resolver::Resolver;
 
 /// The wait before the first attempt: everybody was asked a moment ago.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -24,30 +24,30 @@ const ATTEMPTS: usize = 10;
 pub(crate) struct Refreshing(Mutex<HashSet<ServiceName>>);
 
 /// Begins to ask for the service, unless that is going on already.
-pub(crate) fn begin(finder: &Arc<Finder>, name: ServiceName, all: bool) {
-    if !finder.refreshing.0.lock().insert(name.clone()) {
+pub(crate) fn begin(resolver: &Arc<Resolver>, name: ServiceName, all: bool) {
+    if !resolver.refreshing.0.lock().insert(name.clone()) {
         return;
     }
-    let finder_of_task = Arc::clone(finder);
-    finder.tasks.spawn(async move {
-        let finder = finder_of_task;
-        let refreshed = refresh(&finder, &name, all);
+    let finder_of_task = Arc::clone(resolver);
+    resolver.tasks.spawn(async move {
+        let resolver = finder_of_task;
+        let refreshed = refresh(&resolver, &name, all);
         // Cancelled or done, it is over.
-        let _ = finder.closed.run_until_cancelled(refreshed).await;
-        finder.refreshing.0.lock().remove(&name);
+        let _ = resolver.closed.run_until_cancelled(refreshed).await;
+        resolver.refreshing.0.lock().remove(&name);
     });
 }
 
-async fn refresh(finder: &Arc<Finder>, name: &ServiceName, all: bool) {
+async fn refresh(resolver: &Arc<Resolver>, name: &ServiceName, all: bool) {
     let mut wait = FIRST_WAIT;
     for _ in 0..ATTEMPTS {
         sleep(wait).await;
         wait = (wait * 2).min(LONGEST_WAIT);
-        let entry = finder.cache.as_ref().and_then(|cache| cache.get(name, all));
+        let entry = resolver.cache.as_ref().and_then(|cache| cache.get(name, all));
         if entry.is_none_or(|entry| entry.is_fresh()) {
             return;
         }
-        match finder.ask(name.clone(), all, &Options::default()).await {
+        match resolver.ask(name.clone(), all, &Options::default()).await {
             Ok(_) => return debug!(service_name = %name, "stale endpoint refreshed"),
             Err(error) => debug!(service_name = %name, %error, "stale endpoint not refreshed"),
         }

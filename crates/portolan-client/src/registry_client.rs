@@ -1,13 +1,13 @@
 //! Speaks the registry's HTTP API, one method a request.
 //!
-//! Knows nothing of strategies, caches or retries: one call is one request, and only
-//! [`RegistryClient::watch_forever`] connects again by itself.
+//! Completeness nothing of strategies, caches or retries: one call is one request, and only
+//! [`RegistryClient::watch_reconnecting`] connects again by itself.
 
-mod answer;
 mod clock;
 mod error;
-mod forever;
 mod query;
+mod reconnect;
+mod response;
 mod sse;
 mod watch;
 
@@ -18,13 +18,13 @@ use portolan_core::{HealthReport, Registration, ServiceEndpoint, ServiceId};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 
-pub use error::RegistryError;
-pub use forever::WatchForever;
-pub(crate) use forever::{News, NewsStream};
-pub use query::{ListQuery, Listing, WatchQuery};
-pub use watch::Watch;
+pub use error::RegistryClientError;
+pub use query::{ListQuery, Listing, WatchRequest};
+pub use reconnect::ReconnectingWatch;
+pub(crate) use reconnect::{ConnectionEvent, ConnectionEvents};
+pub use watch::RegistryWatch;
 
-use answer::Answer;
+use response::RegistryResponse;
 
 /// Where the registry is and how to speak to it.
 #[derive(Clone, PartialEq)]
@@ -48,7 +48,7 @@ pub struct RegistryClient {
 
 /// What a registration led to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Registered {
+pub struct RegisterResponse {
     /// The endpoint as the registry keeps it.
     pub endpoint: ServiceEndpoint,
     /// Whether it was not there before.
@@ -86,7 +86,7 @@ impl fmt::Debug for RegistryClientConfig {
 impl RegistryClient {
     /// A client that will connect when it is first used. Fails on an address that is none, on
     /// `https://` and on a token that cannot stand in a header; retrying does not help.
-    pub fn new(config: RegistryClientConfig) -> Result<Self, RegistryError> {
+    pub fn new(config: RegistryClientConfig) -> Result<Self, RegistryClientError> {
         let RegistryClientConfig { url, token, timeout } = config;
         let base = base_url(&url)?;
         let http = reqwest::Client::builder()
@@ -97,7 +97,7 @@ impl RegistryClient {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|error| RegistryError::invalid_url(&url, error.to_string()))?;
+            .map_err(|error| RegistryClientError::invalid_url(&url, error.to_string()))?;
         Ok(Self { http, base, timeout })
     }
 
@@ -113,22 +113,25 @@ impl RegistryClient {
     }
 
     /// Registers an instance, or registers it anew.
-    pub async fn register(&self, registration: &Registration) -> Result<Registered, RegistryError> {
+    pub async fn register(
+        &self,
+        registration: &Registration,
+    ) -> Result<RegisterResponse, RegistryClientError> {
         let path = ["services", registration.id().as_str()].map(str::to_owned);
         let request = self.request(Method::PUT, &path).json(registration);
         let answer = self.send(request).await?.accepted()?;
         let created = answer.status() == StatusCode::CREATED;
-        Ok(Registered { endpoint: answer.json().await?, created })
+        Ok(RegisterResponse { endpoint: answer.json().await?, created })
     }
 
-    /// Takes an instance out. [`RegistryError::UnknownService`] where there is none of that id.
-    pub async fn deregister(&self, id: &ServiceId) -> Result<(), RegistryError> {
+    /// Takes an instance out. [`RegistryClientError::UnknownService`] where there is none of that id.
+    pub async fn deregister(&self, id: &ServiceId) -> Result<(), RegistryClientError> {
         self.send_about(id, self.instance(Method::DELETE, id, None)).await.map(drop)
     }
 
-    /// Says that an instance is still there. [`RegistryError::UnknownService`] means that it must
+    /// Says that an instance is still there. [`RegistryClientError::UnknownService`] means that it must
     /// register again.
-    pub async fn heartbeat(&self, id: &ServiceId) -> Result<(), RegistryError> {
+    pub async fn heartbeat(&self, id: &ServiceId) -> Result<(), RegistryClientError> {
         self.send_about(id, self.instance(Method::PUT, id, Some("heartbeat"))).await.map(drop)
     }
 
@@ -137,36 +140,36 @@ impl RegistryClient {
         &self,
         id: &ServiceId,
         report: &HealthReport,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<(), RegistryClientError> {
         let request = self.instance(Method::PUT, id, Some("health")).json(report);
         self.send_about(id, request).await.map(drop)
     }
 
-    /// One instance by its id. [`RegistryError::UnknownService`] where there is none.
-    pub async fn get(&self, id: &ServiceId) -> Result<ServiceEndpoint, RegistryError> {
+    /// One instance by its id. [`RegistryClientError::UnknownService`] where there is none.
+    pub async fn get(&self, id: &ServiceId) -> Result<ServiceEndpoint, RegistryClientError> {
         self.send_about(id, self.instance(Method::GET, id, None)).await?.json().await
     }
 
     /// Every instance that fits, and the revision at which this was so.
-    pub async fn list(&self, query: &ListQuery) -> Result<Listing, RegistryError> {
+    pub async fn list(&self, query: &ListQuery) -> Result<Listing, RegistryClientError> {
         let request = self.request(Method::GET, &["services".to_owned()]).query(&query.pairs());
         self.send(request).await?.accepted()?.json().await
     }
 
     /// The changes of the services asked for, over one connection; it ends when the connection does.
-    pub async fn watch(&self, query: &WatchQuery) -> Result<Watch, RegistryError> {
+    pub async fn watch(&self, query: &WatchRequest) -> Result<RegistryWatch, RegistryClientError> {
         let request = self
             .request(Method::GET, &["watch".to_owned()])
             .query(&query.pairs())
             .header(ACCEPT, "text/event-stream");
         let answer = self.send(request).await?.accepted()?;
-        Ok(Watch::new(answer.into_event_stream()?, self.url().to_owned()))
+        Ok(RegistryWatch::new(answer.into_event_stream()?, self.url().to_owned()))
     }
 
     /// The changes of the services asked for, connecting again whenever the connection is lost, and
     /// going on from the last revision seen.
-    pub fn watch_forever(&self, query: WatchQuery) -> WatchForever {
-        WatchForever::new(self.clone(), query)
+    pub fn watch_reconnecting(&self, query: WatchRequest) -> ReconnectingWatch {
+        ReconnectingWatch::new(self.clone(), query)
     }
 
     fn instance(&self, method: Method, id: &ServiceId, what: Option<&str>) -> RequestBuilder {
@@ -186,18 +189,18 @@ impl RegistryClient {
         &self,
         id: &ServiceId,
         request: RequestBuilder,
-    ) -> Result<Answer, RegistryError> {
+    ) -> Result<RegistryResponse, RegistryClientError> {
         let answer = self.send(request).await?;
         match answer.status() {
-            StatusCode::NOT_FOUND => Err(RegistryError::UnknownService { id: id.clone() }),
+            StatusCode::NOT_FOUND => Err(RegistryClientError::UnknownService { id: id.clone() }),
             _ => answer.accepted(),
         }
     }
 
     /// Sends it, and waits for the head of the answer; a refusal is read to its end.
-    async fn send(&self, request: RequestBuilder) -> Result<Answer, RegistryError> {
+    async fn send(&self, request: RequestBuilder) -> Result<RegistryResponse, RegistryClientError> {
         let url = self.url().to_owned();
-        Answer::of(request, url, tokio::time::Instant::now() + self.timeout).await
+        RegistryResponse::of(request, url, tokio::time::Instant::now() + self.timeout).await
     }
 }
 
@@ -211,28 +214,31 @@ impl fmt::Debug for RegistryClient {
 }
 
 /// Checks that the text is the address of a registry.
-pub(crate) fn base_url(text: &str) -> Result<Url, RegistryError> {
-    let url =
-        Url::parse(text).map_err(|error| RegistryError::invalid_url(text, error.to_string()))?;
+pub(crate) fn base_url(text: &str) -> Result<Url, RegistryClientError> {
+    let url = Url::parse(text)
+        .map_err(|error| RegistryClientError::invalid_url(text, error.to_string()))?;
     match url.scheme() {
         "http" => {}
-        "https" => return Err(RegistryError::invalid_url(text, "TLS is not supported yet")),
-        _ => return Err(RegistryError::invalid_url(text, "it does not begin with http://")),
+        "https" => return Err(RegistryClientError::invalid_url(text, "TLS is not supported yet")),
+        _ => return Err(RegistryClientError::invalid_url(text, "it does not begin with http://")),
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(RegistryError::invalid_url(text, "a token does not belong into the address"));
+        return Err(RegistryClientError::invalid_url(
+            text,
+            "a token does not belong into the address",
+        ));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(RegistryError::invalid_url(text, "it has a '?' or a '#'"));
+        return Err(RegistryClientError::invalid_url(text, "it has a '?' or a '#'"));
     }
     Ok(url)
 }
 
-fn headers(token: Option<&str>) -> Result<HeaderMap, RegistryError> {
+fn headers(token: Option<&str>) -> Result<HeaderMap, RegistryClientError> {
     let mut headers = HeaderMap::new();
     if let Some(token) = token {
         let value = HeaderValue::from_str(&format!("Bearer {token}"));
-        let mut value = value.map_err(|_| RegistryError::InvalidToken)?;
+        let mut value = value.map_err(|_| RegistryClientError::InvalidToken)?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }

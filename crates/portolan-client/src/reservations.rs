@@ -22,7 +22,7 @@ pub struct Reservation {
     pub alive: bool,
 }
 
-/// Knows which ports of this host are held by whom.
+/// Completeness which ports of this host are held by whom.
 pub trait Reservations: Send + Sync {
     /// Every TCP port that is held now.
     fn reservations(&self) -> Result<Vec<Reservation>, ReservationsError>;

@@ -14,11 +14,11 @@ use portolan_core::{Scope, ServiceEndpoint, ServiceName};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Timeouts;
-use crate::parts::Parts;
+use crate::deps::Deps;
 use crate::reservations::ReservationsError;
 use crate::strategies::STRATEGIES;
 use crate::strategies::dns::DnsError;
-use crate::{InvalidDiscovery, RegistryError};
+use crate::{InvalidDiscovery, RegistryClientError};
 
 /// The name of one of the strategies, as configuration, flags and metric labels write it.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub struct UnknownStrategy(String);
 pub enum StrategyError {
     /// The registry.
     #[error(transparent)]
-    Registry(#[from] RegistryError),
+    Registry(#[from] RegistryClientError),
     /// The broadcast channel could not be opened.
     #[error(transparent)]
     Channel(#[from] Arc<BroadcastError>),
@@ -62,22 +62,22 @@ pub(crate) struct Kind {
     /// Its name.
     pub(crate) name: &'static str,
     /// How many instances of a service it knows.
-    pub(crate) knows: Knows,
+    pub(crate) completeness: Completeness,
     /// Whether asking again may help where it could not be asked.
     pub(crate) retries: bool,
     /// How long it may take.
     pub(crate) timeout: fn(&Timeouts) -> Duration,
     /// Makes it.
-    pub(crate) build: fn(&Parts) -> Result<Arc<dyn Strategy>, InvalidDiscovery>,
+    pub(crate) build: fn(&Deps) -> Result<Arc<dyn Strategy>, InvalidDiscovery>,
 }
 
 /// How many instances of a service a strategy knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Knows {
+pub(crate) enum Completeness {
     /// One at the most.
     One,
     /// All of them, but it tells of some where one is enough.
-    AllIfAsked,
+    AllOnRequest,
     /// All of them, always.
     All,
 }
@@ -85,17 +85,17 @@ pub(crate) enum Knows {
 /// One way to find a service.
 pub(crate) trait Strategy: Send + Sync {
     /// Asks once.
-    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Outcome>;
+    fn ask<'a>(&'a self, query: &'a StrategyQuery) -> BoxFuture<'a, StrategyOutcome>;
 }
 
 /// What a strategy is asked.
 #[derive(Debug, Clone)]
-pub(crate) struct Question {
+pub(crate) struct StrategyQuery {
     /// The service.
     pub(crate) name: ServiceName,
     /// The scopes to look in: the first in which it is found counts.
     pub(crate) scopes: Vec<Scope>,
-    /// Whether every instance is wanted.
+    /// Whether every instance is requested.
     pub(crate) all: bool,
     /// How long the answer may take; after that it is not waited for.
     pub(crate) limit: Duration,
@@ -103,7 +103,7 @@ pub(crate) struct Question {
 
 /// What a strategy answers.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum StrategyOutcome {
     /// At least one instance, all of the same scope.
     Found(Vec<Candidate>),
     /// There is none, as far as this strategy can know.
@@ -217,9 +217,9 @@ impl StrategyError {
     }
 }
 
-// === impl Outcome ===
+// === impl StrategyOutcome ===
 
-impl Outcome {
+impl StrategyOutcome {
     /// The instances of the first scope in which there is one.
     pub(crate) fn found_in(
         scopes: &[Scope],

@@ -4,7 +4,7 @@
 //! believed alone, and what the broadcast channel says counts only once the registry has been
 //! gone for a while.
 
-mod view;
+mod seen;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,11 +20,11 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use crate::client::DiscoveryClient;
-use crate::registry_client::{News, NewsStream, WatchForever, WatchQuery};
+use crate::registry_client::{ConnectionEvent, ConnectionEvents, ReconnectingWatch, WatchRequest};
 use crate::strategies::registry;
-use crate::{DiscoverError, RegistryError};
+use crate::{DiscoverError, RegistryClientError};
 
-use view::View;
+use seen::SeenEndpoints;
 
 /// How long the registry may be gone before the broadcast channel is believed: a registry that is
 /// back by then tells everything itself, in order.
@@ -42,22 +42,22 @@ struct Watcher {
     /// Keeps the client alive as long as the watch.
     client: DiscoveryClient,
     name: Option<ServiceName>,
-    registry: Option<NewsStream>,
+    registry: Option<ConnectionEvents>,
     channel: Option<(Broadcaster, HeardEvents)>,
-    trust: Trust,
-    view: View,
+    fallback: Fallback,
+    seen: SeenEndpoints,
     /// What is still to be told.
     ready: VecDeque<ServiceEvent>,
 }
 
 /// What the broadcast channel counts for.
-enum Trust {
+enum Fallback {
     /// Nothing: the registry tells.
-    Ignored,
+    Ignoring,
     /// It counts if the registry is not back by then.
-    Held { until: Instant, events: VecDeque<ServiceEvent> },
+    Buffering { until: Instant, events: VecDeque<ServiceEvent> },
     /// Everything: there is nobody else.
-    Believed,
+    Active,
 }
 
 // === impl ServiceWatch ===
@@ -98,13 +98,13 @@ impl Watcher {
         client: DiscoveryClient,
         name: Option<ServiceName>,
     ) -> Result<Self, DiscoverError> {
-        let parts = client.parts();
-        let registry = parts.asks(&registry::KIND).then(|| {
-            let (names, scopes) = (name.iter().cloned().collect(), parts.scopes.clone());
-            let query = WatchQuery { names, scopes, from: None };
-            WatchForever::news(parts.registry.clone(), query)
+        let deps = client.deps();
+        let registry = deps.asks(&registry::KIND).then(|| {
+            let (names, scopes) = (name.iter().cloned().collect(), deps.scopes.clone());
+            let query = WatchRequest { names, scopes, from: None };
+            ReconnectingWatch::news(deps.registry.clone(), query)
         });
-        let channel = parts.channel_to_hear().await.map(|broadcaster| {
+        let channel = deps.listening_broadcaster().await.map(|broadcaster| {
             let heard = broadcaster.watch_heard();
             (broadcaster, heard)
         });
@@ -112,9 +112,9 @@ impl Watcher {
             return Err(DiscoverError::NothingToWatch);
         }
         let grace = if registry.is_some() { GRACE } else { Duration::ZERO };
-        let trust = Trust::held(grace);
-        let (view, ready) = (View::default(), VecDeque::new());
-        Ok(Self { client, name, registry, channel, trust, view, ready })
+        let fallback = Fallback::held(grace);
+        let (seen, ready) = (SeenEndpoints::default(), VecDeque::new());
+        Ok(Self { client, name, registry, channel, fallback, seen, ready })
     }
 
     async fn next(&mut self) -> Option<ServiceEvent> {
@@ -132,26 +132,26 @@ impl Watcher {
                 event = next_of(self.channel.as_mut().map(|(_, heard)| heard)) => {
                     self.of_channel(event);
                 }
-                () = grace_over(&self.trust), if self.channel.is_some() => {
+                () = grace_over(&self.fallback), if self.channel.is_some() => {
                     self.turn_to_channel().await;
                 }
             }
         }
     }
 
-    fn of_registry(&mut self, news: Option<News>) {
+    fn of_registry(&mut self, news: Option<ConnectionEvent>) {
         match news {
-            Some(News::Connected) => self.trust = Trust::Ignored,
-            Some(News::Event(event)) => self.ready.extend(self.view.told(event)),
-            Some(News::Lost(error)) => self.lost(&error),
+            Some(ConnectionEvent::Connected) => self.fallback = Fallback::Ignoring,
+            Some(ConnectionEvent::Event(event)) => self.ready.extend(self.seen.told(event)),
+            Some(ConnectionEvent::Lost(error)) => self.lost(&error),
             None => self.registry = None,
         }
     }
 
-    fn lost(&mut self, error: &RegistryError) {
+    fn lost(&mut self, error: &RegistryClientError) {
         debug!(%error, "watch of the registry lost");
-        if matches!(self.trust, Trust::Ignored) {
-            self.trust = Trust::held(GRACE);
+        if matches!(self.fallback, Fallback::Ignoring) {
+            self.fallback = Fallback::held(GRACE);
         }
         if !error.is_temporary() {
             warn!(%error, "the registry cannot be watched");
@@ -163,30 +163,30 @@ impl Watcher {
             self.channel = None;
             return;
         };
-        match &mut self.trust {
-            Trust::Ignored => {}
-            Trust::Held { events, .. } => {
+        match &mut self.fallback {
+            Fallback::Ignoring => {}
+            Fallback::Buffering { events, .. } => {
                 if events.len() == MAX_HELD {
                     events.pop_front();
                 }
                 events.push_back(event);
             }
-            Trust::Believed => self.hear(event),
+            Fallback::Active => self.hear(event),
         }
     }
 
     /// The registry is not back in time: asks the channel who is there, and believes it from now on.
     async fn turn_to_channel(&mut self) {
-        let held = match std::mem::replace(&mut self.trust, Trust::Believed) {
-            Trust::Held { events, .. } => events,
-            Trust::Ignored | Trust::Believed => VecDeque::new(),
+        let held = match std::mem::replace(&mut self.fallback, Fallback::Active) {
+            Fallback::Buffering { events, .. } => events,
+            Fallback::Ignoring | Fallback::Active => VecDeque::new(),
         };
         let Some((broadcaster, _)) = &self.channel else { return };
         warn!(
-            registry_url = self.client.parts().registry.url(),
+            registry_url = self.client.deps().registry.url(),
             "The registry cannot be watched, telling what the broadcast channel says"
         );
-        let scopes = self.client.parts().scopes.clone();
+        let scopes = self.client.deps().scopes.clone();
         let answers = broadcaster.query(self.name.as_ref(), &scopes, GATHER, Enough::All).await;
         let answers = answers.unwrap_or_else(|error| {
             debug!(%error, "the broadcast channel cannot be asked");
@@ -197,9 +197,9 @@ impl Watcher {
         for endpoint in answers {
             self.hear(registered(Arc::new(endpoint)));
         }
-        if !self.view.is_primed() {
+        if !self.seen.is_primed() {
             self.ready.clear();
-            self.ready.push_back(self.view.primed());
+            self.ready.push_back(self.seen.primed());
         }
     }
 
@@ -211,22 +211,22 @@ impl Watcher {
         };
         for event in events {
             if event.change.endpoint().is_some_and(|endpoint| self.wants(endpoint)) {
-                self.ready.extend(self.view.told(event));
+                self.ready.extend(self.seen.told(event));
             }
         }
     }
 
     fn wants(&self, endpoint: &ServiceEndpoint) -> bool {
         self.name.as_ref().is_none_or(|name| *name == endpoint.name)
-            && self.client.parts().rank(endpoint).is_some()
+            && self.client.deps().rank(endpoint).is_some()
     }
 }
 
-// === impl Trust ===
+// === impl Fallback ===
 
-impl Trust {
+impl Fallback {
     fn held(grace: Duration) -> Self {
-        Self::Held { until: Instant::now() + grace, events: VecDeque::new() }
+        Self::Buffering { until: Instant::now() + grace, events: VecDeque::new() }
     }
 }
 
@@ -243,10 +243,10 @@ async fn next_of<S: Stream + Unpin>(stream: Option<&mut S>) -> Option<S::Item> {
     }
 }
 
-async fn grace_over(trust: &Trust) {
-    match trust {
-        Trust::Held { until, .. } => sleep_until(*until).await,
-        Trust::Ignored | Trust::Believed => std::future::pending().await,
+async fn grace_over(fallback: &Fallback) {
+    match fallback {
+        Fallback::Buffering { until, .. } => sleep_until(*until).await,
+        Fallback::Ignoring | Fallback::Active => std::future::pending().await,
     }
 }
 

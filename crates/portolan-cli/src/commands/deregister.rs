@@ -1,7 +1,7 @@
 //! `portolan deregister`: removes a service by hand.
 
 use clap::Args;
-use portolan_client::RegistryError;
+use portolan_client::RegistryClientError;
 use portolan_core::ServiceId;
 
 use crate::context::Context;
@@ -27,9 +27,9 @@ impl Deregister {
 }
 
 /// An id that the registry does not know is a service that was not found.
-pub(super) fn unknown_is_not_found(error: RegistryError, id: &ServiceId) -> Failure {
+pub(super) fn unknown_is_not_found(error: RegistryClientError, id: &ServiceId) -> Failure {
     match error {
-        RegistryError::UnknownService { .. } => Failure::new(
+        RegistryClientError::UnknownService { .. } => Failure::new(
             Exit::NotFound,
             format_args!(
                 "the registry knows no instance {id}; `portolan list` shows those it knows"

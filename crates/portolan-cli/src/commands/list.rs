@@ -2,7 +2,7 @@
 
 use clap::Args;
 use portolan_broadcast::Enough;
-use portolan_client::{ListQuery, RegistryError};
+use portolan_client::{ListQuery, RegistryClientError};
 use portolan_core::{HealthStatus, Scope, ServiceEndpoint, ServiceName};
 use serde_json::json;
 
@@ -52,7 +52,7 @@ pub(super) fn own_scopes(own: &Scope) -> Vec<Scope> {
 async fn find(context: &Context, query: &ListQuery) -> Result<Vec<ServiceEndpoint>, Failure> {
     let unreachable = match context.registry()?.list(query).await {
         Ok(listing) => return Ok(listing.services),
-        Err(error @ RegistryError::Unreachable { .. }) => error,
+        Err(error @ RegistryClientError::Unreachable { .. }) => error,
         Err(error) => return Err(error.into()),
     };
     let Some(broadcaster) = context.broadcaster().await? else { return Err(unreachable.into()) };

@@ -3,7 +3,7 @@
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use portolan_client::{DiscoveryClient, RegistryError, WatchQuery};
+use portolan_client::{DiscoveryClient, RegistryClientError, WatchRequest};
 use portolan_core::{Change, Revision, ServiceEvent, ServiceName};
 use tracing::warn;
 
@@ -53,13 +53,13 @@ impl Watch {
     }
 
     fn ask_registry(&self, context: &Context) -> Result<BoxStream<'static, ServiceEvent>, Failure> {
-        let query = WatchQuery {
+        let query = WatchRequest {
             names: self.name.iter().cloned().collect(),
             scopes: if self.all_scopes { Vec::new() } else { own_scopes(&context.scope) },
             from: self.from.map(Revision),
         };
-        let events = context.registry()?.watch_forever(query);
-        let known = |event: Result<ServiceEvent, RegistryError>| async move {
+        let events = context.registry()?.watch_reconnecting(query);
+        let known = |event: Result<ServiceEvent, RegistryClientError>| async move {
             event.inspect_err(|error| warn!(%error, "Watch interrupted, connecting again")).ok()
         };
         Ok(events.filter_map(known).boxed())

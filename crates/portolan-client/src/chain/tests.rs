@@ -6,14 +6,14 @@ use parking_lot::Mutex;
 use portolan_core::Scope;
 
 use super::*;
-use crate::RegistryError;
+use crate::RegistryClientError;
 use crate::testing::{config, endpoint};
 
 /// Answers what it is told to, in order; the last answer again and again.
 #[derive(Default)]
 struct Scripted {
     answers: Mutex<VecDeque<Say>>,
-    asked: Mutex<Vec<Question>>,
+    asked: Mutex<Vec<StrategyQuery>>,
 }
 
 #[derive(Clone)]
@@ -27,21 +27,23 @@ enum Say {
 }
 
 impl Strategy for Scripted {
-    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Outcome> {
-        self.asked.lock().push(question.clone());
+    fn ask<'a>(&'a self, query: &'a StrategyQuery) -> BoxFuture<'a, StrategyOutcome> {
+        self.asked.lock().push(query.clone());
         let mut answers = self.answers.lock();
         let next = match answers.len() {
             0 | 1 => answers.front().cloned(),
             _ => answers.pop_front(),
         };
         let reason = String::new;
-        let failed = |error: RegistryError| Outcome::Failed(error.into());
+        let failed = |error: RegistryClientError| StrategyOutcome::Failed(error.into());
         let outcome = match next.unwrap_or(Say::No) {
-            Say::Found(port) => Outcome::Found(vec![Candidate::from(endpoint("api", port))]),
-            Say::No => Outcome::NotFound { reason: reason(), sure: true },
-            Say::Skip => Outcome::Skip(reason()),
-            Say::Unreachable => failed(RegistryError::unreachable("http://r", "refused")),
-            Say::NotPermitted => failed(RegistryError::NotPermitted {
+            Say::Found(port) => {
+                StrategyOutcome::Found(vec![Candidate::from(endpoint("api", port))])
+            }
+            Say::No => StrategyOutcome::NotFound { reason: reason(), sure: true },
+            Say::Skip => StrategyOutcome::Skip(reason()),
+            Say::Unreachable => failed(RegistryClientError::unreachable("http://r", "refused")),
+            Say::NotPermitted => failed(RegistryClientError::NotPermitted {
                 url: String::new(),
                 status: 403,
                 detail: String::new(),
@@ -79,9 +81,9 @@ impl Rig {
         Self { chain, scripts, metrics }
     }
 
-    async fn run(&self, wanted: &Wanted) -> (Option<Found>, Vec<String>) {
-        let record = Record::of(self.chain.order(wanted));
-        let found = self.chain.run(wanted, &record).await;
+    async fn run(&self, key: &LookupKey) -> (Option<Resolution>, Vec<String>) {
+        let record = AttemptLog::of(self.chain.order(key));
+        let found = self.chain.run(key, &record).await;
         let told = |attempt: crate::Attempt| {
             let answer = attempt.answer.to_string();
             format!("{} {}", attempt.strategy, answer.split(':').next().unwrap())
@@ -94,9 +96,9 @@ impl Rig {
     }
 }
 
-fn wanted(all: bool) -> Wanted {
+fn key(all: bool) -> LookupKey {
     let overall = Duration::from_secs(60);
-    Wanted { name: "api".parse().unwrap(), all, retries: 3, overall, strategies: None }
+    LookupKey { name: "api".parse().unwrap(), all, retries: 3, overall, strategies: None }
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,7 +107,7 @@ async fn the_first_in_the_order_that_finds_something_wins() {
     let script: [(&str, &[Say]); 3] =
         [("default", &[Say::Skip]), ("broadcast", &[Say::Found(2)]), ("dns", &[Say::Found(3)])];
     let rig = Rig::new(&all, &script);
-    let (found, told) = rig.run(&wanted(false)).await;
+    let (found, told) = rig.run(&key(false)).await;
     let found = found.unwrap();
     assert_eq!(found.candidates[0].endpoint.port, 2);
     assert_eq!(found.strategy.as_str(), "broadcast");
@@ -120,7 +122,7 @@ async fn the_first_in_the_order_that_finds_something_wins() {
     assert_eq!(told, expected);
 
     let rig = Rig::new(&["dns", "broadcast"], &script);
-    let (found, told) = rig.run(&wanted(false)).await;
+    let (found, told) = rig.run(&key(false)).await;
     assert_eq!(found.unwrap().strategy.as_str(), "dns");
     assert_eq!(told, ["dns found 127.0.0.1", "broadcast not asked"]);
 }
@@ -129,7 +131,7 @@ async fn the_first_in_the_order_that_finds_something_wins() {
 async fn the_caller_may_say_whom_to_ask() {
     let rig = Rig::new(&["default", "dns"], &[("dns", &[Say::Found(3)])]);
     let strategies = Some(vec!["config".parse().unwrap(), "default".parse().unwrap()]);
-    let (found, told) = rig.run(&Wanted { strategies, ..wanted(false) }).await;
+    let (found, told) = rig.run(&LookupKey { strategies, ..key(false) }).await;
     assert!(found.is_none());
     assert_eq!(told, ["config not found", "default not found"]);
 }
@@ -139,7 +141,7 @@ async fn for_all_instances_those_who_know_one_only_are_asked_last() {
     let script: [(&str, &[Say]); 2] =
         [("default", &[Say::Found(1)]), ("broadcast", &[Say::Found(2)])];
     let rig = Rig::new(&["default", "registry", "broadcast"], &script);
-    let (found, told) = rig.run(&wanted(true)).await;
+    let (found, told) = rig.run(&key(true)).await;
     let found = found.unwrap();
     assert_eq!((found.strategy.as_str(), found.complete), ("broadcast", true));
     assert_eq!(told[2], "default not asked");
@@ -151,7 +153,7 @@ async fn for_all_instances_those_who_know_one_only_are_asked_last() {
 async fn a_registry_that_cannot_be_reached_is_asked_again_three_times() {
     let script: [(&str, &[Say]); 1] = [("registry", &[Say::Unreachable])];
     let rig = Rig::new(&["registry", "dns"], &script);
-    let (found, told) = rig.run(&wanted(false)).await;
+    let (found, told) = rig.run(&key(false)).await;
     assert!(found.is_none());
     assert_eq!(rig.times_asked("registry"), 4);
     assert_eq!(told, ["registry could not ask", "dns not found"]);
@@ -159,20 +161,20 @@ async fn a_registry_that_cannot_be_reached_is_asked_again_three_times() {
     let script: [(&str, &[Say]); 1] =
         [("registry", &[Say::Unreachable, Say::Unreachable, Say::Found(1)])];
     let rig = Rig::new(&["registry"], &script);
-    assert!(rig.run(&wanted(false)).await.0.is_some());
+    assert!(rig.run(&key(false)).await.0.is_some());
 
     let rig = Rig::new(&["registry"], &[("registry", &[Say::Unreachable])]);
-    rig.run(&Wanted { retries: 0, ..wanted(false) }).await;
+    rig.run(&LookupKey { retries: 0, ..key(false) }).await;
     assert_eq!(rig.times_asked("registry"), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_waiting_cannot_mend_is_not_asked_again() {
     let rig = Rig::new(&["registry"], &[("registry", &[Say::NotPermitted])]);
-    rig.run(&wanted(false)).await;
+    rig.run(&key(false)).await;
     assert_eq!(rig.times_asked("registry"), 1);
     let rig = Rig::new(&["dns"], &[("dns", &[Say::Unreachable])]);
-    rig.run(&wanted(false)).await;
+    rig.run(&key(false)).await;
     assert_eq!(rig.times_asked("dns"), 1, "the table of errors says: DNS, no retry");
 }
 
@@ -181,9 +183,9 @@ async fn each_strategy_ends_at_its_own_limit() {
     let all = ["default", "registry", "broadcast", "dns"];
     let script = all.map(|name| (name, &[Say::Nothing][..]));
     let rig = Rig::new(&all, &script);
-    let wanted = wanted(false);
-    let record = Record::of(rig.chain.order(&wanted));
-    assert!(rig.chain.run(&wanted, &record).await.is_none());
+    let key = key(false);
+    let record = AttemptLog::of(rig.chain.order(&key));
+    assert!(rig.chain.run(&key, &record).await.is_none());
     let took: Vec<_> = record.attempts().iter().map(|attempt| attempt.took).collect();
     assert_eq!(took, [100, 1_000, 5_000, 2_000].map(Duration::from_millis));
     let told = record.attempts()[1].to_string();
@@ -195,7 +197,7 @@ async fn every_strategy_that_was_asked_is_counted() {
     let script: [(&str, &[Say]); 3] =
         [("default", &[Say::Skip]), ("registry", &[Say::No]), ("broadcast", &[Say::Found(1)])];
     let rig = Rig::new(&["default", "registry", "broadcast"], &script);
-    rig.run(&wanted(false)).await;
+    rig.run(&key(false)).await;
     let text = rig.metrics.encode();
     for line in [
         r#"discovery_requests_total{strategy="registry",result="failure"} 1"#,
@@ -210,10 +212,10 @@ async fn every_strategy_that_was_asked_is_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_record_tells_what_is_under_way() {
     let rig = Rig::new(&["default", "registry", "dns"], &[("registry", &[Say::Nothing])]);
-    let wanted = wanted(false);
-    let record = Record::of(rig.chain.order(&wanted));
+    let key = key(false);
+    let record = AttemptLog::of(rig.chain.order(&key));
     let half = Duration::from_millis(500);
-    assert!(timeout(half, rig.chain.run(&wanted, &record)).await.is_err());
+    assert!(timeout(half, rig.chain.run(&key, &record)).await.is_err());
     let told: Vec<_> = record.attempts().iter().map(|a| a.answer.to_string()).collect();
     assert!(told[0].starts_with("not found"), "{told:?}");
     assert!(told[1].starts_with("interrupted"), "{told:?}");
@@ -225,7 +227,7 @@ async fn a_record_tells_what_is_under_way() {
 async fn what_the_whole_may_take_bounds_each_strategy() {
     let all = ["broadcast", "registry", "dns"];
     let rig = Rig::new(&all, &[("broadcast", &[Say::Nothing]), ("registry", &[Say::No])]);
-    let (found, told) = rig.run(&Wanted { overall: Duration::from_secs(1), ..wanted(false) }).await;
+    let (found, told) = rig.run(&LookupKey { overall: Duration::from_secs(1), ..key(false) }).await;
     assert!(found.is_none());
     assert_eq!(told, ["broadcast could not ask", "registry not asked", "dns not asked"]);
     let limit = rig.scripts[&"broadcast".parse().unwrap()].asked.lock()[0].limit;

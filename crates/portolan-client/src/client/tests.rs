@@ -10,7 +10,7 @@ use super::*;
 use crate::testing::{
     FakeRegistry, FakeReservations, Fault, config, endpoint, endpoint_in, nobody, on, quiet, until,
 };
-use crate::{Answer, DiscoveryConfig};
+use crate::{AttemptOutcome, DiscoveryConfig};
 
 fn of(registry: &FakeRegistry) -> DiscoveryClient {
     quiet(&["registry"]).registry_url(registry.url()).build().unwrap()
@@ -83,7 +83,7 @@ async fn news_of_the_registry_update_what_is_kept_at_once() {
     until("the watch to open", || registry.watches() == 1).await;
     registry.put(endpoint("api", 2));
     registry.expire(&endpoint("api", 1));
-    let known = || client.finder.cache.as_ref().unwrap().get(&"api".parse().unwrap(), true);
+    let known = || client.resolver.cache.as_ref().unwrap().get(&"api".parse().unwrap(), true);
     until("the news", || known().unwrap().found.candidates[0].endpoint.port == 2).await;
     assert_eq!(client.discover("api").await.unwrap().port, 2);
     assert_eq!(lookups(&registry), 1);
@@ -115,7 +115,7 @@ async fn announcements_update_what_is_kept_at_once() {
     holder.hold(endpoint("api", 1)).unwrap();
     let client = quiet(&["broadcast"]).broadcaster(on(&network, 1)).build().unwrap();
     assert_eq!(client.discover("api").await.unwrap().port, 1);
-    let known = || client.finder.cache.as_ref().unwrap().get(&"api".parse().unwrap(), false);
+    let known = || client.resolver.cache.as_ref().unwrap().get(&"api".parse().unwrap(), false);
     holder.drop_held(&endpoint("api", 1).id);
     // The ear opens in the background, so it may miss the first ones.
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -226,7 +226,7 @@ async fn the_overall_limit_bounds_all_and_what_was_tried_is_told() {
     assert!(!matches!(error, DiscoverError::NotFound { .. }), "{error:?}");
     let told = error.attempts().iter().map(|attempt| attempt.strategy.as_str());
     assert_eq!(told.collect::<Vec<_>>(), ["config", "registry"]);
-    assert!(matches!(error.attempts()[0].answer, Answer::NotFound { .. }), "{error:?}");
+    assert!(matches!(error.attempts()[0].answer, AttemptOutcome::NotFound { .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -289,7 +289,7 @@ async fn the_own_scope_is_found_before_default_and_others_never() {
     until("the watch to open", || registry.watches() == 1).await;
     // As soon as the own scope has one, the other no longer counts.
     registry.put(endpoint_in("shop", "api", 1));
-    let known = || client.finder.cache.as_ref().unwrap().get(&"api".parse().unwrap(), true);
+    let known = || client.resolver.cache.as_ref().unwrap().get(&"api".parse().unwrap(), true);
     until("the news", || !known().unwrap().is_fresh()).await;
     assert_eq!(client.discover("api").await.unwrap().port, 1);
 }
@@ -370,7 +370,7 @@ async fn without_being_given_one_a_client_opens_a_channel_of_its_own_and_closes_
     holder.hold(endpoint("api", 1)).unwrap();
     let client = quiet(&["broadcast"]).broadcast(channel).build().unwrap();
     assert_eq!(client.discover("api").await.unwrap().port, 1);
-    let own = client.parts().channel.broadcaster().await.unwrap();
+    let own = client.deps().broadcaster.broadcaster().await.unwrap();
     client.close().await;
     assert!(own.announce(Action::Register, &endpoint("api", 1)).await.is_err());
     holder.announce(Action::Register, &endpoint("api", 1)).await.unwrap();

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use reqwest::Method;
 
-use super::{Listing, RegistryClient, RegistryError};
+use super::{Listing, RegistryClient, RegistryClientError};
 
 /// A name that nobody is called, so that the answer is short.
 const NOBODY: &str = "portolan-clock";
@@ -13,7 +13,7 @@ const NOBODY: &str = "portolan-clock";
 impl RegistryClient {
     /// The registry's clock, to the second; none where its answers do not tell. It is asked for as
     /// services are, so that this fails where that would.
-    pub async fn clock(&self) -> Result<Option<Timestamp>, RegistryError> {
+    pub async fn clock(&self) -> Result<Option<Timestamp>, RegistryClientError> {
         let services = self.request(Method::GET, &["services".to_owned()]);
         let answer = self.send(services.query(&[("name", NOBODY)])).await?.accepted()?;
         let date = answer.date();

@@ -7,7 +7,7 @@ use portolan_core::ServiceId;
 /// Why the registry did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum RegistryError {
+pub enum RegistryClientError {
     /// The address is not that of a registry. Retrying does not help.
     #[error("{url:?} is no address of a registry: {reason}; write it like http://localhost:7000")]
     InvalidUrl {
@@ -65,9 +65,9 @@ pub enum RegistryError {
     },
 }
 
-// === impl RegistryError ===
+// === impl RegistryClientError ===
 
-impl RegistryError {
+impl RegistryClientError {
     /// Whether the same request may well succeed a little later.
     pub fn is_temporary(&self) -> bool {
         match self {

@@ -29,7 +29,7 @@ pub struct ListQuery {
 
 /// Which changes to watch; what is left empty does not narrow the watch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct WatchQuery {
+pub struct WatchRequest {
     /// Changes of these services only.
     pub names: Vec<ServiceName>,
     /// Changes in these scopes only.
@@ -72,20 +72,20 @@ impl ListQuery {
     }
 }
 
-// === impl WatchQuery ===
+// === impl WatchRequest ===
 
-impl WatchQuery {
+impl WatchRequest {
     /// Whether the change is one that is asked for. A registry that is asked for many names is
     /// asked for all of them, so what it sends is looked through here.
     pub(super) fn wants(&self, event: &mut ServiceEvent) -> bool {
-        let wanted = |endpoint: &ServiceEndpoint| {
+        let key = |endpoint: &ServiceEndpoint| {
             (self.names.is_empty() || self.names.contains(&endpoint.name))
                 && (self.scopes.is_empty() || self.scopes.contains(&endpoint.scope))
         };
         if let portolan_core::Change::Snapshot { endpoints } = &mut event.change {
-            endpoints.retain(|endpoint| wanted(endpoint));
+            endpoints.retain(|endpoint| key(endpoint));
         }
-        event.change.endpoint().is_none_or(|endpoint| wanted(endpoint))
+        event.change.endpoint().is_none_or(|endpoint| key(endpoint))
     }
 
     pub(super) fn pairs(&self) -> Vec<(&'static str, String)> {

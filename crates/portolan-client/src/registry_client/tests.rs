@@ -40,7 +40,7 @@ async fn the_registrys_clock_is_read_from_its_answer() {
     let time = "1994-11-06T08:49:37Z".parse().unwrap();
     assert_eq!(dated.await.clock().await, Ok(Some(time)));
     let stranger = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").await;
-    assert!(matches!(stranger.clock().await, Err(RegistryError::BadAnswer { .. })));
+    assert!(matches!(stranger.clock().await, Err(RegistryClientError::BadAnswer { .. })));
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn an_instance_lives_from_registering_to_deregistering() {
     assert_eq!(client.get(id).await.unwrap().health, HealthStatus::Passing);
     client.deregister(id).await.unwrap();
 
-    let unknown = RegistryError::UnknownService { id: id.clone() };
+    let unknown = RegistryClientError::UnknownService { id: id.clone() };
     assert_eq!(client.heartbeat(id).await, Err(unknown.clone()));
     assert_eq!(client.get(id).await.unwrap_err(), unknown);
     assert_eq!(client.deregister(id).await, Err(unknown.clone()));
@@ -96,7 +96,7 @@ async fn a_base_path_is_kept_and_an_id_is_escaped() {
     let registry = FakeRegistry::start().await;
     let client = client(format!("{}/behind/", registry.url()));
     let error = client.get(&"a@[::1]:1".replace(['[', ']'], "").parse().unwrap()).await;
-    assert!(matches!(error, Err(RegistryError::UnknownService { .. })), "{error:?}");
+    assert!(matches!(error, Err(RegistryClientError::UnknownService { .. })), "{error:?}");
     assert_eq!(registry.requests(), ["GET /behind/api/v1/services/a@::1:1"]);
 }
 
@@ -115,7 +115,7 @@ fn an_address_that_cannot_be_a_registry_is_refused_at_once() {
         assert!(!error.contains("secret"), "{error}");
     }
     let config = RegistryClientConfig { token: Some("a\nb".into()), ..Default::default() };
-    assert_eq!(RegistryClient::new(config).unwrap_err(), RegistryError::InvalidToken);
+    assert_eq!(RegistryClient::new(config).unwrap_err(), RegistryClientError::InvalidToken);
 }
 
 #[test]
@@ -130,7 +130,7 @@ async fn nobody_there_is_unreachable_and_temporary() {
     let vacant = nobody();
     let client = client(vacant.url());
     let error = client.list(&ListQuery::default()).await.unwrap_err();
-    assert!(matches!(error, RegistryError::Unreachable { .. }), "{error:?}");
+    assert!(matches!(error, RegistryClientError::Unreachable { .. }), "{error:?}");
     assert!(error.is_temporary());
     assert!(error.to_string().contains("Connection refused"), "{error}");
 }
@@ -142,8 +142,8 @@ async fn no_answer_is_unreachable_after_the_time_limit() {
     let client = client(registry.url()).with_timeout(Duration::from_millis(50));
     let error = client.list(&ListQuery::default()).await.unwrap_err();
     assert!(error.to_string().contains("no answer within"), "{error}");
-    let error = client.watch(&WatchQuery::default()).await.unwrap_err();
-    assert!(matches!(error, RegistryError::Unreachable { .. }), "{error:?}");
+    let error = client.watch(&WatchRequest::default()).await.unwrap_err();
+    assert!(matches!(error, RegistryClientError::Unreachable { .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn a_token_is_sent_where_one_is_configured() {
     let registry = FakeRegistry::start().await;
     registry.demand("s3cret");
     let error = client(registry.url()).list(&ListQuery::default()).await.unwrap_err();
-    assert!(matches!(error, RegistryError::NotPermitted { status: 401, .. }), "{error:?}");
+    assert!(matches!(error, RegistryClientError::NotPermitted { status: 401, .. }), "{error:?}");
     let token = Some("s3cret".to_owned());
     let config = RegistryClientConfig { token, ..RegistryClientConfig::new(registry.url()) };
     let client = RegistryClient::new(config).unwrap();
@@ -206,8 +206,8 @@ async fn an_answer_of_something_else_is_called_that() {
     for body in ["", "<html>", "{\"revision\": 1}", "{\"revision\": 1, \"services\": [{}]}"] {
         registry.misbehave(Fault::Body(body.to_owned()));
         let error = client.list(&ListQuery::default()).await.unwrap_err();
-        assert!(matches!(error, RegistryError::BadAnswer { .. }), "{body}: {error:?}");
-        let error = client.watch(&WatchQuery::default()).await.unwrap_err();
+        assert!(matches!(error, RegistryClientError::BadAnswer { .. }), "{body}: {error:?}");
+        let error = client.watch(&WatchRequest::default()).await.unwrap_err();
         assert!(error.to_string().contains("not text/event-stream"), "{error}");
     }
     let error = answering(b"+PONG\r\n").await.list(&ListQuery::default()).await.unwrap_err();
@@ -220,7 +220,7 @@ async fn a_watch_begins_with_a_snapshot_and_goes_on_with_changes() {
     let api = endpoint("api", 1);
     registry.put(api.clone());
     let names = vec!["api".parse().unwrap()];
-    let query = WatchQuery { names, ..WatchQuery::default() };
+    let query = WatchRequest { names, ..WatchRequest::default() };
     let mut watch = client(registry.url()).watch(&query).await.unwrap();
     let first = watch.next().await.unwrap().unwrap();
     assert!(matches!(&first.change, Change::Snapshot { endpoints } if endpoints.len() == 1));
@@ -240,7 +240,7 @@ async fn a_watch_begins_with_a_snapshot_and_goes_on_with_changes() {
 async fn an_event_that_cannot_be_read_ends_the_watch_and_an_unknown_kind_does_not() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n\
         event: of-the-future\ndata: ?\n\nevent: health\ndata: {\"revision\":1}\n\n";
-    let mut watch = answering(head).await.watch(&WatchQuery::default()).await.unwrap();
+    let mut watch = answering(head).await.watch(&WatchRequest::default()).await.unwrap();
     let error = watch.next().await.unwrap().unwrap_err();
     assert!(error.to_string().contains("a \"health\" event"), "{error}");
     assert!(watch.next().await.is_none());
@@ -249,7 +249,7 @@ async fn an_event_that_cannot_be_read_ends_the_watch_and_an_unknown_kind_does_no
 #[tokio::test]
 async fn a_watch_for_ever_sees_each_change_once_across_a_lost_connection() {
     let registry = FakeRegistry::start().await;
-    let mut watch = client(registry.url()).watch_forever(WatchQuery::default());
+    let mut watch = client(registry.url()).watch_reconnecting(WatchRequest::default());
     assert_eq!(kind(&watch.next().await.unwrap().unwrap()), "snapshot");
     registry.put(endpoint("api", 1));
     assert_eq!(watch.next().await.unwrap().unwrap().revision.0, 101);
@@ -270,7 +270,7 @@ async fn a_watch_for_ever_sees_each_change_once_across_a_lost_connection() {
 #[tokio::test]
 async fn a_watch_for_ever_waits_for_a_registry_that_is_not_there_yet() {
     let vacant = nobody();
-    let mut watch = client(vacant.url()).watch_forever(WatchQuery::default());
+    let mut watch = client(vacant.url()).watch_reconnecting(WatchRequest::default());
     assert!(watch.next().await.unwrap().is_err());
     assert!(watch.next().await.unwrap().is_err());
     let _registry = FakeRegistry::on(vacant.listen());
@@ -286,9 +286,9 @@ async fn a_watch_for_ever_waits_for_a_registry_that_is_not_there_yet() {
 async fn a_watch_for_ever_ends_where_waiting_cannot_help() {
     let registry = FakeRegistry::start().await;
     registry.misbehave(Fault::Status(403));
-    let mut watch = client(registry.url()).watch_forever(WatchQuery::default());
+    let mut watch = client(registry.url()).watch_reconnecting(WatchRequest::default());
     let error = watch.next().await.unwrap().unwrap_err();
-    assert!(matches!(error, RegistryError::NotPermitted { .. }), "{error:?}");
+    assert!(matches!(error, RegistryClientError::NotPermitted { .. }), "{error:?}");
     assert!(watch.next().await.is_none());
 }
 
@@ -298,8 +298,8 @@ async fn many_names_are_watched_without_a_url_full_of_them() {
     registry.put(endpoint("other", 1));
     registry.put(endpoint("api7", 2));
     let names = (0..500).map(|n| format!("api{n}").parse().unwrap()).collect();
-    let query = WatchQuery { names, ..WatchQuery::default() };
-    let mut watch = client(registry.url()).watch_forever(query);
+    let query = WatchRequest { names, ..WatchRequest::default() };
+    let mut watch = client(registry.url()).watch_reconnecting(query);
     let event = watch.next().await.unwrap().unwrap();
     let Change::Snapshot { endpoints } = event.change else { panic!("{event:?}") };
     assert_eq!(endpoints.iter().map(|e| e.port).collect::<Vec<_>>(), [2]);

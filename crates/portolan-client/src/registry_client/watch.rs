@@ -11,7 +11,7 @@ use portolan_core::ServiceEvent;
 use reqwest::Response;
 use tokio::time::timeout;
 
-use super::RegistryError;
+use super::RegistryClientError;
 use super::sse::{Decoder, Frame};
 
 /// How many bytes one event may have: the snapshot of a hundred thousand endpoints.
@@ -23,7 +23,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 const KINDS: [&str; 6] = ["snapshot", "registered", "updated", "health", "deregistered", "expired"];
 
 /// A stream of changes over one connection, which drops with it. After an error it ends.
-pub struct Watch(BoxStream<'static, Result<ServiceEvent, RegistryError>>);
+pub struct RegistryWatch(BoxStream<'static, Result<ServiceEvent, RegistryClientError>>);
 
 struct Connection {
     response: Response,
@@ -33,9 +33,9 @@ struct Connection {
     over: bool,
 }
 
-// === impl Watch ===
+// === impl RegistryWatch ===
 
-impl Watch {
+impl RegistryWatch {
     pub(super) fn new(response: Response, url: String) -> Self {
         let (decoder, frames) = (Decoder::new(MAX_EVENT), VecDeque::new());
         let connection = Connection { response, url, decoder, frames, over: false };
@@ -47,24 +47,24 @@ impl Watch {
     }
 }
 
-impl Stream for Watch {
-    type Item = Result<ServiceEvent, RegistryError>;
+impl Stream for RegistryWatch {
+    type Item = Result<ServiceEvent, RegistryClientError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_next_unpin(cx)
     }
 }
 
-impl fmt::Debug for Watch {
+impl fmt::Debug for RegistryWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").finish_non_exhaustive()
+        f.debug_struct("RegistryWatch").finish_non_exhaustive()
     }
 }
 
 // === impl Connection ===
 
 impl Connection {
-    async fn next(&mut self) -> Option<Result<ServiceEvent, RegistryError>> {
+    async fn next(&mut self) -> Option<Result<ServiceEvent, RegistryClientError>> {
         while !self.over {
             while let Some(frame) = self.frames.pop_front() {
                 if KINDS.contains(&frame.kind.as_str()) {
@@ -79,23 +79,26 @@ impl Connection {
         None
     }
 
-    fn event(&mut self, frame: &Frame) -> Result<ServiceEvent, RegistryError> {
+    fn event(&mut self, frame: &Frame) -> Result<ServiceEvent, RegistryClientError> {
         serde_json::from_str(&frame.data).map_err(|error| {
             self.over = true;
-            RegistryError::bad_answer(&self.url, format!("a {:?} event: {error}", frame.kind))
+            RegistryClientError::bad_answer(&self.url, format!("a {:?} event: {error}", frame.kind))
         })
     }
 
-    async fn read(&mut self) -> Result<(), RegistryError> {
+    async fn read(&mut self) -> Result<(), RegistryClientError> {
         let url = &self.url;
-        let silent = |_| RegistryError::unreachable(url, "the watch has gone silent");
+        let silent = |_| RegistryClientError::unreachable(url, "the watch has gone silent");
         let chunk = timeout(SILENCE, self.response.chunk())
             .await
             .map_err(silent)?
-            .map_err(|error| RegistryError::in_transit(url, &error))?
-            .ok_or_else(|| RegistryError::unreachable(url, "the registry ended the watch"))?;
+            .map_err(|error| RegistryClientError::in_transit(url, &error))?
+            .ok_or_else(|| RegistryClientError::unreachable(url, "the registry ended the watch"))?;
         let frames = self.decoder.feed(&chunk).map_err(|_| {
-            RegistryError::bad_answer(url, format!("an event has more than {MAX_EVENT} bytes"))
+            RegistryClientError::bad_answer(
+                url,
+                format!("an event has more than {MAX_EVENT} bytes"),
+            )
         })?;
         self.frames.extend(frames);
         Ok(())

@@ -8,57 +8,59 @@ use futures_util::future::BoxFuture;
 use portolan_broadcast::Enough;
 use portolan_core::duration::format_rounded;
 
-use crate::channel::Channel;
-use crate::strategy::{Kind, Knows, Outcome, Question, Strategy};
+use crate::lazy_broadcaster::LazyBroadcaster;
+use crate::strategy::{Completeness, Kind, Strategy, StrategyOutcome, StrategyQuery};
 
 /// The part of the time limit that is left for opening the channel and for the last answer.
 const RESERVE: u32 = 20;
 
 pub(crate) static KIND: Kind = Kind {
     name: "broadcast",
-    knows: Knows::AllIfAsked,
+    completeness: Completeness::AllOnRequest,
     retries: false,
     timeout: |timeouts| timeouts.broadcast_wait,
-    build: |parts| Ok(Arc::new(Broadcast { channel: Arc::clone(&parts.channel) })),
+    build: |deps| Ok(Arc::new(Broadcast { broadcaster: Arc::clone(&deps.broadcaster) })),
 };
 
 struct Broadcast {
-    channel: Arc<Channel>,
+    broadcaster: Arc<LazyBroadcaster>,
 }
 
 // === impl Broadcast ===
 
 impl Broadcast {
-    async fn query(&self, question: &Question) -> Outcome {
-        if self.channel.is_disabled() {
-            return Outcome::Skip("broadcasting is turned off (broadcast.enabled)".to_owned());
+    async fn query(&self, query: &StrategyQuery) -> StrategyOutcome {
+        if self.broadcaster.is_disabled() {
+            return StrategyOutcome::Skip(
+                "broadcasting is turned off (broadcast.enabled)".to_owned(),
+            );
         }
-        let broadcaster = match self.channel.broadcaster().await {
+        let broadcaster = match self.broadcaster.broadcaster().await {
             Ok(broadcaster) => broadcaster,
-            Err(error) => return Outcome::Failed(error.into()),
+            Err(error) => return StrategyOutcome::Failed(error.into()),
         };
-        let enough = if question.all { Enough::All } else { Enough::First };
-        let (name, scopes) = (&question.name, &question.scopes);
-        let wait = question.limit - question.limit / RESERVE;
+        let enough = if query.all { Enough::All } else { Enough::First };
+        let (name, scopes) = (&query.name, &query.scopes);
+        let wait = query.limit - query.limit / RESERVE;
         match broadcaster.query(Some(name), scopes, wait, enough).await {
             Ok(mut endpoints) => {
                 endpoints.retain(|endpoint| endpoint.name == *name);
-                let found = Outcome::found_in(scopes, endpoints);
-                found.map_or_else(|| nobody(wait), Outcome::Found)
+                let found = StrategyOutcome::found_in(scopes, endpoints);
+                found.map_or_else(|| nobody(wait), StrategyOutcome::Found)
             }
-            Err(error) => Outcome::Failed(error.into()),
+            Err(error) => StrategyOutcome::Failed(error.into()),
         }
     }
 }
 
 impl Strategy for Broadcast {
-    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Outcome> {
-        self.query(question).boxed()
+    fn ask<'a>(&'a self, query: &'a StrategyQuery) -> BoxFuture<'a, StrategyOutcome> {
+        self.query(query).boxed()
     }
 }
 
-fn nobody(waited: Duration) -> Outcome {
+fn nobody(waited: Duration) -> StrategyOutcome {
     let reason =
         format!("nobody answered on the broadcast channel within {}", format_rounded(waited));
-    Outcome::NotFound { reason, sure: true }
+    StrategyOutcome::NotFound { reason, sure: true }
 }

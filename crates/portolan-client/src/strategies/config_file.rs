@@ -16,20 +16,20 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::strategy::{Candidate, Kind, Knows, Outcome, Question, Strategy};
+use crate::strategy::{Candidate, Completeness, Kind, Strategy, StrategyOutcome, StrategyQuery};
 
 /// How many endpoints one service may have in the configuration.
 const MAX_ENDPOINTS: usize = 1_000;
 
 pub(crate) static KIND: Kind = Kind {
     name: "config",
-    knows: Knows::All,
+    completeness: Completeness::All,
     retries: false,
     // It is in memory, so the limit that all share is enough.
     timeout: |timeouts| timeouts.overall,
-    build: |parts| {
-        let scope = parts.scopes[0].clone();
-        Ok(Arc::new(ConfigFile { endpoints: parts.config.endpoints.clone(), scope }))
+    build: |deps| {
+        let scope = deps.scopes[0].clone();
+        Ok(Arc::new(ConfigFile { endpoints: deps.config.endpoints.clone(), scope }))
     },
 };
 
@@ -74,19 +74,20 @@ struct ConfigFile {
 // === impl ConfigFile ===
 
 impl Strategy for ConfigFile {
-    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Outcome> {
-        let name = &question.name;
+    fn ask<'a>(&'a self, query: &'a StrategyQuery) -> BoxFuture<'a, StrategyOutcome> {
+        let name = &query.name;
         let outcome = match self.endpoints.get(name) {
             Some(ConfiguredEndpoints(endpoints)) if !endpoints.is_empty() => {
                 let endpoint = |configured: &ConfiguredEndpoint| {
                     Candidate::from(configured.endpoint(name, &self.scope))
                 };
-                Outcome::Found(endpoints.iter().map(endpoint).collect())
+                StrategyOutcome::Found(endpoints.iter().map(endpoint).collect())
             }
             // The configuration lists what it was told of, which says nothing of the rest.
-            _ => {
-                Outcome::NotFound { reason: format!("no discovery.endpoints.{name}"), sure: false }
-            }
+            _ => StrategyOutcome::NotFound {
+                reason: format!("no discovery.endpoints.{name}"),
+                sure: false,
+            },
         };
         future::ready(outcome).boxed()
     }

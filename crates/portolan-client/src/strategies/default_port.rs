@@ -23,20 +23,20 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::handshake::Handshake;
 use crate::reservations::{Reservation, Reservations};
-use crate::strategy::{Candidate, Kind, Knows, Outcome, Question, Strategy};
+use crate::strategy::{Candidate, Completeness, Kind, Strategy, StrategyOutcome, StrategyQuery};
 
 /// Where the host is looked for: a server may listen on either.
 const ADDRESSES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 pub(crate) static KIND: Kind = Kind {
     name: "default",
-    knows: Knows::One,
+    completeness: Completeness::One,
     retries: false,
     timeout: |timeouts| timeouts.default_port_check,
-    build: |parts| {
+    build: |deps| {
         Ok(Arc::new(DefaultPort {
-            ports: parts.config.default_ports.clone(),
-            reservations: Arc::clone(&parts.reservations),
+            ports: deps.config.default_ports.clone(),
+            reservations: Arc::clone(&deps.reservations),
         }))
     },
 };
@@ -60,35 +60,39 @@ pub(crate) struct Convention {
 // === impl DefaultPort ===
 
 impl DefaultPort {
-    async fn look(&self, question: &Question) -> Outcome {
-        let name = &question.name;
+    async fn look(&self, query: &StrategyQuery) -> StrategyOutcome {
+        let name = &query.name;
         let Some(convention) = Convention::of(name, &self.ports) else {
-            return Outcome::Skip(format!("no default port is known for {name}"));
+            return StrategyOutcome::Skip(format!("no default port is known for {name}"));
         };
-        let scope = match self.owner(question, &convention) {
+        let scope = match self.owner(query, &convention) {
             Ok(scope) => scope,
             Err(outcome) => return outcome,
         };
-        match connect(question, &convention, scope).await {
+        match connect(query, &convention, scope).await {
             // Somebody may have taken the port between the look at its owner and the connection.
-            found @ Outcome::Found(_) => {
-                self.owner(question, &convention).map_or_else(|no| no, |_| found)
+            found @ StrategyOutcome::Found(_) => {
+                self.owner(query, &convention).map_or_else(|no| no, |_| found)
             }
             outcome => outcome,
         }
     }
 
     /// The scope in which the port is this service's now, or the answer that it is not.
-    fn owner(&self, question: &Question, convention: &Convention) -> Result<Scope, Outcome> {
+    fn owner(
+        &self,
+        query: &StrategyQuery,
+        convention: &Convention,
+    ) -> Result<Scope, StrategyOutcome> {
         let held = self.reservations.reservations();
-        let held = held.map_err(|error| Outcome::Failed(error.into()))?;
-        belongs(question, convention, &held).map_err(unsure)
+        let held = held.map_err(|error| StrategyOutcome::Failed(error.into()))?;
+        belongs(query, convention, &held).map_err(unsure)
     }
 }
 
 impl Strategy for DefaultPort {
-    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Outcome> {
-        self.look(question).boxed()
+    fn ask<'a>(&'a self, query: &'a StrategyQuery) -> BoxFuture<'a, StrategyOutcome> {
+        self.look(query).boxed()
     }
 }
 
@@ -124,11 +128,11 @@ fn pool_of_port(port: u16, of_name: Option<&'static Pool>) -> Option<&'static Po
 
 /// The scope in which the port is this service's, or why it is not.
 fn belongs(
-    question: &Question,
+    query: &StrategyQuery,
     convention: &Convention,
     held: &[Reservation],
 ) -> Result<Scope, String> {
-    let (name, port) = (&question.name, convention.port);
+    let (name, port) = (&query.name, convention.port);
     let elsewhere = |scope: &Scope| {
         held.iter().find(|r| r.alive && r.service == *name && r.scope == *scope && r.port != port)
     };
@@ -137,7 +141,7 @@ fn belongs(
         // A registry forgets such a service at the end of its TTL; so must this.
         return Err(format!("the owner of {service} on port {port} is gone, only a child is left"));
     }
-    for scope in &question.scopes {
+    for scope in &query.scopes {
         // Its own reservation says where it is, and the nearest scope counts.
         if holder.is_some_and(|r| r.service == *name && r.scope == *scope) {
             return Ok(scope.clone());
@@ -150,7 +154,7 @@ fn belongs(
         Some(Reservation { service, scope, .. }) => {
             Err(format!("port {port} is held by {service} of scope {scope}"))
         }
-        None if convention.own => Ok(question.scopes[0].clone()),
+        None if convention.own => Ok(query.scopes[0].clone()),
         None => Err(format!(
             "nothing says that port {port} is that of {name}: it holds no reservation, and \
              discovery.default_ports does not name it"
@@ -158,15 +162,15 @@ fn belongs(
     }
 }
 
-async fn connect(question: &Question, convention: &Convention, scope: Scope) -> Outcome {
+async fn connect(query: &StrategyQuery, convention: &Convention, scope: Scope) -> StrategyOutcome {
     // Within the limit, so that silence is an answer and not a time-out.
-    let limit = question.limit.mul_f64(0.9);
+    let limit = query.limit.mul_f64(0.9);
     let deadline = Instant::now() + limit;
     let mut misses = Vec::new();
     for address in ADDRESSES {
         let peer = SocketAddr::new(address, convention.port);
         match timeout_at(deadline, check(peer, convention)).await {
-            Ok(Ok(())) => return found(question, convention, address, scope),
+            Ok(Ok(())) => return found(query, convention, address, scope),
             Ok(Err(miss)) => misses.push(miss),
             Err(_) => misses.push(Miss::Stranger(format!(
                 "what listens on port {} says nothing within {}",
@@ -214,9 +218,14 @@ async fn check(peer: SocketAddr, convention: &Convention) -> Result<(), Miss> {
     }
 }
 
-fn found(question: &Question, convention: &Convention, address: IpAddr, scope: Scope) -> Outcome {
+fn found(
+    query: &StrategyQuery,
+    convention: &Convention,
+    address: IpAddr,
+    scope: Scope,
+) -> StrategyOutcome {
     let host = Host::try_from(address).unwrap_or_else(|_| Host::loopback());
-    let mut registration = Registration::new(question.name.clone(), host, convention.port);
+    let mut registration = Registration::new(query.name.clone(), host, convention.port);
     registration.scope = scope;
     if let Some(protocol) = convention.pool.and_then(|pool| pool.protocol.parse().ok()) {
         registration.protocol = protocol;
@@ -226,12 +235,12 @@ fn found(question: &Question, convention: &Convention, address: IpAddr, scope: S
         health_reason: "it answers on its default port".to_owned(),
         ..registration.into_endpoint(Ttl::DEFAULT, Timestamp::now())
     };
-    Outcome::Found(vec![Candidate::from(endpoint)])
+    StrategyOutcome::Found(vec![Candidate::from(endpoint)])
 }
 
 /// A default port where nothing is says nothing of other ports.
-fn unsure(reason: String) -> Outcome {
-    Outcome::NotFound { reason, sure: false }
+fn unsure(reason: String) -> StrategyOutcome {
+    StrategyOutcome::NotFound { reason, sure: false }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Asks the name servers: a SRV record (RFC 2782), else an address and the type's default port.
 
-mod names;
+mod resolver;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,21 +19,21 @@ use portolan_core::{Host, Pool, Registration, Scope, ServiceName, Ttl};
 use serde::{Deserialize, Serialize};
 
 use super::default_port::Convention;
-use crate::strategy::{Candidate, Kind, Knows, Outcome, Question, Strategy};
+use crate::strategy::{Candidate, Completeness, Kind, Strategy, StrategyOutcome, StrategyQuery};
 
-use names::Names;
+use resolver::DomainResolver;
 
 pub(crate) static KIND: Kind = Kind {
     name: "dns",
-    knows: Knows::All,
+    completeness: Completeness::All,
     retries: false,
     timeout: |timeouts| timeouts.dns_resolution,
-    build: |parts| {
+    build: |deps| {
         Ok(Arc::new(Dns {
-            config: parts.config.dns.clone(),
-            ports: parts.config.default_ports.clone(),
-            scope: parts.scopes[0].clone(),
-            limit: parts.config.timeouts.dns_resolution,
+            config: deps.config.dns.clone(),
+            ports: deps.config.default_ports.clone(),
+            scope: deps.scopes[0].clone(),
+            limit: deps.config.timeouts.dns_resolution,
             resolver: Mutex::default(),
         }))
     },
@@ -81,7 +81,7 @@ struct Dns {
     scope: Scope,
     limit: Duration,
     /// Made when it is first needed: it belongs to the runtime that asks.
-    resolver: Mutex<Option<Arc<Names>>>,
+    resolver: Mutex<Option<Arc<DomainResolver>>>,
 }
 
 // === impl DnsConfig ===
@@ -112,22 +112,28 @@ impl DnsConfig {
 // === impl Dns ===
 
 impl Dns {
-    async fn look_up(&self, question: &Question) -> Outcome {
+    async fn look_up(&self, query: &StrategyQuery) -> StrategyOutcome {
         let names = match self.names() {
             Ok(names) => names,
-            Err(error) => return Outcome::Failed(error.into()),
+            Err(error) => return StrategyOutcome::Failed(error.into()),
         };
         if names.domains.is_empty() {
-            return Outcome::Skip("no domain to look in; set discovery.dns.domain".to_owned());
+            return StrategyOutcome::Skip(
+                "no domain to look in; set discovery.dns.domain".to_owned(),
+            );
         }
-        match self.find(&names, &question.name).await {
-            Ok(candidates) if !candidates.is_empty() => Outcome::Found(candidates),
-            Ok(_) => self.nothing(&names, &question.name),
-            Err(error) => Outcome::Failed(error.into()),
+        match self.find(&names, &query.name).await {
+            Ok(candidates) if !candidates.is_empty() => StrategyOutcome::Found(candidates),
+            Ok(_) => self.nothing(&names, &query.name),
+            Err(error) => StrategyOutcome::Failed(error.into()),
         }
     }
 
-    async fn find(&self, names: &Names, name: &ServiceName) -> Result<Vec<Candidate>, DnsError> {
+    async fn find(
+        &self,
+        names: &DomainResolver,
+        name: &ServiceName,
+    ) -> Result<Vec<Candidate>, DnsError> {
         for domain in &names.domains {
             // A name that is too long for DNS is not there either.
             let Some(srv) = within(&format!("_{name}._tcp"), domain) else { continue };
@@ -150,7 +156,7 @@ impl Dns {
     /// The addresses of the targets. One that cannot be resolved takes none of the others with it.
     async fn resolved(
         &self,
-        names: &Names,
+        names: &DomainResolver,
         name: &ServiceName,
         targets: Vec<SRV>,
     ) -> Result<Vec<Candidate>, DnsError> {
@@ -184,7 +190,7 @@ impl Dns {
         Some(Candidate::from(endpoint))
     }
 
-    fn nothing(&self, names: &Names, name: &ServiceName) -> Outcome {
+    fn nothing(&self, names: &DomainResolver, name: &ServiceName) -> StrategyOutcome {
         let domains = names.domains.iter().map(Name::to_string).collect::<Vec<_>>().join(", ");
         let what = match Convention::of(name, &self.ports) {
             Some(_) => "neither a SRV record nor an address",
@@ -192,23 +198,24 @@ impl Dns {
         };
         // The search list is the network's, and services need not stand in it.
         let sure = self.config.domain.is_some();
-        Outcome::NotFound { reason: format!("{what} for {name} in {domains}"), sure }
+        StrategyOutcome::NotFound { reason: format!("{what} for {name} in {domains}"), sure }
     }
 
-    fn names(&self) -> Result<Arc<Names>, DnsError> {
+    fn names(&self) -> Result<Arc<DomainResolver>, DnsError> {
         let mut made = self.resolver.lock();
         if let Some(names) = &*made {
             return Ok(Arc::clone(names));
         }
-        let names = Arc::new(Names::new(&self.config, self.limit).map_err(DnsError::System)?);
+        let names =
+            Arc::new(DomainResolver::new(&self.config, self.limit).map_err(DnsError::System)?);
         *made = Some(Arc::clone(&names));
         Ok(names)
     }
 }
 
 impl Strategy for Dns {
-    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Outcome> {
-        self.look_up(question).boxed()
+    fn ask<'a>(&'a self, query: &'a StrategyQuery) -> BoxFuture<'a, StrategyOutcome> {
+        self.look_up(query).boxed()
     }
 }
 

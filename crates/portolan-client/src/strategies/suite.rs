@@ -9,8 +9,8 @@ use portolan_broadcast::transport::memory::MemoryNetwork;
 use portolan_core::{Scope, ServiceEndpoint};
 use tokio::net::TcpListener;
 
-use crate::parts::Parts;
-use crate::strategy::{Candidate, Outcome, Question, StrategyName};
+use crate::deps::Deps;
+use crate::strategy::{Candidate, StrategyName, StrategyOutcome, StrategyQuery};
 use crate::testing::{
     FakeDns, FakeRegistry, FakeReservations, Fault, Reply, endpoint, endpoint_in, on, quiet,
 };
@@ -18,7 +18,7 @@ use crate::testing::{
 /// A world in which some instances exist, as one strategy sees it.
 struct World {
     strategy: StrategyName,
-    parts: Parts,
+    deps: Deps,
     /// What keeps the world going.
     _keep: Box<dyn Any>,
 }
@@ -80,29 +80,31 @@ impl World {
             other => panic!("no world for the strategy {other}: add one here"),
         };
         let client = builder.config(config).build().unwrap();
-        Self { strategy, parts: client.parts().clone(), _keep: Box::new((keep, client)) }
+        Self { strategy, deps: client.deps().clone(), _keep: Box::new((keep, client)) }
     }
 
-    async fn ask(&self, name: &str) -> Outcome {
-        let question = Question {
+    async fn ask(&self, name: &str) -> StrategyOutcome {
+        let query = StrategyQuery {
             name: name.parse().unwrap(),
-            scopes: self.parts.scopes.clone(),
+            scopes: self.deps.scopes.clone(),
             all: false,
             limit: Duration::from_millis(400),
         };
-        let strategy = (self.strategy.kind().build)(&self.parts).unwrap();
-        strategy.ask(&question).await
+        let strategy = (self.strategy.kind().build)(&self.deps).unwrap();
+        strategy.ask(&query).await
     }
 }
 
-fn found(outcome: Outcome) -> Option<Arc<ServiceEndpoint>> {
+fn found(outcome: StrategyOutcome) -> Option<Arc<ServiceEndpoint>> {
     match outcome {
-        Outcome::Found(candidates) => candidates.into_iter().next().map(|c: Candidate| c.endpoint),
-        Outcome::NotFound { reason, .. } | Outcome::Skip(reason) => {
+        StrategyOutcome::Found(candidates) => {
+            candidates.into_iter().next().map(|c: Candidate| c.endpoint)
+        }
+        StrategyOutcome::NotFound { reason, .. } | StrategyOutcome::Skip(reason) => {
             assert!(!reason.is_empty());
             None
         }
-        Outcome::Failed(error) => panic!("could not ask: {error}"),
+        StrategyOutcome::Failed(error) => panic!("could not ask: {error}"),
     }
 }
 

@@ -199,7 +199,7 @@ fn problem(status: u16, detail: &str) -> Response {
 
 async fn list(State(inner): Shared, Query(query): Parameters) -> Response {
     let state = inner.state.lock();
-    let services: Vec<_> = state.services.iter().filter(|s| wanted(s, &query)).collect();
+    let services: Vec<_> = state.services.iter().filter(|s| key(s, &query)).collect();
     Json(json!({"revision": state.revision, "services": services})).into_response()
 }
 
@@ -258,7 +258,7 @@ async fn watch(State(inner): Shared, Query(query): Parameters) -> Response {
         .take_while(|event| std::future::ready(!matches!(event, Ok(None))))
         .filter_map(|event| std::future::ready(event.ok().flatten()));
     let events = futures_util::stream::iter(past).chain(live).filter_map(move |event| {
-        let fits = event.change.endpoint().is_none_or(|endpoint| wanted(endpoint, &query));
+        let fits = event.change.endpoint().is_none_or(|endpoint| key(endpoint, &query));
         std::future::ready(fits.then(|| Ok::<_, Infallible>(text(&event))))
     });
     // A comment at once, so that the client sees the head of the answer.
@@ -275,7 +275,7 @@ fn past(state: &Fake, query: &HashMap<String, String>) -> Vec<ServiceEvent> {
             state.history.iter().filter(|event| event.revision.0 > from).cloned().collect()
         }
         _ => {
-            let fits = state.services.iter().filter(|endpoint| wanted(endpoint, query));
+            let fits = state.services.iter().filter(|endpoint| key(endpoint, query));
             let endpoints = fits.cloned().map(Arc::new).collect();
             let revision = Revision(state.revision);
             vec![ServiceEvent { revision, change: Change::Snapshot { endpoints } }]
@@ -283,9 +283,9 @@ fn past(state: &Fake, query: &HashMap<String, String>) -> Vec<ServiceEvent> {
     }
 }
 
-fn wanted(endpoint: &ServiceEndpoint, query: &HashMap<String, String>) -> bool {
+fn key(endpoint: &ServiceEndpoint, query: &HashMap<String, String>) -> bool {
     let among = |key: &str, value: &str| {
-        query.get(key).is_none_or(|wanted| wanted.split(',').any(|one| one == value))
+        query.get(key).is_none_or(|key| key.split(',').any(|one| one == value))
     };
     among("name", endpoint.name.as_str())
         && among("scope", endpoint.scope.as_str())

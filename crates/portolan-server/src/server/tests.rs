@@ -3,7 +3,9 @@ use std::net::{Ipv4Addr, TcpListener as Taken};
 use futures_util::StreamExt as _;
 use portolan_broadcast::BroadcastConfig;
 use portolan_broadcast::transport::memory::MemoryNetwork;
-use portolan_client::{ListQuery, RegistryClient, RegistryClientConfig, RegistryError, WatchQuery};
+use portolan_client::{
+    ListQuery, RegistryClient, RegistryClientConfig, RegistryClientError, WatchRequest,
+};
 use portolan_core::{Action, HealthStatus, Registration, ServiceEndpoint, Ttl};
 use portolan_port_allocator::PortRequest;
 use tokio::time::timeout;
@@ -107,7 +109,7 @@ async fn it_serves_at_its_url_under_its_name_and_is_gone_afterwards() {
     server.stop().await;
     assert_eq!(world.holders(), []);
     let error = client.list(&ListQuery::default()).await.unwrap_err();
-    assert!(matches!(error, RegistryError::Unreachable { .. }), "{error}");
+    assert!(matches!(error, RegistryClientError::Unreachable { .. }), "{error}");
     world.builder().start().await.unwrap().stop().await;
 }
 
@@ -115,7 +117,7 @@ async fn it_serves_at_its_url_under_its_name_and_is_gone_afterwards() {
 async fn an_open_watch_does_not_hold_up_its_end() {
     let world = World::new();
     let server = world.builder().start().await.unwrap();
-    let mut watch = client(server.url()).watch(&WatchQuery::default()).await.unwrap();
+    let mut watch = client(server.url()).watch(&WatchRequest::default()).await.unwrap();
     assert!(watch.next().await.unwrap().is_ok());
     timeout(STOP_WITHIN * 2, server.stop()).await.expect("an end in time");
 }

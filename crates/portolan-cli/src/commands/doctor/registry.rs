@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use portolan_client::RegistryError;
+use portolan_client::RegistryClientError;
 use portolan_config_manager::Origin;
 use portolan_core::duration::format_duration;
 
@@ -34,9 +34,9 @@ async fn look(context: &Context) -> Vec<Finding> {
 }
 
 /// One that nobody named need not be there.
-fn of_error(error: &RegistryError, is_configured: bool) -> Finding {
+fn of_error(error: &RegistryClientError, is_configured: bool) -> Finding {
     match error {
-        RegistryError::Unreachable { url, reason } if !is_configured => Finding::warning(
+        RegistryClientError::Unreachable { url, reason } if !is_configured => Finding::warning(
             "no registry answers, and services are found on this host and by broadcast only",
             format_args!("{url}: {reason}"),
             "where there should be one, start it with `portolan serve`, or set discovery.registry_url",
@@ -73,10 +73,11 @@ mod tests {
     #[test]
     fn a_registry_that_somebody_named_must_answer_and_another_need_not() {
         let url = String::new;
-        let error = RegistryError::Unreachable { url: url(), reason: "refused".to_owned() };
+        let error = RegistryClientError::Unreachable { url: url(), reason: "refused".to_owned() };
         assert_eq!(of_error(&error, true).severity, Severity::Error);
         assert_eq!(of_error(&error, false).severity, Severity::Warning);
-        let stranger = RegistryError::BadAnswer { url: url(), reason: "it is an API".to_owned() };
+        let stranger =
+            RegistryClientError::BadAnswer { url: url(), reason: "it is an API".to_owned() };
         assert_eq!(of_error(&stranger, false).severity, Severity::Error);
     }
 

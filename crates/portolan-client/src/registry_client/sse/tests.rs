@@ -49,9 +49,9 @@ proptest::proptest! {
         let whole = decoded(&stream);
         let (first, second) = stream.as_bytes().split_at(cut.min(stream.len()));
         let mut decoder = Decoder::new(1_000);
-        let mut parts = decoder.feed(first).unwrap();
-        parts.extend(decoder.feed(second).unwrap());
-        proptest::prop_assert_eq!(whole, parts);
+        let mut deps = decoder.feed(first).unwrap();
+        deps.extend(decoder.feed(second).unwrap());
+        proptest::prop_assert_eq!(whole, deps);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-fn question(name: &str, scopes: &[&str]) -> Question {
-    Question {
+fn query(name: &str, scopes: &[&str]) -> StrategyQuery {
+    StrategyQuery {
         name: name.parse().unwrap(),
         scopes: scopes.iter().map(|scope| scope.parse().unwrap()).collect(),
         all: false,
@@ -27,9 +27,9 @@ fn held(holders: &[(&str, &str, u16)]) -> Vec<Reservation> {
 
 /// In which scope the name's default port is its own, given these holders.
 fn own(name: &str, scopes: &[&str], holders: &[(&str, &str, u16)]) -> Result<String, String> {
-    let question = question(name, scopes);
-    let convention = Convention::of(&question.name, &BTreeMap::new()).unwrap();
-    belongs(&question, &convention, &held(holders)).map(|scope| scope.to_string())
+    let query = query(name, scopes);
+    let convention = Convention::of(&query.name, &BTreeMap::new()).unwrap();
+    belongs(&query, &convention, &held(holders)).map(|scope| scope.to_string())
 }
 
 #[test]
@@ -49,9 +49,9 @@ fn a_service_whose_owner_is_gone_is_found_by_nobody() {
     let mut left = held(&[("default", "postgres", 5432)]);
     left[0].alive = false;
     for name in ["postgres", "postgres-1"] {
-        let question = question(name, &["default"]);
-        let convention = Convention::of(&question.name, &BTreeMap::new()).unwrap();
-        let error = belongs(&question, &convention, &left).unwrap_err();
+        let query = query(name, &["default"]);
+        let convention = Convention::of(&query.name, &BTreeMap::new()).unwrap();
+        let error = belongs(&query, &convention, &left).unwrap_err();
         assert!(error.contains("the owner of postgres on port 5432 is gone"), "{error}");
     }
 }
@@ -98,7 +98,7 @@ fn a_port_tells_its_type_only_where_one_type_has_it() {
 }
 
 /// What comes of connecting to a listener that says this to whatever it hears.
-async fn connecting(pool: Option<&'static str>, answer: Option<&'static [u8]>) -> Outcome {
+async fn connecting(pool: Option<&'static str>, answer: Option<&'static [u8]>) -> StrategyOutcome {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = tokio::spawn(async move {
@@ -113,23 +113,24 @@ async fn connecting(pool: Option<&'static str>, answer: Option<&'static [u8]>) -
     });
     let pool = pool.map(|name| Pool::named(name).unwrap());
     let convention = Convention { port, pool, own: true };
-    let mut question = question("redis", &["shop"]);
-    question.limit = Duration::from_millis(400);
-    let outcome = connect(&question, &convention, "shop".parse().unwrap()).await;
+    let mut query = query("redis", &["shop"]);
+    query.limit = Duration::from_millis(400);
+    let outcome = connect(&query, &convention, "shop".parse().unwrap()).await;
     server.abort();
     outcome
 }
 
-fn reason(outcome: Outcome) -> String {
+fn reason(outcome: StrategyOutcome) -> String {
     match outcome {
-        Outcome::NotFound { reason, sure: false } => reason,
+        StrategyOutcome::NotFound { reason, sure: false } => reason,
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test]
 async fn a_hit_is_the_endpoint_on_this_host() {
-    let Outcome::Found(candidates) = connecting(Some("cache"), Some(b"+PONG\r\n")).await else {
+    let StrategyOutcome::Found(candidates) = connecting(Some("cache"), Some(b"+PONG\r\n")).await
+    else {
         panic!("not found");
     };
     let endpoint = &candidates[0].endpoint;
@@ -145,7 +146,7 @@ async fn a_stranger_on_the_port_is_no_hit_and_is_described() {
     assert!(error.contains("does not speak Redis"), "{error}");
     let error = reason(connecting(Some("database"), None).await);
     assert!(error.contains("says nothing within 360ms"), "{error}");
-    assert!(matches!(connecting(None, None).await, Outcome::Found(_)));
+    assert!(matches!(connecting(None, None).await, StrategyOutcome::Found(_)));
 }
 
 #[tokio::test]
@@ -153,7 +154,7 @@ async fn nobody_on_the_port_is_no_hit() {
     let vacant = crate::testing::nobody();
     let port = vacant.address().port();
     let convention = Convention { port, pool: None, own: true };
-    let outcome = connect(&question("x", &["default"]), &convention, Scope::default()).await;
+    let outcome = connect(&query("x", &["default"]), &convention, Scope::default()).await;
     let error = reason(outcome);
     assert!(error.contains("nothing answers on port"), "{error}");
 }
@@ -163,9 +164,9 @@ async fn unreadable_reservations_mean_that_it_could_not_ask() {
     let reservations = crate::testing::FakeReservations::default();
     reservations.fail();
     let strategy = DefaultPort { ports: BTreeMap::new(), reservations: Arc::new(reservations) };
-    let outcome = strategy.ask(&question("redis", &["default"])).await;
-    let Outcome::Failed(error) = outcome else { panic!("{outcome:?}") };
+    let outcome = strategy.ask(&query("redis", &["default"])).await;
+    let StrategyOutcome::Failed(error) = outcome else { panic!("{outcome:?}") };
     assert!(error.to_string().contains("told to; see what `portolan ports list` says"), "{error}");
-    let outcome = strategy.ask(&question("worker", &["default"])).await;
-    assert!(matches!(outcome, Outcome::Skip(_)));
+    let outcome = strategy.ask(&query("worker", &["default"])).await;
+    assert!(matches!(outcome, StrategyOutcome::Skip(_)));
 }

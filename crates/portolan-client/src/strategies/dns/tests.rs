@@ -2,7 +2,7 @@ use hickory_resolver::config::ResolverConfig;
 use hickory_resolver::proto::op::ResponseCode;
 use portolan_core::ServiceEndpoint;
 
-use super::names::{MAX_ADDRESSES, MAX_TARGETS, search_list};
+use super::resolver::{MAX_ADDRESSES, MAX_TARGETS, search_list};
 use super::*;
 use crate::testing::{FakeDns, Reply};
 
@@ -17,19 +17,19 @@ fn dns(server: &FakeDns, domain: Option<&str>) -> Dns {
     }
 }
 
-async fn ask(dns: &Dns, name: &str) -> Outcome {
-    let question = Question {
+async fn ask(dns: &Dns, name: &str) -> StrategyOutcome {
+    let query = StrategyQuery {
         name: name.parse().unwrap(),
         scopes: vec![Scope::default()],
         all: false,
         limit: dns.limit,
     };
-    dns.ask(&question).await
+    dns.ask(&query).await
 }
 
 /// What is found: address, priority and weight.
-fn found(outcome: Outcome) -> Vec<(String, u16, u16)> {
-    let Outcome::Found(candidates) = outcome else { panic!("{outcome:?}") };
+fn found(outcome: StrategyOutcome) -> Vec<(String, u16, u16)> {
+    let StrategyOutcome::Found(candidates) = outcome else { panic!("{outcome:?}") };
     let mut found: Vec<_> = candidates
         .iter()
         .map(|Candidate { endpoint, priority, weight }| (endpoint.address(), *priority, *weight))
@@ -62,13 +62,13 @@ async fn an_address_is_enough_where_the_type_has_a_port() {
     server.host("v6-api.test.", "::1");
     let dns = dns(&server, Some("test."));
     assert_eq!(found(ask(&dns, "postgres-2").await), [at("127.0.0.2:5432")]);
-    let Outcome::Found(candidates) = ask(&dns, "v6-api").await else { panic!("not found") };
+    let StrategyOutcome::Found(candidates) = ask(&dns, "v6-api").await else { panic!("not found") };
     let ServiceEndpoint { protocol, .. } = &*candidates[0].endpoint;
     assert_eq!(
         (candidates[0].endpoint.address().as_str(), protocol.as_str()),
         ("[::1]:8080", "http")
     );
-    let Outcome::NotFound { reason, sure: true } = ask(&dns, "worker").await else {
+    let StrategyOutcome::NotFound { reason, sure: true } = ask(&dns, "worker").await else {
         panic!("found")
     };
     assert!(reason.contains("no default port for an address for worker in test."), "{reason}");
@@ -87,11 +87,11 @@ async fn there_is_no_such_name_is_an_answer_and_servfail_is_none() {
     let server = FakeDns::start().await;
     let dns = dns(&server, Some("test"));
     let outcome = ask(&dns, "redis").await;
-    assert!(matches!(outcome, Outcome::NotFound { sure: true, .. }), "{outcome:?}");
+    assert!(matches!(outcome, StrategyOutcome::NotFound { sure: true, .. }), "{outcome:?}");
     for code in [ResponseCode::ServFail, ResponseCode::Refused] {
         server.reply(Reply::Code(code));
         let outcome = ask(&dns, "redis").await;
-        let Outcome::Failed(error) = outcome else { panic!("{code}: {outcome:?}") };
+        let StrategyOutcome::Failed(error) = outcome else { panic!("{code}: {outcome:?}") };
         assert!(error.to_string().contains("for _redis._tcp.test."), "{error}");
     }
 }
@@ -105,7 +105,7 @@ async fn a_target_of_the_root_says_that_there_is_no_such_service() {
     let dns = dns(&server, Some("test"));
     for name in ["redis", "api"] {
         let outcome = ask(&dns, name).await;
-        assert!(matches!(outcome, Outcome::NotFound { .. }), "{outcome:?}");
+        assert!(matches!(outcome, StrategyOutcome::NotFound { .. }), "{outcome:?}");
     }
 }
 
@@ -146,7 +146,7 @@ async fn hostile_answers_are_no_answers() {
     for bytes in [vec![], vec![0xff; 9], vec![0; 600], looping, ahead] {
         server.reply(Reply::Bytes(bytes.clone()));
         let outcome = ask(&dns, "redis").await;
-        assert!(matches!(outcome, Outcome::Failed(_)), "{bytes:?}: {outcome:?}");
+        assert!(matches!(outcome, StrategyOutcome::Failed(_)), "{bytes:?}: {outcome:?}");
     }
     server.reply(Reply::Records);
     server.host("redis.test.", "127.0.0.2");
@@ -158,7 +158,7 @@ async fn a_name_that_dns_cannot_carry_is_not_there() {
     let server = FakeDns::start().await;
     let dns = dns(&server, Some("test"));
     let outcome = ask(&dns, &format!("{}-db", "x".repeat(100))).await;
-    assert!(matches!(outcome, Outcome::NotFound { .. }), "{outcome:?}");
+    assert!(matches!(outcome, StrategyOutcome::NotFound { .. }), "{outcome:?}");
     assert_eq!(server.asked(), [""; 0]);
 }
 
@@ -175,9 +175,9 @@ fn the_search_list_is_asked_within_bounds_and_never_the_root() {
 async fn without_a_domain_there_is_nothing_to_ask() {
     let server = FakeDns::start().await;
     let dns = dns(&server, None);
-    let mut names = Names::new(&dns.config, dns.limit).unwrap();
+    let mut names = DomainResolver::new(&dns.config, dns.limit).unwrap();
     names.domains.clear();
     *dns.resolver.lock() = Some(Arc::new(names));
-    let Outcome::Skip(reason) = ask(&dns, "redis").await else { panic!("asked") };
+    let StrategyOutcome::Skip(reason) = ask(&dns, "redis").await else { panic!("asked") };
     assert!(reason.contains("set discovery.dns.domain"), "{reason}");
 }

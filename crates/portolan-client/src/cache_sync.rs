@@ -12,9 +12,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
-use crate::finder::Finder;
-use crate::news;
-use crate::registry_client::{News, NewsStream, WatchForever, WatchQuery};
+use crate::cache_update;
+use crate::registry_client::{ConnectionEvent, ConnectionEvents, ReconnectingWatch, WatchRequest};
+use crate::resolver::Resolver;
 use crate::strategies::registry;
 
 /// How long to gather new names before the watch is opened anew for all of them.
@@ -24,21 +24,21 @@ const REST: Duration = Duration::from_secs(1);
 
 /// The task that listens, begun with the first thing that it can keep current.
 #[derive(Default)]
-pub(crate) struct Freshness {
+pub(crate) struct CacheSync {
     begun: AtomicBool,
     entered: Notify,
 }
 
-// === impl Freshness ===
+// === impl CacheSync ===
 
-impl Freshness {
+impl CacheSync {
     /// Something was put into the cache. The watch opens anew and begins with a snapshot, so that what
     /// changed while it was being found is not missed.
-    pub(crate) fn of_new_entry(&self, finder: &Arc<Finder>) {
+    pub(crate) fn of_new_entry(&self, resolver: &Arc<Resolver>) {
         self.entered.notify_one();
         if !self.begun.swap(true, Ordering::Relaxed) {
-            let finder_of_task = Arc::clone(finder);
-            finder.tasks.spawn(async move {
+            let finder_of_task = Arc::clone(resolver);
+            resolver.tasks.spawn(async move {
                 let listening = listen(&finder_of_task);
                 finder_of_task.closed.run_until_cancelled(listening).await
             });
@@ -47,26 +47,26 @@ impl Freshness {
 }
 
 /// Listens until it is cancelled.
-async fn listen(finder: &Finder) {
-    let mut watch: Option<NewsStream> = None;
-    let channel = finder.parts.channel_to_hear().await;
+async fn listen(resolver: &Resolver) {
+    let mut watch: Option<ConnectionEvents> = None;
+    let channel = resolver.deps.listening_broadcaster().await;
     let mut heard = channel.map(|broadcaster| broadcaster.watch_heard());
     let (mut rested, mut due) = (Instant::now(), None);
     loop {
         tokio::select! {
-            () = finder.freshness.entered.notified() => {
+            () = resolver.cache_sync.entered.notified() => {
                 due = Some(rested.max(Instant::now() + GATHER));
             }
             () = reached(due) => {
-                watch = open(finder);
+                watch = open(resolver);
                 (rested, due) = (Instant::now() + REST, None);
             }
             news = next(&mut watch) => match news {
-                News::Connected => {}
-                News::Event(event) => apply(finder, &event, true),
-                News::Lost(error) => debug!(%error, "watch of the registry lost"),
+                ConnectionEvent::Connected => {}
+                ConnectionEvent::Event(event) => apply(resolver, &event, true),
+                ConnectionEvent::Lost(error) => debug!(%error, "watch of the registry lost"),
             },
-            event = next(&mut heard) => apply(finder, &event, false),
+            event = next(&mut heard) => apply(resolver, &event, false),
         }
     }
 }
@@ -90,19 +90,19 @@ async fn next<S: Stream + Unpin>(stream: &mut Option<S>) -> S::Item {
 }
 
 /// A watch of everything that is known.
-fn open(finder: &Finder) -> Option<NewsStream> {
-    let names = finder.cache.as_ref()?.names();
-    let asks_registry = finder.parts.asks(&registry::KIND) && !names.is_empty();
+fn open(resolver: &Resolver) -> Option<ConnectionEvents> {
+    let names = resolver.cache.as_ref()?.names();
+    let asks_registry = resolver.deps.asks(&registry::KIND) && !names.is_empty();
     asks_registry.then(|| {
-        let scopes = finder.parts.scopes.clone();
-        let query = WatchQuery { names, scopes, from: None };
-        WatchForever::news(finder.parts.registry.clone(), query)
+        let scopes = resolver.deps.scopes.clone();
+        let query = WatchRequest { names, scopes, from: None };
+        ReconnectingWatch::news(resolver.deps.registry.clone(), query)
     })
 }
 
-fn apply(finder: &Finder, event: &ServiceEvent, from_registry: bool) {
-    let Some(cache) = &finder.cache else { return };
-    let rank = |endpoint: &ServiceEndpoint| finder.parts.rank(endpoint);
+fn apply(resolver: &Resolver, event: &ServiceEvent, from_registry: bool) {
+    let Some(cache) = &resolver.cache else { return };
+    let rank = |endpoint: &ServiceEndpoint| resolver.deps.rank(endpoint);
     match &event.change {
         // What is heard is never all there is.
         Change::Snapshot { .. } if !from_registry => {}
@@ -110,16 +110,16 @@ fn apply(finder: &Finder, event: &ServiceEvent, from_registry: bool) {
             let of_service = by_name(endpoints);
             for name in cache.names() {
                 let now = of_service.get(&name).map_or(&[][..], Vec::as_slice);
-                cache.update(&name, |entry| news::after_snapshot(&entry.found, now, &rank));
+                cache.update(&name, |entry| cache_update::after_snapshot(&entry.found, now, &rank));
             }
         }
         change => {
             let Some(endpoint) = change.endpoint() else { return };
             if !change.is_removal() && endpoint.health != HealthStatus::Critical {
-                finder.suspects.clear(&endpoint.id);
+                resolver.suspects.clear(&endpoint.id);
             }
             cache.update(&endpoint.name, |entry| {
-                news::after_change(&entry.found, change, from_registry, &rank)
+                cache_update::after_change(&entry.found, change, from_registry, &rank)
             });
         }
     }

@@ -8,18 +8,18 @@ fn rank(endpoint: &ServiceEndpoint) -> Option<usize> {
     ["shop", "default"].iter().position(|scope| endpoint.scope == *scope)
 }
 
-fn found(strategy: &str, endpoints: &[ServiceEndpoint]) -> Found {
+fn found(strategy: &str, endpoints: &[ServiceEndpoint]) -> Resolution {
     let candidates = endpoints.iter().cloned().map(Candidate::from).collect();
-    Found { strategy: strategy.parse().unwrap(), candidates, complete: true }
+    Resolution { strategy: strategy.parse().unwrap(), candidates, complete: true }
 }
 
-/// The ports that are known afterwards, or the fate as a word.
-fn said(fate: Fate) -> String {
-    match fate {
-        Fate::Keep => "keep".to_owned(),
-        Fate::Stale => "stale".to_owned(),
-        Fate::Remove => "remove".to_owned(),
-        Fate::Change(found) => {
+/// The ports that are known afterwards, or the action as a word.
+fn said(action: CacheAction) -> String {
+    match action {
+        CacheAction::Keep => "keep".to_owned(),
+        CacheAction::Stale => "stale".to_owned(),
+        CacheAction::Remove => "remove".to_owned(),
+        CacheAction::Change(found) => {
             let ports = found.candidates.iter().map(|c| c.endpoint.port.to_string());
             ports.collect::<Vec<_>>().join(",")
         }
@@ -70,8 +70,8 @@ fn a_known_instance_is_replaced_by_what_it_is_now() {
     let mut ill = endpoint("api", 1);
     ill.health = HealthStatus::Critical;
     let change = Change::Health { endpoint: Arc::new(ill.clone()) };
-    let fate = after_change(&found("default", &[endpoint("api", 1)]), &change, true, &rank);
-    let Fate::Change(found) = fate else { panic!("{fate:?}") };
+    let action = after_change(&found("default", &[endpoint("api", 1)]), &change, true, &rank);
+    let CacheAction::Change(found) = action else { panic!("{action:?}") };
     assert_eq!(*found.candidates[0].endpoint, ill);
 }
 

@@ -24,14 +24,14 @@ pub(super) const MAX_ADDRESSES: usize = 8;
 pub(super) const MAX_DOMAINS: usize = 6;
 
 /// A resolver, and the domains in which it looks.
-pub(super) struct Names {
+pub(super) struct DomainResolver {
     resolver: TokioResolver,
     pub(super) domains: Vec<Name>,
 }
 
-// === impl Names ===
+// === impl DomainResolver ===
 
-impl Names {
+impl DomainResolver {
     pub(super) fn new(config: &DnsConfig, limit: Duration) -> Result<Self, NetError> {
         let system = hickory_resolver::system_conf::read_system_conf();
         let searched = |system: &ResolverConfig| match config.domain().ok().flatten() {
@@ -86,9 +86,9 @@ impl Names {
     }
 }
 
-impl fmt::Debug for Names {
+impl fmt::Debug for DomainResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Names").field("domains", &self.domains).finish_non_exhaustive()
+        f.debug_struct("DomainResolver").field("domains", &self.domains).finish_non_exhaustive()
     }
 }
 

@@ -7,7 +7,7 @@ use portolan_core::{Scope, ServiceEndpoint};
 use tracing::debug;
 
 use crate::DiscoveryConfig;
-use crate::channel::Channel;
+use crate::lazy_broadcaster::LazyBroadcaster;
 use crate::registry_client::RegistryClient;
 use crate::reservations::Reservations;
 use crate::strategies::broadcast;
@@ -15,18 +15,18 @@ use crate::strategy::Kind;
 
 /// Everything that a strategy may be made of; each takes what it needs.
 #[derive(Clone)]
-pub(crate) struct Parts {
+pub(crate) struct Deps {
     pub(crate) config: Arc<DiscoveryConfig>,
     /// The client's own scope first.
     pub(crate) scopes: Vec<Scope>,
     pub(crate) registry: RegistryClient,
-    pub(crate) channel: Arc<Channel>,
+    pub(crate) broadcaster: Arc<LazyBroadcaster>,
     pub(crate) reservations: Arc<dyn Reservations>,
 }
 
-// === impl Parts ===
+// === impl Deps ===
 
-impl Parts {
+impl Deps {
     /// The scopes in which names are looked up: the own one, then `default`.
     pub(crate) fn scopes_of(scope: Scope) -> Vec<Scope> {
         match scope.is_default() {
@@ -41,11 +41,11 @@ impl Parts {
     }
 
     /// The broadcast channel, where it is asked at all and can be opened.
-    pub(crate) async fn channel_to_hear(&self) -> Option<Broadcaster> {
-        if self.channel.is_disabled() || !self.asks(&broadcast::KIND) {
+    pub(crate) async fn listening_broadcaster(&self) -> Option<Broadcaster> {
+        if self.broadcaster.is_disabled() || !self.asks(&broadcast::KIND) {
             return None;
         }
-        match self.channel.broadcaster().await {
+        match self.broadcaster.broadcaster().await {
             Ok(broadcaster) => Some(broadcaster),
             Err(error) => {
                 debug!(%error, "the broadcast channel cannot be heard");

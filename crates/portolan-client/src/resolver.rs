@@ -9,27 +9,27 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
-use crate::attempt::{Attempt, Record};
-use crate::cache::{Cache, Fate};
-use crate::chain::{Chain, Found, Wanted};
+use crate::attempt::{Attempt, AttemptLog};
+use crate::cache::{Cache, CacheAction};
+use crate::cache_sync::CacheSync;
+use crate::chain::{Chain, LookupKey, Resolution};
+use crate::deps::Deps;
 use crate::discover::Options;
-use crate::flights::Flights;
-use crate::freshness::Freshness;
-use crate::parts::Parts;
-use crate::pick::{self, Suspects};
 use crate::refresh::{self, Refreshing};
+use crate::select::{self, Suspects};
+use crate::singleflight::SingleFlight;
 use crate::{DiscoverError, Discovered, InvalidDiscovery};
 
 /// What the client and its tasks share.
-pub(crate) struct Finder {
-    pub(crate) parts: Parts,
+pub(crate) struct Resolver {
+    pub(crate) deps: Deps,
     pub(crate) metrics: Metrics,
     chain: Arc<Chain>,
-    flights: Flights,
+    singleflight: SingleFlight,
     /// None where the configuration turns it off.
     pub(crate) cache: Option<Cache>,
     pub(crate) suspects: Suspects,
-    pub(crate) freshness: Freshness,
+    pub(crate) cache_sync: CacheSync,
     pub(crate) refreshing: Refreshing,
     pub(crate) tasks: TaskTracker,
     pub(crate) closed: CancellationToken,
@@ -37,25 +37,25 @@ pub(crate) struct Finder {
 
 /// What came of a discovery.
 pub(crate) struct Answered {
-    pub(crate) found: Arc<Found>,
+    pub(crate) found: Arc<Resolution>,
     pub(crate) stale: bool,
 }
 
-// === impl Finder ===
+// === impl Resolver ===
 
-impl Finder {
-    pub(crate) fn new(parts: Parts, metrics: Metrics) -> Result<Self, InvalidDiscovery> {
-        let cache = &parts.config.cache;
+impl Resolver {
+    pub(crate) fn new(deps: Deps, metrics: Metrics) -> Result<Self, InvalidDiscovery> {
+        let cache = &deps.config.cache;
         Ok(Self {
-            chain: Arc::new(Chain::new(&parts, metrics.clone())?),
-            flights: Flights::default(),
+            chain: Arc::new(Chain::new(&deps, metrics.clone())?),
+            singleflight: SingleFlight::default(),
             cache: cache.enabled.then(|| Cache::new(cache)),
             suspects: Suspects::new(),
-            freshness: Freshness::default(),
+            cache_sync: CacheSync::default(),
             refreshing: Refreshing::default(),
             tasks: TaskTracker::new(),
             closed: CancellationToken::new(),
-            parts,
+            deps,
             metrics,
         })
     }
@@ -103,8 +103,9 @@ impl Finder {
             _ => {
                 log_failure(&name, &error);
                 if let (DiscoverError::NotFound { .. }, Some(cache)) = (&error, cache) {
-                    let fate = |fresh| if fresh { Fate::Keep } else { Fate::Remove };
-                    cache.update(&name, |entry| fate(entry.is_fresh()));
+                    let action =
+                        |fresh| if fresh { CacheAction::Keep } else { CacheAction::Remove };
+                    cache.update(&name, |entry| action(entry.is_fresh()));
                 }
                 Err(error)
             }
@@ -117,15 +118,15 @@ impl Finder {
         name: ServiceName,
         all: bool,
         options: &Options,
-    ) -> Result<(Arc<Found>, Vec<Attempt>), DiscoverError> {
+    ) -> Result<(Arc<Resolution>, Vec<Attempt>), DiscoverError> {
         self.check_open()?;
-        let config = &self.parts.config;
+        let config = &self.deps.config;
         let retries = options.retries.unwrap_or(config.retries);
         let limit = options.timeout.unwrap_or(config.timeouts.overall);
         let strategies = options.strategies()?;
-        let wanted = Wanted { name, all, retries, overall: limit, strategies };
-        let flight = self.flights.join(&wanted, || self.take_off(&wanted));
-        let landed = timeout_at(Instant::now() + limit, flight.landing);
+        let key = LookupKey { name, all, retries, overall: limit, strategies };
+        let flight = self.singleflight.join(&key, || self.take_off(&key));
+        let landed = timeout_at(Instant::now() + limit, flight.result);
         let landed = tokio::select! {
             landed = landed => landed,
             () = self.closed.cancelled() => return Err(DiscoverError::Closed),
@@ -133,39 +134,37 @@ impl Finder {
         let attempts = flight.record.attempts();
         match landed {
             Ok(Some(found)) => Ok((found, attempts)),
-            Ok(None) => {
-                Err(DiscoverError::of(wanted.name, self.parts.scopes.clone(), limit, attempts))
-            }
-            Err(_) => Err(DiscoverError::TimedOut { name: wanted.name, limit, attempts }),
+            Ok(None) => Err(DiscoverError::of(key.name, self.deps.scopes.clone(), limit, attempts)),
+            Err(_) => Err(DiscoverError::TimedOut { name: key.name, limit, attempts }),
         }
     }
 
     /// One run of the chain, with what it finds put into the cache.
     fn take_off(
         self: &Arc<Self>,
-        wanted: &Wanted,
-    ) -> (Arc<Record>, impl Future<Output = Option<Arc<Found>>> + Send + use<>) {
-        let record = Arc::new(Record::of(self.chain.order(wanted)));
-        let (finder, wanted, flown) = (Arc::clone(self), wanted.clone(), Arc::clone(&record));
+        key: &LookupKey,
+    ) -> (Arc<AttemptLog>, impl Future<Output = Option<Arc<Resolution>>> + Send + use<>) {
+        let record = Arc::new(AttemptLog::of(self.chain.order(key)));
+        let (resolver, key, flown) = (Arc::clone(self), key.clone(), Arc::clone(&record));
         let search = async move {
-            let found = Arc::new(finder.chain.run(&wanted, &flown).await?);
-            if wanted.strategies.is_none() {
-                finder.keep(wanted.name, Arc::clone(&found));
+            let found = Arc::new(resolver.chain.run(&key, &flown).await?);
+            if key.strategies.is_none() {
+                resolver.keep(key.name, Arc::clone(&found));
             }
             Some(found)
         };
         (record, search)
     }
 
-    fn keep(self: &Arc<Self>, name: ServiceName, found: Arc<Found>) {
+    fn keep(self: &Arc<Self>, name: ServiceName, found: Arc<Resolution>) {
         if let Some(cache) = &self.cache {
             cache.insert(name, found);
-            self.freshness.of_new_entry(self);
+            self.cache_sync.of_new_entry(self);
         }
     }
 
-    pub(crate) fn discovered(&self, found: &Found, stale: bool) -> Option<Discovered> {
-        let chosen = pick::one(&found.candidates, &self.suspects)?;
+    pub(crate) fn discovered(&self, found: &Resolution, stale: bool) -> Option<Discovered> {
+        let chosen = select::one(&found.candidates, &self.suspects)?;
         let endpoint = (*chosen.endpoint).clone();
         Some(Discovered { endpoint, strategy: found.strategy, stale })
     }
@@ -174,7 +173,7 @@ impl Finder {
         if self.closed.is_cancelled() {
             return Err(DiscoverError::Closed);
         }
-        match self.parts.config.enabled {
+        match self.deps.config.enabled {
             true => Ok(()),
             false => Err(DiscoverError::Disabled),
         }

@@ -11,7 +11,7 @@ use portolan_core::ServiceEvent;
 use rand::Rng;
 use tokio::time::sleep;
 
-use super::{RegistryClient, RegistryError, Watch, WatchQuery};
+use super::{RegistryClient, RegistryClientError, RegistryWatch, WatchRequest};
 
 /// How long to wait before the first attempt to connect again.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -21,48 +21,48 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// A stream of changes that connects again by itself.
 ///
 /// An error tells that the connection was lost or not made; the stream goes on after it, unless
-/// waiting cannot help (see [`RegistryError::NotPermitted`]): then it ends. What happened in between
+/// waiting cannot help (see [`RegistryClientError::NotPermitted`]): then it ends. What happened in between
 /// follows once connected, or a snapshot where the registry no longer keeps that history.
-pub struct WatchForever(BoxStream<'static, Result<ServiceEvent, RegistryError>>);
+pub struct ReconnectingWatch(BoxStream<'static, Result<ServiceEvent, RegistryClientError>>);
 
 /// What the watch has to tell, the connection itself included.
 #[derive(Debug)]
-pub(crate) enum News {
+pub(crate) enum ConnectionEvent {
     /// The registry answers; changes follow.
     Connected,
     /// A change.
     Event(ServiceEvent),
     /// The connection is lost, or could not be made.
-    Lost(RegistryError),
+    Lost(RegistryClientError),
 }
 
-/// [`News`], without end unless waiting cannot help.
-pub(crate) type NewsStream = BoxStream<'static, News>;
+/// [`ConnectionEvent`], without end unless waiting cannot help.
+pub(crate) type ConnectionEvents = BoxStream<'static, ConnectionEvent>;
 
 struct Watcher {
     client: RegistryClient,
-    query: WatchQuery,
-    live: Option<Watch>,
+    query: WatchRequest,
+    live: Option<RegistryWatch>,
     wait: Duration,
     over: bool,
 }
 
-// === impl WatchForever ===
+// === impl ReconnectingWatch ===
 
-impl WatchForever {
-    pub(super) fn new(client: RegistryClient, query: WatchQuery) -> Self {
+impl ReconnectingWatch {
+    pub(super) fn new(client: RegistryClient, query: WatchRequest) -> Self {
         let told = |news| {
             future::ready(match news {
-                News::Connected => None,
-                News::Event(event) => Some(Ok(event)),
-                News::Lost(error) => Some(Err(error)),
+                ConnectionEvent::Connected => None,
+                ConnectionEvent::Event(event) => Some(Ok(event)),
+                ConnectionEvent::Lost(error) => Some(Err(error)),
             })
         };
         Self(Self::news(client, query).filter_map(told).boxed())
     }
 
     /// The same, the connection's own news included.
-    pub(crate) fn news(client: RegistryClient, query: WatchQuery) -> NewsStream {
+    pub(crate) fn news(client: RegistryClient, query: WatchRequest) -> ConnectionEvents {
         let wait = Duration::ZERO;
         let watcher = Watcher { client, query, live: None, wait, over: false };
         let news = stream::unfold(watcher, |mut watcher| async move {
@@ -73,24 +73,24 @@ impl WatchForever {
     }
 }
 
-impl Stream for WatchForever {
-    type Item = Result<ServiceEvent, RegistryError>;
+impl Stream for ReconnectingWatch {
+    type Item = Result<ServiceEvent, RegistryClientError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_next_unpin(cx)
     }
 }
 
-impl fmt::Debug for WatchForever {
+impl fmt::Debug for ReconnectingWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WatchForever").finish_non_exhaustive()
+        f.debug_struct("ReconnectingWatch").finish_non_exhaustive()
     }
 }
 
 // === impl Watcher ===
 
 impl Watcher {
-    async fn next(&mut self) -> Option<News> {
+    async fn next(&mut self) -> Option<ConnectionEvent> {
         if self.over {
             return None;
         }
@@ -101,39 +101,40 @@ impl Watcher {
                     self.wait = Duration::ZERO;
                     self.query.from = Some(event.revision);
                     if self.query.wants(&mut event) {
-                        return Some(News::Event(event));
+                        return Some(ConnectionEvent::Event(event));
                     }
                 }
                 Some(Err(error)) => return Some(self.lost(error)),
                 None => {
                     let url = self.client.url();
-                    let error = RegistryError::unreachable(url, "the registry ended the watch");
+                    let error =
+                        RegistryClientError::unreachable(url, "the registry ended the watch");
                     return Some(self.lost(error));
                 }
             }
         }
     }
 
-    async fn connect(&mut self) -> News {
+    async fn connect(&mut self) -> ConnectionEvent {
         sleep(with_jitter(self.wait)).await;
         match self.client.watch(&self.query).await {
             Ok(watch) => {
                 self.live = Some(watch);
-                News::Connected
+                ConnectionEvent::Connected
             }
             Err(error) => self.lost(error),
         }
     }
 
-    fn lost(&mut self, error: RegistryError) -> News {
+    fn lost(&mut self, error: RegistryClientError) -> ConnectionEvent {
         self.live = None;
         self.wait = (self.wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT);
         match &error {
             // What could not be read once cannot be read again: begin anew, with a snapshot.
-            RegistryError::BadAnswer { .. } => self.query.from = None,
+            RegistryClientError::BadAnswer { .. } => self.query.from = None,
             error => self.over = !error.is_temporary(),
         }
-        News::Lost(error)
+        ConnectionEvent::Lost(error)
     }
 }
 

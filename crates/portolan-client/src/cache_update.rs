@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use portolan_core::{Change, ServiceEndpoint};
 
-use crate::cache::Fate;
-use crate::chain::Found;
+use crate::cache::CacheAction;
+use crate::chain::Resolution;
 use crate::strategies::{broadcast, registry};
 use crate::strategy::Candidate;
 
@@ -17,43 +17,47 @@ pub(crate) type Rank<'a> = &'a dyn Fn(&ServiceEndpoint) -> Option<usize>;
 
 /// One instance of the service changed, as the registry says or the broadcast channel.
 pub(crate) fn after_change(
-    found: &Found,
+    found: &Resolution,
     change: &Change,
     from_registry: bool,
     rank: Rank<'_>,
-) -> Fate {
-    let Some(endpoint) = change.endpoint() else { return Fate::Keep };
+) -> CacheAction {
+    let Some(endpoint) = change.endpoint() else { return CacheAction::Keep };
     if change.is_removal() {
         return after_removal(found, endpoint);
     }
     if !from_registry && found.strategy.as_str() == registry::KIND.name {
         // The registry knows of checks that an instance does not announce.
-        return Fate::Keep;
+        return CacheAction::Keep;
     }
     let is_same =
         |known: &ServiceEndpoint| known.id == endpoint.id && known.scope == endpoint.scope;
     if let Some(at) = found.candidates.iter().position(|known| is_same(&known.endpoint)) {
         return with(found, |candidates| candidates[at].endpoint = Arc::clone(endpoint));
     }
-    let Some(known) = found.candidates.first() else { return Fate::Remove };
+    let Some(known) = found.candidates.first() else { return CacheAction::Remove };
     match (rank(endpoint), rank(&known.endpoint)) {
         // One of a nearer scope takes the place of all others.
-        (Some(new), Some(old)) if new < old => Fate::Stale,
+        (Some(new), Some(old)) if new < old => CacheAction::Stale,
         (Some(new), Some(old)) if new == old && is_told_of_all(found) => added(found, endpoint),
-        _ => Fate::Keep,
+        _ => CacheAction::Keep,
     }
 }
 
 /// This is all that the registry knows of the service.
-pub(crate) fn after_snapshot(found: &Found, now: &[Arc<ServiceEndpoint>], rank: Rank<'_>) -> Fate {
+pub(crate) fn after_snapshot(
+    found: &Resolution,
+    now: &[Arc<ServiceEndpoint>],
+    rank: Rank<'_>,
+) -> CacheAction {
     let nearest = now.iter().filter_map(|endpoint| rank(endpoint)).min();
     let current = |endpoint: &&Arc<ServiceEndpoint>| rank(endpoint) == nearest;
     if found.strategy.as_str() == registry::KIND.name {
         // A registry that has just started knows nothing yet: time to ask everybody, and to keep
         // what was known in case nobody can be asked.
-        let Some(_) = nearest else { return Fate::Stale };
+        let Some(_) = nearest else { return CacheAction::Stale };
         let candidates = now.iter().filter(current).map(Candidate::of).collect();
-        return Fate::Change(Found { candidates, ..found.clone() });
+        return CacheAction::Change(Resolution { candidates, ..found.clone() });
     }
     with(found, |candidates| {
         for candidate in candidates {
@@ -65,33 +69,33 @@ pub(crate) fn after_snapshot(found: &Found, now: &[Arc<ServiceEndpoint>], rank: 
 }
 
 /// The instance is gone, or another that has the same address: two cannot have it at once.
-fn after_removal(found: &Found, gone: &ServiceEndpoint) -> Fate {
+fn after_removal(found: &Resolution, gone: &ServiceEndpoint) -> CacheAction {
     let is_gone = |known: &ServiceEndpoint| {
         known.id == gone.id
             || (known.scope == gone.scope && known.host == gone.host && known.port == gone.port)
     };
     match found.candidates.iter().any(|known| is_gone(&known.endpoint)) {
         true => with(found, |candidates| candidates.retain(|known| !is_gone(&known.endpoint))),
-        false => Fate::Keep,
+        false => CacheAction::Keep,
     }
 }
 
-fn added(found: &Found, endpoint: &Arc<ServiceEndpoint>) -> Fate {
+fn added(found: &Resolution, endpoint: &Arc<ServiceEndpoint>) -> CacheAction {
     match found.candidates.len() < MAX_CANDIDATES {
         true => with(found, |candidates| candidates.push(Candidate::of(endpoint))),
-        false => Fate::Stale,
+        false => CacheAction::Stale,
     }
 }
 
 /// Whether news tell of every instance that this strategy could find.
-fn is_told_of_all(found: &Found) -> bool {
+fn is_told_of_all(found: &Resolution) -> bool {
     [registry::KIND.name, broadcast::KIND.name].contains(&found.strategy.as_str())
 }
 
-fn with(found: &Found, change: impl FnOnce(&mut Vec<Candidate>)) -> Fate {
+fn with(found: &Resolution, change: impl FnOnce(&mut Vec<Candidate>)) -> CacheAction {
     let mut found = found.clone();
     change(&mut found.candidates);
-    Fate::Change(found)
+    CacheAction::Change(found)
 }
 
 #[cfg(test)]

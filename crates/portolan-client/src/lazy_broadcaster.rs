@@ -7,16 +7,16 @@ use portolan_broadcast::{BroadcastConfig, BroadcastError, Broadcaster};
 use portolan_metrics::Metrics;
 
 /// A broadcaster that is shared with others, or one's own once it is needed.
-pub(crate) struct Channel {
+pub(crate) struct LazyBroadcaster {
     /// None where the broadcaster is somebody else's, and none of ours to stop.
     own: Option<(BroadcastConfig, Metrics)>,
     opening: tokio::sync::Mutex<()>,
     open: Mutex<Option<Broadcaster>>,
 }
 
-// === impl Channel ===
+// === impl LazyBroadcaster ===
 
-impl Channel {
+impl LazyBroadcaster {
     /// A channel that others use too; it stays open when the client closes.
     pub(crate) fn shared(broadcaster: Broadcaster) -> Self {
         let open = Mutex::new(Some(broadcaster));

@@ -7,14 +7,14 @@ use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, ServiceId};
 
 /// The instances as they were last told.
 #[derive(Default)]
-pub(super) struct View {
+pub(super) struct SeenEndpoints {
     told: HashMap<ServiceId, Arc<ServiceEndpoint>>,
     primed: bool,
 }
 
-// === impl View ===
+// === impl SeenEndpoints ===
 
-impl View {
+impl SeenEndpoints {
     /// Whether the first snapshot was told.
     pub(super) fn is_primed(&self) -> bool {
         self.primed

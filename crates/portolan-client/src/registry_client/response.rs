@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
-use super::RegistryError;
+use super::RegistryClientError;
 
 /// How many bytes an answer may have: a hundred thousand endpoints.
 const MAX_BODY: usize = 64 << 20;
@@ -19,7 +19,7 @@ const MAX_PROBLEM: usize = 64 << 10;
 const MAX_DETAIL: usize = 1_000;
 
 /// The head of an answer, with its body still to be read.
-pub(super) struct Answer {
+pub(super) struct RegistryResponse {
     response: Response,
     url: String,
     deadline: Instant,
@@ -35,21 +35,21 @@ struct Problem {
     detail: String,
 }
 
-// === impl Answer ===
+// === impl RegistryResponse ===
 
-impl Answer {
+impl RegistryResponse {
     /// Sends the request. The body of a refusal is read here, so that [`Self::accepted`] can tell
     /// the reason.
     pub(super) async fn of(
         request: RequestBuilder,
         url: String,
         deadline: Instant,
-    ) -> Result<Self, RegistryError> {
+    ) -> Result<Self, RegistryClientError> {
         let started = Instant::now();
         let sent = timeout_at(deadline, request.send()).await;
         let response = sent
             .map_err(|_| too_late(&url, deadline - started))?
-            .map_err(|error| RegistryError::in_transit(&url, &error))?;
+            .map_err(|error| RegistryClientError::in_transit(&url, &error))?;
         let mut answer = Self { response, url, deadline, problem: None };
         if !answer.status().is_success() {
             // A refusal stays one, whether or not its reason can be read.
@@ -70,55 +70,57 @@ impl Answer {
     }
 
     /// The answer, where the registry did what it was asked.
-    pub(super) fn accepted(self) -> Result<Self, RegistryError> {
+    pub(super) fn accepted(self) -> Result<Self, RegistryClientError> {
         let status = self.status();
         let Some(problem) = self.problem else { return Ok(self) };
         let (url, detail) = (self.url, problem.text(status));
         Err(match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                RegistryError::NotPermitted { url, status: status.as_u16(), detail }
+                RegistryClientError::NotPermitted { url, status: status.as_u16(), detail }
             }
             // The paths asked for always exist in a registry.
-            StatusCode::NOT_FOUND => RegistryError::bad_answer(&url, "it answers 404 Not Found"),
-            _ if status.is_client_error() || status.is_server_error() => {
-                RegistryError::Refused { url, status: status.as_u16(), detail }
+            StatusCode::NOT_FOUND => {
+                RegistryClientError::bad_answer(&url, "it answers 404 Not Found")
             }
-            _ => RegistryError::bad_answer(&url, format!("it answers {status}")),
+            _ if status.is_client_error() || status.is_server_error() => {
+                RegistryClientError::Refused { url, status: status.as_u16(), detail }
+            }
+            _ => RegistryClientError::bad_answer(&url, format!("it answers {status}")),
         })
     }
 
     /// The body as JSON.
-    pub(super) async fn json<T: DeserializeOwned>(mut self) -> Result<T, RegistryError> {
+    pub(super) async fn json<T: DeserializeOwned>(mut self) -> Result<T, RegistryClientError> {
         let body = self.body(MAX_BODY).await?;
         serde_json::from_slice(&body)
-            .map_err(|error| RegistryError::bad_answer(&self.url, error.to_string()))
+            .map_err(|error| RegistryClientError::bad_answer(&self.url, error.to_string()))
     }
 
     /// The body as a stream of events, which has no deadline.
-    pub(super) fn into_event_stream(self) -> Result<Response, RegistryError> {
+    pub(super) fn into_event_stream(self) -> Result<Response, RegistryClientError> {
         let content_type = self.response.headers().get(CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or("nothing");
         match content_type.starts_with("text/event-stream") {
             true => Ok(self.response),
             false => {
                 let reason = format!("a watch answers {content_type:?}, not text/event-stream");
-                Err(RegistryError::bad_answer(&self.url, reason))
+                Err(RegistryClientError::bad_answer(&self.url, reason))
             }
         }
     }
 
-    async fn body(&mut self, limit: usize) -> Result<Vec<u8>, RegistryError> {
+    async fn body(&mut self, limit: usize) -> Result<Vec<u8>, RegistryClientError> {
         let started = Instant::now();
         let mut body = Vec::new();
         loop {
             let chunk = timeout_at(self.deadline, self.response.chunk()).await;
             let chunk = chunk
                 .map_err(|_| too_late(&self.url, self.deadline.duration_since(started)))?
-                .map_err(|error| RegistryError::in_transit(&self.url, &error))?;
+                .map_err(|error| RegistryClientError::in_transit(&self.url, &error))?;
             let Some(chunk) = chunk else { return Ok(body) };
             if body.len() + chunk.len() > limit {
                 let reason = format!("the body has more than {limit} bytes");
-                return Err(RegistryError::bad_answer(&self.url, reason));
+                return Err(RegistryClientError::bad_answer(&self.url, reason));
             }
             body.extend_from_slice(&chunk);
         }
@@ -137,7 +139,7 @@ impl Problem {
     }
 }
 
-fn too_late(url: &str, waited: std::time::Duration) -> RegistryError {
+fn too_late(url: &str, waited: std::time::Duration) -> RegistryClientError {
     let waited = format_duration(std::time::Duration::from_millis(waited.as_millis() as u64));
-    RegistryError::unreachable(url, format!("no answer within {waited}"))
+    RegistryClientError::unreachable(url, format!("no answer within {waited}"))
 }
