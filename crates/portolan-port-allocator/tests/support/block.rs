@@ -1,7 +1,7 @@
 //! Ports that no other test has, in this program or another.
 
 use std::io;
-use std::net::{TcpListener, UdpSocket};
+use std::net::UdpSocket;
 use std::ops::Range;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -53,10 +53,15 @@ impl Block {
 fn take(places: Range<u16>, size: u16) -> Option<Block> {
     let first = FIRST + places.start * SIZE;
     let owners = places.map(own).collect::<io::Result<_>>().ok()?;
-    let free = |port| {
-        TcpListener::bind(("0.0.0.0", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok()
-    };
+    let free = |port| bind_plain(port).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok();
     (first..first + size).all(free).then_some(Block { _owners: owners, first, size })
+}
+
+/// Binds in TCP without `SO_REUSEADDR`, which fails while a connection of an earlier test is in
+/// TIME-WAIT on the port.
+fn bind_plain(port: u16) -> io::Result<()> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    socket.bind(&std::net::SocketAddr::from(([0, 0, 0, 0], port)).into())
 }
 
 /// A name of a socket belongs to a network namespace, as ports do, and goes with its owner.
