@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use portolan_core::PortRange;
-use portolan_port_allocator::{Depth, Limits, PoolRange, PortAllocatorConfig, PortRequest};
+use portolan_port_allocator::{Depth, PoolRange, PortAllocatorConfig, PortLimits, PortRequest};
 use tempfile::TempDir;
 
 /// The pool that everything is asked from.
@@ -19,7 +19,7 @@ pub const HELD: PortRange = PortRange::known(20_000, 30_999);
 /// A pool that is larger than any of the specification's.
 pub(crate) const LARGE: PortRange = PortRange::known(20_000, 27_999);
 
-const NEVER_REACHED: Limits = Limits::new(1_000_000_000, 1_000_000_000);
+const NEVER_REACHED: PortLimits = PortLimits::new(1_000_000_000, 1_000_000_000);
 
 /// Folders that end with the bench.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use portolan_core::PortRange;
 use portolan_port_allocator::{
     AllocatorError, BindAddress, Depth, PortAllocator, PortAllocatorConfig, PortRequest, PortState,
-    RefusalReason,
+    RejectionReason,
 };
 use tempfile::TempDir;
 
@@ -127,7 +127,7 @@ fn hold(allocator: &PortAllocator, depth: Depth, meanwhile: impl FnOnce()) {
     let lease = match allocator.request(request("fuzz", depth)) {
         Ok(lease) => lease,
         Err(AllocatorError::NoPortsAvailable { candidates, .. }) => {
-            let taken = |reason: &_| matches!(reason, RefusalReason::Stranger(_));
+            let taken = |reason: &_| matches!(reason, RejectionReason::ForeignProcess(_));
             assert!(candidates.iter().all(|refusal| taken(&refusal.reason)), "{candidates:?}");
             return;
         }

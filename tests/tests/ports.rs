@@ -35,14 +35,14 @@ fn list_shows_each_lease_and_each_foreign_listener_once() {
         ensure!(leases.len() == 1 && leases[0]["port"] == 8081, "{listed}");
         ensure!(leases[0]["port_name"] == "http" && leases[0]["service"] == "api", "{listed}");
         ensure!(leases[0]["listeners"][0]["process"]["pid"] == own, "{listed}");
-        let strangers: Vec<_> = array(&listed, "strangers")?
+        let foreign: Vec<_> = array(&listed, "foreign")?
             .iter()
             .map(|it| (&it["port"], &it["protocol"], &it["address"], &it["process"]["pid"]))
             .map(|(port, protocol, address, pid)| format!("{port} {protocol} {address} {pid}"))
             .collect();
         let expected = [(9998, "udp"), (9999, "tcp")]
             .map(|(port, protocol)| format!("{port} \"{protocol}\" \"127.0.0.1\" {own}"));
-        ensure!(strangers == expected, "{listed}");
+        ensure!(foreign == expected, "{listed}");
 
         let text = env.portolan(&["ports", "list"])?.run()?.text()?;
         for part in ["api:http", "8081", "9998", "udp", "9999"] {

@@ -9,19 +9,19 @@ use portolan_metrics::Metrics;
 use tracing::warn;
 
 use crate::audit;
+use crate::bind_retry::RetryBudget;
 use crate::config::PortAllocatorConfig;
+use crate::ephemeral_overlap;
 use crate::error::AllocatorError;
 use crate::holder::Holder;
-use crate::host::{self, Host};
 use crate::lease::{Held, PortLease};
-use crate::overlap;
-use crate::patience::Patience;
 use crate::policy::Plan;
-use crate::recent::Look;
+use crate::probe_cache::SessionProbe;
 use crate::report::{PortReport, PortState};
 use crate::request::PortRequest;
 use crate::search::{Granted, Outcome, PassedOver, Search};
 use crate::session::{LeaseKey, Tools};
+use crate::shared::{self, Shared};
 use crate::view::View;
 
 /// Grants ports to services. Blocking, in microseconds.
@@ -32,7 +32,7 @@ use crate::view::View;
 /// of its own.
 #[derive(Debug, Clone)]
 pub struct PortAllocator {
-    host: Arc<Host>,
+    shared: Arc<Shared>,
     metrics: Option<Metrics>,
 }
 
@@ -46,8 +46,8 @@ impl PortAllocator {
         reason = "so that `new(Default::default())` reads well"
     )]
     pub fn new(config: PortAllocatorConfig) -> Result<Self, AllocatorError> {
-        overlap::warn_once(&config);
-        Ok(Self { host: Arc::new(Host::open(&config)?), metrics: None })
+        ephemeral_overlap::warn_once(&config);
+        Ok(Self { shared: Arc::new(Shared::open(&config)?), metrics: None })
     }
 
     /// The same session, counting what it grants, takes back and misses.
@@ -85,31 +85,31 @@ impl PortAllocator {
     }
 
     fn grant(&self, request: &PortRequest) -> Result<PortLease, AllocatorError> {
-        let host = &*self.host;
-        let plan = host.policy.plan(request)?;
+        let shared = &*self.shared;
+        let plan = shared.policy.plan(request)?;
         let key = request.lease_key();
         // One search at a time in a session, so that two threads that ask for one name get one port.
-        let mut session = host.session.lock();
+        let mut session = shared.session.lock();
         if let Some(lease) = session.lease_of(request, &key)? {
             return Ok(lease);
         }
         let since = Timestamp::now();
-        let now = host::nanoseconds(since);
-        let own = session.open(&host.table, now)?;
-        let view = View::new(&host.table, Some(own));
-        let counted = host.limiter.admit(request, &view, now)?;
+        let now = shared::nanoseconds(since);
+        let own = session.open(&shared.table, now)?;
+        let view = View::new(&shared.table, Some(own));
+        let counted = shared.limiter.admit(request, &view, now)?;
         let tally = counted.tally();
-        let sticky_key = host.sticky_key(request);
-        let last = host.last_port(sticky_key.as_ref(), request);
-        let Tools { binder, recent } = session.tools();
+        let sticky_key = shared.sticky_key(request);
+        let last = shared.last_port(sticky_key.as_ref(), request);
+        let Tools { binder, probe_cache } = session.tools();
         let search = Search {
-            policy: &host.policy,
+            policy: &shared.policy,
             plan: &plan,
             request,
-            look: Look { table: &host.table, recent, own, now, trusts: true },
+            look: SessionProbe { table: &shared.table, probe_cache, own, now, trusts: true },
             binder,
-            record: host.record(request, since),
-            patience: Patience::new(),
+            record: shared.record(request, since),
+            retry_budget: RetryBudget::new(),
         };
         let Outcome { granted, passed_over } = search.run(last, counted)?;
         self.count_conflict(&plan, &passed_over);
@@ -120,9 +120,9 @@ impl PortAllocator {
         };
         let port = granted.candidate.port;
         let lease = self.lease(request, &plan, granted);
-        host.limiter.confirm(request, tally, &host.table, own)?;
+        shared.limiter.confirm(request, tally, &shared.table, own)?;
         if last != Some(port) {
-            host.remember(sticky_key, request, port);
+            shared.remember(sticky_key, request, port);
         }
         self.report_grant(request, &plan, port, &passed_over);
         session.keep(key, lease.held());
@@ -150,13 +150,13 @@ impl PortAllocator {
     /// Every lease on this host that is in force, whichever process of this user holds it, in the
     /// order of the ports.
     pub fn holders(&self) -> Vec<Holder> {
-        if self.host.has_table() { self.host.view().holders() } else { Vec::new() }
+        if self.shared.has_table() { self.shared.view().holders() } else { Vec::new() }
     }
 
     /// Everything known of one port. Tries to bind it for an instant, where nobody is known to
     /// have it.
     pub fn check(&self, port: u16) -> PortReport {
-        self.host.report(port)
+        self.shared.report(port)
     }
 
     /// Whether the port could be granted to some service now.
@@ -169,7 +169,7 @@ impl PortAllocator {
     pub fn port_for_service(&self, service: &ServiceName, scope: &Scope) -> Option<u16> {
         let (scope, service) = (scope.clone(), service.clone());
         let key = LeaseKey { scope, service, port_name: None };
-        let own = self.host.session.lock().held(&key).map(|held| held.port());
+        let own = self.shared.session.lock().held(&key).map(|held| held.port());
         own.or_else(|| {
             let fits = |holder: &Holder| {
                 holder.service == key.service
@@ -184,7 +184,7 @@ impl PortAllocator {
         let metrics = self.metrics.clone().map(|metrics| (metrics, plan.label().to_owned()));
         let sockets = Arc::new(granted.sockets);
         let held = Held {
-            host: self.host.clone(),
+            shared: self.shared.clone(),
             port: granted.candidate.port,
             slot: granted.slot,
             record: granted.record,

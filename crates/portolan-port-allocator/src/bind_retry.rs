@@ -15,19 +15,19 @@ const PAUSES: usize = 50;
 
 /// What is left of a search's patience.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct RetryBudget {
     left: usize,
 }
 
-// === impl Patience ===
+// === impl RetryBudget ===
 
-impl Patience {
+impl RetryBudget {
     pub(crate) fn new() -> Self {
         Self { left: PAUSES }
     }
 
     /// Waits for a moment, after which a refusal may be over; false where it waited long enough.
-    pub(crate) fn pauses(&mut self) -> bool {
+    pub(crate) fn try_wait(&mut self) -> bool {
         if self.left == 0 {
             return false;
         }

@@ -1,4 +1,4 @@
-//! Binds ports, so that neither strangers nor the kernel can take them.
+//! Binds ports, so that neither foreign processes nor the kernel can take them.
 //!
 //! A *guard* is a dual-stack socket on `[::]` with `SO_REUSEADDR` that never listens. The kernel
 //! gives its port to nobody who asks for any port, and refuses it, on every address of IPv4 and
@@ -19,7 +19,8 @@ use nix::errno::Errno;
 use portolan_reservations::Depth;
 use socket2::{Domain, Socket, Type};
 
-use crate::request::{BindAddress, PortRequest};
+use crate::bind_address::BindAddress;
+use crate::request::PortRequest;
 use crate::sockets;
 
 /// How many connections may wait to be accepted; more than any server here asks for, and the system
@@ -32,7 +33,7 @@ const LOOKOUT: Ipv4Addr = Ipv4Addr::new(127, 80, 111, 114);
 /// What a lease holds of its port.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
-    /// Keeps strangers away while somebody else binds, or while the listener has one address only.
+    /// Keeps foreign processes away while somebody else binds, or while the listener has one address only.
     pub(crate) guard: Option<Socket>,
     /// Will listen.
     pub(crate) listener: Option<Socket>,
@@ -80,22 +81,26 @@ impl Binder {
 
     /// Binds a port on every address, as deep as the request says. All sockets or none.
     ///
-    /// Where a stranger was met on the port a moment ago, a refusal is not looked into again.
+    /// Where a foreign process was met on the port a moment ago, a refusal is not looked into again.
     pub(crate) fn bind(
         &mut self,
         port: u16,
         request: &PortRequest,
-        met_stranger: bool,
+        is_known_foreign: bool,
     ) -> Result<Sockets, BindError> {
-        let tcp = self.bind_tcp_everywhere(port, met_stranger)?;
+        let tcp = self.bind_tcp_everywhere(port, is_known_foreign)?;
         as_deep_as_wished(tcp, port, request)
     }
 
     /// Alone on the port, but for what an earlier listener left behind.
-    fn bind_tcp_everywhere(&mut self, port: u16, met_stranger: bool) -> Result<Socket, BindError> {
+    fn bind_tcp_everywhere(
+        &mut self,
+        port: u16,
+        is_known_foreign: bool,
+    ) -> Result<Socket, BindError> {
         match self.bind_plainly(port) {
             // Asked first, because it is the usual case and the quickest answer.
-            Err(BindError::InUse) if met_stranger || sockets::has_listener(port) => {
+            Err(BindError::InUse) if is_known_foreign || sockets::has_listener(port) => {
                 Err(BindError::Served)
             }
             Err(BindError::InUse) => bind_over_leftovers(port).map_err(|error| match error {

@@ -7,7 +7,7 @@ use portolan_core::port_range::InvalidPortRange;
 use portolan_core::{Pool, PortRange, pool};
 use serde::{Deserialize, Serialize};
 
-use crate::limits::Limits;
+use crate::limits::PortLimits;
 
 /// The settings of the port allocator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,9 +27,9 @@ pub struct PortAllocatorConfig {
     pub reserved_ports: Vec<u16>,
     /// How many leases one service, and one user, may hold at once. Default 1,000 and 20,000: what
     /// takes more than that is most likely a loop, and a third of all ports is left for others.
-    pub quota: Limits,
+    pub quota: PortLimits,
     /// How many ports one service, and one user, may ask for in a second; each may also come at once. Default 10,000 and 20,000: more than any start needs, and less than a loop takes.
-    pub rate_limit: Limits,
+    pub rate_limit: PortLimits,
     /// The pool of a service, by the service's name, where the name does not tell. Default empty.
     pub services: BTreeMap<String, String>,
     /// Whether a service gets the port that it had last time, where that is free. Default true: a
@@ -86,8 +86,8 @@ impl Default for PortAllocatorConfig {
             allow_ephemeral: false,
             port_ranges: pool::POOLS.iter().map(|p| (p.name.to_owned(), of_pool(p))).collect(),
             reserved_ports: vec![22, 80, 443],
-            quota: Limits::new(1_000, 20_000),
-            rate_limit: Limits::new(10_000, 20_000),
+            quota: PortLimits::new(1_000, 20_000),
+            rate_limit: PortLimits::new(10_000, 20_000),
             services: BTreeMap::new(),
             sticky: true,
             runtime_dir: None,

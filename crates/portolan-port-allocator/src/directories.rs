@@ -6,12 +6,28 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::config::PortAllocatorConfig;
 use crate::error::DirectoryError;
 
 /// The setting that names the folder of the table.
 const RUNTIME: &str = "port_allocator.runtime_dir";
 /// The setting that names the folder of what survives a reboot.
 const STATE: &str = "port_allocator.state_dir";
+
+// === impl PortAllocatorConfig ===
+
+impl PortAllocatorConfig {
+    /// The directory of the reservation table. Creates it if it is missing.
+    pub fn runtime_directory(&self) -> Result<PathBuf, DirectoryError> {
+        runtime(self.runtime_dir.as_deref())
+    }
+
+    /// The directory of the last ports of each service. Creates it if it is missing; `None` if
+    /// neither the configuration nor the environment names one.
+    pub fn state_directory(&self) -> Result<Option<PathBuf>, DirectoryError> {
+        state(self.state_dir.as_deref())
+    }
+}
 
 /// The folder of the table of reservations, made where it was missing, and this user's alone:
 /// whoever can write there can take ports away.

@@ -4,7 +4,7 @@ use std::fs;
 
 use portolan_core::PortRange;
 
-use crate::walk::Walk;
+use crate::port_order::Permutation;
 
 /// What Linux uses where nobody changed it (ip-sysctl, `ip_local_port_range`).
 const USUAL: PortRange = PortRange::known(32_768, 60_999);
@@ -61,7 +61,7 @@ impl EphemeralPorts {
     /// such a port cannot be bound while the connection lasts. So only the others are tried.
     pub(crate) fn candidates(&self, seed: u64) -> impl Iterator<Item = u16> {
         let start = usize::from(self.range.start());
-        Walk::new(self.range.count() / 2, seed)
+        Permutation::new(self.range.count() / 2, seed)
             .filter_map(move |index| u16::try_from(start + 1 + 2 * index).ok())
             .filter(|port| self.contains(*port))
     }

@@ -7,7 +7,7 @@ use crate::system_ports::SystemPorts;
 
 /// How many ports the system has for outgoing connections, and how many of them are in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EphemeralUse {
+pub struct EphemeralUsage {
     /// The ports that it may give to connections.
     pub ports: usize,
     /// Those of them that some socket of TCP has, connections that wait for their end included.
@@ -17,9 +17,9 @@ pub struct EphemeralUse {
     pub time_wait: Option<usize>,
 }
 
-// === impl EphemeralUse ===
+// === impl EphemeralUsage ===
 
-impl EphemeralUse {
+impl EphemeralUsage {
     /// What is in use now.
     pub fn now(system: &SystemPorts) -> Self {
         let ports = system.ephemeral_range().ports();
@@ -57,14 +57,14 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let system = SystemPorts::parse(&format!("{port} {port}"), "");
-        let usage = EphemeralUse::now(&system);
+        let usage = EphemeralUsage::now(&system);
         assert_eq!((usage.ports, usage.in_use, usage.percent()), (1, 1, 100));
         assert!(usage.time_wait.is_some());
     }
 
     #[test]
     fn a_range_that_is_kept_wholly_is_not_used_up() {
-        let usage = EphemeralUse::now(&SystemPorts::parse("40000 40001", "40000-40001"));
+        let usage = EphemeralUsage::now(&SystemPorts::parse("40000 40001", "40000-40001"));
         assert_eq!((usage.ports, usage.percent()), (0, 0));
     }
 

@@ -11,7 +11,7 @@ use portolan_core::port_range::InvalidPortRange;
 use portolan_core::{PortName, PortRange, ServiceName};
 use portolan_reservations::TableError;
 
-use crate::holder::{Holder, Stranger};
+use crate::holder::{Holder, SocketOwner};
 
 /// Why a port was not granted, or a lease could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -107,14 +107,14 @@ pub enum AllocatorError {
     },
     /// As many leases are held already as are allowed. Retrying helps once one has ended.
     #[error(
-        "{service} gets no further port: {bearer} holds {held} already and {limit} are allowed; end some, or raise port_allocator.quota.{}",
-        bearer.setting()
+        "{service} gets no further port: {subject} holds {held} already and {limit} are allowed; end some, or raise port_allocator.quota.{}",
+        subject.setting()
     )]
     QuotaExceeded {
         /// The service that asked.
         service: ServiceName,
         /// Whose quota it is.
-        bearer: Bearer,
+        subject: LimitSubject,
         /// How many leases are held.
         held: u32,
         /// How many are allowed.
@@ -122,14 +122,14 @@ pub enum AllocatorError {
     },
     /// Ports were asked for faster than is allowed. Retrying helps after the wait.
     #[error(
-        "{service} gets no port yet: {bearer} may ask for {limit} ports a second; try again in {wait:?}, find out what asks so often, or raise port_allocator.rate_limit.{}",
-        bearer.setting()
+        "{service} gets no port yet: {subject} may ask for {limit} ports a second; try again in {wait:?}, find out what asks so often, or raise port_allocator.rate_limit.{}",
+        subject.setting()
     )]
     RateLimited {
         /// The service that asked.
         service: ServiceName,
         /// Whose rate it is.
-        bearer: Bearer,
+        subject: LimitSubject,
         /// How many requests a second are allowed.
         limit: u32,
         /// How long to wait.
@@ -143,7 +143,7 @@ pub enum AllocatorError {
         /// The range that was searched, where there was one.
         range: Option<PortRange>,
         /// Each port that was tried, in that order, and who holds it.
-        candidates: Vec<Refusal>,
+        candidates: Vec<Rejection>,
         /// How many ports were tried besides, above [`Self::MAX_CANDIDATES`] and ephemeral ones.
         unlisted: usize,
     },
@@ -181,7 +181,7 @@ pub enum AllocatorError {
 
 /// Whose limit it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bearer {
+pub enum LimitSubject {
     /// That of one service.
     Service,
     /// That of the user altogether.
@@ -230,21 +230,21 @@ pub enum DirectoryError {
 
 /// A port that was tried and not granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Rejection {
     /// The port.
     pub port: u16,
     /// Why it was not granted.
-    pub reason: RefusalReason,
+    pub reason: RejectionReason,
 }
 
 /// Why a port was not granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum RefusalReason {
+pub enum RejectionReason {
     /// Another service holds a lease on it.
     Leased(Box<Holder>),
     /// A process that did not ask Portolan has it.
-    Stranger(Stranger),
+    ForeignProcess(SocketOwner),
     /// The configuration keeps it from being granted.
     Reserved,
     /// The system's administrator keeps it for something else (`ip_local_reserved_ports`), and no
@@ -269,7 +269,7 @@ impl AllocatorError {
 struct NoPorts<'a> {
     service: &'a ServiceName,
     range: Option<PortRange>,
-    candidates: &'a [Refusal],
+    candidates: &'a [Rejection],
     unlisted: usize,
 }
 
@@ -297,9 +297,9 @@ impl fmt::Display for NoPorts<'_> {
     }
 }
 
-// === impl Bearer ===
+// === impl LimitSubject ===
 
-impl Bearer {
+impl LimitSubject {
     fn setting(self) -> &'static str {
         match self {
             Self::Service => "per_service",
@@ -308,7 +308,7 @@ impl Bearer {
     }
 }
 
-impl fmt::Display for Bearer {
+impl fmt::Display for LimitSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Service => "it",
@@ -317,28 +317,28 @@ impl fmt::Display for Bearer {
     }
 }
 
-// === impl Refusal ===
+// === impl Rejection ===
 
-impl fmt::Display for Refusal {
+impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = self.port;
         match &self.reason {
-            RefusalReason::Leased(holder) => write!(f, "{port} held by {holder}"),
-            RefusalReason::Stranger(stranger) => write!(f, "{port} taken by {stranger}"),
-            RefusalReason::Reserved => {
+            RejectionReason::Leased(holder) => write!(f, "{port} held by {holder}"),
+            RejectionReason::ForeignProcess(foreign) => write!(f, "{port} taken by {foreign}"),
+            RejectionReason::Reserved => {
                 write!(f, "{port} reserved by port_allocator.reserved_ports")
             }
-            RefusalReason::SystemReserved => write!(
+            RejectionReason::SystemReserved => write!(
                 f,
                 "{port} reserved by the system (net.ipv4.ip_local_reserved_ports) and in no pool"
             ),
-            RefusalReason::BlockedByBrowsers => {
+            RejectionReason::BlockedByBrowsers => {
                 write!(f, "{port} refused by browsers, and the service speaks HTTP")
             }
-            RefusalReason::NotPermitted => {
+            RejectionReason::NotPermitted => {
                 write!(f, "{port} needs a privilege that this process does not have")
             }
-            RefusalReason::FreeByNow => write!(f, "{port} was taken a moment ago"),
+            RejectionReason::FreeByNow => write!(f, "{port} was taken a moment ago"),
         }
     }
 }

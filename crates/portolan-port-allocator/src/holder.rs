@@ -48,7 +48,7 @@ pub struct Process {
 
 /// Somebody who has a port without a lease.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Stranger {
+pub struct SocketOwner {
     /// The process; none where the system does not tell, as for processes of other users.
     pub process: Option<Process>,
     /// The address that its socket is bound to; none where the system lists no such socket.
@@ -90,16 +90,16 @@ impl fmt::Display for Process {
     }
 }
 
-// === impl Stranger ===
+// === impl SocketOwner ===
 
-impl Stranger {
+impl SocketOwner {
     /// Where it listens or is bound, with the port.
     pub fn socket_address(&self, port: u16) -> Option<SocketAddr> {
         self.address.map(|address| SocketAddr::new(address, port))
     }
 }
 
-impl fmt::Display for Stranger {
+impl fmt::Display for SocketOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.process, &self.user) {
             (Some(process), _) => write!(f, "{process}")?,
@@ -148,9 +148,9 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_named_as_well_as_the_system_allows() {
+    fn a_socket_owner_is_named_as_well_as_the_system_allows() {
         let process = Process { pid: 9, name: "redis-server".into(), user: "redis".into() };
-        let known = Stranger {
+        let known = SocketOwner {
             process: Some(process),
             address: Some(IpAddr::from([127, 0, 0, 1])),
             user: Some("redis".into()),
@@ -159,8 +159,8 @@ mod tests {
         let text = "redis-server (pid 9, user redis), which listens on 127.0.0.1";
         assert_eq!(known.to_string(), text);
         assert_eq!(known.socket_address(6379).unwrap().to_string(), "127.0.0.1:6379");
-        let hidden = Stranger { process: None, ..known };
+        let hidden = SocketOwner { process: None, ..known };
         assert_eq!(hidden.to_string(), "a process of user redis, which listens on 127.0.0.1");
-        assert_eq!(Stranger::default().to_string(), "a process that the system does not name");
+        assert_eq!(SocketOwner::default().to_string(), "a process that the system does not name");
     }
 }

@@ -13,11 +13,11 @@ use portolan_reservations::{Depth, Record, Slot};
 use tracing::warn;
 
 use crate::audit;
+use crate::bind_address::BindAddress;
 use crate::binder::Sockets;
 use crate::error::AllocatorError;
-use crate::holder::Stranger;
-use crate::host::Host;
-use crate::request::BindAddress;
+use crate::holder::SocketOwner;
+use crate::shared::Shared;
 use crate::sockets;
 
 /// A port that nobody else can take. Dropping it gives the port back.
@@ -32,7 +32,7 @@ pub struct PortLease {
 
 /// The slot of a lease, which all handles on it share.
 pub(crate) struct Held {
-    pub(crate) host: Arc<Host>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) port: u16,
     pub(crate) slot: Slot,
     pub(crate) record: Record,
@@ -90,11 +90,11 @@ impl PortLease {
     }
 
     /// Listens on the port, with the very socket that reserved it where the lease is
-    /// [bound](Depth::Bound); for the other depths a stranger may have been faster, which is an error.
+    /// [bound](Depth::Bound); for the other depths a foreign process may have been faster, which is an error.
     ///
     /// The socket blocks: what wants it otherwise (tokio does) calls `set_nonblocking`. The port
     /// stays reserved for the service as long as the socket listens, without a lease to look after:
-    /// from strangers only on the address that it listens on.
+    /// from foreign processes only on the address that it listens on.
     pub fn into_listener(self) -> Result<TcpListener, AllocatorError> {
         let port = self.port();
         let sockets = self.sockets.clone().unwrap_or_default();
@@ -136,7 +136,7 @@ impl PortLease {
 
     /// Who listens on the port in TCP now, whoever it is: to verify a [claimed](Depth::Claimed) port once
     /// what it is for was started. None where nobody does yet.
-    pub fn listener(&self) -> Option<Stranger> {
+    pub fn listener(&self) -> Option<SocketOwner> {
         sockets::listener(self.port())
     }
 
@@ -166,7 +166,7 @@ impl PortLease {
     /// The session's descriptor keeps every lease of the session.
     pub fn inherited_fds(&self) -> Vec<BorrowedFd<'_>> {
         let sockets = self.sockets.iter().flat_map(|sockets| sockets.descriptors());
-        std::iter::once(self.held.host.table.descriptor()).chain(sockets).collect()
+        std::iter::once(self.held.shared.table.descriptor()).chain(sockets).collect()
     }
 
     /// Leaves the lease to the children that inherited its descriptors: it lasts until the last of
@@ -206,10 +206,10 @@ impl Held {
         }
         self.count_release("left to its listener");
         let inode = rustix::fs::fstat(listener).map(|stat| stat.st_ino).unwrap_or_default();
-        if !self.host.has_table() {
+        if !self.shared.has_table() {
             return;
         }
-        if let Err(error) = self.host.table.leave_to_listener(self.port, self.slot, inode) {
+        if let Err(error) = self.shared.table.leave_to_listener(self.port, self.slot, inode) {
             // The socket holds the port in any case; only its name is not listed.
             warn!(port = self.port, service_name = %self.record.service, %error, "Listener is not listed");
         }
@@ -229,7 +229,7 @@ impl Drop for Held {
             return;
         }
         let service = &self.record.service;
-        match self.host.has_table() && self.host.table.release(self.port, self.slot) {
+        match self.shared.has_table() && self.shared.table.release(self.port, self.slot) {
             true => self.count_release("given back"),
             false => warn!(
                 service_name = %service,

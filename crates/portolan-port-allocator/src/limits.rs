@@ -6,14 +6,14 @@ use std::num::NonZeroU32;
 use portolan_reservations::{Counted, Quota, Rate, SessionId, Table, Tally};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{AllocatorError, Bearer};
+use crate::error::{AllocatorError, LimitSubject};
 use crate::request::PortRequest;
 use crate::view::View;
 
 /// A limit for each service, and one for the user altogether. None is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Limits {
+pub struct PortLimits {
     /// Of one service, in one scope.
     pub per_service: Option<NonZeroU32>,
     /// Of all services of the user in this network namespace.
@@ -23,13 +23,13 @@ pub struct Limits {
 /// The limits in force.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limiter {
-    pub(crate) quota: Limits,
-    pub(crate) rate: Limits,
+    pub(crate) quota: PortLimits,
+    pub(crate) rate: PortLimits,
 }
 
-// === impl Limits ===
+// === impl PortLimits ===
 
-impl Limits {
+impl PortLimits {
     /// These many, or no limit where the number is 0.
     pub const fn new(per_service: u32, per_user: u32) -> Self {
         Self { per_service: NonZeroU32::new(per_service), per_user: NonZeroU32::new(per_user) }
@@ -101,14 +101,14 @@ impl Limiter {
     ) -> Result<(), AllocatorError> {
         let held = view.census(&request.scope, &request.service);
         let limits = [
-            (Bearer::Service, self.quota.per_service, held.of_service),
-            (Bearer::User, self.quota.per_user, held.of_all),
+            (LimitSubject::Service, self.quota.per_service, held.of_service),
+            (LimitSubject::User, self.quota.per_user, held.of_all),
         ];
-        for (bearer, limit, held) in limits {
+        for (subject, limit, held) in limits {
             if let Some(limit) = limit.filter(|limit| held + more > limit.get()) {
                 let (service, limit) = (request.service.clone(), limit.get());
                 let held = held + more - 1;
-                return Err(AllocatorError::QuotaExceeded { service, bearer, held, limit });
+                return Err(AllocatorError::QuotaExceeded { service, subject, held, limit });
             }
         }
         Ok(())
@@ -122,17 +122,17 @@ impl Limiter {
         now: u64,
     ) -> Result<(), AllocatorError> {
         let table = view.table();
-        let too_early = |bearer, limit: NonZeroU32, wait| {
+        let too_early = |subject, limit: NonZeroU32, wait| {
             let service = request.service.clone();
-            AllocatorError::RateLimited { service, bearer, limit: limit.get(), wait }
+            AllocatorError::RateLimited { service, subject, limit: limit.get(), wait }
         };
         if let Some(limit) = self.rate.per_user {
             let paced = table.acquire_user_rate(now, Rate::per_second(limit));
-            paced.map_err(|wait| too_early(Bearer::User, limit, wait))?;
+            paced.map_err(|wait| too_early(LimitSubject::User, limit, wait))?;
         }
         if let Some(limit) = self.rate.per_service {
             let paced = table.acquire_service_rate(tally, now, Rate::per_second(limit));
-            paced.map_err(|wait| too_early(Bearer::Service, limit, wait))?;
+            paced.map_err(|wait| too_early(LimitSubject::Service, limit, wait))?;
         }
         Ok(())
     }

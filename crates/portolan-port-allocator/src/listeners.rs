@@ -13,31 +13,31 @@ use crate::sockets::{self, Socket};
 
 /// Every port of this host that somebody has a lease on or serves on, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Occupants {
+pub struct PortUsage {
     /// The leases in force, in the order of the ports.
     #[serde(rename = "ports")]
-    pub leases: Vec<Leased>,
+    pub leases: Vec<LeasedPort>,
     /// Whoever serves on a port without a lease on it, in the order of the ports.
-    pub strangers: Vec<Occupant>,
+    pub foreign: Vec<PortListener>,
 }
 
 /// A lease, and who serves on its port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Leased {
+pub struct LeasedPort {
     /// The lease.
     #[serde(flatten)]
     pub holder: Holder,
     /// Who serves on the port, whoever it is; nobody before the service has started.
-    pub listeners: Vec<Occupant>,
+    pub listeners: Vec<PortListener>,
 }
 
 /// A process that serves on a port: it listens in TCP, or takes datagrams from anybody in UDP.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Occupant {
+pub struct PortListener {
     /// The port.
     pub port: u16,
     /// What it serves in.
-    pub protocol: Transport,
+    pub protocol: SocketProtocol,
     /// The address that it serves on.
     pub address: IpAddr,
     /// The process; none where the system does not tell, as for processes of other users.
@@ -49,7 +49,7 @@ pub struct Occupant {
 /// One of the two protocols that have ports here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Transport {
+pub enum SocketProtocol {
     /// TCP.
     Tcp,
     /// UDP.
@@ -60,28 +60,28 @@ pub enum Transport {
 
 impl PortAllocator {
     /// Every lease on this host, and every listener without one.
-    pub fn occupants(&self) -> Occupants {
-        // In this order: who gets a lease and listens in between is no stranger.
-        let occupants = occupants(|_| true);
+    pub fn port_usage(&self) -> PortUsage {
+        // In this order: who gets a lease and listens in between is no foreign process.
+        let listeners = listeners_where(|_| true);
         let holders = self.holders();
-        Occupants::of(holders, occupants)
+        PortUsage::of(holders, listeners)
     }
 
     /// Who serves on the port, with a lease or without.
-    pub fn listeners(&self, port: u16) -> Vec<Occupant> {
-        occupants(|socket| socket.port == port)
+    pub fn listeners(&self, port: u16) -> Vec<PortListener> {
+        listeners_where(|socket| socket.port == port)
     }
 }
 
 /// In the order of the ports, each socket's process once for each address.
-fn occupants(wanted: impl Fn(&Socket) -> bool) -> Vec<Occupant> {
+fn listeners_where(wanted: impl Fn(&Socket) -> bool) -> Vec<PortListener> {
     let (tcp, udp) = sockets::serving();
-    let tcp = tcp.into_iter().map(|socket| (Transport::Tcp, socket));
-    let all = tcp.chain(udp.into_iter().map(|socket| (Transport::Udp, socket)));
-    let all: Vec<(Transport, Socket)> = all.filter(|(_, socket)| wanted(socket)).collect();
+    let tcp = tcp.into_iter().map(|socket| (SocketProtocol::Tcp, socket));
+    let all = tcp.chain(udp.into_iter().map(|socket| (SocketProtocol::Udp, socket)));
+    let all: Vec<(SocketProtocol, Socket)> = all.filter(|(_, socket)| wanted(socket)).collect();
     let inodes: Vec<u64> = all.iter().map(|(_, socket)| socket.inode).collect();
     let owners = processes::owners(&inodes);
-    let occupant = |(protocol, socket): (Transport, Socket)| Occupant {
+    let listener = |(protocol, socket): (SocketProtocol, Socket)| PortListener {
         port: socket.port,
         protocol,
         address: socket.address,
@@ -89,26 +89,26 @@ fn occupants(wanted: impl Fn(&Socket) -> bool) -> Vec<Occupant> {
         user: processes::user_name(socket.uid),
     };
     // A server may share one address among several sockets (SO_REUSEPORT).
-    let distinct: BTreeSet<Occupant> = all.into_iter().map(occupant).collect();
+    let distinct: BTreeSet<PortListener> = all.into_iter().map(listener).collect();
     distinct.into_iter().collect()
 }
 
-// === impl Occupants ===
+// === impl PortUsage ===
 
-impl Occupants {
-    fn of(holders: Vec<Holder>, mut occupants: Vec<Occupant>) -> Self {
+impl PortUsage {
+    fn of(holders: Vec<Holder>, mut listeners: Vec<PortListener>) -> Self {
         let leased = |holder: Holder| {
-            let listeners = occupants.extract_if(.., |occupant| occupant.is_on(&holder)).collect();
-            Leased { holder, listeners }
+            let listeners = listeners.extract_if(.., |listener| listener.is_on(&holder)).collect();
+            LeasedPort { holder, listeners }
         };
         let leases = holders.into_iter().map(leased).collect();
-        Self { leases, strangers: occupants }
+        Self { leases, foreign: listeners }
     }
 }
 
-// === impl Occupant ===
+// === impl PortListener ===
 
-impl Occupant {
+impl PortListener {
     /// Where it serves, with the port.
     pub fn socket_address(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
@@ -121,7 +121,7 @@ impl Occupant {
     }
 }
 
-impl fmt::Display for Occupant {
+impl fmt::Display for PortListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.process {
             Some(process) => write!(f, "{process}")?,
@@ -131,9 +131,9 @@ impl fmt::Display for Occupant {
     }
 }
 
-// === impl Transport ===
+// === impl SocketProtocol ===
 
-impl Transport {
+impl SocketProtocol {
     /// The protocol as it is written.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -143,7 +143,7 @@ impl Transport {
     }
 }
 
-impl fmt::Display for Transport {
+impl fmt::Display for SocketProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -174,22 +174,22 @@ mod tests {
         }
     }
 
-    fn occupant(port: u16, protocol: Transport) -> Occupant {
+    fn listener(port: u16, protocol: SocketProtocol) -> PortListener {
         let address = IpAddr::from([127, 0, 0, 1]);
-        Occupant { port, protocol, address, process: None, user: "ann".to_owned() }
+        PortListener { port, protocol, address, process: None, user: "ann".to_owned() }
     }
 
     #[test]
     fn a_listener_is_shown_with_its_lease_and_not_twice() {
         let all = || {
-            let (tcp, udp) = (Transport::Tcp, Transport::Udp);
-            vec![occupant(80, tcp), occupant(80, udp), occupant(81, tcp)]
+            let (tcp, udp) = (SocketProtocol::Tcp, SocketProtocol::Udp);
+            vec![listener(80, tcp), listener(80, udp), listener(81, tcp)]
         };
-        let both = Occupants::of(vec![holder(80, "tcp+udp")], all());
-        assert_eq!((&both.leases[0].listeners[..], &both.strangers[..]), all().split_at(2));
-        let one = Occupants::of(vec![holder(80, "tcp")], all());
+        let both = PortUsage::of(vec![holder(80, "tcp+udp")], all());
+        assert_eq!((&both.leases[0].listeners[..], &both.foreign[..]), all().split_at(2));
+        let one = PortUsage::of(vec![holder(80, "tcp")], all());
         // In UDP the port is not leased.
-        assert_eq!((&one.leases[0].listeners[..], &one.strangers[..]), all().split_at(1));
+        assert_eq!((&one.leases[0].listeners[..], &one.foreign[..]), all().split_at(1));
     }
 
     #[test]
@@ -197,23 +197,23 @@ mod tests {
         let tcp = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let udp = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
         let sockets = [
-            (tcp.local_addr().unwrap(), Transport::Tcp),
-            (udp.local_addr().unwrap(), Transport::Udp),
+            (tcp.local_addr().unwrap(), SocketProtocol::Tcp),
+            (udp.local_addr().unwrap(), SocketProtocol::Udp),
         ];
         for (address, protocol) in sockets {
-            let found = occupants(|socket| socket.port == address.port());
-            let own = found.iter().find(|occupant| occupant.protocol == protocol).unwrap();
+            let found = listeners_where(|socket| socket.port == address.port());
+            let own = found.iter().find(|listener| listener.protocol == protocol).unwrap();
             assert_eq!(own.socket_address(), address);
             assert_eq!(own.process.as_ref().unwrap().pid, std::process::id());
         }
     }
 
     #[test]
-    fn an_occupant_is_named_as_well_as_the_system_allows() {
-        let hidden = occupant(8080, Transport::Tcp);
+    fn a_listener_is_named_as_well_as_the_system_allows() {
+        let hidden = listener(8080, SocketProtocol::Tcp);
         assert_eq!(hidden.to_string(), "a process of user ann on 127.0.0.1:8080 (tcp)");
         let process = Process { pid: 9, name: "node".into(), user: "ann".into() };
-        let known = Occupant { process: Some(process), ..hidden };
+        let known = PortListener { process: Some(process), ..hidden };
         assert_eq!(known.to_string(), "node (pid 9, user ann) on 127.0.0.1:8080 (tcp)");
     }
 }

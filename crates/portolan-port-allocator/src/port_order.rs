@@ -6,16 +6,16 @@ const IN_ORDER: usize = 100;
 
 /// Every number below a bound, each exactly once.
 #[derive(Debug, Clone)]
-pub(crate) struct Walk {
+pub(crate) struct Permutation {
     count: usize,
     next: usize,
     stride: usize,
     left: usize,
 }
 
-// === impl Walk ===
+// === impl Permutation ===
 
-impl Walk {
+impl Permutation {
     /// The numbers below `count`: in order where they are few, else in an order that follows from
     /// the seed.
     pub(crate) fn new(count: usize, seed: u64) -> Self {
@@ -36,7 +36,7 @@ impl Walk {
     }
 }
 
-impl Iterator for Walk {
+impl Iterator for Permutation {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
@@ -62,13 +62,13 @@ mod tests {
 
     #[test]
     fn a_short_range_is_tried_in_order() {
-        assert!(Walk::new(100, 7).eq(0..100));
-        assert_eq!(Walk::new(0, 7).next(), None);
+        assert!(Permutation::new(100, 7).eq(0..100));
+        assert_eq!(Permutation::new(0, 7).next(), None);
     }
 
     #[test]
     fn a_long_range_is_tried_in_another_order_by_another_seed() {
-        let order = |seed| Walk::new(1000, seed).collect::<Vec<_>>();
+        let order = |seed| Permutation::new(1000, seed).collect::<Vec<_>>();
         assert_eq!(order(3 << 32 | 5), order(3 << 32 | 5));
         assert_ne!(order(3 << 32 | 5), order(7 << 32 | 9));
     }
@@ -77,7 +77,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn every_port_is_tried_exactly_once(count in 1_usize..5000, seed: u64) {
-            let mut met = Walk::new(count, seed).collect::<Vec<_>>();
+            let mut met = Permutation::new(count, seed).collect::<Vec<_>>();
             met.sort_unstable();
             prop_assert!(met.into_iter().eq(0..count));
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::holder::{Holder, Stranger};
+use crate::holder::{Holder, SocketOwner};
 
 /// Everything known of one port at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -15,8 +15,8 @@ pub struct PortReport {
     pub state: PortState,
     /// The lease on it, where there is one.
     pub holder: Option<Holder>,
-    /// Who is bound to it as far as the system tells: the holder's own process, or a stranger.
-    pub occupant: Option<Stranger>,
+    /// Who is bound to it as far as the system tells: the holder's own process, or a foreign process.
+    pub bound_by: Option<SocketOwner>,
     /// The pools that have it.
     pub pools: Vec<String>,
 }
@@ -45,16 +45,16 @@ pub enum PortState {
 impl fmt::Display for PortReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "port {}", self.port)?;
-        match (self.state, &self.holder, &self.occupant) {
+        match (self.state, &self.holder, &self.bound_by) {
             (PortState::Free, ..) if self.pools.is_empty() => f.write_str(" is free (ephemeral)"),
             (PortState::Free, ..) => write!(f, " is free (pool {})", self.pools.join(", ")),
-            (PortState::Leased, Some(holder), occupant) => {
+            (PortState::Leased, Some(holder), bound_by) => {
                 write!(f, " is leased to {holder}")?;
-                occupant.iter().try_for_each(|occupant| write!(f, "; bound by {occupant}"))
+                bound_by.iter().try_for_each(|bound_by| write!(f, "; bound by {bound_by}"))
             }
-            (PortState::Taken | PortState::Leased, _, occupant) => {
-                let occupant = occupant.clone().unwrap_or_default();
-                write!(f, " is taken by {occupant}, without a lease; end it, or use another port")
+            (PortState::Taken | PortState::Leased, _, bound_by) => {
+                let bound_by = bound_by.clone().unwrap_or_default();
+                write!(f, " is taken by {bound_by}, without a lease; end it, or use another port")
             }
             (PortState::Reserved, ..) => f.write_str(
                 " is never granted; take it out of port_allocator.reserved_ports to change that",

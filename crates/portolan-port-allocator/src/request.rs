@@ -1,11 +1,12 @@
 //! What a service asks for: which port, how deep it is held, and on which address.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::session::LeaseKey;
 use portolan_core::{PortName, PortRange, Scope, ServiceName};
 use portolan_reservations::Depth;
+
+use crate::bind_address::BindAddress;
+use crate::session::LeaseKey;
 
 /// A wish for a port. What is not said is taken from the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,16 +23,6 @@ pub struct PortRequest {
     pub(crate) allow_ephemeral: Option<bool>,
     pub(crate) http: Option<bool>,
     pub(crate) folder: Option<PathBuf>,
-}
-
-/// The address that the service listens on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum BindAddress {
-    /// Every address of this host, IPv4 and IPv6.
-    #[default]
-    Any,
-    /// One address of this host, or every IPv4 address where it is `0.0.0.0`.
-    Ip(IpAddr),
 }
 
 // === impl PortRequest ===
@@ -130,44 +121,5 @@ impl PortRequest {
     pub fn folder(mut self, folder: PathBuf) -> Self {
         self.folder = Some(folder);
         self
-    }
-}
-
-// === impl BindAddress ===
-
-impl BindAddress {
-    /// `127.0.0.1`: reached from this machine only.
-    pub const LOOPBACK: Self = Self::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-
-    /// The one address to bind, with the port; none where it is every address. An IPv4 address that
-    /// is written as one of IPv6 is one of IPv4.
-    pub(crate) fn with_port(self, port: u16) -> Option<SocketAddr> {
-        match self {
-            Self::Any => None,
-            Self::Ip(address) => Some(SocketAddr::new(address.to_canonical(), port)),
-        }
-    }
-}
-
-impl From<IpAddr> for BindAddress {
-    /// `::` is every address, IPv4 included, as most programs take it.
-    fn from(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V6(address) if address.is_unspecified() => Self::Any,
-            address => Self::Ip(address),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_address_of_ipv6_is_every_address() {
-        assert_eq!(BindAddress::from(IpAddr::from([0_u16; 8])), BindAddress::Any);
-        let every_v4 = IpAddr::from([0, 0, 0, 0]);
-        assert_eq!(BindAddress::from(every_v4), BindAddress::Ip(every_v4));
-        assert_eq!(BindAddress::from(IpAddr::from([127, 0, 0, 1])), BindAddress::LOOPBACK);
     }
 }

@@ -1,17 +1,17 @@
 //! One search for a port: tries one candidate after the other, until one is the service's own.
 //!
 //! For each port the order is: claim its slot in the table, so that no other Portolan process tries
-//! the same one; bind it, so that no stranger has it; publish the lease. Neither of the first two
+//! the same one; bind it, so that no foreign process has it; publish the lease. Neither of the first two
 //! suffices alone.
 
 use portolan_reservations::{Claim, Counted, Record, Slot};
 
 use crate::audit;
+use crate::bind_retry::RetryBudget;
 use crate::binder::{BindError, Binder, Sockets};
 use crate::error::AllocatorError;
-use crate::patience::Patience;
 use crate::policy::{Candidate, Choice, Plan, Policy};
-use crate::recent::Look;
+use crate::probe_cache::SessionProbe;
 use crate::request::PortRequest;
 use crate::view::Cause;
 
@@ -21,11 +21,11 @@ pub(crate) struct Search<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) plan: &'a Plan<'a>,
     pub(crate) request: &'a PortRequest,
-    pub(crate) look: Look<'a>,
+    pub(crate) look: SessionProbe<'a>,
     pub(crate) binder: &'a mut Binder,
     /// What the table is to say of the lease.
     pub(crate) record: Record,
-    pub(crate) patience: Patience,
+    pub(crate) retry_budget: RetryBudget,
 }
 
 /// A port that is ours.
@@ -99,7 +99,7 @@ impl Search<'_> {
         let wish = Slot::wish(self.request.depth, self.request.udp);
         let is_alive = |session| match is_wanted {
             true => look.is_alive(session),
-            false => look.was_alive(session),
+            false => look.was_alive_recently(session),
         };
         let Ok(claim) = look.table.claim(port, look.own, wish, is_alive) else {
             return Ok(Err(Cause::Leased));
@@ -114,7 +114,7 @@ impl Search<'_> {
             look.table.withdraw(claim);
             return Err(error.into());
         }
-        match self.bind(&claim, !is_wanted && look.met_stranger(port)) {
+        match self.bind(&claim, !is_wanted && look.is_known_foreign(port)) {
             Ok(sockets) => Ok(Ok((claim, sockets))),
             Err(error) => {
                 look.table.withdraw(claim);
@@ -123,12 +123,12 @@ impl Search<'_> {
         }
     }
 
-    fn bind(&mut self, claim: &Claim, met_stranger: bool) -> Result<Sockets, BindError> {
+    fn bind(&mut self, claim: &Claim, is_known_foreign: bool) -> Result<Sockets, BindError> {
         loop {
-            match self.binder.bind(claim.port(), self.request, met_stranger) {
-                Err(BindError::InUse) if self.patience.pauses() => {}
+            match self.binder.bind(claim.port(), self.request, is_known_foreign) {
+                Err(BindError::InUse) if self.retry_budget.try_wait() => {}
                 // An owner that ended may still be seen to serve.
-                Err(BindError::Served) if claim.reclaimed() && self.patience.pauses() => {}
+                Err(BindError::Served) if claim.reclaimed() && self.retry_budget.try_wait() => {}
                 bound_or_failed => return bound_or_failed,
             }
         }
@@ -150,7 +150,7 @@ impl Search<'_> {
     fn cause_of(&self, error: BindError, port: u16) -> Result<Cause, AllocatorError> {
         match error {
             BindError::InUse | BindError::Served => {
-                self.look.meet_stranger(port);
+                self.look.record_foreign(port);
                 Ok(Cause::InUse)
             }
             BindError::NotPermitted => Ok(Cause::NotPermitted),

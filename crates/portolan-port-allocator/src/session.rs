@@ -10,7 +10,7 @@ use portolan_reservations::{SessionId, Table, TableError};
 use crate::binder::Binder;
 use crate::error::AllocatorError;
 use crate::lease::{Held, PortLease};
-use crate::recent::Recent;
+use crate::probe_cache::ProbeCache;
 use crate::request::PortRequest;
 
 /// How long the system is taken for unchanged, in nanoseconds. It changes by hand or never.
@@ -31,7 +31,7 @@ pub(crate) struct Session {
 #[derive(Debug, Default)]
 pub(crate) struct Tools {
     pub(crate) binder: Binder,
-    pub(crate) recent: Recent,
+    pub(crate) probe_cache: ProbeCache,
 }
 
 /// What a session holds at most one lease for: a port of a service.

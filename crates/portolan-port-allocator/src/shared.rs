@@ -22,7 +22,7 @@ use crate::{directories, processes, sockets};
 
 /// What all clones of an allocator share.
 #[derive(Debug)]
-pub(crate) struct Host {
+pub(crate) struct Shared {
     pub(crate) policy: Policy,
     pub(crate) limiter: Limiter,
     pub(crate) table: Table,
@@ -43,9 +43,9 @@ struct ThisProcess {
     folder: Option<Arc<str>>,
 }
 
-// === impl Host ===
+// === impl Shared ===
 
-impl Host {
+impl Shared {
     pub(crate) fn open(config: &PortAllocatorConfig) -> Result<Self, AllocatorError> {
         let runtime = directories::runtime(config.runtime_dir.as_deref())?;
         Ok(Self {
@@ -95,7 +95,7 @@ impl Host {
     /// Everything known of one port.
     pub(crate) fn report(&self, port: u16) -> PortReport {
         let holder = self.has_table().then(|| self.view().holder(port)).flatten();
-        let occupant = sockets::strangers(&[port]).remove(&port);
+        let bound_by = sockets::owners_of_ports(&[port]).remove(&port);
         let state = match holder {
             // A leased port is not tried: its owner may be about to bind it.
             Some(_) => PortState::Leased,
@@ -104,7 +104,7 @@ impl Host {
         // Connections that wait for their end are no reason to refuse a port, and nobody's.
         let has_one = matches!(state, PortState::Leased | PortState::Taken);
         let pools = self.policy.pools_with(port).into_iter().map(str::to_owned).collect();
-        PortReport { port, state, holder, occupant: occupant.filter(|_| has_one), pools }
+        PortReport { port, state, holder, bound_by: bound_by.filter(|_| has_one), pools }
     }
 
     fn state_without_lease(&self, port: u16) -> PortState {

@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::holder::{Process, Stranger};
+use crate::holder::{Process, SocketOwner};
 use crate::processes;
 
 /// A socket of the list.
@@ -46,18 +46,18 @@ pub fn listener_pid(port: u16) -> Option<Process> {
 }
 
 /// Who has each of these ports, in TCP or else in UDP. A port that nobody is seen on is left out.
-pub(crate) fn strangers(ports: &[u16]) -> HashMap<u16, Stranger> {
+pub(crate) fn owners_of_ports(ports: &[u16]) -> HashMap<u16, SocketOwner> {
     let all = tcp(Which::All, None).into_iter().chain(udp());
     owners_by_port(all.filter(|socket| ports.contains(&socket.port)))
 }
 
 /// Who listens on the port in TCP, whoever it is.
-pub(crate) fn listener(port: u16) -> Option<Stranger> {
+pub(crate) fn listener(port: u16) -> Option<SocketOwner> {
     owners_by_port(tcp(Which::Listening, Some(port)).into_iter()).remove(&port)
 }
 
 /// The owner of one socket a port, of one that listens where there is one.
-fn owners_by_port(sockets: impl Iterator<Item = Socket>) -> HashMap<u16, Stranger> {
+fn owners_by_port(sockets: impl Iterator<Item = Socket>) -> HashMap<u16, SocketOwner> {
     let mut found: HashMap<u16, Socket> = HashMap::new();
     for socket in sockets {
         let known = found.entry(socket.port).or_insert_with(|| socket.clone());
@@ -67,13 +67,13 @@ fn owners_by_port(sockets: impl Iterator<Item = Socket>) -> HashMap<u16, Strange
     }
     let inodes: Vec<u64> = found.values().map(|socket| socket.inode).collect();
     let owners = processes::owners(&inodes);
-    let stranger = |socket: Socket| Stranger {
+    let foreign = |socket: Socket| SocketOwner {
         process: owners.get(&socket.inode).cloned(),
         address: Some(socket.address),
         user: Some(processes::user_name(socket.uid)),
         listening: socket.listening,
     };
-    found.into_iter().map(|(port, socket)| (port, stranger(socket))).collect()
+    found.into_iter().map(|(port, socket)| (port, foreign(socket))).collect()
 }
 
 /// Whether connections of an earlier listener on the port are still about, such as the ones that the

@@ -10,8 +10,8 @@ use portolan_core::{Scope, ServiceName};
 use portolan_reservations::{Record, SessionId, Slot, State, Table};
 
 use crate::audit;
-use crate::error::{Refusal, RefusalReason};
-use crate::holder::{Holder, Stranger};
+use crate::error::{Rejection, RejectionReason};
+use crate::holder::{Holder, SocketOwner};
 use crate::processes;
 use crate::sockets;
 
@@ -113,7 +113,7 @@ impl<'a> View<'a> {
     }
 
     /// What is to be told of the ports that were passed over.
-    pub(crate) fn explain(&self, passed_over: &[(u16, Cause)]) -> Vec<Refusal> {
+    pub(crate) fn explain(&self, passed_over: &[(u16, Cause)]) -> Vec<Rejection> {
         self.wait_for_claims(passed_over);
         let holders: HashMap<u16, Holder> =
             passed_over.iter().filter_map(|(port, _)| Some((*port, self.holder(*port)?))).collect();
@@ -124,22 +124,22 @@ impl<'a> View<'a> {
             })
             .map(|(port, _)| *port)
             .collect();
-        let mut strangers = match unknown.is_empty() {
+        let mut owners = match unknown.is_empty() {
             true => HashMap::new(),
-            false => sockets::strangers(&unknown),
+            false => sockets::owners_of_ports(&unknown),
         };
-        let mut reason = |port, cause| match (cause, strangers.remove(&port)) {
-            (Cause::Reserved, _) => RefusalReason::Reserved,
-            (Cause::SystemReserved, _) => RefusalReason::SystemReserved,
-            (Cause::BlockedByBrowsers, _) => RefusalReason::BlockedByBrowsers,
-            (Cause::NotPermitted, _) => RefusalReason::NotPermitted,
-            (_, Some(stranger)) => RefusalReason::Stranger(stranger),
-            (Cause::InUse, None) => RefusalReason::Stranger(Stranger::default()),
-            (Cause::Leased, None) => RefusalReason::FreeByNow,
+        let mut reason = |port, cause| match (cause, owners.remove(&port)) {
+            (Cause::Reserved, _) => RejectionReason::Reserved,
+            (Cause::SystemReserved, _) => RejectionReason::SystemReserved,
+            (Cause::BlockedByBrowsers, _) => RejectionReason::BlockedByBrowsers,
+            (Cause::NotPermitted, _) => RejectionReason::NotPermitted,
+            (_, Some(foreign)) => RejectionReason::ForeignProcess(foreign),
+            (Cause::InUse, None) => RejectionReason::ForeignProcess(SocketOwner::default()),
+            (Cause::Leased, None) => RejectionReason::FreeByNow,
         };
         let refusal = |(port, cause): &(u16, Cause)| {
-            let holder = holders.get(port).cloned().map(Box::new).map(RefusalReason::Leased);
-            Refusal { port: *port, reason: holder.unwrap_or_else(|| reason(*port, *cause)) }
+            let holder = holders.get(port).cloned().map(Box::new).map(RejectionReason::Leased);
+            Rejection { port: *port, reason: holder.unwrap_or_else(|| reason(*port, *cause)) }
         };
         passed_over.iter().map(refusal).collect()
     }

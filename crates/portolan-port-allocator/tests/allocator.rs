@@ -15,7 +15,7 @@ use portolan_core::{PortRange, Scope, ServiceName};
 use portolan_metrics::Metrics;
 use portolan_port_allocator::{
     AllocatorError, BindAddress, Depth, PortAllocator, PortAllocatorConfig, PortLease, PortRequest,
-    PortState, RefusalReason, TableError,
+    PortState, RejectionReason, TableError,
 };
 use support::{POOL, World, wish};
 
@@ -25,7 +25,7 @@ fn name(text: &str) -> ServiceName {
     text.parse().unwrap()
 }
 
-fn refusals(error: AllocatorError) -> Vec<(u16, RefusalReason)> {
+fn refusals(error: AllocatorError) -> Vec<(u16, RejectionReason)> {
     match error {
         AllocatorError::NoPortsAvailable { candidates, .. } => {
             candidates.into_iter().map(|refusal| (refusal.port, refusal.reason)).collect()
@@ -90,9 +90,9 @@ fn a_port_that_was_given_back_is_granted_again() {
 #[test]
 fn a_service_finds_its_last_port_before_the_one_it_prefers() {
     let world = World::with_ports(4);
-    let stranger = TcpListener::bind(("127.0.0.1", world.port(0))).unwrap();
+    let foreign = TcpListener::bind(("127.0.0.1", world.port(0))).unwrap();
     assert_eq!(world.allocator().request(wish("api", Depth::Bound)).unwrap().port(), world.port(1));
-    drop(stranger);
+    drop(foreign);
     let port = |allocator: PortAllocator, request| allocator.request(request).unwrap().port();
     assert_eq!(port(world.allocator(), wish("api", Depth::Bound)), world.port(1));
     let elsewhere = wish("api", Depth::Bound).folder("/elsewhere".into());
@@ -115,7 +115,7 @@ fn a_search_in_vain_names_everybody_in_the_way() {
     let _two = world.allocator().request(wish("postgres-2", Depth::Guarded)).unwrap();
     let three = world.allocator().request(wish("postgres-3", Depth::Bound)).unwrap();
     let _three = three.into_listener().unwrap();
-    let _stranger = UdpSocket::bind(("127.0.0.1", world.port(3))).unwrap();
+    let _foreign = UdpSocket::bind(("127.0.0.1", world.port(3))).unwrap();
 
     let error = allocator.request(wish("postgres-4", Depth::Bound).udp(true)).unwrap_err();
     let text = error.to_string();
@@ -125,23 +125,23 @@ fn a_search_in_vain_names_everybody_in_the_way() {
     assert_eq!(refusals.iter().map(|(port, _)| *port).collect::<Vec<_>>(), world.ports());
     for (index, (port, reason)) in refusals.iter().enumerate() {
         match (index, reason) {
-            (0..=2, RefusalReason::Leased(holder)) => {
+            (0..=2, RejectionReason::Leased(holder)) => {
                 assert_eq!(holder.service.as_str(), format!("postgres-{}", index + 1));
                 assert_eq!(holder.pid, std::process::id());
                 let line = format!("{port} held by {} (scope {}", holder.service, holder.scope);
                 assert!(text.contains(&line), "{text}");
             }
-            (3, RefusalReason::Stranger(stranger)) => {
-                assert_eq!(stranger.process.as_ref().unwrap().pid, std::process::id());
+            (3, RejectionReason::ForeignProcess(foreign)) => {
+                assert_eq!(foreign.process.as_ref().unwrap().pid, std::process::id());
             }
-            (4, RefusalReason::Reserved) => {}
+            (4, RejectionReason::Reserved) => {}
             other => panic!("unexpected: {other:?}"),
         }
     }
 }
 
 #[test]
-fn a_stranger_that_is_only_bound_is_a_stranger_too() {
+fn a_foreign_process_that_is_only_bound_is_detected_too() {
     let world = World::with_ports(2);
     let (one, _two) = (world.allocator(), world.allocator());
     let guards: Vec<_> = world
@@ -168,11 +168,11 @@ fn a_stranger_that_is_only_bound_is_a_stranger_too() {
 }
 
 #[test]
-fn a_stranger_on_the_preferred_port_is_a_conflict_and_counted() {
+fn a_foreign_process_on_the_preferred_port_is_a_conflict_and_counted() {
     let world = World::with_ports(3);
     let metrics = Metrics::new();
     let allocator = world.allocator().with_metrics(metrics.clone());
-    let _stranger = TcpListener::bind(("127.0.0.1", world.port(0))).unwrap();
+    let _foreign = TcpListener::bind(("127.0.0.1", world.port(0))).unwrap();
     let lease = allocator.request(wish("api", Depth::Bound)).unwrap();
     assert_eq!(lease.port(), world.port(1));
     lease.release();
@@ -242,16 +242,16 @@ fn a_lease_of_any_depth_can_be_listened_on() {
 }
 
 #[test]
-fn a_stranger_who_was_faster_is_an_error_and_not_a_surprise() {
+fn a_foreign_process_who_was_faster_is_an_error_and_not_a_surprise() {
     let world = World::with_ports(2);
     let lease = world.allocator().request(wish("api", Depth::Claimed)).unwrap();
-    let _stranger = TcpListener::bind(("127.0.0.1", lease.port())).unwrap();
+    let _foreign = TcpListener::bind(("127.0.0.1", lease.port())).unwrap();
     let error = lease.into_listener().unwrap_err();
     assert!(matches!(error, AllocatorError::Listen { port, .. } if port == world.port(0)));
 }
 
 #[test]
-fn a_guard_keeps_strangers_away_until_it_is_let_go() {
+fn a_guard_keeps_foreign_processes_away_until_it_is_let_go() {
     let world = World::with_ports(2);
     let mut lease = world.allocator().request(wish("db", Depth::Guarded)).unwrap();
     let without_reuse =
@@ -322,7 +322,7 @@ fn a_lease_left_to_children_lasts_as_long_as_the_session() {
 #[test]
 fn udp_is_granted_with_tcp_or_not_at_all() {
     let world = World::with_ports(3);
-    let _stranger = UdpSocket::bind(("127.0.0.1", world.port(0))).unwrap();
+    let _foreign = UdpSocket::bind(("127.0.0.1", world.port(0))).unwrap();
     let lease = world.allocator().request(wish("dns", Depth::Bound).udp(true)).unwrap();
     assert_eq!(lease.port(), world.port(1));
     let socket = lease.udp_socket().unwrap().unwrap();
@@ -371,7 +371,7 @@ fn a_report_tells_why_a_port_could_not_be_granted() {
     let allocator = PortAllocator::new(config).unwrap();
     let lease = allocator.request(wish("db", Depth::Guarded)).unwrap();
     let _server = TcpListener::bind(("127.0.0.1", lease.port())).unwrap();
-    let _stranger = TcpListener::bind(("127.0.0.1", world.port(1))).unwrap();
+    let _foreign = TcpListener::bind(("127.0.0.1", world.port(1))).unwrap();
     let outside = PortRange::new(world.port(5), world.port(5)).unwrap().start();
     for (port, state, text) in [
         (world.port(0), PortState::Leased, "is leased to db (scope default"),
@@ -386,7 +386,7 @@ fn a_report_tells_why_a_port_could_not_be_granted() {
         assert!(report.to_string().contains(text), "{report}");
         assert_eq!(allocator.is_available(port), state == PortState::Free);
         let occupied = matches!(state, PortState::Leased | PortState::Taken);
-        assert_eq!(report.occupant.is_some(), occupied, "{report:?}");
+        assert_eq!(report.bound_by.is_some(), occupied, "{report:?}");
     }
     let json = serde_json::to_value(allocator.check(lease.port())).unwrap();
     assert_eq!(
@@ -399,7 +399,7 @@ fn a_report_tells_why_a_port_could_not_be_granted() {
 fn a_port_that_is_taken_in_udp_only_is_available_as_most_services_want_it() {
     let world = World::with_ports(2);
     let allocator = world.allocator();
-    let _stranger = UdpSocket::bind(("127.0.0.1", world.port(0))).unwrap();
+    let _foreign = UdpSocket::bind(("127.0.0.1", world.port(0))).unwrap();
     assert!(allocator.is_available(world.port(0)), "{}", allocator.check(world.port(0)));
     assert_eq!(allocator.request(wish("api", Depth::Bound)).unwrap().port(), world.port(0));
 }
@@ -437,7 +437,9 @@ fn of_many_sessions_at_once_as_many_get_a_port_as_there_are() {
         granted.sort_unstable();
         assert_eq!(granted, world.ports(), "{depth}");
         for refusals in outcomes.into_iter().filter_map(Result::err) {
-            assert!(refusals.iter().all(|(_, reason)| matches!(reason, RefusalReason::Leased(_))));
+            assert!(
+                refusals.iter().all(|(_, reason)| matches!(reason, RejectionReason::Leased(_)))
+            );
         }
     }
 }

@@ -85,7 +85,7 @@ fn every_grant_refusal_reclaim_and_release_has_its_line() {
 
     next.leave_to_children();
     drop(other);
-    let _stranger = TcpListener::bind(("127.0.0.1", world.port(0))).unwrap();
+    let _foreign = TcpListener::bind(("127.0.0.1", world.port(0))).unwrap();
     _ = log.take();
     let last = world.allocator().request(wish("last", Depth::Claimed)).unwrap();
     assert_eq!(last.port(), world.port(1));

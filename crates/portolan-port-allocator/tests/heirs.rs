@@ -13,7 +13,7 @@ use std::process::Child;
 
 use portolan_core::PortRange;
 use portolan_port_allocator::{
-    AllocatorError, Depth, PortAllocator, PortLease, PortRequest, PortState, RefusalReason,
+    AllocatorError, Depth, PortAllocator, PortLease, PortRequest, PortState, RejectionReason,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use support::copy::{self, Copy, allocator, argument, say, wait, wait_for_the_end_of};
@@ -101,7 +101,7 @@ fn only(port: u16, depth: Depth) -> PortRequest {
         .depth(depth)
 }
 
-fn refusal(error: AllocatorError) -> RefusalReason {
+fn refusal(error: AllocatorError) -> RejectionReason {
     match error {
         AllocatorError::NoPortsAvailable { candidates, .. } => candidates[0].reason.clone(),
         other => panic!("not about ports: {other}"),
@@ -137,7 +137,7 @@ fn a_grandchild_that_outlives_both_keeps_every_port() {
         let error = world.allocator().request(wish("other", depth)).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("which is gone and left it to a child"), "{text}");
-        assert!(matches!(refusal(error), RefusalReason::Leased(holder) if !holder.alive));
+        assert!(matches!(refusal(error), RejectionReason::Leased(holder) if !holder.alive));
     }
     drop(pipe);
     wait_for_the_end_of(&grandchild);
@@ -160,9 +160,11 @@ fn a_child_that_closes_what_it_inherited_keeps_its_port_by_listening() {
             let next = world.allocator().request(wish("next", depth)).unwrap();
             assert_eq!(next.port(), world.port(1), "{depth}: it moves on");
             let error = world.allocator().request(only(world.port(0), depth)).unwrap_err();
-            let RefusalReason::Stranger(stranger) = refusal(error) else { panic!("{depth}") };
-            assert_eq!(stranger.process.unwrap().pid.to_string(), leaver);
-            assert!(stranger.listening);
+            let RejectionReason::ForeignProcess(foreign) = refusal(error) else {
+                panic!("{depth}")
+            };
+            assert_eq!(foreign.process.unwrap().pid.to_string(), leaver);
+            assert!(foreign.listening);
         }
         drop(pipe);
         wait_for_the_end_of(&leaver);

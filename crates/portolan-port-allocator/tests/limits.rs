@@ -8,8 +8,8 @@ use std::num::NonZeroU32;
 
 use portolan_core::PortRange;
 use portolan_port_allocator::{
-    AllocatorError, Bearer, Depth, Limits, PortAllocator, PortAllocatorConfig, PortLease,
-    PortRequest, RefusalReason,
+    AllocatorError, Depth, LimitSubject, PortAllocator, PortAllocatorConfig, PortLease, PortLimits,
+    PortRequest, RejectionReason,
 };
 use support::{World, wish};
 
@@ -20,7 +20,7 @@ fn allocator(world: &World, change: impl FnOnce(&mut PortAllocatorConfig)) -> Po
 }
 
 fn with_quota(world: &World, per_service: u32, per_user: u32) -> PortAllocator {
-    allocator(world, |config| config.quota = Limits::new(per_service, per_user))
+    allocator(world, |config| config.quota = PortLimits::new(per_service, per_user))
 }
 
 fn take(allocator: &PortAllocator, service: &str) -> Result<PortLease, AllocatorError> {
@@ -34,10 +34,10 @@ fn a_service_holds_as_many_ports_as_its_quota_says_whoever_asks_for_it() {
         (with_quota(&world, 2, 0), with_quota(&world, 2, 0), with_quota(&world, 2, 0));
     let (_first, second) = (take(&one, "api").unwrap(), take(&other, "api").unwrap());
     let error = take(&third, "api").unwrap_err();
-    let AllocatorError::QuotaExceeded { bearer, held, limit, .. } = &error else {
+    let AllocatorError::QuotaExceeded { subject, held, limit, .. } = &error else {
         panic!("{error}")
     };
-    assert_eq!((*bearer, *held, *limit), (Bearer::Service, 2, 2));
+    assert_eq!((*subject, *held, *limit), (LimitSubject::Service, 2, 2));
     assert!(error.to_string().contains("raise port_allocator.quota.per_service"), "{error}");
     assert!(take(&third, "web").is_ok(), "another service has a quota of its own");
     assert!(take(&one, "api").is_ok(), "what it has already it is told again");
@@ -52,7 +52,10 @@ fn a_user_holds_as_many_ports_as_the_quota_says_in_all() {
     let _leases: Vec<PortLease> =
         ["a", "b", "c"].map(|service| take(&one, service).unwrap()).into();
     let error = take(&other, "d").unwrap_err();
-    assert!(matches!(error, AllocatorError::QuotaExceeded { bearer: Bearer::User, .. }), "{error}");
+    assert!(
+        matches!(error, AllocatorError::QuotaExceeded { subject: LimitSubject::User, .. }),
+        "{error}"
+    );
     assert_eq!(one.holders().len(), 3);
 }
 
@@ -114,30 +117,36 @@ fn refusals_and_releases_leave_nothing_counted() {
 #[test]
 fn grants_come_no_faster_than_the_rate_says() {
     let world = World::with_ports(4);
-    let slow = || allocator(&world, |config| config.rate_limit = Limits::new(3, 0));
+    let slow = || allocator(&world, |config| config.rate_limit = PortLimits::new(3, 0));
     let (one, other) = (slow(), slow());
     for allocator in [&one, &other, &one] {
         drop(take(allocator, "api").unwrap());
     }
     let error = take(&other, "api").unwrap_err();
-    let AllocatorError::RateLimited { bearer, limit, wait, .. } = &error else { panic!("{error}") };
-    assert_eq!((*bearer, *limit), (Bearer::Service, 3));
+    let AllocatorError::RateLimited { subject, limit, wait, .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!((*subject, *limit), (LimitSubject::Service, 3));
     assert!(!wait.is_zero() && wait.as_secs() < 1, "{wait:?}");
     assert!(error.to_string().contains("port_allocator.rate_limit.per_service"), "{error}");
     assert!(take(&other, "web").is_ok(), "another service has a rate of its own");
 
-    let in_all = allocator(&world, |config| config.rate_limit = Limits::new(0, 2));
+    let in_all = allocator(&world, |config| config.rate_limit = PortLimits::new(0, 2));
     assert!(take(&in_all, "x").is_ok() && take(&in_all, "y").is_ok());
     let error = take(&in_all, "z").unwrap_err();
-    assert!(matches!(error, AllocatorError::RateLimited { bearer: Bearer::User, .. }), "{error}");
+    assert!(
+        matches!(error, AllocatorError::RateLimited { subject: LimitSubject::User, .. }),
+        "{error}"
+    );
 }
 
 #[test]
 fn limits_are_written_as_numbers_or_as_none() {
-    let limits: Limits = serde_json::from_str(r#"{"per_service": 5, "per_user": null}"#).unwrap();
-    assert_eq!(limits, Limits { per_service: NonZeroU32::new(5), per_user: None });
+    let limits: PortLimits =
+        serde_json::from_str(r#"{"per_service": 5, "per_user": null}"#).unwrap();
+    assert_eq!(limits, PortLimits { per_service: NonZeroU32::new(5), per_user: None });
     for bad in [r#"{"per_service": 0, "per_user": 1}"#, r#"{"per_servise": 5}"#] {
-        assert!(serde_json::from_str::<Limits>(bad).is_err(), "{bad}");
+        assert!(serde_json::from_str::<PortLimits>(bad).is_err(), "{bad}");
     }
 }
 
@@ -151,7 +160,7 @@ fn a_service_that_speaks_http_gets_no_port_that_browsers_refuse() {
     else {
         panic!("a port that browsers refuse was granted")
     };
-    let blocked = |reason: &RefusalReason| *reason == RefusalReason::BlockedByBrowsers;
+    let blocked = |reason: &RejectionReason| *reason == RejectionReason::BlockedByBrowsers;
     assert_eq!(candidates.len(), 3);
     assert!(candidates.iter().all(|refusal| blocked(&refusal.reason)), "{candidates:?}");
     let preferred = world.allocator().request(request().preferred(6666)).unwrap_err();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 
 use portolan_port_allocator::{
-    AllocatorError, Depth, PortAllocator, PortLease, Refusal, RefusalReason,
+    AllocatorError, Depth, PortAllocator, PortLease, Rejection, RejectionReason,
 };
 use proptest::prelude::*;
 use support::{World, wish};
@@ -126,12 +126,12 @@ fn request(
 ) -> Result<u16, Vec<(u16, Option<&'static str>)>> {
     let allocator = session.allocator.get_or_insert_with(|| world.allocator());
     let place = |port: u16| port - world.port(0);
-    let holder = |refusal: Refusal| match refusal.reason {
-        RefusalReason::Leased(holder) => {
+    let holder = |refusal: Rejection| match refusal.reason {
+        RejectionReason::Leased(holder) => {
             let known = SERVICES.into_iter().find(|service| holder.service == **service);
             (place(refusal.port), Some(known.unwrap()))
         }
-        RefusalReason::Stranger(_) => (place(refusal.port), None),
+        RejectionReason::ForeignProcess(_) => (place(refusal.port), None),
         other => panic!("{other:?}"),
     };
     match allocator.request(wish(service, depth)) {

@@ -31,7 +31,7 @@ use tracing::warn;
 
 pub use check::{InvalidService, check};
 pub use error::StartError;
-pub use ports::{InvalidBind, InvalidNamedPort, NamedPort, PortSpec, parse_bind};
+pub use ports::{InvalidNamedPort, NamedPort, PortSpec};
 pub use spec::ServiceSpec;
 
 use crate::child::{Child, Family, Listener};

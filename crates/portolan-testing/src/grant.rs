@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use portolan_core::name::InvalidName;
 use portolan_core::{PortRange, Scope, ServiceName};
 use portolan_port_allocator::{
-    AllocatorError, BindAddress, Depth, Limits, PortAllocator, PortAllocatorConfig, PortLease,
+    AllocatorError, BindAddress, Depth, PortAllocator, PortAllocatorConfig, PortLease, PortLimits,
     PortRequest,
 };
 
@@ -37,7 +37,7 @@ pub(crate) fn leases<const N: usize>(depth: Depth) -> Result<[PortLease; N], Tes
 /// The defaults, whatever the user's configuration says; no memory: a test's name comes back, and
 /// should not wait for a port that another has by now; and no limits, which a test could not raise.
 fn config() -> PortAllocatorConfig {
-    let unlimited = Limits::new(0, 0);
+    let unlimited = PortLimits::new(0, 0);
     let default = PortAllocatorConfig::default();
     PortAllocatorConfig { sticky: false, quota: unlimited, rate_limit: unlimited, ..default }
 }

@@ -11,7 +11,7 @@ use portolan_core::{Host, Protocol, ServiceName, Ttl, parse_duration, port};
 use portolan_health::CheckSpec;
 use portolan_port_allocator::BindAddress;
 use portolan_supervisor::child::{Terminal, exit_code};
-use portolan_supervisor::service::{NamedPort, PortSpec, check, parse_bind};
+use portolan_supervisor::service::{NamedPort, PortSpec, check};
 use portolan_supervisor::{CommandLine, Handoff, Parts, Service, ServiceSpec};
 
 use crate::context::Context;
@@ -41,7 +41,7 @@ pub(crate) struct Run {
     #[arg(long = "port", value_name = "NAME[=PREFERRED][@POOL]")]
     ports: Vec<NamedPort>,
     /// The address that it listens on: all, loopback, or an address of this host
-    #[arg(long, value_name = "ADDRESS", value_parser = parse_bind, default_value = "all")]
+    #[arg(long, value_name = "ADDRESS", default_value = "all")]
     bind: BindAddress,
     /// Its ports must be free in UDP too
     #[arg(long)]

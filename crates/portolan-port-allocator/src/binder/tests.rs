@@ -32,7 +32,7 @@ fn free_port() -> u16 {
     port
 }
 
-/// A socket on every address, as a stranger may have one.
+/// A socket on every address, as a foreign process may have one.
 fn bound_only(port: u16, reuse: bool) -> Socket {
     try_bind(SocketAddr::from(([127, 0, 0, 1], port)), Type::STREAM, reuse).unwrap()
 }
@@ -47,13 +47,13 @@ fn addresses() -> Vec<IpAddr> {
 }
 
 #[test]
-fn a_held_port_is_refused_to_strangers_on_every_address() {
+fn a_held_port_is_refused_to_foreign_processes_on_every_address() {
     for depth in [Depth::Bound, Depth::Guarded] {
         for address in [BindAddress::Any, BindAddress::LOOPBACK] {
             let port = free_port();
             let _sockets = bind(port, &request(depth).address(address)).unwrap();
-            for stranger in addresses() {
-                assert!(plain(stranger, port).is_err(), "{depth} on {address:?}, {stranger}");
+            for foreign in addresses() {
+                assert!(plain(foreign, port).is_err(), "{depth} on {address:?}, {foreign}");
             }
         }
     }
@@ -81,17 +81,17 @@ fn a_server_that_reuses_addresses_starts_beside_a_guard_and_serves() {
 }
 
 #[test]
-fn a_port_that_a_stranger_has_is_refused_at_every_depth() {
+fn a_port_that_a_foreign_process_has_is_refused_at_every_depth() {
     for depth in [Depth::Bound, Depth::Guarded, Depth::Claimed] {
-        for stranger in addresses() {
+        for foreign in addresses() {
             let port = free_port();
-            let Ok(_listener) = TcpListener::bind((stranger, port)) else { continue };
+            let Ok(_listener) = TcpListener::bind((foreign, port)) else { continue };
             let refused = bind(port, &request(depth).address(BindAddress::LOOPBACK));
-            assert!(matches!(refused, Err(BindError::Served)), "{depth}, {stranger}");
+            assert!(matches!(refused, Err(BindError::Served)), "{depth}, {foreign}");
         }
         for reuse in [false, true] {
             let port = free_port();
-            let _stranger = bound_only(port, reuse);
+            let _foreign = bound_only(port, reuse);
             let refused = bind(port, &request(depth));
             assert!(matches!(refused, Err(BindError::InUse)), "{depth}, reuse {reuse}");
         }
@@ -137,9 +137,9 @@ fn a_bound_port_is_refused_to_servers_too_until_it_listens() {
                 leave_a_connection_behind(port);
             }
             let sockets = bind(port, &request(Depth::Bound).address(address)).unwrap();
-            for stranger in addresses() {
-                let bound = TcpListener::bind((stranger, port));
-                assert!(bound.is_err(), "{address:?}, leftovers {leftovers}, {stranger}");
+            for foreign in addresses() {
+                let bound = TcpListener::bind((foreign, port));
+                assert!(bound.is_err(), "{address:?}, leftovers {leftovers}, {foreign}");
             }
             sockets.listen(port, address).unwrap();
         }
@@ -216,8 +216,8 @@ fn udp_is_bound_for_the_lease_alone() {
 
 #[test]
 fn a_port_that_is_taken_in_udp_alone_is_refused_where_udp_is_asked_for() {
-    let stranger = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
-    let port = stranger.local_addr().unwrap().port();
+    let foreign = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    let port = foreign.local_addr().unwrap().port();
     let refused = bind(port, &request(Depth::Claimed).udp(true));
     assert!(matches!(refused, Err(BindError::Served)));
 }

@@ -3,7 +3,7 @@
 use portolan_core::PortRange;
 
 use crate::ephemeral::EphemeralPorts;
-use crate::walk::Walk;
+use crate::port_order::Permutation;
 
 /// What one service may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,5 +94,5 @@ impl Plan<'_> {
 fn ports_of(range: PortRange, seed: u64) -> impl Iterator<Item = u16> {
     let start = range.start();
     // Every index is below the count, and so every sum within the range.
-    Walk::new(range.count(), seed).map(move |index| start + index as u16)
+    Permutation::new(range.count(), seed).map(move |index| start + index as u16)
 }

@@ -7,9 +7,9 @@ fn the_listener_of_a_port_is_found_with_its_process() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     assert_eq!(listener_pid(port).unwrap().pid, std::process::id());
-    let stranger = &strangers(&[port])[&port];
-    assert_eq!(stranger.socket_address(port), Some(listener.local_addr().unwrap()));
-    assert!(stranger.listening);
+    let foreign = &owners_of_ports(&[port])[&port];
+    assert_eq!(foreign.socket_address(port), Some(listener.local_addr().unwrap()));
+    assert!(foreign.listening);
     assert!(listeners().iter().any(|(listening, _)| *listening == port));
 }
 
@@ -18,15 +18,15 @@ fn a_listener_on_ipv6_is_found_too() {
     // Where IPv6 is off there is nothing to find.
     let Ok(listener) = TcpListener::bind(("::1", 0)) else { return };
     let address = listener.local_addr().unwrap();
-    assert_eq!(strangers(&[address.port()])[&address.port()].address, Some(address.ip()));
+    assert_eq!(owners_of_ports(&[address.port()])[&address.port()].address, Some(address.ip()));
 }
 
 #[test]
 fn a_socket_of_udp_is_found() {
     let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
     let port = socket.local_addr().unwrap().port();
-    let stranger = &strangers(&[port])[&port];
-    assert_eq!(stranger.process.as_ref().unwrap().pid, std::process::id());
+    let foreign = &owners_of_ports(&[port])[&port];
+    assert_eq!(foreign.process.as_ref().unwrap().pid, std::process::id());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portolan_port_allocator::{Depth, Limits, PortAllocator, PortAllocatorConfig};
+use portolan_port_allocator::{Depth, PortAllocator, PortAllocatorConfig, PortLimits};
 use rand::Rng;
 use rand::seq::index::sample;
 use rustix::process::{Pid, Signal, kill_process};
@@ -73,7 +73,7 @@ impl Soak {
 
     /// The quota stays, because it must never be wrong; a rate would only slow the soak down.
     fn config(&self) -> PortAllocatorConfig {
-        PortAllocatorConfig { rate_limit: Limits::new(0, 0), ..self.world.config() }
+        PortAllocatorConfig { rate_limit: PortLimits::new(0, 0), ..self.world.config() }
     }
 
     /// Kills and stops owners at moments that nobody chose, until enough is done or it is time.

@@ -39,7 +39,7 @@ pub struct ServiceEntry {
     #[serde(default)]
     pub ports: BTreeMap<PortName, NamedWish>,
     /// The address that it listens on: `all`, `loopback`, or one of this host.
-    #[serde(default, deserialize_with = "super::wish::bind")]
+    #[serde(default)]
     pub bind: BindAddress,
     /// Whether it needs its ports in UDP as well.
     #[serde(default)]

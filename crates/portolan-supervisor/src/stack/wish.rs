@@ -3,11 +3,10 @@
 use std::fmt;
 
 use portolan_core::{PortName, port};
-use portolan_port_allocator::BindAddress;
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::service::{NamedPort, parse_bind};
+use crate::service::NamedPort;
 
 /// Which port a service would like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,11 +46,6 @@ enum Written {
 struct Both {
     port: Option<u16>,
     pool: Option<String>,
-}
-
-/// Reads the address to listen on.
-pub(super) fn bind<'de, D: Deserializer<'de>>(input: D) -> Result<BindAddress, D::Error> {
-    parse_bind(&String::deserialize(input)?).map_err(D::Error::custom)
 }
 
 // === impl NamedWish ===

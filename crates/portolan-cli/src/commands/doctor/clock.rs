@@ -21,8 +21,8 @@ const TOLERANCE: Duration = Duration::from_secs(60);
 
 fn look(context: &Context) -> Finding {
     let config = &context.settings().port_allocator;
-    let state = config.state_folder().ok().flatten();
-    let places = [std::env::current_exe().ok(), config.runtime_folder().ok(), state];
+    let state = config.state_directory().ok().flatten();
+    let places = [std::env::current_exe().ok(), config.runtime_directory().ok(), state];
     judge(&places.into_iter().flatten().collect::<Vec<_>>(), SystemTime::now())
 }
 

@@ -2,7 +2,7 @@
 
 use futures_util::FutureExt as _;
 use futures_util::future::ready;
-use portolan_port_allocator::{EphemeralUse, SystemPorts};
+use portolan_port_allocator::{EphemeralUsage, SystemPorts};
 
 use super::Check;
 use super::finding::Finding;
@@ -16,10 +16,10 @@ const MUCH: usize = 50;
 const TOO_MUCH: usize = 90;
 
 fn look(system: &SystemPorts) -> Finding {
-    judge(EphemeralUse::now(system), system.ephemeral_range())
+    judge(EphemeralUsage::now(system), system.ephemeral_range())
 }
 
-fn judge(usage: EphemeralUse, range: portolan_core::PortRange) -> Finding {
+fn judge(usage: EphemeralUsage, range: portolan_core::PortRange) -> Finding {
     let waiting = usage.time_wait.map(|count| format!("; {count} wait for the end (TIME_WAIT)"));
     let evidence = format!(
         "{} of {} ports of {range} in use{}",
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn the_fuller_the_range_the_worse() {
         let severity = |in_use| {
-            let usage = EphemeralUse { ports: 100, in_use, time_wait: Some(3) };
+            let usage = EphemeralUsage { ports: 100, in_use, time_wait: Some(3) };
             judge(usage, PortRange::known(1, 100)).severity
         };
         assert_eq!([0, 49].map(severity), [Severity::Ok; 2]);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::FutureExt as _;
 use futures_util::future::ready;
-use portolan_port_allocator::{Occupant, Occupants, PortAllocatorConfig, Transport};
+use portolan_port_allocator::{PortAllocatorConfig, PortListener, PortUsage, SocketProtocol};
 
 use super::Check;
 use super::finding::Finding;
@@ -17,26 +17,26 @@ pub(super) const CHECK: Check =
 fn look(context: &Context) -> Vec<Finding> {
     // Why there is none, the check of the table tells.
     let Ok(allocator) = context.allocator() else { return Vec::new() };
-    judge(&context.settings().port_allocator, &allocator.occupants())
+    judge(&context.settings().port_allocator, &allocator.port_usage())
 }
 
-fn judge(config: &PortAllocatorConfig, occupants: &Occupants) -> Vec<Finding> {
+fn judge(config: &PortAllocatorConfig, usage: &PortUsage) -> Vec<Finding> {
     let pools = pools::of(config);
-    let strangers = pools.iter().filter_map(|pool| stranger(*pool, occupants));
+    let strangers = pools.iter().filter_map(|pool| stranger(*pool, usage));
     let findings: Vec<Finding> =
-        strangers.chain(pools.iter().filter_map(|pool| used_up(*pool, occupants))).collect();
+        strangers.chain(pools.iter().filter_map(|pool| used_up(*pool, usage))).collect();
     match findings.is_empty() {
         true => vec![Finding::ok(
             "no stranger has the default port of a pool",
-            format_args!("{} pools, {} strangers", pools.len(), occupants.strangers.len()),
+            format_args!("{} pools, {} strangers", pools.len(), usage.foreign.len()),
         )],
         false => findings,
     }
 }
 
-fn stranger(pool: Named<'_>, occupants: &Occupants) -> Option<Finding> {
+fn stranger(pool: Named<'_>, usage: &PortUsage) -> Option<Finding> {
     let port = pool.default_port();
-    let on_it = in_tcp(occupants).filter(|stranger| stranger.port == port);
+    let on_it = in_tcp(usage).filter(|stranger| stranger.port == port);
     let named: Vec<String> = on_it.map(ToString::to_string).collect();
     (!named.is_empty()).then(|| {
         Finding::warning(
@@ -48,13 +48,13 @@ fn stranger(pool: Named<'_>, occupants: &Occupants) -> Option<Finding> {
 }
 
 /// One of UDP alone is in nobody's way.
-fn in_tcp(occupants: &Occupants) -> impl Iterator<Item = &Occupant> {
-    occupants.strangers.iter().filter(|stranger| stranger.protocol == Transport::Tcp)
+fn in_tcp(usage: &PortUsage) -> impl Iterator<Item = &PortListener> {
+    usage.foreign.iter().filter(|stranger| stranger.protocol == SocketProtocol::Tcp)
 }
 
-fn used_up(pool: Named<'_>, occupants: &Occupants) -> Option<Finding> {
-    let leased: BTreeSet<u16> = occupants.leases.iter().map(|lease| lease.holder.port).collect();
-    let taken: BTreeSet<u16> = in_tcp(occupants).map(|stranger| stranger.port).collect();
+fn used_up(pool: Named<'_>, usage: &PortUsage) -> Option<Finding> {
+    let leased: BTreeSet<u16> = usage.leases.iter().map(|lease| lease.holder.port).collect();
+    let taken: BTreeSet<u16> = in_tcp(usage).map(|stranger| stranger.port).collect();
     let ports = pool.ports();
     let is_free = |port: &u16| !leased.contains(port) && !taken.contains(port);
     (!ports.iter().any(is_free)).then(|| {
@@ -74,15 +74,15 @@ mod tests {
     use super::*;
     use crate::commands::doctor::finding::Severity;
 
-    fn strangers(ports: &[u16]) -> Occupants {
-        let stranger = |port: &u16| Occupant {
+    fn strangers(ports: &[u16]) -> PortUsage {
+        let stranger = |port: &u16| PortListener {
             port: *port,
-            protocol: Transport::Tcp,
+            protocol: SocketProtocol::Tcp,
             address: [127, 0, 0, 1].into(),
             process: None,
             user: "ann".to_owned(),
         };
-        Occupants { leases: Vec::new(), strangers: ports.iter().map(stranger).collect() }
+        PortUsage { leases: Vec::new(), foreign: ports.iter().map(stranger).collect() }
     }
 
     #[test]

@@ -39,7 +39,7 @@ const FILESYSTEMS: [(u64, &str, bool); 12] = [
 
 fn look(context: &Context) -> Vec<Finding> {
     let config = &context.settings().port_allocator;
-    let runtime = match config.runtime_folder() {
+    let runtime = match config.runtime_directory() {
         Ok(path) => of_folder(&path, "port_allocator.runtime_dir", true),
         Err(error) => of_error(&error),
     };
@@ -51,7 +51,7 @@ fn of_state(context: &Context) -> Finding {
     if !config.sticky {
         return Finding::ok("no port is remembered", "port_allocator.sticky is false");
     }
-    match config.state_folder() {
+    match config.state_directory() {
         Ok(Some(path)) => of_folder(&path, "port_allocator.state_dir", false),
         Ok(None) => Finding::warning(
             "ports cannot be remembered",

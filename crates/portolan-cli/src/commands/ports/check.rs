@@ -2,7 +2,7 @@
 
 use clap::Args;
 use portolan_core::port;
-use portolan_port_allocator::{Occupant, PortReport, PortRule, PortState, SystemPorts};
+use portolan_port_allocator::{PortListener, PortReport, PortRule, PortState, SystemPorts};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -28,7 +28,7 @@ pub(super) struct Check {
 struct Explained {
     #[serde(flatten)]
     report: PortReport,
-    listeners: Vec<Occupant>,
+    listeners: Vec<PortListener>,
     rules: Vec<Told>,
 }
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use portolan_core::duration::format_duration;
-use portolan_port_allocator::{Leased, Occupant, Occupants};
+use portolan_port_allocator::{LeasedPort, PortListener, PortUsage};
 use serde_json::json;
 
 use crate::context::Context;
@@ -28,30 +28,30 @@ type Row = [String; HEADER.len()];
 
 impl List {
     pub(super) fn run(&self, context: &Context) -> Ending {
-        let Occupants { leases, strangers } = context.allocator()?.occupants();
+        let PortUsage { leases, foreign } = context.allocator()?.port_usage();
         match (context.json, self.leased) {
             (true, true) => output::json(&json!({ "ports": leases }))?,
-            (true, false) => output::json(&json!({ "ports": leases, "strangers": strangers }))?,
+            (true, false) => output::json(&json!({ "ports": leases, "foreign": foreign }))?,
             (false, true) => print(&leases, &[])?,
-            (false, false) => print(&leases, &strangers)?,
+            (false, false) => print(&leases, &foreign)?,
         }
         Ok(Exit::Done)
     }
 }
 
-fn print(leases: &[Leased], strangers: &[Occupant]) -> Result<(), crate::exit::Failure> {
-    let strangers = strangers.chunk_by(are_one_process);
-    let leases = leases.iter().map(|leased| (leased.holder.port, of_lease(leased)));
-    let strangers = strangers.map(|sockets| (sockets[0].port, of_stranger(sockets)));
-    let mut rows: Vec<(u16, Row)> = leases.chain(strangers).collect();
+fn print(leases: &[LeasedPort], foreign: &[PortListener]) -> Result<(), crate::exit::Failure> {
+    let foreign = foreign.chunk_by(are_one_process);
+    let leases = leases.iter().map(|leased| (leased.holder.port, row_of_lease(leased)));
+    let foreign = foreign.map(|sockets| (sockets[0].port, row_of_foreign(sockets)));
+    let mut rows: Vec<(u16, Row)> = leases.chain(foreign).collect();
     rows.sort_by_key(|(port, _)| *port);
     let mut table = output::table(HEADER);
     rows.into_iter().for_each(|(_, row)| _ = table.add_row(row));
     output::line(table.trim_fmt())
 }
 
-fn of_lease(leased: &Leased) -> Row {
-    let Leased { holder, listeners } = leased;
+fn row_of_lease(leased: &LeasedPort) -> Row {
+    let LeasedPort { holder, listeners } = leased;
     let name = holder.port_name.as_ref().map(|name| format!(":{name}")).unwrap_or_default();
     let listening = listeners.chunk_by(are_one_process).map(|sockets| match &sockets[0].process {
         Some(process) => {
@@ -73,8 +73,8 @@ fn of_lease(leased: &Leased) -> Row {
     ]
 }
 
-fn of_stranger(sockets: &[Occupant]) -> Row {
-    let Occupant { port, protocol, process, user, .. } = &sockets[0];
+fn row_of_foreign(sockets: &[PortListener]) -> Row {
+    let PortListener { port, protocol, process, user, .. } = &sockets[0];
     let name = process.as_ref().map_or("a process", |process| &process.name);
     let pid = process.as_ref().map(|process| process.pid.to_string());
     let nothing = || NOTHING.to_owned();
@@ -92,40 +92,40 @@ fn of_stranger(sockets: &[Occupant]) -> Row {
 }
 
 /// A server with a socket for each address has one row.
-fn are_one_process(one: &Occupant, other: &Occupant) -> bool {
-    let of = |it: &Occupant| (it.port, it.protocol, it.process.clone(), it.user.clone());
+fn are_one_process(one: &PortListener, other: &PortListener) -> bool {
+    let of = |it: &PortListener| (it.port, it.protocol, it.process.clone(), it.user.clone());
     of(one) == of(other)
 }
 
-fn addresses(sockets: &[Occupant]) -> String {
+fn addresses(sockets: &[PortListener]) -> String {
     let addresses: Vec<String> = sockets.iter().map(|it| it.address.to_string()).collect();
     addresses.join(" ")
 }
 
 #[cfg(test)]
 mod tests {
-    use portolan_port_allocator::{Process, Transport};
+    use portolan_port_allocator::{Process, SocketProtocol};
 
     use super::*;
 
-    fn occupant(address: &str, process: Option<&str>) -> Occupant {
+    fn listener(address: &str, process: Option<&str>) -> PortListener {
         let (user, address) = ("ann".to_owned(), address.parse().unwrap());
         let process =
             process.map(|name| Process { pid: 7, name: name.to_owned(), user: user.clone() });
-        Occupant { port: 80, protocol: Transport::Tcp, address, process, user }
+        PortListener { port: 80, protocol: SocketProtocol::Tcp, address, process, user }
     }
 
     #[test]
     fn a_server_on_two_addresses_has_one_row() {
-        let sockets = [occupant("0.0.0.0", Some("nginx")), occupant("::", Some("nginx"))];
+        let sockets = [listener("0.0.0.0", Some("nginx")), listener("::", Some("nginx"))];
         assert_eq!(sockets.chunk_by(are_one_process).count(), 1);
-        let row = of_stranger(&sockets).join(" ");
+        let row = row_of_foreign(&sockets).join(" ");
         assert_eq!(row, "80 tcp - - - - 7 ann nginx on 0.0.0.0 ::");
     }
 
     #[test]
     fn whom_the_system_does_not_name_is_told_by_the_user() {
-        let row = of_stranger(&[occupant("127.0.0.1", None)]).join(" ");
+        let row = row_of_foreign(&[listener("127.0.0.1", None)]).join(" ");
         assert_eq!(row, "80 tcp - - - - - ann a process on 127.0.0.1");
     }
 }

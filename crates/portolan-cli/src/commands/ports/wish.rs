@@ -1,8 +1,6 @@
 //! Which port is wanted: the options that `ports alloc` takes and hands on to the process that
 //! holds the lease.
 
-use std::net::IpAddr;
-
 use clap::Args;
 use portolan_core::{PortName, PortRange, ServiceName, port};
 use portolan_port_allocator::{BindAddress, Depth, PortRequest};
@@ -34,7 +32,7 @@ pub(super) struct Wish {
     #[arg(long, value_name = "DEPTH", value_parser = depth, default_value = "guarded")]
     depth: Depth,
     /// Where the program will listen: all, loopback, or an address of this host
-    #[arg(long, value_name = "ADDRESS", value_parser = bind, default_value = "all")]
+    #[arg(long, value_name = "ADDRESS", default_value = "all")]
     bind: BindAddress,
     /// The port is needed in UDP as well
     #[arg(long)]
@@ -52,7 +50,7 @@ impl Wish {
             ("pool", self.pool.clone()),
             ("range", self.range.map(|range| range.to_string())),
             ("depth", Some(self.depth.to_string())),
-            ("bind", Some(bind_word(self.bind))),
+            ("bind", Some(self.bind.to_string())),
         ];
         let options = options.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let mut words: Vec<String> =
@@ -100,24 +98,6 @@ fn depth(text: &str) -> Result<Depth, String> {
     }
 }
 
-fn bind(text: &str) -> Result<BindAddress, String> {
-    match text {
-        "all" => Ok(BindAddress::Any),
-        "loopback" => Ok(BindAddress::LOOPBACK),
-        _ => match text.parse::<IpAddr>() {
-            Ok(address) => Ok(address.into()),
-            Err(_) => Err("use all, loopback, or an IP address of this host".to_owned()),
-        },
-    }
-}
-
-fn bind_word(address: BindAddress) -> String {
-    match address {
-        BindAddress::Any => "all".to_owned(),
-        BindAddress::Ip(address) => address.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -154,7 +134,7 @@ mod tests {
         for (words, remedy) in [
             (&["api", "--depth", "bound"][..], "use guarded or claimed"),
             (&["api", "--depth", "deep"], "use guarded or claimed"),
-            (&["api", "--bind", "everywhere"], "use all, loopback"),
+            (&["api", "--bind", "everywhere"], "expected all, loopback"),
             (&["api", "--range", "9-1"], "write 1-9"),
             (&["api", "--range", "1-9", "--pool", "api"], "cannot be used with"),
         ] {
