@@ -1,10 +1,10 @@
-//! One connection to PostgreSQL, and the task that carries it.
+//! One connection to PostgreSQL, and the task that drives it.
 
 use anyhow::{Context, Result};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, NoTls};
 
-/// A connection that closes when it is dropped.
+/// A connection that closes when dropped.
 #[derive(Debug)]
 pub struct Database {
     client: Client,
@@ -17,7 +17,7 @@ impl Database {
     /// Connects to the server at this address.
     ///
     /// # Errors
-    /// Nobody answers there in time, or no PostgreSQL.
+    /// No PostgreSQL responds in time.
     pub async fn connect(host: &str, port: u16) -> Result<Self> {
         let mut config = Config::new();
         config.host(host).port(port).user("postgres").dbname("postgres");
@@ -33,12 +33,12 @@ impl Database {
         Ok(Self { client, carrier })
     }
 
-    /// What questions are put to.
+    /// Returns the client for queries.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Whether the server is gone, or has closed the connection.
+    /// Whether the connection is closed.
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
     }

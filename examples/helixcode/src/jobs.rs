@@ -1,30 +1,30 @@
-//! The jobs, as PostgreSQL keeps them. The table is the truth; the queue only wakes the workers.
+//! The jobs in PostgreSQL. The table is authoritative; the queue only wakes the workers.
 
 use anyhow::Result;
 use serde::Serialize;
 use tokio_postgres::{Client, Row};
 
-/// A text to work on, and what became of it.
+/// A text to process, and its result.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Job {
-    /// Its number.
+    /// The job's id.
     pub id: i64,
     /// The text.
     pub text: String,
     /// `queued` or `done`.
     pub state: String,
-    /// How many words the text has, once it is done.
+    /// The number of words, once the job is done.
     pub words: Option<i64>,
-    /// The worker that did it.
+    /// The worker that processed the job.
     pub worker: Option<String>,
 }
 
 const COLUMNS: &str = "id, text, state, words, worker";
 
-/// Makes the table where it is not there yet.
+/// Creates the table if it does not exist.
 ///
 /// # Errors
-/// PostgreSQL does not let us.
+/// PostgreSQL refuses.
 pub async fn prepare(client: &Client) -> Result<()> {
     let table = "create table if not exists jobs (
         id bigint generated always as identity primary key,
@@ -38,34 +38,34 @@ pub async fn prepare(client: &Client) -> Result<()> {
 /// Adds a job.
 ///
 /// # Errors
-/// PostgreSQL does not take it.
+/// PostgreSQL refuses.
 pub async fn add(client: &Client, text: &str) -> Result<Job> {
     let query = format!("insert into jobs (text) values ($1) returning {COLUMNS}");
     Ok(job(&client.query_one(&query, &[&text]).await?))
 }
 
-/// The job of that number; none where there is none.
+/// Returns the job with this id.
 ///
 /// # Errors
-/// PostgreSQL does not answer.
+/// PostgreSQL does not respond.
 pub async fn find(client: &Client, id: i64) -> Result<Option<Job>> {
     let query = format!("select {COLUMNS} from jobs where id = $1");
     Ok(client.query_opt(&query, &[&id]).await?.as_ref().map(job))
 }
 
-/// The numbers of the jobs that wait, the oldest first.
+/// Returns the ids of the queued jobs, oldest first.
 ///
 /// # Errors
-/// PostgreSQL does not answer.
+/// PostgreSQL does not respond.
 pub async fn waiting(client: &Client) -> Result<Vec<i64>> {
     let query = "select id from jobs where state = 'queued' order by id";
     Ok(client.query(query, &[]).await?.iter().map(|row| row.get(0)).collect())
 }
 
-/// Does the job, unless it is done already: a job may stand in the queue twice.
+/// Processes the job unless it is done already: a job may be queued twice.
 ///
 /// # Errors
-/// PostgreSQL does not answer.
+/// PostgreSQL does not respond.
 pub async fn work(client: &Client, id: i64, worker: &str) -> Result<bool> {
     let Some(job) = find(client, id).await? else { return Ok(false) };
     let words = i64::try_from(job.text.split_whitespace().count())?;

@@ -1,5 +1,4 @@
-//! What the programs of the example share: where the servers are, what a job is, and how a
-//! program starts and ends.
+//! What the programs of the example share: connections, jobs, start and shutdown.
 
 pub mod database;
 pub mod jobs;

@@ -1,4 +1,4 @@
-//! How a program of the example starts and ends.
+//! Start and shutdown of the example's programs.
 
 use std::env;
 use std::io::{self, IsTerminal as _};
@@ -8,7 +8,7 @@ use portolan::DiscoveryClient;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Logs to standard error; `RUST_LOG` says how much.
+/// Logs to standard error; `RUST_LOG` sets the level.
 pub fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = io::stderr().is_terminal();
@@ -19,18 +19,19 @@ pub fn log() {
         .init();
 }
 
-/// A client that looks names up where `portolan up` says: in the stack's scope, at its registry.
+/// Returns a client for the scope and registry of the stack, which `portolan up` passes in the
+/// environment.
 ///
 /// # Errors
-/// What the environment says of it cannot be used.
+/// A variable in the environment is invalid.
 pub fn discovery() -> Result<DiscoveryClient> {
     Ok(DiscoveryClient::builder().from_env()?.build()?)
 }
 
-/// Waits for SIGTERM, which a supervisor sends, or SIGINT, which Ctrl-C does.
+/// Waits for SIGTERM, sent by a supervisor, or SIGINT, sent by Ctrl-C.
 ///
 /// # Errors
-/// The system lets us listen to no signals.
+/// The signal handlers cannot be installed.
 pub async fn told_to_stop() -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -41,11 +42,11 @@ pub async fn told_to_stop() -> io::Result<()> {
     Ok(())
 }
 
-/// The address of a service that is needed, from `NAME_HOST` and `NAME_PORT`, as `portolan up` and
-/// `portolan exec` set them.
+/// Returns the address of a needed service from `NAME_HOST` and `NAME_PORT`, as set by
+/// `portolan up` and `portolan exec`.
 ///
 /// # Errors
-/// They are not set, or no address.
+/// The variables are not set, or are not an address.
 pub fn needed(name: &str) -> Result<(String, u16)> {
     let variable = |part: &str| {
         let variable = format!("{name}_{part}");
@@ -56,10 +57,10 @@ pub fn needed(name: &str) -> Result<(String, u16)> {
     Ok((variable("HOST")?, port(&variable("PORT")?)?))
 }
 
-/// The port to listen on, from `PORT`.
+/// Returns the port to listen on from `PORT`.
 ///
 /// # Errors
-/// It is not set, or no port.
+/// The variable is not set, or is not a port.
 pub fn own_port() -> Result<u16> {
     port(&env::var("PORT").context("PORT is not set; start this with `portolan run` or `up`")?)
 }

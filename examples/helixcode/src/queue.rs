@@ -1,4 +1,4 @@
-//! The queue in Redis: which jobs wait for a worker.
+//! The queue in Redis: the jobs that wait for a worker.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use redis::{AsyncConnectionConfig, cmd};
 
 /// The list that holds the ids of waiting jobs.
 const KEY: &str = "helixcode:jobs";
-/// How long a worker waits for a job before it asks again.
+/// How long one request for a job blocks.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long Redis may take for an answer: longer than it is asked to wait.
+/// The response timeout: longer than a blocking request.
 const ANSWER: Duration = Duration::from_secs(3);
 
 /// A connection to the queue.
@@ -23,7 +23,7 @@ impl Queue {
     /// Connects to the server at this address.
     ///
     /// # Errors
-    /// Nobody answers there in time, or no Redis.
+    /// No Redis responds in time.
     pub async fn connect(host: &str, port: u16) -> Result<Self> {
         let why = || format!("cannot connect to Redis at {host}:{port}");
         let client = redis::Client::open((host, port)).with_context(why)?;
@@ -34,18 +34,18 @@ impl Queue {
         Ok(Self(connecting.with_context(why)?))
     }
 
-    /// Puts a job at the end.
+    /// Appends a job.
     ///
     /// # Errors
-    /// Redis does not take it.
+    /// Redis refuses.
     pub async fn push(&mut self, id: i64) -> Result<()> {
         Ok(cmd("LPUSH").arg(KEY).arg(id).query_async(&mut self.0).await?)
     }
 
-    /// Takes the job at the front; none where none comes within a second.
+    /// Takes the first job; `None` if none arrives within a second.
     ///
     /// # Errors
-    /// Redis does not answer.
+    /// Redis does not respond.
     pub async fn pop(&mut self) -> Result<Option<i64>> {
         let seconds = PATIENCE.as_secs();
         let popped: Option<(String, i64)> =
@@ -53,10 +53,10 @@ impl Queue {
         Ok(popped.map(|(_, id)| id))
     }
 
-    /// Makes sure that Redis answers.
+    /// Checks that Redis responds.
     ///
     /// # Errors
-    /// It does not.
+    /// Redis does not respond.
     pub async fn ping(&mut self) -> Result<()> {
         Ok(cmd("PING").query_async(&mut self.0).await?)
     }

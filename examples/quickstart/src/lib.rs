@@ -1,4 +1,4 @@
-//! What the services of the quickstart need: a log, a client, and to hear that they shall end.
+//! What the services of the quickstart share: logging, a client, shutdown.
 
 use std::io::{self, IsTerminal as _};
 
@@ -7,7 +7,7 @@ use portolan::DiscoveryClient;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Logs to standard error; `RUST_LOG` says how much.
+/// Logs to standard error; `RUST_LOG` sets the level.
 pub fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = io::stderr().is_terminal();
@@ -18,18 +18,19 @@ pub fn log() {
         .init();
 }
 
-/// A client that looks names up where `portolan up` says: in the stack's scope, at its registry.
+/// Returns a client for the scope and registry of the stack, which `portolan up` passes in the
+/// environment.
 ///
 /// # Errors
-/// What the environment says of it cannot be used.
+/// A variable in the environment is invalid.
 pub fn discovery() -> Result<DiscoveryClient> {
     Ok(DiscoveryClient::builder().from_env()?.build()?)
 }
 
-/// Waits for SIGTERM, which a supervisor sends, or SIGINT, which Ctrl-C does.
+/// Waits for SIGTERM, sent by a supervisor, or SIGINT, sent by Ctrl-C.
 ///
 /// # Errors
-/// The system lets us listen to no signals.
+/// The signal handlers cannot be installed.
 pub async fn told_to_stop() -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -1,7 +1,7 @@
-//! The API: takes jobs, keeps them in PostgreSQL and queues them in Redis.
+//! The API: accepts jobs, stores them in PostgreSQL and queues them in Redis.
 //!
-//! It knows nothing of discovery: where its servers are stands in its environment
-//! (`POSTGRES_HOST`, `REDIS_PORT` …), which is how any program can live under `portolan up`.
+//! The program does not use discovery itself: `portolan up` passes the addresses of its servers in
+//! the environment (`POSTGRES_HOST`, `REDIS_PORT` …), as for any other program.
 
 use std::sync::Arc;
 
@@ -47,13 +47,13 @@ struct NewJob {
     text: String,
 }
 
-/// Why a request went wrong: the servers behind the API did not do their part.
+/// Why a request failed: PostgreSQL or Redis did not respond.
 struct Unavailable(anyhow::Error);
 
 // === impl Store ===
 
 impl Store {
-    /// Connects, makes the table, and queues what waits since the last time.
+    /// Connects, creates the table, and queues the jobs left over from the last run.
     async fn open() -> Result<Self> {
         let (postgres, redis) = (needed("POSTGRES")?, needed("REDIS")?);
         let database = Database::connect(&postgres.0, postgres.1).await?;
@@ -65,7 +65,7 @@ impl Store {
         Ok(Self { postgres, redis, database: Mutex::new(Arc::new(database)) })
     }
 
-    /// The connection to PostgreSQL; a new one where the last was lost.
+    /// Returns the connection to PostgreSQL, reconnecting if it was lost.
     async fn database(&self) -> Result<Arc<Database>> {
         let mut database = self.database.lock().await;
         if database.is_closed() {
@@ -101,7 +101,7 @@ async fn find(
     })
 }
 
-/// Well only while both servers answer.
+/// Reports healthy while both servers respond.
 async fn health(State(store): State<Arc<Store>>) -> Result<&'static str, Unavailable> {
     store.database().await?.client().execute("select 1", &[]).await.map_err(|e| anyhow!(e))?;
     store.queue().await?.ping().await?;

@@ -1,7 +1,7 @@
-//! Starts a PostgreSQL of the stack's own: makes a cluster the first time, then becomes the server
-//! on the port in `PORT`.
+//! Starts the stack's own PostgreSQL: creates a cluster on the first start, then executes the
+//! server on the port in `PORT`.
 //!
-//! PostgreSQL refuses to run as root; there it runs as the account that its package made.
+//! PostgreSQL refuses to run as root; root starts it under the account of Debian's package.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use portolan_example_helixcode::process::own_port;
 
-/// The account that Debian's package makes, and the superuser of the cluster.
+/// The account of Debian's package, and the superuser of the cluster.
 const ACCOUNT: &str = "postgres";
 
 fn main() -> Result<()> {
@@ -30,7 +30,7 @@ fn main() -> Result<()> {
     Err(error).context("cannot start PostgreSQL")
 }
 
-/// The folder of the newest PostgreSQL's programs, where Debian keeps them.
+/// Returns the directory of the newest PostgreSQL's programs, as Debian installs them.
 fn programs() -> Result<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let numbers = versions.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -40,7 +40,7 @@ fn programs() -> Result<PathBuf> {
     Ok(format!("/usr/lib/postgresql/{newest}/bin").into())
 }
 
-/// Makes the cluster where it is not there yet; whoever comes from loopback is trusted.
+/// Creates the cluster if it does not exist; connections from loopback are trusted.
 fn make_cluster(programs: &Path, data: &Path) -> Result<PathBuf> {
     fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
     let data = data.canonicalize()?;

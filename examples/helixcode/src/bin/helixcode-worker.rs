@@ -1,7 +1,7 @@
-//! A worker: takes jobs from Redis and writes what became of them to PostgreSQL.
+//! A worker: takes jobs from Redis and writes the results to PostgreSQL.
 //!
-//! It finds both servers by name, each time it connects. Where one of them moves to another port
-//! it loses its connection, asks again and goes on.
+//! The worker discovers both servers by name on every connect. If a server moves to another port,
+//! the worker loses its connection, discovers the server again and continues.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use portolan_example_helixcode::process::{discovery, log, told_to_stop};
 use portolan_example_helixcode::queue::Queue;
 use tracing::{info, warn};
 
-/// How long to wait before connecting again.
+/// The wait before reconnecting.
 const PAUSE: Duration = Duration::from_millis(500);
 
 #[tokio::main]
@@ -29,7 +29,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Works, and connects again whenever something breaks.
+/// Processes jobs and reconnects after an error.
 async fn work_on(discovery: &DiscoveryClient, worker: &str) {
     loop {
         if let Err(error) = work(discovery, worker).await {
@@ -39,7 +39,7 @@ async fn work_on(discovery: &DiscoveryClient, worker: &str) {
     }
 }
 
-/// Takes one job after the other until something breaks.
+/// Processes jobs until an error occurs.
 async fn work(discovery: &DiscoveryClient, worker: &str) -> Result<()> {
     let database = database(discovery).await?;
     let mut queue = queue(discovery).await?;
@@ -50,7 +50,7 @@ async fn work(discovery: &DiscoveryClient, worker: &str) -> Result<()> {
             Ok(true) => info!(worker, job = id, "job done"),
             Ok(false) => info!(worker, job = id, "job was done already"),
             Err(error) => {
-                // Somebody else may have more luck with it.
+                // Another worker may succeed.
                 queue.push(id).await?;
                 return Err(error);
             }

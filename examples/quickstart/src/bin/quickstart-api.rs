@@ -1,8 +1,7 @@
-//! The API of the quickstart: a real web server that takes the port it is given.
+//! The API of the quickstart: a real web server that listens on the port it is given.
 //!
-//! Under `portolan up` or `portolan run` the port stands in `PORT`, and everything else (the
-//! registration, the announcements, the health check) is done for it. On its own it asks the port
-//! allocator, which hands over a socket that is bound already.
+//! `portolan up` and `portolan run` pass the port in `PORT` and register, announce and check the
+//! service. Started alone, the program leases a port and gets a bound socket.
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -34,12 +33,12 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Answers with what tells one instance from another.
+/// Responds with a text that identifies the instance.
 async fn greet(State(port): State<u16>) -> Json<Value> {
     Json(json!({ "greeting": "hello", "port": port, "pid": std::process::id() }))
 }
 
-/// A socket on the port in `PORT`; without one, on whatever port the allocator grants.
+/// Returns a socket on the port in `PORT`; if unset, on a leased port.
 fn listener() -> Result<TcpListener> {
     match std::env::var("PORT") {
         Ok(port) => {

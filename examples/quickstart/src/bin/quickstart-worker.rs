@@ -1,9 +1,9 @@
-//! The worker of the quickstart: finds the API by its name, wherever it is, and calls it.
+//! The worker of the quickstart: discovers the API by name and calls it.
 //!
-//! It keeps no address. Where a call fails it says so to the client, asks again, and goes on with
-//! the instance that it gets then.
+//! The worker keeps no address. After a failed call it reports the failure to the client, which
+//! then returns another instance.
 
-// What it got from the API is its output.
+// The program prints the API's responses.
 #![allow(clippy::print_stdout, reason = "a program for people at a terminal")]
 
 use std::time::Duration;
@@ -44,7 +44,7 @@ async fn ask_once(discovery: &DiscoveryClient, http: &reqwest::Client) -> Result
     match call(http, &api).await {
         Ok(answer) => println!("{} says {answer}", api.address()),
         Err(error) => {
-            // From here on nobody gets this address until somebody says it is there again.
+            // The client avoids this address until it is known to be up again.
             discovery.report_failure(&api);
             return Err(error).context(format!("{} did not answer", api.address()));
         }
