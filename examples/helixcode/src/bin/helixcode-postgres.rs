@@ -16,7 +16,7 @@ use portolan_example_helixcode::process::own_port;
 const ACCOUNT: &str = "postgres";
 
 fn main() -> Result<()> {
-    let data = std::env::args().nth(1).context("usage: helixcode-postgres FOLDER")?;
+    let data = std::env::args().nth(1).context("usage: helixcode-postgres DIRECTORY")?;
     let port = own_port()?.to_string();
     let programs = programs()?;
     let data = make_cluster(&programs, Path::new(&data))?;
@@ -42,14 +42,14 @@ fn programs() -> Result<PathBuf> {
 
 /// Creates the cluster if it does not exist; connections from loopback are trusted.
 fn make_cluster(programs: &Path, data: &Path) -> Result<PathBuf> {
-    fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
+    fs::create_dir_all(data).with_context(|| format!("cannot create {}", data.display()))?;
     let data = data.canonicalize()?;
     if data.join("PG_VERSION").is_file() {
         return Ok(data);
     }
     if is_root() {
         let status = Command::new("chown").arg(ACCOUNT).arg(&data).status()?;
-        ensure!(status.success(), "cannot give {} to {ACCOUNT}", data.display());
+        ensure!(status.success(), "cannot change the owner of {} to {ACCOUNT}", data.display());
     }
     let status = as_account(&programs.join("initdb"))
         .args(["--auth=trust", "--username", ACCOUNT, "--encoding=UTF8", "--no-locale"])
