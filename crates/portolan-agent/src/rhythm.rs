@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portolan_core::Ttl;
-use rand::Rng;
+use rand::RngExt;
 
 /// How soon the registry is tried again after it was not to be reached.
 const FIRST_RETRY: Duration = Duration::from_millis(250);

@@ -3,8 +3,7 @@
 use std::io;
 
 use portolan_server::{LogFormat, LoggingConfig};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -31,7 +30,7 @@ pub(crate) fn start(config: &LoggingConfig, global: &Global, usual: &str) -> Res
 }
 
 /// Reads `logging.level`.
-pub(crate) fn filter(level: &str) -> Result<EnvFilter, Failure> {
+pub(crate) fn filter(level: &str) -> Result<Targets, Failure> {
     let wrong = |problem: &dyn std::fmt::Display| {
         Failure::usage(format_args!(
             "logging.level: {level:?} is no filter ({problem}); use error, warn, info, debug or \
@@ -39,11 +38,11 @@ pub(crate) fn filter(level: &str) -> Result<EnvFilter, Failure> {
         ))
     };
     // A filter takes a lone word that is no level for the name of a module, and logs nothing else.
-    let is_level = |part: &str| part.contains(['=', '[']) || is_word_for_level(part);
+    let is_level = |part: &str| part.contains('=') || is_word_for_level(part);
     if let Some(part) = level.split(',').map(str::trim).find(|part| !is_level(part)) {
         return Err(wrong(&format_args!("{part:?} is no level")));
     }
-    EnvFilter::builder().parse(level).map_err(|error| wrong(&error))
+    level.parse().map_err(|error| wrong(&error))
 }
 
 fn is_word_for_level(word: &str) -> bool {
@@ -85,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_would_silence_the_log_by_mistake_is_refused_with_a_remedy() {
-        for level in ["debgu", "", "info,portolan_broadcast", "a=b"] {
+        for level in ["debgu", "", "info,portolan_broadcast", "a=b", "[request]"] {
             let failure = filter(level).unwrap_err();
             assert!(failure.message.contains("use error, warn, info"), "{}", failure.message);
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portolan_core::{HealthStatus, ServiceEndpoint, ServiceId};
 use quick_cache::sync::Cache;
-use rand::Rng;
+use rand::RngExt;
 use tokio::time::Instant;
 
 use crate::strategy::Candidate;

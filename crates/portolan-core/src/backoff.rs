@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::Rng;
+use rand::RngExt;
 
 /// The waits between retries: each is twice the one before, up to a longest one.
 ///

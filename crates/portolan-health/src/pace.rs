@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portolan_core::HealthStatus;
-use rand::Rng;
+use rand::RngExt;
 
 /// How soon to look again at a service that has never answered.
 const FIRST_RETRY: Duration = Duration::from_millis(50);

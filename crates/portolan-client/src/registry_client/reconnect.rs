@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use portolan_core::ServiceEvent;
-use rand::Rng;
+use rand::RngExt;
 use tokio::time::sleep;
 
 use super::{RegistryClient, RegistryClientError, RegistryWatch, WatchRequest};

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use portolan_port_allocator::{Depth, PortLease};
-use rand::Rng;
+use rand::RngExt;
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::ground::{Figure, Ground, Safety};

@@ -4,7 +4,7 @@ use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use portolan_port_allocator::{Depth, PortLease};
-use rand::Rng;
+use rand::RngExt;
 use rand::seq::IndexedRandom;
 
 use crate::child::{self, Served};

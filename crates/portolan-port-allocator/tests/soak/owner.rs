@@ -8,7 +8,7 @@ use portolan_core::PortRange;
 use portolan_port_allocator::{
     AllocatorError, BindAddress, Depth, PortAllocator, PortAllocatorConfig, PortLease, PortRequest,
 };
-use rand::Rng;
+use rand::RngExt;
 use rand::seq::IndexedRandom;
 
 use crate::flight::Flight;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portolan_port_allocator::{Depth, PortAllocator, PortAllocatorConfig, PortLimits};
-use rand::Rng;
+use rand::RngExt;
 use rand::seq::index::sample;
 use rustix::process::{Pid, Signal, kill_process};
 

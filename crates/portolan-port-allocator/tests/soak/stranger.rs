@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use portolan_port_allocator::PortAllocatorConfig;
-use rand::Rng;
+use rand::RngExt;
 use rand::seq::IndexedRandom;
 use socket2::{Domain, Socket, Type};
 
