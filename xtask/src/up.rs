@@ -2,10 +2,15 @@
 
 use anyhow::Result;
 
-use crate::release::become_program;
+use crate::build::Build;
 
-/// Builds for release, then becomes `portolan up`.
+/// Builds with the profile that compiles fast, then becomes `portolan up`.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let packages = ["portolan-cli", "portolan-example-quickstart"];
-    become_program("portolan", &packages, &["up"], arguments)
+    let build = Build {
+        profile: "quickstart",
+        packages: &["portolan-cli", "portolan-example-quickstart"],
+        program: "portolan",
+    };
+    let arguments = ["up"].into_iter().chain(arguments.iter().map(String::as_str));
+    build.exec(&arguments.collect::<Vec<_>>())
 }
