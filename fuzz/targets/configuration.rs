@@ -1,5 +1,5 @@
-//! `portolan.yaml`, a flag and a variable: the first line is `key=value`, the rest is the file. What
-//! is taken can be shown and reads back as it was written; what is refused is refused with its place.
+//! `portolan.yaml`, a flag and a variable: the first line is `key=value`, the rest is the file.
+//! Accepted settings can be shown and survive a round trip; an error names its place.
 
 #![no_main]
 
@@ -41,7 +41,7 @@ fn taken(loaded: Result<Loaded<Settings>, ConfigError>) -> Option<Loaded<Setting
     loaded.inspect_err(check_error).ok()
 }
 
-/// Every part looks at its section before it works with it.
+/// Every component validates its section.
 fn check(loaded: &Loaded<Settings>, folder: &Path) {
     let Settings { service_registry, broadcast, discovery, .. } = &loaded.value;
     _ = service_registry.validate().inspect_err(check_error);
@@ -54,7 +54,7 @@ fn check(loaded: &Loaded<Settings>, folder: &Path) {
     check_written(loaded, folder);
 }
 
-/// JSON is YAML.
+/// Checks the round trip through JSON, which is valid YAML.
 fn check_written(loaded: &Loaded<Settings>, folder: &Path) {
     let path: PathBuf = folder.join("written.yaml");
     let json = serde_json::to_string(&loaded.value).expect("settings can be written");
@@ -65,7 +65,8 @@ fn check_written(loaded: &Loaded<Settings>, folder: &Path) {
     }
 }
 
-/// What stands in an error comes from the file, and the error ends up on a terminal.
+/// Checks that an error is short and has no control characters: it is printed and may contain text
+/// of the file.
 fn check_error(error: &impl Display) {
     let error = error.to_string();
     let control = |c: char| c.is_control() && c != '\n';

@@ -1,8 +1,8 @@
-//! What anybody can send to the broadcast channel: one datagram a line, through every check, to two
-//! members, one of which asks for signatures. Nothing is believed that should not be.
+//! Datagrams on the broadcast channel, one a line, sent to two members, one of which requires
+//! signatures. Nothing is accepted that fails a check.
 //!
-//! A line that is a JSON object comes once as it is and once brought up to date, so that the clock
-//! and the id of the open query do not stop everything at the first door.
+//! A line that is a JSON object is sent unchanged, and again with a current timestamp and query id, so
+//! that the later checks are reached.
 
 #![no_main]
 
@@ -29,7 +29,7 @@ const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 66);
 const WAIT: Duration = Duration::from_secs(5);
 const MAX_DATAGRAM: usize = 1400;
 const MAX_HEARD: usize = 8;
-/// More lines than instances can be remembered.
+/// More lines than the peer table has room for.
 const MAX_LINES: usize = 24;
 
 thread_local! {
@@ -42,30 +42,30 @@ thread_local! {
 
 fuzz_target!(|data: &[u8]| RUNTIME.with(|runtime| runtime.block_on(throw(data))));
 
-/// A machine of somebody's who need not mean well.
-struct Stranger {
+/// A hostile host on the network.
+struct Attacker {
     socket: Box<dyn Socket>,
     channel: Box<dyn Receiver>,
 }
 
 async fn throw(data: &[u8]) {
     let network = MemoryNetwork::new(1);
-    // The two need not hear each other, only the stranger.
+    // The two members receive from the attacker only.
     network.part(HERE, THERE);
     let open =
         join(&network.host(HERE), &BroadcastConfig { max_heard: MAX_HEARD, ..Default::default() });
-    let key = Some("a key that nobody can guess".into());
+    let key = Some("a secret key".into());
     let signed = join(&network.host(THERE), &BroadcastConfig { key, ..Default::default() });
     let (heard, forged, mut changes) = (open.listen(), signed.listen(), open.watch_heard());
     open.hold(held()).expect("room for one");
     signed.hold(held()).expect("room for one");
 
-    let stranger = Stranger::at(&network);
-    let (found, ()) = tokio::join!(open.query(None, &[], WAIT, Enough::All), stranger.speak(data));
+    let attacker = Attacker::at(&network);
+    let (found, ()) = tokio::join!(open.query(None, &[], WAIT, Enough::All), attacker.speak(data));
     check_found(&found.expect("a query that could be sent"));
     check_heard(heard);
-    assert!(all_of(forged).is_empty(), "an unsigned message was believed");
-    check_answers(&*stranger.socket);
+    assert!(all_of(forged).is_empty(), "an unsigned message was accepted");
+    check_answers(&*attacker.socket);
     while let Some(Some(event)) = changes.next().now_or_never() {
         if let Change::Snapshot { endpoints } = event.change {
             assert!(endpoints.len() <= MAX_HEARD);
@@ -86,16 +86,16 @@ fn held() -> ServiceEndpoint {
     ServiceEndpoint { health: HealthStatus::Passing, ..endpoint }
 }
 
-// === impl Stranger ===
+// === impl Attacker ===
 
-impl Stranger {
+impl Attacker {
     fn at(network: &MemoryNetwork) -> Self {
         let host = network.host(ELSEWHERE);
         let (socket, channel) = (host.own().expect("a socket"), host.channel().expect("a socket"));
         Self { socket, channel }
     }
 
-    /// Waits for the question that all can hear, and says every line to all and to who asks.
+    /// Waits for the multicast query, and sends every line to the group and to the sender.
     async fn speak(&self, data: &[u8]) {
         let mut buffer = [0; MAX_DATAGRAM];
         let received = self.channel.receive(&mut buffer).await;
@@ -109,7 +109,7 @@ impl Stranger {
                 let line = serde_json::to_vec(&message).expect("JSON");
                 self.say(&line, asker).await;
             }
-            // What comes in waits in a bounded queue.
+            // The receive queue is bounded.
             tokio::task::yield_now().await;
         }
     }
@@ -125,14 +125,14 @@ fn brought_up_to_date(mut message: Map<String, Value>, query_id: &str) -> Map<St
     if message.contains_key("in_reply_to") {
         message.insert("in_reply_to".to_owned(), query_id.into());
     }
-    // In the shape of a signature, so that it is compared with the right one.
+    // Has the form of a signature, so that it is compared with the valid one.
     message.entry("signature").or_insert_with(|| "0".repeat(64).into());
     message
 }
 
 fn check_found(found: &[ServiceEndpoint]) {
     for endpoint in found {
-        check_believed(endpoint);
+        check_accepted(endpoint);
         assert_eq!(found.iter().filter(|other| other.id == endpoint.id).count(), 1);
     }
 }
@@ -141,21 +141,21 @@ fn check_heard(heard: Listener) {
     for heard in all_of(heard) {
         assert!(heard.ttl.duration() <= BroadcastConfig::default().max_ttl);
         if heard.source.ip() != ELSEWHERE {
-            // Its own answer to its own question.
+            // The member's own response to its own query.
             assert_eq!(heard.announcement.service.id, held().id);
         }
-        check_believed(&heard.announcement.service);
+        check_accepted(&heard.announcement.service);
         let written = serde_json::to_string(&heard.announcement).expect("it can be written");
         assert_eq!(serde_json::from_str(&written).ok().as_ref(), Some(&heard.announcement));
     }
 }
 
-fn check_believed(endpoint: &ServiceEndpoint) {
-    Registration::from(endpoint.clone()).validate().expect("what is believed is valid");
+fn check_accepted(endpoint: &ServiceEndpoint) {
+    Registration::from(endpoint.clone()).validate().expect("an accepted endpoint is valid");
     assert!(!endpoint.host.is_loopback(), "another machine's loopback address");
 }
 
-/// A member answers small, for what it holds, and no oftener than it was asked.
+/// Checks that a member's responses are bounded in size and number, and name its own endpoints.
 fn check_answers(socket: &dyn Socket) {
     let mut buffer = [0; MAX_DATAGRAM + 1];
     let mut count = 0;

@@ -1,5 +1,5 @@
-//! What peers send: endpoints, changes, listings, messages, reports. What is taken is within its
-//! bounds and reads back as it was written.
+//! JSON from peers: endpoints, changes, listings, messages, reports. An accepted value is within its
+//! bounds and survives a round trip.
 
 #![no_main]
 

@@ -1,5 +1,4 @@
-//! The ports of the last run, in a file of the user's. Whatever stands there, a port is granted, and
-//! one that may be.
+//! The file of sticky ports. Whatever it contains, an allowed port is granted.
 
 #![no_main]
 
@@ -14,7 +13,7 @@ use portolan_port_allocator::{
 };
 use tempfile::TempDir;
 
-/// Ports that the system gives to nobody by itself.
+/// Ports outside the ephemeral range.
 const PORTS: PortRange = PortRange::known(21_010, 21_017);
 
 thread_local! {
@@ -28,7 +27,7 @@ fuzz_target!(|data: &[u8]| FOLDER.with(|folder| {
     let folder = folder.path();
     fs::write(folder.join("ports.jsonl"), data).expect("room for a file");
     let first = granted(folder);
-    // What was remembered is no worse for what stands around it.
+    // The recorded port survives the surrounding content.
     assert_eq!(granted(folder), first);
 }));
 

@@ -1,5 +1,5 @@
-//! The texts that people and programs write: names, hosts, durations, ports, checks, commands.
-//! What is taken reads back as it was written; what is refused is refused in one short line.
+//! Every text parser: names, hosts, durations, ports, checks, commands. An accepted text survives a
+//! round trip; an error is one short line.
 
 #![no_main]
 
@@ -47,7 +47,7 @@ fuzz_target!(|text: &str| {
     scope_of_folder(Path::new(text));
 });
 
-/// What the parser makes of the text, where it takes it.
+/// Returns the parsed value if the text is accepted.
 fn taken<T: FromStr<Err: Display>>(text: &str) -> Option<T> {
     text.parse().inspect_err(short).ok()
 }
@@ -61,7 +61,7 @@ where
     Some(value)
 }
 
-/// The same, and JSON takes what the parser takes.
+/// The same, and JSON accepts what the parser accepts.
 fn in_json<T>(text: &str)
 where
     T: FromStr<Err: Display> + Display + Debug + PartialEq,
@@ -89,7 +89,7 @@ fn command(text: &str) {
         .map_or_else(|error| short(&error), drop);
 }
 
-/// A check that others can make is one that a registry takes.
+/// Checks that a registry accepts every check that it could run itself.
 fn check(text: &str) {
     in_json::<CheckSpec>(text);
     let Some(check) = taken::<CheckSpec>(text) else { return };
@@ -101,7 +101,7 @@ fn check(text: &str) {
     }
 }
 
-/// What stands in an error may be anything, and the error ends up in logs and on terminals.
+/// Checks that an error is short and has no control characters: it is logged and printed.
 fn short(error: &impl Display) {
     let error = error.to_string();
     assert!(error.len() < 8_000, "{} bytes", error.len());

@@ -1,5 +1,5 @@
-//! A registration as `PUT /api/v1/services/ID` gets it. What is taken is within its bounds, has an
-//! id, and becomes an endpoint that everybody can read.
+//! A registration as received by `PUT /api/v1/services/ID`. An accepted one is within its bounds, has
+//! an id, and becomes an endpoint that survives a round trip.
 
 #![no_main]
 
@@ -22,7 +22,7 @@ fuzz_target!(|json: &[u8]| {
     let read: ServiceEndpoint = serde_json::from_slice(&written).expect("a peer can read it");
     assert_eq!(read, endpoint);
 
-    // Whoever gets an endpoint may register it, as the import from the channel does.
+    // A received endpoint can be registered again, as the import from the channel does.
     let written = serde_json::to_vec(&Registration::from(read)).expect("it can be written");
     let back: Registration = serde_json::from_slice(&written).expect("the registry takes it");
     assert_eq!(back, Registration { id: Some(id), ttl: Some(endpoint.ttl), ..registration });

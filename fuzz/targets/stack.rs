@@ -1,5 +1,4 @@
-//! The stack in `portolan.yaml`: what is valid can be planned, and what needs comes after what is
-//! needed.
+//! The stack in `portolan.yaml`: a valid stack can be ordered, each service after its needs.
 
 #![no_main]
 
@@ -15,7 +14,7 @@ use portolan_supervisor::stack::{Stack, StackFile, Surroundings};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-/// No settings at all: `configuration` is about those.
+/// No settings: `configuration` fuzzes those.
 #[derive(Default, Serialize, Deserialize)]
 struct Nothing {}
 
@@ -70,7 +69,8 @@ fn plan(file: &StackFile) {
     }
 }
 
-/// What stands in an error comes from the file, and the error ends up on a terminal.
+/// Checks that an error is short and has no control characters: it is printed and may contain text
+/// of the file.
 fn check_error(error: &impl Display) {
     let error = error.to_string();
     let control = |c: char| c.is_control() && c != '\n';

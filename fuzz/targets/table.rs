@@ -1,7 +1,7 @@
-//! The table of reservations, which any process of the user may have scribbled on. An allocator that
-//! finds such a table mends it or refuses it; it neither panics nor believes a lease that nobody holds.
+//! The reservation table, which any process of the user can corrupt. An allocator repairs or refuses
+//! such a table; it neither panics nor honours a lease without an owner.
 //!
-//! The input is a list of patches to a table that was whole; or, behind `=`, the whole file.
+//! The input is a list of patches to an intact table; or, after `=`, the whole file.
 
 #![no_main]
 
@@ -17,10 +17,10 @@ use portolan_port_allocator::{
 };
 use tempfile::TempDir;
 
-/// Ports that the system gives to nobody by itself.
+/// Ports outside the ephemeral range.
 const PORTS: PortRange = PortRange::known(21_000, 21_007);
 
-// The layout of the file, so that most patches hit something that matters.
+// The layout of the file, so that most patches hit meaningful words.
 const SESSIONS: u64 = 4096;
 const SLOTS: u64 = SESSIONS + 2 * 8 * (1 << 14);
 const WITNESSES: u64 = SLOTS + 8 * (1 << 16);
@@ -37,17 +37,17 @@ thread_local! {
 
 fuzz_target!(|data: &[u8]| PLACE.with(|place| place.run(data)));
 
-/// A folder with one table.
+/// A directory with one table.
 struct Place {
     folder: TempDir,
     table: PathBuf,
-    /// Its bytes up to the records, when nobody has used it yet.
+    /// The bytes of an unused table, up to the records.
     whole: Vec<u8>,
 }
 
-/// Bytes, and where they go.
+/// Bytes and their offset.
 struct Patch<'a> {
-    /// Whether it comes while a port is held.
+    /// Whether the patch is applied while a port is leased.
     late: bool,
     at: u64,
     bytes: &'a [u8],
@@ -77,7 +77,7 @@ impl Place {
         if let Ok(allocator) = allocator(self.folder.path()) {
             let length = fs::metadata(&self.table).expect("the table").len();
             assert_eq!(length, LENGTH, "a table that is not whole was used");
-            assert_eq!(allocator.holders(), [], "nobody has a session");
+            assert_eq!(allocator.holders(), [], "no session is alive");
             for depth in [Depth::Claimed, Depth::Bound] {
                 hold(&allocator, depth, || {});
             }
@@ -100,7 +100,7 @@ impl Place {
         }
     }
 
-    /// Nobody has the table mapped now, so it may be cut off.
+    /// Truncates the table, which no process has mapped now.
     fn restore(&self) {
         let table = OpenOptions::new().write(true).open(&self.table).expect("the table");
         table.set_len(RECORDS).expect("a table that can be cut off");
@@ -122,7 +122,7 @@ fn request(name: &str, depth: Depth) -> PortRequest {
     request.range(PORTS).depth(depth).address(BindAddress::LOOPBACK)
 }
 
-/// A port is granted as on a new table, listed with its name, and free again afterwards.
+/// Checks that a port is granted as on a new table, listed with its name, and free afterwards.
 fn hold(allocator: &PortAllocator, depth: Depth, meanwhile: impl FnOnce()) {
     let lease = match allocator.request(request("fuzz", depth)) {
         Ok(lease) => lease,
@@ -144,7 +144,7 @@ fn hold(allocator: &PortAllocator, depth: Depth, meanwhile: impl FnOnce()) {
     assert_eq!(allocator.holders(), []);
 }
 
-/// Somebody scribbles on the table while it is used: whatever comes of it is no panic.
+/// Corrupts the table while it is in use; the allocator must not panic.
 fn hold_whatever_happens(allocator: &PortAllocator, scribble: impl FnOnce()) {
     let lease = allocator.request(request("first", Depth::Claimed));
     scribble();
@@ -158,7 +158,7 @@ fn hold_whatever_happens(allocator: &PortAllocator, scribble: impl FnOnce()) {
     drop(lease);
 }
 
-/// Three bytes say where, one how many, then come the bytes.
+/// Three bytes of offset, one byte of length, then the bytes.
 fn patches(mut data: &[u8]) -> Vec<Patch<'_>> {
     let mut patches = Vec::new();
     while let [area, high, low, count, rest @ ..] = data {

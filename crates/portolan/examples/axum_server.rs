@@ -1,7 +1,7 @@
-//! An HTTP server that takes the socket it inherits, and binds `PORT` itself where there is none.
+//! An HTTP server that uses an inherited socket, and binds `PORT` itself if there is none.
 //!
-//! `portolan run --name greeter-api --handoff socket -- axum_server`: nobody else can have its port,
-//! at no moment. Started by hand, or by anything that sets `PORT`, the same program works too.
+//! `portolan run --name greeter-api --handoff socket -- axum_server`: no other process can bind the
+//! port at any time. The program also works without Portolan, with `PORT` set or not.
 
 #![allow(clippy::print_stdout, reason = "an example speaks to the person who runs it")]
 
@@ -21,21 +21,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The first socket of sd_listen_fds(3), where `LISTEN_PID` says that it is meant for this process.
+/// Returns the first socket of sd_listen_fds(3) if `LISTEN_PID` is this process.
 fn inherited() -> std::io::Result<Option<TcpListener>> {
     let Some(listener) = ListenFd::from_env().take_tcp_listener(0)? else { return Ok(None) };
-    // It blocks, and tokio wants sockets that do not.
+    // tokio requires non-blocking sockets.
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener).map(Some)
 }
 
-/// Binds the port that `PORT` says, beside the guard that keeps it: tokio sets `SO_REUSEADDR`.
+/// Binds the port in `PORT`, beside its guard if there is one: tokio sets `SO_REUSEADDR`.
 async fn bind() -> Result<TcpListener, Box<dyn std::error::Error>> {
     let port = std::env::var("PORT").unwrap_or_else(|_| "8080".to_owned());
     Ok(TcpListener::bind(("127.0.0.1", port.parse()?)).await?)
 }
 
-/// Portolan deregisters a service first, and then asks its program to end with SIGTERM.
+/// Waits for SIGTERM, which Portolan sends after it deregistered the service.
 async fn asked_to_end() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {

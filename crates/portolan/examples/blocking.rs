@@ -1,4 +1,4 @@
-//! Finds a service in a program without a runtime.
+//! Discovers a service in a program without an asynchronous runtime.
 //!
 //! `cargo run -p portolan --example blocking -- postgres-primary`
 

@@ -1,4 +1,4 @@
-//! Finds a service by its name, and says how each strategy answered.
+//! Discovers a service by name and prints the result of each strategy.
 //!
 //! `cargo run -p portolan --example discover -- postgres-primary`
 
@@ -11,7 +11,7 @@ use portolan::DiscoveryClient;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let name = std::env::args().nth(1).ok_or("name a service, such as postgres-primary")?;
-    // A registry on this host is found by itself; `.registry_url(…)` names another.
+    // A registry on this host is found automatically; `.registry_url(…)` sets another.
     let client = DiscoveryClient::builder().build()?;
     let explanation =
         client.discover(&name).timeout(Duration::from_secs(5)).retries(3).explain().await;

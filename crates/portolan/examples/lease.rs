@@ -1,4 +1,4 @@
-//! A port that nobody else can take, and the socket on it.
+//! Leases a port and listens on it.
 //!
 //! `cargo run -p portolan --example lease`
 
@@ -11,8 +11,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let lease = allocator.allocate("api-server", 8080)?;
     println!("granted {}", lease.port());
 
-    // The very socket that reserved the port becomes the listener: there is no moment at which
-    // somebody else could bind it.
+    // The socket that holds the port becomes the listener: at no time can another process bind
+    // the port.
     let listener = lease.into_listener()?;
     println!("listening on {}", listener.local_addr()?);
     Ok(())

@@ -1,4 +1,4 @@
-//! The whole life of a service: bind, register and announce, keep alive, drain, deregister.
+//! The life cycle of a service: bind, register, announce, renew, deregister, drain.
 //!
 //! `cargo run -p portolan --example service`, then `portolan discover greeter-api`
 
@@ -15,15 +15,15 @@ const NAME: &str = "greeter-api";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Bind: the lease's own socket becomes the listener.
+    // Bind: the socket of the lease becomes the listener.
     let lease = PortAllocator::new(Default::default())?.allocate(NAME, 8080)?;
     let port = lease.port();
     let listener = lease.into_listener()?;
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
 
-    // Register and announce. From here on the agent keeps the service alive, checks it by
-    // connecting to it, answers queries, and registers it again where the registry forgot it.
+    // Register and announce. The agent now sends heartbeats, checks the service by connecting
+    // to it, responds to queries, and registers it again if the registry lost it.
     let channel = BroadcastConfig { interface: "127.0.0.1".into(), ..Default::default() };
     let broadcaster = Broadcaster::new(channel, Metrics::new()).await?;
     let agent = Agent::builder(Registration::new(NAME.parse()?, Host::loopback(), port))
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     serve_until_interrupted(&listener).await?;
 
-    // Deregister before the socket is closed: nobody shall be sent here any more.
+    // Deregister before the socket is closed, so that no client is sent here any more.
     agent.stop().await;
     broadcaster.stop().await;
     Ok(())
@@ -47,7 +47,7 @@ async fn serve_until_interrupted(listener: &TcpListener) -> std::io::Result<()> 
         tokio::select! {
             accepted = listener.accept() => {
                 let (mut stream, peer) = accepted?;
-                // A client that hangs up early is no reason to stop serving others.
+                // An error of one connection does not end the server.
                 _ = stream.write_all(format!("hello, {peer}\n").as_bytes()).await;
             }
             _ = tokio::signal::ctrl_c() => return Ok(()),

@@ -1,4 +1,4 @@
-//! Prints the changes of a service as they happen, until Ctrl-C.
+//! Watches a service and prints its changes until Ctrl-C.
 //!
 //! `cargo run -p portolan --example watch -- postgres-primary`
 
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         match event.as_ref().map(|event| &event.change) {
             None => break,
-            // The first thing that a watch sees: forget what you knew, this is all there is.
+            // The first event of a watch: the complete state, which replaces all earlier knowledge.
             Some(Change::Snapshot { endpoints }) => println!("{} instances", endpoints.len()),
             Some(change) => {
                 let endpoint = change.endpoint().ok_or("a change without an instance")?;

@@ -1,7 +1,7 @@
-//! What something that is no registry may answer: JSON, or a stream of events. The client takes it
-//! or refuses it, and takes the same however the network cuts it into pieces.
+//! Responses of a server that is not a registry: JSON or an event stream. The client accepts or
+//! rejects a response, independently of how the network splits it.
 //!
-//! The first byte says how the stream is cut; the rest is the body. A server on loopback answers.
+//! The first byte is the size of the pieces; the rest is the body, sent by a server on loopback.
 
 #![no_main]
 
@@ -19,22 +19,22 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
 thread_local! {
-    static WORLD: World = World::new();
+    static FIXTURE: Fixture = Fixture::new();
 }
 
-fuzz_target!(|data: &[u8]| WORLD.with(|world| world.run(data)));
+fuzz_target!(|data: &[u8]| FIXTURE.with(|fixture| fixture.run(data)));
 
-/// A client, and a server that answers what it is told to.
-struct World {
+/// A client, and a server with a configurable response.
+struct Fixture {
     runtime: Runtime,
     tasks: LocalSet,
     client: RegistryClient,
     answer: Rc<RefCell<Vec<u8>>>,
 }
 
-// === impl World ===
+// === impl Fixture ===
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
@@ -71,7 +71,7 @@ impl World {
         taken(refused);
     }
 
-    /// The events, and how the stream ended.
+    /// Returns the events and the end of the stream.
     async fn watch(&self, body: &[u8], cut: usize) -> (Vec<ServiceEvent>, String) {
         let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
                      transfer-encoding: chunked\r\n\r\n";
@@ -105,7 +105,7 @@ async fn serve(listener: TcpListener, answer: Rc<RefCell<Vec<u8>>>) {
     }
 }
 
-/// Answers every request until the client goes; none of them has a body.
+/// Responds to every request until the client closes; no request has a body.
 async fn converse(stream: TcpStream, answer: Rc<RefCell<Vec<u8>>>) {
     stream.set_nodelay(true).expect("a stream");
     let mut stream = BufStream::new(stream);
@@ -125,7 +125,8 @@ fn taken<T>(answer: Result<T, RegistryClientError>) -> Option<T> {
     answer.inspect_err(check_error).ok()
 }
 
-/// What stands in an error may come from anybody, and the error ends up in logs.
+/// Checks that an error is short and has no control characters: it is logged and may contain the
+/// server's text.
 fn check_error(error: &impl Display) {
     let error = error.to_string();
     assert!(error.len() < 8_000 && !error.contains(char::is_control), "{error:?}");
