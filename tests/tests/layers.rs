@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// Each crate's layer. A crate depends on lower layers only.
-const LAYERS: [(&str, u8); 17] = [
+const LAYERS: [(&str, u8); 18] = [
     ("portolan-core", 0),
     ("portolan-metrics", 0),
     ("portolan-shared-table", 0),
@@ -16,6 +16,7 @@ const LAYERS: [(&str, u8); 17] = [
     ("portolan-broadcast", 2),
     ("portolan-health", 2),
     ("portolan-registry", 2),
+    ("portolan-http", 2),
     ("portolan-config-manager", 2),
     ("portolan-client", 3),
     ("portolan-testing", 3),

@@ -1,17 +1,18 @@
-//! The description of the API: OpenAPI 3.1, kept by hand in `openapi.json`.
+//! The OpenAPI 3.1 document of the API, written by hand in `openapi.json`.
 //!
-//! By hand, because what travels is not what the types look like: a scope is a metadata entry on
-//! the wire, a TTL a number or a text, an event its change in one object. Generated schemas would
-//! be overrides throughout; a test holds the document to the routes instead.
+//! The JSON differs from the Rust types (a scope is a metadata entry, a TTL is a number or a text, an
+//! event is flattened), so generated schemas would need an override almost everywhere. Instead, tests
+//! compare the document with the routes and validate every response of the test suite against it.
 
 use bytes::Bytes;
 use serde_json::Value;
 
 const DOCUMENT: &str = include_str!("openapi.json");
 
-/// The document, in the name of this version of the server.
+/// Returns the document with this version of the server.
 pub(crate) fn document(version: &str) -> Bytes {
-    let mut document: Value = serde_json::from_str(DOCUMENT).expect("a test parses it");
+    let mut document: Value =
+        serde_json::from_str(DOCUMENT).expect("the embedded document is JSON, as a test checks");
     document["info"]["version"] = version.into();
     document.to_string().into()
 }

@@ -1,4 +1,4 @@
-//! The parameters of a query: each taken by name, and none left over.
+//! Query parameters: each is taken by name, and unknown ones are errors.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -6,14 +6,14 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Query};
 use http::request::Parts;
+use portolan_core::suggest;
 
-use crate::nearest;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
-/// How many values a comma list may have.
-const LIST: usize = 1_000;
+/// The maximum number of values in a comma-separated list.
+const MAX_LIST: usize = 1_000;
 
-/// What stands behind the `?`, in its order.
+/// The query parameters that are not taken yet, in their order.
 #[derive(Debug)]
 pub(crate) struct Parameters(Vec<(String, String)>);
 
@@ -23,10 +23,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match Query::from_request_parts(parts, state).await {
             Ok(Query(pairs)) => Ok(Self(pairs)),
-            Err(error) => Err(Problem::new(
-                Kind::BadParameter,
-                format!("{}; write it as name=value&name=value", error.body_text()),
-            )),
+            Err(error) => Err(Problem::new(ProblemKind::BadParameter, error.body_text())
+                .remedy("write the query as name=value&name=value")),
         }
     }
 }
@@ -34,21 +32,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
 // === impl Parameters ===
 
 impl Parameters {
-    /// The values of a comma list, which may also be given in several parameters.
+    /// Takes a comma-separated list, which may be spread over several parameters.
     pub(crate) fn list<T>(&mut self, name: &str) -> Result<Vec<T>, Problem>
     where
         T: FromStr<Err: Display>,
     {
         let given = self.take(name);
         let texts: Vec<_> = given.iter().flat_map(|text| text.split(',')).collect();
-        if texts.len() > LIST {
-            let detail = format!("{} values are too many; the limit is {LIST}", texts.len());
-            return Err(bad(name, &detail));
+        if texts.len() > MAX_LIST {
+            let detail = format!("{} values, the limit is {MAX_LIST}", texts.len());
+            return Err(invalid(name, &detail));
         }
         texts.into_iter().map(|text| parse(name, text)).collect()
     }
 
-    /// The value, where there is one.
+    /// Takes an optional value.
     pub(crate) fn one<T>(&mut self, name: &str) -> Result<Option<T>, Problem>
     where
         T: FromStr<Err: Display>,
@@ -56,36 +54,34 @@ impl Parameters {
         match self.take(name).as_slice() {
             [] => Ok(None),
             [text] => parse(name, text).map(Some),
-            _ => Err(bad(name, &"given more than once; give it once")),
+            _ => Err(repeated(name)),
         }
     }
 
-    /// The metadata that is asked for as `meta.KEY=value`, each key once.
+    /// Takes the metadata conditions `meta.KEY=value`, each key once.
     pub(crate) fn metadata(&mut self) -> Result<BTreeMap<String, String>, Problem> {
         const PREFIX: &str = "meta.";
         let mut metadata = BTreeMap::new();
         for (name, value) in self.0.extract_if(.., |(name, _)| name.starts_with(PREFIX)) {
             let key = name[PREFIX.len()..].to_owned();
             if key.is_empty() {
-                return Err(bad(&name, &"it names no metadata key; write it as meta.KEY=value"));
+                return Err(invalid(&name, &"the metadata key is empty, expected meta.KEY=value"));
             }
             if metadata.insert(key, value).is_some() {
-                return Err(bad(&name, &"given more than once; give it once"));
+                return Err(repeated(&name));
             }
         }
         Ok(metadata)
     }
 
-    /// Refuses what nobody took: a misspelt condition would find too much.
+    /// Rejects parameters that were not taken: a misspelt condition must not match everything.
     pub(crate) fn finish(self, known: &[&str]) -> Result<(), Problem> {
         let Some((name, _)) = self.0.first() else { return Ok(()) };
-        let shown: String = name.chars().take(100).collect();
-        let nearest = nearest::of(&shown, known.iter().copied()).unwrap_or_default();
-        let detail = format!(
-            "there is no such parameter; did you mean {nearest}? There are {}",
-            known.join(", ")
-        );
-        Err(bad(&shown, &detail))
+        let name: String = name.chars().take(100).collect();
+        let detail = format!("unknown parameter, expected one of {}", known.join(", "));
+        let problem = invalid(&name, &detail);
+        let suggestion = suggest(&name, known.iter().copied()).map(|known| format!("use {known}"));
+        Err(suggestion.into_iter().fold(problem, Problem::remedy))
     }
 
     fn take(&mut self, name: &str) -> Vec<String> {
@@ -94,10 +90,14 @@ impl Parameters {
 }
 
 fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<T, Problem> {
-    text.trim().parse().map_err(|error| bad(name, &error))
+    text.trim().parse().map_err(|error| invalid(name, &error))
 }
 
-/// A parameter that cannot be used, and why.
-pub(crate) fn bad(name: &str, detail: &dyn Display) -> Problem {
-    Problem::new(Kind::BadParameter, format!("{name}: {detail}")).param(name)
+/// An invalid parameter, and why.
+pub(crate) fn invalid(name: &str, detail: &dyn Display) -> Problem {
+    Problem::new(ProblemKind::BadParameter, format!("{name}: {detail}")).param(name)
+}
+
+fn repeated(name: &str) -> Problem {
+    invalid(name, &"given more than once").remedy("give it once")
 }

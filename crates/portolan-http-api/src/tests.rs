@@ -1,8 +1,7 @@
 //! The API over real sockets, on loopback.
 
-mod access;
+mod auth;
 mod problems;
 mod services;
 mod support;
-mod transport;
 mod watching;

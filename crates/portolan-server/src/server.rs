@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use portolan_broadcast::Broadcaster;
 use portolan_core::{Host, Scope};
+use portolan_http::{Dialect, HttpLimits};
 use portolan_http_api::Api;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::{AllocatorError, PortAllocator};
@@ -160,7 +161,7 @@ impl Builder {
         let (writer, registry) =
             portolan_registry::open(&settings.service_registry, metrics.clone())?;
         let broadcaster = broadcaster.filter(|_| settings.service_registry.import_broadcast);
-        let api = Api::new(registry.clone(), metrics.clone()).token(settings.token.clone());
+        let api = Api::new(registry.clone(), metrics.clone()).token(settings.token.as_deref());
 
         let mut parts = Vec::new();
         parts.push(part(|stop| {
@@ -170,7 +171,7 @@ impl Builder {
         if let Some(heard) = broadcaster.as_ref().map(Broadcaster::listen) {
             parts.push(part(|stop| flows::import(heard, registry.clone(), stop)));
         }
-        parts.push(part(|stop| serve(listener, api, stop)));
+        parts.push(part(|stop| serve(listener, vec![api.dialect()], stop)));
         parts.push(part(|stop| writer.run(stop.cancelled_owned())));
         warn_of_strangers(address.ip(), settings.token.is_some());
         info!(%address, "Registry server started");
@@ -178,8 +179,10 @@ impl Builder {
     }
 }
 
-async fn serve(listener: TcpListener, api: Api, stop: CancellationToken) {
-    if let Err(error) = portolan_http_api::serve(listener, api, stop.cancelled_owned()).await {
+async fn serve(listener: TcpListener, dialects: Vec<Dialect>, stop: CancellationToken) {
+    let limits = HttpLimits::default();
+    let stop = stop.cancelled_owned();
+    if let Err(error) = portolan_http::serve(listener, dialects, limits, stop).await {
         warn!(%error, "The HTTP API ended");
     }
 }

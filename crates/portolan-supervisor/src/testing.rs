@@ -7,6 +7,7 @@ use std::time::Duration;
 use portolan_client::{RegistryClient, RegistryClientConfig};
 use portolan_core::{Host, PortRange, Scope, ServiceEndpoint, Ttl};
 use portolan_health::HealthConfig;
+use portolan_http::{HttpLimits, serve};
 use portolan_http_api::Api;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::{Holder, PoolRange, PortAllocator, PortAllocatorConfig};
@@ -40,11 +41,12 @@ impl World {
             portolan_registry::open(&RegistryConfig::default(), Metrics::new()).unwrap();
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let api = Api::new(registry.clone(), Metrics::new());
+        let dialects = [Api::new(registry.clone(), Metrics::new()).dialect()];
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run(std::future::pending()));
         tasks.spawn(async move {
-            portolan_http_api::serve(listener, api, std::future::pending()).await.unwrap();
+            let limits = HttpLimits::default();
+            serve(listener, dialects, limits, std::future::pending()).await.unwrap();
         });
         let folder = tempfile::tempdir().unwrap();
         Self { folder, registry, url, ports: block_of_ports(), _tasks: tasks }

@@ -1,39 +1,39 @@
-//! `/api/v1/batch`: many changes in one request, each with its own result.
+//! `/api/v1/batch`: many operations in one request, each with its own result.
 
 use std::sync::Arc;
 
 use axum::extract::{Extension, State};
 use http::StatusCode;
 use portolan_core::{HealthReport, HealthStatus, Registration, ServiceEndpoint, ServiceId};
+use portolan_http::ConnectionInfo;
 use portolan_registry::{Command, CommandOutcome, Origin, Registered, RegistryError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::Api;
-use crate::body::{Json, interpret};
-use crate::connection::Caller;
-use crate::problem::{Kind, Problem};
+use crate::body::{Json, from_value};
+use crate::problem::{Problem, ProblemKind};
 use crate::resources::services;
 
-/// How many operations one request may have: more would keep others waiting.
-const OPERATIONS: usize = 1_000;
+/// The maximum number of operations: more would delay the commands of other clients.
+const MAX_OPERATIONS: usize = 1_000;
 
-/// What is asked for. Each operation is read by itself, so that a bad one does not spoil the rest.
+/// The body. Each operation is parsed separately, so that an invalid one does not affect others.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Batch {
     operations: Vec<Value>,
 }
 
-/// What came of it, in the order of the operations.
+/// The response: one result per operation, in their order.
 #[derive(Debug, Serialize)]
 pub(crate) struct Results {
-    results: Vec<Answer>,
+    results: Vec<OperationResponse>,
 }
 
-/// What came of one operation: what the request by itself would have been answered.
+/// The result of one operation, as if it had been a request of its own.
 #[derive(Debug, Serialize)]
-struct Answer {
+struct OperationResponse {
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<Arc<ServiceEndpoint>>,
@@ -62,49 +62,50 @@ struct Report {
     reason: String,
 }
 
-/// `POST /api/v1/batch`: carries out what can be, and answers each operation by itself.
+/// `POST`: applies the valid operations in their order. The others have no effect.
 pub(crate) async fn apply(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    Extension(connection): Extension<ConnectionInfo>,
     Json(Batch { operations }): Json<Batch>,
 ) -> Result<Json<Results>, Problem> {
     check_count(operations.len())?;
     let mut commands = Vec::with_capacity(operations.len());
-    let sort = |operation| command(operation).map(|sound| commands.push(sound)).err();
-    let refusals: Vec<_> = operations.into_iter().map(sort).collect();
-    let mut outcomes =
-        api.registry().apply(commands, Origin::api(caller.machine())).await.into_iter();
-    let answer = |(place, refusal): (usize, Option<Problem>)| match refusal {
-        Some(problem) => Some(Answer::from(problem.within(&at(place)))),
+    let mut parse = |operation| command(operation).map(|valid| commands.push(valid)).err();
+    let problems: Vec<_> = operations.into_iter().map(&mut parse).collect();
+    let origin = Origin::api(connection.peer().host());
+    let mut outcomes = api.registry().apply(commands, origin).await.into_iter();
+    let result = |(index, problem): (usize, Option<Problem>)| match problem {
+        Some(problem) => Some(OperationResponse::from(problem.within(&pointer(index)))),
         None => outcomes.next().map(|outcome| match outcome {
-            Ok(outcome) => Answer::from(outcome),
-            Err(error) => Answer::from(rejected(error).within(&at(place))),
+            Ok(outcome) => OperationResponse::from(outcome),
+            Err(error) => OperationResponse::from(rejected(error).within(&pointer(index))),
         }),
     };
-    let results = refusals.into_iter().enumerate().filter_map(answer).collect();
+    let results = problems.into_iter().enumerate().filter_map(result).collect();
     Ok(Json(Results { results }))
 }
 
 fn command(operation: Value) -> Result<Command, Problem> {
-    let mut members: Map<String, Value> = interpret(operation)?;
+    let mut members: Map<String, Value> = from_value(operation)?;
     let kind = members.remove("op").unwrap_or_default();
     let members = Value::Object(members);
     Ok(match kind.as_str() {
-        Some("register") => Command::Register(interpret::<Service>(members)?.service),
-        Some("deregister") => Command::Deregister(interpret::<Instance>(members)?.id),
-        Some("heartbeat") => Command::Heartbeat(interpret::<Instance>(members)?.id),
+        Some("register") => Command::Register(from_value::<Service>(members)?.service),
+        Some("deregister") => Command::Deregister(from_value::<Instance>(members)?.id),
+        Some("heartbeat") => Command::Heartbeat(from_value::<Instance>(members)?.id),
         Some("health") => {
-            let Report { id, status, reason } = interpret(members)?;
+            let Report { id, status, reason } = from_value(members)?;
             Command::Health(id, HealthReport { status, reason })
         }
         _ => {
-            let detail = "op: use register, deregister, heartbeat or health";
-            return Err(Problem::new(Kind::BadMember, detail).pointer("/op".into()));
+            let detail = "op: expected register, deregister, heartbeat or health";
+            return Err(Problem::new(ProblemKind::BadMember, detail).pointer("/op"));
         }
     })
 }
 
-/// A rejected command's problem. A pointer of the registry's points into the registration.
+/// Returns the problem of a rejected command. A pointer of the registry is relative to the
+/// registration.
 fn rejected(error: RegistryError) -> Problem {
     match error {
         RegistryError::RemoteLoopback { .. } => Problem::from(error).within("/service"),
@@ -113,22 +114,22 @@ fn rejected(error: RegistryError) -> Problem {
 }
 
 fn check_count(count: usize) -> Result<(), Problem> {
-    if count <= OPERATIONS {
+    if count <= MAX_OPERATIONS {
         return Ok(());
     }
-    let detail = format!(
-        "{count} operations are too many; the limit is {OPERATIONS}, so send them in several requests"
-    );
-    Err(Problem::new(Kind::BadMember, detail).pointer("/operations".into()))
+    let detail = format!("{count} operations, the limit is {MAX_OPERATIONS}");
+    Err(Problem::new(ProblemKind::BadMember, detail)
+        .remedy("split them into several requests")
+        .pointer("/operations"))
 }
 
-fn at(place: usize) -> String {
-    format!("/operations/{place}")
+fn pointer(index: usize) -> String {
+    format!("/operations/{index}")
 }
 
-// === impl Answer ===
+// === impl OperationResponse ===
 
-impl From<CommandOutcome> for Answer {
+impl From<CommandOutcome> for OperationResponse {
     fn from(outcome: CommandOutcome) -> Self {
         let (status, service) = match outcome {
             CommandOutcome::Registered(Registered { endpoint, created, .. }) => {
@@ -142,7 +143,7 @@ impl From<CommandOutcome> for Answer {
     }
 }
 
-impl From<Problem> for Answer {
+impl From<Problem> for OperationResponse {
     fn from(problem: Problem) -> Self {
         Self { status: problem.status().as_u16(), service: None, problem: Some(problem) }
     }

@@ -1,4 +1,4 @@
-//! `/api/v1/services/{id}/health`: how well an instance is.
+//! `/api/v1/services/{id}/health`: the health status of an instance.
 
 use axum::extract::State;
 use http::StatusCode;
@@ -10,7 +10,7 @@ use crate::body::Json;
 use crate::problem::Problem;
 use crate::resources::id::Id;
 
-/// A report as it is read: strict, so that a misspelt member is not silently lost.
+/// The body. Unknown members are errors, so that a misspelt one is not ignored.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Report {
@@ -19,7 +19,7 @@ pub(crate) struct Report {
     reason: String,
 }
 
-/// `PUT`: sets the status, with a reason.
+/// `PUT`: sets the status and its reason. Does not renew the lease.
 pub(crate) async fn set(
     State(api): State<Api>,
     Id(id): Id,

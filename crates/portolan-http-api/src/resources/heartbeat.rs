@@ -1,4 +1,4 @@
-//! `/api/v1/services/{id}/heartbeat`: signs of life.
+//! `/api/v1/services/{id}/heartbeat`: lease renewal.
 
 use axum::extract::State;
 use http::StatusCode;
@@ -7,8 +7,8 @@ use crate::Api;
 use crate::problem::Problem;
 use crate::resources::id::Id;
 
-/// `PUT`: gives the instance its full TTL again. 404 tells its service to register again.
-pub(crate) async fn beat(State(api): State<Api>, Id(id): Id) -> Result<StatusCode, Problem> {
+/// `PUT`: renews the lease for a full TTL. After 404 the service must register again.
+pub(crate) async fn renew(State(api): State<Api>, Id(id): Id) -> Result<StatusCode, Problem> {
     api.registry().heartbeat(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,12 +1,13 @@
-//! The `{id}` of a path.
+//! The `{id}` segment of a path.
 
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 use portolan_core::ServiceId;
 
-use crate::problem::{Kind, Problem};
+use crate::parameters::invalid;
+use crate::problem::Problem;
 
-/// The instance that a path names, percent-decoded and checked.
+/// An extractor of the instance id in the path, percent-decoded and validated.
 #[derive(Debug)]
 pub(crate) struct Id(pub(crate) ServiceId);
 
@@ -14,10 +15,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let bad = |detail: String| Problem::new(Kind::BadParameter, detail).param("id");
         let Path(id) = Path::<String>::from_request_parts(parts, state)
             .await
-            .map_err(|error| bad(format!("id: {}; percent-encode UTF-8", error.body_text())))?;
-        id.parse().map(Self).map_err(|error| bad(format!("id: {error}")))
+            .map_err(|error| invalid("id", &error.body_text()).remedy("percent-encode UTF-8"))?;
+        id.parse().map(Self).map_err(|error| invalid("id", &error))
     }
 }

@@ -1,4 +1,4 @@
-//! `/api/v1/services`: the instances.
+//! `/api/v1/services`: the registered instances.
 
 use std::sync::Arc;
 
@@ -7,40 +7,40 @@ use axum::response::{IntoResponse, Response};
 use http::header::{HeaderMap, LOCATION};
 use http::{HeaderValue, StatusCode};
 use portolan_core::{Registration, Revision, Scope, ServiceEndpoint, ServiceId};
+use portolan_http::ConnectionInfo;
 use portolan_registry::{Origin, Query, Registered, RegistryError};
 use serde::Serialize;
 
 use crate::body::Json;
-use crate::connection::Caller;
 use crate::parameters::{self, Parameters};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::resources::id::Id;
 use crate::{Api, etag};
 
-/// Instances, and the revision at which that is so: a watch can go on from there.
+/// The matching instances, and the revision from which a watch sees every later change.
 #[derive(Debug, Serialize)]
 struct Listing {
     revision: Revision,
     services: Vec<Arc<ServiceEndpoint>>,
 }
 
-/// `GET /api/v1/services`: the instances that meet every condition.
+/// `GET /api/v1/services`: the instances that match every condition.
 pub(crate) async fn list(
     State(api): State<Api>,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
     let (services, revision) = api.registry().lookup(&query(parameters)?);
-    Ok(etag::answer(&headers, revision, || Json(Listing { revision, services })))
+    Ok(etag::respond(&headers, revision, || Json(Listing { revision, services })))
 }
 
-/// `POST /api/v1/services`: registers an instance, under an id of its own or a derived one.
+/// `POST /api/v1/services`: registers an instance, under the given id or a derived one.
 pub(crate) async fn create(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    Extension(connection): Extension<ConnectionInfo>,
     Json(registration): Json<Registration>,
 ) -> Result<Response, Problem> {
-    register(&api, &caller, registration).await
+    register(&api, &connection, registration).await
 }
 
 /// `GET /api/v1/services/{id}`: one instance.
@@ -50,19 +50,19 @@ pub(crate) async fn read(
     Id(id): Id,
 ) -> Result<Response, Problem> {
     let endpoint = api.registry().get(&id).ok_or(RegistryError::Unknown { id })?;
-    Ok(etag::answer(&headers, endpoint.revision, || Json(Arc::clone(&endpoint))))
+    Ok(etag::respond(&headers, endpoint.revision, || Json(Arc::clone(&endpoint))))
 }
 
 /// `PUT /api/v1/services/{id}`: registers an instance under this id.
 pub(crate) async fn replace(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    Extension(connection): Extension<ConnectionInfo>,
     Id(id): Id,
     Json(mut registration): Json<Registration>,
 ) -> Result<Response, Problem> {
     match registration.id.replace(id.clone()) {
-        Some(other) if other != id => Err(two_ids(&id, &other)),
-        _ => register(&api, &caller, registration).await,
+        Some(other) if other != id => Err(conflicting_ids(&id, &other)),
+        _ => register(&api, &connection, registration).await,
     }
 }
 
@@ -74,10 +74,10 @@ pub(crate) async fn remove(State(api): State<Api>, Id(id): Id) -> Result<StatusC
 
 async fn register(
     api: &Api,
-    caller: &Caller,
+    connection: &ConnectionInfo,
     registration: Registration,
 ) -> Result<Response, Problem> {
-    let origin = Origin::api(caller.machine());
+    let origin = Origin::api(connection.peer().host());
     let Registered { endpoint, created, .. } =
         api.registry().register(registration, origin).await?;
     let location = HeaderValue::try_from(format!("/api/v1/services/{}", endpoint.id));
@@ -88,15 +88,14 @@ async fn register(
     Ok(response)
 }
 
-/// 201 for what is new, 200 for what was there before.
+/// Returns 201 for a new instance and 200 for a replaced one.
 pub(crate) fn status(created: bool) -> StatusCode {
     if created { StatusCode::CREATED } else { StatusCode::OK }
 }
 
-fn two_ids(path: &ServiceId, body: &ServiceId) -> Problem {
-    let detail =
-        format!("the path says {path} and the body says {body}; leave the id of the body out");
-    Problem::new(Kind::BadMember, detail).pointer("/id".into())
+fn conflicting_ids(path: &ServiceId, body: &ServiceId) -> Problem {
+    let detail = format!("the id is {path} in the path and {body} in the body");
+    Problem::new(ProblemKind::BadMember, detail).remedy("omit the id in the body").pointer("/id")
 }
 
 fn query(mut parameters: Parameters) -> Result<Query, Problem> {
@@ -112,15 +111,16 @@ fn query(mut parameters: Parameters) -> Result<Query, Problem> {
     Ok(query)
 }
 
-/// The scopes asked for. In JSON a scope stands in the metadata, so it may be asked for there.
+/// Takes the scopes. In JSON the scope is a metadata entry, so `meta.scope` is accepted too.
 fn scopes(parameters: &mut Parameters) -> Result<Vec<Scope>, Problem> {
-    const CARRIED: &str = "meta.scope";
+    const METADATA_KEY: &str = "meta.scope";
     let scopes: Vec<Scope> = parameters.list("scope")?;
-    match parameters.one(CARRIED)? {
+    match parameters.one(METADATA_KEY)? {
         Some(_) if !scopes.is_empty() => {
-            Err(parameters::bad(CARRIED, &"scope says the same; leave one of them out"))
+            Err(parameters::invalid(METADATA_KEY, &"given together with scope")
+                .remedy("omit one of them"))
         }
-        Some(carried) => Ok(vec![carried]),
+        Some(scope) => Ok(vec![scope]),
         None => Ok(scopes),
     }
 }

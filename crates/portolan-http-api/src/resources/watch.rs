@@ -1,4 +1,4 @@
-//! `/api/v1/watch`: what happens, as it happens, as a `text/event-stream`.
+//! `/api/v1/watch`: changes as server-sent events (`text/event-stream`, HTML Living Standard 9.2).
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -10,24 +10,24 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use http::header::{HeaderMap, HeaderName};
 use portolan_core::{Revision, ServiceEvent};
+use portolan_http::ConnectionInfo;
 use portolan_registry::WatchQuery;
 
 use crate::Api;
-use crate::connection::Caller;
-use crate::parameters::Parameters;
-use crate::problem::{Kind, Problem};
+use crate::parameters::{self, Parameters};
+use crate::problem::Problem;
 
-/// How often a quiet stream says that it is still there: often enough for whatever stands between
-/// not to take the connection for idle, and for a client to notice within seconds that it is not.
+/// The interval of keep-alive comments: shorter than the idle timeouts of proxies, and a client
+/// notices a dead connection within seconds.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// Where a client that comes back says what it saw last.
+/// The id of the last event that a reconnecting client has received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// `GET /api/v1/watch`: a snapshot and then every change, or every change after a revision. Ends
-/// when the registry does, and when the server shuts down.
+/// `GET`: a snapshot and every change after it, or every change after a revision. The stream ends
+/// when the registry or the server shuts down.
 pub(crate) async fn stream(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    Extension(connection): Extension<ConnectionInfo>,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
@@ -35,37 +35,36 @@ pub(crate) async fn stream(
     let events = api
         .registry()
         .watch(query)
-        .map(|event| Ok::<_, Infallible>(told(&event)))
-        .take_until(caller.closing.cancelled_owned());
+        .map(|event| Ok::<_, Infallible>(encode(&event)))
+        .take_until(connection.shutdown().clone().cancelled_owned());
     let stream = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-    // Some proxies would else collect events until they have a page of them.
+    // Without it nginx buffers events until it has a page of them.
     Ok(([("x-accel-buffering", "no")], stream).into_response())
 }
 
-fn told(event: &ServiceEvent) -> Event {
-    let told = Event::default().event(event.change.kind()).id(event.revision.to_string());
-    told.json_data(event).unwrap_or_else(|error| {
-        tracing::error!(%error, "An event could not be written as JSON");
-        Event::default().comment("an event could not be written")
+fn encode(event: &ServiceEvent) -> Event {
+    let encoded = Event::default().event(event.change.kind()).id(event.revision.to_string());
+    encoded.json_data(event).unwrap_or_else(|error| {
+        tracing::error!(%error, "Event could not be serialised");
+        Event::default().comment("an event could not be serialised")
     })
 }
 
 fn query(mut parameters: Parameters, headers: &HeaderMap) -> Result<WatchQuery, Problem> {
     let names = parameters.list("name")?;
     let scopes = parameters.list("scope")?;
-    let asked = parameters.one("revision")?.map(Revision);
+    let revision = parameters.one("revision")?.map(Revision);
     parameters.finish(&["name", "scope", "revision"])?;
-    // A client that comes back repeats its first address, so what it saw last counts for more.
-    let from = last_seen(headers)?.or(asked);
+    // A reconnecting EventSource repeats its first URL, so Last-Event-ID is the newer of the two.
+    let from = last_event_id(headers)?.or(revision);
     Ok(WatchQuery { names, scopes, from })
 }
 
-fn last_seen(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
-    let bad = |error: &dyn Display| {
-        let detail = format!("Last-Event-ID: {error}; send the id of the last event, or nothing");
-        Problem::new(Kind::BadParameter, detail).param("Last-Event-ID")
+fn last_event_id(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
+    let invalid = |error: &dyn Display| {
+        parameters::invalid("Last-Event-ID", error).remedy("send the id of the last event received")
     };
     let Some(id) = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty()) else { return Ok(None) };
-    let id = id.to_str().map_err(|error| bad(&error))?;
-    id.parse().map(|revision| Some(Revision(revision))).map_err(|error| bad(&error))
+    let id = id.to_str().map_err(|error| invalid(&error))?;
+    id.parse().map(|revision| Some(Revision(revision))).map_err(|error| invalid(&error))
 }

@@ -1,10 +1,10 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::support::{Answer, Server, api};
+use super::support::{ApiResponse, Server, api};
 
 #[tokio::test]
-async fn a_service_registers_stays_alive_and_goes() {
+async fn instance_is_registered_renewed_and_deregistered() {
     let server = Server::start().await;
     let created = server.register(api(8080)).await;
     assert_eq!(created.status, 201);
@@ -30,14 +30,14 @@ async fn a_service_registers_stays_alive_and_goes() {
 
     let delete = || server.request(Method::DELETE, &path).send();
     assert_eq!(delete().await.unwrap().status(), 204);
-    Answer::of(delete().await.unwrap()).await.problem(404, "unknown-instance");
+    ApiResponse::read(delete().await.unwrap()).await.problem(404, "unknown-instance");
     let gone = put(format!("{path}/heartbeat")).send().await.unwrap();
-    let gone = Answer::of(gone).await.problem(404, "unknown-instance");
+    let gone = ApiResponse::read(gone).await.problem(404, "unknown-instance");
     assert!(gone["detail"].as_str().unwrap().contains("register it"), "{gone}");
 }
 
 #[tokio::test]
-async fn a_service_registers_under_an_id_of_its_own() {
+async fn instance_is_registered_under_the_id_of_the_path() {
     let server = Server::start().await;
     // Percent-encoded, as careful clients write it.
     let created = server.send(Method::PUT, "/api/v1/services/api%3A1", api(1)).await;
@@ -48,13 +48,13 @@ async fn a_service_registers_under_an_id_of_its_own() {
     assert_eq!((replaced.status.as_u16(), &replaced.json()["port"]), (200, &json!(2)));
     let other = server.send(Method::PUT, "/api/v1/services/another", same).await;
     assert_eq!(other.problem(422, "bad-member")["pointer"], "/id");
-    // What was read can be written back.
+    // A response can be sent back as a registration.
     let read = server.get("/api/v1/services/api:1").await.json();
     assert_eq!(server.send(Method::PUT, "/api/v1/services/api:1", read).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_list_keeps_to_its_conditions() {
+async fn list_is_filtered_by_every_condition() {
     let server = Server::start().await;
     for service in [
         json!({"name": "api", "host": "127.0.0.1", "port": 1, "protocol": "http", "version": "1"}),
@@ -78,7 +78,7 @@ async fn a_list_keeps_to_its_conditions() {
         ("?version=1", vec![1]),
         ("?meta.zone=a&meta.tier=x", vec![2]),
         ("?meta.zone=a&meta.tier=y", vec![]),
-        // As it stands in the JSON of an endpoint.
+        // As in the JSON of an endpoint.
         ("?meta.scope=shop", vec![3, 4]),
         ("?meta.scope=default&name=api", vec![1, 2]),
         ("?name=nobody", vec![]),
@@ -94,7 +94,7 @@ async fn a_list_keeps_to_its_conditions() {
 }
 
 #[tokio::test]
-async fn what_did_not_change_is_not_sent_again() {
+async fn matching_etag_is_answered_with_304() {
     let server = Server::start().await;
     server.register(api(1)).await;
     for path in
@@ -105,7 +105,7 @@ async fn what_did_not_change_is_not_sent_again() {
         assert_eq!(tag, format!("W/\"{}\"", first.json()["revision"]));
         let again = |tags: String| {
             let request = server.request(Method::GET, path).header("if-none-match", tags);
-            async { Answer::of(request.send().await.unwrap()).await }
+            async { ApiResponse::read(request.send().await.unwrap()).await }
         };
         for tags in [tag.clone(), format!("\"1\", {tag}"), tag[2..].to_owned(), "*".into()] {
             let same = again(tags).await;
@@ -127,7 +127,7 @@ async fn what_did_not_change_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_batch_answers_each_operation_by_itself() {
+async fn batch_has_one_result_per_operation() {
     let server = Server::start().await;
     let batch = json!({"operations": [
         {"op": "register", "service": api(1)},
@@ -164,7 +164,7 @@ async fn a_batch_answers_each_operation_by_itself() {
 }
 
 #[tokio::test]
-async fn the_server_tells_about_itself() {
+async fn server_reports_health_readiness_metrics_and_version() {
     let mut server = Server::with(|api| api.version("9.8.7")).await;
     assert_eq!(server.get("/healthz").await.json(), json!({"status": "ok", "version": "9.8.7"}));
     assert_eq!(server.get("/openapi.json").await.json()["info"]["version"], "9.8.7");

@@ -1,9 +1,10 @@
-//! A server on a port of its own, and what tests say to it.
+//! A server on a port of its own, and requests to it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use portolan_http::{HttpLimits, ServeError, serve};
 use portolan_metrics::Metrics;
 use portolan_registry::{Registry, RegistryConfig, open};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -13,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::{Api, Limits, ServeError, serve};
+use crate::Api;
 
 /// How long anything may take before a test fails: far beyond what it takes.
 pub(super) const SOON: Duration = Duration::from_secs(20);
@@ -33,11 +34,15 @@ impl Server {
         Self::with(|api| api).await
     }
 
-    pub(super) async fn limited(limits: Limits) -> Self {
-        Self::with(|api| api.limits(limits)).await
+    pub(super) async fn with_limits(limits: HttpLimits) -> Self {
+        Self::launch(|api| api, limits).await
     }
 
     pub(super) async fn with(change: impl FnOnce(Api) -> Api) -> Self {
+        Self::launch(change, HttpLimits::default()).await
+    }
+
+    async fn launch(change: impl FnOnce(Api) -> Api, limits: HttpLimits) -> Self {
         let metrics = Metrics::new();
         let (writer, registry) = open(&RegistryConfig::default(), metrics.clone()).unwrap();
         let (stop_writer, writer_stopped) = oneshot::channel::<()>();
@@ -45,8 +50,8 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let api = change(Api::new(registry.clone(), metrics));
-        let serving = tokio::spawn(serve(listener, api, stopped.map(drop)));
+        let dialects = [change(Api::new(registry.clone(), metrics)).dialect()];
+        let serving = tokio::spawn(serve(listener, dialects, limits, stopped.map(drop)));
         let client = Client::builder().no_proxy().timeout(SOON).build().unwrap();
         let (stop, stop_writer) = (Some(stop), Some(stop_writer));
         Self { address, registry, client, stop, stop_writer, serving, writing }
@@ -60,19 +65,19 @@ impl Server {
         self.client.request(method, self.url(path))
     }
 
-    pub(super) async fn send(&self, method: Method, path: &str, body: Value) -> Answer {
-        Answer::of(self.request(method, path).json(&body).send().await.unwrap()).await
+    pub(super) async fn send(&self, method: Method, path: &str, body: Value) -> ApiResponse {
+        ApiResponse::read(self.request(method, path).json(&body).send().await.unwrap()).await
     }
 
-    pub(super) async fn get(&self, path: &str) -> Answer {
-        Answer::of(self.request(Method::GET, path).send().await.unwrap()).await
+    pub(super) async fn get(&self, path: &str) -> ApiResponse {
+        ApiResponse::read(self.request(Method::GET, path).send().await.unwrap()).await
     }
 
-    pub(super) async fn register(&self, body: Value) -> Answer {
+    pub(super) async fn register(&self, body: Value) -> ApiResponse {
         self.send(Method::POST, "/api/v1/services", body).await
     }
 
-    /// Ends the registry behind the API.
+    /// Stops the registry behind the API.
     pub(super) async fn stop_writer(&mut self) {
         self.stop_writer = None;
         timeout(SOON, &mut self.writing).await.unwrap().unwrap();
@@ -92,16 +97,16 @@ impl Drop for Server {
     }
 }
 
-/// An answer, read to its end.
+/// A response, read to its end.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ApiResponse {
     pub(super) status: StatusCode,
     pub(super) headers: reqwest::header::HeaderMap,
     pub(super) text: String,
 }
 
-impl Answer {
-    pub(super) async fn of(response: Response) -> Self {
+impl ApiResponse {
+    pub(super) async fn read(response: Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
         Self { status, headers, text: response.text().await.unwrap() }
     }
@@ -114,7 +119,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The answer as a problem of this status, whose type ends so.
+    /// Returns the problem document, whose status and type must be these.
     #[track_caller]
     pub(super) fn problem(&self, status: u16, kind: &str) -> Value {
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
@@ -127,7 +132,7 @@ impl Answer {
     }
 }
 
-/// An instance that says no more of itself than it must.
+/// A registration with the required members only.
 pub(super) fn api(port: u16) -> Value {
     json!({"name": "api", "host": "127.0.0.1", "port": port})
 }

@@ -1,17 +1,17 @@
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use portolan_http::HttpLimits;
 use portolan_registry::Origin;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::support::{Answer, SOON, Server, api};
-use crate::Limits;
+use super::support::{ApiResponse, SOON, Server, api};
 
-/// One event as it stands in the stream.
+/// One server-sent event.
 #[derive(Debug)]
-struct Told {
+struct SentEvent {
     id: String,
     event: String,
     data: Value,
@@ -34,8 +34,8 @@ impl Events {
         Self { chunks: Box::pin(response.bytes_stream()), text: String::new() }
     }
 
-    /// The next event; none where the stream ended in good order.
-    async fn next(&mut self) -> Option<Told> {
+    /// Returns the next event, or `None` once the stream has ended.
+    async fn next(&mut self) -> Option<SentEvent> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());
@@ -47,7 +47,11 @@ impl Events {
                 if let (Some(id), Some(event), Some(data)) =
                     (field("id:"), field("event:"), field("data:"))
                 {
-                    return Some(Told { id, event, data: serde_json::from_str(&data).unwrap() });
+                    return Some(SentEvent {
+                        id,
+                        event,
+                        data: serde_json::from_str(&data).unwrap(),
+                    });
                 }
                 continue;
             }
@@ -66,7 +70,7 @@ impl Events {
 }
 
 #[tokio::test]
-async fn a_watch_begins_with_a_snapshot_and_tells_every_change() {
+async fn watch_sends_a_snapshot_and_then_every_change() {
     let server = Server::start().await;
     server.register(api(1)).await;
     let mut events = Events::open(&server, "", None).await;
@@ -91,7 +95,7 @@ async fn a_watch_begins_with_a_snapshot_and_tells_every_change() {
 }
 
 #[tokio::test]
-async fn a_watch_goes_on_where_it_was_across_a_dropped_connection() {
+async fn watch_resumes_after_the_last_event_id() {
     let server = Server::start().await;
     let mut first = Events::open(&server, "?name=api", None).await;
     let snapshot = first.next().await.unwrap();
@@ -102,7 +106,7 @@ async fn a_watch_goes_on_where_it_was_across_a_dropped_connection() {
     server.register(json!({"name": "db", "host": "127.0.0.1", "port": 5})).await;
     server.register(api(3)).await;
 
-    // The address still says where the first connection began; what was seen last counts.
+    // The URL still has the first revision; Last-Event-ID outranks it.
     let query = format!("?name=api&revision={}", snapshot.id);
     let mut second = Events::open(&server, &query, Some(&seen)).await;
     for port in [2, 3] {
@@ -110,12 +114,12 @@ async fn a_watch_goes_on_where_it_was_across_a_dropped_connection() {
     }
     let mut third = Events::open(&server, &query, None).await;
     assert_eq!(third.next().await.unwrap().data["endpoint"]["port"], 1);
-    let mut stranger = Events::open(&server, "?revision=7", None).await;
-    assert_eq!(stranger.next().await.unwrap().event, "snapshot");
+    let mut too_old = Events::open(&server, "?revision=7", None).await;
+    assert_eq!(too_old.next().await.unwrap().event, "snapshot");
 }
 
 #[tokio::test]
-async fn a_watch_keeps_to_its_names_and_scopes() {
+async fn watch_is_filtered_by_name_and_scope() {
     let server = Server::start().await;
     let mut events = Events::open(&server, "?name=api,web&scope=shop", None).await;
     assert_eq!(events.next().await.unwrap().data["endpoints"], json!([]));
@@ -127,7 +131,7 @@ async fn a_watch_keeps_to_its_names_and_scopes() {
 }
 
 #[tokio::test]
-async fn a_list_and_a_watch_from_its_revision_leave_no_gap() {
+async fn watch_from_the_revision_of_a_list_misses_nothing() {
     let server = Server::start().await;
     server.register(api(1)).await;
     let listed = server.get("/api/v1/services?name=api").await.json();
@@ -139,25 +143,25 @@ async fn a_list_and_a_watch_from_its_revision_leave_no_gap() {
 }
 
 #[tokio::test]
-async fn a_watch_ends_at_once_when_the_server_shuts_down() {
+async fn watch_ends_at_once_at_shutdown() {
     let drain = Duration::from_secs(3600);
-    let mut server = Server::limited(Limits { drain, ..Limits::default() }).await;
+    let mut server = Server::with_limits(HttpLimits { drain, ..HttpLimits::default() }).await;
     let mut events = Events::open(&server, "", None).await;
     events.next().await.unwrap();
     server.stop().await;
-    assert!(events.next().await.is_none(), "in good order, not cut");
+    assert!(events.next().await.is_none(), "ended, not cut");
 }
 
 #[tokio::test]
-async fn a_bad_last_event_id_is_named() {
+async fn invalid_last_event_id_is_rejected() {
     let server = Server::start().await;
     let request = server.request(Method::GET, "/api/v1/watch").header("last-event-id", "x");
-    let answer = Answer::of(request.send().await.unwrap()).await;
+    let answer = ApiResponse::read(request.send().await.unwrap()).await;
     assert_eq!(answer.problem(400, "bad-parameter")["param"], "Last-Event-ID");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_writers_and_dropped_connections_cost_a_watch_nothing() {
+async fn resumed_watches_miss_nothing_under_concurrent_writes() {
     const CHANGES: u64 = 240;
     let server = Server::start().await;
     let mut events = Events::open(&server, "", None).await;
@@ -177,10 +181,10 @@ async fn many_writers_and_dropped_connections_cost_a_watch_nothing() {
         })
         .collect();
     for step in 1..=CHANGES {
-        let told = events.next().await.unwrap();
-        assert_eq!(told.id, (start + step).to_string(), "each change makes the next revision");
+        let event = events.next().await.unwrap();
+        assert_eq!(event.id, (start + step).to_string(), "each change makes the next revision");
         if step % 7 == 0 {
-            events = Events::open(&server, "", Some(&told.id)).await;
+            events = Events::open(&server, "", Some(&event.id)).await;
         }
     }
     for writer in writers {

@@ -2,22 +2,22 @@ use std::net::SocketAddr;
 
 use axum::body::Body;
 use http_body_util::BodyExt;
+use portolan_http::{ConnectionInfo, HttpLimits, Peer};
 use portolan_metrics::Metrics;
 use portolan_registry::{RegistryConfig, open};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::support::{Answer, Server, api};
-use crate::connection::Caller;
-use crate::{Api, routes};
+use super::support::{ApiResponse, Server, api};
+use crate::Api;
 
 #[tokio::test]
-async fn a_token_is_asked_for_where_there_is_one() {
-    let server = Server::with(|api| api.token(Some("secret".into()))).await;
+async fn guarded_routes_require_the_token() {
+    let server = Server::with(|api| api.token(Some("secret"))).await;
     let with = |value: &'static str, path: &'static str| {
         let request = server.request(Method::GET, path).header("authorization", value);
-        async { Answer::of(request.send().await.unwrap()).await }
+        async { ApiResponse::read(request.send().await.unwrap()).await }
     };
     for path in ["/api/v1/services", "/api/v1/watch", "/metrics", "/api/v1/services/x"] {
         let refused = server.get(path).await;
@@ -39,33 +39,35 @@ async fn a_token_is_asked_for_where_there_is_one() {
 }
 
 #[tokio::test]
-async fn an_empty_token_lets_nobody_in() {
-    let server = Server::with(|api| api.token(Some(String::new()))).await;
+async fn empty_token_denies_everyone() {
+    let server = Server::with(|api| api.token(Some(""))).await;
     server.get("/api/v1/services").await.problem(401, "no-token");
     let request = server.request(Method::GET, "/metrics").header("authorization", "Bearer ");
-    Answer::of(request.send().await.unwrap()).await.problem(401, "no-token");
+    ApiResponse::read(request.send().await.unwrap()).await.problem(401, "no-token");
 }
 
-/// Has the request come from another address, which takes no network to do.
+/// Sends a request as if from this peer, without a network.
 async fn from(peer: &str, path: &str, body: &Value) -> (u16, Value) {
     let (writer, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
-    let writing = tokio::spawn(writer.run(std::future::pending()));
-    let router = routes::router(&Api::new(registry, Metrics::new()));
-    let own: SocketAddr = "192.0.2.1:7000".parse().unwrap();
+    let writer = tokio::spawn(writer.run(std::future::pending()));
+    let limits = HttpLimits::default();
+    let router = Api::new(registry, Metrics::new()).dialect().into_router(&limits);
+    let local: SocketAddr = "192.0.2.1:7000".parse().unwrap();
+    let peer = Peer::Tcp { remote: peer.parse().unwrap(), local: Some(local) };
     let request = http::Request::post(path)
         .header("content-type", "application/json")
-        .extension(Caller::new(peer.parse().unwrap(), Some(own), Default::default()))
+        .extension(ConnectionInfo::new(peer, limits.into(), Default::default()))
         .body(Body::from(body.to_string()))
         .unwrap();
     let response = router.oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    writing.abort();
+    writer.abort();
     (status, serde_json::from_slice(&body).unwrap())
 }
 
 #[tokio::test]
-async fn a_loopback_host_from_another_machine_is_refused_with_the_reason() {
+async fn loopback_host_from_another_machine_is_rejected() {
     for peer in ["127.0.0.1:5000", "[::1]:5000", "192.0.2.1:5000"] {
         assert_eq!(from(peer, "/api/v1/services", &api(1)).await.0, 201, "{peer}");
     }

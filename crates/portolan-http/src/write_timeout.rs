@@ -1,4 +1,4 @@
-//! A connection that does not wait forever for a reader.
+//! Write timeout: fails a write once the peer has read nothing for that long.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -9,40 +9,40 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A stream whose writes fail once the peer has taken nothing for so long: an answer that nobody
-/// reads would else hold its connection for as long as the peer likes.
+/// A stream whose writes fail with `TimedOut` once the peer has read nothing for the limit.
+/// Without it, a peer that stops reading could hold a connection forever.
 #[derive(Debug)]
-pub(crate) struct Patient<S> {
+pub(crate) struct WriteTimeout<S> {
     stream: S,
-    patience: Duration,
-    /// Runs while a write waits; none while writes go through.
-    waiting: Option<Pin<Box<Sleep>>>,
+    limit: Duration,
+    /// Runs while a write is pending.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-// === impl Patient ===
+// === impl WriteTimeout ===
 
-impl<S> Patient<S> {
-    pub(crate) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, waiting: None }
+impl<S> WriteTimeout<S> {
+    pub(crate) fn new(stream: S, limit: Duration) -> Self {
+        Self { stream, limit, timer: None }
     }
 
-    fn within_patience<T>(
+    fn check<T>(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.waiting = None;
+            self.timer = None;
             return written;
         }
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(self.patience)));
-        ready!(waiting.as_mut().poll(context));
-        waiting.as_mut().reset(Instant::now() + self.patience);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.limit)));
+        ready!(timer.as_mut().poll(context));
+        timer.as_mut().reset(Instant::now() + self.limit);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer reads nothing")))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -52,14 +52,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.within_patience(context, written)
+        self.check(context, written)
     }
 
     fn poll_write_vectored(
@@ -68,7 +68,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.within_patience(context, written)
+        self.check(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -77,12 +77,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.within_patience(context, flushed)
+        self.check(context, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.within_patience(context, shut)
+        self.check(context, shut)
     }
 }
 
@@ -92,25 +92,25 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const LIMIT: Duration = Duration::from_secs(30);
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_takes_nothing_is_given_up() {
+    async fn write_fails_if_peer_reads_nothing_for_the_limit() {
         let (near, _far) = duplex(8);
-        let mut near = Patient::new(near, PATIENCE);
+        let mut near = WriteTimeout::new(near, LIMIT);
         let start = Instant::now();
         let error = near.write_all(b"more than eight bytes").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(start.elapsed() >= PATIENCE);
+        assert!(start.elapsed() >= LIMIT);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_reader_is_waited_for() {
+    async fn slow_but_steady_reader_does_not_time_out() {
         let (near, mut far) = duplex(8);
-        let mut near = Patient::new(near, PATIENCE);
+        let mut near = WriteTimeout::new(near, LIMIT);
         let read = async {
             for _ in 0..4 {
-                sleep(PATIENCE - Duration::from_secs(1)).await;
+                sleep(LIMIT - Duration::from_secs(1)).await;
                 far.read_exact(&mut [0; 8]).await.unwrap();
             }
         };

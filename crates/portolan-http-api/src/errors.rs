@@ -1,0 +1,100 @@
+//! The HTTP server's errors and the registry's errors as problem documents.
+
+use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
+use http::header::{ALLOW, WWW_AUTHENTICATE};
+use portolan_core::{Remedy, suggest};
+use portolan_http::RequestError;
+use portolan_registry::RegistryError;
+
+use crate::problem::{Problem, ProblemKind};
+use crate::routes::ROUTES;
+
+/// The error responses of this dialect.
+pub(crate) fn response(error: &RequestError) -> Response {
+    let mut response = Problem::from(error).into_response();
+    let header = match error {
+        RequestError::Unauthorized => Some((WWW_AUTHENTICATE, r#"Bearer realm="portolan""#)),
+        RequestError::MethodNotAllowed { route, .. } => Some((ALLOW, methods(route))),
+        _ => None,
+    };
+    if let Some((name, value)) = header {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+impl From<&RequestError> for Problem {
+    fn from(error: &RequestError) -> Self {
+        use RequestError as E;
+        let problem = |kind| {
+            let problem = Self::new(kind, error.to_string());
+            error.remedy().into_iter().fold(problem, Self::remedy)
+        };
+        match error {
+            E::Unauthorized => Self::new(ProblemKind::Unauthorized, error.to_string())
+                .remedy("send 'Authorization: Bearer TOKEN', or set PORTOLAN_TOKEN"),
+            E::Forbidden => Self::new(ProblemKind::Forbidden, error.to_string())
+                .remedy("set PORTOLAN_TOKEN to the token that the registry was started with"),
+            E::NotFound { path } => not_found(error, path),
+            E::MethodNotAllowed { route, .. } => {
+                Self::new(ProblemKind::MethodNotAllowed, error.to_string())
+                    .remedy(format!("use {}", methods(route)))
+            }
+            E::BodyTooLarge { .. } => problem(ProblemKind::BodyTooLarge),
+            E::BodyTimeout { .. } => problem(ProblemKind::BodyTooSlow),
+            E::BodyIncomplete { .. } => problem(ProblemKind::BodyCutShort),
+            E::Panicked => problem(ProblemKind::Internal),
+            E::Timeout { .. } => problem(ProblemKind::TooSlow),
+            E::Overloaded { .. } => problem(ProblemKind::TooManyConnections),
+        }
+    }
+}
+
+fn not_found(error: &RequestError, path: &str) -> Problem {
+    let routes: Vec<_> = ROUTES.iter().map(|route| fill(route.path, path)).collect();
+    let remedy = match suggest(path, routes.iter().map(String::as_str)) {
+        Some(route) => format!("use {route}, or see /openapi.json for all routes"),
+        None => "see /openapi.json for all routes".to_owned(),
+    };
+    Problem::new(ProblemKind::NoSuchRoute, error.to_string()).remedy(remedy)
+}
+
+/// Replaces the placeholders of a route by the segments of the path, so that an id has no influence
+/// on which route is nearest.
+fn fill(route: &str, path: &str) -> String {
+    let mut given = path.split('/');
+    let segments = route.split('/').map(|segment| match (segment.starts_with('{'), given.next()) {
+        (true, Some(given)) if !given.is_empty() => given,
+        _ => segment,
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// Returns the methods of a route, as the `Allow` header lists them.
+fn methods(route: &str) -> &'static str {
+    ROUTES.iter().find(|known| known.path == route).map_or("", |known| known.methods)
+}
+
+impl From<RegistryError> for Problem {
+    fn from(error: RegistryError) -> Self {
+        let detail = error.to_string();
+        match error {
+            RegistryError::Unknown { .. } => {
+                Self::new(ProblemKind::UnknownInstance, detail).param("id")
+            }
+            RegistryError::Invalid(_) => Self::new(ProblemKind::BadMember, detail),
+            RegistryError::RemoteLoopback { .. } => {
+                Self::new(ProblemKind::BadMember, detail).pointer("/host")
+            }
+            RegistryError::RegisteredByApi { .. } => {
+                Self::new(ProblemKind::RegisteredByApi, detail)
+            }
+            RegistryError::Full { .. } | RegistryError::BroadcastFull { .. } => {
+                Self::new(ProblemKind::Full, detail)
+            }
+            // Busy, closed, and whatever is added later: not a fault of the request.
+            _ => Self::new(ProblemKind::Unavailable, detail),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The state that the handlers share.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use portolan_http::{Authenticator, CredentialSource, Dialect};
+use portolan_metrics::Metrics;
+use portolan_registry::Registry;
+
+use crate::{errors, openapi, routes};
+
+/// Portolan's own API. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Api(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    registry: Registry,
+    metrics: Metrics,
+    authenticator: Authenticator,
+    version: String,
+    openapi: Bytes,
+}
+
+// === impl Api ===
+
+impl Api {
+    /// Creates the API of a registry, without a token.
+    pub fn new(registry: Registry, metrics: Metrics) -> Self {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let openapi = openapi::document(&version);
+        let authenticator = Authenticator::default();
+        Self(Arc::new(Inner { registry, metrics, authenticator, version, openapi }))
+    }
+
+    /// Sets the token that every route requires (`Authorization: Bearer TOKEN`), except `/healthz`,
+    /// `/readyz` and `/openapi.json`. An empty token matches nothing, so it denies all access.
+    pub fn token(self, token: Option<&str>) -> Self {
+        let authenticator = Authenticator::new(token).source(CredentialSource::Bearer);
+        self.with(|inner| inner.authenticator = authenticator)
+    }
+
+    /// Sets the version that `/healthz`, `/readyz` and `/openapi.json` report. Default: the version
+    /// of this crate.
+    pub fn version(self, version: impl Into<String>) -> Self {
+        let version = version.into();
+        self.with(|inner| {
+            inner.openapi = openapi::document(&version);
+            inner.version = version;
+        })
+    }
+
+    /// Returns the API as a dialect to be served with [`portolan_http::serve`], possibly next to
+    /// others. It answers every path that no other dialect's prefix matches.
+    pub fn dialect(&self) -> Dialect {
+        let authenticator = self.0.authenticator.clone();
+        Dialect::new(routes::router(self.clone()), errors::response).authenticator(authenticator)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    // --- for the handlers
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub(crate) fn server_version(&self) -> &str {
+        &self.0.version
+    }
+
+    pub(crate) fn openapi(&self) -> Bytes {
+        self.0.openapi.clone()
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("version", &self.version).finish_non_exhaustive()
+    }
+}

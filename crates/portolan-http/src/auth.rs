@@ -1,0 +1,143 @@
+//! Authentication: where credentials are found in a request, and whom they identify.
+
+use std::borrow::Cow;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::header::{AUTHORIZATION, HeaderName};
+use http::request::Parts;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use url::form_urlencoded;
+
+use crate::RequestError;
+use crate::dialect::Errors;
+
+/// A place in a request where a client may put its token.
+///
+/// A source reads the head of the request. That includes the [`ConnectionInfo`] in its extensions,
+/// and so what a listener knows of the peer: the user of a Unix peer, or a client certificate.
+///
+/// [`ConnectionInfo`]: crate::ConnectionInfo
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CredentialSource {
+    /// `Authorization: Bearer TOKEN` (RFC 6750, section 2.1).
+    Bearer,
+    /// A header whose value is the token, such as Consul's `X-Consul-Token`.
+    Header(HeaderName),
+    /// A parameter of the query, such as Consul's `?token=`. Appears in the logs of proxies.
+    Query(&'static str),
+}
+
+// === impl CredentialSource ===
+
+impl CredentialSource {
+    fn find<'a>(&self, request: &'a Parts) -> Option<Cow<'a, str>> {
+        let header = |name: &HeaderName| request.headers.get(name)?.to_str().ok();
+        let token = match self {
+            Self::Bearer => {
+                let (scheme, token) = header(&AUTHORIZATION)?.split_once(' ')?;
+                scheme.eq_ignore_ascii_case("bearer").then_some(token.into())
+            }
+            Self::Header(name) => header(name).map(Cow::from),
+            Self::Query(name) => form_urlencoded::parse(request.uri.query()?.as_bytes())
+                .find_map(|(key, value)| (key == *name).then_some(value)),
+        };
+        token.filter(|token| !token.trim().is_empty())
+    }
+}
+
+/// Who makes a request, as far as its credentials say. An extension of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Principal {
+    /// Anyone: the server requires no token.
+    Unrestricted,
+    /// A client with a valid token.
+    Authenticated,
+    /// A client without credentials.
+    Anonymous,
+    /// A client whose credentials are not valid here.
+    Unknown,
+}
+
+// === impl Principal ===
+
+impl Principal {
+    /// Checks that the principal may use routes that require authentication.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::Unauthorized`] without credentials, [`RequestError::Forbidden`] if they are
+    /// not valid.
+    pub fn authorize(self) -> Result<(), RequestError> {
+        match self {
+            Self::Unrestricted | Self::Authenticated => Ok(()),
+            Self::Anonymous => Err(RequestError::Unauthorized),
+            Self::Unknown => Err(RequestError::Forbidden),
+        }
+    }
+}
+
+/// Identifies the [`Principal`] of each request.
+///
+/// Stores and compares SHA-256 digests: all have the same length, so the comparison takes the same
+/// time whatever token was sent.
+#[derive(Debug, Clone, Default)]
+pub struct Authenticator {
+    token: Option<[u8; 32]>,
+    sources: Vec<CredentialSource>,
+}
+
+// === impl Authenticator ===
+
+impl Authenticator {
+    /// Creates an authenticator for this token without any source. `None` requires no token; an
+    /// empty token matches nothing.
+    pub fn new(token: Option<&str>) -> Self {
+        Self { token: token.map(digest), sources: Vec::new() }
+    }
+
+    /// Adds a source. The first source that finds credentials decides.
+    pub fn source(mut self, source: CredentialSource) -> Self {
+        self.sources.push(source);
+        self
+    }
+
+    pub(crate) fn identify(&self, request: &Parts) -> Principal {
+        let Some(expected) = &self.token else { return Principal::Unrestricted };
+        match self.sources.iter().find_map(|source| source.find(request)) {
+            None => Principal::Anonymous,
+            Some(token) if digest(token.trim()).ct_eq(expected).into() => Principal::Authenticated,
+            Some(_) => Principal::Unknown,
+        }
+    }
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+/// Attaches the principal to the request.
+pub(crate) async fn authenticate(
+    State(authenticator): State<Authenticator>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut head, body) = request.into_parts();
+    let principal = authenticator.identify(&head);
+    head.extensions.insert(principal);
+    next.run(Request::from_parts(head, body)).await
+}
+
+/// Middleware for routes that require authentication: answers 401 or 403 in the dialect's format
+/// if the principal is not authorized. Use with [`axum::middleware::from_fn`] as a route layer.
+pub async fn authorize(request: Request, next: Next) -> Response {
+    let principal = request.extensions().get().copied().unwrap_or(Principal::Anonymous);
+    match principal.authorize() {
+        Ok(()) => next.run(request).await,
+        Err(error) => Errors::from_extensions(request.extensions()).response(&error),
+    }
+}

@@ -1,0 +1,138 @@
+//! One connection: HTTP/1.1 requests, and a lingering close that lets the last response arrive.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::BoxError;
+use axum::body::Body;
+use http::Extensions;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use tracing::debug;
+
+use crate::dialect::Dispatch;
+use crate::write_timeout::WriteTimeout;
+use crate::{HttpLimits, Peer};
+
+/// The maximum size of a request's head in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+/// How long to read and discard what a peer still sends after the last response. Closing earlier
+/// would reset the connection, and the peer's kernel would drop the response.
+const LINGER: Duration = Duration::from_secs(5);
+/// How long such a peer may pause.
+const LINGER_PAUSE: Duration = Duration::from_secs(1);
+/// How long such a peer may pause during shutdown.
+const SHUTDOWN_LINGER_PAUSE: Duration = Duration::from_millis(50);
+
+/// The connection of a request, as an extension of the request. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ConnectionInfo {
+    peer: Arc<Peer>,
+    limits: Arc<HttpLimits>,
+    shutdown: CancellationToken,
+}
+
+// === impl ConnectionInfo ===
+
+impl ConnectionInfo {
+    /// Creates the information that [`serve`](crate::serve) attaches to every request.
+    pub fn new(peer: Peer, limits: Arc<HttpLimits>, shutdown: CancellationToken) -> Self {
+        Self { peer: Arc::new(peer), limits, shutdown }
+    }
+
+    /// Returns the other end of the connection.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Returns the limits of the server.
+    pub fn limits(&self) -> &HttpLimits {
+        &self.limits
+    }
+
+    /// Returns a token that is cancelled when the server begins to shut down. Responses without an
+    /// end must end then.
+    pub fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
+    pub(crate) fn from_extensions(extensions: &Extensions) -> &Self {
+        extensions.get().expect("every request of a dialect has its connection")
+    }
+}
+
+/// Serves the connection until the peer closes it, it is idle for too long, or the server shuts
+/// down.
+pub(crate) async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    info: ConnectionInfo,
+    dispatch: Dispatch,
+) {
+    let extension = info.clone();
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(extension.clone());
+        Box::pin(dispatch.select(request.uri().path()).oneshot(request))
+    });
+    let io = TokioIo::new(WriteTimeout::new(stream, info.limits.write));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(info.limits.head)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(io, service);
+    let (stream, result) = drive(connection, &info.shutdown).await;
+    if let Err(error) = result {
+        debug!(peer = %info.peer, %error, "Connection failed");
+        // After a head timeout no response is on its way that a linger could save.
+        if error.is_timeout() {
+            return;
+        }
+    }
+    let shutting_down = info.shutdown.is_cancelled();
+    linger(stream, if shutting_down { SHUTDOWN_LINGER_PAUSE } else { LINGER_PAUSE }).await;
+}
+
+/// Runs the connection to its end; during shutdown, to the end of the request in progress.
+async fn drive<I, S>(
+    mut connection: http1::Connection<TokioIo<I>, S>,
+    shutdown: &CancellationToken,
+) -> (I, hyper::Result<()>)
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: HttpService<Incoming, ResBody = Body, Error: Into<BoxError>> + Unpin,
+    S::Future: Unpin,
+{
+    let ended = tokio::select! {
+        result = poll_fn(|context| connection.poll_without_shutdown(context)) => Some(result),
+        () = shutdown.cancelled() => None,
+    };
+    let result = match ended {
+        Some(result) => result,
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|context| connection.poll_without_shutdown(context)).await
+        }
+    };
+    (connection.into_parts().io.into_inner(), result)
+}
+
+/// Closes the write half, then discards input until the peer closes or pauses.
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, pause: Duration) {
+    let discard = async {
+        stream.shutdown().await?;
+        let mut buffer = [0; 16 * 1024];
+        while let Ok(Ok(1..)) = timeout(pause, stream.read(&mut buffer)).await {}
+        io::Result::Ok(())
+    };
+    // The connection is closed next, whatever the result.
+    drop(timeout(LINGER, discard).await);
+}

@@ -1,0 +1,181 @@
+//! API dialects: routes with their own error format, side by side on one listener.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Extension, MatchedPath};
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use http::header::{CONNECTION, RETRY_AFTER};
+use http::{Extensions, HeaderValue, Method, StatusCode, Uri};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{Authenticator, HttpLimits, RequestError, auth, middleware};
+
+/// The error responses of a dialect, in its own format.
+///
+/// [`RequestError::status`] is the status that HTTP suggests, and [`RequestError`]'s text is the
+/// default wording; a dialect may choose others. A function of that signature is an implementation.
+pub trait ErrorResponses: Send + Sync + 'static {
+    /// Returns the response for this error.
+    fn response(&self, error: &RequestError) -> Response;
+}
+
+impl<F: Fn(&RequestError) -> Response + Send + Sync + 'static> ErrorResponses for F {
+    fn response(&self, error: &RequestError) -> Response {
+        self(error)
+    }
+}
+
+/// One API: routes, error responses and authentication. Cheap to clone.
+#[derive(Clone)]
+pub struct Dialect {
+    prefix: &'static str,
+    router: Router,
+    errors: Errors,
+    authenticator: Authenticator,
+}
+
+// === impl Dialect ===
+
+impl Dialect {
+    /// Creates a dialect that answers every path that no other dialect's prefix matches.
+    ///
+    /// Its router must not have fallbacks: `errors` answers unknown paths and methods.
+    pub fn new(router: Router, errors: impl ErrorResponses) -> Self {
+        let errors = Errors(Arc::new(errors));
+        Self { prefix: "", router, errors, authenticator: Authenticator::default() }
+    }
+
+    /// Restricts the dialect to the paths below this prefix, such as `/v1`. The routes of its
+    /// router contain the prefix.
+    pub fn prefix(mut self, prefix: &'static str) -> Self {
+        self.prefix = prefix.trim_end_matches('/');
+        self
+    }
+
+    /// Sets how requests are authenticated. Default: everyone is [`Unrestricted`].
+    ///
+    /// [`Unrestricted`]: crate::Principal::Unrestricted
+    pub fn authenticator(mut self, authenticator: Authenticator) -> Self {
+        self.authenticator = authenticator;
+        self
+    }
+
+    /// Builds the router with everything around it, as [`serve`](crate::serve) does. For tests
+    /// without a listener: requests must have a [`ConnectionInfo`](crate::ConnectionInfo) as
+    /// extension.
+    pub fn into_router(self, limits: &HttpLimits) -> Router {
+        self.router
+            .fallback(not_found)
+            .method_not_allowed_fallback(method_not_allowed)
+            .layer(from_fn_with_state(self.authenticator, auth::authenticate))
+            .layer(CatchPanicLayer::custom(panic_response(self.errors.clone())))
+            .layer(from_fn_with_state(limits.request, middleware::observe))
+            .layer(Extension(self.errors))
+    }
+
+    /// Builds a router that answers every request with [`RequestError::Overloaded`].
+    fn into_overloaded_router(self, limits: &HttpLimits) -> Router {
+        let overloaded = RequestError::Overloaded { limit: limits.connections };
+        let respond =
+            async move |Extension(errors): Extension<Errors>| errors.response(&overloaded);
+        Router::new()
+            .fallback(respond)
+            .layer(from_fn_with_state(limits.request, middleware::observe))
+            .layer(Extension(self.errors))
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        let rest = path.strip_prefix(self.prefix);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+impl fmt::Debug for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialect").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+/// Selects the dialect of each request.
+#[derive(Debug, Clone)]
+pub(crate) struct Dispatch(Arc<[(Dialect, Router)]>);
+
+// === impl Dispatch ===
+
+impl Dispatch {
+    pub(crate) fn new(dialects: &[Dialect], limits: &HttpLimits) -> Self {
+        Self::with(dialects, |dialect| dialect.into_router(limits))
+    }
+
+    /// Answers every request with 503, worded by its dialect.
+    pub(crate) fn overloaded(dialects: &[Dialect], limits: &HttpLimits) -> Self {
+        Self::with(dialects, |dialect| dialect.into_overloaded_router(limits))
+    }
+
+    fn with(dialects: &[Dialect], build: impl Fn(Dialect) -> Router) -> Self {
+        let mut dialects = dialects.to_vec();
+        // Stable: of two dialects with the same prefix, the first one answers.
+        dialects.sort_by_key(|dialect| std::cmp::Reverse(dialect.prefix.len()));
+        Self(dialects.into_iter().map(|dialect| (dialect.clone(), build(dialect))).collect())
+    }
+
+    /// Returns the router of the dialect with the longest prefix that matches; an empty router,
+    /// which answers 404 without a body, if none does.
+    pub(crate) fn select(&self, path: &str) -> Router {
+        let dialect = self.0.iter().find(|(dialect, _)| dialect.matches(path));
+        dialect.map(|(_, router)| router.clone()).unwrap_or_default()
+    }
+}
+
+/// The error responses of the dialect that answers a request, as an extension of the request.
+#[derive(Clone)]
+pub(crate) struct Errors(Arc<dyn ErrorResponses>);
+
+// === impl Errors ===
+
+impl Errors {
+    pub(crate) fn from_extensions(extensions: &Extensions) -> &Self {
+        extensions.get().expect("every request of a dialect has its error responses")
+    }
+
+    /// Returns the dialect's response with the headers that HTTP asks for.
+    pub(crate) fn response(&self, error: &RequestError) -> Response {
+        let mut response = self.0.response(error);
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            let retry_after = response.headers_mut().entry(RETRY_AFTER);
+            retry_after.or_insert(HeaderValue::from_static("1"));
+        }
+        if error.ends_connection() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+async fn not_found(Extension(errors): Extension<Errors>, uri: Uri) -> Response {
+    let path = uri.path().chars().take(200).collect();
+    errors.response(&RequestError::NotFound { path })
+}
+
+async fn method_not_allowed(
+    Extension(errors): Extension<Errors>,
+    route: MatchedPath,
+    method: Method,
+) -> Response {
+    let route = route.as_str().to_owned();
+    errors.response(&RequestError::MethodNotAllowed { method, route })
+}
+
+/// Logs the panic message, which the client must not see.
+fn panic_response(errors: Errors) -> impl Fn(Box<dyn Any + Send>) -> Response + Clone {
+    move |panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+        tracing::error!(message = message.unwrap_or("unknown"), "Request handler panicked");
+        errors.response(&RequestError::Panicked)
+    }
+}

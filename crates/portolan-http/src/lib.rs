@@ -1,0 +1,53 @@
+//! HTTP server for several API dialects on any kind of listener.
+//!
+//! Three seams, each independent of the others:
+//!
+//! - A [`Listener`] accepts byte streams. TCP and Unix sockets are implemented here, one file each.
+//! - An [`Authenticator`] finds credentials in a request and attaches a [`Principal`] to it.
+//! - A [`Dialect`] is one API: its routes and its [`ErrorResponses`]. The dialect with the longest
+//!   matching path prefix answers a request, and words every error of it: 401, 403, 404, 405, body
+//!   errors, panics, timeouts and overload.
+//!
+//! [`serve`] enforces the [`HttpLimits`], drains connections at shutdown, and writes the access log
+//! ([`ACCESS_LOG`]). It knows nothing of what the dialects serve.
+//!
+//! Exception: if hyper cannot parse the head of a request, or the head is longer than 64 KiB, hyper
+//! answers 400 or 431 without a body and closes the connection. No dialect is involved.
+//!
+//! ```no_run
+//! use axum::{Router, response::IntoResponse, routing::get};
+//! use portolan_http::{Dialect, HttpLimits, RequestError, serve};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let errors = |error: &RequestError| (error.status(), error.to_string()).into_response();
+//! let dialect = Dialect::new(Router::new().route("/ping", get(async || "pong")), errors);
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:7000").await?;
+//! serve(listener, [dialect], HttpLimits::default(), async { drop(tokio::signal::ctrl_c().await) }).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod auth;
+mod body;
+mod connection;
+mod dialect;
+mod error;
+mod limits;
+mod listener;
+mod middleware;
+mod server;
+mod write_timeout;
+
+pub use auth::{Authenticator, CredentialSource, Principal, authorize};
+pub use body::LimitedBody;
+pub use connection::ConnectionInfo;
+pub use dialect::{Dialect, ErrorResponses};
+pub use error::RequestError;
+pub use limits::HttpLimits;
+pub use listener::{Listener, Peer};
+pub use middleware::ACCESS_LOG;
+pub use server::{ServeError, serve};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! Listeners: sources of connections, one file per kind.
+
+mod tcp;
+mod unix;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A source of connections.
+///
+/// Accepting has two steps, so that a slow peer cannot block the accept loop: [`accept`] takes the
+/// connection from the kernel, and the handshake runs in the connection's own task, within
+/// [`HttpLimits::head`](crate::HttpLimits::head). Plain sockets have no handshake; TLS does, and
+/// learns the client's certificate from it.
+///
+/// [`accept`]: Listener::accept
+pub trait Listener: Send {
+    /// The byte stream of one connection.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// Makes an accepted connection ready for HTTP.
+    type Handshake: Future<Output = io::Result<(Self::Io, Peer)>> + Send + 'static;
+
+    /// Accepts the next connection. Cancel safe: a dropped future loses no connection.
+    ///
+    /// # Errors
+    ///
+    /// Whatever accept(2) returns. Errors of kind `InvalidInput`, `NotConnected` and `Unsupported`
+    /// are permanent and end the server.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Handshake>> + Send;
+}
+
+/// The other end of a connection, as the operating system reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Peer {
+    /// A TCP peer.
+    Tcp {
+        /// The peer's address.
+        remote: SocketAddr,
+        /// The address that the peer connected to, if known.
+        local: Option<SocketAddr>,
+    },
+    /// A process on this host, connected through a Unix socket (`SO_PEERCRED`, unix(7)).
+    Unix {
+        /// The user that the process runs as.
+        uid: u32,
+        /// The process id, if the system reports it.
+        pid: Option<i32>,
+    },
+}
+
+// === impl Peer ===
+
+impl Peer {
+    /// Returns the IP address of the peer's host: the loopback address if that is this host,
+    /// whichever of its addresses the peer used.
+    pub fn host(&self) -> IpAddr {
+        match self {
+            Self::Tcp { remote, local } => {
+                let own_address = local.is_some_and(|local| local.ip() == remote.ip());
+                let same_host = own_address || remote.ip().to_canonical().is_loopback();
+                if same_host { Ipv4Addr::LOCALHOST.into() } else { remote.ip() }
+            }
+            Self::Unix { .. } => Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { remote, .. } => remote.fmt(f),
+            Self::Unix { uid, pid: Some(pid) } => write!(f, "unix:uid={uid},pid={pid}"),
+            Self::Unix { uid, pid: None } => write!(f, "unix:uid={uid}"),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+use std::future::{Ready, pending};
+use std::io;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use http_body_util::BodyExt;
+use tokio::io::DuplexStream;
+use tower::ServiceExt;
+
+use super::support::plain;
+use crate::dialect::Dispatch;
+use crate::{ConnectionInfo, Dialect, HttpLimits, Listener, Peer, RequestError, ServeError, serve};
+
+/// A dialect below `/v2` whose errors are in angle brackets.
+fn other() -> Dialect {
+    let panicking = get(async || -> &'static str { panic!("the inner state is 42") });
+    let errors = |error: &RequestError| (error.status(), format!("<{error}>")).into_response();
+    Dialect::new(Router::new().route("/v2/panic", panicking), errors).prefix("/v2")
+}
+
+async fn send(dispatch: &Dispatch, method: &str, path: &str) -> (u16, String) {
+    let peer = Peer::Unix { uid: 0, pid: None };
+    let info = ConnectionInfo::new(peer, HttpLimits::default().into(), Default::default());
+    let request = Request::builder().method(method).uri(path).extension(info);
+    let request = request.body(Body::empty()).unwrap();
+    let response = dispatch.select(path).oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn longest_prefix_selects_the_dialect_and_its_error_format() {
+    let dispatch = Dispatch::new(&[plain(), other()], &HttpLimits::default());
+    for (method, path, status, body) in [
+        ("GET", "/ping", 200, "pong"),
+        ("GET", "/v2", 404, "<no route matches the path /v2>"),
+        ("GET", "/v2/ping", 404, "<no route matches the path /v2/ping>"),
+        ("GET", "/v22", 404, "plain: no route matches the path /v22"),
+        ("PUT", "/ping", 405, "plain: the route /ping does not support the method PUT"),
+        ("PUT", "/v2/panic", 405, "<the route /v2/panic does not support the method PUT>"),
+        ("GET", "/v2/panic", 500, "<the server failed to handle the request because of a bug>"),
+    ] {
+        assert_eq!(send(&dispatch, method, path).await, (status, body.to_owned()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn overload_response_is_worded_by_the_dialect_of_the_path() {
+    let dispatch = Dispatch::overloaded(&[plain(), other()], &HttpLimits::default());
+    let text = "the limit of 10000 connections is reached";
+    assert_eq!(send(&dispatch, "GET", "/ping").await, (503, format!("plain: {text}")));
+    assert_eq!(send(&dispatch, "GET", "/v2/x").await, (503, format!("<{text}>")));
+}
+
+#[tokio::test]
+async fn path_without_a_dialect_is_answered_with_an_empty_404() {
+    let dispatch = Dispatch::new(&[other()], &HttpLimits::default());
+    assert_eq!(send(&dispatch, "GET", "/ping").await, (404, String::new()));
+}
+
+/// Fails like a listener whose socket was closed.
+struct Broken;
+
+impl Listener for Broken {
+    type Io = DuplexStream;
+    type Handshake = Ready<io::Result<(DuplexStream, Peer)>>;
+
+    async fn accept(&mut self) -> io::Result<Self::Handshake> {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+}
+
+#[tokio::test]
+async fn permanent_listener_failure_ends_the_server_with_an_error() {
+    let result = serve(Broken, [plain()], HttpLimits::default(), pending()).await;
+    assert!(matches!(result, Err(ServeError::Accept { .. })));
+}
