@@ -15,8 +15,10 @@ pub mod health;
 pub mod host;
 pub mod name;
 pub mod pool;
+pub mod pools;
 pub mod port;
 pub mod port_range;
+pub mod quote;
 pub mod remedy;
 pub mod suggest;
 
@@ -30,7 +32,9 @@ pub use health::{HealthReport, HealthStatus};
 pub use host::Host;
 pub use name::{PortName, Protocol, Scope, ServiceId, ServiceName};
 pub use pool::Pool;
+pub use pools::{PoolRange, Pools};
 pub use port_range::PortRange;
+pub use quote::quoted;
 pub use remedy::Remedy;
 pub use suggest::suggest;
 
