@@ -78,8 +78,8 @@ fn methods(route: &str) -> &'static str {
 
 impl From<RegistryError> for Problem {
     fn from(error: RegistryError) -> Self {
-        let detail = error.to_string();
-        match error {
+        let (detail, remedy) = (error.to_string(), error.remedy());
+        let problem = match error {
             RegistryError::Unknown { .. } => {
                 Self::new(ProblemKind::UnknownInstance, detail).param("id")
             }
@@ -95,6 +95,7 @@ impl From<RegistryError> for Problem {
             }
             // Busy, closed, and whatever is added later: not a fault of the request.
             _ => Self::new(ProblemKind::Unavailable, detail),
-        }
+        };
+        remedy.into_iter().fold(problem, Self::remedy)
     }
 }

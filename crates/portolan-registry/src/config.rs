@@ -1,49 +1,50 @@
 //! The registry's settings: section `service_registry` of the configuration.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use portolan_core::{InvalidDuration, REGISTRY_PORT, Ttl};
+use portolan_core::{InvalidDuration, REGISTRY_PORT, Remedy, Ttl};
 use serde::{Deserialize, Serialize};
 
 /// The settings of the service registry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RegistryConfig {
-    /// Whether the server runs a registry at all. Default true.
+    /// Whether the server runs a registry. Default true.
     pub enabled: bool,
-    /// The address and port that the HTTP API listens on. Default `0.0.0.0:7000`: other machines
-    /// shall find it; give `127.0.0.1:7000` where they shall not.
+    /// The address and port of the HTTP API. Default `0.0.0.0:7000`, reachable from other machines;
+    /// set `127.0.0.1:7000` to serve this machine only.
     pub listen_address: SocketAddr,
-    /// What keeps the endpoints. Default `memory`: nothing to install, and services register
+    /// The store of the endpoints. Default `memory`: nothing to install, and services register
     /// again by themselves after a restart.
     pub storage_backend: StorageBackend,
-    /// How long an endpoint that names no TTL stays without a sign of life, from 1 s to 24 h.
-    /// Default 60 s: two announce intervals, so that one lost heartbeat ends nothing.
+    /// The TTL of an endpoint that registers without one, from 1 s to 24 h. Default 60 s: two
+    /// announce intervals, so that one lost heartbeat does not expire an endpoint.
     #[serde(with = "portolan_core::duration::text")]
     pub ttl_default: Duration,
-    /// How often all leases are looked over for one that the timer queue missed, from 1 s to 24 h.
-    /// Default 30 s: leases end on time without it, so it need not be often.
+    /// How often the store `memory` scans all leases for one that its timer queue missed, from 1 s
+    /// to 24 h. Default 30 s: leases end on time without the scan.
     #[serde(with = "portolan_core::duration::text")]
     pub cleanup_interval: Duration,
-    /// How many endpoints are kept. Default 100,000: about 150 MB with ordinary metadata. Half
-    /// of them at most may come from broadcast, so that strangers on the network cannot keep
-    /// services from registering.
+    /// The maximum number of endpoints. Default 100,000: about 150 MB with ordinary metadata. At
+    /// most half of them may be learned by broadcast, so that other hosts on the network cannot
+    /// keep services from registering.
     pub max_endpoints: usize,
-    /// How many changes are kept for watches to resume from. Default 10,000: ten minutes at some
-    /// 16 changes a second. A watch that was away for longer gets a snapshot.
+    /// The number of changes that are kept for watches to resume from. Default 10,000: ten minutes
+    /// at 16 changes a second. A watch that resumes from an older revision gets a snapshot.
     pub history: usize,
-    /// Whether endpoints heard on the broadcast channels are taken in. Default true: it joins
-    /// network segments that do not hear each other.
+    /// Whether endpoints announced on the broadcast channel are imported. Default true: it connects
+    /// network segments that do not receive each other's multicast.
     pub import_broadcast: bool,
 }
 
-/// What keeps the endpoints.
+/// The store of the endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum StorageBackend {
-    /// This process, until it ends.
+    /// This process; endpoints are lost when it ends.
     #[default]
     Memory,
     /// An etcd cluster.
@@ -52,37 +53,35 @@ pub enum StorageBackend {
     Consul,
 }
 
-/// Why settings cannot be used. Retrying does not help: they must change.
+/// Why the settings of the registry are invalid. Retrying does not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidRegistryConfig {
-    /// A backend that this version does not have.
-    #[error(
-        "service_registry.storage_backend: {0} is not built into this version; use memory, with which services register again by themselves after a restart"
-    )]
+    /// The storage backend is not part of this version.
+    #[error("service_registry.storage_backend: {0} is not built into this version")]
     Backend(&'static str),
-    /// The default TTL is none.
+    /// The default TTL is out of bounds.
     #[error("service_registry.ttl_default: {0}")]
     TtlDefault(#[source] InvalidDuration),
-    /// The interval lies outside its bounds.
+    /// The cleanup interval is out of bounds.
     #[error(
-        "service_registry.cleanup_interval: {} is out of bounds; it lies between 1s and 24h",
+        "service_registry.cleanup_interval: {} is out of bounds, expected 1s to 24h",
         portolan_core::duration::format_duration(*.0)
     )]
     CleanupInterval(Duration),
-    /// A limit that would keep everything out, or lets too much in.
-    #[error("service_registry.{key}: {value} is out of bounds; it lies between 1 and {limit}")]
+    /// A limit is out of bounds.
+    #[error("service_registry.{key}: {value} is out of bounds, expected 1 to {limit}")]
     Limit {
-        /// The setting.
+        /// The key of the setting.
         key: &'static str,
-        /// What it says.
+        /// The value.
         value: usize,
-        /// The most it may say.
+        /// The largest valid value.
         limit: usize,
     },
 }
 
-/// The most that `max_endpoints` and `history` may be: beyond it a typing error is likelier.
+/// The largest `max_endpoints` and `history`: a larger value is more likely a typing error.
 const LIMIT: usize = 10_000_000;
 
 // === impl RegistryConfig ===
@@ -120,6 +119,15 @@ impl Default for RegistryConfig {
     }
 }
 
+// === impl InvalidRegistryConfig ===
+
+impl Remedy for InvalidRegistryConfig {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        let memory = "use memory; services register again by themselves after a restart";
+        matches!(self, Self::Backend(_)).then(|| memory.into())
+    }
+}
+
 // === impl StorageBackend ===
 
 impl StorageBackend {
@@ -144,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_those_of_the_specification() {
+    fn defaults_are_those_of_the_specification() {
         let json = serde_json::to_value(RegistryConfig::default()).unwrap();
         assert_eq!(json["listen_address"], "0.0.0.0:7000");
         assert_eq!(json["storage_backend"], "memory");
@@ -158,19 +166,20 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_refused_by_its_key() {
-        for (json, expected) in [
-            (r#"{"storage_backend": "etcd"}"#, "storage_backend: etcd is not built"),
-            (r#"{"storage_backend": "consul"}"#, "storage_backend: consul is not built"),
-            (r#"{"ttl_default": "500ms"}"#, "ttl_default: a TTL of 500ms"),
-            (r#"{"cleanup_interval": "0s"}"#, "cleanup_interval: 0s is out of bounds"),
-            (r#"{"max_endpoints": 0}"#, "max_endpoints: 0 is out of bounds"),
-            (r#"{"history": 20000000}"#, "history: 20000000 is out of bounds"),
-        ] {
+    fn invalid_values_are_rejected_with_their_key() {
+        let texts = [
+            r#"{"storage_backend": "etcd"}"#,
+            r#"{"storage_backend": "consul"}"#,
+            r#"{"ttl_default": "500ms"}"#,
+            r#"{"cleanup_interval": "0s"}"#,
+            r#"{"max_endpoints": 0}"#,
+            r#"{"history": 20000000}"#,
+        ]
+        .map(|json| {
             let config: RegistryConfig = serde_json::from_str(json).unwrap();
-            let error = config.validate().unwrap_err().to_string();
-            assert!(error.contains(expected), "{json}: {error}");
-        }
+            config.validate().unwrap_err().with_remedy()
+        });
+        insta::assert_snapshot!(texts.join("\n"));
         assert!(serde_json::from_str::<RegistryConfig>(r#"{"ttl": "60s"}"#).is_err());
     }
 }

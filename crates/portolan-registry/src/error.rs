@@ -1,71 +1,115 @@
-//! Why the registry does not do what it is asked.
+//! The errors of commands.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use portolan_core::{Host, InvalidRegistration, ServiceId};
+use portolan_core::{Host, InvalidRegistration, Remedy, ServiceId};
 
-/// Why a command was not carried out; nothing was changed by it.
+/// Why a command was rejected or is not known to have been committed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// There is no such instance: it never registered, went, or its lease ended. Do not repeat
-    /// the request; register the instance again.
-    #[error("no instance has the id {id}; register it, again if it was registered before")]
+    /// No instance has the id: it never registered, deregistered or expired. Do not retry.
+    #[error("no instance has the id {id}")]
     Unknown {
-        /// The id asked for.
+        /// The requested id.
         id: ServiceId,
     },
-    /// The registration breaks a bound. It must change.
+    /// The registration is invalid. Do not retry.
     #[error(transparent)]
     Invalid(#[from] InvalidRegistration),
-    /// There is no room. Repeat it once others are gone, or give the registry more room.
-    #[error(
-        "the registry is full: it has its {limit} endpoints; deregister some, or raise service_registry.max_endpoints"
-    )]
+    /// The registry has its maximum number of endpoints. Retry later.
+    #[error("the registry is full: it has {limit} endpoints, its limit")]
     Full {
-        /// How many endpoints there may be.
+        /// The limit, `max_endpoints`.
         limit: usize,
     },
-    /// There is no room for what is heard by broadcast.
-    #[error(
-        "the registry has its {limit} endpoints from broadcast; let services register by the API, or raise service_registry.max_endpoints, half of which is for broadcast"
-    )]
+    /// The registry has its maximum number of endpoints that were learned by broadcast.
+    #[error("the registry has {limit} endpoints learned by broadcast, its limit")]
     BroadcastFull {
-        /// How many endpoints from broadcast there may be.
+        /// The limit, half of `max_endpoints`.
         limit: usize,
     },
-    /// Broadcast wanted to change what came by the API. There is nothing to do: the API's word
-    /// counts.
-    #[error("{id} registered by the API; what broadcast says of it is not taken")]
+    /// A broadcast announcement concerns an instance that registered through the API, which takes
+    /// precedence. Do not retry.
+    #[error("{id} is registered through the API, announcements by broadcast do not change it")]
     RegisteredByApi {
         /// The instance.
         id: ServiceId,
     },
-    /// A loopback address from another machine. The registration must change.
-    #[error(
-        "host: {host} is only reachable on its own machine, and the registration comes from {peer}; register with the address at which others reach the service"
-    )]
+    /// A registration at a loopback address came from another machine. Do not retry.
+    #[error("host: {host} is a loopback address, but the registration comes from {peer}")]
     RemoteLoopback {
-        /// The host to be registered.
+        /// The host of the registration.
         host: Host,
-        /// Who sent the registration.
+        /// The peer that sent the registration.
         peer: IpAddr,
     },
-    /// The writer did not get to it in time; whether it will is not known. Repeat it: every
-    /// command may be repeated.
-    #[error("the registry did not answer within {0:?}; repeat the request")]
+    /// The command was not committed before its deadline; whether it will be is unknown. Retry:
+    /// every command is idempotent.
+    #[error("the registry did not answer within {0:?}")]
     Busy(Duration),
-    /// The store cannot be reached, or the view lags behind it; whether the command was carried out
-    /// is not known. Repeat it: every command may be repeated.
+    /// The store is unreachable, or the view lags behind it; whether the command was committed is
+    /// unknown. Retry: every command is idempotent.
     #[error("the store {store} is unavailable: {reason}")]
     Unavailable {
-        /// The store, as `service_registry.storage_backend` names it.
+        /// The store, by its name in `service_registry.storage_backend`.
         store: &'static str,
         /// Why.
         reason: String,
     },
-    /// The writer is gone: the registry is shutting down. Repeat it with another registry, or later.
-    #[error("the registry is shutting down; repeat the request when it runs again")]
+    /// The registry is shutting down. Retry with another server, or after a restart.
+    #[error("the registry is shutting down")]
     Closed,
+}
+
+// === impl RegistryError ===
+
+impl Remedy for RegistryError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        let remedy = match self {
+            Self::Invalid(_) | Self::RegisteredByApi { .. } => return None,
+            Self::Unknown { .. } => "register the instance again",
+            Self::Full { .. } => "deregister instances, or raise service_registry.max_endpoints",
+            Self::BroadcastFull { .. } => {
+                "register services through the API, or raise service_registry.max_endpoints, half \
+                 of which is for broadcast"
+            }
+            Self::RemoteLoopback { .. } => {
+                "register the address at which other machines reach the service"
+            }
+            Self::Busy(_) | Self::Unavailable { .. } => "retry the request",
+            Self::Closed => "retry the request with another server, or after a restart",
+        };
+        Some(remedy.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_core::Registration;
+
+    use super::*;
+
+    #[test]
+    fn error_texts_and_remedies() {
+        let id: ServiceId = "api@10.0.0.7:8080".parse().unwrap();
+        let invalid = Registration::new("api".parse().unwrap(), Host::loopback(), 0);
+        let errors = [
+            RegistryError::Unknown { id: id.clone() },
+            RegistryError::Invalid(invalid.validate().unwrap_err()),
+            RegistryError::Full { limit: 100_000 },
+            RegistryError::BroadcastFull { limit: 50_000 },
+            RegistryError::RegisteredByApi { id },
+            RegistryError::RemoteLoopback {
+                host: Host::loopback(),
+                peer: "10.0.0.9".parse().unwrap(),
+            },
+            RegistryError::Busy(Duration::from_secs(5)),
+            RegistryError::Unavailable { store: "etcd", reason: "connection refused".into() },
+            RegistryError::Closed,
+        ];
+        insta::assert_snapshot!(errors.map(|error| error.with_remedy()).join("\n"));
+    }
 }

@@ -1,14 +1,17 @@
-//! The composition root: Portolan's own settings, and the registry server made of its parts.
+//! The composition root: Portolan's own settings, and the registry server composed of its parts.
 //!
-//! This is the one place that knows everything: [`Settings`] has a section a part, [`server`] builds
-//! the parts in order, and `flows` holds every channel between them.
+//! This is the one crate that knows all others: [`Settings`] has a section for each component,
+//! [`server`] starts the components in order, and `flows` holds every channel between them.
 
+mod error;
 mod flows;
 mod listen;
+mod parts;
 pub mod server;
 pub mod settings;
 
-pub use server::{RegistryServer, ServerError};
+pub use error::ServerError;
+pub use server::{RegistryServer, RegistryServerBuilder};
 pub use settings::{InvalidSettings, LogFormat, LoggingConfig, STACK_KEYS, Settings};
 
 #[doc(no_inline)]

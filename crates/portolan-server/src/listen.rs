@@ -1,4 +1,4 @@
-//! The registry's own port: leased like any other, so that its place is known on this host.
+//! Leases and binds the registry's own port, so that the reservation table knows where it listens.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -7,15 +7,14 @@ use portolan_port_allocator::{BindAddress, Depth, PortAllocator, PortRequest};
 use portolan_registry::RegistryConfig;
 use tokio::net::TcpListener;
 
-use crate::server::ServerError;
-use crate::{REGISTRY_SERVICE, Settings};
+use crate::{REGISTRY_SERVICE, ServerError, Settings};
 
-/// How many ports behind the configured one a registry looks at where any port will do: as many
-/// stacks run side by side on one machine.
-const NEIGHBOURS: u16 = 99;
+/// How many ports after the configured one are tried with `on_any_port`: one for each stack that
+/// runs on the same machine.
+const ALTERNATIVES: u16 = 99;
 
-/// Leases and listens on exactly the configured address, or near it where any port will do. The
-/// port stays reserved in the registry's name while the socket listens.
+/// Leases the configured port, or one of its [`ALTERNATIVES`] with `on_any_port`, and listens on
+/// it. The port stays leased to the registry while the socket listens.
 pub(crate) fn listen(
     settings: &Settings,
     allocator: &PortAllocator,
@@ -23,15 +22,16 @@ pub(crate) fn listen(
     on_any_port: bool,
 ) -> Result<TcpListener, ServerError> {
     let address = settings.service_registry.listen_address;
-    let last = address.port().saturating_add(if on_any_port { NEIGHBOURS } else { 0 });
+    let last = address.port().saturating_add(if on_any_port { ALTERNATIVES } else { 0 });
     let range = PortRange::new(address.port(), last).map_err(|_| ServerError::PortZero)?;
-    let request = PortRequest::new(REGISTRY_SERVICE.parse().expect("the registry's name is one"))
-        .scope(scope.clone())
-        .preferred(address.port())
-        .range(range)
-        .depth(Depth::Bound)
-        .address(BindAddress::from(host(address, on_any_port)))
-        .allow_ephemeral(false);
+    let request =
+        PortRequest::new(REGISTRY_SERVICE.parse().expect("the registry's service name is valid"))
+            .scope(scope.clone())
+            .preferred(address.port())
+            .range(range)
+            .depth(Depth::Bound)
+            .address(BindAddress::from(host(address, on_any_port)))
+            .allow_ephemeral(false);
     let listener = allocator.request(request)?.into_listener()?;
     let to_tokio = |listener: std::net::TcpListener| {
         listener.set_nonblocking(true)?;
@@ -40,11 +40,11 @@ pub(crate) fn listen(
     to_tokio(listener).map_err(|source| ServerError::Listen { address, source })
 }
 
-/// A stack on one's own machine is nobody else's business unless somebody says so.
+/// The address to bind: loopback for a registry on any port unless an address is configured.
 fn host(address: SocketAddr, on_any_port: bool) -> IpAddr {
-    let nobody_said_so = address == RegistryConfig::default().listen_address;
-    match on_any_port && nobody_said_so {
-        true => IpAddr::from(Ipv4Addr::LOCALHOST),
-        false => address.ip(),
+    if on_any_port && address == RegistryConfig::default().listen_address {
+        IpAddr::from(Ipv4Addr::LOCALHOST)
+    } else {
+        address.ip()
     }
 }

@@ -1,48 +1,40 @@
-//! A registry server: a registry, its HTTP API, what it hears by broadcast, and the health that it
-//! looks after.
+//! A registry server: registry, HTTP API, broadcast import and health checks in one process.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use portolan_broadcast::Broadcaster;
 use portolan_core::{Host, Scope};
-use portolan_http::{Dialect, HttpLimits};
+use portolan_http::HttpLimits;
 use portolan_http_api::Api;
 use portolan_metrics::Metrics;
-use portolan_port_allocator::{AllocatorError, PortAllocator};
-use portolan_registry::{InvalidRegistryConfig, Registry};
-use tokio::net::TcpListener;
-use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
-use tracing::{info, warn};
+use portolan_port_allocator::PortAllocator;
+use portolan_registry::Registry;
+use tracing::info;
 
 use crate::listen::listen;
-use crate::{Settings, flows};
+use crate::parts::Parts;
+use crate::{ServerError, Settings, flows};
 
-/// How long the server takes to end at the most; what has not ended by then is cut off.
+/// The longest time that [`RegistryServer::stop`] takes. Tasks that run longer are aborted.
 pub const STOP_WITHIN: Duration = Duration::from_millis(900);
 
-/// A registry server that runs.
+/// A running registry server. Dropping it aborts its tasks.
 #[derive(Debug)]
 pub struct RegistryServer {
     address: SocketAddr,
     registry: Registry,
-    /// Its session holds the name under which the port is reserved.
+    /// Its session holds the lease of the port.
     allocator: PortAllocator,
-    /// Open as long as we listen.
+    /// Keeps the channel open while the server listens on it.
     _broadcaster: Option<Broadcaster>,
-    /// Ended in this order: who speaks to the registry before the registry itself.
-    parts: Vec<Part>,
+    /// Stopped in this order: the clients of the registry before the registry itself.
+    parts: Parts,
 }
 
-/// A part that runs, and what asks it to end. Dropped, it is cut off.
-type Part = (CancellationToken, AbortOnDropHandle<()>);
-
-/// What a registry server is made of.
+/// Configures and starts a [`RegistryServer`].
 #[derive(Debug)]
-pub struct Builder {
+pub struct RegistryServerBuilder {
     settings: Settings,
     scope: Scope,
     metrics: Metrics,
@@ -50,42 +42,16 @@ pub struct Builder {
     on_any_port: bool,
 }
 
-/// Why a registry server did not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServerError {
-    /// The settings switch it off.
-    #[error("the registry is switched off; set service_registry.enabled to true")]
-    Disabled,
-    /// A setting cannot be used.
-    #[error(transparent)]
-    Config(#[from] InvalidRegistryConfig),
-    /// The address names no port.
-    #[error("service_registry.listen_address: port 0 is not a port; give one from 1 to 65535")]
-    PortZero,
-    /// The port is taken.
-    #[error("the registry cannot have its port: {0}")]
-    Port(#[from] AllocatorError),
-    /// The socket does not listen.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// What the system says.
-        source: io::Error,
-    },
-}
-
 // === impl RegistryServer ===
 
 impl RegistryServer {
-    /// A server with these settings.
-    pub fn builder(settings: Settings) -> Builder {
+    /// Returns a builder of a server with these settings.
+    pub fn builder(settings: Settings) -> RegistryServerBuilder {
         let (scope, metrics) = (Scope::default(), Metrics::new());
-        Builder { settings, scope, metrics, broadcaster: None, on_any_port: false }
+        RegistryServerBuilder { settings, scope, metrics, broadcaster: None, on_any_port: false }
     }
 
-    /// Where clients on this host reach it.
+    /// The URL at which clients on this host reach the server.
     pub fn url(&self) -> String {
         let host = match self.address.ip() {
             ip if ip.is_unspecified() => Host::loopback(),
@@ -94,59 +60,56 @@ impl RegistryServer {
         format!("http://{}", host.with_port(self.address.port()))
     }
 
-    /// The registry itself, for parts of the same process.
+    /// The registry, for other components of the same process.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Ends in good order: no new requests, the ones under way answered, all watches ended; within
-    /// [`STOP_WITHIN`]. The port is free afterwards.
+    /// Waits until the server fails, as when it can accept no more connections; pending as long as
+    /// it works. After a failure, call [`stop`](Self::stop) to end the rest. Cancel-safe.
+    pub async fn wait(&mut self) -> ServerError {
+        self.parts.failed().await
+    }
+
+    /// Shuts down gracefully within [`STOP_WITHIN`]: accepts no more requests, answers those in
+    /// progress, ends all watches. The port is free afterwards.
     pub async fn stop(self) {
-        let end = Instant::now() + STOP_WITHIN;
-        let count = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
-        for (left, (token, part)) in (1..=count).rev().zip(self.parts) {
-            token.cancel();
-            // One that hangs leaves time to those behind it.
-            let now = Instant::now();
-            let share = end.saturating_duration_since(now) / left;
-            if timeout_at(now + share, part).await.is_err() {
-                warn!("A part of the registry server did not end in time, cutting it off");
-            }
-        }
+        self.parts.stop(STOP_WITHIN).await;
         drop(self.allocator);
         info!(address = %self.address, "Registry server stopped");
     }
 }
 
-// === impl Builder ===
+// === impl RegistryServerBuilder ===
 
-impl Builder {
-    /// The scope under which its port is reserved.
+impl RegistryServerBuilder {
+    /// Sets the scope in which the port is leased.
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
         self
     }
 
-    /// Where it is all counted, and what `/metrics` shows.
+    /// Sets the metrics that the server records and `/metrics` exports.
     pub fn metrics(mut self, metrics: Metrics) -> Self {
         self.metrics = metrics;
         self
     }
 
-    /// The channel that it listens on, where there is one.
+    /// Sets the broadcast channel from which endpoints are imported.
     pub fn broadcaster(mut self, broadcaster: Option<Broadcaster>) -> Self {
         self.broadcaster = broadcaster;
         self
     }
 
-    /// Whether another port will do where the configured one is taken, on loopback unless an
-    /// address is configured.
+    /// Sets whether the server may use a port after the configured one if that is in use. It then
+    /// binds loopback unless an address is configured.
     pub fn on_any_port(mut self, any: bool) -> Self {
         self.on_any_port = any;
         self
     }
 
-    /// Starts the server: the port first, so that a second server fails before it does anything.
+    /// Starts the server. The port comes first, so that a second server on the same port fails
+    /// before it has any effect.
     pub async fn start(self) -> Result<RegistryServer, ServerError> {
         let Self { settings, scope, metrics, broadcaster, on_any_port } = self;
         if !settings.service_registry.enabled {
@@ -158,48 +121,39 @@ impl Builder {
         let address = settings.service_registry.listen_address;
         let address =
             listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
-        let (writer, registry) =
+        let (task, registry) =
             portolan_registry::open(&settings.service_registry, metrics.clone())?;
         let broadcaster = broadcaster.filter(|_| settings.service_registry.import_broadcast);
         let api = Api::new(registry.clone(), metrics.clone()).token(settings.token.as_deref());
 
-        let mut parts = Vec::new();
-        parts.push(part(|stop| {
-            flows::health(registry.clone(), settings.health.clone(), metrics, stop)
-        }));
-        // Listens from now on, so that nothing is missed that is said after the start.
-        if let Some(heard) = broadcaster.as_ref().map(Broadcaster::listen) {
-            parts.push(part(|stop| flows::import(heard, registry.clone(), stop)));
+        let mut parts = Parts::default();
+        parts.spawn("health", |stop| {
+            let checks =
+                flows::health(registry.clone(), settings.health.clone(), metrics.clone(), stop);
+            async { Ok(checks.await) }
+        });
+        // Subscribed before `start` returns, so that no announcement after it is missed.
+        if let Some(announcements) = broadcaster.as_ref().map(Broadcaster::listen) {
+            parts.spawn("import", |stop| {
+                let import = flows::import(announcements, registry.clone(), stop);
+                async { Ok(import.await) }
+            });
         }
-        parts.push(part(|stop| serve(listener, vec![api.dialect()], stop)));
-        parts.push(part(|stop| writer.run(stop.cancelled_owned())));
-        warn_of_strangers(address.ip(), settings.token.is_some());
+        let dialects = vec![api.dialect()];
+        parts.spawn("http", async |stop| {
+            let (limits, stop) = (HttpLimits::default(), stop.cancelled_owned());
+            Ok(portolan_http::serve(listener, dialects, limits, stop).await?)
+        });
+        parts.spawn("registry", async |stop| Ok(task.run(stop.cancelled_owned()).await));
+        log_open_access(address.ip(), settings.token.is_some());
         info!(%address, "Registry server started");
         Ok(RegistryServer { address, registry, allocator, _broadcaster: broadcaster, parts })
     }
 }
 
-async fn serve(listener: TcpListener, dialects: Vec<Dialect>, stop: CancellationToken) {
-    let limits = HttpLimits::default();
-    let stop = stop.cancelled_owned();
-    if let Err(error) = portolan_http::serve(listener, dialects, limits, stop).await {
-        warn!(%error, "The HTTP API ended");
-    }
-}
-
-fn part<F>(start: impl FnOnce(CancellationToken) -> F) -> Part
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let stop = CancellationToken::new();
-    (stop.clone(), AbortOnDropHandle::new(tokio::spawn(start(stop))))
-}
-
-fn warn_of_strangers(address: IpAddr, has_token: bool) {
+fn log_open_access(address: IpAddr, has_token: bool) {
     if !address.is_loopback() && !has_token {
-        info!(
-            "Whoever reaches this registry may write to it; set PORTOLAN_TOKEN to ask for a token"
-        );
+        info!(%address, "Registry accepts unauthenticated writes, set PORTOLAN_TOKEN to require a token");
     }
 }
 

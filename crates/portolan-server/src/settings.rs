@@ -1,97 +1,107 @@
-//! Portolan's own settings: one section a part, and what the command line sets for all of them.
+//! Portolan's own settings: a section for each component, and the options common to all.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use portolan_broadcast::{BroadcastConfig, BroadcastError};
 use portolan_client::{DiscoveryConfig, InvalidDiscovery};
 use portolan_config_manager::Loader;
-use portolan_core::Scope;
+use portolan_core::{Remedy, Scope};
 use portolan_health::HealthConfig;
 use portolan_port_allocator::PortAllocatorConfig;
 use portolan_registry::{InvalidRegistryConfig, RegistryConfig};
 use serde::{Deserialize, Serialize};
 
-/// Every setting. Each part describes its own section.
+/// All settings. Each component defines its own section.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The scope of names; where nothing is said, the stack's of this folder, else `default`.
+    /// The scope of service names. Default: the scope of the stack in this directory, or `default`.
     pub scope: Option<Scope>,
-    /// The token that a registry asks for and its clients show. Secret; none by default, since a
-    /// registry on one's own machine needs none.
+    /// The token that a registry requires and its clients send. Secret. Default none: a registry
+    /// on loopback needs none.
     pub token: Option<String>,
-    /// How ports are allocated.
+    /// The port allocator.
     pub port_allocator: PortAllocatorConfig,
-    /// How the registry is kept and served.
+    /// The service registry.
     pub service_registry: RegistryConfig,
-    /// How services are announced.
+    /// Announcements by broadcast.
     pub broadcast: BroadcastConfig,
-    /// How services are found.
+    /// Service discovery.
     pub discovery: DiscoveryConfig,
-    /// How health is checked.
+    /// Health checks.
     pub health: HealthConfig,
-    /// What is logged.
+    /// Logging.
     pub logging: LoggingConfig,
 }
 
-/// Why settings cannot be used though each of them can be read. Retrying does not help: they must
-/// change.
+/// Why settings are invalid although each value is well formed. Retrying does not help.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidSettings {
-    /// A service is to get its port from a pool that there is none of.
-    #[error(
-        "port_allocator.services.{service}: there is no pool {pool:?}; use one of {pools}, or add it to port_allocator.port_ranges"
-    )]
+    /// A service is assigned to a pool that does not exist.
+    #[error("port_allocator.services.{service}: unknown pool {pool:?}, expected one of {pools}")]
     Pool {
         /// The service.
         service: String,
         /// Its pool.
         pool: String,
-        /// The names that there are, as a text.
+        /// The names of the pools, separated by commas.
         pools: String,
     },
-    /// Those of the registry.
+    /// The registry's settings are invalid.
     #[error(transparent)]
     Registry(#[from] InvalidRegistryConfig),
-    /// Those of the broadcast channel.
+    /// The broadcast settings are invalid.
     #[error(transparent)]
     Broadcast(#[from] BroadcastError),
-    /// Those of the discovery client.
+    /// The discovery settings are invalid.
     #[error(transparent)]
     Discovery(#[from] InvalidDiscovery),
 }
 
-/// What is logged, and how.
+/// The settings of logging.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoggingConfig {
-    /// What to log: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as
-    /// `info,portolan_broadcast=debug`. Where nothing is said, `serve` logs at `info` and every
-    /// other command at `warn`: a server is read in its logs, a command in its output.
+    /// The level: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as
+    /// `info,portolan_broadcast=debug`. Default `info` for `serve`, which is observed by its logs,
+    /// and `warn` for all other commands, which are observed by their output.
     pub level: Option<String>,
-    /// As text for people or as JSON for programs. Default `text`.
+    /// Text for people or JSON for programs. Default `text`.
     pub format: LogFormat,
 }
 
-/// How a log line is written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// The top-level keys of `portolan.yaml` that describe a stack and are no settings.
+/// The top-level keys of `portolan.yaml` that describe a stack instead of settings.
 pub const STACK_KEYS: [&str; 2] = ["name", "services"];
+
+// === impl InvalidSettings ===
+
+impl Remedy for InvalidSettings {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Pool { .. } => Some("add the pool to port_allocator.port_ranges".into()),
+            Self::Registry(error) => error.remedy(),
+            Self::Broadcast(_) | Self::Discovery(_) => None,
+        }
+    }
+}
 
 // === impl Settings ===
 
 impl Settings {
-    /// Checks what the types do not carry, as each part does when it is started.
+    /// Checks every constraint that the types do not express, as each component does when it starts.
     pub fn validate(&self) -> Result<(), InvalidSettings> {
         let PortAllocatorConfig { services, port_ranges, .. } = &self.port_allocator;
         if let Some((service, pool)) = services.iter().find(|(_, p)| !port_ranges.contains_key(*p))
@@ -105,7 +115,7 @@ impl Settings {
         Ok(self.discovery.validate()?)
     }
 
-    /// What loads the settings: the defaults, these files, and the environment.
+    /// Returns a loader of the settings: defaults, these files, environment.
     pub fn loader(files: impl IntoIterator<Item = PathBuf>) -> Loader<Self> {
         let loader = Loader::new()
             .environment(std::env::vars_os())
@@ -124,29 +134,29 @@ impl Settings {
 mod tests {
     use super::*;
 
-    fn problem_of(change: impl FnOnce(&mut Settings)) -> String {
+    fn error_of(change: impl FnOnce(&mut Settings)) -> String {
         let mut settings = Settings::default();
         change(&mut settings);
         settings.validate().unwrap_err().to_string()
     }
 
     #[test]
-    fn the_defaults_are_valid() {
+    fn defaults_are_valid() {
         Settings::default().validate().unwrap();
     }
 
     #[test]
-    fn what_a_part_would_refuse_is_refused_with_its_key() {
-        let problem = problem_of(|settings| {
+    fn invalid_setting_of_any_section_is_rejected_with_its_key() {
+        let error = error_of(|settings| {
             settings.port_allocator.services.insert("x".to_owned(), "databse".to_owned());
         });
-        assert!(problem.starts_with("port_allocator.services.x: "), "{problem}");
-        assert!(problem.contains("databse") && problem.contains("database"), "{problem}");
-        let problem = problem_of(|settings| settings.service_registry.history = 0);
-        assert!(problem.starts_with("service_registry.history: "), "{problem}");
-        let problem = problem_of(|settings| settings.broadcast.max_datagram = 1);
-        assert!(problem.starts_with("broadcast.max_datagram: "), "{problem}");
-        let problem = problem_of(|settings| settings.discovery.strategies.clear());
-        assert!(problem.starts_with("discovery.strategies: "), "{problem}");
+        assert!(error.starts_with("port_allocator.services.x: "), "{error}");
+        assert!(error.contains("databse") && error.contains("database"), "{error}");
+        let error = error_of(|settings| settings.service_registry.history = 0);
+        assert!(error.starts_with("service_registry.history: "), "{error}");
+        let error = error_of(|settings| settings.broadcast.max_datagram = 1);
+        assert!(error.starts_with("broadcast.max_datagram: "), "{error}");
+        let error = error_of(|settings| settings.discovery.strategies.clear());
+        assert!(error.starts_with("discovery.strategies: "), "{error}");
     }
 }

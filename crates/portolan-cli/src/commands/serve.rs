@@ -26,7 +26,7 @@ impl Serve {
             settings.service_registry.listen_address = address;
         }
         let broadcaster = context.broadcaster().await?;
-        let server = RegistryServer::builder(settings)
+        let mut server = RegistryServer::builder(settings)
             .scope(context.scope.clone())
             .metrics(context.metrics.clone())
             .broadcaster(broadcaster)
@@ -36,8 +36,11 @@ impl Serve {
             true => output::json(&json!({ "url": server.url() }))?,
             false => output::line(format_args!("registry at {}", server.url()))?,
         }
-        stop.wait().await;
+        let failure = tokio::select! {
+            () = stop.wait() => None,
+            error = server.wait() => Some(error),
+        };
         server.stop().await;
-        Ok(Exit::Done)
+        failure.map_or(Ok(Exit::Done), |error| Err(error.into()))
     }
 }

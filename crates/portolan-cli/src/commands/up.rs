@@ -47,7 +47,7 @@ impl Up {
         let stack = context.stack()?;
         refuse_second(context)?;
         let broadcaster = context.broadcaster().await?;
-        let server = RegistryServer::builder(context.settings().clone())
+        let mut server = RegistryServer::builder(context.settings().clone())
             .scope(context.scope.clone())
             .metrics(context.metrics.clone())
             .broadcaster(broadcaster.clone())
@@ -56,7 +56,7 @@ impl Up {
             .await?;
         let around = surroundings(context, file, &server.url());
         let ending = match around.map(|around| Stack::plan(&stack, &around)) {
-            Ok(Ok(stack)) => run(context, stack, server.url(), broadcaster.clone(), stop).await,
+            Ok(Ok(stack)) => run(context, stack, &mut server, broadcaster.clone(), stop).await,
             Ok(Err(invalid)) => Err(Failure::usage(invalid)),
             Err(failure) => Err(failure),
         };
@@ -68,14 +68,16 @@ impl Up {
     }
 }
 
-/// Runs the stack beside its registry, and shows it, until it ends or somebody asks it to.
+/// Runs the stack beside its registry, and shows it, until it ends, the registry server fails or a
+/// signal asks it to stop.
 async fn run(
     context: &Context,
     stack: Stack,
-    url: String,
+    server: &mut RegistryServer,
     broadcaster: Option<Broadcaster>,
     mut stop: Requested,
 ) -> Ending {
+    let url = server.url();
     let parts = Parts {
         allocator: context.settings().port_allocator.clone(),
         health: context.settings().health.clone(),
@@ -90,11 +92,15 @@ async fn run(
     let showing = tokio::spawn(show(screen, stack.rows(), printed, stopping.clone()));
     let running = stack.run(&parts, &discovery, lines, &stopping);
     tokio::pin!(running);
-    let (rows, asked) = tokio::select! {
-        rows = &mut running => (rows, stopping.is_cancelled()),
+    let (rows, asked, failure) = tokio::select! {
+        rows = &mut running => (rows, stopping.is_cancelled(), None),
         () = stop.wait() => {
             stopping.cancel();
-            (running.await, true)
+            (running.await, true, None)
+        }
+        error = server.wait() => {
+            stopping.cancel();
+            (running.await, true, Some(error))
         }
     };
     discovery.close().await;
@@ -103,6 +109,9 @@ async fn run(
             return Err(output::cannot_print(&error));
         }
         _ => {}
+    }
+    if let Some(error) = failure {
+        return Err(error.into());
     }
     match !asked && rows.iter().any(|row| row.state.is_failure()) {
         true => Ok(Exit::Failed),

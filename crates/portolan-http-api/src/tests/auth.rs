@@ -74,7 +74,10 @@ async fn loopback_host_from_another_machine_is_rejected() {
     let (status, problem) = from("192.0.2.9:5000", "/api/v1/services", &api(1)).await;
     assert_eq!((status, &problem["pointer"]), (422, &json!("/host")));
     let detail = problem["detail"].as_str().unwrap();
-    assert!(detail.contains("192.0.2.9") && detail.contains("address at which others"), "{detail}");
+    assert!(
+        detail.contains("192.0.2.9") && detail.contains("address at which other machines"),
+        "{detail}"
+    );
 
     let batch = json!({"operations": [{"op": "register", "service": api(1)}]});
     let (status, answer) = from("192.0.2.9:5000", "/api/v1/batch", &batch).await;

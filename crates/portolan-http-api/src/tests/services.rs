@@ -33,7 +33,7 @@ async fn instance_is_registered_renewed_and_deregistered() {
     ApiResponse::read(delete().await.unwrap()).await.problem(404, "unknown-instance");
     let gone = put(format!("{path}/heartbeat")).send().await.unwrap();
     let gone = ApiResponse::read(gone).await.problem(404, "unknown-instance");
-    assert!(gone["detail"].as_str().unwrap().contains("register it"), "{gone}");
+    assert!(gone["detail"].as_str().unwrap().contains("register the instance again"), "{gone}");
 }
 
 #[tokio::test]

@@ -1,0 +1,65 @@
+//! The error of a registry server.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::SocketAddr;
+
+use portolan_core::Remedy;
+use portolan_http::ServeError;
+use portolan_port_allocator::AllocatorError;
+use portolan_registry::InvalidRegistryConfig;
+use tokio::task::JoinError;
+
+/// Why a registry server did not start, or failed while it ran.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The settings disable the registry.
+    #[error("the registry is disabled: service_registry.enabled is false")]
+    Disabled,
+    /// A setting is invalid.
+    #[error(transparent)]
+    Config(#[from] InvalidRegistryConfig),
+    /// The address has no port.
+    #[error("service_registry.listen_address: invalid port 0, expected 1 to 65535")]
+    PortZero,
+    /// The port is in use or not permitted.
+    #[error("cannot lease the registry's port: {0}")]
+    Port(#[from] AllocatorError),
+    /// The socket cannot listen.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The HTTP server failed while it ran.
+    #[error(transparent)]
+    Http(#[from] ServeError),
+    /// A task of the server panicked.
+    #[error("the server's {part} task panicked")]
+    Panicked {
+        /// The task.
+        part: &'static str,
+        /// The panic.
+        source: JoinError,
+    },
+}
+
+// === impl ServerError ===
+
+impl Remedy for ServerError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Disabled => Some("set service_registry.enabled to true".into()),
+            Self::Config(error) => error.remedy(),
+            Self::PortZero => Some("choose a port, such as 7000".into()),
+            Self::Listen { .. } => {
+                Some("set service_registry.listen_address to an address of this machine".into())
+            }
+            Self::Panicked { .. } => Some("restart the server and report the panic".into()),
+            Self::Port(_) | Self::Http(_) => None,
+        }
+    }
+}
