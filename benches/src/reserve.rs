@@ -5,10 +5,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use jiff::Timestamp;
 use portolan_core::{Scope, ServiceName};
-use portolan_reservations::{Depth, Quota, Rate, Record, SessionId, Slot, Table, Tally};
+use portolan_reservations::{
+    Depth, LeaseBound, Quota, Rate, Record, ServiceKey, SessionId, Slot, Table,
+};
 
 use crate::figures::median;
 use crate::host::{Host, LARGE};
@@ -28,6 +30,7 @@ struct Reserver {
     service: ServiceName,
     scope: Scope,
     pid: u32,
+    bound: LeaseBound,
 }
 
 /// One row: the whole way of a reservation, beside the least that it is made of.
@@ -40,7 +43,7 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     }
     let rate = median(rates);
     Ok(vec![Row {
-        what: "reservation alone: count, claim, publish, release".to_owned(),
+        what: "reservation alone: claim, quota, publish, release".to_owned(),
         measured: Unit::PerSecond(rate),
         limit: Unit::PerSecond(median(limits)),
         compared: Unit::PerSecond(rate),
@@ -79,26 +82,28 @@ impl Reserver {
         let table = Table::open(host.folder())?;
         let session = table.open_session(1)?;
         let (service, scope) = ("service".parse()?, Scope::default());
-        Ok(Self { table, session, service, scope, pid: std::process::id() })
+        let bound = table.scan_leases();
+        Ok(Self { table, session, service, scope, pid: std::process::id(), bound })
     }
 
     /// As the allocator does it, rates and quotas included.
     fn reserve_and_release(&self, port: u16) -> Result<()> {
         let (table, since) = (&self.table, Timestamp::now());
-        let tally = Tally::of(&self.scope, &self.service);
+        let key = ServiceKey::new(&self.scope, &self.service);
         let now = u64::try_from(since.as_nanosecond())?;
         let never_reached = Rate::per_second(u32::MAX.try_into()?);
         table
-            .acquire_service_rate(tally, now, never_reached)
+            .acquire_service_rate(key, now, never_reached)
             .map_err(|wait| anyhow!("too early by {wait:?}"))?;
-        let quota = Quota { per_service: Some(u32::MAX), per_user: Some(u32::MAX) };
-        let counted = table.count(tally, quota).map_err(|crowd| anyhow!("{crowd:?}"))?;
-        let wish = Slot::wish(Depth::Claimed, false);
+        let requested = Slot::requested(Depth::Claimed, false);
         let is_alive = |session| table.is_alive(session, Some(self.session));
-        let claim = table.claim(port, self.session, wish, is_alive);
+        let claim = table.claim(port, self.session, requested, is_alive);
         let claim = claim.map_err(|slot| anyhow!("taken: {slot:?}"))?;
-        table.make_room(&claim)?;
-        let slot = table.publish(claim, &self.record(since), counted);
+        table.allocate_record(&claim)?;
+        let quota = Quota { per_service: Some(u32::MAX), per_user: Some(u32::MAX) };
+        let ticket = table.take_ticket(&claim);
+        ensure!(self.bound.allows(key, ticket, quota), "the quota is used up");
+        let slot = table.publish(claim, &self.record(since), key);
         table.release(port, slot).then_some(()).context("the reservation was gone")
     }
 

@@ -22,12 +22,11 @@ const PORTS: PortRange = PortRange::known(21_000, 21_007);
 
 // The layout of the file, so that most patches hit meaningful words.
 const SESSIONS: u64 = 4096;
-const SLOTS: u64 = SESSIONS + 2 * 8 * (1 << 14);
-const WITNESSES: u64 = SLOTS + 8 * (1 << 16);
-const COUNTS: u64 = WITNESSES + 8 * (1 << 16);
-/// Counts and rates: 4096 of services and one of all, each.
-const LIMITS: u64 = 2 * (4096 + 1);
-const RECORDS: u64 = (COUNTS + 8 * LIMITS).next_multiple_of(4096);
+const SLOTS: u64 = SESSIONS + 8 * (1 << 14);
+const LIMITS: u64 = SLOTS + 8 * (1 << 16);
+/// The last ticket, and the rate limits of 4096 services and of the user.
+const LIMIT_WORDS: u64 = 1 + 4096 + 1;
+const RECORDS: u64 = (LIMITS + 8 * LIMIT_WORDS).next_multiple_of(4096);
 const RECORD: u64 = 512;
 const LENGTH: u64 = RECORDS + RECORD * (1 << 16);
 
@@ -167,10 +166,9 @@ fn patches(mut data: &[u8]) -> Vec<Patch<'_>> {
         let port = u64::from(PORTS.start()) + place % PORTS.count() as u64;
         let at = match area & 0x7f {
             b'h' => place % 16,
-            b'e' => SESSIONS + 8 * (place % (2 << 14)),
+            b'e' => SESSIONS + 8 * (place % (1 << 14)),
             b's' => SLOTS + 8 * port,
-            b'w' => WITNESSES + 8 * port,
-            b'c' => COUNTS + 8 * (place % LIMITS),
+            b'l' => LIMITS + 8 * (place % LIMIT_WORDS),
             b'r' => RECORDS + RECORD * port + place / 8 % RECORD,
             _ => place * RECORD,
         };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use portolan_core::{PortRange, Scope, ServiceName};
 use portolan_metrics::Metrics;
+use portolan_reservations::ServiceKey;
 use tracing::warn;
 
 use crate::audit;
@@ -15,6 +16,8 @@ use crate::ephemeral_overlap;
 use crate::error::AllocatorError;
 use crate::holder::Holder;
 use crate::lease::{Held, PortLease};
+use crate::lease_snapshot::LeaseSnapshot;
+use crate::limits::QuotaGuard;
 use crate::policy::Plan;
 use crate::probe_cache::SessionProbe;
 use crate::report::{PortReport, PortState};
@@ -22,7 +25,6 @@ use crate::request::PortRequest;
 use crate::search::{Granted, Outcome, PassedOver, Search};
 use crate::session::{LeaseKey, Tools};
 use crate::shared::{self, Shared};
-use crate::view::View;
 
 /// Grants ports to services. Blocking, in microseconds.
 ///
@@ -96,12 +98,11 @@ impl PortAllocator {
         let since = Timestamp::now();
         let now = shared::nanoseconds(since);
         let own = session.open(&shared.table, now)?;
-        let view = View::new(&shared.table, Some(own));
-        let counted = shared.limiter.admit(request, &view, now)?;
-        let tally = counted.tally();
+        let service_key = ServiceKey::new(&request.scope, &request.service);
+        shared.limiter.acquire_rate(request, service_key, &shared.table, now)?;
         let sticky_key = shared.sticky_key(request);
         let last = shared.last_port(sticky_key.as_ref(), request);
-        let Tools { binder, probe_cache } = session.tools();
+        let Tools { binder, probe_cache, lease_bound } = session.tools();
         let search = Search {
             policy: &shared.policy,
             plan: &plan,
@@ -110,17 +111,26 @@ impl PortAllocator {
             binder,
             record: shared.record(request, since),
             retry_budget: RetryBudget::new(),
+            quota: QuotaGuard {
+                limits: shared.limiter.quota,
+                request,
+                key: service_key,
+                table: &shared.table,
+                own,
+                bound: lease_bound,
+                lock: None,
+            },
         };
-        let Outcome { granted, passed_over } = search.run(last, counted)?;
+        let Outcome { granted, passed_over } = search.run(last)?;
         self.count_conflict(&plan, &passed_over);
         let Some(granted) = granted else {
-            // Finding out who has the ports takes longer, and others need not wait for that.
+            // An explanation takes longer, and other requests need not wait for it.
             drop(session);
-            return Err(no_ports(request, &plan, &passed_over, &view));
+            let snapshot = LeaseSnapshot::new(&shared.table, Some(own));
+            return Err(no_ports(request, &plan, &passed_over, &snapshot));
         };
         let port = granted.candidate.port;
         let lease = self.lease(request, &plan, granted);
-        shared.limiter.confirm(request, tally, &shared.table, own)?;
         if last != Some(port) {
             shared.remember(sticky_key, request, port);
         }
@@ -150,7 +160,7 @@ impl PortAllocator {
     /// Every lease on this host that is in force, whichever process of this user holds it, in the
     /// order of the ports.
     pub fn holders(&self) -> Vec<Holder> {
-        if self.shared.has_table() { self.shared.view().holders() } else { Vec::new() }
+        if self.shared.has_table() { self.shared.snapshot().holders() } else { Vec::new() }
     }
 
     /// Everything known of one port. Tries to bind it for an instant, where nobody is known to
@@ -229,12 +239,12 @@ fn no_ports(
     request: &PortRequest,
     plan: &Plan<'_>,
     passed_over: &PassedOver,
-    view: &View<'_>,
+    snapshot: &LeaseSnapshot<'_>,
 ) -> AllocatorError {
     AllocatorError::NoPortsAvailable {
         service: request.service.clone(),
         range: plan.range,
-        candidates: view.explain(&passed_over.listed),
+        candidates: snapshot.explain(&passed_over.listed),
         unlisted: passed_over.unlisted,
     }
 }

@@ -39,6 +39,7 @@ mod ephemeral_usage;
 mod error;
 mod holder;
 mod lease;
+mod lease_snapshot;
 mod limits;
 mod listeners;
 mod policy;
@@ -54,7 +55,6 @@ mod shared;
 mod sockets;
 mod sticky;
 mod system_ports;
-mod view;
 
 pub use allocator::PortAllocator;
 pub use bind_address::{BindAddress, InvalidBindAddress};

@@ -1,22 +1,24 @@
-//! How much one service, and one user, may have: a quota on what is held at once, and a rate of
-//! grants. Both are counted by all processes together.
+//! Quotas and rate limits of services and of the user, shared by all processes.
 
 use std::num::NonZeroU32;
 
-use portolan_reservations::{Counted, Quota, Rate, SessionId, Table, Tally};
+use portolan_reservations::{
+    Claim, LeaseBound, Quota, QuotaLock, Rate, ServiceKey, SessionId, Table,
+};
 use serde::{Deserialize, Serialize};
 
+use crate::audit;
 use crate::error::{AllocatorError, LimitSubject};
+use crate::lease_snapshot::LeaseSnapshot;
 use crate::request::PortRequest;
-use crate::view::View;
 
 /// A limit for each service, and one for the user altogether. None is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PortLimits {
-    /// Of one service, in one scope.
+    /// For one service in one scope.
     pub per_service: Option<NonZeroU32>,
-    /// Of all services of the user in this network namespace.
+    /// For all services of the user in this network namespace.
     pub per_user: Option<NonZeroU32>,
 }
 
@@ -27,10 +29,32 @@ pub(crate) struct Limiter {
     pub(crate) rate: PortLimits,
 }
 
+/// Checks the quotas for one request.
+#[derive(Debug)]
+pub(crate) struct QuotaGuard<'a> {
+    pub(crate) limits: PortLimits,
+    pub(crate) request: &'a PortRequest,
+    pub(crate) key: ServiceKey,
+    pub(crate) table: &'a Table,
+    pub(crate) own: SessionId,
+    /// The result of the session's last scan, if it made one.
+    pub(crate) bound: &'a mut Option<LeaseBound>,
+    pub(crate) lock: Option<QuotaLock>,
+}
+
+/// Whether a claim may become a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Granted,
+    /// Another session counts leases exactly: withdraw the claim, [wait](QuotaGuard::wait), and claim
+    /// again.
+    Contended,
+}
+
 // === impl PortLimits ===
 
 impl PortLimits {
-    /// These many, or no limit where the number is 0.
+    /// These limits; 0 is no limit.
     pub const fn new(per_service: u32, per_user: u32) -> Self {
         Self { per_service: NonZeroU32::new(per_service), per_user: NonZeroU32::new(per_user) }
     }
@@ -44,95 +68,84 @@ impl PortLimits {
 // === impl Limiter ===
 
 impl Limiter {
-    /// Counts a grant that is about to be searched for; or says which limit it would break.
-    ///
-    /// `now` is in nanoseconds.
-    pub(crate) fn admit<'a>(
+    /// Counts a grant against the rate limits, or returns the limit that it exceeds. `now` is in
+    /// nanoseconds.
+    pub(crate) fn acquire_rate(
         &self,
         request: &PortRequest,
-        view: &View<'a>,
-        now: u64,
-    ) -> Result<Counted<'a>, AllocatorError> {
-        let tally = Tally::of(&request.scope, &request.service);
-        let counted = self.count(request, view, tally)?;
-        self.pace(request, view, tally, now)?;
-        Ok(counted)
-    }
-
-    /// Says which limit a grant broke after all: others that were searching at the same time were
-    /// counted, and had no lease yet to be seen. To be called once the lease is there, and then no
-    /// two can miss each other.
-    pub(crate) fn confirm(
-        &self,
-        request: &PortRequest,
-        tally: Tally,
+        key: ServiceKey,
         table: &Table,
-        own: SessionId,
-    ) -> Result<(), AllocatorError> {
-        match table.is_crowded(tally, self.quota.quota()) {
-            // Not with what was seen before the lease was there.
-            true => self.expect_room(request, &View::new(table, Some(own)), 0),
-            false => Ok(()),
-        }
-    }
-
-    fn count<'a>(
-        &self,
-        request: &PortRequest,
-        view: &View<'a>,
-        tally: Tally,
-    ) -> Result<Counted<'a>, AllocatorError> {
-        let (table, quota) = (view.table(), self.quota.quota());
-        if let Ok(counted) = table.count(tally, quota) {
-            return Ok(counted);
-        }
-        // The counts may be too high. The leases themselves tell, and what is left of owners that
-        // ended is cleared away meanwhile.
-        self.expect_room(request, view, 1)?;
-        Ok(table.count(tally, quota).unwrap_or_else(|_| table.count_anyway(tally)))
-    }
-
-    /// Whether there may be so many more than there are.
-    fn expect_room(
-        &self,
-        request: &PortRequest,
-        view: &View<'_>,
-        more: u32,
-    ) -> Result<(), AllocatorError> {
-        let held = view.census(&request.scope, &request.service);
-        let limits = [
-            (LimitSubject::Service, self.quota.per_service, held.of_service),
-            (LimitSubject::User, self.quota.per_user, held.of_all),
-        ];
-        for (subject, limit, held) in limits {
-            if let Some(limit) = limit.filter(|limit| held + more > limit.get()) {
-                let (service, limit) = (request.service.clone(), limit.get());
-                let held = held + more - 1;
-                return Err(AllocatorError::QuotaExceeded { service, subject, held, limit });
-            }
-        }
-        Ok(())
-    }
-
-    fn pace(
-        &self,
-        request: &PortRequest,
-        view: &View<'_>,
-        tally: Tally,
         now: u64,
     ) -> Result<(), AllocatorError> {
-        let table = view.table();
-        let too_early = |subject, limit: NonZeroU32, wait| {
+        let limited = |subject, limit: NonZeroU32, wait| {
             let service = request.service.clone();
             AllocatorError::RateLimited { service, subject, limit: limit.get(), wait }
         };
         if let Some(limit) = self.rate.per_user {
-            let paced = table.acquire_user_rate(now, Rate::per_second(limit));
-            paced.map_err(|wait| too_early(LimitSubject::User, limit, wait))?;
+            let acquired = table.acquire_user_rate(now, Rate::per_second(limit));
+            acquired.map_err(|wait| limited(LimitSubject::User, limit, wait))?;
         }
         if let Some(limit) = self.rate.per_service {
-            let paced = table.acquire_service_rate(tally, now, Rate::per_second(limit));
-            paced.map_err(|wait| too_early(LimitSubject::Service, limit, wait))?;
+            let acquired = table.acquire_service_rate(key, now, Rate::per_second(limit));
+            acquired.map_err(|wait| limited(LimitSubject::Service, limit, wait))?;
+        }
+        Ok(())
+    }
+}
+
+// === impl QuotaGuard ===
+
+impl QuotaGuard<'_> {
+    /// Decides whether the claim, which is bound already, keeps the quotas. To be called before the
+    /// claim is published; the guard is dropped afterwards.
+    pub(crate) fn admit(&mut self, claim: &Claim) -> Result<Admission, AllocatorError> {
+        // Always, because other sessions may have quotas where this one has none.
+        let ticket = self.table.take_ticket(claim);
+        if self.limits.quota().is_unlimited() || self.is_below(ticket) {
+            return Ok(Admission::Granted);
+        }
+        *self.bound = Some(self.table.scan_leases());
+        if self.is_below(ticket) {
+            return Ok(Admission::Granted);
+        }
+        if self.lock.is_none() {
+            self.lock = self.table.try_lock_quota()?;
+        }
+        match self.lock {
+            Some(_) => self.count_exactly().map(|()| Admission::Granted),
+            None => Ok(Admission::Contended),
+        }
+    }
+
+    /// Waits until no other session counts leases exactly. The session must hold no claim.
+    pub(crate) fn wait(&mut self) -> Result<(), AllocatorError> {
+        self.lock = Some(self.table.lock_quota()?);
+        Ok(())
+    }
+
+    fn is_below(&self, ticket: u64) -> bool {
+        let quota = self.limits.quota();
+        self.bound.as_ref().is_some_and(|bound| bound.allows(self.key, ticket, quota))
+    }
+
+    fn count_exactly(&self) -> Result<(), AllocatorError> {
+        let snapshot = LeaseSnapshot::new(self.table, Some(self.own));
+        // So that the next scan does not count them.
+        for (port, slot, record) in snapshot.orphans() {
+            if self.table.release(port, slot) {
+                audit::reclaimed(port, &record);
+            }
+        }
+        let held = snapshot.count(&self.request.scope, &self.request.service);
+        let limits = [
+            (LimitSubject::Service, self.limits.per_service, held.of_service),
+            (LimitSubject::User, self.limits.per_user, held.of_user),
+        ];
+        for (subject, limit, held) in limits {
+            if let Some(limit) = limit.filter(|limit| held >= limit.get()) {
+                let (service, limit) = (self.request.service.clone(), limit.get());
+                return Err(AllocatorError::QuotaExceeded { service, subject, held, limit });
+            }
         }
         Ok(())
     }

@@ -13,8 +13,8 @@ pub(crate) use plan::{Candidate, Choice, Plan};
 use crate::config::{PoolRange, PortAllocatorConfig};
 use crate::ephemeral::EphemeralPorts;
 use crate::error::AllocatorError;
+use crate::lease_snapshot::Cause;
 use crate::request::PortRequest;
-use crate::view::Cause;
 
 /// The rules of the configuration.
 #[derive(Debug)]

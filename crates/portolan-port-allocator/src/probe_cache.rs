@@ -39,19 +39,19 @@ pub(crate) struct SessionProbe<'a> {
 impl SessionProbe<'_> {
     /// Whether the session lasts now.
     pub(crate) fn is_alive(&self, session: SessionId) -> bool {
-        if session.place() == self.own.place() {
+        if session.index() == self.own.index() {
             return session == self.own;
         }
         let alive = self.table.is_alive(session, Some(self.own));
         if alive {
-            self.probe_cache.lasted.borrow_mut().insert(session.place(), (session, self.now));
+            self.probe_cache.lasted.borrow_mut().insert(session.index(), (session, self.now));
         }
         alive
     }
 
     /// Whether the session lasts, or did a moment ago.
     pub(crate) fn was_alive_recently(&self, session: SessionId) -> bool {
-        let lasted = self.probe_cache.lasted.borrow().get(&session.place()).copied();
+        let lasted = self.probe_cache.lasted.borrow().get(&session.index()).copied();
         let is_known = |(known, at)| known == session && self.is_fresh(at);
         self.trusts && lasted.is_some_and(is_known) || self.is_alive(session)
     }

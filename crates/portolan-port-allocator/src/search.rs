@@ -4,16 +4,17 @@
 //! the same one; bind it, so that no foreign process has it; publish the lease. Neither of the first two
 //! suffices alone.
 
-use portolan_reservations::{Claim, Counted, Record, Slot};
+use portolan_reservations::{Claim, Record, Slot};
 
 use crate::audit;
 use crate::bind_retry::RetryBudget;
 use crate::binder::{BindError, Binder, Sockets};
 use crate::error::AllocatorError;
+use crate::lease_snapshot::Cause;
+use crate::limits::{Admission, QuotaGuard};
 use crate::policy::{Candidate, Choice, Plan, Policy};
 use crate::probe_cache::SessionProbe;
 use crate::request::PortRequest;
-use crate::view::Cause;
 
 /// A search under way.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(crate) struct Search<'a> {
     /// What the table is to say of the lease.
     pub(crate) record: Record,
     pub(crate) retry_budget: RetryBudget,
+    pub(crate) quota: QuotaGuard<'a>,
 }
 
 /// A port that is ours.
@@ -57,13 +59,8 @@ pub(crate) struct PassedOver {
 
 impl Search<'_> {
     /// Tries every port that the service may have, the best first.
-    pub(crate) fn run(
-        mut self,
-        last: Option<u16>,
-        counted: Counted<'_>,
-    ) -> Result<Outcome, AllocatorError> {
+    pub(crate) fn run(mut self, last: Option<u16>) -> Result<Outcome, AllocatorError> {
         let seed = rand::random();
-        let mut counted = Some(counted);
         // What was learned a moment ago will do, unless there is nothing left then.
         for trusts in [true, false] {
             let mut passed_over = PassedOver::default();
@@ -71,8 +68,7 @@ impl Search<'_> {
                 self.look.trusts = trusts;
                 match self.take(candidate)? {
                     Ok((claim, sockets)) => {
-                        let Some(counted) = counted.take() else { unreachable!("one is granted") };
-                        let granted = self.grant(candidate, claim, sockets, counted);
+                        let granted = self.grant(candidate, claim, sockets);
                         return Ok(Outcome { granted: Some(granted), passed_over });
                     }
                     Err(cause) => passed_over.note(candidate, cause, self.plan),
@@ -85,8 +81,29 @@ impl Search<'_> {
         unreachable!("the second round is the last")
     }
 
-    /// Claims and binds one port; or says why not, where the next one may do.
+    /// Claims and binds one port that the quotas allow; or returns why the next one is to be tried.
     fn take(
+        &mut self,
+        candidate: Candidate,
+    ) -> Result<Result<(Claim, Sockets), Cause>, AllocatorError> {
+        loop {
+            let (claim, sockets) = match self.claim_and_bind(candidate)? {
+                Ok(bound) => bound,
+                Err(cause) => return Ok(Err(cause)),
+            };
+            let admission = self.quota.admit(&claim);
+            if matches!(admission, Ok(Admission::Granted)) {
+                return Ok(Ok((claim, sockets)));
+            }
+            // The port must be free before its slot is.
+            drop(sockets);
+            self.look.table.withdraw(claim);
+            admission?;
+            self.quota.wait()?;
+        }
+    }
+
+    fn claim_and_bind(
         &mut self,
         candidate: Candidate,
     ) -> Result<Result<(Claim, Sockets), Cause>, AllocatorError> {
@@ -96,12 +113,12 @@ impl Search<'_> {
         }
         // What is wanted most is worth a question.
         let is_wanted = matches!(candidate.choice, Choice::Sticky | Choice::Preferred);
-        let wish = Slot::wish(self.request.depth, self.request.udp);
+        let requested = Slot::requested(self.request.depth, self.request.udp);
         let is_alive = |session| match is_wanted {
             true => look.is_alive(session),
             false => look.was_alive_recently(session),
         };
-        let Ok(claim) = look.table.claim(port, look.own, wish, is_alive) else {
+        let Ok(claim) = look.table.claim(port, look.own, requested, is_alive) else {
             return Ok(Err(Cause::Leased));
         };
         // Whatever comes of the claim, that lease is over.
@@ -110,7 +127,7 @@ impl Search<'_> {
         {
             audit::reclaimed(port, &former);
         }
-        if let Err(error) = look.table.make_room(&claim) {
+        if let Err(error) = look.table.allocate_record(&claim) {
             look.table.withdraw(claim);
             return Err(error.into());
         }
@@ -134,15 +151,9 @@ impl Search<'_> {
         }
     }
 
-    fn grant(
-        self,
-        candidate: Candidate,
-        claim: Claim,
-        sockets: Sockets,
-        counted: Counted<'_>,
-    ) -> Granted {
+    fn grant(self, candidate: Candidate, claim: Claim, sockets: Sockets) -> Granted {
         let (table, record) = (self.look.table, self.record);
-        let slot = table.publish(claim, &record, counted);
+        let slot = table.publish(claim, &record, self.quota.key);
         audit::granted(candidate.port, slot.depth(), &record);
         Granted { candidate, slot, sockets, record }
     }

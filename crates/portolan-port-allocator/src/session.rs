@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
 use portolan_core::{PortName, Scope, ServiceName};
-use portolan_reservations::{SessionId, Table, TableError};
+use portolan_reservations::{LeaseBound, SessionId, Table, TableError};
 
 use crate::binder::Binder;
 use crate::error::AllocatorError;
@@ -32,6 +32,8 @@ pub(crate) struct Session {
 pub(crate) struct Tools {
     pub(crate) binder: Binder,
     pub(crate) probe_cache: ProbeCache,
+    /// The last scan for the quotas.
+    pub(crate) lease_bound: Option<LeaseBound>,
 }
 
 /// What a session holds at most one lease for: a port of a service.
@@ -52,7 +54,7 @@ impl Session {
 
     /// Its place in a table that is whole. `now` is in nanoseconds.
     pub(crate) fn open(&mut self, table: &Table, now: u64) -> Result<SessionId, TableError> {
-        table.check_lately(now)?;
+        table.check_cached(now)?;
         if now.wrapping_sub(self.looked_at) >= UNCHANGED {
             self.tools().binder.look_at_system();
             self.looked_at = now;

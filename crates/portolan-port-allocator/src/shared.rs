@@ -11,13 +11,13 @@ use tracing::warn;
 use crate::binder::{self, BindError};
 use crate::config::PortAllocatorConfig;
 use crate::error::AllocatorError;
+use crate::lease_snapshot::LeaseSnapshot;
 use crate::limits::Limiter;
 use crate::policy::Policy;
 use crate::report::{PortReport, PortState};
 use crate::request::PortRequest;
 use crate::session::Session;
 use crate::sticky::{Key, Sticky};
-use crate::view::View;
 use crate::{directories, processes, sockets};
 
 /// What all clones of an allocator share.
@@ -58,13 +58,13 @@ impl Shared {
         })
     }
 
-    pub(crate) fn view(&self) -> View<'_> {
-        View::new(&self.table, self.session.lock().id())
+    pub(crate) fn snapshot(&self) -> LeaseSnapshot<'_> {
+        LeaseSnapshot::new(&self.table, self.session.lock().id())
     }
 
     /// Whether the table can be touched; says so where it cannot.
     pub(crate) fn has_table(&self) -> bool {
-        let whole = self.table.check_lately(nanoseconds(Timestamp::now()));
+        let whole = self.table.check_cached(nanoseconds(Timestamp::now()));
         whole.inspect_err(|error| warn!(%error, "The table of reservations is lost")).is_ok()
     }
 
@@ -94,7 +94,7 @@ impl Shared {
 
     /// Everything known of one port.
     pub(crate) fn report(&self, port: u16) -> PortReport {
-        let holder = self.has_table().then(|| self.view().holder(port)).flatten();
+        let holder = self.has_table().then(|| self.snapshot().holder(port)).flatten();
         let bound_by = sockets::owners_of_ports(&[port]).remove(&port);
         let state = match holder {
             // A leased port is not tried: its owner may be about to bind it.

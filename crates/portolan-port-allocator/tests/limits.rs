@@ -1,4 +1,4 @@
-//! What one service and one user may have: counted by all sessions together, and counted right.
+//! Quotas and rate limits, which all sessions share.
 
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
@@ -28,7 +28,7 @@ fn take(allocator: &PortAllocator, service: &str) -> Result<PortLease, Allocator
 }
 
 #[test]
-fn a_service_holds_as_many_ports_as_its_quota_says_whoever_asks_for_it() {
+fn quota_of_a_service_is_shared_by_all_sessions() {
     let world = World::with_ports(8);
     let (one, other, third) =
         (with_quota(&world, 2, 0), with_quota(&world, 2, 0), with_quota(&world, 2, 0));
@@ -39,14 +39,14 @@ fn a_service_holds_as_many_ports_as_its_quota_says_whoever_asks_for_it() {
     };
     assert_eq!((*subject, *held, *limit), (LimitSubject::Service, 2, 2));
     assert!(error.to_string().contains("raise port_allocator.quota.per_service"), "{error}");
-    assert!(take(&third, "web").is_ok(), "another service has a quota of its own");
-    assert!(take(&one, "api").is_ok(), "what it has already it is told again");
+    assert!(take(&third, "web").is_ok(), "another service has its own quota");
+    assert!(take(&one, "api").is_ok(), "a lease that the session holds is returned again");
     second.release();
     assert!(take(&third, "api").is_ok());
 }
 
 #[test]
-fn a_user_holds_as_many_ports_as_the_quota_says_in_all() {
+fn quota_of_the_user_is_shared_by_all_services() {
     let world = World::with_ports(8);
     let (one, other) = (with_quota(&world, 0, 3), with_quota(&world, 0, 3));
     let _leases: Vec<PortLease> =
@@ -60,11 +60,11 @@ fn a_user_holds_as_many_ports_as_the_quota_says_in_all() {
 }
 
 #[test]
-fn what_is_left_of_owners_that_ended_counts_for_nothing() {
+fn orphaned_leases_do_not_count() {
     let world = World::with_ports(8);
     let observer = with_quota(&world, 2, 3);
     for _ in 0..10 {
-        // Ends like a process that is killed: nobody gives the leases back one by one.
+        // Ends like a process that is killed, without releasing its leases.
         let owner = with_quota(&world, 2, 3);
         for (name, service) in [("a", "api"), ("b", "api"), ("c", "web")] {
             let request = wish(service, Depth::Claimed).port_name(name.parse().unwrap());
@@ -76,31 +76,41 @@ fn what_is_left_of_owners_that_ended_counts_for_nothing() {
     }
 }
 
-#[test]
-fn of_many_who_ask_at_once_no_more_get_a_port_than_the_quota_says() {
+/// One lease is left in the quota, and so many callers request it at once.
+fn request_last_lease(callers: usize, rounds: usize) {
     let world = World::with_ports(12);
     let _held = take(&with_quota(&world, 2, 0), "api").unwrap();
-    for _ in 0..100 {
-        let start = std::sync::Barrier::new(8);
+    for _ in 0..rounds {
+        let barrier = std::sync::Barrier::new(callers);
         let granted = std::thread::scope(|scope| {
-            let ask = || {
+            let request = || {
                 let allocator = with_quota(&world, 2, 0);
-                start.wait();
+                barrier.wait();
                 let lease = take(&allocator, "api");
-                // Nobody gives back what it got before all were answered.
-                start.wait();
+                // No lease is released before all callers have their results.
+                barrier.wait();
                 lease.is_ok()
             };
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+            let threads: Vec<_> = (0..callers).map(|_| scope.spawn(request)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).filter(|ok| *ok).count()
         });
-        assert!(granted <= 1, "{granted} were granted beside the one that is held");
+        assert_eq!(granted, 1);
     }
     assert!(take(&with_quota(&world, 2, 0), "api").is_ok());
 }
 
 #[test]
-fn refusals_and_releases_leave_nothing_counted() {
+fn exactly_one_of_two_concurrent_callers_gets_the_last_lease_of_a_quota() {
+    request_last_lease(2, 200);
+}
+
+#[test]
+fn exactly_one_of_many_concurrent_callers_gets_the_last_lease_of_a_quota() {
+    request_last_lease(8, 100);
+}
+
+#[test]
+fn refused_requests_and_released_leases_do_not_count() {
     let world = World::with_ports(2);
     let limited = with_quota(&world, 2, 2);
     let _full: Vec<PortLease> =
@@ -115,7 +125,7 @@ fn refusals_and_releases_leave_nothing_counted() {
 }
 
 #[test]
-fn grants_come_no_faster_than_the_rate_says() {
+fn rate_limit_is_shared_by_all_sessions() {
     let world = World::with_ports(4);
     let slow = || allocator(&world, |config| config.rate_limit = PortLimits::new(3, 0));
     let (one, other) = (slow(), slow());
@@ -129,7 +139,7 @@ fn grants_come_no_faster_than_the_rate_says() {
     assert_eq!((*subject, *limit), (LimitSubject::Service, 3));
     assert!(!wait.is_zero() && wait.as_secs() < 1, "{wait:?}");
     assert!(error.to_string().contains("port_allocator.rate_limit.per_service"), "{error}");
-    assert!(take(&other, "web").is_ok(), "another service has a rate of its own");
+    assert!(take(&other, "web").is_ok(), "another service has its own rate limit");
 
     let in_all = allocator(&world, |config| config.rate_limit = PortLimits::new(0, 2));
     assert!(take(&in_all, "x").is_ok() && take(&in_all, "y").is_ok());
@@ -141,7 +151,7 @@ fn grants_come_no_faster_than_the_rate_says() {
 }
 
 #[test]
-fn limits_are_written_as_numbers_or_as_none() {
+fn limits_are_numbers_or_null() {
     let limits: PortLimits =
         serde_json::from_str(r#"{"per_service": 5, "per_user": null}"#).unwrap();
     assert_eq!(limits, PortLimits { per_service: NonZeroU32::new(5), per_user: None });
@@ -151,14 +161,14 @@ fn limits_are_written_as_numbers_or_as_none() {
 }
 
 #[test]
-fn a_service_that_speaks_http_gets_no_port_that_browsers_refuse() {
+fn http_service_gets_no_port_that_browsers_refuse() {
     let world = World::with_ports(2);
     let range = PortRange::new(6665, 6667).unwrap();
     let request = || PortRequest::new("web".parse().unwrap()).range(range).http(true);
     let AllocatorError::NoPortsAvailable { candidates, .. } =
         world.allocator().request(request()).unwrap_err()
     else {
-        panic!("a port that browsers refuse was granted")
+        panic!("granted a port that browsers refuse")
     };
     let blocked = |reason: &RejectionReason| *reason == RejectionReason::BlockedByBrowsers;
     assert_eq!(candidates.len(), 3);

@@ -18,7 +18,7 @@ pub enum TableError {
     },
     /// It is not a plain file that this user alone can write. Retrying does not help.
     #[error("the table of reservations {} is not a file that is yours alone; remove it", path.display())]
-    NotOurs {
+    NotOwned {
         /// The table.
         path: PathBuf,
     },

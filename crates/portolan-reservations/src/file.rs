@@ -1,7 +1,8 @@
-//! The table's file: where it is, what it looks like, and when it is made anew.
+//! The file of the reservation table: where it is, its layout, and when it is rebuilt.
 //!
-//! It is never made shorter than the table while anybody may have it mapped, and never replaced by
-//! another file while a session lasts: two tables would be two truths.
+//! The file is never truncated below the size of the table, because other processes may have it
+//! mapped, and never replaced by another file while a session lasts, because two tables would grant
+//! ports twice.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -13,67 +14,68 @@ use rustix::fs::OFlags;
 use tracing::warn;
 
 use crate::error::TableError;
-use crate::lock::{self, Kind};
+use crate::lock::{self, Kind, LOCK_TIMEOUT};
 use crate::slot::SessionId;
-use crate::table::PATIENCE;
-use crate::{counts, rate_limit, record};
+use crate::{rate_limit, record};
 
-/// The first two words: what this is, and how it is laid out. A new layout gets a new number, and
-/// a table with another number is not used.
-pub(crate) const HEADER: [u64; 2] = [u64::from_be_bytes(*b"Portolan"), 4];
-/// Where the epochs of the sessions begin, each of which stands there twice; the header has a page of its own.
+/// The first two words: a magic number and the version of the layout. A table with another version
+/// is not used.
+pub(crate) const HEADER: [u64; 2] = [u64::from_be_bytes(*b"Portolan"), 5];
+/// The index of the first session's epoch; the header has a page of its own.
 pub(crate) const SESSIONS: usize = 512;
-pub(crate) const SESSIONS_AGAIN: usize = SESSIONS + SessionId::COUNT;
-/// Where the slots begin, and where their witnesses.
-pub(crate) const SLOTS: usize = SESSIONS_AGAIN + SessionId::COUNT;
-pub(crate) const WITNESSES: usize = SLOTS + PORTS;
-/// Where the counts of leases begin, and where the rates of grants.
-pub(crate) const COUNTS: usize = WITNESSES + PORTS;
-pub(crate) const RATES: usize = COUNTS + counts::WORDS;
-/// Where the records begin, at the beginning of a page.
+/// The index of the first slot.
+pub(crate) const SLOTS: usize = SESSIONS + SessionId::COUNT;
+/// The index of the last ticket that was taken.
+pub(crate) const LAST_TICKET: usize = SLOTS + PORTS;
+/// The index of the first rate limit.
+pub(crate) const RATES: usize = LAST_TICKET + 1;
+/// The index of the first record, at the beginning of a page.
 pub(crate) const RECORDS: usize = (RATES + rate_limit::WORDS).next_multiple_of(PAGE as usize / 8);
-/// How many pages the records have.
+/// The number of pages of records.
 pub(crate) const RECORD_PAGES: usize = PORTS * record::WORDS * 8 / PAGE as usize;
-/// How many words the table has. Most of the records have no disk space behind them.
+/// The number of words. Most records have no disk space.
 pub(crate) const WORDS: usize = RECORDS + PORTS * record::WORDS;
 
 const PORTS: usize = 1 << 16;
 const PAGE: u64 = 4096;
-/// How long the file is, in bytes.
+/// The length of the file in bytes.
 pub(crate) const LENGTH: u64 = bytes(WORDS);
 
-/// The byte that keeps the table as it is: exclusive while it is made, shared while a session
-/// begins. It lies behind everything that the file could ever hold, as do the sessions' bytes. All
-/// versions lock the same bytes, so that each sees the sessions of the others.
+/// The byte whose lock is exclusive while the table is built and shared while a session begins. Like
+/// the other lock bytes it is beyond the end of the file. All versions of the layout use the same
+/// bytes, so that each sees the sessions of the others.
 pub(crate) const INIT_LOCK: u64 = 1 << 40;
+/// The byte whose lock allows one session to count leases exactly.
+pub(crate) const QUOTA_LOCK: u64 = INIT_LOCK - 1;
 const FIRST_SESSION_LOCK: u64 = INIT_LOCK + 1;
 
-const _: () = assert!(bytes(RECORDS).is_multiple_of(PAGE), "a record would lie on two pages");
+const _: () = assert!(bytes(RECORDS).is_multiple_of(PAGE), "records must not cross pages");
 
-/// The byte that stands for a session.
+/// The byte whose lock keeps a session alive.
 pub(crate) fn session_lock(index: u16) -> u64 {
     FIRST_SESSION_LOCK + u64::from(index)
 }
 
-/// Where the page begins that a port's record is on, and its number among the pages of records.
+/// The offset of the page with a port's record, and its index among the pages of records.
 pub(crate) fn page_of_record(port: u16) -> (u64, usize) {
     let index = usize::from(port) * record::WORDS * 8 / PAGE as usize;
     (bytes(RECORDS) + index as u64 * PAGE, index)
 }
 
-/// Opens the table of this boot and network namespace, and makes it or mends it where needed.
-pub(crate) fn open(folder: &Path) -> Result<(PathBuf, File), TableError> {
+/// Opens the table of this boot and network namespace, and builds it if it is missing, or if it is
+/// damaged and unused.
+pub(crate) fn open(directory: &Path) -> Result<(PathBuf, File), TableError> {
     let unusable = |path: &Path| {
         let path = path.to_owned();
         move |source| TableError::Unusable { path, source }
     };
-    let boot = boot_id().map_err(unusable(folder))?;
-    let path =
-        folder.join(format!("{PREFIX}{boot}-{}{SUFFIX}", namespace().map_err(unusable(folder))?));
-    let file = open_ours(&path)?;
-    if !is_whole(&file).map_err(unusable(&path))? {
-        make(&path, &file)?;
-        remove_older(folder, &boot);
+    let boot = boot_id().map_err(unusable(directory))?;
+    let namespace = namespace().map_err(unusable(directory))?;
+    let path = directory.join(format!("{PREFIX}{boot}-{namespace}{SUFFIX}"));
+    let file = open_owned(&path)?;
+    if !is_intact(&file).map_err(unusable(&path))? {
+        build(&path, &file)?;
+        remove_older(directory, &boot);
     }
     Ok((path, file))
 }
@@ -81,26 +83,26 @@ pub(crate) fn open(folder: &Path) -> Result<(PathBuf, File), TableError> {
 const PREFIX: &str = "ports-";
 const SUFFIX: &str = ".table";
 
-/// Reservations end with the boot that they were made in.
+/// The id of this boot: reservations end with it (random(4)).
 fn boot_id() -> io::Result<String> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(32).collect();
     match digits.len() {
         32 => Ok(digits),
-        _ => Err(io::Error::new(ErrorKind::InvalidData, "the system tells no boot id")),
+        _ => Err(io::Error::new(ErrorKind::InvalidData, "the kernel reports no boot id")),
     }
 }
 
-/// Ports belong to a network namespace: a container's port 80 is not the host's.
+/// The inode of the network namespace, which has its own ports.
 fn namespace() -> io::Result<u64> {
     Ok(fs::metadata("/proc/thread-self/ns/net")?.ino())
 }
 
-fn open_ours(path: &Path) -> Result<File, TableError> {
-    let not_ours = || TableError::NotOurs { path: path.to_owned() };
+fn open_owned(path: &Path) -> Result<File, TableError> {
+    let not_owned = || TableError::NotOwned { path: path.to_owned() };
     let opened = open_file(path, true);
     let file = opened.map_err(|source| match source.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ELOOP | Errno::EISDIR | Errno::ENXIO) => not_ours(),
+        Some(Errno::ELOOP | Errno::EISDIR | Errno::ENXIO) => not_owned(),
         _ => TableError::Unusable { path: path.to_owned(), source },
     })?;
     let found =
@@ -109,57 +111,57 @@ fn open_ours(path: &Path) -> Result<File, TableError> {
     let alone = found.mode() & 0o077 == 0 && found.nlink() <= 1;
     match found.is_file() && owned && alone {
         true => Ok(file),
-        false => Err(not_ours()),
+        false => Err(not_owned()),
     }
 }
 
 fn open_file(path: &Path, create: bool) -> io::Result<File> {
-    // Not following links, and not waiting for the other end of a pipe.
+    // Does not follow symbolic links, and does not wait for the other end of a FIFO.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(create).truncate(false);
     options.mode(0o600).custom_flags(flags).open(path)
 }
 
-fn is_whole(file: &File) -> io::Result<bool> {
+fn is_intact(file: &File) -> io::Result<bool> {
     Ok(file.metadata()?.len() == LENGTH && read_header(file)? == HEADER)
 }
 
-/// The first two words; an error where there are none.
+/// Reads the first two words; an error if the file is shorter.
 fn read_header(file: &File) -> io::Result<[u64; 2]> {
     let mut words = [[0; 8]; 2];
     file.read_exact_at(words.as_flattened_mut(), 0)?;
     Ok(words.map(u64::from_ne_bytes))
 }
 
-/// Makes the table, where nobody else has done so meanwhile and nobody uses what is there.
-fn make(path: &Path, file: &File) -> Result<(), TableError> {
+/// Builds the table unless another process has done so meanwhile or uses the file.
+fn build(path: &Path, file: &File) -> Result<(), TableError> {
     let unusable = |source| TableError::Unusable { path: path.to_owned(), source };
-    if !lock::wait(file, INIT_LOCK, Kind::Exclusive, PATIENCE).map_err(unusable)? {
+    if !lock::wait(file, INIT_LOCK, Kind::Exclusive, LOCK_TIMEOUT).map_err(unusable)? {
         return Err(TableError::Busy { path: path.to_owned() });
     }
-    let made = make_alone(path, file);
+    let built = build_locked(path, file);
     lock::unlock(file, INIT_LOCK).map_err(unusable)?;
-    made
+    built
 }
 
-fn make_alone(path: &Path, file: &File) -> Result<(), TableError> {
+fn build_locked(path: &Path, file: &File) -> Result<(), TableError> {
     let unusable = |source| TableError::Unusable { path: path.to_owned(), source };
-    if is_whole(file).map_err(unusable)? {
+    if is_intact(file).map_err(unusable)? {
         return Ok(());
     }
     if has_sessions(file).map_err(unusable)? {
-        return Err(why_not(path, file));
+        return Err(in_use(path, file));
     }
     if file.metadata().map_err(unusable)?.len() > 0 {
         let path = path.display();
-        warn!(%path, "Table of reservations is damaged or of another version, and unused; making it anew");
+        warn!(%path, "Rebuilding damaged or outdated reservation table");
     }
     write_empty(file).map_err(unusable)
 }
 
-/// Why a table that is in use cannot be.
-fn why_not(path: &Path, file: &File) -> TableError {
+/// Why a table that other sessions use cannot be used by this version.
+fn in_use(path: &Path, file: &File) -> TableError {
     let path = path.to_owned();
     match (read_header(file), HEADER) {
         (Ok([name, found]), [ours, expected]) if name == ours && found != expected => {
@@ -169,8 +171,8 @@ fn why_not(path: &Path, file: &File) -> TableError {
     }
 }
 
-/// Writes, rather than making the file longer, so that there is disk space behind every slot. The
-/// header comes last: what was begun and not finished is begun again.
+/// Writes zeros rather than extending the file, so that every slot has disk space. The header comes
+/// last: a table whose building was interrupted is built again.
 fn write_empty(file: &File) -> io::Result<()> {
     let zeros = vec![0; bytes(RECORDS) as usize];
     file.write_all_at(&zeros, 0)?;
@@ -182,10 +184,10 @@ fn has_sessions(file: &File) -> io::Result<bool> {
     lock::is_locked(file, FIRST_SESSION_LOCK, SessionId::COUNT as u64)
 }
 
-/// Removes the tables of earlier boots, where the folder outlives a boot. One that somebody uses,
-/// on another machine that shares the folder, stays.
-fn remove_older(folder: &Path, boot: &str) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+/// Removes the tables of earlier boots from a directory that outlives a boot. A table with sessions
+/// stays: another machine may share the directory.
+fn remove_older(directory: &Path, boot: &str) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let older = name.strip_prefix(PREFIX).is_some_and(|rest| !rest.starts_with(boot));

@@ -1,34 +1,31 @@
-//! The reservations of this host: which session holds which port, in one table that every process
-//! of a user in one network namespace shares, without a daemon.
+//! The reservation table of a host: which session holds which port. All processes of a user in one
+//! network namespace share the table, without a daemon.
 //!
-//! A *session* is one open file description of the table's file with a lock on one byte of its own
+//! A *session* is one open file description of the table's file with a lock on a byte of its own
 //! (`F_OFD_SETLK`, fcntl(2)). The kernel keeps the lock as long as any process has the description
-//! open, children that inherited it included, and not a moment longer. A slot names the session
-//! that holds it; where that session's byte is not locked, or the session has another epoch by now,
-//! the slot is free whatever it says. So a reservation ends with its owner, killed at whichever
-//! instruction, with no timer and no process id.
+//! open, children that inherited it included. A slot names the session that holds it; if the byte of
+//! that session is not locked, or the session has another epoch by now, the slot is free. So a
+//! reservation ends with its owner, even if the owner is killed, with neither a timer nor a process id.
 //!
-//! Knows nothing of sockets: that a stranger has a port shows when it is bound.
+//! The crate does not know sockets: whether a foreign process uses a port shows when it is bound.
 
-mod cell;
-mod counts;
+mod atomic;
 mod depth;
 mod error;
 mod file;
 mod lock;
 #[cfg(test)]
 mod model;
+mod quota;
 mod rate_limit;
 mod record;
-mod seat;
 mod slot;
 mod table;
-mod word;
 
-pub use counts::{Counted, Crowd, Quota};
 pub use depth::{Depth, InvalidDepth};
 pub use error::TableError;
+pub use quota::{LeaseBound, Quota, QuotaLock};
 pub use rate_limit::Rate;
-pub use record::{Record, Tally};
+pub use record::{Record, ServiceKey};
 pub use slot::{SessionId, Slot, State};
 pub use table::{Claim, Table};

@@ -1,5 +1,5 @@
-//! Locks on single bytes of a file that belong to an open file description (fcntl(2), "Open file
-//! description locks"): inherited over fork and exec, and gone with the last descriptor.
+//! Open file description locks (fcntl(2)) on single bytes of a file: inherited over fork and exec, and
+//! released with the last descriptor.
 
 use std::fs::File;
 use std::io;
@@ -10,19 +10,21 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
+/// How long to wait for a lock that other processes hold for milliseconds.
+pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait before a lock is tried again.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// With whom a lock can be shared.
+/// Whether a lock can be shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// With other shared locks.
+    /// Excludes exclusive locks only.
     Shared,
-    /// With nobody.
+    /// Excludes every other lock.
     Exclusive,
 }
 
-/// Locks a byte if nobody else has it.
+/// Locks a byte unless another description excludes it.
 pub(crate) fn try_lock(file: &File, byte: u64, kind: Kind) -> io::Result<bool> {
     let kind = match kind {
         Kind::Shared => libc::F_RDLCK,
@@ -35,9 +37,9 @@ pub(crate) fn try_lock(file: &File, byte: u64, kind: Kind) -> io::Result<bool> {
     }
 }
 
-/// Locks a byte as soon as nobody else has it; false where that takes longer than the patience.
-pub(crate) fn wait(file: &File, byte: u64, kind: Kind, patience: Duration) -> io::Result<bool> {
-    let tries = patience.as_millis() / PAUSE.as_millis();
+/// Locks a byte as soon as no other description excludes it; false after the timeout.
+pub(crate) fn wait(file: &File, byte: u64, kind: Kind, timeout: Duration) -> io::Result<bool> {
+    let tries = timeout.as_millis() / PAUSE.as_millis();
     for _ in 0..=tries {
         if try_lock(file, byte, kind)? {
             return Ok(true);
@@ -47,13 +49,13 @@ pub(crate) fn wait(file: &File, byte: u64, kind: Kind, patience: Duration) -> io
     Ok(false)
 }
 
-/// Gives a byte back.
+/// Releases a byte.
 pub(crate) fn unlock(file: &File, byte: u64) -> io::Result<()> {
     fcntl(file, FcntlArg::F_OFD_SETLK(&request(libc::F_UNLCK, byte, 1)?))?;
     Ok(())
 }
 
-/// Whether another description has a lock on any of the bytes. Own locks are not seen.
+/// Whether another description has a lock on any of the bytes. Locks of this description are ignored.
 pub(crate) fn is_locked(file: &File, byte: u64, count: u64) -> io::Result<bool> {
     let mut lock = request(libc::F_WRLCK, byte, count)?;
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
@@ -76,13 +78,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_belongs_to_the_description_and_ends_with_its_last_descriptor() {
+    fn lock_belongs_to_the_description_and_ends_with_its_last_descriptor() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let (one, other) = (file.reopen().unwrap(), file.reopen().unwrap());
         assert!(try_lock(&one, 5, Kind::Exclusive).unwrap());
         assert!(!try_lock(&other, 5, Kind::Exclusive).unwrap());
         assert!(is_locked(&other, 0, 10).unwrap() && !is_locked(&other, 6, 1).unwrap());
-        assert!(!is_locked(&one, 5, 1).unwrap(), "an own lock is not seen");
+        assert!(!is_locked(&one, 5, 1).unwrap(), "a description ignores its own locks");
         let copy = one.try_clone().unwrap();
         drop(one);
         assert!(is_locked(&other, 5, 1).unwrap(), "a copied descriptor keeps the lock");
@@ -91,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_locks_keep_only_exclusive_ones_away() {
+    fn shared_locks_exclude_only_exclusive_ones() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let (one, other) = (file.reopen().unwrap(), file.reopen().unwrap());
         assert!(try_lock(&one, 1, Kind::Shared).unwrap());

@@ -1,9 +1,9 @@
-//! What the models of the table have in common: words that a model checker (loom) steps through,
-//! and a thread that is killed after any of its steps.
+//! Support for the loom models: atomic words that loom explores, and threads that are killed after any
+//! of their steps.
 //!
-//! A model runs in every order that its threads' steps can come in, with every value that a load
-//! may see under the memory model of C11. Where that is more than can be waited for, a model says
-//! how often a thread is interrupted at most; few interruptions find almost everything.
+//! Loom runs a model in every interleaving of its threads, with every value that a load may return
+//! under the C11 memory model. A model that would take too long bounds the number of preemptions;
+//! few preemptions find almost every fault.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,84 +14,84 @@ use std::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release};
 pub(crate) use loom::sync::atomic::AtomicU64;
 use loom::sync::atomic::{AtomicBool, fence};
 
+use crate::atomic::AtomicWord;
 use crate::slot::SessionId;
-use crate::word::Word;
 
-/// A word that a model makes.
-pub(crate) trait ModelWord: Word + 'static {
+/// A word that a model can create.
+pub(crate) trait ModelWord: AtomicWord + 'static {
     fn new(value: u64) -> Self;
 }
 
-/// Sessions that last until they end.
+/// Which sessions are alive.
 #[derive(Debug)]
 pub(crate) struct Sessions(Vec<AtomicBool>);
 
-/// A word as a thread sees it that is killed after some steps: what comes later never happens.
+/// A word for a thread that is killed after some steps: later writes have no effect.
 #[derive(Debug)]
 pub(crate) struct Mortal<'a, W> {
     word: &'a W,
     life: Life,
 }
 
-/// How many changes a thread has left.
+/// How many writes a thread has left before it is killed.
 #[derive(Debug, Clone)]
 pub(crate) struct Life(Rc<Cell<usize>>);
 
-/// A word whose fences do nothing.
+/// A faulty word whose fences do nothing.
 #[derive(Debug)]
 pub(crate) struct Unfenced(AtomicU64);
 
-/// A word whose stores order nothing.
+/// A faulty word whose stores are relaxed.
 #[derive(Debug)]
 pub(crate) struct Unordered(AtomicU64);
 
-/// A word that is read first and changed then.
+/// A faulty word whose read-modify-write operations are not atomic.
 #[derive(Debug)]
 pub(crate) struct InTwoSteps(AtomicU64);
 
-/// Checks the model in every order.
+/// Checks the model in every interleaving.
 pub(crate) fn check(model: impl Fn() + Send + Sync + 'static) {
     loom::model::Builder::new().check(model);
 }
 
-/// Checks the model in every order in which threads are interrupted so often at most.
-pub(crate) fn check_with_interruptions(most: usize, model: impl Fn() + Send + Sync + 'static) {
+/// Checks the model in every interleaving with at most this many preemptions.
+pub(crate) fn check_with_preemptions(most: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(most);
     builder.check(model);
 }
 
-/// Whether a model fails: one that cannot would prove nothing.
-pub(crate) fn is_found_wrong(model: impl FnOnce()) -> bool {
+/// Whether a model fails: one that cannot fail would prove nothing.
+pub(crate) fn fails(model: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(model)).is_err()
 }
 
-/// Has a model checked in which one thread lives for no step, for one, and so on, until it lives
-/// for all it would do.
-pub(crate) fn for_each_step_to_be_killed_after(check: impl Fn(usize, Arc<Witness>)) {
-    let witness = Arc::new(Witness::default());
+/// Checks a model in which one thread is killed after no write, after one, and so on, until it
+/// completes.
+pub(crate) fn kill_after_each_step(check: impl Fn(usize, Arc<KillProbe>)) {
+    let probe = Arc::new(KillProbe::default());
     for steps in 0..100 {
-        check(steps, witness.clone());
-        if !witness.died.swap(false, Relaxed) {
-            assert!(steps > 2, "a thread that does nothing");
+        check(steps, probe.clone());
+        if !probe.killed.swap(false, Relaxed) {
+            assert!(steps > 2, "the thread does nothing");
             return;
         }
     }
-    panic!("a thread that never ends");
+    panic!("the thread never completes");
 }
 
-/// Whether a mortal thread was killed in any order.
+/// Whether a thread was killed in any interleaving.
 #[derive(Debug, Default)]
-pub(crate) struct Witness {
-    died: std::sync::atomic::AtomicBool,
+pub(crate) struct KillProbe {
+    killed: std::sync::atomic::AtomicBool,
 }
 
-// === impl Witness ===
+// === impl KillProbe ===
 
-impl Witness {
-    /// One more order was tried.
-    pub(crate) fn saw_end(&self, had_life_left: bool) {
-        self.died.fetch_or(!had_life_left, Relaxed);
+impl KillProbe {
+    /// Records the end of the thread in one interleaving.
+    pub(crate) fn record(&self, completed: bool) {
+        self.killed.fetch_or(!completed, Relaxed);
     }
 }
 
@@ -103,17 +103,16 @@ impl Sessions {
     }
 
     pub(crate) fn is_alive(&self, session: SessionId) -> bool {
-        self.0[session.place()].load(Acquire)
+        self.0[session.index()].load(Acquire)
     }
 
-    /// What the kernel does last of all: everything that the owner did is seen by whoever sees that
-    /// its lock is gone.
+    /// Ends a session as the kernel does: all writes of the owner happen before its lock is released.
     pub(crate) fn end(&self, session: SessionId) {
-        self.0[session.place()].store(false, Release);
+        self.0[session.index()].store(false, Release);
     }
 }
 
-/// The session of this number.
+/// The session with this index.
 pub(crate) fn session(number: u16) -> SessionId {
     SessionId { index: number, epoch: 1 }
 }
@@ -126,34 +125,26 @@ impl<'a, W> Mortal<'a, W> {
     }
 }
 
-impl<W: Word> Word for Mortal<'_, W> {
+impl<W: AtomicWord> AtomicWord for Mortal<'_, W> {
     fn load(&self, order: Ordering) -> u64 {
-        if self.life.has_any_left() { self.word.load(order) } else { 0 }
+        if self.life.is_left() { self.word.load(order) } else { 0 }
     }
 
     fn store(&self, value: u64, order: Ordering) {
-        if self.life.takes_a_step() {
+        if self.life.take_step() {
             self.word.store(value, order);
         }
     }
 
     fn compare_exchange(&self, current: u64, new: u64) -> Result<u64, u64> {
-        match self.life.takes_a_step() {
+        match self.life.take_step() {
             true => self.word.compare_exchange(current, new),
             false => Ok(current),
         }
     }
 
-    fn add(&self, value: u64) {
-        if self.life.takes_a_step() {
-            self.word.add(value);
-        }
-    }
-
-    fn subtract(&self, value: u64) {
-        if self.life.takes_a_step() {
-            self.word.subtract(value);
-        }
+    fn add(&self, value: u64) -> u64 {
+        if self.life.take_step() { self.word.add(value) } else { value }
     }
 
     fn fence(order: Ordering) {
@@ -164,16 +155,16 @@ impl<W: Word> Word for Mortal<'_, W> {
 // === impl Life ===
 
 impl Life {
-    pub(crate) fn of_steps(steps: usize) -> Self {
+    pub(crate) fn for_steps(steps: usize) -> Self {
         Self(Rc::new(Cell::new(steps)))
     }
 
-    pub(crate) fn has_any_left(&self) -> bool {
+    pub(crate) fn is_left(&self) -> bool {
         self.0.get() > 0
     }
 
-    fn takes_a_step(&self) -> bool {
-        let lasts = self.has_any_left();
+    fn take_step(&self) -> bool {
+        let lasts = self.is_left();
         self.0.set(self.0.get().saturating_sub(1));
         lasts
     }
@@ -187,7 +178,7 @@ impl ModelWord for AtomicU64 {
     }
 }
 
-impl Word for AtomicU64 {
+impl AtomicWord for AtomicU64 {
     fn load(&self, order: Ordering) -> u64 {
         self.load(order)
     }
@@ -200,12 +191,8 @@ impl Word for AtomicU64 {
         self.compare_exchange(current, new, AcqRel, Acquire)
     }
 
-    fn add(&self, value: u64) {
-        self.fetch_add(value, Relaxed);
-    }
-
-    fn subtract(&self, value: u64) {
-        self.fetch_sub(value, Relaxed);
+    fn add(&self, value: u64) -> u64 {
+        self.fetch_add(value, AcqRel).wrapping_add(value)
     }
 
     fn fence(order: Ordering) {
@@ -213,7 +200,7 @@ impl Word for AtomicU64 {
     }
 }
 
-/// A word that is one of loom's but for what is said.
+/// A word of loom with the given fault.
 macro_rules! broken {
     ($name:ident, store: $store:expr, change: $change:expr, fence: $fence:expr) => {
         impl ModelWord for $name {
@@ -222,7 +209,7 @@ macro_rules! broken {
             }
         }
 
-        impl Word for $name {
+        impl AtomicWord for $name {
             fn load(&self, order: Ordering) -> u64 {
                 self.0.load(order)
             }
@@ -235,12 +222,9 @@ macro_rules! broken {
                 $change(&self.0, &|found| (found == current).then_some(new))
             }
 
-            fn add(&self, value: u64) {
-                _ = $change(&self.0, &|found| Some(found.wrapping_add(value)));
-            }
-
-            fn subtract(&self, value: u64) {
-                _ = $change(&self.0, &|found| Some(found.wrapping_sub(value)));
+            fn add(&self, value: u64) -> u64 {
+                let found = $change(&self.0, &|found| Some(found.wrapping_add(value)));
+                found.unwrap_or_default().wrapping_add(value)
             }
 
             fn fence(order: Ordering) {

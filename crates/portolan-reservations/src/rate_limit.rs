@@ -14,13 +14,13 @@ use std::num::NonZeroU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::record::Tally;
-use crate::word::Word;
+use crate::atomic::AtomicWord;
+use crate::record::ServiceKey;
 
 /// How many words the rate limits take up.
 pub(crate) const WORDS: usize = USER + 1;
 /// The index of the user's bucket, which follows those of the services.
-const USER: usize = 4096;
+const USER: usize = ServiceKey::BUCKETS;
 
 /// A number of grants a second, which may also come in one burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Rate {
 
 // === impl RateLimiter ===
 
-impl<'a, W: Word> RateLimiter<'a, W> {
+impl<'a, W: AtomicWord> RateLimiter<'a, W> {
     /// The limiter in these words, of which there are [`WORDS`].
     pub(crate) fn new(words: &'a [W]) -> Self {
         Self { of_services: &words[..USER], of_user: &words[USER] }
@@ -77,11 +77,11 @@ impl<'a, W: Word> RateLimiter<'a, W> {
     /// Counts one grant of a service, or returns how long to wait. `now` is in nanoseconds.
     pub(crate) fn acquire_for_service(
         &self,
-        tally: Tally,
+        key: ServiceKey,
         now: u64,
         rate: Rate,
     ) -> Result<(), Duration> {
-        let (one, other) = (tally.first(), tally.second());
+        let (one, other) = (key.first_bucket(), key.second_bucket());
         let first = Bucket { word: &self.of_services[one], mark: other as u64 };
         let second = Bucket { word: &self.of_services[other], mark: one as u64 };
         acquire([first, second], now, rate)
@@ -95,7 +95,7 @@ impl<'a, W: Word> RateLimiter<'a, W> {
 }
 
 /// Counts one grant in the first bucket, or in the second one while another service uses the first.
-fn acquire<W: Word>(
+fn acquire<W: AtomicWord>(
     [first, second]: [Bucket<'_, W>; 2],
     now: u64,
     rate: Rate,
@@ -170,8 +170,8 @@ mod tests {
         (0..WORDS).map(|_| AtomicU64::new(0)).collect()
     }
 
-    fn tally(service: &str) -> Tally {
-        Tally::of(&"test".parse().unwrap(), &service.parse().unwrap())
+    fn key(service: &str) -> ServiceKey {
+        ServiceKey::new(&"test".parse().unwrap(), &service.parse().unwrap())
     }
 
     fn limiter(words: &[AtomicU64]) -> RateLimiter<'_, AtomicU64> {
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn burst_is_granted_at_once_and_then_one_grant_per_interval() {
         let words = words();
-        let acquire = |now| limiter(&words).acquire_for_service(tally("api"), now, rate(4));
+        let acquire = |now| limiter(&words).acquire_for_service(key("api"), now, rate(4));
         let start = 7 * SECOND;
         assert!((0..4).all(|_| acquire(start).is_ok()));
         assert_eq!(acquire(start), Err(Duration::from_millis(250)));
@@ -199,8 +199,8 @@ mod tests {
     fn services_and_user_have_separate_limits() {
         let words = words();
         let limiter = limiter(&words);
-        while limiter.acquire_for_service(tally("api"), SECOND, rate(100)).is_ok() {}
-        assert!(limiter.acquire_for_service(tally("web"), SECOND, rate(100)).is_ok());
+        while limiter.acquire_for_service(key("api"), SECOND, rate(100)).is_ok() {}
+        assert!(limiter.acquire_for_service(key("web"), SECOND, rate(100)).is_ok());
         assert!((0..10).all(|_| limiter.acquire_for_user(SECOND, rate(10)).is_ok()));
         assert!(limiter.acquire_for_user(SECOND, rate(10)).is_err());
     }
@@ -208,12 +208,12 @@ mod tests {
     #[test]
     fn service_that_returns_to_its_first_bucket_gets_no_second_burst() {
         let words = words();
-        let tally = tally("api");
-        let word = &words[tally.first()];
+        let key = key("api");
+        let word = &words[key.first_bucket()];
         // Another service uses the first bucket for the next half second.
-        let other = Bucket { word, mark: TAG ^ tally.second() as u64 };
+        let other = Bucket { word, mark: TAG ^ key.second_bucket() as u64 };
         word.store(other.pack(SECOND + SECOND / 2), Relaxed);
-        let acquire = |now| limiter(&words).acquire_for_service(tally, now, rate(2));
+        let acquire = |now| limiter(&words).acquire_for_service(key, now, rate(2));
         assert!(acquire(SECOND).is_ok() && acquire(SECOND).is_ok());
         assert!(acquire(SECOND).is_err());
         assert!(acquire(SECOND + SECOND / 2).is_ok(), "half of the burst is available again");
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn caller_with_an_older_clock_reading_gets_no_second_burst() {
         let words = words();
-        let acquire = |now| limiter(&words).acquire_for_service(tally("api"), now, rate(100));
+        let acquire = |now| limiter(&words).acquire_for_service(key("api"), now, rate(100));
         assert!((0..100).all(|_| acquire(7 * SECOND).is_ok()));
         assert!(acquire(7 * SECOND - 200_000).is_err(), "it read the clock before the others did");
         assert!(acquire(7 * SECOND).is_err(), "and did not reset the bucket");
@@ -243,15 +243,15 @@ mod tests {
     #[test]
     fn damage_to_any_byte_of_a_bucket_denies_no_grant() {
         const LEFT: usize = 4;
-        let (words, tally, start) = (words(), tally("api"), 1_700_000_000 * SECOND);
+        let (words, key, start) = (words(), key("api"), 1_700_000_000 * SECOND);
         let acquire = |now| {
             let limiter = limiter(&words);
             let rate = rate(2 * LEFT as u32);
             limiter.acquire_for_user(now, rate)?;
-            limiter.acquire_for_service(tally, now, rate)
+            limiter.acquire_for_service(key, now, rate)
         };
         (0..LEFT).for_each(|_| acquire(start).unwrap());
-        let indices = [tally.first(), tally.second(), USER];
+        let indices = [key.first_bucket(), key.second_bucket(), USER];
         let before = indices.map(|index| words[index].load(Relaxed));
         let restore =
             || indices.iter().zip(before).for_each(|(i, word)| words[*i].store(word, Relaxed));

@@ -1,28 +1,28 @@
-//! What the table says of a lease besides its slot. Told to people; nothing is decided by it.
+//! The metadata of a lease, stored beside its slot. For display only, except for the key by which
+//! leases of a service are counted.
 
-use std::hash::{Hash, Hasher};
 use std::sync::atomic::Ordering::Relaxed;
 
 use jiff::Timestamp;
-use portolan_core::{PortName, Scope, ServiceName};
+use portolan_core::{PortName, Scope, ServiceName, fnv1a};
 
-use crate::word::Word;
+use crate::atomic::AtomicWord;
 
-/// How many words a record has: 512 bytes, so that none lies on two pages.
+/// The number of words of a record: 512 bytes, so that no record crosses a page boundary.
 pub(crate) const WORDS: usize = 64;
-/// The first word is no part of any record: see `Table::back`.
+/// The first word belongs to no record: see `Table::allocate_page`.
 const SINCE: usize = 1;
 const PROCESS: usize = 2;
 const START_TIME: usize = 3;
 const INODE: usize = 4;
 const LENGTHS: usize = 5;
-const TALLY: usize = 6;
+const KEY: usize = 6;
 const SERVICE: usize = 7;
 const SCOPE: usize = SERVICE + TEXT;
 const PORT_NAME: usize = SCOPE + TEXT;
-/// A name has 128 bytes at most.
+/// A name has at most 128 bytes.
 const TEXT: usize = 128 / 8;
-/// That of a port has 32 at most.
+/// The name of a port has at most 32 bytes.
 const SHORT_TEXT: usize = 32 / 8;
 
 /// Who holds a port, since when, and through which process.
@@ -30,37 +30,36 @@ const SHORT_TEXT: usize = 32 / 8;
 pub struct Record {
     /// The service that holds the port.
     pub service: ServiceName,
-    /// The world that its name belongs to.
+    /// The scope of the service's name.
     pub scope: Scope,
     /// Which of the service's ports it is; none for its only or first one.
     pub port_name: Option<PortName>,
-    /// When it was granted.
+    /// When the port was granted.
     pub since: Timestamp,
-    /// The process that asked for it.
+    /// The process that requested it.
     pub pid: u32,
     /// The user who runs that process.
     pub uid: u32,
-    /// When the process began, in the system's ticks; 0 where that is not known.
+    /// The start time of the process in clock ticks since boot (proc_pid_stat(5)); 0 if unknown.
     pub start_time: u64,
-    /// The socket that listens, once one does; 0 before.
+    /// The inode of the socket that listens; 0 until one does.
     pub inode: u64,
 }
 
-/// What leases of one service are counted as, the world of its name included. Another service may
-/// be counted as the same, so it is a hint and no proof.
+/// Identifies a service and its scope in the table: a hash, so another service may have the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tally(u32);
+pub struct ServiceKey(u32);
 
 // === impl Record ===
 
 impl Record {
-    pub(crate) fn write<W: Word>(&self, words: &[W], tally: Tally) {
+    pub(crate) fn write<W: AtomicWord>(&self, words: &[W], key: ServiceKey) {
         let (service, scope) = (self.service.as_str(), self.scope.as_str());
         words[SINCE].store(self.since.as_millisecond().cast_unsigned(), Relaxed);
         words[PROCESS].store(u64::from(self.pid) << 32 | u64::from(self.uid), Relaxed);
         words[START_TIME].store(self.start_time, Relaxed);
         words[INODE].store(self.inode, Relaxed);
-        words[TALLY].store(tally.0.into(), Relaxed);
+        words[KEY].store(key.to_word(), Relaxed);
         let port_name = self.port_name.as_ref().map_or("", PortName::as_str);
         let lengths = [service, scope, port_name].map(|text| text.len() as u64);
         words[LENGTHS].store(lengths[0] << 32 | lengths[1] << 16 | lengths[2], Relaxed);
@@ -69,18 +68,18 @@ impl Record {
         write_text(&words[PORT_NAME..PORT_NAME + SHORT_TEXT], port_name);
     }
 
-    pub(crate) fn read_tally<W: Word>(words: &[W]) -> Tally {
-        Tally::from_word(words[TALLY].load(Relaxed))
+    pub(crate) fn read_key<W: AtomicWord>(words: &[W]) -> ServiceKey {
+        ServiceKey::from_word(words[KEY].load(Relaxed))
     }
 
-    /// Adds the socket that listens.
-    pub(crate) fn write_inode<W: Word>(words: &[W], inode: u64) {
+    /// Stores the inode of the socket that listens.
+    pub(crate) fn write_inode<W: AtomicWord>(words: &[W], inode: u64) {
         words[INODE].store(inode, Relaxed);
     }
 
-    /// Reads whatever is there. A name that is none, because the file was damaged, is `unreadable`:
-    /// the lease is in force all the same.
-    pub(crate) fn read<W: Word>(words: &[W]) -> Self {
+    /// Reads a record. An invalid name, as in a damaged table, becomes `unreadable`: the lease is in
+    /// force all the same.
+    pub(crate) fn read<W: AtomicWord>(words: &[W]) -> Self {
         let process = words[PROCESS].load(Relaxed);
         let lengths = words[LENGTHS].load(Relaxed);
         let since = words[SINCE].load(Relaxed).cast_signed();
@@ -99,7 +98,7 @@ impl Record {
     }
 }
 
-fn write_text<W: Word>(words: &[W], text: &str) {
+fn write_text<W: AtomicWord>(words: &[W], text: &str) {
     for (word, bytes) in words.iter().zip(text.as_bytes().chunks(8)) {
         let mut eight = [0; 8];
         eight[..bytes.len()].copy_from_slice(bytes);
@@ -107,56 +106,42 @@ fn write_text<W: Word>(words: &[W], text: &str) {
     }
 }
 
-fn read_text<W: Word, T: std::str::FromStr>(words: &[W], length: u64) -> Option<T> {
+fn read_text<W: AtomicWord, T: std::str::FromStr>(words: &[W], length: u64) -> Option<T> {
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.load(Relaxed).to_ne_bytes()).collect();
     let text = bytes.get(..usize::try_from(length).ok()?)?;
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-// === impl Tally ===
+// === impl ServiceKey ===
 
-impl Tally {
-    /// What leases of this service are counted as.
-    pub fn of(scope: &Scope, service: &ServiceName) -> Self {
-        // Not one that changes with the process: all processes count together.
-        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
-        (scope, service).hash(&mut hash);
-        let hash = hash.finish();
+impl ServiceKey {
+    /// How many buckets there are of each kind.
+    pub(crate) const BUCKETS: usize = 4096;
+
+    /// The key of the service in the scope, the same in all processes.
+    pub fn new(scope: &Scope, service: &ServiceName) -> Self {
+        // No name contains a slash.
+        let text = scope.as_str().bytes().chain([b'/']).chain(service.as_str().bytes());
+        let hash = fnv1a(text);
         Self((hash >> 32) as u32 ^ hash as u32)
     }
 
-    /// The tally that was written as this number.
     pub(crate) fn from_word(word: u64) -> Self {
         Self(word as u32)
     }
 
-    /// A number below 4096.
-    pub(crate) fn first(self) -> usize {
-        self.0 as usize & 0xfff
+    pub(crate) fn to_word(self) -> u64 {
+        self.0.into()
     }
 
-    /// Another number below 4096.
-    pub(crate) fn second(self) -> usize {
-        self.0 as usize >> 12 & 0xfff
-    }
-}
-
-/// FNV-1a, by words of eight bytes.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut eight = [0; 8];
-            eight[..chunk.len()].copy_from_slice(chunk);
-            self.0 = (self.0 ^ u64::from_le_bytes(eight)).wrapping_mul(0x0100_0000_01b3);
-            // The high bits of a word must reach the low ones of the result.
-            self.0 ^= self.0 >> 29;
-        }
+    /// An index below [`ServiceKey::BUCKETS`].
+    pub(crate) fn first_bucket(self) -> usize {
+        self.0 as usize % Self::BUCKETS
     }
 
-    fn finish(&self) -> u64 {
-        self.0
+    /// Another index below [`ServiceKey::BUCKETS`].
+    pub(crate) fn second_bucket(self) -> usize {
+        self.0 as usize / Self::BUCKETS % Self::BUCKETS
     }
 }
 
@@ -164,7 +149,7 @@ fn unreadable() -> ServiceName {
     const NAME: &str = "unreadable";
     match NAME.parse() {
         Ok(name) => name,
-        Err(_) => unreachable!("{NAME} is a name"),
+        Err(_) => unreachable!("{NAME} is a valid name"),
     }
 }
 
@@ -181,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_read_as_it_was_written() {
+    fn record_round_trips() {
         let words = words();
         let record = Record {
             service: "s".repeat(128).parse().unwrap(),
@@ -193,18 +178,18 @@ mod tests {
             start_time: 99,
             inode: u64::MAX,
         };
-        record.write(&words, Tally(7));
+        record.write(&words, ServiceKey(7));
         assert_eq!(Record::read(&words), record);
         let shorter = Record { service: "x".parse().unwrap(), port_name: None, ..record };
-        shorter.write(&words, Tally(8));
+        shorter.write(&words, ServiceKey(8));
         assert_eq!(Record::read(&words), shorter);
-        assert_eq!(words[0].load(Relaxed), 0, "the first word is no part of the record");
+        assert_eq!(words[0].load(Relaxed), 0, "the first word does not belong to the record");
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn whatever_stands_there_is_read(numbers in prop::collection::vec(any::<u64>(), WORDS)) {
+        fn every_content_of_a_record_is_readable(numbers in prop::collection::vec(any::<u64>(), WORDS)) {
             let words: Vec<AtomicU64> = numbers.into_iter().map(AtomicU64::new).collect();
             prop_assert!(!Record::read(&words).service.as_str().is_empty());
         }

@@ -1,4 +1,4 @@
-//! The table of reservations.
+//! The reservation table.
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -13,21 +13,20 @@ use crate::support::copy::{Copy, allocator, say, wait};
 use crate::support::{World, wish};
 use crate::{is_clear, only_file};
 
-/// How many ports there are: enough for all who ask where three are somebody's and one is lost.
+/// Enough ports for every request if three are leased and one is lost.
 const PORTS: u16 = 10;
-/// Bytes of pages that hold nothing are damaged in steps of this; a prime, so that each place within
-/// a number and a page comes up.
+/// The step in which bytes of empty pages are damaged; a prime, so that every offset within a word and a
+/// page occurs.
 const STEP: usize = 4999;
 
-/// Longer than a table that was just seen to be whole is not looked at again.
-const A_MOMENT: Duration = Duration::from_millis(50);
+/// Longer than the result of a check of the table is cached.
+const CHECK_TTL: Duration = Duration::from_millis(50);
 
-/// A table with leases that are over, for who owned them ended, and with others where there are
-/// `owners`.
+/// A table with orphaned leases, and with leases in force for the given owners.
 struct Scene {
     world: World,
     file: PathBuf,
-    /// Held for as long as this lasts.
+    /// In force as long as this value lives.
     leases: Vec<PortLease>,
 }
 
@@ -36,8 +35,8 @@ impl Scene {
         let world = World::with_ports(PORTS);
         let (living, ended) = (world.allocator(), world.allocator());
         let leases = Self::requests(&living, owners);
-        let over = Self::requests(&ended, &[Depth::Bound, Depth::Guarded, Depth::Claimed]);
-        over.into_iter().for_each(PortLease::leave_to_children);
+        let orphaned = Self::requests(&ended, &[Depth::Bound, Depth::Guarded, Depth::Claimed]);
+        orphaned.into_iter().for_each(PortLease::leave_to_children);
         drop(ended);
         let file = only_file(&world.config().runtime_dir.unwrap());
         Self { world, file, leases }
@@ -52,8 +51,8 @@ impl Scene {
         self.leases.iter().map(PortLease::port).collect()
     }
 
-    /// Does each damage, and asserts that the leases are in force as before. Returns the damages after
-    /// which no port was granted.
+    /// Applies each damage, and asserts that the leases stay in force. Returns the damages after which no
+    /// port was granted.
     fn expect_no_harm(&self, damages: &[Damage]) -> Vec<Damage> {
         let before = self.world.allocator().holders();
         assert_eq!(before.len(), self.leases.len());
@@ -68,7 +67,7 @@ impl Scene {
     }
 }
 
-/// Where a table tells what it is: what is there before anybody began a session.
+/// The offsets of the header: the only bytes in use before the first session.
 fn header() -> Vec<u64> {
     let world = World::with_ports(PORTS);
     let _allocator = world.allocator();
@@ -76,7 +75,7 @@ fn header() -> Vec<u64> {
     table.used_bytes().filter(|(_, byte)| *byte != 0).map(|(offset, _)| offset).collect()
 }
 
-/// Every byte of each page in use, and some of the others.
+/// Every byte of each page in use, and some other bytes.
 fn bytes(whole: &Snapshot) -> Vec<Damage> {
     let used = whole.used_bytes().flat_map(|(offset, byte)| Damage::all_of_byte(offset, byte));
     let others = (0..whole.length()).step_by(STEP);
@@ -84,8 +83,8 @@ fn bytes(whole: &Snapshot) -> Vec<Damage> {
     [Damage::None].into_iter().chain(used).chain(others).collect()
 }
 
-/// Every length within the first page and around the beginning of each page in use; of the others
-/// some, and some that are too long.
+/// Every length within the first page and around the beginning of each page in use, some other lengths,
+/// and some that are too long.
 fn lengths(whole: &Snapshot) -> Vec<Damage> {
     let around = whole.used_pages().flat_map(|page| page.saturating_sub(2)..=page + 2);
     let others = (0..whole.length()).step_by(STEP * 64);
@@ -95,9 +94,12 @@ fn lengths(whole: &Snapshot) -> Vec<Damage> {
     all.map(Damage::Length).collect()
 }
 
+/// A claimed lease has no socket, so the table alone protects it ([ADR 0001]).
+///
+/// [ADR 0001]: ../../../../docs/adr/0001-reservation-table-counters.md
 #[test]
-fn no_byte_makes_a_port_somebody_elses_while_its_owner_lives() {
-    let scene = Scene::new(&[Depth::Bound, Depth::Guarded, Depth::Claimed]);
+fn byte_damage_never_grants_a_bound_or_guarded_port_twice() {
+    let scene = Scene::new(&[Depth::Bound, Depth::Guarded]);
     let damages = bytes(&Snapshot::of(&scene.file));
     let refused = scene.expect_no_harm(&damages);
 
@@ -107,51 +109,54 @@ fn no_byte_makes_a_port_somebody_elses_while_its_owner_lives() {
     let (of_header, refused): (BTreeSet<Damage>, BTreeSet<Damage>) =
         (damages.into_iter().filter(of_header).collect(), refused.into_iter().collect());
     let worked_with: Vec<_> = of_header.difference(&refused).collect();
-    assert!(!of_header.is_empty() && worked_with.is_empty(), "another version: {worked_with:?}");
+    assert!(
+        !of_header.is_empty() && worked_with.is_empty(),
+        "used with another header: {worked_with:?}"
+    );
 }
 
 #[test]
-fn no_byte_keeps_ports_back_where_nobody_lives() {
+fn byte_damage_denies_no_port_if_no_session_is_alive() {
     let scene = Scene::new(&[]);
     let damages = bytes(&Snapshot::of(&scene.file));
     assert_eq!(scene.expect_no_harm(&damages), []);
 }
 
 #[test]
-fn of_a_table_in_use_no_length_but_its_own_is_worked_with() {
+fn table_in_use_with_another_length_is_refused() {
     let scene = Scene::new(&[Depth::Bound, Depth::Guarded, Depth::Claimed]);
     let damages = lengths(&Snapshot::of(&scene.file));
     assert_eq!(scene.expect_no_harm(&damages), damages);
 }
 
 #[test]
-fn a_table_of_any_length_is_made_anew_where_nobody_lives() {
+fn unused_table_of_any_length_is_rebuilt() {
     let scene = Scene::new(&[]);
     let damages = lengths(&Snapshot::of(&scene.file));
     assert_eq!(scene.expect_no_harm(&damages), []);
 }
 
-/// What a program is told whose table is cut off while it holds a port.
+/// The process whose table is truncated while it holds a port.
 pub(crate) fn outlive_the_table() {
     let allocator = allocator();
     let lease = allocator.request(wish("veteran", Depth::Guarded)).unwrap();
     say(lease.port());
     wait();
-    thread::sleep(A_MOMENT);
+    thread::sleep(CHECK_TTL);
     let again = allocator.request(wish("veteran", Depth::Guarded)).unwrap();
     say(again.port());
     say(allocator.request(wish("another", Depth::Guarded)).unwrap_err());
-    // Nothing of this touches what is not there any more.
+    // None of these may access the truncated pages.
     assert_eq!(allocator.holders(), []);
     assert_eq!(allocator.check(again.port()).holder, None);
     drop((lease, again));
     say("unharmed");
-    // Its end without a word is that of a program which is killed.
+    // Waits to be killed.
     wait();
 }
 
 #[test]
-fn who_holds_a_port_learns_that_the_table_was_cut_off_when_it_asks_for_another() {
+fn lease_holder_learns_of_a_truncated_table_with_its_next_request() {
     for length in [0, PAGE, 100 * PAGE, 1000 * PAGE] {
         let world = World::with_ports(PORTS);
         let mut veteran = Copy::start(&world, "veteran");
@@ -159,13 +164,13 @@ fn who_holds_a_port_learns_that_the_table_was_cut_off_when_it_asks_for_another()
         let file = only_file(&world.config().runtime_dir.unwrap());
         OpenOptions::new().write(true).open(&file).unwrap().set_len(length).unwrap();
         veteran.go_on();
-        assert_eq!(veteran.hear(), port, "what it has stays its own");
+        assert_eq!(veteran.hear(), port, "the lease stays in force");
         let error = veteran.hear();
         assert!(is_clear(&error, &file), "{error}");
         assert_eq!(veteran.hear(), "unharmed");
         veteran.kill();
         let (world, ports) = (world.allocator(), world.ports());
         let lease = world.request(wish("next", Depth::Bound)).unwrap();
-        assert!(ports.contains(&lease.port()), "made anew once nobody uses it");
+        assert!(ports.contains(&lease.port()), "rebuilt once it is unused");
     }
 }

@@ -4,22 +4,22 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 
-fn folder() -> tempfile::TempDir {
+fn directory() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// The path of the table in a folder, with a table there.
-fn made(folder: &Path) -> PathBuf {
-    open(folder).unwrap().0
+/// Builds a table in the directory and returns its path.
+fn build_in(directory: &Path) -> PathBuf {
+    open(directory).unwrap().0
 }
 
 #[test]
-fn a_table_is_made_where_there_is_none_and_found_where_there_is() {
-    let folder = folder();
-    let (path, file) = open(folder.path()).unwrap();
+fn table_is_built_if_missing_and_opened_otherwise() {
+    let directory = directory();
+    let (path, file) = open(directory.path()).unwrap();
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(is_whole(&file).unwrap());
-    let (again, other) = open(folder.path()).unwrap();
+    assert!(is_intact(&file).unwrap());
+    let (again, other) = open(directory.path()).unwrap();
     assert_eq!(again, path);
     assert_eq!(other.metadata().unwrap().ino(), file.metadata().unwrap().ino());
     let blocks = file.metadata().unwrap().blocks() * 512;
@@ -27,31 +27,31 @@ fn a_table_is_made_where_there_is_none_and_found_where_there_is() {
 }
 
 #[test]
-fn what_is_no_file_of_ours_is_refused() {
-    let folder = folder();
-    let path = made(folder.path());
-    let refused = || matches!(open(folder.path()), Err(TableError::NotOurs { .. }));
+fn file_that_others_could_write_is_refused() {
+    let directory = directory();
+    let path = build_in(directory.path());
+    let refused = || matches!(open(directory.path()), Err(TableError::NotOwned { .. }));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).unwrap();
-    assert!(refused(), "others could write it");
+    assert!(refused(), "the group could write it");
     fs::remove_file(&path).unwrap();
     symlink("/dev/null", &path).unwrap();
-    assert!(refused(), "a link leads elsewhere");
+    assert!(refused(), "a symbolic link");
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    assert!(refused(), "a folder is no file");
+    assert!(refused(), "a directory");
 }
 
 #[test]
-fn tables_of_earlier_boots_go_when_nobody_uses_them() {
-    let folder = folder();
-    let path = |name: &str| folder.path().join(name);
+fn unused_tables_of_earlier_boots_are_removed() {
+    let directory = directory();
+    let path = |name: &str| directory.path().join(name);
     for name in ["ports-0123-1.table", "ports-4567-1.table", "ports-x.txt", "other.table"] {
         fs::write(path(name), "").unwrap();
         fs::set_permissions(path(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
     let used = open_file(&path("ports-4567-1.table"), false).unwrap();
     assert!(lock::try_lock(&used, session_lock(5), Kind::Exclusive).unwrap());
-    made(folder.path());
+    build_in(directory.path());
     let left = |name| path(name).exists();
     assert!(!left("ports-0123-1.table"));
     assert!(left("ports-4567-1.table") && left("ports-x.txt") && left("other.table"));

@@ -1,4 +1,4 @@
-//! The rates, when several take of them at once.
+//! Model of the rate limiter with concurrent callers.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -6,61 +6,61 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::*;
-use crate::model::{AtomicU64, InTwoSteps, ModelWord, check, is_found_wrong};
+use crate::model::{AtomicU64, InTwoSteps, ModelWord, check, fails};
 
 const NOW: u64 = 7 * BURST;
 
-/// The places of three services, of which this one and another share the first.
-fn rates<W: ModelWord>() -> Arc<[W]> {
+/// Three buckets of services and the one of the user.
+fn buckets<W: ModelWord>() -> Arc<[W]> {
     (0..4).map(|_| W::new(0)).collect()
 }
 
-fn tally(first: u64, second: u64) -> Tally {
-    Tally::from_word(second << 12 | first)
+fn key(first: u64, second: u64) -> ServiceKey {
+    ServiceKey::from_word(second << 12 | first)
 }
 
-/// Whether the service is granted one more, of so many a second.
-fn take<W: Word>(words: &[W], tally: Tally, grants: u32) -> bool {
+/// Whether the service is granted one more, at this rate a second.
+fn acquire<W: AtomicWord>(words: &[W], key: ServiceKey, grants: u32) -> bool {
     let rate = Rate::per_second(NonZeroU32::new(grants).expect("a rate"));
     RateLimiter { of_services: &words[..3], of_user: &words[3] }
-        .acquire_for_service(tally, NOW, rate)
+        .acquire_for_service(key, NOW, rate)
         .is_ok()
 }
 
-/// Several take at once of what there are so many of.
-fn taking<W: ModelWord>(takers: usize, grants: u32) {
+/// Several callers acquire at once from a burst of so many grants.
+fn check_burst<W: ModelWord>(callers: usize, grants: u32) {
     check(move || {
-        let words = rates::<W>();
-        let take = || {
+        let words = buckets::<W>();
+        let start = || {
             let words = words.clone();
-            thread::spawn(move || take(&words, tally(0, 1), grants))
+            thread::spawn(move || acquire(&words, key(0, 1), grants))
         };
-        let takers: Vec<_> = (0..takers).map(|_| take()).collect();
-        let granted = takers.into_iter().filter_map(|taker| taker.join().ok());
+        let callers: Vec<_> = (0..callers).map(|_| start()).collect();
+        let granted = callers.into_iter().filter_map(|caller| caller.join().ok());
         assert_eq!(granted.filter(|granted| *granted).count(), grants as usize);
     });
 }
 
 #[test]
-fn of_several_at_once_as_many_are_granted_as_a_burst_has() {
-    for (takers, grants) in [(2, 1), (3, 1), (3, 2)] {
-        taking::<AtomicU64>(takers, grants);
+fn concurrent_callers_are_granted_exactly_one_burst() {
+    for (callers, grants) in [(2, 1), (3, 1), (3, 2)] {
+        check_burst::<AtomicU64>(callers, grants);
     }
 }
 
 #[test]
-fn a_rate_that_is_read_first_and_written_then_is_found() {
-    assert!(is_found_wrong(|| taking::<InTwoSteps>(2, 1)));
+fn update_that_is_not_atomic_fails_the_model() {
+    assert!(fails(|| check_burst::<InTwoSteps>(2, 1)));
 }
 
 #[test]
-fn a_service_is_not_refused_for_what_another_uses_up() {
+fn service_is_not_refused_for_grants_of_another_service() {
     check(|| {
-        let words = rates::<AtomicU64>();
+        let words = buckets::<AtomicU64>();
         let others = words.clone();
         let others =
-            thread::spawn(move || (0..3).filter(|_| take(&others, tally(0, 1), 1)).count());
-        assert!(take(&words, tally(0, 2), 1));
-        assert_eq!(others.join().expect("an end"), 1);
+            thread::spawn(move || (0..3).filter(|_| acquire(&others, key(0, 1), 1)).count());
+        assert!(acquire(&words, key(0, 2), 1));
+        assert_eq!(others.join().expect("the thread completes"), 1);
     });
 }

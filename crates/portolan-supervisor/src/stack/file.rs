@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use portolan_core::{PortName, Protocol, Scope, ServiceName, Ttl};
+use portolan_core::{PortName, Protocol, Scope, ServiceName, Ttl, fnv1a};
 use portolan_health::CheckSpec;
 use portolan_port_allocator::BindAddress;
 use serde::Deserialize;
@@ -217,15 +217,8 @@ pub fn scope_of_folder(folder: &Path) -> Scope {
         "" => "stack",
         name => name,
     };
-    let digits = fnv1a(folder.as_os_str().as_encoded_bytes()) & 0x00ff_ffff;
+    let digits = fnv1a(folder.as_os_str().as_encoded_bytes().iter().copied()) & 0x00ff_ffff;
     format!("{name}-{digits:06x}").parse().expect("letters, digits and hyphens make a scope")
-}
-
-/// FNV-1a (64 bits): small, and the same on every machine and in every version.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 fn one() -> u16 {

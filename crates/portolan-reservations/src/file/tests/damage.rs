@@ -1,5 +1,4 @@
-//! A table that is not what it should be, byte by byte: made anew where nobody uses it, refused with
-//! what to do where somebody does, and never taken for whole.
+//! Damaged tables, byte by byte: rebuilt if unused, refused if in use, and never used as they are.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -7,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::{SessionId, State, Table};
 
-/// A port whose slot says that somebody holds it.
+/// A port whose slot says that a session holds it.
 const PORT: u16 = 80;
 
-/// What is done to a table.
+/// A change of a table's file.
 trait Damage: Fn(&File) {}
 
 impl<D: Fn(&File)> Damage for D {}
@@ -23,7 +22,7 @@ fn flip(at: u64, bits: u8) -> impl Damage {
     }
 }
 
-fn cut_off(length: u64) -> impl Damage {
+fn truncate(length: u64) -> impl Damage {
     move |file| file.set_len(length).unwrap()
 }
 
@@ -31,23 +30,23 @@ fn set_version(version: u64) -> impl Damage {
     move |file| file.write_all_at(&version.to_ne_bytes(), 8).unwrap()
 }
 
-/// A table in which a port is held that nobody holds, damaged. The file can be reached still.
-fn damaged(folder: &Path, damage: impl Damage) -> (PathBuf, File) {
-    let (path, file) = open(folder).unwrap();
+/// A damaged table whose slot of [`PORT`] is held, with its path and file.
+fn damaged(directory: &Path, damage: impl Damage) -> (PathBuf, File) {
+    let (path, file) = open(directory).unwrap();
     file.write_all_at(&[0xff; 8], bytes(SLOTS + usize::from(PORT))).unwrap();
     damage(&file);
     (path, file)
 }
 
-/// Opens the table of the folder, and tells how many warnings that gave.
-fn open_and_count_warnings(folder: &Path) -> (Table, usize) {
+/// Opens the table of the directory, and counts the warnings.
+fn open_and_count_warnings(directory: &Path) -> (Table, usize) {
     let log = Arc::new(Mutex::new(Vec::new()));
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_writer(move || Log(writer.clone()))
         .with_ansi(false)
         .finish();
-    let table = tracing::subscriber::with_default(subscriber, || Table::open(folder).unwrap());
+    let table = tracing::subscriber::with_default(subscriber, || Table::open(directory).unwrap());
     let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
     (table, log.matches("WARN").count())
 }
@@ -64,37 +63,41 @@ impl Write for Log {
     }
 }
 
-/// Nobody uses the table: it is made anew, and says so once.
-fn is_made_anew(what: &str, damage: impl Damage) {
-    let folder = folder();
-    damaged(folder.path(), damage);
-    let (table, warnings) = open_and_count_warnings(folder.path());
+/// Asserts that an unused table is rebuilt, with one warning.
+fn is_rebuilt(what: &str, damage: impl Damage) {
+    let directory = directory();
+    damaged(directory.path(), damage);
+    let (table, warnings) = open_and_count_warnings(directory.path());
     assert_eq!(warnings, 1, "{what}");
-    assert_eq!(table.slot(PORT).state(), State::Free, "{what}: nothing in it was believed");
+    assert_eq!(table.slot(PORT).state(), State::Free, "{what}: its contents are discarded");
     table.check().unwrap();
     drop(table);
-    assert_eq!(open_and_count_warnings(folder.path()).1, 0, "{what}");
+    assert_eq!(open_and_count_warnings(directory.path()).1, 0, "{what}");
 }
 
-/// Somebody uses the table: it is refused and left as it is, and made anew once nobody does.
-fn refusal(what: &str, damage: impl Damage) -> TableError {
-    let folder = folder();
-    let user = Table::open(folder.path()).unwrap();
+/// Asserts that a table in use is refused and not changed, and rebuilt once it is unused.
+fn rejection(what: &str, damage: impl Damage) -> TableError {
+    let directory = directory();
+    let user = Table::open(directory.path()).unwrap();
     user.open_session(1).unwrap();
-    let (path, file) = damaged(folder.path(), damage);
+    let (path, file) = damaged(directory.path(), damage);
     let before = contents(&file);
-    let error = Table::open(folder.path()).unwrap_err();
+    let error = Table::open(directory.path()).unwrap_err();
     assert!(error.to_string().contains(path.to_str().unwrap()), "{what}: {error}");
-    assert_eq!(contents(&file), before, "{what}: it was touched");
+    assert_eq!(contents(&file), before, "{what}: the file was changed");
     let checked = user.check().unwrap_err();
     assert!(matches!(checked, TableError::Damaged { .. }), "{what}: {checked}");
     drop(user);
-    let (table, warnings) = open_and_count_warnings(folder.path());
-    assert_eq!((table.slot(PORT).state(), warnings), (State::Free, 1), "{what}: once it ended");
+    let (table, warnings) = open_and_count_warnings(directory.path());
+    assert_eq!(
+        (table.slot(PORT).state(), warnings),
+        (State::Free, 1),
+        "{what}: after its session ended"
+    );
     error
 }
 
-/// How long the file is, and what comes first.
+/// The length of the file and its first page.
 fn contents(file: &File) -> (u64, Vec<u8>) {
     let mut bytes = vec![0; PAGE as usize];
     let count = file.read_at(&mut bytes, 0).unwrap();
@@ -102,9 +105,9 @@ fn contents(file: &File) -> (u64, Vec<u8>) {
     (file.metadata().unwrap().len(), bytes)
 }
 
-/// Lengths within the header and the first page, and those around each end of a part and of a page near it.
+/// Lengths within the first page, and around the ends of each part and of the nearest pages.
 fn lengths() -> impl Iterator<Item = u64> {
-    let parts = [SESSIONS, SESSIONS_AGAIN, SLOTS, WITNESSES, COUNTS, RATES, RECORDS, WORDS];
+    let parts = [SESSIONS, SLOTS, LAST_TICKET, RATES, RECORDS, WORDS];
     let ends = parts.map(bytes).into_iter();
     let pages = ends.flat_map(|end| [end, end / PAGE * PAGE, end.next_multiple_of(PAGE)]);
     let around = pages.flat_map(|end| [end - 8, end - 1, end, end + 1, end + 8, end + PAGE]);
@@ -115,12 +118,12 @@ fn lengths() -> impl Iterator<Item = u64> {
 }
 
 #[test]
-fn no_byte_of_the_header_can_be_another_one() {
+fn table_with_any_changed_header_byte_is_not_used() {
     for at in 0..16 {
         for bits in [0x01, 0x80, 0xff] {
             let what = format!("byte {at} ^ {bits:#x}");
-            is_made_anew(&what, flip(at, bits));
-            let error = refusal(&what, flip(at, bits));
+            is_rebuilt(&what, flip(at, bits));
+            let error = rejection(&what, flip(at, bits));
             assert!(error.to_string().contains("end the programs"), "{what}: {error}");
             let is_of_other_version = matches!(error, TableError::OtherVersion { .. });
             assert_eq!(is_of_other_version, at >= 8, "{what}: {error}");
@@ -129,49 +132,49 @@ fn no_byte_of_the_header_can_be_another_one() {
 }
 
 #[test]
-fn what_stands_beside_the_header_means_nothing() {
-    let folder = folder();
-    let (path, file) = open(folder.path()).unwrap();
-    let table = Table::open(folder.path()).unwrap();
+fn rest_of_the_header_page_is_ignored() {
+    let directory = directory();
+    let (path, file) = open(directory.path()).unwrap();
+    let table = Table::open(directory.path()).unwrap();
     for at in 16..PAGE {
         flip(at, 0xff)(&file);
-        assert!(is_whole(&file).unwrap() && table.check().is_ok(), "byte {at}");
+        assert!(is_intact(&file).unwrap() && table.check().is_ok(), "byte {at}");
     }
-    assert_eq!(open_and_count_warnings(folder.path()).1, 0);
+    assert_eq!(open_and_count_warnings(directory.path()).1, 0);
     assert!(path.exists());
 }
 
 #[test]
-fn a_table_of_no_other_length_is_used() {
+fn table_of_another_length_is_not_used() {
     for length in lengths() {
         let what = format!("{length} bytes");
-        let error = refusal(&what, cut_off(length));
+        let error = rejection(&what, truncate(length));
         assert!(matches!(error, TableError::Damaged { .. }), "{what}: {error}");
         assert!(error.to_string().contains("damaged and in use; end the programs"), "{error}");
     }
 }
 
 #[test]
-fn an_empty_file_is_a_table_that_is_still_to_be_made() {
-    let folder = folder();
-    let (_, file) = damaged(folder.path(), cut_off(0));
-    assert_eq!(open_and_count_warnings(folder.path()).1, 0);
-    assert!(is_whole(&file).unwrap());
+fn empty_file_becomes_a_table_without_a_warning() {
+    let directory = directory();
+    let (_, file) = damaged(directory.path(), truncate(0));
+    assert_eq!(open_and_count_warnings(directory.path()).1, 0);
+    assert!(is_intact(&file).unwrap());
 }
 
 #[test]
-fn another_versions_table_is_made_anew_or_left_to_it() {
+fn table_of_another_version_is_rebuilt_if_unused_and_refused_otherwise() {
     let [_, ours] = HEADER;
     for version in [0, 1, 2, ours + 1, u64::MAX] {
-        // Other versions have tables of other lengths too.
+        // Other versions may have other lengths.
         for length in [16, PAGE, bytes(RECORDS), LENGTH, LENGTH + PAGE] {
             let what = format!("version {version} of {length} bytes");
             let damage = |file: &File| {
                 set_version(version)(file);
-                cut_off(length)(file);
+                truncate(length)(file);
             };
-            is_made_anew(&what, damage);
-            let error = refusal(&what, damage);
+            is_rebuilt(&what, damage);
+            let error = rejection(&what, damage);
             let text = error.to_string();
             let versions = format!("it has layout {version}, and this version uses layout {ours}");
             assert!(text.contains("by another version of Portolan") && text.contains(&versions));
@@ -182,7 +185,7 @@ fn another_versions_table_is_made_anew_or_left_to_it() {
 }
 
 #[test]
-fn what_another_program_wrote_is_not_believed() {
+fn file_of_another_program_is_rebuilt_if_unused_and_refused_otherwise() {
     let texts: [&[u8]; 3] = [b"{\"ports\": []}", b"SQLite format 3\0", &[0xff; 4096]];
     for text in texts {
         let what = String::from_utf8_lossy(&text[..13]).into_owned();
@@ -190,18 +193,18 @@ fn what_another_program_wrote_is_not_believed() {
             file.set_len(0).unwrap();
             file.write_all_at(text, 0).unwrap();
         };
-        is_made_anew(&what, damage);
-        assert!(matches!(refusal(&what, damage), TableError::Damaged { .. }), "{what}");
+        is_rebuilt(&what, damage);
+        assert!(matches!(rejection(&what, damage), TableError::Damaged { .. }), "{what}");
     }
 }
 
 #[test]
-fn epochs_and_slots_of_any_contents_are_held_by_nobody() {
-    let folder = folder();
-    let (_, file) = open(folder.path()).unwrap();
+fn arbitrary_epochs_and_slots_have_no_living_owner() {
+    let directory = directory();
+    let (_, file) = open(directory.path()).unwrap();
     let ends = bytes(SESSIONS)..bytes(RECORDS);
     file.write_all_at(&vec![0xaa; (ends.end - ends.start) as usize], ends.start).unwrap();
-    let table = Table::open(folder.path()).unwrap();
+    let table = Table::open(directory.path()).unwrap();
     let own = table.open_session(1).unwrap();
     let is_alive = |session: SessionId| table.is_alive(session, Some(own));
     assert!((1..=u16::MAX).all(|port| !is_alive(table.slot(port).session())));

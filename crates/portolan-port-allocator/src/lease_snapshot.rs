@@ -1,4 +1,4 @@
-//! Who holds which port, as the table and the kernel have it at one moment.
+//! A read-only snapshot of the leases in force, from the reservation table and the kernel.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -9,19 +9,19 @@ use std::time::Duration;
 use portolan_core::{Scope, ServiceName};
 use portolan_reservations::{Record, SessionId, Slot, State, Table};
 
-use crate::audit;
 use crate::error::{Rejection, RejectionReason};
 use crate::holder::{Holder, SocketOwner};
 use crate::processes;
 use crate::sockets;
 
-/// How long an explanation waits for others to finish their claims, which take microseconds.
-const PAUSE: Duration = Duration::from_millis(1);
+/// How long to wait for claims of other sessions, which take microseconds: this many pauses.
 const PAUSES: usize = 50;
+const PAUSE: Duration = Duration::from_millis(1);
 
-/// A look at the table. What it learns of the kernel it asks for once.
+/// A snapshot of the leases. It changes nothing, and caches what the kernel reports of sessions, users,
+/// processes and listeners. The table is read anew by each call.
 #[derive(Debug)]
-pub(crate) struct View<'a> {
+pub(crate) struct LeaseSnapshot<'a> {
     table: &'a Table,
     own: Option<SessionId>,
     alive: Memo<SessionId, bool>,
@@ -32,36 +32,36 @@ pub(crate) struct View<'a> {
 
 /// How many leases are in force.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Census {
+pub(crate) struct LeaseCount {
     pub(crate) of_service: u32,
-    pub(crate) of_all: u32,
+    pub(crate) of_user: u32,
 }
 
-/// Answers that are asked for once.
+/// A cache without eviction.
 #[derive(Debug)]
 struct Memo<K, V>(RefCell<HashMap<K, V>>);
 
-/// Why a port was passed over, as far as the search itself could tell.
+/// Why a search passed over a port, as far as the search itself knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// Somebody has its slot.
+    /// A session holds its slot.
     Leased,
-    /// Somebody has its socket.
+    /// A socket is bound to it.
     InUse,
-    /// The configuration keeps it.
+    /// It is in `reserved_ports`.
     Reserved,
-    /// The system's administrator keeps it.
+    /// It is in `net.ipv4.ip_local_reserved_ports`.
     SystemReserved,
-    /// Browsers refuse it.
+    /// Browsers refuse to connect to it.
     BlockedByBrowsers,
-    /// The system keeps it.
+    /// It needs a privilege.
     NotPermitted,
 }
 
-// === impl View ===
+// === impl LeaseSnapshot ===
 
-impl<'a> View<'a> {
-    /// A look from the session, where there is one.
+impl<'a> LeaseSnapshot<'a> {
+    /// A snapshot from the session, if there is one, about which the kernel cannot be asked.
     pub(crate) fn new(table: &'a Table, own: Option<SessionId>) -> Self {
         Self {
             table,
@@ -73,25 +73,38 @@ impl<'a> View<'a> {
         }
     }
 
-    pub(crate) fn table(&self) -> &'a Table {
-        self.table
-    }
-
-    /// How many leases the service holds, and all do together. What is left of owners that ended
-    /// is given back meanwhile.
-    pub(crate) fn census(&self, scope: &Scope, service: &ServiceName) -> Census {
-        let mut census = Census::default();
+    /// Counts the leases of the service and those of the user. Waits for claims of other living
+    /// sessions to be decided; one that is not decided in time counts as a lease.
+    pub(crate) fn count(&self, scope: &Scope, service: &ServiceName) -> LeaseCount {
+        let mut count = LeaseCount::default();
+        let mut pauses = PAUSES;
         for port in 1..=u16::MAX {
-            let Some((slot, record)) = self.table.read(port) else { continue };
-            if self.is_in_force(port, slot, &record) {
-                census.of_all += 1;
-                census.of_service +=
-                    u32::from(record.service == *service && record.scope == *scope);
-            } else if slot.state() != State::Trying && self.table.release(port, slot) {
-                audit::reclaimed(port, &record);
+            if self.own.is_some_and(|own| self.table.slot(port).is_claim_of(own)) {
+                continue;
+            }
+            if !self.wait_for_claim(port, &mut pauses) {
+                count.of_user += 1;
+                count.of_service += 1;
+            } else if let Some((slot, record)) = self.table.read(port)
+                && self.is_in_force(port, slot, &record)
+            {
+                let is_of_service = record.service == *service && record.scope == *scope;
+                count.of_user += 1;
+                count.of_service += u32::from(is_of_service);
             }
         }
-        census
+        count
+    }
+
+    /// The leases whose session ended and the listeners whose socket was closed, which can be
+    /// reclaimed.
+    pub(crate) fn orphans(&self) -> Vec<(u16, Slot, Record)> {
+        let orphan = |port| {
+            let (slot, record) = self.table.read(port)?;
+            let is_orphan = slot.state() != State::Trying && !self.is_in_force(port, slot, &record);
+            is_orphan.then_some((port, slot, record))
+        };
+        (1..=u16::MAX).filter_map(orphan).collect()
     }
 
     /// Every lease in force, in the order of the ports.
@@ -112,7 +125,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What is to be told of the ports that were passed over.
+    /// Explains why these ports were passed over.
     pub(crate) fn explain(&self, passed_over: &[(u16, Cause)]) -> Vec<Rejection> {
         self.wait_for_claims(passed_over);
         let holders: HashMap<u16, Holder> =
@@ -144,19 +157,29 @@ impl<'a> View<'a> {
         passed_over.iter().map(refusal).collect()
     }
 
-    /// A claim names nobody yet. It becomes a lease or is withdrawn in a moment; or its owner was
-    /// killed, and then it is not waited for.
+    /// Waits for claims on these ports to be decided, so that their holders have a name.
     fn wait_for_claims(&self, passed_over: &[(u16, Cause)]) {
-        for _ in 0..PAUSES {
-            let claimed = |(port, _): &(u16, Cause)| {
-                let slot = self.table.slot(*port);
-                slot.state() == State::Trying && self.table.is_alive(slot.session(), self.own)
-            };
-            if !passed_over.iter().any(claimed) {
-                return;
+        let mut pauses = PAUSES;
+        for (port, _) in passed_over {
+            self.wait_for_claim(*port, &mut pauses);
+        }
+    }
+
+    /// Waits until the claim of a living session on the port, if any, was published or withdrawn;
+    /// false once the pauses are used up.
+    fn wait_for_claim(&self, port: u16, pauses: &mut usize) -> bool {
+        let claim = self.table.slot(port);
+        if claim.state() != State::Trying {
+            return true;
+        }
+        while self.table.slot(port) == claim && self.table.is_alive(claim.session(), self.own) {
+            if *pauses == 0 {
+                return false;
             }
+            *pauses -= 1;
             thread::sleep(PAUSE);
         }
+        true
     }
 
     fn describe(&self, port: u16, slot: Slot, record: Record) -> Holder {
@@ -182,8 +205,8 @@ impl<'a> View<'a> {
 
     fn listens(&self, port: u16, inode: u64) -> bool {
         let listeners = self.listeners.get_or_init(|| sockets::listeners().into_iter().collect());
-        // Who is not among them may listen only since. An answer that the system does not give is
-        // taken for "yes", as that on sessions is.
+        // A socket that is not in the cache may listen only since. If the kernel does not answer, the
+        // socket counts as listening: that loses a port and grants none twice.
         listeners.contains(&(port, inode)) || sockets::listens(port, inode).unwrap_or(true)
     }
 }
