@@ -15,8 +15,8 @@ use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use portolan_broadcast::transport::memory::{MemoryNetwork, MemoryTransport};
-use portolan_broadcast::transport::{Reach, Receiver, Socket, Transport};
-use portolan_broadcast::{BroadcastConfig, Broadcaster, Enough, Listener};
+use portolan_broadcast::transport::{Destination, Receiver, Socket, Transport};
+use portolan_broadcast::{AnnouncementListener, BroadcastConfig, Broadcaster, QueryMode};
 use portolan_core::{
     Body, Change, HealthStatus, Host, Message, Registration, ServiceEndpoint, Ttl,
 };
@@ -51,17 +51,18 @@ struct Attacker {
 async fn throw(data: &[u8]) {
     let network = MemoryNetwork::new(1);
     // The two members receive from the attacker only.
-    network.part(HERE, THERE);
+    network.partition(HERE, THERE);
     let open =
         join(&network.host(HERE), &BroadcastConfig { max_heard: MAX_HEARD, ..Default::default() });
     let key = Some("a secret key".into());
     let signed = join(&network.host(THERE), &BroadcastConfig { key, ..Default::default() });
-    let (heard, forged, mut changes) = (open.listen(), signed.listen(), open.watch_heard());
-    open.hold(held()).expect("room for one");
-    signed.hold(held()).expect("room for one");
+    let (heard, forged, mut changes) = (open.listen(), signed.listen(), open.watch_peers());
+    open.publish(held()).expect("room for one");
+    signed.publish(held()).expect("room for one");
 
     let attacker = Attacker::at(&network);
-    let (found, ()) = tokio::join!(open.query(None, &[], WAIT, Enough::All), attacker.speak(data));
+    let (found, ()) =
+        tokio::join!(open.query(None, &[], WAIT, QueryMode::All), attacker.speak(data));
     check_found(&found.expect("a query that could be sent"));
     check_heard(heard);
     assert!(all_of(forged).is_empty(), "an unsigned message was accepted");
@@ -76,7 +77,7 @@ async fn throw(data: &[u8]) {
 }
 
 fn join(host: &Arc<MemoryTransport>, config: &BroadcastConfig) -> Broadcaster {
-    Broadcaster::over(host.clone(), config, Default::default()).expect("a member")
+    Broadcaster::with_transport(host.clone(), config, Default::default()).expect("a member")
 }
 
 fn held() -> ServiceEndpoint {
@@ -91,7 +92,8 @@ fn held() -> ServiceEndpoint {
 impl Attacker {
     fn at(network: &MemoryNetwork) -> Self {
         let host = network.host(ELSEWHERE);
-        let (socket, channel) = (host.own().expect("a socket"), host.channel().expect("a socket"));
+        let (socket, channel) =
+            (host.open_socket().expect("a socket"), host.open_channel().expect("a socket"));
         Self { socket, channel }
     }
 
@@ -115,7 +117,7 @@ impl Attacker {
     }
 
     async fn say(&self, line: &[u8], asker: SocketAddr) {
-        self.socket.multicast(line, Reach::Network).await.expect("memory");
+        self.socket.multicast(line, Destination::Network).await.expect("memory");
         self.socket.send_to(line, asker).await.expect("memory");
     }
 }
@@ -137,7 +139,7 @@ fn check_found(found: &[ServiceEndpoint]) {
     }
 }
 
-fn check_heard(heard: Listener) {
+fn check_heard(heard: AnnouncementListener) {
     for heard in all_of(heard) {
         assert!(heard.ttl.duration() <= BroadcastConfig::default().max_ttl);
         if heard.source.ip() != ELSEWHERE {

@@ -37,7 +37,7 @@ impl BroadcastLink {
     pub(crate) async fn announce(&mut self, action: Action) -> Result<(), AnnounceError> {
         let mut endpoint = self.desired.borrow_and_update().clone();
         endpoint.last_heartbeat = Timestamp::now();
-        self.broadcaster.hold(endpoint.clone())?;
+        self.broadcaster.publish(endpoint.clone())?;
         self.broadcaster.announce(action, &endpoint).await
     }
 
@@ -59,7 +59,7 @@ impl BroadcastLink {
     pub(crate) async fn take_out(&self, deadline: Instant) {
         let endpoint = self.desired.borrow().clone();
         // First, so that no query is answered with a service that is going.
-        self.broadcaster.drop_held(&endpoint.id);
+        self.broadcaster.unpublish(&endpoint.id);
         let announced = self.broadcaster.announce(Action::Deregister, &endpoint);
         match timeout_at(deadline, announced).await {
             Ok(Ok(())) => debug!(service_id = %endpoint.id, "Service announced as gone"),
@@ -87,6 +87,6 @@ impl BroadcastLink {
 
 impl Drop for BroadcastLink {
     fn drop(&mut self) {
-        self.broadcaster.drop_held(&self.desired.borrow().id);
+        self.broadcaster.unpublish(&self.desired.borrow().id);
     }
 }

@@ -23,7 +23,9 @@ use crate::station::Station;
 use crate::transport::udp::UdpTransport;
 use crate::transport::{Receiver, Transport};
 use crate::validate::{MAX_TEXT, Validator};
-use crate::{AnnounceError, BroadcastConfig, BroadcastError, HeardEvents, Listener, QueryError};
+use crate::{
+    AnnounceError, AnnouncementListener, BroadcastConfig, BroadcastError, PeerEvents, QueryError,
+};
 use crate::{query, receive};
 
 /// A handle on the channel; clones share it. It stops when [`Broadcaster::stop`] is called or
@@ -33,7 +35,7 @@ pub struct Broadcaster(Arc<Handle>);
 
 /// When a query has its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Enough {
+pub enum QueryMode {
     /// At the first instance, or a moment later where a better one may follow. Instances that
     /// are critical do not answer.
     First,
@@ -59,11 +61,11 @@ impl Broadcaster {
     /// succeeds, with a warning: announcing and asking need no more than a port of their own.
     pub async fn new(config: BroadcastConfig, metrics: Metrics) -> Result<Self, BroadcastError> {
         let transport = UdpTransport::new(&config)?;
-        Self::over(Arc::new(transport), &config, metrics)
+        Self::with_transport(Arc::new(transport), &config, metrics)
     }
 
     /// Joins the channel over a transport of the caller's. Must be called within a tokio runtime.
-    pub fn over(
+    pub fn with_transport(
         transport: Arc<dyn Transport>,
         config: &BroadcastConfig,
         metrics: Metrics,
@@ -74,7 +76,7 @@ impl Broadcaster {
         }
         let interface = || config.interface.clone();
         let socket = transport
-            .own()
+            .open_socket()
             .map_err(|source| BroadcastError::Open { interface: interface(), source })?;
         let channel = open_channel(&*transport, config);
         let (replies, due) = mpsc::channel(replies::BACKLOG);
@@ -122,8 +124,8 @@ impl Broadcaster {
             .announcement(action, endpoint.clone(), None)
             .map_err(|error| too_large(endpoint, error))?;
         // The same message everywhere: whoever hears it twice knows that it is one.
-        let reaches = station.reaches_for(endpoint).iter();
-        let messages: Vec<_> = reaches.map(|&reach| (reach, payload.as_slice())).collect();
+        let destinations = station.reaches_for(endpoint).iter();
+        let messages: Vec<_> = destinations.map(|&reach| (reach, payload.as_slice())).collect();
         station.multicast(&messages).await.map_err(AnnounceError::Send)?;
         station.metrics.announcement_sent(action.as_str());
         debug!(
@@ -138,7 +140,7 @@ impl Broadcaster {
     }
 
     /// Answers queries for the endpoint from now on; held before, it is replaced.
-    pub fn hold(&self, endpoint: ServiceEndpoint) -> Result<(), AnnounceError> {
+    pub fn publish(&self, endpoint: ServiceEndpoint) -> Result<(), AnnounceError> {
         let station = self.running().ok_or(AnnounceError::Stopped)?;
         // An answer is larger than an announcement by the query's id, which the asker chooses.
         let in_reply_to = Some("x".repeat(MAX_TEXT));
@@ -148,24 +150,24 @@ impl Broadcaster {
             .map_err(|error| too_large(&endpoint, error))?;
         match station.held.lock().hold(endpoint) {
             true => Ok(()),
-            false => Err(AnnounceError::TooManyHeld { limit: MAX_HELD }),
+            false => Err(AnnounceError::TooManyPublished { limit: MAX_HELD }),
         }
     }
 
     /// Answers for the instance no longer. Whether it was held.
-    pub fn drop_held(&self, id: &ServiceId) -> bool {
-        self.0.station.held.lock().drop_held(id)
+    pub fn unpublish(&self, id: &ServiceId) -> bool {
+        self.0.station.held.lock().unpublish(id)
     }
 
     /// Everything heard from now on.
-    pub fn listen(&self) -> Listener {
+    pub fn listen(&self) -> AnnouncementListener {
         let Station { listeners, metrics, .. } = &*self.0.station;
         listeners.listen(metrics.clone())
     }
 
     /// The instances heard, and their changes: revision 0, as there is no order to resume from.
-    pub fn watch_heard(&self) -> HeardEvents {
-        HeardEvents::new(Arc::clone(&self.0.station.known))
+    pub fn watch_peers(&self) -> PeerEvents {
+        PeerEvents::new(Arc::clone(&self.0.station.known))
     }
 
     /// Asks who has the service (any, where no name is given) in one of the scopes (all, where none
@@ -173,13 +175,13 @@ impl Broadcaster {
     /// empty where nobody answered.
     ///
     /// Instances that were announced but do not answer are part of it while their TTL lasts: for
-    /// [`Enough::First`] only where nobody answers.
+    /// [`QueryMode::First`] only where nobody answers.
     pub async fn query(
         &self,
         name: Option<&ServiceName>,
         scopes: &[Scope],
         wait: Duration,
-        enough: Enough,
+        enough: QueryMode,
     ) -> Result<Vec<ServiceEndpoint>, QueryError> {
         query::ask(&self.0.station, name, scopes, wait, enough).await
     }
@@ -217,7 +219,7 @@ impl Drop for Handle {
 fn open_channel(transport: &dyn Transport, config: &BroadcastConfig) -> Option<Box<dyn Receiver>> {
     let address = config.multicast_address;
     transport
-        .channel()
+        .open_channel()
         .inspect_err(|error| {
             warn!(%address, %error, "cannot hear the broadcast channel, announcing and asking only");
         })

@@ -54,7 +54,7 @@ pub enum AnnounceError {
     },
     /// This process holds as many endpoints as it may.
     #[error("{limit} endpoints are held already; drop one, or hold the rest in another process")]
-    TooManyHeld {
+    TooManyPublished {
         /// How many there may be.
         limit: usize,
     },

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use portolan_core::{HealthStatus, Scope, ServiceEndpoint, ServiceId, ServiceName};
 
-use crate::Enough;
+use crate::QueryMode;
 
 /// How many instances one query gathers; further ones are left out.
 const MAX_GATHERED: usize = 4096;
@@ -14,14 +14,18 @@ const MAX_GATHERED: usize = 4096;
 pub(crate) struct Gathering<'a> {
     name: Option<&'a ServiceName>,
     scopes: &'a [Scope],
-    enough: Enough,
+    enough: QueryMode,
     found: BTreeMap<ServiceId, ServiceEndpoint>,
 }
 
 // === impl Gathering ===
 
 impl<'a> Gathering<'a> {
-    pub(crate) fn new(name: Option<&'a ServiceName>, scopes: &'a [Scope], enough: Enough) -> Self {
+    pub(crate) fn new(
+        name: Option<&'a ServiceName>,
+        scopes: &'a [Scope],
+        enough: QueryMode,
+    ) -> Self {
         Self { name, scopes, enough, found: BTreeMap::new() }
     }
 
@@ -60,7 +64,7 @@ impl<'a> Gathering<'a> {
     fn is_wanted(&self, endpoint: &ServiceEndpoint) -> bool {
         self.name.is_none_or(|name| *name == endpoint.name)
             && (self.scopes.is_empty() || self.scopes.contains(&endpoint.scope))
-            && (self.enough == Enough::All || endpoint.health != HealthStatus::Critical)
+            && (self.enough == QueryMode::All || endpoint.health != HealthStatus::Critical)
     }
 
     fn rank(&self, endpoint: &ServiceEndpoint) -> usize {
@@ -87,7 +91,7 @@ mod tests {
     fn the_own_scope_comes_first_and_the_healthier_before_the_others() {
         use HealthStatus::{Passing, Unknown, Warning};
         let scopes = ["shop".parse().unwrap(), Scope::default()];
-        let mut gathering = Gathering::new(None, &scopes, Enough::First);
+        let mut gathering = Gathering::new(None, &scopes, QueryMode::First);
         assert!(gathering.add(endpoint("api", "default", Passing)));
         assert!(gathering.add(endpoint("api", "shop", Unknown)));
         assert!(!gathering.has_the_best());
@@ -106,18 +110,18 @@ mod tests {
     fn an_answer_to_another_question_is_not_taken() {
         use HealthStatus::{Critical, Passing};
         let (name, scopes) = ("api".parse().unwrap(), [Scope::default()]);
-        let mut first = Gathering::new(Some(&name), &scopes, Enough::First);
+        let mut first = Gathering::new(Some(&name), &scopes, QueryMode::First);
         assert!(!first.add(endpoint("db", "default", Passing)));
         assert!(!first.add(endpoint("api", "shop", Passing)));
         assert!(!first.add(endpoint("api", "default", Critical)));
         assert!(first.is_empty());
-        let mut all = Gathering::new(Some(&name), &scopes, Enough::All);
+        let mut all = Gathering::new(Some(&name), &scopes, QueryMode::All);
         assert!(all.add(endpoint("api", "default", Critical)));
     }
 
     #[test]
     fn an_answer_knows_better_than_what_was_heard_before() {
-        let mut gathering = Gathering::new(None, &[], Enough::All);
+        let mut gathering = Gathering::new(None, &[], QueryMode::All);
         let mut told = endpoint("api", "default", HealthStatus::Passing);
         gathering.add(told.clone());
         told.version = "old".into();

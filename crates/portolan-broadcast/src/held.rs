@@ -33,7 +33,7 @@ impl Held {
     }
 
     /// Whether it was held.
-    pub(crate) fn drop_held(&mut self, id: &ServiceId) -> bool {
+    pub(crate) fn unpublish(&mut self, id: &ServiceId) -> bool {
         self.0.remove(id).is_some()
     }
 

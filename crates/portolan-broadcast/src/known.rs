@@ -4,7 +4,7 @@
 mod events;
 mod state;
 
-pub use events::HeardEvents;
+pub use events::PeerEvents;
 
 use std::sync::Arc;
 

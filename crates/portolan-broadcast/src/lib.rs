@@ -9,24 +9,24 @@
 //! # use std::time::Duration;
 //! # use portolan_core::{Action, Host, Registration, Ttl};
 //! use portolan_broadcast::transport::memory::MemoryNetwork;
-//! use portolan_broadcast::{BroadcastConfig, Broadcaster, Enough};
+//! use portolan_broadcast::{BroadcastConfig, Broadcaster, QueryMode};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // Broadcaster::new(config, metrics) does the same over UDP multicast.
 //! let (network, config) = (MemoryNetwork::new(1), BroadcastConfig::default());
 //! let join = |host: [u8; 4]| {
-//!     Broadcaster::over(network.host(host.into()), &config, Default::default())
+//!     Broadcaster::with_transport(network.host(host.into()), &config, Default::default())
 //! };
 //! let (holder, asker) = (join([10, 0, 0, 1])?, join([10, 0, 0, 2])?);
 //!
 //! let api = Registration::new("api".parse()?, "10.0.0.1".parse::<Host>()?, 8080)
 //!     .into_endpoint(Ttl::DEFAULT, jiff::Timestamp::now());
 //! holder.announce(Action::Register, &api).await?;
-//! holder.hold(api)?;
+//! holder.publish(api)?;
 //!
 //! let (name, wait) = ("api".parse()?, Duration::from_secs(5));
-//! let found = asker.query(Some(&name), &[], wait, Enough::First).await?;
+//! let found = asker.query(Some(&name), &[], wait, QueryMode::First).await?;
 //! assert_eq!(found[0].address(), "10.0.0.1:8080");
 //! # Ok(())
 //! # }
@@ -52,8 +52,8 @@ mod station;
 pub mod transport;
 mod validate;
 
-pub use broadcaster::{Broadcaster, Enough};
+pub use broadcaster::{Broadcaster, QueryMode};
 pub use config::{BroadcastConfig, SharedKey};
 pub use error::{AnnounceError, BroadcastError, QueryError};
-pub use known::HeardEvents;
-pub use listener::{Heard, Listener};
+pub use known::PeerEvents;
+pub use listener::{AnnouncementListener, ReceivedAnnouncement};

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use futures_util::Stream;
 use parking_lot::Mutex;
 use portolan_core::{ServiceAnnouncement, Ttl};
-use portolan_metrics::{BroadcastError, Metrics};
+use portolan_metrics::{BroadcastErrorKind, Metrics};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError::Lagged;
@@ -20,7 +20,7 @@ const BACKLOG: usize = 1024;
 
 /// One announcement that was heard and believed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Heard {
+pub struct ReceivedAnnouncement {
     /// What it says.
     pub announcement: ServiceAnnouncement,
     /// How long it holds.
@@ -32,8 +32,8 @@ pub struct Heard {
 /// Everything heard from now on, as a stream; it ends when the broadcaster stops.
 ///
 /// A bounded number of announcements waits: a listener that is too slow loses the oldest.
-pub struct Listener {
-    heard: BroadcastStream<Arc<Heard>>,
+pub struct AnnouncementListener {
+    heard: BroadcastStream<Arc<ReceivedAnnouncement>>,
     lost: u64,
     metrics: Metrics,
 }
@@ -42,7 +42,7 @@ pub struct Listener {
 #[derive(Debug)]
 pub(crate) struct Listeners {
     // None once closed: the streams end when the sender goes.
-    sender: Mutex<Option<broadcast::Sender<Arc<Heard>>>>,
+    sender: Mutex<Option<broadcast::Sender<Arc<ReceivedAnnouncement>>>>,
 }
 
 // === impl Listeners ===
@@ -52,16 +52,16 @@ impl Listeners {
         Self { sender: Mutex::new(Some(broadcast::Sender::new(BACKLOG))) }
     }
 
-    pub(crate) fn listen(&self, metrics: Metrics) -> Listener {
+    pub(crate) fn listen(&self, metrics: Metrics) -> AnnouncementListener {
         let heard = match &*self.sender.lock() {
             Some(sender) => sender.subscribe(),
             None => broadcast::Sender::new(1).subscribe(),
         };
-        Listener { heard: BroadcastStream::new(heard), lost: 0, metrics }
+        AnnouncementListener { heard: BroadcastStream::new(heard), lost: 0, metrics }
     }
 
     /// Tells everybody; what was heard is copied only where somebody listens.
-    pub(crate) fn tell(&self, heard: impl FnOnce() -> Heard) {
+    pub(crate) fn tell(&self, heard: impl FnOnce() -> ReceivedAnnouncement) {
         if let Some(sender) = &*self.sender.lock()
             && sender.receiver_count() > 0
         {
@@ -75,19 +75,22 @@ impl Listeners {
     }
 }
 
-// === impl Listener ===
+// === impl AnnouncementListener ===
 
-impl Listener {
+impl AnnouncementListener {
     /// How many announcements this listener was too slow for.
     pub fn lost(&self) -> u64 {
         self.lost
     }
 }
 
-impl Stream for Listener {
-    type Item = Arc<Heard>;
+impl Stream for AnnouncementListener {
+    type Item = Arc<ReceivedAnnouncement>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Arc<Heard>>> {
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Arc<ReceivedAnnouncement>>> {
         let this = self.get_mut();
         loop {
             match futures_util::ready!(Pin::new(&mut this.heard).poll_next(cx)) {
@@ -95,7 +98,7 @@ impl Stream for Listener {
                 None => return Poll::Ready(None),
                 Some(Err(Lagged(count))) => {
                     this.lost += count;
-                    this.metrics.broadcast_error(BroadcastError::Receive);
+                    this.metrics.broadcast_error(BroadcastErrorKind::Receive);
                     warn!(count, "a listener was too slow, announcements are lost");
                 }
             }
@@ -103,8 +106,8 @@ impl Stream for Listener {
     }
 }
 
-impl fmt::Debug for Listener {
+impl fmt::Debug for AnnouncementListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener").field("lost", &self.lost()).finish_non_exhaustive()
+        f.debug_struct("AnnouncementListener").field("lost", &self.lost()).finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@ use crate::gather::Gathering;
 use crate::outbox::TooLarge;
 use crate::pending::{MAX_PENDING, Ticket};
 use crate::station::Station;
-use crate::{Enough, QueryError};
+use crate::{QueryError, QueryMode};
 
 /// When to ask for the second time; each further pause is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -35,7 +35,7 @@ struct Question<'a> {
     ticket: Ticket,
     name: Option<&'a ServiceName>,
     scopes: &'a [Scope],
-    enough: Enough,
+    enough: QueryMode,
     wait: Duration,
     gathering: Gathering<'a>,
     asked: u32,
@@ -47,7 +47,7 @@ pub(crate) async fn ask(
     name: Option<&ServiceName>,
     scopes: &[Scope],
     wait: Duration,
-    enough: Enough,
+    enough: QueryMode,
 ) -> Result<Vec<ServiceEndpoint>, QueryError> {
     let limit = MAX_PENDING;
     let ticket = station.pending.open().ok_or(QueryError::TooMany { limit })?;
@@ -83,7 +83,7 @@ impl Question<'_> {
                 () = tokio::time::sleep_until(end) => break,
                 endpoint = self.ticket.answer() => {
                     let is_new = self.gathering.add(endpoint);
-                    if self.enough == Enough::First && self.gathering.has_the_best() {
+                    if self.enough == QueryMode::First && self.gathering.has_the_best() {
                         break;
                     }
                     end = self.end_after_answer(is_new, start, end);
@@ -99,8 +99,8 @@ impl Question<'_> {
         let now = Instant::now();
         match self.enough {
             _ if !is_new => end,
-            Enough::First => end.min(now + BETTER_SPAN),
-            Enough::All => (start + self.wait).min(now + QUIET_SPAN),
+            QueryMode::First => end.min(now + BETTER_SPAN),
+            QueryMode::All => (start + self.wait).min(now + QUIET_SPAN),
         }
     }
 
@@ -110,7 +110,7 @@ impl Question<'_> {
         // Each circle gets a message of its own: a machine that hears two of them must answer
         // both, as it is not the same machine to the asker in both.
         let mut messages = Vec::new();
-        for &reach in self.station.transport.reaches() {
+        for &reach in self.station.transport.destinations() {
             messages.push((reach, self.message()?));
         }
         let messages: Vec<_> = messages.iter().map(|(reach, text)| (*reach, &**text)).collect();
@@ -129,7 +129,7 @@ impl Question<'_> {
             name: self.name.cloned(),
             scopes: self.scopes.to_vec(),
             query_id: self.ticket.query_id().to_owned(),
-            all: self.enough == Enough::All,
+            all: self.enough == QueryMode::All,
         };
         let too_large = |TooLarge { size, limit }| QueryError::TooLarge { size, limit };
         self.station.outbox.query(query, self.wait).map_err(too_large)
@@ -137,7 +137,7 @@ impl Question<'_> {
 
     /// Whether nobody answered for long enough, and what was heard before is an answer.
     fn has_patience_no_more(&mut self) -> bool {
-        let waited = self.enough == Enough::First && self.asked >= PATIENCE;
+        let waited = self.enough == QueryMode::First && self.asked >= PATIENCE;
         if waited && self.gathering.is_empty() {
             self.remember();
             return !self.gathering.is_empty();
@@ -147,7 +147,7 @@ impl Question<'_> {
 
     /// Adds what was heard before: to a first answer only where nobody answered.
     fn remember(&mut self) {
-        if self.enough == Enough::All || self.gathering.is_empty() {
+        if self.enough == QueryMode::All || self.gathering.is_empty() {
             let known = self.station.known.find(self.name, self.scopes);
             known.iter().for_each(|endpoint| self.gathering.add_known(endpoint));
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_metrics::BroadcastError as ErrorKind;
+use portolan_metrics::BroadcastErrorKind;
 use tracing::debug;
 
 use crate::station::{Door, Station};
@@ -44,7 +44,7 @@ async fn receive<R: Receiver + ?Sized>(
                 station.take_in(&buffer[..size], source, door);
             }
             Err(error) => {
-                station.metrics.broadcast_error(ErrorKind::Receive);
+                station.metrics.broadcast_error(BroadcastErrorKind::Receive);
                 debug!(%error, ?door, "cannot receive, trying again");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);

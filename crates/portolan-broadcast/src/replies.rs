@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use portolan_core::{Action, ServiceId};
-use portolan_metrics::BroadcastError as ErrorKind;
+use portolan_metrics::BroadcastErrorKind;
 use tokio::sync::mpsc;
 use tokio_util::time::DelayQueue;
 use tracing::debug;
@@ -58,6 +58,6 @@ async fn send(station: &Station, reply: Reply) {
 }
 
 fn drop_reply(station: &Station, reply: &Reply, reason: &str) {
-    station.metrics.broadcast_error(ErrorKind::Send);
+    station.metrics.broadcast_error(BroadcastErrorKind::Send);
     debug!(service_id = %reply.service_id, to = %reply.to, reason, "a query stays unanswered");
 }

@@ -40,7 +40,7 @@ impl Signer {
     /// Puts the signature into the message, in the place of any that is there.
     pub(crate) fn sign(&self, message: &mut Map<String, Value>) {
         message.remove(SIGNATURE);
-        let code = self.over(message).finalize().into_bytes();
+        let code = self.mac(message).finalize().into_bytes();
         message.insert(SIGNATURE.to_owned(), Value::String(hex(&code)));
     }
 
@@ -52,10 +52,10 @@ impl Signer {
             Some(_) => return Err(BadSignature::Wrong),
         };
         let code = unhex(&signature).ok_or(BadSignature::Wrong)?;
-        self.over(message).verify_slice(&code).map_err(|_| BadSignature::Wrong)
+        self.mac(message).verify_slice(&code).map_err(|_| BadSignature::Wrong)
     }
 
-    fn over(&self, message: &Map<String, Value>) -> Hmac<Sha256> {
+    fn mac(&self, message: &Map<String, Value>) -> Hmac<Sha256> {
         self.0.clone().chain_update(canonical(message))
     }
 }

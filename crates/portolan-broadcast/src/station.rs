@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use portolan_core::{Body, Message, ServiceAnnouncement, ServiceEndpoint, ServiceQuery};
-use portolan_metrics::{BroadcastError as ErrorKind, Metrics};
+use portolan_metrics::{BroadcastErrorKind, Metrics};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,11 +16,11 @@ use tracing::{debug, trace, warn};
 use crate::complaints::Complaints;
 use crate::held::{Held, spread};
 use crate::known::{Known, Origin};
-use crate::listener::{Heard, Listeners};
+use crate::listener::{Listeners, ReceivedAnnouncement};
 use crate::outbox::Outbox;
 use crate::pending::Pending;
 use crate::replies::Reply;
-use crate::transport::{Reach, Socket, Transport};
+use crate::transport::{Destination, Socket, Transport};
 use crate::validate::{Arrival, Rejection, Validator};
 
 /// One process's place on the channel, from the inside.
@@ -58,7 +58,7 @@ impl Station {
         let arrival = Arrival {
             payload,
             source,
-            from_here: address.is_loopback() || self.transport.is_this_host(address),
+            from_here: address.is_loopback() || self.transport.is_local_address(address),
             clock: Timestamp::now(),
             at: Instant::now(),
         };
@@ -71,7 +71,7 @@ impl Station {
 
     /// Sends each message to its circle. An error only where none of them could be reached: a
     /// machine without a network still has its own processes.
-    pub(crate) async fn multicast(&self, messages: &[(Reach, &[u8])]) -> io::Result<()> {
+    pub(crate) async fn multicast(&self, messages: &[(Destination, &[u8])]) -> io::Result<()> {
         let mut outcome = Err(io::ErrorKind::NetworkUnreachable.into());
         for &(reach, payload) in messages {
             match self.socket.multicast(payload, reach).await {
@@ -83,16 +83,16 @@ impl Station {
             }
         }
         if outcome.is_err() {
-            self.metrics.broadcast_error(ErrorKind::Send);
+            self.metrics.broadcast_error(BroadcastErrorKind::Send);
         }
         outcome
     }
 
     /// The circles that may hear of the endpoint.
-    pub(crate) fn reaches_for(&self, endpoint: &ServiceEndpoint) -> &[Reach] {
+    pub(crate) fn reaches_for(&self, endpoint: &ServiceEndpoint) -> &[Destination] {
         match endpoint.host.is_loopback() {
-            true => &[Reach::Loopback],
-            false => self.transport.reaches(),
+            true => &[Destination::Loopback],
+            false => self.transport.destinations(),
         }
     }
 
@@ -145,7 +145,7 @@ impl Station {
             .zip(message.sequence)
             .map(|(sender, sequence)| Origin { sender, sequence });
         if self.known.hear(announcement, message.ttl, origin, arrival.at).is_err() {
-            self.metrics.broadcast_error(ErrorKind::Receive);
+            self.metrics.broadcast_error(BroadcastErrorKind::Receive);
             debug!(service_id = %service.id, "no room to remember an instance; raise broadcast.max_heard");
         }
         if let Some(query_id) = in_reply_to
@@ -153,7 +153,7 @@ impl Station {
         {
             debug!(service_id = %service.id, "an answer came too late or too fast");
         }
-        self.listeners.tell(|| Heard {
+        self.listeners.tell(|| ReceivedAnnouncement {
             announcement: announcement.clone(),
             ttl: message.ttl,
             source: arrival.source,
@@ -172,7 +172,7 @@ impl Station {
             let query_id = query.query_id.clone();
             let reply = Reply { service_id, query_id, to: arrival.source, after };
             if self.replies.try_send(reply).is_err() {
-                self.metrics.broadcast_error(ErrorKind::Send);
+                self.metrics.broadcast_error(BroadcastErrorKind::Send);
                 debug!(source = %arrival.source, "too many queries to answer, leaving one out");
             }
         }
@@ -180,7 +180,7 @@ impl Station {
 
     fn drop_datagram(&self, rejection: &Rejection, source: SocketAddr) {
         if rejection.is_error() {
-            self.metrics.broadcast_error(ErrorKind::Receive);
+            self.metrics.broadcast_error(BroadcastErrorKind::Receive);
         }
         match rejection.is_error().then(|| self.complaints.take()).flatten() {
             Some(untold) => warn!(%source, reason = %rejection, untold, "Datagram dropped"),

@@ -14,16 +14,16 @@ pub use futures_util::future::BoxFuture;
 /// A way to the channel.
 pub trait Transport: fmt::Debug + Send + Sync {
     /// The circles that a multicast can be sent to, at least one.
-    fn reaches(&self) -> &[Reach];
+    fn destinations(&self) -> &[Destination];
 
     /// A receiver of everything that is sent to the channel. Several may be open on one machine.
-    fn channel(&self) -> io::Result<Box<dyn Receiver>>;
+    fn open_channel(&self) -> io::Result<Box<dyn Receiver>>;
 
     /// A socket of one's own: to send from, and to be answered on.
-    fn own(&self) -> io::Result<Box<dyn Socket>>;
+    fn open_socket(&self) -> io::Result<Box<dyn Socket>>;
 
     /// Whether the address belongs to this machine.
-    fn is_this_host(&self, address: IpAddr) -> bool;
+    fn is_local_address(&self, address: IpAddr) -> bool;
 }
 
 /// Takes datagrams in.
@@ -38,7 +38,11 @@ pub trait Receiver: fmt::Debug + Send + Sync {
 /// Takes datagrams in and sends them.
 pub trait Socket: Receiver {
     /// Sends to all on the channel within the circle.
-    fn multicast<'a>(&'a self, payload: &'a [u8], reach: Reach) -> BoxFuture<'a, io::Result<()>>;
+    fn multicast<'a>(
+        &'a self,
+        payload: &'a [u8],
+        reach: Destination,
+    ) -> BoxFuture<'a, io::Result<()>>;
 
     /// Sends to one.
     fn send_to<'a>(&'a self, payload: &'a [u8], to: SocketAddr) -> BoxFuture<'a, io::Result<()>>;
@@ -46,7 +50,7 @@ pub trait Socket: Receiver {
 
 /// Who can hear a multicast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum Destination {
     /// The processes of this machine.
     Loopback,
     /// The network that the configured interface is on.

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use portolan_broadcast::{BroadcastConfig, Broadcaster, Enough};
+use portolan_broadcast::{BroadcastConfig, Broadcaster, QueryMode};
 use portolan_core::{Host, Registration, ServiceEndpoint, ServiceName, Ttl};
 
 /// Set for the process that holds the service: the port of the channel.
@@ -57,13 +57,13 @@ async fn hold(port: u16) {
     let broadcaster = join(port).await;
     let registration = Registration::new(name(), Host::loopback(), 8080);
     let endpoint = registration.into_endpoint(Ttl::DEFAULT, Timestamp::now());
-    broadcaster.hold(endpoint).expect("there is room for one");
+    broadcaster.publish(endpoint).expect("there is room for one");
     let end_of_input = || std::io::read_to_string(std::io::stdin());
     let _ended = tokio::task::spawn_blocking(end_of_input).await;
 }
 
 async fn ask(port: u16, wait: Duration) -> Vec<ServiceEndpoint> {
-    let asked = join(port).await.query(Some(&name()), &[], wait, Enough::First).await;
+    let asked = join(port).await.query(Some(&name()), &[], wait, QueryMode::First).await;
     asked.expect("loopback takes a query")
 }
 

@@ -50,7 +50,7 @@ impl CacheSync {
 async fn listen(resolver: &Resolver) {
     let mut watch: Option<ConnectionEvents> = None;
     let channel = resolver.deps.listening_broadcaster().await;
-    let mut heard = channel.map(|broadcaster| broadcaster.watch_heard());
+    let mut heard = channel.map(|broadcaster| broadcaster.watch_peers());
     let (mut rested, mut due) = (Instant::now(), None);
     loop {
         tokio::select! {

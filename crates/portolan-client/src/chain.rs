@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use portolan_core::ServiceName;
-use portolan_metrics::{Metrics, Outcome as Counted};
+use portolan_metrics::{Metrics, OperationResult};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
@@ -93,9 +93,9 @@ impl Chain {
             let (answer, found) = told(outcome);
             debug!(service_name = %key.name, %strategy, %answer, "strategy answered");
             let counted = match &answer {
-                AttemptOutcome::Found(_) => Some(Counted::Success),
+                AttemptOutcome::Found(_) => Some(OperationResult::Success),
                 AttemptOutcome::Skipped(_) => None,
-                _ => Some(Counted::Failure),
+                _ => Some(OperationResult::Failure),
             };
             let took = record.end(strategy, answer);
             if let Some(counted) = counted {

@@ -76,7 +76,7 @@ pub(crate) fn config(strategies: &[&str]) -> DiscoveryConfig {
 /// One process's place on a network made up for the test.
 pub(crate) fn on(network: &MemoryNetwork, host: u8) -> Broadcaster {
     let transport = network.host(Ipv4Addr::new(127, 0, 0, host));
-    Broadcaster::over(transport, &BroadcastConfig::default(), Metrics::new()).unwrap()
+    Broadcaster::with_transport(transport, &BroadcastConfig::default(), Metrics::new()).unwrap()
 }
 
 /// Reservations as a test sets them.

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
-use portolan_broadcast::{Broadcaster, Enough, HeardEvents};
+use portolan_broadcast::{Broadcaster, PeerEvents, QueryMode};
 use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, ServiceName};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
@@ -43,7 +43,7 @@ struct Watcher {
     client: DiscoveryClient,
     name: Option<ServiceName>,
     registry: Option<ConnectionEvents>,
-    channel: Option<(Broadcaster, HeardEvents)>,
+    channel: Option<(Broadcaster, PeerEvents)>,
     fallback: Fallback,
     seen: SeenEndpoints,
     /// What is still to be told.
@@ -105,7 +105,7 @@ impl Watcher {
             ReconnectingWatch::news(deps.registry.clone(), query)
         });
         let channel = deps.listening_broadcaster().await.map(|broadcaster| {
-            let heard = broadcaster.watch_heard();
+            let heard = broadcaster.watch_peers();
             (broadcaster, heard)
         });
         if registry.is_none() && channel.is_none() {
@@ -187,7 +187,7 @@ impl Watcher {
             "The registry cannot be watched, telling what the broadcast channel says"
         );
         let scopes = self.client.deps().scopes.clone();
-        let answers = broadcaster.query(self.name.as_ref(), &scopes, GATHER, Enough::All).await;
+        let answers = broadcaster.query(self.name.as_ref(), &scopes, GATHER, QueryMode::All).await;
         let answers = answers.unwrap_or_else(|error| {
             debug!(%error, "the broadcast channel cannot be asked");
             Vec::new()

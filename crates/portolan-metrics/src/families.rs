@@ -10,7 +10,8 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::exposition::{Description, Kind};
 use crate::labels::{
-    Action, BroadcastError, Error, Lookup, Name, Outcome, Pool, Request, Service, Strategy,
+    Action, BroadcastErrorKind, Error, Lookup, Name, OperationResult, Pool, Request, Service,
+    Strategy,
 };
 
 /// From a tenth of a millisecond, a cached answer, to the overall timeout of a discovery.
@@ -89,7 +90,8 @@ impl Families {
             ),
             broadcast_errors: preset(
                 to.counter("discovery_broadcast_errors", "Datagrams not sent, or dropped"),
-                [BroadcastError::Send, BroadcastError::Receive].map(|r#type| Error { r#type }),
+                [BroadcastErrorKind::Send, BroadcastErrorKind::Receive]
+                    .map(|r#type| Error { r#type }),
             ),
             health_checks: to.counter("discovery_health_checks", "Health checks made"),
             unhealthy: to.gauge("discovery_unhealthy_services", "Critical instances"),
@@ -159,7 +161,8 @@ where
 fn outcomes_of_strategies() -> impl Iterator<Item = Request> {
     const STRATEGIES: [&str; 5] = ["default", "registry", "broadcast", "dns", "config"];
     STRATEGIES.into_iter().flat_map(|strategy| {
-        [Outcome::Success, Outcome::Failure].map(|result| Request { strategy, result })
+        [OperationResult::Success, OperationResult::Failure]
+            .map(|result| Request { strategy, result })
     })
 }
 

@@ -15,7 +15,7 @@ const OTHER: &str = "_other";
 
 /// How something that was tried ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum OperationResult {
     /// It found or did what it should.
     Success,
     /// It did not.
@@ -24,7 +24,7 @@ pub enum Outcome {
 
 /// What went wrong on the broadcast channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BroadcastError {
+pub enum BroadcastErrorKind {
     /// A datagram could not be sent.
     Send,
     /// A datagram could not be received, read, or believed.
@@ -44,13 +44,13 @@ pub(crate) struct Service {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Lookup {
     pub(crate) service_name: Name,
-    pub(crate) result: Outcome,
+    pub(crate) result: OperationResult,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Request {
     pub(crate) strategy: &'static str,
-    pub(crate) result: Outcome,
+    pub(crate) result: OperationResult,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -65,7 +65,7 @@ pub(crate) struct Action {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Error {
-    pub(crate) r#type: BroadcastError,
+    pub(crate) r#type: BroadcastErrorKind,
 }
 
 /// A name as a label.
@@ -148,7 +148,7 @@ impl EncodeLabelValue for Name {
     }
 }
 
-impl EncodeLabelValue for Outcome {
+impl EncodeLabelValue for OperationResult {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         encoder.write_str(match self {
             Self::Success => "success",
@@ -157,7 +157,7 @@ impl EncodeLabelValue for Outcome {
     }
 }
 
-impl EncodeLabelValue for BroadcastError {
+impl EncodeLabelValue for BroadcastErrorKind {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         encoder.write_str(match self {
             Self::Send => "send",

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use labels::{BroadcastError, MAX_SERVICE_NAMES, Outcome};
+pub use labels::{BroadcastErrorKind, MAX_SERVICE_NAMES, OperationResult};
 
 use families::{Families, Registrar};
 use labels::{Action, Error, Lookup, NameLabels, Pool, Request, Service, Shared, Strategy};
@@ -89,11 +89,11 @@ impl Metrics {
 
     /// The service was looked up in the registry. One that was not found may be made up, and
     /// leaves room for the labels of those that exist.
-    pub fn service_lookup(&self, service: &str, result: Outcome, took: Duration) {
+    pub fn service_lookup(&self, service: &str, result: OperationResult, took: Duration) {
         let Inner { families, services, .. } = &*self.0;
         let service_name = match result {
-            Outcome::Success => services.label(service),
-            Outcome::Failure => services.label_of_stranger(service),
+            OperationResult::Success => services.label(service),
+            OperationResult::Failure => services.label_of_stranger(service),
         };
         let lookup = Lookup { service_name: service_name.clone(), result };
         families.lookups.get_or_create(&lookup).inc();
@@ -104,7 +104,12 @@ impl Metrics {
     // --- discovery client
 
     /// A strategy was asked.
-    pub fn discovery_request(&self, strategy: &'static str, result: Outcome, took: Duration) {
+    pub fn discovery_request(
+        &self,
+        strategy: &'static str,
+        result: OperationResult,
+        took: Duration,
+    ) {
         let families = &self.0.families;
         families.requests.get_or_create(&Request { strategy, result }).inc();
         let duration = families.request_duration.get_or_create(&Strategy { strategy });
@@ -139,14 +144,14 @@ impl Metrics {
     }
 
     /// A datagram could not be sent, or one that came in was dropped.
-    pub fn broadcast_error(&self, kind: BroadcastError) {
+    pub fn broadcast_error(&self, kind: BroadcastErrorKind) {
         self.0.families.broadcast_errors.get_or_create(&Error { r#type: kind }).inc();
     }
 
     // --- health
 
     /// An instance of the service was checked.
-    pub fn health_check(&self, service: &str, result: Outcome) {
+    pub fn health_check(&self, service: &str, result: OperationResult) {
         let service_name = self.0.services.label(service);
         let checked = Lookup { service_name, result };
         self.0.families.health_checks.get_or_create(&checked).inc();

@@ -10,7 +10,7 @@ fn clones_count_together_under_the_specified_names() {
     let metrics = Metrics::new();
     metrics.port_allocated("database");
     metrics.clone().port_allocated("database");
-    metrics.service_lookup("api", Outcome::Failure, Duration::from_millis(3));
+    metrics.service_lookup("api", OperationResult::Failure, Duration::from_millis(3));
     let text = metrics.encode();
     assert_eq!(
         sample(&text, r#"discovery_ports_allocated_total{service_type="database"}"#),
@@ -78,10 +78,14 @@ fn names_from_outside_never_take_the_labels_of_pools() {
 fn lookups_of_what_does_not_exist_leave_room_for_what_does() {
     let metrics = Metrics::new();
     for number in 0..2 * MAX_SERVICE_NAMES {
-        metrics.service_lookup(&format!("guess-{number}"), Outcome::Failure, Duration::ZERO);
+        metrics.service_lookup(
+            &format!("guess-{number}"),
+            OperationResult::Failure,
+            Duration::ZERO,
+        );
     }
     metrics.service_registered("api");
-    metrics.service_lookup("api", Outcome::Failure, Duration::ZERO);
+    metrics.service_lookup("api", OperationResult::Failure, Duration::ZERO);
     let text = metrics.encode();
     for line in [
         r#"discovery_services_registered_total{service_name="api"} 1"#,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use portolan_core::{
     Action, HealthReport, Registration, Revision, ServiceAnnouncement, ServiceEndpoint, ServiceId,
 };
-use portolan_metrics::{Metrics, Outcome as OperationResult};
+use portolan_metrics::{Metrics, OperationResult};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::Span;

@@ -67,7 +67,7 @@
 #[doc(inline)]
 pub use portolan_agent::{Agent, AgentError, advertised_host};
 #[doc(inline)]
-pub use portolan_broadcast::{BroadcastConfig, Broadcaster, Enough};
+pub use portolan_broadcast::{BroadcastConfig, Broadcaster, QueryMode};
 #[doc(inline)]
 pub use portolan_client::{
     DiscoverError, DiscoveryClient, DiscoveryConfig, RegistryClient, RegistryClientConfig, blocking,

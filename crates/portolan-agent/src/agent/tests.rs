@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use axum::http::StatusCode;
 use futures_util::StreamExt;
 use portolan_broadcast::transport::memory::MemoryNetwork;
-use portolan_broadcast::{BroadcastConfig, Broadcaster, Enough, Listener};
+use portolan_broadcast::{AnnouncementListener, BroadcastConfig, Broadcaster, QueryMode};
 use portolan_core::{Action, HealthStatus, Scope};
 use portolan_metrics::Metrics;
 use tokio::net::TcpListener;
@@ -46,7 +46,7 @@ impl Channel {
         let newcomer = join(&self.network, 2);
         let name = "api".parse().unwrap();
         let wait = Duration::from_millis(300);
-        let found = newcomer.query(Some(&name), &[Scope::default()], wait, Enough::All).await;
+        let found = newcomer.query(Some(&name), &[Scope::default()], wait, QueryMode::All).await;
         newcomer.stop().await;
         found.unwrap()
     }
@@ -54,10 +54,10 @@ impl Channel {
 
 fn join(network: &MemoryNetwork, last: u8) -> Broadcaster {
     let transport = network.host(Ipv4Addr::new(10, 0, 0, last));
-    Broadcaster::over(transport, &BroadcastConfig::default(), Metrics::new()).unwrap()
+    Broadcaster::with_transport(transport, &BroadcastConfig::default(), Metrics::new()).unwrap()
 }
 
-async fn heard(listener: &mut Listener, action: Action) -> ServiceEndpoint {
+async fn heard(listener: &mut AnnouncementListener, action: Action) -> ServiceEndpoint {
     let found = async {
         loop {
             let heard = listener.next().await.expect("the channel is open");

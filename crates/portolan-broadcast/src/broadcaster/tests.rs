@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::transport::memory::MemoryNetwork;
-use crate::transport::{BoxFuture, Reach, Socket};
+use crate::transport::{BoxFuture, Destination, Socket};
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -20,7 +20,7 @@ fn network() -> MemoryNetwork {
 }
 
 fn join_as(network: &MemoryNetwork, host: Ipv4Addr, config: &BroadcastConfig) -> Broadcaster {
-    Broadcaster::over(network.host(host), config, Metrics::new()).unwrap()
+    Broadcaster::with_transport(network.host(host), config, Metrics::new()).unwrap()
 }
 
 fn join(network: &MemoryNetwork, host: Ipv4Addr) -> Broadcaster {
@@ -38,7 +38,7 @@ fn endpoint(name: &str) -> ServiceEndpoint {
     endpoint_at(name, A, 8080)
 }
 
-async fn ask(asker: &Broadcaster, name: &str, enough: Enough) -> Vec<ServiceEndpoint> {
+async fn ask(asker: &Broadcaster, name: &str, enough: QueryMode) -> Vec<ServiceEndpoint> {
     asker.query(Some(&name.parse().unwrap()), &[], WAIT, enough).await.unwrap()
 }
 
@@ -48,8 +48,8 @@ fn counted(broadcaster: &Broadcaster, sample: &str) -> bool {
 
 /// Sends bytes to the channel, from a machine of its own.
 async fn throw(network: &MemoryNetwork, payload: &[u8]) -> Box<dyn Socket> {
-    let socket = network.host(Ipv4Addr::new(10, 0, 0, 66)).own().unwrap();
-    socket.multicast(payload, Reach::Network).await.unwrap();
+    let socket = network.host(Ipv4Addr::new(10, 0, 0, 66)).open_socket().unwrap();
+    socket.multicast(payload, Destination::Network).await.unwrap();
     socket
 }
 
@@ -88,24 +88,24 @@ fn endpoint_like(heard: &ServiceEndpoint) -> ServiceEndpoint {
 async fn a_held_endpoint_answers_at_once() {
     let network = network();
     let (holder, asker) = (join(&network, A), join(&network, B));
-    holder.hold(endpoint("api")).unwrap();
+    holder.publish(endpoint("api")).unwrap();
     let start = Instant::now();
-    let found = ask(&asker, "api", Enough::First).await;
+    let found = ask(&asker, "api", QueryMode::First).await;
     assert_eq!(found.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["api@10.0.0.1:8080"]);
     assert_eq!(start.elapsed(), Duration::ZERO);
-    assert!(ask(&holder, "api", Enough::First).await.len() == 1, "its own process may ask, too");
+    assert!(ask(&holder, "api", QueryMode::First).await.len() == 1, "its own process may ask, too");
 }
 
 #[tokio::test(start_paused = true)]
 async fn nobody_answers_for_what_nobody_holds_and_the_wait_is_kept() {
     let network = network();
     let (holder, asker) = (join(&network, A), join(&network, B));
-    holder.hold(endpoint("api")).unwrap();
+    holder.publish(endpoint("api")).unwrap();
     let start = Instant::now();
-    assert!(ask(&asker, "db", Enough::First).await.is_empty());
+    assert!(ask(&asker, "db", QueryMode::First).await.is_empty());
     assert_eq!(start.elapsed(), WAIT);
-    assert!(holder.drop_held(&endpoint("api").id));
-    assert!(ask(&asker, "api", Enough::All).await.is_empty());
+    assert!(holder.unpublish(&endpoint("api").id));
+    assert!(ask(&asker, "api", QueryMode::All).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,13 +113,13 @@ async fn a_better_instance_may_follow_the_first_answer() {
     let network = network();
     let (one, other, asker) = (join(&network, A), join(&network, B), join(&network, B));
     let unknown = ServiceEndpoint { health: HealthStatus::Unknown, ..endpoint_at("api", A, 1) };
-    one.hold(unknown).unwrap();
-    other.hold(endpoint_at("api", B, 2)).unwrap();
-    assert_eq!(ask(&asker, "api", Enough::First).await[0].port, 2);
+    one.publish(unknown).unwrap();
+    other.publish(endpoint_at("api", B, 2)).unwrap();
+    assert_eq!(ask(&asker, "api", QueryMode::First).await[0].port, 2);
 
-    other.drop_held(&endpoint_at("api", B, 2).id);
+    other.unpublish(&endpoint_at("api", B, 2).id);
     let start = Instant::now();
-    assert_eq!(ask(&asker, "api", Enough::First).await[0].port, 1);
+    assert_eq!(ask(&asker, "api", QueryMode::First).await[0].port, 1);
     assert!(start.elapsed() < Duration::from_millis(50));
 }
 
@@ -133,17 +133,17 @@ async fn all_instances_are_gathered_each_once_and_the_critical_ones_too() {
         if port == 40 {
             endpoint.health = HealthStatus::Critical;
         }
-        holder.hold(endpoint).unwrap();
+        holder.publish(endpoint).unwrap();
     }
     let start = Instant::now();
-    let found = ask(&asker, "api", Enough::All).await;
+    let found = ask(&asker, "api", QueryMode::All).await;
     assert_eq!(found.len(), 40);
     assert_eq!(found[39].health, HealthStatus::Critical);
     assert!(start.elapsed() < WAIT, "it took {:?}", start.elapsed());
-    let everything = asker.query(None, &[], WAIT, Enough::All).await.unwrap();
+    let everything = asker.query(None, &[], WAIT, QueryMode::All).await.unwrap();
     assert_eq!(everything.len(), 40);
     for _ in 0..20 {
-        assert_ne!(ask(&asker, "api", Enough::First).await[0].port, 40);
+        assert_ne!(ask(&asker, "api", QueryMode::First).await[0].port, 40);
     }
 }
 
@@ -157,19 +157,19 @@ async fn only_the_scopes_asked_about_answer_in_the_order_asked() {
         scope: shop.clone(),
         ..endpoint_at("api", A, 2)
     };
-    holder.hold(endpoint_at("api", A, 1)).unwrap();
-    holder.hold(scoped).unwrap();
+    holder.publish(endpoint_at("api", A, 1)).unwrap();
+    holder.publish(scoped).unwrap();
     let name: ServiceName = "api".parse().unwrap();
     let ports = async |scopes: &[Scope], enough| {
         let found = asker.query(Some(&name), scopes, WAIT, enough).await.unwrap();
         found.iter().map(|endpoint| endpoint.port).collect::<Vec<_>>()
     };
     let default = Scope::default();
-    assert_eq!(ports(&[shop.clone(), default.clone()], Enough::All).await, [2, 1]);
-    assert_eq!(ports(&[default.clone(), shop.clone()], Enough::All).await, [1, 2]);
-    assert_eq!(ports(&[shop.clone(), default], Enough::First).await[0], 2);
-    assert_eq!(ports(&[shop], Enough::All).await, [2]);
-    assert_eq!(ports(&["other".parse().unwrap()], Enough::First).await, [0_u16; 0]);
+    assert_eq!(ports(&[shop.clone(), default.clone()], QueryMode::All).await, [2, 1]);
+    assert_eq!(ports(&[default.clone(), shop.clone()], QueryMode::All).await, [1, 2]);
+    assert_eq!(ports(&[shop.clone(), default], QueryMode::First).await[0], 2);
+    assert_eq!(ports(&[shop], QueryMode::All).await, [2]);
+    assert_eq!(ports(&["other".parse().unwrap()], QueryMode::First).await, [0_u16; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,34 +179,34 @@ async fn a_loopback_endpoint_stays_on_its_machine() {
     let (mut nearby, mut faraway) = (near.listen(), far.listen());
     let local = endpoint_at("api", Ipv4Addr::LOCALHOST, 8080);
     holder.announce(Action::Register, &local).await.unwrap();
-    holder.hold(local).unwrap();
+    holder.publish(local).unwrap();
     settle().await;
     assert!(nearby.next().now_or_never().is_some());
     assert!(faraway.next().now_or_never().is_none());
-    assert_eq!(ask(&near, "api", Enough::First).await.len(), 1);
-    assert!(ask(&far, "api", Enough::First).await.is_empty());
+    assert_eq!(ask(&near, "api", QueryMode::First).await.len(), 1);
+    assert!(ask(&far, "api", QueryMode::First).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_query_outlives_lost_datagrams_and_a_parted_network() {
     let network = network();
     let (holder, asker) = (join(&network, A), join(&network, B));
-    holder.hold(endpoint("api")).unwrap();
+    holder.publish(endpoint("api")).unwrap();
     network.set_loss(0.5);
     for _ in 0..20 {
-        assert_eq!(ask(&asker, "api", Enough::First).await.len(), 1);
+        assert_eq!(ask(&asker, "api", QueryMode::First).await.len(), 1);
     }
     network.set_loss(0.0);
-    network.part(A, B);
-    let remembering = ask(&asker, "api", Enough::First).await;
+    network.partition(A, B);
+    let remembering = ask(&asker, "api", QueryMode::First).await;
     assert_eq!(remembering.len(), 1, "it was heard, and its TTL lasts");
     let asker = join(&network, B);
-    assert!(ask(&asker, "api", Enough::First).await.is_empty());
+    assert!(ask(&asker, "api", QueryMode::First).await.is_empty());
     let healing = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
         network.heal();
     };
-    let (found, ()) = tokio::join!(ask(&asker, "api", Enough::First), healing);
+    let (found, ()) = tokio::join!(ask(&asker, "api", QueryMode::First), healing);
     assert_eq!(found.len(), 1);
 }
 
@@ -220,12 +220,12 @@ async fn an_announcer_that_answers_no_queries_is_found_by_what_was_heard() {
     });
     throw(&network, minimal.to_string().as_bytes()).await;
     let start = Instant::now();
-    let found = ask(&asker, "api", Enough::First).await;
+    let found = ask(&asker, "api", QueryMode::First).await;
     assert_eq!(found[0].address(), "10.0.0.66:8080");
     assert!(start.elapsed() < Duration::from_secs(1));
-    assert_eq!(ask(&asker, "api", Enough::All).await.len(), 1);
+    assert_eq!(ask(&asker, "api", QueryMode::All).await.len(), 1);
     tokio::time::sleep(Duration::from_secs(61)).await;
-    assert!(ask(&asker, "api", Enough::First).await.is_empty());
+    assert!(ask(&asker, "api", QueryMode::First).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -236,9 +236,9 @@ async fn a_critical_instance_heard_before_does_not_end_the_wait_for_a_better_one
     speaker.announce(Action::Register, &ill).await.unwrap();
     let recovery = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
-        speaker.hold(endpoint("api")).unwrap();
+        speaker.publish(endpoint("api")).unwrap();
     };
-    let (found, ()) = tokio::join!(ask(&asker, "api", Enough::First), recovery);
+    let (found, ()) = tokio::join!(ask(&asker, "api", QueryMode::First), recovery);
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].health, HealthStatus::Passing);
 }
@@ -247,7 +247,7 @@ async fn a_critical_instance_heard_before_does_not_end_the_wait_for_a_better_one
 async fn what_was_heard_can_be_watched() {
     let network = network();
     let (speaker, watcher) = (join(&network, A), join(&network, B));
-    let mut events = watcher.watch_heard();
+    let mut events = watcher.watch_peers();
     speaker.announce(Action::Register, &endpoint("api")).await.unwrap();
     speaker.announce(Action::Heartbeat, &endpoint("api")).await.unwrap();
     speaker.announce(Action::Deregister, &endpoint("api")).await.unwrap();
@@ -271,7 +271,7 @@ async fn a_slow_listener_loses_the_oldest_and_counts_them() {
     settle().await;
     assert!(listener.next().await.is_some());
     assert_eq!(listener.lost(), 6);
-    assert_eq!(format!("{listener:?}"), "Listener { lost: 6, .. }");
+    assert_eq!(format!("{listener:?}"), "AnnouncementListener { lost: 6, .. }");
     assert!(counted(&slow, r#"discovery_broadcast_errors_total{type="receive"} 1"#));
 }
 
@@ -283,10 +283,10 @@ async fn keys_keep_strangers_out() {
     let friend = join_as(&network, B, &keyed("right"));
     let stranger = join_as(&network, B, &keyed("wrong"));
     let open = join(&network, B);
-    holder.hold(endpoint("api")).unwrap();
-    assert_eq!(ask(&friend, "api", Enough::First).await.len(), 1);
-    assert!(ask(&stranger, "api", Enough::First).await.is_empty());
-    assert!(ask(&open, "api", Enough::First).await.is_empty());
+    holder.publish(endpoint("api")).unwrap();
+    assert_eq!(ask(&friend, "api", QueryMode::First).await.len(), 1);
+    assert!(ask(&stranger, "api", QueryMode::First).await.is_empty());
+    assert!(ask(&open, "api", QueryMode::First).await.is_empty());
     let metrics = holder.0.station.metrics.encode();
     assert!(!metrics.contains(r#"discovery_broadcast_errors_total{type="receive"} 0"#));
 }
@@ -295,13 +295,13 @@ async fn keys_keep_strangers_out() {
 async fn bad_datagrams_are_counted_and_change_nothing() {
     let network = network();
     let (holder, asker) = (join(&network, A), join(&network, B));
-    holder.hold(endpoint("api")).unwrap();
+    holder.publish(endpoint("api")).unwrap();
     for payload in [&b"\xff\x00\x9f"[..], b"", b"{\"type\":\"service_ann", &[b'x'; 60_000]] {
         throw(&network, payload).await;
     }
     settle().await;
     assert!(counted(&holder, r#"discovery_broadcast_errors_total{type="receive"} 4"#));
-    assert_eq!(ask(&asker, "api", Enough::First).await.len(), 1);
+    assert_eq!(ask(&asker, "api", QueryMode::First).await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,14 +309,14 @@ async fn ten_thousand_senders_take_up_no_more_room_than_allowed() {
     let network = network();
     let config = BroadcastConfig { max_heard: 100, ..Default::default() };
     let listener = join_as(&network, B, &config);
-    let socket = network.host(A).own().unwrap();
+    let socket = network.host(A).open_socket().unwrap();
     for number in 0..10_000 {
         let message = serde_json::json!({
             "type": "service_announcement", "timestamp": Timestamp::now(), "ttl": 60,
             "sender": format!("{number:x}"), "sequence": 1,
             "service": {"name": format!("s{number}"), "host": "10.0.0.1", "port": 8080},
         });
-        socket.multicast(message.to_string().as_bytes(), Reach::Network).await.unwrap();
+        socket.multicast(message.to_string().as_bytes(), Destination::Network).await.unwrap();
         tokio::task::yield_now().await;
     }
     settle().await;
@@ -331,7 +331,7 @@ async fn ten_thousand_senders_take_up_no_more_room_than_allowed() {
 #[tokio::test(start_paused = true)]
 async fn the_own_socket_takes_answers_to_its_questions_and_nothing_else() {
     let network = network();
-    let (asker, trickster) = (join(&network, B), network.host(A).own().unwrap());
+    let (asker, trickster) = (join(&network, B), network.host(A).open_socket().unwrap());
     let mut listener = asker.listen();
     let said = |reply: Option<String>| {
         let outbox = Outbox::new(&BroadcastConfig::default()).unwrap();
@@ -354,10 +354,10 @@ async fn what_does_not_fit_is_refused_with_its_size() {
     large.metadata.insert("about".into(), "x".repeat(1400));
     let error = broadcaster.announce(Action::Register, &large).await.unwrap_err().to_string();
     assert!(error.contains("and the limit is 1400"), "{error}");
-    assert!(matches!(broadcaster.hold(large), Err(AnnounceError::TooLarge { limit: 1400, .. })));
+    assert!(matches!(broadcaster.publish(large), Err(AnnounceError::TooLarge { limit: 1400, .. })));
 
     let scopes: Vec<Scope> = (0..200).map(|n| format!("scope-{n}").parse().unwrap()).collect();
-    let error = broadcaster.query(None, &scopes, WAIT, Enough::First).await.unwrap_err();
+    let error = broadcaster.query(None, &scopes, WAIT, QueryMode::First).await.unwrap_err();
     assert!(error.to_string().contains("ask about fewer scopes"), "{error}");
 }
 
@@ -365,10 +365,10 @@ async fn what_does_not_fit_is_refused_with_its_size() {
 async fn a_stopped_broadcaster_ends_its_streams_and_says_so() {
     let network = network();
     let (broadcaster, other) = (join(&network, A), join(&network, B));
-    broadcaster.hold(endpoint("api")).unwrap();
-    let (mut listener, mut events) = (broadcaster.listen(), broadcaster.watch_heard());
+    broadcaster.publish(endpoint("api")).unwrap();
+    let (mut listener, mut events) = (broadcaster.listen(), broadcaster.watch_peers());
     let name: ServiceName = "db".parse().unwrap();
-    let asking = broadcaster.query(Some(&name), &[], WAIT, Enough::First);
+    let asking = broadcaster.query(Some(&name), &[], WAIT, QueryMode::First);
     let (asked, ()) = tokio::join!(asking, async {
         settle().await;
         broadcaster.stop().await;
@@ -380,8 +380,8 @@ async fn a_stopped_broadcaster_ends_its_streams_and_says_so() {
     assert_eq!(broadcaster.listen().next().await, None);
     let refused = broadcaster.announce(Action::Register, &endpoint("api")).await;
     assert!(matches!(refused, Err(AnnounceError::Stopped)));
-    assert!(matches!(broadcaster.hold(endpoint("api")), Err(AnnounceError::Stopped)));
-    assert!(ask(&other, "api", Enough::First).await.is_empty());
+    assert!(matches!(broadcaster.publish(endpoint("api")), Err(AnnounceError::Stopped)));
+    assert!(ask(&other, "api", QueryMode::First).await.is_empty());
     broadcaster.stop().await;
 }
 
@@ -415,16 +415,16 @@ struct BrokenSocket {
 }
 
 impl Transport for Broken {
-    fn reaches(&self) -> &[Reach] {
-        &[Reach::Loopback, Reach::Network]
+    fn destinations(&self) -> &[Destination] {
+        &[Destination::Loopback, Destination::Network]
     }
-    fn channel(&self) -> std::io::Result<Box<dyn Receiver>> {
+    fn open_channel(&self) -> std::io::Result<Box<dyn Receiver>> {
         Ok(Box::new(BrokenSocket::default()))
     }
-    fn own(&self) -> std::io::Result<Box<dyn Socket>> {
+    fn open_socket(&self) -> std::io::Result<Box<dyn Socket>> {
         Ok(Box::new(BrokenSocket::default()))
     }
-    fn is_this_host(&self, _: IpAddr) -> bool {
+    fn is_local_address(&self, _: IpAddr) -> bool {
         false
     }
 }
@@ -453,7 +453,7 @@ impl Receiver for BrokenSocket {
 }
 
 impl Socket for BrokenSocket {
-    fn multicast<'a>(&'a self, _: &'a [u8], _: Reach) -> BoxFuture<'a, std::io::Result<()>> {
+    fn multicast<'a>(&'a self, _: &'a [u8], _: Destination) -> BoxFuture<'a, std::io::Result<()>> {
         Box::pin(async { Err(std::io::ErrorKind::NetworkDown.into()) })
     }
     fn send_to<'a>(&'a self, _: &'a [u8], _: SocketAddr) -> BoxFuture<'a, std::io::Result<()>> {
@@ -464,10 +464,11 @@ impl Socket for BrokenSocket {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_sent_is_an_error_with_a_remedy_and_counted() {
     let config = BroadcastConfig::default();
-    let broadcaster = Broadcaster::over(Arc::new(Broken), &config, Metrics::new()).unwrap();
+    let broadcaster =
+        Broadcaster::with_transport(Arc::new(Broken), &config, Metrics::new()).unwrap();
     let announced = broadcaster.announce(Action::Register, &endpoint("api")).await;
     assert!(matches!(announced, Err(AnnounceError::Send(_))));
-    let asked = broadcaster.query(None, &[], WAIT, Enough::First).await.unwrap_err();
+    let asked = broadcaster.query(None, &[], WAIT, QueryMode::First).await.unwrap_err();
     assert!(asked.to_string().contains("check that the network"), "{asked}");
     assert!(counted(&broadcaster, r#"discovery_broadcast_errors_total{type="send"} 2"#));
 }
@@ -475,8 +476,9 @@ async fn what_cannot_be_sent_is_an_error_with_a_remedy_and_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_receive_is_not_the_last_and_a_failed_answer_is_counted() {
     let config = BroadcastConfig::default();
-    let broadcaster = Broadcaster::over(Arc::new(Broken), &config, Metrics::new()).unwrap();
-    broadcaster.hold(endpoint("api")).unwrap();
+    let broadcaster =
+        Broadcaster::with_transport(Arc::new(Broken), &config, Metrics::new()).unwrap();
+    broadcaster.publish(endpoint("api")).unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     // Each socket failed once; on the own socket a query does not belong.
     assert!(counted(&broadcaster, r#"discovery_broadcast_errors_total{type="receive"} 3"#));

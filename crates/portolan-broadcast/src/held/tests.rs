@@ -56,8 +56,8 @@ fn holding_again_replaces_and_dropping_ends_it() {
     held.hold(ServiceEndpoint { version: "2".into(), ..first.clone() });
     assert_eq!(held.answers(&query(Some("api"), &[], false), true).len(), 1);
     assert_eq!(held.get(&first.id).unwrap().version, "2");
-    assert!(held.drop_held(&first.id));
-    assert!(!held.drop_held(&first.id));
+    assert!(held.unpublish(&first.id));
+    assert!(!held.unpublish(&first.id));
     assert!(held.answers(&query(None, &[], true), true).is_empty());
 }
 

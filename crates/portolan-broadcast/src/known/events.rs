@@ -15,22 +15,22 @@ use super::{Inner, Known};
 
 /// The changes among the instances heard: first a snapshot, then each change once, and a new
 /// snapshot where the stream was read too slowly. It ends when the broadcaster stops.
-pub struct HeardEvents {
+pub struct PeerEvents {
     known: Arc<Known>,
     snapshot: Option<ServiceEvent>,
     changes: BroadcastStream<ServiceEvent>,
 }
 
-// === impl HeardEvents ===
+// === impl PeerEvents ===
 
-impl HeardEvents {
+impl PeerEvents {
     pub(crate) fn new(known: Arc<Known>) -> Self {
         let (snapshot, changes) = begin(&known.inner.lock());
         Self { known, snapshot, changes }
     }
 }
 
-impl Stream for HeardEvents {
+impl Stream for PeerEvents {
     type Item = ServiceEvent;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ServiceEvent>> {
@@ -50,9 +50,9 @@ impl Stream for HeardEvents {
     }
 }
 
-impl fmt::Debug for HeardEvents {
+impl fmt::Debug for PeerEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HeardEvents").finish_non_exhaustive()
+        f.debug_struct("PeerEvents").finish_non_exhaustive()
     }
 }
 

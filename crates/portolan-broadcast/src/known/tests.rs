@@ -21,12 +21,12 @@ fn say_as(known: &Known, action: Action, service: ServiceEndpoint, origin: Optio
     known.hear(&announcement, Ttl::DEFAULT, origin, Instant::now()).unwrap();
 }
 
-fn watch(known: &Arc<Known>) -> HeardEvents {
-    HeardEvents::new(Arc::clone(known))
+fn watch(known: &Arc<Known>) -> PeerEvents {
+    PeerEvents::new(Arc::clone(known))
 }
 
 /// What the stream has ready, as kinds of change.
-fn kinds(events: &mut HeardEvents) -> Vec<&'static str> {
+fn kinds(events: &mut PeerEvents) -> Vec<&'static str> {
     let mut kinds = Vec::new();
     while let Some(Some(event)) = events.next().now_or_never() {
         kinds.push(event.change.kind());
@@ -151,5 +151,5 @@ async fn a_closed_one_ends_its_streams() {
     assert_eq!(before.next().await.unwrap().change.kind(), "snapshot");
     assert_eq!(before.next().await, None);
     assert_eq!(watch(&known).next().await, None);
-    assert_eq!(format!("{before:?}"), "HeardEvents { .. }");
+    assert_eq!(format!("{before:?}"), "PeerEvents { .. }");
 }

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
-use super::{BoxFuture, Reach, Receiver, Socket, Transport};
+use super::{BoxFuture, Destination, Receiver, Socket, Transport};
 
 /// How many datagrams wait at a socket; further ones are lost, as with any socket.
 const INBOX: usize = 4096;
@@ -77,7 +77,7 @@ impl MemoryNetwork {
     }
 
     /// Lets nothing pass between the two machines.
-    pub fn part(&self, one: Ipv4Addr, other: Ipv4Addr) {
+    pub fn partition(&self, one: Ipv4Addr, other: Ipv4Addr) {
         let (one, other) = (IpAddr::from(one), IpAddr::from(other));
         self.0.lock().parted.extend([(one, other), (other, one)]);
     }
@@ -130,19 +130,19 @@ impl State {
 // === impl MemoryTransport ===
 
 impl Transport for MemoryTransport {
-    fn reaches(&self) -> &[Reach] {
-        &[Reach::Loopback, Reach::Network]
+    fn destinations(&self) -> &[Destination] {
+        &[Destination::Loopback, Destination::Network]
     }
 
-    fn channel(&self) -> io::Result<Box<dyn Receiver>> {
+    fn open_channel(&self) -> io::Result<Box<dyn Receiver>> {
         Ok(Box::new(self.network.open(self.host, Some(CHANNEL_PORT))))
     }
 
-    fn own(&self) -> io::Result<Box<dyn Socket>> {
+    fn open_socket(&self) -> io::Result<Box<dyn Socket>> {
         Ok(Box::new(self.network.open(self.host, None)))
     }
 
-    fn is_this_host(&self, address: IpAddr) -> bool {
+    fn is_local_address(&self, address: IpAddr) -> bool {
         address == self.host
     }
 }
@@ -171,8 +171,12 @@ impl Receiver for MemorySocket {
 }
 
 impl Socket for MemorySocket {
-    fn multicast<'a>(&'a self, payload: &'a [u8], reach: Reach) -> BoxFuture<'a, io::Result<()>> {
-        let local = reach == Reach::Loopback;
+    fn multicast<'a>(
+        &'a self,
+        payload: &'a [u8],
+        reach: Destination,
+    ) -> BoxFuture<'a, io::Result<()>> {
+        let local = reach == Destination::Loopback;
         let on_channel =
             |port: &Port| port.port == CHANNEL_PORT && (!local || port.host == self.port.host);
         self.network.deliver(&self.port, payload, on_channel, local);

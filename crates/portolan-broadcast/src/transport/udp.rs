@@ -12,7 +12,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tracing::debug;
 
-use super::{BoxFuture, Reach, Receiver, Socket, Transport};
+use super::{BoxFuture, Destination, Receiver, Socket, Transport};
 use crate::{BroadcastConfig, BroadcastError};
 
 /// The receive buffer asked for, in bytes: room for a burst of some hundred announcements. The
@@ -26,7 +26,7 @@ pub struct UdpTransport {
     network: Option<Ipv4Addr>,
     peers: Vec<SocketAddr>,
     hop_limit: u8,
-    reaches: Vec<Reach>,
+    destinations: Vec<Destination>,
     own_addresses: Vec<IpAddr>,
 }
 
@@ -56,15 +56,15 @@ impl UdpTransport {
             Vec::new()
         });
         let network = network_interface(config, &addresses)?;
-        let mut reaches = vec![Reach::Loopback];
-        reaches.extend(network.map(|_| Reach::Network));
-        reaches.extend(config.peers.first().map(|_| Reach::Peers));
+        let mut destinations = vec![Destination::Loopback];
+        destinations.extend(network.map(|_| Destination::Network));
+        destinations.extend(config.peers.first().map(|_| Destination::Peers));
         Ok(Self {
             group,
             network,
             peers: config.peers.clone(),
             hop_limit: config.hop_limit,
-            reaches,
+            destinations,
             own_addresses: addresses.iter().map(|interface| interface.ip()).collect(),
         })
     }
@@ -112,20 +112,20 @@ impl UdpTransport {
 }
 
 impl Transport for UdpTransport {
-    fn reaches(&self) -> &[Reach] {
-        &self.reaches
+    fn destinations(&self) -> &[Destination] {
+        &self.destinations
     }
 
-    fn channel(&self) -> io::Result<Box<dyn Receiver>> {
+    fn open_channel(&self) -> io::Result<Box<dyn Receiver>> {
         Ok(Box::new(Channel(self.open_channel()?)))
     }
 
-    fn own(&self) -> io::Result<Box<dyn Socket>> {
+    fn open_socket(&self) -> io::Result<Box<dyn Socket>> {
         let socket = self.open_own()?;
         Ok(Box::new(OwnSocket { socket, transport: self.clone(), interface: Mutex::new(()) }))
     }
 
-    fn is_this_host(&self, address: IpAddr) -> bool {
+    fn is_local_address(&self, address: IpAddr) -> bool {
         self.own_addresses.contains(&address)
     }
 }
@@ -238,13 +238,19 @@ impl Receiver for OwnSocket {
 }
 
 impl Socket for OwnSocket {
-    fn multicast<'a>(&'a self, payload: &'a [u8], reach: Reach) -> BoxFuture<'a, io::Result<()>> {
+    fn multicast<'a>(
+        &'a self,
+        payload: &'a [u8],
+        reach: Destination,
+    ) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
             match (reach, self.transport.network) {
-                (Reach::Loopback, _) => self.multicast_on(payload, Ipv4Addr::LOCALHOST).await,
-                (Reach::Network, Some(interface)) => self.multicast_on(payload, interface).await,
-                (Reach::Network, None) => Err(io::ErrorKind::NetworkUnreachable.into()),
-                (Reach::Peers, _) => self.send_to_peers(payload).await,
+                (Destination::Loopback, _) => self.multicast_on(payload, Ipv4Addr::LOCALHOST).await,
+                (Destination::Network, Some(interface)) => {
+                    self.multicast_on(payload, interface).await
+                }
+                (Destination::Network, None) => Err(io::ErrorKind::NetworkUnreachable.into()),
+                (Destination::Peers, _) => self.send_to_peers(payload).await,
             }
         })
     }

@@ -1,7 +1,7 @@
 //! `portolan list`: all services and their health.
 
 use clap::Args;
-use portolan_broadcast::Enough;
+use portolan_broadcast::QueryMode;
 use portolan_client::{ListQuery, RegistryClientError};
 use portolan_core::{HealthStatus, Scope, ServiceEndpoint, ServiceName};
 use serde_json::json;
@@ -60,7 +60,7 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Vec<ServiceEndpoin
         output::note(format_args!("{unreachable}; asking by broadcast instead"));
     }
     let wait = context.settings().discovery.timeouts.broadcast_wait;
-    let answers = broadcaster.query(query.name.as_ref(), &query.scopes, wait, Enough::All).await;
+    let answers = broadcaster.query(query.name.as_ref(), &query.scopes, wait, QueryMode::All).await;
     broadcaster.stop().await;
     let mut services = answers?;
     services.retain(|service| query.health.is_none_or(|health| service.health == health));

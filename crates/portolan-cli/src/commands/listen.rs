@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt as _;
-use portolan_broadcast::Heard;
+use portolan_broadcast::ReceivedAnnouncement;
 use portolan_core::parse_duration;
 use serde_json::json;
 
@@ -39,7 +39,11 @@ impl Listen {
         ending
     }
 
-    async fn listen(&self, context: &Context, mut heard: portolan_broadcast::Listener) -> Ending {
+    async fn listen(
+        &self,
+        context: &Context,
+        mut heard: portolan_broadcast::AnnouncementListener,
+    ) -> Ending {
         let mut stop = shutdown::requested()?;
         let out_of_time = tokio::time::sleep(self.timeout.unwrap_or(Duration::MAX));
         tokio::pin!(out_of_time);
@@ -66,7 +70,7 @@ fn timed_out(count: u64) -> Failure {
     )
 }
 
-fn print(context: &Context, heard: &Heard) -> Result<(), Failure> {
+fn print(context: &Context, heard: &ReceivedAnnouncement) -> Result<(), Failure> {
     let announcement = &heard.announcement;
     let (action, service) = (announcement.action, &announcement.service);
     if context.json {

@@ -112,11 +112,11 @@ async fn one_watch_serves_all_names() {
 async fn announcements_update_what_is_kept_at_once() {
     let network = MemoryNetwork::new(1);
     let holder = on(&network, 1);
-    holder.hold(endpoint("api", 1)).unwrap();
+    holder.publish(endpoint("api", 1)).unwrap();
     let client = quiet(&["broadcast"]).broadcaster(on(&network, 1)).build().unwrap();
     assert_eq!(client.discover("api").await.unwrap().port, 1);
     let known = || client.resolver.cache.as_ref().unwrap().get(&"api".parse().unwrap(), false);
-    holder.drop_held(&endpoint("api", 1).id);
+    holder.unpublish(&endpoint("api", 1).id);
     // The ear opens in the background, so it may miss the first ones.
     let deadline = Instant::now() + Duration::from_secs(10);
     while known().is_some() && Instant::now() < deadline {
@@ -367,7 +367,7 @@ async fn without_being_given_one_a_client_opens_a_channel_of_its_own_and_closes_
         ..BroadcastConfig::default()
     };
     let holder = Broadcaster::new(channel.clone(), Metrics::new()).await.unwrap();
-    holder.hold(endpoint("api", 1)).unwrap();
+    holder.publish(endpoint("api", 1)).unwrap();
     let client = quiet(&["broadcast"]).broadcast(channel).build().unwrap();
     assert_eq!(client.discover("api").await.unwrap().port, 1);
     let own = client.deps().broadcaster.broadcaster().await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use portolan_broadcast::Enough;
+use portolan_broadcast::QueryMode;
 use portolan_core::duration::format_rounded;
 
 use crate::lazy_broadcaster::LazyBroadcaster;
@@ -39,7 +39,7 @@ impl Broadcast {
             Ok(broadcaster) => broadcaster,
             Err(error) => return StrategyOutcome::Failed(error.into()),
         };
-        let enough = if query.all { Enough::All } else { Enough::First };
+        let enough = if query.all { QueryMode::All } else { QueryMode::First };
         let (name, scopes) = (&query.name, &query.scopes);
         let wait = query.limit - query.limit / RESERVE;
         match broadcaster.query(Some(name), scopes, wait, enough).await {

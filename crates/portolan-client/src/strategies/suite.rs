@@ -56,7 +56,7 @@ impl World {
             "broadcast" => {
                 let network = MemoryNetwork::new(1);
                 let (holder, asker) = (on(&network, 1), on(&network, 1));
-                instances.iter().for_each(|instance| holder.hold(instance.clone()).unwrap());
+                instances.iter().for_each(|instance| holder.publish(instance.clone()).unwrap());
                 (builder.broadcaster(asker), Box::new((network, holder)))
             }
             "dns" => {

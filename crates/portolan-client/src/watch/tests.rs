@@ -56,7 +56,7 @@ async fn a_watch_tells_of_the_own_scope_and_of_default() {
 async fn without_a_registry_the_channel_tells() {
     let network = MemoryNetwork::new(1);
     let holder = on(&network, 1);
-    holder.hold(endpoint("api", 1)).unwrap();
+    holder.publish(endpoint("api", 1)).unwrap();
     let client = quiet(&["broadcast"]).broadcaster(on(&network, 1)).build().unwrap();
     let mut watch = client.watch("api").await.unwrap();
     assert_eq!(next(&mut watch).await, ("snapshot", 0, vec![1]));
@@ -91,7 +91,7 @@ async fn the_channel_takes_over_from_a_registry_that_is_gone_and_gives_back() {
 
     registry.misbehave(Fault::Status(503));
     registry.cut();
-    holder.hold(endpoint("api", 2)).unwrap();
+    holder.publish(endpoint("api", 2)).unwrap();
     holder.announce(Action::Register, &endpoint("api", 3)).await.unwrap();
     let mut told = vec![next(&mut watch).await, next(&mut watch).await];
     told.sort_by_key(|(_, _, ports)| ports[0]);

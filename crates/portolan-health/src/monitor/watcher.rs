@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portolan_core::duration::format_duration;
 use portolan_core::{HealthReport, HealthStatus, ServiceId};
-use portolan_metrics::{Metrics, Outcome};
+use portolan_metrics::{Metrics, OperationResult};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
@@ -75,8 +75,8 @@ impl Watcher {
             }
         };
         let outcome = match found.status {
-            HealthStatus::Passing | HealthStatus::Warning => Outcome::Success,
-            HealthStatus::Critical => Outcome::Failure,
+            HealthStatus::Passing | HealthStatus::Warning => OperationResult::Success,
+            HealthStatus::Critical => OperationResult::Failure,
             HealthStatus::Unknown => return found,
         };
         metrics.health_check(self.subject.endpoint.name.as_str(), outcome);

@@ -1,13 +1,17 @@
 //! What is heard on the broadcast channel goes into the registry, which joins separate segments.
 
 use futures_util::StreamExt as _;
-use portolan_broadcast::Listener;
+use portolan_broadcast::AnnouncementListener;
 use portolan_registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 /// Imports announcements until told to stop.
-pub(crate) async fn import(mut heard: Listener, registry: Registry, stop: CancellationToken) {
+pub(crate) async fn import(
+    mut heard: AnnouncementListener,
+    registry: Registry,
+    stop: CancellationToken,
+) {
     loop {
         let heard = tokio::select! {
             heard = heard.next() => heard,

@@ -195,7 +195,7 @@ async fn announcements_are_imported() {
     let network = MemoryNetwork::new(1);
     let join = |last| {
         let host = network.host(Ipv4Addr::new(10, 0, 0, last));
-        Broadcaster::over(host, &BroadcastConfig::default(), Metrics::new()).unwrap()
+        Broadcaster::with_transport(host, &BroadcastConfig::default(), Metrics::new()).unwrap()
     };
     let (own, other) = (join(1), join(2));
     let server = env.builder().broadcaster(Some(own)).start().await.unwrap();

@@ -8,7 +8,7 @@ use portolan_core::{Action, Host, Registration, ServiceEndpoint, ServiceName, Tt
 use portolan_metrics::Metrics;
 
 use super::*;
-use crate::{Broadcaster, Enough};
+use crate::{Broadcaster, QueryMode};
 
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -43,7 +43,7 @@ fn name() -> ServiceName {
     "api".parse().unwrap()
 }
 
-async fn ask(asker: &Broadcaster, enough: Enough) -> Vec<ServiceEndpoint> {
+async fn ask(asker: &Broadcaster, enough: QueryMode) -> Vec<ServiceEndpoint> {
     asker.query(Some(&name()), &[], WAIT, enough).await.unwrap()
 }
 
@@ -70,26 +70,27 @@ async fn every_holder_on_one_machine_answers() {
     let channel = private_channel();
     let (one, other) = (join(&channel.config).await, join(&channel.config).await);
     let asker = join(&channel.config).await;
-    one.hold(endpoint(1)).unwrap();
-    other.hold(endpoint(2)).unwrap();
-    let mut ports: Vec<_> = ask(&asker, Enough::All).await.iter().map(|e| e.port).collect();
+    one.publish(endpoint(1)).unwrap();
+    other.publish(endpoint(2)).unwrap();
+    let mut ports: Vec<_> = ask(&asker, QueryMode::All).await.iter().map(|e| e.port).collect();
     ports.sort_unstable();
     assert_eq!(ports, [1, 2]);
-    assert!(!ask(&asker, Enough::First).await.is_empty());
+    assert!(!ask(&asker, QueryMode::First).await.is_empty());
 }
 
 #[tokio::test]
 async fn a_querier_needs_no_place_on_the_channels_port() {
     let channel = private_channel();
     let holder = join(&channel.config).await;
-    holder.hold(endpoint(1)).unwrap();
+    holder.publish(endpoint(1)).unwrap();
     // Nothing listens at the group's address of this socket but the transport's own socket.
     let transport = UdpTransport::new(&channel.config).unwrap();
     let deaf = Deaf(transport);
     let asker =
-        Broadcaster::over(std::sync::Arc::new(deaf), &channel.config, Metrics::new()).unwrap();
+        Broadcaster::with_transport(std::sync::Arc::new(deaf), &channel.config, Metrics::new())
+            .unwrap();
     assert!(!asker.is_listening());
-    assert_eq!(ask(&asker, Enough::First).await[0].port, 1);
+    assert_eq!(ask(&asker, QueryMode::First).await[0].port, 1);
 }
 
 /// A transport whose channel cannot be opened, as where the port is taken.
@@ -97,17 +98,17 @@ async fn a_querier_needs_no_place_on_the_channels_port() {
 struct Deaf(UdpTransport);
 
 impl Transport for Deaf {
-    fn reaches(&self) -> &[Reach] {
-        self.0.reaches()
+    fn destinations(&self) -> &[Destination] {
+        self.0.destinations()
     }
-    fn channel(&self) -> io::Result<Box<dyn Receiver>> {
+    fn open_channel(&self) -> io::Result<Box<dyn Receiver>> {
         Err(io::ErrorKind::AddrInUse.into())
     }
-    fn own(&self) -> io::Result<Box<dyn Socket>> {
-        self.0.own()
+    fn open_socket(&self) -> io::Result<Box<dyn Socket>> {
+        self.0.open_socket()
     }
-    fn is_this_host(&self, address: IpAddr) -> bool {
-        self.0.is_this_host(address)
+    fn is_local_address(&self, address: IpAddr) -> bool {
+        self.0.is_local_address(address)
     }
 }
 
@@ -126,14 +127,14 @@ async fn hostile_datagrams_on_the_wire_do_no_harm() {
     let channel = private_channel();
     let holder = join(&channel.config).await;
     let mut listener = holder.listen();
-    holder.hold(endpoint(1)).unwrap();
-    let socket = UdpTransport::new(&channel.config).unwrap().own().unwrap();
+    holder.publish(endpoint(1)).unwrap();
+    let socket = UdpTransport::new(&channel.config).unwrap().open_socket().unwrap();
     for payload in [vec![0xff; 100], Vec::new(), b"{".repeat(900), vec![b'x'; 20_000]] {
-        socket.multicast(&payload, Reach::Loopback).await.unwrap();
+        socket.multicast(&payload, Destination::Loopback).await.unwrap();
     }
     holder.announce(Action::Update, &endpoint(1)).await.unwrap();
     assert_eq!(listener.next().await.unwrap().announcement.action, Action::Update);
-    assert_eq!(ask(&holder, Enough::First).await.len(), 1);
+    assert_eq!(ask(&holder, QueryMode::First).await.len(), 1);
 }
 
 #[tokio::test]
@@ -151,8 +152,8 @@ async fn peers_take_the_place_of_multicast() {
     let here = join(&BroadcastConfig { peers: vec![to_there], ..here }).await;
     let there = join(&BroadcastConfig { peers: vec![to_here], ..there }).await;
     assert!(here.is_listening() && there.is_listening());
-    here.hold(endpoint(1)).unwrap();
-    assert_eq!(ask(&there, Enough::First).await[0].port, 1);
+    here.publish(endpoint(1)).unwrap();
+    assert_eq!(ask(&there, QueryMode::First).await[0].port, 1);
 }
 
 #[test]
@@ -161,16 +162,19 @@ fn an_interface_is_an_address_or_a_name_of_this_machine() {
         let config = BroadcastConfig { interface: interface.into(), ..BroadcastConfig::default() };
         UdpTransport::new(&config)
     };
-    assert_eq!(on("127.0.0.1").unwrap().reaches(), [Reach::Loopback]);
-    assert_eq!(on("0.0.0.0").unwrap().reaches(), [Reach::Loopback, Reach::Network]);
+    assert_eq!(on("127.0.0.1").unwrap().destinations(), [Destination::Loopback]);
+    assert_eq!(
+        on("0.0.0.0").unwrap().destinations(),
+        [Destination::Loopback, Destination::Network]
+    );
     for unknown in ["no-such-interface", "192.0.2.1", "", "::1"] {
         let error = on(unknown).unwrap_err().to_string();
         assert!(error.contains("broadcast.interface"), "{error}");
     }
     let loopback = if_addrs::get_if_addrs().unwrap();
     let loopback = loopback.iter().find(|i| i.ip() == IpAddr::from(Ipv4Addr::LOCALHOST)).unwrap();
-    assert_eq!(on(&loopback.name).unwrap().reaches(), [Reach::Loopback]);
-    assert!(on("127.0.0.1").unwrap().is_this_host(Ipv4Addr::LOCALHOST.into()));
+    assert_eq!(on(&loopback.name).unwrap().destinations(), [Destination::Loopback]);
+    assert!(on("127.0.0.1").unwrap().is_local_address(Ipv4Addr::LOCALHOST.into()));
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use portolan_broadcast::transport::udp::UdpTransport;
-use portolan_broadcast::transport::{Reach, Receiver, Transport};
-use portolan_broadcast::{BroadcastConfig, Broadcaster, Enough};
+use portolan_broadcast::transport::{Destination, Receiver, Transport};
+use portolan_broadcast::{BroadcastConfig, Broadcaster, QueryMode};
 use portolan_core::ServiceName;
 use portolan_metrics::Metrics;
 use tokio::time::timeout;
@@ -50,21 +50,21 @@ fn quiet(config: &BroadcastConfig) -> BroadcastConfig {
 async fn probe(config: &BroadcastConfig) -> Result<Finding, String> {
     let group = config.multicast_address;
     let transport = UdpTransport::new(config).map_err(|error| error.to_string())?;
-    let channel = transport.channel().map_err(|error| {
+    let channel = transport.open_channel().map_err(|error| {
         format!(
             "cannot join {group}: {error}; end the program that holds the port without sharing it (`portolan ports check {}` names it), or set broadcast.multicast_address",
             group.port()
         )
     })?;
-    let wanted = transport.reaches().to_vec();
-    let broadcaster = Broadcaster::over(Arc::new(transport), config, Metrics::new())
+    let wanted = transport.destinations().to_vec();
+    let broadcaster = Broadcaster::with_transport(Arc::new(transport), config, Metrics::new())
         .map_err(|error| error.to_string())?;
     let name = nobody()?;
     let mut heard = Vec::new();
     let asked = tokio::select! {
         _ = timeout(PATIENCE, hear(&*channel, &name, &wanted, &mut heard)) => Ok(()),
         // Without an answer, which is how it should be, this goes on listening.
-        Err(error) = broadcaster.query(Some(&name), &[], PATIENCE, Enough::First) => Err(error),
+        Err(error) = broadcaster.query(Some(&name), &[], PATIENCE, QueryMode::First) => Err(error),
     };
     broadcaster.stop().await;
     asked.map_err(|error| format!("cannot send to {group}: {error}"))?;
@@ -80,22 +80,23 @@ fn nobody() -> Result<ServiceName, String> {
 async fn hear(
     channel: &dyn Receiver,
     name: &ServiceName,
-    wanted: &[Reach],
-    heard: &mut Vec<Reach>,
+    wanted: &[Destination],
+    heard: &mut Vec<Destination>,
 ) {
     let mut buffer = vec![0; LARGEST];
     while !wanted.iter().all(|reach| heard.contains(reach)) {
         let Ok((size, source)) = channel.receive(&mut buffer).await else { continue };
         let ours = String::from_utf8_lossy(&buffer[..size]).contains(name.as_str());
-        let reach = if source.ip().is_loopback() { Reach::Loopback } else { Reach::Network };
+        let reach =
+            if source.ip().is_loopback() { Destination::Loopback } else { Destination::Network };
         heard.extend(ours.then_some(reach));
     }
 }
 
-fn judge(config: &BroadcastConfig, wanted: &[Reach], heard: &[Reach]) -> Finding {
+fn judge(config: &BroadcastConfig, wanted: &[Destination], heard: &[Destination]) -> Finding {
     let (group, interface) = (config.multicast_address, &config.interface);
-    let missing: Vec<&Reach> = wanted.iter().filter(|reach| !heard.contains(reach)).collect();
-    let network = wanted.contains(&Reach::Network);
+    let missing: Vec<&Destination> = wanted.iter().filter(|reach| !heard.contains(reach)).collect();
+    let network = wanted.contains(&Destination::Network);
     let place = if network { format!("loopback and {interface}") } else { "loopback".to_owned() };
     let evidence = match missing.as_slice() {
         [] => {
@@ -104,7 +105,7 @@ fn judge(config: &BroadcastConfig, wanted: &[Reach], heard: &[Reach]) -> Finding
                 format!("{group} on {place}"),
             );
         }
-        [Reach::Network] => format!("nothing sent to {group} on {interface} came back"),
+        [Destination::Network] => format!("nothing sent to {group} on {interface} came back"),
         _ => format!("nothing sent to {group} on loopback came back"),
     };
     Finding::error(
@@ -129,7 +130,7 @@ mod tests {
     #[test]
     fn silence_on_either_side_is_an_error() {
         let config = BroadcastConfig { interface: "eth0".to_owned(), ..BroadcastConfig::default() };
-        let both = [Reach::Loopback, Reach::Network];
+        let both = [Destination::Loopback, Destination::Network];
         assert_eq!(judge(&config, &both, &both).severity, Severity::Ok);
         for (heard, missing) in [(&both[..1], "on eth0"), (&both[1..], "on loopback")] {
             let found = judge(&config, &both, heard);
