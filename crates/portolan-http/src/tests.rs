@@ -5,3 +5,4 @@ mod dialects;
 mod errors;
 mod support;
 mod transport;
+mod unix;

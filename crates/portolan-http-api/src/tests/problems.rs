@@ -11,7 +11,7 @@ async fn post(
     body: impl Into<reqwest::Body>,
 ) -> ApiResponse {
     let request = server.request(Method::POST, path).header("content-type", kind).body(body);
-    ApiResponse::read(request.send().await.unwrap()).await
+    ApiResponse::read(request).await
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn unsupported_method_is_answered_with_the_supported_ones() {
         (Method::POST, "/api/v1/services/x/heartbeat", "PUT"),
         (Method::OPTIONS, "/metrics", "GET, HEAD"),
     ] {
-        let answer = ApiResponse::read(server.request(method, path).send().await.unwrap()).await;
+        let answer = ApiResponse::read(server.request(method, path)).await;
         let problem = answer.problem(405, "method-not-allowed");
         assert_eq!(answer.header("allow"), allowed);
         assert!(problem["detail"].as_str().unwrap().contains(allowed), "{problem}");

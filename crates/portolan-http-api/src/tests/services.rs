@@ -20,7 +20,7 @@ async fn instance_is_registered_renewed_and_deregistered() {
     assert_eq!(server.register(api(8080)).await.status, 200);
     assert_eq!(server.get(&path).await.json()["revision"], service["revision"]);
     let put = |path: String| server.request(Method::PUT, &path);
-    assert_eq!(put(format!("{path}/heartbeat")).send().await.unwrap().status(), 204);
+    assert_eq!(ApiResponse::read(put(format!("{path}/heartbeat"))).await.status, 204);
     let report = json!({"status": "critical", "reason": "connection refused"});
     let set = server.send(Method::PUT, &format!("{path}/health"), report).await;
     assert_eq!((set.status.as_u16(), set.text.as_str()), (204, ""));
@@ -28,10 +28,10 @@ async fn instance_is_registered_renewed_and_deregistered() {
     assert_eq!(now["health"], "critical");
     assert_eq!(now["health_reason"], "connection refused");
 
-    let delete = || server.request(Method::DELETE, &path).send();
-    assert_eq!(delete().await.unwrap().status(), 204);
-    ApiResponse::read(delete().await.unwrap()).await.problem(404, "unknown-instance");
-    let gone = put(format!("{path}/heartbeat")).send().await.unwrap();
+    let delete = || ApiResponse::read(server.request(Method::DELETE, &path));
+    assert_eq!(delete().await.status, 204);
+    delete().await.problem(404, "unknown-instance");
+    let gone = put(format!("{path}/heartbeat"));
     let gone = ApiResponse::read(gone).await.problem(404, "unknown-instance");
     assert!(gone["detail"].as_str().unwrap().contains("register the instance again"), "{gone}");
 }
@@ -105,7 +105,7 @@ async fn matching_etag_is_answered_with_304() {
         assert_eq!(tag, format!("W/\"{}\"", first.json()["revision"]));
         let again = |tags: String| {
             let request = server.request(Method::GET, path).header("if-none-match", tags);
-            async { ApiResponse::read(request.send().await.unwrap()).await }
+            async { ApiResponse::read(request).await }
         };
         for tags in [tag.clone(), format!("\"1\", {tag}"), tag[2..].to_owned(), "*".into()] {
             let same = again(tags).await;
@@ -174,8 +174,8 @@ async fn server_reports_health_readiness_metrics_and_version() {
     assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
     let counted = r#"discovery_services_registered_total{service_name="api"} 1"#;
     assert!(metrics.text.contains(counted), "{}", metrics.text);
-    let head = server.request(Method::HEAD, "/healthz").send().await.unwrap();
-    assert_eq!(head.status(), 200);
+    let head = server.request(Method::HEAD, "/healthz");
+    assert_eq!(ApiResponse::read(head).await.status, 200);
 
     server.stop_writer().await;
     server.get("/readyz").await.problem(503, "unavailable");

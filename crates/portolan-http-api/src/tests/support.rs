@@ -7,13 +7,14 @@ use futures_util::FutureExt;
 use portolan_http::{HttpLimits, ServeError, serve};
 use portolan_metrics::Metrics;
 use portolan_registry::{Registry, RegistryConfig, open};
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::contract;
 use crate::Api;
 
 /// How long anything may take before a test fails: far beyond what it takes.
@@ -66,11 +67,11 @@ impl Server {
     }
 
     pub(super) async fn send(&self, method: Method, path: &str, body: Value) -> ApiResponse {
-        ApiResponse::read(self.request(method, path).json(&body).send().await.unwrap()).await
+        ApiResponse::read(self.request(method, path).json(&body)).await
     }
 
     pub(super) async fn get(&self, path: &str) -> ApiResponse {
-        ApiResponse::read(self.request(Method::GET, path).send().await.unwrap()).await
+        ApiResponse::read(self.request(Method::GET, path)).await
     }
 
     pub(super) async fn register(&self, body: Value) -> ApiResponse {
@@ -106,9 +107,16 @@ pub(super) struct ApiResponse {
 }
 
 impl ApiResponse {
-    pub(super) async fn read(response: Response) -> Self {
+    /// Sends the request, and asserts that the response is as `openapi.json` describes it.
+    pub(super) async fn read(request: RequestBuilder) -> Self {
+        let (client, request) = request.build_split();
+        let request = request.unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = client.execute(request).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
-        Self { status, headers, text: response.text().await.unwrap() }
+        let response = Self { status, headers, text: response.text().await.unwrap() };
+        contract::assert_documented(&method, &path, &response);
+        response
     }
 
     pub(super) fn json(&self) -> Value {

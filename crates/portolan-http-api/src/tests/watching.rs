@@ -7,6 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use super::contract;
 use super::support::{ApiResponse, SOON, Server, api};
 
 /// One server-sent event.
@@ -47,11 +48,9 @@ impl Events {
                 if let (Some(id), Some(event), Some(data)) =
                     (field("id:"), field("event:"), field("data:"))
                 {
-                    return Some(SentEvent {
-                        id,
-                        event,
-                        data: serde_json::from_str(&data).unwrap(),
-                    });
+                    let data = serde_json::from_str(&data).unwrap();
+                    contract::assert_valid("/components/schemas/Event", &data);
+                    return Some(SentEvent { id, event, data });
                 }
                 continue;
             }
@@ -83,7 +82,7 @@ async fn watch_sends_a_snapshot_and_then_every_change() {
     server.register(newer).await;
     let health = json!({"status": "passing"});
     server.send(Method::PUT, "/api/v1/services/api@127.0.0.1:2/health", health).await;
-    server.request(Method::DELETE, "/api/v1/services/api@127.0.0.1:1").send().await.unwrap();
+    ApiResponse::read(server.request(Method::DELETE, "/api/v1/services/api@127.0.0.1:1")).await;
     let registered = events.next().await.unwrap();
     assert_eq!(
         (registered.event.as_str(), &registered.data["type"]),
@@ -156,7 +155,7 @@ async fn watch_ends_at_once_at_shutdown() {
 async fn invalid_last_event_id_is_rejected() {
     let server = Server::start().await;
     let request = server.request(Method::GET, "/api/v1/watch").header("last-event-id", "x");
-    let answer = ApiResponse::read(request.send().await.unwrap()).await;
+    let answer = ApiResponse::read(request).await;
     assert_eq!(answer.problem(400, "bad-parameter")["param"], "Last-Event-ID");
 }
 
