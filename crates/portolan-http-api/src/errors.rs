@@ -27,10 +27,7 @@ pub(crate) fn response(error: &RequestError) -> Response {
 impl From<&RequestError> for Problem {
     fn from(error: &RequestError) -> Self {
         use RequestError as E;
-        let problem = |kind| {
-            let problem = Self::new(kind, error.to_string());
-            error.remedy().into_iter().fold(problem, Self::remedy)
-        };
+        let problem = |kind| described(kind, error);
         match error {
             E::Unauthorized => Self::new(ProblemKind::Unauthorized, error.to_string())
                 .remedy("send 'Authorization: Bearer TOKEN', or set PORTOLAN_TOKEN"),
@@ -78,24 +75,26 @@ fn methods(route: &str) -> &'static str {
 
 impl From<RegistryError> for Problem {
     fn from(error: RegistryError) -> Self {
-        let (detail, remedy) = (error.to_string(), error.remedy());
-        let problem = match error {
-            RegistryError::Unknown { .. } => {
-                Self::new(ProblemKind::UnknownInstance, detail).param("id")
-            }
-            RegistryError::Invalid(_) => Self::new(ProblemKind::BadMember, detail),
-            RegistryError::RemoteLoopback { .. } => {
-                Self::new(ProblemKind::BadMember, detail).pointer("/host")
-            }
-            RegistryError::RegisteredByApi { .. } => {
-                Self::new(ProblemKind::RegisteredByApi, detail)
-            }
-            RegistryError::Full { .. } | RegistryError::BroadcastFull { .. } => {
-                Self::new(ProblemKind::Full, detail)
-            }
-            // Busy, closed, and whatever is added later: not a fault of the request.
-            _ => Self::new(ProblemKind::Unavailable, detail),
+        use RegistryError as E;
+        let kind = match error {
+            E::Unknown { .. } => ProblemKind::UnknownInstance,
+            E::Invalid(_) | E::RemoteLoopback { .. } => ProblemKind::BadMember,
+            E::RegisteredByApi { .. } => ProblemKind::RegisteredByApi,
+            E::Full { .. } | E::BroadcastFull { .. } => ProblemKind::Full,
+            // Busy, unavailable, closed, and whatever is added later: not a fault of the request.
+            _ => ProblemKind::Unavailable,
         };
-        remedy.into_iter().fold(problem, Self::remedy)
+        let problem = described(kind, &error);
+        match error {
+            E::Unknown { .. } => problem.param("id"),
+            E::RemoteLoopback { .. } => problem.pointer("/host"),
+            _ => problem,
+        }
     }
+}
+
+/// Returns a problem with the text and the remedy of an error.
+fn described(kind: ProblemKind, error: &impl Remedy) -> Problem {
+    let problem = Problem::new(kind, error.to_string());
+    error.remedy().into_iter().fold(problem, Problem::remedy)
 }

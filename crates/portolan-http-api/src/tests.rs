@@ -2,6 +2,7 @@
 
 mod auth;
 mod contract;
+mod documents;
 mod problems;
 mod services;
 mod support;

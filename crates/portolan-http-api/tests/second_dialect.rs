@@ -1,4 +1,5 @@
 //! A second API dialect on the same listener: own error format, token in another header.
+#![allow(clippy::unwrap_used, reason = "only tests are here")]
 
 use axum::Router;
 use axum::middleware::from_fn;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Extension, State};
 use http::StatusCode;
-use portolan_core::{HealthReport, HealthStatus, Registration, ServiceEndpoint, ServiceId};
+use portolan_core::{HealthReport, HealthStatus, Registration, ServiceEndpoint, ServiceId, quoted};
 use portolan_http::ConnectionInfo;
 use portolan_registry::{Command, CommandOutcome, Origin, Registered, RegistryError};
 use serde::{Deserialize, Serialize};
@@ -97,11 +97,14 @@ fn command(operation: Value) -> Result<Command, Problem> {
             let Report { id, status, reason } = from_value(members)?;
             Command::Health(id, HealthReport { status, reason })
         }
-        _ => {
-            let detail = "op: expected register, deregister, heartbeat or health";
-            return Err(Problem::new(ProblemKind::BadMember, detail).pointer("/op"));
-        }
+        Some(other) => return Err(unknown_operation(&quoted(other))),
+        None => return Err(unknown_operation("missing or not a text")),
     })
+}
+
+fn unknown_operation(given: &str) -> Problem {
+    let detail = format!("op: {given}, expected register, deregister, heartbeat or health");
+    Problem::new(ProblemKind::BadMember, detail).pointer("/op")
 }
 
 /// Returns the problem of a rejected command. A pointer of the registry is relative to the

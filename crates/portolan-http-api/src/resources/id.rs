@@ -17,7 +17,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Path(id) = Path::<String>::from_request_parts(parts, state)
             .await
-            .map_err(|error| invalid("id", &error.body_text()).remedy("percent-encode UTF-8"))?;
+            .map_err(|_| invalid("id", &"not valid UTF-8").remedy("percent-encode UTF-8"))?;
         id.parse().map(Self).map_err(|error| invalid("id", &error))
     }
 }

@@ -1,7 +1,6 @@
 //! `/api/v1/watch`: changes as server-sent events (`text/event-stream`, HTML Living Standard 9.2).
 
 use std::convert::Infallible;
-use std::fmt::Display;
 use std::time::Duration;
 
 use axum::extract::{Extension, State};
@@ -9,7 +8,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use http::header::{HeaderMap, HeaderName};
-use portolan_core::{Revision, ServiceEvent};
+use portolan_core::{Revision, ServiceEvent, quoted};
 use portolan_http::ConnectionInfo;
 use portolan_registry::WatchQuery;
 
@@ -53,18 +52,23 @@ fn encode(event: &ServiceEvent) -> Event {
 fn query(mut parameters: Parameters, headers: &HeaderMap) -> Result<WatchQuery, Problem> {
     let names = parameters.list("name")?;
     let scopes = parameters.list("scope")?;
-    let revision = parameters.one("revision")?.map(Revision);
+    let since = parameters.one::<String>("revision")?;
+    let since = since.map(|text| revision("revision", &text)).transpose()?;
     parameters.finish(&["name", "scope", "revision"])?;
     // A reconnecting EventSource repeats its first URL, so Last-Event-ID is the newer of the two.
-    let from = last_event_id(headers)?.or(revision);
+    let from = last_event_id(headers)?.or(since);
     Ok(WatchQuery { names, scopes, from })
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
-    let invalid = |error: &dyn Display| {
-        parameters::invalid("Last-Event-ID", error).remedy("send the id of the last event received")
-    };
     let Some(id) = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty()) else { return Ok(None) };
-    let id = id.to_str().map_err(|error| invalid(&error))?;
-    id.parse().map(|revision| Some(Revision(revision))).map_err(|error| invalid(&error))
+    let revision = revision("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()));
+    revision.map(Some).map_err(|problem| problem.remedy("send the id of the last event received"))
+}
+
+fn revision(parameter: &str, text: &str) -> Result<Revision, Problem> {
+    text.trim().parse().map(Revision).map_err(|_| {
+        let detail = format!("{} is not a revision, expected a whole number", quoted(text));
+        parameters::invalid(parameter, &detail)
+    })
 }

@@ -137,7 +137,7 @@ async fn invalid_parameter_is_reported_by_name() {
         ("/api/v1/services?meta.scope=a%20b", "meta.scope", "the scope"),
         ("/api/v1/services?meta.scope=a&scope=a", "meta.scope", "omit one of them"),
         ("/api/v1/services?scpoe=shop", "scpoe", "use scope"),
-        ("/api/v1/watch?revision=latest", "revision", "invalid digit"),
+        ("/api/v1/watch?revision=latest", "revision", "is not a revision"),
         ("/api/v1/watch?health=passing", "health", "unknown parameter"),
         ("/api/v1/services/a%20b", "id", "service id"),
         ("/api/v1/services/%ff", "id", "UTF-8"),
