@@ -175,7 +175,7 @@ pub enum AllocatorError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     /// The table of this host's reservations cannot be used.
-    #[error(transparent)]
+    #[error("{}", portolan_core::Remedy::with_remedy(.0))]
     Table(#[from] TableError),
 }
 

@@ -1,37 +1,40 @@
-//! How deep a port is held.
+//! The hold level of a lease.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use portolan_core::Remedy;
 use serde::{Deserialize, Serialize};
 
-/// How deep a port is held: from whom it is safe.
+/// The hold level of a lease: what it protects the port against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Depth {
-    /// Safe from everybody: the lease holds the bound socket and hands it over.
+    /// Protects against every process: the lease owns the bound socket and hands it over.
     #[default]
     Bound,
-    /// For a program that binds the port by its number itself. Safe from every Portolan process,
-    /// from the kernel's own choice, and from whoever binds without `SO_REUSEADDR`: the lease holds
-    /// a guard, beside which a program that sets the option still starts. Nothing tells such a
-    /// program from a stranger who sets it too and wants this very port.
+    /// For a program that binds the port by its number. Protects against every Portolan process, the
+    /// kernel's choice of an ephemeral port, and every process that binds without `SO_REUSEADDR`: the
+    /// lease owns a guard, beside which a program that sets the option can bind. A foreign process that
+    /// sets the option too cannot be told from that program.
     Guarded,
-    /// The number only, for what binds it out of our reach: a container, a remote host. Safe from
-    /// every Portolan process of this user on this host, and to be verified once it is started:
-    /// who listens on it then is not known here.
+    /// For a container or a remote host, which binds out of reach. Protects against every Portolan
+    /// process of this user on this host. Who listens is to be verified after the start.
     Claimed,
 }
 
-/// A text that is none of the depths.
+/// The text is not a hold level.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a depth; use bound, guarded or claimed")]
+#[error("invalid depth {0:?}: expected bound, guarded or claimed")]
 pub struct InvalidDepth(String);
 
 // === impl Depth ===
 
 impl Depth {
-    /// The depth as it is written in flags and files.
+    const ALL: [Self; 3] = [Self::Bound, Self::Guarded, Self::Claimed];
+
+    /// The name in flags and files.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Bound => "bound",
@@ -51,10 +54,14 @@ impl FromStr for Depth {
     type Err = InvalidDepth;
 
     fn from_str(text: &str) -> Result<Self, InvalidDepth> {
-        [Self::Bound, Self::Guarded, Self::Claimed]
-            .into_iter()
-            .find(|depth| depth.as_str() == text)
-            .ok_or_else(|| InvalidDepth(text.chars().take(40).collect()))
+        let depth = Self::ALL.into_iter().find(|depth| depth.as_str() == text);
+        depth.ok_or_else(|| InvalidDepth(text.chars().take(40).collect()))
+    }
+}
+
+impl Remedy for InvalidDepth {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        None
     }
 }
 
@@ -63,11 +70,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_depth_is_read_as_it_is_written() {
-        for depth in [Depth::Bound, Depth::Guarded, Depth::Claimed] {
+    fn depth_round_trips_through_its_name() {
+        for depth in Depth::ALL {
             assert_eq!(depth.to_string().parse(), Ok(depth));
         }
-        let error = "deep".parse::<Depth>().unwrap_err();
-        assert_eq!(error.to_string(), "\"deep\" is not a depth; use bound, guarded or claimed");
     }
 }

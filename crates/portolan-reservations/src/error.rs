@@ -1,73 +1,113 @@
-//! Why the table cannot be used, and what to do about it.
+//! Errors of the reservation table.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
-/// Why the table of this host's reservations cannot be used.
+use portolan_core::Remedy;
+
+/// Why the reservation table cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
-    /// The system refused. Retrying may help, where it was short of something.
-    #[error("cannot use the table of reservations {}: {source}; check the disk's space and the file's permissions", path.display())]
+    /// A system call failed. Retrying may help if a resource was short.
+    #[error("cannot use the reservation table {}: {source}", path.display())]
     Unusable {
-        /// The table.
+        /// The table's file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// It is not a plain file that this user alone can write. Retrying does not help.
-    #[error("the table of reservations {} is not a file that is yours alone; remove it", path.display())]
-    NotOwned {
-        /// The table.
-        path: PathBuf,
-    },
-    /// It does not hold what it should, and somebody is using it. Retrying helps once they ended.
+    /// The file is not a regular file that only this user can access. Retrying does not help.
     #[error(
-        "the table of reservations {} is damaged and in use; end the programs that hold ports, then try again",
+        "the reservation table {} must be a regular file with one link, owned by this user and with mode 600",
         path.display()
     )]
-    Damaged {
-        /// The table.
+    NotOwned {
+        /// The table's file.
         path: PathBuf,
     },
-    /// Another version of Portolan made it and is using it. Retrying helps once its programs ended.
+    /// The file is damaged, and sessions use it. Retrying helps once they ended.
+    #[error("the reservation table {} is damaged and in use", path.display())]
+    Damaged {
+        /// The table's file.
+        path: PathBuf,
+    },
+    /// Sessions of another version of Portolan use the table. Retrying helps once they ended.
     #[error(
-        "the table of reservations {} is in use by another version of Portolan: it has layout {found}, and this version uses layout {expected}; end the programs of the other version that hold ports, or use the same version for all",
+        "the reservation table {} is in use by another version of Portolan: its layout is {found}, expected {expected}",
         path.display()
     )]
     OtherVersion {
-        /// The table.
+        /// The table's file.
         path: PathBuf,
-        /// The number of its layout.
+        /// The version of its layout.
         found: u64,
-        /// The number of the layout that this version uses.
+        /// The version of the layout that this version of Portolan uses.
         expected: u64,
     },
-    /// Somebody removed it while it was in use. A new allocator uses the new table.
-    #[error(
-        "the table of reservations {} was removed while in use; start this program again",
-        path.display()
-    )]
+    /// The file was removed while in use. A new allocator uses a new table.
+    #[error("the reservation table {} was removed while in use", path.display())]
     Removed {
-        /// The table.
+        /// The table's file.
         path: PathBuf,
     },
-    /// Another process keeps the table to itself for longer than it ever needs. Retrying may help.
-    #[error("the table of reservations {} stays locked; see which process hangs", path.display())]
+    /// Another process has locked the table for more than 5 s. Retrying may help.
+    #[error("the reservation table {} has been locked for more than 5 s", path.display())]
     Busy {
-        /// The table.
+        /// The table's file.
         path: PathBuf,
     },
-    /// As many processes hold ports as the table has room for. Retrying helps once one ended.
-    #[error(
-        "the table of reservations {} has room for {limit} sessions and all are in use; end some programs that hold ports",
-        path.display()
-    )]
+    /// Every session is in use. Retrying helps once one ended.
+    #[error("the reservation table {} has no free session: all {limit} are in use", path.display())]
     Full {
-        /// The table.
+        /// The table's file.
         path: PathBuf,
-        /// How many sessions there may be.
+        /// The largest number of sessions at a time.
         limit: usize,
     },
+}
+
+impl Remedy for TableError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::Unusable { .. } => "check the disk's free space and the file's permissions",
+            Self::NotOwned { .. } => "remove it",
+            Self::Damaged { .. } => "end the programs that hold ports, then try again",
+            Self::OtherVersion { .. } => {
+                "end the programs of the other version that hold ports, or use one version for all"
+            }
+            Self::Removed { .. } => "start this program again",
+            Self::Busy { .. } => "find the process that hangs and end it",
+            Self::Full { .. } => "end some programs that hold ports",
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Depth, InvalidDepth};
+
+    #[test]
+    fn texts_and_remedies() {
+        let path = || PathBuf::from("/run/user/1000/portolan/ports.table");
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let depth: InvalidDepth = "deep".parse::<Depth>().unwrap_err();
+        let errors: [Box<dyn Remedy>; 8] = [
+            Box::new(TableError::Unusable { path: path(), source: denied() }),
+            Box::new(TableError::NotOwned { path: path() }),
+            Box::new(TableError::Damaged { path: path() }),
+            Box::new(TableError::OtherVersion { path: path(), found: 4, expected: 5 }),
+            Box::new(TableError::Removed { path: path() }),
+            Box::new(TableError::Busy { path: path() }),
+            Box::new(TableError::Full { path: path(), limit: 16_384 }),
+            Box::new(depth),
+        ];
+        let text = |error: &Box<dyn Remedy>| {
+            format!("{error}\n  remedy: {}\n", error.remedy().unwrap_or("none".into()))
+        };
+        insta::assert_snapshot!(errors.iter().map(text).collect::<String>());
+    }
 }

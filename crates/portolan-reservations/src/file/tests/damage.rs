@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use portolan_core::Remedy;
+
 use super::*;
 use crate::{SessionId, State, Table};
 
@@ -124,7 +126,7 @@ fn table_with_any_changed_header_byte_is_not_used() {
             let what = format!("byte {at} ^ {bits:#x}");
             is_rebuilt(&what, flip(at, bits));
             let error = rejection(&what, flip(at, bits));
-            assert!(error.to_string().contains("end the programs"), "{what}: {error}");
+            assert!(error.with_remedy().contains("; end the programs"), "{what}: {error}");
             let is_of_other_version = matches!(error, TableError::OtherVersion { .. });
             assert_eq!(is_of_other_version, at >= 8, "{what}: {error}");
         }
@@ -150,7 +152,7 @@ fn table_of_another_length_is_not_used() {
         let what = format!("{length} bytes");
         let error = rejection(&what, truncate(length));
         assert!(matches!(error, TableError::Damaged { .. }), "{what}: {error}");
-        assert!(error.to_string().contains("damaged and in use; end the programs"), "{error}");
+        assert!(error.with_remedy().contains("damaged and in use; end the programs"), "{error}");
     }
 }
 
@@ -175,10 +177,10 @@ fn table_of_another_version_is_rebuilt_if_unused_and_refused_otherwise() {
             };
             is_rebuilt(&what, damage);
             let error = rejection(&what, damage);
-            let text = error.to_string();
-            let versions = format!("it has layout {version}, and this version uses layout {ours}");
+            let text = error.with_remedy();
+            let versions = format!("its layout is {version}, expected {ours}");
             assert!(text.contains("by another version of Portolan") && text.contains(&versions));
-            assert!(text.contains("end the programs of the other version"), "{text}");
+            assert!(text.contains("; end the programs of the other version"), "{text}");
             assert!(matches!(error, TableError::OtherVersion { found, .. } if found == version));
         }
     }
