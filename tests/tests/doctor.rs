@@ -50,12 +50,19 @@ fn doctor_reports_no_errors_with_a_registry() {
         let registry = findings(env, "registry", &[], 0)?;
         ensure!(registry.len() == 2, "{registry:?}");
         ensure!(registry.iter().all(|finding| finding["severity"] == "ok"), "{registry:?}");
-        for check in ["multicast", "names", "table", "ephemeral", "pools", "default ports"] {
+        for check in [
+            "multicast",
+            "name_resolution",
+            "reservation_table",
+            "ephemeral_overlap",
+            "pool_overlap",
+            "default_ports",
+        ] {
             let found = worst(env, check, &[], 0)?;
             ensure!(found["severity"] == "ok", "{found}");
         }
         // The registry itself holds a port.
-        let table = worst(env, "table", &[], 0)?;
+        let table = worst(env, "reservation_table", &[], 0)?;
         ensure!(text(&table, "evidence").starts_with("1 leases"), "{table}");
         let people = env.portolan(&["doctor", "--problems"])?.run()?.exits(0)?;
         ensure!(people.stderr.contains("0 errors"), "{people:?}");
@@ -69,7 +76,7 @@ fn ephemeral_overlap_is_reported_with_a_working_command() {
         env.sysctl("net.ipv4.ip_local_port_range", "40000 40011")?;
         env.sysctl("net.ipv4.ip_local_reserved_ports", "39000,45000-45010")?;
         env.write("portolan.yaml", EXPOSED_POOL)?;
-        let found = worst(env, "ephemeral", &[], 0)?;
+        let found = worst(env, "ephemeral_overlap", &[], 0)?;
         ensure!(found["severity"] == "warning", "{found}");
         for part in ["jobs", "40000-40010", "40000-40011"] {
             ensure!(text(&found, "evidence").contains(part), "{part} is missing in {found}");
@@ -85,7 +92,7 @@ fn ephemeral_overlap_is_reported_with_a_working_command() {
         env.change_network(&mend)?;
         let kept = fs::read_to_string(KEPT)?;
         ensure!(kept.trim() == "39000,40000-40010,45000-45010", "{kept}");
-        ensure!(worst(env, "ephemeral", &[], 0)?["severity"] == "ok");
+        ensure!(worst(env, "ephemeral_overlap", &[], 0)?["severity"] == "ok");
         let silent = env.portolan(&["ports", "alloc", "job2", "--pool", "jobs"])?.run()?;
         ensure!(!silent.exits(0)?.stderr.contains("sysctl"));
         // One port of the ephemeral range is left, and a bind to port 0 gets no other.
@@ -100,12 +107,12 @@ fn ephemeral_overlap_is_reported_with_a_working_command() {
 fn persistent_sysctl_command_takes_effect() {
     isolated(|env| {
         env.write("portolan.yaml", EXPOSED_POOL)?;
-        let found = worst(env, "ephemeral", &[], 0)?;
+        let found = worst(env, "ephemeral_overlap", &[], 0)?;
         let file = env.directory().join("60-portolan.conf").display().to_string();
         let lasting = command(&found, 1)?.replace("/etc/sysctl.d/60-portolan.conf", &file);
         ensure!(lasting.contains(&file), "{lasting}");
         env.change_network(&format!("{lasting}; sysctl -p '{file}'"))?;
-        ensure!(worst(env, "ephemeral", &[], 0)?["severity"] == "ok");
+        ensure!(worst(env, "ephemeral_overlap", &[], 0)?["severity"] == "ok");
         Ok(())
     });
 }
@@ -114,7 +121,7 @@ fn persistent_sysctl_command_takes_effect() {
 fn process_on_a_pools_default_port_is_named() {
     isolated(|env| {
         let _foreign = env.foreign_listener(5432)?;
-        let found = worst(env, "default ports", &[], 0)?;
+        let found = worst(env, "default_ports", &[], 0)?;
         ensure!(found["severity"] == "warning", "{found}");
         let own = format!("(pid {}, ", std::process::id());
         for part in ["database: ", &own, "127.0.0.1:5432"] {
@@ -162,13 +169,13 @@ fn writable_directory_is_an_error_with_a_remedy() {
     isolated(|env| {
         let folder = env.folder("run/portolan")?;
         fs::set_permissions(&folder, Permissions::from_mode(0o770))?;
-        let found = worst(env, "folders", &[], 1)?;
+        let found = worst(env, "directories", &[], 1)?;
         ensure!(found["severity"] == "error", "{found}");
         ensure!(text(&found, "evidence").contains("mode 770"), "{found}");
         ensure!(text(&found, "remedy").contains("chmod 700"), "{found}");
-        ensure!(worst(env, "table", &[], 1)?["severity"] == "error");
+        ensure!(worst(env, "reservation_table", &[], 1)?["severity"] == "error");
         fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
-        ensure!(worst(env, "folders", &[], 0)?["severity"] == "ok");
+        ensure!(worst(env, "directories", &[], 0)?["severity"] == "ok");
         Ok(())
     });
 }
@@ -179,7 +186,7 @@ fn orphaned_lease_holder_is_named() {
         let mut run = env.service("api", &[], &["sh", "-c", "echo up; exec sleep 1000"])?;
         run.wait_for_line("up")?;
         run.kill()?;
-        let found = worst(env, "table", &[], 0)?;
+        let found = worst(env, "reservation_table", &[], 0)?;
         ensure!(found["severity"] == "warning", "{found}");
         ensure!(text(&found, "evidence").contains("8080 api"), "{found}");
         Ok(())
@@ -243,10 +250,10 @@ fn configured_name_servers_are_queried() {
             dns.address()
         );
         env.write("portolan.yaml", &settings)?;
-        let found = worst(env, "names", &[], 0)?;
+        let found = worst(env, "name_resolution", &[], 0)?;
         ensure!(found["severity"] == "ok", "{found}");
         drop(dns);
-        let found = worst(env, "names", &[], 1)?;
+        let found = worst(env, "name_resolution", &[], 1)?;
         ensure!(text(&found, "evidence").contains("127.0.0.1:5353"), "{found}");
         Ok(())
     });

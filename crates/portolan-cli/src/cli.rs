@@ -1,13 +1,11 @@
-//! What can be typed: the options that every command takes, and the commands.
+//! The command line: the commands, and the help texts that they share.
 
-use std::path::PathBuf;
-
-use clap::{ArgAction, Args, Parser, Subcommand};
-use portolan_core::Scope;
+use clap::{Parser, Subcommand};
 
 use crate::commands;
+use crate::global::Global;
 
-/// Every service finds a port, and every client finds the service.
+/// Dynamic port binding and service discovery
 #[derive(Debug, Parser)]
 #[command(name = "portolan", version, propagate_version = true, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
@@ -18,83 +16,56 @@ pub(crate) struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 service not found, \
+Exit status: 0 success, 1 failure, 2 invalid usage or configuration, 3 service not found, \
 4 no port available, 5 registry unreachable, 6 not permitted, 124 timed out; run and exec pass on \
-the status of the program they start.
+the exit status of the program they start.
 
-Every setting can be given in a file, as PORTOLAN_… in the environment, and with --set.";
+Every setting can be set in the configuration file, as PORTOLAN_… in the environment, and with --set.";
 
-/// Options of every command.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Global options")]
-pub(crate) struct Global {
-    /// Reads settings from FILE [default: ./portolan.yaml, else ~/.config/portolan/portolan.yaml]
-    #[arg(long, global = true, value_name = "FILE", env = "PORTOLAN_CONFIG")]
-    pub(crate) config: Option<PathBuf>,
-    /// Sets one setting, as in discovery.timeouts.overall=20s; can be repeated
-    #[arg(long, global = true, value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-    /// The registry's address [default: the one of this scope on this host, else http://localhost:7000]
-    #[arg(long, global = true, value_name = "URL")]
-    pub(crate) registry: Option<String>,
-    /// The scope of names [default: the stack's of this folder, else "default"]
-    #[arg(long, global = true, value_name = "SCOPE")]
-    pub(crate) scope: Option<Scope>,
-    /// Prints JSON for programs
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-    /// Says more on standard error; twice for everything
-    #[arg(short, long, global = true, action = ArgAction::Count)]
-    pub(crate) verbose: u8,
-    /// Says nothing but errors on standard error
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
-}
-
-/// What to do.
+/// Every command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     #[command(flatten)]
-    Working(Working),
+    Service(ServiceCommand),
     /// Checks or shows the configuration
     Config(commands::config::Config),
     /// Prints a completion script for a shell
     Completions(commands::completions::Completions),
 }
 
-/// The commands that work with what the configuration describes.
+/// The commands that need a valid configuration.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Working {
-    /// Starts a stack: a registry and each service, in order of need
+pub(crate) enum ServiceCommand {
+    /// Starts a stack: a registry, then each service in dependency order
     Up(commands::up::Up),
     /// Runs the registry server: HTTP API, metrics, broadcast listener
     Serve(commands::serve::Serve),
-    /// Runs one program as a service, on a port of its own
+    /// Runs a program as a service on a leased port
     Run(Box<commands::run::Run>),
-    /// Runs a command with the addresses of the services it needs in its environment
+    /// Runs a command with the addresses of services in its environment
     Exec(commands::exec::Exec),
     /// Finds a service
     Discover(commands::discover::Discover),
-    /// Prints changes of services as they happen
+    /// Prints changes to services as they happen
     Watch(commands::watch::Watch),
-    /// Lists all services and their health
+    /// Lists services with their address and health
     List(commands::list::List),
-    /// Registers a service by hand
+    /// Registers a service manually
     Register(commands::register::Register),
-    /// Removes a service from the registry
+    /// Removes an instance of a service from the registry
     Deregister(commands::deregister::Deregister),
-    /// Extends the lease of a registered service
+    /// Renews the lease of a registered instance
     Heartbeat(commands::heartbeat::Heartbeat),
-    /// Sets the health of a registered service
+    /// Reports the health of a registered instance
     Health(commands::health::Health),
-    /// Leases ports by hand, and tells who holds which
+    /// Leases ports manually and shows which ports are in use
     Ports(commands::ports::Ports),
-    /// Checks what usually goes wrong on a host, and says how to mend it
+    /// Checks this host and the configuration for common problems
     #[command(after_help = commands::doctor::AFTER_HELP)]
     Doctor(commands::doctor::Doctor),
-    /// Announces a service on the broadcast channel
+    /// Sends one announcement on the broadcast channel
     Announce(commands::announce::Announce),
-    /// Prints what is heard on the broadcast channel
+    /// Prints announcements on the broadcast channel
     Listen(commands::listen::Listen),
 }
 
@@ -105,12 +76,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_and_option_fits_the_others() {
+    fn command_line_definition_is_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn what_follows_the_dashes_is_the_programs_own() {
+    fn arguments_after_double_dash_belong_to_the_program() {
         let cli = Cli::parse_from(["portolan", "run", "--name", "x", "--", "prog", "--json", "-q"]);
         assert!(!cli.global.json && !cli.global.quiet);
     }

@@ -1,4 +1,4 @@
-//! One file a command: what it takes, and what it does.
+//! The commands, one file each.
 
 pub(crate) mod announce;
 pub(crate) mod completions;

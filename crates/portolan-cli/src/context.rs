@@ -1,4 +1,4 @@
-//! What every command works with: the settings in force, and the parts that they describe.
+//! The settings in force, and constructors for the parts that they configure.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,13 +17,13 @@ use portolan_server::{STACK_KEYS, Settings};
 use portolan_supervisor::stack::{StackFile, scope_of_folder};
 use serde::de::DeserializeOwned;
 
-use crate::cli::Global;
 use crate::exit::Failure;
+use crate::global::Global;
 
-/// The file that is looked for where none is named.
+/// The default name of the configuration file.
 const FILE: &str = "portolan.yaml";
 
-/// What every command works with.
+/// The settings in force, shared by every command.
 pub(crate) struct Context {
     pub(crate) loaded: Loaded<Settings>,
     pub(crate) file: Option<PathBuf>,
@@ -37,14 +37,24 @@ pub(crate) struct Context {
 // === impl Context ===
 
 impl Context {
-    /// Reads the settings: the file, the environment, the flags.
+    /// Loads and validates the settings from the file, the environment and the flags.
     pub(crate) fn load(global: &Global, file: Option<PathBuf>) -> Result<Self, Failure> {
-        let file = file.or_else(|| global.config.clone()).or_else(usual_file);
+        let context = Self::load_unvalidated(global, file)?;
+        context.settings().validate()?;
+        Ok(context)
+    }
+
+    /// Loads settings whose values may be invalid, for `doctor`, which reports invalid settings.
+    pub(crate) fn load_unvalidated(
+        global: &Global,
+        file: Option<PathBuf>,
+    ) -> Result<Self, Failure> {
+        let file = file.or_else(|| global.config.clone()).or_else(default_file);
         let mut loader = Settings::loader(file.clone());
         for setting in &global.set {
             let (path, value) = setting.split_once('=').ok_or_else(|| {
                 Failure::usage(format_args!(
-                    "--set {setting}: write it as key=value, as in discovery.retries=5"
+                    "invalid --set {setting}: expected KEY=VALUE, such as discovery.retries=5"
                 ))
             })?;
             loader = loader.flag("--set", path, value);
@@ -56,13 +66,13 @@ impl Context {
             loader = loader.flag("--scope", "scope", scope.as_str());
         }
         let loaded = loader.load()?;
-        let scope = scope_of(&loaded, file.as_deref())?;
+        let scope = effective_scope(&loaded, file.as_deref())?;
         let (metrics, set) = (Metrics::new(), global.set.clone());
         let Global { json, quiet, .. } = *global;
         Ok(Self { loaded, file, scope, json, quiet, metrics, set })
     }
 
-    /// The options that make another of our processes see the settings that we see.
+    /// Returns the options that give another `portolan` process the same settings.
     pub(crate) fn repeated_options(&self) -> Vec<OsString> {
         let file = self.file.iter().flat_map(|file| ["--config".into(), file.into()]);
         let set = self.set.iter().flat_map(|set| ["--set".into(), set.into()]);
@@ -70,12 +80,12 @@ impl Context {
         file.chain(set).chain(scope).collect()
     }
 
-    /// The settings in force.
+    /// Returns the settings in force.
     pub(crate) fn settings(&self) -> &Settings {
         &self.loaded.value
     }
 
-    /// The stack that the file describes.
+    /// Returns the stack that the configuration file describes.
     pub(crate) fn stack(&self) -> Result<StackFile, ConfigError> {
         let document = &self.loaded.document;
         let name = section(&self.loaded, "name")?;
@@ -89,37 +99,56 @@ impl Context {
         Ok(stack)
     }
 
-    /// An allocator with a session of its own.
+    /// Creates an allocator with its own session.
     pub(crate) fn allocator(&self) -> Result<PortAllocator, Failure> {
         let allocator = PortAllocator::new(self.settings().port_allocator.clone())?;
         Ok(allocator.with_metrics(self.metrics.clone()))
     }
 
-    /// The broadcast channel, unless it is switched off.
+    /// Joins the broadcast channel; `None` if it is disabled.
     pub(crate) async fn broadcaster(&self) -> Result<Option<Broadcaster>, Failure> {
         let config = self.settings().broadcast.clone();
-        match config.enabled {
-            true => Ok(Some(Broadcaster::new(config, self.metrics.clone()).await?)),
-            false => Ok(None),
+        if !config.enabled {
+            return Ok(None);
         }
+        Ok(Some(Broadcaster::new(config, self.metrics.clone()).await?))
     }
 
-    /// Where the registry is: where the settings say, else where the one of this scope holds its
-    /// port on this host, else where registries usually are.
+    /// Joins the broadcast channel; a failure if it is disabled.
+    pub(crate) async fn enabled_broadcaster(&self) -> Result<Broadcaster, Failure> {
+        let disabled = || {
+            Failure::usage("the broadcast channel is disabled")
+                .remedy("set broadcast.enabled to true")
+        };
+        self.broadcaster().await?.ok_or_else(disabled)
+    }
+
+    /// Returns the scopes in which a name is looked up, in order: this one, then `default`.
+    pub(crate) fn lookup_scopes(&self) -> Vec<Scope> {
+        let mut scopes = vec![self.scope.clone()];
+        scopes.extend((!self.scope.is_default()).then(Scope::default));
+        scopes
+    }
+
+    /// Returns the configured URL of the registry; if none is configured, the URL of the registry
+    /// of this scope on this host, and if there is none, the default URL.
     pub(crate) fn registry_url(&self) -> String {
-        let usual = || self.settings().discovery.registry_url.clone();
+        let configured = || self.settings().discovery.registry_url.clone();
         let origin = self.loaded.origins.get("discovery.registry_url");
         match origin {
             None | Some(Origin::Default) => {
                 let allocator = self.allocator().ok();
-                let scopes = [self.scope.clone(), Scope::default()];
-                allocator.and_then(|a| registry_on_this_host(&a, &scopes)).unwrap_or_else(usual)
+                let scopes = self.lookup_scopes();
+                allocator
+                    .and_then(|allocator| registry_on_this_host(&allocator, &scopes))
+                    .unwrap_or_else(configured)
             }
-            Some(_) => usual(),
+            Some(_) => configured(),
         }
     }
 
-    /// What a program that we start needs to know to find what we would find.
+    /// Returns the environment variables that give a child process the same scope, registry and
+    /// broadcast channel.
     pub(crate) fn environment(&self, registry_url: &str) -> BTreeMap<String, String> {
         let Settings { token, broadcast, .. } = self.settings();
         let mut variables = BTreeMap::new();
@@ -138,25 +167,25 @@ impl Context {
         variables
     }
 
-    /// A client of the registry.
+    /// Creates a registry client.
     pub(crate) fn registry(&self) -> Result<RegistryClient, Failure> {
         self.registry_at(self.registry_url())
     }
 
-    /// A client of the registry at this address.
+    /// Creates a registry client for this URL.
     pub(crate) fn registry_at(&self, url: String) -> Result<RegistryClient, Failure> {
         let token = self.settings().token.clone();
         let config = RegistryClientConfig { token, ..RegistryClientConfig::new(url) };
         Ok(RegistryClient::new(config)?)
     }
 
-    /// A client of everything that can find a service.
+    /// Creates a discovery client.
     pub(crate) async fn discovery(&self) -> Result<DiscoveryClient, Failure> {
         let broadcaster = self.broadcaster().await?;
         self.discovery_at(self.registry_url(), broadcaster)
     }
 
-    /// The same, over a registry and a channel that are known already.
+    /// Creates a discovery client for this registry and broadcast channel.
     pub(crate) fn discovery_at(
         &self,
         url: String,
@@ -179,8 +208,9 @@ impl Context {
     }
 }
 
-/// Its own word first, then the stack's name, then its folder; without a stack, `default`.
-fn scope_of(loaded: &Loaded<Settings>, file: Option<&Path>) -> Result<Scope, Failure> {
+/// Returns the configured scope, or the name of the stack, or the scope of the directory of its file;
+/// without a stack, `default`.
+fn effective_scope(loaded: &Loaded<Settings>, file: Option<&Path>) -> Result<Scope, Failure> {
     if let Some(scope) = &loaded.value.scope {
         return Ok(scope.clone());
     }
@@ -188,12 +218,12 @@ fn scope_of(loaded: &Loaded<Settings>, file: Option<&Path>) -> Result<Scope, Fai
         return Ok(name);
     }
     let is_stack = STACK_KEYS.into_iter().any(|key| loaded.document.origin(key).is_some());
-    let folder = file.filter(|_| is_stack).map(folder_of).transpose()?;
-    Ok(folder.as_deref().map(scope_of_folder).unwrap_or_default())
+    let directory = file.filter(|_| is_stack).map(directory_of).transpose()?;
+    Ok(directory.as_deref().map(scope_of_folder).unwrap_or_default())
 }
 
-/// The folder of a file, as the system knows it, whatever path led to it.
-pub(crate) fn folder_of(file: &Path) -> Result<PathBuf, Failure> {
+/// Returns the directory of a file, without symbolic links.
+pub(crate) fn directory_of(file: &Path) -> Result<PathBuf, Failure> {
     let real = file
         .canonicalize()
         .map_err(|error| Failure::usage(format_args!("cannot read {}: {error}", file.display())))?;
@@ -207,10 +237,10 @@ fn section<T: DeserializeOwned>(
     loaded.document.section(key)
 }
 
-fn usual_file() -> Option<PathBuf> {
+fn default_file() -> Option<PathBuf> {
     let here = PathBuf::from(FILE);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"));
     let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home);
-    let own = config.map(|folder| folder.join("portolan").join(FILE));
-    [Some(here), own].into_iter().flatten().find(|file| file.is_file())
+    let of_user = config.map(|directory| directory.join("portolan").join(FILE));
+    [Some(here), of_user].into_iter().flatten().find(|file| file.is_file())
 }

@@ -1,4 +1,4 @@
-//! An endpoint on the command line, as `register` and `announce` take it.
+//! The options that describe an endpoint, for `register` and `announce`.
 
 use std::collections::BTreeMap;
 
@@ -7,33 +7,33 @@ use portolan_core::{Host, Protocol, Registration, Scope, ServiceId, ServiceName,
 
 use crate::exit::Failure;
 
-/// What a service says of itself.
+/// The options that describe an endpoint.
 #[derive(Debug, Args)]
 pub(crate) struct EndpointArgs {
-    /// The service's name
+    /// Name of the service
     name: ServiceName,
-    /// Where it is reached
+    /// Host of the endpoint
     #[arg(long, default_value = "127.0.0.1")]
     host: Host,
-    /// The port it is reached on
+    /// Port of the endpoint
     #[arg(long, value_parser = port::parse)]
     port: u16,
-    /// What it speaks
+    /// Protocol of the endpoint
     #[arg(long, default_value = "tcp")]
     protocol: Protocol,
-    /// Its version
+    /// Version of the service
     #[arg(long, value_name = "VERSION", default_value = "")]
     service_version: String,
-    /// A fact to pass on; can be repeated
+    /// Metadata; repeatable
     #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = key_value)]
     metadata: Vec<(String, String)>,
-    /// Where its health can be asked: an http:// or tcp:// URL
+    /// URL of the health check: http:// or tcp://
     #[arg(long, value_name = "URL")]
     health_url: Option<String>,
-    /// How long it stays known without a sign of life, from 1s to 24h
+    /// Time after which it expires without a heartbeat, from 1s to 24h
     #[arg(long)]
     ttl: Option<Ttl>,
-    /// Its id [default: made from scope, name, host and port]
+    /// Id of the instance [default: derived from scope, name, host and port]
     #[arg(long)]
     id: Option<ServiceId>,
 }
@@ -41,7 +41,7 @@ pub(crate) struct EndpointArgs {
 // === impl EndpointArgs ===
 
 impl EndpointArgs {
-    /// The registration that these options describe.
+    /// Returns the registration that the options describe.
     pub(crate) fn registration(self, scope: &Scope) -> Result<Registration, Failure> {
         let registration = Registration {
             id: self.id,
@@ -58,8 +58,10 @@ impl EndpointArgs {
     }
 }
 
-/// Reads `KEY=VALUE`.
+/// Parses `KEY=VALUE`.
 pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("invalid metadata {text:?}; expected KEY=VALUE"))?;
     Ok((key.to_owned(), value.to_owned()))
 }

@@ -1,7 +1,10 @@
-//! How a command ends: its exit status, and what it says when it fails.
+//! The result of a command: an exit status, or a failure with a message and a remedy.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::process::ExitCode;
+
+use portolan_core::Remedy;
 
 /// The exit status of a command, as `--help` documents it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,30 +19,31 @@ pub(crate) enum Exit {
     NotFound,
     /// No port is available.
     NoPort,
-    /// The registry could not be asked.
+    /// The registry cannot be reached.
     Unreachable,
     /// Not permitted.
     NotPermitted,
-    /// Out of time.
+    /// Timed out.
     TimedOut,
-    /// The status of the program that was started.
+    /// The exit status of the program that was started.
     Child(u8),
 }
 
-/// Why a command failed: for a person, with the exit status for a program.
+/// Why a command failed: an exit status for programs, a message and a remedy for people.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) message: String,
+    pub(crate) remedy: Option<String>,
 }
 
-/// How a command ends.
-pub(crate) type Ending = Result<Exit, Failure>;
+/// The result of a command.
+pub(crate) type CommandResult = Result<Exit, Failure>;
 
 // === impl Exit ===
 
 impl Exit {
-    /// The number that the shell sees.
+    /// Returns the exit status as a number.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -54,7 +58,7 @@ impl Exit {
         }
     }
 
-    /// The exit of another of our own processes.
+    /// Converts the exit status of another `portolan` process.
     pub(crate) fn from_code(code: u8) -> Self {
         let own = [Self::Done, Self::Failed, Self::Usage, Self::NotFound, Self::NoPort];
         let more = [Self::Unreachable, Self::NotPermitted, Self::TimedOut];
@@ -71,9 +75,20 @@ impl From<Exit> for ExitCode {
 // === impl Failure ===
 
 impl Failure {
-    /// A failure with its exit status.
+    /// A failure without a remedy.
     pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string() }
+        Self { exit, message: message.to_string(), remedy: None }
+    }
+
+    /// An error of the library, with its remedy.
+    pub(crate) fn from_error(exit: Exit, error: &impl Remedy) -> Self {
+        let remedy = error.remedy().map(Cow::into_owned);
+        Self { remedy, ..Self::new(exit, error) }
+    }
+
+    /// Sets what resolves the failure, as an imperative without a full stop.
+    pub(crate) fn remedy(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: Some(remedy.into()), ..self }
     }
 
     /// The configuration or the command line is wrong.
@@ -81,8 +96,18 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
-    /// Something else went wrong.
+    /// Any other failure.
     pub(crate) fn failed(message: impl fmt::Display) -> Self {
         Self::new(Exit::Failed, message)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, "\n  remedy: {remedy}"),
+            None => Ok(()),
+        }
     }
 }

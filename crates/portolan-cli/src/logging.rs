@@ -1,4 +1,4 @@
-//! What is logged on standard error.
+//! The log on standard error.
 
 use std::io;
 
@@ -8,48 +8,48 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::cli::Global;
 use crate::exit::Failure;
+use crate::global::Global;
 use crate::output;
 
-/// Starts logging: as the flags say, else as the settings say, else at the command's usual level.
-pub(crate) fn start(config: &LoggingConfig, global: &Global, usual: &str) -> Result<(), Failure> {
+const REMEDY: &str =
+    "use error, warn, info, debug or trace, or a filter such as info,portolan_broadcast=debug";
+
+/// Starts logging at the level of the flags, else of the settings, else at the default of the command.
+pub(crate) fn start(config: &LoggingConfig, global: &Global, default: &str) -> Result<(), Failure> {
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error",
-        (false, 0) => config.level.as_deref().unwrap_or(usual),
+        (false, 0) => config.level.as_deref().unwrap_or(default),
         (false, 1) => "info",
         (false, _) => "debug",
     };
     let registry = tracing_subscriber::registry().with(filter(level)?);
     let layer = fmt::layer().with_writer(|| Writer);
     match config.format {
-        LogFormat::Text => registry.with(layer.with_ansi(colour())).init(),
+        LogFormat::Text => registry.with(layer.with_ansi(use_colour())).init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
     }
     Ok(())
 }
 
-/// Reads `logging.level`.
+/// Parses `logging.level`.
 pub(crate) fn filter(level: &str) -> Result<Targets, Failure> {
-    let wrong = |problem: &dyn std::fmt::Display| {
-        Failure::usage(format_args!(
-            "logging.level: {level:?} is no filter ({problem}); use error, warn, info, debug or \
-             trace, or write it like info,portolan_broadcast=debug"
-        ))
+    let invalid = |reason: &dyn std::fmt::Display| {
+        Failure::usage(format_args!("invalid logging.level {level:?}: {reason}")).remedy(REMEDY)
     };
-    // A filter takes a lone word that is no level for the name of a module, and logs nothing else.
-    let is_level = |part: &str| part.contains('=') || is_word_for_level(part);
+    // The parser would take an unknown level for the name of a module, and log nothing else.
+    let is_level = |part: &str| part.contains('=') || is_level_name(part);
     if let Some(part) = level.split(',').map(str::trim).find(|part| !is_level(part)) {
-        return Err(wrong(&format_args!("{part:?} is no level")));
+        return Err(invalid(&format_args!("unknown level {part:?}")));
     }
-    level.parse().map_err(|error| wrong(&error))
+    level.parse().map_err(|error| invalid(&error))
 }
 
-fn is_word_for_level(word: &str) -> bool {
+fn is_level_name(word: &str) -> bool {
     !word.is_empty() && word.parse::<LevelFilter>().is_ok()
 }
 
-/// Writes each line where [`output::above`] does, so that it does not tear a live table.
+/// Writes each line with [`output::above`], so that it appears above a live table.
 struct Writer;
 
 impl io::Write for Writer {
@@ -63,8 +63,8 @@ impl io::Write for Writer {
     }
 }
 
-/// Colour only on a terminal, and not where <https://no-color.org> asks for none.
-fn colour() -> bool {
+/// Whether to use colour: on a terminal, unless NO_COLOR is set (<https://no-color.org>).
+fn use_colour() -> bool {
     use std::io::IsTerminal as _;
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
 }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_or_a_filter_is_taken() {
+    fn levels_and_filters_are_accepted() {
         for level in
             ["error", "WARN", "off", "info,portolan_broadcast=debug", "portolan_client=trace"]
         {
@@ -83,10 +83,10 @@ mod tests {
     }
 
     #[test]
-    fn what_would_silence_the_log_by_mistake_is_refused_with_a_remedy() {
+    fn invalid_filters_are_rejected_with_a_remedy() {
         for level in ["debgu", "", "info,portolan_broadcast", "a=b", "[request]"] {
             let failure = filter(level).unwrap_err();
-            assert!(failure.message.contains("use error, warn, info"), "{}", failure.message);
+            assert!(failure.to_string().contains("remedy: use error, warn, info"), "{failure}");
         }
     }
 }

@@ -5,7 +5,8 @@ mod commands;
 mod context;
 mod endpoint_args;
 mod exit;
-mod failures;
+mod exit_codes;
+mod global;
 mod logging;
 mod output;
 mod shutdown;
@@ -13,109 +14,115 @@ mod shutdown;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use serde_json::json;
 
-use cli::{Cli, Command, Global, Working};
+use cli::{Cli, Command, ServiceCommand};
 use context::Context;
-use exit::{Ending, Exit, Failure};
+use exit::{CommandResult, Exit, Failure};
+use global::Global;
 
 fn main() -> ExitCode {
     let Cli { global, command } = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error).into(),
+        Err(error) => return print_usage(&error).into(),
     };
-    let exit = run(&global, command).unwrap_or_else(|failure| report(&global, &failure));
+    let exit = run(&global, command).unwrap_or_else(|failure| print_failure(&global, &failure));
     exit.into()
 }
 
-fn run(global: &Global, command: Command) -> Ending {
+fn run(global: &Global, command: Command) -> CommandResult {
     match command {
-        Command::Working(command) => work(global, command),
-        // These two judge the configuration, or need none, so they must not stumble over it.
+        Command::Service(command) => run_service_command(global, command),
+        // These commands also run if the configuration is invalid.
         Command::Config(config) => config.run(global),
-        Command::Completions(completions) => completions.run(global),
+        Command::Completions(completions) => completions.run(global, Cli::command()),
     }
 }
 
-fn work(global: &Global, command: Working) -> Ending {
+fn run_service_command(global: &Global, command: ServiceCommand) -> CommandResult {
     let file = match &command {
-        Working::Up(up) => up.file(),
+        ServiceCommand::Up(up) => up.file(),
         _ => None,
     };
-    let context = Context::load(global, file)?;
-    logging::start(&context.settings().logging, global, usual_level(&command))?;
+    let context = match &command {
+        ServiceCommand::Doctor(_) => Context::load_unvalidated(global, file)?,
+        _ => Context::load(global, file)?,
+    };
+    logging::start(&context.settings().logging, global, default_level(&command))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Failure::failed(format_args!("cannot start: {error}")))?;
-    let ending = runtime.block_on(dispatch(command, &context));
-    // Whatever still blocks, such as a name that is being resolved, must not hold up the end.
+        .map_err(|error| Failure::failed(format_args!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(dispatch(command, &context));
+    // A blocking call, such as a host name lookup, must not delay the exit.
     runtime.shutdown_background();
-    ending
+    result
 }
 
-/// The output of a server is its log, and that of a command its result; the doctor's findings say
-/// what the parts would warn of.
-fn usual_level(command: &Working) -> &'static str {
+/// The log level without a setting or flag. The output of a server is its log, the output of other
+/// commands is their result; `doctor` reports as findings what would be logged as warnings.
+fn default_level(command: &ServiceCommand) -> &'static str {
     match command {
-        Working::Serve(_) => "info",
-        Working::Doctor(_) => "error",
+        ServiceCommand::Serve(_) => "info",
+        ServiceCommand::Doctor(_) => "error",
         _ => "warn",
     }
 }
 
-async fn dispatch(command: Working, context: &Context) -> Ending {
+async fn dispatch(command: ServiceCommand, context: &Context) -> CommandResult {
     match command {
-        Working::Up(up) => up.run(context).await,
-        Working::Serve(serve) => serve.run(context).await,
-        Working::Run(run) => run.run(context).await,
-        Working::Exec(exec) => exec.run(context).await,
-        Working::Discover(discover) => discover.run(context).await,
-        Working::Watch(watch) => watch.run(context).await,
-        Working::List(list) => list.run(context).await,
-        Working::Register(register) => register.run(context).await,
-        Working::Deregister(deregister) => deregister.run(context).await,
-        Working::Heartbeat(heartbeat) => heartbeat.run(context).await,
-        Working::Health(health) => health.run(context).await,
-        Working::Ports(ports) => ports.run(context).await,
-        Working::Doctor(doctor) => doctor.run(context).await,
-        Working::Announce(announce) => announce.run(context).await,
-        Working::Listen(listen) => listen.run(context).await,
+        ServiceCommand::Up(up) => up.run(context).await,
+        ServiceCommand::Serve(serve) => serve.run(context).await,
+        ServiceCommand::Run(run) => run.run(context).await,
+        ServiceCommand::Exec(exec) => exec.run(context).await,
+        ServiceCommand::Discover(discover) => discover.run(context).await,
+        ServiceCommand::Watch(watch) => watch.run(context).await,
+        ServiceCommand::List(list) => list.run(context).await,
+        ServiceCommand::Register(register) => register.run(context).await,
+        ServiceCommand::Deregister(deregister) => deregister.run(context).await,
+        ServiceCommand::Heartbeat(heartbeat) => heartbeat.run(context).await,
+        ServiceCommand::Health(health) => health.run(context).await,
+        ServiceCommand::Ports(ports) => ports.run(context).await,
+        ServiceCommand::Doctor(doctor) => doctor.run(context).await,
+        ServiceCommand::Announce(announce) => announce.run(context).await,
+        ServiceCommand::Listen(listen) => listen.run(context).await,
     }
 }
 
-/// Help and version are for standard output; what could not be understood is a failure like others.
-fn usage(error: &clap::Error) -> Exit {
-    // Where nobody reads it, nobody misses it.
+/// Prints a parser's message: help and version on standard output, usage errors on standard error.
+fn print_usage(error: &clap::Error) -> Exit {
+    // If the output is closed, there is nowhere else to print.
     _ = error.print();
     if !error.use_stderr() {
         return Exit::Done;
     }
-    let text = error.render().to_string();
-    if asks_for_json(std::env::args_os()) {
-        report_json(Exit::Usage, text.trim().trim_start_matches("error: "));
+    if is_json_requested(std::env::args_os()) {
+        let text = error.render().to_string();
+        let message = text.trim().trim_start_matches("error: ");
+        print_json_error(&Failure::usage(message));
     }
     Exit::Usage
 }
 
-/// Whether `--json` stands among the words that are ours: those before `--`.
-fn asks_for_json(words: impl IntoIterator<Item = OsString>) -> bool {
-    words.into_iter().take_while(|word| word != "--").any(|word| word == "--json")
+/// Whether `--json` is one of Portolan's own arguments, which end at `--`.
+fn is_json_requested(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    arguments.into_iter().take_while(|argument| argument != "--").any(|it| it == "--json")
 }
 
-fn report(global: &Global, failure: &Failure) -> Exit {
-    output::note(format_args!("error: {}", failure.message));
+fn print_failure(global: &Global, failure: &Failure) -> Exit {
+    output::note(failure);
     if global.json {
-        report_json(failure.exit, &failure.message);
+        print_json_error(failure);
     }
     failure.exit
 }
 
-fn report_json(exit: Exit, message: &str) {
-    // The status tells the rest where even this cannot be printed.
-    _ = output::try_line(json!({ "error": { "exit": exit.code(), "message": message } }));
+fn print_json_error(Failure { exit, message, remedy }: &Failure) {
+    let error = json!({ "exit": exit.code(), "message": message, "remedy": remedy });
+    // If the output is closed, the exit status still reports the failure.
+    _ = output::try_line(json!({ "error": error }));
 }
 
 #[cfg(test)]
@@ -123,9 +130,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_asked_for_before_the_dashes_only() {
-        let asks = |words: &str| asks_for_json(words.split(' ').map(OsString::from));
-        assert!(asks("portolan discovr --json x"));
-        assert!(!asks("portolan run --nme x -- jq --json"));
+    fn json_after_double_dash_belongs_to_the_program() {
+        let requested = |words: &str| is_json_requested(words.split(' ').map(OsString::from));
+        assert!(requested("portolan discovr --json x"));
+        assert!(!requested("portolan run --nme x -- jq --json"));
     }
 }

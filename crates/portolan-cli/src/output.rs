@@ -1,11 +1,11 @@
-//! What is printed: results on standard output, words for people on standard error.
+//! Output: results on standard output, messages on standard error.
 //!
-//! A reader that closes its end, as `head` does, is no failure of ours: printing then ends the
-//! program without a word.
+//! A closed standard output, as after `| head`, is not an error: printing then ends the program.
 
 mod live;
 
 use std::io::{self, Write as _};
+use std::process::exit;
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -14,16 +14,16 @@ use crate::exit::{Exit, Failure};
 
 pub(crate) use live::{above, leave_live, live};
 
-/// Prints a line on standard output. Without a reader that ends the program, so this is for
-/// commands that leave nothing behind; the others call [`try_line`].
+/// Prints a line on standard output, and ends the program if standard output is closed. For commands
+/// without cleanup; the others call [`try_line`].
 pub(crate) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
     try_line(text).map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => std::process::exit(Exit::Done.code().into()),
+        io::ErrorKind::BrokenPipe => exit(Exit::Done.code().into()),
         _ => cannot_print(&error),
     })
 }
 
-/// Prints a line on standard output, and tells where nobody reads it.
+/// Prints a line on standard output; a closed standard output is an error.
 pub(crate) fn try_line(text: impl std::fmt::Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}").and_then(|()| out.flush())
@@ -34,19 +34,19 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(serde_json::to_string(value).map_err(Failure::failed)?)
 }
 
-/// Prints a line for a person on standard error. Where even that fails there is nobody to tell.
+/// Prints a message on standard error, and ignores errors.
 pub(crate) fn note(text: impl std::fmt::Display) {
     above(format!("{text}\n").as_bytes());
 }
 
-/// A table in the project's plain style: a header, columns, no frames.
+/// Creates a table with a header and without borders.
 pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     table
 }
 
-/// The failure to print.
+/// Returns the failure for an error of standard output.
 pub(crate) fn cannot_print(error: &io::Error) -> Failure {
     Failure::failed(format_args!("cannot write to standard output: {error}"))
 }

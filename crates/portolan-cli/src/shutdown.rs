@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the wish to end in good order.
+//! Graceful shutdown on SIGTERM, SIGINT and SIGHUP.
 
 use std::io;
 
@@ -6,31 +6,28 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Failure;
 
-/// Waits for the first signal that asks us to end.
-pub(crate) struct Requested {
+/// Receives the signals that request a shutdown.
+pub(crate) struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
-    /// None where whoever started us wants us to outlive the terminal, as nohup does.
+    /// `None` if the parent process ignores SIGHUP, as nohup(1) does.
     hangup: Option<Signal>,
 }
 
-/// From now on the signals are ours to answer.
-pub(crate) fn requested() -> Result<Requested, Failure> {
-    let open = || -> io::Result<Requested> {
-        Ok(Requested {
+/// Installs the signal handlers.
+pub(crate) fn signals() -> Result<ShutdownSignals, Failure> {
+    let open = || -> io::Result<ShutdownSignals> {
+        Ok(ShutdownSignals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: match is_hangup_ignored() {
-                true => None,
-                false => Some(signal(SignalKind::hangup())?),
-            },
+            hangup: (!is_hangup_ignored()).then(|| signal(SignalKind::hangup())).transpose()?,
         })
     };
-    open().map_err(|error| Failure::failed(format_args!("cannot listen for signals: {error}")))
+    open().map_err(|error| Failure::failed(format_args!("cannot install signal handlers: {error}")))
 }
 
-impl Requested {
-    /// Returns when somebody asks us to end, with Ctrl-C, SIGTERM or by closing the terminal.
+impl ShutdownSignals {
+    /// Waits for the next signal.
     pub(crate) async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -52,7 +49,7 @@ fn is_hangup_ignored() -> bool {
     ignored_signals(&status) & 1 != 0
 }
 
-/// The signals that are ignored, the first in the lowest bit (proc_pid_status(5)).
+/// Parses the mask of ignored signals: bit 0 is signal 1 (proc_pid_status(5)).
 fn ignored_signals(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
@@ -63,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_signals_that_a_parent_ignores_are_read() {
+    fn ignored_signals_are_parsed() {
         assert_eq!(ignored_signals("SigBlk:\t0\nSigIgn:\t0000000000001001\nSigCgt:\t1\n"), 0x1001);
         assert_eq!(ignored_signals("Name:\tx\n"), 0);
     }

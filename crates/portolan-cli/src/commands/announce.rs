@@ -1,4 +1,4 @@
-//! `portolan announce`: one announcement by hand.
+//! `portolan announce`: sends one announcement.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use portolan_core::{Action, Ttl};
 
 use crate::context::Context;
 use crate::endpoint_args::EndpointArgs;
-use crate::exit::{Ending, Exit, Failure};
+use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
 
 /// Options of `portolan announce`.
@@ -14,18 +14,18 @@ use crate::output;
 pub(crate) struct Announce {
     #[command(flatten)]
     endpoint: EndpointArgs,
-    /// What to say: register, deregister, update or heartbeat
+    /// Action to announce: register, deregister, update or heartbeat
     #[arg(long, default_value = "register")]
     action: Action,
 }
 
 impl Announce {
-    pub(crate) async fn run(self, context: &Context) -> Ending {
+    pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let ttl = Ttl::new(context.settings().broadcast.ttl)
             .map_err(|error| Failure::usage(format_args!("broadcast.ttl: {error}")))?;
         let registration = self.endpoint.registration(&context.scope)?;
         let endpoint = registration.into_endpoint(ttl, Timestamp::now());
-        let broadcaster = context.broadcaster().await?.ok_or_else(switched_off)?;
+        let broadcaster = context.enabled_broadcaster().await?;
         let sent = broadcaster.announce(self.action, &endpoint).await;
         broadcaster.stop().await;
         sent?;
@@ -34,8 +34,4 @@ impl Announce {
         }
         Ok(Exit::Done)
     }
-}
-
-pub(super) fn switched_off() -> Failure {
-    Failure::usage("the broadcast channel is switched off; set broadcast.enabled to true")
 }

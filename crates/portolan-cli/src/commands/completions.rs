@@ -1,24 +1,24 @@
-//! `portolan completions`: what a shell needs to complete our commands.
+//! `portolan completions`: a completion script for a shell.
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 use serde_json::json;
 
-use crate::cli::{Cli, Global};
-use crate::exit::{Ending, Exit};
+use crate::exit::{CommandResult, Exit};
+use crate::global::Global;
 use crate::output;
 
 /// Options of `portolan completions`.
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
-    /// The shell
+    /// Shell that reads the script
     shell: Shell,
 }
 
 impl Completions {
-    pub(crate) fn run(self, global: &Global) -> Ending {
+    pub(crate) fn run(self, global: &Global, mut command: Command) -> CommandResult {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "portolan", &mut script);
+        clap_complete::generate(self.shell, &mut command, "portolan", &mut script);
         let script = String::from_utf8_lossy(&script);
         match global.json {
             true => output::json(&json!({ "shell": self.shell.to_string(), "script": script }))?,

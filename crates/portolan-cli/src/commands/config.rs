@@ -1,13 +1,13 @@
-//! `portolan config`: is the configuration right, and what is in force?
+//! `portolan config`: checks and shows the configuration.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::cli::Global;
 use crate::context::Context;
-use crate::exit::{Ending, Exit, Failure};
+use crate::exit::{CommandResult, Exit};
+use crate::global::Global;
 use crate::{logging, output};
 
 /// Options of `portolan config`.
@@ -19,17 +19,17 @@ pub(crate) struct Config {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Checks a configuration file, and the environment and flags with it
+    /// Checks a configuration file, together with the environment and the flags
     Check {
-        /// The file, which is read instead of --config [default: the one that every command reads]
+        /// Configuration file, instead of --config
         file: Option<PathBuf>,
     },
-    /// Shows every setting in force and where it came from
+    /// Shows every setting in force with its origin
     Show,
 }
 
 impl Config {
-    pub(crate) fn run(self, global: &Global) -> Ending {
+    pub(crate) fn run(self, global: &Global) -> CommandResult {
         match self.command {
             Command::Check { file } => check(global, file),
             Command::Show => show(global),
@@ -37,30 +37,26 @@ impl Config {
     }
 }
 
-fn check(global: &Global, file: Option<PathBuf>) -> Ending {
+fn check(global: &Global, file: Option<PathBuf>) -> CommandResult {
     let context = Context::load(global, file)?;
-    context.settings().validate().map_err(Failure::usage)?;
     if let Some(level) = &context.settings().logging.level {
         logging::filter(level)?;
     }
     let has_stack = context.loaded.document.origin("services").is_some();
-    let services = match has_stack {
-        true => context.stack()?.services.len(),
-        false => 0,
-    };
+    let services = if has_stack { context.stack()?.services.len() } else { 0 };
     let file = context.file.as_ref().map(|file| file.display().to_string());
     match context.json {
         true => output::json(&json!({ "valid": true, "file": file, "services": services }))?,
         false => output::line(match (file, has_stack) {
             (Some(file), true) => format!("{file} is valid; its stack has {services} services"),
             (Some(file), false) => format!("{file} is valid"),
-            (None, _) => "there is no configuration file; the defaults are in force".to_owned(),
+            (None, _) => "no configuration file; the defaults are in force".to_owned(),
         })?,
     }
     Ok(Exit::Done)
 }
 
-fn show(global: &Global) -> Ending {
+fn show(global: &Global) -> CommandResult {
     let context = Context::load(global, None)?;
     let settings = context.loaded.settings()?;
     if context.json {

@@ -1,4 +1,4 @@
-//! `portolan discover`: where is a service?
+//! `portolan discover`: finds a service.
 
 use std::time::Duration;
 
@@ -8,30 +8,30 @@ use portolan_core::{ServiceEndpoint, ServiceName, env, parse_duration};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::exit::{Ending, Exit, Failure};
+use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
 
 /// Options of `portolan discover`.
 #[derive(Debug, Args)]
 pub(crate) struct Discover {
-    /// The service's name
+    /// Name of the service
     name: ServiceName,
-    /// Every instance, not only the best one
+    /// Print every instance, not only the best one
     #[arg(long, conflicts_with = "explain")]
     all: bool,
-    /// The strategies to use, in this order: default, registry, broadcast, dns, config
+    /// Strategies to use, in this order: default, registry, broadcast, dns, config
     #[arg(long, value_name = "STRATEGY,…", value_delimiter = ',')]
     strategy: Vec<StrategyName>,
-    /// How long it may take altogether [default: discovery.timeouts.overall]
+    /// Timeout for all strategies together [default: discovery.timeouts.overall]
     #[arg(long, value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// How often a strategy that could not ask tries again [default: discovery.retries]
+    /// Retries of a strategy that failed [default: discovery.retries]
     #[arg(long)]
     retries: Option<u32>,
-    /// How to print what is found
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Addr)]
     format: Format,
-    /// Tells what each strategy answered, on standard error
+    /// Print the result of each strategy to standard error
     #[arg(long)]
     explain: bool,
 }
@@ -42,14 +42,14 @@ enum Format {
     Addr,
     /// http://127.0.0.1:8080
     Url,
-    /// API_HOST=… API_PORT=… API_URL=…, one a line
+    /// API_HOST=… API_PORT=… API_URL=…, one per line
     Env,
-    /// The whole endpoint; with --all, every endpoint as a list
+    /// The endpoint as JSON; with --all, a list of endpoints
     Json,
 }
 
 impl Discover {
-    pub(crate) async fn run(self, context: &Context) -> Ending {
+    pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let client = context.discovery().await?;
         let found = match self.all {
             true => self.find_all(&client).await,
@@ -94,7 +94,7 @@ impl Discover {
             request = request.retries(retries);
         }
         let explanation = request.explain().await;
-        // A failure tells of every strategy anyway, on its way out.
+        // The text of a failure has the result of every strategy.
         if self.explain && explanation.result.is_ok() && !context.quiet {
             output::note(&explanation);
         }

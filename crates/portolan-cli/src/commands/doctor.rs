@@ -1,26 +1,26 @@
-//! `portolan doctor`: checks what usually goes wrong on a host, and says how to mend it.
+//! `portolan doctor`: checks this host and the configuration for common problems.
 //!
-//! A check looks and reports; it changes nothing but for making the folders that every command
-//! makes. To add one, write its file beside this one, and its row in [`CHECKS`].
+//! A check only reads; like every command, it may create the runtime and state directories. To add
+//! a check, add its file to `doctor/` and a row to [`CHECKS`].
 
+mod browser_blocked;
 mod clock;
-mod connections;
-mod defaults;
-mod ephemeral;
+mod default_ports;
+mod directories;
+mod ephemeral_overlap;
+mod ephemeral_usage;
 mod finding;
-mod folders;
-mod forbidden;
 mod interfaces;
 mod ipv6;
 mod multicast;
-mod names;
+mod name_resolution;
 mod open_files;
-mod overlaps;
-mod pools;
-mod privileged;
+mod pool_helpers;
+mod pool_overlap;
+mod privileged_ports;
 mod registry;
+mod reservation_table;
 mod settings;
-mod table;
 
 use clap::Args;
 use futures_util::future::BoxFuture;
@@ -28,53 +28,53 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::context::Context;
-use crate::exit::{Ending, Exit, Failure};
+use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
 
 use finding::{Finding, Severity};
 
 pub(crate) const AFTER_HELP: &str = "\
-Every finding is ok, a warning or an error, with what was seen and what to do. Exit status 0 where \
-there is no error, 1 where there is one. Nothing is changed, and nothing is sent on a network that \
-broadcast.interface, discovery.registry_url or discovery.dns does not name.";
+Each finding is ok, a warning or an error, with its evidence and a remedy. The exit status is 1 if \
+there is an error, else 0. Nothing is changed, and nothing is sent on a network unless \
+broadcast.interface, discovery.registry_url or discovery.dns names it.";
 
 /// Options of `portolan doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// Shows warnings and errors only
+    /// Show only warnings and errors
     #[arg(long)]
     problems: bool,
 }
 
 /// One row of the table of checks.
 struct Check {
-    /// What it is about, in a word or two.
+    /// Its name, which is the name of its file.
     name: &'static str,
-    /// Looks, and reports at least one finding, unless another check has the reason already.
+    /// Returns at least one finding, unless another check reports the cause.
     run: for<'a> fn(&'a Context) -> BoxFuture<'a, Vec<Finding>>,
 }
 
-/// Every check, in order: what the later ones stand on comes first.
+/// Every check, in order: a check comes after those that it depends on.
 const CHECKS: [Check; 16] = [
     settings::CHECK,
-    folders::CHECK,
-    table::CHECK,
-    overlaps::CHECK,
-    ephemeral::CHECK,
-    forbidden::CHECK,
-    privileged::CHECK,
-    defaults::CHECK,
-    connections::CHECK,
+    directories::CHECK,
+    reservation_table::CHECK,
+    pool_overlap::CHECK,
+    ephemeral_overlap::CHECK,
+    browser_blocked::CHECK,
+    privileged_ports::CHECK,
+    default_ports::CHECK,
+    ephemeral_usage::CHECK,
     open_files::CHECK,
     ipv6::CHECK,
     interfaces::CHECK,
     multicast::CHECK,
     registry::CHECK,
     clock::CHECK,
-    names::CHECK,
+    name_resolution::CHECK,
 ];
 
-/// A finding with the check that it comes from.
+/// A finding with the name of its check.
 #[derive(Serialize)]
 struct Reported {
     check: &'static str,
@@ -85,14 +85,14 @@ struct Reported {
 // === impl Doctor ===
 
 impl Doctor {
-    pub(crate) async fn run(self, context: &Context) -> Ending {
+    pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let mut all = Vec::new();
         for Check { name: check, run } in CHECKS {
             for finding in run(context).await {
                 let shown = !self.problems || finding.severity != Severity::Ok;
-                // Each as soon as it is known: some checks wait for an answer.
+                // Printed at once: some checks wait for a response.
                 if shown && !context.json {
-                    output::line(finding.for_people(check))?;
+                    output::line(finding.to_text(check))?;
                 }
                 all.push(Reported { check, finding });
             }
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_check_has_a_name_of_its_own() {
+    fn check_names_are_unique() {
         let mut names = CHECKS.map(|check| check.name);
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");

@@ -1,4 +1,4 @@
-//! `portolan exec`: a command with the addresses of what it needs in its environment.
+//! `portolan exec`: runs a command with the addresses of services in its environment.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -11,89 +11,90 @@ use portolan_core::{ServiceEndpoint, ServiceName, env, parse_duration};
 use tokio::time::{Instant, sleep};
 
 use crate::context::Context;
-use crate::exit::{Ending, Exit, Failure};
+use crate::exit::{CommandResult, Exit, Failure};
 
-/// How often what is missing is looked for again.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// The interval between discoveries of a service that is missing or not ready.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Options of `portolan exec`.
 #[derive(Debug, Args)]
 pub(crate) struct Exec {
-    /// The services whose addresses the command gets, as API_HOST, API_PORT, API_URL for "api"
+    /// Services whose addresses are set: API_HOST, API_PORT and API_URL for "api"
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', required = true)]
     needs: Vec<ServiceName>,
-    /// Waits for services that are not there yet, or not well, up to this long altogether
+    /// Wait up to this long until all services are found and ready
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, num_args = 0..=1,
           default_missing_value = "60s", require_equals = true)]
     wait: Option<Duration>,
-    /// The command
+    /// Command and arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
 }
 
 impl Exec {
-    pub(crate) async fn run(self, context: &Context) -> Ending {
+    pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let client = context.discovery().await?;
-        let patience = self.wait.map(Patience::from_now);
+        let deadline = self.wait.map(WaitDeadline::from_now);
         let mut variables = context.environment(&context.registry_url());
         for name in &self.needs {
-            let endpoint = find(&client, name, patience).await?;
+            let endpoint = find(&client, name, deadline).await?;
             variables.extend(env::variables(name, &endpoint));
         }
         client.close().await;
-        // The command takes our place: its signals, its terminal and its status are its own.
+        // The command replaces this process: it gets the signals, the terminal and the exit status.
         let error = Command::new(&self.command[0]).args(&self.command[1..]).envs(variables).exec();
         Err(Failure::failed(format_args!("cannot start `{}`: {error}", self.command[0])))
     }
 }
 
-/// How long to wait, for all that is needed together.
+/// The deadline for all services together.
 #[derive(Debug, Clone, Copy)]
-struct Patience {
+struct WaitDeadline {
     wait: Duration,
-    began: Instant,
+    start: Instant,
 }
 
-// === impl Patience ===
+// === impl WaitDeadline ===
 
-impl Patience {
+impl WaitDeadline {
     fn from_now(wait: Duration) -> Self {
-        Self { wait, began: Instant::now() }
+        Self { wait, start: Instant::now() }
     }
 
-    fn left(self) -> Duration {
-        self.wait.saturating_sub(self.began.elapsed())
+    fn remaining(self) -> Duration {
+        self.wait.saturating_sub(self.start.elapsed())
     }
 }
 
 async fn find(
     client: &DiscoveryClient,
     name: &ServiceName,
-    patience: Option<Patience>,
+    deadline: Option<WaitDeadline>,
 ) -> Result<ServiceEndpoint, Failure> {
-    // Explained, since then the failure is told once, by us, and not in the log as well.
-    let Some(patience) = patience else {
+    // An explained request is not logged, so that the failure is printed once.
+    let Some(deadline) = deadline else {
         return Ok(client.discover(name.as_str()).explain().await.result?.endpoint);
     };
     loop {
-        let left = patience.left();
-        let asked = client.discover(name.as_str()).timeout(left.max(LOOK_AGAIN)).retries(0);
-        let failure = match asked.explain().await.result {
+        let remaining = deadline.remaining();
+        let request =
+            client.discover(name.as_str()).timeout(remaining.max(RETRY_INTERVAL)).retries(0);
+        let failure = match request.explain().await.result {
             Ok(found) if found.endpoint.is_ready() => return Ok(found.endpoint),
-            Ok(found) => not_well(name, &found.endpoint, patience.wait),
+            Ok(found) => not_ready(name, &found.endpoint, deadline.wait),
             Err(error) => match Failure::from(error) {
-                wrong @ Failure { exit: Exit::Usage, .. } => return Err(wrong),
-                failure => out_of_time(name, patience.wait, &failure),
+                invalid @ Failure { exit: Exit::Usage, .. } => return Err(invalid),
+                failure => timed_out(name, deadline.wait, failure),
             },
         };
-        if left.is_zero() {
+        if remaining.is_zero() {
             return Err(failure);
         }
-        sleep(LOOK_AGAIN.min(left)).await;
+        sleep(RETRY_INTERVAL.min(remaining)).await;
     }
 }
 
-fn not_well(name: &ServiceName, endpoint: &ServiceEndpoint, wait: Duration) -> Failure {
+fn not_ready(name: &ServiceName, endpoint: &ServiceEndpoint, wait: Duration) -> Failure {
     let (address, health) = (endpoint.address(), endpoint.health);
     Failure::new(
         Exit::TimedOut,
@@ -105,8 +106,8 @@ fn not_well(name: &ServiceName, endpoint: &ServiceEndpoint, wait: Duration) -> F
     )
 }
 
-fn out_of_time(name: &ServiceName, wait: Duration, failure: &Failure) -> Failure {
+fn timed_out(name: &ServiceName, wait: Duration, failure: Failure) -> Failure {
     let wait = format_duration(wait);
-    let message = &failure.message;
-    Failure::new(Exit::TimedOut, format_args!("{name} was not found within {wait}\n{message}"))
+    let message = format!("{name} was not found within {wait}\n{}", failure.message);
+    Failure { exit: Exit::TimedOut, message, remedy: failure.remedy }
 }

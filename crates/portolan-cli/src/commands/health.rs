@@ -1,30 +1,30 @@
-//! `portolan health`: an instance's health by hand.
+//! `portolan health`: reports the health of an instance.
 
 use clap::Args;
 use portolan_core::{HealthReport, HealthStatus, ServiceId};
 
-use super::deregister::unknown_is_not_found;
 use crate::context::Context;
-use crate::exit::{Ending, Exit};
+use crate::exit::{CommandResult, Exit};
+use crate::exit_codes::instance_failure;
 use crate::output;
 
 /// Options of `portolan health`.
 #[derive(Debug, Args)]
 pub(crate) struct Health {
-    /// The id of the instance, as `portolan list` shows it
+    /// Id of the instance, as shown by `portolan list`
     id: ServiceId,
-    /// passing, warning, critical or unknown
+    /// Health: passing, warning, critical or unknown
     status: HealthStatus,
-    /// Why, for a person to read
-    #[arg(long, default_value = "set by hand")]
+    /// Reason, for people
+    #[arg(long, default_value = "set manually")]
     reason: String,
 }
 
 impl Health {
-    pub(crate) async fn run(self, context: &Context) -> Ending {
+    pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let report = HealthReport::new(self.status, self.reason);
-        let ended = context.registry()?.update_health(&self.id, &report).await;
-        ended.map_err(|error| unknown_is_not_found(error, &self.id))?;
+        let result = context.registry()?.update_health(&self.id, &report).await;
+        result.map_err(|error| instance_failure(error, &self.id))?;
         if context.json {
             output::json(&report)?;
         }

@@ -1,24 +1,24 @@
-//! `portolan heartbeat`: a sign of life by hand.
+//! `portolan heartbeat`: renews the lease of an instance.
 
 use clap::Args;
 use portolan_core::ServiceId;
 
-use super::deregister::unknown_is_not_found;
 use crate::context::Context;
-use crate::exit::{Ending, Exit};
+use crate::exit::{CommandResult, Exit};
+use crate::exit_codes::instance_failure;
 use crate::output;
 
 /// Options of `portolan heartbeat`.
 #[derive(Debug, Args)]
 pub(crate) struct Heartbeat {
-    /// The id of the instance, as `portolan list` shows it
+    /// Id of the instance, as shown by `portolan list`
     id: ServiceId,
 }
 
 impl Heartbeat {
-    pub(crate) async fn run(self, context: &Context) -> Ending {
-        let ended = context.registry()?.heartbeat(&self.id).await;
-        ended.map_err(|error| unknown_is_not_found(error, &self.id))?;
+    pub(crate) async fn run(self, context: &Context) -> CommandResult {
+        let result = context.registry()?.heartbeat(&self.id).await;
+        result.map_err(|error| instance_failure(error, &self.id))?;
         if context.json {
             output::json(&serde_json::json!({ "alive": self.id }))?;
         }

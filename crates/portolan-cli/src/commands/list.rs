@@ -1,34 +1,34 @@
-//! `portolan list`: all services and their health.
+//! `portolan list`: services with their address and health.
 
 use clap::Args;
 use portolan_broadcast::QueryMode;
 use portolan_client::{ListQuery, RegistryClientError};
-use portolan_core::{HealthStatus, Scope, ServiceEndpoint, ServiceName};
+use portolan_core::{HealthStatus, ServiceEndpoint, ServiceName};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::exit::{Ending, Exit, Failure};
+use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
 
 /// Options of `portolan list`.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Instances of this service only
+    /// Only instances of this service
     name: Option<ServiceName>,
-    /// Instances of this health only
+    /// Only instances with this health
     #[arg(long)]
     health: Option<HealthStatus>,
-    /// Every scope, not only this one and "default"
+    /// All scopes, not only this one and "default"
     #[arg(long)]
     all_scopes: bool,
 }
 
 impl List {
-    pub(crate) async fn run(self, context: &Context) -> Ending {
+    pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let query = ListQuery {
             name: self.name,
             health: self.health,
-            scopes: if self.all_scopes { Vec::new() } else { own_scopes(&context.scope) },
+            scopes: if self.all_scopes { Vec::new() } else { context.lookup_scopes() },
             ..ListQuery::default()
         };
         let mut services = find(context, &query).await?;
@@ -41,14 +41,7 @@ impl List {
     }
 }
 
-/// The scopes that a name is looked up in: the own one first, then `default`.
-pub(super) fn own_scopes(own: &Scope) -> Vec<Scope> {
-    let mut scopes = vec![own.clone()];
-    scopes.extend((!own.is_default()).then(Scope::default));
-    scopes
-}
-
-/// Asks the registry; where there is none, asks all who hear.
+/// Asks the registry, and if it cannot be reached, asks by broadcast.
 async fn find(context: &Context, query: &ListQuery) -> Result<Vec<ServiceEndpoint>, Failure> {
     let unreachable = match context.registry()?.list(query).await {
         Ok(listing) => return Ok(listing.services),
@@ -60,9 +53,9 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Vec<ServiceEndpoin
         output::note(format_args!("{unreachable}; asking by broadcast instead"));
     }
     let wait = context.settings().discovery.timeouts.broadcast_wait;
-    let answers = broadcaster.query(query.name.as_ref(), &query.scopes, wait, QueryMode::All).await;
+    let found = broadcaster.query(query.name.as_ref(), &query.scopes, wait, QueryMode::All).await;
     broadcaster.stop().await;
-    let mut services = answers?;
+    let mut services = found?;
     services.retain(|service| query.health.is_none_or(|health| service.health == health));
     Ok(services)
 }

@@ -1,4 +1,4 @@
-//! `portolan listen`: what is heard on the broadcast channel.
+//! `portolan listen`: announcements on the broadcast channel.
 
 use std::time::Duration;
 
@@ -8,51 +8,52 @@ use portolan_broadcast::ReceivedAnnouncement;
 use portolan_core::parse_duration;
 use serde_json::json;
 
-use super::announce::switched_off;
 use crate::context::Context;
-use crate::exit::{Ending, Exit, Failure};
+use crate::exit::{CommandResult, Exit, Failure};
 use crate::{output, shutdown};
+
+const IN_USE_REMEDY: &str =
+    "end the program that uses the port without SO_REUSEADDR; `portolan ports check PORT` names it";
 
 /// Options of `portolan listen`.
 #[derive(Debug, Args)]
 pub(crate) struct Listen {
-    /// Ends after this many announcements
+    /// Exit after this many announcements
     #[arg(long, value_name = "NUMBER")]
     count: Option<u64>,
-    /// Ends after this long; with --count, running out of time is a failure
+    /// Exit after this long; with --count, a timeout is a failure
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
 }
 
 impl Listen {
-    pub(crate) async fn run(self, context: &Context) -> Ending {
-        let broadcaster = context.broadcaster().await?.ok_or_else(switched_off)?;
+    pub(crate) async fn run(self, context: &Context) -> CommandResult {
+        let broadcaster = context.enabled_broadcaster().await?;
         if !broadcaster.is_listening() {
             let channel = &context.settings().broadcast.multicast_address;
             broadcaster.stop().await;
-            return Err(Failure::failed(format_args!(
-                "cannot listen on {channel}: the port is held by a program that does not share it"
-            )));
+            let message = format!("cannot listen on {channel}: the port is in use");
+            return Err(Failure::failed(message).remedy(IN_USE_REMEDY));
         }
-        let ending = self.listen(context, broadcaster.listen()).await;
+        let result = self.listen(context, broadcaster.listen()).await;
         broadcaster.stop().await;
-        ending
+        result
     }
 
     async fn listen(
         &self,
         context: &Context,
         mut heard: portolan_broadcast::AnnouncementListener,
-    ) -> Ending {
-        let mut stop = shutdown::requested()?;
-        let out_of_time = tokio::time::sleep(self.timeout.unwrap_or(Duration::MAX));
-        tokio::pin!(out_of_time);
+    ) -> CommandResult {
+        let mut stop = shutdown::signals()?;
+        let timeout = tokio::time::sleep(self.timeout.unwrap_or(Duration::MAX));
+        tokio::pin!(timeout);
         let mut count = 0;
         while self.count.is_none_or(|wanted| count < wanted) {
             tokio::select! {
                 Some(heard) = heard.next() => print(context, &heard)?,
                 () = stop.wait() => break,
-                () = &mut out_of_time => match self.count {
+                () = &mut timeout => match self.count {
                     Some(_) => return Err(timed_out(count)),
                     None => break,
                 },
@@ -64,10 +65,7 @@ impl Listen {
 }
 
 fn timed_out(count: u64) -> Failure {
-    Failure::new(
-        Exit::TimedOut,
-        format_args!("heard {count} announcements before the time was out"),
-    )
+    Failure::new(Exit::TimedOut, format_args!("timed out after {count} announcements"))
 }
 
 fn print(context: &Context, heard: &ReceivedAnnouncement) -> Result<(), Failure> {

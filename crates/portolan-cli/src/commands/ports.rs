@@ -1,16 +1,16 @@
-//! `portolan ports`: the port allocator by hand.
+//! `portolan ports`: manual use of the port allocator.
 
 mod alloc;
 mod check;
-mod hold;
+mod lease_holder;
 mod list;
 mod owner;
-mod wish;
+mod port_args;
 
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
-use crate::exit::Ending;
+use crate::exit::CommandResult;
 
 /// Options of `portolan ports`.
 #[derive(Debug, Args)]
@@ -21,29 +21,29 @@ pub(crate) struct Ports {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Leases a port and prints it; the lease lasts until it is released or its owner ends
+    /// Leases a port and prints it; the lease ends when it is released or its owner ends
     #[command(after_help = alloc::AFTER_HELP)]
     Alloc(alloc::Alloc),
-    /// Ends a lease of `ports alloc`
+    /// Releases a lease of `ports alloc`
     Release(alloc::Release),
-    /// Lists every port of this host that is leased or listened on, and who has it
+    /// Lists the ports of this host that are leased or in use
     List(list::List),
-    /// Explains a port: who has a lease on it, who listens on it, and which rules concern it
+    /// Explains a port: its lease, its listeners, and the rules that apply to it
     #[command(after_help = check::AFTER_HELP)]
     Check(check::Check),
     /// Holds a lease for `ports alloc`
     #[command(hide = true)]
-    Hold(hold::Hold),
+    Hold(lease_holder::Hold),
 }
 
 impl Ports {
-    pub(crate) async fn run(self, context: &Context) -> Ending {
+    pub(crate) async fn run(self, context: &Context) -> CommandResult {
         match self.command {
             Command::Alloc(alloc) => alloc.run(context).await,
             Command::Release(release) => release.run(context).await,
             Command::List(list) => list.run(context),
             Command::Check(check) => check.run(context),
-            // Nothing else runs in this process, so it may block.
+            // Nothing else runs in this process, so that blocking is safe.
             Command::Hold(hold) => hold.run(context),
         }
     }

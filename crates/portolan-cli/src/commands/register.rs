@@ -1,10 +1,10 @@
-//! `portolan register`: a service by hand.
+//! `portolan register`: registers a service manually.
 
 use clap::Args;
 
 use crate::context::Context;
 use crate::endpoint_args::EndpointArgs;
-use crate::exit::{Ending, Exit};
+use crate::exit::{CommandResult, Exit};
 use crate::output;
 
 /// Options of `portolan register`.
@@ -15,7 +15,7 @@ pub(crate) struct Register {
 }
 
 impl Register {
-    pub(crate) async fn run(self, context: &Context) -> Ending {
+    pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let registration = self.endpoint.registration(&context.scope)?;
         let registered = context.registry()?.register(&registration).await?;
         match context.json {

@@ -1,4 +1,4 @@
-//! `portolan run`: one program as a service.
+//! `portolan run`: runs a program as a service.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -16,73 +16,73 @@ use portolan_supervisor::{CommandLine, Handoff, Parts, Service, ServiceSpec};
 
 use crate::context::Context;
 use crate::endpoint_args::key_value;
-use crate::exit::{Ending, Exit, Failure};
+use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
-use crate::shutdown::{self, Requested};
+use crate::shutdown::{self, ShutdownSignals};
 
 /// Options of `portolan run`.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The service's name [default: the program's]
+    /// Name of the service [default: the name of the program]
     #[arg(long)]
     name: Option<ServiceName>,
-    /// The port it would like [default: its pool's]
+    /// Preferred port [default: the default port of its pool]
     #[arg(long, value_name = "PORT", value_parser = port::parse)]
     preferred: Option<u16>,
-    /// The pool its port comes from [default: as its name tells]
+    /// Pool of the port [default: derived from the name of the service]
     #[arg(long)]
     pool: Option<String>,
-    /// Takes any free port in the end, whatever port_allocator.allow_ephemeral says; so does a
-    /// program for which neither a port nor a pool is known
+    /// Use any free port if no other is available, regardless of port_allocator.allow_ephemeral;
+    /// implied if the service has neither a preferred port nor a pool
     #[arg(long)]
     allow_ephemeral: bool,
-    /// A further port, which it gets together with the first or not at all; can be repeated. It
-    /// stands in {port:NAME} and PORT_NAME, and is announced as the fact port.NAME
+    /// Additional port, leased together with the main port; repeatable. The program gets it as
+    /// {port:NAME} and PORT_NAME, clients as the metadata port.NAME
     #[arg(long = "port", value_name = "NAME[=PREFERRED][@POOL]")]
     ports: Vec<NamedPort>,
-    /// The address that it listens on: all, loopback, or an address of this host
+    /// Address that the program listens on: all, loopback, or an IP address of this host
     #[arg(long, value_name = "ADDRESS", default_value = "all")]
     bind: BindAddress,
-    /// Its ports must be free in UDP too
+    /// Lease the ports for UDP as well
     #[arg(long)]
     udp: bool,
-    /// How its health is checked: tcp, http:/path, ttl:15s, none
+    /// Health check: tcp, http:/path, ttl:15s, none
     #[arg(long, value_name = "CHECK", default_value = "tcp")]
     health: CheckSpec,
-    /// What it speaks [default: its pool's protocol]
+    /// Protocol of the service [default: the protocol of its pool]
     #[arg(long)]
     protocol: Option<Protocol>,
-    /// Where others reach it [default: the address of --bind, else 127.0.0.1, or the address of the
-    /// route to a remote registry]
+    /// Advertised host [default: the address in --bind, else 127.0.0.1, or with a remote registry
+    /// the address of the route to it]
     #[arg(long)]
     host: Option<Host>,
-    /// Its version
+    /// Version of the service
     #[arg(long, value_name = "VERSION", default_value = "")]
     service_version: String,
-    /// A fact that is announced with it; can be repeated
+    /// Metadata of the service; repeatable
     #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = key_value)]
     metadata: Vec<(String, String)>,
-    /// How long it stays known without a sign of life [default: service_registry.ttl_default]
+    /// Time after which it expires without a heartbeat [default: service_registry.ttl_default]
     #[arg(long)]
     ttl: Option<Ttl>,
-    /// How the program gets its ports: as the sockets themselves, from descriptor 3 on
-    /// (sd_listen_fds(3)); as numbers beside a guard that keeps strangers off; as numbers alone; or
-    /// as a claim, for another process to listen on its behalf, as for `docker run`. `auto` does as
-    /// the program is known to need it; {fd} in the command asks for the sockets
+    /// How the program gets its ports: `socket` passes the listening sockets as descriptors 3 and
+    /// up (sd_listen_fds(3)); `guard` passes the numbers and keeps a guard socket on each port;
+    /// `number` passes the numbers only; `claim` expects another process to listen, as with `docker
+    /// run`. `auto` selects by the program, and `socket` if the command has {fd}
     #[arg(long, value_name = "auto|socket|guard|number|claim", default_value = "auto")]
     handoff: Handoff,
-    /// How long the program has to end by itself when we are told to stop
+    /// Time between SIGTERM and SIGKILL when the program is stopped
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "4s")]
     grace: Duration,
-    /// The program and its arguments; {port} is the leased port, which PORT holds too, and {fd} the
-    /// number of the socket on it
+    /// Program and arguments; {port} is replaced by the leased port, which is also in PORT, and {fd}
+    /// by the descriptor of its socket
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
 }
 
 impl Run {
-    pub(crate) async fn run(self, context: &Context) -> Ending {
-        let mut stop = shutdown::requested()?;
+    pub(crate) async fn run(self, context: &Context) -> CommandResult {
+        let mut stop = shutdown::signals()?;
         let grace = self.grace;
         let parts = parts(context).await?;
         let broadcaster = parts.broadcaster.clone();
@@ -94,11 +94,11 @@ impl Run {
             let named: String = named.map(|(name, port)| format!(", {name} at {port}")).collect();
             output::note(format_args!("{name} at {}{named}", host.with_port(port)));
         }
-        let ended = until_ended(service, &mut stop, grace).await;
+        let status = wait_for_end(service, &mut stop, grace).await;
         if let Some(broadcaster) = broadcaster {
             broadcaster.stop().await;
         }
-        Ok(Exit::Child(exit_code(ended?)))
+        Ok(Exit::Child(exit_code(status?)))
     }
 
     fn spec(self, context: &Context) -> Result<ServiceSpec, Failure> {
@@ -107,14 +107,15 @@ impl Run {
             Some(name) => name,
             None => command.program_name().parse().map_err(|error| {
                 Failure::usage(format_args!(
-                    "the program's name makes no service name ({error}); give --name"
+                    "the name of the program is not a valid service name: {error}"
                 ))
+                .remedy("set --name")
             })?,
         };
         let url = context.registry_url();
         let environment = context.environment(&url);
         check(&command, &environment, &self.ports, self.handoff).map_err(Failure::usage)?;
-        let host = self.host.or_else(|| host_of(self.bind));
+        let host = self.host.or_else(|| bound_host(self.bind));
         Ok(ServiceSpec {
             name,
             scope: context.scope.clone(),
@@ -144,8 +145,8 @@ impl Run {
             handoff: self.handoff,
             environment,
             directory: None::<PathBuf>,
-            // A person at the terminal may want to speak to the program; else it has a group of
-            // its own, so that all that it starts can be ended with it.
+            // With a terminal the program may read from it; without one it gets its own process
+            // group, so that its children can be stopped with it.
             terminal: match std::io::stdin().is_terminal() {
                 true => Terminal::Shared,
                 false => Terminal::OwnGroup,
@@ -154,18 +155,18 @@ impl Run {
     }
 }
 
-/// Where others reach what listens on one address only.
-fn host_of(bind: BindAddress) -> Option<Host> {
+/// Returns the host of a program that listens on a single address.
+fn bound_host(bind: BindAddress) -> Option<Host> {
     match bind {
         BindAddress::Ip(address) if !address.is_unspecified() => address.to_string().parse().ok(),
         _ => None,
     }
 }
 
-/// Stays with the service until its program has ended, by itself or since we were asked to end.
-async fn until_ended(
+/// Runs the service until its program ends, or until a stop is requested.
+async fn wait_for_end(
     mut service: Service,
-    stop: &mut Requested,
+    stop: &mut ShutdownSignals,
     grace: Duration,
 ) -> Result<ExitStatus, Failure> {
     loop {
@@ -181,10 +182,10 @@ async fn until_ended(
     }
 }
 
-/// Whoever asks a second time does not want to wait for the grace.
+/// Stops the service. A second request skips the grace period.
 async fn stop_service(
     service: Service,
-    stop: &mut Requested,
+    stop: &mut ShutdownSignals,
     grace: Duration,
 ) -> Result<ExitStatus, Failure> {
     let hurry = service.hurry();
@@ -198,7 +199,7 @@ async fn stop_service(
         }
     };
     ended.map_err(|error| {
-        Failure::failed(format_args!("cannot tell how the program ended: {error}"))
+        Failure::failed(format_args!("cannot get the exit status of the program: {error}"))
     })
 }
 

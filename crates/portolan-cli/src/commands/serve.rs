@@ -7,20 +7,20 @@ use portolan_server::RegistryServer;
 use serde_json::json;
 
 use crate::context::Context;
-use crate::exit::{Ending, Exit};
+use crate::exit::{CommandResult, Exit};
 use crate::{output, shutdown};
 
 /// Options of `portolan serve`.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Where to listen [default: service_registry.listen_address]
+    /// Address to listen on [default: service_registry.listen_address]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
 }
 
 impl Serve {
-    pub(crate) async fn run(self, context: &Context) -> Ending {
-        let mut stop = shutdown::requested()?;
+    pub(crate) async fn run(self, context: &Context) -> CommandResult {
+        let mut stop = shutdown::signals()?;
         let mut settings = context.settings().clone();
         if let Some(address) = self.listen {
             settings.service_registry.listen_address = address;

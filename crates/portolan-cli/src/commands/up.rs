@@ -1,4 +1,4 @@
-//! `portolan up`: a stack, from its file to its last goodbye.
+//! `portolan up`: runs a stack.
 
 mod screen;
 
@@ -16,36 +16,36 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::context::{Context, folder_of};
-use crate::exit::{Ending, Exit, Failure};
+use crate::context::{Context, directory_of};
+use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
-use crate::shutdown::{self, Requested};
+use crate::shutdown::{self, ShutdownSignals};
 use screen::Screen;
 
-/// How many lines of output may wait to be shown; what is more waits in the programs' pipes.
+/// The bound of the queue of output lines; further output waits in the pipes of the programs.
 const LINES: usize = 256;
 
-/// How long the last rows may take to be shown: a terminal that was stopped (Ctrl-S) takes none.
-const LAST_LOOK: Duration = Duration::from_millis(500);
+/// The timeout for the last update of the screen: a stopped terminal (Ctrl-S) accepts no output.
+const LAST_UPDATE: Duration = Duration::from_millis(500);
 
 /// Options of `portolan up`.
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// The stack's file, which is read instead of --config [default: portolan.yaml]
+    /// Configuration file with the stack, instead of --config [default: portolan.yaml]
     file: Option<PathBuf>,
 }
 
 impl Up {
-    /// The file named, which holds the settings too.
+    /// Returns the named file, which also has the settings.
     pub(crate) fn file(&self) -> Option<PathBuf> {
         self.file.clone()
     }
 
-    pub(crate) async fn run(self, context: &Context) -> Ending {
-        let stop = shutdown::requested()?;
+    pub(crate) async fn run(self, context: &Context) -> CommandResult {
+        let stop = shutdown::signals()?;
         let file = context.file.as_deref().ok_or_else(no_file)?;
         let stack = context.stack()?;
-        refuse_second(context)?;
+        check_not_running(context)?;
         let broadcaster = context.broadcaster().await?;
         let mut server = RegistryServer::builder(context.settings().clone())
             .scope(context.scope.clone())
@@ -55,7 +55,7 @@ impl Up {
             .start()
             .await?;
         let around = surroundings(context, file, &server.url());
-        let ending = match around.map(|around| Stack::plan(&stack, &around)) {
+        let result = match around.map(|around| Stack::plan(&stack, &around)) {
             Ok(Ok(stack)) => run(context, stack, &mut server, broadcaster.clone(), stop).await,
             Ok(Err(invalid)) => Err(Failure::usage(invalid)),
             Err(failure) => Err(failure),
@@ -64,19 +64,18 @@ impl Up {
         if let Some(broadcaster) = broadcaster {
             broadcaster.stop().await;
         }
-        ending
+        result
     }
 }
 
-/// Runs the stack beside its registry, and shows it, until it ends, the registry server fails or a
-/// signal asks it to stop.
+/// Runs the stack and shows it until it ends, the registry server fails, or a signal stops it.
 async fn run(
     context: &Context,
     stack: Stack,
     server: &mut RegistryServer,
     broadcaster: Option<Broadcaster>,
-    mut stop: Requested,
-) -> Ending {
+    mut stop: ShutdownSignals,
+) -> CommandResult {
     let url = server.url();
     let parts = Parts {
         allocator: context.settings().port_allocator.clone(),
@@ -104,7 +103,7 @@ async fn run(
         }
     };
     discovery.close().await;
-    match timeout(LAST_LOOK, showing).await {
+    match timeout(LAST_UPDATE, showing).await {
         Ok(Ok(Err(error))) if error.kind() != io::ErrorKind::BrokenPipe => {
             return Err(output::cannot_print(&error));
         }
@@ -119,18 +118,18 @@ async fn run(
     }
 }
 
-/// Two stacks of one scope would find each other's services.
-fn refuse_second(context: &Context) -> Result<(), Failure> {
+/// Fails if a stack of this scope is running: each would discover the services of the other.
+fn check_not_running(context: &Context) -> Result<(), Failure> {
     let registry: ServiceName = REGISTRY_SERVICE.parse().map_err(Failure::failed)?;
     let holders = context.allocator()?.holders();
     let running =
         holders.iter().find(|holder| holder.service == registry && holder.scope == context.scope);
     match running {
         Some(holder) => Err(Failure::failed(format_args!(
-            "the stack {} is running already, in process {}; stop that one, or give this one \
-             another name with --scope",
+            "the stack {} is already running in process {}",
             context.scope, holder.pid
-        ))),
+        ))
+        .remedy("stop that stack, or run this one in another scope with --scope")),
         None => Ok(()),
     }
 }
@@ -140,8 +139,8 @@ fn surroundings(context: &Context, file: &Path, url: &str) -> Result<Surrounding
     let ttl = Ttl::new(settings.service_registry.ttl_default)
         .map_err(|error| Failure::usage(format_args!("service_registry.ttl_default: {error}")))?;
     let mut environment = context.environment(url);
-    environment.extend(path_with_our_folder());
-    let folder = folder_of(file)?;
+    environment.extend(path_with_own_directory());
+    let folder = directory_of(file)?;
     Ok(Surroundings {
         scope: context.scope.clone(),
         folder,
@@ -151,25 +150,25 @@ fn surroundings(context: &Context, file: &Path, url: &str) -> Result<Surrounding
     })
 }
 
-/// The programs find `portolan`, and what was built with it, first.
-fn path_with_our_folder() -> Option<(String, String)> {
+/// Returns a `PATH` that begins with the directory of this program, so that services find it.
+fn path_with_own_directory() -> Option<(String, String)> {
     let program = std::env::current_exe().ok()?;
-    let ours = program.parent()?.to_owned();
+    let directory = program.parent()?.to_owned();
     let inherited = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::iter::once(ours).chain(std::env::split_paths(&inherited));
-    let path = std::env::join_paths(folders).ok()?;
+    let directories = std::iter::once(directory).chain(std::env::split_paths(&inherited));
+    let path = std::env::join_paths(directories).ok()?;
     Some(("PATH".to_owned(), path.into_string().ok()?))
 }
 
-/// Shows the stack until its last program has had its last word. A stack that nobody sees any more,
-/// as after `| head`, would run on unseen, so it is stopped.
+/// Shows the stack until the output of its last program has ended. If the output is closed, as by
+/// `| head`, stops the stack.
 async fn show(
     mut screen: Screen,
     mut rows: watch::Receiver<Vec<Row>>,
     mut lines: mpsc::Receiver<OutputLine>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let stop_unseen = stop.drop_guard();
+    let stop_on_error = stop.drop_guard();
     screen.show(&rows.borrow_and_update())?;
     let mut batch = Vec::with_capacity(LINES);
     while tokio::select! {
@@ -186,10 +185,10 @@ async fn show(
     let last = rows.borrow().clone();
     screen.show(&last)?;
     output::leave_live();
-    stop_unseen.disarm();
+    stop_on_error.disarm();
     Ok(())
 }
 
 fn no_file() -> Failure {
-    Failure::usage("there is no portolan.yaml here; name the stack's file: portolan up FILE")
+    Failure::usage("no portolan.yaml in this directory").remedy("name the file: portolan up FILE")
 }

@@ -1,4 +1,4 @@
-//! `portolan watch`: changes as they happen.
+//! `portolan watch`: changes to services as they happen.
 
 use clap::Args;
 use futures_util::StreamExt as _;
@@ -7,65 +7,68 @@ use portolan_client::{DiscoveryClient, RegistryClientError, WatchRequest};
 use portolan_core::{Change, Revision, ServiceEvent, ServiceName};
 use tracing::warn;
 
-use super::list::own_scopes;
 use crate::context::Context;
-use crate::exit::{Ending, Exit, Failure};
+use crate::exit::{CommandResult, Exit, Failure};
 use crate::{output, shutdown};
 
 /// Options of `portolan watch`.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
-    /// Changes of this service only
+    /// Only changes to this service
     name: Option<ServiceName>,
-    /// Changes after this revision [default: what is there now, then every change]
+    /// Only changes after this revision [default: a snapshot, then every change]
     #[arg(long, value_name = "REVISION")]
     from: Option<u64>,
-    /// Every scope, not only this one and "default"
+    /// All scopes, not only this one and "default"
     #[arg(long)]
     all_scopes: bool,
 }
 
 impl Watch {
-    pub(crate) async fn run(self, context: &Context) -> Ending {
+    pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let client = context.discovery().await?;
-        let mut events = match self.asks_the_registry() {
-            true => self.ask_registry(context)?,
-            false => self.ask_anybody(&client).await?,
+        let mut events = if self.needs_registry() {
+            self.watch_registry(context)?
+        } else {
+            self.watch_discovery(&client).await?
         };
-        let mut stop = shutdown::requested()?;
-        let ending = loop {
+        let mut stop = shutdown::signals()?;
+        let result = loop {
             tokio::select! {
                 event = events.next() => match event {
                     Some(event) => print(context, &event)?,
-                    None => break Err(Failure::failed("the watch has ended; start it again")),
+                    None => break Err(Failure::failed("the watch has ended")),
                 },
                 () = stop.wait() => break Ok(Exit::Done),
             }
         };
         drop(events);
         client.close().await;
-        ending
+        result
     }
 
-    /// Only the registry knows revisions and scopes that are not ours.
-    fn asks_the_registry(&self) -> bool {
+    /// Whether the options need a registry: revisions and other scopes exist only there.
+    fn needs_registry(&self) -> bool {
         self.from.is_some() || self.all_scopes
     }
 
-    fn ask_registry(&self, context: &Context) -> Result<BoxStream<'static, ServiceEvent>, Failure> {
+    fn watch_registry(
+        &self,
+        context: &Context,
+    ) -> Result<BoxStream<'static, ServiceEvent>, Failure> {
         let query = WatchRequest {
             names: self.name.iter().cloned().collect(),
-            scopes: if self.all_scopes { Vec::new() } else { own_scopes(&context.scope) },
+            scopes: if self.all_scopes { Vec::new() } else { context.lookup_scopes() },
             from: self.from.map(Revision),
         };
         let events = context.registry()?.watch_reconnecting(query);
-        let known = |event: Result<ServiceEvent, RegistryClientError>| async move {
-            event.inspect_err(|error| warn!(%error, "Watch interrupted, connecting again")).ok()
+        let connected = |event: Result<ServiceEvent, RegistryClientError>| async move {
+            event.inspect_err(|error| warn!(%error, "Watch interrupted, reconnecting")).ok()
         };
-        Ok(events.filter_map(known).boxed())
+        Ok(events.filter_map(connected).boxed())
     }
 
-    async fn ask_anybody(
+    async fn watch_discovery(
         &self,
         client: &DiscoveryClient,
     ) -> Result<BoxStream<'static, ServiceEvent>, Failure> {

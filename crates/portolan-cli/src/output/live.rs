@@ -1,52 +1,47 @@
-//! A text that stays at the bottom of the terminal and is kept current, while everything for
-//! people, the log included, is printed above it.
+//! A live text at the bottom of the terminal. Messages and the log are printed above it.
 
+use parking_lot::Mutex;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// There is one terminal, so there is one of these.
+/// The live text of the terminal.
 static LIVE: Mutex<Live> = Mutex::new(Live { text: String::new(), drawn: 0 });
 
 struct Live {
     text: String,
-    /// How many lines of the terminal are to be taken back before anything else is printed.
+    /// The number of lines to erase before other output.
     drawn: usize,
 }
 
-/// Shows this text at the bottom of the terminal, instead of the one before.
+/// Replaces the live text.
 pub(crate) fn live(text: String) -> io::Result<()> {
-    let mut live = lock();
+    let mut live = LIVE.lock();
     let erased = live.erased();
     live.text = text;
     live.draw(&erased)
 }
 
-/// Leaves the text where it is; what is printed from now on comes below it.
+/// Ends the live text: later output is printed below it.
 pub(crate) fn leave_live() {
-    *lock() = Live { text: String::new(), drawn: 0 };
+    *LIVE.lock() = Live { text: String::new(), drawn: 0 };
 }
 
-/// Prints on standard error, above the text where there is one.
+/// Prints on standard error, above the live text.
 pub(crate) fn above(text: &[u8]) {
-    let mut live = lock();
+    let mut live = LIVE.lock();
     let mut out = io::stdout().lock();
-    // Where the terminal is gone, standard error may still be a file; nobody else can be told.
+    // Standard error may be a file that outlives the terminal; errors cannot be reported anywhere.
     _ = out.write_all(live.erased().as_bytes()).and_then(|()| out.flush());
     drop(out);
     _ = io::stderr().lock().write_all(text);
     _ = live.draw("");
 }
 
-fn lock() -> MutexGuard<'static, Live> {
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 // === impl Live ===
 
 impl Live {
-    /// What clears the text from the terminal, line by line (ECMA-48: cursor up, erase line). Were
-    /// all that is below erased at once, some terminals would keep a copy in their history.
+    /// Returns the control sequences that erase the text line by line (ECMA-48: cursor up, erase
+    /// line). Some terminals copy the text to their history if it is erased at once.
     fn erased(&mut self) -> String {
         match std::mem::take(&mut self.drawn) {
             0 => String::new(),
@@ -65,15 +60,15 @@ impl Live {
     }
 }
 
-/// The text as it is sent to a terminal of this height (0 where nobody knows), and how many of its
-/// lines it takes. What does not fit cannot be taken back, so it is not drawn. A line that is too
-/// wide is cut by the terminal (DECAWM), so that it takes one line whatever is in it.
+/// Returns the text for a terminal of this height (0 if unknown) and its number of lines. Lines that
+/// do not fit could not be erased, so they are left out. The terminal cuts wide lines (DECAWM), so
+/// that each takes one line.
 fn drawing(text: &str, height: usize) -> (String, usize) {
     let count = text.lines().count();
     if count == 0 {
         return (String::new(), 0);
     }
-    // The cursor waits in the line below.
+    // The cursor is in the line below the text.
     let room = if height == 0 { count } else { height.saturating_sub(1) };
     let shown = if count > room { room.saturating_sub(1) } else { count };
     let mut drawn = String::from("\x1b[?7l");
@@ -81,7 +76,7 @@ fn drawing(text: &str, height: usize) -> (String, usize) {
         _ = writeln!(drawn, "{line}");
     }
     if shown < count {
-        _ = writeln!(drawn, " ... and {} lines more", count - shown);
+        _ = writeln!(drawn, " ... and {} more lines", count - shown);
     }
     drawn.push_str("\x1b[?7h");
     (drawn, shown + usize::from(shown < count))
@@ -92,23 +87,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_that_fits_is_drawn_whole_and_without_wrapping() {
+    fn text_that_fits_is_drawn_without_wrapping() {
         assert_eq!(drawing("a\nb", 24), ("\x1b[?7la\nb\n\x1b[?7h".to_owned(), 2));
         assert_eq!(drawing("", 24), (String::new(), 0));
     }
 
     #[test]
-    fn no_more_is_drawn_than_can_be_taken_back() {
+    fn only_lines_that_can_be_erased_are_drawn() {
         let (text, lines) = drawing("a\nb\nc\nd", 4);
         assert_eq!(lines, 3);
-        assert!(text.contains("a\nb\n ... and 2 lines more\n"), "{text}");
+        assert!(text.contains("a\nb\n ... and 2 more lines\n"), "{text}");
         for height in 1..4 {
             assert!(drawing("a\nb\nc\nd", height).1 <= height);
         }
     }
 
     #[test]
-    fn where_nobody_knows_the_height_all_of_it_is_drawn() {
+    fn all_lines_are_drawn_if_the_height_is_unknown() {
         assert_eq!(drawing("a\nb\nc", 0).1, 3);
     }
 }

@@ -1,4 +1,4 @@
-//! Whether this host's clock can be right: it is not behind what happened on it already.
+//! Whether the clock of this host is behind the modification time of its own files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,32 +14,32 @@ use super::finding::Finding;
 use crate::context::Context;
 
 pub(super) const CHECK: Check =
-    Check { name: "clock", run: |context| ready(vec![look(context)]).boxed() };
+    Check { name: "clock", run: |context| ready(vec![check(context)]).boxed() };
 
-/// Filesystems of a network keep another machine's time.
+/// Network file systems use the clock of another machine.
 const TOLERANCE: Duration = Duration::from_secs(60);
 
-fn look(context: &Context) -> Finding {
+fn check(context: &Context) -> Finding {
     let config = &context.settings().port_allocator;
     let state = config.state_directory().ok().flatten();
-    let places = [std::env::current_exe().ok(), config.runtime_directory().ok(), state];
-    judge(&places.into_iter().flatten().collect::<Vec<_>>(), SystemTime::now())
+    let paths = [std::env::current_exe().ok(), config.runtime_directory().ok(), state];
+    evaluate(&paths.into_iter().flatten().collect::<Vec<_>>(), SystemTime::now())
 }
 
-fn judge(places: &[PathBuf], now: SystemTime) -> Finding {
+fn evaluate(paths: &[PathBuf], now: SystemTime) -> Finding {
     let behind = |path: &Path| {
         let changed = fs::metadata(path).and_then(|found| found.modified()).ok()?;
         changed.duration_since(now).ok().filter(|behind| *behind > TOLERANCE)
     };
-    let worst = places.iter().filter_map(|path| Some((behind(path)?, path))).max();
+    let worst = paths.iter().filter_map(|path| Some((behind(path)?, path))).max();
     let text = Timestamp::try_from(now).map(|now| now.strftime("%FT%TZ").to_string());
     match (worst, text) {
-        (None, Ok(now)) => Finding::ok("the clock is not behind what happened already", now),
-        (None, Err(error)) => Finding::error("the clock is far off", error, REMEDY),
+        (None, Ok(now)) => Finding::ok("the clock is not behind the files of this host", now),
+        (None, Err(error)) => Finding::error("the clock is out of range", error, REMEDY),
         (Some((behind, path)), _) => Finding::error(
-            "the clock was set back, and messages and leases will be taken for old ones",
+            "the clock was set back, so that messages and leases appear to be old",
             format_args!(
-                "{} was changed {} from now",
+                "{} was modified {} in the future",
                 path.display(),
                 format_duration(Duration::from_secs(behind.as_secs()))
             ),
@@ -48,7 +48,7 @@ fn judge(places: &[PathBuf], now: SystemTime) -> Finding {
     }
 }
 
-const REMEDY: &str = "set it by NTP, as chrony or systemd-timesyncd do";
+const REMEDY: &str = "synchronise the clock by NTP, with chrony or systemd-timesyncd";
 
 #[cfg(test)]
 mod tests {
@@ -56,12 +56,12 @@ mod tests {
     use crate::commands::doctor::finding::Severity;
 
     #[test]
-    fn a_clock_behind_a_file_was_set_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let places = [folder.path().to_owned(), PathBuf::from("/nowhere/at/all")];
+    fn clock_behind_a_file_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = [directory.path().to_owned(), PathBuf::from("/nowhere/at/all")];
         let now = SystemTime::now();
-        assert_eq!(judge(&places, now).severity, Severity::Ok);
+        assert_eq!(evaluate(&paths, now).severity, Severity::Ok);
         let earlier = now - Duration::from_secs(3600);
-        assert_eq!(judge(&places, earlier).severity, Severity::Error);
+        assert_eq!(evaluate(&paths, earlier).severity, Severity::Error);
     }
 }

@@ -4,27 +4,29 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
-/// One thing that a check looked at: how it is, what was seen, and what to do about it.
+use crate::exit::Failure;
+
+/// One result of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     pub(super) severity: Severity,
-    /// How it is, in one sentence.
+    /// The result in one sentence.
     what: String,
-    /// What was seen.
+    /// The values that the result is based on.
     evidence: String,
-    /// What to do; none where nothing need be done.
+    /// What resolves the problem, as an imperative.
     remedy: Option<String>,
-    /// Commands that do it, to be run as root, where there are some.
+    /// Commands that resolve the problem when they are run as root.
     commands: Vec<String>,
 }
 
-/// How bad it is.
+/// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Severity {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// Works, but not always or not as one would expect.
+    /// Works, but not always or not as expected.
     Warning,
     /// Does not work.
     Error,
@@ -33,12 +35,12 @@ pub(super) enum Severity {
 // === impl Finding ===
 
 impl Finding {
-    /// All is well.
+    /// No problem.
     pub(super) fn ok(what: &str, evidence: impl fmt::Display) -> Self {
         Self::new(Severity::Ok, what, evidence, None)
     }
 
-    /// It works, but not always or not as one would expect.
+    /// It works, but not always or not as expected.
     pub(super) fn warning(what: &str, evidence: impl fmt::Display, remedy: &str) -> Self {
         Self::new(Severity::Warning, what, evidence, Some(remedy))
     }
@@ -48,16 +50,12 @@ impl Finding {
         Self::new(Severity::Error, what, evidence, Some(remedy))
     }
 
-    /// An error of the library. Its text has the remedy behind the first semicolon.
-    pub(super) fn of(severity: Severity, what: &str, error: &impl fmt::Display) -> Self {
-        let text = error.to_string();
-        match text.split_once("; ") {
-            Some((evidence, remedy)) => Self::new(severity, what, evidence, Some(remedy)),
-            None => Self::new(severity, what, text, None),
-        }
+    /// A failure of this program: its message is the evidence.
+    pub(super) fn from_failure(what: &str, failure: &Failure) -> Self {
+        Self::new(Severity::Error, what, &failure.message, failure.remedy.as_deref())
     }
 
-    /// The same with a command that mends it.
+    /// Adds a command that resolves the problem.
     pub(super) fn command(mut self, command: String) -> Self {
         self.commands.push(command);
         self
@@ -74,10 +72,10 @@ impl Finding {
         Self { severity, what, evidence, remedy, commands: Vec::new() }
     }
 
-    /// Everything as lines, the most important first.
-    pub(super) fn for_people(&self, check: &str) -> String {
+    /// Formats the finding as lines of text.
+    pub(super) fn to_text(&self, check: &str) -> String {
         let Self { severity, what, evidence, remedy, commands } = self;
-        let mut text = format!("{severity:<7}  {check:<14} {what}: {evidence}");
+        let mut text = format!("{severity:<7}  {check:<17} {what}: {evidence}");
         // Writing to a string does not fail.
         if let Some(remedy) = remedy {
             _ = write!(text, "\n         remedy: {remedy}");
@@ -106,19 +104,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_finding_for_people_has_each_command_on_a_line_of_its_own() {
+    fn text_has_each_command_on_its_own_line() {
         let finding = Finding::warning("it leaks", "a drop", "as root:").command("mend it".into());
-        let lines: Vec<String> = finding.for_people("pipe").lines().map(str::to_owned).collect();
-        assert_eq!(lines[0], "warning  pipe           it leaks: a drop");
+        let lines: Vec<String> = finding.to_text("pipe").lines().map(str::to_owned).collect();
+        assert_eq!(lines[0], "warning  pipe              it leaks: a drop");
         assert_eq!(lines[1].trim(), "remedy: as root:");
         assert_eq!(lines[2].trim(), "mend it");
     }
 
     #[test]
-    fn an_error_is_parted_into_what_was_seen_and_what_to_do() {
-        let found = Finding::of(Severity::Error, "broken", &"no room; make some; then try again");
-        assert_eq!(found.evidence, "no room");
-        assert_eq!(found.remedy.as_deref(), Some("make some; then try again"));
-        assert_eq!(Finding::of(Severity::Error, "broken", &"no room").remedy, None);
+    fn failure_becomes_evidence_and_remedy() {
+        let failure = Failure::failed("no space left").remedy("delete files");
+        let finding = Finding::from_failure("the disk is full", &failure);
+        assert_eq!(finding.evidence, "no space left");
+        assert_eq!(finding.remedy.as_deref(), Some("delete files"));
     }
 }

@@ -1,4 +1,4 @@
-//! The network interfaces, and which of them take multicast.
+//! The network interfaces, and whether they support multicast.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,8 +13,10 @@ use portolan_broadcast::BroadcastConfig;
 use super::Check;
 use super::finding::Finding;
 
-pub(super) const CHECK: Check =
-    Check { name: "interfaces", run: |context| ready(look(&context.settings().broadcast)).boxed() };
+pub(super) const CHECK: Check = Check {
+    name: "interfaces",
+    run: |context| ready(check(&context.settings().broadcast)).boxed(),
+};
 
 /// An interface of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,13 +25,13 @@ struct Interface {
     addresses: Vec<Ipv4Addr>,
 }
 
-fn look(config: &BroadcastConfig) -> Vec<Finding> {
+fn check(config: &BroadcastConfig) -> Vec<Finding> {
     match interfaces() {
-        Ok(interfaces) => judge(&interfaces, config),
+        Ok(interfaces) => evaluate(&interfaces, config),
         Err(error) => vec![Finding::warning(
             "the interfaces of this host cannot be listed",
             error,
-            "run it where the system permits netlink sockets",
+            "run `portolan doctor` where netlink sockets are permitted",
         )],
     }
 }
@@ -45,27 +47,27 @@ fn interfaces() -> io::Result<BTreeMap<String, Interface>> {
     Ok(found)
 }
 
-fn judge(interfaces: &BTreeMap<String, Interface>, config: &BroadcastConfig) -> Vec<Finding> {
+fn evaluate(interfaces: &BTreeMap<String, Interface>, config: &BroadcastConfig) -> Vec<Finding> {
     let is_up = |interface: &Interface| {
         interface.flags.contains(InterfaceFlags::IFF_UP)
             && !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK)
     };
-    let asked_for = |name: &str, interface: &Interface| {
+    let is_selected = |name: &str, interface: &Interface| {
         let address = config.interface.parse::<IpAddr>();
         config.enabled
             && (config.interface == name
                 || interface.addresses.iter().any(|own| address == Ok(IpAddr::V4(*own))))
     };
-    let chosen = interfaces.iter().filter(|(name, it)| is_up(it) || asked_for(name, it));
+    let relevant = interfaces.iter().filter(|(name, it)| is_up(it) || is_selected(name, it));
     let findings: Vec<Finding> =
-        chosen.map(|(name, it)| of_interface(name, it, asked_for(name, it))).collect();
+        relevant.map(|(name, it)| interface_finding(name, it, is_selected(name, it))).collect();
     match findings.is_empty() {
-        true => vec![Finding::ok("this host has no network but itself", "loopback alone is up")],
+        true => vec![Finding::ok("no network interface is up", "only loopback is up")],
         false => findings,
     }
 }
 
-fn of_interface(name: &str, interface: &Interface, is_chosen: bool) -> Finding {
+fn interface_finding(name: &str, interface: &Interface, is_selected: bool) -> Finding {
     let Interface { flags, addresses } = interface;
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let addresses = match addresses.is_empty() {
@@ -74,16 +76,16 @@ fn of_interface(name: &str, interface: &Interface, is_chosen: bool) -> Finding {
     };
     let evidence = format!("{name} ({addresses})");
     let is_loopback = flags.contains(InterfaceFlags::IFF_LOOPBACK);
-    let takes = flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_MULTICAST);
-    match (takes || is_loopback, is_chosen) {
-        (true, _) => Finding::ok("an interface takes multicast", evidence),
+    let supports = flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_MULTICAST);
+    match (supports || is_loopback, is_selected) {
+        (true, _) => Finding::ok("an interface supports multicast", evidence),
         (false, false) => {
-            Finding::ok("an interface takes no multicast, and is not asked to", evidence)
+            Finding::ok("an interface does not support multicast, and is not used for it", evidence)
         }
         (false, true) => Finding::error(
-            "the interface of the broadcast channel takes no multicast",
-            format_args!("{evidence} is down, or lacks the flag MULTICAST"),
-            "as root, switch it on; or name another interface in broadcast.interface, or list broadcast.peers",
+            "the interface of the broadcast channel does not support multicast",
+            format_args!("{evidence} is down, or does not have the flag MULTICAST"),
+            "as root, enable it, or set broadcast.interface to another interface, or list hosts in broadcast.peers",
         )
         .command(format!("ip link set {name} up multicast on")),
     }
@@ -104,23 +106,23 @@ mod tests {
     fn severities(flags: InterfaceFlags, interface: &str) -> Vec<Severity> {
         let config =
             BroadcastConfig { interface: interface.to_owned(), ..BroadcastConfig::default() };
-        judge(&host(flags), &config).iter().map(|finding| finding.severity).collect()
+        evaluate(&host(flags), &config).iter().map(|finding| finding.severity).collect()
     }
 
     #[test]
-    fn an_interface_without_multicast_matters_where_it_is_chosen() {
+    fn selected_interface_must_be_up_and_support_multicast() {
         let (up, multicast) = (InterfaceFlags::IFF_UP, InterfaceFlags::IFF_MULTICAST);
-        for chosen in ["net0", "192.0.2.1"] {
-            assert_eq!(severities(up, chosen), [Severity::Error]);
-            assert_eq!(severities(multicast, chosen), [Severity::Error], "it is down");
-            assert_eq!(severities(up | multicast, chosen), [Severity::Ok]);
+        for selected in ["net0", "192.0.2.1"] {
+            assert_eq!(severities(up, selected), [Severity::Error]);
+            assert_eq!(severities(multicast, selected), [Severity::Error], "it is down");
+            assert_eq!(severities(up | multicast, selected), [Severity::Ok]);
         }
         assert_eq!(severities(up, "0.0.0.0"), [Severity::Ok]);
         assert_eq!(severities(InterfaceFlags::empty(), "0.0.0.0"), [Severity::Ok]);
     }
 
     #[test]
-    fn this_host_has_loopback() {
+    fn loopback_is_listed() {
         let loopback = Ipv4Addr::LOCALHOST;
         assert!(interfaces().unwrap().values().any(|it| it.addresses.contains(&loopback)));
     }

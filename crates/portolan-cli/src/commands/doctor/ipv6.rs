@@ -1,4 +1,4 @@
-//! Whether there is IPv6, and what a program gets that listens on every address of it.
+//! Whether IPv6 is available, and whether a socket on `::` also accepts IPv4.
 
 use std::fs;
 use std::io;
@@ -10,29 +10,29 @@ use futures_util::future::ready;
 use super::Check;
 use super::finding::Finding;
 
-pub(super) const CHECK: Check = Check { name: "ipv6", run: |_| ready(vec![look()]).boxed() };
+pub(super) const CHECK: Check = Check { name: "ipv6", run: |_| ready(vec![check()]).boxed() };
 
-fn look() -> Finding {
-    // A port of the system's choice, for an instant: only a bind tells whether the address is there.
+fn check() -> Finding {
+    // Only binding a socket shows whether the address exists; port 0 is any free port.
     let loopback = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).map(drop);
     let v6_only = fs::read_to_string("/proc/sys/net/ipv6/bindv6only");
-    judge(loopback, v6_only.is_ok_and(|text| text.trim() == "1"))
+    evaluate(loopback, v6_only.is_ok_and(|text| text.trim() == "1"))
 }
 
-fn judge(loopback: io::Result<()>, v6_only: bool) -> Finding {
+fn evaluate(loopback: io::Result<()>, v6_only: bool) -> Finding {
     match (loopback, v6_only) {
         (Err(error), _) => Finding::ok(
-            "IPv6 is off, and ports are guarded in IPv4 alone",
+            "IPv6 is not available; ports are guarded in IPv4 only",
             format_args!("cannot bind ::1: {error}"),
         ),
         (Ok(()), true) => Finding::warning(
-            "a program that listens on :: is not reached by IPv4",
+            "a program that listens on :: does not accept IPv4 connections",
             "net.ipv6.bindv6only is 1, so that two services can have one port, one in each family",
-            "let programs listen on 0.0.0.0 as well; or, as root, restore the default",
+            "let programs listen on 0.0.0.0 as well, or, as root, restore the default",
         )
         .command("sysctl -w net.ipv6.bindv6only=0".to_owned()),
         (Ok(()), false) => Finding::ok(
-            "IPv6 is on, and ports are guarded in both families",
+            "IPv6 is available; ports are guarded in IPv4 and IPv6",
             "::1 can be bound, and net.ipv6.bindv6only is 0",
         ),
     }
@@ -44,10 +44,10 @@ mod tests {
     use crate::commands::doctor::finding::Severity;
 
     #[test]
-    fn a_host_without_ipv6_is_well_and_one_that_parts_the_families_is_not() {
+    fn only_separate_address_families_are_a_warning() {
         let off = || Err(io::ErrorKind::AddrNotAvailable.into());
-        assert_eq!(judge(off(), true).severity, Severity::Ok);
-        assert_eq!(judge(Ok(()), false).severity, Severity::Ok);
-        assert_eq!(judge(Ok(()), true).severity, Severity::Warning);
+        assert_eq!(evaluate(off(), true).severity, Severity::Ok);
+        assert_eq!(evaluate(Ok(()), false).severity, Severity::Ok);
+        assert_eq!(evaluate(Ok(()), true).severity, Severity::Warning);
     }
 }

@@ -1,8 +1,7 @@
-//! Whether the broadcast channel can be joined, and hears what is sent on it.
+//! Whether the broadcast channel can be joined, and receives its own datagrams.
 //!
-//! What is sent is a question for a service that nobody has, as `portolan discover` sends it, so
-//! that it disturbs nobody. It goes out on loopback, and on an interface only where
-//! `broadcast.interface` names one.
+//! The probe is a query for a service with a random name. It is sent on loopback, and on a network
+//! interface only if `broadcast.interface` names it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,30 +15,31 @@ use portolan_metrics::Metrics;
 use tokio::time::timeout;
 
 use super::Check;
-use super::finding::{Finding, Severity};
+use super::finding::Finding;
+use crate::exit::Failure;
 
 pub(super) const CHECK: Check = Check {
     name: "multicast",
-    run: |context| look(&context.settings().broadcast).map(|finding| vec![finding]).boxed(),
+    run: |context| check(&context.settings().broadcast).map(|finding| vec![finding]).boxed(),
 };
 
-/// How long a datagram to oneself may take. It takes microseconds.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// No datagram of UDP is larger.
-const LARGEST: usize = 65_536;
+/// The timeout for a datagram to this host, which usually takes microseconds.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// The maximum size of a UDP datagram, in bytes.
+const MAX_DATAGRAM: usize = 65_536;
 
-async fn look(config: &BroadcastConfig) -> Finding {
+async fn check(config: &BroadcastConfig) -> Finding {
     if !config.enabled {
-        return Finding::ok("the broadcast channel is switched off", "broadcast.enabled is false");
+        return Finding::ok("the broadcast channel is disabled", "broadcast.enabled is false");
     }
-    match probe(&quiet(config)).await {
+    match probe(&restricted(config)).await {
         Ok(finding) => finding,
-        Err(reason) => Finding::of(Severity::Error, "the broadcast channel does not work", &reason),
+        Err(failure) => Finding::from_failure("the broadcast channel does not work", &failure),
     }
 }
 
-/// The same channel, where it reaches nobody that was not named.
-fn quiet(config: &BroadcastConfig) -> BroadcastConfig {
+/// Returns the configuration restricted to loopback and the interface that the configuration names.
+fn restricted(config: &BroadcastConfig) -> BroadcastConfig {
     let interface = match config.interface.as_str() {
         "0.0.0.0" => "127.0.0.1".to_owned(),
         named => named.to_owned(),
@@ -47,95 +47,96 @@ fn quiet(config: &BroadcastConfig) -> BroadcastConfig {
     BroadcastConfig { interface, peers: Vec::new(), ..config.clone() }
 }
 
-async fn probe(config: &BroadcastConfig) -> Result<Finding, String> {
+async fn probe(config: &BroadcastConfig) -> Result<Finding, Failure> {
     let group = config.multicast_address;
-    let transport = UdpTransport::new(config).map_err(|error| error.to_string())?;
+    let transport = UdpTransport::new(config)?;
     let channel = transport.open_channel().map_err(|error| {
-        format!(
-            "cannot join {group}: {error}; end the program that holds the port without sharing it (`portolan ports check {}` names it), or set broadcast.multicast_address",
+        Failure::failed(format_args!("cannot join {group}: {error}")).remedy(format!(
+            "end the program that uses the port without SO_REUSEADDR (`portolan ports check {}` names it), or set broadcast.multicast_address",
             group.port()
-        )
+        ))
     })?;
     let wanted = transport.destinations().to_vec();
-    let broadcaster = Broadcaster::with_transport(Arc::new(transport), config, Metrics::new())
-        .map_err(|error| error.to_string())?;
-    let name = nobody()?;
+    let broadcaster = Broadcaster::with_transport(Arc::new(transport), config, Metrics::new())?;
+    let name = random_name()?;
     let mut heard = Vec::new();
-    let asked = tokio::select! {
-        _ = timeout(PATIENCE, hear(&*channel, &name, &wanted, &mut heard)) => Ok(()),
-        // Without an answer, which is how it should be, this goes on listening.
-        Err(error) = broadcaster.query(Some(&name), &[], PATIENCE, QueryMode::First) => Err(error),
+    let sent = tokio::select! {
+        _ = timeout(TIMEOUT, receive_from_all(&*channel, &name, &wanted, &mut heard)) => Ok(()),
+        // The query gets no response, and must not end the test before its timeout.
+        Err(error) = broadcaster.query(Some(&name), &[], TIMEOUT, QueryMode::First) => Err(error),
     };
     broadcaster.stop().await;
-    asked.map_err(|error| format!("cannot send to {group}: {error}"))?;
-    Ok(judge(config, &wanted, &heard))
+    sent.map_err(|error| Failure::failed(format_args!("cannot send to {group}: {error}")))?;
+    Ok(evaluate(config, &wanted, &heard))
 }
 
-fn nobody() -> Result<ServiceName, String> {
+fn random_name() -> Result<ServiceName, Failure> {
     let name = format!("portolan-doctor-{}", uuid::Uuid::new_v4().simple());
-    name.parse().map_err(|error| format!("{error}"))
+    name.parse().map_err(Failure::failed)
 }
 
-/// Listens until what was asked has come from everywhere where it was sent.
-async fn hear(
+/// Receives until the query for this name has arrived from every destination.
+async fn receive_from_all(
     channel: &dyn Receiver,
     name: &ServiceName,
     wanted: &[Destination],
     heard: &mut Vec<Destination>,
 ) {
-    let mut buffer = vec![0; LARGEST];
-    while !wanted.iter().all(|reach| heard.contains(reach)) {
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    while !wanted.iter().all(|destination| heard.contains(destination)) {
         let Ok((size, source)) = channel.receive(&mut buffer).await else { continue };
         let ours = String::from_utf8_lossy(&buffer[..size]).contains(name.as_str());
-        let reach =
+        let destination =
             if source.ip().is_loopback() { Destination::Loopback } else { Destination::Network };
-        heard.extend(ours.then_some(reach));
+        heard.extend(ours.then_some(destination));
     }
 }
 
-fn judge(config: &BroadcastConfig, wanted: &[Destination], heard: &[Destination]) -> Finding {
+fn evaluate(config: &BroadcastConfig, wanted: &[Destination], heard: &[Destination]) -> Finding {
     let (group, interface) = (config.multicast_address, &config.interface);
-    let missing: Vec<&Destination> = wanted.iter().filter(|reach| !heard.contains(reach)).collect();
+    let missing: Vec<&Destination> =
+        wanted.iter().filter(|destination| !heard.contains(destination)).collect();
     let network = wanted.contains(&Destination::Network);
     let place = if network { format!("loopback and {interface}") } else { "loopback".to_owned() };
     let evidence = match missing.as_slice() {
         [] => {
             return Finding::ok(
-                "the broadcast channel hears itself",
+                "the broadcast channel receives its own datagrams",
                 format!("{group} on {place}"),
             );
         }
-        [Destination::Network] => format!("nothing sent to {group} on {interface} came back"),
-        _ => format!("nothing sent to {group} on loopback came back"),
+        [Destination::Network] => format!("no datagram to {group} on {interface} was received"),
+        _ => format!("no datagram to {group} on loopback was received"),
     };
     Finding::error(
-        "what is sent on the broadcast channel is not heard",
+        "datagrams on the broadcast channel are not received",
         evidence,
-        "see whether a firewall drops it (`nft list ruleset`); where multicast is filtered, list broadcast.peers, or use a registry",
+        "check whether a firewall drops them (`nft list ruleset`); if the network filters multicast, list hosts in broadcast.peers or use a registry",
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::doctor::finding::Severity;
 
     #[test]
-    fn nothing_is_sent_where_nobody_named_an_interface() {
+    fn probe_uses_loopback_unless_an_interface_is_named() {
         let default = BroadcastConfig::default();
-        assert_eq!(quiet(&default).interface, "127.0.0.1");
+        assert_eq!(restricted(&default).interface, "127.0.0.1");
         let named = BroadcastConfig { interface: "eth0".to_owned(), ..default };
-        assert_eq!(quiet(&named).interface, "eth0");
+        assert_eq!(restricted(&named).interface, "eth0");
     }
 
     #[test]
-    fn silence_on_either_side_is_an_error() {
+    fn missing_datagram_on_either_interface_is_an_error() {
         let config = BroadcastConfig { interface: "eth0".to_owned(), ..BroadcastConfig::default() };
         let both = [Destination::Loopback, Destination::Network];
-        assert_eq!(judge(&config, &both, &both).severity, Severity::Ok);
+        assert_eq!(evaluate(&config, &both, &both).severity, Severity::Ok);
         for (heard, missing) in [(&both[..1], "on eth0"), (&both[1..], "on loopback")] {
-            let found = judge(&config, &both, heard);
+            let found = evaluate(&config, &both, heard);
             assert_eq!(found.severity, Severity::Error);
-            assert!(found.for_people("multicast").contains(missing), "{found:?}");
+            assert!(found.to_text("multicast").contains(missing), "{found:?}");
         }
     }
 }

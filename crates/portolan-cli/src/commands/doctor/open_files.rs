@@ -1,4 +1,4 @@
-//! How many files, and so sockets, a process may have open.
+//! The limits on open files, which include sockets, of a process and of the system.
 
 use std::fs;
 
@@ -10,57 +10,59 @@ use super::Check;
 use super::finding::Finding;
 
 pub(super) const CHECK: Check =
-    Check { name: "open files", run: |_| ready(vec![of_process(), of_system()]).boxed() };
+    Check { name: "open_files", run: |_| ready(vec![check_process(), check_system()]).boxed() };
 
-/// With fewer not even a command with a registry and a broadcast channel gets by.
-const LEAST: u64 = 64;
-/// With fewer a registry serves fewer services than it may keep watches for.
-const USUAL: u64 = 1024;
-/// From here on, in percent, the system is short of files.
-const MUCH: u64 = 90;
+/// The least number of files for a command with a registry and a broadcast channel.
+const MINIMUM: u64 = 64;
+/// The least number of files for a registry.
+const RECOMMENDED: u64 = 1024;
+/// The usage in percent from which the system is running out of files.
+const NEARLY_ALL: u64 = 90;
 
-fn of_process() -> Finding {
+fn check_process() -> Finding {
     let limit = getrlimit(Resource::Nofile);
     let (soft, hard) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
-    judge(soft, hard)
+    evaluate(soft, hard)
 }
 
-fn judge(soft: u64, hard: u64) -> Finding {
-    let hard_text = if hard == u64::MAX { "any number".to_owned() } else { hard.to_string() };
+fn evaluate(soft: u64, hard: u64) -> Finding {
+    let hard_text = if hard == u64::MAX { "no limit".to_owned() } else { hard.to_string() };
     let evidence = format!(
-        "{soft} at once, and up to {hard_text} where asked for; a lease takes up to 3, each connection of a registry 1"
+        "soft limit {soft}, hard limit {hard_text}; a lease needs up to 3, each connection of a registry 1"
     );
-    let what = "this user may have few files open";
+    let what = "the limit on open files is low";
     let remedy = format!(
-        "raise the limit before starting a registry or many services: `ulimit -n {}`, or LimitNOFILE= of its unit",
+        "raise the limit before starting a registry or many services: `ulimit -n {}`, or LimitNOFILE= in its systemd unit",
         hard.min(10_240)
     );
     match soft {
-        ..LEAST => Finding::error(what, evidence, &remedy),
-        LEAST..USUAL => Finding::warning(what, evidence, &remedy),
-        _ => Finding::ok("a process may have enough files open", evidence),
+        ..MINIMUM => Finding::error(what, evidence, &remedy),
+        MINIMUM..RECOMMENDED => Finding::warning(what, evidence, &remedy),
+        _ => Finding::ok("the limit on open files is sufficient", evidence),
     }
 }
 
-fn of_system() -> Finding {
+fn check_system() -> Finding {
     let text = fs::read_to_string("/proc/sys/fs/file-nr").unwrap_or_default();
     match parse(&text) {
-        Some((open, limit)) if open >= limit / 100 * MUCH => Finding::warning(
-            "the system is short of files",
+        Some((open, limit)) if open >= limit / 100 * NEARLY_ALL => Finding::warning(
+            "the system is running out of files",
             format_args!("{open} of {limit} are open (/proc/sys/fs/file-nr)"),
-            "find who opens so many; or, as root, raise the limit",
+            "find the process that opens so many, or, as root, raise the limit",
         )
         .command(format!("sysctl -w fs.file-max={}", limit.saturating_mul(2))),
-        Some((open, limit)) => {
-            Finding::ok("the system has files left", format_args!("{open} of {limit} are open"))
-        }
-        None => {
-            Finding::ok("the system does not tell how many files are open", "/proc/sys/fs/file-nr")
-        }
+        Some((open, limit)) => Finding::ok(
+            "the system can open more files",
+            format_args!("{open} of {limit} are open"),
+        ),
+        None => Finding::ok(
+            "the system does not report the number of open files",
+            "/proc/sys/fs/file-nr",
+        ),
     }
 }
 
-/// Reads `open  unused  limit`.
+/// Parses `open unused limit` (proc_sys_fs(5)).
 fn parse(text: &str) -> Option<(u64, u64)> {
     let mut numbers = text.split_whitespace().map(str::parse);
     let open = numbers.next()?.ok()?;
@@ -73,16 +75,16 @@ mod tests {
     use crate::commands::doctor::finding::Severity;
 
     #[test]
-    fn the_fewer_files_the_worse() {
-        let severity = |soft| judge(soft, 4096).severity;
+    fn severity_grows_with_a_lower_limit() {
+        let severity = |soft| evaluate(soft, 4096).severity;
         assert_eq!([0, 63].map(severity), [Severity::Error; 2]);
         assert_eq!([64, 1023].map(severity), [Severity::Warning; 2]);
         assert_eq!([1024, u64::MAX].map(severity), [Severity::Ok; 2]);
-        assert!(judge(64, 4096).for_people("open files").contains("ulimit -n 4096"));
+        assert!(evaluate(64, 4096).to_text("open_files").contains("ulimit -n 4096"));
     }
 
     #[test]
-    fn the_systems_count_is_read() {
+    fn file_nr_is_parsed() {
         assert_eq!(parse("1824\t0\t9223372036854775807\n"), Some((1824, i64::MAX as u64)));
         assert_eq!(parse("1824"), None);
         assert_eq!(parse(""), None);

@@ -1,22 +1,22 @@
-//! Whether every part can be started with its settings.
+//! Whether every part accepts its settings.
 
 use futures_util::FutureExt as _;
 use futures_util::future::ready;
 
 use super::Check;
-use super::finding::{Finding, Severity};
+use super::finding::Finding;
 use crate::context::Context;
 
 pub(super) const CHECK: Check =
-    Check { name: "settings", run: |context| ready(vec![look(context)]).boxed() };
+    Check { name: "settings", run: |context| ready(vec![check(context)]).boxed() };
 
-fn look(context: &Context) -> Finding {
-    let from = match &context.file {
+fn check(context: &Context) -> Finding {
+    let source = match &context.file {
         Some(file) => file.display().to_string(),
-        None => "there is no file, so the defaults are in force".to_owned(),
+        None => "no configuration file; the defaults are in force".to_owned(),
     };
     match context.settings().validate() {
-        Ok(()) => Finding::ok("every setting can be used", from),
-        Err(error) => Finding::of(Severity::Error, "a setting cannot be used", &error),
+        Ok(()) => Finding::ok("the settings are valid", source),
+        Err(error) => Finding::from_failure("a setting is invalid", &error.into()),
     }
 }

@@ -1,4 +1,4 @@
-//! `portolan ports check`: everything that there is to be said of one port.
+//! `portolan ports check`: explains one port.
 
 use clap::Args;
 use portolan_core::port;
@@ -6,35 +6,35 @@ use portolan_port_allocator::{PortListener, PortReport, PortRule, PortState, Sys
 use serde::Serialize;
 
 use crate::context::Context;
-use crate::exit::{Ending, Exit, Failure};
+use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
 
 pub(super) const AFTER_HELP: &str = "\
-Exit status 0 where the port is free to be granted, 4 where it is not.
+The exit status is 0 if the port can be leased, else 4.
 
-After a program was started on a claimed port (`ports alloc --depth claimed`), this verifies it: \
-the listeners say who answers there.";
+After a program was started on a claimed port (`ports alloc --depth claimed`), the listeners show \
+whether it is the one that was meant.";
 
 /// Options of `portolan ports check`.
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// The port
+    /// Port to explain
     #[arg(value_parser = port::parse)]
     port: u16,
 }
 
-/// What is printed.
+/// The explanation of a port.
 #[derive(Serialize)]
-struct Explained {
+struct Explanation {
     #[serde(flatten)]
     report: PortReport,
     listeners: Vec<PortListener>,
-    rules: Vec<Told>,
+    rules: Vec<RuleText>,
 }
 
-/// A rule, for programs and for people.
+/// A rule, as data and as text.
 #[derive(Serialize)]
-struct Told {
+struct RuleText {
     #[serde(flatten)]
     rule: PortRule,
     text: String,
@@ -43,40 +43,40 @@ struct Told {
 // === impl Check ===
 
 impl Check {
-    pub(super) fn run(&self, context: &Context) -> Ending {
+    pub(super) fn run(&self, context: &Context) -> CommandResult {
         let allocator = context.allocator()?;
         let config = &context.settings().port_allocator;
         let rules = PortRule::all(self.port, config, &SystemPorts::of_this_host());
-        let told = |rule: PortRule| Told { text: rule.to_string(), rule };
-        let explained = Explained {
+        let with_text = |rule: PortRule| RuleText { text: rule.to_string(), rule };
+        let explanation = Explanation {
             report: allocator.check(self.port),
             listeners: allocator.listeners(self.port),
-            rules: rules.into_iter().map(told).collect(),
+            rules: rules.into_iter().map(with_text).collect(),
         };
         match context.json {
-            true => output::json(&explained)?,
-            false => explained.print()?,
+            true => output::json(&explanation)?,
+            false => explanation.print()?,
         }
-        let is_free = explained.report.state == PortState::Free;
+        let is_free = explanation.report.state == PortState::Free;
         Ok(if is_free { Exit::Done } else { Exit::NoPort })
     }
 }
 
-// === impl Explained ===
+// === impl Explanation ===
 
-impl Explained {
+impl Explanation {
     fn print(&self) -> Result<(), Failure> {
         output::line(&self.report)?;
         if !self.report.pools.is_empty() {
             output::line(format_args!("  pools: {}", self.report.pools.join(", ")))?;
         }
         if self.report.holder.is_some() && self.listeners.is_empty() {
-            output::line("  listener: nobody yet")?;
+            output::line("  listener: none")?;
         }
         for listener in &self.listeners {
             output::line(format_args!("  listener: {listener}"))?;
         }
-        for Told { text, .. } in &self.rules {
+        for RuleText { text, .. } in &self.rules {
             output::line(format_args!("  rule: {text}"))?;
         }
         Ok(())

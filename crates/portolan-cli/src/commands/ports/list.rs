@@ -1,4 +1,4 @@
-//! `portolan ports list`: every port of this host that somebody has, and who.
+//! `portolan ports list`: the ports of this host that are leased or in use.
 
 use clap::Args;
 use portolan_core::duration::format_duration;
@@ -6,18 +6,18 @@ use portolan_port_allocator::{LeasedPort, PortListener, PortUsage};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::exit::{Ending, Exit};
+use crate::exit::{CommandResult, Exit};
 use crate::output;
 
 /// Options of `portolan ports list`.
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Leases only, without the programs that listen on a port and never asked for it
+    /// Only leases, without foreign listeners
     #[arg(long)]
     leased: bool,
 }
 
-/// What stands in a column that says nothing of a port.
+/// The text of an empty column.
 const NOTHING: &str = "-";
 const HEADER: [&str; 9] =
     ["PORT", "PROTOCOL", "SERVICE", "SCOPE", "DEPTH", "AGE", "PID", "USER", "LISTENING"];
@@ -27,7 +27,7 @@ type Row = [String; HEADER.len()];
 // === impl List ===
 
 impl List {
-    pub(super) fn run(&self, context: &Context) -> Ending {
+    pub(super) fn run(&self, context: &Context) -> CommandResult {
         let PortUsage { leases, foreign } = context.allocator()?.port_usage();
         match (context.json, self.leased) {
             (true, true) => output::json(&json!({ "ports": leases }))?,

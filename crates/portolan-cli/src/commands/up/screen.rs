@@ -1,4 +1,4 @@
-//! What `portolan up` shows: a table that stays current, with what the services print above it.
+//! The output of `portolan up`: a live table of the services, with their output above it.
 
 use std::io::{self, IsTerminal as _};
 
@@ -9,7 +9,7 @@ use portolan_supervisor::stack::{OutputLine, Row, State};
 use crate::context::Context;
 use crate::output;
 
-/// Where the table is drawn.
+/// Shows the table in the mode of the output.
 pub(super) struct Screen {
     title: String,
     mode: Mode,
@@ -18,11 +18,11 @@ pub(super) struct Screen {
 }
 
 enum Mode {
-    /// Kept at the bottom of the terminal.
+    /// The table stays at the bottom of the terminal.
     Terminal,
-    /// Printed again after each change.
+    /// The table is printed again after each change.
     Plain,
-    /// One JSON object a change.
+    /// One JSON object per change.
     Json,
 }
 
@@ -35,11 +35,11 @@ impl Screen {
             (false, true) => Mode::Terminal,
             (false, false) => Mode::Plain,
         };
-        let title = format!("stack {} with its registry at {url}; Ctrl-C stops all", context.scope);
+        let title = format!("stack {}, registry at {url}; Ctrl-C stops it", context.scope);
         Self { title, mode, quiet: context.quiet, last: Vec::new() }
     }
 
-    /// Shows the rows, where they are not what is shown already.
+    /// Shows the rows if they have changed.
     pub(super) fn show(&mut self, rows: &[Row]) -> io::Result<()> {
         if rows == self.last {
             return Ok(());
@@ -52,7 +52,7 @@ impl Screen {
         }
     }
 
-    /// Prints what the services printed, above the table.
+    /// Prints output of the services above the table.
     pub(super) fn print(&self, lines: &[OutputLine]) {
         if self.quiet {
             return;

@@ -1,30 +1,29 @@
-//! The table of this host's reservations.
+//! The reservation table of this host.
 
 use futures_util::FutureExt as _;
 use futures_util::future::ready;
 use portolan_port_allocator::Holder;
 
 use super::Check;
-use super::finding::{Finding, Severity};
+use super::finding::Finding;
 use crate::context::Context;
 
 pub(super) const CHECK: Check =
-    Check { name: "table", run: |context| ready(look(context)).boxed() };
+    Check { name: "reservation_table", run: |context| ready(check(context)).boxed() };
 
-fn look(context: &Context) -> Vec<Finding> {
+fn check(context: &Context) -> Vec<Finding> {
     match context.allocator() {
-        Ok(allocator) => of_holders(&allocator.holders()),
+        Ok(allocator) => holder_findings(&allocator.holders()),
         Err(failure) => {
-            let what = "the table of reservations cannot be used";
-            vec![Finding::of(Severity::Error, what, &failure.message)]
+            vec![Finding::from_failure("the reservation table cannot be used", &failure)]
         }
     }
 }
 
-fn of_holders(holders: &[Holder]) -> Vec<Finding> {
+fn holder_findings(holders: &[Holder]) -> Vec<Finding> {
     let count = holders.len();
     let whole =
-        Finding::ok("the table of reservations is whole", format_args!("{count} leases in force"));
+        Finding::ok("the reservation table can be used", format_args!("{count} leases in force"));
     let left: Vec<String> = holders
         .iter()
         .filter(|holder| !holder.alive)
@@ -33,9 +32,9 @@ fn of_holders(holders: &[Holder]) -> Vec<Finding> {
     let mut findings = vec![whole];
     if !left.is_empty() {
         findings.push(Finding::warning(
-            "ports are kept by a child whose parent is gone",
+            "leases are held by children of a process that has ended",
             left.join(", "),
-            "where it should run no longer, end it: `portolan ports check PORT` tells who listens; its lease ends with it",
+            "if the child should not run, end it: `portolan ports check PORT` shows who listens on the port",
         ));
     }
     findings
@@ -46,9 +45,10 @@ mod tests {
     use portolan_port_allocator::Depth;
 
     use super::*;
+    use crate::commands::doctor::finding::Severity;
 
     #[test]
-    fn a_lease_that_only_a_child_keeps_is_named() {
+    fn lease_held_by_an_orphaned_child_is_a_warning() {
         let holder = |alive| Holder {
             port: 8080,
             protocol: "tcp".parse().unwrap(),
@@ -61,9 +61,9 @@ mod tests {
             alive,
             depth: Depth::Guarded,
         };
-        assert_eq!(of_holders(&[holder(true)]).len(), 1);
-        let found = of_holders(&[holder(true), holder(false)]);
+        assert_eq!(holder_findings(&[holder(true)]).len(), 1);
+        let found = holder_findings(&[holder(true), holder(false)]);
         assert_eq!(found[1].severity, Severity::Warning);
-        assert!(found[1].for_people("table").contains("8080 api"));
+        assert!(found[1].to_text("reservation_table").contains("8080 api"));
     }
 }

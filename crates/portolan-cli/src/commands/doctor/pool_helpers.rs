@@ -1,4 +1,4 @@
-//! The configured pools, as the checks look at them.
+//! The configured pools with their names, for the checks.
 
 use std::collections::BTreeSet;
 
@@ -6,42 +6,42 @@ use portolan_port_allocator::{PoolRange, PortAllocatorConfig};
 
 /// A pool with its name.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Named<'a> {
+pub(super) struct NamedPool<'a> {
     pub(super) name: &'a str,
     pool: &'a PoolRange,
 }
 
-/// Every pool, in the order of the names.
-pub(super) fn of(config: &PortAllocatorConfig) -> Vec<Named<'_>> {
-    config.port_ranges.iter().map(|(name, pool)| Named { name, pool }).collect()
+/// Returns every pool, sorted by name.
+pub(super) fn all(config: &PortAllocatorConfig) -> Vec<NamedPool<'_>> {
+    config.port_ranges.iter().map(|(name, pool)| NamedPool { name, pool }).collect()
 }
 
-// === impl Named ===
+// === impl NamedPool ===
 
-impl Named<'_> {
-    /// The port that its services have by convention.
+impl NamedPool<'_> {
+    /// Returns the default port of the pool.
     pub(super) fn default_port(self) -> u16 {
         self.pool.default_port(self.name)
     }
 
-    /// Every port that its services may have.
+    /// Returns every port of the pool, with its default port.
     pub(super) fn ports(self) -> BTreeSet<u16> {
         self.pool.range().ports().chain([self.default_port()]).collect()
     }
 
-    /// Whether browsers connect to its services.
+    /// Whether the services of the pool speak HTTP.
     pub(super) fn speaks_http(self) -> bool {
         self.pool.speaks_http(self.name)
     }
 
-    /// Whether it is as the specification has it.
+    /// Whether the pool is an unchanged built-in pool.
     pub(super) fn is_built_in(self) -> bool {
         PortAllocatorConfig::default().port_ranges.get(self.name) == Some(self.pool)
     }
 }
 
-/// Ports for people: the first few, and how many more.
-pub(super) fn some<'a>(ports: impl IntoIterator<Item = &'a u16>) -> String {
+/// Formats the first ports of a list, and the number of the others.
+pub(super) fn summarize<'a>(ports: impl IntoIterator<Item = &'a u16>) -> String {
     const SHOWN: usize = 5;
     let ports: Vec<String> = ports.into_iter().map(u16::to_string).collect();
     match ports.len().checked_sub(SHOWN) {
@@ -55,9 +55,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_ports_are_told_shortly() {
-        assert_eq!(some(&[1, 2]), "1, 2");
-        assert_eq!(some(&[1, 2, 3, 4, 5]), "1, 2, 3, 4, 5");
-        assert_eq!(some(&[1, 2, 3, 4, 5, 6, 7]), "1, 2, 3, 4, 5 and 2 more");
+    fn long_list_of_ports_is_cut() {
+        assert_eq!(summarize(&[1, 2]), "1, 2");
+        assert_eq!(summarize(&[1, 2, 3, 4, 5]), "1, 2, 3, 4, 5");
+        assert_eq!(summarize(&[1, 2, 3, 4, 5, 6, 7]), "1, 2, 3, 4, 5 and 2 more");
     }
 }

@@ -6,15 +6,15 @@ use portolan_port_allocator::PortAllocatorConfig;
 
 use super::Check;
 use super::finding::Finding;
-use super::pools::{self, Named};
+use super::pool_helpers::{self, NamedPool};
 
 pub(super) const CHECK: Check = Check {
-    name: "pools",
-    run: |context| ready(vec![look(&context.settings().port_allocator)]).boxed(),
+    name: "pool_overlap",
+    run: |context| ready(vec![check(&context.settings().port_allocator)]).boxed(),
 };
 
-fn look(config: &PortAllocatorConfig) -> Finding {
-    let pools = pools::of(config);
+fn check(config: &PortAllocatorConfig) -> Finding {
+    let pools = pool_helpers::all(config);
     let pairs = pools.iter().enumerate().flat_map(|(at, one)| {
         let others = pools[at + 1..].iter();
         others.filter_map(move |other| shared(*one, *other))
@@ -22,24 +22,24 @@ fn look(config: &PortAllocatorConfig) -> Finding {
     let shared: Vec<String> = pairs.collect();
     let count = pools.len();
     match shared.is_empty() {
-        true => Finding::ok("no pool takes another's ports", format_args!("{count} pools")),
+        true => Finding::ok("no two pools share ports", format_args!("{count} pools")),
         false => Finding::warning(
-            "pools share ports, and the services of one can use up the other's",
+            "pools share ports, so that services of one pool can use up the other",
             shared.join("; "),
-            "give each of them ports of its own in port_allocator.port_ranges",
+            "give each pool its own ports in port_allocator.port_ranges",
         ),
     }
 }
 
-/// What two pools share, unless the specification has it so.
-fn shared(one: Named<'_>, other: Named<'_>) -> Option<String> {
+/// Returns the ports that two pools share, unless both are built-in pools.
+fn shared(one: NamedPool<'_>, other: NamedPool<'_>) -> Option<String> {
     if one.is_built_in() && other.is_built_in() {
         return None;
     }
     let (left, right) = (one.ports(), other.ports());
     let both: Vec<&u16> = left.intersection(&right).collect();
     let (one, other) = (one.name, other.name);
-    (!both.is_empty()).then(|| format!("{one} and {other} share {}", pools::some(both)))
+    (!both.is_empty()).then(|| format!("{one} and {other} share {}", pool_helpers::summarize(both)))
 }
 
 #[cfg(test)]
@@ -50,17 +50,17 @@ mod tests {
     use crate::commands::doctor::finding::Severity;
 
     #[test]
-    fn the_pools_of_the_specification_share_what_they_should() {
-        assert_eq!(look(&PortAllocatorConfig::default()).severity, Severity::Ok);
+    fn built_in_pools_have_no_finding() {
+        assert_eq!(check(&PortAllocatorConfig::default()).severity, Severity::Ok);
     }
 
     #[test]
-    fn a_pool_over_another_is_named_with_the_ports_that_they_share() {
+    fn overlapping_pools_are_named_with_their_shared_ports() {
         let mut config = PortAllocatorConfig::default();
         config.port_ranges.insert("mine".to_owned(), PortRange::known(8098, 8110).into());
-        let found = look(&config);
+        let found = check(&config);
         assert_eq!(found.severity, Severity::Warning);
-        let text = found.for_people("pools");
+        let text = found.to_text("pools");
         assert!(text.contains("api and mine share 8098, 8099"), "{text}");
     }
 }

@@ -1,4 +1,5 @@
-//! Pools in the range from which the system takes the ports of outgoing connections.
+//! Pools that overlap the ephemeral range, from which the kernel takes ports for outgoing
+//! connections.
 
 use futures_util::FutureExt as _;
 use futures_util::future::ready;
@@ -8,22 +9,22 @@ use super::Check;
 use super::finding::Finding;
 
 pub(super) const CHECK: Check = Check {
-    name: "ephemeral",
-    run: |context| ready(vec![look(&context.settings().port_allocator)]).boxed(),
+    name: "ephemeral_overlap",
+    run: |context| ready(vec![check(&context.settings().port_allocator)]).boxed(),
 };
 
-fn look(config: &PortAllocatorConfig) -> Finding {
+fn check(config: &PortAllocatorConfig) -> Finding {
     let system = SystemPorts::of_this_host();
     let range = system.ephemeral_range();
     match EphemeralOverlap::find(config, &system) {
         None => Finding::ok(
-            "no outgoing connection is given a port of a pool",
+            "no pool overlaps the ephemeral range",
             format_args!("the ephemeral range is {range}"),
         ),
         Some(overlap) => Finding::warning(
-            "outgoing connections may be given ports of these pools",
+            "outgoing connections may take ports of pools",
             format_args!("{overlap} in the ephemeral range {range}"),
-            "as root, keep them from that now and after the next boot; or give the pools other ports",
+            "as root, exclude the ports from the ephemeral range, now and after the next boot, or change the pools",
         )
         .command(overlap.command())
         .command(overlap.lasting_command()),

@@ -1,5 +1,4 @@
-//! Which port is wanted: the options that `ports alloc` takes and hands on to the process that
-//! holds the lease.
+//! The options that select a port: `ports alloc` takes them and passes them to the lease holder.
 
 use clap::Args;
 use portolan_core::{PortName, PortRange, ServiceName, port};
@@ -7,42 +6,42 @@ use portolan_port_allocator::{BindAddress, Depth, PortRequest};
 
 use crate::context::Context;
 
-/// A wish for a port, as it is typed.
+/// The options that select a port.
 #[derive(Debug, Args)]
-pub(super) struct Wish {
-    /// The service that the port is for
+pub(super) struct PortArgs {
+    /// Name of the service
     name: ServiceName,
-    /// Which of the service's ports it is, where it has several
+    /// Name of the port, for a service with several ports
     #[arg(long, value_name = "NAME")]
     port_name: Option<PortName>,
-    /// The port it would like [default: its pool's]
+    /// Preferred port [default: the default port of its pool]
     #[arg(long, value_name = "PORT", value_parser = port::parse)]
     preferred: Option<u16>,
-    /// The pool its port comes from [default: as its name tells]
+    /// Pool of the port [default: derived from the name of the service]
     #[arg(long)]
     pool: Option<String>,
-    /// The range its port comes from, as in 8081-8099
+    /// Range of the port, such as 8081-8099
     #[arg(long, value_name = "START-END", conflicts_with = "pool")]
     range: Option<PortRange>,
-    /// Takes any free port in the end, whatever port_allocator.allow_ephemeral says
+    /// Use any free port if no other is available, regardless of port_allocator.allow_ephemeral
     #[arg(long)]
     allow_ephemeral: bool,
-    /// How deep it is held: guarded keeps strangers off until the program binds it, claimed is the
-    /// number only
+    /// How the port is held: guarded by a socket until the program binds it, or claimed: reserved
+    /// among Portolan processes only
     #[arg(long, value_name = "DEPTH", value_parser = depth, default_value = "guarded")]
     depth: Depth,
-    /// Where the program will listen: all, loopback, or an address of this host
+    /// Address that the program will listen on: all, loopback, or an IP address of this host
     #[arg(long, value_name = "ADDRESS", default_value = "all")]
     bind: BindAddress,
-    /// The port is needed in UDP as well
+    /// Lease the port for UDP as well
     #[arg(long)]
     udp: bool,
 }
 
-// === impl Wish ===
+// === impl PortArgs ===
 
-impl Wish {
-    /// The same wish as words of a command line.
+impl PortArgs {
+    /// Returns the options as command line arguments.
     pub(super) fn to_arguments(&self) -> Vec<String> {
         let options = [
             ("port-name", self.port_name.as_ref().map(ToString::to_string)),
@@ -53,14 +52,16 @@ impl Wish {
             ("bind", Some(self.bind.to_string())),
         ];
         let options = options.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let mut words: Vec<String> =
+        let mut arguments: Vec<String> =
             options.flat_map(|(name, value)| [format!("--{name}"), value]).collect();
         let flags = [("--allow-ephemeral", self.allow_ephemeral), ("--udp", self.udp)];
-        words.extend(flags.into_iter().filter(|(_, set)| *set).map(|(flag, _)| flag.to_owned()));
-        words.push(self.name.to_string());
-        words
+        arguments
+            .extend(flags.into_iter().filter(|(_, set)| *set).map(|(flag, _)| flag.to_owned()));
+        arguments.push(self.name.to_string());
+        arguments
     }
 
+    /// Returns the request for the allocator.
     pub(super) fn request(&self, context: &Context) -> PortRequest {
         let mut request = PortRequest::new(self.name.clone())
             .scope(context.scope.clone())
@@ -79,22 +80,22 @@ impl Wish {
         if let Some(range) = self.range {
             request = request.range(range);
         }
-        match self.allow_ephemeral {
-            true => request.allow_ephemeral(true),
-            false => request,
+        if self.allow_ephemeral {
+            request = request.allow_ephemeral(true);
         }
+        request
     }
 }
 
-/// A depth at which a process can hold a port for a program that it does not start.
+/// Parses a depth at which a process can hold a port for another process.
 fn depth(text: &str) -> Result<Depth, String> {
     match text.parse() {
-        Ok(Depth::Bound) => Err(
-            "nobody could listen on it: the socket would stay in the process that holds the lease; use guarded or claimed"
-                .to_owned(),
-        ),
+        Ok(Depth::Bound) => {
+            Err("a bound socket would stay in the lease holder; expected guarded or claimed"
+                .to_owned())
+        }
         Ok(depth) => Ok(depth),
-        Err(_) => Err("use guarded or claimed".to_owned()),
+        Err(_) => Err("expected guarded or claimed".to_owned()),
     }
 }
 
@@ -105,40 +106,40 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    struct Typed {
+    struct TestCli {
         #[command(flatten)]
-        wish: Wish,
+        port: PortArgs,
     }
 
-    fn typed(words: &[&str]) -> Result<Wish, clap::Error> {
-        Typed::try_parse_from([&["x"], words].concat()).map(|typed| typed.wish)
+    fn parse(words: &[&str]) -> Result<PortArgs, clap::Error> {
+        TestCli::try_parse_from([&["x"], words].concat()).map(|cli| cli.port)
     }
 
     #[test]
-    fn a_wish_is_handed_on_as_it_was_typed() {
+    fn arguments_round_trip() {
         for words in [
             &["api"][..],
             &["api", "--preferred", "8080", "--pool", "web", "--udp", "--bind", "::1"],
             &["api", "--range", "8081-8099", "--depth", "claimed", "--allow-ephemeral"],
             &["api", "--port-name", "metrics", "--bind", "loopback"],
         ] {
-            let first = typed(words).unwrap();
+            let first = parse(words).unwrap();
             let arguments = first.to_arguments();
-            let again = typed(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+            let again = parse(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
             assert_eq!(format!("{first:?}"), format!("{again:?}"));
         }
     }
 
     #[test]
-    fn what_cannot_work_is_refused_with_what_can() {
+    fn invalid_options_are_rejected_with_the_expected_ones() {
         for (words, remedy) in [
-            (&["api", "--depth", "bound"][..], "use guarded or claimed"),
-            (&["api", "--depth", "deep"], "use guarded or claimed"),
+            (&["api", "--depth", "bound"][..], "expected guarded or claimed"),
+            (&["api", "--depth", "deep"], "expected guarded or claimed"),
             (&["api", "--bind", "everywhere"], "expected all, loopback"),
             (&["api", "--range", "9-1"], "write 1-9"),
             (&["api", "--range", "1-9", "--pool", "api"], "cannot be used with"),
         ] {
-            let error = typed(words).unwrap_err().to_string();
+            let error = parse(words).unwrap_err().to_string();
             assert!(error.contains(remedy), "{error}");
         }
     }

@@ -1,4 +1,4 @@
-//! Ports of pools that are never granted, or that no browser opens.
+//! Ports of pools that are reserved, or blocked by browsers.
 
 use futures_util::FutureExt as _;
 use futures_util::future::ready;
@@ -7,53 +7,57 @@ use portolan_port_allocator::PortAllocatorConfig;
 
 use super::Check;
 use super::finding::Finding;
-use super::pools::{self, Named};
+use super::pool_helpers::{self, NamedPool};
 
 pub(super) const CHECK: Check = Check {
-    name: "forbidden",
-    run: |context| ready(look(&context.settings().port_allocator)).boxed(),
+    name: "browser_blocked",
+    run: |context| ready(check(&context.settings().port_allocator)).boxed(),
 };
 
-fn look(config: &PortAllocatorConfig) -> Vec<Finding> {
-    let pools = pools::of(config);
+fn check(config: &PortAllocatorConfig) -> Vec<Finding> {
+    let pools = pool_helpers::all(config);
     let reserved = pools.iter().filter_map(|pool| reserved(*pool, &config.reserved_ports));
     let findings: Vec<Finding> =
         reserved.chain(pools.iter().filter_map(|pool| blocked(*pool))).collect();
     match findings.is_empty() {
         true => vec![Finding::ok(
-            "every port of every pool can be granted, and opened by a browser",
+            "no port of a pool is reserved, or blocked by browsers",
             format_args!("{} pools", pools.len()),
         )],
         false => findings,
     }
 }
 
-fn reserved(pool: Named<'_>, reserved: &[u16]) -> Option<Finding> {
+fn reserved(pool: NamedPool<'_>, reserved: &[u16]) -> Option<Finding> {
     let ports = pool.ports();
     let never: Vec<&u16> = ports.iter().filter(|port| reserved.contains(port)).collect();
-    let remedy = "take them out of port_allocator.reserved_ports, or give the pool other ports in port_allocator.port_ranges";
+    let remedy = "remove the ports from port_allocator.reserved_ports, or change the pool in port_allocator.port_ranges";
     let evidence = || {
         let default = pool.default_port();
         let is_default = if never.contains(&&default) { ", its default port" } else { "" };
-        format!("{} in {}{is_default}", pools::some(never.iter().copied()), pool.name)
+        format!("{} in {}{is_default}", pool_helpers::summarize(never.iter().copied()), pool.name)
     };
     match (never.len(), ports.len()) {
         (0, _) => None,
         (some, all) if some == all => {
-            Some(Finding::error("a pool has no port that is ever granted", evidence(), remedy))
+            Some(Finding::error("every port of a pool is reserved", evidence(), remedy))
         }
-        _ => Some(Finding::warning("ports of a pool are never granted", evidence(), remedy)),
+        _ => Some(Finding::warning(
+            "ports of a pool are reserved and never granted",
+            evidence(),
+            remedy,
+        )),
     }
 }
 
-fn blocked(pool: Named<'_>) -> Option<Finding> {
+fn blocked(pool: NamedPool<'_>) -> Option<Finding> {
     let ports = pool.ports();
     let refused: Vec<&u16> = ports.iter().filter(|port| is_blocked_by_browsers(**port)).collect();
     (pool.speaks_http() && !refused.is_empty()).then(|| {
         Finding::warning(
-            "browsers refuse ports of a pool that is for what they open",
-            format_args!("{} in {}", pools::some(refused), pool.name),
-            "give the pool other ports in port_allocator.port_ranges, or say `http: false` there where no browser is meant",
+            "browsers block ports of an HTTP pool",
+            format_args!("{} in {}", pool_helpers::summarize(refused), pool.name),
+            "change the pool in port_allocator.port_ranges, or set `http: false` there if no browser connects to it",
         )
     })
 }
@@ -73,17 +77,17 @@ mod tests {
             reserved_ports: vec![443, 9000],
             ..PortAllocatorConfig::default()
         };
-        let told = |finding: Finding| (finding.severity, finding.for_people("forbidden"));
-        look(&config).into_iter().map(told).collect()
+        let text = |finding: Finding| (finding.severity, finding.to_text("browser_blocked"));
+        check(&config).into_iter().map(text).collect()
     }
 
     #[test]
-    fn the_pools_of_the_specification_are_well() {
-        assert_eq!(look(&PortAllocatorConfig::default())[0].severity, Severity::Ok);
+    fn default_pools_have_no_problem() {
+        assert_eq!(check(&PortAllocatorConfig::default())[0].severity, Severity::Ok);
     }
 
     #[test]
-    fn a_reserved_port_is_a_warning_and_a_pool_of_nothing_else_an_error() {
+    fn reserved_port_is_a_warning_and_fully_reserved_pool_is_an_error() {
         let some = findings("mine", 8999, 9001);
         assert!(some[0].0 == Severity::Warning && some[0].1.contains("9000 in mine\n"), "{some:?}");
         let all = findings("mine", 443, 443);
@@ -91,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_browsers_refuse_matters_where_they_are_meant_only() {
+    fn browser_blocked_ports_matter_in_http_pools_only() {
         let web = findings("websocket", 6660, 6670);
         assert!(web[0].0 == Severity::Warning && web[0].1.contains("6665, 6666"), "{web:?}");
         let other = findings("irc", 6660, 6670);

@@ -1,0 +1,106 @@
+//! The exit status of each error of the library.
+
+use portolan_agent::AgentError;
+use portolan_broadcast::{AnnounceError, BroadcastError, QueryError};
+use portolan_client::{DiscoverError, InvalidDiscovery, RegistryClientError};
+use portolan_config_manager::ConfigError;
+use portolan_core::ServiceId;
+use portolan_port_allocator::AllocatorError;
+use portolan_server::{InvalidSettings, ServerError};
+use portolan_supervisor::StartError;
+
+use crate::exit::{Exit, Failure};
+
+/// Converts each of these errors into a [`Failure`], with the exit status that its function returns.
+macro_rules! failures {
+    ($($error:ty => $exit:expr,)*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                let exit: fn(&$error) -> Exit = $exit;
+                Self::new(exit(&error), &error)
+            }
+        }
+    )*};
+}
+
+failures! {
+    AllocatorError => allocator_exit,
+    AnnounceError => |_| Exit::Failed,
+    BroadcastError => |_| Exit::Usage,
+    ConfigError => |_| Exit::Usage,
+    DiscoverError => discover_exit,
+    InvalidDiscovery => |_| Exit::Usage,
+    InvalidSettings => |_| Exit::Usage,
+    QueryError => |_| Exit::Failed,
+    RegistryClientError => registry_exit,
+    ServerError => server_exit,
+    StartError => start_exit,
+}
+
+fn discover_exit(error: &DiscoverError) -> Exit {
+    match error {
+        DiscoverError::InvalidName(_) | DiscoverError::UnknownStrategy(_) => Exit::Usage,
+        DiscoverError::Disabled | DiscoverError::NothingToWatch => Exit::Usage,
+        DiscoverError::NotFound { .. } => Exit::NotFound,
+        DiscoverError::CouldNotAsk { .. } => Exit::Unreachable,
+        DiscoverError::TimedOut { .. } => Exit::TimedOut,
+        _ => Exit::Failed,
+    }
+}
+
+fn start_exit(error: &StartError) -> Exit {
+    match error {
+        StartError::Port(error) => allocator_exit(error),
+        StartError::Agent(AgentError::Registry(error)) => registry_exit(error),
+        _ => Exit::Failed,
+    }
+}
+
+fn server_exit(error: &ServerError) -> Exit {
+    match error {
+        ServerError::Disabled | ServerError::Config(_) | ServerError::PortZero => Exit::Usage,
+        ServerError::Port(error) => allocator_exit(error),
+        _ => Exit::Failed,
+    }
+}
+
+fn allocator_exit(error: &AllocatorError) -> Exit {
+    match error {
+        AllocatorError::NoPortsAvailable { .. }
+        | AllocatorError::QuotaExceeded { .. }
+        | AllocatorError::RateLimited { .. } => Exit::NoPort,
+        AllocatorError::Disabled
+        | AllocatorError::Name(_)
+        | AllocatorError::Range(_)
+        | AllocatorError::PreferredZero { .. }
+        | AllocatorError::PreferredReserved { .. }
+        | AllocatorError::PreferredBlocked { .. }
+        | AllocatorError::PreferredOutside { .. }
+        | AllocatorError::SamePortTwice { .. }
+        | AllocatorError::UnknownPool { .. }
+        | AllocatorError::NowhereToLook { .. }
+        | AllocatorError::AddressNotHere { .. } => Exit::Usage,
+        _ => Exit::Failed,
+    }
+}
+
+fn registry_exit(error: &RegistryClientError) -> Exit {
+    match error {
+        RegistryClientError::Unreachable { .. } => Exit::Unreachable,
+        RegistryClientError::NotPermitted { .. } => Exit::NotPermitted,
+        RegistryClientError::UnknownService { .. } => Exit::NotFound,
+        RegistryClientError::InvalidUrl { .. } | RegistryClientError::InvalidToken => Exit::Usage,
+        _ => Exit::Failed,
+    }
+}
+
+/// Converts an error about an instance that was named by its id.
+pub(crate) fn instance_failure(error: RegistryClientError, id: &ServiceId) -> Failure {
+    match error {
+        RegistryClientError::UnknownService { .. } => {
+            Failure::new(Exit::NotFound, format_args!("the registry has no instance with id {id}"))
+                .remedy("use an id that `portolan list` shows")
+        }
+        error => error.into(),
+    }
+}
