@@ -47,7 +47,7 @@ impl Parameters {
     }
 
     /// Takes an optional value.
-    pub(crate) fn one<T>(&mut self, name: &str) -> Result<Option<T>, Problem>
+    pub(crate) fn optional<T>(&mut self, name: &str) -> Result<Option<T>, Problem>
     where
         T: FromStr<Err: Display>,
     {

@@ -1,4 +1,4 @@
-//! One file per resource.
+//! The resources of the API, one file each.
 
 pub(crate) mod batch;
 pub(crate) mod health;

@@ -3,6 +3,7 @@
 mod auth;
 mod dialects;
 mod errors;
+mod listeners;
 mod support;
 mod transport;
 mod unix;

@@ -103,8 +103,8 @@ fn query(mut parameters: Parameters) -> Result<Query, Problem> {
         names: parameters.list("name")?,
         scopes: scopes(&mut parameters)?,
         health: parameters.list("health")?,
-        protocol: parameters.one("protocol")?,
-        version: parameters.one("version")?,
+        protocol: parameters.optional("protocol")?,
+        version: parameters.optional("version")?,
         metadata: parameters.metadata()?,
     };
     parameters.finish(&["name", "scope", "health", "protocol", "version", "meta.KEY"])?;
@@ -115,7 +115,7 @@ fn query(mut parameters: Parameters) -> Result<Query, Problem> {
 fn scopes(parameters: &mut Parameters) -> Result<Vec<Scope>, Problem> {
     const METADATA_KEY: &str = "meta.scope";
     let scopes: Vec<Scope> = parameters.list("scope")?;
-    match parameters.one(METADATA_KEY)? {
+    match parameters.optional(METADATA_KEY)? {
         Some(_) if !scopes.is_empty() => {
             Err(parameters::invalid(METADATA_KEY, &"given together with scope")
                 .remedy("omit one of them"))

@@ -52,7 +52,7 @@ fn encode(event: &ServiceEvent) -> Event {
 fn query(mut parameters: Parameters, headers: &HeaderMap) -> Result<WatchQuery, Problem> {
     let names = parameters.list("name")?;
     let scopes = parameters.list("scope")?;
-    let since = parameters.one::<String>("revision")?;
+    let since = parameters.optional::<String>("revision")?;
     let since = since.map(|text| revision("revision", &text)).transpose()?;
     parameters.finish(&["name", "scope", "revision"])?;
     // A reconnecting EventSource repeats its first URL, so Last-Event-ID is the newer of the two.

@@ -47,7 +47,7 @@ async fn empty_token_denies_everyone() {
 }
 
 /// Sends a request as if from this peer, without a network.
-async fn from(peer: &str, path: &str, body: &Value) -> (u16, Value) {
+async fn post_from(peer: &str, path: &str, body: &Value) -> (u16, Value) {
     let (writer, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
     let writer = tokio::spawn(writer.run(std::future::pending()));
     let limits = HttpLimits::default();
@@ -69,9 +69,9 @@ async fn from(peer: &str, path: &str, body: &Value) -> (u16, Value) {
 #[tokio::test]
 async fn loopback_host_from_another_machine_is_rejected() {
     for peer in ["127.0.0.1:5000", "[::1]:5000", "192.0.2.1:5000"] {
-        assert_eq!(from(peer, "/api/v1/services", &api(1)).await.0, 201, "{peer}");
+        assert_eq!(post_from(peer, "/api/v1/services", &api(1)).await.0, 201, "{peer}");
     }
-    let (status, problem) = from("192.0.2.9:5000", "/api/v1/services", &api(1)).await;
+    let (status, problem) = post_from("192.0.2.9:5000", "/api/v1/services", &api(1)).await;
     assert_eq!((status, &problem["pointer"]), (422, &json!("/host")));
     let detail = problem["detail"].as_str().unwrap();
     assert!(
@@ -80,9 +80,9 @@ async fn loopback_host_from_another_machine_is_rejected() {
     );
 
     let batch = json!({"operations": [{"op": "register", "service": api(1)}]});
-    let (status, answer) = from("192.0.2.9:5000", "/api/v1/batch", &batch).await;
+    let (status, response) = post_from("192.0.2.9:5000", "/api/v1/batch", &batch).await;
     assert_eq!(status, 200);
-    assert_eq!(answer["results"][0]["problem"]["pointer"], "/operations/0/service/host");
+    assert_eq!(response["results"][0]["problem"]["pointer"], "/operations/0/service/host");
     let remote = json!({"name": "api", "host": "192.0.2.9", "port": 1});
-    assert_eq!(from("192.0.2.9:5000", "/api/v1/services", &remote).await.0, 201);
+    assert_eq!(post_from("192.0.2.9:5000", "/api/v1/services", &remote).await.0, 201);
 }

@@ -17,7 +17,7 @@ async fn post(
 #[tokio::test]
 async fn invalid_member_is_reported_with_its_pointer() {
     let server = Server::start().await;
-    for (body, pointer, said) in [
+    for (body, pointer, expected) in [
         (json!({"name": "api", "host": "h", "port": 0}), "/port", "from 1 to 65535"),
         (json!({"name": "api", "host": "h", "port": 70000}), "/port", "from 1 to 65535"),
         (json!({"name": "", "host": "h", "port": 1}), "/name", "the service name is empty"),
@@ -32,7 +32,7 @@ async fn invalid_member_is_reported_with_its_pointer() {
     ] {
         let problem = server.register(body.clone()).await.problem(422, "bad-member");
         assert_eq!(problem["pointer"], pointer, "{body}: {problem}");
-        assert!(problem["detail"].as_str().unwrap().contains(said), "{body}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(expected), "{body}: {problem}");
     }
     let missing = server.register(json!({"name": "api", "port": 1})).await;
     let missing = missing.problem(422, "bad-member");
@@ -59,36 +59,36 @@ async fn invalid_json_is_reported_with_line_and_column() {
         ),
         ("\u{0}\u{1}", "line 1 column 1"),
     ] {
-        let answer = post(&server, "/api/v1/services", "application/json", body).await;
-        let problem = answer.problem(400, "bad-json");
+        let response = post(&server, "/api/v1/services", "application/json", body).await;
+        let problem = response.problem(400, "bad-json");
         assert!(problem["detail"].as_str().unwrap().contains(place), "{body:?}: {problem}");
     }
     let deep = "[".repeat(100_000);
     post(&server, "/api/v1/batch", "application/json", deep).await.problem(400, "bad-json");
     let bytes = vec![b'"', 0xff, 0xfe, b'"'];
-    let answer = post(&server, "/api/v1/services", "application/json", bytes).await;
-    assert!(answer.status.is_client_error());
+    let response = post(&server, "/api/v1/services", "application/json", bytes).await;
+    assert!(response.status.is_client_error());
 }
 
 #[tokio::test]
 async fn other_content_types_are_rejected() {
     let server = Server::start().await;
-    for (kind, said) in [
+    for (kind, expected) in [
         ("text/plain; charset=utf-8", "text/plain"),
         ("application/x-www-form-urlencoded", "urlencoded"),
         ("", "\"\""),
     ] {
-        let answer = post(&server, "/api/v1/services", kind, api(1).to_string()).await;
-        let problem = answer.problem(415, "not-json");
+        let response = post(&server, "/api/v1/services", kind, api(1).to_string()).await;
+        let problem = response.problem(415, "not-json");
         let detail = problem["detail"].as_str().unwrap();
         assert!(
-            detail.contains(said) && detail.contains("Content-Type: application/json"),
+            detail.contains(expected) && detail.contains("Content-Type: application/json"),
             "{detail}"
         );
     }
     for kind in ["application/json; charset=utf-8", "Application/JSON", "application/vnd.x+json"] {
-        let answer = post(&server, "/api/v1/services", kind, api(1).to_string()).await;
-        assert!(answer.status.is_success(), "{answer:?}");
+        let response = post(&server, "/api/v1/services", kind, api(1).to_string()).await;
+        assert!(response.status.is_success(), "{response:?}");
     }
 }
 
@@ -117,9 +117,9 @@ async fn unsupported_method_is_answered_with_the_supported_ones() {
         (Method::POST, "/api/v1/services/x/heartbeat", "PUT"),
         (Method::OPTIONS, "/metrics", "GET, HEAD"),
     ] {
-        let answer = ApiResponse::read(server.request(method, path)).await;
-        let problem = answer.problem(405, "method-not-allowed");
-        assert_eq!(answer.header("allow"), allowed);
+        let response = ApiResponse::read(server.request(method, path)).await;
+        let problem = response.problem(405, "method-not-allowed");
+        assert_eq!(response.header("allow"), allowed);
         assert!(problem["detail"].as_str().unwrap().contains(allowed), "{problem}");
     }
 }
@@ -127,7 +127,7 @@ async fn unsupported_method_is_answered_with_the_supported_ones() {
 #[tokio::test]
 async fn invalid_parameter_is_reported_by_name() {
     let server = Server::start().await;
-    for (path, param, said) in [
+    for (path, param, expected) in [
         ("/api/v1/services?name=a%20b", "name", "service name"),
         ("/api/v1/services?name=", "name", "empty"),
         ("/api/v1/services?health=fine", "health", "use passing, warning"),
@@ -144,7 +144,7 @@ async fn invalid_parameter_is_reported_by_name() {
     ] {
         let problem = server.get(path).await.problem(400, "bad-parameter");
         assert_eq!(problem["param"], param, "{path}: {problem}");
-        assert!(problem["detail"].as_str().unwrap().contains(said), "{path}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(expected), "{path}: {problem}");
     }
     let many = vec!["a"; 1001].join(",");
     let problem = server.get(&format!("/api/v1/services?name={many}")).await;

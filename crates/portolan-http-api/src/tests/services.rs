@@ -31,9 +31,12 @@ async fn instance_is_registered_renewed_and_deregistered() {
     let delete = || ApiResponse::read(server.request(Method::DELETE, &path));
     assert_eq!(delete().await.status, 204);
     delete().await.problem(404, "unknown-instance");
-    let gone = put(format!("{path}/heartbeat"));
-    let gone = ApiResponse::read(gone).await.problem(404, "unknown-instance");
-    assert!(gone["detail"].as_str().unwrap().contains("register the instance again"), "{gone}");
+    let expired = put(format!("{path}/heartbeat"));
+    let expired = ApiResponse::read(expired).await.problem(404, "unknown-instance");
+    assert!(
+        expired["detail"].as_str().unwrap().contains("register the instance again"),
+        "{expired}"
+    );
 }
 
 #[tokio::test]
@@ -81,7 +84,7 @@ async fn list_is_filtered_by_every_condition() {
         // As in the JSON of an endpoint.
         ("?meta.scope=shop", vec![3, 4]),
         ("?meta.scope=default&name=api", vec![1, 2]),
-        ("?name=nobody", vec![]),
+        ("?name=unknown", vec![]),
     ] {
         let found = server.get(&format!("/api/v1/services{query}")).await.json();
         let services = found["services"].as_array().unwrap();
@@ -134,16 +137,16 @@ async fn batch_has_one_result_per_operation() {
         {"op": "register", "service": {"name": "api", "host": "127.0.0.1", "port": 0}},
         {"op": "heartbeat", "id": "api@127.0.0.1:1"},
         {"op": "health", "id": "api@127.0.0.1:1", "status": "passing", "reason": "ok"},
-        {"op": "heartbeat", "id": "nobody"},
+        {"op": "heartbeat", "id": "unknown"},
         {"op": "register", "service": api(1)},
         {"op": "deregister", "id": "api@127.0.0.1:1"},
         {"op": "dance"},
         7,
         {"op": "deregister", "id": "x", "force": true},
     ]});
-    let answer = server.send(Method::POST, "/api/v1/batch", batch).await;
-    assert_eq!(answer.status, 200);
-    let results = answer.json()["results"].as_array().unwrap().clone();
+    let response = server.send(Method::POST, "/api/v1/batch", batch).await;
+    assert_eq!(response.status, 200);
+    let results = response.json()["results"].as_array().unwrap().clone();
     let statuses: Vec<_> =
         results.iter().map(|result| result["status"].as_u64().unwrap()).collect();
     assert_eq!(statuses, [201, 422, 204, 204, 404, 200, 204, 422, 422, 422]);

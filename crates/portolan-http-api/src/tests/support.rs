@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use super::contract;
 use crate::Api;
 
-/// How long anything may take before a test fails: far beyond what it takes.
-pub(super) const SOON: Duration = Duration::from_secs(20);
+/// How long any step may take before a test fails: far longer than it needs.
+pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) struct Server {
     pub(super) address: SocketAddr,
@@ -53,7 +53,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel::<()>();
         let dialects = [change(Api::new(registry.clone(), metrics)).dialect()];
         let serving = tokio::spawn(serve(listener, dialects, limits, stopped.map(drop)));
-        let client = Client::builder().no_proxy().timeout(SOON).build().unwrap();
+        let client = Client::builder().no_proxy().timeout(TEST_TIMEOUT).build().unwrap();
         let (stop, stop_writer) = (Some(stop), Some(stop_writer));
         Self { address, registry, client, stop, stop_writer, serving, writing }
     }
@@ -81,13 +81,13 @@ impl Server {
     /// Stops the registry behind the API.
     pub(super) async fn stop_writer(&mut self) {
         self.stop_writer = None;
-        timeout(SOON, &mut self.writing).await.unwrap().unwrap();
+        timeout(TEST_TIMEOUT, &mut self.writing).await.unwrap().unwrap();
     }
 
     /// Shuts the API down and waits until it has ended.
     pub(super) async fn stop(&mut self) {
         self.stop = None;
-        timeout(SOON, &mut self.serving).await.unwrap().unwrap().unwrap();
+        timeout(TEST_TIMEOUT, &mut self.serving).await.unwrap().unwrap().unwrap();
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::contract;
-use super::support::{ApiResponse, SOON, Server, api};
+use super::support::{ApiResponse, Server, TEST_TIMEOUT, api};
 
 /// One server-sent event.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Events {
                 }
                 continue;
             }
-            let chunk = timeout(SOON, self.chunks.next()).await.expect("no event")?;
+            let chunk = timeout(TEST_TIMEOUT, self.chunks.next()).await.expect("no event")?;
             self.text.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
         }
     }
@@ -155,8 +155,8 @@ async fn watch_ends_at_once_at_shutdown() {
 async fn invalid_last_event_id_is_rejected() {
     let server = Server::start().await;
     let request = server.request(Method::GET, "/api/v1/watch").header("last-event-id", "x");
-    let answer = ApiResponse::read(request).await;
-    assert_eq!(answer.problem(400, "bad-parameter")["param"], "Last-Event-ID");
+    let response = ApiResponse::read(request).await;
+    assert_eq!(response.problem(400, "bad-parameter")["param"], "Last-Event-ID");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

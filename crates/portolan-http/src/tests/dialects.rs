@@ -1,18 +1,14 @@
-use std::future::{Ready, pending};
-use std::io;
-
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use http_body_util::BodyExt;
-use tokio::io::DuplexStream;
 use tower::ServiceExt;
 
 use super::support::plain;
 use crate::dialect::Dispatch;
-use crate::{ConnectionInfo, Dialect, HttpLimits, Listener, Peer, RequestError, ServeError, serve};
+use crate::{ConnectionInfo, Dialect, HttpLimits, Peer, RequestError};
 
 /// A dialect below `/v2` whose errors are in angle brackets.
 fn other() -> Dialect {
@@ -60,22 +56,4 @@ async fn overload_response_is_worded_by_the_dialect_of_the_path() {
 async fn path_without_a_dialect_is_answered_with_an_empty_404() {
     let dispatch = Dispatch::new(&[other()], &HttpLimits::default());
     assert_eq!(send(&dispatch, "GET", "/ping").await, (404, String::new()));
-}
-
-/// Fails like a listener whose socket was closed.
-struct Broken;
-
-impl Listener for Broken {
-    type Io = DuplexStream;
-    type Handshake = Ready<io::Result<(DuplexStream, Peer)>>;
-
-    async fn accept(&mut self) -> io::Result<Self::Handshake> {
-        Err(io::ErrorKind::InvalidInput.into())
-    }
-}
-
-#[tokio::test]
-async fn permanent_listener_failure_ends_the_server_with_an_error() {
-    let result = serve(Broken, [plain()], HttpLimits::default(), pending()).await;
-    assert!(matches!(result, Err(ServeError::Accept { .. })));
 }

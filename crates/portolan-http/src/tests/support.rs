@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Dialect, HttpLimits, LimitedBody, RequestError, ServeError, serve};
 
-/// How long anything may take before a test fails: far beyond what it takes.
-pub(super) const SOON: Duration = Duration::from_secs(20);
+/// How long any step may take before a test fails: far longer than it needs.
+pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// A limit that a test waits for.
-pub(super) const BRIEFLY: Duration = Duration::from_millis(200);
+pub(super) const SHORT: Duration = Duration::from_millis(200);
 
 /// Errors as one line of text.
 pub(super) fn errors(error: &RequestError) -> Response {
@@ -58,7 +58,7 @@ impl Server {
     /// Shuts the server down and waits until it has ended.
     pub(super) async fn stop(&mut self) {
         self.shutdown.cancel();
-        timeout(SOON, &mut self.serving).await.unwrap().unwrap().unwrap();
+        timeout(TEST_TIMEOUT, &mut self.serving).await.unwrap().unwrap().unwrap();
     }
 }
 
@@ -71,6 +71,6 @@ impl Drop for Server {
 /// Reads until the server closes the connection.
 pub(super) async fn read_to_end(mut stream: impl AsyncRead + Unpin) -> String {
     let mut bytes = Vec::new();
-    timeout(SOON, stream.read_to_end(&mut bytes)).await.expect("not closed").unwrap();
+    timeout(TEST_TIMEOUT, stream.read_to_end(&mut bytes)).await.expect("not closed").unwrap();
     String::from_utf8(bytes).unwrap()
 }

@@ -2,7 +2,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::support::{BRIEFLY, SOON, Server, read_to_end};
+use super::support::{SHORT, Server, TEST_TIMEOUT, read_to_end};
 use crate::HttpLimits;
 
 fn head(length: usize) -> String {
@@ -56,7 +56,7 @@ async fn incomplete_body_is_answered_with_400() {
 
 #[tokio::test]
 async fn body_that_never_arrives_is_answered_with_408() {
-    let server = Server::start(HttpLimits { body: BRIEFLY, ..HttpLimits::default() }).await;
+    let server = Server::start(HttpLimits { body: SHORT, ..HttpLimits::default() }).await;
     let mut stream = server.connect().await;
     stream.write_all(format!("{}{{\"name\"", head(100)).as_bytes()).await.unwrap();
     let response = read_to_end(&mut stream).await;
@@ -66,23 +66,23 @@ async fn body_that_never_arrives_is_answered_with_408() {
 
 #[tokio::test]
 async fn slow_head_is_cut_off_while_others_are_served() {
-    let server = Server::start(HttpLimits { head: BRIEFLY, ..HttpLimits::default() }).await;
+    let server = Server::start(HttpLimits { head: SHORT, ..HttpLimits::default() }).await;
     let (mut slow, idle) = (server.connect().await, server.connect().await);
     slow.write_all(b"GET /ping HTTP/1.1\r\nx: ").await.unwrap();
     assert_eq!(server.ping().await.status(), 200);
     let send_bytewise = async {
         // Ends only when the server closes the connection.
         while slow.write_all(b"x").await.is_ok() {
-            tokio::time::sleep(BRIEFLY / 10).await;
+            tokio::time::sleep(SHORT / 10).await;
         }
     };
-    timeout(SOON, send_bytewise).await.expect("the connection is still open");
+    timeout(TEST_TIMEOUT, send_bytewise).await.expect("the connection is still open");
     assert_eq!(read_to_end(idle).await, "");
 }
 
 #[tokio::test]
 async fn slow_request_is_answered_with_503() {
-    let server = Server::start(HttpLimits { request: BRIEFLY, ..HttpLimits::default() }).await;
+    let server = Server::start(HttpLimits { request: SHORT, ..HttpLimits::default() }).await;
     let mut stream = server.connect().await;
     stream.write_all(head(100).as_bytes()).await.unwrap();
     let response = read_to_end(&mut stream).await;
@@ -135,12 +135,12 @@ async fn connection_beyond_the_limit_is_answered_with_503() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(SOON, freed).await.expect("the permits are released");
+    timeout(TEST_TIMEOUT, freed).await.expect("the permits are released");
 }
 
 #[tokio::test]
 async fn shutdown_closes_idle_connections_and_cuts_stuck_ones() {
-    let mut server = Server::start(HttpLimits { drain: BRIEFLY, ..HttpLimits::default() }).await;
+    let mut server = Server::start(HttpLimits { drain: SHORT, ..HttpLimits::default() }).await;
     let (idle, mut stuck) = (server.connect().await, server.connect().await);
     stuck.write_all(head(100).as_bytes()).await.unwrap();
     // Answered, so the server has accepted all three connections.
@@ -148,7 +148,10 @@ async fn shutdown_closes_idle_connections_and_cuts_stuck_ones() {
     server.stop().await;
     assert_eq!(read_to_end(idle).await, "");
     let mut bytes = Vec::new();
-    timeout(SOON, stuck.read_to_end(&mut bytes)).await.expect("not closed").unwrap_or_default();
+    timeout(TEST_TIMEOUT, stuck.read_to_end(&mut bytes))
+        .await
+        .expect("not closed")
+        .unwrap_or_default();
     assert!(TcpStream::connect(server.address).await.is_err(), "no new connections");
 }
 
