@@ -1,42 +1,42 @@
-//! How fast a port is allocated and given back, beside the bare system calls of a guard.
+//! Throughput and latency of allocate and release, compared with the system calls of a guard.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use portolan_port_allocator::Depth;
 
-use crate::host::{Host, MEASURED};
-use crate::raw::Family;
-use crate::slice::Slice;
-use crate::table::{Goal, Row, Unit};
-use crate::task::{Crew, Task};
-use crate::turns::Turns;
+use crate::baseline::Family;
+use crate::bench_env::{BenchEnv, MEASURED};
+use crate::interleaved::Interleaved;
+use crate::report::{Goal, Row, Unit};
+use crate::sample::Sample;
+use crate::task::{Task, WorkerPool};
 
-const SLICE: Duration = Duration::from_millis(200);
-/// What is measured in turns; the first is the limit.
-const THINGS: [Thing; 6] = [
-    Thing::Raw(Family::Dual),
-    Thing::Raw(Family::V4),
-    Thing::Lease(Depth::Guarded, Memory::Sticky),
-    Thing::Lease(Depth::Guarded, Memory::None),
-    Thing::Lease(Depth::Bound, Memory::Sticky),
-    Thing::Lease(Depth::Claimed, Memory::Sticky),
+const SAMPLE_TIME: Duration = Duration::from_millis(200);
+/// What is measured; the first one is the baseline.
+const SUBJECTS: [Subject; 6] = [
+    Subject::Baseline(Family::Dual),
+    Subject::Baseline(Family::V4),
+    Subject::Lease(Depth::Guarded, Stickiness::On),
+    Subject::Lease(Depth::Guarded, Stickiness::Off),
+    Subject::Lease(Depth::Bound, Stickiness::On),
+    Subject::Lease(Depth::Claimed, Stickiness::On),
 ];
 
 #[derive(Debug, Clone, Copy)]
-enum Thing {
-    Raw(Family),
-    Lease(Depth, Memory),
+enum Subject {
+    Baseline(Family),
+    Lease(Depth, Stickiness),
 }
 
-/// Whether the port of the last run is looked up first, as it is by default.
+/// Whether sticky ports are on, as they are by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Memory {
-    Sticky,
-    None,
+enum Stickiness {
+    On,
+    Off,
 }
 
-/// The rows for one process and for four.
+/// Rows for one process and for four.
 pub(crate) fn rows() -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for processes in [1, 4] {
@@ -46,48 +46,48 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
 }
 
 fn rows_of(processes: usize) -> Result<Vec<Row>> {
-    let host = Host::new()?;
-    let mut crew = Crew::of(processes)?;
-    let turns = Turns::of(THINGS.len(), |thing| {
-        crew.measure(SLICE, |process| THINGS[thing].task(&host, process))
+    let env = BenchEnv::new()?;
+    let mut pool = WorkerPool::start(processes)?;
+    let samples = Interleaved::measure(SUBJECTS.len(), |index| {
+        pool.measure(SAMPLE_TIME, |process| SUBJECTS[index].task(&env, process))
     })?;
-    let row = |thing: usize| THINGS[thing].rows(thing, processes, &turns);
-    Ok((1..THINGS.len()).flat_map(row).collect())
+    let row = |index: usize| SUBJECTS[index].rows(index, processes, &samples);
+    Ok((1..SUBJECTS.len()).flat_map(row).collect())
 }
 
-// === impl Thing ===
+// === impl Subject ===
 
-impl Thing {
-    fn task(self, host: &Host, process: usize) -> Result<Task> {
+impl Subject {
+    fn task(self, env: &BenchEnv, process: usize) -> Result<Task> {
         let lease = |config, depth| Ok(Task::Lease { config, depth });
         match self {
-            // Each process on a port of its own, as their leases are.
-            Self::Raw(family) => Task::raw(family, MEASURED.start() + process as u16),
-            Self::Lease(depth, Memory::Sticky) => lease(host.config(MEASURED), depth),
-            Self::Lease(depth, Memory::None) => lease(host.forgetful(MEASURED), depth),
+            // Each process uses its own port, as with leases.
+            Self::Baseline(family) => Task::baseline(family, MEASURED.start() + process as u16),
+            Self::Lease(depth, Stickiness::On) => lease(env.config(MEASURED), depth),
+            Self::Lease(depth, Stickiness::Off) => lease(env.not_sticky(MEASURED), depth),
         }
     }
 
-    fn rows(self, index: usize, processes: usize, turns: &Turns) -> Vec<Row> {
+    fn rows(self, index: usize, processes: usize, samples: &Interleaved) -> Vec<Row> {
         let judged = matches!(self, Self::Lease(Depth::Guarded, _));
-        let goal = |goal| if judged { goal } else { Goal::Told };
-        let rate = |slice: &Slice| slice.rate;
+        let goal = |goal| if judged { goal } else { Goal::Unset };
+        let rate = |sample: &Sample| sample.rate;
         let mut rows = vec![Row {
             what: format!("{}, {processes} proc.", self.name()),
-            measured: Unit::PerSecond(turns.figure(index, rate)),
-            limit: Unit::PerSecond(turns.figure(0, rate)),
-            compared: Unit::Times(turns.ratio(index, 0, rate)),
+            measured: Unit::PerSecond(samples.figure(index, rate)),
+            baseline: Unit::PerSecond(samples.figure(0, rate)),
+            compared: Unit::Times(samples.ratio(index, 0, rate)),
             goal: goal(Goal::AtLeast(0.85)),
             specified: "10,000/s",
         }];
-        let of_times = [("p50", 0.5, Goal::Told, ""), ("p99", 0.99, Goal::AtMost(1.5), "5 ms")];
+        let of_times = [("p50", 0.5, Goal::Unset, ""), ("p99", 0.99, Goal::AtMost(1.5), "5 ms")];
         rows.extend(of_times.map(|(name, share, of_share, specified)| {
-            let micros = move |slice: &Slice| slice.micros(share);
+            let micros = move |sample: &Sample| sample.micros(share);
             Row {
                 what: format!("  {name}"),
-                measured: Unit::Micros(turns.figure(index, micros)),
-                limit: Unit::Micros(turns.figure(0, micros)),
-                compared: Unit::Times(turns.ratio(index, 0, micros)),
+                measured: Unit::Micros(samples.figure(index, micros)),
+                baseline: Unit::Micros(samples.figure(0, micros)),
+                compared: Unit::Times(samples.ratio(index, 0, micros)),
                 goal: goal(of_share),
                 specified,
             }
@@ -97,10 +97,10 @@ impl Thing {
 
     fn name(self) -> String {
         match self {
-            Self::Raw(Family::Dual) => "raw loop on [::]".to_owned(),
-            Self::Raw(Family::V4) => "raw loop on 0.0.0.0".to_owned(),
-            Self::Lease(depth, Memory::Sticky) => format!("{depth} allocate+release"),
-            Self::Lease(depth, Memory::None) => format!("{depth}, sticky off"),
+            Self::Baseline(Family::Dual) => "system calls alone on [::]".to_owned(),
+            Self::Baseline(Family::V4) => "system calls alone on 0.0.0.0".to_owned(),
+            Self::Lease(depth, Stickiness::On) => format!("{depth} allocate+release"),
+            Self::Lease(depth, Stickiness::Off) => format!("{depth}, sticky off"),
         }
     }
 }

@@ -1,67 +1,66 @@
-//! How fast Portolan is, beside what the system itself allows in the same run.
+//! Benchmarks of the port allocator, compared with the system calls that have the same effect.
 //!
-//! A rate by itself says more about the machine than about Portolan. So each figure stands beside a
-//! *limit*: the least that the system must be asked for the same effect, measured in turns with it,
-//! slice by slice, so that whatever else the machine does meanwhile does it to both. What counts is
-//! the median of the ratios.
+//! A rate by itself says more about the machine than about Portolan. So each figure is compared with a
+//! *baseline*, measured in the same run in interleaved samples, so that other load on the machine
+//! affects both. The result is the median of the ratios.
 //!
-//! The program `bench-ports` (`cargo xtask bench ports`) prints the table; `cargo bench` asks the
-//! same questions of one process with criterion.
+//! The program `bench-ports` (`cargo xtask bench ports`) prints the report; `cargo bench` measures one
+//! process with criterion.
 
 mod allocate;
-mod busy;
-mod copies;
-mod figures;
-mod flat;
-mod host;
+mod baseline;
+mod bench_env;
+mod interleaved;
 mod kill;
-mod raw;
+mod occupied;
+mod report;
 mod reserve;
-mod slice;
+mod sample;
+mod scaling;
 mod start;
-mod table;
+mod statistics;
 mod task;
-mod turns;
+mod worker;
 
 use std::io::{Write, stderr, stdout};
 
 use anyhow::{Context, Result};
 
-pub use copies::play;
-pub use host::{HELD, Host, MEASURED, wish};
-pub use raw::{Family, bound};
-pub use start::{STARTED, tell_start};
+pub use baseline::{Family, bound};
+pub use bench_env::{BenchEnv, HELD, MEASURED, request};
+pub use start::{STARTED, write_start_time};
+pub use worker::run_worker;
 
-use table::{Row, Table};
+use report::{Report, Row};
 
-/// The argument that makes this program a copy that takes orders.
-pub const COPY: &str = "copy";
+/// The argument that makes this program a worker.
+pub const WORKER: &str = "worker";
 
-/// The parts of the table, by the names that one asks for them.
+/// The parts of the report by name.
 const PARTS: [(&str, Part); 6] = [
     ("reserve", reserve::rows),
     ("allocate", allocate::rows),
-    ("flat", flat::rows),
-    ("busy", busy::rows),
+    ("scaling", scaling::rows),
+    ("occupied", occupied::rows),
     ("start", start::rows),
     ("kill", kill::rows),
 ];
 
 type Part = fn() -> Result<Vec<Row>>;
 
-/// Measures the parts of these names, or all where none is named, and prints the table.
-pub fn print_table(wanted: &[String]) -> Result<()> {
+/// Measures the parts with these names, or all if there are none, and prints the report.
+pub fn print_report(names: &[String]) -> Result<()> {
     let known = || PARTS.map(|(name, _)| name).join(", ");
-    if let Some(unknown) = wanted.iter().find(|name| !PARTS.iter().any(|part| part.0 == *name)) {
-        anyhow::bail!("there is no part {unknown:?}; there are {}", known());
+    if let Some(unknown) = names.iter().find(|name| !PARTS.iter().any(|part| part.0 == *name)) {
+        anyhow::bail!("unknown part {unknown:?}: expected {}", known());
     }
-    let mut table = Table::default();
+    let mut report = Report::default();
     for (name, rows) in PARTS {
-        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
             writeln!(stderr(), "measuring: {name}")?;
-            table.extend(rows().with_context(|| format!("part {name}"))?);
+            report.extend(rows().with_context(|| format!("part {name}"))?);
         }
     }
-    write!(stdout(), "{table}")?;
+    write!(stdout(), "{report}")?;
     Ok(())
 }

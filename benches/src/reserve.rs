@@ -1,4 +1,4 @@
-//! How fast a port is reserved and given back in the table alone, without any socket.
+//! Throughput of the reservation table alone, without sockets.
 
 use std::hint::black_box;
 use std::sync::atomic::AtomicU64;
@@ -12,18 +12,18 @@ use portolan_reservations::{
     Depth, LeaseBound, Quota, Rate, Record, ServiceKey, SessionId, Slot, Table,
 };
 
-use crate::figures::median;
-use crate::host::{Host, LARGE};
-use crate::table::{Goal, Row, Unit};
+use crate::bench_env::{BenchEnv, LARGE};
+use crate::report::{Goal, Row, Unit};
+use crate::statistics::median;
 
-const SLICE: Duration = Duration::from_millis(200);
+const SAMPLE_TIME: Duration = Duration::from_millis(200);
 const ROUNDS: usize = 5;
-/// How often it is done between two looks at the time.
+/// The number of iterations between two readings of the clock.
 const BATCH: u16 = 1000;
-/// Reservations a second.
+/// In reservations a second.
 const GOAL: f64 = 5_000_000.0;
 
-/// A session that reserves one port after the other.
+/// A session that reserves one port after another.
 struct Reserver {
     table: Table,
     session: SessionId,
@@ -33,33 +33,33 @@ struct Reserver {
     bound: LeaseBound,
 }
 
-/// One row: the whole way of a reservation, beside the least that it is made of.
+/// One row: a whole reservation, compared with its minimum.
 pub(crate) fn rows() -> Result<Vec<Row>> {
-    let reserver = Reserver::new(&Host::new()?)?;
-    let (mut rates, mut limits) = (Vec::new(), Vec::new());
+    let reserver = Reserver::new(&BenchEnv::new()?)?;
+    let (mut rates, mut baselines) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         rates.push(rate(|index| reserver.reserve_and_release(LARGE.start() + index))?);
-        limits.push(rate(swap_three_times(&AtomicU64::new(0)))?);
+        baselines.push(rate(swap_three_times(&AtomicU64::new(0)))?);
     }
     let rate = median(rates);
     Ok(vec![Row {
         what: "reservation alone: claim, quota, publish, release".to_owned(),
         measured: Unit::PerSecond(rate),
-        limit: Unit::PerSecond(median(limits)),
+        baseline: Unit::PerSecond(median(baselines)),
         compared: Unit::PerSecond(rate),
         goal: Goal::AtLeast(GOAL),
         specified: "10,000/s",
     }])
 }
 
-/// What a reservation cannot be without: a look at the clock, and three changes of its slot.
+/// The minimum of a reservation: a reading of the clock, and three changes of its slot.
 fn swap_three_times(slot: &AtomicU64) -> impl FnMut(u16) -> Result<()> {
     move |_| {
         let mut now = u64::try_from(Timestamp::now().as_nanosecond())?;
         for _ in 0..3 {
             let before = slot.load(Acquire);
             let swapped = slot.compare_exchange(before, now, AcqRel, Acquire);
-            swapped.map_err(|found| anyhow!("somebody else wrote {found}"))?;
+            swapped.map_err(|found| anyhow!("another thread wrote {found}"))?;
             now = black_box(now + 1);
         }
         Ok(())
@@ -68,7 +68,7 @@ fn swap_three_times(slot: &AtomicU64) -> impl FnMut(u16) -> Result<()> {
 
 fn rate(mut task: impl FnMut(u16) -> Result<()>) -> Result<f64> {
     let (began, mut count) = (Instant::now(), 0.0);
-    while began.elapsed() < SLICE {
+    while began.elapsed() < SAMPLE_TIME {
         (0..BATCH).try_for_each(&mut task)?;
         count += f64::from(BATCH);
     }
@@ -78,15 +78,15 @@ fn rate(mut task: impl FnMut(u16) -> Result<()>) -> Result<f64> {
 // === impl Reserver ===
 
 impl Reserver {
-    fn new(host: &Host) -> Result<Self> {
-        let table = Table::open(host.folder())?;
+    fn new(env: &BenchEnv) -> Result<Self> {
+        let table = Table::open(env.directory())?;
         let session = table.open_session(1)?;
         let (service, scope) = ("service".parse()?, Scope::default());
         let bound = table.scan_leases();
         Ok(Self { table, session, service, scope, pid: std::process::id(), bound })
     }
 
-    /// As the allocator does it, rates and quotas included.
+    /// Reserves as the allocator does, with rate limits and quotas.
     fn reserve_and_release(&self, port: u16) -> Result<()> {
         let (table, since) = (&self.table, Timestamp::now());
         let key = ServiceKey::new(&self.scope, &self.service);

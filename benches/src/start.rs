@@ -1,6 +1,6 @@
-//! How much later a program starts as a service, by `portolan run`, than by itself.
+//! How much longer a program takes to start with `portolan run` than without.
 //!
-//! The program is a copy of this one that looks at the clock, which all processes share, and ends.
+//! The program is this one: it reads the clock, which all processes share, and ends.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,20 +8,20 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::figures::median;
-use crate::host::{Host, MEASURED};
-use crate::table::{Goal, Row, Unit};
+use crate::bench_env::{BenchEnv, MEASURED};
+use crate::report::{Goal, Row, Unit};
+use crate::statistics::median;
 
-/// The argument that makes this program one that tells when it began.
+/// The argument that makes this program write its start time.
 pub const STARTED: &str = "started";
 
 const ROUNDS: usize = 41;
-/// Milliseconds.
+/// In milliseconds.
 const GOAL: Goal = Goal::AtMost(5.0);
 
 /// How the program is started.
 #[derive(Debug, Clone, Copy)]
-enum Way {
+enum StartMode {
     Plain,
     /// By `portolan run`, with the broadcast channel or without.
     Service {
@@ -29,31 +29,35 @@ enum Way {
     },
 }
 
-/// One start, in milliseconds since it was asked for.
+/// One start, in milliseconds since the request.
 #[derive(Debug, Clone, Copy)]
 struct Start {
-    /// When the program's own code began.
+    /// Until the program's code ran.
     first: f64,
-    /// When all of it had ended.
+    /// Until all processes had ended.
     end: f64,
 }
 
-/// Writes when this process began into a file.
-pub fn tell_start(file: &Path) -> Result<()> {
+/// Writes the start time of this process to a file.
+pub fn write_start_time(file: &Path) -> Result<()> {
     let now = now();
     std::fs::write(file, now.to_string()).with_context(|| file.display().to_string())
 }
 
-/// Rows for `run` as it is by default, and without broadcast.
+/// Rows for `run` with the default settings, and without broadcast.
 pub(crate) fn rows() -> Result<Vec<Row>> {
-    let host = Host::new()?;
+    let env = BenchEnv::new()?;
     let portolan = std::env::current_exe()?.with_file_name("portolan");
     ensure!(portolan.is_file(), "{} is missing; build portolan-cli first", portolan.display());
-    let ways = [Way::Plain, Way::Service { broadcast: true }, Way::Service { broadcast: false }];
-    let mut starts = ways.map(|_| Vec::new());
+    let modes = [
+        StartMode::Plain,
+        StartMode::Service { broadcast: true },
+        StartMode::Service { broadcast: false },
+    ];
+    let mut starts = modes.map(|_| Vec::new());
     for _ in 0..ROUNDS {
-        for (way, starts) in ways.iter().zip(&mut starts) {
-            starts.push(way.start(&host, &portolan)?);
+        for (mode, starts) in modes.iter().zip(&mut starts) {
+            starts.push(mode.start(&env, &portolan)?);
         }
     }
     let [plain, usual, silent] = starts;
@@ -68,7 +72,7 @@ fn rows_of(what: &str, service: &[Start], plain: &[Start]) -> Vec<Row> {
         Row {
             what,
             measured: Unit::Millis(median(service.iter().map(moment))),
-            limit: Unit::Millis(median(plain.iter().map(moment))),
+            baseline: Unit::Millis(median(plain.iter().map(moment))),
             compared: Unit::MillisMore(median(both.map(|(a, b)| moment(a) - moment(b)))),
             goal,
             specified: "",
@@ -76,53 +80,53 @@ fn rows_of(what: &str, service: &[Start], plain: &[Start]) -> Vec<Row> {
     };
     vec![
         row(format!("{what}: until the program runs"), |start| start.first, GOAL),
-        row("  until all has ended".to_owned(), |start| start.end, Goal::Told),
+        row("  until all has ended".to_owned(), |start| start.end, Goal::Unset),
     ]
 }
 
-/// Nanoseconds of a clock that all processes share.
+/// The monotonic time in nanoseconds.
 fn now() -> i64 {
     let time = clock_gettime(ClockId::Monotonic);
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
-// === impl Way ===
+// === impl StartMode ===
 
-impl Way {
-    fn start(self, host: &Host, portolan: &Path) -> Result<Start> {
-        let told = host.folder().join("started");
+impl StartMode {
+    fn start(self, env: &BenchEnv, portolan: &Path) -> Result<Start> {
+        let file = env.directory().join("started");
         let program = std::env::current_exe()?;
         let mut command = match self {
             Self::Plain => Command::new(&program),
             Self::Service { broadcast } => {
                 let mut command = Command::new(portolan);
-                command.arg("run").arg("--config").arg(settings(host, broadcast)?);
+                command.arg("run").arg("--config").arg(settings(env, broadcast)?);
                 command.args(["--name", "api", "--"]).arg(&program);
                 command
             }
         };
-        command.arg(STARTED).arg(&told).current_dir(host.folder()).env_clear();
+        command.arg(STARTED).arg(&file).current_dir(env.directory()).env_clear();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let asked = now();
         let status = command.status().context("cannot start the program")?;
         let end = now();
         ensure!(status.success(), "the program ended with {status}");
-        let first: i64 = std::fs::read_to_string(&told)?.parse()?;
-        std::fs::remove_file(&told)?;
+        let first: i64 = std::fs::read_to_string(&file)?.parse()?;
+        std::fs::remove_file(&file)?;
         let millis = |moment: i64| (moment - asked) as f64 / 1e6;
         Ok(Start { first: millis(first), end: millis(end) })
     }
 }
 
-/// A file of settings: as by default, but where nobody else's services are.
-fn settings(host: &Host, broadcast: bool) -> Result<PathBuf> {
-    let (folder, start, end) = (host.folder().display(), MEASURED.start(), MEASURED.end());
-    let file = host.folder().join(format!("broadcast-{broadcast}.yaml"));
+/// A file of settings: the defaults, apart from other services on this machine.
+fn settings(env: &BenchEnv, broadcast: bool) -> Result<PathBuf> {
+    let (directory, start, end) = (env.directory().display(), MEASURED.start(), MEASURED.end());
+    let file = env.directory().join(format!("broadcast-{broadcast}.yaml"));
     let text = format!(
         "\
 port_allocator:
-  runtime_dir: {folder}/run
-  state_dir: {folder}/state
+  runtime_dir: {directory}/run
+  state_dir: {directory}/state
   port_ranges:
     api: {{ start: {start}, end: {}, default: {start} }}
 broadcast:

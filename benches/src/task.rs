@@ -1,4 +1,4 @@
-//! What is measured, and the processes that do it.
+//! The tasks that are measured, and the pool of worker processes.
 
 use std::time::Duration;
 
@@ -7,91 +7,91 @@ use portolan_core::PortRange;
 use portolan_port_allocator::{Depth, PortAllocatorConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::copies::{Answer, Copy, Order};
-use crate::raw::Family;
-use crate::slice::Slice;
+use crate::baseline::Family;
+use crate::sample::Sample;
+use crate::worker::{Job, JobResult, Worker};
 
-/// What is done again and again in a slice of time.
+/// What a sample repeats.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Task {
-    /// Binds a socket as a guard is bound and closes it, on the ports of a range in turn.
-    Raw {
-        /// On which addresses.
+    /// Binds a socket like a guard and closes it, on the ports of a range in turn.
+    Baseline {
+        /// The addresses.
         family: Family,
         /// The ports.
         range: PortRange,
     },
-    /// Binds the first port of a range that is free with one socket, and closes it.
-    RawSearch {
+    /// Binds one socket to the first free port of a range and closes it.
+    BaselineSearch {
         /// The ports.
         range: PortRange,
     },
-    /// Allocates a port by the public API and gives it back.
+    /// Allocates a port through the public API and releases it.
     Lease {
         /// The settings.
         config: PortAllocatorConfig,
-        /// How deep it is held.
+        /// The hold level.
         depth: Depth,
     },
 }
 
-/// Copies of this program that work at the same time.
+/// Worker processes that run concurrently. They end when this value is dropped.
 #[derive(Debug)]
-pub(crate) struct Crew {
-    copies: Vec<Copy>,
+pub(crate) struct WorkerPool {
+    workers: Vec<Worker>,
 }
 
 // === impl Task ===
 
 impl Task {
-    /// What a guard is made of, on one port.
-    pub(crate) fn raw(family: Family, port: u16) -> Result<Self> {
-        Ok(Self::Raw { family, range: PortRange::new(port, port)? })
+    /// The system calls of a guard on one port.
+    pub(crate) fn baseline(family: Family, port: u16) -> Result<Self> {
+        Ok(Self::Baseline { family, range: PortRange::new(port, port)? })
     }
 }
 
-// === impl Crew ===
+// === impl WorkerPool ===
 
-impl Crew {
-    /// So many processes, which wait for orders until this value is dropped.
-    pub(crate) fn of(count: usize) -> Result<Self> {
-        Ok(Self { copies: (0..count).map(|_| Copy::start()).collect::<Result<_>>()? })
+impl WorkerPool {
+    /// Starts this many processes.
+    pub(crate) fn start(count: usize) -> Result<Self> {
+        Ok(Self { workers: (0..count).map(|_| Worker::start()).collect::<Result<_>>()? })
     }
 
-    /// Everybody does what the function says for this one, all at once.
+    /// Measures the task of each worker, all concurrently.
     pub(crate) fn measure(
         &mut self,
         time: Duration,
         task: impl Fn(usize) -> Result<Task>,
-    ) -> Result<Slice> {
-        let order = |index| Ok(Order::Measure { task: task(index)?, time });
-        let answers = self.all(order)?;
-        let slices = answers.into_iter().map(|answer| match answer {
-            Answer::Slice(slice) => Ok(slice),
-            other => anyhow::bail!("no slice, but {other:?}"),
+    ) -> Result<Sample> {
+        let job = |index| Ok(Job::Measure { task: task(index)?, time });
+        let results = self.run(job)?;
+        let samples = results.into_iter().map(|result| match result {
+            JobResult::Sample(sample) => Ok(sample),
+            other => anyhow::bail!("expected a sample, got {other:?}"),
         });
-        Ok(Slice::together(slices.collect::<Result<Vec<_>>>()?))
+        Ok(Sample::merged(samples.collect::<Result<Vec<_>>>()?))
     }
 
-    /// Everybody holds so many guarded leases from now on, of the pool of these settings.
+    /// Lets each worker hold this many guarded leases of the pool.
     pub(crate) fn hold(&mut self, config: &PortAllocatorConfig, count: usize) -> Result<()> {
-        self.all(|_| Ok(Order::Hold { config: config.clone(), count })).map(drop)
+        self.run(|_| Ok(Job::Hold { config: config.clone(), count })).map(drop)
     }
 
-    /// Everybody binds a socket to each of these ports.
+    /// Lets each worker bind a socket to each of these ports.
     pub(crate) fn bind(&mut self, range: PortRange) -> Result<()> {
-        self.all(|_| Ok(Order::Bind { range })).map(drop)
+        self.run(|_| Ok(Job::Bind { range })).map(drop)
     }
 
-    /// Kills everybody.
+    /// Kills all workers.
     pub(crate) fn kill(&mut self) -> Result<()> {
-        self.copies.iter_mut().try_for_each(Copy::kill)
+        self.workers.iter_mut().try_for_each(Worker::kill)
     }
 
-    fn all(&mut self, order: impl Fn(usize) -> Result<Order>) -> Result<Vec<Answer>> {
-        for (index, copy) in self.copies.iter_mut().enumerate() {
-            copy.tell(&order(index)?)?;
+    fn run(&mut self, job: impl Fn(usize) -> Result<Job>) -> Result<Vec<JobResult>> {
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            worker.send(&job(index)?)?;
         }
-        self.copies.iter_mut().map(|copy| copy.hear().context("a copy of the bench")).collect()
+        self.workers.iter_mut().map(|worker| worker.receive().context("a worker process")).collect()
     }
 }

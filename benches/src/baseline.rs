@@ -1,4 +1,4 @@
-//! The limits: what the system must be asked at least, without any Portolan.
+//! Baselines: the fewest system calls with the same effect, without Portolan.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 use serde::{Deserialize, Serialize};
 
-/// On which addresses a socket is bound.
+/// The addresses that a socket is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Family {
     /// Every address of both families, as a guard is.
@@ -17,28 +17,28 @@ pub enum Family {
     V4,
 }
 
-/// The ports of a range, one after the other and round again, the next one never its neighbour.
+/// An endless cycle through the ports of a range, in which neighbours do not follow each other.
 #[derive(Debug, Clone)]
-pub(crate) struct Round {
+pub(crate) struct PortCycle {
     range: PortRange,
     index: usize,
 }
 
-/// `socket`, `SO_REUSEADDR`, `bind`: what a guard is made of.
+/// The system calls of a guard: `socket`, `SO_REUSEADDR`, `bind`.
 pub fn bound(family: Family, port: u16) -> rustix::io::Result<OwnedFd> {
     let socket = reusing(family)?;
     bind(&socket, &address(family, port))?;
     Ok(socket)
 }
 
-/// Alone on the port: without the option, a guard that somebody still has is in the way.
+/// Binds without `SO_REUSEADDR`, which fails as long as a guard is bound.
 pub(crate) fn bound_alone(port: u16) -> rustix::io::Result<OwnedFd> {
     let socket = plain(Family::Dual)?;
     bind(&socket, &address(Family::Dual, port))?;
     Ok(socket)
 }
 
-/// One socket that tries the ports in order until one is free.
+/// Binds one socket to the first free port of the range.
 pub(crate) fn first_free(family: Family, range: PortRange) -> rustix::io::Result<OwnedFd> {
     let socket = reusing(family)?;
     for port in range.ports() {
@@ -72,15 +72,15 @@ fn address(family: Family, port: u16) -> SocketAddr {
     SocketAddr::new(every, port)
 }
 
-// === impl Round ===
+// === impl PortCycle ===
 
-impl Round {
+impl PortCycle {
     pub(crate) fn new(range: PortRange) -> Self {
         Self { range, index: 0 }
     }
 
     pub(crate) fn next(&mut self) -> u16 {
-        // A prime that divides no range here, so that all ports are met.
+        // A prime that divides the size of no range here, so that the cycle has every port.
         self.index = (self.index + 7919) % self.range.count();
         self.range.start() + self.index as u16
     }
@@ -93,10 +93,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_meets_every_port() {
+    fn cycle_contains_every_port() {
         let range = PortRange::known(20_000, 27_999);
-        let mut round = Round::new(range);
-        let met: HashSet<u16> = (0..range.count()).map(|_| round.next()).collect();
-        assert_eq!(met, range.ports().collect());
+        let mut cycle = PortCycle::new(range);
+        let ports: HashSet<u16> = (0..range.count()).map(|_| cycle.next()).collect();
+        assert_eq!(ports, range.ports().collect());
     }
 }

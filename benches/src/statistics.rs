@@ -1,6 +1,6 @@
-//! What is made of many measurements: percentiles and medians. Decides, and measures nothing.
+//! Percentiles and medians.
 
-/// The value below which this share of the values lies; 0 where there is none.
+/// The value below which this share of the values lies; 0 if there are no values.
 pub(crate) fn percentile(values: &[u32], share: f64) -> u32 {
     let mut sorted = values.to_vec();
     let Some(last) = sorted.len().checked_sub(1) else { return 0 };
@@ -8,7 +8,7 @@ pub(crate) fn percentile(values: &[u32], share: f64) -> u32 {
     *sorted.select_nth_unstable(index.min(last)).1
 }
 
-/// The middle one, or the mean of the two in the middle; not a number where there is none.
+/// The median; NaN if there are no values.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = values.into_iter().collect();
     sorted.sort_by(f64::total_cmp);
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_is_one_of_the_values() {
+    fn percentile_is_one_of_the_values() {
         let values: Vec<u32> = (1..=101).rev().collect();
         assert_eq!(percentile(&values, 0.0), 1);
         assert_eq!(percentile(&values, 0.5), 51);
@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_out_of_line_does_not_move_the_median() {
+    fn outlier_does_not_change_the_median() {
         assert_eq!(median([1.0, 1000.0, 2.0]), 2.0);
         assert_eq!(median([4.0, 1.0, 2.0, 1000.0]), 3.0);
         assert!(median([]).is_nan());

@@ -1,59 +1,59 @@
-//! The table that is printed: a row for each figure, with its limit, its ratio and its goal.
+//! The printed report: a row for each figure with its baseline, ratio and goal.
 
 use std::fmt;
 
-const HEAD: [&str; 7] = ["what", "measured", "limit", "compared", "goal", "", "specified"];
+const HEAD: [&str; 7] = ["what", "measured", "baseline", "compared", "goal", "", "specified"];
 
-/// All rows, in order.
+/// The rows in order.
 #[derive(Debug, Default)]
-pub(crate) struct Table {
+pub(crate) struct Report {
     rows: Vec<Row>,
 }
 
-/// One figure.
+/// One figure of the report.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     pub(crate) what: String,
     pub(crate) measured: Unit,
-    /// The figure that it is to be compared with, measured in the same run.
-    pub(crate) limit: Unit,
-    /// What the goal is for: as a rule the median of the ratios, which need not be the ratio of the
+    /// The figure of the baseline in the same run.
+    pub(crate) baseline: Unit,
+    /// What the goal applies to: usually the median of the ratios, which may differ from the ratio of the
     /// medians.
     pub(crate) compared: Unit,
     pub(crate) goal: Goal,
-    /// What the specification asks for, where it says anything.
+    /// What the specification requires; empty if nothing.
     pub(crate) specified: &'static str,
 }
 
-/// A figure, as it is written.
+/// A figure with its unit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Unit {
     PerSecond(f64),
     Micros(f64),
     Millis(f64),
     MillisMore(f64),
-    /// As many times another figure.
+    /// A ratio.
     Times(f64),
 }
 
-/// What a figure should be, in the figure's own unit.
+/// The goal of a figure, in its unit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Goal {
     AtLeast(f64),
     AtMost(f64),
-    /// It is only to be known.
-    Told,
+    /// No goal.
+    Unset,
 }
 
-// === impl Table ===
+// === impl Report ===
 
-impl Extend<Row> for Table {
+impl Extend<Row> for Report {
     fn extend<I: IntoIterator<Item = Row>>(&mut self, rows: I) {
         self.rows.extend(rows);
     }
 }
 
-impl fmt::Display for Table {
+impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = HEAD.map(str::to_owned);
         let lines: Vec<_> = std::iter::once(head).chain(self.rows.iter().map(Row::cells)).collect();
@@ -79,7 +79,7 @@ impl Row {
         [
             self.what.clone(),
             self.measured.to_string(),
-            self.limit.to_string(),
+            self.baseline.to_string(),
             self.compared.to_string(),
             self.goal.to_string(),
             self.goal.verdict(self.compared.number()).to_owned(),
@@ -121,7 +121,7 @@ impl Goal {
         let met = match self {
             Self::AtLeast(goal) => ratio >= goal,
             Self::AtMost(goal) => ratio <= goal,
-            Self::Told => return "",
+            Self::Unset => return "",
         };
         if met { "met" } else { "MISSED" }
     }
@@ -133,7 +133,7 @@ impl fmt::Display for Goal {
             Self::AtLeast(goal) if *goal >= 1000.0 => write!(f, ">= {goal:.0}"),
             Self::AtLeast(goal) => write!(f, ">= {goal:.2}"),
             Self::AtMost(goal) => write!(f, "<= {goal:.2}"),
-            Self::Told => Ok(()),
+            Self::Unset => Ok(()),
         }
     }
 }
@@ -143,28 +143,28 @@ mod tests {
     use super::*;
 
     fn row(what: &str, ratio: f64, goal: Goal) -> Row {
-        let (measured, limit) = (Unit::PerSecond(140_000.4), Unit::Micros(4.25));
+        let (measured, baseline) = (Unit::PerSecond(140_000.4), Unit::Micros(4.25));
         let (what, compared) = (what.to_owned(), Unit::Times(ratio));
-        Row { what, measured, limit, compared, goal, specified: "10,000/s" }
+        Row { what, measured, baseline, compared, goal, specified: "10,000/s" }
     }
 
     #[test]
-    fn the_columns_are_as_wide_as_their_longest_cell() {
-        let mut table = Table::default();
-        table.extend([row("short", 0.9, Goal::AtLeast(0.85)), row("longer", 2.0, Goal::Told)]);
+    fn columns_are_as_wide_as_their_longest_cell() {
+        let mut report = Report::default();
+        report.extend([row("short", 0.9, Goal::AtLeast(0.85)), row("longer", 2.0, Goal::Unset)]);
         let text = "\
-what    measured   limit  compared     goal       specified
-short   140000/s  4.2 us      0.90  >= 0.85  met   10,000/s
-longer  140000/s  4.2 us      2.00                 10,000/s
+what    measured  baseline  compared     goal       specified
+short   140000/s    4.2 us      0.90  >= 0.85  met   10,000/s
+longer  140000/s    4.2 us      2.00                 10,000/s
 ";
-        assert_eq!(table.to_string(), text);
+        assert_eq!(report.to_string(), text);
     }
 
     #[test]
-    fn a_goal_is_met_or_missed_on_its_own_side() {
+    fn goal_is_a_lower_or_an_upper_bound() {
         assert_eq!(Goal::AtLeast(0.85).verdict(0.84), "MISSED");
         assert_eq!(Goal::AtMost(1.5).verdict(1.5), "met");
         assert_eq!(Goal::AtMost(1.5).verdict(f64::NAN), "MISSED");
-        assert_eq!(Goal::Told.verdict(9.0), "");
+        assert_eq!(Goal::Unset.verdict(9.0), "");
     }
 }
