@@ -80,6 +80,31 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Appends the long help of a command and of its subcommands, with the global options only in
+    /// the first page.
+    fn help_pages(command: &mut clap::Command, pages: &mut Vec<String>) {
+        let page = command.render_long_help().to_string();
+        let mut lines: Vec<&str> = page.lines().map(str::trim_end).collect();
+        let first = lines.iter().position(|line| *line == "Global options:");
+        let last = lines.iter().position(|line| line.ends_with("only errors to standard error"));
+        if !pages.is_empty() {
+            lines.drain(first.unwrap() + 1..=last.unwrap());
+        }
+        pages.push(lines.join("\n"));
+        for subcommand in command.get_subcommands_mut().filter(|it| it.get_name() != "help") {
+            help_pages(subcommand, pages);
+        }
+    }
+
+    #[test]
+    fn help_pages_are_reviewed() {
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        let mut pages = Vec::new();
+        help_pages(&mut command, &mut pages);
+        insta::assert_snapshot!(pages.join("\n\n========\n\n"));
+    }
+
     #[test]
     fn arguments_after_double_dash_belong_to_the_program() {
         let cli = Cli::parse_from(["portolan", "run", "--name", "x", "--", "prog", "--json", "-q"]);

@@ -94,7 +94,7 @@ impl Context {
         stack.validate().map_err(|error| {
             let (path, text) = (error.path(), error.to_string());
             let message = text.strip_prefix(&format!("{path}: ")).unwrap_or(&text);
-            document.problem(&path, message)
+            document.problem(&path, message, None)
         })?;
         Ok(stack)
     }

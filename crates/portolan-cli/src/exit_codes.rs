@@ -27,7 +27,6 @@ failures! {
     AllocatorError => allocator_exit,
     AnnounceError => |_| Exit::Failed,
     BroadcastError => |_| Exit::Usage,
-    ConfigError => |_| Exit::Usage,
     DiscoverError => discover_exit,
     InvalidDiscovery => |_| Exit::Usage,
     InvalidSettings => |_| Exit::Usage,
@@ -35,6 +34,12 @@ failures! {
     RegistryClientError => registry_exit,
     ServerError => server_exit,
     StartError => start_exit,
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::from_error(Exit::Usage, &error)
+    }
 }
 
 fn discover_exit(error: &DiscoverError) -> Exit {

@@ -10,7 +10,13 @@ use portolan_core::Scope;
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Read settings from FILE [default: ./portolan.yaml, else ~/.config/portolan/portolan.yaml]
-    #[arg(long, global = true, value_name = "FILE", env = "PORTOLAN_CONFIG")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "PORTOLAN_CONFIG",
+        hide_env_values = true
+    )]
     pub(crate) config: Option<PathBuf>,
     /// Set one setting, such as discovery.timeouts.overall=20s; repeatable
     #[arg(long, global = true, value_name = "KEY=VALUE")]

@@ -1,4 +1,4 @@
-//! Gives the tree its types: serde's view of a [`Node`], with the place in every error.
+//! The serde deserializer over a [`Node`]; every error has its place.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
@@ -7,23 +7,23 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
+use crate::de_error::DeError;
 use crate::error::Problem;
-use crate::fault::Fault;
 use crate::node::{Entry, Node, Value};
 use crate::path::KeyPath;
 use crate::scalar::{Inferred, Scalar};
 
-/// Reads a typed value from the tree; the path is the one to the tree's top.
+/// Deserializes a tree; `path` is the path of its root.
 pub(crate) fn read<T: DeserializeOwned>(node: &Node, path: &KeyPath) -> Result<T, Problem> {
-    T::deserialize(node).map_err(|fault| fault.at(&node.origin).into_problem(path))
+    T::deserialize(node).map_err(|error| error.at(&node.origin).into_problem(path))
 }
 
 // === impl Deserializer for &Node ===
 
 impl<'de> Deserializer<'de> for &Node {
-    type Error = Fault;
+    type Error = DeError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         match &self.value {
             Value::Scalar(scalar) => visit_inferred(scalar.inferred(), visitor),
             Value::List(items) => visitor.visit_seq(Items { rest: items.iter(), index: 0 }),
@@ -31,7 +31,7 @@ impl<'de> Deserializer<'de> for &Node {
         }
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         match &self.value {
             Value::Scalar(scalar) => match scalar.as_text() {
                 Some(text) => visitor.visit_str(text),
@@ -41,19 +41,19 @@ impl<'de> Deserializer<'de> for &Node {
         }
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         self.deserialize_str(visitor)
     }
 
-    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         self.deserialize_str(visitor)
     }
 
-    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         self.deserialize_str(visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         match self.is_null() {
             true => visitor.visit_none(),
             false => visitor.visit_some(self),
@@ -64,7 +64,7 @@ impl<'de> Deserializer<'de> for &Node {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, DeError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -73,11 +73,11 @@ impl<'de> Deserializer<'de> for &Node {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, DeError> {
         match &self.value {
             Value::Scalar(scalar) => match scalar.as_text() {
-                Some(text) => visitor.visit_enum(StrDeserializer::<Fault>::new(text)),
-                None => Err(Fault::custom(format!(
+                Some(text) => visitor.visit_enum(StrDeserializer::<DeError>::new(text)),
+                None => Err(DeError::custom(format!(
                     "expected one of {}, found nothing",
                     variants.join(", ")
                 ))),
@@ -85,14 +85,14 @@ impl<'de> Deserializer<'de> for &Node {
             Value::Map(entries) if entries.len() == 1 => {
                 visitor.visit_enum(OneOf { entry: &entries[0] })
             }
-            _ => Err(Fault::custom(format!(
+            _ => Err(DeError::custom(format!(
                 "expected a {name} with one of the keys {}",
                 variants.join(", ")
             ))),
         }
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         visitor.visit_unit()
     }
 
@@ -105,7 +105,7 @@ impl<'de> Deserializer<'de> for &Node {
 fn visit_inferred<'de, V: Visitor<'de>>(
     value: Inferred<'_>,
     visitor: V,
-) -> Result<V::Value, Fault> {
+) -> Result<V::Value, DeError> {
     match value {
         Inferred::Null => visitor.visit_unit(),
         Inferred::Bool(value) => visitor.visit_bool(value),
@@ -124,17 +124,17 @@ struct Items<'a> {
 }
 
 impl<'de> SeqAccess<'de> for Items<'_> {
-    type Error = Fault;
+    type Error = DeError;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Result<Option<S::Value>, Fault> {
+    ) -> Result<Option<S::Value>, DeError> {
         let Some(node) = self.rest.next() else { return Ok(None) };
         let index = self.index;
         self.index += 1;
         let item = seed.deserialize(node);
-        item.map(Some).map_err(|fault| fault.at(&node.origin).within(format!("[{index}]")))
+        item.map(Some).map_err(|error| error.at(&node.origin).within(format!("[{index}]")))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -156,24 +156,24 @@ impl<'a> Entries<'a> {
 }
 
 impl<'de> MapAccess<'de> for Entries<'_> {
-    type Error = Fault;
+    type Error = DeError;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Result<Option<S::Value>, Fault> {
+    ) -> Result<Option<S::Value>, DeError> {
         self.current = self.rest.next();
         let Some(entry) = self.current else { return Ok(None) };
         let key = Node::scalar(entry.key_origin.clone(), Scalar::Given(entry.key.clone()));
-        seed.deserialize(&key).map(Some).map_err(|fault| fault.at(&entry.key_origin))
+        seed.deserialize(&key).map(Some).map_err(|error| error.at(&entry.key_origin))
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, DeError> {
         let Some(entry) = self.current.take() else {
-            return Err(Fault::custom("a value was asked for before its key"));
+            return Err(DeError::custom("a value was requested before its key"));
         };
         let value = seed.deserialize(&entry.node);
-        value.map_err(|fault| fault.at(&entry.node.origin).within(&entry.key))
+        value.map_err(|error| error.at(&entry.node.origin).within(&entry.key))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -188,46 +188,46 @@ struct OneOf<'a> {
 }
 
 impl<'a, 'de> EnumAccess<'de> for OneOf<'a> {
-    type Error = Fault;
+    type Error = DeError;
     type Variant = Self;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Fault> {
-        let key = StrDeserializer::<Fault>::new(&self.entry.key);
-        let variant = seed.deserialize(key).map_err(|fault| fault.at(&self.entry.key_origin))?;
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), DeError> {
+        let key = StrDeserializer::<DeError>::new(&self.entry.key);
+        let variant = seed.deserialize(key).map_err(|error| error.at(&self.entry.key_origin))?;
         Ok((variant, self))
     }
 }
 
 impl OneOf<'_> {
-    fn here<T>(&self, result: Result<T, Fault>) -> Result<T, Fault> {
-        result.map_err(|fault| fault.at(&self.entry.node.origin).within(&self.entry.key))
+    fn locate<T>(&self, result: Result<T, DeError>) -> Result<T, DeError> {
+        result.map_err(|error| error.at(&self.entry.node.origin).within(&self.entry.key))
     }
 }
 
 impl<'de> VariantAccess<'de> for OneOf<'_> {
-    type Error = Fault;
+    type Error = DeError;
 
-    fn unit_variant(self) -> Result<(), Fault> {
+    fn unit_variant(self) -> Result<(), DeError> {
         match self.entry.node.is_null() {
             true => Ok(()),
-            false => self.here(Err(Fault::custom("takes no value; leave it out"))),
+            false => self.locate(Err(DeError::custom("expected no value"))),
         }
     }
 
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
-        self.here(seed.deserialize(&self.entry.node))
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, DeError> {
+        self.locate(seed.deserialize(&self.entry.node))
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
-        self.here(self.entry.node.deserialize_any(visitor))
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, DeError> {
+        self.locate(self.entry.node.deserialize_any(visitor))
     }
 
     fn struct_variant<V: Visitor<'de>>(
         self,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
-        self.here(self.entry.node.deserialize_any(visitor))
+    ) -> Result<V::Value, DeError> {
+        self.locate(self.entry.node.deserialize_any(visitor))
     }
 }
 

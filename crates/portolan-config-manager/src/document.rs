@@ -1,4 +1,4 @@
-//! The sections of a file that belong to somebody else.
+//! The sections of a configuration file that are not settings.
 
 use serde::de::DeserializeOwned;
 
@@ -7,7 +7,7 @@ use crate::node::Node;
 use crate::path::KeyPath;
 use crate::{Origin, deserializer};
 
-/// What the files say under the keys that [`crate::Loader::foreign`] named, untouched.
+/// The sections with the keys that [`crate::Loader::foreign`] names, unread.
 #[derive(Debug, Clone, Default)]
 pub struct Document {
     pub(crate) sections: Vec<(String, Node)>,
@@ -16,15 +16,18 @@ pub struct Document {
 // === impl Document ===
 
 impl Document {
-    /// Reads one section; `None` where the files do not have it. Errors name file, line and column.
+    /// Reads one section; `None` if no file has it.
+    ///
+    /// # Errors
+    /// The section cannot be read as a `T`; the error names file, line and column.
     pub fn section<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, ConfigError> {
         let Some(node) = self.node(key) else { return Ok(None) };
         let path = KeyPath::default().child(key);
         deserializer::read(node, &path).map(Some).map_err(ConfigError::one)
     }
 
-    /// Where something stands, for an error about it: the place of the nearest key above it that
-    /// the files have. The path is written like `services.api.needs`.
+    /// Returns the place of a key, such as `services.api.needs`, or of its nearest ancestor in the
+    /// files.
     pub fn origin(&self, path: &str) -> Option<Origin> {
         let path = KeyPath::parse(path);
         let (top, below) = path.keys().split_first()?;
@@ -36,12 +39,18 @@ impl Document {
         Some(node.origin.clone())
     }
 
-    /// A problem with something that was read from here, at its place.
-    pub fn problem(&self, path: &str, message: impl Into<String>) -> ConfigError {
+    /// Returns the error for an invalid value in a section, with its place.
+    pub fn problem(
+        &self,
+        path: &str,
+        message: impl Into<String>,
+        remedy: Option<String>,
+    ) -> ConfigError {
         ConfigError::one(Problem {
             origin: self.origin(path).unwrap_or(Origin::Default),
             path: path.to_owned(),
             message: message.into(),
+            remedy,
         })
     }
 

@@ -1,30 +1,32 @@
-//! The layers that come as text: environment variables and flags.
+//! The layers that are given as text: environment variables and flags.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
+use portolan_core::suggest;
+
 use crate::Origin;
 use crate::error::Problem;
-use crate::known::{Kind, Known, Unknown};
 use crate::node::{Entry, Node, Value};
 use crate::path::KeyPath;
 use crate::scalar::Scalar;
+use crate::schema::{Kind, Schema, UnknownKey};
 use crate::yaml;
 
-/// What every variable of Portolan begins with.
+/// The prefix of Portolan's environment variables.
 const PREFIX: &str = "PORTOLAN_";
-/// What parts the keys of a path in a variable's name.
+/// The separator between the keys of a path in the name of a variable.
 const SEPARATOR: &str = "__";
 
-/// A variable with a meaning of its own.
+/// A variable whose name is not derived from the path of a setting.
 #[derive(Debug, Clone)]
 pub(crate) struct Reserved {
     pub(crate) variable: String,
-    /// The setting that it sets; `None` where somebody else reads it.
+    /// The setting that it sets; `None` if it is not a setting.
     pub(crate) path: Option<KeyPath>,
 }
 
-/// A setting given on the command line.
+/// A setting on the command line.
 #[derive(Debug, Clone)]
 pub(crate) struct Flag {
     pub(crate) name: String,
@@ -32,90 +34,91 @@ pub(crate) struct Flag {
     pub(crate) value: String,
 }
 
-/// The layer of the environment.
+/// Returns the layers of the environment: reserved variables, then those with a whole path.
 pub(crate) fn from_environment(
     variables: &[(OsString, OsString)],
     reserved: &[Reserved],
-    known: &Known,
+    schema: &Schema,
 ) -> Result<Vec<Node>, Vec<Problem>> {
-    // A variable with a meaning of its own is shorter than the path, and weaker.
-    let own = |name: &str| reserved.iter().find(|reserved| reserved.variable == name);
+    let find_reserved = |name: &str| reserved.iter().find(|reserved| reserved.variable == name);
     let mut layers = (Vec::new(), Vec::new());
     let mut problems = Vec::new();
     for (name, value) in variables {
         let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
-        let reserved = own(name);
+        let reserved = find_reserved(name);
         let path = match reserved {
             Some(Reserved { path: None, .. }) => continue,
-            Some(Reserved { path: Some(path), .. }) => known.find(path.keys(), str::eq),
-            None => known.find(&keys(name), str::eq_ignore_ascii_case),
+            Some(Reserved { path: Some(path), .. }) => schema.find(path.keys(), str::eq),
+            None => schema.find(&keys(name), str::eq_ignore_ascii_case),
         };
         let origin = Origin::Environment { variable: Arc::from(name) };
         let layers = if reserved.is_some() { &mut layers.0 } else { &mut layers.1 };
-        let setting = path.map_err(|unknown| unknown_variable(name, &unknown, known));
+        let setting = path.map_err(|unknown| unknown_variable(name, &unknown, schema));
         match setting.and_then(|(path, kind)| layer(&path, kind, value, &origin)) {
             Ok(node) => layers.push(node),
-            Err((path, message)) => problems.push(Problem { origin, path, message }),
+            Err((path, message)) => problems.push(Problem { origin, path, message, remedy: None }),
         }
     }
-    match problems.is_empty() {
-        true => Ok([layers.0, layers.1].concat()),
-        false => Err(problems),
+    if !problems.is_empty() {
+        return Err(problems);
     }
+    Ok([layers.0, layers.1].concat())
 }
 
-/// The layer of one flag.
-pub(crate) fn from_flag(flag: &Flag, known: &Known) -> Result<Node, Problem> {
+/// Returns the layer of one flag.
+pub(crate) fn from_flag(flag: &Flag, schema: &Schema) -> Result<Node, Problem> {
     let origin = Origin::Flag { name: Arc::from(flag.name.as_str()) };
-    let found = known.find(flag.path.keys(), str::eq).map_err(|unknown| {
+    let found = schema.find(flag.path.keys(), str::eq).map_err(|unknown| {
         let key = flag.path.keys().get(unknown.path.keys().len()).map_or("", String::as_str);
         let at_top = unknown.path.keys().is_empty();
-        (flag.path.to_string(), known.hint(key, unknown.siblings, at_top))
+        (flag.path.to_string(), schema.hint(key, unknown.siblings, at_top))
     });
     found
         .and_then(|(path, kind)| layer(&path, kind, OsStr::new(&flag.value), &origin))
-        .map_err(|(path, message)| Problem { origin, path, message })
+        .map_err(|(path, message)| Problem { origin, path, message, remedy: None })
 }
 
-/// The keys in a variable's name; in lower case, which only matters where any key is taken.
+/// Returns the keys in the name of a variable, in lower case as far as the schema does not say.
 fn keys(name: &str) -> Vec<String> {
     let path = name.strip_prefix(PREFIX).unwrap_or(name);
     path.split(SEPARATOR).map(str::to_ascii_lowercase).collect()
 }
 
-type Trouble = (String, String);
+/// The path and the message of a problem.
+type PathMessage = (String, String);
 
-fn unknown_variable(name: &str, unknown: &Unknown<'_>, known: &Known) -> Trouble {
+fn unknown_variable(name: &str, unknown: &UnknownKey<'_>, schema: &Schema) -> PathMessage {
     let keys = keys(name);
     let depth = unknown.path.keys().len();
     let key = keys.get(depth).map_or("", String::as_str);
     let names = unknown.siblings.iter().map(|entry| entry.key.as_str());
-    let message = match crate::suggest::nearest(key, names) {
+    let message = match suggest(key, names) {
         Some(meant) => {
             let above = unknown.path.keys().iter().map(String::as_str);
             let below = keys.iter().skip(depth + 1).map(String::as_str);
             let path: Vec<&str> = above.chain([meant]).chain(below).collect();
             let meant = format!("{PREFIX}{}", path.join(SEPARATOR).to_ascii_uppercase());
-            format!("unknown; did you mean `{meant}`?")
+            format!("unknown setting; did you mean `{meant}`?")
         }
-        None => known.hint(key, unknown.siblings, depth == 0),
+        None => schema.hint(key, unknown.siblings, depth == 0),
     };
     (KeyPath::from(keys).to_string(), message)
 }
 
-/// A tree with one setting in it.
-fn layer(path: &KeyPath, kind: Kind, value: &OsStr, origin: &Origin) -> Result<Node, Trouble> {
-    let trouble = |message: String| (path.to_string(), message);
-    let text = value.to_str().ok_or_else(|| trouble("the value is not UTF-8".to_owned()))?;
-    let leaf = value_of(text, kind, origin).map_err(trouble)?;
+/// Returns a tree with a single setting.
+fn layer(path: &KeyPath, kind: Kind, value: &OsStr, origin: &Origin) -> Result<Node, PathMessage> {
+    let problem = |message: String| (path.to_string(), message);
+    let text = value.to_str().ok_or_else(|| problem("the value is not UTF-8".to_owned()))?;
+    let leaf = value_of(text, kind, origin).map_err(problem)?;
     Ok(path.keys().iter().rev().fold(leaf, |node, key| {
         let entry = Entry { key: key.clone(), key_origin: origin.clone(), node };
         Node::new(origin.clone(), Value::Map(vec![entry]))
     }))
 }
 
-/// A scalar is taken as it is, so that a token may have any character; a list is `a,b` or YAML's
-/// `[a, b]`; anything else is a scalar unless it begins like YAML's `[a, b]` or `{a: b}`.
+/// Parses a value by the kind of its setting. A scalar is taken as it is, so that a token may contain
+/// any character. A list is `a,b` or YAML `[a, b]`. Any other value is YAML if it begins with `[` or
+/// `{`, else a scalar.
 fn value_of(text: &str, kind: Kind, origin: &Origin) -> Result<Node, String> {
     let given = |text: &str| Node::scalar(origin.clone(), Scalar::Given(text.to_owned()));
     let bracketed = text.trim_start().starts_with(['[', '{']);

@@ -1,10 +1,10 @@
-//! The configuration manager: layers of settings become one typed value, and every setting knows
-//! where it came from.
+//! The configuration manager: loads layers of settings into one typed value, with the origin of each
+//! setting.
 //!
-//! The layers are, weakest first: the defaults of the type itself, YAML files, the environment
-//! (`PORTOLAN_…`), and flags. What is unknown is refused with the nearest known name; what is wrong
-//! is refused with its file, line and column. Knows no other part of Portolan: which sections
-//! exist is said by the type that [`Loader`] is asked to load.
+//! The layers are, weakest first: the defaults of the type, YAML files, environment variables
+//! (`PORTOLAN_…`), and flags. An unknown key is an error with the nearest known key; an invalid value
+//! is an error with file, line and column. The crate does not know the settings: they are the type
+//! that [`Loader`] loads.
 //!
 //! ```
 //! use portolan_config_manager::Loader;
@@ -28,26 +28,23 @@
 //! # Ok::<(), portolan_config_manager::ConfigError>(())
 //! ```
 
+mod de_error;
 mod deserializer;
 mod document;
 mod environment;
 mod error;
-mod fault;
-mod known;
 mod loader;
-mod manager;
 mod node;
 mod origin;
 mod path;
 mod scalar;
-mod suggest;
+mod schema;
 mod yaml;
 
 pub use document::Document;
 pub use error::{ConfigError, Problem};
 pub use loader::{Loaded, Loader, Setting, Settings};
-pub use manager::ConfigManager;
 pub use origin::Origin;
 
-/// The greatest size of one configuration file, in bytes: a thousand times what a real one has.
+/// The maximum size of a configuration file, in bytes: a thousand times the usual size.
 pub const MAX_FILE_SIZE: u64 = 1024 * 1024;

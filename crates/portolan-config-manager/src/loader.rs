@@ -1,4 +1,4 @@
-//! Lays the layers over each other and makes one typed value of them.
+//! The loader: merges the layers into one typed value.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,20 +15,20 @@ use crate::deserializer;
 use crate::document::Document;
 use crate::environment::{self, Flag, Reserved};
 use crate::error::{ConfigError, Problem};
-use crate::known::Known;
 use crate::node::{Node, Value};
 use crate::path::KeyPath;
+use crate::schema::Schema;
 use crate::{MAX_FILE_SIZE, Origin, yaml};
 
-/// What a secret is shown as.
+/// The text shown instead of a secret.
 const MASK: &str = "(set, not shown)";
 
-/// A type that holds settings: it names all of them when its default is written down.
+/// A type of settings. The serialized default must name every setting.
 pub trait Settings: Serialize + DeserializeOwned + Default {}
 
 impl<T: Serialize + DeserializeOwned + Default> Settings for T {}
 
-/// What to load a `T` from.
+/// Loads a `T` from layers of settings.
 #[derive(Debug, Clone)]
 pub struct Loader<T> {
     files: Vec<PathBuf>,
@@ -41,26 +41,26 @@ pub struct Loader<T> {
     settings: PhantomData<fn() -> T>,
 }
 
-/// A configuration, and where every part of it came from.
+/// A loaded configuration with the origin of each setting.
 #[derive(Debug, Clone)]
 pub struct Loaded<T> {
     /// The settings.
     pub value: T,
-    /// Where each came from, by its path (`discovery.timeouts.overall`).
+    /// The origin of each setting, by its path, such as `discovery.timeouts.overall`.
     pub origins: BTreeMap<String, Origin>,
-    /// The sections that belong to somebody else.
+    /// The sections that are not settings.
     pub document: Document,
     secrets: Vec<KeyPath>,
 }
 
-/// One setting in force.
+/// A setting in force.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Setting {
     /// Its path, such as `discovery.timeouts.overall`.
     pub path: String,
-    /// Its value; a secret is masked.
+    /// Its value; secrets are masked.
     pub value: serde_json::Value,
-    /// Where it came from.
+    /// Its origin.
     pub origin: Origin,
 }
 
@@ -82,18 +82,18 @@ impl<T> Default for Loader<T> {
 }
 
 impl<T: Settings> Loader<T> {
-    /// Nothing but the defaults.
+    /// Creates a loader with the defaults only.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a YAML file, which must exist; of two files the later one is the stronger.
+    /// Adds a YAML file, which must exist. Later files override earlier ones.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.files.push(path.into());
         self
     }
 
-    /// Adds the environment, as `std::env::vars_os` gives it. `PORTOLAN_A__B=x` sets `a.b`.
+    /// Adds environment variables, such as those of `std::env::vars_os`. `PORTOLAN_A__B=x` sets `a.b`.
     pub fn environment(
         mut self,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -102,47 +102,49 @@ impl<T: Settings> Loader<T> {
         self
     }
 
-    /// Gives a variable a meaning of its own: the setting it stands for, or `None` where somebody
-    /// else reads it. Where both are set, the variable with the whole path is the stronger.
+    /// Reserves a variable for the setting with this path, or, with `None`, for another use. The
+    /// variable with the whole path overrides a reserved variable.
     pub fn reserve(mut self, variable: &str, path: Option<&str>) -> Self {
         let path = path.map(KeyPath::parse);
         self.reserved.push(Reserved { variable: variable.to_owned(), path });
         self
     }
 
-    /// Adds a setting from the command line, the strongest layer; of two the later one wins.
+    /// Adds a setting from the command line, the strongest layer. Later flags override earlier ones.
     pub fn flag(mut self, name: &str, path: &str, value: impl Into<String>) -> Self {
         let (name, path) = (name.to_owned(), KeyPath::parse(path));
         self.flags.push(Flag { name, path, value: value.into() });
         self
     }
 
-    /// Masks a setting, and all below it, wherever settings or errors are shown.
+    /// Masks a setting, and all settings below it, in errors and in [`Loaded::settings`].
     pub fn secret(mut self, path: &str) -> Self {
         self.secrets.push(KeyPath::parse(path));
         self
     }
 
-    /// Says that the keys of a map are the user's own, though its default has some already.
+    /// Declares that a map accepts any key, although its default has entries.
     pub fn open(mut self, path: &str) -> Self {
         self.open.push(KeyPath::parse(path));
         self
     }
 
-    /// Says that a top-level key belongs to somebody else, who reads it from
-    /// [`Loaded::document`].
+    /// Declares a top-level key that is not a setting; its section is in [`Loaded::document`].
     pub fn foreign(mut self, key: &str) -> Self {
         self.foreign.push(key.to_owned());
         self
     }
 
-    /// Reads all layers.
+    /// Loads and merges all layers.
+    ///
+    /// # Errors
+    /// A file cannot be read, or settings are unknown or invalid.
     pub fn load(&self) -> Result<Loaded<T>, ConfigError> {
         let defaults = serde_json::to_value(T::default()).map_err(ConfigError::Defaults)?;
         let defaults = Node::from_defaults(&defaults);
-        let known = Known { defaults, open: self.open.clone(), foreign: self.foreign.clone() };
-        let mut merged = known.defaults.clone();
-        for layer in self.layers(&known)? {
+        let schema = Schema { defaults, open: self.open.clone(), foreign: self.foreign.clone() };
+        let mut merged = schema.defaults.clone();
+        for layer in self.layers(&schema)? {
             merged.overlay(layer);
         }
         let document = take_foreign(&mut merged, &self.foreign);
@@ -153,40 +155,38 @@ impl<T: Settings> Loader<T> {
         Ok(Loaded { value, origins, document, secrets: self.secrets.clone() })
     }
 
-    fn layers(&self, known: &Known) -> Result<Vec<Node>, ConfigError> {
+    fn layers(&self, schema: &Schema) -> Result<Vec<Node>, ConfigError> {
         let mut problems = Vec::new();
         let mut layers = Vec::new();
         for path in &self.files {
             let Some(layer) = read_file(path)? else { continue };
-            problems.extend(known.unknown_keys(&layer));
+            problems.extend(schema.unknown_keys(&layer));
             layers.push(layer);
         }
-        match environment::from_environment(&self.variables, &self.reserved, known) {
+        match environment::from_environment(&self.variables, &self.reserved, schema) {
             Ok(found) => layers.extend(found),
             Err(found) => problems.extend(found),
         }
         for flag in &self.flags {
-            match environment::from_flag(flag, known) {
+            match environment::from_flag(flag, schema) {
                 Ok(layer) => layers.push(layer),
                 Err(problem) => problems.push(problem),
             }
         }
-        match problems.is_empty() {
-            true => Ok(layers),
-            false => Err(ConfigError::Settings(problems)),
+        if !problems.is_empty() {
+            return Err(ConfigError::Settings(problems));
         }
+        Ok(layers)
     }
 
-    /// What a secret should have been may quote what it is.
+    /// Replaces the message of a problem with a secret, because the message may quote its value.
     fn masked(&self, problem: Problem) -> Problem {
         let path = KeyPath::parse(&problem.path);
-        match self.secrets.iter().any(|secret| path.is_within(secret)) {
-            true => {
-                let message = "the value is not of the right kind (not shown, as it is a secret)";
-                Problem { message: message.to_owned(), ..problem }
-            }
-            false => problem,
+        if !self.secrets.iter().any(|secret| path.is_within(secret)) {
+            return problem;
         }
+        let message = "invalid type (the value is secret and not shown)".to_owned();
+        Problem { message, ..problem }
     }
 }
 
@@ -204,7 +204,8 @@ fn read_file(path: &Path) -> Result<Option<Node>, ConfigError> {
     })?;
     let place: Arc<Path> = Arc::from(path);
     let problem = |origin, message: &str| {
-        ConfigError::one(Problem { origin, path: String::new(), message: message.to_owned() })
+        let (path, message) = (String::new(), message.to_owned());
+        ConfigError::one(Problem { origin, path, message, remedy: None })
     };
     let node = yaml::parse(text, &place).map_err(|error| {
         let (line, column) = (error.line, error.column);
@@ -213,9 +214,10 @@ fn read_file(path: &Path) -> Result<Option<Node>, ConfigError> {
     match node {
         Some(node) if node.is_null() => Ok(None),
         Some(Node { value: Value::Map(_), .. }) | None => Ok(node),
-        Some(node) => {
-            Err(problem(node.origin, "a configuration is a map; begin with `key: value`"))
-        }
+        Some(node) => Err(problem(
+            node.origin,
+            "expected a map of keys and values at the top of a configuration",
+        )),
     }
 }
 
@@ -241,7 +243,10 @@ fn collect_origins(node: &Node, path: &KeyPath, origins: &mut BTreeMap<String, O
 // === impl Loaded ===
 
 impl<T: Settings> Loaded<T> {
-    /// Every setting in force, in the order of their paths, secrets masked.
+    /// Returns every setting in force, sorted by path, with secrets masked.
+    ///
+    /// # Errors
+    /// The value cannot be serialized.
     pub fn settings(&self) -> Result<Vec<Setting>, ConfigError> {
         let value = serde_json::to_value(&self.value).map_err(ConfigError::Defaults)?;
         let mut settings = Vec::new();
@@ -269,8 +274,8 @@ impl<T: Settings> Loaded<T> {
         }
     }
 
-    /// The origin of a setting; where it is written in another shape than it was read, that of
-    /// the nearest one above or below.
+    /// Returns the origin of a setting. If it is serialized in another shape than it was read in,
+    /// returns the origin of the nearest setting above or below.
     fn origin(&self, path: &KeyPath) -> Origin {
         let mut above = Some(path.clone());
         while let Some(path) = above {

@@ -1,9 +1,9 @@
-//! The tree of values before they have types: every one of them knows where it came from.
+//! The tree of untyped values, each with its origin.
 
 use crate::Origin;
 use crate::scalar::Scalar;
 
-/// A value and where it came from.
+/// A value with its origin.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
     pub(crate) origin: Origin,
@@ -37,7 +37,7 @@ impl Node {
         Self::new(origin, Value::Scalar(scalar))
     }
 
-    /// The defaults, as the type writes them.
+    /// Converts the serialized defaults.
     pub(crate) fn from_defaults(json: &serde_json::Value) -> Self {
         use serde_json::Value as Json;
         let value = match json {
@@ -73,22 +73,22 @@ impl Node {
         matches!(&self.value, Value::Scalar(scalar) if scalar.is_null())
     }
 
-    /// Lays a stronger layer over this one: maps are joined key by key, all else is replaced.
+    /// Merges a stronger layer into this one: maps are merged by key, other values are replaced.
     pub(crate) fn overlay(&mut self, stronger: Node) {
         let Value::Map(entries) = &mut self.value else {
             *self = stronger;
             return;
         };
         match stronger.value {
-            Value::Map(over) => over.into_iter().for_each(|entry| put(entries, entry)),
-            // A section with every line commented out says nothing, and takes nothing away.
+            Value::Map(over) => over.into_iter().for_each(|entry| insert(entries, entry)),
+            // A section with every line commented out changes nothing.
             Value::Scalar(Scalar::Plain(text)) if text.is_empty() => {}
             other => *self = Node::new(stronger.origin, other),
         }
     }
 }
 
-fn put(entries: &mut Vec<Entry>, entry: Entry) {
+fn insert(entries: &mut Vec<Entry>, entry: Entry) {
     match entries.iter_mut().find(|known| known.key == entry.key) {
         Some(known) => {
             known.key_origin = entry.key_origin;

@@ -1,4 +1,4 @@
-//! Where a setting came from.
+//! The origin of a setting.
 
 use std::fmt;
 use std::path::Path;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-/// Where a setting came from.
+/// The origin of a setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "from", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Origin {
-    /// Nobody said anything: the built-in default.
+    /// The built-in default.
     Default,
     /// A place in a file.
     File {
@@ -29,7 +29,7 @@ pub enum Origin {
     },
     /// A flag of the command line.
     Flag {
-        /// The flag as it was written.
+        /// The flag as it was given, such as `--set`.
         name: Arc<str>,
     },
 }

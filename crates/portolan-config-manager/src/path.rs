@@ -1,18 +1,17 @@
-//! The way to one setting: `discovery.timeouts.overall`.
+//! The path of a setting, such as `discovery.timeouts.overall`.
 
 use std::fmt;
 
-/// The keys from the top down to one setting.
+/// The keys from the root to a setting.
 ///
-/// A key that itself has a dot, as a service's name may, is written in quotes:
-/// `discovery.endpoints."orders.db"`.
+/// A key with a dot, such as the name of a service, is quoted: `discovery.endpoints."orders.db"`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct KeyPath(Vec<String>);
 
 // === impl KeyPath ===
 
 impl KeyPath {
-    /// Reads a path as it is written. A quote that is never closed ends with the text.
+    /// Parses a path. An unclosed quote ends at the end of the text.
     pub(crate) fn parse(text: &str) -> Self {
         let mut keys = vec![String::new()];
         let mut quoted = false;
@@ -29,14 +28,14 @@ impl KeyPath {
         Self(keys)
     }
 
-    /// The path one key further down.
+    /// Returns the path of a child.
     pub(crate) fn child(&self, key: &str) -> Self {
         let mut keys = self.0.clone();
         keys.push(key.to_owned());
         Self(keys)
     }
 
-    /// The path without its last key; `None` at the top.
+    /// Returns the path of the parent; `None` for the root.
     pub(crate) fn parent(&self) -> Option<Self> {
         let (_, above) = self.0.split_last()?;
         Some(Self(above.to_vec()))
@@ -46,7 +45,7 @@ impl KeyPath {
         &self.0
     }
 
-    /// Whether this is the other path or lies below it.
+    /// Whether this path is the other path or below it.
     pub(crate) fn is_within(&self, other: &Self) -> bool {
         self.0.starts_with(&other.0)
     }
@@ -61,7 +60,7 @@ impl From<Vec<String>> for KeyPath {
 impl fmt::Display for KeyPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, key) in self.0.iter().enumerate() {
-            // A place in a list, `strategies[2]`, belongs to its list without a dot.
+            // The index of a list item, as in `strategies[2]`, follows without a dot.
             let dot = if index == 0 || key.starts_with('[') { "" } else { "." };
             match key.contains(['.', ' ', '\n']) || key.is_empty() {
                 true => write!(f, "{dot}\"{}\"", key.escape_debug())?,
@@ -77,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_reads_back_as_it_was_written() {
+    fn path_round_trip() {
         for text in ["a", "discovery.timeouts.overall", "endpoints.\"orders.db\".port"] {
             assert_eq!(KeyPath::parse(text).to_string(), text);
         }
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_in_a_list_stands_at_its_list() {
+    fn list_index_follows_without_a_dot() {
         let place = KeyPath::parse("strategies").child("[2]");
         assert_eq!(place.to_string(), "strategies[2]");
         assert_eq!(KeyPath::parse("strategies[2]"), place);

@@ -1,19 +1,19 @@
-//! One value that is neither a list nor a map, before anybody knows its type.
+//! A scalar value whose type is not known yet.
 
-/// One value as it was written. What it is depends on who asks: `16.10` is a number to a number
-/// and the text `16.10` to a text.
+/// A scalar in its original spelling. Its type depends on the setting: `16.10` is a number for a
+/// number and the text `16.10` for a string.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Scalar {
-    /// Without quotes in YAML: `5`, `true`, `~`, or nothing at all.
+    /// Unquoted in YAML: `5`, `true`, `~`, or empty.
     Plain(String),
-    /// A text, whatever it looks like: `"5"`.
+    /// A string, whatever it looks like: `"5"`.
     Text(String),
-    /// From the environment or a flag, where nobody quotes: like `Plain`, but empty and `null`
-    /// are texts to a text.
+    /// From the environment or a flag, without quotes: like `Plain`, but an empty value and `null` are
+    /// strings for a string.
     Given(String),
 }
 
-/// What a scalar is where nobody says what it should be (YAML 1.2, core schema).
+/// The inferred type of a scalar (YAML 1.2, core schema).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Inferred<'a> {
     Null,
@@ -40,7 +40,7 @@ impl Scalar {
         }
     }
 
-    /// Whether it says "nothing here".
+    /// Whether the scalar is null.
     pub(crate) fn is_null(&self) -> bool {
         match self {
             Self::Given(text) => text.is_empty(),
@@ -48,7 +48,7 @@ impl Scalar {
         }
     }
 
-    /// The scalar as a text, unless it is one that says "nothing".
+    /// Returns the scalar as a string, or `None` if it is null.
     pub(crate) fn as_text(&self) -> Option<&str> {
         match self {
             Self::Plain(text) if infer(text) == Inferred::Null => None,
@@ -57,7 +57,7 @@ impl Scalar {
     }
 }
 
-/// What a plain scalar is.
+/// Infers the type of a plain scalar.
 pub(crate) fn infer(text: &str) -> Inferred<'_> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Inferred::Null,
@@ -70,7 +70,7 @@ pub(crate) fn infer(text: &str) -> Inferred<'_> {
 
 fn integer(text: &str) -> Option<Inferred<'_>> {
     let digits = |digits: &str, radix| {
-        // from_str_radix takes a sign of its own, which `0x+5` must not get.
+        // from_str_radix accepts a sign, which is invalid in `0x+5`.
         let plain = digits.chars().all(|c| c.is_digit(radix));
         plain.then(|| u64::from_str_radix(digits, radix).ok()).flatten()
     };
@@ -85,7 +85,7 @@ fn integer(text: &str) -> Option<Inferred<'_>> {
 
 fn float(text: &str) -> Option<Inferred<'_>> {
     let number = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-');
-    // Rust also reads "inf" and "nan", which are words in YAML.
+    // Rust also parses "inf" and "nan", which are strings in YAML.
     let shaped = text.chars().all(number) && text.chars().any(|c| c.is_ascii_digit());
     let value = shaped.then(|| text.parse::<f64>().ok()).flatten()?;
     value.is_finite().then_some(Inferred::Float(value))
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_scalars_are_what_yaml_1_2_says() {
+    fn plain_scalars_follow_yaml_1_2() {
         for (text, value) in [
             ("", Inferred::Null),
             ("~", Inferred::Null),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_without_quotes_may_be_an_empty_text() {
+    fn given_scalar_may_be_an_empty_string() {
         assert_eq!(Scalar::Given(String::new()).as_text(), Some(""));
         assert_eq!(Scalar::Given("null".into()).as_text(), Some("null"));
         assert_eq!(Scalar::Plain(String::new()).as_text(), None);

@@ -1,7 +1,7 @@
-//! Reads YAML. The only module that knows which library does it.
+//! The YAML parser, and the only module that uses the YAML library.
 //!
-//! Scalars keep their spelling, so that a later reader can take `16.10` as a text; every value
-//! keeps its line and column. Anchors and merge keys work, within bounds that a bomb exceeds.
+//! Scalars keep their spelling, so that `16.10` can be a string, and every value keeps its line and
+//! column. Anchors and merge keys are supported up to limits that stop alias bombs.
 
 use std::fmt;
 use std::path::Path;
@@ -14,21 +14,21 @@ use crate::Origin;
 use crate::node::{Entry, Node, Value};
 use crate::scalar::{Inferred, Scalar, infer};
 
-/// How deep maps and lists may nest: settings need five levels, and recursion needs a bound.
+/// The maximum depth of maps and lists, which bounds the recursion; settings need five levels.
 const MAX_DEPTH: usize = 32;
-/// How many values a file may have after its aliases are filled in.
+/// The maximum number of values in a file after alias expansion.
 const MAX_NODES: usize = 100_000;
 
-/// Why a text is not YAML that can be read.
+/// A YAML syntax error.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SyntaxError {
-    /// Line and column, counted from 1; 1 and 1 where the parser does not say.
+    /// Line and column from 1; both 1 if the parser does not report them.
     pub(crate) line: u64,
     pub(crate) column: u64,
     pub(crate) message: String,
 }
 
-/// Reads one document; `None` where there is nothing in it.
+/// Parses one document; `None` if it is empty.
 pub(crate) fn parse(text: &str, path: &Arc<Path>) -> Result<Option<Node>, SyntaxError> {
     let shape: Option<Spanned<Shape>> =
         serde_saphyr::from_str_with_options(text, options()).map_err(|error| syntax(&error))?;
@@ -37,15 +37,15 @@ pub(crate) fn parse(text: &str, path: &Arc<Path>) -> Result<Option<Node>, Syntax
         line: at.line().max(1),
         column: at.column().max(1),
     };
-    Ok(shape.map(|shape| Reader { text, place }.node(shape)))
+    Ok(shape.map(|shape| Converter { text, place }.node(shape)))
 }
 
-/// Reads one value that stands in no file, such as `[registry, dns]` in a variable.
+/// Parses a value that is not in a file, such as `[registry, dns]` in a variable.
 pub(crate) fn parse_value(text: &str, origin: &Origin) -> Result<Option<Node>, SyntaxError> {
     let shape: Option<Spanned<Shape>> =
         serde_saphyr::from_str_with_options(text, options()).map_err(|error| syntax(&error))?;
     let place = |_: &Location| origin.clone();
-    Ok(shape.map(|shape| Reader { text, place }.node(shape)))
+    Ok(shape.map(|shape| Converter { text, place }.node(shape)))
 }
 
 fn options() -> Options {
@@ -72,39 +72,35 @@ fn syntax(error: &serde_saphyr::Error) -> SyntaxError {
     use serde_saphyr::Error;
     let message = match error.without_snippet() {
         Error::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("the key `{key}` is here for the second time; keep one of them")
+            format!("duplicate key `{key}`")
         }
-        Error::DuplicateMappingKey { key: None, .. } => {
-            "a key is here for the second time; keep one of them".to_owned()
-        }
-        Error::MultipleDocuments { .. } => {
-            "a second document begins; put it into a file of its own".to_owned()
-        }
+        Error::DuplicateMappingKey { key: None, .. } => "duplicate key".to_owned(),
+        Error::MultipleDocuments { .. } => "expected one document, found a second one".to_owned(),
         other => UserMessageFormatter.format_message(other).into_owned(),
     };
     let location = error.location().unwrap_or(Location::UNKNOWN);
     SyntaxError { line: location.line().max(1), column: location.column().max(1), message }
 }
 
-/// A value as the library hands it over, before places are worked out.
+/// A value as the library returns it, before its origin is known.
 enum Shape {
-    /// A text that is one for certain, in quotes or not.
+    /// A string, quoted or not.
     Text(String),
-    /// A plain scalar that is something else, as the library understood it.
+    /// Another plain scalar, as the library has parsed it.
     Plain(String),
     List(Vec<Spanned<Shape>>),
     Map(Vec<(Spanned<String>, Spanned<Shape>)>),
 }
 
-/// Turns shapes into nodes.
-struct Reader<'a, F> {
+/// Converts shapes into nodes.
+struct Converter<'a, F> {
     text: &'a str,
     place: F,
 }
 
-// === impl Reader ===
+// === impl Converter ===
 
-impl<F: Fn(&Location) -> Origin> Reader<'_, F> {
+impl<F: Fn(&Location) -> Origin> Converter<'_, F> {
     fn node(&self, shape: Spanned<Shape>) -> Node {
         let origin = (self.place)(&shape.referenced);
         let value = match shape.value {
@@ -125,7 +121,7 @@ impl<F: Fn(&Location) -> Origin> Reader<'_, F> {
         Entry { key: key.value, key_origin, node: self.node(value) }
     }
 
-    /// The scalar as it stands in the file, so that `16.10` does not become `16.1`.
+    /// Returns the scalar in its original spelling, so that `16.10` does not become `16.1`.
     fn spelling(&self, at: &Location, read: String) -> String {
         let span = at.span();
         let written = span.byte_offset().zip(span.byte_len()).and_then(|(start, length)| {
@@ -153,7 +149,7 @@ impl<'de> Visitor<'de> for ShapeVisitor {
     type Value = Shape;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, a number, a boolean, a list or a map")
+        f.write_str("a string, a number, a boolean, a list or a map")
     }
 
     fn visit_unit<E>(self) -> Result<Shape, E> {
@@ -200,7 +196,7 @@ impl<'de> Visitor<'de> for ShapeVisitor {
         let mut entries: Vec<(Spanned<String>, Spanned<Shape>)> = Vec::new();
         while let Some(key) = map.next_key::<Spanned<String>>()? {
             if key.value.is_empty() {
-                return Err(A::Error::custom("a key is empty; give it a name"));
+                return Err(A::Error::custom("expected a key, found an empty one"));
             }
             entries.push((key, map.next_value()?));
         }

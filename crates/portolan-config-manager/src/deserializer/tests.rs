@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::*;
-use crate::fault::unknown;
+use crate::de_error::unknown_key;
 use crate::yaml;
 
 fn typed<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
@@ -51,7 +51,7 @@ enum Endpoint {
 }
 
 #[test]
-fn the_type_decides_what_a_scalar_is() {
+fn type_of_a_scalar_is_the_type_of_its_setting() {
     let section: Section =
         typed("text: 16.10\nnumber: 0x10\nratio: 3\nletter: 5\nports: {80: true}\n").unwrap();
     assert_eq!(section.text, "16.10");
@@ -63,7 +63,7 @@ fn the_type_decides_what_a_scalar_is() {
 }
 
 #[test]
-fn enums_are_read_in_each_of_their_shapes() {
+fn enums_are_read_in_every_form() {
     let kind = |text: &str| typed::<Section>(&format!("text: x\nkind: {text}")).unwrap().kind;
     assert_eq!(kind("memory"), Some(Kind::Memory));
     assert_eq!(kind("{memory: }"), Some(Kind::Memory));
@@ -78,7 +78,7 @@ fn enums_are_read_in_each_of_their_shapes() {
 }
 
 #[test]
-fn every_error_names_line_column_path_and_what_is_expected() {
+fn errors_have_line_column_path_and_expected_type() {
     for (text, message) in [
         ("text: x\nnumber: many", "f.yaml:2:9: number: expected u16, found string \"many\""),
         ("text: x\nnumber: 70000", "f.yaml:2:9: number: expected u16, found integer `70000`"),
@@ -87,14 +87,14 @@ fn every_error_names_line_column_path_and_what_is_expected() {
         ("text: {a: b}", "f.yaml:1:7: text: expected a string, found a map"),
         ("text: x\nlist: [1, 300]", "f.yaml:2:11: list[1]: expected u8, found integer `300`"),
         ("text: x\nports: {http: true}", "f.yaml:2:9: ports: expected u16, found string \"http\""),
-        ("txet: x", "f.yaml:1:1: txet: unknown; did you mean `text`?"),
-        ("number: 1", "f.yaml:1:1: `text` is missing; add it"),
+        ("txet: x", "f.yaml:1:1: txet: unknown key; did you mean `text`?"),
+        ("number: 1", "f.yaml:1:1: missing key `text`"),
         (
             "text: x\nkind: memroy",
             "f.yaml:2:7: kind: expected one of memory, etcd, pair, one, found \"memroy\"; did you mean `memory`?",
         ),
-        ("text: x\nkind: {memory: 5}", "f.yaml:2:16: kind.memory: takes no value; leave it out"),
-        ("text: x\nkind: {etcd: {}}", "f.yaml:2:14: kind.etcd: `url` is missing; add it"),
+        ("text: x\nkind: {memory: 5}", "f.yaml:2:16: kind.memory: expected no value"),
+        ("text: x\nkind: {etcd: {}}", "f.yaml:2:14: kind.etcd: missing key `url`"),
         (
             "text: x\nkind: [memory]",
             "f.yaml:2:7: kind: expected a Kind with one of the keys memory, etcd, pair, one",
@@ -107,18 +107,18 @@ fn every_error_names_line_column_path_and_what_is_expected() {
         "f.yaml:1:1: expected one of memory, etcd, pair, one, found \"\""
     );
     let whole = problem::<Section>("5");
-    assert_eq!(whole, "f.yaml:1:1: expected a section with settings of its own, found integer `5`");
+    assert_eq!(whole, "f.yaml:1:1: expected a section with settings, found integer `5`");
 }
 
 #[test]
-fn an_unknown_name_is_answered_with_the_known_ones() {
-    assert_eq!(unknown("zzz", &["alpha", "beta"]), "unknown; known here: alpha, beta");
-    assert_eq!(unknown("zzz", &[]), "unknown; nothing is expected here");
-    assert_eq!(unknown("zzz", &["alpha"; 40]), "unknown; remove it");
+fn unknown_key_lists_the_known_keys() {
+    assert_eq!(unknown_key("zzz", &["alpha", "beta"]), "unknown key; expected one of alpha, beta");
+    assert_eq!(unknown_key("zzz", &[]), "unknown key; no key is expected here");
+    assert_eq!(unknown_key("zzz", &["alpha"; 40]), "unknown key");
 }
 
 #[test]
-fn what_an_error_quotes_is_bounded() {
+fn quoted_value_is_bounded() {
     let long = format!("text: x\nnumber: {}", "a".repeat(10_000));
     assert!(problem::<Section>(&long).len() < 400);
 }

@@ -26,7 +26,7 @@ fn text(text: &str) -> Value {
 }
 
 #[test]
-fn an_empty_file_has_nothing_in_it() {
+fn empty_file_has_no_value() {
     for empty in ["", "\n\n", "# only a comment\n", "---\n", "\u{feff}"] {
         let node = read(empty).unwrap();
         assert!(node.is_none_or(|node| node.is_null()), "{empty:?}");
@@ -55,7 +55,7 @@ fn scalars_keep_their_spelling_and_their_quotes() {
 }
 
 #[test]
-fn every_value_and_every_key_knows_its_place() {
+fn values_and_keys_have_their_place() {
     let node = node("a:\n  b: 5\nlist:\n  - one\n  - two\n");
     assert_eq!(place(node.get("a").unwrap().get("b").unwrap()), (2, 6));
     let Value::List(items) = &node.get("list").unwrap().value else { panic!("not a list") };
@@ -65,7 +65,7 @@ fn every_value_and_every_key_knows_its_place() {
 }
 
 #[test]
-fn anchors_and_merge_keys_are_filled_in() {
+fn anchors_and_merge_keys_are_expanded() {
     let node = node("base: &base\n  port: 0o17\n  host: h\nown:\n  <<: *base\n  host: other\n");
     let own = node.get("own").unwrap();
     assert_eq!(own.get("port").unwrap().value, plain("0o17"));
@@ -73,20 +73,20 @@ fn anchors_and_merge_keys_are_filled_in() {
 }
 
 #[test]
-fn what_is_not_yaml_names_the_place() {
+fn syntax_error_has_its_place() {
     let error = read("a: 1\nb: [1, 2\nc: 3\n").unwrap_err();
     assert!(error.line >= 2, "{error:?}");
     let twice = read("a: 1\nb: 2\na: 3\n").unwrap_err();
     assert_eq!((twice.line, twice.column), (3, 1), "{twice:?}");
-    assert!(twice.message.contains("`a` is here for the second time"), "{twice:?}");
+    assert!(twice.message.contains("duplicate key `a`"), "{twice:?}");
     let two = read("a: 1\n---\nb: 2\n").unwrap_err();
-    assert!(two.message.contains("second document"), "{two:?}");
+    assert!(two.message.contains("second one"), "{two:?}");
     assert!(read("? [a, b]\n: c\n").is_err());
-    assert!(read("'': c\n").unwrap_err().message.contains("a key is empty"));
+    assert!(read("'': c\n").unwrap_err().message.contains("found an empty one"));
 }
 
 #[test]
-fn bombs_do_not_go_off() {
+fn yaml_alias_bomb_is_rejected() {
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {
         let below = format!("*a{}", level - 1);
@@ -109,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_that_looks_like_yaml_panics(
+    fn no_yaml_like_text_panics(
         text in "([a-c]{1,2}: |- |\\[|\\]|\\{|\\}|, |\n|\n  |\n    |&a |\\*a|<<: |!!str |[0-9.]{1,4}|'|\"|\\||> |# |--- |~|true|é){0,40}"
     ) {
         drop(read(&text));

@@ -1,77 +1,78 @@
-//! What serde found wrong, in words for the writer of a file, with its place.
+//! serde errors with their place, in words for the author of a configuration.
 
 use std::fmt;
 
+use portolan_core::suggest;
 use serde::de::{self, Expected, Unexpected};
 
 use crate::Origin;
 use crate::error::Problem;
 use crate::path::KeyPath;
-use crate::suggest::nearest;
 
-/// How many known names an error lists.
+/// The maximum number of known names in an error.
 const LISTED: usize = 16;
 
-/// What went wrong, growing its path on the way up.
+/// A deserialization error. Each level adds its key on the way up.
 #[derive(Debug)]
-pub(crate) struct Fault {
-    /// From the innermost key outwards.
+pub(crate) struct DeError {
+    /// The keys of the path, the innermost first.
     keys: Vec<String>,
     origin: Option<Origin>,
     message: String,
 }
 
-// === impl Fault ===
+// === impl DeError ===
 
-impl Fault {
-    /// Notes the place, unless a deeper one is known already.
+impl DeError {
+    /// Sets the place, unless a deeper level has set it.
     pub(crate) fn at(mut self, origin: &Origin) -> Self {
         self.origin.get_or_insert_with(|| origin.clone());
         self
     }
 
-    /// Notes the key it happened at, from the inside out.
+    /// Adds the key of this level.
     pub(crate) fn within(mut self, key: impl Into<String>) -> Self {
         self.keys.push(key.into());
         self
     }
 
-    /// The problem, seen from the top; the path is the one to where reading began.
+    /// Converts the error into a problem; `path` is the path of the value that was read.
     pub(crate) fn into_problem(self, path: &KeyPath) -> Problem {
         let keys = path.keys().iter().cloned().chain(self.keys.into_iter().rev());
         Problem {
             origin: self.origin.unwrap_or(Origin::Default),
             path: KeyPath::from(keys.collect::<Vec<_>>()).to_string(),
             message: self.message,
+            remedy: None,
         }
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for DeError {}
 
-impl fmt::Display for Fault {
+impl fmt::Display for DeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl de::Error for Fault {
+impl de::Error for DeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self { keys: Vec::new(), origin: None, message: message.to_string() }
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let expected = expected.to_string();
-        // The name of a Rust type says nothing to the writer of a file.
+        // The author of a file does not know the names of Rust types.
         let expected = match expected.starts_with("struct ") {
-            true => "a section with settings of its own",
+            true => "a section with settings",
             false => &expected,
         };
         let found = match found {
             Unexpected::Unit => "nothing".to_owned(),
             Unexpected::Seq => "a list".to_owned(),
             Unexpected::Map => "a map".to_owned(),
-            // Whatever is quoted back stays within a line or two.
+            // A quoted value is limited to a line or two.
             found => found.to_string().chars().take(200).collect(),
         };
         Self::custom(format!("expected {expected}, found {found}"))
@@ -82,26 +83,26 @@ impl de::Error for Fault {
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self::custom(unknown(field, expected)).within(field)
+        Self::custom(unknown_key(field, expected)).within(field)
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        let meant = nearest(variant, expected.iter().copied());
+        let meant = suggest(variant, expected.iter().copied());
         let hint = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
         Self::custom(format!("expected one of {}, found {variant:?}{hint}", expected.join(", ")))
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::custom(format!("`{field}` is missing; add it"))
+        Self::custom(format!("missing key `{field}`"))
     }
 }
 
-/// Says that a name is not known, and which one was probably meant.
-pub(crate) fn unknown(what: &str, expected: &[&str]) -> String {
-    match nearest(what, expected.iter().copied()) {
-        Some(meant) => format!("unknown; did you mean `{meant}`?"),
-        None if expected.is_empty() => "unknown; nothing is expected here".to_owned(),
-        None if expected.len() > LISTED => "unknown; remove it".to_owned(),
-        None => format!("unknown; known here: {}", expected.join(", ")),
+/// Returns the message for an unknown key, with the nearest known key or a list of them.
+pub(crate) fn unknown_key(key: &str, expected: &[&str]) -> String {
+    match suggest(key, expected.iter().copied()) {
+        Some(meant) => format!("unknown key; did you mean `{meant}`?"),
+        None if expected.is_empty() => "unknown key; no key is expected here".to_owned(),
+        None if expected.len() > LISTED => "unknown key".to_owned(),
+        None => format!("unknown key; expected one of {}", expected.join(", ")),
     }
 }
