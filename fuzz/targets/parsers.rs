@@ -16,9 +16,9 @@ use portolan_core::{
     ServiceName, Ttl, port,
 };
 use portolan_health::CheckSpec;
-use portolan_port_allocator::Depth;
+use portolan_port_allocator::{BindAddress, Depth};
 use portolan_supervisor::placeholders::Places;
-use portolan_supervisor::service::{NamedPort, check as check_service, parse_bind};
+use portolan_supervisor::service::{NamedPort, check as check_service};
 use portolan_supervisor::stack::scope_of_folder;
 use portolan_supervisor::{CommandLine, Handoff};
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ fuzz_target!(|text: &str| {
     check(text);
     taken::<Handoff>(text);
     taken::<NamedPort>(text);
-    parse_bind(text).map_or_else(|error| short(&error), drop);
+    reads_back::<BindAddress>(text);
     taken::<ConfiguredEndpoint>(text);
     port::parse(text).map_or_else(|error| short(&error), |port| assert!(port > 0));
     Pool::of_service(text);

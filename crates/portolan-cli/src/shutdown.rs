@@ -45,23 +45,6 @@ async fn hung_up(hangup: &mut Option<Signal>) {
 }
 
 fn is_hangup_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    ignored_signals(&status) & 1 != 0
-}
-
-/// Parses the mask of ignored signals: bit 0 is signal 1 (proc_pid_status(5)).
-fn ignored_signals(status: &str) -> u64 {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ignored_signals_are_parsed() {
-        assert_eq!(ignored_signals("SigBlk:\t0\nSigIgn:\t0000000000001001\nSigCgt:\t1\n"), 0x1001);
-        assert_eq!(ignored_signals("Name:\tx\n"), 0);
-    }
+    // SIGHUP is signal 1.
+    portolan_host_facts::ignored_signals() & 1 != 0
 }

@@ -10,18 +10,17 @@
 //! heeds it from then on; a socket that will listen gets it only as it listens, because until then
 //! whoever sets the option too could listen first.
 
-use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
+use portolan_host_facts::sysctl;
 use portolan_reservations::Depth;
 use socket2::{Domain, Socket, Type};
 
 use crate::bind_address::BindAddress;
 use crate::request::PortRequest;
-use crate::sockets;
 
 /// How many connections may wait to be accepted; more than any server here asks for, and the system
 /// cuts it down to its own limit (`somaxconn`).
@@ -75,8 +74,7 @@ pub(crate) fn probe(port: u16) -> Result<(), BindError> {
 impl Binder {
     /// Sees how this system makes sockets now (ip-sysctl, `bindv6only`).
     pub(crate) fn look_at_system(&mut self) {
-        let v6_only = fs::read("/proc/sys/net/ipv6/bindv6only");
-        self.is_dual_stack = v6_only.is_ok_and(|value| value.first() == Some(&b'0'));
+        self.is_dual_stack = sysctl::is_ipv6_only() == Some(false);
     }
 
     /// Binds a port on every address, as deep as the request says. All sockets or none.
@@ -100,7 +98,9 @@ impl Binder {
     ) -> Result<Socket, BindError> {
         match self.bind_plainly(port) {
             // Asked first, because it is the usual case and the quickest answer.
-            Err(BindError::InUse) if is_known_foreign || sockets::has_listener(port) => {
+            Err(BindError::InUse)
+                if is_known_foreign || portolan_host_facts::has_listener(port) =>
+            {
                 Err(BindError::Served)
             }
             Err(BindError::InUse) => bind_over_leftovers(port).map_err(|error| match error {
@@ -207,7 +207,9 @@ fn bind_over_leftovers(port: u16) -> Result<Socket, BindError> {
     let lookout = bind_socket(SocketAddr::new(LOOKOUT.into(), port), Type::STREAM, false)?;
     let lookout = as_guard(lookout)?;
     let socket = bind_everywhere(port, Type::STREAM, true)?;
-    if !sockets::has_leftovers(port) || sockets::is_bound_beside(port, &[&lookout, &socket]) {
+    if !portolan_host_facts::has_connections(port)
+        || portolan_host_facts::is_bound_by_others(port, &[lookout.as_fd(), socket.as_fd()])
+    {
         return Err(BindError::InUse);
     }
     socket.set_reuse_address(false).map_err(BindError::System)?;
@@ -218,7 +220,9 @@ fn bind_over_leftovers(port: u16) -> Result<Socket, BindError> {
 /// one get every datagram, so it is never set.
 fn bind_udp_everywhere(port: u16) -> Result<Socket, BindError> {
     match bind_everywhere(port, Type::DGRAM, false) {
-        Err(BindError::InUse) if sockets::has_receiver(port) => Err(BindError::Served),
+        Err(BindError::InUse) if portolan_host_facts::has_udp_socket(port) => {
+            Err(BindError::Served)
+        }
         bound_or_failed => bound_or_failed,
     }
 }

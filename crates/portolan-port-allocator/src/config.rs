@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use portolan_core::port_range::InvalidPortRange;
 use portolan_core::{Pool, PortRange, pool};
+use portolan_host_facts::{DirectoryError, directories};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::PortLimits;
@@ -77,6 +78,19 @@ pub enum InvalidPoolRange {
 }
 
 // === impl PortAllocatorConfig ===
+
+impl PortAllocatorConfig {
+    /// Returns the directory of the reservation table. Creates it if it is missing.
+    pub fn runtime_directory(&self) -> Result<PathBuf, DirectoryError> {
+        directories::runtime(self.runtime_dir.as_deref(), "port_allocator.runtime_dir")
+    }
+
+    /// Returns the directory of the sticky ports. Creates it if it is missing; `None` if neither
+    /// the configuration nor the environment names one.
+    pub fn state_directory(&self) -> Result<Option<PathBuf>, DirectoryError> {
+        directories::state(self.state_dir.as_deref(), "port_allocator.state_dir")
+    }
+}
 
 impl Default for PortAllocatorConfig {
     fn default() -> Self {

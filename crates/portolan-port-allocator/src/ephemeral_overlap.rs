@@ -9,10 +9,10 @@ use std::fmt;
 
 use parking_lot::Mutex;
 use portolan_core::PortRange;
+use portolan_host_facts::SystemPorts;
 use tracing::warn;
 
 use crate::config::{PoolRange, PortAllocatorConfig};
-use crate::system_ports::SystemPorts;
 
 /// The setting of the system that mends it (ip-sysctl).
 const SETTING: &str = "net.ipv4.ip_local_reserved_ports";
@@ -45,7 +45,7 @@ impl EphemeralOverlap {
     pub fn find(config: &PortAllocatorConfig, system: &SystemPorts) -> Option<Self> {
         let exposed = |(name, pool): (&String, &PoolRange)| {
             let own = pool.range().ports().chain([pool.default_port(name)]);
-            (name.clone(), own.filter(|port| system.is_exposed(*port)).collect::<BTreeSet<_>>())
+            (name.clone(), own.filter(|port| system.is_ephemeral(*port)).collect::<BTreeSet<_>>())
         };
         let mut pools: Vec<_> = config.port_ranges.iter().map(exposed).collect();
         pools.retain(|(_, ports)| !ports.is_empty());
@@ -93,7 +93,7 @@ pub(crate) fn warn_once(config: &PortAllocatorConfig) {
     if configured.port_ranges.is_empty() {
         return;
     }
-    let overlap = EphemeralOverlap::find(&configured, &SystemPorts::of_this_host());
+    let overlap = EphemeralOverlap::find(&configured, &SystemPorts::read());
     let mut warned_of = WARNED_OF.lock();
     if let Some(overlap) = overlap.filter(|overlap| warned_of.as_ref() != Some(overlap)) {
         warn!(
@@ -157,15 +157,15 @@ mod tests {
     }
 
     #[test]
-    fn the_command_keeps_what_is_reserved_and_adds_what_is_exposed() {
-        let system = SystemPorts::parse("40000 49999", "8080,40010-40012,50000");
+    fn the_command_keeps_what_is_reserved_and_adds_what_is_ephemeral() {
+        let system = SystemPorts::parse("40000 49999", "8080,40010-40012,50000", "");
         let config = config(&[("low", 39_990, 40_004), ("high", 49_999, 50_010), ("no", 1, 9)]);
         let overlap = EphemeralOverlap::find(&config, &system).unwrap();
         assert_eq!(overlap.to_string(), "high (49999), low (40000-40004)");
         let keep = "8080,40000-40004,40010-40012,49999-50000";
         assert_eq!(overlap.command(), format!("sysctl -w {SETTING}={keep}"));
         assert!(overlap.lasting_command().contains(&format!("{SETTING} = {keep}")));
-        let mended = SystemPorts::parse("40000 49999", keep);
+        let mended = SystemPorts::parse("40000 49999", keep, "");
         assert_eq!(EphemeralOverlap::find(&config, &mended), None);
     }
 
@@ -174,15 +174,15 @@ mod tests {
         let mut config = config(&[]);
         let pool = PoolRange::new(PortRange::known(100, 110)).with_default(65_535);
         config.port_ranges.insert("odd".to_owned(), pool);
-        let overlap = EphemeralOverlap::find(&config, &SystemPorts::parse("60000 65535", ""));
+        let overlap = EphemeralOverlap::find(&config, &SystemPorts::parse("60000 65535", "", ""));
         assert_eq!(overlap.unwrap().to_string(), "odd (65535)");
     }
 
     #[test]
     fn the_pools_of_the_specification_are_not_what_somebody_configured() {
         let default = PortAllocatorConfig::default();
-        assert_eq!(EphemeralOverlap::find(&default, &SystemPorts::parse("", "")), None);
-        let wide = SystemPorts::parse("1024 65535", "");
+        assert_eq!(EphemeralOverlap::find(&default, &SystemPorts::parse("", "", "")), None);
+        let wide = SystemPorts::parse("1024 65535", "", "");
         assert!(EphemeralOverlap::find(&default, &wide).is_some());
         assert!(only_configured(&default).port_ranges.is_empty());
         let moved = config(&[("api", 40_000, 40_010)]);

@@ -3,15 +3,15 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use portolan_core::name::InvalidName;
 use portolan_core::port_range::InvalidPortRange;
 use portolan_core::{PortName, PortRange, ServiceName};
+use portolan_host_facts::{DirectoryError, SocketOwner};
 use portolan_reservations::TableError;
 
-use crate::holder::{Holder, SocketOwner};
+use crate::holder::Holder;
 
 /// Why a port was not granted, or a lease could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -186,46 +186,6 @@ pub enum LimitSubject {
     Service,
     /// That of the user altogether.
     User,
-}
-
-/// Why a folder cannot hold what Portolan keeps. Retrying helps once the folder is mended.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DirectoryError {
-    /// It cannot be made or looked at.
-    #[error("cannot use the folder {}: {source}; set {setting} to another one", path.display())]
-    Unusable {
-        /// The folder.
-        path: PathBuf,
-        /// The setting that names another one.
-        setting: &'static str,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// It is a link or a file.
-    #[error("{} is no folder; remove it, or set {setting} to another one", path.display())]
-    NotAFolder {
-        /// What should be a folder.
-        path: PathBuf,
-        /// The setting that names another one.
-        setting: &'static str,
-    },
-    /// Somebody else could write there.
-    #[error(
-        "the folder {} belongs to uid {owner} with mode {mode:o}, and must be yours alone; make it so (chmod 700), or set {setting} to another one",
-        path.display()
-    )]
-    NotOurs {
-        /// The folder.
-        path: PathBuf,
-        /// Who owns it.
-        owner: u32,
-        /// Its permission bits.
-        mode: u32,
-        /// The setting that names another one.
-        setting: &'static str,
-    },
 }
 
 /// A port that was tried and not granted.

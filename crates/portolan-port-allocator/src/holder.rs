@@ -1,7 +1,6 @@
 //! Who has a port: a service with a lease, or a process that never asked.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -35,30 +34,6 @@ pub struct Holder {
     pub depth: Depth,
 }
 
-/// A process.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Process {
-    /// Its id.
-    pub pid: u32,
-    /// Its name, as the system has it.
-    pub name: String,
-    /// The user who runs it; the number where the user has no name.
-    pub user: String,
-}
-
-/// Somebody who has a port without a lease.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct SocketOwner {
-    /// The process; none where the system does not tell, as for processes of other users.
-    pub process: Option<Process>,
-    /// The address that its socket is bound to; none where the system lists no such socket.
-    pub address: Option<IpAddr>,
-    /// The user whose socket it is; none where the system lists no such socket.
-    pub user: Option<String>,
-    /// Whether it listens there.
-    pub listening: bool,
-}
-
 // === impl Holder ===
 
 impl Holder {
@@ -79,38 +54,6 @@ impl fmt::Display for Holder {
             f.write_str(", which is gone and left it to a child")?;
         }
         write!(f, ", {} for {})", self.depth, format_duration(self.age()))
-    }
-}
-
-// === impl Process ===
-
-impl fmt::Display for Process {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (pid {}, user {})", self.name, self.pid, self.user)
-    }
-}
-
-// === impl SocketOwner ===
-
-impl SocketOwner {
-    /// Where it listens or is bound, with the port.
-    pub fn socket_address(&self, port: u16) -> Option<SocketAddr> {
-        self.address.map(|address| SocketAddr::new(address, port))
-    }
-}
-
-impl fmt::Display for SocketOwner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.process, &self.user) {
-            (Some(process), _) => write!(f, "{process}")?,
-            (None, Some(user)) => write!(f, "a process of user {user}")?,
-            (None, None) => return f.write_str("a process that the system does not name"),
-        }
-        match self.address {
-            Some(address) if self.listening => write!(f, ", which listens on {address}"),
-            Some(address) => write!(f, ", which has a socket on {address}"),
-            None => Ok(()),
-        }
     }
 }
 
@@ -145,22 +88,5 @@ mod tests {
         let tomorrow = Timestamp::now() + jiff::SignedDuration::from_hours(24);
         let holder = Holder { since: tomorrow, ..holder() };
         assert!(holder.to_string().ends_with("for 0s)"), "{holder}");
-    }
-
-    #[test]
-    fn a_socket_owner_is_named_as_well_as_the_system_allows() {
-        let process = Process { pid: 9, name: "redis-server".into(), user: "redis".into() };
-        let known = SocketOwner {
-            process: Some(process),
-            address: Some(IpAddr::from([127, 0, 0, 1])),
-            user: Some("redis".into()),
-            listening: true,
-        };
-        let text = "redis-server (pid 9, user redis), which listens on 127.0.0.1";
-        assert_eq!(known.to_string(), text);
-        assert_eq!(known.socket_address(6379).unwrap().to_string(), "127.0.0.1:6379");
-        let hidden = SocketOwner { process: None, ..known };
-        assert_eq!(hidden.to_string(), "a process of user redis, which listens on 127.0.0.1");
-        assert_eq!(SocketOwner::default().to_string(), "a process that the system does not name");
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::{Arc, Weak};
 
 use portolan_core::{PortName, Scope, ServiceName};
+use portolan_host_facts::{SocketOwner, listening_socket_owner};
 use portolan_metrics::Metrics;
 use portolan_reservations::{Depth, Record, Slot};
 use tracing::warn;
@@ -16,9 +17,7 @@ use crate::audit;
 use crate::bind_address::BindAddress;
 use crate::binder::Sockets;
 use crate::error::AllocatorError;
-use crate::holder::SocketOwner;
 use crate::shared::Shared;
-use crate::sockets;
 
 /// A port that nobody else can take. Dropping it gives the port back.
 ///
@@ -137,7 +136,7 @@ impl PortLease {
     /// Who listens on the port in TCP now, whoever it is: to verify a [claimed](Depth::Claimed) port once
     /// what it is for was started. None where nobody does yet.
     pub fn listener(&self) -> Option<SocketOwner> {
-        sockets::listener(self.port())
+        listening_socket_owner(self.port())
     }
 
     /// Gives the port back, as dropping does.

@@ -7,12 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use portolan_core::{Scope, ServiceName};
+use portolan_host_facts::{
+    ProcessStat, SocketOwner, is_listening, listening_inodes, owners_of_ports, user_name,
+};
 use portolan_reservations::{Record, SessionId, Slot, State, Table};
 
 use crate::error::{Rejection, RejectionReason};
-use crate::holder::{Holder, SocketOwner};
-use crate::processes;
-use crate::sockets;
+use crate::holder::Holder;
 
 /// How long to wait for claims of other sessions, which take microseconds: this many pauses.
 const PAUSES: usize = 50;
@@ -139,7 +140,7 @@ impl<'a> LeaseSnapshot<'a> {
             .collect();
         let mut owners = match unknown.is_empty() {
             true => HashMap::new(),
-            false => sockets::owners_of_ports(&unknown),
+            false => owners_of_ports(&unknown),
         };
         let mut reason = |port, cause| match (cause, owners.remove(&port)) {
             (Cause::Reserved, _) => RejectionReason::Reserved,
@@ -184,7 +185,7 @@ impl<'a> LeaseSnapshot<'a> {
 
     fn describe(&self, port: u16, slot: Slot, record: Record) -> Holder {
         let protocol = if slot.udp() { "tcp+udp" } else { "tcp" };
-        let began = self.start_times.get(record.pid, processes::start_time);
+        let began = self.start_times.get(record.pid, start_time);
         Holder {
             port,
             protocol: protocol.parse().unwrap_or_default(),
@@ -192,7 +193,7 @@ impl<'a> LeaseSnapshot<'a> {
             scope: record.scope,
             port_name: record.port_name,
             pid: record.pid,
-            user: self.users.get(record.uid, processes::user_name),
+            user: self.users.get(record.uid, user_name),
             since: record.since,
             alive: began == Some(record.start_time),
             depth: slot.depth(),
@@ -204,11 +205,15 @@ impl<'a> LeaseSnapshot<'a> {
     }
 
     fn listens(&self, port: u16, inode: u64) -> bool {
-        let listeners = self.listeners.get_or_init(|| sockets::listeners().into_iter().collect());
+        let listeners = self.listeners.get_or_init(|| listening_inodes().into_iter().collect());
         // A socket that is not in the cache may listen only since. If the kernel does not answer, the
         // socket counts as listening: that loses a port and grants none twice.
-        listeners.contains(&(port, inode)) || sockets::listens(port, inode).unwrap_or(true)
+        listeners.contains(&(port, inode)) || is_listening(port, inode).unwrap_or(true)
     }
+}
+
+fn start_time(pid: u32) -> Option<u64> {
+    ProcessStat::read(pid).map(|stat| stat.start_time)
 }
 
 // === impl Memo ===

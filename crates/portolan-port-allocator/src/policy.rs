@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::OnceLock;
 
 use portolan_core::{Pool, is_blocked_by_browsers};
+use portolan_host_facts::SystemPorts;
 
 pub(crate) use plan::{Candidate, Choice, Plan};
 
 use crate::config::{PoolRange, PortAllocatorConfig};
-use crate::ephemeral::EphemeralPorts;
 use crate::error::AllocatorError;
 use crate::lease_snapshot::Cause;
 use crate::request::PortRequest;
@@ -24,7 +24,7 @@ pub(crate) struct Policy {
     reserved: HashSet<u16>,
     services: BTreeMap<String, String>,
     allow_ephemeral: bool,
-    ephemeral: OnceLock<EphemeralPorts>,
+    system_ports: OnceLock<SystemPorts>,
 }
 
 // === impl Policy ===
@@ -38,7 +38,7 @@ impl Policy {
             reserved: config.reserved_ports.iter().copied().collect(),
             services: config.services.clone(),
             allow_ephemeral: config.allow_ephemeral,
-            ephemeral: OnceLock::new(),
+            system_ports: OnceLock::new(),
         };
         policy.services.values().try_for_each(|pool| policy.pool(pool).map(drop))?;
         Ok(policy)
@@ -60,7 +60,7 @@ impl Policy {
             pool: pool.map(|(name, _)| name),
             preferred: request.preferred.or(default),
             range,
-            ephemeral: ephemeral.then(|| self.ephemeral()),
+            ephemeral: ephemeral.then(|| self.system_ports()),
             http: request.http.unwrap_or_else(|| pool.is_some_and(|(name, p)| p.speaks_http(name))),
         };
         self.check(request, &plan)?;
@@ -76,7 +76,7 @@ impl Policy {
             return Some(Cause::BlockedByBrowsers);
         }
         // A pool that has the port is what it is reserved for.
-        let is_reserved = plan.range.is_some() && self.ephemeral().is_reserved(port);
+        let is_reserved = plan.range.is_some() && self.system_ports().is_reserved(port);
         (is_reserved && self.pools_with(port).is_empty()).then_some(Cause::SystemReserved)
     }
 
@@ -96,7 +96,7 @@ impl Policy {
     /// Whether some service may have the port: a pool has it, or any port will do.
     pub(crate) fn allows(&self, port: u16) -> bool {
         let of_a_pool = || !self.pools_with(port).is_empty();
-        of_a_pool() || (self.allow_ephemeral && self.ephemeral().contains(port))
+        of_a_pool() || (self.allow_ephemeral && self.system_ports().is_ephemeral(port))
     }
 
     fn check(&self, request: &PortRequest, plan: &Plan<'_>) -> Result<(), AllocatorError> {
@@ -140,8 +140,8 @@ impl Policy {
         }
     }
 
-    fn ephemeral(&self) -> &EphemeralPorts {
-        self.ephemeral.get_or_init(EphemeralPorts::of_this_system)
+    fn system_ports(&self) -> &SystemPorts {
+        self.system_ports.get_or_init(SystemPorts::read)
     }
 
     fn pool_names(&self) -> String {

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use portolan_host_facts::SocketOwner;
 use serde::Serialize;
 
-use crate::holder::{Holder, SocketOwner};
+use crate::holder::Holder;
 
 /// Everything known of one port at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

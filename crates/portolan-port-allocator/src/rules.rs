@@ -4,10 +4,10 @@
 use std::fmt;
 
 use portolan_core::{PortRange, is_blocked_by_browsers};
+use portolan_host_facts::SystemPorts;
 use serde::Serialize;
 
 use crate::config::{PoolRange, PortAllocatorConfig};
-use crate::system_ports::SystemPorts;
 
 /// A rule that concerns a port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,7 +45,7 @@ impl PortRule {
         let rules = [
             (config.reserved_ports.contains(&port), Self::Reserved),
             (system.is_reserved(port), Self::ReservedBySystem),
-            (system.is_exposed(port), Self::Ephemeral { range }),
+            (system.is_ephemeral(port), Self::Ephemeral { range }),
             (port < unprivileged_start, Self::Privileged { unprivileged_start }),
             (is_blocked_by_browsers(port), Self::RefusedByBrowsers { pools: web(port, config) }),
         ];
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     fn rules(port: u16, config: &PortAllocatorConfig) -> Vec<PortRule> {
-        let system = SystemPorts::parse("40000 49999", "40005,9000");
+        let system = SystemPorts::parse("40000 49999", "40005,9000", "");
         PortRule::all(port, config, &system)
     }
 

@@ -1,10 +1,11 @@
 //! This host's ports, as one allocator and its clones reach them.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use portolan_core::Remedy;
+use portolan_host_facts::{ProcessStat, owners_of_ports};
 use portolan_reservations::{Record, Table};
 use tracing::warn;
 
@@ -18,7 +19,6 @@ use crate::report::{PortReport, PortState};
 use crate::request::PortRequest;
 use crate::session::Session;
 use crate::sticky::{Key, Sticky};
-use crate::{directories, processes, sockets};
 
 /// What all clones of an allocator share.
 #[derive(Debug)]
@@ -47,13 +47,13 @@ struct ThisProcess {
 
 impl Shared {
     pub(crate) fn open(config: &PortAllocatorConfig) -> Result<Self, AllocatorError> {
-        let runtime = directories::runtime(config.runtime_dir.as_deref())?;
+        let runtime = config.runtime_directory()?;
         Ok(Self {
             policy: Policy::new(config)?,
             limiter: Limiter { quota: config.quota, rate: config.rate_limit },
             table: Table::open(&runtime)?,
             session: Mutex::default(),
-            sticky: if config.sticky { sticky_in(config.state_dir.as_deref())? } else { None },
+            sticky: if config.sticky { open_sticky(config)? } else { None },
             process: ThisProcess::look(),
         })
     }
@@ -95,7 +95,7 @@ impl Shared {
     /// Everything known of one port.
     pub(crate) fn report(&self, port: u16) -> PortReport {
         let holder = self.has_table().then(|| self.snapshot().holder(port)).flatten();
-        let bound_by = sockets::owners_of_ports(&[port]).remove(&port);
+        let bound_by = owners_of_ports(&[port]).remove(&port);
         let state = match holder {
             // A leased port is not tried: its owner may be about to bind it.
             Some(_) => PortState::Leased,
@@ -142,19 +142,19 @@ impl ThisProcess {
         Self {
             pid,
             uid: rustix::process::geteuid().as_raw(),
-            start_time: processes::start_time(pid).unwrap_or_default(),
+            start_time: ProcessStat::read(pid).map_or(0, |stat| stat.start_time),
             folder: folder.map(|folder| folder.to_string_lossy().into()),
         }
     }
 }
 
-fn sticky_in(configured: Option<&Path>) -> Result<Option<Sticky>, AllocatorError> {
-    match directories::state(configured) {
-        Ok(folder) => Ok(folder.map(|folder| Sticky::in_folder(&folder))),
-        // Somebody named this folder and should know; without it a port is found all the same.
-        Err(error) if configured.is_some() => Err(error.into()),
+fn open_sticky(config: &PortAllocatorConfig) -> Result<Option<Sticky>, AllocatorError> {
+    match config.state_directory() {
+        Ok(directory) => Ok(directory.map(|directory| Sticky::in_directory(&directory))),
+        // A directory that was configured must work; a default one is dispensable.
+        Err(error) if config.state_dir.is_some() => Err(error.into()),
         Err(error) => {
-            warn!(%error, "Ports will not be remembered");
+            warn!(error = error.with_remedy(), "Sticky ports disabled");
             Ok(None)
         }
     }

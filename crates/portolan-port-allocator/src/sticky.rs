@@ -74,7 +74,7 @@ struct Known {
 
 impl Sticky {
     /// What is known in this folder; nothing is read yet.
-    pub(crate) fn in_folder(folder: &Path) -> Self {
+    pub(crate) fn in_directory(folder: &Path) -> Self {
         Self { path: folder.join(FILE), known: Mutex::default() }
     }
 

@@ -130,7 +130,7 @@ impl Child {
         // An error would come again, and be told, where its status is asked for.
         _ = self.process.wait().await;
         if let Some(group) = self.pid.filter(|_| self.own_group) {
-            while group::lives(group) {
+            while group::is_running(group) {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         }

@@ -51,7 +51,7 @@ mod tests {
         assert!(!text.contains("port_allocator."), "{text}");
 
         let (path, setting) = ("/tmp/x".into(), "port_allocator.runtime_dir");
-        let folder = AllocatorError::Directory(DirectoryError::NotAFolder { path, setting });
+        let folder = AllocatorError::Directory(DirectoryError::NotADirectory { path, setting });
         let text = TestingError::from(folder).to_string();
         assert!(text.contains("/tmp/x") && text.contains("XDG_RUNTIME_DIR"), "{text}");
     }

@@ -1,8 +1,8 @@
 //! What one service may have, and in which order it is tried.
 
 use portolan_core::PortRange;
+use portolan_host_facts::SystemPorts;
 
-use crate::ephemeral::EphemeralPorts;
 use crate::port_order::Permutation;
 
 /// What one service may have.
@@ -15,7 +15,7 @@ pub(crate) struct Plan<'a> {
     /// Where it falls back to.
     pub(crate) range: Option<PortRange>,
     /// What is left after that, where it may go there.
-    pub(crate) ephemeral: Option<&'a EphemeralPorts>,
+    pub(crate) ephemeral: Option<&'a SystemPorts>,
     /// Whether browsers connect to it.
     pub(crate) http: bool,
 }
@@ -55,7 +55,7 @@ impl Plan<'_> {
 
     pub(crate) fn falls_back_to(&self, port: u16) -> bool {
         self.range.is_some_and(|range| range.contains(port))
-            || self.ephemeral.is_some_and(|ephemeral| ephemeral.contains(port))
+            || self.ephemeral.is_some_and(|ephemeral| ephemeral.is_ephemeral(port))
     }
 
     /// What the metrics call the kind of service: its pool, or `none`.
@@ -74,7 +74,8 @@ impl Plan<'_> {
         let preferred = self.preferred.filter(|port| sticky != Some(*port));
         let is_new = move |port: &u16| ![sticky, preferred].contains(&Some(*port));
         let range = self.range.into_iter().flat_map(move |range| ports_of(range, seed));
-        let ephemeral = self.ephemeral.into_iter().flat_map(move |ports| ports.candidates(seed));
+        let ephemeral =
+            self.ephemeral.into_iter().flat_map(move |system| ephemeral_ports(system, seed));
         let in_range = |port: &u16| self.range.is_some_and(|range| range.contains(*port));
         let as_choice = |choice| move |port| Candidate { port, choice };
         sticky
@@ -95,4 +96,35 @@ fn ports_of(range: PortRange, seed: u64) -> impl Iterator<Item = u16> {
     let start = range.start();
     // Every index is below the count, and so every sum within the range.
     Permutation::new(range.count(), seed).map(move |index| start + index as u16)
+}
+
+/// The ephemeral ports of odd distance from the start, in an order that follows from the seed.
+///
+/// Linux gives `connect` the ports of the first port's parity as long as there are any, and such a
+/// port cannot be bound while the connection lasts.
+fn ephemeral_ports(system: &SystemPorts, seed: u64) -> impl Iterator<Item = u16> {
+    let range = system.ephemeral_range();
+    let start = usize::from(range.start());
+    Permutation::new(range.count() / 2, seed)
+        .filter_map(move |index| u16::try_from(start + 1 + 2 * index).ok())
+        .filter(|port| system.is_ephemeral(*port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports(range: &str, reserved: &str) -> Vec<u16> {
+        let system = SystemPorts::parse(range, reserved, "");
+        let mut ports: Vec<u16> = ephemeral_ports(&system, 1).collect();
+        ports.sort_unstable();
+        ports
+    }
+
+    #[test]
+    fn ephemeral_ports_have_the_parity_that_connections_use_last() {
+        assert_eq!(ports("40000 40009", "40003,40006-40007"), [40_001, 40_005, 40_009]);
+        assert_eq!(ports("32768 60999", "").len(), 14_116);
+        assert!(ports("40000 40000", "").is_empty());
+    }
 }

@@ -7,7 +7,7 @@ fn policy(change: impl FnOnce(&mut PortAllocatorConfig)) -> Policy {
     let mut config = PortAllocatorConfig::default();
     change(&mut config);
     let policy = Policy::new(&config).unwrap();
-    policy.ephemeral.set(EphemeralPorts::parse("40000 40009", "40003")).unwrap();
+    policy.system_ports.set(SystemPorts::parse("40000 40009", "40003", "")).unwrap();
     policy
 }
 

@@ -10,14 +10,14 @@ fn key(service: &str) -> Key {
 #[test]
 fn a_port_is_known_in_the_next_run() {
     let folder = tempfile::tempdir().unwrap();
-    let first = Sticky::in_folder(folder.path());
+    let first = Sticky::in_directory(folder.path());
     assert_eq!(first.port(&key("api"), Some(8080)), None);
     first.remember(key("api"), Some(8080), 8081);
     first.remember(key("api"), Some(8080), 8082);
     first.remember(key("db"), None, 5433);
     assert_eq!(first.port(&key("api"), Some(8080)), Some(8082));
 
-    let next = Sticky::in_folder(folder.path());
+    let next = Sticky::in_directory(folder.path());
     assert_eq!(next.port(&key("api"), Some(8080)), Some(8082));
     assert_eq!(next.port(&key("db"), None), Some(5433));
     let mode = fs::metadata(&next.path).unwrap().permissions().mode();
@@ -27,7 +27,7 @@ fn a_port_is_known_in_the_next_run() {
 #[test]
 fn who_prefers_something_else_now_means_it() {
     let folder = tempfile::tempdir().unwrap();
-    let sticky = Sticky::in_folder(folder.path());
+    let sticky = Sticky::in_directory(folder.path());
     sticky.remember(key("api"), Some(8080), 8081);
     assert_eq!(sticky.port(&key("api"), Some(9000)), None);
     assert_eq!(sticky.port(&key("api"), None), None);
@@ -36,7 +36,7 @@ fn who_prefers_something_else_now_means_it() {
 #[test]
 fn scopes_and_folders_keep_services_apart() {
     let folder = tempfile::tempdir().unwrap();
-    let sticky = Sticky::in_folder(folder.path());
+    let sticky = Sticky::in_directory(folder.path());
     sticky.remember(key("api"), None, 8081);
     let elsewhere = Key { folder: "/srv/other".into(), ..key("api") };
     let scoped = Key { scope: "shop".parse().unwrap(), ..key("api") };
@@ -46,7 +46,7 @@ fn scopes_and_folders_keep_services_apart() {
 #[test]
 fn the_same_port_again_adds_no_line() {
     let folder = tempfile::tempdir().unwrap();
-    let sticky = Sticky::in_folder(folder.path());
+    let sticky = Sticky::in_directory(folder.path());
     for _ in 0..10 {
         sticky.remember(key("api"), None, 8081);
     }
@@ -56,21 +56,21 @@ fn the_same_port_again_adds_no_line() {
 #[test]
 fn broken_lines_cost_themselves_only() {
     let folder = tempfile::tempdir().unwrap();
-    let sticky = Sticky::in_folder(folder.path());
+    let sticky = Sticky::in_directory(folder.path());
     sticky.remember(key("api"), None, 8081);
     let mut file = OpenOptions::new().append(true).open(&sticky.path).unwrap();
     file.write_all(b"nonsense\n\xff\xfe\n{\"scope\":\"default\",\"service\":\"torn").unwrap();
 
-    let next = Sticky::in_folder(folder.path());
+    let next = Sticky::in_directory(folder.path());
     assert_eq!(next.port(&key("api"), None), Some(8081));
     next.remember(key("db"), None, 5433);
-    assert_eq!(Sticky::in_folder(folder.path()).port(&key("db"), None), Some(5433));
+    assert_eq!(Sticky::in_directory(folder.path()).port(&key("db"), None), Some(5433));
 }
 
 #[test]
 fn a_file_that_grew_large_is_tidied() {
     let folder = tempfile::tempdir().unwrap();
-    let sticky = Sticky::in_folder(folder.path());
+    let sticky = Sticky::in_directory(folder.path());
     let line = |index: usize, port: u16| {
         let last = Last { port, preferred: None };
         let key = key(&format!("service-{index}"));
@@ -87,7 +87,7 @@ fn a_file_that_grew_large_is_tidied() {
 #[test]
 fn a_process_that_lives_long_does_not_fill_the_disk_nor_its_memory() {
     let folder = tempfile::tempdir().unwrap();
-    let sticky = Sticky::in_folder(folder.path());
+    let sticky = Sticky::in_directory(folder.path());
     for job in 0..4 * TIDY_SIZE / 80 {
         sticky.remember(key(&format!("job-{job}")), None, 8081);
     }
@@ -100,7 +100,7 @@ fn a_process_that_lives_long_does_not_fill_the_disk_nor_its_memory() {
 #[test]
 fn of_a_file_that_is_far_too_large_the_end_counts() {
     let folder = tempfile::tempdir().unwrap();
-    let sticky = Sticky::in_folder(folder.path());
+    let sticky = Sticky::in_directory(folder.path());
     fs::write(&sticky.path, vec![b'\n'; MAX_SIZE as usize + 10]).unwrap();
     sticky
         .append(&Line { key: key("api"), last: Last { port: 8081, preferred: None } }, false)
@@ -113,7 +113,7 @@ fn a_file_that_cannot_be_used_is_no_hindrance() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("elsewhere");
     std::os::unix::fs::symlink(&target, folder.path().join(FILE)).unwrap();
-    let sticky = Sticky::in_folder(folder.path());
+    let sticky = Sticky::in_directory(folder.path());
     sticky.remember(key("api"), None, 8081);
     assert_eq!(sticky.port(&key("api"), None), Some(8081), "known to this process all the same");
     assert!(!target.exists(), "a link was followed");

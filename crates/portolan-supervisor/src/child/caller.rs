@@ -3,7 +3,6 @@
 //! Connecting to such a socket proves nothing: the kernel takes the connection, and keeps it until
 //! the program accepts it. Until then its far end belongs to no process.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -48,29 +47,15 @@ impl Caller {
     pub(crate) fn outcome(&self) -> Call {
         match self.stream.try_read(&mut [0]) {
             Ok(_) => Call::Accepted,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => match self.is_taken() {
-                true => Call::Accepted,
-                false => Call::Waits,
-            },
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                match portolan_host_facts::is_accepted(self.to, self.from) {
+                    true => Call::Accepted,
+                    false => Call::Waits,
+                }
+            }
             Err(_) => Call::Refused,
         }
     }
-
-    fn is_taken(&self) -> bool {
-        let lists = ["tcp", "tcp6"].map(|name| format!("/proc/thread-self/net/{name}"));
-        lists.iter().filter_map(|path| fs::read_to_string(path).ok()).any(|list| {
-            list.lines().any(|line| owner_of(line, self.to, self.from).is_some_and(|it| it != 0))
-        })
-    }
-}
-
-/// The inode of the socket in this line of proc_net(5), where it is at this end of the connection.
-/// One that was not accepted yet has the inode 0.
-fn owner_of(line: &str, here: u16, there: u16) -> Option<u64> {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let port = |at: usize| u16::from_str_radix(fields.get(at)?.rsplit_once(':')?.1, 16).ok();
-    let is_it = port(1) == Some(here) && port(2) == Some(there);
-    fields.get(9).filter(|_| is_it)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -78,15 +63,6 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-
-    #[test]
-    fn the_far_end_is_found_by_both_ports() {
-        let line =
-            " 3: 0100007F:1F90 0100007F:D431 01 00000000:00000000 00:00000000 00000000 0 0 77 1";
-        assert_eq!(owner_of(line, 8080, 54321), Some(77));
-        assert_eq!(owner_of(line, 54321, 8080), None);
-        assert_eq!(owner_of("", 1, 2), None);
-    }
 
     #[tokio::test]
     async fn a_connection_waits_until_it_is_accepted() {

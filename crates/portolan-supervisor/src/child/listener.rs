@@ -1,9 +1,8 @@
 //! Who listens on a program's port: the program, or somebody who was faster.
 
-use std::fs;
 use std::time::Duration;
 
-use portolan_port_allocator::Process;
+use portolan_host_facts::{Process, ProcessStat, listening_process};
 use rustix::process::Pid;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -31,15 +30,8 @@ pub(crate) enum Listener {
 pub(crate) struct Family {
     child: Pid,
     /// The program's process group, or ours where it shares our terminal.
-    group: Option<i32>,
+    group: Option<u32>,
     helpers: Helpers,
-}
-
-/// What a process belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Kin {
-    parent: i32,
-    group: Option<i32>,
 }
 
 // === impl Family ===
@@ -47,7 +39,7 @@ struct Kin {
 impl Family {
     /// Of a program that was just started.
     pub(super) fn new(child: Pid) -> Self {
-        let group = Kin::of(child.as_raw_pid()).and_then(|kin| kin.group);
+        let group = ProcessStat::read(pid(child)).and_then(|stat| stat.group);
         Self { child, group, helpers: Helpers::Nobody }
     }
 
@@ -67,46 +59,29 @@ impl Family {
 
     /// The stranger who listens on the port; none where nobody is seen there, or one of the family.
     pub(crate) fn stranger_on(&self, port: u16) -> Option<Process> {
-        let process = portolan_port_allocator::listener_pid(port)?;
+        let process = listening_process(port)?;
         let known = self.has(&process) || self.helpers.include(&process);
         (!known).then_some(process)
     }
 
     /// Whether the process is the program, in its group, or descends from it.
     fn has(&self, process: &Process) -> bool {
-        let mut next = Some(process.pid.cast_signed());
+        let mut next = Some(process.pid);
         for _ in 0..GENERATIONS {
-            let Some(pid) = next.filter(|pid| *pid > 0) else { return false };
-            let kin = Kin::of(pid);
-            let in_group = kin.is_some_and(|kin| kin.group.is_some() && kin.group == self.group);
-            if pid == self.child.as_raw_pid() || in_group {
+            let Some(id) = next else { return false };
+            let stat = ProcessStat::read(id);
+            let group = stat.and_then(|stat| stat.group);
+            if id == pid(self.child) || (group.is_some() && group == self.group) {
                 return true;
             }
-            next = kin.map(|kin| kin.parent);
+            next = stat.and_then(|stat| stat.parent);
         }
         false
     }
 }
 
-// === impl Kin ===
-
-impl Kin {
-    /// Read from proc_pid_stat(5), since getpgid(2) has no number for a group whose leader is
-    /// outside of this process namespace: 0, as here, which is no group at all.
-    fn of(pid: i32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Self::in_stat(&stat)
-    }
-
-    /// The second and third field after the name, which stands in parentheses and may hold
-    /// anything.
-    fn in_stat(stat: &str) -> Option<Self> {
-        let (_, fields) = stat.rsplit_once(')')?;
-        let mut fields = fields.split_whitespace().skip(1);
-        let parent = fields.next()?.parse().ok()?;
-        let group = fields.next()?.parse().ok().filter(|group| *group != 0);
-        Some(Self { parent, group })
-    }
+fn pid(process: Pid) -> u32 {
+    process.as_raw_pid().cast_unsigned()
 }
 
 #[cfg(test)]
@@ -117,15 +92,7 @@ mod tests {
 
     fn family(child: Pid) -> Family {
         // A group that nobody is in.
-        Family { group: Some(i32::MAX), ..Family::new(child) }
-    }
-
-    #[test]
-    fn a_group_without_a_number_here_is_none() {
-        let kin = |stat| Kin::in_stat(stat);
-        assert_eq!(kin("7 (a) b) S 1 42 42 0"), Some(Kin { parent: 1, group: Some(42) }));
-        assert_eq!(kin("7 (sh) S 0 0 0 0"), Some(Kin { parent: 0, group: None }));
-        assert_eq!(kin("7 (sh"), None);
+        Family { group: Some(u32::MAX), ..Family::new(child) }
     }
 
     #[tokio::test]

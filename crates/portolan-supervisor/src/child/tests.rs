@@ -128,10 +128,7 @@ async fn a_program_that_does_not_exist_is_an_error() {
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
 
-/// Whether the process is there and no zombie: its adoptive parent may be slow to wait for it.
 fn is_running(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+    let stat = portolan_host_facts::ProcessStat::read(pid.parse().unwrap());
+    stat.is_some_and(|stat| stat.is_running())
 }

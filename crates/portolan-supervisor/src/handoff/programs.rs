@@ -1,8 +1,6 @@
 //! The programs that are known: how each takes its port best.
 
-use std::fs;
-
-use portolan_port_allocator::Process;
+use portolan_host_facts::{Process, executable_name};
 
 use super::Way;
 use crate::CommandLine;
@@ -164,17 +162,11 @@ impl Helpers {
             Self::Anybody => true,
             Self::Named(names) => {
                 names.contains(&process.name.as_str())
-                    || program_of(process.pid).is_some_and(|name| names.contains(&name.as_str()))
+                    || executable_name(process.pid)
+                        .is_some_and(|name| names.contains(&name.as_str()))
             }
         }
     }
-}
-
-/// The name of the file that the process runs: one that starts itself again by /proc/self/exe, as
-/// rootlessport does, is called `exe`.
-fn program_of(pid: u32) -> Option<String> {
-    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    path.file_name()?.to_str().map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -188,8 +188,8 @@ async fn what_a_program_left_behind_is_ended_with_its_group() {
     service.wait().await.unwrap();
     service.finish_group(Duration::from_secs(5)).await;
     until("the end of what was left behind", || {
-        let stat = std::fs::read_to_string(format!("/proc/{left}/stat")).unwrap_or_default();
-        (stat.is_empty() || stat.contains(") Z ")).then_some(())
+        let stat = portolan_host_facts::ProcessStat::read(left.parse().unwrap());
+        (!stat.is_some_and(|stat| stat.is_running())).then_some(())
     })
     .await;
 }

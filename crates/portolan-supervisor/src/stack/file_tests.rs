@@ -61,7 +61,7 @@ fn what_cannot_be_started_is_refused_with_its_place() {
         ("services: {a: {command: 'x {port:m}'}}", "services.a: {port:m} and {fd:m} stand for"),
         ("services: {a: {command: 'x {fd}', handoff: guard}}", "services.a: {fd} stands for"),
         ("services: {a: {command: x, ports: {a.b: 1, a-b: 2}}}", "both be PORT_A_B"),
-        ("services: {a: {command: x, bind: here}}", "use all, loopback, or an IP address"),
+        ("services: {a: {command: x, bind: here}}", "expected all, loopback or an IP address"),
         ("services: {a: {command: x, handoff: hold}}", "handoff"),
     ] {
         let error = read(yaml).unwrap_err();

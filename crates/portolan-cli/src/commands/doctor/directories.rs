@@ -11,7 +11,7 @@ use rustix::fs::{Access, StatFs};
 use super::Check;
 use super::finding::Finding;
 use crate::context::Context;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 pub(super) const CHECK: Check =
     Check { name: "directories", run: |context| ready(check(context)).boxed() };
@@ -63,8 +63,8 @@ fn check_state_directory(context: &Context) -> Finding {
     }
 }
 
-fn directory_error(error: &portolan_port_allocator::DirectoryError) -> Finding {
-    Finding::from_failure("a directory cannot be used", &Failure::failed(error))
+fn directory_error(error: &portolan_host_facts::DirectoryError) -> Finding {
+    Finding::from_failure("a directory cannot be used", &Failure::from_error(Exit::Failed, error))
 }
 
 /// Checks a directory that exists and belongs to this user: the configuration creates it so.

@@ -14,7 +14,7 @@ pub(super) const CHECK: Check = Check {
 };
 
 fn check(config: &PortAllocatorConfig) -> Finding {
-    let system = SystemPorts::of_this_host();
+    let system = SystemPorts::read();
     let range = system.ephemeral_range();
     match EphemeralOverlap::find(config, &system) {
         None => Finding::ok(

@@ -2,15 +2,13 @@
 
 use futures_util::FutureExt as _;
 use futures_util::future::ready;
-use portolan_port_allocator::{EphemeralUsage, SystemPorts};
+use portolan_host_facts::{EphemeralUsage, SystemPorts};
 
 use super::Check;
 use super::finding::Finding;
 
-pub(super) const CHECK: Check = Check {
-    name: "ephemeral_usage",
-    run: |_| ready(vec![check(&SystemPorts::of_this_host())]).boxed(),
-};
+pub(super) const CHECK: Check =
+    Check { name: "ephemeral_usage", run: |_| ready(vec![check(&SystemPorts::read())]).boxed() };
 
 /// The usage in percent from which connections to a single server may fail.
 const WARNING: usize = 50;
@@ -18,7 +16,7 @@ const WARNING: usize = 50;
 const ERROR: usize = 90;
 
 fn check(system: &SystemPorts) -> Finding {
-    evaluate(EphemeralUsage::now(system), system.ephemeral_range())
+    evaluate(EphemeralUsage::read(system), system.ephemeral_range())
 }
 
 fn evaluate(usage: EphemeralUsage, range: portolan_core::PortRange) -> Finding {

@@ -1,11 +1,11 @@
 //! Whether IPv6 is available, and whether a socket on `::` also accepts IPv4.
 
-use std::fs;
 use std::io;
 use std::net::{Ipv6Addr, TcpListener};
 
 use futures_util::FutureExt as _;
 use futures_util::future::ready;
+use portolan_host_facts::sysctl;
 
 use super::Check;
 use super::finding::Finding;
@@ -15,8 +15,7 @@ pub(super) const CHECK: Check = Check { name: "ipv6", run: |_| ready(vec![check(
 fn check() -> Finding {
     // Only binding a socket shows whether the address exists; port 0 is any free port.
     let loopback = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).map(drop);
-    let v6_only = fs::read_to_string("/proc/sys/net/ipv6/bindv6only");
-    evaluate(loopback, v6_only.is_ok_and(|text| text.trim() == "1"))
+    evaluate(loopback, sysctl::is_ipv6_only() == Some(true))
 }
 
 fn evaluate(loopback: io::Result<()>, v6_only: bool) -> Finding {

@@ -1,9 +1,8 @@
 //! The limits on open files, which include sockets, of a process and of the system.
 
-use std::fs;
-
 use futures_util::FutureExt as _;
 use futures_util::future::ready;
+use portolan_host_facts::sysctl;
 use rustix::process::{Resource, getrlimit};
 
 use super::Check;
@@ -43,8 +42,7 @@ fn evaluate(soft: u64, hard: u64) -> Finding {
 }
 
 fn check_system() -> Finding {
-    let text = fs::read_to_string("/proc/sys/fs/file-nr").unwrap_or_default();
-    match parse(&text) {
+    match sysctl::open_files() {
         Some((open, limit)) if open >= limit / 100 * NEARLY_ALL => Finding::warning(
             "the system is running out of files",
             format_args!("{open} of {limit} are open (/proc/sys/fs/file-nr)"),
@@ -62,13 +60,6 @@ fn check_system() -> Finding {
     }
 }
 
-/// Parses `open unused limit` (proc_sys_fs(5)).
-fn parse(text: &str) -> Option<(u64, u64)> {
-    let mut numbers = text.split_whitespace().map(str::parse);
-    let open = numbers.next()?.ok()?;
-    Some((open, numbers.nth(1)?.ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,12 +72,5 @@ mod tests {
         assert_eq!([64, 1023].map(severity), [Severity::Warning; 2]);
         assert_eq!([1024, u64::MAX].map(severity), [Severity::Ok; 2]);
         assert!(evaluate(64, 4096).to_text("open_files").contains("ulimit -n 4096"));
-    }
-
-    #[test]
-    fn file_nr_is_parsed() {
-        assert_eq!(parse("1824\t0\t9223372036854775807\n"), Some((1824, i64::MAX as u64)));
-        assert_eq!(parse("1824"), None);
-        assert_eq!(parse(""), None);
     }
 }

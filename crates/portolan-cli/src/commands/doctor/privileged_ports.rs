@@ -15,7 +15,7 @@ pub(super) const CHECK: Check =
     Check { name: "privileged_ports", run: |context| ready(check(context)).boxed() };
 
 fn check(context: &Context) -> Vec<Finding> {
-    let start = SystemPorts::of_this_host().unprivileged_start();
+    let start = SystemPorts::read().unprivileged_start();
     let pools = pool_helpers::all(&context.settings().port_allocator);
     let low =
         |pool: &NamedPool<'_>| -> BTreeSet<u16> { pool.ports().range(..start).copied().collect() };

@@ -46,7 +46,7 @@ impl Check {
     pub(super) fn run(&self, context: &Context) -> CommandResult {
         let allocator = context.allocator()?;
         let config = &context.settings().port_allocator;
-        let rules = PortRule::all(self.port, config, &SystemPorts::of_this_host());
+        let rules = PortRule::all(self.port, config, &SystemPorts::read());
         let with_text = |rule: PortRule| RuleText { text: rule.to_string(), rule };
         let explanation = Explanation {
             report: allocator.check(self.port),

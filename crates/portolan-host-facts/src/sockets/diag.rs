@@ -1,6 +1,5 @@
-//! The TCP sockets of this host, asked of the kernel (sock_diag(7)): it looks only at the ones in
-//! question, where `/proc/net/tcp` makes it walk through every connection that there could be, which
-//! takes it many milliseconds.
+//! TCP sockets from sock_diag(7). The kernel visits the requested sockets only, while reading
+//! `/proc/net/tcp` makes it visit its whole connection table, filter takes many milliseconds.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,10 +10,10 @@ use nix::libc;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 
-use super::{Socket, Which};
+use super::{Filter, Socket};
 
-/// The kernel answers at once; whatever else listens on netlink must not be waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The kernel answers at once, unless something else is at the other end of netlink.
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// The kernel fills 32 KiB at most.
 const BUFFER: usize = 32 * 1024;
 
@@ -24,40 +23,40 @@ const BY_FAMILY: u16 = 20;
 const DUMP: u16 = 0x301;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
-/// Of a message of netlink, and of what `inet_diag` puts into one: question and answer.
+/// The sizes of `struct nlmsghdr`, `struct inet_diag_req_v2` and `struct inet_diag_msg`.
 const HEADER: usize = 16;
 const REQUEST: usize = 56;
-const ANSWER: usize = 72;
+const RESPONSE: usize = 72;
 
-/// The state of a socket that listens, and the set of all states with a place of their own.
+/// `TCP_LISTEN`, `TCP_BOUND_INACTIVE`, and the mask of all states.
 const LISTEN: u8 = 10;
-const BOUND_ONLY: u8 = 13;
-const ALL: u32 = 0xfff | 1 << BOUND_ONLY;
+const BOUND_INACTIVE: u8 = 13;
+const ALL: u32 = 0xfff | 1 << BOUND_INACTIVE;
 
-/// The sockets of both families that are bound to the port, or to any where none is said.
-pub(super) fn tcp(which: Which, port: Option<u16>) -> io::Result<Vec<Socket>> {
+/// Lists the sockets of both families that are bound to the port, or to any port for `None`.
+pub(super) fn tcp(filter: Filter, port: Option<u16>) -> io::Result<Vec<Socket>> {
     let flags = SocketFlags::CLOEXEC;
     let protocol = Some(netlink::SOCK_DIAG);
     let kernel =
         rustix::net::socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, protocol)?;
-    set_socket_timeout(&kernel, Timeout::Recv, Some(PATIENCE))?;
+    set_socket_timeout(&kernel, Timeout::Recv, Some(TIMEOUT))?;
     let mut sockets = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         let family = u8::try_from(family).map_err(io::Error::other)?;
-        rustix::net::send(&kernel, &request(family, which, port), SendFlags::empty())?;
-        read_answers(&kernel, &mut sockets)?;
+        rustix::net::send(&kernel, &request(family, filter, port), SendFlags::empty())?;
+        read_responses(&kernel, &mut sockets)?;
     }
-    // Of the sockets that are only bound it lists those of every port.
+    // The kernel does not filter sockets that are only bound by port.
     sockets.retain(|socket| port.is_none_or(|port| port == socket.port));
     Ok(sockets)
 }
 
-fn request(family: u8, which: Which, port: Option<u16>) -> [u8; HEADER + REQUEST] {
-    let states = match which {
-        Which::All => ALL,
-        Which::Listening => 1 << LISTEN,
-        Which::Connected => ALL & !(1 << LISTEN | 1 << BOUND_ONLY),
-        Which::BoundOnly => 1 << BOUND_ONLY,
+fn request(family: u8, filter: Filter, port: Option<u16>) -> [u8; HEADER + REQUEST] {
+    let states = match filter {
+        Filter::All => ALL,
+        Filter::Listening => 1 << LISTEN,
+        Filter::Connected => ALL & !(1 << LISTEN | 1 << BOUND_INACTIVE),
+        Filter::BoundOnly => 1 << BOUND_INACTIVE,
     };
     let mut message = [0; HEADER + REQUEST];
     let length = (HEADER + REQUEST) as u32;
@@ -71,7 +70,7 @@ fn request(family: u8, which: Which, port: Option<u16>) -> [u8; HEADER + REQUEST
     message
 }
 
-fn read_answers(kernel: &OwnedFd, sockets: &mut Vec<Socket>) -> io::Result<()> {
+fn read_responses(kernel: &OwnedFd, sockets: &mut Vec<Socket>) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
         let (_, length) = rustix::net::recv(kernel, &mut buffer[..], RecvFlags::TRUNC)?;
@@ -82,7 +81,7 @@ fn read_answers(kernel: &OwnedFd, sockets: &mut Vec<Socket>) -> io::Result<()> {
     }
 }
 
-/// Reads what came in one piece; true where it was the last.
+/// Parses the messages of one datagram; true if they were the last.
 fn read_messages(mut bytes: &[u8], sockets: &mut Vec<Socket>) -> io::Result<bool> {
     while let Some(header) = bytes.first_chunk::<HEADER>() {
         let [a, b, c, d, e, f, ..] = *header;
@@ -107,9 +106,9 @@ fn error(body: &[u8]) -> io::Error {
     }
 }
 
-/// Reads an answer (`struct inet_diag_msg`).
+/// Parses a `struct inet_diag_msg`.
 fn parse(body: &[u8]) -> Option<Socket> {
-    let body = body.first_chunk::<ANSWER>()?;
+    let body = body.first_chunk::<RESPONSE>()?;
     let word = |at: usize| Some(u32::from_ne_bytes(*body[at..].first_chunk()?));
     let address = match i32::from(body[0]) {
         libc::AF_INET => Ipv4Addr::from(*body[8..].first_chunk::<4>()?).into(),
@@ -121,6 +120,7 @@ fn parse(body: &[u8]) -> Option<Socket> {
     Some(Socket {
         address,
         port: u16::from_be_bytes([body[4], body[5]]),
+        remote_port: u16::from_be_bytes([body[6], body[7]]),
         listening: body[1] == LISTEN,
         uid: word(64)?,
         inode: word(68)?.into(),
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_of_the_kernel_is_told() {
+    fn an_error_message_is_returned() {
         let mut message = [0_u8; 36];
         message[..4].copy_from_slice(&36_u32.to_ne_bytes());
         message[4..6].copy_from_slice(&ERROR.to_ne_bytes());
@@ -146,14 +146,14 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn whatever_comes_is_read(bytes in prop::collection::vec(any::<u8>(), 0..200), length in 0_u32..220, kind in 0_u16..22) {
+        fn any_message_is_parsed(bytes in prop::collection::vec(any::<u8>(), 0..200), length in 0_u32..220, kind in 0_u16..22) {
             let mut message = bytes;
             for (at, byte) in length.to_ne_bytes().into_iter().chain(kind.to_ne_bytes()).enumerate() {
                 if let Some(place) = message.get_mut(at) {
                     *place = byte;
                 }
             }
-            // A length of less than the header is none, and never read for ever.
+            // A length below the header's is an error, and no length makes the loop endless.
             drop(read_messages(&message, &mut Vec::new()));
         }
     }

@@ -1,0 +1,30 @@
+//! Facts about this host: which sockets and processes exist, how the kernel assigns ports, and
+//! which directories Portolan keeps its files in.
+//!
+//! Everything is read from Linux when it is asked for: `/proc`, sock_diag(7) and the file system.
+//! Each format has one parser, and no content makes a parser panic: unreadable facts are missing
+//! facts. The crate changes nothing but the directories that it creates, and knows nothing of
+//! leases.
+
+pub mod directories;
+mod ephemeral_usage;
+mod files;
+mod listeners;
+mod processes;
+mod sockets;
+pub mod sysctl;
+mod system_ports;
+
+pub use directories::DirectoryError;
+pub use ephemeral_usage::EphemeralUsage;
+pub use listeners::{PortListener, SocketProtocol, port_listeners};
+pub use processes::{
+    Process, ProcessStat, executable_name, ignored_signals, is_group_running, socket_owners,
+    user_name,
+};
+pub use sockets::{
+    Socket, SocketOwner, has_connections, has_listener, has_udp_socket, is_accepted,
+    is_bound_by_others, is_listening, listening_inodes, listening_process, listening_socket_owner,
+    owners_of_ports,
+};
+pub use system_ports::SystemPorts;

@@ -1,0 +1,170 @@
+//! Processes and users, from `/proc` and `/etc/passwd`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::files;
+
+mod stat;
+
+pub use stat::ProcessStat;
+
+/// A process.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// Its name as in `/proc/PID/comm`; empty if the process is gone.
+    pub name: String,
+    /// The name of the user who runs it; the user id if the user has no name.
+    pub user: String,
+}
+
+// === impl Process ===
+
+impl Process {
+    /// Reads the name and the user of a process.
+    pub fn read(pid: u32) -> Self {
+        let name = files::read(&format!("/proc/{pid}/comm")).trim_end().to_owned();
+        let user = fs::metadata(format!("/proc/{pid}")).map(|entry| user_name(entry.uid()));
+        Self { pid, name, user: user.unwrap_or_default() }
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {}, user {})", self.name, self.pid, self.user)
+    }
+}
+
+/// Returns the process of each socket, by the socket's inode, as far as this user may see it. If
+/// several processes share a socket, it is the one with the lowest id, which is usually the oldest.
+pub fn socket_owners(inodes: &[u64]) -> HashMap<u64, Process> {
+    let mut owners = HashMap::new();
+    if inodes.is_empty() {
+        return owners;
+    }
+    let mut pids: Vec<u32> = process_ids().collect();
+    pids.sort_unstable();
+    for pid in pids {
+        for inode in socket_inodes(pid).filter(|inode| inodes.contains(inode)) {
+            owners.entry(inode).or_insert_with(|| Process::read(pid));
+        }
+    }
+    owners
+}
+
+/// Whether a process of the group runs. Zombies do not count: their parent may never wait for them.
+pub fn is_group_running(group: u32) -> bool {
+    process_ids()
+        .filter_map(ProcessStat::read)
+        .any(|stat| stat.group == Some(group) && stat.is_running())
+}
+
+/// Returns the name of the file that the process executes. The process's own name is `exe` if the
+/// program started itself again through `/proc/self/exe`; this name is not.
+pub fn executable_name(pid: u32) -> Option<String> {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    path.file_name()?.to_str().map(str::to_owned)
+}
+
+/// Returns the signals that this process ignores, signal 1 in the lowest bit (proc_pid_status(5),
+/// `SigIgn`).
+pub fn ignored_signals() -> u64 {
+    parse_ignored_signals(&files::read("/proc/self/status"))
+}
+
+/// Returns the name of a user, or the id if the user has none.
+pub fn user_name(uid: u32) -> String {
+    find_user(&files::read("/etc/passwd"), uid).unwrap_or_else(|| uid.to_string())
+}
+
+fn process_ids() -> impl Iterator<Item = u32> {
+    file_names("/proc").filter_map(|name| name.parse().ok())
+}
+
+fn socket_inodes(pid: u32) -> impl Iterator<Item = u64> {
+    let directory = format!("/proc/{pid}/fd");
+    file_names(&directory).filter_map(move |name| {
+        let target = fs::read_link(Path::new(&directory).join(name)).ok()?;
+        target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    })
+}
+
+/// None if the directory is gone or belongs to another user.
+fn file_names(directory: &str) -> impl Iterator<Item = String> + use<> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
+}
+
+fn parse_ignored_signals(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+}
+
+/// Finds a user in the format of passwd(5).
+fn find_user(passwd: &str, uid: u32) -> Option<String> {
+    let uid = uid.to_string();
+    let line = passwd.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;
+    line.split(':').next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn this_process_has_a_name_and_a_user() {
+        let own = Process::read(std::process::id());
+        assert!(!own.name.is_empty() && !own.user.is_empty(), "{own}");
+        assert!(executable_name(own.pid).is_some_and(|name| !name.is_empty()));
+        let missing = Process { pid: u32::MAX, name: String::new(), user: String::new() };
+        assert_eq!(Process::read(u32::MAX), missing);
+    }
+
+    #[test]
+    fn a_user_without_a_name_is_a_number() {
+        assert_eq!(user_name(0), "root");
+        assert_eq!(user_name(4_000_000_123), "4000000123");
+        assert_eq!(find_user("ann:x:10:10::/home/ann:/bin/sh\n:::\nbob", 10).unwrap(), "ann");
+    }
+
+    #[test]
+    fn the_owner_of_a_socket_is_found() {
+        let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let inode = fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap().ino();
+        let owners = socket_owners(&[inode, 1]);
+        assert_eq!(owners[&inode].pid, std::process::id());
+        assert_eq!(owners.len(), 1);
+    }
+
+    #[test]
+    fn a_zombie_does_not_keep_its_group_running() {
+        use std::os::unix::process::CommandExt;
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        assert!(is_group_running(child.id()));
+        drop(child.stdin.take());
+        while ProcessStat::read(child.id()).is_some_and(|stat| stat.is_running()) {
+            std::thread::yield_now();
+        }
+        assert!(!is_group_running(child.id()), "it has ended and was not waited for");
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn ignored_signals_are_a_mask() {
+        assert_eq!(parse_ignored_signals("Name:\tx\nSigIgn:\t0000000000001001\n"), 0x1001);
+        assert_eq!(parse_ignored_signals("SigIgn:\tnone"), 0);
+    }
+}
