@@ -1,37 +1,62 @@
-//! The audit log: one line for each instance that comes, changes or goes.
+//! Records committed changes in the audit log and in the counters.
 //!
-//! Logged by the one hand that writes, so that there is no change without its line and the lines
-//! come in the order of the changes; within the span of the caller, which says who asked.
+//! A change is recorded once, by the server that committed it, and within the span of the caller,
+//! which says who requested it.
 
 use portolan_core::{Revision, ServiceEndpoint};
+use portolan_metrics::Metrics;
 use tracing::info;
 
 use crate::{CommandOutcome, Registered, Source};
 
-/// Logs what came of a command, where it changed which instances there are.
-pub(crate) fn record(outcome: &CommandOutcome, source: Source) {
-    match outcome {
-        CommandOutcome::Registered(Registered { endpoint, created: true, .. }) => {
-            line(endpoint, endpoint.revision, "register", source.as_str(), "Service registered");
+/// Records what this server has committed.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    metrics: Metrics,
+}
+
+// === impl Recorder ===
+
+impl Recorder {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self { metrics }
+    }
+
+    /// Records the outcome of a command if it registered, changed or removed an instance.
+    pub(crate) fn committed(&self, outcome: &CommandOutcome, source: Source) {
+        let source = source.as_str();
+        match outcome {
+            CommandOutcome::Registered(Registered { endpoint, created: true, .. }) => {
+                self.metrics.service_registered(endpoint.name.as_str());
+                log(endpoint, endpoint.revision, "register", source, "Service registered");
+            }
+            CommandOutcome::Registered(Registered {
+                endpoint, changed: true, moved_from, ..
+            }) => {
+                if let Some(old) = moved_from {
+                    self.metrics.service_deregistered(old.name.as_str());
+                    self.metrics.service_registered(endpoint.name.as_str());
+                }
+                log(endpoint, endpoint.revision, "update", source, "Service updated");
+            }
+            CommandOutcome::Deregistered { endpoint, revision } => {
+                self.metrics.service_deregistered(endpoint.name.as_str());
+                log(endpoint, *revision, "deregister", source, "Service deregistered");
+            }
+            CommandOutcome::Registered(_)
+            | CommandOutcome::Renewed
+            | CommandOutcome::HealthUpdated(_) => {}
         }
-        CommandOutcome::Registered(Registered { endpoint, changed: true, .. }) => {
-            line(endpoint, endpoint.revision, "update", source.as_str(), "Service updated");
-        }
-        CommandOutcome::Deregistered { endpoint, revision } => {
-            line(endpoint, *revision, "deregister", source.as_str(), "Service deregistered");
-        }
-        CommandOutcome::Registered(_)
-        | CommandOutcome::Renewed
-        | CommandOutcome::HealthUpdated(_) => {}
+    }
+
+    /// Records that a lease ended, and the revision of that change.
+    pub fn expired(&self, endpoint: &ServiceEndpoint, revision: Revision) {
+        self.metrics.service_deregistered(endpoint.name.as_str());
+        log(endpoint, revision, "expire", "lease", "Service expired");
     }
 }
 
-/// Logs that the lease of an instance ended, and the revision that this made.
-pub(crate) fn expired(endpoint: &ServiceEndpoint, revision: Revision) {
-    line(endpoint, revision, "expire", "lease", "Service expired");
-}
-
-fn line(endpoint: &ServiceEndpoint, revision: Revision, action: &str, source: &str, phrase: &str) {
+fn log(endpoint: &ServiceEndpoint, revision: Revision, action: &str, source: &str, phrase: &str) {
     info!(
         target: "audit",
         action,

@@ -1,4 +1,4 @@
-//! What can be asked of the registry, and what comes of it.
+//! Commands, where they come from, and their outcomes.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use portolan_core::{HealthReport, Registration, Revision, ServiceEndpoint, Servi
 
 use crate::RegistryError;
 
-/// A change that somebody asks for.
+/// A requested change. Every command is idempotent.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// "Here is an instance." Said again in the same words it is a heartbeat.
+    /// Registers an instance, or renews its lease if the registration is the one that is known.
     Register(Registration),
-    /// "It is going."
+    /// Deregisters an instance.
     Deregister(ServiceId),
-    /// "It is still there."
+    /// Renews the lease of an instance.
     Heartbeat(ServiceId),
-    /// "This is how well it is." No sign of life: a check may fail for as long as it likes.
+    /// Reports the health of an instance. Does not renew its lease.
     Health(ServiceId, HealthReport),
 }
 
@@ -39,44 +39,51 @@ pub enum Source {
     Broadcast,
 }
 
-/// What came of a command.
+/// The outcome of a command.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CommandOutcome {
-    /// The instance is there.
+    /// The instance is registered.
     Registered(Registered),
-    /// The instance is gone.
+    /// The instance is deregistered.
     Deregistered {
-        /// What it was.
+        /// The instance as it was.
         endpoint: Arc<ServiceEndpoint>,
-        /// The revision that its going made.
+        /// The revision of the change.
         revision: Revision,
     },
-    /// The instance has its full TTL again.
+    /// The lease of the instance is renewed.
     Renewed,
-    /// The instance's health is set.
+    /// The health of the instance is updated.
     HealthUpdated(Arc<ServiceEndpoint>),
 }
 
-/// What came of a registration.
+/// The outcome of a registration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Registered {
-    /// The instance as it is kept.
+    /// The instance as it is stored.
     pub endpoint: Arc<ServiceEndpoint>,
-    /// Whether there was no such instance before.
+    /// Whether the instance is new.
     pub created: bool,
-    /// Whether it says anything that was not known; else it was a heartbeat.
+    /// Whether the registration changed anything; if not, it renewed the lease like a heartbeat.
     pub changed: bool,
+    /// The instance of another service or scope that had the same id and was replaced.
+    pub moved_from: Option<Arc<ServiceEndpoint>>,
 }
 
 // === impl Command ===
 
 impl Command {
-    /// The instance that it is about.
+    /// The id of the instance.
     pub fn id(&self) -> ServiceId {
         match self {
             Self::Register(registration) => registration.id(),
             Self::Deregister(id) | Self::Heartbeat(id) | Self::Health(id, _) => id.clone(),
         }
+    }
+
+    /// Whether the command gives the instance its full TTL again.
+    pub(crate) fn renews_lease(&self) -> bool {
+        !matches!(self, Self::Health(..))
     }
 
     /// Rejects a registration at a loopback address that comes from another machine: there it
@@ -88,21 +95,6 @@ impl Command {
                 Err(RegistryError::RemoteLoopback { host: host.clone(), peer: origin.peer })
             }
             _ => Ok(()),
-        }
-    }
-}
-
-// === impl CommandOutcome ===
-
-impl CommandOutcome {
-    /// The revision up to which a view must have come to show this; none where it shows at once.
-    pub(crate) fn revision(&self) -> Option<Revision> {
-        match self {
-            Self::Registered(Registered { endpoint, .. }) | Self::HealthUpdated(endpoint) => {
-                Some(endpoint.revision)
-            }
-            Self::Deregistered { revision, .. } => Some(*revision),
-            Self::Renewed => None,
         }
     }
 }

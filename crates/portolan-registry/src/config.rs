@@ -7,6 +7,8 @@ use std::time::Duration;
 use portolan_core::{InvalidDuration, REGISTRY_PORT, Remedy, Ttl};
 use serde::{Deserialize, Serialize};
 
+use crate::store;
+
 /// The settings of the service registry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -87,9 +89,9 @@ const LIMIT: usize = 10_000_000;
 // === impl RegistryConfig ===
 
 impl RegistryConfig {
-    /// Checks every bound that the types do not carry.
+    /// Checks every constraint that the types do not express.
     pub fn validate(&self) -> Result<(), InvalidRegistryConfig> {
-        self.storage_backend.check()?;
+        store::kind(self.storage_backend)?;
         self.ttl()?;
         if !(Ttl::MIN..=Ttl::MAX).contains(&self.cleanup_interval) {
             return Err(InvalidRegistryConfig::CleanupInterval(self.cleanup_interval));
@@ -131,19 +133,21 @@ impl Remedy for InvalidRegistryConfig {
 // === impl StorageBackend ===
 
 impl StorageBackend {
-    fn check(self) -> Result<(), InvalidRegistryConfig> {
+    /// The name of the backend in the settings.
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self::Memory => Ok(()),
-            Self::Etcd => Err(InvalidRegistryConfig::Backend("etcd")),
-            Self::Consul => Err(InvalidRegistryConfig::Backend("consul")),
+            Self::Memory => "memory",
+            Self::Etcd => "etcd",
+            Self::Consul => "consul",
         }
     }
 }
 
 fn check_limit(key: &'static str, value: usize) -> Result<(), InvalidRegistryConfig> {
-    match (1..=LIMIT).contains(&value) {
-        true => Ok(()),
-        false => Err(InvalidRegistryConfig::Limit { key, value, limit: LIMIT }),
+    if (1..=LIMIT).contains(&value) {
+        Ok(())
+    } else {
+        Err(InvalidRegistryConfig::Limit { key, value, limit: LIMIT })
     }
 }
 

@@ -1,20 +1,20 @@
-//! Portolan's service registry: which instances there are, how well they are, and what changes.
+//! Portolan's service registry: instances of services, their health, and a history of changes.
 //!
-//! One [`RegistryTask`] changes things, in order; everybody else holds a [`Registry`], which is cheap to
-//! clone, reads without asking the writer, and hands changes to it through a bounded queue. What
-//! is kept, the order of changes and the end of leases are the matter of a [`store::Store`].
+//! A [`Registry`] is a handle: cheap to clone, it reads from a view in memory and sends commands to
+//! a bounded queue. A [`RegistryTask`] commits them to a [`store::Store`], and applies what the
+//! store has committed to the view. A command is answered once the view shows it.
 //!
-//! Knows nothing of HTTP, datagrams or health checks.
+//! Independent of HTTP, datagrams and health checks.
 //!
 //! ```
-//! use portolan_registry::{Origin, Query, RegistryConfig, open};
 //! use portolan_core::{Host, Registration};
+//! use portolan_registry::{Origin, Query, RegistryConfig, open};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let (writer, registry) = open(&RegistryConfig::default(), Default::default())?;
+//! let (task, registry) = open(&RegistryConfig::default(), Default::default())?;
 //! let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-//! let writing = tokio::spawn(writer.run(async { drop(stopped.await) }));
+//! let running = tokio::spawn(task.run(async { drop(stopped.await) }));
 //!
 //! let api = Registration::new("api".parse()?, Host::loopback(), 8080);
 //! let registered = registry.register(api, Origin::local()).await?;
@@ -24,26 +24,32 @@
 //! assert_eq!(found[0].address(), "127.0.0.1:8080");
 //!
 //! drop(stop);
-//! writing.await?;
+//! running.await?;
 //! # Ok(())
 //! # }
 //! ```
 
 mod audit;
-pub mod command;
-pub mod config;
-pub mod error;
-pub mod event_stream;
-pub mod query;
-pub mod registry;
+mod command;
+mod committer;
+mod config;
+mod error;
+mod event_stream;
+mod members;
+mod query;
+mod registry;
+mod schedule;
 pub mod store;
-pub mod task;
+mod task;
+mod updater;
 mod view;
 
+pub use audit::Recorder;
 pub use command::{Command, CommandOutcome, Origin, Registered, Source};
 pub use config::{InvalidRegistryConfig, RegistryConfig, StorageBackend};
 pub use error::RegistryError;
 pub use event_stream::EventStream;
+pub use members::{Membership, ServerId};
 pub use query::{Query, WatchQuery};
-pub use registry::{Registry, open};
+pub use registry::{Registry, RegistryStatus, open, open_over};
 pub use task::RegistryTask;

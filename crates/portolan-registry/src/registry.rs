@@ -1,95 +1,140 @@
-//! The handle that everybody holds.
+//! The handle of a registry.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use portolan_core::{
     Action, HealthReport, Registration, Revision, ServiceAnnouncement, ServiceEndpoint, ServiceId,
 };
 use portolan_metrics::{Metrics, OperationResult};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 use tracing::Span;
 
-use crate::store::{Memory, Store};
-use crate::task::{Outcomes, Request};
+use crate::committer::Request;
+use crate::store::{self, Feed, Receipt, Store};
+use crate::updater::{FeedState, Progress, ViewUpdater};
 use crate::view::View;
 use crate::{
-    Command, CommandOutcome, EventStream, InvalidRegistryConfig, Origin, Query, Registered,
-    RegistryConfig, RegistryError, RegistryTask, Source, WatchQuery,
+    Command, CommandOutcome, EventStream, InvalidRegistryConfig, Membership, Origin, Query,
+    Recorder, Registered, RegistryConfig, RegistryError, RegistryTask, Source, WatchQuery,
 };
 
-/// How many requests may wait for the writer; who comes when it is full waits outside.
+/// The length of the request queue. Callers wait while it is full.
 const QUEUE: usize = 256;
-/// How long a command may take. The writer needs microseconds: beyond this something is broken.
+/// The deadline of a command. Memory needs microseconds, etcd milliseconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// A handle on the registry: cheap to clone, and all clones see the same.
+/// A handle of the registry. Cheap to clone; all clones share the same state.
 #[derive(Debug, Clone)]
 pub struct Registry {
     queue: mpsc::Sender<Request>,
     view: Arc<View>,
     metrics: Metrics,
+    store: &'static str,
+    membership: Membership,
+    progress: watch::Receiver<Progress>,
+    /// The greatest index that the view did not reach before a command's deadline.
+    overdue: Arc<AtomicU64>,
 }
 
-/// A registry with nothing in it: the hand that writes, which the caller runs, and the handle for
-/// everybody else.
+/// Whether a registry can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegistryStatus {
+    /// The store has not delivered its state yet.
+    Loading,
+    /// The registry serves reads and commands.
+    Ready,
+    /// The feed is lost or late: reads may return old data, and commands may fail.
+    Stale,
+    /// The registry is shut down.
+    Closed,
+}
+
+/// The result of each command.
+type Outcomes = Vec<Result<CommandOutcome, RegistryError>>;
+
+/// Opens a registry over the store that the settings select. The caller runs the task and shares
+/// the handle.
+///
+/// # Errors
+///
+/// If a setting is out of bounds or the store is not built in.
 pub fn open(
     config: &RegistryConfig,
     metrics: Metrics,
 ) -> Result<(RegistryTask, Registry), InvalidRegistryConfig> {
-    Ok(open_over(Memory::new(config)?, config, metrics))
+    let (store, feed) = store::open(config)?;
+    Ok(open_over(store, feed, config, metrics))
 }
 
-fn open_over<S: Store>(
-    store: S,
+/// Opens a registry over a store that the caller provides, with a feed of it.
+pub fn open_over(
+    store: Arc<dyn Store>,
+    feed: Box<dyn Feed>,
     config: &RegistryConfig,
     metrics: Metrics,
-) -> (RegistryTask<S>, Registry) {
-    let (sender, receiver) = mpsc::channel(QUEUE);
+) -> (RegistryTask, Registry) {
+    let (sender, queue) = mpsc::channel(QUEUE);
     let view = Arc::new(View::new(config.history));
-    let registry = Registry { queue: sender, view: Arc::clone(&view), metrics: metrics.clone() };
-    (RegistryTask::new(store, receiver, view, metrics, config.cleanup_interval), registry)
+    let updater = ViewUpdater::new(Arc::clone(&view), metrics.clone());
+    let recorder = Recorder::new(metrics.clone());
+    let registry = Registry {
+        queue: sender,
+        view,
+        metrics,
+        store: store.name(),
+        membership: store.membership(),
+        progress: updater.progress(),
+        overdue: Arc::default(),
+    };
+    (RegistryTask { store, feed, queue, updater, recorder }, registry)
 }
 
 // === impl Registry ===
 
 impl Registry {
-    // --- changes
+    // --- commands
 
-    /// Registers an instance, or gives it its full TTL where it is known in the same words.
+    /// Registers an instance, or renews its lease if the registration is the one that is known.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError`], as for every command.
     pub async fn register(
         &self,
         registration: Registration,
         origin: Origin,
     ) -> Result<Registered, RegistryError> {
-        match self.one(Command::Register(registration), origin).await? {
+        match self.apply_one(Command::Register(registration), origin).await? {
             CommandOutcome::Registered(registered) => Ok(registered),
-            _ => unreachable!("a registration has the outcome of one"),
+            _ => unreachable!("the outcome of a registration is Registered"),
         }
     }
 
-    /// Removes an instance.
+    /// Deregisters an instance.
     pub async fn deregister(&self, id: &ServiceId) -> Result<(), RegistryError> {
-        self.one(Command::Deregister(id.clone()), Origin::local()).await.map(drop)
+        self.apply_one(Command::Deregister(id.clone()), Origin::local()).await.map(drop)
     }
 
-    /// Gives an instance its full TTL again.
+    /// Renews the lease of an instance.
     pub async fn heartbeat(&self, id: &ServiceId) -> Result<(), RegistryError> {
-        self.one(Command::Heartbeat(id.clone()), Origin::local()).await.map(drop)
+        self.apply_one(Command::Heartbeat(id.clone()), Origin::local()).await.map(drop)
     }
 
-    /// Sets how well an instance is. The reason is cut to 512 characters on one line.
+    /// Updates the health of an instance. The reason is cut to 512 characters on one line.
     pub async fn update_health(
         &self,
         id: &ServiceId,
         report: HealthReport,
     ) -> Result<(), RegistryError> {
-        self.one(Command::Health(id.clone(), report), Origin::local()).await.map(drop)
+        self.apply_one(Command::Health(id.clone(), report), Origin::local()).await.map(drop)
     }
 
-    /// Takes in what was heard on a broadcast channel. The health that it tells counts where the
-    /// agent of the instance is the one who checks it: nobody else would ever know.
+    /// Applies an announcement from a broadcast channel. The health in it counts only if the
+    /// instance's agent checks it, because no server does then.
     pub async fn import(
         &self,
         announcement: &ServiceAnnouncement,
@@ -97,7 +142,7 @@ impl Registry {
         let ServiceAnnouncement { action, service, .. } = announcement;
         let mut commands = match action {
             Action::Deregister => vec![Command::Deregister(service.id.clone())],
-            // Each of them describes the instance in full: one that was missed so far is learnt.
+            // Each of them carries the whole registration, so one that was missed does not matter.
             Action::Register | Action::Update | Action::Heartbeat => {
                 vec![Command::Register(Registration::from(service.clone()))]
             }
@@ -110,13 +155,12 @@ impl Registry {
         outcomes.into_iter().next().unwrap_or(Err(RegistryError::Closed))
     }
 
-    /// Carries out commands in order, each independently of the others and with an outcome of its
-    /// own. Commands of other callers may be carried out between them.
-    pub async fn apply(
-        &self,
-        commands: Vec<Command>,
-        origin: Origin,
-    ) -> Vec<Result<CommandOutcome, RegistryError>> {
+    /// Applies commands in order, each independently of the others and with an outcome of its own.
+    /// Commands of other callers may be applied between them. Once it returns, reads show what it
+    /// changed.
+    ///
+    /// If the caller stops waiting, commands that were queued are committed all the same.
+    pub async fn apply(&self, commands: Vec<Command>, origin: Origin) -> Outcomes {
         let checked: Vec<_> = commands.iter().map(|command| command.check_origin(origin)).collect();
         let accepted = commands.into_iter().zip(&checked).filter(|(_, check)| check.is_ok());
         let accepted: Vec<_> = accepted.map(|(command, _)| command).collect();
@@ -127,10 +171,10 @@ impl Registry {
         checked.into_iter().map(outcome).collect()
     }
 
-    // --- reading
+    // --- reads
 
-    /// The instances that are meant, with their health, ordered by name and id; and the revision
-    /// at which the services asked about changed last, from which a watch can go on.
+    /// Returns the instances that match, ordered by name and id, and the revision at which their
+    /// services changed last, from which a watch can resume.
     pub fn lookup(&self, query: &Query) -> (Vec<Arc<ServiceEndpoint>>, Revision) {
         let start = Instant::now();
         let found = self.view.find(query);
@@ -143,27 +187,48 @@ impl Registry {
         found
     }
 
-    /// One instance.
+    /// Returns an instance.
     pub fn get(&self, id: &ServiceId) -> Option<Arc<ServiceEndpoint>> {
         self.view.get(id)
     }
 
-    /// Every instance, ordered by name and id.
+    /// Returns all instances, ordered by name and id.
     pub fn list(&self) -> Vec<Arc<ServiceEndpoint>> {
         self.view.find(&Query::default()).0
     }
 
-    /// What happens from now on, or from a revision on.
+    /// Watches services, from now on or from a revision.
     pub fn watch(&self, query: WatchQuery) -> EventStream {
         EventStream::new(Arc::clone(&self.view), query)
     }
 
-    /// Whether it knows what there is, and can be written to.
-    pub fn is_ready(&self) -> bool {
-        self.view.is_open()
+    /// The servers over the same store, which decide who checks an endpoint.
+    pub fn membership(&self) -> Membership {
+        self.membership.clone()
     }
 
-    async fn one(&self, command: Command, origin: Origin) -> Result<CommandOutcome, RegistryError> {
+    /// Whether the registry can be used.
+    pub fn status(&self) -> RegistryStatus {
+        let progress = *self.progress.borrow();
+        let late = progress.index < self.overdue.load(Ordering::Relaxed);
+        match progress.feed {
+            FeedState::Loading => RegistryStatus::Loading,
+            FeedState::Live if !late => RegistryStatus::Ready,
+            FeedState::Live | FeedState::Lost => RegistryStatus::Stale,
+            FeedState::Closed => RegistryStatus::Closed,
+        }
+    }
+
+    /// Whether the status is [`RegistryStatus::Ready`].
+    pub fn is_ready(&self) -> bool {
+        self.status() == RegistryStatus::Ready
+    }
+
+    async fn apply_one(
+        &self,
+        command: Command,
+        origin: Origin,
+    ) -> Result<CommandOutcome, RegistryError> {
         let outcome = self.apply(vec![command], origin).await.pop();
         outcome.unwrap_or(Err(RegistryError::Closed))
     }
@@ -173,18 +238,48 @@ impl Registry {
         if count == 0 {
             return Vec::new();
         }
-        match timeout(ANSWER_WITHIN, self.ask(commands, source)).await {
-            Ok(Ok(outcomes)) => outcomes,
-            Ok(Err(error)) => vec![Err(error); count],
-            Err(_) => vec![Err(RegistryError::Busy(ANSWER_WITHIN)); count],
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        let receipt = match timeout_at(deadline, self.commit(commands, source, deadline)).await {
+            Ok(Ok(receipt)) => receipt,
+            Ok(Err(error)) => return vec![Err(error); count],
+            Err(_) => return vec![Err(RegistryError::Busy(ANSWER_WITHIN)); count],
+        };
+        match self.reach(receipt.index, deadline).await {
+            Ok(()) => receipt.outcomes,
+            Err(error) => {
+                let outcomes = receipt.outcomes.into_iter();
+                outcomes.map(|outcome| outcome.and(Err(error.clone()))).collect()
+            }
         }
     }
 
-    async fn ask(&self, commands: Vec<Command>, source: Source) -> Result<Outcomes, RegistryError> {
-        let (reply, answer) = oneshot::channel();
-        let request = Request { commands, source, span: Span::current(), reply };
+    async fn commit(
+        &self,
+        commands: Vec<Command>,
+        source: Source,
+        deadline: Instant,
+    ) -> Result<Receipt, RegistryError> {
+        let (reply, receipt) = oneshot::channel();
+        let request = Request { commands, source, span: Span::current(), deadline, reply };
         self.queue.send(request).await.map_err(|_| RegistryError::Closed)?;
-        answer.await.map_err(|_| RegistryError::Closed)
+        receipt.await.map_err(|_| RegistryError::Closed)
+    }
+
+    /// Waits until the view shows what was committed up to the index.
+    async fn reach(&self, index: u64, deadline: Instant) -> Result<(), RegistryError> {
+        let mut progress = self.progress.clone();
+        let reached = progress
+            .wait_for(|progress| progress.index >= index || progress.feed == FeedState::Closed);
+        match timeout_at(deadline, reached).await {
+            Ok(Ok(progress)) if progress.index >= index => Ok(()),
+            Ok(_) => Err(RegistryError::Closed),
+            Err(_) => {
+                self.overdue.fetch_max(index, Ordering::Relaxed);
+                let reason =
+                    format!("committed, but its feed did not show it in {ANSWER_WITHIN:?}");
+                Err(RegistryError::Unavailable { store: self.store, reason })
+            }
+        }
     }
 }
 

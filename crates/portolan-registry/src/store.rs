@@ -1,61 +1,128 @@
-//! What keeps the endpoints and puts their changes in order.
+//! Stores: what commits commands, orders their changes and ends leases.
 //!
-//! A store is the source of truth: it decides, gives revisions, and ends leases. What it has
-//! committed it hands out through [`Store::next`], its own expiries and the changes of other
-//! servers over the same store included; the registry's view is made of that and of nothing else,
-//! so that all servers over one store see one history. Every store passes the shared suite in
-//! `store/suite.rs`.
+//! A store is the source of truth, in two halves. [`Store`] commits commands; [`Feed`] hands out
+//! what was committed, by this server or another one over the same store, and by the end of leases.
+//! The view is built from the feed alone, so that all servers over a store show the same history.
+//! Every store passes the suite in `store/suite.rs`.
 //!
 //! | store | file |
 //! | --- | --- |
 //! | `memory` | `store/memory.rs` |
 
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use portolan_core::{Revision, ServiceEndpoint, ServiceEvent};
 
-use crate::{Command, CommandOutcome, RegistryError, Source};
+use crate::{
+    Command, CommandOutcome, InvalidRegistryConfig, Membership, Recorder, RegistryConfig,
+    RegistryError, Source, StorageBackend,
+};
 
 pub(crate) mod decide;
-pub mod memory;
+mod memory;
 
 pub use memory::Memory;
 
-/// Keeps endpoints, orders their changes, and ends their leases.
-pub trait Store: fmt::Debug + Send + 'static {
-    /// Carries the commands out in order, each with an outcome of its own. The changes that they
-    /// make come out of [`Store::next`].
-    fn apply(
-        &mut self,
-        commands: Vec<Command>,
-        source: Source,
-    ) -> impl Future<Output = Vec<Result<CommandOutcome, RegistryError>>> + Send;
+/// The stores that are built in, one row each.
+const STORES: [StoreKind; 1] = [memory::KIND];
 
-    /// What was committed since the last call, in order; waits where that is nothing. The first
-    /// thing is always a [`Committed::Reset`]. May be dropped at any time and loses nothing by it.
-    fn next(&mut self) -> impl Future<Output = Vec<Committed>> + Send;
-
-    /// Ends the leases that should have ended by now, and says how many there were.
-    fn sweep(&mut self) -> impl Future<Output = usize> + Send;
+/// A row of the table of stores.
+pub(crate) struct StoreKind {
+    backend: StorageBackend,
+    open: fn(&RegistryConfig) -> Result<(Arc<dyn Store>, Box<dyn Feed>), InvalidRegistryConfig>,
 }
 
-/// What a store says that it has done.
+/// Commits commands.
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// The store's name in `service_registry.storage_backend`.
+    fn name(&self) -> &'static str;
+
+    /// Commits commands in order, each independently of the others: one that is rejected does not
+    /// affect the rest. Must be safe to call concurrently; the caller does not commit two commands
+    /// on the same id at the same time.
+    fn commit<'a>(&'a self, commands: &'a [Command], source: Source) -> BoxFuture<'a, Receipt>;
+
+    /// The servers over this store. A server leaves when its store is dropped or its lease ends.
+    fn membership(&self) -> Membership;
+
+    /// Maintains the store as long as the server runs, such as by ending leases. Each lease that is
+    /// ended here is recorded here, so that it is counted by one server only.
+    fn maintain(&self, recorder: Recorder) -> BoxFuture<'_, ()>;
+}
+
+/// The ordered stream of what a store has committed.
+pub trait Feed: fmt::Debug + Send + 'static {
+    /// Waits for the next update. The first one begins with a [`Committed::Reset`], and so does the
+    /// first one after an error unless the feed resumes exactly where it stopped. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`FeedLost`] if the store cannot be reached. The next call reconnects.
+    fn next(&mut self) -> BoxFuture<'_, Result<Update, FeedLost>>;
+}
+
+/// The result of a commit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Receipt {
+    /// The outcome of each command.
+    pub outcomes: Vec<Result<CommandOutcome, RegistryError>>,
+    /// The index that the feed has reached once everything committed here has come out of it.
+    pub index: u64,
+}
+
+/// A part of the feed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Update {
+    /// What was committed, in order.
+    pub committed: Vec<Committed>,
+    /// The index that the feed has reached with it. Only grows.
+    pub index: u64,
+}
+
+/// Something that a store has committed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Committed {
-    /// Everything there is: at the start, and where the store cannot tell change by change.
+    /// The whole state: at the start, and if the changes since the last update are not known.
     Reset {
         /// Every instance.
         endpoints: Vec<Arc<ServiceEndpoint>>,
-        /// The revision at which that is so.
+        /// The revision of this state.
         revision: Revision,
     },
-    /// A change with a revision of its own.
+    /// A change, with a revision.
     Changed(Arc<ServiceEvent>),
-    /// News that is no change: a sign of life, another reason for the same health.
+    /// An instance that was renewed without a change: a heartbeat, or another reason for the same
+    /// health.
     Renewed(Arc<ServiceEndpoint>),
 }
 
+/// The feed of a store is lost, and the view may be stale.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("lost the feed of the store {store}: {reason}")]
+pub struct FeedLost {
+    /// The store.
+    pub store: &'static str,
+    /// Why.
+    pub reason: String,
+}
+
+/// Opens the store that the settings select.
+pub(crate) fn open(
+    config: &RegistryConfig,
+) -> Result<(Arc<dyn Store>, Box<dyn Feed>), InvalidRegistryConfig> {
+    config.validate()?;
+    (kind(config.storage_backend)?.open)(config)
+}
+
+/// The table's row of a backend.
+pub(crate) fn kind(backend: StorageBackend) -> Result<&'static StoreKind, InvalidRegistryConfig> {
+    let row = STORES.iter().find(|row| row.backend == backend);
+    row.ok_or(InvalidRegistryConfig::Backend(backend.as_str()))
+}
+
+#[cfg(test)]
+pub(crate) mod delayed;
 #[cfg(test)]
 pub(crate) mod suite;

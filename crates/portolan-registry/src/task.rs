@@ -1,177 +1,61 @@
-//! The one that changes things: takes commands from the queue to the store, and what the store has
-//! committed to the view.
+//! The task behind a registry: runs the commit task, the feed task and the store's maintenance.
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use portolan_core::{Change, Revision, ServiceEvent};
-use portolan_metrics::Metrics;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tracing::{Span, debug, warn};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
 
-use crate::store::{Committed, Memory, Store};
-use crate::view::View;
-use crate::{Command, CommandOutcome, RegistryError, Source, audit};
+use crate::Recorder;
+use crate::committer::{Committer, Request};
+use crate::store::{Feed, Store};
+use crate::updater::ViewUpdater;
 
-/// How many requests are carried out before their changes are told together.
-const BATCH: usize = 64;
+/// How long the view may take to show the last commits before a shutdown.
+const CATCH_UP: Duration = Duration::from_millis(200);
 
-/// The one hand that writes. Does nothing until [`RegistryTask::run`] does.
+/// What a [`Registry`](crate::Registry) needs to run. Nothing is committed before
+/// [`run`](Self::run) is polled; once it ends or is dropped, all watches end and commands fail.
 #[derive(Debug)]
-pub struct RegistryTask<S = Memory> {
-    store: S,
-    queue: mpsc::Receiver<Request>,
-    view_updater: ViewUpdater,
-    cleanup_interval: Duration,
-}
-
-/// Commands that wait for the writer, and where it shall answer.
-#[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) commands: Vec<Command>,
-    pub(crate) source: Source,
-    /// The caller's, for what is logged on its behalf.
-    pub(crate) span: Span,
-    pub(crate) reply: oneshot::Sender<Outcomes>,
-}
-
-/// What came of each command.
-pub(crate) type Outcomes = Vec<Result<CommandOutcome, RegistryError>>;
-
-/// Where what was committed is entered. Whatever ends the writer also ends the watches.
-#[derive(Debug)]
-struct ViewUpdater {
-    view: Arc<View>,
-    metrics: Metrics,
-    revision: Revision,
+pub struct RegistryTask {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) feed: Box<dyn Feed>,
+    pub(crate) queue: mpsc::Receiver<Request>,
+    pub(crate) updater: ViewUpdater,
+    pub(crate) recorder: Recorder,
 }
 
 // === impl RegistryTask ===
 
-impl<S: Store> RegistryTask<S> {
-    pub(crate) fn new(
-        store: S,
-        queue: mpsc::Receiver<Request>,
-        view: Arc<View>,
-        metrics: Metrics,
-        cleanup_interval: Duration,
-    ) -> Self {
-        let view_updater = ViewUpdater { view, metrics, revision: Revision::default() };
-        Self { store, queue, view_updater, cleanup_interval }
-    }
-
-    /// Writes until the shutdown, or until nobody is left who could ask for anything. What was
-    /// taken into the queue by then is still carried out and answered; then all watches end.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
-        let mut shutdown = pin!(shutdown);
-        let mut cleanup =
-            interval_at(Instant::now() + self.cleanup_interval, self.cleanup_interval);
-        cleanup.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut requests = Vec::with_capacity(BATCH);
-        loop {
-            tokio::select! {
-                // What asks comes before what ends: a sign of life that is here already counts.
-                // Nothing starves by it, because whoever serves requests also catches up with
-                // the store.
-                biased;
-                () = &mut shutdown => break,
-                _ = cleanup.tick() => self.sweep().await,
-                taken = self.queue.recv_many(&mut requests, BATCH) => match taken {
-                    0 => break,
-                    _ => self.serve(&mut requests).await,
-                },
-                committed = self.store.next() => self.view_updater.apply(&committed),
-            }
+impl RegistryTask {
+    /// Runs the registry until the shutdown, or until every handle is dropped. Commands that were
+    /// accepted by then are committed and answered; what takes longer than 0.6 s is cut off.
+    ///
+    /// # Panics
+    ///
+    /// If the feed task panics.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+        let Self { store, feed, queue, updater, recorder } = self;
+        let mut progress = updater.progress();
+        let mut feed = AbortOnDropHandle::new(tokio::spawn(updater.run(feed)));
+        let (maintained, maintenance) = (Arc::clone(&store), recorder.clone());
+        let maintenance = AbortOnDropHandle::new(tokio::spawn(async move {
+            maintained.maintain(maintenance).await;
+        }));
+        let index = tokio::select! {
+            index = Committer::new(store, queue, recorder).run(shutdown) => index,
+            Err(error) = &mut feed => std::panic::resume_unwind(error.into_panic()),
+        };
+        let caught_up = timeout(CATCH_UP, progress.wait_for(|progress| progress.index >= index));
+        if caught_up.await.is_err() {
+            warn!("View did not show the last commits before the shutdown");
         }
-        self.queue.close();
-        while self.queue.recv_many(&mut requests, BATCH).await > 0 {
-            self.serve(&mut requests).await;
+        for task in [feed, maintenance] {
+            task.abort();
+            _ = task.await;
         }
-    }
-
-    async fn serve(&mut self, requests: &mut Vec<Request>) {
-        let mut answers = Vec::with_capacity(requests.len());
-        for Request { commands, source, span, reply } in requests.drain(..) {
-            let outcomes = self.store.apply(commands, source).await;
-            let done = outcomes.iter().flatten();
-            span.in_scope(|| done.for_each(|outcome| audit::record(outcome, source)));
-            answers.push((reply, outcomes));
-        }
-        self.catch_up(answers.iter().flat_map(|(_, outcomes)| outcomes)).await;
-        for (reply, outcomes) in answers {
-            // Who no longer waits for the answer does not miss it.
-            drop(reply.send(outcomes));
-        }
-    }
-
-    /// Enters what the store has ready, and waits for what these outcomes speak of: who is told
-    /// that something was done finds it done.
-    async fn catch_up(
-        &mut self,
-        outcomes: impl Iterator<Item = &Result<CommandOutcome, RegistryError>>,
-    ) {
-        let promised =
-            outcomes.flatten().filter_map(CommandOutcome::revision).max().unwrap_or_default();
-        while let Some(committed) = self.store.next().now_or_never() {
-            self.view_updater.apply(&committed);
-        }
-        while self.view_updater.revision < promised {
-            self.view_updater.apply(&self.store.next().await);
-        }
-    }
-
-    async fn sweep(&mut self) {
-        let missed = self.store.sweep().await;
-        match missed {
-            0 => debug!("leases looked over"),
-            _ => warn!(missed, "Leases had ended unnoticed by the timer queue"),
-        }
-    }
-}
-
-// === impl ViewUpdater ===
-
-impl ViewUpdater {
-    fn apply(&mut self, committed: &[Committed]) {
-        for (name, critical) in self.view.apply(committed) {
-            self.metrics.unhealthy_services(name.as_str(), critical);
-        }
-        committed.iter().for_each(|committed| self.note(committed));
-    }
-
-    fn note(&mut self, committed: &Committed) {
-        match committed {
-            Committed::Renewed(_) => {}
-            Committed::Reset { revision, .. } => self.revision = *revision,
-            Committed::Changed(event) => {
-                self.revision = event.revision;
-                self.count(event);
-            }
-        }
-    }
-
-    fn count(&self, event: &ServiceEvent) {
-        let Some(endpoint) = event.change.endpoint() else { return };
-        match event.change {
-            Change::Registered { .. } => self.metrics.service_registered(endpoint.name.as_str()),
-            Change::Deregistered { .. } => {
-                self.metrics.service_deregistered(endpoint.name.as_str());
-            }
-            Change::Expired { .. } => {
-                self.metrics.service_deregistered(endpoint.name.as_str());
-                audit::expired(endpoint, event.revision);
-            }
-            Change::Snapshot { .. } | Change::Updated { .. } | Change::Health { .. } => {}
-        }
-    }
-}
-
-impl Drop for ViewUpdater {
-    fn drop(&mut self) {
-        self.view.close();
     }
 }

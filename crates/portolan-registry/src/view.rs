@@ -94,11 +94,6 @@ impl View {
 
     // --- the readers' side
 
-    /// Whether the store has said what there is, and the writer lives.
-    pub(crate) fn is_open(&self) -> bool {
-        self.0.read().phase == Phase::Open
-    }
-
     /// One instance.
     pub(crate) fn get(&self, id: &ServiceId) -> Option<Arc<ServiceEndpoint>> {
         self.0.read().endpoints.get(id).cloned()

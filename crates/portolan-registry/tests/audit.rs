@@ -1,5 +1,5 @@
-//! The audit log. In a process of its own: what is logged is filtered for the whole process, and
-//! tests beside it that log to nobody would switch it off.
+//! The audit log. In a process of its own: tracing caches for the whole process which events are
+//! enabled, and tests without a subscriber would disable them.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use tracing::{Instrument, info_span};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Keeps what is logged.
+/// Captures the log.
 #[derive(Debug, Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -50,18 +50,18 @@ fn brief() -> Registration {
     Registration { ttl, ..Registration::new(name, Host::loopback(), 8080) }
 }
 
-/// Everything logged from now on, on this thread.
-fn listen() -> (Log, tracing::subscriber::DefaultGuard) {
+/// Captures the log of this thread.
+fn capture() -> (Log, tracing::subscriber::DefaultGuard) {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().json().with_writer(log.clone()).finish();
     (log, tracing::subscriber::set_default(subscriber))
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_coming_change_and_going_is_one_line_and_a_heartbeat_is_none() {
-    let (log, _guard) = listen();
-    let (writer, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
-    let writing = tokio::spawn(writer.run(std::future::pending()));
+async fn every_change_of_registrations_is_one_line_and_heartbeats_are_none() {
+    let (log, _guard) = capture();
+    let (task, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
+    let running = tokio::spawn(task.run(std::future::pending()));
     let mut watch = registry.watch(WatchQuery::default());
     assert_eq!(watch.next().await.unwrap().change.kind(), "snapshot");
     for version in ["1", "1", "2"] {
@@ -73,10 +73,10 @@ async fn every_coming_change_and_going_is_one_line_and_a_heartbeat_is_none() {
     registry.register(brief(), Origin::broadcast()).await.unwrap();
     let events: Vec<_> = watch.take(5).collect().await;
     tokio::task::yield_now().await;
-    writing.abort();
+    running.abort();
 
     let lines = log.lines();
-    let told: Vec<_> = lines
+    let changes: Vec<_> = lines
         .iter()
         .map(|line| {
             let fields = &line["fields"];
@@ -89,7 +89,7 @@ async fn every_coming_change_and_going_is_one_line_and_a_heartbeat_is_none() {
         })
         .collect();
     assert_eq!(
-        told,
+        changes,
         [
             "api register: Service registered",
             "api update: Service updated",
@@ -99,22 +99,22 @@ async fn every_coming_change_and_going_is_one_line_and_a_heartbeat_is_none() {
         ]
     );
     let logged: Vec<_> = lines.iter().map(|line| line["fields"]["revision"].clone()).collect();
-    let told: Vec<_> = events.iter().map(|event| Value::from(event.revision.0)).collect();
-    assert_eq!(logged, told, "each line has the revision of its own change");
+    let changes: Vec<_> = events.iter().map(|event| Value::from(event.revision.0)).collect();
+    assert_eq!(logged, changes, "each line has the revision of its own change");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_wait_for_the_answer_is_logged_all_the_same_with_who_asked() {
-    let (log, _guard) = listen();
-    let (writer, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
+async fn request_of_a_caller_that_stopped_waiting_is_logged_in_its_span() {
+    let (log, _guard) = capture();
+    let (task, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
     let impatient = async {
         let mut asked = Box::pin(registry.register(brief(), Origin::local()));
         assert!(poll!(&mut asked).is_pending());
     };
     impatient.instrument(info_span!("request", peer = "192.0.2.9:5000")).await;
     drop(registry);
-    // Nobody is left who could ask, so the writer ends once it has done what it was asked.
-    writer.run(std::future::pending()).await;
+    // Every handle is dropped, so the task ends once the queue is empty.
+    task.run(std::future::pending()).await;
 
     let lines = log.lines();
     assert_eq!(lines.len(), 1, "{lines:?}");

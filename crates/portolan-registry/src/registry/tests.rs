@@ -5,33 +5,43 @@ use futures_util::{FutureExt, StreamExt, poll};
 use portolan_core::{Change, HealthStatus, ServiceEvent, Ttl};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::*;
+use crate::store::Memory;
 use crate::store::suite::registration;
 
 mod event_streams;
 mod leases;
 mod load;
+mod remote_store;
 
 struct Running {
     registry: Registry,
     metrics: Metrics,
     stop: oneshot::Sender<()>,
-    writer: JoinHandle<()>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    fn spawn(task: RegistryTask, registry: Registry, metrics: Metrics) -> Self {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(task.run(stopped.map(drop)));
+        Self { registry, metrics, stop, task }
+    }
 }
 
 fn start(config: &RegistryConfig) -> Running {
     start_at(config, jiff::Timestamp::now())
 }
 
-/// A registry that takes this for the time at which it starts.
+/// Starts a registry at this time of day.
 fn start_at(config: &RegistryConfig, now: jiff::Timestamp) -> Running {
     let metrics = Metrics::new();
     let store = Memory::started(config, now).unwrap();
-    let (writer, registry) = open_over(store, config, metrics.clone());
-    let (stop, stopped) = oneshot::channel::<()>();
-    let writer = tokio::spawn(writer.run(stopped.map(drop)));
-    Running { registry, metrics, stop, writer }
+    let feed = store.feed();
+    let (task, registry) = open_over(Arc::new(store), feed, config, metrics.clone());
+    Running::spawn(task, registry, metrics)
 }
 
 async fn next(watch: &mut EventStream) -> Arc<ServiceEvent> {
@@ -44,7 +54,7 @@ fn brief(name: &str, port: u16) -> Registration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_told_that_it_is_done_finds_it_done() {
+async fn read_after_write_shows_the_write() {
     let running = start(&RegistryConfig::default());
     let registry = &running.registry;
     let registered = registry.register(registration("api", 1), Origin::local()).await.unwrap();
@@ -67,7 +77,7 @@ async fn who_is_told_that_it_is_done_finds_it_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_has_an_outcome_for_each_command_in_order() {
+async fn batch_returns_an_outcome_for_each_command_in_order() {
     let running = start(&RegistryConfig::default());
     let registry = &running.registry;
     let api = registration("api", 1);
@@ -89,7 +99,7 @@ async fn a_batch_has_an_outcome_for_each_command_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_sees_every_change_once_and_in_order() {
+async fn watch_receives_every_change_once_and_in_order() {
     let running = start(&RegistryConfig::default());
     let registry = &running.registry;
     let mut watch = registry.watch(WatchQuery::default());
@@ -113,14 +123,14 @@ async fn a_watch_sees_every_change_once_and_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_sleeps_while_others_change() {
+async fn watch_is_not_woken_by_other_services_or_scopes() {
     let running = start(&RegistryConfig::default());
     let registry = &running.registry;
     let names = vec!["api".parse().unwrap(), "api".parse().unwrap()];
     let scopes = vec!["shop".parse().unwrap()];
     let mut watch = registry.watch(WatchQuery { names, scopes, from: None });
     next(&mut watch).await;
-    let waiting = Wakes::of(&mut watch);
+    let waiting = Wakes::poll(&mut watch);
     assert_eq!(waiting.count(), 0);
     registry.register(registration("db", 1), Origin::local()).await.unwrap();
     registry.register(registration("api", 2), Origin::local()).await.unwrap();
@@ -132,7 +142,7 @@ async fn a_watch_sleeps_while_others_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_cannot_keep_up_gets_a_snapshot_and_goes_on() {
+async fn watch_that_falls_behind_continues_with_a_snapshot() {
     let running = start(&RegistryConfig { history: 3, ..Default::default() });
     let registry = &running.registry;
     let mut watch = registry.watch(WatchQuery::default());
@@ -148,109 +158,110 @@ async fn a_watch_that_cannot_keep_up_gets_a_snapshot_and_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_the_registry_answers_everybody() {
-    let Running { registry, stop, writer, .. } = start(&RegistryConfig::default());
+async fn shutdown_answers_pending_commands_and_ends_watches() {
+    let Running { registry, stop, task, .. } = start(&RegistryConfig::default());
+    assert_eq!(registry.status(), RegistryStatus::Loading);
     let mut watch = registry.watch(WatchQuery::default());
     next(&mut watch).await;
     assert!(registry.is_ready());
-    // Asked before the end, answered after it was announced.
-    let asked = registry.clone();
-    let mut early = Box::pin(asked.register(registration("api", 1), Origin::local()));
+    // Sent before the shutdown, answered after it began.
+    let client = registry.clone();
+    let mut early = Box::pin(client.register(registration("api", 1), Origin::local()));
     assert!(poll!(&mut early).is_pending());
     drop(stop);
     assert!(early.await.unwrap().created);
-    writer.await.unwrap();
+    task.await.unwrap();
     assert_eq!(next(&mut watch).await.change.kind(), "registered");
     assert!(watch.next().await.is_none());
-    assert!(!registry.is_ready());
+    assert_eq!(registry.status(), RegistryStatus::Closed);
     let late = registry.register(registration("api", 2), Origin::local()).await;
     assert_eq!(late, Err(RegistryError::Closed));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_writer_that_does_not_write_is_not_waited_for_forever() {
-    let (writer, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
+async fn commands_fail_at_their_deadline_if_the_task_does_not_run() {
+    let (task, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
     let error = registry.register(registration("api", 1), Origin::local()).await.unwrap_err();
     assert_eq!(error, RegistryError::Busy(ANSWER_WITHIN));
     let mut watch = registry.watch(WatchQuery::default());
     assert!(poll!(watch.next()).is_pending());
-    drop(writer);
+    drop(task);
     assert!(watch.next().await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_heard_is_imported_by_its_action() {
+async fn announcements_are_imported_by_their_action() {
     let running = start(&RegistryConfig::default());
     let registry = &running.registry;
     for action in [Action::Register, Action::Update, Action::Heartbeat] {
-        let heard = registry.import(&hear(action, &heard_endpoint())).await.unwrap();
-        assert!(matches!(heard, CommandOutcome::Registered(Registered { created: true, .. })));
-        assert!(registry.get(&heard_endpoint().id).is_some());
-        registry.import(&hear(Action::Deregister, &heard_endpoint())).await.unwrap();
-        assert!(registry.get(&heard_endpoint().id).is_none());
+        let imported = registry.import(&announcement(action, &announced_endpoint())).await.unwrap();
+        assert!(matches!(imported, CommandOutcome::Registered(Registered { created: true, .. })));
+        assert!(registry.get(&announced_endpoint().id).is_some());
+        registry.import(&announcement(Action::Deregister, &announced_endpoint())).await.unwrap();
+        assert!(registry.get(&announced_endpoint().id).is_none());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_agent_of_an_instance_tells_its_health_by_broadcast() {
+async fn announced_health_counts_if_the_agent_checks_it() {
     let running = start(&RegistryConfig::default());
     let registry = &running.registry;
-    let mut service = heard_endpoint();
+    let mut service = announced_endpoint();
     service.health = HealthStatus::Critical;
     service.health_reason = "refused".into();
-    registry.import(&hear(Action::Heartbeat, &service)).await.unwrap();
+    registry.import(&announcement(Action::Heartbeat, &service)).await.unwrap();
     let unknown = registry.get(&service.id).unwrap();
-    assert_eq!(unknown.health, HealthStatus::Unknown, "the registry looks for itself");
+    assert_eq!(unknown.health, HealthStatus::Unknown, "the registry checks it");
 
     let (key, value) = portolan_core::endpoint::CHECKED_BY_AGENT;
     service.metadata.insert(key.into(), value.into());
-    registry.import(&hear(Action::Update, &service)).await.unwrap();
+    registry.import(&announcement(Action::Update, &service)).await.unwrap();
     let told = registry.get(&service.id).unwrap();
     assert_eq!((told.health, &*told.health_reason), (HealthStatus::Critical, "refused"));
     let mut watch =
         registry.watch(WatchQuery { from: Some(told.revision), ..WatchQuery::default() });
-    registry.import(&hear(Action::Heartbeat, &service)).await.unwrap();
-    assert!(watch.next().now_or_never().is_none(), "the same again is no change");
+    registry.import(&announcement(Action::Heartbeat, &service)).await.unwrap();
+    assert!(watch.next().now_or_never().is_none(), "the same report is not a change");
 
-    // What the owner says by the API is not altered by a rumour of its agent.
+    // A health report through the API is not changed by the agent's announcements.
     registry.register(service.clone().into(), Origin::local()).await.unwrap();
     registry.update_health(&service.id, HealthReport::default()).await.unwrap();
-    let refused = registry.import(&hear(Action::Heartbeat, &service)).await;
+    let refused = registry.import(&announcement(Action::Heartbeat, &service)).await;
     assert_eq!(refused, Err(RegistryError::RegisteredByApi { id: service.id.clone() }));
     assert_eq!(registry.get(&service.id).unwrap().health, HealthStatus::Unknown);
 }
 
 #[tokio::test(start_paused = true)]
-async fn hearsay_ends_with_its_own_lease_and_may_speak_again_once_the_owner_is_gone() {
+async fn announcements_do_not_renew_a_registration_and_count_after_it_expired() {
     let running = start(&RegistryConfig::default());
     let registry = &running.registry;
-    let service = heard_endpoint();
+    let service = announced_endpoint();
     let owner = registry.register(brief("api", 1), Origin::local()).await.unwrap();
     let mut watch =
         registry.watch(WatchQuery { from: Some(owner.endpoint.revision), ..WatchQuery::default() });
-    // However often it is heard, it does not keep alive what registered by the API.
+    // Announcements do not renew the lease of what registered through the API.
     for _ in 0..4 {
-        let refused = registry.import(&hear(Action::Heartbeat, &service)).await;
+        let refused = registry.import(&announcement(Action::Heartbeat, &service)).await;
         assert_eq!(refused, Err(RegistryError::RegisteredByApi { id: service.id.clone() }));
         tokio::time::sleep(Ttl::MIN / 4).await;
     }
     assert_eq!(next(&mut watch).await.change.kind(), "expired");
-    registry.import(&hear(Action::Heartbeat, &service)).await.unwrap();
+    registry.import(&announcement(Action::Heartbeat, &service)).await.unwrap();
     assert_eq!(next(&mut watch).await.change.kind(), "registered");
     assert_eq!(next(&mut watch).await.change.kind(), "expired");
     assert_eq!(registry.list(), []);
 }
 
-fn heard_endpoint() -> ServiceEndpoint {
+fn announced_endpoint() -> ServiceEndpoint {
     registration("api", 1).into_endpoint(Ttl::DEFAULT, jiff::Timestamp::UNIX_EPOCH)
 }
 
-fn hear(action: Action, service: &ServiceEndpoint) -> ServiceAnnouncement {
+fn announcement(action: Action, service: &ServiceEndpoint) -> ServiceAnnouncement {
     ServiceAnnouncement { action, service: service.clone(), in_reply_to: None }
 }
 
 #[tokio::test(start_paused = true)]
-async fn metrics_tell_how_many_came_went_were_looked_up_and_are_unwell() {
+async fn metrics_count_registrations_deregistrations_lookups_and_unhealthy_instances() {
     let running = start(&RegistryConfig::default());
     let Running { registry, metrics, .. } = &running;
     let first = registry.register(registration("api", 1), Origin::local()).await.unwrap();
@@ -279,7 +290,7 @@ async fn metrics_tell_how_many_came_went_were_looked_up_and_are_unwell() {
 
 // --- counting wake-ups
 
-/// Counts how often it is woken.
+/// Counts wake-ups.
 #[derive(Default)]
 struct Wakes(AtomicUsize);
 
@@ -290,8 +301,8 @@ impl Wake for Wakes {
 }
 
 impl Wakes {
-    /// Lets the watch wait, once it has read all there is.
-    fn of(watch: &mut EventStream) -> Arc<Self> {
+    /// Polls a watch that has read everything.
+    fn poll(watch: &mut EventStream) -> Arc<Self> {
         let wakes = Arc::new(Self::default());
         let waker = Arc::clone(&wakes).into();
         assert!(watch.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());

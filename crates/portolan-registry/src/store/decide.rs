@@ -1,14 +1,17 @@
-//! What a command means for what is known: the rules of the registry, as one pure function.
+//! The rules of the registry: what a command means for what is known, as pure functions.
 //!
-//! Every store asks it, so that all of them mean the same. Knows nothing of leases or revisions.
+//! Every store uses them, so that all stores behave the same. They borrow the command, so that a
+//! store that commits by compare-and-swap can decide again.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use portolan_core::{HealthReport, HealthStatus, Registration, ServiceEndpoint, Ttl};
 
-use crate::{Command, RegistryError, Source};
+use crate::{Command, CommandOutcome, Registered, RegistryConfig, RegistryError, Source};
 
-/// How many characters of a health reason are kept: enough for a person, too few for a flood.
-const REASON: usize = 512;
+/// The length of a health reason, in characters. Longer ones are truncated.
+const MAX_REASON: usize = 512;
 
 /// An instance as the store knows it.
 #[derive(Debug, Clone, Copy)]
@@ -17,60 +20,85 @@ pub(crate) struct Known<'a> {
     pub(crate) source: Source,
 }
 
-/// What holds for every registration.
+/// The values that a decision depends on besides the instance.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
     pub(crate) ttl_default: Ttl,
     pub(crate) now: Timestamp,
 }
 
-/// What is to be done.
+/// What the store is to do.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "one at a time, and taken apart at once")]
 pub(crate) enum Decision {
-    /// Keep this, and tell it as `News` says.
-    Put(ServiceEndpoint, News),
-    /// Keep it no longer.
+    /// Store the endpoint, and emit what the effect says.
+    Put(ServiceEndpoint, Effect),
+    /// Remove the endpoint.
     Remove,
 }
 
-/// How something kept is told.
+/// What storing an endpoint changes for readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum News {
-    /// There was no such instance.
+pub(crate) enum Effect {
+    /// A new instance.
     Registered,
-    /// It was an instance of another service, or in another scope, and goes from there.
+    /// The instance moved to another service or scope: deregistered there, registered here.
     Moved,
-    /// It says something else of itself.
+    /// Its registration changed.
     Updated,
-    /// Its health is another one.
+    /// Its health status changed.
     Health,
-    /// Nothing that makes a revision.
-    Nothing,
+    /// No change, and no revision.
+    Renewed,
 }
 
-/// What the command of the source means for what is known of the instance.
+/// The largest number of endpoints.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EndpointLimits {
+    total: usize,
+    broadcast: usize,
+}
+
+/// Decides what a command means for an instance.
 pub(crate) fn decide(
-    command: Command,
+    command: &Command,
     source: Source,
     known: Option<Known<'_>>,
     terms: Terms,
 ) -> Result<Decision, RegistryError> {
-    let id = command.id();
     let from_broadcast = source == Source::Broadcast;
     if from_broadcast && known.is_some_and(|known| known.source == Source::Api) {
-        return Err(RegistryError::RegisteredByApi { id });
+        return Err(RegistryError::RegisteredByApi { id: command.id() });
     }
     let decision = match (command, known) {
-        (Command::Register(registration), known) => return register(registration, known, terms),
+        (Command::Register(registration), known) => {
+            return register(registration.clone(), known, terms);
+        }
         (Command::Deregister(_), Some(_)) => Some(Decision::Remove),
-        // Known by hearsay only: the service shall register, so that the API's word counts.
+        // Learned by broadcast only: unknown to the API, so that its service registers.
         (Command::Heartbeat(_), Some(known)) if known.source != source => None,
-        (Command::Heartbeat(_), Some(known)) => Some(alive(known.endpoint, terms.now)),
-        (Command::Health(_, report), Some(known)) => Some(health(known.endpoint, &report)),
+        (Command::Heartbeat(_), Some(known)) => Some(renew(known.endpoint, terms.now)),
+        (Command::Health(_, report), Some(known)) => Some(health(known.endpoint, report)),
         (_, None) => None,
     };
-    decision.ok_or(RegistryError::Unknown { id })
+    decision.ok_or_else(|| RegistryError::Unknown { id: command.id() })
+}
+
+/// The outcome of a command whose decision was to store an endpoint, once it is stored.
+pub(crate) fn outcome(
+    command: &Command,
+    endpoint: Arc<ServiceEndpoint>,
+    effect: Effect,
+    moved_from: Option<Arc<ServiceEndpoint>>,
+) -> CommandOutcome {
+    match command {
+        Command::Register(_) => {
+            let (created, changed) = (effect == Effect::Registered, effect != Effect::Renewed);
+            CommandOutcome::Registered(Registered { endpoint, created, changed, moved_from })
+        }
+        Command::Health(..) => CommandOutcome::HealthUpdated(endpoint),
+        Command::Heartbeat(_) | Command::Deregister(_) => CommandOutcome::Renewed,
+    }
 }
 
 fn register(
@@ -81,24 +109,19 @@ fn register(
     registration.validate()?;
     let new = registration.into_endpoint(terms.ttl_default, terms.now);
     Ok(match known {
-        None => Decision::Put(new, News::Registered),
-        Some(Known { endpoint: old, .. }) if new.same_contents(old) => alive(old, terms.now),
+        None => Decision::Put(new, Effect::Registered),
+        Some(Known { endpoint: old, .. }) if new.same_contents(old) => renew(old, terms.now),
         Some(Known { endpoint: old, .. }) => {
-            Decision::Put(succeed(old, new.clone()), news(old, &new))
+            let moved = (&old.name, &old.scope) != (&new.name, &new.scope);
+            let effect = if moved { Effect::Moved } else { Effect::Updated };
+            Decision::Put(replace(old, new), effect)
         }
     })
 }
 
-fn news(old: &ServiceEndpoint, new: &ServiceEndpoint) -> News {
-    match old.name == new.name && old.scope == new.scope {
-        true => News::Updated,
-        false => News::Moved,
-    }
-}
-
-/// What the new one takes over from the old one: its age, and its health where that was found at
-/// the same place.
-fn succeed(old: &ServiceEndpoint, mut new: ServiceEndpoint) -> ServiceEndpoint {
+/// The new endpoint with what it keeps of the old one: its age, and its health if that was checked
+/// at the same address.
+fn replace(old: &ServiceEndpoint, mut new: ServiceEndpoint) -> ServiceEndpoint {
     new.registered_at = old.registered_at;
     new.revision = old.revision;
     if (&old.host, old.port, &old.health_url) == (&new.host, new.port, &new.health_url) {
@@ -108,34 +131,56 @@ fn succeed(old: &ServiceEndpoint, mut new: ServiceEndpoint) -> ServiceEndpoint {
     new
 }
 
-fn alive(endpoint: &ServiceEndpoint, now: Timestamp) -> Decision {
+fn renew(endpoint: &ServiceEndpoint, now: Timestamp) -> Decision {
     let endpoint = ServiceEndpoint { last_heartbeat: now, ..endpoint.clone() };
-    Decision::Put(endpoint, News::Nothing)
+    Decision::Put(endpoint, Effect::Renewed)
 }
 
 fn health(endpoint: &ServiceEndpoint, report: &HealthReport) -> Decision {
-    let news = match endpoint.health == report.status {
-        true => News::Nothing,
-        false => News::Health,
-    };
+    let effect = if endpoint.health == report.status { Effect::Renewed } else { Effect::Health };
     let HealthReport { status, ref reason } = *report;
     let endpoint =
-        ServiceEndpoint { health: status, health_reason: in_brief(reason), ..endpoint.clone() };
-    Decision::Put(endpoint, news)
+        ServiceEndpoint { health: status, health_reason: one_line(reason), ..endpoint.clone() };
+    Decision::Put(endpoint, effect)
 }
 
-/// One line of bounded length: reasons are the output of checks, and say whatever they like.
-fn in_brief(reason: &str) -> String {
+/// One line of bounded length: a reason is the output of a check, which may be anything.
+fn one_line(reason: &str) -> String {
     let line = |c: char| if c.is_control() { ' ' } else { c };
-    match reason.chars().nth(REASON) {
+    match reason.chars().nth(MAX_REASON) {
         None => reason.chars().map(line).collect(),
-        Some(_) => reason.chars().map(line).take(REASON - 1).chain(['…']).collect(),
+        Some(_) => reason.chars().map(line).take(MAX_REASON - 1).chain(['…']).collect(),
     }
 }
 
-/// Whether the instance counts as unwell.
+/// Whether the instance counts as unhealthy.
 pub(crate) fn is_critical(endpoint: &ServiceEndpoint) -> bool {
     endpoint.health == HealthStatus::Critical
+}
+
+// === impl EndpointLimits ===
+
+impl EndpointLimits {
+    /// Half of the endpoints at most may be learned by broadcast, rounded up.
+    pub(crate) fn from_config(config: &RegistryConfig) -> Self {
+        Self { total: config.max_endpoints, broadcast: config.max_endpoints.div_ceil(2) }
+    }
+
+    /// Checks whether one more endpoint of the source may be stored.
+    pub(crate) fn check(
+        self,
+        source: Source,
+        total: usize,
+        broadcast: usize,
+    ) -> Result<(), RegistryError> {
+        if total >= self.total {
+            Err(RegistryError::Full { limit: self.total })
+        } else if source == Source::Broadcast && broadcast >= self.broadcast {
+            Err(RegistryError::BroadcastFull { limit: self.broadcast })
+        } else {
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -143,11 +188,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_one_line_of_bounded_length() {
-        assert_eq!(in_brief("refused\n(os error 111)"), "refused (os error 111)");
-        let kept = in_brief(&"ä".repeat(5000));
-        assert_eq!(kept.chars().count(), REASON);
+    fn health_reason_is_one_line_of_bounded_length() {
+        assert_eq!(one_line("refused\n(os error 111)"), "refused (os error 111)");
+        let kept = one_line(&"ä".repeat(5000));
+        assert_eq!(kept.chars().count(), MAX_REASON);
         assert!(kept.ends_with('…'));
-        assert_eq!(in_brief(&"a".repeat(REASON)).len(), REASON);
+        assert_eq!(one_line(&"a".repeat(MAX_REASON)).len(), MAX_REASON);
     }
 }

@@ -1,4 +1,4 @@
-//! What every store must do. A store runs it with [`run`], over a fresh store for each part.
+//! What every store must do. A store's tests call [`run`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,49 +6,63 @@ use std::time::Duration;
 use portolan_core::{
     Change, HealthReport, HealthStatus, Host, Registration, Revision, ServiceEndpoint, Ttl,
 };
+use portolan_metrics::Metrics;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{Committed, Store};
-use crate::{Command, CommandOutcome, Registered, RegistryError, Source};
+use super::{Committed, Feed, Store, Update};
+use crate::{Command, CommandOutcome, Recorder, Registered, RegistryError, Source};
 
 /// How long a store may take for anything but the end of a lease.
 const PROMPTLY: Duration = Duration::from_secs(5);
+/// How long a store may take to show what was committed.
+const SETTLE: Duration = Duration::from_millis(500);
 
-/// Runs every part of the suite; `open` makes an empty store with the default TTL.
-pub(crate) async fn run<S: Store>(open: impl AsyncFn() -> S) {
-    the_first_thing_is_everything_there_is(open().await).await;
-    changes_come_in_order_with_growing_revisions(open().await).await;
-    the_same_words_again_are_a_sign_of_life(open().await).await;
-    an_update_keeps_age_and_health(open().await).await;
-    another_place_has_its_health_to_show_anew(open().await).await;
-    another_name_moves_the_instance(open().await).await;
-    what_is_not_known_is_said_to_be_unknown(open().await).await;
-    a_status_is_a_change_and_a_reason_is_not(open().await).await;
-    a_lease_ends_within_a_second_of_its_ttl(open().await).await;
-    a_heartbeat_is_a_full_ttl(open().await).await;
-    a_word_on_health_is_no_sign_of_life(open().await).await;
-    hearsay_never_touches_what_registered(open().await).await;
-    a_registration_takes_over_from_hearsay(open().await).await;
-    an_invalid_registration_changes_nothing(open().await).await;
+/// Runs every part of the suite; `open` returns an empty store with the default TTL and its feed.
+pub(crate) async fn run(open: impl Fn() -> (Arc<dyn Store>, Box<dyn Feed>)) {
+    feed_begins_with_the_whole_state(Case::open(&open).await).await;
+    changes_are_ordered_by_growing_revisions(Case::open(&open).await).await;
+    same_registration_again_renews_the_lease(Case::open(&open).await).await;
+    update_keeps_age_and_health(Case::open(&open).await).await;
+    update_of_the_address_resets_health(Case::open(&open).await).await;
+    update_of_the_name_moves_the_instance(Case::open(&open).await).await;
+    commands_on_an_unknown_id_are_rejected(Case::open(&open).await).await;
+    health_status_is_a_change_and_its_reason_is_not(Case::open(&open).await).await;
+    lease_ends_within_a_second_of_its_ttl(Case::open(&open).await).await;
+    heartbeat_renews_the_lease(Case::open(&open).await).await;
+    health_report_does_not_renew_lease(Case::open(&open).await).await;
+    broadcast_does_not_change_registered_instances(Case::open(&open).await).await;
+    registration_takes_over_from_broadcast(Case::open(&open).await).await;
+    invalid_registration_changes_nothing(Case::open(&open).await).await;
 }
 
 pub(crate) fn registration(name: &str, port: u16) -> Registration {
     Registration::new(name.parse().unwrap(), Host::loopback(), port)
 }
 
-/// A store, and what it has said so far.
-struct Case<S> {
-    store: S,
+/// A store and what has come out of its feed.
+struct Case {
+    store: Arc<dyn Store>,
+    feed: Box<dyn Feed>,
+    /// The index that the feed has reached.
+    index: u64,
     changes: Vec<(Revision, Change)>,
     renewed: Vec<Arc<ServiceEndpoint>>,
+    _maintenance: AbortOnDropHandle<()>,
 }
 
-impl<S: Store> Case<S> {
-    /// Reads the reset that every store begins with.
-    async fn begin(mut store: S) -> Self {
-        let first = timeout(PROMPTLY, store.next()).await.unwrap();
-        assert!(matches!(first[0], Committed::Reset { .. }), "{first:?}");
-        let mut case = Self { store, changes: Vec::new(), renewed: Vec::new() };
+impl Case {
+    /// Opens a store and reads the reset that its feed begins with.
+    async fn open(open: impl Fn() -> (Arc<dyn Store>, Box<dyn Feed>)) -> Self {
+        let (store, mut feed) = open();
+        let maintained = Arc::clone(&store);
+        let maintenance = AbortOnDropHandle::new(tokio::spawn(async move {
+            maintained.maintain(Recorder::new(Metrics::new())).await;
+        }));
+        let first = timeout(PROMPTLY, feed.next()).await.unwrap().unwrap();
+        assert!(matches!(first.committed[0], Committed::Reset { .. }), "{first:?}");
+        let (changes, renewed) = (Vec::new(), Vec::new());
+        let mut case = Self { store, feed, index: 0, changes, renewed, _maintenance: maintenance };
         case.take(first);
         case
     }
@@ -58,9 +72,9 @@ impl<S: Store> Case<S> {
         command: Command,
         source: Source,
     ) -> Result<CommandOutcome, RegistryError> {
-        let mut outcomes = self.store.apply(vec![command], source).await;
-        assert_eq!(outcomes.len(), 1);
-        outcomes.remove(0)
+        let mut receipt = self.store.commit(&[command], source).await;
+        assert_eq!(receipt.outcomes.len(), 1);
+        receipt.outcomes.remove(0)
     }
 
     async fn api(&mut self, command: Command) -> CommandOutcome {
@@ -74,13 +88,12 @@ impl<S: Store> Case<S> {
         }
     }
 
-    /// Waits until the store has told so many changes since the last call.
+    /// Waits for so many changes since the last call.
     async fn changes(&mut self, count: usize, within: Duration) -> Vec<Change> {
         while self.changes.len() < count {
-            let committed = timeout(within, self.store.next()).await;
-            let committed =
-                committed.unwrap_or_else(|_| panic!("{} of {count}", self.changes.len()));
-            self.take(committed);
+            let update = timeout(within, self.feed.next()).await;
+            let update = update.unwrap_or_else(|_| panic!("{} of {count}", self.changes.len()));
+            self.take(update.unwrap());
         }
         let revisions: Vec<_> = self.changes.iter().map(|(revision, _)| *revision).collect();
         assert!(revisions.is_sorted_by(|a, b| a < b), "{revisions:?}");
@@ -95,14 +108,16 @@ impl<S: Store> Case<S> {
     /// Asserts that nothing changes for so long.
     async fn quiet(&mut self, span: Duration) {
         let deadline = tokio::time::Instant::now() + span;
-        while let Ok(committed) = tokio::time::timeout_at(deadline, self.store.next()).await {
-            self.take(committed);
+        while let Ok(update) = tokio::time::timeout_at(deadline, self.feed.next()).await {
+            self.take(update.unwrap());
         }
         assert_eq!(self.changes, []);
     }
 
-    fn take(&mut self, committed: Vec<Committed>) {
-        for committed in committed {
+    fn take(&mut self, update: Update) {
+        assert!(update.index >= self.index, "the index of the feed fell");
+        self.index = update.index;
+        for committed in update.committed {
             match committed {
                 Committed::Reset { endpoints, .. } => assert_eq!(endpoints, []),
                 Committed::Changed(event) => {
@@ -114,12 +129,11 @@ impl<S: Store> Case<S> {
     }
 }
 
-async fn the_first_thing_is_everything_there_is(store: impl Store) {
-    Case::begin(store).await.quiet(Duration::from_millis(1)).await;
+async fn feed_begins_with_the_whole_state(mut case: Case) {
+    case.quiet(SETTLE).await;
 }
 
-async fn changes_come_in_order_with_growing_revisions(store: impl Store) {
-    let mut case = Case::begin(store).await;
+async fn changes_are_ordered_by_growing_revisions(mut case: Case) {
     let first = case.register(&registration("a", 1)).await;
     let second = case.register(&registration("b", 2)).await;
     assert!(first.created && first.changed && second.created);
@@ -136,20 +150,18 @@ async fn changes_come_in_order_with_growing_revisions(store: impl Store) {
     assert_eq!(kinds, ["registered", "registered", "deregistered"]);
 }
 
-async fn the_same_words_again_are_a_sign_of_life(store: impl Store) {
-    let mut case = Case::begin(store).await;
+async fn same_registration_again_renews_the_lease(mut case: Case) {
     let first = case.register(&registration("a", 1)).await;
     case.changes(1, PROMPTLY).await;
     let again = case.register(&registration("a", 1)).await;
     assert!(!again.created && !again.changed);
     assert_eq!(again.endpoint.revision, first.endpoint.revision);
     assert_eq!(again.endpoint.registered_at, first.endpoint.registered_at);
-    case.quiet(Duration::from_millis(1)).await;
+    case.quiet(SETTLE).await;
     assert_eq!(case.renewed, [again.endpoint]);
 }
 
-async fn an_update_keeps_age_and_health(store: impl Store) {
-    let mut case = Case::begin(store).await;
+async fn update_keeps_age_and_health(mut case: Case) {
     let first = case.register(&registration("a", 1)).await;
     let report = HealthReport::new(HealthStatus::Passing, "ok");
     case.api(Command::Health(first.endpoint.id.clone(), report)).await;
@@ -163,8 +175,7 @@ async fn an_update_keeps_age_and_health(store: impl Store) {
     assert_eq!(case.kinds(3).await, ["registered", "health", "updated"]);
 }
 
-async fn another_place_has_its_health_to_show_anew(store: impl Store) {
-    let mut case = Case::begin(store).await;
+async fn update_of_the_address_resets_health(mut case: Case) {
     let id = Some("a-1".parse().unwrap());
     let first = Registration { id, ..registration("a", 1) };
     case.register(&first).await;
@@ -175,8 +186,7 @@ async fn another_place_has_its_health_to_show_anew(store: impl Store) {
     assert_eq!(updated.endpoint.health_reason, "");
 }
 
-async fn another_name_moves_the_instance(store: impl Store) {
-    let mut case = Case::begin(store).await;
+async fn update_of_the_name_moves_the_instance(mut case: Case) {
     let id = Some("x".parse().unwrap());
     let first = case.register(&Registration { id: id.clone(), ..registration("a", 1) }).await;
     let second = case.register(&Registration { id, ..registration("b", 1) }).await;
@@ -186,9 +196,8 @@ async fn another_name_moves_the_instance(store: impl Store) {
     assert_eq!(changes[2], Change::Registered { endpoint: second.endpoint });
 }
 
-async fn what_is_not_known_is_said_to_be_unknown(store: impl Store) {
-    let mut case = Case::begin(store).await;
-    let id: portolan_core::ServiceId = "nobody".parse().unwrap();
+async fn commands_on_an_unknown_id_are_rejected(mut case: Case) {
+    let id: portolan_core::ServiceId = "unknown".parse().unwrap();
     for command in [
         Command::Deregister(id.clone()),
         Command::Heartbeat(id.clone()),
@@ -197,11 +206,10 @@ async fn what_is_not_known_is_said_to_be_unknown(store: impl Store) {
         let error = case.apply(command, Source::Api).await.unwrap_err();
         assert_eq!(error, RegistryError::Unknown { id: id.clone() });
     }
-    case.quiet(Duration::from_millis(1)).await;
+    case.quiet(SETTLE).await;
 }
 
-async fn a_status_is_a_change_and_a_reason_is_not(store: impl Store) {
-    let mut case = Case::begin(store).await;
+async fn health_status_is_a_change_and_its_reason_is_not(mut case: Case) {
     let id = case.register(&registration("a", 1)).await.endpoint.id.clone();
     for (status, reason) in [
         (HealthStatus::Critical, "refused"),
@@ -217,8 +225,7 @@ async fn a_status_is_a_change_and_a_reason_is_not(store: impl Store) {
     assert_eq!(case.renewed[0].health_reason, "timed out");
 }
 
-async fn a_lease_ends_within_a_second_of_its_ttl(store: impl Store) {
-    let mut case = Case::begin(store).await;
+async fn lease_ends_within_a_second_of_its_ttl(mut case: Case) {
     let brief = Registration { ttl: Some(Ttl::new(Ttl::MIN).unwrap()), ..registration("a", 1) };
     let endpoint = case.register(&brief).await.endpoint;
     case.register(&registration("b", 2)).await;
@@ -230,8 +237,7 @@ async fn a_lease_ends_within_a_second_of_its_ttl(store: impl Store) {
     assert_eq!(error, RegistryError::Unknown { id: brief.id() });
 }
 
-async fn a_heartbeat_is_a_full_ttl(store: impl Store) {
-    let mut case = Case::begin(store).await;
+async fn heartbeat_renews_the_lease(mut case: Case) {
     let brief = Registration { ttl: Some(Ttl::new(Ttl::MIN).unwrap()), ..registration("a", 1) };
     case.register(&brief).await;
     case.changes(1, PROMPTLY).await;
@@ -243,19 +249,17 @@ async fn a_heartbeat_is_a_full_ttl(store: impl Store) {
     }
 }
 
-async fn a_word_on_health_is_no_sign_of_life(store: impl Store) {
-    let mut case = Case::begin(store).await;
+async fn health_report_does_not_renew_lease(mut case: Case) {
     let brief = Registration { ttl: Some(Ttl::new(Ttl::MIN).unwrap()), ..registration("a", 1) };
     case.register(&brief).await;
     case.changes(1, PROMPTLY).await;
     case.quiet(Duration::from_millis(700)).await;
-    let report = HealthReport::new(HealthStatus::Unknown, "still looking");
+    let report = HealthReport::new(HealthStatus::Unknown, "pending");
     case.api(Command::Health(brief.id(), report)).await;
     assert_eq!(case.changes(1, Duration::from_millis(1300)).await[0].kind(), "expired");
 }
 
-async fn hearsay_never_touches_what_registered(store: impl Store) {
-    let mut case = Case::begin(store).await;
+async fn broadcast_does_not_change_registered_instances(mut case: Case) {
     let registered = registration("a", 1);
     case.register(&registered).await;
     case.changes(1, PROMPTLY).await;
@@ -264,18 +268,17 @@ async fn hearsay_never_touches_what_registered(store: impl Store) {
         Command::Register(Registration { version: "2".into(), ..registered }),
         Command::Deregister(id.clone()),
         Command::Heartbeat(id.clone()),
-        Command::Health(id.clone(), HealthReport::new(HealthStatus::Critical, "rumour")),
+        Command::Health(id.clone(), HealthReport::new(HealthStatus::Critical, "from broadcast")),
     ] {
         let error = case.apply(command, Source::Broadcast).await.unwrap_err();
         assert_eq!(error, RegistryError::RegisteredByApi { id: id.clone() });
     }
-    case.quiet(Duration::from_millis(1)).await;
+    case.quiet(SETTLE).await;
 }
 
-async fn a_registration_takes_over_from_hearsay(store: impl Store) {
-    let mut case = Case::begin(store).await;
-    let heard = registration("a", 1);
-    let (id, register) = (heard.id(), Command::Register(heard));
+async fn registration_takes_over_from_broadcast(mut case: Case) {
+    let announced = registration("a", 1);
+    let (id, register) = (announced.id(), Command::Register(announced));
     case.apply(register.clone(), Source::Broadcast).await.unwrap();
     let heartbeat = case.apply(Command::Heartbeat(id.clone()), Source::Api).await;
     assert_eq!(heartbeat.unwrap_err(), RegistryError::Unknown { id: id.clone() });
@@ -284,9 +287,9 @@ async fn a_registration_takes_over_from_hearsay(store: impl Store) {
 
     case.api(register.clone()).await;
     assert_eq!(case.api(Command::Heartbeat(id.clone())).await, CommandOutcome::Renewed);
-    let rumour = case.apply(Command::Deregister(id.clone()), Source::Broadcast).await;
-    assert_eq!(rumour.unwrap_err(), RegistryError::RegisteredByApi { id: id.clone() });
-    // Once it has gone by itself, hearsay may speak of it again.
+    let refused = case.apply(Command::Deregister(id.clone()), Source::Broadcast).await;
+    assert_eq!(refused.unwrap_err(), RegistryError::RegisteredByApi { id: id.clone() });
+    // After it deregistered, it can be learned by broadcast again.
     case.api(Command::Deregister(id.clone())).await;
     case.apply(register, Source::Broadcast).await.unwrap();
     case.apply(Command::Deregister(id), Source::Broadcast).await.unwrap();
@@ -294,9 +297,8 @@ async fn a_registration_takes_over_from_hearsay(store: impl Store) {
     assert_eq!(kinds, ["registered", "deregistered", "registered", "deregistered"]);
 }
 
-async fn an_invalid_registration_changes_nothing(store: impl Store) {
-    let mut case = Case::begin(store).await;
+async fn invalid_registration_changes_nothing(mut case: Case) {
     let outcome = case.apply(Command::Register(registration("a", 0)), Source::Api).await;
     assert!(matches!(outcome, Err(RegistryError::Invalid(_))), "{outcome:?}");
-    case.quiet(Duration::from_millis(1)).await;
+    case.quiet(SETTLE).await;
 }

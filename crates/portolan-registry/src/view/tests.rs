@@ -162,7 +162,6 @@ fn a_snapshot_keeps_to_the_scopes_asked_for() {
 #[test]
 fn before_the_store_has_spoken_there_is_nothing_to_read() {
     let view = View::new(10);
-    assert!(!view.is_open());
     let reading = view.read(&about(&[]), None, 9);
     assert!(matches!(reading, ReadResult::Events(events, None) if events.is_empty()));
     view.close();

@@ -89,9 +89,9 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever is said in between, and however TTLs grow and shrink.
+    /// For any sequence of commands, and if TTLs grow and shrink.
     #[test]
-    fn a_lease_is_never_short_and_at_most_a_second_long(steps in steps()) {
+    fn leases_last_for_their_ttl_and_at_most_a_second_longer(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -111,30 +111,30 @@ proptest! {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sign_of_life_that_waits_for_the_writer_counts() {
-    let (writer, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
-    let mut writing = std::pin::pin!(writer.run(std::future::pending()));
+async fn heartbeat_that_waits_in_the_queue_renews_the_lease() {
+    let (task, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
+    let mut running = std::pin::pin!(task.run(std::future::pending()));
     let (service, id) = (brief("api", 1), brief("api", 1).id());
     let mut registering = std::pin::pin!(registry.register(service, Origin::local()));
-    assert!(poll!(&mut registering).is_pending() && poll!(&mut writing).is_pending());
+    assert!(poll!(&mut registering).is_pending() && poll!(&mut running).is_pending());
     registering.await.unwrap();
     for _ in 0..32 {
         let mut heartbeat = Box::pin(registry.heartbeat(&id));
         assert!(poll!(&mut heartbeat).is_pending());
-        // The writer was held up, and finds both: the heartbeat, and the end of the lease.
+        // The task was suspended, and finds both: the heartbeat, and the end of the lease.
         tokio::time::sleep(Ttl::MIN + Duration::from_millis(1)).await;
-        assert!(poll!(&mut writing).is_pending());
+        assert!(poll!(&mut running).is_pending());
         assert_eq!(heartbeat.await, Ok(()));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn leases_end_on_time_however_busy_the_writer_is() {
+async fn leases_end_on_time_under_load() {
     let running = start(&RegistryConfig::default());
     let registry = running.registry.clone();
     let gone = brief("gone", 1);
     registry.register(gone.clone(), Origin::local()).await.unwrap();
-    // There is always something in the queue.
+    // Keeps the queue filled.
     let others = registry.clone();
     let busy = tokio::spawn(async move {
         for port in (1..=u16::MAX).cycle() {
@@ -144,7 +144,7 @@ async fn leases_end_on_time_however_busy_the_writer_is() {
     let start = Instant::now();
     while registry.get(&gone.id()).is_some() {
         assert!(start.elapsed() <= Ttl::MIN + GRACE, "requests keep it alive");
-        // The paused clock stands while anybody is busy.
+        // The paused clock does not advance while a task is busy.
         tokio::time::advance(Duration::from_millis(50)).await;
     }
     assert!(start.elapsed() >= Ttl::MIN);

@@ -7,6 +7,7 @@ use std::collections::btree_map::Entry;
 use futures_util::StreamExt;
 use portolan_core::Change;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::super::*;
 use super::{registration, start};
@@ -60,7 +61,7 @@ async fn write(registry: Registry, writer: u16) -> Journal {
 
 impl Registry {
     async fn deregister_at(&self, id: &ServiceId) -> Option<Revision> {
-        match self.one(Command::Deregister(id.clone()), Origin::local()).await {
+        match self.apply_one(Command::Deregister(id.clone()), Origin::local()).await {
             Ok(CommandOutcome::Deregistered { revision, .. }) => Some(revision),
             Err(RegistryError::Unknown { .. }) => None,
             other => panic!("{other:?}"),

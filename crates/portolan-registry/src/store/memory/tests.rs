@@ -1,7 +1,11 @@
-use portolan_core::{Host, Registration};
+use portolan_core::{Host, Registration, Ttl};
+use portolan_metrics::Metrics;
 
+use super::state::{EXPIRIES, OVERDUE, UPDATE};
 use super::*;
-use crate::store::suite;
+use crate::RegistryError;
+use crate::store::delayed::delayed;
+use crate::store::{Committed, Update, suite};
 
 fn store(max_endpoints: usize) -> Memory {
     Memory::new(&RegistryConfig { max_endpoints, ..RegistryConfig::default() }).unwrap()
@@ -11,67 +15,153 @@ fn register(port: u16) -> Command {
     Command::Register(Registration::new("api".parse().unwrap(), Host::loopback(), port))
 }
 
-#[tokio::test(start_paused = true)]
-async fn memory_passes_the_suite_of_all_stores() {
-    suite::run(async || store(100)).await;
+fn recorder() -> Recorder {
+    Recorder::new(Metrics::new())
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_full_store_names_its_limit_and_still_takes_those_it_knows() {
-    let mut store = store(2);
-    let outcomes = store.apply(vec![register(1), register(2), register(3)], Source::Api).await;
-    assert!(outcomes[0].is_ok() && outcomes[1].is_ok());
-    assert_eq!(outcomes[2], Err(RegistryError::Full { limit: 2 }));
-    assert!(store.apply(vec![register(1)], Source::Api).await[0].is_ok());
-    let id = register(2).id();
-    assert!(store.apply(vec![Command::Deregister(id), register(3)], Source::Api).await[1].is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn hearsay_leaves_half_the_room_to_those_who_register() {
-    let mut store = store(4);
-    let heard = vec![register(1), register(2), register(3)];
-    let outcomes = store.apply(heard, Source::Broadcast).await;
-    assert_eq!(outcomes[2], Err(RegistryError::BroadcastFull { limit: 2 }));
-    // One registers by itself, one goes: both make room for hearsay.
-    assert!(store.apply(vec![register(1)], Source::Api).await[0].is_ok());
-    assert!(store.apply(vec![register(3)], Source::Broadcast).await[0].is_ok());
-    let gone = Command::Deregister(register(3).id());
-    assert!(store.apply(vec![gone, register(4)], Source::Broadcast).await[1].is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_sweep_ends_and_counts_what_the_timer_queue_missed() {
-    let mut store = store(10);
-    store.apply(vec![register(1), register(2)], Source::Api).await;
-    tokio::time::advance(Ttl::DEFAULT.duration()).await;
-    assert_eq!(store.sweep().await, 0, "the timer queue is in time for these");
-    tokio::time::advance(LATE).await;
-    assert_eq!(store.sweep().await, 2);
-    let committed = store.next().await;
-    let expired = |committed: &&Committed| match committed {
+fn expiries(update: &Update) -> usize {
+    let expired = |entry: &&Committed| match entry {
         Committed::Changed(event) => event.change.kind() == "expired",
         _ => false,
     };
-    assert_eq!(committed.iter().filter(expired).count(), 2);
-    assert_eq!(store.imported, 0);
+    update.committed.iter().filter(expired).count()
+}
+
+impl Memory {
+    async fn apply(
+        &self,
+        commands: &[Command],
+        source: Source,
+    ) -> Vec<Result<crate::CommandOutcome, RegistryError>> {
+        self.commit(commands, source).await.outcomes
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_leases_that_end_at_once_end_in_portions() {
-    let mut store = store(1000);
-    store.apply((1..=600).map(register).collect(), Source::Api).await;
-    store.next().await;
-    tokio::time::advance(Ttl::DEFAULT.duration() + Duration::from_millis(1)).await;
-    let mut portions = Vec::new();
-    while portions.iter().sum::<usize>() < 600 {
-        portions.push(store.next().await.len());
+async fn memory_passes_the_suite_of_all_stores() {
+    suite::run(|| {
+        let store = store(100);
+        let feed = store.feed();
+        (Arc::new(store), feed)
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn delayed_memory_passes_the_suite_of_all_stores() {
+    suite::run(|| {
+        let millis = Duration::from_millis;
+        let (store, feed, _) = delayed(store(100), millis(20), millis(200));
+        (store, feed)
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_store_rejects_new_endpoints_and_updates_known_ones() {
+    let store = store(2);
+    let outcomes = store.apply(&[register(1), register(2), register(3)], Source::Api).await;
+    assert!(outcomes[0].is_ok() && outcomes[1].is_ok());
+    assert_eq!(outcomes[2], Err(RegistryError::Full { limit: 2 }));
+    assert!(store.apply(&[register(1)], Source::Api).await[0].is_ok());
+    let id = register(2).id();
+    assert!(store.apply(&[Command::Deregister(id), register(3)], Source::Api).await[1].is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn broadcast_may_fill_half_of_the_store() {
+    let store = store(4);
+    let announced = [register(1), register(2), register(3)];
+    let outcomes = store.apply(&announced, Source::Broadcast).await;
+    assert_eq!(outcomes[2], Err(RegistryError::BroadcastFull { limit: 2 }));
+    // One registers through the API, one is removed: both make room.
+    assert!(store.apply(&[register(1)], Source::Api).await[0].is_ok());
+    assert!(store.apply(&[register(3)], Source::Broadcast).await[0].is_ok());
+    let removed = Command::Deregister(register(3).id());
+    assert!(store.apply(&[removed, register(4)], Source::Broadcast).await[1].is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lease_scan_ends_leases_that_the_timer_queue_missed() {
+    let store = store(10);
+    let mut feed = store.feed();
+    store.apply(&[register(1), register(2)], Source::Api).await;
+    tokio::time::advance(Ttl::DEFAULT.duration()).await;
+    assert_eq!(store.sweep(&recorder()), 0, "the timer queue is not late yet");
+    tokio::time::advance(OVERDUE).await;
+    assert_eq!(feed.next().await.unwrap().index, 2, "the reset shows both");
+    assert_eq!(store.sweep(&recorder()), 2);
+    assert_eq!(expiries(&feed.next().await.unwrap()), 2);
+    assert_eq!(store.shared.state.lock().broadcast, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_leases_that_end_at_once_end_in_steps() {
+    let store = store(1000);
+    let mut feed = store.feed();
+    feed.next().await.unwrap();
+    let all: Vec<_> = (1..=600).map(register).collect();
+    store.apply(&all, Source::Api).await;
+    let mut registered = 0;
+    while registered < 600 {
+        let update = feed.next().await.unwrap();
+        assert!(update.committed.len() <= UPDATE);
+        registered += update.committed.len();
     }
-    assert!(portions.len() > 1 && portions.iter().all(|portion| *portion <= EXPIRIES));
+    let maintenance = store.maintain(recorder());
+    tokio::pin!(maintenance);
+    let (mut steps, mut expired) = (0, 0);
+    while expired < 600 {
+        tokio::select! {
+            () = &mut maintenance => unreachable!("it runs for ever"),
+            update = feed.next() => {
+                let count = expiries(&update.unwrap());
+                assert!(count <= EXPIRIES);
+                (steps, expired) = (steps + 1, expired + count);
+            }
+        }
+    }
+    assert!(steps > 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn feed_that_falls_too_far_behind_continues_with_a_reset() {
+    let store = store(10);
+    let mut feed = store.feed();
+    feed.next().await.unwrap();
+    store.apply(&[register(1)], Source::Api).await;
+    let heartbeats = vec![Command::Heartbeat(register(1).id()); 100_001];
+    let receipt = store.commit(&heartbeats, Source::Api).await;
+    let update = feed.next().await.unwrap();
+    assert_eq!(update.index, receipt.index);
+    let [Committed::Reset { endpoints, .. }] = &update.committed[..] else { panic!("{update:?}") };
+    assert_eq!(endpoints.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_server_takes_over_the_maintenance() {
+    let first = store(10);
+    let second = first.join();
+    let metrics = Metrics::new();
+    let ttl = Ttl::DEFAULT.duration() + OVERDUE;
+    first.apply(&[register(1)], Source::Api).await;
+    let leader = tokio::spawn(async move { first.maintain(recorder()).await });
+    tokio::task::yield_now().await;
+    let follower = Recorder::new(metrics.clone());
+    let mut feed = second.feed();
+    let follower = tokio::spawn(async move { second.maintain(follower).await });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(matches!(feed.next().await.unwrap().committed[0], Committed::Reset { .. }));
+    leader.abort();
+    let update = tokio::time::timeout(ttl, feed.next()).await.unwrap().unwrap();
+    assert_eq!(expiries(&update), 1);
+    let counted = r#"discovery_services_deregistered_total{service_name="api"} 1"#;
+    assert!(metrics.encode().contains(counted));
+    follower.abort();
 }
 
 #[test]
-fn a_later_life_begins_above_an_earlier_one() {
+fn revisions_after_a_restart_are_above_those_before() {
     let at = |time: &str| first_revision(time.parse().unwrap());
     let first = at("2026-11-23T12:00:00Z");
     assert!(at("2026-11-23T12:00:01Z").0 > first.0 + 1_000_000);

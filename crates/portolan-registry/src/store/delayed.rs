@@ -1,0 +1,114 @@
+//! A store for tests that behaves like a remote one: `memory` behind slow commits, a feed that
+//! stalls, and outages.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::{Feed, FeedLost, Memory, Receipt, Store, Update};
+use crate::{Command, Membership, Recorder, RegistryError, Source};
+
+const NAME: &str = "delayed";
+
+/// Delays commits to a store in memory.
+#[derive(Debug)]
+pub(crate) struct Delayed {
+    memory: Memory,
+    commit: Duration,
+    commits: AtomicU32,
+    outage: watch::Receiver<bool>,
+}
+
+/// Delays updates, and withholds them while it is stalled or the store is unreachable.
+#[derive(Debug)]
+pub(crate) struct DelayedFeed {
+    feed: Box<dyn Feed>,
+    delay: Duration,
+    stalled: watch::Receiver<bool>,
+    outage: watch::Receiver<bool>,
+    taken: Option<Update>,
+}
+
+/// Controls a delayed store.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    pub(crate) stall: watch::Sender<bool>,
+    pub(crate) outage: watch::Sender<bool>,
+}
+
+/// Puts a store in memory behind commits and updates that take so long.
+pub(crate) fn delayed(
+    memory: Memory,
+    commit: Duration,
+    delay: Duration,
+) -> (Arc<Delayed>, Box<DelayedFeed>, Faults) {
+    let faults = Faults { stall: watch::Sender::new(false), outage: watch::Sender::new(false) };
+    let feed = Box::new(DelayedFeed {
+        feed: memory.feed(),
+        delay,
+        stalled: faults.stall.subscribe(),
+        outage: faults.outage.subscribe(),
+        taken: None,
+    });
+    let (commits, outage) = (AtomicU32::new(0), faults.outage.subscribe());
+    (Arc::new(Delayed { memory, commit, commits, outage }), feed, faults)
+}
+
+impl Store for Delayed {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn commit<'a>(&'a self, commands: &'a [Command], source: Source) -> BoxFuture<'a, Receipt> {
+        async move {
+            // From half to one and a half of it, so that concurrent commits overtake each other.
+            let half = self.commit / 2;
+            sleep(half * (1 + self.commits.fetch_add(1, Ordering::Relaxed) % 3)).await;
+            if *self.outage.borrow() {
+                let reason = "connection refused".to_owned();
+                let error = RegistryError::Unavailable { store: NAME, reason };
+                return Receipt { outcomes: vec![Err(error); commands.len()], index: 0 };
+            }
+            self.memory.commit(commands, source).await
+        }
+        .boxed()
+    }
+
+    fn membership(&self) -> Membership {
+        self.memory.membership()
+    }
+
+    fn maintain(&self, recorder: Recorder) -> BoxFuture<'_, ()> {
+        self.memory.maintain(recorder)
+    }
+}
+
+impl Feed for DelayedFeed {
+    fn next(&mut self) -> BoxFuture<'_, Result<Update, FeedLost>> {
+        async move {
+            let update = match self.taken.take() {
+                Some(update) => update,
+                None => tokio::select! {
+                    update = self.feed.next() => update?,
+                    Ok(_) = self.outage.wait_for(|outage| *outage) => {
+                        return Err(FeedLost { store: NAME, reason: "connection reset".into() });
+                    }
+                },
+            };
+            // Kept aside while it is delayed, so that a dropped call loses nothing.
+            self.taken = Some(update);
+            sleep(self.delay).await;
+            let resumed = self.stalled.wait_for(|stalled| !stalled).await.is_ok();
+            if !resumed || *self.outage.borrow() {
+                return Err(FeedLost { store: NAME, reason: "connection reset".into() });
+            }
+            Ok(self.taken.take().expect("kept aside above"))
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,269 @@
+//! The state of the store `memory`: endpoints, their leases, and the backlog of each feed.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, ServiceId, Ttl};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::time::{DelayQueue, delay_queue};
+
+use crate::store::decide::{Decision, Effect, EndpointLimits, Known, Terms, decide, outcome};
+use crate::store::{Committed, Update};
+use crate::{
+    Command, CommandOutcome, InvalidRegistryConfig, RegistryConfig, RegistryError, Source,
+};
+
+/// How long a lease lasts after its timer fired. If the process was suspended, heartbeats that
+/// arrived in time wait beside the timers; they are committed within this time.
+const GRACE: Duration = Duration::from_millis(100);
+/// How late a timer may be before the scan ends its lease: as late as a lease may end at all.
+pub(super) const OVERDUE: Duration = Duration::from_secs(1);
+/// The number of leases that end in one step, so that many at once do not block commits.
+pub(super) const EXPIRIES: usize = 256;
+/// The number of entries of an update, so that applying it does not block readers.
+pub(super) const UPDATE: usize = 256;
+/// The backlog of a feed. A feed that falls behind further continues with a reset.
+const BACKLOG: usize = 100_000;
+
+#[derive(Debug)]
+pub(super) struct State {
+    records: HashMap<ServiceId, Record>,
+    leases: DelayQueue<ServiceId>,
+    revision: Revision,
+    /// The number of entries that were emitted.
+    index: u64,
+    feeds: HashMap<u64, Backlog>,
+    next_feed: u64,
+    ttl_default: Ttl,
+    limits: EndpointLimits,
+    /// The number of records that were learned by broadcast.
+    pub(super) broadcast: usize,
+}
+
+#[derive(Debug)]
+struct Record {
+    endpoint: Arc<ServiceEndpoint>,
+    source: Source,
+    lease: delay_queue::Key,
+    ends: Instant,
+    /// Whether its timer fired and the grace runs.
+    in_grace: bool,
+}
+
+/// What a feed has not handed out yet.
+#[derive(Debug)]
+struct Backlog {
+    entries: VecDeque<Committed>,
+    /// Whether the feed continues with a reset.
+    reset: bool,
+    notify: Arc<Notify>,
+}
+
+/// An endpoint whose lease ended, and the revision of that.
+pub(super) type Expired = (Arc<ServiceEndpoint>, Revision);
+
+// === impl State ===
+
+impl State {
+    pub(super) fn new(
+        config: &RegistryConfig,
+        revision: Revision,
+    ) -> Result<Self, InvalidRegistryConfig> {
+        Ok(Self {
+            records: HashMap::new(),
+            leases: DelayQueue::new(),
+            revision,
+            index: 0,
+            feeds: HashMap::new(),
+            next_feed: 0,
+            ttl_default: config.ttl()?,
+            limits: EndpointLimits::from_config(config),
+            broadcast: 0,
+        })
+    }
+
+    pub(super) fn index(&self) -> u64 {
+        self.index
+    }
+
+    // --- commits
+
+    pub(super) fn commit(
+        &mut self,
+        command: &Command,
+        source: Source,
+    ) -> Result<CommandOutcome, RegistryError> {
+        let id = command.id();
+        let record = self.records.get(&id);
+        let known =
+            record.map(|record| Known { endpoint: &record.endpoint, source: record.source });
+        let terms = Terms { ttl_default: self.ttl_default, now: Timestamp::now() };
+        match decide(command, source, known, terms)? {
+            Decision::Put(endpoint, effect) => {
+                if effect == Effect::Registered {
+                    self.limits.check(source, self.records.len(), self.broadcast)?;
+                }
+                let (endpoint, moved_from) = self.emit_put(endpoint, effect);
+                self.store(&endpoint, source, command.renews_lease());
+                Ok(outcome(command, endpoint, effect, moved_from))
+            }
+            Decision::Remove => {
+                let removed = self.remove(&id, |endpoint| Change::Deregistered { endpoint });
+                let (endpoint, revision) = removed.ok_or(RegistryError::Unknown { id })?;
+                Ok(CommandOutcome::Deregistered { endpoint, revision })
+            }
+        }
+    }
+
+    /// Emits the effect, with a revision if it is a change.
+    fn emit_put(
+        &mut self,
+        mut endpoint: ServiceEndpoint,
+        effect: Effect,
+    ) -> (Arc<ServiceEndpoint>, Option<Arc<ServiceEndpoint>>) {
+        let moved_from = (effect == Effect::Moved)
+            .then(|| self.remove(&endpoint.id, |endpoint| Change::Deregistered { endpoint }))
+            .flatten();
+        if effect != Effect::Renewed {
+            self.revision.0 += 1;
+            endpoint.revision = self.revision;
+        }
+        let stored = Arc::new(endpoint);
+        let endpoint = Arc::clone(&stored);
+        match effect {
+            Effect::Registered | Effect::Moved => self.emit_change(Change::Registered { endpoint }),
+            Effect::Updated => self.emit_change(Change::Updated { endpoint }),
+            Effect::Health => self.emit_change(Change::Health { endpoint }),
+            Effect::Renewed => self.emit(Committed::Renewed(endpoint)),
+        }
+        (stored, moved_from.map(|(endpoint, _)| endpoint))
+    }
+
+    fn store(&mut self, endpoint: &Arc<ServiceEndpoint>, source: Source, renew: bool) {
+        let ttl = endpoint.ttl.duration();
+        let ends = Instant::now() + ttl;
+        let Some(record) = self.records.get_mut(&endpoint.id) else {
+            let lease = self.leases.insert(endpoint.id.clone(), ttl);
+            let endpoint = Arc::clone(endpoint);
+            let record = Record { endpoint, source, lease, ends, in_grace: false };
+            self.records.insert(record.endpoint.id.clone(), record);
+            self.broadcast += usize::from(source == Source::Broadcast);
+            return;
+        };
+        record.endpoint = Arc::clone(endpoint);
+        if !renew {
+            return;
+        }
+        record.ends = ends;
+        record.in_grace = false;
+        self.leases.reset(&record.lease, ttl);
+        if (record.source, source) == (Source::Broadcast, Source::Api) {
+            record.source = source;
+            self.broadcast -= 1;
+        }
+    }
+
+    fn remove(
+        &mut self,
+        id: &ServiceId,
+        change: impl FnOnce(Arc<ServiceEndpoint>) -> Change,
+    ) -> Option<Expired> {
+        let Record { endpoint, source, lease, .. } = self.records.remove(id)?;
+        // The lease is no longer in the queue if its timer has just fired.
+        self.leases.try_remove(&lease);
+        self.broadcast -= usize::from(source == Source::Broadcast);
+        self.revision.0 += 1;
+        self.emit_change(change(Arc::clone(&endpoint)));
+        Some((endpoint, self.revision))
+    }
+
+    // --- leases
+
+    /// Ends leases whose timers fired, at most [`EXPIRIES`] at once.
+    pub(super) fn poll_expired(&mut self, context: &mut Context<'_>) -> Poll<Vec<Expired>> {
+        let mut expired = Vec::new();
+        for _ in 0..EXPIRIES {
+            let Poll::Ready(Some(fired)) = self.leases.poll_expired(context) else {
+                return if expired.is_empty() { Poll::Pending } else { Poll::Ready(expired) };
+            };
+            let id = fired.into_inner();
+            let Some(record) = self.records.get_mut(&id) else { continue };
+            if record.in_grace {
+                expired.extend(self.expire(&id));
+            } else {
+                record.in_grace = true;
+                record.lease = self.leases.insert(id, GRACE);
+            }
+        }
+        Poll::Ready(expired)
+    }
+
+    /// Ends the leases whose timers should have fired long ago.
+    pub(super) fn expire_overdue(&mut self, now: Instant) -> Vec<Expired> {
+        let overdue = self.records.iter().filter(|(_, record)| record.ends + OVERDUE <= now);
+        let overdue: Vec<_> = overdue.map(|(id, _)| id.clone()).collect();
+        overdue.iter().filter_map(|id| self.expire(id)).collect()
+    }
+
+    fn expire(&mut self, id: &ServiceId) -> Option<Expired> {
+        self.remove(id, |endpoint| Change::Expired { endpoint })
+    }
+
+    // --- feeds
+
+    pub(super) fn open_feed(&mut self) -> (u64, Arc<Notify>) {
+        let (id, notify) = (self.next_feed, Arc::new(Notify::new()));
+        self.next_feed += 1;
+        let entries = VecDeque::new();
+        self.feeds.insert(id, Backlog { entries, reset: true, notify: Arc::clone(&notify) });
+        (id, notify)
+    }
+
+    pub(super) fn close_feed(&mut self, id: u64) {
+        self.feeds.remove(&id);
+    }
+
+    /// Takes the next update of a feed, if there is one.
+    pub(super) fn take_update(&mut self, id: u64) -> Option<Update> {
+        let backlog = self.feeds.get_mut(&id)?;
+        if std::mem::take(&mut backlog.reset) {
+            let endpoints = self.records.values().map(|record| Arc::clone(&record.endpoint));
+            let reset =
+                Committed::Reset { endpoints: endpoints.collect(), revision: self.revision };
+            return Some(Update { committed: vec![reset], index: self.index });
+        }
+        let count = backlog.entries.len().min(UPDATE);
+        let committed: Vec<_> = backlog.entries.drain(..count).collect();
+        let index = self.index - u64::try_from(backlog.entries.len()).unwrap_or(u64::MAX);
+        (count > 0).then_some(Update { committed, index })
+    }
+
+    fn emit_change(&mut self, change: Change) {
+        let event = ServiceEvent { revision: self.revision, change };
+        self.emit(Committed::Changed(Arc::new(event)));
+    }
+
+    fn emit(&mut self, entry: Committed) {
+        self.index += 1;
+        self.feeds.values_mut().for_each(|backlog| backlog.push(entry.clone()));
+    }
+}
+
+// === impl Backlog ===
+
+impl Backlog {
+    fn push(&mut self, entry: Committed) {
+        if self.entries.len() >= BACKLOG {
+            self.entries.clear();
+            self.reset = true;
+        }
+        if !self.reset {
+            self.entries.push_back(entry);
+        }
+        self.notify.notify_one();
+    }
+}
