@@ -37,7 +37,7 @@ impl Membership {
     /// is gone. Cancel-safe.
     pub async fn changed(&mut self) {
         if self.live.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -28,10 +28,13 @@ pub use memory::Memory;
 /// The stores that are built in, one row each.
 const STORES: [StoreKind; 1] = [memory::KIND];
 
+/// The two halves of a store.
+pub(crate) type StoreParts = (Arc<dyn Store>, Box<dyn Feed>);
+
 /// A row of the table of stores.
 pub(crate) struct StoreKind {
     backend: StorageBackend,
-    open: fn(&RegistryConfig) -> Result<(Arc<dyn Store>, Box<dyn Feed>), InvalidRegistryConfig>,
+    open: fn(&RegistryConfig) -> Result<StoreParts, InvalidRegistryConfig>,
 }
 
 /// Commits commands.
@@ -109,9 +112,7 @@ pub struct FeedLost {
 }
 
 /// Opens the store that the settings select.
-pub(crate) fn open(
-    config: &RegistryConfig,
-) -> Result<(Arc<dyn Store>, Box<dyn Feed>), InvalidRegistryConfig> {
+pub(crate) fn open(config: &RegistryConfig) -> Result<StoreParts, InvalidRegistryConfig> {
     config.validate()?;
     (kind(config.storage_backend)?.open)(config)
 }

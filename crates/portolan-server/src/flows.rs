@@ -1,8 +1,8 @@
-//! Every channel between the parts of a registry server.
+//! The channels between the components of a registry server.
 //!
 //! ```text
-//! broadcast channel ---- import ----> registry writer
-//! registry events ------ health ----> health monitor --- reports ---> registry writer
+//! broadcast channel ---- import ----> registry commands
+//! registry events ------ health ----> health monitor --- reports ---> registry commands
 //! ```
 
 mod health;

@@ -31,6 +31,17 @@ impl Parts {
         name: &'static str,
         start: impl FnOnce(CancellationToken) -> F,
     ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.spawn_fallible(name, |stop| start(stop).map(Ok));
+    }
+
+    /// Spawns a task that ends when its token is cancelled, or fails.
+    pub(crate) fn spawn_fallible<F>(
+        &mut self,
+        name: &'static str,
+        start: impl FnOnce(CancellationToken) -> F,
+    ) where
         F: Future<Output = Result<(), ServerError>> + Send + 'static,
     {
         let stop = CancellationToken::new();
@@ -68,7 +79,7 @@ impl Parts {
                 Ok(Ok(Err(error))) => warn!(part = name, %error, "Part of the server failed"),
                 Ok(Err(error)) => warn!(part = name, %error, "Part of the server panicked"),
                 Err(_) => {
-                    warn!(part = name, "Part of the server did not stop in time, aborting it")
+                    warn!(part = name, "Part of the server did not stop in time, aborting it");
                 }
             }
         }
@@ -79,17 +90,12 @@ impl Parts {
 mod tests {
     use super::*;
 
-    async fn until_stopped(stop: CancellationToken) -> Result<(), ServerError> {
-        stop.cancelled().await;
-        Ok(())
-    }
-
     #[tokio::test]
     async fn failure_of_a_part_is_returned_and_the_others_are_still_stopped() {
         let mut parts = Parts::default();
-        parts.spawn("idle", until_stopped);
-        parts.spawn("done", async |_| Ok(()));
-        parts.spawn("failing", async |_| Err(ServerError::PortZero));
+        parts.spawn("idle", CancellationToken::cancelled_owned);
+        parts.spawn("done", async |_| ());
+        parts.spawn_fallible("failing", async |_| Err(ServerError::PortZero));
         assert!(matches!(parts.failed().await, ServerError::PortZero));
         assert!(parts.failed().now_or_never().is_none());
         parts.stop(Duration::from_secs(20)).await;
@@ -111,7 +117,6 @@ mod tests {
         parts.spawn("next", async |stop| {
             stop.cancelled().await;
             stopped.send(()).unwrap();
-            Ok(())
         });
         parts.stop(Duration::from_millis(100)).await;
         is_stopped.await.expect("stopped, not aborted");

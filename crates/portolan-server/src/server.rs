@@ -128,23 +128,18 @@ impl RegistryServerBuilder {
 
         let mut parts = Parts::default();
         parts.spawn("health", |stop| {
-            let checks =
-                flows::health(registry.clone(), settings.health.clone(), metrics.clone(), stop);
-            async { Ok(checks.await) }
+            flows::health(registry.clone(), settings.health.clone(), metrics.clone(), stop)
         });
         // Subscribed before `start` returns, so that no announcement after it is missed.
         if let Some(announcements) = broadcaster.as_ref().map(Broadcaster::listen) {
-            parts.spawn("import", |stop| {
-                let import = flows::import(announcements, registry.clone(), stop);
-                async { Ok(import.await) }
-            });
+            parts.spawn("import", |stop| flows::import(announcements, registry.clone(), stop));
         }
         let dialects = vec![api.dialect()];
-        parts.spawn("http", async |stop| {
+        parts.spawn_fallible("http", async |stop| {
             let (limits, stop) = (HttpLimits::default(), stop.cancelled_owned());
             Ok(portolan_http::serve(listener, dialects, limits, stop).await?)
         });
-        parts.spawn("registry", async |stop| Ok(task.run(stop.cancelled_owned()).await));
+        parts.spawn("registry", |stop| task.run(stop.cancelled_owned()));
         log_open_access(address.ip(), settings.token.is_some());
         info!(%address, "Registry server started");
         Ok(RegistryServer { address, registry, allocator, _broadcaster: broadcaster, parts })

@@ -10,7 +10,7 @@ use portolan_metrics::Metrics;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Committed, Feed, Store, Update};
+use super::{Committed, Feed, Store, StoreParts, Update};
 use crate::{Command, CommandOutcome, Recorder, Registered, RegistryError, Source};
 
 /// How long a store may take for anything but the end of a lease.
@@ -19,7 +19,7 @@ const PROMPTLY: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// Runs every part of the suite; `open` returns an empty store with the default TTL and its feed.
-pub(crate) async fn run(open: impl Fn() -> (Arc<dyn Store>, Box<dyn Feed>)) {
+pub(crate) async fn run(open: impl Fn() -> StoreParts) {
     feed_begins_with_the_whole_state(Case::open(&open).await).await;
     changes_are_ordered_by_growing_revisions(Case::open(&open).await).await;
     same_registration_again_renews_the_lease(Case::open(&open).await).await;
@@ -53,7 +53,7 @@ struct Case {
 
 impl Case {
     /// Opens a store and reads the reset that its feed begins with.
-    async fn open(open: impl Fn() -> (Arc<dyn Store>, Box<dyn Feed>)) -> Self {
+    async fn open(open: impl Fn() -> StoreParts) -> Self {
         let (store, mut feed) = open();
         let maintained = Arc::clone(&store);
         let maintenance = AbortOnDropHandle::new(tokio::spawn(async move {

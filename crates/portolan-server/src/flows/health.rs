@@ -1,19 +1,21 @@
-//! Instances that nobody else checks are checked here, where they say how.
+//! Health checks of the endpoints that this server owns and that name a health URL.
+
+use std::collections::HashSet;
 
 use futures_util::StreamExt as _;
 use portolan_core::{Change, HealthReport, ServiceEndpoint, ServiceId};
 use portolan_health::{CheckSpec, HealthConfig, HealthMonitor};
 use portolan_metrics::Metrics;
-use portolan_registry::{Registry, WatchQuery};
+use portolan_registry::{Membership, Registry, WatchQuery};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use url::{Host, Url};
 
-/// How many reports may wait for the registry; a check that has more to say waits itself.
+/// The length of the report queue. Checks wait while it is full.
 const REPORTS: usize = 256;
 
-/// Checks what is to be checked until told to stop.
+/// Checks endpoints until stopped.
 pub(crate) async fn health(
     registry: Registry,
     config: HealthConfig,
@@ -21,64 +23,102 @@ pub(crate) async fn health(
     stop: CancellationToken,
 ) {
     let (sender, mut reports) = mpsc::channel(REPORTS);
-    let monitor = HealthMonitor::new(config, metrics, sender);
+    let mut checks = Checks {
+        monitor: HealthMonitor::new(config, metrics, sender),
+        membership: registry.membership(),
+        checked: HashSet::new(),
+    };
     let mut events = registry.watch(WatchQuery::default());
     loop {
         tokio::select! {
             event = events.next() => match event {
-                Some(event) => follow(&monitor, &event.change),
+                Some(event) => checks.follow(&event.change),
                 None => break,
             },
-            Some((id, report)) = reports.recv() => pass_on(&registry, &id, report).await,
+            () = checks.membership.changed() => checks.reassign(&registry),
+            Some((id, report)) = reports.recv() => {
+                stop.run_until_cancelled(update(&registry, &id, report)).await;
+            }
             () = stop.cancelled() => break,
         }
     }
-    // Reports that are still coming have nowhere to go; a check must not wait for that.
+    // Closes the channel, so that no check waits to send a report.
     drop(reports);
-    monitor.stop().await;
+    checks.monitor.stop().await;
 }
 
-fn follow(monitor: &HealthMonitor, change: &Change) {
-    match change {
-        Change::Snapshot { endpoints } => {
-            monitor.forget_all();
-            endpoints.iter().for_each(|endpoint| check_or_forget(monitor, endpoint));
+/// The checks that run on this server.
+struct Checks {
+    monitor: HealthMonitor,
+    membership: Membership,
+    checked: HashSet<ServiceId>,
+}
+
+// === impl Checks ===
+
+impl Checks {
+    fn follow(&mut self, change: &Change) {
+        match change {
+            Change::Snapshot { endpoints } => {
+                self.monitor.forget_all();
+                self.checked.clear();
+                endpoints.iter().for_each(|endpoint| self.assign(endpoint));
+            }
+            Change::Registered { endpoint } | Change::Updated { endpoint } => self.assign(endpoint),
+            Change::Deregistered { endpoint } | Change::Expired { endpoint } => {
+                self.release(&endpoint.id);
+            }
+            Change::Health { .. } => {}
         }
-        Change::Registered { endpoint } | Change::Updated { endpoint } => {
-            check_or_forget(monitor, endpoint);
+    }
+
+    /// Starts the check of an endpoint that this server owns, and ends that of any other.
+    fn assign(&mut self, endpoint: &ServiceEndpoint) {
+        match check_of(endpoint).filter(|_| self.membership.owns(&endpoint.id)) {
+            Some(check) => {
+                self.monitor.watch(endpoint, &check);
+                self.checked.insert(endpoint.id.clone());
+            }
+            None => self.release(&endpoint.id),
         }
-        Change::Deregistered { endpoint } | Change::Expired { endpoint } => {
-            monitor.forget(&endpoint.id);
+    }
+
+    fn release(&mut self, id: &ServiceId) {
+        if self.checked.remove(id) {
+            self.monitor.forget(id);
         }
-        Change::Health { .. } => {}
+    }
+
+    /// Starts and ends checks after a server joined or left. Checks that stay here go on.
+    fn reassign(&mut self, registry: &Registry) {
+        for endpoint in registry.list() {
+            if self.membership.owns(&endpoint.id) != self.checked.contains(&endpoint.id) {
+                self.assign(&endpoint);
+            }
+        }
     }
 }
 
-fn check_or_forget(monitor: &HealthMonitor, endpoint: &ServiceEndpoint) {
-    match check_of(endpoint) {
-        Some(check) => monitor.watch(endpoint, &check),
-        None => monitor.forget(&endpoint.id),
-    }
-}
-
-/// The check that an endpoint asks for. Only its own host is asked: a registry that fetches any
-/// URL it is given would fetch from the inside what an attacker cannot reach from the outside.
+/// The check that an endpoint requests. Its URL must name the endpoint's own host: a registry that
+/// fetched any URL could be used to reach hosts behind a firewall (server-side request forgery).
 fn check_of(endpoint: &ServiceEndpoint) -> Option<CheckSpec> {
     let url = endpoint.health_url.as_deref().filter(|_| !endpoint.is_checked_by_agent())?;
     let parsed = Url::parse(url).ok()?;
     if !is_host_of(endpoint, parsed.host()?) {
-        debug!(service_id = %endpoint.id, url, "Health URL of another host, not asked");
+        debug!(service_id = %endpoint.id, url, "Health URL of another host ignored");
         return None;
     }
     url.parse()
-        .inspect_err(|error| debug!(service_id = %endpoint.id, %error, "Health URL not understood"))
+        .inspect_err(
+            |error| debug!(service_id = %endpoint.id, %error, "Invalid health URL ignored"),
+        )
         .ok()
 }
 
 fn is_host_of(endpoint: &ServiceEndpoint, host: Host<&str>) -> bool {
     match (host, endpoint.host.address()) {
         (Host::Domain(name), address) => match name.parse() {
-            // A URL of a scheme that is not the web's keeps an address as a name.
+            // The URL parser keeps an IPv4 address as a name if the scheme is not HTTP's.
             Ok(parsed) => address == Some(parsed),
             Err(_) => name.eq_ignore_ascii_case(&endpoint.host.to_string()),
         },
@@ -88,18 +128,93 @@ fn is_host_of(endpoint: &ServiceEndpoint, host: Host<&str>) -> bool {
     }
 }
 
-async fn pass_on(registry: &Registry, id: &ServiceId, report: HealthReport) {
+async fn update(registry: &Registry, id: &ServiceId, report: HealthReport) {
     if let Err(error) = registry.update_health(id, report).await {
-        // It may have gone while it was checked.
-        debug!(service_id = %id, %error, "Health not entered");
+        // Expected if the endpoint was deregistered while it was checked.
+        debug!(service_id = %id, %error, "Health report rejected");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use portolan_core::{Host, Registration, Ttl};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use portolan_core::{HealthStatus, Host, Registration, Ttl};
+    use portolan_registry::store::Memory;
+    use portolan_registry::{Origin, RegistryConfig, open_over};
+    use tokio_util::task::AbortOnDropHandle;
 
     use super::*;
+
+    const SERVICES: usize = 16;
+    /// Generous, so that only a check that never runs fails.
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// A server over a store that others share. Dropping it kills the server.
+    struct Server {
+        registry: Registry,
+        metrics: Metrics,
+        _tasks: [AbortOnDropHandle<()>; 2],
+    }
+
+    impl Server {
+        fn start(store: Memory) -> Self {
+            let metrics = Metrics::new();
+            let feed = store.feed();
+            let config = RegistryConfig::default();
+            let (task, registry) = open_over(Arc::new(store), feed, &config, metrics.clone());
+            let interval = Duration::from_millis(20);
+            let config = HealthConfig { interval, ..HealthConfig::default() };
+            let stop = CancellationToken::new();
+            let checks = health(registry.clone(), config, metrics.clone(), stop);
+            let tasks = [tokio::spawn(task.run(std::future::pending())), tokio::spawn(checks)];
+            Self { registry, metrics, _tasks: tasks.map(AbortOnDropHandle::new) }
+        }
+
+        /// The services that this server has checked.
+        fn checked(&self) -> Vec<usize> {
+            let metrics = self.metrics.encode();
+            let counter =
+                |number| format!(r#"discovery_health_checks_total{{service_name="api-{number}","#);
+            (0..SERVICES).filter(|number| metrics.contains(&counter(*number))).collect()
+        }
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        let polling = async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(SOON, polling).await.expect("in time");
+    }
+
+    #[tokio::test]
+    async fn exactly_one_server_checks_each_endpoint_and_another_takes_over() {
+        let memory = Memory::new(&RegistryConfig::default()).unwrap();
+        let first = Server::start(memory.join());
+        let second = Server::start(memory);
+        let target = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = target.local_addr().unwrap().port();
+        for number in 0..SERVICES {
+            let name = format!("api-{number}").parse().unwrap();
+            let health_url = Some(format!("tcp://127.0.0.1:{port}"));
+            let service =
+                Registration { health_url, ..Registration::new(name, Host::loopback(), port) };
+            first.registry.register(service, Origin::local()).await.unwrap();
+        }
+        let passing = |endpoint: &Arc<ServiceEndpoint>| endpoint.health == HealthStatus::Passing;
+        until(|| second.registry.list().iter().filter(|e| passing(e)).count() == SERVICES).await;
+        let (ours, theirs) = (first.checked(), second.checked());
+        assert!(!ours.is_empty() && !theirs.is_empty(), "{ours:?} {theirs:?}");
+        assert_eq!(ours.len() + theirs.len(), SERVICES, "{ours:?} {theirs:?}");
+        assert!(!ours.iter().any(|number| theirs.contains(number)), "{ours:?} {theirs:?}");
+
+        drop(second);
+        until(|| first.checked().len() == SERVICES).await;
+    }
 
     fn endpoint(host: &str, health_url: &str) -> ServiceEndpoint {
         let host: Host = host.parse().unwrap();
@@ -109,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_is_checked_on_its_own_host_only() {
+    fn endpoint_is_checked_on_its_own_host_only() {
         for (host, url, expected) in [
             ("127.0.0.1", "http://127.0.0.1:8080/health", Some("http://127.0.0.1:8080/health")),
             ("127.0.0.1", "tcp://127.0.0.1:8080", Some("tcp://127.0.0.1:8080")),
@@ -127,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_its_agent_checks_is_left_alone() {
+    fn endpoint_that_its_agent_checks_is_not_checked() {
         let mut endpoint = endpoint("127.0.0.1", "http://127.0.0.1:8080/health");
         let (key, value) = portolan_core::endpoint::CHECKED_BY_AGENT;
         endpoint.metadata.insert(key.to_owned(), value.to_owned());

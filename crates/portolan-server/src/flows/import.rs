@@ -1,4 +1,5 @@
-//! What is heard on the broadcast channel goes into the registry, which joins separate segments.
+//! Imports announcements from the broadcast channel into the registry, which connects network segments
+//! that do not receive each other's multicast.
 
 use futures_util::StreamExt as _;
 use portolan_broadcast::AnnouncementListener;
@@ -6,7 +7,7 @@ use portolan_registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-/// Imports announcements until told to stop.
+/// Imports announcements until stopped.
 pub(crate) async fn import(
     mut heard: AnnouncementListener,
     registry: Registry,
@@ -18,11 +19,12 @@ pub(crate) async fn import(
             () = stop.cancelled() => return,
         };
         let Some(heard) = heard else { return };
-        // An answer to somebody's query is no news.
+        // A response to a query repeats what was announced.
         if heard.announcement.in_reply_to.is_some() {
             continue;
         }
-        if let Err(error) = registry.import(&heard.announcement).await {
+        let imported = stop.run_until_cancelled(registry.import(&heard.announcement)).await;
+        if let Some(Err(error)) = imported {
             let service = &heard.announcement.service;
             debug!(service_id = %service.id, source = %heard.source, %error, "Announcement not imported");
         }

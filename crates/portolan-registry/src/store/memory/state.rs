@@ -138,7 +138,7 @@ impl State {
             Effect::Registered | Effect::Moved => self.emit_change(Change::Registered { endpoint }),
             Effect::Updated => self.emit_change(Change::Updated { endpoint }),
             Effect::Health => self.emit_change(Change::Health { endpoint }),
-            Effect::Renewed => self.emit(Committed::Renewed(endpoint)),
+            Effect::Renewed => self.emit(&Committed::Renewed(endpoint)),
         }
         (stored, moved_from.map(|(endpoint, _)| endpoint))
     }
@@ -244,10 +244,10 @@ impl State {
 
     fn emit_change(&mut self, change: Change) {
         let event = ServiceEvent { revision: self.revision, change };
-        self.emit(Committed::Changed(Arc::new(event)));
+        self.emit(&Committed::Changed(Arc::new(event)));
     }
 
-    fn emit(&mut self, entry: Committed) {
+    fn emit(&mut self, entry: &Committed) {
         self.index += 1;
         self.feeds.values_mut().for_each(|backlog| backlog.push(entry.clone()));
     }
