@@ -60,7 +60,11 @@ fn invalid_json(path: &Path, error: &serde_json::Error) -> Problem {
     if error.classify() != Category::Data {
         return syntax_error(error);
     }
-    let problem = Problem::new(ProblemKind::BadMember, error.to_string());
+    let text = error.to_string();
+    // The pointer says where; the text may end with a remedy, which the position would garble.
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let detail = text.strip_suffix(&position).unwrap_or(&text);
+    let problem = Problem::new(ProblemKind::BadMember, detail);
     let pointer = pointer(path);
     if pointer.is_empty() { problem } else { problem.pointer(pointer) }
 }
@@ -88,6 +92,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     if essence == "application/json" || suffixed {
         return Ok(());
     }
-    let detail = format!("the content type of the body is {essence:?}, expected application/json");
+    let given = if essence.is_empty() { "missing".to_owned() } else { format!("{essence:?}") };
+    let detail = format!("the content type of the body is {given}, expected application/json");
     Err(Problem::new(ProblemKind::NotJson, detail).remedy("send 'Content-Type: application/json'"))
 }

@@ -2,7 +2,6 @@
 
 mod auth;
 mod contract;
-mod documents;
 mod problems;
 mod services;
 mod support;

@@ -38,7 +38,7 @@ fn close_objects(value: &mut Value) {
 /// Asserts that the document describes the response to this request.
 #[track_caller]
 pub(super) fn assert_documented(method: &Method, path: &str, response: &ApiResponse) {
-    let place = format!("{method} {path}: {response:?}");
+    let place = format!("{response:#?}");
     let pointer = documented(method, path, response.status.as_u16());
     let pointer = pointer.unwrap_or_else(|| panic!("status is not documented: {place}"));
     let described = DOCUMENT.pointer(&pointer).unwrap();

@@ -1,152 +1,181 @@
+//! Snapshots of every problem document: each with its request, so that place and text are reviewed
+//! together.
+
+use std::time::Duration;
+
+use insta::assert_json_snapshot;
+use portolan_core::InvalidRegistration;
+use portolan_http::RequestError;
+use portolan_registry::RegistryError;
 use reqwest::Method;
 use serde_json::json;
 
 use super::support::{ApiResponse, Server, api};
+use crate::problem::Problem;
 
-/// Sends a body as it stands.
-async fn post(
-    server: &Server,
-    path: &str,
-    kind: &str,
-    body: impl Into<reqwest::Body>,
-) -> ApiResponse {
-    let request = server.request(Method::POST, path).header("content-type", kind).body(body);
-    ApiResponse::read(request).await
+const JSON: &str = "application/json";
+
+/// Sends a registration with this content type and body.
+async fn post(server: &Server, kind: &str, body: impl Into<reqwest::Body>) -> ApiResponse {
+    let request = server.request(Method::POST, "/api/v1/services").header("content-type", kind);
+    ApiResponse::read(request.body(body)).await
+}
+
+#[test]
+fn request_errors() {
+    let limit = Duration::from_secs(10);
+    let documents: Vec<_> = [
+        RequestError::Unauthorized,
+        RequestError::Forbidden,
+        RequestError::BodyTooLarge { limit: 1_048_576 },
+        RequestError::BodyTimeout { limit },
+        RequestError::BodyIncomplete { reason: "connection closed".into() },
+        RequestError::Panicked,
+        RequestError::Timeout { limit },
+        RequestError::Overloaded { limit: 10_000 },
+    ]
+    .iter()
+    .map(Problem::from)
+    .collect();
+    assert_json_snapshot!(documents);
+}
+
+#[test]
+fn registry_errors() {
+    let id = || "api@10.0.0.1:80".parse().unwrap();
+    let (host, peer) = ("127.0.0.1".parse().unwrap(), "10.0.0.9".parse().unwrap());
+    let documents: Vec<_> = [
+        RegistryError::Unknown { id: id() },
+        InvalidRegistration::PortZero.into(),
+        RegistryError::Full { limit: 10_000 },
+        RegistryError::BroadcastFull { limit: 5_000 },
+        RegistryError::RegisteredByApi { id: id() },
+        RegistryError::RemoteLoopback { host, peer },
+        RegistryError::Busy(Duration::from_secs(5)),
+        RegistryError::Unavailable { store: "etcd", reason: "connection refused".into() },
+        RegistryError::Closed,
+    ]
+    .into_iter()
+    .map(Problem::from)
+    .collect();
+    assert_json_snapshot!(documents);
 }
 
 #[tokio::test]
-async fn invalid_member_is_reported_with_its_pointer() {
+async fn invalid_parameters() {
     let server = Server::start().await;
-    for (body, pointer, expected) in [
-        (json!({"name": "api", "host": "h", "port": 0}), "/port", "from 1 to 65535"),
-        (json!({"name": "api", "host": "h", "port": 70000}), "/port", "from 1 to 65535"),
-        (json!({"name": "", "host": "h", "port": 1}), "/name", "the service name is empty"),
-        (json!({"name": "api", "host": "0.0.0.0", "port": 1}), "/host", "every address"),
-        (json!({"name": "api", "host": "h", "port": 1, "ttl": 0}), "/ttl", "between 1s and 24h"),
-        (json!({"name": "api", "host": "h", "port": 1, "prot": 1}), "/prot", "unknown field"),
-        (
-            json!({"name": "api", "host": "h", "port": 1, "metadata": {"a/b~c": 1}}),
-            "/metadata/a~1b~0c",
-            "expected a string",
-        ),
+    let mut documents = Vec::new();
+    for path in [
+        "/services?name=a%20b",
+        "/services?name=",
+        "/services?health=fine",
+        "/services?protocol=tcp&protocol=udp",
+        "/services?meta.zone=a&meta.zone=b",
+        "/services?meta.=a",
+        "/services?meta.scope=a%20b",
+        "/services?meta.scope=a&scope=a",
+        "/services?scpoe=shop",
+        "/watch?revision=latest",
+        "/watch?health=passing",
+        "/services/a%20b",
+        "/services/%ff",
     ] {
-        let problem = server.register(body.clone()).await.problem(422, "bad-member");
-        assert_eq!(problem["pointer"], pointer, "{body}: {problem}");
-        assert!(problem["detail"].as_str().unwrap().contains(expected), "{body}: {problem}");
+        documents.push(server.get(&format!("/api/v1{path}")).await.document(400));
     }
-    let missing = server.register(json!({"name": "api", "port": 1})).await;
-    let missing = missing.problem(422, "bad-member");
-    assert!(missing["detail"].as_str().unwrap().contains("missing field `host`"), "{missing}");
-    let path = "/api/v1/services/x/health";
-    for report in
-        [json!({"status": "fine"}), json!({"status": "passing", "raeson": "x"}), json!({})]
-    {
-        server.send(Method::PUT, path, report).await.problem(422, "bad-member");
-    }
-    assert!(server.registry.list().is_empty());
+    let many = vec!["a"; 1001].join(",");
+    let many = server.get(&format!("/api/v1/services?name={many}")).await;
+    many.problem(400, "bad-parameter");
+    let last_event_id = server.request(Method::GET, "/api/v1/watch").header("last-event-id", "x");
+    documents.push(ApiResponse::read(last_event_id).await.document(400));
+    assert_json_snapshot!(documents);
 }
 
 #[tokio::test]
-async fn invalid_json_is_reported_with_line_and_column() {
+async fn invalid_json() {
     let server = Server::start().await;
-    for (body, place) in [
-        (r#"{"name": "api","#, "line 1 column 15"),
-        ("{\n  \"name\": api\n}", "line 2 column 11"),
-        ("", "line 1 column 0"),
-        (
-            r#"{"name": "api", "host": "h", "port": 1} {}"#,
-            "trailing characters at line 1 column 41",
-        ),
-        ("\u{0}\u{1}", "line 1 column 1"),
+    let mut documents = Vec::new();
+    for body in [
+        r#"{"name": "api","#,
+        "{\n  \"name\": api\n}",
+        "",
+        r#"{"name": "api", "host": "h", "port": 1} {}"#,
+        "\u{0}\u{1}",
     ] {
-        let response = post(&server, "/api/v1/services", "application/json", body).await;
-        let problem = response.problem(400, "bad-json");
-        assert!(problem["detail"].as_str().unwrap().contains(place), "{body:?}: {problem}");
+        documents.push(post(&server, JSON, body).await.document(400));
     }
-    let deep = "[".repeat(100_000);
-    post(&server, "/api/v1/batch", "application/json", deep).await.problem(400, "bad-json");
+    let deep = server.request(Method::POST, "/api/v1/batch").header("content-type", JSON);
+    ApiResponse::read(deep.body("[".repeat(100_000))).await.problem(400, "bad-json");
     let bytes = vec![b'"', 0xff, 0xfe, b'"'];
-    let response = post(&server, "/api/v1/services", "application/json", bytes).await;
-    assert!(response.status.is_client_error());
+    assert!(post(&server, JSON, bytes).await.status.is_client_error());
+    assert_json_snapshot!(documents);
 }
 
 #[tokio::test]
-async fn other_content_types_are_rejected() {
+async fn invalid_members() {
     let server = Server::start().await;
-    for (kind, expected) in [
-        ("text/plain; charset=utf-8", "text/plain"),
-        ("application/x-www-form-urlencoded", "urlencoded"),
-        ("", "\"\""),
+    let mut documents = Vec::new();
+    for body in [
+        json!({"name": "api", "host": "h", "port": 0}),
+        json!({"name": "api", "host": "h", "port": 70000}),
+        json!({"name": "", "host": "h", "port": 1}),
+        json!({"name": "api", "host": "0.0.0.0", "port": 1}),
+        json!({"name": "api", "host": "h", "port": 1, "ttl": 0}),
+        json!({"name": "api", "host": "h", "port": 1, "prot": 1}),
+        json!({"name": "api", "host": "h", "port": 1, "metadata": {"a/b~c": 1}}),
+        json!({"name": "api", "port": 1}),
     ] {
-        let response = post(&server, "/api/v1/services", kind, api(1).to_string()).await;
-        let problem = response.problem(415, "not-json");
-        let detail = problem["detail"].as_str().unwrap();
-        assert!(
-            detail.contains(expected) && detail.contains("Content-Type: application/json"),
-            "{detail}"
-        );
+        documents.push(server.register(body).await.document(422));
     }
+    let path = "/api/v1/services/x/health";
+    for body in [json!({"status": "fine"}), json!({"status": "passing", "raeson": "x"}), json!({})]
+    {
+        documents.push(server.send(Method::PUT, path, body).await.document(422));
+    }
+    let other_id = json!({"id": "b", "name": "api", "host": "h", "port": 1});
+    documents.push(server.send(Method::PUT, "/api/v1/services/a", other_id).await.document(422));
+    let operations = json!({"operations": [{"op": "dance"}, {"id": "a"}, 7]});
+    let batch = server.send(Method::POST, "/api/v1/batch", operations).await;
+    documents.push((batch.request.clone(), batch.json()));
+    assert!(server.registry.list().is_empty());
+    assert_json_snapshot!(documents);
+}
+
+#[tokio::test]
+async fn other_content_types() {
+    let server = Server::start().await;
+    let mut documents = Vec::new();
+    for kind in ["text/plain; charset=utf-8", "application/x-www-form-urlencoded", ""] {
+        documents.push(post(&server, kind, api(1).to_string()).await.document(415));
+    }
+    assert_json_snapshot!(documents);
     for kind in ["application/json; charset=utf-8", "Application/JSON", "application/vnd.x+json"] {
-        let response = post(&server, "/api/v1/services", kind, api(1).to_string()).await;
-        assert!(response.status.is_success(), "{response:?}");
+        assert!(post(&server, kind, api(1).to_string()).await.status.is_success(), "{kind}");
     }
 }
 
 #[tokio::test]
-async fn unknown_route_is_answered_with_the_nearest_one() {
+async fn unknown_routes_and_methods() {
     let server = Server::start().await;
-    for (path, nearest) in [
-        ("/api/v1/service", "use /api/v1/services,"),
-        ("/api/v1/service/api@h:1", "use /api/v1/services/api@h:1,"),
-        ("/api/v1/services/x/heartbeet", "use /api/v1/services/x/heartbeat,"),
-        ("/v1/catalog/services", "; see /openapi.json"),
-        ("/metric", "use /metrics,"),
-        ("/", "; see /openapi.json"),
+    let mut documents = Vec::new();
+    for path in [
+        "/api/v1/service",
+        "/api/v1/service/api@h:1",
+        "/api/v1/services/x/heartbeet",
+        "/v1/catalog/services",
+        "/metric",
+        "/",
     ] {
-        let problem = server.get(path).await.problem(404, "no-such-route");
-        assert!(problem["detail"].as_str().unwrap().contains(nearest), "{problem}");
+        documents.push(server.get(path).await.document(404));
     }
     server.get(&format!("/{}", "a".repeat(20_000))).await.problem(404, "no-such-route");
-}
-
-#[tokio::test]
-async fn unsupported_method_is_answered_with_the_supported_ones() {
-    let server = Server::start().await;
     for (method, path, allowed) in [
         (Method::DELETE, "/api/v1/services", "GET, HEAD, POST"),
         (Method::POST, "/api/v1/services/x/heartbeat", "PUT"),
         (Method::OPTIONS, "/metrics", "GET, HEAD"),
     ] {
         let response = ApiResponse::read(server.request(method, path)).await;
-        let problem = response.problem(405, "method-not-allowed");
         assert_eq!(response.header("allow"), allowed);
-        assert!(problem["detail"].as_str().unwrap().contains(allowed), "{problem}");
+        documents.push(response.document(405));
     }
-}
-
-#[tokio::test]
-async fn invalid_parameter_is_reported_by_name() {
-    let server = Server::start().await;
-    for (path, param, expected) in [
-        ("/api/v1/services?name=a%20b", "name", "service name"),
-        ("/api/v1/services?name=", "name", "empty"),
-        ("/api/v1/services?health=fine", "health", "use passing, warning"),
-        ("/api/v1/services?protocol=tcp&protocol=udp", "protocol", "give it once"),
-        ("/api/v1/services?meta.zone=a&meta.zone=b", "meta.zone", "give it once"),
-        ("/api/v1/services?meta.=a", "meta.", "the metadata key is empty"),
-        ("/api/v1/services?meta.scope=a%20b", "meta.scope", "the scope"),
-        ("/api/v1/services?meta.scope=a&scope=a", "meta.scope", "omit one of them"),
-        ("/api/v1/services?scpoe=shop", "scpoe", "use scope"),
-        ("/api/v1/watch?revision=latest", "revision", "is not a revision"),
-        ("/api/v1/watch?health=passing", "health", "unknown parameter"),
-        ("/api/v1/services/a%20b", "id", "service id"),
-        ("/api/v1/services/%ff", "id", "UTF-8"),
-    ] {
-        let problem = server.get(path).await.problem(400, "bad-parameter");
-        assert_eq!(problem["param"], param, "{path}: {problem}");
-        assert!(problem["detail"].as_str().unwrap().contains(expected), "{path}: {problem}");
-    }
-    let many = vec!["a"; 1001].join(",");
-    let problem = server.get(&format!("/api/v1/services?name={many}")).await;
-    problem.problem(400, "bad-parameter");
+    assert_json_snapshot!(documents);
 }

@@ -101,6 +101,8 @@ impl Drop for Server {
 /// A response, read to its end.
 #[derive(Debug)]
 pub(super) struct ApiResponse {
+    /// Method, path, query and body of the request.
+    pub(super) request: String,
     pub(super) status: StatusCode,
     pub(super) headers: reqwest::header::HeaderMap,
     pub(super) text: String,
@@ -111,11 +113,15 @@ impl ApiResponse {
     pub(super) async fn read(request: RequestBuilder) -> Self {
         let (client, request) = request.build_split();
         let request = request.unwrap();
-        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let body = request.body().and_then(|body| body.as_bytes()).unwrap_or_default();
+        let place = &url[url::Position::BeforePath..];
+        let place = format!("{method} {place} {}", String::from_utf8_lossy(body));
         let response = client.execute(request).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
-        let response = Self { status, headers, text: response.text().await.unwrap() };
-        contract::assert_documented(&method, &path, &response);
+        let request = place.trim_end().to_owned();
+        let response = Self { request, status, headers, text: response.text().await.unwrap() };
+        contract::assert_documented(&method, url.path(), &response);
         response
     }
 
@@ -127,12 +133,18 @@ impl ApiResponse {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
+    /// Returns the request and the problem document, whose status must be this one.
+    #[track_caller]
+    pub(super) fn document(&self, status: u16) -> (String, Value) {
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        (self.request.clone(), self.json())
+    }
+
     /// Returns the problem document, whose status and type must be these.
     #[track_caller]
     pub(super) fn problem(&self, status: u16, kind: &str) -> Value {
-        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
-        assert_eq!(self.status.as_u16(), status, "{self:?}");
-        let problem = self.json();
+        let (_, problem) = self.document(status);
         assert_eq!(problem["status"], status, "{self:?}");
         assert_eq!(problem["type"], format!("urn:portolan:problem:{kind}"), "{self:?}");
         assert!(!problem["title"].as_str().unwrap().is_empty());

@@ -151,14 +151,6 @@ async fn watch_ends_at_once_at_shutdown() {
     assert!(events.next().await.is_none(), "ended, not cut");
 }
 
-#[tokio::test]
-async fn invalid_last_event_id_is_rejected() {
-    let server = Server::start().await;
-    let request = server.request(Method::GET, "/api/v1/watch").header("last-event-id", "x");
-    let response = ApiResponse::read(request).await;
-    assert_eq!(response.problem(400, "bad-parameter")["param"], "Last-Event-ID");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn resumed_watches_miss_nothing_under_concurrent_writes() {
     const CHANGES: u64 = 240;
