@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use portolan_port_allocator::Depth;
 use serde_json::Value;
-use support::{World, wish};
+use support::{TestEnv, request_for};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Keeps what is logged.
@@ -54,19 +54,19 @@ fn every_grant_refusal_reclaim_and_release_has_its_line() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().json().with_writer(log.clone()).finish();
     let _listening = tracing::subscriber::set_default(subscriber);
-    let world = World::with_ports(2);
+    let env = TestEnv::with_ports(2);
     let line = |action: &str, service: &str, index: Option<u16>| {
-        let port = index.map(|index| u64::from(world.port(index)));
+        let port = index.map(|index| u64::from(env.port(index)));
         (action.to_owned(), service.to_owned(), port)
     };
 
     // A refusal names every port, and is a single line all the same.
-    let (one, other) = (world.allocator(), world.allocator());
-    let api = one.request(wish("api", Depth::Guarded)).unwrap();
-    let again = one.request(wish("api", Depth::Guarded)).unwrap();
+    let (one, other) = (env.allocator(), env.allocator());
+    let api = one.request(request_for("api", Depth::Guarded)).unwrap();
+    let again = one.request(request_for("api", Depth::Guarded)).unwrap();
     assert_eq!(log.take(), [line("grant", "api", Some(0))], "once, however often it is told");
-    let web = other.request(wish("web", Depth::Bound)).unwrap();
-    assert!(other.request(wish("db", Depth::Bound)).is_err());
+    let web = other.request(request_for("web", Depth::Bound)).unwrap();
+    assert!(other.request(request_for("db", Depth::Bound)).is_err());
     assert_eq!(log.take(), [line("grant", "web", Some(1)), line("refuse", "db", None)]);
 
     drop(api);
@@ -76,19 +76,19 @@ fn every_grant_refusal_reclaim_and_release_has_its_line() {
     assert_eq!(log.take(), [line("release", "api", Some(0)), line("release", "web", Some(1))]);
     drop(listener);
 
-    one.request(wish("heir", Depth::Claimed)).unwrap().leave_to_children();
+    one.request(request_for("heir", Depth::Claimed)).unwrap().leave_to_children();
     drop(one);
     _ = log.take();
-    let next = other.request(wish("next", Depth::Claimed)).unwrap();
-    assert_eq!(next.port(), world.port(0));
+    let next = other.request(request_for("next", Depth::Claimed)).unwrap();
+    assert_eq!(next.port(), env.port(0));
     assert_eq!(log.take(), [line("reclaim", "heir", Some(0)), line("grant", "next", Some(0))]);
 
     next.leave_to_children();
     drop(other);
-    let _foreign = TcpListener::bind(("127.0.0.1", world.port(0))).unwrap();
+    let _foreign = TcpListener::bind(("127.0.0.1", env.port(0))).unwrap();
     _ = log.take();
-    let last = world.allocator().request(wish("last", Depth::Claimed)).unwrap();
-    assert_eq!(last.port(), world.port(1));
+    let last = env.allocator().request(request_for("last", Depth::Claimed)).unwrap();
+    assert_eq!(last.port(), env.port(1));
     let reclaimed = [line("reclaim", "next", Some(0)), line("grant", "last", Some(1))];
     assert_eq!(log.take(), reclaimed, "whoever has the port now");
 }

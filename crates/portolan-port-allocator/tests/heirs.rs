@@ -16,8 +16,8 @@ use portolan_port_allocator::{
     AllocatorError, Depth, PortAllocator, PortLease, PortRequest, PortState, RejectionReason,
 };
 use rustix::process::{Pid, Signal, kill_process};
-use support::copy::{self, Copy, allocator, argument, say, wait, wait_for_the_end_of};
-use support::{World, wish};
+use support::copy::{self, Copy, allocator, argument, send, wait, wait_for_the_end_of};
+use support::{TestEnv, request_for};
 
 const DEPTHS: [Depth; 3] = [Depth::Bound, Depth::Guarded, Depth::Claimed];
 /// How many ports an owner has: two of each depth.
@@ -29,13 +29,13 @@ fn child() {
     match copy::role().as_deref() {
         Some("owner") => {
             let _leases = take_all(&allocator());
-            say("ready");
+            send("ready");
             while wait() {}
         }
         Some("forefather") => have_a_grandchild(),
         Some("parent") => {
             let mut child = start("sitter", "");
-            say(child.id());
+            send(child.id());
             child.wait().unwrap();
         }
         Some("sitter") => while wait() {},
@@ -46,10 +46,11 @@ fn child() {
     }
 }
 
-/// Every port of the world, two of each depth, in one session.
+/// Every port of the env, two of each depth, in one session.
 fn take_all(allocator: &PortAllocator) -> Vec<PortLease> {
     let depths = DEPTHS.iter().cycle().take(PORTS.into());
-    let request = |(index, depth): (usize, &Depth)| wish(&format!("service-{index}"), *depth);
+    let request =
+        |(index, depth): (usize, &Depth)| request_for(&format!("service-{index}"), *depth);
     allocator.request_all(depths.enumerate().map(request)).unwrap()
 }
 
@@ -59,16 +60,16 @@ fn start(role: &str, argument: &str) -> Child {
 
 fn have_a_grandchild() {
     let leases = take_all(&allocator());
-    leases.iter().for_each(copy::bequeath);
+    leases.iter().for_each(copy::make_inheritable);
     let mut child = start("parent", "");
-    say(child.id());
+    send(child.id());
     child.wait().unwrap();
 }
 
 fn have_a_leaver() {
     let depth: Depth = argument().parse().unwrap();
-    let lease = allocator().request(wish("leaver", depth)).unwrap();
-    copy::bequeath(&lease);
+    let lease = allocator().request(request_for("leaver", depth)).unwrap();
+    copy::make_inheritable(&lease);
     let mut child = start("leaver", &lease.port().to_string());
     child.wait().unwrap();
 }
@@ -83,16 +84,16 @@ fn leave_and_listen() {
     }
     let port: u16 = argument().parse().unwrap();
     let _server = TcpListener::bind(("127.0.0.1", port)).unwrap();
-    say(std::process::id());
+    send(std::process::id());
     while wait() {}
 }
 
 /// Asserts that a session that begins now gets every port, at whatever depth.
-fn expect_all_to_be_free(world: &World) {
-    assert_eq!(world.allocator().holders(), []);
-    let leases = take_all(&world.allocator());
+fn expect_all_to_be_free(env: &TestEnv) {
+    assert_eq!(env.allocator().holders(), []);
+    let leases = take_all(&env.allocator());
     let ports: BTreeSet<u16> = leases.iter().map(PortLease::port).collect();
-    assert!(ports.into_iter().eq(world.ports()));
+    assert!(ports.into_iter().eq(env.ports()));
 }
 
 fn only(port: u16, depth: Depth) -> PortRequest {
@@ -110,23 +111,23 @@ fn refusal(error: AllocatorError) -> RejectionReason {
 
 #[test]
 fn every_port_of_a_killed_owner_is_free_whatever_its_depth() {
-    let world = World::with_ports(PORTS);
+    let env = TestEnv::with_ports(PORTS);
     for _ in 0..10 {
-        let mut owner = Copy::start(&world, "owner");
-        assert_eq!(owner.hear(), "ready");
-        let held = world.allocator().holders();
+        let mut owner = Copy::start(&env, "owner");
+        assert_eq!(owner.receive(), "ready");
+        let held = env.allocator().holders();
         assert_eq!(held.len(), usize::from(PORTS));
         assert!(held.iter().all(|holder| holder.pid == owner.process.id()));
         owner.kill();
-        expect_all_to_be_free(&world);
+        expect_all_to_be_free(&env);
     }
 }
 
 #[test]
 fn a_grandchild_that_outlives_both_keeps_every_port() {
-    let world = World::with_ports(PORTS);
-    let mut owner = Copy::start(&world, "forefather");
-    let (child, grandchild) = (owner.hear(), owner.hear());
+    let env = TestEnv::with_ports(PORTS);
+    let mut owner = Copy::start(&env, "forefather");
+    let (child, grandchild) = (owner.receive(), owner.receive());
     // The grandchild waits for the end of this pipe.
     let pipe = owner.process.stdin.take().unwrap();
     owner.kill();
@@ -134,32 +135,32 @@ fn a_grandchild_that_outlives_both_keeps_every_port() {
     wait_for_the_end_of(&child);
 
     for depth in DEPTHS {
-        let error = world.allocator().request(wish("other", depth)).unwrap_err();
+        let error = env.allocator().request(request_for("other", depth)).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("which is gone and left it to a child"), "{text}");
         assert!(matches!(refusal(error), RejectionReason::Leased(holder) if !holder.alive));
     }
     drop(pipe);
     wait_for_the_end_of(&grandchild);
-    expect_all_to_be_free(&world);
+    expect_all_to_be_free(&env);
 }
 
 #[test]
 fn a_child_that_closes_what_it_inherited_keeps_its_port_by_listening() {
     for depth in [Depth::Guarded, Depth::Claimed] {
-        let world = World::with_ports(2);
-        let mut owner = Copy::start_with(&world, "parent of a leaver", depth);
-        let leaver = owner.hear();
-        let allocator = world.allocator();
-        assert_eq!(allocator.check(world.port(0)).state, PortState::Leased, "its owner lives");
+        let env = TestEnv::with_ports(2);
+        let mut owner = Copy::start_with(&env, "parent of a leaver", depth);
+        let leaver = owner.receive();
+        let allocator = env.allocator();
+        assert_eq!(allocator.check(env.port(0)).state, PortState::Leased, "its owner lives");
         let pipe = owner.process.stdin.take().unwrap();
         owner.kill();
         assert_eq!(allocator.holders(), [], "nobody holds the lease any more");
 
         for depth in DEPTHS {
-            let next = world.allocator().request(wish("next", depth)).unwrap();
-            assert_eq!(next.port(), world.port(1), "{depth}: it moves on");
-            let error = world.allocator().request(only(world.port(0), depth)).unwrap_err();
+            let next = env.allocator().request(request_for("next", depth)).unwrap();
+            assert_eq!(next.port(), env.port(1), "{depth}: it moves on");
+            let error = env.allocator().request(only(env.port(0), depth)).unwrap_err();
             let RejectionReason::ForeignProcess(foreign) = refusal(error) else {
                 panic!("{depth}")
             };
@@ -168,7 +169,7 @@ fn a_child_that_closes_what_it_inherited_keeps_its_port_by_listening() {
         }
         drop(pipe);
         wait_for_the_end_of(&leaver);
-        let lease = world.allocator().request(only(world.port(0), depth)).unwrap();
-        assert_eq!(lease.port(), world.port(0), "its listener is gone");
+        let lease = env.allocator().request(only(env.port(0), depth)).unwrap();
+        assert_eq!(lease.port(), env.port(0), "its listener is gone");
     }
 }

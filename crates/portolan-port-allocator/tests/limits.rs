@@ -11,27 +11,27 @@ use portolan_port_allocator::{
     AllocatorError, Depth, LimitSubject, PortAllocator, PortAllocatorConfig, PortLease, PortLimits,
     PortRequest, RejectionReason,
 };
-use support::{World, wish};
+use support::{TestEnv, request_for};
 
-fn allocator(world: &World, change: impl FnOnce(&mut PortAllocatorConfig)) -> PortAllocator {
-    let mut config = world.config();
+fn allocator(env: &TestEnv, change: impl FnOnce(&mut PortAllocatorConfig)) -> PortAllocator {
+    let mut config = env.config();
     change(&mut config);
     PortAllocator::new(config).unwrap()
 }
 
-fn with_quota(world: &World, per_service: u32, per_user: u32) -> PortAllocator {
-    allocator(world, |config| config.quota = PortLimits::new(per_service, per_user))
+fn with_quota(env: &TestEnv, per_service: u32, per_user: u32) -> PortAllocator {
+    allocator(env, |config| config.quota = PortLimits::new(per_service, per_user))
 }
 
 fn take(allocator: &PortAllocator, service: &str) -> Result<PortLease, AllocatorError> {
-    allocator.request(wish(service, Depth::Claimed))
+    allocator.request(request_for(service, Depth::Claimed))
 }
 
 #[test]
 fn quota_of_a_service_is_shared_by_all_sessions() {
-    let world = World::with_ports(8);
+    let env = TestEnv::with_ports(8);
     let (one, other, third) =
-        (with_quota(&world, 2, 0), with_quota(&world, 2, 0), with_quota(&world, 2, 0));
+        (with_quota(&env, 2, 0), with_quota(&env, 2, 0), with_quota(&env, 2, 0));
     let (_first, second) = (take(&one, "api").unwrap(), take(&other, "api").unwrap());
     let error = take(&third, "api").unwrap_err();
     let AllocatorError::QuotaExceeded { subject, held, limit, .. } = &error else {
@@ -47,8 +47,8 @@ fn quota_of_a_service_is_shared_by_all_sessions() {
 
 #[test]
 fn quota_of_the_user_is_shared_by_all_services() {
-    let world = World::with_ports(8);
-    let (one, other) = (with_quota(&world, 0, 3), with_quota(&world, 0, 3));
+    let env = TestEnv::with_ports(8);
+    let (one, other) = (with_quota(&env, 0, 3), with_quota(&env, 0, 3));
     let _leases: Vec<PortLease> =
         ["a", "b", "c"].map(|service| take(&one, service).unwrap()).into();
     let error = take(&other, "d").unwrap_err();
@@ -61,13 +61,13 @@ fn quota_of_the_user_is_shared_by_all_services() {
 
 #[test]
 fn orphaned_leases_do_not_count() {
-    let world = World::with_ports(8);
-    let observer = with_quota(&world, 2, 3);
+    let env = TestEnv::with_ports(8);
+    let observer = with_quota(&env, 2, 3);
     for _ in 0..10 {
         // Ends like a process that is killed, without releasing its leases.
-        let owner = with_quota(&world, 2, 3);
+        let owner = with_quota(&env, 2, 3);
         for (name, service) in [("a", "api"), ("b", "api"), ("c", "web")] {
-            let request = wish(service, Depth::Claimed).port_name(name.parse().unwrap());
+            let request = request_for(service, Depth::Claimed).port_name(name.parse().unwrap());
             owner.request(request).unwrap().leave_to_children();
         }
         assert!(take(&observer, "api").is_err() && take(&observer, "web").is_err());
@@ -78,13 +78,13 @@ fn orphaned_leases_do_not_count() {
 
 /// One lease is left in the quota, and so many callers request it at once.
 fn request_last_lease(callers: usize, rounds: usize) {
-    let world = World::with_ports(12);
-    let _held = take(&with_quota(&world, 2, 0), "api").unwrap();
+    let env = TestEnv::with_ports(12);
+    let _held = take(&with_quota(&env, 2, 0), "api").unwrap();
     for _ in 0..rounds {
         let barrier = std::sync::Barrier::new(callers);
         let granted = std::thread::scope(|scope| {
             let request = || {
-                let allocator = with_quota(&world, 2, 0);
+                let allocator = with_quota(&env, 2, 0);
                 barrier.wait();
                 let lease = take(&allocator, "api");
                 // No lease is released before all callers have their results.
@@ -96,7 +96,7 @@ fn request_last_lease(callers: usize, rounds: usize) {
         });
         assert_eq!(granted, 1);
     }
-    assert!(take(&with_quota(&world, 2, 0), "api").is_ok());
+    assert!(take(&with_quota(&env, 2, 0), "api").is_ok());
 }
 
 #[test]
@@ -111,14 +111,14 @@ fn exactly_one_of_many_concurrent_callers_gets_the_last_lease_of_a_quota() {
 
 #[test]
 fn refused_requests_and_released_leases_do_not_count() {
-    let world = World::with_ports(2);
-    let limited = with_quota(&world, 2, 2);
+    let env = TestEnv::with_ports(2);
+    let limited = with_quota(&env, 2, 2);
     let _full: Vec<PortLease> =
-        ["a", "b"].map(|service| take(&world.allocator(), service).unwrap()).into();
+        ["a", "b"].map(|service| take(&env.allocator(), service).unwrap()).into();
     drop(_full);
     for _ in 0..100 {
         let leases = ["api", "web"].map(|service| take(&limited, service).unwrap());
-        let refused = take(&world.allocator(), "api").unwrap_err();
+        let refused = take(&env.allocator(), "api").unwrap_err();
         assert!(matches!(refused, AllocatorError::NoPortsAvailable { .. }), "{refused}");
         drop(leases);
     }
@@ -126,8 +126,8 @@ fn refused_requests_and_released_leases_do_not_count() {
 
 #[test]
 fn rate_limit_is_shared_by_all_sessions() {
-    let world = World::with_ports(4);
-    let slow = || allocator(&world, |config| config.rate_limit = PortLimits::new(3, 0));
+    let env = TestEnv::with_ports(4);
+    let slow = || allocator(&env, |config| config.rate_limit = PortLimits::new(3, 0));
     let (one, other) = (slow(), slow());
     for allocator in [&one, &other, &one] {
         drop(take(allocator, "api").unwrap());
@@ -141,7 +141,7 @@ fn rate_limit_is_shared_by_all_sessions() {
     assert!(error.to_string().contains("port_allocator.rate_limit.per_service"), "{error}");
     assert!(take(&other, "web").is_ok(), "another service has its own rate limit");
 
-    let in_all = allocator(&world, |config| config.rate_limit = PortLimits::new(0, 2));
+    let in_all = allocator(&env, |config| config.rate_limit = PortLimits::new(0, 2));
     assert!(take(&in_all, "x").is_ok() && take(&in_all, "y").is_ok());
     let error = take(&in_all, "z").unwrap_err();
     assert!(
@@ -162,17 +162,17 @@ fn limits_are_numbers_or_null() {
 
 #[test]
 fn http_service_gets_no_port_that_browsers_refuse() {
-    let world = World::with_ports(2);
+    let env = TestEnv::with_ports(2);
     let range = PortRange::new(6665, 6667).unwrap();
     let request = || PortRequest::new("web".parse().unwrap()).range(range).http(true);
     let AllocatorError::NoPortsAvailable { candidates, .. } =
-        world.allocator().request(request()).unwrap_err()
+        env.allocator().request(request()).unwrap_err()
     else {
         panic!("granted a port that browsers refuse")
     };
     let blocked = |reason: &RejectionReason| *reason == RejectionReason::BlockedByBrowsers;
     assert_eq!(candidates.len(), 3);
     assert!(candidates.iter().all(|refusal| blocked(&refusal.reason)), "{candidates:?}");
-    let preferred = world.allocator().request(request().preferred(6666)).unwrap_err();
+    let preferred = env.allocator().request(request().preferred(6666)).unwrap_err();
     assert!(matches!(preferred, AllocatorError::PreferredBlocked { port: 6666 }), "{preferred}");
 }

@@ -1,5 +1,5 @@
-//! Whole allocators against a plain model of the order of choice (decisions 1.3): whatever sessions,
-//! strangers and services do, each gets the port that the model says, or is refused for its reasons.
+//! Model-based test of the order of port choice (ADR 0003): whatever sessions, foreign processes and
+//! services do, each service gets the port that the model predicts, or is refused for the same reasons.
 
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
@@ -12,42 +12,42 @@ use portolan_port_allocator::{
     AllocatorError, Depth, PortAllocator, PortLease, Rejection, RejectionReason,
 };
 use proptest::prelude::*;
-use support::{World, wish};
+use support::{TestEnv, request_for};
 
 const SERVICES: [&str; 4] = ["api", "web", "db", "cache"];
 const PORTS: u16 = 4;
 const SESSIONS: usize = 3;
 
-/// What somebody does. Ports are told by their place in the pool.
+/// A step of the test. A place is the index of a port in the pool.
 #[derive(Debug, Clone)]
-enum Deed {
+enum Step {
     Request { session: usize, service: &'static str, depth: Depth },
     Release { session: usize, service: &'static str },
     EndSession { session: usize },
-    StrangerComes { place: u16 },
-    StrangerGoes { place: u16 },
+    ForeignStarts { place: u16 },
+    ForeignEnds { place: u16 },
 }
 
-/// Who has which port, and who had which: nothing but maps.
+/// The model: which service holds which port, and which held it before.
 #[derive(Debug, Default)]
 struct Model {
     sessions: [ModelSession; SESSIONS],
-    strangers: BTreeMap<u16, TcpListener>,
-    /// What is kept for the next run.
+    foreign: BTreeMap<u16, TcpListener>,
+    /// The stored sticky ports.
     kept: BTreeMap<&'static str, u16>,
 }
 
 #[derive(Debug, Default)]
 struct ModelSession {
     held: BTreeMap<&'static str, u16>,
-    /// What it read when it first asked, and added since.
+    /// The sticky ports as of its first request, with its own since then.
     known: Option<BTreeMap<&'static str, u16>>,
 }
 
-/// The real thing.
+/// A session of the real allocator.
 #[derive(Default)]
 struct RealSession {
-    // In this order: a session ends after its leases.
+    // Dropped in this order: the session after its leases.
     leases: BTreeMap<&'static str, PortLease>,
     allocator: Option<PortAllocator>,
 }
@@ -55,8 +55,8 @@ struct RealSession {
 // === impl Model ===
 
 impl Model {
-    /// The place of the port that is granted; or every place that was tried, in order, with the
-    /// service that has it, or none where it is a stranger.
+    /// The place of the granted port; or every place that was tried, in order, with the service that holds
+    /// it, or none if it is a foreign process.
     fn request(
         &mut self,
         session: usize,
@@ -95,37 +95,37 @@ impl Model {
         let leases = self.sessions.iter().flat_map(|session| &session.held);
         let mut of_place = leases.filter(|(_, held)| **held == place);
         let leased = of_place.next().map(|(service, _)| Some(*service));
-        leased.or_else(|| self.strangers.contains_key(&place).then_some(None))
+        leased.or_else(|| self.foreign.contains_key(&place).then_some(None))
     }
 }
 
-fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+fn steps() -> impl Strategy<Value = Vec<Step>> {
     let session = || 0..SESSIONS;
     let service = || prop::sample::select(&SERVICES[..]);
     let depth = prop::sample::select(vec![Depth::Bound, Depth::Guarded, Depth::Claimed]);
     let request = (session(), service(), depth)
-        .prop_map(|(session, service, depth)| Deed::Request { session, service, depth });
+        .prop_map(|(session, service, depth)| Step::Request { session, service, depth });
     let release =
-        (session(), service()).prop_map(|(session, service)| Deed::Release { session, service });
-    let deed = prop_oneof![
+        (session(), service()).prop_map(|(session, service)| Step::Release { session, service });
+    let step = prop_oneof![
         6 => request,
         3 => release,
-        1 => session().prop_map(|session| Deed::EndSession { session }),
-        1 => (0..PORTS).prop_map(|place| Deed::StrangerComes { place }),
-        1 => (0..PORTS).prop_map(|place| Deed::StrangerGoes { place }),
+        1 => session().prop_map(|session| Step::EndSession { session }),
+        1 => (0..PORTS).prop_map(|place| Step::ForeignStarts { place }),
+        1 => (0..PORTS).prop_map(|place| Step::ForeignEnds { place }),
     ];
-    prop::collection::vec(deed, 1..40)
+    prop::collection::vec(step, 1..40)
 }
 
-/// What the real allocator says, in the model's words.
+/// Requests a port of the real allocator, with the result in the model's terms.
 fn request(
-    world: &World,
+    env: &TestEnv,
     session: &mut RealSession,
     service: &'static str,
     depth: Depth,
 ) -> Result<u16, Vec<(u16, Option<&'static str>)>> {
-    let allocator = session.allocator.get_or_insert_with(|| world.allocator());
-    let place = |port: u16| port - world.port(0);
+    let allocator = session.allocator.get_or_insert_with(|| env.allocator());
+    let place = |port: u16| port - env.port(0);
     let holder = |refusal: Rejection| match refusal.reason {
         RejectionReason::Leased(holder) => {
             let known = SERVICES.into_iter().find(|service| holder.service == **service);
@@ -134,7 +134,7 @@ fn request(
         RejectionReason::ForeignProcess(_) => (place(refusal.port), None),
         other => panic!("{other:?}"),
     };
-    match allocator.request(wish(service, depth)) {
+    match allocator.request(request_for(service, depth)) {
         Ok(lease) => {
             let port = lease.port();
             session.leases.insert(service, lease);
@@ -150,33 +150,33 @@ fn request(
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 96, ..ProptestConfig::default() })]
     #[test]
-    fn every_service_gets_the_port_that_the_model_says(deeds in deeds()) {
-        let world = World::with_ports(PORTS);
+    fn every_service_gets_the_port_that_the_model_predicts(steps in steps()) {
+        let env = TestEnv::with_ports(PORTS);
         let mut model = Model::default();
         let mut real: [RealSession; SESSIONS] = Default::default();
-        for deed in deeds {
-            match deed {
-                Deed::Request { session, service, depth } => {
+        for step in steps {
+            match step {
+                Step::Request { session, service, depth } => {
                     let expected = model.request(session, service);
-                    let found = request(&world, &mut real[session], service, depth);
-                    prop_assert_eq!(found, expected, "{} asks in session {}", service, session);
+                    let found = request(&env, &mut real[session], service, depth);
+                    prop_assert_eq!(found, expected, "{} requests a port in session {}", service, session);
                 }
-                Deed::Release { session, service } => {
+                Step::Release { session, service } => {
                     model.sessions[session].held.remove(service);
                     real[session].leases.remove(service);
                 }
-                Deed::EndSession { session } => {
+                Step::EndSession { session } => {
                     model.sessions[session] = ModelSession::default();
                     real[session] = RealSession::default();
                 }
-                Deed::StrangerComes { place } => {
-                    // A guard keeps this one out, and so does another stranger.
+                Step::ForeignStarts { place } => {
+                    // A guard excludes this one, and so does another foreign process.
                     if model.holder(place).is_none() {
-                        let stranger = TcpListener::bind(("127.0.0.1", world.port(place)));
-                        model.strangers.insert(place, stranger.unwrap());
+                        let listener = TcpListener::bind(("127.0.0.1", env.port(place)));
+                        model.foreign.insert(place, listener.unwrap());
                     }
                 }
-                Deed::StrangerGoes { place } => drop(model.strangers.remove(&place)),
+                Step::ForeignEnds { place } => drop(model.foreign.remove(&place)),
             }
         }
     }

@@ -13,10 +13,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 
 use portolan_port_allocator::{Depth, PortAllocator, PortLease};
-use support::copy::{self, Copy, allocator, config, say, wait, wait_for_the_end_of};
-use support::{World, wish};
+use support::copy::{self, Copy, allocator, config, send, wait, wait_for_the_end_of};
+use support::{TestEnv, request_for};
 
-/// The folder, in the world's, of the files that stand for granted ports.
+/// The folder, in the env's, of the files that stand for granted ports.
 const GRANTS: &str = "grants";
 /// What a copy does; nothing where this is the test run itself.
 #[test]
@@ -35,12 +35,12 @@ fn child() {
 
 fn contend() {
     let allocator = allocator();
-    say("ready");
+    send("ready");
     wait();
-    let outcome = allocator.request(wish("postgres", Depth::Guarded));
+    let outcome = allocator.request(request_for("postgres", Depth::Guarded));
     match &outcome {
-        Ok(lease) => say(lease.port()),
-        Err(error) => say(error.to_string().replace('\n', " | ")),
+        Ok(lease) => send(lease.port()),
+        Err(error) => send(error.to_string().replace('\n', " | ")),
     }
     if !wait() {
         return;
@@ -48,32 +48,32 @@ fn contend() {
     // Long after the grant, by number, as a server does that knows nothing of Portolan.
     let lease = outcome.unwrap();
     let server = TcpListener::bind(("127.0.0.1", lease.port()));
-    say(server.is_ok());
+    send(server.is_ok());
     wait();
 }
 
 fn own() {
-    let lease = allocator().request(wish("postgres", Depth::Guarded)).unwrap();
-    say(lease.port());
+    let lease = allocator().request(request_for("postgres", Depth::Guarded)).unwrap();
+    send(lease.port());
     while wait() {}
 }
 
 fn own_with_a_child() {
-    let lease = allocator().request(wish("postgres", Depth::Guarded)).unwrap();
-    copy::bequeath(&lease);
+    let lease = allocator().request(request_for("postgres", Depth::Guarded)).unwrap();
+    copy::make_inheritable(&lease);
     let mut sitter = copy::command("sitter", "").stdout(Stdio::null()).spawn().unwrap();
-    say(format!("{} {}", lease.port(), sitter.id()));
+    send(format!("{} {}", lease.port(), sitter.id()));
     sitter.wait().unwrap();
 }
 
 fn be_busy() {
     let allocator = allocator();
-    say("ready");
+    send("ready");
     loop {
         let leases: Vec<PortLease> = ["a", "b", "c"]
             .into_iter()
             .zip([Depth::Bound, Depth::Guarded, Depth::Claimed])
-            .filter_map(|(service, depth)| allocator.request(wish(service, depth)).ok())
+            .filter_map(|(service, depth)| allocator.request(request_for(service, depth)).ok())
             .collect();
         drop(leases);
     }
@@ -87,27 +87,27 @@ fn soak() {
     let mut granted = 0;
     for round in 0..400 {
         let depth = [Depth::Bound, Depth::Guarded, Depth::Claimed][round % 3];
-        let Ok(lease) = allocator.request(wish("soaker", depth)) else { continue };
+        let Ok(lease) = allocator.request(request_for("soaker", depth)) else { continue };
         let mark = folder.join(lease.port().to_string());
         let marked = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&mark);
         assert!(marked.is_ok(), "port {} was granted twice", lease.port());
         granted += 1;
         fs::remove_file(&mark).unwrap();
     }
-    say(granted);
+    send(granted);
 }
 
 #[test]
 fn of_64_processes_that_want_one_pool_as_many_get_a_port_as_there_are() {
-    let world = World::with_ports(11);
-    let mut contenders: Vec<Copy> = (0..64).map(|_| Copy::start(&world, "contender")).collect();
-    contenders.iter_mut().for_each(|copy| assert_eq!(copy.hear(), "ready"));
-    contenders.iter_mut().for_each(Copy::go_on);
-    let answers: Vec<String> = contenders.iter_mut().map(Copy::hear).collect();
+    let env = TestEnv::with_ports(11);
+    let mut contenders: Vec<Copy> = (0..64).map(|_| Copy::start(&env, "contender")).collect();
+    contenders.iter_mut().for_each(|copy| assert_eq!(copy.receive(), "ready"));
+    contenders.iter_mut().for_each(Copy::advance);
+    let answers: Vec<String> = contenders.iter_mut().map(Copy::receive).collect();
     let granted: Vec<u16> = answers.iter().filter_map(|answer| answer.parse().ok()).collect();
     let different: BTreeSet<u16> = granted.iter().copied().collect();
     assert_eq!(granted.len(), 11, "{answers:?}");
-    assert!(different.into_iter().eq(world.ports()));
+    assert!(different.into_iter().eq(env.ports()));
 
     let holders: Vec<String> = contenders
         .iter()
@@ -119,8 +119,8 @@ fn of_64_processes_that_want_one_pool_as_many_get_a_port_as_there_are() {
         .collect();
     for (copy, answer) in contenders.iter_mut().zip(&answers) {
         if answer.parse::<u16>().is_ok() {
-            copy.go_on();
-            assert_eq!(copy.hear(), "true", "the port {answer} could not be bound");
+            copy.advance();
+            assert_eq!(copy.receive(), "true", "the port {answer} could not be bound");
         } else {
             let missing = holders.iter().find(|holder| !answer.contains(*holder));
             assert_eq!(missing, None, "not named in {answer}");
@@ -130,70 +130,70 @@ fn of_64_processes_that_want_one_pool_as_many_get_a_port_as_there_are() {
 
 #[test]
 fn a_port_is_free_once_its_owner_is_killed() {
-    let world = World::with_ports(2);
-    let mut owner = Copy::start(&world, "owner");
-    assert_eq!(owner.hear_port(), world.port(0));
-    let allocator = world.allocator();
+    let env = TestEnv::with_ports(2);
+    let mut owner = Copy::start(&env, "owner");
+    assert_eq!(owner.receive_port(), env.port(0));
+    let allocator = env.allocator();
     let holders = allocator.holders();
     assert_eq!(holders[0].pid, owner.process.id());
     assert!(holders[0].alive);
     owner.kill();
     assert_eq!(allocator.holders(), []);
-    let lease = allocator.request(wish("redis", Depth::Bound)).unwrap();
-    assert_eq!(lease.port(), world.port(0));
+    let lease = allocator.request(request_for("redis", Depth::Bound)).unwrap();
+    assert_eq!(lease.port(), env.port(0));
 }
 
 #[test]
 fn a_child_that_outlives_its_owner_keeps_the_lease() {
-    let world = World::with_ports(2);
-    let mut owner = Copy::start(&world, "parent");
-    let said = owner.hear();
+    let env = TestEnv::with_ports(2);
+    let mut owner = Copy::start(&env, "parent");
+    let said = owner.receive();
     let (port, sitter) = said.split_once(' ').unwrap();
-    assert_eq!(port.parse(), Ok(world.port(0)));
+    assert_eq!(port.parse(), Ok(env.port(0)));
     // The sitter waits for the end of this pipe.
     let pipe = owner.process.stdin.take().unwrap();
     owner.kill();
 
-    let allocator = world.allocator();
+    let allocator = env.allocator();
     let holders = allocator.holders();
     assert_eq!(holders.len(), 1);
     assert!(!holders[0].alive, "the owner itself is gone");
-    let other = allocator.request(wish("redis", Depth::Claimed)).unwrap();
-    assert_eq!(other.port(), world.port(1));
+    let other = allocator.request(request_for("redis", Depth::Claimed)).unwrap();
+    assert_eq!(other.port(), env.port(1));
     other.release();
 
     drop(pipe);
     wait_for_the_end_of(sitter);
     assert_eq!(allocator.holders(), []);
-    let lease = allocator.request(wish("postgres", Depth::Bound)).unwrap();
-    assert_eq!(lease.port(), world.port(0));
+    let lease = allocator.request(request_for("postgres", Depth::Bound)).unwrap();
+    assert_eq!(lease.port(), env.port(0));
 }
 
 #[test]
 fn nothing_is_left_of_owners_killed_at_any_moment() {
-    let world = World::with_ports(4);
+    let env = TestEnv::with_ports(4);
     for _ in 0..25 {
-        let mut busy = Copy::start(&world, "busy");
-        busy.hear();
+        let mut busy = Copy::start(&env, "busy");
+        busy.receive();
         busy.kill();
-        let allocators: Vec<PortAllocator> = (0..4).map(|_| world.allocator()).collect();
+        let allocators: Vec<PortAllocator> = (0..4).map(|_| env.allocator()).collect();
         let leases: Vec<PortLease> = allocators
             .iter()
-            .map(|allocator| allocator.request(wish("after", Depth::Guarded)).unwrap())
+            .map(|allocator| allocator.request(request_for("after", Depth::Guarded)).unwrap())
             .collect();
         let ports: BTreeSet<u16> = leases.iter().map(PortLease::port).collect();
-        assert!(ports.into_iter().eq(world.ports()));
+        assert!(ports.into_iter().eq(env.ports()));
     }
-    assert_eq!(world.allocator().holders(), []);
+    assert_eq!(env.allocator().holders(), []);
 }
 
 #[test]
 fn no_port_is_granted_twice_while_many_processes_come_and_go() {
-    let world = World::with_ports(5);
-    fs::create_dir(world.folder.path().join(GRANTS)).unwrap();
-    let mut soakers: Vec<Copy> = (0..8).map(|_| Copy::start(&world, "soaker")).collect();
-    let granted: u32 = soakers.iter_mut().map(|copy| copy.hear().parse::<u32>().unwrap()).sum();
+    let env = TestEnv::with_ports(5);
+    fs::create_dir(env.folder.path().join(GRANTS)).unwrap();
+    let mut soakers: Vec<Copy> = (0..8).map(|_| Copy::start(&env, "soaker")).collect();
+    let granted: u32 = soakers.iter_mut().map(|copy| copy.receive().parse::<u32>().unwrap()).sum();
     assert!(granted > 1000, "{granted} grants are too few to show anything");
     soakers.into_iter().for_each(Copy::end);
-    assert_eq!(world.allocator().holders(), []);
+    assert_eq!(env.allocator().holders(), []);
 }

@@ -1,5 +1,5 @@
-//! Damages a file and asks for ports, again and again: in a process of its own, because a file that
-//! is mapped and cut off can end a process.
+//! Damages a file and requests ports, repeatedly: in a process of its own, because access to a truncated
+//! mapping can kill a process.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -13,29 +13,29 @@ use std::{fs, process, thread};
 use portolan_port_allocator::PortAllocatorConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::support::World;
-use crate::support::copy::{Copy, argument, config, say};
+use crate::support::TestEnv;
+use crate::support::copy::{Copy, argument, config, send};
 use crate::{ASKING, ask, is_clear};
 
-/// What is taken for a whole when a file is looked through.
+/// The unit in which a file is searched for contents.
 pub(crate) const PAGE: u64 = 4096;
-/// Where nothing was told before, whoever lists the leases comes by only so often: it takes long.
-const LOOK: usize = 64;
+/// Leases are listed only in one of so many cases that damage an unused byte, because it takes long.
+const LIST: usize = 64;
 /// How long one case may take before it counts as hung.
-const LIMIT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Something done to a file.
+/// A change of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Damage {
-    /// Nothing, for comparison.
+    /// None, for comparison.
     None,
-    /// It is as long as this, and no longer or shorter.
+    /// The file has this length.
     Length(u64),
-    /// This byte is another one.
+    /// This byte has another value.
     Byte { offset: u64, value: u8 },
 }
 
-/// What a breaker is to do.
+/// The task of a breaker process.
 #[derive(Debug, Serialize, Deserialize)]
 struct Task {
     file: PathBuf,
@@ -43,39 +43,39 @@ struct Task {
     damages: PathBuf,
 }
 
-/// What came of it.
+/// A result of a breaker process.
 #[derive(Debug, Serialize, Deserialize)]
 enum Report {
     Outcome(Damage, Result<Vec<u16>, String>),
     Done,
 }
 
-/// A file as it was, without the pages that hold nothing.
+/// The contents of a file, without its empty pages.
 pub(crate) struct Snapshot {
     length: u64,
     pages: Vec<(u64, Vec<u8>)>,
 }
 
-/// Has every damage done to the file, and asserts that nobody gets a port that is `held`, and that
-/// each error is clear. Returns which ports were granted in each case, where any were.
+/// Applies each damage to the file, and asserts that no port in `held` is granted and each error is clear.
+/// Returns the ports that were granted in each case, if any.
 pub(crate) fn expect_no_harm(
-    world: &World,
+    env: &TestEnv,
     file: &Path,
     damages: &[Damage],
     held: &[u16],
     sticky: bool,
 ) -> Vec<(Damage, Option<Vec<u16>>)> {
-    let list = world.folder.path().join(format!("damages-{}", damages.len()));
+    let list = env.folder.path().join(format!("damages-{}", damages.len()));
     fs::write(&list, serde_json::to_vec(damages).unwrap()).unwrap();
     let task = Task { file: file.to_owned(), sticky, damages: list };
-    let mut breaker = Copy::start_with(world, "breaker", serde_json::to_string(&task).unwrap());
+    let mut breaker = Copy::start_with(env, "breaker", serde_json::to_string(&task).unwrap());
     let mut outcomes = Vec::new();
     loop {
         let next = damages.get(outcomes.len());
-        let report = breaker.hear_or_end().map(|said| serde_json::from_str(&said).unwrap());
+        let report = breaker.receive_or_end().map(|said| serde_json::from_str(&said).unwrap());
         match report {
             Some(Report::Outcome(damage, Ok(ports))) => {
-                expect_free(world, damage, &ports, held);
+                expect_free(env, damage, &ports, held);
                 outcomes.push((damage, Some(ports)));
             }
             Some(Report::Outcome(damage, Err(error))) => {
@@ -91,16 +91,16 @@ pub(crate) fn expect_no_harm(
     outcomes
 }
 
-fn expect_free(world: &World, damage: Damage, ports: &[u16], held: &[u16]) {
+fn expect_free(env: &TestEnv, damage: Damage, ports: &[u16], held: &[u16]) {
     let different: BTreeSet<u16> = ports.iter().copied().collect();
     assert_eq!(different.len(), ASKING.len(), "one port twice after {damage:?}: {ports:?}");
     for port in different {
-        assert!(!held.contains(&port), "{port} is somebody's and was granted after {damage:?}");
-        assert!(world.ports().contains(&port), "{port} was granted after {damage:?}");
+        assert!(!held.contains(&port), "{port} is leased and was granted after {damage:?}");
+        assert!(env.ports().contains(&port), "{port} was granted after {damage:?}");
     }
 }
 
-/// What the breaker does.
+/// The breaker process.
 pub(crate) fn damage_and_ask() {
     let task: Task = serde_json::from_str(&argument()).unwrap();
     let damages: Vec<Damage> = serde_json::from_slice(&fs::read(&task.damages).unwrap()).unwrap();
@@ -111,18 +111,18 @@ pub(crate) fn damage_and_ask() {
         scope.spawn(|| watch(&done, damages.len()));
         for (index, damage) in damages.iter().enumerate() {
             damage.apply(&task.file);
-            let look = !task.sticky && (index % LOOK == 0 || whole.told_something(*damage));
-            let outcome = ask(config.clone(), look).map_err(|error| error.to_string());
+            let list = !task.sticky && (index % LIST == 0 || whole.was_used(*damage));
+            let outcome = ask(config.clone(), list).map_err(|error| error.to_string());
             whole.restore(&task.file, *damage);
             let outcome = outcome.map_err(|error| error.replace('\n', " | "));
-            say(serde_json::to_string(&Report::Outcome(*damage, outcome)).unwrap());
+            send(serde_json::to_string(&Report::Outcome(*damage, outcome)).unwrap());
             done.fetch_add(1, Relaxed);
         }
-        say(serde_json::to_string(&Report::Done).unwrap());
+        send(serde_json::to_string(&Report::Done).unwrap());
     });
 }
 
-/// Ends this process where a case takes too long.
+/// Aborts this process if a case takes too long.
 fn watch(done: &AtomicUsize, all: usize) {
     const PAUSE: Duration = Duration::from_millis(100);
     let (mut seen, mut waited) = (0, Duration::ZERO);
@@ -131,7 +131,7 @@ fn watch(done: &AtomicUsize, all: usize) {
         let now = done.load(Relaxed);
         waited = if now == seen { waited + PAUSE } else { Duration::ZERO };
         seen = now;
-        if waited > LIMIT {
+        if waited > TIMEOUT {
             process::abort();
         }
     }
@@ -140,8 +140,8 @@ fn watch(done: &AtomicUsize, all: usize) {
 // === impl Damage ===
 
 impl Damage {
-    /// What can become of one byte: all bits others, or none left; where it told something, one bit
-    /// another, and one more or less, as an older version or a later one has it.
+    /// The damages of one byte: all bits inverted or cleared; if it was not 0, also each bit inverted, and
+    /// the values one more and one less, as in other versions.
     pub(crate) fn all_of_byte(offset: u64, byte: u8) -> impl Iterator<Item = Self> {
         let close = [byte.wrapping_add(1), byte.wrapping_sub(1)];
         let close = (0..8).map(|bit| byte ^ 1 << bit).chain(close).filter(|_| byte != 0);
@@ -174,18 +174,18 @@ impl Snapshot {
         self.length
     }
 
-    /// Where the pages begin that hold anything.
+    /// The offsets of the pages that are not empty.
     pub(crate) fn used_pages(&self) -> impl Iterator<Item = u64> {
         self.pages.iter().map(|(offset, _)| *offset)
     }
 
-    /// Every byte of these pages, with its place.
+    /// Every byte of these pages with its offset.
     pub(crate) fn used_bytes(&self) -> impl Iterator<Item = (u64, u8)> {
         self.pages.iter().flat_map(|(offset, page)| (*offset..).zip(page.iter().copied()))
     }
 
-    /// Whether a byte is damaged that was not 0.
-    fn told_something(&self, damage: Damage) -> bool {
+    /// Whether the damaged byte was not 0.
+    fn was_used(&self, damage: Damage) -> bool {
         let Damage::Byte { offset, .. } = damage else { return false };
         let page = self.pages.iter().find(|(page, _)| *page == offset - offset % PAGE);
         page.is_some_and(|(_, bytes)| bytes[(offset % PAGE) as usize] != 0)
@@ -195,7 +195,7 @@ impl Snapshot {
         let file = open(path);
         file.set_len(self.length).unwrap();
         if let Damage::Byte { offset, .. } = after {
-            // Where the page held nothing. Where it did, its bytes come now.
+            // For an empty page. The others are written below.
             file.write_all_at(&[0], offset).unwrap();
         }
         for (offset, page) in &self.pages {

@@ -1,4 +1,4 @@
-//! Something else in the place of a file.
+//! Foreign files in the place of Portolan's.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,32 +11,38 @@ use std::time::Duration;
 use portolan_port_allocator::{Depth, PortAllocatorConfig, PortLease};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use crate::support::{World, wish};
+use crate::support::{TestEnv, request_for};
 use crate::{ask, is_clear, only_file};
 
-/// How long an answer may take before it counts as none.
-const LIMIT: Duration = Duration::from_secs(60);
-/// What is in a file elsewhere that a link leads to, and must still be there afterwards.
-const ELSEWHERE: &[u8] = b"of great value\n";
+/// How long a request may take before it counts as hung.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The contents of a file outside of the directory, which must not change.
+const ELSEWHERE: &[u8] = b"unrelated\n";
 
-/// What stands where a file should, and how it gets there.
+/// The name of a foreign file, and how to create it.
 type Foreign = (&'static str, fn(&Path));
 
 const FOREIGN: [Foreign; 12] = [
-    ("nothing at all", |path| fs::write(path, "").unwrap()),
-    ("text", |path| fs::write(path, "nobody\nknows what\n").unwrap()),
+    ("an empty file", |path| fs::write(path, "").unwrap()),
+    ("text", |path| fs::write(path, "some\ntext\n").unwrap()),
     ("a program", |path| _ = fs::copy("/proc/self/exe", path).unwrap()),
-    ("numbers of the same length", |path| fs::write(path, other_numbers(path)).unwrap()),
-    ("a folder", |path| replace(path, |path| fs::create_dir(path).unwrap())),
-    ("a pipe", |path| replace(path, make_pipe)),
+    ("other bytes of the same length", |path| fs::write(path, other_numbers(path)).unwrap()),
+    ("a directory", |path| replace(path, |path| fs::create_dir(path).unwrap())),
+    ("a FIFO", |path| replace(path, make_pipe)),
     ("a socket", |path| replace(path, |path| drop(UnixListener::bind(path).unwrap()))),
-    ("a link to a file", |path| replace(path, |path| symlink(elsewhere(path), path).unwrap())),
-    ("a link to nothing", |path| replace(path, |path| symlink("/nowhere/at/all", path).unwrap())),
-    ("a link to itself", |path| replace(path, |path| symlink(path, path).unwrap())),
-    ("a second name", |path| {
+    ("a symbolic link to a file", |path| {
+        replace(path, |path| symlink(elsewhere(path), path).unwrap());
+    }),
+    ("a dangling symbolic link", |path| {
+        replace(path, |path| symlink("/nowhere/at/all", path).unwrap());
+    }),
+    ("a symbolic link to itself", |path| replace(path, |path| symlink(path, path).unwrap())),
+    ("a hard link", |path| {
         replace(path, |path| fs::hard_link(elsewhere(path), path).unwrap());
     }),
-    ("a file for all", |path| fs::set_permissions(path, Permissions::from_mode(0o666)).unwrap()),
+    ("a file that all can write", |path| {
+        fs::set_permissions(path, Permissions::from_mode(0o666)).unwrap();
+    }),
 ];
 
 fn replace(path: &Path, make: impl FnOnce(&Path)) {
@@ -48,7 +54,7 @@ fn make_pipe(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
-/// A file outside of the folder.
+/// A file outside of the directory.
 fn elsewhere(path: &Path) -> PathBuf {
     let elsewhere = path.parent().unwrap().with_file_name("elsewhere");
     fs::write(&elsewhere, ELSEWHERE).unwrap();
@@ -60,72 +66,72 @@ fn other_numbers(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap().into_iter().map(|byte| !byte).collect()
 }
 
-/// Asks for ports, and gives up where there is no answer.
+/// Requests ports, and fails after the timeout.
 fn ask_in_time(what: &str, config: PortAllocatorConfig) -> Result<Vec<u16>, String> {
     let (answer, answered) = mpsc::channel();
     thread::spawn(move || answer.send(ask(config, true).map_err(|error| error.to_string())));
-    answered.recv_timeout(LIMIT).unwrap_or_else(|error| panic!("{what}: {error}"))
+    answered.recv_timeout(TIMEOUT).unwrap_or_else(|error| panic!("{what}: {error}"))
 }
 
-fn expect_elsewhere_untouched(world: &World) {
-    if let Ok(contents) = fs::read(world.folder.path().join("elsewhere")) {
+fn expect_elsewhere_untouched(env: &TestEnv) {
+    if let Ok(contents) = fs::read(env.folder.path().join("elsewhere")) {
         assert!(contents == ELSEWHERE, "{} was written to", contents.escape_ascii());
     }
 }
 
 #[test]
-fn in_place_of_the_table_it_is_made_one_or_refused_with_the_remedy() {
+fn foreign_file_as_table_is_rebuilt_or_refused_with_a_remedy() {
     for (what, put) in FOREIGN {
-        let world = World::with_ports(8);
-        ask_in_time(what, world.config()).unwrap();
-        let table = only_file(&world.config().runtime_dir.unwrap());
+        let env = TestEnv::with_ports(8);
+        ask_in_time(what, env.config()).unwrap();
+        let table = only_file(&env.config().runtime_dir.unwrap());
         put(&table);
-        if let Err(error) = ask_in_time(what, world.config()) {
+        if let Err(error) = ask_in_time(what, env.config()) {
             assert!(is_clear(&error, &table), "{what}: {error}");
             assert!(error.contains("remove it"), "{what}: {error}");
         }
-        expect_elsewhere_untouched(&world);
+        expect_elsewhere_untouched(&env);
     }
 }
 
 #[test]
-fn in_place_of_a_table_in_use_it_gives_no_port_away() {
+fn foreign_file_in_place_of_a_table_in_use_grants_no_leased_port() {
     for (what, put) in FOREIGN {
-        let world = World::with_ports(8);
-        let allocator = world.allocator();
+        let env = TestEnv::with_ports(8);
+        let allocator = env.allocator();
         let requests = [("one", Depth::Bound), ("two", Depth::Guarded)];
-        let leases = allocator.request_all(requests.map(|(name, depth)| wish(name, depth)));
+        let leases = allocator.request_all(requests.map(|(name, depth)| request_for(name, depth)));
         let held: Vec<u16> = leases.as_ref().unwrap().iter().map(PortLease::port).collect();
-        let table = only_file(&world.config().runtime_dir.unwrap());
-        // A file that is cut off under its user's hands is the other modules' subject.
+        let table = only_file(&env.config().runtime_dir.unwrap());
+        // The other modules test files that are truncated while mapped.
         let kept = table.with_extension("kept");
         fs::rename(&table, &kept).unwrap();
         fs::write(&table, fs::read(&kept).unwrap()).unwrap();
         fs::set_permissions(&table, Permissions::from_mode(0o600)).unwrap();
         put(&table);
-        match ask_in_time(what, world.config()) {
+        match ask_in_time(what, env.config()) {
             Ok(ports) => {
                 assert!(ports.iter().all(|port| !held.contains(port)), "{what}: {ports:?}");
             }
             Err(error) => assert!(is_clear(&error, &table), "{what}: {error}"),
         }
-        expect_elsewhere_untouched(&world);
+        expect_elsewhere_untouched(&env);
     }
 }
 
 #[test]
-fn in_place_of_the_last_ports_it_keeps_nobody_from_a_port() {
+fn foreign_file_in_place_of_the_sticky_ports_denies_no_port() {
     for (what, put) in FOREIGN {
-        let world = World::with_ports(8);
-        ask_in_time(what, world.config()).unwrap();
-        put(&only_file(&world.config().state_dir.unwrap()));
+        let env = TestEnv::with_ports(8);
+        ask_in_time(what, env.config()).unwrap();
+        put(&only_file(&env.config().state_dir.unwrap()));
         for _ in 0..2 {
-            let ports = ask_in_time(what, world.config()).unwrap();
-            assert!(ports.iter().all(|port| world.ports().contains(port)), "{what}: {ports:?}");
+            let ports = ask_in_time(what, env.config()).unwrap();
+            assert!(ports.iter().all(|port| env.ports().contains(port)), "{what}: {ports:?}");
         }
-        // A second name of a file is that file, and the folder is this user's alone.
-        if what != "a second name" {
-            expect_elsewhere_untouched(&world);
+        // A hard link is the file itself, and only this user can create one in the directory.
+        if what != "a hard link" {
+            expect_elsewhere_untouched(&env);
         }
     }
 }

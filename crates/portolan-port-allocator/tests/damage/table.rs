@@ -9,8 +9,8 @@ use std::time::Duration;
 use portolan_port_allocator::{Depth, PortAllocator, PortLease};
 
 use crate::breaker::{Damage, PAGE, Snapshot, expect_no_harm};
-use crate::support::copy::{Copy, allocator, say, wait};
-use crate::support::{World, wish};
+use crate::support::copy::{Copy, allocator, send, wait};
+use crate::support::{TestEnv, request_for};
 use crate::{is_clear, only_file};
 
 /// Enough ports for every request if three are leased and one is lost.
@@ -24,7 +24,7 @@ const CHECK_TTL: Duration = Duration::from_millis(50);
 
 /// A table with orphaned leases, and with leases in force for the given owners.
 struct Scene {
-    world: World,
+    env: TestEnv,
     file: PathBuf,
     /// In force as long as this value lives.
     leases: Vec<PortLease>,
@@ -32,18 +32,18 @@ struct Scene {
 
 impl Scene {
     fn new(owners: &[Depth]) -> Self {
-        let world = World::with_ports(PORTS);
-        let (living, ended) = (world.allocator(), world.allocator());
+        let env = TestEnv::with_ports(PORTS);
+        let (living, ended) = (env.allocator(), env.allocator());
         let leases = Self::requests(&living, owners);
         let orphaned = Self::requests(&ended, &[Depth::Bound, Depth::Guarded, Depth::Claimed]);
         orphaned.into_iter().for_each(PortLease::leave_to_children);
         drop(ended);
-        let file = only_file(&world.config().runtime_dir.unwrap());
-        Self { world, file, leases }
+        let file = only_file(&env.config().runtime_dir.unwrap());
+        Self { env, file, leases }
     }
 
     fn requests(allocator: &PortAllocator, depths: &[Depth]) -> Vec<PortLease> {
-        let request = |(index, depth)| wish(&format!("owner-{index}"), depth);
+        let request = |(index, depth)| request_for(&format!("owner-{index}"), depth);
         allocator.request_all(depths.iter().copied().enumerate().map(request)).unwrap()
     }
 
@@ -54,11 +54,11 @@ impl Scene {
     /// Applies each damage, and asserts that the leases stay in force. Returns the damages after which no
     /// port was granted.
     fn expect_no_harm(&self, damages: &[Damage]) -> Vec<Damage> {
-        let before = self.world.allocator().holders();
+        let before = self.env.allocator().holders();
         assert_eq!(before.len(), self.leases.len());
         let held = self.held();
-        let outcomes = expect_no_harm(&self.world, &self.file, damages, &held, false);
-        assert_eq!(self.world.allocator().holders(), before);
+        let outcomes = expect_no_harm(&self.env, &self.file, damages, &held, false);
+        assert_eq!(self.env.allocator().holders(), before);
         outcomes
             .into_iter()
             .filter(|(_, ports)| ports.is_none())
@@ -69,9 +69,9 @@ impl Scene {
 
 /// The offsets of the header: the only bytes in use before the first session.
 fn header() -> Vec<u64> {
-    let world = World::with_ports(PORTS);
-    let _allocator = world.allocator();
-    let table = Snapshot::of(&only_file(&world.config().runtime_dir.unwrap()));
+    let env = TestEnv::with_ports(PORTS);
+    let _allocator = env.allocator();
+    let table = Snapshot::of(&only_file(&env.config().runtime_dir.unwrap()));
     table.used_bytes().filter(|(_, byte)| *byte != 0).map(|(offset, _)| offset).collect()
 }
 
@@ -139,18 +139,18 @@ fn unused_table_of_any_length_is_rebuilt() {
 /// The process whose table is truncated while it holds a port.
 pub(crate) fn outlive_the_table() {
     let allocator = allocator();
-    let lease = allocator.request(wish("veteran", Depth::Guarded)).unwrap();
-    say(lease.port());
+    let lease = allocator.request(request_for("veteran", Depth::Guarded)).unwrap();
+    send(lease.port());
     wait();
     thread::sleep(CHECK_TTL);
-    let again = allocator.request(wish("veteran", Depth::Guarded)).unwrap();
-    say(again.port());
-    say(allocator.request(wish("another", Depth::Guarded)).unwrap_err());
+    let again = allocator.request(request_for("veteran", Depth::Guarded)).unwrap();
+    send(again.port());
+    send(allocator.request(request_for("another", Depth::Guarded)).unwrap_err());
     // None of these may access the truncated pages.
     assert_eq!(allocator.holders(), []);
     assert_eq!(allocator.check(again.port()).holder, None);
     drop((lease, again));
-    say("unharmed");
+    send("unharmed");
     // Waits to be killed.
     wait();
 }
@@ -158,19 +158,19 @@ pub(crate) fn outlive_the_table() {
 #[test]
 fn lease_holder_learns_of_a_truncated_table_with_its_next_request() {
     for length in [0, PAGE, 100 * PAGE, 1000 * PAGE] {
-        let world = World::with_ports(PORTS);
-        let mut veteran = Copy::start(&world, "veteran");
-        let port = veteran.hear();
-        let file = only_file(&world.config().runtime_dir.unwrap());
+        let env = TestEnv::with_ports(PORTS);
+        let mut veteran = Copy::start(&env, "veteran");
+        let port = veteran.receive();
+        let file = only_file(&env.config().runtime_dir.unwrap());
         OpenOptions::new().write(true).open(&file).unwrap().set_len(length).unwrap();
-        veteran.go_on();
-        assert_eq!(veteran.hear(), port, "the lease stays in force");
-        let error = veteran.hear();
+        veteran.advance();
+        assert_eq!(veteran.receive(), port, "the lease stays in force");
+        let error = veteran.receive();
         assert!(is_clear(&error, &file), "{error}");
-        assert_eq!(veteran.hear(), "unharmed");
+        assert_eq!(veteran.receive(), "unharmed");
         veteran.kill();
-        let (world, ports) = (world.allocator(), world.ports());
-        let lease = world.request(wish("next", Depth::Bound)).unwrap();
+        let (env, ports) = (env.allocator(), env.ports());
+        let lease = env.request(request_for("next", Depth::Bound)).unwrap();
         assert!(ports.contains(&lease.port()), "rebuilt once it is unused");
     }
 }

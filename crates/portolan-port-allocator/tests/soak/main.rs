@@ -1,18 +1,18 @@
-//! Many processes that come and go, some of them killed, and strangers among them: no port is ever
-//! somebody else's too, and none is lost.
+//! Soak test: many processes that start, end and are killed, with foreign processes among them. No port
+//! may have two owners, and none may be lost.
 //!
-//! Three environment variables make it as hard as one likes: `PORTOLAN_SOAK_PROCESSES`,
-//! `PORTOLAN_SOAK_GRANTS`, and `PORTOLAN_SOAK_SECONDS` after which it ends in any case. What it did is
-//! told on stderr (`--nocapture`).
+//! Three environment variables set its size: `PORTOLAN_SOAK_PROCESSES`, `PORTOLAN_SOAK_GRANTS`, and
+//! `PORTOLAN_SOAK_SECONDS`, after which it ends in any case. A summary is written to stderr
+//! (`--nocapture`).
 
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
 mod child;
-mod flight;
-mod ground;
+mod foreign;
+mod lifecycle;
+mod oracle;
 mod owner;
 mod soak;
-mod stranger;
 #[path = "../support/mod.rs"]
 mod support;
 mod worker;
@@ -20,67 +20,66 @@ mod worker;
 use std::env;
 use std::time::{Duration, Instant};
 
-use ground::Figure;
+use oracle::Figure;
 use soak::{Soak, Task};
-use support::World;
+use support::TestEnv;
 
-/// How many ports there are for each owner: as many as they would hold, so that there are too few now
-/// and then.
+/// The number of ports for each owner: so few that the pool is sometimes full.
 const PORTS_EACH: u16 = 18;
-/// How long broken owners have to be found out.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the soak may take to find a fault.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a copy of this program does; nothing where this is the test run itself.
+/// Runs the role of a copy of this program; does nothing in the test run itself.
 #[test]
 fn part() {
-    worker::play();
+    worker::run_role();
 }
 
 #[test]
-fn no_port_is_anybody_elses_too_and_none_is_lost() {
+fn no_port_has_two_owners_and_none_is_lost() {
     let processes = number("PORTOLAN_SOAK_PROCESSES", 256);
-    let task = Task { role: "owner", processes, strangers: 2 + processes / 32 };
+    let task = Task { role: "owner", processes, foreign: 2 + processes / 32 };
     let grants = number("PORTOLAN_SOAK_GRANTS", 100_000) as u64;
     let time = Duration::from_secs(number("PORTOLAN_SOAK_SECONDS", 40) as u64);
     let ports = u16::try_from(processes).unwrap() * PORTS_EACH;
-    let mut soak = Soak::start(World::with_many_ports(ports), task);
+    let mut soak = Soak::start(TestEnv::with_many_ports(ports), task);
     let began = Instant::now();
-    soak.go_on(began + time, |ground| ground.figure(Figure::Grants) >= grants);
+    soak.advance(began + time, |oracle| oracle.figure(Figure::Grants) >= grants);
     soak.end();
-    soak.tell(began.elapsed());
-    for fault in [Figure::Duplicates, Figure::Thefts, Figure::FailedListens, Figure::Errors] {
-        assert_eq!(soak.ground.figure(fault), 0, "{fault:?}");
+    soak.print_summary(began.elapsed());
+    for fault in [Figure::Duplicates, Figure::Takeovers, Figure::FailedListens, Figure::Errors] {
+        assert_eq!(soak.oracle.figure(fault), 0, "{fault:?}");
     }
-    assert!(soak.ground.figure(Figure::Grants) > 1000, "too few grants to show anything");
+    assert!(soak.oracle.figure(Figure::Grants) > 1000, "too few grants to show anything");
     soak.expect_nothing_left();
 }
 
 #[test]
-fn a_soak_sees_that_allocators_without_a_common_table_grant_ports_twice() {
-    expect_fault(Figure::Duplicates, "loner");
+fn soak_detects_allocators_without_a_common_table() {
+    expect_fault(Figure::Duplicates, "isolated");
 }
 
 #[test]
-fn a_soak_sees_that_a_port_is_used_beyond_the_end_of_its_session() {
+fn soak_detects_use_of_a_port_after_its_session_ended() {
     expect_fault(Figure::Duplicates, "lapsed");
 }
 
 #[test]
-fn a_soak_sees_that_a_port_is_only_looked_for_and_not_taken() {
-    expect_fault(Figure::Duplicates, "hasty");
+fn soak_detects_a_port_that_is_checked_and_bound_later() {
+    expect_fault(Figure::Duplicates, "check_then_bind");
 }
 
 #[test]
-fn a_soak_sees_that_a_stranger_gets_a_port_whose_guard_is_gone() {
-    expect_fault(Figure::Thefts, "unguarded");
+fn soak_detects_a_foreign_process_on_a_port_without_its_guard() {
+    expect_fault(Figure::Takeovers, "unguarded");
 }
 
-/// Breaks the allocator, and sees whether the soak finds that.
+/// Asserts that the soak finds the fault of a role.
 fn expect_fault(fault: Figure, role: &'static str) {
-    let task = Task { role, processes: 8, strangers: 2 };
-    let mut soak = Soak::start(World::with_ports(32), task);
-    soak.go_on(Instant::now() + PATIENCE, |ground| ground.figure(fault) > 0);
-    assert!(soak.ground.figure(fault) > 0, "eight owners that are {role}, and no fault is seen");
+    let task = Task { role, processes: 8, foreign: 2 };
+    let mut soak = Soak::start(TestEnv::with_ports(32), task);
+    soak.advance(Instant::now() + TIMEOUT, |oracle| oracle.figure(fault) > 0);
+    assert!(soak.oracle.figure(fault) > 0, "the fault of {role} was not found");
     soak.end();
 }
 

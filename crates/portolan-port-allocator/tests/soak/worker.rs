@@ -1,4 +1,4 @@
-//! The processes of a soak: copies of this program, each with a part to play.
+//! The processes of a soak: copies of this program with different roles.
 
 use std::env;
 use std::io::Write;
@@ -8,60 +8,60 @@ use std::process::{Command, Stdio};
 use portolan_port_allocator::PortAllocatorConfig;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
-use crate::ground::{Figure, Ground};
-use crate::{child, owner, stranger};
+use crate::oracle::{Figure, Oracle};
+use crate::{child, foreign, owner};
 
 const ROLE: &str = "PORTOLAN_SOAK_ROLE";
 const CONFIG: &str = "PORTOLAN_SOAK_CONFIG";
 const FOLDER: &str = "PORTOLAN_SOAK_FOLDER";
 const PARENT: &str = "PORTOLAN_SOAK_PARENT";
 
-/// How many faults of a kind are told one by one.
-const TOLD: u64 = 10;
+/// How many faults of a kind are printed.
+const PRINTED: u64 = 10;
 
-/// How an owner deals with its leases: as it should, or in a way that the soak has to notice.
+/// How an owner treats its leases: correctly, or with a fault that the soak must detect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Manner {
+pub(crate) enum Behaviour {
     Honest,
-    /// Nobody sees its reservations: it has a table of its own.
-    Lonely,
-    /// Its session ends as soon as it has a port, as if it had closed the session's descriptor.
+    /// It has a reservation table of its own.
+    Isolated,
+    /// Its session ends at once, as if it had closed the descriptor.
     Lapsed,
-    /// It looks for a port that is free, and takes it later: the algorithm of the specification.
-    Hasty,
-    /// It lets go of the guard before anybody listens.
+    /// It finds a free port and binds it later, like the algorithm of the specification.
+    CheckThenBind,
+    /// It closes the guard before the program listens.
     Unguarded,
 }
 
-const MANNERS: [(&str, Manner); 5] = [
-    ("owner", Manner::Honest),
-    ("loner", Manner::Lonely),
-    ("lapsed", Manner::Lapsed),
-    ("hasty", Manner::Hasty),
-    ("unguarded", Manner::Unguarded),
+const BEHAVIOURS: [(&str, Behaviour); 5] = [
+    ("owner", Behaviour::Honest),
+    ("isolated", Behaviour::Isolated),
+    ("lapsed", Behaviour::Lapsed),
+    ("check_then_bind", Behaviour::CheckThenBind),
+    ("unguarded", Behaviour::Unguarded),
 ];
 
-/// Plays the part that this process was started for; none where it is the test run itself.
-pub(crate) fn play() {
+/// Runs the role of this process; does nothing in the test run itself.
+pub(crate) fn run_role() {
     let Ok(role) = env::var(ROLE) else { return };
-    let ground = Ground::open(&PathBuf::from(env::var_os(FOLDER).unwrap()));
-    if role == "heir" {
-        return child::inherit(&ground);
+    let oracle = Oracle::open(&PathBuf::from(env::var_os(FOLDER).unwrap()));
+    if role == "inheritor" {
+        return child::inherit(&oracle);
     }
-    end_with_parent();
-    match MANNERS.iter().find(|(name, _)| *name == role) {
-        Some((_, manner)) => owner::own(&ground, &config(*manner), *manner),
+    exit_with_parent();
+    match BEHAVIOURS.iter().find(|(name, _)| *name == role) {
+        Some((_, behaviour)) => owner::own(&oracle, &config(*behaviour), *behaviour),
         None if role == "server" => child::serve(),
-        None if role == "stranger" => {
-            stranger::take_without_asking(&ground, &config(Manner::Honest));
+        None if role == "foreign" => {
+            foreign::bind_ports(&oracle, &config(Behaviour::Honest));
         }
-        None => panic!("no role {role}"),
+        None => panic!("unknown role {role}"),
     }
 }
 
-/// So that a soak that is killed leaves nobody behind; heirs end by themselves.
-fn end_with_parent() {
-    // Whoever kills gets its turn before all these.
+/// Ends this process with its parent. Inheriting children end by themselves.
+fn exit_with_parent() {
+    // The process that kills is scheduled first.
     _ = rustix::process::nice(5);
     set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     let parent = getppid().map(|pid| pid.as_raw_nonzero().to_string());
@@ -70,31 +70,31 @@ fn end_with_parent() {
     }
 }
 
-fn config(manner: Manner) -> PortAllocatorConfig {
+fn config(behaviour: Behaviour) -> PortAllocatorConfig {
     let config: PortAllocatorConfig = serde_json::from_str(&env::var(CONFIG).unwrap()).unwrap();
     let mut runtime_dir = config.runtime_dir.clone().unwrap();
-    if manner == Manner::Lonely {
+    if behaviour == Behaviour::Isolated {
         runtime_dir.set_file_name(format!("run-{}", std::process::id()));
     }
     let sticky = std::process::id().is_multiple_of(4);
     PortAllocatorConfig { sticky, runtime_dir: Some(runtime_dir), ..config }
 }
 
-/// Counts a fault, and tells of it where there are not too many.
-pub(crate) fn blame(ground: &Ground, figure: Figure, what: &str) {
-    if ground.count(figure) < TOLD {
+/// Counts a fault, and prints the first few.
+pub(crate) fn report_fault(oracle: &Oracle, figure: Figure, what: &str) {
+    if oracle.count(figure) < PRINTED {
         _ = writeln!(std::io::stderr(), "{figure:?}: {what}");
     }
 }
 
-/// A command that plays a part in a new soak.
+/// A command that runs a role in a new soak.
 pub(crate) fn first(role: &str, config: &PortAllocatorConfig, folder: &std::path::Path) -> Command {
     let mut command = command(role);
     command.env(CONFIG, serde_json::to_string(config).unwrap()).env(FOLDER, folder);
     command
 }
 
-/// A command that plays a part in the soak that this process is in.
+/// A command that runs a role in the soak of this process.
 pub(crate) fn command(role: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["part", "--exact", "--nocapture", "--test-threads=1"]);

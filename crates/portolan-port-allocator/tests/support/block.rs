@@ -1,4 +1,4 @@
-//! Ports that no other test has, in this program or another.
+//! Blocks of ports that no other test uses, in this process or another.
 
 use std::io;
 use std::net::UdpSocket;
@@ -6,17 +6,17 @@ use std::ops::Range;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-/// How many ports a block has, but for large ones.
+/// The number of ports of a block, except for large ones.
 pub(crate) const SIZE: u16 = 32;
-/// Where the first block begins. All lie below the ephemeral range, so that no connection has one
-/// of the ports by chance.
+/// The first port of the first block. All blocks are below the ephemeral range, so that no connection uses
+/// their ports.
 const FIRST: u16 = 10_000;
-/// Large blocks, of several neighbours, are made where no others are.
+/// The area of large blocks, which have several neighbouring blocks.
 const USUAL: Range<u16> = 0..250;
 const LARGE: Range<u16> = 250..703;
 
-/// Neighbouring ports, free in both protocols when the block is made. Nobody else takes any of them
-/// as long as these sockets are there: each has the name of its 32 ports, which is taken once only.
+/// Consecutive ports, free in TCP and UDP when the block is created. The block owns one abstract socket
+/// name for each 32 ports, which excludes other tests.
 pub(crate) struct Block {
     _owners: Vec<UnixListener>,
     first: u16,
@@ -28,7 +28,7 @@ impl Block {
         Self::among(USUAL, SIZE)
     }
 
-    /// A block of so many ports.
+    /// A block of this many ports.
     #[allow(dead_code, reason = "not each test that has blocks has large ones")]
     pub(crate) fn large(size: u16) -> Self {
         Self::among(LARGE, size)
@@ -64,7 +64,7 @@ fn bind_plain(port: u16) -> io::Result<()> {
     socket.bind(&std::net::SocketAddr::from(([0, 0, 0, 0], port)).into())
 }
 
-/// A name of a socket belongs to a network namespace, as ports do, and goes with its owner.
+/// Abstract socket names belong to a network namespace, like ports, and end with their owner.
 fn own(place: u16) -> io::Result<UnixListener> {
     let name = format!("portolan-test-ports-{place}");
     UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?)

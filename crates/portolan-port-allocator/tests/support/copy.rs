@@ -1,4 +1,4 @@
-//! Copies of the running test program, which do what its test `child` does and talk over pipes.
+//! Child processes: copies of this test program that run its test `child` and communicate over pipes.
 
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
@@ -7,13 +7,13 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use portolan_port_allocator::{PortAllocator, PortAllocatorConfig, PortLease};
 
-use super::World;
+use super::TestEnv;
 
 const ROLE: &str = "PORTOLAN_TEST_ROLE";
 const ARGUMENT: &str = "PORTOLAN_TEST_ARGUMENT";
 const CONFIG: &str = "PORTOLAN_TEST_CONFIG";
-/// What a child says stands behind this, among what the test harness says.
-const SAYS: &str = "@@ ";
+/// The prefix of a child's messages, among the output of the test harness.
+const PREFIX: &str = "@@ ";
 
 /// A copy of this program.
 pub(crate) struct Copy {
@@ -24,13 +24,13 @@ pub(crate) struct Copy {
 // === impl Copy ===
 
 impl Copy {
-    pub(crate) fn start(world: &World, role: &str) -> Self {
-        Self::start_with(world, role, "")
+    pub(crate) fn start(env: &TestEnv, role: &str) -> Self {
+        Self::start_with(env, role, "")
     }
 
-    /// One that is told something besides its role.
-    pub(crate) fn start_with(world: &World, role: &str, argument: impl Display) -> Self {
-        let config = serde_json::to_string(&world.config()).unwrap();
+    /// Starts a copy with an argument besides its role.
+    pub(crate) fn start_with(env: &TestEnv, role: &str, argument: impl Display) -> Self {
+        let config = serde_json::to_string(&env.config()).unwrap();
         let mut command = command(role, argument);
         command.env(CONFIG, config).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
@@ -38,16 +38,16 @@ impl Copy {
         Self { process, output }
     }
 
-    /// The next thing that it says, or a child of its own does.
-    pub(crate) fn hear(&mut self) -> String {
-        self.hear_or_end().expect("the child ended without a word")
+    /// The next message of the child or of its own children.
+    pub(crate) fn receive(&mut self) -> String {
+        self.receive_or_end().expect("the child ended without a message")
     }
 
-    /// The next thing that it says; none where it has ended.
-    pub(crate) fn hear_or_end(&mut self) -> Option<String> {
+    /// The next message; none if the child has ended.
+    pub(crate) fn receive_or_end(&mut self) -> Option<String> {
         let mut line = String::new();
         while self.output.read_line(&mut line).unwrap() > 0 {
-            if let Some((_, said)) = line.split_once(SAYS) {
+            if let Some((_, said)) = line.split_once(PREFIX) {
                 return Some(said.trim_end().to_owned());
             }
             line.clear();
@@ -55,11 +55,11 @@ impl Copy {
         None
     }
 
-    pub(crate) fn hear_port(&mut self) -> u16 {
-        self.hear().parse().unwrap()
+    pub(crate) fn receive_port(&mut self) -> u16 {
+        self.receive().parse().unwrap()
     }
 
-    pub(crate) fn go_on(&mut self) {
+    pub(crate) fn advance(&mut self) {
         self.process.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     }
 
@@ -81,7 +81,7 @@ impl Drop for Copy {
     }
 }
 
-/// What starts a copy of this program, which knows the configuration that this one was told.
+/// The command for a copy of this program with the same configuration.
 pub(crate) fn command(role: &str, argument: impl Display) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["child", "--exact", "--nocapture", "--test-threads=1"]);
@@ -89,12 +89,12 @@ pub(crate) fn command(role: &str, argument: impl Display) -> Command {
     command
 }
 
-/// What a copy is to be; none where this is the test run itself.
+/// The role of this copy; none in the test run itself.
 pub(crate) fn role() -> Option<String> {
     std::env::var(ROLE).ok()
 }
 
-/// What it is told besides.
+/// The argument of this copy.
 pub(crate) fn argument() -> String {
     std::env::var(ARGUMENT).unwrap()
 }
@@ -107,27 +107,27 @@ pub(crate) fn allocator() -> PortAllocator {
     PortAllocator::new(config()).unwrap()
 }
 
-pub(crate) fn say(text: impl Display) {
+pub(crate) fn send(text: impl Display) {
     let mut output = std::io::stdout().lock();
-    writeln!(output, "{SAYS}{text}").unwrap();
+    writeln!(output, "{PREFIX}{text}").unwrap();
     output.flush().unwrap();
 }
 
-/// Waits for the parent's word; false where it is gone or wants the child to end.
+/// Waits for the parent; false if it ended or closed the pipe.
 pub(crate) fn wait() -> bool {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).unwrap() > 0
 }
 
-/// Has every program that is started from now on inherit the lease.
-pub(crate) fn bequeath(lease: &PortLease) {
+/// Makes the lease's descriptors inheritable by child processes.
+pub(crate) fn make_inheritable(lease: &PortLease) {
     let keep = |descriptor: BorrowedFd<'_>| {
         rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty()).unwrap();
     };
     lease.inherited_fds().into_iter().for_each(keep);
 }
 
-/// Waits for a process that is not a child of this one, and so cannot be waited for otherwise.
+/// Waits for a process that is not a child of this one.
 pub(crate) fn wait_for_the_end_of(pid: &str) {
     let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
     let flags = rustix::process::PidfdFlags::empty();

@@ -1,4 +1,4 @@
-//! A host of one's own for each test: a block of ports that no other test has, and its own table.
+//! The environment of a test: its own block of ports, directories and reservation table.
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 #![allow(clippy::unwrap_used, reason = "only tests call this")]
@@ -11,24 +11,24 @@ use portolan_port_allocator::{Depth, PoolRange, PortAllocator, PortAllocatorConf
 
 use block::Block;
 
-/// The pool of each world: the first port is the default, the others are the range.
+/// The name of the pool, whose first port is the default and whose other ports are the range.
 pub(crate) const POOL: &str = "mine";
 
-/// Ports, folders, and a pool of its own.
-pub(crate) struct World {
+/// Ports, directories and a pool.
+pub(crate) struct TestEnv {
     pub(crate) folder: tempfile::TempDir,
     block: Block,
     count: u16,
 }
 
-impl World {
-    /// A world whose pool has this many ports, the default included.
+impl TestEnv {
+    /// An environment with this many ports in its pool, including the default.
     pub(crate) fn with_ports(count: u16) -> Self {
         assert!((2..=block::SIZE).contains(&count));
         Self::with(Block::new(), count)
     }
 
-    /// A world with more ports than the others have.
+    /// An environment with more ports than a block has.
     pub(crate) fn with_many_ports(count: u16) -> Self {
         Self::with(Block::large(count), count)
     }
@@ -60,13 +60,13 @@ impl World {
         }
     }
 
-    /// A session of its own, as another process would have it.
+    /// A new session, like that of another process.
     pub(crate) fn allocator(&self) -> PortAllocator {
         PortAllocator::new(self.config()).unwrap()
     }
 }
 
-/// A wish for a port of the world's pool.
-pub(crate) fn wish(service: &str, depth: Depth) -> PortRequest {
+/// A request for a port of the pool.
+pub(crate) fn request_for(service: &str, depth: Depth) -> PortRequest {
     PortRequest::new(service.parse().unwrap()).pool(POOL).depth(depth)
 }

@@ -1,9 +1,9 @@
-//! What all processes of a soak share, and an opinion of its own on who has which port.
+//! The test oracle of a soak: shared counters, and an independent record of who owns which port.
 //!
-//! The opinion is made of the old locks of fcntl(2), which belong to a process. The kernel frees
-//! them while it closes the files of a process that is killed, and a lock of an open file
-//! description, as the allocator uses, only once that is done: so a port that is granted again after
-//! a kill is never still locked here by the dead, and one that is locked is granted twice.
+//! Ownership is recorded with the traditional record locks of fcntl(2), which belong to a process. The
+//! kernel releases them while it closes the files of a killed process, and open file description locks,
+//! which the allocator uses, only afterwards. So a port that is granted again after a kill is no longer
+//! locked here, and a granted port that is still locked has two owners.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -17,84 +17,84 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use portolan_shared_table::SharedTable;
 
-/// What is counted.
+/// A counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Figure {
     Stop,
-    /// Grants, and moments at which strangers had ports: tells what came first.
+    /// The logical clock, which orders grants and binds of foreign processes.
     Clock,
     Grants,
     Refusals,
-    /// Ports that were granted together with others, all or none.
+    /// Ports of requests for several ports.
     Together,
-    /// Ports that were granted in UDP as well.
+    /// Ports granted in UDP too.
     Datagrams,
-    /// Servers that bound a leased port by its number, or listened with the lease's socket.
+    /// Servers that listened on a leased port, with its socket or by its number.
     Listened,
-    /// Sockets that listen and were handed to a child.
+    /// Listening sockets that were passed to a child.
     HandedOver,
-    /// Leases that a child kept beyond the death of its owner.
+    /// Leases that a child kept after its owner was killed.
     Inherited,
-    /// Ports that a stranger bound, and tried to.
-    StrangersBinds,
-    StrangersTries,
-    /// A port outside Portolan's protection that a stranger got: possible, and no fault. Either only
-    /// its number was reserved, or its guard was up and the stranger set `SO_REUSEADDR`.
-    NumbersLost,
+    /// Ports that foreign processes bound, and attempts.
+    ForeignBinds,
+    ForeignAttempts,
+    /// Leased ports that a foreign process got without a fault: of a claimed lease, or of a guarded one
+    /// with `SO_REUSEADDR`.
+    ClaimedLost,
     GuardedLost,
-    // --- and these must not be:
+    // Faults:
     Duplicates,
-    Thefts,
+    Takeovers,
     FailedListens,
     Errors,
 }
 
-/// From whom a port is safe.
+/// What a port is protected against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Safety {
-    /// From other owners.
+    /// Other owners.
     Number,
-    /// From strangers too, but for those who set `SO_REUSEADDR`.
+    /// Foreign processes too, except with `SO_REUSEADDR`.
     Guarded,
-    /// From everybody.
+    /// Every process.
     Sealed,
 }
 
-/// Why a port counts as somebody's: each is a byte for each port.
+/// The kinds of ownership; each port has one lock byte for each.
 #[derive(Debug, Clone, Copy)]
 enum Claim {
     Owned,
     Guarded,
     Sealed,
-    /// In UDP, from everybody.
+    /// In UDP, against every process.
     Datagrams,
     Inherited,
-    /// A stranger who sets `SO_REUSEADDR` is at it: one at a time.
+    /// A foreign process with `SO_REUSEADDR` tries the port: one at a time.
     Strange,
 }
 
-/// How many bytes a port has in its file.
+/// The number of lock bytes of a port.
 const BYTES: i64 = 8;
-/// The system looks through all locks of a file for each, so there are many files.
+/// Several files, because the kernel searches all locks of a file for each operation.
 const FILES: usize = 64;
-/// How many words there are before those of the ports.
+/// The number of words before those of the ports.
 const FIGURES: usize = 64;
 const PORTS: usize = 1 << 16;
 
-pub(crate) struct Ground {
+pub(crate) struct Oracle {
     locks: Vec<File>,
     words: SharedTable,
-    /// A process does not get in the way of its own locks.
+    /// The ports of this process, whose own locks do not conflict.
     own: RefCell<HashSet<u16>>,
-    /// Who started this process.
+    /// The parent process.
     parent: u32,
 }
 
-// === impl Ground ===
+// === impl Oracle ===
 
-impl Ground {
-    /// The common ground in this folder. A process may open it once: to close a second descriptor
-    /// would free all locks.
+impl Oracle {
+    /// Opens the oracle in this directory; once for each process, because closing a second descriptor
+    /// would release all locks.
     pub(crate) fn open(folder: &Path) -> Self {
         let open = |name: &str| {
             let mut options = OpenOptions::new();
@@ -108,12 +108,12 @@ impl Ground {
         Self { locks, words, own: RefCell::default(), parent: parent_id() }
     }
 
-    /// Whether the soak has ended, by itself or because whoever runs it was killed.
-    pub(crate) fn is_over(&self) -> bool {
+    /// Whether the soak has ended or its process was killed.
+    pub(crate) fn has_ended(&self) -> bool {
         self.figure(Figure::Stop) > 0 || parent_id() != self.parent
     }
 
-    /// Counts one more, and says how many there were before.
+    /// Increments a counter, and returns its previous value.
     pub(crate) fn count(&self, figure: Figure) -> u64 {
         self.words[figure as usize].fetch_add(1, SeqCst)
     }
@@ -122,7 +122,7 @@ impl Ground {
         self.words[figure as usize].load(SeqCst)
     }
 
-    /// Takes the port into this process's possession; or says which process has it.
+    /// Records this process as the owner of the port, or returns the process that is.
     pub(crate) fn own(&self, port: u16, safety: Safety) -> Result<(), i32> {
         if !self.own.borrow_mut().insert(port) {
             return Err(std::process::id().cast_signed());
@@ -132,7 +132,7 @@ impl Ground {
         self.protect(port, safety)
     }
 
-    /// From now on the port is as safe as this.
+    /// Records the protection of the port.
     pub(crate) fn protect(&self, port: u16, safety: Safety) -> Result<(), i32> {
         if safety >= Safety::Guarded {
             self.lock(Claim::Guarded, port)?;
@@ -144,24 +144,24 @@ impl Ground {
         self.lock(Claim::Datagrams, port)
     }
 
-    /// To be called before the port is let go of: strangers may have it from now on.
+    /// Removes the protection. To be called before the socket is closed.
     pub(crate) fn unprotect(&self, port: u16) {
         let claims = Claim::Guarded as i64..=Claim::Datagrams as i64;
         self.unlock(port, *claims.start(), claims.count() as i64);
     }
 
-    /// To be called before the port is given back.
+    /// Removes the ownership. To be called before the port is released.
     pub(crate) fn disown(&self, port: u16) {
         self.unlock(port, 0, BYTES);
         self.own.borrow_mut().remove(&port);
     }
 
-    /// Takes the port over from the process that started this one; or says which has done so before.
+    /// Records this process as the inheritor of its parent, or returns the process that is.
     pub(crate) fn inherit(&self, port: u16) -> Result<(), i32> {
         self.lock(Claim::Inherited, port)
     }
 
-    /// Which other process has the port, at least as safe as this.
+    /// The other process that protects the port at least like this.
     pub(crate) fn protector(&self, port: u16, safety: Safety) -> Option<i32> {
         if safety == Safety::Sealed {
             return self.owner(Claim::Sealed, port);
@@ -169,40 +169,40 @@ impl Ground {
         self.owner(Claim::Guarded, port).or_else(|| self.owner(Claim::Inherited, port))
     }
 
-    /// Which other process has the port in UDP.
+    /// The other process that owns the port in UDP.
     pub(crate) fn receiver(&self, port: u16) -> Option<i32> {
         self.owner(Claim::Datagrams, port)
     }
 
-    /// A moment that is later than all before it.
+    /// A logical time later than all before it.
     pub(crate) fn moment(&self) -> u64 {
         self.count(Figure::Clock) + 1
     }
 
-    /// Notes that a stranger who sets `SO_REUSEADDR` may have the port from now on, and says when one
-    /// had it last; none where another is at it already.
-    pub(crate) fn note_stranger(&self, port: u16) -> Option<u64> {
+    /// Records that a foreign process with `SO_REUSEADDR` may have the port from now on, and returns when
+    /// one had it last; none if another one tries it already.
+    pub(crate) fn begin_foreign(&self, port: u16) -> Option<u64> {
         self.lock(Claim::Strange, port).ok()?;
-        Some(self.stranger(port).swap(u64::MAX, SeqCst))
+        Some(self.last_foreign(port).swap(u64::MAX, SeqCst))
     }
 
-    /// The stranger is done with the port, which one had last at this moment.
-    pub(crate) fn forget_stranger(&self, port: u16, last: u64) {
-        self.stranger(port).store(last, SeqCst);
+    /// Records that the foreign process is done, and when one had the port last.
+    pub(crate) fn end_foreign(&self, port: u16, last: u64) {
+        self.last_foreign(port).store(last, SeqCst);
         self.unlock(port, Claim::Strange as i64, 1);
     }
 
-    /// Whether such a stranger has had the port since that moment.
-    pub(crate) fn had_stranger(&self, port: u16, since: u64) -> bool {
-        self.stranger(port).load(SeqCst) >= since
+    /// Whether such a foreign process has had the port since that time.
+    pub(crate) fn had_foreign(&self, port: u16, since: u64) -> bool {
+        self.last_foreign(port).load(SeqCst) >= since
     }
 
-    fn stranger(&self, port: u16) -> &AtomicU64 {
+    fn last_foreign(&self, port: u16) -> &AtomicU64 {
         &self.words[FIGURES + usize::from(port)]
     }
 
     fn lock(&self, claim: Claim, port: u16) -> Result<(), i32> {
-        // Who has it may have let it go since, and is then not known any more.
+        // The owner may have released it meanwhile.
         let owner = || self.owner(claim, port).unwrap_or_default();
         self.set(port, &request(libc::F_WRLCK, port, claim as i64, 1)).map_err(|_| owner())
     }
