@@ -7,6 +7,8 @@
 //! The program `bench-ports` (`cargo xtask bench ports`) prints the report; `cargo bench` measures one
 //! process with criterion.
 
+#![allow(clippy::disallowed_methods, reason = "no async runtime, so no paused clock")]
+
 mod allocate;
 mod baseline;
 mod bench_env;

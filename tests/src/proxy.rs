@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
+use parking_lot::Mutex;
 
 /// Forwards connections to another port until it is disconnected.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ impl Drop for Proxy {
 
 impl State {
     fn close_all(&self) {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self.connections.lock();
         for connection in connections.drain(..) {
             let _ = connection.shutdown(Shutdown::Both);
         }
@@ -78,7 +79,7 @@ impl State {
 
     fn track(&self, connection: &TcpStream) -> io::Result<()> {
         let kept = connection.try_clone()?;
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+        self.connections.lock().push(kept);
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! It has one small dependency, so that it builds in seconds on a fresh clone.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program prints")]
+#![allow(clippy::disallowed_methods, reason = "no async runtime, so no paused clock")]
 
 mod bench;
 mod build;

@@ -16,6 +16,7 @@ pub(crate) use live::{above, leave_live, live};
 
 /// Prints a line on standard output, and ends the program if standard output is closed. For commands
 /// without cleanup; the others call [`try_line`].
+#[allow(clippy::disallowed_methods, reason = "ends commands without cleanup only")]
 pub(crate) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
     try_line(text).map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => exit(Exit::Done.code().into()),

@@ -4,8 +4,9 @@ mod watcher;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use portolan_core::{HealthReport, ServiceEndpoint, ServiceId};
 use portolan_metrics::Metrics;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -106,7 +107,7 @@ impl HealthMonitor {
     }
 
     fn watched(&self) -> MutexGuard<'_, HashMap<ServiceId, Watched>> {
-        self.inner.watched.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.watched.lock()
     }
 }
 

@@ -2,6 +2,7 @@
 //! started has a copy of every socket for a moment.
 
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
+#![allow(clippy::disallowed_methods, reason = "no async runtime, and processes of its own")]
 
 mod support;
 

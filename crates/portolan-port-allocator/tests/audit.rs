@@ -7,8 +7,9 @@ mod support;
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use portolan_port_allocator::Depth;
 use serde_json::Value;
 use support::{TestEnv, request_for};
@@ -20,7 +21,7 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -40,7 +41,7 @@ impl MakeWriter<'_> for Log {
 impl Log {
     /// What was audited since the last time, each line with its action, service and port.
     fn take(&self) -> Vec<(String, String, Option<u64>)> {
-        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+        let text = String::from_utf8(std::mem::take(&mut *self.0.lock())).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let audited = lines.filter(|line| line["target"] == "audit");
         let fields = audited.map(|line| line["fields"].clone());

@@ -1,5 +1,7 @@
 //! A real Redis for each test, all of them at the same time.
 
+#![allow(clippy::disallowed_methods, reason = "no async runtime, so no paused clock")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};

@@ -68,7 +68,7 @@ fn other_numbers(path: &Path) -> Vec<u8> {
 
 /// Requests ports, and fails after the timeout.
 fn ask_in_time(what: &str, config: PortAllocatorConfig) -> Result<Vec<u16>, String> {
-    let (answer, answered) = mpsc::channel();
+    let (answer, answered) = mpsc::sync_channel(1);
     thread::spawn(move || answer.send(ask(config, true).map_err(|error| error.to_string())));
     answered.recv_timeout(TIMEOUT).unwrap_or_else(|error| panic!("{what}: {error}"))
 }

@@ -6,6 +6,7 @@
 //! (`--nocapture`).
 
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
+#![allow(clippy::disallowed_methods, reason = "no async runtime, and processes of its own")]
 
 mod child;
 mod foreign;

@@ -115,9 +115,9 @@ async fn a_child_that_ignores_sigterm_is_ended_with_all_it_started() {
 
     let status = child.stop(Duration::from_millis(50)).await.unwrap();
     assert_eq!(exit_code(status), 128 + 9);
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     while is_running(&grandchild) {
-        assert!(std::time::Instant::now() < deadline, "the grandchild is still there");
+        assert!(tokio::time::Instant::now() < deadline, "the grandchild is still there");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

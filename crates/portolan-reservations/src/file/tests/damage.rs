@@ -1,8 +1,9 @@
 //! Damaged tables, byte by byte: rebuilt if unused, refused if in use, and never used as they are.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use portolan_core::Remedy;
 
 use super::*;
@@ -49,7 +50,7 @@ fn open_and_count_warnings(directory: &Path) -> (Table, usize) {
         .with_ansi(false)
         .finish();
     let table = tracing::subscriber::with_default(subscriber, || Table::open(directory).unwrap());
-    let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    let log = String::from_utf8(log.lock().clone()).unwrap();
     (table, log.matches("WARN").count())
 }
 
@@ -57,7 +58,7 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        self.0.lock().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
