@@ -10,20 +10,21 @@ use portolan_reservations::ServiceKey;
 use tracing::warn;
 
 use crate::audit;
-use crate::bind_retry::RetryBudget;
 use crate::config::PortAllocatorConfig;
-use crate::ephemeral_overlap;
 use crate::error::AllocatorError;
-use crate::holder::Holder;
+use crate::grant::bind_retry::RetryBudget;
+use crate::grant::limiter::QuotaGuard;
+use crate::grant::policy::Plan;
+use crate::grant::probe_cache::SessionProbe;
+use crate::grant::rejection::explain;
+use crate::grant::search::{Granted, Outcome, PassedOver, Search};
+use crate::inspect::ephemeral_overlap;
+use crate::inspect::lease_snapshot::LeaseSnapshot;
+use crate::inspect::report::{PortReport, PortState};
+use crate::lease::holder::Holder;
+use crate::lease::session::Tools;
 use crate::lease::{Held, PortLease};
-use crate::lease_snapshot::LeaseSnapshot;
-use crate::limits::QuotaGuard;
-use crate::policy::Plan;
-use crate::probe_cache::SessionProbe;
-use crate::report::{PortReport, PortState};
-use crate::request::PortRequest;
-use crate::search::{Granted, Outcome, PassedOver, Search};
-use crate::session::{LeaseKey, Tools};
+use crate::request::{LeaseKey, PortRequest};
 use crate::shared::{self, Shared};
 
 /// Grants ports to services. Blocking, in microseconds.
@@ -244,7 +245,7 @@ fn no_ports(
     AllocatorError::NoPortsAvailable {
         service: request.service.clone(),
         range: plan.range,
-        candidates: snapshot.explain(&passed_over.listed),
+        candidates: explain(snapshot, &passed_over.listed),
         unlisted: passed_over.unlisted,
     }
 }

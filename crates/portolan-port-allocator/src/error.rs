@@ -8,10 +8,10 @@ use std::time::Duration;
 use portolan_core::name::InvalidName;
 use portolan_core::port_range::InvalidPortRange;
 use portolan_core::{PortName, PortRange, ServiceName};
-use portolan_host_facts::{DirectoryError, SocketOwner};
+use portolan_host_facts::DirectoryError;
 use portolan_reservations::TableError;
 
-use crate::holder::Holder;
+use crate::grant::rejection::Rejection;
 
 /// Why a port was not granted, or a lease could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -188,36 +188,6 @@ pub enum LimitSubject {
     User,
 }
 
-/// A port that was tried and not granted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejection {
-    /// The port.
-    pub port: u16,
-    /// Why it was not granted.
-    pub reason: RejectionReason,
-}
-
-/// Why a port was not granted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RejectionReason {
-    /// Another service holds a lease on it.
-    Leased(Box<Holder>),
-    /// A process that did not ask Portolan has it.
-    ForeignProcess(SocketOwner),
-    /// The configuration keeps it from being granted.
-    Reserved,
-    /// The system's administrator keeps it for something else (`ip_local_reserved_ports`), and no
-    /// pool has it.
-    SystemReserved,
-    /// Browsers refuse to connect to it, and the service speaks HTTP.
-    BlockedByBrowsers,
-    /// Ports this low need a privilege (`ip_unprivileged_port_start`).
-    NotPermitted,
-    /// Whoever had it is gone by now.
-    FreeByNow,
-}
-
 // === impl AllocatorError ===
 
 impl AllocatorError {
@@ -274,31 +244,5 @@ impl fmt::Display for LimitSubject {
             Self::Service => "it",
             Self::User => "this user",
         })
-    }
-}
-
-// === impl Rejection ===
-
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let port = self.port;
-        match &self.reason {
-            RejectionReason::Leased(holder) => write!(f, "{port} held by {holder}"),
-            RejectionReason::ForeignProcess(foreign) => write!(f, "{port} taken by {foreign}"),
-            RejectionReason::Reserved => {
-                write!(f, "{port} reserved by port_allocator.reserved_ports")
-            }
-            RejectionReason::SystemReserved => write!(
-                f,
-                "{port} reserved by the system (net.ipv4.ip_local_reserved_ports) and in no pool"
-            ),
-            RejectionReason::BlockedByBrowsers => {
-                write!(f, "{port} refused by browsers, and the service speaks HTTP")
-            }
-            RejectionReason::NotPermitted => {
-                write!(f, "{port} needs a privilege that this process does not have")
-            }
-            RejectionReason::FreeByNow => write!(f, "{port} was taken a moment ago"),
-        }
     }
 }

@@ -1,5 +1,9 @@
 //! A port that is a service's own, for as long as the lease lasts.
 
+pub(crate) mod holder;
+pub(crate) mod session;
+pub(crate) mod sticky;
+
 use std::fmt;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::BorrowedFd;
@@ -15,8 +19,8 @@ use tracing::warn;
 
 use crate::audit;
 use crate::bind_address::BindAddress;
-use crate::binder::Sockets;
 use crate::error::AllocatorError;
+use crate::grant::binder::Sockets;
 use crate::shared::Shared;
 
 /// A port that nobody else can take. Dropping it gives the port back.

@@ -6,7 +6,6 @@ use portolan_core::{PortName, PortRange, Scope, ServiceName};
 use portolan_reservations::Depth;
 
 use crate::bind_address::BindAddress;
-use crate::session::LeaseKey;
 
 /// A wish for a port. What is not said is taken from the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +22,14 @@ pub struct PortRequest {
     pub(crate) allow_ephemeral: Option<bool>,
     pub(crate) http: Option<bool>,
     pub(crate) folder: Option<PathBuf>,
+}
+
+/// A port of a service. A session holds at most one lease for each.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct LeaseKey {
+    pub(crate) scope: Scope,
+    pub(crate) service: ServiceName,
+    pub(crate) port_name: Option<PortName>,
 }
 
 // === impl PortRequest ===

@@ -5,20 +5,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use portolan_core::Remedy;
-use portolan_host_facts::{ProcessStat, owners_of_ports};
+use portolan_host_facts::ProcessStat;
 use portolan_reservations::{Record, Table};
 use tracing::warn;
 
-use crate::binder::{self, BindError};
 use crate::config::PortAllocatorConfig;
 use crate::error::AllocatorError;
-use crate::lease_snapshot::LeaseSnapshot;
-use crate::limits::Limiter;
-use crate::policy::Policy;
-use crate::report::{PortReport, PortState};
+use crate::grant::limiter::Limiter;
+use crate::grant::policy::Policy;
+use crate::inspect::lease_snapshot::LeaseSnapshot;
+use crate::lease::session::Session;
+use crate::lease::sticky::{Key, Sticky};
 use crate::request::PortRequest;
-use crate::session::Session;
-use crate::sticky::{Key, Sticky};
 
 /// What all clones of an allocator share.
 #[derive(Debug)]
@@ -89,32 +87,6 @@ impl Shared {
     pub(crate) fn remember(&self, key: Option<Key>, request: &PortRequest, port: u16) {
         if let (Some(sticky), Some(key)) = (&self.sticky, key) {
             sticky.remember(key, request.preferred, port);
-        }
-    }
-
-    /// Everything known of one port.
-    pub(crate) fn report(&self, port: u16) -> PortReport {
-        let holder = self.has_table().then(|| self.snapshot().holder(port)).flatten();
-        let bound_by = owners_of_ports(&[port]).remove(&port);
-        let state = match holder {
-            // A leased port is not tried: its owner may be about to bind it.
-            Some(_) => PortState::Leased,
-            None => self.state_without_lease(port),
-        };
-        // Connections that wait for their end are no reason to refuse a port, and nobody's.
-        let has_one = matches!(state, PortState::Leased | PortState::Taken);
-        let pools = self.policy.pools_with(port).into_iter().map(str::to_owned).collect();
-        PortReport { port, state, holder, bound_by: bound_by.filter(|_| has_one), pools }
-    }
-
-    fn state_without_lease(&self, port: u16) -> PortState {
-        match binder::probe(port) {
-            _ if port == 0 => PortState::Outside,
-            Err(BindError::NotPermitted) => PortState::NotPermitted,
-            Err(_) => PortState::Taken,
-            Ok(()) if self.policy.is_reserved(port) => PortState::Reserved,
-            Ok(()) if self.policy.allows(port) => PortState::Free,
-            Ok(()) => PortState::Outside,
         }
     }
 

@@ -3,7 +3,7 @@
 use portolan_core::PortRange;
 use portolan_host_facts::SystemPorts;
 
-use crate::port_order::Permutation;
+use crate::grant::port_order::Permutation;
 
 /// What one service may have.
 #[derive(Debug, Clone, PartialEq, Eq)]

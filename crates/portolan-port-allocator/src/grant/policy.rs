@@ -13,7 +13,7 @@ pub(crate) use plan::{Candidate, Choice, Plan};
 
 use crate::config::{PoolRange, PortAllocatorConfig};
 use crate::error::AllocatorError;
-use crate::lease_snapshot::Cause;
+use crate::grant::rejection::Cause;
 use crate::request::PortRequest;
 
 /// The rules of the configuration.

@@ -11,13 +11,16 @@
 //! whoever sets the option too could listen first.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::errno::Errno;
 use portolan_host_facts::sysctl;
 use portolan_reservations::Depth;
 use socket2::{Domain, Socket, Type};
+
+mod error;
+
+pub(crate) use error::BindError;
 
 use crate::bind_address::BindAddress;
 use crate::request::PortRequest;
@@ -38,21 +41,6 @@ pub(crate) struct Sockets {
     pub(crate) listener: Option<Socket>,
     /// Receives already.
     pub(crate) udp: Option<Socket>,
-}
-
-/// Why a port could not be bound.
-#[derive(Debug)]
-pub(crate) enum BindError {
-    /// Somebody has it, who may be gone in a moment.
-    InUse,
-    /// Somebody serves on it.
-    Served,
-    /// It needs a privilege.
-    NotPermitted,
-    /// The address is not one of this host.
-    AddressNotHere(IpAddr),
-    /// The system refuses sockets.
-    System(io::Error),
 }
 
 /// Binds ports one after the other, with one socket until it is bound: most of what a try costs is
@@ -267,37 +255,6 @@ fn new_socket(address: SocketAddr, kind: Type) -> io::Result<Socket> {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
     Ok(socket)
-}
-
-// === impl BindError ===
-
-impl BindError {
-    fn from_system(error: io::Error, address: IpAddr) -> Self {
-        match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::EADDRINUSE) => Self::InUse,
-            Some(Errno::EACCES | Errno::EPERM) => Self::NotPermitted,
-            // EINVAL: an address that is only one together with an interface (`fe80::`).
-            Some(Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT | Errno::EINVAL) => {
-                Self::AddressNotHere(address)
-            }
-            _ => Self::System(error),
-        }
-    }
-
-    pub(crate) fn into_io(self) -> io::Error {
-        match self {
-            Self::InUse | Self::Served => Errno::EADDRINUSE.into(),
-            Self::NotPermitted => Errno::EACCES.into(),
-            Self::AddressNotHere(_) => Errno::EADDRNOTAVAIL.into(),
-            Self::System(error) => error,
-        }
-    }
-}
-
-impl From<BindError> for io::Error {
-    fn from(error: BindError) -> Self {
-        error.into_io()
-    }
 }
 
 #[cfg(test)]

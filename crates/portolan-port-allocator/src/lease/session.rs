@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
-use portolan_core::{PortName, Scope, ServiceName};
 use portolan_reservations::{LeaseBound, SessionId, Table, TableError};
 
-use crate::binder::Binder;
 use crate::error::AllocatorError;
+use crate::grant::binder::Binder;
+use crate::grant::probe_cache::ProbeCache;
 use crate::lease::{Held, PortLease};
-use crate::probe_cache::ProbeCache;
-use crate::request::PortRequest;
+use crate::request::{LeaseKey, PortRequest};
 
 /// How long the system is taken for unchanged, in nanoseconds. It changes by hand or never.
 const UNCHANGED: u64 = 2_000_000;
@@ -34,14 +33,6 @@ pub(crate) struct Tools {
     pub(crate) probe_cache: ProbeCache,
     /// The last scan for the quotas.
     pub(crate) lease_bound: Option<LeaseBound>,
-}
-
-/// What a session holds at most one lease for: a port of a service.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct LeaseKey {
-    pub(crate) scope: Scope,
-    pub(crate) service: ServiceName,
-    pub(crate) port_name: Option<PortName>,
 }
 
 // === impl Session ===

@@ -7,13 +7,13 @@
 use portolan_reservations::{Claim, Record, Slot};
 
 use crate::audit;
-use crate::bind_retry::RetryBudget;
-use crate::binder::{BindError, Binder, Sockets};
 use crate::error::AllocatorError;
-use crate::lease_snapshot::Cause;
-use crate::limits::{Admission, QuotaGuard};
-use crate::policy::{Candidate, Choice, Plan, Policy};
-use crate::probe_cache::SessionProbe;
+use crate::grant::bind_retry::RetryBudget;
+use crate::grant::binder::{BindError, Binder, Sockets};
+use crate::grant::limiter::{Admission, QuotaGuard};
+use crate::grant::policy::{Candidate, Choice, Plan, Policy};
+use crate::grant::probe_cache::SessionProbe;
+use crate::grant::rejection::Cause;
 use crate::request::PortRequest;
 
 /// A search under way.

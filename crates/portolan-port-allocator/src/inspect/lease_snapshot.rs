@@ -7,13 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use portolan_core::{Scope, ServiceName};
-use portolan_host_facts::{
-    ProcessStat, SocketOwner, is_listening, listening_inodes, owners_of_ports, user_name,
-};
+use portolan_host_facts::{ProcessStat, is_listening, listening_inodes, user_name};
 use portolan_reservations::{Record, SessionId, Slot, State, Table};
 
-use crate::error::{Rejection, RejectionReason};
-use crate::holder::Holder;
+use crate::lease::holder::Holder;
 
 /// How long to wait for claims of other sessions, which take microseconds: this many pauses.
 const PAUSES: usize = 50;
@@ -41,23 +38,6 @@ pub(crate) struct LeaseCount {
 /// A cache without eviction.
 #[derive(Debug)]
 struct Memo<K, V>(RefCell<HashMap<K, V>>);
-
-/// Why a search passed over a port, as far as the search itself knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// A session holds its slot.
-    Leased,
-    /// A socket is bound to it.
-    InUse,
-    /// It is in `reserved_ports`.
-    Reserved,
-    /// It is in `net.ipv4.ip_local_reserved_ports`.
-    SystemReserved,
-    /// Browsers refuse to connect to it.
-    BlockedByBrowsers,
-    /// It needs a privilege.
-    NotPermitted,
-}
 
 // === impl LeaseSnapshot ===
 
@@ -126,43 +106,11 @@ impl<'a> LeaseSnapshot<'a> {
         }
     }
 
-    /// Explains why these ports were passed over.
-    pub(crate) fn explain(&self, passed_over: &[(u16, Cause)]) -> Vec<Rejection> {
-        self.wait_for_claims(passed_over);
-        let holders: HashMap<u16, Holder> =
-            passed_over.iter().filter_map(|(port, _)| Some((*port, self.holder(*port)?))).collect();
-        let unknown: Vec<u16> = passed_over
-            .iter()
-            .filter(|(port, cause)| {
-                matches!(cause, Cause::Leased | Cause::InUse) && !holders.contains_key(port)
-            })
-            .map(|(port, _)| *port)
-            .collect();
-        let mut owners = match unknown.is_empty() {
-            true => HashMap::new(),
-            false => owners_of_ports(&unknown),
-        };
-        let mut reason = |port, cause| match (cause, owners.remove(&port)) {
-            (Cause::Reserved, _) => RejectionReason::Reserved,
-            (Cause::SystemReserved, _) => RejectionReason::SystemReserved,
-            (Cause::BlockedByBrowsers, _) => RejectionReason::BlockedByBrowsers,
-            (Cause::NotPermitted, _) => RejectionReason::NotPermitted,
-            (_, Some(foreign)) => RejectionReason::ForeignProcess(foreign),
-            (Cause::InUse, None) => RejectionReason::ForeignProcess(SocketOwner::default()),
-            (Cause::Leased, None) => RejectionReason::FreeByNow,
-        };
-        let refusal = |(port, cause): &(u16, Cause)| {
-            let holder = holders.get(port).cloned().map(Box::new).map(RejectionReason::Leased);
-            Rejection { port: *port, reason: holder.unwrap_or_else(|| reason(*port, *cause)) }
-        };
-        passed_over.iter().map(refusal).collect()
-    }
-
     /// Waits for claims on these ports to be decided, so that their holders have a name.
-    fn wait_for_claims(&self, passed_over: &[(u16, Cause)]) {
+    pub(crate) fn wait_for_claims(&self, ports: impl IntoIterator<Item = u16>) {
         let mut pauses = PAUSES;
-        for (port, _) in passed_over {
-            self.wait_for_claim(*port, &mut pauses);
+        for port in ports {
+            self.wait_for_claim(port, &mut pauses);
         }
     }
 

@@ -4,7 +4,7 @@ use portolan_host_facts::{PortListener, port_listeners};
 use serde::Serialize;
 
 use crate::allocator::PortAllocator;
-use crate::holder::Holder;
+use crate::lease::holder::Holder;
 
 /// Every port of this host that somebody has a lease on or serves on, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

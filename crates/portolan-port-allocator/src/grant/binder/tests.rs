@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::net::TcpStream;
 
 use parking_lot::Mutex;
@@ -5,9 +6,11 @@ use portolan_core::ServiceName;
 
 use block::Block;
 
+use nix::errno::Errno;
+
 use super::*;
 
-#[path = "../../tests/support/block.rs"]
+#[path = "../../../tests/support/block.rs"]
 mod block;
 
 fn bind(port: u16, request: &PortRequest) -> Result<Sockets, BindError> {

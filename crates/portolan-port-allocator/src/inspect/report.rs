@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use portolan_host_facts::SocketOwner;
+use portolan_host_facts::{SocketOwner, owners_of_ports};
 use serde::Serialize;
 
-use crate::holder::Holder;
+use crate::grant::binder::{self, BindError};
+use crate::lease::holder::Holder;
+use crate::shared::Shared;
 
 /// Everything known of one port at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,6 +41,36 @@ pub enum PortState {
     NotPermitted,
     /// Nobody has it, and no pool does either.
     Outside,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Everything known of one port.
+    pub(crate) fn report(&self, port: u16) -> PortReport {
+        let holder = self.has_table().then(|| self.snapshot().holder(port)).flatten();
+        let bound_by = owners_of_ports(&[port]).remove(&port);
+        let state = match holder {
+            // A leased port is not tried: its owner may be about to bind it.
+            Some(_) => PortState::Leased,
+            None => self.state_without_lease(port),
+        };
+        // Connections that wait for their end are no reason to refuse a port, and nobody's.
+        let has_one = matches!(state, PortState::Leased | PortState::Taken);
+        let pools = self.policy.pools_with(port).into_iter().map(str::to_owned).collect();
+        PortReport { port, state, holder, bound_by: bound_by.filter(|_| has_one), pools }
+    }
+
+    fn state_without_lease(&self, port: u16) -> PortState {
+        match binder::probe(port) {
+            _ if port == 0 => PortState::Outside,
+            Err(BindError::NotPermitted) => PortState::NotPermitted,
+            Err(_) => PortState::Taken,
+            Ok(()) if self.policy.is_reserved(port) => PortState::Reserved,
+            Ok(()) if self.policy.allows(port) => PortState::Free,
+            Ok(()) => PortState::Outside,
+        }
+    }
 }
 
 // === impl PortReport ===

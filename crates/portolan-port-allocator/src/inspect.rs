@@ -1,0 +1,7 @@
+//! Inspection: who holds or uses which port, and which rules apply to a port. Changes nothing.
+
+pub(crate) mod ephemeral_overlap;
+pub(crate) mod lease_snapshot;
+pub(crate) mod listeners;
+pub(crate) mod report;
+pub(crate) mod rules;
