@@ -41,7 +41,7 @@ struct Place {
     folder: TempDir,
     table: PathBuf,
     /// The bytes of an unused table, up to the records.
-    whole: Vec<u8>,
+    intact: Vec<u8>,
 }
 
 /// Bytes and their offset.
@@ -58,13 +58,13 @@ impl Place {
     fn new() -> Self {
         let ours = Permissions::from_mode(0o700);
         let folder = tempfile::Builder::new().permissions(ours).tempdir().expect("a folder");
-        drop(allocator(folder.path()).expect("a table where there was none"));
+        drop(allocator(folder.path()).expect("a new table"));
         let mut files = fs::read_dir(folder.path()).expect("a folder").flatten();
         let table = files.next().expect("the table").path();
-        let mut whole = fs::read(&table).expect("the table");
-        assert_eq!(whole.len() as u64, LENGTH, "the table has another layout by now");
-        whole.truncate(RECORDS as usize);
-        Self { folder, table, whole }
+        let mut intact = fs::read(&table).expect("the table");
+        assert_eq!(intact.len() as u64, LENGTH, "the layout of the table has changed");
+        intact.truncate(RECORDS as usize);
+        Self { folder, table, intact }
     }
 
     fn run(&self, data: &[u8]) {
@@ -75,7 +75,7 @@ impl Place {
         }
         if let Ok(allocator) = allocator(self.folder.path()) {
             let length = fs::metadata(&self.table).expect("the table").len();
-            assert_eq!(length, LENGTH, "a table that is not whole was used");
+            assert_eq!(length, LENGTH, "a damaged table was used");
             assert_eq!(allocator.holders(), [], "no session is alive");
             for depth in [Depth::Claimed, Depth::Bound] {
                 hold(&allocator, depth, || {});
@@ -102,8 +102,8 @@ impl Place {
     /// Truncates the table, which no process has mapped now.
     fn restore(&self) {
         let table = OpenOptions::new().write(true).open(&self.table).expect("the table");
-        table.set_len(RECORDS).expect("a table that can be cut off");
-        table.write_all_at(&self.whole, 0).expect("room for the table");
+        table.set_len(RECORDS).expect("a table that can be truncated");
+        table.write_all_at(&self.intact, 0).expect("room for the table");
         table.set_len(LENGTH).expect("room for the table");
     }
 }
@@ -144,9 +144,9 @@ fn hold(allocator: &PortAllocator, depth: Depth, meanwhile: impl FnOnce()) {
 }
 
 /// Corrupts the table while it is in use; the allocator must not panic.
-fn hold_whatever_happens(allocator: &PortAllocator, scribble: impl FnOnce()) {
+fn hold_whatever_happens(allocator: &PortAllocator, damage: impl FnOnce()) {
     let lease = allocator.request(request("first", Depth::Claimed));
-    scribble();
+    damage();
     for holder in allocator.holders() {
         _ = holder.to_string();
     }

@@ -1,7 +1,7 @@
-//! A file as a row of numbers that several processes read and write at once.
+//! A memory-mapped file as a slice of atomic words, shared by several processes.
 //!
-//! This is the one place of Portolan with unsafe code, and it knows nothing of ports: what the
-//! numbers mean, and in which order they change, is the port allocator's business.
+//! This crate has the only unsafe code of Portolan. What the words mean is defined by the crates that use
+//! it.
 
 use std::fs::File;
 use std::io;
@@ -10,12 +10,11 @@ use std::sync::atomic::AtomicU64;
 
 use memmap2::{MmapOptions, MmapRaw};
 
-/// The beginning of a file, mapped into the memory of every process that opens it.
+/// The beginning of a file, mapped shared (mmap(2)).
 ///
-/// It reads as a slice of atomic numbers. Every number is valid, whatever the file held before;
-/// none of them is to be trusted. The file must not become shorter while it is mapped: the
-/// system ends a process with SIGBUS when it touches a number that has no file behind it any more.
-/// So must a filesystem have room for each page before it is first written to.
+/// It dereferences to a slice of atomic words. Every word is valid, whatever the file contains, and none
+/// can be trusted. The file must not be truncated while it is mapped, and each page needs disk space
+/// before it is first written: the kernel ends a process with SIGBUS otherwise.
 #[derive(Debug)]
 pub struct SharedTable {
     map: MmapRaw,
@@ -25,9 +24,9 @@ pub struct SharedTable {
 // === impl SharedTable ===
 
 impl SharedTable {
-    /// Maps the first `words` numbers of a file that is open for reading and writing.
+    /// Maps the first `words` words of a file that is open for reading and writing.
     ///
-    /// A file that is too short, or no words at all, is an error of the kind `InvalidInput`.
+    /// If the file is too short or `words` is 0, the error has the kind `InvalidInput`.
     pub fn map(file: &File, words: usize) -> io::Result<Self> {
         let bytes = words.checked_mul(size_of::<AtomicU64>()).filter(|bytes| *bytes > 0);
         let bytes = bytes.ok_or(io::ErrorKind::InvalidInput)?;
@@ -45,20 +44,20 @@ impl Deref for SharedTable {
     #[allow(unsafe_code)]
     fn deref(&self) -> &[AtomicU64] {
         // SAFETY: `map` has mapped `words * 8` bytes, readable and writable, and they stay mapped as
-        // long as `self`, which the slice borrows. A mapping begins at a page, so it is aligned.
-        // This process reaches the memory through such slices only.
+        // long as `self`, which the slice borrows. A mapping begins at a page, so it is aligned. This
+        // process accesses the memory through such slices only.
         unsafe { words_at(self.map.as_mut_ptr(), self.words) }
     }
 }
 
-/// The memory from `first` on as numbers. Apart from the mapping, so that Miri can run it.
+/// Returns the memory from `first` on as words. Separate from the mapping, so that Miri can run it.
 ///
 /// # Safety
 /// `words * 8` bytes from `first` on are readable and writable for as long as the slice lives,
-/// `first` is aligned for a `u64`, and this process reaches them through such slices only.
+/// `first` is aligned for a `u64`, and this process accesses them through such slices only.
 #[allow(unsafe_code)]
 unsafe fn words_at<'a>(first: *mut u8, words: usize) -> &'a [AtomicU64] {
-    // SAFETY: the caller promises the memory. An `AtomicU64` is as large as a `u64` and has no
+    // SAFETY: the caller guarantees the memory. An `AtomicU64` is as large as a `u64` and has no
     // invalid value; other processes write whole words atomically too, and whatever else they might
     // write is some value of each word.
     unsafe { std::slice::from_raw_parts(first.cast::<AtomicU64>(), words) }
@@ -72,10 +71,10 @@ mod tests {
 
     #[test]
     #[allow(unsafe_code)]
-    fn memory_is_read_and_written_as_numbers_by_several_at_once() {
+    fn threads_share_memory_as_atomic_words() {
         let mut memory = [7_u64, 0];
         let first = memory.as_mut_ptr().cast();
-        // SAFETY: an array of two numbers, which is not touched otherwise while the slice is used.
+        // SAFETY: an array of two words, which is not accessed otherwise while the slice is used.
         let words = unsafe { words_at(first, 2) };
         std::thread::scope(|scope| {
             for _ in 0..2 {
@@ -87,7 +86,7 @@ mod tests {
     }
 }
 
-/// Miri maps no files.
+/// Miri does not support mmap.
 #[cfg(all(test, not(miri)))]
 mod file_tests {
     use std::os::unix::fs::FileExt;
@@ -96,7 +95,7 @@ mod file_tests {
     use super::*;
 
     #[test]
-    fn two_mappings_of_one_file_are_the_same_numbers() {
+    fn mappings_of_one_file_share_their_words() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(4096).unwrap();
         let (one, other) =
@@ -109,7 +108,7 @@ mod file_tests {
     }
 
     #[test]
-    fn what_is_written_to_the_file_is_seen_in_the_mapping() {
+    fn mapping_shows_what_is_written_to_the_file() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(16).unwrap();
         let table = SharedTable::map(&file, 2).unwrap();
@@ -118,7 +117,7 @@ mod file_tests {
     }
 
     #[test]
-    fn a_file_that_is_too_short_is_refused() {
+    fn file_that_is_too_short_is_refused() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(15).unwrap();
         for words in [0, 2, usize::MAX] {
