@@ -87,7 +87,7 @@ impl Command {
     }
 
     /// Rejects a registration at a loopback address that comes from another machine: there it
-    /// means that machine, here it would mean this one (docs/adr/0007-loopback-addresses.md).
+    /// means that machine, here it would mean this one (ADR 0007).
     pub(crate) fn check_origin(&self, origin: Origin) -> Result<(), RegistryError> {
         let remote = !origin.peer.to_canonical().is_loopback();
         match self {

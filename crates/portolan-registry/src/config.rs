@@ -174,7 +174,6 @@ mod tests {
         let texts = [
             r#"{"storage_backend": "etcd"}"#,
             r#"{"storage_backend": "consul"}"#,
-            r#"{"ttl_default": "500ms"}"#,
             r#"{"cleanup_interval": "0s"}"#,
             r#"{"max_endpoints": 0}"#,
             r#"{"history": 20000000}"#,
@@ -184,6 +183,9 @@ mod tests {
             config.validate().unwrap_err().with_remedy()
         });
         insta::assert_snapshot!(texts.join("\n"));
+        let ttl_default = Duration::from_millis(500);
+        let error = RegistryConfig { ttl_default, ..Default::default() }.validate().unwrap_err();
+        assert!(error.to_string().starts_with("service_registry.ttl_default: "), "{error}");
         assert!(serde_json::from_str::<RegistryConfig>(r#"{"ttl": "60s"}"#).is_err());
     }
 }

@@ -88,17 +88,13 @@ impl Remedy for RegistryError {
 
 #[cfg(test)]
 mod tests {
-    use portolan_core::Registration;
-
     use super::*;
 
     #[test]
     fn error_texts_and_remedies() {
         let id: ServiceId = "api@10.0.0.7:8080".parse().unwrap();
-        let invalid = Registration::new("api".parse().unwrap(), Host::loopback(), 0);
         let errors = [
             RegistryError::Unknown { id: id.clone() },
-            RegistryError::Invalid(invalid.validate().unwrap_err()),
             RegistryError::Full { limit: 100_000 },
             RegistryError::BroadcastFull { limit: 50_000 },
             RegistryError::RegisteredByApi { id },

@@ -1,4 +1,4 @@
-//! A stream of what happens to services.
+//! The stream of events of a watch.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -11,14 +11,14 @@ use portolan_core::{Revision, ServiceEvent};
 use crate::WatchQuery;
 use crate::view::{Filter, ReadResult, View, Waiter};
 
-/// How many events a watch takes up at once; all that it ever holds beside its place.
+/// The number of events that a watch reads at once and buffers.
 const CHUNK: usize = 64;
 
 /// Every change of the services watched, once each and in order.
 ///
-/// It begins with a snapshot, or exactly after the revision asked for where that is still known.
-/// A watch holds its place and a few events, however slowly it is read: one that falls behind what
-/// the registry remembers gets a snapshot and goes on from there. It ends when the registry does.
+/// It starts with a snapshot, or exactly after the requested revision if the history still has it.
+/// It buffers a bounded number of events however slowly it is read: a stream that falls behind the
+/// history gets a snapshot and continues from there. It ends when the registry shuts down.
 #[derive(Debug)]
 pub struct EventStream {
     view: Arc<View>,

@@ -1,10 +1,10 @@
-//! What can be asked about.
+//! The filters of lookups and watches.
 
 use std::collections::BTreeMap;
 
 use portolan_core::{HealthStatus, Protocol, Revision, Scope, ServiceEndpoint, ServiceName};
 
-/// Which instances are meant. An empty list, or none, asks for no particular one.
+/// The filter of a lookup. An empty list, or `None`, matches every instance.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Query {
     /// The services.
@@ -15,44 +15,44 @@ pub struct Query {
     pub health: Vec<HealthStatus>,
     /// The protocol.
     pub protocol: Option<Protocol>,
-    /// The version, to the letter.
+    /// The version, compared as text.
     pub version: Option<String>,
-    /// Metadata entries that an instance must all have.
+    /// Metadata entries, all of which an instance must have.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// What a watch is about, and where it begins.
+/// The filter of a watch, and the revision at which it starts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct WatchQuery {
-    /// The services; all where it is empty.
+    /// The services; all if empty.
     pub names: Vec<ServiceName>,
-    /// The scopes; all where it is empty.
+    /// The scopes; all if empty.
     pub scopes: Vec<Scope>,
-    /// The last revision already seen. Without it the watch begins with a snapshot.
+    /// The last revision already seen. Without it, the watch starts with a snapshot.
     pub from: Option<Revision>,
 }
 
 // === impl Query ===
 
 impl Query {
-    /// Every instance of one service, in every scope.
+    /// Matches every instance of a service, in every scope.
     pub fn for_service(name: ServiceName) -> Self {
         Self { names: vec![name], ..Self::default() }
     }
 
-    /// Whether the instance is one of those meant, its name aside.
-    pub(crate) fn admits(&self, endpoint: &ServiceEndpoint) -> bool {
+    /// Whether the instance matches everything but the name.
+    pub(crate) fn matches(&self, endpoint: &ServiceEndpoint) -> bool {
         let has = |(key, value)| endpoint.metadata.get(key) == Some(value);
-        among(&self.scopes, &endpoint.scope)
-            && among(&self.health, &endpoint.health)
+        matches_any(&self.scopes, &endpoint.scope)
+            && matches_any(&self.health, &endpoint.health)
             && self.protocol.as_ref().is_none_or(|protocol| *protocol == endpoint.protocol)
             && self.version.as_ref().is_none_or(|version| *version == endpoint.version)
             && self.metadata.iter().all(has)
     }
 }
 
-/// Whether the list has it, or does not care.
-pub(crate) fn among<T: PartialEq>(list: &[T], value: &T) -> bool {
+/// Whether the list contains the value or is empty.
+pub(crate) fn matches_any<T: PartialEq>(list: &[T], value: &T) -> bool {
     list.is_empty() || list.contains(value)
 }
 
@@ -70,15 +70,15 @@ mod tests {
     }
 
     #[test]
-    fn a_query_that_says_nothing_admits_everything() {
-        assert!(Query::default().admits(&endpoint()));
+    fn empty_query_matches_everything() {
+        assert!(Query::default().matches(&endpoint()));
     }
 
     #[test]
-    fn every_condition_must_hold() {
+    fn all_conditions_must_match() {
         let zone = |zone: &str| BTreeMap::from([("zone".to_owned(), zone.to_owned())]);
         let tcp = Query { protocol: Some("tcp".parse().unwrap()), ..Query::default() };
-        assert!(tcp.admits(&endpoint()));
+        assert!(tcp.matches(&endpoint()));
         let all = Query {
             scopes: vec!["shop".parse().unwrap(), Scope::default()],
             health: vec![HealthStatus::Unknown],
@@ -86,7 +86,7 @@ mod tests {
             metadata: zone("a"),
             ..tcp
         };
-        assert!(all.admits(&endpoint()));
+        assert!(all.matches(&endpoint()));
         for query in [
             Query { scopes: vec!["shop".parse().unwrap()], ..all.clone() },
             Query { health: vec![HealthStatus::Passing], ..all.clone() },
@@ -94,7 +94,7 @@ mod tests {
             Query { version: Some("1".into()), ..all.clone() },
             Query { metadata: zone("b"), ..all.clone() },
         ] {
-            assert!(!query.admits(&endpoint()), "{query:?}");
+            assert!(!query.matches(&endpoint()), "{query:?}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What there is now and what happened lately, for all who read.
+//! The view: an index in memory of the current state and the recent history, which serves reads.
 //!
-//! Made of what the store has committed, and of nothing else. Readers take a lock that the writer
-//! holds only while it enters what is already decided, so that a lookup and the revision it is
-//! true at belong together; nobody waits here for the writer's queue, for a store or for a timer.
+//! Built from the feed of the store alone. Readers share a lock that the feed task holds only while
+//! it applies an update, so that a lookup and its revision are consistent. Reads never wait for the
+//! queue, the store or a timer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use portolan_core::{Revision, ServiceEndpoint, ServiceEvent, ServiceId, ServiceName};
 
-use crate::query::{Query, among};
+use crate::query::{Query, matches_any};
 use crate::store::Committed;
 use crate::store::decide::is_critical;
 
@@ -32,32 +32,32 @@ struct State {
     phase: Phase,
     revision: Revision,
     endpoints: HashMap<ServiceId, Arc<ServiceEndpoint>>,
-    /// Each service that has instances, history or watchers.
+    /// Each service that has instances, history or watches.
     services: BTreeMap<ServiceName, Service>,
     history: VecDeque<Arc<ServiceEvent>>,
     capacity: usize,
-    /// The newest revision that is no longer in the history.
+    /// The newest revision that was dropped from the history.
     compacted: Revision,
-    /// Those who watch every service.
-    everything: Waiters,
+    /// The watches of all services.
+    all_services: Waiters,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The store has not said yet what there is.
+    /// The store has not delivered its state yet.
     Loading,
     Open,
-    /// There is no writer any more.
+    /// The feed task has ended.
     Closed,
 }
 
-/// How many instances of a service are critical now.
+/// A service and its number of critical instances.
 pub(crate) type Unhealthy = (ServiceName, usize);
 
 // === impl View ===
 
 impl View {
-    /// A view of nothing, which keeps this many changes.
+    /// Creates an empty view with a history of `capacity` changes.
     pub(crate) fn new(capacity: usize) -> Self {
         Self(RwLock::new(State {
             phase: Phase::Loading,
@@ -67,52 +67,52 @@ impl View {
             history: VecDeque::new(),
             capacity,
             compacted: Revision::default(),
-            everything: Waiters::default(),
+            all_services: Waiters::default(),
         }))
     }
 
-    // --- the writer's side
+    // --- writes, by the feed task
 
-    /// Enters what the store has committed, wakes those whom it concerns, and says where the
-    /// number of critical instances changed.
+    /// Applies what the store has committed and wakes the watches concerned. Returns the services
+    /// whose number of critical instances changed.
     pub(crate) fn apply(&self, committed: &[Committed]) -> Vec<Unhealthy> {
         let mut unhealthy = Vec::new();
         let mut state = self.0.write();
         committed.iter().for_each(|committed| state.apply(committed, &mut unhealthy));
         drop(state);
-        // Under a lock that lets the woken in.
+        // Under a shared lock, so that woken watches can read.
         let state = self.0.read();
         committed.iter().for_each(|committed| state.wake(committed));
         unhealthy
     }
 
-    /// Ends every watch: nothing will change here any more.
+    /// Ends every watch.
     pub(crate) fn close(&self) {
         self.0.write().phase = Phase::Closed;
         self.0.read().wake_all();
     }
 
-    // --- the readers' side
+    // --- reads
 
-    /// One instance.
+    /// Returns an instance.
     pub(crate) fn get(&self, id: &ServiceId) -> Option<Arc<ServiceEndpoint>> {
         self.0.read().endpoints.get(id).cloned()
     }
 
-    /// The instances that are meant, by name and id, and the revision at which the services that
-    /// were asked about changed last.
+    /// Returns the matching instances, ordered by name and id, and the revision at which the
+    /// requested services changed last.
     pub(crate) fn find(&self, query: &Query) -> (Vec<Arc<ServiceEndpoint>>, Revision) {
         let state = self.0.read();
-        let admitted = |service: &Service| -> Vec<_> {
-            service.endpoints().filter(|endpoint| query.admits(endpoint)).cloned().collect()
+        let matching = |service: &Service| -> Vec<_> {
+            service.endpoints().filter(|endpoint| query.matches(endpoint)).cloned().collect()
         };
         if query.names.is_empty() {
-            return (state.services.values().flat_map(admitted).collect(), state.revision);
+            return (state.services.values().flat_map(matching).collect(), state.revision);
         }
         let names: BTreeSet<_> = query.names.iter().collect();
         let services = names.iter().filter_map(|name| state.services.get(*name));
         let latest = names.iter().map(|name| state.latest(name)).max();
-        (services.flat_map(admitted).collect(), latest.unwrap_or(state.revision))
+        (services.flat_map(matching).collect(), latest.unwrap_or(state.revision))
     }
 }
 
@@ -137,7 +137,7 @@ impl State {
             false => self.put(endpoint),
         }
         self.revision = event.revision;
-        self.remember(event, &endpoint.name);
+        self.record(event, &endpoint.name);
         let now = self.critical(&endpoint.name);
         (before != now).then(|| (endpoint.name.clone(), now))
     }
@@ -147,8 +147,8 @@ impl State {
         endpoints: &[Arc<ServiceEndpoint>],
         revision: Revision,
     ) -> impl Iterator<Item = Unhealthy> {
-        let unwell = self.services.iter().filter(|(_, service)| service.critical() > 0);
-        let before: Vec<_> = unwell.map(|(name, _)| name.clone()).collect();
+        let unhealthy = self.services.iter().filter(|(_, service)| service.critical() > 0);
+        let before: Vec<_> = unhealthy.map(|(name, _)| name.clone()).collect();
         self.phase = Phase::Open;
         self.revision = revision;
         self.compacted = revision;
@@ -157,9 +157,9 @@ impl State {
         self.services.values_mut().for_each(|service| service.reset(revision));
         endpoints.iter().for_each(|endpoint| self.put(endpoint));
         self.services.retain(|_, service| !service.is_idle());
-        let unwell = endpoints.iter().filter(|endpoint| is_critical(endpoint));
+        let unhealthy = endpoints.iter().filter(|endpoint| is_critical(endpoint));
         let names: BTreeSet<_> =
-            unwell.map(|endpoint| endpoint.name.clone()).chain(before).collect();
+            unhealthy.map(|endpoint| endpoint.name.clone()).chain(before).collect();
         names.into_iter().map(|name| {
             let critical = self.critical(&name);
             (name, critical)
@@ -176,25 +176,25 @@ impl State {
         self.service(&endpoint.name).remove(&endpoint.id);
     }
 
-    /// Adds the event to the history, and lets go of the oldest where that has grown too long.
-    fn remember(&mut self, event: &Arc<ServiceEvent>, name: &ServiceName) {
-        self.service(name).remember(event);
+    /// Appends the event to the history and drops the oldest events beyond its capacity.
+    fn record(&mut self, event: &Arc<ServiceEvent>, name: &ServiceName) {
+        self.service(name).record(event);
         self.history.push_back(Arc::clone(event));
         while self.history.len() > self.capacity {
             let Some(oldest) = self.history.pop_front() else { break };
             self.compacted = oldest.revision;
             let Some(endpoint) = oldest.change.endpoint() else { continue };
-            self.service(&endpoint.name).forget(oldest.revision);
+            self.service(&endpoint.name).drop_until(oldest.revision);
             self.drop_if_idle(&endpoint.name);
         }
     }
 
-    /// The service, made where there is none.
+    /// Returns the service, which is inserted if it is missing.
     fn service(&mut self, name: &ServiceName) -> &mut Service {
         if !self.services.contains_key(name) {
             self.services.insert(name.clone(), Service::new(self.compacted));
         }
-        self.services.get_mut(name).expect("it was put there just now")
+        self.services.get_mut(name).expect("inserted above")
     }
 
     fn drop_if_idle(&mut self, name: &ServiceName) {
@@ -207,7 +207,7 @@ impl State {
         self.services.get(name).map_or(0, Service::critical)
     }
 
-    /// The revision at which the service changed last, as far as that is known.
+    /// The revision at which the service changed last, or the oldest known one.
     fn latest(&self, name: &ServiceName) -> Revision {
         self.services.get(name).map_or(self.compacted, Service::latest)
     }
@@ -222,15 +222,15 @@ impl State {
 
     fn wake_for(&self, event: &ServiceEvent) {
         let Some(endpoint) = event.change.endpoint() else { return };
-        let wants = |waiter: &Waiter| among(waiter.scopes(), &endpoint.scope);
-        self.everything.wake_if(wants);
+        let wants = |waiter: &Waiter| matches_any(waiter.scopes(), &endpoint.scope);
+        self.all_services.wake_if(wants);
         if let Some(service) = self.services.get(&endpoint.name) {
             service.waiters.wake_if(wants);
         }
     }
 
     fn wake_all(&self) {
-        self.everything.wake_if(|_| true);
+        self.all_services.wake_if(|_| true);
         self.services.values().for_each(|service| service.waiters.wake_if(|_| true));
     }
 }

@@ -63,3 +63,25 @@ impl Remedy for ServerError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn error_texts_and_remedies() {
+        let source = io::Error::from(io::ErrorKind::PermissionDenied);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 7000));
+        let panic = tokio::spawn(async { panic!("on purpose") }).await.unwrap_err();
+        let errors = [
+            ServerError::Disabled,
+            ServerError::Config(InvalidRegistryConfig::Backend("etcd")),
+            ServerError::PortZero,
+            ServerError::Listen { address, source },
+            ServerError::Panicked { part: "health", source: panic },
+        ];
+        insta::assert_snapshot!(errors.map(|error| error.with_remedy()).join("\n"));
+    }
+}

@@ -216,10 +216,10 @@ async fn announced_health_counts_if_the_agent_checks_it() {
     let (key, value) = portolan_core::endpoint::CHECKED_BY_AGENT;
     service.metadata.insert(key.into(), value.into());
     registry.import(&announcement(Action::Update, &service)).await.unwrap();
-    let told = registry.get(&service.id).unwrap();
-    assert_eq!((told.health, &*told.health_reason), (HealthStatus::Critical, "refused"));
+    let reported = registry.get(&service.id).unwrap();
+    assert_eq!((reported.health, &*reported.health_reason), (HealthStatus::Critical, "refused"));
     let mut watch =
-        registry.watch(WatchQuery { from: Some(told.revision), ..WatchQuery::default() });
+        registry.watch(WatchQuery { from: Some(reported.revision), ..WatchQuery::default() });
     registry.import(&announcement(Action::Heartbeat, &service)).await.unwrap();
     assert!(watch.next().now_or_never().is_none(), "the same report is not a change");
 

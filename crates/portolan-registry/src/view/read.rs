@@ -1,54 +1,54 @@
-//! What a watch reads: the events since a revision, or a snapshot where those are not known.
+//! Reads of watches: the events since a revision, or a snapshot if the history does not have them.
 
 use std::sync::Arc;
 
 use portolan_core::{Change, Revision, Scope, ServiceEndpoint, ServiceEvent, ServiceName};
 
 use super::{Phase, Service, State, View, Waiter};
-use crate::query::among;
+use crate::query::matches_any;
 
-/// What a watch is about.
+/// The filter of a watch.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter {
-    /// The services, each once; all where it is empty.
+    /// The services, without duplicates; all if empty.
     pub(crate) names: Vec<ServiceName>,
-    /// The scopes; all where it is empty.
+    /// The scopes; all if empty.
     pub(crate) scopes: Vec<Scope>,
 }
 
-/// What there is to read.
+/// The result of a read.
 #[derive(Debug)]
 pub(crate) enum ReadResult {
-    /// These, the oldest first, and where to go on. Nothing new where there are none.
+    /// The next events, the oldest first, and the revision to continue from.
     Events(Vec<Arc<ServiceEvent>>, Option<Revision>),
-    /// There will be nothing any more.
+    /// The view is closed, and all events were read.
     Closed,
 }
 
 // === impl View ===
 
 impl View {
-    /// Has the waiter woken when something changes that the filter is about.
+    /// Registers a waiter, which is woken by every change that the filter matches.
     pub(crate) fn subscribe(&self, filter: &Filter, waiter: &Arc<Waiter>) {
         let mut state = self.0.write();
         match filter.names.is_empty() {
-            true => state.everything.add(waiter),
+            true => state.all_services.add(waiter),
             false => filter.names.iter().for_each(|name| state.service(name).waiters.add(waiter)),
         }
     }
 
-    /// Has it woken no longer.
+    /// Removes a waiter.
     pub(crate) fn unsubscribe(&self, filter: &Filter, waiter: &Arc<Waiter>) {
         let mut state = self.0.write();
-        state.everything.remove(waiter);
+        state.all_services.remove(waiter);
         for name in &filter.names {
             state.service(name).waiters.remove(waiter);
             state.drop_if_idle(name);
         }
     }
 
-    /// What happened after the revision, at most so many events at once. A snapshot where there is
-    /// no revision, or none that is still known.
+    /// Reads at most `limit` events after the revision. A snapshot if there is no revision, or none
+    /// that the history still has.
     pub(crate) fn read(
         &self,
         filter: &Filter,
@@ -59,7 +59,7 @@ impl View {
         let since = after.and_then(|after| state.since(filter, after, limit));
         match (state.phase, since) {
             (Phase::Loading, _) => ReadResult::Events(Vec::new(), after),
-            // What happened before the end is still told.
+            // Events before the end are still delivered.
             (Phase::Closed, Some((events, _))) if events.is_empty() => ReadResult::Closed,
             (Phase::Closed, None) => ReadResult::Closed,
             (_, Some((events, next))) => ReadResult::Events(events, Some(next)),
@@ -79,14 +79,14 @@ impl State {
         after: Revision,
         limit: usize,
     ) -> Option<(Vec<Arc<ServiceEvent>>, Revision)> {
-        // A revision from the future is another registry's, or was given before the clock went back.
+        // A future revision is another registry's, or older than a clock that was set back.
         if after > self.revision {
             return None;
         }
         let mut events: Vec<_> = match filter.names.is_empty() {
             true => self
-                .since_everywhere(after)?
-                .filter(|event| filter.admits(event))
+                .since_in_all(after)?
+                .filter(|event| filter.matches(event))
                 .take(limit)
                 .cloned()
                 .collect(),
@@ -101,10 +101,7 @@ impl State {
         Some((events, next))
     }
 
-    fn since_everywhere(
-        &self,
-        after: Revision,
-    ) -> Option<impl Iterator<Item = &Arc<ServiceEvent>>> {
+    fn since_in_all(&self, after: Revision) -> Option<impl Iterator<Item = &Arc<ServiceEvent>>> {
         let start = self.history.partition_point(|event| event.revision <= after);
         (self.compacted <= after).then(|| self.history.range(start..))
     }
@@ -118,13 +115,13 @@ impl State {
         let mut events = Vec::new();
         for name in &filter.names {
             let Some(service) = self.services.get(name) else {
-                // Whatever it was is no longer remembered.
+                // Its history was dropped, or there was none.
                 if self.compacted > after {
                     return None;
                 }
                 continue;
             };
-            let new = service.since(after)?.filter(|event| filter.admits(event));
+            let new = service.since(after)?.filter(|event| filter.matches(event));
             events.extend(new.take(limit).cloned());
         }
         Some(events)
@@ -132,7 +129,8 @@ impl State {
 
     fn snapshot(&self, filter: &Filter) -> Arc<ServiceEvent> {
         let all = |service: &Service| -> Vec<Arc<ServiceEndpoint>> {
-            let wanted = |endpoint: &&Arc<ServiceEndpoint>| among(&filter.scopes, &endpoint.scope);
+            let wanted =
+                |endpoint: &&Arc<ServiceEndpoint>| matches_any(&filter.scopes, &endpoint.scope);
             service.endpoints().filter(wanted).cloned().collect()
         };
         let endpoints = match filter.names.is_empty() {
@@ -149,7 +147,7 @@ impl State {
 // === impl Filter ===
 
 impl Filter {
-    fn admits(&self, event: &ServiceEvent) -> bool {
-        event.change.endpoint().is_some_and(|endpoint| among(&self.scopes, &endpoint.scope))
+    fn matches(&self, event: &ServiceEvent) -> bool {
+        event.change.endpoint().is_some_and(|endpoint| matches_any(&self.scopes, &endpoint.scope))
     }
 }

@@ -1,4 +1,4 @@
-//! One service: its instances, its part of the history, and those who watch it.
+//! One service: its instances, its part of the history and its watches.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::store::decide::is_critical;
 pub(super) struct Service {
     endpoints: BTreeMap<ServiceId, Arc<ServiceEndpoint>>,
     log: VecDeque<Arc<ServiceEvent>>,
-    /// The newest revision of this service that is no longer in the log.
+    /// The newest revision of this service that was dropped from the log.
     compacted: Revision,
     critical: usize,
     pub(super) waiters: Waiters,
@@ -21,7 +21,7 @@ pub(super) struct Service {
 // === impl Service ===
 
 impl Service {
-    /// A service without instances, of which nothing is known up to the revision.
+    /// Creates a service without instances, whose log starts after the revision.
     pub(super) fn new(compacted: Revision) -> Self {
         Self {
             endpoints: BTreeMap::new(),
@@ -45,12 +45,12 @@ impl Service {
         self.log.back().map_or(self.compacted, |event| event.revision)
     }
 
-    /// Whether nobody would miss it.
+    /// Whether it can be removed.
     pub(super) fn is_idle(&self) -> bool {
         self.endpoints.is_empty() && self.log.is_empty() && self.waiters.is_empty()
     }
 
-    /// What happened after the revision; none where that is no longer known.
+    /// The events after the revision; `None` if the log no longer has them.
     pub(super) fn since(
         &self,
         revision: Revision,
@@ -69,17 +69,17 @@ impl Service {
         self.count(old.as_deref(), None);
     }
 
-    pub(super) fn remember(&mut self, event: &Arc<ServiceEvent>) {
+    pub(super) fn record(&mut self, event: &Arc<ServiceEvent>) {
         self.log.push_back(Arc::clone(event));
     }
 
-    /// Lets go of what happened up to the revision.
-    pub(super) fn forget(&mut self, revision: Revision) {
+    /// Drops the events up to the revision.
+    pub(super) fn drop_until(&mut self, revision: Revision) {
         while self.log.pop_front_if(|event| event.revision <= revision).is_some() {}
         self.compacted = revision;
     }
 
-    /// Forgets everything but its watchers.
+    /// Clears everything but the watches.
     pub(super) fn reset(&mut self, revision: Revision) {
         self.endpoints.clear();
         self.log.clear();

@@ -27,25 +27,25 @@ fn open(capacity: usize) -> View {
     view
 }
 
-fn about(names: &[&str]) -> Filter {
+fn filter(names: &[&str]) -> Filter {
     let names = names.iter().map(|name| name.parse().unwrap()).collect();
     Filter { names, scopes: Vec::new() }
 }
 
-/// The revisions of what is read, and where to go on.
+/// The revisions and kinds that are read, and the revision to continue from.
 fn read(view: &View, filter: &Filter, after: u64, limit: usize) -> (Vec<String>, u64) {
     match view.read(filter, Some(Revision(after)), limit) {
         ReadResult::Events(events, next) => {
-            let told =
+            let text =
                 |event: &Arc<ServiceEvent>| format!("{} {}", event.revision, event.change.kind());
-            (events.iter().map(told).collect(), next.unwrap().0)
+            (events.iter().map(text).collect(), next.unwrap().0)
         }
         ReadResult::Closed => panic!("closed"),
     }
 }
 
 #[test]
-fn the_number_of_critical_instances_follows_every_change() {
+fn number_of_critical_instances_follows_every_change() {
     let view = open(10);
     let api = |health| endpoint("api", "default", health);
     let critical = api(HealthStatus::Critical);
@@ -65,7 +65,7 @@ fn the_number_of_critical_instances_follows_every_change() {
 }
 
 #[test]
-fn a_lookup_is_true_at_the_revision_at_which_its_services_changed_last() {
+fn lookup_returns_the_revision_at_which_its_services_changed_last() {
     let view = open(10);
     view.apply(&[registered(101, "a"), registered(102, "b"), registered(103, "a")]);
     let find = |names: &[&str]| {
@@ -76,50 +76,50 @@ fn a_lookup_is_true_at_the_revision_at_which_its_services_changed_last() {
     assert_eq!(find(&["a"]), ("a".into(), 103));
     assert_eq!(find(&["b"]), ("b".into(), 102));
     assert_eq!(find(&["b", "a", "b"]), ("ab".into(), 103));
-    assert_eq!(find(&["nobody"]), (String::new(), 100));
+    assert_eq!(find(&["unknown"]), (String::new(), 100));
     assert_eq!(find(&[]), ("ab".into(), 103));
 }
 
 #[test]
-fn a_watch_goes_on_exactly_where_it_was() {
+fn watch_resumes_exactly_after_its_revision() {
     let view = open(10);
     view.apply(&[registered(101, "a"), registered(102, "b"), registered(103, "a")]);
-    let all = about(&[]);
+    let all = filter(&[]);
     assert_eq!(
         read(&view, &all, 101, 9),
         (vec!["102 registered".into(), "103 registered".into()], 103)
     );
     assert_eq!(read(&view, &all, 100, 1), (vec!["101 registered".into()], 101));
-    assert_eq!(read(&view, &about(&["a"]), 101, 9), (vec!["103 registered".into()], 103));
-    assert_eq!(read(&view, &about(&["b", "a"]), 101, 1), (vec!["102 registered".into()], 102));
-    assert_eq!(read(&view, &about(&["nobody"]), 101, 9), (vec![], 103));
+    assert_eq!(read(&view, &filter(&["a"]), 101, 9), (vec!["103 registered".into()], 103));
+    assert_eq!(read(&view, &filter(&["b", "a"]), 101, 1), (vec!["102 registered".into()], 102));
+    assert_eq!(read(&view, &filter(&["unknown"]), 101, 9), (vec![], 103));
     assert_eq!(read(&view, &all, 103, 9), (vec![], 103));
 }
 
 #[test]
-fn who_was_away_too_long_or_comes_from_elsewhere_gets_a_snapshot() {
+fn unknown_revisions_get_a_snapshot() {
     let view = open(2);
     view.apply(&[registered(101, "a"), registered(102, "b"), registered(103, "b")]);
     let snapshot = (vec!["103 snapshot".to_owned()], 103);
     for (filter, after) in [
-        (about(&[]), 100),
-        (about(&["a"]), 100),
-        (about(&["b", "a"]), 99),
-        (about(&["nobody"]), 99),
-        (about(&["b"]), 7),
-        (about(&["b"]), 104),
+        (filter(&[]), 100),
+        (filter(&["a"]), 100),
+        (filter(&["b", "a"]), 99),
+        (filter(&["unknown"]), 99),
+        (filter(&["b"]), 7),
+        (filter(&["b"]), 104),
     ] {
         assert_eq!(read(&view, &filter, after, 9), snapshot, "{filter:?} after {after}");
     }
-    // What was forgotten is no concern of those who watch another service.
+    // The history of another service does not matter.
     let of_b = vec!["102 registered".to_owned(), "103 registered".to_owned()];
-    assert_eq!(read(&view, &about(&["b"]), 101, 9), (of_b, 103));
+    assert_eq!(read(&view, &filter(&["b"]), 101, 9), (of_b, 103));
 }
 
 #[test]
-fn a_watch_of_a_quiet_service_misses_nothing_however_much_happens_elsewhere() {
+fn changes_of_other_services_do_not_drop_the_history_of_a_watched_service() {
     let view = open(2);
-    let filter = about(&["quiet"]);
+    let filter = filter(&["quiet"]);
     let waiter = Waiter::new(Vec::new());
     view.subscribe(&filter, &waiter);
     (101..200).for_each(|revision| drop(view.apply(&[registered(revision, "busy")])));
@@ -129,9 +129,9 @@ fn a_watch_of_a_quiet_service_misses_nothing_however_much_happens_elsewhere() {
 }
 
 #[test]
-fn what_nobody_has_or_watches_leaves_nothing_behind() {
+fn services_without_instances_history_and_watches_are_removed() {
     let view = open(1);
-    let filter = about(&["a", "b"]);
+    let filter = filter(&["a", "b"]);
     let waiter = Waiter::new(Vec::new());
     view.subscribe(&filter, &waiter);
     let a = endpoint("a", "default", HealthStatus::Unknown);
@@ -144,7 +144,7 @@ fn what_nobody_has_or_watches_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_snapshot_keeps_to_the_scopes_asked_for() {
+fn snapshot_is_limited_to_the_requested_scopes() {
     let view = open(10);
     let endpoints =
         ["default", "shop", "lab"].map(|scope| endpoint("api", scope, HealthStatus::Unknown));
@@ -160,10 +160,10 @@ fn a_snapshot_keeps_to_the_scopes_asked_for() {
 }
 
 #[test]
-fn before_the_store_has_spoken_there_is_nothing_to_read() {
+fn nothing_is_read_before_the_first_reset() {
     let view = View::new(10);
-    let reading = view.read(&about(&[]), None, 9);
+    let reading = view.read(&filter(&[]), None, 9);
     assert!(matches!(reading, ReadResult::Events(events, None) if events.is_empty()));
     view.close();
-    assert!(matches!(view.read(&about(&[]), None, 9), ReadResult::Closed));
+    assert!(matches!(view.read(&filter(&[]), None, 9), ReadResult::Closed));
 }

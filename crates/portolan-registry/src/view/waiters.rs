@@ -1,4 +1,4 @@
-//! Those who wait for a service to change.
+//! Waiters: the wakers of watches.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,26 +7,26 @@ use std::task::Waker;
 use futures_util::task::AtomicWaker;
 use portolan_core::Scope;
 
-/// A watch that sleeps until something in its scopes changes.
+/// The waker of a watch, with the scopes whose changes wake it.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     scopes: Vec<Scope>,
     waker: AtomicWaker,
 }
 
-/// All that wait for the same service.
+/// The waiters of a service.
 #[derive(Debug, Default)]
 pub(super) struct Waiters(HashMap<usize, Arc<Waiter>>);
 
 // === impl Waiter ===
 
 impl Waiter {
-    /// One that cares for these scopes; for all where there are none.
+    /// Creates a waiter for changes in these scopes; in all if empty.
     pub(crate) fn new(scopes: Vec<Scope>) -> Arc<Self> {
         Arc::new(Self { scopes, waker: AtomicWaker::new() })
     }
 
-    /// Whom to wake. To be called before looking for what is new, so that nothing slips between.
+    /// Sets the waker. Call it before reading, so that no change is missed in between.
     pub(crate) fn register(&self, waker: &Waker) {
         self.waker.register(waker);
     }
@@ -45,7 +45,7 @@ impl Waiters {
 
     pub(super) fn remove(&mut self, waiter: &Arc<Waiter>) {
         self.0.remove(&key(waiter));
-        // A thousand watches that came and went leave no room behind.
+        // Releases the memory that many watches needed.
         if self.0.is_empty() {
             self.0 = HashMap::new();
         }
@@ -60,7 +60,7 @@ impl Waiters {
     }
 }
 
-/// Its place in memory, which no other one has while it lives here.
+/// The address of the waiter, which is unique while it is alive.
 fn key(waiter: &Arc<Waiter>) -> usize {
     Arc::as_ptr(waiter).addr()
 }

@@ -1,4 +1,4 @@
-//! Watches against a model of what they tell.
+//! Watches compared with a model.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..60)
 }
 
-/// What a follower knows of the services that it watches.
+/// A client that follows a watch, and what it knows.
 struct Follower {
     query: WatchQuery,
     watch: EventStream,
@@ -60,13 +60,13 @@ impl Follower {
             let entry = |e: &Arc<ServiceEndpoint>| (e.id.clone(), Arc::clone(e));
             self.known = endpoints.iter().map(entry).collect();
         } else {
-            assert!(Some(event.revision) > self.revision, "seen twice, or out of order");
+            assert!(Some(event.revision) > self.revision, "received twice, or out of order");
             let endpoint = event.change.endpoint().unwrap();
             let before = match event.change.is_removal() {
                 true => self.known.remove(&endpoint.id),
                 false => self.known.insert(endpoint.id.clone(), Arc::clone(endpoint)),
             };
-            assert_eq!(before.is_none(), event.change.kind() == "registered", "one was lost");
+            assert_eq!(before.is_none(), event.change.kind() == "registered", "an event was lost");
         }
         self.revision = Some(event.revision);
     }
@@ -75,10 +75,10 @@ impl Follower {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// However slowly it reads and however often it reconnects, a watch ends up knowing what a
-    /// lookup finds, and nothing reaches it twice or not at all.
+    /// For any pace of reading and any number of reconnects, a watch ends up with what a lookup
+    /// finds, and receives no event twice and misses none.
     #[test]
-    fn who_follows_a_watch_knows_what_there_is(steps in steps(), history in 1..8usize) {
+    fn watch_and_lookup_agree(steps in steps(), history in 1..8usize) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let running = start(&RegistryConfig { history, ..Default::default() });
@@ -115,7 +115,7 @@ proptest! {
     }
 }
 
-/// What a watch hears that resumes after a restart at which the clock showed this much more.
+/// The events of a watch that resumes after a restart, with the clock moved by `shift`.
 async fn after_a_restart(shift: jiff::SignedDuration) -> (Revision, Vec<Arc<ServiceEvent>>) {
     let now = jiff::Timestamp::now();
     let first = start_at(&RegistryConfig::default(), now);
@@ -129,18 +129,18 @@ async fn after_a_restart(shift: jiff::SignedDuration) -> (Revision, Vec<Arc<Serv
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_resumes_across_a_restart_begins_anew_even_where_the_clock_was_set_back() {
+async fn watch_that_resumes_after_a_restart_gets_a_snapshot() {
     for shift in [1, 3600, -1, -3600] {
         let (old, events) = after_a_restart(jiff::SignedDuration::from_secs(shift)).await;
         let Change::Snapshot { endpoints } = &events[0].change else { panic!("{events:?}") };
         let ports: Vec<_> = endpoints.iter().map(|endpoint| endpoint.port).collect();
         assert_eq!(ports, [2, 3], "{shift}");
-        assert_eq!(events[0].revision > old, shift > 0, "they fall with the clock only");
+        assert_eq!(events[0].revision > old, shift > 0, "revisions fall only with the clock");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_begins_anew_at_lower_numbers_goes_on_there() {
+async fn watch_that_resumes_from_the_future_continues_at_lower_revisions() {
     let running = start(&RegistryConfig::default());
     let from = Some(Revision(u64::MAX));
     let mut watch = running.registry.watch(WatchQuery { from, ..WatchQuery::default() });

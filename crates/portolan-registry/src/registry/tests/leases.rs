@@ -1,4 +1,4 @@
-//! Leases against a model: never gone early, and gone within a second.
+//! Leases compared with a model: never ended early, and ended within a second.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use proptest::prelude::*;
 use super::super::*;
 use super::{brief, registration, start};
 
-/// How late a lease may end at most.
+/// The largest delay of the end of a lease.
 const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Registers, with a TTL of so many seconds.
+    /// Registers with a TTL in seconds.
     Register(u16, u64),
     Heartbeat(u16),
     Health(u16, bool),
@@ -34,7 +34,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..60)
 }
 
-/// When each lease that was granted ends.
+/// The end of each lease.
 #[derive(Default)]
 struct Model {
     leases: BTreeMap<u16, (Ttl, Instant)>,
@@ -45,15 +45,15 @@ impl Model {
         self.leases.insert(port, (ttl, Instant::now() + ttl.duration()));
     }
 
-    /// Asserts that all are there that must be, and none that must not.
+    /// Asserts that exactly the instances with a lease are registered.
     fn check(&self, registry: &Registry) {
         let now = Instant::now();
         for port in 1..5 {
             let there = registry.get(&registration("api", port).id()).is_some();
             match self.leases.get(&port) {
-                Some((_, end)) if now < *end => assert!(there, "{port} went early"),
+                Some((_, end)) if now < *end => assert!(there, "{port} ended early"),
                 Some((_, end)) if now < *end + GRACE => {}
-                _ => assert!(!there, "{port} is still there"),
+                _ => assert!(!there, "{port} is still registered"),
             }
         }
     }
@@ -143,7 +143,7 @@ async fn leases_end_on_time_under_load() {
     });
     let start = Instant::now();
     while registry.get(&gone.id()).is_some() {
-        assert!(start.elapsed() <= Ttl::MIN + GRACE, "requests keep it alive");
+        assert!(start.elapsed() <= Ttl::MIN + GRACE, "it did not end in time");
         // The paused clock does not advance while a task is busy.
         tokio::time::advance(Duration::from_millis(50)).await;
     }

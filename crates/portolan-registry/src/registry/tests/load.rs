@@ -1,5 +1,5 @@
-//! Many writers on many threads, and readers of every pace: what each change made is known from
-//! the answers, so each reader can be held to all of it.
+//! Many writers on many threads, and readers of different paces. The answers of the writers say which
+//! events each reader must receive.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,19 +15,19 @@ use super::{registration, start};
 const WRITERS: u16 = 8;
 const CHANGES: u16 = 400;
 const SERVICES: [&str; 4] = ["s0", "s1", "s2", "s3"];
-/// The port of the instances that register last.
+/// The port of the last registrations.
 const LAST: u16 = 9999;
 
-/// Every change that was acknowledged: the service that it was one of.
+/// Every acknowledged change and its service.
 type Journal = BTreeMap<Revision, String>;
 
 /// How a reader reads.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
     names: &'static [&'static str],
-    /// After how many events it rests, and lets the others get ahead.
+    /// The number of events after which it pauses.
     rests_after: usize,
-    /// After how many it drops its watch and resumes with another.
+    /// The number of events after which it resumes with a new watch.
     resumes_after: usize,
 }
 
@@ -40,7 +40,7 @@ const PACES: [Pace; 6] = [
     Pace { names: &["s3"], rests_after: usize::MAX, resumes_after: usize::MAX },
 ];
 
-/// Changes what the other writers change too, and says what came of it.
+/// Changes the same instances as the other writers, and returns what was acknowledged.
 async fn write(registry: Registry, writer: u16) -> Journal {
     let mut journal = Journal::new();
     for step in 0..CHANGES {
@@ -69,11 +69,11 @@ impl Registry {
     }
 }
 
-/// What a reader saw: where it began anew, and the changes from there on.
+/// What a reader received: each snapshot, and the changes after it.
 #[derive(Debug)]
 struct Seen(Vec<(Revision, Vec<Revision>)>);
 
-/// Reads until the last instance of the last of its services is there.
+/// Reads until the last registration of its last service.
 async fn read(registry: Registry, pace: Pace) -> Seen {
     let last = registration(pace.names.last().unwrap_or(&SERVICES[3]), LAST).id();
     let names = pace.names.iter().map(|name| name.parse().unwrap()).collect();
@@ -81,14 +81,14 @@ async fn read(registry: Registry, pace: Pace) -> Seen {
     let mut watch = registry.watch(query.clone());
     let mut seen = Seen(Vec::new());
     for count in 1.. {
-        let event = watch.next().await.expect("the registry goes on");
+        let event = watch.next().await.expect("the registry runs");
         let there = match &event.change {
             Change::Snapshot { endpoints } => {
                 seen.0.push((event.revision, Vec::new()));
                 endpoints.iter().any(|endpoint| endpoint.id == last)
             }
             change => {
-                let (_, changes) = seen.0.last_mut().expect("it begins with a snapshot");
+                let (_, changes) = seen.0.last_mut().expect("starts with a snapshot");
                 changes.push(event.revision);
                 change.endpoint().is_some_and(|endpoint| endpoint.id == last)
             }
@@ -108,14 +108,14 @@ async fn read(registry: Registry, pace: Pace) -> Seen {
 }
 
 impl Seen {
-    /// Asserts that from each beginning it saw everything in order, up to the next or to the end.
+    /// Asserts that after each snapshot it received every change in order.
     fn check(&self, journal: &Journal, pace: Pace) {
         let wanted = |name: &String| pace.names.is_empty() || pace.names.contains(&name.as_str());
         let last = journal.iter().rev().find(|(_, name)| wanted(name)).map(|(at, _)| *at).unwrap();
         for (place, (start, changes)) in self.0.iter().enumerate() {
             let after = journal.iter().filter(|(at, name)| *at > start && wanted(name));
-            let told: Vec<_> = after.map(|(at, _)| *at).take(changes.len()).collect();
-            assert_eq!(*changes, told, "{pace:?} after {start}");
+            let expected: Vec<_> = after.map(|(at, _)| *at).take(changes.len()).collect();
+            assert_eq!(*changes, expected, "{pace:?} after {start}");
             let reached = *changes.last().unwrap_or(start);
             match self.0.get(place + 1) {
                 Some((next, _)) => assert!(*next >= reached, "{pace:?}: from {reached} to {next}"),
@@ -152,13 +152,13 @@ async fn readers_against_writers(history: usize) -> Vec<Seen> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_reader_loses_or_doubles_a_change_while_history_lasts() {
+async fn readers_receive_every_change_once() {
     for seen in readers_against_writers(10_000).await {
-        assert_eq!(seen.0.len(), 1, "nobody was away too long");
+        assert_eq!(seen.0.len(), 1, "no reader fell behind");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_reader_that_falls_behind_begins_anew_and_then_misses_nothing() {
+async fn readers_that_fall_behind_get_a_snapshot_and_every_change_after_it() {
     readers_against_writers(100).await;
 }
