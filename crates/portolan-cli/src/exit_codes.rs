@@ -24,7 +24,6 @@ macro_rules! failures {
 }
 
 failures! {
-    AllocatorError => allocator_exit,
     AnnounceError => |_| Exit::Failed,
     BroadcastError => |_| Exit::Usage,
     DiscoverError => discover_exit,
@@ -39,6 +38,12 @@ failures! {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::from_error(Exit::Usage, &error)
+    }
+}
+
+impl From<AllocatorError> for Failure {
+    fn from(error: AllocatorError) -> Self {
+        Self::from_error(allocator_exit(&error), &error)
     }
 }
 

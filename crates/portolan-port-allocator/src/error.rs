@@ -1,5 +1,6 @@
-//! Why there is no port, and what to do about it.
+//! Errors of the port allocator.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use portolan_core::name::InvalidName;
 use portolan_core::port_range::InvalidPortRange;
-use portolan_core::{PortName, PortRange, ServiceName};
+use portolan_core::{PortName, PortRange, Remedy, ServiceName};
 use portolan_host_facts::DirectoryError;
 use portolan_reservations::TableError;
 
@@ -17,27 +18,23 @@ use crate::grant::rejection::Rejection;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AllocatorError {
-    /// The configuration says so. Retrying does not help.
-    #[error("port allocation is switched off; set port_allocator.enabled to true")]
+    /// The configuration disables the port allocator. Retrying does not help.
+    #[error("port allocation is disabled")]
     Disabled,
-    /// The service's name is none. Retrying does not help.
+    /// The service's name is invalid. Retrying does not help.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// The range is none. Retrying does not help.
+    /// The range is invalid. Retrying does not help.
     #[error(transparent)]
     Range(#[from] InvalidPortRange),
-    /// Port 0 was preferred. Retrying does not help.
-    #[error(
-        "0 is no port to prefer for {service}; give a number from 1 to 65535, or none for the default of its pool"
-    )]
+    /// The preferred port is 0. Retrying does not help.
+    #[error("0 is not a preferred port for {service}: expected 1 to 65535")]
     PreferredZero {
-        /// The service that asked.
+        /// The service of the request.
         service: ServiceName,
     },
-    /// The preferred port is one that is never granted. Retrying does not help.
-    #[error(
-        "port {port} is reserved; prefer another one, or take it out of port_allocator.reserved_ports"
-    )]
+    /// The preferred port is in `reserved_ports`. Retrying does not help.
+    #[error("port {port} is reserved by port_allocator.reserved_ports")]
     PreferredReserved {
         /// The preferred port.
         port: u16,
@@ -45,73 +42,63 @@ pub enum AllocatorError {
     /// The preferred port is one that browsers refuse, and the service speaks HTTP. Retrying does
     /// not help.
     #[error(
-        "browsers refuse to connect to port {port} (Fetch standard, \"port blocking\"), so it is of no use to a service that speaks HTTP; prefer another one"
+        "browsers refuse to connect to port {port} (Fetch standard, \"port blocking\"), and the service speaks HTTP"
     )]
     PreferredBlocked {
         /// The preferred port.
         port: u16,
     },
     /// The preferred port belongs to no pool. Retrying does not help.
-    #[error(
-        "port {port} lies outside every allowed range ({allowed}); prefer a port of these, ask for a range of its own, or add one to port_allocator.port_ranges"
-    )]
+    #[error("port {port} is in no pool: expected one of {allowed}")]
     PreferredOutside {
         /// The preferred port.
         port: u16,
-        /// The pools with their ports, as a text.
+        /// The pools with their ports, as text.
         allowed: String,
     },
     /// There is no pool of that name. Retrying does not help.
-    #[error(
-        "there is no pool {pool:?}; use one of {pools}, or add it to port_allocator.port_ranges"
-    )]
+    #[error("there is no pool {pool}: expected one of {pools}")]
     UnknownPool {
-        /// The name as given.
+        /// The name, in quotation marks.
         pool: String,
-        /// The names that there are, as a text.
+        /// The names of the pools, as text.
         pools: String,
     },
-    /// Nothing says where a port for the service could be looked for. Retrying does not help.
-    #[error(
-        "nothing says which port {service} may have; give it a pool ({pools}), a preferred port, or allow ephemeral ports"
-    )]
+    /// Neither the request nor the configuration says which ports the service may have. Retrying
+    /// does not help.
+    #[error("no ports are configured for {service}")]
     NowhereToLook {
-        /// The service that asked.
+        /// The service of the request.
         service: ServiceName,
-        /// The names of the pools, as a text.
+        /// The names of the pools, as text.
         pools: String,
     },
-    /// The service has a port already, and not where it asks for one now. Retrying helps once it
-    /// has given that port back.
-    #[error(
-        "{service} holds port {port} already, which is outside {range}; release that lease first, or ask under another name"
-    )]
+    /// The service holds a lease on a port outside the requested range. Retrying helps once that
+    /// lease is released.
+    #[error("{service} holds port {port}, which is outside {range}")]
     HeldElsewhere {
-        /// The service that asked.
+        /// The service of the request.
         service: ServiceName,
         /// The port it holds.
         port: u16,
-        /// The range it asks for now.
+        /// The requested range.
         range: PortRange,
     },
-    /// One port was asked for twice at once. Retrying does not help.
+    /// Two requests of one call are for the same port of a service. Retrying does not help.
     #[error(
-        "{service} asks for {} twice at once; give each of its ports a name of its own",
+        "{service} requests {} twice in one call",
         port_name.as_ref().map_or("its port".to_owned(), |name| format!("its port {name}"))
     )]
     SamePortTwice {
-        /// The service that asked.
+        /// The service of the requests.
         service: ServiceName,
-        /// The port's name, where it has one.
+        /// The name of the port, if it has one.
         port_name: Option<PortName>,
     },
-    /// As many leases are held already as are allowed. Retrying helps once one has ended.
-    #[error(
-        "{service} gets no further port: {subject} holds {held} already and {limit} are allowed; end some, or raise port_allocator.quota.{}",
-        subject.setting()
-    )]
+    /// The quota is used up. Retrying helps once a lease has ended.
+    #[error("no port for {service}: {subject} holds {held} leases, and the quota is {limit}")]
     QuotaExceeded {
-        /// The service that asked.
+        /// The service of the request.
         service: ServiceName,
         /// Whose quota it is.
         subject: LimitSubject,
@@ -120,71 +107,69 @@ pub enum AllocatorError {
         /// How many are allowed.
         limit: u32,
     },
-    /// Ports were asked for faster than is allowed. Retrying helps after the wait.
-    #[error(
-        "{service} gets no port yet: {subject} may ask for {limit} ports a second; try again in {wait:?}, find out what asks so often, or raise port_allocator.rate_limit.{}",
-        subject.setting()
-    )]
+    /// The rate limit is exceeded. Retrying helps after the wait.
+    #[error("no port for {service} yet: {subject} may request {limit} ports a second")]
     RateLimited {
-        /// The service that asked.
+        /// The service of the request.
         service: ServiceName,
-        /// Whose rate it is.
+        /// Whose rate limit it is.
         subject: LimitSubject,
         /// How many requests a second are allowed.
         limit: u32,
         /// How long to wait.
         wait: Duration,
     },
-    /// Every port that the service may have is taken. Retrying helps once a holder is gone.
+    /// Every port that the service may have is in use. Retrying helps once a process releases one.
     #[error("{}", NoPorts { service, range: *range, candidates, unlisted: *unlisted })]
     NoPortsAvailable {
-        /// The service that asked.
+        /// The service of the request.
         service: ServiceName,
-        /// The range that was searched, where there was one.
+        /// The range that was searched, if there was one.
         range: Option<PortRange>,
-        /// Each port that was tried, in that order, and who holds it.
+        /// The ports that were tried, in that order, with the reason that each was not granted.
         candidates: Vec<Rejection>,
-        /// How many ports were tried besides, above [`Self::MAX_CANDIDATES`] and ephemeral ones.
+        /// How many more ports were tried: ephemeral ones, and those above
+        /// [`Self::MAX_CANDIDATES`].
         unlisted: usize,
     },
     /// The address is not one of this host. Retrying does not help.
-    #[error("{address} is not an address of this host; bind one of its own, or every address")]
+    #[error("{address} is not an address of this host")]
     AddressNotHere {
-        /// The address asked for.
+        /// The requested address.
         address: IpAddr,
     },
-    /// The system refused a socket. Retrying may help, where it was short of something.
-    #[error("no socket for port {port}: {source}; see how many files are open (ulimit -n)")]
+    /// The system refused a socket. Retrying helps if it was short of resources.
+    #[error("cannot create a socket for port {port}: {source}")]
     Socket {
         /// The port to bind.
         port: u16,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// Somebody was faster, or the system refused, when the leased port was to be listened on.
-    #[error("cannot listen on the leased port {port}: {source}; see who has it, then ask again")]
+    /// The leased port cannot be listened on, for example because a foreign process listens there.
+    #[error("cannot listen on the leased port {port}: {source}")]
     Listen {
         /// The leased port.
         port: u16,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The folder of the table is not one to be trusted.
+    /// The directory of the reservation table cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// The table of this host's reservations cannot be used.
-    #[error("{}", portolan_core::Remedy::with_remedy(.0))]
+    /// The reservation table cannot be used.
+    #[error(transparent)]
     Table(#[from] TableError),
 }
 
-/// Whose limit it is.
+/// To whom a quota or a rate limit applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitSubject {
-    /// That of one service.
+    /// One service.
     Service,
-    /// That of the user altogether.
+    /// The user, with all services.
     User,
 }
 
@@ -195,7 +180,53 @@ impl AllocatorError {
     pub const MAX_CANDIDATES: usize = 1000;
 }
 
-/// The whole story of a search in vain, a line for each port.
+impl Remedy for AllocatorError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        let remedy: Cow<'static, str> = match self {
+            Self::Name(_) | Self::Range(_) => return None,
+            Self::Directory(error) => return error.remedy(),
+            Self::Table(error) => return error.remedy(),
+            Self::Disabled => "set port_allocator.enabled to true".into(),
+            Self::PreferredZero { .. } => "omit the preferred port to get the pool's default".into(),
+            Self::PreferredReserved { .. } => {
+                "prefer another port, or remove it from port_allocator.reserved_ports".into()
+            }
+            Self::PreferredBlocked { .. } => "prefer another port".into(),
+            Self::PreferredOutside { .. } => {
+                "request a range, or add a pool to port_allocator.port_ranges".into()
+            }
+            Self::UnknownPool { .. } => "add the pool to port_allocator.port_ranges".into(),
+            Self::NowhereToLook { pools, .. } => {
+                format!("name a pool ({pools}) or a preferred port, or allow ephemeral ports").into()
+            }
+            Self::HeldElsewhere { .. } => {
+                "release that lease first, or request the port under another service name".into()
+            }
+            Self::SamePortTwice { .. } => "give each port of the service a port name".into(),
+            Self::QuotaExceeded { subject, .. } => {
+                format!("end services that hold leases, or raise {}", subject.quota_setting()).into()
+            }
+            Self::RateLimited { subject, wait, .. } => {
+                let setting = subject.rate_limit_setting();
+                format!("try again in {wait:?}, or raise {setting}").into()
+            }
+            Self::NoPortsAvailable { range: Some(_), .. } => {
+                "end one of these processes, widen the range in port_allocator.port_ranges, or set port_allocator.allow_ephemeral".into()
+            }
+            Self::NoPortsAvailable { range: None, .. } => {
+                "end one of these processes, name a pool, or set port_allocator.allow_ephemeral".into()
+            }
+            Self::AddressNotHere { .. } => "bind an address of this host, or all".into(),
+            Self::Socket { .. } => "check the limit on open files (`ulimit -n`)".into(),
+            Self::Listen { port, .. } => {
+                format!("run `portolan ports check {port}` to find the process that uses it, then request a port again").into()
+            }
+        };
+        Some(remedy)
+    }
+}
+
+/// The text of a failed search, with one line for each port.
 struct NoPorts<'a> {
     service: &'a ServiceName,
     range: Option<PortRange>,
@@ -210,30 +241,30 @@ impl fmt::Display for NoPorts<'_> {
         if let Some(range) = range {
             write!(f, " in {range}")?;
         }
-        for refusal in *candidates {
-            write!(f, "\n  {refusal}")?;
+        for rejection in *candidates {
+            write!(f, "\n  {rejection}")?;
         }
         if *unlisted > 0 {
             write!(f, "\n  and {unlisted} more")?;
         }
-        let widen = match range {
-            Some(_) => "widen its range (port_allocator.port_ranges)",
-            None => "give it a pool to choose from",
-        };
-        write!(
-            f,
-            "\nend one of these, {widen}, or allow ephemeral ports (port_allocator.allow_ephemeral)"
-        )
+        Ok(())
     }
 }
 
 // === impl LimitSubject ===
 
 impl LimitSubject {
-    fn setting(self) -> &'static str {
+    fn quota_setting(self) -> &'static str {
         match self {
-            Self::Service => "per_service",
-            Self::User => "per_user",
+            Self::Service => "port_allocator.quota.per_service",
+            Self::User => "port_allocator.quota.per_user",
+        }
+    }
+
+    fn rate_limit_setting(self) -> &'static str {
+        match self {
+            Self::Service => "port_allocator.rate_limit.per_service",
+            Self::User => "port_allocator.rate_limit.per_user",
         }
     }
 }
@@ -241,8 +272,11 @@ impl LimitSubject {
 impl fmt::Display for LimitSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Service => "it",
+            Self::Service => "the service",
             Self::User => "this user",
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

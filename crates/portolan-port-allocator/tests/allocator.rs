@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use portolan_core::{PortRange, Scope, ServiceName};
+use portolan_core::{PortRange, Remedy, Scope, ServiceName};
 use portolan_metrics::Metrics;
 use portolan_port_allocator::{
     AllocatorError, BindAddress, Depth, PortAllocator, PortAllocatorConfig, PortLease, PortRequest,
@@ -124,7 +124,8 @@ fn a_search_in_vain_names_everybody_in_the_way() {
     let error = allocator.request(request_for("postgres-4", Depth::Bound).udp(true)).unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with(&format!("no port available for postgres-4 in {}", env.range())));
-    assert!(text.ends_with("or allow ephemeral ports (port_allocator.allow_ephemeral)"), "{text}");
+    let remedy = error.remedy().unwrap();
+    assert!(remedy.ends_with("set port_allocator.allow_ephemeral"), "{remedy}");
     let refusals = refusals(error);
     assert_eq!(refusals.iter().map(|(port, _)| *port).collect::<Vec<_>>(), env.ports());
     for (index, (port, reason)) in refusals.iter().enumerate() {
@@ -132,7 +133,7 @@ fn a_search_in_vain_names_everybody_in_the_way() {
             (0..=2, RejectionReason::Leased(holder)) => {
                 assert_eq!(holder.service.as_str(), format!("postgres-{}", index + 1));
                 assert_eq!(holder.pid, std::process::id());
-                let line = format!("{port} held by {} (scope {}", holder.service, holder.scope);
+                let line = format!("{port} is held by {} (scope {}", holder.service, holder.scope);
                 assert!(text.contains(&line), "{text}");
             }
             (3, RejectionReason::ForeignProcess(foreign)) => {
@@ -164,7 +165,7 @@ fn a_foreign_process_that_is_only_bound_is_detected_too() {
         // Newer kernels name who is only bound, older ones do not.
         let error = error.to_string();
         let own = format!("(pid {},", std::process::id());
-        let is_told = error.contains("taken by a process that the system does not name");
+        let is_told = error.contains("used by a process that the system does not name");
         assert!(is_told || error.contains(&own), "{error}");
     }
     drop(guards);
@@ -511,7 +512,7 @@ fn several_ports_are_granted_all_at_once_or_not_at_all() {
     assert!(holders[1].starts_with("api:metrics (scope default"), "{holders:?}");
 
     let twice = allocator.request_all([named("a"), named("a")]).unwrap_err().to_string();
-    assert!(twice.contains("api asks for its port a twice"), "{twice}");
+    assert!(twice.contains("api requests its port a twice"), "{twice}");
 }
 
 #[test]

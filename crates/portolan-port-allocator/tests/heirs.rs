@@ -137,7 +137,7 @@ fn a_grandchild_that_outlives_both_keeps_every_port() {
     for depth in DEPTHS {
         let error = env.allocator().request(request_for("other", depth)).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("which is gone and left it to a child"), "{text}");
+        assert!(text.contains("which has ended and left it to a child"), "{text}");
         assert!(matches!(refusal(error), RejectionReason::Leased(holder) if !holder.alive));
     }
     drop(pipe);

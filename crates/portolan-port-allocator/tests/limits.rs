@@ -6,7 +6,7 @@ mod support;
 
 use std::num::NonZeroU32;
 
-use portolan_core::PortRange;
+use portolan_core::{PortRange, Remedy};
 use portolan_port_allocator::{
     AllocatorError, Depth, LimitSubject, PortAllocator, PortAllocatorConfig, PortLease, PortLimits,
     PortRequest, RejectionReason,
@@ -38,7 +38,7 @@ fn quota_of_a_service_is_shared_by_all_sessions() {
         panic!("{error}")
     };
     assert_eq!((*subject, *held, *limit), (LimitSubject::Service, 2, 2));
-    assert!(error.to_string().contains("raise port_allocator.quota.per_service"), "{error}");
+    assert!(error.with_remedy().contains("raise port_allocator.quota.per_service"), "{error}");
     assert!(take(&third, "web").is_ok(), "another service has its own quota");
     assert!(take(&one, "api").is_ok(), "a lease that the session holds is returned again");
     second.release();
@@ -138,7 +138,7 @@ fn rate_limit_is_shared_by_all_sessions() {
     };
     assert_eq!((*subject, *limit), (LimitSubject::Service, 3));
     assert!(!wait.is_zero() && wait.as_secs() < 1, "{wait:?}");
-    assert!(error.to_string().contains("port_allocator.rate_limit.per_service"), "{error}");
+    assert!(error.with_remedy().contains("port_allocator.rate_limit.per_service"), "{error}");
     assert!(take(&other, "web").is_ok(), "another service has its own rate limit");
 
     let in_all = allocator(&env, |config| config.rate_limit = PortLimits::new(0, 2));

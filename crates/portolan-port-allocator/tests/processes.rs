@@ -114,7 +114,7 @@ fn of_64_processes_that_want_one_pool_as_many_get_a_port_as_there_are() {
         .zip(&answers)
         .filter(|(_, answer)| answer.parse::<u16>().is_ok())
         .map(|(copy, port)| {
-            format!("{port} held by postgres (scope default, pid {}", copy.process.id())
+            format!("{port} is held by postgres (scope default, pid {}", copy.process.id())
         })
         .collect();
     for (copy, answer) in contenders.iter_mut().zip(&answers) {

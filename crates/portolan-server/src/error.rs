@@ -59,7 +59,8 @@ impl Remedy for ServerError {
                 Some("set service_registry.listen_address to an address of this machine".into())
             }
             Self::Panicked { .. } => Some("restart the server and report the panic".into()),
-            Self::Port(_) | Self::Http(_) => None,
+            Self::Port(error) => error.remedy(),
+            Self::Http(_) => None,
         }
     }
 }

@@ -6,7 +6,7 @@ mod plan;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::OnceLock;
 
-use portolan_core::{Pool, is_blocked_by_browsers};
+use portolan_core::{Pool, is_blocked_by_browsers, quoted};
 use portolan_host_facts::SystemPorts;
 
 pub(crate) use plan::{Candidate, Choice, Plan};
@@ -133,10 +133,9 @@ impl Policy {
     fn pool(&self, name: &str) -> Result<(&str, &PoolRange), AllocatorError> {
         match self.pools.get_key_value(name) {
             Some((name, pool)) => Ok((name, pool)),
-            None => Err(AllocatorError::UnknownPool {
-                pool: name.chars().take(80).collect(),
-                pools: self.pool_names(),
-            }),
+            None => {
+                Err(AllocatorError::UnknownPool { pool: quoted(name), pools: self.pool_names() })
+            }
         }
     }
 

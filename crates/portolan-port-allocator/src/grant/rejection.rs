@@ -89,22 +89,22 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = self.port;
         match &self.reason {
-            RejectionReason::Leased(holder) => write!(f, "{port} held by {holder}"),
-            RejectionReason::ForeignProcess(foreign) => write!(f, "{port} taken by {foreign}"),
+            RejectionReason::Leased(holder) => write!(f, "{port} is held by {holder}"),
+            RejectionReason::ForeignProcess(foreign) => write!(f, "{port} is used by {foreign}"),
             RejectionReason::Reserved => {
-                write!(f, "{port} reserved by port_allocator.reserved_ports")
+                write!(f, "{port} is reserved by port_allocator.reserved_ports")
             }
             RejectionReason::SystemReserved => write!(
                 f,
-                "{port} reserved by the system (net.ipv4.ip_local_reserved_ports) and in no pool"
+                "{port} is reserved by the system (net.ipv4.ip_local_reserved_ports) and in no pool"
             ),
             RejectionReason::BlockedByBrowsers => {
-                write!(f, "{port} refused by browsers, and the service speaks HTTP")
+                write!(f, "{port} is refused by browsers, and the service speaks HTTP")
             }
             RejectionReason::NotPermitted => {
                 write!(f, "{port} needs a privilege that this process does not have")
             }
-            RejectionReason::FreeByNow => write!(f, "{port} was taken a moment ago"),
+            RejectionReason::FreeByNow => write!(f, "{port} was in use a moment ago"),
         }
     }
 }

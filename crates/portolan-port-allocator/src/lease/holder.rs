@@ -51,7 +51,7 @@ impl fmt::Display for Holder {
         self.port_name.iter().try_for_each(|name| write!(f, ":{name}"))?;
         write!(f, " (scope {scope}, pid {pid}")?;
         if !self.alive {
-            f.write_str(", which is gone and left it to a child")?;
+            f.write_str(", which has ended and left it to a child")?;
         }
         write!(f, ", {} for {})", self.depth, format_duration(self.age()))
     }
@@ -80,7 +80,7 @@ mod tests {
     fn a_holder_is_named_with_scope_process_and_age() {
         assert_eq!(holder().to_string(), "postgres-1 (scope default, pid 123, guarded for 0s)");
         let orphan = Holder { alive: false, ..holder() };
-        assert!(orphan.to_string().contains("pid 123, which is gone and left it to a child"));
+        assert!(orphan.to_string().contains("pid 123, which has ended and left it to a child"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use portolan_core::{PortRange, ServiceName};
+use portolan_core::{PortRange, Remedy, ServiceName};
 use proptest::prelude::*;
 
 use super::*;
@@ -99,9 +99,9 @@ fn a_preferred_port_that_is_none_or_nobodys_is_refused_at_the_call() {
 }
 
 #[test]
-fn who_may_go_nowhere_is_told_the_three_ways_out() {
+fn remedy_of_a_request_without_ports_names_three_ways() {
     let policy = default_policy();
-    let error = policy.plan(&request("worker")).unwrap_err().to_string();
+    let error = policy.plan(&request("worker")).unwrap_err().with_remedy();
     for way in ["a pool (api, cache", "a preferred port", "allow ephemeral ports"] {
         assert!(error.contains(way), "{error}");
     }
