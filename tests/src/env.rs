@@ -17,8 +17,9 @@ use crate::command::PortolanCommand;
 use crate::process::Process;
 use crate::{ForeignListener, http};
 
-/// The environment variable that marks every process of a test, so that all of them are ended.
-const MARK: &str = "PORTOLAN_TEST_ENV";
+/// The environment variable that marks every process of a test, so that all of them are ended. A name
+/// that begins with `PORTOLAN_` would be an unknown setting.
+const MARK: &str = "TEST_ENV_OF_PORTOLAN";
 /// The URL of the test's registry: the default one.
 pub const REGISTRY: &str = "http://127.0.0.1:7000";
 /// The multicast group of the broadcast channel: the default one.

@@ -26,6 +26,8 @@ enum Command {
     },
     /// Shows every setting in force with its origin
     Show,
+    /// Prints the JSON Schema of the configuration file, for editors
+    Schema,
 }
 
 impl Config {
@@ -33,6 +35,7 @@ impl Config {
         match self.command {
             Command::Check { file } => check(global, file),
             Command::Show => show(global),
+            Command::Schema => schema(),
         }
     }
 }
@@ -56,6 +59,14 @@ fn check(global: &Global, file: Option<PathBuf>) -> CommandResult {
     Ok(Exit::Done)
 }
 
+/// Written by hand, like the OpenAPI document; the tests compare it with the settings.
+const SCHEMA: &str = include_str!("config/schema.json");
+
+fn schema() -> CommandResult {
+    output::line(SCHEMA.trim_end())?;
+    Ok(Exit::Done)
+}
+
 fn show(global: &Global) -> CommandResult {
     let context = Context::load(global, None)?;
     let settings = context.loaded.settings()?;
@@ -70,3 +81,6 @@ fn show(global: &Global) -> CommandResult {
     output::line(table.trim_fmt())?;
     Ok(Exit::Done)
 }
+
+#[cfg(test)]
+mod tests;
