@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use portolan_core::{Host, Protocol, Registration, Scope, ServiceId, ServiceName, Ttl, port};
+use portolan_health::CheckKinds;
 
 use crate::exit::Failure;
 
@@ -27,8 +28,7 @@ pub(crate) struct EndpointArgs {
     /// Metadata; repeatable
     #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = key_value)]
     metadata: Vec<(String, String)>,
-    /// URL of the health check: http:// or tcp://
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help = health_url_help())]
     health_url: Option<String>,
     /// Time after which it expires without a heartbeat, from 1s to 24h
     #[arg(long)]
@@ -58,7 +58,11 @@ impl EndpointArgs {
     }
 }
 
-/// Parses `KEY=VALUE`.
+fn health_url_help() -> String {
+    format!("URL of the health check: {}", CheckKinds::built_in().url_help())
+}
+
+/// Reads `KEY=VALUE`.
 pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text
         .split_once('=')

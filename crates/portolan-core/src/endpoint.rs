@@ -51,7 +51,7 @@ pub struct ServiceEndpoint {
     pub version: String,
     /// Whatever else it wants known.
     pub metadata: Metadata,
-    /// Where its health can be asked: an `http://` or `tcp://` URL.
+    /// The URL at which its health is checked; its scheme names the kind of check.
     pub health_url: Option<String>,
     /// How long it stays without a sign of life.
     pub ttl: Ttl,
@@ -87,7 +87,7 @@ pub struct Registration {
     pub version: String,
     /// Whatever else it wants known.
     pub metadata: Metadata,
-    /// Where its health can be asked: an `http://` or `tcp://` URL.
+    /// The URL at which its health is checked; its scheme names the kind of check.
     pub health_url: Option<String>,
     /// How long it stays without a sign of life; the registry's own default where it says nothing.
     pub ttl: Option<Ttl>,

@@ -1,17 +1,22 @@
-//! The health monitor: when to check an instance, how, and what the findings mean.
+//! The health monitor: checks instances of services periodically and reports changes of their
+//! health.
 //!
-//! A [`CheckSpec`] says how (`tcp`, `http:/health`, `ttl:15s`); a [`HealthMonitor`] decides when;
-//! [`HealthState`] decides what a run of findings means. Whoever wants to know reads the reports
-//! from a channel: registries, agents and their protocols are not known here.
+//! A [`CheckSpec`] says how an instance is checked (`tcp`, `http:/health`, `ttl:15s`), a
+//! [`HealthMonitor`] when, and [`HealthState`] what a sequence of results means. Changes are sent to
+//! a channel; the crate knows neither registries nor agents. A program adds its own checks with
+//! [`Check`].
 
+mod check;
 mod checks;
 mod config;
 mod monitor;
-mod pace;
+mod schedule;
 mod spec;
 mod state;
 
+pub use check::{Check, CheckKind, CheckParser, Target};
 pub use config::HealthConfig;
+pub use futures_util::future::BoxFuture;
 pub use monitor::HealthMonitor;
-pub use spec::{CheckSpec, InvalidCheck};
+pub use spec::{CheckKinds, CheckSpec, InvalidCheck};
 pub use state::{HealthChange, HealthState};

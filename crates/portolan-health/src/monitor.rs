@@ -1,4 +1,4 @@
-//! Decides when to look at which instance, and passes on what changed.
+//! The health monitor: one task per instance, and the reports of their changes.
 
 mod watcher;
 
@@ -14,14 +14,13 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::checks::Subject;
-use crate::{CheckSpec, HealthConfig};
+use crate::{CheckSpec, HealthConfig, Target};
 use watcher::{Shared, Watcher};
 
-/// Checks instances in the background, each in a task of its own that the monitor owns.
+/// Checks instances in the background, each in its own task.
 ///
-/// Clones share one monitor. Its tasks end at [`HealthMonitor::stop`], when the last clone goes,
-/// or when nobody reads the reports any more.
+/// Clones share one monitor. Its tasks end when [`HealthMonitor::stop`] is called, when the last
+/// clone is dropped, or when the receiver of the reports is dropped.
 #[derive(Clone)]
 pub struct HealthMonitor {
     inner: Arc<Inner>,
@@ -35,9 +34,9 @@ struct Inner {
     _stop_on_drop: DropGuard,
 }
 
-/// The monitor's end of one watcher.
+/// The monitor's handle to one watcher.
 struct Watched {
-    /// When the instance last reported by itself.
+    /// When the instance last reported by itself, for a `ttl` check.
     reported: watch::Sender<Option<Instant>>,
     _stop_on_drop: DropGuard,
 }
@@ -45,8 +44,8 @@ struct Watched {
 // === impl HealthMonitor ===
 
 impl HealthMonitor {
-    /// A monitor that sends every change of health to `reports`. Where that channel is full, the
-    /// checks wait for it.
+    /// Creates a monitor that sends every change of health to `reports`. When that channel is full,
+    /// the checks wait.
     pub fn new(
         config: HealthConfig,
         metrics: Metrics,
@@ -64,33 +63,34 @@ impl HealthMonitor {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Checks the instance from now on, first at once. The health that the endpoint carries is
-    /// taken as known, and only what differs is reported. Watched before, it is watched anew;
-    /// with [`CheckSpec::none`] no longer. Must be called within a tokio runtime.
+    /// Starts to check the instance, immediately and then periodically. The endpoint's health is the
+    /// initial state, and only changes are reported. An earlier watch of the same id ends; with
+    /// [`CheckSpec::none`] nothing else happens. Must be called within a tokio runtime.
     pub fn watch(&self, endpoint: &ServiceEndpoint, spec: &CheckSpec) {
-        let Some(check) = spec.check() else { return self.forget(&endpoint.id) };
+        let Some(check) = spec.check() else { return self.unwatch(&endpoint.id) };
         let stop = self.inner.stopping.child_token();
         let (reported, reports) = watch::channel(None);
-        let subject = Subject { endpoint: endpoint.clone(), since: Instant::now(), reported: None };
+        let target = Target::new(endpoint.clone());
         let shared = Arc::clone(&self.inner.shared);
-        let watcher = Watcher::new(shared, Arc::clone(check), subject, reports);
+        let watcher = Watcher::new(shared, Arc::clone(check), target, reports);
         let watched = Watched { reported, _stop_on_drop: stop.clone().drop_guard() };
-        // The one before stops first, so that nobody hears of the same instance from two.
+        // The earlier watcher stops first, so that an instance never has two.
         drop(self.watched().insert(endpoint.id.clone(), watched));
         self.inner.tasks.spawn(async move { stop.run_until_cancelled(watcher.run()).await });
     }
 
-    /// Checks the instance no longer.
-    pub fn forget(&self, id: &ServiceId) {
+    /// Stops to check the instance.
+    pub fn unwatch(&self, id: &ServiceId) {
         self.watched().remove(id);
     }
 
-    /// Checks nothing any more, until told to.
-    pub fn forget_all(&self) {
+    /// Stops to check all instances.
+    pub fn unwatch_all(&self) {
         self.watched().clear();
     }
 
-    /// Takes a sign of life from the instance itself, for a `ttl` check. Whether it is watched.
+    /// Records a report from the instance itself, for a `ttl` check. Returns whether the instance is
+    /// watched.
     pub fn report(&self, id: &ServiceId) -> bool {
         let watched = self.watched();
         let Some(instance) = watched.get(id) else { return false };
@@ -98,10 +98,10 @@ impl HealthMonitor {
         true
     }
 
-    /// Ends every check and joins every task. Nothing is reported afterwards.
+    /// Ends all checks and joins all tasks. Nothing is reported afterwards.
     pub async fn stop(&self) {
         self.inner.stopping.cancel();
-        self.forget_all();
+        self.unwatch_all();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
     }

@@ -1,21 +1,26 @@
-//! How an instance is checked, as people write it.
+//! Health checks as text: `tcp`, `http:/path`, `ttl:15s`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use portolan_core::{Host, InvalidDuration};
+use portolan_core::{Host, Remedy, quoted};
 use serde::{Deserialize, Serialize};
 
-use crate::checks::{Check, KINDS};
+use crate::checks::BUILT_IN;
+use crate::{Check, CheckKind};
 
-/// The longest text that can be a check; an HTTP one may have a long path.
+/// The maximum length of a check's text in bytes; an HTTP check may have a long path.
 const MAX_LENGTH: usize = 2048;
-/// What says that there is no check.
+/// The text of [`CheckSpec::none`].
 const NONE: &str = "none";
 
 /// How an instance is checked: `tcp`, `tcp:HOST:PORT`, `http:/path`, `http://HOST:PORT/path`,
 /// `ttl:15s` or `none`.
+///
+/// [`FromStr`] and serde know the built-in kinds only; [`CheckKinds::parse`] knows a program's own
+/// kinds as well.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CheckSpec {
@@ -23,53 +28,36 @@ pub struct CheckSpec {
     check: Option<Arc<dyn Check>>,
 }
 
-/// Why a text is not a check. Retrying does not help: the text must change.
+/// The kinds of health check that can be parsed: the built-in ones, and a program's own.
+#[derive(Debug, Clone)]
+pub struct CheckKinds(Cow<'static, [CheckKind]>);
+
+/// A text is not a health check. Retrying does not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidCheck {
-    /// It begins like none of the kinds.
-    #[error("{text:?} is not a health check; use {}", forms())]
-    Unknown {
-        /// The text, cut where it is long.
+    /// No kind of check has this name.
+    #[error("{} is not a health check; expected {expected}", quoted(.text))]
+    UnknownKind {
+        /// The text.
         text: String,
+        /// The forms of all kinds.
+        expected: String,
     },
-    /// It would need TLS.
-    #[error("{text:?} needs TLS, which Portolan does not speak yet; use http:// or tcp:HOST:PORT")]
-    Tls {
-        /// The text, cut where it is long.
+    /// The kind exists, and the rest of the text is not valid for it.
+    #[error("{} is not a valid health check: {reason}{}", quoted(.text), expected(.forms))]
+    InvalidValue {
+        /// The text.
         text: String,
-    },
-    /// No host and port where they should stand.
-    #[error(
-        "{text:?} names no host and port; write it like tcp:127.0.0.1:5432, or tcp for the service's own"
-    )]
-    NoAddress {
-        /// The text, cut where it is long.
-        text: String,
-    },
-    /// Neither a path nor a URL where one should stand.
-    #[error(
-        "{text:?} has no path or URL ({reason}); write it like http:/health or http://127.0.0.1:8080/health"
-    )]
-    NotAUrl {
-        /// The text, cut where it is long.
-        text: String,
-        /// What the matter is with it.
+        /// What is wrong with it, from the kind's parser.
         reason: String,
+        /// The forms of the kind.
+        forms: &'static [&'static str],
     },
-    /// No span of time, or one out of bounds.
-    #[error("{text:?} is not a span that reports can keep to; write it like ttl:15s")]
-    NotASpan {
-        /// The text, cut where it is long.
-        text: String,
-        /// What the matter is with it.
-        #[source]
-        source: InvalidDuration,
-    },
-    /// Longer than any check.
-    #[error("the health check has {length} bytes; the limit is {MAX_LENGTH}")]
+    /// The text is too long.
+    #[error("the health check has {length} bytes; expected at most {MAX_LENGTH}")]
     TooLong {
-        /// Its length, in bytes.
+        /// Its length in bytes.
         length: usize,
     },
 }
@@ -77,20 +65,26 @@ pub enum InvalidCheck {
 // === impl CheckSpec ===
 
 impl CheckSpec {
-    /// No check at all.
+    /// Creates a specification from a check of the program's own. The text is shown in logs and
+    /// written by [`Display`](fmt::Display) and serde.
+    pub fn new(text: impl Into<Box<str>>, check: impl Check + 'static) -> Self {
+        Self { text: text.into(), check: Some(Arc::new(check)) }
+    }
+
+    /// Returns the specification of an instance that is not checked.
     pub fn none() -> Self {
         Self { text: NONE.into(), check: None }
     }
 
-    /// Whether there is nothing to check.
+    /// Returns whether there is nothing to check.
     pub fn is_none(&self) -> bool {
         self.check.is_none()
     }
 
-    /// The check as an endpoint's `health_url` says it, for an instance at this host and port;
-    /// nothing where others cannot make this check.
+    /// Returns the check as a URL for the `health_url` of an endpoint at this host and port; `None`
+    /// if others cannot run this check.
     pub fn health_url(&self, host: &Host, port: u16) -> Option<String> {
-        self.check.as_ref().and_then(|check| check.url(host, port))
+        self.check.as_ref().and_then(|check| check.health_url(host, port))
     }
 
     pub(crate) fn check(&self) -> Option<&Arc<dyn Check>> {
@@ -102,23 +96,7 @@ impl FromStr for CheckSpec {
     type Err = InvalidCheck;
 
     fn from_str(text: &str) -> Result<Self, InvalidCheck> {
-        if text.len() > MAX_LENGTH {
-            return Err(InvalidCheck::TooLong { length: text.len() });
-        }
-        if text == NONE {
-            return Ok(Self::none());
-        }
-        let (name, rest) = match text.split_once(':') {
-            Some((name, rest)) => (name, Some(rest)),
-            None => (text, None),
-        };
-        if name == "https" {
-            return Err(InvalidCheck::Tls { text: short(text) });
-        }
-        let Some(kind) = KINDS.iter().find(|kind| kind.name == name) else {
-            return Err(InvalidCheck::Unknown { text: short(text) });
-        };
-        Ok(Self { text: text.into(), check: Some((kind.parse)(rest)?) })
+        CheckKinds::built_in().parse(text)
     }
 }
 
@@ -149,14 +127,67 @@ impl PartialEq for CheckSpec {
 
 impl Eq for CheckSpec {}
 
-/// What may stand in an error of a text from outside.
-pub(crate) fn short(text: &str) -> String {
-    text.chars().take(80).collect()
+// === impl CheckKinds ===
+
+impl CheckKinds {
+    /// Returns the built-in kinds.
+    pub const fn built_in() -> Self {
+        Self(Cow::Borrowed(BUILT_IN))
+    }
+
+    /// Adds a kind. It replaces a built-in kind of the same name.
+    pub fn with(mut self, kind: CheckKind) -> Self {
+        let kinds = self.0.to_mut();
+        kinds.retain(|known| known.name != kind.name);
+        kinds.push(kind);
+        self
+    }
+
+    /// Parses a check, such as `tcp` or `http:/health`.
+    pub fn parse(&self, text: &str) -> Result<CheckSpec, InvalidCheck> {
+        if text.len() > MAX_LENGTH {
+            return Err(InvalidCheck::TooLong { length: text.len() });
+        }
+        if text == NONE {
+            return Ok(CheckSpec::none());
+        }
+        let (name, value) = match text.split_once(':') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
+        };
+        let Some(kind) = self.0.iter().find(|kind| kind.name == name) else {
+            return Err(InvalidCheck::UnknownKind { text: text.to_owned(), expected: self.help() });
+        };
+        match (kind.parse)(value) {
+            Ok(check) => Ok(CheckSpec { text: text.into(), check: Some(check) }),
+            Err(reason) => {
+                Err(InvalidCheck::InvalidValue { text: text.to_owned(), reason, forms: kind.forms })
+            }
+        }
+    }
+
+    /// Returns the forms of all kinds for a help text, as in `tcp, ttl:15s or none`.
+    pub fn help(&self) -> String {
+        let forms: Vec<&str> = self.0.iter().flat_map(|kind| kind.forms).copied().collect();
+        format!("{} or {NONE}", forms.join(", "))
+    }
+
+    /// Returns the forms of the URLs that a `health_url` can have, as in `tcp://HOST:PORT`.
+    pub fn url_help(&self) -> String {
+        self.0.iter().filter_map(|kind| kind.url_form).collect::<Vec<_>>().join(" or ")
+    }
 }
 
-fn forms() -> String {
-    let forms: Vec<&str> = KINDS.iter().flat_map(|kind| kind.forms).copied().collect();
-    format!("{} or {NONE}", forms.join(", "))
+// === impl InvalidCheck ===
+
+impl Remedy for InvalidCheck {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        None
+    }
+}
+
+fn expected(forms: &[&str]) -> String {
+    if forms.is_empty() { String::new() } else { format!("; expected {}", forms.join(" or ")) }
 }
 
 #[cfg(test)]

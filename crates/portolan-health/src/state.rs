@@ -1,14 +1,14 @@
-//! What a run of findings means. Pure: knows no time, no network and no service.
+//! The health state machine. Pure: knows neither time nor network.
 
 use portolan_core::{HealthReport, HealthStatus};
 
 use crate::HealthConfig;
 
-/// The health of one instance, as the findings so far make it.
+/// The health of one instance, derived from the reports of its checks.
 ///
-/// It turns for the worse only after several failures in a row and for the better only after
-/// several successes in a row, so that one odd answer changes nothing. What was never seen before
-/// is believed at its first success.
+/// Passing becomes critical only after `health.failures_before_critical` failures in a row, and
+/// critical becomes passing only after `health.successes_before_passing` successes in a row, so that
+/// a single odd result changes nothing. The first success of an unknown instance counts at once.
 #[derive(Debug, Clone)]
 pub struct HealthState {
     status: HealthStatus,
@@ -18,19 +18,19 @@ pub struct HealthState {
     successes: u32,
 }
 
-/// An instance's health became another one.
+/// A change of an instance's health.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthChange {
-    /// What it was.
+    /// The health before.
     pub from: HealthStatus,
-    /// What it is, with the finding that decided it.
+    /// The health after, with the report that decided it.
     pub to: HealthReport,
 }
 
 // === impl HealthState ===
 
 impl HealthState {
-    /// An instance of which this much is known.
+    /// Creates the state of an instance with this status.
     pub fn new(status: HealthStatus, config: &HealthConfig) -> Self {
         Self {
             status,
@@ -41,26 +41,26 @@ impl HealthState {
         }
     }
 
-    /// The health by now.
+    /// Returns the current health.
     pub fn status(&self) -> HealthStatus {
         self.status
     }
 
-    /// Takes one finding into account. `unknown` says nothing and changes nothing.
-    pub fn observe(&mut self, found: HealthReport) -> Option<HealthChange> {
-        let holds = match found.status {
+    /// Records a report and returns the change that it causes. `unknown` changes nothing.
+    pub fn record(&mut self, report: HealthReport) -> Option<HealthChange> {
+        let is_decided = match report.status {
             HealthStatus::Unknown => false,
             HealthStatus::Critical => self.failed(),
-            HealthStatus::Passing | HealthStatus::Warning => self.answered(found.status),
+            HealthStatus::Passing | HealthStatus::Warning => self.succeeded(report.status),
         };
-        holds.then(|| self.turn(found)).flatten()
+        is_decided.then(|| self.set(report)).flatten()
     }
 
-    /// Takes a finding that needs no second one, such as the end of a span without a report.
-    pub fn decide(&mut self, found: HealthReport) -> Option<HealthChange> {
-        match found.status {
+    /// Records a report that decides alone, such as that of a `ttl` check.
+    pub fn record_conclusive(&mut self, report: HealthReport) -> Option<HealthChange> {
+        match report.status {
             HealthStatus::Unknown => None,
-            _ => self.turn(found),
+            _ => self.set(report),
         }
     }
 
@@ -70,16 +70,16 @@ impl HealthState {
         self.failures >= self.failures_before_critical
     }
 
-    fn answered(&mut self, found: HealthStatus) -> bool {
+    fn succeeded(&mut self, status: HealthStatus) -> bool {
         self.failures = 0;
         self.successes = self.successes.saturating_add(1);
-        // The instance itself says that it is unwell: nobody knows better.
-        let worse = self.status < found;
+        // The instance itself reports a problem, which needs no confirmation.
+        let worse = self.status < status;
         let enough = self.successes >= self.successes_before_passing;
         worse || enough || self.status == HealthStatus::Unknown
     }
 
-    fn turn(&mut self, to: HealthReport) -> Option<HealthChange> {
+    fn set(&mut self, to: HealthReport) -> Option<HealthChange> {
         if self.status == to.status {
             return None;
         }

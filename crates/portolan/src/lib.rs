@@ -78,7 +78,10 @@ pub use portolan_core::{
     Scope, ServiceAnnouncement, ServiceEndpoint, ServiceEvent, ServiceId, ServiceName, Ttl,
 };
 #[doc(inline)]
-pub use portolan_health::{CheckSpec, HealthConfig, HealthMonitor};
+pub use portolan_health::{
+    Check, CheckKind, CheckKinds, CheckParser, CheckSpec, HealthConfig, HealthMonitor,
+    InvalidCheck, Target,
+};
 #[doc(inline)]
 pub use portolan_metrics::Metrics;
 #[doc(inline)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use portolan_core::{Host, Protocol, ServiceName, Ttl, parse_duration, port};
-use portolan_health::CheckSpec;
+use portolan_health::{CheckKinds, CheckSpec};
 use portolan_port_allocator::BindAddress;
 use portolan_supervisor::child::{Terminal, exit_code};
 use portolan_supervisor::service::{NamedPort, PortSpec, check};
@@ -46,8 +46,7 @@ pub(crate) struct Run {
     /// Lease the ports for UDP as well
     #[arg(long)]
     udp: bool,
-    /// Health check: tcp, http:/path, ttl:15s, none
-    #[arg(long, value_name = "CHECK", default_value = "tcp")]
+    #[arg(long, value_name = "CHECK", default_value = "tcp", help = check_help())]
     health: CheckSpec,
     /// Protocol of the service [default: the protocol of its pool]
     #[arg(long)]
@@ -153,6 +152,10 @@ impl Run {
             },
         })
     }
+}
+
+fn check_help() -> String {
+    format!("Health check: {}", CheckKinds::built_in().help())
 }
 
 /// Returns the host of a program that listens on a single address.

@@ -121,20 +121,24 @@ fn two_scopes_that_differ_are_refused_and_two_that_agree_are_one() {
 }
 
 #[test]
-fn a_health_url_that_nobody_could_ask_is_refused() {
+fn health_url_is_a_url_with_a_host_and_any_scheme() {
     let with =
         |url: &str| registration(json!({"name": "api", "host": "h", "port": 1, "health_url": url}));
-    for url in ["http://h:1/health", "http://h", "tcp://127.0.0.1:5432", "tcp://[::1]:5432"] {
+    for url in [
+        "http://h:1/health",
+        "http://h",
+        "https://h/health",
+        "tcp://127.0.0.1:5432",
+        "tcp://[::1]:5432",
+        "grpc://h:9090/orders",
+    ] {
         assert_eq!(with(url).unwrap().health_url.as_deref(), Some(url));
     }
     for (url, said) in [
         ("", "relative URL"),
         ("/health", "relative URL"),
-        ("https://h/health", "TLS"),
-        ("ftp://h/health", "ftp is not a kind of check"),
-        ("tcp://h", "names no port"),
         ("http://", "empty host"),
-        ("tcp:5432", "names no host"),
+        ("tcp:5432", "the host is missing"),
     ] {
         let error = with(url).unwrap_err().to_string();
         assert!(error.contains("health_url: ") && error.contains(said), "{url}: {error}");

@@ -1,5 +1,5 @@
-//! Whether a web server says that it is well. The status code decides, by Consul's rule: 2xx is
-//! passing, 429 (too many requests) is a warning, everything else is critical.
+//! The HTTP check. The status code decides, as in Consul: 2xx is passing, 429 (Too Many Requests) is
+//! a warning, everything else is critical.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,50 +16,54 @@ use portolan_core::{HealthReport, HealthStatus, Host};
 use tokio::net::TcpStream;
 use url::Url;
 
-use super::{Check, Kind, Parsed, Subject};
-use crate::InvalidCheck;
-use crate::spec::short;
+use crate::{Check, CheckKind, Target};
 
-pub(super) const KIND: Kind =
-    Kind { name: "http", forms: &["http:/path", "http://HOST:PORT/path"], parse };
+pub(super) const KIND: CheckKind = CheckKind {
+    name: "http",
+    forms: &["http:/path", "http://HOST:PORT/path"],
+    url_form: Some("http://HOST:PORT/path"),
+    parse,
+};
 
-/// How much of a body is read for the reason; the rest is left where it is.
+/// Rejects HTTPS with a clear reason.
+pub(super) const HTTPS: CheckKind = CheckKind {
+    name: "https",
+    forms: &[],
+    url_form: None,
+    parse: |_| Err("TLS is not supported; expected http:// or tcp:HOST:PORT".to_owned()),
+};
+
+/// How much of a response body is read for the reason, in bytes.
 const MAX_BODY: usize = 1024;
-/// How long the part of the body is that becomes part of the reason.
+/// The maximum length of the part of the body that is included in the reason, in characters.
 const MAX_REASON: usize = 200;
 
-/// Asks with GET. Follows no redirect: what is elsewhere says nothing of this instance.
+/// Sends a GET request. Does not follow redirects: another resource says nothing about this
+/// instance.
 #[derive(Debug)]
 enum Http {
-    /// A path on the service itself.
+    /// A path on the instance itself.
     Path(String),
-    /// Somewhere else.
+    /// A URL.
     Url(Url),
 }
 
-fn parse(rest: Option<&str>) -> Parsed {
-    let path = rest.unwrap_or("/");
-    let not_a_url = |reason: String| {
-        let text = short(&format!("http:{path}"));
-        InvalidCheck::NotAUrl { text, reason }
-    };
-    let absolute = path.starts_with("//");
+fn parse(value: Option<&str>) -> Result<Arc<dyn Check>, String> {
+    let path = value.unwrap_or("/");
     if !path.starts_with('/') {
-        return Err(not_a_url("it does not begin with a slash".to_owned()));
+        return Err("the path does not begin with a slash".to_owned());
     }
-    let text = if absolute { format!("http:{path}") } else { format!("http://localhost{path}") };
-    let url = Url::parse(&text).map_err(|error| not_a_url(error.to_string()))?;
+    let is_absolute = path.starts_with("//");
+    let text = if is_absolute { format!("http:{path}") } else { format!("http://localhost{path}") };
+    let url = Url::parse(&text).map_err(|error| format!("the URL is invalid, {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(not_a_url("leave out the user name".to_owned()));
+        return Err("the URL contains a user name".to_owned());
     }
-    Ok(Arc::new(match absolute {
-        true => Http::Url(url),
-        false => Http::Path(target(&url)),
-    }))
+    Ok(Arc::new(if is_absolute { Http::Url(url) } else { Http::Path(request_target(&url)) }))
 }
 
-/// What stands in the request's first line.
-fn target(url: &Url) -> String {
+/// The target of the request line (RFC 9112, section 3.2.1).
+fn request_target(url: &Url) -> String {
     match url.query() {
         Some(query) => format!("{}?{query}", url.path()),
         None => url.path().to_owned(),
@@ -67,16 +71,16 @@ fn target(url: &Url) -> String {
 }
 
 impl Check for Http {
-    fn look<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, HealthReport> {
-        let (authority, target) = match self {
-            Self::Path(path) => (subject.endpoint.address(), path.clone()),
-            Self::Url(url) => (authority(url), target(url)),
+    fn check<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, HealthReport> {
+        let (authority, path) = match self {
+            Self::Path(path) => (target.endpoint.address(), path.clone()),
+            Self::Url(url) => (authority(url), request_target(url)),
         };
         async move {
-            match get(&authority, &target).await {
-                Ok(response) => judge(response, &target).await,
+            match get(&authority, &path).await {
+                Ok(response) => report(response, &path).await,
                 Err(error) => {
-                    let reason = format!("GET {target} at {authority}: {error}");
+                    let reason = format!("GET {path} at {authority}: {error}");
                     HealthReport::new(HealthStatus::Critical, reason)
                 }
             }
@@ -84,7 +88,7 @@ impl Check for Http {
         .boxed()
     }
 
-    fn url(&self, host: &Host, port: u16) -> Option<String> {
+    fn health_url(&self, host: &Host, port: u16) -> Option<String> {
         Some(match self {
             Self::Path(path) => format!("http://{}{path}", host.with_port(port)),
             Self::Url(url) => url.to_string(),
@@ -96,9 +100,9 @@ fn authority(url: &Url) -> String {
     format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(80))
 }
 
-/// Why there was no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
-enum NoAnswer {
+enum RequestError {
     #[error("{0}")]
     Connect(#[from] std::io::Error),
     #[error("{0}")]
@@ -107,57 +111,57 @@ enum NoAnswer {
     Request(#[from] http::Error),
 }
 
-/// An answer, and the connection that must be driven while its body is read.
-struct Answer {
+/// A response, and the connection that must be polled while its body is read.
+struct Exchange {
     response: Response<Incoming>,
     connection: http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>,
 }
 
-async fn get(authority: &str, target: &str) -> Result<Answer, NoAnswer> {
+async fn get(authority: &str, path: &str) -> Result<Exchange, RequestError> {
     let stream = TcpStream::connect(authority).await?;
     let (mut sender, mut connection) =
         http1::Builder::new().max_buf_size(16 * 1024).handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(target)
+    let request = Request::get(path)
         .header(header::HOST, authority)
         .header(header::USER_AGENT, concat!("portolan-health/", env!("CARGO_PKG_VERSION")))
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())?;
-    let mut answer = pin!(sender.send_request(request));
-    // No task of its own: what is dropped with this future is over.
+    let mut response = pin!(sender.send_request(request));
+    // The connection is polled here and not in a task, so that dropping this future closes it.
     let response = tokio::select! {
-        response = &mut answer => response?,
+        response = &mut response => response?,
         closed = &mut connection => {
             closed?;
-            answer.await?
+            response.await?
         }
     };
-    Ok(Answer { response, connection })
+    Ok(Exchange { response, connection })
 }
 
-async fn judge(Answer { response, connection }: Answer, target: &str) -> HealthReport {
+async fn report(Exchange { response, connection }: Exchange, path: &str) -> HealthReport {
     let code = response.status();
     let status = match code {
         _ if code.is_success() => HealthStatus::Passing,
         StatusCode::TOO_MANY_REQUESTS => HealthStatus::Warning,
         _ => HealthStatus::Critical,
     };
-    let mut reason = format!("GET {target}: {code}");
+    let mut reason = format!("GET {path}: {code}");
     if status != HealthStatus::Passing {
-        let mut words = pin!(first_words(response.into_body()));
-        let words = tokio::select! {
-            words = &mut words => words,
-            // What the connection delivered before it ended is still to be read.
-            _ = connection => words.await,
+        let mut line = pin!(first_line(response.into_body()));
+        let line = tokio::select! {
+            line = &mut line => line,
+            // The data that arrived before the connection closed can still be read.
+            _ = connection => line.await,
         };
-        if !words.is_empty() {
-            reason = format!("{reason}: {words}");
+        if !line.is_empty() {
+            reason = format!("{reason}: {line}");
         }
     }
     HealthReport::new(status, reason)
 }
 
-/// The first line of the body, where it is text.
-async fn first_words(mut body: Incoming) -> String {
+/// The first line of the body, without control characters.
+async fn first_line(mut body: Incoming) -> String {
     let mut bytes = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
         if let Some(data) = frame.data_ref() {

@@ -1,54 +1,56 @@
-//! Whether something accepts connections.
+//! The TCP check: passing if a connection is accepted.
 
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use portolan_core::{HealthReport, HealthStatus, Host, port};
+use portolan_core::{HealthReport, HealthStatus, Host, port, quoted};
 use tokio::net::TcpStream;
 
-use super::{Check, Kind, Parsed, Subject};
-use crate::InvalidCheck;
-use crate::spec::short;
+use crate::{Check, CheckKind, Target};
 
-pub(super) const KIND: Kind = Kind { name: "tcp", forms: &["tcp", "tcp:HOST:PORT"], parse };
+pub(super) const KIND: CheckKind = CheckKind {
+    name: "tcp",
+    forms: &["tcp", "tcp:HOST:PORT"],
+    url_form: Some("tcp://HOST:PORT"),
+    parse,
+};
 
-/// Connects, and hangs up.
+/// Connects and closes the connection.
 #[derive(Debug)]
 struct Tcp {
-    /// Where, if not where the service is.
-    elsewhere: Option<(Host, u16)>,
+    /// The address to connect to, if it is not the instance's own.
+    address: Option<(Host, u16)>,
 }
 
-fn parse(rest: Option<&str>) -> Parsed {
-    let address = rest.map(|rest| rest.strip_prefix("//").unwrap_or(rest));
-    let elsewhere = address.map(parse_address).transpose()?;
-    Ok(Arc::new(Tcp { elsewhere }))
+fn parse(value: Option<&str>) -> Result<Arc<dyn Check>, String> {
+    let address = value.map(|value| value.strip_prefix("//").unwrap_or(value));
+    let address = address.map(parse_address).transpose()?;
+    Ok(Arc::new(Tcp { address }))
 }
 
-fn parse_address(address: &str) -> Result<(Host, u16), InvalidCheck> {
-    let no_address = || InvalidCheck::NoAddress { text: short(&format!("tcp:{address}")) };
-    let (host, port) = address.rsplit_once(':').ok_or_else(no_address)?;
-    // Without brackets nobody can tell where an IPv6 address ends and its port begins.
+fn parse_address(address: &str) -> Result<(Host, u16), String> {
+    let invalid = || format!("{} is not a host and a port", quoted(address));
+    let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
+    // An IPv6 address without brackets has no unambiguous end.
     if host.contains(':') && !host.starts_with('[') {
-        return Err(no_address());
+        return Err(invalid());
     }
-    let host = host.parse().map_err(|_| no_address())?;
-    Ok((host, port::parse(port).map_err(|_| no_address())?))
+    let host = host.parse().map_err(|_| invalid())?;
+    Ok((host, port::parse(port).map_err(|_| invalid())?))
 }
 
 impl Check for Tcp {
-    fn look<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, HealthReport> {
-        let endpoint = &subject.endpoint;
-        let address = match &self.elsewhere {
+    fn check<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, HealthReport> {
+        let address = match &self.address {
             Some((host, port)) => host.with_port(*port),
-            None => endpoint.address(),
+            None => target.endpoint.address(),
         };
         connect(address).boxed()
     }
 
-    fn url(&self, host: &Host, port: u16) -> Option<String> {
-        let (host, port) = self.elsewhere.as_ref().map_or((host, port), |(h, p)| (h, *p));
+    fn health_url(&self, host: &Host, port: u16) -> Option<String> {
+        let (host, port) = self.address.as_ref().map_or((host, port), |(host, port)| (host, *port));
         Some(format!("tcp://{}", host.with_port(port)))
     }
 }

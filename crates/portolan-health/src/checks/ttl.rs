@@ -1,4 +1,4 @@
-//! Whether the service itself reports often enough.
+//! The TTL check: passing while the instance reports within every period, as in Consul.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,63 +6,56 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 use portolan_core::duration::format_duration;
-use portolan_core::{HealthReport, HealthStatus, Host, Ttl as Span};
+use portolan_core::{HealthReport, HealthStatus, Ttl as Period};
 use tokio::time::Instant;
 
-use super::{Check, Kind, Parsed, Subject};
-use crate::InvalidCheck;
-use crate::spec::short;
+use crate::{Check, CheckKind, Target};
 
-pub(super) const KIND: Kind = Kind { name: "ttl", forms: &["ttl:15s"], parse };
+pub(super) const KIND: CheckKind =
+    CheckKind { name: "ttl", forms: &["ttl:15s"], url_form: None, parse };
 
-/// Expects a report within every span.
+/// Expects a report within every period.
 #[derive(Debug)]
 struct Ttl {
-    span: Duration,
+    period: Duration,
 }
 
-fn parse(rest: Option<&str>) -> Parsed {
-    let rest = rest.unwrap_or_default();
-    let span: Span = rest.parse().map_err(|source| {
-        let text = short(&format!("ttl:{rest}"));
-        InvalidCheck::NotASpan { text, source }
-    })?;
-    Ok(Arc::new(Ttl { span: span.duration() }))
+fn parse(value: Option<&str>) -> Result<Arc<dyn Check>, String> {
+    let period: Period = value.unwrap_or_default().parse().map_err(|error| format!("{error}"))?;
+    Ok(Arc::new(Ttl { period: period.duration() }))
 }
 
 impl Check for Ttl {
-    fn look<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, HealthReport> {
-        future::ready(self.find(subject)).boxed()
+    fn check<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, HealthReport> {
+        future::ready(self.report(target)).boxed()
     }
 
-    fn url(&self, _: &Host, _: u16) -> Option<String> {
-        None
+    fn next_run(&self, target: &Target) -> Option<Duration> {
+        // A report ends this wait early; without one nothing changes before the period ends.
+        let left = (last_report(target) + self.period).duration_since(Instant::now());
+        Some(if left.is_zero() { self.period } else { left })
     }
 
-    fn wait(&self, subject: &Subject) -> Option<Duration> {
-        // Long waits that a report cuts short: there is nothing to see before the span ends.
-        let left = (self.last_sign(subject) + self.span).duration_since(Instant::now());
-        Some(if left.is_zero() { self.span } else { left })
-    }
-
-    fn is_proof(&self) -> bool {
+    fn is_conclusive(&self) -> bool {
         true
     }
 }
 
 impl Ttl {
-    fn find(&self, subject: &Subject) -> HealthReport {
-        let span = format_duration(self.span);
-        if self.last_sign(subject).elapsed() >= self.span {
-            return HealthReport::new(HealthStatus::Critical, format!("no report within {span}"));
+    fn report(&self, target: &Target) -> HealthReport {
+        let period = format_duration(self.period);
+        if last_report(target).elapsed() >= self.period {
+            return HealthReport::new(HealthStatus::Critical, format!("no report within {period}"));
         }
-        match subject.reported {
-            Some(_) => HealthReport::new(HealthStatus::Passing, format!("reported within {span}")),
+        match target.last_report {
+            Some(_) => {
+                HealthReport::new(HealthStatus::Passing, format!("reported within {period}"))
+            }
             None => HealthReport::default(),
         }
     }
+}
 
-    fn last_sign(&self, subject: &Subject) -> Instant {
-        subject.reported.unwrap_or(subject.since)
-    }
+fn last_report(target: &Target) -> Instant {
+    target.last_report.unwrap_or(target.watched_since)
 }

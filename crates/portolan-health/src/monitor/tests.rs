@@ -14,7 +14,7 @@ use super::*;
 
 type Reports = mpsc::Receiver<(ServiceId, HealthReport)>;
 
-/// Generous, so that only what hangs for ever fails.
+/// Long enough that only a hang exceeds it.
 const SOON: Duration = Duration::from_secs(20);
 
 fn config() -> HealthConfig {
@@ -59,7 +59,7 @@ async fn serve(status: fn() -> StatusCode) -> (SocketAddr, JoinHandle<()>) {
 }
 
 #[tokio::test]
-async fn a_server_that_listens_is_passing_and_one_that_ends_is_critical() {
+async fn listening_server_is_passing_and_stopped_server_is_critical() {
     let (listener, port) = listener().await;
     let (monitor, mut reports, metrics) = monitor(config());
     monitor.watch(&endpoint(port), &spec("tcp"));
@@ -78,7 +78,7 @@ async fn a_server_that_listens_is_passing_and_one_that_ends_is_critical() {
 }
 
 #[tokio::test]
-async fn a_service_that_starts_late_goes_from_unknown_to_passing() {
+async fn late_start_turns_unknown_into_passing() {
     let (first, port) = listener().await;
     drop(first);
     let (monitor, mut reports, _) = monitor(HealthConfig::default());
@@ -90,7 +90,7 @@ async fn a_service_that_starts_late_goes_from_unknown_to_passing() {
 }
 
 #[tokio::test]
-async fn a_service_that_never_starts_is_critical_in_the_end() {
+async fn service_that_never_starts_becomes_critical() {
     let (first, port) = listener().await;
     drop(first);
     let (monitor, mut reports, _) = monitor(config());
@@ -100,7 +100,7 @@ async fn a_service_that_never_starts_is_critical_in_the_end() {
 }
 
 #[tokio::test]
-async fn what_is_known_already_is_not_reported_again() {
+async fn unchanged_health_is_not_reported() {
     let (_listener, port) = listener().await;
     let (monitor, mut reports, _) = monitor(config());
     let known = ServiceEndpoint { health: HealthStatus::Passing, ..endpoint(port) };
@@ -113,7 +113,7 @@ async fn what_is_known_already_is_not_reported_again() {
 }
 
 #[tokio::test]
-async fn the_status_code_decides() {
+async fn http_status_code_decides_health() {
     for (code, status, reason) in [
         (StatusCode::OK, HealthStatus::Passing, "GET /health: 200 OK"),
         (StatusCode::NO_CONTENT, HealthStatus::Passing, "GET /health: 204 No Content"),
@@ -142,7 +142,7 @@ async fn the_status_code_decides() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed_and_a_long_body_is_not_read() {
+async fn http_check_follows_no_redirect_and_bounds_the_body() {
     let (address, server) = serve(|| StatusCode::OK).await;
     let (monitor, mut reports, _) = monitor(config());
     for path in ["/moved", "/long", "/nothing"] {
@@ -157,7 +157,7 @@ async fn a_redirect_is_not_followed_and_a_long_body_is_not_read() {
 }
 
 #[tokio::test]
-async fn what_is_no_web_server_is_critical() {
+async fn non_http_server_is_critical() {
     use tokio::io::AsyncWriteExt;
     let (listener, port) = listener().await;
     let server = tokio::spawn(async move {
@@ -176,7 +176,7 @@ async fn what_is_no_web_server_is_critical() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_is_critical() {
+async fn check_that_times_out_is_critical() {
     let (_silent, port) = listener().await;
     let config = HealthConfig { timeout: Duration::from_millis(20), ..config() };
     let (monitor, mut reports, _) = monitor(config);
@@ -187,13 +187,13 @@ async fn a_server_that_never_answers_is_critical() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_stops_reporting_is_critical_when_the_span_ends() {
+async fn ttl_check_is_critical_when_reports_stop() {
     let (monitor, mut reports, _) = monitor(HealthConfig::default());
     let endpoint = endpoint(80);
     let begun = Instant::now();
     monitor.watch(&endpoint, &spec("ttl:15s"));
     sleep(Duration::from_secs(10)).await;
-    assert!(reports.try_recv().is_err(), "nothing is known before the first report");
+    assert!(reports.try_recv().is_err(), "health is unknown before the first report");
     assert!(monitor.report(&endpoint.id));
     assert_eq!(reports.recv().await.unwrap().1.status, HealthStatus::Passing);
     let critical = HealthReport::new(HealthStatus::Critical, "no report within 15s");
@@ -206,7 +206,7 @@ async fn a_service_that_stops_reporting_is_critical_when_the_span_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_never_reports_is_critical_when_the_span_ends() {
+async fn ttl_check_is_critical_without_a_first_report() {
     let (monitor, mut reports, _) = monitor(HealthConfig::default());
     let begun = Instant::now();
     monitor.watch(&endpoint(80), &spec("ttl:5s"));
@@ -216,17 +216,17 @@ async fn a_service_that_never_reports_is_critical_when_the_span_ends() {
 }
 
 #[tokio::test]
-async fn what_is_forgotten_is_checked_no_longer() {
+async fn unwatched_instance_is_not_checked() {
     let (monitor, mut reports, _) = monitor(config());
     let endpoint = endpoint(80);
     monitor.watch(&endpoint, &spec("ttl:15s"));
-    monitor.forget(&endpoint.id);
+    monitor.unwatch(&endpoint.id);
     assert!(!monitor.report(&endpoint.id));
     monitor.watch(&endpoint, &spec("ttl:15s"));
     monitor.watch(&endpoint, &CheckSpec::none());
     assert!(!monitor.report(&endpoint.id));
     monitor.watch(&endpoint, &spec("ttl:15s"));
-    monitor.forget_all();
+    monitor.unwatch_all();
     assert!(!monitor.report(&endpoint.id));
     assert!(format!("{monitor:?}").contains("watched: 0"));
     monitor.stop().await;
@@ -234,7 +234,7 @@ async fn what_is_forgotten_is_checked_no_longer() {
 }
 
 #[tokio::test]
-async fn a_dropped_monitor_leaves_no_task_behind() {
+async fn dropping_the_monitor_ends_its_tasks() {
     let (monitor, mut reports, _) = monitor(config());
     monitor.watch(&endpoint(80), &spec("ttl:15s"));
     drop(monitor);
@@ -242,7 +242,7 @@ async fn a_dropped_monitor_leaves_no_task_behind() {
 }
 
 #[tokio::test]
-async fn no_more_checks_run_at_once_than_allowed() {
+async fn concurrent_checks_are_limited() {
     let (listener, port) = listener().await;
     let max_concurrent_checks = NonZeroU16::new(2).unwrap();
     let config = HealthConfig { max_concurrent_checks, ..config() };
@@ -251,13 +251,13 @@ async fn no_more_checks_run_at_once_than_allowed() {
         let id = format!("api-{number}").parse().unwrap();
         monitor.watch(&ServiceEndpoint { id, ..endpoint(port) }, &spec("http:/"));
     }
-    // The server accepts and says nothing, so that whoever is in stays in.
+    // The server accepts and never responds, so that running checks keep their permits.
     let mut inside = Vec::new();
     for _ in 0..2 {
         inside.push(timeout(SOON, listener.accept()).await.unwrap().unwrap());
     }
     let third = timeout(Duration::from_millis(100), listener.accept()).await;
-    assert!(third.is_err(), "a third one came in");
+    assert!(third.is_err(), "a third check ran");
     monitor.stop().await;
     drop(reports);
 }

@@ -10,11 +10,10 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use crate::checks::{Check, Subject};
-use crate::pace::Pace;
-use crate::{HealthChange, HealthConfig, HealthState};
+use crate::schedule::Schedule;
+use crate::{Check, HealthChange, HealthConfig, HealthState, Target};
 
-/// What all watchers of a monitor share.
+/// State that all watchers of a monitor share.
 pub(super) struct Shared {
     pub(super) config: HealthConfig,
     pub(super) metrics: Metrics,
@@ -22,14 +21,14 @@ pub(super) struct Shared {
     pub(super) permits: Semaphore,
 }
 
-/// Watches one instance.
+/// Checks one instance periodically.
 pub(super) struct Watcher {
     shared: Arc<Shared>,
     check: Arc<dyn Check>,
-    subject: Subject,
+    target: Target,
     reports: watch::Receiver<Option<Instant>>,
     state: HealthState,
-    pace: Pace,
+    schedule: Schedule,
 }
 
 // === impl Watcher ===
@@ -38,23 +37,23 @@ impl Watcher {
     pub(super) fn new(
         shared: Arc<Shared>,
         check: Arc<dyn Check>,
-        subject: Subject,
+        target: Target,
         reports: watch::Receiver<Option<Instant>>,
     ) -> Self {
-        let status = subject.endpoint.health;
+        let status = target.endpoint.health;
         let state = HealthState::new(status, &shared.config);
-        let pace = Pace::new(shared.config.interval, status);
-        Self { shared, check, subject, reports, state, pace }
+        let schedule = Schedule::new(shared.config.interval, status);
+        Self { shared, check, target, reports, state, schedule }
     }
 
-    /// Looks again and again, until nobody reads what it finds.
+    /// Runs the check periodically until the receiver of the reports is dropped.
     pub(super) async fn run(mut self) {
         let mut late = false;
         loop {
-            let found = self.look().await;
-            if let Some(change) = self.consider(found, late) {
-                log(&self.subject, &change);
-                let report = (self.subject.endpoint.id.clone(), change.to);
+            let report = self.check_once().await;
+            if let Some(change) = self.record(report, late) {
+                log(&self.target, &change);
+                let report = (self.target.endpoint.id.clone(), change.to);
                 if self.shared.reports.send(report).await.is_err() {
                     return;
                 }
@@ -63,67 +62,68 @@ impl Watcher {
         }
     }
 
-    async fn look(&self) -> HealthReport {
+    async fn check_once(&self) -> HealthReport {
         let Shared { config, metrics, permits, .. } = &*self.shared;
-        // Never closed; and if it were, to look without a permit would be the lesser evil.
+        // The semaphore is never closed; a check without a permit would be acceptable if it were.
         let _permit = permits.acquire().await;
-        let found = match timeout(config.timeout, self.check.look(&self.subject)).await {
-            Ok(found) => found,
+        let report = match timeout(config.timeout, self.check.check(&self.target)).await {
+            Ok(report) => report,
             Err(_) => {
                 let reason = format!("no answer within {}", format_duration(config.timeout));
                 HealthReport::new(HealthStatus::Critical, reason)
             }
         };
-        let outcome = match found.status {
+        let result = match report.status {
             HealthStatus::Passing | HealthStatus::Warning => OperationResult::Success,
             HealthStatus::Critical => OperationResult::Failure,
-            HealthStatus::Unknown => return found,
+            HealthStatus::Unknown => return report,
         };
-        metrics.health_check(self.subject.endpoint.name.as_str(), outcome);
-        found
+        metrics.health_check(self.target.endpoint.name.as_str(), result);
+        report
     }
 
-    fn consider(&mut self, found: HealthReport, late: bool) -> Option<HealthChange> {
-        if self.check.is_proof() {
-            return self.state.decide(found);
+    fn record(&mut self, report: HealthReport, late: bool) -> Option<HealthChange> {
+        if self.check.is_conclusive() {
+            return self.state.record_conclusive(report);
         }
-        // Not up yet is no failure; and who was late himself accuses nobody.
-        if found.status == HealthStatus::Critical && (late || self.pace.is_starting()) {
-            let Subject { endpoint, .. } = &self.subject;
-            debug!(service_name = %endpoint.name, late, reason = found.reason, "Failure not counted");
+        // An instance that is starting has not failed yet, and a late check indicates a suspended or
+        // overloaded host.
+        if report.status == HealthStatus::Critical && (late || self.schedule.is_starting()) {
+            let Target { endpoint, .. } = &self.target;
+            debug!(service_name = %endpoint.name, late, reason = report.reason, "Health check failure ignored");
             return None;
         }
-        self.state.observe(found)
+        self.state.record(report)
     }
 
-    /// Waits for the next look. Whether it comes so late that the host must have been asleep or
-    /// overloaded, and a failure would say more about the host than about the service.
+    /// Waits until the next check is due. Returns whether it woke up so late that the host must have
+    /// been suspended or overloaded, so that a failure says nothing about the instance.
     async fn wait(&mut self) -> bool {
-        let pace = self.pace.next(self.state.status());
-        let due = Instant::now() + self.check.wait(&self.subject).unwrap_or(pace);
+        let scheduled = self.schedule.next_wait(self.state.status());
+        let due = Instant::now() + self.check.next_run(&self.target).unwrap_or(scheduled);
         tokio::select! {
             () = sleep_until(due) => {}
             Ok(()) = self.reports.changed() => {
-                self.subject.reported = *self.reports.borrow_and_update();
+                self.target.last_report = *self.reports.borrow_and_update();
             }
         }
         due.elapsed() > self.shared.config.timeout.max(Duration::from_millis(100))
     }
 }
 
-fn log(subject: &Subject, change: &HealthChange) {
-    let endpoint = &subject.endpoint;
+fn log(target: &Target, change: &HealthChange) {
+    let endpoint = &target.endpoint;
     let HealthChange { from, to } = change;
     match to.status {
         HealthStatus::Critical | HealthStatus::Warning => warn!(
             service_name = %endpoint.name, service_id = %endpoint.id, port = endpoint.port,
             protocol = %endpoint.protocol, from = %from, status = %to.status, reason = to.reason,
-            "Service is unwell"
+            "Service health degraded"
         ),
         HealthStatus::Passing | HealthStatus::Unknown => info!(
             service_name = %endpoint.name, service_id = %endpoint.id, port = endpoint.port,
             protocol = %endpoint.protocol, from = %from, status = %to.status, reason = to.reason,
-            "Service is well"
+            "Service health restored"
         ),
     }
 }
@@ -136,7 +136,7 @@ mod tests {
     use crate::CheckSpec;
 
     #[tokio::test]
-    async fn who_was_late_himself_accuses_nobody() {
+    async fn failure_of_a_late_check_is_ignored() {
         let registration =
             Registration::new("api".parse().unwrap(), "127.0.0.1".parse().unwrap(), 80);
         let mut endpoint = registration.into_endpoint(Ttl::DEFAULT, jiff::Timestamp::UNIX_EPOCH);
@@ -148,14 +148,14 @@ mod tests {
             permits: Semaphore::new(1),
         };
         let check = Arc::clone("tcp".parse::<CheckSpec>().unwrap().check().unwrap());
-        let subject = Subject { endpoint, since: Instant::now(), reported: None };
+        let target = Target::new(endpoint);
         let (_reported, reports) = watch::channel(None);
-        let mut watcher = Watcher::new(Arc::new(shared), check, subject, reports);
+        let mut watcher = Watcher::new(Arc::new(shared), check, target, reports);
         let failure = || HealthReport::new(HealthStatus::Critical, "refused");
         for _ in 0..5 {
-            assert_eq!(watcher.consider(failure(), true), None);
+            assert_eq!(watcher.record(failure(), true), None);
         }
-        assert_eq!(watcher.consider(failure(), false), None);
-        assert!(watcher.consider(failure(), false).is_some());
+        assert_eq!(watcher.record(failure(), false), None);
+        assert!(watcher.record(failure(), false).is_some());
     }
 }

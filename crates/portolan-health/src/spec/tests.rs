@@ -1,13 +1,17 @@
+use futures_util::FutureExt;
+use futures_util::future::{self, BoxFuture};
+use portolan_core::HealthReport;
 use proptest::prelude::*;
 
 use super::*;
+use crate::Target;
 
 fn refused(text: &str) -> String {
     text.parse::<CheckSpec>().unwrap_err().to_string()
 }
 
 #[test]
-fn every_form_is_read_and_written_back() {
+fn every_form_round_trips() {
     for text in [
         "tcp",
         "tcp:127.0.0.1:5432",
@@ -28,41 +32,41 @@ fn every_form_is_read_and_written_back() {
 }
 
 #[test]
-fn what_is_no_check_is_answered_with_the_forms_there_are() {
+fn unknown_kind_error_lists_the_forms() {
     assert_eq!(
         refused("ping"),
-        "\"ping\" is not a health check; use tcp, tcp:HOST:PORT, http:/path, http://HOST:PORT/path, ttl:15s or none"
+        "\"ping\" is not a health check; expected tcp, tcp:HOST:PORT, http:/path, http://HOST:PORT/path, ttl:15s or none"
     );
     assert!(refused("").contains("is not a health check"));
     assert!(refused("TCP").contains("is not a health check"));
 }
 
 #[test]
-fn what_is_half_right_is_told_what_is_missing() {
+fn invalid_value_error_names_the_problem() {
     for (text, part) in [
-        ("https://x/health", "needs TLS"),
-        ("tcp:", "names no host and port"),
-        ("tcp:5432", "names no host and port"),
-        ("tcp:h:0", "names no host and port"),
-        ("tcp:h:70000", "names no host and port"),
-        ("tcp:::1:80", "names no host and port"),
-        ("tcp:0.0.0.0:80", "names no host and port"),
-        ("http:", "has no path or URL"),
-        ("http:health", "has no path or URL"),
-        ("http://", "has no path or URL"),
-        ("http://u:p@h/", "leave out the user name"),
-        ("ttl", "write it like ttl:15s"),
-        ("ttl:5", "write it like ttl:15s"),
-        ("ttl:0s", "write it like ttl:15s"),
+        ("https://x/health", "TLS is not supported"),
+        ("tcp:", "is not a host and a port; expected tcp or tcp:HOST:PORT"),
+        ("tcp:5432", "is not a host and a port; expected tcp or tcp:HOST:PORT"),
+        ("tcp:h:0", "is not a host and a port; expected tcp or tcp:HOST:PORT"),
+        ("tcp:h:70000", "is not a host and a port; expected tcp or tcp:HOST:PORT"),
+        ("tcp:::1:80", "is not a host and a port; expected tcp or tcp:HOST:PORT"),
+        ("tcp:0.0.0.0:80", "is not a host and a port; expected tcp or tcp:HOST:PORT"),
+        ("http:", "does not begin with a slash; expected http:/path or http://HOST:PORT/path"),
+        ("http:health", "does not begin with a slash"),
+        ("http://", "the URL is invalid, empty host"),
+        ("http://u:p@h/", "contains a user name"),
+        ("ttl", "; expected ttl:15s"),
+        ("ttl:5", "; expected ttl:15s"),
+        ("ttl:0s", "; expected ttl:15s"),
     ] {
         assert!(refused(text).contains(part), "{text}: {}", refused(text));
     }
-    assert!(refused(&"x".repeat(5000)).contains("the limit is 2048"));
+    assert!(refused(&"x".repeat(5000)).contains("expected at most 2048"));
     assert!(refused(&"x".repeat(2000)).len() < 300);
 }
 
 #[test]
-fn others_can_make_the_check_that_a_health_url_names() {
+fn health_url_describes_the_check_for_others() {
     let url = |text: &str| {
         text.parse::<CheckSpec>().unwrap().health_url(&"10.0.0.1".parse().unwrap(), 80)
     };
@@ -74,11 +78,43 @@ fn others_can_make_the_check_that_a_health_url_names() {
     assert_eq!(url("none"), None);
 }
 
+#[test]
+fn added_kind_is_parsed_and_listed_beside_the_built_in_ones() {
+    let kind =
+        CheckKind { name: "ping", forms: &["ping"], url_form: None, parse: |_| Ok(Arc::new(Ping)) };
+    let kinds = CheckKinds::built_in().with(kind);
+    assert_eq!(kinds.parse("ping").unwrap(), CheckSpec::new("ping", Ping));
+    assert!(kinds.parse("tcp").is_ok());
+    assert_eq!(kinds.url_help(), "tcp://HOST:PORT or http://HOST:PORT/path");
+    assert!(kinds.help().ends_with("ttl:15s, ping or none"), "{}", kinds.help());
+}
+
+#[derive(Debug)]
+struct Ping;
+
+impl Check for Ping {
+    fn check<'a>(&'a self, _: &'a Target) -> BoxFuture<'a, HealthReport> {
+        future::ready(HealthReport::default()).boxed()
+    }
+}
+
+#[test]
+fn error_texts() {
+    let texts =
+        ["ping", "", "https://x/health", "tcp:5432", "http:health", "http://u:p@h/", "ttl:0s"];
+    let long = "x".repeat(5000);
+    let errors = texts.into_iter().chain([long.as_str()]).map(|text| {
+        let error = text.parse::<CheckSpec>().unwrap_err();
+        format!("{error}\n  remedy: {:?}", error.remedy())
+    });
+    insta::assert_snapshot!(errors.collect::<Vec<_>>().join("\n"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_text_panics(text in "(tcp|http|ttl|none)?:?(//)?\\PC*") {
+    fn parsing_never_panics(text in "(tcp|http|ttl|none)?:?(//)?\\PC*") {
         if let Ok(spec) = text.parse::<CheckSpec>() {
             prop_assert_eq!(spec.to_string(), text);
         }

@@ -3,57 +3,57 @@ use proptest::prelude::*;
 use super::*;
 use HealthStatus::{Critical, Passing, Unknown, Warning};
 
-/// The statuses that an instance goes through when it is found like this.
-fn after(start: HealthStatus, found: &[HealthStatus]) -> Vec<HealthStatus> {
+/// The statuses after each of these reports.
+fn after(start: HealthStatus, reports: &[HealthStatus]) -> Vec<HealthStatus> {
     let mut state = HealthState::new(start, &HealthConfig::default());
-    let mut see = |status| {
-        let change = state.observe(HealthReport::new(status, "seen"));
+    let mut record = |status| {
+        let change = state.record(HealthReport::new(status, "seen"));
         assert!(change.is_none_or(|change| change.to.status == state.status()));
         state.status()
     };
-    found.iter().map(|status| see(*status)).collect()
+    reports.iter().map(|status| record(*status)).collect()
 }
 
 #[test]
-fn the_first_success_is_believed_at_once() {
+fn first_success_of_unknown_is_passing() {
     assert_eq!(after(Unknown, &[Passing]), [Passing]);
     assert_eq!(after(Unknown, &[Warning]), [Warning]);
 }
 
 #[test]
-fn one_failure_ends_nothing_and_two_in_a_row_do() {
+fn two_consecutive_failures_are_critical() {
     assert_eq!(after(Passing, &[Critical, Passing, Critical]), [Passing; 3]);
     assert_eq!(after(Passing, &[Critical, Critical]), [Passing, Critical]);
     assert_eq!(after(Unknown, &[Critical, Critical]), [Unknown, Critical]);
 }
 
 #[test]
-fn what_was_critical_must_prove_itself_twice() {
+fn critical_needs_two_consecutive_successes() {
     assert_eq!(after(Critical, &[Passing, Passing]), [Critical, Passing]);
     assert_eq!(after(Critical, &[Passing, Critical, Passing]), [Critical; 3]);
 }
 
 #[test]
-fn who_says_that_it_is_unwell_is_believed_at_once() {
+fn warning_needs_no_confirmation() {
     assert_eq!(after(Passing, &[Warning]), [Warning]);
     assert_eq!(after(Warning, &[Passing, Passing]), [Warning, Passing]);
 }
 
 #[test]
-fn a_change_says_what_it_was_and_why_it_changed() {
+fn change_has_the_status_before_and_the_deciding_report() {
     let mut state = HealthState::new(Unknown, &HealthConfig::default());
     let to = HealthReport::new(Passing, "connected");
     let change = HealthChange { from: Unknown, to: to.clone() };
-    assert_eq!(state.observe(to.clone()), Some(change));
-    assert_eq!(state.observe(to), None);
+    assert_eq!(state.record(to.clone()), Some(change));
+    assert_eq!(state.record(to), None);
 }
 
 #[test]
-fn what_is_certain_needs_no_second_finding() {
+fn conclusive_report_needs_no_confirmation() {
     let mut state = HealthState::new(Passing, &HealthConfig::default());
-    assert_eq!(state.decide(HealthReport::new(Unknown, "")), None);
-    assert!(state.decide(HealthReport::new(Critical, "no report")).is_some());
-    assert!(state.decide(HealthReport::new(Passing, "reported")).is_some());
+    assert_eq!(state.record_conclusive(HealthReport::new(Unknown, "")), None);
+    assert!(state.record_conclusive(HealthReport::new(Critical, "no report")).is_some());
+    assert!(state.record_conclusive(HealthReport::new(Passing, "reported")).is_some());
 }
 
 fn any_status() -> impl Strategy<Value = HealthStatus> {
@@ -68,7 +68,7 @@ proptest! {
         let mut state = HealthState::new(start, &HealthConfig::default());
         let mut known = start;
         for status in found {
-            if let Some(change) = state.observe(HealthReport::new(status, "")) {
+            if let Some(change) = state.record(HealthReport::new(status, "")) {
                 prop_assert_eq!(change.from, known);
                 prop_assert_ne!(change.to.status, known);
                 known = change.to.status;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use futures_util::StreamExt as _;
-use portolan_core::{Change, HealthReport, ServiceEndpoint, ServiceId};
+use portolan_core::{Change, HealthReport, HealthStatus, ServiceEndpoint, ServiceId};
 use portolan_health::{CheckSpec, HealthConfig, HealthMonitor};
 use portolan_metrics::Metrics;
 use portolan_registry::{Membership, Registry, WatchQuery};
@@ -24,7 +24,8 @@ pub(crate) async fn health(
 ) {
     let (sender, mut reports) = mpsc::channel(REPORTS);
     let mut checks = Checks {
-        monitor: HealthMonitor::new(config, metrics, sender),
+        monitor: HealthMonitor::new(config, metrics, sender.clone()),
+        reports: sender,
         membership: registry.membership(),
         checked: HashSet::new(),
     };
@@ -50,6 +51,7 @@ pub(crate) async fn health(
 /// The checks that run on this server.
 struct Checks {
     monitor: HealthMonitor,
+    reports: mpsc::Sender<(ServiceId, HealthReport)>,
     membership: Membership,
     checked: HashSet<ServiceId>,
 }
@@ -60,7 +62,7 @@ impl Checks {
     fn follow(&mut self, change: &Change) {
         match change {
             Change::Snapshot { endpoints } => {
-                self.monitor.forget_all();
+                self.monitor.unwatch_all();
                 self.checked.clear();
                 endpoints.iter().for_each(|endpoint| self.assign(endpoint));
             }
@@ -75,17 +77,31 @@ impl Checks {
     /// Starts the check of an endpoint that this server owns, and ends that of any other.
     fn assign(&mut self, endpoint: &ServiceEndpoint) {
         match check_of(endpoint).filter(|_| self.membership.owns(&endpoint.id)) {
-            Some(check) => {
+            Some(Ok(check)) => {
                 self.monitor.watch(endpoint, &check);
                 self.checked.insert(endpoint.id.clone());
+            }
+            Some(Err(reason)) => {
+                self.release(&endpoint.id);
+                self.explain(endpoint, reason);
             }
             None => self.release(&endpoint.id),
         }
     }
 
+    /// Reports why a health URL cannot be checked as the reason of the endpoint's unknown health. The
+    /// report is dropped if the queue is full.
+    fn explain(&self, endpoint: &ServiceEndpoint, reason: String) {
+        debug!(service_id = %endpoint.id, reason, "Health URL not checked");
+        if endpoint.health == HealthStatus::Unknown {
+            let report = HealthReport::new(HealthStatus::Unknown, reason);
+            drop(self.reports.try_send((endpoint.id.clone(), report)));
+        }
+    }
+
     fn release(&mut self, id: &ServiceId) {
         if self.checked.remove(id) {
-            self.monitor.forget(id);
+            self.monitor.unwatch(id);
         }
     }
 
@@ -99,20 +115,21 @@ impl Checks {
     }
 }
 
-/// The check that an endpoint requests. Its URL must name the endpoint's own host: a registry that
-/// fetched any URL could be used to reach hosts behind a firewall (server-side request forgery).
-fn check_of(endpoint: &ServiceEndpoint) -> Option<CheckSpec> {
+/// The check that an endpoint requests, or why it cannot be made. The URL must name the endpoint's own
+/// host: a registry that requested any URL could be used to reach hosts behind a firewall
+/// (server-side request forgery).
+fn check_of(endpoint: &ServiceEndpoint) -> Option<Result<CheckSpec, String>> {
     let url = endpoint.health_url.as_deref().filter(|_| !endpoint.is_checked_by_agent())?;
-    let parsed = Url::parse(url).ok()?;
-    if !is_host_of(endpoint, parsed.host()?) {
-        debug!(service_id = %endpoint.id, url, "Health URL of another host ignored");
-        return None;
+    Some(parse_health_url(endpoint, url).map_err(|reason| format!("health_url: {reason}")))
+}
+
+fn parse_health_url(endpoint: &ServiceEndpoint, url: &str) -> Result<CheckSpec, String> {
+    let check = url.parse::<CheckSpec>().map_err(|error| error.to_string())?;
+    let parsed = Url::parse(url).map_err(|error| error.to_string())?;
+    match parsed.host().is_some_and(|host| is_host_of(endpoint, host)) {
+        true => Ok(check),
+        false => Err("a registry checks only URLs of the endpoint's own host".to_owned()),
     }
-    url.parse()
-        .inspect_err(
-            |error| debug!(service_id = %endpoint.id, %error, "Invalid health URL ignored"),
-        )
-        .ok()
 }
 
 fn is_host_of(endpoint: &ServiceEndpoint, host: Host<&str>) -> bool {
@@ -236,9 +253,17 @@ mod tests {
             ("127.0.0.1", "https://127.0.0.1:8080/", None),
             ("127.0.0.1", "not a url", None),
         ] {
-            let check = check_of(&endpoint(host, url)).map(|check| check.to_string());
+            let check = check_of(&endpoint(host, url)).unwrap().ok().map(|check| check.to_string());
             assert_eq!(check.as_deref(), expected, "{url} of {host}");
         }
+    }
+
+    #[test]
+    fn unknown_scheme_is_a_reason_that_lists_the_known_ones() {
+        let reason = |url: &str| check_of(&endpoint("127.0.0.1", url)).unwrap().unwrap_err();
+        let expected = "health_url: \"ftp://127.0.0.1/\" is not a health check; expected tcp";
+        assert!(reason("ftp://127.0.0.1/").starts_with(expected), "{}", reason("ftp://127.0.0.1/"));
+        assert!(reason("https://127.0.0.1/").contains("TLS is not supported"));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub struct ServiceEntry {
     /// Its version, in its own words.
     #[serde(default)]
     pub version: String,
-    /// How its health is checked: `tcp`, `http:/path`, `ttl:15s`, `none`.
+    /// How its health is checked; [`CheckSpec`] lists the forms.
     pub health: Option<CheckSpec>,
     /// Facts that are announced with it.
     #[serde(default)]
