@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use portolan_core::PortRange;
-use portolan_port_allocator::{Depth, PoolRange, PortAllocatorConfig, PortLimits, PortRequest};
+use portolan_core::{PoolRange, PortRange};
+use portolan_port_allocator::{Depth, PortAllocatorConfig, PortLimits, PortRequest};
 use tempfile::TempDir;
 
 /// The name of the pool.

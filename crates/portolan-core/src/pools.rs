@@ -42,7 +42,8 @@ pub struct Pools {
 // === impl Pool ===
 
 impl Pool {
-    fn new(name: &str, settings: &PoolRange) -> Self {
+    /// Creates a pool from its settings; see [`Pools::new`] for what they may leave open.
+    pub fn new(name: &str, settings: &PoolRange) -> Self {
         let built_in = BuiltIn::with_name(name);
         let range = settings.range();
         let default_port = settings.default_port().or(built_in.map(|pool| pool.default_port));

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use portolan_core::port_range::InvalidPortRange;
-use portolan_core::{Pool, PortRange, pool};
+use portolan_core::{PoolRange, Pools};
 use portolan_host_facts::{DirectoryError, directories};
 use serde::{Deserialize, Serialize};
 
@@ -44,39 +43,6 @@ pub struct PortAllocatorConfig {
     pub state_dir: Option<PathBuf>,
 }
 
-/// One pool: its range, the port that its services have by convention, and whether they speak HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "Written")]
-pub struct PoolRange {
-    range: PortRange,
-    default: Option<u16>,
-    http: Option<bool>,
-}
-
-/// What stands in the file.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    start: u16,
-    end: u16,
-    #[serde(default)]
-    default: Option<u16>,
-    #[serde(default)]
-    http: Option<bool>,
-}
-
-/// Why numbers are not a pool. Retrying does not help: the numbers must change.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidPoolRange {
-    /// Its range is none.
-    #[error(transparent)]
-    Range(#[from] InvalidPortRange),
-    /// Its default port is 0.
-    #[error("the default port of a pool is a number from 1 to 65535, not 0")]
-    DefaultZero,
-}
-
 // === impl PortAllocatorConfig ===
 
 impl PortAllocatorConfig {
@@ -90,15 +56,19 @@ impl PortAllocatorConfig {
     pub fn state_directory(&self) -> Result<Option<PathBuf>, DirectoryError> {
         directories::state(self.state_dir.as_deref(), "port_allocator.state_dir")
     }
+
+    /// Builds the pool catalogue from `port_ranges` and `services`.
+    pub fn pools(&self) -> Pools {
+        Pools::new(&self.port_ranges, &self.services)
+    }
 }
 
 impl Default for PortAllocatorConfig {
     fn default() -> Self {
-        let of_pool = |pool: &Pool| PoolRange::new(pool.fallback).with_default(pool.default_port);
         Self {
             enabled: true,
             allow_ephemeral: false,
-            port_ranges: pool::POOLS.iter().map(|p| (p.name.to_owned(), of_pool(p))).collect(),
+            port_ranges: PoolRange::built_in(),
             reserved_ports: vec![22, 80, 443],
             quota: PortLimits::new(1_000, 20_000),
             rate_limit: PortLimits::new(10_000, 20_000),
@@ -107,69 +77,6 @@ impl Default for PortAllocatorConfig {
             runtime_dir: None,
             state_dir: None,
         }
-    }
-}
-
-// === impl PoolRange ===
-
-impl PoolRange {
-    /// A pool with this range, and no default port of its own.
-    pub const fn new(range: PortRange) -> Self {
-        Self { range, default: None, http: None }
-    }
-
-    /// The same with a default port, which may lie outside the range; 0 is taken for none.
-    pub const fn with_default(mut self, port: u16) -> Self {
-        self.default = if port == 0 { None } else { Some(port) };
-        self
-    }
-
-    /// The same for services that browsers connect to, or not: they get no port that browsers
-    /// refuse. Where nothing is said, the specification's pools for HTTP are such.
-    pub const fn with_http(mut self, http: bool) -> Self {
-        self.http = Some(http);
-        self
-    }
-
-    /// Where to look when the default port is taken.
-    pub const fn range(&self) -> PortRange {
-        self.range
-    }
-
-    /// The port tried first in the pool of this name: the one that is set, else the one that the
-    /// specification gives the name, else the first of the range.
-    pub fn default_port(&self, pool: &str) -> u16 {
-        let specified = || Pool::named(pool).map(|pool| pool.default_port);
-        self.default.or_else(specified).unwrap_or(self.range.start())
-    }
-
-    /// Whether browsers connect to the services of the pool of this name.
-    pub fn speaks_http(&self, pool: &str) -> bool {
-        self.http.unwrap_or_else(|| Pool::named(pool).is_some_and(Pool::speaks_http))
-    }
-}
-
-impl From<PortRange> for PoolRange {
-    fn from(range: PortRange) -> Self {
-        Self::new(range)
-    }
-}
-
-impl TryFrom<Written> for PoolRange {
-    type Error = InvalidPoolRange;
-
-    fn try_from(written: Written) -> Result<Self, InvalidPoolRange> {
-        let Written { start, end, default, http } = written;
-        match default {
-            Some(0) => Err(InvalidPoolRange::DefaultZero),
-            default => Ok(Self { range: PortRange::new(start, end)?, default, http }),
-        }
-    }
-}
-
-impl From<PoolRange> for Written {
-    fn from(PoolRange { range, default, http }: PoolRange) -> Self {
-        Self { start: range.start(), end: range.end(), default, http }
     }
 }
 

@@ -40,7 +40,7 @@ mod shared;
 
 pub use allocator::PortAllocator;
 pub use bind_address::{BindAddress, InvalidBindAddress};
-pub use config::{InvalidPoolRange, PoolRange, PortAllocatorConfig};
+pub use config::PortAllocatorConfig;
 pub use error::{AllocatorError, LimitSubject};
 pub use grant::rejection::{Rejection, RejectionReason};
 pub use inspect::ephemeral_overlap::{EphemeralOverlap, ExposedPool};

@@ -19,7 +19,7 @@ pub struct PortRequest {
     pub(crate) depth: Depth,
     pub(crate) address: BindAddress,
     pub(crate) udp: bool,
-    pub(crate) allow_ephemeral: Option<bool>,
+    pub(crate) ephemeral: EphemeralFallback,
     pub(crate) http: Option<bool>,
     pub(crate) folder: Option<PathBuf>,
 }
@@ -30,6 +30,18 @@ pub(crate) struct LeaseKey {
     pub(crate) scope: Scope,
     pub(crate) service: ServiceName,
     pub(crate) port_name: Option<PortName>,
+}
+
+/// Whether a service whose other ports are taken may get any port of the ephemeral range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum EphemeralFallback {
+    /// As `port_allocator.allow_ephemeral` says.
+    #[default]
+    Configured,
+    /// As configured, but always if no pool, range or preferred port applies.
+    IfUnspecified,
+    Always,
+    Never,
 }
 
 // === impl PortRequest ===
@@ -47,7 +59,7 @@ impl PortRequest {
             depth: Depth::default(),
             address: BindAddress::default(),
             udp: false,
-            allow_ephemeral: None,
+            ephemeral: EphemeralFallback::default(),
             http: None,
             folder: None,
         }
@@ -111,7 +123,14 @@ impl PortRequest {
 
     /// Whether any free port will do when the range is used up; as configured where nothing is said.
     pub fn allow_ephemeral(mut self, allow: bool) -> Self {
-        self.allow_ephemeral = Some(allow);
+        self.ephemeral = if allow { EphemeralFallback::Always } else { EphemeralFallback::Never };
+        self
+    }
+
+    /// Allows any ephemeral port if no pool, range or preferred port applies to the service. The
+    /// request is otherwise refused, because nothing says which port is meant.
+    pub fn ephemeral_if_unspecified(mut self) -> Self {
+        self.ephemeral = EphemeralFallback::IfUnspecified;
         self
     }
 

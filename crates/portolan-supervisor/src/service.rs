@@ -230,8 +230,8 @@ impl Service {
     async fn register(&mut self) -> Result<(), StartError> {
         self.watch = None;
         let Some(leases) = &self.leases else { return Ok(()) };
-        let Parts { registry, broadcaster, health, metrics, .. } = self.parts.clone();
-        let agent = Agent::builder(self.spec.registration(leases))
+        let Parts { allocator, registry, broadcaster, health, metrics } = self.parts.clone();
+        let agent = Agent::builder(self.spec.registration(leases, &allocator.pools()))
             .registry(registry)
             .broadcaster(broadcaster)
             .check(self.spec.check.clone())

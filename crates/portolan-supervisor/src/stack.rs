@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portolan_client::DiscoveryClient;
-use portolan_core::{Host, Pool, Scope, ServiceName, Ttl};
+use portolan_core::{Host, Pools, Scope, ServiceName, Ttl};
 use portolan_health::CheckSpec;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -42,7 +42,7 @@ pub struct Stack {
 
 /// What the services of a stack have in common.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub struct StackContext {
     /// The stack's scope.
     pub scope: Scope,
     /// The folder of its file.
@@ -53,6 +53,8 @@ pub struct Surroundings {
     pub ttl: Ttl,
     /// Variables that all of them get.
     pub environment: BTreeMap<String, String>,
+    /// The pool catalogue, for the port that each service wants.
+    pub pools: Pools,
 }
 
 #[derive(Debug)]
@@ -67,7 +69,7 @@ struct Planned {
 
 impl Stack {
     /// Plans every instance of the file, in order of need.
-    pub fn plan(file: &StackFile, around: &Surroundings) -> Result<Self, InvalidStack> {
+    pub fn plan(file: &StackFile, context: &StackContext) -> Result<Self, InvalidStack> {
         file.validate()?;
         let mut rows = Vec::new();
         let mut levels = Vec::new();
@@ -76,8 +78,8 @@ impl Stack {
             for name in names {
                 let entry = &file.services[&name];
                 for number in 1..=entry.instances {
-                    let spec = spec_of(&name, entry, around);
-                    rows.push(Row::new(&name, number, wanted_port(&name, entry)));
+                    let spec = spec_of(&name, entry, context);
+                    rows.push(Row::new(&name, number, wanted_port(&name, entry, &context.pools)));
                     let (index, needs) = (rows.len() - 1, entry.needs.clone());
                     level.push(Planned { index, number, spec, needs });
                 }
@@ -154,24 +156,24 @@ async fn all_ended(mut rows: watch::Receiver<Vec<Row>>) {
     _ = rows.wait_for(ended).await;
 }
 
-fn spec_of(name: &ServiceName, entry: &ServiceEntry, around: &Surroundings) -> ServiceSpec {
-    let mut environment = around.environment.clone();
+fn spec_of(name: &ServiceName, entry: &ServiceEntry, context: &StackContext) -> ServiceSpec {
+    let mut environment = context.environment.clone();
     environment.extend(entry.env.clone());
     let directory = entry.directory.as_deref().unwrap_or(Path::new(""));
     ServiceSpec {
         name: name.clone(),
-        scope: around.scope.clone(),
+        scope: context.scope.clone(),
         command: entry.command.clone(),
-        port: port_of(entry, around),
-        host: around.host.clone(),
+        port: port_of(entry, context),
+        host: context.host.clone(),
         protocol: entry.protocol.clone(),
         version: entry.version.clone(),
         metadata: entry.metadata.clone(),
         check: check_of(entry),
-        ttl: entry.ttl.unwrap_or(around.ttl),
+        ttl: entry.ttl.unwrap_or(context.ttl),
         handoff: entry.handoff,
         environment,
-        directory: Some(around.folder.join(directory)),
+        directory: Some(context.folder.join(directory)),
         terminal: Terminal::Captured,
     }
 }
@@ -188,7 +190,7 @@ fn tcp() -> CheckSpec {
     "tcp".parse().expect("tcp is a check")
 }
 
-fn port_of(entry: &ServiceEntry, around: &Surroundings) -> Option<PortSpec> {
+fn port_of(entry: &ServiceEntry, context: &StackContext) -> Option<PortSpec> {
     let preferred = match entry.port {
         PortWish::None => return None,
         PortWish::OfPool => None,
@@ -198,20 +200,24 @@ fn port_of(entry: &ServiceEntry, around: &Surroundings) -> Option<PortSpec> {
         preferred,
         pool: entry.pool.clone(),
         allow_ephemeral: None,
-        folder: Some(around.folder.clone()),
+        folder: Some(context.folder.clone()),
         bind: entry.bind,
         udp: entry.udp,
         named: entry.named_ports(),
     })
 }
 
-fn wanted_port(name: &ServiceName, entry: &ServiceEntry) -> Option<u16> {
-    let named = entry.pool.as_deref().and_then(Pool::named);
+/// The port that the service gets if it is free.
+fn wanted_port(name: &ServiceName, entry: &ServiceEntry, pools: &Pools) -> Option<u16> {
     match entry.port {
         PortWish::None => None,
         PortWish::Preferred(port) => Some(port),
         PortWish::OfPool => {
-            named.or_else(|| Pool::of_service(name.as_str())).map(|pool| pool.default_port)
+            let pool = match &entry.pool {
+                Some(pool) => pools.get(pool),
+                None => pools.of_service(name.as_str()),
+            };
+            pool.map(|pool| pool.default_port)
         }
     }
 }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use portolan_client::{RegistryClient, RegistryClientConfig};
-use portolan_core::{Host, PortRange, Scope, ServiceEndpoint, Ttl};
+use portolan_core::{Host, PoolRange, PortRange, Scope, ServiceEndpoint, Ttl};
 use portolan_health::HealthConfig;
 use portolan_http::{HttpLimits, serve};
 use portolan_http_api::Api;
 use portolan_metrics::Metrics;
-use portolan_port_allocator::{Holder, PoolRange, PortAllocator, PortAllocatorConfig};
+use portolan_port_allocator::{Holder, PortAllocator, PortAllocatorConfig};
 use portolan_registry::{Registry, RegistryConfig};
 use tokio::task::JoinSet;
 

@@ -81,9 +81,9 @@ mod tests {
     #[test]
     fn no_pool_has_a_port_of_the_range_by_default() {
         let config = config();
-        for (name, pool) in &config.port_ranges {
-            let highest = pool.range().end().max(pool.default_port(name));
-            assert!(highest < RANGE.start(), "{name}");
+        for pool in config.pools().iter() {
+            let highest = pool.range.end().max(pool.default_port);
+            assert!(highest < RANGE.start(), "{}", pool.name);
         }
         assert!(!config.sticky);
     }

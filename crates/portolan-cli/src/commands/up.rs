@@ -11,7 +11,7 @@ use portolan_broadcast::Broadcaster;
 use portolan_core::{Host, ServiceName, Ttl};
 use portolan_server::{REGISTRY_SERVICE, RegistryServer};
 use portolan_supervisor::Parts;
-use portolan_supervisor::stack::{OutputLine, Row, Stack, Surroundings};
+use portolan_supervisor::stack::{OutputLine, Row, Stack, StackContext};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -134,19 +134,20 @@ fn check_not_running(context: &Context) -> Result<(), Failure> {
     }
 }
 
-fn surroundings(context: &Context, file: &Path, url: &str) -> Result<Surroundings, Failure> {
+fn surroundings(context: &Context, file: &Path, url: &str) -> Result<StackContext, Failure> {
     let settings = context.settings();
     let ttl = Ttl::new(settings.service_registry.ttl_default)
         .map_err(|error| Failure::usage(format_args!("service_registry.ttl_default: {error}")))?;
     let mut environment = context.environment(url);
     environment.extend(path_with_own_directory());
     let folder = directory_of(file)?;
-    Ok(Surroundings {
+    Ok(StackContext {
         scope: context.scope.clone(),
         folder,
         host: Host::loopback(),
         ttl,
         environment,
+        pools: settings.port_allocator.pools(),
     })
 }
 

@@ -3,26 +3,26 @@
 
 mod plan;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
-use portolan_core::{Pool, is_blocked_by_browsers, quoted};
+use portolan_core::pools::Pool;
+use portolan_core::{Pools, is_blocked_by_browsers, quoted};
 use portolan_host_facts::SystemPorts;
 
 pub(crate) use plan::{Candidate, Choice, Plan};
 
-use crate::config::{PoolRange, PortAllocatorConfig};
+use crate::config::PortAllocatorConfig;
 use crate::error::AllocatorError;
 use crate::grant::rejection::Cause;
-use crate::request::PortRequest;
+use crate::request::{EphemeralFallback, PortRequest};
 
 /// The rules of the configuration.
 #[derive(Debug)]
 pub(crate) struct Policy {
     enabled: bool,
-    pools: BTreeMap<String, PoolRange>,
+    pools: Pools,
     reserved: HashSet<u16>,
-    services: BTreeMap<String, String>,
     allow_ephemeral: bool,
     system_ports: OnceLock<SystemPorts>,
 }
@@ -34,14 +34,15 @@ impl Policy {
     pub(crate) fn new(config: &PortAllocatorConfig) -> Result<Self, AllocatorError> {
         let policy = Self {
             enabled: config.enabled,
-            pools: config.port_ranges.clone(),
+            pools: config.pools(),
             reserved: config.reserved_ports.iter().copied().collect(),
-            services: config.services.clone(),
             allow_ephemeral: config.allow_ephemeral,
             system_ports: OnceLock::new(),
         };
-        policy.services.values().try_for_each(|pool| policy.pool(pool).map(drop))?;
-        Ok(policy)
+        match policy.pools.dangling_service() {
+            Some((_, pool)) => Err(policy.unknown_pool(pool)),
+            None => Ok(policy),
+        }
     }
 
     /// What this service may have, where its wish is one that can be granted at all.
@@ -52,16 +53,23 @@ impl Policy {
         let pool = self.pool_of(request)?;
         let (default, range) = match (pool, request.range) {
             (_, Some(range)) => (None, Some(range)),
-            (Some((name, pool)), None) => (Some(pool.default_port(name)), Some(pool.range())),
+            (Some(pool), None) => (Some(pool.default_port), Some(pool.range)),
             (None, None) => (None, None),
         };
-        let ephemeral = request.allow_ephemeral.unwrap_or(self.allow_ephemeral);
+        let preferred = request.preferred.or(default);
+        let is_unspecified = preferred.is_none() && range.is_none();
+        let ephemeral = match request.ephemeral {
+            EphemeralFallback::Configured => self.allow_ephemeral,
+            EphemeralFallback::IfUnspecified => self.allow_ephemeral || is_unspecified,
+            EphemeralFallback::Always => true,
+            EphemeralFallback::Never => false,
+        };
         let plan = Plan {
-            pool: pool.map(|(name, _)| name),
-            preferred: request.preferred.or(default),
+            pool: pool.map(|pool| pool.name.as_str()),
+            preferred,
             range,
             ephemeral: ephemeral.then(|| self.system_ports()),
-            http: request.http.unwrap_or_else(|| pool.is_some_and(|(name, p)| p.speaks_http(name))),
+            http: request.http.unwrap_or_else(|| pool.is_some_and(|pool| pool.http)),
         };
         self.check(request, &plan)?;
         Ok(plan)
@@ -87,10 +95,7 @@ impl Policy {
 
     /// The pools that have the port as their default or in their range.
     pub(crate) fn pools_with(&self, port: u16) -> Vec<&str> {
-        let has = |(name, pool): &(&String, &PoolRange)| {
-            pool.range().contains(port) || pool.default_port(name) == port
-        };
-        self.pools.iter().filter(has).map(|(name, _)| name.as_str()).collect()
+        self.pools.with_port(port).map(|pool| pool.name.as_str()).collect()
     }
 
     /// Whether some service may have the port: a pool has it, or any port will do.
@@ -111,46 +116,31 @@ impl Policy {
                 Err(AllocatorError::PreferredOutside { port, allowed: self.allowed_ports() })
             }
             None if plan.is_nothing() => {
-                let pools = self.pool_names();
+                let pools = self.pools.to_string();
                 Err(AllocatorError::NowhereToLook { service: service.clone(), pools })
             }
             _ => Ok(()),
         }
     }
 
-    /// The pool that the service names, else the one that it is configured for, else the one that
-    /// its name tells.
-    fn pool_of(&self, request: &PortRequest) -> Result<Option<(&str, &PoolRange)>, AllocatorError> {
-        let service = request.service.as_str();
-        let said = request.pool.as_ref().or_else(|| self.services.get(service));
-        if let Some(name) = said {
-            return self.pool(name).map(Some);
+    /// Returns the pool that the request names, or else that of the service.
+    fn pool_of(&self, request: &PortRequest) -> Result<Option<&Pool>, AllocatorError> {
+        match &request.pool {
+            Some(name) => self.pools.get(name).ok_or_else(|| self.unknown_pool(name)).map(Some),
+            None => Ok(self.pools.of_service(request.service.as_str())),
         }
-        let told = Pool::of_service(service).and_then(|pool| self.pools.get_key_value(pool.name));
-        Ok(told.map(|(name, pool)| (name.as_str(), pool)))
     }
 
-    fn pool(&self, name: &str) -> Result<(&str, &PoolRange), AllocatorError> {
-        match self.pools.get_key_value(name) {
-            Some((name, pool)) => Ok((name, pool)),
-            None => {
-                Err(AllocatorError::UnknownPool { pool: quoted(name), pools: self.pool_names() })
-            }
-        }
+    fn unknown_pool(&self, name: &str) -> AllocatorError {
+        AllocatorError::UnknownPool { pool: quoted(name), pools: self.pools.to_string() }
     }
 
     fn system_ports(&self) -> &SystemPorts {
         self.system_ports.get_or_init(SystemPorts::read)
     }
 
-    fn pool_names(&self) -> String {
-        self.pools.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
-    }
-
     fn allowed_ports(&self) -> String {
-        let port = |(name, pool): (&String, &PoolRange)| {
-            format!("{name} {} and {}", pool.default_port(name), pool.range())
-        };
+        let port = |pool: &Pool| format!("{} {} and {}", pool.name, pool.default_port, pool.range);
         self.pools.iter().map(port).collect::<Vec<_>>().join(", ")
     }
 }

@@ -9,10 +9,11 @@ use std::fmt;
 
 use parking_lot::Mutex;
 use portolan_core::PortRange;
+use portolan_core::pools::Pool;
 use portolan_host_facts::SystemPorts;
 use tracing::warn;
 
-use crate::config::{PoolRange, PortAllocatorConfig};
+use crate::config::PortAllocatorConfig;
 
 /// The setting of the system that mends it (ip-sysctl).
 const SETTING: &str = "net.ipv4.ip_local_reserved_ports";
@@ -43,11 +44,14 @@ impl EphemeralOverlap {
     /// The pools of the configuration that overlap the ephemeral range of this system; none where
     /// none does.
     pub fn find(config: &PortAllocatorConfig, system: &SystemPorts) -> Option<Self> {
-        let exposed = |(name, pool): (&String, &PoolRange)| {
-            let own = pool.range().ports().chain([pool.default_port(name)]);
-            (name.clone(), own.filter(|port| system.is_ephemeral(*port)).collect::<BTreeSet<_>>())
+        let exposed = |pool: &Pool| {
+            let own = pool.range.ports().chain([pool.default_port]);
+            (
+                pool.name.clone(),
+                own.filter(|port| system.is_ephemeral(*port)).collect::<BTreeSet<_>>(),
+            )
         };
-        let mut pools: Vec<_> = config.port_ranges.iter().map(exposed).collect();
+        let mut pools: Vec<_> = config.pools().iter().map(exposed).collect();
         pools.retain(|(_, ports)| !ports.is_empty());
         if pools.is_empty() {
             return None;
@@ -144,6 +148,8 @@ impl fmt::Display for Ports<'_> {
 
 #[cfg(test)]
 mod tests {
+    use portolan_core::PoolRange;
+
     use super::*;
 
     fn config(pools: &[(&str, u16, u16)]) -> PortAllocatorConfig {

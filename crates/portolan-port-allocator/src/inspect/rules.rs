@@ -7,7 +7,7 @@ use portolan_core::{PortRange, is_blocked_by_browsers};
 use portolan_host_facts::SystemPorts;
 use serde::Serialize;
 
-use crate::config::{PoolRange, PortAllocatorConfig};
+use crate::config::PortAllocatorConfig;
 
 /// A rule that concerns a port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,11 +55,8 @@ impl PortRule {
 
 /// The pools with the port whose services speak HTTP.
 fn web(port: u16, config: &PortAllocatorConfig) -> Vec<String> {
-    let fits = |(name, pool): &(&String, &PoolRange)| {
-        let has = pool.range().contains(port) || pool.default_port(name) == port;
-        has && pool.speaks_http(name)
-    };
-    config.port_ranges.iter().filter(fits).map(|(name, _)| name.clone()).collect()
+    let pools = config.pools();
+    pools.with_port(port).filter(|pool| pool.http).map(|pool| pool.name.clone()).collect()
 }
 
 impl fmt::Display for PortRule {

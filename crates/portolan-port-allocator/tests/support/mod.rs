@@ -6,8 +6,8 @@
 mod block;
 pub(crate) mod copy;
 
-use portolan_core::PortRange;
-use portolan_port_allocator::{Depth, PoolRange, PortAllocator, PortAllocatorConfig, PortRequest};
+use portolan_core::{PoolRange, PortRange};
+use portolan_port_allocator::{Depth, PortAllocator, PortAllocatorConfig, PortRequest};
 
 use block::Block;
 

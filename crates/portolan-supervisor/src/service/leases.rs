@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use portolan_core::PortName;
-use portolan_port_allocator::{AllocatorError, PortAllocator, PortAllocatorConfig, PortLease};
+use portolan_core::{Pools, PortName};
+use portolan_port_allocator::{AllocatorError, PortAllocator, PortLease};
 
 use super::{PortSpec, ServiceSpec, ports};
 use crate::child::{FIRST_SOCKET, Inheritance};
@@ -31,9 +31,9 @@ impl Leases {
         allocator: &PortAllocator,
         spec: &ServiceSpec,
         port: &PortSpec,
-        config: &PortAllocatorConfig,
+        pools: &Pools,
     ) -> Result<Self, AllocatorError> {
-        allocator.request_all(port.requests(spec, config)).map(Self)
+        allocator.request_all(port.requests(spec, pools)).map(Self)
     }
 
     /// The main port.

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use portolan_core::{Pool, PortName, ServiceName, name::InvalidName, port};
-use portolan_port_allocator::{BindAddress, PortAllocatorConfig, PortRequest};
+use portolan_core::{Pools, PortName, name::InvalidName, port};
+use portolan_port_allocator::{BindAddress, PortRequest};
 
 use super::ServiceSpec;
 
@@ -16,8 +16,8 @@ pub struct PortSpec {
     pub preferred: Option<u16>,
     /// From this pool; told by the service's name where nothing is said.
     pub pool: Option<String>,
-    /// Whether any port will do in the end; as configured where nothing is said, but always where
-    /// nothing else says which port is meant.
+    /// Whether any ephemeral port is acceptable in the end. `None` is the configured value, or true
+    /// if no pool, range or preferred port applies.
     pub allow_ephemeral: Option<bool>,
     /// The folder that, with the service's name, remembers its last ports.
     pub folder: Option<PathBuf>,
@@ -67,11 +67,7 @@ pub(super) fn reached_at(bind: BindAddress) -> IpAddr {
 
 impl PortSpec {
     /// What to ask for, the main port first.
-    pub(super) fn requests(
-        &self,
-        spec: &ServiceSpec,
-        config: &PortAllocatorConfig,
-    ) -> Vec<PortRequest> {
+    pub(super) fn requests(&self, spec: &ServiceSpec, pools: &Pools) -> Vec<PortRequest> {
         let depth = spec.way().depth();
         let plain = |pool: Option<&String>| {
             let request = PortRequest::new(spec.name.clone()).scope(spec.scope.clone());
@@ -79,28 +75,20 @@ impl PortSpec {
             let request = pool.into_iter().fold(request, |request, pool| request.pool(pool));
             let folder = self.folder.iter().cloned();
             let request = folder.fold(request, PortRequest::folder);
-            // Where nothing says which port is meant, any port is what is meant.
-            let any_port = pool.is_none() && !self.is_known(&spec.name, config);
-            let allowed = self.allow_ephemeral.or(any_port.then_some(true));
-            allowed.into_iter().fold(request, PortRequest::allow_ephemeral)
+            match self.allow_ephemeral {
+                Some(allow) => request.allow_ephemeral(allow),
+                None => request.ephemeral_if_unspecified(),
+            }
         };
         let main =
             self.preferred.into_iter().fold(plain(self.pool.as_ref()), PortRequest::preferred);
         let named = self.named.iter().map(|port| {
-            let told = Pool::of_service(port.name.as_str()).map(|pool| pool.name.to_owned());
-            let told = told.filter(|pool| config.port_ranges.contains_key(pool));
-            let pool = port.pool.as_ref().or(told.as_ref()).or(self.pool.as_ref());
+            let implied = pools.of_service(port.name.as_str()).map(|pool| &pool.name);
+            let pool = port.pool.as_ref().or(implied).or(self.pool.as_ref());
             let request = plain(pool).port_name(port.name.clone());
             port.preferred.into_iter().fold(request, PortRequest::preferred)
         });
         std::iter::once(main).chain(named).collect()
-    }
-
-    fn is_known(&self, name: &ServiceName, config: &PortAllocatorConfig) -> bool {
-        let name = name.as_str();
-        self.preferred.is_some()
-            || config.services.contains_key(name)
-            || Pool::of_service(name).is_some()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use portolan_core::{Host, Pool, Protocol, Registration, Scope, ServiceName, Ttl};
+use portolan_core::{Host, Pools, Protocol, Registration, Scope, ServiceName, Ttl};
 use portolan_health::CheckSpec;
 
 use super::PortSpec;
@@ -71,12 +71,12 @@ impl ServiceSpec {
     }
 
     /// What is told of it; its further ports are facts such as `port.metrics`.
-    pub(super) fn registration(&self, leases: &Leases) -> Registration {
+    pub(super) fn registration(&self, leases: &Leases, pools: &Pools) -> Registration {
         let ports = leases.named().map(|(name, port)| (format!("port.{name}"), port.to_string()));
         let registration = Registration::new(self.name.clone(), self.host.clone(), leases.port());
         Registration {
             scope: self.scope.clone(),
-            protocol: self.protocol.clone().unwrap_or_else(|| self.pool_protocol()),
+            protocol: self.protocol.clone().unwrap_or_else(|| self.pool_protocol(pools)),
             version: self.version.clone(),
             metadata: self.metadata.clone().into_iter().chain(ports).collect(),
             ttl: Some(self.ttl),
@@ -84,9 +84,8 @@ impl ServiceSpec {
         }
     }
 
-    fn pool_protocol(&self) -> Protocol {
-        let named = self.port.as_ref().and_then(|port| port.pool.as_deref()).and_then(Pool::named);
-        let pool = named.or_else(|| Pool::of_service(self.name.as_str()));
-        pool.and_then(|pool| pool.protocol.parse().ok()).unwrap_or_default()
+    fn pool_protocol(&self, pools: &Pools) -> Protocol {
+        let pool = self.port.as_ref().and_then(|port| port.pool.as_deref());
+        pools.protocol(pool, self.name.as_str()).unwrap_or_default()
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn lease_ports(
     allocator: Option<&PortAllocator>,
 ) -> Result<Option<Leases>, AllocatorError> {
     let (Some(port), Some(allocator)) = (&spec.port, allocator) else { return Ok(None) };
-    Leases::request(allocator, spec, port, &parts.allocator).map(Some)
+    Leases::request(allocator, spec, port, &parts.allocator.pools()).map(Some)
 }
 
 pub(super) fn program(

@@ -37,6 +37,17 @@ async fn a_service_is_found_while_its_program_runs_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn service_of_a_configured_http_pool_has_the_protocol_http() {
+    let world = World::new().await;
+    let mut parts = world.parts();
+    parts.allocator.port_ranges.values_mut().for_each(|pool| *pool = pool.with_http(true));
+    let spec = ServiceSpec { name: "orders".parse().unwrap(), ..world.shell(LASTING) };
+    let service = Service::start(spec, parts).await.unwrap();
+    assert_eq!(service.endpoint().unwrap().protocol, "http");
+    service.stop(Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_service_without_a_port_is_nobodys_to_find() {
     let world = World::new().await;
     let spec = ServiceSpec { port: None, ..world.shell("echo ${PORT:-none} > told") };

@@ -1,7 +1,8 @@
 use std::net::TcpListener;
 
 use portolan_client::DiscoveryConfig;
-use portolan_port_allocator::PortAllocator;
+use portolan_core::{PoolRange, PortRange};
+use portolan_port_allocator::{PortAllocator, PortAllocatorConfig};
 
 use super::*;
 use crate::testing::{SOON, World};
@@ -19,20 +20,48 @@ struct Running {
 /// Starts the services of this YAML; `POOL` is the world's pool, `#` a line.
 fn start(world: &World, services: &str) -> Running {
     let file: StackFile = serde_saphyr::from_str(&format!("services:\n{services}")).unwrap();
-    let around = Surroundings {
-        scope: SCOPE.parse().unwrap(),
-        folder: world.folder.path().to_owned(),
-        host: Host::loopback(),
-        ttl: Ttl::DEFAULT,
-        environment: BTreeMap::from([("PORTOLAN_SCOPE".to_owned(), SCOPE.to_owned())]),
-    };
-    let stack = Stack::plan(&file, &around).unwrap();
+    let context = context(world.folder.path(), world.allocator().pools());
+    let stack = Stack::plan(&file, &context).unwrap();
     let rows = stack.rows();
     let (to, lines) = mpsc::channel(64);
     let (stop, parts, discovery) = (CancellationToken::new(), world.parts(), discovery(world));
     let stopped = stop.clone();
     let task = tokio::spawn(async move { stack.run(&parts, &discovery, to, &stopped).await });
     Running { rows, lines, stop, task }
+}
+
+fn context(folder: &Path, pools: Pools) -> StackContext {
+    StackContext {
+        scope: SCOPE.parse().unwrap(),
+        folder: folder.to_owned(),
+        host: Host::loopback(),
+        ttl: Ttl::DEFAULT,
+        environment: BTreeMap::from([("PORTOLAN_SCOPE".to_owned(), SCOPE.to_owned())]),
+        pools,
+    }
+}
+
+#[test]
+fn wanted_port_is_the_default_port_of_the_configured_pool() {
+    let mut config = PortAllocatorConfig::default();
+    let web = PoolRange::new(PortRange::known(3001, 3010)).with_default(3000);
+    config.port_ranges.insert("web".to_owned(), web);
+    config.services.insert("orders".to_owned(), "web".to_owned());
+    let file = "services: {api: {command: x, pool: web}, orders: {command: x}, other: {command: x},
+        redis: {command: x}, pinned: {command: x, port: 81}, silent: {command: x, port: none}}";
+    let file: StackFile = serde_saphyr::from_str(file).unwrap();
+    let stack = Stack::plan(&file, &context(Path::new("/"), config.pools())).unwrap();
+    let rows = stack.rows().borrow().clone();
+    let wanted: Vec<_> = rows.iter().map(|row| (row.service.as_str(), row.wanted)).collect();
+    let expected = [
+        ("api", Some(3000)),
+        ("orders", Some(3000)),
+        ("other", None),
+        ("pinned", Some(81)),
+        ("redis", Some(6379)),
+        ("silent", None),
+    ];
+    assert_eq!(wanted, expected);
 }
 
 fn discovery(world: &World) -> DiscoveryClient {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use portolan_port_allocator::{PoolRange, PortAllocatorConfig};
+use portolan_core::PoolRange;
+use portolan_core::pools::Pool;
+use portolan_port_allocator::PortAllocatorConfig;
 
 /// A pool with its name.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +23,7 @@ pub(super) fn all(config: &PortAllocatorConfig) -> Vec<NamedPool<'_>> {
 impl NamedPool<'_> {
     /// Returns the default port of the pool.
     pub(super) fn default_port(self) -> u16 {
-        self.pool.default_port(self.name)
+        Pool::new(self.name, self.pool).default_port
     }
 
     /// Returns every port of the pool, with its default port.
@@ -31,7 +33,7 @@ impl NamedPool<'_> {
 
     /// Whether the services of the pool speak HTTP.
     pub(super) fn speaks_http(self) -> bool {
-        self.pool.speaks_http(self.name)
+        Pool::new(self.name, self.pool).http
     }
 
     /// Whether the pool is an unchanged built-in pool.
