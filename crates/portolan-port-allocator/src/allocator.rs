@@ -1,4 +1,4 @@
-//! Picks the first port that a service may have, and holds it.
+//! The allocator: grants leases and answers questions about ports.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::error::AllocatorError;
 use crate::grant::bind_retry::RetryBudget;
 use crate::grant::limiter::QuotaGuard;
 use crate::grant::policy::Plan;
-use crate::grant::probe_cache::SessionProbe;
+use crate::grant::probe_cache::KernelProbe;
 use crate::grant::rejection::explain;
 use crate::grant::search::{Granted, Outcome, PassedOver, Search};
 use crate::inspect::ephemeral_overlap;
@@ -27,12 +27,11 @@ use crate::lease::{Held, PortLease};
 use crate::request::{LeaseKey, PortRequest};
 use crate::shared::{self, Shared};
 
-/// Grants ports to services. Blocking, in microseconds.
+/// Grants leases on ports. All calls block; a grant usually takes microseconds.
 ///
-/// Its leases belong to one *session*, which clones share, and which lasts until the last clone,
-/// the last lease and the last child that inherited their descriptors are gone. Where leases must
-/// end apart from each other, as when each is inherited by another child, each needs an allocator
-/// of its own.
+/// Its leases belong to one *session*, which clones share. The session ends with the last clone, the
+/// last lease and the last child process that inherited its file descriptors. Leases that must end
+/// independently, for example because different children inherit them, need separate allocators.
 #[derive(Debug, Clone)]
 pub struct PortAllocator {
     shared: Arc<Shared>,
@@ -42,8 +41,7 @@ pub struct PortAllocator {
 // === impl PortAllocator ===
 
 impl PortAllocator {
-    /// An allocator with these settings. Opens the table of this host, and no session before the
-    /// first port is asked for.
+    /// Opens the reservation table of this host. The session starts with the first request.
     #[allow(
         clippy::needless_pass_by_value,
         reason = "so that `new(Default::default())` reads well"
@@ -53,18 +51,18 @@ impl PortAllocator {
         Ok(Self { shared: Arc::new(Shared::open(&config)?), metrics: None })
     }
 
-    /// The same session, counting what it grants, takes back and misses.
+    /// Counts grants, releases and conflicts in these metrics.
     pub fn with_metrics(mut self, metrics: Metrics) -> Self {
         self.metrics = Some(metrics);
         self
     }
 
-    /// A bound port for the service: the preferred one, else one of the service's pool.
+    /// Leases a bound port: the preferred one, or else one of the service's pool.
     pub fn allocate(&self, service: &str, preferred: u16) -> Result<PortLease, AllocatorError> {
         self.request(PortRequest::new(service.parse()?).preferred(preferred))
     }
 
-    /// A bound port for the service, from `start` to `end`.
+    /// Leases a bound port from `start` to `end`, both included.
     pub fn allocate_in_range(
         &self,
         service: &str,
@@ -74,11 +72,11 @@ impl PortAllocator {
         self.request(PortRequest::new(service.parse()?).range(PortRange::new(start, end)?))
     }
 
-    /// A port as requested.
+    /// Leases a port as requested.
     ///
-    /// A service that holds a port through this session already gets the same lease again, as deep
-    /// as it is. Another session that asks for the same name is another instance, and gets another
-    /// port.
+    /// If the service already holds the port in this session, returns another handle on the same
+    /// lease, with its original hold level. A request of another session for the same service is
+    /// another instance and gets another port.
     #[allow(
         clippy::needless_pass_by_value,
         reason = "a request is made for one grant, and reads well where it is"
@@ -91,7 +89,7 @@ impl PortAllocator {
         let shared = &*self.shared;
         let plan = shared.policy.plan(request)?;
         let key = request.lease_key();
-        // One search at a time in a session, so that two threads that ask for one name get one port.
+        // One search at a time in a session, so that two requests for one service get one port.
         let mut session = shared.session.lock();
         if let Some(lease) = session.lease_of(request, &key)? {
             return Ok(lease);
@@ -108,7 +106,7 @@ impl PortAllocator {
             policy: &shared.policy,
             plan: &plan,
             request,
-            look: SessionProbe { table: &shared.table, probe_cache, own, now, trusts: true },
+            probe: KernelProbe { table: &shared.table, probe_cache, own, now, uses_cache: true },
             binder,
             record: shared.record(request, since),
             retry_budget: RetryBudget::new(),
@@ -136,14 +134,13 @@ impl PortAllocator {
             shared.remember(sticky_key, request, port);
         }
         self.report_grant(request, &plan, port, &passed_over);
-        session.keep(key, lease.held());
+        session.insert(key, lease.held());
         Ok(lease)
     }
 
-    /// Several ports at once, in the order of the requests: all of them or none.
+    /// Leases several ports, all of them or none, in the order of the requests.
     ///
-    /// Each request names another port of a service ([`PortRequest::port_name`]), or another
-    /// service; to ask for one twice is an error.
+    /// Requests for the same service must have different port names ([`PortRequest::port_name`]).
     pub fn request_all(
         &self,
         requests: impl IntoIterator<Item = PortRequest>,
@@ -154,29 +151,27 @@ impl PortAllocator {
             let LeaseKey { service, port_name, .. } = twice.lease_key();
             return Err(AllocatorError::SamePortTwice { service, port_name });
         }
-        // At the first error, what was granted before is dropped, and so goes back.
+        // At the first error the leases granted before are dropped, which releases them.
         requests.into_iter().map(|request| self.request(request)).collect()
     }
 
-    /// Every lease on this host that is in force, whichever process of this user holds it, in the
-    /// order of the ports.
+    /// Returns every lease in force of all processes of this user, in the order of the ports.
     pub fn holders(&self) -> Vec<Holder> {
         if self.shared.has_table() { self.shared.snapshot().holders() } else { Vec::new() }
     }
 
-    /// Everything known of one port. Tries to bind it for an instant, where nobody is known to
-    /// have it.
+    /// Inspects one port. Binds it for an instant if no lease on it is in force.
     pub fn check(&self, port: u16) -> PortReport {
         self.shared.report(port)
     }
 
-    /// Whether the port could be granted to some service now.
+    /// Whether the port could be granted now.
     pub fn is_available(&self, port: u16) -> bool {
         self.check(port).state == PortState::Free
     }
 
-    /// The port that a service holds: through this session, else through any process of this user
-    /// on this host, where several do the lowest one.
+    /// Returns the port that a service holds in this session, or else the lowest port that it holds
+    /// in any session of this user.
     pub fn port_for_service(&self, service: &ServiceName, scope: &Scope) -> Option<u16> {
         let (scope, service) = (scope.clone(), service.clone());
         let key = LeaseKey { scope, service, port_name: None };

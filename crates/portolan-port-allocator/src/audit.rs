@@ -1,6 +1,5 @@
-//! The audit log: one line for each port that is granted, refused, reclaimed or given back.
-//!
-//! Logged where it happens, by whichever process it happens in, with the target `audit`.
+//! The audit log: an event with the target `audit` for each grant, refusal, reclaim and release, from
+//! the process that causes it.
 
 use std::fmt;
 
@@ -10,22 +9,22 @@ use tracing::info;
 use crate::error::AllocatorError;
 use crate::request::PortRequest;
 
-/// A port is a service's own from now on.
+/// A port was granted.
 pub(crate) fn granted(port: u16, depth: Depth, record: &Record) {
     line("grant", port, record, format_args!("{depth}"), "Port granted");
 }
 
-/// A service gave a port back, or left it to who listens on it or inherited it.
+/// A lease was released, or left to a listener or a child.
 pub(crate) fn released(port: u16, record: &Record, how: &str) {
     line("release", port, record, format_args!("{how}"), "Port released");
 }
 
-/// A port was taken over from an owner that had ended without giving it back.
+/// The slot of an orphaned lease was freed.
 pub(crate) fn reclaimed(port: u16, record: &Record) {
     line("reclaim", port, record, format_args!("owner ended"), "Port reclaimed");
 }
 
-/// A service got no port.
+/// A request was refused.
 pub(crate) fn refused(request: &PortRequest, error: &AllocatorError) {
     info!(
         target: "audit",
@@ -40,7 +39,7 @@ pub(crate) fn refused(request: &PortRequest, error: &AllocatorError) {
     );
 }
 
-/// An error that lists each port on a line of its own, as one line.
+/// An error of several lines as one line.
 struct OneLine<'a>(&'a AllocatorError);
 
 impl fmt::Display for OneLine<'_> {

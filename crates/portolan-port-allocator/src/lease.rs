@@ -1,4 +1,4 @@
-//! A port that is a service's own, for as long as the lease lasts.
+//! Leases on ports.
 
 pub(crate) mod holder;
 pub(crate) mod session;
@@ -23,17 +23,17 @@ use crate::error::AllocatorError;
 use crate::grant::binder::Sockets;
 use crate::shared::Shared;
 
-/// A port that nobody else can take. Dropping it gives the port back.
+/// A lease on a port. Dropping the last handle releases the port.
 ///
-/// The kernel holds it on behalf of the process: where that is killed, the port is free, unless a
-/// child inherited [the descriptors](Self::inherited_fds), which then keeps it.
+/// The kernel ends the lease if the process is killed, unless a child process inherited its
+/// [file descriptors](Self::inherited_fds).
 pub struct PortLease {
-    // In this order: whoever sees the slot free must find the port free too.
+    // Dropped in this order: once the slot is free, the port must be free too.
     sockets: Option<Arc<Sockets>>,
     held: Arc<Held>,
 }
 
-/// The slot of a lease, which all handles on it share.
+/// The state that all handles on a lease share.
 pub(crate) struct Held {
     pub(crate) shared: Arc<Shared>,
     pub(crate) port: u16,
@@ -41,11 +41,11 @@ pub(crate) struct Held {
     pub(crate) record: Record,
     pub(crate) address: BindAddress,
     pub(crate) sockets: Weak<Sockets>,
-    /// The slot is not ours to free any more: a listener or a child has it.
+    /// Set once a listener or a child keeps the slot, which is not released then.
     pub(crate) left: AtomicBool,
-    /// Somebody wants it without its sockets, and so a handle without them is no broken one.
+    /// Set once the sockets were closed on request, so that a handle without them is valid.
     pub(crate) sockets_let_go: AtomicBool,
-    /// Where to count the end of the lease, and as what.
+    /// The metrics that count the release, and the pool label.
     pub(crate) metrics: Option<(Metrics, String)>,
 }
 
@@ -60,7 +60,7 @@ impl PortLease {
         &self.held
     }
 
-    /// Another handle on a lease; none where its last handle is just being dropped.
+    /// Returns another handle on the lease; `None` while its last handle is being dropped.
     pub(crate) fn again(held: Arc<Held>) -> Option<Self> {
         let sockets = held.sockets.upgrade();
         let has_all = sockets.is_some() || held.sockets_let_go.load(Acquire);
@@ -77,27 +77,27 @@ impl PortLease {
         &self.held.record.service
     }
 
-    /// The world that the service's name belongs to.
+    /// The scope of the service's name.
     pub fn scope(&self) -> &Scope {
         &self.held.record.scope
     }
 
-    /// Which of the service's ports it is; none for its only or first one.
+    /// The name of this port of the service; `None` for its main port.
     pub fn port_name(&self) -> Option<&PortName> {
         self.held.record.port_name.as_ref()
     }
 
-    /// How deep it is held.
+    /// The hold level.
     pub fn depth(&self) -> Depth {
         self.held.slot.depth()
     }
 
-    /// Listens on the port, with the very socket that reserved it where the lease is
-    /// [bound](Depth::Bound); for the other depths a foreign process may have been faster, which is an error.
+    /// Listens on the port. A [bound](Depth::Bound) lease uses the socket that reserved the port; with
+    /// the other hold levels this fails if a foreign process already listens.
     ///
-    /// The socket blocks: what wants it otherwise (tokio does) calls `set_nonblocking`. The port
-    /// stays reserved for the service as long as the socket listens, without a lease to look after:
-    /// from foreign processes only on the address that it listens on.
+    /// The listener is in blocking mode; for tokio, call `set_nonblocking`. It replaces the lease: the
+    /// port stays reserved as long as the socket listens, and protected from foreign processes on the
+    /// address that it listens on.
     pub fn into_listener(self) -> Result<TcpListener, AllocatorError> {
         let port = self.port();
         let sockets = self.sockets.clone().unwrap_or_default();
@@ -107,19 +107,18 @@ impl PortLease {
         Ok(listener)
     }
 
-    /// The socket that receives on the port, where UDP was asked for and the lease is
-    /// [bound](Depth::Bound).
+    /// Returns the UDP socket of a [bound](Depth::Bound) lease that was requested with UDP.
     pub fn udp_socket(&self) -> Result<Option<UdpSocket>, AllocatorError> {
         let port = self.port();
         let socket = self.sockets.as_ref().map(|sockets| sockets.udp_socket()).transpose();
         Ok(socket.map_err(|source| AllocatorError::Socket { port, source })?.flatten())
     }
 
-    /// The sockets of a [bound](Depth::Bound) lease, for a child that inherits its listeners
-    /// (sd_listen_fds(3)): that of TCP, which listens from now on, then that of UDP where it was
-    /// asked for. None for the other depths.
+    /// Returns the sockets of a [bound](Depth::Bound) lease for file descriptor passing
+    /// (sd_listen_fds(3)): the TCP socket, which listens from now on, then the UDP socket if it was
+    /// requested. Empty for the other hold levels.
     ///
-    /// They are closed on exec unless whoever starts the child sees to it; they block.
+    /// The sockets are in blocking mode and close on exec.
     pub fn listening_sockets(&self) -> Result<Vec<BorrowedFd<'_>>, AllocatorError> {
         let port = self.port();
         let Some(sockets) = self.sockets.as_ref().filter(|_| self.depth() == Depth::Bound) else {
@@ -130,27 +129,27 @@ impl PortLease {
         Ok(sockets.serving().collect())
     }
 
-    /// Closes the sockets of a [bound](Depth::Bound) lease in this process, once a child has them:
-    /// then the kernel refuses connections as soon as that child is gone. The port stays reserved.
-    /// For the other depths this does nothing.
+    /// Closes the sockets of a [bound](Depth::Bound) lease in this process once a child has them, so
+    /// that the kernel refuses connections as soon as the child ends. The port stays reserved. Does
+    /// nothing for the other hold levels.
     pub fn leave_sockets_to_child(&mut self) {
         self.let_go(Depth::Bound);
     }
 
-    /// Who listens on the port in TCP now, whoever it is: to verify a [claimed](Depth::Claimed) port once
-    /// what it is for was started. None where nobody does yet.
+    /// Returns which process listens on the TCP port, to verify a [claimed](Depth::Claimed) port once
+    /// its program was started. `None` if none does yet.
     pub fn listener(&self) -> Option<SocketOwner> {
         listening_socket_owner(self.port())
     }
 
-    /// Gives the port back, as dropping does.
+    /// Releases the port, like dropping.
     pub fn release(self) {
         drop(self);
     }
 
-    /// Closes the guard of a [guarded](Depth::Guarded) lease, for a program that would not start
-    /// beside it; the port stays reserved. Where the service was granted the same lease twice, the
-    /// guard is closed when both let it go. For the other depths this does nothing.
+    /// Closes the guard of a [guarded](Depth::Guarded) lease, for a program that cannot bind beside
+    /// it. The port stays reserved. If several handles on the lease exist, the last of them closes
+    /// the guard. Does nothing for the other hold levels.
     pub fn let_go_of_guard(&mut self) {
         self.let_go(Depth::Guarded);
     }
@@ -162,9 +161,9 @@ impl PortLease {
         }
     }
 
-    /// The descriptors that keep the lease: the session's and those of its sockets. A child that
-    /// inherits them keeps it too, until it ends. All are closed on exec; whoever starts the child
-    /// clears that flag.
+    /// Returns the file descriptors that keep the lease: the session's and those of the sockets. A
+    /// child that inherits them keeps the lease until it ends. All close on exec; clear that flag
+    /// for the child.
     ///
     /// The session's descriptor keeps every lease of the session.
     pub fn inherited_fds(&self) -> Vec<BorrowedFd<'_>> {
@@ -172,9 +171,8 @@ impl PortLease {
         std::iter::once(self.held.shared.table.descriptor()).chain(sockets).collect()
     }
 
-    /// Leaves the lease to the children that inherited its descriptors: it lasts until the last of
-    /// them is gone, and this process's allocator with them. For a program that ends while what it
-    /// started lives on.
+    /// Leaves the lease to the children that inherited its descriptors. It ends with the last of them
+    /// and this process's allocator. For a program that ends before its children do.
     pub fn leave_to_children(self) {
         if !self.held.left.swap(true, AcqRel) {
             self.held.count_release("left to who inherited it");
@@ -197,12 +195,12 @@ impl Held {
         self.port
     }
 
-    /// Whether the lease has not been left to a listener or a child.
+    /// Whether no listener or child keeps the lease.
     pub(crate) fn is_ours(&self) -> bool {
         !self.left.load(Acquire)
     }
 
-    /// From now on the socket itself says whether the port is held.
+    /// Hands the slot over to the listener, whose socket keeps the port from now on.
     fn leave_to_listener(&self, listener: &TcpListener) {
         if self.left.swap(true, AcqRel) {
             return;
@@ -213,8 +211,8 @@ impl Held {
             return;
         }
         if let Err(error) = self.shared.table.leave_to_listener(self.port, self.slot, inode) {
-            // The socket holds the port in any case; only its name is not listed.
-            warn!(port = self.port, service_name = %self.record.service, %error, "Listener is not listed");
+            // The socket keeps the port in any case; only the listing lacks its name.
+            warn!(port = self.port, service_name = %self.record.service, %error, "Listener cannot be listed");
         }
     }
 

@@ -1,8 +1,9 @@
-//! The port allocator: a service gets a port that nobody else can take.
+//! The port allocator grants leases on ports.
 //!
-//! A grant is a [`PortLease`], and as safe as its [`Depth`] says. Every process of a user sees the
-//! leases of all others in one table, without a daemon, and the kernel ends a lease with the last
-//! process that holds it. Knows nothing of registries, names on the network, or health.
+//! A [`PortLease`] reserves a port for a service; its [`Depth`] is the hold level: how strongly the
+//! port is protected from other processes. All processes of a user share one reservation table,
+//! without a daemon. A lease ends with the last process that holds its file descriptors. The crate
+//! knows nothing of registries, discovery or health checks.
 //!
 //! ```no_run
 //! use portolan_port_allocator::PortAllocator;
@@ -12,7 +13,7 @@
 //! # Ok::<(), portolan_port_allocator::AllocatorError>(())
 //! ```
 //!
-//! A program that binds by itself gets the number and a guard:
+//! For a program that binds the port itself, request a guard:
 //!
 //! ```no_run
 //! use portolan_port_allocator::{Depth, PortAllocator, PortRequest};
@@ -24,7 +25,7 @@
 //! # Ok::<(), portolan_port_allocator::AllocatorError>(())
 //! ```
 //!
-//! Linux only: the locks, the guard and `/proc` are Linux's.
+//! Linux only: it needs open file description locks, `SO_REUSEADDR` as Linux defines it, and `/proc`.
 
 mod allocator;
 mod audit;

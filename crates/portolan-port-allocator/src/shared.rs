@@ -1,4 +1,4 @@
-//! This host's ports, as one allocator and its clones reach them.
+//! The state that an allocator and its clones share.
 
 use std::sync::Arc;
 
@@ -18,26 +18,26 @@ use crate::lease::session::Session;
 use crate::lease::sticky::{Key, Sticky};
 use crate::request::PortRequest;
 
-/// What all clones of an allocator share.
+/// The state of an allocator, its clones and its leases.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) policy: Policy,
     pub(crate) limiter: Limiter,
     pub(crate) table: Table,
     pub(crate) session: Mutex<Session>,
-    /// None where stickiness is off, or has no place.
+    /// `None` if sticky ports are disabled or have no directory.
     sticky: Option<Sticky>,
     process: ThisProcess,
 }
 
-/// What is told of this process, which does not change.
+/// Facts about this process that do not change.
 #[derive(Debug)]
 struct ThisProcess {
     pid: u32,
     uid: u32,
-    /// When it began, in the system's ticks.
+    /// When it started, in clock ticks since boot.
     start_time: u64,
-    /// Where it worked when the allocator was made.
+    /// The working directory when the allocator was created.
     folder: Option<Arc<str>>,
 }
 
@@ -52,7 +52,7 @@ impl Shared {
             table: Table::open(&runtime)?,
             session: Mutex::default(),
             sticky: if config.sticky { open_sticky(config)? } else { None },
-            process: ThisProcess::look(),
+            process: ThisProcess::read(),
         })
     }
 
@@ -60,13 +60,13 @@ impl Shared {
         LeaseSnapshot::new(&self.table, self.session.lock().id())
     }
 
-    /// Whether the table can be touched; says so where it cannot.
+    /// Whether the reservation table is usable; logs a warning if not.
     pub(crate) fn has_table(&self) -> bool {
         let whole = self.table.check_cached(nanoseconds(Timestamp::now()));
-        whole.inspect_err(|error| warn!(%error, "The table of reservations is lost")).is_ok()
+        whole.inspect_err(|error| warn!(%error, "Reservation table unusable")).is_ok()
     }
 
-    /// The key under which the service's port is kept for its next run; none where it is not.
+    /// Returns the key of the service's sticky port; `None` if it has none.
     pub(crate) fn sticky_key(&self, request: &PortRequest) -> Option<Key> {
         self.sticky.as_ref()?;
         let named = request.folder.as_ref().map(|folder| folder.to_string_lossy().into());
@@ -78,19 +78,19 @@ impl Shared {
         })
     }
 
-    /// The port that the service had last time.
+    /// Returns the sticky port.
     pub(crate) fn last_port(&self, key: Option<&Key>, request: &PortRequest) -> Option<u16> {
         self.sticky.as_ref()?.port(key?, request.preferred)
     }
 
-    /// Keeps the port for the next run.
+    /// Stores the sticky port.
     pub(crate) fn remember(&self, key: Option<Key>, request: &PortRequest, port: u16) {
         if let (Some(sticky), Some(key)) = (&self.sticky, key) {
             sticky.remember(key, request.preferred, port);
         }
     }
 
-    /// What the table is to say of a lease for the request.
+    /// Returns the record of a lease for the request.
     pub(crate) fn record(&self, request: &PortRequest, since: Timestamp) -> Record {
         Record {
             service: request.service.clone(),
@@ -108,7 +108,7 @@ impl Shared {
 // === impl ThisProcess ===
 
 impl ThisProcess {
-    fn look() -> Self {
+    fn read() -> Self {
         let pid = std::process::id();
         let folder = std::env::current_dir().ok();
         Self {
@@ -132,7 +132,7 @@ fn open_sticky(config: &PortAllocatorConfig) -> Result<Option<Sticky>, Allocator
     }
 }
 
-/// By the system's clock, which all processes share.
+/// Converts to nanoseconds of the system's clock, which all processes share.
 pub(crate) fn nanoseconds(time: Timestamp) -> u64 {
     u64::try_from(time.as_nanosecond()).unwrap_or_default()
 }

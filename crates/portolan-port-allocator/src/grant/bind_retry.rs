@@ -1,19 +1,18 @@
-//! How long a search waits for sockets that nobody uses any more.
+//! Bounded retry of binds that failed with `EADDRINUSE`.
 //!
-//! The kernel frees the lock of a process that ended before its sockets; and a process that another
-//! thread is just starting has a copy of every socket until it runs its own program. A port of that
-//! kind is refused to a bind though nobody has it, for a moment. A search that passed it over would
-//! move a service for no reason, or find a pool full that is empty.
+//! For a moment a port can be in use although no process needs it: the kernel releases the locks of
+//! a process that ended before its sockets, and a process has copies of its parent's sockets between
+//! fork(2) and execve(2). Without a retry a service would move to another port for no reason, or an
+//! empty pool would seem full.
 
 use std::thread;
 use std::time::Duration;
 
 const PAUSE: Duration = Duration::from_millis(1);
-/// In all ports of a search together, so that a search ends soon whoever holds them. A process that
-/// had a thousand sockets needs less than twenty.
+/// For all ports of a search together. The kernel closes a thousand sockets in less than 20 pauses.
 const PAUSES: usize = 50;
 
-/// What is left of a search's patience.
+/// How many retries a search has left.
 #[derive(Debug)]
 pub(crate) struct RetryBudget {
     left: usize,
@@ -26,7 +25,7 @@ impl RetryBudget {
         Self { left: PAUSES }
     }
 
-    /// Waits for a moment, after which a refusal may be over; false where it waited long enough.
+    /// Pauses before a retry; false if the budget is used up.
     pub(crate) fn try_wait(&mut self) -> bool {
         if self.left == 0 {
             return false;

@@ -1,9 +1,7 @@
-//! What an allocator learned a moment ago, so that it need not ask the kernel again for each port
-//! that it passes: which sessions last, and on which ports foreign processes were met.
+//! A negative cache of 20 ms: sessions known to be alive, and ports known to be occupied.
 //!
-//! Only what speaks against a port is remembered, and a search that found nothing asks again. A port
-//! is tried all the same where no session has it; what is remembered of a foreign process only spares the
-//! question why it is refused.
+//! It saves system calls for ports that a search passes over. It never grants a port: only reasons
+//! against a port are cached, and a search that found no port runs again without the cache.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,33 +9,33 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use portolan_reservations::{SessionId, Table};
 
-/// How long it is good for, in nanoseconds.
+/// How long an entry is valid, in nanoseconds.
 const FRESH: u64 = 20_000_000;
 
-/// What is known, and since when: in nanoseconds, by the system's clock.
+/// The cache. Times are in nanoseconds of the system's clock.
 #[derive(Debug, Default)]
 pub(crate) struct ProbeCache {
-    /// Who lasted, by the session's place: no more than there are places.
+    /// Sessions that were alive, by their place in the table, which bounds the size.
     lasted: RefCell<HashMap<usize, (SessionId, u64), RandomState>>,
-    /// Where a foreign process was met: no more than there are ports.
+    /// Ports that foreign processes use; at most every port.
     foreign: RefCell<HashMap<u16, u64, RandomState>>,
 }
 
-/// A look at the sessions from one of them, at one moment.
+/// Asks the kernel, or the cache, about sessions and ports on behalf of one search.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct SessionProbe<'a> {
+pub(crate) struct KernelProbe<'a> {
     pub(crate) table: &'a Table,
     pub(crate) probe_cache: &'a ProbeCache,
     pub(crate) own: SessionId,
     pub(crate) now: u64,
-    /// Whether what was learned a moment ago will do.
-    pub(crate) trusts: bool,
+    /// Whether cached answers are used.
+    pub(crate) uses_cache: bool,
 }
 
-// === impl SessionProbe ===
+// === impl KernelProbe ===
 
-impl SessionProbe<'_> {
-    /// Whether the session lasts now.
+impl KernelProbe<'_> {
+    /// Whether the session is alive, as the kernel says.
     pub(crate) fn is_alive(&self, session: SessionId) -> bool {
         if session.index() == self.own.index() {
             return session == self.own;
@@ -49,20 +47,20 @@ impl SessionProbe<'_> {
         alive
     }
 
-    /// Whether the session lasts, or did a moment ago.
+    /// Whether the session is alive or was within the last 20 ms.
     pub(crate) fn was_alive_recently(&self, session: SessionId) -> bool {
         let lasted = self.probe_cache.lasted.borrow().get(&session.index()).copied();
         let is_known = |(known, at)| known == session && self.is_fresh(at);
-        self.trusts && lasted.is_some_and(is_known) || self.is_alive(session)
+        self.uses_cache && lasted.is_some_and(is_known) || self.is_alive(session)
     }
 
-    /// Whether a foreign process was met on the port a moment ago.
+    /// Whether a foreign process used the port within the last 20 ms.
     pub(crate) fn is_known_foreign(&self, port: u16) -> bool {
         let foreign = self.probe_cache.foreign.borrow();
-        self.trusts && foreign.get(&port).is_some_and(|at| self.is_fresh(*at))
+        self.uses_cache && foreign.get(&port).is_some_and(|at| self.is_fresh(*at))
     }
 
-    /// Remembers that a foreign process has the port.
+    /// Records that a foreign process uses the port.
     pub(crate) fn record_foreign(&self, port: u16) {
         self.probe_cache.foreign.borrow_mut().insert(port, self.now);
     }

@@ -12,7 +12,7 @@ use crate::grant::bind_retry::RetryBudget;
 use crate::grant::binder::{BindError, Binder, Sockets};
 use crate::grant::limiter::{Admission, QuotaGuard};
 use crate::grant::policy::{Candidate, Choice, Plan, Policy};
-use crate::grant::probe_cache::SessionProbe;
+use crate::grant::probe_cache::KernelProbe;
 use crate::grant::rejection::Cause;
 use crate::request::PortRequest;
 
@@ -22,7 +22,7 @@ pub(crate) struct Search<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) plan: &'a Plan<'a>,
     pub(crate) request: &'a PortRequest,
-    pub(crate) look: SessionProbe<'a>,
+    pub(crate) probe: KernelProbe<'a>,
     pub(crate) binder: &'a mut Binder,
     /// What the table is to say of the lease.
     pub(crate) record: Record,
@@ -62,10 +62,10 @@ impl Search<'_> {
     pub(crate) fn run(mut self, last: Option<u16>) -> Result<Outcome, AllocatorError> {
         let seed = rand::random();
         // What was learned a moment ago will do, unless there is nothing left then.
-        for trusts in [true, false] {
+        for uses_cache in [true, false] {
             let mut passed_over = PassedOver::default();
             for candidate in self.plan.candidates(last, seed) {
-                self.look.trusts = trusts;
+                self.probe.uses_cache = uses_cache;
                 match self.take(candidate)? {
                     Ok((claim, sockets)) => {
                         let granted = self.grant(candidate, claim, sockets);
@@ -74,7 +74,7 @@ impl Search<'_> {
                     Err(cause) => passed_over.note(candidate, cause, self.plan),
                 }
             }
-            if !trusts {
+            if !uses_cache {
                 return Ok(Outcome { granted: None, passed_over });
             }
         }
@@ -97,7 +97,7 @@ impl Search<'_> {
             }
             // The port must be free before its slot is.
             drop(sockets);
-            self.look.table.withdraw(claim);
+            self.probe.table.withdraw(claim);
             admission?;
             self.quota.wait()?;
         }
@@ -107,7 +107,7 @@ impl Search<'_> {
         &mut self,
         candidate: Candidate,
     ) -> Result<Result<(Claim, Sockets), Cause>, AllocatorError> {
-        let (port, look) = (candidate.port, self.look);
+        let (port, probe) = (candidate.port, self.probe);
         if let Some(rule) = self.policy.forbids(port, self.plan) {
             return Ok(Err(rule));
         }
@@ -115,26 +115,26 @@ impl Search<'_> {
         let is_wanted = matches!(candidate.choice, Choice::Sticky | Choice::Preferred);
         let requested = Slot::requested(self.request.depth, self.request.udp);
         let is_alive = |session| match is_wanted {
-            true => look.is_alive(session),
-            false => look.was_alive_recently(session),
+            true => probe.is_alive(session),
+            false => probe.was_alive_recently(session),
         };
-        let Ok(claim) = look.table.claim(port, look.own, requested, is_alive) else {
+        let Ok(claim) = probe.table.claim(port, probe.own, requested, is_alive) else {
             return Ok(Err(Cause::Leased));
         };
         // Whatever comes of the claim, that lease is over.
         if claim.reclaimed()
-            && let Some(former) = look.table.displaced(&claim)
+            && let Some(former) = probe.table.displaced(&claim)
         {
             audit::reclaimed(port, &former);
         }
-        if let Err(error) = look.table.allocate_record(&claim) {
-            look.table.withdraw(claim);
+        if let Err(error) = probe.table.allocate_record(&claim) {
+            probe.table.withdraw(claim);
             return Err(error.into());
         }
-        match self.bind(&claim, !is_wanted && look.is_known_foreign(port)) {
+        match self.bind(&claim, !is_wanted && probe.is_known_foreign(port)) {
             Ok(sockets) => Ok(Ok((claim, sockets))),
             Err(error) => {
-                look.table.withdraw(claim);
+                probe.table.withdraw(claim);
                 self.cause_of(error, port).map(Err)
             }
         }
@@ -152,7 +152,7 @@ impl Search<'_> {
     }
 
     fn grant(self, candidate: Candidate, claim: Claim, sockets: Sockets) -> Granted {
-        let (table, record) = (self.look.table, self.record);
+        let (table, record) = (self.probe.table, self.record);
         let slot = table.publish(claim, &record, self.quota.key);
         audit::granted(candidate.port, slot.depth(), &record);
         Granted { candidate, slot, sockets, record }
@@ -161,7 +161,7 @@ impl Search<'_> {
     fn cause_of(&self, error: BindError, port: u16) -> Result<Cause, AllocatorError> {
         match error {
             BindError::InUse | BindError::Served => {
-                self.look.record_foreign(port);
+                self.probe.record_foreign(port);
                 Ok(Cause::InUse)
             }
             BindError::NotPermitted => Ok(Cause::NotPermitted),

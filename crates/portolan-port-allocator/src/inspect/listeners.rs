@@ -1,4 +1,4 @@
-//! Who serves on which port of this host: those with a lease, and everybody else.
+//! Port usage: leases with their listeners, and foreign listeners.
 
 use portolan_host_facts::{PortListener, port_listeners};
 use serde::Serialize;
@@ -6,38 +6,38 @@ use serde::Serialize;
 use crate::allocator::PortAllocator;
 use crate::lease::holder::Holder;
 
-/// Every port of this host that somebody has a lease on or serves on, at one moment.
+/// Every leased port and every listener of this host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct PortUsage {
     /// The leases in force, in the order of the ports.
     #[serde(rename = "ports")]
     pub leases: Vec<LeasedPort>,
-    /// Whoever serves on a port without a lease on it, in the order of the ports.
+    /// The listeners without a lease on their port, in the order of the ports.
     pub foreign: Vec<PortListener>,
 }
 
-/// A lease, and who serves on its port.
+/// A lease and the listeners on its port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeasedPort {
     /// The lease.
     #[serde(flatten)]
     pub holder: Holder,
-    /// Who serves on the port, whoever it is; nobody before the service has started.
+    /// The listeners on the port, of any process; empty before the service has started.
     pub listeners: Vec<PortListener>,
 }
 
 // === impl PortAllocator ===
 
 impl PortAllocator {
-    /// Every lease on this host, and every listener without one.
+    /// Returns every lease and every listener of this host.
     pub fn port_usage(&self) -> PortUsage {
-        // In this order: who gets a lease and listens in between is no foreign process.
+        // In this order, so that a listener that gets its lease in between is not foreign.
         let listeners = port_listeners(None);
         let holders = self.holders();
-        PortUsage::of(holders, listeners)
+        PortUsage::new(holders, listeners)
     }
 
-    /// Who serves on the port, with a lease or without.
+    /// Returns the listeners on a port, with or without a lease.
     pub fn listeners(&self, port: u16) -> Vec<PortListener> {
         port_listeners(Some(port))
     }
@@ -46,7 +46,7 @@ impl PortAllocator {
 // === impl PortUsage ===
 
 impl PortUsage {
-    fn of(holders: Vec<Holder>, mut listeners: Vec<PortListener>) -> Self {
+    fn new(holders: Vec<Holder>, mut listeners: Vec<PortListener>) -> Self {
         let leased = |holder: Holder| {
             let listeners = listeners.extract_if(.., |it| is_leased_by(it, &holder)).collect();
             LeasedPort { holder, listeners }
@@ -99,9 +99,9 @@ mod tests {
             let (tcp, udp) = (SocketProtocol::Tcp, SocketProtocol::Udp);
             vec![listener(80, tcp), listener(80, udp), listener(81, tcp)]
         };
-        let both = PortUsage::of(vec![holder(80, "tcp+udp")], all());
+        let both = PortUsage::new(vec![holder(80, "tcp+udp")], all());
         assert_eq!((&both.leases[0].listeners[..], &both.foreign[..]), all().split_at(2));
-        let one = PortUsage::of(vec![holder(80, "tcp")], all());
+        let one = PortUsage::new(vec![holder(80, "tcp")], all());
         // In UDP the port is not leased.
         assert_eq!((&one.leases[0].listeners[..], &one.foreign[..]), all().split_at(1));
     }

@@ -1,4 +1,4 @@
-//! What is to be said of one port.
+//! The report about one port.
 
 use std::fmt;
 
@@ -9,18 +9,18 @@ use crate::grant::binder::{self, BindError};
 use crate::lease::holder::Holder;
 use crate::shared::Shared;
 
-/// Everything known of one port at one moment.
+/// The state of one port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PortReport {
     /// The port.
     pub port: u16,
     /// Whether it could be granted, and if not, the first reason.
     pub state: PortState,
-    /// The lease on it, where there is one.
+    /// The lease on it, if one is in force.
     pub holder: Option<Holder>,
-    /// Who is bound to it as far as the system tells: the holder's own process, or a foreign process.
+    /// The owner of a socket on it: the holder's own process or a foreign process.
     pub bound_by: Option<SocketOwner>,
-    /// The pools that have it.
+    /// The pools that contain it.
     pub pools: Vec<String>,
 }
 
@@ -31,31 +31,31 @@ pub struct PortReport {
 pub enum PortState {
     /// It could be granted now.
     Free,
-    /// A service holds a lease on it.
+    /// A lease on it is in force.
     Leased,
-    /// Somebody without a lease has it.
+    /// A foreign process uses it.
     Taken,
-    /// The configuration keeps it from being granted.
+    /// It is in `port_allocator.reserved_ports`.
     Reserved,
     /// It needs a privilege that this process does not have.
     NotPermitted,
-    /// Nobody has it, and no pool does either.
+    /// It is free, but in no pool.
     Outside,
 }
 
 // === impl Shared ===
 
 impl Shared {
-    /// Everything known of one port.
+    /// Inspects one port.
     pub(crate) fn report(&self, port: u16) -> PortReport {
         let holder = self.has_table().then(|| self.snapshot().holder(port)).flatten();
         let bound_by = owners_of_ports(&[port]).remove(&port);
         let state = match holder {
-            // A leased port is not tried: its owner may be about to bind it.
+            // A leased port is not bound: its holder may be about to bind it.
             Some(_) => PortState::Leased,
             None => self.state_without_lease(port),
         };
-        // Connections that wait for their end are no reason to refuse a port, and nobody's.
+        // The owner of connections in TIME-WAIT does not use the port.
         let has_one = matches!(state, PortState::Leased | PortState::Taken);
         let pools = self.policy.pools_with(port).into_iter().map(str::to_owned).collect();
         PortReport { port, state, holder, bound_by: bound_by.filter(|_| has_one), pools }

@@ -1,4 +1,4 @@
-//! Who has a port: a service with a lease, or a process that never asked.
+//! The holder of a lease, as listings show it.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,35 +9,35 @@ use portolan_core::{PortName, Protocol, Scope, ServiceName};
 use portolan_reservations::Depth;
 use serde::Serialize;
 
-/// A lease that is in force on this host.
+/// A lease in force on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Holder {
     /// The leased port.
     pub port: u16,
-    /// In which protocols it is leased: `tcp`, or `tcp+udp`.
+    /// The leased protocols: `tcp` or `tcp+udp`.
     pub protocol: Protocol,
     /// The service that holds it.
     pub service: ServiceName,
-    /// The world that the service's name belongs to.
+    /// The scope of the service's name.
     pub scope: Scope,
-    /// Which of the service's ports it is; none for its only or first one.
+    /// The name of this port of the service; `None` for its main port.
     pub port_name: Option<PortName>,
-    /// The process that asked for it.
+    /// The id of the process that requested it.
     pub pid: u32,
-    /// The user who runs that process; the number where the user has no name.
+    /// The name of the user who runs that process; the user id if the user has no name.
     pub user: String,
     /// When it was granted.
     pub since: Timestamp,
-    /// Whether that process still runs. Where it does not, a child of it keeps the lease.
+    /// Whether that process still runs. If not, a child keeps the lease.
     pub alive: bool,
-    /// How deep it is held.
+    /// The hold level.
     pub depth: Depth,
 }
 
 // === impl Holder ===
 
 impl Holder {
-    /// How long it has been held, in whole seconds; nothing where the clock was set back.
+    /// Returns how long it has been held, in whole seconds; 0 if the clock was set back.
     pub fn age(&self) -> Duration {
         let age = Timestamp::now().duration_since(self.since).as_secs().max(0);
         Duration::from_secs(age.unsigned_abs())
@@ -77,14 +77,14 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_is_named_with_scope_process_and_age() {
+    fn holder_text_has_scope_process_and_age() {
         assert_eq!(holder().to_string(), "postgres-1 (scope default, pid 123, guarded for 0s)");
         let orphan = Holder { alive: false, ..holder() };
         assert!(orphan.to_string().contains("pid 123, which has ended and left it to a child"));
     }
 
     #[test]
-    fn a_clock_that_was_set_back_makes_no_negative_age() {
+    fn age_is_not_negative_if_the_clock_was_set_back() {
         let tomorrow = Timestamp::now() + jiff::SignedDuration::from_hours(24);
         let holder = Holder { since: tomorrow, ..holder() };
         assert!(holder.to_string().ends_with("for 0s)"), "{holder}");

@@ -1,4 +1,4 @@
-//! What this process holds through one allocator and its clones.
+//! The session: the owner of the leases of one allocator and its clones.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -12,21 +12,21 @@ use crate::grant::probe_cache::ProbeCache;
 use crate::lease::{Held, PortLease};
 use crate::request::{LeaseKey, PortRequest};
 
-/// How long the system is taken for unchanged, in nanoseconds. It changes by hand or never.
+/// How long a sysctl value is used before it is read again, in nanoseconds.
 const UNCHANGED: u64 = 2_000_000;
 
-/// The session's place in the table, once it has one, and its leases.
+/// The session's id in the reservation table, once it is open, and its leases.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     id: Option<SessionId>,
-    /// A Weak does not keep a lease: that is its owner's business.
+    /// Weak, because only the handles keep a lease.
     leases: HashMap<LeaseKey, Weak<Held>, RandomState>,
-    /// When the system was looked at, in nanoseconds.
+    /// When sysctl values were read, in nanoseconds.
     looked_at: u64,
     tools: Tools,
 }
 
-/// What a search works with, and leaves for the next one.
+/// What searches of the session reuse.
 #[derive(Debug, Default)]
 pub(crate) struct Tools {
     pub(crate) binder: Binder,
@@ -38,12 +38,12 @@ pub(crate) struct Tools {
 // === impl Session ===
 
 impl Session {
-    /// Its place in the table, where it has one already.
+    /// Returns the id in the table, if the session is open.
     pub(crate) fn id(&self) -> Option<SessionId> {
         self.id
     }
 
-    /// Its place in a table that is whole. `now` is in nanoseconds.
+    /// Opens the session if necessary and checks the table. `now` is in nanoseconds.
     pub(crate) fn open(&mut self, table: &Table, now: u64) -> Result<SessionId, TableError> {
         table.check_cached(now)?;
         if now.wrapping_sub(self.looked_at) >= UNCHANGED {
@@ -58,18 +58,18 @@ impl Session {
         Ok(id)
     }
 
-    /// What a search works with.
+    /// Returns what searches reuse.
     pub(crate) fn tools(&mut self) -> &mut Tools {
         &mut self.tools
     }
 
-    /// What is held for this port of the service.
+    /// Returns the lease on this port of the service.
     pub(crate) fn held(&self, key: &LeaseKey) -> Option<Arc<Held>> {
         let held = self.leases.get(key)?.upgrade()?;
         held.is_ours().then_some(held)
     }
 
-    /// The lease that the service has already, where it fits what is asked for now.
+    /// Returns another handle on the lease that the service holds, if it fits the request.
     pub(crate) fn lease_of(
         &self,
         request: &PortRequest,
@@ -86,9 +86,9 @@ impl Session {
         }
     }
 
-    /// Remembers a lease as long as it lasts.
-    pub(crate) fn keep(&mut self, key: LeaseKey, held: &Arc<Held>) {
-        // Leases that ended leave an entry behind; they go whenever the map would have to grow.
+    /// Records a lease.
+    pub(crate) fn insert(&mut self, key: LeaseKey, held: &Arc<Held>) {
+        // Entries of ended leases are removed when the map would have to grow.
         if self.leases.len() == self.leases.capacity() {
             self.leases.retain(|_, held| held.strong_count() > 0);
         }
