@@ -160,7 +160,7 @@ fn unprivileged(env: &TestEnv, file: &Path) -> Result<(Option<i32>, Value)> {
     let output = env.spawn("doctor", command)?.wait(TIMEOUT)?;
     let all: Value = serde_json::from_str(&output.stdout)?;
     let mut found = all["findings"].as_array().context("no findings")?.iter();
-    let found = found.find(|finding| finding["check"] == "privileged").cloned();
+    let found = found.find(|finding| finding["check"] == "privileged_ports").cloned();
     Ok((output.code, found.context("nothing about privileges")?))
 }
 
