@@ -24,7 +24,7 @@ pub enum Command {
 ///
 /// A registration at a loopback address is rejected unless its peer is on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin {
+pub struct CommandOrigin {
     source: Source,
     peer: IpAddr,
 }
@@ -88,7 +88,7 @@ impl Command {
 
     /// Rejects a registration at a loopback address that comes from another machine: there it
     /// means that machine, here it would mean this one (ADR 0007).
-    pub(crate) fn check_origin(&self, origin: Origin) -> Result<(), RegistryError> {
+    pub(crate) fn check_origin(&self, origin: CommandOrigin) -> Result<(), RegistryError> {
         let remote = !origin.peer.to_canonical().is_loopback();
         match self {
             Self::Register(Registration { host, .. }) if remote && host.is_loopback() => {
@@ -99,9 +99,9 @@ impl Command {
     }
 }
 
-// === impl Origin ===
+// === impl CommandOrigin ===
 
-impl Origin {
+impl CommandOrigin {
     /// An API request from this peer.
     pub fn api(peer: IpAddr) -> Self {
         Self { source: Source::Api, peer }
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn loopback_registration_is_accepted_from_this_machine_only() {
         let local = ["127.0.0.1", "::1", "::ffff:127.0.0.1"];
-        let origin = |peer: &str| Origin::api(peer.parse().unwrap());
+        let origin = |peer: &str| CommandOrigin::api(peer.parse().unwrap());
         for host in ["localhost", "127.0.0.1", "::1", "10.0.0.7", "db.example.org"] {
             let registration =
                 Registration::new("api".parse().unwrap(), host.parse().unwrap(), 8080);

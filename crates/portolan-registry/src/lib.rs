@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use portolan_core::{Host, Registration};
-//! use portolan_registry::{Origin, Query, RegistryConfig, open};
+//! use portolan_registry::{CommandOrigin, Query, RegistryConfig, open};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,7 +17,7 @@
 //! let running = tokio::spawn(task.run(async { drop(stopped.await) }));
 //!
 //! let api = Registration::new("api".parse()?, Host::loopback(), 8080);
-//! let registered = registry.register(api, Origin::local()).await?;
+//! let registered = registry.register(api, CommandOrigin::local()).await?;
 //! assert!(registered.created);
 //!
 //! let (found, _revision) = registry.lookup(&Query::for_service("api".parse()?));
@@ -45,7 +45,7 @@ mod updater;
 mod view;
 
 pub use audit::Recorder;
-pub use command::{Command, CommandOutcome, Origin, Registered, Source};
+pub use command::{Command, CommandOrigin, CommandOutcome, Registered, Source};
 pub use config::{InvalidRegistryConfig, RegistryConfig, StorageBackend};
 pub use error::RegistryError;
 pub use event_stream::EventStream;

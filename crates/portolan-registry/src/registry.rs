@@ -17,7 +17,7 @@ use crate::store::{self, Feed, Receipt, Store};
 use crate::updater::{FeedState, Progress, ViewUpdater};
 use crate::view::View;
 use crate::{
-    Command, CommandOutcome, EventStream, InvalidRegistryConfig, Membership, Origin, Query,
+    Command, CommandOrigin, CommandOutcome, EventStream, InvalidRegistryConfig, Membership, Query,
     Recorder, Registered, RegistryConfig, RegistryError, RegistryTask, Source, WatchQuery,
 };
 
@@ -106,7 +106,7 @@ impl Registry {
     pub async fn register(
         &self,
         registration: Registration,
-        origin: Origin,
+        origin: CommandOrigin,
     ) -> Result<Registered, RegistryError> {
         match self.apply_one(Command::Register(registration), origin).await? {
             CommandOutcome::Registered(registered) => Ok(registered),
@@ -116,12 +116,12 @@ impl Registry {
 
     /// Deregisters an instance.
     pub async fn deregister(&self, id: &ServiceId) -> Result<(), RegistryError> {
-        self.apply_one(Command::Deregister(id.clone()), Origin::local()).await.map(drop)
+        self.apply_one(Command::Deregister(id.clone()), CommandOrigin::local()).await.map(drop)
     }
 
     /// Renews the lease of an instance.
     pub async fn heartbeat(&self, id: &ServiceId) -> Result<(), RegistryError> {
-        self.apply_one(Command::Heartbeat(id.clone()), Origin::local()).await.map(drop)
+        self.apply_one(Command::Heartbeat(id.clone()), CommandOrigin::local()).await.map(drop)
     }
 
     /// Updates the health of an instance. The reason is cut to 512 characters on one line.
@@ -130,7 +130,7 @@ impl Registry {
         id: &ServiceId,
         report: HealthReport,
     ) -> Result<(), RegistryError> {
-        self.apply_one(Command::Health(id.clone(), report), Origin::local()).await.map(drop)
+        self.apply_one(Command::Health(id.clone(), report), CommandOrigin::local()).await.map(drop)
     }
 
     /// Applies an announcement from a broadcast channel. The health in it counts only if the
@@ -151,7 +151,7 @@ impl Registry {
             let report = HealthReport::new(service.health, service.health_reason.as_str());
             commands.push(Command::Health(service.id.clone(), report));
         }
-        let outcomes = self.apply(commands, Origin::broadcast()).await;
+        let outcomes = self.apply(commands, CommandOrigin::broadcast()).await;
         outcomes.into_iter().next().unwrap_or(Err(RegistryError::Closed))
     }
 
@@ -160,7 +160,7 @@ impl Registry {
     /// changed.
     ///
     /// If the caller stops waiting, commands that were queued are committed all the same.
-    pub async fn apply(&self, commands: Vec<Command>, origin: Origin) -> Outcomes {
+    pub async fn apply(&self, commands: Vec<Command>, origin: CommandOrigin) -> Outcomes {
         let checked: Vec<_> = commands.iter().map(|command| command.check_origin(origin)).collect();
         let accepted = commands.into_iter().zip(&checked).filter(|(_, check)| check.is_ok());
         let accepted: Vec<_> = accepted.map(|(command, _)| command).collect();
@@ -227,7 +227,7 @@ impl Registry {
     async fn apply_one(
         &self,
         command: Command,
-        origin: Origin,
+        origin: CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
         let outcome = self.apply(vec![command], origin).await.pop();
         outcome.unwrap_or(Err(RegistryError::Closed))

@@ -132,9 +132,10 @@ impl State {
     fn change(&mut self, event: &Arc<ServiceEvent>) -> Option<Unhealthy> {
         let endpoint = event.change.endpoint()?;
         let before = self.critical(&endpoint.name);
-        match event.change.is_removal() {
-            true => self.remove(endpoint),
-            false => self.put(endpoint),
+        if event.change.is_removal() {
+            self.remove(endpoint);
+        } else {
+            self.put(endpoint);
         }
         self.revision = event.revision;
         self.record(event, &endpoint.name);

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, poll};
 use parking_lot::Mutex;
 use portolan_core::{Host, Registration, Ttl};
 use portolan_metrics::Metrics;
-use portolan_registry::{Origin, RegistryConfig, WatchQuery, open};
+use portolan_registry::{CommandOrigin, RegistryConfig, WatchQuery, open};
 use serde_json::Value;
 use tracing::{Instrument, info_span};
 use tracing_subscriber::fmt::MakeWriter;
@@ -66,11 +66,11 @@ async fn every_change_of_registrations_is_one_line_and_heartbeats_are_none() {
     assert_eq!(watch.next().await.unwrap().change.kind(), "snapshot");
     for version in ["1", "1", "2"] {
         let service = Registration { version: version.into(), ..brief() };
-        registry.register(service, Origin::local()).await.unwrap();
+        registry.register(service, CommandOrigin::local()).await.unwrap();
     }
     registry.heartbeat(&brief().id()).await.unwrap();
     registry.deregister(&brief().id()).await.unwrap();
-    registry.register(brief(), Origin::broadcast()).await.unwrap();
+    registry.register(brief(), CommandOrigin::broadcast()).await.unwrap();
     let events: Vec<_> = watch.take(5).collect().await;
     tokio::task::yield_now().await;
     running.abort();
@@ -108,7 +108,7 @@ async fn request_of_a_caller_that_stopped_waiting_is_logged_in_its_span() {
     let (log, _guard) = capture();
     let (task, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
     let impatient = async {
-        let mut asked = Box::pin(registry.register(brief(), Origin::local()));
+        let mut asked = Box::pin(registry.register(brief(), CommandOrigin::local()));
         assert!(poll!(&mut asked).is_pending());
     };
     impatient.instrument(info_span!("request", peer = "192.0.2.9:5000")).await;

@@ -6,7 +6,7 @@ use axum::extract::{Extension, State};
 use http::StatusCode;
 use portolan_core::{HealthReport, HealthStatus, Registration, ServiceEndpoint, ServiceId, quoted};
 use portolan_http::ConnectionInfo;
-use portolan_registry::{Command, CommandOutcome, Origin, Registered, RegistryError};
+use portolan_registry::{Command, CommandOrigin, CommandOutcome, Registered, RegistryError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -72,7 +72,7 @@ pub(crate) async fn apply(
     let mut commands = Vec::with_capacity(operations.len());
     let mut parse = |operation| command(operation).map(|valid| commands.push(valid)).err();
     let problems: Vec<_> = operations.into_iter().map(&mut parse).collect();
-    let origin = Origin::api(connection.peer().host());
+    let origin = CommandOrigin::api(connection.peer().host());
     let mut outcomes = api.registry().apply(commands, origin).await.into_iter();
     let result = |(index, problem): (usize, Option<Problem>)| match problem {
         Some(problem) => Some(OperationResponse::from(problem.within(&pointer(index)))),

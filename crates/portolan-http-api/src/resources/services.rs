@@ -8,7 +8,7 @@ use http::header::{HeaderMap, LOCATION};
 use http::{HeaderValue, StatusCode};
 use portolan_core::{Registration, Revision, Scope, ServiceEndpoint, ServiceId};
 use portolan_http::ConnectionInfo;
-use portolan_registry::{Origin, Query, Registered, RegistryError};
+use portolan_registry::{CommandOrigin, Query, Registered, RegistryError};
 use serde::Serialize;
 
 use crate::body::Json;
@@ -77,7 +77,7 @@ async fn register(
     connection: &ConnectionInfo,
     registration: Registration,
 ) -> Result<Response, Problem> {
-    let origin = Origin::api(connection.peer().host());
+    let origin = CommandOrigin::api(connection.peer().host());
     let Registered { endpoint, created, .. } =
         api.registry().register(registration, origin).await?;
     let location = HeaderValue::try_from(format!("/api/v1/services/{}", endpoint.id));

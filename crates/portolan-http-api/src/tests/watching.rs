@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use portolan_http::HttpLimits;
-use portolan_registry::Origin;
+use portolan_registry::CommandOrigin;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -166,7 +166,7 @@ async fn resumed_watches_miss_nothing_under_concurrent_writes() {
                     let service = json!({"name": "api", "host": "127.0.0.1", "port": 1 + writer,
                         "version": step.to_string()});
                     let service = serde_json::from_value(service).unwrap();
-                    registry.register(service, Origin::local()).await.unwrap();
+                    registry.register(service, CommandOrigin::local()).await.unwrap();
                 }
             })
         })

@@ -57,7 +57,8 @@ fn brief(name: &str, port: u16) -> Registration {
 async fn read_after_write_shows_the_write() {
     let running = start(&RegistryConfig::default());
     let registry = &running.registry;
-    let registered = registry.register(registration("api", 1), Origin::local()).await.unwrap();
+    let registered =
+        registry.register(registration("api", 1), CommandOrigin::local()).await.unwrap();
     let id = &registered.endpoint.id;
     assert_eq!(registry.get(id), Some(Arc::clone(&registered.endpoint)));
     assert_eq!(registry.list(), [Arc::clone(&registered.endpoint)]);
@@ -87,7 +88,7 @@ async fn batch_returns_an_outcome_for_each_command_in_order() {
         Command::Heartbeat(api.id()),
         Command::Deregister(api.id()),
     ];
-    let outcomes = registry.apply(commands, Origin::local()).await;
+    let outcomes = registry.apply(commands, CommandOrigin::local()).await;
     assert_eq!(outcomes[0], Err(RegistryError::Unknown { id: api.id() }));
     assert!(matches!(
         outcomes[1],
@@ -106,15 +107,21 @@ async fn watch_receives_every_change_once_and_in_order() {
     assert!(
         matches!(&next(&mut watch).await.change, Change::Snapshot { endpoints } if endpoints.is_empty())
     );
-    let id = registry.register(brief("api", 1), Origin::local()).await.unwrap().endpoint.id.clone();
+    let id = registry
+        .register(brief("api", 1), CommandOrigin::local())
+        .await
+        .unwrap()
+        .endpoint
+        .id
+        .clone();
     registry
-        .register(Registration { version: "2".into(), ..brief("api", 1) }, Origin::local())
+        .register(Registration { version: "2".into(), ..brief("api", 1) }, CommandOrigin::local())
         .await
         .unwrap();
     registry.update_health(&id, HealthReport::new(HealthStatus::Passing, "")).await.unwrap();
     registry.heartbeat(&id).await.unwrap();
     registry.deregister(&id).await.unwrap();
-    registry.register(brief("api", 1), Origin::local()).await.unwrap();
+    registry.register(brief("api", 1), CommandOrigin::local()).await.unwrap();
     let mut seen = Vec::new();
     while seen.last() != Some(&"expired") {
         seen.push(next(&mut watch).await.change.kind());
@@ -132,11 +139,11 @@ async fn watch_is_not_woken_by_other_services_or_scopes() {
     next(&mut watch).await;
     let waiting = Wakes::poll(&mut watch);
     assert_eq!(waiting.count(), 0);
-    registry.register(registration("db", 1), Origin::local()).await.unwrap();
-    registry.register(registration("api", 2), Origin::local()).await.unwrap();
+    registry.register(registration("db", 1), CommandOrigin::local()).await.unwrap();
+    registry.register(registration("api", 2), CommandOrigin::local()).await.unwrap();
     assert_eq!(waiting.count(), 0, "another name, and another scope");
     let ours = Registration { scope: "shop".parse().unwrap(), ..registration("api", 3) };
-    registry.register(ours, Origin::local()).await.unwrap();
+    registry.register(ours, CommandOrigin::local()).await.unwrap();
     assert_eq!(waiting.count(), 1);
     assert_eq!(next(&mut watch).await.change.endpoint().unwrap().port, 3);
 }
@@ -148,11 +155,11 @@ async fn watch_that_falls_behind_continues_with_a_snapshot() {
     let mut watch = registry.watch(WatchQuery::default());
     next(&mut watch).await;
     for port in 1..=10 {
-        registry.register(registration("api", port), Origin::local()).await.unwrap();
+        registry.register(registration("api", port), CommandOrigin::local()).await.unwrap();
     }
     let caught_up = next(&mut watch).await;
     assert!(matches!(&caught_up.change, Change::Snapshot { endpoints } if endpoints.len() == 10));
-    registry.register(registration("api", 11), Origin::local()).await.unwrap();
+    registry.register(registration("api", 11), CommandOrigin::local()).await.unwrap();
     let event = next(&mut watch).await;
     assert_eq!((event.change.kind(), event.revision.0), ("registered", caught_up.revision.0 + 1));
 }
@@ -166,7 +173,7 @@ async fn shutdown_answers_pending_commands_and_ends_watches() {
     assert!(registry.is_ready());
     // Sent before the shutdown, answered after it began.
     let client = registry.clone();
-    let mut early = Box::pin(client.register(registration("api", 1), Origin::local()));
+    let mut early = Box::pin(client.register(registration("api", 1), CommandOrigin::local()));
     assert!(poll!(&mut early).is_pending());
     drop(stop);
     assert!(early.await.unwrap().created);
@@ -174,14 +181,15 @@ async fn shutdown_answers_pending_commands_and_ends_watches() {
     assert_eq!(next(&mut watch).await.change.kind(), "registered");
     assert!(watch.next().await.is_none());
     assert_eq!(registry.status(), RegistryStatus::Closed);
-    let late = registry.register(registration("api", 2), Origin::local()).await;
+    let late = registry.register(registration("api", 2), CommandOrigin::local()).await;
     assert_eq!(late, Err(RegistryError::Closed));
 }
 
 #[tokio::test(start_paused = true)]
 async fn commands_fail_at_their_deadline_if_the_task_does_not_run() {
     let (task, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
-    let error = registry.register(registration("api", 1), Origin::local()).await.unwrap_err();
+    let error =
+        registry.register(registration("api", 1), CommandOrigin::local()).await.unwrap_err();
     assert_eq!(error, RegistryError::Busy(ANSWER_WITHIN));
     let mut watch = registry.watch(WatchQuery::default());
     assert!(poll!(watch.next()).is_pending());
@@ -224,7 +232,7 @@ async fn announced_health_counts_if_the_agent_checks_it() {
     assert!(watch.next().now_or_never().is_none(), "the same report is not a change");
 
     // A health report through the API is not changed by the agent's announcements.
-    registry.register(service.clone().into(), Origin::local()).await.unwrap();
+    registry.register(service.clone().into(), CommandOrigin::local()).await.unwrap();
     registry.update_health(&service.id, HealthReport::default()).await.unwrap();
     let refused = registry.import(&announcement(Action::Heartbeat, &service)).await;
     assert_eq!(refused, Err(RegistryError::RegisteredByApi { id: service.id.clone() }));
@@ -236,7 +244,7 @@ async fn announcements_do_not_renew_a_registration_and_count_after_it_expired() 
     let running = start(&RegistryConfig::default());
     let registry = &running.registry;
     let service = announced_endpoint();
-    let owner = registry.register(brief("api", 1), Origin::local()).await.unwrap();
+    let owner = registry.register(brief("api", 1), CommandOrigin::local()).await.unwrap();
     let mut watch =
         registry.watch(WatchQuery { from: Some(owner.endpoint.revision), ..WatchQuery::default() });
     // Announcements do not renew the lease of what registered through the API.
@@ -264,8 +272,8 @@ fn announcement(action: Action, service: &ServiceEndpoint) -> ServiceAnnouncemen
 async fn metrics_count_registrations_deregistrations_lookups_and_unhealthy_instances() {
     let running = start(&RegistryConfig::default());
     let Running { registry, metrics, .. } = &running;
-    let first = registry.register(registration("api", 1), Origin::local()).await.unwrap();
-    registry.register(brief("api", 2), Origin::local()).await.unwrap();
+    let first = registry.register(registration("api", 1), CommandOrigin::local()).await.unwrap();
+    registry.register(brief("api", 2), CommandOrigin::local()).await.unwrap();
     let critical = HealthReport::new(HealthStatus::Critical, "");
     registry.update_health(&first.endpoint.id, critical).await.unwrap();
     registry.lookup(&Query {

@@ -90,7 +90,7 @@ proptest! {
                     Step::Register(name, port, version) => {
                         let mut service = registration(&format!("s{name}"), port);
                         service.version = version.to_string();
-                        registry.register(service, Origin::local()).await.unwrap();
+                        registry.register(service, CommandOrigin::local()).await.unwrap();
                     }
                     Step::Deregister(name, port) => {
                         drop(registry.deregister(&registration(&format!("s{name}"), port).id()).await);
@@ -119,12 +119,13 @@ proptest! {
 async fn after_a_restart(shift: jiff::SignedDuration) -> (Revision, Vec<Arc<ServiceEvent>>) {
     let now = jiff::Timestamp::now();
     let first = start_at(&RegistryConfig::default(), now);
-    let old = first.registry.register(registration("api", 1), Origin::local()).await.unwrap();
+    let old =
+        first.registry.register(registration("api", 1), CommandOrigin::local()).await.unwrap();
     let second = start_at(&RegistryConfig::default(), now + shift);
-    second.registry.register(registration("api", 2), Origin::local()).await.unwrap();
+    second.registry.register(registration("api", 2), CommandOrigin::local()).await.unwrap();
     let from = Some(old.endpoint.revision);
     let watch = second.registry.watch(WatchQuery { from, ..WatchQuery::default() });
-    second.registry.register(registration("api", 3), Origin::local()).await.unwrap();
+    second.registry.register(registration("api", 3), CommandOrigin::local()).await.unwrap();
     (old.endpoint.revision, watch.take(2).collect().await)
 }
 
@@ -146,7 +147,7 @@ async fn watch_that_resumes_from_the_future_continues_at_lower_revisions() {
     let mut watch = running.registry.watch(WatchQuery { from, ..WatchQuery::default() });
     let snapshot = watch.next().await.unwrap();
     assert_eq!(snapshot.change.kind(), "snapshot");
-    running.registry.register(registration("api", 1), Origin::local()).await.unwrap();
+    running.registry.register(registration("api", 1), CommandOrigin::local()).await.unwrap();
     let event = watch.next().await.unwrap();
     assert_eq!((event.change.kind(), event.revision.0), ("registered", snapshot.revision.0 + 1));
 }

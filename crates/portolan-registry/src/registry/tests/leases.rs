@@ -64,7 +64,7 @@ impl Model {
             Step::Register(port, seconds) => {
                 let ttl = Ttl::new(Duration::from_secs(seconds)).unwrap();
                 let service = Registration { ttl: Some(ttl), ..registration("api", port) };
-                registry.register(service, Origin::local()).await.unwrap();
+                registry.register(service, CommandOrigin::local()).await.unwrap();
                 self.grant(port, ttl);
             }
             Step::Heartbeat(port) => {
@@ -115,7 +115,7 @@ async fn heartbeat_that_waits_in_the_queue_renews_the_lease() {
     let (task, registry) = open(&RegistryConfig::default(), Metrics::new()).unwrap();
     let mut running = std::pin::pin!(task.run(std::future::pending()));
     let (service, id) = (brief("api", 1), brief("api", 1).id());
-    let mut registering = std::pin::pin!(registry.register(service, Origin::local()));
+    let mut registering = std::pin::pin!(registry.register(service, CommandOrigin::local()));
     assert!(poll!(&mut registering).is_pending() && poll!(&mut running).is_pending());
     registering.await.unwrap();
     for _ in 0..32 {
@@ -133,12 +133,14 @@ async fn leases_end_on_time_under_load() {
     let running = start(&RegistryConfig::default());
     let registry = running.registry.clone();
     let gone = brief("gone", 1);
-    registry.register(gone.clone(), Origin::local()).await.unwrap();
+    registry.register(gone.clone(), CommandOrigin::local()).await.unwrap();
     // Keeps the queue filled.
     let others = registry.clone();
     let busy = tokio::spawn(async move {
         for port in (1..=u16::MAX).cycle() {
-            drop(others.register(registration("busy", 1 + port % 100), Origin::local()).await);
+            drop(
+                others.register(registration("busy", 1 + port % 100), CommandOrigin::local()).await,
+            );
         }
     });
     let start = Instant::now();

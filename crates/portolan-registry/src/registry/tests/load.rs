@@ -51,7 +51,14 @@ async fn write(registry: Registry, writer: u16) -> Journal {
             _ => {
                 let version = format!("{writer}.{step}");
                 let service = Registration { version, ..service };
-                Some(registry.register(service, Origin::local()).await.unwrap().endpoint.revision)
+                Some(
+                    registry
+                        .register(service, CommandOrigin::local())
+                        .await
+                        .unwrap()
+                        .endpoint
+                        .revision,
+                )
             }
         };
         journal.extend(revision.map(|revision| (revision, name.to_owned())));
@@ -61,7 +68,7 @@ async fn write(registry: Registry, writer: u16) -> Journal {
 
 impl Registry {
     async fn deregister_at(&self, id: &ServiceId) -> Option<Revision> {
-        match self.apply_one(Command::Deregister(id.clone()), Origin::local()).await {
+        match self.apply_one(Command::Deregister(id.clone()), CommandOrigin::local()).await {
             Ok(CommandOutcome::Deregistered { revision, .. }) => Some(revision),
             Err(RegistryError::Unknown { .. }) => None,
             other => panic!("{other:?}"),
@@ -139,7 +146,8 @@ async fn readers_against_writers(history: usize) -> Vec<Seen> {
         }
     }
     for name in SERVICES {
-        let last = registry.register(registration(name, LAST), Origin::local()).await.unwrap();
+        let last =
+            registry.register(registration(name, LAST), CommandOrigin::local()).await.unwrap();
         journal.insert(last.endpoint.revision, name.to_owned());
     }
     let mut all = Vec::new();

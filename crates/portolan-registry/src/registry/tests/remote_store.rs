@@ -25,7 +25,7 @@ fn start(commit: Duration) -> (Running, Faults) {
 
 async fn register(registry: Registry, port: u16, version: u32) -> Result<Revision, RegistryError> {
     let service = Registration { version: version.to_string(), ..registration("api", port) };
-    Ok(registry.register(service, Origin::local()).await?.endpoint.revision)
+    Ok(registry.register(service, CommandOrigin::local()).await?.endpoint.revision)
 }
 
 /// A caller's result, and how long it waited.

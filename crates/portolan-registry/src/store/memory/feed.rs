@@ -1,5 +1,6 @@
-//! A feed of the store `memory`.
+//! The feeds of the store `memory`, each with a bounded backlog.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -7,13 +8,25 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::Shared;
-use crate::store::{Feed, FeedLost, Update};
+use crate::store::{Committed, Feed, FeedLost, Update};
+
+/// The backlog of a feed. A feed that falls behind further continues with a reset.
+const BACKLOG: usize = 100_000;
 
 /// One of the feeds of a store, each of which has its own bounded backlog.
 #[derive(Debug)]
 pub(super) struct MemoryFeed {
     shared: Arc<Shared>,
     id: u64,
+    notify: Arc<Notify>,
+}
+
+/// What a feed has not handed out yet.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    pub(super) entries: VecDeque<Committed>,
+    /// Whether the feed continues with a reset.
+    pub(super) reset: bool,
     notify: Arc<Notify>,
 }
 
@@ -43,5 +56,24 @@ impl Feed for MemoryFeed {
 impl Drop for MemoryFeed {
     fn drop(&mut self) {
         self.shared.state.lock().close_feed(self.id);
+    }
+}
+
+// === impl Backlog ===
+
+impl Backlog {
+    pub(super) fn new(notify: Arc<Notify>) -> Self {
+        Self { entries: VecDeque::new(), reset: true, notify }
+    }
+
+    pub(super) fn push(&mut self, entry: Committed) {
+        if self.entries.len() >= BACKLOG {
+            self.entries.clear();
+            self.reset = true;
+        }
+        if !self.reset {
+            self.entries.push_back(entry);
+        }
+        self.notify.notify_one();
     }
 }

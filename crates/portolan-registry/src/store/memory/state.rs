@@ -1,6 +1,6 @@
 //! The state of the store `memory`: endpoints, their leases, and the backlog of each feed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::time::{DelayQueue, delay_queue};
 
+use super::feed::Backlog;
 use crate::store::decide::{Decision, Effect, EndpointLimits, Known, Terms, decide, outcome};
 use crate::store::{Committed, Update};
 use crate::{
@@ -26,9 +27,6 @@ pub(super) const OVERDUE: Duration = Duration::from_secs(1);
 pub(super) const EXPIRIES: usize = 256;
 /// The number of entries of an update, so that applying it does not block readers.
 pub(super) const UPDATE: usize = 256;
-/// The backlog of a feed. A feed that falls behind further continues with a reset.
-const BACKLOG: usize = 100_000;
-
 #[derive(Debug)]
 pub(super) struct State {
     records: HashMap<ServiceId, Record>,
@@ -52,15 +50,6 @@ struct Record {
     ends: Instant,
     /// Whether its timer fired and the grace runs.
     in_grace: bool,
-}
-
-/// What a feed has not handed out yet.
-#[derive(Debug)]
-struct Backlog {
-    entries: VecDeque<Committed>,
-    /// Whether the feed continues with a reset.
-    reset: bool,
-    notify: Arc<Notify>,
 }
 
 /// An endpoint whose lease ended, and the revision of that.
@@ -218,8 +207,7 @@ impl State {
     pub(super) fn open_feed(&mut self) -> (u64, Arc<Notify>) {
         let (id, notify) = (self.next_feed, Arc::new(Notify::new()));
         self.next_feed += 1;
-        let entries = VecDeque::new();
-        self.feeds.insert(id, Backlog { entries, reset: true, notify: Arc::clone(&notify) });
+        self.feeds.insert(id, Backlog::new(Arc::clone(&notify)));
         (id, notify)
     }
 
@@ -250,20 +238,5 @@ impl State {
     fn emit(&mut self, entry: &Committed) {
         self.index += 1;
         self.feeds.values_mut().for_each(|backlog| backlog.push(entry.clone()));
-    }
-}
-
-// === impl Backlog ===
-
-impl Backlog {
-    fn push(&mut self, entry: Committed) {
-        if self.entries.len() >= BACKLOG {
-            self.entries.clear();
-            self.reset = true;
-        }
-        if !self.reset {
-            self.entries.push_back(entry);
-        }
-        self.notify.notify_one();
     }
 }
