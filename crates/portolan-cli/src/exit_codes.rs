@@ -11,40 +11,35 @@ use portolan_supervisor::StartError;
 
 use crate::exit::{Exit, Failure};
 
-/// Converts each of these errors into a [`Failure`], with the exit status that its function returns.
+/// Converts errors into a [`Failure`] by this constructor, each with the exit status that its function
+/// returns.
 macro_rules! failures {
-    ($($error:ty => $exit:expr,)*) => {$(
+    ($constructor:path: $($error:ty => $exit:expr,)*) => {$(
         impl From<$error> for Failure {
             fn from(error: $error) -> Self {
                 let exit: fn(&$error) -> Exit = $exit;
-                Self::new(exit(&error), &error)
+                $constructor(exit(&error), &error)
             }
         }
     )*};
 }
 
-failures! {
+failures! { Failure::from_error:
+    AllocatorError => allocator_exit,
+    ConfigError => |_| Exit::Usage,
+    InvalidSettings => |_| Exit::Usage,
+    ServerError => server_exit,
+}
+
+// These errors do not have a separate remedy.
+failures! { Failure::new:
     AnnounceError => |_| Exit::Failed,
     BroadcastError => |_| Exit::Usage,
     DiscoverError => discover_exit,
     InvalidDiscovery => |_| Exit::Usage,
-    InvalidSettings => |_| Exit::Usage,
     QueryError => |_| Exit::Failed,
     RegistryClientError => registry_exit,
-    ServerError => server_exit,
     StartError => start_exit,
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::from_error(Exit::Usage, &error)
-    }
-}
-
-impl From<AllocatorError> for Failure {
-    fn from(error: AllocatorError) -> Self {
-        Self::from_error(allocator_exit(&error), &error)
-    }
 }
 
 fn discover_exit(error: &DiscoverError) -> Exit {
