@@ -1,4 +1,4 @@
-//! What was tried to find a service, and what came of it.
+//! The attempts of a lookup: which strategies were asked, and their outcomes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,44 +9,44 @@ use portolan_core::ServiceEndpoint;
 use portolan_core::duration::format_rounded;
 use tokio::time::Instant;
 
-use crate::StrategyName;
 use crate::strategy::StrategyError;
+use crate::strategy_name::StrategyName;
 
-/// One strategy, and how it went.
+/// One strategy of a lookup and its outcome.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// Which one.
+    /// The strategy.
     pub strategy: StrategyName,
-    /// How long it took.
+    /// How long the strategy took, retries included.
     pub took: Duration,
-    /// What it answered.
-    pub answer: AttemptOutcome,
+    /// The outcome.
+    pub outcome: AttemptOutcome,
 }
 
-/// What a strategy answered.
+/// The outcome of asking a strategy.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum AttemptOutcome {
-    /// These instances.
+    /// The strategy found these instances.
     Found(Vec<Arc<ServiceEndpoint>>),
-    /// There is none, as far as it can know.
+    /// The strategy found no instance.
     NotFound {
-        /// What it looked at.
+        /// What was looked at.
         reason: String,
-        /// Whether it would know of an instance if there were one.
-        sure: bool,
+        /// Whether the strategy would know of an instance if there were one.
+        authoritative: bool,
     },
-    /// There was nothing that it could ask.
+    /// There was nothing to ask, for this reason.
     Skipped(String),
-    /// It could not ask.
+    /// Asking failed.
     Failed(Arc<StrategyError>),
-    /// The time for all of them was over before it answered.
+    /// The deadline of the lookup passed before the strategy answered.
     Interrupted,
-    /// Its turn did not come.
+    /// The lookup ended before this strategy.
     NotAsked,
 }
 
-/// Collects attempts while they are made, so that those who stop waiting can tell of them.
+/// Records attempts while they are made, so that a caller that stops waiting can report them.
 pub(crate) struct AttemptLog {
     order: Vec<StrategyName>,
     progress: Mutex<Progress>,
@@ -61,8 +61,8 @@ struct Progress {
 // === impl AttemptLog ===
 
 impl AttemptLog {
-    /// Nothing yet, of these strategies in this order.
-    pub(crate) fn of(order: Vec<StrategyName>) -> Self {
+    /// Creates an empty log of these strategies in this order.
+    pub(crate) fn new(order: Vec<StrategyName>) -> Self {
         Self { order, progress: Mutex::default() }
     }
 
@@ -70,30 +70,30 @@ impl AttemptLog {
         &self.order
     }
 
-    /// The next strategy is being asked.
+    /// Records that the next strategy is being asked.
     pub(crate) fn begin(&self) {
         self.progress.lock().begun = Some(Instant::now());
     }
 
-    /// It answered. Gives back how long it took.
-    pub(crate) fn end(&self, strategy: StrategyName, answer: AttemptOutcome) -> Duration {
+    /// Records the outcome and returns how long the strategy took.
+    pub(crate) fn end(&self, strategy: StrategyName, outcome: AttemptOutcome) -> Duration {
         let mut progress = self.progress.lock();
         let took = progress.begun.take().map(|begun| begun.elapsed()).unwrap_or_default();
-        progress.attempts.push(Attempt { strategy, took, answer });
+        progress.attempts.push(Attempt { strategy, took, outcome });
         took
     }
 
-    /// Every strategy, those whose turn did not come yet included.
+    /// Returns every strategy, including those that are not asked yet.
     pub(crate) fn attempts(&self) -> Vec<Attempt> {
         let progress = self.progress.lock();
         let mut attempts = progress.attempts.clone();
-        let (mut took, mut answer) = (Duration::ZERO, AttemptOutcome::NotAsked);
+        let (mut took, mut outcome) = (Duration::ZERO, AttemptOutcome::NotAsked);
         if let Some(begun) = progress.begun {
-            (took, answer) = (begun.elapsed(), AttemptOutcome::Interrupted);
+            (took, outcome) = (begun.elapsed(), AttemptOutcome::Interrupted);
         }
         for &strategy in self.order.iter().skip(attempts.len()) {
-            attempts.push(Attempt { strategy, took, answer });
-            (took, answer) = (Duration::ZERO, AttemptOutcome::NotAsked);
+            attempts.push(Attempt { strategy, took, outcome });
+            (took, outcome) = (Duration::ZERO, AttemptOutcome::NotAsked);
         }
         attempts
     }
@@ -128,6 +128,6 @@ impl fmt::Display for AttemptOutcome {
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<9} {:>8}  {}", self.strategy, format_rounded(self.took), self.answer)
+        write!(f, "{:<9} {:>8}  {}", self.strategy, format_rounded(self.took), self.outcome)
     }
 }

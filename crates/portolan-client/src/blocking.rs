@@ -1,15 +1,16 @@
-//! The same client for programs without a runtime: every call waits for its answer.
+//! A blocking client, for programs without an async runtime.
 //!
 //! ```no_run
 //! # fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use portolan_client::blocking::DiscoveryClient;
 //!
-//! let client = DiscoveryClient::builder().build_blocking()?;
+//! let client: DiscoveryClient = DiscoveryClient::builder().build_blocking()?;
 //! let postgres = client.discover("postgres-primary")?;
 //! println!("PostgreSQL is at {}", postgres.address());
 //! # Ok(()) }
 //! ```
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -18,49 +19,50 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use portolan_core::{ServiceEndpoint, ServiceEvent};
+use portolan_core::{Remedy, ServiceEndpoint, ServiceEvent};
 use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 
-use crate::discover::Options;
-use crate::{DiscoverError, Discovered, DiscoveryClientBuilder, Explanation, InvalidDiscovery};
+use crate::builder::DiscoveryClientBuilder;
+use crate::config::InvalidDiscovery;
+use crate::discover::{Lookup, ToServiceName};
+use crate::discovered::{Discovered, Explanation};
+use crate::error::DiscoverError;
+use crate::reservations::{HostDefaults, UnknownHost};
 
 /// Finds services by name. Clones share everything.
-#[derive(Clone)]
-pub struct DiscoveryClient {
-    client: crate::DiscoveryClient,
-    thread: Arc<Thread>,
+pub struct DiscoveryClient<H = UnknownHost> {
+    client: crate::client::DiscoveryClient<H>,
+    thread: Arc<RuntimeThread>,
 }
 
-/// Why a blocking client could not be made.
+/// Why a blocking client could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The settings. Retrying does not help.
+    /// A setting is not valid. Retrying does not help.
     #[error(transparent)]
     Settings(#[from] InvalidDiscovery),
-    /// The system has no thread or no descriptors left. Retrying may help, later.
-    #[error("cannot start the client's own thread: {0}; free some threads or file descriptors")]
+    /// The system has no thread or file descriptor left. Retrying may help later.
+    #[error("cannot start the client's runtime thread: {0}")]
     Thread(#[source] io::Error),
 }
 
-/// A discovery with a time limit, retries or strategies of its own.
-#[must_use = "nothing is asked until it is sent"]
-#[derive(Debug)]
-pub struct Request<'a> {
-    client: &'a DiscoveryClient,
-    name: String,
-    options: Options,
+/// A lookup with its options.
+#[must_use = "a lookup does nothing unless it is sent"]
+pub struct DiscoverRequest<'a> {
+    thread: &'a RuntimeThread,
+    lookup: Lookup,
 }
 
-/// The changes of a service; each step waits for the next one.
+/// An iterator over the changes of a service, which blocks until the next change.
 pub struct ServiceWatch {
-    stream: Arc<tokio::sync::Mutex<crate::ServiceWatch>>,
-    thread: Arc<Thread>,
+    stream: Arc<tokio::sync::Mutex<crate::watch::ServiceWatch>>,
+    thread: Arc<RuntimeThread>,
 }
 
-/// A thread that drives the client's own runtime, so that its background work goes on between calls.
-struct Thread {
+/// A thread that drives the client's runtime, so that background tasks run between calls.
+struct RuntimeThread {
     handle: Handle,
     /// Ends the thread when it is dropped.
     running: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
@@ -68,98 +70,143 @@ struct Thread {
 
 // === impl DiscoveryClient ===
 
-impl DiscoveryClient {
-    /// Puts a client together; [`DiscoveryClientBuilder::build_blocking`] makes it.
-    pub fn builder() -> DiscoveryClientBuilder {
+impl<H: HostDefaults> DiscoveryClient<H> {
+    /// Returns a builder; [`DiscoveryClientBuilder::build_blocking`] builds the client.
+    pub fn builder() -> DiscoveryClientBuilder<H> {
         DiscoveryClientBuilder::default()
     }
+}
 
-    pub(crate) fn of(client: crate::DiscoveryClient) -> Result<Self, BuildError> {
-        let thread = Arc::new(Thread::start().map_err(BuildError::Thread)?);
-        Ok(Self { client, thread })
-    }
-
-    /// Finds one instance: of the own scope before `default`, well before ill, in turn among equals.
-    pub fn discover(&self, name: &str) -> Result<Discovered, DiscoverError> {
+impl<H> DiscoveryClient<H> {
+    /// Looks up one instance, selected as by
+    /// [`DiscoveryClient::discover`](crate::DiscoveryClient::discover).
+    pub fn discover<N: ToServiceName + ?Sized>(
+        &self,
+        name: &N,
+    ) -> Result<Discovered, DiscoverError> {
         self.request(name).one()
     }
 
-    /// Finds every instance, the best first.
-    pub fn discover_all(&self, name: &str) -> Result<Vec<ServiceEndpoint>, DiscoverError> {
+    /// Looks up every instance, the best first.
+    pub fn discover_all<N: ToServiceName + ?Sized>(
+        &self,
+        name: &N,
+    ) -> Result<Vec<ServiceEndpoint>, DiscoverError> {
         self.request(name).all()
     }
 
-    /// A discovery that differs from what is configured.
-    pub fn request(&self, name: &str) -> Request<'_> {
-        Request { client: self, name: name.to_owned(), options: Options::default() }
+    /// Returns a lookup with options.
+    pub fn request<N: ToServiceName + ?Sized>(&self, name: &N) -> DiscoverRequest<'_> {
+        DiscoverRequest { thread: &self.thread, lookup: self.client.lookup(name) }
     }
 
-    /// The instances of a service and their changes, beginning with a snapshot.
-    pub fn watch(&self, name: &str) -> Result<ServiceWatch, DiscoverError> {
-        let (client, name) = (self.client.clone(), name.to_owned());
+    /// Watches the instances of a service: a snapshot, then each change once and in order.
+    pub fn watch<N: ToServiceName + ?Sized>(&self, name: &N) -> Result<ServiceWatch, DiscoverError>
+    where
+        H: 'static,
+    {
+        let (client, name) = (self.client.clone(), name.to_service_name()?);
         let stream = self.thread.wait(async move { client.watch(&name).await })??;
         let (stream, thread) =
             (Arc::new(tokio::sync::Mutex::new(stream)), Arc::clone(&self.thread));
         Ok(ServiceWatch { stream, thread })
     }
 
-    /// The caller could not connect to this instance: it goes last for a while.
+    /// Reports that connecting to an instance failed, as
+    /// [`DiscoveryClient::report_failure`](crate::DiscoveryClient::report_failure).
     pub fn report_failure(&self, endpoint: &ServiceEndpoint) {
         self.client.report_failure(endpoint);
     }
 
-    /// Ends every watch and every task, and the client's thread, and waits for them.
-    pub fn close(&self) {
+    /// Ends every watch, every task and the client's thread, and waits for them.
+    pub fn close(&self)
+    where
+        H: 'static,
+    {
         let client = self.client.clone();
-        // Where it was closed before, there is nothing left to close.
+        // If the client was closed before, nothing is left to close.
         let _ = self.thread.wait(async move { client.close().await });
         self.thread.stop();
     }
 }
 
-impl fmt::Debug for DiscoveryClient {
+impl<H> Clone for DiscoveryClient<H> {
+    fn clone(&self) -> Self {
+        Self { client: self.client.clone(), thread: Arc::clone(&self.thread) }
+    }
+}
+
+impl<H> fmt::Debug for DiscoveryClient<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.client.fmt(f)
     }
 }
 
-// === impl Request ===
+// === impl DiscoveryClientBuilder ===
 
-impl Request<'_> {
-    /// How long all strategies together may take, instead of `discovery.timeouts.overall`.
+impl<H> DiscoveryClientBuilder<H> {
+    /// Builds a client for a program without an async runtime, with a thread of its own.
+    pub fn build_blocking(self) -> Result<DiscoveryClient<H>, BuildError> {
+        let client = self.build()?;
+        let thread = Arc::new(RuntimeThread::start().map_err(BuildError::Thread)?);
+        Ok(DiscoveryClient { client, thread })
+    }
+}
+
+// === impl BuildError ===
+
+impl Remedy for BuildError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Settings(error) => error.remedy(),
+            Self::Thread(_) => Some("free some threads or file descriptors".into()),
+        }
+    }
+}
+
+// === impl DiscoverRequest ===
+
+impl DiscoverRequest<'_> {
+    /// Sets how long all strategies together may take, instead of `discovery.timeouts.overall`.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.options.timeout = Some(timeout);
+        self.lookup.options.timeout = Some(timeout);
         self
     }
 
-    /// How often to ask again who cannot be reached, instead of `discovery.retries`.
+    /// Sets how often a strategy is asked again, instead of `discovery.retries`.
     pub fn retries(mut self, retries: u32) -> Self {
-        self.options.retries = Some(retries);
+        self.lookup.options.retries = Some(retries);
         self
     }
 
-    /// Whom to ask, in this order, instead of `discovery.strategies`. The cache is passed by.
+    /// Sets the strategies in order, instead of `discovery.strategies`. The lookup bypasses the
+    /// cache.
     pub fn strategies<I: IntoIterator<Item: AsRef<str>>>(mut self, strategies: I) -> Self {
-        self.options.ask(strategies);
+        self.lookup.options.set_strategies(strategies);
         self
     }
 
-    /// Finds one instance.
+    /// Looks up one instance.
     pub fn one(self) -> Result<Discovered, DiscoverError> {
-        let (client, name, options) = (self.client.client.clone(), self.name, self.options);
-        self.client.thread.wait(async move { client.find_one(&name, &options).await })?
+        self.thread.wait(self.lookup.one())?
     }
 
-    /// Finds every instance, the best first.
+    /// Looks up every instance, the best first.
     pub fn all(self) -> Result<Vec<ServiceEndpoint>, DiscoverError> {
-        let (client, name, options) = (self.client.client.clone(), self.name, self.options);
-        self.client.thread.wait(async move { client.find_all(&name, &options).await })?
+        self.thread.wait(self.lookup.all())?
     }
 
-    /// Finds one instance, and tells what each strategy answered. The cache is passed by.
+    /// Looks up one instance and returns the outcome of each strategy as well. The lookup bypasses
+    /// the cache.
     pub fn explain(self) -> Result<Explanation, DiscoverError> {
-        let (client, name, options) = (self.client.client.clone(), self.name, self.options);
-        self.client.thread.wait(async move { client.explain(&name, &options).await })
+        self.thread.wait(self.lookup.explain())
+    }
+}
+
+impl fmt::Debug for DiscoverRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lookup { name, options, .. } = &self.lookup;
+        f.debug_tuple("DiscoverRequest").field(name).field(options).finish()
     }
 }
 
@@ -180,27 +227,27 @@ impl fmt::Debug for ServiceWatch {
     }
 }
 
-// === impl Thread ===
+// === impl RuntimeThread ===
 
-impl Thread {
+impl RuntimeThread {
     fn start() -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let join = thread::Builder::new().name("portolan-client".to_owned()).spawn(move || {
-            // Sent or dropped, it is the end.
+            // The sender is only ever dropped.
             let _ = runtime.block_on(stopped);
         })?;
         Ok(Self { handle, running: Mutex::new(Some((stop, join))) })
     }
 
-    /// Does the work on the thread, so that a caller within a runtime of its own can wait too.
+    /// Runs the future on the runtime and blocks, which also works inside another runtime.
     fn wait<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, DiscoverError> {
         let (sender, receiver) = mpsc::sync_channel(1);
-        // Its end is waited for below; a runtime that is gone drops it, and the sender with it.
+        // The task is joined below: a runtime that has ended drops it together with the sender.
         self.handle.spawn(async move { drop(sender.send(work.await)) });
         receiver.recv().map_err(|_| DiscoverError::Closed)
     }
@@ -208,14 +255,14 @@ impl Thread {
     fn stop(&self) {
         let Some((stop, join)) = self.running.lock().take() else { return };
         drop(stop);
-        // A thread that panicked has ended too; and it cannot wait for itself.
+        // A thread that panicked has ended as well; a thread cannot join itself.
         if join.thread().id() != thread::current().id() {
             let _ = join.join();
         }
     }
 }
 
-impl Drop for Thread {
+impl Drop for RuntimeThread {
     fn drop(&mut self) {
         self.stop();
     }

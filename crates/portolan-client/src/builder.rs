@@ -1,22 +1,33 @@
-//! Puts a discovery client together.
+//! Builds discovery clients.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use portolan_broadcast::{BroadcastConfig, Broadcaster};
 use portolan_core::Scope;
 use portolan_metrics::Metrics;
-use portolan_port_allocator::{PortAllocator, PortAllocatorConfig};
 
+use crate::cache::Cache;
+use crate::cache_sync::CacheSync;
+use crate::cached_resolver::CachedResolver;
+use crate::chain::{Chain, Link};
+use crate::client::DiscoveryClient;
+use crate::config::{DiscoveryConfig, InvalidDiscovery};
 use crate::deps::Deps;
+use crate::feeds::Feeds;
 use crate::lazy_broadcaster::LazyBroadcaster;
-use crate::registry_client::{RegistryClient, RegistryClientConfig};
-use crate::reservations::{Lazy, Reservations, registry_on_this_host};
-use crate::{DiscoveryClient, DiscoveryConfig, InvalidDiscovery, blocking};
+use crate::lifecycle::Lifecycle;
+use crate::registry_client::{RegistryClient, RegistryClientConfig, RegistryClientError};
+use crate::reservations::{HostDefaults, Reservations, UnknownHost, registry_on_this_host};
+use crate::resolver::Resolver;
+use crate::select::Suspects;
+use crate::strategies::STRATEGIES;
+use crate::strategy::{Feed, Position, Strategy};
+use crate::strategy_name::StrategyName;
 
-/// What a [`DiscoveryClient`] is made of; everything has a default.
-#[derive(Default)]
-pub struct DiscoveryClientBuilder {
+/// Builds a [`DiscoveryClient`]; everything has a default.
+pub struct DiscoveryClientBuilder<H = UnknownHost> {
     config: DiscoveryConfig,
     registry_url: Option<String>,
     scope: Scope,
@@ -24,118 +35,226 @@ pub struct DiscoveryClientBuilder {
     metrics: Option<Metrics>,
     broadcast: BroadcastConfig,
     broadcaster: Option<Broadcaster>,
-    allocator: PortAllocatorConfig,
     reservations: Option<Arc<dyn Reservations>>,
+    strategies: Vec<(Position, Arc<dyn Strategy>)>,
+    host: PhantomData<fn() -> H>,
+}
+
+// === impl DiscoveryClient ===
+
+impl<H: HostDefaults> DiscoveryClient<H> {
+    /// Returns a builder with the default settings and the reservations of the host.
+    pub fn builder() -> DiscoveryClientBuilder<H> {
+        DiscoveryClientBuilder::default()
+    }
 }
 
 // === impl DiscoveryClientBuilder ===
 
-impl DiscoveryClientBuilder {
-    /// The section `discovery` of the configuration.
+impl<H> DiscoveryClientBuilder<H> {
+    /// Sets the section `discovery` of the configuration.
     pub fn config(mut self, config: DiscoveryConfig) -> Self {
         self.config = config;
         self
     }
 
-    /// The registry's address, instead of the configured one.
+    /// Sets the registry's URL, instead of the configured one.
     pub fn registry_url(mut self, url: impl Into<String>) -> Self {
         self.registry_url = Some(url.into());
         self
     }
 
-    /// The scope in which names are looked up first. Default `default`.
+    /// Sets the scope in which names are looked up first. Default `default`.
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
         self
     }
 
-    /// The token that the registry asks for.
+    /// Sets the token for the registry.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// Where to count. Default: numbers of its own that nobody reads.
+    /// Sets the metrics to count in. Default: metrics that are not exported.
     pub fn metrics(mut self, metrics: Metrics) -> Self {
         self.metrics = Some(metrics);
         self
     }
 
-    /// A broadcaster to share; it stays open when the client closes.
+    /// Shares a broadcaster, which stays open when the client closes.
     pub fn broadcaster(mut self, broadcaster: Broadcaster) -> Self {
         self.broadcaster = Some(broadcaster);
         self
     }
 
-    /// The section `broadcast` of the configuration, for a broadcaster of the client's own.
+    /// Sets the section `broadcast` of the configuration, for a broadcaster of the client's own.
     pub fn broadcast(mut self, config: BroadcastConfig) -> Self {
         self.broadcast = config;
         self
     }
 
-    pub(crate) fn channel(&self) -> BroadcastConfig {
+    pub(crate) fn broadcast_config(&self) -> BroadcastConfig {
         self.broadcast.clone()
     }
 
-    /// The section `port_allocator` of the configuration: where the host's reservations are kept.
-    pub fn port_allocator(mut self, config: PortAllocatorConfig) -> Self {
-        self.allocator = config;
-        self
-    }
-
-    /// An allocator to share: it knows the host's reservations.
-    pub fn allocator(self, allocator: PortAllocator) -> Self {
-        self.reservations(allocator)
-    }
-
-    /// Whatever else knows who holds which port on this host.
+    /// Sets the source of this host's port reservations, such as a port allocator.
     pub fn reservations(mut self, reservations: impl Reservations + 'static) -> Self {
         self.reservations = Some(Arc::new(reservations));
         self
     }
 
-    /// The client. It connects when it is first used. Fails on settings that are none; retrying
-    /// does not help.
-    pub fn build(self) -> Result<DiscoveryClient, InvalidDiscovery> {
-        let mut config = self.config;
-        let allocator = self.allocator;
-        let reservations = self.reservations.unwrap_or_else(|| Arc::new(Lazy::new(allocator)));
-        let scopes = Deps::scopes_of(self.scope);
-        if let Some(url) = self.registry_url {
-            config.registry_url = url;
-        } else if config.has_default_registry()
-            && let Some(url) = registry_on_this_host(&*reservations, &scopes)
-        {
-            config.registry_url = url;
-        }
-        config.validate()?;
-        let metrics = self.metrics.unwrap_or_default();
-        let channel = match self.broadcaster {
-            Some(broadcaster) => LazyBroadcaster::shared(broadcaster),
-            None => LazyBroadcaster::own(self.broadcast, metrics.clone()),
-        };
-        let registry = RegistryClientConfig {
-            token: self.token,
-            ..RegistryClientConfig::new(&config.registry_url)
-        };
-        let registry = RegistryClient::new(registry).map_err(InvalidDiscovery::Registry)?;
-        let (config, broadcaster) = (Arc::new(config), Arc::new(channel));
-        let deps = Deps { config, scopes, registry, broadcaster, reservations };
-        DiscoveryClient::of(deps, metrics)
+    /// Adds a strategy at a position of the configured order. Positions are resolved in the order
+    /// of the calls. The name must differ from those of all other strategies.
+    pub fn strategy(mut self, position: Position, strategy: impl Strategy + 'static) -> Self {
+        self.strategies.push((position, Arc::new(strategy)));
+        self
     }
 
-    /// The client for a program without a runtime, with a thread of its own.
-    pub fn build_blocking(self) -> Result<blocking::DiscoveryClient, blocking::BuildError> {
-        blocking::DiscoveryClient::of(self.build()?)
+    /// Returns the URL of the registry that the client will use: the one set here or in the
+    /// configuration, else the one of a registry that holds a port on this host in the client's
+    /// scopes, else `http://localhost:7000`.
+    pub fn locate_registry(&self) -> String {
+        let explicit = self.registry_url.as_deref().or_else(|| self.config.explicit_registry_url());
+        if let Some(url) = explicit {
+            return url.to_owned();
+        }
+        let scopes = self.scope.lookup_order();
+        let local = self.reservations.as_ref();
+        local
+            .and_then(|reservations| registry_on_this_host(&**reservations, &scopes))
+            .unwrap_or_else(|| self.config.registry_url.clone())
+    }
+
+    /// Returns a client of the registry alone, at [`Self::locate_registry`] and with the token.
+    pub fn registry_client(&self) -> Result<RegistryClient, RegistryClientError> {
+        let config = RegistryClientConfig::new(self.locate_registry());
+        RegistryClient::new(RegistryClientConfig { token: self.token.clone(), ..config })
+    }
+
+    /// Builds what the built-in strategies are built from.
+    pub(crate) fn deps(&self, metrics: &Metrics) -> Result<Deps, InvalidDiscovery> {
+        let registry = self.registry_client().map_err(InvalidDiscovery::Registry)?;
+        let broadcaster = match &self.broadcaster {
+            Some(broadcaster) => LazyBroadcaster::shared(broadcaster.clone()),
+            None => LazyBroadcaster::own(self.broadcast.clone(), metrics.clone()),
+        };
+        Ok(Deps {
+            scopes: self.scope.lookup_order(),
+            registry,
+            broadcaster: Arc::new(broadcaster),
+            reservations: self.reservations.clone(),
+            dns: self.config.dns.clone(),
+            endpoints: self.config.endpoints.clone(),
+            default_ports: self.config.default_ports.clone(),
+        })
+    }
+
+    /// Builds the client, which connects by its first use. Fails if a setting is not valid;
+    /// retrying does not help.
+    pub fn build(self) -> Result<DiscoveryClient<H>, InvalidDiscovery> {
+        self.config.validate()?;
+        let metrics = self.metrics.clone().unwrap_or_default();
+        let deps = self.deps(&metrics)?;
+        let Deps { scopes, registry, broadcaster, .. } = deps.clone();
+        let registry_url = registry.url().to_owned();
+        let config = self.config;
+        let links = links(&config, &deps, self.strategies)?;
+        let uses = |feed| links.iter().any(|link| link.is_default && link.kind.feed == feed);
+        let registry = uses(Feed::Ordered).then_some(registry);
+        let announced = uses(Feed::Announced).then(|| Arc::clone(&broadcaster));
+        let feeds = Feeds::new(registry, announced, scopes.clone());
+        let lifecycle = Lifecycle::default();
+        let chain = Chain::new(links, scopes, metrics.clone());
+        let defaults = (config.retries, config.timeouts.overall);
+        let resolver = Resolver::new(chain, lifecycle.clone(), config.enabled, defaults);
+        let suspects = Arc::new(Suspects::new());
+        let cached = config.cache.enabled.then(|| {
+            let cache = Arc::new(Cache::new(&config.cache));
+            let (suspects, feeds) = (Arc::clone(&suspects), feeds.clone());
+            let sync = CacheSync::new(&cache, suspects, feeds, lifecycle.clone());
+            (cache, sync)
+        });
+        let resolver = CachedResolver::new(resolver, cached, suspects, lifecycle.clone(), metrics);
+        Ok(DiscoveryClient::new(resolver, feeds, broadcaster, lifecycle, registry_url))
     }
 }
 
-impl fmt::Debug for DiscoveryClientBuilder {
+impl<H: HostDefaults> Default for DiscoveryClientBuilder<H> {
+    fn default() -> Self {
+        Self {
+            config: DiscoveryConfig::default(),
+            registry_url: None,
+            scope: Scope::default(),
+            token: None,
+            metrics: None,
+            broadcast: BroadcastConfig::default(),
+            broadcaster: None,
+            reservations: H::reservations(),
+            strategies: Vec::new(),
+            host: PhantomData,
+        }
+    }
+}
+
+impl<H> fmt::Debug for DiscoveryClientBuilder<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DiscoveryClientBuilder")
             .field("config", &self.config)
             .field("registry_url", &self.registry_url)
             .field("scope", &self.scope)
+            .field("strategies", &self.strategies)
             .finish_non_exhaustive()
     }
 }
+
+/// Builds the strategies of a client: the configured ones in order with the added ones between
+/// them, then the other built-in ones, which a lookup can name.
+fn links(
+    config: &DiscoveryConfig,
+    deps: &Deps,
+    added: Vec<(Position, Arc<dyn Strategy>)>,
+) -> Result<Vec<Link>, InvalidDiscovery> {
+    let link = |strategy: Arc<dyn Strategy>, is_default| {
+        let kind = strategy.kind();
+        let timeout = config.timeouts.limit(&kind);
+        Link { strategy, kind, timeout, is_default }
+    };
+    let builtin = |name: &str, is_default| {
+        let row = STRATEGIES.into_iter().find(|row| row.kind.name == name)?;
+        let timeout = config.timeouts.limit(&row.kind);
+        Some(link((row.build)(deps, timeout), is_default))
+    };
+    let configured = config.strategies.iter();
+    let mut links: Vec<Link> = configured.filter_map(|name| builtin(name.as_str(), true)).collect();
+    for (position, strategy) in added {
+        let link = link(strategy, true);
+        let name = StrategyName::from(&link.kind);
+        let is_taken = |known: &Link| known.kind.name == name.as_str();
+        if links.iter().any(is_taken) || StrategyName::all().any(|builtin| builtin == name) {
+            return Err(InvalidDiscovery::RepeatedStrategy(name));
+        }
+        let at = index(&links, &position)
+            .map_err(|neighbour| InvalidDiscovery::UnknownPosition { strategy: name, neighbour })?;
+        links.insert(at, link);
+    }
+    let others = StrategyName::all().filter(|name| !config.strategies.contains(name));
+    links.extend(others.filter_map(|name| builtin(name.as_str(), false)));
+    Ok(links)
+}
+
+/// Returns the index of a position, or the name of the strategy that is missing there.
+fn index(links: &[Link], position: &Position) -> Result<usize, String> {
+    let find = |name: &String| {
+        links.iter().position(|link| link.kind.name == name).ok_or_else(|| name.clone())
+    };
+    match position {
+        Position::First => Ok(0),
+        Position::Last => Ok(links.len()),
+        Position::Before(name) => find(name),
+        Position::After(name) => find(name).map(|at| at + 1),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Keeps what was found: fresh for a while, and stale after it for the day when nobody answers.
+//! The cache of resolutions: fresh until the TTL ends, then stale and kept as a fallback.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,33 +10,33 @@ use tokio::time::Instant;
 use crate::chain::Resolution;
 use crate::config::CacheConfig;
 
-/// What is known of services by name. Readers never wait.
+/// Resolutions by service name. Readers do not block.
 pub(crate) struct Cache {
     ttl: Duration,
     entries: quick_cache::sync::Cache<ServiceName, Arc<Entry>>,
-    /// Held by those who change an entry that they have read.
+    /// Serialises writers, which read an entry before they replace it.
     changing: Mutex<()>,
 }
 
-/// What is known of one service.
+/// The cache entry of one service.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    /// What was found, never empty.
-    pub(crate) found: Arc<Resolution>,
-    /// Until when it is believed.
+    /// The resolution, never empty.
+    pub(crate) resolution: Arc<Resolution>,
+    /// When the entry becomes stale.
     pub(crate) fresh_until: Instant,
 }
 
-/// What becomes of an entry.
+/// What an update does with an entry.
 #[derive(Debug)]
 pub(crate) enum CacheAction {
-    /// It stays as it is.
+    /// Leaves it unchanged.
     Keep,
-    /// It says something else now, for as long as it would have lasted.
-    Change(Resolution),
-    /// It is no longer believed, and kept for the day when nobody answers.
-    Stale,
-    /// It is known to be wrong.
+    /// Replaces the resolution and keeps the TTL; an empty resolution removes the entry.
+    Replace(Resolution),
+    /// Ends the TTL; the entry stays as a fallback.
+    MarkStale,
+    /// Removes it, because it is wrong.
     Remove,
 }
 
@@ -48,38 +48,38 @@ impl Cache {
         Self { ttl: config.ttl, entries, changing: Mutex::default() }
     }
 
-    /// What is known, whether it is fresh or not. Where all instances are requested, what is known to
-    /// be only some of them does not count.
+    /// Returns the entry, fresh or stale. If all instances are requested, an incomplete entry does
+    /// not count.
     pub(crate) fn get(&self, name: &ServiceName, all: bool) -> Option<Arc<Entry>> {
-        self.entries.get(name).filter(|entry| entry.found.complete || !all)
+        self.entries.get(name).filter(|entry| entry.resolution.complete || !all)
     }
 
-    pub(crate) fn insert(&self, name: ServiceName, found: Arc<Resolution>) {
+    pub(crate) fn insert(&self, name: ServiceName, resolution: Arc<Resolution>) {
         let _changing = self.changing.lock();
         let fresh_until = Instant::now() + self.ttl;
-        self.entries.insert(name, Arc::new(Entry { found, fresh_until }));
+        self.entries.insert(name, Arc::new(Entry { resolution, fresh_until }));
     }
 
-    /// Applies the action that `action` decides to the entry of the service, if there is one.
+    /// Decides on an action for the entry of the service, if there is one, and executes it.
     pub(crate) fn update(&self, name: &ServiceName, action: impl FnOnce(&Entry) -> CacheAction) {
         let _changing = self.changing.lock();
         let Some(entry) = self.entries.peek(name) else { return };
         let changed = match action(&entry) {
             CacheAction::Keep => return,
-            CacheAction::Change(found) if !found.candidates.is_empty() => {
-                Entry { found: Arc::new(found), fresh_until: entry.fresh_until }
+            CacheAction::Replace(resolution) if !resolution.candidates.is_empty() => {
+                Entry { resolution: Arc::new(resolution), fresh_until: entry.fresh_until }
             }
-            CacheAction::Stale => Entry { fresh_until: Instant::now(), ..(*entry).clone() },
-            CacheAction::Change(_) | CacheAction::Remove => {
+            CacheAction::MarkStale => Entry { fresh_until: Instant::now(), ..(*entry).clone() },
+            CacheAction::Replace(_) | CacheAction::Remove => {
                 self.entries.remove(name);
                 return;
             }
         };
-        // An entry that was pushed out meanwhile stays out.
+        // An entry that was evicted meanwhile is not inserted again.
         drop(self.entries.replace(name.clone(), Arc::new(changed), true));
     }
 
-    /// The services of which anything is known.
+    /// Returns the names of the cached services.
     pub(crate) fn names(&self) -> Vec<ServiceName> {
         self.entries.iter().map(|(name, _)| name).collect()
     }

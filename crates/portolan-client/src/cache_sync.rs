@@ -1,9 +1,9 @@
-//! Keeps what is known of services current: one watch of the registry for all of them, and an ear
-//! on the broadcast channel.
+//! Keeps the cache current: one watch of the registry for all cached services, and the
+//! announcements on the broadcast channel.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
@@ -12,61 +12,114 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
+use crate::cache::Cache;
 use crate::cache_update;
-use crate::registry_client::{ConnectionEvent, ConnectionEvents, ReconnectingWatch, WatchRequest};
-use crate::resolver::Resolver;
-use crate::strategies::registry;
+use crate::feeds::Feeds;
+use crate::lifecycle::Lifecycle;
+use crate::registry_client::{ConnectionEvent, ConnectionEvents};
+use crate::select::Suspects;
+use crate::strategy::Feed;
 
-/// How long to gather new names before the watch is opened anew for all of them.
+/// How long new names are collected before the watch is reopened for all of them.
 const GATHER: Duration = Duration::from_millis(50);
-/// How long a watch lasts at least before it is opened anew: each begins with everything.
+/// The shortest time between two reopenings: each watch starts with a full snapshot.
 const REST: Duration = Duration::from_secs(1);
 
-/// The task that listens, begun with the first thing that it can keep current.
-#[derive(Default)]
+/// The cache synchronisation task, started by the first cache entry.
 pub(crate) struct CacheSync {
-    begun: AtomicBool,
-    entered: Notify,
+    started: AtomicBool,
+    new_entry: Arc<Notify>,
+    lifecycle: Lifecycle,
+    task: Task,
+}
+
+/// What the task works with. It does not keep the cache alive.
+#[derive(Clone)]
+struct Task {
+    cache: Weak<Cache>,
+    suspects: Arc<Suspects>,
+    feeds: Feeds,
 }
 
 // === impl CacheSync ===
 
 impl CacheSync {
-    /// Something was put into the cache. The watch opens anew and begins with a snapshot, so that what
-    /// changed while it was being found is not missed.
-    pub(crate) fn of_new_entry(&self, resolver: &Arc<Resolver>) {
-        self.entered.notify_one();
-        if !self.begun.swap(true, Ordering::Relaxed) {
-            let finder_of_task = Arc::clone(resolver);
-            resolver.tasks.spawn(async move {
-                let listening = listen(&finder_of_task);
-                finder_of_task.closed.run_until_cancelled(listening).await
-            });
+    pub(crate) fn new(
+        cache: &Arc<Cache>,
+        suspects: Arc<Suspects>,
+        feeds: Feeds,
+        lifecycle: Lifecycle,
+    ) -> Self {
+        let task = Task { cache: Arc::downgrade(cache), suspects, feeds };
+        Self { started: AtomicBool::new(false), new_entry: Arc::default(), lifecycle, task }
+    }
+
+    /// Reopens the watch after a new entry. The watch starts with a snapshot, so changes during the
+    /// lookup are not missed.
+    pub(crate) fn follow_new_entry(&self) {
+        self.new_entry.notify_one();
+        if !self.started.swap(true, Ordering::Relaxed) {
+            self.lifecycle.spawn(self.task.clone().run(Arc::clone(&self.new_entry)));
         }
     }
 }
 
-/// Listens until it is cancelled.
-async fn listen(resolver: &Resolver) {
-    let mut watch: Option<ConnectionEvents> = None;
-    let channel = resolver.deps.listening_broadcaster().await;
-    let mut heard = channel.map(|broadcaster| broadcaster.watch_peers());
-    let (mut rested, mut due) = (Instant::now(), None);
-    loop {
-        tokio::select! {
-            () = resolver.cache_sync.entered.notified() => {
-                due = Some(rested.max(Instant::now() + GATHER));
+// === impl Task ===
+
+impl Task {
+    async fn run(self, new_entry: Arc<Notify>) {
+        let mut watch: Option<ConnectionEvents> = None;
+        let broadcaster = self.feeds.broadcaster().await;
+        let mut announced = broadcaster.map(|broadcaster| broadcaster.watch_peers());
+        let (mut rested, mut due) = (Instant::now(), None);
+        loop {
+            tokio::select! {
+                () = new_entry.notified() => {
+                    due = Some(rested.max(Instant::now() + GATHER));
+                }
+                () = reached(due) => {
+                    let Some(cache) = self.cache.upgrade() else { return };
+                    watch = self.watch(cache.names());
+                    (rested, due) = (Instant::now() + REST, None);
+                }
+                event = next(&mut watch) => match event {
+                    ConnectionEvent::Connected => {}
+                    ConnectionEvent::Event(event) => self.apply(&event, Feed::Ordered),
+                    ConnectionEvent::Lost(error) => debug!(%error, "Registry watch lost"),
+                },
+                event = next(&mut announced) => self.apply(&event, Feed::Announced),
             }
-            () = reached(due) => {
-                watch = open(resolver);
-                (rested, due) = (Instant::now() + REST, None);
+        }
+    }
+
+    fn watch(&self, names: Vec<ServiceName>) -> Option<ConnectionEvents> {
+        if names.is_empty() { None } else { self.feeds.watch_registry(names) }
+    }
+
+    fn apply(&self, event: &ServiceEvent, feed: Feed) {
+        let Some(cache) = self.cache.upgrade() else { return };
+        let rank = |endpoint: &ServiceEndpoint| self.feeds.rank(endpoint);
+        match &event.change {
+            // A snapshot of the broadcast channel is never complete.
+            Change::Snapshot { .. } if feed == Feed::Announced => {}
+            Change::Snapshot { endpoints } => {
+                let by_name = by_name(endpoints);
+                for name in cache.names() {
+                    let now = by_name.get(&name).map_or(&[][..], Vec::as_slice);
+                    cache.update(&name, |entry| {
+                        cache_update::after_snapshot(&entry.resolution, now, &rank)
+                    });
+                }
             }
-            news = next(&mut watch) => match news {
-                ConnectionEvent::Connected => {}
-                ConnectionEvent::Event(event) => apply(resolver, &event, true),
-                ConnectionEvent::Lost(error) => debug!(%error, "watch of the registry lost"),
-            },
-            event = next(&mut heard) => apply(resolver, &event, false),
+            change => {
+                let Some(endpoint) = change.endpoint() else { return };
+                if !change.is_removal() && endpoint.health != HealthStatus::Critical {
+                    self.suspects.remove(&endpoint.id);
+                }
+                cache.update(&endpoint.name, |entry| {
+                    cache_update::after_change(&entry.resolution, change, feed, &rank)
+                });
+            }
         }
     }
 }
@@ -78,7 +131,7 @@ async fn reached(time: Option<Instant>) {
     }
 }
 
-/// The next item; none of a stream that ended will ever come.
+/// Returns the next item, or waits forever once the stream has ended.
 async fn next<S: Stream + Unpin>(stream: &mut Option<S>) -> S::Item {
     if let Some(open) = stream {
         if let Some(item) = open.next().await {
@@ -89,46 +142,10 @@ async fn next<S: Stream + Unpin>(stream: &mut Option<S>) -> S::Item {
     std::future::pending().await
 }
 
-/// A watch of everything that is known.
-fn open(resolver: &Resolver) -> Option<ConnectionEvents> {
-    let names = resolver.cache.as_ref()?.names();
-    let asks_registry = resolver.deps.asks(&registry::KIND) && !names.is_empty();
-    asks_registry.then(|| {
-        let scopes = resolver.deps.scopes.clone();
-        let query = WatchRequest { names, scopes, from: None };
-        ReconnectingWatch::news(resolver.deps.registry.clone(), query)
-    })
-}
-
-fn apply(resolver: &Resolver, event: &ServiceEvent, from_registry: bool) {
-    let Some(cache) = &resolver.cache else { return };
-    let rank = |endpoint: &ServiceEndpoint| resolver.deps.rank(endpoint);
-    match &event.change {
-        // What is heard is never all there is.
-        Change::Snapshot { .. } if !from_registry => {}
-        Change::Snapshot { endpoints } => {
-            let of_service = by_name(endpoints);
-            for name in cache.names() {
-                let now = of_service.get(&name).map_or(&[][..], Vec::as_slice);
-                cache.update(&name, |entry| cache_update::after_snapshot(&entry.found, now, &rank));
-            }
-        }
-        change => {
-            let Some(endpoint) = change.endpoint() else { return };
-            if !change.is_removal() && endpoint.health != HealthStatus::Critical {
-                resolver.suspects.clear(&endpoint.id);
-            }
-            cache.update(&endpoint.name, |entry| {
-                cache_update::after_change(&entry.found, change, from_registry, &rank)
-            });
-        }
-    }
-}
-
 fn by_name(endpoints: &[Arc<ServiceEndpoint>]) -> HashMap<ServiceName, Vec<Arc<ServiceEndpoint>>> {
-    let mut of_service: HashMap<_, Vec<_>> = HashMap::new();
+    let mut by_name: HashMap<_, Vec<_>> = HashMap::new();
     for endpoint in endpoints {
-        of_service.entry(endpoint.name.clone()).or_default().push(Arc::clone(endpoint));
+        by_name.entry(endpoint.name.clone()).or_default().push(Arc::clone(endpoint));
     }
-    of_service
+    by_name
 }

@@ -1,163 +1,188 @@
-//! Asks the strategies one after the other: retries, time limits, metrics and the record of it all.
+//! Asks the strategies in order: retries, deadlines, metrics and the log of attempts.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
-use portolan_core::ServiceName;
+use portolan_core::{Backoff, Scope, ServiceName};
 use portolan_metrics::{Metrics, OperationResult};
-use tokio::time::{Instant, timeout};
+use tokio::time::{sleep, timeout_at};
 use tracing::debug;
 
 use crate::attempt::{AttemptLog, AttemptOutcome};
-use crate::deps::Deps;
+use crate::deadline::Deadline;
 use crate::strategy::{
-    Candidate, Completeness, Strategy, StrategyError, StrategyName, StrategyOutcome, StrategyQuery,
+    Candidate, Completeness, Feed, Strategy, StrategyError, StrategyKind, StrategyOutcome,
+    StrategyQuery,
 };
-use crate::{DiscoveryConfig, InvalidDiscovery};
+use crate::strategy_name::{StrategyName, UnknownStrategy};
 
-/// The wait before the first retry: a registry that is being restarted on this host needs about
-/// this long, and three retries stay within the second that a lookup has.
+/// The wait before the first retry: a registry on this host restarts in about this time, and three
+/// retries fit into the registry's timeout.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
+/// The share by which a wait before a retry is shortened at random.
+const JITTER: f64 = 0.5;
 
-/// The part of the whole time that is left for telling what came of it: who set a limit learns what
-/// was asked within it, and not only that it is over.
-const FOR_TELLING: u32 = 20;
-
-/// The strategies, ready to be asked.
+/// The strategies of a client.
 pub(crate) struct Chain {
-    config: Arc<DiscoveryConfig>,
-    strategies: HashMap<StrategyName, Arc<dyn Strategy>>,
-    scopes: Vec<portolan_core::Scope>,
+    links: Vec<Link>,
+    scopes: Vec<Scope>,
     metrics: Metrics,
 }
 
-/// What one discovery asks for; those that ask for the same at the same time share one answer.
+/// A strategy of a client.
+pub(crate) struct Link {
+    pub(crate) strategy: Arc<dyn Strategy>,
+    pub(crate) kind: StrategyKind,
+    /// How long one lookup may take, retries included.
+    pub(crate) timeout: Duration,
+    /// Whether the strategy is asked unless the caller names others.
+    pub(crate) is_default: bool,
+}
+
+/// What a lookup asks for. Concurrent lookups with equal keys share one result.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct LookupKey {
-    /// The service.
     pub(crate) name: ServiceName,
     /// Whether every instance is requested.
     pub(crate) all: bool,
-    /// How often to ask again.
+    /// How often a strategy is asked again.
     pub(crate) retries: u32,
-    /// How long all of it may take.
+    /// How long the whole lookup may take.
     pub(crate) overall: Duration,
-    /// Whom to ask, in this order; as configured where it is none.
+    /// The strategies in order; `None` for the configured ones.
     pub(crate) strategies: Option<Vec<StrategyName>>,
 }
 
-/// What was found, and by whom.
+/// What a lookup found.
 #[derive(Debug, Clone)]
 pub(crate) struct Resolution {
     pub(crate) strategy: StrategyName,
+    /// The feed that keeps the resolution current.
+    pub(crate) feed: Feed,
     pub(crate) candidates: Vec<Candidate>,
-    /// Whether these are all instances that there are.
+    /// Whether the candidates are all instances of the service.
     pub(crate) complete: bool,
 }
 
 // === impl Chain ===
 
 impl Chain {
-    pub(crate) fn new(deps: &Deps, metrics: Metrics) -> Result<Self, InvalidDiscovery> {
-        let built = StrategyName::all().map(|name| Ok((name, (name.kind().build)(deps)?)));
-        Ok(Self {
-            config: Arc::clone(&deps.config),
-            strategies: built.collect::<Result<_, _>>()?,
-            scopes: deps.scopes.clone(),
-            metrics,
-        })
-    }
-
-    /// The strategies that will be asked, in order. Where every instance is requested, those that can
-    /// know of one only are asked last: what they find is not all there is.
-    pub(crate) fn order(&self, key: &LookupKey) -> Vec<StrategyName> {
-        let mut order = key.strategies.clone().unwrap_or_else(|| self.config.strategies.clone());
-        if key.all {
-            order.sort_by_key(|strategy| strategy.kind().completeness == Completeness::One);
+    /// Builds the chain of these strategies, in order.
+    pub(crate) fn new(links: Vec<Link>, scopes: Vec<Scope>, metrics: Metrics) -> Self {
+        for link in &links {
+            metrics.preset_strategy(link.kind.name);
         }
-        order
+        Self { links, scopes, metrics }
     }
 
-    /// Asks until somebody finds something. What was tried stands in the record.
-    pub(crate) async fn run(&self, key: &LookupKey, record: &AttemptLog) -> Option<Resolution> {
-        let end = Instant::now() + key.overall - key.overall / FOR_TELLING;
-        for &strategy in record.order() {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+    /// Returns the scopes in which names are looked up, in order.
+    pub(crate) fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+
+    /// Finds a strategy of this client by its name.
+    pub(crate) fn strategy_name(&self, given: &str) -> Result<StrategyName, UnknownStrategy> {
+        StrategyName::find(given, self.links.iter().map(|link| StrategyName::from(&link.kind)))
+    }
+
+    /// Returns the strategies of a lookup in order. If every instance is requested, strategies that
+    /// know at most one come last, because their result is not complete.
+    pub(crate) fn order(&self, key: &LookupKey) -> Vec<StrategyName> {
+        let mut links: Vec<&Link> = match &key.strategies {
+            Some(names) => names.iter().filter_map(|name| self.link(*name)).collect(),
+            None => self.links.iter().filter(|link| link.is_default).collect(),
+        };
+        if key.all {
+            links.sort_by_key(|link| link.kind.completeness == Completeness::One);
+        }
+        links.into_iter().map(|link| StrategyName::from(&link.kind)).collect()
+    }
+
+    /// Asks the strategies until one finds an instance. The log holds every attempt.
+    pub(crate) async fn run(&self, key: &LookupKey, log: &AttemptLog) -> Option<Resolution> {
+        let deadline = Deadline::after(key.overall).inner();
+        for &name in log.order() {
+            let link = self.link(name)?;
+            if deadline.is_over() {
                 return None;
             }
-            record.begin();
-            let outcome = self.ask(strategy, key, left).await;
-            let (answer, found) = told(outcome);
-            debug!(service_name = %key.name, %strategy, %answer, "strategy answered");
-            let counted = match &answer {
+            log.begin();
+            let (outcome, candidates) = split(self.ask(link, key, deadline).await);
+            debug!(service_name = %key.name, strategy = %name, %outcome, "Strategy asked");
+            let counted = match &outcome {
                 AttemptOutcome::Found(_) => Some(OperationResult::Success),
                 AttemptOutcome::Skipped(_) => None,
                 _ => Some(OperationResult::Failure),
             };
-            let took = record.end(strategy, answer);
+            let took = log.end(name, outcome);
             if let Some(counted) = counted {
-                self.metrics.discovery_request(strategy.as_str(), counted, took);
+                self.metrics.discovery_request(name.as_str(), counted, took);
             }
-            if let Some(candidates) = found {
-                let complete = key.all || strategy.kind().completeness == Completeness::All;
-                return Some(Resolution { strategy, candidates, complete });
+            if let Some(candidates) = candidates {
+                let complete = key.all || link.kind.completeness == Completeness::All;
+                let feed = link.kind.feed;
+                return Some(Resolution { strategy: name, feed, candidates, complete });
             }
         }
         None
     }
 
-    /// Asks one strategy, again where that may help, within its own time limit and what is left
-    /// of the whole.
-    async fn ask(&self, name: StrategyName, key: &LookupKey, left: Duration) -> StrategyOutcome {
-        let kind = name.kind();
-        let limit = (kind.timeout)(&self.config.timeouts).min(left);
-        let Some(strategy) = self.strategies.get(&name) else {
-            return StrategyOutcome::Skip(String::new());
-        };
+    fn link(&self, name: StrategyName) -> Option<&Link> {
+        self.links.iter().find(|link| link.kind.name == name.as_str())
+    }
+
+    /// Asks one strategy, and again after a temporary error, within its own timeout and the
+    /// deadline of the lookup.
+    async fn ask(&self, link: &Link, key: &LookupKey, overall: Deadline) -> StrategyOutcome {
+        let deadline = overall.at_most(link.timeout);
         let query = StrategyQuery {
             name: key.name.clone(),
             scopes: self.scopes.clone(),
             all: key.all,
-            limit,
+            deadline: deadline.inner(),
         };
-        let times = if kind.retries { key.retries as usize } else { 0 };
-        let once = || async {
-            match strategy.ask(&query).await {
-                StrategyOutcome::Failed(error) => Err(error),
-                outcome => Ok(outcome),
+        let retries = if link.kind.retries { key.retries } else { 0 };
+        let asked = ask_with_retries(&*link.strategy, &query, retries);
+        timeout_at(deadline.instant(), asked)
+            .await
+            .unwrap_or_else(|_| StrategyOutcome::Failed(StrategyError::timed_out(deadline.limit())))
+    }
+}
+
+async fn ask_with_retries(
+    strategy: &dyn Strategy,
+    query: &StrategyQuery,
+    mut retries: u32,
+) -> StrategyOutcome {
+    let mut backoff = Backoff::new(FIRST_WAIT, query.deadline.limit()).jitter(JITTER);
+    loop {
+        match strategy.find(query).await {
+            // An empty list is not a result; the strategy is not trusted to know that.
+            StrategyOutcome::Found(candidates) if candidates.is_empty() => {
+                let reason = "the strategy returned an empty list".to_owned();
+                return StrategyOutcome::NotFound { reason, authoritative: false };
             }
-        };
-        let waits = ExponentialBuilder::new()
-            .with_min_delay(FIRST_WAIT)
-            .with_max_delay(limit)
-            .with_max_times(times)
-            .with_jitter();
-        // In the second half of the time there is not enough left for another answer.
-        let started = Instant::now();
-        let may_help =
-            |error: &StrategyError| error.is_temporary() && started.elapsed() < limit / 2;
-        let asked = once.retry(waits).when(may_help);
-        match timeout(limit, asked).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => StrategyOutcome::Failed(error),
-            Err(_) => StrategyOutcome::Failed(StrategyError::TimedOut { limit }),
+            StrategyOutcome::Failed(error)
+                if error.is_temporary() && retries > 0 && !query.deadline.is_half_over() =>
+            {
+                retries -= 1;
+                sleep(backoff.next_wait()).await;
+            }
+            outcome => return outcome,
         }
     }
 }
 
-fn told(outcome: StrategyOutcome) -> (AttemptOutcome, Option<Vec<Candidate>>) {
+fn split(outcome: StrategyOutcome) -> (AttemptOutcome, Option<Vec<Candidate>>) {
     match outcome {
         StrategyOutcome::Found(candidates) => {
             let endpoints = candidates.iter().map(|c| Arc::clone(&c.endpoint)).collect();
             (AttemptOutcome::Found(endpoints), Some(candidates))
         }
-        StrategyOutcome::NotFound { reason, sure } => {
-            (AttemptOutcome::NotFound { reason, sure }, None)
+        StrategyOutcome::NotFound { reason, authoritative } => {
+            (AttemptOutcome::NotFound { reason, authoritative }, None)
         }
-        StrategyOutcome::Skip(reason) => (AttemptOutcome::Skipped(reason), None),
+        StrategyOutcome::Skipped(reason) => (AttemptOutcome::Skipped(reason), None),
         StrategyOutcome::Failed(error) => (AttemptOutcome::Failed(Arc::new(error)), None),
     }
 }

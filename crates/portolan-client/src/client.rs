@@ -1,22 +1,26 @@
-//! The discovery client: what a program holds and asks.
+//! The discovery client: the handle that a program holds.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use portolan_core::{ServiceEndpoint, ServiceName};
-use portolan_metrics::Metrics;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
-use crate::builder::DiscoveryClientBuilder;
-use crate::cache::CacheAction;
-use crate::deps::Deps;
-use crate::discover::{Discover, DiscoverAll, Options};
-use crate::resolver::{Answered, Resolver};
-use crate::select;
+use crate::cached_resolver::CachedResolver;
+use crate::discover::{Discover, DiscoverAll, Lookup, ToServiceName};
+use crate::error::DiscoverError;
+use crate::feeds::Feeds;
+use crate::lazy_broadcaster::LazyBroadcaster;
+use crate::lifecycle::Lifecycle;
+use crate::options::LookupOptions;
+use crate::reservations::UnknownHost;
 use crate::watch::ServiceWatch;
-use crate::{DiscoverError, Discovered, Explanation, InvalidDiscovery};
 
 /// Finds services by name. Clones share everything.
+///
+/// The type parameter supplies the builder's default
+/// [reservations](crate::DiscoveryClientBuilder::reservations).
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,136 +28,110 @@ use crate::{DiscoverError, Discovered, Explanation, InvalidDiscovery};
 ///
 /// use portolan_client::DiscoveryClient;
 ///
-/// let client = DiscoveryClient::builder().registry_url("http://localhost:7000").build()?;
+/// let client: DiscoveryClient =
+///     DiscoveryClient::builder().registry_url("http://localhost:7000").build()?;
 /// let postgres = client.discover("postgres-primary").timeout(Duration::from_secs(5)).await?;
 /// println!("PostgreSQL is at {}", postgres.address());
 /// # Ok(()) }
 /// ```
-#[derive(Clone)]
-pub struct DiscoveryClient {
-    resolver: Arc<Resolver>,
-    /// Ends the tasks when the last clone is dropped.
-    _life: Arc<DropGuard>,
+pub struct DiscoveryClient<H = UnknownHost> {
+    inner: Arc<Inner>,
+    /// Ends the background tasks when the last clone, lookup and watch is dropped.
+    guard: Arc<DropGuard>,
+    host: PhantomData<fn() -> H>,
+}
+
+/// What the clones of a client share.
+struct Inner {
+    resolver: CachedResolver,
+    feeds: Feeds,
+    broadcaster: Arc<LazyBroadcaster>,
+    lifecycle: Lifecycle,
+    /// For the debug output.
+    registry_url: String,
 }
 
 // === impl DiscoveryClient ===
 
-impl DiscoveryClient {
-    /// Puts a client together; everything has a default.
-    pub fn builder() -> DiscoveryClientBuilder {
-        DiscoveryClientBuilder::default()
+impl<H> DiscoveryClient<H> {
+    pub(crate) fn new(
+        resolver: CachedResolver,
+        feeds: Feeds,
+        broadcaster: Arc<LazyBroadcaster>,
+        lifecycle: Lifecycle,
+        registry_url: String,
+    ) -> Self {
+        let guard = Arc::new(lifecycle.closed().clone().drop_guard());
+        let inner = Arc::new(Inner { resolver, feeds, broadcaster, lifecycle, registry_url });
+        Self { inner, guard, host: PhantomData }
     }
 
-    /// Finds one instance: of the own scope before `default`, well before ill, in turn among equals.
-    pub fn discover(&self, name: &str) -> Discover {
-        Discover::new(self.clone(), name)
+    /// Looks up one instance: the first scope with an instance, then the best health, then the
+    /// lowest priority, then at random by weight.
+    pub fn discover<N: ToServiceName + ?Sized>(&self, name: &N) -> Discover {
+        Discover::new(self.lookup(name))
     }
 
-    /// Finds every instance, the best first.
-    pub fn discover_all(&self, name: &str) -> DiscoverAll {
-        DiscoverAll::new(self.clone(), name)
+    /// Looks up every instance, the best first.
+    pub fn discover_all<N: ToServiceName + ?Sized>(&self, name: &N) -> DiscoverAll {
+        DiscoverAll::new(self.lookup(name))
     }
 
-    /// The instances of a service and their changes, as the registry tells them, or the broadcast
-    /// channel while the registry cannot be reached.
+    /// Watches the instances of a service: a snapshot, then each change once and in order.
     ///
-    /// It begins with a snapshot, and each change is told once and in order. A stream that is not
-    /// read holds up nothing but itself.
-    pub async fn watch(&self, name: &str) -> Result<ServiceWatch, DiscoverError> {
-        self.watch_these(Some(name.parse()?)).await
+    /// The registry reports the changes, or the broadcast channel while the registry cannot be
+    /// reached. A stream that is not read delays only itself.
+    pub async fn watch<N: ToServiceName + ?Sized>(
+        &self,
+        name: &N,
+    ) -> Result<ServiceWatch, DiscoverError> {
+        self.open_watch(Some(name.to_service_name()?)).await
     }
 
-    /// The same for every service.
+    /// Watches the instances of every service.
     pub async fn watch_all(&self) -> Result<ServiceWatch, DiscoverError> {
-        self.watch_these(None).await
+        self.open_watch(None).await
     }
 
-    /// The caller could not connect to this instance: for a while it is given out only where there is
-    /// no other, and if that leaves none, the next discovery asks anew.
+    /// Reports that connecting to an instance failed. For a while the instance is returned only if
+    /// there is no other; if every instance has failed, the next lookup asks the strategies again.
     pub fn report_failure(&self, endpoint: &ServiceEndpoint) {
-        let Resolver { suspects, cache, .. } = &*self.resolver;
-        suspects.suspect(&endpoint.id);
-        if let Some(cache) = cache {
-            cache.update(&endpoint.name, |entry| {
-                match select::all_suspect(&entry.found.candidates, suspects) {
-                    true => CacheAction::Stale,
-                    false => CacheAction::Keep,
-                }
-            });
-        }
+        self.inner.resolver.report_failure(endpoint);
     }
 
-    /// Ends every watch and every task, and waits for them. Whoever is still waiting for a discovery
-    /// gets [`DiscoverError::Closed`].
+    /// Ends every watch and every task, and waits for them. Pending lookups fail with
+    /// [`DiscoverError::Closed`].
     pub async fn close(&self) {
-        let Resolver { closed, tasks, deps, .. } = &*self.resolver;
-        closed.cancel();
-        tasks.close();
-        tasks.wait().await;
-        deps.broadcaster.close().await;
+        self.inner.lifecycle.close().await;
+        self.inner.broadcaster.close().await;
     }
 
-    pub(crate) fn of(deps: Deps, metrics: Metrics) -> Result<Self, InvalidDiscovery> {
-        let resolver = Arc::new(Resolver::new(deps, metrics)?);
-        let life = Arc::new(resolver.closed.clone().drop_guard());
-        Ok(Self { resolver, _life: life })
+    pub(crate) fn lookup<N: ToServiceName + ?Sized>(&self, name: &N) -> Lookup {
+        let (resolver, _guard) = (self.inner.resolver.clone(), Arc::clone(&self.guard));
+        let (name, options) = (name.to_service_name(), LookupOptions::default());
+        Lookup { resolver, _guard, name, options }
     }
 
-    pub(crate) async fn find_one(
-        &self,
-        name: &str,
-        options: &Options,
-    ) -> Result<Discovered, DiscoverError> {
-        let Answered { found, stale } = self.resolver.find(name.parse()?, false, options).await?;
-        self.resolver.discovered(&found, stale).ok_or(DiscoverError::Closed)
-    }
-
-    pub(crate) async fn find_all(
-        &self,
-        name: &str,
-        options: &Options,
-    ) -> Result<Vec<ServiceEndpoint>, DiscoverError> {
-        let Answered { found, .. } = self.resolver.find(name.parse()?, true, options).await?;
-        Ok(select::all(&found.candidates, &self.resolver.suspects))
-    }
-
-    pub(crate) async fn explain(&self, name: &str, options: &Options) -> Explanation {
-        let name: ServiceName = match name.parse() {
-            Ok(name) => name,
-            Err(error) => {
-                let result = Err(DiscoverError::InvalidName(error));
-                return Explanation { name: None, attempts: Vec::new(), result };
-            }
-        };
-        let (attempts, result) = match self.resolver.ask(name.clone(), false, options).await {
-            Ok((found, attempts)) => {
-                let discovered = self.resolver.discovered(&found, false);
-                (attempts, discovered.ok_or(DiscoverError::Closed))
-            }
-            Err(error) => (error.attempts().to_vec(), Err(error)),
-        };
-        Explanation { name: Some(name), attempts, result }
-    }
-
-    async fn watch_these(&self, name: Option<ServiceName>) -> Result<ServiceWatch, DiscoverError> {
-        self.resolver.check_open()?;
-        ServiceWatch::open(self.clone(), name).await
-    }
-
-    pub(crate) fn deps(&self) -> &Deps {
-        &self.resolver.deps
-    }
-
-    pub(crate) fn closed(&self) -> &CancellationToken {
-        &self.resolver.closed
+    async fn open_watch(&self, name: Option<ServiceName>) -> Result<ServiceWatch, DiscoverError> {
+        let Inner { resolver, feeds, lifecycle, .. } = &*self.inner;
+        resolver.check_open()?;
+        let (closed, guard) = (lifecycle.closed().clone(), Arc::clone(&self.guard));
+        ServiceWatch::open(feeds.clone(), name, closed, guard).await
     }
 }
 
-impl fmt::Debug for DiscoveryClient {
+impl<H> Clone for DiscoveryClient<H> {
+    fn clone(&self) -> Self {
+        let (inner, guard) = (Arc::clone(&self.inner), Arc::clone(&self.guard));
+        Self { inner, guard, host: PhantomData }
+    }
+}
+
+impl<H> fmt::Debug for DiscoveryClient<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DiscoveryClient")
-            .field("registry", &self.resolver.deps.registry.url())
-            .field("scopes", &self.resolver.deps.scopes)
+            .field("registry", &self.inner.registry_url)
+            .field("scopes", &self.inner.feeds.scopes())
             .finish_non_exhaustive()
     }
 }

@@ -1,61 +1,36 @@
-//! What strategies are made of.
+//! What the built-in strategies are built from.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::time::Duration;
 
-use portolan_broadcast::Broadcaster;
-use portolan_core::{Scope, ServiceEndpoint};
-use tracing::debug;
+use portolan_core::{Scope, ServiceName};
 
-use crate::DiscoveryConfig;
+use crate::dns_config::DnsConfig;
 use crate::lazy_broadcaster::LazyBroadcaster;
 use crate::registry_client::RegistryClient;
 use crate::reservations::Reservations;
-use crate::strategies::broadcast;
-use crate::strategy::Kind;
+use crate::static_endpoints::ConfiguredEndpoints;
+use crate::strategy::{Strategy, StrategyKind};
 
-/// Everything that a strategy may be made of; each takes what it needs.
+/// A row of the strategy table.
+pub(crate) struct Builtin {
+    pub(crate) kind: StrategyKind,
+    /// Builds the strategy; the duration is its timeout in the settings.
+    pub(crate) build: fn(&Deps, Duration) -> Arc<dyn Strategy>,
+}
+
+/// Everything that a built-in strategy may be built from; each takes what it needs.
 #[derive(Clone)]
 pub(crate) struct Deps {
-    pub(crate) config: Arc<DiscoveryConfig>,
-    /// The client's own scope first.
+    /// The scopes in which names are looked up, in order.
     pub(crate) scopes: Vec<Scope>,
     pub(crate) registry: RegistryClient,
     pub(crate) broadcaster: Arc<LazyBroadcaster>,
-    pub(crate) reservations: Arc<dyn Reservations>,
-}
-
-// === impl Deps ===
-
-impl Deps {
-    /// The scopes in which names are looked up: the own one, then `default`.
-    pub(crate) fn scopes_of(scope: Scope) -> Vec<Scope> {
-        match scope.is_default() {
-            true => vec![scope],
-            false => vec![scope, Scope::default()],
-        }
-    }
-
-    /// Whether the configuration names the strategy.
-    pub(crate) fn asks(&self, strategy: &Kind) -> bool {
-        self.config.strategies.iter().any(|asked| asked.as_str() == strategy.name)
-    }
-
-    /// The broadcast channel, where it is asked at all and can be opened.
-    pub(crate) async fn listening_broadcaster(&self) -> Option<Broadcaster> {
-        if self.broadcaster.is_disabled() || !self.asks(&broadcast::KIND) {
-            return None;
-        }
-        match self.broadcaster.broadcaster().await {
-            Ok(broadcaster) => Some(broadcaster),
-            Err(error) => {
-                debug!(%error, "the broadcast channel cannot be heard");
-                None
-            }
-        }
-    }
-
-    /// How near the endpoint's scope is: 0 is the own one. None where it is not looked in at all.
-    pub(crate) fn rank(&self, endpoint: &ServiceEndpoint) -> Option<usize> {
-        self.scopes.iter().position(|scope| *scope == endpoint.scope)
-    }
+    /// `None` if nothing knows who holds which port on this host.
+    pub(crate) reservations: Option<Arc<dyn Reservations>>,
+    pub(crate) dns: DnsConfig,
+    pub(crate) endpoints: BTreeMap<ServiceName, ConfiguredEndpoints>,
+    pub(crate) default_ports: BTreeMap<ServiceName, NonZeroU16>,
 }

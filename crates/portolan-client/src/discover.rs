@@ -1,104 +1,109 @@
-//! One discovery, as the caller words it.
+//! The request builders of the client: one lookup with its options.
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
+
+use portolan_core::name::InvalidName;
+use portolan_core::{ServiceEndpoint, ServiceName};
+use tokio_util::sync::DropGuard;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use portolan_core::ServiceEndpoint;
 
-use crate::strategy::{StrategyName, UnknownStrategy};
-use crate::{DiscoverError, DiscoveryClient, Explanation};
+use crate::cached_resolver::CachedResolver;
+use crate::discovered::{Discovered, Explanation};
+use crate::error::DiscoverError;
+use crate::options::LookupOptions;
 
-/// An instance that was found. It can be used as the [`ServiceEndpoint`] that it holds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Discovered {
-    /// The instance.
-    pub endpoint: ServiceEndpoint,
-    /// Who found it.
-    pub strategy: StrategyName,
-    /// Whether it is older than the cache's TTL, and served because nobody could be asked.
-    pub stale: bool,
+/// A lookup of one instance; `await` it.
+#[must_use = "a lookup does nothing unless it is awaited"]
+#[derive(Clone)]
+pub struct Discover(Lookup);
+
+/// A lookup of every instance; `await` it.
+#[must_use = "a lookup does nothing unless it is awaited"]
+#[derive(Clone)]
+pub struct DiscoverAll(Lookup);
+
+/// A name as a caller gives it: a text, which is parsed once, or a [`ServiceName`].
+pub trait ToServiceName {
+    /// Returns the name, or why the text is not a name.
+    fn to_service_name(&self) -> Result<ServiceName, InvalidName>;
 }
 
-/// A discovery of one instance; `await` it.
-#[must_use = "nothing is asked until it is awaited"]
+/// A lookup that is not sent yet. It keeps the client alive.
 #[derive(Clone)]
-pub struct Discover(Asking);
-
-/// A discovery of every instance; `await` it.
-#[must_use = "nothing is asked until it is awaited"]
-#[derive(Clone)]
-pub struct DiscoverAll(Asking);
-
-#[derive(Clone)]
-struct Asking {
-    client: DiscoveryClient,
-    name: String,
-    options: Options,
-}
-
-/// What the caller wants other than configured.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Options {
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) retries: Option<u32>,
-    pub(crate) strategies: Option<Result<Vec<StrategyName>, UnknownStrategy>>,
+pub(crate) struct Lookup {
+    pub(crate) resolver: CachedResolver,
+    pub(crate) _guard: Arc<DropGuard>,
+    pub(crate) name: Result<ServiceName, InvalidName>,
+    pub(crate) options: LookupOptions,
 }
 
 macro_rules! options {
     ($type:ident) => {
         impl $type {
-            pub(crate) fn new(client: DiscoveryClient, name: &str) -> Self {
-                let name = name.to_owned();
-                Self(Asking { client, name, options: Options::default() })
+            pub(crate) fn new(lookup: Lookup) -> Self {
+                Self(lookup)
             }
 
-            /// How long all strategies together may take, instead of `discovery.timeouts.overall`.
+            /// Sets how long all strategies together may take, instead of
+            /// `discovery.timeouts.overall`.
             pub fn timeout(mut self, timeout: Duration) -> Self {
                 self.0.options.timeout = Some(timeout);
                 self
             }
 
-            /// How often to ask again who cannot be reached, instead of `discovery.retries`.
+            /// Sets how often a strategy is asked again, instead of `discovery.retries`.
             pub fn retries(mut self, retries: u32) -> Self {
                 self.0.options.retries = Some(retries);
                 self
             }
 
-            /// Whom to ask, in this order, instead of `discovery.strategies`. The cache is passed by.
+            /// Sets the strategies in order, instead of `discovery.strategies`. The lookup bypasses
+            /// the cache.
             pub fn strategies<I>(mut self, strategies: I) -> Self
             where
                 I: IntoIterator<Item: AsRef<str>>,
             {
-                self.0.options.ask(strategies);
+                self.0.options.set_strategies(strategies);
                 self
             }
         }
 
         impl fmt::Debug for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let Asking { name, options, .. } = &self.0;
+                let Lookup { name, options, .. } = &self.0;
                 f.debug_tuple(stringify!($type)).field(name).field(options).finish()
             }
         }
     };
 }
 
-// === impl Options ===
+// === impl Lookup ===
 
-impl Options {
-    /// Whom to ask, in this order.
-    pub(crate) fn ask<I: IntoIterator<Item: AsRef<str>>>(&mut self, strategies: I) {
-        let parsed = strategies.into_iter().map(|name| name.as_ref().parse());
-        self.strategies = Some(parsed.collect());
+impl Lookup {
+    pub(crate) async fn one(self) -> Result<Discovered, DiscoverError> {
+        self.resolver.find_one(self.name?, &self.options).await
     }
 
-    /// Whom to ask; as configured where the caller does not say.
-    pub(crate) fn strategies(&self) -> Result<Option<Vec<StrategyName>>, UnknownStrategy> {
-        self.strategies.clone().transpose()
+    pub(crate) async fn all(self) -> Result<Vec<ServiceEndpoint>, DiscoverError> {
+        self.resolver.find_all(self.name?, &self.options).await
+    }
+
+    pub(crate) async fn explain(self) -> Explanation {
+        match self.name {
+            Ok(name) => {
+                let (attempts, result) = self.resolver.explain(name.clone(), &self.options).await;
+                Explanation { name: Some(name), attempts, result }
+            }
+            Err(error) => {
+                let result = Err(DiscoverError::InvalidName(error));
+                Explanation { name: None, attempts: Vec::new(), result }
+            }
+        }
     }
 }
 
@@ -107,10 +112,10 @@ impl Options {
 options!(Discover);
 
 impl Discover {
-    /// Finds it, and tells what each strategy answered. The cache is passed by.
+    /// Sends the lookup and returns the outcome of each strategy as well. The lookup bypasses the
+    /// cache.
     pub async fn explain(self) -> Explanation {
-        let Asking { client, name, options } = self.0;
-        client.explain(&name, &options).await
+        self.0.explain().await
     }
 }
 
@@ -119,8 +124,7 @@ impl IntoFuture for Discover {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Asking { client, name, options } = self.0;
-        async move { client.find_one(&name, &options).await }.boxed()
+        self.0.one().boxed()
     }
 }
 
@@ -133,22 +137,32 @@ impl IntoFuture for DiscoverAll {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Asking { client, name, options } = self.0;
-        async move { client.find_all(&name, &options).await }.boxed()
+        self.0.all().boxed()
     }
 }
 
-// === impl Discovered ===
+// === impl ToServiceName ===
 
-impl Deref for Discovered {
-    type Target = ServiceEndpoint;
-    fn deref(&self) -> &ServiceEndpoint {
-        &self.endpoint
+impl ToServiceName for str {
+    fn to_service_name(&self) -> Result<ServiceName, InvalidName> {
+        self.parse()
     }
 }
 
-impl From<Discovered> for ServiceEndpoint {
-    fn from(discovered: Discovered) -> Self {
-        discovered.endpoint
+impl ToServiceName for String {
+    fn to_service_name(&self) -> Result<ServiceName, InvalidName> {
+        self.parse()
+    }
+}
+
+impl ToServiceName for ServiceName {
+    fn to_service_name(&self) -> Result<ServiceName, InvalidName> {
+        Ok(self.clone())
+    }
+}
+
+impl<T: ToServiceName + ?Sized> ToServiceName for &T {
+    fn to_service_name(&self) -> Result<ServiceName, InvalidName> {
+        (**self).to_service_name()
     }
 }

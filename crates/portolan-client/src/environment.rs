@@ -1,47 +1,56 @@
-//! What the environment tells a client: `portolan up`, `run` and `exec` leave it to the programs
+//! The environment variables of a client, which `portolan up`, `run` and `exec` set for the programs
 //! that they start.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::str::FromStr;
 
 use portolan_broadcast::BroadcastConfig;
+use portolan_core::Remedy;
 
-use crate::DiscoveryClientBuilder;
+use crate::builder::DiscoveryClientBuilder;
 
-/// The variables that a client reads, under the names that Portolan's own settings have there.
+/// The names of the variables, the same as those of Portolan's settings.
 pub mod variable {
-    /// The scope of names.
+    /// The scope of the client.
     pub const SCOPE: &str = "PORTOLAN_SCOPE";
-    /// The registry's address.
+    /// The registry's URL.
     pub const REGISTRY_URL: &str = "PORTOLAN_REGISTRY_URL";
-    /// The token that the registry asks for.
+    /// The token for the registry.
     pub const TOKEN: &str = "PORTOLAN_TOKEN";
-    /// The secret that signs messages of the channel.
+    /// The key that signs messages on the broadcast channel.
     pub const BROADCAST_KEY: &str = "PORTOLAN_BROADCAST_KEY";
-    /// Whether there is a channel at all.
+    /// Whether broadcasting is enabled.
     pub const BROADCAST_ENABLED: &str = "PORTOLAN_BROADCAST__ENABLED";
-    /// The interface that the channel is on.
+    /// The network interface of the broadcast channel.
     pub const BROADCAST_INTERFACE: &str = "PORTOLAN_BROADCAST__INTERFACE";
-    /// Group and port of the channel.
+    /// The multicast group and port of the broadcast channel.
     pub const BROADCAST_ADDRESS: &str = "PORTOLAN_BROADCAST__MULTICAST_ADDRESS";
 }
 
-/// A variable that cannot be used. Retrying does not help: it must change.
+/// A variable that is not valid. Retrying does not help: it must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the environment variable {variable}: {reason}")]
+#[error("environment variable {variable}: {reason}")]
 pub struct InvalidVariable {
-    /// Its name.
+    /// The name of the variable.
     pub variable: &'static str,
-    /// What is wrong with it; never its value, which may be a secret.
+    /// What is wrong with the value; never the value itself, which may be a secret.
     pub reason: String,
+}
+
+// === impl InvalidVariable ===
+
+impl Remedy for InvalidVariable {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        Some(format!("correct or unset {}", self.variable).into())
+    }
 }
 
 // === impl DiscoveryClientBuilder ===
 
-impl DiscoveryClientBuilder {
-    /// Takes over what the environment says: see [`variable`]. What it does not mention stays as
-    /// it is.
+impl<H> DiscoveryClientBuilder<H> {
+    /// Applies the environment variables of [`variable`]. A variable that is not set changes nothing.
     pub fn from_env(self) -> Result<Self, InvalidVariable> {
         self.variables(std::env::var_os)
     }
@@ -59,12 +68,12 @@ impl DiscoveryClientBuilder {
         if let Some(token) = read::<String>(variable::TOKEN, &get)? {
             self = self.token(token);
         }
-        let channel = channel(self.channel(), &get)?;
-        Ok(self.broadcast(channel))
+        let config = broadcast(self.broadcast_config(), &get)?;
+        Ok(self.broadcast(config))
     }
 }
 
-fn channel(
+fn broadcast(
     mut config: BroadcastConfig,
     get: &impl Fn(&'static str) -> Option<OsString>,
 ) -> Result<BroadcastConfig, InvalidVariable> {
@@ -96,16 +105,17 @@ fn read<T: FromStr<Err: fmt::Display>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reservations::UnknownHost;
 
     fn built(variables: &[(&str, &str)]) -> Result<DiscoveryClientBuilder, InvalidVariable> {
         let get = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
         };
-        DiscoveryClientBuilder::default().variables(get)
+        DiscoveryClientBuilder::<UnknownHost>::default().variables(get)
     }
 
     #[test]
-    fn what_up_leaves_to_its_programs_is_taken_over() {
+    fn variables_of_up_are_applied() {
         let builder = built(&[
             ("PORTOLAN_SCOPE", "shop"),
             ("PORTOLAN_REGISTRY_URL", "http://127.0.0.1:7003"),
@@ -114,7 +124,7 @@ mod tests {
             ("PORTOLAN_BROADCAST__ENABLED", "false"),
         ])
         .unwrap();
-        let channel = builder.channel();
+        let channel = builder.broadcast_config();
         assert_eq!(channel.interface, "127.0.0.1");
         assert_eq!(channel.multicast_address.port(), 7999);
         assert!(!channel.enabled);
@@ -124,14 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_environment_changes_nothing() {
-        assert_eq!(built(&[]).unwrap().channel(), BroadcastConfig::default());
+    fn empty_environment_changes_nothing() {
+        assert_eq!(built(&[]).unwrap().broadcast_config(), BroadcastConfig::default());
     }
 
     #[test]
-    fn a_bad_variable_is_named_and_not_quoted() {
+    fn invalid_variable_is_named_without_its_value() {
         let error = built(&[("PORTOLAN_SCOPE", "a b")]).unwrap_err().to_string();
-        assert!(error.starts_with("the environment variable PORTOLAN_SCOPE: "), "{error}");
+        assert!(error.starts_with("environment variable PORTOLAN_SCOPE: "), "{error}");
         let error = built(&[("PORTOLAN_BROADCAST__ENABLED", "maybe")]).unwrap_err();
         assert_eq!(error.variable, "PORTOLAN_BROADCAST__ENABLED");
     }

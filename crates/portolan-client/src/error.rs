@@ -1,30 +1,32 @@
-//! Why a service was not found: what everybody answered, and what to do next.
+//! The errors of a lookup, with the outcome of each strategy.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::Write;
 use std::time::Duration;
 
 use portolan_core::duration::format_rounded;
 use portolan_core::name::InvalidName;
-use portolan_core::{Scope, ServiceName};
+use portolan_core::{Remedy, Scope, ServiceName};
 
 use crate::attempt::{Attempt, AttemptOutcome};
-use crate::strategy::UnknownStrategy;
+use crate::strategy::StrategyError;
+use crate::strategy_name::UnknownStrategy;
 
-/// Why a discovery ended without an instance.
+/// Why a lookup ended without an instance.
 ///
-/// [`DiscoverError::NotFound`] says that the service is not there; [`DiscoverError::CouldNotAsk`], that nobody
-/// could be asked who would know.
+/// [`DiscoverError::NotFound`] means that the service does not exist;
+/// [`DiscoverError::CouldNotAsk`], that no strategy that would know could be asked.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiscoverError {
-    /// The name is none. Retrying does not help.
+    /// The name is not valid. Retrying does not help.
     #[error(transparent)]
     InvalidName(#[from] InvalidName),
-    /// A strategy's name is none. Retrying does not help.
+    /// The client has no strategy of a name. Retrying does not help.
     #[error(transparent)]
     UnknownStrategy(#[from] UnknownStrategy),
-    /// Everybody who could be asked says that there is no instance. Retrying helps once it is started.
-    #[error("no instance of {name} found in {}{}", listed(.scopes), tried(.name, .attempts))]
+    /// The strategies agree that there is no instance. Retrying helps once an instance has started.
+    #[error("no instance of {name} found in {}{}", listed(.scopes), lines(.attempts))]
     NotFound {
         /// The service.
         name: ServiceName,
@@ -33,39 +35,39 @@ pub enum DiscoverError {
         /// Every strategy, in order.
         attempts: Vec<Attempt>,
     },
-    /// Nobody could be asked who would know. Retrying helps once they can be.
-    #[error("could not ask for {name}{}", tried(.name, .attempts))]
+    /// No strategy that would know could be asked. Retrying helps once one can be asked.
+    #[error("could not ask for {name}{}", lines(.attempts))]
     CouldNotAsk {
         /// The service.
         name: ServiceName,
         /// Every strategy, in order.
         attempts: Vec<Attempt>,
     },
-    /// The time for all strategies was over. Retrying, or more time, may help.
-    #[error("no answer for {name} within {}{}", format_rounded(*.limit), tried(.name, .attempts))]
+    /// The deadline of the lookup passed. Retrying, or more time, may help.
+    #[error("no answer for {name} within {}{}", format_rounded(*.limit), lines(.attempts))]
     TimedOut {
         /// The service.
         name: ServiceName,
-        /// How long it might take.
+        /// How long the lookup was allowed to take.
         limit: Duration,
         /// Every strategy, in order.
         attempts: Vec<Attempt>,
     },
-    /// The configuration turns discovery off.
-    #[error("discovery is turned off; set discovery.enabled to true")]
+    /// Discovery is disabled in the configuration.
+    #[error("discovery is turned off (discovery.enabled is false)")]
     Disabled,
-    /// The client was closed.
-    #[error("the discovery client is closed; build a new one")]
+    /// The client is closed.
+    #[error("the discovery client is closed")]
     Closed,
-    /// None of the configured strategies tells of changes.
-    #[error("a watch needs the strategy registry or broadcast; name one in discovery.strategies")]
+    /// None of the strategies has a change feed.
+    #[error("a watch needs the strategy registry or broadcast; discovery.strategies has neither")]
     NothingToWatch,
 }
 
 // === impl DiscoverError ===
 
 impl DiscoverError {
-    /// Every strategy that was tried, in order, with its time and its reason.
+    /// Returns every strategy of the lookup in order, with its duration and outcome.
     pub fn attempts(&self) -> &[Attempt] {
         match self {
             Self::NotFound { attempts, .. }
@@ -75,37 +77,61 @@ impl DiscoverError {
         }
     }
 
-    /// Whether somebody might have known and could not be asked, so that what was known before is
-    /// better than nothing.
-    pub(crate) fn is_want_of_answers(&self) -> bool {
+    /// Returns whether a strategy that might know an instance could not be asked, so that a stale
+    /// answer is better than none.
+    pub(crate) fn is_inconclusive(&self) -> bool {
         match self {
             Self::CouldNotAsk { .. } | Self::TimedOut { .. } => true,
-            Self::NotFound { attempts, .. } => {
-                attempts.iter().any(|attempt| matches!(attempt.answer, AttemptOutcome::Failed(_)))
-            }
+            Self::NotFound { attempts, .. } => failed(attempts).next().is_some(),
             _ => false,
         }
     }
 
-    /// What follows from the attempts, none of which found anything within the limit.
-    pub(crate) fn of(
+    /// Derives the error from attempts of which none found an instance within the limit.
+    pub(crate) fn from_attempts(
         name: ServiceName,
         scopes: Vec<Scope>,
         limit: Duration,
         attempts: Vec<Attempt>,
     ) -> Self {
-        let any = |key: fn(&AttemptOutcome) -> bool| attempts.iter().any(|a| key(&a.answer));
-        let somebody_knows =
-            any(|answer| matches!(answer, AttemptOutcome::NotFound { sure: true, .. }));
-        let somebody_said_no = any(|answer| matches!(answer, AttemptOutcome::NotFound { .. }));
-        let somebody_failed = any(|answer| matches!(answer, AttemptOutcome::Failed(_)));
-        let somebody_waits = any(|answer| matches!(answer, AttemptOutcome::NotAsked));
-        match somebody_knows || (somebody_said_no && !somebody_failed && !somebody_waits) {
-            true => Self::NotFound { name, scopes, attempts },
-            false if somebody_waits => Self::TimedOut { name, limit, attempts },
-            false => Self::CouldNotAsk { name, attempts },
+        use AttemptOutcome::{NotAsked, NotFound};
+        let any = |is: fn(&AttemptOutcome) -> bool| attempts.iter().any(|a| is(&a.outcome));
+        let authoritative = any(|outcome| matches!(outcome, NotFound { authoritative: true, .. }));
+        let not_found = any(|outcome| matches!(outcome, NotFound { .. }));
+        let not_asked = any(|outcome| matches!(outcome, NotAsked));
+        let has_failed = failed(&attempts).next().is_some();
+        if authoritative || (not_found && !has_failed && !not_asked) {
+            Self::NotFound { name, scopes, attempts }
+        } else if not_asked {
+            Self::TimedOut { name, limit, attempts }
+        } else {
+            Self::CouldNotAsk { name, attempts }
         }
     }
+}
+
+impl Remedy for DiscoverError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::InvalidName(_) => None,
+            Self::UnknownStrategy(error) => error.remedy(),
+            Self::NotFound { name, attempts, .. }
+            | Self::CouldNotAsk { name, attempts }
+            | Self::TimedOut { name, attempts, .. } => Some(next_step(name, attempts).into()),
+            Self::Disabled => Some("set discovery.enabled to true".into()),
+            Self::Closed => Some("build a new client".into()),
+            Self::NothingToWatch => {
+                Some("add registry or broadcast to discovery.strategies".into())
+            }
+        }
+    }
+}
+
+fn failed(attempts: &[Attempt]) -> impl Iterator<Item = &StrategyError> {
+    attempts.iter().filter_map(|attempt| match &attempt.outcome {
+        AttemptOutcome::Failed(error) => Some(&**error),
+        _ => None,
+    })
 }
 
 fn listed(scopes: &[Scope]) -> String {
@@ -114,28 +140,25 @@ fn listed(scopes: &[Scope]) -> String {
     format!("{noun} {}", names.join(", "))
 }
 
-/// The attempts, one a line, and what to do next.
-fn tried(name: &ServiceName, attempts: &[Attempt]) -> Tried {
-    let lines = attempts.iter().map(|attempt| format!("\n  {attempt}")).collect();
-    let failed = attempts.iter().any(|attempt| matches!(attempt.answer, AttemptOutcome::Failed(_)));
-    let next = match failed {
-        true => "mend what could not be asked, or name the endpoint as",
-        false => "start it with `portolan run --name NAME -- COMMAND`, or name its endpoint as",
-    };
-    let next = next.replace("NAME", name.as_str());
-    Tried { lines, next: format!("\nnext: {next} discovery.endpoints.{name}") }
+/// Returns the attempts, one per line.
+fn lines(attempts: &[Attempt]) -> String {
+    attempts.iter().fold(String::new(), |mut lines, attempt| {
+        // Writing to a string cannot fail.
+        let _ = write!(lines, "\n  {attempt}");
+        lines
+    })
 }
 
-struct Tried {
-    lines: String,
-    next: String,
-}
-
-impl fmt::Display for Tried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.lines)?;
-        f.write_str(&self.next)
+/// Returns the remedies of the failed strategies, or else how to start the service.
+fn next_step(name: &ServiceName, attempts: &[Attempt]) -> String {
+    let mut steps: Vec<Cow<'_, str>> = failed(attempts).filter_map(Remedy::remedy).collect();
+    if failed(attempts).next().is_none() {
+        steps.push(format!("start it with `portolan run --name {name} -- COMMAND`").into());
+    } else if steps.is_empty() {
+        steps.push("resolve the errors of the strategies".into());
     }
+    steps.push(format!("set discovery.endpoints.{name} to its address").into());
+    steps.join(", or ")
 }
 
 #[cfg(test)]

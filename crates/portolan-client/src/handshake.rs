@@ -1,5 +1,5 @@
-//! Finds out whether what listens on a port speaks what it should: the first words of a
-//! conversation, without logging in and without leaving a mark.
+//! Protocol handshakes: check whether a listener speaks the expected protocol, without logging in
+//! and without changing anything.
 
 mod grpc;
 mod http;
@@ -14,37 +14,37 @@ use futures_util::future::BoxFuture;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// The first words of a protocol.
+/// The opening exchange of a protocol.
 #[derive(Clone, Copy)]
 pub(crate) struct Handshake {
-    /// The protocol, as a person calls it.
+    /// The name of the protocol, for a person to read.
     pub(crate) name: &'static str,
-    /// Speaks them, and tells whether the answer is one of the protocol.
-    shake: for<'a> fn(&'a mut TcpStream, SocketAddr) -> BoxFuture<'a, io::Result<bool>>,
+    /// Sends the opening message and returns whether the answer is valid.
+    exchange: for<'a> fn(&'a mut TcpStream, SocketAddr) -> BoxFuture<'a, io::Result<bool>>,
 }
 
 // === impl Handshake ===
 
 impl Handshake {
-    /// The handshake of a pool of services.
-    pub(crate) fn of_pool(pool: &str) -> Option<Self> {
+    /// Returns the handshake of the services of a pool.
+    pub(crate) fn for_pool(pool: &str) -> Option<Self> {
         match pool {
             "database" => Some(postgres::HANDSHAKE),
             "cache" => Some(redis::HANDSHAKE),
-            // A web socket begins as an HTTP request.
+            // A WebSocket connection starts as an HTTP request.
             "api" | "metrics" | "websocket" => Some(http::HANDSHAKE),
             "grpc" => Some(grpc::HANDSHAKE),
             _ => None,
         }
     }
 
-    /// Whether the other side speaks the protocol. It is given as long as the caller waits.
+    /// Returns whether the peer speaks the protocol. The caller sets the deadline.
     pub(crate) async fn succeeds(
         self,
         stream: &mut TcpStream,
         peer: SocketAddr,
     ) -> io::Result<bool> {
-        (self.shake)(stream, peer).await
+        (self.exchange)(stream, peer).await
     }
 }
 
@@ -54,7 +54,7 @@ impl fmt::Debug for Handshake {
     }
 }
 
-/// Reads so many bytes, or fewer where the other side ends.
+/// Reads `N` bytes, or fewer if the peer closes the connection.
 async fn read<const N: usize>(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(N);
     stream.take(N as u64).read_to_end(&mut bytes).await?;

@@ -1,4 +1,4 @@
-//! The client's place on the broadcast channel, opened when it is first needed.
+//! The client's broadcaster, opened by the first use.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use parking_lot::Mutex;
 use portolan_broadcast::{BroadcastConfig, BroadcastError, Broadcaster};
 use portolan_metrics::Metrics;
 
-/// A broadcaster that is shared with others, or one's own once it is needed.
+/// A shared broadcaster, or an own one that is opened by the first use.
 pub(crate) struct LazyBroadcaster {
-    /// None where the broadcaster is somebody else's, and none of ours to stop.
+    /// `None` for a shared broadcaster, which stays open when the client closes.
     own: Option<(BroadcastConfig, Metrics)>,
     opening: tokio::sync::Mutex<()>,
     open: Mutex<Option<Broadcaster>>,
@@ -17,25 +17,25 @@ pub(crate) struct LazyBroadcaster {
 // === impl LazyBroadcaster ===
 
 impl LazyBroadcaster {
-    /// A channel that others use too; it stays open when the client closes.
+    /// Wraps a broadcaster that stays open when the client closes.
     pub(crate) fn shared(broadcaster: Broadcaster) -> Self {
         let open = Mutex::new(Some(broadcaster));
         Self { own: None, opening: tokio::sync::Mutex::default(), open }
     }
 
-    /// A channel of one's own.
+    /// Opens a broadcaster of its own by the first use.
     pub(crate) fn own(config: BroadcastConfig, metrics: Metrics) -> Self {
         let own = Some((config, metrics));
         Self { own, opening: tokio::sync::Mutex::default(), open: Mutex::default() }
     }
 
-    /// Whether the configuration turns it off.
+    /// Returns whether the configuration turns broadcasting off.
     pub(crate) fn is_disabled(&self) -> bool {
         self.own.as_ref().is_some_and(|(config, _)| !config.enabled)
     }
 
-    /// The broadcaster, opened now where it was not yet.
-    pub(crate) async fn broadcaster(&self) -> Result<Broadcaster, Arc<BroadcastError>> {
+    /// Returns the broadcaster and opens it first if necessary.
+    pub(crate) async fn get(&self) -> Result<Broadcaster, Arc<BroadcastError>> {
         if let Some(broadcaster) = &*self.open.lock() {
             return Ok(broadcaster.clone());
         }
@@ -51,7 +51,7 @@ impl LazyBroadcaster {
         Ok(broadcaster)
     }
 
-    /// Leaves the channel, where it is one's own.
+    /// Closes the broadcaster if it is an own one.
     pub(crate) async fn close(&self) {
         let open = self.open.lock().take();
         if let (Some(broadcaster), Some(_)) = (open, &self.own) {

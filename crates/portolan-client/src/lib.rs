@@ -1,7 +1,8 @@
-//! Finds services by name: five strategies in order, retries, a cache that stays current, a watch;
-//! and a client of the registry's HTTP API.
+//! Service discovery by name: strategies in order, retries, a cache that change feeds keep current,
+//! and watches; and a client of the registry's HTTP API.
 //!
-//! Completeness nothing of granting ports, of checking health, or of running services.
+//! Independent of port allocation, health checks and the operating system. The reservations of the
+//! host are an extension point ([`Reservations`]), and so are the strategies ([`strategy`]).
 
 pub mod attempt;
 pub mod blocking;
@@ -9,45 +10,60 @@ mod builder;
 mod cache;
 mod cache_sync;
 mod cache_update;
+mod cached_resolver;
 mod chain;
 mod client;
 pub mod config;
+mod deadline;
 mod deps;
 mod discover;
+mod discovered;
+mod dns_config;
 pub mod environment;
 mod error;
-mod explanation;
+mod feeds;
 mod handshake;
 mod lazy_broadcaster;
+mod lifecycle;
+mod options;
 mod refresh;
 pub mod registry_client;
 mod reservations;
 mod resolver;
 mod select;
 mod singleflight;
+mod static_endpoints;
 mod strategies;
-mod strategy;
+pub mod strategy;
+mod strategy_name;
+mod timeouts;
 mod watch;
+mod well_known_port;
 
 pub use attempt::{Attempt, AttemptOutcome};
 pub use builder::DiscoveryClientBuilder;
 pub use client::DiscoveryClient;
-pub use config::{DiscoveryConfig, InvalidDiscovery};
-pub use discover::{Discover, DiscoverAll, Discovered};
+pub use config::{CacheConfig, DiscoveryConfig, InvalidDiscovery};
+pub use deadline::Deadline;
+pub use discover::{Discover, DiscoverAll, ToServiceName};
+pub use discovered::{Discovered, Explanation};
+pub use dns_config::{DnsConfig, InvalidDomain};
 pub use environment::InvalidVariable;
 pub use error::DiscoverError;
-pub use explanation::Explanation;
 pub use registry_client::{
     ListQuery, Listing, ReconnectingWatch, RegisterResponse, RegistryClient, RegistryClientConfig,
     RegistryClientError, RegistryWatch, WatchRequest,
 };
 pub use reservations::{
-    REGISTRY_SERVICE, Reservation, Reservations, ReservationsError, registry_on_this_host,
+    HostDefaults, REGISTRY_SERVICE, Reservation, Reservations, ReservationsError, UnknownHost,
 };
-pub use strategies::config_file::{ConfiguredEndpoint, ConfiguredEndpoints, InvalidEndpoint};
-pub use strategies::dns::{DnsConfig, DnsError, InvalidDomain};
-pub use strategy::{StrategyError, StrategyName, UnknownStrategy};
+pub use static_endpoints::{ConfiguredEndpoint, ConfiguredEndpoints, InvalidEndpoint};
+pub use strategy::{Strategy, StrategyError};
+pub use strategy_name::{StrategyName, UnknownStrategy};
+pub use timeouts::Timeouts;
 pub use watch::ServiceWatch;
 
+#[cfg(test)]
+mod errors_tests;
 #[cfg(test)]
 mod testing;

@@ -1,55 +1,65 @@
-//! Asks again in the background for what had to be served stale.
+//! Background refresh of stale cache entries.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use portolan_core::ServiceName;
+use portolan_core::{Backoff, ServiceName};
 use tokio::time::sleep;
 use tracing::debug;
 
-use crate::discover::Options;
-use crate::resolver::Resolver;
+use crate::error::DiscoverError;
+use crate::lifecycle::Lifecycle;
 
-/// The wait before the first attempt: everybody was asked a moment ago.
+/// The wait before the first attempt: every strategy was asked a moment ago.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// How many attempts there are, about three minutes; the next who is served stale begins anew.
+/// The number of attempts, about three minutes; the next stale answer starts again.
 const ATTEMPTS: usize = 10;
 
-/// The services that are being asked for in the background.
-#[derive(Default)]
-pub(crate) struct Refreshing(Mutex<HashSet<ServiceName>>);
-
-/// Begins to ask for the service, unless that is going on already.
-pub(crate) fn begin(resolver: &Arc<Resolver>, name: ServiceName, all: bool) {
-    if !resolver.refreshing.0.lock().insert(name.clone()) {
-        return;
-    }
-    let finder_of_task = Arc::clone(resolver);
-    resolver.tasks.spawn(async move {
-        let resolver = finder_of_task;
-        let refreshed = refresh(&resolver, &name, all);
-        // Cancelled or done, it is over.
-        let _ = resolver.closed.run_until_cancelled(refreshed).await;
-        resolver.refreshing.0.lock().remove(&name);
-    });
+/// Retries lookups in the background, at most one per service; clones share everything.
+#[derive(Clone)]
+pub(crate) struct Refresher {
+    lifecycle: Lifecycle,
+    in_progress: Arc<Mutex<HashSet<ServiceName>>>,
 }
 
-async fn refresh(resolver: &Arc<Resolver>, name: &ServiceName, all: bool) {
-    let mut wait = FIRST_WAIT;
-    for _ in 0..ATTEMPTS {
-        sleep(wait).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
-        let entry = resolver.cache.as_ref().and_then(|cache| cache.get(name, all));
-        if entry.is_none_or(|entry| entry.is_fresh()) {
+// === impl Refresher ===
+
+impl Refresher {
+    pub(crate) fn new(lifecycle: Lifecycle) -> Self {
+        Self { lifecycle, in_progress: Arc::default() }
+    }
+
+    /// Calls the lookup until it succeeds, unless a refresh of the service is in progress.
+    pub(crate) fn start<L, F>(&self, name: ServiceName, lookup: L)
+    where
+        L: Fn() -> F + Send + 'static,
+        F: Future<Output = Result<(), DiscoverError>> + Send,
+    {
+        if !self.in_progress.lock().insert(name.clone()) {
             return;
         }
-        match resolver.ask(name.clone(), all, &Options::default()).await {
-            Ok(_) => return debug!(service_name = %name, "stale endpoint refreshed"),
-            Err(error) => debug!(service_name = %name, %error, "stale endpoint not refreshed"),
+        let in_progress = Arc::clone(&self.in_progress);
+        self.lifecycle.spawn(async move {
+            retry(&name, lookup).await;
+            in_progress.lock().remove(&name);
+        });
+    }
+}
+
+async fn retry<F>(name: &ServiceName, lookup: impl Fn() -> F)
+where
+    F: Future<Output = Result<(), DiscoverError>>,
+{
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    for _ in 0..ATTEMPTS {
+        sleep(backoff.next_wait()).await;
+        match lookup().await {
+            Ok(()) => return debug!(service_name = %name, "Stale endpoint refreshed"),
+            Err(error) => debug!(service_name = %name, %error, "Stale endpoint not refreshed"),
         }
     }
 }

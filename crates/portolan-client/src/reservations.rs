@@ -1,11 +1,12 @@
-//! Who holds which port on this host: what tells a service's own port from a stranger's.
+//! Who holds which port on this host: distinguishes a service's own port from a foreign listener's.
 
-use parking_lot::Mutex;
-use portolan_core::{Host, Scope, ServiceName};
-use portolan_port_allocator::{Holder, PortAllocator, PortAllocatorConfig};
+use std::borrow::Cow;
+use std::sync::Arc;
 
-/// The service name under which a registry reserves its own port, so that programs on the same
-/// host find it without being told where it is.
+use portolan_core::{Host, Remedy, Scope, ServiceName};
+
+/// The service name under which a registry reserves its port, so that programs on the same host
+/// find the registry without configuration.
 pub const REGISTRY_SERVICE: &str = "portolan-registry";
 
 /// A port of this host that a service holds.
@@ -17,30 +18,43 @@ pub struct Reservation {
     pub service: ServiceName,
     /// The service's scope.
     pub scope: Scope,
-    /// Whether its owner lives. Where only a child of the owner is left, the port is still taken,
-    /// but nobody vouches for the service any more.
+    /// Whether the owner process is alive. If only a child process is left, the port is still held,
+    /// but the service counts as gone.
     pub alive: bool,
 }
 
-/// Completeness which ports of this host are held by whom.
+/// The source of this host's reservations, such as a port allocator.
 pub trait Reservations: Send + Sync {
-    /// Every TCP port that is held now.
+    /// Returns every TCP port that is held now.
     fn reservations(&self) -> Result<Vec<Reservation>, ReservationsError>;
 }
 
+/// The reservations that a client uses if its builder is given none: the type parameter of
+/// [`DiscoveryClient`](crate::DiscoveryClient).
+pub trait HostDefaults: Clone + Send + Sync + 'static {
+    /// Returns the reservations of this host, or `None` if nothing knows them.
+    fn reservations() -> Option<Arc<dyn Reservations>>;
+}
+
+/// A host whose reservations are not known. The strategy `default` then trusts only the ports in
+/// `discovery.default_ports`.
+#[derive(Debug, Clone, Copy)]
+pub struct UnknownHost;
+
 /// Why the host's reservations cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "cannot read who holds which port on this host: {reason}; see what `portolan ports list` says"
-)]
+#[error("cannot read the port reservations of this host: {reason}")]
 pub struct ReservationsError {
     /// What happened.
     pub reason: String,
 }
 
-/// The address of the registry that runs on this host in the nearest of the scopes, where one does.
-pub fn registry_on_this_host(reservations: &dyn Reservations, scopes: &[Scope]) -> Option<String> {
-    // A table that cannot be read names no registry; whoever needs it otherwise says why.
+/// Returns the URL of the registry that runs on this host in the first of the scopes that has one.
+pub(crate) fn registry_on_this_host(
+    reservations: &dyn Reservations,
+    scopes: &[Scope],
+) -> Option<String> {
+    // An unreadable table names no registry; the strategy `default` reports the error.
     let held = reservations.reservations().ok()?;
     let registry = scopes.iter().find_map(|scope| {
         held.iter().find(|held| held.service == REGISTRY_SERVICE && held.scope == *scope)
@@ -48,48 +62,18 @@ pub fn registry_on_this_host(reservations: &dyn Reservations, scopes: &[Scope]) 
     Some(format!("http://{}", Host::loopback().with_port(registry.port)))
 }
 
-impl Reservations for PortAllocator {
-    fn reservations(&self) -> Result<Vec<Reservation>, ReservationsError> {
-        // A lease is of TCP, or of TCP and UDP.
-        let reservation = |Holder { port, service, scope, alive, .. }| Reservation {
-            port,
-            service,
-            scope,
-            alive,
-        };
-        Ok(self.holders().into_iter().map(reservation).collect())
+// === impl UnknownHost ===
+
+impl HostDefaults for UnknownHost {
+    fn reservations() -> Option<Arc<dyn Reservations>> {
+        None
     }
 }
 
-/// An allocator that is opened when it is first asked.
-pub(crate) struct Lazy {
-    config: PortAllocatorConfig,
-    open: Mutex<Option<PortAllocator>>,
-}
+// === impl ReservationsError ===
 
-// === impl Lazy ===
-
-impl Lazy {
-    pub(crate) fn new(config: PortAllocatorConfig) -> Self {
-        Self { config, open: Mutex::default() }
-    }
-
-    fn allocator(&self) -> Result<PortAllocator, ReservationsError> {
-        let mut open = self.open.lock();
-        if let Some(allocator) = &*open {
-            return Ok(allocator.clone());
-        }
-        let allocator = PortAllocator::new(self.config.clone())
-            .map_err(|error| ReservationsError { reason: error.to_string() })?;
-        Ok(open.insert(allocator).clone())
+impl Remedy for ReservationsError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        Some("run `portolan ports list` for details".into())
     }
 }
-
-impl Reservations for Lazy {
-    fn reservations(&self) -> Result<Vec<Reservation>, ReservationsError> {
-        self.allocator()?.reservations()
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,4 +1,4 @@
-//! Chooses among instances: well before ill, near before far, and in turn among equals.
+//! Selection among candidates: by health, then by priority, then at random by weight.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use tokio::time::Instant;
 
 use crate::strategy::Candidate;
 
-/// How long an instance that a caller could not connect to goes last. Default of most load
-/// balancers: long enough for a restart, short enough to come back to it.
+/// How long an instance is avoided after a reported failure: the usual ejection time of load
+/// balancers, long enough for a restart.
 const SUSPICION: Duration = Duration::from_secs(30);
-/// How many instances are remembered as suspect.
+/// The maximum number of suspects.
 const MAX_SUSPECTS: usize = 1_000;
 
-/// Instances that a caller could not connect to a moment ago.
+/// Instances to which a caller failed to connect recently (passive outlier detection).
 pub(crate) struct Suspects(Cache<ServiceId, Instant>);
 
 // === impl Suspects ===
@@ -25,13 +25,13 @@ impl Suspects {
         Self(Cache::new(MAX_SUSPECTS))
     }
 
-    /// The instance goes last for a while.
-    pub(crate) fn suspect(&self, id: &ServiceId) {
+    /// Marks an instance as suspect for a while.
+    pub(crate) fn insert(&self, id: &ServiceId) {
         self.0.insert(id.clone(), Instant::now() + SUSPICION);
     }
 
-    /// The instance was heard to be well.
-    pub(crate) fn clear(&self, id: &ServiceId) {
+    /// Clears an instance that reported to be healthy.
+    pub(crate) fn remove(&self, id: &ServiceId) {
         self.0.remove(id);
     }
 
@@ -40,11 +40,11 @@ impl Suspects {
     }
 }
 
-/// One of the best instances, chosen at random by weight; none where there is none at all.
+/// Returns one of the best candidates, at random by weight; `None` without candidates.
 pub(crate) fn one<'a>(candidates: &'a [Candidate], suspects: &Suspects) -> Option<&'a Candidate> {
     let best = candidates.iter().map(|c| rank(c, suspects)).min()?;
     let equals = || candidates.iter().filter(|c| rank(c, suspects) == best);
-    // A weight of 0 is a small chance, not none (RFC 2782).
+    // A weight of 0 means a small probability, not zero (RFC 2782).
     let weight = |candidate: &Candidate| u32::from(candidate.weight) * 100 + 1;
     let mut left = rand::rng().random_range(0..equals().map(weight).sum::<u32>());
     equals().find(|candidate| match left.checked_sub(weight(candidate)) {
@@ -56,19 +56,19 @@ pub(crate) fn one<'a>(candidates: &'a [Candidate], suspects: &Suspects) -> Optio
     })
 }
 
-/// Every instance, the best first.
+/// Returns every instance, the best first.
 pub(crate) fn all(candidates: &[Candidate], suspects: &Suspects) -> Vec<ServiceEndpoint> {
     let mut ordered: Vec<&Candidate> = candidates.iter().collect();
     ordered.sort_by_key(|candidate| rank(candidate, suspects));
     ordered.into_iter().map(|candidate| (*candidate.endpoint).clone()).collect()
 }
 
-/// Whether all of them are suspect, so that it is time to ask again.
+/// Returns whether every candidate is suspect.
 pub(crate) fn all_suspect(candidates: &[Candidate], suspects: &Suspects) -> bool {
     candidates.iter().all(|candidate| suspects.contains(&candidate.endpoint.id))
 }
 
-/// Lower is better.
+/// Returns the sort key of a candidate; lower is better.
 fn rank(candidate: &Candidate, suspects: &Suspects) -> (bool, HealthStatus, u16) {
     let endpoint = &candidate.endpoint;
     (suspects.contains(&endpoint.id), endpoint.health, candidate.priority)

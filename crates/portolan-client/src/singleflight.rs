@@ -1,7 +1,7 @@
-//! Those who look for the same thing at the same time share one answer.
+//! Single-flight: concurrent lookups with equal keys share one future.
 //!
-//! A flight has no task of its own: whoever waits for it drives it, and when nobody waits any
-//! more it is gone.
+//! The shared future has no task of its own. Its waiters poll it, and it is dropped with its last
+//! waiter.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -13,18 +13,18 @@ use parking_lot::Mutex;
 use crate::attempt::AttemptLog;
 use crate::chain::{LookupKey, Resolution};
 
-/// The discoveries that are under way.
+/// The lookups that are in flight.
 #[derive(Default)]
 pub(crate) struct SingleFlight {
     table: Arc<Mutex<Table>>,
 }
 
-/// One discovery under way; clones wait for the same.
+/// A lookup in flight; clones wait for the same result.
 #[derive(Clone)]
 pub(crate) struct SharedLookup {
-    /// What was tried so far.
-    pub(crate) record: Arc<AttemptLog>,
-    /// What is found at the end.
+    /// The attempts so far.
+    pub(crate) log: Arc<AttemptLog>,
+    /// The result.
     pub(crate) result: Shared<LookupFuture>,
 }
 
@@ -32,17 +32,17 @@ type LookupFuture = BoxFuture<'static, Option<Arc<Resolution>>>;
 
 #[derive(Default)]
 struct Table {
-    singleflight: HashMap<LookupKey, InFlight>,
+    in_flight: HashMap<LookupKey, InFlight>,
     last: u64,
 }
 
 struct InFlight {
     number: u64,
-    record: Arc<AttemptLog>,
+    log: Arc<AttemptLog>,
     result: WeakShared<LookupFuture>,
 }
 
-/// Takes a flight out of the table when it ends, however it ends.
+/// Removes a lookup from the table when its future completes or is dropped.
 struct RemoveOnDrop {
     table: Weak<Mutex<Table>>,
     key: LookupKey,
@@ -52,7 +52,7 @@ struct RemoveOnDrop {
 // === impl SingleFlight ===
 
 impl SingleFlight {
-    /// The flight that looks for this already, or a new one.
+    /// Joins the lookup with this key, or starts a new one.
     pub(crate) fn join<F>(
         &self,
         key: &LookupKey,
@@ -62,33 +62,33 @@ impl SingleFlight {
         F: Future<Output = Option<Arc<Resolution>>> + Send + 'static,
     {
         let mut table = self.table.lock();
-        if let Some(flight) = table.singleflight.get(key).and_then(InFlight::joined) {
-            return flight;
+        if let Some(lookup) = table.in_flight.get(key).and_then(InFlight::join) {
+            return lookup;
         }
         table.last += 1;
         let number = table.last;
         let (table_of, key) = (Arc::downgrade(&self.table), key.clone());
-        let departure = RemoveOnDrop { table: table_of, key: key.clone(), number };
-        let (record, search) = start();
+        let remove_on_drop = RemoveOnDrop { table: table_of, key: key.clone(), number };
+        let (log, lookup) = start();
         let result = async move {
-            let _departure = departure;
-            search.await
+            let _remove_on_drop = remove_on_drop;
+            lookup.await
         };
         let result = result.boxed().shared();
         if let Some(weak) = result.downgrade() {
-            let record = Arc::clone(&record);
-            table.singleflight.insert(key, InFlight { number, record, result: weak });
+            let log = Arc::clone(&log);
+            table.in_flight.insert(key, InFlight { number, log, result: weak });
         }
-        SharedLookup { record, result }
+        SharedLookup { log, result }
     }
 }
 
 // === impl InFlight ===
 
 impl InFlight {
-    fn joined(&self) -> Option<SharedLookup> {
+    fn join(&self) -> Option<SharedLookup> {
         let result = self.result.upgrade()?;
-        Some(SharedLookup { record: Arc::clone(&self.record), result })
+        Some(SharedLookup { log: Arc::clone(&self.log), result })
     }
 }
 
@@ -98,9 +98,9 @@ impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
         let Some(table) = self.table.upgrade() else { return };
         let mut table = table.lock();
-        // Another flight may have taken its place meanwhile.
-        if table.singleflight.get(&self.key).is_some_and(|flight| flight.number == self.number) {
-            table.singleflight.remove(&self.key);
+        // A newer lookup with the same key stays.
+        if table.in_flight.get(&self.key).is_some_and(|lookup| lookup.number == self.number) {
+            table.in_flight.remove(&self.key);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The table of strategies: one file each.
+//! The table of built-in strategies: one file and one row each.
 
 pub(crate) mod broadcast;
 pub(crate) mod config_file;
@@ -6,11 +6,16 @@ pub(crate) mod default_port;
 pub(crate) mod dns;
 pub(crate) mod registry;
 
-use crate::strategy::Kind;
+use crate::deps::Builtin;
 
-/// Asked in this order unless the configuration says otherwise; the first that finds something wins.
-pub(crate) static STRATEGIES: [&Kind; 5] =
-    [&default_port::KIND, &registry::KIND, &broadcast::KIND, &dns::KIND, &config_file::KIND];
+/// The built-in strategies in their default order. The first that finds an instance wins.
+pub(crate) static STRATEGIES: [&Builtin; 5] = [
+    &default_port::STRATEGY,
+    &registry::STRATEGY,
+    &broadcast::STRATEGY,
+    &dns::STRATEGY,
+    &config_file::STRATEGY,
+];
 
 #[cfg(test)]
 mod suite;

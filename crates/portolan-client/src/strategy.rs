@@ -1,246 +1,280 @@
-//! What a strategy is: one way to find a service, asked once.
+//! The extension point for discovery strategies: one way to find a service, asked once.
 //!
-//! A strategy never retries, caches or counts: the chain does.
+//! A strategy neither retries nor caches nor counts; the chain does that for every strategy alike.
+//! [`DiscoveryClientBuilder::strategy`](crate::DiscoveryClientBuilder::strategy) adds one to a
+//! client:
+//!
+//! ```
+//! use std::net::Ipv4Addr;
+//!
+//! use portolan_client::strategy::{
+//!     Position, Strategy, StrategyFuture, StrategyKind, StrategyOutcome, StrategyQuery,
+//! };
+//! use portolan_client::DiscoveryClient;
+//!
+//! /// Finds every service on one port of the loopback address.
+//! struct OnePort(u16);
+//!
+//! impl Strategy for OnePort {
+//!     fn kind(&self) -> StrategyKind {
+//!         StrategyKind::new("one-port")
+//!     }
+//!
+//!     fn find<'a>(&'a self, query: &'a StrategyQuery) -> StrategyFuture<'a> {
+//!         Box::pin(async move { query.found_at(Ipv4Addr::LOCALHOST.into(), self.0) })
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client: DiscoveryClient =
+//!     DiscoveryClient::builder().strategy(Position::First, OnePort(8080)).build()?;
+//! let endpoint = client.discover("anything").await?;
+//! assert_eq!((endpoint.strategy.as_str(), endpoint.port), ("one-port", 8080));
+//! # Ok(()) }
+//! ```
 
+use std::borrow::Cow;
+use std::error::Error;
 use std::fmt;
-use std::str::FromStr;
+use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use portolan_broadcast::{BroadcastError, QueryError};
+use jiff::Timestamp;
 use portolan_core::duration::format_rounded;
-use portolan_core::{Scope, ServiceEndpoint, ServiceName};
-use serde::{Deserialize, Serialize};
+use portolan_core::{Host, Registration, Remedy, Scope, ServiceEndpoint, ServiceName, Ttl};
 
-use crate::config::Timeouts;
-use crate::deps::Deps;
-use crate::reservations::ReservationsError;
-use crate::strategies::STRATEGIES;
-use crate::strategies::dns::DnsError;
-use crate::{InvalidDiscovery, RegistryClientError};
+use crate::deadline::Deadline;
 
-/// The name of one of the strategies, as configuration, flags and metric labels write it.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct StrategyName(&'static Kind);
+/// One way to find a service.
+pub trait Strategy: Send + Sync {
+    /// Returns the strategy's properties. They must not change while the client lives.
+    fn kind(&self) -> StrategyKind;
 
-/// A text that names no strategy. Retrying does not help: it must change.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a strategy; use one of {list}", list = StrategyName::list())]
-pub struct UnknownStrategy(String);
-
-/// Why a strategy could not be asked, as opposed to its saying no.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StrategyError {
-    /// The registry.
-    #[error(transparent)]
-    Registry(#[from] RegistryClientError),
-    /// The broadcast channel could not be opened.
-    #[error(transparent)]
-    Channel(#[from] Arc<BroadcastError>),
-    /// The broadcast channel could not be asked.
-    #[error(transparent)]
-    Query(#[from] QueryError),
-    /// The name servers.
-    #[error(transparent)]
-    Dns(#[from] DnsError),
-    /// The host's table of reservations.
-    #[error(transparent)]
-    Reservations(#[from] ReservationsError),
-    /// It took longer than it may.
-    #[error("no answer within {}", format_rounded(*.limit))]
-    TimedOut {
-        /// How long it may take.
-        limit: Duration,
-    },
+    /// Asks once. The future is dropped at the strategy's timeout, a little after
+    /// [`StrategyQuery::deadline`], and when every caller stopped waiting.
+    fn find<'a>(&'a self, query: &'a StrategyQuery) -> StrategyFuture<'a>;
 }
 
-/// One row of the table of strategies.
-pub(crate) struct Kind {
-    /// Its name.
-    pub(crate) name: &'static str,
-    /// How many instances of a service it knows.
-    pub(crate) completeness: Completeness,
-    /// Whether asking again may help where it could not be asked.
-    pub(crate) retries: bool,
-    /// How long it may take.
-    pub(crate) timeout: fn(&Timeouts) -> Duration,
-    /// Makes it.
-    pub(crate) build: fn(&Deps) -> Result<Arc<dyn Strategy>, InvalidDiscovery>,
+/// What [`Strategy::find`] returns: `Box::pin(async move { … })` makes one.
+pub type StrategyFuture<'a> = Pin<Box<dyn Future<Output = StrategyOutcome> + Send + 'a>>;
+
+/// The properties of a strategy: what the client does with it and with what it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StrategyKind {
+    /// The name in the configuration, in flags, in metric labels and in explanations.
+    pub name: &'static str,
+    /// How many instances of a service the strategy knows.
+    pub completeness: Completeness,
+    /// Which change feed keeps a cached result of the strategy current.
+    pub feed: Feed,
+    /// Whether the client asks again after a temporary error, within the timeout.
+    pub retries: bool,
+    /// How long one lookup may take, retries included; `None` means as long as the whole lookup.
+    pub timeout: Option<Duration>,
+    /// The key below `discovery.timeouts` that overrides the timeout. Only strategies of the table
+    /// have one: the settings are checked against the table.
+    pub timeout_key: Option<&'static str>,
 }
 
 /// How many instances of a service a strategy knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Completeness {
-    /// One at the most.
+pub enum Completeness {
+    /// At most one. Asked last when every instance is requested.
     One,
-    /// All of them, but it tells of some where one is enough.
+    /// All of them, but one answer is enough unless [`StrategyQuery::all`] is set.
     AllOnRequest,
-    /// All of them, always.
+    /// Always all of them.
     All,
 }
 
-/// One way to find a service.
-pub(crate) trait Strategy: Send + Sync {
-    /// Asks once.
-    fn ask<'a>(&'a self, query: &'a StrategyQuery) -> BoxFuture<'a, StrategyOutcome>;
+/// The feed of changes that keeps a cached result current until its TTL ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feed {
+    /// None: changes of known instances are applied, new instances are not added.
+    None,
+    /// The registry's watch, which is ordered and complete. Its snapshot replaces the result, and
+    /// announcements do not change it.
+    Ordered,
+    /// The announcements on the broadcast channel, in any order and with gaps.
+    Announced,
+}
+
+/// Where a strategy is inserted into the configured order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Position {
+    /// Before every other strategy.
+    First,
+    /// After every other strategy.
+    Last,
+    /// Directly before the strategy of this name.
+    Before(String),
+    /// Directly after the strategy of this name.
+    After(String),
 }
 
 /// What a strategy is asked.
 #[derive(Debug, Clone)]
-pub(crate) struct StrategyQuery {
+#[non_exhaustive]
+pub struct StrategyQuery {
     /// The service.
-    pub(crate) name: ServiceName,
-    /// The scopes to look in: the first in which it is found counts.
-    pub(crate) scopes: Vec<Scope>,
-    /// Whether every instance is requested.
-    pub(crate) all: bool,
-    /// How long the answer may take; after that it is not waited for.
-    pub(crate) limit: Duration,
+    pub name: ServiceName,
+    /// The scopes to look in, never empty. Only the first scope with an instance counts.
+    pub scopes: Vec<Scope>,
+    /// Whether every instance is requested, not only one.
+    pub all: bool,
+    /// When the answer is due.
+    pub deadline: Deadline,
 }
 
 /// What a strategy answers.
 #[derive(Debug)]
-pub(crate) enum StrategyOutcome {
+#[non_exhaustive]
+pub enum StrategyOutcome {
     /// At least one instance, all of the same scope.
     Found(Vec<Candidate>),
-    /// There is none, as far as this strategy can know.
+    /// No instance, as far as the strategy can know.
     NotFound {
-        /// What it looked at.
+        /// What was looked at, for a person to read.
         reason: String,
-        /// Whether it would know of an instance if there were one.
-        sure: bool,
+        /// Whether the strategy would know of an instance if there were one.
+        authoritative: bool,
     },
-    /// There is nothing that it could ask.
-    Skip(String),
-    /// It could not ask.
+    /// There is nothing to ask, for this reason.
+    Skipped(String),
+    /// Asking failed.
     Failed(StrategyError),
 }
 
-/// An instance that may be chosen.
+/// An instance that the client may choose.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Candidate {
+pub struct Candidate {
     /// The instance.
-    pub(crate) endpoint: Arc<ServiceEndpoint>,
-    /// Lower goes first (RFC 2782).
-    pub(crate) priority: u16,
-    /// How often it is chosen among equals (RFC 2782).
-    pub(crate) weight: u16,
+    pub endpoint: Arc<ServiceEndpoint>,
+    /// The priority, lowest first (RFC 2782). Default 0.
+    pub priority: u16,
+    /// The relative frequency among candidates of the same priority (RFC 2782). Default 1.
+    pub weight: u16,
 }
 
-// === impl StrategyName ===
-
-impl StrategyName {
-    /// Every strategy, in the order in which they are asked unless told otherwise.
-    pub fn all() -> impl Iterator<Item = Self> {
-        STRATEGIES.into_iter().map(Self)
-    }
-
-    /// The name as it is written.
-    pub fn as_str(self) -> &'static str {
-        self.0.name
-    }
-
-    /// Every name, for a person to choose from.
-    pub(crate) fn list() -> String {
-        Self::all().map(Self::as_str).collect::<Vec<_>>().join(", ")
-    }
-
-    pub(crate) fn kind(self) -> &'static Kind {
-        self.0
-    }
+/// Why a strategy could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+pub struct StrategyError {
+    source: Box<dyn Error + Send + Sync>,
+    temporary: bool,
+    remedy: Option<Cow<'static, str>>,
 }
 
-impl PartialEq for StrategyName {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {}", format_rounded(*.0))]
+struct TimedOut(Duration);
 
-impl Eq for StrategyName {}
+// === impl StrategyKind ===
 
-impl std::hash::Hash for StrategyName {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
+impl StrategyKind {
+    /// Returns a strategy of this name that knows every instance, has no feed, is not retried and
+    /// may take as long as the whole lookup.
+    pub const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            completeness: Completeness::All,
+            feed: Feed::None,
+            retries: false,
+            timeout: None,
+            timeout_key: None,
+        }
     }
 }
 
-impl FromStr for StrategyName {
-    type Err = UnknownStrategy;
+// === impl StrategyQuery ===
 
-    fn from_str(text: &str) -> Result<Self, UnknownStrategy> {
-        Self::all()
-            .find(|strategy| strategy.as_str() == text)
-            .ok_or_else(|| UnknownStrategy(text.chars().take(40).collect()))
+impl StrategyQuery {
+    /// Returns a query for one instance in the default scope, for tests of a strategy.
+    pub fn new(name: ServiceName, deadline: Deadline) -> Self {
+        Self { name, scopes: vec![Scope::default()], all: false, deadline }
     }
-}
 
-impl TryFrom<String> for StrategyName {
-    type Error = UnknownStrategy;
-    fn try_from(text: String) -> Result<Self, UnknownStrategy> {
-        text.parse()
-    }
-}
-
-impl From<StrategyName> for String {
-    fn from(name: StrategyName) -> String {
-        name.as_str().to_owned()
-    }
-}
-
-impl AsRef<str> for StrategyName {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl fmt::Display for StrategyName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl fmt::Debug for StrategyName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
-    }
-}
-
-// === impl StrategyError ===
-
-impl StrategyError {
-    /// Whether asking again a moment later may help.
-    pub(crate) fn is_temporary(&self) -> bool {
-        matches!(self, Self::Registry(error) if error.is_temporary())
+    /// Returns the outcome for an instance at this address, in the first scope.
+    pub fn found_at(&self, address: IpAddr, port: u16) -> StrategyOutcome {
+        match Host::try_from(address) {
+            Ok(host) => {
+                let mut registration = Registration::new(self.name.clone(), host, port);
+                registration.scope = self.scopes[0].clone();
+                let endpoint = registration.into_endpoint(Ttl::DEFAULT, Timestamp::now());
+                StrategyOutcome::Found(vec![endpoint.into()])
+            }
+            Err(error) => StrategyOutcome::Failed(StrategyError::new(error)),
+        }
     }
 }
 
 // === impl StrategyOutcome ===
 
 impl StrategyOutcome {
-    /// The instances of the first scope in which there is one.
-    pub(crate) fn found_in(
-        scopes: &[Scope],
-        endpoints: Vec<ServiceEndpoint>,
-    ) -> Option<Vec<Candidate>> {
+    /// Returns the instances of the first scope that has any, or `None` without such a scope.
+    pub fn found_in(scopes: &[Scope], endpoints: Vec<ServiceEndpoint>) -> Option<Self> {
         let scope = scopes.iter().find(|scope| endpoints.iter().any(|e| e.scope == **scope))?;
         let within = endpoints.into_iter().filter(|endpoint| endpoint.scope == *scope);
-        Some(within.map(Candidate::from).collect())
+        Some(Self::Found(within.map(Candidate::from).collect()))
     }
 }
 
 // === impl Candidate ===
 
-impl Candidate {
-    pub(crate) fn of(endpoint: &Arc<ServiceEndpoint>) -> Self {
-        Self { endpoint: Arc::clone(endpoint), priority: 0, weight: 1 }
+impl From<ServiceEndpoint> for Candidate {
+    fn from(endpoint: ServiceEndpoint) -> Self {
+        Arc::new(endpoint).into()
     }
 }
 
-impl From<ServiceEndpoint> for Candidate {
-    fn from(endpoint: ServiceEndpoint) -> Self {
-        Self { endpoint: Arc::new(endpoint), priority: 0, weight: 1 }
+impl From<Arc<ServiceEndpoint>> for Candidate {
+    fn from(endpoint: Arc<ServiceEndpoint>) -> Self {
+        Self { endpoint, priority: 0, weight: 1 }
+    }
+}
+
+// === impl StrategyError ===
+
+impl StrategyError {
+    /// Returns an error that asking again does not resolve.
+    pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { source: source.into(), temporary: false, remedy: None }
+    }
+
+    /// Returns the error with the remedy of its source.
+    pub fn from_remedy(source: impl Remedy + Send + Sync + 'static) -> Self {
+        Self { remedy: source.remedy(), ..Self::new(source) }
+    }
+
+    /// Sets whether asking again a moment later may succeed.
+    #[must_use]
+    pub fn temporary(mut self, temporary: bool) -> Self {
+        self.temporary = temporary;
+        self
+    }
+
+    /// Returns whether asking again a moment later may succeed.
+    pub fn is_temporary(&self) -> bool {
+        self.temporary
+    }
+
+    pub(crate) fn timed_out(limit: Duration) -> Self {
+        Self::new(TimedOut(limit))
+    }
+}
+
+impl Remedy for StrategyError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        self.remedy.clone()
+    }
+}
+
+impl fmt::Debug for dyn Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Strategy").field(&self.kind().name).finish()
     }
 }

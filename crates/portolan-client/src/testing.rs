@@ -1,4 +1,4 @@
-//! What the tests of this crate share.
+//! Fixtures of this crate's tests.
 
 mod fake_dns;
 mod fake_registry;
@@ -17,28 +17,28 @@ use portolan_core::{Host, Registration, ServiceEndpoint, Ttl};
 use portolan_metrics::Metrics;
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::{
-    DiscoveryClient, DiscoveryClientBuilder, DiscoveryConfig, Reservation, Reservations,
-    ReservationsError,
-};
+use crate::builder::DiscoveryClientBuilder;
+use crate::client::DiscoveryClient;
+use crate::config::DiscoveryConfig;
+use crate::reservations::{Reservation, Reservations, ReservationsError};
 
-/// An instance of the service on this host.
+/// Returns an instance of the service on this host.
 pub(crate) fn endpoint(name: &str, port: u16) -> ServiceEndpoint {
     endpoint_in("default", name, port)
 }
 
-/// An instance of the service on this host, in a scope.
+/// Returns an instance of the service on this host, in a scope.
 pub(crate) fn endpoint_in(scope: &str, name: &str, port: u16) -> ServiceEndpoint {
     let mut registration = Registration::new(name.parse().unwrap(), Host::loopback(), port);
     registration.scope = scope.parse().unwrap();
     registration.into_endpoint(Ttl::DEFAULT, Timestamp::UNIX_EPOCH)
 }
 
-/// An address on this host where nobody listens, and nobody else can.
+/// A bound address on this host without a listener.
 pub(crate) struct Vacant(TcpSocket);
 
-/// One such address.
-pub(crate) fn nobody() -> Vacant {
+/// Binds an address without listening on it.
+pub(crate) fn vacant() -> Vacant {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     Vacant(socket)
@@ -53,13 +53,14 @@ impl Vacant {
         format!("http://{}", self.address())
     }
 
-    /// Somebody listens there from now on.
+    /// Starts to listen on the address.
     pub(crate) fn listen(self) -> TcpListener {
         self.0.listen(100).unwrap()
     }
 }
 
-/// A client of these strategies that touches neither the network nor this host's reservations.
+/// Returns the builder of a client of these strategies that uses neither the network nor this host's
+/// reservations.
 pub(crate) fn quiet(strategies: &[&str]) -> DiscoveryClientBuilder {
     DiscoveryClient::builder()
         .config(config(strategies))
@@ -67,19 +68,19 @@ pub(crate) fn quiet(strategies: &[&str]) -> DiscoveryClientBuilder {
         .reservations(FakeReservations::default())
 }
 
-/// The defaults, with these strategies.
+/// Returns the default settings with these strategies.
 pub(crate) fn config(strategies: &[&str]) -> DiscoveryConfig {
     let strategies = strategies.iter().map(|name| name.parse().unwrap()).collect();
     DiscoveryConfig { strategies, ..DiscoveryConfig::default() }
 }
 
-/// One process's place on a network made up for the test.
+/// Joins a simulated network as one process.
 pub(crate) fn on(network: &MemoryNetwork, host: u8) -> Broadcaster {
     let transport = network.host(Ipv4Addr::new(127, 0, 0, host));
     Broadcaster::with_transport(transport, &BroadcastConfig::default(), Metrics::new()).unwrap()
 }
 
-/// Reservations as a test sets them.
+/// Reservations that a test sets.
 #[derive(Clone)]
 pub(crate) struct FakeReservations(Arc<Mutex<Result<Vec<Reservation>, ReservationsError>>>);
 

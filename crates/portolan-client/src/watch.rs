@@ -1,8 +1,7 @@
-//! The instances of a service and their changes, from whoever tells them.
+//! A watch of services: a snapshot, then the changes, from the registry or the broadcast channel.
 //!
-//! The registry tells them in order and lets a watch resume; so while it can be reached it is
-//! believed alone, and what the broadcast channel says counts only once the registry has been
-//! gone for a while.
+//! The registry reports changes in order and lets a watch resume. While it can be reached, it is the
+//! only source. The broadcast channel takes over once the registry has been unreachable for a while.
 
 mod seen;
 
@@ -17,46 +16,47 @@ use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use portolan_broadcast::{Broadcaster, PeerEvents, QueryMode};
 use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, ServiceName};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
-use crate::client::DiscoveryClient;
-use crate::registry_client::{ConnectionEvent, ConnectionEvents, ReconnectingWatch, WatchRequest};
-use crate::strategies::registry;
-use crate::{DiscoverError, RegistryClientError};
+use crate::error::DiscoverError;
+use crate::feeds::Feeds;
+use crate::registry_client::{ConnectionEvent, ConnectionEvents, RegistryClientError};
 
 use seen::SeenEndpoints;
 
-/// How long the registry may be gone before the broadcast channel is believed: a registry that is
-/// back by then tells everything itself, in order.
+/// How long the registry may be unreachable before the broadcast channel takes over. A registry that
+/// is back by then reports every change itself, in order.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long to wait for answers on the channel when it is turned to.
+/// How long answers to the query are collected when the channel takes over.
 const GATHER: Duration = Duration::from_secs(1);
-/// How many events heard are kept during the grace; beyond that the oldest go.
-const MAX_HELD: usize = 1_000;
+/// The maximum number of events buffered during the grace period; the oldest are dropped first.
+const MAX_BUFFERED: usize = 1_000;
 
-/// A stream of the changes of one service, or of all. It begins with a snapshot, and ends when
-/// the client is closed or nobody is left who could tell of changes.
+/// A stream of the changes of one service or of all. It starts with a snapshot, and ends when the
+/// client closes or no source of changes is left.
 pub struct ServiceWatch(BoxStream<'static, ServiceEvent>);
 
 struct Watcher {
+    feeds: Feeds,
     /// Keeps the client alive as long as the watch.
-    client: DiscoveryClient,
+    _guard: Arc<DropGuard>,
     name: Option<ServiceName>,
     registry: Option<ConnectionEvents>,
     channel: Option<(Broadcaster, PeerEvents)>,
     fallback: Fallback,
     seen: SeenEndpoints,
-    /// What is still to be told.
+    /// The events to return next.
     ready: VecDeque<ServiceEvent>,
 }
 
-/// What the broadcast channel counts for.
+/// Whether the watch falls back on the broadcast channel.
 enum Fallback {
-    /// Nothing: the registry tells.
+    /// No: the registry is connected, and announcements are ignored.
     Ignoring,
-    /// It counts if the registry is not back by then.
+    /// Not yet: announcements are buffered until the registry is back or the grace period ends.
     Buffering { until: Instant, events: VecDeque<ServiceEvent> },
-    /// Everything: there is nobody else.
+    /// Yes: announcements are applied.
     Active,
 }
 
@@ -64,11 +64,12 @@ enum Fallback {
 
 impl ServiceWatch {
     pub(crate) async fn open(
-        client: DiscoveryClient,
+        feeds: Feeds,
         name: Option<ServiceName>,
+        closed: CancellationToken,
+        guard: Arc<DropGuard>,
     ) -> Result<Self, DiscoverError> {
-        let watcher = Watcher::open(client, name).await?;
-        let closed = watcher.client.closed().clone();
+        let watcher = Watcher::open(feeds, name, guard).await?;
         let events = stream::unfold(watcher, |mut watcher| async move {
             let event = watcher.next().await?;
             Some((event, watcher))
@@ -95,26 +96,22 @@ impl fmt::Debug for ServiceWatch {
 
 impl Watcher {
     async fn open(
-        client: DiscoveryClient,
+        feeds: Feeds,
         name: Option<ServiceName>,
+        guard: Arc<DropGuard>,
     ) -> Result<Self, DiscoverError> {
-        let deps = client.deps();
-        let registry = deps.asks(&registry::KIND).then(|| {
-            let (names, scopes) = (name.iter().cloned().collect(), deps.scopes.clone());
-            let query = WatchRequest { names, scopes, from: None };
-            ReconnectingWatch::news(deps.registry.clone(), query)
-        });
-        let channel = deps.listening_broadcaster().await.map(|broadcaster| {
-            let heard = broadcaster.watch_peers();
-            (broadcaster, heard)
+        let registry = feeds.watch_registry(name.iter().cloned().collect());
+        let channel = feeds.broadcaster().await.map(|broadcaster| {
+            let announced = broadcaster.watch_peers();
+            (broadcaster, announced)
         });
         if registry.is_none() && channel.is_none() {
             return Err(DiscoverError::NothingToWatch);
         }
         let grace = if registry.is_some() { GRACE } else { Duration::ZERO };
-        let fallback = Fallback::held(grace);
+        let fallback = Fallback::buffering(grace);
         let (seen, ready) = (SeenEndpoints::default(), VecDeque::new());
-        Ok(Self { client, name, registry, channel, fallback, seen, ready })
+        Ok(Self { feeds, _guard: guard, name, registry, channel, fallback, seen, ready })
     }
 
     async fn next(&mut self) -> Option<ServiceEvent> {
@@ -126,39 +123,39 @@ impl Watcher {
                 return None;
             }
             tokio::select! {
-                // What the registry says goes before what is heard of the same.
+                // The registry takes precedence over announcements of the same change.
                 biased;
-                news = next_of(self.registry.as_mut()) => self.of_registry(news),
-                event = next_of(self.channel.as_mut().map(|(_, heard)| heard)) => {
-                    self.of_channel(event);
+                event = next_of(self.registry.as_mut()) => self.on_registry(event),
+                event = next_of(self.channel.as_mut().map(|(_, announced)| announced)) => {
+                    self.on_announcement(event);
                 }
                 () = grace_over(&self.fallback), if self.channel.is_some() => {
-                    self.turn_to_channel().await;
+                    self.switch_to_channel().await;
                 }
             }
         }
     }
 
-    fn of_registry(&mut self, news: Option<ConnectionEvent>) {
-        match news {
+    fn on_registry(&mut self, event: Option<ConnectionEvent>) {
+        match event {
             Some(ConnectionEvent::Connected) => self.fallback = Fallback::Ignoring,
-            Some(ConnectionEvent::Event(event)) => self.ready.extend(self.seen.told(event)),
-            Some(ConnectionEvent::Lost(error)) => self.lost(&error),
+            Some(ConnectionEvent::Event(event)) => self.ready.extend(self.seen.apply(event)),
+            Some(ConnectionEvent::Lost(error)) => self.on_lost(&error),
             None => self.registry = None,
         }
     }
 
-    fn lost(&mut self, error: &RegistryClientError) {
-        debug!(%error, "watch of the registry lost");
+    fn on_lost(&mut self, error: &RegistryClientError) {
+        debug!(%error, "Registry watch lost");
         if matches!(self.fallback, Fallback::Ignoring) {
-            self.fallback = Fallback::held(GRACE);
+            self.fallback = Fallback::buffering(GRACE);
         }
         if !error.is_temporary() {
-            warn!(%error, "the registry cannot be watched");
+            warn!(%error, "Registry watch ended");
         }
     }
 
-    fn of_channel(&mut self, event: Option<ServiceEvent>) {
+    fn on_announcement(&mut self, event: Option<ServiceEvent>) {
         let Some(event) = event else {
             self.channel = None;
             return;
@@ -166,66 +163,66 @@ impl Watcher {
         match &mut self.fallback {
             Fallback::Ignoring => {}
             Fallback::Buffering { events, .. } => {
-                if events.len() == MAX_HELD {
+                if events.len() == MAX_BUFFERED {
                     events.pop_front();
                 }
                 events.push_back(event);
             }
-            Fallback::Active => self.hear(event),
+            Fallback::Active => self.announce(event),
         }
     }
 
-    /// The registry is not back in time: asks the channel who is there, and believes it from now on.
-    async fn turn_to_channel(&mut self) {
-        let held = match std::mem::replace(&mut self.fallback, Fallback::Active) {
+    /// Takes the broadcast channel as the source, after a query for the instances that exist now.
+    async fn switch_to_channel(&mut self) {
+        let buffered = match std::mem::replace(&mut self.fallback, Fallback::Active) {
             Fallback::Buffering { events, .. } => events,
             Fallback::Ignoring | Fallback::Active => VecDeque::new(),
         };
         let Some((broadcaster, _)) = &self.channel else { return };
         warn!(
-            registry_url = self.client.deps().registry.url(),
-            "The registry cannot be watched, telling what the broadcast channel says"
+            registry_url = self.feeds.registry_url(),
+            "Registry unreachable, watching the broadcast channel"
         );
-        let scopes = self.client.deps().scopes.clone();
-        let answers = broadcaster.query(self.name.as_ref(), &scopes, GATHER, QueryMode::All).await;
+        let (name, scopes) = (self.name.as_ref(), self.feeds.scopes());
+        let answers = broadcaster.query(name, scopes, GATHER, QueryMode::All).await;
         let answers = answers.unwrap_or_else(|error| {
-            debug!(%error, "the broadcast channel cannot be asked");
+            debug!(%error, "Broadcast query failed");
             Vec::new()
         });
-        // What was heard before is older than the answers.
-        held.into_iter().for_each(|event| self.hear(event));
+        // The buffered events are older than the answers.
+        buffered.into_iter().for_each(|event| self.announce(event));
         for endpoint in answers {
-            self.hear(registered(Arc::new(endpoint)));
+            self.announce(registered(Arc::new(endpoint)));
         }
-        if !self.seen.is_primed() {
+        if !self.seen.has_snapshot() {
             self.ready.clear();
-            self.ready.push_back(self.seen.primed());
+            self.ready.push_back(self.seen.snapshot());
         }
     }
 
-    fn hear(&mut self, event: ServiceEvent) {
-        // On the channel a snapshot is what was heard so far, and never all there is.
+    fn announce(&mut self, event: ServiceEvent) {
+        // A snapshot of the channel is not complete: its endpoints count as additions.
         let events = match event.change {
             Change::Snapshot { endpoints } => endpoints.into_iter().map(registered).collect(),
             change => vec![ServiceEvent { revision: Revision::default(), change }],
         };
         for event in events {
             if event.change.endpoint().is_some_and(|endpoint| self.wants(endpoint)) {
-                self.ready.extend(self.seen.told(event));
+                self.ready.extend(self.seen.apply(event));
             }
         }
     }
 
     fn wants(&self, endpoint: &ServiceEndpoint) -> bool {
         self.name.as_ref().is_none_or(|name| *name == endpoint.name)
-            && self.client.deps().rank(endpoint).is_some()
+            && self.feeds.rank(endpoint).is_some()
     }
 }
 
 // === impl Fallback ===
 
 impl Fallback {
-    fn held(grace: Duration) -> Self {
+    fn buffering(grace: Duration) -> Self {
         Self::Buffering { until: Instant::now() + grace, events: VecDeque::new() }
     }
 }
@@ -235,7 +232,7 @@ fn registered(endpoint: Arc<ServiceEndpoint>) -> ServiceEvent {
     ServiceEvent { revision: Revision::default(), change }
 }
 
-/// The stream's next item; where there is no stream there is never one.
+/// Returns the next item, or waits forever without a stream.
 async fn next_of<S: Stream + Unpin>(stream: Option<&mut S>) -> Option<S::Item> {
     match stream {
         Some(stream) => stream.next().await,

@@ -220,6 +220,12 @@ impl Scope {
     pub fn is_default(&self) -> bool {
         &*self.0 == Self::DEFAULT
     }
+
+    /// Returns the scopes in which names are looked up, in order: this scope, then `default`.
+    pub fn lookup_order(&self) -> Vec<Self> {
+        let fallback = (!self.is_default()).then(Self::default);
+        [self.clone()].into_iter().chain(fallback).collect()
+    }
 }
 
 impl Default for Scope {

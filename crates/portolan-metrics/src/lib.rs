@@ -103,6 +103,13 @@ impl Metrics {
 
     // --- discovery client
 
+    /// Starts the counters of a discovery strategy at 0, so that a rate sees the first lookup.
+    pub fn preset_strategy(&self, strategy: &'static str) {
+        for result in [OperationResult::Success, OperationResult::Failure] {
+            drop(self.0.families.requests.get_or_create(&Request { strategy, result }));
+        }
+    }
+
     /// A strategy was asked.
     pub fn discovery_request(
         &self,

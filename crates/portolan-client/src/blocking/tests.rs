@@ -3,7 +3,7 @@ use portolan_core::Change;
 use super::*;
 use crate::testing::{FakeRegistry, endpoint, quiet};
 
-/// A registry on a runtime of its own, as the client has one too.
+/// Starts a registry on a runtime of its own, separate from the client's.
 fn registry() -> (runtime::Runtime, FakeRegistry) {
     let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.unwrap();
@@ -11,15 +11,15 @@ fn registry() -> (runtime::Runtime, FakeRegistry) {
     (runtime, registry)
 }
 
-fn of(registry: &FakeRegistry) -> DiscoveryClient {
+fn client_of(registry: &FakeRegistry) -> DiscoveryClient {
     quiet(&["registry"]).registry_url(registry.url()).build_blocking().unwrap()
 }
 
 #[test]
-fn a_program_without_a_runtime_discovers_and_watches() {
+fn program_without_a_runtime_discovers_and_watches() {
     let (_runtime, registry) = registry();
     registry.put(endpoint("api", 1));
-    let client = of(&registry);
+    let client = client_of(&registry);
     let found = client.request("api").timeout(Duration::from_secs(5)).retries(1).one().unwrap();
     assert_eq!(found.port, 1);
     client.report_failure(&found);
@@ -38,9 +38,9 @@ fn a_program_without_a_runtime_discovers_and_watches() {
 }
 
 #[test]
-fn closed_is_closed_and_closing_twice_is_no_harm() {
+fn closed_client_fails_and_can_be_closed_twice() {
     let (_runtime, registry) = registry();
-    let client = of(&registry);
+    let client = client_of(&registry);
     let clone = client.clone();
     client.close();
     clone.close();
@@ -49,10 +49,10 @@ fn closed_is_closed_and_closing_twice_is_no_harm() {
 }
 
 #[test]
-fn many_threads_ask_at_once() {
+fn threads_can_look_up_concurrently() {
     let (_runtime, registry) = registry();
     registry.put(endpoint("api", 1));
-    let client = of(&registry);
+    let client = client_of(&registry);
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| assert_eq!(client.discover("api").unwrap().port, 1));
@@ -61,14 +61,14 @@ fn many_threads_ask_at_once() {
 }
 
 #[test]
-fn it_works_within_a_runtime_too() {
+fn blocking_client_works_inside_a_runtime() {
     let (runtime, registry) = registry();
     registry.put(endpoint("api", 1));
-    let asked = runtime.block_on(async { of(&registry).discover("api") });
+    let asked = runtime.block_on(async { client_of(&registry).discover("api") });
     assert_eq!(asked.unwrap().port, 1);
 }
 
 #[test]
-fn settings_that_are_none_are_refused() {
+fn invalid_settings_are_refused() {
     assert!(matches!(quiet(&[]).build_blocking(), Err(BuildError::Settings(_))));
 }

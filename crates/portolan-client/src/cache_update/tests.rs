@@ -1,7 +1,15 @@
 use portolan_core::HealthStatus;
 
 use super::*;
+use crate::strategies::STRATEGIES;
+use crate::strategy::StrategyKind;
+use crate::strategy_name::StrategyName;
 use crate::testing::{endpoint, endpoint_in};
+
+fn kind(strategy: &str) -> &'static StrategyKind {
+    let row = STRATEGIES.into_iter().find(|row| row.kind.name == strategy);
+    &row.unwrap().kind
+}
 
 /// The own scope is `shop`; then comes `default`.
 fn rank(endpoint: &ServiceEndpoint) -> Option<usize> {
@@ -10,16 +18,17 @@ fn rank(endpoint: &ServiceEndpoint) -> Option<usize> {
 
 fn found(strategy: &str, endpoints: &[ServiceEndpoint]) -> Resolution {
     let candidates = endpoints.iter().cloned().map(Candidate::from).collect();
-    Resolution { strategy: strategy.parse().unwrap(), candidates, complete: true }
+    let strategy = StrategyName::from(kind(strategy));
+    Resolution { strategy, feed: kind(strategy.as_str()).feed, candidates, complete: true }
 }
 
 /// The ports that are known afterwards, or the action as a word.
 fn said(action: CacheAction) -> String {
     match action {
         CacheAction::Keep => "keep".to_owned(),
-        CacheAction::Stale => "stale".to_owned(),
+        CacheAction::MarkStale => "stale".to_owned(),
         CacheAction::Remove => "remove".to_owned(),
-        CacheAction::Change(found) => {
+        CacheAction::Replace(found) => {
             let ports = found.candidates.iter().map(|c| c.endpoint.port.to_string());
             ports.collect::<Vec<_>>().join(",")
         }
@@ -27,7 +36,7 @@ fn said(action: CacheAction) -> String {
 }
 
 fn after(strategy: &str, known: &[ServiceEndpoint], change: &Change) -> String {
-    said(after_change(&found(strategy, known), change, true, &rank))
+    said(after_change(&found(strategy, known), change, Feed::Ordered, &rank))
 }
 
 fn registered(endpoint: ServiceEndpoint) -> Change {
@@ -39,7 +48,7 @@ fn expired(endpoint: ServiceEndpoint) -> Change {
 }
 
 #[test]
-fn what_is_gone_is_dropped_whoever_found_it() {
+fn removed_instance_is_dropped_for_every_strategy() {
     let known = [endpoint("api", 1), endpoint("api", 2)];
     for strategy in ["default", "registry", "broadcast", "dns", "config"] {
         assert_eq!(after(strategy, &known, &expired(endpoint("api", 1))), "2", "{strategy}");
@@ -55,7 +64,7 @@ fn what_is_gone_is_dropped_whoever_found_it() {
 }
 
 #[test]
-fn a_new_instance_is_added_where_all_are_told_of() {
+fn new_instance_is_added_if_the_strategy_has_a_feed() {
     let known = [endpoint("api", 1)];
     let new = registered(endpoint("api", 2));
     assert_eq!(after("registry", &known, &new), "1,2");
@@ -66,19 +75,20 @@ fn a_new_instance_is_added_where_all_are_told_of() {
 }
 
 #[test]
-fn a_known_instance_is_replaced_by_what_it_is_now() {
+fn changed_instance_replaces_the_known_one() {
     let mut ill = endpoint("api", 1);
     ill.health = HealthStatus::Critical;
     let change = Change::Health { endpoint: Arc::new(ill.clone()) };
-    let action = after_change(&found("default", &[endpoint("api", 1)]), &change, true, &rank);
-    let CacheAction::Change(found) = action else { panic!("{action:?}") };
+    let action =
+        after_change(&found("default", &[endpoint("api", 1)]), &change, Feed::Ordered, &rank);
+    let CacheAction::Replace(found) = action else { panic!("{action:?}") };
     assert_eq!(*found.candidates[0].endpoint, ill);
 }
 
 #[test]
-fn what_the_registry_found_is_changed_by_the_registry_only_and_removed_by_either() {
+fn announcement_removes_but_does_not_change_a_registry_result() {
     let heard = |strategy: &str, change: &Change| {
-        said(after_change(&found(strategy, &[endpoint("api", 1)]), change, false, &rank))
+        said(after_change(&found(strategy, &[endpoint("api", 1)]), change, Feed::Announced, &rank))
     };
     assert_eq!(heard("registry", &registered(endpoint("api", 1))), "keep");
     assert_eq!(heard("registry", &registered(endpoint("api", 2))), "keep");
@@ -87,7 +97,7 @@ fn what_the_registry_found_is_changed_by_the_registry_only_and_removed_by_either
 }
 
 #[test]
-fn a_nearer_scope_takes_over_and_a_farther_one_does_not_count() {
+fn nearer_scope_makes_the_entry_stale_and_farther_scope_is_ignored() {
     let near = endpoint_in("shop", "api", 1);
     let far = endpoint("api", 2);
     let other = endpoint_in("other", "api", 3);
@@ -98,13 +108,13 @@ fn a_nearer_scope_takes_over_and_a_farther_one_does_not_count() {
 }
 
 #[test]
-fn news_do_not_add_without_bound() {
+fn number_of_added_instances_is_bounded() {
     let known: Vec<_> = (1..=1000).map(|port| endpoint("api", port)).collect();
     assert_eq!(after("broadcast", &known, &registered(endpoint("api", 2000))), "stale");
 }
 
 #[test]
-fn a_snapshot_is_all_that_the_registry_knows() {
+fn snapshot_replaces_a_registry_result() {
     let snapshot = |strategy: &str, known: &[ServiceEndpoint], now: &[ServiceEndpoint]| {
         let now: Vec<_> = now.iter().cloned().map(Arc::new).collect();
         said(after_snapshot(&found(strategy, known), &now, &rank))
@@ -122,7 +132,7 @@ fn a_snapshot_is_all_that_the_registry_knows() {
 }
 
 #[test]
-fn a_snapshot_is_no_change_of_one_instance() {
+fn snapshot_is_not_a_change_of_one_instance() {
     let change = Change::Snapshot { endpoints: Vec::new() };
     assert_eq!(after("registry", &[endpoint("api", 1)], &change), "keep");
 }

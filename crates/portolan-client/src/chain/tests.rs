@@ -1,15 +1,15 @@
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use portolan_core::Scope;
 
 use super::*;
-use crate::RegistryClientError;
+use crate::registry_client::RegistryClientError;
+use crate::strategies::STRATEGIES;
+use crate::strategy::StrategyFuture;
 use crate::testing::{config, endpoint};
 
-/// Answers what it is told to, in order; the last answer again and again.
+/// Returns the scripted answers in order, and the last one repeatedly.
 #[derive(Default)]
 struct Scripted {
     answers: Mutex<VecDeque<Say>>,
@@ -24,10 +24,15 @@ enum Say {
     Unreachable,
     NotPermitted,
     Nothing,
+    Empty,
 }
 
 impl Strategy for Scripted {
-    fn ask<'a>(&'a self, query: &'a StrategyQuery) -> BoxFuture<'a, StrategyOutcome> {
+    fn kind(&self) -> StrategyKind {
+        StrategyKind::new("scripted")
+    }
+
+    fn find<'a>(&'a self, query: &'a StrategyQuery) -> StrategyFuture<'a> {
         self.asked.lock().push(query.clone());
         let mut answers = self.answers.lock();
         let next = match answers.len() {
@@ -40,8 +45,8 @@ impl Strategy for Scripted {
             Say::Found(port) => {
                 StrategyOutcome::Found(vec![Candidate::from(endpoint("api", port))])
             }
-            Say::No => StrategyOutcome::NotFound { reason: reason(), sure: true },
-            Say::Skip => StrategyOutcome::Skip(reason()),
+            Say::No => StrategyOutcome::NotFound { reason: reason(), authoritative: true },
+            Say::Skip => StrategyOutcome::Skipped(reason()),
             Say::Unreachable => failed(RegistryClientError::unreachable("http://r", "refused")),
             Say::NotPermitted => failed(RegistryClientError::NotPermitted {
                 url: String::new(),
@@ -49,6 +54,7 @@ impl Strategy for Scripted {
                 detail: String::new(),
             }),
             Say::Nothing => return std::future::pending().boxed(),
+            Say::Empty => StrategyOutcome::Found(Vec::new()),
         };
         std::future::ready(outcome).boxed()
     }
@@ -67,28 +73,28 @@ impl Rig {
         for (name, answers) in script {
             scripts[&name.parse().unwrap()].answers.lock().extend(answers.iter().cloned());
         }
-        let strategies_of_chain = scripts
-            .iter()
-            .map(|(name, script)| (*name, Arc::clone(script) as Arc<dyn Strategy>))
-            .collect();
-        let metrics = Metrics::new();
-        let chain = Chain {
-            config: Arc::new(config(strategies)),
-            strategies: strategies_of_chain,
-            scopes: vec![Scope::default()],
-            metrics: metrics.clone(),
+        let config = config(strategies);
+        let kind = |name: &str| STRATEGIES.iter().find(|row| row.kind.name == name).unwrap().kind;
+        let link = |name: &StrategyName| {
+            let (kind, strategy) = (kind(name.as_str()), Arc::clone(&scripts[name]));
+            Link { strategy, kind, timeout: config.timeouts.limit(&kind), is_default: true }
         };
+        let mut links: Vec<Link> = config.strategies.iter().map(link).collect();
+        let others = scripts.keys().filter(|name| !config.strategies.contains(name));
+        links.extend(others.map(|name| Link { is_default: false, ..link(name) }));
+        let metrics = Metrics::new();
+        let chain = Chain::new(links, vec![Scope::default()], metrics.clone());
         Self { chain, scripts, metrics }
     }
 
     async fn run(&self, key: &LookupKey) -> (Option<Resolution>, Vec<String>) {
-        let record = AttemptLog::of(self.chain.order(key));
-        let found = self.chain.run(key, &record).await;
-        let told = |attempt: crate::Attempt| {
-            let answer = attempt.answer.to_string();
-            format!("{} {}", attempt.strategy, answer.split(':').next().unwrap())
+        let log = AttemptLog::new(self.chain.order(key));
+        let found = self.chain.run(key, &log).await;
+        let outcomes = |attempt: crate::Attempt| {
+            let outcome = attempt.outcome.to_string();
+            format!("{} {}", attempt.strategy, outcome.split(':').next().unwrap())
         };
-        (found, record.attempts().into_iter().map(told).collect())
+        (found, log.attempts().into_iter().map(outcomes).collect())
     }
 
     fn times_asked(&self, strategy: &str) -> usize {
@@ -102,12 +108,12 @@ fn key(all: bool) -> LookupKey {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_in_the_order_that_finds_something_wins() {
+async fn first_strategy_that_finds_an_instance_wins() {
     let all = ["default", "registry", "broadcast", "dns", "config"];
     let script: [(&str, &[Say]); 3] =
         [("default", &[Say::Skip]), ("broadcast", &[Say::Found(2)]), ("dns", &[Say::Found(3)])];
     let rig = Rig::new(&all, &script);
-    let (found, told) = rig.run(&key(false)).await;
+    let (found, outcomes) = rig.run(&key(false)).await;
     let found = found.unwrap();
     assert_eq!(found.candidates[0].endpoint.port, 2);
     assert_eq!(found.strategy.as_str(), "broadcast");
@@ -119,44 +125,44 @@ async fn the_first_in_the_order_that_finds_something_wins() {
         "dns not asked",
         "config not asked",
     ];
-    assert_eq!(told, expected);
+    assert_eq!(outcomes, expected);
 
     let rig = Rig::new(&["dns", "broadcast"], &script);
-    let (found, told) = rig.run(&key(false)).await;
+    let (found, outcomes) = rig.run(&key(false)).await;
     assert_eq!(found.unwrap().strategy.as_str(), "dns");
-    assert_eq!(told, ["dns found 127.0.0.1", "broadcast not asked"]);
+    assert_eq!(outcomes, ["dns found 127.0.0.1", "broadcast not asked"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_caller_may_say_whom_to_ask() {
+async fn caller_can_name_the_strategies() {
     let rig = Rig::new(&["default", "dns"], &[("dns", &[Say::Found(3)])]);
     let strategies = Some(vec!["config".parse().unwrap(), "default".parse().unwrap()]);
-    let (found, told) = rig.run(&LookupKey { strategies, ..key(false) }).await;
+    let (found, outcomes) = rig.run(&LookupKey { strategies, ..key(false) }).await;
     assert!(found.is_none());
-    assert_eq!(told, ["config not found", "default not found"]);
+    assert_eq!(outcomes, ["config not found", "default not found"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn for_all_instances_those_who_know_one_only_are_asked_last() {
+async fn for_all_instances_incomplete_strategies_are_asked_last() {
     let script: [(&str, &[Say]); 2] =
         [("default", &[Say::Found(1)]), ("broadcast", &[Say::Found(2)])];
     let rig = Rig::new(&["default", "registry", "broadcast"], &script);
-    let (found, told) = rig.run(&key(true)).await;
+    let (found, outcomes) = rig.run(&key(true)).await;
     let found = found.unwrap();
     assert_eq!((found.strategy.as_str(), found.complete), ("broadcast", true));
-    assert_eq!(told[2], "default not asked");
+    assert_eq!(outcomes[2], "default not asked");
     let asked = rig.scripts[&"broadcast".parse().unwrap()].asked.lock();
-    assert!(asked[0].all && asked[0].limit == Duration::from_secs(5));
+    assert!(asked[0].all && asked[0].deadline.limit() == Duration::from_millis(4_750));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_cannot_be_reached_is_asked_again_three_times() {
+async fn unreachable_registry_is_retried_three_times() {
     let script: [(&str, &[Say]); 1] = [("registry", &[Say::Unreachable])];
     let rig = Rig::new(&["registry", "dns"], &script);
-    let (found, told) = rig.run(&key(false)).await;
+    let (found, outcomes) = rig.run(&key(false)).await;
     assert!(found.is_none());
     assert_eq!(rig.times_asked("registry"), 4);
-    assert_eq!(told, ["registry could not ask", "dns not found"]);
+    assert_eq!(outcomes, ["registry could not ask", "dns not found"]);
 
     let script: [(&str, &[Say]); 1] =
         [("registry", &[Say::Unreachable, Say::Unreachable, Say::Found(1)])];
@@ -169,7 +175,7 @@ async fn a_registry_that_cannot_be_reached_is_asked_again_three_times() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waiting_cannot_mend_is_not_asked_again() {
+async fn permanent_error_is_not_retried() {
     let rig = Rig::new(&["registry"], &[("registry", &[Say::NotPermitted])]);
     rig.run(&key(false)).await;
     assert_eq!(rig.times_asked("registry"), 1);
@@ -179,17 +185,17 @@ async fn what_waiting_cannot_mend_is_not_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_strategy_ends_at_its_own_limit() {
+async fn each_strategy_ends_at_its_own_timeout() {
     let all = ["default", "registry", "broadcast", "dns"];
     let script = all.map(|name| (name, &[Say::Nothing][..]));
     let rig = Rig::new(&all, &script);
     let key = key(false);
-    let record = AttemptLog::of(rig.chain.order(&key));
-    assert!(rig.chain.run(&key, &record).await.is_none());
-    let took: Vec<_> = record.attempts().iter().map(|attempt| attempt.took).collect();
+    let log = AttemptLog::new(rig.chain.order(&key));
+    assert!(rig.chain.run(&key, &log).await.is_none());
+    let took: Vec<_> = log.attempts().iter().map(|attempt| attempt.took).collect();
     assert_eq!(took, [100, 1_000, 5_000, 2_000].map(Duration::from_millis));
-    let told = record.attempts()[1].to_string();
-    assert_eq!(told, "registry        1s  could not ask: no answer within 1s");
+    let outcomes = log.attempts()[1].to_string();
+    assert_eq!(outcomes, "registry        1s  could not ask: no answer within 1s");
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,26 +216,37 @@ async fn every_strategy_that_was_asked_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_tells_what_is_under_way() {
+async fn attempt_log_shows_the_strategy_in_progress() {
     let rig = Rig::new(&["default", "registry", "dns"], &[("registry", &[Say::Nothing])]);
     let key = key(false);
-    let record = AttemptLog::of(rig.chain.order(&key));
+    let log = AttemptLog::new(rig.chain.order(&key));
     let half = Duration::from_millis(500);
-    assert!(timeout(half, rig.chain.run(&key, &record)).await.is_err());
-    let told: Vec<_> = record.attempts().iter().map(|a| a.answer.to_string()).collect();
-    assert!(told[0].starts_with("not found"), "{told:?}");
-    assert!(told[1].starts_with("interrupted"), "{told:?}");
-    assert_eq!(told[2], "not asked");
-    assert_eq!(record.attempts()[1].took, half);
+    assert!(tokio::time::timeout(half, rig.chain.run(&key, &log)).await.is_err());
+    let outcomes: Vec<_> = log.attempts().iter().map(|a| a.outcome.to_string()).collect();
+    assert!(outcomes[0].starts_with("not found"), "{outcomes:?}");
+    assert!(outcomes[1].starts_with("interrupted"), "{outcomes:?}");
+    assert_eq!(outcomes[2], "not asked");
+    assert_eq!(log.attempts()[1].took, half);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_whole_may_take_bounds_each_strategy() {
+async fn overall_timeout_bounds_each_strategy() {
     let all = ["broadcast", "registry", "dns"];
     let rig = Rig::new(&all, &[("broadcast", &[Say::Nothing]), ("registry", &[Say::No])]);
-    let (found, told) = rig.run(&LookupKey { overall: Duration::from_secs(1), ..key(false) }).await;
+    let (found, outcomes) =
+        rig.run(&LookupKey { overall: Duration::from_secs(1), ..key(false) }).await;
     assert!(found.is_none());
-    assert_eq!(told, ["broadcast could not ask", "registry not asked", "dns not asked"]);
-    let limit = rig.scripts[&"broadcast".parse().unwrap()].asked.lock()[0].limit;
-    assert_eq!(limit, Duration::from_millis(950), "the limit of the channel itself is 5 s");
+    assert_eq!(outcomes, ["broadcast could not ask", "registry not asked", "dns not asked"]);
+    let limit = rig.scripts[&"broadcast".parse().unwrap()].asked.lock()[0].deadline.limit();
+    // 1 s less 1/20 for the chain, and less 1/20 for the strategy.
+    assert_eq!(limit, Duration::from_micros(902_500), "the timeout of the strategy is 5 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_result_of_a_strategy_is_not_a_result() {
+    let script: [(&str, &[Say]); 2] = [("dns", &[Say::Empty]), ("config", &[Say::Found(1)])];
+    let rig = Rig::new(&["dns", "config"], &script);
+    let (found, outcomes) = rig.run(&key(false)).await;
+    assert_eq!(found.unwrap().strategy.as_str(), "config");
+    assert_eq!(outcomes[0], "dns not found");
 }

@@ -3,16 +3,18 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use portolan_broadcast::transport::memory::MemoryNetwork;
 use portolan_broadcast::{BroadcastConfig, Broadcaster};
-use portolan_core::{Action, HealthStatus};
+use portolan_core::{Action, HealthStatus, Remedy};
+use portolan_metrics::Metrics;
 use tokio::time::Instant;
 
 use super::*;
+use crate::attempt::AttemptOutcome;
+use crate::config::DiscoveryConfig;
 use crate::testing::{
-    FakeRegistry, FakeReservations, Fault, config, endpoint, endpoint_in, nobody, on, quiet, until,
+    FakeRegistry, FakeReservations, Fault, config, endpoint, endpoint_in, on, quiet, until, vacant,
 };
-use crate::{AttemptOutcome, DiscoveryConfig};
 
-fn of(registry: &FakeRegistry) -> DiscoveryClient {
+fn client_of(registry: &FakeRegistry) -> DiscoveryClient {
     quiet(&["registry"]).registry_url(registry.url()).build().unwrap()
 }
 
@@ -21,7 +23,7 @@ fn lookups(registry: &FakeRegistry) -> usize {
 }
 
 #[tokio::test]
-async fn a_service_is_found_and_what_is_found_is_kept() {
+async fn result_is_cached() {
     let registry = FakeRegistry::start().await;
     registry.put(endpoint("api", 8080));
     let metrics = Metrics::new();
@@ -40,19 +42,19 @@ async fn a_service_is_found_and_what_is_found_is_kept() {
 }
 
 #[tokio::test]
-async fn a_thousand_who_ask_at_once_share_one_question() {
+async fn concurrent_lookups_share_one_request() {
     let registry = FakeRegistry::start().await;
     registry.put(endpoint("api", 8080));
-    let client = of(&registry);
+    let client = client_of(&registry);
     let all = join_all((0..1000).map(|_| client.discover("api").into_future())).await;
     assert!(all.into_iter().all(|found| found.unwrap().port == 8080));
     assert_eq!(lookups(&registry), 1);
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_remembered() {
+async fn negative_result_is_not_cached() {
     let registry = FakeRegistry::start().await;
-    let client = of(&registry);
+    let client = client_of(&registry);
     let error = client.discover("api").await.unwrap_err();
     assert!(matches!(error, DiscoverError::NotFound { .. }), "{error:?}");
     registry.put(endpoint("api", 8080));
@@ -60,13 +62,13 @@ async fn what_is_not_there_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn a_passing_instance_goes_first_and_a_critical_one_last() {
+async fn passing_instance_is_first_and_critical_instance_last() {
     let registry = FakeRegistry::start().await;
     let with = |port, health| ServiceEndpoint { health, ..endpoint("api", port) };
     registry.put(with(1, HealthStatus::Critical));
     registry.put(with(2, HealthStatus::Passing));
     registry.put(with(3, HealthStatus::Warning));
-    let client = of(&registry);
+    let client = client_of(&registry);
     for _ in 0..20 {
         assert_eq!(client.discover("api").await.unwrap().port, 2);
     }
@@ -75,16 +77,16 @@ async fn a_passing_instance_goes_first_and_a_critical_one_last() {
 }
 
 #[tokio::test]
-async fn news_of_the_registry_update_what_is_kept_at_once() {
+async fn registry_changes_update_the_cache_at_once() {
     let registry = FakeRegistry::start().await;
     registry.put(endpoint("api", 1));
-    let client = of(&registry);
+    let client = client_of(&registry);
     assert_eq!(client.discover("api").await.unwrap().port, 1);
     until("the watch to open", || registry.watches() == 1).await;
     registry.put(endpoint("api", 2));
     registry.expire(&endpoint("api", 1));
-    let known = || client.resolver.cache.as_ref().unwrap().get(&"api".parse().unwrap(), true);
-    until("the news", || known().unwrap().found.candidates[0].endpoint.port == 2).await;
+    let known = || client.inner.resolver.cache().get(&"api".parse().unwrap(), true);
+    until("the news", || known().unwrap().resolution.candidates[0].endpoint.port == 2).await;
     assert_eq!(client.discover("api").await.unwrap().port, 2);
     assert_eq!(lookups(&registry), 1);
 
@@ -96,9 +98,9 @@ async fn news_of_the_registry_update_what_is_kept_at_once() {
 }
 
 #[tokio::test]
-async fn one_watch_serves_all_names() {
+async fn one_watch_covers_all_cached_names() {
     let registry = FakeRegistry::start().await;
-    let client = of(&registry);
+    let client = client_of(&registry);
     for name in ["a", "b", "c"] {
         registry.put(endpoint(name, 1));
         assert_eq!(client.discover(name).await.unwrap().name, name);
@@ -109,13 +111,13 @@ async fn one_watch_serves_all_names() {
 }
 
 #[tokio::test]
-async fn announcements_update_what_is_kept_at_once() {
+async fn announcements_update_the_cache_at_once() {
     let network = MemoryNetwork::new(1);
     let holder = on(&network, 1);
     holder.publish(endpoint("api", 1)).unwrap();
     let client = quiet(&["broadcast"]).broadcaster(on(&network, 1)).build().unwrap();
     assert_eq!(client.discover("api").await.unwrap().port, 1);
-    let known = || client.resolver.cache.as_ref().unwrap().get(&"api".parse().unwrap(), false);
+    let known = || client.inner.resolver.cache().get(&"api".parse().unwrap(), false);
     holder.unpublish(&endpoint("api", 1).id);
     // The ear opens in the background, so it may miss the first ones.
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -129,7 +131,7 @@ async fn announcements_update_what_is_kept_at_once() {
 }
 
 #[tokio::test]
-async fn a_stale_endpoint_is_served_only_when_nobody_can_be_asked_and_refreshed() {
+async fn stale_endpoint_is_served_if_no_strategy_can_be_asked_and_refreshed() {
     let registry = FakeRegistry::start().await;
     registry.put(endpoint("api", 1));
     let mut config = config(&["registry"]);
@@ -156,11 +158,11 @@ async fn a_stale_endpoint_is_served_only_when_nobody_can_be_asked_and_refreshed(
 }
 
 #[tokio::test]
-async fn a_failure_that_is_reported_gives_another_instance_at_once() {
+async fn reported_failure_selects_another_instance_at_once() {
     let registry = FakeRegistry::start().await;
     registry.put(endpoint("api", 1));
     registry.put(endpoint("api", 2));
-    let client = of(&registry);
+    let client = client_of(&registry);
     let first = client.discover("api").await.unwrap();
     client.report_failure(&first);
     for _ in 0..20 {
@@ -175,9 +177,9 @@ async fn a_failure_that_is_reported_gives_another_instance_at_once() {
 }
 
 #[tokio::test]
-async fn not_found_and_could_not_ask_are_told_apart() {
+async fn not_found_and_could_not_ask_are_different_errors() {
     let registry = FakeRegistry::start().await;
-    let down = nobody();
+    let down = vacant();
     let all = ["default", "registry", "broadcast", "dns", "config"];
     let client = |url: String| quiet(&all).registry_url(url).build().unwrap();
 
@@ -194,21 +196,27 @@ async fn not_found_and_could_not_ask_are_told_apart() {
         "skipped: broadcasting is turned off",
         "\n  config ",
         "not found: no discovery.endpoints.worker",
-        "\nnext: start it with `portolan run --name worker -- COMMAND`",
     ] {
         assert!(text.contains(line), "{line:?} is not in:\n{text}");
     }
+    let remedy = error.remedy().unwrap();
+    assert!(
+        remedy.starts_with("start it with `portolan run --name worker -- COMMAND`"),
+        "{remedy}"
+    );
 
     let error = client(down.url()).discover("worker").await.unwrap_err();
     assert!(matches!(error, DiscoverError::CouldNotAsk { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.starts_with("could not ask for worker\n"), "{text}");
-    assert!(text.contains("Connection refused") && text.contains("next: mend what"), "{text}");
+    assert!(text.contains("Connection refused"), "{text}");
+    let remedy = error.remedy().unwrap();
+    assert!(remedy.starts_with("check that `portolan serve` is running there, or"), "{remedy}");
     assert_eq!(error.attempts().len(), 5);
 }
 
 #[tokio::test]
-async fn strategies_that_only_know_what_they_were_told_can_say_no_when_asked_alone() {
+async fn not_found_without_authoritative_strategies_is_not_found() {
     let client = quiet(&["default", "config"]).build().unwrap();
     let error = client.discover("postgres-2").await.unwrap_err();
     assert!(matches!(error, DiscoverError::NotFound { .. }), "{error:?}");
@@ -217,7 +225,7 @@ async fn strategies_that_only_know_what_they_were_told_can_say_no_when_asked_alo
 }
 
 #[tokio::test]
-async fn the_overall_limit_bounds_all_and_what_was_tried_is_told() {
+async fn overall_timeout_bounds_the_lookup_and_reports_the_attempts() {
     let registry = FakeRegistry::start().await;
     registry.misbehave(Fault::Hang);
     let client = quiet(&["config", "registry"]).registry_url(registry.url()).build().unwrap();
@@ -226,11 +234,11 @@ async fn the_overall_limit_bounds_all_and_what_was_tried_is_told() {
     assert!(!matches!(error, DiscoverError::NotFound { .. }), "{error:?}");
     let told = error.attempts().iter().map(|attempt| attempt.strategy.as_str());
     assert_eq!(told.collect::<Vec<_>>(), ["config", "registry"]);
-    assert!(matches!(error.attempts()[0].answer, AttemptOutcome::NotFound { .. }), "{error:?}");
+    assert!(matches!(error.attempts()[0].outcome, AttemptOutcome::NotFound { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn whoever_says_whom_to_ask_gets_their_answer_and_not_the_cached_one() {
+async fn named_strategies_bypass_the_cache() {
     let registry = FakeRegistry::start().await;
     registry.put(endpoint("api", 1));
     let mut config = config(&["registry"]);
@@ -247,7 +255,7 @@ async fn whoever_says_whom_to_ask_gets_their_answer_and_not_the_cached_one() {
 }
 
 #[tokio::test]
-async fn an_explanation_tells_what_each_strategy_answered() {
+async fn explanation_contains_the_outcome_of_each_strategy() {
     let registry = FakeRegistry::start().await;
     registry.put(endpoint("api", 1));
     let strategies = ["default", "config", "registry", "dns"];
@@ -266,9 +274,9 @@ async fn an_explanation_tells_what_each_strategy_answered() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_none_is_refused_before_anybody_is_asked() {
+async fn invalid_name_is_refused_before_any_request() {
     let registry = FakeRegistry::start().await;
-    let client = of(&registry);
+    let client = client_of(&registry);
     for name in ["", "a b", &"x".repeat(100_000)] {
         let error = client.discover(name).await.unwrap_err();
         assert!(matches!(error, DiscoverError::InvalidName(_)), "{error:?}");
@@ -279,7 +287,7 @@ async fn a_name_that_is_none_is_refused_before_anybody_is_asked() {
 }
 
 #[tokio::test]
-async fn the_own_scope_is_found_before_default_and_others_never() {
+async fn own_scope_precedes_default_and_other_scopes_are_ignored() {
     let registry = FakeRegistry::start().await;
     registry.put(endpoint_in("other", "api", 3));
     registry.put(endpoint("api", 2));
@@ -289,13 +297,13 @@ async fn the_own_scope_is_found_before_default_and_others_never() {
     until("the watch to open", || registry.watches() == 1).await;
     // As soon as the own scope has one, the other no longer counts.
     registry.put(endpoint_in("shop", "api", 1));
-    let known = || client.resolver.cache.as_ref().unwrap().get(&"api".parse().unwrap(), true);
+    let known = || client.inner.resolver.cache().get(&"api".parse().unwrap(), true);
     until("the news", || !known().unwrap().is_fresh()).await;
     assert_eq!(client.discover("api").await.unwrap().port, 1);
 }
 
 #[tokio::test]
-async fn a_client_that_is_off_or_closed_says_so() {
+async fn disabled_or_closed_client_fails() {
     let config = DiscoveryConfig { enabled: false, ..config(&["config"]) };
     let client = quiet(&[]).config(config).build().unwrap();
     assert!(matches!(client.discover("api").await, Err(DiscoverError::Disabled)));
@@ -303,7 +311,7 @@ async fn a_client_that_is_off_or_closed_says_so() {
 
     let registry = FakeRegistry::start().await;
     registry.misbehave(Fault::Hang);
-    let client = of(&registry);
+    let client = client_of(&registry);
     let waiting = tokio::spawn(client.discover("api").into_future());
     until("the question", || lookups(&registry) == 1).await;
     client.close().await;
@@ -314,10 +322,10 @@ async fn a_client_that_is_off_or_closed_says_so() {
 }
 
 #[tokio::test]
-async fn the_tasks_end_with_the_last_clone() {
+async fn tasks_end_with_the_last_clone() {
     let registry = FakeRegistry::start().await;
     registry.put(endpoint("api", 1));
-    let client = of(&registry);
+    let client = client_of(&registry);
     client.discover("api").await.unwrap();
     until("the watch to open", || registry.watches() == 1).await;
     drop(client);
@@ -325,7 +333,7 @@ async fn the_tasks_end_with_the_last_clone() {
 }
 
 #[tokio::test]
-async fn a_registry_on_this_host_is_found_by_its_reservation() {
+async fn registry_on_this_host_is_found_by_its_reservation() {
     let registry = FakeRegistry::start().await;
     registry.put(endpoint_in("shop", "api", 1));
     let reservations = FakeReservations::default();
@@ -341,24 +349,24 @@ async fn a_registry_on_this_host_is_found_by_its_reservation() {
 }
 
 #[tokio::test]
-async fn a_token_is_sent_to_the_registry() {
+async fn token_is_sent_to_the_registry() {
     let registry = FakeRegistry::start().await;
     registry.demand("s3cret");
     registry.put(endpoint("api", 1));
     let client = quiet(&["registry"]).registry_url(registry.url()).token("s3cret");
     assert_eq!(client.build().unwrap().discover("api").await.unwrap().port, 1);
-    let error = of(&registry).discover("api").await.unwrap_err();
-    assert!(error.to_string().contains("set PORTOLAN_TOKEN"), "{error}");
+    let error = client_of(&registry).discover("api").await.unwrap_err();
+    assert!(error.with_remedy().contains("set PORTOLAN_TOKEN"), "{error}");
 }
 
 #[test]
-fn settings_that_are_none_are_refused_when_it_is_built() {
+fn invalid_settings_are_refused_by_the_builder() {
     assert!(quiet(&[]).build().is_err());
     assert!(quiet(&["dns"]).registry_url("https://x").build().is_err());
 }
 
 #[tokio::test]
-async fn without_being_given_one_a_client_opens_a_channel_of_its_own_and_closes_it() {
+async fn client_opens_and_closes_its_own_broadcaster() {
     // A port of this test's own: the listeners share it, and nobody else was given it.
     let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let channel = BroadcastConfig {
@@ -370,7 +378,7 @@ async fn without_being_given_one_a_client_opens_a_channel_of_its_own_and_closes_
     holder.publish(endpoint("api", 1)).unwrap();
     let client = quiet(&["broadcast"]).broadcast(channel).build().unwrap();
     assert_eq!(client.discover("api").await.unwrap().port, 1);
-    let own = client.deps().broadcaster.broadcaster().await.unwrap();
+    let own = client.inner.broadcaster.get().await.unwrap();
     client.close().await;
     assert!(own.announce(Action::Register, &endpoint("api", 1)).await.is_err());
     holder.announce(Action::Register, &endpoint("api", 1)).await.unwrap();

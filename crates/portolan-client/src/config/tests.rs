@@ -4,11 +4,11 @@ use super::*;
 
 fn read(json: serde_json::Value) -> Result<DiscoveryConfig, String> {
     let config: DiscoveryConfig = serde_json::from_value(json).map_err(|e| e.to_string())?;
-    config.validate().map_err(|error| error.to_string()).map(|()| config)
+    config.validate().map_err(|error| error.with_remedy()).map(|()| config)
 }
 
 #[test]
-fn the_defaults_are_those_of_the_specification() {
+fn defaults_are_those_of_the_specification() {
     let defaults = serde_json::to_value(DiscoveryConfig::default()).unwrap();
     let expected = json!({
         "enabled": true,
@@ -33,28 +33,36 @@ fn the_defaults_are_those_of_the_specification() {
 }
 
 #[test]
-fn a_bad_setting_is_named_with_what_would_be_right() {
+fn invalid_setting_is_named_with_what_is_expected() {
     for (json, expected) in [
         (
             json!({"strategies": []}),
-            "discovery.strategies: is empty; name at least one of default,",
+            "discovery.strategies: empty; expected at least one of default,",
         ),
-        (json!({"strategies": ["dns", "dns"]}), "dns stands there twice"),
+        (
+            json!({"strategies": ["dns", "dns"]}),
+            "duplicate strategy `dns`; list each strategy once",
+        ),
         (
             json!({"strategies": ["mdns"]}),
-            "\"mdns\" is not a strategy; use one of default, registry",
+            "unknown strategy \"mdns\"; expected one of default, registry",
         ),
-        (json!({"timeouts": {"overall": "0s"}}), "discovery.timeouts.overall: no time at all"),
+        (
+            json!({"timeouts": {"overall": "0s"}}),
+            "discovery.timeouts.overall: must be greater than zero",
+        ),
         (json!({"cache": {"max_entries": 0}}), "set discovery.cache.enabled to false"),
         (
             json!({"registry_url": "https://r"}),
-            "discovery.registry_url: \"https://r\" is no address",
+            "discovery.registry_url: invalid registry URL \"https://r\"",
         ),
-        (json!({"dns": {"domain": "a..b"}}), "discovery.dns.domain: \"a..b\" is no domain"),
+        (json!({"dns": {"domain": "a..b"}}), "discovery.dns.domain: invalid domain \"a..b\""),
         (json!({"dns": {"domain": ""}}), "it is empty"),
         (json!({"default_ports": {"api": 0}}), "integer `0`"),
         (json!({"default_ports": {"a b": 1}}), "' ' at position 2"),
         (json!({"retires": 1}), "unknown field `retires`"),
+        (json!({"timeouts": {"registry": "1s"}}), "unknown field `registry`, expected one of"),
+        (json!({"timeouts": {"overall": 5}}), "a duration with its unit"),
         (json!({"dns": {"servers": ["localhost"]}}), "socket address"),
     ] {
         let error = read(json.clone()).unwrap_err();
@@ -62,4 +70,12 @@ fn a_bad_setting_is_named_with_what_would_be_right() {
     }
     let off = json!({"cache": {"enabled": false, "max_entries": 0}});
     assert!(read(off).is_ok());
+}
+
+#[test]
+fn timeouts_are_those_of_the_table_unless_configured() {
+    let config = read(json!({"timeouts": {"registry_lookup": "3s", "overall": "20s"}})).unwrap();
+    let limits = ["default", "registry", "broadcast", "dns", "config", "unknown"];
+    let limits = limits.map(|name| config.timeouts.strategy(name).as_millis());
+    assert_eq!(limits, [100, 3_000, 5_000, 2_000, 20_000, 20_000]);
 }

@@ -1,45 +1,43 @@
 use super::*;
 
-fn of(answers: &[AttemptOutcome]) -> DiscoverError {
-    let attempt = |answer: &AttemptOutcome| Attempt {
+fn error_of(outcomes: &[AttemptOutcome]) -> DiscoverError {
+    let attempt = |outcome: &AttemptOutcome| Attempt {
         strategy: "dns".parse().unwrap(),
         took: Duration::ZERO,
-        answer: answer.clone(),
+        outcome: outcome.clone(),
     };
-    let attempts = answers.iter().map(attempt).collect();
+    let attempts = outcomes.iter().map(attempt).collect();
     let name = "api".parse().unwrap();
-    DiscoverError::of(name, vec![Scope::default()], Duration::from_secs(1), attempts)
+    DiscoverError::from_attempts(name, vec![Scope::default()], Duration::from_secs(1), attempts)
 }
 
-fn no(sure: bool) -> AttemptOutcome {
-    AttemptOutcome::NotFound { reason: String::new(), sure }
+fn not_found(authoritative: bool) -> AttemptOutcome {
+    AttemptOutcome::NotFound { reason: String::new(), authoritative }
 }
 
 #[test]
-fn whoever_would_know_decides_that_there_is_none() {
-    let failed = || {
-        let limit = Duration::ZERO;
-        AttemptOutcome::Failed(std::sync::Arc::new(crate::StrategyError::TimedOut { limit }))
-    };
+fn authoritative_strategy_decides_that_the_service_does_not_exist() {
+    let failed =
+        || AttemptOutcome::Failed(std::sync::Arc::new(StrategyError::timed_out(Duration::ZERO)));
     let skipped = || AttemptOutcome::Skipped(String::new());
-    for (answers, kind, stale_is_better) in [
-        (vec![no(true), skipped()], "not found", false),
-        (vec![no(true), failed()], "not found", true),
-        (vec![no(false), skipped()], "not found", false),
-        (vec![no(false), failed()], "could not ask", true),
+    for (outcomes, kind, stale_is_better) in [
+        (vec![not_found(true), skipped()], "not found", false),
+        (vec![not_found(true), failed()], "not found", true),
+        (vec![not_found(false), skipped()], "not found", false),
+        (vec![not_found(false), failed()], "could not ask", true),
         (vec![skipped(), skipped()], "could not ask", true),
-        (vec![no(false), AttemptOutcome::NotAsked], "timed out", true),
+        (vec![not_found(false), AttemptOutcome::NotAsked], "timed out", true),
         (vec![failed(), AttemptOutcome::NotAsked], "timed out", true),
-        (vec![no(true), AttemptOutcome::NotAsked], "not found", false),
+        (vec![not_found(true), AttemptOutcome::NotAsked], "not found", false),
     ] {
-        let error = of(&answers);
+        let error = error_of(&outcomes);
         let is = match &error {
             DiscoverError::NotFound { .. } => "not found",
             DiscoverError::CouldNotAsk { .. } => "could not ask",
             DiscoverError::TimedOut { .. } => "timed out",
             other => panic!("{other:?}"),
         };
-        assert_eq!(is, kind, "{answers:?}");
-        assert_eq!(error.is_want_of_answers(), stale_is_better, "{answers:?}");
+        assert_eq!(is, kind, "{outcomes:?}");
+        assert_eq!(error.is_inconclusive(), stale_is_better, "{outcomes:?}");
     }
 }

@@ -1,4 +1,5 @@
-//! gRPC: the preface of HTTP/2, which is answered with a SETTINGS frame (RFC 9113, section 3.4).
+//! gRPC: the HTTP/2 connection preface, which a server answers with a SETTINGS frame (RFC 9113,
+//! section 3.4).
 
 use futures_util::FutureExt;
 use tokio::io::AsyncWriteExt;
@@ -12,7 +13,7 @@ const SETTINGS: u8 = 4;
 
 pub(super) const HANDSHAKE: Handshake = Handshake {
     name: "gRPC",
-    shake: |stream, _| {
+    exchange: |stream, _| {
         async move {
             stream.write_all(PREFACE).await?;
             Ok(is_settings(&read::<9>(stream).await?))
@@ -21,8 +22,8 @@ pub(super) const HANDSHAKE: Handshake = Handshake {
     },
 };
 
-/// Three bytes of length, a multiple of 6; the type; no flags, as it acknowledges nothing; and
-/// stream 0.
+/// Checks the frame header: a length in three bytes that is a multiple of 6, the type, no flags (it
+/// is not an acknowledgement), and stream 0.
 fn is_settings(head: &[u8]) -> bool {
     match head {
         [0, high, low, SETTINGS, 0, 0, 0, 0, 0] => u16::from_be_bytes([*high, *low]) % 6 == 0,

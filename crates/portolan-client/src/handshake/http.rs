@@ -1,4 +1,4 @@
-//! HTTP/1.1: any answer to a `HEAD` request will do, an error too.
+//! HTTP/1.1: any answer to a `HEAD` request is valid, an error status too.
 
 use futures_util::FutureExt;
 use tokio::io::AsyncWriteExt;
@@ -7,7 +7,7 @@ use super::{Handshake, read};
 
 pub(super) const HANDSHAKE: Handshake = Handshake {
     name: "HTTP",
-    shake: |stream, peer| {
+    exchange: |stream, peer| {
         async move {
             let request = format!(
                 "HEAD / HTTP/1.1\r\nHost: {peer}\r\nUser-Agent: portolan\r\nConnection: close\r\n\r\n"

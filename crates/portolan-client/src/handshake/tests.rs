@@ -3,8 +3,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// Whether the handshake of the pool succeeds with a server that reads and says this.
-async fn shakes(pool: &str, answer: &'static [u8]) -> io::Result<bool> {
+/// Returns whether the handshake of the pool succeeds with a server that reads and sends this.
+async fn handshake_succeeds(pool: &str, answer: &'static [u8]) -> io::Result<bool> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
@@ -15,14 +15,14 @@ async fn shakes(pool: &str, answer: &'static [u8]) -> io::Result<bool> {
         greeting[..length].to_vec()
     });
     let mut stream = TcpStream::connect(peer).await.unwrap();
-    let shaken = Handshake::of_pool(pool).unwrap().succeeds(&mut stream, peer).await;
+    let succeeds = Handshake::for_pool(pool).unwrap().succeeds(&mut stream, peer).await;
     drop(stream);
     assert!(!server.await.unwrap().is_empty());
-    shaken
+    succeeds
 }
 
 #[tokio::test]
-async fn each_protocol_knows_its_own_answers() {
+async fn valid_answers_are_accepted() {
     let settings = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
     for (pool, answer) in [
         ("database", &b"N"[..]),
@@ -36,12 +36,12 @@ async fn each_protocol_knows_its_own_answers() {
         ("grpc", settings),
         ("grpc", b"\0\0\0\x04\0\0\0\0\0"),
     ] {
-        assert!(shakes(pool, answer).await.unwrap(), "{pool}: {answer:?}");
+        assert!(handshake_succeeds(pool, answer).await.unwrap(), "{pool}: {answer:?}");
     }
 }
 
 #[tokio::test]
-async fn what_speaks_otherwise_is_not_taken_for_it() {
+async fn answers_of_other_protocols_are_rejected() {
     let acknowledged = b"\0\0\0\x04\x01\0\0\0\0";
     let odd = b"\0\0\x07\x04\0\0\0\0\0";
     let long = b"\x01\0\0\x04\0\0\0\0\0";
@@ -56,18 +56,21 @@ async fn what_speaks_otherwise_is_not_taken_for_it() {
     ];
     for pool in ["cache", "api", "grpc"] {
         for answer in answers {
-            assert!(!shakes(pool, answer).await.unwrap_or(false), "{pool}: {answer:?}");
+            assert!(!handshake_succeeds(pool, answer).await.unwrap_or(false), "{pool}: {answer:?}");
         }
     }
     for answer in [&b""[..], b"E", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"-ERR\r\n"] {
-        assert!(!shakes("database", answer).await.unwrap_or(false), "database: {answer:?}");
+        assert!(
+            !handshake_succeeds("database", answer).await.unwrap_or(false),
+            "database: {answer:?}"
+        );
     }
 }
 
 #[test]
 fn every_pool_has_a_handshake() {
     for pool in portolan_core::pool::POOLS {
-        assert!(Handshake::of_pool(pool.name).is_some(), "{}", pool.name);
+        assert!(Handshake::for_pool(pool.name).is_some(), "{}", pool.name);
     }
-    assert!(Handshake::of_pool("mail").is_none());
+    assert!(Handshake::for_pool("mail").is_none());
 }

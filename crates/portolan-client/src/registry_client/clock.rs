@@ -1,23 +1,25 @@
-//! What time the registry has.
+//! The registry's clock.
 
 use jiff::Timestamp;
 use reqwest::Method;
 
-use super::{Listing, RegistryClient, RegistryClientError};
+use super::client::RegistryClient;
+use super::error::RegistryClientError;
+use super::query::Listing;
 
-/// A name that nobody is called, so that the answer is short.
-const NOBODY: &str = "portolan-clock";
+/// A name without instances, so that the response is short.
+const UNUSED_NAME: &str = "portolan-clock";
 
 // === impl RegistryClient ===
 
 impl RegistryClient {
-    /// The registry's clock, to the second; none where its answers do not tell. It is asked for as
-    /// services are, so that this fails where that would.
+    /// Returns the registry's clock, to the second; `None` if responses have no `Date` header. The
+    /// request is a list of services, so it fails whenever a list fails.
     pub async fn clock(&self) -> Result<Option<Timestamp>, RegistryClientError> {
         let services = self.request(Method::GET, &["services".to_owned()]);
-        let answer = self.send(services.query(&[("name", NOBODY)])).await?.accepted()?;
-        let date = answer.date();
-        answer.json::<Listing>().await?;
+        let response = self.send(services.query(&[("name", UNUSED_NAME)])).await?.accepted()?;
+        let date = response.date();
+        response.json::<Listing>().await?;
         Ok(date)
     }
 }

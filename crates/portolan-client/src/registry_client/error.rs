@@ -1,66 +1,65 @@
-//! How speaking to the registry can fail, told apart by what helps.
+//! Errors of the registry client, by what resolves them.
 
+use std::borrow::Cow;
 use std::error::Error;
 
-use portolan_core::ServiceId;
+use portolan_core::{Remedy, ServiceId};
 
-/// Why the registry did not do what it was asked.
+/// Why a request to the registry failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryClientError {
-    /// The address is not that of a registry. Retrying does not help.
-    #[error("{url:?} is no address of a registry: {reason}; write it like http://localhost:7000")]
+    /// The URL is not that of a registry. Retrying does not help.
+    #[error("invalid registry URL {url:?}: {reason}; expected http://HOST:PORT")]
     InvalidUrl {
-        /// The address as given, without what stands in it of a user or password.
+        /// The URL as given, without a user name or password.
         url: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// The token has a character that a header cannot carry. Retrying does not help.
-    #[error("the token of the registry has a control character; check PORTOLAN_TOKEN")]
+    /// The token contains a character that a header cannot carry. Retrying does not help.
+    #[error("the registry token contains a control character")]
     InvalidToken,
-    /// Nobody answered, or not in time. Retrying helps once the registry is back.
-    #[error("cannot reach the registry at {url}: {reason}; is `portolan serve` running there?")]
+    /// No response, or not in time. Retrying helps once the registry is back.
+    #[error("cannot reach the registry at {url}: {reason}")]
     Unreachable {
-        /// The registry's address.
+        /// The registry's URL.
         url: String,
         /// What happened instead.
         reason: String,
     },
-    /// The registry wants a token, or another one. Retrying does not help.
-    #[error(
-        "the registry at {url} does not permit this ({status}): {detail}; set PORTOLAN_TOKEN to its token"
-    )]
+    /// The token is missing or lacks the permission. Retrying does not help.
+    #[error("the registry at {url} does not permit this ({status}): {detail}")]
     NotPermitted {
-        /// The registry's address.
+        /// The registry's URL.
         url: String,
-        /// The status of its answer.
+        /// The HTTP status.
         status: u16,
-        /// What it says of the reason.
+        /// The registry's reason.
         detail: String,
     },
-    /// The registry understood and said no. Retrying helps only where [`Self::is_temporary`].
+    /// The registry rejected the request. Retrying helps only if [`Self::is_temporary`].
     #[error("the registry at {url} refused ({status}): {detail}")]
     Refused {
-        /// The registry's address.
+        /// The registry's URL.
         url: String,
-        /// The status of its answer.
+        /// The HTTP status.
         status: u16,
-        /// What it says of the reason and the remedy.
+        /// The registry's reason and remedy.
         detail: String,
     },
-    /// There is no instance of this id: register it.
-    #[error("the registry knows no instance {id}; register it again")]
+    /// No instance of this id is registered.
+    #[error("the registry knows no instance {id}")]
     UnknownService {
-        /// The id asked about.
+        /// The id of the request.
         id: ServiceId,
     },
-    /// The answer is not one of a registry. Retrying does not help: something else listens there.
-    #[error("what answers at {url} does not speak as a registry: {reason}; check the address")]
+    /// The response is not one of a registry. Retrying does not help: another program listens there.
+    #[error("the server at {url} does not speak as a registry: {reason}")]
     BadAnswer {
-        /// The registry's address.
+        /// The registry's URL.
         url: String,
-        /// What is wrong with the answer.
+        /// What is wrong with the response.
         reason: String,
     },
 }
@@ -68,7 +67,7 @@ pub enum RegistryClientError {
 // === impl RegistryClientError ===
 
 impl RegistryClientError {
-    /// Whether the same request may well succeed a little later.
+    /// Returns whether the same request may succeed later.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
@@ -91,9 +90,24 @@ impl RegistryClientError {
         Self::BadAnswer { url: url.to_owned(), reason: reason.into() }
     }
 
-    /// A failure on the way: the innermost cause is what a person can do something about.
+    /// Wraps a transport failure. The innermost cause is the one that a person can resolve.
     pub(crate) fn in_transit(url: &str, error: &reqwest::Error) -> Self {
         Self::unreachable(url, innermost(error))
+    }
+}
+
+impl Remedy for RegistryClientError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::InvalidToken => Some("check PORTOLAN_TOKEN".into()),
+            Self::Unreachable { .. } => Some("check that `portolan serve` is running there".into()),
+            Self::NotPermitted { .. } => {
+                Some("set PORTOLAN_TOKEN to a token of the registry".into())
+            }
+            Self::UnknownService { .. } => Some("register the instance again".into()),
+            Self::BadAnswer { .. } => Some("check the registry URL".into()),
+            Self::InvalidUrl { .. } | Self::Refused { .. } => None,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What one asks the registry for, and how it stands in a URL.
+//! Queries of the registry, and their form in a URL.
 
 use std::collections::BTreeMap;
 
@@ -7,41 +7,41 @@ use portolan_core::{
 };
 use serde::{Deserialize, Serialize};
 
-/// How many names stand in one URL; beyond that everything in the scopes is watched.
+/// The maximum number of names in one URL; a longer list watches every service of the scopes.
 const MAX_NAMES: usize = 100;
 
-/// Which instances to list; what is left empty does not narrow the list.
+/// A filter for instances; an empty field matches every instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListQuery {
-    /// Instances of this service only.
+    /// The service.
     pub name: Option<ServiceName>,
-    /// Instances in these scopes only.
+    /// The scopes.
     pub scopes: Vec<Scope>,
-    /// Instances of this health only.
+    /// The health.
     pub health: Option<HealthStatus>,
-    /// Instances that speak this only.
+    /// The protocol.
     pub protocol: Option<Protocol>,
-    /// Instances of this version only.
+    /// The version.
     pub version: Option<String>,
-    /// Instances with all of these metadata only.
+    /// Metadata entries, all of which must match.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Which changes to watch; what is left empty does not narrow the watch.
+/// A filter for changes; an empty field matches every change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WatchRequest {
-    /// Changes of these services only.
+    /// The services.
     pub names: Vec<ServiceName>,
-    /// Changes in these scopes only.
+    /// The scopes.
     pub scopes: Vec<Scope>,
-    /// Changes after this revision; without one the watch begins with a snapshot.
+    /// The revision to resume after; without one the watch starts with a snapshot.
     pub from: Option<Revision>,
 }
 
-/// The instances that fit a query.
+/// The instances that match a query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Listing {
-    /// The revision at which this was so; a watch that begins here misses nothing.
+    /// The revision of the list; a watch that resumes here misses nothing.
     pub revision: Revision,
     /// The instances.
     pub services: Vec<ServiceEndpoint>,
@@ -50,7 +50,7 @@ pub struct Listing {
 // === impl ListQuery ===
 
 impl ListQuery {
-    /// Every instance of one service.
+    /// Returns the query for every instance of one service.
     pub fn named(name: ServiceName) -> Self {
         Self { name: Some(name), ..Self::default() }
     }
@@ -75,9 +75,9 @@ impl ListQuery {
 // === impl WatchRequest ===
 
 impl WatchRequest {
-    /// Whether the change is one that is asked for. A registry that is asked for many names is
-    /// asked for all of them, so what it sends is looked through here.
-    pub(super) fn wants(&self, event: &mut ServiceEvent) -> bool {
+    /// Returns whether a change matches, and removes other endpoints from a snapshot. With many
+    /// names the registry sends every service, see [`MAX_NAMES`].
+    pub(super) fn matches(&self, event: &mut ServiceEvent) -> bool {
         let key = |endpoint: &ServiceEndpoint| {
             (self.names.is_empty() || self.names.contains(&endpoint.name))
                 && (self.scopes.is_empty() || self.scopes.contains(&endpoint.scope))

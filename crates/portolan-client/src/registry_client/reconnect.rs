@@ -1,4 +1,4 @@
-//! Watches on through lost connections.
+//! A watch of the registry that reconnects.
 
 use std::fmt;
 use std::pin::Pin;
@@ -7,69 +7,89 @@ use std::time::Duration;
 
 use futures_util::future;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
-use portolan_core::ServiceEvent;
-use rand::RngExt;
+use portolan_core::{Backoff, ServiceEvent};
 use tokio::time::sleep;
 
-use super::{RegistryClient, RegistryClientError, RegistryWatch, WatchRequest};
+use super::client::RegistryClient;
+use super::error::RegistryClientError;
+use super::query::WatchRequest;
+use super::watch::RegistryWatch;
 
-/// How long to wait before the first attempt to connect again.
+/// The wait before the first reconnect.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// The longest wait between two attempts: a registry that comes back is noticed within this.
+/// The longest wait between two attempts, and so the longest time until a restarted registry is
+/// noticed.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// The share by which a wait is shortened at random, so that clients do not reconnect together.
+const JITTER: f64 = 0.5;
 
-/// A stream of changes that connects again by itself.
+/// A stream of changes that reconnects after a lost connection.
 ///
-/// An error tells that the connection was lost or not made; the stream goes on after it, unless
-/// waiting cannot help (see [`RegistryClientError::NotPermitted`]): then it ends. What happened in between
-/// follows once connected, or a snapshot where the registry no longer keeps that history.
+/// An error item reports that the connection was lost or not established. The stream continues after
+/// it, unless waiting cannot help (see [`RegistryClientError::NotPermitted`]). The changes in between
+/// follow after the reconnect, or a snapshot if the registry has discarded that history.
 pub struct ReconnectingWatch(BoxStream<'static, Result<ServiceEvent, RegistryClientError>>);
 
-/// What the watch has to tell, the connection itself included.
+/// An item of a watch, including the state of the connection.
 #[derive(Debug)]
 pub(crate) enum ConnectionEvent {
-    /// The registry answers; changes follow.
+    /// The connection is established; changes follow.
     Connected,
     /// A change.
     Event(ServiceEvent),
-    /// The connection is lost, or could not be made.
+    /// The connection is lost or could not be established.
     Lost(RegistryClientError),
 }
 
-/// [`ConnectionEvent`], without end unless waiting cannot help.
+/// A stream of [`ConnectionEvent`]s, which ends only if waiting cannot help.
 pub(crate) type ConnectionEvents = BoxStream<'static, ConnectionEvent>;
 
 struct Watcher {
     client: RegistryClient,
     query: WatchRequest,
     live: Option<RegistryWatch>,
-    wait: Duration,
+    backoff: Backoff,
+    reconnecting: bool,
     over: bool,
+}
+
+// === impl RegistryClient ===
+
+impl RegistryClient {
+    /// Watches services and reconnects whenever the connection is lost. The watch resumes after the
+    /// last revision that was received.
+    pub fn watch_reconnecting(&self, query: WatchRequest) -> ReconnectingWatch {
+        ReconnectingWatch::new(self.clone(), query)
+    }
 }
 
 // === impl ReconnectingWatch ===
 
 impl ReconnectingWatch {
-    pub(super) fn new(client: RegistryClient, query: WatchRequest) -> Self {
-        let told = |news| {
-            future::ready(match news {
+    fn new(client: RegistryClient, query: WatchRequest) -> Self {
+        let item = |event| {
+            future::ready(match event {
                 ConnectionEvent::Connected => None,
                 ConnectionEvent::Event(event) => Some(Ok(event)),
                 ConnectionEvent::Lost(error) => Some(Err(error)),
             })
         };
-        Self(Self::news(client, query).filter_map(told).boxed())
+        Self(Self::connection_events(client, query).filter_map(item).boxed())
     }
 
-    /// The same, the connection's own news included.
-    pub(crate) fn news(client: RegistryClient, query: WatchRequest) -> ConnectionEvents {
-        let wait = Duration::ZERO;
-        let watcher = Watcher { client, query, live: None, wait, over: false };
-        let news = stream::unfold(watcher, |mut watcher| async move {
-            let news = watcher.next().await?;
-            Some((news, watcher))
+    /// Returns the same stream with the state of the connection.
+    pub(crate) fn connection_events(
+        client: RegistryClient,
+        query: WatchRequest,
+    ) -> ConnectionEvents {
+        let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT).jitter(JITTER);
+        let watcher =
+            Watcher { client, query, live: None, backoff, reconnecting: false, over: false };
+        let events = stream::unfold(watcher, |mut watcher| async move {
+            let event = watcher.next().await?;
+            Some((event, watcher))
         });
-        news.boxed()
+        events.boxed()
     }
 }
 
@@ -98,9 +118,9 @@ impl Watcher {
         loop {
             match watch.next().await {
                 Some(Ok(mut event)) => {
-                    self.wait = Duration::ZERO;
+                    self.backoff.reset();
                     self.query.from = Some(event.revision);
-                    if self.query.wants(&mut event) {
+                    if self.query.matches(&mut event) {
                         return Some(ConnectionEvent::Event(event));
                     }
                 }
@@ -116,7 +136,9 @@ impl Watcher {
     }
 
     async fn connect(&mut self) -> ConnectionEvent {
-        sleep(with_jitter(self.wait)).await;
+        if self.reconnecting {
+            sleep(self.backoff.next_wait()).await;
+        }
         match self.client.watch(&self.query).await {
             Ok(watch) => {
                 self.live = Some(watch);
@@ -128,17 +150,12 @@ impl Watcher {
 
     fn lost(&mut self, error: RegistryClientError) -> ConnectionEvent {
         self.live = None;
-        self.wait = (self.wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT);
+        self.reconnecting = true;
         match &error {
-            // What could not be read once cannot be read again: begin anew, with a snapshot.
+            // An event that cannot be read would fail again: restart with a snapshot.
             RegistryClientError::BadAnswer { .. } => self.query.from = None,
             error => self.over = !error.is_temporary(),
         }
         ConnectionEvent::Lost(error)
     }
-}
-
-/// Half of it to all of it, so that not everybody comes back at the same moment.
-fn with_jitter(wait: Duration) -> Duration {
-    wait.mul_f64(rand::rng().random_range(0.5..=1.0))
 }

@@ -1,4 +1,4 @@
-//! Reads what the registry answers, within bounds of size and time.
+//! Responses of the registry, read within bounds of size and time.
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
@@ -9,16 +9,16 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
-use super::RegistryClientError;
+use super::error::RegistryClientError;
 
-/// How many bytes an answer may have: a hundred thousand endpoints.
+/// The maximum size of a body in bytes: a hundred thousand endpoints.
 const MAX_BODY: usize = 64 << 20;
-/// How many bytes a refusal may have.
+/// The maximum size of a problem document in bytes.
 const MAX_PROBLEM: usize = 64 << 10;
-/// How many characters of a refusal are passed on.
+/// The maximum number of characters of a problem that an error contains.
 const MAX_DETAIL: usize = 1_000;
 
-/// The head of an answer, with its body still to be read.
+/// The head of a response, with the body still unread.
 pub(super) struct RegistryResponse {
     response: Response,
     url: String,
@@ -26,7 +26,7 @@ pub(super) struct RegistryResponse {
     problem: Option<Problem>,
 }
 
-/// The members of RFC 9457 that are of use to a person.
+/// The members of a problem document (RFC 9457) that an error contains.
 #[derive(Default, Deserialize)]
 struct Problem {
     #[serde(default)]
@@ -38,38 +38,38 @@ struct Problem {
 // === impl RegistryResponse ===
 
 impl RegistryResponse {
-    /// Sends the request. The body of a refusal is read here, so that [`Self::accepted`] can tell
-    /// the reason.
-    pub(super) async fn of(
+    /// Sends a request and receives the head of the response. The body of an error is read here, so
+    /// that [`Self::accepted`] has the reason.
+    pub(super) async fn receive(
         request: RequestBuilder,
         url: String,
         deadline: Instant,
     ) -> Result<Self, RegistryClientError> {
         let started = Instant::now();
         let sent = timeout_at(deadline, request.send()).await;
-        let response = sent
+        let head = sent
             .map_err(|_| too_late(&url, deadline - started))?
             .map_err(|error| RegistryClientError::in_transit(&url, &error))?;
-        let mut answer = Self { response, url, deadline, problem: None };
-        if !answer.status().is_success() {
-            // A refusal stays one, whether or not its reason can be read.
-            let body = answer.body(MAX_PROBLEM).await.unwrap_or_default();
-            answer.problem = Some(serde_json::from_slice(&body).unwrap_or_default());
+        let mut response = Self { response: head, url, deadline, problem: None };
+        if !response.status().is_success() {
+            // The status alone is an error, whether or not the body can be read.
+            let body = response.body(MAX_PROBLEM).await.unwrap_or_default();
+            response.problem = Some(serde_json::from_slice(&body).unwrap_or_default());
         }
-        Ok(answer)
+        Ok(response)
     }
 
     pub(super) fn status(&self) -> StatusCode {
         self.response.status()
     }
 
-    /// When the registry answered by its own clock, to the second, where it tells.
+    /// Returns the `Date` header, if there is one.
     pub(super) fn date(&self) -> Option<Timestamp> {
         let date = self.response.headers().get(DATE)?.to_str().ok()?;
         rfc2822::DateTimeParser::new().parse_timestamp(date).ok()
     }
 
-    /// The answer, where the registry did what it was asked.
+    /// Returns the response if its status is a success, or the error.
     pub(super) fn accepted(self) -> Result<Self, RegistryClientError> {
         let status = self.status();
         let Some(problem) = self.problem else { return Ok(self) };
@@ -78,7 +78,7 @@ impl RegistryResponse {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 RegistryClientError::NotPermitted { url, status: status.as_u16(), detail }
             }
-            // The paths asked for always exist in a registry.
+            // A registry has every path that this client requests.
             StatusCode::NOT_FOUND => {
                 RegistryClientError::bad_answer(&url, "it answers 404 Not Found")
             }
@@ -89,24 +89,22 @@ impl RegistryResponse {
         })
     }
 
-    /// The body as JSON.
+    /// Reads the body as JSON.
     pub(super) async fn json<T: DeserializeOwned>(mut self) -> Result<T, RegistryClientError> {
         let body = self.body(MAX_BODY).await?;
         serde_json::from_slice(&body)
             .map_err(|error| RegistryClientError::bad_answer(&self.url, error.to_string()))
     }
 
-    /// The body as a stream of events, which has no deadline.
+    /// Returns the body as a stream of events, without a deadline.
     pub(super) fn into_event_stream(self) -> Result<Response, RegistryClientError> {
         let content_type = self.response.headers().get(CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or("nothing");
-        match content_type.starts_with("text/event-stream") {
-            true => Ok(self.response),
-            false => {
-                let reason = format!("a watch answers {content_type:?}, not text/event-stream");
-                Err(RegistryClientError::bad_answer(&self.url, reason))
-            }
+        if content_type.starts_with("text/event-stream") {
+            return Ok(self.response);
         }
+        let reason = format!("a watch answers {content_type:?}, not text/event-stream");
+        Err(RegistryClientError::bad_answer(&self.url, reason))
     }
 
     async fn body(&mut self, limit: usize) -> Result<Vec<u8>, RegistryClientError> {

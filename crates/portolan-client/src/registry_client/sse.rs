@@ -1,25 +1,25 @@
-//! Takes a stream of server-sent events apart (WHATWG HTML, section 9.2), within a bound.
+//! A decoder of server-sent events (WHATWG HTML, section 9.2) with a bound on the event size.
 
-/// One event, as it stood in the stream.
+/// One event.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Frame {
-    /// The event's kind; empty where the stream names none.
+    /// The event type; empty if the stream names none.
     pub(super) kind: String,
-    /// Its data, lines joined by line feeds.
+    /// The data, with lines joined by line feeds.
     pub(super) data: String,
 }
 
-/// More bytes belong to one event than it may have.
+/// An event exceeds the size limit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
 
-/// Collects bytes until an event is whole.
+/// Collects bytes until an event is complete.
 #[derive(Debug)]
 pub(super) struct Decoder {
     limit: usize,
     line: Vec<u8>,
     frame: Frame,
-    /// The last byte was a carriage return, so a line feed belongs to it.
+    /// Whether the last byte was a carriage return, which a line feed may complete.
     after_return: bool,
     begun: bool,
 }
@@ -27,13 +27,13 @@ pub(super) struct Decoder {
 // === impl Decoder ===
 
 impl Decoder {
-    /// A decoder for events of at most so many bytes.
+    /// Creates a decoder for events of at most `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
         let (line, frame) = (Vec::new(), Frame::default());
         Self { limit, line, frame, after_return: false, begun: false }
     }
 
-    /// Takes the next bytes, and gives back the events that they complete.
+    /// Decodes the next bytes and returns the events that they complete.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, TooLong> {
         let mut frames = Vec::new();
         for &byte in bytes {
@@ -51,7 +51,7 @@ impl Decoder {
     fn end_of_line(&mut self) -> Option<Frame> {
         let line = std::mem::take(&mut self.line);
         let line = String::from_utf8_lossy(&line);
-        // The stream may begin with a byte order mark.
+        // The stream may start with a byte order mark.
         let mark = (!std::mem::replace(&mut self.begun, true)).then_some('\u{feff}');
         let line = mark.and_then(|mark| line.strip_prefix(mark)).unwrap_or(&line);
         if line.is_empty() {
@@ -64,7 +64,7 @@ impl Decoder {
             "event" => value.clone_into(&mut self.frame.kind),
             "data" if self.frame.data.is_empty() => value.clone_into(&mut self.frame.data),
             "data" => self.frame.data.extend(["\n", value]),
-            // Comments, which have no field, keep the connection alive; `id` stands in the data too.
+            // Comments only keep the connection alive; `id` is part of the data too.
             _ => {}
         }
         None

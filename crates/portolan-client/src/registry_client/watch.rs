@@ -1,4 +1,4 @@
-//! The changes that one connection tells of.
+//! A watch of the registry over one connection.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,18 +11,18 @@ use portolan_core::ServiceEvent;
 use reqwest::Response;
 use tokio::time::timeout;
 
-use super::RegistryClientError;
+use super::error::RegistryClientError;
 use super::sse::{Decoder, Frame};
 
-/// How many bytes one event may have: the snapshot of a hundred thousand endpoints.
+/// The maximum size of an event in bytes: a snapshot of a hundred thousand endpoints.
 const MAX_EVENT: usize = 64 << 20;
-/// How long a connection may say nothing. A registry sends a comment every 10 s, so after three
-/// of them are missing there is nobody at the other end.
-const SILENCE: Duration = Duration::from_secs(30);
-/// The kinds of event that this client knows; a newer registry may have more.
+/// The read timeout. A registry sends a comment every 10 s; after three missing ones the connection
+/// is dead.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// The known kinds of events; others, of a newer registry, are ignored.
 const KINDS: [&str; 6] = ["snapshot", "registered", "updated", "health", "deregistered", "expired"];
 
-/// A stream of changes over one connection, which drops with it. After an error it ends.
+/// A stream of changes over one connection. It ends after an error.
 pub struct RegistryWatch(BoxStream<'static, Result<ServiceEvent, RegistryClientError>>);
 
 struct Connection {
@@ -89,7 +89,7 @@ impl Connection {
     async fn read(&mut self) -> Result<(), RegistryClientError> {
         let url = &self.url;
         let silent = |_| RegistryClientError::unreachable(url, "the watch has gone silent");
-        let chunk = timeout(SILENCE, self.response.chunk())
+        let chunk = timeout(READ_TIMEOUT, self.response.chunk())
             .await
             .map_err(silent)?
             .map_err(|error| RegistryClientError::in_transit(url, &error))?

@@ -17,7 +17,7 @@ fn ports_chosen(candidates: &[Candidate], suspects: &Suspects) -> Vec<u16> {
 }
 
 #[test]
-fn the_best_health_is_chosen_and_equals_share() {
+fn best_health_is_selected_and_equals_alternate() {
     use HealthStatus::{Critical, Passing, Unknown, Warning};
     let statuses = [(1, Critical), (2, Unknown), (3, Warning), (4, Passing), (5, Passing)];
     let mut candidates = statuses.map(|(port, health)| candidate(port, health, 0, 1)).to_vec();
@@ -30,7 +30,7 @@ fn the_best_health_is_chosen_and_equals_share() {
 }
 
 #[test]
-fn priority_goes_before_weight_and_weight_0_has_a_chance() {
+fn priority_precedes_weight_and_weight_0_is_selected_sometimes() {
     let passing = HealthStatus::Passing;
     let suspects = Suspects::new();
     let near = candidate(1, passing, 10, 0);
@@ -44,12 +44,12 @@ fn priority_goes_before_weight_and_weight_0_has_a_chance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspect_goes_last_until_time_or_news_clears_it() {
+async fn suspect_is_selected_last_until_it_expires_or_is_cleared() {
     let passing = HealthStatus::Passing;
     let candidates = [candidate(1, passing, 0, 1), candidate(2, HealthStatus::Critical, 0, 1)];
     let suspects = Suspects::new();
     let id = candidates[0].endpoint.id.clone();
-    suspects.suspect(&id);
+    suspects.insert(&id);
     assert_eq!(ports_chosen(&candidates, &suspects), [2]);
     assert!(!all_suspect(&candidates, &suspects));
     assert!(all_suspect(&candidates[..1], &suspects));
@@ -57,7 +57,7 @@ async fn a_suspect_goes_last_until_time_or_news_clears_it() {
 
     tokio::time::advance(SUSPICION).await;
     assert_eq!(ports_chosen(&candidates, &suspects), [1]);
-    suspects.suspect(&id);
-    suspects.clear(&id);
+    suspects.insert(&id);
+    suspects.remove(&id);
     assert_eq!(ports_chosen(&candidates, &suspects), [1]);
 }

@@ -10,56 +10,56 @@ fn key(name: &str) -> LookupKey {
     LookupKey { name: name.parse().unwrap(), all: false, retries: 0, overall, strategies: None }
 }
 
-fn record() -> Arc<AttemptLog> {
-    Arc::new(AttemptLog::of(Vec::new()))
+fn log() -> Arc<AttemptLog> {
+    Arc::new(AttemptLog::new(Vec::new()))
 }
 
 #[tokio::test]
-async fn those_who_want_the_same_share_a_flight_and_the_next_gets_a_new_one() {
-    let singleflight = SingleFlight::default();
+async fn equal_keys_share_one_lookup_until_it_completes() {
+    let single_flight = SingleFlight::default();
     let started = Arc::new(AtomicUsize::new(0));
-    let (land, landed) = oneshot::channel::<()>();
-    let mut landed = Some(landed);
+    let (complete, completed) = oneshot::channel::<()>();
+    let mut completed = Some(completed);
     let mut joined = Vec::new();
     for _ in 0..100 {
-        joined.push(singleflight.join(&key("api"), || {
+        joined.push(single_flight.join(&key("api"), || {
             started.fetch_add(1, Ordering::SeqCst);
-            let landed = landed.take().unwrap();
-            (record(), async move {
-                landed.await.unwrap();
+            let completed = completed.take().unwrap();
+            (log(), async move {
+                completed.await.unwrap();
                 None
             })
         }));
     }
-    let other = singleflight.join(&key("db"), || (record(), async { None }));
+    let other = single_flight.join(&key("db"), || (log(), async { None }));
     assert!(other.result.await.is_none());
-    land.send(()).unwrap();
-    for flight in joined {
-        assert!(flight.result.await.is_none());
+    complete.send(()).unwrap();
+    for lookup in joined {
+        assert!(lookup.result.await.is_none());
     }
     assert_eq!(started.load(Ordering::SeqCst), 1);
-    assert!(singleflight.table.lock().singleflight.is_empty());
+    assert!(single_flight.table.lock().in_flight.is_empty());
 }
 
 #[tokio::test]
-async fn a_flight_goes_on_while_anybody_waits_and_ends_when_nobody_does() {
-    let singleflight = SingleFlight::default();
-    let (land, landed) = oneshot::channel::<()>();
-    let first = singleflight.join(&key("api"), || {
-        (record(), async move {
-            landed.await.unwrap();
+async fn lookup_lives_as_long_as_its_last_waiter() {
+    let single_flight = SingleFlight::default();
+    let (complete, completed) = oneshot::channel::<()>();
+    let first = single_flight.join(&key("api"), || {
+        (log(), async move {
+            completed.await.unwrap();
             None
         })
     });
-    let second = singleflight
-        .join(&key("api"), || -> (_, BoxFuture<'static, _>) { unreachable!("a second flight") });
+    let second = single_flight
+        .join(&key("api"), || -> (_, BoxFuture<'static, _>) { unreachable!("a second lookup") });
     assert!(first.result.clone().now_or_never().is_none());
     drop(first);
-    land.send(()).unwrap();
+    complete.send(()).unwrap();
     assert!(second.result.await.is_none());
 
-    let endless = singleflight.join(&key("api"), || (record(), std::future::pending()));
+    let endless = single_flight.join(&key("api"), || (log(), std::future::pending()));
     assert!(endless.result.clone().now_or_never().is_none());
     drop(endless);
-    assert!(singleflight.table.lock().singleflight.is_empty());
+    assert!(single_flight.table.lock().in_flight.is_empty());
 }

@@ -1,25 +1,29 @@
-//! Asks everybody on the broadcast channel: needs no server.
+//! The strategy `broadcast`: queries every process on the broadcast channel, without a server.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use portolan_broadcast::QueryMode;
 use portolan_core::duration::format_rounded;
 
+use crate::deps::Builtin;
 use crate::lazy_broadcaster::LazyBroadcaster;
-use crate::strategy::{Completeness, Kind, Strategy, StrategyOutcome, StrategyQuery};
+use crate::strategy::{
+    Completeness, Feed, Strategy, StrategyError, StrategyFuture, StrategyKind, StrategyOutcome,
+    StrategyQuery,
+};
 
-/// The part of the time limit that is left for opening the channel and for the last answer.
-const RESERVE: u32 = 20;
+pub(crate) static STRATEGY: Builtin = Builtin {
+    kind: KIND,
+    build: |deps, _| Arc::new(Broadcast { broadcaster: Arc::clone(&deps.broadcaster) }),
+};
 
-pub(crate) static KIND: Kind = Kind {
-    name: "broadcast",
+const KIND: StrategyKind = StrategyKind {
     completeness: Completeness::AllOnRequest,
-    retries: false,
-    timeout: |timeouts| timeouts.broadcast_wait,
-    build: |deps| Ok(Arc::new(Broadcast { broadcaster: Arc::clone(&deps.broadcaster) })),
+    feed: Feed::Announced,
+    timeout: Some(Duration::from_secs(5)),
+    timeout_key: Some("broadcast_wait"),
+    ..StrategyKind::new("broadcast")
 };
 
 struct Broadcast {
@@ -31,36 +35,39 @@ struct Broadcast {
 impl Broadcast {
     async fn query(&self, query: &StrategyQuery) -> StrategyOutcome {
         if self.broadcaster.is_disabled() {
-            return StrategyOutcome::Skip(
+            return StrategyOutcome::Skipped(
                 "broadcasting is turned off (broadcast.enabled)".to_owned(),
             );
         }
-        let broadcaster = match self.broadcaster.broadcaster().await {
+        let broadcaster = match self.broadcaster.get().await {
             Ok(broadcaster) => broadcaster,
-            Err(error) => return StrategyOutcome::Failed(error.into()),
+            Err(error) => return StrategyOutcome::Failed(StrategyError::new(error)),
         };
-        let enough = if query.all { QueryMode::All } else { QueryMode::First };
+        let mode = if query.all { QueryMode::All } else { QueryMode::First };
         let (name, scopes) = (&query.name, &query.scopes);
-        let wait = query.limit - query.limit / RESERVE;
-        match broadcaster.query(Some(name), scopes, wait, enough).await {
+        let wait = query.deadline.remaining();
+        match broadcaster.query(Some(name), scopes, wait, mode).await {
             Ok(mut endpoints) => {
                 endpoints.retain(|endpoint| endpoint.name == *name);
-                let found = StrategyOutcome::found_in(scopes, endpoints);
-                found.map_or_else(|| nobody(wait), StrategyOutcome::Found)
+                StrategyOutcome::found_in(scopes, endpoints).unwrap_or_else(|| no_answer(wait))
             }
-            Err(error) => StrategyOutcome::Failed(error.into()),
+            Err(error) => StrategyOutcome::Failed(StrategyError::new(error)),
         }
     }
 }
 
 impl Strategy for Broadcast {
-    fn ask<'a>(&'a self, query: &'a StrategyQuery) -> BoxFuture<'a, StrategyOutcome> {
-        self.query(query).boxed()
+    fn kind(&self) -> StrategyKind {
+        KIND
+    }
+
+    fn find<'a>(&'a self, query: &'a StrategyQuery) -> StrategyFuture<'a> {
+        Box::pin(self.query(query))
     }
 }
 
-fn nobody(waited: Duration) -> StrategyOutcome {
-    let reason =
-        format!("nobody answered on the broadcast channel within {}", format_rounded(waited));
-    StrategyOutcome::NotFound { reason, sure: true }
+fn no_answer(waited: Duration) -> StrategyOutcome {
+    let waited = format_rounded(waited);
+    let reason = format!("no answer on the broadcast channel within {waited}");
+    StrategyOutcome::NotFound { reason, authoritative: true }
 }

@@ -1,166 +1,114 @@
-//! Asks the name servers: a SRV record (RFC 2782), else an address and the type's default port.
+//! The strategy `dns`: looks up an SRV record (RFC 2782), or else an address record with the type's
+//! default port.
 
 mod resolver;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all};
-use hickory_resolver::net::NetError;
+use futures_util::future::join_all;
 use hickory_resolver::proto::rr::Name;
 use hickory_resolver::proto::rr::rdata::SRV;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use portolan_core::{Host, Pool, Registration, Scope, ServiceName, Ttl};
-use serde::{Deserialize, Serialize};
 
-use super::default_port::Convention;
-use crate::strategy::{Candidate, Completeness, Kind, Strategy, StrategyOutcome, StrategyQuery};
+use crate::deadline::Deadline;
+use crate::deps::Builtin;
+use crate::dns_config::DnsConfig;
+use crate::strategy::{
+    Candidate, Strategy, StrategyError, StrategyFuture, StrategyKind, StrategyOutcome,
+    StrategyQuery,
+};
+use crate::well_known_port::WellKnownPort;
 
-use resolver::DomainResolver;
+use resolver::{DnsError, DomainResolver};
 
-pub(crate) static KIND: Kind = Kind {
-    name: "dns",
-    completeness: Completeness::All,
-    retries: false,
-    timeout: |timeouts| timeouts.dns_resolution,
-    build: |deps| {
-        Ok(Arc::new(Dns {
-            config: deps.config.dns.clone(),
-            ports: deps.config.default_ports.clone(),
+pub(crate) static STRATEGY: Builtin = Builtin {
+    kind: KIND,
+    build: |deps, timeout| {
+        Arc::new(Dns {
+            config: deps.dns.clone(),
+            ports: deps.default_ports.clone(),
             scope: deps.scopes[0].clone(),
-            limit: deps.config.timeouts.dns_resolution,
+            timeout,
             resolver: Mutex::default(),
-        }))
+        })
     },
 };
 
-/// Which names to ask which servers for.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DnsConfig {
-    /// The domain in which services have their names: `_postgres._tcp.<domain>`. `.` is the root, as
-    /// for Docker's own name server. Default none: each domain of the system's search list.
-    pub domain: Option<String>,
-    /// The name servers, as address and port. Default empty: those of the system.
-    pub servers: Vec<SocketAddr>,
-}
-
-/// A text that is no domain. Retrying does not help: it must change.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{domain:?} is no domain: {reason}; write it like services.example.org")]
-pub struct InvalidDomain {
-    domain: String,
-    reason: String,
-}
-
-/// Why the name servers could not be asked. Retrying may help, later.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DnsError {
-    /// The system's own settings cannot be read.
-    #[error("cannot read the system's name servers: {0}; set discovery.dns.servers")]
-    System(#[source] NetError),
-    /// No answer, or one that is none.
-    #[error("the name servers do not answer for {name}: {reason}; check discovery.dns.servers")]
-    Lookup {
-        /// The name asked for.
-        name: String,
-        /// What happened instead.
-        reason: String,
-    },
-}
+const KIND: StrategyKind = StrategyKind {
+    timeout: Some(Duration::from_secs(2)),
+    timeout_key: Some("dns_resolution"),
+    ..StrategyKind::new("dns")
+};
 
 struct Dns {
     config: DnsConfig,
     ports: BTreeMap<ServiceName, NonZeroU16>,
     scope: Scope,
-    limit: Duration,
-    /// Made when it is first needed: it belongs to the runtime that asks.
+    timeout: Duration,
+    /// Created by the first lookup, because it belongs to the runtime of the caller.
     resolver: Mutex<Option<Arc<DomainResolver>>>,
-}
-
-// === impl DnsConfig ===
-
-impl DnsConfig {
-    pub(crate) fn validate(&self) -> Result<(), InvalidDomain> {
-        self.domain().map(drop)
-    }
-
-    fn domain(&self) -> Result<Option<Name>, InvalidDomain> {
-        let Some(domain) = &self.domain else { return Ok(None) };
-        let name = |domain: &str| {
-            let mut name = Name::from_ascii(domain).map_err(|error| error.to_string())?;
-            name.set_fqdn(true);
-            Ok(name)
-        };
-        let named = match domain.is_empty() {
-            true => Err("it is empty".to_owned()),
-            false => name(domain),
-        };
-        named.map(Some).map_err(|reason: String| InvalidDomain {
-            domain: domain.chars().take(260).collect(),
-            reason,
-        })
-    }
 }
 
 // === impl Dns ===
 
 impl Dns {
-    async fn look_up(&self, query: &StrategyQuery) -> StrategyOutcome {
-        let names = match self.names() {
-            Ok(names) => names,
-            Err(error) => return StrategyOutcome::Failed(error.into()),
+    async fn lookup(&self, query: &StrategyQuery) -> StrategyOutcome {
+        let resolver = match self.resolver() {
+            Ok(resolver) => resolver,
+            Err(error) => return StrategyOutcome::Failed(StrategyError::from_remedy(error)),
         };
-        if names.domains.is_empty() {
-            return StrategyOutcome::Skip(
-                "no domain to look in; set discovery.dns.domain".to_owned(),
+        if resolver.domains.is_empty() {
+            return StrategyOutcome::Skipped(
+                "no domain to look in (discovery.dns.domain)".to_owned(),
             );
         }
-        match self.find(&names, &query.name).await {
+        match self.search(&resolver, &query.name).await {
             Ok(candidates) if !candidates.is_empty() => StrategyOutcome::Found(candidates),
-            Ok(_) => self.nothing(&names, &query.name),
-            Err(error) => StrategyOutcome::Failed(error.into()),
+            Ok(_) => self.not_found(&resolver, &query.name),
+            Err(error) => StrategyOutcome::Failed(StrategyError::from_remedy(error)),
         }
     }
 
-    async fn find(
+    async fn search(
         &self,
-        names: &DomainResolver,
+        resolver: &DomainResolver,
         name: &ServiceName,
     ) -> Result<Vec<Candidate>, DnsError> {
-        for domain in &names.domains {
-            // A name that is too long for DNS is not there either.
-            let Some(srv) = within(&format!("_{name}._tcp"), domain) else { continue };
-            if let Some(targets) = names.targets(srv).await? {
-                return self.resolved(names, name, targets).await;
+        for domain in &resolver.domains {
+            // A name that is too long for DNS does not exist in DNS.
+            let Some(srv) = name_in_domain(&format!("_{name}._tcp"), domain) else { continue };
+            if let Some(targets) = resolver.targets(srv).await? {
+                return self.resolved(resolver, name, targets).await;
             }
         }
-        let Some(convention) = Convention::of(name, &self.ports) else { return Ok(Vec::new()) };
-        for domain in &names.domains {
-            let Some(host) = within(name.as_str(), domain) else { continue };
-            let addresses = names.addresses(host).await?;
+        let Some(well_known) = WellKnownPort::for_service(name, &self.ports) else {
+            return Ok(Vec::new());
+        };
+        for domain in &resolver.domains {
+            let Some(host) = name_in_domain(name.as_str(), domain) else { continue };
+            let addresses = resolver.addresses(host).await?;
             if !addresses.is_empty() {
-                let candidate = |address| self.candidate(name, address, convention.port);
+                let candidate = |address| self.candidate(name, address, well_known.port);
                 return Ok(addresses.into_iter().filter_map(candidate).collect());
             }
         }
         Ok(Vec::new())
     }
 
-    /// The addresses of the targets. One that cannot be resolved takes none of the others with it.
+    /// Resolves the targets. A target that cannot be resolved does not affect the others.
     async fn resolved(
         &self,
-        names: &DomainResolver,
+        resolver: &DomainResolver,
         name: &ServiceName,
         targets: Vec<SRV>,
     ) -> Result<Vec<Candidate>, DnsError> {
-        let lookups = targets.iter().map(|srv| names.addresses(srv.target.clone()));
+        let lookups = targets.iter().map(|srv| resolver.addresses(srv.target.clone()));
         let (mut candidates, mut failed) = (Vec::new(), None);
         for (srv, addresses) in targets.iter().zip(join_all(lookups).await) {
             match addresses {
@@ -178,7 +126,7 @@ impl Dns {
     }
 
     fn candidate(&self, name: &ServiceName, address: IpAddr, port: u16) -> Option<Candidate> {
-        // An answer of 0.0.0.0 blocks a name; it is no address.
+        // An answer of 0.0.0.0 blocks a name; it is not an address.
         let host = Host::try_from(address).ok()?;
         let mut registration = Registration::new(name.clone(), host, port);
         registration.scope = self.scope.clone();
@@ -190,37 +138,42 @@ impl Dns {
         Some(Candidate::from(endpoint))
     }
 
-    fn nothing(&self, names: &DomainResolver, name: &ServiceName) -> StrategyOutcome {
-        let domains = names.domains.iter().map(Name::to_string).collect::<Vec<_>>().join(", ");
-        let what = match Convention::of(name, &self.ports) {
-            Some(_) => "neither a SRV record nor an address",
+    fn not_found(&self, resolver: &DomainResolver, name: &ServiceName) -> StrategyOutcome {
+        let domains = resolver.domains.iter().map(Name::to_string).collect::<Vec<_>>().join(", ");
+        let what = match WellKnownPort::for_service(name, &self.ports) {
+            Some(_) => "neither an SRV record nor an address",
             None => "no SRV record, and no default port for an address",
         };
-        // The search list is the network's, and services need not stand in it.
-        let sure = self.config.domain.is_some();
-        StrategyOutcome::NotFound { reason: format!("{what} for {name} in {domains}"), sure }
+        // The search list belongs to the network; services may be registered elsewhere.
+        let authoritative = self.config.domain.is_some();
+        let reason = format!("{what} for {name} in {domains}");
+        StrategyOutcome::NotFound { reason, authoritative }
     }
 
-    fn names(&self) -> Result<Arc<DomainResolver>, DnsError> {
-        let mut made = self.resolver.lock();
-        if let Some(names) = &*made {
-            return Ok(Arc::clone(names));
+    fn resolver(&self) -> Result<Arc<DomainResolver>, DnsError> {
+        let mut resolver = self.resolver.lock();
+        if let Some(resolver) = &*resolver {
+            return Ok(Arc::clone(resolver));
         }
-        let names =
-            Arc::new(DomainResolver::new(&self.config, self.limit).map_err(DnsError::System)?);
-        *made = Some(Arc::clone(&names));
-        Ok(names)
+        // A lost datagram is sent once more within the deadline.
+        let attempt = Deadline::after(self.timeout).inner().limit() / 2;
+        let created = DomainResolver::new(&self.config, attempt).map_err(DnsError::System)?;
+        Ok(Arc::clone(resolver.insert(Arc::new(created))))
     }
 }
 
 impl Strategy for Dns {
-    fn ask<'a>(&'a self, query: &'a StrategyQuery) -> BoxFuture<'a, StrategyOutcome> {
-        self.look_up(query).boxed()
+    fn kind(&self) -> StrategyKind {
+        KIND
+    }
+
+    fn find<'a>(&'a self, query: &'a StrategyQuery) -> StrategyFuture<'a> {
+        Box::pin(self.lookup(query))
     }
 }
 
-/// The name in the domain, where that makes one.
-fn within(name: &str, domain: &Name) -> Option<Name> {
+/// Returns the name in the domain, or `None` if it is too long.
+fn name_in_domain(name: &str, domain: &Name) -> Option<Name> {
     let mut name = Name::from_ascii(name).ok()?.append_domain(domain).ok()?;
     name.set_fqdn(true);
     Some(name)

@@ -1,19 +1,23 @@
-//! Asks the registry: central, and sure of what it says.
+//! The strategy `registry`: asks the registry, which is central and authoritative.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use crate::deps::Builtin;
+use crate::registry_client::{ListQuery, RegistryClient, RegistryClientError};
+use crate::strategy::{
+    Feed, Strategy, StrategyError, StrategyFuture, StrategyKind, StrategyOutcome, StrategyQuery,
+};
 
-use crate::registry_client::{ListQuery, RegistryClient};
-use crate::strategy::{Completeness, Kind, Strategy, StrategyOutcome, StrategyQuery};
+pub(crate) static STRATEGY: Builtin =
+    Builtin { kind: KIND, build: |deps, _| Arc::new(Registry { client: deps.registry.clone() }) };
 
-pub(crate) static KIND: Kind = Kind {
-    name: "registry",
-    completeness: Completeness::All,
+const KIND: StrategyKind = StrategyKind {
+    feed: Feed::Ordered,
     retries: true,
-    timeout: |timeouts| timeouts.registry_lookup,
-    build: |deps| Ok(Arc::new(Registry { client: deps.registry.clone() })),
+    timeout: Some(Duration::from_secs(1)),
+    timeout_key: Some("registry_lookup"),
+    ..StrategyKind::new("registry")
 };
 
 struct Registry {
@@ -23,29 +27,36 @@ struct Registry {
 // === impl Registry ===
 
 impl Registry {
-    async fn look_up(&self, query: &StrategyQuery) -> StrategyOutcome {
+    async fn list(&self, query: &StrategyQuery) -> StrategyOutcome {
         let mut list = ListQuery::named(query.name.clone());
         list.scopes.clone_from(&query.scopes);
-        // A little less than the chain waits, so that the error names the registry.
-        let client = self.client.clone().with_timeout(query.limit.mul_f64(0.95));
+        let client = self.client.clone().with_timeout(query.deadline.remaining());
         let mut services = match client.list(&list).await {
             Ok(listing) => listing.services,
             Err(error) => return StrategyOutcome::Failed(error.into()),
         };
-        // Whatever answers there may not be careful; the wrong service is worse than none.
+        // Do not rely on the server's filter: a wrong service is worse than none.
         services.retain(|endpoint| endpoint.name == query.name);
-        match StrategyOutcome::found_in(&query.scopes, services) {
-            Some(candidates) => StrategyOutcome::Found(candidates),
-            None => StrategyOutcome::NotFound {
-                reason: format!("the registry at {} has no instance", self.client.url()),
-                sure: true,
-            },
-        }
+        StrategyOutcome::found_in(&query.scopes, services).unwrap_or_else(|| {
+            let reason = format!("the registry at {} has no instance", self.client.url());
+            StrategyOutcome::NotFound { reason, authoritative: true }
+        })
     }
 }
 
 impl Strategy for Registry {
-    fn ask<'a>(&'a self, query: &'a StrategyQuery) -> BoxFuture<'a, StrategyOutcome> {
-        self.look_up(query).boxed()
+    fn kind(&self) -> StrategyKind {
+        KIND
+    }
+
+    fn find<'a>(&'a self, query: &'a StrategyQuery) -> StrategyFuture<'a> {
+        Box::pin(self.list(query))
+    }
+}
+
+impl From<RegistryClientError> for StrategyError {
+    fn from(error: RegistryClientError) -> Self {
+        let temporary = error.is_temporary();
+        Self::from_remedy(error).temporary(temporary)
     }
 }

@@ -1,4 +1,4 @@
-//! What every strategy must do, whichever it is.
+//! The requirements of every strategy of the table.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -7,24 +7,27 @@ use std::time::Duration;
 
 use portolan_broadcast::transport::memory::MemoryNetwork;
 use portolan_core::{Scope, ServiceEndpoint};
+use portolan_metrics::Metrics;
 use tokio::net::TcpListener;
 
-use crate::deps::Deps;
-use crate::strategy::{Candidate, StrategyName, StrategyOutcome, StrategyQuery};
+use crate::deadline::Deadline;
+use crate::strategies::STRATEGIES;
+use crate::strategy::{Candidate, Strategy, StrategyOutcome, StrategyQuery};
+use crate::strategy_name::StrategyName;
 use crate::testing::{
     FakeDns, FakeRegistry, FakeReservations, Fault, Reply, endpoint, endpoint_in, on, quiet,
 };
 
-/// A world in which some instances exist, as one strategy sees it.
-struct World {
-    strategy: StrategyName,
-    deps: Deps,
-    /// What keeps the world going.
+/// A strategy and the servers that it asks.
+struct Fixture {
+    strategy: Arc<dyn Strategy>,
+    scopes: Vec<Scope>,
+    /// The servers.
     _keep: Box<dyn Any>,
 }
 
-impl World {
-    /// The world of the strategy, with these instances. Ports of 0 become some port.
+impl Fixture {
+    /// Starts the servers of the strategy, with these instances.
     async fn with(
         strategy: StrategyName,
         scope: &str,
@@ -42,7 +45,7 @@ impl World {
                     listeners.push(listener);
                     let ServiceEndpoint { scope, name, port, .. } = &instance;
                     reservations.hold(scope.as_str(), name.as_str(), *port);
-                    // A name has one default port, and the first here is the nearest.
+                    // A name has one default port; the first instance is in the nearest scope.
                     let port = (*port).try_into().unwrap();
                     config.default_ports.entry(name.clone()).or_insert(port);
                 }
@@ -77,21 +80,19 @@ impl World {
                 config.endpoints = instances.iter().map(entry).collect::<BTreeMap<_, _>>();
                 (builder, Box::new(()))
             }
-            other => panic!("no world for the strategy {other}: add one here"),
+            other => panic!("no fixture for the strategy {other}: add one here"),
         };
-        let client = builder.config(config).build().unwrap();
-        Self { strategy, deps: client.deps().clone(), _keep: Box::new((keep, client)) }
+        let deps = builder.config(config).deps(&Metrics::new()).unwrap();
+        let row = STRATEGIES.iter().find(|row| row.kind.name == strategy.as_str()).unwrap();
+        let built = (row.build)(&deps, row.kind.timeout.unwrap_or_default());
+        Self { strategy: built, scopes: deps.scopes, _keep: keep }
     }
 
     async fn ask(&self, name: &str) -> StrategyOutcome {
-        let query = StrategyQuery {
-            name: name.parse().unwrap(),
-            scopes: self.deps.scopes.clone(),
-            all: false,
-            limit: Duration::from_millis(400),
-        };
-        let strategy = (self.strategy.kind().build)(&self.deps).unwrap();
-        strategy.ask(&query).await
+        let deadline = Deadline::after(Duration::from_millis(400));
+        let mut query = StrategyQuery::new(name.parse().unwrap(), deadline);
+        query.scopes.clone_from(&self.scopes);
+        self.strategy.find(&query).await
     }
 }
 
@@ -100,7 +101,7 @@ fn found(outcome: StrategyOutcome) -> Option<Arc<ServiceEndpoint>> {
         StrategyOutcome::Found(candidates) => {
             candidates.into_iter().next().map(|c: Candidate| c.endpoint)
         }
-        StrategyOutcome::NotFound { reason, .. } | StrategyOutcome::Skip(reason) => {
+        StrategyOutcome::NotFound { reason, .. } | StrategyOutcome::Skipped(reason) => {
             assert!(!reason.is_empty());
             None
         }
@@ -109,12 +110,12 @@ fn found(outcome: StrategyOutcome) -> Option<Arc<ServiceEndpoint>> {
 }
 
 #[tokio::test]
-async fn every_strategy_finds_what_is_there_by_its_own_name() {
+async fn every_strategy_finds_each_service_by_its_name() {
     for strategy in StrategyName::all() {
         let instances = vec![endpoint("alpha", 4001), endpoint("beta", 4002)];
-        let world = World::with(strategy, "default", instances).await;
-        let alpha = found(world.ask("alpha").await).unwrap();
-        let beta = found(world.ask("beta").await).unwrap();
+        let fixture = Fixture::with(strategy, "default", instances).await;
+        let alpha = found(fixture.ask("alpha").await).unwrap();
+        let beta = found(fixture.ask("beta").await).unwrap();
         assert_eq!((alpha.name.as_str(), beta.name.as_str()), ("alpha", "beta"), "{strategy}");
         assert_ne!(alpha.port, beta.port, "{strategy}");
         assert!(alpha.host.is_loopback(), "{strategy}");
@@ -122,38 +123,38 @@ async fn every_strategy_finds_what_is_there_by_its_own_name() {
 }
 
 #[tokio::test]
-async fn no_strategy_gives_one_service_for_another() {
+async fn no_strategy_returns_another_service() {
     for strategy in StrategyName::all() {
         let instances = vec![endpoint("postgres-1", 4001)];
-        let world = World::with(strategy, "default", instances).await;
+        let fixture = Fixture::with(strategy, "default", instances).await;
         for other in ["postgres-2", "postgres-11", "postgres-1.x", "alpha"] {
-            assert_eq!(found(world.ask(other).await), None, "{strategy}: {other}");
+            assert_eq!(found(fixture.ask(other).await), None, "{strategy}: {other}");
         }
     }
 }
 
 #[tokio::test]
-async fn the_own_scope_goes_before_default_and_no_other_scope_counts() {
-    // A name server and a configuration know nothing of scopes: they are the asker's own.
+async fn own_scope_precedes_default_and_other_scopes_are_ignored() {
+    // DNS and the configuration have no scopes.
     for strategy in ["default", "registry", "broadcast"].map(|name| name.parse().unwrap()) {
         let both = vec![endpoint_in("shop", "alpha", 4001), endpoint("alpha", 4002)];
-        let world = World::with(strategy, "shop", both).await;
-        assert_eq!(found(world.ask("alpha").await).unwrap().scope, "shop", "{strategy}");
+        let fixture = Fixture::with(strategy, "shop", both).await;
+        assert_eq!(found(fixture.ask("alpha").await).unwrap().scope, "shop", "{strategy}");
 
-        let world = World::with(strategy, "shop", vec![endpoint("alpha", 4002)]).await;
-        let alpha = found(world.ask("alpha").await).unwrap();
+        let fixture = Fixture::with(strategy, "shop", vec![endpoint("alpha", 4002)]).await;
+        let alpha = found(fixture.ask("alpha").await).unwrap();
         assert_eq!(alpha.scope, Scope::DEFAULT, "{strategy}");
 
         for scope in ["default", "other"] {
             let elsewhere = vec![endpoint_in("shop", "alpha", 4001)];
-            let world = World::with(strategy, scope, elsewhere).await;
-            assert_eq!(found(world.ask("alpha").await), None, "{strategy} in {scope}");
+            let fixture = Fixture::with(strategy, scope, elsewhere).await;
+            assert_eq!(found(fixture.ask("alpha").await), None, "{strategy} in {scope}");
         }
     }
 }
 
 #[tokio::test]
-async fn every_strategy_ends_within_its_limit_though_the_other_side_is_silent() {
+async fn every_strategy_ends_within_its_timeout_if_the_server_is_silent() {
     let registry = FakeRegistry::start().await;
     registry.misbehave(Fault::Hang);
     let dns = FakeDns::start().await;
@@ -162,9 +163,9 @@ async fn every_strategy_ends_within_its_limit_though_the_other_side_is_silent() 
     for strategy in StrategyName::all() {
         let mut config = crate::testing::config(&[strategy.as_str()]);
         let limit = Duration::from_millis(100);
-        config.timeouts.registry_lookup = limit;
-        config.timeouts.broadcast_wait = limit;
-        config.timeouts.dns_resolution = limit;
+        for key in ["registry_lookup", "broadcast_wait", "dns_resolution"] {
+            assert!(config.timeouts.set(key, limit));
+        }
         config.dns.domain = Some("test".to_owned());
         config.dns.servers = vec![dns.address()];
         let client = quiet(&[])

@@ -1,55 +1,55 @@
-//! What a watch has told so far, so that nothing is told twice.
+//! Deduplicates the events of a watch, which come from two sources.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, ServiceId};
 
-/// The instances as they were last told.
+/// The instances as the watch last reported them.
 #[derive(Default)]
 pub(super) struct SeenEndpoints {
-    told: HashMap<ServiceId, Arc<ServiceEndpoint>>,
-    primed: bool,
+    reported: HashMap<ServiceId, Arc<ServiceEndpoint>>,
+    has_snapshot: bool,
 }
 
 // === impl SeenEndpoints ===
 
 impl SeenEndpoints {
-    /// Whether the first snapshot was told.
-    pub(super) fn is_primed(&self) -> bool {
-        self.primed
+    /// Returns whether the first snapshot was reported.
+    pub(super) fn has_snapshot(&self) -> bool {
+        self.has_snapshot
     }
 
-    /// Everything there is, as the first snapshot.
-    pub(super) fn primed(&mut self) -> ServiceEvent {
-        self.primed = true;
-        let mut endpoints: Vec<_> = self.told.values().cloned().collect();
+    /// Returns the known instances as the first snapshot.
+    pub(super) fn snapshot(&mut self) -> ServiceEvent {
+        self.has_snapshot = true;
+        let mut endpoints: Vec<_> = self.reported.values().cloned().collect();
         endpoints.sort_by(|a, b| a.id.cmp(&b.id));
         ServiceEvent { revision: Revision::default(), change: Change::Snapshot { endpoints } }
     }
 
-    /// The event, where it is news.
-    pub(super) fn told(&mut self, mut event: ServiceEvent) -> Option<ServiceEvent> {
+    /// Applies an event and returns it if it changes anything.
+    pub(super) fn apply(&mut self, mut event: ServiceEvent) -> Option<ServiceEvent> {
         match &mut event.change {
             Change::Snapshot { endpoints } => {
                 let now: HashMap<_, _> =
                     endpoints.iter().map(|e| (e.id.clone(), Arc::clone(e))).collect();
-                let known = self.primed && same_all(&self.told, &now);
-                self.primed = true;
-                self.told = now;
+                let known = self.has_snapshot && same_all(&self.reported, &now);
+                self.has_snapshot = true;
+                self.reported = now;
                 (!known).then_some(event)
             }
             Change::Deregistered { endpoint } | Change::Expired { endpoint } => {
-                self.told.remove(&endpoint.id).map(|_| event)
+                self.reported.remove(&endpoint.id).map(|_| event)
             }
             Change::Registered { endpoint }
             | Change::Updated { endpoint }
             | Change::Health { endpoint } => {
                 let endpoint = Arc::clone(endpoint);
-                let before = self.told.insert(endpoint.id.clone(), Arc::clone(&endpoint));
+                let before = self.reported.insert(endpoint.id.clone(), Arc::clone(&endpoint));
                 match before {
                     Some(before) if same(&before, &endpoint) => return None,
-                    // It is told of as new only once.
+                    // An instance is reported as registered only once.
                     Some(_) if matches!(event.change, Change::Registered { .. }) => {
                         event.change = Change::Updated { endpoint };
                     }

@@ -3,9 +3,9 @@ use portolan_core::{Action, HealthStatus};
 use tokio::time::timeout;
 
 use super::*;
-use crate::testing::{FakeRegistry, Fault, endpoint, endpoint_in, nobody, on, quiet, until};
+use crate::testing::{FakeRegistry, Fault, endpoint, endpoint_in, on, quiet, until, vacant};
 
-/// The next event: its kind, its revision and the ports it tells of.
+/// Returns the kind, the revision and the ports of the next event.
 async fn next(watch: &mut ServiceWatch) -> (&'static str, u64, Vec<u16>) {
     let event = timeout(Duration::from_secs(10), watch.next()).await.expect("an event in time");
     let event = event.expect("the watch goes on");
@@ -17,7 +17,7 @@ async fn next(watch: &mut ServiceWatch) -> (&'static str, u64, Vec<u16>) {
 }
 
 #[tokio::test]
-async fn each_change_is_told_once_and_in_order_across_a_lost_connection() {
+async fn changes_are_reported_once_and_in_order_across_a_reconnect() {
     let registry = FakeRegistry::start().await;
     let client = quiet(&["registry"]).registry_url(registry.url()).build().unwrap();
     let mut watch = client.watch("api").await.unwrap();
@@ -40,7 +40,7 @@ async fn each_change_is_told_once_and_in_order_across_a_lost_connection() {
 }
 
 #[tokio::test]
-async fn a_watch_tells_of_the_own_scope_and_of_default() {
+async fn watch_covers_the_own_scope_and_default() {
     let registry = FakeRegistry::start().await;
     registry.put(endpoint_in("other", "api", 3));
     registry.put(endpoint("api", 2));
@@ -53,7 +53,7 @@ async fn a_watch_tells_of_the_own_scope_and_of_default() {
 }
 
 #[tokio::test]
-async fn without_a_registry_the_channel_tells() {
+async fn without_registry_the_broadcast_channel_is_watched() {
     let network = MemoryNetwork::new(1);
     let holder = on(&network, 1);
     holder.publish(endpoint("api", 1)).unwrap();
@@ -70,7 +70,7 @@ async fn without_a_registry_the_channel_tells() {
 }
 
 #[tokio::test]
-async fn the_channel_takes_over_from_a_registry_that_is_gone_and_gives_back() {
+async fn broadcast_channel_takes_over_while_the_registry_is_unreachable() {
     let network = MemoryNetwork::new(1);
     let holder = on(&network, 1);
     let registry = FakeRegistry::start().await;
@@ -83,7 +83,7 @@ async fn the_channel_takes_over_from_a_registry_that_is_gone_and_gives_back() {
     let mut watch = client.watch("api").await.unwrap();
     assert_eq!(next(&mut watch).await, ("snapshot", 101, vec![1]));
 
-    // While the registry tells, what is heard of the same counts for nothing.
+    // While the registry is connected, announcements are ignored.
     holder.announce(Action::Register, &endpoint("api", 1)).await.unwrap();
     holder.announce(Action::Register, &endpoint("api", 7)).await.unwrap();
     registry.put(endpoint("api", 2));
@@ -97,7 +97,7 @@ async fn the_channel_takes_over_from_a_registry_that_is_gone_and_gives_back() {
     told.sort_by_key(|(_, _, ports)| ports[0]);
     assert_eq!(told, [("registered", 0, vec![3]), ("registered", 0, vec![7])]);
 
-    // Back again, it tells everything itself: 3 is known by then, 4 is not.
+    // Once it is back, the registry reports everything: 3 is known by then, 4 is not.
     registry.misbehave(None);
     registry.put(endpoint("api", 3));
     registry.put(endpoint("api", 4));
@@ -105,9 +105,9 @@ async fn the_channel_takes_over_from_a_registry_that_is_gone_and_gives_back() {
 }
 
 #[tokio::test]
-async fn a_registry_that_comes_later_is_turned_to() {
+async fn registry_that_starts_later_becomes_the_source() {
     let network = MemoryNetwork::new(1);
-    let vacant = nobody();
+    let vacant = vacant();
     let client = quiet(&["registry", "broadcast"])
         .registry_url(vacant.url())
         .broadcaster(on(&network, 1))
@@ -122,7 +122,7 @@ async fn a_registry_that_comes_later_is_turned_to() {
 }
 
 #[tokio::test]
-async fn a_watch_that_nobody_can_serve_is_refused_or_ends() {
+async fn watch_without_a_feed_fails_and_without_permission_ends() {
     let client = quiet(&["default", "dns", "broadcast"]).build().unwrap();
     let error = client.watch("api").await.unwrap_err();
     assert!(error.to_string().contains("needs the strategy registry or broadcast"), "{error}");
@@ -135,7 +135,7 @@ async fn a_watch_that_nobody_can_serve_is_refused_or_ends() {
 }
 
 #[tokio::test]
-async fn a_watch_keeps_its_client_alive() {
+async fn watch_keeps_its_client_alive() {
     let registry = FakeRegistry::start().await;
     let client = quiet(&["registry"]).registry_url(registry.url()).build().unwrap();
     let mut watch = client.watch("api").await.unwrap();

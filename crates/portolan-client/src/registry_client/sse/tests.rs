@@ -9,13 +9,13 @@ fn decoded(stream: &str) -> Vec<Frame> {
 }
 
 #[test]
-fn an_event_ends_with_an_empty_line() {
+fn event_ends_with_an_empty_line() {
     let stream = "\u{feff}event: registered\nid: 7\ndata: {}\n\ndata: half";
     assert_eq!(decoded(stream), [frame("registered", "{}")]);
 }
 
 #[test]
-fn every_line_end_is_understood() {
+fn every_line_ending_is_accepted() {
     for end in ["\n", "\r", "\r\n"] {
         let stream = ["event:a", "data: 1", "data: 2", "", ":keep-alive", ""].join(end) + end;
         assert_eq!(decoded(&stream), [frame("a", "1\n2")], "{end:?}");
@@ -23,12 +23,12 @@ fn every_line_end_is_understood() {
 }
 
 #[test]
-fn an_event_without_data_is_none() {
+fn event_without_data_is_ignored() {
     assert_eq!(decoded("event: ping\n\n\n\n:\n\n"), []);
 }
 
 #[test]
-fn an_event_beyond_the_limit_is_refused() {
+fn event_beyond_the_limit_is_refused() {
     let mut decoder = Decoder::new(10);
     assert_eq!(decoder.feed(b"data: 1234567890"), Err(TooLong));
     let mut decoder = Decoder::new(20);

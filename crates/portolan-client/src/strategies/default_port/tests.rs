@@ -1,18 +1,20 @@
 use std::time::Duration;
 
-use portolan_core::ServiceId;
+use portolan_core::{Pool, Remedy, ServiceId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::deadline::Deadline;
+
+fn deadline(millis: u64) -> Deadline {
+    Deadline::after(Duration::from_millis(millis))
+}
 
 fn query(name: &str, scopes: &[&str]) -> StrategyQuery {
-    StrategyQuery {
-        name: name.parse().unwrap(),
-        scopes: scopes.iter().map(|scope| scope.parse().unwrap()).collect(),
-        all: false,
-        limit: Duration::from_secs(1),
-    }
+    let mut query = StrategyQuery::new(name.parse().unwrap(), deadline(1_000));
+    query.scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
+    query
 }
 
 fn held(holders: &[(&str, &str, u16)]) -> Vec<Reservation> {
@@ -25,49 +27,49 @@ fn held(holders: &[(&str, &str, u16)]) -> Vec<Reservation> {
     holders.iter().map(reservation).collect()
 }
 
-/// In which scope the name's default port is its own, given these holders.
+/// Returns the scope in which the default port belongs to the name, given these holders.
 fn own(name: &str, scopes: &[&str], holders: &[(&str, &str, u16)]) -> Result<String, String> {
     let query = query(name, scopes);
-    let convention = Convention::of(&query.name, &BTreeMap::new()).unwrap();
-    belongs(&query, &convention, &held(holders)).map(|scope| scope.to_string())
+    let well_known = WellKnownPort::for_service(&query.name, &BTreeMap::new()).unwrap();
+    owning_scope(&query, &well_known, &held(holders)).map(|scope| scope.to_string())
 }
 
 #[test]
-fn the_port_belongs_to_whom_the_reservation_names() {
+fn port_belongs_to_the_service_that_holds_it() {
     let both = [("default", "postgres-1", 5432), ("default", "postgres-2", 5433)];
     assert_eq!(own("postgres-1", &["default"], &both).unwrap(), "default");
     let error = own("postgres-2", &["default"], &both).unwrap_err();
     assert!(error.contains("postgres-2 holds port 5433 here, not 5432"), "{error}");
     let error = own("postgres-3", &["default"], &both).unwrap_err();
     assert!(error.contains("port 5432 is held by postgres-1 of scope default"), "{error}");
-    // The type's own name means whoever has the port only where nobody says whose it is.
+    // The type's own name has the port only if no service holds it.
     assert!(own("postgres", &["default"], &both).is_err());
 }
 
 #[test]
-fn a_service_whose_owner_is_gone_is_found_by_nobody() {
+fn service_whose_owner_has_exited_is_not_found() {
     let mut left = held(&[("default", "postgres", 5432)]);
     left[0].alive = false;
     for name in ["postgres", "postgres-1"] {
         let query = query(name, &["default"]);
-        let convention = Convention::of(&query.name, &BTreeMap::new()).unwrap();
-        let error = belongs(&query, &convention, &left).unwrap_err();
-        assert!(error.contains("the owner of postgres on port 5432 is gone"), "{error}");
+        let well_known = WellKnownPort::for_service(&query.name, &BTreeMap::new()).unwrap();
+        let error = owning_scope(&query, &well_known, &left).unwrap_err();
+        assert!(error.contains("the owner of postgres on port 5432 has exited"), "{error}");
     }
 }
 
 #[test]
-fn without_a_reservation_only_the_types_own_name_has_the_port() {
+fn without_reservation_only_the_own_name_of_the_type_has_the_port() {
     assert_eq!(own("postgres", &["default"], &[]).unwrap(), "default");
     assert_eq!(own("redis", &["shop", "default"], &[]).unwrap(), "shop");
     let error = own("postgres-2", &["default"], &[]).unwrap_err();
-    assert!(error.contains("nothing says that port 5432 is that of postgres-2"), "{error}");
+    assert!(error.contains("port 5432 cannot be attributed to postgres-2"), "{error}");
     let error = own("redis", &["default"], &[("default", "redis", 6380)]).unwrap_err();
     assert!(error.contains("redis holds port 6380 here, not 6379"), "{error}");
 }
 
 #[test]
-fn the_nearest_scope_says_where_the_service_is() {
+fn nearest_scope_decides() {
     let scopes = ["shop", "default"];
     let default = ("default", "redis", 6379);
     assert_eq!(own("redis", &scopes, &[default]).unwrap(), "default");
@@ -80,24 +82,7 @@ fn the_nearest_scope_says_where_the_service_is() {
     assert_eq!(own("redis", &["default"], &several).unwrap(), "default");
 }
 
-#[test]
-fn a_port_tells_its_type_only_where_one_type_has_it() {
-    let of = |name: &str, port: u16| {
-        let name: ServiceName = name.parse().unwrap();
-        let configured = BTreeMap::from([(name.clone(), NonZeroU16::new(port).unwrap())]);
-        let convention = Convention::of(&name, &configured).unwrap();
-        assert!(convention.own && convention.port == port);
-        convention.pool.map(|pool| pool.name)
-    };
-    assert_eq!(of("orders", 5432), Some("database"));
-    assert_eq!(of("orders", 8085), Some("api"));
-    assert_eq!(of("orders", 9090), None);
-    assert_eq!(of("orders-grpc", 9090), Some("grpc"));
-    assert_eq!(of("orders-db", 3306), None);
-    assert!(Convention::of(&"orders".parse().unwrap(), &BTreeMap::new()).is_none());
-}
-
-/// What comes of connecting to a listener that says this to whatever it hears.
+/// Connects to a listener that sends this answer to any message.
 async fn connecting(pool: Option<&'static str>, answer: Option<&'static [u8]>) -> StrategyOutcome {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -112,23 +97,23 @@ async fn connecting(pool: Option<&'static str>, answer: Option<&'static [u8]>) -
         }
     });
     let pool = pool.map(|name| Pool::named(name).unwrap());
-    let convention = Convention { port, pool, own: true };
+    let well_known = WellKnownPort { port, pool, is_own: true };
     let mut query = query("redis", &["shop"]);
-    query.limit = Duration::from_millis(400);
-    let outcome = connect(&query, &convention, "shop".parse().unwrap()).await;
+    query.deadline = deadline(400);
+    let outcome = connect(&query, &well_known, "shop".parse().unwrap()).await;
     server.abort();
     outcome
 }
 
 fn reason(outcome: StrategyOutcome) -> String {
     match outcome {
-        StrategyOutcome::NotFound { reason, sure: false } => reason,
+        StrategyOutcome::NotFound { reason, authoritative: false } => reason,
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test]
-async fn a_hit_is_the_endpoint_on_this_host() {
+async fn hit_is_an_endpoint_on_this_host() {
     let StrategyOutcome::Found(candidates) = connecting(Some("cache"), Some(b"+PONG\r\n")).await
     else {
         panic!("not found");
@@ -141,32 +126,46 @@ async fn a_hit_is_the_endpoint_on_this_host() {
 }
 
 #[tokio::test]
-async fn a_stranger_on_the_port_is_no_hit_and_is_described() {
+async fn foreign_listener_is_not_a_hit_and_is_described() {
     let error = reason(connecting(Some("cache"), Some(b"SSH-2.0-x\r\n")).await);
     assert!(error.contains("does not speak Redis"), "{error}");
     let error = reason(connecting(Some("database"), None).await);
-    assert!(error.contains("says nothing within 360ms"), "{error}");
+    assert!(error.contains("sent no answer within 400ms"), "{error}");
     assert!(matches!(connecting(None, None).await, StrategyOutcome::Found(_)));
 }
 
 #[tokio::test]
-async fn nobody_on_the_port_is_no_hit() {
-    let vacant = crate::testing::nobody();
+async fn closed_port_is_not_a_hit() {
+    let vacant = crate::testing::vacant();
     let port = vacant.address().port();
-    let convention = Convention { port, pool: None, own: true };
-    let outcome = connect(&query("x", &["default"]), &convention, Scope::default()).await;
+    let well_known = WellKnownPort { port, pool: None, is_own: true };
+    let outcome = connect(&query("x", &["default"]), &well_known, Scope::default()).await;
     let error = reason(outcome);
     assert!(error.contains("nothing answers on port"), "{error}");
 }
 
 #[tokio::test]
-async fn unreadable_reservations_mean_that_it_could_not_ask() {
+async fn unreadable_reservations_are_a_failure() {
     let reservations = crate::testing::FakeReservations::default();
     reservations.fail();
-    let strategy = DefaultPort { ports: BTreeMap::new(), reservations: Arc::new(reservations) };
-    let outcome = strategy.ask(&query("redis", &["default"])).await;
+    let strategy =
+        DefaultPort { ports: BTreeMap::new(), reservations: Some(Arc::new(reservations)) };
+    let outcome = strategy.find(&query("redis", &["default"])).await;
     let StrategyOutcome::Failed(error) = outcome else { panic!("{outcome:?}") };
-    assert!(error.to_string().contains("told to; see what `portolan ports list` says"), "{error}");
-    let outcome = strategy.ask(&query("worker", &["default"])).await;
-    assert!(matches!(outcome, StrategyOutcome::Skip(_)));
+    assert!(error.with_remedy().contains("told to; run `portolan ports list`"), "{error}");
+    let outcome = strategy.find(&query("worker", &["default"])).await;
+    assert!(matches!(outcome, StrategyOutcome::Skipped(_)));
+}
+
+#[tokio::test]
+async fn without_reservations_only_configured_ports_are_probed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = NonZeroU16::new(listener.local_addr().unwrap().port()).unwrap();
+    let ports = BTreeMap::from([("orders".parse().unwrap(), port)]);
+    let strategy = DefaultPort { ports, reservations: None };
+    let outcome = strategy.find(&query("redis", &["default"])).await;
+    let StrategyOutcome::Skipped(reason) = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("reservations of this host are not available"), "{reason}");
+    let outcome = strategy.find(&query("orders", &["default"])).await;
+    assert!(matches!(outcome, StrategyOutcome::Found(_)), "{outcome:?}");
 }

@@ -1,5 +1,6 @@
-//! Speaks to the name servers: which ones, in which domains, and what their answers mean.
+//! A DNS stub resolver: the name servers, the domains to search, and the meaning of answers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -14,14 +15,33 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{Name, RData};
 
-use super::{DnsConfig, DnsError};
+use portolan_core::Remedy;
 
-/// How many SRV records of one name are looked at.
+use crate::dns_config::DnsConfig;
+
+/// The maximum number of SRV records of one name.
 pub(super) const MAX_TARGETS: usize = 16;
-/// How many addresses of one target are looked at.
+/// The maximum number of addresses of one target.
 pub(super) const MAX_ADDRESSES: usize = 8;
-/// How many domains of the system's search list are asked, as many as the C library asks.
+/// The maximum number of domains of the system's search list, as in the C library (resolv.conf(5)).
 pub(super) const MAX_DOMAINS: usize = 6;
+
+/// Why the name servers could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum DnsError {
+    /// The system's resolver configuration cannot be read.
+    #[error("cannot read the system's name servers: {0}")]
+    System(#[source] NetError),
+    /// No usable answer.
+    #[error("no valid answer from the name servers for {name}: {reason}")]
+    Lookup {
+        /// The name asked for.
+        name: String,
+        /// What happened instead.
+        reason: String,
+    },
+}
 
 /// A resolver, and the domains in which it looks.
 pub(super) struct DomainResolver {
@@ -32,7 +52,7 @@ pub(super) struct DomainResolver {
 // === impl DomainResolver ===
 
 impl DomainResolver {
-    pub(super) fn new(config: &DnsConfig, limit: Duration) -> Result<Self, NetError> {
+    pub(super) fn new(config: &DnsConfig, attempt: Duration) -> Result<Self, NetError> {
         let system = hickory_resolver::system_conf::read_system_conf();
         let searched = |system: &ResolverConfig| match config.domain().ok().flatten() {
             Some(domain) => vec![domain],
@@ -43,30 +63,30 @@ impl DomainResolver {
             let domains = searched(&system);
             (system, domains, options)
         } else {
-            // With servers of one's own, a system without a search list just adds none.
+            // With configured servers, a system without a search list adds no domains.
             let system = system.map(|(system, _)| system).unwrap_or_default();
             let mut options = ResolverOpts::default();
             options.use_hosts_file = ResolveHosts::Never;
             (servers(&config.servers), searched(&system), options)
         };
-        // A datagram that is lost is sent once more within the limit; the client keeps what was found.
-        (options.timeout, options.attempts, options.cache_size) = (limit.mul_f64(0.45), 1, 0);
+        // One retry; the client has its own cache.
+        (options.timeout, options.attempts, options.cache_size) = (attempt, 1, 0);
         let provider = TokioRuntimeProvider::default();
         let builder = TokioResolver::builder_with_config(resolver, provider);
         Ok(Self { resolver: builder.with_options(options).build()?, domains })
     }
 
-    /// The targets of a SRV record; none where there is no record.
+    /// Returns the targets of the SRV records, or `None` without a record.
     pub(super) async fn targets(&self, name: Name) -> Result<Option<Vec<SRV>>, DnsError> {
         let lookup = match self.resolver.srv_lookup(name.clone()).await {
             Ok(lookup) => lookup,
-            Err(error) => return none_or_error(&name, &error).map(|()| None),
+            Err(error) => return absent_or_error(&name, &error).map(|()| None),
         };
         let mut targets: Vec<SRV> = lookup
             .answers()
             .iter()
             .filter_map(|record| match &record.data {
-                // A target of "." says that there is no such service here.
+                // A target of "." says that the service is not available (RFC 2782).
                 RData::SRV(srv) if srv.port > 0 && !srv.target.is_root() => Some(srv.clone()),
                 _ => None,
             })
@@ -76,12 +96,12 @@ impl DomainResolver {
         Ok(Some(targets))
     }
 
-    /// The addresses of a host; none where it has none.
+    /// Returns the addresses of a host, empty without a record.
     pub(super) async fn addresses(&self, mut name: Name) -> Result<Vec<IpAddr>, DnsError> {
         name.set_fqdn(true);
         match self.resolver.lookup_ip(name.clone()).await {
             Ok(lookup) => Ok(lookup.iter().take(MAX_ADDRESSES).collect()),
-            Err(error) => none_or_error(&name, &error).map(|()| Vec::new()),
+            Err(error) => absent_or_error(&name, &error).map(|()| Vec::new()),
         }
     }
 }
@@ -95,7 +115,7 @@ impl fmt::Debug for DomainResolver {
 pub(super) fn search_list(system: &ResolverConfig) -> Vec<Name> {
     let mut domains: Vec<Name> = Vec::new();
     for domain in system.domain().into_iter().chain(system.search()) {
-        // The root would be asked for names that were never meant for it.
+        // The root servers must not see local names.
         if !domain.is_root() && !domains.contains(domain) {
             domains.push(domain.clone());
         }
@@ -116,12 +136,23 @@ fn servers(addresses: &[SocketAddr]) -> ResolverConfig {
     ResolverConfig::from_name_servers(addresses.iter().map(server).collect())
 }
 
-/// "There is no such name" is an answer; everything else is none.
-fn none_or_error(name: &Name, error: &NetError) -> Result<(), DnsError> {
+/// Distinguishes a name that does not exist from a failure.
+fn absent_or_error(name: &Name, error: &NetError) -> Result<(), DnsError> {
     if let NetError::Dns(Answer::NoRecordsFound(NoRecords { response_code, .. })) = error
         && matches!(response_code, ResponseCode::NXDomain | ResponseCode::NoError)
     {
         return Ok(());
     }
     Err(DnsError::Lookup { name: name.to_string(), reason: error.to_string() })
+}
+
+// === impl DnsError ===
+
+impl Remedy for DnsError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        Some(match self {
+            Self::System(_) => "set discovery.dns.servers".into(),
+            Self::Lookup { .. } => "check discovery.dns.servers".into(),
+        })
+    }
 }

@@ -12,22 +12,17 @@ fn dns(server: &FakeDns, domain: Option<&str>) -> Dns {
         config,
         ports: BTreeMap::new(),
         scope: Scope::default(),
-        limit: Duration::from_millis(500),
+        timeout: Duration::from_millis(500),
         resolver: Mutex::default(),
     }
 }
 
 async fn ask(dns: &Dns, name: &str) -> StrategyOutcome {
-    let query = StrategyQuery {
-        name: name.parse().unwrap(),
-        scopes: vec![Scope::default()],
-        all: false,
-        limit: dns.limit,
-    };
-    dns.ask(&query).await
+    let query = StrategyQuery::new(name.parse().unwrap(), Deadline::after(dns.timeout));
+    dns.find(&query).await
 }
 
-/// What is found: address, priority and weight.
+/// Returns the address, priority and weight of each candidate.
 fn found(outcome: StrategyOutcome) -> Vec<(String, u16, u16)> {
     let StrategyOutcome::Found(candidates) = outcome else { panic!("{outcome:?}") };
     let mut found: Vec<_> = candidates
@@ -43,7 +38,7 @@ fn at(address: &str) -> (String, u16, u16) {
 }
 
 #[tokio::test]
-async fn srv_records_give_every_target_with_priority_and_weight() {
+async fn srv_records_yield_every_target_with_priority_and_weight() {
     let server = FakeDns::start().await;
     server.srv("_postgres-2._tcp.test.", (10, 5, 5433, "a.test."));
     server.srv("_postgres-2._tcp.test.", (20, 0, 5434, "b.test."));
@@ -55,7 +50,7 @@ async fn srv_records_give_every_target_with_priority_and_weight() {
 }
 
 #[tokio::test]
-async fn an_address_is_enough_where_the_type_has_a_port() {
+async fn address_record_is_enough_if_the_type_has_a_port() {
     let server = FakeDns::start().await;
     server.host("postgres-2.test.", "127.0.0.2");
     server.host("worker.test.", "127.0.0.2");
@@ -68,14 +63,15 @@ async fn an_address_is_enough_where_the_type_has_a_port() {
         (candidates[0].endpoint.address().as_str(), protocol.as_str()),
         ("[::1]:8080", "http")
     );
-    let StrategyOutcome::NotFound { reason, sure: true } = ask(&dns, "worker").await else {
+    let StrategyOutcome::NotFound { reason, authoritative: true } = ask(&dns, "worker").await
+    else {
         panic!("found")
     };
     assert!(reason.contains("no default port for an address for worker in test."), "{reason}");
 }
 
 #[tokio::test]
-async fn the_root_can_be_the_domain() {
+async fn root_can_be_the_domain() {
     let server = FakeDns::start().await;
     server.host("redis.", "127.0.0.2");
     assert_eq!(found(ask(&dns(&server, Some(".")), "redis").await), [at("127.0.0.2:6379")]);
@@ -83,11 +79,14 @@ async fn the_root_can_be_the_domain() {
 }
 
 #[tokio::test]
-async fn there_is_no_such_name_is_an_answer_and_servfail_is_none() {
+async fn nxdomain_is_not_found_and_servfail_is_a_failure() {
     let server = FakeDns::start().await;
     let dns = dns(&server, Some("test"));
     let outcome = ask(&dns, "redis").await;
-    assert!(matches!(outcome, StrategyOutcome::NotFound { sure: true, .. }), "{outcome:?}");
+    assert!(
+        matches!(outcome, StrategyOutcome::NotFound { authoritative: true, .. }),
+        "{outcome:?}"
+    );
     for code in [ResponseCode::ServFail, ResponseCode::Refused] {
         server.reply(Reply::Code(code));
         let outcome = ask(&dns, "redis").await;
@@ -97,7 +96,7 @@ async fn there_is_no_such_name_is_an_answer_and_servfail_is_none() {
 }
 
 #[tokio::test]
-async fn a_target_of_the_root_says_that_there_is_no_such_service() {
+async fn srv_target_of_the_root_means_not_available() {
     let server = FakeDns::start().await;
     server.srv("_redis._tcp.test.", (0, 0, 1, "."));
     server.srv("_api._tcp.test.", (0, 0, 0, "a.test."));
@@ -110,7 +109,7 @@ async fn a_target_of_the_root_says_that_there_is_no_such_service() {
 }
 
 #[tokio::test]
-async fn a_target_without_a_usable_address_takes_no_other_with_it() {
+async fn target_without_a_usable_address_does_not_affect_others() {
     let server = FakeDns::start().await;
     server.srv("_redis._tcp.test.", (0, 1, 1, "blocked.test."));
     server.srv("_redis._tcp.test.", (0, 1, 2, "gone.test."));
@@ -122,7 +121,7 @@ async fn a_target_without_a_usable_address_takes_no_other_with_it() {
 }
 
 #[tokio::test]
-async fn many_records_are_not_all_followed() {
+async fn number_of_records_is_bounded() {
     let server = FakeDns::start().await;
     for n in 0..30_u16 {
         server.srv("_redis._tcp.test.", (n, 1, 1000 + n, "a.test."));
@@ -136,7 +135,7 @@ async fn many_records_are_not_all_followed() {
 }
 
 #[tokio::test]
-async fn hostile_answers_are_no_answers() {
+async fn malformed_answers_are_failures() {
     let server = FakeDns::start().await;
     let dns = dns(&server, Some("test"));
     let header = [0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
@@ -154,7 +153,7 @@ async fn hostile_answers_are_no_answers() {
 }
 
 #[tokio::test]
-async fn a_name_that_dns_cannot_carry_is_not_there() {
+async fn name_that_is_too_long_for_dns_is_not_found() {
     let server = FakeDns::start().await;
     let dns = dns(&server, Some("test"));
     let outcome = ask(&dns, &format!("{}-db", "x".repeat(100))).await;
@@ -163,7 +162,7 @@ async fn a_name_that_dns_cannot_carry_is_not_there() {
 }
 
 #[test]
-fn the_search_list_is_asked_within_bounds_and_never_the_root() {
+fn search_list_is_bounded_and_excludes_the_root() {
     let names =
         |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<Name>>();
     let search = names(&["a.", ".", "b.", "a.", "c.", "d.", "e.", "f.", "g."]);
@@ -172,12 +171,12 @@ fn the_search_list_is_asked_within_bounds_and_never_the_root() {
 }
 
 #[tokio::test]
-async fn without_a_domain_there_is_nothing_to_ask() {
+async fn without_a_domain_the_strategy_is_skipped() {
     let server = FakeDns::start().await;
     let dns = dns(&server, None);
-    let mut names = DomainResolver::new(&dns.config, dns.limit).unwrap();
+    let mut names = DomainResolver::new(&dns.config, dns.timeout).unwrap();
     names.domains.clear();
     *dns.resolver.lock() = Some(Arc::new(names));
-    let StrategyOutcome::Skip(reason) = ask(&dns, "redis").await else { panic!("asked") };
-    assert!(reason.contains("set discovery.dns.domain"), "{reason}");
+    let StrategyOutcome::Skipped(reason) = ask(&dns, "redis").await else { panic!("asked") };
+    assert!(reason.contains("(discovery.dns.domain)"), "{reason}");
 }

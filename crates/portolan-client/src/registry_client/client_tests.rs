@@ -1,12 +1,12 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use portolan_core::{Change, HealthStatus, ServiceEvent};
+use portolan_core::{Change, HealthStatus, Remedy, ServiceEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::testing::{FakeRegistry, Fault, endpoint, endpoint_in, nobody};
+use crate::testing::{FakeRegistry, Fault, endpoint, endpoint_in, vacant};
 
 fn client(url: impl Into<String>) -> RegistryClient {
     RegistryClient::new(RegistryClientConfig::new(url)).unwrap()
@@ -30,7 +30,7 @@ async fn answering(bytes: &'static [u8]) -> RegistryClient {
 }
 
 #[tokio::test]
-async fn the_registrys_clock_is_read_from_its_answer() {
+async fn clock_is_read_from_the_date_header() {
     let registry = FakeRegistry::start().await;
     assert!(client(registry.url()).clock().await.unwrap().is_some());
     let dated = answering(
@@ -44,7 +44,7 @@ async fn the_registrys_clock_is_read_from_its_answer() {
 }
 
 #[tokio::test]
-async fn an_instance_lives_from_registering_to_deregistering() {
+async fn instance_is_registered_renewed_and_deregistered() {
     let registry = FakeRegistry::start().await;
     let client = client(registry.url());
     let registration = Registration::from(endpoint("api", 8080));
@@ -69,7 +69,7 @@ async fn an_instance_lives_from_registering_to_deregistering() {
 }
 
 #[tokio::test]
-async fn a_list_is_narrowed_by_everything_asked_for() {
+async fn list_sends_every_filter() {
     let registry = FakeRegistry::start().await;
     registry.put(endpoint("api", 1));
     registry.put(endpoint_in("shop", "api", 2));
@@ -92,7 +92,7 @@ async fn a_list_is_narrowed_by_everything_asked_for() {
 }
 
 #[tokio::test]
-async fn a_base_path_is_kept_and_an_id_is_escaped() {
+async fn base_path_is_kept_and_id_is_escaped() {
     let registry = FakeRegistry::start().await;
     let client = client(format!("{}/behind/", registry.url()));
     let error = client.get(&"a@[::1]:1".replace(['[', ']'], "").parse().unwrap()).await;
@@ -101,12 +101,12 @@ async fn a_base_path_is_kept_and_an_id_is_escaped() {
 }
 
 #[test]
-fn an_address_that_cannot_be_a_registry_is_refused_at_once() {
+fn invalid_url_is_refused_at_once() {
     for (url, expected) in [
         ("localhost:7000", "does not begin with http://"),
         ("https://localhost", "TLS is not supported yet"),
         ("http://", "empty host"),
-        ("http://me:secret@localhost:7000", "a token does not belong"),
+        ("http://me:secret@localhost:7000", "a token does not belong in the URL"),
         ("http://localhost:7000/?a=b", "has a '?'"),
         ("", "relative URL"),
     ] {
@@ -119,16 +119,16 @@ fn an_address_that_cannot_be_a_registry_is_refused_at_once() {
 }
 
 #[test]
-fn a_token_is_not_shown() {
+fn token_is_not_in_the_debug_output() {
     let config = RegistryClientConfig { token: Some("s3cret".into()), ..Default::default() };
     let client = RegistryClient::new(config.clone()).unwrap();
     assert!(!format!("{config:?} {client:?}").contains("s3cret"));
 }
 
 #[tokio::test]
-async fn nobody_there_is_unreachable_and_temporary() {
-    let vacant = nobody();
-    let client = client(vacant.url());
+async fn refused_connection_is_unreachable_and_temporary() {
+    let address = vacant();
+    let client = client(address.url());
     let error = client.list(&ListQuery::default()).await.unwrap_err();
     assert!(matches!(error, RegistryClientError::Unreachable { .. }), "{error:?}");
     assert!(error.is_temporary());
@@ -136,7 +136,7 @@ async fn nobody_there_is_unreachable_and_temporary() {
 }
 
 #[tokio::test]
-async fn no_answer_is_unreachable_after_the_time_limit() {
+async fn missing_response_is_unreachable_after_the_timeout() {
     let registry = FakeRegistry::start().await;
     registry.misbehave(Fault::Hang);
     let client = client(registry.url()).with_timeout(Duration::from_millis(50));
@@ -147,7 +147,7 @@ async fn no_answer_is_unreachable_after_the_time_limit() {
 }
 
 #[tokio::test]
-async fn a_body_that_never_ends_hits_the_same_limit() {
+async fn unfinished_body_hits_the_same_timeout() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{";
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = client(format!("http://{}", listener.local_addr().unwrap()));
@@ -167,7 +167,7 @@ async fn a_body_that_never_ends_hits_the_same_limit() {
 }
 
 #[tokio::test]
-async fn refusals_are_told_apart_by_what_helps() {
+async fn error_statuses_map_to_errors_with_remedies() {
     let registry = FakeRegistry::start().await;
     let client = client(registry.url());
     let registration = Registration::from(endpoint("api", 8080));
@@ -182,13 +182,13 @@ async fn refusals_are_told_apart_by_what_helps() {
     ] {
         registry.misbehave(Fault::Status(status));
         let error = client.register(&registration).await.unwrap_err();
-        assert!(error.to_string().contains(expected), "{status}: {error}");
+        assert!(error.with_remedy().contains(expected), "{status}: {error}");
         assert_eq!(error.is_temporary(), temporary, "{status}");
     }
 }
 
 #[tokio::test]
-async fn a_token_is_sent_where_one_is_configured() {
+async fn configured_token_is_sent() {
     let registry = FakeRegistry::start().await;
     registry.demand("s3cret");
     let error = client(registry.url()).list(&ListQuery::default()).await.unwrap_err();
@@ -200,7 +200,7 @@ async fn a_token_is_sent_where_one_is_configured() {
 }
 
 #[tokio::test]
-async fn an_answer_of_something_else_is_called_that() {
+async fn response_of_another_program_is_a_bad_answer() {
     let registry = FakeRegistry::start().await;
     let client = client(registry.url());
     for body in ["", "<html>", "{\"revision\": 1}", "{\"revision\": 1, \"services\": [{}]}"] {
@@ -215,7 +215,7 @@ async fn an_answer_of_something_else_is_called_that() {
 }
 
 #[tokio::test]
-async fn a_watch_begins_with_a_snapshot_and_goes_on_with_changes() {
+async fn watch_starts_with_a_snapshot_and_continues_with_changes() {
     let registry = FakeRegistry::start().await;
     let api = endpoint("api", 1);
     registry.put(api.clone());
@@ -237,7 +237,7 @@ async fn a_watch_begins_with_a_snapshot_and_goes_on_with_changes() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_read_ends_the_watch_and_an_unknown_kind_does_not() {
+async fn malformed_event_ends_the_watch_and_unknown_kind_is_ignored() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n\
         event: of-the-future\ndata: ?\n\nevent: health\ndata: {\"revision\":1}\n\n";
     let mut watch = answering(head).await.watch(&WatchRequest::default()).await.unwrap();
@@ -247,7 +247,7 @@ async fn an_event_that_cannot_be_read_ends_the_watch_and_an_unknown_kind_does_no
 }
 
 #[tokio::test]
-async fn a_watch_for_ever_sees_each_change_once_across_a_lost_connection() {
+async fn reconnecting_watch_reports_each_change_once_across_a_reconnect() {
     let registry = FakeRegistry::start().await;
     let mut watch = client(registry.url()).watch_reconnecting(WatchRequest::default());
     assert_eq!(kind(&watch.next().await.unwrap().unwrap()), "snapshot");
@@ -268,12 +268,12 @@ async fn a_watch_for_ever_sees_each_change_once_across_a_lost_connection() {
 }
 
 #[tokio::test]
-async fn a_watch_for_ever_waits_for_a_registry_that_is_not_there_yet() {
-    let vacant = nobody();
-    let mut watch = client(vacant.url()).watch_reconnecting(WatchRequest::default());
+async fn reconnecting_watch_waits_for_a_registry_that_starts_later() {
+    let address = vacant();
+    let mut watch = client(address.url()).watch_reconnecting(WatchRequest::default());
     assert!(watch.next().await.unwrap().is_err());
     assert!(watch.next().await.unwrap().is_err());
-    let _registry = FakeRegistry::on(vacant.listen());
+    let _registry = FakeRegistry::on(address.listen());
     let event = loop {
         if let Ok(event) = watch.next().await.unwrap() {
             break event;
@@ -283,7 +283,7 @@ async fn a_watch_for_ever_waits_for_a_registry_that_is_not_there_yet() {
 }
 
 #[tokio::test]
-async fn a_watch_for_ever_ends_where_waiting_cannot_help() {
+async fn reconnecting_watch_ends_on_a_permanent_error() {
     let registry = FakeRegistry::start().await;
     registry.misbehave(Fault::Status(403));
     let mut watch = client(registry.url()).watch_reconnecting(WatchRequest::default());
@@ -293,7 +293,7 @@ async fn a_watch_for_ever_ends_where_waiting_cannot_help() {
 }
 
 #[tokio::test]
-async fn many_names_are_watched_without_a_url_full_of_them() {
+async fn many_names_are_filtered_by_the_client() {
     let registry = FakeRegistry::start().await;
     registry.put(endpoint("other", 1));
     registry.put(endpoint("api7", 2));

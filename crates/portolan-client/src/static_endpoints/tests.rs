@@ -15,7 +15,7 @@ fn urls(json: serde_json::Value) -> Vec<String> {
 }
 
 #[test]
-fn an_endpoint_is_an_address_a_url_a_map_or_a_list_of_these() {
+fn endpoint_is_an_address_a_url_a_map_or_a_list_of_these() {
     assert_eq!(urls(json!("db.example.org:5432")), ["tcp://db.example.org:5432"]);
     assert_eq!(urls(json!("[::1]:5432")), ["tcp://[::1]:5432"]);
     assert_eq!(urls(json!("http://10.0.0.1")), ["http://10.0.0.1:80"]);
@@ -25,7 +25,7 @@ fn an_endpoint_is_an_address_a_url_a_map_or_a_list_of_these() {
 }
 
 #[test]
-fn what_is_written_reads_back() {
+fn round_trip() {
     let json = json!([{
         "host": "h", "port": 1, "protocol": "http", "version": "2", "metadata": {"zone": "a"},
     }]);
@@ -34,12 +34,12 @@ fn what_is_written_reads_back() {
 }
 
 #[test]
-fn a_bad_endpoint_is_named_with_the_remedy() {
+fn invalid_endpoint_is_named_with_the_remedy() {
     for (json, expected) in [
         (json!("localhost"), "it has no port; write it like 127.0.0.1:5432"),
         (json!("localhost:0"), "0 is not a port"),
         (json!("localhost:http"), "is not a port"),
-        (json!("::1:5432"), "stands in brackets"),
+        (json!("::1:5432"), "must be in brackets"),
         (json!("a b:1"), "is not a host"),
         (json!("0.0.0.0:1"), "every address of a machine"),
         (json!("postgres://h"), "it has no port"),

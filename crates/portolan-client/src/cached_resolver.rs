@@ -1,0 +1,218 @@
+//! Resolves a name from the cache, or else by the strategies, or else from a stale cache entry.
+
+use std::sync::Arc;
+
+use portolan_core::{ServiceEndpoint, ServiceName};
+use portolan_metrics::Metrics;
+use tracing::{error, warn};
+
+use crate::attempt::Attempt;
+use crate::cache::{Cache, CacheAction};
+use crate::cache_sync::CacheSync;
+use crate::chain::Resolution;
+use crate::discovered::Discovered;
+use crate::error::DiscoverError;
+use crate::lifecycle::Lifecycle;
+use crate::options::LookupOptions;
+use crate::refresh::Refresher;
+use crate::resolver::Resolver;
+use crate::select::{self, Suspects};
+
+/// A resolver with a cache; clones share everything.
+#[derive(Clone)]
+pub(crate) struct CachedResolver {
+    resolver: Arc<Resolver>,
+    /// `None` if the configuration turns the cache off.
+    cached: Option<Cached>,
+    suspects: Arc<Suspects>,
+    refresher: Refresher,
+    metrics: Metrics,
+}
+
+#[derive(Clone)]
+struct Cached {
+    cache: Arc<Cache>,
+    sync: Arc<CacheSync>,
+}
+
+/// A resolution, and whether it comes from a stale cache entry.
+struct Answer {
+    resolution: Arc<Resolution>,
+    stale: bool,
+}
+
+// === impl CachedResolver ===
+
+impl CachedResolver {
+    /// Creates the resolver over a cache and the task that keeps the cache current.
+    pub(crate) fn new(
+        resolver: Resolver,
+        cached: Option<(Arc<Cache>, CacheSync)>,
+        suspects: Arc<Suspects>,
+        lifecycle: Lifecycle,
+        metrics: Metrics,
+    ) -> Self {
+        let cached = cached.map(|(cache, sync)| Cached { cache, sync: Arc::new(sync) });
+        let refresher = Refresher::new(lifecycle);
+        Self { resolver: Arc::new(resolver), cached, suspects, refresher, metrics }
+    }
+
+    /// Fails if discovery is disabled or the client is closed.
+    pub(crate) fn check_open(&self) -> Result<(), DiscoverError> {
+        self.resolver.check_open()
+    }
+
+    /// Returns one of the best instances.
+    pub(crate) async fn find_one(
+        &self,
+        name: ServiceName,
+        options: &LookupOptions,
+    ) -> Result<Discovered, DiscoverError> {
+        let Answer { resolution, stale } = self.find(name, false, options).await?;
+        self.select(&resolution, stale)
+    }
+
+    /// Returns every instance, the best first.
+    pub(crate) async fn find_all(
+        &self,
+        name: ServiceName,
+        options: &LookupOptions,
+    ) -> Result<Vec<ServiceEndpoint>, DiscoverError> {
+        let Answer { resolution, .. } = self.find(name, true, options).await?;
+        Ok(select::all(&resolution.candidates, &self.suspects))
+    }
+
+    /// Asks the strategies without the cache and returns the attempts as well.
+    pub(crate) async fn explain(
+        &self,
+        name: ServiceName,
+        options: &LookupOptions,
+    ) -> (Vec<Attempt>, Result<Discovered, DiscoverError>) {
+        match self.resolve(name, false, options).await {
+            Ok((resolution, attempts)) => (attempts, self.select(&resolution, false)),
+            Err(error) => (error.attempts().to_vec(), Err(error)),
+        }
+    }
+
+    /// Avoids an instance for a while; once every instance is suspect, the entry becomes stale.
+    pub(crate) fn report_failure(&self, endpoint: &ServiceEndpoint) {
+        self.suspects.insert(&endpoint.id);
+        if let Some(Cached { cache, .. }) = &self.cached {
+            cache.update(&endpoint.name, |entry| {
+                let all = select::all_suspect(&entry.resolution.candidates, &self.suspects);
+                if all { CacheAction::MarkStale } else { CacheAction::Keep }
+            });
+        }
+    }
+
+    async fn find(
+        &self,
+        name: ServiceName,
+        all: bool,
+        options: &LookupOptions,
+    ) -> Result<Answer, DiscoverError> {
+        self.check_open()?;
+        // A caller that names strategies wants their result, not one of another strategy.
+        let cached = self.cached.as_ref().filter(|_| options.strategies.is_none());
+        let entry = cached.and_then(|cached| cached.cache.get(&name, all));
+        if let Some(entry) = entry.filter(|entry| entry.is_fresh()) {
+            self.metrics.cache_hit(name.as_str());
+            return Ok(Answer { resolution: Arc::clone(&entry.resolution), stale: false });
+        }
+        if cached.is_some() {
+            self.metrics.cache_miss(name.as_str());
+        }
+        match self.resolve(name.clone(), all, options).await {
+            Ok((resolution, _)) => Ok(Answer { resolution, stale: false }),
+            Err(error) => self.fall_back(name, all, error, cached),
+        }
+    }
+
+    /// Serves a stale entry if a strategy that might know better could not be asked.
+    fn fall_back(
+        &self,
+        name: ServiceName,
+        all: bool,
+        error: DiscoverError,
+        cached: Option<&Cached>,
+    ) -> Result<Answer, DiscoverError> {
+        let entry = cached.and_then(|cached| cached.cache.get(&name, all));
+        match entry {
+            Some(entry) if error.is_inconclusive() => {
+                self.metrics.cache_stale_served(name.as_str());
+                warn!(service_name = %name, %error, "Stale endpoint served");
+                self.refresh(name, all);
+                Ok(Answer { resolution: Arc::clone(&entry.resolution), stale: true })
+            }
+            _ => {
+                log_failure(&name, &error);
+                if let (DiscoverError::NotFound { .. }, Some(Cached { cache, .. })) =
+                    (&error, cached)
+                {
+                    cache.update(&name, |entry| {
+                        if entry.is_fresh() { CacheAction::Keep } else { CacheAction::Remove }
+                    });
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks the strategies and caches the result, unless the caller names the strategies.
+    async fn resolve(
+        &self,
+        name: ServiceName,
+        all: bool,
+        options: &LookupOptions,
+    ) -> Result<(Arc<Resolution>, Vec<Attempt>), DiscoverError> {
+        let cached = self.cached.clone().filter(|_| options.strategies.is_none());
+        let key = name.clone();
+        let keep = move |resolution: &Arc<Resolution>| {
+            if let Some(Cached { cache, sync }) = cached {
+                cache.insert(key, Arc::clone(resolution));
+                sync.follow_new_entry();
+            }
+        };
+        self.resolver.resolve(name, all, options, keep).await
+    }
+
+    /// Retries the lookup of a stale entry in the background.
+    fn refresh(&self, name: ServiceName, all: bool) {
+        let (this, key) = (self.clone(), name.clone());
+        self.refresher.start(name, move || {
+            let (this, name) = (this.clone(), key.clone());
+            async move {
+                let cached = this.cached.as_ref().map(|cached| cached.cache.get(&name, all));
+                if cached.flatten().is_none_or(|entry| entry.is_fresh()) {
+                    return Ok(());
+                }
+                this.resolve(name, all, &LookupOptions::default()).await.map(drop)
+            }
+        });
+    }
+
+    fn select(&self, resolution: &Resolution, stale: bool) -> Result<Discovered, DiscoverError> {
+        let selected = select::one(&resolution.candidates, &self.suspects);
+        let endpoint = (*selected.ok_or(DiscoverError::Closed)?.endpoint).clone();
+        Ok(Discovered { endpoint, strategy: resolution.strategy, stale })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cached.as_ref().unwrap().cache
+    }
+}
+
+fn log_failure(name: &ServiceName, error: &DiscoverError) {
+    if error.attempts().is_empty() {
+        return;
+    }
+    let tried: Vec<&str> =
+        error.attempts().iter().map(|attempt| attempt.strategy.as_str()).collect();
+    error!(
+        service_name = %name,
+        strategies_tried = ?tried,
+        %error,
+        "Discovery failed after all strategies"
+    );
+}

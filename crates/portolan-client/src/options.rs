@@ -1,0 +1,22 @@
+//! The options of one lookup, which override the configuration.
+
+use std::time::Duration;
+
+/// The options of one lookup.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LookupOptions {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retries: Option<u32>,
+    /// The names of the strategies, in order.
+    pub(crate) strategies: Option<Vec<String>>,
+}
+
+// === impl LookupOptions ===
+
+impl LookupOptions {
+    /// Sets the strategies, in order.
+    pub(crate) fn set_strategies<I: IntoIterator<Item: AsRef<str>>>(&mut self, strategies: I) {
+        let names = strategies.into_iter().map(|name| name.as_ref().to_owned());
+        self.strategies = Some(names.collect());
+    }
+}

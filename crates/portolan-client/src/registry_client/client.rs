@@ -1,0 +1,231 @@
+//! The client of the registry's HTTP API: one method per request.
+
+use std::fmt;
+use std::time::Duration;
+
+use portolan_core::{HealthReport, Registration, ServiceEndpoint, ServiceId};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
+
+use super::error::RegistryClientError;
+use super::query::{ListQuery, Listing, WatchRequest};
+use super::response::RegistryResponse;
+use super::watch::RegistryWatch;
+
+/// The settings of a registry client.
+#[derive(Clone, PartialEq)]
+pub struct RegistryClientConfig {
+    /// The registry's URL, such as `http://localhost:7000`.
+    pub url: String,
+    /// The bearer token, if the registry requires one.
+    pub token: Option<String>,
+    /// How long one request may take, from connecting to the last byte. Default 5 s; a registry
+    /// answers within milliseconds.
+    pub timeout: Duration,
+}
+
+/// A client of one registry; clones share its connections. It does not retry; only
+/// [`RegistryClient::watch_reconnecting`] reconnects.
+#[derive(Clone)]
+pub struct RegistryClient {
+    http: reqwest::Client,
+    base: Url,
+    timeout: Duration,
+}
+
+/// The response to a registration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegisterResponse {
+    /// The endpoint as the registry stored it.
+    pub endpoint: ServiceEndpoint,
+    /// Whether the instance was not registered before.
+    pub created: bool,
+}
+
+// === impl RegistryClientConfig ===
+
+impl RegistryClientConfig {
+    /// Returns the settings for the registry at this URL, without a token.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), ..Self::default() }
+    }
+}
+
+impl Default for RegistryClientConfig {
+    fn default() -> Self {
+        let url = format!("http://localhost:{}", portolan_core::REGISTRY_PORT);
+        Self { url, token: None, timeout: Duration::from_secs(5) }
+    }
+}
+
+impl fmt::Debug for RegistryClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryClientConfig")
+            .field("url", &self.url)
+            .field("token", &self.token.as_ref().map(|_| "(secret)"))
+            .field("timeout", &self.timeout)
+            .finish()
+    }
+}
+
+// === impl RegistryClient ===
+
+impl RegistryClient {
+    /// Creates a client, which connects by its first use. Fails if the URL is not valid or is
+    /// `https://`, or if the token is not a valid header value; retrying does not help.
+    pub fn new(config: RegistryClientConfig) -> Result<Self, RegistryClientError> {
+        let RegistryClientConfig { url, token, timeout } = config;
+        let base = base_url(&url)?;
+        let http = reqwest::Client::builder()
+            .default_headers(headers(token.as_deref())?)
+            .connect_timeout(timeout)
+            // A proxy of the environment is meant for the web, and a redirect would send the token
+            // to another host.
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| RegistryClientError::invalid_url(&url, error.to_string()))?;
+        Ok(Self { http, base, timeout })
+    }
+
+    /// Returns the registry's URL.
+    pub fn url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Returns the same client with another request timeout.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Registers an instance, or replaces its registration.
+    pub async fn register(
+        &self,
+        registration: &Registration,
+    ) -> Result<RegisterResponse, RegistryClientError> {
+        let path = ["services", registration.id().as_str()].map(str::to_owned);
+        let request = self.request(Method::PUT, &path).json(registration);
+        let response = self.send(request).await?.accepted()?;
+        let created = response.status() == StatusCode::CREATED;
+        Ok(RegisterResponse { endpoint: response.json().await?, created })
+    }
+
+    /// Deregisters an instance. Fails with [`RegistryClientError::UnknownService`] for an unknown id.
+    pub async fn deregister(&self, id: &ServiceId) -> Result<(), RegistryClientError> {
+        self.send_for(id, self.instance(Method::DELETE, id, None)).await.map(drop)
+    }
+
+    /// Renews the lease of an instance. [`RegistryClientError::UnknownService`] means that the
+    /// instance must register again.
+    pub async fn heartbeat(&self, id: &ServiceId) -> Result<(), RegistryClientError> {
+        self.send_for(id, self.instance(Method::PUT, id, Some("heartbeat"))).await.map(drop)
+    }
+
+    /// Reports the health of an instance.
+    pub async fn update_health(
+        &self,
+        id: &ServiceId,
+        report: &HealthReport,
+    ) -> Result<(), RegistryClientError> {
+        let request = self.instance(Method::PUT, id, Some("health")).json(report);
+        self.send_for(id, request).await.map(drop)
+    }
+
+    /// Returns an instance. Fails with [`RegistryClientError::UnknownService`] for an unknown id.
+    pub async fn get(&self, id: &ServiceId) -> Result<ServiceEndpoint, RegistryClientError> {
+        self.send_for(id, self.instance(Method::GET, id, None)).await?.json().await
+    }
+
+    /// Returns the instances that match the query, and the revision of the list.
+    pub async fn list(&self, query: &ListQuery) -> Result<Listing, RegistryClientError> {
+        let request = self.request(Method::GET, &["services".to_owned()]).query(&query.pairs());
+        self.send(request).await?.accepted()?.json().await
+    }
+
+    /// Watches services over one connection; the stream ends with the connection.
+    pub async fn watch(&self, query: &WatchRequest) -> Result<RegistryWatch, RegistryClientError> {
+        let request = self
+            .request(Method::GET, &["watch".to_owned()])
+            .query(&query.pairs())
+            .header(ACCEPT, "text/event-stream");
+        let response = self.send(request).await?.accepted()?;
+        Ok(RegistryWatch::new(response.into_event_stream()?, self.url().to_owned()))
+    }
+
+    fn instance(&self, method: Method, id: &ServiceId, what: Option<&str>) -> RequestBuilder {
+        let path = ["services", id.as_str()].into_iter().chain(what).map(str::to_owned);
+        self.request(method, &path.collect::<Vec<_>>())
+    }
+
+    pub(super) fn request(&self, method: Method, path: &[String]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["api", "v1"]).extend(path);
+        }
+        self.http.request(method, url)
+    }
+
+    async fn send_for(
+        &self,
+        id: &ServiceId,
+        request: RequestBuilder,
+    ) -> Result<RegistryResponse, RegistryClientError> {
+        let response = self.send(request).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Err(RegistryClientError::UnknownService { id: id.clone() });
+        }
+        response.accepted()
+    }
+
+    /// Sends a request and waits for the head of the response; the body of an error is read too.
+    pub(super) async fn send(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<RegistryResponse, RegistryClientError> {
+        let url = self.url().to_owned();
+        RegistryResponse::receive(request, url, tokio::time::Instant::now() + self.timeout).await
+    }
+}
+
+impl fmt::Debug for RegistryClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryClient")
+            .field("url", &self.url())
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Parses the URL of a registry.
+pub(crate) fn base_url(text: &str) -> Result<Url, RegistryClientError> {
+    let url = Url::parse(text)
+        .map_err(|error| RegistryClientError::invalid_url(text, error.to_string()))?;
+    match url.scheme() {
+        "http" => {}
+        "https" => return Err(RegistryClientError::invalid_url(text, "TLS is not supported yet")),
+        _ => return Err(RegistryClientError::invalid_url(text, "it does not begin with http://")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(RegistryClientError::invalid_url(text, "a token does not belong in the URL"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(RegistryClientError::invalid_url(text, "it has a '?' or a '#'"));
+    }
+    Ok(url)
+}
+
+fn headers(token: Option<&str>) -> Result<HeaderMap, RegistryClientError> {
+    let mut headers = HeaderMap::new();
+    if let Some(token) = token {
+        let value = HeaderValue::from_str(&format!("Bearer {token}"));
+        let mut value = value.map_err(|_| RegistryClientError::InvalidToken)?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(headers)
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;
