@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// Modules that reuse another module's names on purpose: the blocking twins of asynchronous types.
-const TWINS: [&str; 1] = ["portolan-client/src/blocking"];
+/// Modules that reuse names on purpose: the blocking twins of asynchronous types, and the aliases of
+/// the facade.
+const TWINS: [&str; 2] = ["portolan-client/src/blocking", "portolan/src"];
 
 #[test]
 fn public_type_names_are_unique() {

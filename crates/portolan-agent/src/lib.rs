@@ -13,6 +13,8 @@ mod broadcast_link;
 mod builder;
 mod error;
 mod host;
+#[cfg(target_os = "linux")]
+mod host_reservations;
 mod registry_link;
 mod rhythm;
 
@@ -20,3 +22,5 @@ pub use agent::Agent;
 pub use builder::AgentBuilder;
 pub use error::AgentError;
 pub use host::advertised_host;
+#[cfg(target_os = "linux")]
+pub use host_reservations::HostReservations;

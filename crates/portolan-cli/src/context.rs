@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use portolan_agent::HostReservations;
 use portolan_broadcast::Broadcaster;
 use portolan_client::environment::variable;
-use portolan_client::{
-    DiscoveryClient, RegistryClient, RegistryClientConfig, registry_on_this_host,
-};
+use portolan_client::{DiscoveryClient, DiscoveryClientBuilder, RegistryClient};
 use portolan_config_manager::{ConfigError, Loaded, Origin};
 use portolan_core::Scope;
 use portolan_metrics::Metrics;
@@ -123,28 +122,9 @@ impl Context {
         self.broadcaster().await?.ok_or_else(disabled)
     }
 
-    /// Returns the scopes in which a name is looked up, in order: this one, then `default`.
-    pub(crate) fn lookup_scopes(&self) -> Vec<Scope> {
-        let mut scopes = vec![self.scope.clone()];
-        scopes.extend((!self.scope.is_default()).then(Scope::default));
-        scopes
-    }
-
-    /// Returns the configured URL of the registry; if none is configured, the URL of the registry
-    /// of this scope on this host, and if there is none, the default URL.
+    /// Returns the URL of the registry that every command uses.
     pub(crate) fn registry_url(&self) -> String {
-        let configured = || self.settings().discovery.registry_url.clone();
-        let origin = self.loaded.origins.get("discovery.registry_url");
-        match origin {
-            None | Some(Origin::Default) => {
-                let allocator = self.allocator().ok();
-                let scopes = self.lookup_scopes();
-                allocator
-                    .and_then(|allocator| registry_on_this_host(&allocator, &scopes))
-                    .unwrap_or_else(configured)
-            }
-            Some(_) => configured(),
-        }
+        self.discovery_builder().locate_registry()
     }
 
     /// Returns the environment variables that give a child process the same scope, registry and
@@ -169,20 +149,18 @@ impl Context {
 
     /// Creates a registry client.
     pub(crate) fn registry(&self) -> Result<RegistryClient, Failure> {
-        self.registry_at(self.registry_url())
+        Ok(self.discovery_builder().registry_client()?)
     }
 
     /// Creates a registry client for this URL.
     pub(crate) fn registry_at(&self, url: String) -> Result<RegistryClient, Failure> {
-        let token = self.settings().token.clone();
-        let config = RegistryClientConfig { token, ..RegistryClientConfig::new(url) };
-        Ok(RegistryClient::new(config)?)
+        Ok(self.discovery_builder().registry_url(url).registry_client()?)
     }
 
     /// Creates a discovery client.
     pub(crate) async fn discovery(&self) -> Result<DiscoveryClient, Failure> {
         let broadcaster = self.broadcaster().await?;
-        self.discovery_at(self.registry_url(), broadcaster)
+        build(self.discovery_builder(), broadcaster)
     }
 
     /// Creates a discovery client for this registry and broadcast channel.
@@ -191,21 +169,38 @@ impl Context {
         url: String,
         broadcaster: Option<Broadcaster>,
     ) -> Result<DiscoveryClient, Failure> {
+        build(self.discovery_builder().registry_url(url), broadcaster)
+    }
+
+    /// Creates the builder of discovery clients, which decides which registry they use.
+    fn discovery_builder(&self) -> DiscoveryClientBuilder {
+        let Settings { discovery, broadcast, port_allocator, token, .. } = self.settings();
         let mut builder = DiscoveryClient::builder()
-            .config(self.settings().discovery.clone())
-            .broadcast(self.settings().broadcast.clone())
-            .registry_url(url)
+            .config(discovery.clone())
+            .broadcast(broadcast.clone())
             .scope(self.scope.clone())
             .metrics(self.metrics.clone())
-            .allocator(self.allocator()?);
-        if let Some(token) = &self.settings().token {
+            .reservations(HostReservations::new(port_allocator.clone()));
+        let origin = self.loaded.origins.get("discovery.registry_url");
+        if origin.is_some_and(|origin| *origin != Origin::Default) {
+            builder = builder.registry_url(discovery.registry_url.clone());
+        }
+        if let Some(token) = token {
             builder = builder.token(token.clone());
         }
-        if let Some(broadcaster) = broadcaster {
-            builder = builder.broadcaster(broadcaster);
-        }
-        Ok(builder.build()?)
+        builder
     }
+}
+
+fn build(
+    builder: DiscoveryClientBuilder,
+    broadcaster: Option<Broadcaster>,
+) -> Result<DiscoveryClient, Failure> {
+    let builder = match broadcaster {
+        Some(broadcaster) => builder.broadcaster(broadcaster),
+        None => builder,
+    };
+    Ok(builder.build()?)
 }
 
 /// Returns the configured scope, or the name of the stack, or the scope of the directory of its file;

@@ -27,7 +27,10 @@ macro_rules! failures {
 failures! { Failure::from_error:
     AllocatorError => allocator_exit,
     ConfigError => |_| Exit::Usage,
+    DiscoverError => discover_exit,
+    InvalidDiscovery => |_| Exit::Usage,
     InvalidSettings => |_| Exit::Usage,
+    RegistryClientError => registry_exit,
     ServerError => server_exit,
 }
 
@@ -35,10 +38,7 @@ failures! { Failure::from_error:
 failures! { Failure::new:
     AnnounceError => |_| Exit::Failed,
     BroadcastError => |_| Exit::Usage,
-    DiscoverError => discover_exit,
-    InvalidDiscovery => |_| Exit::Usage,
     QueryError => |_| Exit::Failed,
-    RegistryClientError => registry_exit,
     StartError => start_exit,
 }
 

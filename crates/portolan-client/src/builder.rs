@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use portolan_broadcast::{BroadcastConfig, Broadcaster};
-use portolan_core::Scope;
+use portolan_core::{Pools, Scope};
 use portolan_metrics::Metrics;
 
 use crate::cache::Cache;
@@ -37,6 +37,7 @@ pub struct DiscoveryClientBuilder<H = UnknownHost> {
     broadcaster: Option<Broadcaster>,
     reservations: Option<Arc<dyn Reservations>>,
     strategies: Vec<(Position, Arc<dyn Strategy>)>,
+    pools: Pools,
     host: PhantomData<fn() -> H>,
 }
 
@@ -104,6 +105,13 @@ impl<H> DiscoveryClientBuilder<H> {
         self
     }
 
+    /// Sets the pool catalogue, which defines the well-known ports of service types. Default: the
+    /// built-in pools.
+    pub fn pools(mut self, pools: Pools) -> Self {
+        self.pools = pools;
+        self
+    }
+
     /// Adds a strategy at a position of the configured order. Positions are resolved in the order
     /// of the calls. The name must differ from those of all other strategies.
     pub fn strategy(mut self, position: Position, strategy: impl Strategy + 'static) -> Self {
@@ -147,6 +155,7 @@ impl<H> DiscoveryClientBuilder<H> {
             dns: self.config.dns.clone(),
             endpoints: self.config.endpoints.clone(),
             default_ports: self.config.default_ports.clone(),
+            pools: self.pools.clone(),
         })
     }
 
@@ -192,6 +201,7 @@ impl<H: HostDefaults> Default for DiscoveryClientBuilder<H> {
             broadcaster: None,
             reservations: H::reservations(),
             strategies: Vec::new(),
+            pools: Pools::default(),
             host: PhantomData,
         }
     }

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_core::{Scope, ServiceName};
+use portolan_core::{Pools, Scope, ServiceName};
 
 use crate::dns_config::DnsConfig;
 use crate::lazy_broadcaster::LazyBroadcaster;
@@ -33,4 +33,5 @@ pub(crate) struct Deps {
     pub(crate) dns: DnsConfig,
     pub(crate) endpoints: BTreeMap<ServiceName, ConfiguredEndpoints>,
     pub(crate) default_ports: BTreeMap<ServiceName, NonZeroU16>,
+    pub(crate) pools: Pools,
 }

@@ -11,6 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use futures_util::future::BoxFuture;
+use portolan_core::pools::Pool;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -27,14 +28,13 @@ pub(crate) struct Handshake {
 
 impl Handshake {
     /// Returns the handshake of the services of a pool.
-    pub(crate) fn for_pool(pool: &str) -> Option<Self> {
-        match pool {
+    pub(crate) fn for_pool(pool: &Pool) -> Option<Self> {
+        match pool.name.as_str() {
             "database" => Some(postgres::HANDSHAKE),
             "cache" => Some(redis::HANDSHAKE),
-            // A WebSocket connection starts as an HTTP request.
-            "api" | "metrics" | "websocket" => Some(http::HANDSHAKE),
             "grpc" => Some(grpc::HANDSHAKE),
-            _ => None,
+            // Also `websocket`: a WebSocket connection starts as an HTTP request.
+            _ => pool.http.then_some(http::HANDSHAKE),
         }
     }
 

@@ -1,10 +1,10 @@
-//! Dynamic port binding and service discovery: every service finds a port, and every client finds
-//! the service.
+//! Dynamic port binding and service discovery: services get a port, and clients find the services.
 //!
 //! # A port
 //!
-//! A port that was checked is not yet a port that one has: between the check and the bind anybody
-//! can take it. A [`PortLease`] is: it holds the socket, or keeps others off while a program binds.
+//! Checking that a port is free does not reserve it: another process can bind it before the program
+//! does. A [`PortLease`] reserves it: the lease holds the socket, or guards the port while a program
+//! binds it.
 //!
 //! ```
 //! use portolan::PortAllocator;
@@ -30,8 +30,8 @@
 //!
 //! # A test
 //!
-//! In tests, [`testing`] leases one in a line, without any configuration: a bound listener, or a
-//! number that a server binds by itself. Tests that run at the same time never have one port twice.
+//! [`testing`] leases ports for tests without any configuration: a bound listener, or a port number
+//! for a server that binds it itself. Concurrent tests never get the same port.
 //!
 //! ```
 //! let listener = portolan::testing::listener();
@@ -58,24 +58,60 @@
 //! # }
 //! ```
 //!
-//! [`blocking`] is the same for programs without a runtime. [`Agent`] keeps one's own service
-//! findable: it registers, announces, checks, keeps alive and deregisters.
+//! [`blocking`] is the client for programs without an async runtime. An [`Agent`] keeps the
+//! program's own service discoverable: it registers, announces, checks, renews the lease and
+//! deregisters.
 //!
-//! The parts behind these are here too, each in the crate of its name: the [`Registry`], the
-//! [`Broadcaster`], the [`HealthMonitor`].
+//! # Extension points
+//!
+//! A program adds its own discovery strategies ([`Strategy`]) and sources of port reservations
+//! ([`client::Reservations`]); `docs/extending.md` describes how.
+//!
+//! The most used types are exported here. Each crate is exported as a module too, so that every type
+//! in a signature can be named: [`agent`], [`broadcast`], [`client`], [`core`], [`health`],
+//! [`metrics`], [`ports`], [`registry`].
+
+mod this_host;
+
+#[doc(no_inline)]
+pub use portolan_agent as agent;
+#[doc(no_inline)]
+pub use portolan_broadcast as broadcast;
+#[doc(no_inline)]
+pub use portolan_client as client;
+#[doc(no_inline)]
+pub use portolan_core as core;
+#[doc(no_inline)]
+pub use portolan_health as health;
+#[doc(no_inline)]
+pub use portolan_metrics as metrics;
+#[doc(no_inline)]
+pub use portolan_port_allocator as ports;
+#[doc(no_inline)]
+pub use portolan_registry as registry;
+#[doc(no_inline)]
+pub use portolan_testing as testing;
 
 #[doc(inline)]
-pub use portolan_agent::{Agent, AgentError, advertised_host};
+pub use portolan_agent::{Agent, AgentBuilder, AgentError, advertised_host};
 #[doc(inline)]
-pub use portolan_broadcast::{BroadcastConfig, Broadcaster, QueryMode};
+pub use portolan_broadcast::{BroadcastConfig, BroadcastError, Broadcaster, QueryMode};
+#[doc(inline)]
+pub use portolan_client::strategy::{
+    Candidate, Completeness, Feed, Position, Strategy, StrategyError, StrategyFuture, StrategyKind,
+    StrategyOutcome, StrategyQuery,
+};
 #[doc(inline)]
 pub use portolan_client::{
-    DiscoverError, DiscoveryClient, DiscoveryConfig, RegistryClient, RegistryClientConfig, blocking,
+    Attempt, AttemptOutcome, Deadline, Discover, DiscoverAll, DiscoverError, Discovered,
+    DiscoveryConfig, Explanation, InvalidDiscovery, RegistryClient, RegistryClientConfig,
+    RegistryClientError, ServiceWatch, StrategyName,
 };
 #[doc(inline)]
 pub use portolan_core::{
-    Action, Change, HealthReport, HealthStatus, Host, PortRange, Protocol, Registration, Revision,
-    Scope, ServiceAnnouncement, ServiceEndpoint, ServiceEvent, ServiceId, ServiceName, Ttl,
+    Action, Change, HealthReport, HealthStatus, Host, PortRange, Protocol, Registration, Remedy,
+    Revision, Scope, ServiceAnnouncement, ServiceEndpoint, ServiceEvent, ServiceId, ServiceName,
+    Ttl,
 };
 #[doc(inline)]
 pub use portolan_health::{
@@ -86,9 +122,21 @@ pub use portolan_health::{
 pub use portolan_metrics::Metrics;
 #[doc(inline)]
 pub use portolan_port_allocator::{
-    AllocatorError, Depth, PortAllocator, PortAllocatorConfig, PortLease, PortRequest,
+    AllocatorError, BindAddress, Depth, PortAllocator, PortAllocatorConfig, PortLease, PortRequest,
 };
 #[doc(inline)]
-pub use portolan_registry::{Registry, RegistryConfig};
-#[doc(inline)]
-pub use portolan_testing as testing;
+pub use portolan_registry::{Registry, RegistryConfig, RegistryError};
+pub use this_host::ThisHost;
+
+/// Finds services by name, with the reservations of this host. Clones share everything.
+pub type DiscoveryClient = portolan_client::DiscoveryClient<ThisHost>;
+/// Builds a [`DiscoveryClient`]; everything has a default.
+pub type DiscoveryClientBuilder = portolan_client::DiscoveryClientBuilder<ThisHost>;
+
+/// A blocking client, for programs without an async runtime.
+pub mod blocking {
+    pub use portolan_client::blocking::{BuildError, DiscoverRequest, ServiceWatch};
+
+    /// Finds services by name, with the reservations of this host. Clones share everything.
+    pub type DiscoveryClient = portolan_client::blocking::DiscoveryClient<crate::ThisHost>;
+}

@@ -19,8 +19,7 @@ pub(crate) struct Discover {
     /// Print every instance, not only the best one
     #[arg(long, conflicts_with = "explain")]
     all: bool,
-    /// Strategies to use, in this order: default, registry, broadcast, dns, config
-    #[arg(long, value_name = "STRATEGY,…", value_delimiter = ',')]
+    #[arg(long, value_name = "STRATEGY,…", value_delimiter = ',', help = strategies())]
     strategy: Vec<StrategyName>,
     /// Timeout for all strategies together [default: discovery.timeouts.overall]
     #[arg(long, value_parser = parse_duration)]
@@ -34,6 +33,10 @@ pub(crate) struct Discover {
     /// Print the result of each strategy to standard error
     #[arg(long)]
     explain: bool,
+}
+
+fn strategies() -> String {
+    format!("Strategies to use, in this order: {}", StrategyName::list())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -65,7 +68,7 @@ impl Discover {
     }
 
     async fn find_all(&self, client: &DiscoveryClient) -> Result<Vec<ServiceEndpoint>, Failure> {
-        let mut request = client.discover_all(self.name.as_str());
+        let mut request = client.discover_all(&self.name);
         if !self.strategy.is_empty() {
             request = request.strategies(&self.strategy);
         }
@@ -83,7 +86,7 @@ impl Discover {
         context: &Context,
         client: &DiscoveryClient,
     ) -> Result<Vec<ServiceEndpoint>, Failure> {
-        let mut request = client.discover(self.name.as_str());
+        let mut request = client.discover(&self.name);
         if !self.strategy.is_empty() {
             request = request.strategies(&self.strategy);
         }

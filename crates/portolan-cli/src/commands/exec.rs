@@ -33,9 +33,10 @@ pub(crate) struct Exec {
 
 impl Exec {
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
-        let client = context.discovery().await?;
+        let url = context.registry_url();
+        let client = context.discovery_at(url.clone(), context.broadcaster().await?)?;
         let deadline = self.wait.map(WaitDeadline::from_now);
-        let mut variables = context.environment(&context.registry_url());
+        let mut variables = context.environment(&url);
         for name in &self.needs {
             let endpoint = find(&client, name, deadline).await?;
             variables.extend(env::variables(name, &endpoint));

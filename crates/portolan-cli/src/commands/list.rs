@@ -28,7 +28,7 @@ impl List {
         let query = ListQuery {
             name: self.name,
             health: self.health,
-            scopes: if self.all_scopes { Vec::new() } else { context.lookup_scopes() },
+            scopes: if self.all_scopes { Vec::new() } else { context.scope.lookup_order() },
             ..ListQuery::default()
         };
         let mut services = find(context, &query).await?;
@@ -52,7 +52,7 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Vec<ServiceEndpoin
     if !context.quiet {
         output::note(format_args!("{unreachable}; asking by broadcast instead"));
     }
-    let wait = context.settings().discovery.timeouts.broadcast_wait;
+    let wait = context.settings().discovery.timeouts.strategy("broadcast");
     let found = broadcaster.query(query.name.as_ref(), &query.scopes, wait, QueryMode::All).await;
     broadcaster.stop().await;
     let mut services = found?;

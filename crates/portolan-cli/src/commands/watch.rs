@@ -58,7 +58,7 @@ impl Watch {
     ) -> Result<BoxStream<'static, ServiceEvent>, Failure> {
         let query = WatchRequest {
             names: self.name.iter().cloned().collect(),
-            scopes: if self.all_scopes { Vec::new() } else { context.lookup_scopes() },
+            scopes: if self.all_scopes { Vec::new() } else { context.scope.lookup_order() },
             from: self.from.map(Revision),
         };
         let events = context.registry()?.watch_reconnecting(query);

@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+
+use portolan_core::{PoolRange, Pools, PortRange};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
@@ -15,7 +18,10 @@ async fn handshake_succeeds(pool: &str, answer: &'static [u8]) -> io::Result<boo
         greeting[..length].to_vec()
     });
     let mut stream = TcpStream::connect(peer).await.unwrap();
-    let succeeds = Handshake::for_pool(pool).unwrap().succeeds(&mut stream, peer).await;
+    let succeeds = Handshake::for_pool(Pools::default().get(pool).unwrap())
+        .unwrap()
+        .succeeds(&mut stream, peer)
+        .await;
     drop(stream);
     assert!(!server.await.unwrap().is_empty());
     succeeds
@@ -68,9 +74,11 @@ async fn answers_of_other_protocols_are_rejected() {
 }
 
 #[test]
-fn every_pool_has_a_handshake() {
-    for pool in portolan_core::pool::POOLS {
-        assert!(Handshake::for_pool(pool.name).is_some(), "{}", pool.name);
+fn every_built_in_pool_has_a_handshake() {
+    for pool in Pools::default().iter() {
+        assert!(Handshake::for_pool(pool).is_some(), "{}", pool.name);
     }
-    assert!(Handshake::for_pool("mail").is_none());
+    let mail = PoolRange::new(PortRange::new(2500, 2510).unwrap());
+    let pools = Pools::new(&BTreeMap::from([("mail".to_owned(), mail)]), &BTreeMap::new());
+    assert!(Handshake::for_pool(pools.get("mail").unwrap()).is_none());
 }

@@ -5,15 +5,13 @@
 //! itself or is configured for the port and no other service holds a reservation) and the listener
 //! completes the type's handshake.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_core::duration::format_rounded;
-use portolan_core::{HealthStatus, Host, Registration, Scope, ServiceEndpoint, ServiceName, Ttl};
+use portolan_core::{HealthStatus, Host, Registration, Scope, ServiceEndpoint, Ttl};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
@@ -24,7 +22,7 @@ use crate::strategy::{
     Candidate, Completeness, Strategy, StrategyError, StrategyFuture, StrategyKind,
     StrategyOutcome, StrategyQuery,
 };
-use crate::well_known_port::WellKnownPort;
+use crate::well_known_port::{WellKnownPort, WellKnownPorts};
 
 /// The addresses to probe: a server may listen on either.
 const ADDRESSES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
@@ -32,8 +30,8 @@ const ADDRESSES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6
 pub(crate) static STRATEGY: Builtin = Builtin {
     kind: KIND,
     build: |deps, _| {
-        let (ports, reservations) = (deps.default_ports.clone(), deps.reservations.clone());
-        Arc::new(DefaultPort { ports, reservations })
+        let ports = WellKnownPorts::new(deps.default_ports.clone(), deps.pools.clone());
+        Arc::new(DefaultPort { ports, reservations: deps.reservations.clone() })
     },
 };
 
@@ -45,7 +43,7 @@ const KIND: StrategyKind = StrategyKind {
 };
 
 struct DefaultPort {
-    ports: BTreeMap<ServiceName, NonZeroU16>,
+    ports: WellKnownPorts,
     reservations: Option<Arc<dyn Reservations>>,
 }
 
@@ -54,10 +52,10 @@ struct DefaultPort {
 impl DefaultPort {
     async fn probe(&self, query: &StrategyQuery) -> StrategyOutcome {
         let name = &query.name;
-        let Some(well_known) = WellKnownPort::for_service(name, &self.ports) else {
+        let Some(well_known) = self.ports.get(name) else {
             return StrategyOutcome::Skipped(format!("no default port is known for {name}"));
         };
-        if self.reservations.is_none() && !self.ports.contains_key(name) {
+        if self.reservations.is_none() && !self.ports.is_configured(name) {
             return StrategyOutcome::Skipped(format!(
                 "the reservations of this host are not available, and discovery.default_ports has \
                  no {name}"
@@ -80,7 +78,7 @@ impl DefaultPort {
     fn owning_scope(
         &self,
         query: &StrategyQuery,
-        well_known: &WellKnownPort,
+        well_known: &WellKnownPort<'_>,
     ) -> Result<Scope, StrategyOutcome> {
         let held = match &self.reservations {
             Some(reservations) => reservations
@@ -111,7 +109,7 @@ impl From<ReservationsError> for StrategyError {
 /// Returns the scope in which the port belongs to the service, or why it does not.
 fn owning_scope(
     query: &StrategyQuery,
-    well_known: &WellKnownPort,
+    well_known: &WellKnownPort<'_>,
     held: &[Reservation],
 ) -> Result<Scope, String> {
     let (name, port) = (&query.name, well_known.port);
@@ -155,7 +153,7 @@ enum Miss {
 
 async fn connect(
     query: &StrategyQuery,
-    well_known: &WellKnownPort,
+    well_known: &WellKnownPort<'_>,
     scope: Scope,
 ) -> StrategyOutcome {
     let mut misses = Vec::new();
@@ -180,12 +178,12 @@ async fn connect(
 }
 
 /// Connects and completes the handshake of the pool.
-async fn shake_hands(peer: SocketAddr, well_known: &WellKnownPort) -> Result<(), Miss> {
+async fn shake_hands(peer: SocketAddr, well_known: &WellKnownPort<'_>) -> Result<(), Miss> {
     let port = well_known.port;
     let mut stream = TcpStream::connect(peer).await.map_err(|error| {
         Miss::Closed(format!("nothing answers on port {port} of this host: {error}"))
     })?;
-    let Some(handshake) = well_known.pool.and_then(|pool| Handshake::for_pool(pool.name)) else {
+    let Some(handshake) = well_known.pool.and_then(Handshake::for_pool) else {
         return Ok(());
     };
     let wrong = format!("the listener on port {port} does not speak {}", handshake.name);
@@ -198,14 +196,14 @@ async fn shake_hands(peer: SocketAddr, well_known: &WellKnownPort) -> Result<(),
 
 fn found(
     query: &StrategyQuery,
-    well_known: &WellKnownPort,
+    well_known: &WellKnownPort<'_>,
     address: IpAddr,
     scope: Scope,
 ) -> StrategyOutcome {
     let host = Host::try_from(address).unwrap_or_else(|_| Host::loopback());
     let mut registration = Registration::new(query.name.clone(), host, well_known.port);
     registration.scope = scope;
-    if let Some(protocol) = well_known.pool.and_then(|pool| pool.protocol.parse().ok()) {
+    if let Some(protocol) = well_known.pool.and_then(|pool| pool.protocol.clone()) {
         registration.protocol = protocol;
     }
     let endpoint = ServiceEndpoint {

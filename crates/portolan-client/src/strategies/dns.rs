@@ -3,9 +3,7 @@
 
 mod resolver;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +12,7 @@ use hickory_resolver::proto::rr::Name;
 use hickory_resolver::proto::rr::rdata::SRV;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use portolan_core::{Host, Pool, Registration, Scope, ServiceName, Ttl};
+use portolan_core::{Host, Registration, Scope, ServiceName, Ttl};
 
 use crate::deadline::Deadline;
 use crate::deps::Builtin;
@@ -23,7 +21,7 @@ use crate::strategy::{
     Candidate, Strategy, StrategyError, StrategyFuture, StrategyKind, StrategyOutcome,
     StrategyQuery,
 };
-use crate::well_known_port::WellKnownPort;
+use crate::well_known_port::WellKnownPorts;
 
 use resolver::{DnsError, DomainResolver};
 
@@ -32,7 +30,7 @@ pub(crate) static STRATEGY: Builtin = Builtin {
     build: |deps, timeout| {
         Arc::new(Dns {
             config: deps.dns.clone(),
-            ports: deps.default_ports.clone(),
+            ports: WellKnownPorts::new(deps.default_ports.clone(), deps.pools.clone()),
             scope: deps.scopes[0].clone(),
             timeout,
             resolver: Mutex::default(),
@@ -48,7 +46,7 @@ const KIND: StrategyKind = StrategyKind {
 
 struct Dns {
     config: DnsConfig,
-    ports: BTreeMap<ServiceName, NonZeroU16>,
+    ports: WellKnownPorts,
     scope: Scope,
     timeout: Duration,
     /// Created by the first lookup, because it belongs to the runtime of the caller.
@@ -87,7 +85,7 @@ impl Dns {
                 return self.resolved(resolver, name, targets).await;
             }
         }
-        let Some(well_known) = WellKnownPort::for_service(name, &self.ports) else {
+        let Some(well_known) = self.ports.get(name) else {
             return Ok(Vec::new());
         };
         for domain in &resolver.domains {
@@ -130,8 +128,7 @@ impl Dns {
         let host = Host::try_from(address).ok()?;
         let mut registration = Registration::new(name.clone(), host, port);
         registration.scope = self.scope.clone();
-        let protocol = Pool::of_service(name.as_str()).map(|pool| pool.protocol.parse());
-        if let Some(Ok(protocol)) = protocol {
+        if let Some(protocol) = self.ports.pools().protocol(None, name.as_str()) {
             registration.protocol = protocol;
         }
         let endpoint = registration.into_endpoint(Ttl::DEFAULT, Timestamp::now());
@@ -140,7 +137,7 @@ impl Dns {
 
     fn not_found(&self, resolver: &DomainResolver, name: &ServiceName) -> StrategyOutcome {
         let domains = resolver.domains.iter().map(Name::to_string).collect::<Vec<_>>().join(", ");
-        let what = match WellKnownPort::for_service(name, &self.ports) {
+        let what = match self.ports.get(name) {
             Some(_) => "neither an SRV record nor an address",
             None => "no SRV record, and no default port for an address",
         };

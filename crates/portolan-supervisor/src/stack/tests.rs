@@ -1,5 +1,6 @@
 use std::net::TcpListener;
 
+use portolan_agent::HostReservations;
 use portolan_client::DiscoveryConfig;
 use portolan_core::{PoolRange, PortRange};
 use portolan_port_allocator::{PortAllocator, PortAllocatorConfig};
@@ -70,7 +71,7 @@ fn discovery(world: &World) -> DiscoveryClient {
         .config(DiscoveryConfig { strategies, ..DiscoveryConfig::default() })
         .registry_url(world.url.clone())
         .scope(SCOPE.parse().unwrap())
-        .allocator(PortAllocator::new(world.allocator()).unwrap())
+        .reservations(HostReservations::new(world.allocator()))
         .build()
         .unwrap()
 }

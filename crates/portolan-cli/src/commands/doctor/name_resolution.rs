@@ -20,7 +20,7 @@ pub(super) const CHECK: Check =
 const UNKNOWN_SERVICE: &str = "portolan-doctor";
 
 async fn check(context: &Context) -> Vec<Finding> {
-    let limit = context.settings().discovery.timeouts.dns_resolution;
+    let limit = context.settings().discovery.timeouts.strategy("dns");
     vec![check_localhost(limit).await, check_domain(context).await]
 }
 

@@ -17,7 +17,7 @@ pub(super) const CHECK: Check = Check { name: "registry", run: |context| check(c
 async fn check(context: &Context) -> Vec<Finding> {
     let settings = context.settings();
     let client = match context.registry() {
-        Ok(client) => client.with_timeout(settings.discovery.timeouts.registry_lookup),
+        Ok(client) => client.with_timeout(settings.discovery.timeouts.strategy("registry")),
         Err(failure) => {
             return vec![Finding::from_failure("the registry cannot be used", &failure)];
         }

@@ -1,6 +1,8 @@
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
-use portolan_core::{Pool, Remedy, ServiceId};
+use portolan_core::{Pools, Remedy, ServiceId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -30,7 +32,8 @@ fn held(holders: &[(&str, &str, u16)]) -> Vec<Reservation> {
 /// Returns the scope in which the default port belongs to the name, given these holders.
 fn own(name: &str, scopes: &[&str], holders: &[(&str, &str, u16)]) -> Result<String, String> {
     let query = query(name, scopes);
-    let well_known = WellKnownPort::for_service(&query.name, &BTreeMap::new()).unwrap();
+    let ports = WellKnownPorts::default();
+    let well_known = ports.get(&query.name).unwrap();
     owning_scope(&query, &well_known, &held(holders)).map(|scope| scope.to_string())
 }
 
@@ -52,7 +55,8 @@ fn service_whose_owner_has_exited_is_not_found() {
     left[0].alive = false;
     for name in ["postgres", "postgres-1"] {
         let query = query(name, &["default"]);
-        let well_known = WellKnownPort::for_service(&query.name, &BTreeMap::new()).unwrap();
+        let ports = WellKnownPorts::default();
+        let well_known = ports.get(&query.name).unwrap();
         let error = owning_scope(&query, &well_known, &left).unwrap_err();
         assert!(error.contains("the owner of postgres on port 5432 has exited"), "{error}");
     }
@@ -96,7 +100,8 @@ async fn connecting(pool: Option<&'static str>, answer: Option<&'static [u8]>) -
             }
         }
     });
-    let pool = pool.map(|name| Pool::named(name).unwrap());
+    let pools = Pools::default();
+    let pool = pool.map(|name| pools.get(name).unwrap());
     let well_known = WellKnownPort { port, pool, is_own: true };
     let mut query = query("redis", &["shop"]);
     query.deadline = deadline(400);
@@ -148,8 +153,10 @@ async fn closed_port_is_not_a_hit() {
 async fn unreadable_reservations_are_a_failure() {
     let reservations = crate::testing::FakeReservations::default();
     reservations.fail();
-    let strategy =
-        DefaultPort { ports: BTreeMap::new(), reservations: Some(Arc::new(reservations)) };
+    let strategy = DefaultPort {
+        ports: WellKnownPorts::default(),
+        reservations: Some(Arc::new(reservations)),
+    };
     let outcome = strategy.find(&query("redis", &["default"])).await;
     let StrategyOutcome::Failed(error) = outcome else { panic!("{outcome:?}") };
     assert!(error.with_remedy().contains("told to; run `portolan ports list`"), "{error}");
@@ -161,7 +168,8 @@ async fn unreadable_reservations_are_a_failure() {
 async fn without_reservations_only_configured_ports_are_probed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = NonZeroU16::new(listener.local_addr().unwrap().port()).unwrap();
-    let ports = BTreeMap::from([("orders".parse().unwrap(), port)]);
+    let configured = BTreeMap::from([("orders".parse().unwrap(), port)]);
+    let ports = WellKnownPorts::new(configured, Pools::default());
     let strategy = DefaultPort { ports, reservations: None };
     let outcome = strategy.find(&query("redis", &["default"])).await;
     let StrategyOutcome::Skipped(reason) = outcome else { panic!("{outcome:?}") };

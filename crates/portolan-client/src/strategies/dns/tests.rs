@@ -10,7 +10,7 @@ fn dns(server: &FakeDns, domain: Option<&str>) -> Dns {
     let config = DnsConfig { domain: domain.map(str::to_owned), servers: vec![server.address()] };
     Dns {
         config,
-        ports: BTreeMap::new(),
+        ports: WellKnownPorts::default(),
         scope: Scope::default(),
         timeout: Duration::from_millis(500),
         resolver: Mutex::default(),
