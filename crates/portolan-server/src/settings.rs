@@ -93,7 +93,8 @@ impl Remedy for InvalidSettings {
         match self {
             Self::Pool { .. } => Some("add the pool to port_allocator.port_ranges".into()),
             Self::Registry(error) => error.remedy(),
-            Self::Broadcast(_) | Self::Discovery(_) => None,
+            Self::Discovery(error) => error.remedy(),
+            Self::Broadcast(_) => None,
         }
     }
 }
