@@ -3,7 +3,7 @@ use std::net::TcpListener;
 use portolan_agent::HostReservations;
 use portolan_client::DiscoveryConfig;
 use portolan_core::{PoolRange, PortRange};
-use portolan_port_allocator::{PortAllocator, PortAllocatorConfig};
+use portolan_port_allocator::PortAllocatorConfig;
 
 use super::*;
 use crate::testing::{SOON, World};
