@@ -1,4 +1,4 @@
-//! What a service asks for: which port, how deep it is held, and on which address.
+//! Requests for ports.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use portolan_reservations::Depth;
 
 use crate::bind_address::BindAddress;
 
-/// A wish for a port. What is not said is taken from the configuration.
+/// A request for a lease on a port. The configuration supplies what is not set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortRequest {
     pub(crate) service: ServiceName,
@@ -47,7 +47,7 @@ pub(crate) enum EphemeralFallback {
 // === impl PortRequest ===
 
 impl PortRequest {
-    /// A wish for a port for this service; everything else as configured.
+    /// A request of this service with everything else as configured.
     pub fn new(service: ServiceName) -> Self {
         Self {
             service,
@@ -65,13 +65,13 @@ impl PortRequest {
         }
     }
 
-    /// The world that the service's name belongs to.
+    /// Sets the scope of the service's name.
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
         self
     }
 
-    /// Which of the service's ports this is; its one and only, or its first, where nothing is said.
+    /// Sets the name of this port of the service. Without it, this is the service's main port.
     pub fn port_name(mut self, name: PortName) -> Self {
         self.port_name = Some(name);
         self
@@ -82,46 +82,45 @@ impl PortRequest {
         LeaseKey { scope: scope.clone(), service: service.clone(), port_name: port_name.clone() }
     }
 
-    /// The port to have where it is free; the pool's default port where none is said.
+    /// Sets the preferred port, instead of the pool's default port.
     pub fn preferred(mut self, port: u16) -> Self {
         self.preferred = Some(port);
         self
     }
 
-    /// The pool to choose from; the one that the service's name tells, where none is said.
+    /// Sets the pool, instead of the one that the settings or the service's name imply.
     pub fn pool(mut self, pool: &str) -> Self {
         self.pool = Some(pool.to_owned());
         self
     }
 
-    /// The range to choose from, in place of the pool's range and default port.
+    /// Sets the range, instead of the pool's range and default port.
     pub fn range(mut self, range: PortRange) -> Self {
         self.range = Some(range);
         self
     }
 
-    /// How deep the port is held; [`Depth::Bound`] where nothing is said.
+    /// Sets the hold level, instead of [`Depth::Bound`].
     pub fn depth(mut self, depth: Depth) -> Self {
         self.depth = depth;
         self
     }
 
-    /// The address to listen on; every address where none is said. Whatever is said, a port is
-    /// granted only if it is free on every address: a `localhost` that is two services is worse
-    /// than another port.
+    /// Sets the address to listen on, instead of every address. A port is granted only if it is free
+    /// on every address in any case, so that no two services share a port of `localhost`.
     pub fn address(mut self, address: BindAddress) -> Self {
         self.address = address;
         self
     }
 
-    /// Whether the port is needed in UDP as well as in TCP. A bound lease then holds both sockets;
-    /// for the other depths the port is free in UDP when it is granted, and reserved from then on.
+    /// Sets whether the port is needed in UDP as well as in TCP. A bound lease then holds both
+    /// sockets; with the other hold levels the UDP port is free when it is granted, and reserved.
     pub fn udp(mut self, udp: bool) -> Self {
         self.udp = udp;
         self
     }
 
-    /// Whether any free port will do when the range is used up; as configured where nothing is said.
+    /// Sets whether an ephemeral port may be granted when the range is used up.
     pub fn allow_ephemeral(mut self, allow: bool) -> Self {
         self.ephemeral = if allow { EphemeralFallback::Always } else { EphemeralFallback::Never };
         self
@@ -134,16 +133,16 @@ impl PortRequest {
         self
     }
 
-    /// Whether browsers connect to the service, so that a port which they refuse is of no use to
-    /// it; as its pool says where nothing is said.
+    /// Sets whether browsers connect to the service, so that it gets no port that they refuse,
+    /// instead of the pool's setting.
     pub fn http(mut self, http: bool) -> Self {
         self.http = Some(http);
         self
     }
 
-    /// The folder that the service works in, which tells two copies of one project apart when the
-    /// port of the last run is looked up; the one that this
-    /// process worked in when the allocator was made, where none is said.
+    /// Sets the directory that is part of the sticky port's key, so that two working copies of one
+    /// project have their own sticky ports. By default it is the working directory of this process
+    /// when the allocator was created.
     pub fn folder(mut self, folder: PathBuf) -> Self {
         self.folder = Some(folder);
         self

@@ -1,14 +1,13 @@
-//! Binds ports, so that neither foreign processes nor the kernel can take them.
+//! Binds ports, which protects them from foreign processes and from the kernel's own choice.
 //!
 //! A *guard* is a dual-stack socket on `[::]` with `SO_REUSEADDR` that never listens. The kernel
-//! gives its port to nobody who asks for any port, and refuses it, on every address of IPv4 and
-//! IPv6, to all who bind without `SO_REUSEADDR`; a server that sets the option binds and listens
-//! beside it. Where IPv6 is off the guard is on `0.0.0.0`.
+//! does not choose its port for binds to port 0, and refuses every bind without `SO_REUSEADDR` on
+//! any address; a server that sets the option can bind and listen beside the guard. Without IPv6 the
+//! guard is on `0.0.0.0`.
 //!
-//! Every socket is first bound without the option, which fails if anybody else is bound to the port
-//! on any address, listening or not, guards of others included. Guards get it afterwards, and Linux
-//! heeds it from then on; a socket that will listen gets it only as it listens, because until then
-//! whoever sets the option too could listen first.
+//! Every socket is first bound without the option, which fails if any other socket is bound to the
+//! port on any address, listening or not. A guard gets the option afterwards. A socket that will
+//! listen gets it when it listens, because before that another socket with the option could listen.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
@@ -25,34 +24,33 @@ pub(crate) use error::BindError;
 use crate::bind_address::BindAddress;
 use crate::request::PortRequest;
 
-/// How many connections may wait to be accepted; more than any server here asks for, and the system
-/// cuts it down to its own limit (`somaxconn`).
+/// The backlog of listen(2). The kernel reduces it to `net.core.somaxconn`.
 const BACKLOG: i32 = 1024;
 
-/// An address of this host that nobody connects to, so that connections of the past have none there.
+/// A loopback address that no program connects to, so that no connection is in TIME-WAIT on it.
 const LOOKOUT: Ipv4Addr = Ipv4Addr::new(127, 80, 111, 114);
 
-/// What a lease holds of its port.
+/// The sockets of a lease.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
-    /// Keeps foreign processes away while somebody else binds, or while the listener has one address only.
+    /// Protects the port until a program binds it, or on the addresses that the listener does not have.
     pub(crate) guard: Option<Socket>,
-    /// Will listen.
+    /// The TCP socket that will listen.
     pub(crate) listener: Option<Socket>,
-    /// Receives already.
+    /// The UDP socket, which receives already.
     pub(crate) udp: Option<Socket>,
 }
 
-/// Binds ports one after the other, with one socket until it is bound: most of what a try costs is
-/// to make and to close it.
+/// Binds ports one after the other. Reuses an unbound socket after a failure, because creating and
+/// closing it is most of the cost.
 #[derive(Debug, Default)]
 pub(crate) struct Binder {
     unbound: Option<Socket>,
-    /// Whether a new socket is of both families by itself, so that it need not be told.
+    /// Whether new IPv6 sockets are dual-stack by default.
     is_dual_stack: bool,
 }
 
-/// Whether the port could be bound on every address now, in TCP.
+/// Checks whether the TCP port can be bound on every address now.
 pub(crate) fn probe(port: u16) -> Result<(), BindError> {
     Binder::default().bind_tcp_everywhere(port, false).map(drop)
 }
@@ -60,14 +58,14 @@ pub(crate) fn probe(port: u16) -> Result<(), BindError> {
 // === impl Binder ===
 
 impl Binder {
-    /// Sees how this system makes sockets now (ip-sysctl, `bindv6only`).
-    pub(crate) fn look_at_system(&mut self) {
+    /// Reads the default of new sockets (ip-sysctl, `bindv6only`).
+    pub(crate) fn read_system_default(&mut self) {
         self.is_dual_stack = sysctl::is_ipv6_only() == Some(false);
     }
 
-    /// Binds a port on every address, as deep as the request says. All sockets or none.
+    /// Binds a port on every address, with the sockets that the request's hold level needs.
     ///
-    /// Where a foreign process was met on the port a moment ago, a refusal is not looked into again.
+    /// If the port is known to be foreign, a refusal is not examined.
     pub(crate) fn bind(
         &mut self,
         port: u16,
@@ -75,23 +73,23 @@ impl Binder {
         is_known_foreign: bool,
     ) -> Result<Sockets, BindError> {
         let tcp = self.bind_tcp_everywhere(port, is_known_foreign)?;
-        as_deep_as_wished(tcp, port, request)
+        bind_at_level(tcp, port, request)
     }
 
-    /// Alone on the port, but for what an earlier listener left behind.
+    /// Binds the port alone, or beside connections that an earlier listener left.
     fn bind_tcp_everywhere(
         &mut self,
         port: u16,
         is_known_foreign: bool,
     ) -> Result<Socket, BindError> {
-        match self.bind_plainly(port) {
-            // Asked first, because it is the usual case and the quickest answer.
+        match self.bind_without_reuse(port) {
+            // First, because a listener is the usual case and the cheapest to find.
             Err(BindError::InUse)
                 if is_known_foreign || portolan_host_facts::has_listener(port) =>
             {
                 Err(BindError::Served)
             }
-            Err(BindError::InUse) => bind_over_leftovers(port).map_err(|error| match error {
+            Err(BindError::InUse) => bind_over_connections(port).map_err(|error| match error {
                 BindError::AddressNotHere(_) => BindError::InUse,
                 error => error,
             }),
@@ -104,7 +102,7 @@ impl Binder {
         }
     }
 
-    fn bind_plainly(&mut self, port: u16) -> Result<Socket, BindError> {
+    fn bind_without_reuse(&mut self, port: u16) -> Result<Socket, BindError> {
         let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
         let failed = |error| BindError::from_system(error, address.ip());
         let socket = match self.unbound.take() {
@@ -124,7 +122,7 @@ impl Binder {
     }
 }
 
-fn as_deep_as_wished(tcp: Socket, port: u16, request: &PortRequest) -> Result<Sockets, BindError> {
+fn bind_at_level(tcp: Socket, port: u16, request: &PortRequest) -> Result<Sockets, BindError> {
     let udp = request.udp.then(|| bind_udp_everywhere(port)).transpose()?;
     match (request.depth, request.address.with_port(port)) {
         (Depth::Bound, None) => Ok(Sockets { guard: None, listener: Some(tcp), udp }),
@@ -134,7 +132,7 @@ fn as_deep_as_wished(tcp: Socket, port: u16, request: &PortRequest) -> Result<So
             for socket in [&guard, &listener] {
                 socket.set_reuse_address(false).map_err(BindError::System)?;
             }
-            // Two sockets of UDP cannot share a port safely, so the one on every address goes first.
+            // UDP sockets cannot share a port safely, so the one on every address is closed first.
             let udp =
                 udp.map(drop).map(|()| bind_socket(address, Type::DGRAM, false)).transpose()?;
             Ok(Sockets { guard: Some(guard), listener: Some(listener), udp })
@@ -151,24 +149,23 @@ fn as_deep_as_wished(tcp: Socket, port: u16, request: &PortRequest) -> Result<So
 // === impl Sockets ===
 
 impl Sockets {
-    /// The descriptors that keep the port.
+    /// Returns the descriptors that keep the port.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         [&self.guard, &self.listener, &self.udp].into_iter().flatten().map(Socket::as_fd)
     }
 
-    /// The descriptors that somebody serves on.
+    /// Returns the descriptors that a child inherits to serve on.
     pub(crate) fn serving(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         [&self.listener, &self.udp].into_iter().flatten().map(Socket::as_fd)
     }
 
-    /// Another descriptor of the UDP socket.
+    /// Returns a duplicate of the UDP socket.
     pub(crate) fn udp_socket(&self) -> io::Result<Option<UdpSocket>> {
         let copy = self.udp.as_ref().map(Socket::try_clone).transpose()?;
         Ok(copy.map(UdpSocket::from))
     }
 
-    /// Listens on the port: with the socket that was bound for it where there is one, else beside
-    /// the guard.
+    /// Listens on the port, with the socket that is bound for it, or else beside the guard.
     pub(crate) fn listen(&self, port: u16, address: BindAddress) -> io::Result<TcpListener> {
         let socket = match (&self.listener, &self.guard, address.with_port(port)) {
             (Some(socket), _, _) | (None, Some(socket), None) => socket.try_clone()?,
@@ -176,22 +173,22 @@ impl Sockets {
             (None, None, None) => Binder::default().bind_tcp_everywhere(port, false)?,
         };
         if socket.listen(BACKLOG).is_err() {
-            // Our own guard is in the way, or what an earlier listener left behind.
+            // The guard or connections of an earlier listener are in the way.
             self.guard.iter().chain([&socket]).try_for_each(|it| it.set_reuse_address(true))?;
             socket.listen(BACKLOG)?;
         }
-        // The connections that this socket accepts inherit it, so that a restart need not wait for
-        // them to time out.
+        // Accepted connections inherit it, so that a restart need not wait for their TIME-WAIT.
         socket.set_reuse_address(true)?;
         Ok(socket.into())
     }
 }
 
-/// Connections that are only waiting for their end refuse a plain bind on their addresses, and not
-/// one with SO_REUSEADDR. Nor does a socket that is bound with the option and does not listen: of
-/// these the ones on every address, guards of others above all, show at the lookout, and the others
-/// in that the system lists them (since Linux 6.8), or lists no connection.
-fn bind_over_leftovers(port: u16) -> Result<Socket, BindError> {
+/// Binds beside connections in TIME-WAIT, which refuse a bind without `SO_REUSEADDR`.
+///
+/// A socket that was bound with the option and does not listen would not refuse it either. Such
+/// sockets on every address, like foreign guards, are found by a bind at the lookout; others are
+/// listed by the kernel since Linux 6.8, or the kernel lists no connection.
+fn bind_over_connections(port: u16) -> Result<Socket, BindError> {
     let lookout = bind_socket(SocketAddr::new(LOOKOUT.into(), port), Type::STREAM, false)?;
     let lookout = as_guard(lookout)?;
     let socket = bind_everywhere(port, Type::STREAM, true)?;
@@ -204,8 +201,8 @@ fn bind_over_leftovers(port: u16) -> Result<Socket, BindError> {
     Ok(socket)
 }
 
-/// Alone on the port. Two sockets of UDP that both set SO_REUSEADDR would share it, and the later
-/// one get every datagram, so it is never set.
+/// Binds the UDP port alone. `SO_REUSEADDR` is never set: of two sockets with it, the later one gets
+/// every datagram.
 fn bind_udp_everywhere(port: u16) -> Result<Socket, BindError> {
     match bind_everywhere(port, Type::DGRAM, false) {
         Err(BindError::InUse) if portolan_host_facts::has_udp_socket(port) => {
@@ -220,12 +217,12 @@ fn as_guard(socket: Socket) -> Result<Socket, BindError> {
     Ok(socket)
 }
 
-/// Beside our own guard.
+/// Binds beside the guard.
 fn bind_beside(address: SocketAddr, kind: Type) -> Result<Socket, BindError> {
     bind_socket(address, kind, true)
 }
 
-/// On every address of both families with one socket; of IPv4 where there is no other.
+/// Binds every address with one dual-stack socket, or every IPv4 address without IPv6.
 fn bind_everywhere(port: u16, kind: Type, reuse: bool) -> Result<Socket, BindError> {
     match bind_socket(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), kind, reuse) {
         Err(BindError::AddressNotHere(_)) => {
@@ -248,7 +245,7 @@ fn try_bind(address: SocketAddr, kind: Type, reuse: bool) -> io::Result<Socket> 
     Ok(socket)
 }
 
-/// Of both families where it is for every address.
+/// Creates a socket; a dual-stack one for every address.
 fn new_socket(address: SocketAddr, kind: Type) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
     if address.is_ipv6() {

@@ -1,5 +1,5 @@
-//! Which ports a service may have, and which of them is tried first. Decides, and touches nothing:
-//! whether a port is free is not known here.
+//! The policy: which ports a service may have, in which order they are tried, and which are never
+//! granted. Pure functions of the settings and the request.
 
 mod plan;
 
@@ -17,7 +17,7 @@ use crate::error::AllocatorError;
 use crate::grant::rejection::Cause;
 use crate::request::{EphemeralFallback, PortRequest};
 
-/// The rules of the configuration.
+/// The rules of the settings.
 #[derive(Debug)]
 pub(crate) struct Policy {
     enabled: bool,
@@ -30,7 +30,7 @@ pub(crate) struct Policy {
 // === impl Policy ===
 
 impl Policy {
-    /// The rules of this configuration, where they agree with each other.
+    /// Builds the policy; an error if the settings contradict each other.
     pub(crate) fn new(config: &PortAllocatorConfig) -> Result<Self, AllocatorError> {
         let policy = Self {
             enabled: config.enabled,
@@ -45,7 +45,7 @@ impl Policy {
         }
     }
 
-    /// What this service may have, where its wish is one that can be granted at all.
+    /// Returns the ports that the request may get; an error if it can never be granted.
     pub(crate) fn plan(&self, request: &PortRequest) -> Result<Plan<'_>, AllocatorError> {
         if !self.enabled {
             return Err(AllocatorError::Disabled);
@@ -75,7 +75,7 @@ impl Policy {
         Ok(plan)
     }
 
-    /// Which rule keeps the service from having the port, whoever else has it.
+    /// Returns the rule that excludes the port for the service, whether or not the port is free.
     pub(crate) fn forbids(&self, port: u16, plan: &Plan<'_>) -> Option<Cause> {
         if self.is_reserved(port) {
             return Some(Cause::Reserved);
@@ -83,22 +83,22 @@ impl Policy {
         if plan.http && is_blocked_by_browsers(port) {
             return Some(Cause::BlockedByBrowsers);
         }
-        // A pool that has the port is what it is reserved for.
+        // A pool that contains the port is assumed to be what it is reserved for.
         let is_reserved = plan.range.is_some() && self.system_ports().is_reserved(port);
         (is_reserved && self.pools_with(port).is_empty()).then_some(Cause::SystemReserved)
     }
 
-    /// Whether the port is never granted.
+    /// Whether the port is in `reserved_ports`.
     pub(crate) fn is_reserved(&self, port: u16) -> bool {
         self.reserved.contains(&port)
     }
 
-    /// The pools that have the port as their default or in their range.
+    /// Returns the pools that contain the port.
     pub(crate) fn pools_with(&self, port: u16) -> Vec<&str> {
         self.pools.with_port(port).map(|pool| pool.name.as_str()).collect()
     }
 
-    /// Whether some service may have the port: a pool has it, or any port will do.
+    /// Whether some service may get the port, from a pool or as an ephemeral port.
     pub(crate) fn allows(&self, port: u16) -> bool {
         let of_a_pool = || !self.pools_with(port).is_empty();
         of_a_pool() || (self.allow_ephemeral && self.system_ports().is_ephemeral(port))

@@ -1,10 +1,10 @@
-//! In which order the ports of a range are tried.
+//! The order in which the ports of a range are tried.
 
-/// A range longer than this is tried in random order (the specification, "Port Selection Strategy"):
-/// there, many who ask at once seldom meet, and in a short range people like the first free port.
+/// A longer range is tried in random order (ADR 0003), so that concurrent requests seldom try the same
+/// port. In a short range users expect the first free port.
 const IN_ORDER: usize = 100;
 
-/// Every number below a bound, each exactly once.
+/// A permutation of the numbers below a bound.
 #[derive(Debug, Clone)]
 pub(crate) struct Permutation {
     count: usize,
@@ -16,8 +16,8 @@ pub(crate) struct Permutation {
 // === impl Permutation ===
 
 impl Permutation {
-    /// The numbers below `count`: in order where they are few, else in an order that follows from
-    /// the seed.
+    /// The numbers below `count`: in order if they are few, or else in an order that follows from the
+    /// seed.
     pub(crate) fn new(count: usize, seed: u64) -> Self {
         match count {
             0..=IN_ORDER => Self { count, next: 0, stride: 1, left: count },
@@ -25,7 +25,7 @@ impl Permutation {
         }
     }
 
-    /// A stride that shares no divisor with the count meets every number before it repeats one.
+    /// A stride that is coprime to the count visits every number once (full cycle).
     fn scattered(count: usize, seed: u64) -> Self {
         let (high, low) = ((seed >> 32) as usize, (seed & u64::from(u32::MAX)) as usize);
         let mut stride = 1 + high % (count - 1);

@@ -1,8 +1,7 @@
-//! One search for a port: tries one candidate after the other, until one is the service's own.
+//! The search of one request: tries its candidates in order until one is granted.
 //!
-//! For each port the order is: claim its slot in the table, so that no other Portolan process tries
-//! the same one; bind it, so that no foreign process has it; publish the lease. Neither of the first two
-//! suffices alone.
+//! For each candidate it claims the slot in the table, which excludes other Portolan processes; binds
+//! the port, which excludes foreign processes; and publishes the lease. Both exclusions are needed.
 
 use portolan_reservations::{Claim, Record, Slot};
 
@@ -16,7 +15,7 @@ use crate::grant::probe_cache::KernelProbe;
 use crate::grant::rejection::Cause;
 use crate::request::PortRequest;
 
-/// A search under way.
+/// A search in progress.
 #[derive(Debug)]
 pub(crate) struct Search<'a> {
     pub(crate) policy: &'a Policy,
@@ -24,13 +23,13 @@ pub(crate) struct Search<'a> {
     pub(crate) request: &'a PortRequest,
     pub(crate) probe: KernelProbe<'a>,
     pub(crate) binder: &'a mut Binder,
-    /// What the table is to say of the lease.
+    /// The record of the lease in the table.
     pub(crate) record: Record,
     pub(crate) retry_budget: RetryBudget,
     pub(crate) quota: QuotaGuard<'a>,
 }
 
-/// A port that is ours.
+/// A granted port.
 #[derive(Debug)]
 pub(crate) struct Granted {
     pub(crate) candidate: Candidate,
@@ -39,29 +38,29 @@ pub(crate) struct Granted {
     pub(crate) record: Record,
 }
 
-/// What came of a search.
+/// The result of a search.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) granted: Option<Granted>,
     pub(crate) passed_over: PassedOver,
 }
 
-/// The ports that were passed over in a search.
+/// The candidates that were not granted.
 #[derive(Debug, Default)]
 pub(crate) struct PassedOver {
     pub(crate) listed: Vec<(u16, Cause)>,
     pub(crate) unlisted: usize,
-    /// Whether what the service wants most was among them.
+    /// Whether the preferred port is one of them.
     pub(crate) preferred: bool,
 }
 
 // === impl Search ===
 
 impl Search<'_> {
-    /// Tries every port that the service may have, the best first.
+    /// Tries the candidates in order.
     pub(crate) fn run(mut self, last: Option<u16>) -> Result<Outcome, AllocatorError> {
         let seed = rand::random();
-        // What was learned a moment ago will do, unless there is nothing left then.
+        // With the probe cache first, and without it if no port was granted.
         for uses_cache in [true, false] {
             let mut passed_over = PassedOver::default();
             for candidate in self.plan.candidates(last, seed) {
@@ -111,7 +110,7 @@ impl Search<'_> {
         if let Some(rule) = self.policy.forbids(port, self.plan) {
             return Ok(Err(rule));
         }
-        // What is wanted most is worth a question.
+        // For the most wanted ports the kernel is always asked.
         let is_wanted = matches!(candidate.choice, Choice::Sticky | Choice::Preferred);
         let requested = Slot::requested(self.request.depth, self.request.udp);
         let is_alive = |session| match is_wanted {
@@ -121,7 +120,7 @@ impl Search<'_> {
         let Ok(claim) = probe.table.claim(port, probe.own, requested, is_alive) else {
             return Ok(Err(Cause::Leased));
         };
-        // Whatever comes of the claim, that lease is over.
+        // The orphaned lease has ended even if the claim is withdrawn.
         if claim.reclaimed()
             && let Some(former) = probe.table.displaced(&claim)
         {
@@ -144,7 +143,7 @@ impl Search<'_> {
         loop {
             match self.binder.bind(claim.port(), self.request, is_known_foreign) {
                 Err(BindError::InUse) if self.retry_budget.try_wait() => {}
-                // An owner that ended may still be seen to serve.
+                // The sockets of an owner that ended may still be listed as listening.
                 Err(BindError::Served) if claim.reclaimed() && self.retry_budget.try_wait() => {}
                 bound_or_failed => return bound_or_failed,
             }

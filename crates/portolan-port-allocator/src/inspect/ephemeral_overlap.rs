@@ -1,8 +1,7 @@
-//! Pools whose ports the system may give to any outgoing connection, and the command that keeps it
-//! from doing so.
+//! Pools that overlap the ephemeral range, and the sysctl commands that resolve it.
 //!
-//! Such a port is free one moment and taken the next, by a connection that nobody thinks of: the
-//! service gets another port, or fails to start once in a while.
+//! The kernel may choose such a port for any outgoing connection. A service then gets another port,
+//! or fails to start now and then.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,34 +14,33 @@ use tracing::warn;
 
 use crate::config::PortAllocatorConfig;
 
-/// The setting of the system that mends it (ip-sysctl).
+/// The kernel parameter that resolves the overlap (ip-sysctl).
 const SETTING: &str = "net.ipv4.ip_local_reserved_ports";
 
-/// Pools that lie in the ephemeral range, wholly or in part.
+/// The pools that overlap the ephemeral range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EphemeralOverlap {
-    /// Each such pool, by name.
+    /// The pools, in the order of their names.
     pub pools: Vec<ExposedPool>,
     /// The ephemeral range.
     pub ephemeral: PortRange,
-    /// What the system must keep: what it keeps already, and the ports of the pools.
+    /// The ports to reserve: those reserved already, and those of the pools.
     keep: Vec<PortRange>,
 }
 
-/// The ports of a pool that any outgoing connection may be given.
+/// The ephemeral ports of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExposedPool {
-    /// The pool.
+    /// The name of the pool.
     pub pool: String,
-    /// Its ports in the ephemeral range that the system does not keep, in order.
+    /// Its ports that are ephemeral and not reserved, in order.
     pub ports: Vec<PortRange>,
 }
 
 // === impl EphemeralOverlap ===
 
 impl EphemeralOverlap {
-    /// The pools of the configuration that overlap the ephemeral range of this system; none where
-    /// none does.
+    /// Returns the overlap of the configured pools with the ephemeral range, if there is one.
     pub fn find(config: &PortAllocatorConfig, system: &SystemPorts) -> Option<Self> {
         let exposed = |pool: &Pool| {
             let own = pool.range.ports().chain([pool.default_port]);
@@ -66,13 +64,12 @@ impl EphemeralOverlap {
         })
     }
 
-    /// The command that mends it until the next boot. It takes root, and keeps what the system
-    /// reserves already.
+    /// Returns the command that reserves the ports until the next boot, for root.
     pub fn command(&self) -> String {
         format!("sysctl -w {SETTING}={}", Ports(&self.keep))
     }
 
-    /// The command that keeps it mended from the next boot on.
+    /// Returns the command that reserves the ports from the next boot on, for root.
     pub fn lasting_command(&self) -> String {
         let keep = Ports(&self.keep);
         format!("echo '{SETTING} = {keep}' > /etc/sysctl.d/60-portolan.conf")
@@ -89,8 +86,8 @@ impl fmt::Display for EphemeralOverlap {
     }
 }
 
-/// Warns of pools that somebody configured, once for as long as the configuration is the same. The
-/// pools of the specification lie below every usual ephemeral range.
+/// Warns of configured pools, once for each configuration. The built-in pools are below every usual
+/// ephemeral range.
 pub(crate) fn warn_once(config: &PortAllocatorConfig) {
     static WARNED_OF: Mutex<Option<EphemeralOverlap>> = Mutex::new(None);
     let configured = only_configured(config);
@@ -110,7 +107,7 @@ pub(crate) fn warn_once(config: &PortAllocatorConfig) {
     }
 }
 
-/// The same without the pools that are as the specification has them.
+/// Returns the configuration without built-in pools.
 fn only_configured(config: &PortAllocatorConfig) -> PortAllocatorConfig {
     let built_in = PortAllocatorConfig::default().port_ranges;
     let mut configured = config.clone();
@@ -118,7 +115,7 @@ fn only_configured(config: &PortAllocatorConfig) -> PortAllocatorConfig {
     configured
 }
 
-/// The ports as the fewest ranges.
+/// Merges sorted ports into ranges.
 fn ranges(ports: impl IntoIterator<Item = u16>) -> Vec<PortRange> {
     let mut ranges: Vec<(u16, u16)> = Vec::new();
     for port in ports {
@@ -130,7 +127,7 @@ fn ranges(ports: impl IntoIterator<Item = u16>) -> Vec<PortRange> {
     ranges.into_iter().filter_map(|(start, end)| PortRange::new(start, end).ok()).collect()
 }
 
-/// Ports as `sysctl` writes them: `8080,9148-9200`.
+/// Ports in the format of `sysctl`: `8080,9148-9200`.
 struct Ports<'a>(&'a [PortRange]);
 
 impl fmt::Display for Ports<'_> {

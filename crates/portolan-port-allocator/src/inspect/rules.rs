@@ -1,5 +1,4 @@
-//! Every rule that concerns one port, whoever has it: those of the configuration, of the system,
-//! and of browsers.
+//! The rules of the settings, the kernel and browsers that apply to a port, free or not.
 
 use std::fmt;
 
@@ -9,28 +8,28 @@ use serde::Serialize;
 
 use crate::config::PortAllocatorConfig;
 
-/// A rule that concerns a port.
+/// A rule that applies to a port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "rule", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PortRule {
-    /// The configuration keeps it from being granted (`port_allocator.reserved_ports`).
+    /// It is never granted (`port_allocator.reserved_ports`).
     Reserved,
-    /// The system gives it to nobody unasked (`ip_local_reserved_ports`).
+    /// The kernel never chooses it (`ip_local_reserved_ports`).
     ReservedBySystem,
-    /// Any outgoing connection may be given it.
+    /// The kernel may choose it for an outgoing connection.
     Ephemeral {
-        /// The range of such ports.
+        /// The ephemeral range.
         range: PortRange,
     },
-    /// It needs a privilege to bind it.
+    /// Binding it needs a privilege.
     Privileged {
-        /// The first port that needs none.
+        /// The first port that every user may bind.
         unprivileged_start: u16,
     },
     /// Browsers refuse to connect to it (Fetch standard, port blocking).
     RefusedByBrowsers {
-        /// The pools of services for browsers that have it.
+        /// The HTTP pools that contain it.
         pools: Vec<String>,
     },
 }
@@ -38,7 +37,7 @@ pub enum PortRule {
 // === impl PortRule ===
 
 impl PortRule {
-    /// The rules that concern the port.
+    /// Returns the rules that apply to the port.
     pub fn all(port: u16, config: &PortAllocatorConfig, system: &SystemPorts) -> Vec<Self> {
         let range = system.ephemeral_range();
         let unprivileged_start = system.unprivileged_start();
@@ -53,7 +52,7 @@ impl PortRule {
     }
 }
 
-/// The pools with the port whose services speak HTTP.
+/// Returns the HTTP pools that contain the port.
 fn web(port: u16, config: &PortAllocatorConfig) -> Vec<String> {
     let pools = config.pools();
     pools.with_port(port).filter(|pool| pool.http).map(|pool| pool.name.clone()).collect()

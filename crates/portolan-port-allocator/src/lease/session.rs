@@ -22,7 +22,7 @@ pub(crate) struct Session {
     /// Weak, because only the handles keep a lease.
     leases: HashMap<LeaseKey, Weak<Held>, RandomState>,
     /// When sysctl values were read, in nanoseconds.
-    looked_at: u64,
+    read_at: u64,
     tools: Tools,
 }
 
@@ -46,9 +46,9 @@ impl Session {
     /// Opens the session if necessary and checks the table. `now` is in nanoseconds.
     pub(crate) fn open(&mut self, table: &Table, now: u64) -> Result<SessionId, TableError> {
         table.check_cached(now)?;
-        if now.wrapping_sub(self.looked_at) >= UNCHANGED {
-            self.tools().binder.look_at_system();
-            self.looked_at = now;
+        if now.wrapping_sub(self.read_at) >= UNCHANGED {
+            self.tools().binder.read_system_default();
+            self.read_at = now;
         }
         let id = match self.id {
             Some(id) => id,

@@ -1,8 +1,8 @@
-//! The port that each service had last time, in a file that outlives a reboot.
+//! Sticky ports: the last port of each service, in a file that outlives a reboot.
 //!
-//! Only a convenience: whatever is wrong with the file, a port is found without it. It is a list of
-//! JSON lines, the last of a service counts, and a line is added in one write; so processes need not
-//! wait for each other, and a torn line costs itself only.
+//! A convenience: without the file, or with a damaged one, ports are granted all the same. The file
+//! has JSON lines, of which the last of a service counts. A line is appended with one write, so
+//! processes need no lock, and a torn line affects only itself.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -18,24 +18,24 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-/// The file within the state folder.
+/// The file in the state directory.
 const FILE: &str = "ports.jsonl";
-/// What is read of it at most, in bytes.
+/// How many bytes are read at most.
 const MAX_SIZE: u64 = 4 * 1024 * 1024;
-/// From this size on it is written anew with the last line of each service only, when it is read;
-/// and it is read again after a process has added as much.
-const TIDY_SIZE: usize = 256 * 1024;
-/// How many services are kept then; those that got a port last.
+/// A file of this size, in bytes, is compacted when it is read. It is read again after this process
+/// has appended as much.
+const COMPACT_SIZE: usize = 256 * 1024;
+/// How many services remain after compaction: the latest ones.
 const KEPT: usize = 1000;
 
-/// What is known of earlier runs.
+/// The sticky ports of a state directory.
 #[derive(Debug)]
 pub(crate) struct Sticky {
     path: PathBuf,
     known: Mutex<Option<Known>>,
 }
 
-/// A service in its place: two working copies of a project are two.
+/// A service and its working directory, so that two working copies of a project are distinct.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Key {
     pub(crate) scope: Scope,
@@ -49,7 +49,7 @@ pub(crate) struct Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Last {
     port: u16,
-    /// What the service preferred then. Where it prefers something else now, it means it.
+    /// The preferred port then. With another preferred port now, the sticky port does not apply.
     preferred: Option<u16>,
 }
 
@@ -66,26 +66,26 @@ struct Known {
     ports: HashMap<Key, Last, RandomState>,
     /// Whether the file ends in the middle of a line.
     torn: bool,
-    /// How many bytes were added since it was read.
+    /// How many bytes this process appended since it was read.
     added: usize,
 }
 
 // === impl Sticky ===
 
 impl Sticky {
-    /// What is known in this folder; nothing is read yet.
+    /// The sticky ports in this directory, which are read on first use.
     pub(crate) fn in_directory(folder: &Path) -> Self {
         Self { path: folder.join(FILE), known: Mutex::default() }
     }
 
-    /// The port that the service had last time, where it prefers now what it preferred then.
+    /// Returns the sticky port, if the service prefers the same port as then.
     pub(crate) fn port(&self, key: &Key, preferred: Option<u16>) -> Option<u16> {
         let mut known = self.known.lock();
         let last = known.get_or_insert_with(|| self.load()).ports.get(key)?;
         (last.preferred == preferred).then_some(last.port)
     }
 
-    /// Keeps the port for the next run.
+    /// Stores the sticky port.
     pub(crate) fn remember(&self, key: Key, preferred: Option<u16>, port: u16) {
         let last = Last { port, preferred };
         let mut known = self.known.lock();
@@ -96,20 +96,20 @@ impl Sticky {
         let line = Line { key: key.clone(), last };
         match self.append(&line, known.torn) {
             Ok(length) => (known.torn, known.added) = (false, known.added + length),
-            Err(error) => self.complain(&error, "Cannot keep the port for the next run"),
+            Err(error) => self.warn(&error, "Sticky port not stored"),
         }
         known.ports.insert(key, last);
-        if known.added >= TIDY_SIZE {
+        if known.added >= COMPACT_SIZE {
             *known = self.load();
         }
     }
 
     fn load(&self) -> Known {
         match self.read() {
-            Ok(text) => self.take_in(&text),
+            Ok(text) => self.load_lines(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Known::default(),
             Err(error) => {
-                self.complain(&error, "Cannot read the ports of the last run");
+                self.warn(&error, "Sticky ports unreadable");
                 Known::default()
             }
         }
@@ -118,24 +118,24 @@ impl Sticky {
     fn read(&self) -> io::Result<String> {
         let mut bytes = Vec::new();
         let mut file = open(&self.path, OpenOptions::new().read(true))?;
-        // Of a larger one the end, because the last line counts.
+        // Of a larger file the end, because the last line of a service counts.
         file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(MAX_SIZE)))?;
         file.take(MAX_SIZE).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    fn take_in(&self, text: &str) -> Known {
+    fn load_lines(&self, text: &str) -> Known {
         let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
         let read: Vec<Line> =
             lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let broken = lines.len() - read.len();
         if broken > 0 {
-            warn!(path = %self.path.display(), broken, "Ports of the last run are partly unreadable");
+            warn!(path = %self.path.display(), broken, "Sticky ports partly unreadable");
         }
         let torn = !text.is_empty() && !text.ends_with('\n');
-        if text.len() >= TIDY_SIZE {
-            return self.tidy(read).unwrap_or_else(|error| {
-                self.complain(&error, "Cannot tidy the ports of the last run");
+        if text.len() >= COMPACT_SIZE {
+            return self.compact(read).unwrap_or_else(|error| {
+                self.warn(&error, "Sticky ports not compacted");
                 Known::default()
             });
         }
@@ -146,9 +146,9 @@ impl Sticky {
         }
     }
 
-    /// Writes the last line of each service to a new file and puts it in place of the old one. What
-    /// another process adds meanwhile is lost, which costs stickiness only.
-    fn tidy(&self, lines: Vec<Line>) -> io::Result<Known> {
+    /// Compacts the file: replaces it by one with the last line of each service. Lines that another
+    /// process appends meanwhile are lost, which affects stickiness only.
+    fn compact(&self, lines: Vec<Line>) -> io::Result<Known> {
         let mut known = Known::default();
         let mut text = Vec::new();
         for line in lines.into_iter().rev() {
@@ -179,12 +179,12 @@ impl Sticky {
         Ok(text.len())
     }
 
-    fn complain(&self, error: &io::Error, what: &str) {
+    fn warn(&self, error: &io::Error, what: &str) {
         warn!(path = %self.path.display(), error = %error, "{what}");
     }
 }
 
-/// The folder is this user's alone; a link in it leads elsewhere all the same, so none is followed.
+/// Opens a file without following a symbolic link, which could lead out of the private directory.
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     options.mode(0o600).custom_flags(flags).open(path)

@@ -1,54 +1,54 @@
-//! What one service may have, and in which order it is tried.
+//! The plan of one request: its candidate ports in order.
 
 use portolan_core::PortRange;
 use portolan_host_facts::SystemPorts;
 
 use crate::grant::port_order::Permutation;
 
-/// What one service may have.
+/// The ports that one request may get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan<'a> {
-    /// The pool that the service belongs to, where it has one.
+    /// The name of the pool of the service, if it has one.
     pub(crate) pool: Option<&'a str>,
-    /// The port it wants most.
+    /// The preferred port.
     pub(crate) preferred: Option<u16>,
-    /// Where it falls back to.
+    /// The range that is tried next.
     pub(crate) range: Option<PortRange>,
-    /// What is left after that, where it may go there.
+    /// The ephemeral ports, if they are allowed.
     pub(crate) ephemeral: Option<&'a SystemPorts>,
-    /// Whether browsers connect to it.
+    /// Whether browsers connect to the service.
     pub(crate) http: bool,
 }
 
-/// A port to try.
+/// A candidate port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) port: u16,
     pub(crate) choice: Choice,
 }
 
-/// What speaks for a port, the strongest first (decisions 1.3).
+/// Why a port is a candidate, in the order in which candidates are tried (ADR 0003).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Choice {
-    /// The service had it last time.
+    /// It is the sticky port.
     Sticky,
-    /// It is what the service wants most.
+    /// It is the preferred port.
     Preferred,
-    /// It lies in the range of the service.
+    /// It is in the range.
     Range,
-    /// Any port will do.
+    /// It is an ephemeral port.
     Ephemeral,
 }
 
 // === impl Plan ===
 
 impl Plan<'_> {
-    /// Whether nothing says which port the service may have.
+    /// Whether there are no candidates.
     pub(crate) fn is_nothing(&self) -> bool {
         self.preferred.is_none() && self.range.is_none() && self.ephemeral.is_none()
     }
 
-    /// Whether the service may have this port.
+    /// Whether the port is a candidate.
     pub(crate) fn allows(&self, port: u16) -> bool {
         self.preferred == Some(port) || self.falls_back_to(port)
     }
@@ -58,13 +58,12 @@ impl Plan<'_> {
             || self.ephemeral.is_some_and(|ephemeral| ephemeral.is_ephemeral(port))
     }
 
-    /// What the metrics call the kind of service: its pool, or `none`.
+    /// Returns the metric label: the pool, or `none`.
     pub(crate) fn label(&self) -> &str {
         self.pool.unwrap_or("none")
     }
 
-    /// Every port that the service may have, each once, the best first. A port of the last run that
-    /// it may no longer have is left out.
+    /// Returns every candidate once, in order. A sticky port that is no longer allowed is omitted.
     pub(crate) fn candidates(
         &self,
         sticky: Option<u16>,
@@ -94,7 +93,7 @@ impl Plan<'_> {
 
 fn ports_of(range: PortRange, seed: u64) -> impl Iterator<Item = u16> {
     let start = range.start();
-    // Every index is below the count, and so every sum within the range.
+    // Every index is below the count, so no sum exceeds the range.
     Permutation::new(range.count(), seed).map(move |index| start + index as u16)
 }
 

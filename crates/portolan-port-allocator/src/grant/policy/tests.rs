@@ -82,8 +82,8 @@ fn a_range_of_its_own_takes_the_place_of_the_pool() {
     let plan = policy.plan(&request("postgres").range(range(21_000, 21_002))).unwrap();
     assert_eq!(ports(&plan, None), [21_000, 21_001, 21_002]);
     assert_eq!(ports(&plan, Some(5432)), [21_000, 21_001, 21_002]);
-    let wish = request("worker").range(range(7000, 7001)).preferred(7001);
-    assert_eq!(ports(&policy.plan(&wish).unwrap(), None), [7001, 7000]);
+    let preferred = request("worker").range(range(7000, 7001)).preferred(7001);
+    assert_eq!(ports(&policy.plan(&preferred).unwrap(), None), [7001, 7000]);
 }
 
 #[test]
@@ -157,15 +157,15 @@ proptest! {
         seed: u64,
     ) {
         let name: ServiceName = service.parse().unwrap();
-        let mut wish = PortRequest::new(name).allow_ephemeral(ephemeral);
+        let mut it = PortRequest::new(name).allow_ephemeral(ephemeral);
         if let Some(port) = preferred {
-            wish = wish.preferred(port);
+            it = it.preferred(port);
         }
         if let Some((start, more)) = own_range {
-            wish = wish.range(range(start, start + more));
+            it = it.range(range(start, start + more));
         }
         let policy = default_policy();
-        let Ok(plan) = policy.plan(&wish) else { return Ok(()) };
+        let Ok(plan) = policy.plan(&it) else { return Ok(()) };
         let (first, rest) = model(&plan, sticky);
         let tried: Vec<u16> = plan.candidates(sticky, seed).map(|c| c.port).collect();
         prop_assert_eq!(&tried[..first.len()], &first[..]);

@@ -78,7 +78,7 @@ fn a_file_that_grew_large_is_tidied() {
     };
     let text: String = (0..5000).map(|index| line(index % 1500, 8081)).collect();
     fs::write(&sticky.path, &text).unwrap();
-    assert!(text.len() > TIDY_SIZE);
+    assert!(text.len() > COMPACT_SIZE);
     assert_eq!(sticky.port(&key("service-499"), None), Some(8081));
     assert_eq!(fs::read_to_string(&sticky.path).unwrap().lines().count(), KEPT);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -88,13 +88,13 @@ fn a_file_that_grew_large_is_tidied() {
 fn a_process_that_lives_long_does_not_fill_the_disk_nor_its_memory() {
     let folder = tempfile::tempdir().unwrap();
     let sticky = Sticky::in_directory(folder.path());
-    for job in 0..4 * TIDY_SIZE / 80 {
+    for job in 0..4 * COMPACT_SIZE / 80 {
         sticky.remember(key(&format!("job-{job}")), None, 8081);
     }
-    assert!(fs::metadata(&sticky.path).unwrap().len() < 2 * TIDY_SIZE as u64);
+    assert!(fs::metadata(&sticky.path).unwrap().len() < 2 * COMPACT_SIZE as u64);
     let known = sticky.known.lock().as_ref().map(|known| known.ports.len()).unwrap();
-    assert!(known < KEPT + TIDY_SIZE / 60, "{known} services are kept in memory");
-    assert_eq!(sticky.port(&key(&format!("job-{}", 4 * TIDY_SIZE / 80 - 1)), None), Some(8081));
+    assert!(known < KEPT + COMPACT_SIZE / 60, "{known} services are kept in memory");
+    assert_eq!(sticky.port(&key(&format!("job-{}", 4 * COMPACT_SIZE / 80 - 1)), None), Some(8081));
 }
 
 #[test]
