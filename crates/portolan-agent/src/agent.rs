@@ -63,7 +63,7 @@ impl Agent {
         self.health.clone()
     }
 
-    /// Takes a sign of life from the service, for a `ttl` check.
+    /// Records a report from the service, for a `ttl` check.
     pub fn report(&self) {
         self.monitor.report(&self.id());
     }

@@ -18,7 +18,7 @@ use crate::broadcast_link::BroadcastLink;
 use crate::registry_link::RegistryLink;
 use crate::{Agent, AgentError};
 
-/// How long from one sign of life to the next where there is no channel to say: 30 s, the announce
+/// The heartbeat interval without a broadcast channel: 30 s, the announce
 /// interval of the specification.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// How many health reports may wait; the monitor waits with the next.
@@ -92,7 +92,7 @@ impl AgentBuilder {
         self
     }
 
-    /// How long from one sign of life to the next at most, from 10 ms up. Default: the channel's
+    /// The maximum heartbeat interval, at least 10 ms. Default: the channel's
     /// announce interval, else 30 s. In any case three come within the service's TTL.
     pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
         self.heartbeat = Some(heartbeat);

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use crate::rhythm::{Backoff, interval, with_jitter};
 
-/// How long one request may take: a registry answers within milliseconds, and a sign of life that
+/// How long one request may take: a registry answers within milliseconds, and a heartbeat that
 /// hangs must not use up the time of the next.
 const REQUEST: Duration = Duration::from_secs(2);
 
@@ -20,7 +20,7 @@ const REQUEST: Duration = Duration::from_secs(2);
 pub(crate) struct RegistryLink {
     client: RegistryClient,
     desired: watch::Receiver<ServiceEndpoint>,
-    /// How long from one sign of life to the next at most.
+    /// The maximum heartbeat interval.
     heartbeat: Duration,
     /// Whether the service's health is checked here. Where it is not, somebody else may do so,
     /// and is not to be contradicted.
@@ -57,7 +57,7 @@ impl RegistryLink {
         }
     }
 
-    /// Brings the registry in step once. With `beat`, gives a sign of life in any case.
+    /// Brings the registry in step once. With `beat`, sends a heartbeat in any case.
     pub(crate) async fn bring_in_step(&mut self, beat: bool) -> Result<(), RegistryClientError> {
         let desired = self.desired.borrow_and_update().clone();
         match self.tell(&desired, beat).await {
@@ -84,7 +84,7 @@ impl RegistryLink {
                 () = sleep_until(due) => true,
                 Ok(()) = self.desired.changed() => false,
             };
-            // After a failure nobody knows what the registry still has: ask with a sign of life.
+            // After a failure the state of the registry is unknown; a heartbeat reveals it.
             begun = self.bring_in_step(beat || self.lost).await;
         }
     }

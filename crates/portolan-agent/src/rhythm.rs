@@ -1,4 +1,4 @@
-//! When to give the next sign of life. Pure: knows no clock.
+//! The heartbeat interval. Pure: knows no clock.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// Waits are shortened by up to this share, so that agents started together drift apart.
 const JITTER: f64 = 0.2;
 
-/// How often a service with this TTL gives a sign of life: three times within it, so that two may
+/// The heartbeat interval of a service with this TTL: three times within it, so that two may
 /// be lost, and no less often than `at_most` says.
 pub(crate) fn interval(at_most: Duration, ttl: Ttl) -> Duration {
     at_most.max(SHORTEST).min(ttl.duration() / 3)

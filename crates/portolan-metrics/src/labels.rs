@@ -94,7 +94,7 @@ impl NameLabels {
     }
 
     /// The same for a name that anybody may have made up: it takes no more than half of the room.
-    pub(crate) fn label_of_stranger(&self, name: &str) -> Name {
+    pub(crate) fn unverified_label(&self, name: &str) -> Name {
         self.label_within(MAX_SERVICE_NAMES / 2, name)
     }
 

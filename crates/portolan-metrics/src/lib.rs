@@ -93,7 +93,7 @@ impl Metrics {
         let Inner { families, services, .. } = &*self.0;
         let service_name = match result {
             OperationResult::Success => services.label(service),
-            OperationResult::Failure => services.label_of_stranger(service),
+            OperationResult::Failure => services.unverified_label(service),
         };
         let lookup = Lookup { service_name: service_name.clone(), result };
         families.lookups.get_or_create(&lookup).inc();

@@ -276,16 +276,16 @@ async fn a_slow_listener_loses_the_oldest_and_counts_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_keep_strangers_out() {
+async fn message_with_another_key_is_dropped() {
     let network = network();
     let keyed = |key: &str| BroadcastConfig { key: Some(key.into()), ..Default::default() };
     let holder = join_as(&network, A, &keyed("right"));
     let friend = join_as(&network, B, &keyed("right"));
-    let stranger = join_as(&network, B, &keyed("wrong"));
+    let foreign = join_as(&network, B, &keyed("wrong"));
     let open = join(&network, B);
     holder.publish(endpoint("api")).unwrap();
     assert_eq!(ask(&friend, "api", QueryMode::First).await.len(), 1);
-    assert!(ask(&stranger, "api", QueryMode::First).await.is_empty());
+    assert!(ask(&foreign, "api", QueryMode::First).await.is_empty());
     assert!(ask(&open, "api", QueryMode::First).await.is_empty());
     let metrics = holder.0.station.metrics.encode();
     assert!(!metrics.contains(r#"discovery_broadcast_errors_total{type="receive"} 0"#));
