@@ -1,8 +1,11 @@
 //! Runs the library's examples.
 
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use portolan_tests::{Process, TIMEOUT, TestEnv, isolated};
 use rustix::process::Signal;
 
@@ -48,4 +51,42 @@ fn service_is_discoverable_until_it_deregisters() {
         watch.signal(Signal::INT)?;
         watch.wait(TIMEOUT)?.exits(0).map(drop)
     });
+}
+
+#[test]
+fn program_outside_the_workspace_adds_a_strategy_and_a_check() {
+    let program = build_embedded().unwrap();
+    isolated(|env| {
+        let mut command = Command::new(&program);
+        command.current_dir(env.directory());
+        let output = env.spawn("embedded", command)?.wait(TIMEOUT)?.text()?;
+        let expected = [
+            "billing is at 127.0.0.1:9400 (hosts)",
+            "is critical: the marker file is missing",
+            "is passing: the marker file exists",
+        ];
+        let mut rest = output.as_str();
+        for line in expected {
+            rest = rest.split_once(line).with_context(|| format!("no {line:?} in {output}"))?.1;
+        }
+        Ok(())
+    });
+}
+
+/// Builds `examples/embedded` by its own manifest and returns the program. It uses the dependencies
+/// that the workspace has locked, and the target directory of the tests.
+fn build_embedded() -> Result<PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let embedded = workspace.join("examples/embedded");
+    fs::copy(workspace.join("Cargo.lock"), embedded.join("Cargo.lock"))?;
+    let target = portolan_tests::target_directory()?;
+    let target = target.parent().context("no target directory")?;
+    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--offline", "--manifest-path"])
+        .arg(embedded.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target)
+        .output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(target.join("debug/embedded"))
 }

@@ -180,6 +180,7 @@ impl Context {
             .broadcast(broadcast.clone())
             .scope(self.scope.clone())
             .metrics(self.metrics.clone())
+            .pools(port_allocator.pools())
             .reservations(HostReservations::new(port_allocator.clone()));
         let origin = self.loaded.origins.get("discovery.registry_url");
         if origin.is_some_and(|origin| *origin != Origin::Default) {

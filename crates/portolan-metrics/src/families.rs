@@ -68,10 +68,7 @@ impl Families {
                 "discovery_service_lookup_duration_seconds",
                 "How long lookups in the registry took",
             ),
-            requests: preset(
-                to.counter("discovery_requests", "Discoveries by strategy"),
-                outcomes_of_strategies(),
-            ),
+            requests: to.counter("discovery_requests", "Discoveries by strategy"),
             request_duration: to
                 .histogram("discovery_request_duration_seconds", "How long strategies took"),
             cache_hits: to.counter("discovery_cache_hits", "Discoveries answered from the cache"),
@@ -156,14 +153,6 @@ where
         drop(family.get_or_create(&label));
     }
     family
-}
-
-fn outcomes_of_strategies() -> impl Iterator<Item = Request> {
-    const STRATEGIES: [&str; 5] = ["default", "registry", "broadcast", "dns", "config"];
-    STRATEGIES.into_iter().flat_map(|strategy| {
-        [OperationResult::Success, OperationResult::Failure]
-            .map(|result| Request { strategy, result })
-    })
 }
 
 /// The six pools of the specification, by name.
