@@ -1,5 +1,6 @@
 //! The settings in force, and constructors for the parts that they configure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use portolan_broadcast::Broadcaster;
 use portolan_client::environment::variable;
 use portolan_client::{DiscoveryClient, DiscoveryClientBuilder, RegistryClient};
 use portolan_config_manager::{ConfigError, Loaded, Origin};
-use portolan_core::Scope;
+use portolan_core::{Remedy as _, Scope};
 use portolan_metrics::Metrics;
 use portolan_port_allocator::PortAllocator;
 use portolan_server::{STACK_KEYS, Settings};
@@ -91,9 +92,8 @@ impl Context {
         let services = document.section("services")?.unwrap_or_default();
         let stack = StackFile { name, services };
         stack.validate().map_err(|error| {
-            let (path, text) = (error.path(), error.to_string());
-            let message = text.strip_prefix(&format!("{path}: ")).unwrap_or(&text);
-            document.problem(&path, message, None)
+            let remedy = error.remedy().map(Cow::into_owned);
+            document.problem(&error.path(), error.to_string(), remedy)
         })?;
         Ok(stack)
     }

@@ -32,6 +32,7 @@ failures! { Failure::from_error:
     InvalidSettings => |_| Exit::Usage,
     RegistryClientError => registry_exit,
     ServerError => server_exit,
+    StartError => start_exit,
 }
 
 // These errors do not have a separate remedy.
@@ -39,7 +40,6 @@ failures! { Failure::new:
     AnnounceError => |_| Exit::Failed,
     BroadcastError => |_| Exit::Usage,
     QueryError => |_| Exit::Failed,
-    StartError => start_exit,
 }
 
 fn discover_exit(error: &DiscoverError) -> Exit {

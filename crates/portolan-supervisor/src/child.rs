@@ -1,4 +1,4 @@
-//! A program that runs: how it is started with its lease, and how it is stopped.
+//! A child process: started with the file descriptors of its leases, stopped with a grace period.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,67 +11,69 @@ use tokio::process::{Child as Process, ChildStderr, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
 
 use crate::CommandLine;
-pub(crate) use caller::{Call, Caller};
-pub(crate) use inheritance::FIRST_SOCKET;
-pub use inheritance::Inheritance;
-pub(crate) use listener::{Family, Listener};
+pub(crate) use accept_probe::{AcceptProbe, ProbeState};
+pub(crate) use fd_passing::FIRST_SOCKET;
+pub use fd_passing::InheritedFds;
+pub(crate) use process_tree::{ListenerOwner, ProcessTree};
 
-mod caller;
-mod group;
-mod inheritance;
-mod listener;
+mod accept_probe;
+mod fd_passing;
+mod process_group;
+mod process_tree;
 
-/// How often we look whether a group that was asked to end is gone; nobody tells us.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Poll interval for the end of a process group; the kernel sends no notification for it.
+const REFRESH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How to start a program.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    /// What to start.
+    /// The program and its arguments.
     pub command: CommandLine,
-    /// Variables added to the environment that the program inherits.
+    /// Variables added to the inherited environment.
     pub environment: BTreeMap<String, String>,
-    /// Where it starts; here, where none is said.
+    /// The working directory; `None` is that of this process.
     pub directory: Option<PathBuf>,
-    /// Where its output goes and whose signals it gets.
+    /// How the program is connected to the terminal.
     pub terminal: Terminal,
 }
 
-/// How a program stands to the terminal.
+/// How a program is connected to the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Terminal {
-    /// It has our input and output, and gets the terminal's Ctrl-C itself: it may be interactive.
+    /// It inherits stdin, stdout, stderr and the process group, so it receives the terminal's
+    /// Ctrl-C itself and may be interactive.
     Shared,
-    /// It has our input and output and a process group of its own, which we signal as a whole.
+    /// It inherits stdin, stdout and stderr, and has its own process group, which is signalled as a
+    /// whole.
     OwnGroup,
-    /// No input, its output through pipes, a process group of its own.
+    /// It has no stdin, pipes as stdout and stderr, and its own process group.
     Captured,
 }
 
-/// A program that was started.
+/// A child process.
 #[derive(Debug)]
 pub struct Child {
     process: Process,
     pid: Option<Pid>,
     own_group: bool,
-    family: Option<Family>,
-    hurry: CancellationToken,
+    process_tree: Option<ProcessTree>,
+    skip_grace: CancellationToken,
 }
 
 // === impl Launch ===
 
 impl Launch {
-    /// Starts the program with what it inherits.
-    pub fn start(&self, inheritance: &Inheritance<'_>) -> io::Result<Child> {
-        let mut prepared = inheritance.prepare(self)?;
-        self.furnish(&mut prepared.command);
+    /// Starts the program. It inherits the file descriptors in `inherited`.
+    pub fn start(&self, inherited: &InheritedFds<'_>) -> io::Result<Child> {
+        let mut prepared = inherited.prepare(self)?;
+        self.configure(&mut prepared.command);
         let process = prepared.command.spawn()?;
         let pid = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        let (own_group, hurry) = (self.terminal != Terminal::Shared, CancellationToken::new());
-        Ok(Child { process, pid, own_group, family: pid.map(Family::new), hurry })
+        let (own_group, skip_grace) = (self.terminal != Terminal::Shared, CancellationToken::new());
+        Ok(Child { process, pid, own_group, process_tree: pid.map(ProcessTree::new), skip_grace })
     }
 
-    fn furnish(&self, command: &mut Command) {
+    fn configure(&self, command: &mut Command) {
         command.args(self.command.arguments()).envs(&self.environment);
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
@@ -88,50 +90,51 @@ impl Launch {
 // === impl Child ===
 
 impl Child {
-    /// Its process id; none once it has been waited for.
+    /// Returns the process id; `None` after the process has been waited for.
     pub fn pid(&self) -> Option<u32> {
         self.process.id()
     }
 
-    /// Its output, where it is captured; once.
+    /// Returns stdout and stderr if they are captured. The second call returns `None`.
     pub fn output(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
         (self.process.stdout.take(), self.process.stderr.take())
     }
 
-    /// Waits for its end.
+    /// Waits until the process has exited.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.process.wait().await
     }
 
-    /// The processes that belong to it; none where it was gone at once.
-    pub(crate) fn family(&self) -> Option<Family> {
-        self.family.clone()
+    /// Returns the processes that belong to the program; `None` if it exited at once.
+    pub(crate) fn process_tree(&self) -> Option<ProcessTree> {
+        self.process_tree.clone()
     }
 
-    /// Cancelled by whoever will not wait for the grace of [`Child::stop`] any longer.
-    pub fn hurry(&self) -> CancellationToken {
-        self.hurry.clone()
+    /// Returns a token that ends the grace period of [`Child::stop`] when it is cancelled.
+    pub fn skip_grace(&self) -> CancellationToken {
+        self.skip_grace.clone()
     }
 
-    /// Asks it to end with SIGTERM, and ends it with SIGKILL where it is still there after the
-    /// grace. With a process group of its own, all that it started is asked and ended too, and has
-    /// the same grace: a shell ends at once, and the server that it started still has to save.
+    /// Sends SIGTERM, waits up to `grace`, then sends SIGKILL. If the program has its own process
+    /// group, both signals go to the whole group and the grace period lasts until the group is
+    /// empty: a shell exits at once, while the server it started still saves its data.
     pub async fn stop(&mut self, grace: Duration) -> io::Result<ExitStatus> {
         self.signal(Signal::TERM);
-        let hurry = self.hurry.clone();
-        let in_time = hurry.run_until_cancelled(tokio::time::timeout(grace, self.all_ended()));
+        let skip_grace = self.skip_grace.clone();
+        let in_time =
+            skip_grace.run_until_cancelled(tokio::time::timeout(grace, self.all_exited()));
         if !matches!(in_time.await, Some(Ok(()))) {
             self.signal(Signal::KILL);
         }
         self.process.wait().await
     }
 
-    async fn all_ended(&mut self) {
-        // An error would come again, and be told, where its status is asked for.
+    async fn all_exited(&mut self) {
+        // The caller's own wait returns the same error.
         _ = self.process.wait().await;
         if let Some(group) = self.pid.filter(|_| self.own_group) {
-            while group::is_running(group) {
-                tokio::time::sleep(LOOK_AGAIN).await;
+            while process_group::is_running(group) {
+                tokio::time::sleep(REFRESH_INTERVAL).await;
             }
         }
     }
@@ -144,7 +147,7 @@ impl Child {
         }
     }
 
-    /// A group that is gone, or never was ours, is nothing to report.
+    /// Errors are ignored: the group may be gone already.
     fn signal_group(&self, signal: Signal) {
         if let Some(pid) = self.pid.filter(|_| self.own_group) {
             _ = rustix::process::kill_process_group(pid, signal);
@@ -152,7 +155,8 @@ impl Child {
     }
 }
 
-/// The status that a shell reports for this end: the code itself, or 128 and the signal's number.
+/// Returns the exit status in the form that shells report: the exit code, or 128 plus the signal
+/// number.
 pub fn exit_code(status: ExitStatus) -> u8 {
     use std::os::unix::process::ExitStatusExt;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));

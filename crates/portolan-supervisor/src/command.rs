@@ -1,37 +1,35 @@
-//! What to start: a program with its arguments, in which `{port}` stands for the leased port.
+//! The command line of a service: a program and its arguments, with placeholders such as `{port}`.
 
 use std::fmt;
 use std::str::FromStr;
 
+use portolan_core::quoted;
 use serde::{Deserialize, Serialize};
 
-use crate::placeholders::{self, Places};
+use crate::placeholders::{self, Placeholders};
 
 /// A program and its arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Vec<String>")]
 pub struct CommandLine(Vec<String>);
 
-/// Why there is nothing to start. Retrying does not help: the command must change.
+/// Why a command line is invalid. Permanent: the command must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidCommand {
-    /// Not a word in it.
-    #[error("the command is empty; name the program to start")]
+    /// There is no program.
+    #[error("command is empty: expected a program")]
     Empty,
-    /// A quote that is never closed.
-    #[error("the command {0:?} has a quote that is not closed")]
+    /// A quotation mark is not closed.
+    #[error("command {0} has an unclosed quotation mark")]
     Quote(String),
-    /// A character that no argument can carry.
-    #[error("the command has a NUL character, which no program can be given")]
+    /// An argument contains NUL, which execve(2) cannot pass.
+    #[error("command contains a NUL character")]
     Nul,
 }
 
 #[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a command: a text such as \"redis-server --port {port}\", or a list"
-)]
+#[serde(untagged, expecting = "a command: text such as \"redis-server --port {port}\", or a list")]
 enum Written {
     Text(String),
     List(Vec<String>),
@@ -40,7 +38,7 @@ enum Written {
 // === impl CommandLine ===
 
 impl CommandLine {
-    /// A command line of these words, the program first.
+    /// Creates a command line from its words, the program first.
     pub fn new(words: Vec<String>) -> Result<Self, InvalidCommand> {
         if words.iter().any(|word| word.contains('\0')) {
             return Err(InvalidCommand::Nul);
@@ -51,45 +49,46 @@ impl CommandLine {
         }
     }
 
-    /// The program, as it is looked for in `PATH`.
+    /// Returns the program, which is looked up in `PATH` if it contains no slash.
     pub fn program(&self) -> &str {
         &self.0[0]
     }
 
-    /// The program's own name, without the folders before it.
+    /// Returns the file name of the program, without its directory.
     pub fn program_name(&self) -> &str {
         let program = self.program();
         program.rsplit('/').next().unwrap_or(program)
     }
 
-    /// Every word after the program.
+    /// Returns the arguments, without the program.
     pub fn arguments(&self) -> &[String] {
         &self.0[1..]
     }
 
-    /// Every word, the program's first.
+    /// Returns the program and its arguments.
     pub(crate) fn words(&self) -> &[String] {
         &self.0
     }
 
-    /// Whether a port or a socket stands somewhere in it.
+    /// Returns whether a word contains a placeholder for a port or a socket.
     pub fn mentions_port(&self) -> bool {
-        self.0.iter().any(|word| placeholders::is_in(word))
+        self.0.iter().any(|word| placeholders::has_placeholder(word))
     }
 
-    /// The same with the values in their places.
-    pub fn filled(&self, places: &Places) -> Self {
-        Self(self.0.iter().map(|word| places.fill(word)).collect())
+    /// Returns the command line with every placeholder replaced by its value.
+    pub fn substituted(&self, places: &Placeholders) -> Self {
+        Self(self.0.iter().map(|word| places.substitute(word)).collect())
     }
 }
 
 impl FromStr for CommandLine {
     type Err = InvalidCommand;
 
-    /// Splits the text as a shell does, quotes and backslashes included; no shell is run.
+    /// Splits the text like a POSIX shell, including quotation marks and backslashes. No shell is
+    /// started.
     fn from_str(text: &str) -> Result<Self, InvalidCommand> {
         let words = shell_words::split(text);
-        Self::new(words.map_err(|_| InvalidCommand::Quote(text.chars().take(80).collect()))?)
+        Self::new(words.map_err(|_| InvalidCommand::Quote(quoted(text)))?)
     }
 }
 
@@ -120,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_split_as_a_shell_would() {
+    fn text_is_split_like_a_shell_does() {
         let command: CommandLine = r#"sh -c 'echo "a b"' \$x"#.parse().unwrap();
         assert_eq!(command.program(), "sh");
         assert_eq!(command.arguments(), ["-c", "echo \"a b\"", "$x"]);
@@ -128,35 +127,35 @@ mod tests {
     }
 
     #[test]
-    fn the_port_goes_wherever_it_is_asked_for() {
+    fn placeholders_are_replaced_in_every_argument() {
         let command: CommandLine =
             "redis-server --port {port} --pid /run/{port}.pid".parse().unwrap();
         assert!(command.mentions_port());
         assert_eq!(
-            command.filled(&Places::of_port(6380)).to_string(),
+            command.substituted(&Placeholders::for_port(6380)).to_string(),
             "redis-server --port 6380 --pid /run/6380.pid"
         );
     }
 
     #[test]
-    fn the_programs_name_is_its_last_part() {
+    fn program_name_has_no_directory() {
         let command: CommandLine = "/usr/lib/postgresql/15/bin/postgres -D x".parse().unwrap();
         assert_eq!(command.program_name(), "postgres");
     }
 
     #[test]
-    fn nothing_to_start_is_said_so() {
+    fn invalid_commands_are_rejected() {
         assert_eq!("".parse::<CommandLine>(), Err(InvalidCommand::Empty));
         assert!(matches!("echo 'a".parse::<CommandLine>(), Err(InvalidCommand::Quote(_))));
         assert_eq!(CommandLine::new(vec!["a\0".into()]), Err(InvalidCommand::Nul));
     }
 
     #[test]
-    fn a_file_gives_a_text_or_a_list() {
+    fn command_is_deserialized_from_text_or_a_list() {
         let text: CommandLine = serde_saphyr::from_str("sleep 5").unwrap();
         let list: CommandLine = serde_saphyr::from_str("[sleep, '5']").unwrap();
         assert_eq!(text, list);
         let error = serde_saphyr::from_str::<CommandLine>("{a: b}").unwrap_err().to_string();
-        assert!(error.contains("a command: a text such as"), "{error}");
+        assert!(error.contains("a command: text such as"), "{error}");
     }
 }

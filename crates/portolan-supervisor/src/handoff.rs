@@ -1,16 +1,15 @@
 //! How a program gets its port.
 //!
-//! | hand-over | the program gets | safe from |
+//! | hand-off | the program gets | safe from |
 //! | --- | --- | --- |
-//! | `socket` | the socket itself, which listens already | everybody |
-//! | `guard` | the number, while a guard holds the port | every Portolan process, and strangers without `SO_REUSEADDR` |
-//! | `number` | the number; the guard is let go as it starts | every Portolan process; a stranger who was faster is noticed |
-//! | `claim` | the number, for somebody else to listen on | the same |
+//! | `socket` | a listening socket, by file descriptor passing | every process |
+//! | `guard` | the port number, while a guard socket is bound | Portolan processes, and foreign processes without `SO_REUSEADDR` |
+//! | `number` | the port number; the guard is closed at start | Portolan processes; a foreign process that binds first is detected |
+//! | `claim` | the port number, for a helper process to listen on | as `number` |
 //!
-//! An inherited socket is descriptor 3 and those after it, as sd_listen_fds(3) has it. A guard is a
-//! socket that is bound with `SO_REUSEADDR` and never listens: a program that sets the same option
-//! (socket(7)) binds beside it, one that does not is refused its own port. The reservation stays for
-//! all four.
+//! Inherited sockets start at file descriptor 3, as in sd_listen_fds(3). A guard is a socket that
+//! is bound with `SO_REUSEADDR` and never listens: a program that sets the same option (socket(7))
+//! can bind beside it, any other program gets EADDRINUSE. The lease is kept in all four modes.
 
 mod programs;
 
@@ -18,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use portolan_core::quoted;
 use portolan_port_allocator::Depth;
 use serde::{Deserialize, Serialize};
 
@@ -25,37 +25,38 @@ use crate::CommandLine;
 use crate::placeholders::mentions_socket;
 pub(crate) use programs::{Adoption, Helpers};
 
-/// How a program is to get its port, as the user says it.
+/// The configured hand-off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Handoff {
-    /// As the program is known to take it, and by its number where it is not known. A command or an
-    /// environment with `{fd}` in it takes the socket.
+    /// The mode of a known program, otherwise `number`. If the command or the environment contains
+    /// `{fd}`, the mode is `socket`.
     #[default]
     Auto,
-    /// It inherits the socket, which listens already.
+    /// The program inherits a listening socket.
     Socket,
-    /// It binds the number while a guard is held; without `SO_REUSEADDR` it fails.
+    /// The program binds the port while a guard is bound. Without `SO_REUSEADDR` it fails.
     Guard,
-    /// It binds the number once the guard is let go; where a stranger was faster, it is started
-    /// again on the next port.
+    /// The program binds the port after the guard is closed. If a foreign process binds first, the
+    /// program is restarted on the next port.
     Number,
-    /// Somebody else binds the number on its behalf, as docker-proxy does for `docker run`.
+    /// Another process binds the port on behalf of the program, such as docker-proxy for `docker
+    /// run`.
     Claim,
 }
 
-/// How a certain program gets its port.
+/// The resolved hand-off of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum HandoffMode {
     Socket,
     Guard,
     Number,
     Claim,
 }
 
-/// A text that is none of the hand-overs.
+/// Text that is not a hand-off. Permanent: the text must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a hand-over; use auto, socket, guard, number or claim")]
+#[error("unknown hand-off {0}, expected auto, socket, guard, number or claim")]
 pub struct InvalidHandoff(String);
 
 // === impl Handoff ===
@@ -63,7 +64,7 @@ pub struct InvalidHandoff(String);
 impl Handoff {
     const ALL: [Self; 5] = [Self::Auto, Self::Socket, Self::Guard, Self::Number, Self::Claim];
 
-    /// The hand-over as it is written in flags and files.
+    /// Returns the hand-off as written in options and files.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -74,19 +75,19 @@ impl Handoff {
         }
     }
 
-    /// How this program, with these variables, gets its port.
-    pub(crate) fn way_for(
+    /// Resolves `auto` for this program with these environment variables.
+    pub(crate) fn mode_for(
         self,
         command: &CommandLine,
         environment: &BTreeMap<String, String>,
-    ) -> Way {
+    ) -> HandoffMode {
         match self {
-            Self::Auto if mentions_socket(command, environment) => Way::Socket,
-            Self::Auto => programs::way_of(command),
-            Self::Socket => Way::Socket,
-            Self::Guard => Way::Guard,
-            Self::Number => Way::Number,
-            Self::Claim => Way::Claim,
+            Self::Auto if mentions_socket(command, environment) => HandoffMode::Socket,
+            Self::Auto => programs::mode_of(command),
+            Self::Socket => HandoffMode::Socket,
+            Self::Guard => HandoffMode::Guard,
+            Self::Number => HandoffMode::Number,
+            Self::Claim => HandoffMode::Claim,
         }
     }
 }
@@ -102,14 +103,14 @@ impl FromStr for Handoff {
 
     fn from_str(text: &str) -> Result<Self, InvalidHandoff> {
         let named = Self::ALL.into_iter().find(|handoff| handoff.as_str() == text);
-        named.ok_or_else(|| InvalidHandoff(text.chars().take(40).collect()))
+        named.ok_or_else(|| InvalidHandoff(quoted(text)))
     }
 }
 
-// === impl Way ===
+// === impl HandoffMode ===
 
-impl Way {
-    /// How deep the port is held for it until the program starts.
+impl HandoffMode {
+    /// Returns the hold level of the lease until the program starts.
     pub(crate) fn depth(self) -> Depth {
         match self {
             Self::Socket => Depth::Bound,
@@ -118,20 +119,21 @@ impl Way {
         }
     }
 
-    /// Whether a stranger may take the port between the lease and the program's own bind.
+    /// Returns whether a foreign process can bind the port before the program does.
     pub(crate) fn may_lose_port(self) -> bool {
         matches!(self, Self::Number | Self::Claim)
     }
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for HandoffMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Socket => Handoff::Socket.as_str(),
-            Self::Guard => Handoff::Guard.as_str(),
-            Self::Number => Handoff::Number.as_str(),
-            Self::Claim => Handoff::Claim.as_str(),
-        })
+        let handoff = match self {
+            Self::Socket => Handoff::Socket,
+            Self::Guard => Handoff::Guard,
+            Self::Number => Handoff::Number,
+            Self::Claim => Handoff::Claim,
+        };
+        handoff.fmt(f)
     }
 }
 
@@ -139,33 +141,36 @@ impl fmt::Display for Way {
 mod tests {
     use super::*;
 
-    fn way(handoff: Handoff, command: &str) -> Way {
-        handoff.way_for(&command.parse().unwrap(), &BTreeMap::new())
+    fn mode(handoff: Handoff, command: &str) -> HandoffMode {
+        handoff.mode_for(&command.parse().unwrap(), &BTreeMap::new())
     }
 
     #[test]
-    fn the_user_has_the_last_word() {
-        assert_eq!(way(Handoff::Guard, "my-server"), Way::Guard);
-        assert_eq!(way(Handoff::Number, "redis-server"), Way::Number);
-        assert_eq!(way(Handoff::Claim, "my-server"), Way::Claim);
-        assert_eq!(way(Handoff::Number, "my-server --fd {fd}"), Way::Number);
+    fn configured_mode_takes_precedence() {
+        assert_eq!(mode(Handoff::Guard, "my-server"), HandoffMode::Guard);
+        assert_eq!(mode(Handoff::Number, "redis-server"), HandoffMode::Number);
+        assert_eq!(mode(Handoff::Claim, "my-server"), HandoffMode::Claim);
+        assert_eq!(mode(Handoff::Number, "my-server --fd {fd}"), HandoffMode::Number);
     }
 
     #[test]
-    fn who_asks_for_the_descriptor_gets_the_socket() {
-        assert_eq!(way(Handoff::Auto, "my-server --listen fd://{fd}"), Way::Socket);
-        assert_eq!(way(Handoff::Auto, "my-server {fd:metrics}"), Way::Socket);
+    fn placeholder_for_a_socket_selects_mode_socket() {
+        assert_eq!(mode(Handoff::Auto, "my-server --listen fd://{fd}"), HandoffMode::Socket);
+        assert_eq!(mode(Handoff::Auto, "my-server {fd:metrics}"), HandoffMode::Socket);
         let environment = BTreeMap::from([("SOCKET".to_owned(), "{fd}".to_owned())]);
         let command = "my-server".parse().unwrap();
-        assert_eq!(Handoff::Auto.way_for(&command, &environment), Way::Socket);
+        assert_eq!(Handoff::Auto.mode_for(&command, &environment), HandoffMode::Socket);
     }
 
     #[test]
-    fn a_hand_over_is_read_as_it_is_written() {
+    fn handoff_round_trips_through_text() {
         for handoff in Handoff::ALL {
             assert_eq!(handoff.to_string().parse(), Ok(handoff));
         }
         let error = "hold".parse::<Handoff>().unwrap_err().to_string();
-        assert_eq!(error, "\"hold\" is not a hand-over; use auto, socket, guard, number or claim");
+        assert_eq!(
+            error,
+            "unknown hand-off \"hold\", expected auto, socket, guard, number or claim"
+        );
     }
 }

@@ -1,9 +1,9 @@
-//! Runs programs as services: a port before they start, a registration while they live, and
-//! nothing left behind when they end.
+//! Runs programs as services: leases a port before the program starts, registers the service while
+//! it runs, and releases everything when it has exited.
 //!
-//! [`service`] is the life of one program, [`stack`] that of several which need one another. The
-//! rest are their parts: what to start ([`command`], [`placeholders`]), how it gets its port
-//! ([`handoff`]), and the process itself ([`child`]).
+//! [`service`] runs one program, [`stack`] runs several that need each other. [`command`] and
+//! [`placeholders`] describe the program, [`handoff`] decides how it gets its port, and [`child`]
+//! is the process.
 
 pub mod child;
 pub mod command;
@@ -12,8 +12,8 @@ pub mod placeholders;
 pub mod service;
 pub mod stack;
 #[cfg(test)]
-mod testing;
+mod test_env;
 
 pub use command::CommandLine;
 pub use handoff::Handoff;
-pub use service::{Parts, Service, ServiceSpec, StartError};
+pub use service::{Service, ServiceDeps, ServiceSpec, StartError};

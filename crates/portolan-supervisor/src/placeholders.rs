@@ -1,5 +1,5 @@
-//! What stands for ports and sockets in commands and variables: `{port}`, `{fd}`, and the same of a
-//! named port, `{port:NAME}`, `{fd:NAME}`.
+//! Placeholders for ports and sockets in commands and environment variables: `{port}` and `{fd}`,
+//! or `{port:NAME}` and `{fd:NAME}` for a named port.
 
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
@@ -10,33 +10,34 @@ use crate::CommandLine;
 
 const PORT: &str = "{port}";
 const SOCKET: &str = "{fd}";
-/// What the same begin with where a name follows.
+/// Prefixes of the placeholders of a named port.
 const NAMED_PORT: &str = "{port:";
 const NAMED_SOCKET: &str = "{fd:";
 
-/// What stands in the places: each of them whole, with its value.
+/// The values of placeholders. Each entry is a whole placeholder and its value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Places(Vec<(String, String)>);
+pub struct Placeholders(Vec<(String, String)>);
 
-// === impl Places ===
+// === impl Placeholders ===
 
-impl Places {
-    /// Those of a service's only, or first, port.
-    pub fn of_port(port: u16) -> Self {
+impl Placeholders {
+    /// Creates the values of a service with one port, whose socket is not inherited.
+    pub fn for_port(port: u16) -> Self {
         let mut places = Self::default();
         places.add(None, port, None);
         places
     }
 
-    /// Adds those of a port, and of its socket where the program inherits that.
+    /// Adds the values of a port. `socket` is the file descriptor of its socket if the program
+    /// inherits it.
     pub fn add(&mut self, name: Option<&PortName>, port: u16, socket: Option<RawFd>) {
         let of_name = name.map(|name| format!(":{name}")).unwrap_or_default();
         self.0.push((format!("{{port{of_name}}}"), port.to_string()));
         self.0.extend(socket.map(|socket| (format!("{{fd{of_name}}}"), socket.to_string())));
     }
 
-    /// The text with the values in the places.
-    pub fn fill(&self, text: &str) -> String {
+    /// Returns the text with every placeholder replaced by its value.
+    pub fn substitute(&self, text: &str) -> String {
         let fill = |text: String, (place, value): &(String, String)| {
             let mut filled = String::with_capacity(text.len());
             let mut rest = 0;
@@ -51,13 +52,13 @@ impl Places {
     }
 }
 
-/// Whether a port or a socket stands in the text.
-pub(crate) fn is_in(text: &str) -> bool {
+/// Returns whether the text contains a placeholder for a port or a socket.
+pub(crate) fn has_placeholder(text: &str) -> bool {
     [PORT, SOCKET].iter().any(|place| places(text, place).next().is_some())
         || names_in(text).next().is_some()
 }
 
-/// Whether a socket stands in the command or a variable.
+/// Returns whether the command or a variable contains a placeholder for a socket.
 pub(crate) fn mentions_socket(
     command: &CommandLine,
     environment: &BTreeMap<String, String>,
@@ -68,8 +69,8 @@ pub(crate) fn mentions_socket(
     })
 }
 
-/// Where this stands in the text, and is no other language's: a shell's `${port}`, or the `{fd}` of
-/// its `exec {fd}<file`.
+/// Returns the positions of the placeholder in the text, except those that belong to a shell:
+/// `${port}`, and `{fd}` in a redirection such as `exec {fd}<file`.
 fn places<'a>(text: &'a str, place: &'a str) -> impl Iterator<Item = usize> + 'a {
     let is_ours = move |at: &usize| {
         let redirects = text[at + place.len()..].starts_with(['<', '>']);
@@ -78,12 +79,12 @@ fn places<'a>(text: &'a str, place: &'a str) -> impl Iterator<Item = usize> + 'a
     text.match_indices(place).map(|(at, _)| at).filter(is_ours)
 }
 
-/// The names of ports in the text.
+/// Returns the port names in the placeholders of the text.
 pub(crate) fn names_in(text: &str) -> impl Iterator<Item = PortName> + '_ {
     [NAMED_PORT, NAMED_SOCKET].into_iter().flat_map(move |start| names_after(start, text))
 }
 
-/// What a shell or JavaScript has for itself, such as `${port:-80}` or `{fd:3}`, is no name.
+/// Skips what shells and JavaScript write in the same way, such as `${port:-80}` and `{fd:3}`.
 fn names_after<'a>(start: &'static str, text: &'a str) -> impl Iterator<Item = PortName> + 'a {
     places(text, start).filter_map(move |at| {
         let (name, _) = text[at + start.len()..].split_once('}')?;
@@ -97,30 +98,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_shells_own_is_left_to_it() {
-        let mut places = Places::default();
+    fn shell_syntax_is_not_a_placeholder() {
+        let mut places = Placeholders::default();
         places.add(None, 8080, Some(3));
         places.add(Some(&"metrics".parse().unwrap()), 9100, None);
         for text in ["port=5; echo ${port}", "echo ${port:metrics}", "exec {fd}<file", "echo ${fd}"]
         {
-            assert_eq!(places.fill(text), text);
-            assert!(!is_in(text), "{text}");
+            assert_eq!(places.substitute(text), text);
+            assert!(!has_placeholder(text), "{text}");
         }
-        assert_eq!(places.fill("${port} {port} {port}{fd}"), "${port} 8080 80803");
+        assert_eq!(places.substitute("${port} {port} {port}{fd}"), "${port} 8080 80803");
     }
 
     #[test]
-    fn ports_and_sockets_go_wherever_they_are_asked_for() {
-        let mut places = Places::default();
+    fn placeholders_are_replaced_by_ports_and_sockets() {
+        let mut places = Placeholders::default();
         places.add(None, 8080, Some(3));
         places.add(Some(&"metrics".parse().unwrap()), 9100, Some(4));
-        let filled = places.fill("{port} {fd} {port:metrics} {fd:metrics} {port} {port:other}");
+        let filled =
+            places.substitute("{port} {fd} {port:metrics} {fd:metrics} {port} {port:other}");
         assert_eq!(filled, "8080 3 9100 4 8080 {port:other}");
-        assert_eq!(Places::of_port(80).fill("{port} {fd}"), "80 {fd}");
+        assert_eq!(Placeholders::for_port(80).substitute("{port} {fd}"), "80 {fd}");
     }
 
     #[test]
-    fn the_names_are_those_of_ports_and_no_other_languages() {
+    fn only_port_names_are_found_in_placeholders() {
         let names = |text| names_in(text).map(String::from).collect::<Vec<_>>();
         assert_eq!(names("{port:a}-{fd:b.c} {port:a}"), ["a", "a", "b.c"]);
         assert_eq!(
@@ -130,9 +132,11 @@ mod tests {
     }
 
     #[test]
-    fn a_command_asks_for_its_socket_with_or_without_a_name() {
+    fn socket_placeholder_may_have_a_name() {
         let mentions = |text: &str| mentions_socket(&text.parse().unwrap(), &BTreeMap::new());
         assert!(mentions("x --fd={fd}") && mentions("x {fd:web}") && !mentions("x {port} {fd:3}"));
-        assert!(is_in("{port:x}") && is_in("a{fd}") && !is_in("{ports}"));
+        assert!(
+            has_placeholder("{port:x}") && has_placeholder("a{fd}") && !has_placeholder("{ports}")
+        );
     }
 }

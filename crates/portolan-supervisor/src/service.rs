@@ -1,16 +1,16 @@
-//! The life of one program as a service: lease, start, register, watch, deregister, end.
+//! The lifecycle of one program as a service: lease, start, register, watch, deregister, stop.
 //!
-//! A service with a check that connects becomes findable once its program listens, which is told by
-//! connecting, and by who owns the socket. Where the program inherits the socket, which listens
-//! before it, it is told by the program's first accept(2).
+//! A service with a health check that connects is registered once its program listens. That is
+//! detected by connecting and by the owner of the listening socket or, for an inherited socket, by
+//! the first accept(2) of the program.
 
-mod check;
 mod error;
 mod leases;
-mod ports;
+mod listen_watch;
+mod port_spec;
 mod spec;
 mod start;
-mod watch;
+mod validate;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,86 +30,86 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use check::{InvalidService, check};
 pub use error::StartError;
-pub use ports::{InvalidNamedPort, NamedPort, PortSpec};
+pub use port_spec::{InvalidNamedPort, NamedPort, PortSpec};
 pub use spec::ServiceSpec;
+pub use validate::{InvalidService, validate};
 
-use crate::child::{Child, Family, Listener};
-use crate::handoff::{Helpers, Way};
+use crate::child::{Child, ListenerOwner, ProcessTree};
+use crate::handoff::{HandoffMode, Helpers};
 use leases::Leases;
-use watch::{Sign, Watch};
+use listen_watch::{ListenSignal, ListenWatch};
 
-/// How often another port is tried where strangers were faster.
-const PORTS_TO_TRY: u32 = 3;
-/// A program that fails later than this did not fail because its port was taken; and one that does
-/// not listen by then is worth a word.
-const START: Duration = Duration::from_secs(10);
-/// How long a program has to end by itself before it is started on another port.
-const MOVE: Duration = Duration::from_secs(1);
+/// The maximum number of ports that are tried if foreign processes take them.
+const MAX_PORTS: u32 = 3;
+/// The time in which a failing program may have failed because its port was taken. A program that
+/// does not listen by then is logged.
+const STARTUP_WINDOW: Duration = Duration::from_secs(10);
+/// The grace period of a program that is restarted on another port.
+const RESTART_GRACE: Duration = Duration::from_secs(1);
 
-/// What services of one process share.
+/// The dependencies that the services of a process share.
 #[derive(Debug, Clone)]
-pub struct Parts {
-    /// How ports are allocated. Each service gets an allocator of its own, so that its program
-    /// inherits its own lease and nobody else's.
+pub struct ServiceDeps {
+    /// The settings of the port allocator. Each service has its own allocator, so that its program
+    /// inherits only its own leases.
     pub allocator: PortAllocatorConfig,
-    /// How health is checked.
+    /// The settings of health checks.
     pub health: HealthConfig,
-    /// Where it is all counted.
+    /// The metrics registry.
     pub metrics: Metrics,
-    /// The registry to register with, where there is one.
+    /// The registry in which the service is registered.
     pub registry: Option<RegistryClient>,
-    /// The channel to announce on, where there is one.
+    /// The broadcast channel on which the service is announced.
     pub broadcaster: Option<Broadcaster>,
 }
 
-/// A service that runs.
+/// A running service.
 #[derive(Debug)]
 pub struct Service {
     spec: Arc<ServiceSpec>,
-    parts: Parts,
+    deps: ServiceDeps,
     allocator: Option<PortAllocator>,
     leases: Option<Leases>,
     child: Child,
     agent: Option<Agent>,
-    watch: Option<Watch>,
+    watch: Option<ListenWatch>,
     started: Instant,
     ports_tried: u32,
 }
 
-/// What happened to a service that runs.
+/// An event of a running service.
 #[derive(Debug)]
-pub enum Turn {
-    /// Its program has ended.
-    Ended(ExitStatus),
-    /// Its program listens on its port.
-    Listens,
-    /// A stranger listens on a port of it.
-    Stolen {
+pub enum ProgramEvent {
+    /// The program has exited.
+    Exited(ExitStatus),
+    /// The program listens on its port.
+    Listening,
+    /// A foreign process listens on a port of the service.
+    PortTaken {
         /// The port.
         port: u16,
-        /// Who listens there.
-        stranger: Process,
+        /// The foreign process.
+        process: Process,
     },
 }
 
 // === impl Service ===
 
 impl Service {
-    /// Leases a port and starts the program on it. It becomes findable once it listens, which is
-    /// when [`Service::wait`] tells; at once where its check would not notice that it does not.
-    pub async fn start(spec: ServiceSpec, parts: Parts) -> Result<Self, StartError> {
+    /// Leases the ports and starts the program. A service whose health check connects is registered
+    /// when [`Service::wait`] reports that it listens, any other service at once.
+    pub async fn start(spec: ServiceSpec, deps: ServiceDeps) -> Result<Self, StartError> {
         let spec = Arc::new(spec);
         let allocator = match spec.port {
-            Some(_) => Some(start::open_allocator(&parts)?),
+            Some(_) => Some(start::open_allocator(&deps)?),
             None => None,
         };
-        let leases = start::lease_ports(&spec, &parts, allocator.as_ref())?;
+        let leases = start::lease_ports(&spec, &deps, allocator.as_ref())?;
         let (leases, child) = start::program(&spec, leases)?;
         let mut service = Self {
             spec,
-            parts,
+            deps,
             allocator,
             leases,
             child,
@@ -122,59 +122,58 @@ impl Service {
         Ok(service)
     }
 
-    /// Its port; none where it listens nowhere.
+    /// Returns the main port; `None` if the service has no port.
     pub fn port(&self) -> Option<u16> {
         self.leases.as_ref().map(Leases::port)
     }
 
-    /// Its further ports, under their names.
+    /// Returns the named ports.
     pub fn named_ports(&self) -> Vec<(PortName, u16)> {
         let named = self.leases.iter().flat_map(Leases::named);
         named.map(|(name, port)| (name.clone(), port)).collect()
     }
 
-    /// The endpoint that others find; none where it does not listen, or not yet.
+    /// Returns the registered endpoint; `None` if the service is not registered.
     pub fn endpoint(&self) -> Option<ServiceEndpoint> {
         self.agent.as_ref().map(Agent::endpoint)
     }
 
-    /// The agent that keeps it findable; none where it does not listen, or not yet.
+    /// Returns the agent of the registration; `None` if the service is not registered.
     pub fn agent(&self) -> Option<&Agent> {
         self.agent.as_ref()
     }
 
-    /// The program itself.
+    /// Returns the process.
     pub fn child_mut(&mut self) -> &mut Child {
         &mut self.child
     }
 
-    /// Waits for what happens next, which [`Service::take`] then deals with. Safe to cancel and
-    /// call again.
-    pub async fn wait(&mut self) -> Result<Turn, StartError> {
-        let turn = match &mut self.watch {
+    /// Waits for the next event, which must be passed to [`Service::handle`]. Cancel-safe.
+    pub async fn wait(&mut self) -> Result<ProgramEvent, StartError> {
+        let event = match &mut self.watch {
             Some(watch) => tokio::select! {
-                ended = self.child.wait() => ended.map(Turn::Ended),
-                turn = watch.first_listener() => Ok(turn),
+                ended = self.child.wait() => ended.map(ProgramEvent::Exited),
+                event = watch.first_listener() => Ok(event),
             },
-            None => self.child.wait().await.map(Turn::Ended),
+            None => self.child.wait().await.map(ProgramEvent::Exited),
         };
-        turn.map_err(|source| StartError::of_program(&self.spec.command, source))
+        event.map_err(|source| StartError::program(&self.spec.command, source))
     }
 
-    /// Deals with what [`Service::wait`] told. A program that listens becomes findable. One whose
-    /// port a stranger took before it is started again on the next one. Else this is the status
-    /// that the service ends with. Not to be cancelled: the program would run unseen.
-    pub async fn take(
+    /// Handles the result of [`Service::wait`]: registers a program that listens, and restarts a
+    /// program whose port was taken on the next port. Returns the exit status once the service has
+    /// ended. Not cancel-safe: the program would run unsupervised.
+    pub async fn handle(
         &mut self,
-        turn: Result<Turn, StartError>,
+        event: Result<ProgramEvent, StartError>,
     ) -> Result<Option<ExitStatus>, StartError> {
-        match turn? {
-            Turn::Listens => self.register().await?,
-            Turn::Stolen { port, stranger } => self.move_away_from(port, &stranger).await?,
-            Turn::Ended(status) if self.port_was_taken(status).await => {
+        match event? {
+            ProgramEvent::Listening => self.register().await?,
+            ProgramEvent::PortTaken { port, process } => self.leave_port(port, &process).await?,
+            ProgramEvent::Exited(status) if self.port_was_taken(status).await => {
                 self.start_on_next_port().await?;
             }
-            Turn::Ended(status) => {
+            ProgramEvent::Exited(status) => {
                 self.hint_at_guard(status);
                 return Ok(Some(status));
             }
@@ -182,26 +181,25 @@ impl Service {
         Ok(None)
     }
 
-    /// Cancelled by whoever will not wait for the grace of [`Service::stop`] any longer.
-    pub fn hurry(&self) -> CancellationToken {
-        self.child.hurry()
+    /// Returns a token that ends the grace period of [`Service::stop`] when it is cancelled.
+    pub fn skip_grace(&self) -> CancellationToken {
+        self.child.skip_grace()
     }
 
-    /// Takes the service down: deregisters it first, then asks the program to end, and ends it
-    /// where it is still there after the grace. The grace is for both.
+    /// Deregisters the service, then stops its program within the grace period.
     pub async fn stop(mut self, grace: Duration) -> io::Result<ExitStatus> {
         let began = Instant::now();
         self.deregister().await;
         let ended = self.child.stop(grace.saturating_sub(began.elapsed())).await;
-        // What escaped the signals, as a daemon does, may use the port still, and keeps the lease.
+        // A daemonised descendant may still use the port, so it keeps the lease.
         if let Some(leases) = self.leases.take() {
             leases.leave_to_children();
         }
         ended
     }
 
-    /// Takes down what is left of a service whose program has ended by itself. What the program
-    /// started and left behind may use the port still, and then it keeps the lease.
+    /// Deregisters a service whose program has exited. Descendants that are left may still use the
+    /// port and keep the lease.
     pub async fn finish(mut self) {
         self.deregister().await;
         if let Some(leases) = self.leases.take() {
@@ -209,18 +207,18 @@ impl Service {
         }
     }
 
-    /// The same, but ends what the program left behind, in its group, after the grace. What has
-    /// left the group as well, as a daemon does, lives on and keeps the lease.
+    /// Does the same, but stops the remaining processes of the program's group within the grace
+    /// period. A daemonised descendant survives and keeps the lease.
     pub async fn finish_group(mut self, grace: Duration) {
         self.deregister().await;
         if let Err(error) = self.child.stop(grace).await {
-            warn!(service_name = %self.spec.name, %error, "What a program left behind may live on");
+            warn!(service_name = %self.spec.name, %error, "Could not stop the processes that the program left behind");
         }
         self.finish().await;
     }
 
     async fn watch_or_register(&mut self) -> Result<(), StartError> {
-        match self.is_found_by_listening() {
+        match self.registers_when_listening() {
             true => self.watch(),
             false => self.register().await?,
         }
@@ -230,7 +228,7 @@ impl Service {
     async fn register(&mut self) -> Result<(), StartError> {
         self.watch = None;
         let Some(leases) = &self.leases else { return Ok(()) };
-        let Parts { allocator, registry, broadcaster, health, metrics } = self.parts.clone();
+        let ServiceDeps { allocator, registry, broadcaster, health, metrics } = self.deps.clone();
         let agent = Agent::builder(self.spec.registration(leases, &allocator.pools()))
             .registry(registry)
             .broadcaster(broadcaster)
@@ -245,7 +243,8 @@ impl Service {
                 Ok(())
             }
             Err(error) => {
-                // Nobody would find it, so it must not run on unseen.
+                // Without a registration nothing can discover the program, so it must not keep
+                // running.
                 _ = self.child.stop(Duration::from_secs(1)).await;
                 Err(error.into())
             }
@@ -258,87 +257,98 @@ impl Service {
         }
     }
 
-    /// Whether the program becomes findable only once it listens: a check that connects tells
-    /// nothing about a program in whose place somebody else answers.
-    fn is_found_by_listening(&self) -> bool {
+    /// Returns whether the service is registered only once its program listens. A check that
+    /// connects cannot tell the program from a foreign process on its port.
+    fn registers_when_listening(&self) -> bool {
         let (Some(port), Some(check)) = (self.port(), &self.spec.check) else { return false };
         check.health_url(&self.spec.host, port).is_some()
     }
 
-    /// Whether the program has had its port: then it does not fail for want of it.
+    /// Returns whether the program has listened. If so, it did not fail because its port was taken.
     fn has_listened(&self) -> bool {
-        self.is_found_by_listening() && self.agent.is_some()
+        self.registers_when_listening() && self.agent.is_some()
     }
 
-    /// Whoever listens first is looked for from now on.
+    /// Starts to watch for the first listener.
     fn watch(&mut self) {
         let Some((leases, port)) = self.leases.as_ref().zip(self.spec.port.as_ref()) else {
             return;
         };
-        let Some(family) = self.family() else { return };
+        let Some(process_tree) = self.process_tree() else { return };
         let main = leases.port();
-        let sign = match self.spec.way() {
-            Way::Socket => Sign::Accepts(SocketAddr::new(ports::reached_at(port.bind), main), None),
-            _ => Sign::Connects(self.spec.host.with_port(main)),
+        let sign = match self.spec.handoff_mode() {
+            HandoffMode::Socket => ListenSignal::Accepts(
+                SocketAddr::new(port_spec::reachable_address(port.bind), main),
+                None,
+            ),
+            _ => ListenSignal::Connects(self.spec.host.with_port(main)),
         };
         let (service, ports) = (self.spec.name.clone(), leases.ports());
-        let overdue = Some(self.started + START);
-        self.watch = Some(Watch { service, family, ports, sign, overdue });
+        let overdue = Some(self.started + STARTUP_WINDOW);
+        self.watch = Some(ListenWatch { service, process_tree, ports, sign, overdue });
     }
 
-    /// The processes that may listen for it; none where its program was gone at once.
-    fn family(&self) -> Option<Family> {
-        let helpers = Helpers::of(&self.spec.command, self.spec.way());
-        self.child.family().map(|family| family.with(helpers))
+    /// Returns the processes that may listen for the service; `None` if the program exited at once.
+    fn process_tree(&self) -> Option<ProcessTree> {
+        let helpers = Helpers::of(&self.spec.command, self.spec.handoff_mode());
+        self.child.process_tree().map(|process_tree| process_tree.with(helpers))
     }
 
-    /// Whether a program that has ended failed because a port was not free for it: somebody listens
-    /// there, or connections of an earlier listener are still closing.
+    /// Returns whether the program failed because a port was not available: a foreign process
+    /// listens on it, or connections of an earlier listener are in TIME-WAIT.
     async fn port_was_taken(&self, status: ExitStatus) -> bool {
-        let (Some(leases), Some(family)) = (&self.leases, self.family()) else { return false };
-        let early = !status.success() && self.started.elapsed() < START;
-        let may_be = self.spec.way().may_lose_port() && !self.has_listened();
-        if !early || !may_be || self.ports_tried >= PORTS_TO_TRY {
+        let (Some(leases), Some(process_tree)) = (&self.leases, self.process_tree()) else {
+            return false;
+        };
+        let early = !status.success() && self.started.elapsed() < STARTUP_WINDOW;
+        let may_be = self.spec.handoff_mode().may_lose_port() && !self.has_listened();
+        if !early || !may_be || self.ports_tried >= MAX_PORTS {
             return false;
         }
-        for port in leases.ports().into_iter().filter(|port| watch::is_in_use(*port)) {
+        for port in leases.ports().into_iter().filter(|port| listen_watch::is_in_use(*port)) {
             let address = self.spec.host.with_port(port);
-            if family.listener_on(&address, port).await != Listener::Own {
+            if process_tree.listener_on(&address, port).await != ListenerOwner::Own {
                 return true;
             }
         }
         false
     }
 
-    /// A program that is refused its own port says so in its own words, which name no guard.
+    /// A program that fails to bind beside a guard reports only EADDRINUSE, which does not name the
+    /// guard.
     fn hint_at_guard(&self, status: ExitStatus) {
-        let early = !status.success() && self.started.elapsed() < START;
-        if early && self.watch.is_some() && self.spec.way() == Way::Guard {
+        let early = !status.success() && self.started.elapsed() < STARTUP_WINDOW;
+        if early && self.watch.is_some() && self.spec.handoff_mode() == HandoffMode::Guard {
             let name = &self.spec.name;
-            warn!(service_name = %name, port = self.port(), "The program failed while a guard held its port; if it could not bind the port, choose the hand-over `number`");
+            warn!(
+                service_name = %name,
+                port = self.port(),
+                remedy = "if the program cannot bind its port, choose the hand-off `number`",
+                "Program failed while a guard held its port"
+            );
         }
     }
 
-    async fn move_away_from(&mut self, port: u16, stranger: &Process) -> Result<(), StartError> {
-        let ended = self.child.stop(MOVE).await;
-        ended.map_err(|source| StartError::of_program(&self.spec.command, source))?;
-        if self.ports_tried < PORTS_TO_TRY {
+    async fn leave_port(&mut self, port: u16, process: &Process) -> Result<(), StartError> {
+        let ended = self.child.stop(RESTART_GRACE).await;
+        ended.map_err(|source| StartError::program(&self.spec.command, source))?;
+        if self.ports_tried < MAX_PORTS {
             return self.start_on_next_port().await;
         }
-        let (service, stranger) = (self.spec.name.clone(), stranger.to_string());
-        Err(StartError::Stolen { service, port, stranger })
+        let (service, process) = (self.spec.name.clone(), process.to_string());
+        Err(StartError::PortTaken { service, port, process })
     }
 
     async fn start_on_next_port(&mut self) -> Result<(), StartError> {
-        let stolen = self.port();
+        let taken = self.port();
         self.deregister().await;
         drop(self.leases.take());
-        let leases = start::lease_ports(&self.spec, &self.parts, self.allocator.as_ref())?;
+        let leases = start::lease_ports(&self.spec, &self.deps, self.allocator.as_ref())?;
         warn!(
             service_name = %self.spec.name,
-            preferred_port = stolen,
+            preferred_port = taken,
             allocated_port = leases.as_ref().map(Leases::port),
-            "A stranger took the port before the program did, starting it again on the next one"
+            "Foreign process took the port, starting the program again on the next one"
         );
         (self.leases, self.child) = start::program(&self.spec, leases)?;
         self.started = Instant::now();

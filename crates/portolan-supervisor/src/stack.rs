@@ -1,12 +1,13 @@
-//! Several services that need one another: described in a file, started in order of need, seen in
-//! rows, and taken down in the opposite order.
+//! A stack: several services described in one file, started in dependency order and stopped in
+//! reverse.
 
+mod error;
 pub mod file;
 mod instance;
-mod order;
 mod output;
-mod row;
-mod wish;
+mod port_spec;
+mod start_order;
+mod status;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,40 +21,41 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use file::{InvalidStack, NamedWish, PortWish, ServiceEntry, StackFile, scope_of_folder};
+pub use error::InvalidStack;
+pub use file::{MainPort, ServiceEntry, StackFile, scope_of_folder};
 pub use output::OutputLine;
-pub use row::{Row, State};
+pub use status::{InstanceState, InstanceStatus};
 
 use crate::child::Terminal;
-use crate::service::{Parts, PortSpec, ServiceSpec};
+use crate::service::{PortSpec, ServiceDeps, ServiceSpec};
 use instance::Instance;
 
-/// How long a stack takes to end at the most: programs get their SIGTERM at once in order of need,
-/// and what is left after this gets its SIGKILL. The registry behind them ends in the second that
-/// is left of the five that a person waits.
+/// The time limit for stopping a stack. Programs receive SIGTERM in reverse dependency order and
+/// SIGKILL at the end of this time. The embedded registry then has one second, so that everything
+/// ends within five.
 pub const GRACE: Duration = Duration::from_secs(4);
 
-/// A stack that is ready to run.
+/// A stack whose instances are planned but not started.
 #[derive(Debug)]
 pub struct Stack {
     levels: Vec<Vec<Planned>>,
-    rows: watch::Sender<Vec<Row>>,
+    rows: watch::Sender<Vec<InstanceStatus>>,
 }
 
-/// What the services of a stack have in common.
+/// What all services of a stack have in common.
 #[derive(Debug, Clone)]
 pub struct StackContext {
-    /// The stack's scope.
+    /// The scope of the stack.
     pub scope: Scope,
-    /// The folder of its file.
+    /// The directory of the stack file.
     pub folder: PathBuf,
-    /// Where others reach its services.
+    /// The host under which the services are registered.
     pub host: Host,
-    /// How long they stay known without a sign of life, where they do not say.
+    /// The TTL of services that set none.
     pub ttl: Ttl,
-    /// Variables that all of them get.
+    /// Environment variables of every service.
     pub environment: BTreeMap<String, String>,
-    /// The pool catalogue, for the port that each service wants.
+    /// The pool catalogue, which decides the port that each service prefers.
     pub pools: Pools,
 }
 
@@ -68,18 +70,22 @@ struct Planned {
 // === impl Stack ===
 
 impl Stack {
-    /// Plans every instance of the file, in order of need.
+    /// Plans every instance of the file in dependency order.
     pub fn plan(file: &StackFile, context: &StackContext) -> Result<Self, InvalidStack> {
         file.validate()?;
         let mut rows = Vec::new();
         let mut levels = Vec::new();
-        for names in order::levels(&file.services)? {
+        for names in start_order::levels(&file.services)? {
             let mut level = Vec::new();
             for name in names {
                 let entry = &file.services[&name];
                 for number in 1..=entry.instances {
                     let spec = spec_of(&name, entry, context);
-                    rows.push(Row::new(&name, number, wanted_port(&name, entry, &context.pools)));
+                    rows.push(InstanceStatus::new(
+                        &name,
+                        number,
+                        wanted_port(&name, entry, &context.pools),
+                    ));
                     let (index, needs) = (rows.len() - 1, entry.needs.clone());
                     level.push(Planned { index, number, spec, needs });
                 }
@@ -89,20 +95,20 @@ impl Stack {
         Ok(Self { levels, rows: watch::Sender::new(rows) })
     }
 
-    /// The rows, kept current.
-    pub fn rows(&self) -> watch::Receiver<Vec<Row>> {
+    /// Returns the status of every instance. The channel is updated while the stack runs.
+    pub fn rows(&self) -> watch::Receiver<Vec<InstanceStatus>> {
         self.rows.subscribe()
     }
 
-    /// Runs the stack until all its programs have ended or it is told to stop; then takes down
-    /// what is left, those that need others first. Answers with the last rows.
+    /// Runs the stack until every program has exited or `stop` is cancelled, then stops the
+    /// remaining instances in reverse dependency order. Returns their final status.
     pub async fn run(
         self,
-        parts: &Parts,
+        deps: &ServiceDeps,
         discovery: &DiscoveryClient,
         output: mpsc::Sender<OutputLine>,
         stop: &CancellationToken,
-    ) -> Vec<Row> {
+    ) -> Vec<InstanceStatus> {
         let (set_deadline, deadline) = watch::channel(None);
         let mut running: Vec<(CancellationToken, JoinSet<()>)> = Vec::new();
         for level in self.levels {
@@ -113,7 +119,7 @@ impl Stack {
                     number: planned.number,
                     spec: planned.spec,
                     needs: planned.needs,
-                    parts: parts.clone(),
+                    deps: deps.clone(),
                     discovery: discovery.clone(),
                     rows: self.rows.clone(),
                     output: output.clone(),
@@ -124,19 +130,19 @@ impl Stack {
             }
             running.push((token, tasks));
         }
-        // From here on the programs alone keep it open, so it ends with the last of them.
+        // Only the instances hold senders now, so the channel closes when the last one ends.
         drop(output);
         tokio::select! {
             () = stop.cancelled() => {}
-            () = all_ended(self.rows.subscribe()) => {}
+            () = all_exited(self.rows.subscribe()) => {}
         }
-        take_down(running, &set_deadline).await;
+        shut_down(running, &set_deadline).await;
         self.rows.borrow().clone()
     }
 }
 
-/// Takes the levels down, the last first; each has its share of the time that is left.
-async fn take_down(
+/// Stops the levels in reverse order. Each level gets an equal share of the remaining time.
+async fn shut_down(
     mut running: Vec<(CancellationToken, JoinSet<()>)>,
     set_deadline: &watch::Sender<Option<Instant>>,
 ) {
@@ -150,9 +156,9 @@ async fn take_down(
     }
 }
 
-async fn all_ended(mut rows: watch::Receiver<Vec<Row>>) {
-    let ended = |rows: &Vec<Row>| rows.iter().all(|row| row.state.is_final());
-    // The sender lives as long as the stack, so this ends only when all have ended.
+async fn all_exited(mut rows: watch::Receiver<Vec<InstanceStatus>>) {
+    let ended = |rows: &Vec<InstanceStatus>| rows.iter().all(|row| row.state.is_final());
+    // `self.rows` holds the sender until the stack has ended, so an error cannot occur.
     _ = rows.wait_for(ended).await;
 }
 
@@ -178,10 +184,10 @@ fn spec_of(name: &ServiceName, entry: &ServiceEntry, context: &StackContext) -> 
     }
 }
 
-/// What listens is checked by connecting to it, where nothing else is said.
+/// Returns the health check. A service with a port and no configured check gets a TCP check.
 fn check_of(entry: &ServiceEntry) -> Option<CheckSpec> {
     match entry.port {
-        PortWish::None => None,
+        MainPort::None => None,
         _ => Some(entry.health.clone().unwrap_or_else(tcp)),
     }
 }
@@ -192,9 +198,9 @@ fn tcp() -> CheckSpec {
 
 fn port_of(entry: &ServiceEntry, context: &StackContext) -> Option<PortSpec> {
     let preferred = match entry.port {
-        PortWish::None => return None,
-        PortWish::OfPool => None,
-        PortWish::Preferred(port) => Some(port),
+        MainPort::None => return None,
+        MainPort::PoolDefault => None,
+        MainPort::Preferred(port) => Some(port),
     };
     Some(PortSpec {
         preferred,
@@ -203,16 +209,16 @@ fn port_of(entry: &ServiceEntry, context: &StackContext) -> Option<PortSpec> {
         folder: Some(context.folder.clone()),
         bind: entry.bind,
         udp: entry.udp,
-        named: entry.named_ports(),
+        named: entry.ports.clone(),
     })
 }
 
-/// The port that the service gets if it is free.
+/// Returns the port that the service gets if it is free.
 fn wanted_port(name: &ServiceName, entry: &ServiceEntry, pools: &Pools) -> Option<u16> {
     match entry.port {
-        PortWish::None => None,
-        PortWish::Preferred(port) => Some(port),
-        PortWish::OfPool => {
+        MainPort::None => None,
+        MainPort::Preferred(port) => Some(port),
+        MainPort::PoolDefault => {
             let pool = match &entry.pool {
                 Some(pool) => pools.get(pool),
                 None => pools.of_service(name.as_str()),

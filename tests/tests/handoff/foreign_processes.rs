@@ -37,7 +37,7 @@ fn failed_bind_beside_a_guard_reports_a_remedy() {
         let options = ["--handoff", "guard"];
         let output = env.service(NAME, &options, &command)?.wait(TIMEOUT)?.exits(1)?.stderr;
         ensure!(output.contains("Address already in use"), "{output}");
-        ensure!(output.contains("choose the hand-over `number`"), "{output}");
+        ensure!(output.contains("choose the hand-off `number`"), "{output}");
         let command = servers::python(&["-c", script])?;
         let number = ["--handoff", "number"];
         env.service(NAME, &number, &command)?.wait(TIMEOUT)?.exits(0).map(drop)

@@ -11,8 +11,8 @@ use portolan_core::{Host, Protocol, ServiceName, Ttl, parse_duration, port};
 use portolan_health::{CheckKinds, CheckSpec};
 use portolan_port_allocator::BindAddress;
 use portolan_supervisor::child::{Terminal, exit_code};
-use portolan_supervisor::service::{NamedPort, PortSpec, check};
-use portolan_supervisor::{CommandLine, Handoff, Parts, Service, ServiceSpec};
+use portolan_supervisor::service::{NamedPort, PortSpec, validate};
+use portolan_supervisor::{CommandLine, Handoff, Service, ServiceDeps, ServiceSpec};
 
 use crate::context::Context;
 use crate::endpoint_args::key_value;
@@ -113,7 +113,8 @@ impl Run {
         };
         let url = context.registry_url();
         let environment = context.environment(&url);
-        check(&command, &environment, &self.ports, self.handoff).map_err(Failure::usage)?;
+        validate(&command, &environment, &self.ports, self.handoff)
+            .map_err(|error| Failure::from_error(Exit::Usage, &error))?;
         let host = self.host.or_else(|| bound_host(self.bind));
         Ok(ServiceSpec {
             name,
@@ -177,7 +178,7 @@ async fn wait_for_end(
             turn = service.wait() => turn,
             () = stop.wait() => return stop_service(service, stop, grace).await,
         };
-        let ended = service.take(turn).await;
+        let ended = service.handle(turn).await;
         if let Some(ended) = ended.transpose() {
             service.finish().await;
             return Ok(ended?);
@@ -191,7 +192,7 @@ async fn stop_service(
     stop: &mut ShutdownSignals,
     grace: Duration,
 ) -> Result<ExitStatus, Failure> {
-    let hurry = service.hurry();
+    let hurry = service.skip_grace();
     let stopping = service.stop(grace);
     tokio::pin!(stopping);
     let ended = tokio::select! {
@@ -206,8 +207,8 @@ async fn stop_service(
     })
 }
 
-async fn parts(context: &Context) -> Result<Parts, Failure> {
-    Ok(Parts {
+async fn parts(context: &Context) -> Result<ServiceDeps, Failure> {
+    Ok(ServiceDeps {
         allocator: context.settings().port_allocator.clone(),
         health: context.settings().health.clone(),
         metrics: context.metrics.clone(),

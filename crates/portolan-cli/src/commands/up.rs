@@ -10,8 +10,8 @@ use clap::Args;
 use portolan_broadcast::Broadcaster;
 use portolan_core::{Host, ServiceName, Ttl};
 use portolan_server::{REGISTRY_SERVICE, RegistryServer};
-use portolan_supervisor::Parts;
-use portolan_supervisor::stack::{OutputLine, Row, Stack, StackContext};
+use portolan_supervisor::ServiceDeps;
+use portolan_supervisor::stack::{InstanceStatus, OutputLine, Stack, StackContext};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -57,7 +57,7 @@ impl Up {
         let around = surroundings(context, file, &server.url());
         let result = match around.map(|around| Stack::plan(&stack, &around)) {
             Ok(Ok(stack)) => run(context, stack, &mut server, broadcaster.clone(), stop).await,
-            Ok(Err(invalid)) => Err(Failure::usage(invalid)),
+            Ok(Err(error)) => Err(Failure::from_error(Exit::Usage, &error)),
             Err(failure) => Err(failure),
         };
         server.stop().await;
@@ -77,7 +77,7 @@ async fn run(
     mut stop: ShutdownSignals,
 ) -> CommandResult {
     let url = server.url();
-    let parts = Parts {
+    let parts = ServiceDeps {
         allocator: context.settings().port_allocator.clone(),
         health: context.settings().health.clone(),
         metrics: context.metrics.clone(),
@@ -165,7 +165,7 @@ fn path_with_own_directory() -> Option<(String, String)> {
 /// `| head`, stops the stack.
 async fn show(
     mut screen: Screen,
-    mut rows: watch::Receiver<Vec<Row>>,
+    mut rows: watch::Receiver<Vec<InstanceStatus>>,
     mut lines: mpsc::Receiver<OutputLine>,
     stop: CancellationToken,
 ) -> io::Result<()> {

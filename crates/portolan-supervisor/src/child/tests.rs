@@ -22,20 +22,20 @@ async fn output_of(child: &mut Child) -> String {
 }
 
 #[tokio::test]
-async fn a_program_gets_its_environment_and_its_folder() {
+async fn program_gets_its_environment_and_directory() {
     let folder = tempfile::tempdir().unwrap();
     let mut launch = launch("sh -c 'echo $GREETING; pwd -P'");
     launch.directory = Some(folder.path().to_owned());
-    let mut child = launch.start(&Inheritance::default()).unwrap();
+    let mut child = launch.start(&InheritedFds::default()).unwrap();
     let folder = folder.path().canonicalize().unwrap();
     assert_eq!(output_of(&mut child).await, format!("hello\n{}\n", folder.display()));
     assert_eq!(exit_code(child.wait().await.unwrap()), 0);
 }
 
 /// The descriptors that a program has: their numbers, and what they are of.
-async fn descriptors(inheritance: &Inheritance<'_>) -> Vec<(i32, String)> {
+async fn descriptors(inherited: &InheritedFds<'_>) -> Vec<(i32, String)> {
     let command = "sh -c 'ls -l /proc/$$/fd'".parse().unwrap();
-    let mut child = Launch { command, ..launch("x") }.start(inheritance).unwrap();
+    let mut child = Launch { command, ..launch("x") }.start(inherited).unwrap();
     let output = output_of(&mut child).await;
     let read = |line: &str| {
         let (before, target) = line.split_once(" -> ")?;
@@ -45,10 +45,10 @@ async fn descriptors(inheritance: &Inheritance<'_>) -> Vec<(i32, String)> {
 }
 
 #[tokio::test]
-async fn only_the_descriptors_named_are_inherited() {
+async fn only_the_given_descriptors_are_inherited() {
     let [kept, other] = [(), ()].map(|()| tempfile::NamedTempFile::new().unwrap());
-    let inheritance = Inheritance { kept: vec![kept.as_fd()], ..Inheritance::default() };
-    let inherited = descriptors(&inheritance).await;
+    let inherited = InheritedFds { kept: vec![kept.as_fd()], ..InheritedFds::default() };
+    let inherited = descriptors(&inherited).await;
     let numbers = |file: &tempfile::NamedTempFile| {
         let path = file.path().to_str().unwrap();
         let of_file = inherited.iter().filter(|(_, target)| target == path);
@@ -62,11 +62,11 @@ async fn only_the_descriptors_named_are_inherited() {
 }
 
 #[tokio::test]
-async fn sockets_are_where_sd_listen_fds_looks_for_them() {
+async fn sockets_are_passed_as_in_sd_listen_fds() {
     let listeners: Vec<_> = (0..9).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let sockets = listeners.iter().map(|listener| ("web".to_owned(), listener.as_fd())).collect();
     let kept = tempfile::NamedTempFile::new().unwrap();
-    let inherited = descriptors(&Inheritance { sockets, kept: vec![kept.as_fd()] }).await;
+    let inherited = descriptors(&InheritedFds { sockets, kept: vec![kept.as_fd()] }).await;
     for (number, listener) in (3..).zip(&listeners) {
         let target = format!("socket:[{}]", rustix::fs::fstat(listener).unwrap().st_ino);
         let found: Vec<_> = inherited.iter().filter(|(_, of)| *of == target).collect();
@@ -77,38 +77,38 @@ async fn sockets_are_where_sd_listen_fds_looks_for_them() {
 }
 
 #[tokio::test]
-async fn a_program_with_sockets_is_told_that_they_are_its_own() {
+async fn listen_pid_is_the_process_id_of_the_program() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let sockets = vec![("web".to_owned(), listener.as_fd()), ("web".to_owned(), listener.as_fd())];
-    let inheritance = Inheritance { sockets, kept: vec![] };
+    let inherited = InheritedFds { sockets, kept: vec![] };
     let script = "echo $LISTEN_FDS $LISTEN_FDNAMES $LISTEN_PID $$ $GREETING $1";
     let words = ["sh", "-c", script, "sh", "two  words"].map(str::to_owned).into();
     let command = CommandLine::new(words).unwrap();
-    let mut child = Launch { command, ..launch("x") }.start(&inheritance).unwrap();
+    let mut child = Launch { command, ..launch("x") }.start(&inherited).unwrap();
     let pid = child.pid().unwrap();
     let expected = format!("2 web:web {pid} {pid} hello two words\n");
     assert_eq!(output_of(&mut child).await, expected);
 }
 
 #[tokio::test]
-async fn with_sockets_too_a_program_that_does_not_exist_is_an_error() {
+async fn missing_program_with_sockets_is_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let sockets = vec![("web".to_owned(), listener.as_fd())];
-    let inheritance = Inheritance { sockets, kept: vec![] };
+    let inherited = InheritedFds { sockets, kept: vec![] };
     for (program, kind) in [
         ("no-such-program-here", io::ErrorKind::NotFound),
         ("./no-such-program-here", io::ErrorKind::NotFound),
         ("/etc/passwd", io::ErrorKind::PermissionDenied),
     ] {
-        let error = launch(program).start(&inheritance).unwrap_err();
+        let error = launch(program).start(&inherited).unwrap_err();
         assert_eq!(error.kind(), kind, "{program}");
     }
 }
 
 #[tokio::test]
-async fn a_child_that_ignores_sigterm_is_ended_with_all_it_started() {
+async fn process_group_that_ignores_sigterm_is_killed() {
     let script = r#"sh -c 'trap "" TERM; sleep 1000 & echo $!; wait; sleep 1000'"#;
-    let mut child = launch(script).start(&Inheritance::default()).unwrap();
+    let mut child = launch(script).start(&InheritedFds::default()).unwrap();
     let mut line = [0_u8; 16];
     let length = child.output().0.unwrap().read(&mut line).await.unwrap();
     let grandchild = std::str::from_utf8(&line[..length]).unwrap().trim().to_owned();
@@ -123,8 +123,8 @@ async fn a_child_that_ignores_sigterm_is_ended_with_all_it_started() {
 }
 
 #[tokio::test]
-async fn a_program_that_does_not_exist_is_an_error() {
-    let error = launch("no-such-program-here").start(&Inheritance::default()).unwrap_err();
+async fn missing_program_is_an_error() {
+    let error = launch("no-such-program-here").start(&InheritedFds::default()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
 

@@ -1,50 +1,52 @@
-//! The programs that are known: how each takes its port best.
+//! The table of known programs: the best hand-off for each.
 
 use portolan_host_facts::{Process, executable_name};
 
-use super::Way;
+use super::HandoffMode;
 use crate::CommandLine;
 
-/// A program that is known by its name. What Python runs goes by the module's name, or the script's.
+/// A program that is recognised by its file name. A Python program is recognised by its module or
+/// script.
 #[derive(Debug, Clone, Copy)]
 struct Program {
     name: &'static str,
-    way: Way,
-    /// What an argument has in it where the command itself asks for inherited sockets.
+    mode: HandoffMode,
+    /// The text of an argument by which the command itself requests inherited sockets.
     asks_for_sockets: Option<&'static str>,
     adoption: Adoption,
-    /// Who listens on its behalf; empty where that may be anybody.
+    /// The processes that listen on its behalf; empty means any process.
     helpers: &'static [&'static str],
 }
 
-/// What a program needs, beside `LISTEN_FDS` and its kin, to take sockets that it inherits.
+/// What a program needs besides `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES` to use inherited
+/// sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Adoption {
-    /// The variable that lists the descriptors for it, each with a semicolon after it.
+    /// The environment variable that lists the file descriptors, each followed by a semicolon.
     pub(crate) variable: Option<&'static str>,
-    /// Whether it takes for granted that accept(2) on them never waits.
+    /// Whether it expects non-blocking sockets.
     pub(crate) non_blocking: bool,
 }
 
-/// Who may listen on a port on behalf of a program that does not listen itself.
+/// The processes that may listen on behalf of a program that does not listen itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Helpers {
-    /// Nobody: the program listens itself.
+    /// No process: the program listens itself.
     Nobody,
-    /// Programs of these names.
+    /// Processes with these names.
     Named(Vec<&'static str>),
-    /// Any program.
+    /// Any process.
     Anybody,
 }
 
-/// One row a program. Those with a guard were seen to set `SO_REUSEADDR` with strace, or in the
-/// source of their runtime, and the sockets to be taken; interpreters are here where their servers
-/// all set it. Only what certainly takes sockets from its environment alone is given them unasked.
+/// One row per program. Programs with `guard` set `SO_REUSEADDR`, as seen with strace or in their
+/// source; an interpreter is listed if all its servers do. `socket` is chosen only for programs
+/// that are known to take sockets from the environment without further options.
 const PROGRAMS: [Program; 25] = [
     guard("postgres"),
     guard("redis-server"),
     guard("valkey-server"),
-    // Takes the sockets of the nginx that it replaces from this variable, and they never block.
+    // nginx takes the sockets of its predecessor from this variable and expects non-blocking ones.
     guard("nginx").adopting("NGINX"),
     guard("haproxy"),
     guard("node"),
@@ -60,23 +62,23 @@ const PROGRAMS: [Program; 25] = [
     guard("consul"),
     guard("prometheus"),
     guard("memcached"),
-    row("systemd-socket-proxyd", Way::Socket),
+    row("systemd-socket-proxyd", HandoffMode::Socket),
     claim("docker", &["docker-proxy", "dockerd", "rootlesskit", "com.docker.back"]),
     claim("podman", &["conmon", "rootlessport", "rootlesskit", "slirp4netns", "pasta", "passt"]),
     claim("nerdctl", &["rootlesskit", "rootlessport", "slirp4netns"]),
     claim("kubectl", &["kubectl"]),
-    // With -R the listener is a server's, with -f or a shared connection another ssh's.
+    // With -R the listener is an sshd, with -f or a shared connection it is another ssh.
     claim("ssh", &["ssh", "sshd", "sshd-session"]),
-    // What it starts is started by the service manager, and may be anything.
+    // The service manager starts the program, which may be anything.
     claim("systemd-run", &[]),
 ];
 
-/// How the program gets its port where nobody says it.
-pub(super) fn way_of(command: &CommandLine) -> Way {
+/// Returns the hand-off of a program for which `auto` is configured.
+pub(super) fn mode_of(command: &CommandLine) -> HandoffMode {
     match find(command) {
-        Some(program) if program.is_asked_in(command) => Way::Socket,
-        Some(program) => program.way,
-        None => Way::Number,
+        Some(program) if program.is_asked_in(command) => HandoffMode::Socket,
+        Some(program) => program.mode,
+        None => HandoffMode::Number,
     }
 }
 
@@ -85,7 +87,7 @@ fn find(command: &CommandLine) -> Option<&'static Program> {
     PROGRAMS.iter().find(|program| program.name == name)
 }
 
-/// The program's name, or that of the module or script which Python runs.
+/// Returns the name of the program, or of the module or script that Python runs.
 fn name_of(command: &CommandLine) -> &str {
     let (program, arguments) = (command.program_name(), command.arguments());
     if !program.starts_with("python") {
@@ -99,17 +101,17 @@ fn name_of(command: &CommandLine) -> &str {
     }
 }
 
-const fn row(name: &'static str, way: Way) -> Program {
+const fn row(name: &'static str, mode: HandoffMode) -> Program {
     let adoption = Adoption { variable: None, non_blocking: false };
-    Program { name, way, asks_for_sockets: None, adoption, helpers: &[] }
+    Program { name, mode, asks_for_sockets: None, adoption, helpers: &[] }
 }
 
 const fn guard(name: &'static str) -> Program {
-    row(name, Way::Guard)
+    row(name, HandoffMode::Guard)
 }
 
 const fn claim(name: &'static str, helpers: &'static [&'static str]) -> Program {
-    Program { helpers, ..row(name, Way::Claim) }
+    Program { helpers, ..row(name, HandoffMode::Claim) }
 }
 
 // === impl Program ===
@@ -132,7 +134,7 @@ impl Program {
 // === impl Adoption ===
 
 impl Adoption {
-    /// What this program needs.
+    /// Returns what this program needs.
     pub(crate) fn of(command: &CommandLine) -> Self {
         find(command).map(|program| program.adoption).unwrap_or_default()
     }
@@ -141,21 +143,21 @@ impl Adoption {
 // === impl Helpers ===
 
 impl Helpers {
-    /// Those of a program that gets its port this way. One that is not known may call any of those
-    /// that are.
-    pub(crate) fn of(command: &CommandLine, way: Way) -> Self {
-        let claims = || PROGRAMS.iter().filter(|program| program.way == Way::Claim);
-        if way != Way::Claim {
+    /// Returns the helpers of a program with this hand-off. An unknown program may use the helpers
+    /// of any known one.
+    pub(crate) fn of(command: &CommandLine, mode: HandoffMode) -> Self {
+        let claims = || PROGRAMS.iter().filter(|program| program.mode == HandoffMode::Claim);
+        if mode != HandoffMode::Claim {
             return Self::Nobody;
         }
-        match find(command).filter(|program| program.way == Way::Claim) {
+        match find(command).filter(|program| program.mode == HandoffMode::Claim) {
             Some(program) if program.helpers.is_empty() => Self::Anybody,
             Some(program) => Self::Named(program.helpers.to_vec()),
             None => Self::Named(claims().flat_map(|program| program.helpers).copied().collect()),
         }
     }
 
-    /// Whether the process is one of them.
+    /// Returns whether the process is one of the helpers.
     pub(crate) fn include(&self, process: &Process) -> bool {
         match self {
             Self::Nobody => false,
@@ -173,12 +175,12 @@ impl Helpers {
 mod tests {
     use super::*;
 
-    fn way(command: &str) -> Way {
-        way_of(&command.parse().unwrap())
+    fn mode(command: &str) -> HandoffMode {
+        mode_of(&command.parse().unwrap())
     }
 
     #[test]
-    fn known_servers_keep_their_guard() {
+    fn known_servers_get_mode_guard() {
         for command in [
             "/usr/lib/postgresql/15/bin/postgres -p {port}",
             "redis-server --port {port}",
@@ -186,12 +188,12 @@ mod tests {
             "python3 -u -m uvicorn app:app --port {port}",
             "python3 /usr/bin/uvicorn app:app --port {port}",
         ] {
-            assert_eq!(way(command), Way::Guard, "{command}");
+            assert_eq!(mode(command), HandoffMode::Guard, "{command}");
         }
     }
 
     #[test]
-    fn unknown_programs_get_the_number() {
+    fn unknown_programs_get_mode_number() {
         for command in [
             "python3 server.py http.server",
             "python3",
@@ -199,33 +201,33 @@ mod tests {
             "postgres-exporter",
             "my-server --fd 3",
         ] {
-            assert_eq!(way(command), Way::Number, "{command}");
+            assert_eq!(mode(command), HandoffMode::Number, "{command}");
         }
     }
 
     #[test]
-    fn sockets_are_given_where_the_command_itself_asks_for_them() {
-        assert_eq!(way("uvicorn app:app --fd 3"), Way::Socket);
-        assert_eq!(way("python3 -m gunicorn --bind=fd://3 app"), Way::Socket);
-        assert_eq!(way("/lib/systemd/systemd-socket-proxyd 127.0.0.1:80"), Way::Socket);
+    fn command_that_requests_sockets_gets_mode_socket() {
+        assert_eq!(mode("uvicorn app:app --fd 3"), HandoffMode::Socket);
+        assert_eq!(mode("python3 -m gunicorn --bind=fd://3 app"), HandoffMode::Socket);
+        assert_eq!(mode("/lib/systemd/systemd-socket-proxyd 127.0.0.1:80"), HandoffMode::Socket);
     }
 
     #[test]
-    fn nginx_is_told_its_sockets_in_its_own_way() {
+    fn nginx_gets_its_sockets_in_its_own_variable() {
         let adoption = Adoption::of(&"/usr/sbin/nginx -c x".parse().unwrap());
         assert_eq!(adoption, Adoption { variable: Some("NGINX"), non_blocking: true });
         assert_eq!(Adoption::of(&"my-server".parse().unwrap()), Adoption::default());
     }
 
     #[test]
-    fn who_claims_a_port_has_helpers_that_listen() {
-        let helpers = |command: &str, way| Helpers::of(&command.parse().unwrap(), way);
+    fn program_with_mode_claim_has_helpers() {
+        let helpers = |command: &str, mode| Helpers::of(&command.parse().unwrap(), mode);
         let process = |name: &str| Process { pid: 0, name: name.to_owned(), user: String::new() };
-        let docker = helpers("docker run -p {port}:80 web", way("docker run"));
+        let docker = helpers("docker run -p {port}:80 web", mode("docker run"));
         assert!(docker.include(&process("docker-proxy")) && !docker.include(&process("sshd")));
-        let script = helpers("./start.sh", Way::Claim);
+        let script = helpers("./start.sh", HandoffMode::Claim);
         assert!(script.include(&process("sshd")) && !script.include(&process("redis-server")));
-        assert_eq!(helpers("systemd-run my-server", Way::Claim), Helpers::Anybody);
-        assert_eq!(helpers("docker run web", Way::Number), Helpers::Nobody);
+        assert_eq!(helpers("systemd-run my-server", HandoffMode::Claim), Helpers::Anybody);
+        assert_eq!(helpers("docker run web", HandoffMode::Number), Helpers::Nobody);
     }
 }

@@ -1,41 +1,40 @@
-//! Why a service did not start.
+//! Errors of starting a service.
 
+use std::borrow::Cow;
 use std::io;
 
 use portolan_agent::AgentError;
-use portolan_core::ServiceName;
+use portolan_core::{Remedy, ServiceName};
 use portolan_port_allocator::AllocatorError;
 
 use crate::CommandLine;
 
-/// Why a service did not start.
+/// Why a service could not be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// It got no port.
+    /// No port was leased.
     #[error(transparent)]
     Port(#[from] AllocatorError),
-    /// The program did not start.
-    #[error("cannot start `{program}`: {source}{}", hint(source))]
+    /// The program could not be executed.
+    #[error("cannot start `{program}`: {source}")]
     Program {
-        /// The program, as it is looked for.
+        /// The program, as given in the command.
         program: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Strangers were faster on every port that was tried.
-    #[error(
-        "{stranger} listens on port {port}, which {service} was to have; end it, or choose another port with --preferred; where it listens on the service's behalf, say --handoff claim"
-    )]
-    Stolen {
+    /// A foreign process bound every port that was tried.
+    #[error("foreign process {process} listens on port {port} of {service}")]
+    PortTaken {
         /// The service.
         service: ServiceName,
         /// The last port that was tried.
         port: u16,
-        /// Who has it.
-        stranger: String,
+        /// The process that listens on it.
+        process: String,
     },
-    /// It could not be made findable.
+    /// The service could not be registered.
     #[error(transparent)]
     Agent(#[from] AgentError),
 }
@@ -43,15 +42,48 @@ pub enum StartError {
 // === impl StartError ===
 
 impl StartError {
-    pub(super) fn of_program(command: &CommandLine, source: io::Error) -> Self {
+    pub(super) fn program(command: &CommandLine, source: io::Error) -> Self {
         Self::Program { program: command.program().to_owned(), source }
     }
 }
 
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::NotFound => "; is it installed, and in PATH?",
-        io::ErrorKind::PermissionDenied => "; is it executable?",
-        _ => "",
+impl Remedy for StartError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Port(error) => error.remedy(),
+            Self::Program { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Some("install the program, or add it to PATH".into()),
+                io::ErrorKind::PermissionDenied => Some("make the program executable".into()),
+                _ => None,
+            },
+            Self::PortTaken { .. } => Some(
+                "end that process, choose another port with --preferred, or use --handoff claim if it listens on behalf of the service".into(),
+            ),
+            Self::Agent(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_and_remedies() {
+        let service: ServiceName = "api".parse().unwrap();
+        let program = |errno| StartError::Program {
+            program: "./server".to_owned(),
+            source: io::Error::from_raw_os_error(errno),
+        };
+        let process = "redis-server (pid 42, user redis)".to_owned();
+        let errors = [
+            StartError::Port(AllocatorError::Disabled),
+            program(2),
+            program(13),
+            program(12),
+            StartError::PortTaken { service, port: 8080, process },
+            StartError::Agent(AgentError::NobodyToTell { service_id: "api@1".parse().unwrap() }),
+        ];
+        insta::assert_snapshot!(crate::test_env::texts_and_remedies(&errors));
     }
 }

@@ -1,4 +1,4 @@
-//! What a service is: the program, the ports it would like, and what others are told of it.
+//! The description of a service: its program, its ports and its registration.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,70 +7,70 @@ use portolan_core::{Host, Pools, Protocol, Registration, Scope, ServiceName, Ttl
 use portolan_health::CheckSpec;
 
 use super::PortSpec;
-use super::leases::{Leases, Told};
+use super::leases::{Leases, PortEnv};
 use crate::child::{Launch, Terminal};
-use crate::handoff::Way;
+use crate::handoff::HandoffMode;
 use crate::{CommandLine, Handoff};
 
 /// A program to run as a service.
 #[derive(Debug, Clone)]
 pub struct ServiceSpec {
-    /// What the service is called.
+    /// The name of the service.
     pub name: ServiceName,
-    /// The world it is found in.
+    /// The scope of the service.
     pub scope: Scope,
-    /// What to start.
+    /// The command.
     pub command: CommandLine,
-    /// Its ports; none where it listens nowhere, and then it is not registered either.
+    /// The ports. Without ports the service is not registered.
     pub port: Option<PortSpec>,
-    /// Where others reach it.
+    /// The host under which the service is registered.
     pub host: Host,
-    /// What it speaks; its pool's protocol where nothing is said.
+    /// The protocol. Default: the protocol of the pool.
     pub protocol: Option<Protocol>,
-    /// Its version, in its own words.
+    /// The version, as free text.
     pub version: String,
-    /// Facts that are announced with it.
+    /// Metadata of the registration.
     pub metadata: BTreeMap<String, String>,
-    /// How its health is checked; nobody looks where there is none.
+    /// The health check; `None` disables health checking.
     pub check: Option<CheckSpec>,
-    /// How long it stays known without a sign of life.
+    /// The TTL of the registration, renewed by heartbeats.
     pub ttl: Ttl,
-    /// How its program gets its port.
+    /// The configured hand-off.
     pub handoff: Handoff,
-    /// Variables of its environment; `{port}` is the leased port.
+    /// Environment variables. Placeholders are replaced as in the command.
     pub environment: BTreeMap<String, String>,
-    /// The folder it starts in; here, where none is said.
+    /// The working directory; `None` is that of this process.
     pub directory: Option<PathBuf>,
-    /// How it stands to the terminal.
+    /// How the program is connected to the terminal.
     pub terminal: Terminal,
 }
 
 // === impl ServiceSpec ===
 
 impl ServiceSpec {
-    /// How its program gets its port.
-    pub(super) fn way(&self) -> Way {
-        self.handoff.way_for(&self.command, &self.environment)
+    /// Returns the resolved hand-off.
+    pub(super) fn handoff_mode(&self) -> HandoffMode {
+        self.handoff.mode_for(&self.command, &self.environment)
     }
 
-    /// How to start its program, which is told this of its ports.
-    pub(super) fn launch(&self, told: Told) -> Launch {
-        let Told { places, variables } = told;
+    /// Returns how to start the program with these ports.
+    pub(super) fn launch(&self, told: PortEnv) -> Launch {
+        let PortEnv { places, variables } = told;
         let given = self.environment.iter();
         let mut environment: BTreeMap<String, String> =
-            given.map(|(name, value)| (name.clone(), places.fill(value))).collect();
+            given.map(|(name, value)| (name.clone(), places.substitute(value))).collect();
         for (name, value) in variables {
             environment.entry(name).or_insert(value);
         }
         Launch {
-            command: self.command.filled(&places),
+            command: self.command.substituted(&places),
             environment,
             directory: self.directory.clone(),
             terminal: self.terminal,
         }
     }
 
-    /// What is told of it; its further ports are facts such as `port.metrics`.
+    /// Returns the registration. Named ports become metadata such as `port.metrics`.
     pub(super) fn registration(&self, leases: &Leases, pools: &Pools) -> Registration {
         let ports = leases.named().map(|(name, port)| (format!("port.{name}"), port.to_string()));
         let registration = Registration::new(self.name.clone(), self.host.clone(), leases.port());

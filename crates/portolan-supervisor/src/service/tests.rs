@@ -1,10 +1,11 @@
 use std::net::TcpListener;
 
 use portolan_agent::AgentError;
+use portolan_core::Remedy as _;
 use portolan_port_allocator::AllocatorError;
 
 use super::*;
-use crate::testing::{World, until};
+use crate::test_env::{TestEnv, poll_until};
 
 mod handoff;
 
@@ -16,81 +17,81 @@ fn exit_code(ended: Result<Option<ExitStatus>, StartError>) -> Option<u8> {
 }
 
 #[tokio::test]
-async fn a_service_is_found_while_its_program_runs_and_leaves_nothing_behind() {
-    let world = World::new().await;
+async fn service_is_registered_while_its_program_runs() {
+    let env = TestEnv::new().await;
     let mut spec =
-        world.shell("echo $PORT $WHERE > told; while ! test -e go; do sleep 0.02; done; exit 7");
+        env.shell("echo $PORT $WHERE > told; while ! test -e go; do sleep 0.02; done; exit 7");
     spec.environment.insert("WHERE".to_owned(), "at {port}".to_owned());
-    let mut service = Service::start(spec, world.parts()).await.unwrap();
-    let port = world.port(0);
-    assert_eq!(world.line_in("told").await, format!("{port} at {port}"));
-    let registered: Vec<_> = world.registered().iter().map(ServiceEndpoint::address).collect();
+    let mut service = Service::start(spec, env.deps()).await.unwrap();
+    let port = env.port(0);
+    assert_eq!(env.line_in("told").await, format!("{port} at {port}"));
+    let registered: Vec<_> = env.registered().iter().map(ServiceEndpoint::address).collect();
     assert_eq!(registered, [service.endpoint().unwrap().address()]);
     assert_eq!(registered, [format!("127.0.0.1:{port}")]);
 
-    world.write("go");
+    env.write("go");
     let ended = service.wait().await;
-    assert_eq!(exit_code(service.take(ended).await), Some(7));
+    assert_eq!(exit_code(service.handle(ended).await), Some(7));
     service.finish().await;
-    assert_eq!(world.registered(), []);
-    assert_eq!(world.holders(), []);
+    assert_eq!(env.registered(), []);
+    assert_eq!(env.holders(), []);
 }
 
 #[tokio::test]
 async fn service_of_a_configured_http_pool_has_the_protocol_http() {
-    let world = World::new().await;
-    let mut parts = world.parts();
-    parts.allocator.port_ranges.values_mut().for_each(|pool| *pool = pool.with_http(true));
-    let spec = ServiceSpec { name: "orders".parse().unwrap(), ..world.shell(LASTING) };
-    let service = Service::start(spec, parts).await.unwrap();
+    let env = TestEnv::new().await;
+    let mut deps = env.deps();
+    deps.allocator.port_ranges.values_mut().for_each(|pool| *pool = pool.with_http(true));
+    let spec = ServiceSpec { name: "orders".parse().unwrap(), ..env.shell(LASTING) };
+    let service = Service::start(spec, deps).await.unwrap();
     assert_eq!(service.endpoint().unwrap().protocol, "http");
     service.stop(Duration::ZERO).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_service_without_a_port_is_nobodys_to_find() {
-    let world = World::new().await;
-    let spec = ServiceSpec { port: None, ..world.shell("echo ${PORT:-none} > told") };
-    let mut service = Service::start(spec, world.parts()).await.unwrap();
-    assert_eq!((service.endpoint(), world.registered()), (None, vec![]));
-    assert_eq!(world.line_in("told").await, "none");
+async fn service_without_a_port_is_not_registered() {
+    let env = TestEnv::new().await;
+    let spec = ServiceSpec { port: None, ..env.shell("echo ${PORT:-none} > told") };
+    let mut service = Service::start(spec, env.deps()).await.unwrap();
+    assert_eq!((service.endpoint(), env.registered()), (None, vec![]));
+    assert_eq!(env.line_in("told").await, "none");
     let ended = service.wait().await;
-    assert_eq!(exit_code(service.take(ended).await), Some(0));
+    assert_eq!(exit_code(service.handle(ended).await), Some(0));
 }
 
 #[tokio::test]
-async fn where_nobody_can_be_told_the_program_does_not_run_on_unseen() {
-    let world = World::new().await;
-    let parts = Parts { registry: None, ..world.parts() };
-    let error = Service::start(world.shell(LASTING), parts).await.unwrap_err();
+async fn program_is_stopped_if_it_cannot_be_registered() {
+    let env = TestEnv::new().await;
+    let deps = ServiceDeps { registry: None, ..env.deps() };
+    let error = Service::start(env.shell(LASTING), deps).await.unwrap_err();
     assert!(matches!(error, StartError::Agent(AgentError::NobodyToTell { .. })), "{error}");
-    assert_eq!(world.holders(), [], "the program still holds its port");
+    assert_eq!(env.holders(), [], "the program still holds its port");
 }
 
 #[tokio::test]
-async fn a_program_that_is_not_there_is_named_with_a_remedy_and_holds_no_port() {
-    let world = World::new().await;
-    let mut spec = world.shell("");
+async fn missing_program_is_an_error_with_a_remedy_and_releases_its_port() {
+    let env = TestEnv::new().await;
+    let mut spec = env.shell("");
     spec.command = "no-such-program-here".parse().unwrap();
-    let error = Service::start(spec, world.parts()).await.unwrap_err().to_string();
-    assert!(error.contains("no-such-program-here") && error.contains("in PATH?"), "{error}");
-    assert_eq!(world.holders(), []);
+    let error = Service::start(spec, env.deps()).await.unwrap_err().with_remedy();
+    assert!(error.contains("no-such-program-here") && error.contains("add it to PATH"), "{error}");
+    assert_eq!(env.holders(), []);
 }
 
 #[tokio::test]
-async fn without_a_free_port_nothing_is_started() {
-    let world = World::new().await;
-    let strangers: Vec<_> =
-        (0..4).map(|index| TcpListener::bind(("0.0.0.0", world.port(index))).unwrap()).collect();
-    let error = Service::start(world.shell("echo > started"), world.parts()).await.unwrap_err();
+async fn program_is_not_started_without_a_free_port() {
+    let env = TestEnv::new().await;
+    let foreign: Vec<_> =
+        (0..4).map(|index| TcpListener::bind(("0.0.0.0", env.port(index))).unwrap()).collect();
+    let error = Service::start(env.shell("echo > started"), env.deps()).await.unwrap_err();
     assert!(matches!(error, StartError::Port(AllocatorError::NoPortsAvailable { .. })), "{error}");
-    assert!(!world.path("started").exists());
-    drop(strangers);
+    assert!(!env.path("started").exists());
+    drop(foreign);
 }
 
-/// Fails once the stranger has the first port; runs on with another one.
-fn loser(world: &World) -> String {
-    let first = world.port(0);
+/// Fails once the foreign has the first port; runs on with another one.
+fn loser(env: &TestEnv) -> String {
+    let first = env.port(0);
     format!(
         "echo $PORT > port; test $PORT = {first} || {LASTING}; \
          while ! test -e taken; do sleep 0.02; done; exit 1"
@@ -98,107 +99,107 @@ fn loser(world: &World) -> String {
 }
 
 #[tokio::test]
-async fn a_program_whose_port_was_stolen_is_started_on_the_next_one() {
-    let world = World::new().await;
-    let mut service = Service::start(world.shell(&loser(&world)), world.parts()).await.unwrap();
-    world.line_in("port").await;
-    let _stranger = TcpListener::bind(("127.0.0.1", world.port(0))).unwrap();
-    world.write("taken");
+async fn program_is_restarted_on_the_next_port_if_its_port_is_taken() {
+    let env = TestEnv::new().await;
+    let mut service = Service::start(env.shell(&loser(&env)), env.deps()).await.unwrap();
+    env.line_in("port").await;
+    let _foreign = TcpListener::bind(("127.0.0.1", env.port(0))).unwrap();
+    env.write("taken");
 
     let ended = service.wait().await;
-    assert_eq!(exit_code(service.take(ended).await), None, "it was not started again");
-    let registered: Vec<_> = world.registered().iter().map(|endpoint| endpoint.port).collect();
-    assert_eq!(registered, [world.port(1)]);
-    let held: Vec<_> = world.holders().iter().map(|holder| holder.port).collect();
-    assert_eq!(held, [world.port(1)]);
+    assert_eq!(exit_code(service.handle(ended).await), None, "it was not started again");
+    let registered: Vec<_> = env.registered().iter().map(|endpoint| endpoint.port).collect();
+    assert_eq!(registered, [env.port(1)]);
+    let held: Vec<_> = env.holders().iter().map(|holder| holder.port).collect();
+    assert_eq!(held, [env.port(1)]);
     service.stop(Duration::from_secs(5)).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_service_is_found_once_its_own_program_listens() {
-    let world = World::new().await;
-    let spec = world.shell(World::server_when_told());
+async fn service_is_registered_when_its_program_listens() {
+    let env = TestEnv::new().await;
+    let spec = env.shell(TestEnv::server_after_go());
     let spec = ServiceSpec { check: Some("tcp".parse().unwrap()), ..spec };
-    let mut service = Service::start(spec, world.parts()).await.unwrap();
-    assert_eq!((service.endpoint(), world.registered()), (None, vec![]));
-    world.write("go");
-    let turn = service.wait().await;
-    assert!(matches!(turn, Ok(Turn::Listens)), "{turn:?}");
-    assert_eq!(exit_code(service.take(turn).await), None);
-    let registered: Vec<_> = world.registered().iter().map(|endpoint| endpoint.port).collect();
-    assert_eq!(registered, [world.port(0)]);
+    let mut service = Service::start(spec, env.deps()).await.unwrap();
+    assert_eq!((service.endpoint(), env.registered()), (None, vec![]));
+    env.write("go");
+    let event = service.wait().await;
+    assert!(matches!(event, Ok(ProgramEvent::Listening)), "{event:?}");
+    assert_eq!(exit_code(service.handle(event).await), None);
+    let registered: Vec<_> = env.registered().iter().map(|endpoint| endpoint.port).collect();
+    assert_eq!(registered, [env.port(0)]);
     service.stop(Duration::from_secs(5)).await.unwrap();
-    assert_eq!(world.registered(), []);
+    assert_eq!(env.registered(), []);
     // What the shell started keeps the lease until it is gone as well.
-    until("the end of the lease", || world.holders().is_empty().then_some(())).await;
+    poll_until("the end of the lease", || env.holders().is_empty().then_some(())).await;
 }
 
 #[tokio::test]
-async fn a_stranger_on_the_port_is_never_taken_for_the_service() {
-    let world = World::new().await;
+async fn foreign_listener_is_not_registered_as_the_service() {
+    let env = TestEnv::new().await;
     let script = format!("echo $PORT >> ports; {LASTING}");
-    let spec = ServiceSpec { check: Some("tcp".parse().unwrap()), ..world.shell(&script) };
-    let mut service = Service::start(spec, world.parts()).await.unwrap();
-    assert_eq!(world.line_in("ports").await, world.port(0).to_string());
-    assert_eq!((service.endpoint(), world.registered()), (None, vec![]), "nothing listens yet");
+    let spec = ServiceSpec { check: Some("tcp".parse().unwrap()), ..env.shell(&script) };
+    let mut service = Service::start(spec, env.deps()).await.unwrap();
+    assert_eq!(env.line_in("ports").await, env.port(0).to_string());
+    assert_eq!((service.endpoint(), env.registered()), (None, vec![]), "nothing listens yet");
 
-    let strangers: Vec<_> =
-        (0..3).map(|index| TcpListener::bind(("127.0.0.1", world.port(index))).unwrap()).collect();
+    let foreign: Vec<_> =
+        (0..3).map(|index| TcpListener::bind(("127.0.0.1", env.port(index))).unwrap()).collect();
     // The ports behind the first are taken too by now, but the last one is free.
-    let turn = service.wait().await;
-    assert!(matches!(turn, Ok(Turn::Stolen { .. })), "{turn:?}");
-    assert_eq!(exit_code(service.take(turn).await), None);
-    assert_eq!(service.port(), Some(world.port(3)));
-    assert_eq!(world.registered(), []);
-    drop(strangers);
+    let event = service.wait().await;
+    assert!(matches!(event, Ok(ProgramEvent::PortTaken { .. })), "{event:?}");
+    assert_eq!(exit_code(service.handle(event).await), None);
+    assert_eq!(service.port(), Some(env.port(3)));
+    assert_eq!(env.registered(), []);
+    drop(foreign);
     service.stop(Duration::from_secs(5)).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_program_that_fails_by_itself_is_not_started_again() {
-    let world = World::new().await;
-    let mut service = Service::start(world.shell("exit 1"), world.parts()).await.unwrap();
+async fn program_that_fails_for_another_reason_is_not_restarted() {
+    let env = TestEnv::new().await;
+    let mut service = Service::start(env.shell("exit 1"), env.deps()).await.unwrap();
     let ended = service.wait().await;
-    assert_eq!(exit_code(service.take(ended).await), Some(1));
+    assert_eq!(exit_code(service.handle(ended).await), Some(1));
 }
 
 #[tokio::test]
-async fn a_service_is_deregistered_before_its_program_is_asked_to_end() {
-    let world = World::new().await;
+async fn service_is_deregistered_before_its_program_is_stopped() {
+    let env = TestEnv::new().await;
     let script = "trap 'echo asked > asked' TERM; echo ready > ready; \
                   while ! test -e go; do sleep 0.02; done";
-    let service = Service::start(world.shell(script), world.parts()).await.unwrap();
-    world.line_in("ready").await;
+    let service = Service::start(env.shell(script), env.deps()).await.unwrap();
+    env.line_in("ready").await;
     let stopping = tokio::spawn(service.stop(Duration::from_secs(60)));
-    world.line_in("asked").await;
-    assert_eq!(world.registered(), []);
-    world.write("go");
+    env.line_in("asked").await;
+    assert_eq!(env.registered(), []);
+    env.write("go");
     stopping.await.unwrap().unwrap();
-    assert_eq!(world.holders(), []);
+    assert_eq!(env.holders(), []);
 }
 
 #[tokio::test]
-async fn who_is_in_a_hurry_does_not_wait_for_the_grace() {
-    let world = World::new().await;
+async fn skip_grace_token_ends_the_grace_period() {
+    let env = TestEnv::new().await;
     let script = "trap '' TERM; echo ready > ready; sleep 1000";
-    let service = Service::start(world.shell(script), world.parts()).await.unwrap();
-    world.line_in("ready").await;
-    let hurry = service.hurry();
+    let service = Service::start(env.shell(script), env.deps()).await.unwrap();
+    env.line_in("ready").await;
+    let skip_grace = service.skip_grace();
     let stopping = tokio::spawn(service.stop(Duration::from_secs(3600)));
-    hurry.cancel();
-    let status = tokio::time::timeout(crate::testing::SOON, stopping).await.unwrap();
+    skip_grace.cancel();
+    let status = tokio::time::timeout(crate::test_env::TIMEOUT, stopping).await.unwrap();
     assert_eq!(crate::child::exit_code(status.unwrap().unwrap()), 137);
 }
 
 #[tokio::test]
-async fn what_a_program_left_behind_is_ended_with_its_group() {
-    let world = World::new().await;
+async fn leftover_processes_are_stopped_with_their_group() {
+    let env = TestEnv::new().await;
     let script = "sleep 1000 & echo $! > left";
-    let mut service = Service::start(world.shell(script), world.parts()).await.unwrap();
-    let left = world.line_in("left").await;
+    let mut service = Service::start(env.shell(script), env.deps()).await.unwrap();
+    let left = env.line_in("left").await;
     service.wait().await.unwrap();
     service.finish_group(Duration::from_secs(5)).await;
-    until("the end of what was left behind", || {
+    poll_until("the end of what was left behind", || {
         let stat = portolan_host_facts::ProcessStat::read(left.parse().unwrap());
         (!stat.is_some_and(|stat| stat.is_running())).then_some(())
     })

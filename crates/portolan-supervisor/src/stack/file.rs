@@ -1,24 +1,25 @@
-//! The part of `portolan.yaml` that describes a stack: its name and its services.
+//! The part of `portolan.yaml` that describes a stack.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use portolan_core::{PortName, Protocol, Scope, ServiceName, Ttl, fnv1a};
+use portolan_core::{Protocol, Scope, ServiceName, Ttl, fnv1a};
 use portolan_health::CheckSpec;
 use portolan_port_allocator::BindAddress;
 use serde::Deserialize;
 
-pub use super::wish::{NamedWish, PortWish};
-use crate::service::{InvalidService, NamedPort, check};
+pub use super::error::InvalidStack;
+pub use super::port_spec::MainPort;
+use crate::service::{NamedPort, validate};
 use crate::{CommandLine, Handoff, placeholders};
 
-/// The services that are started together.
+/// A stack file: a name and services.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StackFile {
-    /// The stack's scope; where it has none, its folder makes one ([`scope_of_folder`]).
+    /// The scope of the stack. `None` is derived from the directory ([`scope_of_folder`]).
     pub name: Option<Scope>,
-    /// Each service under its name.
+    /// The services by name.
     #[serde(default)]
     pub services: BTreeMap<ServiceName, ServiceEntry>,
 }
@@ -27,124 +28,58 @@ pub struct StackFile {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceEntry {
-    /// What to start: a text that is split like a shell's, or a list. `{port}` is the leased port,
-    /// `{port:NAME}` a further one, `{fd}` and `{fd:NAME}` the sockets on them.
+    /// The command: text that is split like a POSIX shell does, or a list of words. `{port}` and
+    /// `{port:NAME}` are replaced by leased ports, `{fd}` and `{fd:NAME}` by inherited sockets.
     pub command: CommandLine,
-    /// The port it would like, or `none`; the pool's default where nothing is said.
+    /// The preferred port, or `none`. Default: the default port of the pool.
     #[serde(default)]
-    pub port: PortWish,
-    /// The pool its port comes from; told by its name where nothing is said.
+    pub port: MainPort,
+    /// The pool. Default: the pool that the configuration or the service name implies.
     pub pool: Option<String>,
-    /// Further ports, each under its name: a number, `{port: 9100, pool: metrics}`, or nothing.
-    #[serde(default)]
-    pub ports: BTreeMap<PortName, NamedWish>,
-    /// The address that it listens on: `all`, `loopback`, or one of this host.
+    /// Additional ports by name: a number, `{port: 9100, pool: metrics}`, or empty.
+    #[serde(default, deserialize_with = "super::port_spec::named_ports")]
+    pub ports: Vec<NamedPort>,
+    /// The listen address: `all`, `loopback`, or an IP address of this host.
     #[serde(default)]
     pub bind: BindAddress,
-    /// Whether it needs its ports in UDP as well.
+    /// Whether each port must be free for UDP as well.
     #[serde(default)]
     pub udp: bool,
-    /// What it speaks; the pool's protocol where nothing is said.
+    /// The protocol. Default: the protocol of the pool.
     pub protocol: Option<Protocol>,
-    /// Its version, in its own words.
+    /// The version, as free text.
     #[serde(default)]
     pub version: String,
-    /// How its health is checked; [`CheckSpec`] lists the forms.
+    /// The health check; [`CheckSpec`] lists the forms.
     pub health: Option<CheckSpec>,
-    /// Facts that are announced with it.
+    /// Metadata of the registration.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
-    /// Variables of its environment; `{port}` is the leased port.
+    /// Environment variables. Placeholders are replaced as in `command`.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// The folder it starts in, relative to the file.
+    /// The working directory, relative to the stack file.
     pub directory: Option<PathBuf>,
-    /// How its program gets its ports.
+    /// How the program gets its ports.
     #[serde(default)]
     pub handoff: Handoff,
-    /// The services that must be found, and well, before it starts.
+    /// The services that must be discoverable and healthy before this one starts.
     #[serde(default)]
     pub needs: Vec<ServiceName>,
-    /// How many of it to start, each on a port of its own.
+    /// The number of instances. Each has its own port.
     #[serde(default = "one")]
     pub instances: u16,
-    /// How long it stays known without a sign of life.
+    /// The TTL of the registration. Default: the configured one.
     pub ttl: Option<Ttl>,
 }
 
-/// The most instances that one entry starts: a slip of the finger starts no thousand processes.
+/// The maximum number of instances of a service. It limits the damage of a typing error.
 pub const MAX_INSTANCES: u16 = 64;
-
-/// Why a stack cannot be started. Retrying does not help: the file must change.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidStack {
-    /// Nothing to start.
-    #[error("services: there are none; add one, with the command that starts it")]
-    Empty,
-    /// No instance, or too many.
-    #[error("services.{service}.instances: {found} is not from 1 to {MAX_INSTANCES}")]
-    Instances {
-        /// The service.
-        service: ServiceName,
-        /// What the file says.
-        found: u16,
-    },
-    /// A need of itself, directly or through others.
-    #[error("services: {} need one another, so none can be first; take one of the needs out", cycle.join(" -> "))]
-    Cycle {
-        /// The services, in the order in which they need each other.
-        cycle: Vec<String>,
-    },
-    /// Something that only a service with a port can have.
-    #[error(
-        "services.{service}.{key}: the service has no port (port: none), so this does nothing; take it out, or give it a port"
-    )]
-    Portless {
-        /// The service.
-        service: ServiceName,
-        /// The key that does nothing.
-        key: &'static str,
-    },
-    /// `needs` names a service that listens nowhere.
-    #[error(
-        "services.{service}.needs: {need} has no port, so there is nothing to find; give it one, or take the need out"
-    )]
-    NeedsPortless {
-        /// The service.
-        service: ServiceName,
-        /// What it needs.
-        need: ServiceName,
-    },
-    /// Its command, its variables and its ports do not go together.
-    #[error("services.{service}: {source}")]
-    Service {
-        /// The service.
-        service: ServiceName,
-        /// Why not.
-        source: InvalidService,
-    },
-}
-
-// === impl InvalidStack ===
-
-impl InvalidStack {
-    /// The key that must change, written like `services.api.needs`.
-    pub fn path(&self) -> String {
-        match self {
-            Self::Empty | Self::Cycle { .. } => "services".to_owned(),
-            Self::Instances { service, .. } => format!("services.{service}.instances"),
-            Self::Portless { service, key } => format!("services.{service}.{key}"),
-            Self::NeedsPortless { service, .. } => format!("services.{service}.needs"),
-            Self::Service { service, .. } => format!("services.{service}"),
-        }
-    }
-}
 
 // === impl StackFile ===
 
 impl StackFile {
-    /// Checks what the types do not carry.
+    /// Checks the constraints that the types do not express.
     pub fn validate(&self) -> Result<(), InvalidStack> {
         if self.services.is_empty() {
             return Err(InvalidStack::Empty);
@@ -152,7 +87,7 @@ impl StackFile {
         for (service, entry) in &self.services {
             self.validate_entry(service, entry)?;
         }
-        super::order::levels(&self.services).map(drop)
+        super::start_order::levels(&self.services).map(drop)
     }
 
     fn validate_entry(
@@ -164,16 +99,16 @@ impl StackFile {
         if !(1..=MAX_INSTANCES).contains(&found) {
             return Err(InvalidStack::Instances { service, found });
         }
-        if let Some(key) = entry.key_without_port().filter(|_| entry.port == PortWish::None) {
+        if let Some(key) = entry.key_without_port().filter(|_| entry.port == MainPort::None) {
             return Err(InvalidStack::Portless { service, key });
         }
         let portless = |need: &&ServiceName| {
-            self.services.get(*need).is_some_and(|needed| needed.port == PortWish::None)
+            self.services.get(*need).is_some_and(|needed| needed.port == MainPort::None)
         };
         if let Some(need) = entry.needs.iter().find(portless).cloned() {
             return Err(InvalidStack::NeedsPortless { service, need });
         }
-        check(&entry.command, &entry.env, &entry.named_ports(), entry.handoff)
+        validate(&entry.command, &entry.env, &entry.ports, entry.handoff)
             .map_err(|source| InvalidStack::Service { service, source })
     }
 }
@@ -181,18 +116,12 @@ impl StackFile {
 // === impl ServiceEntry ===
 
 impl ServiceEntry {
-    /// Its further ports.
-    pub(super) fn named_ports(&self) -> Vec<NamedPort> {
-        let named = self.ports.iter();
-        named.map(|(name, wish)| wish.clone().into_port(name.clone())).collect()
-    }
-
-    /// The first key that says something of a port, the wish itself aside.
+    /// Returns the first key that has no effect without a port.
     fn key_without_port(&self) -> Option<&'static str> {
         let checks = self.health.as_ref().is_some_and(|check| !check.is_none());
         [
             ("command", self.command.mentions_port()),
-            ("env", self.env.values().any(|value| placeholders::is_in(value))),
+            ("env", self.env.values().any(|value| placeholders::has_placeholder(value))),
             ("pool", self.pool.is_some()),
             ("protocol", self.protocol.is_some()),
             ("health", checks),
@@ -207,8 +136,8 @@ impl ServiceEntry {
     }
 }
 
-/// The scope of a stack without a name: its folder's name and six hex digits of the whole path,
-/// so that two working copies of one project do not meet.
+/// Derives a scope from a directory: its name and six hex digits of a hash of its path, so that two
+/// working copies of a project have different scopes.
 pub fn scope_of_folder(folder: &Path) -> Scope {
     let allowed = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -226,5 +155,4 @@ fn one() -> u16 {
 }
 
 #[cfg(test)]
-#[path = "file_tests.rs"]
 mod tests;

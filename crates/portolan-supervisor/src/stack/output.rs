@@ -1,4 +1,4 @@
-//! What the programs print, line by line, on its way to whoever shows it.
+//! Captures the output of the programs line by line.
 
 use std::time::Duration;
 
@@ -10,26 +10,26 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::child::Child;
 
-/// The longest line of a program's output that is passed on in one piece, in bytes.
+/// The maximum length of a line in bytes. Longer lines are split.
 const LONGEST_LINE: u64 = 16 * 1024;
-/// How long to wait for the last words of a program that has ended: a pipe holds 64 KiB, which is
-/// read in no time, but a descendant that left the group may hold it open for ever.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-/// The same where the time is up already.
-const LAST_WORDS_AT_LEAST: Duration = Duration::from_millis(50);
+/// Time limit for reading the remaining output of a program that has exited. A pipe holds at most
+/// 64 KiB, but a descendant outside the process group may keep it open indefinitely.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+/// The same time limit if the deadline has already passed.
+const MIN_DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// A line that a service printed.
+/// A line of output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputLine {
     /// The service.
     pub service: ServiceName,
-    /// Which of its instances, counted from 1.
+    /// The instance of the service, counted from 1.
     pub instance: u16,
-    /// The line, without its end.
+    /// The line without its line ending.
     pub text: String,
 }
 
-/// Passes on what one instance prints, however often its program is started.
+/// Forwards the output of one instance, across restarts of its program.
 pub(super) struct Printers {
     tasks: JoinSet<()>,
     line: OutputLine,
@@ -44,22 +44,22 @@ impl Printers {
         Self { tasks: JoinSet::new(), line, to }
     }
 
-    /// Passes on what this program prints; once a program.
+    /// Forwards the output of this program. Called once per program.
     pub(super) fn attach(&mut self, child: &mut Child) {
         let (stdout, stderr) = child.output();
         if let Some(stdout) = stdout {
-            self.tasks.spawn(pass_on(stdout, self.line.clone(), self.to.clone()));
+            self.tasks.spawn(forward(stdout, self.line.clone(), self.to.clone()));
         }
         if let Some(stderr) = stderr {
-            self.tasks.spawn(pass_on(stderr, self.line.clone(), self.to.clone()));
+            self.tasks.spawn(forward(stderr, self.line.clone(), self.to.clone()));
         }
     }
 
-    /// Waits for the last words of programs that have ended, not much beyond the deadline.
+    /// Reads the remaining output of programs that have exited, until shortly after the deadline.
     pub(super) async fn finish(mut self, deadline: Option<Instant>) {
         let now = Instant::now();
-        let latest = now + LAST_WORDS;
-        let deadline = deadline.map_or(latest, |end| end.clamp(now + LAST_WORDS_AT_LEAST, latest));
+        let latest = now + DRAIN_TIMEOUT;
+        let deadline = deadline.map_or(latest, |end| end.clamp(now + MIN_DRAIN_TIMEOUT, latest));
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if timeout_at(deadline, ended).await.is_err() {
             self.tasks.shutdown().await;
@@ -67,13 +67,13 @@ impl Printers {
     }
 }
 
-/// Passes lines on until the pipe or the reader is closed. What is not read stays in the pipe and
-/// slows the program down, as a terminal would, instead of filling our memory.
-async fn pass_on(from: impl AsyncRead + Unpin, line: OutputLine, to: mpsc::Sender<OutputLine>) {
+/// Forwards lines until the pipe or the receiver is closed. Output that is not received yet stays
+/// in the pipe, so a program that prints too fast blocks instead of filling memory.
+async fn forward(from: impl AsyncRead + Unpin, line: OutputLine, to: mpsc::Sender<OutputLine>) {
     let mut from = BufReader::new(from);
     while let Some(text) = next_line(&mut from).await {
         if to.send(OutputLine { text, ..line.clone() }).await.is_err() {
-            // Nobody reads any more; the program must still be able to print.
+            // The receiver is gone; drain the pipe, so that the program does not block.
             _ = tokio::io::copy(&mut from, &mut tokio::io::sink()).await;
         }
     }

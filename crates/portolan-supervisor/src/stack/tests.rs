@@ -6,28 +6,28 @@ use portolan_core::{PoolRange, PortRange};
 use portolan_port_allocator::PortAllocatorConfig;
 
 use super::*;
-use crate::testing::{SOON, World};
+use crate::test_env::{TIMEOUT, TestEnv};
 
 const SCOPE: &str = "shop";
 
 /// A stack that runs in the background.
 struct Running {
-    rows: watch::Receiver<Vec<Row>>,
+    rows: watch::Receiver<Vec<InstanceStatus>>,
     lines: mpsc::Receiver<OutputLine>,
     stop: CancellationToken,
-    task: tokio::task::JoinHandle<Vec<Row>>,
+    task: tokio::task::JoinHandle<Vec<InstanceStatus>>,
 }
 
-/// Starts the services of this YAML; `POOL` is the world's pool, `#` a line.
-fn start(world: &World, services: &str) -> Running {
+/// Starts the services of this YAML; `POOL` is the env's pool, `#` a line.
+fn start(env: &TestEnv, services: &str) -> Running {
     let file: StackFile = serde_saphyr::from_str(&format!("services:\n{services}")).unwrap();
-    let context = context(world.folder.path(), world.allocator().pools());
+    let context = context(env.folder.path(), env.allocator().pools());
     let stack = Stack::plan(&file, &context).unwrap();
     let rows = stack.rows();
     let (to, lines) = mpsc::channel(64);
-    let (stop, parts, discovery) = (CancellationToken::new(), world.parts(), discovery(world));
+    let (stop, deps, discovery) = (CancellationToken::new(), env.deps(), discovery(env));
     let stopped = stop.clone();
-    let task = tokio::spawn(async move { stack.run(&parts, &discovery, to, &stopped).await });
+    let task = tokio::spawn(async move { stack.run(&deps, &discovery, to, &stopped).await });
     Running { rows, lines, stop, task }
 }
 
@@ -65,13 +65,13 @@ fn wanted_port_is_the_default_port_of_the_configured_pool() {
     assert_eq!(wanted, expected);
 }
 
-fn discovery(world: &World) -> DiscoveryClient {
+fn discovery(env: &TestEnv) -> DiscoveryClient {
     let strategies = vec!["registry".parse().unwrap()];
     DiscoveryClient::builder()
         .config(DiscoveryConfig { strategies, ..DiscoveryConfig::default() })
-        .registry_url(world.url.clone())
+        .registry_url(env.url.clone())
         .scope(SCOPE.parse().unwrap())
-        .reservations(HostReservations::new(world.allocator()))
+        .reservations(HostReservations::new(env.allocator()))
         .build()
         .unwrap()
 }
@@ -80,22 +80,28 @@ fn discovery(world: &World) -> DiscoveryClient {
 
 impl Running {
     async fn line(&mut self) -> String {
-        let line = tokio::time::timeout(SOON, self.lines.recv()).await.expect("a line in time");
+        let line = tokio::time::timeout(TIMEOUT, self.lines.recv()).await.expect("a line in time");
         let line = line.expect("a line");
         format!("{}: {}", line.service, line.text)
     }
 
-    async fn state(&mut self, service: &str, wanted: impl Fn(&State) -> bool) -> Row {
-        let is_wanted = |row: &&Row| row.service.as_str() == service && wanted(&row.state);
+    async fn state(
+        &mut self,
+        service: &str,
+        wanted: impl Fn(&InstanceState) -> bool,
+    ) -> InstanceStatus {
+        let is_wanted =
+            |row: &&InstanceStatus| row.service.as_str() == service && wanted(&row.state);
         let reached = self.rows.wait_for(|rows| rows.iter().any(|row| is_wanted(&row)));
-        let rows = tokio::time::timeout(SOON, reached).await.expect("the state in time").unwrap();
+        let rows =
+            tokio::time::timeout(TIMEOUT, reached).await.expect("the state in time").unwrap();
         rows.iter().find(is_wanted).unwrap().clone()
     }
 
     /// Takes it down, and returns the last rows and what was printed.
-    async fn stop(mut self) -> (Vec<Row>, Vec<String>) {
+    async fn stop(mut self) -> (Vec<InstanceStatus>, Vec<String>) {
         self.stop.cancel();
-        let rows = tokio::time::timeout(SOON, self.task).await.expect("an end in time").unwrap();
+        let rows = tokio::time::timeout(TIMEOUT, self.task).await.expect("an end in time").unwrap();
         let mut printed = Vec::new();
         while let Some(line) = self.lines.recv().await {
             printed.push(format!("{}: {}", line.service, line.text));
@@ -105,36 +111,36 @@ impl Running {
 }
 
 #[tokio::test]
-async fn each_starts_after_what_it_needs_and_knows_where_that_is() {
-    let world = World::new().await;
-    let api = serde_json::json!(["sh", "-c", World::server_when_told()]);
+async fn service_starts_after_its_needs_with_their_endpoints() {
+    let env = TestEnv::new().await;
+    let api = serde_json::json!(["sh", "-c", TestEnv::server_after_go()]);
     let mut stack = start(
-        &world,
+        &env,
         &format!(
             "  api: {{command: {api}, pool: mine}}
   worker: {{command: 'sh -c \"echo $API_PORT $PORTOLAN_SCOPE; exec sleep 1000\"', port: none, needs: [api]}}"
         ),
     );
-    let api = stack.state("api", |state| *state == State::Running).await;
-    assert_eq!(api.got, Some(world.port(0)));
+    let api = stack.state("api", |state| *state == InstanceState::Running).await;
+    assert_eq!(api.got, Some(env.port(0)));
     // Its program does not listen yet, so nobody may find it, and nobody may count on it.
-    assert_eq!(world.registered(), []);
-    assert_eq!(stack.state("worker", |_| true).await.state, State::Waiting);
+    assert_eq!(env.registered(), []);
+    assert_eq!(stack.state("worker", |_| true).await.state, InstanceState::Waiting);
 
-    world.write("go");
+    env.write("go");
     while stack.line().await.starts_with("api") {}
-    let worker = stack.state("worker", |state| *state == State::Running).await;
-    assert_eq!(worker.found.into_values().next(), Some(format!("127.0.0.1:{}", world.port(0))));
+    let worker = stack.state("worker", |state| *state == InstanceState::Running).await;
+    assert_eq!(worker.found.into_values().next(), Some(format!("127.0.0.1:{}", env.port(0))));
     let (rows, _) = stack.stop().await;
-    assert!(rows.iter().all(|row| row.state == State::Exited { code: 0 }), "{rows:?}");
-    assert_eq!((world.registered(), world.holders()), (vec![], vec![]));
+    assert!(rows.iter().all(|row| row.state == InstanceState::Exited { code: 0 }), "{rows:?}");
+    assert_eq!((env.registered(), env.holders()), (vec![], vec![]));
 }
 
 #[tokio::test]
-async fn what_the_file_says_of_the_environment_has_the_last_word() {
-    let world = World::new().await;
+async fn environment_of_the_file_takes_precedence() {
+    let env = TestEnv::new().await;
     let mut stack = start(
-        &world,
+        &env,
         "  api: {command: sleep 1000, pool: mine, health: none}
   worker: {command: sh -c 'echo $API_URL $API_HOST', port: none, needs: [api], env: {API_URL: 'mine'}}",
     );
@@ -143,15 +149,15 @@ async fn what_the_file_says_of_the_environment_has_the_last_word() {
 }
 
 #[tokio::test]
-async fn those_that_need_others_are_taken_down_before_them() {
-    let world = World::new().await;
+async fn services_are_stopped_before_their_needs() {
+    let env = TestEnv::new().await;
     let script = |name: &str| {
         format!(
             "sh -c 'trap \"echo {name} >> ended; exit\" TERM; echo up; while :; do sleep 0.02; done'"
         )
     };
     let mut stack = start(
-        &world,
+        &env,
         &format!(
             "  a: {{command: {:?}, pool: mine, health: none}}
   b: {{command: {:?}, pool: mine, health: none, needs: [a]}}
@@ -165,51 +171,53 @@ async fn those_that_need_others_are_taken_down_before_them() {
         stack.line().await;
     }
     stack.stop().await;
-    assert_eq!(std::fs::read_to_string(world.path("ended")).unwrap(), "c\nb\na\n");
+    assert_eq!(std::fs::read_to_string(env.path("ended")).unwrap(), "c\nb\na\n");
 }
 
 #[tokio::test]
-async fn a_program_that_will_not_end_is_ended_at_the_deadline() {
-    let world = World::new().await;
+async fn program_that_ignores_sigterm_is_killed_at_the_deadline() {
+    let env = TestEnv::new().await;
     let mut stack = start(
-        &world,
+        &env,
         "  a: {command: sh -c 'trap \"\" TERM; echo up; while :; do sleep 0.02; done', port: none}",
     );
     stack.line().await;
     let (rows, _) = stack.stop().await;
-    assert_eq!(rows[0].state, State::Exited { code: 0 });
+    assert_eq!(rows[0].state, InstanceState::Exited { code: 0 });
 }
 
 #[tokio::test]
-async fn a_service_that_fails_says_why_and_the_stack_ends_with_its_last_program() {
-    let world = World::new().await;
+async fn failed_service_has_a_reason_and_the_stack_ends_with_its_last_program() {
+    let env = TestEnv::new().await;
     let stack = start(
-        &world,
+        &env,
         "  missing: {command: no-such-program-here, port: none}
   broken: {command: sh -c 'exit 3', port: none}
   good: {command: 'true', port: none}",
     );
-    let rows = tokio::time::timeout(SOON, stack.task).await.expect("an end in time").unwrap();
+    let rows = tokio::time::timeout(TIMEOUT, stack.task).await.expect("an end in time").unwrap();
     let state = |name: &str| &rows.iter().find(|row| row.service.as_str() == name).unwrap().state;
-    assert!(matches!(state("missing"), State::Failed { reason } if reason.contains("in PATH?")));
-    assert_eq!(*state("broken"), State::Exited { code: 3 });
+    assert!(
+        matches!(state("missing"), InstanceState::Failed { reason } if reason.contains("add it to PATH"))
+    );
+    assert_eq!(*state("broken"), InstanceState::Exited { code: 3 });
     assert!(state("broken").is_failure() && !state("good").is_failure());
 }
 
 #[tokio::test]
-async fn a_stack_that_waits_for_what_never_comes_ends_when_it_is_told_to() {
-    let world = World::new().await;
-    let mut stack = start(&world, "  a: {command: sleep 1000, port: none, needs: [elsewhere]}");
-    stack.state("a", |state| *state == State::Waiting).await;
+async fn stack_that_waits_for_a_missing_need_can_be_stopped() {
+    let env = TestEnv::new().await;
+    let mut stack = start(&env, "  a: {command: sleep 1000, port: none, needs: [elsewhere]}");
+    stack.state("a", |state| *state == InstanceState::Waiting).await;
     let (rows, _) = stack.stop().await;
-    assert_eq!(rows[0].state, State::Exited { code: 0 });
+    assert_eq!(rows[0].state, InstanceState::Exited { code: 0 });
 }
 
 #[tokio::test]
-async fn a_descendant_that_holds_the_pipe_open_does_not_hold_up_the_end() {
-    let world = World::new().await;
+async fn descendant_that_keeps_the_pipe_open_does_not_delay_the_end() {
+    let env = TestEnv::new().await;
     let mut stack = start(
-        &world,
+        &env,
         "  a: {command: sh -c 'setsid sh -c \"echo \\$\\$; exec sleep 1000\" & exec sleep 1000', port: none}",
     );
     let daemon: i32 = stack.line().await.trim_start_matches("a: ").parse().unwrap();
@@ -220,37 +228,38 @@ async fn a_descendant_that_holds_the_pipe_open_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn a_stolen_port_is_seen_in_the_table_and_the_next_program_is_heard() {
-    let world = World::new().await;
+async fn restart_on_another_port_is_in_the_status_and_its_output_is_captured() {
+    let env = TestEnv::new().await;
     let mut stack = start(
-        &world,
+        &env,
         &format!(
             "  api:
     command: sh -c 'echo on $PORT; test $PORT = {} || exec sleep 1000; while ! test -e taken; do sleep 0.02; done; exit 1'
     pool: mine
     health: none",
-            world.port(0)
+            env.port(0)
         ),
     );
-    assert_eq!(stack.line().await, format!("api: on {}", world.port(0)));
-    let _stranger = TcpListener::bind(("127.0.0.1", world.port(0))).unwrap();
-    world.write("taken");
-    assert_eq!(stack.line().await, format!("api: on {}", world.port(1)));
-    let next = Some(world.port(1));
+    assert_eq!(stack.line().await, format!("api: on {}", env.port(0)));
+    let _foreign = TcpListener::bind(("127.0.0.1", env.port(0))).unwrap();
+    env.write("taken");
+    assert_eq!(stack.line().await, format!("api: on {}", env.port(1)));
+    let next = Some(env.port(1));
     let moved = stack.rows.wait_for(|rows| rows[0].got == next);
-    tokio::time::timeout(SOON, moved).await.expect("the new port in the table").unwrap();
+    tokio::time::timeout(TIMEOUT, moved).await.expect("the new port in the table").unwrap();
     stack.stop().await;
 }
 
 #[tokio::test]
-async fn whatever_a_program_prints_is_passed_on_in_bounded_lines() {
-    let world = World::new().await;
+async fn output_is_forwarded_in_bounded_lines() {
+    let env = TestEnv::new().await;
     let script = r"head -c 40000 /dev/zero | tr '\0' x; echo; printf '\377\r\nend'; echo err >&2";
-    std::fs::write(world.path("script"), script).unwrap();
-    let stack = start(&world, "  a: {command: sh script, port: none}");
+    std::fs::write(env.path("script"), script).unwrap();
+    let stack = start(&env, "  a: {command: sh script, port: none}");
     let mut lines = stack.lines;
     let mut printed = Vec::new();
-    while let Some(line) = tokio::time::timeout(SOON, lines.recv()).await.expect("lines in time") {
+    while let Some(line) = tokio::time::timeout(TIMEOUT, lines.recv()).await.expect("lines in time")
+    {
         printed.push(line.text);
     }
     let long: Vec<usize> = printed.iter().map(String::len).filter(|len| *len > 10).collect();
@@ -261,29 +270,29 @@ async fn whatever_a_program_prints_is_passed_on_in_bounded_lines() {
 }
 
 #[tokio::test]
-async fn a_program_that_nobody_listens_to_runs_on() {
-    let world = World::new().await;
+async fn program_runs_on_if_its_output_is_not_received() {
+    let env = TestEnv::new().await;
     let script = "head -c 500000 /dev/zero | tr '\\0' '\\n'; echo done > told";
-    std::fs::write(world.path("script"), script).unwrap();
-    let stack = start(&world, "  a: {command: sh script, port: none}");
+    std::fs::write(env.path("script"), script).unwrap();
+    let stack = start(&env, "  a: {command: sh script, port: none}");
     drop(stack.lines);
-    world.line_in("told").await;
-    let rows = tokio::time::timeout(SOON, stack.task).await.expect("an end in time").unwrap();
-    assert_eq!(rows[0].state, State::Exited { code: 0 });
+    env.line_in("told").await;
+    let rows = tokio::time::timeout(TIMEOUT, stack.task).await.expect("an end in time").unwrap();
+    assert_eq!(rows[0].state, InstanceState::Exited { code: 0 });
 }
 
 #[tokio::test]
-async fn who_needs_what_failed_fails_with_it_and_the_stack_ends() {
-    let world = World::new().await;
+async fn failed_need_fails_its_dependents_and_ends_the_stack() {
+    let env = TestEnv::new().await;
     let mut stack = start(
-        &world,
+        &env,
         "  a: {command: no-such-program-here, pool: mine}
   b: {command: sleep 1000, port: none, needs: [a]}
   c: {command: sleep 1000, port: none, needs: [b-elsewhere, a]}",
     );
     for name in ["b", "c"] {
-        let row = stack.state(name, State::is_final).await;
-        assert_eq!(row.state, State::Failed { reason: "needs a, which failed".to_owned() });
+        let row = stack.state(name, InstanceState::is_final).await;
+        assert_eq!(row.state, InstanceState::Failed { reason: "needs a, which failed".to_owned() });
     }
     stack.stop().await;
 }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 
 use comfy_table::{ContentArrangement, Table};
 use portolan_core::HealthStatus;
-use portolan_supervisor::stack::{OutputLine, Row, State};
+use portolan_supervisor::stack::{InstanceState, InstanceStatus, OutputLine};
 
 use crate::context::Context;
 use crate::output;
@@ -14,7 +14,7 @@ pub(super) struct Screen {
     title: String,
     mode: Mode,
     quiet: bool,
-    last: Vec<Row>,
+    last: Vec<InstanceStatus>,
 }
 
 enum Mode {
@@ -40,7 +40,7 @@ impl Screen {
     }
 
     /// Shows the rows if they have changed.
-    pub(super) fn show(&mut self, rows: &[Row]) -> io::Result<()> {
+    pub(super) fn show(&mut self, rows: &[InstanceStatus]) -> io::Result<()> {
         if rows == self.last {
             return Ok(());
         }
@@ -87,26 +87,28 @@ fn label(service: &str, instance: u16) -> String {
     }
 }
 
-fn health(row: &Row) -> &'static str {
+fn health(row: &InstanceStatus) -> &'static str {
     match row.state {
-        State::Running => row.health.as_str(),
+        InstanceState::Running => row.health.as_str(),
         _ if row.health == HealthStatus::Critical => row.health.as_str(),
         _ => "-",
     }
 }
 
-fn state(row: &Row) -> String {
+fn state(row: &InstanceStatus) -> String {
     match &row.state {
-        State::Waiting => "waiting".to_owned(),
-        State::Running => row.pid.map_or_else(|| "running".to_owned(), |pid| format!("pid {pid}")),
-        State::Stopping => "stopping".to_owned(),
-        State::Exited { code: 0 } => "ended".to_owned(),
-        State::Exited { code } => format!("exited {code}"),
-        State::Failed { reason } => format!("failed: {reason}"),
+        InstanceState::Waiting => "waiting".to_owned(),
+        InstanceState::Running => {
+            row.pid.map_or_else(|| "running".to_owned(), |pid| format!("pid {pid}"))
+        }
+        InstanceState::Stopping => "stopping".to_owned(),
+        InstanceState::Exited { code: 0 } => "ended".to_owned(),
+        InstanceState::Exited { code } => format!("exited {code}"),
+        InstanceState::Failed { reason } => format!("failed: {reason}"),
     }
 }
 
-fn found(row: &Row) -> String {
+fn found(row: &InstanceStatus) -> String {
     let found = row.found.iter().map(|(need, address)| match address.as_str() {
         "" => format!("{need} not yet"),
         address => format!("{need} at {address}"),

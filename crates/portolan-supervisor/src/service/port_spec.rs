@@ -1,4 +1,4 @@
-//! The ports of a service as it would like them: the main one, and further ones with names.
+//! The ports that a service asks for: the main port and named ports.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -9,54 +9,54 @@ use portolan_port_allocator::{BindAddress, PortRequest};
 
 use super::ServiceSpec;
 
-/// Which ports a service would like.
+/// The ports that a service asks for.
 #[derive(Debug, Clone, Default)]
 pub struct PortSpec {
-    /// This one; the pool's default where nothing is said.
+    /// The preferred port. Default: the default port of the pool.
     pub preferred: Option<u16>,
-    /// From this pool; told by the service's name where nothing is said.
+    /// The pool. Default: the pool that the configuration or the service name implies.
     pub pool: Option<String>,
     /// Whether any ephemeral port is acceptable in the end. `None` is the configured value, or true
     /// if no pool, range or preferred port applies.
     pub allow_ephemeral: Option<bool>,
-    /// The folder that, with the service's name, remembers its last ports.
+    /// The directory that, with the service name, identifies the sticky ports of the service.
     pub folder: Option<PathBuf>,
-    /// The address that it listens on.
+    /// The listen address.
     pub bind: BindAddress,
-    /// Whether it needs its ports in UDP as well.
+    /// Whether each port must be free for UDP as well.
     pub udp: bool,
-    /// Further ports, which it gets together with the main one or not at all.
+    /// Additional ports. Either all ports are leased or none.
     pub named: Vec<NamedPort>,
 }
 
-/// A further port of a service, written `NAME[=PREFERRED][@POOL]`.
+/// An additional port, written `NAME[=PREFERRED][@POOL]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedPort {
-    /// Which one it is.
+    /// The name.
     pub name: PortName,
-    /// The port it would like; the pool's default where nothing is said.
+    /// The preferred port. Default: the default port of the pool.
     pub preferred: Option<u16>,
-    /// The pool it comes from; told by its name, else by the service's, where nothing is said.
+    /// The pool. Default: the pool that the port name implies, or else the pool of the service.
     pub pool: Option<String>,
 }
 
-/// A text that is no further port. Retrying does not help: the text must change.
+/// Why text is not a named port. Permanent: the text must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidNamedPort {
-    /// The name is none.
-    #[error("{0}; a further port is written NAME[=PREFERRED][@POOL], such as metrics=9100")]
+    /// The name is invalid.
+    #[error("{0}: expected NAME[=PREFERRED][@POOL], such as metrics=9100")]
     Name(#[from] InvalidName),
-    /// The number is none.
+    /// The port number is invalid.
     #[error("{0}")]
     Port(#[from] port::InvalidPort),
-    /// Nothing stands behind the `@`.
-    #[error("the pool of the port {0} is empty; name one behind the @, or leave the @ out")]
+    /// The pool name is empty.
+    #[error("pool of port {0} is empty: expected a pool after @")]
     Pool(PortName),
 }
 
-/// Where, on this host, what listens there can be reached.
-pub(super) fn reached_at(bind: BindAddress) -> IpAddr {
+/// Returns the address at which a listener on `bind` is reachable from this host.
+pub(super) fn reachable_address(bind: BindAddress) -> IpAddr {
     match bind {
         BindAddress::Ip(address) if !address.is_unspecified() => address,
         _ => Ipv4Addr::LOCALHOST.into(),
@@ -66,9 +66,9 @@ pub(super) fn reached_at(bind: BindAddress) -> IpAddr {
 // === impl PortSpec ===
 
 impl PortSpec {
-    /// What to ask for, the main port first.
+    /// Returns the lease requests, the main port first.
     pub(super) fn requests(&self, spec: &ServiceSpec, pools: &Pools) -> Vec<PortRequest> {
-        let depth = spec.way().depth();
+        let depth = spec.handoff_mode().depth();
         let plain = |pool: Option<&String>| {
             let request = PortRequest::new(spec.name.clone()).scope(spec.scope.clone());
             let request = request.depth(depth).address(self.bind).udp(self.udp);
@@ -95,13 +95,13 @@ impl PortSpec {
 // === impl NamedPort ===
 
 impl NamedPort {
-    /// The variable that tells the program this port: `PORT_METRICS` for `metrics`.
+    /// Returns the environment variable of the port: `PORT_METRICS` for `metrics`.
     pub fn variable(&self) -> String {
         variable(&self.name)
     }
 }
 
-/// `PORT_`, and the name in the alphabet of environment variables.
+/// Returns `PORT_` and the name in the alphabet of environment variables.
 pub(super) fn variable(name: &PortName) -> String {
     let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     let name: String = name.as_str().chars().map(upper).collect();
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_further_port_has_a_name_and_perhaps_a_number_and_a_pool() {
+    fn named_port_has_a_name_and_optionally_a_number_and_a_pool() {
         let read = |text: &str| {
             let port: NamedPort = text.parse().unwrap();
             (port.name.to_string(), port.preferred, port.pool)
@@ -147,7 +147,7 @@ mod tests {
             ("=80", "the port name is empty"),
             ("a b", "NAME[=PREFERRED][@POOL]"),
             ("a=0", "from 1 to 65535"),
-            ("a@", "the pool of the port a is empty"),
+            ("a@", "pool of port a is empty"),
         ] {
             let error = text.parse::<NamedPort>().unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn its_variable_is_one_that_every_shell_takes() {
+    fn variable_of_a_named_port_is_a_valid_shell_name() {
         let variable = |text: &str| text.parse::<NamedPort>().unwrap().variable();
         assert_eq!(
             (variable("metrics"), variable("a.b-1")),
@@ -164,9 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn a_service_on_every_address_is_reached_on_loopback() {
+    fn service_on_every_address_is_reachable_on_loopback() {
         let address = IpAddr::from([10, 0, 0, 5]);
-        assert_eq!(reached_at(BindAddress::Ip(address)), address);
-        assert_eq!(reached_at(BindAddress::Any), IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(reachable_address(BindAddress::Ip(address)), address);
+        assert_eq!(reachable_address(BindAddress::Any), IpAddr::from([127, 0, 0, 1]));
     }
 }

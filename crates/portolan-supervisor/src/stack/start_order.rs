@@ -1,13 +1,14 @@
-//! The order of need: who must be there before whom.
+//! Topological sort of the services by their needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use portolan_core::ServiceName;
 
-use super::file::{InvalidStack, ServiceEntry};
+use super::error::InvalidStack;
+use super::file::ServiceEntry;
 
-/// The services in levels: each needs only services of the levels before it. Needs that the stack
-/// does not hold are somebody else's to start, and do not count here.
+/// Groups the services into levels. A service needs only services of earlier levels. Needs outside
+/// the stack are ignored.
 pub(super) fn levels(
     services: &BTreeMap<ServiceName, ServiceEntry>,
 ) -> Result<Vec<Vec<ServiceName>>, InvalidStack> {
@@ -27,7 +28,7 @@ pub(super) fn levels(
     Ok(levels)
 }
 
-/// Follows needs from anywhere until a service comes up again.
+/// Follows the needs until a service occurs a second time.
 fn cycle_among(
     waiting: &BTreeSet<&ServiceName>,
     services: &BTreeMap<ServiceName, ServiceEntry>,
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn each_comes_after_what_it_needs() {
+    fn service_starts_after_its_needs() {
         let stack = services(&[
             ("worker", &["api", "redis"]),
             ("api", &["postgres"]),
@@ -75,13 +76,13 @@ mod tests {
     }
 
     #[test]
-    fn a_need_from_outside_holds_up_nobody() {
+    fn need_outside_the_stack_is_ignored() {
         let stack = services(&[("api", &["elsewhere"])]);
         assert_eq!(names(levels(&stack).unwrap()), [vec!["api"]]);
     }
 
     #[test]
-    fn a_cycle_is_named_without_those_that_only_wait_for_it() {
+    fn cycle_error_names_only_members_of_the_cycle() {
         let stack = services(&[("a", &["b"]), ("b", &["c"]), ("c", &["b"])]);
         let error = levels(&stack).unwrap_err();
         assert_eq!(error, InvalidStack::Cycle { cycle: ["b", "c", "b"].map(String::from).into() });

@@ -1,11 +1,13 @@
-//! What the tests run services in: ports that nobody else has, and a registry of their own.
+//! The environment of the tests: a block of free ports and a registry.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use portolan_client::{RegistryClient, RegistryClientConfig};
-use portolan_core::{Host, PoolRange, PortRange, Scope, ServiceEndpoint, Ttl};
+use portolan_core::{
+    Host, PoolRange, PortRange, Remedy, Scope, ServiceEndpoint, Ttl, is_blocked_by_browsers,
+};
 use portolan_health::HealthConfig;
 use portolan_http::{HttpLimits, serve};
 use portolan_http_api::Api;
@@ -15,17 +17,17 @@ use portolan_registry::{Registry, RegistryConfig};
 use tokio::task::JoinSet;
 
 use crate::child::Terminal;
-use crate::service::{Parts, PortSpec, ServiceSpec};
+use crate::service::{PortSpec, ServiceDeps, ServiceSpec};
 
-/// Generous, so that only what hangs for ever fails.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
-/// The pool of each world.
+/// A generous time limit, so that only a hang exceeds it.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
+/// The name of the pool.
 pub(crate) const POOL: &str = "mine";
-/// How many ports it has.
+/// The number of ports in the pool.
 const PORTS: u16 = 4;
 
-/// Folders, ports and a registry.
-pub(crate) struct World {
+/// A temporary directory, a block of free ports and a registry.
+pub(crate) struct TestEnv {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) registry: Registry,
     pub(crate) url: String,
@@ -33,9 +35,9 @@ pub(crate) struct World {
     _tasks: JoinSet<()>,
 }
 
-// === impl World ===
+// === impl TestEnv ===
 
-impl World {
+impl TestEnv {
     pub(crate) async fn new() -> Self {
         let (writer, registry) =
             portolan_registry::open(&RegistryConfig::default(), Metrics::new()).unwrap();
@@ -52,7 +54,7 @@ impl World {
         Self { folder, registry, url, ports: block_of_ports(), _tasks: tasks }
     }
 
-    /// A port of the pool; 0 is its default.
+    /// Returns a port of the pool; index 0 is its default port.
     pub(crate) fn port(&self, index: u16) -> u16 {
         self.ports.local_addr().unwrap().port() + 1 + index
     }
@@ -68,9 +70,9 @@ impl World {
         }
     }
 
-    pub(crate) fn parts(&self) -> Parts {
+    pub(crate) fn deps(&self) -> ServiceDeps {
         let client = RegistryClient::new(RegistryClientConfig::new(self.url.clone())).unwrap();
-        Parts {
+        ServiceDeps {
             allocator: self.allocator(),
             health: HealthConfig::default(),
             metrics: Metrics::new(),
@@ -79,7 +81,8 @@ impl World {
         }
     }
 
-    /// A service of the shell with a port of the pool and no check, in the world's folder.
+    /// Returns a shell script as a service in the temporary directory, with a port of the pool and
+    /// without a health check.
     pub(crate) fn shell(&self, script: &str) -> ServiceSpec {
         let words = ["sh", "-c", script].map(str::to_owned).into();
         ServiceSpec {
@@ -104,7 +107,7 @@ impl World {
         self.registry.list().iter().map(|endpoint| (**endpoint).clone()).collect()
     }
 
-    /// Who holds a port, as any other process sees it.
+    /// Returns the lease holders, read through a separate allocator.
     pub(crate) fn holders(&self) -> Vec<Holder> {
         PortAllocator::new(self.allocator()).unwrap().holders()
     }
@@ -117,8 +120,8 @@ impl World {
         std::fs::write(self.path(name), "").unwrap();
     }
 
-    /// What starts a real server on `$PORT` once the file `go` is there.
-    pub(crate) fn server_when_told() -> &'static str {
+    /// Returns a script that starts a real server on `$PORT` when the file `go` exists.
+    pub(crate) fn server_after_go() -> &'static str {
         let there = std::process::Command::new("redis-server").arg("--version").output().is_ok();
         assert!(
             there,
@@ -127,16 +130,22 @@ impl World {
         "while ! test -e go; do sleep 0.02; done; exec redis-server --port $PORT --bind 127.0.0.1 --save \"\""
     }
 
-    /// Waits for a file with a whole line in it, and returns the line.
+    /// Waits until the file contains a whole line, and returns the line.
     pub(crate) async fn line_in(&self, name: &str) -> String {
         let path = self.path(name);
         let text = || std::fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n'));
-        until(name, text).await.trim_end().to_owned()
+        poll_until(name, text).await.trim_end().to_owned()
     }
 }
 
-/// Asks until there is an answer.
-pub(crate) async fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+/// Formats the text and the remedy of each error, for a snapshot.
+pub(crate) fn texts_and_remedies<E: Remedy>(errors: &[E]) -> String {
+    let text = |error: &E| format!("{error}\n  remedy: {}", error.remedy().unwrap_or("-".into()));
+    errors.iter().map(text).collect::<Vec<_>>().join("\n")
+}
+
+/// Polls until the closure returns a value.
+pub(crate) async fn poll_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let asking = async {
         loop {
             match ask() {
@@ -145,18 +154,20 @@ pub(crate) async fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> 
             }
         }
     };
-    tokio::time::timeout(SOON, asking).await.unwrap_or_else(|_| panic!("{what} in time"))
+    tokio::time::timeout(TIMEOUT, asking).await.unwrap_or_else(|_| panic!("{what} in time"))
 }
 
-/// Ports below the ephemeral range that nobody has; kept by the listener just before them.
+/// Returns the listener on the port just before a block of free ports below the ephemeral range.
+/// The listener reserves the block against other tests.
 fn block_of_ports() -> TcpListener {
     let size = usize::from(PORTS) + 1;
     let first = 5_600 + u16::try_from(std::process::id() % 400).unwrap() * (PORTS + 1);
     let blocks = (first..7_900).step_by(size).chain((5_600..first).step_by(size));
-    let free = |port| TcpListener::bind(("0.0.0.0", port)).is_ok();
+    let is_usable =
+        |port| !is_blocked_by_browsers(port) && TcpListener::bind(("0.0.0.0", port)).is_ok();
     let take = |start: u16| {
         let owner = TcpListener::bind(("127.0.0.1", start)).ok()?;
-        (start + 1..=start + PORTS).all(free).then_some(owner)
+        (start + 1..=start + PORTS).all(is_usable).then_some(owner)
     };
     blocks.into_iter().find_map(take).expect("a block of free ports")
 }

@@ -1,5 +1,5 @@
-//! What a program inherits beside its input and output: sockets to serve on, where sd_listen_fds(3)
-//! looks for them, and descriptors that keep its leases.
+//! File descriptor passing: listening sockets as in sd_listen_fds(3), and descriptors that keep
+//! leases alive.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
@@ -12,49 +12,50 @@ use tokio::process::Command;
 
 use super::Launch;
 
-/// Where inherited sockets begin (sd_listen_fds(3)).
+/// The first inherited socket (sd_listen_fds(3)).
 pub(crate) const FIRST_SOCKET: RawFd = 3;
-/// What keeps a lease is out of the way of scripts, which name single digits (`exec 3>log`).
+/// The first descriptor that keeps a lease. Scripts use single digits themselves (`exec 3>log`).
 const FIRST_KEPT: RawFd = 10;
 
-/// `LISTEN_PID` must be the program's own id, which is known only once the process is there, and
-/// exec(2) keeps it. A shell passes on all variables but those that it could not name itself.
+/// Sets `LISTEN_PID` to the process id of the program, which is known only after fork(2) and does
+/// not change at execve(2). A shell passes all other variables on, except those whose names it does
+/// not support.
 const SHELL: &str = "/bin/sh";
 const WITH_OWN_ID: &str = r#"LISTEN_PID=$$; export LISTEN_PID; exec "$@""#;
 
-/// The descriptors that a program inherits.
+/// The file descriptors that a program inherits.
 #[derive(Debug, Default)]
-pub struct Inheritance<'a> {
-    /// Sockets to serve on, each with its name: 3 and those after it, in this order.
+pub struct InheritedFds<'a> {
+    /// Listening sockets with their names, from descriptor 3 on, in this order.
     pub sockets: Vec<(String, BorrowedFd<'a>)>,
-    /// What keeps its leases, until it and all that it started are gone.
+    /// Descriptors that keep the leases until the program and all its descendants have exited.
     pub kept: Vec<BorrowedFd<'a>>,
 }
 
-/// Everything that must stay open in this process until the program is started.
+/// A command, and the descriptors that must stay open in this process until it is spawned.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(super) struct PreparedCommand {
     pub(super) command: Command,
     _occupied: Vec<OwnedFd>,
 }
 
-// === impl Inheritance ===
+// === impl InheritedFds ===
 
-impl Inheritance<'_> {
-    /// Sets whether accept(2) waits on the sockets, which is a property of the socket and so the
-    /// same for all who have it.
-    pub(crate) fn block(&self, blocking: bool) -> io::Result<()> {
+impl InheritedFds<'_> {
+    /// Sets whether accept(2) blocks. This is a property of the socket, shared by all its
+    /// descriptors.
+    pub(crate) fn set_blocking(&self, blocking: bool) -> io::Result<()> {
         let mut sockets = self.sockets.iter();
         sockets.try_for_each(|(_, socket)| Ok(rustix::io::ioctl_fionbio(socket, !blocking)?))
     }
 
-    /// A command that starts the program with all of it. In this process every descriptor stays
-    /// closed on exec, so that no other program that is started meanwhile inherits it too.
-    pub(super) fn prepare(&self, launch: &Launch) -> io::Result<Prepared> {
+    /// Returns a command that passes the descriptors to the program. In this process they are all
+    /// close-on-exec, so that a program started at the same time does not inherit them.
+    pub(super) fn prepare(&self, launch: &Launch) -> io::Result<PreparedCommand> {
         let first_kept = FIRST_KEPT.max(FIRST_SOCKET.saturating_add_unsigned(self.count()));
         let mut command = match self.sockets.is_empty() {
             true => Command::new(launch.command.program()),
-            false => self.through_shell(launch)?,
+            false => self.shell_command(launch)?,
         };
         let copy = |fd: &BorrowedFd<'_>| Ok(rustix::io::fcntl_dupfd_cloexec(fd, first_kept)?);
         command.preserved_fds(self.kept.iter().map(copy).collect::<io::Result<_>>()?);
@@ -64,16 +65,16 @@ impl Inheritance<'_> {
         };
         let mappings = (FIRST_SOCKET..).zip(sockets).map(mapping).collect::<io::Result<_>>()?;
         command.fd_mappings(mappings).map_err(io::Error::other)?;
-        Ok(Prepared { command, _occupied: self.occupy(first_kept)? })
+        Ok(PreparedCommand { command, _occupied: self.occupy(first_kept)? })
     }
 
     fn count(&self) -> u32 {
         self.sockets.len().try_into().unwrap_or(u32::MAX)
     }
 
-    fn through_shell(&self, launch: &Launch) -> io::Result<Command> {
-        // The shell would tell it by its exit status alone.
-        look_for(launch)?;
+    fn shell_command(&self, launch: &Launch) -> io::Result<Command> {
+        // The shell would report a missing program only through its exit status.
+        find_program(launch)?;
         let names: Vec<&str> = self.sockets.iter().map(|(name, _)| name.as_str()).collect();
         let mut command = Command::new(SHELL);
         command.args(["-c", WITH_OWN_ID, "sh", launch.command.program()]);
@@ -81,8 +82,9 @@ impl Inheritance<'_> {
         Ok(command)
     }
 
-    /// Copies at every number that is free below that one, so that no other descriptor that this
-    /// start needs, such as the one that tells us how exec(2) went, is where a socket will go.
+    /// Occupies every free descriptor number below `below`. Otherwise a descriptor that the spawn
+    /// itself needs, such as the pipe that reports the result of execve(2), could be where a socket
+    /// goes.
     fn occupy(&self, below: RawFd) -> io::Result<Vec<OwnedFd>> {
         let mut occupied: Vec<OwnedFd> = Vec::new();
         let Some((_, socket)) = self.sockets.first() else { return Ok(occupied) };
@@ -96,8 +98,8 @@ impl Inheritance<'_> {
     }
 }
 
-/// Whether the program is there and may be executed, looked for as exec(3) does.
-fn look_for(launch: &Launch) -> io::Result<()> {
+/// Checks that the program exists and is executable, looked up like exec(3) does.
+fn find_program(launch: &Launch) -> io::Result<()> {
     let program = launch.command.program();
     let folder = launch.directory.as_deref().unwrap_or(Path::new(""));
     let check = |path: &Path| rustix::fs::access(folder.join(path), Access::EXEC_OK);

@@ -1,64 +1,64 @@
-//! What is seen of a stack while it runs: one row an instance.
+//! The status of the instances of a stack.
 
 use std::collections::BTreeMap;
 
 use portolan_core::{HealthStatus, ServiceName};
 use serde::Serialize;
 
-/// One instance, as it stands now.
+/// The status of one instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Row {
+pub struct InstanceStatus {
     /// The service.
     pub service: ServiceName,
-    /// Counts the instances of one service, from 1.
+    /// The number of the instance within its service, counted from 1.
     pub instance: u16,
-    /// The port it wanted; none where it listens nowhere.
+    /// The preferred port; `None` if the service has no port or no preference.
     pub wanted: Option<u16>,
-    /// The port it got.
+    /// The leased port.
     pub got: Option<u16>,
-    /// How far it is.
-    pub state: State,
-    /// How well it is.
+    /// The lifecycle state.
+    pub state: InstanceState,
+    /// The health status.
     pub health: HealthStatus,
-    /// What it needs, and where that is found; empty text where it is not found yet.
+    /// The needs with the address of each, which is empty if the need is not found yet.
     pub found: BTreeMap<ServiceName, String>,
-    /// Its process.
+    /// The process id.
     pub pid: Option<u32>,
 }
 
-/// How far an instance is.
+/// The lifecycle state of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "is", rename_all = "lowercase")]
-pub enum State {
-    /// It waits for what it needs.
+pub enum InstanceState {
+    /// It waits for its needs.
     Waiting,
-    /// Its program runs.
+    /// The program runs.
     Running,
-    /// It is being taken down.
+    /// The program is being stopped.
     Stopping,
-    /// Its program has ended.
+    /// The program has exited.
     Exited {
-        /// The status that a shell reports.
+        /// The exit status in the form that shells report.
         code: u8,
     },
-    /// It could not be started.
+    /// The instance could not be started or supervised.
     Failed {
-        /// Why.
+        /// The error.
         reason: String,
     },
 }
 
-// === impl Row ===
+// === impl InstanceStatus ===
 
-impl Row {
-    /// An instance that was not started yet.
+impl InstanceStatus {
+    /// Creates the status of an instance that has not been started.
     pub(super) fn new(service: &ServiceName, instance: u16, wanted: Option<u16>) -> Self {
         Self {
             service: service.clone(),
             instance,
             wanted,
             got: None,
-            state: State::Waiting,
+            state: InstanceState::Waiting,
             health: HealthStatus::Unknown,
             found: BTreeMap::new(),
             pid: None,
@@ -66,15 +66,15 @@ impl Row {
     }
 }
 
-// === impl State ===
+// === impl InstanceState ===
 
-impl State {
-    /// Whether nothing will happen to the instance any more.
+impl InstanceState {
+    /// Returns whether the state is terminal.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Exited { .. } | Self::Failed { .. })
     }
 
-    /// Whether it ended otherwise than well.
+    /// Returns whether the instance failed.
     pub fn is_failure(&self) -> bool {
         match self {
             Self::Exited { code } => *code != 0,

@@ -1,0 +1,87 @@
+//! Errors of stack files.
+
+use std::borrow::Cow;
+
+use portolan_core::{Remedy, ServiceName};
+
+use super::file::MAX_INSTANCES;
+use crate::service::InvalidService;
+
+/// Why a stack file is invalid. The text does not repeat the key; see [`path`](Self::path).
+/// Permanent: the file must change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidStack {
+    /// There are no services.
+    #[error("no services: expected at least one with a command")]
+    Empty,
+    /// The number of instances is out of range.
+    #[error("{found} instances: expected 1-{MAX_INSTANCES}")]
+    Instances {
+        /// The service.
+        service: ServiceName,
+        /// The configured number.
+        found: u16,
+    },
+    /// Services need each other.
+    #[error("dependency cycle {}", cycle.join(" -> "))]
+    Cycle {
+        /// The services, each of which needs the next one.
+        cycle: Vec<String>,
+    },
+    /// The key has no effect without a port.
+    #[error("no effect on a service without a port (port: none)")]
+    Portless {
+        /// The service.
+        service: ServiceName,
+        /// The key.
+        key: &'static str,
+    },
+    /// A need has no port, so it can never be discovered.
+    #[error("{need} has no port, so it cannot be discovered")]
+    NeedsPortless {
+        /// The service.
+        service: ServiceName,
+        /// The need.
+        need: ServiceName,
+    },
+    /// The command, the environment and the ports are inconsistent.
+    #[error("{source}")]
+    Service {
+        /// The service.
+        service: ServiceName,
+        /// The inconsistency.
+        source: InvalidService,
+    },
+}
+
+// === impl InvalidStack ===
+
+impl InvalidStack {
+    /// Returns the key that must change, such as `services.api.needs`.
+    pub fn path(&self) -> String {
+        match self {
+            Self::Empty | Self::Cycle { .. } => "services".to_owned(),
+            Self::Instances { service, .. } => format!("services.{service}.instances"),
+            Self::Portless { service, key } => format!("services.{service}.{key}"),
+            Self::NeedsPortless { service, .. } => format!("services.{service}.needs"),
+            Self::Service { service, .. } => format!("services.{service}"),
+        }
+    }
+}
+
+impl Remedy for InvalidStack {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        Some(match self {
+            Self::Empty | Self::Instances { .. } => return None,
+            Self::Cycle { .. } => "remove one of the needs".into(),
+            Self::Portless { key, .. } => {
+                format!("remove {key}, or give the service a port").into()
+            }
+            Self::NeedsPortless { need, .. } => {
+                format!("give {need} a port, or remove the need").into()
+            }
+            Self::Service { source, .. } => return source.remedy(),
+        })
+    }
+}

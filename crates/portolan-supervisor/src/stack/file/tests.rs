@@ -1,0 +1,113 @@
+use super::*;
+
+fn read(yaml: &str) -> Result<StackFile, String> {
+    let stack: StackFile = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+    stack.validate().map_err(|error| format!("{}: {error}", error.path()))?;
+    Ok(stack)
+}
+
+#[test]
+fn service_requires_only_a_command() {
+    let stack = read("services: {api: {command: run-api}}").unwrap();
+    let api = stack.services.values().next().unwrap();
+    assert_eq!((api.port, api.instances, api.handoff), (MainPort::PoolDefault, 1, Handoff::Auto));
+}
+
+#[test]
+fn port_is_a_number_or_none() {
+    let port = |port: &str| {
+        let stack = read(&format!("services: {{api: {{command: x, port: {port}}}}}"))?;
+        Ok::<_, String>(stack.services.into_values().next().unwrap().port)
+    };
+    assert_eq!(port("8080").unwrap(), MainPort::Preferred(8080));
+    assert_eq!(port("none").unwrap(), MainPort::None);
+    for text in ["0", "70000", "-1", "auto"] {
+        assert!(port(text).unwrap_err().contains("a port from 1 to 65535"), "{text}");
+    }
+}
+
+#[test]
+fn named_ports_are_numbers_pools_or_empty() {
+    let ports = "ports: {a: 9100, b: {port: 81, pool: api}, c: , d: {pool: api}}";
+    let stack = read(&format!("services: {{x: {{command: '{{port:a}} {{fd:d}}', {ports}}}}}"));
+    let entry = stack.unwrap().services.into_values().next().unwrap();
+    let named: Vec<_> = ["a=9100", "b=81@api", "c", "d@api"].map(|it| it.parse().unwrap()).into();
+    assert_eq!(entry.ports, named);
+}
+
+#[test]
+fn invalid_stack_is_rejected_with_its_path() {
+    for (yaml, expected) in [
+        ("services: {}", "services: no services"),
+        ("services: {a: {command: x, instances: 0}}", "services.a.instances: 0"),
+        ("services: {a: {command: x, instances: 9999}}", "services.a.instances: 9999"),
+        ("services: {a: {command: x, comand: z}}", "comand"),
+        ("services: {a: {command: ''}}", "command is empty"),
+        ("services: {a b: {command: x}}", "position 2"),
+        ("services: {a: {command: x, needs: [a]}}", "a -> a"),
+        (
+            "services: {a: {command: x, port: none}, b: {command: run, needs: [a]}}",
+            "services.b.needs: a has no port",
+        ),
+        ("services: {a: {command: x, health: 'htpp:/x'}}", "is not a health check"),
+        ("services: {a: {command: x, port: none, health: tcp}}", "services.a.health: no effect"),
+        ("services: {a: {command: 'x {port}', port: none}}", "services.a.command: no effect"),
+        ("services: {a: {command: x, port: none, pool: api}}", "services.a.pool: no effect"),
+        ("services: {a: {command: 'x {fd}', port: none}}", "services.a.command: no effect"),
+        ("services: {a: {command: x, port: none, ports: {m: 1}}}", "services.a.ports: no effect"),
+        ("services: {a: {command: x, ports: {m: 0}}}", "invalid port 0"),
+        ("services: {a: {command: x, ports: {m: true}}}", "a port from 1 to 65535, nothing, or"),
+        ("services: {a: {command: x, ports: {a b: 1}}}", "the port name \"a b\""),
+        ("services: {a: {command: 'x {port:m}'}}", "services.a: placeholder {port:m}"),
+        ("services: {a: {command: 'x {fd}', handoff: guard}}", "services.a: placeholder {fd}"),
+        (
+            "services: {a: {command: x, ports: {a.b: 1, a-b: 2}}}",
+            "the environment variable PORT_A_B",
+        ),
+        ("services: {a: {command: x, bind: here}}", "expected all, loopback or an IP address"),
+        ("services: {a: {command: x, handoff: hold}}", "handoff"),
+    ] {
+        let error = read(yaml).unwrap_err();
+        assert!(error.contains(expected), "{yaml}: {error}");
+    }
+}
+
+#[test]
+fn texts_and_remedies() {
+    let error_of = |services: &str| {
+        let stack: StackFile =
+            serde_saphyr::from_str(&format!("services: {{{services}}}")).unwrap();
+        let error = stack.validate().unwrap_err();
+        (error.path(), error)
+    };
+    let (paths, errors): (Vec<_>, Vec<_>) = [
+        "",
+        "a: {command: x, instances: 0}",
+        "a: {command: x, needs: [b]}, b: {command: x, needs: [a]}",
+        "a: {command: x, port: none, handoff: guard}",
+        "a: {command: x, port: none}, b: {command: x, needs: [a]}",
+        "a: {command: 'x {fd}', handoff: guard}",
+    ]
+    .map(error_of)
+    .into_iter()
+    .unzip();
+    insta::assert_snapshot!(crate::test_env::texts_and_remedies(&errors));
+    let expected = ["services", "services.a.instances", "services", "services.a.handoff"];
+    assert_eq!(paths, [&expected[..], &["services.b.needs", "services.a"]].concat());
+}
+
+#[test]
+fn directories_with_the_same_name_have_different_scopes() {
+    let one = scope_of_folder(Path::new("/home/a/shop"));
+    let two = scope_of_folder(Path::new("/home/b/shop"));
+    assert_ne!(one, two);
+    assert!(one.as_str().starts_with("shop-"), "{one}");
+    assert_eq!(one, scope_of_folder(Path::new("/home/a/shop")));
+}
+
+#[test]
+fn scope_is_derived_from_any_directory() {
+    for folder in ["/", "/tmp/…", "/tmp/a b", "/tmp/.hidden", "/tmp/-x"] {
+        assert!(!scope_of_folder(Path::new(folder)).is_default(), "{folder}");
+    }
+}

@@ -1,0 +1,96 @@
+//! The port settings of a service in a stack file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use portolan_core::{PortName, port};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::service::NamedPort;
+
+/// The setting `port` of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MainPort {
+    /// The default port of the service's pool.
+    #[default]
+    PoolDefault,
+    /// This port.
+    Preferred(u16),
+    /// The service has no port.
+    None,
+}
+
+/// A value under `ports`.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a port from 1 to 65535, nothing, or both a port and a pool: {port: 9100, pool: metrics}"
+)]
+enum NamedPortValue {
+    Number(u16),
+    Nothing(()),
+    Both(PortAndPool),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PortAndPool {
+    port: Option<u16>,
+    pool: Option<String>,
+}
+
+/// Deserializes `ports`, ordered by name.
+pub(super) fn named_ports<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<NamedPort>, D::Error> {
+    let ports = BTreeMap::<PortName, NamedPortValue>::deserialize(input)?;
+    let named_port = |(name, value)| {
+        let (preferred, pool) = match value {
+            NamedPortValue::Number(port) => (Some(port), None),
+            NamedPortValue::Nothing(()) => (None, None),
+            NamedPortValue::Both(PortAndPool { port, pool }) => (port, pool),
+        };
+        if preferred == Some(0) {
+            return Err(D::Error::custom("invalid port 0, expected 1-65535"));
+        }
+        Ok(NamedPort { name, preferred, pool })
+    };
+    ports.into_iter().map(named_port).collect()
+}
+
+// === impl MainPort ===
+
+impl<'de> Deserialize<'de> for MainPort {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        input.deserialize_any(MainPortVisitor)
+    }
+}
+
+struct MainPortVisitor;
+
+impl Visitor<'_> for MainPortVisitor {
+    type Value = MainPort;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a port from 1 to 65535, or `none` for a service without a port")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<MainPort, E> {
+        match text {
+            "none" => Ok(MainPort::None),
+            text => port::parse(text)
+                .map(MainPort::Preferred)
+                .map_err(|_| E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<MainPort, E> {
+        match u16::try_from(number) {
+            Ok(port) if port > 0 => Ok(MainPort::Preferred(port)),
+            _ => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
+        }
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<MainPort, E> {
+        self.visit_u64(u64::try_from(number).unwrap_or(0))
+    }
+}
