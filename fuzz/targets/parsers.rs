@@ -12,12 +12,12 @@ use libfuzzer_sys::fuzz_target;
 use portolan_client::{ConfiguredEndpoint, StrategyName};
 use portolan_core::duration::{format_duration, parse_duration};
 use portolan_core::{
-    Action, HealthStatus, Host, Pool, PortRange, Protocol, Registration, Scope, ServiceId,
+    Action, HealthStatus, Host, Pools, PortRange, Protocol, Registration, Scope, ServiceId,
     ServiceName, Ttl, port,
 };
 use portolan_health::CheckSpec;
 use portolan_port_allocator::{BindAddress, Depth};
-use portolan_supervisor::placeholders::Places;
+use portolan_supervisor::placeholders::Placeholders;
 use portolan_supervisor::service::{NamedPort, check as check_service};
 use portolan_supervisor::stack::scope_of_folder;
 use portolan_supervisor::{CommandLine, Handoff};
@@ -43,7 +43,7 @@ fuzz_target!(|text: &str| {
     reads_back::<BindAddress>(text);
     taken::<ConfiguredEndpoint>(text);
     port::parse(text).map_or_else(|error| short(&error), |port| assert!(port > 0));
-    Pool::of_service(text);
+    Pools::default().of_service(text);
     scope_of_folder(Path::new(text));
 });
 
@@ -82,7 +82,7 @@ fn command(text: &str) {
     in_json::<CommandLine>(text);
     let Some(command) = taken::<CommandLine>(text) else { return };
     assert!(!command.program().is_empty());
-    let filled = command.filled(&Places::of_port(8080));
+    let filled = command.substituted(&Placeholders::for_port(8080));
     assert!(!filled.arguments().iter().any(|word| word.contains("{port}")));
     assert!(command.program().ends_with(command.program_name()));
     check_service(&command, &BTreeMap::new(), &[], Handoff::Auto)

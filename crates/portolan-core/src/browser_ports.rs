@@ -18,15 +18,15 @@ pub fn is_blocked_by_browsers(port: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::POOLS;
+    use crate::Pools;
 
     #[test]
-    fn the_table_is_in_order_and_names_each_port_once() {
+    fn table_is_sorted_without_duplicates() {
         assert!(BLOCKED.windows(2).all(|pair| pair[0] < pair[1]));
     }
 
     #[test]
-    fn the_ports_of_the_standard_are_blocked_and_their_neighbours_are_not() {
+    fn only_the_ports_of_the_fetch_standard_are_blocked() {
         for port in [0, 1, 22, 4190, 5060, 6000, 6665, 6667, 6669, 6679, 6697, 10_080] {
             assert!(is_blocked_by_browsers(port), "{port}");
         }
@@ -36,9 +36,9 @@ mod tests {
     }
 
     #[test]
-    fn no_pool_of_the_specification_has_one() {
-        for pool in POOLS {
-            let mut ports = pool.fallback.ports().chain([pool.default_port]);
+    fn built_in_pools_have_no_blocked_port() {
+        for pool in Pools::default().iter() {
+            let mut ports = pool.range.ports().chain([pool.default_port]);
             assert!(!ports.any(is_blocked_by_browsers), "{}", pool.name);
         }
     }

@@ -15,7 +15,6 @@ pub mod fnv;
 pub mod health;
 pub mod host;
 pub mod name;
-pub mod pool;
 pub mod pools;
 pub mod port;
 pub mod port_range;
@@ -33,8 +32,8 @@ pub use fnv::fnv1a;
 pub use health::{HealthReport, HealthStatus};
 pub use host::Host;
 pub use name::{PortName, Protocol, Scope, ServiceId, ServiceName};
-pub use pool::Pool;
-pub use pools::{PoolRange, Pools};
+
+pub use pools::{Pool, PoolRange, Pools};
 pub use port_range::PortRange;
 pub use quote::quoted;
 pub use remedy::Remedy;

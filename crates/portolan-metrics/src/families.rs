@@ -10,8 +10,7 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::exposition::{Description, Kind};
 use crate::labels::{
-    Action, BroadcastErrorKind, Error, Lookup, Name, OperationResult, Pool, Request, Service,
-    Strategy,
+    Action, BroadcastErrorKind, Error, Lookup, OperationResult, Pool, Request, Service, Strategy,
 };
 
 /// From a tenth of a millisecond, a cached answer, to the overall timeout of a discovery.
@@ -46,18 +45,9 @@ impl Families {
     /// Every family, registered and described under its name without the `_total` of counters.
     pub(crate) fn registered(to: &mut Registrar) -> Self {
         Self {
-            ports_allocated: preset(
-                to.counter("discovery_ports_allocated", "Ports granted"),
-                pools(),
-            ),
-            ports_released: preset(
-                to.counter("discovery_ports_released", "Ports given back"),
-                pools(),
-            ),
-            port_conflicts: preset(
-                to.counter("discovery_port_conflicts", "First choices that were taken"),
-                pools(),
-            ),
+            ports_allocated: to.counter("discovery_ports_allocated", "Ports granted"),
+            ports_released: to.counter("discovery_ports_released", "Ports given back"),
+            port_conflicts: to.counter("discovery_port_conflicts", "First choices that were taken"),
             registered: to.counter("discovery_services_registered", "Registrations"),
             deregistered: to.counter(
                 "discovery_services_deregistered",
@@ -153,12 +143,6 @@ where
         drop(family.get_or_create(&label));
     }
     family
-}
-
-/// The six pools of the specification, by name.
-fn pools() -> impl Iterator<Item = Pool> {
-    let names = ["database", "cache", "api", "grpc", "metrics", "websocket"];
-    names.into_iter().map(|name| Pool { service_type: Name::known(name) })
 }
 
 fn actions() -> [Action; 4] {

@@ -115,11 +115,6 @@ impl NameLabels {
 // === impl Name ===
 
 impl Name {
-    /// A name from the source, which needs no bound.
-    pub(crate) fn known(name: &'static str) -> Self {
-        Self(Arc::from(name))
-    }
-
     /// Whether other names share it.
     pub(crate) fn is_shared(&self) -> bool {
         &*self.0 == OTHER

@@ -60,6 +60,16 @@ impl Metrics {
 
     // --- port allocation
 
+    /// Starts the counters of a pool at 0, so that a rate sees the first grant.
+    pub fn preset_pool(&self, pool: &str) {
+        let (families, pool) = (&self.0.families, self.pool(pool));
+        for family in
+            [&families.ports_allocated, &families.ports_released, &families.port_conflicts]
+        {
+            drop(family.get_or_create(&pool));
+        }
+    }
+
     /// A port was granted from the pool (`service_type`).
     pub fn port_allocated(&self, pool: &str) {
         self.0.families.ports_allocated.get_or_create(&self.pool(pool)).inc();

@@ -53,6 +53,7 @@ impl PortAllocator {
 
     /// Counts grants, releases and conflicts in these metrics.
     pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.shared.policy.pools().iter().for_each(|pool| metrics.preset_pool(&pool.name));
         self.metrics = Some(metrics);
         self
     }

@@ -177,6 +177,8 @@ fn a_foreign_process_on_the_preferred_port_is_a_conflict_and_counted() {
     let env = TestEnv::with_ports(3);
     let metrics = Metrics::new();
     let allocator = env.allocator().with_metrics(metrics.clone());
+    let preset = format!("discovery_ports_allocated_total{{service_type=\"{POOL}\"}} 0");
+    assert!(metrics.encode().contains(&preset));
     let _foreign = TcpListener::bind(("127.0.0.1", env.port(0))).unwrap();
     let lease = allocator.request(request_for("api", Depth::Bound)).unwrap();
     assert_eq!(lease.port(), env.port(1));

@@ -31,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use error::StartError;
+#[cfg(test)]
+pub(crate) use listen_watch::is_in_use;
 pub use port_spec::{InvalidNamedPort, NamedPort, PortSpec};
 pub use spec::ServiceSpec;
 pub use validate::{InvalidService, validate};

@@ -17,7 +17,7 @@ use portolan_registry::{Registry, RegistryConfig};
 use tokio::task::JoinSet;
 
 use crate::child::Terminal;
-use crate::service::{PortSpec, ServiceDeps, ServiceSpec};
+use crate::service::{PortSpec, ServiceDeps, ServiceSpec, is_in_use};
 
 /// A generous time limit, so that only a hang exceeds it.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
@@ -163,8 +163,8 @@ fn block_of_ports() -> TcpListener {
     let size = usize::from(PORTS) + 1;
     let first = 5_600 + u16::try_from(std::process::id() % 400).unwrap() * (PORTS + 1);
     let blocks = (first..7_900).step_by(size).chain((5_600..first).step_by(size));
-    let is_usable =
-        |port| !is_blocked_by_browsers(port) && TcpListener::bind(("0.0.0.0", port)).is_ok();
+    // Also skips connections in TIME-WAIT, for which a service would move to another port.
+    let is_usable = |port| !is_blocked_by_browsers(port) && !is_in_use(port);
     let take = |start: u16| {
         let owner = TcpListener::bind(("127.0.0.1", start)).ok()?;
         (start + 1..=start + PORTS).all(is_usable).then_some(owner)

@@ -1,32 +1,44 @@
-//! Why a test got no port, and what to do about it.
+//! Errors of leasing a port for a test.
 
-use portolan_core::PortRange;
+use std::borrow::Cow;
+
+use portolan_core::{PortRange, Remedy};
 use portolan_port_allocator::{AllocatorError, DirectoryError};
 
 /// Why a test got no port.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TestingError {
-    /// The folder of the table is not one to be trusted. Retrying helps once it is mended.
-    #[error("{0}; tests read no settings: for them, set XDG_RUNTIME_DIR to a folder of your own")]
+    /// The directory of the reservation table is not usable. Retrying helps once it is fixed.
+    #[error("{0}")]
     Directory(#[source] DirectoryError),
-    /// Somebody has every port that tests may have. Retrying helps once others gave theirs back.
-    #[error(
-        "every port for tests ({range}) is taken; `portolan ports list` and `ss -ltnp` name who has them: end those that should not be there"
-    )]
+    /// Every port for tests is in use. Retrying helps once one is released.
+    #[error("every port for tests ({range}) is in use")]
     AllTaken {
-        /// The ports that tests may have.
+        /// The ports for tests.
         range: PortRange,
     },
-    /// The allocator refuses for another reason, which says whether a retry helps.
+    /// Another error of the allocator.
     #[error(transparent)]
     Allocator(AllocatorError),
 }
 
 // === impl TestingError ===
 
+impl Remedy for TestingError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Directory(_) => Some("set XDG_RUNTIME_DIR to a private directory".into()),
+            Self::AllTaken { .. } => Some(
+                "end processes that should not hold them, as listed by `portolan ports list` and `ss -ltnp`".into(),
+            ),
+            Self::Allocator(error) => error.remedy(),
+        }
+    }
+}
+
 impl From<AllocatorError> for TestingError {
-    /// What the allocator says of its settings would lead nowhere here, where there are none.
+    /// Replaces the errors whose remedies are settings, which tests do not read.
     fn from(error: AllocatorError) -> Self {
         match error {
             AllocatorError::Directory(error) => Self::Directory(error),
@@ -41,18 +53,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_remedy_is_one_of_the_configuration() {
+    fn texts_and_remedies() {
         let range = Some(PortRange::known(20_000, 29_999));
         let service = "test".parse().unwrap();
         let taken =
             AllocatorError::NoPortsAvailable { service, range, candidates: vec![], unlisted: 9 };
-        let text = TestingError::from(taken).to_string();
-        assert!(text.contains("20000-29999") && text.contains("ports list"), "{text}");
-        assert!(!text.contains("port_allocator."), "{text}");
-
         let (path, setting) = ("/tmp/x".into(), "port_allocator.runtime_dir");
-        let folder = AllocatorError::Directory(DirectoryError::NotADirectory { path, setting });
-        let text = TestingError::from(folder).to_string();
-        assert!(text.contains("/tmp/x") && text.contains("XDG_RUNTIME_DIR"), "{text}");
+        let directory = DirectoryError::NotADirectory { path, setting };
+        let errors = [taken, AllocatorError::Directory(directory), AllocatorError::Disabled];
+        let text = errors.map(|error| {
+            let error = TestingError::from(error);
+            format!("{error}\n  remedy: {}", error.remedy().unwrap_or("-".into()))
+        });
+        insta::assert_snapshot!(text.join("\n"));
     }
 }

@@ -1,4 +1,4 @@
-//! Leases for tests: each of a service of its own, which no other call, thread or process asks for.
+//! Leases for tests. Each belongs to its own service name, which no other thread or process uses.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,21 +12,19 @@ use portolan_port_allocator::{
 
 use crate::error::TestingError;
 
-/// The ports that tests get, tried in random order.
+/// The ports of tests, tried in random order.
 ///
-/// Above those that services have by convention and every pool by default, so that a test does not
-/// take the port of what it is about to start; below 30000, where Kubernetes gives ports to its
-/// services, and 32768, where Linux gives them to connections, which nobody can be bound beside.
-/// Where the system's own range was made so wide that it begins lower, a port is still chosen here
-/// and never by the kernel, and one that a connection has is passed over.
+/// The range lies above the well-known ports and the default pools, so that a test does not take
+/// the port of the server that it is about to start. It lies below 30000, where Kubernetes assigns
+/// node ports, and below 32768, where the ephemeral range of Linux starts by default. If the
+/// ephemeral range was extended downwards, ports in use by connections are skipped.
 const RANGE: PortRange = PortRange::known(20_000, 29_999);
-/// Tells the ports of tests from those of the services that somebody works with.
+/// The scope of test leases, separate from that of real services.
 const SCOPE: &str = "test";
-/// How much of a test's name a service's name takes.
+/// The maximum length of a test name within a service name.
 const SHOWN: usize = 80;
 
-/// So many leases, through a session of their own: a child that inherits one keeps these, and no
-/// port of another test.
+/// Returns `N` leases of one session, so that a child process that inherits one keeps only these.
 pub(crate) fn leases<const N: usize>(depth: Depth) -> Result<[PortLease; N], TestingError> {
     let requests: Result<Vec<PortRequest>, AllocatorError> =
         (0..N).map(|_| Ok(request(depth)?)).collect();
@@ -34,8 +32,9 @@ pub(crate) fn leases<const N: usize>(depth: Depth) -> Result<[PortLease; N], Tes
     Ok(leases.try_into().unwrap_or_else(|_| unreachable!("as many leases as requests")))
 }
 
-/// The defaults, whatever the user's configuration says; no memory: a test's name comes back, and
-/// should not wait for a port that another has by now; and no limits, which a test could not raise.
+/// Default settings, whatever the user configured. Sticky ports are off, because a test name recurs
+/// and must not wait for a port that is leased by now. Quotas are off, because a test could not
+/// raise them.
 fn config() -> PortAllocatorConfig {
     let unlimited = PortLimits::new(0, 0);
     let default = PortAllocatorConfig::default();
@@ -48,8 +47,8 @@ fn request(depth: Depth) -> Result<PortRequest, InvalidName> {
     Ok(request.range(RANGE).allow_ephemeral(false).address(BindAddress::LOOPBACK))
 }
 
-/// The test's name, which is that of its thread, for those who list who has which port; and two
-/// numbers that tell it from every other one that lives.
+/// Returns a service name with the name of the test, which is that of its thread, and two numbers
+/// that make it unique.
 fn unique_name() -> Result<ServiceName, InvalidName> {
     static COUNT: AtomicUsize = AtomicUsize::new(1);
     let thread = std::thread::current();
@@ -64,14 +63,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_tells_the_test_and_comes_once() {
+    fn service_name_contains_the_test_name_and_is_unique() {
         let (one, two) = (unique_name().unwrap(), unique_name().unwrap());
         assert_ne!(one, two);
-        assert!(one.as_str().contains("a_name_tells_the_test_and_comes_once"), "{one}");
+        assert!(
+            one.as_str().contains("service_name_contains_the_test_name_and_is_unique"),
+            "{one}"
+        );
     }
 
     #[test]
-    fn any_thread_has_a_name_that_is_one() {
+    fn service_name_is_valid_for_any_thread_name() {
         for name in ["", "a test: with(everything)…", &"long".repeat(100)] {
             let thread = std::thread::Builder::new().name(name.to_owned());
             thread.spawn(unique_name).unwrap().join().unwrap().unwrap();
@@ -79,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn no_pool_has_a_port_of_the_range_by_default() {
+    fn range_overlaps_no_built_in_pool() {
         let config = config();
         for pool in config.pools().iter() {
             let highest = pool.range.end().max(pool.default_port);
@@ -89,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn no_lease_is_a_wish_that_can_be_granted() {
+    fn zero_leases_are_granted() {
         let [] = leases(Depth::Guarded).unwrap();
     }
 }

@@ -1,12 +1,13 @@
-//! Ports for tests: a listener, or a number that nobody else has, in one line, in tests that run in
-//! parallel with any others.
+//! Ports for tests: a listener or a leased port number in one line, safe in tests that run in
+//! parallel.
 //!
-//! No configuration is needed and none is read. A port is leased from the table that every Portolan
-//! process of this user shares, until the value is dropped or the test's process ends, killed or
-//! not. So it does not matter whether tests are threads (`cargo test`) or processes (nextest).
-//! `portolan::testing` is this crate, which alone builds faster. Knows nothing of registries.
+//! There is no configuration, and none is read. A port is leased in the reservation table that all
+//! Portolan processes of the user share, until the value is dropped or the process ends, even if it
+//! is killed. Tests may therefore run as threads (`cargo test`) or as processes (nextest).
+//! `portolan::testing` re-exports this crate, which builds faster on its own. It does not depend on
+//! a registry.
 //!
-//! A server that the test itself runs gets a bound socket:
+//! A server in the test itself gets a bound socket:
 //!
 //! ```
 //! use std::net::TcpStream;
@@ -17,14 +18,14 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! A server that binds by number, as one in another process does, gets a number with a guard on it:
+//! A server that binds by port number, such as another process, gets a guarded port:
 //!
 //! ```
 //! use std::net::TcpListener;
 //!
 //! let port = portolan_testing::port();
 //! println!("redis-server --port {port}");
-//! let _as_redis_does = TcpListener::bind(("127.0.0.1", *port))?;
+//! let _server = TcpListener::bind(("127.0.0.1", *port))?;
 //!
 //! let [http, metrics] = portolan_testing::ports();
 //! assert_ne!(*http, *metrics);
@@ -33,7 +34,7 @@
 //!
 //! # A real server
 //!
-//! These tests of this crate start a Redis each:
+//! Each test of this file starts a Redis server:
 //!
 //! ```ignore
 #![doc = include_str!("../tests/redis.rs")]
@@ -44,22 +45,23 @@ mod grant;
 mod listener;
 mod port;
 
+use portolan_core::Remedy as _;
 use portolan_port_allocator::Depth;
 
 pub use error::TestingError;
-pub use listener::Listener;
+pub use listener::TestListener;
 pub use port::Port;
 
-/// A listener on a port of 127.0.0.1 that nobody else has.
+/// Returns a listener on a leased port of 127.0.0.1.
 ///
 /// # Panics
-/// There is none; the message says what to do.
+/// Panics if no port is available. The message names the remedy.
 #[track_caller]
-pub fn listener() -> Listener {
+pub fn listener() -> TestListener {
     try_listener().unwrap_or_else(|error| fail(&error))
 }
 
-/// A port that nobody else gets, for a program that binds it by its number.
+/// Returns a leased port for a program that binds it by number.
 ///
 /// ```
 /// let port = portolan_testing::port();
@@ -68,13 +70,13 @@ pub fn listener() -> Listener {
 /// ```
 ///
 /// # Panics
-/// There is none; the message says what to do.
+/// Panics if no port is available. The message names the remedy.
 #[track_caller]
 pub fn port() -> Port {
     try_port().unwrap_or_else(|error| fail(&error))
 }
 
-/// Several ports at once, all of them or none.
+/// Returns several leased ports, or none.
 ///
 /// ```
 /// let [http, metrics] = portolan_testing::ports();
@@ -82,30 +84,30 @@ pub fn port() -> Port {
 /// ```
 ///
 /// # Panics
-/// There are not as many; the message says what to do.
+/// Panics if fewer than `N` ports are available. The message names the remedy.
 #[track_caller]
 pub fn ports<const N: usize>() -> [Port; N] {
     try_ports().unwrap_or_else(|error| fail(&error))
 }
 
-/// As [`listener`], for a test that wants to know why there is none.
-pub fn try_listener() -> Result<Listener, TestingError> {
+/// Like [`listener`], but returns the error.
+pub fn try_listener() -> Result<TestListener, TestingError> {
     let [lease] = grant::leases(Depth::Bound)?;
-    Listener::new(lease)
+    TestListener::new(lease)
 }
 
-/// As [`port`], for a test that wants to know why there is none.
+/// Like [`port`], but returns the error.
 pub fn try_port() -> Result<Port, TestingError> {
     let [port] = try_ports()?;
     Ok(port)
 }
 
-/// As [`ports`], for a test that wants to know why there are none.
+/// Like [`ports`], but returns the error.
 pub fn try_ports<const N: usize>() -> Result<[Port; N], TestingError> {
     Ok(grant::leases(Depth::Guarded)?.map(Port::new))
 }
 
 #[track_caller]
 fn fail(error: &TestingError) -> ! {
-    panic!("no port for this test: {error}");
+    panic!("no port for this test: {}", error.with_remedy());
 }

@@ -1,4 +1,4 @@
-//! A listener whose port is leased.
+//! A listener on a leased port.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -8,18 +8,18 @@ use portolan_port_allocator::{AllocatorError, PortLease};
 
 use crate::error::TestingError;
 
-/// A listener on a port of 127.0.0.1, and the lease on that port, which keeps everybody off it who does
-/// not mean this very port: on every address, so that `localhost` is not another server by chance.
-pub struct Listener {
-    // In this order: whoever sees the port free must find it free.
+/// A listener on a leased port of 127.0.0.1. The lease reserves the port on every address, so that
+/// `localhost` is not another server by accident.
+pub struct TestListener {
+    // The order matters: the socket is closed before the lease is released.
     listener: TcpListener,
     lease: PortLease,
 }
 
-// === impl Listener ===
+// === impl TestListener ===
 
-impl Listener {
-    /// Listens with the very socket that the lease was granted with.
+impl TestListener {
+    /// Uses the socket with which the lease was granted.
     pub(crate) fn new(lease: PortLease) -> Result<Self, TestingError> {
         let port = lease.port();
         let socket = |source| AllocatorError::Socket { port, source };
@@ -29,28 +29,28 @@ impl Listener {
         Ok(Self { listener, lease })
     }
 
-    /// The port.
+    /// Returns the port.
     pub fn port(&self) -> u16 {
         self.lease.port()
     }
 
-    /// Where to connect to.
+    /// Returns the address to connect to.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port()))
     }
 
-    /// The listener alone, for who wants to own one. The port is reserved as long as it listens; from
-    /// strangers on 127.0.0.1 only.
+    /// Converts into the listener alone. The port stays reserved while it listens, but against
+    /// foreign processes only on 127.0.0.1.
     pub fn into_std(self) -> TcpListener {
         let Self { listener, lease } = self;
-        // Both are one socket, which is listed under the test's name where the lease gives it.
+        // Both are the same socket. The lease's socket keeps the name of the test in `ports list`.
         lease.into_listener().unwrap_or(listener)
     }
 
-    /// The listener alone, for tokio; as [`into_std`](Self::into_std).
+    /// Converts into a tokio listener, like [`into_std`](Self::into_std).
     ///
     /// # Errors
-    /// It is not called within a runtime of tokio.
+    /// Fails outside a tokio runtime.
     #[cfg(feature = "tokio")]
     pub fn into_tokio(self) -> std::io::Result<tokio::net::TcpListener> {
         let listener = self.into_std();
@@ -59,7 +59,7 @@ impl Listener {
     }
 }
 
-impl Deref for Listener {
+impl Deref for TestListener {
     type Target = TcpListener;
 
     fn deref(&self) -> &TcpListener {
@@ -67,8 +67,8 @@ impl Deref for Listener {
     }
 }
 
-impl fmt::Debug for Listener {
+impl fmt::Debug for TestListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Listener").field(&self.address()).finish()
+        f.debug_tuple("TestListener").field(&self.address()).finish()
     }
 }

@@ -1,4 +1,4 @@
-//! A number whose port is leased.
+//! A leased port number.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,13 +6,14 @@ use std::ops::Deref;
 
 use portolan_port_allocator::PortLease;
 
-/// A port that nobody else gets until this is dropped. It reads and prints as the number.
+/// A leased port, until this is dropped. It dereferences to and prints as the number.
 ///
-/// It is [guarded](portolan_port_allocator::Depth::Guarded): the kernel gives it to nobody, nobody
-/// takes it by chance, and a program that sets `SO_REUSEADDR`, as nearly all servers do, binds it by
-/// its number on any address. For one that does not, see [`without_guard`](Self::without_guard).
+/// The port is [guarded](portolan_port_allocator::Depth::Guarded): the kernel assigns it to no
+/// other socket, and a program that sets `SO_REUSEADDR`, as nearly all servers do, binds it on any
+/// address. For any other program, see [`without_guard`](Self::without_guard).
 ///
-/// A server that the test starts must end before this is dropped, or find its port another test's.
+/// Drop this only after the server on the port has ended, or the port may be leased to another
+/// test.
 pub struct Port {
     number: u16,
     lease: PortLease,
@@ -25,19 +26,19 @@ impl Port {
         Self { number: lease.port(), lease }
     }
 
-    /// Where what binds the port on this machine is connected to: 127.0.0.1.
+    /// Returns the address of a server on the port: 127.0.0.1.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.number))
     }
 
-    /// The same port, for a program that does not set `SO_REUSEADDR` and so does not start beside a
-    /// guard. No other test and no Portolan process gets it; anybody else may, until it is bound.
+    /// Removes the guard, for a program that does not set `SO_REUSEADDR`. The port stays leased,
+    /// but a foreign process can bind it until the program does.
     pub fn without_guard(mut self) -> Self {
         self.lease.let_go_of_guard();
         self
     }
 
-    /// The lease behind it, for a child that is to inherit it.
+    /// Returns the lease, which a child process can inherit.
     pub fn lease(&self) -> &PortLease {
         &self.lease
     }

@@ -1,6 +1,6 @@
-//! Tests in many threads of many processes at once never have one port twice.
+//! Tests in many threads of many processes never have the same port at the same time.
 //!
-//! The processes are copies of this very program, which do what `child` does.
+//! The child processes run this test binary again, with `child` as their test.
 
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 #![allow(clippy::print_stdout, reason = "a copy reports to the test on standard output")]
@@ -13,22 +13,22 @@ use std::ops::Deref;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use portolan_testing::{Listener, Port, listener, port, ports};
+use portolan_testing::{Port, TestListener, listener, port, ports};
 
-/// The folder of the files that stand for ports; set in the copies.
+/// The directory with one file per leased port. It is set in the child processes.
 const GRANTS: &str = "PORTOLAN_TEST_GRANTS";
-/// What a copy says stands behind this, among what the test harness says.
+/// The prefix of a child's report within the output of the test harness.
 const SAYS: &str = "@@ ";
-/// A configuration that would fail whoever read it.
+/// An invalid configuration, which must not be read.
 const CONFIG: &str = "portolan.yaml";
 const PROCESSES: usize = 8;
 const THREADS: usize = 25;
-/// How often each thread gets ports and gives them back before it keeps some.
+/// How often each thread leases and releases ports before it keeps some.
 const ROUNDS: usize = 8;
 
-/// What a test may have.
+/// The ports of a test.
 enum Held {
-    Listener(Listener),
+    Listener(TestListener),
     Server(Port, #[expect(dead_code, reason = "it holds the port")] TcpListener),
     Ports([Port; 2]),
 }
@@ -37,12 +37,12 @@ impl Held {
     fn new(turn: usize) -> Self {
         match turn % 3 {
             0 => Self::Listener(listener()),
-            // By its number, as a server in another process would: it fails where one is there.
+            // Binds by number, like a server in another process. It fails if the port is in use.
             1 => {
                 let port = port();
                 let server = TcpListener::bind(("127.0.0.1", *port));
                 let server = server.unwrap_or_else(|error| {
-                    // Another test's port is a fault; a stranger who means this very port is none.
+                    // A port of another test is a bug, a foreign process on this port is not.
                     panic!("{port} is another's ({error}): {:?}", port.lease().listener())
                 });
                 Self::Server(port, server)
@@ -60,7 +60,7 @@ impl Held {
     }
 }
 
-/// What a copy does; nothing where this is the test run itself.
+/// The child process; does nothing in the test run itself.
 #[test]
 fn child() {
     if let Some(folder) = std::env::var_os(GRANTS) {
@@ -70,7 +70,7 @@ fn child() {
 
 fn hold_many(folder: &Path) {
     let hold = |thread: usize| {
-        (0..ROUNDS).for_each(|round| take_and_give_back(folder, thread + round));
+        (0..ROUNDS).for_each(|round| lease_and_release(folder, thread + round));
         Held::new(thread)
     };
     let kept: Vec<Held> = std::thread::scope(|scope| {
@@ -80,12 +80,12 @@ fn hold_many(folder: &Path) {
     });
     let ports = kept.iter().flat_map(Held::ports).map(|port| port.to_string());
     println!("{SAYS}{}", ports.collect::<Vec<_>>().join(" "));
-    // Everybody keeps what it has until the test has seen all.
+    // Every child keeps its ports until the test has read all reports.
     std::io::stdin().lock().read_to_end(&mut Vec::new()).unwrap();
 }
 
-/// Leaves a file for each port as long as it is held: one that is there already is another's.
-fn take_and_give_back(folder: &Path, turn: usize) {
+/// Creates a file for each port while it is leased. An existing file is a port of another test.
+fn lease_and_release(folder: &Path, turn: usize) {
     let held = Held::new(turn);
     let marks: Vec<_> = held.ports().iter().map(|port| folder.join(port.to_string())).collect();
     for mark in &marks {
@@ -96,7 +96,7 @@ fn take_and_give_back(folder: &Path, turn: usize) {
 
 struct Copy {
     process: Child,
-    // Open until the end, or the copy could not say how it went.
+    // Stays open until the end, so that the child can print its report.
     output: Lines<BufReader<ChildStdout>>,
 }
 
@@ -110,7 +110,7 @@ impl Copy {
         Self { process, output }
     }
 
-    /// The ports that it keeps.
+    /// Returns the ports that the child keeps.
     fn kept(&mut self) -> Vec<u16> {
         let mut lines = self.output.by_ref().map(Result::unwrap);
         let said = lines.find_map(|line| Some(line.split_once(SAYS)?.1.to_owned()));
@@ -125,7 +125,7 @@ impl Copy {
 }
 
 #[test]
-fn two_hundred_at_once_in_eight_processes_have_as_many_ports() {
+fn two_hundred_threads_in_eight_processes_have_distinct_ports() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(CONFIG), "nonsense: [").unwrap();
     let mut copies: Vec<Copy> = (0..PROCESSES).map(|_| Copy::start(folder.path())).collect();

@@ -1,14 +1,16 @@
-//! What one test sees of its ports.
+//! The ports of a single test.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use portolan_port_allocator::{Depth, Holder, PortAllocator, PortState};
-use portolan_testing::{Listener, Port, listener, port, ports, try_listener, try_port, try_ports};
+use portolan_testing::{
+    Port, TestListener, listener, port, ports, try_listener, try_port, try_ports,
+};
 use socket2::{Domain, Socket, Type};
 
-/// An allocator as every other program of this user has it.
+/// Returns an allocator with the same table as every other program of the user.
 fn everybody_else() -> PortAllocator {
     PortAllocator::new(Default::default()).expect("the table of this host")
 }
@@ -24,7 +26,7 @@ fn bind_without_reuse(address: SocketAddr) -> io::Result<Socket> {
 }
 
 #[test]
-fn a_listener_listens_on_its_port() {
+fn listener_accepts_on_its_port() {
     let listener = listener();
     let _client = TcpStream::connect(listener.address()).unwrap();
     let (_connection, peer) = listener.accept().unwrap();
@@ -34,7 +36,7 @@ fn a_listener_listens_on_its_port() {
 }
 
 #[test]
-fn nobody_gets_a_listeners_port_by_chance_on_any_address() {
+fn port_of_a_listener_is_reserved_on_every_address() {
     let listener = listener();
     for address in ["127.0.0.1", "127.0.0.2", "::1", "0.0.0.0", "::"] {
         let address = SocketAddr::new(address.parse().unwrap(), listener.port());
@@ -47,10 +49,10 @@ fn nobody_gets_a_listeners_port_by_chance_on_any_address() {
 }
 
 #[test]
-fn a_guarded_port_is_bound_by_its_number_and_by_nobody_by_chance() {
+fn guarded_port_is_bound_only_with_so_reuseaddr() {
     let port = port();
     assert!(bind_without_reuse(port.address()).is_err());
-    // As a server does that is told the number: it sets SO_REUSEADDR.
+    // Servers set SO_REUSEADDR, as std does.
     let server = TcpListener::bind(("127.0.0.1", *port)).unwrap();
     TcpStream::connect(port.address()).unwrap();
     drop(server);
@@ -58,21 +60,21 @@ fn a_guarded_port_is_bound_by_its_number_and_by_nobody_by_chance() {
 }
 
 #[test]
-fn a_port_without_a_guard_is_bound_by_any_program() {
+fn port_without_guard_is_bound_without_so_reuseaddr() {
     let port = port().without_guard();
     let _server = bind_without_reuse(port.address()).unwrap();
     assert_eq!(everybody_else().check(*port).state, PortState::Leased);
 }
 
 #[test]
-fn everybody_sees_which_test_has_a_port_and_that_it_is_given_back() {
+fn lease_is_listed_under_the_test_name_until_it_is_dropped() {
     let (listener, port) = (listener(), port());
     let holders =
         [(listener.port(), Depth::Bound), (*port, Depth::Guarded)].map(|(port, depth)| {
             let holder = holder_of(port).expect("a holder");
             assert_eq!((holder.depth, holder.pid), (depth, std::process::id()));
             assert_eq!(holder.scope.as_str(), "test");
-            assert!(holder.service.as_str().contains("everybody_sees_which_test"), "{holder}");
+            assert!(holder.service.as_str().contains("lease_is_listed_under"), "{holder}");
             holder.service
         });
     assert_ne!(holders[0], holders[1], "each is a service of its own");
@@ -82,7 +84,7 @@ fn everybody_sees_which_test_has_a_port_and_that_it_is_given_back() {
 }
 
 #[test]
-fn several_ports_are_as_many_and_below_those_of_connections() {
+fn several_ports_are_distinct_and_below_the_ephemeral_range() {
     let ports: [Port; 20] = ports();
     let numbers: BTreeSet<u16> = ports.iter().map(|port| **port).collect();
     assert_eq!(numbers.len(), 20);
@@ -92,7 +94,7 @@ fn several_ports_are_as_many_and_below_those_of_connections() {
 }
 
 #[test]
-fn a_port_reads_and_prints_as_its_number() {
+fn port_dereferences_to_and_prints_as_its_number() {
     let port = port();
     assert_eq!(format!("{port}"), port.to_string());
     assert_eq!(port.to_string().parse(), Ok(*port));
@@ -102,7 +104,7 @@ fn a_port_reads_and_prints_as_its_number() {
 }
 
 #[test]
-fn a_listener_that_is_owned_alone_keeps_the_port_and_the_name() {
+fn into_std_keeps_the_port_and_the_name() {
     let listener = listener();
     let (port, address) = (listener.port(), listener.address());
     let alone: TcpListener = listener.into_std();
@@ -115,8 +117,8 @@ fn a_listener_that_is_owned_alone_keeps_the_port_and_the_name() {
 }
 
 #[test]
-fn the_twins_say_why_instead() {
-    let listener: Listener = try_listener().unwrap();
+fn try_functions_return_the_error() {
+    let listener: TestListener = try_listener().unwrap();
     let port = try_port().unwrap();
     let [one, two] = try_ports().unwrap();
     let different = BTreeSet::from([listener.port(), *port, *one, *two]);
@@ -125,7 +127,7 @@ fn the_twins_say_why_instead() {
 
 #[cfg(feature = "tokio")]
 #[test]
-fn tokio_accepts_on_it() {
+fn into_tokio_accepts() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
     runtime.block_on(async {
         let listener = listener();

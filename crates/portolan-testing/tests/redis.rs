@@ -1,4 +1,4 @@
-//! A real Redis for each test, all of them at the same time.
+//! A real Redis server for each test, all at the same time.
 
 #![allow(clippy::disallowed_methods, reason = "no async runtime, so no paused clock")]
 
@@ -11,7 +11,7 @@ use portolan_testing::Port;
 
 const INSTALL: &str = "apt-get install --no-install-recommends redis-server";
 
-/// A server that ends with the test.
+/// A server that is stopped at the end of the test.
 struct Redis {
     server: Child,
     port: Port,
@@ -58,17 +58,17 @@ impl Drop for Redis {
 }
 
 #[test]
-fn a_redis_answers() {
+fn redis_responds() {
     assert_eq!(Redis::start().ask("PING"), "+PONG");
 }
 
 #[test]
-fn each_test_counts_for_itself() {
+fn each_test_has_its_own_data() {
     assert_eq!(Redis::start().ask("INCR visits"), ":1");
 }
 
 #[test]
-fn eight_of_them_are_eight() {
+fn eight_servers_run_at_the_same_time() {
     let servers: Vec<Redis> = (0..8).map(|_| Redis::start()).collect();
     for server in &servers {
         assert_eq!(server.ask("INCR visits"), ":1");

@@ -135,6 +135,11 @@ impl Policy {
         AllocatorError::UnknownPool { pool: quoted(name), pools: self.pools.to_string() }
     }
 
+    /// Returns the pool catalogue.
+    pub(crate) fn pools(&self) -> &Pools {
+        &self.pools
+    }
+
     fn system_ports(&self) -> &SystemPorts {
         self.system_ports.get_or_init(SystemPorts::read)
     }

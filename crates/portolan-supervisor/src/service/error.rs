@@ -59,6 +59,7 @@ impl Remedy for StartError {
             Self::PortTaken { .. } => Some(
                 "end that process, choose another port with --preferred, or use --handoff claim if it listens on behalf of the service".into(),
             ),
+            Self::Agent(AgentError::Registry(error)) => error.remedy(),
             Self::Agent(_) => None,
         }
     }

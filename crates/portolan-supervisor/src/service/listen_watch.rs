@@ -101,7 +101,7 @@ async fn listener_behind_socket(
 
 /// Returns whether bind(2) without `SO_REUSEADDR` fails with EADDRINUSE. Binding also detects
 /// sockets of other users, which /proc and sock_diag do not attribute to a process.
-pub(super) fn is_in_use(port: u16) -> bool {
+pub(crate) fn is_in_use(port: u16) -> bool {
     let everywhere = [IpAddr::from(Ipv6Addr::UNSPECIFIED), IpAddr::from(Ipv4Addr::UNSPECIFIED)];
     everywhere.into_iter().any(|address| try_bind(address, port).is_err())
 }
