@@ -10,18 +10,16 @@
 //! # Ok(()) }
 //! ```
 
+mod runtime_thread;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use parking_lot::Mutex;
 use portolan_core::{Remedy, ServiceEndpoint, ServiceEvent};
-use tokio::runtime::{self, Handle};
-use tokio::sync::oneshot;
 
 use crate::builder::DiscoveryClientBuilder;
 use crate::config::InvalidDiscovery;
@@ -29,6 +27,8 @@ use crate::discover::{Lookup, ToServiceName};
 use crate::discovered::{Discovered, Explanation};
 use crate::error::DiscoverError;
 use crate::reservations::{HostDefaults, UnknownHost};
+
+use runtime_thread::RuntimeThread;
 
 /// Finds services by name. Clones share everything.
 pub struct DiscoveryClient<H = UnknownHost> {
@@ -59,13 +59,6 @@ pub struct DiscoverRequest<'a> {
 pub struct ServiceWatch {
     stream: Arc<tokio::sync::Mutex<crate::watch::ServiceWatch>>,
     thread: Arc<RuntimeThread>,
-}
-
-/// A thread that drives the client's runtime, so that background tasks run between calls.
-struct RuntimeThread {
-    handle: Handle,
-    /// Ends the thread when it is dropped.
-    running: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
 }
 
 // === impl DiscoveryClient ===
@@ -224,47 +217,6 @@ impl Iterator for ServiceWatch {
 impl fmt::Debug for ServiceWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServiceWatch").finish_non_exhaustive()
-    }
-}
-
-// === impl RuntimeThread ===
-
-impl RuntimeThread {
-    fn start() -> io::Result<Self> {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let join = thread::Builder::new().name("portolan-client".to_owned()).spawn(move || {
-            // The sender is only ever dropped.
-            let _ = runtime.block_on(stopped);
-        })?;
-        Ok(Self { handle, running: Mutex::new(Some((stop, join))) })
-    }
-
-    /// Runs the future on the runtime and blocks, which also works inside another runtime.
-    fn wait<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, DiscoverError> {
-        let (sender, receiver) = mpsc::sync_channel(1);
-        // The task is joined below: a runtime that has ended drops it together with the sender.
-        self.handle.spawn(async move { drop(sender.send(work.await)) });
-        receiver.recv().map_err(|_| DiscoverError::Closed)
-    }
-
-    fn stop(&self) {
-        let Some((stop, join)) = self.running.lock().take() else { return };
-        drop(stop);
-        // A thread that panicked has ended as well; a thread cannot join itself.
-        if join.thread().id() != thread::current().id() {
-            let _ = join.join();
-        }
-    }
-}
-
-impl Drop for RuntimeThread {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 

@@ -34,8 +34,8 @@
 //! # Ok(()) }
 //! ```
 
-use std::borrow::Cow;
-use std::error::Error;
+mod error;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -43,10 +43,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use portolan_core::duration::format_rounded;
-use portolan_core::{Host, Registration, Remedy, Scope, ServiceEndpoint, ServiceName, Ttl};
+use portolan_core::{Host, Registration, Scope, ServiceEndpoint, ServiceName, Ttl};
 
 use crate::deadline::Deadline;
+
+pub use error::StrategyError;
 
 /// One way to find a service.
 pub trait Strategy: Send + Sync {
@@ -160,19 +161,6 @@ pub struct Candidate {
     pub weight: u16,
 }
 
-/// Why a strategy could not be asked.
-#[derive(Debug, thiserror::Error)]
-#[error("{source}")]
-pub struct StrategyError {
-    source: Box<dyn Error + Send + Sync>,
-    temporary: bool,
-    remedy: Option<Cow<'static, str>>,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("no answer within {}", format_rounded(*.0))]
-struct TimedOut(Duration);
-
 // === impl StrategyKind ===
 
 impl StrategyKind {
@@ -237,41 +225,7 @@ impl From<Arc<ServiceEndpoint>> for Candidate {
     }
 }
 
-// === impl StrategyError ===
-
-impl StrategyError {
-    /// Returns an error that asking again does not resolve.
-    pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { source: source.into(), temporary: false, remedy: None }
-    }
-
-    /// Returns the error with the remedy of its source.
-    pub fn from_remedy(source: impl Remedy + Send + Sync + 'static) -> Self {
-        Self { remedy: source.remedy(), ..Self::new(source) }
-    }
-
-    /// Sets whether asking again a moment later may succeed.
-    #[must_use]
-    pub fn temporary(mut self, temporary: bool) -> Self {
-        self.temporary = temporary;
-        self
-    }
-
-    /// Returns whether asking again a moment later may succeed.
-    pub fn is_temporary(&self) -> bool {
-        self.temporary
-    }
-
-    pub(crate) fn timed_out(limit: Duration) -> Self {
-        Self::new(TimedOut(limit))
-    }
-}
-
-impl Remedy for StrategyError {
-    fn remedy(&self) -> Option<Cow<'static, str>> {
-        self.remedy.clone()
-    }
-}
+// === impl Strategy ===
 
 impl fmt::Debug for dyn Strategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -92,7 +92,7 @@ impl FakeReservations {
     }
 
     pub(crate) fn fail(&self) {
-        *self.0.lock() = Err(ReservationsError { reason: "told to".to_owned() });
+        *self.0.lock() = Err(ReservationsError { reason: "injected".to_owned() });
     }
 }
 

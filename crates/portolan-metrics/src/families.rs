@@ -9,9 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::exposition::{Description, Kind};
-use crate::labels::{
-    Action, BroadcastErrorKind, Error, Lookup, OperationResult, Pool, Request, Service, Strategy,
-};
+use crate::labels::{Action, BroadcastErrorKind, Error, Lookup, Pool, Request, Service, Strategy};
 
 /// From a tenth of a millisecond, a cached answer, to the overall timeout of a discovery.
 const SECONDS: [f64; 12] =

@@ -1,4 +1,7 @@
+use std::thread;
+
 use portolan_core::Change;
+use tokio::runtime;
 
 use super::*;
 use crate::testing::{FakeRegistry, endpoint, quiet};

@@ -123,7 +123,7 @@ fn snapshot_replaces_a_registry_result() {
     let both = [endpoint("api", 2), endpoint_in("shop", "api", 3)];
     assert_eq!(snapshot("registry", &known, &both), "3");
     assert_eq!(snapshot("registry", &known, &both[..1]), "2");
-    // A registry that has just started knows nothing: not believed, but not forgotten either.
+    // A registry that has just started is empty: the entry becomes stale and is kept.
     assert_eq!(snapshot("registry", &known, &[]), "stale");
     assert_eq!(snapshot("registry", &known, &[endpoint_in("other", "api", 4)]), "stale");
     // What others found stays, with what is now known of it.

@@ -119,7 +119,7 @@ async fn announcements_update_the_cache_at_once() {
     assert_eq!(client.discover("api").await.unwrap().port, 1);
     let known = || client.inner.resolver.cache().get(&"api".parse().unwrap(), false);
     holder.unpublish(&endpoint("api", 1).id);
-    // The ear opens in the background, so it may miss the first ones.
+    // The feed opens in the background and may miss the first announcements.
     let deadline = Instant::now() + Duration::from_secs(10);
     while known().is_some() && Instant::now() < deadline {
         for action in [Action::Register, Action::Deregister] {
@@ -142,7 +142,7 @@ async fn stale_endpoint_is_served_if_no_strategy_can_be_asked_and_refreshed() {
     assert!(!client.discover("api").await.unwrap().stale);
     tokio::time::sleep(Duration::from_millis(5)).await;
 
-    registry.misbehave(Fault::Status(503));
+    registry.inject(Fault::Status(503));
     let found = client.discover("api").await.unwrap();
     assert!(found.stale && found.port == 1);
     assert!(client.discover("api").await.unwrap().stale);
@@ -151,7 +151,7 @@ async fn stale_endpoint_is_served_if_no_strategy_can_be_asked_and_refreshed() {
 
     // What is refreshed in the background is not asked for by anybody here.
     registry.put(endpoint("api", 1));
-    registry.misbehave(None);
+    registry.inject(None);
     let before = lookups(&registry);
     until("the refresh", || lookups(&registry) > before).await;
     client.close().await;
@@ -227,10 +227,10 @@ async fn not_found_without_authoritative_strategies_is_not_found() {
 #[tokio::test]
 async fn overall_timeout_bounds_the_lookup_and_reports_the_attempts() {
     let registry = FakeRegistry::start().await;
-    registry.misbehave(Fault::Hang);
+    registry.inject(Fault::Hang);
     let client = quiet(&["config", "registry"]).registry_url(registry.url()).build().unwrap();
     let error = client.discover("api").timeout(Duration::from_millis(50)).await.unwrap_err();
-    // Whichever is first to notice, nobody has said that there is no such service.
+    // No strategy has reported that the service does not exist.
     assert!(!matches!(error, DiscoverError::NotFound { .. }), "{error:?}");
     let told = error.attempts().iter().map(|attempt| attempt.strategy.as_str());
     assert_eq!(told.collect::<Vec<_>>(), ["config", "registry"]);
@@ -310,7 +310,7 @@ async fn disabled_or_closed_client_fails() {
     assert!(matches!(client.watch("api").await, Err(DiscoverError::Disabled)));
 
     let registry = FakeRegistry::start().await;
-    registry.misbehave(Fault::Hang);
+    registry.inject(Fault::Hang);
     let client = client_of(&registry);
     let waiting = tokio::spawn(client.discover("api").into_future());
     until("the question", || lookups(&registry) == 1).await;
@@ -367,7 +367,7 @@ fn invalid_settings_are_refused_by_the_builder() {
 
 #[tokio::test]
 async fn client_opens_and_closes_its_own_broadcaster() {
-    // A port of this test's own: the listeners share it, and nobody else was given it.
+    // A port of this test alone, which both broadcasters share.
     let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let channel = BroadcastConfig {
         multicast_address: ([239, 255, 0, 1], port).into(),

@@ -39,8 +39,8 @@ async fn clock_is_read_from_the_date_header() {
     );
     let time = "1994-11-06T08:49:37Z".parse().unwrap();
     assert_eq!(dated.await.clock().await, Ok(Some(time)));
-    let stranger = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").await;
-    assert!(matches!(stranger.clock().await, Err(RegistryClientError::BadAnswer { .. })));
+    let foreign = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").await;
+    assert!(matches!(foreign.clock().await, Err(RegistryClientError::BadAnswer { .. })));
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn refused_connection_is_unreachable_and_temporary() {
 #[tokio::test]
 async fn missing_response_is_unreachable_after_the_timeout() {
     let registry = FakeRegistry::start().await;
-    registry.misbehave(Fault::Hang);
+    registry.inject(Fault::Hang);
     let client = client(registry.url()).with_timeout(Duration::from_millis(50));
     let error = client.list(&ListQuery::default()).await.unwrap_err();
     assert!(error.to_string().contains("no answer within"), "{error}");
@@ -173,14 +173,14 @@ async fn error_statuses_map_to_errors_with_remedies() {
     let registration = Registration::from(endpoint("api", 8080));
     for (status, temporary, expected) in [
         (401, false, "set PORTOLAN_TOKEN"),
-        (403, false, "does not permit this (403): told to"),
+        (403, false, "does not permit this (403): injected"),
         (404, false, "does not speak as a registry"),
-        (422, false, "refused (422): told to"),
+        (422, false, "refused (422): injected"),
         (429, true, "refused (429)"),
         (503, true, "refused (503)"),
         (302, false, "it answers 302 Found"),
     ] {
-        registry.misbehave(Fault::Status(status));
+        registry.inject(Fault::Status(status));
         let error = client.register(&registration).await.unwrap_err();
         assert!(error.with_remedy().contains(expected), "{status}: {error}");
         assert_eq!(error.is_temporary(), temporary, "{status}");
@@ -204,7 +204,7 @@ async fn response_of_another_program_is_a_bad_answer() {
     let registry = FakeRegistry::start().await;
     let client = client(registry.url());
     for body in ["", "<html>", "{\"revision\": 1}", "{\"revision\": 1, \"services\": [{}]}"] {
-        registry.misbehave(Fault::Body(body.to_owned()));
+        registry.inject(Fault::Body(body.to_owned()));
         let error = client.list(&ListQuery::default()).await.unwrap_err();
         assert!(matches!(error, RegistryClientError::BadAnswer { .. }), "{body}: {error:?}");
         let error = client.watch(&WatchRequest::default()).await.unwrap_err();
@@ -285,7 +285,7 @@ async fn reconnecting_watch_waits_for_a_registry_that_starts_later() {
 #[tokio::test]
 async fn reconnecting_watch_ends_on_a_permanent_error() {
     let registry = FakeRegistry::start().await;
-    registry.misbehave(Fault::Status(403));
+    registry.inject(Fault::Status(403));
     let mut watch = client(registry.url()).watch_reconnecting(WatchRequest::default());
     let error = watch.next().await.unwrap().unwrap_err();
     assert!(matches!(error, RegistryClientError::NotPermitted { .. }), "{error:?}");

@@ -156,7 +156,7 @@ async fn own_scope_precedes_default_and_other_scopes_are_ignored() {
 #[tokio::test]
 async fn every_strategy_ends_within_its_timeout_if_the_server_is_silent() {
     let registry = FakeRegistry::start().await;
-    registry.misbehave(Fault::Hang);
+    registry.inject(Fault::Hang);
     let dns = FakeDns::start().await;
     dns.reply(Reply::Nothing);
     let network = MemoryNetwork::new(1);
@@ -174,7 +174,7 @@ async fn every_strategy_ends_within_its_timeout_if_the_server_is_silent() {
             .broadcaster(on(&network, 1))
             .build()
             .unwrap();
-        // The overall limit is ten seconds; reaching it would be told as a time-out.
+        // The overall timeout is ten seconds; a lookup that reaches it fails with `TimedOut`.
         let error = client.discover("alpha").await.unwrap_err();
         assert!(!matches!(error, crate::DiscoverError::TimedOut { .. }), "{strategy}: {error}");
         assert_eq!(error.attempts().len(), 1);

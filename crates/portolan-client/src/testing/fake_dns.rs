@@ -1,4 +1,4 @@
-//! A name server over UDP that answers what a test tells it.
+//! A DNS server over UDP for tests.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::net::UdpSocket;
 use tokio_util::task::AbortOnDropHandle;
 
-/// What it answers.
+/// How it answers.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
     /// From its records.
@@ -79,7 +79,7 @@ impl FakeDns {
         self.state.lock().reply = reply;
     }
 
-    /// What was asked for so far: type and name.
+    /// Returns the questions so far: type and name.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.state.lock().asked.clone()
     }

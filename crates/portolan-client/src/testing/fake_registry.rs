@@ -1,4 +1,4 @@
-//! A registry that behaves, or misbehaves, as a test tells it.
+//! A registry for tests, with injected faults.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -25,12 +25,12 @@ use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How it misbehaves.
+/// A fault to inject.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
-    /// Answers everything with this status and a problem that says so.
+    /// Answers every request with this status and a problem document.
     Status(u16),
-    /// Answers everything with this body as `200 OK`.
+    /// Answers every request with this body as `200 OK`.
     Body(String),
     /// Never answers.
     Hang,
@@ -67,7 +67,7 @@ impl FakeRegistry {
         Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
 
-    /// The same on a given listener, for one that comes later.
+    /// Starts on a given listener.
     pub(crate) fn on(listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap();
         let state = Mutex::new(Fake { revision: 100, ..Fake::default() });
@@ -85,7 +85,7 @@ impl FakeRegistry {
         format!("http://{}", self.address)
     }
 
-    /// Puts an instance there, or in the place of the one of its id.
+    /// Registers an instance, or replaces the one with its id.
     pub(crate) fn put(&self, endpoint: ServiceEndpoint) {
         self.inner.state.lock().put(endpoint, &self.inner.events);
     }
@@ -93,10 +93,10 @@ impl FakeRegistry {
     pub(crate) fn expire(&self, endpoint: &ServiceEndpoint) {
         let mut state = self.inner.state.lock();
         state.services.retain(|kept| kept.id != endpoint.id);
-        state.tell(Change::Expired { endpoint: Arc::new(endpoint.clone()) }, &self.inner.events);
+        state.publish(Change::Expired { endpoint: Arc::new(endpoint.clone()) }, &self.inner.events);
     }
 
-    /// Forgets everything, as after a restart.
+    /// Discards everything, as after a restart.
     pub(crate) fn forget(&self) {
         let mut state = self.inner.state.lock();
         state.services.clear();
@@ -109,12 +109,12 @@ impl FakeRegistry {
         drop(self.inner.events.send(None));
     }
 
-    /// How many watches are open now.
+    /// Returns how many watches are open.
     pub(crate) fn watches(&self) -> usize {
         self.inner.events.receiver_count()
     }
 
-    pub(crate) fn misbehave(&self, fault: impl Into<Option<Fault>>) {
+    pub(crate) fn inject(&self, fault: impl Into<Option<Fault>>) {
         self.inner.state.lock().fault = fault.into();
     }
 
@@ -122,7 +122,7 @@ impl FakeRegistry {
         self.inner.state.lock().token = Some(format!("Bearer {token}"));
     }
 
-    /// What was asked so far: method, path and query.
+    /// Returns the requests so far: method, path and query.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.inner.state.lock().requests.clone()
     }
@@ -139,18 +139,19 @@ impl Fake {
             Some(kept) => *kept = endpoint.clone(),
             None => self.services.push(endpoint.clone()),
         }
-        let told = Arc::new(endpoint.clone());
-        self.tell(
-            match known {
-                true => Change::Updated { endpoint: told },
-                false => Change::Registered { endpoint: told },
+        let stored = Arc::new(endpoint.clone());
+        self.publish(
+            if known {
+                Change::Updated { endpoint: stored }
+            } else {
+                Change::Registered { endpoint: stored }
             },
             to,
         );
         (!known, endpoint)
     }
 
-    fn tell(&mut self, change: Change, to: &Events) {
+    fn publish(&mut self, change: Change, to: &Events) {
         self.revision += 1;
         let event = ServiceEvent { revision: Revision(self.revision), change };
         self.history.push(event.clone());
@@ -167,11 +168,11 @@ fn router(inner: Arc<Inner>) -> Router {
         .route("/api/v1/services/{id}/heartbeat", put(heartbeat))
         .route("/api/v1/services/{id}/health", put(health))
         .route("/api/v1/watch", get(watch))
-        .layer(from_fn_with_state(Arc::clone(&inner), misbehave))
+        .layer(from_fn_with_state(Arc::clone(&inner), inject))
         .with_state(inner)
 }
 
-async fn misbehave(State(inner): Shared, request: Request, next: Next) -> Response {
+async fn inject(State(inner): Shared, request: Request, next: Next) -> Response {
     let line = format!("{} {}", request.method(), request.uri());
     let token = request.headers().get(header::AUTHORIZATION).cloned();
     let fault = {
@@ -186,7 +187,7 @@ async fn misbehave(State(inner): Shared, request: Request, next: Next) -> Respon
     };
     match fault {
         None => next.run(request).await,
-        Some(Fault::Status(status)) => problem(status, "told to"),
+        Some(Fault::Status(status)) => problem(status, "injected"),
         Some(Fault::Body(body)) => body.into_response(),
         Some(Fault::Hang) => std::future::pending().await,
     }
@@ -223,14 +224,15 @@ async fn deregister(State(inner): Shared, Path(id): Path<String>) -> Response {
         return problem(404, "unknown");
     };
     let endpoint = Arc::new(state.services.remove(at));
-    state.tell(Change::Deregistered { endpoint }, &inner.events);
+    state.publish(Change::Deregistered { endpoint }, &inner.events);
     StatusCode::NO_CONTENT.into_response()
 }
 
 async fn heartbeat(State(inner): Shared, Path(id): Path<String>) -> Response {
-    match inner.state.lock().services.iter().any(|kept| kept.id == id.as_str()) {
-        true => StatusCode::NO_CONTENT.into_response(),
-        false => problem(404, "unknown"),
+    if inner.state.lock().services.iter().any(|kept| kept.id == id.as_str()) {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        problem(404, "unknown")
     }
 }
 
@@ -245,7 +247,7 @@ async fn health(
     };
     kept.health = report.status;
     let endpoint = Arc::new(kept.clone());
-    state.tell(Change::Health { endpoint }, &inner.events);
+    state.publish(Change::Health { endpoint }, &inner.events);
     StatusCode::NO_CONTENT.into_response()
 }
 
@@ -261,7 +263,7 @@ async fn watch(State(inner): Shared, Query(query): Parameters) -> Response {
         let fits = event.change.endpoint().is_none_or(|endpoint| key(endpoint, &query));
         std::future::ready(fits.then(|| Ok::<_, Infallible>(text(&event))))
     });
-    // A comment at once, so that the client sees the head of the answer.
+    // A comment first, so that the client receives the head of the response.
     let hello = futures_util::stream::iter([Ok(": hello\n\n".to_owned())]);
     let body = Body::from_stream(hello.chain(events));
     ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()

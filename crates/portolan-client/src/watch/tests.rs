@@ -89,7 +89,7 @@ async fn broadcast_channel_takes_over_while_the_registry_is_unreachable() {
     registry.put(endpoint("api", 2));
     assert_eq!(next(&mut watch).await, ("registered", 102, vec![2]));
 
-    registry.misbehave(Fault::Status(503));
+    registry.inject(Fault::Status(503));
     registry.cut();
     holder.publish(endpoint("api", 2)).unwrap();
     holder.announce(Action::Register, &endpoint("api", 3)).await.unwrap();
@@ -98,7 +98,7 @@ async fn broadcast_channel_takes_over_while_the_registry_is_unreachable() {
     assert_eq!(told, [("registered", 0, vec![3]), ("registered", 0, vec![7])]);
 
     // Once it is back, the registry reports everything: 3 is known by then, 4 is not.
-    registry.misbehave(None);
+    registry.inject(None);
     registry.put(endpoint("api", 3));
     registry.put(endpoint("api", 4));
     assert_eq!(next(&mut watch).await, ("registered", 104, vec![4]));
@@ -128,7 +128,7 @@ async fn watch_without_a_feed_fails_and_without_permission_ends() {
     assert!(error.to_string().contains("needs the strategy registry or broadcast"), "{error}");
 
     let registry = FakeRegistry::start().await;
-    registry.misbehave(Fault::Status(403));
+    registry.inject(Fault::Status(403));
     let client = quiet(&["registry"]).registry_url(registry.url()).build().unwrap();
     let mut watch = client.watch("api").await.unwrap();
     assert!(timeout(Duration::from_secs(10), watch.next()).await.unwrap().is_none());

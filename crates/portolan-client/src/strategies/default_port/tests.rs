@@ -159,7 +159,7 @@ async fn unreadable_reservations_are_a_failure() {
     };
     let outcome = strategy.find(&query("redis", &["default"])).await;
     let StrategyOutcome::Failed(error) = outcome else { panic!("{outcome:?}") };
-    assert!(error.with_remedy().contains("told to; run `portolan ports list`"), "{error}");
+    assert!(error.with_remedy().contains("injected; run `portolan ports list`"), "{error}");
     let outcome = strategy.find(&query("worker", &["default"])).await;
     assert!(matches!(outcome, StrategyOutcome::Skipped(_)));
 }
