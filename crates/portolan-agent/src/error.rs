@@ -1,39 +1,75 @@
-//! Why a service cannot be kept findable.
+//! The public error of the agent.
+
+use std::borrow::Cow;
 
 use portolan_broadcast::AnnounceError;
 use portolan_client::RegistryClientError;
-use portolan_core::{InvalidRegistration, ServiceId};
+use portolan_core::{InvalidRegistration, Remedy, ServiceId};
 
-/// Why a service cannot be kept findable.
+/// Why an agent could not register or update its service.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AgentError {
-    /// What it says of itself cannot be kept. Retrying does not help: it must change.
+    /// The registration is invalid. Retrying does not help.
     #[error(transparent)]
     Invalid(#[from] InvalidRegistration),
-    /// The registry refused it, or was not to be reached and there is no broadcast channel
-    /// either. [`RegistryClientError::is_temporary`] tells whether retrying helps.
+    /// The registry refused the registration, or is unreachable and there is no broadcast channel.
+    /// [`RegistryClientError::is_temporary`] returns whether retrying helps.
     #[error(transparent)]
     Registry(#[from] RegistryClientError),
-    /// The broadcast channel did not take it, and no registry has it either.
+    /// The announcement failed, and no registry has the service.
     #[error(transparent)]
     Announce(#[from] AnnounceError),
-    /// There is nobody to tell. Retrying does not help.
+    /// Neither a registry nor a broadcast channel is configured. Retrying does not help.
     #[error(
-        "nobody can find {service_id}: there is neither a registry nor a broadcast channel; set discovery.registry_url, or broadcast.enabled to true"
+        "cannot publish {service_id}: neither a registry nor a broadcast channel is configured"
     )]
     NobodyToTell {
         /// The instance.
         service_id: ServiceId,
     },
-    /// An update that is about somebody else. Retrying does not help: start another agent for it.
+    /// The update belongs to another instance. Retrying does not help.
     #[error(
-        "the agent of {own} cannot become that of {other}; name, scope, host and port stay as they are, so start another agent"
+        "the agent of {own} cannot become the agent of {other}: name, scope, host and port are fixed"
     )]
     OtherInstance {
-        /// The instance that the agent keeps.
+        /// The instance of the agent.
         own: ServiceId,
-        /// The instance that the update is about.
+        /// The instance of the update.
         other: ServiceId,
     },
+}
+
+// === impl AgentError ===
+
+impl Remedy for AgentError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Invalid(_) => None,
+            Self::Registry(error) => error.remedy(),
+            Self::Announce(error) => error.remedy(),
+            Self::NobodyToTell { .. } => {
+                Some("set discovery.registry_url, or set broadcast.enabled to true".into())
+            }
+            Self::OtherInstance { .. } => Some("start another agent".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_and_remedies() {
+        let id = |text: &str| -> ServiceId { text.parse().unwrap() };
+        let texts = [
+            AgentError::Registry(RegistryClientError::InvalidToken),
+            AgentError::Announce(AnnounceError::Stopped),
+            AgentError::NobodyToTell { service_id: id("api@1") },
+            AgentError::OtherInstance { own: id("api@1"), other: id("api@2") },
+        ]
+        .map(|error| format!("{error}\n  remedy: {}", error.remedy().unwrap_or("none".into())));
+        insta::assert_snapshot!(texts.join("\n"));
+    }
 }

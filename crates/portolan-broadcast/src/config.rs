@@ -81,11 +81,11 @@ impl BroadcastConfig {
         self.check_times()?;
         self.check_key()?;
         if !DATAGRAM_SIZES.contains(&self.max_datagram) {
-            let problem = "bytes is out of bounds; it lies between 512 and 65507";
+            let problem = "bytes is out of bounds, expected 512 to 65507";
             return Err(self.setting_error("max_datagram", self.max_datagram, problem));
         }
         if !(1..=MAX_HEARD).contains(&self.max_heard) {
-            let problem = "is out of bounds; it lies between 1 and 1000000";
+            let problem = "is out of bounds, expected 1 to 1000000";
             return Err(self.setting_error("max_heard", self.max_heard, problem));
         }
         Ok(())
@@ -101,14 +101,14 @@ impl BroadcastConfig {
     }
 
     pub(crate) fn no_ipv6_group(&self) -> BroadcastError {
-        let problem = "is an IPv6 group; only IPv4 groups such as 239.255.0.1:7001 are supported";
+        let problem = "is an IPv6 group, expected an IPv4 group such as 239.255.0.1:7001";
         self.setting_error("multicast_address", self.multicast_address, problem)
     }
 
     fn check_channel(&self) -> Result<(), BroadcastError> {
         let group = self.multicast_address;
         if !group.ip().is_multicast() || group.port() == 0 {
-            let problem = "is no multicast group with a port; give one such as 239.255.0.1:7001";
+            let problem = "is not a multicast group with a port, such as 239.255.0.1:7001";
             return Err(self.setting_error("multicast_address", group, problem));
         }
         if group.is_ipv6() {
@@ -118,7 +118,7 @@ impl BroadcastConfig {
             peer.is_ipv6() || peer.port() == 0 || peer.ip() == Ipv4Addr::UNSPECIFIED
         };
         if let Some(peer) = self.peers.iter().find(unusable) {
-            let problem = "is no IPv4 address with a port; give one such as 192.168.1.10:7001";
+            let problem = "is not an IPv4 address with a port, such as 192.168.1.10:7001";
             return Err(self.setting_error("peers", peer, problem));
         }
         Ok(())
@@ -128,7 +128,7 @@ impl BroadcastConfig {
         Ttl::new(self.ttl).map_err(BroadcastError::Ttl)?;
         let text = |duration: Duration| portolan_core::duration::format_duration(duration);
         if self.announce_interval.is_zero() || self.announce_interval >= self.ttl {
-            let problem = "is not between 0 and broadcast.ttl; half of that leaves room for a loss";
+            let problem = "is not between 0 and broadcast.ttl";
             return Err(self.setting_error(
                 "announce_interval",
                 text(self.announce_interval),
@@ -136,11 +136,11 @@ impl BroadcastConfig {
             ));
         }
         if !WINDOWS.contains(&self.window) {
-            let problem = "is out of bounds; it lies between 1s and 1h";
+            let problem = "is out of bounds, expected 1s to 1h";
             return Err(self.setting_error("window", text(self.window), problem));
         }
         if self.max_ttl < self.ttl || self.max_ttl > Ttl::MAX {
-            let problem = "is out of bounds; it lies between broadcast.ttl and 24h";
+            let problem = "is out of bounds, expected broadcast.ttl to 24h";
             return Err(self.setting_error("max_ttl", text(self.max_ttl), problem));
         }
         Ok(())
@@ -148,13 +148,13 @@ impl BroadcastConfig {
 
     fn check_key(&self) -> Result<(), BroadcastError> {
         if self.key.as_ref().is_some_and(|key| key.expose().is_empty()) {
-            let problem = "is empty; give it a secret text, or leave the setting out";
+            let problem = "is empty";
             return Err(self.setting_error("key", "the key", problem));
         }
         if let Some(key_id) = &self.key_id
             && (key_id.is_empty() || key_id.len() > MAX_TEXT)
         {
-            let problem = "is no name of 1 to 64 bytes; shorten it, or leave the setting out";
+            let problem = "is not a name of 1 to 64 bytes";
             return Err(self.setting_error("key_id", key_id, problem));
         }
         Ok(())

@@ -1,49 +1,49 @@
-//! What can go wrong, and what to do about it.
+//! The public errors of the broadcast channel.
 
+use std::borrow::Cow;
 use std::io;
 
-use portolan_core::{InvalidDuration, ServiceId};
+use portolan_core::{InvalidDuration, Remedy, ServiceId};
 
-/// Why a broadcaster could not be opened.
+const CHECK_NETWORK: &str = "check that the network of broadcast.interface is up";
+const RESTART: &str = "create a new broadcaster";
+
+/// Why a broadcaster could not be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BroadcastError {
-    /// The configuration turns it off.
-    #[error("broadcasting is turned off; set broadcast.enabled to true")]
+    /// The configuration disables broadcasting.
+    #[error("broadcasting is disabled: broadcast.enabled is false")]
     Disabled,
-    /// A setting that cannot be used. Retrying does not help: it must change.
+    /// A setting is invalid. Retrying does not help.
     #[error("broadcast.{setting}: {value} {problem}")]
     Setting {
         /// The key within the section.
         setting: &'static str,
         /// Its value, unless it is secret.
         value: String,
-        /// What is wrong with it, and what would be right.
+        /// What is wrong with the value, and what is expected.
         problem: &'static str,
     },
-    /// The TTL lies out of bounds.
+    /// The TTL is out of bounds.
     #[error("broadcast.ttl: {0}")]
     Ttl(#[source] InvalidDuration),
-    /// No socket to send from. Retrying may help.
-    #[error(
-        "cannot open a socket to broadcast from on interface {interface}; check broadcast.interface: {source}"
-    )]
+    /// The sending socket could not be opened. Retrying may help.
+    #[error("cannot open a socket on interface {interface}: {source}")]
     Open {
-        /// The interface as configured.
+        /// The interface, as configured.
         interface: String,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Why an announcement did not leave.
+/// Why an announcement was not sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnnounceError {
-    /// It does not fit. Retrying does not help: the endpoint must say less.
-    #[error(
-        "the announcement of {service_id} has {size} bytes and the limit is {limit}; shorten its metadata or raise broadcast.max_datagram"
-    )]
+    /// The message exceeds the datagram size. Retrying does not help.
+    #[error("the announcement of {service_id} has {size} bytes, expected at most {limit}")]
     TooLarge {
         /// The instance.
         service_id: ServiceId,
@@ -52,46 +52,124 @@ pub enum AnnounceError {
         /// `broadcast.max_datagram`.
         limit: usize,
     },
-    /// This process holds as many endpoints as it may.
-    #[error("{limit} endpoints are held already; drop one, or hold the rest in another process")]
+    /// This process already publishes the maximum number of endpoints.
+    #[error("this process already publishes {limit} endpoints, which is the maximum")]
     TooManyPublished {
-        /// How many there may be.
+        /// The maximum.
         limit: usize,
     },
-    /// No interface took it. Retrying may help.
-    #[error(
-        "cannot send the announcement; check that the network of broadcast.interface is up: {0}"
-    )]
+    /// Sending failed on every interface. Retrying may help.
+    #[error("cannot send the announcement: {0}")]
     Send(#[source] io::Error),
     /// The broadcaster was stopped.
-    #[error("the broadcaster is stopped; open a new one")]
+    #[error("the broadcaster is stopped")]
     Stopped,
 }
 
-/// Why a query could not be asked; that nobody answered is no error.
+/// Why a query was not sent. A query without a response is not an error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueryError {
-    /// It does not fit. Retrying does not help: ask about fewer scopes.
-    #[error(
-        "the query has {size} bytes and the limit is {limit}; ask about fewer scopes or raise broadcast.max_datagram"
-    )]
+    /// The message exceeds the datagram size. Retrying does not help.
+    #[error("the query has {size} bytes, expected at most {limit}")]
     TooLarge {
         /// The message's size in bytes.
         size: usize,
         /// `broadcast.max_datagram`.
         limit: usize,
     },
-    /// So many queries wait for answers that there is no room for another. Retrying helps, later.
-    #[error("{limit} queries wait for answers already; try again when some are answered")]
+    /// The maximum number of queries is in flight. Retrying later helps.
+    #[error("{limit} queries are already in flight, which is the maximum")]
     TooMany {
-        /// How many there may be.
+        /// The maximum.
         limit: usize,
     },
-    /// No interface took it. Retrying may help.
-    #[error("cannot send the query; check that the network of broadcast.interface is up: {0}")]
+    /// Sending failed on every interface. Retrying may help.
+    #[error("cannot send the query: {0}")]
     Send(#[source] io::Error),
     /// The broadcaster was stopped.
-    #[error("the broadcaster is stopped; open a new one")]
+    #[error("the broadcaster is stopped")]
     Stopped,
+}
+
+// === impl BroadcastError ===
+
+impl Remedy for BroadcastError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        let remedy = match self {
+            Self::Disabled => "set broadcast.enabled to true",
+            Self::Setting { setting: "announce_interval", .. } => {
+                "set it to half of broadcast.ttl, so that one lost announcement has no effect"
+            }
+            Self::Setting { setting: "key" | "key_id", .. } => "correct the setting or remove it",
+            Self::Setting { .. } | Self::Ttl(_) => return None,
+            Self::Open { .. } => "check broadcast.interface",
+        };
+        Some(remedy.into())
+    }
+}
+
+// === impl AnnounceError ===
+
+impl Remedy for AnnounceError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        let remedy = match self {
+            Self::TooLarge { .. } => "shorten its metadata or raise broadcast.max_datagram",
+            Self::TooManyPublished { .. } => "unpublish one or publish from another process",
+            Self::Send(_) => CHECK_NETWORK,
+            Self::Stopped => RESTART,
+        };
+        Some(remedy.into())
+    }
+}
+
+// === impl QueryError ===
+
+impl Remedy for QueryError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        let remedy = match self {
+            Self::TooLarge { .. } => "query fewer scopes or raise broadcast.max_datagram",
+            Self::TooMany { .. } => "retry when some of them are complete",
+            Self::Send(_) => CHECK_NETWORK,
+            Self::Stopped => RESTART,
+        };
+        Some(remedy.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(error: impl Remedy) -> String {
+        format!("{error}\n  remedy: {}", error.remedy().unwrap_or("none".into()))
+    }
+
+    #[test]
+    fn texts_and_remedies() {
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let setting = |setting, value: &str, problem| BroadcastError::Setting {
+            setting,
+            value: value.to_owned(),
+            problem,
+        };
+        let service_id = "api@10.0.0.1:8080".parse().unwrap();
+        let texts = [
+            text(BroadcastError::Disabled),
+            text(setting("announce_interval", "1m", "is not between 0 and broadcast.ttl")),
+            text(setting("key", "the key", "is empty")),
+            text(setting("max_heard", "0", "is out of bounds, expected 1 to 1000000")),
+            text(BroadcastError::Ttl(InvalidDuration::TtlOutOfBounds(Default::default()))),
+            text(BroadcastError::Open { interface: "eth7".into(), source: denied() }),
+            text(AnnounceError::TooLarge { service_id, size: 1500, limit: 1400 }),
+            text(AnnounceError::TooManyPublished { limit: 1024 }),
+            text(AnnounceError::Send(denied())),
+            text(AnnounceError::Stopped),
+            text(QueryError::TooLarge { size: 1500, limit: 1400 }),
+            text(QueryError::TooMany { limit: 4096 }),
+            text(QueryError::Send(denied())),
+            text(QueryError::Stopped),
+        ];
+        insta::assert_snapshot!(texts.join("\n"));
+    }
 }

@@ -11,35 +11,31 @@ use portolan_supervisor::StartError;
 
 use crate::exit::{Exit, Failure};
 
-/// Converts errors into a [`Failure`] by this constructor, each with the exit status that its function
+/// Converts errors into a [`Failure`] each with the exit status that its function
 /// returns.
 macro_rules! failures {
-    ($constructor:path: $($error:ty => $exit:expr,)*) => {$(
+    ($($error:ty => $exit:expr,)*) => {$(
         impl From<$error> for Failure {
             fn from(error: $error) -> Self {
                 let exit: fn(&$error) -> Exit = $exit;
-                $constructor(exit(&error), &error)
+                Failure::from_error(exit(&error), &error)
             }
         }
     )*};
 }
 
-failures! { Failure::from_error:
+failures! {
     AllocatorError => allocator_exit,
+    AnnounceError => |_| Exit::Failed,
+    BroadcastError => |_| Exit::Usage,
     ConfigError => |_| Exit::Usage,
     DiscoverError => discover_exit,
     InvalidDiscovery => |_| Exit::Usage,
     InvalidSettings => |_| Exit::Usage,
+    QueryError => |_| Exit::Failed,
     RegistryClientError => registry_exit,
     ServerError => server_exit,
     StartError => start_exit,
-}
-
-// These errors do not have a separate remedy.
-failures! { Failure::new:
-    AnnounceError => |_| Exit::Failed,
-    BroadcastError => |_| Exit::Usage,
-    QueryError => |_| Exit::Failed,
 }
 
 fn discover_exit(error: &DiscoverError) -> Exit {

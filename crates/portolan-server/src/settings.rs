@@ -94,7 +94,7 @@ impl Remedy for InvalidSettings {
             Self::Pool { .. } => Some("add the pool to port_allocator.port_ranges".into()),
             Self::Registry(error) => error.remedy(),
             Self::Discovery(error) => error.remedy(),
-            Self::Broadcast(_) => None,
+            Self::Broadcast(error) => error.remedy(),
         }
     }
 }

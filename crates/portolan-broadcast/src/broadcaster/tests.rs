@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
-use portolan_core::{HealthStatus, Host, Registration, Ttl};
+use portolan_core::{HealthStatus, Host, Registration, Remedy, Ttl};
 use tokio::time::Instant;
 
 use super::*;
@@ -353,12 +353,12 @@ async fn what_does_not_fit_is_refused_with_its_size() {
     let mut large = endpoint("api");
     large.metadata.insert("about".into(), "x".repeat(1400));
     let error = broadcaster.announce(Action::Register, &large).await.unwrap_err().to_string();
-    assert!(error.contains("and the limit is 1400"), "{error}");
+    assert!(error.contains("expected at most 1400"), "{error}");
     assert!(matches!(broadcaster.publish(large), Err(AnnounceError::TooLarge { limit: 1400, .. })));
 
     let scopes: Vec<Scope> = (0..200).map(|n| format!("scope-{n}").parse().unwrap()).collect();
     let error = broadcaster.query(None, &scopes, WAIT, QueryMode::First).await.unwrap_err();
-    assert!(error.to_string().contains("ask about fewer scopes"), "{error}");
+    assert!(error.with_remedy().contains("query fewer scopes"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -469,7 +469,7 @@ async fn what_cannot_be_sent_is_an_error_with_a_remedy_and_counted() {
     let announced = broadcaster.announce(Action::Register, &endpoint("api")).await;
     assert!(matches!(announced, Err(AnnounceError::Send(_))));
     let asked = broadcaster.query(None, &[], WAIT, QueryMode::First).await.unwrap_err();
-    assert!(asked.to_string().contains("check that the network"), "{asked}");
+    assert!(asked.with_remedy().contains("check that the network"), "{asked}");
     assert!(counted(&broadcaster, r#"discovery_broadcast_errors_total{type="send"} 2"#));
 }
 

@@ -37,11 +37,17 @@ fn the_settings_read_back_as_they_were_written() {
 }
 
 #[test]
-fn a_bad_setting_is_named_with_a_remedy() {
+fn invalid_setting_is_rejected_with_its_key() {
     let seconds = Duration::from_secs;
     for (error, expected) in [
-        (refusal(|c| c.multicast_address = "10.0.0.1:7001".parse().unwrap()), "no multicast group"),
-        (refusal(|c| c.multicast_address = "239.255.0.1:0".parse().unwrap()), "no multicast group"),
+        (
+            refusal(|c| c.multicast_address = "10.0.0.1:7001".parse().unwrap()),
+            "not a multicast group",
+        ),
+        (
+            refusal(|c| c.multicast_address = "239.255.0.1:0".parse().unwrap()),
+            "not a multicast group",
+        ),
         (refusal(|c| c.multicast_address = "[ff02::1]:7001".parse().unwrap()), "IPv6 group"),
         (refusal(|c| c.peers = vec!["[::1]:7001".parse().unwrap()]), "broadcast.peers"),
         (refusal(|c| c.peers = vec!["10.0.0.1:0".parse().unwrap()]), "broadcast.peers"),

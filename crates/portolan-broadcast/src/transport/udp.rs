@@ -159,7 +159,7 @@ fn network_interface(
         config.setting_error(
             "interface",
             wanted,
-            "is no interface of this machine with an IPv4 address; give the name or IPv4 address of one, 0.0.0.0 or 127.0.0.1",
+            "is not the name or IPv4 address of an interface of this machine, 0.0.0.0 or 127.0.0.1",
         )
     };
     let address = match wanted.parse::<Ipv4Addr>() {
