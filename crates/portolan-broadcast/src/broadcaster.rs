@@ -12,14 +12,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::complaints::Complaints;
-use crate::held::{Held, MAX_HELD};
-use crate::known::Known;
+use crate::encoder::{Encoder, TooLarge};
+use crate::inflight::Inflight;
 use crate::listener::Listeners;
-use crate::outbox::{Outbox, TooLarge};
-use crate::pending::Pending;
-use crate::replies::{self, send_replies};
-use crate::station::Station;
+use crate::local::{LocalEndpoints, MAX_LOCAL};
+use crate::log_limit::LogLimit;
+use crate::node::Node;
+use crate::peers::Peers;
+use crate::responder::{self, send_replies};
 use crate::transport::udp::UdpTransport;
 use crate::transport::{Receiver, Transport};
 use crate::validate::{MAX_TEXT, Validator};
@@ -44,7 +44,7 @@ pub enum QueryMode {
 }
 
 struct Handle {
-    station: Arc<Station>,
+    node: Arc<Node>,
     announce_interval: Duration,
     is_listening: bool,
     // Aborted when the handle goes.
@@ -79,26 +79,26 @@ impl Broadcaster {
             .open_socket()
             .map_err(|source| BroadcastError::Open { interface: interface(), source })?;
         let channel = open_channel(&*transport, config);
-        let (replies, due) = mpsc::channel(replies::BACKLOG);
-        let station = Arc::new(Station {
+        let (responder, due) = mpsc::channel(responder::BACKLOG);
+        let node = Arc::new(Node {
             transport,
             socket,
-            outbox: Outbox::new(config)?,
+            encoder: Encoder::new(config)?,
             validator: Mutex::new(Validator::new(config)),
-            known: Arc::new(Known::new(config.max_heard)),
-            held: Mutex::new(Held::default()),
+            peers: Arc::new(Peers::new(config.max_heard)),
+            local: Mutex::new(LocalEndpoints::default()),
             listeners: Listeners::new(),
-            pending: Arc::new(Pending::default()),
-            replies,
+            inflight: Arc::new(Inflight::default()),
+            responder,
             metrics,
-            complaints: Complaints::default(),
+            log_limit: LogLimit::default(),
             stopped: CancellationToken::new(),
         });
         Ok(Self(Arc::new(Handle {
             is_listening: channel.is_some(),
             announce_interval: config.announce_interval,
-            tasks: Mutex::new(tasks(&station, channel, due, config.max_datagram)),
-            station,
+            tasks: Mutex::new(tasks(&node, channel, due, config.max_datagram)),
+            node,
         })))
     }
 
@@ -118,16 +118,16 @@ impl Broadcaster {
         action: Action,
         endpoint: &ServiceEndpoint,
     ) -> Result<(), AnnounceError> {
-        let station = self.running().ok_or(AnnounceError::Stopped)?;
-        let payload = station
-            .outbox
+        let node = self.running().ok_or(AnnounceError::Stopped)?;
+        let payload = node
+            .encoder
             .announcement(action, endpoint.clone(), None)
             .map_err(|error| too_large(endpoint, error))?;
         // The same message everywhere: whoever hears it twice knows that it is one.
-        let destinations = station.reaches_for(endpoint).iter();
+        let destinations = node.reaches_for(endpoint).iter();
         let messages: Vec<_> = destinations.map(|&reach| (reach, payload.as_slice())).collect();
-        station.multicast(&messages).await.map_err(AnnounceError::Send)?;
-        station.metrics.announcement_sent(action.as_str());
+        node.multicast(&messages).await.map_err(AnnounceError::Send)?;
+        node.metrics.announcement_sent(action.as_str());
         debug!(
             service_name = %endpoint.name,
             service_id = %endpoint.id,
@@ -141,33 +141,32 @@ impl Broadcaster {
 
     /// Answers queries for the endpoint from now on; held before, it is replaced.
     pub fn publish(&self, endpoint: ServiceEndpoint) -> Result<(), AnnounceError> {
-        let station = self.running().ok_or(AnnounceError::Stopped)?;
+        let node = self.running().ok_or(AnnounceError::Stopped)?;
         // An answer is larger than an announcement by the query's id, which the asker chooses.
         let in_reply_to = Some("x".repeat(MAX_TEXT));
-        station
-            .outbox
+        node.encoder
             .announcement(Action::Heartbeat, endpoint.clone(), in_reply_to)
             .map_err(|error| too_large(&endpoint, error))?;
-        match station.held.lock().hold(endpoint) {
+        match node.local.lock().hold(endpoint) {
             true => Ok(()),
-            false => Err(AnnounceError::TooManyPublished { limit: MAX_HELD }),
+            false => Err(AnnounceError::TooManyPublished { limit: MAX_LOCAL }),
         }
     }
 
     /// Answers for the instance no longer. Whether it was held.
     pub fn unpublish(&self, id: &ServiceId) -> bool {
-        self.0.station.held.lock().unpublish(id)
+        self.0.node.local.lock().unpublish(id)
     }
 
     /// Everything heard from now on.
     pub fn listen(&self) -> AnnouncementListener {
-        let Station { listeners, metrics, .. } = &*self.0.station;
+        let Node { listeners, metrics, .. } = &*self.0.node;
         listeners.listen(metrics.clone())
     }
 
     /// The instances heard, and their changes: revision 0, as there is no order to resume from.
     pub fn watch_peers(&self) -> PeerEvents {
-        PeerEvents::new(Arc::clone(&self.0.station.known))
+        PeerEvents::new(Arc::clone(&self.0.node.peers))
     }
 
     /// Asks who has the service (any, where no name is given) in one of the scopes (all, where none
@@ -183,26 +182,26 @@ impl Broadcaster {
         wait: Duration,
         enough: QueryMode,
     ) -> Result<Vec<ServiceEndpoint>, QueryError> {
-        query::ask(&self.0.station, name, scopes, wait, enough).await
+        query::ask(&self.0.node, name, scopes, wait, enough).await
     }
 
     /// Leaves the channel: ends every stream and joins every task. Announces nothing.
     pub async fn stop(&self) {
-        self.0.station.close();
+        self.0.node.close();
         let mut tasks = std::mem::take(&mut *self.0.tasks.lock());
         tasks.shutdown().await;
     }
 
-    fn running(&self) -> Option<&Station> {
-        let station = &*self.0.station;
-        (!station.stopped.is_cancelled()).then_some(station)
+    fn running(&self) -> Option<&Node> {
+        let node = &*self.0.node;
+        (!node.stopped.is_cancelled()).then_some(node)
     }
 }
 
 impl fmt::Debug for Broadcaster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broadcaster")
-            .field("transport", &self.0.station.transport)
+            .field("transport", &self.0.node.transport)
             .field("is_listening", &self.0.is_listening)
             .finish_non_exhaustive()
     }
@@ -212,7 +211,7 @@ impl fmt::Debug for Broadcaster {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.station.close();
+        self.node.close();
     }
 }
 
@@ -228,18 +227,18 @@ fn open_channel(transport: &dyn Transport, config: &BroadcastConfig) -> Option<B
 
 /// Everything that runs beside the callers; nothing of it outlives the set.
 fn tasks(
-    station: &Arc<Station>,
+    node: &Arc<Node>,
     channel: Option<Box<dyn Receiver>>,
-    due: mpsc::Receiver<replies::Reply>,
+    due: mpsc::Receiver<responder::Reply>,
     max_datagram: usize,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    let known = Arc::clone(&station.known);
-    tasks.spawn(async move { known.keep_expiring().await });
-    tasks.spawn(send_replies(Arc::clone(station), due));
-    tasks.spawn(receive::from_own_socket(Arc::clone(station), max_datagram));
+    let peers = Arc::clone(&node.peers);
+    tasks.spawn(async move { peers.keep_expiring().await });
+    tasks.spawn(send_replies(Arc::clone(node), due));
+    tasks.spawn(receive::from_own_socket(Arc::clone(node), max_datagram));
     if let Some(channel) = channel {
-        tasks.spawn(receive::from_channel(Arc::clone(station), channel, max_datagram));
+        tasks.spawn(receive::from_channel(Arc::clone(node), channel, max_datagram));
     }
     tasks
 }

@@ -34,26 +34,26 @@
 
 mod broadcaster;
 mod canonical;
-mod complaints;
+mod collector;
 mod config;
+mod encoder;
 mod error;
-mod gather;
-mod held;
-mod known;
+mod inflight;
 mod listener;
-mod outbox;
-mod pending;
+mod local;
+mod log_limit;
+mod node;
+mod peers;
 mod query;
 mod receive;
 mod replay;
-mod replies;
+mod responder;
 mod signature;
-mod station;
 pub mod transport;
 mod validate;
 
 pub use broadcaster::{Broadcaster, QueryMode};
 pub use config::{BroadcastConfig, SharedKey};
 pub use error::{AnnounceError, BroadcastError, QueryError};
-pub use known::PeerEvents;
 pub use listener::{AnnouncementListener, ReceivedAnnouncement};
+pub use peers::PeerEvents;

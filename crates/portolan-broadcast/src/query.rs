@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use portolan_core::{Scope, ServiceEndpoint, ServiceName, ServiceQuery, Ttl};
+use portolan_core::{Backoff, Scope, ServiceEndpoint, ServiceName, ServiceQuery, Ttl};
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::gather::Gathering;
-use crate::outbox::TooLarge;
-use crate::pending::{MAX_PENDING, Ticket};
-use crate::station::Station;
+use crate::collector::Collector;
+use crate::encoder::TooLarge;
+use crate::inflight::{MAX_INFLIGHT, Ticket};
+use crate::node::Node;
 use crate::{QueryError, QueryMode};
 
 /// When to ask for the second time; each further pause is twice the one before.
@@ -31,32 +31,32 @@ const MAX_WAIT: Duration = Ttl::MAX;
 
 /// One question being asked.
 struct Question<'a> {
-    station: &'a Station,
+    node: &'a Node,
     ticket: Ticket,
     name: Option<&'a ServiceName>,
     scopes: &'a [Scope],
     enough: QueryMode,
     wait: Duration,
-    gathering: Gathering<'a>,
+    collector: Collector<'a>,
     asked: u32,
 }
 
 /// Asks, for at most `wait`. The answer is empty where nobody answered.
 pub(crate) async fn ask(
-    station: &Station,
+    node: &Node,
     name: Option<&ServiceName>,
     scopes: &[Scope],
     wait: Duration,
     enough: QueryMode,
 ) -> Result<Vec<ServiceEndpoint>, QueryError> {
-    let limit = MAX_PENDING;
-    let ticket = station.pending.open().ok_or(QueryError::TooMany { limit })?;
-    let gathering = Gathering::new(name, scopes, enough);
+    let limit = MAX_INFLIGHT;
+    let ticket = node.inflight.open().ok_or(QueryError::TooMany { limit })?;
+    let collector = Collector::new(name, scopes, enough);
     let wait = wait.min(MAX_WAIT);
-    let question = Question { station, ticket, name, scopes, enough, wait, gathering, asked: 0 };
+    let question = Question { node, ticket, name, scopes, enough, wait, collector, asked: 0 };
     tokio::select! {
         biased;
-        () = station.stopped.cancelled() => Err(QueryError::Stopped),
+        () = node.stopped.cancelled() => Err(QueryError::Stopped),
         answer = question.ask() => answer,
     }
 }
@@ -67,23 +67,23 @@ impl Question<'_> {
     async fn ask(mut self) -> Result<Vec<ServiceEndpoint>, QueryError> {
         let start = Instant::now();
         let mut end = start + self.wait;
-        let (mut next, mut pause) = (start, FIRST_PAUSE);
+        let mut next = start;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             tokio::select! {
                 // The clock before the answers: no flood of them can put off the end.
                 biased;
                 () = tokio::time::sleep_until(next) => {
                     self.send().await?;
-                    next = Instant::now() + pause;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    next = Instant::now() + backoff.next_wait();
                     if self.has_patience_no_more() {
                         break;
                     }
                 }
                 () = tokio::time::sleep_until(end) => break,
                 endpoint = self.ticket.answer() => {
-                    let is_new = self.gathering.add(endpoint);
-                    if self.enough == QueryMode::First && self.gathering.has_the_best() {
+                    let is_new = self.collector.add(endpoint);
+                    if self.enough == QueryMode::First && self.collector.has_the_best() {
                         break;
                     }
                     end = self.end_after_answer(is_new, start, end);
@@ -91,7 +91,7 @@ impl Question<'_> {
             }
         }
         self.remember();
-        Ok(self.gathering.into_sorted())
+        Ok(self.collector.into_sorted())
     }
 
     /// When to stop now that an answer came; never later than the whole wait.
@@ -110,12 +110,12 @@ impl Question<'_> {
         // Each circle gets a message of its own: a machine that hears two of them must answer
         // both, as it is not the same machine to the asker in both.
         let mut messages = Vec::new();
-        for &reach in self.station.transport.destinations() {
+        for &reach in self.node.transport.destinations() {
             messages.push((reach, self.message()?));
         }
         let messages: Vec<_> = messages.iter().map(|(reach, text)| (*reach, &**text)).collect();
         self.asked += 1;
-        match self.station.multicast(&messages).await {
+        match self.node.multicast(&messages).await {
             Err(error) if self.asked > 1 => {
                 debug!(%error, "cannot ask again");
                 Ok(())
@@ -132,24 +132,24 @@ impl Question<'_> {
             all: self.enough == QueryMode::All,
         };
         let too_large = |TooLarge { size, limit }| QueryError::TooLarge { size, limit };
-        self.station.outbox.query(query, self.wait).map_err(too_large)
+        self.node.encoder.query(query, self.wait).map_err(too_large)
     }
 
     /// Whether nobody answered for long enough, and what was heard before is an answer.
     fn has_patience_no_more(&mut self) -> bool {
         let waited = self.enough == QueryMode::First && self.asked >= PATIENCE;
-        if waited && self.gathering.is_empty() {
+        if waited && self.collector.is_empty() {
             self.remember();
-            return !self.gathering.is_empty();
+            return !self.collector.is_empty();
         }
         false
     }
 
     /// Adds what was heard before: to a first answer only where nobody answered.
     fn remember(&mut self) {
-        if self.enough == QueryMode::All || self.gathering.is_empty() {
-            let known = self.station.known.find(self.name, self.scopes);
-            known.iter().for_each(|endpoint| self.gathering.add_known(endpoint));
+        if self.enough == QueryMode::All || self.collector.is_empty() {
+            let peers = self.node.peers.find(self.name, self.scopes);
+            peers.iter().for_each(|endpoint| self.collector.add_known(endpoint));
         }
     }
 }

@@ -1,53 +1,49 @@
-//! Takes datagrams in and never stops for a bad one.
+//! The receive loops of the sockets. A receive error is counted and retried.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use portolan_core::Backoff;
 use portolan_metrics::BroadcastErrorKind;
 use tracing::debug;
 
-use crate::station::{Door, Station};
+use crate::node::{Ingress, Node};
 use crate::transport::Receiver;
 
-/// How long to wait after a failed receive, so that a broken socket does not take up a processor.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// The longest such wait; each is twice the one before.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The wait after a failed receive, so that a broken socket does not use a whole processor.
+const FIRST_RETRY: Duration = Duration::from_millis(10);
+/// The longest such wait.
+const MAX_RETRY: Duration = Duration::from_secs(1);
 
-/// Takes in what is sent to the channel, for as long as it is polled.
-pub(crate) async fn from_channel(
-    station: Arc<Station>,
-    channel: Box<dyn Receiver>,
-    max_datagram: usize,
-) {
-    receive(&station, &*channel, Door::Channel, max_datagram).await;
+/// Receives datagrams from the multicast channel until it is dropped.
+pub(crate) async fn from_channel(node: Arc<Node>, channel: Box<dyn Receiver>, max_datagram: usize) {
+    receive(&node, &*channel, Ingress::Channel, max_datagram).await;
 }
 
-/// Takes in what is sent to this process's own socket, for as long as it is polled.
-pub(crate) async fn from_own_socket(station: Arc<Station>, max_datagram: usize) {
-    receive(&station, &*station.socket, Door::Own, max_datagram).await;
+/// Receives datagrams from the process's own socket until it is dropped.
+pub(crate) async fn from_own_socket(node: Arc<Node>, max_datagram: usize) {
+    receive(&node, &*node.socket, Ingress::Own, max_datagram).await;
 }
 
 async fn receive<R: Receiver + ?Sized>(
-    station: &Station,
+    node: &Node,
     receiver: &R,
-    door: Door,
+    ingress: Ingress,
     max_datagram: usize,
 ) {
-    // One byte more than is taken: a datagram that fills it was too large.
+    // One byte more than the limit: a datagram that fills the buffer is too large.
     let mut buffer = vec![0; max_datagram + 1];
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(FIRST_RETRY, MAX_RETRY);
     loop {
         match receiver.receive(&mut buffer).await {
             Ok((size, source)) => {
-                pause = FIRST_PAUSE;
-                station.take_in(&buffer[..size], source, door);
+                backoff.reset();
+                node.take_in(&buffer[..size], source, ingress);
             }
             Err(error) => {
-                station.metrics.broadcast_error(BroadcastErrorKind::Receive);
-                debug!(%error, ?door, "cannot receive, trying again");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                node.metrics.broadcast_error(BroadcastErrorKind::Receive);
+                debug!(%error, ?ingress, "Receive failed, retrying");
+                tokio::time::sleep(backoff.next_wait()).await;
             }
         }
     }

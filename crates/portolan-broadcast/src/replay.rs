@@ -54,7 +54,7 @@ impl Replays {
     /// Remembers the message of a sender that counts its messages.
     pub(crate) fn observe(&mut self, sender: &str, sequence: u64, now: Instant) -> Novelty {
         match self.senders.touch(sender) {
-            Some(known) => known.observe(sequence, now),
+            Some(peers) => peers.observe(sequence, now),
             None => {
                 let first = Sender { highest: sequence, heard: 1, news_at: now };
                 self.senders.insert(sender.into(), first);

@@ -43,7 +43,7 @@ async fn ask(asker: &Broadcaster, name: &str, enough: QueryMode) -> Vec<ServiceE
 }
 
 fn counted(broadcaster: &Broadcaster, sample: &str) -> bool {
-    broadcaster.0.station.metrics.encode().lines().any(|line| line == sample)
+    broadcaster.0.node.metrics.encode().lines().any(|line| line == sample)
 }
 
 /// Sends bytes to the channel, from a machine of its own.
@@ -287,7 +287,7 @@ async fn message_with_another_key_is_dropped() {
     assert_eq!(ask(&friend, "api", QueryMode::First).await.len(), 1);
     assert!(ask(&foreign, "api", QueryMode::First).await.is_empty());
     assert!(ask(&open, "api", QueryMode::First).await.is_empty());
-    let metrics = holder.0.station.metrics.encode();
+    let metrics = holder.0.node.metrics.encode();
     assert!(!metrics.contains(r#"discovery_broadcast_errors_total{type="receive"} 0"#));
 }
 
@@ -320,7 +320,7 @@ async fn ten_thousand_senders_take_up_no_more_room_than_allowed() {
         tokio::task::yield_now().await;
     }
     settle().await;
-    assert_eq!(listener.0.station.known.count(None), 100);
+    assert_eq!(listener.0.node.peers.count(None), 100);
     assert!(counted(
         &listener,
         r#"discovery_announcements_received_total{action="register"} 10000"#
@@ -334,8 +334,8 @@ async fn the_own_socket_takes_answers_to_its_questions_and_nothing_else() {
     let (asker, trickster) = (join(&network, B), network.host(A).open_socket().unwrap());
     let mut listener = asker.listen();
     let said = |reply: Option<String>| {
-        let outbox = Outbox::new(&BroadcastConfig::default()).unwrap();
-        outbox.announcement(Action::Register, endpoint("api"), reply).unwrap()
+        let encoder = Encoder::new(&BroadcastConfig::default()).unwrap();
+        encoder.announcement(Action::Register, endpoint("api"), reply).unwrap()
     };
     // The first socket of the network's second machine; see MemoryNetwork.
     let own = "10.0.0.2:40001".parse().unwrap();

@@ -176,8 +176,8 @@ fn network_interface(
     if address.is_loopback() {
         return Ok(None);
     }
-    let known = interfaces.iter().any(|interface| interface.ip() == IpAddr::V4(address));
-    if address.is_unspecified() || known { Ok(Some(address)) } else { Err(unknown()) }
+    let peers = interfaces.iter().any(|interface| interface.ip() == IpAddr::V4(address));
+    if address.is_unspecified() || peers { Ok(Some(address)) } else { Err(unknown()) }
 }
 
 // === impl Channel ===

@@ -11,12 +11,12 @@ use portolan_core::{Change, ServiceEvent};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::{Inner, Known};
+use super::{Inner, Peers};
 
 /// The changes among the instances heard: first a snapshot, then each change once, and a new
 /// snapshot where the stream was read too slowly. It ends when the broadcaster stops.
 pub struct PeerEvents {
-    known: Arc<Known>,
+    peers: Arc<Peers>,
     snapshot: Option<ServiceEvent>,
     changes: BroadcastStream<ServiceEvent>,
 }
@@ -24,9 +24,9 @@ pub struct PeerEvents {
 // === impl PeerEvents ===
 
 impl PeerEvents {
-    pub(crate) fn new(known: Arc<Known>) -> Self {
-        let (snapshot, changes) = begin(&known.inner.lock());
-        Self { known, snapshot, changes }
+    pub(crate) fn new(peers: Arc<Peers>) -> Self {
+        let (snapshot, changes) = begin(&peers.inner.lock());
+        Self { peers, snapshot, changes }
     }
 }
 
@@ -42,7 +42,7 @@ impl Stream for PeerEvents {
             Some(Ok(event)) => Poll::Ready(Some(event)),
             None => Poll::Ready(None),
             Some(Err(_missed_some)) => {
-                let (snapshot, changes) = begin(&this.known.inner.lock());
+                let (snapshot, changes) = begin(&this.peers.inner.lock());
                 this.changes = changes;
                 Poll::Ready(snapshot)
             }

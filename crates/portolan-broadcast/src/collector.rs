@@ -11,16 +11,16 @@ const MAX_GATHERED: usize = 4096;
 
 /// The instances found, each once.
 #[derive(Debug)]
-pub(crate) struct Gathering<'a> {
+pub(crate) struct Collector<'a> {
     name: Option<&'a ServiceName>,
     scopes: &'a [Scope],
     enough: QueryMode,
     found: BTreeMap<ServiceId, ServiceEndpoint>,
 }
 
-// === impl Gathering ===
+// === impl Collector ===
 
-impl<'a> Gathering<'a> {
+impl<'a> Collector<'a> {
     pub(crate) fn new(
         name: Option<&'a ServiceName>,
         scopes: &'a [Scope],
@@ -91,16 +91,16 @@ mod tests {
     fn the_own_scope_comes_first_and_the_healthier_before_the_others() {
         use HealthStatus::{Passing, Unknown, Warning};
         let scopes = ["shop".parse().unwrap(), Scope::default()];
-        let mut gathering = Gathering::new(None, &scopes, QueryMode::First);
-        assert!(gathering.add(endpoint("api", "default", Passing)));
-        assert!(gathering.add(endpoint("api", "shop", Unknown)));
-        assert!(!gathering.has_the_best());
-        assert!(gathering.add(endpoint("api", "shop", Warning)));
-        assert!(!gathering.has_the_best());
-        assert!(gathering.add(endpoint("api", "shop", Passing)));
-        assert!(gathering.has_the_best());
-        assert!(!gathering.add(endpoint("api", "shop", Passing)));
-        let order: Vec<_> = gathering.into_sorted().iter().map(|e| e.id.to_string()).collect();
+        let mut collector = Collector::new(None, &scopes, QueryMode::First);
+        assert!(collector.add(endpoint("api", "default", Passing)));
+        assert!(collector.add(endpoint("api", "shop", Unknown)));
+        assert!(!collector.has_the_best());
+        assert!(collector.add(endpoint("api", "shop", Warning)));
+        assert!(!collector.has_the_best());
+        assert!(collector.add(endpoint("api", "shop", Passing)));
+        assert!(collector.has_the_best());
+        assert!(!collector.add(endpoint("api", "shop", Passing)));
+        let order: Vec<_> = collector.into_sorted().iter().map(|e| e.id.to_string()).collect();
         let expected =
             ["api-shop-passing", "api-shop-warning", "api-shop-unknown", "api-default-passing"];
         assert_eq!(order, expected);
@@ -110,22 +110,22 @@ mod tests {
     fn an_answer_to_another_question_is_not_taken() {
         use HealthStatus::{Critical, Passing};
         let (name, scopes) = ("api".parse().unwrap(), [Scope::default()]);
-        let mut first = Gathering::new(Some(&name), &scopes, QueryMode::First);
+        let mut first = Collector::new(Some(&name), &scopes, QueryMode::First);
         assert!(!first.add(endpoint("db", "default", Passing)));
         assert!(!first.add(endpoint("api", "shop", Passing)));
         assert!(!first.add(endpoint("api", "default", Critical)));
         assert!(first.is_empty());
-        let mut all = Gathering::new(Some(&name), &scopes, QueryMode::All);
+        let mut all = Collector::new(Some(&name), &scopes, QueryMode::All);
         assert!(all.add(endpoint("api", "default", Critical)));
     }
 
     #[test]
     fn an_answer_knows_better_than_what_was_heard_before() {
-        let mut gathering = Gathering::new(None, &[], QueryMode::All);
+        let mut collector = Collector::new(None, &[], QueryMode::All);
         let mut told = endpoint("api", "default", HealthStatus::Passing);
-        gathering.add(told.clone());
+        collector.add(told.clone());
         told.version = "old".into();
-        gathering.add_known(&told);
-        assert_eq!(gathering.into_sorted()[0].version, "");
+        collector.add_known(&told);
+        assert_eq!(collector.into_sorted()[0].version, "");
     }
 }

@@ -7,38 +7,38 @@ use parking_lot::Mutex;
 use portolan_core::ServiceEndpoint;
 use tokio::sync::mpsc;
 
-use crate::outbox::random_text;
+use crate::encoder::random_text;
 
 /// How many queries may wait at once.
-pub(crate) const MAX_PENDING: usize = 4096;
+pub(crate) const MAX_INFLIGHT: usize = 4096;
 /// How many answers wait for their query to take them; further ones are lost.
 const BACKLOG: usize = 256;
 
 /// All waiting queries, by id.
 #[derive(Debug, Default)]
-pub(crate) struct Pending(Mutex<HashMap<String, mpsc::Sender<ServiceEndpoint>>>);
+pub(crate) struct Inflight(Mutex<HashMap<String, mpsc::Sender<ServiceEndpoint>>>);
 
 /// One waiting query; it waits no longer when this goes.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    pending: Arc<Pending>,
+    inflight: Arc<Inflight>,
     query_id: String,
     answers: mpsc::Receiver<ServiceEndpoint>,
 }
 
-// === impl Pending ===
+// === impl Inflight ===
 
-impl Pending {
+impl Inflight {
     /// Room for one more query, or none. Nobody who was not asked can guess its id.
     pub(crate) fn open(self: &Arc<Self>) -> Option<Ticket> {
         let (sender, answers) = mpsc::channel(BACKLOG);
         let query_id = random_text();
         let mut waiting = self.0.lock();
-        if waiting.len() >= MAX_PENDING {
+        if waiting.len() >= MAX_INFLIGHT {
             return None;
         }
         waiting.insert(query_id.clone(), sender);
-        Some(Ticket { pending: Arc::clone(self), query_id, answers })
+        Some(Ticket { inflight: Arc::clone(self), query_id, answers })
     }
 
     /// Whether such a query waits.
@@ -73,7 +73,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.pending.0.lock().remove(&self.query_id);
+        self.inflight.0.lock().remove(&self.query_id);
     }
 }
 
@@ -83,12 +83,12 @@ mod tests {
 
     #[test]
     fn so_many_queries_wait_at_once_and_room_comes_back() {
-        let pending = Arc::new(Pending::default());
-        let mut tickets: Vec<_> = (0..MAX_PENDING).map_while(|_| pending.open()).collect();
-        assert_eq!(tickets.len(), MAX_PENDING);
-        assert!(pending.open().is_none());
+        let inflight = Arc::new(Inflight::default());
+        let mut tickets: Vec<_> = (0..MAX_INFLIGHT).map_while(|_| inflight.open()).collect();
+        assert_eq!(tickets.len(), MAX_INFLIGHT);
+        assert!(inflight.open().is_none());
         let gone = tickets.pop().unwrap().query_id().to_owned();
-        assert!(!pending.is_waiting(&gone));
-        assert!(pending.open().is_some());
+        assert!(!inflight.is_waiting(&gone));
+        assert!(inflight.open().is_some());
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::time::DelayQueue;
 use tracing::debug;
 
-use crate::station::Station;
+use crate::node::Node;
 
 /// How many answers wait, both for this task to take them and for their moment to come.
 pub(crate) const BACKLOG: usize = 4096;
@@ -30,34 +30,34 @@ pub(crate) struct Reply {
 }
 
 /// Sends the answers, each at its time, for as long as it is polled.
-pub(crate) async fn send_replies(station: Arc<Station>, mut due: mpsc::Receiver<Reply>) {
+pub(crate) async fn send_replies(node: Arc<Node>, mut due: mpsc::Receiver<Reply>) {
     let mut later: DelayQueue<Reply> = DelayQueue::new();
     loop {
         tokio::select! {
             Some(reply) = due.recv() => match reply.after {
-                Duration::ZERO => send(&station, reply).await,
-                _ if later.len() >= BACKLOG => drop_reply(&station, &reply, "too many answers wait"),
+                Duration::ZERO => send(&node, reply).await,
+                _ if later.len() >= BACKLOG => drop_reply(&node, &reply, "too many answers wait"),
                 after => drop(later.insert(reply, after)),
             },
-            Some(reply) = later.next(), if !later.is_empty() => send(&station, reply.into_inner()).await,
+            Some(reply) = later.next(), if !later.is_empty() => send(&node, reply.into_inner()).await,
             else => return,
         }
     }
 }
 
-async fn send(station: &Station, reply: Reply) {
-    let Some(endpoint) = station.held.lock().get(&reply.service_id).cloned() else { return };
+async fn send(node: &Node, reply: Reply) {
+    let Some(endpoint) = node.local.lock().get(&reply.service_id).cloned() else { return };
     let in_reply_to = Some(reply.query_id.clone());
-    let Ok(payload) = station.outbox.announcement(Action::Heartbeat, endpoint, in_reply_to) else {
-        return drop_reply(station, &reply, "the answer does not fit into a datagram");
+    let Ok(payload) = node.encoder.announcement(Action::Heartbeat, endpoint, in_reply_to) else {
+        return drop_reply(node, &reply, "the answer does not fit into a datagram");
     };
-    match station.socket.send_to(&payload, reply.to).await {
-        Ok(()) => station.metrics.announcement_sent(Action::Heartbeat.as_str()),
-        Err(error) => drop_reply(station, &reply, &error.to_string()),
+    match node.socket.send_to(&payload, reply.to).await {
+        Ok(()) => node.metrics.announcement_sent(Action::Heartbeat.as_str()),
+        Err(error) => drop_reply(node, &reply, &error.to_string()),
     }
 }
 
-fn drop_reply(station: &Station, reply: &Reply, reason: &str) {
-    station.metrics.broadcast_error(BroadcastErrorKind::Send);
+fn drop_reply(node: &Node, reply: &Reply, reason: &str) {
+    node.metrics.broadcast_error(BroadcastErrorKind::Send);
     debug!(service_id = %reply.service_id, to = %reply.to, reason, "a query stays unanswered");
 }

@@ -16,7 +16,7 @@ use crate::{BroadcastConfig, BroadcastError};
 
 /// One life of one sender.
 #[derive(Debug)]
-pub(crate) struct Outbox {
+pub(crate) struct Encoder {
     sender: String,
     sequence: AtomicU64,
     ttl: Ttl,
@@ -32,9 +32,9 @@ pub(crate) struct TooLarge {
     pub(crate) limit: usize,
 }
 
-// === impl Outbox ===
+// === impl Encoder ===
 
-impl Outbox {
+impl Encoder {
     pub(crate) fn new(config: &BroadcastConfig) -> Result<Self, BroadcastError> {
         Ok(Self {
             sender: random_text(),

@@ -13,47 +13,47 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace, warn};
 
-use crate::complaints::Complaints;
-use crate::held::{Held, spread};
-use crate::known::{Known, Origin};
+use crate::encoder::Encoder;
+use crate::inflight::Inflight;
 use crate::listener::{Listeners, ReceivedAnnouncement};
-use crate::outbox::Outbox;
-use crate::pending::Pending;
-use crate::replies::Reply;
+use crate::local::{LocalEndpoints, spread};
+use crate::log_limit::LogLimit;
+use crate::peers::{Origin, Peers};
+use crate::responder::Reply;
 use crate::transport::{Destination, Socket, Transport};
 use crate::validate::{Arrival, Rejection, Validator};
 
 /// One process's place on the channel, from the inside.
 #[derive(Debug)]
-pub(crate) struct Station {
+pub(crate) struct Node {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) socket: Box<dyn Socket>,
-    pub(crate) outbox: Outbox,
+    pub(crate) encoder: Encoder,
     pub(crate) validator: Mutex<Validator>,
-    pub(crate) known: Arc<Known>,
-    pub(crate) held: Mutex<Held>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) local: Mutex<LocalEndpoints>,
     pub(crate) listeners: Listeners,
-    pub(crate) pending: Arc<Pending>,
-    pub(crate) replies: mpsc::Sender<Reply>,
+    pub(crate) inflight: Arc<Inflight>,
+    pub(crate) responder: mpsc::Sender<Reply>,
     pub(crate) metrics: Metrics,
-    pub(crate) complaints: Complaints,
+    pub(crate) log_limit: LogLimit,
     pub(crate) stopped: CancellationToken,
 }
 
 /// Where a datagram came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum Ingress {
     /// On the channel, for all to hear.
     Channel,
     /// On this process's own socket, where only answers to its queries belong.
     Own,
 }
 
-// === impl Station ===
+// === impl Node ===
 
-impl Station {
+impl Node {
     /// Deals with one datagram, whatever it is.
-    pub(crate) fn take_in(&self, payload: &[u8], source: SocketAddr, door: Door) {
+    pub(crate) fn take_in(&self, payload: &[u8], source: SocketAddr, ingress: Ingress) {
         let address = source.ip().to_canonical();
         let arrival = Arrival {
             payload,
@@ -63,7 +63,7 @@ impl Station {
             at: Instant::now(),
         };
         let checked = self.validator.lock().check(&arrival);
-        let taken = checked.and_then(|message| self.take_message(&message, &arrival, door));
+        let taken = checked.and_then(|message| self.take_message(&message, &arrival, ingress));
         if let Err(rejection) = taken {
             self.drop_datagram(&rejection, source);
         }
@@ -100,34 +100,38 @@ impl Station {
     pub(crate) fn close(&self) {
         self.stopped.cancel();
         self.listeners.close();
-        self.known.close();
+        self.peers.close();
     }
 
     fn take_message(
         &self,
         message: &Message,
         arrival: &Arrival<'_>,
-        door: Door,
+        ingress: Ingress,
     ) -> Result<(), Rejection> {
-        match (&message.body, door) {
-            (Body::ServiceAnnouncement(announcement), door) => {
-                self.check_asked(announcement, door)?;
+        match (&message.body, ingress) {
+            (Body::ServiceAnnouncement(announcement), ingress) => {
+                self.check_asked(announcement, ingress)?;
                 self.take_announcement(announcement, message, arrival);
                 Ok(())
             }
-            (Body::ServiceQuery(query), Door::Channel) => {
+            (Body::ServiceQuery(query), Ingress::Channel) => {
                 self.take_query(query, arrival);
                 Ok(())
             }
-            (Body::ServiceQuery(_), Door::Own) => Err(Rejection::Unasked),
+            (Body::ServiceQuery(_), Ingress::Own) => Err(Rejection::Unasked),
         }
     }
 
     /// The own socket can be reached by unicast from anywhere; who answers there must have heard the question.
-    fn check_asked(&self, announcement: &ServiceAnnouncement, door: Door) -> Result<(), Rejection> {
+    fn check_asked(
+        &self,
+        announcement: &ServiceAnnouncement,
+        ingress: Ingress,
+    ) -> Result<(), Rejection> {
         let asked =
-            || announcement.in_reply_to.as_deref().is_some_and(|id| self.pending.is_waiting(id));
-        if door == Door::Channel || asked() { Ok(()) } else { Err(Rejection::Unasked) }
+            || announcement.in_reply_to.as_deref().is_some_and(|id| self.inflight.is_waiting(id));
+        if ingress == Ingress::Channel || asked() { Ok(()) } else { Err(Rejection::Unasked) }
     }
 
     fn take_announcement(
@@ -144,12 +148,12 @@ impl Station {
             .clone()
             .zip(message.sequence)
             .map(|(sender, sequence)| Origin { sender, sequence });
-        if self.known.hear(announcement, message.ttl, origin, arrival.at).is_err() {
+        if self.peers.hear(announcement, message.ttl, origin, arrival.at).is_err() {
             self.metrics.broadcast_error(BroadcastErrorKind::Receive);
             debug!(service_id = %service.id, "no room to remember an instance; raise broadcast.max_heard");
         }
         if let Some(query_id) = in_reply_to
-            && !self.pending.answer(query_id, service.clone())
+            && !self.inflight.answer(query_id, service.clone())
         {
             debug!(service_id = %service.id, "an answer came too late or too fast");
         }
@@ -161,17 +165,17 @@ impl Station {
     }
 
     fn take_query(&self, query: &ServiceQuery, arrival: &Arrival<'_>) {
-        let answers = self.held.lock().answers(query, arrival.from_here);
+        let answers = self.local.lock().answers(query, arrival.from_here);
         if answers.is_empty() {
             return;
         }
-        let expected = answers.len().max(self.known.count(query.name.as_ref()));
+        let expected = answers.len().max(self.peers.count(query.name.as_ref()));
         let spread = spread(query, expected);
         for service_id in answers {
             let after = spread.map(|spread| spread.mul_f64(rand::random())).unwrap_or_default();
             let query_id = query.query_id.clone();
             let reply = Reply { service_id, query_id, to: arrival.source, after };
-            if self.replies.try_send(reply).is_err() {
+            if self.responder.try_send(reply).is_err() {
                 self.metrics.broadcast_error(BroadcastErrorKind::Send);
                 debug!(source = %arrival.source, "too many queries to answer, leaving one out");
             }
@@ -182,7 +186,7 @@ impl Station {
         if rejection.is_error() {
             self.metrics.broadcast_error(BroadcastErrorKind::Receive);
         }
-        match rejection.is_error().then(|| self.complaints.take()).flatten() {
+        match rejection.is_error().then(|| self.log_limit.take()).flatten() {
             Some(untold) => warn!(%source, reason = %rejection, untold, "Datagram dropped"),
             None => debug!(%source, reason = %rejection, "datagram dropped"),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use portolan_core::{HealthStatus, ServiceEndpoint, ServiceId, ServiceQuery};
 
 /// How many endpoints one process may hold: a query for all of them must stay answerable.
-pub(crate) const MAX_HELD: usize = 1024;
+pub(crate) const MAX_LOCAL: usize = 1024;
 /// Where more than this many instances answer, each waits for a moment of its own.
 const FEW: usize = 8;
 /// The moment per answer: some hundred at once would overrun the asker's receive buffer.
@@ -18,14 +18,14 @@ const MAX_SPREAD: Duration = Duration::from_millis(120);
 
 /// What this process holds, by id.
 #[derive(Debug, Default)]
-pub(crate) struct Held(BTreeMap<ServiceId, ServiceEndpoint>);
+pub(crate) struct LocalEndpoints(BTreeMap<ServiceId, ServiceEndpoint>);
 
-// === impl Held ===
+// === impl LocalEndpoints ===
 
-impl Held {
+impl LocalEndpoints {
     /// Holds the endpoint in place of any with its id. False where there is no room.
     pub(crate) fn hold(&mut self, endpoint: ServiceEndpoint) -> bool {
-        let room = self.0.len() < MAX_HELD || self.0.contains_key(&endpoint.id);
+        let room = self.0.len() < MAX_LOCAL || self.0.contains_key(&endpoint.id);
         if room {
             self.0.insert(endpoint.id.clone(), endpoint);
         }

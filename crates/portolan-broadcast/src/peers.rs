@@ -20,7 +20,7 @@ const BACKLOG: usize = 1024;
 
 /// What everybody in this process knows of the channel.
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct Peers {
     inner: Mutex<Inner>,
     // Wakes whoever waits for the next expiry, when there is an earlier one.
     sooner: Notify,
@@ -44,9 +44,9 @@ pub(crate) struct Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
-// === impl Known ===
+// === impl Peers ===
 
-impl Known {
+impl Peers {
     pub(crate) fn new(max: usize) -> Self {
         let events = Some(broadcast::Sender::new(BACKLOG));
         Self { inner: Mutex::new(Inner { state: State::new(max), events }), sooner: Notify::new() }

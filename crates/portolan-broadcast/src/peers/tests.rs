@@ -12,17 +12,17 @@ fn endpoint(name: &str) -> ServiceEndpoint {
     registration.into_endpoint(Ttl::DEFAULT, Timestamp::now())
 }
 
-fn say(known: &Known, action: Action, service: ServiceEndpoint) {
-    say_as(known, action, service, None);
+fn say(peers: &Peers, action: Action, service: ServiceEndpoint) {
+    say_as(peers, action, service, None);
 }
 
-fn say_as(known: &Known, action: Action, service: ServiceEndpoint, origin: Option<Origin>) {
+fn say_as(peers: &Peers, action: Action, service: ServiceEndpoint, origin: Option<Origin>) {
     let announcement = ServiceAnnouncement { action, service, in_reply_to: None };
-    known.hear(&announcement, Ttl::DEFAULT, origin, Instant::now()).unwrap();
+    peers.hear(&announcement, Ttl::DEFAULT, origin, Instant::now()).unwrap();
 }
 
-fn watch(known: &Arc<Known>) -> PeerEvents {
-    PeerEvents::new(Arc::clone(known))
+fn watch(peers: &Arc<Peers>) -> PeerEvents {
+    PeerEvents::new(Arc::clone(peers))
 }
 
 /// What the stream has ready, as kinds of change.
@@ -40,88 +40,88 @@ fn origin(sequence: u64) -> Option<Origin> {
 
 #[tokio::test(start_paused = true)]
 async fn each_change_is_told_once() {
-    let known = Arc::new(Known::new(10));
-    let mut events = watch(&known);
+    let peers = Arc::new(Peers::new(10));
+    let mut events = watch(&peers);
     let mut api = endpoint("api");
-    say(&known, Action::Register, api.clone());
-    say(&known, Action::Heartbeat, api.clone());
-    say(&known, Action::Update, api.clone());
+    say(&peers, Action::Register, api.clone());
+    say(&peers, Action::Heartbeat, api.clone());
+    say(&peers, Action::Update, api.clone());
     api.version = "2".into();
-    say(&known, Action::Heartbeat, api.clone());
+    say(&peers, Action::Heartbeat, api.clone());
     api.health = HealthStatus::Critical;
-    say(&known, Action::Heartbeat, api.clone());
-    say(&known, Action::Deregister, api.clone());
-    say(&known, Action::Deregister, api.clone());
+    say(&peers, Action::Heartbeat, api.clone());
+    say(&peers, Action::Deregister, api.clone());
+    say(&peers, Action::Deregister, api.clone());
     let expected = ["snapshot", "registered", "updated", "health", "deregistered"];
     assert_eq!(kinds(&mut events), expected);
-    assert!(known.find(None, &[]).is_empty());
+    assert!(peers.find(None, &[]).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_expires_when_its_ttl_ends_and_heartbeats_put_that_off() {
-    let known = Arc::new(Known::new(10));
-    let mut events = watch(&known);
+    let peers = Arc::new(Peers::new(10));
+    let mut events = watch(&peers);
     let expiring = tokio::spawn({
-        let known = Arc::clone(&known);
-        async move { known.keep_expiring().await }
+        let peers = Arc::clone(&peers);
+        async move { peers.keep_expiring().await }
     });
-    say(&known, Action::Register, endpoint("api"));
+    say(&peers, Action::Register, endpoint("api"));
     tokio::time::sleep(Duration::from_secs(59)).await;
-    say(&known, Action::Heartbeat, endpoint("api"));
+    say(&peers, Action::Heartbeat, endpoint("api"));
     tokio::time::sleep(Duration::from_secs(59)).await;
     assert_eq!(kinds(&mut events), ["snapshot", "registered"]);
-    assert_eq!(known.count(Some(&"api".parse().unwrap())), 1);
+    assert_eq!(peers.count(Some(&"api".parse().unwrap())), 1);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(kinds(&mut events), ["expired"]);
-    assert_eq!(known.count(None), 0);
+    assert_eq!(peers.count(None), 0);
     expiring.abort();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_overtaken_by_the_farewell_brings_nothing_back() {
-    let known = Arc::new(Known::new(10));
-    say_as(&known, Action::Register, endpoint("api"), origin(1));
-    say_as(&known, Action::Deregister, endpoint("api"), origin(3));
-    say_as(&known, Action::Heartbeat, endpoint("api"), origin(2));
-    assert!(known.find(None, &[]).is_empty());
-    say_as(&known, Action::Register, endpoint("api"), origin(4));
-    assert_eq!(known.find(None, &[]).len(), 1);
+    let peers = Arc::new(Peers::new(10));
+    say_as(&peers, Action::Register, endpoint("api"), origin(1));
+    say_as(&peers, Action::Deregister, endpoint("api"), origin(3));
+    say_as(&peers, Action::Heartbeat, endpoint("api"), origin(2));
+    assert!(peers.find(None, &[]).is_empty());
+    say_as(&peers, Action::Register, endpoint("api"), origin(4));
+    assert_eq!(peers.find(None, &[]).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_gone_is_forgotten_without_a_further_word() {
-    let known = Arc::new(Known::new(10));
-    let mut events = watch(&known);
-    say(&known, Action::Register, endpoint("api"));
-    say(&known, Action::Deregister, endpoint("api"));
+    let peers = Arc::new(Peers::new(10));
+    let mut events = watch(&peers);
+    say(&peers, Action::Register, endpoint("api"));
+    say(&peers, Action::Deregister, endpoint("api"));
     tokio::time::sleep(Duration::from_secs(6)).await;
-    known.expire(Instant::now());
+    peers.expire(Instant::now());
     assert_eq!(kinds(&mut events), ["snapshot", "registered", "deregistered"]);
-    assert_eq!(known.inner.lock().state.next_expiry(), None);
+    assert_eq!(peers.inner.lock().state.next_expiry(), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_so_many_are_remembered_and_those_known_stay() {
-    let known = Arc::new(Known::new(2));
-    say(&known, Action::Register, endpoint("a"));
-    say(&known, Action::Register, endpoint("b"));
+    let peers = Arc::new(Peers::new(2));
+    say(&peers, Action::Register, endpoint("a"));
+    say(&peers, Action::Register, endpoint("b"));
     let service = endpoint("c");
     let one_more = ServiceAnnouncement { action: Action::Register, service, in_reply_to: None };
-    assert_eq!(known.hear(&one_more, Ttl::DEFAULT, None, Instant::now()), Err(Full));
-    say(&known, Action::Heartbeat, endpoint("b"));
-    assert_eq!(known.count(None), 2);
+    assert_eq!(peers.hear(&one_more, Ttl::DEFAULT, None, Instant::now()), Err(Full));
+    say(&peers, Action::Heartbeat, endpoint("b"));
+    assert_eq!(peers.count(None), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_that_missed_changes_gets_a_snapshot() {
-    let known = Arc::new(Known::new(10));
-    let mut events = watch(&known);
+    let peers = Arc::new(Peers::new(10));
+    let mut events = watch(&peers);
     assert_eq!(kinds(&mut events), ["snapshot"]);
     for _ in 0..BACKLOG {
-        say(&known, Action::Register, endpoint("api"));
-        say(&known, Action::Deregister, endpoint("api"));
+        say(&peers, Action::Register, endpoint("api"));
+        say(&peers, Action::Deregister, endpoint("api"));
     }
-    say(&known, Action::Register, endpoint("api"));
+    say(&peers, Action::Register, endpoint("api"));
     let event = events.next().await.unwrap();
     let Change::Snapshot { endpoints } = event.change else { panic!("{event:?}") };
     assert_eq!(endpoints.len(), 1);
@@ -130,26 +130,26 @@ async fn a_watcher_that_missed_changes_gets_a_snapshot() {
 
 #[tokio::test(start_paused = true)]
 async fn names_and_scopes_are_kept_apart() {
-    let known = Arc::new(Known::new(10));
+    let peers = Arc::new(Peers::new(10));
     let mut shop = endpoint("api");
     shop.scope = "shop".parse().unwrap();
     shop.id = "shop-api".parse().unwrap();
-    say(&known, Action::Register, shop.clone());
-    say(&known, Action::Register, endpoint("api"));
-    say(&known, Action::Register, endpoint("db"));
+    say(&peers, Action::Register, shop.clone());
+    say(&peers, Action::Register, endpoint("api"));
+    say(&peers, Action::Register, endpoint("db"));
     let api = "api".parse().unwrap();
-    assert_eq!(known.find(Some(&api), &[]).len(), 2);
-    let found = known.find(Some(&api), std::slice::from_ref(&shop.scope));
+    assert_eq!(peers.find(Some(&api), &[]).len(), 2);
+    let found = peers.find(Some(&api), std::slice::from_ref(&shop.scope));
     assert_eq!(found.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["shop-api"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_closed_one_ends_its_streams() {
-    let known = Arc::new(Known::new(10));
-    let mut before = watch(&known);
-    known.close();
+    let peers = Arc::new(Peers::new(10));
+    let mut before = watch(&peers);
+    peers.close();
     assert_eq!(before.next().await.unwrap().change.kind(), "snapshot");
     assert_eq!(before.next().await, None);
-    assert_eq!(watch(&known).next().await, None);
+    assert_eq!(watch(&peers).next().await, None);
     assert_eq!(format!("{before:?}"), "PeerEvents { .. }");
 }

@@ -9,8 +9,8 @@ fn endpoint(ttl: u64) -> ServiceEndpoint {
     registration.into_endpoint(Ttl::new(Duration::from_secs(ttl)).unwrap(), Timestamp::now())
 }
 
-fn outbox(config: &BroadcastConfig) -> Outbox {
-    Outbox::new(config).unwrap()
+fn encoder(config: &BroadcastConfig) -> Encoder {
+    Encoder::new(config).unwrap()
 }
 
 fn read(bytes: &[u8]) -> Value {
@@ -19,9 +19,10 @@ fn read(bytes: &[u8]) -> Value {
 
 #[test]
 fn messages_of_one_sender_are_numbered_and_two_senders_differ() {
-    let (one, other) = (outbox(&BroadcastConfig::default()), outbox(&BroadcastConfig::default()));
-    let write =
-        |outbox: &Outbox| read(&outbox.announcement(Action::Register, endpoint(60), None).unwrap());
+    let (one, other) = (encoder(&BroadcastConfig::default()), encoder(&BroadcastConfig::default()));
+    let write = |encoder: &Encoder| {
+        read(&encoder.announcement(Action::Register, endpoint(60), None).unwrap())
+    };
     let (first, second, third) = (write(&one), write(&one), write(&other));
     assert_eq!((&first["sequence"], &second["sequence"]), (&json!(1), &json!(2)));
     assert_eq!(first["sender"], second["sender"]);
@@ -32,9 +33,9 @@ fn messages_of_one_sender_are_numbered_and_two_senders_differ() {
 
 #[test]
 fn an_announcement_holds_no_longer_than_the_instance_itself() {
-    let outbox = outbox(&BroadcastConfig::default());
+    let encoder = encoder(&BroadcastConfig::default());
     for (own, expected) in [(5, 5), (60, 60), (3600, 60)] {
-        let bytes = outbox.announcement(Action::Heartbeat, endpoint(own), None).unwrap();
+        let bytes = encoder.announcement(Action::Heartbeat, endpoint(own), None).unwrap();
         assert_eq!(read(&bytes)["ttl"], expected);
     }
 }
@@ -47,7 +48,7 @@ fn with_a_key_a_message_is_signed_and_names_the_key() {
         key_id: Some("k1".into()),
         ..BroadcastConfig::default()
     };
-    let bytes = outbox(&named).announcement(Action::Update, endpoint(60), None).unwrap();
+    let bytes = encoder(&named).announcement(Action::Update, endpoint(60), None).unwrap();
     let mut object = read(&bytes).as_object().unwrap().clone();
     assert_eq!(object["key_id"], "k1");
     assert_eq!(Signer::new(&key).verify(&mut object), Ok(()));
@@ -55,10 +56,10 @@ fn with_a_key_a_message_is_signed_and_names_the_key() {
 
 #[test]
 fn what_does_not_fit_into_a_datagram_is_refused_with_its_size() {
-    let outbox = outbox(&BroadcastConfig::default());
+    let encoder = encoder(&BroadcastConfig::default());
     let mut large = endpoint(60);
     large.metadata.insert("about".into(), "x".repeat(1400));
-    let refused = outbox.announcement(Action::Register, large, None).unwrap_err();
+    let refused = encoder.announcement(Action::Register, large, None).unwrap_err();
     assert_eq!(refused.limit, 1400);
     assert!(refused.size > 1400);
 }

@@ -11,7 +11,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// Lets a complaint through now and then, and counts those that it keeps back.
 #[derive(Debug, Default)]
-pub(crate) struct Complaints(Mutex<State>);
+pub(crate) struct LogLimit(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -19,9 +19,9 @@ struct State {
     untold: u64,
 }
 
-// === impl Complaints ===
+// === impl LogLimit ===
 
-impl Complaints {
+impl LogLimit {
     /// How many were kept back since the last one, where this one may be told.
     pub(crate) fn take(&self) -> Option<u64> {
         let mut state = self.0.lock();
@@ -41,11 +41,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_is_told_at_once_and_the_rest_are_counted() {
-        let complaints = Complaints::default();
-        assert_eq!(complaints.take(), Some(0));
-        assert_eq!([complaints.take(), complaints.take()], [None, None]);
+        let log_limit = LogLimit::default();
+        assert_eq!(log_limit.take(), Some(0));
+        assert_eq!([log_limit.take(), log_limit.take()], [None, None]);
         tokio::time::advance(PAUSE).await;
-        assert_eq!(complaints.take(), Some(2));
-        assert_eq!(complaints.take(), None);
+        assert_eq!(log_limit.take(), Some(2));
+        assert_eq!(log_limit.take(), None);
     }
 }

@@ -18,11 +18,11 @@ fn query(name: Option<&str>, scopes: &[&str], all: bool) -> ServiceQuery {
 
 #[test]
 fn only_the_name_and_the_scopes_asked_for_answer() {
-    let mut held = Held::default();
+    let mut local = LocalEndpoints::default();
     for (name, scope) in [("api", "default"), ("api", "shop"), ("db", "shop")] {
-        assert!(held.hold(endpoint(name, scope, "10.0.0.1")));
+        assert!(local.hold(endpoint(name, scope, "10.0.0.1")));
     }
-    let ask = |name, scopes: &[&str]| held.answers(&query(name, scopes, false), true);
+    let ask = |name, scopes: &[&str]| local.answers(&query(name, scopes, false), true);
     assert_eq!(ask(Some("api"), &["shop"]), ["shop:api@10.0.0.1:8080"]);
     assert_eq!(ask(Some("api"), &["shop", "default"]).len(), 2);
     assert_eq!(ask(None, &["shop"]).len(), 2);
@@ -32,43 +32,43 @@ fn only_the_name_and_the_scopes_asked_for_answer() {
 
 #[test]
 fn critical_instances_answer_only_where_all_are_asked_for() {
-    let mut held = Held::default();
+    let mut local = LocalEndpoints::default();
     let mut ill = endpoint("api", "default", "10.0.0.1");
     ill.health = HealthStatus::Critical;
-    held.hold(ill);
-    assert!(held.answers(&query(Some("api"), &[], false), true).is_empty());
-    assert_eq!(held.answers(&query(Some("api"), &[], true), true).len(), 1);
+    local.hold(ill);
+    assert!(local.answers(&query(Some("api"), &[], false), true).is_empty());
+    assert_eq!(local.answers(&query(Some("api"), &[], true), true).len(), 1);
 }
 
 #[test]
 fn a_loopback_endpoint_is_not_told_to_another_machine() {
-    let mut held = Held::default();
-    held.hold(endpoint("api", "default", "127.0.0.1"));
-    assert!(held.answers(&query(Some("api"), &[], false), false).is_empty());
-    assert_eq!(held.answers(&query(Some("api"), &[], false), true).len(), 1);
+    let mut local = LocalEndpoints::default();
+    local.hold(endpoint("api", "default", "127.0.0.1"));
+    assert!(local.answers(&query(Some("api"), &[], false), false).is_empty());
+    assert_eq!(local.answers(&query(Some("api"), &[], false), true).len(), 1);
 }
 
 #[test]
 fn holding_again_replaces_and_dropping_ends_it() {
-    let mut held = Held::default();
+    let mut local = LocalEndpoints::default();
     let first = endpoint("api", "default", "10.0.0.1");
-    held.hold(first.clone());
-    held.hold(ServiceEndpoint { version: "2".into(), ..first.clone() });
-    assert_eq!(held.answers(&query(Some("api"), &[], false), true).len(), 1);
-    assert_eq!(held.get(&first.id).unwrap().version, "2");
-    assert!(held.unpublish(&first.id));
-    assert!(!held.unpublish(&first.id));
-    assert!(held.answers(&query(None, &[], true), true).is_empty());
+    local.hold(first.clone());
+    local.hold(ServiceEndpoint { version: "2".into(), ..first.clone() });
+    assert_eq!(local.answers(&query(Some("api"), &[], false), true).len(), 1);
+    assert_eq!(local.get(&first.id).unwrap().version, "2");
+    assert!(local.unpublish(&first.id));
+    assert!(!local.unpublish(&first.id));
+    assert!(local.answers(&query(None, &[], true), true).is_empty());
 }
 
 #[test]
 fn there_is_room_for_so_many_and_a_held_one_can_still_be_replaced() {
-    let mut held = Held::default();
-    for number in 0..MAX_HELD {
-        assert!(held.hold(endpoint(&format!("s{number}"), "default", "10.0.0.1")));
+    let mut local = LocalEndpoints::default();
+    for number in 0..MAX_LOCAL {
+        assert!(local.hold(endpoint(&format!("s{number}"), "default", "10.0.0.1")));
     }
-    assert!(!held.hold(endpoint("one-more", "default", "10.0.0.1")));
-    assert!(held.hold(endpoint("s7", "default", "10.0.0.1")));
+    assert!(!local.hold(endpoint("one-more", "default", "10.0.0.1")));
+    assert!(local.hold(endpoint("s7", "default", "10.0.0.1")));
 }
 
 #[test]
