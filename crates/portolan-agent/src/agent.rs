@@ -148,7 +148,7 @@ async fn keep_registered(
         () = link.run(begun, &stopping) => {}
         () = too_long => {}
     }
-    link.take_out(Instant::now() + GOOD_BYE).await;
+    link.withdraw(Instant::now() + GOOD_BYE).await;
 }
 
 async fn keep_announced(
@@ -157,7 +157,7 @@ async fn keep_announced(
     stopping: CancellationToken,
 ) {
     stopping.run_until_cancelled(link.run(begun)).await;
-    link.take_out(Instant::now() + GOOD_BYE).await;
+    link.withdraw(Instant::now() + GOOD_BYE).await;
 }
 
 /// Writes what the check finds into the one place that the links look at.

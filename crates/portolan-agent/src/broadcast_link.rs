@@ -56,7 +56,7 @@ impl BroadcastLink {
     }
 
     /// Says good-bye, as far as that goes until the deadline.
-    pub(crate) async fn take_out(&self, deadline: Instant) {
+    pub(crate) async fn withdraw(&self, deadline: Instant) {
         let endpoint = self.desired.borrow().clone();
         // First, so that no query is answered with a service that is going.
         self.broadcaster.unpublish(&endpoint.id);

@@ -119,7 +119,7 @@ impl AgentBuilder {
             .broadcaster
             .map(|broadcaster| BroadcastLink::new(broadcaster, desired.subscribe(), heartbeat));
         let registered = match &mut registry {
-            Some(link) => Some(link.bring_in_step(false).await),
+            Some(link) => Some(link.reconcile(false).await),
             None => None,
         };
         let registered = registered.map(only_temporary).transpose()?;
@@ -127,7 +127,7 @@ impl AgentBuilder {
             Some(link) => Some(link.announce(Action::Register).await),
             None => None,
         };
-        let (registered, announced) = somebody_knows(&desired.borrow(), registered, announced)?;
+        let (registered, announced) = is_published(&desired.borrow(), registered, announced)?;
         let (sender, reports) = mpsc::channel(REPORTS);
         Ok(Agent::run(Started {
             monitor: HealthMonitor::new(self.health, self.metrics, sender),
@@ -172,13 +172,13 @@ fn only_temporary(
 type Both = (Option<Told<RegistryClientError>>, Option<Told<AnnounceError>>);
 
 /// Goes on where at least one of the two took the service.
-fn somebody_knows(
+fn is_published(
     endpoint: &ServiceEndpoint,
     registered: Option<Told<RegistryClientError>>,
     announced: Option<Told<AnnounceError>>,
 ) -> Result<Both, AgentError> {
     match (registered, announced) {
-        (None, None) => Err(AgentError::NobodyToTell { service_id: endpoint.id.clone() }),
+        (None, None) => Err(AgentError::NoPublishTarget { service_id: endpoint.id.clone() }),
         (Some(Err(error)), None) => Err(error.into()),
         (Some(Err(error)), Some(Err(other))) => {
             warn!(service_id = %endpoint.id, error = %other, "Service not announced either");

@@ -24,7 +24,7 @@ pub enum AgentError {
     #[error(
         "cannot publish {service_id}: neither a registry nor a broadcast channel is configured"
     )]
-    NobodyToTell {
+    NoPublishTarget {
         /// The instance.
         service_id: ServiceId,
     },
@@ -48,7 +48,7 @@ impl Remedy for AgentError {
             Self::Invalid(_) => None,
             Self::Registry(error) => error.remedy(),
             Self::Announce(error) => error.remedy(),
-            Self::NobodyToTell { .. } => {
+            Self::NoPublishTarget { .. } => {
                 Some("set discovery.registry_url, or set broadcast.enabled to true".into())
             }
             Self::OtherInstance { .. } => Some("start another agent".into()),
@@ -66,7 +66,7 @@ mod tests {
         let texts = [
             AgentError::Registry(RegistryClientError::InvalidToken),
             AgentError::Announce(AnnounceError::Stopped),
-            AgentError::NobodyToTell { service_id: id("api@1") },
+            AgentError::NoPublishTarget { service_id: id("api@1") },
             AgentError::OtherInstance { own: id("api@1"), other: id("api@2") },
         ]
         .map(|error| format!("{error}\n  remedy: {}", error.remedy().unwrap_or("none".into())));

@@ -58,7 +58,7 @@ impl RegistryLink {
     }
 
     /// Brings the registry in step once. With `beat`, sends a heartbeat in any case.
-    pub(crate) async fn bring_in_step(&mut self, beat: bool) -> Result<(), RegistryClientError> {
+    pub(crate) async fn reconcile(&mut self, beat: bool) -> Result<(), RegistryClientError> {
         let desired = self.desired.borrow_and_update().clone();
         match self.tell(&desired, beat).await {
             Err(RegistryClientError::UnknownService { id }) => {
@@ -85,12 +85,12 @@ impl RegistryLink {
                 Ok(()) = self.desired.changed() => false,
             };
             // After a failure the state of the registry is unknown; a heartbeat reveals it.
-            begun = self.bring_in_step(beat || self.lost).await;
+            begun = self.reconcile(beat || self.lost).await;
         }
     }
 
     /// Takes the service out, as far as that goes until the deadline.
-    pub(crate) async fn take_out(&self, deadline: Instant) {
+    pub(crate) async fn withdraw(&self, deadline: Instant) {
         // Also where nothing is known to be entered: a request without an answer may have arrived.
         let id = self.desired.borrow().id.clone();
         match timeout_at(deadline, self.client.deregister(&id)).await {

@@ -11,8 +11,7 @@ use portolan_supervisor::StartError;
 
 use crate::exit::{Exit, Failure};
 
-/// Converts errors into a [`Failure`] each with the exit status that its function
-/// returns.
+/// Converts each error into a [`Failure`] with its remedy and the exit status that the function returns.
 macro_rules! failures {
     ($($error:ty => $exit:expr,)*) => {$(
         impl From<$error> for Failure {

@@ -242,7 +242,7 @@ async fn what_trying_again_cannot_mend_is_an_error_at_once() {
 #[tokio::test]
 async fn somebody_must_know_of_the_service() {
     let nobody = Agent::builder(registration(80)).start().await.unwrap_err();
-    assert!(matches!(nobody, AgentError::NobodyToTell { .. }), "{nobody}");
+    assert!(matches!(nobody, AgentError::NoPublishTarget { .. }), "{nobody}");
     assert!(nobody.to_string().contains("neither a registry nor a broadcast channel"));
 
     let registry = FakeRegistry::start().await;

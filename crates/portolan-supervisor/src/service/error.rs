@@ -59,8 +59,7 @@ impl Remedy for StartError {
             Self::PortTaken { .. } => Some(
                 "end that process, choose another port with --preferred, or use --handoff claim if it listens on behalf of the service".into(),
             ),
-            Self::Agent(AgentError::Registry(error)) => error.remedy(),
-            Self::Agent(_) => None,
+            Self::Agent(error) => error.remedy(),
         }
     }
 }
@@ -83,7 +82,7 @@ mod tests {
             program(13),
             program(12),
             StartError::PortTaken { service, port: 8080, process },
-            StartError::Agent(AgentError::NobodyToTell { service_id: "api@1".parse().unwrap() }),
+            StartError::Agent(AgentError::NoPublishTarget { service_id: "api@1".parse().unwrap() }),
         ];
         insta::assert_snapshot!(crate::test_env::texts_and_remedies(&errors));
     }

@@ -64,7 +64,7 @@ async fn program_is_stopped_if_it_cannot_be_registered() {
     let env = TestEnv::new().await;
     let deps = ServiceDeps { registry: None, ..env.deps() };
     let error = Service::start(env.shell(LASTING), deps).await.unwrap_err();
-    assert!(matches!(error, StartError::Agent(AgentError::NobodyToTell { .. })), "{error}");
+    assert!(matches!(error, StartError::Agent(AgentError::NoPublishTarget { .. })), "{error}");
     assert_eq!(env.holders(), [], "the program still holds its port");
 }
 
