@@ -23,7 +23,7 @@ use crate::reservations::{HostDefaults, Reservations, UnknownHost, registry_on_t
 use crate::resolver::Resolver;
 use crate::select::Suspects;
 use crate::strategies::STRATEGIES;
-use crate::strategy::{Feed, Position, Strategy};
+use crate::strategy::{ChangeFeed, Position, Strategy};
 use crate::strategy_name::StrategyName;
 
 /// Builds a [`DiscoveryClient`]; everything has a default.
@@ -170,8 +170,8 @@ impl<H> DiscoveryClientBuilder<H> {
         let config = self.config;
         let links = links(&config, &deps, self.strategies)?;
         let uses = |feed| links.iter().any(|link| link.is_default && link.kind.feed == feed);
-        let registry = uses(Feed::Ordered).then_some(registry);
-        let announced = uses(Feed::Announced).then(|| Arc::clone(&broadcaster));
+        let registry = uses(ChangeFeed::Ordered).then_some(registry);
+        let announced = uses(ChangeFeed::Announced).then(|| Arc::clone(&broadcaster));
         let feeds = Feeds::new(registry, announced, scopes.clone());
         let lifecycle = Lifecycle::default();
         let chain = Chain::new(links, scopes, metrics.clone());

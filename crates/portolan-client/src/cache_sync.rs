@@ -18,7 +18,7 @@ use crate::feeds::Feeds;
 use crate::lifecycle::Lifecycle;
 use crate::registry_client::{ConnectionEvent, ConnectionEvents};
 use crate::select::Suspects;
-use crate::strategy::Feed;
+use crate::strategy::ChangeFeed;
 
 /// How long new names are collected before the watch is reopened for all of them.
 const GATHER: Duration = Duration::from_millis(50);
@@ -84,10 +84,10 @@ impl Task {
                 }
                 event = next(&mut watch) => match event {
                     ConnectionEvent::Connected => {}
-                    ConnectionEvent::Event(event) => self.apply(&event, Feed::Ordered),
+                    ConnectionEvent::Event(event) => self.apply(&event, ChangeFeed::Ordered),
                     ConnectionEvent::Lost(error) => debug!(%error, "Registry watch lost"),
                 },
-                event = next(&mut announced) => self.apply(&event, Feed::Announced),
+                event = next(&mut announced) => self.apply(&event, ChangeFeed::Announced),
             }
         }
     }
@@ -96,12 +96,12 @@ impl Task {
         if names.is_empty() { None } else { self.feeds.watch_registry(names) }
     }
 
-    fn apply(&self, event: &ServiceEvent, feed: Feed) {
+    fn apply(&self, event: &ServiceEvent, feed: ChangeFeed) {
         let Some(cache) = self.cache.upgrade() else { return };
         let rank = |endpoint: &ServiceEndpoint| self.feeds.rank(endpoint);
         match &event.change {
             // A snapshot of the broadcast channel is never complete.
-            Change::Snapshot { .. } if feed == Feed::Announced => {}
+            Change::Snapshot { .. } if feed == ChangeFeed::Announced => {}
             Change::Snapshot { endpoints } => {
                 let by_name = by_name(endpoints);
                 for name in cache.names() {

@@ -6,7 +6,7 @@ use portolan_core::{Change, ServiceEndpoint};
 
 use crate::cache::CacheAction;
 use crate::chain::Resolution;
-use crate::strategy::{Candidate, Feed};
+use crate::strategy::{Candidate, ChangeFeed};
 
 /// The maximum number of candidates of one entry; beyond it the entry becomes stale.
 const MAX_CANDIDATES: usize = 1_000;
@@ -18,14 +18,14 @@ pub(crate) type Rank<'a> = &'a dyn Fn(&ServiceEndpoint) -> Option<usize>;
 pub(crate) fn after_change(
     resolution: &Resolution,
     change: &Change,
-    feed: Feed,
+    feed: ChangeFeed,
     rank: Rank<'_>,
 ) -> CacheAction {
     let Some(endpoint) = change.endpoint() else { return CacheAction::Keep };
     if change.is_removal() {
         return after_removal(resolution, endpoint);
     }
-    if feed == Feed::Announced && resolution.feed == Feed::Ordered {
+    if feed == ChangeFeed::Announced && resolution.feed == ChangeFeed::Ordered {
         // An announcement lacks the results of the registry's health checks.
         return CacheAction::Keep;
     }
@@ -38,7 +38,7 @@ pub(crate) fn after_change(
     match (rank(endpoint), rank(&known.endpoint)) {
         // An instance of a nearer scope replaces all others.
         (Some(new), Some(old)) if new < old => CacheAction::MarkStale,
-        (Some(new), Some(old)) if new == old && resolution.feed != Feed::None => {
+        (Some(new), Some(old)) if new == old && resolution.feed != ChangeFeed::None => {
             added(resolution, endpoint)
         }
         _ => CacheAction::Keep,
@@ -53,7 +53,7 @@ pub(crate) fn after_snapshot(
 ) -> CacheAction {
     let nearest = now.iter().filter_map(|endpoint| rank(endpoint)).min();
     let current = |endpoint: &&Arc<ServiceEndpoint>| rank(endpoint) == nearest;
-    if resolution.feed == Feed::Ordered {
+    if resolution.feed == ChangeFeed::Ordered {
         // A registry that has just started is empty: ask again, and keep the entry as a fallback.
         let Some(_) = nearest else { return CacheAction::MarkStale };
         let candidates =

@@ -11,7 +11,7 @@ use tracing::debug;
 use crate::attempt::{AttemptLog, AttemptOutcome};
 use crate::deadline::Deadline;
 use crate::strategy::{
-    Candidate, Completeness, Feed, Strategy, StrategyError, StrategyKind, StrategyOutcome,
+    Candidate, ChangeFeed, Completeness, Strategy, StrategyError, StrategyKind, StrategyOutcome,
     StrategyQuery,
 };
 use crate::strategy_name::{StrategyName, UnknownStrategy};
@@ -58,7 +58,7 @@ pub(crate) struct LookupKey {
 pub(crate) struct Resolution {
     pub(crate) strategy: StrategyName,
     /// The feed that keeps the resolution current.
-    pub(crate) feed: Feed,
+    pub(crate) feed: ChangeFeed,
     pub(crate) candidates: Vec<Candidate>,
     /// Whether the candidates are all instances of the service.
     pub(crate) complete: bool,

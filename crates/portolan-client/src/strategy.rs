@@ -70,7 +70,7 @@ pub struct StrategyKind {
     /// How many instances of a service the strategy knows.
     pub completeness: Completeness,
     /// Which change feed keeps a cached result of the strategy current.
-    pub feed: Feed,
+    pub feed: ChangeFeed,
     /// Whether the client asks again after a temporary error, within the timeout.
     pub retries: bool,
     /// How long one lookup may take, retries included; `None` means as long as the whole lookup.
@@ -93,7 +93,7 @@ pub enum Completeness {
 
 /// The feed of changes that keeps a cached result current until its TTL ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Feed {
+pub enum ChangeFeed {
     /// None: changes of known instances are applied, new instances are not added.
     None,
     /// The registry's watch, which is ordered and complete. Its snapshot replaces the result, and
@@ -170,7 +170,7 @@ impl StrategyKind {
         Self {
             name,
             completeness: Completeness::All,
-            feed: Feed::None,
+            feed: ChangeFeed::None,
             retries: false,
             timeout: None,
             timeout_key: None,

@@ -98,8 +98,8 @@ pub use portolan_agent::{Agent, AgentBuilder, AgentError, advertised_host};
 pub use portolan_broadcast::{BroadcastConfig, BroadcastError, Broadcaster, QueryMode};
 #[doc(inline)]
 pub use portolan_client::strategy::{
-    Candidate, Completeness, Feed, Position, Strategy, StrategyError, StrategyFuture, StrategyKind,
-    StrategyOutcome, StrategyQuery,
+    Candidate, ChangeFeed, Completeness, Position, Strategy, StrategyError, StrategyFuture,
+    StrategyKind, StrategyOutcome, StrategyQuery,
 };
 #[doc(inline)]
 pub use portolan_client::{

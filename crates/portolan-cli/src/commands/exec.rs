@@ -74,12 +74,11 @@ async fn find(
 ) -> Result<ServiceEndpoint, Failure> {
     // An explained request is not logged, so that the failure is printed once.
     let Some(deadline) = deadline else {
-        return Ok(client.discover(name.as_str()).explain().await.result?.endpoint);
+        return Ok(client.discover(name).explain().await.result?.endpoint);
     };
     loop {
         let remaining = deadline.remaining();
-        let request =
-            client.discover(name.as_str()).timeout(remaining.max(RETRY_INTERVAL)).retries(0);
+        let request = client.discover(name).timeout(remaining.max(RETRY_INTERVAL)).retries(0);
         let failure = match request.explain().await.result {
             Ok(found) if found.endpoint.is_ready() => return Ok(found.endpoint),
             Ok(found) => not_ready(name, &found.endpoint, deadline.wait),

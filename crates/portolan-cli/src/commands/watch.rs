@@ -73,7 +73,7 @@ impl Watch {
         client: &DiscoveryClient,
     ) -> Result<BoxStream<'static, ServiceEvent>, Failure> {
         let events = match &self.name {
-            Some(name) => client.watch(name.as_str()).await?,
+            Some(name) => client.watch(name).await?,
             None => client.watch_all().await?,
         };
         Ok(events.boxed())

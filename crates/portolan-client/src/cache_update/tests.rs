@@ -36,7 +36,7 @@ fn said(action: CacheAction) -> String {
 }
 
 fn after(strategy: &str, known: &[ServiceEndpoint], change: &Change) -> String {
-    said(after_change(&found(strategy, known), change, Feed::Ordered, &rank))
+    said(after_change(&found(strategy, known), change, ChangeFeed::Ordered, &rank))
 }
 
 fn registered(endpoint: ServiceEndpoint) -> Change {
@@ -80,7 +80,7 @@ fn changed_instance_replaces_the_known_one() {
     ill.health = HealthStatus::Critical;
     let change = Change::Health { endpoint: Arc::new(ill.clone()) };
     let action =
-        after_change(&found("default", &[endpoint("api", 1)]), &change, Feed::Ordered, &rank);
+        after_change(&found("default", &[endpoint("api", 1)]), &change, ChangeFeed::Ordered, &rank);
     let CacheAction::Replace(found) = action else { panic!("{action:?}") };
     assert_eq!(*found.candidates[0].endpoint, ill);
 }
@@ -88,7 +88,12 @@ fn changed_instance_replaces_the_known_one() {
 #[test]
 fn announcement_removes_but_does_not_change_a_registry_result() {
     let heard = |strategy: &str, change: &Change| {
-        said(after_change(&found(strategy, &[endpoint("api", 1)]), change, Feed::Announced, &rank))
+        said(after_change(
+            &found(strategy, &[endpoint("api", 1)]),
+            change,
+            ChangeFeed::Announced,
+            &rank,
+        ))
     };
     assert_eq!(heard("registry", &registered(endpoint("api", 1))), "keep");
     assert_eq!(heard("registry", &registered(endpoint("api", 2))), "keep");

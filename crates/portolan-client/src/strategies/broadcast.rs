@@ -9,8 +9,8 @@ use portolan_core::duration::format_rounded;
 use crate::deps::Builtin;
 use crate::lazy_broadcaster::LazyBroadcaster;
 use crate::strategy::{
-    Completeness, Feed, Strategy, StrategyError, StrategyFuture, StrategyKind, StrategyOutcome,
-    StrategyQuery,
+    ChangeFeed, Completeness, Strategy, StrategyError, StrategyFuture, StrategyKind,
+    StrategyOutcome, StrategyQuery,
 };
 
 pub(crate) static STRATEGY: Builtin = Builtin {
@@ -20,7 +20,7 @@ pub(crate) static STRATEGY: Builtin = Builtin {
 
 const KIND: StrategyKind = StrategyKind {
     completeness: Completeness::AllOnRequest,
-    feed: Feed::Announced,
+    feed: ChangeFeed::Announced,
     timeout: Some(Duration::from_secs(5)),
     timeout_key: Some("broadcast_wait"),
     ..StrategyKind::new("broadcast")

@@ -6,14 +6,15 @@ use std::time::Duration;
 use crate::deps::Builtin;
 use crate::registry_client::{ListQuery, RegistryClient, RegistryClientError};
 use crate::strategy::{
-    Feed, Strategy, StrategyError, StrategyFuture, StrategyKind, StrategyOutcome, StrategyQuery,
+    ChangeFeed, Strategy, StrategyError, StrategyFuture, StrategyKind, StrategyOutcome,
+    StrategyQuery,
 };
 
 pub(crate) static STRATEGY: Builtin =
     Builtin { kind: KIND, build: |deps, _| Arc::new(Registry { client: deps.registry.clone() }) };
 
 const KIND: StrategyKind = StrategyKind {
-    feed: Feed::Ordered,
+    feed: ChangeFeed::Ordered,
     retries: true,
     timeout: Some(Duration::from_secs(1)),
     timeout_key: Some("registry_lookup"),

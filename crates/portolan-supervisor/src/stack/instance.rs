@@ -85,8 +85,7 @@ impl Instance {
 
     async fn resolve_needs(&self) -> Vec<Option<ServiceEndpoint>> {
         let look = |need: &ServiceName| {
-            let request =
-                self.discovery.discover(need.as_str()).timeout(REFRESH_INTERVAL).retries(0);
+            let request = self.discovery.discover(need).timeout(REFRESH_INTERVAL).retries(0);
             // `explain` logs no error for a need that is not found yet; the status shows it.
             async move { request.explain().await.result.ok().map(ServiceEndpoint::from) }
         };
