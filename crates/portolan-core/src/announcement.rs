@@ -1,7 +1,7 @@
-//! The messages of the broadcast channel, as they stand in a datagram.
+//! Messages of the broadcast channel, as encoded in datagrams.
 //!
-//! The members and their names are those of the specification; `sender`, `sequence`, `key_id` and
-//! `in_reply_to` are additions that a listener may ignore.
+//! The members and their names are those of the specification. `sender`, `sequence`, `key_id` and
+//! `in_reply_to` are additions that a receiver may ignore.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,97 +9,97 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Scope, ServiceEndpoint, ServiceName, Ttl};
+use crate::{Scope, ServiceEndpoint, ServiceName, Ttl, quoted};
 
-/// The version of the protocol that this crate speaks.
+/// The protocol version of this crate.
 pub const VERSION: &str = "1.0";
 
-/// One datagram.
+/// A message, which is one datagram.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
-    /// The protocol's version.
+    /// The protocol version.
     #[serde(default = "version")]
     pub version: String,
-    /// What it says.
+    /// The type of the message and its content.
     #[serde(flatten)]
     pub body: Body,
-    /// When it was sent.
+    /// When the message was sent.
     pub timestamp: Timestamp,
-    /// How long it holds.
+    /// How long the content is valid without being repeated.
     pub ttl: Ttl,
-    /// A random number that the sender drew when it started, as hex: tells one sender, and one
-    /// life of a sender, from another.
+    /// A random number in hexadecimal that the sender draws at start. It distinguishes senders, and
+    /// the lifetimes of one sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
-    /// Counts the sender's messages, so that a replay is told from a repeat.
+    /// A counter of the sender's messages, which distinguishes a replay from a repetition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
-    /// Which key signed it, where there are several.
+    /// The id of the signing key, if there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
-    /// Lowercase hex of HMAC-SHA256 over the canonical JSON (RFC 8785) of the message without
-    /// this member.
+    /// The signature: HMAC-SHA256, in lower-case hexadecimal, over the canonical JSON (RFC 8785) of
+    /// the message without this member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Body {
-    /// "Here is an instance", "it is going", "it changed", "it is still there".
+    /// An announcement of an instance.
     ServiceAnnouncement(Box<ServiceAnnouncement>),
-    /// "Who has an instance of this name?"
+    /// A query for instances.
     ServiceQuery(ServiceQuery),
 }
 
-/// News of one instance.
+/// An announcement of one instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceAnnouncement {
-    /// What happened to it.
+    /// What the announcement does.
     #[serde(default)]
     pub action: Action,
     /// The instance.
     pub service: ServiceEndpoint,
-    /// The query that this answers, where it answers one.
+    /// The id of the query that this answers, if it answers one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_reply_to: Option<String>,
 }
 
-/// A question to all who hear it.
+/// A query to all receivers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceQuery {
-    /// The service asked for; all of them where it is absent.
+    /// The name of the service; `None` matches all services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<ServiceName>,
-    /// The scopes asked about; all of them where it is empty.
+    /// The scopes to search; empty matches all scopes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<Scope>,
-    /// Names this query; an answer repeats it as `in_reply_to`.
+    /// The id of the query. Replies repeat it as `in_reply_to`.
     pub query_id: String,
-    /// Whether every instance is asked for, the critical ones too.
+    /// Whether critical instances are included.
     #[serde(default, skip_serializing_if = "is_false")]
     pub all: bool,
 }
 
-/// What happened to an instance.
+/// What an announcement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// It comes online.
+    /// The instance has started.
     #[default]
     Register,
-    /// It goes offline, in good order.
+    /// The instance stops.
     Deregister,
-    /// Its description changed.
+    /// The registration has changed.
     Update,
-    /// It is still there.
+    /// The instance is still running.
     Heartbeat,
 }
 
-/// A text that is none of the four actions.
+/// Why text is not an action. Permanent: the text must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an action; use register, deregister, update or heartbeat")]
+#[error("{0} is not an action, expected register, deregister, update or heartbeat")]
 pub struct InvalidAction(String);
 
 // === impl Action ===
@@ -108,7 +108,7 @@ impl Action {
     /// Every action.
     pub const ALL: [Self; 4] = [Self::Register, Self::Deregister, Self::Update, Self::Heartbeat];
 
-    /// The action as it is written.
+    /// Returns the action as written in messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Register => "register",
@@ -132,7 +132,7 @@ impl FromStr for Action {
         Self::ALL
             .into_iter()
             .find(|action| action.as_str() == text)
-            .ok_or_else(|| InvalidAction(text.chars().take(40).collect()))
+            .ok_or_else(|| InvalidAction(quoted(text)))
     }
 }
 
@@ -140,7 +140,7 @@ fn version() -> String {
     VERSION.to_owned()
 }
 
-// serde hands `skip_serializing_if` a reference.
+// `skip_serializing_if` requires a reference.
 fn is_false(value: &bool) -> bool {
     !value
 }
@@ -149,7 +149,7 @@ fn is_false(value: &bool) -> bool {
 mod tests {
     use super::*;
 
-    /// The message of the specification, section "Broadcast Message Format".
+    /// The example of the specification, section "Broadcast Message Format".
     const SPECIFIED: &str = r#"{
       "version": "1.0",
       "type": "service_announcement",
@@ -170,7 +170,7 @@ mod tests {
     }"#;
 
     #[test]
-    fn the_specified_message_is_understood() {
+    fn message_of_the_specification_is_parsed() {
         let message: Message = serde_json::from_str(SPECIFIED).unwrap();
         assert_eq!(message.ttl, Ttl::DEFAULT);
         let Body::ServiceAnnouncement(announcement) = message.body else {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_reads_back_as_it_was_written() {
+    fn message_round_trips() {
         let query = ServiceQuery {
             name: Some("api".parse().unwrap()),
             scopes: vec![Scope::default()],

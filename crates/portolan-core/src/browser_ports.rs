@@ -1,7 +1,8 @@
-//! The ports that no browser connects to, whatever listens on them.
+//! Ports that browsers block.
 
-/// The "bad ports" of the Fetch standard of WHATWG (<https://fetch.spec.whatwg.org/#port-blocking>),
-/// in order: those of old protocols that could be made to take a request for a command.
+/// The sorted "bad ports" of the WHATWG Fetch standard
+/// (<https://fetch.spec.whatwg.org/#port-blocking>): ports of old protocols whose servers may
+/// interpret an HTTP request as commands.
 const BLOCKED: [u16; 83] = [
     0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101,
     102, 103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427,
@@ -10,7 +11,8 @@ const BLOCKED: [u16; 83] = [
     6668, 6669, 6679, 6697, 10080,
 ];
 
-/// Whether browsers, and whatever else keeps to the Fetch standard, refuse HTTP on this port.
+/// Returns whether browsers and other implementations of the Fetch standard refuse HTTP on this
+/// port.
 pub fn is_blocked_by_browsers(port: u16) -> bool {
     BLOCKED.binary_search(&port).is_ok()
 }

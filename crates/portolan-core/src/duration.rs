@@ -1,4 +1,4 @@
-//! Spans of time as people write them, and the one span with bounds: the TTL.
+//! Durations as text, and the time to live of registrations.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,39 +7,39 @@ use std::time::Duration;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// How long an endpoint stays without a sign of life: from 1 second to 24 hours.
+/// The time to live (TTL) of a registration without a heartbeat, from 1 second to 24 hours.
 ///
-/// In JSON it is a number of seconds; a text such as `"60s"` is read as well.
+/// In JSON it is a number of seconds. Text such as `"60s"` is accepted as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ttl(Duration);
 
-/// Why a text or number is not a span of time, or not a TTL. Retrying does not help: it must change.
+/// Why a value is not a duration or not a TTL. Permanent: the value must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidDuration {
-    /// Not a duration at all.
-    #[error("{0:?} is not a duration; write it like 100ms, 5s, 5m or 1h30m")]
+    /// The text is not a duration.
+    #[error("{0} is not a duration, expected a text such as 100ms, 5s, 5m or 1h30m")]
     NotADuration(String),
-    /// A TTL outside its bounds.
-    #[error("a TTL of {} is out of bounds; it lies between 1s and 24h", format_duration(*.0))]
+    /// The TTL is out of range.
+    #[error("TTL {} is out of range, expected 1s to 24h", format_duration(*.0))]
     TtlOutOfBounds(Duration),
 }
 
-/// Reads `100ms`, `5s`, `5m`, `1h30m`.
+/// Parses a duration: `100ms`, `5s`, `5m`, `1h30m`.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
     text.parse::<jiff::SignedDuration>()
         .ok()
         .and_then(|span| Duration::try_from(span).ok())
-        .ok_or_else(|| InvalidDuration::NotADuration(text.chars().take(40).collect()))
+        .ok_or_else(|| InvalidDuration::NotADuration(crate::quoted(text)))
 }
 
-/// Writes a duration the way [`parse_duration`] reads it: `1m30s`.
+/// Formats a duration in the form that [`parse_duration`] accepts: `1m30s`.
 pub fn format_duration(duration: Duration) -> String {
     let printer = jiff::fmt::friendly::SpanPrinter::new();
     printer.unsigned_duration_to_string(&duration)
 }
 
-/// The same for people, who need no more than milliseconds: `1s 2ms` for 1.002345 s.
+/// Formats a duration rounded to milliseconds for display: `1s 2ms` for 1.002345 s.
 pub fn format_rounded(duration: Duration) -> String {
     let coarse = match duration.as_millis() {
         0 => Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or_default()),
@@ -51,14 +51,15 @@ pub fn format_rounded(duration: Duration) -> String {
 // === impl Ttl ===
 
 impl Ttl {
-    /// The shortest TTL: a service must be able to keep up with its own heartbeats.
+    /// The minimum. Shorter TTLs leave too little time for heartbeats.
     pub const MIN: Duration = Duration::from_secs(1);
-    /// The longest TTL: a day after the last sign of life nobody believes in it any more.
+    /// The maximum. After a day without a heartbeat a registration is obsolete.
     pub const MAX: Duration = Duration::from_secs(24 * 60 * 60);
-    /// 60 s: two announce intervals, so that one lost heartbeat ends nothing.
+    /// 60 s, which is two announcement intervals, so that one lost announcement does not expire an
+    /// endpoint.
     pub const DEFAULT: Self = Self(Duration::from_secs(60));
 
-    /// A TTL, where the duration lies within the bounds.
+    /// Creates a TTL.
     pub fn new(duration: Duration) -> Result<Self, InvalidDuration> {
         if (Self::MIN..=Self::MAX).contains(&duration) {
             Ok(Self(duration))
@@ -67,7 +68,7 @@ impl Ttl {
         }
     }
 
-    /// The span itself.
+    /// Returns the TTL as a duration.
     pub fn duration(self) -> Duration {
         self.0
     }
@@ -173,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_read_and_print_as_people_write_them() {
+    fn duration_round_trips_as_text() {
         for (text, millis) in [("100ms", 100), ("5s", 5_000), ("5m", 300_000), ("1h30m", 5_400_000)]
         {
             let duration = parse_duration(text).unwrap();
@@ -183,29 +184,29 @@ mod tests {
     }
 
     #[test]
-    fn people_are_told_milliseconds_and_less_only_where_there_is_no_more() {
+    fn rounded_duration_has_at_most_milliseconds() {
         for (nanos, expected) in [(1_002_345_678, "1s 2ms"), (4_321, "4µs"), (0, "0s")] {
             assert_eq!(format_rounded(Duration::from_nanos(nanos)), expected);
         }
     }
 
     #[test]
-    fn what_is_no_duration_is_refused_with_an_example() {
+    fn invalid_duration_is_rejected_with_an_example() {
         for text in ["", "5", "-5s", "soon", "5 parsecs"] {
             let error = parse_duration(text).unwrap_err().to_string();
-            assert!(error.contains("write it like 100ms"), "{text}: {error}");
+            assert!(error.contains("expected a text such as 100ms"), "{text}: {error}");
         }
     }
 
     #[test]
-    fn a_ttl_is_seconds_or_text_within_bounds() {
+    fn ttl_is_a_number_of_seconds_or_text_within_its_limits() {
         let ttl = |json| serde_json::from_str::<Ttl>(json);
         assert_eq!(ttl("60").unwrap(), Ttl::DEFAULT);
         assert_eq!(ttl("\"60s\"").unwrap(), Ttl::DEFAULT);
         assert_eq!(ttl("1.5").unwrap().duration(), Duration::from_millis(1500));
         assert_eq!(serde_json::to_string(&Ttl::DEFAULT).unwrap(), "60");
         for json in ["0", "-1", "0.5", "86401", "\"25h\"", "1e300", "null"] {
-            assert!(ttl(json).is_err(), "{json} was taken");
+            assert!(ttl(json).is_err(), "{json} was accepted");
         }
         for (json, said) in [("-1", "integer `-1`"), ("-1.5", "`-1.5`"), ("1e300", "1e+300")] {
             let error = ttl(json).unwrap_err().to_string();

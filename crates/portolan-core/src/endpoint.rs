@@ -1,7 +1,8 @@
-//! An instance of a service: how it is described, and how it is kept.
+//! Service instances: the registration that a service submits, and the endpoint that the registry
+//! stores.
 //!
-//! On the wire the scope travels as `metadata.scope`, so that programs which know nothing of
-//! scopes are not surprised; here it is a field of its own, and never in `metadata`.
+//! In JSON the scope is `metadata.scope`, so that programs without scopes can ignore it. Here it is
+//! a separate field and never in `metadata`.
 
 use std::collections::BTreeMap;
 
@@ -16,130 +17,130 @@ mod json;
 
 use json::{Request, Wire};
 
-/// Facts about an instance that Portolan passes on and does not interpret.
+/// Key-value pairs that Portolan stores and does not interpret.
 pub type Metadata = BTreeMap<String, String>;
 
-/// The member of `metadata`, and its value, by which the agent of an instance says that it checks
-/// the instance itself and reports what it finds, so that nobody else needs to.
+/// The metadata entry with which an agent declares that it checks the health of the instance
+/// itself, so that the registry does not.
 pub const CHECKED_BY_AGENT: (&str, &str) = ("checked_by", "agent");
-/// How many metadata entries there may be.
+/// The maximum number of metadata entries.
 const METADATA_ENTRIES: usize = 64;
-/// How many bytes one key may have.
+/// The maximum length of a metadata key in bytes.
 const METADATA_KEY: usize = 128;
-/// How many bytes one value may have.
+/// The maximum length of a metadata value in bytes.
 const METADATA_VALUE: usize = 4096;
-/// How many bytes a version or a health URL may have.
+/// The maximum length of a version or a health URL in bytes.
 const TEXT: usize = 2048;
 
-/// One instance of a service, as a registry keeps it and a client gets it.
+/// An instance of a service, as stored by the registry and returned to clients.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Wire", into = "Wire")]
 pub struct ServiceEndpoint {
-    /// Tells this instance from all others.
+    /// The id of the instance.
     pub id: ServiceId,
-    /// The service it is an instance of.
+    /// The name of the service.
     pub name: ServiceName,
-    /// The world in which the name is looked up.
+    /// The scope in which the name is looked up.
     pub scope: Scope,
-    /// Where it is reached.
+    /// The host at which clients reach the instance.
     pub host: Host,
-    /// The port it is reached on, never 0.
+    /// The port, never 0.
     pub port: u16,
-    /// What it speaks.
+    /// The protocol.
     pub protocol: Protocol,
-    /// Its version, in its own words; empty where it has none.
+    /// The version as free text; empty if there is none.
     pub version: String,
-    /// Whatever else it wants known.
+    /// Metadata.
     pub metadata: Metadata,
-    /// The URL at which its health is checked; its scheme names the kind of check.
+    /// The URL of the health check. Its scheme is the type of the check.
     pub health_url: Option<String>,
-    /// How long it stays without a sign of life.
+    /// The time to live without a heartbeat.
     pub ttl: Ttl,
-    /// When it was registered first.
+    /// When the instance was first registered.
     pub registered_at: Timestamp,
-    /// When it last gave a sign of life.
+    /// When the instance last sent a heartbeat.
     pub last_heartbeat: Timestamp,
-    /// How well it is.
+    /// The health status.
     pub health: HealthStatus,
-    /// Why its health is what it is; empty where there is nothing to say.
+    /// The reason of the health status; may be empty.
     pub health_reason: String,
-    /// The revision at which it last changed.
+    /// The revision of the last change.
     pub revision: Revision,
 }
 
-/// What a service says of itself when it registers.
+/// A request to register an instance.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Request")]
 pub struct Registration {
-    /// Its id; where it has none, one is derived from scope, name, host and port.
+    /// The id; `None` is derived from scope, name, host and port.
     pub id: Option<ServiceId>,
-    /// The service it is an instance of.
+    /// The name of the service.
     pub name: ServiceName,
-    /// The world in which the name is looked up.
+    /// The scope in which the name is looked up.
     pub scope: Scope,
-    /// Where it is reached.
+    /// The host at which clients reach the instance.
     pub host: Host,
-    /// The port it is reached on, never 0.
+    /// The port, never 0.
     pub port: u16,
-    /// What it speaks.
+    /// The protocol.
     pub protocol: Protocol,
-    /// Its version, in its own words; empty where it has none.
+    /// The version as free text; empty if there is none.
     pub version: String,
-    /// Whatever else it wants known.
+    /// Metadata.
     pub metadata: Metadata,
-    /// The URL at which its health is checked; its scheme names the kind of check.
+    /// The URL of the health check. Its scheme is the type of the check.
     pub health_url: Option<String>,
-    /// How long it stays without a sign of life; the registry's own default where it says nothing.
+    /// The time to live without a heartbeat; `None` is the default of the registry.
     pub ttl: Option<Ttl>,
 }
 
-/// Why what a service says of itself cannot be kept. Retrying does not help: it must change.
+/// Why a registration is invalid. Permanent: the registration must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidRegistration {
-    /// The scope in `metadata.scope` is not one.
+    /// The scope in `metadata.scope` is invalid.
     #[error("metadata.scope: {0}")]
     Scope(#[source] InvalidName),
-    /// Two scopes at once.
-    #[error("scope says {scope} and metadata.scope says {carried}; leave one of them out")]
+    /// `scope` and `metadata.scope` differ.
+    #[error("scope is {scope}, but metadata.scope is {carried}, expected only one of them")]
     TwoScopes {
-        /// What the member `scope` says.
+        /// The value of `scope`.
         scope: Scope,
-        /// What the metadata says.
+        /// The value of `metadata.scope`.
         carried: Scope,
     },
-    /// A health URL that nobody could ask.
+    /// The health URL is invalid.
     #[error(
-        "health_url: {url:?}: {problem}; write it like http://127.0.0.1:8080/health or tcp://127.0.0.1:5432"
+        "health_url: {url}: {problem}, expected a URL such as http://127.0.0.1:8080/health or tcp://127.0.0.1:5432"
     )]
     HealthUrl {
-        /// The URL, cut where it is long.
+        /// The URL, in quotation marks.
         url: String,
-        /// What the matter is with it.
+        /// What is wrong with it.
         problem: String,
     },
     /// The port is 0.
-    #[error("port: 0 is not a port; a port is a number from 1 to 65535")]
+    #[error("port: 0 is not a port, expected a number from 1 to 65535")]
     PortZero,
-    /// Something is longer than it may be.
-    #[error("{place}: {length} is too much; the limit is {limit} {unit}")]
+    /// A member exceeds its limit.
+    #[error("{place}: {length} {unit}, the limit is {limit}")]
     TooMuch {
-        /// The member it was found in.
+        /// The member.
         place: String,
-        /// How much was found.
+        /// The size found.
         length: usize,
-        /// How much there may be.
+        /// The limit.
         limit: usize,
-        /// Of what.
+        /// The unit of both.
         unit: &'static str,
     },
-    /// A metadata key without a character.
-    #[error("metadata: a key is empty; give it a name")]
+    /// A metadata key is empty.
+    #[error("metadata: empty key")]
     EmptyKey,
-    /// A character that would break a log line or an environment variable.
-    #[error("{place}: has a control character; leave it out")]
+    /// A control character, which would corrupt log lines and environment variables.
+    #[error("{place}: contains a control character")]
     ControlCharacter {
-        /// The member it was found in.
+        /// The member.
         place: String,
     },
 }
@@ -147,28 +148,30 @@ pub enum InvalidRegistration {
 // === impl ServiceEndpoint ===
 
 impl ServiceEndpoint {
-    /// Host and port as a URL or a connect call takes them: `127.0.0.1:5432`, `[::1]:5432`.
+    /// Returns host and port in the form of URLs and socket addresses: `127.0.0.1:5432`,
+    /// `[::1]:5432`.
     pub fn address(&self) -> String {
         self.host.with_port(self.port)
     }
 
-    /// The endpoint as a URL: `http://127.0.0.1:8080`, with the protocol as its scheme.
+    /// Returns the endpoint as a URL with the protocol as its scheme: `http://127.0.0.1:8080`.
     pub fn url(&self) -> String {
         format!("{}://{}", self.protocol, self.address())
     }
 
-    /// Whether its own agent checks it and reports what it finds.
+    /// Returns whether the agent of the instance checks its health.
     pub fn is_checked_by_agent(&self) -> bool {
         let (key, value) = CHECKED_BY_AGENT;
         self.metadata.get(key).is_some_and(|by| by == value)
     }
 
-    /// Whether anybody looks after its health: its agent, or a registry that asks its health URL.
+    /// Returns whether the health is checked, by the agent or by the registry.
     pub fn is_checked(&self) -> bool {
         self.is_checked_by_agent() || self.health_url.is_some()
     }
 
-    /// Whether one may count on it: it is well, or there is nobody who would know better.
+    /// Returns whether clients can use the instance: it is passing or in warning, or its health is
+    /// not checked.
     pub fn is_ready(&self) -> bool {
         match self.health {
             HealthStatus::Passing | HealthStatus::Warning => true,
@@ -177,7 +180,8 @@ impl ServiceEndpoint {
         }
     }
 
-    /// Whether the other describes the same instance in the same words, bookkeeping aside.
+    /// Returns whether both describe the same registration, ignoring timestamps, health and
+    /// revision.
     pub fn same_contents(&self, other: &Self) -> bool {
         let contents = |e: &Self| Registration::from(e.clone());
         contents(self) == contents(other)
@@ -187,7 +191,7 @@ impl ServiceEndpoint {
 // === impl Registration ===
 
 impl Registration {
-    /// An instance at a host and port; everything else at its default.
+    /// Creates a registration with defaults for everything else.
     pub fn new(name: ServiceName, host: Host, port: u16) -> Self {
         Self {
             id: None,
@@ -203,13 +207,13 @@ impl Registration {
         }
     }
 
-    /// Its own id, or the one that follows from scope, name, host and port, so that a restarted
-    /// service replaces itself and leaves no ghost.
+    /// Returns the id, or else the one derived from scope, name, host and port. A restarted service
+    /// thus replaces its previous registration.
     pub fn id(&self) -> ServiceId {
         self.id.clone().unwrap_or_else(|| self.derived_id())
     }
 
-    /// Checks every bound that the types do not carry.
+    /// Checks every limit that the types do not express.
     pub fn validate(&self) -> Result<(), InvalidRegistration> {
         if self.port == 0 {
             return Err(InvalidRegistration::PortZero);
@@ -220,7 +224,7 @@ impl Registration {
         self.metadata.iter().try_for_each(check_entry)
     }
 
-    /// The endpoint that this becomes when it is kept.
+    /// Returns the endpoint that results from this registration.
     pub fn into_endpoint(self, default_ttl: Ttl, now: Timestamp) -> ServiceEndpoint {
         ServiceEndpoint {
             id: self.id(),
@@ -243,7 +247,7 @@ impl Registration {
 
     fn derived_id(&self) -> ServiceId {
         let Self { name, scope, host, port, .. } = self;
-        // A name of a host ends in a dot where it is fully qualified; the id is the same without.
+        // A fully qualified host name may end with a dot; the id does not contain it.
         let host = host.to_string();
         let host = host.trim_end_matches('.');
         let id = match scope.is_default() {

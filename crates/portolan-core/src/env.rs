@@ -1,8 +1,8 @@
-//! An endpoint as environment variables, the way programs that know no discovery read it.
+//! Endpoints as environment variables, for programs without service discovery.
 
 use crate::{ServiceEndpoint, ServiceName};
 
-/// The variables of one service: `API_HOST`, `API_PORT`, `API_URL` for `api`.
+/// Returns the variables of an endpoint: `API_HOST`, `API_PORT` and `API_URL` for `api`.
 pub fn variables(name: &ServiceName, endpoint: &ServiceEndpoint) -> [(String, String); 3] {
     let prefix = prefix(name);
     [
@@ -12,8 +12,8 @@ pub fn variables(name: &ServiceName, endpoint: &ServiceEndpoint) -> [(String, St
     ]
 }
 
-/// A name in the alphabet of environment variables (POSIX, section 8.1): `postgres-1` becomes
-/// `POSTGRES_1`, and a leading digit gets an underscore before it.
+/// Converts a name into the alphabet of environment variables (POSIX, section 8.1): `postgres-1`
+/// becomes `POSTGRES_1`, and a leading digit is preceded by an underscore.
 pub fn prefix(name: &ServiceName) -> String {
     let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     let prefix: String = name.as_str().chars().map(upper).collect();
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_become_variables_that_every_shell_takes() {
+    fn name_becomes_a_valid_shell_variable() {
         for (name, expected) in
             [("api", "API"), ("postgres-1", "POSTGRES_1"), ("2fa.web", "_2FA_WEB")]
         {

@@ -1,4 +1,4 @@
-//! What happens to services: changes, each with a revision.
+//! Events of the registry: changes with revisions.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,62 +7,63 @@ use serde::{Deserialize, Serialize};
 
 use crate::ServiceEndpoint;
 
-/// A number that grows with every change of the registry and never falls, over restarts too,
-/// unless the clock of its machine is set back between them: then a watch that resumes from before
-/// gets a snapshot and goes on at the lower numbers, so a reader takes a snapshot's revision as it
-/// comes.
+/// The revision of the registry, which grows with each change, also across restarts.
 ///
-/// It stays below 2^53, so that every JSON reader keeps it exact.
+/// If the clock of the server is set back between two runs, revisions start lower. A watch that
+/// resumes from a higher revision then receives a snapshot, so a reader must adopt the revision of
+/// each snapshot.
+///
+/// Revisions stay below 2^53, which JSON readers represent exactly.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(transparent)]
 pub struct Revision(pub u64);
 
-/// One change, and the revision that it made.
+/// A change with its revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceEvent {
-    /// The revision that the change made; a watch resumes from here. 0 where the change was
-    /// heard by broadcast, which has no order to resume from.
+    /// The revision of the change, from which a watch can resume. 0 if the change was learned by
+    /// broadcast, which has no order.
     pub revision: Revision,
-    /// What happened.
+    /// The change.
     #[serde(flatten)]
     pub change: Change,
 }
 
-/// What happened to an instance, or the whole state where there is no telling change by change.
+/// A change of an instance, or a snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Change {
-    /// Everything there is now; forget what you knew. The first thing a watch sees, and what it
-    /// sees again where the history it asked for is no longer kept.
+    /// The complete state, which replaces everything received before. A watch starts with it, and
+    /// receives it again if the requested history is no longer available.
     Snapshot {
-        /// Every instance that the watch asks about.
+        /// Every instance that matches the watch.
         endpoints: Vec<Arc<ServiceEndpoint>>,
     },
-    /// A new instance.
+    /// An instance was registered.
     Registered {
         /// The instance.
         endpoint: Arc<ServiceEndpoint>,
     },
-    /// An instance registered again with other contents.
+    /// An instance was registered again with different contents.
     Updated {
-        /// The instance as it is now.
+        /// The new state.
         endpoint: Arc<ServiceEndpoint>,
     },
-    /// Its health is another one.
+    /// The health status has changed.
     Health {
-        /// The instance as it is now.
+        /// The new state.
         endpoint: Arc<ServiceEndpoint>,
     },
-    /// It went by itself.
+    /// An instance was deregistered.
     Deregistered {
-        /// The instance as it was.
+        /// The last state.
         endpoint: Arc<ServiceEndpoint>,
     },
-    /// It gave no sign of life for as long as its TTL.
+    /// A registration expired, because its TTL elapsed without a heartbeat.
     Expired {
-        /// The instance as it was.
+        /// The last state.
         endpoint: Arc<ServiceEndpoint>,
     },
 }
@@ -70,7 +71,7 @@ pub enum Change {
 // === impl Change ===
 
 impl Change {
-    /// The kind of change, as JSON and event streams name it.
+    /// Returns the name of the change in JSON and event streams.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Snapshot { .. } => "snapshot",
@@ -82,7 +83,7 @@ impl Change {
         }
     }
 
-    /// The instance that changed; none for a snapshot.
+    /// Returns the instance that has changed; `None` for a snapshot.
     pub fn endpoint(&self) -> Option<&Arc<ServiceEndpoint>> {
         match self {
             Self::Snapshot { .. } => None,
@@ -94,7 +95,7 @@ impl Change {
         }
     }
 
-    /// Whether the instance is gone after this.
+    /// Returns whether the change removes the instance.
     pub fn is_removal(&self) -> bool {
         matches!(self, Self::Deregistered { .. } | Self::Expired { .. })
     }

@@ -1,11 +1,12 @@
-//! How well an instance is.
+//! Health status.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// How well an instance is, best first: the order of the variants is the order of preference.
+/// The health status of an instance. The variants are ordered from best to worst, which is the
+/// order of preference.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -13,37 +14,37 @@ use serde::{Deserialize, Serialize};
 pub enum HealthStatus {
     /// The last checks succeeded.
     Passing,
-    /// It answers, and says that it is not well.
+    /// The last check reported a degraded service.
     Warning,
-    /// Nobody has looked yet.
+    /// There is no result yet.
     #[default]
     Unknown,
-    /// The last checks failed. Never discovered while a better instance exists.
+    /// The last checks failed. Such an instance is only discovered if there is no better one.
     Critical,
 }
 
-/// A status and what led to it.
+/// A health status with its reason.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HealthReport {
     /// The status.
     pub status: HealthStatus,
-    /// Why, for a person to read; empty where there is nothing to say.
+    /// The reason as text; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
 
-/// A text that is none of the four statuses.
+/// Why text is not a health status. Permanent: the text must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a health status; use passing, warning, critical or unknown")]
+#[error("{0} is not a health status, expected passing, warning, critical or unknown")]
 pub struct InvalidHealthStatus(String);
 
 // === impl HealthStatus ===
 
 impl HealthStatus {
-    /// Every status, best first.
+    /// Every status, from best to worst.
     pub const ALL: [Self; 4] = [Self::Passing, Self::Warning, Self::Unknown, Self::Critical];
 
-    /// The status as it is written.
+    /// Returns the status as written in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Passing => "passing",
@@ -67,14 +68,14 @@ impl FromStr for HealthStatus {
         Self::ALL
             .into_iter()
             .find(|status| status.as_str() == text)
-            .ok_or_else(|| InvalidHealthStatus(text.chars().take(40).collect()))
+            .ok_or_else(|| InvalidHealthStatus(crate::quoted(text)))
     }
 }
 
 // === impl HealthReport ===
 
 impl HealthReport {
-    /// A status with its reason.
+    /// Creates a report.
     pub fn new(status: HealthStatus, reason: impl Into<String>) -> Self {
         let reason = reason.into();
         Self { status, reason }

@@ -1,4 +1,4 @@
-//! Where an endpoint is reached: an address or a host name.
+//! Hosts: IP addresses and host names.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// An IP address or a host name (RFC 1123, section 2.1), as an endpoint advertises it.
+/// The host that an endpoint advertises: an IP address or a host name (RFC 1123, section 2.1).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Host(Kind);
@@ -17,36 +17,35 @@ enum Kind {
     Name(Box<str>),
 }
 
-/// Why a text is not a host. Retrying does not help: the text must change.
+/// Why text is not a host. Permanent: the text must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidHost {
-    /// Neither an IP address nor a host name.
-    #[error(
-        "{0:?} is not a host; give an IP address such as 192.168.1.100 or a host name such as db.example.org"
-    )]
+    /// The text is neither an IP address nor a host name.
+    #[error("{0} is not a host, expected an IP address or a host name such as db.example.org")]
     NotAHost(String),
-    /// `0.0.0.0` or `::`, on which one listens and to which one does not connect.
+    /// An unspecified address (`0.0.0.0` or `::`), which a server can listen on but a client cannot
+    /// connect to.
     #[error(
-        "{0} is every address of a machine, not one that others can connect to; give the address of one interface"
+        "{0} is not an address that clients can connect to, expected the address of one interface"
     )]
     Unspecified(IpAddr),
 }
 
-/// Names that `/etc/hosts` gives to the loopback address on common systems, beside those of
-/// RFC 6761, section 6.3.
+/// Names of the loopback address in `/etc/hosts` of common systems, besides those of RFC 6761,
+/// section 6.3.
 const LOOPBACK_NAMES: [&str; 4] =
     ["localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"];
 
 // === impl Host ===
 
 impl Host {
-    /// `127.0.0.1`: this machine, seen from itself.
+    /// Returns `127.0.0.1`.
     pub fn loopback() -> Self {
         Self(Kind::Address(IpAddr::from([127, 0, 0, 1])))
     }
 
-    /// The address, where the host is given as one.
+    /// Returns the IP address, if the host is one.
     pub fn address(&self) -> Option<IpAddr> {
         match self.0 {
             Kind::Address(address) => Some(address),
@@ -54,7 +53,7 @@ impl Host {
         }
     }
 
-    /// Whether the host means "this machine" and so says nothing to another one.
+    /// Returns whether the host is a loopback address, which has no meaning on other hosts.
     pub fn is_loopback(&self) -> bool {
         match &self.0 {
             Kind::Address(address) => address.to_canonical().is_loopback(),
@@ -65,7 +64,7 @@ impl Host {
         }
     }
 
-    /// The host and a port as they stand in a URL: `127.0.0.1:80`, `[::1]:80`, `db.example.org:80`.
+    /// Formats host and port in the form of URLs: `127.0.0.1:80`, `[::1]:80`, `db.example.org:80`.
     pub fn with_port(&self, port: u16) -> String {
         match self.0 {
             Kind::Address(IpAddr::V6(address)) => format!("[{address}]:{port}"),
@@ -82,7 +81,7 @@ impl FromStr for Host {
         match bare.parse::<IpAddr>() {
             Ok(address) => Self::try_from(address),
             Err(_) if is_host_name(text) => Ok(Self(Kind::Name(text.into()))),
-            Err(_) => Err(InvalidHost::NotAHost(text.chars().take(300).collect())),
+            Err(_) => Err(InvalidHost::NotAHost(crate::quoted(text))),
         }
     }
 }
@@ -120,9 +119,9 @@ impl fmt::Display for Host {
     }
 }
 
-/// Labels of letters, digits, hyphens and underscores; the last one is no number, so that `999.1.1.1`
-/// is a mistyped address and not a name, and `0x7f000001`, which resolvers take for `127.0.0.1`,
-/// does not pass for one either.
+/// Returns whether text is a host name: labels of letters, digits, hyphens and underscores. The
+/// last label is not a number, so that neither `999.1.1.1` nor `0x7f000001`, which resolvers take
+/// for `127.0.0.1`, is a host name.
 fn is_host_name(text: &str) -> bool {
     let text = text.strip_suffix('.').unwrap_or(text);
     let label = |label: &str| {
@@ -135,7 +134,8 @@ fn is_host_name(text: &str) -> bool {
     (1..=253).contains(&text.len()) && text.split('.').all(label) && !is_number(last)
 }
 
-/// A number as `inet_aton` reads it: decimal, octal, or hexadecimal behind `0x`.
+/// Returns whether `inet_aton` parses the label as a number: decimal, octal, or hexadecimal after
+/// `0x`.
 fn is_number(label: &str) -> bool {
     match label.strip_prefix("0x").or_else(|| label.strip_prefix("0X")) {
         Some(digits) => digits.bytes().all(|b| b.is_ascii_hexdigit()),

@@ -1,8 +1,8 @@
-//! The vocabulary of Portolan: what every other crate speaks, and nothing that does I/O.
+//! The domain types of Portolan, without I/O.
 //!
-//! Text from outside becomes one of these types at the door and is trusted from there on: a
-//! [`ServiceName`] is a name that every part accepts, a [`Ttl`] lies within its bounds, and a
-//! [`ServiceEndpoint`] can be stored, announced and connected to as it is.
+//! Input is parsed into these types once and is valid from then on: a [`ServiceName`] satisfies the
+//! naming rules, a [`Ttl`] is within its limits, and a [`ServiceEndpoint`] can be stored, announced
+//! and connected to.
 
 pub mod announcement;
 pub mod backoff;
@@ -39,7 +39,7 @@ pub use quote::quoted;
 pub use remedy::Remedy;
 pub use suggest::suggest;
 
-/// The port on which a registry listens unless told otherwise.
+/// The default port of the registry.
 pub const REGISTRY_PORT: u16 = 7000;
-/// The group and port of the broadcast channel unless told otherwise.
+/// The default multicast group and port of the broadcast channel.
 pub const BROADCAST_CHANNEL: &str = "239.255.0.1:7001";

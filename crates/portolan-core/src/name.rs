@@ -1,7 +1,7 @@
-//! Names: of services, of their instances, of scopes and of protocols.
+//! Names of services, instances, scopes, protocols and ports.
 //!
-//! All of them travel in URLs, datagrams, DNS labels, metric labels, log lines and environment
-//! variables, so all of them keep to a small alphabet and a length.
+//! Names occur in URLs, datagrams, DNS labels, metric labels, log lines and environment variables,
+//! so their alphabet and length are limited.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,40 +9,40 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text is not a name. Retrying does not help: the text must change.
+/// Why text is not a name. Permanent: the text must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidName {
-    /// There is nothing there.
-    #[error("the {kind} is empty; give it 1 to {limit} characters")]
+    /// The name is empty.
+    #[error("the {kind} is empty, expected 1 to {limit} characters")]
     Empty {
-        /// What was to be named.
+        /// The type of name.
         kind: &'static str,
-        /// The greatest length, in bytes.
+        /// The maximum length in bytes.
         limit: usize,
     },
-    /// Longer than the limit.
-    #[error("the {kind} has {length} characters; the limit is {limit}")]
+    /// The name is too long.
+    #[error("the {kind} has {length} characters, the limit is {limit}")]
     TooLong {
-        /// What was to be named.
+        /// The type of name.
         kind: &'static str,
-        /// The length found, in bytes.
+        /// The length in bytes.
         length: usize,
-        /// The greatest length, in bytes.
+        /// The maximum length in bytes.
         limit: usize,
     },
-    /// A character that the alphabet does not have, or not at this place.
+    /// A character is not in the alphabet, or not at this position.
     #[error("the {kind} {text:?} has {found:?} at position {position}; {alphabet}")]
     BadCharacter {
-        /// What was to be named.
+        /// The type of name.
         kind: &'static str,
-        /// The text as given.
+        /// The text.
         text: String,
-        /// The offending character.
+        /// The first invalid character.
         found: char,
-        /// Where it stands, counted from 1.
+        /// Its position, counted from 1.
         position: usize,
-        /// What may stand there, as a sentence.
+        /// The alphabet.
         alphabet: &'static str,
     },
 }
@@ -91,7 +91,7 @@ macro_rules! name {
         const $rule: Rule = $value;
 
         impl $type {
-            /// The name as text.
+            /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -158,7 +158,7 @@ macro_rules! name {
 }
 
 name! {
-    /// What a service is called. Many instances may share one name.
+    /// The name of a service. Instances of a service share it.
     ServiceName, SERVICE_NAME = Rule {
         kind: "service name",
         limit: 128,
@@ -168,10 +168,10 @@ name! {
 }
 
 name! {
-    /// One instance of a service, told apart from all others.
+    /// The id of an instance.
     ServiceId, SERVICE_ID = Rule {
         kind: "service id",
-        // Room for the id that is derived from scope, name, host and port at their longest.
+        // Long enough for an id that is derived from the longest scope, name, host and port.
         limit: 640,
         extra: b"-_.:@",
         alphabet: "a service id begins with an ASCII letter or digit and goes on with letters, digits, '-', '_', '.', ':' and '@'",
@@ -179,9 +179,9 @@ name! {
 }
 
 name! {
-    /// The world in which a name is looked up, so that two copies of one project do not meet.
+    /// The scope of names, which separates, for example, two working copies of a project.
     ///
-    /// Compared to the letter. Where none is said it is [`Scope::default`], named `default`.
+    /// Scopes are case-sensitive. The default is [`Scope::default`], named `default`.
     Scope, SCOPE = Rule {
         kind: "scope",
         limit: 128,
@@ -191,7 +191,7 @@ name! {
 }
 
 name! {
-    /// What an endpoint speaks: `tcp`, `udp`, `http`, `grpc`, or a protocol of the user's own.
+    /// The protocol of an endpoint: `tcp`, `udp`, `http`, `grpc`, or any other.
     Protocol, PROTOCOL = Rule {
         kind: "protocol",
         limit: 32,
@@ -201,7 +201,7 @@ name! {
 }
 
 name! {
-    /// One of several ports of a service: `metrics`, `admin`.
+    /// The name of an additional port of a service: `metrics`, `admin`.
     PortName, PORT_NAME = Rule {
         kind: "port name",
         limit: 32,
@@ -213,10 +213,10 @@ name! {
 // === impl Scope ===
 
 impl Scope {
-    /// The scope of everything that names none.
+    /// The default scope.
     pub const DEFAULT: &'static str = "default";
 
-    /// Whether this is the scope of everything that names none.
+    /// Returns whether this is the default scope.
     pub fn is_default(&self) -> bool {
         &*self.0 == Self::DEFAULT
     }
@@ -237,7 +237,7 @@ impl Default for Scope {
 // === impl Protocol ===
 
 impl Default for Protocol {
-    /// `tcp`, which claims the least.
+    /// Returns `tcp`.
     fn default() -> Self {
         Self("tcp".into())
     }

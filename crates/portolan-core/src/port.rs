@@ -1,23 +1,23 @@
-//! One port number, read from outside.
+//! Port numbers as input.
 
 use std::fmt;
 
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
-/// A text or number that is not a port. Retrying does not help: it must change.
+/// Why a value is not a port. Permanent: the value must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is not a port; a port is a number from 1 to 65535")]
+#[error("{0} is not a port, expected a number from 1 to 65535")]
 pub struct InvalidPort(String);
 
-/// Reads a port from text: a number from 1 to 65535.
+/// Parses a port from 1 to 65535.
 pub fn parse(text: &str) -> Result<u16, InvalidPort> {
     match text.trim().parse::<u16>() {
         Ok(port) if port > 0 => Ok(port),
-        _ => Err(InvalidPort(text.chars().take(40).collect())),
+        _ => Err(InvalidPort(crate::quoted(text))),
     }
 }
 
-/// Reads a port with serde (`deserialize_with`), refusing 0 and what lies above 65535.
+/// Deserializes a port from 1 to 65535 (for `deserialize_with`).
 pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<u16, D::Error> {
     input.deserialize_any(PortVisitor)
 }

@@ -1,4 +1,4 @@
-//! Ranges of ports.
+//! Port ranges.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Ports from `start` to `end`, both included; never empty, never reversed, never port 0.
+/// The ports from `start` to `end`, both inclusive. A range is never empty and never contains port
+/// 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Bounds", into = "Bounds")]
 pub struct PortRange {
@@ -14,23 +15,23 @@ pub struct PortRange {
     end: u16,
 }
 
-/// Why two numbers are not a range of ports. Retrying does not help: the numbers must change.
+/// Why numbers are not a port range. Permanent: the numbers must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidPortRange {
-    /// Port 0 is the system's word for "any port", not a port.
-    #[error("a range of ports begins at 1 or above, not at 0")]
+    /// The start is 0, which means any port in socket APIs.
+    #[error("port range starts at 0, expected 1 to 65535")]
     Zero,
-    /// The end lies before the start.
-    #[error("the range {start}-{end} is reversed; write {end}-{start}")]
+    /// The end is less than the start.
+    #[error("port range {start}-{end} is reversed, expected {end}-{start}")]
     Reversed {
-        /// The start as given.
+        /// The start.
         start: u16,
-        /// The end as given.
+        /// The end.
         end: u16,
     },
-    /// Not two port numbers with a hyphen between them.
-    #[error("{0:?} is not a range of ports; write it as 8081-8099, with numbers from 1 to 65535")]
+    /// The text is not a port range.
+    #[error("{0} is not a port range, expected START-END with numbers from 1 to 65535")]
     NotARange(String),
 }
 
@@ -44,7 +45,7 @@ struct Bounds {
 // === impl PortRange ===
 
 impl PortRange {
-    /// The ports from `start` to `end`, both included.
+    /// Creates a range; both ends are inclusive.
     pub fn new(start: u16, end: u16) -> Result<Self, InvalidPortRange> {
         match (start, end) {
             (0, _) => Err(InvalidPortRange::Zero),
@@ -53,33 +54,33 @@ impl PortRange {
         }
     }
 
-    /// A range that is written down in the source, as a constant: a bad one does not compile.
+    /// Creates a constant range. An invalid one does not compile.
     pub const fn known(start: u16, end: u16) -> Self {
         assert!(start > 0 && start <= end, "a range of ports is empty");
         Self { start, end }
     }
 
-    /// The first port.
+    /// Returns the first port.
     pub const fn start(self) -> u16 {
         self.start
     }
 
-    /// The last port.
+    /// Returns the last port.
     pub const fn end(self) -> u16 {
         self.end
     }
 
-    /// How many ports there are, at least one.
+    /// Returns the number of ports, at least one.
     pub fn count(self) -> usize {
         usize::from(self.end - self.start) + 1
     }
 
-    /// Whether the port lies within.
+    /// Returns whether the range contains the port.
     pub fn contains(self, port: u16) -> bool {
         self.ports().contains(&port)
     }
 
-    /// Every port, in order.
+    /// Returns every port in ascending order.
     pub fn ports(self) -> RangeInclusive<u16> {
         self.start..=self.end
     }
@@ -95,7 +96,7 @@ impl FromStr for PortRange {
     type Err = InvalidPortRange;
 
     fn from_str(text: &str) -> Result<Self, InvalidPortRange> {
-        let invalid = || InvalidPortRange::NotARange(text.chars().take(40).collect());
+        let invalid = || InvalidPortRange::NotARange(crate::quoted(text));
         let (start, end) = text.split_once('-').ok_or_else(invalid)?;
         let number = |text: &str| text.trim().parse::<u16>().map_err(|_| invalid());
         Self::new(number(start)?, number(end)?)

@@ -1,17 +1,20 @@
-//! Endpoints and registrations as JSON: strict towards those who register, lenient towards peers.
+//! JSON of endpoints and registrations. Registrations are parsed strictly, endpoints of peers
+//! leniently.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{InvalidRegistration, Metadata, Registration, ServiceEndpoint};
-use crate::{HealthStatus, Host, Protocol, Revision, Scope, ServiceId, ServiceName, Ttl, port};
+use crate::{
+    HealthStatus, Host, Protocol, Revision, Scope, ServiceId, ServiceName, Ttl, port, quoted,
+};
 
-/// The member of `metadata` that carries the scope on the wire.
+/// The metadata key of the scope in JSON.
 const SCOPE_KEY: &str = "scope";
 
-/// A registration as it is read: strict, so that a misspelt member is not silently lost. The
-/// members of a stored endpoint that the registry sets itself are taken and ignored.
+/// The JSON of a registration. Unknown members are rejected, so that a typing error is not ignored.
+/// Members that only the registry sets are accepted and ignored.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a JSON object that describes a service")]
 pub(super) struct Request {
@@ -64,7 +67,7 @@ impl TryFrom<Request> for Registration {
     }
 }
 
-/// An endpoint as it is written, and read back from a peer, which may be newer and say more.
+/// The JSON of an endpoint. Unknown members are ignored, because a peer may be newer.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Wire {
     id: Option<ServiceId>,
@@ -191,8 +194,8 @@ fn one_scope(scope: Option<Scope>, carried: Option<Scope>) -> Result<Scope, Inva
     }
 }
 
-/// Checks that the text is a URL. Its scheme names a kind of health check, and which kinds exist is
-/// decided by the process that runs the check.
+/// Checks that the text is a URL. The process that runs the check decides which schemes are
+/// supported.
 fn check_health_url(url: Option<&str>) -> Result<(), InvalidRegistration> {
     let Some(text) = url else { return Ok(()) };
     match Url::parse(text) {
@@ -200,10 +203,7 @@ fn check_health_url(url: Option<&str>) -> Result<(), InvalidRegistration> {
         Ok(_) => Err("the host is missing".to_owned()),
         Err(error) => Err(error.to_string()),
     }
-    .map_err(|problem| InvalidRegistration::HealthUrl {
-        url: text.chars().take(100).collect(),
-        problem,
-    })
+    .map_err(|problem| InvalidRegistration::HealthUrl { url: quoted(text), problem })
 }
 
 fn take_scope(metadata: &mut Metadata) -> Result<Option<Scope>, InvalidRegistration> {

@@ -11,7 +11,7 @@ fn minimal() -> Registration {
 }
 
 #[test]
-fn a_registration_needs_name_host_and_port_only() {
+fn registration_requires_name_host_and_port() {
     let registration = minimal();
     assert_eq!(registration.protocol, "tcp");
     assert_eq!(registration.scope, "default");
@@ -20,19 +20,19 @@ fn a_registration_needs_name_host_and_port_only() {
 }
 
 #[test]
-fn a_bad_member_is_named() {
+fn error_names_the_invalid_member() {
     for (body, expected) in [
         (json!({"name": "api", "host": "h", "port": 0}), "integer `0`, expected a port"),
         (json!({"name": "api", "host": "h", "port": 70000}), "integer `70000`, expected a port"),
         (json!({"name": "", "host": "h", "port": 1}), "the service name is empty"),
         (json!({"name": "api", "port": 1}), "missing field `host`"),
         (json!({"name": "api", "host": "h", "port": 1, "prot": "x"}), "unknown field `prot`"),
-        (json!({"name": "api", "host": "h", "port": 1, "ttl": 0}), "between 1s and 24h"),
+        (json!({"name": "api", "host": "h", "port": 1, "ttl": 0}), "expected 1s to 24h"),
         (
             json!({"name": "api", "host": "h", "port": 1, "metadata": {"scope": "a b"}}),
             "metadata.scope",
         ),
-        (json!({"name": "api", "host": "h", "port": 1, "metadata": {"": "x"}}), "a key is empty"),
+        (json!({"name": "api", "host": "h", "port": 1, "metadata": {"": "x"}}), "empty key"),
         (json!({"name": "api", "host": "h", "port": 1, "metadata": {"k": "a\nb"}}), "metadata.k"),
         (
             json!({"name": "api", "host": "h", "port": 1, "version": "x".repeat(3000)}),
@@ -45,14 +45,14 @@ fn a_bad_member_is_named() {
 }
 
 #[test]
-fn a_stored_endpoint_can_be_sent_back_as_a_registration() {
+fn stored_endpoint_is_a_valid_registration() {
     let stored = minimal().into_endpoint(Ttl::DEFAULT, Timestamp::UNIX_EPOCH);
     let again = registration(serde_json::to_value(&stored).unwrap()).unwrap();
     assert_eq!(again, Registration::from(stored));
 }
 
 #[test]
-fn the_scope_travels_in_metadata_and_nowhere_else() {
+fn scope_is_encoded_in_metadata_only() {
     let mut scoped = minimal();
     scoped.scope = "shop".parse().unwrap();
     let json = serde_json::to_value(&scoped).unwrap();
@@ -68,7 +68,7 @@ fn the_scope_travels_in_metadata_and_nowhere_else() {
 }
 
 #[test]
-fn a_peer_may_say_more_than_is_known_here() {
+fn unknown_members_of_an_endpoint_are_ignored() {
     let json = json!({"name": "api", "host": "::1", "port": 80, "weight": 3});
     let endpoint: ServiceEndpoint = serde_json::from_value(json).unwrap();
     assert_eq!(endpoint.url(), "tcp://[::1]:80");
@@ -76,7 +76,7 @@ fn a_peer_may_say_more_than_is_known_here() {
 }
 
 #[test]
-fn the_longest_names_still_make_an_id() {
+fn longest_names_fit_into_an_id() {
     let mut registration = minimal();
     registration.name = "n".repeat(128).parse().unwrap();
     registration.scope = "s".repeat(128).parse().unwrap();
@@ -86,7 +86,7 @@ fn the_longest_names_still_make_an_id() {
 }
 
 #[test]
-fn same_contents_looks_past_the_bookkeeping() {
+fn same_contents_ignores_timestamps_health_and_revision() {
     let first = minimal().into_endpoint(Ttl::DEFAULT, Timestamp::UNIX_EPOCH);
     let mut second = first.clone();
     second.health = HealthStatus::Passing;
@@ -97,7 +97,7 @@ fn same_contents_looks_past_the_bookkeeping() {
 }
 
 #[test]
-fn what_is_unknown_is_ready_only_where_nobody_looks() {
+fn unknown_health_is_ready_only_without_checks() {
     let mut endpoint = minimal().into_endpoint(Ttl::DEFAULT, Timestamp::UNIX_EPOCH);
     assert!(endpoint.is_ready());
     endpoint.metadata.insert(CHECKED_BY_AGENT.0.to_owned(), CHECKED_BY_AGENT.1.to_owned());
@@ -109,7 +109,7 @@ fn what_is_unknown_is_ready_only_where_nobody_looks() {
 }
 
 #[test]
-fn two_scopes_that_differ_are_refused_and_two_that_agree_are_one() {
+fn conflicting_scopes_are_rejected() {
     let with = |scope: &str| {
         registration(json!({
             "name": "api", "host": "h", "port": 1, "scope": scope, "metadata": {"scope": "shop"}
@@ -117,7 +117,7 @@ fn two_scopes_that_differ_are_refused_and_two_that_agree_are_one() {
     };
     assert_eq!(with("shop").unwrap().scope, "shop");
     let error = with("lab").unwrap_err().to_string();
-    assert!(error.contains("scope says lab and metadata.scope says shop"), "{error}");
+    assert!(error.contains("scope is lab, but metadata.scope is shop"), "{error}");
 }
 
 #[test]

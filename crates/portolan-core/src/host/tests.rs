@@ -5,14 +5,14 @@ fn host(text: &str) -> Host {
 }
 
 #[test]
-fn addresses_and_names_are_hosts() {
+fn ip_addresses_and_host_names_are_hosts() {
     for text in ["127.0.0.1", "::1", "localhost", "db.example.org", "my_api", "a-b"] {
         assert_eq!(host(text).to_string(), text);
     }
 }
 
 #[test]
-fn what_nobody_can_connect_to_is_refused() {
+fn unusable_hosts_are_rejected() {
     for text in [
         "",
         " ",
@@ -25,7 +25,7 @@ fn what_nobody_can_connect_to_is_refused() {
         "::",
         "http://x",
         "a:80",
-        // Every address in IPv6's spelling of IPv4, and 127.0.0.1 as the system's resolver reads it.
+        // The unspecified IPv4-mapped address, and notations of 127.0.0.1 that resolvers accept.
         "::ffff:0.0.0.0",
         "0x7f000001",
         "127.0.0.0x1",
@@ -38,7 +38,7 @@ fn what_nobody_can_connect_to_is_refused() {
 }
 
 #[test]
-fn a_port_follows_an_ipv6_address_in_brackets_only() {
+fn ipv6_address_with_port_has_brackets() {
     assert_eq!(host("::1").with_port(80), "[::1]:80");
     assert_eq!(host("[::1]").with_port(80), "[::1]:80");
     assert_eq!(host("127.0.0.1").with_port(80), "127.0.0.1:80");
@@ -46,7 +46,7 @@ fn a_port_follows_an_ipv6_address_in_brackets_only() {
 }
 
 #[test]
-fn loopback_is_known_in_every_spelling() {
+fn loopback_is_recognised_in_every_notation() {
     for text in [
         "127.0.0.1",
         "127.8.8.8",
@@ -70,7 +70,7 @@ fn loopback_is_known_in_every_spelling() {
 
 proptest::proptest! {
     #[test]
-    fn no_text_panics_and_what_passes_reads_back_the_same(text in ".{0,300}") {
+    fn any_text_is_rejected_or_round_trips(text in ".{0,300}") {
         if let Ok(first) = text.parse::<Host>() {
             proptest::prop_assert_eq!(first.to_string().parse::<Host>().unwrap(), first);
         }

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn ordinary_names_are_taken_as_they_are() {
+fn valid_names_are_accepted_unchanged() {
     for text in ["postgres-primary", "a", "API.v2", "worker_1", "9lives"] {
         let name: ServiceName = text.parse().unwrap();
         assert_eq!(name, text);
@@ -10,13 +10,13 @@ fn ordinary_names_are_taken_as_they_are() {
 }
 
 #[test]
-fn an_empty_name_says_how_long_it_may_be() {
+fn empty_name_is_rejected_with_the_limit() {
     let error = "".parse::<ServiceName>().unwrap_err();
-    assert_eq!(error.to_string(), "the service name is empty; give it 1 to 128 characters");
+    assert_eq!(error.to_string(), "the service name is empty, expected 1 to 128 characters");
 }
 
 #[test]
-fn the_first_bad_character_is_named_with_its_place() {
+fn error_names_the_first_invalid_character_and_its_position() {
     let error = "post gres".parse::<ServiceName>().unwrap_err().to_string();
     assert!(error.contains("' ' at position 5"), "{error}");
     let error = "-api".parse::<ServiceName>().unwrap_err().to_string();
@@ -26,14 +26,14 @@ fn the_first_bad_character_is_named_with_its_place() {
 }
 
 #[test]
-fn a_name_ends_at_its_limit() {
+fn name_longer_than_the_limit_is_rejected() {
     assert!("x".repeat(128).parse::<ServiceName>().is_ok());
     let error = "x".repeat(129).parse::<ServiceName>().unwrap_err();
     assert!(matches!(error, InvalidName::TooLong { length: 129, .. }));
 }
 
 #[test]
-fn json_is_checked_at_the_door() {
+fn names_in_json_are_validated() {
     assert!(serde_json::from_str::<ServiceName>("\"api\"").is_ok());
     let error = serde_json::from_str::<ServiceName>("\"a/b\"").unwrap_err();
     assert!(error.to_string().contains("'/' at position 2"), "{error}");
@@ -41,7 +41,7 @@ fn json_is_checked_at_the_door() {
 
 proptest::proptest! {
     #[test]
-    fn no_text_panics_and_what_passes_comes_back(text in ".{0,300}") {
+    fn any_text_is_rejected_or_round_trips(text in ".{0,300}") {
         if let Ok(name) = text.parse::<ServiceName>() {
             proptest::prop_assert_eq!(name.as_str(), text);
         }
