@@ -136,7 +136,7 @@ mod tests {
             (&["api", "--depth", "bound"][..], "expected guarded or claimed"),
             (&["api", "--depth", "deep"], "expected guarded or claimed"),
             (&["api", "--bind", "everywhere"], "expected all, loopback"),
-            (&["api", "--range", "9-1"], "write 1-9"),
+            (&["api", "--range", "9-1"], "expected 1-9"),
             (&["api", "--range", "1-9", "--pool", "api"], "cannot be used with"),
         ] {
             let error = parse(words).unwrap_err().to_string();
