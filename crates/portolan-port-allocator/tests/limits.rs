@@ -82,19 +82,19 @@ fn request_last_lease(callers: usize, rounds: usize) {
     let _held = take(&with_quota(&env, 2, 0), "api").unwrap();
     for _ in 0..rounds {
         let barrier = std::sync::Barrier::new(callers);
-        let granted = std::thread::scope(|scope| {
+        let results: Vec<Result<(), String>> = std::thread::scope(|scope| {
             let request = || {
                 let allocator = with_quota(&env, 2, 0);
                 barrier.wait();
                 let lease = take(&allocator, "api");
                 // No lease is released before all callers have their results.
                 barrier.wait();
-                lease.is_ok()
+                lease.map(drop).map_err(|error| error.to_string())
             };
             let threads: Vec<_> = (0..callers).map(|_| scope.spawn(request)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).filter(|ok| *ok).count()
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        assert_eq!(granted, 1);
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
     }
     assert!(take(&with_quota(&env, 2, 0), "api").is_ok());
 }
