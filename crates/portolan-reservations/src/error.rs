@@ -105,9 +105,9 @@ mod tests {
             Box::new(TableError::Full { path: path(), limit: 16_384 }),
             Box::new(depth),
         ];
-        let text = |error: &Box<dyn Remedy>| {
+        let text = |error: Box<dyn Remedy>| {
             format!("{error}\n  remedy: {}\n", error.remedy().unwrap_or("none".into()))
         };
-        insta::assert_snapshot!(errors.iter().map(text).collect::<String>());
+        insta::assert_snapshot!(errors.into_iter().map(text).collect::<String>());
     }
 }
