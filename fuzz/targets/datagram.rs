@@ -15,7 +15,7 @@ use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use portolan_broadcast::transport::memory::{MemoryNetwork, MemoryTransport};
-use portolan_broadcast::transport::{Destination, Receiver, Socket, Transport};
+use portolan_broadcast::transport::{Destination, Receiver, BroadcastSocket, Transport};
 use portolan_broadcast::{AnnouncementListener, BroadcastConfig, Broadcaster, QueryMode};
 use portolan_core::{
     Body, Change, HealthStatus, Host, Message, Registration, ServiceEndpoint, Ttl,
@@ -44,7 +44,7 @@ fuzz_target!(|data: &[u8]| RUNTIME.with(|runtime| runtime.block_on(throw(data)))
 
 /// A hostile host on the network.
 struct Attacker {
-    socket: Box<dyn Socket>,
+    socket: Box<dyn BroadcastSocket>,
     channel: Box<dyn Receiver>,
 }
 
@@ -158,7 +158,7 @@ fn check_accepted(endpoint: &ServiceEndpoint) {
 }
 
 /// Checks that a member's responses are bounded in size and number, and name its own endpoints.
-fn check_answers(socket: &dyn Socket) {
+fn check_answers(socket: &dyn BroadcastSocket) {
     let mut buffer = [0; MAX_DATAGRAM + 1];
     let mut count = 0;
     while let Some(received) = socket.receive(&mut buffer).now_or_never() {

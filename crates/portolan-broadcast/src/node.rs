@@ -20,14 +20,14 @@ use crate::local::{LocalEndpoints, spread};
 use crate::log_limit::LogLimit;
 use crate::peers::{Origin, Peers};
 use crate::responder::Reply;
-use crate::transport::{Destination, Socket, Transport};
+use crate::transport::{BroadcastSocket, Destination, Transport};
 use crate::validate::{Arrival, Rejection, Validator};
 
 /// One process's place on the channel, from the inside.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) socket: Box<dyn Socket>,
+    pub(crate) socket: Box<dyn BroadcastSocket>,
     pub(crate) encoder: Encoder,
     pub(crate) validator: Mutex<Validator>,
     pub(crate) peers: Arc<Peers>,

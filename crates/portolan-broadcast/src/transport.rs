@@ -20,7 +20,7 @@ pub trait Transport: fmt::Debug + Send + Sync {
     fn open_channel(&self) -> io::Result<Box<dyn Receiver>>;
 
     /// A socket of one's own: to send from, and to be answered on.
-    fn open_socket(&self) -> io::Result<Box<dyn Socket>>;
+    fn open_socket(&self) -> io::Result<Box<dyn BroadcastSocket>>;
 
     /// Whether the address belongs to this machine.
     fn is_local_address(&self, address: IpAddr) -> bool;
@@ -36,7 +36,7 @@ pub trait Receiver: fmt::Debug + Send + Sync {
 }
 
 /// Takes datagrams in and sends them.
-pub trait Socket: Receiver {
+pub trait BroadcastSocket: Receiver {
     /// Sends to all on the channel within the circle.
     fn multicast<'a>(
         &'a self,

@@ -43,7 +43,7 @@ mod yaml;
 
 pub use document::Document;
 pub use error::{ConfigError, Problem};
-pub use loader::{Loaded, Loader, Setting, Settings};
+pub use loader::{LoadableSettings, Loaded, Loader, Setting};
 pub use origin::Origin;
 
 /// The maximum size of a configuration file, in bytes: a thousand times the usual size.

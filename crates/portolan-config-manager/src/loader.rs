@@ -24,9 +24,9 @@ use crate::{MAX_FILE_SIZE, Origin, yaml};
 const MASK: &str = "(set, not shown)";
 
 /// A type of settings. The serialized default must name every setting.
-pub trait Settings: Serialize + DeserializeOwned + Default {}
+pub trait LoadableSettings: Serialize + DeserializeOwned + Default {}
 
-impl<T: Serialize + DeserializeOwned + Default> Settings for T {}
+impl<T: Serialize + DeserializeOwned + Default> LoadableSettings for T {}
 
 /// Loads a `T` from layers of settings.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ impl<T> Default for Loader<T> {
     }
 }
 
-impl<T: Settings> Loader<T> {
+impl<T: LoadableSettings> Loader<T> {
     /// Creates a loader with the defaults only.
     pub fn new() -> Self {
         Self::default()
@@ -242,7 +242,7 @@ fn collect_origins(node: &Node, path: &KeyPath, origins: &mut BTreeMap<String, O
 
 // === impl Loaded ===
 
-impl<T: Settings> Loaded<T> {
+impl<T: LoadableSettings> Loaded<T> {
     /// Returns every setting in force, sorted by path, with secrets masked.
     ///
     /// # Errors

@@ -14,27 +14,27 @@ use crate::{Scope, ServiceEndpoint, ServiceName, Ttl, quoted};
 /// The protocol version of this crate.
 pub const VERSION: &str = "1.0";
 
-/// A message, which is one datagram.
+/// A message of the broadcast protocol, one in each datagram.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// The protocol version.
     #[serde(default = "version")]
     pub version: String,
-    /// The type of the message and its content.
+    /// The content.
     #[serde(flatten)]
     pub body: Body,
     /// When the message was sent.
     pub timestamp: Timestamp,
-    /// How long the content is valid without being repeated.
+    /// How long the message is valid.
     pub ttl: Ttl,
-    /// A random number in hexadecimal that the sender draws at start. It distinguishes senders, and
-    /// the lifetimes of one sender.
+    /// A random number, in hexadecimal, that the sender chose when it started: distinguishes senders,
+    /// and restarts of one sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
-    /// A counter of the sender's messages, which distinguishes a replay from a repetition.
+    /// The sequence number of the sender's messages, which distinguishes a replay from a repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
-    /// The id of the signing key, if there are several.
+    /// The id of the key of the signature, if there are several keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
     /// The signature: HMAC-SHA256, in lower-case hexadecimal, over the canonical JSON (RFC 8785) of
@@ -49,55 +49,55 @@ pub struct Message {
 pub enum Body {
     /// An announcement of an instance.
     ServiceAnnouncement(Box<ServiceAnnouncement>),
-    /// A query for instances.
+    /// A query for the instances of a service.
     ServiceQuery(ServiceQuery),
 }
 
 /// An announcement of one instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceAnnouncement {
-    /// What the announcement does.
+    /// The action.
     #[serde(default)]
     pub action: Action,
     /// The instance.
     pub service: ServiceEndpoint,
-    /// The id of the query that this answers, if it answers one.
+    /// The query to which this responds, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_reply_to: Option<String>,
 }
 
-/// A query to all receivers.
+/// A query to all members of the channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceQuery {
-    /// The name of the service; `None` matches all services.
+    /// The requested service; `None` requests all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<ServiceName>,
-    /// The scopes to search; empty matches all scopes.
+    /// The requested scopes; empty requests all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<Scope>,
-    /// The id of the query. Replies repeat it as `in_reply_to`.
+    /// The id of the query, repeated in responses as `in_reply_to`.
     pub query_id: String,
-    /// Whether critical instances are included.
+    /// Whether all instances are requested, including critical ones.
     #[serde(default, skip_serializing_if = "is_false")]
     pub all: bool,
 }
 
-/// What an announcement does.
+/// The action of an announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// The instance has started.
+    /// The instance starts.
     #[default]
     Register,
-    /// The instance stops.
+    /// The instance shuts down gracefully.
     Deregister,
-    /// The registration has changed.
+    /// The data of the instance changed.
     Update,
-    /// The instance is still running.
+    /// The instance is alive.
     Heartbeat,
 }
 
-/// Why text is not an action. Permanent: the text must change.
+/// A text that is not an action.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not an action, expected register, deregister, update or heartbeat")]
 pub struct InvalidAction(String);
@@ -108,7 +108,7 @@ impl Action {
     /// Every action.
     pub const ALL: [Self; 4] = [Self::Register, Self::Deregister, Self::Update, Self::Heartbeat];
 
-    /// Returns the action as written in messages.
+    /// Returns the name of the action.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Register => "register",

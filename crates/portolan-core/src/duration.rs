@@ -7,25 +7,25 @@ use std::time::Duration;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The time to live (TTL) of a registration without a heartbeat, from 1 second to 24 hours.
+/// The time to live: how long an endpoint stays registered without a heartbeat, from 1 second to 24 hours.
 ///
 /// In JSON it is a number of seconds. Text such as `"60s"` is accepted as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ttl(Duration);
 
-/// Why a value is not a duration or not a TTL. Permanent: the value must change.
+/// Why a duration or TTL is invalid. Retrying does not help: the value must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidDuration {
-    /// The text is not a duration.
-    #[error("{0} is not a duration, expected a text such as 100ms, 5s, 5m or 1h30m")]
+    /// Not a duration.
+    #[error("{0:?} is not a duration; write it like 100ms, 5s, 5m or 1h30m")]
     NotADuration(String),
     /// The TTL is out of range.
     #[error("TTL {} is out of range, expected 1s to 24h", format_duration(*.0))]
     TtlOutOfBounds(Duration),
 }
 
-/// Parses a duration: `100ms`, `5s`, `5m`, `1h30m`.
+/// Parses a duration such as `100ms`, `5s`, `5m`, `1h30m`.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
     text.parse::<jiff::SignedDuration>()
         .ok()
@@ -33,13 +33,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
         .ok_or_else(|| InvalidDuration::NotADuration(crate::quoted(text)))
 }
 
-/// Formats a duration in the form that [`parse_duration`] accepts: `1m30s`.
+/// Formats a duration as [`parse_duration`] reads it: `1m30s`.
 pub fn format_duration(duration: Duration) -> String {
     let printer = jiff::fmt::friendly::SpanPrinter::new();
     printer.unsigned_duration_to_string(&duration)
 }
 
-/// Formats a duration rounded to milliseconds for display: `1s 2ms` for 1.002345 s.
+/// Formats a duration for people, rounded to milliseconds: `1s 2ms` for 1.002345 s.
 pub fn format_rounded(duration: Duration) -> String {
     let coarse = match duration.as_millis() {
         0 => Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or_default()),
@@ -51,15 +51,14 @@ pub fn format_rounded(duration: Duration) -> String {
 // === impl Ttl ===
 
 impl Ttl {
-    /// The minimum. Shorter TTLs leave too little time for heartbeats.
+    /// The shortest TTL: a service must be able to send heartbeats this often.
     pub const MIN: Duration = Duration::from_secs(1);
-    /// The maximum. After a day without a heartbeat a registration is obsolete.
+    /// The longest TTL: an endpoint without a heartbeat for a day is gone.
     pub const MAX: Duration = Duration::from_secs(24 * 60 * 60);
-    /// 60 s, which is two announcement intervals, so that one lost announcement does not expire an
-    /// endpoint.
+    /// 60 s: two announce intervals, so that one lost heartbeat is tolerated.
     pub const DEFAULT: Self = Self(Duration::from_secs(60));
 
-    /// Creates a TTL.
+    /// Creates a TTL if the duration is within the bounds.
     pub fn new(duration: Duration) -> Result<Self, InvalidDuration> {
         if (Self::MIN..=Self::MAX).contains(&duration) {
             Ok(Self(duration))
@@ -68,7 +67,7 @@ impl Ttl {
         }
     }
 
-    /// Returns the TTL as a duration.
+    /// Returns the duration.
     pub fn duration(self) -> Duration {
         self.0
     }
@@ -140,7 +139,7 @@ impl Visitor<'_> for TtlVisitor {
     }
 }
 
-/// For serde's `with`: a duration as text, `100ms`, `5s`, `5m`.
+/// A module for serde's `with`: a duration as text, such as `100ms`, `5s`, `5m`.
 pub mod text {
     use super::*;
 

@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The health status of an instance. The variants are ordered from best to worst, which is the
-/// order of preference.
+/// The health status of an instance. The order of the variants is the order of preference.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -14,9 +13,9 @@ use serde::{Deserialize, Serialize};
 pub enum HealthStatus {
     /// The last checks succeeded.
     Passing,
-    /// The last check reported a degraded service.
+    /// The instance responds and reports that it is degraded.
     Warning,
-    /// There is no result yet.
+    /// The instance has not been checked yet.
     #[default]
     Unknown,
     /// The last checks failed. Such an instance is only discovered if there is no better one.
@@ -28,12 +27,12 @@ pub enum HealthStatus {
 pub struct HealthReport {
     /// The status.
     pub status: HealthStatus,
-    /// The reason as text; may be empty.
+    /// The reason, for people; empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
 
-/// Why text is not a health status. Permanent: the text must change.
+/// A text that is not a health status.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not a health status, expected passing, warning, critical or unknown")]
 pub struct InvalidHealthStatus(String);
@@ -44,7 +43,7 @@ impl HealthStatus {
     /// Every status, from best to worst.
     pub const ALL: [Self; 4] = [Self::Passing, Self::Warning, Self::Unknown, Self::Critical];
 
-    /// Returns the status as written in JSON.
+    /// Returns the name of the status.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Passing => "passing",

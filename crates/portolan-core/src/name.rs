@@ -9,40 +9,40 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Why text is not a name. Permanent: the text must change.
+/// Why a name is invalid. Retrying does not help: the name must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidName {
     /// The name is empty.
-    #[error("the {kind} is empty, expected 1 to {limit} characters")]
+    #[error("the {kind} is empty; give it 1 to {limit} characters")]
     Empty {
-        /// The type of name.
+        /// The kind of name.
         kind: &'static str,
-        /// The maximum length in bytes.
+        /// The maximum length, in bytes.
         limit: usize,
     },
     /// The name is too long.
-    #[error("the {kind} has {length} characters, the limit is {limit}")]
+    #[error("the {kind} has {length} characters; the limit is {limit}")]
     TooLong {
-        /// The type of name.
+        /// The kind of name.
         kind: &'static str,
-        /// The length in bytes.
+        /// The length, in bytes.
         length: usize,
-        /// The maximum length in bytes.
+        /// The maximum length, in bytes.
         limit: usize,
     },
-    /// A character is not in the alphabet, or not at this position.
+    /// A character that is not allowed, or not at this position.
     #[error("the {kind} {text:?} has {found:?} at position {position}; {alphabet}")]
     BadCharacter {
-        /// The type of name.
+        /// The kind of name.
         kind: &'static str,
         /// The text.
         text: String,
         /// The first invalid character.
         found: char,
-        /// Its position, counted from 1.
+        /// The position, counted from 1.
         position: usize,
-        /// The alphabet.
+        /// The allowed characters.
         alphabet: &'static str,
     },
 }
@@ -91,7 +91,7 @@ macro_rules! name {
         const $rule: Rule = $value;
 
         impl $type {
-            /// Returns the name as text.
+            /// Returns the name.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -158,7 +158,7 @@ macro_rules! name {
 }
 
 name! {
-    /// The name of a service. Instances of a service share it.
+    /// The name of a service. Many instances may share one name.
     ServiceName, SERVICE_NAME = Rule {
         kind: "service name",
         limit: 128,
@@ -168,7 +168,7 @@ name! {
 }
 
 name! {
-    /// The id of an instance.
+    /// The unique id of an instance.
     ServiceId, SERVICE_ID = Rule {
         kind: "service id",
         // Long enough for an id that is derived from the longest scope, name, host and port.
@@ -179,9 +179,9 @@ name! {
 }
 
 name! {
-    /// The scope of names, which separates, for example, two working copies of a project.
+    /// The scope of service names: separates two copies of one project on the same network.
     ///
-    /// Scopes are case-sensitive. The default is [`Scope::default`], named `default`.
+    /// Case-sensitive. The default is [`Scope::default`], named `default`.
     Scope, SCOPE = Rule {
         kind: "scope",
         limit: 128,
@@ -191,7 +191,7 @@ name! {
 }
 
 name! {
-    /// The protocol of an endpoint: `tcp`, `udp`, `http`, `grpc`, or any other.
+    /// The protocol of an endpoint: `tcp`, `udp`, `http`, `grpc`, or a user-defined one.
     Protocol, PROTOCOL = Rule {
         kind: "protocol",
         limit: 32,
@@ -213,10 +213,10 @@ name! {
 // === impl Scope ===
 
 impl Scope {
-    /// The default scope.
+    /// The name of the default scope.
     pub const DEFAULT: &'static str = "default";
 
-    /// Returns whether this is the default scope.
+    /// Whether this is the default scope.
     pub fn is_default(&self) -> bool {
         &*self.0 == Self::DEFAULT
     }
@@ -237,7 +237,7 @@ impl Default for Scope {
 // === impl Protocol ===
 
 impl Default for Protocol {
-    /// Returns `tcp`.
+    /// Returns `tcp`, the weakest assumption.
     fn default() -> Self {
         Self("tcp".into())
     }

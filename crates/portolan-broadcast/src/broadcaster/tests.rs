@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::transport::memory::MemoryNetwork;
-use crate::transport::{BoxFuture, Destination, Socket};
+use crate::transport::{BoxFuture, BroadcastSocket, Destination};
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -47,7 +47,7 @@ fn counted(broadcaster: &Broadcaster, sample: &str) -> bool {
 }
 
 /// Sends bytes to the channel, from a machine of its own.
-async fn throw(network: &MemoryNetwork, payload: &[u8]) -> Box<dyn Socket> {
+async fn throw(network: &MemoryNetwork, payload: &[u8]) -> Box<dyn BroadcastSocket> {
     let socket = network.host(Ipv4Addr::new(10, 0, 0, 66)).open_socket().unwrap();
     socket.multicast(payload, Destination::Network).await.unwrap();
     socket
@@ -421,7 +421,7 @@ impl Transport for Broken {
     fn open_channel(&self) -> std::io::Result<Box<dyn Receiver>> {
         Ok(Box::new(BrokenSocket::default()))
     }
-    fn open_socket(&self) -> std::io::Result<Box<dyn Socket>> {
+    fn open_socket(&self) -> std::io::Result<Box<dyn BroadcastSocket>> {
         Ok(Box::new(BrokenSocket::default()))
     }
     fn is_local_address(&self, _: IpAddr) -> bool {
@@ -452,7 +452,7 @@ impl Receiver for BrokenSocket {
     }
 }
 
-impl Socket for BrokenSocket {
+impl BroadcastSocket for BrokenSocket {
     fn multicast<'a>(&'a self, _: &'a [u8], _: Destination) -> BoxFuture<'a, std::io::Result<()>> {
         Box::pin(async { Err(std::io::ErrorKind::NetworkDown.into()) })
     }

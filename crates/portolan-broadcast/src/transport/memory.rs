@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
-use super::{BoxFuture, Destination, Receiver, Socket, Transport};
+use super::{BoxFuture, BroadcastSocket, Destination, Receiver, Transport};
 
 /// How many datagrams wait at a socket; further ones are lost, as with any socket.
 const INBOX: usize = 4096;
@@ -138,7 +138,7 @@ impl Transport for MemoryTransport {
         Ok(Box::new(self.network.open(self.host, Some(CHANNEL_PORT))))
     }
 
-    fn open_socket(&self) -> io::Result<Box<dyn Socket>> {
+    fn open_socket(&self) -> io::Result<Box<dyn BroadcastSocket>> {
         Ok(Box::new(self.network.open(self.host, None)))
     }
 
@@ -170,7 +170,7 @@ impl Receiver for MemorySocket {
     }
 }
 
-impl Socket for MemorySocket {
+impl BroadcastSocket for MemorySocket {
     fn multicast<'a>(
         &'a self,
         payload: &'a [u8],

@@ -12,7 +12,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tracing::debug;
 
-use super::{BoxFuture, Destination, Receiver, Socket, Transport};
+use super::{BoxFuture, BroadcastSocket, Destination, Receiver, Transport};
 use crate::{BroadcastConfig, BroadcastError};
 
 /// The receive buffer asked for, in bytes: room for a burst of some hundred announcements. The
@@ -120,7 +120,7 @@ impl Transport for UdpTransport {
         Ok(Box::new(Channel(self.open_channel()?)))
     }
 
-    fn open_socket(&self) -> io::Result<Box<dyn Socket>> {
+    fn open_socket(&self) -> io::Result<Box<dyn BroadcastSocket>> {
         let socket = self.open_own()?;
         Ok(Box::new(OwnSocket { socket, transport: self.clone(), interface: Mutex::new(()) }))
     }
@@ -237,7 +237,7 @@ impl Receiver for OwnSocket {
     }
 }
 
-impl Socket for OwnSocket {
+impl BroadcastSocket for OwnSocket {
     fn multicast<'a>(
         &'a self,
         payload: &'a [u8],

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::{fs, process, thread};
 
+use portolan_core::Remedy;
 use portolan_port_allocator::PortAllocatorConfig;
 use serde::{Deserialize, Serialize};
 
@@ -112,7 +113,7 @@ pub(crate) fn damage_and_ask() {
         for (index, damage) in damages.iter().enumerate() {
             damage.apply(&task.file);
             let list = !task.sticky && (index % LIST == 0 || whole.was_used(*damage));
-            let outcome = ask(config.clone(), list).map_err(|error| error.to_string());
+            let outcome = ask(config.clone(), list).map_err(|error| error.with_remedy());
             whole.restore(&task.file, *damage);
             let outcome = outcome.map_err(|error| error.replace('\n', " | "));
             send(serde_json::to_string(&Report::Outcome(*damage, outcome)).unwrap());

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use portolan_core::Remedy;
 use portolan_port_allocator::{Depth, PortAllocatorConfig, PortLease};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -69,7 +70,7 @@ fn other_numbers(path: &Path) -> Vec<u8> {
 /// Requests ports, and fails after the timeout.
 fn ask_in_time(what: &str, config: PortAllocatorConfig) -> Result<Vec<u16>, String> {
     let (answer, answered) = mpsc::sync_channel(1);
-    thread::spawn(move || answer.send(ask(config, true).map_err(|error| error.to_string())));
+    thread::spawn(move || answer.send(ask(config, true).map_err(|error| error.with_remedy())));
     answered.recv_timeout(TIMEOUT).unwrap_or_else(|error| panic!("{what}: {error}"))
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use portolan_core::Remedy;
 use portolan_port_allocator::{Depth, PortAllocator, PortLease};
 
 use crate::breaker::{Damage, PAGE, Snapshot, expect_no_harm};
@@ -145,7 +146,7 @@ pub(crate) fn outlive_the_table() {
     thread::sleep(CHECK_TTL);
     let again = allocator.request(request_for("veteran", Depth::Guarded)).unwrap();
     send(again.port());
-    send(allocator.request(request_for("another", Depth::Guarded)).unwrap_err());
+    send(allocator.request(request_for("another", Depth::Guarded)).unwrap_err().with_remedy());
     // None of these may access the truncated pages.
     assert_eq!(allocator.holders(), []);
     assert_eq!(allocator.check(again.port()).holder, None);

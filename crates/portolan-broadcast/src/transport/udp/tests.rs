@@ -104,7 +104,7 @@ impl Transport for Deaf {
     fn open_channel(&self) -> io::Result<Box<dyn Receiver>> {
         Err(io::ErrorKind::AddrInUse.into())
     }
-    fn open_socket(&self) -> io::Result<Box<dyn Socket>> {
+    fn open_socket(&self) -> io::Result<Box<dyn BroadcastSocket>> {
         self.0.open_socket()
     }
     fn is_local_address(&self, address: IpAddr) -> bool {
