@@ -7,7 +7,7 @@ use rand::RngExt;
 
 /// How soon the registry is tried again after it was not to be reached.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
-/// The shortest interval: below it there would be nothing but signs of life.
+/// The shortest heartbeat interval.
 const SHORTEST: Duration = Duration::from_millis(10);
 /// Waits are shortened by up to this share, so that agents started together drift apart.
 const JITTER: f64 = 0.2;
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sign_of_life_comes_at_least_three_times_within_the_ttl() {
+    fn heartbeat_is_sent_at_least_three_times_per_ttl() {
         let seconds = |text: &str| interval(Duration::from_secs(30), text.parse().unwrap());
         assert_eq!(seconds("60s"), Duration::from_secs(20));
         assert_eq!(seconds("24h"), Duration::from_secs(30));

@@ -141,7 +141,7 @@ impl Remedy for QueryError {
 mod tests {
     use super::*;
 
-    fn text(error: impl Remedy) -> String {
+    fn text(error: &impl Remedy) -> String {
         format!("{error}\n  remedy: {}", error.remedy().unwrap_or("none".into()))
     }
 
@@ -155,20 +155,20 @@ mod tests {
         };
         let service_id = "api@10.0.0.1:8080".parse().unwrap();
         let texts = [
-            text(BroadcastError::Disabled),
-            text(setting("announce_interval", "1m", "is not between 0 and broadcast.ttl")),
-            text(setting("key", "the key", "is empty")),
-            text(setting("max_heard", "0", "is out of bounds, expected 1 to 1000000")),
-            text(BroadcastError::Ttl(InvalidDuration::TtlOutOfBounds(Default::default()))),
-            text(BroadcastError::Open { interface: "eth7".into(), source: denied() }),
-            text(AnnounceError::TooLarge { service_id, size: 1500, limit: 1400 }),
-            text(AnnounceError::TooManyPublished { limit: 1024 }),
-            text(AnnounceError::Send(denied())),
-            text(AnnounceError::Stopped),
-            text(QueryError::TooLarge { size: 1500, limit: 1400 }),
-            text(QueryError::TooMany { limit: 4096 }),
-            text(QueryError::Send(denied())),
-            text(QueryError::Stopped),
+            text(&BroadcastError::Disabled),
+            text(&setting("announce_interval", "1m", "is not between 0 and broadcast.ttl")),
+            text(&setting("key", "the key", "is empty")),
+            text(&setting("max_heard", "0", "is out of bounds, expected 1 to 1000000")),
+            text(&BroadcastError::Ttl(InvalidDuration::TtlOutOfBounds(Default::default()))),
+            text(&BroadcastError::Open { interface: "eth7".into(), source: denied() }),
+            text(&AnnounceError::TooLarge { service_id, size: 1500, limit: 1400 }),
+            text(&AnnounceError::TooManyPublished { limit: 1024 }),
+            text(&AnnounceError::Send(denied())),
+            text(&AnnounceError::Stopped),
+            text(&QueryError::TooLarge { size: 1500, limit: 1400 }),
+            text(&QueryError::TooMany { limit: 4096 }),
+            text(&QueryError::Send(denied())),
+            text(&QueryError::Stopped),
         ];
         insta::assert_snapshot!(texts.join("\n"));
     }
