@@ -14,27 +14,27 @@ use crate::{Scope, ServiceEndpoint, ServiceName, Ttl, quoted};
 /// The protocol version of this crate.
 pub const VERSION: &str = "1.0";
 
-/// A message of the broadcast protocol, one in each datagram.
+/// A message, which is one datagram.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// The protocol version.
     #[serde(default = "version")]
     pub version: String,
-    /// The content.
+    /// The type of the message and its content.
     #[serde(flatten)]
     pub body: Body,
     /// When the message was sent.
     pub timestamp: Timestamp,
-    /// How long the message is valid.
+    /// How long the content is valid without being repeated.
     pub ttl: Ttl,
-    /// A random number, in hexadecimal, that the sender chose when it started: distinguishes senders,
-    /// and restarts of one sender.
+    /// A random number in hexadecimal that the sender draws at start. It distinguishes senders, and
+    /// the lifetimes of one sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
-    /// The sequence number of the sender's messages, which distinguishes a replay from a repeat.
+    /// A counter of the sender's messages, which distinguishes a replay from a repetition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
-    /// The id of the key of the signature, if there are several keys.
+    /// The id of the signing key, if there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
     /// The signature: HMAC-SHA256, in lower-case hexadecimal, over the canonical JSON (RFC 8785) of
@@ -49,55 +49,55 @@ pub struct Message {
 pub enum Body {
     /// An announcement of an instance.
     ServiceAnnouncement(Box<ServiceAnnouncement>),
-    /// A query for the instances of a service.
+    /// A query for instances.
     ServiceQuery(ServiceQuery),
 }
 
 /// An announcement of one instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceAnnouncement {
-    /// The action.
+    /// What the announcement does.
     #[serde(default)]
     pub action: Action,
     /// The instance.
     pub service: ServiceEndpoint,
-    /// The query to which this responds, if any.
+    /// The id of the query that this answers, if it answers one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_reply_to: Option<String>,
 }
 
-/// A query to all members of the channel.
+/// A query to all receivers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceQuery {
-    /// The requested service; `None` requests all.
+    /// The name of the service; `None` matches all services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<ServiceName>,
-    /// The requested scopes; empty requests all.
+    /// The scopes to search; empty matches all scopes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<Scope>,
-    /// The id of the query, repeated in responses as `in_reply_to`.
+    /// The id of the query. Replies repeat it as `in_reply_to`.
     pub query_id: String,
-    /// Whether all instances are requested, including critical ones.
+    /// Whether critical instances are included.
     #[serde(default, skip_serializing_if = "is_false")]
     pub all: bool,
 }
 
-/// The action of an announcement.
+/// What an announcement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// The instance starts.
+    /// The instance has started.
     #[default]
     Register,
-    /// The instance shuts down gracefully.
+    /// The instance stops.
     Deregister,
-    /// The data of the instance changed.
+    /// The registration has changed.
     Update,
-    /// The instance is alive.
+    /// The instance is still running.
     Heartbeat,
 }
 
-/// A text that is not an action.
+/// Why text is not an action. Permanent: the text must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not an action, expected register, deregister, update or heartbeat")]
 pub struct InvalidAction(String);
@@ -108,7 +108,7 @@ impl Action {
     /// Every action.
     pub const ALL: [Self; 4] = [Self::Register, Self::Deregister, Self::Update, Self::Heartbeat];
 
-    /// Returns the name of the action.
+    /// Returns the action as written in messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Register => "register",

@@ -7,25 +7,25 @@ use std::time::Duration;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The time to live: how long an endpoint stays registered without a heartbeat, from 1 second to 24 hours.
+/// The time to live (TTL) of a registration without a heartbeat, from 1 second to 24 hours.
 ///
 /// In JSON it is a number of seconds. Text such as `"60s"` is accepted as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ttl(Duration);
 
-/// Why a duration or TTL is invalid. Retrying does not help: the value must change.
+/// Why a value is not a duration or not a TTL. Permanent: the value must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidDuration {
-    /// Not a duration.
-    #[error("{0:?} is not a duration; write it like 100ms, 5s, 5m or 1h30m")]
+    /// The text is not a duration.
+    #[error("{0} is not a duration, expected a text such as 100ms, 5s, 5m or 1h30m")]
     NotADuration(String),
     /// The TTL is out of range.
     #[error("TTL {} is out of range, expected 1s to 24h", format_duration(*.0))]
     TtlOutOfBounds(Duration),
 }
 
-/// Parses a duration such as `100ms`, `5s`, `5m`, `1h30m`.
+/// Parses a duration: `100ms`, `5s`, `5m`, `1h30m`.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
     text.parse::<jiff::SignedDuration>()
         .ok()
@@ -33,13 +33,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
         .ok_or_else(|| InvalidDuration::NotADuration(crate::quoted(text)))
 }
 
-/// Formats a duration as [`parse_duration`] reads it: `1m30s`.
+/// Formats a duration in the form that [`parse_duration`] accepts: `1m30s`.
 pub fn format_duration(duration: Duration) -> String {
     let printer = jiff::fmt::friendly::SpanPrinter::new();
     printer.unsigned_duration_to_string(&duration)
 }
 
-/// Formats a duration for people, rounded to milliseconds: `1s 2ms` for 1.002345 s.
+/// Formats a duration rounded to milliseconds for display: `1s 2ms` for 1.002345 s.
 pub fn format_rounded(duration: Duration) -> String {
     let coarse = match duration.as_millis() {
         0 => Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or_default()),
@@ -51,14 +51,15 @@ pub fn format_rounded(duration: Duration) -> String {
 // === impl Ttl ===
 
 impl Ttl {
-    /// The shortest TTL: a service must be able to send heartbeats this often.
+    /// The minimum. Shorter TTLs leave too little time for heartbeats.
     pub const MIN: Duration = Duration::from_secs(1);
-    /// The longest TTL: an endpoint without a heartbeat for a day is gone.
+    /// The maximum. After a day without a heartbeat a registration is obsolete.
     pub const MAX: Duration = Duration::from_secs(24 * 60 * 60);
-    /// 60 s: two announce intervals, so that one lost heartbeat is tolerated.
+    /// 60 s, which is two announcement intervals, so that one lost announcement does not expire an
+    /// endpoint.
     pub const DEFAULT: Self = Self(Duration::from_secs(60));
 
-    /// Creates a TTL if the duration is within the bounds.
+    /// Creates a TTL.
     pub fn new(duration: Duration) -> Result<Self, InvalidDuration> {
         if (Self::MIN..=Self::MAX).contains(&duration) {
             Ok(Self(duration))
@@ -67,7 +68,7 @@ impl Ttl {
         }
     }
 
-    /// Returns the duration.
+    /// Returns the TTL as a duration.
     pub fn duration(self) -> Duration {
         self.0
     }
@@ -139,7 +140,7 @@ impl Visitor<'_> for TtlVisitor {
     }
 }
 
-/// A module for serde's `with`: a duration as text, such as `100ms`, `5s`, `5m`.
+/// For serde's `with`: a duration as text, `100ms`, `5s`, `5m`.
 pub mod text {
     use super::*;
 

@@ -17,11 +17,11 @@ mod json;
 
 use json::{Request, Wire};
 
-/// Key-value pairs of an instance, which Portolan stores and does not interpret.
+/// Key-value pairs that Portolan stores and does not interpret.
 pub type Metadata = BTreeMap<String, String>;
 
-/// The key and value in `metadata` with which an agent declares that it checks the instance itself
-/// and reports the result, so that the registry does not check it too.
+/// The metadata entry with which an agent declares that it checks the health of the instance
+/// itself, so that the registry does not.
 pub const CHECKED_BY_AGENT: (&str, &str) = ("checked_by", "agent");
 /// The maximum number of metadata entries.
 const METADATA_ENTRIES: usize = 64;
@@ -32,25 +32,25 @@ const METADATA_VALUE: usize = 4096;
 /// The maximum length of a version or a health URL in bytes.
 const TEXT: usize = 2048;
 
-/// An instance of a service, as stored in a registry and returned by a discovery.
+/// An instance of a service, as stored by the registry and returned to clients.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Wire", into = "Wire")]
 pub struct ServiceEndpoint {
-    /// The unique id of the instance.
+    /// The id of the instance.
     pub id: ServiceId,
     /// The name of the service.
     pub name: ServiceName,
-    /// The scope of the name.
+    /// The scope in which the name is looked up.
     pub scope: Scope,
-    /// The host at which clients connect.
+    /// The host at which clients reach the instance.
     pub host: Host,
-    /// The port at which clients connect, never 0.
+    /// The port, never 0.
     pub port: u16,
     /// The protocol.
     pub protocol: Protocol,
-    /// The version, in any format; empty if there is none.
+    /// The version as free text; empty if there is none.
     pub version: String,
-    /// Additional data as key-value pairs.
+    /// Metadata.
     pub metadata: Metadata,
     /// The URL of the health check. Its scheme is the type of the check.
     pub health_url: Option<String>,
@@ -58,63 +58,63 @@ pub struct ServiceEndpoint {
     pub ttl: Ttl,
     /// When the instance was first registered.
     pub registered_at: Timestamp,
-    /// When the last heartbeat was received.
+    /// When the instance last sent a heartbeat.
     pub last_heartbeat: Timestamp,
     /// The health status.
     pub health: HealthStatus,
-    /// The reason for the health status; empty if there is none.
+    /// The reason of the health status; may be empty.
     pub health_reason: String,
     /// The revision of the last change.
     pub revision: Revision,
 }
 
-/// The data with which a service registers.
+/// A request to register an instance.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Request")]
 pub struct Registration {
-    /// The id; if `None`, an id is derived from scope, name, host and port.
+    /// The id; `None` is derived from scope, name, host and port.
     pub id: Option<ServiceId>,
     /// The name of the service.
     pub name: ServiceName,
-    /// The scope of the name.
+    /// The scope in which the name is looked up.
     pub scope: Scope,
-    /// The host at which clients connect.
+    /// The host at which clients reach the instance.
     pub host: Host,
-    /// The port at which clients connect, never 0.
+    /// The port, never 0.
     pub port: u16,
     /// The protocol.
     pub protocol: Protocol,
-    /// The version, in any format; empty if there is none.
+    /// The version as free text; empty if there is none.
     pub version: String,
-    /// Additional data as key-value pairs.
+    /// Metadata.
     pub metadata: Metadata,
     /// The URL of the health check. Its scheme is the type of the check.
     pub health_url: Option<String>,
-    /// The time to live without a heartbeat; `None` means the registry's default.
+    /// The time to live without a heartbeat; `None` is the default of the registry.
     pub ttl: Option<Ttl>,
 }
 
-/// Why a registration is invalid. Retrying does not help: the registration must change.
+/// Why a registration is invalid. Permanent: the registration must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidRegistration {
     /// The scope in `metadata.scope` is invalid.
     #[error("metadata.scope: {0}")]
     Scope(#[source] InvalidName),
-    /// Two different scopes.
-    #[error("scope says {scope} and metadata.scope says {carried}; leave one of them out")]
+    /// `scope` and `metadata.scope` differ.
+    #[error("scope is {scope}, but metadata.scope is {carried}, expected only one of them")]
     TwoScopes {
-        /// The scope in the member `scope`.
+        /// The value of `scope`.
         scope: Scope,
-        /// The scope in the metadata.
+        /// The value of `metadata.scope`.
         carried: Scope,
     },
-    /// An invalid health URL.
+    /// The health URL is invalid.
     #[error(
         "health_url: {url}: {problem}, expected a URL such as http://127.0.0.1:8080/health or tcp://127.0.0.1:5432"
     )]
     HealthUrl {
-        /// The URL, truncated if it is long.
+        /// The URL, in quotation marks.
         url: String,
         /// What is wrong with it.
         problem: String,
@@ -122,10 +122,10 @@ pub enum InvalidRegistration {
     /// The port is 0.
     #[error("port: 0 is not a port, expected a number from 1 to 65535")]
     PortZero,
-    /// A value exceeds its limit.
-    #[error("{place}: {length} is too much; the limit is {limit} {unit}")]
+    /// A member exceeds its limit.
+    #[error("{place}: {length} {unit}, the limit is {limit}")]
     TooMuch {
-        /// The member with the value.
+        /// The member.
         place: String,
         /// The size found.
         length: usize,
@@ -134,13 +134,13 @@ pub enum InvalidRegistration {
         /// The unit of both.
         unit: &'static str,
     },
-    /// An empty metadata key.
-    #[error("metadata: a key is empty; give it a name")]
+    /// A metadata key is empty.
+    #[error("metadata: empty key")]
     EmptyKey,
-    /// A control character, which would break a log line or an environment variable.
-    #[error("{place}: has a control character; leave it out")]
+    /// A control character, which would corrupt log lines and environment variables.
+    #[error("{place}: contains a control character")]
     ControlCharacter {
-        /// The member with the value.
+        /// The member.
         place: String,
     },
 }
@@ -148,7 +148,8 @@ pub enum InvalidRegistration {
 // === impl ServiceEndpoint ===
 
 impl ServiceEndpoint {
-    /// Returns host and port in the form of a URL: `127.0.0.1:5432`, `[::1]:5432`.
+    /// Returns host and port in the form of URLs and socket addresses: `127.0.0.1:5432`,
+    /// `[::1]:5432`.
     pub fn address(&self) -> String {
         self.host.with_port(self.port)
     }
@@ -158,18 +159,19 @@ impl ServiceEndpoint {
         format!("{}://{}", self.protocol, self.address())
     }
 
-    /// Whether the instance's own agent checks its health and reports the result.
+    /// Returns whether the agent of the instance checks its health.
     pub fn is_checked_by_agent(&self) -> bool {
         let (key, value) = CHECKED_BY_AGENT;
         self.metadata.get(key).is_some_and(|by| by == value)
     }
 
-    /// Whether the health is checked: by the agent, or by a registry that requests the health URL.
+    /// Returns whether the health is checked, by the agent or by the registry.
     pub fn is_checked(&self) -> bool {
         self.is_checked_by_agent() || self.health_url.is_some()
     }
 
-    /// Whether the instance is ready for use: passing, or not health-checked at all.
+    /// Returns whether clients can use the instance: it is passing or in warning, or its health is
+    /// not checked.
     pub fn is_ready(&self) -> bool {
         match self.health {
             HealthStatus::Passing | HealthStatus::Warning => true,
@@ -178,8 +180,8 @@ impl ServiceEndpoint {
         }
     }
 
-    /// Whether both describe the same instance with the same contents; timestamps, health and revision
-    /// are ignored.
+    /// Returns whether both describe the same registration, ignoring timestamps, health and
+    /// revision.
     pub fn same_contents(&self, other: &Self) -> bool {
         let contents = |e: &Self| Registration::from(e.clone());
         contents(self) == contents(other)
@@ -189,7 +191,7 @@ impl ServiceEndpoint {
 // === impl Registration ===
 
 impl Registration {
-    /// Creates a registration with defaults for everything but name, host and port.
+    /// Creates a registration with defaults for everything else.
     pub fn new(name: ServiceName, host: Host, port: u16) -> Self {
         Self {
             id: None,
@@ -205,13 +207,13 @@ impl Registration {
         }
     }
 
-    /// Returns the id, or the one derived from scope, name, host and port, so that a restarted service
-    /// replaces its own registration.
+    /// Returns the id, or else the one derived from scope, name, host and port. A restarted service
+    /// thus replaces its previous registration.
     pub fn id(&self) -> ServiceId {
         self.id.clone().unwrap_or_else(|| self.derived_id())
     }
 
-    /// Checks every bound that the types do not enforce.
+    /// Checks every limit that the types do not express.
     pub fn validate(&self) -> Result<(), InvalidRegistration> {
         if self.port == 0 {
             return Err(InvalidRegistration::PortZero);
@@ -222,7 +224,7 @@ impl Registration {
         self.metadata.iter().try_for_each(check_entry)
     }
 
-    /// Converts the registration into the endpoint that a registry stores.
+    /// Returns the endpoint that results from this registration.
     pub fn into_endpoint(self, default_ttl: Ttl, now: Timestamp) -> ServiceEndpoint {
         ServiceEndpoint {
             id: self.id(),

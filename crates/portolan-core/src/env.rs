@@ -2,7 +2,7 @@
 
 use crate::{ServiceEndpoint, ServiceName};
 
-/// Returns the environment variables of a service: `API_HOST`, `API_PORT`, `API_URL` for `api`.
+/// Returns the variables of an endpoint: `API_HOST`, `API_PORT` and `API_URL` for `api`.
 pub fn variables(name: &ServiceName, endpoint: &ServiceEndpoint) -> [(String, String); 3] {
     let prefix = prefix(name);
     [
@@ -12,8 +12,8 @@ pub fn variables(name: &ServiceName, endpoint: &ServiceEndpoint) -> [(String, St
     ]
 }
 
-/// Converts a name to the alphabet of environment variables (POSIX, section 8.1): `postgres-1` becomes
-/// `POSTGRES_1`, and a leading digit gets an underscore before it.
+/// Converts a name into the alphabet of environment variables (POSIX, section 8.1): `postgres-1`
+/// becomes `POSTGRES_1`, and a leading digit is preceded by an underscore.
 pub fn prefix(name: &ServiceName) -> String {
     let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     let prefix: String = name.as_str().chars().map(upper).collect();

@@ -7,36 +7,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::ServiceEndpoint;
 
-/// The revision of a change in the registry: a number that grows with every change, over restarts
-/// too.
+/// The revision of the registry, which grows with each change, also across restarts.
 ///
-/// If the server's clock was set back across a restart, revisions fall: a watch that resumes from an
-/// earlier one then gets a snapshot and continues from that snapshot's lower revision.
+/// If the clock of the server is set back between two runs, revisions start lower. A watch that
+/// resumes from a higher revision then receives a snapshot, so a reader must adopt the revision of
+/// each snapshot.
 ///
-/// A revision stays below 2^53, so that JSON readers represent it exactly.
+/// Revisions stay below 2^53, which JSON readers represent exactly.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(transparent)]
 pub struct Revision(pub u64);
 
-/// A change, with its revision.
+/// A change with its revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceEvent {
-    /// The revision from which a watch can resume after this event. 0 if the change was learned by
-    /// broadcast, which has no revisions.
+    /// The revision of the change, from which a watch can resume. 0 if the change was learned by
+    /// broadcast, which has no order.
     pub revision: Revision,
     /// The change.
     #[serde(flatten)]
     pub change: Change,
 }
 
-/// A change of one instance, or a snapshot of the whole state.
+/// A change of an instance, or a snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Change {
-    /// The whole state, which replaces all earlier events. The first event of a watch, and sent again
-    /// if the requested history is no longer available.
+    /// The complete state, which replaces everything received before. A watch starts with it, and
+    /// receives it again if the requested history is no longer available.
     Snapshot {
         /// Every instance that matches the watch.
         endpoints: Vec<Arc<ServiceEndpoint>>,
@@ -48,22 +48,22 @@ pub enum Change {
     },
     /// An instance was registered again with different contents.
     Updated {
-        /// The instance after the change.
+        /// The new state.
         endpoint: Arc<ServiceEndpoint>,
     },
-    /// The health status changed.
+    /// The health status has changed.
     Health {
-        /// The instance after the change.
+        /// The new state.
         endpoint: Arc<ServiceEndpoint>,
     },
-    /// The instance was deregistered.
+    /// An instance was deregistered.
     Deregistered {
-        /// The instance before the change.
+        /// The last state.
         endpoint: Arc<ServiceEndpoint>,
     },
-    /// The TTL passed without a heartbeat.
+    /// A registration expired, because its TTL elapsed without a heartbeat.
     Expired {
-        /// The instance before the change.
+        /// The last state.
         endpoint: Arc<ServiceEndpoint>,
     },
 }
@@ -71,7 +71,7 @@ pub enum Change {
 // === impl Change ===
 
 impl Change {
-    /// Returns the name of the change in JSON and in event streams.
+    /// Returns the name of the change in JSON and event streams.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Snapshot { .. } => "snapshot",
@@ -83,7 +83,7 @@ impl Change {
         }
     }
 
-    /// Returns the instance that changed; `None` for a snapshot.
+    /// Returns the instance that has changed; `None` for a snapshot.
     pub fn endpoint(&self) -> Option<&Arc<ServiceEndpoint>> {
         match self {
             Self::Snapshot { .. } => None,
@@ -95,7 +95,7 @@ impl Change {
         }
     }
 
-    /// Whether the change removes the instance.
+    /// Returns whether the change removes the instance.
     pub fn is_removal(&self) -> bool {
         matches!(self, Self::Deregistered { .. } | Self::Expired { .. })
     }

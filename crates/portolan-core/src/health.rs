@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The health status of an instance. The order of the variants is the order of preference.
+/// The health status of an instance. The variants are ordered from best to worst, which is the
+/// order of preference.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -13,9 +14,9 @@ use serde::{Deserialize, Serialize};
 pub enum HealthStatus {
     /// The last checks succeeded.
     Passing,
-    /// The instance responds and reports that it is degraded.
+    /// The last check reported a degraded service.
     Warning,
-    /// The instance has not been checked yet.
+    /// There is no result yet.
     #[default]
     Unknown,
     /// The last checks failed. Such an instance is only discovered if there is no better one.
@@ -27,12 +28,12 @@ pub enum HealthStatus {
 pub struct HealthReport {
     /// The status.
     pub status: HealthStatus,
-    /// The reason, for people; empty if there is none.
+    /// The reason as text; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
 
-/// A text that is not a health status.
+/// Why text is not a health status. Permanent: the text must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not a health status, expected passing, warning, critical or unknown")]
 pub struct InvalidHealthStatus(String);
@@ -43,7 +44,7 @@ impl HealthStatus {
     /// Every status, from best to worst.
     pub const ALL: [Self; 4] = [Self::Passing, Self::Warning, Self::Unknown, Self::Critical];
 
-    /// Returns the name of the status.
+    /// Returns the status as written in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Passing => "passing",

@@ -17,22 +17,23 @@ enum Kind {
     Name(Box<str>),
 }
 
-/// Why a host is invalid. Retrying does not help: the host must change.
+/// Why text is not a host. Permanent: the text must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidHost {
     /// The text is neither an IP address nor a host name.
     #[error("{0} is not a host, expected an IP address or a host name such as db.example.org")]
     NotAHost(String),
-    /// `0.0.0.0` or `::`, which are addresses to listen on, not to connect to.
+    /// An unspecified address (`0.0.0.0` or `::`), which a server can listen on but a client cannot
+    /// connect to.
     #[error(
         "{0} is not an address that clients can connect to, expected the address of one interface"
     )]
     Unspecified(IpAddr),
 }
 
-/// Names of the loopback address in `/etc/hosts` on common systems, in addition to those of
-/// RFC 6761, section 6.3.
+/// Names of the loopback address in `/etc/hosts` of common systems, besides those of RFC 6761,
+/// section 6.3.
 const LOOPBACK_NAMES: [&str; 4] =
     ["localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"];
 
@@ -44,7 +45,7 @@ impl Host {
         Self(Kind::Address(IpAddr::from([127, 0, 0, 1])))
     }
 
-    /// Returns the IP address if the host is one.
+    /// Returns the IP address, if the host is one.
     pub fn address(&self) -> Option<IpAddr> {
         match self.0 {
             Kind::Address(address) => Some(address),
@@ -52,7 +53,7 @@ impl Host {
         }
     }
 
-    /// Whether the host is a loopback address or name, which is meaningless on another machine.
+    /// Returns whether the host is a loopback address, which has no meaning on other hosts.
     pub fn is_loopback(&self) -> bool {
         match &self.0 {
             Kind::Address(address) => address.to_canonical().is_loopback(),
@@ -63,7 +64,7 @@ impl Host {
         }
     }
 
-    /// Returns host and port in the form of a URL: `127.0.0.1:80`, `[::1]:80`, `db.example.org:80`.
+    /// Formats host and port in the form of URLs: `127.0.0.1:80`, `[::1]:80`, `db.example.org:80`.
     pub fn with_port(&self, port: u16) -> String {
         match self.0 {
             Kind::Address(IpAddr::V6(address)) => format!("[{address}]:{port}"),
@@ -118,8 +119,9 @@ impl fmt::Display for Host {
     }
 }
 
-/// Whether the text has labels of letters, digits, hyphens and underscores. The last label must not be
-/// a number: `999.1.1.1` is a mistyped address, and resolvers read `0x7f000001` as `127.0.0.1`.
+/// Returns whether text is a host name: labels of letters, digits, hyphens and underscores. The
+/// last label is not a number, so that neither `999.1.1.1` nor `0x7f000001`, which resolvers take
+/// for `127.0.0.1`, is a host name.
 fn is_host_name(text: &str) -> bool {
     let text = text.strip_suffix('.').unwrap_or(text);
     let label = |label: &str| {
@@ -132,7 +134,8 @@ fn is_host_name(text: &str) -> bool {
     (1..=253).contains(&text.len()) && text.split('.').all(label) && !is_number(last)
 }
 
-/// Whether `inet_aton` reads the label as a number: decimal, octal, or hexadecimal after `0x`.
+/// Returns whether `inet_aton` parses the label as a number: decimal, octal, or hexadecimal after
+/// `0x`.
 fn is_number(label: &str) -> bool {
     match label.strip_prefix("0x").or_else(|| label.strip_prefix("0X")) {
         Some(digits) => digits.bytes().all(|b| b.is_ascii_hexdigit()),

@@ -1,8 +1,8 @@
-//! The data types of Portolan, shared by every other crate. No I/O.
+//! The domain types of Portolan, without I/O.
 //!
-//! Input from outside is converted into one of these types where it enters, and is valid from there
-//! on: a [`ServiceName`] is accepted by every component, a [`Ttl`] is within its bounds, and a
-//! [`ServiceEndpoint`] can be stored, announced and connected to.
+//! Input is parsed into these types once and is valid from then on: a [`ServiceName`] satisfies the
+//! naming rules, a [`Ttl`] is within its limits, and a [`ServiceEndpoint`] can be stored, announced
+//! and connected to.
 
 pub mod announcement;
 pub mod backoff;

@@ -9,40 +9,40 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a name is invalid. Retrying does not help: the name must change.
+/// Why text is not a name. Permanent: the text must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidName {
     /// The name is empty.
-    #[error("the {kind} is empty; give it 1 to {limit} characters")]
+    #[error("the {kind} is empty, expected 1 to {limit} characters")]
     Empty {
-        /// The kind of name.
+        /// The type of name.
         kind: &'static str,
-        /// The maximum length, in bytes.
+        /// The maximum length in bytes.
         limit: usize,
     },
     /// The name is too long.
-    #[error("the {kind} has {length} characters; the limit is {limit}")]
+    #[error("the {kind} has {length} characters, the limit is {limit}")]
     TooLong {
-        /// The kind of name.
+        /// The type of name.
         kind: &'static str,
-        /// The length, in bytes.
+        /// The length in bytes.
         length: usize,
-        /// The maximum length, in bytes.
+        /// The maximum length in bytes.
         limit: usize,
     },
-    /// A character that is not allowed, or not at this position.
+    /// A character is not in the alphabet, or not at this position.
     #[error("the {kind} {text:?} has {found:?} at position {position}; {alphabet}")]
     BadCharacter {
-        /// The kind of name.
+        /// The type of name.
         kind: &'static str,
         /// The text.
         text: String,
         /// The first invalid character.
         found: char,
-        /// The position, counted from 1.
+        /// Its position, counted from 1.
         position: usize,
-        /// The allowed characters.
+        /// The alphabet.
         alphabet: &'static str,
     },
 }
@@ -91,7 +91,7 @@ macro_rules! name {
         const $rule: Rule = $value;
 
         impl $type {
-            /// Returns the name.
+            /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -158,7 +158,7 @@ macro_rules! name {
 }
 
 name! {
-    /// The name of a service. Many instances may share one name.
+    /// The name of a service. Instances of a service share it.
     ServiceName, SERVICE_NAME = Rule {
         kind: "service name",
         limit: 128,
@@ -168,7 +168,7 @@ name! {
 }
 
 name! {
-    /// The unique id of an instance.
+    /// The id of an instance.
     ServiceId, SERVICE_ID = Rule {
         kind: "service id",
         // Long enough for an id that is derived from the longest scope, name, host and port.
@@ -179,9 +179,9 @@ name! {
 }
 
 name! {
-    /// The scope of service names: separates two copies of one project on the same network.
+    /// The scope of names, which separates, for example, two working copies of a project.
     ///
-    /// Case-sensitive. The default is [`Scope::default`], named `default`.
+    /// Scopes are case-sensitive. The default is [`Scope::default`], named `default`.
     Scope, SCOPE = Rule {
         kind: "scope",
         limit: 128,
@@ -191,7 +191,7 @@ name! {
 }
 
 name! {
-    /// The protocol of an endpoint: `tcp`, `udp`, `http`, `grpc`, or a user-defined one.
+    /// The protocol of an endpoint: `tcp`, `udp`, `http`, `grpc`, or any other.
     Protocol, PROTOCOL = Rule {
         kind: "protocol",
         limit: 32,
@@ -213,10 +213,10 @@ name! {
 // === impl Scope ===
 
 impl Scope {
-    /// The name of the default scope.
+    /// The default scope.
     pub const DEFAULT: &'static str = "default";
 
-    /// Whether this is the default scope.
+    /// Returns whether this is the default scope.
     pub fn is_default(&self) -> bool {
         &*self.0 == Self::DEFAULT
     }
@@ -237,7 +237,7 @@ impl Default for Scope {
 // === impl Protocol ===
 
 impl Default for Protocol {
-    /// Returns `tcp`, the weakest assumption.
+    /// Returns `tcp`.
     fn default() -> Self {
         Self("tcp".into())
     }

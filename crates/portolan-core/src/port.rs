@@ -4,12 +4,12 @@ use std::fmt;
 
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
-/// An invalid port. Retrying does not help: the port must change.
+/// Why a value is not a port. Permanent: the value must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not a port, expected a number from 1 to 65535")]
 pub struct InvalidPort(String);
 
-/// Parses a port: a number from 1 to 65535.
+/// Parses a port from 1 to 65535.
 pub fn parse(text: &str) -> Result<u16, InvalidPort> {
     match text.trim().parse::<u16>() {
         Ok(port) if port > 0 => Ok(port),
@@ -17,7 +17,7 @@ pub fn parse(text: &str) -> Result<u16, InvalidPort> {
     }
 }
 
-/// Deserializes a port from 1 to 65535 (`deserialize_with`).
+/// Deserializes a port from 1 to 65535 (for `deserialize_with`).
 pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<u16, D::Error> {
     input.deserialize_any(PortVisitor)
 }
