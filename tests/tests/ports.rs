@@ -64,7 +64,7 @@ fn claimed_port_is_verified_when_its_program_listens() {
         ensure!(before["holder"]["protocol"] == "tcp+udp", "{before}");
         ensure!(array(&before, "listeners")?.is_empty(), "{before}");
         let text = env.portolan(&["ports", "check", "8080"])?.run()?.exits(4)?.stdout;
-        ensure!(text.contains("nobody yet"), "{text}");
+        ensure!(text.contains("listener: none"), "{text}");
 
         // A claimed port has no guard socket: the program can bind any address.
         let _program = TcpListener::bind(("0.0.0.0", 8080))?;

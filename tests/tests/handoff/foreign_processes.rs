@@ -52,8 +52,7 @@ fn program_restarts_on_the_next_port_when_a_foreign_process_binds_first() {
         run.wait_for_line("handoff=number")?;
         let _foreign = env.foreign_listener(PORT)?;
         env.write("go", "")?;
-        let next = format!(" port={} ", PORT + 1);
-        run.wait_for_line(&next)?;
+        run.wait_for_line(&format!("Program started service_name={NAME} port={}", PORT + 1))?;
         let url = format!("http://127.0.0.1:{}", PORT + 1);
         run.wait_until("a response", || portolan_tests::http::get(&url))?;
         ensure!(expect_greeting("node").is_err());
@@ -72,9 +71,10 @@ fn run_fails_after_three_lost_ports_and_names_the_foreign_process() {
         }
         let output = run.wait(TIMEOUT)?.exits(1)?.stderr;
         let own = std::process::id().to_string();
-        let last = output.lines().last().unwrap_or_default();
-        ensure!(last.contains(&format!("pid {own}")) && last.contains("port 8082"), "{last}");
-        ensure!(last.contains("--preferred") && last.contains("--handoff claim"), "{last}");
+        let (text, remedy) = output.trim_end().rsplit_once('\n').unwrap_or_default();
+        let error = text.lines().last().unwrap_or_default();
+        ensure!(error.contains(&format!("pid {own}")) && error.contains("port 8082"), "{error}");
+        ensure!(remedy.contains("--preferred") && remedy.contains("--handoff claim"), "{remedy}");
         Ok(())
     });
 }
@@ -100,7 +100,7 @@ fn unknown_listener_is_not_accepted_for_docker() {
         run.wait_for_line("handoff=claim")?;
         let first = started_pid(&run)?;
         let _foreign = helper(env, "some-server", PORT)?;
-        run.wait_for_line(&format!(" port={} ", PORT + 1))?;
+        run.wait_for_line(&format!("Program started service_name={NAME} port={}", PORT + 1))?;
         ensure!(started_pid(&run)? != first);
         let _proxy = helper(env, "docker-proxy", PORT + 1)?;
         let registered = env.wait_registered(NAME, 1, TIMEOUT)?;
