@@ -83,6 +83,21 @@ fn broadcast_finds_each_instance_without_a_registry() {
 }
 
 #[test]
+fn default_strategy_tries_the_default_port_of_a_configured_pool() {
+    isolated(|env| {
+        env.write(
+            "portolan.yaml",
+            "port_allocator:\n  services: {orders: queue}\n  port_ranges:\n    queue: {start: 5501, end: 5510, default: 5500}\n",
+        )?;
+        let mut run = env.service("orders", &[], &redis::command("{port}")?)?;
+        run.wait_until("the server to answer", || redis::ping(5500))?;
+        let found = env.discover("orders", &["--strategy", "default"])?.text()?;
+        ensure!(found == "127.0.0.1:5500", "{found}");
+        Ok(())
+    });
+}
+
+#[test]
 fn default_port_is_never_attributed_to_another_instance() {
     isolated(|env| {
         let _servers = Servers::start(env)?;
