@@ -129,6 +129,10 @@ fn leave_a_connection_behind(port: u16) {
     let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     // Who closes first waits: the server's side, which has the port.
     drop(listener.accept().unwrap());
+    drop(listener);
+    // A process that a concurrent test forks has the listener until its exec.
+    let is_served = |_: u32| TcpStream::connect(("127.0.0.1", port)).is_ok();
+    assert!(!(0..1000).all(is_served), "port {port} is still served");
 }
 
 #[test]
