@@ -23,7 +23,7 @@ const OCCUPIED: u16 = 10;
 /// ten times to bind and then succeeds.
 pub(crate) fn rows() -> Result<Vec<Row>> {
     let servers = row("with listeners", listening, Goal::AtMost(1.3))?;
-    // Like the guards of another user, who has another reservation table.
+    // Like the guards of another user: they have no entry in this reservation table.
     let sockets = row("that are only bound", only_bound, Goal::Unset)?;
     Ok(vec![servers, sockets])
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use portolan_client::{RegistryClient, RegistryClientError};
-use portolan_core::{HealthReport, Registration, ServiceEndpoint};
+use portolan_core::{Backoff, HealthReport, Registration, ServiceEndpoint};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::rhythm::{Backoff, interval, with_jitter};
+use crate::rhythm::{interval, next_retry, retry_backoff, with_jitter};
 
 /// How long one request may take: a registry answers within milliseconds, and a heartbeat that
 /// hangs must not use up the time of the next.
@@ -52,7 +52,7 @@ impl RegistryLink {
             heartbeat,
             owns_health,
             entered: None,
-            backoff: Backoff::default(),
+            backoff: retry_backoff(),
             lost: false,
         }
     }
@@ -172,7 +172,7 @@ impl RegistryLink {
                     warn!(%error, "Lost touch with the registry, trying again");
                 }
                 match error.is_temporary() {
-                    true => self.backoff.next(interval),
+                    true => next_retry(&mut self.backoff, interval),
                     // Nothing is gained by asking sooner, but an operator may mend it.
                     false => with_jitter(interval),
                 }

@@ -1,11 +1,10 @@
-//! The heartbeat interval. Pure: knows no clock.
+//! The heartbeat interval and the waits between retries. Pure: knows no clock.
 
 use std::time::Duration;
 
-use portolan_core::Ttl;
-use rand::RngExt;
+use portolan_core::{Backoff, Ttl, backoff};
 
-/// How soon the registry is tried again after it was not to be reached.
+/// The first wait before a retry when the registry cannot be reached.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// The shortest heartbeat interval.
 const SHORTEST: Duration = Duration::from_millis(10);
@@ -18,31 +17,19 @@ pub(crate) fn interval(at_most: Duration, ttl: Ttl) -> Duration {
     at_most.max(SHORTEST).min(ttl.duration() / 3)
 }
 
-/// A wait that is never longer than asked for.
+/// Shortens a wait at random by up to a fifth.
 pub(crate) fn with_jitter(wait: Duration) -> Duration {
-    wait.mul_f64(rand::rng().random_range(1.0 - JITTER..=1.0))
+    backoff::with_jitter(wait, JITTER)
 }
 
-/// Waits that double from one failure to the next.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff {
-    failures: u32,
+/// The backoff of requests to the registry, without jitter; see [`next_retry`].
+pub(crate) const fn retry_backoff() -> Backoff {
+    Backoff::new(FIRST_RETRY, Ttl::MAX)
 }
 
-// === impl Backoff ===
-
-impl Backoff {
-    /// How long to wait after one more failure, at most this long.
-    pub(crate) fn next(&mut self, longest: Duration) -> Duration {
-        let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
-        self.failures = self.failures.saturating_add(1).min(31);
-        with_jitter(FIRST_RETRY.saturating_mul(factor).min(longest))
-    }
-
-    /// It worked.
-    pub(crate) fn reset(&mut self) {
-        self.failures = 0;
-    }
+/// The wait before the next retry, with jitter and never longer than `longest`.
+pub(crate) fn next_retry(backoff: &mut Backoff, longest: Duration) -> Duration {
+    with_jitter(backoff.next_wait().min(longest))
 }
 
 #[cfg(test)]
@@ -62,17 +49,17 @@ mod tests {
     }
 
     #[test]
-    fn retries_come_ever_later_and_never_later_than_a_heartbeat() {
-        let mut backoff = Backoff::default();
+    fn retries_back_off_up_to_the_longest_wait() {
+        let mut backoff = retry_backoff();
         let longest = Duration::from_secs(1);
         for most in [250, 500, 1000, 1000] {
-            let wait = backoff.next(longest).as_millis();
+            let wait = next_retry(&mut backoff, longest).as_millis();
             assert!(wait <= most && wait >= most * 4 / 5, "{wait} for {most}");
         }
         for _ in 0..100 {
-            assert!(backoff.next(longest) <= longest);
+            assert!(next_retry(&mut backoff, longest) <= longest);
         }
         backoff.reset();
-        assert!(backoff.next(longest) <= FIRST_RETRY);
+        assert!(next_retry(&mut backoff, longest) <= FIRST_RETRY);
     }
 }

@@ -75,7 +75,7 @@ impl Remedy for DirectoryError {
 /// Returns the directory of what ends with the boot: `configured`, else `$XDG_RUNTIME_DIR/portolan`,
 /// else `/run/user/UID/portolan`, else `/tmp/portolan-UID`. Creates it if it is missing.
 ///
-/// Whoever can write there can take ports away, so it must be private to this user. `setting` is
+/// A process that can write there can take ports away, so it must be private to this user. `setting` is
 /// the name of the setting of `configured`, for errors.
 pub fn runtime(
     configured: Option<&Path>,

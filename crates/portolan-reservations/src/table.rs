@@ -48,7 +48,7 @@ pub struct Claim {
 impl Table {
     /// Opens the table of this network namespace in the directory, and creates it if there is none.
     ///
-    /// The directory must be writable by this user alone: whoever writes to it can take ports away.
+    /// The directory must be writable by this user only: a process that writes to it can take ports away.
     pub fn open(directory: &Path) -> Result<Self, TableError> {
         let (path, file) = file::open(directory)?;
         let unusable = |source| TableError::Unusable { path: path.clone(), source };
