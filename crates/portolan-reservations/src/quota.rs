@@ -79,10 +79,21 @@ impl LeaseBound {
         bound
     }
 
-    /// Whether the claim with this ticket certainly keeps the quota. False means that it may not.
-    pub fn allows(&self, key: ServiceKey, ticket: u64, quota: Quota) -> bool {
+    /// Whether a claim whose ticket was taken after the scan certainly keeps the quota. False means that
+    /// it may not.
+    pub fn allows_later_claim(&self, key: ServiceKey, ticket: u64, quota: Quota) -> bool {
         // After damage to the ticket word the difference may be huge, which asks for another scan.
-        let others = self.claimed.saturating_add(ticket.wrapping_sub(self.ticket));
+        self.is_within(key, quota, ticket.wrapping_sub(self.ticket))
+    }
+
+    /// Whether a claim whose ticket was taken before the scan certainly keeps the quota. The scan counted
+    /// the claim itself; claims with later tickets count it too, so they need not be counted here.
+    pub fn allows_scanned_claim(&self, key: ServiceKey, quota: Quota) -> bool {
+        self.is_within(key, quota, 0)
+    }
+
+    fn is_within(&self, key: ServiceKey, quota: Quota, later_tickets: u64) -> bool {
+        let others = self.claimed.saturating_add(later_tickets);
         let of_service = u64::from(self.held_by_service[key.first_bucket()]);
         [(of_service, quota.per_service), (self.held, quota.per_user)].into_iter().all(
             |(held, limit)| limit.is_none_or(|limit| held.saturating_add(others) <= limit.into()),
@@ -121,27 +132,39 @@ mod tests {
         let bound = bound();
         let per_service = |service, limit, ticket| {
             let quota = Quota { per_service: Some(limit), per_user: None };
-            bound.allows(key(service), ticket, quota)
+            bound.allows_later_claim(key(service), ticket, quota)
         };
         assert!(per_service("api", 3, 10) && !per_service("api", 2, 10));
         assert!(per_service("api", 5, 12) && !per_service("api", 4, 12));
         assert!(per_service("web", 2, 10) && per_service("other", 1, 10));
         let per_user = |limit, ticket| {
-            bound.allows(key("api"), ticket, Quota { per_service: None, per_user: Some(limit) })
+            let quota = Quota { per_service: None, per_user: Some(limit) };
+            bound.allows_later_claim(key("api"), ticket, quota)
         };
         assert!(per_user(4, 10) && !per_user(3, 10) && !per_user(4, 11));
-        assert!(bound.allows(key("api"), u64::MAX, Quota::default()), "there is no limit");
+        assert!(bound.allows_later_claim(key("api"), u64::MAX, Quota::default()));
+    }
+
+    /// Otherwise every claim that competes with another one would ask for the lock, however far the
+    /// service is from its quota.
+    #[test]
+    fn claim_of_the_scan_is_allowed_though_other_sessions_took_later_tickets() {
+        let quota = |limit| Quota { per_service: Some(limit), per_user: None };
+        assert!(!bound().allows_later_claim(key("api"), 8, quota(1000)));
+        assert!(bound().allows_scanned_claim(key("api"), quota(3)));
+        assert!(!bound().allows_scanned_claim(key("api"), quota(2)));
     }
 
     #[test]
     fn damaged_ticket_allows_nothing_without_another_scan() {
         let quota = Quota { per_service: Some(u32::MAX), per_user: Some(u32::MAX) };
-        assert!(!bound().allows(key("api"), 9, quota));
+        assert!(!bound().allows_later_claim(key("api"), 9, quota));
         let words = [const { AtomicU64::new(u64::MAX) }; 2];
         let place = SlotProtocol { slot: &words[0], record: &[const { AtomicU64::new(0) }; 7] };
         let bound = LeaseBound::scan(&words[1], [place].into_iter());
         assert_eq!(words[1].add(1), 0);
-        assert!(bound.allows(key("api"), words[1].load(Relaxed), quota), "tickets wrap around");
+        let ticket = words[1].load(Relaxed);
+        assert!(bound.allows_later_claim(key("api"), ticket, quota), "tickets wrap around");
     }
 }
 

@@ -75,11 +75,14 @@ impl QuotaGuard<'_> {
     pub(crate) fn admit(&mut self, claim: &Claim) -> Result<Admission, AllocatorError> {
         // Always, because other sessions may have quotas where this one has none.
         let ticket = self.table.take_ticket(claim);
-        if self.limits.quota().is_unlimited() || self.is_below(ticket) {
+        let quota = self.limits.quota();
+        let known = self.bound.as_ref();
+        if quota.is_unlimited()
+            || known.is_some_and(|bound| bound.allows_later_claim(self.key, ticket, quota))
+        {
             return Ok(Admission::Granted);
         }
-        *self.bound = Some(self.table.scan_leases());
-        if self.is_below(ticket) {
+        if self.bound.insert(self.table.scan_leases()).allows_scanned_claim(self.key, quota) {
             return Ok(Admission::Granted);
         }
         if self.lock.is_none() {
@@ -95,11 +98,6 @@ impl QuotaGuard<'_> {
     pub(crate) fn wait(&mut self) -> Result<(), AllocatorError> {
         self.lock = Some(self.table.lock_quota()?);
         Ok(())
-    }
-
-    fn is_below(&self, ticket: u64) -> bool {
-        let quota = self.limits.quota();
-        self.bound.as_ref().is_some_and(|bound| bound.allows(self.key, ticket, quota))
     }
 
     fn count_exactly(&self) -> Result<(), AllocatorError> {

@@ -133,10 +133,12 @@ impl<'a, W: AtomicWord> Access<'a, W> {
     fn is_admitted(&mut self, limit: u32, lock: &mut Option<MutexGuard<'a, ()>>) -> Option<bool> {
         let quota = Quota { per_service: Some(limit), per_user: None };
         let ticket = self.last_ticket.add(1);
-        if !self.bound.allows(ServiceKey::from_word(0), ticket, quota) {
-            self.bound = LeaseBound::scan(self.last_ticket, self.places());
+        let key = ServiceKey::from_word(0);
+        if self.bound.allows_later_claim(key, ticket, quota) {
+            return Some(true);
         }
-        if self.bound.allows(ServiceKey::from_word(0), ticket, quota) {
+        self.bound = LeaseBound::scan(self.last_ticket, self.places());
+        if self.bound.allows_scanned_claim(key, quota) {
             return Some(true);
         }
         if lock.is_none() {

@@ -280,11 +280,11 @@ fn scan_counts_leases_and_claims_up_to_its_beginning() {
     let ((one, first), (other, second)) = (env.session(1), env.session(2));
     lease(&one, first, "api");
     let claim = try_claim(&other, PORT + 1, second, requested()).unwrap();
-    let ticket = other.take_ticket(&claim);
+    other.take_ticket(&claim);
     let key = key(&record("api"));
     let allows = |limit| {
         let quota = Quota { per_service: Some(limit), per_user: None };
-        other.scan_leases().allows(key, ticket, quota)
+        other.scan_leases().allows_scanned_claim(key, quota)
     };
     assert!(allows(2) && !allows(1));
 }
