@@ -15,22 +15,22 @@ use tracing::warn;
 
 use crate::AgentError;
 use crate::broadcast_link::BroadcastLink;
-use crate::builder::{AgentBuilder, Started, describe};
+use crate::builder::{AgentBuilder, Started, desired_endpoint};
 use crate::registry_link::RegistryLink;
 
-/// How long a request on its way may take when the agent stops. Were it cut off, the registry
-/// might carry it out after the good-bye, and keep a ghost.
+/// How long a request in flight may take after the agent was stopped. If the request were
+/// cancelled, the registry might apply it after the deregistration and keep a stale instance.
 const IN_FLIGHT: Duration = Duration::from_millis(500);
-/// How long the good-bye may take: long enough for a registry that is busy, and short enough that
-/// a stack of services is down within the 5 s that a person waits.
-const GOOD_BYE: Duration = Duration::from_secs(1);
-/// How much longer than all that the tasks may take before they are ended.
+/// How long deregistration may take: long enough for a busy registry, and short enough that a
+/// stack of services is stopped within 5 s.
+const DEREGISTRATION: Duration = Duration::from_secs(1);
+/// The additional time after both limits before the tasks are aborted.
 const SLACK: Duration = Duration::from_millis(100);
 
-/// Keeps one service findable until it is stopped.
+/// Publishes one service until the agent is stopped.
 ///
-/// Dropped without [`Agent::stop`], it ends its tasks and answers no more queries, but says
-/// good-bye to nobody: the service is then gone at the end of its TTL, as after a crash.
+/// If the agent is dropped without [`Agent::stop`], its tasks end and queries are no longer answered,
+/// but the service is not deregistered: it expires at the end of its TTL, as after a crash.
 pub struct Agent {
     desired: watch::Sender<ServiceEndpoint>,
     health: watch::Receiver<HealthReport>,
@@ -43,22 +43,22 @@ pub struct Agent {
 // === impl Agent ===
 
 impl Agent {
-    /// An agent for this service, to be told of whom it speaks to.
+    /// Returns a builder of an agent for this service.
     pub fn builder(registration: Registration) -> AgentBuilder {
         AgentBuilder::new(registration)
     }
 
-    /// The service as others are to find it, with its health as of now.
+    /// Returns the endpoint as it is published, with its current health.
     pub fn endpoint(&self) -> ServiceEndpoint {
         self.desired.borrow().clone()
     }
 
-    /// The service's id.
+    /// Returns the id of the instance.
     pub fn id(&self) -> ServiceId {
         self.desired.borrow().id.clone()
     }
 
-    /// The service's health as its check finds it, `unknown` where there is none.
+    /// Returns the results of the health check; `unknown` if there is no check.
     pub fn health(&self) -> watch::Receiver<HealthReport> {
         self.health.clone()
     }
@@ -68,11 +68,13 @@ impl Agent {
         self.monitor.report(&self.id());
     }
 
-    /// Describes the service anew. Registry and channel hear of it at once, in the background.
+    /// Replaces the registration, and updates the registry and the channel in the background.
     ///
-    /// It stays the same instance: an id, or a host and port, of another one is an error.
+    /// # Errors
+    ///
+    /// If the registration is invalid or belongs to another instance.
     pub fn update(&self, registration: Registration) -> Result<(), AgentError> {
-        let updated = describe(registration, &self.check)?;
+        let updated = desired_endpoint(registration, &self.check)?;
         let before = self.endpoint();
         if updated.id != before.id {
             return Err(AgentError::OtherInstance { own: before.id, other: updated.id });
@@ -94,16 +96,15 @@ impl Agent {
         Ok(())
     }
 
-    /// Takes the service out of the registry and off the channel, and joins every task. Takes
-    /// 1.6 s at most; where a registry does not answer in time, it drops the service at the
-    /// end of its TTL.
+    /// Deregisters the service, announces that it is gone, and joins every task, within 1.6 s. If
+    /// the registry does not answer in time, the service expires there at the end of its TTL.
     pub async fn stop(mut self) {
-        let deadline = Instant::now() + IN_FLIGHT + GOOD_BYE + SLACK;
+        let deadline = Instant::now() + IN_FLIGHT + DEREGISTRATION + SLACK;
         self.stopping.cancel();
         self.monitor.stop().await;
         let joined = async { while self.tasks.join_next().await.is_some() {} };
         if timeout_at(deadline, joined).await.is_err() {
-            warn!(service_id = %self.id(), "Agent not stopped in time, its tasks are ended");
+            warn!(service_id = %self.id(), "Agent not stopped in time, its tasks are aborted");
             self.tasks.shutdown().await;
         }
     }
@@ -113,17 +114,17 @@ impl Agent {
         let stopping = CancellationToken::new();
         let (health, reported) = watch::channel(HealthReport::default());
         let mut tasks = JoinSet::new();
-        if let Some((link, begun)) = registry {
-            tasks.spawn(keep_registered(link, begun, stopping.clone()));
+        if let Some((link, first)) = registry {
+            tasks.spawn(keep_registered(link, first, stopping.clone()));
         }
-        if let Some((link, begun)) = broadcast {
-            tasks.spawn(keep_announced(link, begun, stopping.clone()));
+        if let Some((link, first)) = broadcast {
+            tasks.spawn(keep_announced(link, first, stopping.clone()));
         }
         monitor.watch(&desired.borrow(), &check);
-        let following = follow_health(desired.clone(), health, reports);
+        let health_updates = follow_health(desired.clone(), health, reports);
         let stop = stopping.clone();
         tasks.spawn(async move {
-            stop.run_until_cancelled(following).await;
+            stop.run_until_cancelled(health_updates).await;
         });
         Self { desired, health: reported, check, monitor, stopping, tasks }
     }
@@ -137,30 +138,30 @@ impl fmt::Debug for Agent {
 
 async fn keep_registered(
     mut link: RegistryLink,
-    begun: Result<(), RegistryClientError>,
+    first: Result<(), RegistryClientError>,
     stopping: CancellationToken,
 ) {
-    let too_long = async {
+    let cancelled = async {
         stopping.cancelled().await;
         sleep(IN_FLIGHT).await;
     };
     tokio::select! {
-        () = link.run(begun, &stopping) => {}
-        () = too_long => {}
+        () = link.run(first, &stopping) => {}
+        () = cancelled => {}
     }
-    link.withdraw(Instant::now() + GOOD_BYE).await;
+    link.withdraw(Instant::now() + DEREGISTRATION).await;
 }
 
 async fn keep_announced(
     mut link: BroadcastLink,
-    begun: Result<(), AnnounceError>,
+    first: Result<(), AnnounceError>,
     stopping: CancellationToken,
 ) {
-    stopping.run_until_cancelled(link.run(begun)).await;
-    link.withdraw(Instant::now() + GOOD_BYE).await;
+    stopping.run_until_cancelled(link.run(first)).await;
+    link.withdraw(Instant::now() + DEREGISTRATION).await;
 }
 
-/// Writes what the check finds into the one place that the links look at.
+/// Writes check results into the desired state, which both links watch.
 async fn follow_health(
     desired: watch::Sender<ServiceEndpoint>,
     health: watch::Sender<HealthReport>,

@@ -1,23 +1,23 @@
-//! Keeps the broadcast channel in step with what is to be known of the service.
+//! Announces the desired state of the service on the broadcast channel.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_broadcast::{AnnounceError, Broadcaster};
-use portolan_core::{Action, ServiceEndpoint};
+use portolan_core::{Action, Remedy as _, ServiceEndpoint};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
-use crate::rhythm::{interval, with_jitter};
+use crate::backoff::{interval, with_jitter};
 
-/// The link from one service to the broadcast channel. Queries are answered for as long as it
-/// is there, and no longer.
+/// The link from one service to the broadcast channel. Queries are answered until the link is
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct BroadcastLink {
     broadcaster: Broadcaster,
     desired: watch::Receiver<ServiceEndpoint>,
-    /// How long from one announcement to the next at most.
+    /// The maximum interval between announcements.
     heartbeat: Duration,
     failing: bool,
 }
@@ -33,7 +33,7 @@ impl BroadcastLink {
         Self { broadcaster, desired, heartbeat, failing: false }
     }
 
-    /// Answers queries with the service as it is now, and tells the channel.
+    /// Answers queries with the current state of the service from now on, and announces that state.
     pub(crate) async fn announce(&mut self, action: Action) -> Result<(), AnnounceError> {
         let mut endpoint = self.desired.borrow_and_update().clone();
         endpoint.last_heartbeat = Timestamp::now();
@@ -41,24 +41,25 @@ impl BroadcastLink {
         self.broadcaster.announce(action, &endpoint).await
     }
 
-    /// Keeps the channel in step until it is dropped. `begun` is how the first attempt ended.
-    pub(crate) async fn run(&mut self, mut begun: Result<(), AnnounceError>) {
+    /// Announces every change, and heartbeats between changes, until the future is dropped. `result`
+    /// is the result of the first announcement.
+    pub(crate) async fn run(&mut self, mut result: Result<(), AnnounceError>) {
         loop {
-            self.note(begun);
+            self.record(result);
             let interval = interval(self.heartbeat, self.desired.borrow().ttl);
             let due = Instant::now() + with_jitter(interval);
             let action = tokio::select! {
                 () = sleep_until(due) => Action::Heartbeat,
                 Ok(()) = self.desired.changed() => Action::Update,
             };
-            begun = self.announce(action).await;
+            result = self.announce(action).await;
         }
     }
 
-    /// Says good-bye, as far as that goes until the deadline.
+    /// Announces that the service is gone, before the deadline.
     pub(crate) async fn withdraw(&self, deadline: Instant) {
         let endpoint = self.desired.borrow().clone();
-        // First, so that no query is answered with a service that is going.
+        // First, so that no query is answered with a service that is about to stop.
         self.broadcaster.unpublish(&endpoint.id);
         let announced = self.broadcaster.announce(Action::Deregister, &endpoint);
         match timeout_at(deadline, announced).await {
@@ -70,13 +71,13 @@ impl BroadcastLink {
         }
     }
 
-    /// Tells of a failure once, and of its end.
-    fn note(&mut self, outcome: Result<(), AnnounceError>) {
-        let failed_before = std::mem::replace(&mut self.failing, outcome.is_err());
+    /// Logs the first failure in a row and the success after it.
+    fn record(&mut self, result: Result<(), AnnounceError>) {
+        let failed_before = std::mem::replace(&mut self.failing, result.is_err());
         let service_id = &self.desired.borrow().id;
-        match outcome {
+        match result {
             Err(error) if !failed_before => {
-                warn!(%service_id, %error, "Service not announced, trying again");
+                warn!(%service_id, error = error.with_remedy(), "Service not announced, trying again");
             }
             Err(error) => debug!(%service_id, %error, "Service still not announced"),
             Ok(()) if failed_before => info!(%service_id, "Service announced again"),

@@ -1,4 +1,4 @@
-//! How an agent is put together and started.
+//! The builder of an agent.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use portolan_broadcast::{AnnounceError, Broadcaster};
 use portolan_client::{RegistryClient, RegistryClientError};
 use portolan_core::endpoint::CHECKED_BY_AGENT;
 use portolan_core::{
-    Action, HealthReport, InvalidRegistration, Registration, ServiceEndpoint, ServiceId, Ttl,
+    Action, HealthReport, InvalidRegistration, Registration, Remedy as _, ServiceEndpoint,
+    ServiceId, Ttl,
 };
 use portolan_health::{CheckSpec, HealthConfig, HealthMonitor};
 use portolan_metrics::Metrics;
@@ -18,13 +19,13 @@ use crate::broadcast_link::BroadcastLink;
 use crate::registry_link::RegistryLink;
 use crate::{Agent, AgentError};
 
-/// The heartbeat interval without a broadcast channel: 30 s, the announce
-/// interval of the specification.
+/// The heartbeat interval without a broadcast channel: 30 s, the announce interval of the
+/// specification.
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// How many health reports may wait; the monitor waits with the next.
+/// The capacity of the queue of health reports. The monitor waits while the queue is full.
 const REPORTS: usize = 16;
 
-/// What an agent is put together from.
+/// Builds an [`Agent`].
 #[derive(Debug)]
 #[must_use = "an agent does nothing until it is started"]
 pub struct AgentBuilder {
@@ -43,8 +44,8 @@ pub(crate) struct Started {
     pub(crate) check: CheckSpec,
     pub(crate) monitor: HealthMonitor,
     pub(crate) reports: mpsc::Receiver<(ServiceId, HealthReport)>,
-    pub(crate) registry: Option<(RegistryLink, Result<(), RegistryClientError>)>,
-    pub(crate) broadcast: Option<(BroadcastLink, Result<(), AnnounceError>)>,
+    pub(crate) registry: Option<(RegistryLink, Registered)>,
+    pub(crate) broadcast: Option<(BroadcastLink, Announced)>,
 }
 
 // === impl AgentBuilder ===
@@ -62,51 +63,55 @@ impl AgentBuilder {
         }
     }
 
-    /// The registry to register with, where there is one.
+    /// Sets the registry to register with. Default: none.
     pub fn registry(mut self, registry: impl Into<Option<RegistryClient>>) -> Self {
         self.registry = registry.into();
         self
     }
 
-    /// The channel to announce on, where there is one.
+    /// Sets the broadcast channel to announce on. Default: none.
     pub fn broadcaster(mut self, broadcaster: impl Into<Option<Broadcaster>>) -> Self {
         self.broadcaster = broadcaster.into();
         self
     }
 
-    /// How to check its health; where nothing is said, that is left to others.
+    /// Sets the health check. Default: none, so the registry may check the health.
     pub fn check(mut self, check: impl Into<Option<CheckSpec>>) -> Self {
         self.check = check.into().unwrap_or_else(CheckSpec::none);
         self
     }
 
-    /// How often to check, and what the findings mean.
+    /// Sets the intervals and thresholds of health checks.
     pub fn health(mut self, health: HealthConfig) -> Self {
         self.health = health;
         self
     }
 
-    /// Where checks are counted.
+    /// Sets the metrics that count checks.
     pub fn metrics(mut self, metrics: Metrics) -> Self {
         self.metrics = metrics;
         self
     }
 
-    /// The maximum heartbeat interval, at least 10 ms. Default: the channel's
-    /// announce interval, else 30 s. In any case three come within the service's TTL.
+    /// Sets the maximum heartbeat interval, at least 10 ms. Default: the channel's announce interval,
+    /// or 30 s without a channel. At least three heartbeats are sent within the service's TTL.
     pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
         self.heartbeat = Some(heartbeat);
         self
     }
 
-    /// Registers the service, announces it, and keeps both up. Must be called within a tokio
-    /// runtime.
+    /// Registers and announces the service, and starts the tasks that keep it published. Must be
+    /// called within a tokio runtime.
     ///
-    /// A registry that cannot be reached is a warning where the broadcast channel took the
-    /// service, and is tried again in the background; one that refuses is an error, as trying
-    /// again would not help.
+    /// If the registry is unreachable and the service was announced, the agent retries the
+    /// registration in the background.
+    ///
+    /// # Errors
+    ///
+    /// If the registration is invalid, the registry refuses it, or neither the registry nor the
+    /// channel accepted the service.
     pub async fn start(self) -> Result<Agent, AgentError> {
-        let endpoint = describe(self.registration, &self.check)?;
+        let endpoint = desired_endpoint(self.registration, &self.check)?;
         let owns_health = !self.check.is_none();
         let heartbeat = self.heartbeat.unwrap_or_else(|| {
             self.broadcaster.as_ref().map_or(HEARTBEAT, Broadcaster::announce_interval)
@@ -122,12 +127,12 @@ impl AgentBuilder {
             Some(link) => Some(link.reconcile(false).await),
             None => None,
         };
-        let registered = registered.map(only_temporary).transpose()?;
+        let registered = registered.map(check_permanent).transpose()?;
         let announced = match &mut broadcast {
             Some(link) => Some(link.announce(Action::Register).await),
             None => None,
         };
-        let (registered, announced) = is_published(&desired.borrow(), registered, announced)?;
+        let (registered, announced) = check_published(&desired.borrow(), registered, announced)?;
         let (sender, reports) = mpsc::channel(REPORTS);
         Ok(Agent::run(Started {
             monitor: HealthMonitor::new(self.health, self.metrics, sender),
@@ -140,9 +145,9 @@ impl AgentBuilder {
     }
 }
 
-/// The service as it is to be found: with its id and TTL written out, so that registry and channel
-/// get the same, and with what follows from its being checked here.
-pub(crate) fn describe(
+/// Returns the endpoint to publish: the registration with its id and TTL, so that registry and
+/// channel get the same, and with the metadata and URL of the agent's health check.
+pub(crate) fn desired_endpoint(
     mut registration: Registration,
     check: &CheckSpec,
 ) -> Result<ServiceEndpoint, InvalidRegistration> {
@@ -157,34 +162,31 @@ pub(crate) fn describe(
     Ok(registration.into_endpoint(Ttl::DEFAULT, Timestamp::now()))
 }
 
-type Told<E> = Result<(), E>;
+type Registered = Result<(), RegistryClientError>;
+type Announced = Result<(), AnnounceError>;
 
-/// Ends it where trying again would not help.
-fn only_temporary(
-    registered: Told<RegistryClientError>,
-) -> Result<Told<RegistryClientError>, RegistryClientError> {
+/// Returns an error if the registration failed permanently.
+fn check_permanent(registered: Registered) -> Result<Registered, RegistryClientError> {
     match registered {
         Err(error) if !error.is_temporary() => Err(error),
         other => Ok(other),
     }
 }
 
-type Both = (Option<Told<RegistryClientError>>, Option<Told<AnnounceError>>);
-
-/// Goes on where at least one of the two took the service.
-fn is_published(
+/// Returns an error unless the registry or the channel accepted the service.
+fn check_published(
     endpoint: &ServiceEndpoint,
-    registered: Option<Told<RegistryClientError>>,
-    announced: Option<Told<AnnounceError>>,
-) -> Result<Both, AgentError> {
+    registered: Option<Registered>,
+    announced: Option<Announced>,
+) -> Result<(Option<Registered>, Option<Announced>), AgentError> {
     match (registered, announced) {
         (None, None) => Err(AgentError::NoPublishTarget { service_id: endpoint.id.clone() }),
         (Some(Err(error)), None) => Err(error.into()),
         (Some(Err(error)), Some(Err(other))) => {
-            warn!(service_id = %endpoint.id, error = %other, "Service not announced either");
+            warn!(service_id = %endpoint.id, error = other.with_remedy(), "Service not announced");
             Err(error.into())
         }
         (None, Some(Err(error))) => Err(error.into()),
-        told => Ok(told),
+        published => Ok(published),
     }
 }

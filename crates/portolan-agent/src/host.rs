@@ -1,4 +1,4 @@
-//! The address under which others reach this machine.
+//! The address at which other machines reach this one.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -7,17 +7,16 @@ use portolan_core::{Host, REGISTRY_PORT};
 use tracing::warn;
 use url::Url;
 
-/// The host to advertise to this registry: loopback where the registry is on this machine or is
-/// not given as an URL, else the address that the route to it starts from. Nothing is sent, but a
-/// name is resolved, which takes as long as the system lets it.
+/// Returns the host to advertise to this registry: the source address of the route to the registry,
+/// or loopback if the registry is on this machine, the URL is invalid or there is no route.
 ///
-/// Where there is no route there is nobody to advertise to, and it is loopback as well.
+/// Nothing is sent, but a host name is resolved, which may block for as long as the system's resolver.
 pub fn advertised_host(registry_url: &str) -> Host {
     let Some((host, port)) = host_and_port(registry_url) else { return Host::loopback() };
     if host.is_loopback() {
         return Host::loopback();
     }
-    match route_to(&host, port).map(Host::try_from) {
+    match source_address_to(&host, port).map(Host::try_from) {
         Ok(Ok(own)) if !own.is_loopback() => own,
         Ok(_) => Host::loopback(),
         Err(error) => {
@@ -33,10 +32,10 @@ fn host_and_port(url: &str) -> Option<(Host, u16)> {
     Some((host, url.port_or_known_default().unwrap_or(REGISTRY_PORT)))
 }
 
-fn route_to(host: &Host, port: u16) -> io::Result<IpAddr> {
+fn source_address_to(host: &Host, port: u16) -> io::Result<IpAddr> {
     let mut failed = io::Error::from(io::ErrorKind::NotFound);
     for to in host.with_port(port).to_socket_addrs()? {
-        match own_address(to) {
+        match source_address(to) {
             Ok(own) => return Ok(own),
             Err(error) => failed = error,
         }
@@ -44,8 +43,8 @@ fn route_to(host: &Host, port: u16) -> io::Result<IpAddr> {
     Err(failed)
 }
 
-/// Connecting a UDP socket chooses the route and the address it starts from, and sends nothing.
-fn own_address(to: SocketAddr) -> io::Result<IpAddr> {
+/// Returns the source address of the route: connecting a UDP socket chooses it and sends nothing.
+fn source_address(to: SocketAddr) -> io::Result<IpAddr> {
     let any: IpAddr = match to {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -60,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_registry_on_this_machine_hears_of_loopback() {
+    fn loopback_is_advertised_to_local_registry() {
         for url in [
             "http://localhost:7000",
             "http://127.0.0.1:7000",
@@ -75,13 +74,13 @@ mod tests {
     }
 
     #[test]
-    fn the_route_to_an_address_starts_at_an_address_of_this_machine() {
-        let own = route_to(&Host::loopback(), 7000).unwrap();
+    fn source_address_belongs_to_this_machine() {
+        let own = source_address_to(&Host::loopback(), 7000).unwrap();
         assert_eq!(own, IpAddr::from([127, 0, 0, 1]));
     }
 
     #[test]
-    fn a_host_without_a_route_leaves_loopback() {
+    fn loopback_is_advertised_without_a_route() {
         // The kernel refuses broadcast addresses before it looks for a route.
         assert_eq!(advertised_host("http://255.255.255.255:7000"), Host::loopback());
     }

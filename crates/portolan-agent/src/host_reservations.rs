@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use portolan_client::{Reservation, Reservations, ReservationsError};
 use portolan_port_allocator::{Holder, PortAllocator, PortAllocatorConfig};
 
-/// Reads who holds which port from the reservation table of this host.
+/// Reads the leases in the reservation table of this host.
 #[derive(Debug)]
 pub struct HostReservations {
     config: PortAllocatorConfig,
@@ -14,7 +14,7 @@ pub struct HostReservations {
 // === impl HostReservations ===
 
 impl HostReservations {
-    /// Opens the table of these settings by the first use.
+    /// Creates a reader of the table of these settings. The first read opens the table.
     pub fn new(config: PortAllocatorConfig) -> Self {
         Self { config, open: Mutex::default() }
     }

@@ -1,14 +1,15 @@
-//! Keeps one service findable for as long as it lives.
+//! The agent publishes one service while it runs.
 //!
 //! An [`Agent`] registers its service and announces it, answers queries for it, checks its health,
-//! keeps it alive in the registry, registers it again where the registry forgot it, and takes it
-//! out when it stops. The service itself, its process and its port are not known here.
+//! renews its lease in the registry, registers it again if the registry lost it, and deregisters it
+//! when the agent stops. The agent does not manage the service's process or port.
 //!
-//! What is to be known of the service stands in one place; two links, one to the registry and one
-//! to the broadcast channel, each bring their side in step with it. So a registry that is slow or
-//! gone never keeps the channel from hearing, and what was missed is made up for by itself.
+//! The desired state of the service is kept in one place. Two independent links, one to the registry
+//! and one to the broadcast channel, reconcile their side with it and retry after failures, so a
+//! slow or unreachable registry does not delay announcements.
 
 mod agent;
+mod backoff;
 mod broadcast_link;
 mod builder;
 mod error;
@@ -16,7 +17,6 @@ mod host;
 #[cfg(target_os = "linux")]
 mod host_reservations;
 mod registry_link;
-mod rhythm;
 
 pub use agent::Agent;
 pub use builder::AgentBuilder;

@@ -1,18 +1,18 @@
-//! Keeps the registry in step with what is to be known of the service.
+//! Reconciles the registry with the desired state of the service.
 
 use std::time::Duration;
 
 use portolan_client::{RegistryClient, RegistryClientError};
-use portolan_core::{Backoff, HealthReport, Registration, ServiceEndpoint};
+use portolan_core::{Backoff, HealthReport, Registration, Remedy as _, ServiceEndpoint};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::rhythm::{interval, next_retry, retry_backoff, with_jitter};
+use crate::backoff::{interval, next_retry, retry_backoff, with_jitter};
 
-/// How long one request may take: a registry answers within milliseconds, and a heartbeat that
-/// hangs must not use up the time of the next.
+/// The timeout of one request: a registry answers within milliseconds, and a heartbeat without an
+/// answer must not delay the next one.
 const REQUEST: Duration = Duration::from_secs(2);
 
 /// The link from one service to one registry.
@@ -22,17 +22,17 @@ pub(crate) struct RegistryLink {
     desired: watch::Receiver<ServiceEndpoint>,
     /// The maximum heartbeat interval.
     heartbeat: Duration,
-    /// Whether the service's health is checked here. Where it is not, somebody else may do so,
-    /// and is not to be contradicted.
+    /// Whether this agent checks the service's health. Otherwise the registry may check it, and the
+    /// agent does not overwrite the result.
     owns_health: bool,
-    entered: Option<Entered>,
+    registered: Option<RegisteredState>,
     backoff: Backoff,
     lost: bool,
 }
 
-/// What the registry has.
+/// What the registry stores, as far as the agent knows.
 #[derive(Debug)]
-struct Entered {
+struct RegisteredState {
     registration: Registration,
     health: HealthReport,
 }
@@ -51,80 +51,81 @@ impl RegistryLink {
             desired,
             heartbeat,
             owns_health,
-            entered: None,
+            registered: None,
             backoff: retry_backoff(),
             lost: false,
         }
     }
 
-    /// Brings the registry in step once. With `beat`, sends a heartbeat in any case.
-    pub(crate) async fn reconcile(&mut self, beat: bool) -> Result<(), RegistryClientError> {
+    /// Sends the registry what changed. `heartbeat` sends a heartbeat even if nothing changed.
+    pub(crate) async fn reconcile(&mut self, heartbeat: bool) -> Result<(), RegistryClientError> {
         let desired = self.desired.borrow_and_update().clone();
-        match self.tell(&desired, beat).await {
+        match self.publish(&desired, heartbeat).await {
             Err(RegistryClientError::UnknownService { id }) => {
-                info!(service_id = %id, "The registry does not know the service, registering again");
-                self.entered = None;
-                self.tell(&desired, false).await
+                info!(service_id = %id, "Service not known to the registry, registering again");
+                self.registered = None;
+                self.publish(&desired, false).await
             }
-            told => told,
+            result => result,
         }
     }
 
-    /// Keeps the registry in step until told to stop, and cuts no request off. `begun` is how the
-    /// first attempt ended.
+    /// Reconciles the registry until the token is cancelled, without cancelling a request. `result`
+    /// is the result of the first attempt.
     pub(crate) async fn run(
         &mut self,
-        mut begun: Result<(), RegistryClientError>,
+        mut result: Result<(), RegistryClientError>,
         stopping: &CancellationToken,
     ) {
         loop {
-            let due = Instant::now() + self.wait_after(begun);
-            let beat = tokio::select! {
+            let due = Instant::now() + self.record(result);
+            let heartbeat = tokio::select! {
                 () = stopping.cancelled() => return,
                 () = sleep_until(due) => true,
                 Ok(()) = self.desired.changed() => false,
             };
             // After a failure the state of the registry is unknown; a heartbeat reveals it.
-            begun = self.reconcile(beat || self.lost).await;
+            result = self.reconcile(heartbeat || self.lost).await;
         }
     }
 
-    /// Takes the service out, as far as that goes until the deadline.
+    /// Deregisters the service before the deadline.
     pub(crate) async fn withdraw(&self, deadline: Instant) {
-        // Also where nothing is known to be entered: a request without an answer may have arrived.
+        // Also without a known registration: a request without an answer may have been applied.
         let id = self.desired.borrow().id.clone();
         match timeout_at(deadline, self.client.deregister(&id)).await {
             Ok(Ok(())) => info!(service_id = %id, "Service deregistered"),
             Ok(Err(RegistryClientError::UnknownService { .. })) => {
-                debug!(service_id = %id, "The registry had forgotten the service already");
+                debug!(service_id = %id, "Service already unknown to the registry");
             }
-            Ok(Err(error)) if self.entered.is_none() => {
-                debug!(service_id = %id, %error, "No registry had the service");
+            Ok(Err(error)) if self.registered.is_none() => {
+                debug!(service_id = %id, %error, "Service not deregistered, it was not registered");
             }
             Ok(Err(error)) => warn!(
-                service_id = %id, %error,
-                "Service not deregistered, the registry drops it at the end of its TTL"
+                service_id = %id, error = error.with_remedy(),
+                "Service not deregistered, it expires at the end of its TTL"
             ),
             Err(_) => warn!(
                 service_id = %id, url = self.client.url(),
-                "Service not deregistered in time, the registry drops it at the end of its TTL"
+                "Service not deregistered in time, it expires at the end of its TTL"
             ),
         }
     }
 
-    async fn tell(
+    async fn publish(
         &mut self,
         desired: &ServiceEndpoint,
-        beat: bool,
+        heartbeat: bool,
     ) -> Result<(), RegistryClientError> {
         let registration = Registration::from(desired.clone());
-        let current = self.entered.as_ref().is_some_and(|e| e.registration == registration);
+        let current =
+            self.registered.as_ref().is_some_and(|state| state.registration == registration);
         if !current {
             self.register(registration).await?;
-        } else if beat {
+        } else if heartbeat {
             self.client.heartbeat(&desired.id).await?;
         }
-        self.tell_health(desired).await
+        self.update_health(desired).await
     }
 
     async fn register(&mut self, registration: Registration) -> Result<(), RegistryClientError> {
@@ -135,46 +136,51 @@ impl RegistryLink {
             protocol = %endpoint.protocol, created = registered.created, "Service registered"
         );
         let health = HealthReport::new(endpoint.health, endpoint.health_reason);
-        self.entered = Some(Entered { registration, health });
+        self.registered = Some(RegisteredState { registration, health });
         Ok(())
     }
 
-    async fn tell_health(&mut self, desired: &ServiceEndpoint) -> Result<(), RegistryClientError> {
+    async fn update_health(
+        &mut self,
+        desired: &ServiceEndpoint,
+    ) -> Result<(), RegistryClientError> {
         let health = HealthReport::new(desired.health, desired.health_reason.as_str());
-        let Some(entered) = self.entered.as_mut().filter(|_| self.owns_health) else {
+        let Some(registered) = self.registered.as_mut().filter(|_| self.owns_health) else {
             return Ok(());
         };
-        if entered.health != health {
+        if registered.health != health {
             self.client.update_health(&desired.id, &health).await?;
-            entered.health = health;
+            registered.health = health;
         }
         Ok(())
     }
 
-    fn wait_after(&mut self, outcome: Result<(), RegistryClientError>) -> Duration {
+    /// Records the result of a request, and returns the wait before the next one.
+    fn record(&mut self, result: Result<(), RegistryClientError>) -> Duration {
         let interval = interval(self.heartbeat, self.desired.borrow().ttl);
-        let was_lost = std::mem::replace(&mut self.lost, outcome.is_err());
-        match outcome {
+        let was_lost = std::mem::replace(&mut self.lost, result.is_err());
+        match result {
             Ok(()) => {
                 if was_lost {
-                    info!(url = self.client.url(), "The registry is back");
+                    info!(url = self.client.url(), "Registry available again");
                 }
                 self.backoff.reset();
                 with_jitter(interval)
             }
             Err(error) => {
                 if was_lost {
-                    debug!(%error, "The registry is still not in step");
-                } else if self.entered.is_none() {
-                    // Nothing is lost yet, and where there is no registry nothing ever will be.
-                    info!(%error, "The registry does not have the service yet, trying again");
+                    debug!(%error, "Registry still unavailable");
+                } else if self.registered.is_none() {
+                    // No warning, because there may be no registry at all.
+                    info!(error = error.with_remedy(), "Service not registered, trying again");
                 } else {
-                    warn!(%error, "Lost touch with the registry, trying again");
+                    warn!(error = error.with_remedy(), "Registry unavailable, trying again");
                 }
-                match error.is_temporary() {
-                    true => next_retry(&mut self.backoff, interval),
-                    // Nothing is gained by asking sooner, but an operator may mend it.
-                    false => with_jitter(interval),
+                if error.is_temporary() {
+                    next_retry(&mut self.backoff, interval)
+                } else {
+                    // An earlier retry would not help, but an operator may remove the cause.
+                    with_jitter(interval)
                 }
             }
         }

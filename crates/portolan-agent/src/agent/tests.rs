@@ -12,15 +12,15 @@ use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use fake_registry::{FakeRegistry, Mode, client_of};
+use fake_registry::{FakeRegistry, Mode, client_for};
 
-/// Generous, so that only what hangs for ever fails.
+/// The deadline of every wait: long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(20);
-/// Short, so that tests need not wait for it.
+/// The heartbeat interval of the tests.
 const HEARTBEAT: Duration = Duration::from_millis(50);
 
 fn registration(port: u16) -> Registration {
-    // An address of the network and not loopback: the channel is one between machines.
+    // Not a loopback address, because the channel connects machines.
     Registration::new("api".parse().unwrap(), "10.0.0.1".parse().unwrap(), port)
 }
 
@@ -28,7 +28,7 @@ fn local(port: u16) -> Registration {
     Registration { host: "127.0.0.1".parse().unwrap(), ..registration(port) }
 }
 
-/// A channel between machines: the service's, and others.
+/// A broadcast channel and the member that the agent uses.
 struct Channel {
     network: MemoryNetwork,
     own: Broadcaster,
@@ -41,13 +41,13 @@ impl Channel {
         Self { network, own }
     }
 
-    /// What a machine that has heard nothing yet finds.
-    async fn asked(&self) -> Vec<ServiceEndpoint> {
-        let newcomer = join(&self.network, 2);
+    /// Returns the answers to a query from a new member of the channel.
+    async fn query(&self) -> Vec<ServiceEndpoint> {
+        let member = join(&self.network, 2);
         let name = "api".parse().unwrap();
         let wait = Duration::from_millis(300);
-        let found = newcomer.query(Some(&name), &[Scope::default()], wait, QueryMode::All).await;
-        newcomer.stop().await;
+        let found = member.query(Some(&name), &[Scope::default()], wait, QueryMode::All).await;
+        member.stop().await;
         found.unwrap()
     }
 }
@@ -57,12 +57,12 @@ fn join(network: &MemoryNetwork, last: u8) -> Broadcaster {
     Broadcaster::with_transport(transport, &BroadcastConfig::default(), Metrics::new()).unwrap()
 }
 
-async fn heard(listener: &mut AnnouncementListener, action: Action) -> ServiceEndpoint {
+async fn next_with(listener: &mut AnnouncementListener, action: Action) -> ServiceEndpoint {
     let found = async {
         loop {
-            let heard = listener.next().await.expect("the channel is open");
-            if heard.announcement.action == action {
-                return heard.announcement.service.clone();
+            let received = listener.next().await.expect("the channel is open");
+            if received.announcement.action == action {
+                return received.announcement.service.clone();
             }
         }
     };
@@ -79,7 +79,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn a_service_is_registered_kept_alive_and_taken_out() {
+async fn agent_registers_sends_heartbeats_and_deregisters() {
     let registry = FakeRegistry::start().await;
     let agent = Agent::builder(registration(80))
         .registry(registry.client())
@@ -89,14 +89,14 @@ async fn a_service_is_registered_kept_alive_and_taken_out() {
         .unwrap();
     assert_eq!(registry.services()[0].id, agent.id());
     assert_eq!(agent.endpoint().address(), "10.0.0.1:80");
-    until("two heartbeats", || registry.asked("heartbeat") >= 2).await;
-    assert_eq!(registry.asked("register"), 1);
+    until("two heartbeats", || registry.requests("heartbeat") >= 2).await;
+    assert_eq!(registry.requests("register"), 1);
     agent.stop().await;
     assert_eq!(registry.services(), []);
 }
 
 #[tokio::test]
-async fn a_service_is_announced_answers_queries_and_says_good_bye() {
+async fn agent_announces_answers_queries_and_announces_deregistration() {
     let channel = Channel::new();
     let other = join(&channel.network, 3);
     let mut listener = other.listen();
@@ -106,16 +106,16 @@ async fn a_service_is_announced_answers_queries_and_says_good_bye() {
         .start()
         .await
         .unwrap();
-    assert_eq!(heard(&mut listener, Action::Register).await.id, agent.id());
-    heard(&mut listener, Action::Heartbeat).await;
-    assert_eq!(channel.asked().await[0].id, agent.id());
+    assert_eq!(next_with(&mut listener, Action::Register).await.id, agent.id());
+    next_with(&mut listener, Action::Heartbeat).await;
+    assert_eq!(channel.query().await[0].id, agent.id());
     agent.stop().await;
-    heard(&mut listener, Action::Deregister).await;
-    assert_eq!(channel.asked().await, []);
+    next_with(&mut listener, Action::Deregister).await;
+    assert_eq!(channel.query().await, []);
 }
 
 #[tokio::test]
-async fn health_reaches_registry_channel_and_watchers() {
+async fn check_results_reach_registry_and_watchers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let registry = FakeRegistry::start().await;
@@ -126,39 +126,39 @@ async fn health_reaches_registry_channel_and_watchers() {
         .start()
         .await
         .unwrap();
-    let entered = || registry.services()[0].clone();
-    assert!(entered().is_checked_by_agent());
-    assert_eq!(entered().health_url.as_deref(), Some(&*format!("tcp://127.0.0.1:{port}")));
+    let registered = || registry.services()[0].clone();
+    assert!(registered().is_checked_by_agent());
+    assert_eq!(registered().health_url.as_deref(), Some(&*format!("tcp://127.0.0.1:{port}")));
     let mut health = agent.health();
     let passing = health.wait_for(|report| report.status == HealthStatus::Passing);
     timeout(SOON, passing).await.unwrap().unwrap();
-    until("the registry knows", || entered().health == HealthStatus::Passing).await;
+    until("the registry is updated", || registered().health == HealthStatus::Passing).await;
     assert_eq!(agent.endpoint().health, HealthStatus::Passing);
     agent.stop().await;
 }
 
 #[tokio::test]
-async fn health_left_to_others_is_not_contradicted() {
+async fn agent_without_check_does_not_overwrite_health() {
     let registry = FakeRegistry::start().await;
     let start =
         || Agent::builder(registration(80)).registry(registry.client()).heartbeat(HEARTBEAT);
     let agent = start().start().await.unwrap();
     registry.put(ServiceEndpoint { health: HealthStatus::Warning, ..agent.endpoint() });
-    let before = registry.asked("heartbeat");
-    until("heartbeats", || registry.asked("heartbeat") >= before + 2).await;
-    assert_eq!(registry.asked("health"), 0);
+    let before = registry.requests("heartbeat");
+    until("heartbeats", || registry.requests("heartbeat") >= before + 2).await;
+    assert_eq!(registry.requests("health"), 0);
     assert_eq!(*agent.health().borrow(), HealthReport::default());
     agent.stop().await;
 }
 
 #[tokio::test]
-async fn what_the_registry_believed_of_a_former_life_is_put_right() {
+async fn stale_health_in_registry_is_overwritten_at_start() {
     let registry = FakeRegistry::start().await;
     let builder = || Agent::builder(registration(80)).registry(registry.client());
     let former = builder().start().await.unwrap();
     registry.put(ServiceEndpoint { health: HealthStatus::Critical, ..former.endpoint() });
     drop(former);
-    // Nothing is known yet: nobody has reported.
+    // Unknown until the service reports.
     let check: CheckSpec = "ttl:1h".parse().unwrap();
     let agent = builder().check(check).start().await.unwrap();
     assert_eq!(registry.services()[0].health, HealthStatus::Unknown);
@@ -168,7 +168,7 @@ async fn what_the_registry_believed_of_a_former_life_is_put_right() {
 }
 
 #[tokio::test]
-async fn a_registry_that_forgot_everything_is_whole_after_one_heartbeat() {
+async fn lost_registration_is_restored_with_its_health() {
     let registry = FakeRegistry::start().await;
     let agent = Agent::builder(registration(80))
         .registry(registry.client())
@@ -179,25 +179,25 @@ async fn a_registry_that_forgot_everything_is_whole_after_one_heartbeat() {
         .unwrap();
     agent.report();
     until("passing", || registry.services()[0].health == HealthStatus::Passing).await;
-    registry.forget();
+    registry.clear();
     let whole = || registry.services().first().is_some_and(|s| s.health == HealthStatus::Passing);
     until("registered again, with its health", whole).await;
     agent.stop().await;
 }
 
 #[tokio::test]
-async fn a_registry_that_is_down_is_told_when_it_comes_up() {
+async fn service_is_registered_when_registry_becomes_reachable() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
     let channel = Channel::new();
     let agent = Agent::builder(registration(80))
-        .registry(client_of(address))
+        .registry(client_for(address))
         .broadcaster(channel.own.clone())
         .start()
         .await
         .unwrap();
-    assert_eq!(channel.asked().await[0].id, agent.id());
+    assert_eq!(channel.query().await[0].id, agent.id());
     let registry = FakeRegistry::start_at(address).await;
     until("registered", || !registry.services().is_empty()).await;
     agent.stop().await;
@@ -205,7 +205,7 @@ async fn a_registry_that_is_down_is_told_when_it_comes_up() {
 }
 
 #[tokio::test]
-async fn a_registry_that_stumbles_is_kept_in_step_afterwards() {
+async fn agent_registers_again_after_registry_errors() {
     let registry = FakeRegistry::start().await;
     let agent = Agent::builder(registration(80))
         .registry(registry.client())
@@ -214,39 +214,38 @@ async fn a_registry_that_stumbles_is_kept_in_step_afterwards() {
         .await
         .unwrap();
     for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::FORBIDDEN] {
-        registry.set(Mode::Answers(status));
-        registry.forget();
+        registry.set_mode(Mode::Status(status));
+        registry.clear();
         sleep(3 * HEARTBEAT).await;
-        registry.set(Mode::Good);
+        registry.set_mode(Mode::Normal);
         until("registered again", || !registry.services().is_empty()).await;
     }
     agent.stop().await;
 }
 
 #[tokio::test]
-async fn what_trying_again_cannot_mend_is_an_error_at_once() {
+async fn permanent_registry_error_fails_the_start() {
     let registry = FakeRegistry::start().await;
     let channel = Channel::new();
     for status in [StatusCode::FORBIDDEN, StatusCode::UNPROCESSABLE_ENTITY] {
-        registry.set(Mode::Answers(status));
+        registry.set_mode(Mode::Status(status));
         let started = Agent::builder(registration(80))
             .registry(registry.client())
             .broadcaster(channel.own.clone())
             .start()
             .await;
         assert!(matches!(started, Err(AgentError::Registry(_))), "{started:?}");
-        assert_eq!(channel.asked().await, [], "it was announced all the same");
+        assert_eq!(channel.query().await, [], "announced despite the error");
     }
 }
 
 #[tokio::test]
-async fn somebody_must_know_of_the_service() {
-    let nobody = Agent::builder(registration(80)).start().await.unwrap_err();
-    assert!(matches!(nobody, AgentError::NoPublishTarget { .. }), "{nobody}");
-    assert!(nobody.to_string().contains("neither a registry nor a broadcast channel"));
+async fn start_fails_unless_registry_or_channel_accepts_the_service() {
+    let unpublished = Agent::builder(registration(80)).start().await.unwrap_err();
+    assert!(matches!(unpublished, AgentError::NoPublishTarget { .. }), "{unpublished}");
 
     let registry = FakeRegistry::start().await;
-    registry.set(Mode::Answers(StatusCode::SERVICE_UNAVAILABLE));
+    registry.set_mode(Mode::Status(StatusCode::SERVICE_UNAVAILABLE));
     let alone = Agent::builder(registration(80)).registry(registry.client()).start().await;
     assert!(matches!(alone, Err(AgentError::Registry(ref error)) if error.is_temporary()));
 
@@ -257,22 +256,22 @@ async fn somebody_must_know_of_the_service() {
     let neither = silent().registry(registry.client()).start().await;
     assert!(matches!(neither, Err(AgentError::Registry(_))));
 
-    registry.set(Mode::Good);
+    registry.set_mode(Mode::Normal);
     let enough = silent().registry(registry.client()).heartbeat(HEARTBEAT).start().await.unwrap();
-    until("it lives on", || registry.asked("heartbeat") >= 2).await;
+    until("heartbeats", || registry.requests("heartbeat") >= 2).await;
     enough.stop().await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_kept_is_refused_before_anybody_is_told() {
+async fn invalid_registration_is_rejected_without_a_request() {
     let registry = FakeRegistry::start().await;
     let started = Agent::builder(registration(0)).registry(registry.client()).start().await;
     assert!(matches!(started, Err(AgentError::Invalid(_))), "{started:?}");
-    assert_eq!(registry.asked("register"), 0);
+    assert_eq!(registry.requests("register"), 0);
 }
 
 #[tokio::test]
-async fn an_update_reaches_registry_and_channel() {
+async fn update_reaches_registry_and_channel() {
     let registry = FakeRegistry::start().await;
     let channel = Channel::new();
     let agent = Agent::builder(registration(80))
@@ -285,8 +284,8 @@ async fn an_update_reaches_registry_and_channel() {
     let mut listener = other.listen();
     let newer = Registration { version: "2.0".into(), ..registration(80) };
     agent.update(newer).unwrap();
-    assert_eq!(heard(&mut listener, Action::Update).await.version, "2.0");
-    until("the registry knows", || registry.services()[0].version == "2.0").await;
+    assert_eq!(next_with(&mut listener, Action::Update).await.version, "2.0");
+    until("the registry is updated", || registry.services()[0].version == "2.0").await;
     assert_eq!(agent.endpoint().version, "2.0");
 
     let other = agent.update(registration(81)).unwrap_err();
@@ -296,7 +295,7 @@ async fn an_update_reaches_registry_and_channel() {
 }
 
 #[tokio::test]
-async fn a_service_with_an_id_of_its_own_may_move() {
+async fn instance_with_explicit_id_can_change_its_port() {
     let registry = FakeRegistry::start().await;
     let here = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = |port| Registration { id: Some("api-1".parse().unwrap()), ..local(port) };
@@ -311,15 +310,15 @@ async fn a_service_with_an_id_of_its_own_may_move() {
     let port = here.local_addr().unwrap().port();
     agent.update(at(port)).unwrap();
     let moved = || {
-        let entered = registry.services()[0].clone();
-        entered.port == port && entered.health == HealthStatus::Passing
+        let registered = registry.services()[0].clone();
+        registered.port == port && registered.health == HealthStatus::Passing
     };
-    until("it is found, and well, at its new place", moved).await;
+    until("registered as passing at the new port", moved).await;
     agent.stop().await;
 }
 
 #[tokio::test]
-async fn a_silent_registry_delays_neither_the_channel_nor_the_end() {
+async fn unresponsive_registry_delays_neither_announcements_nor_stop() {
     let registry = FakeRegistry::start().await;
     let channel = Channel::new();
     let agent = Agent::builder(registration(80))
@@ -329,18 +328,18 @@ async fn a_silent_registry_delays_neither_the_channel_nor_the_end() {
         .start()
         .await
         .unwrap();
-    registry.set(Mode::Silent);
+    registry.set_mode(Mode::Silent);
     let other = join(&channel.network, 3);
     let mut listener = other.listen();
     for _ in 0..3 {
-        heard(&mut listener, Action::Heartbeat).await;
+        next_with(&mut listener, Action::Heartbeat).await;
     }
-    timeout(SOON, agent.stop()).await.expect("it stops although the registry says nothing");
-    heard(&mut listener, Action::Deregister).await;
+    timeout(SOON, agent.stop()).await.expect("stopped although the registry does not answer");
+    next_with(&mut listener, Action::Deregister).await;
 }
 
 #[tokio::test]
-async fn a_dropped_agent_answers_no_more_and_says_good_bye_to_nobody() {
+async fn dropped_agent_stops_answering_and_does_not_deregister() {
     let registry = FakeRegistry::start().await;
     let channel = Channel::new();
     let agent = Agent::builder(registration(80))
@@ -350,9 +349,9 @@ async fn a_dropped_agent_answers_no_more_and_says_good_bye_to_nobody() {
         .await
         .unwrap();
     assert!(format!("{agent:?}").contains("api@10.0.0.1:80"));
-    assert_eq!(channel.asked().await[0].id, agent.id());
+    assert_eq!(channel.query().await[0].id, agent.id());
     drop(agent);
-    let gone = async { while !channel.asked().await.is_empty() {} };
-    timeout(SOON, gone).await.expect("it is held no more");
-    assert_eq!(registry.asked("deregister"), 0);
+    let gone = async { while !channel.query().await.is_empty() {} };
+    timeout(SOON, gone).await.expect("no longer published");
+    assert_eq!(registry.requests("deregister"), 0);
 }

@@ -1,4 +1,4 @@
-//! A registry that does as it is told: keeps services, forgets them, refuses, or says nothing.
+//! A registry for tests, which stores services, fails with a status, or does not answer.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,26 +18,26 @@ use portolan_core::{HealthReport, Registration, ServiceEndpoint, Ttl};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// How it answers whatever it is asked.
+/// How the registry answers requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Mode {
-    Good,
-    Answers(StatusCode),
+    Normal,
+    Status(StatusCode),
     Silent,
 }
 
 #[derive(Clone)]
 pub(super) struct FakeRegistry {
-    state: Arc<Mutex<Kept>>,
+    state: Arc<Mutex<Contents>>,
     address: SocketAddr,
     _server: Arc<Server>,
 }
 
-struct Kept {
+struct Contents {
     mode: Mode,
     services: BTreeMap<String, ServiceEndpoint>,
-    /// What was asked of it, such as `register` or `heartbeat`.
-    asked: Vec<&'static str>,
+    /// The kinds of the requests, such as `register` or `heartbeat`.
+    requests: Vec<&'static str>,
 }
 
 /// Ends the server with the last clone.
@@ -57,27 +57,28 @@ impl FakeRegistry {
     pub(super) async fn start_at(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let kept = Kept { mode: Mode::Good, services: BTreeMap::new(), asked: Vec::new() };
-        let state = Arc::new(Mutex::new(kept));
+        let contents =
+            Contents { mode: Mode::Normal, services: BTreeMap::new(), requests: Vec::new() };
+        let state = Arc::new(Mutex::new(contents));
         let app = Router::new()
             .route("/api/v1/services/{id}", put(register).delete(deregister))
             .route("/api/v1/services/{id}/heartbeat", put(heartbeat))
             .route("/api/v1/services/{id}/health", put(health))
-            .layer(from_fn_with_state(Arc::clone(&state), in_its_mode))
+            .layer(from_fn_with_state(Arc::clone(&state), answer_by_mode))
             .with_state(Arc::clone(&state));
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self { state, address, _server: Arc::new(Server(server)) }
     }
 
     pub(super) fn client(&self) -> RegistryClient {
-        client_of(self.address)
+        client_for(self.address)
     }
 
-    pub(super) fn set(&self, mode: Mode) {
+    pub(super) fn set_mode(&self, mode: Mode) {
         self.state.lock().mode = mode;
     }
 
-    pub(super) fn forget(&self) {
+    pub(super) fn clear(&self) {
         self.state.lock().services.clear();
     }
 
@@ -89,22 +90,22 @@ impl FakeRegistry {
         self.state.lock().services.insert(endpoint.id.to_string(), endpoint);
     }
 
-    pub(super) fn asked(&self, what: &str) -> usize {
-        self.state.lock().asked.iter().filter(|asked| **asked == what).count()
+    pub(super) fn requests(&self, kind: &str) -> usize {
+        self.state.lock().requests.iter().filter(|request| **request == kind).count()
     }
 }
 
-pub(super) fn client_of(address: SocketAddr) -> RegistryClient {
+pub(super) fn client_for(address: SocketAddr) -> RegistryClient {
     RegistryClient::new(RegistryClientConfig::new(format!("http://{address}"))).unwrap()
 }
 
-type Shared = State<Arc<Mutex<Kept>>>;
+type Shared = State<Arc<Mutex<Contents>>>;
 
-async fn in_its_mode(State(state): Shared, request: Request, next: Next) -> Response {
+async fn answer_by_mode(State(state): Shared, request: Request, next: Next) -> Response {
     let mode = state.lock().mode;
     match mode {
-        Mode::Good => next.run(request).await,
-        Mode::Answers(status) => status.into_response(),
+        Mode::Normal => next.run(request).await,
+        Mode::Status(status) => status.into_response(),
         Mode::Silent => {
             tokio::time::sleep(Duration::from_secs(3600)).await;
             StatusCode::GATEWAY_TIMEOUT.into_response()
@@ -118,28 +119,28 @@ async fn register(
     Json(registration): Json<Registration>,
 ) -> (StatusCode, Json<ServiceEndpoint>) {
     assert_eq!(registration.id().as_str(), id);
-    let mut kept = state.lock();
-    kept.asked.push("register");
+    let mut contents = state.lock();
+    contents.requests.push("register");
     let mut endpoint = registration.into_endpoint(Ttl::DEFAULT, Timestamp::now());
-    let before = kept.services.get(&id);
+    let before = contents.services.get(&id);
     if let Some(before) = before {
         endpoint.health = before.health;
     }
     let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    kept.services.insert(id, endpoint.clone());
+    contents.services.insert(id, endpoint.clone());
     (status, Json(endpoint))
 }
 
 async fn deregister(State(state): Shared, Path(id): Path<String>) -> StatusCode {
-    let mut kept = state.lock();
-    kept.asked.push("deregister");
-    found(kept.services.remove(&id).is_some())
+    let mut contents = state.lock();
+    contents.requests.push("deregister");
+    found(contents.services.remove(&id).is_some())
 }
 
 async fn heartbeat(State(state): Shared, Path(id): Path<String>) -> StatusCode {
-    let mut kept = state.lock();
-    kept.asked.push("heartbeat");
-    found(kept.services.contains_key(&id))
+    let mut contents = state.lock();
+    contents.requests.push("heartbeat");
+    found(contents.services.contains_key(&id))
 }
 
 async fn health(
@@ -147,9 +148,9 @@ async fn health(
     Path(id): Path<String>,
     Json(report): Json<HealthReport>,
 ) -> StatusCode {
-    let mut kept = state.lock();
-    kept.asked.push("health");
-    let service = kept.services.get_mut(&id);
+    let mut contents = state.lock();
+    contents.requests.push("health");
+    let service = contents.services.get_mut(&id);
     let known = service.is_some();
     if let Some(endpoint) = service {
         endpoint.health = report.status;

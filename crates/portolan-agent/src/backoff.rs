@@ -1,4 +1,4 @@
-//! The heartbeat interval and the waits between retries. Pure: knows no clock.
+//! The heartbeat interval and the waits between retries, as pure functions.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use portolan_core::{Backoff, Ttl, backoff};
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// The shortest heartbeat interval.
 const SHORTEST: Duration = Duration::from_millis(10);
-/// Waits are shortened by up to this share, so that agents started together drift apart.
+/// The share by which waits are shortened at random, so that agents do not send at the same time.
 const JITTER: f64 = 0.2;
 
-/// The heartbeat interval of a service with this TTL: three times within it, so that two may
-/// be lost, and no less often than `at_most` says.
-pub(crate) fn interval(at_most: Duration, ttl: Ttl) -> Duration {
-    at_most.max(SHORTEST).min(ttl.duration() / 3)
+/// Returns the heartbeat interval: a third of the TTL, so that two heartbeats may be lost, and
+/// `maximum` if that is shorter.
+pub(crate) fn interval(maximum: Duration, ttl: Ttl) -> Duration {
+    maximum.max(SHORTEST).min(ttl.duration() / 3)
 }
 
 /// Shortens a wait at random by up to a fifth.
@@ -22,12 +22,12 @@ pub(crate) fn with_jitter(wait: Duration) -> Duration {
     backoff::with_jitter(wait, JITTER)
 }
 
-/// The backoff of requests to the registry, without jitter; see [`next_retry`].
+/// Returns the backoff of requests to the registry, without jitter; see [`next_retry`].
 pub(crate) const fn retry_backoff() -> Backoff {
     Backoff::new(FIRST_RETRY, Ttl::MAX)
 }
 
-/// The wait before the next retry, with jitter and never longer than `longest`.
+/// Returns the wait before the next retry, with jitter and never longer than `longest`.
 pub(crate) fn next_retry(backoff: &mut Backoff, longest: Duration) -> Duration {
     with_jitter(backoff.next_wait().min(longest))
 }
