@@ -102,7 +102,7 @@ impl Reserver {
         table.allocate_record(&claim)?;
         let quota = Quota { per_service: Some(u32::MAX), per_user: Some(u32::MAX) };
         let ticket = table.take_ticket(&claim);
-        ensure!(self.bound.allows(key, ticket, quota), "the quota is used up");
+        ensure!(self.bound.allows_later_claim(key, ticket, quota), "the quota is used up");
         let slot = table.publish(claim, &self.record(since), key);
         table.release(port, slot).then_some(()).context("the reservation was gone")
     }
