@@ -54,7 +54,10 @@ pub enum TableError {
         path: PathBuf,
     },
     /// Another process has locked the table for more than 5 s. Retrying may help.
-    #[error("the reservation table {} has been locked for more than 5 s", path.display())]
+    #[error(
+        "the reservation table {} has been locked by another process for more than 5 s",
+        path.display()
+    )]
     Busy {
         /// The table's file.
         path: PathBuf,
@@ -79,7 +82,7 @@ impl Remedy for TableError {
                 "end the programs of the other version that hold ports, or use one version for all"
             }
             Self::Removed { .. } => "start this program again",
-            Self::Busy { .. } => "find the process that hangs and end it",
+            Self::Busy { .. } => "a stopped or hanging process holds the lock: resume it or end it",
             Self::Full { .. } => "end some programs that hold ports",
         }))
     }
