@@ -45,13 +45,11 @@ impl LocalEndpoints {
     /// The endpoints that answer the query. A loopback address means something only to an asker
     /// on this very machine.
     pub(crate) fn answers(&self, query: &ServiceQuery, from_here: bool) -> Vec<ServiceId> {
-        let scope_fits =
-            |e: &ServiceEndpoint| query.scopes.is_empty() || query.scopes.contains(&e.scope);
         let name_fits =
             |e: &ServiceEndpoint| query.name.as_ref().is_none_or(|name| *name == e.name);
         let fit = |e: &&ServiceEndpoint| {
             name_fits(e)
-                && scope_fits(e)
+                && portolan_core::matches_any(&query.scopes, &e.scope)
                 && (query.all || e.health != HealthStatus::Critical)
                 && (from_here || !e.host.is_loopback())
         };

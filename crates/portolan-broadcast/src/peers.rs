@@ -103,9 +103,8 @@ impl Peers {
         scopes: &[Scope],
     ) -> Vec<Arc<ServiceEndpoint>> {
         let inner = self.inner.lock();
-        let fits = |endpoint: &&Arc<ServiceEndpoint>| {
-            scopes.is_empty() || scopes.contains(&endpoint.scope)
-        };
+        let fits =
+            |endpoint: &&Arc<ServiceEndpoint>| portolan_core::matches_any(scopes, &endpoint.scope);
         inner.state.of(name).filter(fits).cloned().collect()
     }
 

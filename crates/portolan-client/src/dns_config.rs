@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use hickory_resolver::proto::rr::Name;
-use portolan_core::Remedy;
+use portolan_core::{Remedy, quoted};
 use serde::{Deserialize, Serialize};
 
 /// Which names the strategy `dns` asks which servers for.
@@ -20,7 +20,7 @@ pub struct DnsConfig {
 
 /// A text that is not a domain. Retrying does not help: the text must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid domain {domain:?}: {reason}")]
+#[error("invalid domain {domain}: {reason}")]
 pub struct InvalidDomain {
     domain: String,
     reason: String,
@@ -32,8 +32,7 @@ impl DnsConfig {
     /// Parses the domain, if one is set.
     pub(crate) fn domain(&self) -> Result<Option<Name>, InvalidDomain> {
         let Some(domain) = &self.domain else { return Ok(None) };
-        let invalid =
-            |reason: String| InvalidDomain { domain: domain.chars().take(260).collect(), reason };
+        let invalid = |reason: String| InvalidDomain { domain: quoted(domain), reason };
         if domain.is_empty() {
             return Err(invalid("it is empty".to_owned()));
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portolan_broadcast::Broadcaster;
-use portolan_core::{Scope, ServiceEndpoint, ServiceName};
+use portolan_core::{Remedy as _, Scope, ServiceEndpoint, ServiceName};
 use tracing::debug;
 
 use crate::lazy_broadcaster::LazyBroadcaster;
@@ -30,7 +30,7 @@ impl Feeds {
     }
 
     /// Watches these services in the registry, or all services without a name; `None` if no
-    /// strategy asks the registry.
+    /// strategy uses the registry.
     pub(crate) fn watch_registry(&self, names: Vec<ServiceName>) -> Option<ConnectionEvents> {
         let registry = self.registry.clone()?;
         let request = WatchRequest { names, scopes: self.scopes.clone(), from: None };
@@ -42,7 +42,10 @@ impl Feeds {
         match self.broadcaster.as_ref()?.get().await {
             Ok(broadcaster) => Some(broadcaster),
             Err(error) => {
-                debug!(%error, "Broadcast channel not opened, its changes are not followed");
+                debug!(
+                    error = error.with_remedy(),
+                    "Broadcast channel not opened, its changes are not followed"
+                );
                 None
             }
         }

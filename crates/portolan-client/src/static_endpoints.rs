@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use portolan_core::endpoint::Metadata;
 use portolan_core::{
     Host, InvalidRegistration, Protocol, Registration, Remedy, Scope, ServiceEndpoint, ServiceName,
-    Ttl,
+    Ttl, quoted,
 };
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -44,7 +44,7 @@ pub struct ConfiguredEndpoint {
 
 /// A text that is not an endpoint. Retrying does not help: the text must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid endpoint {text:?}: {reason}")]
+#[error("invalid endpoint {text}: {reason}")]
 pub struct InvalidEndpoint {
     text: String,
     reason: String,
@@ -78,8 +78,7 @@ impl std::str::FromStr for ConfiguredEndpoint {
     type Err = InvalidEndpoint;
 
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
-        let invalid =
-            |reason: String| InvalidEndpoint { text: text.chars().take(100).collect(), reason };
+        let invalid = |reason: String| InvalidEndpoint { text: quoted(text), reason };
         let parse = if text.contains("://") { from_url } else { from_address };
         let (protocol, host, port) = parse(text).map_err(invalid)?;
         let (version, metadata) = (String::new(), Metadata::new());

@@ -15,7 +15,7 @@ use crate::{
 
 mod json;
 
-use json::{Request, Wire};
+use json::{MapOnly, Request, Wire};
 
 /// Key-value pairs that Portolan stores and does not interpret.
 pub type Metadata = BTreeMap<String, String>;
@@ -34,7 +34,7 @@ const TEXT: usize = 2048;
 
 /// An instance of a service, as stored by the registry and returned to clients.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Wire", into = "Wire")]
+#[serde(try_from = "MapOnly<Wire>", into = "Wire")]
 pub struct ServiceEndpoint {
     /// The id of the instance.
     pub id: ServiceId,
@@ -70,7 +70,7 @@ pub struct ServiceEndpoint {
 
 /// A request to register an instance.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "Request")]
+#[serde(try_from = "MapOnly<Request>")]
 pub struct Registration {
     /// The id; `None` is derived from scope, name, host and port.
     pub id: Option<ServiceId>,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::sync::Arc;
 
 /// An error that knows what resolves it.
 ///
@@ -19,6 +20,12 @@ pub trait Remedy: Error {
             Some(remedy) => format!("{self}; {remedy}"),
             None => self.to_string(),
         }
+    }
+}
+
+impl<E: Remedy> Remedy for Arc<E> {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        self.as_ref().remedy()
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use portolan_core::{HealthStatus, Protocol, Revision, Scope, ServiceEndpoint, ServiceName};
+use portolan_core::{
+    HealthStatus, Protocol, Revision, Scope, ServiceEndpoint, ServiceName, matches_any,
+};
 
 /// The filter of a lookup. An empty list, or `None`, matches every instance.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -49,11 +51,6 @@ impl Query {
             && self.version.as_ref().is_none_or(|version| *version == endpoint.version)
             && self.metadata.iter().all(has)
     }
-}
-
-/// Whether the list contains the value or is empty.
-pub(crate) fn matches_any<T: PartialEq>(list: &[T], value: &T) -> bool {
-    list.is_empty() || list.contains(value)
 }
 
 #[cfg(test)]

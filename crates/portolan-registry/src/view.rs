@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use portolan_core::{Revision, ServiceEndpoint, ServiceEvent, ServiceId, ServiceName};
+use portolan_core::{Revision, ServiceEndpoint, ServiceEvent, ServiceId, ServiceName, matches_any};
 
-use crate::query::{Query, matches_any};
+use crate::query::Query;
 use crate::store::Committed;
 use crate::store::decide::is_critical;
 

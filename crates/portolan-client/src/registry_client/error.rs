@@ -3,16 +3,16 @@
 use std::borrow::Cow;
 use std::error::Error;
 
-use portolan_core::{Remedy, ServiceId};
+use portolan_core::{Remedy, ServiceId, quoted};
 
 /// Why a request to the registry failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryClientError {
     /// The URL is not that of a registry. Retrying does not help.
-    #[error("invalid registry URL {url:?}: {reason}; expected http://HOST:PORT")]
+    #[error("invalid registry URL {url}: {reason}; expected http://HOST:PORT")]
     InvalidUrl {
-        /// The URL as given, without a user name or password.
+        /// The URL as given, quoted, without a user name or password.
         url: String,
         /// What is wrong with it.
         reason: String,
@@ -79,7 +79,7 @@ impl RegistryClientError {
     pub(crate) fn invalid_url(url: &str, reason: impl Into<String>) -> Self {
         let hide = |at: usize| format!("…{}", &url[at..]);
         let url = url.rfind('@').map_or_else(|| url.to_owned(), hide);
-        Self::InvalidUrl { url: url.chars().take(200).collect(), reason: reason.into() }
+        Self::InvalidUrl { url: quoted(&url), reason: reason.into() }
     }
 
     pub(crate) fn unreachable(url: &str, reason: impl Into<String>) -> Self {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use portolan_core::{
     HealthStatus, Protocol, Revision, Scope, ServiceEndpoint, ServiceEvent, ServiceName,
+    matches_any,
 };
 use serde::{Deserialize, Serialize};
 
@@ -79,8 +80,7 @@ impl WatchRequest {
     /// names the registry sends every service, see [`MAX_NAMES`].
     pub(super) fn matches(&self, event: &mut ServiceEvent) -> bool {
         let key = |endpoint: &ServiceEndpoint| {
-            (self.names.is_empty() || self.names.contains(&endpoint.name))
-                && (self.scopes.is_empty() || self.scopes.contains(&endpoint.scope))
+            matches_any(&self.names, &endpoint.name) && matches_any(&self.scopes, &endpoint.scope)
         };
         if let portolan_core::Change::Snapshot { endpoints } = &mut event.change {
             endpoints.retain(|endpoint| key(endpoint));

@@ -41,7 +41,7 @@ impl Broadcast {
         }
         let broadcaster = match self.broadcaster.get().await {
             Ok(broadcaster) => broadcaster,
-            Err(error) => return StrategyOutcome::Failed(StrategyError::new(error)),
+            Err(error) => return StrategyOutcome::Failed(StrategyError::from_remedy(error)),
         };
         let mode = if query.all { QueryMode::All } else { QueryMode::First };
         let (name, scopes) = (&query.name, &query.scopes);
@@ -51,7 +51,7 @@ impl Broadcast {
                 endpoints.retain(|endpoint| endpoint.name == *name);
                 StrategyOutcome::found_in(scopes, endpoints).unwrap_or_else(|| no_answer(wait))
             }
-            Err(error) => StrategyOutcome::Failed(StrategyError::new(error)),
+            Err(error) => StrategyOutcome::Failed(StrategyError::from_remedy(error)),
         }
     }
 }

@@ -1,7 +1,12 @@
 //! JSON of endpoints and registrations. Registrations are parsed strictly, endpoints of peers
 //! leniently.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use jiff::Timestamp;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -16,7 +21,7 @@ const SCOPE_KEY: &str = "scope";
 /// The JSON of a registration. Unknown members are rejected, so that a typing error is not ignored.
 /// Members that only the registry sets are accepted and ignored.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a JSON object that describes a service")]
+#[serde(deny_unknown_fields)]
 pub(super) struct Request {
     id: Option<ServiceId>,
     name: ServiceName,
@@ -44,10 +49,34 @@ pub(super) struct Request {
     _revision: Option<serde::de::IgnoredAny>,
 }
 
-impl TryFrom<Request> for Registration {
+/// Deserializes a `T` from a map only. Derived implementations also accept a sequence of the fields
+/// in order, which no client sends on purpose.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct MapOnly<T: DeserializeOwned>(#[serde(deserialize_with = "from_map")] T);
+
+fn from_map<'de, D: Deserializer<'de>, T: DeserializeOwned>(input: D) -> Result<T, D::Error> {
+    struct MapVisitor<T>(PhantomData<T>);
+
+    impl<'de, T: DeserializeOwned> Visitor<'de> for MapVisitor<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a JSON object that describes a service")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    input.deserialize_map(MapVisitor(PhantomData))
+}
+
+impl TryFrom<MapOnly<Request>> for Registration {
     type Error = InvalidRegistration;
 
-    fn try_from(mut request: Request) -> Result<Self, InvalidRegistration> {
+    fn try_from(MapOnly(mut request): MapOnly<Request>) -> Result<Self, InvalidRegistration> {
         let carried = take_scope(&mut request.metadata)?;
         check_health_url(request.health_url.as_deref())?;
         let registration = Self {
@@ -97,10 +126,10 @@ pub(super) struct Wire {
     revision: Revision,
 }
 
-impl TryFrom<Wire> for ServiceEndpoint {
+impl TryFrom<MapOnly<Wire>> for ServiceEndpoint {
     type Error = InvalidRegistration;
 
-    fn try_from(mut wire: Wire) -> Result<Self, InvalidRegistration> {
+    fn try_from(MapOnly(mut wire): MapOnly<Wire>) -> Result<Self, InvalidRegistration> {
         let scope = take_scope(&mut wire.metadata)?.unwrap_or_default();
         let registration = Registration {
             id: wire.id,

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use portolan_core::{Change, Revision, Scope, ServiceEndpoint, ServiceEvent, ServiceName};
+use portolan_core::{
+    Change, Revision, Scope, ServiceEndpoint, ServiceEvent, ServiceName, matches_any,
+};
 
 use super::{Phase, Service, State, View, Waiter};
-use crate::query::matches_any;
 
 /// The filter of a watch.
 #[derive(Debug, Clone)]
