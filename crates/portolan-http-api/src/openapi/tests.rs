@@ -42,6 +42,15 @@ fn document_describes_exactly_the_routes() {
 }
 
 #[test]
+fn document_lists_the_url_forms_of_the_built_in_health_checks() {
+    let document = parsed();
+    let description = &document["components"]["schemas"]["Registration"]["properties"]["health_url"]
+        ["description"];
+    let forms = portolan_health::CheckKinds::built_in().url_help();
+    assert_eq!(*description, format!("The URL of the health check: {forms}."));
+}
+
+#[test]
 fn every_reference_in_the_document_resolves() {
     let document = parsed();
     let mut all = Vec::new();

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
+use portolan_registry::RegistryStatus;
 use serde::Serialize;
 
 use crate::Api;
@@ -23,12 +24,24 @@ pub(crate) async fn live(State(api): State<Api>) -> Json<Condition> {
 
 /// `GET /readyz`: readiness, 200 if the registry has loaded its state and accepts commands.
 pub(crate) async fn ready(State(api): State<Api>) -> Result<Json<Condition>, Problem> {
-    if api.registry().is_ready() {
-        Ok(Json(Condition { status: "ready", version: api.server_version().to_owned() }))
-    } else {
-        let detail = "the registry is starting or shutting down";
-        Err(Problem::new(ProblemKind::Unavailable, detail).remedy("retry the request"))
-    }
+    check_ready(api.registry().status())?;
+    Ok(Json(Condition { status: "ready", version: api.server_version().to_owned() }))
+}
+
+fn check_ready(status: RegistryStatus) -> Result<(), Problem> {
+    let (detail, remedy) = match status {
+        RegistryStatus::Ready => return Ok(()),
+        RegistryStatus::Loading => ("the registry is loading its state", "retry the request"),
+        RegistryStatus::Stale => (
+            "the registry is stale: its view lags behind the store",
+            "retry the request; if the error persists, check that the store is reachable",
+        ),
+        RegistryStatus::Closed => {
+            ("the registry is shutting down", "retry with another server, or after a restart")
+        }
+        _ => ("the registry is not ready", "retry the request"),
+    };
+    Err(Problem::new(ProblemKind::Unavailable, detail).remedy(remedy))
 }
 
 /// `GET /metrics`: all metrics, in the Prometheus text format.
@@ -39,4 +52,29 @@ pub(crate) async fn metrics(State(api): State<Api>) -> Response {
 /// `GET /openapi.json`: the OpenAPI document of this API.
 pub(crate) async fn openapi(State(api): State<Api>) -> Response {
     ([(CONTENT_TYPE, "application/json")], api.openapi()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_problem_names_the_status_of_the_registry() {
+        assert!(check_ready(RegistryStatus::Ready).is_ok());
+        for (status, detail) in [
+            (RegistryStatus::Loading, "the registry is loading its state; retry the request"),
+            (
+                RegistryStatus::Stale,
+                "the registry is stale: its view lags behind the store; retry the request; if the \
+                 error persists, check that the store is reachable",
+            ),
+            (
+                RegistryStatus::Closed,
+                "the registry is shutting down; retry with another server, or after a restart",
+            ),
+        ] {
+            let problem = serde_json::to_value(check_ready(status).unwrap_err()).unwrap();
+            assert_eq!((&problem["status"], &problem["detail"]), (&503.into(), &detail.into()));
+        }
+    }
 }

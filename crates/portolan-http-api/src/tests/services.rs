@@ -181,7 +181,9 @@ async fn server_reports_health_readiness_metrics_and_version() {
     assert_eq!(ApiResponse::read(head).await.status, 200);
 
     server.stop_writer().await;
-    server.get("/readyz").await.problem(503, "unavailable");
+    let closed = server.get("/readyz").await.problem(503, "unavailable");
+    let detail = "the registry is shutting down; retry with another server, or after a restart";
+    assert_eq!(closed["detail"], detail);
     let refused = server.register(api(2)).await;
     refused.problem(503, "unavailable");
     assert_eq!(refused.header("retry-after"), "1");
