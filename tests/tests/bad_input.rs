@@ -24,6 +24,25 @@ fn unknown_setting_is_reported_with_line_and_suggestion() {
 }
 
 #[test]
+fn invalid_value_is_reported_with_its_place_and_remedy() {
+    isolated(|env| {
+        let file = env.write("bad.yaml", "discovery:\n  cache:\n    max_entries: 0\n")?;
+        let check = env.portolan(&["config", "check"])?.arg(&file).run()?.exits(2)?;
+        let expected = "bad.yaml:3:18: discovery.cache.max_entries: must be greater than zero";
+        ensure!(check.stderr.contains(expected), "{check:#?}");
+        ensure!(
+            check.stderr.contains("remedy: set discovery.cache.enabled to false"),
+            "{check:#?}"
+        );
+        let list =
+            env.portolan(&["list", "--set", "service_registry.history=0"])?.run()?.exits(2)?;
+        let expected = "flag --set: service_registry.history: 0 is out of bounds";
+        ensure!(list.stderr.contains(expected), "{list:#?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn unknown_command_is_a_usage_error() {
     isolated(|env| {
         let answer = env.portolan(&["discovr", "api"])?.run()?.exits(2)?;

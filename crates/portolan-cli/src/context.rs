@@ -40,8 +40,19 @@ impl Context {
     /// Loads and validates the settings from the file, the environment and the flags.
     pub(crate) fn load(global: &Global, file: Option<PathBuf>) -> Result<Self, Failure> {
         let context = Self::load_unvalidated(global, file)?;
-        context.settings().validate()?;
+        context.validate()?;
         Ok(context)
+    }
+
+    /// Validates the settings. A failure names the file and line, the variable or the flag.
+    pub(crate) fn validate(&self) -> Result<(), Failure> {
+        self.settings().validate().map_err(|error| match self.loaded.origin(&error.path()) {
+            Origin::Default => error.into(),
+            origin => {
+                let failure = Failure::from(error);
+                Failure { message: format!("{origin}: {}", failure.message), ..failure }
+            }
+        })
     }
 
     /// Loads settings whose values may be invalid, for `doctor`, which reports invalid settings.

@@ -78,7 +78,7 @@ fn allocator_exit(error: &AllocatorError) -> Exit {
         | AllocatorError::PreferredOutside { .. }
         | AllocatorError::SamePortTwice { .. }
         | AllocatorError::UnknownPool { .. }
-        | AllocatorError::NowhereToLook { .. }
+        | AllocatorError::NoPortsConfigured { .. }
         | AllocatorError::AddressNotHere { .. } => Exit::Usage,
         _ => Exit::Failed,
     }

@@ -145,6 +145,22 @@ impl Default for CacheConfig {
 
 // === impl InvalidDiscovery ===
 
+impl InvalidDiscovery {
+    /// Returns the path of the invalid setting, such as `discovery.strategies`.
+    pub fn path(&self) -> String {
+        let key = match self {
+            Self::NoStrategy | Self::RepeatedStrategy(_) | Self::UnknownPosition { .. } => {
+                "strategies"
+            }
+            Self::NoTime(key) => return format!("discovery.timeouts.{key}"),
+            Self::NoRoom => "cache.max_entries",
+            Self::Registry(_) => "registry_url",
+            Self::Domain(_) => "dns.domain",
+        };
+        format!("discovery.{key}")
+    }
+}
+
 impl Remedy for InvalidDiscovery {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         match self {

@@ -269,14 +269,22 @@ impl<T: LoadableSettings> Loaded<T> {
                     _ if secret => MASK.into(),
                     _ => value.clone(),
                 };
-                settings.push(Setting { path: path.to_string(), value, origin: self.origin(path) });
+                settings.push(Setting {
+                    path: path.to_string(),
+                    value,
+                    origin: self.nearest_origin(path),
+                });
             }
         }
     }
 
-    /// Returns the origin of a setting. If it is serialized in another shape than it was read in,
-    /// returns the origin of the nearest setting above or below.
-    fn origin(&self, path: &KeyPath) -> Origin {
+    /// Returns the origin of a setting, such as `discovery.timeouts.overall`. If it is serialized in
+    /// another shape than it was read in, returns the origin of the nearest setting above or below.
+    pub fn origin(&self, path: &str) -> Origin {
+        self.nearest_origin(&KeyPath::parse(path))
+    }
+
+    fn nearest_origin(&self, path: &KeyPath) -> Origin {
         let mut above = Some(path.clone());
         while let Some(path) = above {
             if let Some(origin) = self.origins.get(&path.to_string()) {

@@ -123,6 +123,19 @@ impl Default for RegistryConfig {
 
 // === impl InvalidRegistryConfig ===
 
+impl InvalidRegistryConfig {
+    /// Returns the path of the invalid setting, such as `service_registry.history`.
+    pub fn path(&self) -> String {
+        let key = match self {
+            Self::Backend(_) => "storage_backend",
+            Self::TtlDefault(_) => "ttl_default",
+            Self::CleanupInterval(_) => "cleanup_interval",
+            Self::Limit { key, .. } => key,
+        };
+        format!("service_registry.{key}")
+    }
+}
+
 impl Remedy for InvalidRegistryConfig {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         let memory = "use memory; services register again by themselves after a restart";

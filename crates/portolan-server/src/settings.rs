@@ -88,6 +88,22 @@ pub const STACK_KEYS: [&str; 2] = ["name", "services"];
 
 // === impl InvalidSettings ===
 
+impl InvalidSettings {
+    /// Returns the path of the invalid setting, such as `discovery.strategies`.
+    pub fn path(&self) -> String {
+        match self {
+            Self::Pool { service, .. } => format!("port_allocator.services.{service}"),
+            Self::Registry(error) => error.path(),
+            Self::Broadcast(BroadcastError::Setting { setting, .. }) => {
+                format!("broadcast.{setting}")
+            }
+            Self::Broadcast(BroadcastError::Ttl(_)) => "broadcast.ttl".to_owned(),
+            Self::Broadcast(_) => "broadcast".to_owned(),
+            Self::Discovery(error) => error.path(),
+        }
+    }
+}
+
 impl Remedy for InvalidSettings {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         match self {
@@ -138,7 +154,9 @@ mod tests {
     fn error_after(change: impl FnOnce(&mut Settings)) -> InvalidSettings {
         let mut settings = Settings::default();
         change(&mut settings);
-        settings.validate().unwrap_err()
+        let error = settings.validate().unwrap_err();
+        assert!(error.to_string().starts_with(&format!("{}: ", error.path())), "{error}");
+        error
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Whether every part accepts its settings.
+//! Checks the settings of every component.
 
 use futures_util::FutureExt as _;
 use futures_util::future::ready;
@@ -15,8 +15,8 @@ fn check(context: &Context) -> Finding {
         Some(file) => file.display().to_string(),
         None => "no configuration file; the defaults are in force".to_owned(),
     };
-    match context.settings().validate() {
+    match context.validate() {
         Ok(()) => Finding::ok("the settings are valid", source),
-        Err(error) => Finding::from_failure("a setting is invalid", &error.into()),
+        Err(failure) => Finding::from_failure("a setting is invalid", &failure),
     }
 }
