@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -74,13 +75,23 @@ fn program_outside_the_workspace_adds_a_strategy_and_a_check() {
 }
 
 /// Builds `examples/embedded` by its own manifest and returns the program. It uses the dependencies
-/// that the workspace has locked, and the target directory of the tests.
+/// that the workspace has locked, and the target directory of the tests. The manifest is copied to
+/// the target directory, because Cargo writes a lock file beside it.
 fn build_embedded() -> Result<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let embedded = workspace.join("examples/embedded");
-    fs::copy(workspace.join("Cargo.lock"), embedded.join("Cargo.lock"))?;
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
     let target = portolan_tests::target_directory()?;
     let target = target.parent().context("no target directory")?;
+    let embedded = target.join("embedded-example");
+    fs::create_dir_all(&embedded)?;
+    fs::copy(workspace.join("Cargo.lock"), embedded.join("Cargo.lock"))?;
+    let manifest = fs::read_to_string(workspace.join("examples/embedded/Cargo.toml"))?;
+    let library = workspace.join("crates/portolan").display().to_string();
+    let manifest = manifest.replace("../../crates/portolan", &library);
+    fs::write(embedded.join("Cargo.toml"), manifest)?;
+    let source = embedded.join("src");
+    if fs::symlink_metadata(&source).is_err() {
+        symlink(workspace.join("examples/embedded/src"), source)?;
+    }
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--offline", "--manifest-path"])
         .arg(embedded.join("Cargo.toml"))
