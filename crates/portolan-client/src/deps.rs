@@ -28,7 +28,7 @@ pub(crate) struct Deps {
     pub(crate) scopes: Vec<Scope>,
     pub(crate) registry: RegistryClient,
     pub(crate) broadcaster: Arc<LazyBroadcaster>,
-    /// `None` if nothing knows who holds which port on this host.
+    /// `None` if the port reservations of this host are not available.
     pub(crate) reservations: Option<Arc<dyn Reservations>>,
     pub(crate) dns: DnsConfig,
     pub(crate) endpoints: BTreeMap<ServiceName, ConfiguredEndpoints>,

@@ -1,4 +1,4 @@
-//! Authentication: where credentials are found in a request, and whom they identify.
+//! Authentication: where a request carries its credentials, and which client they identify.
 
 use std::borrow::Cow;
 

@@ -93,7 +93,8 @@ impl NameLabels {
         self.label_within(MAX_SERVICE_NAMES, name)
     }
 
-    /// The same for a name that anybody may have made up: it takes no more than half of the room.
+    /// Returns the label of a name from an unauthenticated peer. Such names use at most half of the
+    /// capacity.
     pub(crate) fn unverified_label(&self, name: &str) -> Name {
         self.label_within(MAX_SERVICE_NAMES / 2, name)
     }
@@ -124,7 +125,7 @@ impl Name {
 // === impl Shared ===
 
 impl Shared {
-    /// Sets the number of one name, and says what all of them are together.
+    /// Sets the number of one name, and returns the sum over all names.
     pub(crate) fn set(&mut self, name: &str, count: usize) -> usize {
         let before = match count {
             0 => self.counts.remove(name),

@@ -149,7 +149,7 @@ async fn stale_endpoint_is_served_if_no_strategy_can_be_asked_and_refreshed() {
     let text = metrics.encode();
     assert!(text.contains(r#"discovery_cache_stale_served_total{service_name="api"} 2"#), "{text}");
 
-    // What is refreshed in the background is not asked for by anybody here.
+    // The background refresh runs without another lookup.
     registry.put(endpoint("api", 1));
     registry.inject(None);
     let before = lookups(&registry);
@@ -342,7 +342,7 @@ async fn registry_on_this_host_is_found_by_its_reservation() {
     let shop = builder().scope("shop".parse().unwrap()).build().unwrap();
     assert_eq!(shop.discover("api").await.unwrap().port, 1);
     assert!(format!("{shop:?}").contains(&registry.url()));
-    // Another scope has another registry, and who names one gets that one.
+    // Another scope has another registry, and an explicit URL takes precedence.
     assert!(format!("{:?}", builder().build().unwrap()).contains("localhost:7000"));
     let named = builder().scope("shop".parse().unwrap()).registry_url("http://other:7000");
     assert!(format!("{:?}", named.build().unwrap()).contains("other:7000"));
