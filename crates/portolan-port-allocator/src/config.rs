@@ -13,11 +13,11 @@ use crate::limits::PortLimits;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PortAllocatorConfig {
-    /// Whether ports are allocated at all. Default true; where false every allocation is refused,
-    /// and `holders` and `check` go on answering.
+    /// Whether ports are allocated at all. Default true; if false, every allocation is refused,
+    /// and `holders` and `check` still answer.
     pub enabled: bool,
     /// Whether a service whose range is used up gets any port of the system's ephemeral range.
-    /// Default false: such a port is not where anybody would look for the service.
+    /// Default false: clients do not expect the service on such a port.
     pub allow_ephemeral: bool,
     /// The pools by name, each with its range and its default port. Default: the six pools of the
     /// specification.

@@ -67,7 +67,7 @@ pub enum AllocatorError {
     /// Neither the request nor the configuration says which ports the service may have. Retrying
     /// does not help.
     #[error("no ports are configured for {service}")]
-    NowhereToLook {
+    NoPortsConfigured {
         /// The service of the request.
         service: ServiceName,
         /// The names of the pools, as text.
@@ -196,7 +196,7 @@ impl Remedy for AllocatorError {
                 "request a range, or add a pool to port_allocator.port_ranges".into()
             }
             Self::UnknownPool { .. } => "add the pool to port_allocator.port_ranges".into(),
-            Self::NowhereToLook { pools, .. } => {
+            Self::NoPortsConfigured { pools, .. } => {
                 format!("name a pool ({pools}) or a preferred port, or allow ephemeral ports").into()
             }
             Self::HeldElsewhere { .. } => {

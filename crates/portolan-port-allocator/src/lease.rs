@@ -175,7 +175,7 @@ impl PortLease {
     /// and this process's allocator. For a program that ends before its children do.
     pub fn leave_to_children(self) {
         if !self.held.left.swap(true, AcqRel) {
-            self.held.count_release("left to who inherited it");
+            self.held.count_release("left to child processes");
         }
     }
 }

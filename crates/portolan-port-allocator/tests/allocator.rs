@@ -483,7 +483,7 @@ fn a_table_that_somebody_removed_or_damaged_is_not_trusted() {
     let error = loop {
         match allocator.request(request_for("web", Depth::Bound)) {
             Err(error) => break error,
-            Ok(_) => assert!(Instant::now() < deadline, "nobody noticed"),
+            Ok(_) => assert!(Instant::now() < deadline, "the change was not detected"),
         }
     };
     assert!(matches!(error, AllocatorError::Table(TableError::Removed { .. })), "{error}");
@@ -521,7 +521,7 @@ fn several_ports_are_granted_all_at_once_or_not_at_all() {
 fn a_child_is_given_sockets_that_listen_already() {
     let env = TestEnv::with_ports(2);
     let mut lease = env.allocator().request(request_for("api", Depth::Bound).udp(true)).unwrap();
-    assert_eq!(lease.listener(), None, "nobody listens before that");
+    assert_eq!(lease.listener(), None, "no process listens before that");
     let inherited: Vec<_> = {
         let sockets = lease.listening_sockets().unwrap();
         sockets.iter().map(|socket| socket.try_clone_to_owned().unwrap()).collect()

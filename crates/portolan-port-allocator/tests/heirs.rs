@@ -1,4 +1,4 @@
-//! What is left of an owner that is killed: nothing, unless somebody inherited it.
+//! What is left of an owner that is killed: nothing, unless a child process inherited it.
 //!
 //! Owners and heirs are copies of this very program.
 
@@ -155,7 +155,7 @@ fn a_child_that_closes_what_it_inherited_keeps_its_port_by_listening() {
         assert_eq!(allocator.check(env.port(0)).state, PortState::Leased, "its owner lives");
         let pipe = owner.process.stdin.take().unwrap();
         owner.kill();
-        assert_eq!(allocator.holders(), [], "nobody holds the lease any more");
+        assert_eq!(allocator.holders(), [], "the lease has no holder any more");
 
         for depth in DEPTHS {
             let next = env.allocator().request(request_for("next", depth)).unwrap();

@@ -23,7 +23,7 @@ fn errors() -> Vec<AllocatorError> {
         AllocatorError::PreferredBlocked { port: 6000 },
         AllocatorError::PreferredOutside { port: 9, allowed: "api 8080 and 8081-8099".into() },
         AllocatorError::UnknownPool { pool: "\"databse\"".into(), pools: pools() },
-        AllocatorError::NowhereToLook { service: service(), pools: pools() },
+        AllocatorError::NoPortsConfigured { service: service(), pools: pools() },
         AllocatorError::HeldElsewhere { service: service(), port: 8080, range },
         AllocatorError::SamePortTwice { service: service(), port_name: None },
         AllocatorError::SamePortTwice { service: service(), port_name: "admin".parse().ok() },

@@ -117,7 +117,7 @@ impl Policy {
             }
             None if plan.is_nothing() => {
                 let pools = self.pools.to_string();
-                Err(AllocatorError::NowhereToLook { service: service.clone(), pools })
+                Err(AllocatorError::NoPortsConfigured { service: service.clone(), pools })
             }
             _ => Ok(()),
         }

@@ -8,9 +8,9 @@ use nix::errno::Errno;
 /// Why a port could not be bound.
 #[derive(Debug)]
 pub(crate) enum BindError {
-    /// Somebody has it, who may be gone in a moment.
+    /// Another socket is bound to it, which may be closed in a moment.
     InUse,
-    /// Somebody serves on it.
+    /// A process listens on it.
     Served,
     /// It needs a privilege.
     NotPermitted,

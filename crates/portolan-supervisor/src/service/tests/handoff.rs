@@ -83,5 +83,5 @@ async fn service_with_an_inherited_socket_is_registered_at_its_first_accept() {
     service.handle(event).await.unwrap();
     assert_eq!(env.registered().len(), 1);
     service.stop(Duration::from_secs(5)).await.unwrap();
-    assert!(connect().is_err(), "nobody is there any more, and yet the kernel takes connections");
+    assert!(connect().is_err(), "no process listens any more, but the kernel accepts connections");
 }
