@@ -63,7 +63,7 @@ impl<'a> Collector<'a> {
     /// worse than none.
     fn is_wanted(&self, endpoint: &ServiceEndpoint) -> bool {
         self.name.is_none_or(|name| *name == endpoint.name)
-            && portolan_core::matches_any(&self.scopes, &endpoint.scope)
+            && portolan_core::matches_any(self.scopes, &endpoint.scope)
             && (self.enough == QueryMode::All || endpoint.health != HealthStatus::Critical)
     }
 
