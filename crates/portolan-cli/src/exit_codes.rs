@@ -43,7 +43,7 @@ fn discover_exit(error: &DiscoverError) -> Exit {
         DiscoverError::Disabled | DiscoverError::NothingToWatch => Exit::Usage,
         DiscoverError::NotFound { .. } => Exit::NotFound,
         DiscoverError::CouldNotAsk { .. } => Exit::Unreachable,
-        DiscoverError::TimedOut { .. } => Exit::TimedOut,
+        DiscoverError::TimedOut { .. } | DiscoverError::NotReady { .. } => Exit::TimedOut,
         _ => Exit::Failed,
     }
 }

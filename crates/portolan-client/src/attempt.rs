@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use portolan_core::ServiceEndpoint;
 use portolan_core::duration::format_rounded;
 use tokio::time::Instant;
 
-use crate::strategy::StrategyError;
+use crate::strategy::{Candidate, StrategyError, StrategyOutcome};
 use crate::strategy_name::StrategyName;
 
 /// One strategy of a lookup and its outcome.
@@ -28,7 +27,7 @@ pub struct Attempt {
 #[non_exhaustive]
 pub enum AttemptOutcome {
     /// The strategy found these instances.
-    Found(Vec<Arc<ServiceEndpoint>>),
+    Found(Vec<Candidate>),
     /// The strategy found no instance.
     NotFound {
         /// What was looked at.
@@ -83,6 +82,11 @@ impl AttemptLog {
         took
     }
 
+    /// Returns whether every strategy was asked.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.progress.lock().attempts.len() == self.order.len()
+    }
+
     /// Returns every strategy, including those that are not asked yet.
     pub(crate) fn attempts(&self) -> Vec<Attempt> {
         let progress = self.progress.lock();
@@ -101,19 +105,33 @@ impl AttemptLog {
 
 // === impl AttemptOutcome ===
 
+impl From<StrategyOutcome> for AttemptOutcome {
+    fn from(outcome: StrategyOutcome) -> Self {
+        match outcome {
+            StrategyOutcome::Found(candidates) => Self::Found(candidates),
+            StrategyOutcome::NotFound { reason, authoritative } => {
+                Self::NotFound { reason, authoritative }
+            }
+            StrategyOutcome::Skipped(reason) => Self::Skipped(reason),
+            StrategyOutcome::Failed(error) => Self::Failed(Arc::new(error)),
+        }
+    }
+}
+
 impl fmt::Display for AttemptOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Found(endpoints) => {
+            Self::Found(candidates) => {
                 f.write_str("found ")?;
-                for (n, endpoint) in endpoints.iter().take(4).enumerate() {
+                for (n, candidate) in candidates.iter().take(4).enumerate() {
                     f.write_str(if n > 0 { ", " } else { "" })?;
-                    f.write_str(&endpoint.address())?;
+                    f.write_str(&candidate.endpoint.address())?;
                 }
-                match endpoints.len().checked_sub(4) {
-                    None | Some(0) => Ok(()),
-                    Some(more) => write!(f, " and {more} more"),
+                if let Some(more @ 1..) = candidates.len().checked_sub(4) {
+                    write!(f, " and {more} more")?;
                 }
+                let proof = candidates.iter().map(|candidate| candidate.proof).min();
+                proof.map_or(Ok(()), |proof| write!(f, " ({proof})"))
             }
             Self::NotFound { reason, .. } => write!(f, "not found: {reason}"),
             Self::Skipped(reason) => write!(f, "skipped: {reason}"),

@@ -179,6 +179,13 @@ impl DiscoverRequest<'_> {
         self
     }
 
+    /// Repeats the lookup of one instance for at most this time until it is ready. The lookup bypasses
+    /// the cache.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.lookup.options.wait = Some(wait);
+        self
+    }
+
     /// Looks up one instance.
     pub fn one(self) -> Result<Discovered, DiscoverError> {
         self.thread.wait(self.lookup.one())?

@@ -123,15 +123,18 @@ impl<H> DiscoveryClientBuilder<H> {
     /// configuration, else the one of a registry that holds a port on this host in the client's
     /// scopes, else `http://localhost:7000`.
     pub fn locate_registry(&self) -> String {
+        self.known_registry().unwrap_or_else(|| self.config.registry_url.clone())
+    }
+
+    /// Returns the URL of the registry that a setting or a lease on this host names.
+    fn known_registry(&self) -> Option<String> {
         let explicit = self.registry_url.as_deref().or_else(|| self.config.explicit_registry_url());
         if let Some(url) = explicit {
-            return url.to_owned();
+            return Some(url.to_owned());
         }
         let scopes = self.scope.lookup_order();
-        let local = self.reservations.as_ref();
-        local
-            .and_then(|reservations| registry_on_this_host(&**reservations, &scopes))
-            .unwrap_or_else(|| self.config.registry_url.clone())
+        let local = self.reservations.as_ref()?;
+        registry_on_this_host(&**local, &scopes)
     }
 
     /// Returns a client of the registry alone, at [`Self::locate_registry`] and with the token.
@@ -150,6 +153,7 @@ impl<H> DiscoveryClientBuilder<H> {
         Ok(Deps {
             scopes: self.scope.lookup_order(),
             registry,
+            registry_is_known: self.known_registry().is_some(),
             broadcaster: Arc::new(broadcaster),
             reservations: self.reservations.clone(),
             dns: self.config.dns.clone(),
@@ -218,8 +222,8 @@ impl<H> fmt::Debug for DiscoveryClientBuilder<H> {
     }
 }
 
-/// Builds the strategies of a client: the configured ones in order with the added ones between
-/// them, then the other built-in ones, which a lookup can name.
+/// Builds the strategies of a client: the configured ones in order, those with endpoints of an operator
+/// first, with the added ones between them, then the other built-in ones, which a lookup can name.
 fn links(
     config: &DiscoveryConfig,
     deps: &Deps,
@@ -237,6 +241,7 @@ fn links(
     };
     let configured = config.strategies.iter();
     let mut links: Vec<Link> = configured.filter_map(|name| builtin(name.as_str(), true)).collect();
+    links.sort_by_key(|link| !link.kind.configured);
     for (position, strategy) in added {
         let link = link(strategy, true);
         let name = StrategyName::from(&link.kind);

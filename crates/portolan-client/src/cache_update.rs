@@ -6,6 +6,7 @@ use portolan_core::{Change, ServiceEndpoint};
 
 use crate::cache::CacheAction;
 use crate::chain::Resolution;
+use crate::proof::Proof;
 use crate::strategy::{Candidate, ChangeFeed};
 
 /// The maximum number of candidates of one entry; beyond it the entry becomes stale.
@@ -56,8 +57,22 @@ pub(crate) fn after_snapshot(
     if resolution.feed == ChangeFeed::Ordered {
         // A registry that has just started is empty: ask again, and keep the entry as a fallback.
         let Some(_) = nearest else { return CacheAction::MarkStale };
-        let candidates =
-            now.iter().filter(current).map(|endpoint| Arc::clone(endpoint).into()).collect();
+        // The snapshot says nothing about a stronger proof.
+        let is_stronger = |known: &&Candidate| known.proof < Proof::Registered;
+        let known = |endpoint: &ServiceEndpoint| {
+            resolution.candidates.iter().filter(is_stronger).find(|c| c.endpoint.id == endpoint.id)
+        };
+        let candidate = |endpoint: &Arc<ServiceEndpoint>| {
+            let proof = known(endpoint).map_or(Proof::Registered, |known| known.proof);
+            Candidate { proof, ..Arc::clone(endpoint).into() }
+        };
+        let candidates: Vec<_> = now.iter().filter(current).map(candidate).collect();
+        let is_kept = |known: &Candidate| {
+            candidates.iter().any(|candidate| candidate.endpoint.id == known.endpoint.id)
+        };
+        if !resolution.candidates.iter().filter(is_stronger).all(is_kept) {
+            return CacheAction::MarkStale;
+        }
         return CacheAction::Replace(Resolution { candidates, ..resolution.clone() });
     }
     with(resolution, |candidates| {
@@ -85,7 +100,12 @@ fn added(resolution: &Resolution, endpoint: &Arc<ServiceEndpoint>) -> CacheActio
     if resolution.candidates.len() >= MAX_CANDIDATES {
         return CacheAction::MarkStale;
     }
-    with(resolution, |candidates| candidates.push(Arc::clone(endpoint).into()))
+    let proof = match resolution.feed {
+        ChangeFeed::Announced => Proof::Announced,
+        ChangeFeed::None | ChangeFeed::Ordered => Proof::Registered,
+    };
+    let candidate = Candidate { proof, ..Arc::clone(endpoint).into() };
+    with(resolution, |candidates| candidates.push(candidate))
 }
 
 fn with(resolution: &Resolution, change: impl FnOnce(&mut Vec<Candidate>)) -> CacheAction {

@@ -193,8 +193,10 @@ impl CachedResolver {
 
     fn select(&self, resolution: &Resolution, stale: bool) -> Result<Discovered, DiscoverError> {
         let selected = select::one(&resolution.candidates, &self.suspects);
-        let endpoint = (*selected.ok_or(DiscoverError::Closed)?.endpoint).clone();
-        Ok(Discovered { endpoint, strategy: resolution.strategy, stale })
+        let selected = selected.ok_or(DiscoverError::Closed)?;
+        let endpoint = (*selected.endpoint).clone();
+        let (strategy, proof) = (resolution.strategy_of(selected), selected.proof);
+        Ok(Discovered { endpoint, strategy, proof, stale })
     }
 
     #[cfg(test)]

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use portolan_core::{Backoff, Scope, ServiceName};
 use portolan_metrics::{Metrics, OperationResult};
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 
 use crate::attempt::{AttemptLog, AttemptOutcome};
 use crate::deadline::Deadline;
+use crate::evidence::Evidence;
+use crate::proof::Proof;
 use crate::strategy::{
     Candidate, ChangeFeed, Completeness, Strategy, StrategyError, StrategyKind, StrategyOutcome,
     StrategyQuery,
@@ -56,12 +58,23 @@ pub(crate) struct LookupKey {
 /// What a lookup found.
 #[derive(Debug, Clone)]
 pub(crate) struct Resolution {
-    pub(crate) strategy: StrategyName,
+    /// The strategies that found candidates, by proof; never empty.
+    pub(crate) sources: Vec<(Proof, StrategyName)>,
     /// The feed that keeps the resolution current.
     pub(crate) feed: ChangeFeed,
     pub(crate) candidates: Vec<Candidate>,
     /// Whether the candidates are all instances of the service.
     pub(crate) complete: bool,
+}
+
+// === impl Resolution ===
+
+impl Resolution {
+    /// Returns the strategy that found the candidate.
+    pub(crate) fn strategy_of(&self, candidate: &Candidate) -> StrategyName {
+        let found = self.sources.iter().find(|(proof, _)| *proof == candidate.proof);
+        found.unwrap_or(&self.sources[0]).1
+    }
 }
 
 // === impl Chain ===
@@ -85,29 +98,32 @@ impl Chain {
         StrategyName::find(given, self.links.iter().map(|link| StrategyName::from(&link.kind)))
     }
 
-    /// Returns the strategies of a lookup in order. If every instance is requested, strategies that
-    /// know at most one come last, because their result is not complete.
+    /// Returns the strategies of a lookup in order.
     pub(crate) fn order(&self, key: &LookupKey) -> Vec<StrategyName> {
-        let mut links: Vec<&Link> = match &key.strategies {
-            Some(names) => names.iter().filter_map(|name| self.link(*name)).collect(),
-            None => self.links.iter().filter(|link| link.is_default).collect(),
-        };
-        if key.all {
-            links.sort_by_key(|link| link.kind.completeness == Completeness::One);
+        let name = |link: &Link| StrategyName::from(&link.kind);
+        if let Some(names) = &key.strategies {
+            return names.iter().filter_map(|name| self.link(*name)).map(name).collect();
         }
-        links.into_iter().map(|link| StrategyName::from(&link.kind)).collect()
+        self.links.iter().filter(|link| link.is_default).map(name).collect()
     }
 
-    /// Asks the strategies until one finds an instance. The log holds every attempt.
+    /// Asks the strategies until what they found is conclusive. The log holds every attempt.
     pub(crate) async fn run(&self, key: &LookupKey, log: &AttemptLog) -> Option<Resolution> {
         let deadline = Deadline::after(key.overall).inner();
+        let mut evidence = Evidence::default();
+        let mut found_at = None;
         for &name in log.order() {
             let link = self.link(name)?;
-            if deadline.is_over() {
-                return None;
+            let spent = found_at.map(|at: Instant| at.elapsed()).unwrap_or_default();
+            let limit = evidence.limit(key.all, spent);
+            if deadline.is_over() || limit.is_some_and(|limit| limit.is_zero()) {
+                break;
             }
             log.begin();
-            let (outcome, candidates) = split(self.ask(link, key, deadline).await);
+            let deadline = limit.map_or(deadline, |limit| deadline.at_most(limit));
+            let outcome = self.ask(link, key, deadline).await;
+            self.weigh(link, key, &outcome, &mut evidence);
+            let outcome = AttemptOutcome::from(outcome);
             debug!(service_name = %key.name, strategy = %name, %outcome, "Strategy asked");
             let counted = match &outcome {
                 AttemptOutcome::Found(_) => Some(OperationResult::Success),
@@ -118,13 +134,34 @@ impl Chain {
             if let Some(counted) = counted {
                 self.metrics.discovery_request(name.as_str(), counted, took);
             }
-            if let Some(candidates) = candidates {
-                let complete = key.all || link.kind.completeness == Completeness::All;
-                let feed = link.kind.feed;
-                return Some(Resolution { strategy: name, feed, candidates, complete });
+            if evidence.is_conclusive(key.all) {
+                break;
             }
+            found_at = found_at.or_else(|| evidence.has_instance().then(Instant::now));
         }
-        None
+        evidence.into_resolution(log.is_complete())
+    }
+
+    fn weigh(
+        &self,
+        link: &Link,
+        key: &LookupKey,
+        outcome: &StrategyOutcome,
+        evidence: &mut Evidence,
+    ) {
+        match outcome {
+            StrategyOutcome::Found(candidates) => {
+                let complete = match link.kind.completeness {
+                    Completeness::One => false,
+                    Completeness::AllOnRequest => key.all,
+                    Completeness::All => true,
+                };
+                evidence.add(&link.kind, candidates, complete);
+            }
+            StrategyOutcome::NotFound { authoritative, .. } => evidence.deny(*authoritative),
+            StrategyOutcome::Failed(error) => evidence.fail(error),
+            StrategyOutcome::Skipped(_) => {}
+        }
     }
 
     fn link(&self, name: StrategyName) -> Option<&Link> {
@@ -170,20 +207,6 @@ async fn ask_with_retries(
             }
             outcome => return outcome,
         }
-    }
-}
-
-fn split(outcome: StrategyOutcome) -> (AttemptOutcome, Option<Vec<Candidate>>) {
-    match outcome {
-        StrategyOutcome::Found(candidates) => {
-            let endpoints = candidates.iter().map(|c| Arc::clone(&c.endpoint)).collect();
-            (AttemptOutcome::Found(endpoints), Some(candidates))
-        }
-        StrategyOutcome::NotFound { reason, authoritative } => {
-            (AttemptOutcome::NotFound { reason, authoritative }, None)
-        }
-        StrategyOutcome::Skipped(reason) => (AttemptOutcome::Skipped(reason), None),
-        StrategyOutcome::Failed(error) => (AttemptOutcome::Failed(Arc::new(error)), None),
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Deps {
     /// The scopes in which names are looked up, in order.
     pub(crate) scopes: Vec<Scope>,
     pub(crate) registry: RegistryClient,
+    /// Whether a setting or a lease on this host says that there is a registry.
+    pub(crate) registry_is_known: bool,
     pub(crate) broadcaster: Arc<LazyBroadcaster>,
     /// `None` if the port reservations of this host are not available.
     pub(crate) reservations: Option<Arc<dyn Reservations>>,

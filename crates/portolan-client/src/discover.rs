@@ -7,15 +7,25 @@ use std::time::Duration;
 
 use portolan_core::name::InvalidName;
 use portolan_core::{ServiceEndpoint, ServiceName};
+use tokio::time::sleep;
 use tokio_util::sync::DropGuard;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use crate::attempt::Attempt;
 use crate::cached_resolver::CachedResolver;
+use crate::deadline::Deadline;
 use crate::discovered::{Discovered, Explanation};
 use crate::error::DiscoverError;
 use crate::options::LookupOptions;
+
+/// The interval between lookups of a service that is missing or not ready.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a lookup may take in any case.
+const MIN_TIMEOUT: Duration = Duration::from_millis(20);
+/// The longest wait, so that the clock does not overflow.
+const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A lookup of one instance; `await` it.
 #[must_use = "a lookup does nothing unless it is awaited"]
@@ -86,7 +96,10 @@ macro_rules! options {
 
 impl Lookup {
     pub(crate) async fn one(self) -> Result<Discovered, DiscoverError> {
-        self.resolver.find_one(self.name?, &self.options).await
+        match self.options.wait {
+            Some(wait) => self.wait_until_ready(self.name.clone()?, wait).await.1,
+            None => self.resolver.find_one(self.name?, &self.options).await,
+        }
     }
 
     pub(crate) async fn all(self) -> Result<Vec<ServiceEndpoint>, DiscoverError> {
@@ -94,14 +107,48 @@ impl Lookup {
     }
 
     pub(crate) async fn explain(self) -> Explanation {
-        match self.name {
+        match self.name.clone() {
             Ok(name) => {
-                let (attempts, result) = self.resolver.explain(name.clone(), &self.options).await;
+                let (attempts, result) = match self.options.wait {
+                    Some(wait) => self.wait_until_ready(name.clone(), wait).await,
+                    None => self.resolver.explain(name.clone(), &self.options).await,
+                };
                 Explanation { name: Some(name), attempts, result }
             }
             Err(error) => {
                 let result = Err(DiscoverError::InvalidName(error));
                 Explanation { name: None, attempts: Vec::new(), result }
+            }
+        }
+    }
+
+    /// Repeats the lookup, without the cache, until an instance is ready or the time is over.
+    async fn wait_until_ready(
+        &self,
+        name: ServiceName,
+        wait: Duration,
+    ) -> (Vec<Attempt>, Result<Discovered, DiscoverError>) {
+        let end = Deadline::after(wait.min(MAX_WAIT));
+        let mut last = None;
+        loop {
+            let timeout = end.remaining().max(MIN_TIMEOUT);
+            let limit = self.options.timeout.map_or(timeout, |limit| limit.min(timeout));
+            let options =
+                LookupOptions { timeout: Some(limit), retries: Some(0), ..self.options.clone() };
+            let (attempts, result) = self.resolver.explain(name.clone(), &options).await;
+            let result = match result {
+                Ok(found) if found.is_ready() => return (attempts, Ok(found)),
+                Ok(found) => Err(DiscoverError::not_ready(&found, wait)),
+                Err(error) if error.is_permanent() => return (attempts, Err(error)),
+                Err(error) => Err(error),
+            };
+            // A lookup that was cut off says less than the one before.
+            if last.is_none() || !matches!(result, Err(DiscoverError::TimedOut { .. })) {
+                last = Some((attempts, result));
+            }
+            match last {
+                Some(last) if end.is_over() => return last,
+                _ => sleep(RETRY_INTERVAL.min(end.remaining())).await,
             }
         }
     }
@@ -116,6 +163,13 @@ impl Discover {
     /// cache.
     pub async fn explain(self) -> Explanation {
         self.0.explain().await
+    }
+
+    /// Repeats the lookup for at most this time until an instance is ready: passing, in warning, or
+    /// not checked at all. The lookup bypasses the cache.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.0.options.wait = Some(wait);
+        self
     }
 }
 

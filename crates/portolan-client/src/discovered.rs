@@ -7,6 +7,7 @@ use portolan_core::{ServiceEndpoint, ServiceName};
 
 use crate::attempt::Attempt;
 use crate::error::DiscoverError;
+use crate::proof::Proof;
 use crate::strategy_name::StrategyName;
 
 /// An instance that was found. It dereferences to its [`ServiceEndpoint`].
@@ -16,6 +17,8 @@ pub struct Discovered {
     pub endpoint: ServiceEndpoint,
     /// The strategy that found it.
     pub strategy: StrategyName,
+    /// How well the instance is proven to belong to the service.
+    pub proof: Proof,
     /// Whether it comes from a cache entry older than the TTL, because no strategy that might know
     /// better could be asked.
     pub stale: bool,
@@ -54,8 +57,9 @@ impl fmt::Display for Explanation {
         match &self.result {
             Err(error) => error.fmt(f),
             Ok(discovered) => {
-                let (name, strategy) = (&discovered.name, discovered.strategy);
-                write!(f, "{name} is at {} ({strategy})", discovered.address())?;
+                let Discovered { strategy, proof, .. } = discovered;
+                let (name, address) = (&discovered.name, discovered.address());
+                write!(f, "{name} is at {address} ({strategy}: {proof})")?;
                 self.attempts.iter().try_for_each(|attempt| write!(f, "\n  {attempt}"))
             }
         }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use portolan_core::duration::format_rounded;
 use portolan_core::name::InvalidName;
-use portolan_core::{Remedy, Scope, ServiceName};
+use portolan_core::{HealthStatus, Remedy, Scope, ServiceName};
 
 use crate::attempt::{Attempt, AttemptOutcome};
+use crate::discovered::Discovered;
 use crate::strategy::StrategyError;
 use crate::strategy_name::UnknownStrategy;
 
@@ -53,6 +54,20 @@ pub enum DiscoverError {
         /// Every strategy, in order.
         attempts: Vec<Attempt>,
     },
+    /// An instance was found and was not ready when the wait ended. Waiting longer may help.
+    #[error("{name} at {address} is {health} after {}: {reason}", format_rounded(*.wait))]
+    NotReady {
+        /// The service.
+        name: ServiceName,
+        /// The host and port of the best instance.
+        address: String,
+        /// Its health.
+        health: HealthStatus,
+        /// The reason of its health.
+        reason: String,
+        /// How long the lookup waited.
+        wait: Duration,
+    },
     /// Discovery is disabled in the configuration.
     #[error("discovery is turned off (discovery.enabled is false)")]
     Disabled,
@@ -75,6 +90,30 @@ impl DiscoverError {
             | Self::TimedOut { attempts, .. } => attempts,
             _ => &[],
         }
+    }
+
+    pub(crate) fn not_ready(found: &Discovered, wait: Duration) -> Self {
+        Self::NotReady {
+            name: found.name.clone(),
+            address: found.address(),
+            health: found.health,
+            reason: match found.health_reason.as_str() {
+                "" => "no result of its health check yet".to_owned(),
+                reason => reason.to_owned(),
+            },
+            wait,
+        }
+    }
+
+    /// Returns whether the same lookup fails again in any case.
+    pub(crate) fn is_permanent(&self) -> bool {
+        !matches!(
+            self,
+            Self::NotFound { .. }
+                | Self::CouldNotAsk { .. }
+                | Self::TimedOut { .. }
+                | Self::NotReady { .. }
+        )
     }
 
     /// Returns whether a strategy that might know an instance could not be asked, so that a stale
@@ -118,6 +157,7 @@ impl Remedy for DiscoverError {
             Self::NotFound { name, attempts, .. }
             | Self::CouldNotAsk { name, attempts }
             | Self::TimedOut { name, attempts, .. } => Some(next_step(name, attempts).into()),
+            Self::NotReady { .. } => Some("read the log of the service, or wait longer".into()),
             Self::Disabled => Some("set discovery.enabled to true".into()),
             Self::Closed => Some("build a new client".into()),
             Self::NothingToWatch => {

@@ -21,11 +21,13 @@ mod discovered;
 mod dns_config;
 pub mod environment;
 mod error;
+mod evidence;
 mod feeds;
 mod handshake;
 mod lazy_broadcaster;
 mod lifecycle;
 mod options;
+mod proof;
 mod refresh;
 pub mod registry_client;
 mod reservations;
@@ -58,6 +60,7 @@ pub use reservations::{
     HostDefaults, REGISTRY_SERVICE, Reservation, Reservations, ReservationsError, UnknownHost,
 };
 pub use static_endpoints::{ConfiguredEndpoint, ConfiguredEndpoints, InvalidEndpoint};
+pub use proof::Proof;
 pub use strategy::{Strategy, StrategyError};
 pub use strategy_name::{StrategyName, UnknownStrategy};
 pub use timeouts::Timeouts;

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(crate) struct LookupOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) retries: Option<u32>,
+    /// How long to repeat the lookup until an instance is ready.
+    pub(crate) wait: Option<Duration>,
     /// The names of the strategies, in order.
     pub(crate) strategies: Option<Vec<String>>,
 }

@@ -1,4 +1,4 @@
-//! Selection among candidates: by health, then by priority, then at random by weight.
+//! Selection among candidates: by proof, by health, by priority, then at random by weight.
 
 use std::time::Duration;
 
@@ -69,9 +69,12 @@ pub(crate) fn all_suspect(candidates: &[Candidate], suspects: &Suspects) -> bool
 }
 
 /// Returns the sort key of a candidate; lower is better.
-fn rank(candidate: &Candidate, suspects: &Suspects) -> (bool, HealthStatus, u16) {
-    let endpoint = &candidate.endpoint;
-    (suspects.contains(&endpoint.id), endpoint.health, candidate.priority)
+///
+/// The proof decides before the health, except that a critical instance is the last resort.
+fn rank(candidate: &Candidate, suspects: &Suspects) -> impl Ord + use<> {
+    let Candidate { endpoint, proof, priority, .. } = candidate;
+    let is_critical = endpoint.health == HealthStatus::Critical;
+    (suspects.contains(&endpoint.id), is_critical, *proof, endpoint.health, *priority)
 }
 
 #[cfg(test)]

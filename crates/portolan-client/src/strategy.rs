@@ -46,6 +46,7 @@ use jiff::Timestamp;
 use portolan_core::{Host, Registration, Scope, ServiceEndpoint, ServiceName, Ttl};
 
 use crate::deadline::Deadline;
+pub use crate::proof::Proof;
 
 pub use error::StrategyError;
 
@@ -67,6 +68,9 @@ pub type StrategyFuture<'a> = Pin<Box<dyn Future<Output = StrategyOutcome> + Sen
 pub struct StrategyKind {
     /// The name in the configuration, in flags, in metric labels and in explanations.
     pub name: &'static str,
+    /// Whether its endpoints are configured by an operator: it is asked before the others, unless the
+    /// caller names the strategies.
+    pub configured: bool,
     /// How many instances of a service the strategy knows.
     pub completeness: Completeness,
     /// Which change feed keeps a cached result of the strategy current.
@@ -159,6 +163,8 @@ pub struct Candidate {
     pub priority: u16,
     /// The relative frequency among candidates of the same priority (RFC 2782). Default 1.
     pub weight: u16,
+    /// How well the instance is proven to belong to the service. Default [`Proof::Registered`].
+    pub proof: Proof,
 }
 
 // === impl StrategyKind ===
@@ -169,6 +175,7 @@ impl StrategyKind {
     pub const fn new(name: &'static str) -> Self {
         Self {
             name,
+            configured: false,
             completeness: Completeness::All,
             feed: ChangeFeed::None,
             retries: false,
@@ -209,6 +216,15 @@ impl StrategyOutcome {
         let within = endpoints.into_iter().filter(|endpoint| endpoint.scope == *scope);
         Some(Self::Found(within.map(Candidate::from).collect()))
     }
+
+    /// Sets the proof of the instances that were found.
+    #[must_use]
+    pub fn proven_by(mut self, proof: Proof) -> Self {
+        if let Self::Found(candidates) = &mut self {
+            candidates.iter_mut().for_each(|candidate| candidate.proof = proof);
+        }
+        self
+    }
 }
 
 // === impl Candidate ===
@@ -221,7 +237,7 @@ impl From<ServiceEndpoint> for Candidate {
 
 impl From<Arc<ServiceEndpoint>> for Candidate {
     fn from(endpoint: Arc<ServiceEndpoint>) -> Self {
-        Self { endpoint, priority: 0, weight: 1 }
+        Self { endpoint, priority: 0, weight: 1, proof: Proof::Registered }
     }
 }
 

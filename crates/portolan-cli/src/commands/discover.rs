@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use portolan_client::{DiscoveryClient, StrategyName};
-use portolan_core::{ServiceEndpoint, ServiceName, env, parse_duration};
+use portolan_core::{HealthStatus, ServiceEndpoint, ServiceName, env, parse_duration};
 use serde_json::json;
 
 use crate::context::Context;
@@ -24,6 +24,13 @@ pub(crate) struct Discover {
     /// Timeout for all strategies together [default: discovery.timeouts.overall]
     #[arg(long, value_parser = parse_duration)]
     timeout: Option<Duration>,
+    /// Wait up to this long until an instance is ready
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, num_args = 0..=1,
+          default_missing_value = "60s", require_equals = true, conflicts_with = "all")]
+    wait: Option<Duration>,
+    /// Only instances that are not critical: exit with 3 if there are none
+    #[arg(long)]
+    healthy: bool,
     /// Retries of a strategy that failed [default: discovery.retries]
     #[arg(long)]
     retries: Option<u32>,
@@ -59,7 +66,19 @@ impl Discover {
             false => self.find_one(context, &client).await,
         };
         client.close().await;
-        let found = found?;
+        let mut found = found?;
+        if self.healthy {
+            found.retain(|endpoint| endpoint.health != HealthStatus::Critical);
+        }
+        let Some(best) = found.first() else {
+            let message = format_args!("every instance of {} is critical", self.name);
+            return Err(Failure::new(Exit::NotFound, message)
+                .remedy(format!("see `portolan list {}` for the reasons", self.name)));
+        };
+        if best.health == HealthStatus::Critical && !context.quiet {
+            let (name, reason) = (&self.name, &best.health_reason);
+            output::note(format_args!("warning: every instance of {name} is critical: {reason}"));
+        }
         match self.all && (context.json || self.format == Format::Json) {
             true => output::json(&json!({ "services": found }))?,
             false => found.iter().try_for_each(|endpoint| self.print(context, endpoint))?,
@@ -95,6 +114,9 @@ impl Discover {
         }
         if let Some(retries) = self.retries {
             request = request.retries(retries);
+        }
+        if let Some(wait) = self.wait {
+            request = request.wait(wait);
         }
         let explanation = request.explain().await;
         // The text of a failure has the result of every strategy.

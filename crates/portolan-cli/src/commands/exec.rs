@@ -5,16 +5,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
-use portolan_client::DiscoveryClient;
+use portolan_client::{Deadline, DiscoveryClient};
 use portolan_core::duration::format_duration;
 use portolan_core::{ServiceEndpoint, ServiceName, env, parse_duration};
-use tokio::time::{Instant, sleep};
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
-
-/// The interval between discoveries of a service that is missing or not ready.
-const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Options of `portolan exec`.
 #[derive(Debug, Args)]
@@ -35,7 +31,7 @@ impl Exec {
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let url = context.registry_url();
         let client = context.discovery_at(url.clone(), context.broadcaster().await?)?;
-        let deadline = self.wait.map(WaitDeadline::from_now);
+        let deadline = self.wait.map(Deadline::after);
         let mut variables = context.environment(&url);
         for name in &self.needs {
             let endpoint = find(&client, name, deadline).await?;
@@ -48,66 +44,25 @@ impl Exec {
     }
 }
 
-/// The deadline for all services together.
-#[derive(Debug, Clone, Copy)]
-struct WaitDeadline {
-    wait: Duration,
-    start: Instant,
-}
-
-// === impl WaitDeadline ===
-
-impl WaitDeadline {
-    fn from_now(wait: Duration) -> Self {
-        Self { wait, start: Instant::now() }
-    }
-
-    fn remaining(self) -> Duration {
-        self.wait.saturating_sub(self.start.elapsed())
-    }
-}
-
+/// Finds the service; with a deadline, waits until it is ready.
 async fn find(
     client: &DiscoveryClient,
     name: &ServiceName,
-    deadline: Option<WaitDeadline>,
+    deadline: Option<Deadline>,
 ) -> Result<ServiceEndpoint, Failure> {
-    // An explained request is not logged, so that the failure is printed once.
-    let Some(deadline) = deadline else {
-        return Ok(client.discover(name).explain().await.result?.endpoint);
-    };
-    loop {
-        let remaining = deadline.remaining();
-        let request = client.discover(name).timeout(remaining.max(RETRY_INTERVAL)).retries(0);
-        let failure = match request.explain().await.result {
-            Ok(found) if found.endpoint.is_ready() => return Ok(found.endpoint),
-            Ok(found) => not_ready(name, &found.endpoint, deadline.wait),
-            Err(error) => match Failure::from(error) {
-                invalid @ Failure { exit: Exit::Usage, .. } => return Err(invalid),
-                failure => timed_out(name, deadline.wait, failure),
-            },
-        };
-        if remaining.is_zero() {
-            return Err(failure);
-        }
-        sleep(RETRY_INTERVAL.min(remaining)).await;
+    let mut request = client.discover(name);
+    if let Some(deadline) = deadline {
+        request = request.wait(deadline.remaining());
     }
-}
-
-fn not_ready(name: &ServiceName, endpoint: &ServiceEndpoint, wait: Duration) -> Failure {
-    let (address, health) = (endpoint.address(), endpoint.health);
-    Failure::new(
-        Exit::TimedOut,
-        format_args!(
-            "{name} at {address} is {health} after {}: {}",
-            format_duration(wait),
-            endpoint.health_reason
-        ),
-    )
-}
-
-fn timed_out(name: &ServiceName, wait: Duration, failure: Failure) -> Failure {
-    let wait = format_duration(wait);
-    let message = format!("{name} was not found within {wait}\n{}", failure.message);
-    Failure { exit: Exit::TimedOut, message, remedy: failure.remedy }
+    // An explained request is not logged, so that the failure is printed once.
+    let result = request.explain().await.result;
+    let Some(deadline) = deadline else { return Ok(result?.endpoint) };
+    result.map(ServiceEndpoint::from).map_err(|error| match Failure::from(error) {
+        missing @ Failure { exit: Exit::NotFound | Exit::Unreachable, .. } => {
+            let wait = format_duration(deadline.limit());
+            let message = format!("{name} was not found within {wait}\n{}", missing.message);
+            Failure { exit: Exit::TimedOut, message, ..missing }
+        }
+        failure => failure,
+    })
 }

@@ -37,7 +37,7 @@ async fn added_strategies_are_asked_at_their_positions() {
         .strategy(before, Fixed("zone", None))
         .strategy(Position::Last, Fixed("last", None))
         .strategy(Position::First, Fixed("first", None));
-    assert_eq!(order(builder).await, ["first", "default", "zone", "hosts", "config", "last"]);
+    assert_eq!(order(builder).await, ["first", "config", "default", "zone", "hosts", "last"]);
 }
 
 #[tokio::test]

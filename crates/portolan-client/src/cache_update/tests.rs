@@ -19,7 +19,8 @@ fn rank(endpoint: &ServiceEndpoint) -> Option<usize> {
 fn found(strategy: &str, endpoints: &[ServiceEndpoint]) -> Resolution {
     let candidates = endpoints.iter().cloned().map(Candidate::from).collect();
     let strategy = StrategyName::from(kind(strategy));
-    Resolution { strategy, feed: kind(strategy.as_str()).feed, candidates, complete: true }
+    let sources = vec![(Proof::Registered, strategy)];
+    Resolution { sources, feed: kind(strategy.as_str()).feed, candidates, complete: true }
 }
 
 /// The ports that are known afterwards, or the action as a word.

@@ -2,6 +2,7 @@ use std::collections::{HashMap, VecDeque};
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
+use portolan_core::{HealthStatus, ServiceEndpoint};
 
 use super::*;
 use crate::registry_client::RegistryClientError;
@@ -19,6 +20,8 @@ struct Scripted {
 #[derive(Clone)]
 enum Say {
     Found(u16),
+    /// An instance with this proof and health.
+    Proven(u16, Proof, HealthStatus),
     No,
     Skip,
     Unreachable,
@@ -44,6 +47,10 @@ impl Strategy for Scripted {
         let outcome = match next.unwrap_or(Say::No) {
             Say::Found(port) => {
                 StrategyOutcome::Found(vec![Candidate::from(endpoint("api", port))])
+            }
+            Say::Proven(port, proof, health) => {
+                let endpoint = ServiceEndpoint { health, ..endpoint("api", port) };
+                StrategyOutcome::Found(vec![Candidate { proof, ..endpoint.into() }])
             }
             Say::No => StrategyOutcome::NotFound { reason: reason(), authoritative: true },
             Say::Skip => StrategyOutcome::Skipped(reason()),
@@ -116,7 +123,7 @@ async fn first_strategy_that_finds_an_instance_wins() {
     let (found, outcomes) = rig.run(&key(false)).await;
     let found = found.unwrap();
     assert_eq!(found.candidates[0].endpoint.port, 2);
-    assert_eq!(found.strategy.as_str(), "broadcast");
+    assert_eq!(found.sources[0].1.as_str(), "broadcast");
     assert!(!found.complete, "one answer of the channel is not all there are");
     let expected = [
         "default skipped",
@@ -129,7 +136,7 @@ async fn first_strategy_that_finds_an_instance_wins() {
 
     let rig = Rig::new(&["dns", "broadcast"], &script);
     let (found, outcomes) = rig.run(&key(false)).await;
-    assert_eq!(found.unwrap().strategy.as_str(), "dns");
+    assert_eq!(found.unwrap().sources[0].1.as_str(), "dns");
     assert_eq!(outcomes, ["dns found 127.0.0.1", "broadcast not asked"]);
 }
 
@@ -143,16 +150,17 @@ async fn caller_can_name_the_strategies() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn for_all_instances_incomplete_strategies_are_asked_last() {
-    let script: [(&str, &[Say]); 2] =
-        [("default", &[Say::Found(1)]), ("broadcast", &[Say::Found(2)])];
-    let rig = Rig::new(&["default", "registry", "broadcast"], &script);
+async fn all_instances_include_those_of_strategies_that_know_only_one() {
+    let leased = Say::Proven(1, Proof::Leased, HealthStatus::Unknown);
+    let script: [(&str, &[Say]); 2] = [("default", &[leased]), ("broadcast", &[Say::Found(2)])];
+    let rig = Rig::new(&["default", "registry", "broadcast", "dns"], &script);
     let (found, outcomes) = rig.run(&key(true)).await;
     let found = found.unwrap();
-    assert_eq!((found.strategy.as_str(), found.complete), ("broadcast", true));
-    assert_eq!(outcomes[2], "default not asked");
+    let ports: Vec<u16> = found.candidates.iter().map(|c| c.endpoint.port).collect();
+    assert_eq!((ports, found.complete), (vec![1, 2], true));
+    assert_eq!(outcomes[3], "dns not asked");
     let asked = rig.scripts[&"broadcast".parse().unwrap()].asked.lock();
-    assert!(asked[0].all && asked[0].deadline.limit() == Duration::from_millis(4_750));
+    assert!(asked[0].all, "{asked:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -247,6 +255,80 @@ async fn empty_result_of_a_strategy_is_not_a_result() {
     let script: [(&str, &[Say]); 2] = [("dns", &[Say::Empty]), ("config", &[Say::Found(1)])];
     let rig = Rig::new(&["dns", "config"], &script);
     let (found, outcomes) = rig.run(&key(false)).await;
-    assert_eq!(found.unwrap().strategy.as_str(), "config");
+    assert_eq!(found.unwrap().sources[0].1.as_str(), "config");
     assert_eq!(outcomes[0], "dns not found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn well_known_port_counts_only_if_every_other_strategy_has_no_instance() {
+    let unproven = [Say::Proven(8080, Proof::WellKnownPort, HealthStatus::Unknown)];
+    let order = ["default", "registry", "broadcast"];
+    let port = |found: Option<Resolution>| found.map(|found| found.candidates[0].endpoint.port);
+
+    let rig = Rig::new(&order, &[("default", &unproven), ("registry", &[Say::Found(1)])]);
+    assert_eq!(port(rig.run(&key(false)).await.0), Some(1));
+    assert_eq!(port(rig.run(&key(true)).await.0), Some(1));
+
+    let rig = Rig::new(&order, &[("default", &unproven), ("broadcast", &[Say::Found(2)])]);
+    assert_eq!(port(rig.run(&key(false)).await.0), Some(2));
+
+    let rig = Rig::new(&order, &[("default", &unproven)]);
+    assert_eq!(port(rig.run(&key(false)).await.0), Some(8080));
+
+    let rig = Rig::new(&order, &[("default", &unproven), ("registry", &[Say::NotPermitted])]);
+    let (found, outcomes) = rig.run(&key(false)).await;
+    assert!(found.is_none(), "the registry may know a better one");
+    assert_eq!(outcomes[1], "registry could not ask");
+
+    let critical = [Say::Proven(8081, Proof::Registered, HealthStatus::Critical)];
+    let rig = Rig::new(&order, &[("default", &unproven), ("registry", &critical)]);
+    assert_eq!(port(rig.run(&key(false)).await.0), Some(8081));
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_of_a_leased_instance_comes_from_the_strategy_that_knows_it() {
+    let leased = [Say::Proven(8080, Proof::Leased, HealthStatus::Unknown)];
+    let critical = [Say::Proven(8080, Proof::Registered, HealthStatus::Critical)];
+    let order = ["default", "registry", "broadcast"];
+    let announced = [Say::Proven(8081, Proof::Announced, HealthStatus::Passing)];
+    let script: [(&str, &[Say]); 3] =
+        [("default", &leased), ("registry", &critical), ("broadcast", &announced)];
+    let rig = Rig::new(&order, &script);
+    let found = rig.run(&key(false)).await.0.unwrap();
+    let suspects = crate::select::Suspects::new();
+    let selected = crate::select::one(&found.candidates, &suspects).unwrap();
+    assert_eq!(selected.endpoint.port, 8081, "the leased instance is critical");
+    assert_eq!(found.strategy_of(selected).as_str(), "broadcast");
+
+    let rig = Rig::new(&order, &[("default", &leased), ("registry", &[Say::Found(8081)])]);
+    let found = rig.run(&key(false)).await.0.unwrap();
+    let selected = crate::select::one(&found.candidates, &suspects).unwrap();
+    assert_eq!((selected.endpoint.port, selected.proof), (8080, Proof::Leased));
+}
+
+#[tokio::test(start_paused = true)]
+async fn known_instance_without_known_health_does_not_wait_for_slow_strategies() {
+    let leased = [Say::Proven(8080, Proof::Leased, HealthStatus::Unknown)];
+    let order = ["default", "registry", "broadcast", "dns"];
+    let script: [(&str, &[Say]); 4] = [
+        ("default", &leased),
+        ("registry", &[Say::Nothing]),
+        ("broadcast", &[Say::Nothing]),
+        ("dns", &[Say::Nothing]),
+    ];
+    let rig = Rig::new(&order, &script);
+    let began = Instant::now();
+    assert!(rig.run(&key(false)).await.0.is_some());
+    assert_eq!(began.elapsed(), Duration::from_millis(250));
+}
+
+#[tokio::test(start_paused = true)]
+async fn authoritative_negative_answer_limits_each_remaining_strategy_to_one_second() {
+    let order = ["registry", "broadcast", "dns"];
+    let script: [(&str, &[Say]); 3] =
+        [("registry", &[Say::No]), ("broadcast", &[Say::Nothing]), ("dns", &[Say::Nothing])];
+    let rig = Rig::new(&order, &script);
+    let began = Instant::now();
+    assert!(rig.run(&key(false)).await.0.is_none());
+    assert_eq!(began.elapsed(), Duration::from_secs(2));
 }

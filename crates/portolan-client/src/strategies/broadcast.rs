@@ -9,7 +9,7 @@ use portolan_core::duration::format_rounded;
 use crate::deps::Builtin;
 use crate::lazy_broadcaster::LazyBroadcaster;
 use crate::strategy::{
-    ChangeFeed, Completeness, Strategy, StrategyError, StrategyFuture, StrategyKind,
+    ChangeFeed, Completeness, Proof, Strategy, StrategyError, StrategyFuture, StrategyKind,
     StrategyOutcome, StrategyQuery,
 };
 
@@ -49,7 +49,8 @@ impl Broadcast {
         match broadcaster.query(Some(name), scopes, wait, mode).await {
             Ok(mut endpoints) => {
                 endpoints.retain(|endpoint| endpoint.name == *name);
-                StrategyOutcome::found_in(scopes, endpoints).unwrap_or_else(|| no_answer(wait))
+                StrategyOutcome::found_in(scopes, endpoints)
+                    .map_or_else(|| no_answer(wait), |found| found.proven_by(Proof::Announced))
             }
             Err(error) => StrategyOutcome::Failed(StrategyError::from_remedy(error)),
         }

@@ -8,7 +8,7 @@ use portolan_core::{Scope, ServiceName};
 use crate::deps::Builtin;
 use crate::static_endpoints::ConfiguredEndpoints;
 use crate::strategy::{
-    Candidate, Strategy, StrategyFuture, StrategyKind, StrategyOutcome, StrategyQuery,
+    Candidate, Proof, Strategy, StrategyFuture, StrategyKind, StrategyOutcome, StrategyQuery,
 };
 
 pub(crate) static STRATEGY: Builtin = Builtin {
@@ -19,7 +19,7 @@ pub(crate) static STRATEGY: Builtin = Builtin {
     },
 };
 
-const KIND: StrategyKind = StrategyKind::new("config");
+const KIND: StrategyKind = StrategyKind { configured: true, ..StrategyKind::new("config") };
 
 struct ConfigFile {
     endpoints: BTreeMap<ServiceName, ConfiguredEndpoints>,
@@ -39,7 +39,7 @@ impl ConfigFile {
             let reason = format!("no discovery.endpoints.{name}");
             return StrategyOutcome::NotFound { reason, authoritative: false };
         }
-        StrategyOutcome::Found(candidates)
+        StrategyOutcome::Found(candidates).proven_by(Proof::Configured)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The strategy `default`: probes the port that the service has by convention, on this host.
 //!
 //! An open port alone proves nothing: 5432 is not an answer for `postgres-2`. A hit counts only if
-//! the port belongs to the service (the service holds the reservation, or its name means the type
+//! the port can belong to the service (the service holds the reservation, or its name means the type
 //! itself or is configured for the port and no other service holds a reservation) and the listener
-//! completes the type's handshake.
+//! completes the type's handshake. Only the reservation proves which service it is; without it the hit
+//! is [`Proof::WellKnownPort`], on which the client relies if no other strategy knows the service.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_core::duration::format_rounded;
-use portolan_core::{HealthStatus, Host, Registration, Scope, ServiceEndpoint, Ttl};
+use portolan_core::{Host, Registration, Scope, Ttl};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
@@ -19,7 +20,7 @@ use crate::deps::Builtin;
 use crate::handshake::Handshake;
 use crate::reservations::{Reservation, Reservations, ReservationsError};
 use crate::strategy::{
-    Candidate, Completeness, Strategy, StrategyError, StrategyFuture, StrategyKind,
+    Completeness, Proof, Strategy, StrategyError, StrategyFuture, StrategyKind,
     StrategyOutcome, StrategyQuery,
 };
 use crate::well_known_port::{WellKnownPort, WellKnownPorts};
@@ -61,25 +62,26 @@ impl DefaultPort {
                  no {name}"
             ));
         }
-        let scope = match self.owning_scope(query, &well_known) {
-            Ok(scope) => scope,
+        let (scope, _) = match self.owning_scope(query, &well_known) {
+            Ok(owned) => owned,
             Err(outcome) => return outcome,
         };
         match connect(query, &well_known, scope).await {
             // The port may have changed hands between the first check and the connection.
-            found @ StrategyOutcome::Found(_) => {
-                self.owning_scope(query, &well_known).map_or_else(|no| no, |_| found)
-            }
+            found @ StrategyOutcome::Found(_) => self
+                .owning_scope(query, &well_known)
+                .map_or_else(|no| no, |(_, proof)| found.proven_by(proof)),
             outcome => outcome,
         }
     }
 
-    /// Returns the scope in which the port belongs to the service now, or the negative outcome.
+    /// Returns the scope in which the port belongs to the service now and the proof of that, or the
+    /// negative outcome.
     fn owning_scope(
         &self,
         query: &StrategyQuery,
         well_known: &WellKnownPort<'_>,
-    ) -> Result<Scope, StrategyOutcome> {
+    ) -> Result<(Scope, Proof), StrategyOutcome> {
         let held = match &self.reservations {
             Some(reservations) => reservations
                 .reservations()
@@ -106,12 +108,12 @@ impl From<ReservationsError> for StrategyError {
     }
 }
 
-/// Returns the scope in which the port belongs to the service, or why it does not.
+/// Returns the scope in which the port belongs to the service and the proof, or why it does not.
 fn owning_scope(
     query: &StrategyQuery,
     well_known: &WellKnownPort<'_>,
     held: &[Reservation],
-) -> Result<Scope, String> {
+) -> Result<(Scope, Proof), String> {
     let (name, port) = (&query.name, well_known.port);
     let elsewhere = |scope: &Scope| {
         held.iter().find(|r| r.alive && r.service == *name && r.scope == *scope && r.port != port)
@@ -125,7 +127,7 @@ fn owning_scope(
     }
     for scope in &query.scopes {
         if holder.is_some_and(|r| r.service == *name && r.scope == *scope) {
-            return Ok(scope.clone());
+            return Ok((scope.clone(), Proof::Leased));
         }
         if let Some(other) = elsewhere(scope) {
             return Err(format!("{name} holds port {} here, not {port}", other.port));
@@ -135,7 +137,7 @@ fn owning_scope(
         Some(Reservation { service, scope, .. }) => {
             Err(format!("port {port} is held by {service} of scope {scope}"))
         }
-        None if well_known.is_own => Ok(query.scopes[0].clone()),
+        None if well_known.is_own => Ok((query.scopes[0].clone(), Proof::WellKnownPort)),
         None => Err(format!(
             "port {port} cannot be attributed to {name}: {name} holds no reservation, and \
              discovery.default_ports has no {name}"
@@ -206,12 +208,9 @@ fn found(
     if let Some(protocol) = well_known.pool.and_then(|pool| pool.protocol.clone()) {
         registration.protocol = protocol;
     }
-    let endpoint = ServiceEndpoint {
-        health: HealthStatus::Passing,
-        health_reason: "it answers on its default port".to_owned(),
-        ..registration.into_endpoint(Ttl::DEFAULT, Timestamp::now())
-    };
-    StrategyOutcome::Found(vec![Candidate::from(endpoint)])
+    // The handshake shows the kind of server and not its health, which its own check decides.
+    let endpoint = registration.into_endpoint(Ttl::DEFAULT, Timestamp::now());
+    StrategyOutcome::Found(vec![endpoint.into()])
 }
 
 /// The service may listen on another port, so the outcome is never authoritative.

@@ -18,7 +18,7 @@ use crate::deadline::Deadline;
 use crate::deps::Builtin;
 use crate::dns_config::DnsConfig;
 use crate::strategy::{
-    Candidate, Strategy, StrategyError, StrategyFuture, StrategyKind, StrategyOutcome,
+    Candidate, Proof, Strategy, StrategyError, StrategyFuture, StrategyKind, StrategyOutcome,
     StrategyQuery,
 };
 use crate::well_known_port::WellKnownPorts;
@@ -132,7 +132,7 @@ impl Dns {
             registration.protocol = protocol;
         }
         let endpoint = registration.into_endpoint(Ttl::DEFAULT, Timestamp::now());
-        Some(Candidate::from(endpoint))
+        Some(Candidate { proof: Proof::Resolved, ..endpoint.into() })
     }
 
     fn not_found(&self, resolver: &DomainResolver, name: &ServiceName) -> StrategyOutcome {

@@ -11,7 +11,9 @@ use crate::strategy::{
 };
 
 pub(crate) static STRATEGY: Builtin =
-    Builtin { kind: KIND, build: |deps, _| Arc::new(Registry { client: deps.registry.clone() }) };
+    Builtin { kind: KIND, build: |deps, _| {
+        Arc::new(Registry { client: deps.registry.clone(), is_known: deps.registry_is_known })
+    } };
 
 const KIND: StrategyKind = StrategyKind {
     feed: ChangeFeed::Ordered,
@@ -23,6 +25,8 @@ const KIND: StrategyKind = StrategyKind {
 
 struct Registry {
     client: RegistryClient,
+    /// Whether there is certainly a registry.
+    is_known: bool,
 }
 
 // === impl Registry ===
@@ -34,7 +38,11 @@ impl Registry {
         let client = self.client.clone().with_timeout(query.deadline.remaining());
         let mut services = match client.list(&list).await {
             Ok(listing) => listing.services,
-            Err(error) => return StrategyOutcome::Failed(error.into()),
+            Err(error) => {
+                let is_absent = matches!(error, RegistryClientError::Unreachable { .. });
+                let error = StrategyError::from(error).optional(is_absent && !self.is_known);
+                return StrategyOutcome::Failed(error);
+            }
         };
         // Do not rely on the server's filter: a wrong service is worse than none.
         services.retain(|endpoint| endpoint.name == query.name);

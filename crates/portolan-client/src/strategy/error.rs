@@ -13,6 +13,7 @@ use portolan_core::duration::format_rounded;
 pub struct StrategyError {
     source: Box<dyn Error + Send + Sync>,
     temporary: bool,
+    optional: bool,
     remedy: Option<Cow<'static, str>>,
 }
 
@@ -25,7 +26,7 @@ struct TimedOut(Duration);
 impl StrategyError {
     /// Returns an error that asking again does not resolve.
     pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { source: source.into(), temporary: false, remedy: None }
+        Self { source: source.into(), temporary: false, optional: false, remedy: None }
     }
 
     /// Returns the error with the remedy of its source.
@@ -43,6 +44,18 @@ impl StrategyError {
     /// Returns whether asking again a moment later may succeed.
     pub fn is_temporary(&self) -> bool {
         self.temporary
+    }
+
+    /// Sets whether what could not be asked need not exist: a registry that nothing configures.
+    #[must_use]
+    pub fn optional(mut self, optional: bool) -> Self {
+        self.optional = optional;
+        self
+    }
+
+    /// Returns whether what could not be asked need not exist, so that the lookup goes on without it.
+    pub fn is_optional(&self) -> bool {
+        self.optional
     }
 
     pub(crate) fn timed_out(limit: Duration) -> Self {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use portolan_core::{Pools, Remedy, ServiceId};
+use portolan_core::{HealthStatus, Pools, Remedy, ServiceId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -34,7 +34,7 @@ fn own(name: &str, scopes: &[&str], holders: &[(&str, &str, u16)]) -> Result<Str
     let query = query(name, scopes);
     let ports = WellKnownPorts::default();
     let well_known = ports.get(&query.name).unwrap();
-    owning_scope(&query, &well_known, &held(holders)).map(|scope| scope.to_string())
+    owning_scope(&query, &well_known, &held(holders)).map(|(scope, _)| scope.to_string())
 }
 
 #[test]
@@ -47,6 +47,17 @@ fn port_belongs_to_the_service_that_holds_it() {
     assert!(error.contains("port 5432 is held by postgres-1 of scope default"), "{error}");
     // The type's own name has the port only if no service holds it.
     assert!(own("postgres", &["default"], &both).is_err());
+}
+
+#[test]
+fn only_the_reservation_proves_which_service_listens() {
+    let proof = |holders: &[(&str, &str, u16)]| {
+        let query = query("redis", &["default"]);
+        let ports = WellKnownPorts::default();
+        owning_scope(&query, &ports.get(&query.name).unwrap(), &held(holders)).unwrap().1
+    };
+    assert_eq!(proof(&[("default", "redis", 6379)]), Proof::Leased);
+    assert_eq!(proof(&[]), Proof::WellKnownPort);
 }
 
 #[test]
@@ -126,7 +137,7 @@ async fn hit_is_an_endpoint_on_this_host() {
     let endpoint = &candidates[0].endpoint;
     let expected: ServiceId = format!("shop:redis@127.0.0.1:{}", endpoint.port).parse().unwrap();
     assert_eq!(endpoint.id, expected);
-    assert_eq!(endpoint.health, HealthStatus::Passing);
+    assert_eq!(endpoint.health, HealthStatus::Unknown, "a handshake is no health check");
     assert_eq!(endpoint.protocol, "tcp");
 }
 

@@ -27,7 +27,7 @@ fn found(outcome: StrategyOutcome) -> Vec<(String, u16, u16)> {
     let StrategyOutcome::Found(candidates) = outcome else { panic!("{outcome:?}") };
     let mut found: Vec<_> = candidates
         .iter()
-        .map(|Candidate { endpoint, priority, weight }| (endpoint.address(), *priority, *weight))
+        .map(|Candidate { endpoint, priority, weight, .. }| (endpoint.address(), *priority, *weight))
         .collect();
     found.sort();
     found

@@ -1,0 +1,144 @@
+//! What the strategies of one lookup have found so far, and whether that decides the lookup.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan_core::{HealthStatus, Host, ServiceEndpoint};
+
+use crate::chain::Resolution;
+use crate::proof::Proof;
+use crate::strategy::{Candidate, ChangeFeed, StrategyError, StrategyKind};
+use crate::strategy_name::StrategyName;
+
+/// How long the remaining strategies may take together once an instance is found whose health is not
+/// known, or that is critical: agents and registries answer within milliseconds.
+const CORROBORATION: Duration = Duration::from_millis(250);
+/// How long each remaining strategy may take once an authoritative one found no instance, or once only
+/// the well-known port answers: a broadcast query is sent five times within it.
+const AFTER_NEGATIVE: Duration = Duration::from_secs(1);
+
+/// The findings of one lookup.
+#[derive(Debug, Default)]
+pub(crate) struct Evidence {
+    candidates: Vec<Candidate>,
+    /// The strategies that found candidates, by proof.
+    sources: Vec<(Proof, StrategyName)>,
+    feed: Option<ChangeFeed>,
+    /// Instances of which only the well-known port is known.
+    unproven: Vec<Candidate>,
+    complete: bool,
+    /// Whether an authoritative strategy found no instance.
+    denied: bool,
+    /// Whether a strategy that might know an instance could not be asked.
+    failed: bool,
+}
+
+// === impl Evidence ===
+
+impl Evidence {
+    /// Adds what a strategy found.
+    pub(crate) fn add(&mut self, kind: &StrategyKind, found: &[Candidate], complete: bool) {
+        let name = StrategyName::from(kind);
+        for candidate in found {
+            if !self.sources.contains(&(candidate.proof, name)) {
+                self.sources.push((candidate.proof, name));
+            }
+            match candidate.proof {
+                Proof::WellKnownPort => self.unproven.push(candidate.clone()),
+                _ => merge(&mut self.candidates, candidate),
+            }
+        }
+        let proven = found.iter().any(|candidate| candidate.proof != Proof::WellKnownPort);
+        if proven && self.feed.is_none_or(|feed| feed == ChangeFeed::None) {
+            self.feed = Some(kind.feed);
+        }
+        self.complete |= proven && complete;
+    }
+
+    /// Records that a strategy found no instance.
+    pub(crate) fn deny(&mut self, authoritative: bool) {
+        self.denied |= authoritative;
+    }
+
+    /// Records that a strategy could not be asked.
+    pub(crate) fn fail(&mut self, error: &StrategyError) {
+        self.failed |= !error.is_optional();
+    }
+
+    /// Returns whether the lookup need not ask further strategies.
+    pub(crate) fn is_conclusive(&self, all: bool) -> bool {
+        let decides = |candidate: &Candidate| {
+            candidate.proof == Proof::Configured
+                || match candidate.endpoint.health {
+                    HealthStatus::Passing | HealthStatus::Warning => true,
+                    HealthStatus::Critical => false,
+                    // A lease says nothing about the health.
+                    HealthStatus::Unknown => candidate.proof != Proof::Leased,
+                }
+        };
+        (self.complete || !all) && self.candidates.iter().any(decides)
+    }
+
+    /// How long the next strategy may take; `None` without a limit of its own. `spent` is how long the
+    /// lookup has taken since the first instance was found.
+    pub(crate) fn limit(&self, all: bool, spent: Duration) -> Option<Duration> {
+        if !self.candidates.is_empty() && (self.complete || !all) {
+            return Some(CORROBORATION.saturating_sub(spent));
+        }
+        (self.denied || !self.unproven.is_empty()).then_some(AFTER_NEGATIVE)
+    }
+
+    /// Returns whether a proven instance was found.
+    pub(crate) fn has_instance(&self) -> bool {
+        !self.candidates.is_empty()
+    }
+
+    /// Returns the result. Without a proven instance the well-known port decides, provided that every
+    /// strategy was asked.
+    pub(crate) fn into_resolution(self, all_asked: bool) -> Option<Resolution> {
+        let Self { candidates, sources, feed, unproven, complete, failed, .. } = self;
+        let candidates = match candidates.is_empty() {
+            true if failed || !all_asked => return None,
+            true => unproven,
+            false => candidates,
+        };
+        if candidates.is_empty() {
+            return None;
+        }
+        let feed = feed.unwrap_or(ChangeFeed::None);
+        Some(Resolution { sources, feed, candidates, complete })
+    }
+}
+
+/// Adds a candidate. Of two with one address the stronger proof stays, with the endpoint and the health
+/// of the one whose health is known.
+pub(crate) fn merge(candidates: &mut Vec<Candidate>, new: &Candidate) {
+    let Some(known) = candidates.iter_mut().find(|known| is_same(&known.endpoint, &new.endpoint))
+    else {
+        return candidates.push(new.clone());
+    };
+    if known.proof == Proof::Leased && new.proof > Proof::Leased {
+        // The lease gives an address that is reachable here; the others know the rest.
+        let endpoint = ServiceEndpoint { host: known.endpoint.host.clone(), ..(*new.endpoint).clone() };
+        known.endpoint = Arc::new(endpoint);
+    } else if known.endpoint.health == HealthStatus::Unknown {
+        known.endpoint = Arc::clone(&new.endpoint);
+    }
+    known.proof = known.proof.min(new.proof);
+}
+
+/// Returns whether both are the same instance: the same port of the same host.
+fn is_same(one: &ServiceEndpoint, other: &ServiceEndpoint) -> bool {
+    let same_host = one.host == other.host || (is_this_host(&one.host) && is_this_host(&other.host));
+    one.port == other.port && one.scope == other.scope && same_host
+}
+
+/// Returns whether the host is a loopback address, or an address of this host: only those can be bound.
+fn is_this_host(host: &Host) -> bool {
+    let is_own = |address| UdpSocket::bind((address, 0)).is_ok();
+    host.is_loopback() || host.address().is_some_and(is_own)
+}
+
+#[cfg(test)]
+mod tests;

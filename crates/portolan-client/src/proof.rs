@@ -1,0 +1,40 @@
+//! The proof that an instance belongs to the requested service. A stronger proof decides before the
+//! order of the strategies.
+
+use std::fmt;
+
+/// How well an instance is proven to belong to the requested service, strongest first.
+///
+/// A health status that is known from any strategy counts for the instance, whatever its proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Proof {
+    /// An operator configured the endpoint for this service.
+    Configured,
+    /// The service holds the lease on the port on this host.
+    Leased,
+    /// The registry, or a strategy that is as authoritative, has the instance.
+    Registered,
+    /// The instance was announced on the broadcast channel.
+    Announced,
+    /// A DNS record has the service's name.
+    Resolved,
+    /// A server of the expected kind listens on the well-known port. That does not say which service
+    /// it is, so the instance counts only if every other strategy was asked and found none.
+    WellKnownPort,
+}
+
+// === impl Proof ===
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Configured => "configured endpoint",
+            Self::Leased => "lease on this host",
+            Self::Registered => "registered",
+            Self::Announced => "announced",
+            Self::Resolved => "DNS record",
+            Self::WellKnownPort => "well-known port only",
+        })
+    }
+}
