@@ -120,7 +120,8 @@ pub(crate) fn merge(candidates: &mut Vec<Candidate>, new: &Candidate) {
     };
     if known.proof == Proof::Leased && new.proof > Proof::Leased {
         // The lease gives an address that is reachable here; the others know the rest.
-        let endpoint = ServiceEndpoint { host: known.endpoint.host.clone(), ..(*new.endpoint).clone() };
+        let endpoint =
+            ServiceEndpoint { host: known.endpoint.host.clone(), ..(*new.endpoint).clone() };
         known.endpoint = Arc::new(endpoint);
     } else if known.endpoint.health == HealthStatus::Unknown {
         known.endpoint = Arc::clone(&new.endpoint);
@@ -130,7 +131,8 @@ pub(crate) fn merge(candidates: &mut Vec<Candidate>, new: &Candidate) {
 
 /// Returns whether both are the same instance: the same port of the same host.
 fn is_same(one: &ServiceEndpoint, other: &ServiceEndpoint) -> bool {
-    let same_host = one.host == other.host || (is_this_host(&one.host) && is_this_host(&other.host));
+    let same_host =
+        one.host == other.host || (is_this_host(&one.host) && is_this_host(&other.host));
     one.port == other.port && one.scope == other.scope && same_host
 }
 

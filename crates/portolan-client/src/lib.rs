@@ -52,6 +52,7 @@ pub use discovered::{Discovered, Explanation};
 pub use dns_config::{DnsConfig, InvalidDomain};
 pub use environment::InvalidVariable;
 pub use error::DiscoverError;
+pub use proof::Proof;
 pub use registry_client::{
     ListQuery, Listing, ReconnectingWatch, RegisterResponse, RegistryClient, RegistryClientConfig,
     RegistryClientError, RegistryWatch, WatchRequest,
@@ -60,7 +61,6 @@ pub use reservations::{
     HostDefaults, REGISTRY_SERVICE, Reservation, Reservations, ReservationsError, UnknownHost,
 };
 pub use static_endpoints::{ConfiguredEndpoint, ConfiguredEndpoints, InvalidEndpoint};
-pub use proof::Proof;
 pub use strategy::{Strategy, StrategyError};
 pub use strategy_name::{StrategyName, UnknownStrategy};
 pub use timeouts::Timeouts;

@@ -20,8 +20,8 @@ use crate::deps::Builtin;
 use crate::handshake::Handshake;
 use crate::reservations::{Reservation, Reservations, ReservationsError};
 use crate::strategy::{
-    Completeness, Proof, Strategy, StrategyError, StrategyFuture, StrategyKind,
-    StrategyOutcome, StrategyQuery,
+    Completeness, Proof, Strategy, StrategyError, StrategyFuture, StrategyKind, StrategyOutcome,
+    StrategyQuery,
 };
 use crate::well_known_port::{WellKnownPort, WellKnownPorts};
 

@@ -1,15 +1,16 @@
-//! The strategy `dns`: looks up an SRV record (RFC 2782), or else an address record with the type's
-//! default port.
+//! The strategy `dns`: looks up an SRV record (RFC 2782), or else the address of the name with the type's
+//! default port: in the hosts file, or in a domain.
 
+mod hosts_file;
 mod resolver;
+mod search;
+mod wildcard;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use hickory_resolver::proto::rr::Name;
-use hickory_resolver::proto::rr::rdata::SRV;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use portolan_core::{Host, Registration, Scope, ServiceName, Ttl};
@@ -24,6 +25,7 @@ use crate::strategy::{
 use crate::well_known_port::WellKnownPorts;
 
 use resolver::{DnsError, DomainResolver};
+use search::{Search, Step};
 
 pub(crate) static STRATEGY: Builtin = Builtin {
     kind: KIND,
@@ -61,65 +63,22 @@ impl Dns {
             Ok(resolver) => resolver,
             Err(error) => return StrategyOutcome::Failed(StrategyError::from_remedy(error)),
         };
-        if resolver.domains.is_empty() {
-            return StrategyOutcome::Skipped(
-                "no domain to look in (discovery.dns.domain)".to_owned(),
-            );
-        }
-        match self.search(&resolver, &query.name).await {
-            Ok(candidates) if !candidates.is_empty() => StrategyOutcome::Found(candidates),
-            Ok(_) => self.not_found(&resolver, &query.name),
-            Err(error) => StrategyOutcome::Failed(StrategyError::from_remedy(error)),
-        }
-    }
-
-    async fn search(
-        &self,
-        resolver: &DomainResolver,
-        name: &ServiceName,
-    ) -> Result<Vec<Candidate>, DnsError> {
-        for domain in &resolver.domains {
-            // A name that is too long for DNS does not exist in DNS.
-            let Some(srv) = name_in_domain(&format!("_{name}._tcp"), domain) else { continue };
-            if let Some(targets) = resolver.targets(srv).await? {
-                return self.resolved(resolver, name, targets).await;
-            }
-        }
-        let Some(well_known) = self.ports.get(name) else {
-            return Ok(Vec::new());
-        };
-        for domain in &resolver.domains {
-            let Some(host) = name_in_domain(name.as_str(), domain) else { continue };
-            let addresses = resolver.addresses(host).await?;
-            if !addresses.is_empty() {
-                let candidate = |address| self.candidate(name, address, well_known.port);
-                return Ok(addresses.into_iter().filter_map(candidate).collect());
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    /// Resolves the targets. A target that cannot be resolved does not affect the others.
-    async fn resolved(
-        &self,
-        resolver: &DomainResolver,
-        name: &ServiceName,
-        targets: Vec<SRV>,
-    ) -> Result<Vec<Candidate>, DnsError> {
-        let lookups = targets.iter().map(|srv| resolver.addresses(srv.target.clone()));
-        let (mut candidates, mut failed) = (Vec::new(), None);
-        for (srv, addresses) in targets.iter().zip(join_all(lookups).await) {
-            match addresses {
-                Ok(addresses) => candidates.extend(addresses.into_iter().filter_map(|address| {
-                    let candidate = self.candidate(name, address, srv.port)?;
-                    Some(Candidate { priority: srv.priority, weight: srv.weight, ..candidate })
-                })),
-                Err(error) => failed = Some(error),
+        let name = &query.name;
+        let search = Search { dns: self, resolver: &resolver, query };
+        let mut failed = None;
+        for step in [Step::Service, Step::HostsFile, Step::Address] {
+            match search.run(step).await {
+                Ok(candidates) if candidates.is_empty() => {}
+                Ok(candidates) => return StrategyOutcome::Found(candidates),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
         match failed {
-            Some(error) if candidates.is_empty() => Err(error),
-            _ => Ok(candidates),
+            Some(error) => StrategyOutcome::Failed(StrategyError::from_remedy(error)),
+            None if resolver.domains.is_empty() => StrategyOutcome::Skipped(format!(
+                "{name} is not in the hosts file, and no domain to look in (discovery.dns.domain)"
+            )),
+            None => self.not_found(&resolver, name),
         }
     }
 
@@ -136,9 +95,10 @@ impl Dns {
     }
 
     fn not_found(&self, resolver: &DomainResolver, name: &ServiceName) -> StrategyOutcome {
-        let domains = resolver.domains.iter().map(Name::to_string).collect::<Vec<_>>().join(", ");
+        let domains: Vec<_> = resolver.domains.iter().map(|d| d.name.to_string()).collect();
+        let domains = domains.join(", ");
         let what = match self.ports.get(name) {
-            Some(_) => "neither an SRV record nor an address",
+            Some(_) => "neither an SRV record nor an address of its own",
             None => "no SRV record, and no default port for an address",
         };
         // The search list belongs to the network; services may be registered elsewhere.

@@ -10,10 +10,12 @@ use crate::strategy::{
     StrategyQuery,
 };
 
-pub(crate) static STRATEGY: Builtin =
-    Builtin { kind: KIND, build: |deps, _| {
+pub(crate) static STRATEGY: Builtin = Builtin {
+    kind: KIND,
+    build: |deps, _| {
         Arc::new(Registry { client: deps.registry.clone(), is_known: deps.registry_is_known })
-    } };
+    },
+};
 
 const KIND: StrategyKind = StrategyKind {
     feed: ChangeFeed::Ordered,

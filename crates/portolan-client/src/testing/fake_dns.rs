@@ -32,6 +32,7 @@ pub(crate) struct FakeDns {
 
 struct State {
     records: HashMap<(Name, RecordType), Vec<RData>>,
+    refused: HashMap<Name, ResponseCode>,
     reply: Reply,
     asked: Vec<String>,
 }
@@ -42,8 +43,9 @@ impl FakeDns {
     pub(crate) async fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let (records, asked) = (HashMap::new(), Vec::new());
-        let state = Arc::new(Mutex::new(State { records, reply: Reply::Records, asked }));
+        let (records, refused, asked) = (HashMap::new(), HashMap::new(), Vec::new());
+        let state = State { records, refused, reply: Reply::Records, asked };
+        let state = Arc::new(Mutex::new(state));
         let of_server = Arc::clone(&state);
         let server = tokio::spawn(async move {
             let mut buffer = [0; 2048];
@@ -75,6 +77,11 @@ impl FakeDns {
         }
     }
 
+    /// Answers questions for the name with this code.
+    pub(crate) fn refuse(&self, name: &str, code: ResponseCode) {
+        self.state.lock().refused.insert(name.parse().unwrap(), code);
+    }
+
     pub(crate) fn reply(&self, reply: Reply) {
         self.state.lock().reply = reply;
     }
@@ -93,6 +100,18 @@ impl FakeDns {
 // === impl State ===
 
 impl State {
+    /// Returns the name, or the wildcard that stands for it (RFC 4592).
+    fn closest(&self, name: &Name) -> Name {
+        let is_known = |name: &Name| {
+            self.refused.contains_key(name) || self.records.keys().any(|(known, _)| known == name)
+        };
+        let wildcard = name.clone().into_wildcard();
+        match !is_known(name) && is_known(&wildcard) {
+            true => wildcard,
+            false => name.clone(),
+        }
+    }
+
     fn answer(&mut self, query: &[u8]) -> Option<Vec<u8>> {
         let query = Message::from_vec(query).unwrap();
         let question = query.queries[0].clone();
@@ -107,9 +126,12 @@ impl State {
             }
             Reply::Code(code) => answer.metadata.response_code = *code,
             Reply::Records => {
-                let key = (question.name().clone(), question.query_type());
+                let name = self.closest(question.name());
+                let key = (name.clone(), question.query_type());
                 let found = self.records.get(&key).cloned().unwrap_or_default();
-                if !self.records.keys().any(|(name, _)| name == question.name()) {
+                if let Some(code) = self.refused.get(&name) {
+                    answer.metadata.response_code = *code;
+                } else if !self.records.keys().any(|(known, _)| *known == name) {
                     answer.metadata.response_code = ResponseCode::NXDomain;
                 }
                 for data in found {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -19,8 +19,9 @@ use portolan_core::Remedy;
 
 use crate::dns_config::DnsConfig;
 
-/// The maximum number of SRV records of one name.
+/// The maximum number of SRV records of one name: if one instance is enough, and if all are requested.
 pub(super) const MAX_TARGETS: usize = 16;
+pub(super) const MAX_ALL_TARGETS: usize = 1_000;
 /// The maximum number of addresses of one target.
 pub(super) const MAX_ADDRESSES: usize = 8;
 /// The maximum number of domains of the system's search list, as in the C library (resolv.conf(5)).
@@ -46,8 +47,22 @@ pub(super) enum DnsError {
 /// A resolver, and the domains in which it looks.
 pub(super) struct DomainResolver {
     resolver: TokioResolver,
-    pub(super) domains: Vec<Name>,
+    pub(super) domains: Vec<Domain>,
+    /// Whether the hosts file counts: not if the settings name the servers.
+    pub(super) uses_hosts_file: bool,
 }
+
+/// A domain in which services are looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Domain {
+    pub(super) name: Name,
+    /// Whether the settings name it, so that its address records belong to services. Otherwise it is in
+    /// the search list, which belongs to the network.
+    pub(super) configured: bool,
+}
+
+/// The name server of a container in a Docker network, which resolves single labels.
+const DOCKER_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 
 // === impl DomainResolver ===
 
@@ -55,9 +70,10 @@ impl DomainResolver {
     pub(super) fn new(config: &DnsConfig, attempt: Duration) -> Result<Self, NetError> {
         let system = hickory_resolver::system_conf::read_system_conf();
         let searched = |system: &ResolverConfig| match config.domain().ok().flatten() {
-            Some(domain) => vec![domain],
+            Some(name) => vec![Domain { name, configured: true }],
             None => search_list(system),
         };
+        let uses_hosts_file = config.servers.is_empty();
         let (resolver, domains, mut options) = if config.servers.is_empty() {
             let (system, options) = system?;
             let domains = searched(&system);
@@ -73,11 +89,16 @@ impl DomainResolver {
         (options.timeout, options.attempts, options.cache_size) = (attempt, 1, 0);
         let provider = TokioRuntimeProvider::default();
         let builder = TokioResolver::builder_with_config(resolver, provider);
-        Ok(Self { resolver: builder.with_options(options).build()?, domains })
+        let resolver = builder.with_options(options).build()?;
+        Ok(Self { resolver, domains, uses_hosts_file })
     }
 
-    /// Returns the targets of the SRV records, or `None` without a record.
-    pub(super) async fn targets(&self, name: Name) -> Result<Option<Vec<SRV>>, DnsError> {
+    /// Returns at most so many targets of the SRV records, or `None` without a record.
+    pub(super) async fn targets(
+        &self,
+        name: Name,
+        limit: usize,
+    ) -> Result<Option<Vec<SRV>>, DnsError> {
         let lookup = match self.resolver.srv_lookup(name.clone()).await {
             Ok(lookup) => lookup,
             Err(error) => return absent_or_error(&name, &error).map(|()| None),
@@ -92,7 +113,7 @@ impl DomainResolver {
             })
             .collect();
         targets.sort_by_key(|srv| srv.priority);
-        targets.truncate(MAX_TARGETS);
+        targets.truncate(limit);
         Ok(Some(targets))
     }
 
@@ -112,7 +133,7 @@ impl fmt::Debug for DomainResolver {
     }
 }
 
-pub(super) fn search_list(system: &ResolverConfig) -> Vec<Name> {
+pub(super) fn search_list(system: &ResolverConfig) -> Vec<Domain> {
     let mut domains: Vec<Name> = Vec::new();
     for domain in system.domain().into_iter().chain(system.search()) {
         // The root servers must not see local names.
@@ -121,7 +142,10 @@ pub(super) fn search_list(system: &ResolverConfig) -> Vec<Name> {
         }
     }
     domains.truncate(MAX_DOMAINS);
-    domains
+    if system.name_servers().iter().any(|server| server.ip == DOCKER_SERVER) {
+        domains.push(Name::root());
+    }
+    domains.into_iter().map(|name| Domain { name, configured: false }).collect()
 }
 
 fn servers(addresses: &[SocketAddr]) -> ResolverConfig {

@@ -2,7 +2,7 @@ use hickory_resolver::config::ResolverConfig;
 use hickory_resolver::proto::op::ResponseCode;
 use portolan_core::ServiceEndpoint;
 
-use super::resolver::{MAX_ADDRESSES, MAX_TARGETS, search_list};
+use super::resolver::{Domain, MAX_ADDRESSES, MAX_TARGETS, search_list};
 use super::*;
 use crate::testing::{FakeDns, Reply};
 
@@ -27,7 +27,9 @@ fn found(outcome: StrategyOutcome) -> Vec<(String, u16, u16)> {
     let StrategyOutcome::Found(candidates) = outcome else { panic!("{outcome:?}") };
     let mut found: Vec<_> = candidates
         .iter()
-        .map(|Candidate { endpoint, priority, weight, .. }| (endpoint.address(), *priority, *weight))
+        .map(|Candidate { endpoint, priority, weight, .. }| {
+            (endpoint.address(), *priority, *weight)
+        })
         .collect();
     found.sort();
     found
@@ -121,17 +123,21 @@ async fn target_without_a_usable_address_does_not_affect_others() {
 }
 
 #[tokio::test]
-async fn number_of_records_is_bounded() {
+async fn number_of_records_is_bounded_unless_all_are_requested() {
     let server = FakeDns::start().await;
-    for n in 0..30_u16 {
+    for n in 0..40_u16 {
         server.srv("_redis._tcp.test.", (n, 1, 1000 + n, "a.test."));
     }
     for n in 1..=12 {
         server.host("a.test.", &format!("127.0.1.{n}"));
     }
-    let found = found(ask(&dns(&server, Some("test")), "redis").await);
-    assert_eq!(found.len(), MAX_TARGETS * MAX_ADDRESSES);
-    assert!(found.iter().all(|(_, priority, _)| *priority < 16));
+    let dns = dns(&server, Some("test"));
+    let some = found(ask(&dns, "redis").await);
+    assert_eq!(some.len(), MAX_TARGETS * MAX_ADDRESSES);
+    assert!(some.iter().all(|(_, priority, _)| *priority < 16));
+    let mut query = StrategyQuery::new("redis".parse().unwrap(), Deadline::after(dns.timeout));
+    query.all = true;
+    assert_eq!(found(dns.find(&query).await).len(), 40 * MAX_ADDRESSES);
 }
 
 #[tokio::test]
@@ -167,7 +173,8 @@ fn search_list_is_bounded_and_excludes_the_root() {
         |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<Name>>();
     let search = names(&["a.", ".", "b.", "a.", "c.", "d.", "e.", "f.", "g."]);
     let system = ResolverConfig::from_parts(None, search, Vec::new());
-    assert_eq!(search_list(&system), names(&["a.", "b.", "c.", "d.", "e.", "f."]));
+    let searched: Vec<Name> = search_list(&system).into_iter().map(|domain| domain.name).collect();
+    assert_eq!(searched, names(&["a.", "b.", "c.", "d.", "e.", "f."]));
 }
 
 #[tokio::test]
@@ -179,4 +186,50 @@ async fn without_a_domain_the_strategy_is_skipped() {
     *dns.resolver.lock() = Some(Arc::new(names));
     let StrategyOutcome::Skipped(reason) = ask(&dns, "redis").await else { panic!("asked") };
     assert!(reason.contains("(discovery.dns.domain)"), "{reason}");
+}
+
+/// A strategy whose only domain is in the search list.
+fn searching(server: &FakeDns) -> Dns {
+    let dns = dns(server, None);
+    let mut resolver = DomainResolver::new(&dns.config, dns.timeout).unwrap();
+    resolver.domains = vec![Domain { name: "test.".parse().unwrap(), configured: false }];
+    *dns.resolver.lock() = Some(Arc::new(resolver));
+    dns
+}
+
+#[tokio::test]
+async fn wildcard_of_a_search_domain_is_not_an_address_of_the_service() {
+    let server = FakeDns::start().await;
+    server.host("*.test.", "10.9.9.9");
+    let dns = searching(&server);
+    let outcome = ask(&dns, "typo-db").await;
+    let StrategyOutcome::NotFound { reason, authoritative: false } = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(reason.contains("nor an address of its own for typo-db in test."), "{reason}");
+    // A record of its own counts beside the wildcard, and a configured domain is trusted.
+    server.host("redis.test.", "127.0.0.2");
+    assert_eq!(found(ask(&dns, "redis").await), [at("127.0.0.2:6379")]);
+    let configured = super::tests::dns(&server, Some("test"));
+    assert_eq!(found(ask(&configured, "typo-db").await), [at("10.9.9.9:5432")]);
+}
+
+#[tokio::test]
+async fn query_that_is_refused_does_not_end_the_others() {
+    let server = FakeDns::start().await;
+    server.refuse("_redis._tcp.test.", ResponseCode::Refused);
+    server.host("redis.test.", "127.0.0.2");
+    assert_eq!(found(ask(&searching(&server), "redis").await), [at("127.0.0.2:6379")]);
+    server.refuse("_postgres._tcp.test.", ResponseCode::ServFail);
+    let outcome = ask(&searching(&server), "postgres").await;
+    assert!(matches!(outcome, StrategyOutcome::Failed(_)), "it may exist: {outcome:?}");
+}
+
+#[tokio::test]
+async fn address_counts_only_if_the_made_up_name_could_be_asked_for() {
+    let server = FakeDns::start().await;
+    server.host("redis.test.", "127.0.0.2");
+    server.refuse("*.test.", ResponseCode::ServFail);
+    let outcome = ask(&searching(&server), "redis").await;
+    assert!(matches!(outcome, StrategyOutcome::Failed(_)), "{outcome:?}");
 }
