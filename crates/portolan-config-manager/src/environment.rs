@@ -34,15 +34,25 @@ pub(crate) struct Flag {
     pub(crate) value: String,
 }
 
-/// Returns the layers of the environment: reserved variables, then those with a whole path.
+/// The settings of the environment.
+#[derive(Debug, Default)]
+pub(crate) struct Environment {
+    /// Reserved variables, then those with a whole path.
+    pub(crate) layers: Vec<Node>,
+    /// The variables that name no setting. Kubernetes and Docker set `PORTOLAN_PORT`,
+    /// `PORTOLAN_SERVICE_HOST` and others for a service that is called portolan.
+    pub(crate) ignored: Vec<String>,
+}
+
+/// Reads the variables with the prefix. An unknown name is an error only if it has a separator.
 pub(crate) fn from_environment(
     variables: &[(OsString, OsString)],
     reserved: &[Reserved],
     schema: &Schema,
-) -> Result<Vec<Node>, Vec<Problem>> {
+) -> Result<Environment, Vec<Problem>> {
     let find_reserved = |name: &str| reserved.iter().find(|reserved| reserved.variable == name);
     let mut layers = (Vec::new(), Vec::new());
-    let mut problems = Vec::new();
+    let (mut problems, mut ignored) = (Vec::new(), Vec::new());
     for (name, value) in variables {
         let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
         let reserved = find_reserved(name);
@@ -51,6 +61,10 @@ pub(crate) fn from_environment(
             Some(Reserved { path: Some(path), .. }) => schema.find(path.keys(), str::eq),
             None => schema.find(&keys(name), str::eq_ignore_ascii_case),
         };
+        if path.is_err() && reserved.is_none() && !name.contains(SEPARATOR) {
+            ignored.push(name.to_owned());
+            continue;
+        }
         let origin = Origin::Environment { variable: Arc::from(name) };
         let layers = if reserved.is_some() { &mut layers.0 } else { &mut layers.1 };
         let setting = path.map_err(|unknown| unknown_variable(name, &unknown, schema));
@@ -62,7 +76,8 @@ pub(crate) fn from_environment(
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok([layers.0, layers.1].concat())
+    ignored.sort();
+    Ok(Environment { layers: [layers.0, layers.1].concat(), ignored })
 }
 
 /// Returns the layer of one flag.

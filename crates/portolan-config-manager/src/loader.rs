@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::deserializer;
 use crate::document::Document;
-use crate::environment::{self, Flag, Reserved};
+use crate::environment::{self, Environment, Flag, Reserved};
 use crate::error::{ConfigError, Problem};
 use crate::node::{Node, Value};
 use crate::path::KeyPath;
@@ -50,6 +50,8 @@ pub struct Loaded<T> {
     pub origins: BTreeMap<String, Origin>,
     /// The sections that are not settings.
     pub document: Document,
+    /// The environment variables with Portolan's prefix that name no setting.
+    pub ignored_variables: Vec<String>,
     secrets: Vec<KeyPath>,
 }
 
@@ -144,18 +146,19 @@ impl<T: LoadableSettings> Loader<T> {
         let defaults = Node::from_defaults(&defaults);
         let schema = Schema { defaults, open: self.open.clone(), foreign: self.foreign.clone() };
         let mut merged = schema.defaults.clone();
-        for layer in self.layers(&schema)? {
-            merged.overlay(layer);
-        }
+        let (layers, ignored) = self.layers(&schema)?;
+        layers.into_iter().for_each(|layer| merged.overlay(layer));
         let document = take_foreign(&mut merged, &self.foreign);
         let value = deserializer::read(&merged, &KeyPath::default())
             .map_err(|problem| ConfigError::one(self.masked(problem)))?;
         let mut origins = BTreeMap::new();
         collect_origins(&merged, &KeyPath::default(), &mut origins);
-        Ok(Loaded { value, origins, document, secrets: self.secrets.clone() })
+        let secrets = self.secrets.clone();
+        Ok(Loaded { value, origins, document, ignored_variables: ignored, secrets })
     }
 
-    fn layers(&self, schema: &Schema) -> Result<Vec<Node>, ConfigError> {
+    /// Returns the layers in order, and the environment variables that name no setting.
+    fn layers(&self, schema: &Schema) -> Result<(Vec<Node>, Vec<String>), ConfigError> {
         let mut problems = Vec::new();
         let mut layers = Vec::new();
         for path in &self.files {
@@ -163,10 +166,13 @@ impl<T: LoadableSettings> Loader<T> {
             problems.extend(schema.unknown_keys(&layer));
             layers.push(layer);
         }
-        match environment::from_environment(&self.variables, &self.reserved, schema) {
-            Ok(found) => layers.extend(found),
-            Err(found) => problems.extend(found),
-        }
+        let environment =
+            environment::from_environment(&self.variables, &self.reserved, schema);
+        let environment = environment.unwrap_or_else(|found| {
+            problems.extend(found);
+            Environment::default()
+        });
+        layers.extend(environment.layers);
         for flag in &self.flags {
             match environment::from_flag(flag, schema) {
                 Ok(layer) => layers.push(layer),
@@ -176,7 +182,7 @@ impl<T: LoadableSettings> Loader<T> {
         if !problems.is_empty() {
             return Err(ConfigError::Settings(problems));
         }
-        Ok(layers)
+        Ok((layers, environment.ignored))
     }
 
     /// Replaces the message of a problem with a secret, because the message may quote its value.

@@ -70,6 +70,10 @@ fn schema() -> CommandResult {
 fn show(global: &Global) -> CommandResult {
     let context = Context::load(global, None)?;
     let settings = context.loaded.settings()?;
+    let ignored = &context.loaded.ignored_variables;
+    if !ignored.is_empty() && !context.quiet {
+        output::note(format_args!("ignored, because they name no setting: {}", ignored.join(", ")));
+    }
     if context.json {
         output::json(&settings)?;
         return Ok(Exit::Done);

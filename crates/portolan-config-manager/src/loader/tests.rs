@@ -242,17 +242,31 @@ fn unknown_variable_is_an_error() {
         variable_error("PORTOLAN_DISCOVERY__TIMEOTS__OVERALL", "1s"),
         "environment variable PORTOLAN_DISCOVERY__TIMEOTS__OVERALL: discovery.timeots.overall: unknown setting; did you mean `PORTOLAN_DISCOVERY__TIMEOUTS__OVERALL`?"
     );
-    assert!(
-        variable_error("PORTOLAN_OVERALL", "1s")
-            .contains("did you mean `discovery.timeouts.overall`?")
-    );
     assert!(variable_error("PORTOLAN_ENABLED__X", "1").contains("unknown"));
-    assert!(variable_error("PORTOLAN_SERVICES", "1").contains("unknown"));
-    assert!(variable_error("PORTOLAN_", "1").contains("unknown"));
     assert!(variable_error("PORTOLAN_DISCOVERY__STRATEGIES", "[a").contains("at character"));
     assert!(variable_error("PORTOLAN_ENABLED", "maybe").contains("expected a boolean"));
     let flag = loader().flag("--set", "discovery.timeot", "1s").load().unwrap_err().to_string();
     assert_eq!(flag, "flag --set: discovery.timeot: unknown key; did you mean `timeouts`?");
+}
+
+#[test]
+fn variables_without_separator_that_name_no_setting_are_ignored_and_listed() {
+    let kubernetes = [
+        ("PORTOLAN_SERVICE_PORT", "7000"),
+        ("PORTOLAN_PORT_7000_TCP_ADDR", "10.0.0.1"),
+        ("PORTOLAN_PORT", "tcp://10.0.0.1:7000"),
+        ("PORTOLAN_HOME", "/opt/portolan"),
+        ("PORTOLAN_ENABLED", "false"),
+    ];
+    let loaded = loader().environment(variables(&kubernetes)).load().unwrap();
+    assert!(!loaded.value.enabled);
+    let expected = [
+        "PORTOLAN_HOME",
+        "PORTOLAN_PORT",
+        "PORTOLAN_PORT_7000_TCP_ADDR",
+        "PORTOLAN_SERVICE_PORT",
+    ];
+    assert_eq!(loaded.ignored_variables, expected);
 }
 
 #[cfg(unix)]
