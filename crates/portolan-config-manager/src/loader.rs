@@ -166,8 +166,7 @@ impl<T: LoadableSettings> Loader<T> {
             problems.extend(schema.unknown_keys(&layer));
             layers.push(layer);
         }
-        let environment =
-            environment::from_environment(&self.variables, &self.reserved, schema);
+        let environment = environment::from_environment(&self.variables, &self.reserved, schema);
         let environment = environment.unwrap_or_else(|found| {
             problems.extend(found);
             Environment::default()

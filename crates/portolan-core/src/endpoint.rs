@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    HealthStatus, Host, Protocol, Revision, Scope, ServiceId, ServiceName, Ttl, name::InvalidName,
+    HealthStatus, Host, Incarnation, Protocol, Revision, Scope, ServiceId, ServiceName, Ttl,
+    name::InvalidName,
 };
 
 mod json;
@@ -23,6 +24,8 @@ pub type Metadata = BTreeMap<String, String>;
 /// The metadata entry with which an agent declares that it checks the health of the instance
 /// itself, so that the registry does not.
 pub const CHECKED_BY_AGENT: (&str, &str) = ("checked_by", "agent");
+/// The maximum number of further addresses.
+const ADDRESSES: usize = 32;
 /// The maximum number of metadata entries.
 const METADATA_ENTRIES: usize = 64;
 /// The maximum length of a metadata key in bytes.
@@ -44,6 +47,8 @@ pub struct ServiceEndpoint {
     pub scope: Scope,
     /// The host at which clients reach the instance.
     pub host: Host,
+    /// Further hosts at which the instance can be reached, such as the address of each interface.
+    pub addresses: Vec<Host>,
     /// The port, never 0.
     pub port: u16,
     /// The protocol.
@@ -66,6 +71,24 @@ pub struct ServiceEndpoint {
     pub health_reason: String,
     /// The revision of the last change.
     pub revision: Revision,
+    /// Which run of the registrant owns the registration, if it said so.
+    pub incarnation: Option<Incarnation>,
+    /// How the registry learned of the instance.
+    pub source: Source,
+}
+
+/// How the registry learned of an instance.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// It was registered through the API.
+    #[default]
+    Registered,
+    /// It was announced on the broadcast channel, which is weaker: a datagram is not authenticated
+    /// unless it is signed.
+    Broadcast,
 }
 
 /// A request to register an instance.
@@ -80,6 +103,8 @@ pub struct Registration {
     pub scope: Scope,
     /// The host at which clients reach the instance.
     pub host: Host,
+    /// Further hosts at which the instance can be reached, such as the address of each interface.
+    pub addresses: Vec<Host>,
     /// The port, never 0.
     pub port: u16,
     /// The protocol.
@@ -92,6 +117,10 @@ pub struct Registration {
     pub health_url: Option<String>,
     /// The time to live without a heartbeat; `None` is the default of the registry.
     pub ttl: Option<Ttl>,
+    /// Which run of the registrant owns the registration. Requests of another run are refused.
+    pub incarnation: Option<Incarnation>,
+    /// Whether to take over a registration that is owned by another host, and alive.
+    pub replace: bool,
 }
 
 /// Why a registration is invalid. Permanent: the registration must change.
@@ -204,6 +233,9 @@ impl Registration {
             metadata: Metadata::new(),
             health_url: None,
             ttl: None,
+            addresses: Vec::new(),
+            incarnation: None,
+            replace: false,
         }
     }
 
@@ -220,6 +252,7 @@ impl Registration {
         }
         check_text("version", &self.version, TEXT)?;
         check_text("health_url", self.health_url.as_deref().unwrap_or(""), TEXT)?;
+        check_limit("addresses", self.addresses.len(), ADDRESSES, "hosts")?;
         check_limit("metadata", self.metadata.len(), METADATA_ENTRIES, "entries")?;
         self.metadata.iter().try_for_each(check_entry)
     }
@@ -242,6 +275,9 @@ impl Registration {
             health: HealthStatus::Unknown,
             health_reason: String::new(),
             revision: Revision::default(),
+            addresses: self.addresses,
+            incarnation: self.incarnation,
+            source: Source::default(),
         }
     }
 
@@ -271,6 +307,9 @@ impl From<ServiceEndpoint> for Registration {
             metadata: endpoint.metadata,
             health_url: endpoint.health_url,
             ttl: Some(endpoint.ttl),
+            addresses: endpoint.addresses,
+            incarnation: endpoint.incarnation,
+            replace: false,
         }
     }
 }

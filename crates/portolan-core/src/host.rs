@@ -30,6 +30,14 @@ pub enum InvalidHost {
         "{0} is not an address that clients can connect to, expected the address of one interface"
     )]
     Unspecified(IpAddr),
+    /// A multicast or broadcast address, which is not the address of one host.
+    #[error("{0} is a multicast or broadcast address, expected the address of one host")]
+    NotUnicast(IpAddr),
+    /// An IPv6 link-local address, which has a meaning on one link only (RFC 4007).
+    #[error(
+        "{0} is a link-local address without its interface, expected a global or unique local address"
+    )]
+    LinkLocal(IpAddr),
 }
 
 /// Names of the loopback address in `/etc/hosts` of common systems, besides those of RFC 6761,
@@ -92,6 +100,16 @@ impl TryFrom<IpAddr> for Host {
     fn try_from(address: IpAddr) -> Result<Self, InvalidHost> {
         if address.to_canonical().is_unspecified() {
             return Err(InvalidHost::Unspecified(address));
+        }
+        match address.to_canonical() {
+            IpAddr::V4(v4) if v4.is_multicast() || v4.is_broadcast() => {
+                return Err(InvalidHost::NotUnicast(address));
+            }
+            IpAddr::V6(v6) if v6.is_multicast() => return Err(InvalidHost::NotUnicast(address)),
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+                return Err(InvalidHost::LinkLocal(address));
+            }
+            _ => {}
         }
         Ok(Self(Kind::Address(address)))
     }

@@ -15,11 +15,13 @@ pub mod filter;
 pub mod fnv;
 pub mod health;
 pub mod host;
+pub mod incarnation;
 pub mod name;
 pub mod pools;
 pub mod port;
 pub mod port_range;
 pub mod quote;
+pub mod reach;
 pub mod remedy;
 pub mod suggest;
 
@@ -27,16 +29,18 @@ pub use announcement::{Action, Body, Message, ServiceAnnouncement, ServiceQuery}
 pub use backoff::Backoff;
 pub use browser_ports::is_blocked_by_browsers;
 pub use duration::{InvalidDuration, Ttl, parse_duration};
-pub use endpoint::{InvalidRegistration, Registration, ServiceEndpoint};
+pub use endpoint::{InvalidRegistration, Registration, ServiceEndpoint, Source};
 pub use event::{Change, Revision, ServiceEvent};
 pub use filter::matches_any;
 pub use fnv::fnv1a;
 pub use health::{HealthReport, HealthStatus};
 pub use host::Host;
+pub use incarnation::Incarnation;
 pub use name::{PortName, Protocol, Scope, ServiceId, ServiceName};
 pub use pools::{Pool, PoolRange, Pools};
 pub use port_range::PortRange;
 pub use quote::quoted;
+pub use reach::Vantage;
 pub use remedy::Remedy;
 pub use suggest::suggest;
 

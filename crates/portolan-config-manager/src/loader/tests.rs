@@ -260,12 +260,8 @@ fn variables_without_separator_that_name_no_setting_are_ignored_and_listed() {
     ];
     let loaded = loader().environment(variables(&kubernetes)).load().unwrap();
     assert!(!loaded.value.enabled);
-    let expected = [
-        "PORTOLAN_HOME",
-        "PORTOLAN_PORT",
-        "PORTOLAN_PORT_7000_TCP_ADDR",
-        "PORTOLAN_SERVICE_PORT",
-    ];
+    let expected =
+        ["PORTOLAN_HOME", "PORTOLAN_PORT", "PORTOLAN_PORT_7000_TCP_ADDR", "PORTOLAN_SERVICE_PORT"];
     assert_eq!(loaded.ignored_variables, expected);
 }
 

@@ -10,9 +10,10 @@ use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{InvalidRegistration, Metadata, Registration, ServiceEndpoint};
+use super::{InvalidRegistration, Metadata, Registration, ServiceEndpoint, Source};
 use crate::{
-    HealthStatus, Host, Protocol, Revision, Scope, ServiceId, ServiceName, Ttl, port, quoted,
+    HealthStatus, Host, Incarnation, Protocol, Revision, Scope, ServiceId, ServiceName, Ttl, port,
+    quoted,
 };
 
 /// The metadata key of the scope in JSON.
@@ -37,6 +38,11 @@ pub(super) struct Request {
     metadata: Metadata,
     health_url: Option<String>,
     ttl: Option<Ttl>,
+    #[serde(default)]
+    addresses: Vec<Host>,
+    incarnation: Option<Incarnation>,
+    #[serde(default)]
+    replace: bool,
     #[serde(rename = "registered_at")]
     _registered_at: Option<serde::de::IgnoredAny>,
     #[serde(rename = "last_heartbeat")]
@@ -47,6 +53,8 @@ pub(super) struct Request {
     _health_reason: Option<serde::de::IgnoredAny>,
     #[serde(rename = "revision")]
     _revision: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "source")]
+    _source: Option<serde::de::IgnoredAny>,
 }
 
 /// Deserializes a `T` from a map only. Derived implementations also accept a sequence of the fields
@@ -90,6 +98,9 @@ impl TryFrom<MapOnly<Request>> for Registration {
             metadata: request.metadata,
             health_url: request.health_url,
             ttl: request.ttl,
+            addresses: request.addresses,
+            incarnation: request.incarnation,
+            replace: request.replace,
         };
         registration.validate()?;
         Ok(registration)
@@ -124,6 +135,12 @@ pub(super) struct Wire {
     health_reason: String,
     #[serde(default)]
     revision: Revision,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    addresses: Vec<Host>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    incarnation: Option<Incarnation>,
+    #[serde(default)]
+    source: Source,
 }
 
 impl TryFrom<MapOnly<Wire>> for ServiceEndpoint {
@@ -142,6 +159,9 @@ impl TryFrom<MapOnly<Wire>> for ServiceEndpoint {
             metadata: wire.metadata,
             health_url: wire.health_url,
             ttl: Some(wire.ttl),
+            addresses: wire.addresses,
+            incarnation: wire.incarnation,
+            replace: false,
         };
         registration.validate()?;
         Ok(Self {
@@ -150,6 +170,7 @@ impl TryFrom<MapOnly<Wire>> for ServiceEndpoint {
             health: wire.health,
             health_reason: wire.health_reason,
             revision: wire.revision,
+            source: wire.source,
             ..registration.into_endpoint(wire.ttl, wire.registered_at)
         })
     }
@@ -174,6 +195,9 @@ impl From<ServiceEndpoint> for Wire {
             health: endpoint.health,
             health_reason: endpoint.health_reason,
             revision: endpoint.revision,
+            addresses: endpoint.addresses,
+            incarnation: endpoint.incarnation,
+            source: endpoint.source,
         }
     }
 }
@@ -196,6 +220,12 @@ impl Serialize for Registration {
             health_url: &'a Option<String>,
             #[serde(skip_serializing_if = "Option::is_none")]
             ttl: Option<Ttl>,
+            #[serde(skip_serializing_if = "<[Host]>::is_empty")]
+            addresses: &'a [Host],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            incarnation: Option<Incarnation>,
+            #[serde(skip_serializing_if = "std::ops::Not::not")]
+            replace: bool,
         }
         let mut metadata = self.metadata.clone();
         put_scope(&mut metadata, &self.scope);
@@ -209,6 +239,9 @@ impl Serialize for Registration {
             metadata,
             health_url: &self.health_url,
             ttl: self.ttl,
+            addresses: &self.addresses,
+            incarnation: self.incarnation,
+            replace: self.replace,
         }
         .serialize(out)
     }

@@ -32,6 +32,12 @@ fn unusable_hosts_are_rejected() {
         "0X7F.1.",
         "127.1",
         "2130706433",
+        // Not the address of one host.
+        "224.0.0.1",
+        "255.255.255.255",
+        "::ffff:239.255.0.1",
+        "ff02::1",
+        "fe80::1",
     ] {
         assert!(text.parse::<Host>().is_err(), "{text:?} was taken");
     }

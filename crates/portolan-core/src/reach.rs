@@ -1,0 +1,117 @@
+//! Which address of an endpoint a caller can reach, depending on where the caller is.
+
+use std::net::IpAddr;
+
+use crate::{Host, ServiceEndpoint};
+
+/// From where a caller asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vantage {
+    /// From the host on which the answer is given: its loopback addresses can be reached.
+    SameHost,
+    /// From another host.
+    OtherHost {
+        /// The address at which the caller reached this host, if it is known.
+        local: Option<IpAddr>,
+        /// The address of the caller, if it is known.
+        peer: Option<IpAddr>,
+    },
+}
+
+// === impl Vantage ===
+
+impl Vantage {
+    /// Another host of which nothing is known, as behind a proxy that is not trusted.
+    pub const UNKNOWN: Self = Self::OtherHost { local: None, peer: None };
+}
+
+// === impl ServiceEndpoint ===
+
+impl ServiceEndpoint {
+    /// Returns the host and the further addresses of the endpoint.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        std::iter::once(&self.host).chain(&self.addresses)
+    }
+
+    /// Returns the endpoint with the host that the caller can best reach, or `None` if it listens on
+    /// loopback only and the caller is on another host.
+    ///
+    /// That is the address at which the caller reached this host if the endpoint has it; else the one
+    /// that shares the longest prefix with the address of the caller; else the first.
+    pub fn seen_from(&self, vantage: Vantage) -> Option<Self> {
+        let Vantage::OtherHost { local, peer } = vantage else { return Some(self.clone()) };
+        let reachable = || self.hosts().filter(|host| !host.is_loopback());
+        let is_local = |host: &&Host| local.is_some() && host.address() == local;
+        let closeness = |host: &Host| peer.zip(host.address()).map_or(0, common_prefix);
+        let best = reachable().find(is_local).or_else(|| {
+            // Of several maxima, `max_by_key` returns the last one.
+            reachable().collect::<Vec<_>>().into_iter().rev().max_by_key(|host| closeness(host))
+        })?;
+        Some(self.at(best.clone()))
+    }
+
+    /// Returns the endpoint with this host in place of its own; the others become its further addresses.
+    #[must_use]
+    pub fn at(&self, host: Host) -> Self {
+        let others = self.hosts().filter(|other| **other != host).cloned().collect();
+        Self { host, addresses: others, ..self.clone() }
+    }
+}
+
+/// Returns the number of leading bits that both addresses share; 0 for different families.
+fn common_prefix((one, other): (IpAddr, IpAddr)) -> u32 {
+    match (one.to_canonical(), other.to_canonical()) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
+        (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{Registration, Ttl};
+
+    fn endpoint(hosts: &[&str]) -> ServiceEndpoint {
+        let mut hosts = hosts.iter().map(|host| host.parse().unwrap());
+        let mut registration =
+            Registration::new("api".parse().unwrap(), hosts.next().unwrap(), 8080);
+        registration.addresses = hosts.collect();
+        registration.into_endpoint(Ttl::DEFAULT, Timestamp::UNIX_EPOCH)
+    }
+
+    fn seen(hosts: &[&str], local: Option<&str>, peer: Option<&str>) -> Option<String> {
+        let parse = |text: Option<&str>| text.map(|text| text.parse().unwrap());
+        let vantage = Vantage::OtherHost { local: parse(local), peer: parse(peer) };
+        endpoint(hosts).seen_from(vantage).map(|seen| seen.host.to_string())
+    }
+
+    #[test]
+    fn other_host_gets_no_loopback_address() {
+        let (local, peer) = (Some("10.77.0.1"), Some("10.77.0.2"));
+        assert_eq!(seen(&["127.0.0.1"], local, peer), None);
+        assert_eq!(seen(&["localhost", "::1"], local, peer), None);
+        let hosts = ["127.0.0.1", "192.168.0.1", "10.77.0.1"];
+        assert_eq!(seen(&hosts, local, peer).unwrap(), "10.77.0.1");
+        assert_eq!(seen(&hosts, None, None).unwrap(), "192.168.0.1");
+    }
+
+    #[test]
+    fn address_in_the_network_of_the_caller_is_preferred() {
+        let hosts = ["172.17.0.1", "192.168.7.1", "fd00:7::1"];
+        assert_eq!(seen(&hosts, None, Some("192.168.7.9")).unwrap(), "192.168.7.1");
+        assert_eq!(seen(&hosts, None, Some("fd00:7::9")).unwrap(), "fd00:7::1");
+        assert_eq!(seen(&hosts, Some("10.0.0.1"), Some("172.17.0.5")).unwrap(), "172.17.0.1");
+        assert_eq!(seen(&["db.example.org"], None, Some("10.0.0.1")).unwrap(), "db.example.org");
+    }
+
+    #[test]
+    fn same_host_gets_the_endpoint_as_it_is() {
+        let endpoint = endpoint(&["127.0.0.1", "10.77.0.1"]);
+        assert_eq!(endpoint.seen_from(Vantage::SameHost), Some(endpoint.clone()));
+        let moved = endpoint.at("10.77.0.1".parse().unwrap());
+        assert_eq!(moved.addresses, ["127.0.0.1".parse::<Host>().unwrap()]);
+    }
+}
