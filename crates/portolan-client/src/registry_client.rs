@@ -7,6 +7,7 @@ mod query;
 mod reconnect;
 mod response;
 mod sse;
+mod vantage;
 mod watch;
 
 pub(crate) use client::base_url;

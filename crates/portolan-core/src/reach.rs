@@ -1,8 +1,9 @@
 //! Which address of an endpoint a caller can reach, depending on where the caller is.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::{Host, ServiceEndpoint};
+use crate::{Change, Host, ServiceEndpoint};
 
 /// From where a caller asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,38 @@ impl ServiceEndpoint {
     }
 }
 
+// === impl Change ===
+
+impl Change {
+    /// Returns the change as a caller sees it, with reachable hosts, or `None` if the caller cannot reach
+    /// the instance. An instance that can no longer be reached is gone for the caller.
+    #[must_use]
+    pub fn seen_from(self, vantage: Vantage) -> Option<Self> {
+        if vantage == Vantage::SameHost {
+            return Some(self);
+        }
+        let seen = |endpoint: &Arc<ServiceEndpoint>| endpoint.seen_from(vantage).map(Arc::new);
+        let map = |endpoint: &Arc<ServiceEndpoint>, change: fn(Arc<ServiceEndpoint>) -> Self| {
+            seen(endpoint).map(change)
+        };
+        match &self {
+            Self::Snapshot { endpoints } => {
+                let endpoints = endpoints.iter().filter_map(seen).collect();
+                Some(Self::Snapshot { endpoints })
+            }
+            Self::Registered { endpoint } => {
+                map(endpoint, |endpoint| Self::Registered { endpoint })
+            }
+            Self::Health { endpoint } => map(endpoint, |endpoint| Self::Health { endpoint }),
+            Self::Updated { endpoint } => {
+                let updated = map(endpoint, |endpoint| Self::Updated { endpoint });
+                updated.or_else(|| Some(Self::Deregistered { endpoint: Arc::clone(endpoint) }))
+            }
+            Self::Deregistered { .. } | Self::Expired { .. } => Some(self),
+        }
+    }
+}
+
 /// Returns the number of leading bits that both addresses share; 0 for different families.
 fn common_prefix((one, other): (IpAddr, IpAddr)) -> u32 {
     match (one.to_canonical(), other.to_canonical()) {
@@ -105,6 +138,17 @@ mod tests {
         assert_eq!(seen(&hosts, None, Some("fd00:7::9")).unwrap(), "fd00:7::1");
         assert_eq!(seen(&hosts, Some("10.0.0.1"), Some("172.17.0.5")).unwrap(), "172.17.0.1");
         assert_eq!(seen(&["db.example.org"], None, Some("10.0.0.1")).unwrap(), "db.example.org");
+    }
+
+    #[test]
+    fn instance_that_moves_out_of_reach_is_gone() {
+        let endpoint = Arc::new(endpoint(&["127.0.0.1"]));
+        let seen = |change: Change| change.seen_from(Vantage::UNKNOWN);
+        let updated = seen(Change::Updated { endpoint: Arc::clone(&endpoint) });
+        assert_eq!(updated, Some(Change::Deregistered { endpoint: Arc::clone(&endpoint) }));
+        assert_eq!(seen(Change::Registered { endpoint: Arc::clone(&endpoint) }), None);
+        let snapshot = seen(Change::Snapshot { endpoints: vec![endpoint] });
+        assert_eq!(snapshot, Some(Change::Snapshot { endpoints: Vec::new() }));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use portolan_core::{HealthReport, Registration, ServiceEndpoint, ServiceId};
+use portolan_core::{HealthReport, Registration, ServiceEndpoint, ServiceId, Vantage};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 
@@ -134,13 +134,24 @@ impl RegistryClient {
 
     /// Returns an instance. Fails with [`RegistryClientError::UnknownService`] for an unknown id.
     pub async fn get(&self, id: &ServiceId) -> Result<ServiceEndpoint, RegistryClientError> {
-        self.send_for(id, self.instance(Method::GET, id, None)).await?.json().await
+        let response = self.send_for(id, self.instance(Method::GET, id, None)).await?;
+        let vantage = response.vantage();
+        let endpoint: ServiceEndpoint = response.json().await?;
+        Ok(endpoint.seen_from(vantage).unwrap_or(endpoint))
     }
 
-    /// Returns the instances that match the query, and the revision of the list.
+    /// Returns the instances that match the query, and the revision of the list. Instances that listen on
+    /// loopback of another host are left out.
     pub async fn list(&self, query: &ListQuery) -> Result<Listing, RegistryClientError> {
         let request = self.request(Method::GET, &["services".to_owned()]).query(&query.pairs());
-        self.send(request).await?.accepted()?.json().await
+        let response = self.send(request).await?.accepted()?;
+        let vantage = response.vantage();
+        let mut listing: Listing = response.json().await?;
+        if vantage != Vantage::SameHost {
+            let services = listing.services.iter();
+            listing.services = services.filter_map(|found| found.seen_from(vantage)).collect();
+        }
+        Ok(listing)
     }
 
     /// Watches services over one connection; the stream ends with the connection.
@@ -150,7 +161,8 @@ impl RegistryClient {
             .query(&query.pairs())
             .header(ACCEPT, "text/event-stream");
         let response = self.send(request).await?.accepted()?;
-        Ok(RegistryWatch::new(response.into_event_stream()?, self.url().to_owned()))
+        let vantage = response.vantage();
+        Ok(RegistryWatch::new(response.into_event_stream()?, self.url().to_owned(), vantage))
     }
 
     fn instance(&self, method: Method, id: &ServiceId, what: Option<&str>) -> RequestBuilder {

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
+use portolan_core::Vantage;
 use portolan_core::duration::format_duration;
 use reqwest::header::{CONTENT_TYPE, DATE};
 use reqwest::{RequestBuilder, Response, StatusCode};
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::RegistryClientError;
+use super::vantage;
 
 /// The maximum size of a body in bytes: a hundred thousand endpoints.
 const MAX_BODY: usize = 64 << 20;
@@ -61,6 +63,11 @@ impl RegistryResponse {
 
     pub(super) fn status(&self) -> StatusCode {
         self.response.status()
+    }
+
+    /// Returns where this host is, seen from the registry.
+    pub(super) fn vantage(&self) -> Vantage {
+        vantage::of_server(self.response.remote_addr())
     }
 
     /// Returns the `Date` header, if there is one.

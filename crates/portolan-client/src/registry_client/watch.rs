@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
-use portolan_core::ServiceEvent;
+use portolan_core::{ServiceEvent, Vantage};
 use reqwest::Response;
 use tokio::time::timeout;
 
@@ -28,6 +28,7 @@ pub struct RegistryWatch(BoxStream<'static, Result<ServiceEvent, RegistryClientE
 struct Connection {
     response: Response,
     url: String,
+    vantage: Vantage,
     decoder: Decoder,
     frames: VecDeque<Frame>,
     over: bool,
@@ -36,9 +37,9 @@ struct Connection {
 // === impl RegistryWatch ===
 
 impl RegistryWatch {
-    pub(super) fn new(response: Response, url: String) -> Self {
+    pub(super) fn new(response: Response, url: String, vantage: Vantage) -> Self {
         let (decoder, frames) = (Decoder::new(MAX_EVENT), VecDeque::new());
-        let connection = Connection { response, url, decoder, frames, over: false };
+        let connection = Connection { response, url, vantage, decoder, frames, over: false };
         let events = stream::unfold(connection, |mut connection| async move {
             let event = connection.next().await?;
             Some((event, connection))
@@ -67,8 +68,16 @@ impl Connection {
     async fn next(&mut self) -> Option<Result<ServiceEvent, RegistryClientError>> {
         while !self.over {
             while let Some(frame) = self.frames.pop_front() {
-                if KINDS.contains(&frame.kind.as_str()) {
-                    return Some(self.event(&frame));
+                if !KINDS.contains(&frame.kind.as_str()) {
+                    continue;
+                }
+                match self.event(&frame) {
+                    Ok(event) => {
+                        if let Some(change) = event.change.seen_from(self.vantage) {
+                            return Some(Ok(ServiceEvent { change, ..event }));
+                        }
+                    }
+                    Err(error) => return Some(Err(error)),
                 }
             }
             if let Err(error) = self.read().await {

@@ -1,0 +1,52 @@
+//! Where this client is, seen from the registry that answers it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use portolan_core::Vantage;
+
+/// Returns the position of this host from the address of the registry's server.
+pub(super) fn of_server(server: Option<SocketAddr>) -> Vantage {
+    let Some(server) = server else { return Vantage::UNKNOWN };
+    let peer = own_address(server);
+    let ip = server.ip().to_canonical();
+    // The route to an address of this host starts at that address.
+    if ip.is_loopback() || peer == Some(ip) {
+        return Vantage::SameHost;
+    }
+    Vantage::OtherHost { local: Some(ip), peer }
+}
+
+/// Returns the address at which the route to another one starts. Connecting a UDP socket sends nothing.
+fn own_address(to: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = match to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(to).ok()?;
+    Some(socket.local_addr().ok()?.ip().to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_on_loopback_is_on_this_host() {
+        for address in ["127.0.0.1:7000", "127.9.9.9:7000", "[::1]:7000"] {
+            assert_eq!(of_server(address.parse().ok()), Vantage::SameHost, "{address}");
+        }
+        assert_eq!(of_server(None), Vantage::UNKNOWN);
+    }
+
+    #[test]
+    fn server_elsewhere_is_on_another_host() {
+        // An address for documentation (RFC 5737), to which nothing is sent.
+        let server: SocketAddr = "192.0.2.1:7000".parse().unwrap();
+        let vantage = of_server(Some(server));
+        assert!(
+            matches!(vantage, Vantage::OtherHost { local: Some(ip), .. } if ip == server.ip()),
+            "{vantage:?}"
+        );
+    }
+}
