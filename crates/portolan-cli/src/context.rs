@@ -183,6 +183,12 @@ impl Context {
         build(self.discovery_builder().registry_url(url), broadcaster)
     }
 
+    /// Returns whether the settings name a registry.
+    pub(crate) fn names_registry(&self) -> bool {
+        let origin = self.loaded.origins.get("discovery.registry_url");
+        origin.is_some_and(|origin| *origin != Origin::Default)
+    }
+
     /// Creates the builder of discovery clients, which decides which registry they use.
     fn discovery_builder(&self) -> DiscoveryClientBuilder {
         let Settings { discovery, broadcast, port_allocator, token, .. } = self.settings();
@@ -193,8 +199,7 @@ impl Context {
             .metrics(self.metrics.clone())
             .pools(port_allocator.pools())
             .reservations(HostReservations::new(port_allocator.clone()));
-        let origin = self.loaded.origins.get("discovery.registry_url");
-        if origin.is_some_and(|origin| *origin != Origin::Default) {
+        if self.names_registry() {
             builder = builder.registry_url(discovery.registry_url.clone());
         }
         if let Some(token) = token {

@@ -10,6 +10,7 @@ mod global;
 mod logging;
 mod output;
 mod shutdown;
+mod suggestion;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -2,9 +2,10 @@
 //!
 //! A closed standard output, as after `| head`, is not an error: printing then ends the program.
 
+mod escape;
 mod live;
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::exit;
 
 use comfy_table::{Table, presets};
@@ -27,7 +28,11 @@ pub(crate) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
 /// Prints a line on standard output; a closed standard output is an error.
 pub(crate) fn try_line(text: impl std::fmt::Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush())
+    let written = match out.is_terminal() {
+        true => writeln!(out, "{}", escape::escaped(&text.to_string())),
+        false => writeln!(out, "{text}"),
+    };
+    written.and_then(|()| out.flush())
 }
 
 /// Prints a value as one line of JSON on standard output.
@@ -37,7 +42,9 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
 
 /// Prints a message on standard error, and ignores errors.
 pub(crate) fn note(text: impl std::fmt::Display) {
-    above(format!("{text}\n").as_bytes());
+    let text = text.to_string();
+    let shown = if io::stderr().is_terminal() { escape::escaped(&text) } else { text.into() };
+    above(format!("{shown}\n").as_bytes());
 }
 
 /// Creates a table with a header and without borders.

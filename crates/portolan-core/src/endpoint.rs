@@ -5,6 +5,7 @@
 //! a separate field and never in `metadata`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -172,6 +173,17 @@ pub enum InvalidRegistration {
         /// The member.
         place: String,
     },
+}
+
+// === impl Source ===
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Registered => "registered",
+            Self::Broadcast => "broadcast",
+        })
+    }
 }
 
 // === impl ServiceEndpoint ===

@@ -51,6 +51,9 @@ struct Rule {
     kind: &'static str,
     limit: usize,
     extra: &'static [u8],
+    /// Whether names that differ in case only are equal, as in DNS (RFC 4343). They are then stored in
+    /// lower case.
+    ignores_case: bool,
     alphabet: &'static str,
 }
 
@@ -100,15 +103,17 @@ macro_rules! name {
         impl FromStr for $type {
             type Err = InvalidName;
             fn from_str(text: &str) -> Result<Self, InvalidName> {
-                $rule.check(text)?;
-                Ok(Self(text.into()))
+                text.to_owned().try_into()
             }
         }
 
         impl TryFrom<String> for $type {
             type Error = InvalidName;
-            fn try_from(text: String) -> Result<Self, InvalidName> {
+            fn try_from(mut text: String) -> Result<Self, InvalidName> {
                 $rule.check(&text)?;
+                if $rule.ignores_case {
+                    text.make_ascii_lowercase();
+                }
                 Ok(Self(text.into()))
             }
         }
@@ -158,11 +163,12 @@ macro_rules! name {
 }
 
 name! {
-    /// The name of a service. Instances of a service share it.
+    /// The name of a service. Instances of a service share it. Upper and lower case are equal.
     ServiceName, SERVICE_NAME = Rule {
         kind: "service name",
         limit: 128,
         extra: b"-_.",
+        ignores_case: true,
         alphabet: "a service name begins with an ASCII letter or digit and goes on with letters, digits, '-', '_' and '.'",
     }
 }
@@ -174,6 +180,7 @@ name! {
         // Long enough for an id that is derived from the longest scope, name, host and port.
         limit: 640,
         extra: b"-_.:@",
+        ignores_case: false,
         alphabet: "a service id begins with an ASCII letter or digit and goes on with letters, digits, '-', '_', '.', ':' and '@'",
     }
 }
@@ -186,6 +193,7 @@ name! {
         kind: "scope",
         limit: 128,
         extra: b"-_.",
+        ignores_case: false,
         alphabet: "a scope begins with an ASCII letter or digit and goes on with letters, digits, '-', '_' and '.'",
     }
 }
@@ -196,6 +204,7 @@ name! {
         kind: "protocol",
         limit: 32,
         extra: b"-+.",
+        ignores_case: false,
         alphabet: "a protocol is written like a URL scheme (RFC 3986, section 3.1): ASCII letters, digits, '+', '-' and '.'",
     }
 }
@@ -206,6 +215,7 @@ name! {
         kind: "port name",
         limit: 32,
         extra: b"-_.",
+        ignores_case: false,
         alphabet: "a port name begins with an ASCII letter or digit and goes on with letters, digits, '-', '_' and '.'",
     }
 }

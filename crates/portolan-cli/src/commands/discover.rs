@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
-use crate::output;
+use crate::{output, suggestion};
 
 /// Options of `portolan discover`.
 #[derive(Debug, Args)]
@@ -66,7 +66,12 @@ impl Discover {
             false => self.find_one(context, &client).await,
         };
         client.close().await;
-        let mut found = found?;
+        let mut found = match found {
+            Err(failure) if failure.exit == Exit::NotFound => {
+                return Err(suggestion::add(context, &self.name, failure).await);
+            }
+            found => found?,
+        };
         if self.healthy {
             found.retain(|endpoint| endpoint.health != HealthStatus::Critical);
         }

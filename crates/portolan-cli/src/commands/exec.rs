@@ -11,6 +11,7 @@ use portolan_core::{ServiceEndpoint, ServiceName, env, parse_duration};
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
+use crate::suggestion;
 
 /// Options of `portolan exec`.
 #[derive(Debug, Args)]
@@ -34,7 +35,13 @@ impl Exec {
         let deadline = self.wait.map(Deadline::after);
         let mut variables = context.environment(&url);
         for name in &self.needs {
-            let endpoint = find(&client, name, deadline).await?;
+            let endpoint = match find(&client, name, deadline).await {
+                Ok(endpoint) => endpoint,
+                Err(failure) if matches!(failure.exit, Exit::NotFound | Exit::TimedOut) => {
+                    return Err(suggestion::add(context, name, failure).await);
+                }
+                Err(failure) => return Err(failure),
+            };
             variables.extend(env::variables(name, &endpoint));
         }
         client.close().await;

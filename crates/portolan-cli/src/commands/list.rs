@@ -1,9 +1,13 @@
 //! `portolan list`: services with their address and health.
 
+use std::time::Duration;
+
 use clap::Args;
+use jiff::Timestamp;
 use portolan_broadcast::QueryMode;
-use portolan_client::{ListQuery, RegistryClientError};
-use portolan_core::{HealthStatus, ServiceEndpoint, ServiceName};
+use portolan_client::{ListQuery, Listing, RegistryClientError};
+use portolan_core::duration::format_duration;
+use portolan_core::{HealthStatus, ServiceEndpoint, ServiceName, Source};
 use serde_json::json;
 
 use crate::context::Context;
@@ -31,20 +35,30 @@ impl List {
             scopes: if self.all_scopes { Vec::new() } else { context.scope.lookup_order() },
             ..ListQuery::default()
         };
-        let mut services = find(context, &query).await?;
+        let Found { mut services, unreachable } = find(context, &query).await?;
         services.sort_by(|a, b| (&a.name, &a.scope, &a.id).cmp(&(&b.name, &b.scope, &b.id)));
         match context.json {
             true => output::json(&json!({ "services": services }))?,
             false => print(&services)?,
         }
-        Ok(Exit::Done)
+        // Unknown is not empty: services may be registered that do not answer by broadcast.
+        match unreachable {
+            Some(error) if services.is_empty() || context.names_registry() => Err(error.into()),
+            _ => Ok(Exit::Done),
+        }
     }
 }
 
+/// What was found, and why the registry could not be asked if it was not.
+struct Found {
+    services: Vec<ServiceEndpoint>,
+    unreachable: Option<RegistryClientError>,
+}
+
 /// Asks the registry, and if it cannot be reached, asks by broadcast.
-async fn find(context: &Context, query: &ListQuery) -> Result<Vec<ServiceEndpoint>, Failure> {
+async fn find(context: &Context, query: &ListQuery) -> Result<Found, Failure> {
     let unreachable = match context.registry()?.list(query).await {
-        Ok(listing) => return Ok(listing.services),
+        Ok(Listing { services, .. }) => return Ok(Found { services, unreachable: None }),
         Err(error @ RegistryClientError::Unreachable { .. }) => error,
         Err(error) => return Err(error.into()),
     };
@@ -57,12 +71,18 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Vec<ServiceEndpoin
     broadcaster.stop().await;
     let mut services = found?;
     services.retain(|service| query.health.is_none_or(|health| service.health == health));
-    Ok(services)
+    for service in &mut services {
+        service.source = Source::Broadcast;
+    }
+    Ok(Found { services, unreachable: Some(unreachable) })
 }
 
 fn print(services: &[ServiceEndpoint]) -> Result<(), Failure> {
-    let mut table =
-        output::table(["NAME", "ADDRESS", "PROTOCOL", "VERSION", "HEALTH", "SCOPE", "ID"]);
+    let mut table = output::table([
+        "NAME", "ADDRESS", "PROTOCOL", "VERSION", "HEALTH", "SOURCE", "AGE", "SCOPE", "ID",
+        "REASON",
+    ]);
+    let now = Timestamp::now();
     for service in services {
         table.add_row([
             service.name.to_string(),
@@ -70,9 +90,18 @@ fn print(services: &[ServiceEndpoint]) -> Result<(), Failure> {
             service.protocol.to_string(),
             service.version.clone(),
             service.health.to_string(),
+            service.source.to_string(),
+            age(now, service.last_heartbeat),
             service.scope.to_string(),
             service.id.to_string(),
+            service.health_reason.clone(),
         ]);
     }
     output::line(table.trim_fmt())
+}
+
+/// How long ago the last heartbeat was, in whole seconds; clocks may differ.
+fn age(now: Timestamp, last_heartbeat: Timestamp) -> String {
+    let seconds = now.as_second().saturating_sub(last_heartbeat.as_second());
+    format_duration(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }

@@ -2,11 +2,19 @@ use super::*;
 
 #[test]
 fn valid_names_are_accepted_unchanged() {
-    for text in ["postgres-primary", "a", "API.v2", "worker_1", "9lives"] {
+    for text in ["postgres-primary", "a", "api.v2", "worker_1", "9lives"] {
         let name: ServiceName = text.parse().unwrap();
         assert_eq!(name, text);
         assert_eq!(name.to_string(), text);
     }
+}
+
+#[test]
+fn service_names_compare_as_in_dns() {
+    let name: ServiceName = "API.v2".parse().unwrap();
+    assert_eq!(name, "api.v2");
+    assert_eq!(serde_json::from_str::<ServiceName>("\"Api.V2\"").unwrap(), name);
+    assert_ne!("Shop".parse::<Scope>().unwrap(), "shop", "scopes are exact");
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Search<'_> {
     /// Returns the candidates of the first domain that has any, or else the first failure.
     pub(super) async fn run(&self, step: Step) -> Result<Vec<Candidate>, DnsError> {
         if step == Step::HostsFile {
-            return Ok(self.from_hosts_file());
+            return Ok(self.in_hosts_file());
         }
         let domains = &self.resolver.domains;
         let found = join_all(domains.iter().map(|domain| self.in_domain(step, domain))).await;
@@ -111,7 +111,7 @@ impl Search<'_> {
         Ok(self.at_default_port(addresses))
     }
 
-    fn from_hosts_file(&self) -> Vec<Candidate> {
+    fn in_hosts_file(&self) -> Vec<Candidate> {
         match self.resolver.uses_hosts_file {
             true => self.at_default_port(hosts_file::addresses(self.query.name.as_str())),
             false => Vec::new(),

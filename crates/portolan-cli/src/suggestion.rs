@@ -1,0 +1,33 @@
+//! "Did you mean …?" for a service that was not found.
+
+use std::time::Duration;
+
+use portolan_client::ListQuery;
+use portolan_core::{ServiceName, suggest};
+
+use crate::context::Context;
+use crate::exit::Failure;
+
+/// How long the registry may take to list the known names.
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Adds the nearest name that the registry knows, if there is one, to the failure.
+pub(crate) async fn add(context: &Context, name: &ServiceName, failure: Failure) -> Failure {
+    let names = known_names(context).await;
+    match suggest(name.as_str(), names.iter().map(ServiceName::as_str)) {
+        Some(meant) => {
+            let (first, rest) = failure.message.split_once('\n').unwrap_or((&failure.message, ""));
+            let message = format!("{first}; did you mean `{meant}`?\n{rest}");
+            Failure { message: message.trim_end().to_owned(), ..failure }
+        }
+        None => failure,
+    }
+}
+
+async fn known_names(context: &Context) -> Vec<ServiceName> {
+    let Ok(registry) = context.registry() else { return Vec::new() };
+    let query = ListQuery { scopes: context.scope.lookup_order(), ..ListQuery::default() };
+    let listing = registry.with_timeout(TIMEOUT).list(&query).await;
+    // A failure of the registry is already part of the message.
+    listing.map(|found| found.services.into_iter().map(|s| s.name).collect()).unwrap_or_default()
+}
