@@ -55,6 +55,11 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, stdout, stderr })
     }
 
+    /// Returns the id of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Returns the standard output so far.
     pub fn stdout(&self) -> String {
         read(&self.stdout)

@@ -138,7 +138,7 @@ impl DiscoverError {
         let authoritative = any(|outcome| matches!(outcome, NotFound { authoritative: true, .. }));
         let not_found = any(|outcome| matches!(outcome, NotFound { .. }));
         let not_asked = any(|outcome| matches!(outcome, NotAsked));
-        let has_failed = failed(&attempts).next().is_some();
+        let has_failed = failed(&attempts).any(|error| !error.is_optional());
         if authoritative || (not_found && !has_failed && !not_asked) {
             Self::NotFound { name, scopes, attempts }
         } else if not_asked {

@@ -70,5 +70,6 @@ impl Strategy for Broadcast {
 fn no_answer(waited: Duration) -> StrategyOutcome {
     let waited = format_rounded(waited);
     let reason = format!("no answer on the broadcast channel within {waited}");
-    StrategyOutcome::NotFound { reason, authoritative: true }
+    // Registries and other network segments may know instances that do not answer here.
+    StrategyOutcome::NotFound { reason, authoritative: false }
 }

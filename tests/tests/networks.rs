@@ -1,0 +1,104 @@
+//! Discovery between hosts: the right instance at an address that the caller can reach, or none.
+
+use anyhow::{Result, ensure};
+use portolan_tests::{Host, Process, isolated, redis};
+use serde_json::json;
+
+/// A server that speaks HTTP and belongs to no service.
+fn foreign_http(host: &Host<'_>, port: &str) -> Result<Process> {
+    let command = ["python3", "-m", "http.server", port, "--bind", "127.0.0.1"];
+    let mut server = host.spawn("foreign-http", &command)?;
+    server.wait_until("the server to listen", || {
+        host.shell(&format!(
+            "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}))'"
+        ))
+    })?;
+    Ok(server)
+}
+
+#[test]
+fn servers_on_default_ports_of_the_client_are_not_the_registered_services() {
+    isolated(|env| {
+        let (registry_host, client) = (env.host(1)?, env.host(2)?);
+        let _registry = registry_host.registry(&[])?;
+        let registry = registry_host.registry_url();
+        let _foreign = foreign_http(&client, "8080")?;
+        let command = redis::command("6379")?;
+        let mut other = client.spawn("foreign-redis", &command)?;
+        other.wait_until("Redis to listen", || client.shell("redis-cli -p 6379 ping"))?;
+        for (name, address) in [("api", "10.77.0.3:8081"), ("redis", "10.77.0.3:6380")] {
+            let (host, port) = address.split_once(':').unwrap_or_default();
+            let arguments =
+                ["register", name, "--registry", &registry, "--host", host, "--port", port];
+            client.portolan(&arguments)?.run()?.exits(0)?;
+        }
+        for scope in [&[][..], &["--scope", "project-b"]] {
+            for (name, address) in [("api", "10.77.0.3:8081"), ("redis", "10.77.0.3:6380")] {
+                let options = [&["--registry", registry.as_str()], scope].concat();
+                client.finds(name, &options, address)?;
+                let all = client.portolan(&["discover", name, "--all"])?.args(&options).run()?;
+                ensure!(all.stdout.trim() == address, "discover and --all agree: {all:?}");
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn configured_endpoint_outranks_a_server_on_the_default_port() {
+    isolated(|env| {
+        let client = env.host(1)?;
+        let _foreign = foreign_http(&client, "8080")?;
+        let configured = "discovery.endpoints={api: '10.9.0.9:1234'}";
+        client.finds("api", &["--set", configured], "10.9.0.9:1234")
+    });
+}
+
+#[test]
+fn unproven_default_port_counts_only_if_the_configured_registry_was_asked() {
+    isolated(|env| {
+        let (registry_host, client) = (env.host(1)?, env.host(2)?);
+        let _foreign = foreign_http(&client, "8080")?;
+        let url = registry_host.registry_url();
+        let unreachable = ["discover", "api", "--registry", &url, "--retries", "0"];
+        let outcome = client.portolan(&unreachable)?.run()?.exits(5)?;
+        ensure!(outcome.stderr.contains("well-known port only"), "{outcome:?}");
+        let _registry = registry_host.registry(&[])?;
+        client.finds("api", &["--registry", &url], "127.0.0.1:8080")
+    });
+}
+
+#[test]
+fn critical_instance_on_the_default_port_is_not_returned_beside_a_passing_one() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        let page = "import http.server, sys\n\
+            class Page(http.server.BaseHTTPRequestHandler):\n    \
+                def do_GET(self):\n        \
+                    self.send_response(int(sys.argv[2]))\n        \
+                    self.end_headers()\n\
+            http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Page).serve_forever()\n";
+        env.write("page.py", page)?;
+        let service = |status: &'static str, port: &'static str| {
+            let options = ["--health", "http:/", "--preferred", port];
+            let command = ["python3", "page.py", "{port}", status];
+            env.service("web-app", &options, &command)
+        };
+        let (_critical, _passing) = (service("503", "8080")?, service("200", "8081")?);
+        portolan_tests::wait_for("one critical and one passing instance", || {
+            let found = env.registered("web-app")?;
+            let has = |health| found.iter().any(|service| service["health"] == json!(health));
+            ensure!(has("critical") && has("passing"), "{found:?}");
+            Ok(())
+        })?;
+        for _ in 0..5 {
+            let found = env.discover("web-app", &[])?.text()?;
+            ensure!(found == "127.0.0.1:8081", "{found}");
+        }
+        let exec =
+            ["exec", "--needs", "web-app", "--wait=10s", "--", "sh", "-c", "echo $WEB_APP_PORT"];
+        let output = env.portolan(&exec)?.run()?.text()?;
+        ensure!(output == "8081", "{output}");
+        Ok(())
+    });
+}
