@@ -133,13 +133,19 @@ impl DiscoverError {
         limit: Duration,
         attempts: Vec<Attempt>,
     ) -> Self {
-        use AttemptOutcome::{NotAsked, NotFound};
+        use AttemptOutcome::{Failed, NotAsked, NotFound};
         let any = |is: fn(&AttemptOutcome) -> bool| attempts.iter().any(|a| is(&a.outcome));
-        let authoritative = any(|outcome| matches!(outcome, NotFound { authoritative: true, .. }));
         let not_found = any(|outcome| matches!(outcome, NotFound { .. }));
         let not_asked = any(|outcome| matches!(outcome, NotAsked));
-        let has_failed = failed(&attempts).any(|error| !error.is_optional());
-        if authoritative || (not_found && !has_failed && !not_asked) {
+        let has_failed = failed(&attempts).next().is_some();
+        // Who comes first knows more: a broadcast without an answer does not make up for a registry
+        // that could not be asked.
+        let decisive = attempts.iter().find_map(|attempt| match &attempt.outcome {
+            NotFound { authoritative: true, .. } => Some(true),
+            Failed(error) if !error.is_optional() => Some(false),
+            _ => None,
+        });
+        if decisive == Some(true) || (not_found && !has_failed && !not_asked) {
             Self::NotFound { name, scopes, attempts }
         } else if not_asked {
             Self::TimedOut { name, limit, attempts }

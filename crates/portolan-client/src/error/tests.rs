@@ -19,10 +19,17 @@ fn not_found(authoritative: bool) -> AttemptOutcome {
 fn authoritative_strategy_decides_that_the_service_does_not_exist() {
     let failed =
         || AttemptOutcome::Failed(std::sync::Arc::new(StrategyError::timed_out(Duration::ZERO)));
+    let absent = || {
+        let error = StrategyError::timed_out(Duration::ZERO).optional(true);
+        AttemptOutcome::Failed(std::sync::Arc::new(error))
+    };
     let skipped = || AttemptOutcome::Skipped(String::new());
     for (outcomes, kind, stale_is_better) in [
         (vec![not_found(true), skipped()], "not found", false),
         (vec![not_found(true), failed()], "not found", true),
+        (vec![failed(), not_found(true)], "could not ask", true),
+        (vec![absent(), not_found(true)], "not found", true),
+        (vec![not_found(false), absent()], "could not ask", true),
         (vec![not_found(false), skipped()], "not found", false),
         (vec![not_found(false), failed()], "could not ask", true),
         (vec![skipped(), skipped()], "could not ask", true),

@@ -70,6 +70,5 @@ impl Strategy for Broadcast {
 fn no_answer(waited: Duration) -> StrategyOutcome {
     let waited = format_rounded(waited);
     let reason = format!("no answer on the broadcast channel within {waited}");
-    // Registries and other network segments may know instances that do not answer here.
-    StrategyOutcome::NotFound { reason, authoritative: false }
+    StrategyOutcome::NotFound { reason, authoritative: true }
 }
