@@ -1,4 +1,4 @@
-//! One process's place on the channel.
+//! The broadcaster: the handle of a process on the broadcast channel.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,17 +29,17 @@ use crate::{
 use crate::{query, receive};
 
 /// A handle on the channel; clones share it. It stops when [`Broadcaster::stop`] is called or
-/// the last clone goes.
+/// the last clone is dropped.
 #[derive(Clone)]
 pub struct Broadcaster(Arc<Handle>);
 
-/// When a query has its answer.
+/// When a query is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueryMode {
-    /// At the first instance, or a moment later where a better one may follow. Instances that
-    /// are critical do not answer.
+    /// With the first instance, or a moment later if a better one may follow. Critical instances do not
+    /// respond.
     First,
-    /// When nobody answers any more. Critical instances answer too.
+    /// When no more responses arrive. Critical instances respond too.
     All,
 }
 
@@ -47,24 +47,24 @@ struct Handle {
     node: Arc<Node>,
     announce_interval: Duration,
     is_listening: bool,
-    // Aborted when the handle goes.
+    // Aborted when the handle is dropped.
     tasks: Mutex<JoinSet<()>>,
 }
 
 // === impl Broadcaster ===
 
 impl Broadcaster {
-    /// Joins the channel over UDP. Must be called within a tokio runtime. A configuration that turns
-    /// broadcasting off is an error, so that nobody takes silence for an answer.
+    /// Joins the channel over UDP. Must be called within a tokio runtime. It is an error if the
+    /// configuration turns broadcasting off, so that silence is not taken for a result.
     ///
-    /// Where the channel's port is taken by a program that does not share it, this still
-    /// succeeds, with a warning: announcing and asking need no more than a port of their own.
+    /// If the channel's port is in use by a program that does not share it, this succeeds with a warning:
+    /// announcements and queries need only a port of their own.
     pub async fn new(config: BroadcastConfig, metrics: Metrics) -> Result<Self, BroadcastError> {
         let transport = UdpTransport::new(&config)?;
         Self::with_transport(Arc::new(transport), &config, metrics)
     }
 
-    /// Joins the channel over a transport of the caller's. Must be called within a tokio runtime.
+    /// Joins the channel over this transport. Must be called within a tokio runtime.
     pub fn with_transport(
         transport: Arc<dyn Transport>,
         config: &BroadcastConfig,
@@ -102,17 +102,17 @@ impl Broadcaster {
         })))
     }
 
-    /// Whether the channel itself is heard: without it there is no listening and no answering.
+    /// Returns whether the channel is received. Otherwise this process neither listens nor responds.
     pub fn is_listening(&self) -> bool {
         self.0.is_listening
     }
 
-    /// How often whoever keeps an endpoint is to announce it anew (`broadcast.announce_interval`).
+    /// Returns the interval at which an endpoint is to be announced (`broadcast.announce_interval`).
     pub fn announce_interval(&self) -> Duration {
         self.0.announce_interval
     }
 
-    /// Tells the channel what an instance does. A loopback endpoint goes out on loopback only.
+    /// Announces an instance. A loopback endpoint is announced on loopback only.
     pub async fn announce(
         &self,
         action: Action,
@@ -123,7 +123,7 @@ impl Broadcaster {
             .encoder
             .announcement(action, endpoint.clone(), None)
             .map_err(|error| too_large(endpoint, error))?;
-        // The same message everywhere: whoever hears it twice knows that it is one.
+        // The same message everywhere, so that a host that receives it twice detects the repeat.
         let destinations = node.reaches_for(endpoint).iter();
         let messages: Vec<_> = destinations.map(|&reach| (reach, payload.as_slice())).collect();
         node.multicast(&messages).await.map_err(AnnounceError::Send)?;
@@ -139,42 +139,43 @@ impl Broadcaster {
         Ok(())
     }
 
-    /// Answers queries for the endpoint from now on; held before, it is replaced.
+    /// Publishes the endpoint, or replaces it: queries for it are answered from now on.
     pub fn publish(&self, endpoint: ServiceEndpoint) -> Result<(), AnnounceError> {
         let node = self.running().ok_or(AnnounceError::Stopped)?;
-        // An answer is larger than an announcement by the query's id, which the asker chooses.
+        // A response is larger than an announcement by the id of the query, which the querier chooses.
         let in_reply_to = Some("x".repeat(MAX_TEXT));
         node.encoder
             .announcement(Action::Heartbeat, endpoint.clone(), in_reply_to)
             .map_err(|error| too_large(&endpoint, error))?;
-        match node.local.lock().hold(endpoint) {
+        match node.local.lock().publish(endpoint) {
             true => Ok(()),
             false => Err(AnnounceError::TooManyPublished { limit: MAX_LOCAL }),
         }
     }
 
-    /// Answers for the instance no longer. Whether it was held.
+    /// Stops answering queries for the instance; returns whether it was published.
     pub fn unpublish(&self, id: &ServiceId) -> bool {
         self.0.node.local.lock().unpublish(id)
     }
 
-    /// Everything heard from now on.
+    /// Returns a stream of the announcements received from now on.
     pub fn listen(&self) -> AnnouncementListener {
         let Node { listeners, metrics, .. } = &*self.0.node;
         listeners.listen(metrics.clone())
     }
 
-    /// The instances heard, and their changes: revision 0, as there is no order to resume from.
+    /// Returns a stream of the announced instances and their changes, with revision 0, because a watch
+    /// cannot resume.
     pub fn watch_peers(&self) -> PeerEvents {
         PeerEvents::new(Arc::clone(&self.0.node.peers))
     }
 
-    /// Asks who has the service (any, where no name is given) in one of the scopes (all, where none
-    /// is given), for at most `wait`. The answer is in order: by scope as asked, then by health;
-    /// empty where nobody answered.
+    /// Queries the instances of a service, or of every service, in these scopes, or in all if there are
+    /// none, for at most `wait`. The result is sorted by scope in the order of the query, then by health, and
+    /// empty without responses.
     ///
-    /// Instances that were announced but do not answer are part of it while their TTL lasts: for
-    /// [`QueryMode::First`] only where nobody answers.
+    /// Instances that were announced and do not respond are part of it until their TTL ends; with
+    /// [`QueryMode::First`] only if there is no response.
     pub async fn query(
         &self,
         name: Option<&ServiceName>,
@@ -182,10 +183,10 @@ impl Broadcaster {
         wait: Duration,
         enough: QueryMode,
     ) -> Result<Vec<ServiceEndpoint>, QueryError> {
-        query::ask(&self.0.node, name, scopes, wait, enough).await
+        query::query(&self.0.node, name, scopes, wait, enough).await
     }
 
-    /// Leaves the channel: ends every stream and joins every task. Announces nothing.
+    /// Leaves the channel: ends every stream and joins every task. It announces nothing.
     pub async fn stop(&self) {
         self.0.node.close();
         let mut tasks = std::mem::take(&mut *self.0.tasks.lock());
@@ -225,7 +226,7 @@ fn open_channel(transport: &dyn Transport, config: &BroadcastConfig) -> Option<B
         .ok()
 }
 
-/// Everything that runs beside the callers; nothing of it outlives the set.
+/// Spawns the tasks of a broadcaster, which end with the set.
 fn tasks(
     node: &Arc<Node>,
     channel: Option<Box<dyn Receiver>>,

@@ -1,11 +1,11 @@
-//! Canonical JSON (RFC 8785): one spelling for every value, so that a signature can be checked
-//! by whoever reads and writes JSON in their own way.
+//! Canonical JSON (RFC 8785): one encoding for every value, so that a signature can be verified with any
+//! JSON library.
 
 use std::fmt::Write as _;
 
 use serde_json::{Map, Number, Value};
 
-/// The object in its canonical spelling, members that nobody here knows included.
+/// Returns the canonical encoding of the object, unknown members included.
 pub(crate) fn canonical(object: &Map<String, Value>) -> String {
     let mut out = String::with_capacity(512);
     write_object(&mut out, object);

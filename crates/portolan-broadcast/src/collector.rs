@@ -1,4 +1,4 @@
-//! What a query has found so far. Pure.
+//! The instances that a query has found so far, as pure functions.
 
 use std::collections::BTreeMap;
 
@@ -6,36 +6,32 @@ use portolan_core::{HealthStatus, Scope, ServiceEndpoint, ServiceId, ServiceName
 
 use crate::QueryMode;
 
-/// How many instances one query gathers; further ones are left out.
-const MAX_GATHERED: usize = 4096;
+/// The maximum number of instances of one query; further ones are ignored.
+const MAX_INSTANCES: usize = 4096;
 
-/// The instances found, each once.
+/// The instances found, without duplicates.
 #[derive(Debug)]
 pub(crate) struct Collector<'a> {
     name: Option<&'a ServiceName>,
     scopes: &'a [Scope],
-    enough: QueryMode,
+    mode: QueryMode,
     found: BTreeMap<ServiceId, ServiceEndpoint>,
 }
 
 // === impl Collector ===
 
 impl<'a> Collector<'a> {
-    pub(crate) fn new(
-        name: Option<&'a ServiceName>,
-        scopes: &'a [Scope],
-        enough: QueryMode,
-    ) -> Self {
-        Self { name, scopes, enough, found: BTreeMap::new() }
+    pub(crate) fn new(name: Option<&'a ServiceName>, scopes: &'a [Scope], mode: QueryMode) -> Self {
+        Self { name, scopes, mode, found: BTreeMap::new() }
     }
 
-    /// Takes an answer in where it is one. Whether it is an instance not found before.
+    /// Adds a response if it matches the query. Returns whether the instance is new.
     pub(crate) fn add(&mut self, endpoint: ServiceEndpoint) -> bool {
-        let wanted = self.is_wanted(&endpoint) && self.found.len() < MAX_GATHERED;
+        let wanted = self.is_wanted(&endpoint) && self.found.len() < MAX_INSTANCES;
         wanted && self.found.insert(endpoint.id.clone(), endpoint).is_none()
     }
 
-    /// Takes in what is known from before; an answer knows better.
+    /// Adds an instance that was announced before, unless there is a response for it.
     pub(crate) fn add_known(&mut self, endpoint: &ServiceEndpoint) {
         if !self.found.contains_key(&endpoint.id) {
             self.add(endpoint.clone());
@@ -46,25 +42,25 @@ impl<'a> Collector<'a> {
         self.found.is_empty()
     }
 
-    /// Whether no other instance could be preferred to the best one found.
-    pub(crate) fn has_the_best(&self) -> bool {
+    /// Returns whether no further response can be better than the best so far.
+    pub(crate) fn has_best(&self) -> bool {
         let best = |e: &ServiceEndpoint| e.health == HealthStatus::Passing && self.rank(e) == 0;
         self.found.values().any(best)
     }
 
-    /// The instances in order of preference: by scope as asked, then by health.
+    /// Returns the instances in order of preference: by scope in the order of the query, then by health.
     pub(crate) fn into_sorted(self) -> Vec<ServiceEndpoint> {
         let mut found: Vec<_> = self.found.values().cloned().collect();
         found.sort_by_key(|endpoint| (self.rank(endpoint), endpoint.health));
         found
     }
 
-    /// Whoever answers something else than was asked is not listened to: the wrong service is
-    /// worse than none.
+    /// Returns whether the endpoint matches the query. A response for another service is ignored: the
+    /// wrong service is worse than none.
     fn is_wanted(&self, endpoint: &ServiceEndpoint) -> bool {
         self.name.is_none_or(|name| *name == endpoint.name)
             && portolan_core::matches_any(self.scopes, &endpoint.scope)
-            && (self.enough == QueryMode::All || endpoint.health != HealthStatus::Critical)
+            && (self.mode == QueryMode::All || endpoint.health != HealthStatus::Critical)
     }
 
     fn rank(&self, endpoint: &ServiceEndpoint) -> usize {
@@ -88,17 +84,17 @@ mod tests {
     }
 
     #[test]
-    fn the_own_scope_comes_first_and_the_healthier_before_the_others() {
+    fn instances_are_sorted_by_scope_and_then_by_health() {
         use HealthStatus::{Passing, Unknown, Warning};
         let scopes = ["shop".parse().unwrap(), Scope::default()];
         let mut collector = Collector::new(None, &scopes, QueryMode::First);
         assert!(collector.add(endpoint("api", "default", Passing)));
         assert!(collector.add(endpoint("api", "shop", Unknown)));
-        assert!(!collector.has_the_best());
+        assert!(!collector.has_best());
         assert!(collector.add(endpoint("api", "shop", Warning)));
-        assert!(!collector.has_the_best());
+        assert!(!collector.has_best());
         assert!(collector.add(endpoint("api", "shop", Passing)));
-        assert!(collector.has_the_best());
+        assert!(collector.has_best());
         assert!(!collector.add(endpoint("api", "shop", Passing)));
         let order: Vec<_> = collector.into_sorted().iter().map(|e| e.id.to_string()).collect();
         let expected =
@@ -107,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_another_question_is_not_taken() {
+    fn response_that_does_not_match_the_query_is_ignored() {
         use HealthStatus::{Critical, Passing};
         let (name, scopes) = ("api".parse().unwrap(), [Scope::default()]);
         let mut first = Collector::new(Some(&name), &scopes, QueryMode::First);
@@ -120,12 +116,12 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_knows_better_than_what_was_heard_before() {
+    fn response_outranks_an_earlier_announcement() {
         let mut collector = Collector::new(None, &[], QueryMode::All);
-        let mut told = endpoint("api", "default", HealthStatus::Passing);
-        collector.add(told.clone());
-        told.version = "old".into();
-        collector.add_known(&told);
+        let mut announced = endpoint("api", "default", HealthStatus::Passing);
+        collector.add(announced.clone());
+        announced.version = "old".into();
+        collector.add_known(&announced);
         assert_eq!(collector.into_sorted()[0].version, "");
     }
 }

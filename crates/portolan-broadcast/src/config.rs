@@ -13,57 +13,56 @@ use serde::{Deserialize, Serialize};
 use crate::BroadcastError;
 use crate::validate::MAX_TEXT;
 
-/// The sizes that a datagram may be limited to, in bytes: below, no endpoint fits; above, no UDP
-/// datagram exists.
+/// The bounds of the datagram size in bytes: an endpoint must fit, and UDP has a maximum.
 const DATAGRAM_SIZES: RangeInclusive<usize> = 512..=65_507;
-/// The bounds of the clock window: clocks differ a little, and an hour is no longer a little.
+/// The bounds of the clock window.
 const WINDOWS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
-/// How many instances can be remembered at the most.
+/// The largest table of announced instances.
 const MAX_HEARD: usize = 1_000_000;
 
-/// How this process takes part in the broadcast channel.
+/// The settings of the broadcast channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BroadcastConfig {
-    /// Whether to take part at all. Default true: it needs no setting up.
+    /// Whether to use the channel. Default true.
     pub enabled: bool,
     /// Group and port of the channel. Default 239.255.0.1:7001, as specified.
     pub multicast_address: SocketAddr,
-    /// The interface to speak and listen on, by address or name. Default `0.0.0.0`: the one that the
+    /// The interface to send and receive on, by address or name. Default `0.0.0.0`: the one that the
     /// kernel's routes choose. Loopback always belongs to it, so that the processes of one
     /// machine find each other without a network; `127.0.0.1` means loopback and nothing else.
     pub interface: String,
-    /// How long an announcement holds, 1 s to 24 h; less where the endpoint's own TTL is less. Default
-    /// 60 s: two announce intervals, so that one lost heartbeat ends nothing.
+    /// How long an announcement is valid, 1 s to 24 h; less if the TTL of the endpoint is less. Default 60 s:
+    /// two announce intervals, so that one lost heartbeat has no effect.
     #[serde(with = "text")]
     pub ttl: Duration,
-    /// How often a held endpoint is announced anew, by whoever keeps it. Default 30 s.
+    /// The interval between announcements of a published endpoint. Default 30 s.
     #[serde(with = "text")]
     pub announce_interval: Duration,
-    /// Signs what is sent and is asked of what comes in; secret. Default none: whoever can send
-    /// to the channel is believed. `PORTOLAN_BROADCAST_KEY` sets it.
+    /// The secret key that signs messages and verifies received ones. Default none: every sender on the
+    /// channel is trusted. `PORTOLAN_BROADCAST_KEY` sets it.
     pub key: Option<SharedKey>,
-    /// The key's name, at most 64 bytes, sent along so that others know which of several keys signed. Default none.
+    /// The id of the key, at most 64 bytes, sent with each message. Default none.
     pub key_id: Option<String>,
-    /// The largest datagram sent or taken, in bytes, 512 to 65507. Default 1400: it is never
+    /// The maximum size of a datagram in bytes, 512 to 65507. Default 1400: it is never
     /// fragmented on Ethernet, tunnels included.
     pub max_datagram: usize,
     /// How many routers a datagram may pass, plus one. Default 1: it stays on the local network.
     pub hop_limit: u8,
-    /// How far a message's timestamp may be from this clock, either way, 1 s to 1 h. Default 30 s:
-    /// clocks that somebody keeps in time never differ by as much, and an older message is of no
-    /// use to whoever kept it.
+    /// The maximum difference between a message's timestamp and this clock, 1 s to 1 h. Default 30 s:
+    /// synchronised clocks differ by less, and an older recording cannot be replayed.
     #[serde(with = "text")]
     pub window: Duration,
-    /// The longest TTL that is believed. Default 1 h: what nobody takes back is forgotten then.
+    /// The longest TTL that is accepted. Default 1 h.
     #[serde(with = "text")]
     pub max_ttl: Duration,
     /// The networks that messages may come from, such as `192.168.1.0/24`. Default empty: all.
     pub allowed_networks: Vec<IpNet>,
-    /// Addresses with ports that get every message by unicast as well, where multicast is filtered. Default
-    /// empty. Where several processes of one host listen, the kernel hands a unicast datagram to one of them.
+    /// Addresses with ports to which every message is also sent by unicast, for networks that filter
+    /// multicast. Default empty. If several processes of a host listen, the kernel delivers a unicast datagram
+    /// to one of them.
     pub peers: Vec<SocketAddr>,
-    /// How many instances heard are remembered. Default 10000, about 10 MB at the worst.
+    /// The maximum number of announced instances in memory. Default 10000, at most about 10 MB.
     pub max_heard: usize,
 }
 
@@ -75,7 +74,7 @@ pub struct SharedKey(String);
 // === impl BroadcastConfig ===
 
 impl BroadcastConfig {
-    /// Checks every bound that the types do not carry, those between settings included.
+    /// Checks every bound that the types do not express.
     pub fn validate(&self) -> Result<(), BroadcastError> {
         self.check_channel()?;
         self.check_times()?;
@@ -185,7 +184,7 @@ impl Default for BroadcastConfig {
 // === impl SharedKey ===
 
 impl SharedKey {
-    /// The secret itself.
+    /// Returns the secret.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,5 +1,5 @@
-//! Writes the messages that this process sends: numbered, timed, signed, and no larger than a
-//! datagram may be.
+//! Encodes the messages of this process, with sequence number, timestamp and signature, and within the
+//! datagram size.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::signature::Signer;
 use crate::{BroadcastConfig, BroadcastError};
 
-/// One life of one sender.
+/// The encoder of one sender, from its start to its end.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     sender: String,
@@ -25,7 +25,7 @@ pub(crate) struct Encoder {
     signer: Option<Signer>,
 }
 
-/// The message has more bytes than a datagram may.
+/// The message exceeds the datagram size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooLarge {
     pub(crate) size: usize,
@@ -46,20 +46,20 @@ impl Encoder {
         })
     }
 
-    /// News of an instance, or with the query's id the answer to a query.
+    /// Encodes an announcement, or with the id of a query the response to it.
     pub(crate) fn announcement(
         &self,
         action: Action,
         service: ServiceEndpoint,
         in_reply_to: Option<String>,
     ) -> Result<Vec<u8>, TooLarge> {
-        // It must not outlast the instance's own lease, nor the next announcement by much.
+        // It must not outlast the lease of the instance.
         let ttl = self.ttl.min(service.ttl);
         let announcement = ServiceAnnouncement { action, service, in_reply_to };
         self.write(Body::ServiceAnnouncement(Box::new(announcement)), ttl)
     }
 
-    /// A query that is of no interest to anybody after `wait`.
+    /// Encodes a query that is obsolete after `wait`.
     pub(crate) fn query(&self, query: ServiceQuery, wait: Duration) -> Result<Vec<u8>, TooLarge> {
         let wait = wait.clamp(Ttl::MIN, self.ttl.duration());
         self.write(Body::ServiceQuery(query), Ttl::new(wait).unwrap_or(self.ttl))
@@ -92,7 +92,7 @@ fn signed(message: &Message, signer: &Signer) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec(&object)
 }
 
-/// 16 hex digits that nobody can guess: names a sender's life, or a query.
+/// Returns 16 random hexadecimal digits, which identify a sender or a query.
 pub(crate) fn random_text() -> String {
     format!("{:016x}", rand::random::<u64>())
 }

@@ -1,4 +1,4 @@
-//! The queries that wait for answers, and the way from an answer to its query.
+//! The queries in flight, and the delivery of responses to them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,45 +9,46 @@ use tokio::sync::mpsc;
 
 use crate::encoder::random_text;
 
-/// How many queries may wait at once.
+/// The maximum number of queries in flight.
 pub(crate) const MAX_INFLIGHT: usize = 4096;
-/// How many answers wait for their query to take them; further ones are lost.
+/// The number of responses buffered for a query; further ones are dropped.
 const BACKLOG: usize = 256;
 
-/// All waiting queries, by id.
+/// The queries in flight by id.
 #[derive(Debug, Default)]
 pub(crate) struct Inflight(Mutex<HashMap<String, mpsc::Sender<ServiceEndpoint>>>);
 
-/// One waiting query; it waits no longer when this goes.
+/// A query in flight; dropping it ends the query.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     inflight: Arc<Inflight>,
     query_id: String,
-    answers: mpsc::Receiver<ServiceEndpoint>,
+    responses: mpsc::Receiver<ServiceEndpoint>,
 }
 
 // === impl Inflight ===
 
 impl Inflight {
-    /// Room for one more query, or none. Nobody who was not asked can guess its id.
+    /// Opens a query with a random id, or returns `None` if too many are in flight. Only processes that
+    /// received the query know its id.
     pub(crate) fn open(self: &Arc<Self>) -> Option<Ticket> {
-        let (sender, answers) = mpsc::channel(BACKLOG);
+        let (sender, responses) = mpsc::channel(BACKLOG);
         let query_id = random_text();
         let mut waiting = self.0.lock();
         if waiting.len() >= MAX_INFLIGHT {
             return None;
         }
         waiting.insert(query_id.clone(), sender);
-        Some(Ticket { inflight: Arc::clone(self), query_id, answers })
+        Some(Ticket { inflight: Arc::clone(self), query_id, responses })
     }
 
-    /// Whether such a query waits.
+    /// Returns whether the query is in flight.
     pub(crate) fn is_waiting(&self, query_id: &str) -> bool {
         self.0.lock().contains_key(query_id)
     }
 
-    /// Hands an answer to its query. False where the query is too slow, or gone.
-    pub(crate) fn answer(&self, query_id: &str, endpoint: ServiceEndpoint) -> bool {
+    /// Delivers a response to its query. False if the query has ended, or its buffer is full.
+    pub(crate) fn deliver(&self, query_id: &str, endpoint: ServiceEndpoint) -> bool {
         let waiting = self.0.lock();
         waiting.get(query_id).is_some_and(|query| query.try_send(endpoint).is_ok())
     }
@@ -56,16 +57,16 @@ impl Inflight {
 // === impl Ticket ===
 
 impl Ticket {
-    /// What names the query on the channel.
+    /// Returns the id of the query in messages.
     pub(crate) fn query_id(&self) -> &str {
         &self.query_id
     }
 
-    /// The next answer.
-    pub(crate) async fn answer(&mut self) -> ServiceEndpoint {
-        match self.answers.recv().await {
+    /// Receives the next response.
+    pub(crate) async fn response(&mut self) -> ServiceEndpoint {
+        match self.responses.recv().await {
             Some(endpoint) => endpoint,
-            // Cannot be: the sender stays in the table until this ticket goes.
+            // Unreachable: the table keeps the sender until the ticket is dropped.
             None => std::future::pending().await,
         }
     }
@@ -82,13 +83,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_queries_wait_at_once_and_room_comes_back() {
+    fn number_of_queries_in_flight_is_bounded_and_dropping_one_makes_room() {
         let inflight = Arc::new(Inflight::default());
         let mut tickets: Vec<_> = (0..MAX_INFLIGHT).map_while(|_| inflight.open()).collect();
         assert_eq!(tickets.len(), MAX_INFLIGHT);
         assert!(inflight.open().is_none());
-        let gone = tickets.pop().unwrap().query_id().to_owned();
-        assert!(!inflight.is_waiting(&gone));
+        let dropped = tickets.pop().unwrap().query_id().to_owned();
+        assert!(!inflight.is_waiting(&dropped));
         assert!(inflight.open().is_some());
     }
 }

@@ -1,9 +1,8 @@
 //! Announcements and queries on the broadcast channel: JSON messages over UDP multicast.
 //!
-//! A [`Broadcaster`] tells the channel what an instance does, answers queries for the instances
-//! that this process holds, asks who has a service, and hands out what it hears. Knows nothing
-//! of registries, ports or strategies. Whatever comes in is checked in one place (`validate.rs`)
-//! before anything acts on it.
+//! A [`Broadcaster`] announces instances, answers queries for the instances that this process
+//! publishes, sends queries, and delivers received announcements. It does not depend on registries,
+//! ports or strategies. Every datagram is validated in one place (`validate.rs`) before it is used.
 //!
 //! ```
 //! # use std::time::Duration;
@@ -18,15 +17,15 @@
 //! let join = |host: [u8; 4]| {
 //!     Broadcaster::with_transport(network.host(host.into()), &config, Default::default())
 //! };
-//! let (holder, asker) = (join([10, 0, 0, 1])?, join([10, 0, 0, 2])?);
+//! let (publisher, client) = (join([10, 0, 0, 1])?, join([10, 0, 0, 2])?);
 //!
 //! let api = Registration::new("api".parse()?, "10.0.0.1".parse::<Host>()?, 8080)
 //!     .into_endpoint(Ttl::DEFAULT, jiff::Timestamp::now());
-//! holder.announce(Action::Register, &api).await?;
-//! holder.publish(api)?;
+//! publisher.announce(Action::Register, &api).await?;
+//! publisher.publish(api)?;
 //!
 //! let (name, wait) = ("api".parse()?, Duration::from_secs(5));
-//! let found = asker.query(Some(&name), &[], wait, QueryMode::First).await?;
+//! let found = client.query(Some(&name), &[], wait, QueryMode::First).await?;
 //! assert_eq!(found[0].address(), "10.0.0.1:8080");
 //! # Ok(())
 //! # }

@@ -1,4 +1,4 @@
-//! Hands what was heard to whoever listens, without waiting for anybody.
+//! Delivers received announcements to listeners, without waiting for slow ones.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,33 +15,33 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError::Lagged;
 use tracing::warn;
 
-/// How many announcements wait for the slowest listener.
+/// The number of announcements buffered for the slowest listener.
 const BACKLOG: usize = 1024;
 
-/// One announcement that was heard and believed.
+/// An announcement that was received and accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReceivedAnnouncement {
-    /// What it says.
+    /// The announcement.
     pub announcement: ServiceAnnouncement,
-    /// How long it holds.
+    /// How long the announcement is valid.
     pub ttl: Ttl,
-    /// Where it came from.
+    /// The address that sent it.
     pub source: SocketAddr,
 }
 
-/// Everything heard from now on, as a stream; it ends when the broadcaster stops.
+/// A stream of the announcements received from now on. It ends when the broadcaster stops.
 ///
-/// A bounded number of announcements waits: a listener that is too slow loses the oldest.
+/// The buffer is bounded: a listener that is too slow loses the oldest announcements.
 pub struct AnnouncementListener {
-    heard: BroadcastStream<Arc<ReceivedAnnouncement>>,
+    received: BroadcastStream<Arc<ReceivedAnnouncement>>,
     lost: u64,
     metrics: Metrics,
 }
 
-/// The one who speaks to all listeners.
+/// The sender to all listeners.
 #[derive(Debug)]
 pub(crate) struct Listeners {
-    // None once closed: the streams end when the sender goes.
+    // `None` once closed: dropping the sender ends the streams.
     sender: Mutex<Option<broadcast::Sender<Arc<ReceivedAnnouncement>>>>,
 }
 
@@ -53,20 +53,20 @@ impl Listeners {
     }
 
     pub(crate) fn listen(&self, metrics: Metrics) -> AnnouncementListener {
-        let heard = match &*self.sender.lock() {
+        let received = match &*self.sender.lock() {
             Some(sender) => sender.subscribe(),
             None => broadcast::Sender::new(1).subscribe(),
         };
-        AnnouncementListener { heard: BroadcastStream::new(heard), lost: 0, metrics }
+        AnnouncementListener { received: BroadcastStream::new(received), lost: 0, metrics }
     }
 
-    /// Tells everybody; what was heard is copied only where somebody listens.
-    pub(crate) fn tell(&self, heard: impl FnOnce() -> ReceivedAnnouncement) {
+    /// Sends an announcement to every listener. It is created only if there is one.
+    pub(crate) fn send(&self, received: impl FnOnce() -> ReceivedAnnouncement) {
         if let Some(sender) = &*self.sender.lock()
             && sender.receiver_count() > 0
         {
-            // It fails where the last listener went this very moment, and nobody misses it.
-            let _ = sender.send(Arc::new(heard()));
+            // Sending fails if the last listener was dropped meanwhile.
+            let _ = sender.send(Arc::new(received()));
         }
     }
 
@@ -78,7 +78,7 @@ impl Listeners {
 // === impl AnnouncementListener ===
 
 impl AnnouncementListener {
-    /// How many announcements this listener was too slow for.
+    /// Returns the number of announcements that this listener lost because it was too slow.
     pub fn lost(&self) -> u64 {
         self.lost
     }
@@ -93,13 +93,13 @@ impl Stream for AnnouncementListener {
     ) -> Poll<Option<Arc<ReceivedAnnouncement>>> {
         let this = self.get_mut();
         loop {
-            match futures_util::ready!(Pin::new(&mut this.heard).poll_next(cx)) {
-                Some(Ok(heard)) => return Poll::Ready(Some(heard)),
+            match futures_util::ready!(Pin::new(&mut this.received).poll_next(cx)) {
+                Some(Ok(received)) => return Poll::Ready(Some(received)),
                 None => return Poll::Ready(None),
                 Some(Err(Lagged(count))) => {
                     this.lost += count;
                     this.metrics.broadcast_error(BroadcastErrorKind::Receive);
-                    warn!(count, "a listener was too slow, announcements are lost");
+                    warn!(count, "Announcements lost, the listener is too slow");
                 }
             }
         }

@@ -1,30 +1,30 @@
-//! The endpoints that this process answers for, and what it answers. Pure.
+//! The endpoints that this process publishes, and which of them answer a query, as pure functions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use portolan_core::{HealthStatus, ServiceEndpoint, ServiceId, ServiceQuery};
 
-/// How many endpoints one process may hold: a query for all of them must stay answerable.
+/// The maximum number of published endpoints: a process must be able to answer a query for all of them.
 pub(crate) const MAX_LOCAL: usize = 1024;
-/// Where more than this many instances answer, each waits for a moment of its own.
+/// Up to this number of responders, responses are sent at once.
 const FEW: usize = 8;
-/// The moment per answer: some hundred at once would overrun the asker's receive buffer.
+/// The delay per response: several hundred at once would overflow the receive buffer of the querier.
 const SPREAD: Duration = Duration::from_millis(1);
-/// The shortest span to spread answers over, as mDNS does it (RFC 6762, section 6).
+/// The shortest span of random delays, as in mDNS (RFC 6762, section 6).
 const MIN_SPREAD: Duration = Duration::from_millis(20);
-/// The longest: the asker does not wait for ever.
+/// The longest span of random delays.
 const MAX_SPREAD: Duration = Duration::from_millis(120);
 
-/// What this process holds, by id.
+/// The published endpoints by id.
 #[derive(Debug, Default)]
 pub(crate) struct LocalEndpoints(BTreeMap<ServiceId, ServiceEndpoint>);
 
 // === impl LocalEndpoints ===
 
 impl LocalEndpoints {
-    /// Holds the endpoint in place of any with its id. False where there is no room.
-    pub(crate) fn hold(&mut self, endpoint: ServiceEndpoint) -> bool {
+    /// Publishes the endpoint, replacing one with the same id. False if there are too many.
+    pub(crate) fn publish(&mut self, endpoint: ServiceEndpoint) -> bool {
         let room = self.0.len() < MAX_LOCAL || self.0.contains_key(&endpoint.id);
         if room {
             self.0.insert(endpoint.id.clone(), endpoint);
@@ -32,33 +32,32 @@ impl LocalEndpoints {
         room
     }
 
-    /// Whether it was held.
+    /// Stops publishing an endpoint; returns whether it was published.
     pub(crate) fn unpublish(&mut self, id: &ServiceId) -> bool {
         self.0.remove(id).is_some()
     }
 
-    /// The endpoint as it is held now.
+    /// Returns the endpoint as it is published now.
     pub(crate) fn get(&self, id: &ServiceId) -> Option<&ServiceEndpoint> {
         self.0.get(id)
     }
 
-    /// The endpoints that answer the query. A loopback address means something only to an asker
-    /// on this very machine.
-    pub(crate) fn answers(&self, query: &ServiceQuery, from_here: bool) -> Vec<ServiceId> {
+    /// Returns the endpoints that answer the query. Loopback endpoints answer only queries from this host.
+    pub(crate) fn answers(&self, query: &ServiceQuery, from_this_host: bool) -> Vec<ServiceId> {
         let name_fits =
             |e: &ServiceEndpoint| query.name.as_ref().is_none_or(|name| *name == e.name);
         let fit = |e: &&ServiceEndpoint| {
             name_fits(e)
                 && portolan_core::matches_any(&query.scopes, &e.scope)
                 && (query.all || e.health != HealthStatus::Critical)
-                && (from_here || !e.host.is_loopback())
+                && (from_this_host || !e.host.is_loopback())
         };
         self.0.values().filter(fit).map(|endpoint| endpoint.id.clone()).collect()
     }
 }
 
-/// How long answers may be put off, where so many instances in all are expected to answer: not at
-/// all where there are few, so that the first answer comes at once.
+/// Returns the span of random delays for this number of expected responders; `None` if they are few, so
+/// that responses are sent at once.
 pub(crate) fn spread(query: &ServiceQuery, expected: usize) -> Option<Duration> {
     let many = expected > FEW || query.name.is_none();
     let expected = u32::try_from(expected).unwrap_or(u32::MAX);

@@ -1,37 +1,36 @@
-//! How often the log is told of what is wrong on the channel: whoever floods the channel shall not
-//! flood the log too.
+//! Rate limit of warnings about datagrams: a flood of the channel must not flood the log.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The least time between two complaints.
+/// The minimum interval between two warnings.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Lets a complaint through now and then, and counts those that it keeps back.
+/// Lets one warning through per interval, and counts the suppressed ones.
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     last: Option<Instant>,
-    untold: u64,
+    suppressed: u64,
 }
 
 // === impl LogLimit ===
 
 impl LogLimit {
-    /// How many were kept back since the last one, where this one may be told.
-    pub(crate) fn take(&self) -> Option<u64> {
+    /// Returns the number of warnings suppressed since the last one if this one may be logged.
+    pub(crate) fn acquire(&self) -> Option<u64> {
         let mut state = self.0.lock();
         let now = Instant::now();
         if state.last.is_some_and(|last| now < last + PAUSE) {
-            state.untold += 1;
+            state.suppressed += 1;
             return None;
         }
         state.last = Some(now);
-        Some(std::mem::take(&mut state.untold))
+        Some(std::mem::take(&mut state.suppressed))
     }
 }
 
@@ -40,12 +39,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_is_told_at_once_and_the_rest_are_counted() {
+    async fn first_warning_passes_and_further_ones_are_counted() {
         let log_limit = LogLimit::default();
-        assert_eq!(log_limit.take(), Some(0));
-        assert_eq!([log_limit.take(), log_limit.take()], [None, None]);
+        assert_eq!(log_limit.acquire(), Some(0));
+        assert_eq!([log_limit.acquire(), log_limit.acquire()], [None, None]);
         tokio::time::advance(PAUSE).await;
-        assert_eq!(log_limit.take(), Some(2));
-        assert_eq!(log_limit.take(), None);
+        assert_eq!(log_limit.acquire(), Some(2));
+        assert_eq!(log_limit.acquire(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What the tasks of one broadcaster share, and what becomes of each datagram.
+//! The state shared by the tasks of one broadcaster, and the processing of each datagram.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use crate::responder::Reply;
 use crate::transport::{BroadcastSocket, Destination, Transport};
 use crate::validate::{Arrival, Rejection, Validator};
 
-/// One process's place on the channel, from the inside.
+/// The shared state of a broadcaster.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) transport: Arc<dyn Transport>,
@@ -40,44 +40,44 @@ pub(crate) struct Node {
     pub(crate) stopped: CancellationToken,
 }
 
-/// Where a datagram came in.
+/// The socket that received a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ingress {
-    /// On the channel, for all to hear.
+    /// The socket of the multicast channel.
     Channel,
-    /// On this process's own socket, where only answers to its queries belong.
+    /// The process's own socket, for responses to its queries.
     Own,
 }
 
 // === impl Node ===
 
 impl Node {
-    /// Deals with one datagram, whatever it is.
-    pub(crate) fn take_in(&self, payload: &[u8], source: SocketAddr, ingress: Ingress) {
+    /// Validates and processes one datagram.
+    pub(crate) fn receive(&self, payload: &[u8], source: SocketAddr, ingress: Ingress) {
         let address = source.ip().to_canonical();
         let arrival = Arrival {
             payload,
             source,
-            from_here: address.is_loopback() || self.transport.is_local_address(address),
+            from_this_host: address.is_loopback() || self.transport.is_local_address(address),
             clock: Timestamp::now(),
             at: Instant::now(),
         };
         let checked = self.validator.lock().check(&arrival);
-        let taken = checked.and_then(|message| self.take_message(&message, &arrival, ingress));
+        let taken = checked.and_then(|message| self.dispatch(&message, &arrival, ingress));
         if let Err(rejection) = taken {
             self.drop_datagram(&rejection, source);
         }
     }
 
-    /// Sends each message to its circle. An error only where none of them could be reached: a
-    /// machine without a network still has its own processes.
+    /// Sends each message to its destination. It is an error only if every destination fails: a host
+    /// without a network still has loopback.
     pub(crate) async fn multicast(&self, messages: &[(Destination, &[u8])]) -> io::Result<()> {
         let mut outcome = Err(io::ErrorKind::NetworkUnreachable.into());
         for &(reach, payload) in messages {
             match self.socket.multicast(payload, reach).await {
                 Ok(()) => outcome = Ok(()),
                 Err(error) => {
-                    debug!(?reach, %error, "cannot send there");
+                    debug!(?reach, %error, "Message not sent");
                     outcome = outcome.map_err(|_| error);
                 }
             }
@@ -88,7 +88,7 @@ impl Node {
         outcome
     }
 
-    /// The circles that may hear of the endpoint.
+    /// Returns the destinations to which the endpoint is announced.
     pub(crate) fn reaches_for(&self, endpoint: &ServiceEndpoint) -> &[Destination] {
         match endpoint.host.is_loopback() {
             true => &[Destination::Loopback],
@@ -96,14 +96,14 @@ impl Node {
         }
     }
 
-    /// Ends what waits and what streams.
+    /// Ends the queries in flight and the streams.
     pub(crate) fn close(&self) {
         self.stopped.cancel();
         self.listeners.close();
         self.peers.close();
     }
 
-    fn take_message(
+    fn dispatch(
         &self,
         message: &Message,
         arrival: &Arrival<'_>,
@@ -112,18 +112,19 @@ impl Node {
         match (&message.body, ingress) {
             (Body::ServiceAnnouncement(announcement), ingress) => {
                 self.check_asked(announcement, ingress)?;
-                self.take_announcement(announcement, message, arrival);
+                self.apply_announcement(announcement, message, arrival);
                 Ok(())
             }
             (Body::ServiceQuery(query), Ingress::Channel) => {
-                self.take_query(query, arrival);
+                self.answer_query(query, arrival);
                 Ok(())
             }
             (Body::ServiceQuery(_), Ingress::Own) => Err(Rejection::Unasked),
         }
     }
 
-    /// The own socket can be reached by unicast from anywhere; who answers there must have heard the question.
+    /// The own socket can be reached by unicast from anywhere, so a response there must name a query in
+    /// flight.
     fn check_asked(
         &self,
         announcement: &ServiceAnnouncement,
@@ -134,38 +135,38 @@ impl Node {
         if ingress == Ingress::Channel || asked() { Ok(()) } else { Err(Rejection::Unasked) }
     }
 
-    fn take_announcement(
+    fn apply_announcement(
         &self,
         announcement: &ServiceAnnouncement,
         message: &Message,
         arrival: &Arrival<'_>,
     ) {
         let &ServiceAnnouncement { action, ref service, ref in_reply_to } = announcement;
-        trace!(service_name = %service.name, service_id = %service.id, %action, "announcement heard");
+        trace!(service_name = %service.name, service_id = %service.id, %action, "Announcement received");
         self.metrics.announcement_received(action.as_str());
         let origin = message
             .sender
             .clone()
             .zip(message.sequence)
             .map(|(sender, sequence)| Origin { sender, sequence });
-        if self.peers.hear(announcement, message.ttl, origin, arrival.at).is_err() {
+        if self.peers.apply(announcement, message.ttl, origin, arrival.at).is_err() {
             self.metrics.broadcast_error(BroadcastErrorKind::Receive);
-            debug!(service_id = %service.id, "no room to remember an instance; raise broadcast.max_heard");
+            debug!(service_id = %service.id, "Instance ignored, the table is full; raise broadcast.max_heard");
         }
         if let Some(query_id) = in_reply_to
-            && !self.inflight.answer(query_id, service.clone())
+            && !self.inflight.deliver(query_id, service.clone())
         {
-            debug!(service_id = %service.id, "an answer came too late or too fast");
+            debug!(service_id = %service.id, "Response dropped, its query has ended or is too slow");
         }
-        self.listeners.tell(|| ReceivedAnnouncement {
+        self.listeners.send(|| ReceivedAnnouncement {
             announcement: announcement.clone(),
             ttl: message.ttl,
             source: arrival.source,
         });
     }
 
-    fn take_query(&self, query: &ServiceQuery, arrival: &Arrival<'_>) {
-        let answers = self.local.lock().answers(query, arrival.from_here);
+    fn answer_query(&self, query: &ServiceQuery, arrival: &Arrival<'_>) {
+        let answers = self.local.lock().answers(query, arrival.from_this_host);
         if answers.is_empty() {
             return;
         }
@@ -177,7 +178,7 @@ impl Node {
             let reply = Reply { service_id, query_id, to: arrival.source, after };
             if self.responder.try_send(reply).is_err() {
                 self.metrics.broadcast_error(BroadcastErrorKind::Send);
-                debug!(source = %arrival.source, "too many queries to answer, leaving one out");
+                debug!(source = %arrival.source, "Response dropped, the queue is full");
             }
         }
     }
@@ -186,9 +187,9 @@ impl Node {
         if rejection.is_error() {
             self.metrics.broadcast_error(BroadcastErrorKind::Receive);
         }
-        match rejection.is_error().then(|| self.log_limit.take()).flatten() {
-            Some(untold) => warn!(%source, reason = %rejection, untold, "Datagram dropped"),
-            None => debug!(%source, reason = %rejection, "datagram dropped"),
+        match rejection.is_error().then(|| self.log_limit.acquire()).flatten() {
+            Some(suppressed) => warn!(%source, reason = %rejection, suppressed, "Datagram dropped"),
+            None => debug!(%source, reason = %rejection, "Datagram dropped"),
         }
     }
 }

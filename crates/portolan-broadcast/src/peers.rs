@@ -1,5 +1,5 @@
-//! The instances heard of: what each was last told to be, until its TTL ends. Knows no sockets and
-//! asks no clock; the caller brings the time.
+//! The table of announced instances: the last announcement of each, until its TTL ends. It performs no
+//! I/O, and the caller passes the time.
 
 mod events;
 mod state;
@@ -15,32 +15,32 @@ use tokio::time::Instant;
 
 use state::State;
 
-/// How many changes wait for the slowest watcher; it gets a snapshot when it missed some.
+/// The number of changes buffered for the slowest watcher. A watcher that misses some gets a snapshot.
 const BACKLOG: usize = 1024;
 
-/// What everybody in this process knows of the channel.
+/// The instances announced on the channel, shared by all users of a broadcaster.
 #[derive(Debug)]
 pub(crate) struct Peers {
     inner: Mutex<Inner>,
-    // Wakes whoever waits for the next expiry, when there is an earlier one.
+    // Wakes the expiry task if an entry expires before the one that it waits for.
     sooner: Notify,
 }
 
 #[derive(Debug)]
 struct Inner {
     state: State,
-    // None once closed: the streams end when the sender goes.
+    // `None` once closed: dropping the sender ends the streams.
     events: Option<broadcast::Sender<ServiceEvent>>,
 }
 
-/// Which message of which sender something was heard in.
+/// The sender and the sequence number of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) sender: String,
     pub(crate) sequence: u64,
 }
 
-/// There are as many instances as may be remembered, and this one is new.
+/// The table has its maximum number of instances, and this one is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
@@ -52,8 +52,8 @@ impl Peers {
         Self { inner: Mutex::new(Inner { state: State::new(max), events }), sooner: Notify::new() }
     }
 
-    /// Takes in what an announcement says.
-    pub(crate) fn hear(
+    /// Applies an announcement.
+    pub(crate) fn apply(
         &self,
         announcement: &ServiceAnnouncement,
         ttl: Ttl,
@@ -62,8 +62,8 @@ impl Peers {
     ) -> Result<(), Full> {
         let mut inner = self.inner.lock();
         let before = inner.state.next_expiry();
-        let change = inner.state.hear(announcement, ttl, origin, now)?;
-        inner.tell(change);
+        let change = inner.state.apply(announcement, ttl, origin, now)?;
+        inner.notify(change);
         let after = inner.state.next_expiry();
         if before.is_none() || after < before {
             self.sooner.notify_one();
@@ -71,15 +71,15 @@ impl Peers {
         Ok(())
     }
 
-    /// Forgets what has ended.
+    /// Removes the expired entries.
     pub(crate) fn expire(&self, now: Instant) {
         let mut inner = self.inner.lock();
         for change in inner.state.expire(now) {
-            inner.tell(Some(change));
+            inner.notify(Some(change));
         }
     }
 
-    /// Forgets each instance as its TTL ends, for as long as it is polled.
+    /// Removes each entry as its TTL ends, until it is dropped.
     pub(crate) async fn keep_expiring(&self) {
         loop {
             let next = self.inner.lock().state.next_expiry();
@@ -96,7 +96,7 @@ impl Peers {
         }
     }
 
-    /// The instances of the service (of all, without a name) in the scopes (in all, without any).
+    /// Returns the instances of the service, or of all services, in these scopes, or in all if there are none.
     pub(crate) fn find(
         &self,
         name: Option<&ServiceName>,
@@ -105,12 +105,12 @@ impl Peers {
         let inner = self.inner.lock();
         let fits =
             |endpoint: &&Arc<ServiceEndpoint>| portolan_core::matches_any(scopes, &endpoint.scope);
-        inner.state.of(name).filter(fits).cloned().collect()
+        inner.state.live(name).filter(fits).cloned().collect()
     }
 
-    /// How many instances there are of the service, or of all.
+    /// Returns the number of instances of the service, or of all services.
     pub(crate) fn count(&self, name: Option<&ServiceName>) -> usize {
-        self.inner.lock().state.of(name).count()
+        self.inner.lock().state.live(name).count()
     }
 
     pub(crate) fn close(&self) {
@@ -119,10 +119,10 @@ impl Peers {
 }
 
 impl Inner {
-    // Under the lock that guards the state, so that a snapshot and what follows it fit together.
-    fn tell(&self, change: Option<portolan_core::Change>) {
+    // Called under the lock of the state, so that no change is lost between a snapshot and its stream.
+    fn notify(&self, change: Option<portolan_core::Change>) {
         if let (Some(change), Some(events)) = (change, &self.events) {
-            // It fails where nobody watches, and nobody misses it.
+            // Sending fails if there is no watcher.
             let _ = events.send(ServiceEvent { revision: Default::default(), change });
         }
     }

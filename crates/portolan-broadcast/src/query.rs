@@ -1,5 +1,4 @@
-//! Asks who has a service: asks again while answers may have been lost, and stops as soon as
-//! the answer is there.
+//! A query on the channel: sent repeatedly because datagrams can be lost, until the result is complete.
 
 use std::time::Duration;
 
@@ -13,111 +12,110 @@ use crate::inflight::{MAX_INFLIGHT, Ticket};
 use crate::node::Node;
 use crate::{QueryError, QueryMode};
 
-/// When to ask for the second time; each further pause is twice the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause between two askings: a service that is just starting is found this soon.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How long a first answer that is not the best possible waits for a better one.
+/// The interval before the first retransmission; each further one is twice as long.
+const FIRST_INTERVAL: Duration = Duration::from_millis(50);
+/// The longest interval between retransmissions, after which a service that has just started is found.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a query for one instance waits for a better response than the first.
 const BETTER_SPAN: Duration = Duration::from_millis(20);
-/// How long after the last new instance all are thought to have answered: twice the span that
-/// holders spread their answers over.
+/// How long after the last new instance a query for all is complete: twice the longest delay of responders.
 const QUIET_SPAN: Duration = Duration::from_millis(250);
-/// After how many askings without an answer what was heard before is good enough. There are
-/// announcers that do not answer, as the specification knows no queries.
-const PATIENCE: u32 = 3;
+/// The number of transmissions without a response after which earlier announcements are the result. Not
+/// every announcer answers queries, which the specification does not have.
+const MAX_UNANSWERED: u32 = 3;
 
-/// The longest wait for an answer: beyond a day a TTL ends too, and the clock stays within its range.
+/// The longest wait for a response: the longest TTL.
 const MAX_WAIT: Duration = Ttl::MAX;
 
-/// One question being asked.
-struct Question<'a> {
+/// A query in progress.
+struct Query<'a> {
     node: &'a Node,
     ticket: Ticket,
     name: Option<&'a ServiceName>,
     scopes: &'a [Scope],
-    enough: QueryMode,
+    mode: QueryMode,
     wait: Duration,
     collector: Collector<'a>,
-    asked: u32,
+    sent: u32,
 }
 
-/// Asks, for at most `wait`. The answer is empty where nobody answered.
-pub(crate) async fn ask(
+/// Sends a query and collects responses for at most `wait`. The result is empty if there are none.
+pub(crate) async fn query(
     node: &Node,
     name: Option<&ServiceName>,
     scopes: &[Scope],
     wait: Duration,
-    enough: QueryMode,
+    mode: QueryMode,
 ) -> Result<Vec<ServiceEndpoint>, QueryError> {
     let limit = MAX_INFLIGHT;
     let ticket = node.inflight.open().ok_or(QueryError::TooMany { limit })?;
-    let collector = Collector::new(name, scopes, enough);
+    let collector = Collector::new(name, scopes, mode);
     let wait = wait.min(MAX_WAIT);
-    let question = Question { node, ticket, name, scopes, enough, wait, collector, asked: 0 };
+    let query = Query { node, ticket, name, scopes, mode, wait, collector, sent: 0 };
     tokio::select! {
         biased;
         () = node.stopped.cancelled() => Err(QueryError::Stopped),
-        answer = question.ask() => answer,
+        result = query.run() => result,
     }
 }
 
-// === impl Question ===
+// === impl Query ===
 
-impl Question<'_> {
-    async fn ask(mut self) -> Result<Vec<ServiceEndpoint>, QueryError> {
+impl Query<'_> {
+    async fn run(mut self) -> Result<Vec<ServiceEndpoint>, QueryError> {
         let start = Instant::now();
         let mut end = start + self.wait;
         let mut next = start;
-        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut backoff = Backoff::new(FIRST_INTERVAL, LONGEST_INTERVAL);
         loop {
             tokio::select! {
-                // The clock before the answers: no flood of them can put off the end.
+                // Timers first, so that a flood of responses cannot delay the end.
                 biased;
                 () = tokio::time::sleep_until(next) => {
                     self.send().await?;
                     next = Instant::now() + backoff.next_wait();
-                    if self.has_patience_no_more() {
+                    if self.is_unanswered() {
                         break;
                     }
                 }
                 () = tokio::time::sleep_until(end) => break,
-                endpoint = self.ticket.answer() => {
+                endpoint = self.ticket.response() => {
                     let is_new = self.collector.add(endpoint);
-                    if self.enough == QueryMode::First && self.collector.has_the_best() {
+                    if self.mode == QueryMode::First && self.collector.has_best() {
                         break;
                     }
-                    end = self.end_after_answer(is_new, start, end);
+                    end = self.end_after_response(is_new, start, end);
                 }
             }
         }
-        self.remember();
+        self.add_announced();
         Ok(self.collector.into_sorted())
     }
 
-    /// When to stop now that an answer came; never later than the whole wait.
-    fn end_after_answer(&self, is_new: bool, start: Instant, end: Instant) -> Instant {
+    /// Returns when the query ends after a response, at the latest when the wait is over.
+    fn end_after_response(&self, is_new: bool, start: Instant, end: Instant) -> Instant {
         let now = Instant::now();
-        match self.enough {
+        match self.mode {
             _ if !is_new => end,
             QueryMode::First => end.min(now + BETTER_SPAN),
             QueryMode::All => (start + self.wait).min(now + QUIET_SPAN),
         }
     }
 
-    /// Sends the question to every circle. It is an error only where nothing could be sent at all,
-    /// the first time: later, answers may be on their way.
+    /// Sends the query to every destination. It is an error only if the first transmission fails
+    /// everywhere: later, responses may be on their way.
     async fn send(&mut self) -> Result<(), QueryError> {
-        // Each circle gets a message of its own: a machine that hears two of them must answer
-        // both, as it is not the same machine to the asker in both.
+        // Each destination gets a message with its own sequence number, because a host that receives two
+        // of them answers each with a different address.
         let mut messages = Vec::new();
         for &reach in self.node.transport.destinations() {
             messages.push((reach, self.message()?));
         }
         let messages: Vec<_> = messages.iter().map(|(reach, text)| (*reach, &**text)).collect();
-        self.asked += 1;
+        self.sent += 1;
         match self.node.multicast(&messages).await {
-            Err(error) if self.asked > 1 => {
-                debug!(%error, "cannot ask again");
+            Err(error) if self.sent > 1 => {
+                debug!(%error, "Query not retransmitted");
                 Ok(())
             }
             sent => sent.map_err(QueryError::Send),
@@ -129,25 +127,25 @@ impl Question<'_> {
             name: self.name.cloned(),
             scopes: self.scopes.to_vec(),
             query_id: self.ticket.query_id().to_owned(),
-            all: self.enough == QueryMode::All,
+            all: self.mode == QueryMode::All,
         };
         let too_large = |TooLarge { size, limit }| QueryError::TooLarge { size, limit };
         self.node.encoder.query(query, self.wait).map_err(too_large)
     }
 
-    /// Whether nobody answered for long enough, and what was heard before is an answer.
-    fn has_patience_no_more(&mut self) -> bool {
-        let waited = self.enough == QueryMode::First && self.asked >= PATIENCE;
+    /// Returns whether no response came for long enough and an earlier announcement is the result.
+    fn is_unanswered(&mut self) -> bool {
+        let waited = self.mode == QueryMode::First && self.sent >= MAX_UNANSWERED;
         if waited && self.collector.is_empty() {
-            self.remember();
+            self.add_announced();
             return !self.collector.is_empty();
         }
         false
     }
 
-    /// Adds what was heard before: to a first answer only where nobody answered.
-    fn remember(&mut self) {
-        if self.enough == QueryMode::All || self.collector.is_empty() {
+    /// Adds instances that were announced before; in a query for one instance only without a response.
+    fn add_announced(&mut self) {
+        if self.mode == QueryMode::All || self.collector.is_empty() {
             let peers = self.node.peers.find(self.name, self.scopes);
             peers.iter().for_each(|endpoint| self.collector.add_known(endpoint));
         }

@@ -38,7 +38,7 @@ async fn receive<R: Receiver + ?Sized>(
         match receiver.receive(&mut buffer).await {
             Ok((size, source)) => {
                 backoff.reset();
-                node.take_in(&buffer[..size], source, ingress);
+                node.receive(&buffer[..size], source, ingress);
             }
             Err(error) => {
                 node.metrics.broadcast_error(BroadcastErrorKind::Receive);

@@ -1,5 +1,4 @@
-//! Tells a new message from one that came before, in bounded memory. Pure: the caller brings
-//! the time.
+//! Replay detection in bounded memory, as pure functions: the caller passes the time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,40 +7,40 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-/// How many senders, and how many messages without a sender, each generation remembers.
+/// The number of senders, and of messages without a sender, in each generation.
 const REMEMBERED: usize = 8_192;
-/// How far behind a sender's newest message another may arrive: datagrams overtake each other.
+/// How far a message may be behind the newest one of its sender, because datagrams are reordered.
 const WINDOW: u64 = u128::BITS as u64;
-/// A copy that comes this soon came by another way; a later one was kept by somebody.
+/// A copy within this span arrived by another interface; a later one is a replay.
 const REPEAT_SPAN: Duration = Duration::from_secs(2);
 
-/// Every message heard of late.
+/// The messages received recently.
 #[derive(Debug, Default)]
 pub(crate) struct Replays {
     senders: Generations<Box<str>, Sender>,
-    nameless: Generations<[u8; 32], Instant>,
+    anonymous: Generations<[u8; 32], Instant>,
 }
 
-/// What a message is to those before it.
+/// Whether a message was received before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Novelty {
-    /// Not heard before.
+    /// It was not received before.
     New,
-    /// The same message by another way: through a second interface, say. Nothing is wrong with it.
+    /// A copy that arrived by another interface. Harmless.
     Repeat,
-    /// A message kept and sent again, or too far behind to be told from one.
+    /// A message that was recorded and sent again, or one too old to tell.
     Replay,
 }
 
-/// One sender's messages: the newest, and which of those before it were heard.
+/// The newest sequence number of a sender, and a bit for each one before it.
 #[derive(Debug, Clone, Copy)]
 struct Sender {
     highest: u64,
-    heard: u128,
+    received: u128,
     news_at: Instant,
 }
 
-/// A map that forgets: what was not touched while a whole generation filled up.
+/// A bounded map of two generations: an entry that is not used while a generation fills up is dropped.
 #[derive(Debug)]
 struct Generations<K, V> {
     young: HashMap<K, V>,
@@ -51,25 +50,25 @@ struct Generations<K, V> {
 // === impl Replays ===
 
 impl Replays {
-    /// Remembers the message of a sender that counts its messages.
+    /// Records a message with a sender and a sequence number.
     pub(crate) fn observe(&mut self, sender: &str, sequence: u64, now: Instant) -> Novelty {
         match self.senders.touch(sender) {
-            Some(peers) => peers.observe(sequence, now),
+            Some(known) => known.observe(sequence, now),
             None => {
-                let first = Sender { highest: sequence, heard: 1, news_at: now };
+                let first = Sender { highest: sequence, received: 1, news_at: now };
                 self.senders.insert(sender.into(), first);
                 Novelty::New
             }
         }
     }
 
-    /// Remembers a message that names no sender, by whatever is the same in every copy of it.
-    pub(crate) fn observe_nameless(&mut self, contents: &[u8], now: Instant) -> Novelty {
+    /// Records a message without a sender by its contents.
+    pub(crate) fn observe_anonymous(&mut self, contents: &[u8], now: Instant) -> Novelty {
         let digest: [u8; 32] = Sha256::digest(contents).into();
-        match self.nameless.touch(&digest) {
-            Some(heard_at) => copy_after(now - *heard_at),
+        match self.anonymous.touch(&digest) {
+            Some(received_at) => copy_after(now - *received_at),
             None => {
-                self.nameless.insert(digest, now);
+                self.anonymous.insert(digest, now);
                 Novelty::New
             }
         }
@@ -86,7 +85,7 @@ impl Sender {
     fn observe(&mut self, sequence: u64, now: Instant) -> Novelty {
         if sequence > self.highest {
             let ahead = sequence - self.highest;
-            self.heard = if ahead < WINDOW { self.heard << ahead | 1 } else { 1 };
+            self.received = if ahead < WINDOW { self.received << ahead | 1 } else { 1 };
             self.highest = sequence;
             self.news_at = now;
             return Novelty::New;
@@ -95,10 +94,10 @@ impl Sender {
         if behind >= WINDOW {
             return Novelty::Replay;
         }
-        if self.heard >> behind & 1 == 1 {
+        if self.received >> behind & 1 == 1 {
             return copy_after(now - self.news_at);
         }
-        self.heard |= 1 << behind;
+        self.received |= 1 << behind;
         self.news_at = now;
         Novelty::New
     }
@@ -107,7 +106,7 @@ impl Sender {
 // === impl Generations ===
 
 impl<K: Eq + Hash, V> Generations<K, V> {
-    /// The value, which is young again.
+    /// Returns the value and moves it to the young generation.
     fn touch<Q>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: std::borrow::Borrow<Q>,

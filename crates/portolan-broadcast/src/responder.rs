@@ -1,4 +1,4 @@
-//! Answers queries: at once, or each after a moment of its own where many would answer.
+//! Sends responses to queries: at once, or after a random delay if many responders are expected.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,30 +13,30 @@ use tracing::debug;
 
 use crate::node::Node;
 
-/// How many answers wait, both for this task to take them and for their moment to come.
+/// The length of the queue of responses, and of the queue of delayed responses.
 pub(crate) const BACKLOG: usize = 4096;
 
-/// One answer that is due.
+/// A response to send.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    /// The endpoint, looked up when it is sent: by then it may have changed or gone.
+    /// The endpoint, looked up when the response is sent, because it may change until then.
     pub(crate) service_id: ServiceId,
-    /// The query it answers.
+    /// The query.
     pub(crate) query_id: String,
-    /// Who asked.
+    /// The address of the querier.
     pub(crate) to: SocketAddr,
-    /// How long to put it off.
+    /// The delay.
     pub(crate) after: Duration,
 }
 
-/// Sends the answers, each at its time, for as long as it is polled.
+/// Sends each response when it is due, until it is dropped.
 pub(crate) async fn send_replies(node: Arc<Node>, mut due: mpsc::Receiver<Reply>) {
     let mut later: DelayQueue<Reply> = DelayQueue::new();
     loop {
         tokio::select! {
             Some(reply) = due.recv() => match reply.after {
                 Duration::ZERO => send(&node, reply).await,
-                _ if later.len() >= BACKLOG => drop_reply(&node, &reply, "too many answers wait"),
+                _ if later.len() >= BACKLOG => drop_reply(&node, &reply, "too many responses are queued"),
                 after => drop(later.insert(reply, after)),
             },
             Some(reply) = later.next(), if !later.is_empty() => send(&node, reply.into_inner()).await,
@@ -49,7 +49,7 @@ async fn send(node: &Node, reply: Reply) {
     let Some(endpoint) = node.local.lock().get(&reply.service_id).cloned() else { return };
     let in_reply_to = Some(reply.query_id.clone());
     let Ok(payload) = node.encoder.announcement(Action::Heartbeat, endpoint, in_reply_to) else {
-        return drop_reply(node, &reply, "the answer does not fit into a datagram");
+        return drop_reply(node, &reply, "the response exceeds the datagram size");
     };
     match node.socket.send_to(&payload, reply.to).await {
         Ok(()) => node.metrics.announcement_sent(Action::Heartbeat.as_str()),
@@ -59,5 +59,5 @@ async fn send(node: &Node, reply: Reply) {
 
 fn drop_reply(node: &Node, reply: &Reply, reason: &str) {
     node.metrics.broadcast_error(BroadcastErrorKind::Send);
-    debug!(service_id = %reply.service_id, to = %reply.to, reason, "a query stays unanswered");
+    debug!(service_id = %reply.service_id, to = %reply.to, reason, "Response dropped");
 }

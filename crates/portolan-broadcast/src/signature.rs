@@ -1,8 +1,7 @@
-//! The signature of a message, computed here and nowhere else.
+//! The signature of a message.
 //!
 //! It is the lowercase hex of HMAC-SHA256 over the canonical JSON of the message without its
-//! member `signature`. What the other members mean is not looked at, so that a message of a
-//! newer version verifies too.
+//! member `signature`. Unknown members are included, so that messages of newer versions can be verified.
 
 use std::fmt::{self, Write as _};
 
@@ -20,12 +19,12 @@ const SIGNATURE: &str = "signature";
 #[derive(Clone)]
 pub(crate) struct Signer(Hmac<Sha256>);
 
-/// Why a signature is not believed.
+/// Why a signature is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BadSignature {
-    /// There is none.
+    /// It is missing.
     Missing,
-    /// It is not that of the key.
+    /// It was made with another key, or the message was changed.
     Wrong,
 }
 
@@ -37,14 +36,14 @@ impl Signer {
         Self(mac.expect("HMAC takes a key of any length"))
     }
 
-    /// Puts the signature into the message, in the place of any that is there.
+    /// Signs the message, replacing a signature that it has.
     pub(crate) fn sign(&self, message: &mut Map<String, Value>) {
         message.remove(SIGNATURE);
         let code = self.mac(message).finalize().into_bytes();
         message.insert(SIGNATURE.to_owned(), Value::String(hex(&code)));
     }
 
-    /// Takes the signature out of the message and checks it, in a time that tells nothing of the key.
+    /// Removes the signature from the message and verifies it in constant time.
     pub(crate) fn verify(&self, message: &mut Map<String, Value>) -> Result<(), BadSignature> {
         let signature = match message.remove(SIGNATURE) {
             Some(Value::String(signature)) => signature,
@@ -66,7 +65,7 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// Bytes as lowercase hex.
+/// Formats bytes as lowercase hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
@@ -75,7 +74,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// The 32 bytes of a signature; the specified spelling is lowercase, and there is no other.
+/// Parses a signature: 64 lowercase hexadecimal digits, as specified.
 fn unhex(text: &str) -> Option<[u8; 32]> {
     let lowercase = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     if text.len() != 64 || !text.bytes().all(lowercase) {

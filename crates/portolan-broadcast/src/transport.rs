@@ -1,6 +1,6 @@
-//! The seam between the broadcast service and the network: datagrams out, datagrams in.
+//! The interface between the broadcast service and the network.
 //!
-//! [`udp`] is the network; [`memory`] is one made up for tests, which loses and parts as told.
+//! [`udp`] is UDP multicast; [`memory`] is a simulated network for tests with loss and partitions.
 
 pub mod memory;
 pub mod udp;
@@ -11,50 +11,50 @@ use std::net::{IpAddr, SocketAddr};
 
 pub use futures_util::future::BoxFuture;
 
-/// A way to the channel.
+/// Access to the channel.
 pub trait Transport: fmt::Debug + Send + Sync {
-    /// The circles that a multicast can be sent to, at least one.
+    /// Returns the destinations of a multicast, at least one.
     fn destinations(&self) -> &[Destination];
 
-    /// A receiver of everything that is sent to the channel. Several may be open on one machine.
+    /// Opens a receiver of the channel. Several may be open on one host.
     fn open_channel(&self) -> io::Result<Box<dyn Receiver>>;
 
-    /// A socket of one's own: to send from, and to be answered on.
+    /// Opens a socket that sends, and receives responses.
     fn open_socket(&self) -> io::Result<Box<dyn BroadcastSocket>>;
 
-    /// Whether the address belongs to this machine.
+    /// Returns whether the address belongs to this host.
     fn is_local_address(&self, address: IpAddr) -> bool;
 }
 
-/// Takes datagrams in.
+/// Receives datagrams.
 pub trait Receiver: fmt::Debug + Send + Sync {
-    /// The next datagram's size and source. What does not fit into the buffer is cut off.
+    /// Receives a datagram and returns its size and source. It is truncated to the buffer.
     fn receive<'a>(
         &'a self,
         buffer: &'a mut [u8],
     ) -> BoxFuture<'a, io::Result<(usize, SocketAddr)>>;
 }
 
-/// Takes datagrams in and sends them.
+/// Sends and receives datagrams.
 pub trait BroadcastSocket: Receiver {
-    /// Sends to all on the channel within the circle.
+    /// Sends to the channel at this destination.
     fn multicast<'a>(
         &'a self,
         payload: &'a [u8],
         reach: Destination,
     ) -> BoxFuture<'a, io::Result<()>>;
 
-    /// Sends to one.
+    /// Sends to one address.
     fn send_to<'a>(&'a self, payload: &'a [u8], to: SocketAddr) -> BoxFuture<'a, io::Result<()>>;
 }
 
-/// Who can hear a multicast.
+/// The receivers of a multicast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination {
-    /// The processes of this machine.
+    /// The processes of this host.
     Loopback,
     /// The network that the configured interface is on.
     Network,
-    /// The configured peers, one by one.
+    /// The configured peers, by unicast.
     Peers,
 }

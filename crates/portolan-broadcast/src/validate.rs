@@ -1,5 +1,5 @@
-//! Decides which datagrams are believed. Everything that comes in passes here first, and nothing
-//! else decides. Knows no sockets; the caller brings the clock.
+//! Validation of datagrams: the only place that decides which are accepted. It performs no I/O, and the
+//! caller passes the time.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::signature::{BadSignature, Signer};
 
 /// The longest `sender`, `key_id`, `query_id` and `in_reply_to`, in bytes.
 pub(crate) const MAX_TEXT: usize = 64;
-/// The greatest sequence: beyond it JSON readers, and with them the signature, lose exactness.
+/// The greatest sequence number that JSON readers, and with them the signature, represent exactly.
 const MAX_SEQUENCE: u64 = (1 << 53) - 1;
 
-/// The checks, and the memory of what came before.
+/// The checks and the replay detection.
 #[derive(Debug)]
 pub(crate) struct Validator {
     max_datagram: usize,
@@ -34,15 +34,15 @@ pub(crate) struct Validator {
 /// A datagram and the circumstances of its arrival.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival<'a> {
-    /// What it holds.
+    /// Its bytes.
     pub(crate) payload: &'a [u8],
-    /// Who sent it.
+    /// The address that sent it.
     pub(crate) source: SocketAddr,
-    /// Whether that is this very machine.
-    pub(crate) from_here: bool,
-    /// What the clock on the wall said.
+    /// Whether the sender is on this host.
+    pub(crate) from_this_host: bool,
+    /// The wall clock time.
     pub(crate) clock: Timestamp,
-    /// What the clock that never jumps said.
+    /// The monotonic time.
     pub(crate) at: Instant,
 }
 
@@ -55,38 +55,38 @@ pub(crate) enum Rejection {
     Network(IpAddr),
     #[error("it is not a JSON object: {0}")]
     NotJson(#[source] serde_json::Error),
-    #[error("it is signed with the key {theirs:?} and not with {ours:?}")]
+    #[error("it is signed with the key {theirs:?}, expected {ours:?}")]
     OtherKey { theirs: String, ours: String },
-    #[error("it is not signed, and broadcast.key asks for a signature")]
+    #[error("it is not signed, and broadcast.key requires a signature")]
     Unsigned,
-    #[error("its signature is not that of broadcast.key")]
+    #[error("its signature does not match broadcast.key")]
     WrongSignature,
     #[error("it is not a message: {0}")]
     NotAMessage(#[source] serde_json::Error),
-    #[error("it speaks version {0:?} of the protocol, and 1.x is understood here")]
+    #[error("its protocol version is {0:?}, expected 1.x")]
     Version(String),
     #[error("its {member} is out of bounds; the limit is {limit}")]
     Member { member: &'static str, limit: u64 },
     #[error("its TTL of {ttl} is longer than broadcast.max_ttl, {limit:?}")]
     Ttl { ttl: Ttl, limit: Duration },
     #[error(
-        "its timestamp is {off:?} off this clock, more than broadcast.window, {limit:?}; set both clocks right"
+        "its timestamp differs from this clock by {off:?}, more than broadcast.window, {limit:?}; synchronise both clocks"
     )]
     Clock { off: Duration, limit: Duration },
-    #[error("it announces a loopback address, which means nothing on another machine")]
+    #[error("it announces a loopback address from another host")]
     Loopback,
-    #[error("it came before, by another way")]
+    #[error("it was received before, on another interface")]
     Repeat,
-    #[error("it came before, and is sent again")]
+    #[error("it was received before and is replayed")]
     Replay,
-    #[error("it answers no query that was asked here")]
+    #[error("it responds to no query of this process")]
     Unasked,
 }
 
 // === impl Rejection ===
 
 impl Rejection {
-    /// Whether something is wrong; a repeat is what every machine with two interfaces hears.
+    /// Returns whether it is an error: every host with two interfaces receives repeats.
     pub(crate) fn is_error(&self) -> bool {
         !matches!(self, Self::Repeat)
     }
@@ -107,8 +107,8 @@ impl Validator {
         }
     }
 
-    /// The message, where it is to be believed. The cheap checks come first; what is remembered
-    /// comes last, so that only messages which passed all others take up memory.
+    /// Returns the message if it is accepted. The cheap checks come first, and replay detection last, so that
+    /// only valid messages use memory.
     pub(crate) fn check(&mut self, arrival: &Arrival<'_>) -> Result<Message, Rejection> {
         self.check_size(arrival.payload)?;
         self.check_network(arrival.source.ip().to_canonical())?;
@@ -120,7 +120,7 @@ impl Validator {
         check_members(&message)?;
         self.check_ttl(message.ttl)?;
         self.check_clock(message.timestamp, arrival.clock)?;
-        check_host(&message, arrival.from_here)?;
+        check_host(&message, arrival.from_this_host)?;
         let contents = identity.as_ref().map_or(arrival.payload, |text| text.as_bytes());
         self.check_novelty(&message, contents, arrival.at)?;
         Ok(message)
@@ -139,8 +139,8 @@ impl Validator {
         }
     }
 
-    /// Checks the signature where a key is configured, and returns it: it is the same in every
-    /// copy of a message, however the copy is spelt.
+    /// Verifies the signature if a key is configured, and returns it: it is equal in every copy of a message,
+    /// whatever its encoding.
     fn check_signature(
         &self,
         object: &mut Map<String, Value>,
@@ -155,7 +155,7 @@ impl Validator {
         }
     }
 
-    /// Only where both sides name their key is a difference worth telling from a wrong signature.
+    /// Compares the key ids if both sides have one, which explains a wrong signature.
     fn check_key_id(&self, theirs: Option<&Value>) -> Result<(), Rejection> {
         match (&self.key_id, theirs.and_then(Value::as_str)) {
             (Some(ours), Some(theirs)) if ours != theirs => {
@@ -185,7 +185,7 @@ impl Validator {
     ) -> Result<(), Rejection> {
         let novelty = match (&message.sender, message.sequence) {
             (Some(sender), Some(sequence)) => self.replays.observe(sender, sequence, at),
-            _ => self.replays.observe_nameless(contents, at),
+            _ => self.replays.observe_anonymous(contents, at),
         };
         match novelty {
             Novelty::New => Ok(()),
@@ -218,10 +218,10 @@ fn check_members(message: &Message) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn check_host(message: &Message, from_here: bool) -> Result<(), Rejection> {
+fn check_host(message: &Message, from_this_host: bool) -> Result<(), Rejection> {
     match &message.body {
         Body::ServiceAnnouncement(announcement)
-            if announcement.service.host.is_loopback() && !from_here =>
+            if announcement.service.host.is_loopback() && !from_this_host =>
         {
             Err(Rejection::Loopback)
         }

@@ -20,7 +20,7 @@ fn query(name: Option<&str>, scopes: &[&str], all: bool) -> ServiceQuery {
 fn only_the_name_and_the_scopes_asked_for_answer() {
     let mut local = LocalEndpoints::default();
     for (name, scope) in [("api", "default"), ("api", "shop"), ("db", "shop")] {
-        assert!(local.hold(endpoint(name, scope, "10.0.0.1")));
+        assert!(local.publish(endpoint(name, scope, "10.0.0.1")));
     }
     let ask = |name, scopes: &[&str]| local.answers(&query(name, scopes, false), true);
     assert_eq!(ask(Some("api"), &["shop"]), ["shop:api@10.0.0.1:8080"]);
@@ -35,7 +35,7 @@ fn critical_instances_answer_only_where_all_are_asked_for() {
     let mut local = LocalEndpoints::default();
     let mut ill = endpoint("api", "default", "10.0.0.1");
     ill.health = HealthStatus::Critical;
-    local.hold(ill);
+    local.publish(ill);
     assert!(local.answers(&query(Some("api"), &[], false), true).is_empty());
     assert_eq!(local.answers(&query(Some("api"), &[], true), true).len(), 1);
 }
@@ -43,7 +43,7 @@ fn critical_instances_answer_only_where_all_are_asked_for() {
 #[test]
 fn a_loopback_endpoint_is_not_told_to_another_machine() {
     let mut local = LocalEndpoints::default();
-    local.hold(endpoint("api", "default", "127.0.0.1"));
+    local.publish(endpoint("api", "default", "127.0.0.1"));
     assert!(local.answers(&query(Some("api"), &[], false), false).is_empty());
     assert_eq!(local.answers(&query(Some("api"), &[], false), true).len(), 1);
 }
@@ -52,8 +52,8 @@ fn a_loopback_endpoint_is_not_told_to_another_machine() {
 fn holding_again_replaces_and_dropping_ends_it() {
     let mut local = LocalEndpoints::default();
     let first = endpoint("api", "default", "10.0.0.1");
-    local.hold(first.clone());
-    local.hold(ServiceEndpoint { version: "2".into(), ..first.clone() });
+    local.publish(first.clone());
+    local.publish(ServiceEndpoint { version: "2".into(), ..first.clone() });
     assert_eq!(local.answers(&query(Some("api"), &[], false), true).len(), 1);
     assert_eq!(local.get(&first.id).unwrap().version, "2");
     assert!(local.unpublish(&first.id));
@@ -65,10 +65,10 @@ fn holding_again_replaces_and_dropping_ends_it() {
 fn there_is_room_for_so_many_and_a_held_one_can_still_be_replaced() {
     let mut local = LocalEndpoints::default();
     for number in 0..MAX_LOCAL {
-        assert!(local.hold(endpoint(&format!("s{number}"), "default", "10.0.0.1")));
+        assert!(local.publish(endpoint(&format!("s{number}"), "default", "10.0.0.1")));
     }
-    assert!(!local.hold(endpoint("one-more", "default", "10.0.0.1")));
-    assert!(local.hold(endpoint("s7", "default", "10.0.0.1")));
+    assert!(!local.publish(endpoint("one-more", "default", "10.0.0.1")));
+    assert!(local.publish(endpoint("s7", "default", "10.0.0.1")));
 }
 
 #[test]

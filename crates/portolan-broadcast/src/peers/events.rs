@@ -1,5 +1,5 @@
-//! The changes among the instances heard, as a stream that leaves no ghosts: it begins with a
-//! snapshot, and has another one where changes were missed.
+//! The changes of announced instances as a stream. It starts with a snapshot, and contains another one if
+//! changes were missed, so that no removed instance stays with the reader.
 
 use std::fmt;
 use std::pin::Pin;
@@ -13,8 +13,8 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use super::{Inner, Peers};
 
-/// The changes among the instances heard: first a snapshot, then each change once, and a new
-/// snapshot where the stream was read too slowly. It ends when the broadcaster stops.
+/// A stream of the changes of announced instances: a snapshot, then each change once, and a new snapshot
+/// if the stream was read too slowly. It ends when the broadcaster stops.
 pub struct PeerEvents {
     peers: Arc<Peers>,
     snapshot: Option<ServiceEvent>,
@@ -56,13 +56,13 @@ impl fmt::Debug for PeerEvents {
     }
 }
 
-/// Everything there is now and, from exactly there on, what changes. Once closed there is neither.
+/// Returns a snapshot and the stream of every change after it, or neither once closed.
 fn begin(inner: &Inner) -> (Option<ServiceEvent>, BroadcastStream<ServiceEvent>) {
     let Some(events) = &inner.events else {
         let ended = broadcast::Sender::new(1).subscribe();
         return (None, BroadcastStream::new(ended));
     };
-    let endpoints = inner.state.of(None).cloned().collect();
+    let endpoints = inner.state.live(None).cloned().collect();
     let change = Change::Snapshot { endpoints };
     let snapshot = ServiceEvent { revision: Default::default(), change };
     (Some(snapshot), BroadcastStream::new(events.subscribe()))

@@ -1,4 +1,4 @@
-//! What is known, and how an announcement changes it. Pure.
+//! The state of the table and how an announcement changes it, as pure functions.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::{Full, Origin};
 
-/// How long it is remembered that an instance went, so that a heartbeat which the farewell
-/// overtook on the way does not bring it back.
-const GONE_SPAN: Duration = Duration::from_secs(5);
+/// How long the tombstone of a deregistered instance is kept, so that a heartbeat that was overtaken by
+/// the deregistration does not restore the instance.
+const TOMBSTONE_TTL: Duration = Duration::from_secs(5);
 
-/// The instances, by id, by name and by the end of their time.
+/// The instances by id, by name and by expiry.
 #[derive(Debug)]
 pub(super) struct State {
     max: usize,
@@ -27,7 +27,7 @@ pub(super) struct State {
 #[derive(Debug)]
 struct Entry {
     endpoint: Arc<ServiceEndpoint>,
-    lives: bool,
+    is_tombstone: bool,
     ends: Instant,
     origin: Option<Origin>,
 }
@@ -39,8 +39,8 @@ impl State {
         Self { max, entries: HashMap::new(), names: HashMap::new(), ends: BTreeSet::new() }
     }
 
-    /// Takes in an announcement; the change where it tells something new.
-    pub(super) fn hear(
+    /// Applies an announcement, and returns the change if there is one.
+    pub(super) fn apply(
         &mut self,
         announcement: &ServiceAnnouncement,
         ttl: Ttl,
@@ -52,38 +52,39 @@ impl State {
         if before.is_some_and(|entry| entry.is_newer_than(origin.as_ref())) {
             return Ok(None);
         }
-        let living = before.filter(|entry| entry.lives).map(|entry| Arc::clone(&entry.endpoint));
+        let living =
+            before.filter(|entry| !entry.is_tombstone).map(|entry| Arc::clone(&entry.endpoint));
         if announcement.action == Action::Deregister {
-            return Ok(living.map(|endpoint| self.bury(endpoint, origin, now)));
+            return Ok(living.map(|endpoint| self.replace_by_tombstone(endpoint, origin, now)));
         }
         if before.is_none() && self.entries.len() >= self.max {
             return Err(Full);
         }
         let ends = now + ttl.duration();
-        self.put(Entry { endpoint: Arc::clone(&endpoint), lives: true, ends, origin });
+        self.put(Entry { endpoint: Arc::clone(&endpoint), is_tombstone: false, ends, origin });
         Ok(difference(living.as_deref(), endpoint))
     }
 
-    /// Forgets what has ended; the changes that this makes.
+    /// Removes the expired entries, and returns the changes.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
         while self.next_expiry().is_some_and(|end| end <= now) {
             let Some((_, id)) = self.ends.pop_first() else { break };
             let Some(entry) = self.remove(&id) else { continue };
-            if entry.lives {
+            if !entry.is_tombstone {
                 changes.push(Change::Expired { endpoint: entry.endpoint });
             }
         }
         changes
     }
 
-    /// When something ends next.
+    /// Returns when the next entry expires.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         self.ends.first().map(|(end, _)| *end)
     }
 
-    /// The living instances of the service, or of all.
-    pub(super) fn of(
+    /// Returns the instances of the service, or of all services, without tombstones.
+    pub(super) fn live(
         &self,
         name: Option<&ServiceName>,
     ) -> impl Iterator<Item = &Arc<ServiceEndpoint>> {
@@ -91,18 +92,18 @@ impl State {
         let all = name.is_none().then(|| self.entries.keys());
         let ids = named.into_iter().flatten().chain(all.into_iter().flatten());
         ids.filter_map(|id| self.entries.get(id))
-            .filter(|entry| entry.lives)
+            .filter(|entry| !entry.is_tombstone)
             .map(|entry| &entry.endpoint)
     }
 
-    fn bury(
+    fn replace_by_tombstone(
         &mut self,
         endpoint: Arc<ServiceEndpoint>,
         origin: Option<Origin>,
         now: Instant,
     ) -> Change {
-        let ends = now + GONE_SPAN;
-        self.put(Entry { endpoint: Arc::clone(&endpoint), lives: false, ends, origin });
+        let ends = now + TOMBSTONE_TTL;
+        self.put(Entry { endpoint: Arc::clone(&endpoint), is_tombstone: true, ends, origin });
         Change::Deregistered { endpoint }
     }
 
@@ -128,7 +129,7 @@ impl State {
 }
 
 impl Entry {
-    /// Whether this is already what the sender said later.
+    /// Returns whether the entry is from a later message of the same sender.
     fn is_newer_than(&self, origin: Option<&Origin>) -> bool {
         match (&self.origin, origin) {
             (Some(ours), Some(theirs)) => {

@@ -18,7 +18,7 @@ fn say(peers: &Peers, action: Action, service: ServiceEndpoint) {
 
 fn say_as(peers: &Peers, action: Action, service: ServiceEndpoint, origin: Option<Origin>) {
     let announcement = ServiceAnnouncement { action, service, in_reply_to: None };
-    peers.hear(&announcement, Ttl::DEFAULT, origin, Instant::now()).unwrap();
+    peers.apply(&announcement, Ttl::DEFAULT, origin, Instant::now()).unwrap();
 }
 
 fn watch(peers: &Arc<Peers>) -> PeerEvents {
@@ -107,7 +107,7 @@ async fn only_so_many_are_remembered_and_those_known_stay() {
     say(&peers, Action::Register, endpoint("b"));
     let service = endpoint("c");
     let one_more = ServiceAnnouncement { action: Action::Register, service, in_reply_to: None };
-    assert_eq!(peers.hear(&one_more, Ttl::DEFAULT, None, Instant::now()), Err(Full));
+    assert_eq!(peers.apply(&one_more, Ttl::DEFAULT, None, Instant::now()), Err(Full));
     say(&peers, Action::Heartbeat, endpoint("b"));
     assert_eq!(peers.count(None), 2);
 }

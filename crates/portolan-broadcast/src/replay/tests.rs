@@ -36,10 +36,10 @@ fn a_leap_of_the_sequence_forgets_what_lies_far_behind() {
 #[test]
 fn messages_without_a_sender_are_told_apart_by_their_contents() {
     let (mut replays, start) = (Replays::default(), Instant::now());
-    assert_eq!(replays.observe_nameless(b"one", start), Novelty::New);
-    assert_eq!(replays.observe_nameless(b"two", start), Novelty::New);
-    assert_eq!(replays.observe_nameless(b"one", after(start, 1)), Novelty::Repeat);
-    assert_eq!(replays.observe_nameless(b"one", after(start, 9)), Novelty::Replay);
+    assert_eq!(replays.observe_anonymous(b"one", start), Novelty::New);
+    assert_eq!(replays.observe_anonymous(b"two", start), Novelty::New);
+    assert_eq!(replays.observe_anonymous(b"one", after(start, 1)), Novelty::Repeat);
+    assert_eq!(replays.observe_anonymous(b"one", after(start, 9)), Novelty::Replay);
 }
 
 #[test]
@@ -47,12 +47,12 @@ fn any_number_of_senders_stays_within_bounds_and_the_active_ones_are_kept() {
     let (mut replays, now) = (Replays::default(), Instant::now());
     for number in 0..50_000_u64 {
         assert_eq!(replays.observe(&format!("{number:x}"), 1, now), Novelty::New);
-        replays.observe_nameless(&number.to_le_bytes(), now);
+        replays.observe_anonymous(&number.to_le_bytes(), now);
         let active = replays.observe("active", 1, now);
         assert_eq!(active == Novelty::New, number == 0, "{number}");
     }
     for kept in [replays.senders.young.len(), replays.senders.old.len()] {
         assert!(kept <= REMEMBERED, "{kept}");
     }
-    assert!(replays.nameless.young.len() + replays.nameless.old.len() <= 2 * REMEMBERED);
+    assert!(replays.anonymous.young.len() + replays.anonymous.old.len() <= 2 * REMEMBERED);
 }

@@ -1,5 +1,5 @@
-//! A network within the process, for tests: machines that hear each other unless they are parted,
-//! and datagrams that get lost as often as told.
+//! A simulated network for tests: hosts that receive each other's datagrams unless they are partitioned,
+//! with a configurable loss.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,16 +14,16 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use super::{BoxFuture, BroadcastSocket, Destination, Receiver, Transport};
 
-/// How many datagrams wait at a socket; further ones are lost, as with any socket.
+/// The number of datagrams buffered by a socket; further ones are lost.
 const INBOX: usize = 4096;
-/// The port of the channel on every machine.
+/// The port of the channel on every host.
 const CHANNEL_PORT: u16 = 7001;
 
-/// A network. Clones are the same network.
+/// A network. Clones share it.
 #[derive(Clone)]
 pub struct MemoryNetwork(Arc<Mutex<State>>);
 
-/// One machine's way to the network.
+/// The transport of one host.
 #[derive(Debug)]
 pub struct MemoryTransport {
     network: MemoryNetwork,
@@ -32,7 +32,7 @@ pub struct MemoryTransport {
 
 struct State {
     sockets: Vec<Weak<Port>>,
-    parted: HashSet<(IpAddr, IpAddr)>,
+    partitions: HashSet<(IpAddr, IpAddr)>,
     loss: f64,
     chance: StdRng,
     next_port: u16,
@@ -55,36 +55,36 @@ struct MemorySocket {
 // === impl MemoryNetwork ===
 
 impl MemoryNetwork {
-    /// A network without machines that loses nothing. The same seed loses the same datagrams.
+    /// Returns a network without hosts and without loss. Equal seeds lose the same datagrams.
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
             sockets: Vec::new(),
-            parted: HashSet::new(),
+            partitions: HashSet::new(),
             loss: 0.0,
             chance: StdRng::seed_from_u64(seed),
             next_port: 40_000,
         })))
     }
 
-    /// The machine with that address.
+    /// Adds the host with this address.
     pub fn host(&self, address: Ipv4Addr) -> Arc<MemoryTransport> {
         Arc::new(MemoryTransport { network: self.clone(), host: address.into() })
     }
 
-    /// Loses this share of the datagrams between machines, from 0 to 1. Loopback loses nothing.
+    /// Sets the share of datagrams between hosts that are lost, from 0 to 1. Loopback loses none.
     pub fn set_loss(&self, share: f64) {
         self.0.lock().loss = share.clamp(0.0, 1.0);
     }
 
-    /// Lets nothing pass between the two machines.
+    /// Drops every datagram between two hosts.
     pub fn partition(&self, one: Ipv4Addr, other: Ipv4Addr) {
         let (one, other) = (IpAddr::from(one), IpAddr::from(other));
-        self.0.lock().parted.extend([(one, other), (other, one)]);
+        self.0.lock().partitions.extend([(one, other), (other, one)]);
     }
 
-    /// Lets everything pass again.
+    /// Ends all partitions.
     pub fn heal(&self) {
-        self.0.lock().parted.clear();
+        self.0.lock().partitions.clear();
     }
 
     fn open(&self, host: IpAddr, port: Option<u16>) -> MemorySocket {
@@ -123,7 +123,7 @@ impl fmt::Debug for MemoryNetwork {
 impl State {
     fn passes(&mut self, from: IpAddr, to: IpAddr) -> bool {
         let loss = self.loss;
-        from == to || !(self.parted.contains(&(from, to)) || self.chance.random_bool(loss))
+        from == to || !(self.partitions.contains(&(from, to)) || self.chance.random_bool(loss))
     }
 }
 

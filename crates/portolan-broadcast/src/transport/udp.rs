@@ -15,11 +15,11 @@ use tracing::debug;
 use super::{BoxFuture, BroadcastSocket, Destination, Receiver, Transport};
 use crate::{BroadcastConfig, BroadcastError};
 
-/// The receive buffer asked for, in bytes: room for a burst of some hundred announcements. The
-/// kernel may give less.
+/// The requested receive buffer in bytes: a burst of several hundred announcements. The kernel may grant
+/// less.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// Where the channel is and how to get there.
+/// The UDP multicast transport.
 #[derive(Debug, Clone)]
 pub struct UdpTransport {
     group: SocketAddrV4,
@@ -30,12 +30,12 @@ pub struct UdpTransport {
     own_addresses: Vec<IpAddr>,
 }
 
-/// Hears the group.
+/// Receives the group.
 #[derive(Debug)]
 struct Channel(UdpSocket);
 
-/// Sends, and is answered. The interface of a multicast is a property of the socket, so that
-/// setting it and sending belong under one lock.
+/// Sends, and receives responses. The interface of a multicast is a property of the socket, so that setting
+/// it and sending need one lock.
 #[derive(Debug)]
 struct OwnSocket {
     socket: UdpSocket,
@@ -46,7 +46,7 @@ struct OwnSocket {
 // === impl UdpTransport ===
 
 impl UdpTransport {
-    /// The channel that the configuration describes.
+    /// Creates the transport of this configuration.
     pub fn new(config: &BroadcastConfig) -> Result<Self, BroadcastError> {
         let SocketAddr::V4(group) = config.multicast_address else {
             return Err(config.no_ipv6_group());
@@ -69,9 +69,8 @@ impl UdpTransport {
         })
     }
 
-    /// Where the receiver is bound. Bound to the group, it hears what is sent to the group and
-    /// nothing else, so nobody reaches it from beyond the multicast's hop limit. Peers send by
-    /// unicast; for them it must be bound to every address.
+    /// Returns the address of the receiver. Bound to the group, it receives no unicast, which has no hop
+    /// limit. With peers, which send by unicast, it must be bound to every address.
     fn channel_address(&self) -> SocketAddrV4 {
         let any = !self.peers.is_empty() || cfg!(not(unix));
         let address = if any { Ipv4Addr::UNSPECIFIED } else { *self.group.ip() };
@@ -89,14 +88,14 @@ impl UdpTransport {
         let socket = raw_socket()?;
         share_port(&socket)?;
         socket.bind(&SocketAddr::from(self.channel_address()).into())?;
-        // Linux hands a socket what any process has joined, unless told otherwise.
+        // By default Linux delivers the groups of every process to the socket (ip(7), IP_MULTICAST_ALL).
         #[cfg(any(target_os = "android", target_os = "linux"))]
         socket.set_multicast_all_v4(false)?;
         socket.join_multicast_v4(self.group.ip(), &Ipv4Addr::LOCALHOST)?;
         if let Some(interface) = self.network
             && let Err(error) = socket.join_multicast_v4(self.group.ip(), &interface)
         {
-            // A machine without a network still has its own processes.
+            // A host without a network still has loopback.
             debug!(%interface, %error, "cannot join the channel on the network, hearing loopback only");
         }
         UdpSocket::from_std(socket.into())
@@ -212,7 +211,7 @@ impl OwnSocket {
         }
     }
 
-    /// Every peer is tried; only where all of them fail is that an error.
+    /// Sends to every peer. It is an error only if all of them fail.
     async fn send_to_peers(&self, payload: &[u8]) -> io::Result<()> {
         let mut outcome = Err(io::ErrorKind::AddrNotAvailable.into());
         for peer in &self.transport.peers {

@@ -33,7 +33,7 @@ fn arrival(payload: &[u8]) -> Arrival<'_> {
     Arrival {
         payload,
         source: "127.0.0.1:40000".parse().unwrap(),
-        from_here: true,
+        from_this_host: true,
         clock: THEN.parse().unwrap(),
         at: Instant::now(),
     }
@@ -162,7 +162,7 @@ fn only_allowed_networks_are_heard() {
 
 #[test]
 fn a_loopback_address_from_another_machine_is_dropped() {
-    let elsewhere = Arrival { from_here: false, ..arrival(MINIMAL.as_bytes()) };
+    let elsewhere = Arrival { from_this_host: false, ..arrival(MINIMAL.as_bytes()) };
     assert!(matches!(open().check(&elsewhere), Err(Rejection::Loopback)));
 }
 
