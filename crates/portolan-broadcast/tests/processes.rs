@@ -10,7 +10,7 @@ use portolan_core::{Host, Registration, ServiceEndpoint, ServiceName, Ttl};
 
 /// Set for the process that holds the service: the port of the channel.
 const CHANNEL: &str = "PORTOLAN_TEST_CHANNEL";
-const TEST: &str = "a_holder_in_another_process_answers_while_it_lives";
+const TEST: &str = "publisher_in_another_process_responds_until_it_ends";
 
 /// The holder; it dies with the test, however that ends.
 struct Holder(Child);
@@ -53,7 +53,7 @@ fn name() -> ServiceName {
 }
 
 /// The life of the other process: it holds the service until the test lets go of its input.
-async fn hold(port: u16) {
+async fn publish(port: u16) {
     let broadcaster = join(port).await;
     let registration = Registration::new(name(), Host::loopback(), 8080);
     let endpoint = registration.into_endpoint(Ttl::DEFAULT, Timestamp::now());
@@ -62,23 +62,23 @@ async fn hold(port: u16) {
     let _ended = tokio::task::spawn_blocking(end_of_input).await;
 }
 
-async fn ask(port: u16, wait: Duration) -> Vec<ServiceEndpoint> {
+async fn query_name(port: u16, wait: Duration) -> Vec<ServiceEndpoint> {
     let asked = join(port).await.query(Some(&name()), &[], wait, QueryMode::First).await;
     asked.expect("loopback takes a query")
 }
 
 #[tokio::test]
-async fn a_holder_in_another_process_answers_while_it_lives() {
+async fn publisher_in_another_process_responds_until_it_ends() {
     if let Ok(port) = std::env::var(CHANNEL) {
-        return hold(port.parse().unwrap()).await;
+        return publish(port.parse().unwrap()).await;
     }
     // Held here, the port belongs to this test on every machine-wide address but the group's.
     let lease = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = lease.local_addr().unwrap().port();
     let mut holder = Holder::start(port);
     // It is asked again and again until the other process has started.
-    let found = ask(port, Duration::from_secs(60)).await;
+    let found = query_name(port, Duration::from_secs(60)).await;
     assert_eq!(found[0].address(), "127.0.0.1:8080");
     holder.kill();
-    assert!(ask(port, Duration::from_millis(300)).await.is_empty());
+    assert!(query_name(port, Duration::from_millis(300)).await.is_empty());
 }

@@ -38,8 +38,8 @@ fn endpoint(name: &str) -> ServiceEndpoint {
     endpoint_at(name, A, 8080)
 }
 
-async fn ask(asker: &Broadcaster, name: &str, enough: QueryMode) -> Vec<ServiceEndpoint> {
-    asker.query(Some(&name.parse().unwrap()), &[], WAIT, enough).await.unwrap()
+async fn query_name(querier: &Broadcaster, name: &str, mode: QueryMode) -> Vec<ServiceEndpoint> {
+    querier.query(Some(&name.parse().unwrap()), &[], WAIT, mode).await.unwrap()
 }
 
 fn counted(broadcaster: &Broadcaster, sample: &str) -> bool {
@@ -47,7 +47,7 @@ fn counted(broadcaster: &Broadcaster, sample: &str) -> bool {
 }
 
 /// Sends bytes to the channel, from a machine of its own.
-async fn throw(network: &MemoryNetwork, payload: &[u8]) -> Box<dyn BroadcastSocket> {
+async fn send_raw(network: &MemoryNetwork, payload: &[u8]) -> Box<dyn BroadcastSocket> {
     let socket = network.host(Ipv4Addr::new(10, 0, 0, 66)).open_socket().unwrap();
     socket.multicast(payload, Destination::Network).await.unwrap();
     socket
@@ -59,16 +59,16 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_announcement_is_heard_once_by_every_listener() {
+async fn announcement_is_delivered_once_to_every_listener() {
     let network = network();
     let (speaker, near, far) = (join(&network, A), join(&network, A), join(&network, B));
     let mut listeners = [speaker.listen(), near.listen(), near.listen(), far.listen()];
     speaker.announce(Action::Register, &endpoint("api")).await.unwrap();
     for listener in &mut listeners {
-        let heard = listener.next().await.unwrap();
-        assert_eq!(heard.announcement.action, Action::Register);
-        assert_eq!(heard.announcement.service, endpoint_like(&heard.announcement.service));
-        assert_eq!(heard.ttl, Ttl::DEFAULT);
+        let received = listener.next().await.unwrap();
+        assert_eq!(received.announcement.action, Action::Register);
+        assert_eq!(received.announcement.service, endpoint_like(&received.announcement.service));
+        assert_eq!(received.ttl, Ttl::DEFAULT);
     }
     settle().await;
     // On the speaker's own machine it came twice, by loopback and by the network.
@@ -79,54 +79,57 @@ async fn an_announcement_is_heard_once_by_every_listener() {
 }
 
 /// The endpoint as it was announced; its times are the announcer's.
-fn endpoint_like(heard: &ServiceEndpoint) -> ServiceEndpoint {
-    let (registered_at, last_heartbeat) = (heard.registered_at, heard.last_heartbeat);
+fn endpoint_like(received: &ServiceEndpoint) -> ServiceEndpoint {
+    let (registered_at, last_heartbeat) = (received.registered_at, received.last_heartbeat);
     ServiceEndpoint { registered_at, last_heartbeat, ..endpoint("api") }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_held_endpoint_answers_at_once() {
+async fn published_endpoint_responds_at_once() {
     let network = network();
-    let (holder, asker) = (join(&network, A), join(&network, B));
+    let (holder, querier) = (join(&network, A), join(&network, B));
     holder.publish(endpoint("api")).unwrap();
     let start = Instant::now();
-    let found = ask(&asker, "api", QueryMode::First).await;
+    let found = query_name(&querier, "api", QueryMode::First).await;
     assert_eq!(found.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["api@10.0.0.1:8080"]);
     assert_eq!(start.elapsed(), Duration::ZERO);
-    assert!(ask(&holder, "api", QueryMode::First).await.len() == 1, "its own process may ask, too");
+    assert!(
+        query_name(&holder, "api", QueryMode::First).await.len() == 1,
+        "its own process may ask, too"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_answers_for_what_nobody_holds_and_the_wait_is_kept() {
+async fn query_without_a_response_ends_after_its_wait() {
     let network = network();
-    let (holder, asker) = (join(&network, A), join(&network, B));
+    let (holder, querier) = (join(&network, A), join(&network, B));
     holder.publish(endpoint("api")).unwrap();
     let start = Instant::now();
-    assert!(ask(&asker, "db", QueryMode::First).await.is_empty());
+    assert!(query_name(&querier, "db", QueryMode::First).await.is_empty());
     assert_eq!(start.elapsed(), WAIT);
     assert!(holder.unpublish(&endpoint("api").id));
-    assert!(ask(&asker, "api", QueryMode::All).await.is_empty());
+    assert!(query_name(&querier, "api", QueryMode::All).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_better_instance_may_follow_the_first_answer() {
+async fn query_waits_briefly_for_a_better_response() {
     let network = network();
-    let (one, other, asker) = (join(&network, A), join(&network, B), join(&network, B));
+    let (one, other, querier) = (join(&network, A), join(&network, B), join(&network, B));
     let unknown = ServiceEndpoint { health: HealthStatus::Unknown, ..endpoint_at("api", A, 1) };
     one.publish(unknown).unwrap();
     other.publish(endpoint_at("api", B, 2)).unwrap();
-    assert_eq!(ask(&asker, "api", QueryMode::First).await[0].port, 2);
+    assert_eq!(query_name(&querier, "api", QueryMode::First).await[0].port, 2);
 
     other.unpublish(&endpoint_at("api", B, 2).id);
     let start = Instant::now();
-    assert_eq!(ask(&asker, "api", QueryMode::First).await[0].port, 1);
+    assert_eq!(query_name(&querier, "api", QueryMode::First).await[0].port, 1);
     assert!(start.elapsed() < Duration::from_millis(50));
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_instances_are_gathered_each_once_and_the_critical_ones_too() {
+async fn query_for_all_collects_each_instance_once_including_critical_ones() {
     let network = network();
-    let asker = join(&network, B);
+    let querier = join(&network, B);
     let holders: Vec<_> = (1..=40).map(|_| join(&network, A)).collect();
     for (port, holder) in (1..).zip(&holders) {
         let mut endpoint = endpoint_at("api", A, port);
@@ -136,21 +139,21 @@ async fn all_instances_are_gathered_each_once_and_the_critical_ones_too() {
         holder.publish(endpoint).unwrap();
     }
     let start = Instant::now();
-    let found = ask(&asker, "api", QueryMode::All).await;
+    let found = query_name(&querier, "api", QueryMode::All).await;
     assert_eq!(found.len(), 40);
     assert_eq!(found[39].health, HealthStatus::Critical);
     assert!(start.elapsed() < WAIT, "it took {:?}", start.elapsed());
-    let everything = asker.query(None, &[], WAIT, QueryMode::All).await.unwrap();
+    let everything = querier.query(None, &[], WAIT, QueryMode::All).await.unwrap();
     assert_eq!(everything.len(), 40);
     for _ in 0..20 {
-        assert_ne!(ask(&asker, "api", QueryMode::First).await[0].port, 40);
+        assert_ne!(query_name(&querier, "api", QueryMode::First).await[0].port, 40);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_scopes_asked_about_answer_in_the_order_asked() {
+async fn responses_are_sorted_by_the_scopes_of_the_query() {
     let network = network();
-    let (holder, asker) = (join(&network, A), join(&network, B));
+    let (holder, querier) = (join(&network, A), join(&network, B));
     let shop: Scope = "shop".parse().unwrap();
     let scoped = ServiceEndpoint {
         id: "shop-api".parse().unwrap(),
@@ -160,8 +163,8 @@ async fn only_the_scopes_asked_about_answer_in_the_order_asked() {
     holder.publish(endpoint_at("api", A, 1)).unwrap();
     holder.publish(scoped).unwrap();
     let name: ServiceName = "api".parse().unwrap();
-    let ports = async |scopes: &[Scope], enough| {
-        let found = asker.query(Some(&name), scopes, WAIT, enough).await.unwrap();
+    let ports = async |scopes: &[Scope], mode| {
+        let found = querier.query(Some(&name), scopes, WAIT, mode).await.unwrap();
         found.iter().map(|endpoint| endpoint.port).collect::<Vec<_>>()
     };
     let default = Scope::default();
@@ -173,7 +176,7 @@ async fn only_the_scopes_asked_about_answer_in_the_order_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loopback_endpoint_stays_on_its_machine() {
+async fn loopback_endpoint_is_not_announced_to_other_hosts() {
     let network = network();
     let (holder, near, far) = (join(&network, A), join(&network, A), join(&network, B));
     let (mut nearby, mut faraway) = (near.listen(), far.listen());
@@ -183,68 +186,68 @@ async fn a_loopback_endpoint_stays_on_its_machine() {
     settle().await;
     assert!(nearby.next().now_or_never().is_some());
     assert!(faraway.next().now_or_never().is_none());
-    assert_eq!(ask(&near, "api", QueryMode::First).await.len(), 1);
-    assert!(ask(&far, "api", QueryMode::First).await.is_empty());
+    assert_eq!(query_name(&near, "api", QueryMode::First).await.len(), 1);
+    assert!(query_name(&far, "api", QueryMode::First).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_query_outlives_lost_datagrams_and_a_parted_network() {
+async fn query_is_retransmitted_through_loss_and_a_partition() {
     let network = network();
-    let (holder, asker) = (join(&network, A), join(&network, B));
+    let (holder, querier) = (join(&network, A), join(&network, B));
     holder.publish(endpoint("api")).unwrap();
     network.set_loss(0.5);
     for _ in 0..20 {
-        assert_eq!(ask(&asker, "api", QueryMode::First).await.len(), 1);
+        assert_eq!(query_name(&querier, "api", QueryMode::First).await.len(), 1);
     }
     network.set_loss(0.0);
     network.partition(A, B);
-    let remembering = ask(&asker, "api", QueryMode::First).await;
-    assert_eq!(remembering.len(), 1, "it was heard, and its TTL lasts");
-    let asker = join(&network, B);
-    assert!(ask(&asker, "api", QueryMode::First).await.is_empty());
+    let remembering = query_name(&querier, "api", QueryMode::First).await;
+    assert_eq!(remembering.len(), 1, "it was received, and its TTL lasts");
+    let querier = join(&network, B);
+    assert!(query_name(&querier, "api", QueryMode::First).await.is_empty());
     let healing = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
         network.heal();
     };
-    let (found, ()) = tokio::join!(ask(&asker, "api", QueryMode::First), healing);
+    let (found, ()) = tokio::join!(query_name(&querier, "api", QueryMode::First), healing);
     assert_eq!(found.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_announcer_that_answers_no_queries_is_found_by_what_was_heard() {
+async fn announcer_that_answers_no_queries_is_found_by_its_announcement() {
     let network = network();
-    let asker = join(&network, B);
+    let querier = join(&network, B);
     let minimal = serde_json::json!({
         "type": "service_announcement", "timestamp": Timestamp::now(), "ttl": 60,
         "service": {"name": "api", "host": "10.0.0.66", "port": 8080},
     });
-    throw(&network, minimal.to_string().as_bytes()).await;
+    send_raw(&network, minimal.to_string().as_bytes()).await;
     let start = Instant::now();
-    let found = ask(&asker, "api", QueryMode::First).await;
+    let found = query_name(&querier, "api", QueryMode::First).await;
     assert_eq!(found[0].address(), "10.0.0.66:8080");
     assert!(start.elapsed() < Duration::from_secs(1));
-    assert_eq!(ask(&asker, "api", QueryMode::All).await.len(), 1);
+    assert_eq!(query_name(&querier, "api", QueryMode::All).await.len(), 1);
     tokio::time::sleep(Duration::from_secs(61)).await;
-    assert!(ask(&asker, "api", QueryMode::First).await.is_empty());
+    assert!(query_name(&querier, "api", QueryMode::First).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_critical_instance_heard_before_does_not_end_the_wait_for_a_better_one() {
+async fn critical_announcement_does_not_end_a_query() {
     let network = network();
-    let (speaker, asker) = (join(&network, A), join(&network, B));
+    let (speaker, querier) = (join(&network, A), join(&network, B));
     let ill = ServiceEndpoint { health: HealthStatus::Critical, ..endpoint("api") };
     speaker.announce(Action::Register, &ill).await.unwrap();
     let recovery = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
         speaker.publish(endpoint("api")).unwrap();
     };
-    let (found, ()) = tokio::join!(ask(&asker, "api", QueryMode::First), recovery);
+    let (found, ()) = tokio::join!(query_name(&querier, "api", QueryMode::First), recovery);
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].health, HealthStatus::Passing);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_heard_can_be_watched() {
+async fn announced_instances_can_be_watched() {
     let network = network();
     let (speaker, watcher) = (join(&network, A), join(&network, B));
     let mut events = watcher.watch_peers();
@@ -260,7 +263,7 @@ async fn what_was_heard_can_be_watched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_listener_loses_the_oldest_and_counts_them() {
+async fn slow_listener_loses_the_oldest_announcements_and_counts_them() {
     let network = network();
     let (speaker, slow) = (join(&network, A), join(&network, B));
     let mut listener = slow.listen();
@@ -284,9 +287,9 @@ async fn message_with_another_key_is_dropped() {
     let foreign = join_as(&network, B, &keyed("wrong"));
     let open = join(&network, B);
     holder.publish(endpoint("api")).unwrap();
-    assert_eq!(ask(&friend, "api", QueryMode::First).await.len(), 1);
-    assert!(ask(&foreign, "api", QueryMode::First).await.is_empty());
-    assert!(ask(&open, "api", QueryMode::First).await.is_empty());
+    assert_eq!(query_name(&friend, "api", QueryMode::First).await.len(), 1);
+    assert!(query_name(&foreign, "api", QueryMode::First).await.is_empty());
+    assert!(query_name(&open, "api", QueryMode::First).await.is_empty());
     let metrics = holder.0.node.metrics.encode();
     assert!(!metrics.contains(r#"discovery_broadcast_errors_total{type="receive"} 0"#));
 }
@@ -294,18 +297,18 @@ async fn message_with_another_key_is_dropped() {
 #[tokio::test(start_paused = true)]
 async fn bad_datagrams_are_counted_and_change_nothing() {
     let network = network();
-    let (holder, asker) = (join(&network, A), join(&network, B));
+    let (holder, querier) = (join(&network, A), join(&network, B));
     holder.publish(endpoint("api")).unwrap();
     for payload in [&b"\xff\x00\x9f"[..], b"", b"{\"type\":\"service_ann", &[b'x'; 60_000]] {
-        throw(&network, payload).await;
+        send_raw(&network, payload).await;
     }
     settle().await;
     assert!(counted(&holder, r#"discovery_broadcast_errors_total{type="receive"} 4"#));
-    assert_eq!(ask(&asker, "api", QueryMode::First).await.len(), 1);
+    assert_eq!(query_name(&querier, "api", QueryMode::First).await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_senders_take_up_no_more_room_than_allowed() {
+async fn number_of_announced_instances_is_bounded() {
     let network = network();
     let config = BroadcastConfig { max_heard: 100, ..Default::default() };
     let listener = join_as(&network, B, &config);
@@ -329,10 +332,10 @@ async fn ten_thousand_senders_take_up_no_more_room_than_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_own_socket_takes_answers_to_its_questions_and_nothing_else() {
+async fn own_socket_accepts_only_responses_to_its_queries() {
     let network = network();
-    let (asker, trickster) = (join(&network, B), network.host(A).open_socket().unwrap());
-    let mut listener = asker.listen();
+    let (querier, trickster) = (join(&network, B), network.host(A).open_socket().unwrap());
+    let mut listener = querier.listen();
     let said = |reply: Option<String>| {
         let encoder = Encoder::new(&BroadcastConfig::default()).unwrap();
         encoder.announcement(Action::Register, endpoint("api"), reply).unwrap()
@@ -344,11 +347,11 @@ async fn the_own_socket_takes_answers_to_its_questions_and_nothing_else() {
     }
     settle().await;
     assert!(listener.next().now_or_never().is_none());
-    assert!(counted(&asker, r#"discovery_broadcast_errors_total{type="receive"} 2"#));
+    assert!(counted(&querier, r#"discovery_broadcast_errors_total{type="receive"} 2"#));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_fit_is_refused_with_its_size() {
+async fn message_above_the_datagram_size_is_refused_with_its_size() {
     let broadcaster = join(&network(), A);
     let mut large = endpoint("api");
     large.metadata.insert("about".into(), "x".repeat(1400));
@@ -362,7 +365,7 @@ async fn what_does_not_fit_is_refused_with_its_size() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stopped_broadcaster_ends_its_streams_and_says_so() {
+async fn stopped_broadcaster_ends_its_streams_and_fails_requests() {
     let network = network();
     let (broadcaster, other) = (join(&network, A), join(&network, B));
     broadcaster.publish(endpoint("api")).unwrap();
@@ -381,12 +384,12 @@ async fn a_stopped_broadcaster_ends_its_streams_and_says_so() {
     let refused = broadcaster.announce(Action::Register, &endpoint("api")).await;
     assert!(matches!(refused, Err(AnnounceError::Stopped)));
     assert!(matches!(broadcaster.publish(endpoint("api")), Err(AnnounceError::Stopped)));
-    assert!(ask(&other, "api", QueryMode::First).await.is_empty());
+    assert!(query_name(&other, "api", QueryMode::First).await.is_empty());
     broadcaster.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_clone_takes_everything_with_it() {
+async fn dropping_the_last_clone_stops_the_broadcaster() {
     let network = network();
     let broadcaster = join(&network, A);
     let mut listener = broadcaster.listen();
@@ -399,7 +402,7 @@ async fn the_last_clone_takes_everything_with_it() {
 }
 
 #[tokio::test]
-async fn what_is_turned_off_is_not_opened() {
+async fn disabled_channel_is_not_opened() {
     let config = BroadcastConfig { enabled: false, ..Default::default() };
     let error = Broadcaster::new(config, Metrics::new()).await.unwrap_err();
     assert!(matches!(error, BroadcastError::Disabled), "{error}");
@@ -462,7 +465,7 @@ impl BroadcastSocket for BrokenSocket {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_sent_is_an_error_with_a_remedy_and_counted() {
+async fn failed_send_is_an_error_with_a_remedy_and_is_counted() {
     let config = BroadcastConfig::default();
     let broadcaster =
         Broadcaster::with_transport(Arc::new(Broken), &config, Metrics::new()).unwrap();
@@ -474,7 +477,7 @@ async fn what_cannot_be_sent_is_an_error_with_a_remedy_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_receive_is_not_the_last_and_a_failed_answer_is_counted() {
+async fn failed_receive_is_retried_and_a_failed_response_is_counted() {
     let config = BroadcastConfig::default();
     let broadcaster =
         Broadcaster::with_transport(Arc::new(Broken), &config, Metrics::new()).unwrap();

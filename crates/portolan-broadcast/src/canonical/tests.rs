@@ -10,7 +10,7 @@ fn canonical_of(value: Value) -> String {
 
 /// The example of RFC 8785, sections 3.2.2 and 3.2.3.
 #[test]
-fn the_example_of_the_standard_comes_out_as_the_standard_has_it() {
+fn example_of_rfc_8785_is_encoded_as_in_the_rfc() {
     let text = r#"{
       "numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
       "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/",
@@ -85,7 +85,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_canonical_spelling_says_the_same_and_stays_as_it_is(value in any_json()) {
+    fn canonical_encoding_is_equivalent_and_idempotent(value in any_json()) {
         let once = canonical_of(json!({"value": value}));
         let again: Value = serde_json::from_str(&once).unwrap();
         prop_assert_eq!(canonical_of(again), once);

@@ -18,7 +18,7 @@ fn read(bytes: &[u8]) -> Value {
 }
 
 #[test]
-fn messages_of_one_sender_are_numbered_and_two_senders_differ() {
+fn messages_of_a_sender_are_numbered_and_senders_differ() {
     let (one, other) = (encoder(&BroadcastConfig::default()), encoder(&BroadcastConfig::default()));
     let write = |encoder: &Encoder| {
         read(&encoder.announcement(Action::Register, endpoint(60), None).unwrap())
@@ -32,7 +32,7 @@ fn messages_of_one_sender_are_numbered_and_two_senders_differ() {
 }
 
 #[test]
-fn an_announcement_holds_no_longer_than_the_instance_itself() {
+fn ttl_of_an_announcement_is_at_most_that_of_the_instance() {
     let encoder = encoder(&BroadcastConfig::default());
     for (own, expected) in [(5, 5), (60, 60), (3600, 60)] {
         let bytes = encoder.announcement(Action::Heartbeat, endpoint(own), None).unwrap();
@@ -41,7 +41,7 @@ fn an_announcement_holds_no_longer_than_the_instance_itself() {
 }
 
 #[test]
-fn with_a_key_a_message_is_signed_and_names_the_key() {
+fn message_is_signed_and_has_the_key_id_if_a_key_is_configured() {
     let key = SharedKey::from("secret");
     let named = BroadcastConfig {
         key: Some(key.clone()),
@@ -55,7 +55,7 @@ fn with_a_key_a_message_is_signed_and_names_the_key() {
 }
 
 #[test]
-fn what_does_not_fit_into_a_datagram_is_refused_with_its_size() {
+fn message_above_the_datagram_size_is_an_error_with_its_size() {
     let encoder = encoder(&BroadcastConfig::default());
     let mut large = endpoint(60);
     large.metadata.insert("about".into(), "x".repeat(1400));

@@ -17,7 +17,7 @@ fn query(name: Option<&str>, scopes: &[&str], all: bool) -> ServiceQuery {
 }
 
 #[test]
-fn only_the_name_and_the_scopes_asked_for_answer() {
+fn only_endpoints_that_match_the_query_respond() {
     let mut local = LocalEndpoints::default();
     for (name, scope) in [("api", "default"), ("api", "shop"), ("db", "shop")] {
         assert!(local.publish(endpoint(name, scope, "10.0.0.1")));
@@ -31,7 +31,7 @@ fn only_the_name_and_the_scopes_asked_for_answer() {
 }
 
 #[test]
-fn critical_instances_answer_only_where_all_are_asked_for() {
+fn critical_instances_respond_only_to_queries_for_all() {
     let mut local = LocalEndpoints::default();
     let mut ill = endpoint("api", "default", "10.0.0.1");
     ill.health = HealthStatus::Critical;
@@ -41,7 +41,7 @@ fn critical_instances_answer_only_where_all_are_asked_for() {
 }
 
 #[test]
-fn a_loopback_endpoint_is_not_told_to_another_machine() {
+fn loopback_endpoint_does_not_respond_to_another_host() {
     let mut local = LocalEndpoints::default();
     local.publish(endpoint("api", "default", "127.0.0.1"));
     assert!(local.answers(&query(Some("api"), &[], false), false).is_empty());
@@ -49,7 +49,7 @@ fn a_loopback_endpoint_is_not_told_to_another_machine() {
 }
 
 #[test]
-fn holding_again_replaces_and_dropping_ends_it() {
+fn publishing_again_replaces_and_unpublishing_removes() {
     let mut local = LocalEndpoints::default();
     let first = endpoint("api", "default", "10.0.0.1");
     local.publish(first.clone());
@@ -62,7 +62,7 @@ fn holding_again_replaces_and_dropping_ends_it() {
 }
 
 #[test]
-fn there_is_room_for_so_many_and_a_held_one_can_still_be_replaced() {
+fn number_of_published_endpoints_is_bounded_and_replacing_is_possible() {
     let mut local = LocalEndpoints::default();
     for number in 0..MAX_LOCAL {
         assert!(local.publish(endpoint(&format!("s{number}"), "default", "10.0.0.1")));
@@ -72,7 +72,7 @@ fn there_is_room_for_so_many_and_a_held_one_can_still_be_replaced() {
 }
 
 #[test]
-fn few_answer_at_once_and_many_one_after_another() {
+fn responses_are_delayed_only_if_many_are_expected() {
     let named = query(Some("api"), &[], false);
     assert_eq!(spread(&named, 1), None);
     assert_eq!(spread(&named, 8), None);

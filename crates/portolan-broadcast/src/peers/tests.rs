@@ -12,11 +12,11 @@ fn endpoint(name: &str) -> ServiceEndpoint {
     registration.into_endpoint(Ttl::DEFAULT, Timestamp::now())
 }
 
-fn say(peers: &Peers, action: Action, service: ServiceEndpoint) {
-    say_as(peers, action, service, None);
+fn apply(peers: &Peers, action: Action, service: ServiceEndpoint) {
+    apply_from(peers, action, service, None);
 }
 
-fn say_as(peers: &Peers, action: Action, service: ServiceEndpoint, origin: Option<Origin>) {
+fn apply_from(peers: &Peers, action: Action, service: ServiceEndpoint, origin: Option<Origin>) {
     let announcement = ServiceAnnouncement { action, service, in_reply_to: None };
     peers.apply(&announcement, Ttl::DEFAULT, origin, Instant::now()).unwrap();
 }
@@ -39,35 +39,35 @@ fn origin(sequence: u64) -> Option<Origin> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_change_is_told_once() {
+async fn each_change_is_reported_once() {
     let peers = Arc::new(Peers::new(10));
     let mut events = watch(&peers);
     let mut api = endpoint("api");
-    say(&peers, Action::Register, api.clone());
-    say(&peers, Action::Heartbeat, api.clone());
-    say(&peers, Action::Update, api.clone());
+    apply(&peers, Action::Register, api.clone());
+    apply(&peers, Action::Heartbeat, api.clone());
+    apply(&peers, Action::Update, api.clone());
     api.version = "2".into();
-    say(&peers, Action::Heartbeat, api.clone());
+    apply(&peers, Action::Heartbeat, api.clone());
     api.health = HealthStatus::Critical;
-    say(&peers, Action::Heartbeat, api.clone());
-    say(&peers, Action::Deregister, api.clone());
-    say(&peers, Action::Deregister, api.clone());
+    apply(&peers, Action::Heartbeat, api.clone());
+    apply(&peers, Action::Deregister, api.clone());
+    apply(&peers, Action::Deregister, api.clone());
     let expected = ["snapshot", "registered", "updated", "health", "deregistered"];
     assert_eq!(kinds(&mut events), expected);
     assert!(peers.find(None, &[]).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_instance_expires_when_its_ttl_ends_and_heartbeats_put_that_off() {
+async fn instance_expires_unless_a_heartbeat_renews_its_ttl() {
     let peers = Arc::new(Peers::new(10));
     let mut events = watch(&peers);
     let expiring = tokio::spawn({
         let peers = Arc::clone(&peers);
         async move { peers.keep_expiring().await }
     });
-    say(&peers, Action::Register, endpoint("api"));
+    apply(&peers, Action::Register, endpoint("api"));
     tokio::time::sleep(Duration::from_secs(59)).await;
-    say(&peers, Action::Heartbeat, endpoint("api"));
+    apply(&peers, Action::Heartbeat, endpoint("api"));
     tokio::time::sleep(Duration::from_secs(59)).await;
     assert_eq!(kinds(&mut events), ["snapshot", "registered"]);
     assert_eq!(peers.count(Some(&"api".parse().unwrap())), 1);
@@ -78,22 +78,22 @@ async fn an_instance_expires_when_its_ttl_ends_and_heartbeats_put_that_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_overtaken_by_the_farewell_brings_nothing_back() {
+async fn heartbeat_after_a_deregistration_does_not_restore_the_instance() {
     let peers = Arc::new(Peers::new(10));
-    say_as(&peers, Action::Register, endpoint("api"), origin(1));
-    say_as(&peers, Action::Deregister, endpoint("api"), origin(3));
-    say_as(&peers, Action::Heartbeat, endpoint("api"), origin(2));
+    apply_from(&peers, Action::Register, endpoint("api"), origin(1));
+    apply_from(&peers, Action::Deregister, endpoint("api"), origin(3));
+    apply_from(&peers, Action::Heartbeat, endpoint("api"), origin(2));
     assert!(peers.find(None, &[]).is_empty());
-    say_as(&peers, Action::Register, endpoint("api"), origin(4));
+    apply_from(&peers, Action::Register, endpoint("api"), origin(4));
     assert_eq!(peers.find(None, &[]).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_gone_is_forgotten_without_a_further_word() {
+async fn tombstone_expires_without_an_event() {
     let peers = Arc::new(Peers::new(10));
     let mut events = watch(&peers);
-    say(&peers, Action::Register, endpoint("api"));
-    say(&peers, Action::Deregister, endpoint("api"));
+    apply(&peers, Action::Register, endpoint("api"));
+    apply(&peers, Action::Deregister, endpoint("api"));
     tokio::time::sleep(Duration::from_secs(6)).await;
     peers.expire(Instant::now());
     assert_eq!(kinds(&mut events), ["snapshot", "registered", "deregistered"]);
@@ -101,27 +101,27 @@ async fn what_is_gone_is_forgotten_without_a_further_word() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_so_many_are_remembered_and_those_known_stay() {
+async fn number_of_instances_is_bounded_and_known_ones_stay() {
     let peers = Arc::new(Peers::new(2));
-    say(&peers, Action::Register, endpoint("a"));
-    say(&peers, Action::Register, endpoint("b"));
+    apply(&peers, Action::Register, endpoint("a"));
+    apply(&peers, Action::Register, endpoint("b"));
     let service = endpoint("c");
     let one_more = ServiceAnnouncement { action: Action::Register, service, in_reply_to: None };
     assert_eq!(peers.apply(&one_more, Ttl::DEFAULT, None, Instant::now()), Err(Full));
-    say(&peers, Action::Heartbeat, endpoint("b"));
+    apply(&peers, Action::Heartbeat, endpoint("b"));
     assert_eq!(peers.count(None), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watcher_that_missed_changes_gets_a_snapshot() {
+async fn watcher_that_missed_changes_gets_a_snapshot() {
     let peers = Arc::new(Peers::new(10));
     let mut events = watch(&peers);
     assert_eq!(kinds(&mut events), ["snapshot"]);
     for _ in 0..BACKLOG {
-        say(&peers, Action::Register, endpoint("api"));
-        say(&peers, Action::Deregister, endpoint("api"));
+        apply(&peers, Action::Register, endpoint("api"));
+        apply(&peers, Action::Deregister, endpoint("api"));
     }
-    say(&peers, Action::Register, endpoint("api"));
+    apply(&peers, Action::Register, endpoint("api"));
     let event = events.next().await.unwrap();
     let Change::Snapshot { endpoints } = event.change else { panic!("{event:?}") };
     assert_eq!(endpoints.len(), 1);
@@ -129,14 +129,14 @@ async fn a_watcher_that_missed_changes_gets_a_snapshot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_and_scopes_are_kept_apart() {
+async fn instances_are_found_by_name_and_scope() {
     let peers = Arc::new(Peers::new(10));
     let mut shop = endpoint("api");
     shop.scope = "shop".parse().unwrap();
     shop.id = "shop-api".parse().unwrap();
-    say(&peers, Action::Register, shop.clone());
-    say(&peers, Action::Register, endpoint("api"));
-    say(&peers, Action::Register, endpoint("db"));
+    apply(&peers, Action::Register, shop.clone());
+    apply(&peers, Action::Register, endpoint("api"));
+    apply(&peers, Action::Register, endpoint("db"));
     let api = "api".parse().unwrap();
     assert_eq!(peers.find(Some(&api), &[]).len(), 2);
     let found = peers.find(Some(&api), std::slice::from_ref(&shop.scope));
@@ -144,7 +144,7 @@ async fn names_and_scopes_are_kept_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closed_one_ends_its_streams() {
+async fn closing_ends_the_streams() {
     let peers = Arc::new(Peers::new(10));
     let mut before = watch(&peers);
     peers.close();

@@ -5,7 +5,7 @@ fn after(start: Instant, seconds: u64) -> Instant {
 }
 
 #[test]
-fn a_message_is_new_once_then_a_repeat_then_a_replay() {
+fn message_is_new_once_then_a_repeat_then_a_replay() {
     let (mut replays, start) = (Replays::default(), Instant::now());
     assert_eq!(replays.observe("a", 7, start), Novelty::New);
     assert_eq!(replays.observe("a", 7, start), Novelty::Repeat);
@@ -14,7 +14,7 @@ fn a_message_is_new_once_then_a_repeat_then_a_replay() {
 }
 
 #[test]
-fn messages_may_overtake_each_other_within_the_window() {
+fn reordered_messages_are_new_within_the_window() {
     let (mut replays, start) = (Replays::default(), Instant::now());
     assert_eq!(replays.observe("a", 200, start), Novelty::New);
     assert_eq!(replays.observe("a", 199, start), Novelty::New);
@@ -24,7 +24,7 @@ fn messages_may_overtake_each_other_within_the_window() {
 }
 
 #[test]
-fn a_leap_of_the_sequence_forgets_what_lies_far_behind() {
+fn messages_far_behind_a_jump_of_the_sequence_are_replays() {
     let (mut replays, start) = (Replays::default(), Instant::now());
     assert_eq!(replays.observe("a", 0, start), Novelty::New);
     assert_eq!(replays.observe("a", u64::MAX, start), Novelty::New);
@@ -34,7 +34,7 @@ fn a_leap_of_the_sequence_forgets_what_lies_far_behind() {
 }
 
 #[test]
-fn messages_without_a_sender_are_told_apart_by_their_contents() {
+fn messages_without_a_sender_are_distinguished_by_their_contents() {
     let (mut replays, start) = (Replays::default(), Instant::now());
     assert_eq!(replays.observe_anonymous(b"one", start), Novelty::New);
     assert_eq!(replays.observe_anonymous(b"two", start), Novelty::New);
@@ -43,7 +43,7 @@ fn messages_without_a_sender_are_told_apart_by_their_contents() {
 }
 
 #[test]
-fn any_number_of_senders_stays_within_bounds_and_the_active_ones_are_kept() {
+fn number_of_senders_is_bounded_and_active_ones_are_kept() {
     let (mut replays, now) = (Replays::default(), Instant::now());
     for number in 0..50_000_u64 {
         assert_eq!(replays.observe(&format!("{number:x}"), 1, now), Novelty::New);

@@ -19,7 +19,7 @@ fn signed() -> Map<String, Value> {
 
 /// The value was computed with Python: `hmac` over `json.dumps(sort_keys, no spaces, UTF-8)`.
 #[test]
-fn the_signature_is_the_one_that_another_implementation_computes() {
+fn signature_equals_that_of_another_implementation() {
     assert_eq!(
         signed()["signature"],
         "5164390e7e6a3dca628b1f5b485e818112b569630811723a8ac22ead96570c83"
@@ -27,7 +27,7 @@ fn the_signature_is_the_one_that_another_implementation_computes() {
 }
 
 #[test]
-fn a_signed_message_verifies_however_it_was_spelt_on_the_way() {
+fn signature_is_independent_of_the_encoding() {
     let spelt = serde_json::to_string_pretty(&signed()).unwrap();
     let mut read: Map<String, Value> = serde_json::from_str(&spelt).unwrap();
     assert_eq!(Signer::new(&"secret".into()).verify(&mut read), Ok(()));
@@ -35,7 +35,7 @@ fn a_signed_message_verifies_however_it_was_spelt_on_the_way() {
 }
 
 #[test]
-fn another_key_another_member_or_another_spelling_of_the_signature_is_wrong() {
+fn other_key_changed_member_or_changed_signature_is_wrong() {
     let signer = Signer::new(&"secret".into());
     assert_eq!(Signer::new(&"other".into()).verify(&mut signed()), Err(BadSignature::Wrong));
 
@@ -61,7 +61,7 @@ fn another_key_another_member_or_another_spelling_of_the_signature_is_wrong() {
 }
 
 #[test]
-fn a_message_without_a_signature_is_unsigned() {
+fn message_without_a_signature_is_unsigned() {
     let signer = Signer::new(&"secret".into());
     assert_eq!(signer.verify(&mut message()), Err(BadSignature::Missing));
 }

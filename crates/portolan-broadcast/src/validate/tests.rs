@@ -59,7 +59,7 @@ fn rejection(validator: &mut Validator, payload: &[u8]) -> String {
 }
 
 #[test]
-fn the_specified_minimal_message_is_believed() {
+fn minimal_message_of_the_specification_is_accepted() {
     let message = open().check(&arrival(MINIMAL.as_bytes())).unwrap();
     let Body::ServiceAnnouncement(announcement) = message.body else { panic!("not one") };
     assert_eq!(announcement.service.address(), "localhost:5434");
@@ -67,13 +67,13 @@ fn the_specified_minimal_message_is_believed() {
 }
 
 #[test]
-fn without_a_key_a_signature_is_not_looked_at() {
+fn signature_is_ignored_without_a_key() {
     let payload = message(&json!({"signature": "sha256_hash_for_verification"}));
     assert!(open().check(&arrival(&payload)).is_ok());
 }
 
 #[test]
-fn each_kind_of_bad_datagram_is_dropped_for_its_own_reason() {
+fn each_kind_of_invalid_datagram_has_its_own_reason() {
     for (payload, expected) in [
         (vec![b' '; 1401], "TooLarge { limit: 1400 }"),
         (vec![0xff, 0xfe, 0x00], "NotJson"),
@@ -104,7 +104,7 @@ fn each_kind_of_bad_datagram_is_dropped_for_its_own_reason() {
 }
 
 #[test]
-fn with_a_key_only_what_it_signed_is_believed() {
+fn with_a_key_only_signed_messages_are_accepted() {
     assert!(keyed().check(&arrival(&signed(&json!({}), "secret"))).is_ok());
     assert!(
         keyed().check(&arrival(&signed(&json!({"key_id": "k1", "new": [1]}), "secret"))).is_ok()
@@ -119,7 +119,7 @@ fn with_a_key_only_what_it_signed_is_believed() {
 }
 
 #[test]
-fn a_signed_copy_spelt_differently_is_still_a_copy() {
+fn signed_copy_in_another_encoding_is_a_copy() {
     let (mut validator, payload) = (keyed(), signed(&json!({}), "secret"));
     assert!(validator.check(&arrival(&payload)).is_ok());
     let value: Value = serde_json::from_slice(&payload).unwrap();
@@ -128,7 +128,7 @@ fn a_signed_copy_spelt_differently_is_still_a_copy() {
 }
 
 #[test]
-fn a_message_is_believed_once() {
+fn message_is_accepted_once() {
     let (mut validator, payload) = (open(), message(&json!({"sender": "a", "sequence": 1})));
     let first = arrival(&payload);
     assert!(validator.check(&first).is_ok());
@@ -140,7 +140,7 @@ fn a_message_is_believed_once() {
 }
 
 #[test]
-fn a_rejected_message_does_not_use_up_its_sequence() {
+fn rejected_message_does_not_use_its_sequence_number() {
     let mut validator = keyed();
     let forged = message(&json!({"sender": "a", "sequence": 1}));
     assert_eq!(rejection(&mut validator, &forged), "Unsigned");
@@ -149,7 +149,7 @@ fn a_rejected_message_does_not_use_up_its_sequence() {
 }
 
 #[test]
-fn only_allowed_networks_are_heard() {
+fn only_allowed_networks_are_accepted() {
     let mut validator = validator(&BroadcastConfig {
         allowed_networks: vec!["10.1.0.0/16".parse().unwrap(), "::1/128".parse().unwrap()],
         ..BroadcastConfig::default()
@@ -161,13 +161,13 @@ fn only_allowed_networks_are_heard() {
 }
 
 #[test]
-fn a_loopback_address_from_another_machine_is_dropped() {
+fn loopback_address_from_another_host_is_rejected() {
     let elsewhere = Arrival { from_this_host: false, ..arrival(MINIMAL.as_bytes()) };
     assert!(matches!(open().check(&elsewhere), Err(Rejection::Loopback)));
 }
 
 #[test]
-fn ten_thousand_senders_are_all_heard() {
+fn messages_of_ten_thousand_senders_are_accepted() {
     let mut validator = open();
     for number in 0..10_000 {
         let payload = message(&json!({"sender": format!("{number:x}"), "sequence": 1}));
@@ -185,7 +185,7 @@ proptest! {
     }
 
     #[test]
-    fn a_message_with_a_changed_byte_is_believed_by_no_keyed_validator(
+    fn message_with_a_changed_byte_is_rejected_with_a_key(
         at in any::<prop::sample::Index>(),
         flip in 1_u8..,
     ) {
@@ -198,7 +198,7 @@ proptest! {
     }
 
     #[test]
-    fn a_message_cut_short_is_dropped(at in any::<prop::sample::Index>()) {
+    fn truncated_message_is_rejected(at in any::<prop::sample::Index>()) {
         let payload = message(&json!({"sender": "a", "sequence": 1}));
         let short = &payload[..at.index(payload.len())];
         prop_assert!(open().check(&arrival(short)).is_err());

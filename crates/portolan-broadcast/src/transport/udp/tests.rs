@@ -12,8 +12,8 @@ use crate::{Broadcaster, QueryMode};
 
 const WAIT: Duration = Duration::from_secs(5);
 
-/// A channel on a port that nobody else uses: whoever holds `_lease` has it for itself, and the
-/// group's address does not get in its way.
+/// A channel on a port of this test alone. `_lease` reserves the port and does not conflict with the group
+/// address.
 struct PrivateChannel {
     config: BroadcastConfig,
     _lease: std::net::UdpSocket,
@@ -43,12 +43,12 @@ fn name() -> ServiceName {
     "api".parse().unwrap()
 }
 
-async fn ask(asker: &Broadcaster, enough: QueryMode) -> Vec<ServiceEndpoint> {
-    asker.query(Some(&name()), &[], WAIT, enough).await.unwrap()
+async fn query_name(querier: &Broadcaster, mode: QueryMode) -> Vec<ServiceEndpoint> {
+    querier.query(Some(&name()), &[], WAIT, mode).await.unwrap()
 }
 
 #[tokio::test]
-async fn several_listeners_on_one_machine_hear_every_announcement() {
+async fn every_listener_of_a_host_receives_every_announcement() {
     let channel = private_channel();
     let speaker = join(&channel.config).await;
     let others = [join(&channel.config).await, join(&channel.config).await];
@@ -58,39 +58,40 @@ async fn several_listeners_on_one_machine_hear_every_announcement() {
     }
     for listener in &mut listeners {
         for action in [Action::Register, Action::Heartbeat, Action::Deregister] {
-            let heard = listener.next().await.unwrap();
-            assert_eq!(heard.announcement.action, action);
-            assert!(heard.source.ip().is_loopback());
+            let received = listener.next().await.unwrap();
+            assert_eq!(received.announcement.action, action);
+            assert!(received.source.ip().is_loopback());
         }
     }
 }
 
 #[tokio::test]
-async fn every_holder_on_one_machine_answers() {
+async fn every_publisher_of_a_host_responds() {
     let channel = private_channel();
     let (one, other) = (join(&channel.config).await, join(&channel.config).await);
-    let asker = join(&channel.config).await;
+    let querier = join(&channel.config).await;
     one.publish(endpoint(1)).unwrap();
     other.publish(endpoint(2)).unwrap();
-    let mut ports: Vec<_> = ask(&asker, QueryMode::All).await.iter().map(|e| e.port).collect();
+    let mut ports: Vec<_> =
+        query_name(&querier, QueryMode::All).await.iter().map(|e| e.port).collect();
     ports.sort_unstable();
     assert_eq!(ports, [1, 2]);
-    assert!(!ask(&asker, QueryMode::First).await.is_empty());
+    assert!(!query_name(&querier, QueryMode::First).await.is_empty());
 }
 
 #[tokio::test]
-async fn a_querier_needs_no_place_on_the_channels_port() {
+async fn query_needs_no_socket_on_the_port_of_the_channel() {
     let channel = private_channel();
     let holder = join(&channel.config).await;
     holder.publish(endpoint(1)).unwrap();
     // Nothing listens at the group's address of this socket but the transport's own socket.
     let transport = UdpTransport::new(&channel.config).unwrap();
     let deaf = Deaf(transport);
-    let asker =
+    let querier =
         Broadcaster::with_transport(std::sync::Arc::new(deaf), &channel.config, Metrics::new())
             .unwrap();
-    assert!(!asker.is_listening());
-    assert_eq!(ask(&asker, QueryMode::First).await[0].port, 1);
+    assert!(!querier.is_listening());
+    assert_eq!(query_name(&querier, QueryMode::First).await[0].port, 1);
 }
 
 /// A transport whose channel cannot be opened, as where the port is taken.
@@ -113,7 +114,7 @@ impl Transport for Deaf {
 }
 
 #[tokio::test]
-async fn a_port_that_is_not_shared_leaves_announcing_and_asking() {
+async fn announcements_and_queries_work_if_the_port_is_not_shared() {
     let channel = private_channel();
     let SocketAddr::V4(group) = channel.config.multicast_address else { panic!("not IPv4") };
     let _taken = std::net::UdpSocket::bind(group).unwrap();
@@ -123,7 +124,7 @@ async fn a_port_that_is_not_shared_leaves_announcing_and_asking() {
 }
 
 #[tokio::test]
-async fn hostile_datagrams_on_the_wire_do_no_harm() {
+async fn invalid_datagrams_are_dropped() {
     let channel = private_channel();
     let holder = join(&channel.config).await;
     let mut listener = holder.listen();
@@ -134,11 +135,11 @@ async fn hostile_datagrams_on_the_wire_do_no_harm() {
     }
     holder.announce(Action::Update, &endpoint(1)).await.unwrap();
     assert_eq!(listener.next().await.unwrap().announcement.action, Action::Update);
-    assert_eq!(ask(&holder, QueryMode::First).await.len(), 1);
+    assert_eq!(query_name(&holder, QueryMode::First).await.len(), 1);
 }
 
 #[tokio::test]
-async fn peers_take_the_place_of_multicast() {
+async fn peers_replace_multicast() {
     let (here, there) = (private_channel(), private_channel());
     let peer = |of: &PrivateChannel| {
         SocketAddr::from(([127, 0, 0, 1], of.config.multicast_address.port()))
@@ -153,11 +154,11 @@ async fn peers_take_the_place_of_multicast() {
     let there = join(&BroadcastConfig { peers: vec![to_here], ..there }).await;
     assert!(here.is_listening() && there.is_listening());
     here.publish(endpoint(1)).unwrap();
-    assert_eq!(ask(&there, QueryMode::First).await[0].port, 1);
+    assert_eq!(query_name(&there, QueryMode::First).await[0].port, 1);
 }
 
 #[test]
-fn an_interface_is_an_address_or_a_name_of_this_machine() {
+fn interface_is_an_address_or_a_name_of_this_host() {
     let on = |interface: &str| {
         let config = BroadcastConfig { interface: interface.into(), ..BroadcastConfig::default() };
         UdpTransport::new(&config)
@@ -178,7 +179,7 @@ fn an_interface_is_an_address_or_a_name_of_this_machine() {
 }
 
 #[test]
-fn alone_on_loopback_the_own_socket_cannot_be_reached_from_outside() {
+fn own_socket_is_bound_to_loopback_if_only_loopback_is_used() {
     let PrivateChannel { config, .. } = private_channel();
     let own = |config: &BroadcastConfig| *UdpTransport::new(config).unwrap().own_address().ip();
     assert_eq!(own(&config), Ipv4Addr::LOCALHOST);
