@@ -44,6 +44,29 @@ impl Dns {
         Ok(Self { port, _server: server })
     }
 
+    /// Starts a server on port 53 of this loopback address with these options of dnsmasq, and makes it the
+    /// name server of the test, with this search list.
+    ///
+    /// # Errors
+    /// dnsmasq is not installed, ends, or does not answer.
+    pub fn of_system(
+        env: &TestEnv,
+        address: &str,
+        search: &str,
+        options: &[&str],
+    ) -> Result<Process> {
+        let mut command = Command::new(programs::find("dnsmasq", "dnsmasq-base")?);
+        command
+            .args(["--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null"])
+            .args(["--bind-interfaces", "--pid-file=", &format!("--listen-address={address}")])
+            .args(options);
+        let mut server = env.spawn("dnsmasq", command)?;
+        server.wait_until("dnsmasq to listen", || Ok(TcpStream::connect((address, 53))?))?;
+        let search = if search.is_empty() { String::new() } else { format!("search {search}\n") };
+        env.replace_file("/etc/resolv.conf", &format!("{search}nameserver {address}\n"))?;
+        Ok(server)
+    }
+
     /// Returns the server's address as `ADDRESS:PORT`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)

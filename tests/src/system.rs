@@ -29,6 +29,16 @@ impl TestEnv {
         self.spawn("shell", shell)?.wait(TIMEOUT)?.exits(0)
     }
 
+    /// Replaces a file of the system, in the mount namespace of the test only.
+    ///
+    /// # Errors
+    /// The test has no namespaces of its own, or the command fails.
+    pub fn replace_file(&self, path: &str, contents: &str) -> Result<()> {
+        let name = format!("replaced{path}");
+        let file = self.write(&name, contents)?;
+        self.change_network(&format!("mount --bind {} {path}", file.display())).map(drop)
+    }
+
     /// Sets a sysctl of the network namespace.
     ///
     /// # Errors

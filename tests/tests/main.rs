@@ -13,6 +13,7 @@ mod helixcode;
 mod layers;
 mod manual_commands;
 mod metrics;
+mod name_servers;
 mod networks;
 mod ports;
 mod quickstart;

@@ -34,6 +34,14 @@ pub(super) enum DnsError {
     /// The system's resolver configuration cannot be read.
     #[error("cannot read the system's name servers: {0}")]
     System(#[source] NetError),
+    /// The name servers answered with an error, such as REFUSED for a name that they do not know.
+    #[error("the name servers answer {code} for {name}")]
+    Rejected {
+        /// The name asked for.
+        name: String,
+        /// The response code.
+        code: ResponseCode,
+    },
     /// No usable answer.
     #[error("no valid answer from the name servers for {name}: {reason}")]
     Lookup {
@@ -167,7 +175,11 @@ fn absent_or_error(name: &Name, error: &NetError) -> Result<(), DnsError> {
     {
         return Ok(());
     }
-    Err(DnsError::Lookup { name: name.to_string(), reason: error.to_string() })
+    let name = name.to_string();
+    Err(match error {
+        NetError::Dns(Answer::ResponseCode(code)) => DnsError::Rejected { name, code: *code },
+        error => DnsError::Lookup { name, reason: error.to_string() },
+    })
 }
 
 // === impl DnsError ===
@@ -176,7 +188,7 @@ impl Remedy for DnsError {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         Some(match self {
             Self::System(_) => "set discovery.dns.servers".into(),
-            Self::Lookup { .. } => "check discovery.dns.servers".into(),
+            Self::Rejected { .. } | Self::Lookup { .. } => "check discovery.dns.servers".into(),
         })
     }
 }

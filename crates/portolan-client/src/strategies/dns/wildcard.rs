@@ -15,8 +15,16 @@ pub(super) async fn without_wildcard(
 ) -> Result<Vec<IpAddr>, DnsError> {
     let siblings = [made_up_name(domain), made_up_name(domain)];
     let [Some(one), Some(other)] = siblings else { return Ok(Vec::new()) };
-    let (one, other) = tokio::try_join!(resolver.addresses(one), resolver.addresses(other))?;
-    Ok(own_addresses(addresses, one, other))
+    let (one, other) = tokio::join!(resolver.addresses(one), resolver.addresses(other));
+    Ok(own_addresses(addresses, or_none(one)?, or_none(other)?))
+}
+
+/// Takes an error response, such as REFUSED, for a name without addresses: only silence proves nothing.
+fn or_none(found: Result<Vec<IpAddr>, DnsError>) -> Result<Vec<IpAddr>, DnsError> {
+    match found {
+        Err(DnsError::Rejected { .. }) => Ok(Vec::new()),
+        found => found,
+    }
 }
 
 fn own_addresses(found: Vec<IpAddr>, mut one: Vec<IpAddr>, mut other: Vec<IpAddr>) -> Vec<IpAddr> {
