@@ -139,7 +139,7 @@ impl Chain {
             }
             found_at = found_at.or_else(|| evidence.has_instance().then(Instant::now));
         }
-        evidence.into_resolution(log.is_complete())
+        evidence.into_resolution(&self.scopes, log.is_complete())
     }
 
     fn weigh(

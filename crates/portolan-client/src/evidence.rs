@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_core::{HealthStatus, Host, ServiceEndpoint};
+use portolan_core::{HealthStatus, Host, Scope, ServiceEndpoint};
 
 use crate::chain::Resolution;
 use crate::proof::Proof;
@@ -94,18 +94,22 @@ impl Evidence {
         !self.candidates.is_empty()
     }
 
-    /// Returns the result. Without a proven instance the well-known port decides, provided that every
-    /// strategy was asked.
-    pub(crate) fn into_resolution(self, all_asked: bool) -> Option<Resolution> {
+    /// Returns the result: the instances of the nearest scope. Without a proven instance the well-known port
+    /// decides, provided that every strategy was asked.
+    pub(crate) fn into_resolution(self, scopes: &[Scope], all_asked: bool) -> Option<Resolution> {
         let Self { candidates, sources, feed, unproven, complete, failed, .. } = self;
-        let candidates = match candidates.is_empty() {
+        let mut candidates = match candidates.is_empty() {
             true if failed || !all_asked => return None,
             true => unproven,
             false => candidates,
         };
-        if candidates.is_empty() {
-            return None;
-        }
+        // A strategy of a program may know other scopes, which come last.
+        let distance = |candidate: &Candidate| {
+            let is_own = |scope: &Scope| *scope == candidate.endpoint.scope;
+            scopes.iter().position(is_own).unwrap_or(scopes.len())
+        };
+        let nearest = candidates.iter().map(distance).min()?;
+        candidates.retain(|candidate| distance(candidate) == nearest);
         let feed = feed.unwrap_or(ChangeFeed::None);
         Some(Resolution { sources, feed, candidates, complete })
     }

@@ -34,3 +34,17 @@ fn weaker_source_does_not_replace_known_health() {
     assert_eq!(candidates[0].endpoint.health, HealthStatus::Critical);
     assert_eq!(candidates[0].proof, Proof::Registered);
 }
+
+#[test]
+fn instances_of_the_nearest_scope_are_the_result() {
+    let scopes = ["shop".parse().unwrap(), Scope::default()];
+    let leased = candidate("127.0.0.1", Proof::Leased, HealthStatus::Unknown);
+    let mut registered = candidate("192.0.2.1", Proof::Registered, HealthStatus::Passing);
+    Arc::make_mut(&mut registered.endpoint).scope = scopes[0].clone();
+    let mut evidence = Evidence::default();
+    evidence.add(&StrategyKind::new("default"), &[leased], false);
+    assert!(!evidence.is_conclusive(false), "the health is not known");
+    evidence.add(&StrategyKind::new("registry"), &[registered.clone()], true);
+    let found = evidence.into_resolution(&scopes, true).unwrap();
+    assert_eq!(found.candidates, [registered]);
+}
