@@ -3,11 +3,11 @@
 //! A change is recorded once, by the server that committed it, and within the span of the caller,
 //! which says who requested it.
 
-use portolan_core::{Revision, ServiceEndpoint};
+use portolan_core::{Revision, ServiceEndpoint, Source};
 use portolan_metrics::Metrics;
 use tracing::info;
 
-use crate::{CommandOutcome, Registered, Source};
+use crate::{CommandOutcome, Registered};
 
 /// Records what this server has committed.
 #[derive(Debug, Clone)]
@@ -24,7 +24,16 @@ impl Recorder {
 
     /// Records the outcome of a command if it registered, changed or removed an instance.
     pub(crate) fn committed(&self, outcome: &CommandOutcome, source: Source) {
-        let source = source.as_str();
+        let source = match source {
+            Source::Registered => "api",
+            Source::Broadcast => "broadcast",
+        };
+        if let CommandOutcome::Registered(Registered { displaced, .. }) = outcome {
+            for (old, revision) in displaced {
+                self.metrics.service_deregistered(old.name.as_str());
+                log(old, *revision, "displace", source, "Service displaced from its address");
+            }
+        }
         match outcome {
             CommandOutcome::Registered(Registered { endpoint, created: true, .. }) => {
                 self.metrics.service_registered(endpoint.name.as_str());

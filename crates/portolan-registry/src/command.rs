@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use portolan_core::{HealthReport, Registration, Revision, ServiceEndpoint, ServiceId};
+use portolan_core::{
+    HealthReport, Incarnation, Registration, Revision, ServiceEndpoint, ServiceId, Source,
+};
 
 use crate::RegistryError;
 
@@ -13,30 +15,32 @@ pub enum Command {
     /// Registers an instance, or renews its lease if the registration is the one that is known.
     Register(Registration),
     /// Deregisters an instance.
-    Deregister(ServiceId),
+    Deregister(Target),
     /// Renews the lease of an instance.
-    Heartbeat(ServiceId),
+    Heartbeat(Target),
     /// Reports the health of an instance. Does not renew its lease.
-    Health(ServiceId, HealthReport),
+    Health(Target, HealthReport),
 }
 
-/// Where a command comes from: its source and the peer that sent it.
+/// The instance that a command concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The id of the instance.
+    pub id: ServiceId,
+    /// Which run of the registrant sends the command. The command is rejected if the registration
+    /// has another one; `None` is not checked.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// Where a command comes from: its source and the host that sent it.
 ///
-/// A registration at a loopback address is rejected unless its peer is on this machine.
+/// What is learned by broadcast never replaces or removes what registered through the API, and an API
+/// registration takes an instance over from broadcast. A registration at a loopback address is
+/// rejected unless it comes from this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandOrigin {
     source: Source,
-    peer: IpAddr,
-}
-
-/// The channel by which a command arrived. What is learned by broadcast never replaces or removes
-/// what registered through the API, and an API registration takes an instance over from broadcast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// The service itself, or a program that acts for it.
-    Api,
-    /// An announcement on a broadcast channel.
-    Broadcast,
+    peer: Option<IpAddr>,
 }
 
 /// The outcome of a command.
@@ -68,6 +72,9 @@ pub struct Registered {
     pub changed: bool,
     /// The instance of another service or scope that had the same id and was replaced.
     pub moved_from: Option<Arc<ServiceEndpoint>>,
+    /// The instances that were deregistered because this one is now at their address, and the
+    /// revisions of that.
+    pub displaced: Vec<(Arc<ServiceEndpoint>, Revision)>,
 }
 
 // === impl Command ===
@@ -77,7 +84,19 @@ impl Command {
     pub fn id(&self) -> ServiceId {
         match self {
             Self::Register(registration) => registration.id(),
-            Self::Deregister(id) | Self::Heartbeat(id) | Self::Health(id, _) => id.clone(),
+            Self::Deregister(target) | Self::Heartbeat(target) | Self::Health(target, _) => {
+                target.id.clone()
+            }
+        }
+    }
+
+    /// The run of the registrant that sends the command, if it says so.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        match self {
+            Self::Register(registration) => registration.incarnation,
+            Self::Deregister(target) | Self::Heartbeat(target) | Self::Health(target, _) => {
+                target.incarnation
+            }
         }
     }
 
@@ -86,53 +105,73 @@ impl Command {
         !matches!(self, Self::Health(..))
     }
 
-    /// Rejects a registration at a loopback address that comes from another machine: there it
-    /// means that machine, here it would mean this one (ADR 0007).
+    /// Rejects a registration at a loopback address that comes from another host: there it means that
+    /// host, here it would mean this one (ADR 0007).
     pub(crate) fn check_origin(&self, origin: CommandOrigin) -> Result<(), RegistryError> {
-        let remote = !origin.peer.to_canonical().is_loopback();
-        match self {
-            Self::Register(Registration { host, .. }) if remote && host.is_loopback() => {
-                Err(RegistryError::RemoteLoopback { host: host.clone(), peer: origin.peer })
-            }
-            _ => Ok(()),
+        let Self::Register(registration) = self else { return Ok(()) };
+        if origin.is_local() {
+            return Ok(());
         }
+        let hosts = std::iter::once(("host", &registration.host))
+            .chain(registration.addresses.iter().map(|host| ("addresses", host)));
+        match hosts.into_iter().find(|(_, host)| host.is_loopback()) {
+            Some((member, host)) => {
+                let (host, peer) = (host.clone(), origin.peer);
+                Err(RegistryError::RemoteLoopback { member, host, peer })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+// === impl Target ===
+
+impl From<ServiceId> for Target {
+    fn from(id: ServiceId) -> Self {
+        Self { id, incarnation: None }
+    }
+}
+
+impl From<&ServiceId> for Target {
+    fn from(id: &ServiceId) -> Self {
+        id.clone().into()
     }
 }
 
 // === impl CommandOrigin ===
 
 impl CommandOrigin {
-    /// An API request from this peer.
-    pub fn api(peer: IpAddr) -> Self {
-        Self { source: Source::Api, peer }
+    /// An API request from this host; `None` if a proxy hides it.
+    pub fn api(peer: impl Into<Option<IpAddr>>) -> Self {
+        Self { source: Source::Registered, peer: peer.into() }
     }
 
     /// This process itself.
     pub fn local() -> Self {
-        Self::api(Ipv4Addr::LOCALHOST.into())
+        Self::api(IpAddr::from(Ipv4Addr::LOCALHOST))
     }
 
-    /// A broadcast announcement. The broadcast channel has already checked that an announced
-    /// loopback address comes from this machine, which it recognises by every one of its addresses.
-    pub fn broadcast() -> Self {
-        Self { source: Source::Broadcast, ..Self::local() }
+    /// A broadcast announcement from this host. The broadcast channel has already checked that an
+    /// announced loopback address comes from this host, which it recognises by every one of its
+    /// addresses.
+    pub fn broadcast(peer: IpAddr) -> Self {
+        Self { source: Source::Broadcast, peer: Some(peer) }
     }
 
-    /// The channel by which the command arrived.
+    /// How the command arrived.
     pub fn source(self) -> Source {
         self.source
     }
-}
 
-// === impl Source ===
+    /// The host that sent the command, if it is known.
+    pub fn peer(self) -> Option<IpAddr> {
+        self.peer.map(|peer| peer.to_canonical())
+    }
 
-impl Source {
-    /// The source as logs name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Api => "api",
-            Self::Broadcast => "broadcast",
-        }
+    /// Whether an address of loopback can be meant: the command comes from this host, or the channel has
+    /// checked that.
+    fn is_local(self) -> bool {
+        self.source == Source::Broadcast || self.peer().is_some_and(|peer| peer.is_loopback())
     }
 }
 
@@ -140,22 +179,41 @@ impl Source {
 mod tests {
     use super::*;
 
+    fn at(host: &str, addresses: &[&str]) -> Command {
+        let mut registration =
+            Registration::new("api".parse().unwrap(), host.parse().unwrap(), 8080);
+        registration.addresses = addresses.iter().map(|host| host.parse().unwrap()).collect();
+        Command::Register(registration)
+    }
+
+    fn origin(peer: &str) -> CommandOrigin {
+        CommandOrigin::api(peer.parse::<IpAddr>().unwrap())
+    }
+
     #[test]
     fn loopback_registration_is_accepted_from_this_machine_only() {
         let local = ["127.0.0.1", "::1", "::ffff:127.0.0.1"];
-        let origin = |peer: &str| CommandOrigin::api(peer.parse().unwrap());
         for host in ["localhost", "127.0.0.1", "::1", "10.0.0.7", "db.example.org"] {
-            let registration =
-                Registration::new("api".parse().unwrap(), host.parse().unwrap(), 8080);
-            let command = Command::Register(registration);
+            let command = at(host, &[]);
             for peer in local {
                 command.check_origin(origin(peer)).unwrap();
             }
             let loopback = !matches!(host, "10.0.0.7" | "db.example.org");
-            let remote = command.check_origin(origin("10.0.0.9"));
-            assert_eq!(remote.is_err(), loopback, "{host}");
+            for remote in [origin("10.0.0.9"), CommandOrigin::api(None)] {
+                assert_eq!(command.check_origin(remote).is_err(), loopback, "{host}");
+            }
         }
-        let heartbeat = Command::Heartbeat("api".parse().unwrap());
+        let heartbeat = Command::Heartbeat("api".parse::<ServiceId>().unwrap().into());
         heartbeat.check_origin(origin("10.0.0.9")).unwrap();
+    }
+
+    #[test]
+    fn loopback_among_the_addresses_of_a_remote_registration_is_rejected() {
+        let command = at("10.0.0.7", &["192.168.0.7", "::1"]);
+        let error = command.check_origin(origin("10.0.0.7")).unwrap_err();
+        let RegistryError::RemoteLoopback { member, host, .. } = error else { panic!("{error}") };
+        assert_eq!((member, host), ("addresses", "::1".parse().unwrap()));
+        command.check_origin(origin("127.0.0.1")).unwrap();
+        at("10.0.0.7", &["192.168.0.7"]).check_origin(origin("10.0.0.7")).unwrap();
     }
 }

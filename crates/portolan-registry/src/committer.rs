@@ -14,7 +14,7 @@ use tracing::{Span, warn};
 
 use crate::schedule::{Schedule, Ticket};
 use crate::store::{Receipt, Store};
-use crate::{Command, Recorder, RegistryError, Source};
+use crate::{Command, CommandOrigin, Recorder, RegistryError};
 
 /// How many commits run at the same time: 64 commits of 3 ms are 21,000 a second.
 const CONCURRENT_COMMITS: usize = 64;
@@ -42,7 +42,7 @@ pub(crate) struct Committer {
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) commands: Vec<Command>,
-    pub(crate) source: Source,
+    pub(crate) origin: CommandOrigin,
     /// The span of the caller, for the audit log.
     pub(crate) span: Span,
     /// When the caller stops waiting. A commit is not begun after it.
@@ -113,18 +113,18 @@ impl Committer {
 
 /// Commits a request, records what it changed and replies. Returns the receipt's index.
 async fn commit(store: Arc<dyn Store>, request: Request, recorder: Recorder) -> u64 {
-    let Request { commands, source, span, deadline, reply } = request;
+    let Request { commands, origin, span, deadline, reply } = request;
     if deadline <= Instant::now() {
         return 0;
     }
-    let receipt = timeout(COMMIT_TIMEOUT, store.commit(&commands, source)).await;
+    let receipt = timeout(COMMIT_TIMEOUT, store.commit(&commands, origin)).await;
     let receipt = receipt.unwrap_or_else(|_| {
         let reason = format!("no answer within {COMMIT_TIMEOUT:?}");
         let error = RegistryError::Unavailable { store: store.name(), reason };
         Receipt { outcomes: vec![Err(error); commands.len()], index: 0 }
     });
     let committed = receipt.outcomes.iter().flatten();
-    span.in_scope(|| committed.for_each(|outcome| recorder.committed(outcome, source)));
+    span.in_scope(|| committed.for_each(|outcome| recorder.committed(outcome, origin.source())));
     let index = receipt.index;
     // The caller may have stopped waiting.
     _ = reply.send(receipt);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use portolan_core::{Host, InvalidRegistration, Remedy, ServiceId};
+use portolan_core::{Host, Incarnation, InvalidRegistration, Remedy, ServiceId};
 
 /// Why a command was rejected or is not known to have been committed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,12 +39,65 @@ pub enum RegistryError {
         id: ServiceId,
     },
     /// A registration at a loopback address came from another machine. Do not retry.
-    #[error("host: {host} is a loopback address, but the registration comes from {peer}")]
+    #[error("{member}: {host} is a loopback address, but the registration comes from {}", peer_text(*peer))]
     RemoteLoopback {
-        /// The host of the registration.
+        /// The member of the registration: `host` or `addresses`.
+        member: &'static str,
+        /// The host in it.
         host: Host,
-        /// The peer that sent the registration.
-        peer: IpAddr,
+        /// The host that sent the registration, if it is known.
+        peer: Option<IpAddr>,
+    },
+    /// The command comes from another run of the registrant than the one that owns the registration, such
+    /// as one that was replaced while it was paused. Do not retry: the command must not take effect.
+    #[error(
+        "{id} is registered by {}, the request comes from incarnation {incarnation}",
+        incarnation_text(*owner)
+    )]
+    AnotherIncarnation {
+        /// The instance.
+        id: ServiceId,
+        /// The incarnation of the command.
+        incarnation: Incarnation,
+        /// The incarnation of the registration, if it has one.
+        owner: Option<Incarnation>,
+    },
+    /// The command comes from a registrant whose instance was deregistered because a newer one registered
+    /// at its address. Do not retry: the command must not take effect.
+    #[error(
+        "{id} of incarnation {incarnation} was deregistered when {successor} registered at its address, \
+         {address}, by {}",
+        incarnation_text(*owner)
+    )]
+    Displaced {
+        /// The instance.
+        id: ServiceId,
+        /// The incarnation of the command.
+        incarnation: Incarnation,
+        /// The instance that is at the address now.
+        successor: ServiceId,
+        /// The address of that instance.
+        address: String,
+        /// The incarnation of that instance, if it has one.
+        owner: Option<Incarnation>,
+    },
+    /// The id is registered from another host, and that registration is alive. Retry after it expired.
+    #[error(
+        "{id} is registered from {} at {owner_address}, this registration comes from {} at {address}",
+        peer_text(*owner),
+        peer_text(*peer)
+    )]
+    OwnedByAnother {
+        /// The instance.
+        id: ServiceId,
+        /// The host that registered it, if it is known.
+        owner: Option<IpAddr>,
+        /// The address that is registered.
+        owner_address: String,
+        /// The host that sent this registration, if it is known.
+        peer: Option<IpAddr>,
+        /// The address in this registration.
+        address: String,
     },
     /// The command was not committed before its deadline; whether it will be is unknown. Retry:
     /// every command is idempotent.
@@ -76,13 +129,37 @@ impl Remedy for RegistryError {
                 "register services through the API, or raise service_registry.max_endpoints, half \
                  of which is for broadcast"
             }
-            Self::RemoteLoopback { .. } => {
+            Self::RemoteLoopback { peer: Some(_), .. } => {
                 "register the address at which other machines reach the service"
+            }
+            Self::RemoteLoopback { peer: None, .. } => {
+                "register the address at which other machines reach the service, or list the proxy in \
+                 service_registry.trusted_proxies"
+            }
+            Self::AnotherIncarnation { .. } => {
+                "end this run of the service, or register with a new incarnation to replace the other"
+            }
+            Self::Displaced { .. } => {
+                "end this service, or register it at an address of its own"
+            }
+            Self::OwnedByAnother { .. } => {
+                "choose another id, end the other service, or register with \"replace\": true"
             }
             Self::Busy(_) | Self::Unavailable { .. } => "retry the request",
             Self::Closed => "retry the request with another server, or after a restart",
         };
         Some(remedy.into())
+    }
+}
+
+fn peer_text(peer: Option<IpAddr>) -> Cow<'static, str> {
+    peer.map_or("a host behind a proxy".into(), |peer| peer.to_string().into())
+}
+
+fn incarnation_text(incarnation: Option<Incarnation>) -> Cow<'static, str> {
+    match incarnation {
+        Some(incarnation) => format!("incarnation {incarnation}").into(),
+        None => "a program without an incarnation".into(),
     }
 }
 
@@ -97,10 +174,40 @@ mod tests {
             RegistryError::Unknown { id: id.clone() },
             RegistryError::Full { limit: 100_000 },
             RegistryError::BroadcastFull { limit: 50_000 },
-            RegistryError::RegisteredByApi { id },
+            RegistryError::RegisteredByApi { id: id.clone() },
             RegistryError::RemoteLoopback {
+                member: "host",
                 host: Host::loopback(),
-                peer: "10.0.0.9".parse().unwrap(),
+                peer: "10.0.0.9".parse().ok(),
+            },
+            RegistryError::RemoteLoopback {
+                member: "addresses",
+                host: Host::loopback(),
+                peer: None,
+            },
+            RegistryError::AnotherIncarnation {
+                id: id.clone(),
+                incarnation: Incarnation::new(1),
+                owner: Some(Incarnation::new(2)),
+            },
+            RegistryError::AnotherIncarnation {
+                id: id.clone(),
+                incarnation: Incarnation::new(1),
+                owner: None,
+            },
+            RegistryError::Displaced {
+                id: id.clone(),
+                incarnation: Incarnation::new(1),
+                successor: "web@10.0.0.7:8080".parse().unwrap(),
+                address: "10.0.0.7:8080".into(),
+                owner: Some(Incarnation::new(2)),
+            },
+            RegistryError::OwnedByAnother {
+                id,
+                owner: "10.0.0.7".parse().ok(),
+                owner_address: "10.0.0.7:8080".into(),
+                peer: "10.0.0.9".parse().ok(),
+                address: "10.0.0.9:8080".into(),
             },
             RegistryError::Busy(Duration::from_secs(5)),
             RegistryError::Unavailable { store: "etcd", reason: "connection refused".into() },

@@ -1,5 +1,6 @@
 //! The handle of a registry.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::updater::{FeedState, Progress, ViewUpdater};
 use crate::view::View;
 use crate::{
     Command, CommandOrigin, CommandOutcome, EventStream, InvalidRegistryConfig, Membership, Query,
-    Recorder, Registered, RegistryConfig, RegistryError, RegistryTask, Source, WatchQuery,
+    Recorder, Registered, RegistryConfig, RegistryError, RegistryTask, Target, WatchQuery,
 };
 
 /// The length of the request queue. Callers wait while it is full.
@@ -115,43 +116,47 @@ impl Registry {
     }
 
     /// Deregisters an instance.
-    pub async fn deregister(&self, id: &ServiceId) -> Result<(), RegistryError> {
-        self.apply_one(Command::Deregister(id.clone()), CommandOrigin::local()).await.map(drop)
+    pub async fn deregister(&self, target: impl Into<Target>) -> Result<(), RegistryError> {
+        self.apply_one(Command::Deregister(target.into()), CommandOrigin::local()).await.map(drop)
     }
 
     /// Renews the lease of an instance.
-    pub async fn heartbeat(&self, id: &ServiceId) -> Result<(), RegistryError> {
-        self.apply_one(Command::Heartbeat(id.clone()), CommandOrigin::local()).await.map(drop)
+    pub async fn heartbeat(&self, target: impl Into<Target>) -> Result<(), RegistryError> {
+        self.apply_one(Command::Heartbeat(target.into()), CommandOrigin::local()).await.map(drop)
     }
 
     /// Updates the health of an instance. The reason is cut to 512 characters on one line.
     pub async fn update_health(
         &self,
-        id: &ServiceId,
+        target: impl Into<Target>,
         report: HealthReport,
     ) -> Result<(), RegistryError> {
-        self.apply_one(Command::Health(id.clone(), report), CommandOrigin::local()).await.map(drop)
+        let command = Command::Health(target.into(), report);
+        self.apply_one(command, CommandOrigin::local()).await.map(drop)
     }
 
-    /// Applies an announcement from a broadcast channel. The health in it counts only if the
-    /// instance's agent checks it, because no server does then.
+    /// Applies an announcement that was received on a broadcast channel from this address. The health in it
+    /// counts only if it is signed and the instance's agent checks it.
     pub async fn import(
         &self,
         announcement: &ServiceAnnouncement,
+        from: IpAddr,
+        signed: bool,
     ) -> Result<CommandOutcome, RegistryError> {
         let ServiceAnnouncement { action, service, .. } = announcement;
+        let target = Target { id: service.id.clone(), incarnation: service.incarnation };
         let mut commands = match action {
-            Action::Deregister => vec![Command::Deregister(service.id.clone())],
+            Action::Deregister => vec![Command::Deregister(target.clone())],
             // Each of them carries the whole registration, so one that was missed does not matter.
             Action::Register | Action::Update | Action::Heartbeat => {
-                vec![Command::Register(Registration::from(service.clone()))]
+                vec![Command::Register(announced(service))]
             }
         };
-        if *action != Action::Deregister && service.is_checked_by_agent() {
+        if signed && *action != Action::Deregister && service.is_checked_by_agent() {
             let report = HealthReport::new(service.health, service.health_reason.as_str());
-            commands.push(Command::Health(service.id.clone(), report));
+            commands.push(Command::Health(target, report));
         }
-        let outcomes = self.apply(commands, CommandOrigin::broadcast()).await;
+        let outcomes = self.apply(commands, CommandOrigin::broadcast(from)).await;
         outcomes.into_iter().next().unwrap_or(Err(RegistryError::Closed))
     }
 
@@ -164,7 +169,7 @@ impl Registry {
         let checked: Vec<_> = commands.iter().map(|command| command.check_origin(origin)).collect();
         let accepted = commands.into_iter().zip(&checked).filter(|(_, check)| check.is_ok());
         let accepted: Vec<_> = accepted.map(|(command, _)| command).collect();
-        let mut outcomes = self.apply_checked(accepted, origin.source()).await.into_iter();
+        let mut outcomes = self.apply_checked(accepted, origin).await.into_iter();
         let outcome = |check: Result<(), RegistryError>| {
             check.and_then(|()| outcomes.next().unwrap_or(Err(RegistryError::Closed)))
         };
@@ -233,13 +238,13 @@ impl Registry {
         outcome.unwrap_or(Err(RegistryError::Closed))
     }
 
-    async fn apply_checked(&self, commands: Vec<Command>, source: Source) -> Outcomes {
+    async fn apply_checked(&self, commands: Vec<Command>, origin: CommandOrigin) -> Outcomes {
         let count = commands.len();
         if count == 0 {
             return Vec::new();
         }
         let deadline = Instant::now() + ANSWER_WITHIN;
-        let receipt = match timeout_at(deadline, self.commit(commands, source, deadline)).await {
+        let receipt = match timeout_at(deadline, self.commit(commands, origin, deadline)).await {
             Ok(Ok(receipt)) => receipt,
             Ok(Err(error)) => return vec![Err(error); count],
             Err(_) => return vec![Err(RegistryError::Busy(ANSWER_WITHIN)); count],
@@ -256,11 +261,11 @@ impl Registry {
     async fn commit(
         &self,
         commands: Vec<Command>,
-        source: Source,
+        origin: CommandOrigin,
         deadline: Instant,
     ) -> Result<Receipt, RegistryError> {
         let (reply, receipt) = oneshot::channel();
-        let request = Request { commands, source, span: Span::current(), deadline, reply };
+        let request = Request { commands, origin, span: Span::current(), deadline, reply };
         self.queue.send(request).await.map_err(|_| RegistryError::Closed)?;
         receipt.await.map_err(|_| RegistryError::Closed)
     }
@@ -281,6 +286,16 @@ impl Registry {
             }
         }
     }
+}
+
+/// The registration that an announcement carries. Its loopback addresses are those of the sender's host,
+/// unless the channel has found that it is this one.
+fn announced(service: &ServiceEndpoint) -> Registration {
+    let mut registration = Registration::from(service.clone());
+    if !service.host.is_loopback() {
+        registration.addresses.retain(|host| !host.is_loopback());
+    }
+    registration
 }
 
 #[cfg(test)]

@@ -16,12 +16,13 @@ use futures_util::future::BoxFuture;
 use portolan_core::{Revision, ServiceEndpoint, ServiceEvent};
 
 use crate::{
-    Command, CommandOutcome, InvalidRegistryConfig, Membership, Recorder, RegistryConfig,
-    RegistryError, Source, StorageBackend,
+    Command, CommandOrigin, CommandOutcome, InvalidRegistryConfig, Membership, Recorder,
+    RegistryConfig, RegistryError, StorageBackend,
 };
 
 pub(crate) mod decide;
 mod memory;
+pub(crate) mod owner;
 
 pub use memory::Memory;
 
@@ -44,8 +45,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Commits commands in order, each independently of the others: one that is rejected does not
     /// affect the rest. Must be safe to call concurrently; the caller does not commit two commands
-    /// on the same id at the same time.
-    fn commit<'a>(&'a self, commands: &'a [Command], source: Source) -> BoxFuture<'a, Receipt>;
+    /// on the same id at the same time. A registration may deregister other instances, at its address, in
+    /// the same commit. With each instance the store keeps its owner: the host that registered it.
+    fn commit<'a>(
+        &'a self,
+        commands: &'a [Command],
+        origin: CommandOrigin,
+    ) -> BoxFuture<'a, Receipt>;
 
     /// The servers over this store. A server leaves when its store is dropped or its lease ends.
     fn membership(&self) -> Membership;

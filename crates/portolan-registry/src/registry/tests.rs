@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake};
 
 use futures_util::{FutureExt, StreamExt, poll};
-use portolan_core::{Change, HealthStatus, ServiceEvent, Ttl};
+use portolan_core::{Change, HealthStatus, ServiceEvent, Source, Ttl};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -83,10 +83,10 @@ async fn batch_returns_an_outcome_for_each_command_in_order() {
     let registry = &running.registry;
     let api = registration("api", 1);
     let commands = vec![
-        Command::Heartbeat(api.id()),
+        Command::Heartbeat(api.id().into()),
         Command::Register(api.clone()),
-        Command::Heartbeat(api.id()),
-        Command::Deregister(api.id()),
+        Command::Heartbeat(api.id().into()),
+        Command::Deregister(api.id().into()),
     ];
     let outcomes = registry.apply(commands, CommandOrigin::local()).await;
     assert_eq!(outcomes[0], Err(RegistryError::Unknown { id: api.id() }));
@@ -202,41 +202,59 @@ async fn announcements_are_imported_by_their_action() {
     let running = start(&RegistryConfig::default());
     let registry = &running.registry;
     for action in [Action::Register, Action::Update, Action::Heartbeat] {
-        let imported = registry.import(&announcement(action, &announced_endpoint())).await.unwrap();
+        let imported = import(registry, &announcement(action, &announced_endpoint())).await.unwrap();
         assert!(matches!(imported, CommandOutcome::Registered(Registered { created: true, .. })));
         assert!(registry.get(&announced_endpoint().id).is_some());
-        registry.import(&announcement(Action::Deregister, &announced_endpoint())).await.unwrap();
+        import(registry, &announcement(Action::Deregister, &announced_endpoint())).await.unwrap();
         assert!(registry.get(&announced_endpoint().id).is_none());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn announced_health_counts_if_the_agent_checks_it() {
+async fn announced_health_counts_if_it_is_signed_and_the_agent_checks_it() {
     let running = start(&RegistryConfig::default());
     let registry = &running.registry;
     let mut service = announced_endpoint();
     service.health = HealthStatus::Critical;
     service.health_reason = "refused".into();
-    registry.import(&announcement(Action::Heartbeat, &service)).await.unwrap();
+    let (key, value) = portolan_core::endpoint::CHECKED_BY_AGENT;
+    let heartbeat =
+        |service: &ServiceEndpoint| announcement(Action::Heartbeat, service);
+    registry.import(&heartbeat(&service), SENDER, true).await.unwrap();
     let unknown = registry.get(&service.id).unwrap();
     assert_eq!(unknown.health, HealthStatus::Unknown, "the registry checks it");
 
-    let (key, value) = portolan_core::endpoint::CHECKED_BY_AGENT;
     service.metadata.insert(key.into(), value.into());
-    registry.import(&announcement(Action::Update, &service)).await.unwrap();
+    registry.import(&heartbeat(&service), SENDER, false).await.unwrap();
+    let unsigned = registry.get(&service.id).unwrap();
+    assert_eq!(unsigned.health, HealthStatus::Unknown, "anyone can announce it");
+
+    registry.import(&heartbeat(&service), SENDER, true).await.unwrap();
     let reported = registry.get(&service.id).unwrap();
     assert_eq!((reported.health, &*reported.health_reason), (HealthStatus::Critical, "refused"));
     let mut watch =
         registry.watch(WatchQuery { from: Some(reported.revision), ..WatchQuery::default() });
-    registry.import(&announcement(Action::Heartbeat, &service)).await.unwrap();
+    registry.import(&heartbeat(&service), SENDER, true).await.unwrap();
     assert!(watch.next().now_or_never().is_none(), "the same report is not a change");
 
     // A health report through the API is not changed by the agent's announcements.
     registry.register(service.clone().into(), CommandOrigin::local()).await.unwrap();
     registry.update_health(&service.id, HealthReport::default()).await.unwrap();
-    let refused = registry.import(&announcement(Action::Heartbeat, &service)).await;
+    let refused = registry.import(&heartbeat(&service), SENDER, true).await;
     assert_eq!(refused, Err(RegistryError::RegisteredByApi { id: service.id.clone() }));
     assert_eq!(registry.get(&service.id).unwrap().health, HealthStatus::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn announced_loopback_addresses_of_another_host_are_left_out() {
+    let running = start(&RegistryConfig::default());
+    let mut service = announced_endpoint();
+    service.host = "10.0.0.99".parse().unwrap();
+    service.addresses = ["127.0.0.1", "fd00::99"].map(|host| host.parse().unwrap()).into();
+    import(&running.registry, &announcement(Action::Register, &service)).await.unwrap();
+    let imported = running.registry.get(&service.id).unwrap();
+    assert_eq!(imported.addresses, service.addresses[1..]);
+    assert_eq!(imported.source, Source::Broadcast);
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,15 +267,25 @@ async fn announcements_do_not_renew_a_registration_and_count_after_it_expired() 
         registry.watch(WatchQuery { from: Some(owner.endpoint.revision), ..WatchQuery::default() });
     // Announcements do not renew the lease of what registered through the API.
     for _ in 0..4 {
-        let refused = registry.import(&announcement(Action::Heartbeat, &service)).await;
+        let refused = import(registry, &announcement(Action::Heartbeat, &service)).await;
         assert_eq!(refused, Err(RegistryError::RegisteredByApi { id: service.id.clone() }));
         tokio::time::sleep(Ttl::MIN / 4).await;
     }
     assert_eq!(next(&mut watch).await.change.kind(), "expired");
-    registry.import(&announcement(Action::Heartbeat, &service)).await.unwrap();
+    import(registry, &announcement(Action::Heartbeat, &service)).await.unwrap();
     assert_eq!(next(&mut watch).await.change.kind(), "registered");
     assert_eq!(next(&mut watch).await.change.kind(), "expired");
     assert_eq!(registry.list(), []);
+}
+
+/// The address that announcements come from.
+const SENDER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 99));
+
+async fn import(
+    registry: &Registry,
+    announcement: &ServiceAnnouncement,
+) -> Result<CommandOutcome, RegistryError> {
+    registry.import(announcement, SENDER, false).await
 }
 
 fn announced_endpoint() -> ServiceEndpoint {

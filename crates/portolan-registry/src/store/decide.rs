@@ -6,9 +6,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use portolan_core::{HealthReport, HealthStatus, Registration, ServiceEndpoint, Ttl};
+use portolan_core::{
+    HealthReport, HealthStatus, Incarnation, Registration, Revision, ServiceEndpoint, ServiceId, Source, Ttl,
+};
 
-use crate::{Command, CommandOutcome, Registered, RegistryConfig, RegistryError, Source};
+use super::owner::Owner;
+use crate::{Command, CommandOrigin, CommandOutcome, Registered, RegistryConfig, RegistryError};
 
 /// The length of a health reason, in characters. Longer ones are truncated.
 const MAX_REASON: usize = 512;
@@ -17,12 +20,24 @@ const MAX_REASON: usize = 512;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Known<'a> {
     pub(crate) endpoint: &'a ServiceEndpoint,
-    pub(crate) source: Source,
+    pub(crate) owner: &'a Owner,
 }
 
-/// The values that a decision depends on besides the instance.
+/// The instances that a command may concern.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Concerned<'a> {
+    /// The instance with the id of the command.
+    pub(crate) known: Option<Known<'a>>,
+    /// The instance whose owner has fenced an incarnation of the id, if it has another id.
+    pub(crate) successor: Option<Known<'a>>,
+    /// The other instances at a place of the registration.
+    pub(crate) neighbours: Vec<Known<'a>>,
+}
+
+/// The values that a decision depends on besides the instances.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
+    pub(crate) origin: CommandOrigin,
     pub(crate) ttl_default: Ttl,
     pub(crate) now: Timestamp,
 }
@@ -31,10 +46,21 @@ pub(crate) struct Terms {
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "one at a time, and taken apart at once")]
 pub(crate) enum Decision {
-    /// Store the endpoint, and emit what the effect says.
-    Put(ServiceEndpoint, Effect),
+    /// Remove the displaced instances, store the endpoint, and emit what the effect says.
+    Put(Put),
     /// Remove the endpoint.
     Remove,
+}
+
+/// An endpoint to be stored.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Put {
+    pub(crate) endpoint: ServiceEndpoint,
+    pub(crate) effect: Effect,
+    /// The new owner; `None` leaves it unchanged.
+    pub(crate) owner: Option<Owner>,
+    /// The instances that are deregistered, because this one is at their address.
+    pub(crate) displaced: Vec<ServiceId>,
 }
 
 /// What storing an endpoint changes for readers.
@@ -59,29 +85,33 @@ pub(crate) struct EndpointLimits {
     broadcast: usize,
 }
 
-/// Decides what a command means for an instance.
+/// Decides what a command means for the instances that it concerns.
 pub(crate) fn decide(
     command: &Command,
-    source: Source,
-    known: Option<Known<'_>>,
+    concerned: &Concerned<'_>,
     terms: Terms,
 ) -> Result<Decision, RegistryError> {
-    let from_broadcast = source == Source::Broadcast;
-    if from_broadcast && known.is_some_and(|known| known.source == Source::Api) {
-        return Err(RegistryError::RegisteredByApi { id: command.id() });
+    let (id, source) = (command.id(), terms.origin.source());
+    let known_by = concerned.known.map(|known| known.endpoint.source);
+    if source == Source::Broadcast && known_by == Some(Source::Registered) {
+        return Err(RegistryError::RegisteredByApi { id });
     }
-    let decision = match (command, known) {
-        (Command::Register(registration), known) => {
-            return register(registration.clone(), known, terms);
-        }
-        (Command::Deregister(_), Some(_)) => Some(Decision::Remove),
-        // Learned by broadcast only: unknown to the API, so that its service registers.
-        (Command::Heartbeat(_), Some(known)) if known.source != source => None,
-        (Command::Heartbeat(_), Some(known)) => Some(renew(known.endpoint, terms.now)),
-        (Command::Health(_, report), Some(known)) => Some(health(known.endpoint, report)),
-        (_, None) => None,
-    };
-    decision.ok_or_else(|| RegistryError::Unknown { id: command.id() })
+    if let Command::Register(registration) = command {
+        return register(registration, concerned, terms);
+    }
+    check_fenced(&id, command.incarnation(), concerned, source)?;
+    let known = concerned.known.ok_or_else(|| RegistryError::Unknown { id: id.clone() })?;
+    // Learned by broadcast only: unknown to the API, so that its service registers.
+    let from_owner = matches!(command, Command::Heartbeat(_)) || command.incarnation().is_some();
+    if from_owner && known_by != Some(source) {
+        return Err(RegistryError::Unknown { id });
+    }
+    check_incarnation(command, known.endpoint)?;
+    Ok(match command {
+        Command::Health(_, report) => health(known.endpoint, report),
+        Command::Deregister(_) => Decision::Remove,
+        Command::Heartbeat(_) | Command::Register(_) => renew(known.endpoint, terms.now),
+    })
 }
 
 /// The outcome of a command whose decision was to store an endpoint, once it is stored.
@@ -90,11 +120,18 @@ pub(crate) fn outcome(
     endpoint: Arc<ServiceEndpoint>,
     effect: Effect,
     moved_from: Option<Arc<ServiceEndpoint>>,
+    displaced: Vec<(Arc<ServiceEndpoint>, Revision)>,
 ) -> CommandOutcome {
     match command {
         Command::Register(_) => {
             let (created, changed) = (effect == Effect::Registered, effect != Effect::Renewed);
-            CommandOutcome::Registered(Registered { endpoint, created, changed, moved_from })
+            CommandOutcome::Registered(Registered {
+                endpoint,
+                created,
+                changed,
+                moved_from,
+                displaced,
+            })
         }
         Command::Health(..) => CommandOutcome::HealthUpdated(endpoint),
         Command::Heartbeat(_) | Command::Deregister(_) => CommandOutcome::Renewed,
@@ -102,21 +139,135 @@ pub(crate) fn outcome(
 }
 
 fn register(
-    registration: Registration,
-    known: Option<Known<'_>>,
+    registration: &Registration,
+    concerned: &Concerned<'_>,
     terms: Terms,
 ) -> Result<Decision, RegistryError> {
     registration.validate()?;
-    let new = registration.into_endpoint(terms.ttl_default, terms.now);
-    Ok(match known {
-        None => Decision::Put(new, Effect::Registered),
-        Some(Known { endpoint: old, .. }) if new.same_contents(old) => renew(old, terms.now),
-        Some(Known { endpoint: old, .. }) => {
+    let mut new = registration.clone().into_endpoint(terms.ttl_default, terms.now);
+    new.source = terms.origin.source();
+    check_fenced(&new.id, new.incarnation, concerned, new.source)?;
+    let mut owner = Owner::new(terms.origin);
+    let (new, effect) = match concerned.known {
+        None => (new, Effect::Registered),
+        Some(Known { endpoint: old, owner: current }) => {
+            if new.source == old.source {
+                check_owner(registration, &new, old, current, terms.origin)?;
+            }
+            owner.replace(&new, old, current);
+            if new.same_contents(old) && new.source == old.source {
+                return Ok(renew_owned(old, current, &owner, terms.now));
+            }
             let moved = (&old.name, &old.scope) != (&new.name, &new.scope);
-            let effect = if moved { Effect::Moved } else { Effect::Updated };
-            Decision::Put(replace(old, new), effect)
+            (replace(old, new), if moved { Effect::Moved } else { Effect::Updated })
         }
+    };
+    let displaced = displaced(&new, concerned, terms.origin)?;
+    displaced.iter().for_each(|other| owner.replace(&new, other.endpoint, other.owner));
+    let displaced = displaced.into_iter().map(|other| other.endpoint.id.clone()).collect();
+    Ok(Decision::Put(Put { endpoint: new, effect, owner: Some(owner), displaced }))
+}
+
+/// Renews a registration. Its owner may have another address now.
+fn renew_owned(
+    endpoint: &ServiceEndpoint,
+    current: &Owner,
+    new: &Owner,
+    now: Timestamp,
+) -> Decision {
+    let mut decision = renew(endpoint, now);
+    if let Decision::Put(put) = &mut decision
+        && endpoint.incarnation.is_some()
+        && current.peer != new.peer
+    {
+        put.owner = Some(new.clone());
+    }
+    decision
+}
+
+/// Rejects the command of an incarnation that was replaced. What was learned by broadcast replaces nothing
+/// that registers.
+fn check_fenced(
+    id: &ServiceId,
+    incarnation: Option<Incarnation>,
+    concerned: &Concerned<'_>,
+    source: Source,
+) -> Result<(), RegistryError> {
+    let Some(incarnation) = incarnation else { return Ok(()) };
+    let has_fenced = |other: &Known<'_>| {
+        other.endpoint.source <= source && other.owner.has_fenced(id, incarnation)
+    };
+    let id = id.clone();
+    if let Some(Known { endpoint, .. }) = concerned.known.filter(has_fenced) {
+        let owner = endpoint.incarnation;
+        return Err(RegistryError::AnotherIncarnation { id, incarnation, owner });
+    }
+    let Some(Known { endpoint, .. }) = concerned.successor.filter(has_fenced) else { return Ok(()) };
+    Err(RegistryError::Displaced {
+        id,
+        incarnation,
+        successor: endpoint.id.clone(),
+        address: endpoint.address(),
+        owner: endpoint.incarnation,
     })
+}
+
+/// Rejects a command of another incarnation than the registration's.
+fn check_incarnation(command: &Command, endpoint: &ServiceEndpoint) -> Result<(), RegistryError> {
+    match command.incarnation() {
+        Some(incarnation) if endpoint.incarnation != Some(incarnation) => {
+            let (id, owner) = (command.id(), endpoint.incarnation);
+            Err(RegistryError::AnotherIncarnation { id, incarnation, owner })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Rejects a registration from another host than the owner's, which is alive, unless the owner has moved
+/// there, the registration says the same, or it asks to replace the owner.
+fn check_owner(
+    registration: &Registration,
+    new: &ServiceEndpoint,
+    old: &ServiceEndpoint,
+    owner: &Owner,
+    origin: CommandOrigin,
+) -> Result<(), RegistryError> {
+    let same_run = old.incarnation.is_some() && old.incarnation == new.incarnation;
+    if registration.replace
+        || same_run
+        || new.same_contents(old)
+        || owner.is_on_host_of(old, origin, new)
+    {
+        return Ok(());
+    }
+    Err(RegistryError::OwnedByAnother {
+        id: new.id.clone(),
+        owner: owner.peer,
+        owner_address: old.address(),
+        peer: origin.peer(),
+        address: new.address(),
+    })
+}
+
+/// Returns the instances that the new one displaces: those at its address that the same host registered, or
+/// that were learned by broadcast, which cannot displace a registration.
+fn displaced<'a>(
+    new: &ServiceEndpoint,
+    concerned: &Concerned<'a>,
+    origin: CommandOrigin,
+) -> Result<Vec<Known<'a>>, RegistryError> {
+    let mut displaced = Vec::new();
+    for other in &concerned.neighbours {
+        let is_weaker = other.endpoint.source == Source::Broadcast;
+        if !is_weaker && new.source == Source::Broadcast {
+            return Err(RegistryError::RegisteredByApi { id: other.endpoint.id.clone() });
+        }
+        let overrules = is_weaker && new.source == Source::Registered;
+        if overrules || other.owner.is_on_host_of(other.endpoint, origin, new) {
+            displaced.push(*other);
+        }
+    }
+    Ok(displaced)
 }
 
 /// The new endpoint with what it keeps of the old one: its age, and its health if that was checked
@@ -133,7 +284,7 @@ fn replace(old: &ServiceEndpoint, mut new: ServiceEndpoint) -> ServiceEndpoint {
 
 fn renew(endpoint: &ServiceEndpoint, now: Timestamp) -> Decision {
     let endpoint = ServiceEndpoint { last_heartbeat: now, ..endpoint.clone() };
-    Decision::Put(endpoint, Effect::Renewed)
+    Decision::Put(Put::unchanged(endpoint, Effect::Renewed))
 }
 
 fn health(endpoint: &ServiceEndpoint, report: &HealthReport) -> Decision {
@@ -141,7 +292,7 @@ fn health(endpoint: &ServiceEndpoint, report: &HealthReport) -> Decision {
     let HealthReport { status, ref reason } = *report;
     let endpoint =
         ServiceEndpoint { health: status, health_reason: one_line(reason), ..endpoint.clone() };
-    Decision::Put(endpoint, effect)
+    Decision::Put(Put::unchanged(endpoint, effect))
 }
 
 /// One line of bounded length: a reason is the output of a check, which may be anything.
@@ -156,6 +307,15 @@ fn one_line(reason: &str) -> String {
 /// Whether the instance counts as unhealthy.
 pub(crate) fn is_critical(endpoint: &ServiceEndpoint) -> bool {
     endpoint.health == HealthStatus::Critical
+}
+
+// === impl Put ===
+
+impl Put {
+    /// An endpoint of the same owner, at the same address.
+    fn unchanged(endpoint: ServiceEndpoint, effect: Effect) -> Self {
+        Self { endpoint, effect, owner: None, displaced: Vec::new() }
+    }
 }
 
 // === impl EndpointLimits ===

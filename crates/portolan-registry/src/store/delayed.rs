@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::{Feed, FeedLost, Memory, Receipt, Store, Update};
-use crate::{Command, Membership, Recorder, RegistryError, Source};
+use crate::{Command, CommandOrigin, Membership, Recorder, RegistryError};
 
 const NAME: &str = "delayed";
 
@@ -64,7 +64,11 @@ impl Store for Delayed {
         NAME
     }
 
-    fn commit<'a>(&'a self, commands: &'a [Command], source: Source) -> BoxFuture<'a, Receipt> {
+    fn commit<'a>(
+        &'a self,
+        commands: &'a [Command],
+        origin: CommandOrigin,
+    ) -> BoxFuture<'a, Receipt> {
         async move {
             // From half to one and a half of it, so that concurrent commits overtake each other.
             let half = self.commit / 2;
@@ -74,7 +78,7 @@ impl Store for Delayed {
                 let error = RegistryError::Unavailable { store: NAME, reason };
                 return Receipt { outcomes: vec![Err(error); commands.len()], index: 0 };
             }
-            self.memory.commit(commands, source).await
+            self.memory.commit(commands, origin).await
         }
         .boxed()
     }

@@ -23,11 +23,12 @@ use tracing::{debug, warn};
 
 use super::{Feed, Receipt, Store, StoreKind};
 use crate::members::{Membership, ServerId};
-use crate::{Command, InvalidRegistryConfig, Recorder, RegistryConfig, Source, StorageBackend};
+use crate::{Command, CommandOrigin, InvalidRegistryConfig, Recorder, RegistryConfig, StorageBackend};
 use feed::MemoryFeed;
 use state::State;
 
 mod feed;
+mod index;
 mod state;
 
 /// The row of this store.
@@ -127,10 +128,14 @@ impl Store for Memory {
         StorageBackend::Memory.as_str()
     }
 
-    fn commit<'a>(&'a self, commands: &'a [Command], source: Source) -> BoxFuture<'a, Receipt> {
+    fn commit<'a>(
+        &'a self,
+        commands: &'a [Command],
+        origin: CommandOrigin,
+    ) -> BoxFuture<'a, Receipt> {
         async move {
             let mut state = self.shared.state.lock();
-            let outcomes = commands.iter().map(|command| state.commit(command, source)).collect();
+            let outcomes = commands.iter().map(|command| state.commit(command, origin)).collect();
             Receipt { outcomes, index: state.index() }
         }
         .boxed()

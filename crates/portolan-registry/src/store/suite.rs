@@ -1,17 +1,20 @@
 //! What every store must do. A store's tests call [`run`].
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_core::{
-    Change, HealthReport, HealthStatus, Host, Registration, Revision, ServiceEndpoint, Ttl,
+    Change, HealthReport, HealthStatus, Host, Registration, Revision, ServiceEndpoint, Source, Ttl,
 };
 use portolan_metrics::Metrics;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Committed, Feed, Store, StoreParts, Update};
-use crate::{Command, CommandOutcome, Recorder, Registered, RegistryError, Source};
+use crate::{Command, CommandOrigin, CommandOutcome, Recorder, Registered, RegistryError};
+
+mod owners;
 
 /// How long a store may take for anything but the end of a lease.
 const PROMPTLY: Duration = Duration::from_secs(5);
@@ -34,10 +37,26 @@ pub(crate) async fn run(open: impl Fn() -> StoreParts) {
     broadcast_does_not_change_registered_instances(Case::open(&open).await).await;
     registration_takes_over_from_broadcast(Case::open(&open).await).await;
     invalid_registration_changes_nothing(Case::open(&open).await).await;
+    owners::run(&open).await;
 }
 
 pub(crate) fn registration(name: &str, port: u16) -> Registration {
     Registration::new(name.parse().unwrap(), Host::loopback(), port)
+}
+
+/// A request through the API from this host.
+pub(crate) fn api() -> CommandOrigin {
+    CommandOrigin::local()
+}
+
+/// A request through the API from another host.
+fn from(peer: &str) -> CommandOrigin {
+    CommandOrigin::api(peer.parse::<IpAddr>().unwrap())
+}
+
+/// An announcement of another host.
+pub(crate) fn broadcast() -> CommandOrigin {
+    CommandOrigin::broadcast("10.0.0.99".parse().unwrap())
 }
 
 /// A store and what has come out of its feed.
@@ -70,15 +89,15 @@ impl Case {
     async fn apply(
         &mut self,
         command: Command,
-        source: Source,
+        origin: CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
-        let mut receipt = self.store.commit(&[command], source).await;
+        let mut receipt = self.store.commit(&[command], origin).await;
         assert_eq!(receipt.outcomes.len(), 1);
         receipt.outcomes.remove(0)
     }
 
     async fn api(&mut self, command: Command) -> CommandOutcome {
-        self.apply(command, Source::Api).await.unwrap()
+        self.apply(command, api()).await.unwrap()
     }
 
     async fn register(&mut self, registration: &Registration) -> Registered {
@@ -140,7 +159,7 @@ async fn changes_are_ordered_by_growing_revisions(mut case: Case) {
     assert!(first.endpoint.revision < second.endpoint.revision);
     assert!(second.endpoint.revision.0 < 1 << 53, "JSON readers would round it");
     let id = first.endpoint.id.clone();
-    let gone = case.api(Command::Deregister(id.clone())).await;
+    let gone = case.api(Command::Deregister(id.clone().into())).await;
     let CommandOutcome::Deregistered { endpoint, revision } = gone else { panic!("{gone:?}") };
     assert_eq!(endpoint, first.endpoint);
     assert!(revision > second.endpoint.revision);
@@ -164,7 +183,7 @@ async fn same_registration_again_renews_the_lease(mut case: Case) {
 async fn update_keeps_age_and_health(mut case: Case) {
     let first = case.register(&registration("a", 1)).await;
     let report = HealthReport::new(HealthStatus::Passing, "ok");
-    case.api(Command::Health(first.endpoint.id.clone(), report)).await;
+    case.api(Command::Health(first.endpoint.id.clone().into(), report)).await;
     let newer = Registration { version: "2".into(), ..registration("a", 1) };
     let updated = case.register(&newer).await;
     assert!(!updated.created && updated.changed);
@@ -180,7 +199,7 @@ async fn update_of_the_address_resets_health(mut case: Case) {
     let first = Registration { id, ..registration("a", 1) };
     case.register(&first).await;
     let report = HealthReport::new(HealthStatus::Passing, "ok");
-    case.api(Command::Health(first.id(), report)).await;
+    case.api(Command::Health(first.id().into(), report)).await;
     let updated = case.register(&Registration { port: 2, ..first }).await;
     assert_eq!(updated.endpoint.health, HealthStatus::Unknown);
     assert_eq!(updated.endpoint.health_reason, "");
@@ -199,11 +218,11 @@ async fn update_of_the_name_moves_the_instance(mut case: Case) {
 async fn commands_on_an_unknown_id_are_rejected(mut case: Case) {
     let id: portolan_core::ServiceId = "unknown".parse().unwrap();
     for command in [
-        Command::Deregister(id.clone()),
-        Command::Heartbeat(id.clone()),
-        Command::Health(id.clone(), HealthReport::default()),
+        Command::Deregister(id.clone().into()),
+        Command::Heartbeat(id.clone().into()),
+        Command::Health(id.clone().into(), HealthReport::default()),
     ] {
-        let error = case.apply(command, Source::Api).await.unwrap_err();
+        let error = case.apply(command, api()).await.unwrap_err();
         assert_eq!(error, RegistryError::Unknown { id: id.clone() });
     }
     case.quiet(SETTLE).await;
@@ -217,7 +236,7 @@ async fn health_status_is_a_change_and_its_reason_is_not(mut case: Case) {
         (HealthStatus::Passing, ""),
     ] {
         let report = HealthReport::new(status, reason);
-        let outcome = case.api(Command::Health(id.clone(), report)).await;
+        let outcome = case.api(Command::Health(id.clone().into(), report)).await;
         let CommandOutcome::HealthUpdated(endpoint) = outcome else { panic!("{outcome:?}") };
         assert_eq!((endpoint.health, endpoint.health_reason.as_str()), (status, reason));
     }
@@ -233,7 +252,7 @@ async fn lease_ends_within_a_second_of_its_ttl(mut case: Case) {
     case.quiet(Ttl::MIN - Duration::from_millis(50)).await;
     let expired = case.changes(1, Duration::from_secs(1)).await;
     assert_eq!(expired, [Change::Expired { endpoint }]);
-    let error = case.apply(Command::Heartbeat(brief.id()), Source::Api).await.unwrap_err();
+    let error = case.apply(Command::Heartbeat(brief.id().into()), api()).await.unwrap_err();
     assert_eq!(error, RegistryError::Unknown { id: brief.id() });
 }
 
@@ -243,7 +262,7 @@ async fn heartbeat_renews_the_lease(mut case: Case) {
     case.changes(1, PROMPTLY).await;
     for _ in 0..3 {
         case.quiet(Duration::from_millis(700)).await;
-        assert_eq!(case.api(Command::Heartbeat(brief.id())).await, CommandOutcome::Renewed);
+        assert_eq!(case.api(Command::Heartbeat(brief.id().into())).await, CommandOutcome::Renewed);
         case.quiet(Duration::from_millis(700)).await;
         case.register(&brief).await;
     }
@@ -255,7 +274,7 @@ async fn health_report_does_not_renew_lease(mut case: Case) {
     case.changes(1, PROMPTLY).await;
     case.quiet(Duration::from_millis(700)).await;
     let report = HealthReport::new(HealthStatus::Unknown, "pending");
-    case.api(Command::Health(brief.id(), report)).await;
+    case.api(Command::Health(brief.id().into(), report)).await;
     assert_eq!(case.changes(1, Duration::from_millis(1300)).await[0].kind(), "expired");
 }
 
@@ -266,11 +285,11 @@ async fn broadcast_does_not_change_registered_instances(mut case: Case) {
     let id = registered.id();
     for command in [
         Command::Register(Registration { version: "2".into(), ..registered }),
-        Command::Deregister(id.clone()),
-        Command::Heartbeat(id.clone()),
-        Command::Health(id.clone(), HealthReport::new(HealthStatus::Critical, "from broadcast")),
+        Command::Deregister(id.clone().into()),
+        Command::Heartbeat(id.clone().into()),
+        Command::Health(id.clone().into(), HealthReport::new(HealthStatus::Critical, "from broadcast")),
     ] {
-        let error = case.apply(command, Source::Broadcast).await.unwrap_err();
+        let error = case.apply(command, broadcast()).await.unwrap_err();
         assert_eq!(error, RegistryError::RegisteredByApi { id: id.clone() });
     }
     case.quiet(SETTLE).await;
@@ -279,26 +298,33 @@ async fn broadcast_does_not_change_registered_instances(mut case: Case) {
 async fn registration_takes_over_from_broadcast(mut case: Case) {
     let announced = registration("a", 1);
     let (id, register) = (announced.id(), Command::Register(announced));
-    case.apply(register.clone(), Source::Broadcast).await.unwrap();
-    let heartbeat = case.apply(Command::Heartbeat(id.clone()), Source::Api).await;
+    case.apply(register.clone(), broadcast()).await.unwrap();
+    let heartbeat = case.apply(Command::Heartbeat(id.clone().into()), api()).await;
     assert_eq!(heartbeat.unwrap_err(), RegistryError::Unknown { id: id.clone() });
-    let again = case.apply(Command::Heartbeat(id.clone()), Source::Broadcast).await;
+    let again = case.apply(Command::Heartbeat(id.clone().into()), broadcast()).await;
     assert_eq!(again.unwrap(), CommandOutcome::Renewed);
 
     case.api(register.clone()).await;
-    assert_eq!(case.api(Command::Heartbeat(id.clone())).await, CommandOutcome::Renewed);
-    let refused = case.apply(Command::Deregister(id.clone()), Source::Broadcast).await;
+    assert_eq!(case.api(Command::Heartbeat(id.clone().into())).await, CommandOutcome::Renewed);
+    let refused = case.apply(Command::Deregister(id.clone().into()), broadcast()).await;
     assert_eq!(refused.unwrap_err(), RegistryError::RegisteredByApi { id: id.clone() });
     // After it deregistered, it can be learned by broadcast again.
-    case.api(Command::Deregister(id.clone())).await;
-    case.apply(register, Source::Broadcast).await.unwrap();
-    case.apply(Command::Deregister(id), Source::Broadcast).await.unwrap();
-    let kinds = case.kinds(4).await;
-    assert_eq!(kinds, ["registered", "deregistered", "registered", "deregistered"]);
+    case.api(Command::Deregister(id.clone().into())).await;
+    case.apply(register, broadcast()).await.unwrap();
+    case.apply(Command::Deregister(id.into()), broadcast()).await.unwrap();
+    let changes = case.changes(5, PROMPTLY).await;
+    let kinds: Vec<_> = changes.iter().map(Change::kind).collect();
+    assert_eq!(
+        kinds,
+        ["registered", "updated", "deregistered", "registered", "deregistered"]
+    );
+    let sources: Vec<_> = changes.iter().map(|change| change.endpoint().unwrap().source).collect();
+    let (registered, announced) = (Source::Registered, Source::Broadcast);
+    assert_eq!(sources, [announced, registered, registered, announced, announced]);
 }
 
 async fn invalid_registration_changes_nothing(mut case: Case) {
-    let outcome = case.apply(Command::Register(registration("a", 0)), Source::Api).await;
+    let outcome = case.apply(Command::Register(registration("a", 0)), api()).await;
     assert!(matches!(outcome, Err(RegistryError::Invalid(_))), "{outcome:?}");
     case.quiet(SETTLE).await;
 }

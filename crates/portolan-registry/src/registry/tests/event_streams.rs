@@ -88,7 +88,10 @@ proptest! {
             for step in steps {
                 match step {
                     Step::Register(name, port, version) => {
-                        let mut service = registration(&format!("s{name}"), port);
+                        let name = format!("s{name}");
+                        let mut service = registration(&name, port);
+                        // So that it displaces none of another name.
+                        service.protocol = name.parse().unwrap();
                         service.version = version.to_string();
                         registry.register(service, CommandOrigin::local()).await.unwrap();
                     }

@@ -139,7 +139,7 @@ async fn leases_end_on_time_under_load() {
     let busy = tokio::spawn(async move {
         for port in (1..=u16::MAX).cycle() {
             drop(
-                others.register(registration("busy", 1 + port % 100), CommandOrigin::local()).await,
+                others.register(registration("busy", 2 + port % 100), CommandOrigin::local()).await,
             );
         }
     });

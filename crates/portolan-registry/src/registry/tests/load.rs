@@ -40,12 +40,17 @@ const PACES: [Pace; 6] = [
     Pace { names: &["s3"], rests_after: usize::MAX, resumes_after: usize::MAX },
 ];
 
+/// A registration that displaces none of another name.
+fn service(name: &str, port: u16) -> Registration {
+    Registration { protocol: name.parse().unwrap(), ..registration(name, port) }
+}
+
 /// Changes the same instances as the other writers, and returns what was acknowledged.
 async fn write(registry: Registry, writer: u16) -> Journal {
     let mut journal = Journal::new();
     for step in 0..CHANGES {
         let name = SERVICES[usize::from(step + writer) % SERVICES.len()];
-        let service = registration(name, 1 + (step * 7 + writer) % 5);
+        let service = service(name, 1 + (step * 7 + writer) % 5);
         let revision = match (step + writer) % 3 {
             0 => registry.deregister_at(&service.id()).await,
             _ => {
@@ -68,7 +73,7 @@ async fn write(registry: Registry, writer: u16) -> Journal {
 
 impl Registry {
     async fn deregister_at(&self, id: &ServiceId) -> Option<Revision> {
-        match self.apply_one(Command::Deregister(id.clone()), CommandOrigin::local()).await {
+        match self.apply_one(Command::Deregister(id.into()), CommandOrigin::local()).await {
             Ok(CommandOutcome::Deregistered { revision, .. }) => Some(revision),
             Err(RegistryError::Unknown { .. }) => None,
             other => panic!("{other:?}"),
@@ -147,7 +152,7 @@ async fn readers_against_writers(history: usize) -> Vec<Seen> {
     }
     for name in SERVICES {
         let last =
-            registry.register(registration(name, LAST), CommandOrigin::local()).await.unwrap();
+            registry.register(service(name, LAST), CommandOrigin::local()).await.unwrap();
         journal.insert(last.endpoint.revision, name.to_owned());
     }
     let mut all = Vec::new();

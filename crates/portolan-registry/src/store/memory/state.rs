@@ -6,16 +6,20 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, ServiceId, Ttl};
+use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, ServiceId, Source, Ttl};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::time::{DelayQueue, delay_queue};
 
 use super::feed::Backlog;
-use crate::store::decide::{Decision, Effect, EndpointLimits, Known, Terms, decide, outcome};
+use super::index::Index;
+use crate::store::decide::{
+    Concerned, Decision, Effect, EndpointLimits, Known, Put, Terms, decide, outcome,
+};
+use crate::store::owner::Owner;
 use crate::store::{Committed, Update};
 use crate::{
-    Command, CommandOutcome, InvalidRegistryConfig, RegistryConfig, RegistryError, Source,
+    Command, CommandOrigin, CommandOutcome, InvalidRegistryConfig, RegistryConfig, RegistryError,
 };
 
 /// How long a lease lasts after its timer fired. If the process was suspended, heartbeats that
@@ -30,6 +34,7 @@ pub(super) const UPDATE: usize = 256;
 #[derive(Debug)]
 pub(super) struct State {
     records: HashMap<ServiceId, Record>,
+    index_of: Index,
     leases: DelayQueue<ServiceId>,
     revision: Revision,
     /// The number of entries that were emitted.
@@ -45,7 +50,7 @@ pub(super) struct State {
 #[derive(Debug)]
 struct Record {
     endpoint: Arc<ServiceEndpoint>,
-    source: Source,
+    owner: Owner,
     lease: delay_queue::Key,
     ends: Instant,
     /// Whether its timer fired and the grace runs.
@@ -64,6 +69,7 @@ impl State {
     ) -> Result<Self, InvalidRegistryConfig> {
         Ok(Self {
             records: HashMap::new(),
+            index_of: Index::default(),
             leases: DelayQueue::new(),
             revision,
             index: 0,
@@ -84,28 +90,55 @@ impl State {
     pub(super) fn commit(
         &mut self,
         command: &Command,
-        source: Source,
+        origin: CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
-        let id = command.id();
-        let record = self.records.get(&id);
-        let known =
-            record.map(|record| Known { endpoint: &record.endpoint, source: record.source });
-        let terms = Terms { ttl_default: self.ttl_default, now: Timestamp::now() };
-        match decide(command, source, known, terms)? {
-            Decision::Put(endpoint, effect) => {
-                if effect == Effect::Registered {
-                    self.limits.check(source, self.records.len(), self.broadcast)?;
-                }
-                let (endpoint, moved_from) = self.emit_put(endpoint, effect);
-                self.store(&endpoint, source, command.renews_lease());
-                Ok(outcome(command, endpoint, effect, moved_from))
-            }
+        let terms = Terms { origin, ttl_default: self.ttl_default, now: Timestamp::now() };
+        match decide(command, &self.concerned(command), terms)? {
+            Decision::Put(put) => self.put(command, put, origin),
             Decision::Remove => {
+                let id = command.id();
                 let removed = self.remove(&id, |endpoint| Change::Deregistered { endpoint });
                 let (endpoint, revision) = removed.ok_or(RegistryError::Unknown { id })?;
                 Ok(CommandOutcome::Deregistered { endpoint, revision })
             }
         }
+    }
+
+    fn concerned(&self, command: &Command) -> Concerned<'_> {
+        let id = command.id();
+        let known = |id: &ServiceId| self.records.get(id).map(Record::known);
+        let neighbours = match command {
+            Command::Register(registration) => self.index_of.neighbours(registration),
+            _ => Vec::new(),
+        };
+        Concerned {
+            known: known(&id),
+            successor: self.index_of.successor(&id).and_then(known),
+            neighbours: neighbours.iter().filter_map(|id| known(id)).collect(),
+        }
+    }
+
+    fn put(
+        &mut self,
+        command: &Command,
+        put: Put,
+        origin: CommandOrigin,
+    ) -> Result<CommandOutcome, RegistryError> {
+        let Put { endpoint, effect, owner, displaced } = put;
+        if effect == Effect::Registered {
+            let total = self.records.len() - displaced.len();
+            self.limits.check(origin.source(), total, self.broadcast)?;
+        }
+        let displaced = displaced
+            .iter()
+            .filter_map(|id| self.remove(id, |endpoint| Change::Deregistered { endpoint }))
+            .collect();
+        let id = endpoint.id.clone();
+        let owner = owner.or_else(|| self.records.get(&id).map(|record| record.owner.clone()));
+        let (endpoint, moved_from) = self.emit_put(endpoint, effect);
+        let owner = owner.unwrap_or_else(|| Owner::new(origin));
+        self.store(&endpoint, owner, command.renews_lease());
+        Ok(outcome(command, endpoint, effect, moved_from, displaced))
     }
 
     /// Emits the effect, with a revision if it is a change.
@@ -132,27 +165,29 @@ impl State {
         (stored, moved_from.map(|(endpoint, _)| endpoint))
     }
 
-    fn store(&mut self, endpoint: &Arc<ServiceEndpoint>, source: Source, renew: bool) {
+    fn store(&mut self, endpoint: &Arc<ServiceEndpoint>, owner: Owner, renew: bool) {
         let ttl = endpoint.ttl.duration();
         let ends = Instant::now() + ttl;
+        self.broadcast += usize::from(endpoint.source == Source::Broadcast);
         let Some(record) = self.records.get_mut(&endpoint.id) else {
+            self.index_of.insert(endpoint, &owner);
             let lease = self.leases.insert(endpoint.id.clone(), ttl);
             let endpoint = Arc::clone(endpoint);
-            let record = Record { endpoint, source, lease, ends, in_grace: false };
+            let record = Record { endpoint, owner, lease, ends, in_grace: false };
             self.records.insert(record.endpoint.id.clone(), record);
-            self.broadcast += usize::from(source == Source::Broadcast);
             return;
         };
-        record.endpoint = Arc::clone(endpoint);
-        if !renew {
-            return;
+        self.broadcast -= usize::from(record.endpoint.source == Source::Broadcast);
+        if !record.is_indexed_like(endpoint, &owner) {
+            self.index_of.remove(&record.endpoint, &record.owner);
+            self.index_of.insert(endpoint, &owner);
         }
-        record.ends = ends;
-        record.in_grace = false;
-        self.leases.reset(&record.lease, ttl);
-        if (record.source, source) == (Source::Broadcast, Source::Api) {
-            record.source = source;
-            self.broadcast -= 1;
+        record.endpoint = Arc::clone(endpoint);
+        record.owner = owner;
+        if renew {
+            record.ends = ends;
+            record.in_grace = false;
+            self.leases.reset(&record.lease, ttl);
         }
     }
 
@@ -161,10 +196,11 @@ impl State {
         id: &ServiceId,
         change: impl FnOnce(Arc<ServiceEndpoint>) -> Change,
     ) -> Option<Expired> {
-        let Record { endpoint, source, lease, .. } = self.records.remove(id)?;
+        let Record { endpoint, owner, lease, .. } = self.records.remove(id)?;
+        self.index_of.remove(&endpoint, &owner);
         // The lease is no longer in the queue if its timer has just fired.
         self.leases.try_remove(&lease);
-        self.broadcast -= usize::from(source == Source::Broadcast);
+        self.broadcast -= usize::from(endpoint.source == Source::Broadcast);
         self.revision.0 += 1;
         self.emit_change(change(Arc::clone(&endpoint)));
         Some((endpoint, self.revision))
@@ -238,5 +274,21 @@ impl State {
     fn emit(&mut self, entry: &Committed) {
         self.index += 1;
         self.feeds.values_mut().for_each(|backlog| backlog.push(entry.clone()));
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    fn known(&self) -> Known<'_> {
+        Known { endpoint: &self.endpoint, owner: &self.owner }
+    }
+
+    /// Whether the endpoint and the owner have the same entries in the index.
+    fn is_indexed_like(&self, endpoint: &ServiceEndpoint, owner: &Owner) -> bool {
+        let place = |e: &ServiceEndpoint| (e.port, e.protocol.clone());
+        place(&self.endpoint) == place(endpoint)
+            && self.endpoint.hosts().eq(endpoint.hosts())
+            && self.owner.fenced == owner.fenced
     }
 }

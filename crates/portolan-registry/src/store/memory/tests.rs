@@ -31,9 +31,9 @@ impl Memory {
     async fn apply(
         &self,
         commands: &[Command],
-        source: Source,
+        origin: CommandOrigin,
     ) -> Vec<Result<crate::CommandOutcome, RegistryError>> {
-        self.commit(commands, source).await.outcomes
+        self.commit(commands, origin).await.outcomes
     }
 }
 
@@ -60,32 +60,32 @@ async fn delayed_memory_passes_the_suite_of_all_stores() {
 #[tokio::test(start_paused = true)]
 async fn full_store_rejects_new_endpoints_and_updates_known_ones() {
     let store = store(2);
-    let outcomes = store.apply(&[register(1), register(2), register(3)], Source::Api).await;
+    let outcomes = store.apply(&[register(1), register(2), register(3)], suite::api()).await;
     assert!(outcomes[0].is_ok() && outcomes[1].is_ok());
     assert_eq!(outcomes[2], Err(RegistryError::Full { limit: 2 }));
-    assert!(store.apply(&[register(1)], Source::Api).await[0].is_ok());
+    assert!(store.apply(&[register(1)], suite::api()).await[0].is_ok());
     let id = register(2).id();
-    assert!(store.apply(&[Command::Deregister(id), register(3)], Source::Api).await[1].is_ok());
+    assert!(store.apply(&[Command::Deregister(id.into()), register(3)], suite::api()).await[1].is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn broadcast_may_fill_half_of_the_store() {
     let store = store(4);
     let announced = [register(1), register(2), register(3)];
-    let outcomes = store.apply(&announced, Source::Broadcast).await;
+    let outcomes = store.apply(&announced, suite::broadcast()).await;
     assert_eq!(outcomes[2], Err(RegistryError::BroadcastFull { limit: 2 }));
     // One registers through the API, one is removed: both make room.
-    assert!(store.apply(&[register(1)], Source::Api).await[0].is_ok());
-    assert!(store.apply(&[register(3)], Source::Broadcast).await[0].is_ok());
-    let removed = Command::Deregister(register(3).id());
-    assert!(store.apply(&[removed, register(4)], Source::Broadcast).await[1].is_ok());
+    assert!(store.apply(&[register(1)], suite::api()).await[0].is_ok());
+    assert!(store.apply(&[register(3)], suite::broadcast()).await[0].is_ok());
+    let removed = Command::Deregister(register(3).id().into());
+    assert!(store.apply(&[removed, register(4)], suite::broadcast()).await[1].is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn lease_scan_ends_leases_that_the_timer_queue_missed() {
     let store = store(10);
     let mut feed = store.feed();
-    store.apply(&[register(1), register(2)], Source::Api).await;
+    store.apply(&[register(1), register(2)], suite::api()).await;
     tokio::time::advance(Ttl::DEFAULT.duration()).await;
     assert_eq!(store.sweep(&recorder()), 0, "the timer queue is not late yet");
     tokio::time::advance(OVERDUE).await;
@@ -101,7 +101,7 @@ async fn many_leases_that_end_at_once_end_in_steps() {
     let mut feed = store.feed();
     feed.next().await.unwrap();
     let all: Vec<_> = (1..=600).map(register).collect();
-    store.apply(&all, Source::Api).await;
+    store.apply(&all, suite::api()).await;
     let mut registered = 0;
     while registered < 600 {
         let update = feed.next().await.unwrap();
@@ -129,9 +129,9 @@ async fn feed_that_falls_too_far_behind_continues_with_a_reset() {
     let store = store(10);
     let mut feed = store.feed();
     feed.next().await.unwrap();
-    store.apply(&[register(1)], Source::Api).await;
-    let heartbeats = vec![Command::Heartbeat(register(1).id()); 100_001];
-    let receipt = store.commit(&heartbeats, Source::Api).await;
+    store.apply(&[register(1)], suite::api()).await;
+    let heartbeats = vec![Command::Heartbeat(register(1).id().into()); 100_001];
+    let receipt = store.commit(&heartbeats, suite::api()).await;
     let update = feed.next().await.unwrap();
     assert_eq!(update.index, receipt.index);
     let [Committed::Reset { endpoints, .. }] = &update.committed[..] else { panic!("{update:?}") };
@@ -144,7 +144,7 @@ async fn another_server_takes_over_the_maintenance() {
     let second = first.join();
     let metrics = Metrics::new();
     let ttl = Ttl::DEFAULT.duration() + OVERDUE;
-    first.apply(&[register(1)], Source::Api).await;
+    first.apply(&[register(1)], suite::api()).await;
     let leader = tokio::spawn(async move { first.maintain(recorder()).await });
     tokio::task::yield_now().await;
     let follower = Recorder::new(metrics.clone());

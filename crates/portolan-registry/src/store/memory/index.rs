@@ -1,0 +1,66 @@
+//! Which instances are at a place, and which instance replaced the ones of an id.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use portolan_core::{Registration, ServiceEndpoint, ServiceId};
+
+use crate::store::owner::{Owner, Place};
+
+/// Finds the instances that a command concerns besides the one of its id.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    places: HashMap<Place, Vec<ServiceId>>,
+    /// The instances whose owners have fenced an incarnation of another id.
+    successors: HashMap<ServiceId, Vec<ServiceId>>,
+}
+
+// === impl Index ===
+
+impl Index {
+    pub(super) fn insert(&mut self, endpoint: &ServiceEndpoint, owner: &Owner) {
+        Place::all(endpoint).for_each(|place| add(&mut self.places, place, &endpoint.id));
+        for (id, _) in owner.fenced.iter().filter(|(id, _)| *id != endpoint.id) {
+            add(&mut self.successors, id.clone(), &endpoint.id);
+        }
+    }
+
+    pub(super) fn remove(&mut self, endpoint: &ServiceEndpoint, owner: &Owner) {
+        Place::all(endpoint).for_each(|place| take(&mut self.places, &place, &endpoint.id));
+        owner.fenced.iter().for_each(|(id, _)| take(&mut self.successors, id, &endpoint.id));
+    }
+
+    /// Returns the other instances at a place of the registration.
+    pub(super) fn neighbours(&self, registration: &Registration) -> Vec<ServiceId> {
+        let own = registration.id();
+        let mut ids: Vec<_> = Place::requested(registration)
+            .filter_map(|place| self.places.get(&place))
+            .flatten()
+            .filter(|id| **id != own)
+            .cloned()
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Returns the newest instance that replaced one of this id.
+    pub(super) fn successor(&self, id: &ServiceId) -> Option<&ServiceId> {
+        self.successors.get(id)?.last()
+    }
+}
+
+fn add<K: Hash + Eq>(map: &mut HashMap<K, Vec<ServiceId>>, key: K, id: &ServiceId) {
+    let ids = map.entry(key).or_default();
+    if !ids.contains(id) {
+        ids.push(id.clone());
+    }
+}
+
+fn take<K: Hash + Eq>(map: &mut HashMap<K, Vec<ServiceId>>, key: &K, id: &ServiceId) {
+    let Some(ids) = map.get_mut(key) else { return };
+    ids.retain(|kept| kept != id);
+    if ids.is_empty() {
+        map.remove(key);
+    }
+}

@@ -1,0 +1,148 @@
+//! The owner of a registration, and the address that a registration occupies.
+
+use std::net::IpAddr;
+
+use portolan_core::{Host, Incarnation, Protocol, Registration, ServiceEndpoint, ServiceId};
+
+use crate::CommandOrigin;
+
+/// How many fenced incarnations are kept with a registration; the oldest are forgotten.
+const FENCED: usize = 16;
+
+/// Who owns a registration. A store keeps it with the endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Owner {
+    /// The host that registered the instance; `None` if a proxy hides it.
+    pub(crate) peer: Option<IpAddr>,
+    /// The incarnations that this owner has replaced, and the ids that they were registered under.
+    pub(crate) fenced: Vec<(ServiceId, Incarnation)>,
+}
+
+/// What only one instance of a host can listen on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    host: Host,
+    port: u16,
+    protocol: Protocol,
+}
+
+// === impl Owner ===
+
+impl Owner {
+    pub(crate) fn new(origin: CommandOrigin) -> Self {
+        Self { peer: origin.peer(), fenced: Vec::new() }
+    }
+
+    /// Whether this owner has replaced the incarnation.
+    pub(crate) fn has_fenced(&self, id: &ServiceId, incarnation: Incarnation) -> bool {
+        self.fenced.iter().any(|fenced| (&fenced.0, fenced.1) == (id, incarnation))
+    }
+
+    /// Fences the incarnation of an instance that the new one replaces, and what its owner had fenced. An
+    /// incarnation that was learned by broadcast may be forged, so it is not fenced for those that register.
+    pub(crate) fn replace(&mut self, new: &ServiceEndpoint, old: &ServiceEndpoint, owner: &Self) {
+        if old.source != new.source {
+            return;
+        }
+        let replaced = old.incarnation.map(|incarnation| (old.id.clone(), incarnation));
+        for fenced in owner.fenced.iter().cloned().chain(replaced) {
+            let is_own = (&fenced.0, Some(fenced.1)) == (&new.id, new.incarnation);
+            if !is_own && !self.fenced.contains(&fenced) {
+                self.fenced.push(fenced);
+            }
+        }
+        self.fenced.drain(..self.fenced.len().saturating_sub(FENCED));
+    }
+
+    /// Whether a registration from `origin` comes from the host of this owner. Behind a proxy that hides the
+    /// hosts, the registered host decides.
+    pub(crate) fn is_on_host_of(
+        &self,
+        endpoint: &ServiceEndpoint,
+        origin: CommandOrigin,
+        new: &ServiceEndpoint,
+    ) -> bool {
+        match (self.peer, origin.peer()) {
+            (Some(owner), Some(peer)) => owner == peer,
+            (None, None) => endpoint.host == new.host,
+            _ => false,
+        }
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Returns the places of an instance: one for each of its hosts.
+    pub(crate) fn all(endpoint: &ServiceEndpoint) -> impl Iterator<Item = Self> {
+        endpoint.hosts().map(|host| Self::new(host, endpoint.port, &endpoint.protocol))
+    }
+
+    /// Returns the places that a registration asks for.
+    pub(crate) fn requested(registration: &Registration) -> impl Iterator<Item = Self> {
+        let Registration { host, addresses, port, protocol, .. } = registration;
+        let hosts = std::iter::once(host).chain(addresses);
+        hosts.map(|host| Self::new(host, *port, protocol))
+    }
+
+    fn new(host: &Host, port: u16, protocol: &Protocol) -> Self {
+        Self { host: normal(host), port, protocol: protocol.clone() }
+    }
+}
+
+/// One spelling of each host: names of loopback as `127.0.0.1`, other names in lower case.
+fn normal(host: &Host) -> Host {
+    match host.address() {
+        Some(address) => Host::try_from(address.to_canonical()).unwrap_or_else(|_| host.clone()),
+        None if host.is_loopback() => Host::loopback(),
+        None => {
+            let name = host.to_string().trim_end_matches('.').to_ascii_lowercase();
+            name.parse().unwrap_or_else(|_| host.clone())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_core::Ttl;
+
+    use super::*;
+
+    fn registration(hosts: [&str; 2]) -> Registration {
+        let [host, other] = hosts.map(|host| host.parse().unwrap());
+        let mut registration = Registration::new("api".parse().unwrap(), host, 8080);
+        registration.addresses = vec![other];
+        registration
+    }
+
+    #[test]
+    fn place_has_one_spelling() {
+        let places: Vec<_> = Place::requested(&registration(["localhost", "127.0.0.1"])).collect();
+        assert_eq!(places[0], places[1]);
+        let places: Vec<_> =
+            Place::requested(&registration(["DB.example.org.", "db.example.org"])).collect();
+        assert_eq!(places[0], places[1]);
+        let places: Vec<_> = Place::requested(&registration(["10.0.0.7", "10.0.0.8"])).collect();
+        assert_ne!(places[0], places[1]);
+    }
+
+    #[test]
+    fn number_of_fenced_incarnations_is_bounded() {
+        let origin = CommandOrigin::local();
+        let mut owner = Owner::new(origin);
+        for number in 0..100 {
+            let at = |number| {
+                let mut registration = registration(["10.0.0.7", "10.0.0.8"]);
+                registration.incarnation = Some(Incarnation::new(number));
+                registration.into_endpoint(Ttl::DEFAULT, jiff::Timestamp::UNIX_EPOCH)
+            };
+            let mut next = Owner::new(origin);
+            next.replace(&at(number + 1), &at(number), &owner);
+            owner = next;
+        }
+        assert_eq!(owner.fenced.len(), FENCED);
+        let id = registration(["10.0.0.7", "10.0.0.8"]).id();
+        assert!(owner.has_fenced(&id, Incarnation::new(99)));
+        assert!(!owner.has_fenced(&id, Incarnation::new(0)));
+    }
+}
