@@ -102,12 +102,12 @@ impl Task {
         match &event.change {
             // A snapshot of the broadcast channel is never complete.
             Change::Snapshot { .. } if feed == ChangeFeed::Announced => {}
-            Change::Snapshot { endpoints } => {
+            Change::Snapshot { endpoints, incomplete } => {
                 let by_name = by_name(endpoints);
                 for name in cache.names() {
                     let now = by_name.get(&name).map_or(&[][..], Vec::as_slice);
                     cache.update(&name, |entry| {
-                        cache_update::after_snapshot(&entry.resolution, now, &rank)
+                        cache_update::after_snapshot(&entry.resolution, now, *incomplete, &rank)
                     });
                 }
             }

@@ -33,7 +33,7 @@ pub(crate) fn after_change(
     let is_same =
         |known: &ServiceEndpoint| known.id == endpoint.id && known.scope == endpoint.scope;
     if let Some(at) = resolution.candidates.iter().position(|known| is_same(&known.endpoint)) {
-        return with(resolution, |candidates| candidates[at].endpoint = Arc::clone(endpoint));
+        return with(resolution, |candidates| update(&mut candidates[at], endpoint, feed));
     }
     let Some(known) = resolution.candidates.first() else { return CacheAction::Remove };
     match (rank(endpoint), rank(&known.endpoint)) {
@@ -46,12 +46,17 @@ pub(crate) fn after_change(
     }
 }
 
-/// Applies a snapshot: all instances of the service in the registry.
+/// Applies a snapshot: all instances of the service in the registry, or those that have registered again
+/// since it started.
 pub(crate) fn after_snapshot(
     resolution: &Resolution,
     now: &[Arc<ServiceEndpoint>],
+    incomplete: bool,
     rank: Rank<'_>,
 ) -> CacheAction {
+    if incomplete {
+        return after_incomplete_snapshot(resolution, now, rank);
+    }
     let nearest = now.iter().filter_map(|endpoint| rank(endpoint)).min();
     let current = |endpoint: &&Arc<ServiceEndpoint>| rank(endpoint) == nearest;
     if resolution.feed == ChangeFeed::Ordered {
@@ -63,8 +68,9 @@ pub(crate) fn after_snapshot(
             resolution.candidates.iter().filter(is_stronger).find(|c| c.endpoint.id == endpoint.id)
         };
         let candidate = |endpoint: &Arc<ServiceEndpoint>| {
-            let proof = known(endpoint).map_or(Proof::Registered, |known| known.proof);
-            Candidate { proof, ..Arc::clone(endpoint).into() }
+            let candidate = Candidate::from(Arc::clone(endpoint));
+            let proof = known(endpoint).map_or(candidate.proof, |known| known.proof);
+            Candidate { proof, ..candidate }
         };
         let candidates: Vec<_> = now.iter().filter(current).map(candidate).collect();
         let is_kept = |known: &Candidate| {
@@ -82,6 +88,35 @@ pub(crate) fn after_snapshot(
             }
         }
     })
+}
+
+/// Keeps the known instances, in their new state if they are in the snapshot, and adds the new ones of the
+/// same scope.
+fn after_incomplete_snapshot(
+    resolution: &Resolution,
+    now: &[Arc<ServiceEndpoint>],
+    rank: Rank<'_>,
+) -> CacheAction {
+    let feed = ChangeFeed::Ordered;
+    let mut current = resolution.clone();
+    for endpoint in now {
+        let change = Change::Registered { endpoint: Arc::clone(endpoint) };
+        match after_change(&current, &change, feed, rank) {
+            CacheAction::Replace(next) => current = next,
+            CacheAction::Keep => {}
+            other => return other,
+        }
+    }
+    CacheAction::Replace(current)
+}
+
+/// Replaces the endpoint of a candidate. The registry may know better how it learned of the instance.
+fn update(candidate: &mut Candidate, endpoint: &Arc<ServiceEndpoint>, feed: ChangeFeed) {
+    candidate.endpoint = Arc::clone(endpoint);
+    let is_known_to_registry = matches!(candidate.proof, Proof::Registered | Proof::Announced);
+    if feed == ChangeFeed::Ordered && is_known_to_registry {
+        candidate.proof = Proof::of_registry(endpoint.source);
+    }
 }
 
 /// Removes the instance, and any other of the same address, because two cannot share it.
@@ -102,7 +137,7 @@ fn added(resolution: &Resolution, endpoint: &Arc<ServiceEndpoint>) -> CacheActio
     }
     let proof = match resolution.feed {
         ChangeFeed::Announced => Proof::Announced,
-        ChangeFeed::None | ChangeFeed::Ordered => Proof::Registered,
+        ChangeFeed::None | ChangeFeed::Ordered => Proof::of_registry(endpoint.source),
     };
     let candidate = Candidate { proof, ..Arc::clone(endpoint).into() };
     with(resolution, |candidates| candidates.push(candidate))

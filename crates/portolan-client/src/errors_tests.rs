@@ -16,6 +16,7 @@ use crate::error::DiscoverError;
 use crate::registry_client::RegistryClientError;
 use crate::reservations::ReservationsError;
 use crate::static_endpoints::ConfiguredEndpoint;
+use crate::strategies::registry::JustStarted;
 use crate::strategy::StrategyError;
 use crate::strategy_name::{StrategyName, UnknownStrategy};
 
@@ -46,8 +47,17 @@ fn registry_errors() -> Vec<RegistryClientError> {
         },
         RegistryClientError::Refused {
             url: url(),
-            status: 409,
+            status: 422,
             detail: "the port is taken".to_owned(),
+        },
+        RegistryClientError::Conflict {
+            url: url(),
+            detail: "api is registered by another incarnation".to_owned(),
+            remedy: "end this run of the service".to_owned(),
+        },
+        RegistryClientError::OutOfReach {
+            id: "api@127.0.0.1:8080".parse().unwrap(),
+            detail: "it listens on the host of the registry".to_owned(),
         },
         RegistryClientError::UnknownService { id: "api@127.0.0.1:8080".parse().unwrap() },
         RegistryClientError::bad_answer(&url(), "it answers 404 Not Found"),
@@ -131,6 +141,7 @@ fn texts_and_remedies_are_those_of_the_snapshots() {
         Box::new(unknown_strategy("mdns")),
         Box::new(reservations.clone()),
         Box::new(StrategyError::from(reservations)),
+        Box::new(JustStarted { url: url() }),
         Box::new(StrategyError::timed_out(Duration::from_secs(1))),
         Box::new("localhost".parse::<ConfiguredEndpoint>().unwrap_err()),
         Box::new(BuildError::Settings(InvalidDiscovery::NoRoom)),

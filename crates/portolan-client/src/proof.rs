@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use portolan_core::Source;
+
 /// How well an instance is proven to belong to the requested service, strongest first.
 ///
 /// A health status that is known from any strategy counts for the instance, whatever its proof.
@@ -25,6 +27,19 @@ pub enum Proof {
 }
 
 // === impl Proof ===
+
+// === impl Proof ===
+
+impl Proof {
+    /// Returns the proof of an instance that the registry knows from this source: what it learned by
+    /// broadcast is as weak as an announcement that arrives here.
+    pub(crate) fn of_registry(source: Source) -> Self {
+        match source {
+            Source::Registered => Self::Registered,
+            Source::Broadcast => Self::Announced,
+        }
+    }
+}
 
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -163,7 +163,8 @@ pub struct Candidate {
     pub priority: u16,
     /// The relative frequency among candidates of the same priority (RFC 2782). Default 1.
     pub weight: u16,
-    /// How well the instance is proven to belong to the service. Default [`Proof::Registered`].
+    /// How well the instance is proven to belong to the service. Default [`Proof::Registered`], or
+    /// [`Proof::Announced`] if the registry learned of it by broadcast.
     pub proof: Proof,
 }
 
@@ -237,7 +238,8 @@ impl From<ServiceEndpoint> for Candidate {
 
 impl From<Arc<ServiceEndpoint>> for Candidate {
     fn from(endpoint: Arc<ServiceEndpoint>) -> Self {
-        Self { endpoint, priority: 0, weight: 1, proof: Proof::Registered }
+        let proof = Proof::of_registry(endpoint.source);
+        Self { endpoint, priority: 0, weight: 1, proof }
     }
 }
 

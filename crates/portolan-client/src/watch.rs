@@ -203,7 +203,7 @@ impl Watcher {
     fn announce(&mut self, event: ServiceEvent) {
         // A snapshot of the channel is not complete: its endpoints count as additions.
         let events = match event.change {
-            Change::Snapshot { endpoints } => endpoints.into_iter().map(registered).collect(),
+            Change::Snapshot { endpoints, .. } => endpoints.into_iter().map(registered).collect(),
             change => vec![ServiceEvent { revision: Revision::default(), change }],
         };
         for event in events {

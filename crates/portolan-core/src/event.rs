@@ -40,6 +40,10 @@ pub enum Change {
     Snapshot {
         /// Every instance that matches the watch.
         endpoints: Vec<Arc<ServiceEndpoint>>,
+        /// Whether the registry has just started without its former state, so that instances may be
+        /// missing that have not registered again yet.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        incomplete: bool,
     },
     /// An instance was registered.
     Registered {

@@ -74,9 +74,9 @@ impl Change {
             seen(endpoint).map(change)
         };
         match &self {
-            Self::Snapshot { endpoints } => {
+            Self::Snapshot { endpoints, incomplete } => {
                 let endpoints = endpoints.iter().filter_map(seen).collect();
-                Some(Self::Snapshot { endpoints })
+                Some(Self::Snapshot { endpoints, incomplete: *incomplete })
             }
             Self::Registered { endpoint } => {
                 map(endpoint, |endpoint| Self::Registered { endpoint })
@@ -147,8 +147,8 @@ mod tests {
         let updated = seen(Change::Updated { endpoint: Arc::clone(&endpoint) });
         assert_eq!(updated, Some(Change::Deregistered { endpoint: Arc::clone(&endpoint) }));
         assert_eq!(seen(Change::Registered { endpoint: Arc::clone(&endpoint) }), None);
-        let snapshot = seen(Change::Snapshot { endpoints: vec![endpoint] });
-        assert_eq!(snapshot, Some(Change::Snapshot { endpoints: Vec::new() }));
+        let snapshot = |endpoints| Change::Snapshot { endpoints, incomplete: true };
+        assert_eq!(seen(snapshot(vec![endpoint])), Some(snapshot(Vec::new())));
     }
 
     #[test]

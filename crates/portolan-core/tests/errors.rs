@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use portolan_core::duration::{Ttl, parse_duration};
 use portolan_core::{
-    Action, HealthStatus, Host, InvalidRegistration, PoolRange, PortName, PortRange, Protocol,
-    Registration, Scope, ServiceId, ServiceName, port,
+    Action, HealthStatus, Host, Incarnation, InvalidRegistration, IpNetwork, PoolRange, PortName,
+    PortRange, Protocol, Registration, Scope, ServiceId, ServiceName, port,
 };
 use serde_json::{Value, json};
 
@@ -33,6 +33,8 @@ fn texts() {
         error("bad".parse::<HealthStatus>()),
         error(long.parse::<Host>()),
         error(Host::try_from(IpAddr::from([0, 0, 0, 0]))),
+        error("0x1".parse::<Incarnation>()),
+        error("10.0.0.0/33".parse::<IpNetwork>()),
         error("".parse::<ServiceName>()),
         error("x".repeat(200).parse::<ServiceName>()),
         error("a b".parse::<ServiceName>()),

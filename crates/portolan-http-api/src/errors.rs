@@ -80,6 +80,8 @@ impl From<RegistryError> for Problem {
             E::Unknown { .. } => ProblemKind::UnknownInstance,
             E::Invalid(_) | E::RemoteLoopback { .. } => ProblemKind::BadMember,
             E::RegisteredByApi { .. } => ProblemKind::RegisteredByApi,
+            E::AnotherIncarnation { .. } | E::Displaced { .. } => ProblemKind::AnotherIncarnation,
+            E::OwnedByAnother { .. } => ProblemKind::OwnedByAnother,
             E::Full { .. } | E::BroadcastFull { .. } => ProblemKind::Full,
             // Busy, unavailable, closed, and whatever is added later: not a fault of the request.
             _ => ProblemKind::Unavailable,
@@ -87,7 +89,9 @@ impl From<RegistryError> for Problem {
         let problem = described(kind, &error);
         match error {
             E::Unknown { .. } => problem.param("id"),
-            E::RemoteLoopback { .. } => problem.pointer("/host"),
+            E::RemoteLoopback { member, .. } => problem.pointer(format!("/{member}")),
+            E::AnotherIncarnation { .. } | E::Displaced { .. } => problem.param("incarnation"),
+            E::OwnedByAnother { .. } => problem.param("id"),
             _ => problem,
         }
     }

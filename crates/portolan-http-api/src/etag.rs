@@ -1,20 +1,34 @@
 //! Entity tags: the revision of the last change.
 //!
+//! The representation also depends on the host of the caller, who gets addresses that it can reach, and on whether
+//! the registry has just started. Both are part of the tag, so that a cache that several hosts share never
+//! takes the response to one for the response to another.
+//!
 //! Weak (RFC 9110, section 8.8.1), because a heartbeat changes an endpoint's `last_heartbeat` without
 //! a new revision.
+
+use std::net::IpAddr;
 
 use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, HeaderMap, IF_NONE_MATCH};
 use http::{HeaderValue, StatusCode};
-use portolan_core::Revision;
+use portolan_core::{Revision, Vantage};
+
+/// What a representation depends on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Version {
+    pub(crate) revision: Revision,
+    pub(crate) vantage: Vantage,
+    pub(crate) incomplete: bool,
+}
 
 /// Responds with the body, or with 304 if the client already has this revision.
 pub(crate) fn respond<R: IntoResponse>(
     headers: &HeaderMap,
-    revision: Revision,
+    version: Version,
     body: impl FnOnce() -> R,
 ) -> Response {
-    let tag = format!("W/\"{revision}\"");
+    let tag = version.tag();
     let mut response = if matches(headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
@@ -24,6 +38,23 @@ pub(crate) fn respond<R: IntoResponse>(
         response.headers_mut().insert(ETAG, tag);
     }
     response
+}
+
+// === impl Version ===
+
+impl Version {
+    fn tag(self) -> String {
+        let vantage = match self.vantage {
+            Vantage::SameHost => String::new(),
+            Vantage::OtherHost { local, peer } => {
+                let text = |address: Option<IpAddr>| address.map(|address| address.to_string());
+                let [local, peer] = [local, peer].map(|address| text(address).unwrap_or_default());
+                format!("-{local}-{peer}")
+            }
+        };
+        let incomplete = if self.incomplete { "-incomplete" } else { "" };
+        format!("W/\"{}{vantage}{incomplete}\"", self.revision)
+    }
 }
 
 /// Weak comparison of `If-None-Match` (RFC 9110, section 13.1.2).

@@ -20,9 +20,12 @@ pub(crate) enum ProblemKind {
     Forbidden,
     NoSuchRoute,
     UnknownInstance,
+    OutOfReach,
     MethodNotAllowed,
     BodyTooSlow,
     RegisteredByApi,
+    AnotherIncarnation,
+    OwnedByAnother,
     BodyTooLarge,
     NotJson,
     BadMember,
@@ -129,11 +132,16 @@ impl ProblemKind {
             Self::Forbidden => (S::FORBIDDEN, "wrong-token", "Wrong token"),
             Self::NoSuchRoute => (S::NOT_FOUND, "no-such-route", "No such route"),
             Self::UnknownInstance => (S::NOT_FOUND, "unknown-instance", "No such instance"),
+            Self::OutOfReach => (S::NOT_FOUND, "out-of-reach", "Instance is out of reach"),
             Self::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
             }
             Self::BodyTooSlow => (S::REQUEST_TIMEOUT, "body-too-slow", "Body took too long"),
             Self::RegisteredByApi => (S::CONFLICT, "registered-by-api", "Registered by the API"),
+            Self::AnotherIncarnation => {
+                (S::CONFLICT, "another-incarnation", "Owned by another run of the service")
+            }
+            Self::OwnedByAnother => (S::CONFLICT, "owned-by-another", "Owned by another host"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "Body is too large"),
             Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not-json", "Content type is not JSON"),
             Self::BadMember => (S::UNPROCESSABLE_ENTITY, "bad-member", "Invalid member"),

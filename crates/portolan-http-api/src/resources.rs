@@ -1,6 +1,7 @@
 //! The resources of the API, one file each.
 
 pub(crate) mod batch;
+pub(crate) mod caller;
 pub(crate) mod health;
 pub(crate) mod heartbeat;
 pub(crate) mod id;

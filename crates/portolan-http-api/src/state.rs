@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use portolan_core::IpNetwork;
 use portolan_http::{Authenticator, CredentialSource, Dialect};
 use portolan_metrics::Metrics;
 use portolan_registry::Registry;
@@ -19,6 +20,7 @@ struct Inner {
     registry: Registry,
     metrics: Metrics,
     authenticator: Authenticator,
+    trusted_proxies: Vec<IpNetwork>,
     version: String,
     openapi: Bytes,
 }
@@ -31,7 +33,15 @@ impl Api {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let openapi = openapi::document(&version);
         let authenticator = Authenticator::default();
-        Self(Arc::new(Inner { registry, metrics, authenticator, version, openapi }))
+        let trusted_proxies = Vec::new();
+        Self(Arc::new(Inner {
+            registry,
+            metrics,
+            authenticator,
+            trusted_proxies,
+            version,
+            openapi,
+        }))
     }
 
     /// Sets the token that every route requires (`Authorization: Bearer TOKEN`), except `/healthz`,
@@ -39,6 +49,11 @@ impl Api {
     pub fn token(self, token: Option<&str>) -> Self {
         let authenticator = Authenticator::new(token).source(CredentialSource::Bearer);
         self.with(|inner| inner.authenticator = authenticator)
+    }
+
+    /// Sets the proxies whose `X-Forwarded-For` names the host of the client. Default: none.
+    pub fn trusted_proxies(self, networks: Vec<IpNetwork>) -> Self {
+        self.with(|inner| inner.trusted_proxies = networks)
     }
 
     /// Sets the version that `/healthz`, `/readyz` and `/openapi.json` report. Default: the version
@@ -67,6 +82,10 @@ impl Api {
 
     pub(crate) fn registry(&self) -> &Registry {
         &self.0.registry
+    }
+
+    pub(crate) fn proxies(&self) -> &[IpNetwork] {
+        &self.0.trusted_proxies
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

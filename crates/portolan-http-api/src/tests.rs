@@ -2,7 +2,9 @@
 
 mod auth;
 mod contract;
+mod owners;
 mod problems;
+mod reach;
 mod services;
 mod support;
 mod watching;

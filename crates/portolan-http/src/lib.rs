@@ -30,6 +30,7 @@
 
 mod auth;
 mod body;
+mod caller;
 mod connection;
 mod dialect;
 mod error;
@@ -41,6 +42,7 @@ mod write_timeout;
 
 pub use auth::{Authenticator, CredentialSource, Principal, authorize};
 pub use body::LimitedBody;
+pub use caller::Caller;
 pub use connection::ConnectionInfo;
 pub use dialect::{Dialect, ErrorResponses};
 pub use error::RequestError;

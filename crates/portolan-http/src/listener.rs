@@ -59,13 +59,25 @@ impl Peer {
     /// Returns the IP address of the peer's host: the loopback address if that is this host,
     /// whichever of its addresses the peer used.
     pub fn host(&self) -> IpAddr {
+        match self.remote() {
+            Some(remote) if !remote.is_loopback() && Some(remote) != self.local() => remote,
+            _ => Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// Returns the IP address of a TCP peer.
+    pub fn remote(&self) -> Option<IpAddr> {
         match self {
-            Self::Tcp { remote, local } => {
-                let own_address = local.is_some_and(|local| local.ip() == remote.ip());
-                let same_host = own_address || remote.ip().to_canonical().is_loopback();
-                if same_host { Ipv4Addr::LOCALHOST.into() } else { remote.ip() }
-            }
-            Self::Unix { .. } => Ipv4Addr::LOCALHOST.into(),
+            Self::Tcp { remote, .. } => Some(remote.ip().to_canonical()),
+            Self::Unix { .. } => None,
+        }
+    }
+
+    /// Returns the IP address that a TCP peer connected to, if it is known.
+    pub fn local(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp { local, .. } => Some((*local)?.ip().to_canonical()),
+            Self::Unix { .. } => None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use portolan_core::{InvalidDuration, REGISTRY_PORT, Remedy, Ttl};
+use portolan_core::{InvalidDuration, IpNetwork, REGISTRY_PORT, Remedy, Ttl};
 use serde::{Deserialize, Serialize};
 
 use crate::store;
@@ -39,6 +39,13 @@ pub struct RegistryConfig {
     /// Whether endpoints announced on the broadcast channel are imported. Default true: it connects
     /// network segments that do not receive each other's multicast.
     pub import_broadcast: bool,
+    /// Whether a registry with a token imports announcements although the channel has no key, so that anyone
+    /// on the network can send them. Default false: it imports signed announcements only.
+    pub import_unsigned: bool,
+    /// The proxies in front of the registry, as addresses or networks: for requests from them the host of the
+    /// client is taken from `X-Forwarded-For`. Default none: the host of a client behind a proxy is
+    /// unknown.
+    pub trusted_proxies: Vec<IpNetwork>,
 }
 
 /// The store of the endpoints.
@@ -100,6 +107,12 @@ impl RegistryConfig {
         check_limit("history", self.history)
     }
 
+    /// The interval of heartbeats that the default TTL is made for, which is two of them. Within it every
+    /// service has registered again after a restart.
+    pub(crate) fn heartbeat_interval(&self) -> Duration {
+        self.ttl_default / 2
+    }
+
     /// The default TTL, within its bounds.
     pub(crate) fn ttl(&self) -> Result<Ttl, InvalidRegistryConfig> {
         Ttl::new(self.ttl_default).map_err(InvalidRegistryConfig::TtlDefault)
@@ -117,6 +130,8 @@ impl Default for RegistryConfig {
             max_endpoints: 100_000,
             history: 10_000,
             import_broadcast: true,
+            import_unsigned: false,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -200,5 +215,8 @@ mod tests {
         let error = RegistryConfig { ttl_default, ..Default::default() }.validate().unwrap_err();
         assert!(error.to_string().starts_with("service_registry.ttl_default: "), "{error}");
         assert!(serde_json::from_str::<RegistryConfig>(r#"{"ttl": "60s"}"#).is_err());
+        let proxies = r#"{"trusted_proxies": ["127.0.0.1", "10.0.0.0/8", "proxy"]}"#;
+        let error = serde_json::from_str::<RegistryConfig>(proxies).unwrap_err().to_string();
+        assert!(error.contains("\"proxy\" is not an IP address or a network"), "{error}");
     }
 }

@@ -139,9 +139,7 @@ impl Remedy for RegistryError {
             Self::AnotherIncarnation { .. } => {
                 "end this run of the service, or register with a new incarnation to replace the other"
             }
-            Self::Displaced { .. } => {
-                "end this service, or register it at an address of its own"
-            }
+            Self::Displaced { .. } => "end this service, or register it at an address of its own",
             Self::OwnedByAnother { .. } => {
                 "choose another id, end the other service, or register with \"replace\": true"
             }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
-use portolan_core::{Revision, ServiceEvent};
+use portolan_core::{Change, Revision, ServiceEvent};
+use tokio::time::{Sleep, sleep_until};
 
 use crate::WatchQuery;
 use crate::view::{Filter, ReadResult, View, Waiter};
@@ -18,7 +19,8 @@ const CHUNK: usize = 64;
 ///
 /// It starts with a snapshot, or exactly after the requested revision if the history still has it.
 /// It buffers a bounded number of events however slowly it is read: a stream that falls behind the
-/// history gets a snapshot and continues from there. It ends when the registry shuts down.
+/// history gets a snapshot and continues from there. If a snapshot was incomplete, because the registry had
+/// just started, a complete one follows as soon as every service had time to register again. It ends when the registry shuts down.
 #[derive(Debug)]
 pub struct EventStream {
     view: Arc<View>,
@@ -26,6 +28,8 @@ pub struct EventStream {
     waiter: Arc<Waiter>,
     after: Option<Revision>,
     pending: VecDeque<Arc<ServiceEvent>>,
+    /// When a complete snapshot follows the incomplete one.
+    completion: Option<Pin<Box<Sleep>>>,
 }
 
 // === impl EventStream ===
@@ -38,7 +42,28 @@ impl EventStream {
         let waiter = Waiter::new(scopes.clone());
         let filter = Filter { names, scopes };
         view.subscribe(&filter, &waiter);
-        Self { view, filter, waiter, after: from, pending: VecDeque::new() }
+        Self { view, filter, waiter, after: from, pending: VecDeque::new(), completion: None }
+    }
+}
+
+impl EventStream {
+    /// Waits for the complete state if the events begin with an incomplete one.
+    fn await_completion(&mut self, events: &[Arc<ServiceEvent>]) {
+        let is_incomplete = |event: &Arc<ServiceEvent>| {
+            matches!(event.change, Change::Snapshot { incomplete: true, .. })
+        };
+        if events.first().is_some_and(is_incomplete) {
+            self.completion = Some(Box::pin(sleep_until(self.view.complete_at())));
+        }
+    }
+
+    /// Starts over with a snapshot once the state is complete.
+    fn poll_completion(&mut self, context: &mut Context<'_>) {
+        let Some(completion) = &mut self.completion else { return };
+        if completion.as_mut().poll(context).is_ready() {
+            self.completion = None;
+            self.after = None;
+        }
     }
 }
 
@@ -48,10 +73,12 @@ impl Stream for EventStream {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let watch = self.get_mut();
         if watch.pending.is_empty() {
+            watch.poll_completion(context);
             watch.waiter.register(context.waker());
             match watch.view.read(&watch.filter, watch.after, CHUNK) {
                 ReadResult::Closed => return Poll::Ready(None),
                 ReadResult::Events(events, after) => {
+                    watch.await_completion(&events);
                     watch.pending = events.into();
                     watch.after = after;
                 }

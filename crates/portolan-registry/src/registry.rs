@@ -79,7 +79,9 @@ pub fn open_over(
     metrics: Metrics,
 ) -> (RegistryTask, Registry) {
     let (sender, queue) = mpsc::channel(QUEUE);
-    let view = Arc::new(View::new(config.history));
+    let now = Instant::now();
+    let complete_at = if store.is_persistent() { now } else { now + config.heartbeat_interval() };
+    let view = Arc::new(View::new(config.history, complete_at));
     let updater = ViewUpdater::new(Arc::clone(&view), metrics.clone());
     let recorder = Recorder::new(metrics.clone());
     let registry = Registry {
@@ -200,6 +202,12 @@ impl Registry {
     /// Returns all instances, ordered by name and id.
     pub fn list(&self) -> Vec<Arc<ServiceEndpoint>> {
         self.view.find(&Query::default()).0
+    }
+
+    /// Returns whether the registry has just started without its former state, so that instances may be
+    /// missing that have not registered again yet. An empty result then means that it is not known.
+    pub fn is_incomplete(&self) -> bool {
+        self.view.is_incomplete()
     }
 
     /// Watches services, from now on or from a revision.

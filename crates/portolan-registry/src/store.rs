@@ -53,6 +53,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         origin: CommandOrigin,
     ) -> BoxFuture<'a, Receipt>;
 
+    /// Whether endpoints outlive the process. If not, a registry that has just started says that its answers
+    /// are incomplete, until every service had time to register again.
+    fn is_persistent(&self) -> bool;
+
     /// The servers over this store. A server leaves when its store is dropped or its lease ends.
     fn membership(&self) -> Membership;
 

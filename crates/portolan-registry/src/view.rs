@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use portolan_core::{Revision, ServiceEndpoint, ServiceEvent, ServiceId, ServiceName, matches_any};
+use tokio::time::Instant;
 
 use crate::query::Query;
 use crate::store::Committed;
@@ -25,7 +26,11 @@ use waiters::Waiters;
 
 /// The state that readers share.
 #[derive(Debug)]
-pub(crate) struct View(RwLock<State>);
+pub(crate) struct View {
+    state: RwLock<State>,
+    /// From when on every service had time to register.
+    complete_at: Instant,
+}
 
 #[derive(Debug)]
 struct State {
@@ -57,9 +62,10 @@ pub(crate) type Unhealthy = (ServiceName, usize);
 // === impl View ===
 
 impl View {
-    /// Creates an empty view with a history of `capacity` changes.
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self(RwLock::new(State {
+    /// Creates an empty view with a history of `capacity` changes, which may lack instances until
+    /// `complete_at`.
+    pub(crate) fn new(capacity: usize, complete_at: Instant) -> Self {
+        let state = RwLock::new(State {
             phase: Phase::Loading,
             revision: Revision::default(),
             endpoints: HashMap::new(),
@@ -68,7 +74,8 @@ impl View {
             capacity,
             compacted: Revision::default(),
             all_services: Waiters::default(),
-        }))
+        });
+        Self { state, complete_at }
     }
 
     // --- writes, by the feed task
@@ -77,32 +84,42 @@ impl View {
     /// whose number of critical instances changed.
     pub(crate) fn apply(&self, committed: &[Committed]) -> Vec<Unhealthy> {
         let mut unhealthy = Vec::new();
-        let mut state = self.0.write();
+        let mut state = self.state.write();
         committed.iter().for_each(|committed| state.apply(committed, &mut unhealthy));
         drop(state);
         // Under a shared lock, so that woken watches can read.
-        let state = self.0.read();
+        let state = self.state.read();
         committed.iter().for_each(|committed| state.wake(committed));
         unhealthy
     }
 
     /// Ends every watch.
     pub(crate) fn close(&self) {
-        self.0.write().phase = Phase::Closed;
-        self.0.read().wake_all();
+        self.state.write().phase = Phase::Closed;
+        self.state.read().wake_all();
     }
 
     // --- reads
 
+    /// From when on the state is complete.
+    pub(crate) fn complete_at(&self) -> Instant {
+        self.complete_at
+    }
+
+    /// Returns whether instances may be missing that have not registered again since the start.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        Instant::now() < self.complete_at
+    }
+
     /// Returns an instance.
     pub(crate) fn get(&self, id: &ServiceId) -> Option<Arc<ServiceEndpoint>> {
-        self.0.read().endpoints.get(id).cloned()
+        self.state.read().endpoints.get(id).cloned()
     }
 
     /// Returns the matching instances, ordered by name and id, and the revision at which the
     /// requested services changed last.
     pub(crate) fn find(&self, query: &Query) -> (Vec<Arc<ServiceEndpoint>>, Revision) {
-        let state = self.0.read();
+        let state = self.state.read();
         let matching = |service: &Service| -> Vec<_> {
             service.endpoints().filter(|endpoint| query.matches(endpoint)).cloned().collect()
         };

@@ -70,7 +70,10 @@ async fn every_change_of_registrations_is_one_line_and_heartbeats_are_none() {
     }
     registry.heartbeat(&brief().id()).await.unwrap();
     registry.deregister(&brief().id()).await.unwrap();
-    registry.register(brief(), CommandOrigin::broadcast("10.0.0.99".parse().unwrap())).await.unwrap();
+    registry
+        .register(brief(), CommandOrigin::broadcast("10.0.0.99".parse().unwrap()))
+        .await
+        .unwrap();
     let events: Vec<_> = watch.take(5).collect().await;
     tokio::task::yield_now().await;
     running.abort();

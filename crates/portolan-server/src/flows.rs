@@ -8,5 +8,53 @@
 mod health;
 mod import;
 
+use crate::Settings;
+
 pub(crate) use health::health;
 pub(crate) use import::import;
+
+/// What announcements on the broadcast channel are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChannelTrust {
+    /// They are signed: the channel has a key, and drops all others. The health in them counts.
+    Signed,
+    /// Anyone on the network can send them: the registry checks the health of their endpoints itself.
+    Unsigned,
+    /// As above, but the registry requires a token, so they are not imported.
+    Refused,
+}
+
+// === impl ChannelTrust ===
+
+impl ChannelTrust {
+    pub(crate) fn from_settings(settings: &Settings) -> Self {
+        let has_token = settings.token.is_some();
+        if settings.broadcast.key.is_some() {
+            Self::Signed
+        } else if has_token && !settings.service_registry.import_unsigned {
+            Self::Refused
+        } else {
+            Self::Unsigned
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registry_with_a_token_imports_signed_announcements_only() {
+        let trust = |token: bool, key: bool, import_unsigned: bool| {
+            let mut settings = Settings::default();
+            settings.token = token.then(|| "token".to_owned());
+            settings.broadcast.key = key.then(|| "a key of the channel".into());
+            settings.service_registry.import_unsigned = import_unsigned;
+            ChannelTrust::from_settings(&settings)
+        };
+        assert_eq!(trust(true, false, false), ChannelTrust::Refused);
+        assert_eq!(trust(true, false, true), ChannelTrust::Unsigned);
+        assert_eq!(trust(true, true, false), ChannelTrust::Signed);
+        assert_eq!(trust(false, false, false), ChannelTrust::Unsigned);
+    }
+}

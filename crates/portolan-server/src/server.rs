@@ -12,9 +12,10 @@ use portolan_port_allocator::PortAllocator;
 use portolan_registry::Registry;
 use tracing::info;
 
+use crate::flows::{self, ChannelTrust};
 use crate::listen::listen;
 use crate::parts::Parts;
-use crate::{ServerError, Settings, flows};
+use crate::{ServerError, Settings};
 
 /// The longest time that [`RegistryServer::stop`] takes. Tasks that run longer are aborted.
 pub const STOP_WITHIN: Duration = Duration::from_millis(900);
@@ -123,16 +124,22 @@ impl RegistryServerBuilder {
             listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
         let (task, registry) =
             portolan_registry::open(&settings.service_registry, metrics.clone())?;
-        let broadcaster = broadcaster.filter(|_| settings.service_registry.import_broadcast);
-        let api = Api::new(registry.clone(), metrics.clone()).token(settings.token.as_deref());
+        let trust = ChannelTrust::from_settings(&settings);
+        let imports = broadcaster.is_some() && settings.service_registry.import_broadcast;
+        let broadcaster = broadcaster.filter(|_| imports && trust != ChannelTrust::Refused);
+        let api = Api::new(registry.clone(), metrics.clone())
+            .token(settings.token.as_deref())
+            .trusted_proxies(settings.service_registry.trusted_proxies.clone());
 
         let mut parts = Parts::default();
         parts.spawn("health", |stop| {
-            flows::health(registry.clone(), settings.health.clone(), metrics.clone(), stop)
+            flows::health(registry.clone(), settings.health.clone(), metrics.clone(), trust, stop)
         });
         // Subscribed before `start` returns, so that no announcement after it is missed.
         if let Some(announcements) = broadcaster.as_ref().map(Broadcaster::listen) {
-            parts.spawn("import", |stop| flows::import(announcements, registry.clone(), stop));
+            parts.spawn("import", |stop| {
+                flows::import(announcements, registry.clone(), trust, stop)
+            });
         }
         let dialects = vec![api.dialect()];
         parts.spawn_fallible("http", async |stop| {
@@ -140,6 +147,12 @@ impl RegistryServerBuilder {
             Ok(portolan_http::serve(listener, dialects, limits, stop).await?)
         });
         parts.spawn("registry", |stop| task.run(stop.cancelled_owned()));
+        if imports && broadcaster.is_none() {
+            info!(
+                "Announcements not imported, because the registry requires a token and the channel has no \
+                 key: set broadcast.key, or service_registry.import_unsigned"
+            );
+        }
         log_open_access(address.ip(), settings.token.is_some());
         info!(%address, "Registry server started");
         Ok(RegistryServer { address, registry, allocator, _broadcaster: broadcaster, parts })

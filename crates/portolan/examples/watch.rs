@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         match event.as_ref().map(|event| &event.change) {
             None => break,
             // The first event of a watch: the complete state, which replaces all earlier knowledge.
-            Some(Change::Snapshot { endpoints }) => println!("{} instances", endpoints.len()),
+            Some(Change::Snapshot { endpoints, .. }) => println!("{} instances", endpoints.len()),
             Some(change) => {
                 let endpoint = change.endpoint().ok_or("a change without an instance")?;
                 println!("{} {} {}", change.kind(), endpoint.address(), endpoint.health);

@@ -63,7 +63,7 @@ fn begin(inner: &Inner) -> (Option<ServiceEvent>, BroadcastStream<ServiceEvent>)
         return (None, BroadcastStream::new(ended));
     };
     let endpoints = inner.state.live(None).cloned().collect();
-    let change = Change::Snapshot { endpoints };
+    let change = Change::Snapshot { endpoints, incomplete: false };
     let snapshot = ServiceEvent { revision: Default::default(), change };
     (Some(snapshot), BroadcastStream::new(events.subscribe()))
 }

@@ -123,7 +123,7 @@ async fn watcher_that_missed_changes_gets_a_snapshot() {
     }
     apply(&peers, Action::Register, endpoint("api"));
     let event = events.next().await.unwrap();
-    let Change::Snapshot { endpoints } = event.change else { panic!("{event:?}") };
+    let Change::Snapshot { endpoints, .. } = event.change else { panic!("{event:?}") };
     assert_eq!(endpoints.len(), 1);
     assert_eq!(kinds(&mut events), Vec::<&str>::new());
 }

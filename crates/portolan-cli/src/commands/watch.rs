@@ -85,7 +85,7 @@ fn print(context: &Context, event: &ServiceEvent) -> Result<(), Failure> {
         return output::json(event);
     }
     match &event.change {
-        Change::Snapshot { endpoints } => {
+        Change::Snapshot { endpoints, .. } => {
             output::line(format_args!("{} snapshot of {}", event.revision, endpoints.len()))?;
             endpoints.iter().try_for_each(|endpoint| {
                 let (name, address, health) = (&endpoint.name, endpoint.address(), endpoint.health);

@@ -123,7 +123,7 @@ fn number_of_added_instances_is_bounded() {
 fn snapshot_replaces_a_registry_result() {
     let snapshot = |strategy: &str, known: &[ServiceEndpoint], now: &[ServiceEndpoint]| {
         let now: Vec<_> = now.iter().cloned().map(Arc::new).collect();
-        said(after_snapshot(&found(strategy, known), &now, &rank))
+        said(after_snapshot(&found(strategy, known), &now, false, &rank))
     };
     let known = [endpoint("api", 1)];
     let both = [endpoint("api", 2), endpoint_in("shop", "api", 3)];
@@ -139,6 +139,37 @@ fn snapshot_replaces_a_registry_result() {
 
 #[test]
 fn snapshot_is_not_a_change_of_one_instance() {
-    let change = Change::Snapshot { endpoints: Vec::new() };
+    let change = Change::Snapshot { endpoints: Vec::new(), incomplete: false };
     assert_eq!(after("registry", &[endpoint("api", 1)], &change), "keep");
+}
+
+#[test]
+fn incomplete_snapshot_keeps_the_known_instances() {
+    let known = [endpoint("api", 1), endpoint("api", 2)];
+    let now = |endpoints: Vec<ServiceEndpoint>| {
+        let now: Vec<_> = endpoints.into_iter().map(Arc::new).collect();
+        said(after_snapshot(&found("registry", &known), &now, true, &rank))
+    };
+    assert_eq!(now(vec![]), "1,2");
+    assert_eq!(now(vec![endpoint("api", 2), endpoint("api", 3)]), "1,2,3");
+}
+
+#[test]
+fn instance_that_the_registry_learned_by_broadcast_is_announced() {
+    let mut announced = endpoint("api", 1);
+    announced.source = portolan_core::Source::Broadcast;
+    let proof = |action| match action {
+        CacheAction::Replace(found) => found.candidates.last().unwrap().proof,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(Candidate::from(announced.clone()).proof, Proof::Announced);
+    let known = found("registry", &[endpoint("api", 2)]);
+    let change = registered(announced.clone());
+    let added = after_change(&known, &change, ChangeFeed::Ordered, &rank);
+    assert_eq!(proof(added), Proof::Announced);
+    // It registers later.
+    let change = registered(endpoint("api", 1));
+    let known = found("registry", &[announced]);
+    let updated = after_change(&known, &change, ChangeFeed::Ordered, &rank);
+    assert_eq!(proof(updated), Proof::Registered);
 }

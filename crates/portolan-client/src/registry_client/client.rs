@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use portolan_core::{HealthReport, Registration, ServiceEndpoint, ServiceId, Vantage};
+use portolan_core::{HealthReport, Incarnation, Registration, ServiceEndpoint, ServiceId, Vantage};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 
@@ -31,6 +31,7 @@ pub struct RegistryClient {
     http: reqwest::Client,
     base: Url,
     timeout: Duration,
+    incarnation: Option<Incarnation>,
 }
 
 /// The response to a registration.
@@ -85,7 +86,7 @@ impl RegistryClient {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| RegistryClientError::invalid_url(&url, error.to_string()))?;
-        Ok(Self { http, base, timeout })
+        Ok(Self { http, base, timeout, incarnation: None })
     }
 
     /// Returns the registry's URL.
@@ -96,6 +97,14 @@ impl RegistryClient {
     /// Returns the same client with another request timeout.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Returns the same client with the incarnation of a registrant, which it sends with heartbeats, health
+    /// reports and deregistrations. The registry refuses them with [`RegistryClientError::Conflict`] if another
+    /// run of the registrant owns the registration.
+    pub fn with_incarnation(mut self, incarnation: Incarnation) -> Self {
+        self.incarnation = Some(incarnation);
         self
     }
 
@@ -113,13 +122,13 @@ impl RegistryClient {
 
     /// Deregisters an instance. Fails with [`RegistryClientError::UnknownService`] for an unknown id.
     pub async fn deregister(&self, id: &ServiceId) -> Result<(), RegistryClientError> {
-        self.send_for(id, self.instance(Method::DELETE, id, None)).await.map(drop)
+        self.send_for(id, self.owned(Method::DELETE, id, None)).await.map(drop)
     }
 
     /// Renews the lease of an instance. [`RegistryClientError::UnknownService`] means that the
     /// instance must register again.
     pub async fn heartbeat(&self, id: &ServiceId) -> Result<(), RegistryClientError> {
-        self.send_for(id, self.instance(Method::PUT, id, Some("heartbeat"))).await.map(drop)
+        self.send_for(id, self.owned(Method::PUT, id, Some("heartbeat"))).await.map(drop)
     }
 
     /// Reports the health of an instance.
@@ -128,7 +137,7 @@ impl RegistryClient {
         id: &ServiceId,
         report: &HealthReport,
     ) -> Result<(), RegistryClientError> {
-        let request = self.instance(Method::PUT, id, Some("health")).json(report);
+        let request = self.owned(Method::PUT, id, Some("health")).json(report);
         self.send_for(id, request).await.map(drop)
     }
 
@@ -170,6 +179,17 @@ impl RegistryClient {
         self.request(method, &path.collect::<Vec<_>>())
     }
 
+    /// A request that only the owner of the registration may make.
+    fn owned(&self, method: Method, id: &ServiceId, what: Option<&str>) -> RequestBuilder {
+        let incarnation =
+            self.incarnation.map(|incarnation| ("incarnation", incarnation.to_string()));
+        let request = self.instance(method, id, what);
+        match incarnation {
+            Some(pair) => request.query(&[pair]),
+            None => request,
+        }
+    }
+
     pub(super) fn request(&self, method: Method, path: &[String]) -> RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -184,6 +204,9 @@ impl RegistryClient {
         request: RequestBuilder,
     ) -> Result<RegistryResponse, RegistryClientError> {
         let response = self.send(request).await?;
+        if let Some(detail) = response.out_of_reach() {
+            return Err(RegistryClientError::OutOfReach { id: id.clone(), detail });
+        }
         if response.status() == StatusCode::NOT_FOUND {
             return Err(RegistryClientError::UnknownService { id: id.clone() });
         }

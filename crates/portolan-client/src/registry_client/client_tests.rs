@@ -223,7 +223,7 @@ async fn watch_starts_with_a_snapshot_and_continues_with_changes() {
     let query = WatchRequest { names, ..WatchRequest::default() };
     let mut watch = client(registry.url()).watch(&query).await.unwrap();
     let first = watch.next().await.unwrap().unwrap();
-    assert!(matches!(&first.change, Change::Snapshot { endpoints } if endpoints.len() == 1));
+    assert!(matches!(&first.change, Change::Snapshot { endpoints, .. } if endpoints.len() == 1));
 
     registry.put(endpoint("other", 2));
     registry.expire(&api);
@@ -301,11 +301,59 @@ async fn many_names_are_filtered_by_the_client() {
     let query = WatchRequest { names, ..WatchRequest::default() };
     let mut watch = client(registry.url()).watch_reconnecting(query);
     let event = watch.next().await.unwrap().unwrap();
-    let Change::Snapshot { endpoints } = event.change else { panic!("{event:?}") };
+    let Change::Snapshot { endpoints, .. } = event.change else { panic!("{event:?}") };
     assert_eq!(endpoints.iter().map(|e| e.port).collect::<Vec<_>>(), [2]);
     registry.put(endpoint("other", 3));
     registry.put(endpoint("api8", 4));
     let event = watch.next().await.unwrap().unwrap();
     assert_eq!(event.change.endpoint().unwrap().port, 4);
     assert_eq!(registry.requests(), ["GET /api/v1/watch"]);
+}
+
+#[tokio::test]
+async fn incarnation_is_sent_with_the_requests_of_an_owner() {
+    let registry = FakeRegistry::start().await;
+    let client = client(registry.url()).with_incarnation(Incarnation::new(0xBEEF));
+    let registration = Registration::from(endpoint("api", 8080));
+    let id = client.register(&registration).await.unwrap().endpoint.id;
+    client.heartbeat(&id).await.unwrap();
+    client.update_health(&id, &HealthReport::default()).await.unwrap();
+    client.deregister(&id).await.unwrap();
+    let path = "/api/v1/services/api@127.0.0.1:8080";
+    let query = "?incarnation=000000000000beef";
+    assert_eq!(
+        registry.requests()[1..],
+        [
+            format!("PUT {path}/heartbeat{query}"),
+            format!("PUT {path}/health{query}"),
+            format!("DELETE {path}{query}"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn conflict_is_permanent_and_has_the_remedy_of_the_registry() {
+    let client = answering(
+        b"HTTP/1.1 409 Conflict\r\n\r\n\
+          {\"detail\": \"owned by 10.0.0.1; end this service\", \"remedy\": \"end this service\"}",
+    );
+    let client = client.await;
+    let error = client.heartbeat(&"api".parse().unwrap()).await.unwrap_err();
+    let expected = RegistryClientError::Conflict {
+        url: client.url().to_owned(),
+        detail: "owned by 10.0.0.1".to_owned(),
+        remedy: "end this service".to_owned(),
+    };
+    assert_eq!(error, expected);
+    assert!(!error.is_temporary());
+}
+
+#[tokio::test]
+async fn instance_out_of_reach_is_not_an_unknown_one() {
+    let client = answering(
+        b"HTTP/1.1 404 Not Found\r\n\r\n\
+          {\"type\": \"urn:portolan:problem:out-of-reach\", \"detail\": \"on loopback\"}",
+    );
+    let error = client.await.get(&"api".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(error, RegistryClientError::OutOfReach { .. }), "{error:?}");
 }

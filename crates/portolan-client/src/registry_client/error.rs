@@ -48,6 +48,27 @@ pub enum RegistryClientError {
         /// The registry's reason and remedy.
         detail: String,
     },
+    /// Another registrant owns the instance: another run of the service, or another host. The request has had no
+    /// effect. Retrying does not help: the registrant was replaced, or must choose another id.
+    #[error(
+        "the registry at {url} refused, because another registrant owns the instance: {detail}"
+    )]
+    Conflict {
+        /// The registry's URL.
+        url: String,
+        /// The registry's reason, which names both owners.
+        detail: String,
+        /// The registry's remedy.
+        remedy: String,
+    },
+    /// The instance listens on loopback of another host.
+    #[error("{id} cannot be reached from this host: {detail}")]
+    OutOfReach {
+        /// The id of the request.
+        id: ServiceId,
+        /// The registry's reason and remedy.
+        detail: String,
+    },
     /// No instance of this id is registered.
     #[error("the registry knows no instance {id}")]
     UnknownService {
@@ -106,7 +127,8 @@ impl Remedy for RegistryClientError {
             }
             Self::UnknownService { .. } => Some("register the instance again".into()),
             Self::BadAnswer { .. } => Some("check the registry URL".into()),
-            Self::InvalidUrl { .. } | Self::Refused { .. } => None,
+            Self::Conflict { remedy, .. } => Some(remedy.clone().into()),
+            Self::InvalidUrl { .. } | Self::Refused { .. } | Self::OutOfReach { .. } => None,
         }
     }
 }

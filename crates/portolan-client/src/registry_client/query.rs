@@ -44,6 +44,10 @@ pub struct WatchRequest {
 pub struct Listing {
     /// The revision of the list; a watch that resumes here misses nothing.
     pub revision: Revision,
+    /// Whether the registry has just started without its former state: instances may be missing that have not
+    /// registered again yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
     /// The instances.
     pub services: Vec<ServiceEndpoint>,
 }
@@ -82,7 +86,7 @@ impl WatchRequest {
         let key = |endpoint: &ServiceEndpoint| {
             matches_any(&self.names, &endpoint.name) && matches_any(&self.scopes, &endpoint.scope)
         };
-        if let portolan_core::Change::Snapshot { endpoints } = &mut event.change {
+        if let portolan_core::Change::Snapshot { endpoints, .. } = &mut event.change {
             endpoints.retain(|endpoint| key(endpoint));
         }
         event.change.endpoint().is_none_or(|endpoint| key(endpoint))

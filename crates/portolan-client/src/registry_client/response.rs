@@ -35,7 +35,14 @@ struct Problem {
     title: String,
     #[serde(default)]
     detail: String,
+    #[serde(default)]
+    remedy: String,
+    #[serde(default)]
+    r#type: String,
 }
+
+/// The type of the problem that an instance is on loopback of another host.
+const OUT_OF_REACH: &str = "urn:portolan:problem:out-of-reach";
 
 // === impl RegistryResponse ===
 
@@ -81,6 +88,9 @@ impl RegistryResponse {
         let status = self.status();
         let Some(problem) = self.problem else { return Ok(self) };
         let (url, detail) = (self.url, problem.text(status));
+        if status == StatusCode::CONFLICT {
+            return Err(problem.conflict(url, &detail));
+        }
         Err(match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 RegistryClientError::NotPermitted { url, status: status.as_u16(), detail }
@@ -94,6 +104,12 @@ impl RegistryResponse {
             }
             _ => RegistryClientError::bad_answer(&url, format!("it answers {status}")),
         })
+    }
+
+    /// Returns why an instance is out of reach, if it is.
+    pub(super) fn out_of_reach(&self) -> Option<String> {
+        let problem = self.problem.as_ref().filter(|problem| problem.r#type == OUT_OF_REACH)?;
+        Some(problem.text(self.status()))
     }
 
     /// Reads the body as JSON.
@@ -140,8 +156,23 @@ impl Problem {
             .into_iter()
             .find(|text| !text.is_empty())
             .unwrap_or_else(|| status.canonical_reason().unwrap_or("it gives no reason"));
-        text.chars().filter(|c| !c.is_control()).take(MAX_DETAIL).collect()
+        bounded(text)
     }
+
+    /// The detail ends with the remedy, which is separate here.
+    fn conflict(&self, url: String, detail: &str) -> RegistryClientError {
+        let remedy = match self.remedy.is_empty() {
+            true => "end this service, or choose another id".to_owned(),
+            false => bounded(&self.remedy),
+        };
+        let detail = detail.strip_suffix(remedy.as_str()).unwrap_or(detail);
+        let detail = detail.trim_end_matches("; ").to_owned();
+        RegistryClientError::Conflict { url, detail, remedy }
+    }
+}
+
+fn bounded(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_DETAIL).collect()
 }
 
 fn too_late(url: &str, waited: std::time::Duration) -> RegistryClientError {

@@ -1,10 +1,13 @@
 //! The strategy `registry`: asks the registry, which is central and authoritative.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portolan_core::Remedy;
+
 use crate::deps::Builtin;
-use crate::registry_client::{ListQuery, RegistryClient, RegistryClientError};
+use crate::registry_client::{ListQuery, Listing, RegistryClient, RegistryClientError};
 use crate::strategy::{
     ChangeFeed, Strategy, StrategyError, StrategyFuture, StrategyKind, StrategyOutcome,
     StrategyQuery,
@@ -31,6 +34,24 @@ struct Registry {
     is_known: bool,
 }
 
+/// An empty list of a registry that has just started says nothing.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the registry at {url} has just started and has no instance yet; services that ran before have not all \
+     registered again"
+)]
+pub(crate) struct JustStarted {
+    pub(crate) url: String,
+}
+
+// === impl JustStarted ===
+
+impl Remedy for JustStarted {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        Some("ask again once a heartbeat interval has passed, 30 s by default".into())
+    }
+}
+
 // === impl Registry ===
 
 impl Registry {
@@ -38,8 +59,8 @@ impl Registry {
         let mut list = ListQuery::named(query.name.clone());
         list.scopes.clone_from(&query.scopes);
         let client = self.client.clone().with_timeout(query.deadline.remaining());
-        let mut services = match client.list(&list).await {
-            Ok(listing) => listing.services,
+        let Listing { incomplete, mut services, .. } = match client.list(&list).await {
+            Ok(listing) => listing,
             Err(error) => {
                 let is_absent = matches!(error, RegistryClientError::Unreachable { .. });
                 let error = StrategyError::from(error).optional(is_absent && !self.is_known);
@@ -49,6 +70,10 @@ impl Registry {
         // Do not rely on the server's filter: a wrong service is worse than none.
         services.retain(|endpoint| endpoint.name == query.name);
         StrategyOutcome::found_in(&query.scopes, services).unwrap_or_else(|| {
+            if incomplete {
+                let url = self.client.url().to_owned();
+                return StrategyOutcome::Failed(StrategyError::from_remedy(JustStarted { url }));
+            }
             let reason = format!("the registry at {} has no instance", self.client.url());
             StrategyOutcome::NotFound { reason, authoritative: true }
         })

@@ -55,6 +55,7 @@ struct Fake {
     requests: Vec<String>,
     fault: Option<Fault>,
     token: Option<String>,
+    just_started: bool,
 }
 
 type Shared = State<Arc<Inner>>;
@@ -102,6 +103,11 @@ impl FakeRegistry {
         state.services.clear();
         state.history.clear();
         state.revision += 1_000;
+    }
+
+    /// Says from now on that it has just started, or not.
+    pub(crate) fn just_started(&self, just_started: bool) {
+        self.inner.state.lock().just_started = just_started;
     }
 
     /// Ends every open watch.
@@ -201,7 +207,9 @@ fn problem(status: u16, detail: &str) -> Response {
 async fn list(State(inner): Shared, Query(query): Parameters) -> Response {
     let state = inner.state.lock();
     let services: Vec<_> = state.services.iter().filter(|s| key(s, &query)).collect();
-    Json(json!({"revision": state.revision, "services": services})).into_response()
+    let (revision, incomplete) = (state.revision, state.just_started);
+    let listing = json!({"revision": revision, "incomplete": incomplete, "services": services});
+    Json(listing).into_response()
 }
 
 async fn register(State(inner): Shared, Json(registration): Json<Registration>) -> Response {
@@ -279,8 +287,8 @@ fn past(state: &Fake, query: &HashMap<String, String>) -> Vec<ServiceEvent> {
         _ => {
             let fits = state.services.iter().filter(|endpoint| key(endpoint, query));
             let endpoints = fits.cloned().map(Arc::new).collect();
-            let revision = Revision(state.revision);
-            vec![ServiceEvent { revision, change: Change::Snapshot { endpoints } }]
+            let (revision, incomplete) = (Revision(state.revision), state.just_started);
+            vec![ServiceEvent { revision, change: Change::Snapshot { endpoints, incomplete } }]
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Deduplicates the events of a watch, which come from two sources.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, ServiceId};
@@ -25,13 +25,22 @@ impl SeenEndpoints {
         self.has_snapshot = true;
         let mut endpoints: Vec<_> = self.reported.values().cloned().collect();
         endpoints.sort_by(|a, b| a.id.cmp(&b.id));
-        ServiceEvent { revision: Revision::default(), change: Change::Snapshot { endpoints } }
+        ServiceEvent {
+            revision: Revision::default(),
+            change: Change::Snapshot { endpoints, incomplete: false },
+        }
     }
 
     /// Applies an event and returns it if it changes anything.
     pub(super) fn apply(&mut self, mut event: ServiceEvent) -> Option<ServiceEvent> {
         match &mut event.change {
-            Change::Snapshot { endpoints } => {
+            Change::Snapshot { endpoints, incomplete } => {
+                if *incomplete {
+                    // Instances that have not registered again yet are not gone.
+                    let given: HashSet<_> = endpoints.iter().map(|e| e.id.clone()).collect();
+                    let kept = self.reported.values().filter(|known| !given.contains(&known.id));
+                    endpoints.extend(kept.cloned());
+                }
                 let now: HashMap<_, _> =
                     endpoints.iter().map(|e| (e.id.clone(), Arc::clone(e))).collect();
                 let known = self.has_snapshot && same_all(&self.reported, &now);

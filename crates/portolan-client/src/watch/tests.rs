@@ -10,7 +10,7 @@ async fn next(watch: &mut ServiceWatch) -> (&'static str, u64, Vec<u16>) {
     let event = timeout(Duration::from_secs(10), watch.next()).await.expect("an event in time");
     let event = event.expect("the watch goes on");
     let ports = match &event.change {
-        Change::Snapshot { endpoints } => endpoints.iter().map(|e| e.port).collect(),
+        Change::Snapshot { endpoints, .. } => endpoints.iter().map(|e| e.port).collect(),
         change => change.endpoint().iter().map(|e| e.port).collect(),
     };
     (event.change.kind(), event.revision.0, ports)

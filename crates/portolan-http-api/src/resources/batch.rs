@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use http::StatusCode;
-use portolan_core::{HealthReport, HealthStatus, Registration, ServiceEndpoint, ServiceId, quoted};
-use portolan_http::ConnectionInfo;
-use portolan_registry::{Command, CommandOrigin, CommandOutcome, Registered, RegistryError};
+use portolan_core::{
+    HealthReport, HealthStatus, Incarnation, Registration, ServiceEndpoint, ServiceId, quoted,
+};
+use portolan_registry::{Command, CommandOutcome, Registered, RegistryError, Target};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::Api;
 use crate::body::{Json, from_value};
 use crate::problem::{Problem, ProblemKind};
+use crate::resources::caller::Requester;
 use crate::resources::services;
 
 /// The maximum number of operations: more would delay the commands of other clients.
@@ -51,12 +53,14 @@ struct Service {
 #[serde(deny_unknown_fields)]
 struct Instance {
     id: ServiceId,
+    incarnation: Option<Incarnation>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Report {
     id: ServiceId,
+    incarnation: Option<Incarnation>,
     status: HealthStatus,
     #[serde(default)]
     reason: String,
@@ -65,15 +69,14 @@ struct Report {
 /// `POST`: applies the valid operations in their order. The others have no effect.
 pub(crate) async fn apply(
     State(api): State<Api>,
-    Extension(connection): Extension<ConnectionInfo>,
+    requester: Requester,
     Json(Batch { operations }): Json<Batch>,
 ) -> Result<Json<Results>, Problem> {
     check_count(operations.len())?;
     let mut commands = Vec::with_capacity(operations.len());
     let mut parse = |operation| command(operation).map(|valid| commands.push(valid)).err();
     let problems: Vec<_> = operations.into_iter().map(&mut parse).collect();
-    let origin = CommandOrigin::api(connection.peer().host());
-    let mut outcomes = api.registry().apply(commands, origin).await.into_iter();
+    let mut outcomes = api.registry().apply(commands, requester.origin()).await.into_iter();
     let result = |(index, problem): (usize, Option<Problem>)| match problem {
         Some(problem) => Some(OperationResponse::from(problem.within(&pointer(index)))),
         None => outcomes.next().map(|outcome| match outcome {
@@ -91,11 +94,11 @@ fn command(operation: Value) -> Result<Command, Problem> {
     let members = Value::Object(members);
     Ok(match kind.as_str() {
         Some("register") => Command::Register(from_value::<Service>(members)?.service),
-        Some("deregister") => Command::Deregister(from_value::<Instance>(members)?.id),
-        Some("heartbeat") => Command::Heartbeat(from_value::<Instance>(members)?.id),
+        Some("deregister") => Command::Deregister(from_value::<Instance>(members)?.into()),
+        Some("heartbeat") => Command::Heartbeat(from_value::<Instance>(members)?.into()),
         Some("health") => {
-            let Report { id, status, reason } = from_value(members)?;
-            Command::Health(id, HealthReport { status, reason })
+            let Report { id, incarnation, status, reason } = from_value(members)?;
+            Command::Health(Target { id, incarnation }, HealthReport { status, reason })
         }
         Some(other) => return Err(unknown_operation(&quoted(other))),
         None => return Err(unknown_operation("missing or not a text")),
@@ -128,6 +131,12 @@ fn check_count(count: usize) -> Result<(), Problem> {
 
 fn pointer(index: usize) -> String {
     format!("/operations/{index}")
+}
+
+impl From<Instance> for Target {
+    fn from(Instance { id, incarnation }: Instance) -> Self {
+        Self { id, incarnation }
+    }
 }
 
 // === impl OperationResponse ===

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::Api;
 use crate::body::Json;
 use crate::problem::Problem;
-use crate::resources::id::Id;
+use crate::resources::id::Owned;
 
 /// The body. Unknown members are errors, so that a misspelt one is not ignored.
 #[derive(Debug, Deserialize)]
@@ -22,9 +22,9 @@ pub(crate) struct Report {
 /// `PUT`: sets the status and its reason. Does not renew the lease.
 pub(crate) async fn set(
     State(api): State<Api>,
-    Id(id): Id,
+    Owned(target): Owned,
     Json(Report { status, reason }): Json<Report>,
 ) -> Result<StatusCode, Problem> {
-    api.registry().update_health(&id, HealthReport { status, reason }).await?;
+    api.registry().update_health(target, HealthReport { status, reason }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,10 +5,13 @@ use http::StatusCode;
 
 use crate::Api;
 use crate::problem::Problem;
-use crate::resources::id::Id;
+use crate::resources::id::Owned;
 
 /// `PUT`: renews the lease for a full TTL. After 404 the service must register again.
-pub(crate) async fn renew(State(api): State<Api>, Id(id): Id) -> Result<StatusCode, Problem> {
-    api.registry().heartbeat(&id).await?;
+pub(crate) async fn renew(
+    State(api): State<Api>,
+    Owned(target): Owned,
+) -> Result<StatusCode, Problem> {
+    api.registry().heartbeat(target).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,85 +1,113 @@
 //! `/api/v1/services`: the registered instances.
 
-use std::sync::Arc;
-
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{HeaderMap, LOCATION};
+use http::header::{HeaderMap, HeaderName, LOCATION};
 use http::{HeaderValue, StatusCode};
 use portolan_core::{Registration, Revision, Scope, ServiceEndpoint, ServiceId};
-use portolan_http::ConnectionInfo;
-use portolan_registry::{CommandOrigin, Query, Registered, RegistryError};
+use portolan_registry::{Query, Registered, RegistryError};
 use serde::Serialize;
 
 use crate::body::Json;
+use crate::etag::Version;
 use crate::parameters::{self, Parameters};
 use crate::problem::{Problem, ProblemKind};
-use crate::resources::id::Id;
+use crate::resources::caller::Requester;
+use crate::resources::id::{Id, Owned};
 use crate::{Api, etag};
+
+/// The header with which a registry that has just started says that its answers are incomplete.
+pub(crate) const INCOMPLETE: HeaderName = HeaderName::from_static("portolan-incomplete");
 
 /// The matching instances, and the revision from which a watch sees every later change.
 #[derive(Debug, Serialize)]
 struct Listing {
     revision: Revision,
-    services: Vec<Arc<ServiceEndpoint>>,
+    /// Whether instances may be missing that have not registered again since the registry started.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    incomplete: bool,
+    services: Vec<ServiceEndpoint>,
 }
 
 /// `GET /api/v1/services`: the instances that match every condition.
 pub(crate) async fn list(
     State(api): State<Api>,
+    requester: Requester,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let (services, revision) = api.registry().lookup(&query(parameters)?);
-    Ok(etag::respond(&headers, revision, || Json(Listing { revision, services })))
+    let query = query(parameters)?;
+    // Before the lookup, so that a complete answer has everything.
+    let incomplete = api.registry().is_incomplete();
+    let (found, revision) = api.registry().lookup(&query);
+    let vantage = requester.vantage();
+    let version = Version { revision, vantage, incomplete };
+    let mut response = etag::respond(&headers, version, || {
+        let services = found.iter().filter_map(|found| found.seen_from(vantage)).collect();
+        Json(Listing { revision, incomplete, services })
+    });
+    mark_incomplete(&mut response, incomplete);
+    Ok(response)
+}
+
+/// Sets the header of an incomplete answer.
+pub(crate) fn mark_incomplete(response: &mut Response, incomplete: bool) {
+    if incomplete {
+        response.headers_mut().insert(INCOMPLETE, HeaderValue::from_static("true"));
+    }
 }
 
 /// `POST /api/v1/services`: registers an instance, under the given id or a derived one.
 pub(crate) async fn create(
     State(api): State<Api>,
-    Extension(connection): Extension<ConnectionInfo>,
+    requester: Requester,
     Json(registration): Json<Registration>,
 ) -> Result<Response, Problem> {
-    register(&api, &connection, registration).await
+    register(&api, requester, registration).await
 }
 
 /// `GET /api/v1/services/{id}`: one instance.
 pub(crate) async fn read(
     State(api): State<Api>,
+    requester: Requester,
     headers: HeaderMap,
     Id(id): Id,
 ) -> Result<Response, Problem> {
     let endpoint = api.registry().get(&id).ok_or(RegistryError::Unknown { id })?;
-    Ok(etag::respond(&headers, endpoint.revision, || Json(Arc::clone(&endpoint))))
+    let seen = requester.reach(&endpoint)?;
+    let (revision, vantage) = (endpoint.revision, requester.vantage());
+    Ok(etag::respond(&headers, Version { revision, vantage, incomplete: false }, || Json(seen)))
 }
 
 /// `PUT /api/v1/services/{id}`: registers an instance under this id.
 pub(crate) async fn replace(
     State(api): State<Api>,
-    Extension(connection): Extension<ConnectionInfo>,
+    requester: Requester,
     Id(id): Id,
     Json(mut registration): Json<Registration>,
 ) -> Result<Response, Problem> {
     match registration.id.replace(id.clone()) {
         Some(other) if other != id => Err(conflicting_ids(&id, &other)),
-        _ => register(&api, &connection, registration).await,
+        _ => register(&api, requester, registration).await,
     }
 }
 
 /// `DELETE /api/v1/services/{id}`: removes an instance.
-pub(crate) async fn remove(State(api): State<Api>, Id(id): Id) -> Result<StatusCode, Problem> {
-    api.registry().deregister(&id).await?;
+pub(crate) async fn remove(
+    State(api): State<Api>,
+    Owned(target): Owned,
+) -> Result<StatusCode, Problem> {
+    api.registry().deregister(target).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn register(
     api: &Api,
-    connection: &ConnectionInfo,
+    requester: Requester,
     registration: Registration,
 ) -> Result<Response, Problem> {
-    let origin = CommandOrigin::api(connection.peer().host());
     let Registered { endpoint, created, .. } =
-        api.registry().register(registration, origin).await?;
+        api.registry().register(registration, requester.origin()).await?;
     let location = HeaderValue::try_from(format!("/api/v1/services/{}", endpoint.id));
     let mut response = (status(created), Json(endpoint)).into_response();
     if let Ok(location) = location {

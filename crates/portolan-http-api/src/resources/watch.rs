@@ -1,6 +1,8 @@
 //! `/api/v1/watch`: changes as server-sent events (`text/event-stream`, HTML Living Standard 9.2).
 
 use std::convert::Infallible;
+use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Extension, State};
@@ -8,13 +10,15 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use http::header::{HeaderMap, HeaderName};
-use portolan_core::{Revision, ServiceEvent, quoted};
+use portolan_core::{Revision, ServiceEvent, Vantage, quoted};
 use portolan_http::ConnectionInfo;
 use portolan_registry::WatchQuery;
 
 use crate::Api;
 use crate::parameters::{self, Parameters};
 use crate::problem::Problem;
+use crate::resources::caller::Requester;
+use crate::resources::services::mark_incomplete;
 
 /// The interval of keep-alive comments: shorter than the idle timeouts of proxies, and a client
 /// notices a dead connection within seconds.
@@ -27,18 +31,33 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(crate) async fn stream(
     State(api): State<Api>,
     Extension(connection): Extension<ConnectionInfo>,
+    requester: Requester,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
     let query = query(parameters, &headers)?;
+    let vantage = requester.vantage();
+    let incomplete = api.registry().is_incomplete();
     let events = api
         .registry()
         .watch(query)
+        .filter_map(move |event| ready(seen(&event, vantage)))
         .map(|event| Ok::<_, Infallible>(encode(&event)))
         .take_until(connection.shutdown().clone().cancelled_owned());
     let stream = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     // Without it nginx buffers events until it has a page of them.
-    Ok(([("x-accel-buffering", "no")], stream).into_response())
+    let mut response = ([("x-accel-buffering", "no")], stream).into_response();
+    mark_incomplete(&mut response, incomplete);
+    Ok(response)
+}
+
+/// Returns the event as the caller sees it; `None` if it concerns an instance out of its reach.
+fn seen(event: &Arc<ServiceEvent>, vantage: Vantage) -> Option<Arc<ServiceEvent>> {
+    if vantage == Vantage::SameHost {
+        return Some(Arc::clone(event));
+    }
+    let change = event.change.clone().seen_from(vantage)?;
+    Some(Arc::new(ServiceEvent { revision: event.revision, change }))
 }
 
 fn encode(event: &ServiceEvent) -> Event {

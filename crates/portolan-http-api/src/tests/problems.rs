@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use insta::assert_json_snapshot;
-use portolan_core::InvalidRegistration;
+use portolan_core::{Host, Incarnation, InvalidRegistration};
 use portolan_http::RequestError;
 use portolan_registry::RegistryError;
 use reqwest::Method;
@@ -43,14 +43,34 @@ fn request_errors() {
 #[test]
 fn registry_errors() {
     let id = || "api@10.0.0.1:80".parse().unwrap();
-    let (host, peer) = ("127.0.0.1".parse().unwrap(), "10.0.0.9".parse().unwrap());
+    let (host, peer) = (Host::loopback(), "10.0.0.9".parse().ok());
+    let incarnation = Incarnation::new(1);
     let documents: Vec<_> = [
         RegistryError::Unknown { id: id() },
         InvalidRegistration::PortZero.into(),
         RegistryError::Full { limit: 10_000 },
         RegistryError::BroadcastFull { limit: 5_000 },
         RegistryError::RegisteredByApi { id: id() },
-        RegistryError::RemoteLoopback { host, peer },
+        RegistryError::RemoteLoopback { member: "host", host, peer },
+        RegistryError::AnotherIncarnation {
+            id: id(),
+            incarnation,
+            owner: Some(Incarnation::new(2)),
+        },
+        RegistryError::Displaced {
+            id: id(),
+            incarnation,
+            successor: "web".parse().unwrap(),
+            address: "10.0.0.1:80".into(),
+            owner: None,
+        },
+        RegistryError::OwnedByAnother {
+            id: id(),
+            owner: "10.0.0.1".parse().ok(),
+            owner_address: "10.0.0.1:80".into(),
+            peer,
+            address: "10.0.0.9:80".into(),
+        },
         RegistryError::Busy(Duration::from_secs(5)),
         RegistryError::Unavailable { store: "etcd", reason: "connection refused".into() },
         RegistryError::Closed,

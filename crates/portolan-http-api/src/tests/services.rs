@@ -105,7 +105,10 @@ async fn matching_etag_is_answered_with_304() {
     {
         let first = server.get(path).await;
         let tag = first.header("etag").to_owned();
-        assert_eq!(tag, format!("W/\"{}\"", first.json()["revision"]));
+        let revision = &first.json()["revision"];
+        // The registry has just started.
+        let incomplete = if path.ends_with(":1") { "" } else { "-incomplete" };
+        assert_eq!(tag, format!("W/\"{revision}{incomplete}\""));
         let again = |tags: String| {
             let request = server.request(Method::GET, path).header("if-none-match", tags);
             async { ApiResponse::read(request).await }

@@ -1,6 +1,6 @@
 //! A server on a port of its own, and requests to it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -36,16 +36,29 @@ impl Server {
     }
 
     pub(super) async fn with_limits(limits: HttpLimits) -> Self {
-        Self::launch(|api| api, limits).await
+        Self::launch(|api| api, limits, &RegistryConfig::default()).await
     }
 
     pub(super) async fn with(change: impl FnOnce(Api) -> Api) -> Self {
-        Self::launch(change, HttpLimits::default()).await
+        Self::launch(change, HttpLimits::default(), &RegistryConfig::default()).await
     }
 
-    async fn launch(change: impl FnOnce(Api) -> Api, limits: HttpLimits) -> Self {
+    pub(super) async fn with_config(config: &RegistryConfig) -> Self {
+        Self::launch(|api| api, HttpLimits::default(), config).await
+    }
+
+    /// Starts a server that trusts the requests' `X-Forwarded-For`, so that they can come from any host.
+    pub(super) async fn behind_a_proxy() -> Self {
+        Self::with(|api| api.trusted_proxies(vec![IpAddr::from([127, 0, 0, 1]).into()])).await
+    }
+
+    async fn launch(
+        change: impl FnOnce(Api) -> Api,
+        limits: HttpLimits,
+        config: &RegistryConfig,
+    ) -> Self {
         let metrics = Metrics::new();
-        let (writer, registry) = open(&RegistryConfig::default(), metrics.clone()).unwrap();
+        let (writer, registry) = open(config, metrics.clone()).unwrap();
         let (stop_writer, writer_stopped) = oneshot::channel::<()>();
         let writing = tokio::spawn(writer.run(writer_stopped.map(drop)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -72,6 +85,22 @@ impl Server {
 
     pub(super) async fn get(&self, path: &str) -> ApiResponse {
         ApiResponse::read(self.request(Method::GET, path)).await
+    }
+
+    /// Sends a request from this host through the proxy.
+    pub(super) async fn send_from(
+        &self,
+        host: &str,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> ApiResponse {
+        let request = self.request(method, path).header("x-forwarded-for", host);
+        ApiResponse::read(match body {
+            Some(body) => request.json(&body),
+            None => request,
+        })
+        .await
     }
 
     pub(super) async fn register(&self, body: Value) -> ApiResponse {

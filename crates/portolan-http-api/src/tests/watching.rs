@@ -29,6 +29,10 @@ impl Events {
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
+        Self::of_request(request).await
+    }
+
+    async fn of_request(request: reqwest::RequestBuilder) -> Self {
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -181,4 +185,28 @@ async fn resumed_watches_miss_nothing_under_concurrent_writes() {
     for writer in writers {
         writer.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn watch_of_another_host_has_reachable_addresses_only() {
+    let server = Server::behind_a_proxy().await;
+    server.register(api(1)).await;
+    let request = server.request(Method::GET, "/api/v1/watch");
+    let mut watch = Events::of_request(request.header("x-forwarded-for", "10.0.0.9")).await;
+    let snapshot = watch.next().await.unwrap().data;
+    assert_eq!((&snapshot["endpoints"], &snapshot["incomplete"]), (&json!([]), &json!(true)));
+    server.register(api(2)).await;
+    let mut service = api(3);
+    service["addresses"] = json!(["10.0.0.1"]);
+    let id = server.register(service.clone()).await.json()["id"].clone();
+    let registered = watch.next().await.unwrap();
+    assert_eq!(
+        (&*registered.event, &registered.data["endpoint"]["host"]),
+        ("registered", &json!("10.0.0.1"))
+    );
+    // It listens on loopback only from now on.
+    service["addresses"] = json!([]);
+    server.register(service).await;
+    let gone = watch.next().await.unwrap();
+    assert_eq!((&*gone.event, &gone.data["endpoint"]["id"]), ("deregistered", &id));
 }

@@ -105,7 +105,7 @@ async fn watch_receives_every_change_once_and_in_order() {
     let registry = &running.registry;
     let mut watch = registry.watch(WatchQuery::default());
     assert!(
-        matches!(&next(&mut watch).await.change, Change::Snapshot { endpoints } if endpoints.is_empty())
+        matches!(&next(&mut watch).await.change, Change::Snapshot { endpoints, .. } if endpoints.is_empty())
     );
     let id = registry
         .register(brief("api", 1), CommandOrigin::local())
@@ -158,10 +158,40 @@ async fn watch_that_falls_behind_continues_with_a_snapshot() {
         registry.register(registration("api", port), CommandOrigin::local()).await.unwrap();
     }
     let caught_up = next(&mut watch).await;
-    assert!(matches!(&caught_up.change, Change::Snapshot { endpoints } if endpoints.len() == 10));
+    assert!(
+        matches!(&caught_up.change, Change::Snapshot { endpoints, .. } if endpoints.len() == 10)
+    );
     registry.register(registration("api", 11), CommandOrigin::local()).await.unwrap();
     let event = next(&mut watch).await;
     assert_eq!((event.change.kind(), event.revision.0), ("registered", caught_up.revision.0 + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn registry_is_incomplete_until_every_service_had_time_to_register_again() {
+    let running = start(&RegistryConfig::default());
+    let registry = &running.registry;
+    for incomplete in [true, false] {
+        assert_eq!(registry.is_incomplete(), incomplete);
+        let mut watch = registry.watch(WatchQuery::default());
+        let snapshot = next(&mut watch).await.change.clone();
+        assert_eq!(snapshot, Change::Snapshot { endpoints: Vec::new(), incomplete });
+        // Half of the default TTL.
+        tokio::time::advance(Duration::from_secs(30)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn incomplete_snapshot_is_followed_by_a_complete_one() {
+    let running = start(&RegistryConfig::default());
+    let registry = &running.registry;
+    let mut watch = registry.watch(WatchQuery::default());
+    next(&mut watch).await;
+    let api = registry.register(registration("api", 1), CommandOrigin::local()).await.unwrap();
+    assert_eq!(next(&mut watch).await.change.kind(), "registered");
+    let endpoints = vec![api.endpoint];
+    let complete = Change::Snapshot { endpoints, incomplete: false };
+    assert_eq!(next(&mut watch).await.change, complete);
+    assert_eq!(next(&mut watch).await.change.kind(), "expired");
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,7 +232,8 @@ async fn announcements_are_imported_by_their_action() {
     let running = start(&RegistryConfig::default());
     let registry = &running.registry;
     for action in [Action::Register, Action::Update, Action::Heartbeat] {
-        let imported = import(registry, &announcement(action, &announced_endpoint())).await.unwrap();
+        let imported =
+            import(registry, &announcement(action, &announced_endpoint())).await.unwrap();
         assert!(matches!(imported, CommandOutcome::Registered(Registered { created: true, .. })));
         assert!(registry.get(&announced_endpoint().id).is_some());
         import(registry, &announcement(Action::Deregister, &announced_endpoint())).await.unwrap();
@@ -218,8 +249,7 @@ async fn announced_health_counts_if_it_is_signed_and_the_agent_checks_it() {
     service.health = HealthStatus::Critical;
     service.health_reason = "refused".into();
     let (key, value) = portolan_core::endpoint::CHECKED_BY_AGENT;
-    let heartbeat =
-        |service: &ServiceEndpoint| announcement(Action::Heartbeat, service);
+    let heartbeat = |service: &ServiceEndpoint| announcement(Action::Heartbeat, service);
     registry.import(&heartbeat(&service), SENDER, true).await.unwrap();
     let unknown = registry.get(&service.id).unwrap();
     assert_eq!(unknown.health, HealthStatus::Unknown, "the registry checks it");

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use portolan_core::{
-    HealthReport, HealthStatus, Incarnation, Registration, Revision, ServiceEndpoint, ServiceId, Source, Ttl,
+    HealthReport, HealthStatus, Incarnation, Registration, Revision, ServiceEndpoint, ServiceId,
+    Source, Ttl,
 };
 
 use super::owner::Owner;
@@ -202,7 +203,9 @@ fn check_fenced(
         let owner = endpoint.incarnation;
         return Err(RegistryError::AnotherIncarnation { id, incarnation, owner });
     }
-    let Some(Known { endpoint, .. }) = concerned.successor.filter(has_fenced) else { return Ok(()) };
+    let Some(Known { endpoint, .. }) = concerned.successor.filter(has_fenced) else {
+        return Ok(());
+    };
     Err(RegistryError::Displaced {
         id,
         incarnation,

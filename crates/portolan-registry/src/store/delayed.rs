@@ -83,6 +83,10 @@ impl Store for Delayed {
         .boxed()
     }
 
+    fn is_persistent(&self) -> bool {
+        false
+    }
+
     fn membership(&self) -> Membership {
         self.memory.membership()
     }

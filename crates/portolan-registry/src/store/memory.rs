@@ -23,7 +23,9 @@ use tracing::{debug, warn};
 
 use super::{Feed, Receipt, Store, StoreKind};
 use crate::members::{Membership, ServerId};
-use crate::{Command, CommandOrigin, InvalidRegistryConfig, Recorder, RegistryConfig, StorageBackend};
+use crate::{
+    Command, CommandOrigin, InvalidRegistryConfig, Recorder, RegistryConfig, StorageBackend,
+};
 use feed::MemoryFeed;
 use state::State;
 
@@ -139,6 +141,10 @@ impl Store for Memory {
             Receipt { outcomes, index: state.index() }
         }
         .boxed()
+    }
+
+    fn is_persistent(&self) -> bool {
+        false
     }
 
     fn membership(&self) -> Membership {

@@ -287,7 +287,10 @@ async fn broadcast_does_not_change_registered_instances(mut case: Case) {
         Command::Register(Registration { version: "2".into(), ..registered }),
         Command::Deregister(id.clone().into()),
         Command::Heartbeat(id.clone().into()),
-        Command::Health(id.clone().into(), HealthReport::new(HealthStatus::Critical, "from broadcast")),
+        Command::Health(
+            id.clone().into(),
+            HealthReport::new(HealthStatus::Critical, "from broadcast"),
+        ),
     ] {
         let error = case.apply(command, broadcast()).await.unwrap_err();
         assert_eq!(error, RegistryError::RegisteredByApi { id: id.clone() });
@@ -314,10 +317,7 @@ async fn registration_takes_over_from_broadcast(mut case: Case) {
     case.apply(Command::Deregister(id.into()), broadcast()).await.unwrap();
     let changes = case.changes(5, PROMPTLY).await;
     let kinds: Vec<_> = changes.iter().map(Change::kind).collect();
-    assert_eq!(
-        kinds,
-        ["registered", "updated", "deregistered", "registered", "deregistered"]
-    );
+    assert_eq!(kinds, ["registered", "updated", "deregistered", "registered", "deregistered"]);
     let sources: Vec<_> = changes.iter().map(|change| change.endpoint().unwrap().source).collect();
     let (registered, announced) = (Source::Registered, Source::Broadcast);
     assert_eq!(sources, [announced, registered, registered, announced, announced]);

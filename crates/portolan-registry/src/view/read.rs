@@ -31,7 +31,7 @@ pub(crate) enum ReadResult {
 impl View {
     /// Registers a waiter, which is woken by every change that the filter matches.
     pub(crate) fn subscribe(&self, filter: &Filter, waiter: &Arc<Waiter>) {
-        let mut state = self.0.write();
+        let mut state = self.state.write();
         match filter.names.is_empty() {
             true => state.all_services.add(waiter),
             false => filter.names.iter().for_each(|name| state.service(name).waiters.add(waiter)),
@@ -40,7 +40,7 @@ impl View {
 
     /// Removes a waiter.
     pub(crate) fn unsubscribe(&self, filter: &Filter, waiter: &Arc<Waiter>) {
-        let mut state = self.0.write();
+        let mut state = self.state.write();
         state.all_services.remove(waiter);
         for name in &filter.names {
             state.service(name).waiters.remove(waiter);
@@ -56,7 +56,7 @@ impl View {
         after: Option<Revision>,
         limit: usize,
     ) -> ReadResult {
-        let state = self.0.read();
+        let state = self.state.read();
         let since = after.and_then(|after| state.since(filter, after, limit));
         match (state.phase, since) {
             (Phase::Loading, _) => ReadResult::Events(Vec::new(), after),
@@ -65,7 +65,8 @@ impl View {
             (Phase::Closed, None) => ReadResult::Closed,
             (_, Some((events, next))) => ReadResult::Events(events, Some(next)),
             (Phase::Open, None) => {
-                ReadResult::Events(vec![state.snapshot(filter)], Some(state.revision))
+                let snapshot = state.snapshot(filter, self.is_incomplete());
+                ReadResult::Events(vec![snapshot], Some(state.revision))
             }
         }
     }
@@ -128,7 +129,7 @@ impl State {
         Some(events)
     }
 
-    fn snapshot(&self, filter: &Filter) -> Arc<ServiceEvent> {
+    fn snapshot(&self, filter: &Filter, incomplete: bool) -> Arc<ServiceEvent> {
         let all = |service: &Service| -> Vec<Arc<ServiceEndpoint>> {
             let wanted =
                 |endpoint: &&Arc<ServiceEndpoint>| matches_any(&filter.scopes, &endpoint.scope);
@@ -141,7 +142,8 @@ impl State {
                 watched.flat_map(all).collect()
             }
         };
-        Arc::new(ServiceEvent { revision: self.revision, change: Change::Snapshot { endpoints } })
+        let change = Change::Snapshot { endpoints, incomplete };
+        Arc::new(ServiceEvent { revision: self.revision, change })
     }
 }
 

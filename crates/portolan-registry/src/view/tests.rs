@@ -22,7 +22,7 @@ fn registered(revision: u64, name: &str) -> Committed {
 }
 
 fn open(capacity: usize) -> View {
-    let view = View::new(capacity);
+    let view = View::new(capacity, Instant::now());
     view.apply(&[Committed::Reset { endpoints: Vec::new(), revision: Revision(100) }]);
     view
 }
@@ -138,7 +138,7 @@ fn services_without_instances_history_and_watches_are_removed() {
     view.apply(&[registered(101, "a"), changed(102, Change::Deregistered { endpoint: a })]);
     view.unsubscribe(&filter, &waiter);
     view.apply(&[registered(103, "c")]);
-    let state = view.0.read();
+    let state = view.state.read();
     assert_eq!(state.services.keys().map(ServiceName::as_str).collect::<Vec<_>>(), ["c"]);
     assert_eq!(state.endpoints.len(), 1);
 }
@@ -153,7 +153,7 @@ fn snapshot_is_limited_to_the_requested_scopes() {
     for names in [vec![], vec!["api".parse().unwrap()]] {
         let filter = Filter { names, scopes: scopes.clone() };
         let ReadResult::Events(events, _) = view.read(&filter, None, 9) else { panic!("closed") };
-        let Change::Snapshot { endpoints } = &events[0].change else { panic!("{events:?}") };
+        let Change::Snapshot { endpoints, .. } = &events[0].change else { panic!("{events:?}") };
         let found: Vec<_> = endpoints.iter().map(|endpoint| endpoint.scope.as_str()).collect();
         assert_eq!(found, ["default", "shop"]);
     }
@@ -161,7 +161,7 @@ fn snapshot_is_limited_to_the_requested_scopes() {
 
 #[test]
 fn nothing_is_read_before_the_first_reset() {
-    let view = View::new(10);
+    let view = View::new(10, Instant::now());
     let reading = view.read(&filter(&[]), None, 9);
     assert!(matches!(reading, ReadResult::Events(events, None) if events.is_empty()));
     view.close();

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use futures_util::StreamExt as _;
-use portolan_core::{Change, HealthReport, HealthStatus, ServiceEndpoint, ServiceId};
+use portolan_core::{Change, HealthReport, HealthStatus, ServiceEndpoint, ServiceId, Source};
 use portolan_health::{CheckSpec, HealthConfig, HealthMonitor};
 use portolan_metrics::Metrics;
 use portolan_registry::{Membership, Registry, WatchQuery};
@@ -11,6 +11,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use url::{Host, Url};
+
+use super::ChannelTrust;
 
 /// The length of the report queue. Checks wait while it is full.
 const REPORTS: usize = 256;
@@ -20,6 +22,7 @@ pub(crate) async fn health(
     registry: Registry,
     config: HealthConfig,
     metrics: Metrics,
+    trust: ChannelTrust,
     stop: CancellationToken,
 ) {
     let (sender, mut reports) = mpsc::channel(REPORTS);
@@ -28,6 +31,7 @@ pub(crate) async fn health(
         reports: sender,
         membership: registry.membership(),
         checked: HashSet::new(),
+        trust,
     };
     let mut events = registry.watch(WatchQuery::default());
     loop {
@@ -54,6 +58,7 @@ struct Checks {
     reports: mpsc::Sender<(ServiceId, HealthReport)>,
     membership: Membership,
     checked: HashSet<ServiceId>,
+    trust: ChannelTrust,
 }
 
 // === impl Checks ===
@@ -61,7 +66,7 @@ struct Checks {
 impl Checks {
     fn follow(&mut self, change: &Change) {
         match change {
-            Change::Snapshot { endpoints } => {
+            Change::Snapshot { endpoints, .. } => {
                 self.monitor.unwatch_all();
                 self.checked.clear();
                 endpoints.iter().for_each(|endpoint| self.assign(endpoint));
@@ -76,7 +81,7 @@ impl Checks {
 
     /// Starts the check of an endpoint that this server owns, and ends that of any other.
     fn assign(&mut self, endpoint: &ServiceEndpoint) {
-        match check_of(endpoint).filter(|_| self.membership.owns(&endpoint.id)) {
+        match check_of(endpoint, self.trust).filter(|_| self.membership.owns(&endpoint.id)) {
             Some(Ok(check)) => {
                 self.monitor.watch(endpoint, &check);
                 self.checked.insert(endpoint.id.clone());
@@ -118,8 +123,11 @@ impl Checks {
 /// The check that an endpoint requests, or why it cannot be made. The URL must name the endpoint's own
 /// host: a registry that requested any URL could be used to reach hosts behind a firewall
 /// (server-side request forgery).
-fn check_of(endpoint: &ServiceEndpoint) -> Option<Result<CheckSpec, String>> {
-    let url = endpoint.health_url.as_deref().filter(|_| !endpoint.is_checked_by_agent())?;
+fn check_of(endpoint: &ServiceEndpoint, trust: ChannelTrust) -> Option<Result<CheckSpec, String>> {
+    // An announcement that is not signed may be forged, with its health.
+    let is_trusted = endpoint.source == Source::Registered || trust == ChannelTrust::Signed;
+    let by_agent = endpoint.is_checked_by_agent() && is_trusted;
+    let url = endpoint.health_url.as_deref().filter(|_| !by_agent)?;
     Some(parse_health_url(endpoint, url).map_err(|reason| format!("health_url: {reason}")))
 }
 

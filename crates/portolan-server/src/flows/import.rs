@@ -7,10 +7,13 @@ use portolan_registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::ChannelTrust;
+
 /// Imports announcements until stopped.
 pub(crate) async fn import(
     mut heard: AnnouncementListener,
     registry: Registry,
+    trust: ChannelTrust,
     stop: CancellationToken,
 ) {
     loop {
@@ -23,7 +26,10 @@ pub(crate) async fn import(
         if heard.announcement.in_reply_to.is_some() {
             continue;
         }
-        let imported = stop.run_until_cancelled(registry.import(&heard.announcement)).await;
+        let signed = trust == ChannelTrust::Signed;
+        let from = heard.source.ip();
+        let import = registry.import(&heard.announcement, from, signed);
+        let imported = stop.run_until_cancelled(import).await;
         if let Some(Err(error)) = imported {
             let service = &heard.announcement.service;
             debug!(service_id = %service.id, source = %heard.source, %error, "Announcement not imported");

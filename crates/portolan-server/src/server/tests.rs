@@ -6,7 +6,7 @@ use portolan_broadcast::transport::memory::MemoryNetwork;
 use portolan_client::{
     ListQuery, RegistryClient, RegistryClientConfig, RegistryClientError, WatchRequest,
 };
-use portolan_core::{Action, HealthStatus, Registration, ServiceEndpoint, Ttl};
+use portolan_core::{Action, HealthStatus, Registration, ServiceEndpoint, Source, Ttl};
 use portolan_port_allocator::PortRequest;
 use tokio::time::timeout;
 
@@ -204,7 +204,52 @@ async fn announcements_are_imported() {
         Registration { host, ..service(8080) }.into_endpoint(Ttl::DEFAULT, jiff::Timestamp::now());
     other.announce(Action::Register, &announced).await.unwrap();
     let found = registered(server.registry(), |endpoint| endpoint.id == announced.id).await;
-    assert_eq!(found.address(), "10.0.0.2:8080");
+    assert_eq!((found.address(), found.source), ("10.0.0.2:8080".to_owned(), Source::Broadcast));
+    server.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn registry_with_a_token_does_not_listen_to_unsigned_announcements() {
+    let env = Env::new();
+    let network = MemoryNetwork::new(1);
+    for (key, import_unsigned, imports) in
+        [(None, false, false), (None, true, true), (Some("a key of the channel"), false, true)]
+    {
+        let mut settings = env.settings();
+        settings.token = Some("token".to_owned());
+        settings.broadcast.key = key.map(Into::into);
+        settings.service_registry.import_unsigned = import_unsigned;
+        let host = network.host(Ipv4Addr::new(10, 0, 0, 1));
+        let channel = Broadcaster::with_transport(host, &settings.broadcast, Metrics::new());
+        let builder = RegistryServer::builder(settings).broadcaster(Some(channel.unwrap()));
+        let server = builder.start().await.unwrap();
+        assert_eq!(server._broadcaster.is_some(), imports, "{key:?} {import_unsigned}");
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn forged_health_does_not_count_and_the_registry_checks_itself() {
+    let env = Env::new();
+    let network = MemoryNetwork::new(1);
+    let join = |last| {
+        let host = network.host(Ipv4Addr::new(10, 0, 0, last));
+        Broadcaster::with_transport(host, &BroadcastConfig::default(), Metrics::new()).unwrap()
+    };
+    let (own, other) = (join(1), join(2));
+    let server = env.builder().broadcaster(Some(own)).start().await.unwrap();
+    // An address for documentation (RFC 5737), where nothing listens.
+    let host: Host = "192.0.2.1".parse().unwrap();
+    let (key, value) = portolan_core::endpoint::CHECKED_BY_AGENT;
+    let mut forged = Registration { host, ..service(8080) };
+    forged.metadata.insert(key.to_owned(), value.to_owned());
+    forged.health_url = Some("tcp://192.0.2.1:8080".to_owned());
+    let mut forged = forged.into_endpoint(Ttl::DEFAULT, jiff::Timestamp::now());
+    forged.health = HealthStatus::Passing;
+    other.announce(Action::Register, &forged).await.unwrap();
+    let found = registered(server.registry(), |endpoint| endpoint.id == forged.id).await;
+    assert_ne!(found.health, HealthStatus::Passing);
     server.stop().await;
     other.stop().await;
 }

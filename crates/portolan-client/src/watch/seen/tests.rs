@@ -14,7 +14,10 @@ fn registered(port: u16) -> ServiceEvent {
 
 fn snapshot(ports: &[u16]) -> ServiceEvent {
     let endpoints = ports.iter().map(|port| Arc::new(endpoint("api", *port))).collect();
-    ServiceEvent { revision: Revision(1), change: Change::Snapshot { endpoints } }
+    ServiceEvent {
+        revision: Revision(1),
+        change: Change::Snapshot { endpoints, incomplete: false },
+    }
 }
 
 fn applied(seen: &mut SeenEndpoints, event: ServiceEvent) -> Option<&'static str> {
@@ -45,4 +48,23 @@ fn difference_is_reported_as_an_update() {
     assert_eq!(applied(&mut seen, health.clone()), Some("health"));
     assert_eq!(applied(&mut seen, health), None);
     assert_eq!(applied(&mut seen, registered(1)), Some("updated"));
+}
+
+#[test]
+fn incomplete_snapshot_keeps_the_known_instances() {
+    let mut seen = SeenEndpoints::default();
+    seen.apply(snapshot(&[1, 2]));
+    let incomplete = |ports: &[u16]| {
+        let mut event = snapshot(ports);
+        let Change::Snapshot { incomplete, .. } = &mut event.change else { unreachable!() };
+        *incomplete = true;
+        event
+    };
+    assert_eq!(applied(&mut seen, incomplete(&[])), None);
+    let event = seen.apply(incomplete(&[3])).unwrap();
+    let Change::Snapshot { endpoints, .. } = event.change else { panic!("{event:?}") };
+    let mut ports: Vec<_> = endpoints.iter().map(|endpoint| endpoint.port).collect();
+    ports.sort_unstable();
+    assert_eq!(ports, [1, 2, 3]);
+    assert_eq!(applied(&mut seen, snapshot(&[3])), Some("snapshot"));
 }

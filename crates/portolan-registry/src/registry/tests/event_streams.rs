@@ -56,7 +56,7 @@ impl Follower {
     }
 
     fn follow(&mut self, event: &ServiceEvent) {
-        if let Change::Snapshot { endpoints } = &event.change {
+        if let Change::Snapshot { endpoints, .. } = &event.change {
             let entry = |e: &Arc<ServiceEndpoint>| (e.id.clone(), Arc::clone(e));
             self.known = endpoints.iter().map(entry).collect();
         } else {
@@ -136,7 +136,7 @@ async fn after_a_restart(shift: jiff::SignedDuration) -> (Revision, Vec<Arc<Serv
 async fn watch_that_resumes_after_a_restart_gets_a_snapshot() {
     for shift in [1, 3600, -1, -3600] {
         let (old, events) = after_a_restart(jiff::SignedDuration::from_secs(shift)).await;
-        let Change::Snapshot { endpoints } = &events[0].change else { panic!("{events:?}") };
+        let Change::Snapshot { endpoints, .. } = &events[0].change else { panic!("{events:?}") };
         let ports: Vec<_> = endpoints.iter().map(|endpoint| endpoint.port).collect();
         assert_eq!(ports, [2, 3], "{shift}");
         assert_eq!(events[0].revision > old, shift > 0, "revisions fall only with the clock");

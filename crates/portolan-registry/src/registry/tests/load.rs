@@ -95,7 +95,7 @@ async fn read(registry: Registry, pace: Pace) -> Seen {
     for count in 1.. {
         let event = watch.next().await.expect("the registry runs");
         let there = match &event.change {
-            Change::Snapshot { endpoints } => {
+            Change::Snapshot { endpoints, .. } => {
                 seen.0.push((event.revision, Vec::new()));
                 endpoints.iter().any(|endpoint| endpoint.id == last)
             }
@@ -151,8 +151,7 @@ async fn readers_against_writers(history: usize) -> Vec<Seen> {
         }
     }
     for name in SERVICES {
-        let last =
-            registry.register(service(name, LAST), CommandOrigin::local()).await.unwrap();
+        let last = registry.register(service(name, LAST), CommandOrigin::local()).await.unwrap();
         journal.insert(last.endpoint.revision, name.to_owned());
     }
     let mut all = Vec::new();

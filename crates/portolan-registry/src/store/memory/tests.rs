@@ -65,7 +65,9 @@ async fn full_store_rejects_new_endpoints_and_updates_known_ones() {
     assert_eq!(outcomes[2], Err(RegistryError::Full { limit: 2 }));
     assert!(store.apply(&[register(1)], suite::api()).await[0].is_ok());
     let id = register(2).id();
-    assert!(store.apply(&[Command::Deregister(id.into()), register(3)], suite::api()).await[1].is_ok());
+    assert!(
+        store.apply(&[Command::Deregister(id.into()), register(3)], suite::api()).await[1].is_ok()
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,8 @@
 //! Owners of registrations, and addresses that are used again.
 
-use portolan_core::{Change, HealthReport, HealthStatus, Incarnation, Registration, ServiceId, Source};
+use portolan_core::{
+    Change, HealthReport, HealthStatus, Incarnation, Registration, ServiceId, Source,
+};
 
 use super::{Case, PROMPTLY, StoreParts, broadcast, from, registration};
 use crate::{Command, CommandOrigin, CommandOutcome, Registered, RegistryError, Target};

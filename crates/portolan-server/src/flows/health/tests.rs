@@ -29,7 +29,8 @@ impl Server {
         let interval = Duration::from_millis(20);
         let config = HealthConfig { interval, ..HealthConfig::default() };
         let stop = CancellationToken::new();
-        let checks = health(registry.clone(), config, metrics.clone(), stop);
+        let checks =
+            health(registry.clone(), config, metrics.clone(), ChannelTrust::Unsigned, stop);
         let tasks = [tokio::spawn(task.run(std::future::pending())), tokio::spawn(checks)];
         Self { registry, metrics, _tasks: tasks.map(AbortOnDropHandle::new) }
     }
@@ -97,14 +98,19 @@ fn endpoint_is_checked_on_its_own_host_only() {
         ("127.0.0.1", "https://127.0.0.1:8080/", None),
         ("127.0.0.1", "not a url", None),
     ] {
-        let check = check_of(&endpoint(host, url)).unwrap().ok().map(|check| check.to_string());
+        let check = check_of(&endpoint(host, url), ChannelTrust::Unsigned)
+            .unwrap()
+            .ok()
+            .map(|check| check.to_string());
         assert_eq!(check.as_deref(), expected, "{url} of {host}");
     }
 }
 
 #[test]
 fn unknown_scheme_is_a_reason_that_lists_the_known_ones() {
-    let reason = |url: &str| check_of(&endpoint("127.0.0.1", url)).unwrap().unwrap_err();
+    let reason = |url: &str| {
+        check_of(&endpoint("127.0.0.1", url), ChannelTrust::Unsigned).unwrap().unwrap_err()
+    };
     let expected = "health_url: \"ftp://127.0.0.1/\" is not a health check; expected tcp";
     assert!(reason("ftp://127.0.0.1/").starts_with(expected), "{}", reason("ftp://127.0.0.1/"));
     assert!(reason("https://127.0.0.1/").contains("TLS is not supported"));
@@ -115,5 +121,11 @@ fn endpoint_that_its_agent_checks_is_not_checked() {
     let mut endpoint = endpoint("127.0.0.1", "http://127.0.0.1:8080/health");
     let (key, value) = portolan_core::endpoint::CHECKED_BY_AGENT;
     endpoint.metadata.insert(key.to_owned(), value.to_owned());
-    assert_eq!(check_of(&endpoint), None);
+    for trust in [ChannelTrust::Unsigned, ChannelTrust::Signed] {
+        assert_eq!(check_of(&endpoint, trust), None);
+    }
+    // Anyone can announce that.
+    endpoint.source = Source::Broadcast;
+    assert_eq!(check_of(&endpoint, ChannelTrust::Signed), None);
+    assert!(check_of(&endpoint, ChannelTrust::Unsigned).unwrap().is_ok());
 }
