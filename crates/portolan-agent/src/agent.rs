@@ -73,9 +73,10 @@ impl Agent {
     /// # Errors
     ///
     /// If the registration is invalid or belongs to another instance.
-    pub fn update(&self, registration: Registration) -> Result<(), AgentError> {
-        let updated = desired_endpoint(registration, &self.check)?;
+    pub fn update(&self, mut registration: Registration) -> Result<(), AgentError> {
         let before = self.endpoint();
+        registration.incarnation = before.incarnation;
+        let updated = desired_endpoint(registration, &self.check)?;
         if updated.id != before.id {
             return Err(AgentError::OtherInstance { own: before.id, other: updated.id });
         }

@@ -7,8 +7,8 @@ use portolan_broadcast::{AnnounceError, Broadcaster};
 use portolan_client::{RegistryClient, RegistryClientError};
 use portolan_core::endpoint::CHECKED_BY_AGENT;
 use portolan_core::{
-    Action, HealthReport, InvalidRegistration, Registration, Remedy as _, ServiceEndpoint,
-    ServiceId, Ttl,
+    Action, HealthReport, Incarnation, InvalidRegistration, Registration, Remedy as _,
+    ServiceEndpoint, ServiceId, Ttl,
 };
 use portolan_health::{CheckSpec, HealthConfig, HealthMonitor};
 use portolan_metrics::Metrics;
@@ -110,16 +110,18 @@ impl AgentBuilder {
     ///
     /// If the registration is invalid, the registry refuses it, or neither the registry nor the
     /// channel accepted the service.
-    pub async fn start(self) -> Result<Agent, AgentError> {
+    pub async fn start(mut self) -> Result<Agent, AgentError> {
+        let incarnation = *self.registration.incarnation.get_or_insert_with(Incarnation::random);
         let endpoint = desired_endpoint(self.registration, &self.check)?;
         let owns_health = !self.check.is_none();
         let heartbeat = self.heartbeat.unwrap_or_else(|| {
             self.broadcaster.as_ref().map_or(HEARTBEAT, Broadcaster::announce_interval)
         });
         let desired = watch::Sender::new(endpoint);
-        let mut registry = self
-            .registry
-            .map(|client| RegistryLink::new(client, desired.subscribe(), heartbeat, owns_health));
+        let mut registry = self.registry.map(|client| {
+            let client = client.with_incarnation(incarnation);
+            RegistryLink::new(client, desired.subscribe(), heartbeat, owns_health)
+        });
         let mut broadcast = self
             .broadcaster
             .map(|broadcaster| BroadcastLink::new(broadcaster, desired.subscribe(), heartbeat));

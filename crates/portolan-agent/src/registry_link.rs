@@ -28,6 +28,10 @@ pub(crate) struct RegistryLink {
     registered: Option<RegisteredState>,
     backoff: Backoff,
     lost: bool,
+    /// Whether the registry may have the service: an attempt to register was not refused.
+    may_be_registered: bool,
+    /// Whether another registrant owns the registration now.
+    replaced: bool,
 }
 
 /// What the registry stores, as far as the agent knows.
@@ -54,6 +58,8 @@ impl RegistryLink {
             registered: None,
             backoff: retry_backoff(),
             lost: false,
+            may_be_registered: false,
+            replaced: false,
         }
     }
 
@@ -65,6 +71,10 @@ impl RegistryLink {
                 info!(service_id = %id, "Service not known to the registry, registering again");
                 self.registered = None;
                 self.publish(&desired, false).await
+            }
+            Err(error @ RegistryClientError::Conflict { .. }) if self.registered.is_some() => {
+                (self.replaced, self.may_be_registered) = (true, false);
+                Err(error)
             }
             result => result,
         }
@@ -79,6 +89,9 @@ impl RegistryLink {
     ) {
         loop {
             let due = Instant::now() + self.record(result);
+            if self.replaced {
+                return stopping.cancelled().await;
+            }
             let heartbeat = tokio::select! {
                 () = stopping.cancelled() => return,
                 () = sleep_until(due) => true,
@@ -93,6 +106,10 @@ impl RegistryLink {
     pub(crate) async fn withdraw(&self, deadline: Instant) {
         // Also without a known registration: a request without an answer may have been applied.
         let id = self.desired.borrow().id.clone();
+        if !self.may_be_registered {
+            debug!(service_id = %id, "Service not deregistered, because it is not registered");
+            return;
+        }
         match timeout_at(deadline, self.client.deregister(&id)).await {
             Ok(Ok(())) => info!(service_id = %id, "Service deregistered"),
             Ok(Err(RegistryClientError::UnknownService { .. })) => {
@@ -129,7 +146,13 @@ impl RegistryLink {
     }
 
     async fn register(&mut self, registration: Registration) -> Result<(), RegistryClientError> {
-        let registered = self.client.register(&registration).await?;
+        let registered = self.client.register(&registration).await;
+        // A request without an answer may have been applied, one that is refused has not been.
+        self.may_be_registered = match &registered {
+            Ok(_) => true,
+            Err(error) => self.may_be_registered || error.is_temporary(),
+        };
+        let registered = registered?;
         let endpoint = registered.endpoint;
         info!(
             service_name = %endpoint.name, service_id = %endpoint.id, port = endpoint.port,
@@ -168,7 +191,12 @@ impl RegistryLink {
                 with_jitter(interval)
             }
             Err(error) => {
-                if was_lost {
+                if self.replaced {
+                    warn!(
+                        service_id = %self.desired.borrow().id, error = error.with_remedy(),
+                        "Service replaced by another registrant, its registration is no longer renewed"
+                    );
+                } else if was_lost {
                     debug!(%error, "Registry still unavailable");
                 } else if self.registered.is_none() {
                     // No warning, because there may be no registry at all.

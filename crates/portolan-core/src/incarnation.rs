@@ -19,6 +19,11 @@ pub struct InvalidIncarnation(String);
 // === impl Incarnation ===
 
 impl Incarnation {
+    /// Returns a random incarnation, for a registrant that starts.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
     /// Returns the incarnation with this number.
     pub const fn new(number: u64) -> Self {
         Self(number)

@@ -1,4 +1,5 @@
 mod fake_registry;
+mod owners;
 
 use std::net::Ipv4Addr;
 

@@ -63,8 +63,13 @@ async fn exactly_one_server_checks_each_endpoint_and_another_takes_over() {
     for number in 0..SERVICES {
         let name = format!("api-{number}").parse().unwrap();
         let health_url = Some(format!("tcp://127.0.0.1:{port}"));
-        let service =
-            Registration { health_url, ..Registration::new(name, Host::loopback(), port) };
+        // Of its own protocol, so that it displaces no other one from the address.
+        let protocol = format!("p{number}").parse().unwrap();
+        let service = Registration {
+            health_url,
+            protocol,
+            ..Registration::new(name, Host::loopback(), port)
+        };
         first.registry.register(service, CommandOrigin::local()).await.unwrap();
     }
     let passing = |endpoint: &Arc<ServiceEndpoint>| endpoint.health == HealthStatus::Passing;
