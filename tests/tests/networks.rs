@@ -102,3 +102,20 @@ fn critical_instance_on_the_default_port_is_not_returned_beside_a_passing_one() 
         Ok(())
     });
 }
+
+#[test]
+fn run_keeps_its_program_while_the_registry_is_away() {
+    isolated(|env| {
+        let options = ["--set", "broadcast.enabled=false"];
+        let command = ["python3", "-m", "http.server", "{port}", "--bind", "127.0.0.1"];
+        let mut run = env.service("late-api", &options, &command)?;
+        run.wait_for_line("Service not published yet, trying again")?;
+        let _registry = env.registry()?;
+        portolan_tests::wait_for("the service to be registered", || {
+            ensure!(!env.registered("late-api")?.is_empty(), "not yet");
+            Ok(())
+        })?;
+        ensure!(run.ended()?.is_none(), "the program still runs");
+        Ok(())
+    });
+}

@@ -7,8 +7,8 @@ use portolan_broadcast::{AnnounceError, Broadcaster};
 use portolan_client::{RegistryClient, RegistryClientError};
 use portolan_core::endpoint::CHECKED_BY_AGENT;
 use portolan_core::{
-    Action, HealthReport, Incarnation, InvalidRegistration, Registration, Remedy as _,
-    ServiceEndpoint, ServiceId, Ttl,
+    Action, HealthReport, Incarnation, InvalidRegistration, Registration, Remedy, ServiceEndpoint,
+    ServiceId, Ttl,
 };
 use portolan_health::{CheckSpec, HealthConfig, HealthMonitor};
 use portolan_metrics::Metrics;
@@ -103,16 +103,19 @@ impl AgentBuilder {
     /// Registers and announces the service, and starts the tasks that keep it published. Must be
     /// called within a tokio runtime.
     ///
-    /// If the registry is unreachable and the service was announced, the agent retries the
-    /// registration in the background.
+    /// If the registry is unreachable or the announcement fails, the agent logs a warning and retries in
+    /// the background: a program must not end because a registry is away.
     ///
     /// # Errors
     ///
-    /// If the registration is invalid, the registry refuses it, or neither the registry nor the
-    /// channel accepted the service.
+    /// If the registration is invalid, the registry refuses it, or there is neither a registry nor a
+    /// channel.
     pub async fn start(mut self) -> Result<Agent, AgentError> {
         let incarnation = *self.registration.incarnation.get_or_insert_with(Incarnation::random);
         let endpoint = desired_endpoint(self.registration, &self.check)?;
+        if self.registry.is_none() && self.broadcaster.is_none() {
+            return Err(AgentError::NoPublishTarget { service_id: endpoint.id });
+        }
         let owns_health = !self.check.is_none();
         let heartbeat = self.heartbeat.unwrap_or_else(|| {
             self.broadcaster.as_ref().map_or(HEARTBEAT, Broadcaster::announce_interval)
@@ -134,7 +137,7 @@ impl AgentBuilder {
             Some(link) => Some(link.announce(Action::Register).await),
             None => None,
         };
-        let (registered, announced) = check_published(&desired.borrow(), registered, announced)?;
+        warn_unless_published(&desired.borrow(), registered.as_ref(), announced.as_ref());
         let (sender, reports) = mpsc::channel(REPORTS);
         Ok(Agent::run(Started {
             monitor: HealthMonitor::new(self.health, self.metrics, sender),
@@ -175,20 +178,17 @@ fn check_permanent(registered: Registered) -> Result<Registered, RegistryClientE
     }
 }
 
-/// Returns an error unless the registry or the channel accepted the service.
-fn check_published(
+/// Logs a warning if neither the registry nor the channel accepted the service.
+fn warn_unless_published(
     endpoint: &ServiceEndpoint,
-    registered: Option<Registered>,
-    announced: Option<Announced>,
-) -> Result<(Option<Registered>, Option<Announced>), AgentError> {
-    match (registered, announced) {
-        (None, None) => Err(AgentError::NoPublishTarget { service_id: endpoint.id.clone() }),
-        (Some(Err(error)), None) => Err(error.into()),
-        (Some(Err(error)), Some(Err(other))) => {
-            warn!(service_id = %endpoint.id, error = other.with_remedy(), "Service not announced");
-            Err(error.into())
-        }
-        (None, Some(Err(error))) => Err(error.into()),
-        published => Ok(published),
+    registered: Option<&Registered>,
+    announced: Option<&Announced>,
+) {
+    if matches!(registered, Some(Ok(()))) || matches!(announced, Some(Ok(()))) {
+        return;
     }
+    let registry = registered.and_then(|result| result.as_ref().err()).map(Remedy::with_remedy);
+    let channel = announced.and_then(|result| result.as_ref().err()).map(Remedy::with_remedy);
+    let error = registry.into_iter().chain(channel).collect::<Vec<_>>().join("; ");
+    warn!(service_id = %endpoint.id, error, "Service not published yet, trying again");
 }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use portolan_broadcast::AnnounceError;
 use portolan_client::RegistryClientError;
 use portolan_core::{InvalidRegistration, Remedy, ServiceId};
 
@@ -13,13 +12,9 @@ pub enum AgentError {
     /// The registration is invalid. Retrying does not help.
     #[error(transparent)]
     Invalid(#[from] InvalidRegistration),
-    /// The registry refused the registration, or is unreachable and there is no broadcast channel.
-    /// [`RegistryClientError::is_temporary`] returns whether retrying helps.
+    /// The registry refused the registration. Retrying does not help.
     #[error(transparent)]
     Registry(#[from] RegistryClientError),
-    /// The announcement failed, and no registry has the service.
-    #[error(transparent)]
-    Announce(#[from] AnnounceError),
     /// Neither a registry nor a broadcast channel is configured. Retrying does not help.
     #[error(
         "cannot publish {service_id}: neither a registry nor a broadcast channel is configured"
@@ -47,7 +42,6 @@ impl Remedy for AgentError {
         match self {
             Self::Invalid(_) => None,
             Self::Registry(error) => error.remedy(),
-            Self::Announce(error) => error.remedy(),
             Self::NoPublishTarget { .. } => {
                 Some("set discovery.registry_url, or set broadcast.enabled to true".into())
             }
@@ -65,7 +59,6 @@ mod tests {
         let id = |text: &str| -> ServiceId { text.parse().unwrap() };
         let texts = [
             AgentError::Registry(RegistryClientError::InvalidToken),
-            AgentError::Announce(AnnounceError::Stopped),
             AgentError::NoPublishTarget { service_id: id("api@1") },
             AgentError::OtherInstance { own: id("api@1"), other: id("api@2") },
         ]
