@@ -119,3 +119,53 @@ fn run_keeps_its_program_while_the_registry_is_away() {
         Ok(())
     });
 }
+
+const HTTP_SERVER: [&str; 4] = ["python3", "-m", "http.server", "{port}"];
+
+#[test]
+fn service_on_the_registrys_host_is_reached_from_another_host() {
+    isolated(|env| {
+        let (registry_host, client) = (env.host(1)?, env.host(2)?);
+        let _registry = registry_host.registry(&[])?;
+        let url = registry_host.registry_url();
+        let _service = registry_host.service("shop-api", &[], &HTTP_SERVER)?;
+        client.finds("shop-api", &["--registry", &url], "10.77.0.1:8080")?;
+        // On its own host the loopback address is as good.
+        registry_host.finds("shop-api", &[], "127.0.0.1:8080")?;
+        let exec = ["exec", "--registry", &url, "--needs", "shop-api", "--"];
+        let fetch =
+            ["sh", "-c", "python3 -c \"import urllib.request as u; u.urlopen('$SHOP_API_URL')\""];
+        client.portolan(&exec)?.args(&fetch).run()?.exits(0)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn service_is_reached_through_a_registry_on_a_third_host() {
+    isolated(|env| {
+        let hosts = [env.host(1)?, env.host(2)?, env.host(3)?];
+        let _registry = hosts[0].registry(&[])?;
+        let url = hosts[0].registry_url();
+        let _service = hosts[1].service("shop-api", &["--registry", &url], &HTTP_SERVER)?;
+        hosts[2].finds("shop-api", &["--registry", &url], "10.77.0.2:8080")?;
+        hosts[0].finds("shop-api", &[], "10.77.0.2:8080")
+    });
+}
+
+#[test]
+fn service_on_loopback_is_offered_to_its_own_host_only() {
+    isolated(|env| {
+        let (registry_host, client) = (env.host(1)?, env.host(2)?);
+        let _registry = registry_host.registry(&[])?;
+        let url = registry_host.registry_url();
+        let local = [&HTTP_SERVER[..], &["--bind", "127.0.0.1"]].concat();
+        let _service = registry_host.service("shop-api", &[], &local)?;
+        registry_host.finds("shop-api", &[], "127.0.0.1:8080")?;
+        let found = client.portolan(&["discover", "shop-api", "--registry", &url])?.run()?;
+        ensure!(found.code == Some(3) && found.stdout.is_empty(), "{found:?}");
+        // With the registry on another host the user is told.
+        let mut other = client.service("other-api", &["--registry", &url], &local)?;
+        other.wait_for_line("Service listens on loopback only")?;
+        Ok(())
+    });
+}

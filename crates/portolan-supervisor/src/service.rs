@@ -4,6 +4,7 @@
 //! detected by connecting and by the owner of the listening socket or, for an inherited socket, by
 //! the first accept(2) of the program.
 
+mod advertised;
 mod error;
 mod leases;
 mod listen_watch;
@@ -28,7 +29,7 @@ use portolan_metrics::Metrics;
 use portolan_port_allocator::{PortAllocator, PortAllocatorConfig};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 pub use error::StartError;
 #[cfg(test)]
@@ -231,7 +232,17 @@ impl Service {
         self.watch = None;
         let Some(leases) = &self.leases else { return Ok(()) };
         let ServiceDeps { allocator, registry, broadcaster, health, metrics } = self.deps.clone();
-        let agent = Agent::builder(self.spec.registration(leases, &allocator.pools()))
+        let advertised = self.spec.advertised(leases.port());
+        // Another host would take a loopback address for its own.
+        let registry =
+            registry.filter(|_| !advertised.loopback_only || self.spec.host.is_loopback());
+        if advertised.loopback_only {
+            self.warn_of_loopback(registry.is_none());
+        }
+        if registry.is_none() && broadcaster.is_none() && advertised.loopback_only {
+            return Ok(());
+        }
+        let agent = Agent::builder(self.spec.registration(leases, &allocator.pools(), advertised))
             .registry(registry)
             .broadcaster(broadcaster)
             .check(self.spec.check.clone())
@@ -250,6 +261,22 @@ impl Service {
                 _ = self.child.stop(Duration::from_secs(1)).await;
                 Err(error.into())
             }
+        }
+    }
+
+    /// Says that other hosts cannot reach the service: as a warning if its registry is on another host.
+    fn warn_of_loopback(&self, unregistered: bool) {
+        let service = &self.spec.name;
+        match unregistered {
+            true => warn!(
+                service_name = %service,
+                "Service listens on loopback only and is not registered with the registry of another \
+                 host; bind its program to all interfaces"
+            ),
+            false => info!(
+                service_name = %service,
+                "Service listens on loopback only, other hosts cannot reach it"
+            ),
         }
     }
 
@@ -283,7 +310,7 @@ impl Service {
                 SocketAddr::new(port_spec::reachable_address(port.bind), main),
                 None,
             ),
-            _ => ListenSignal::Connects(self.spec.host.with_port(main)),
+            _ => ListenSignal::Connects(self.spec.probed_addresses(main)),
         };
         let (service, ports) = (self.spec.name.clone(), leases.ports());
         let overdue = Some(self.started + STARTUP_WINDOW);

@@ -129,6 +129,7 @@ impl Run {
                 named: self.ports,
             }),
             command,
+            detects_addresses: host.is_none(),
             host: host.unwrap_or_else(|| portolan_agent::advertised_host(&url)),
             protocol: self.protocol,
             version: self.service_version,

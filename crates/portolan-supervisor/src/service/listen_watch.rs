@@ -32,8 +32,8 @@ pub(super) struct ListenWatch {
 /// The evidence that the program listens.
 #[derive(Debug)]
 pub(super) enum ListenSignal {
-    /// A connection to this address succeeds.
-    Connects(String),
+    /// A connection to one of these addresses succeeds.
+    Connects(Vec<String>),
     /// The program accepts a connection to this address. An inherited socket listens before the
     /// program starts, so a successful connection proves nothing.
     Accepts(SocketAddr, Option<AcceptProbe>),
@@ -61,7 +61,9 @@ impl ListenWatch {
     async fn poll(&mut self) -> Option<ProgramEvent> {
         let port = *self.ports.first()?;
         let listener = match &mut self.sign {
-            ListenSignal::Connects(address) => self.process_tree.listener_on(address, port).await,
+            ListenSignal::Connects(addresses) => {
+                listener_on_any(&self.process_tree, addresses, port).await
+            }
             ListenSignal::Accepts(address, probe) => {
                 listener_behind_socket(&self.process_tree, *address, probe).await
             }
@@ -77,6 +79,20 @@ impl ListenWatch {
             (ListenerOwner::None, None) => None,
         }
     }
+}
+
+async fn listener_on_any(
+    process_tree: &ProcessTree,
+    addresses: &[String],
+    port: u16,
+) -> ListenerOwner {
+    for address in addresses {
+        match process_tree.listener_on(address, port).await {
+            ListenerOwner::None => {}
+            found => return found,
+        }
+    }
+    ListenerOwner::None
 }
 
 /// An inherited socket was bound before the program started, so only the program can accept from
