@@ -15,16 +15,16 @@ pub enum Command {
     /// Registers an instance, or renews its lease if the registration is the one that is known.
     Register(Registration),
     /// Deregisters an instance.
-    Deregister(Target),
+    Deregister(CommandTarget),
     /// Renews the lease of an instance.
-    Heartbeat(Target),
+    Heartbeat(CommandTarget),
     /// Reports the health of an instance. Does not renew its lease.
-    Health(Target, HealthReport),
+    Health(CommandTarget, HealthReport),
 }
 
 /// The instance that a command concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct CommandTarget {
     /// The id of the instance.
     pub id: ServiceId,
     /// Which run of the registrant sends the command. The command is rejected if the registration
@@ -124,15 +124,15 @@ impl Command {
     }
 }
 
-// === impl Target ===
+// === impl CommandTarget ===
 
-impl From<ServiceId> for Target {
+impl From<ServiceId> for CommandTarget {
     fn from(id: ServiceId) -> Self {
         Self { id, incarnation: None }
     }
 }
 
-impl From<&ServiceId> for Target {
+impl From<&ServiceId> for CommandTarget {
     fn from(id: &ServiceId) -> Self {
         id.clone().into()
     }

@@ -19,7 +19,7 @@ use crate::updater::{FeedState, Progress, ViewUpdater};
 use crate::view::View;
 use crate::{
     Command, CommandOrigin, CommandOutcome, EventStream, InvalidRegistryConfig, Membership, Query,
-    Recorder, Registered, RegistryConfig, RegistryError, RegistryTask, Target, WatchQuery,
+    Recorder, Registered, RegistryConfig, RegistryError, RegistryTask, CommandTarget, WatchQuery,
 };
 
 /// The length of the request queue. Callers wait while it is full.
@@ -118,19 +118,19 @@ impl Registry {
     }
 
     /// Deregisters an instance.
-    pub async fn deregister(&self, target: impl Into<Target>) -> Result<(), RegistryError> {
+    pub async fn deregister(&self, target: impl Into<CommandTarget>) -> Result<(), RegistryError> {
         self.apply_one(Command::Deregister(target.into()), CommandOrigin::local()).await.map(drop)
     }
 
     /// Renews the lease of an instance.
-    pub async fn heartbeat(&self, target: impl Into<Target>) -> Result<(), RegistryError> {
+    pub async fn heartbeat(&self, target: impl Into<CommandTarget>) -> Result<(), RegistryError> {
         self.apply_one(Command::Heartbeat(target.into()), CommandOrigin::local()).await.map(drop)
     }
 
     /// Updates the health of an instance. The reason is cut to 512 characters on one line.
     pub async fn update_health(
         &self,
-        target: impl Into<Target>,
+        target: impl Into<CommandTarget>,
         report: HealthReport,
     ) -> Result<(), RegistryError> {
         let command = Command::Health(target.into(), report);
@@ -146,7 +146,7 @@ impl Registry {
         signed: bool,
     ) -> Result<CommandOutcome, RegistryError> {
         let ServiceAnnouncement { action, service, .. } = announcement;
-        let target = Target { id: service.id.clone(), incarnation: service.incarnation };
+        let target = CommandTarget { id: service.id.clone(), incarnation: service.incarnation };
         let mut commands = match action {
             Action::Deregister => vec![Command::Deregister(target.clone())],
             // Each of them carries the whole registration, so one that was missed does not matter.

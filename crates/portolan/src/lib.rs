@@ -109,9 +109,9 @@ pub use portolan_client::{
 };
 #[doc(inline)]
 pub use portolan_core::{
-    Action, Change, HealthReport, HealthStatus, Host, PortRange, Protocol, Registration, Remedy,
-    Revision, Scope, ServiceAnnouncement, ServiceEndpoint, ServiceEvent, ServiceId, ServiceName,
-    Ttl,
+    Action, Change, HealthReport, HealthStatus, Host, Incarnation, PortRange, Protocol,
+    Registration, Remedy, Revision, Scope, ServiceAnnouncement, ServiceEndpoint, ServiceEvent,
+    ServiceId, ServiceName, Source, Ttl,
 };
 #[doc(inline)]
 pub use portolan_health::{

@@ -7,7 +7,7 @@ use http::StatusCode;
 use portolan_core::{
     HealthReport, HealthStatus, Incarnation, Registration, ServiceEndpoint, ServiceId, quoted,
 };
-use portolan_registry::{Command, CommandOutcome, Registered, RegistryError, Target};
+use portolan_registry::{Command, CommandOutcome, Registered, RegistryError, CommandTarget};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -98,7 +98,7 @@ fn command(operation: Value) -> Result<Command, Problem> {
         Some("heartbeat") => Command::Heartbeat(from_value::<Instance>(members)?.into()),
         Some("health") => {
             let Report { id, incarnation, status, reason } = from_value(members)?;
-            Command::Health(Target { id, incarnation }, HealthReport { status, reason })
+            Command::Health(CommandTarget { id, incarnation }, HealthReport { status, reason })
         }
         Some(other) => return Err(unknown_operation(&quoted(other))),
         None => return Err(unknown_operation("missing or not a text")),
@@ -133,7 +133,7 @@ fn pointer(index: usize) -> String {
     format!("/operations/{index}")
 }
 
-impl From<Instance> for Target {
+impl From<Instance> for CommandTarget {
     fn from(Instance { id, incarnation }: Instance) -> Self {
         Self { id, incarnation }
     }

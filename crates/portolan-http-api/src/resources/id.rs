@@ -3,7 +3,7 @@
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 use portolan_core::ServiceId;
-use portolan_registry::Target;
+use portolan_registry::CommandTarget;
 
 use crate::parameters::{Parameters, invalid};
 use crate::problem::Problem;
@@ -25,7 +25,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 
 /// An extractor of the id in the path and the incarnation in the query.
 #[derive(Debug)]
-pub(crate) struct Owned(pub(crate) Target);
+pub(crate) struct Owned(pub(crate) CommandTarget);
 
 impl<S: Send + Sync> FromRequestParts<S> for Owned {
     type Rejection = Problem;
@@ -35,6 +35,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Owned {
         let mut parameters = Parameters::from_request_parts(parts, state).await?;
         let incarnation = parameters.optional("incarnation")?;
         parameters.finish(&["incarnation"])?;
-        Ok(Self(Target { id, incarnation }))
+        Ok(Self(CommandTarget { id, incarnation }))
     }
 }

@@ -6,7 +6,9 @@ use portolan_broadcast::transport::memory::MemoryNetwork;
 use portolan_client::{
     ListQuery, RegistryClient, RegistryClientConfig, RegistryClientError, WatchRequest,
 };
-use portolan_core::{Action, HealthStatus, Registration, ServiceEndpoint, Source, Ttl};
+use portolan_core::{
+    Action, HealthReport, HealthStatus, Incarnation, Registration, ServiceEndpoint, Source, Ttl,
+};
 use portolan_port_allocator::PortRequest;
 use tokio::time::timeout;
 
@@ -275,4 +277,83 @@ async fn endpoint_with_a_health_url_is_checked_repeatedly() {
     let other = registered(server.registry(), |endpoint| endpoint.port == env.port(2)).await;
     assert_eq!(other.health, HealthStatus::Unknown);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn paused_owner_that_wakes_up_changes_nothing() {
+    let env = Env::new();
+    let server = env.builder().start().await.unwrap();
+    let owner = |number: u64| {
+        let incarnation = Incarnation::new(number);
+        let own = client(server.url()).with_incarnation(incarnation);
+        (own, Registration { incarnation: Some(incarnation), ..service(8080) })
+    };
+    let named = |name: &str, registration: &Registration| Registration {
+        name: name.parse().unwrap(),
+        ..registration.clone()
+    };
+    let ((paused, first), (restarted, second), (other, third)) = (owner(1), owner(2), owner(3));
+    paused.register(&first).await.unwrap();
+    // The service was started again, and later another one uses its address.
+    let id = restarted.register(&second).await.unwrap().endpoint.id;
+    let successor = named("web", &third);
+    for stage in ["restarted", "reused"] {
+        if stage == "reused" {
+            other.register(&successor).await.unwrap();
+        }
+        let before = client(server.url()).list(&ListQuery::default()).await.unwrap().services;
+        let late = [
+            paused.heartbeat(&id).await,
+            paused.update_health(&id, &HealthReport::default()).await,
+            paused.register(&first).await.map(drop),
+            paused.deregister(&id).await,
+        ];
+        for answer in late {
+            let conflict = matches!(answer, Err(RegistryClientError::Conflict { .. }));
+            assert!(conflict, "{stage}: {answer:?}");
+        }
+        let after = client(server.url()).list(&ListQuery::default()).await.unwrap().services;
+        assert_eq!((after.len(), after), (1, before), "{stage}");
+    }
+    let left = client(server.url()).list(&ListQuery::default()).await.unwrap().services;
+    assert_eq!(left[0].name, successor.name, "no name answers with the address of another");
+    other.heartbeat(&left[0].id).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn forged_announcements_are_counted_and_not_imported() {
+    const FORGED: u16 = 300;
+    let env = Env::new();
+    let network = MemoryNetwork::new(1);
+    let mut settings = env.settings();
+    settings.token = Some("token".to_owned());
+    settings.broadcast.key = Some("a key of the channel".into());
+    let join = |last, config: &BroadcastConfig, metrics: &Metrics| {
+        let host = network.host(Ipv4Addr::new(10, 0, 0, last));
+        Broadcaster::with_transport(host, config, metrics.clone()).unwrap()
+    };
+    let metrics = Metrics::new();
+    let own = join(1, &settings.broadcast, &metrics);
+    let signing = join(2, &settings.broadcast, &Metrics::new());
+    let forging = join(3, &BroadcastConfig::default(), &Metrics::new());
+    let server = RegistryServer::builder(settings).broadcaster(Some(own)).start().await.unwrap();
+    let announced = |last: u8, port| {
+        let host = Host::try_from(IpAddr::from([10, 0, 0, last])).unwrap();
+        let service = Registration { host, ..service(port) };
+        service.into_endpoint(Ttl::DEFAULT, jiff::Timestamp::now())
+    };
+    for port in 1..=FORGED {
+        forging.announce(Action::Register, &announced(3, port)).await.unwrap();
+    }
+    let signed = announced(2, 8080);
+    signing.announce(Action::Register, &signed).await.unwrap();
+    registered(server.registry(), |endpoint| endpoint.id == signed.id).await;
+    assert_eq!(server.registry().list().len(), 1);
+    let text = metrics.encode();
+    let counted = format!(r#"discovery_broadcast_errors_total{{type="receive"}} {FORGED}"#);
+    assert!(text.contains(&counted), "{text}");
+    server.stop().await;
+    signing.stop().await;
+    forging.stop().await;
 }

@@ -114,7 +114,7 @@ impl State {
         Concerned {
             known: known(&id),
             successor: self.index_of.successor(&id).and_then(known),
-            neighbours: neighbours.iter().filter_map(|id| known(id)).collect(),
+            neighbours: neighbours.iter().filter_map(known).collect(),
         }
     }
 

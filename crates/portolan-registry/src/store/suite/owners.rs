@@ -5,7 +5,7 @@ use portolan_core::{
 };
 
 use super::{Case, PROMPTLY, StoreParts, broadcast, from, registration};
-use crate::{Command, CommandOrigin, CommandOutcome, Registered, RegistryError, Target};
+use crate::{Command, CommandOrigin, CommandOutcome, Registered, RegistryError, CommandTarget};
 
 const HERE: &str = "10.0.0.1";
 const THERE: &str = "10.0.0.2";
@@ -35,12 +35,12 @@ fn named(name: &str, host: &str, run: Option<u64>) -> Registration {
     Registration { host: host.parse().unwrap(), incarnation, ..registration(name, 80) }
 }
 
-fn target(id: &ServiceId, run: u64) -> Target {
-    Target { id: id.clone(), incarnation: Some(Incarnation::new(run)) }
+fn target(id: &ServiceId, run: u64) -> CommandTarget {
+    CommandTarget { id: id.clone(), incarnation: Some(Incarnation::new(run)) }
 }
 
 /// The commands of an owner, besides its registration.
-fn commands(target: &Target) -> [Command; 3] {
+fn commands(target: &CommandTarget) -> [Command; 3] {
     let report = HealthReport::new(HealthStatus::Critical, "late");
     [
         Command::Heartbeat(target.clone()),
@@ -185,7 +185,7 @@ async fn newer_instance_displaces_the_older_one_at_its_address(mut case: Case) {
     assert_eq!(newest.displaced[0].0.name.as_str(), "announced");
 }
 
-fn new_id(name: &str, host: &str) -> Target {
+fn new_id(name: &str, host: &str) -> CommandTarget {
     named(name, host, None).id().into()
 }
 
