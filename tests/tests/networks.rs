@@ -4,6 +4,9 @@ use anyhow::{Result, ensure};
 use portolan_tests::{Host, Process, isolated, redis};
 use serde_json::json;
 
+/// A registry answers `incomplete` for the first half of the default TTL: here one second.
+const SHORT_START: [&str; 2] = ["--set", "service_registry.ttl_default=2s"];
+
 /// A server that speaks HTTP and belongs to no service.
 fn foreign_http(host: &Host<'_>, port: &str) -> Result<Process> {
     let command = ["python3", "-m", "http.server", port, "--bind", "127.0.0.1"];
@@ -63,7 +66,7 @@ fn unproven_default_port_counts_only_if_the_configured_registry_was_asked() {
         let unreachable = ["discover", "api", "--registry", &url, "--retries", "0"];
         let outcome = client.portolan(&unreachable)?.run()?.exits(5)?;
         ensure!(outcome.stderr.contains("well-known port only"), "{outcome:?}");
-        let _registry = registry_host.registry(&[])?;
+        let _registry = registry_host.registry(&SHORT_START)?;
         client.finds("api", &["--registry", &url], "127.0.0.1:8080")
     });
 }
@@ -156,13 +159,16 @@ fn service_is_reached_through_a_registry_on_a_third_host() {
 fn service_on_loopback_is_offered_to_its_own_host_only() {
     isolated(|env| {
         let (registry_host, client) = (env.host(1)?, env.host(2)?);
-        let _registry = registry_host.registry(&[])?;
+        let _registry = registry_host.registry(&SHORT_START)?;
         let url = registry_host.registry_url();
         let local = [&HTTP_SERVER[..], &["--bind", "127.0.0.1"]].concat();
         let _service = registry_host.service("shop-api", &[], &local)?;
         registry_host.finds("shop-api", &[], "127.0.0.1:8080")?;
-        let found = client.portolan(&["discover", "shop-api", "--registry", &url])?.run()?;
-        ensure!(found.code == Some(3) && found.stdout.is_empty(), "{found:?}");
+        portolan_tests::wait_for("the registry to have no instance for the other host", || {
+            let found = client.portolan(&["discover", "shop-api", "--registry", &url])?.run()?;
+            ensure!(found.stdout.is_empty(), "a loopback address of another host: {found:?}");
+            found.exits(3)
+        })?;
         // With the registry on another host the user is told.
         let mut other = client.service("other-api", &["--registry", &url], &local)?;
         other.wait_for_line("Service listens on loopback only")?;

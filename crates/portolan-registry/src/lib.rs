@@ -45,7 +45,7 @@ mod updater;
 mod view;
 
 pub use audit::Recorder;
-pub use command::{Command, CommandOrigin, CommandOutcome, Registered, CommandTarget};
+pub use command::{Command, CommandOrigin, CommandOutcome, CommandTarget, Registered};
 pub use config::{InvalidRegistryConfig, RegistryConfig, StorageBackend};
 pub use error::RegistryError;
 pub use event_stream::EventStream;

@@ -18,8 +18,9 @@ use crate::store::{self, Feed, Receipt, Store};
 use crate::updater::{FeedState, Progress, ViewUpdater};
 use crate::view::View;
 use crate::{
-    Command, CommandOrigin, CommandOutcome, EventStream, InvalidRegistryConfig, Membership, Query,
-    Recorder, Registered, RegistryConfig, RegistryError, RegistryTask, CommandTarget, WatchQuery,
+    Command, CommandOrigin, CommandOutcome, CommandTarget, EventStream, InvalidRegistryConfig,
+    Membership, Query, Recorder, Registered, RegistryConfig, RegistryError, RegistryTask,
+    WatchQuery,
 };
 
 /// The length of the request queue. Callers wait while it is full.

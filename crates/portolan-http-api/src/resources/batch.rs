@@ -7,7 +7,7 @@ use http::StatusCode;
 use portolan_core::{
     HealthReport, HealthStatus, Incarnation, Registration, ServiceEndpoint, ServiceId, quoted,
 };
-use portolan_registry::{Command, CommandOutcome, Registered, RegistryError, CommandTarget};
+use portolan_registry::{Command, CommandOutcome, CommandTarget, Registered, RegistryError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

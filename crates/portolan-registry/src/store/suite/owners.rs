@@ -5,7 +5,7 @@ use portolan_core::{
 };
 
 use super::{Case, PROMPTLY, StoreParts, broadcast, from, registration};
-use crate::{Command, CommandOrigin, CommandOutcome, Registered, RegistryError, CommandTarget};
+use crate::{Command, CommandOrigin, CommandOutcome, CommandTarget, Registered, RegistryError};
 
 const HERE: &str = "10.0.0.1";
 const THERE: &str = "10.0.0.2";
