@@ -100,7 +100,25 @@ impl TestEnv {
     /// # Errors
     /// The registry ends, or does not become ready.
     pub fn registry(&self) -> Result<Process> {
-        let mut registry = self.portolan(&["serve"])?.spawn("registry")?;
+        self.registry_with(&[])
+    }
+
+    /// Starts `portolan serve` whose answers are complete after one second, half of its default TTL.
+    ///
+    /// # Errors
+    /// The registry ends, or does not become ready.
+    pub fn settled_registry(&self) -> Result<Process> {
+        let mut registry = self.registry_with(&["--set", "service_registry.ttl_default=2s"])?;
+        registry.wait_until("the answers to be complete", || {
+            let listing = http::get_json(&format!("{REGISTRY}/api/v1/services"))?;
+            ensure!(listing["incomplete"] != true, "{listing}");
+            Ok(())
+        })?;
+        Ok(registry)
+    }
+
+    fn registry_with(&self, options: &[&str]) -> Result<Process> {
+        let mut registry = self.portolan(&["serve"])?.args(options).spawn("registry")?;
         let ready = format!("{REGISTRY}/readyz");
         registry.wait_until("the registry to be ready", || http::get(&ready))?;
         Ok(registry)

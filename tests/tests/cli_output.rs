@@ -22,7 +22,7 @@ fn run_exits_with_the_status_of_its_program() {
 #[test]
 fn unknown_service_is_not_found_and_each_strategy_reports_its_reason() {
     isolated(|env| {
-        let _registry = env.registry()?;
+        let _registry = env.settled_registry()?;
         let answer = env.discover("nowhere", &["--explain"])?.exits(3)?;
         ensure!(answer.stdout.is_empty(), "{answer:?}");
         for strategy in STRATEGIES {

@@ -38,7 +38,7 @@ fn is_gone(env: &TestEnv, name: &str) -> Result<()> {
 #[test]
 fn killed_program_is_deregistered_within_two_seconds() {
     isolated(|env| {
-        let _registry = env.registry()?;
+        let _registry = env.settled_registry()?;
         let mut run = api(env)?;
         env.wait_registered("api", 1, TIMEOUT)?;
         kill_process(child(env)?, Signal::KILL)?;
