@@ -8,6 +8,9 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::grant::binder::{BindError, Binder, Sockets};
+use crate::request::PortRequest;
+
 const PAUSE: Duration = Duration::from_millis(1);
 /// For all ports of a search together. The kernel closes a thousand sockets in less than 20 pauses.
 const PAUSES: usize = 50;
@@ -25,8 +28,27 @@ impl RetryBudget {
         Self { left: PAUSES }
     }
 
+    /// Binds a port, with retries as long as it may become free. A listener is waited for only if its
+    /// owner has ended: the kernel may close its sockets later.
+    pub(crate) fn bind(
+        &mut self,
+        binder: &mut Binder,
+        port: u16,
+        request: &PortRequest,
+        is_known_foreign: bool,
+        owner_has_ended: bool,
+    ) -> Result<Sockets, BindError> {
+        loop {
+            match binder.bind(port, request, is_known_foreign) {
+                Err(BindError::InUse) if self.try_wait() => {}
+                Err(BindError::Served) if owner_has_ended && self.try_wait() => {}
+                bound_or_failed => return bound_or_failed,
+            }
+        }
+    }
+
     /// Pauses before a retry; false if the budget is used up.
-    pub(crate) fn try_wait(&mut self) -> bool {
+    fn try_wait(&mut self) -> bool {
         if self.left == 0 {
             return false;
         }

@@ -70,7 +70,7 @@ impl Search<'_> {
                         let granted = self.grant(candidate, claim, sockets);
                         return Ok(Outcome { granted: Some(granted), passed_over });
                     }
-                    Err(cause) => passed_over.note(candidate, cause, self.plan),
+                    Err(cause) => passed_over.record(candidate, cause, self.plan),
                 }
             }
             if !uses_cache {
@@ -130,22 +130,13 @@ impl Search<'_> {
             probe.table.withdraw(claim);
             return Err(error.into());
         }
-        match self.bind(&claim, !is_wanted && probe.is_known_foreign(port)) {
+        let is_known_foreign = !is_wanted && probe.is_known_foreign(port);
+        let budget = &mut self.retry_budget;
+        match budget.bind(self.binder, port, self.request, is_known_foreign, claim.reclaimed()) {
             Ok(sockets) => Ok(Ok((claim, sockets))),
             Err(error) => {
                 probe.table.withdraw(claim);
                 self.cause_of(error, port).map(Err)
-            }
-        }
-    }
-
-    fn bind(&mut self, claim: &Claim, is_known_foreign: bool) -> Result<Sockets, BindError> {
-        loop {
-            match self.binder.bind(claim.port(), self.request, is_known_foreign) {
-                Err(BindError::InUse) if self.retry_budget.try_wait() => {}
-                // The sockets of an owner that ended may still be listed as listening.
-                Err(BindError::Served) if claim.reclaimed() && self.retry_budget.try_wait() => {}
-                bound_or_failed => return bound_or_failed,
             }
         }
     }
@@ -173,7 +164,7 @@ impl Search<'_> {
 // === impl PassedOver ===
 
 impl PassedOver {
-    fn note(&mut self, candidate: Candidate, cause: Cause, plan: &Plan<'_>) {
+    fn record(&mut self, candidate: Candidate, cause: Cause, plan: &Plan<'_>) {
         let Candidate { port, choice } = candidate;
         self.preferred |= plan.preferred == Some(port);
         let is_listed = choice != Choice::Ephemeral;

@@ -93,7 +93,7 @@ impl<'a> LeaseSnapshot<'a> {
         (1..=u16::MAX).filter_map(|port| self.holder(port)).collect()
     }
 
-    /// The lease of a port, where one is in force.
+    /// The lease of a port, if one is in force.
     pub(crate) fn holder(&self, port: u16) -> Option<Holder> {
         let (slot, record) = self.table.read(port)?;
         self.is_in_force(port, slot, &record).then(|| self.describe(port, slot, record))
@@ -121,7 +121,9 @@ impl<'a> LeaseSnapshot<'a> {
         if claim.state() != State::Trying {
             return true;
         }
-        while self.table.slot(port) == claim && self.table.is_alive(claim.session(), self.own) {
+        let session = claim.session();
+        // The slot's other bits change when the session begins to publish the claim.
+        while self.table.slot(port).is_claim_of(session) && self.table.is_alive(session, self.own) {
             if *pauses == 0 {
                 return false;
             }

@@ -9,6 +9,7 @@ use block::Block;
 use nix::errno::Errno;
 
 use super::*;
+use crate::grant::bind_retry::RetryBudget;
 
 #[path = "../../../tests/support/block.rs"]
 mod block;
@@ -24,15 +25,21 @@ fn request(depth: Depth) -> PortRequest {
 
 /// A port that no other test has, nor gets later.
 fn free_port() -> u16 {
-    static LAST: Mutex<Option<(Block, u16)>> = Mutex::new(None);
-    let mut last = LAST.lock();
-    let (block, index) = match last.take() {
-        Some((block, index)) if index + 1 < block::SIZE => (block, index + 1),
-        _ => (Block::new(), 0),
-    };
-    let port = block.port(index);
-    *last = Some((block, index));
-    port
+    /// All blocks so far, because tests still use their ports, and the next index in the last one.
+    static BLOCKS: Mutex<(Vec<Block>, u16)> = Mutex::new((Vec::new(), block::SIZE));
+    let (blocks, next) = &mut *BLOCKS.lock();
+    if *next == block::SIZE {
+        blocks.push(Block::new());
+        *next = 0;
+    }
+    *next += 1;
+    blocks.last().unwrap().port(*next - 1)
+}
+
+/// Binds a free port with the retries of a search: a closed socket has its port until no process
+/// refers to the socket, such as one that reads `/proc/PID/fd`.
+fn bind_free(port: u16, request: &PortRequest) -> Sockets {
+    RetryBudget::new().bind(&mut Binder::default(), port, request, false, true).unwrap()
 }
 
 /// A socket on every address, as a foreign process may have one.
@@ -54,7 +61,7 @@ fn a_held_port_is_refused_to_foreign_processes_on_every_address() {
     for depth in [Depth::Bound, Depth::Guarded] {
         for address in [BindAddress::Any, BindAddress::LOOPBACK] {
             let port = free_port();
-            let _sockets = bind(port, &request(depth).address(address)).unwrap();
+            let _sockets = bind_free(port, &request(depth).address(address));
             for foreign in addresses() {
                 assert!(plain(foreign, port).is_err(), "{depth} on {address:?}, {foreign}");
             }
@@ -66,7 +73,7 @@ fn a_held_port_is_refused_to_foreign_processes_on_every_address() {
 fn a_server_that_reuses_addresses_starts_beside_a_guard_and_serves() {
     for address in addresses() {
         let port = free_port();
-        let sockets = bind(port, &request(Depth::Guarded)).unwrap();
+        let sockets = bind_free(port, &request(Depth::Guarded));
         // The standard library sets SO_REUSEADDR, as most servers do.
         let Ok(server) = TcpListener::bind((address, port)) else {
             assert!(address.is_ipv6(), "{address}");
@@ -104,7 +111,7 @@ fn a_port_that_a_foreign_process_has_is_refused_at_every_depth() {
 #[test]
 fn a_guard_is_refused_beside_another_guard() {
     let port = free_port();
-    let guard = bind(port, &request(Depth::Guarded)).unwrap();
+    let guard = bind_free(port, &request(Depth::Guarded));
     assert!(matches!(bind(port, &request(Depth::Guarded)), Err(BindError::InUse)));
     assert!(matches!(probe(port), Err(BindError::InUse)));
     drop(guard);
@@ -115,11 +122,11 @@ fn a_guard_is_refused_beside_another_guard() {
 fn connections_of_an_earlier_listener_are_no_reason_to_refuse() {
     let port = free_port();
     let listener =
-        bind(port, &request(Depth::Bound)).unwrap().listen(port, BindAddress::Any).unwrap();
+        bind_free(port, &request(Depth::Bound)).listen(port, BindAddress::Any).unwrap();
     let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let (_connection, _) = listener.accept().unwrap();
     drop(listener);
-    let again = bind(port, &request(Depth::Bound)).unwrap();
+    let again = bind_free(port, &request(Depth::Bound));
     assert_eq!(again.listen(port, BindAddress::Any).unwrap().local_addr().unwrap().port(), port);
 }
 
@@ -127,10 +134,10 @@ fn connections_of_an_earlier_listener_are_no_reason_to_refuse() {
 fn leave_a_connection_behind(port: u16) {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    // Who closes first waits: the server's side, which has the port.
+    // The end that closes first is in TIME-WAIT: that of the server, which has the port.
     drop(listener.accept().unwrap());
     drop(listener);
-    // A process that a concurrent test forks has the listener until its exec.
+    // A closed listener accepts connections until no process refers to it.
     let is_served = |_: u32| TcpStream::connect(("127.0.0.1", port)).is_ok();
     assert!(!(0..1000).all(is_served), "port {port} is still served");
 }
@@ -143,7 +150,7 @@ fn a_bound_port_is_refused_to_servers_too_until_it_listens() {
             if leftovers {
                 leave_a_connection_behind(port);
             }
-            let sockets = bind(port, &request(Depth::Bound).address(address)).unwrap();
+            let sockets = bind_free(port, &request(Depth::Bound).address(address));
             for foreign in addresses() {
                 let bound = TcpListener::bind((foreign, port));
                 assert!(bound.is_err(), "{address:?}, leftovers {leftovers}, {foreign}");
@@ -158,14 +165,14 @@ fn a_port_with_leftovers_is_granted_once_all_the_same() {
     for depth in [Depth::Bound, Depth::Guarded] {
         let port = free_port();
         leave_a_connection_behind(port);
-        // As two users have it, who do not see each other's reservations.
-        let held = bind(port, &request(depth)).unwrap();
+        // As with two users: their reservations are in separate tables.
+        let held = bind_free(port, &request(depth));
         for other in [Depth::Bound, Depth::Guarded, Depth::Claimed] {
             let refused = bind(port, &request(other));
             assert!(matches!(refused, Err(BindError::InUse)), "{other} beside {depth}");
         }
         drop(held);
-        assert!(bind(port, &request(depth)).is_ok());
+        drop(bind_free(port, &request(depth)));
     }
 }
 
@@ -177,7 +184,7 @@ fn an_address_that_needs_more_than_its_numbers_is_not_taken_for_a_lack_of_files(
     let mapped: IpAddr = "::ffff:127.0.0.1".parse().unwrap();
     let port = free_port();
     let address = BindAddress::Ip(mapped);
-    let sockets = bind(port, &request(Depth::Bound).address(address)).unwrap();
+    let sockets = bind_free(port, &request(Depth::Bound).address(address));
     sockets.listen(port, address).unwrap();
     TcpStream::connect(("127.0.0.1", port)).unwrap();
 }
@@ -189,7 +196,7 @@ fn the_bound_socket_is_the_one_that_listens() {
         (BindAddress::Ip([127, 0, 0, 2].into()), "127.0.0.2"),
     ] {
         let port = free_port();
-        let sockets = bind(port, &request(Depth::Bound).address(address)).unwrap();
+        let sockets = bind_free(port, &request(Depth::Bound).address(address));
         let listener = sockets.listen(port, address).unwrap();
         assert_eq!(listener.local_addr().unwrap().to_string(), format!("{expected}:{port}"));
         drop(sockets);
@@ -202,7 +209,7 @@ fn every_depth_can_be_listened_on() {
     for depth in [Depth::Bound, Depth::Guarded, Depth::Claimed] {
         for address in [BindAddress::Any, BindAddress::LOOPBACK] {
             let port = free_port();
-            let sockets = bind(port, &request(depth).address(address)).unwrap();
+            let sockets = bind_free(port, &request(depth).address(address));
             let _listener = sockets.listen(port, address).unwrap();
             TcpStream::connect(("127.0.0.1", port)).unwrap();
         }
@@ -213,7 +220,7 @@ fn every_depth_can_be_listened_on() {
 fn udp_is_bound_for_the_lease_alone() {
     for address in [BindAddress::Any, BindAddress::LOOPBACK] {
         let port = free_port();
-        let sockets = bind(port, &request(Depth::Bound).address(address).udp(true)).unwrap();
+        let sockets = bind_free(port, &request(Depth::Bound).address(address).udp(true));
         assert!(UdpSocket::bind(("127.0.0.1", port)).is_err());
         assert_eq!(sockets.descriptors().count(), if address == BindAddress::Any { 2 } else { 3 });
         let socket = sockets.udp_socket().unwrap().unwrap();
