@@ -154,7 +154,7 @@ mod tests {
     const SETTING: &str = "port_allocator.runtime_dir";
 
     #[test]
-    fn a_missing_directory_is_created_for_this_user_alone() {
+    fn missing_directory_is_created_with_mode_0700() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("a/b");
         assert_eq!(runtime(Some(&path), SETTING).unwrap(), path);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_can_write_is_refused() {
+    fn directory_writable_by_others_is_refused() {
         let base = tempfile::tempdir().unwrap();
         fs::set_permissions(base.path(), fs::Permissions::from_mode(0o770)).unwrap();
         let error = runtime(Some(base.path()), SETTING).unwrap_err();
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_or_a_file_is_not_a_directory() {
+    fn symlink_or_file_is_refused_as_directory() {
         let base = tempfile::tempdir().unwrap();
         let (link, file) = (base.path().join("link"), base.path().join("file"));
         symlink(base.path(), &link).unwrap();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_another_user_is_recognised() {
+    fn directory_of_another_user_is_detected() {
         let base = tempfile::tempdir().unwrap();
         let own = fs::metadata(base.path()).unwrap().uid();
         assert!(!is_of_another(base.path(), own) && is_of_another(base.path(), own + 1));

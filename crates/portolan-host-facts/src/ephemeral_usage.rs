@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_in_the_range_counts() {
+    fn listener_in_range_counts() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let usage = EphemeralUsage::read(&SystemPorts::parse(&format!("{port} {port}"), "", ""));
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wholly_reserved_range_is_not_used_up() {
+    fn fully_reserved_range_is_not_exhausted() {
         let system = SystemPorts::parse("40000 40001", "40000-40001", "");
         let usage = EphemeralUsage::read(&system);
         assert_eq!((usage.ports, usage.percent()), (0, 0));

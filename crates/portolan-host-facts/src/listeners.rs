@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_is_named_as_well_as_the_system_allows() {
+    fn listener_text_has_known_details() {
         let hidden = PortListener {
             port: 8080,
             protocol: SocketProtocol::Tcp,

@@ -21,7 +21,7 @@ pub struct Process {
     pub pid: u32,
     /// Its name as in `/proc/PID/comm`; empty if the process is gone.
     pub name: String,
-    /// The name of the user who runs it; the user id if the user has no name.
+    /// The name of the user that runs it; the user id if the user has no name.
     pub user: String,
 }
 
@@ -130,14 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn a_user_without_a_name_is_a_number() {
+    fn user_without_name_is_shown_as_id() {
         assert_eq!(user_name(0), "root");
         assert_eq!(user_name(4_000_000_123), "4000000123");
         assert_eq!(find_user("ann:x:10:10::/home/ann:/bin/sh\n:::\nbob", 10).unwrap(), "ann");
     }
 
     #[test]
-    fn the_owner_of_a_socket_is_found() {
+    fn socket_owner_is_found() {
         let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let inode = fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap().ino();
         let owners = socket_owners(&[inode, 1]);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zombie_does_not_keep_its_group_running() {
+    fn zombie_does_not_keep_its_group_running() {
         use std::os::unix::process::CommandExt;
         let mut child = std::process::Command::new("cat")
             .stdin(std::process::Stdio::piped())

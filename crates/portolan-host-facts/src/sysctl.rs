@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_parameter_is_empty() {
+    fn unknown_parameter_is_empty() {
         assert_eq!(value("net/ipv4/no_such_parameter"), "");
         assert_ne!(value("net/ipv4/ip_local_port_range"), "");
     }

@@ -30,9 +30,9 @@ pub struct PortAllocatorConfig {
     pub quota: PortLimits,
     /// How many ports one service, and one user, may ask for in a second; each may also come at once. Default 10,000 and 20,000: more than any start needs, and less than a loop takes.
     pub rate_limit: PortLimits,
-    /// The pool of a service, by the service's name, where the name does not tell. Default empty.
+    /// The pool of a service, by the service's name, if the name does not imply it. Default empty.
     pub services: BTreeMap<String, String>,
-    /// Whether a service gets the port that it had last time, where that is free. Default true: a
+    /// Whether a service gets the port that it had last time, if that is free. Default true: a
     /// port that stays the same is a port that people and firewalls can rely on.
     pub sticky: bool,
     /// Where the table of reservations is. Default none, which is `$XDG_RUNTIME_DIR/portolan`, else

@@ -1,4 +1,4 @@
-//! Inspection: who holds or uses which port, and which rules apply to a port. Changes nothing.
+//! Inspection: the holders and users of ports, and the rules that apply to a port. Changes nothing.
 
 pub(crate) mod ephemeral_overlap;
 pub(crate) mod lease_snapshot;

@@ -1,5 +1,5 @@
-//! What a program sees of the port allocator. No test here starts a process: one that is being
-//! started has a copy of every socket for a moment.
+//! The public interface of the port allocator. No test here starts a process, because a process has
+//! copies of its parent's sockets between fork(2) and execve(2).
 
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 #![allow(clippy::disallowed_methods, reason = "no async runtime, and processes of its own")]
@@ -36,7 +36,7 @@ fn refusals(error: AllocatorError) -> Vec<(u16, RejectionReason)> {
 }
 
 #[test]
-fn the_second_service_gets_the_next_port() {
+fn second_service_gets_next_port() {
     for depth in DEPTHS {
         let env = TestEnv::with_ports(4);
         let allocator = env.allocator();
@@ -48,7 +48,7 @@ fn the_second_service_gets_the_next_port() {
 }
 
 #[test]
-fn a_service_that_holds_a_port_gets_the_same_one_again() {
+fn repeated_request_returns_same_lease() {
     let env = TestEnv::with_ports(4);
     let allocator = env.allocator();
     let first = allocator.request(request_for("api", Depth::Guarded)).unwrap();
@@ -61,7 +61,7 @@ fn a_service_that_holds_a_port_gets_the_same_one_again() {
 }
 
 #[test]
-fn another_scope_or_another_session_is_another_instance() {
+fn other_scope_or_session_gets_own_port() {
     let env = TestEnv::with_ports(4);
     let allocator = env.allocator();
     let ours = allocator.request(request_for("api", Depth::Bound)).unwrap();
@@ -74,7 +74,7 @@ fn another_scope_or_another_session_is_another_instance() {
 }
 
 #[test]
-fn a_port_that_was_given_back_is_granted_again() {
+fn released_port_is_granted_again() {
     for depth in DEPTHS {
         let env = TestEnv::with_ports(2);
         let (one, other) = (env.allocator(), env.allocator());
@@ -89,7 +89,7 @@ fn a_port_that_was_given_back_is_granted_again() {
 }
 
 #[test]
-fn a_service_finds_its_last_port_before_the_one_it_prefers() {
+fn sticky_port_precedes_preferred_port() {
     let env = TestEnv::with_ports(4);
     let foreign = TcpListener::bind(("127.0.0.1", env.port(0))).unwrap();
     assert_eq!(
@@ -105,11 +105,11 @@ fn a_service_finds_its_last_port_before_the_one_it_prefers() {
     assert_eq!(port(env.allocator(), now_prefers), env.port(2), "another preference");
     let off = PortAllocatorConfig { sticky: false, ..env.config() };
     let off = PortAllocator::new(off).unwrap();
-    assert_eq!(port(off, request_for("api", Depth::Bound)), env.port(0), "stickiness off");
+    assert_eq!(port(off, request_for("api", Depth::Bound)), env.port(0), "sticky ports are off");
 }
 
 #[test]
-fn a_search_in_vain_names_everybody_in_the_way() {
+fn failed_request_names_reason_for_each_candidate() {
     let env = TestEnv::with_ports(5);
     let reserved = PortAllocatorConfig { reserved_ports: vec![env.port(4)], ..env.config() };
     let allocator = PortAllocator::new(reserved).unwrap();
@@ -146,7 +146,7 @@ fn a_search_in_vain_names_everybody_in_the_way() {
 }
 
 #[test]
-fn a_foreign_process_that_is_only_bound_is_detected_too() {
+fn bound_foreign_socket_without_listener_is_detected() {
     let env = TestEnv::with_ports(2);
     let (one, _two) = (env.allocator(), env.allocator());
     let guards: Vec<_> = env
@@ -162,18 +162,18 @@ fn a_foreign_process_that_is_only_bound_is_detected_too() {
         .collect();
     for depth in DEPTHS {
         let error = one.request(request_for("api", depth)).unwrap_err();
-        // Newer kernels name who is only bound, older ones do not.
+        // Linux lists sockets that are only bound since 6.8.
         let error = error.to_string();
         let own = format!("(pid {},", std::process::id());
-        let is_told = error.contains("used by a process that the system does not name");
-        assert!(is_told || error.contains(&own), "{error}");
+        let is_unnamed = error.contains("used by a process that the system does not name");
+        assert!(is_unnamed || error.contains(&own), "{error}");
     }
     drop(guards);
     assert!(one.request(request_for("api", Depth::Bound)).is_ok());
 }
 
 #[test]
-fn a_foreign_process_on_the_preferred_port_is_a_conflict_and_counted() {
+fn foreign_process_on_preferred_port_is_counted_as_conflict() {
     let env = TestEnv::with_ports(3);
     let metrics = Metrics::new();
     let allocator = env.allocator().with_metrics(metrics.clone());
@@ -191,7 +191,7 @@ fn a_foreign_process_on_the_preferred_port_is_a_conflict_and_counted() {
 }
 
 #[test]
-fn ephemeral_ports_come_last_and_only_where_allowed() {
+fn ephemeral_ports_are_tried_last_and_only_if_allowed() {
     let env = TestEnv::with_ports(2);
     let holders = [env.allocator(), env.allocator()];
     let _held: Vec<_> =
@@ -207,7 +207,7 @@ fn ephemeral_ports_come_last_and_only_where_allowed() {
 }
 
 #[test]
-fn a_listener_keeps_the_name_on_the_port_as_long_as_it_listens() {
+fn listener_keeps_lease_until_closed() {
     let env = TestEnv::with_ports(2);
     let listener = env.allocator().request(request_for("api", Depth::Bound)).unwrap();
     let listener = listener.into_listener().unwrap();
@@ -219,8 +219,8 @@ fn a_listener_keeps_the_name_on_the_port_as_long_as_it_listens() {
     assert_eq!((holder.port, holder.service.as_str()), (env.port(0), "api"));
     assert_eq!(view.port_for_service(&name("api"), &Scope::default()), Some(env.port(0)));
     let next = view.request(request_for("web", Depth::Guarded)).unwrap();
-    assert_eq!(next.port(), env.port(1), "the listener has the first");
-    assert_eq!(view.holders().len(), 2, "and is still listed after the attempt");
+    assert_eq!(next.port(), env.port(1), "the listener has the first port");
+    assert_eq!(view.holders().len(), 2, "the listener is still listed");
 
     drop((listener, next));
     assert_eq!(view.holders(), []);
@@ -228,7 +228,7 @@ fn a_listener_keeps_the_name_on_the_port_as_long_as_it_listens() {
 }
 
 #[test]
-fn a_service_that_listens_and_asks_again_gets_another_port() {
+fn request_while_listening_gets_another_port() {
     let env = TestEnv::with_ports(3);
     let allocator = env.allocator();
     let _listener =
@@ -237,7 +237,7 @@ fn a_service_that_listens_and_asks_again_gets_another_port() {
 }
 
 #[test]
-fn a_lease_of_any_depth_can_be_listened_on() {
+fn lease_of_any_depth_becomes_listener() {
     for depth in DEPTHS {
         let env = TestEnv::with_ports(2);
         let request = request_for("api", depth).address(BindAddress::LOOPBACK);
@@ -250,7 +250,7 @@ fn a_lease_of_any_depth_can_be_listened_on() {
 }
 
 #[test]
-fn a_foreign_process_who_was_faster_is_an_error_and_not_a_surprise() {
+fn listen_on_port_taken_since_grant_fails() {
     let env = TestEnv::with_ports(2);
     let lease = env.allocator().request(request_for("api", Depth::Claimed)).unwrap();
     let _foreign = TcpListener::bind(("127.0.0.1", lease.port())).unwrap();
@@ -259,7 +259,7 @@ fn a_foreign_process_who_was_faster_is_an_error_and_not_a_surprise() {
 }
 
 #[test]
-fn a_guard_keeps_foreign_processes_away_until_it_is_let_go() {
+fn guard_excludes_foreign_binds_until_released() {
     let env = TestEnv::with_ports(2);
     let mut lease = env.allocator().request(request_for("db", Depth::Guarded)).unwrap();
     let without_reuse =
@@ -270,11 +270,11 @@ fn a_guard_keeps_foreign_processes_away_until_it_is_let_go() {
     assert_eq!(lease.inherited_fds().len(), 1);
     assert!(without_reuse().is_ok());
     let other = env.allocator().request(request_for("web", Depth::Guarded)).unwrap();
-    assert_eq!(other.port(), env.port(1), "the reservation stays");
+    assert_eq!(other.port(), env.port(1), "the reservation remains");
 }
 
 #[test]
-fn a_guarded_lease_has_its_guard_even_where_another_handle_on_it_is_just_dropped() {
+fn guarded_lease_keeps_guard_while_another_handle_is_dropped() {
     let env = TestEnv::with_ports(3);
     let allocator = env.allocator();
     let take_turns = || {
@@ -300,7 +300,7 @@ fn bind_plain(port: u16) -> std::io::Result<socket2::Socket> {
 }
 
 #[test]
-fn descriptors_of_a_lease_are_closed_on_exec_unless_its_owner_says_otherwise() {
+fn lease_descriptors_are_close_on_exec() {
     let env = TestEnv::with_ports(2);
     let request = request_for("db", Depth::Bound).address(BindAddress::LOOPBACK).udp(true);
     let lease = env.allocator().request(request).unwrap();
@@ -313,7 +313,7 @@ fn descriptors_of_a_lease_are_closed_on_exec_unless_its_owner_says_otherwise() {
 }
 
 #[test]
-fn a_lease_left_to_children_lasts_as_long_as_the_session() {
+fn lease_left_to_children_lasts_as_long_as_inherited_descriptors() {
     let env = TestEnv::with_ports(2);
     let allocator = env.allocator();
     let lease = allocator.request(request_for("db", Depth::Guarded)).unwrap();
@@ -328,7 +328,7 @@ fn a_lease_left_to_children_lasts_as_long_as_the_session() {
 }
 
 #[test]
-fn udp_is_granted_with_tcp_or_not_at_all() {
+fn udp_request_gets_port_free_in_tcp_and_udp() {
     let env = TestEnv::with_ports(3);
     let _foreign = UdpSocket::bind(("127.0.0.1", env.port(0))).unwrap();
     let lease = env.allocator().request(request_for("dns", Depth::Bound).udp(true)).unwrap();
@@ -341,7 +341,7 @@ fn udp_is_granted_with_tcp_or_not_at_all() {
 }
 
 #[test]
-fn what_cannot_be_granted_at_all_is_an_error_at_the_call() {
+fn invalid_request_fails_and_leaves_no_lease() {
     let env = TestEnv::with_ports(3);
     let allocator = env.allocator();
     let wrong = |result: Result<_, AllocatorError>| result.map(drop).unwrap_err();
@@ -354,14 +354,14 @@ fn what_cannot_be_granted_at_all_is_an_error_at_the_call() {
     let elsewhere = BindAddress::Ip([192, 0, 2, 1].into());
     let error = wrong(allocator.request(request_for("x", Depth::Bound).address(elsewhere)));
     assert!(matches!(error, AllocatorError::AddressNotHere { .. }), "{error}");
-    assert_eq!(allocator.holders(), [], "and leaves nothing behind");
+    assert_eq!(allocator.holders(), [], "no lease remains");
     let off = PortAllocatorConfig { enabled: false, ..env.config() };
     let off = PortAllocator::new(off).unwrap();
     assert!(matches!(wrong(off.allocate("x", 8080)), AllocatorError::Disabled));
 }
 
 #[test]
-fn a_range_that_the_held_port_is_not_in_is_an_error() {
+fn request_in_range_without_held_port_fails() {
     let env = TestEnv::with_ports(4);
     let allocator = env.allocator();
     let held = allocator.allocate_in_range("api", env.port(0), env.port(1)).unwrap();
@@ -373,7 +373,7 @@ fn a_range_that_the_held_port_is_not_in_is_an_error() {
 }
 
 #[test]
-fn a_report_tells_why_a_port_could_not_be_granted() {
+fn port_report_states_why_port_is_unavailable() {
     let env = TestEnv::with_ports(5);
     let config = PortAllocatorConfig { reserved_ports: vec![env.port(3)], ..env.config() };
     let allocator = PortAllocator::new(config).unwrap();
@@ -404,7 +404,7 @@ fn a_report_tells_why_a_port_could_not_be_granted() {
 }
 
 #[test]
-fn a_port_that_is_taken_in_udp_only_is_available_as_most_services_want_it() {
+fn port_used_only_in_udp_is_available_for_tcp() {
     let env = TestEnv::with_ports(2);
     let allocator = env.allocator();
     let _foreign = UdpSocket::bind(("127.0.0.1", env.port(0))).unwrap();
@@ -413,7 +413,7 @@ fn a_port_that_is_taken_in_udp_only_is_available_as_most_services_want_it() {
 }
 
 #[test]
-fn a_service_is_found_by_its_name_in_its_own_scope() {
+fn port_lookup_is_by_service_and_scope() {
     let env = TestEnv::with_ports(4);
     let (one, other) = (env.allocator(), env.allocator());
     let _lease = one.request(request_for("db", Depth::Claimed)).unwrap();
@@ -425,7 +425,7 @@ fn a_service_is_found_by_its_name_in_its_own_scope() {
 }
 
 #[test]
-fn of_many_sessions_at_once_as_many_get_a_port_as_there_are() {
+fn concurrent_sessions_are_granted_every_port_once() {
     for depth in DEPTHS {
         let env = TestEnv::with_ports(11);
         let start = Barrier::new(16);
@@ -453,32 +453,32 @@ fn of_many_sessions_at_once_as_many_get_a_port_as_there_are() {
 }
 
 #[test]
-fn of_many_threads_that_ask_for_one_name_all_get_one_port() {
+fn concurrent_requests_for_one_service_share_one_lease() {
     let env = TestEnv::with_ports(4);
     let allocator = env.allocator();
     let start = Barrier::new(8);
     let ports: HashSet<u16> = std::thread::scope(|scope| {
-        let ask = || {
+        let request = || {
             start.wait();
             let lease = allocator.request(request_for("api", Depth::Bound)).unwrap();
             start.wait();
             lease.port()
         };
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(request)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(ports, HashSet::from([env.port(0)]));
 }
 
 #[test]
-fn a_table_that_somebody_removed_or_damaged_is_not_trusted() {
+fn removed_table_is_detected() {
     let env = TestEnv::with_ports(3);
     let allocator = env.allocator();
     let _lease = allocator.request(request_for("api", Depth::Bound)).unwrap();
     let table = std::fs::read_dir(env.folder.path().join("run")).unwrap();
     let table = table.map(|entry| entry.unwrap().path()).next().unwrap();
     std::fs::remove_file(&table).unwrap();
-    // It is looked at again after a moment, not at each request.
+    // The file is checked every 2 ms, not at each request.
     let deadline = Instant::now() + Duration::from_secs(20);
     let error = loop {
         match allocator.request(request_for("web", Depth::Bound)) {
@@ -488,18 +488,18 @@ fn a_table_that_somebody_removed_or_damaged_is_not_trusted() {
     };
     assert!(matches!(error, AllocatorError::Table(TableError::Removed { .. })), "{error}");
     let fresh = env.allocator().request(request_for("web", Depth::Bound)).unwrap();
-    assert_eq!(fresh.port(), env.port(1), "a bound port is safe without any table");
+    assert_eq!(fresh.port(), env.port(1), "a bound port is refused without the table too");
 }
 
 #[test]
-fn several_ports_are_granted_all_at_once_or_not_at_all() {
+fn request_for_several_ports_is_atomic() {
     let env = TestEnv::with_ports(2);
     let allocator = env.allocator();
     let named = |name: &str| request_for("api", Depth::Bound).port_name(name.parse().unwrap());
     let refused =
         allocator.request_all([request_for("api", Depth::Bound), named("metrics"), named("b")]);
     assert!(matches!(refused, Err(AllocatorError::NoPortsAvailable { .. })), "{refused:?}");
-    assert_eq!(allocator.holders(), [], "what was granted before went back");
+    assert_eq!(allocator.holders(), [], "the ports granted before are released");
 
     let leases =
         allocator.request_all([request_for("api", Depth::Bound), named("metrics")]).unwrap();
@@ -518,10 +518,10 @@ fn several_ports_are_granted_all_at_once_or_not_at_all() {
 }
 
 #[test]
-fn a_child_is_given_sockets_that_listen_already() {
+fn listening_sockets_are_passed_to_child() {
     let env = TestEnv::with_ports(2);
     let mut lease = env.allocator().request(request_for("api", Depth::Bound).udp(true)).unwrap();
-    assert_eq!(lease.listener(), None, "no process listens before that");
+    assert_eq!(lease.listener(), None, "no process listens yet");
     let inherited: Vec<_> = {
         let sockets = lease.listening_sockets().unwrap();
         sockets.iter().map(|socket| socket.try_clone_to_owned().unwrap()).collect()
@@ -535,6 +535,6 @@ fn a_child_is_given_sockets_that_listen_already() {
     listener.accept().unwrap();
     assert_eq!(udp.local_addr().unwrap().port(), lease.port());
     drop(listener);
-    assert!(TcpStream::connect(address).is_err(), "no copy is left in this process");
-    assert_eq!(env.allocator().holders().len(), 1, "the port is reserved still");
+    assert!(TcpStream::connect(address).is_err(), "this process has no copy of the listener");
+    assert_eq!(env.allocator().holders().len(), 1, "the port is still reserved");
 }

@@ -1,5 +1,5 @@
-//! The audit log. In a process of its own: what is logged is filtered for the whole process, and
-//! tests beside it that log to nobody would switch it off.
+//! The audit log. This test has its own process, because concurrent tests without a subscriber would
+//! disable the log's callsites, which are cached for the whole process.
 
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
@@ -15,7 +15,7 @@ use serde_json::Value;
 use support::{TestEnv, request_for};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Keeps what is logged.
+/// The log output.
 #[derive(Debug, Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -39,7 +39,7 @@ impl MakeWriter<'_> for Log {
 }
 
 impl Log {
-    /// What was audited since the last time, each line with its action, service and port.
+    /// The action, service and port of each audit line since the last call.
     fn take(&self) -> Vec<(String, String, Option<u64>)> {
         let text = String::from_utf8(std::mem::take(&mut *self.0.lock())).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -51,7 +51,7 @@ impl Log {
 }
 
 #[test]
-fn every_grant_refusal_reclaim_and_release_has_its_line() {
+fn audit_log_has_one_line_per_grant_refusal_reclaim_and_release() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().json().with_writer(log.clone()).finish();
     let _listening = tracing::subscriber::set_default(subscriber);
@@ -61,17 +61,17 @@ fn every_grant_refusal_reclaim_and_release_has_its_line() {
         (action.to_owned(), service.to_owned(), port)
     };
 
-    // A refusal names every port, and is a single line all the same.
+    // A refusal is a single line although it names every port.
     let (one, other) = (env.allocator(), env.allocator());
     let api = one.request(request_for("api", Depth::Guarded)).unwrap();
     let again = one.request(request_for("api", Depth::Guarded)).unwrap();
-    assert_eq!(log.take(), [line("grant", "api", Some(0))], "once, however often it is told");
+    assert_eq!(log.take(), [line("grant", "api", Some(0))], "once for all handles");
     let web = other.request(request_for("web", Depth::Bound)).unwrap();
     assert!(other.request(request_for("db", Depth::Bound)).is_err());
     assert_eq!(log.take(), [line("grant", "web", Some(1)), line("refuse", "db", None)]);
 
     drop(api);
-    assert_eq!(log.take(), [], "another handle is left");
+    assert_eq!(log.take(), [], "another handle remains");
     drop(again);
     let listener = web.into_listener().unwrap();
     assert_eq!(log.take(), [line("release", "api", Some(0)), line("release", "web", Some(1))]);
@@ -91,5 +91,5 @@ fn every_grant_refusal_reclaim_and_release_has_its_line() {
     let last = env.allocator().request(request_for("last", Depth::Claimed)).unwrap();
     assert_eq!(last.port(), env.port(1));
     let reclaimed = [line("reclaim", "next", Some(0)), line("grant", "last", Some(1))];
-    assert_eq!(log.take(), reclaimed, "whoever has the port now");
+    assert_eq!(log.take(), reclaimed, "although a foreign process has the port");
 }

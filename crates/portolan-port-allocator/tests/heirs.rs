@@ -1,6 +1,6 @@
-//! What is left of an owner that is killed: nothing, unless a child process inherited it.
+//! Leases of a killed owner: they end, unless a child process inherited their descriptors.
 //!
-//! Owners and heirs are copies of this very program.
+//! Owners and children are copies of this program.
 
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
@@ -20,10 +20,10 @@ use support::copy::{self, Copy, allocator, argument, send, wait, wait_for_the_en
 use support::{TestEnv, request_for};
 
 const DEPTHS: [Depth; 3] = [Depth::Bound, Depth::Guarded, Depth::Claimed];
-/// How many ports an owner has: two of each depth.
+/// The number of ports of an owner: two of each depth.
 const PORTS: u16 = 6;
 
-/// What a copy does; nothing where this is the test run itself.
+/// Runs the role of a copy; does nothing in the test run itself.
 #[test]
 fn child() {
     match copy::role().as_deref() {
@@ -32,21 +32,21 @@ fn child() {
             send("ready");
             while wait() {}
         }
-        Some("forefather") => have_a_grandchild(),
+        Some("forefather") => start_grandchild(),
         Some("parent") => {
             let mut child = start("sitter", "");
             send(child.id());
             child.wait().unwrap();
         }
         Some("sitter") => while wait() {},
-        Some("parent of a leaver") => have_a_leaver(),
+        Some("parent of a leaver") => start_leaver(),
         Some("leaver") => leave_and_listen(),
         Some(role) => panic!("no role {role}"),
         None => {}
     }
 }
 
-/// Every port of the env, two of each depth, in one session.
+/// Leases every port of the environment, two at each depth, in one session.
 fn take_all(allocator: &PortAllocator) -> Vec<PortLease> {
     let depths = DEPTHS.iter().cycle().take(PORTS.into());
     let request =
@@ -58,7 +58,7 @@ fn start(role: &str, argument: &str) -> Child {
     copy::command(role, argument).spawn().unwrap()
 }
 
-fn have_a_grandchild() {
+fn start_grandchild() {
     let leases = take_all(&allocator());
     leases.iter().for_each(copy::make_inheritable);
     let mut child = start("parent", "");
@@ -66,7 +66,7 @@ fn have_a_grandchild() {
     child.wait().unwrap();
 }
 
-fn have_a_leaver() {
+fn start_leaver() {
     let depth: Depth = argument().parse().unwrap();
     let lease = allocator().request(request_for("leaver", depth)).unwrap();
     copy::make_inheritable(&lease);
@@ -74,12 +74,12 @@ fn have_a_leaver() {
     child.wait().unwrap();
 }
 
-/// As many a daemon does: closes whatever it inherited, and binds its port by the number.
+/// Closes all inherited descriptors and binds its port by number, as many daemons do.
 fn leave_and_listen() {
     let open = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().file_name());
     let open: Vec<i32> = open.map(|name| name.to_str().unwrap().parse().unwrap()).collect();
     for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
-        // The one with which they were listed is closed already.
+        // The descriptor with which they were listed is closed already.
         _ = nix::unistd::close(descriptor);
     }
     let port: u16 = argument().parse().unwrap();
@@ -88,7 +88,7 @@ fn leave_and_listen() {
     while wait() {}
 }
 
-/// Asserts that a session that begins now gets every port, at whatever depth.
+/// Asserts that a new session gets every port, at each depth.
 fn expect_all_to_be_free(env: &TestEnv) {
     assert_eq!(env.allocator().holders(), []);
     let leases = take_all(&env.allocator());
@@ -110,7 +110,7 @@ fn refusal(error: AllocatorError) -> RejectionReason {
 }
 
 #[test]
-fn every_port_of_a_killed_owner_is_free_whatever_its_depth() {
+fn ports_of_killed_owner_are_free_at_every_depth() {
     let env = TestEnv::with_ports(PORTS);
     for _ in 0..10 {
         let mut owner = Copy::start(&env, "owner");
@@ -124,11 +124,11 @@ fn every_port_of_a_killed_owner_is_free_whatever_its_depth() {
 }
 
 #[test]
-fn a_grandchild_that_outlives_both_keeps_every_port() {
+fn grandchild_that_inherits_leases_keeps_every_port() {
     let env = TestEnv::with_ports(PORTS);
     let mut owner = Copy::start(&env, "forefather");
     let (child, grandchild) = (owner.receive(), owner.receive());
-    // The grandchild waits for the end of this pipe.
+    // The grandchild waits until this pipe is closed.
     let pipe = owner.process.stdin.take().unwrap();
     owner.kill();
     kill_process(Pid::from_raw(child.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
@@ -146,20 +146,20 @@ fn a_grandchild_that_outlives_both_keeps_every_port() {
 }
 
 #[test]
-fn a_child_that_closes_what_it_inherited_keeps_its_port_by_listening() {
+fn child_that_closes_inherited_descriptors_keeps_port_by_listening() {
     for depth in [Depth::Guarded, Depth::Claimed] {
         let env = TestEnv::with_ports(2);
         let mut owner = Copy::start_with(&env, "parent of a leaver", depth);
         let leaver = owner.receive();
         let allocator = env.allocator();
-        assert_eq!(allocator.check(env.port(0)).state, PortState::Leased, "its owner lives");
+        assert_eq!(allocator.check(env.port(0)).state, PortState::Leased, "its owner is alive");
         let pipe = owner.process.stdin.take().unwrap();
         owner.kill();
-        assert_eq!(allocator.holders(), [], "the lease has no holder any more");
+        assert_eq!(allocator.holders(), [], "the lease has ended");
 
         for depth in DEPTHS {
             let next = env.allocator().request(request_for("next", depth)).unwrap();
-            assert_eq!(next.port(), env.port(1), "{depth}: it moves on");
+            assert_eq!(next.port(), env.port(1), "{depth}: the next port");
             let error = env.allocator().request(only(env.port(0), depth)).unwrap_err();
             let RejectionReason::ForeignProcess(foreign) = refusal(error) else {
                 panic!("{depth}")
@@ -170,6 +170,6 @@ fn a_child_that_closes_what_it_inherited_keeps_its_port_by_listening() {
         drop(pipe);
         wait_for_the_end_of(&leaver);
         let lease = env.allocator().request(only(env.port(0), depth)).unwrap();
-        assert_eq!(lease.port(), env.port(0), "its listener is gone");
+        assert_eq!(lease.port(), env.port(0), "its listener has ended");
     }
 }

@@ -1,6 +1,6 @@
-//! What many processes see of the port allocator, some of them killed.
+//! Port allocation by many processes, some of them killed.
 //!
-//! Each test starts copies of this very program, which do what `child` does and talk over pipes.
+//! Each test starts copies of this program, which run its test `child` and communicate over pipes.
 
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
@@ -16,9 +16,9 @@ use portolan_port_allocator::{Depth, PortAllocator, PortLease};
 use support::copy::{self, Copy, allocator, config, send, wait, wait_for_the_end_of};
 use support::{TestEnv, request_for};
 
-/// The folder, in the env's, of the files that stand for granted ports.
+/// The directory, in that of the environment, with one file per granted port.
 const GRANTS: &str = "grants";
-/// What a copy does; nothing where this is the test run itself.
+/// Runs the role of a copy; does nothing in the test run itself.
 #[test]
 fn child() {
     match copy::role().as_deref() {
@@ -45,7 +45,7 @@ fn contend() {
     if !wait() {
         return;
     }
-    // Long after the grant, by number, as a server does that knows nothing of Portolan.
+    // By number, as a server does that does not use Portolan.
     let lease = outcome.unwrap();
     let server = TcpListener::bind(("127.0.0.1", lease.port()));
     send(server.is_ok());
@@ -79,8 +79,8 @@ fn be_busy() {
     }
 }
 
-/// Grants and releases, and leaves a file for each port as long as it is granted: where the file is
-/// there already, the port was granted twice.
+/// Requests and releases ports, with one file per port while it is leased: if the file exists already,
+/// the port was granted twice.
 fn soak() {
     let allocator = allocator();
     let folder = config().runtime_dir.unwrap().with_file_name(GRANTS);
@@ -98,7 +98,7 @@ fn soak() {
 }
 
 #[test]
-fn of_64_processes_that_want_one_pool_as_many_get_a_port_as_there_are() {
+fn sixty_four_processes_are_granted_every_port_once() {
     let env = TestEnv::with_ports(11);
     let mut contenders: Vec<Copy> = (0..64).map(|_| Copy::start(&env, "contender")).collect();
     contenders.iter_mut().for_each(|copy| assert_eq!(copy.receive(), "ready"));
@@ -129,7 +129,7 @@ fn of_64_processes_that_want_one_pool_as_many_get_a_port_as_there_are() {
 }
 
 #[test]
-fn a_port_is_free_once_its_owner_is_killed() {
+fn port_of_killed_process_is_free() {
     let env = TestEnv::with_ports(2);
     let mut owner = Copy::start(&env, "owner");
     assert_eq!(owner.receive_port(), env.port(0));
@@ -144,20 +144,20 @@ fn a_port_is_free_once_its_owner_is_killed() {
 }
 
 #[test]
-fn a_child_that_outlives_its_owner_keeps_the_lease() {
+fn child_that_outlives_owner_keeps_lease() {
     let env = TestEnv::with_ports(2);
     let mut owner = Copy::start(&env, "parent");
     let said = owner.receive();
     let (port, sitter) = said.split_once(' ').unwrap();
     assert_eq!(port.parse(), Ok(env.port(0)));
-    // The sitter waits for the end of this pipe.
+    // The child waits until this pipe is closed.
     let pipe = owner.process.stdin.take().unwrap();
     owner.kill();
 
     let allocator = env.allocator();
     let holders = allocator.holders();
     assert_eq!(holders.len(), 1);
-    assert!(!holders[0].alive, "the owner itself is gone");
+    assert!(!holders[0].alive, "the owner has ended");
     let other = allocator.request(request_for("redis", Depth::Claimed)).unwrap();
     assert_eq!(other.port(), env.port(1));
     other.release();
@@ -170,7 +170,7 @@ fn a_child_that_outlives_its_owner_keeps_the_lease() {
 }
 
 #[test]
-fn nothing_is_left_of_owners_killed_at_any_moment() {
+fn killed_processes_leave_no_lease() {
     let env = TestEnv::with_ports(4);
     for _ in 0..25 {
         let mut busy = Copy::start(&env, "busy");
@@ -188,12 +188,12 @@ fn nothing_is_left_of_owners_killed_at_any_moment() {
 }
 
 #[test]
-fn no_port_is_granted_twice_while_many_processes_come_and_go() {
+fn concurrent_processes_never_share_a_port() {
     let env = TestEnv::with_ports(5);
     fs::create_dir(env.folder.path().join(GRANTS)).unwrap();
     let mut soakers: Vec<Copy> = (0..8).map(|_| Copy::start(&env, "soaker")).collect();
     let granted: u32 = soakers.iter_mut().map(|copy| copy.receive().parse::<u32>().unwrap()).sum();
-    assert!(granted > 1000, "{granted} grants are too few to show anything");
+    assert!(granted > 1000, "expected more than 1000 grants, got {granted}");
     soakers.into_iter().for_each(Copy::end);
     assert_eq!(env.allocator().holders(), []);
 }

@@ -20,7 +20,7 @@ pub enum Depth {
     /// sets the option too cannot be told from that program.
     Guarded,
     /// For a container or a remote host, which binds out of reach. Protects against every Portolan
-    /// process of this user on this host. Who listens is to be verified after the start.
+    /// process of this user on this host. Verify the listening process after the start.
     Claimed,
 }
 

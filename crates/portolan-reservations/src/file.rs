@@ -1,4 +1,4 @@
-//! The file of the reservation table: where it is, its layout, and when it is rebuilt.
+//! The file of the reservation table: its location, its layout, and when it is rebuilt.
 //!
 //! The file is never truncated below the size of the table, because other processes may have it
 //! mapped, and never replaced by another file while a session lasts, because two tables would grant

@@ -25,7 +25,7 @@ const TEXT: usize = 128 / 8;
 /// The name of a port has at most 32 bytes.
 const SHORT_TEXT: usize = 32 / 8;
 
-/// Who holds a port, since when, and through which process.
+/// The holder of a port: service, process, user and start time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The service that holds the port.
@@ -38,7 +38,7 @@ pub struct Record {
     pub since: Timestamp,
     /// The process that requested it.
     pub pid: u32,
-    /// The user who runs that process.
+    /// The user that runs the process.
     pub uid: u32,
     /// The start time of the process in clock ticks since boot (proc_pid_stat(5)); 0 if unknown.
     pub start_time: u64,

@@ -83,7 +83,7 @@ impl Handoff {
     ) -> HandoffMode {
         match self {
             Self::Auto if mentions_socket(command, environment) => HandoffMode::Socket,
-            Self::Auto => programs::mode_of(command),
+            Self::Auto => programs::mode_for(command),
             Self::Socket => HandoffMode::Socket,
             Self::Guard => HandoffMode::Guard,
             Self::Number => HandoffMode::Number,

@@ -319,7 +319,7 @@ impl Service {
 
     /// Returns the processes that may listen for the service; `None` if the program exited at once.
     fn process_tree(&self) -> Option<ProcessTree> {
-        let helpers = Helpers::of(&self.spec.command, self.spec.handoff_mode());
+        let helpers = Helpers::for_command(&self.spec.command, self.spec.handoff_mode());
         self.child.process_tree().map(|process_tree| process_tree.with(helpers))
     }
 

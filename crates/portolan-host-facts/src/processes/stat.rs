@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_text_is_none() {
+    fn truncated_stat_is_none() {
         for text in ["", "7 (sh", "7 (sh)", "7 (sh) S", "7 (sh) S 1 42"] {
             assert_eq!(ProcessStat::parse(text), None, "{text:?}");
         }

@@ -1,5 +1,5 @@
 //! TCP sockets from sock_diag(7). The kernel visits the requested sockets only, while reading
-//! `/proc/net/tcp` makes it visit its whole connection table, filter takes many milliseconds.
+//! `/proc/net/tcp` makes it visit its whole connection table, which takes many milliseconds.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 use super::{Filter, Socket};
 
-/// The kernel answers at once, unless something else is at the other end of netlink.
+/// The kernel answers at once. The timeout is for sandboxes that emulate netlink.
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// The kernel fills 32 KiB at most.
 const BUFFER: usize = 32 * 1024;
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_message_is_returned() {
+    fn netlink_error_is_returned() {
         let mut message = [0_u8; 36];
         message[..4].copy_from_slice(&36_u32.to_ne_bytes());
         message[4..6].copy_from_slice(&ERROR.to_ne_bytes());
@@ -146,7 +146,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn any_message_is_parsed(bytes in prop::collection::vec(any::<u8>(), 0..200), length in 0_u32..220, kind in 0_u16..22) {
+        fn any_netlink_message_is_parsed_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), length in 0_u32..220, kind in 0_u16..22) {
             let mut message = bytes;
             for (at, byte) in length.to_ne_bytes().into_iter().chain(kind.to_ne_bytes()).enumerate() {
                 if let Some(place) = message.get_mut(at) {

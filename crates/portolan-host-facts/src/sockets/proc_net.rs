@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_parsed_field_by_field() {
+    fn line_is_parsed() {
         let line = "   3: 0100007F:1538 0100007F:D431 0A 00000000:00000000 00:00000000 00000000  \
                     1000        0 12345 1 0000000000000000 100 0 0 10 0";
         let socket = parse(line, TCP_LISTEN).unwrap();
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_line_is_skipped() {
+    fn malformed_line_is_skipped() {
         for line in [
             "",
             "0:",

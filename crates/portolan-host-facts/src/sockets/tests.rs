@@ -9,7 +9,7 @@ fn listener() -> (TcpListener, u16) {
 }
 
 #[test]
-fn a_listener_is_found_with_its_process() {
+fn listener_is_found_with_its_process() {
     let (listener, port) = listener();
     assert_eq!(listening_process(port).unwrap().pid, std::process::id());
     let owner = &owners_of_ports(&[port])[&port];
@@ -21,7 +21,7 @@ fn a_listener_is_found_with_its_process() {
 }
 
 #[test]
-fn a_listener_on_ipv6_is_found() {
+fn ipv6_listener_is_found() {
     // Without IPv6 there is nothing to find.
     let Ok(listener) = TcpListener::bind(("::1", 0)) else { return };
     let address = listener.local_addr().unwrap();
@@ -29,7 +29,7 @@ fn a_listener_on_ipv6_is_found() {
 }
 
 #[test]
-fn a_udp_socket_is_found() {
+fn udp_socket_is_found() {
     let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
     let port = socket.local_addr().unwrap().port();
     assert!(has_udp_socket(port));
@@ -47,7 +47,7 @@ fn connections_outlive_their_listener() {
 }
 
 #[test]
-fn a_connection_is_accepted_once_a_process_has_its_socket() {
+fn connection_is_accepted_once_a_process_has_its_socket() {
     let (listener, port) = listener();
     let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let peer = client.local_addr().unwrap().port();
@@ -83,7 +83,7 @@ fn sock_diag_and_proc_net_agree() {
 }
 
 #[test]
-fn an_owner_is_named_as_well_as_the_system_allows() {
+fn socket_owner_text_has_known_details() {
     let process = Process { pid: 9, name: "redis-server".into(), user: "redis".into() };
     let known = SocketOwner {
         process: Some(process),

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn every_pool_of_the_specification_is_there_by_default() {
+fn default_configuration_has_specified_pools() {
     let config = PortAllocatorConfig::default();
     let pools: Vec<_> = config.port_ranges.keys().map(String::as_str).collect();
     assert_eq!(pools, ["api", "cache", "database", "grpc", "metrics", "websocket"]);
@@ -11,7 +11,7 @@ fn every_pool_of_the_specification_is_there_by_default() {
 }
 
 #[test]
-fn the_defaults_survive_being_written_and_read() {
+fn default_configuration_round_trips() {
     let config = PortAllocatorConfig::default();
     let json = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<PortAllocatorConfig>(&json).unwrap(), config);
@@ -19,7 +19,7 @@ fn the_defaults_survive_being_written_and_read() {
 }
 
 #[test]
-fn the_appendix_is_read_as_it_stands_there() {
+fn configuration_of_specification_appendix_is_parsed() {
     let json = r#"{"enabled":true,"allow_ephemeral":false,
         "port_ranges":{"database":{"start":5433,"end":5442}},"reserved_ports":[22,80,443]}"#;
     let config: PortAllocatorConfig = serde_json::from_str(json).unwrap();

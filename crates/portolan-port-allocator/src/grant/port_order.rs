@@ -61,13 +61,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_range_is_tried_in_order() {
+    fn short_range_is_tried_in_order() {
         assert!(Permutation::new(100, 7).eq(0..100));
         assert_eq!(Permutation::new(0, 7).next(), None);
     }
 
     #[test]
-    fn a_long_range_is_tried_in_another_order_by_another_seed() {
+    fn order_of_long_range_depends_on_seed() {
         let order = |seed| Permutation::new(1000, seed).collect::<Vec<_>>();
         assert_eq!(order(3 << 32 | 5), order(3 << 32 | 5));
         assert_ne!(order(3 << 32 | 5), order(7 << 32 | 9));

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_keeps_what_is_reserved_and_adds_what_is_ephemeral() {
+    fn sysctl_command_adds_overlapping_ports_to_reserved_ones() {
         let system = SystemPorts::parse("40000 49999", "8080,40010-40012,50000", "");
         let config = config(&[("low", 39_990, 40_004), ("high", 49_999, 50_010), ("no", 1, 9)]);
         let overlap = EphemeralOverlap::find(&config, &system).unwrap();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_port_outside_the_pools_range_counts_too() {
+    fn default_port_outside_pool_range_can_overlap() {
         let mut config = config(&[]);
         let pool = PoolRange::new(PortRange::known(100, 110)).with_default(65_535);
         config.port_ranges.insert("odd".to_owned(), pool);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pools_of_the_specification_are_not_what_somebody_configured() {
+    fn built_in_pools_are_not_configured_pools() {
         let default = PortAllocatorConfig::default();
         assert_eq!(EphemeralOverlap::find(&default, &SystemPorts::parse("", "", "")), None);
         let wide = SystemPorts::parse("1024 65535", "", "");

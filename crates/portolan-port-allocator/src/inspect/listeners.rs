@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_is_shown_with_its_lease_and_not_twice() {
+    fn listener_is_listed_once_with_its_lease() {
         let all = || {
             let (tcp, udp) = (SocketProtocol::Tcp, SocketProtocol::Udp);
             vec![listener(80, tcp), listener(80, udp), listener(81, tcp)]

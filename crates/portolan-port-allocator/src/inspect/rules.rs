@@ -97,16 +97,16 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_no_rule_concerns_has_none() {
+    fn unrestricted_port_has_no_rules() {
         assert_eq!(rules(8080, &PortAllocatorConfig::default()), []);
     }
 
     #[test]
-    fn every_rule_that_concerns_a_port_is_named() {
+    fn all_rules_of_a_port_are_listed() {
         let config = PortAllocatorConfig::default();
         let privileged = PortRule::Privileged { unprivileged_start: 1024 };
-        let nobodys = PortRule::RefusedByBrowsers { pools: vec![] };
-        assert_eq!(rules(22, &config), [PortRule::Reserved, privileged, nobodys]);
+        let browser_blocked = PortRule::RefusedByBrowsers { pools: vec![] };
+        assert_eq!(rules(22, &config), [PortRule::Reserved, privileged, browser_blocked]);
         let range = PortRange::known(40_000, 49_999);
         assert_eq!(rules(40_000, &config), [PortRule::Ephemeral { range }]);
         assert_eq!(rules(40_005, &config), [PortRule::ReservedBySystem]);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_for_browsers_is_named_with_a_port_that_they_refuse() {
+    fn browser_blocked_rule_names_http_pool() {
         let mut config = PortAllocatorConfig::default();
         for pool in ["api", "database"] {
             config.port_ranges.insert(pool.to_owned(), PortRange::known(6660, 6670).into());
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_written_with_its_name() {
+    fn rule_is_serialized_with_its_name() {
         let json = serde_json::to_value(PortRule::Ephemeral { range: PortRange::known(1, 2) });
         let expected =
             serde_json::json!({ "rule": "ephemeral", "range": { "start": 1, "end": 2 } });

@@ -24,7 +24,7 @@ pub struct Holder {
     pub port_name: Option<PortName>,
     /// The id of the process that requested it.
     pub pid: u32,
-    /// The name of the user who runs that process; the user id if the user has no name.
+    /// The name of the user that runs the process; the user id if the user has no name.
     pub user: String,
     /// When it was granted.
     pub since: Timestamp,

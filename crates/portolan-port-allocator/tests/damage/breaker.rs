@@ -106,7 +106,7 @@ pub(crate) fn damage_and_ask() {
     let task: Task = serde_json::from_str(&argument()).unwrap();
     let damages: Vec<Damage> = serde_json::from_slice(&fs::read(&task.damages).unwrap()).unwrap();
     let config = PortAllocatorConfig { sticky: task.sticky, ..config() };
-    let whole = Snapshot::of(&task.file);
+    let whole = Snapshot::read(&task.file);
     let done = AtomicUsize::new(0);
     thread::scope(|scope| {
         scope.spawn(|| watch(&done, damages.len()));
@@ -163,7 +163,7 @@ impl Damage {
 // === impl Snapshot ===
 
 impl Snapshot {
-    pub(crate) fn of(path: &Path) -> Self {
+    pub(crate) fn read(path: &Path) -> Self {
         let bytes = fs::read(path).unwrap();
         let pages = (0_u64..).step_by(PAGE as usize).zip(bytes.chunks(PAGE as usize));
         let used = pages.filter(|(_, page)| page.iter().any(|byte| *byte != 0));

@@ -13,7 +13,7 @@ use crate::support::{TestEnv, request_for};
 fn sticky_file(env: &TestEnv) -> PathBuf {
     let allocator = env.allocator();
     // So that no service gets its preferred port.
-    let first = allocator.request(request_for("somebody", Depth::Claimed)).unwrap();
+    let first = allocator.request(request_for("first", Depth::Claimed)).unwrap();
     let services = ASKING.iter().rev();
     let leases: Vec<PortLease> = services
         .map(|(name, depth)| allocator.request(request_for(name, *depth)).unwrap())
@@ -40,7 +40,7 @@ fn every_service_gets_a_free_port_whatever_the_damage() {
         .map(|(allocator, depth)| allocator.request(request_for("other", depth)).unwrap())
         .collect();
     let held: Vec<u16> = taken.iter().map(PortLease::port).collect();
-    let damages = every_damage(&Snapshot::of(&file));
+    let damages = every_damage(&Snapshot::read(&file));
     let outcomes = expect_no_harm(&env, &file, &damages, &held, true);
     assert!(outcomes.iter().all(|(_, ports)| ports.is_some()), "without it, a port is found too");
 }
@@ -49,7 +49,7 @@ fn every_service_gets_a_free_port_whatever_the_damage() {
 fn undamaged_entries_are_still_used() {
     let env = TestEnv::with_ports(8);
     let file = sticky_file(&env);
-    let whole = Snapshot::of(&file);
+    let whole = Snapshot::read(&file);
     let damages: Vec<Damage> = (0..=whole.length()).rev().map(Damage::Length).collect();
     let outcomes = expect_no_harm(&env, &file, &damages, &[], true);
     let ports: Vec<Vec<u16>> = outcomes.into_iter().map(|(_, ports)| ports.unwrap()).collect();

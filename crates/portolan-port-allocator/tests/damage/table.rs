@@ -72,7 +72,7 @@ impl Scene {
 fn header() -> Vec<u64> {
     let env = TestEnv::with_ports(PORTS);
     let _allocator = env.allocator();
-    let table = Snapshot::of(&only_file(&env.config().runtime_dir.unwrap()));
+    let table = Snapshot::read(&only_file(&env.config().runtime_dir.unwrap()));
     table.used_bytes().filter(|(_, byte)| *byte != 0).map(|(offset, _)| offset).collect()
 }
 
@@ -101,7 +101,7 @@ fn lengths(whole: &Snapshot) -> Vec<Damage> {
 #[test]
 fn byte_damage_never_grants_a_bound_or_guarded_port_twice() {
     let scene = Scene::new(&[Depth::Bound, Depth::Guarded]);
-    let damages = bytes(&Snapshot::of(&scene.file));
+    let damages = bytes(&Snapshot::read(&scene.file));
     let refused = scene.expect_no_harm(&damages);
 
     let header = header();
@@ -119,21 +119,21 @@ fn byte_damage_never_grants_a_bound_or_guarded_port_twice() {
 #[test]
 fn byte_damage_denies_no_port_if_no_session_is_alive() {
     let scene = Scene::new(&[]);
-    let damages = bytes(&Snapshot::of(&scene.file));
+    let damages = bytes(&Snapshot::read(&scene.file));
     assert_eq!(scene.expect_no_harm(&damages), []);
 }
 
 #[test]
 fn table_in_use_with_another_length_is_refused() {
     let scene = Scene::new(&[Depth::Bound, Depth::Guarded, Depth::Claimed]);
-    let damages = lengths(&Snapshot::of(&scene.file));
+    let damages = lengths(&Snapshot::read(&scene.file));
     assert_eq!(scene.expect_no_harm(&damages), damages);
 }
 
 #[test]
 fn unused_table_of_any_length_is_rebuilt() {
     let scene = Scene::new(&[]);
-    let damages = lengths(&Snapshot::of(&scene.file));
+    let damages = lengths(&Snapshot::read(&scene.file));
     assert_eq!(scene.expect_no_harm(&damages), []);
 }
 

@@ -1,4 +1,4 @@
-//! The test oracle of a soak: shared counters, and an independent record of who owns which port.
+//! The test oracle of a soak: shared counters, and an independent record of the owner of each port.
 //!
 //! Ownership is recorded with the traditional record locks of fcntl(2), which belong to a process. The
 //! kernel releases them while it closes the files of a killed process, and open file description locks,

@@ -71,7 +71,9 @@ impl Owner<'_> {
                 let lifecycle = self.lifecycles.swap_remove(index);
                 self.lifecycles.extend(lifecycle.advance(self.oracle));
             }
-            None if self.lifecycles.len() < self.at_once && self.next_request <= now => self.ask(),
+            None if self.lifecycles.len() < self.at_once && self.next_request <= now => {
+                self.request_port()
+            }
             None => {
                 let time = next.map_or(NAP, |index| due(&index).duration_since(now).min(NAP));
                 thread::sleep(time);
@@ -79,7 +81,7 @@ impl Owner<'_> {
         }
     }
 
-    fn ask(&mut self) {
+    fn request_port(&mut self) {
         // A service that holds a lease would get the same one again.
         let is_free = |service: &usize| self.lifecycles.iter().all(|it| it.service != *service);
         let service = (0..).find(is_free).unwrap();

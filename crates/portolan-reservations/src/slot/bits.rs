@@ -1,4 +1,4 @@
-//! The bits of a slot: who holds a port, in one word, so that it changes atomically.
+//! The bits of a slot: the holder of a port in one word, which changes atomically.
 //!
 //! ```text
 //!  63        38 37         24 23        6      5      4    3 2    1 0

@@ -17,11 +17,11 @@ pub(crate) const FIRST_SOCKET: RawFd = 3;
 /// The first descriptor that keeps a lease. Scripts use single digits themselves (`exec 3>log`).
 const FIRST_KEPT: RawFd = 10;
 
-/// Sets `LISTEN_PID` to the process id of the program, which is known only after fork(2) and does
-/// not change at execve(2). A shell passes all other variables on, except those whose names it does
-/// not support.
+/// The shell that runs [`SET_LISTEN_PID`].
 const SHELL: &str = "/bin/sh";
-const WITH_OWN_ID: &str = r#"LISTEN_PID=$$; export LISTEN_PID; exec "$@""#;
+/// Sets `LISTEN_PID` to the process id, which is known only after fork(2) and does not change at
+/// execve(2). The shell drops variables whose names are not valid in a shell.
+const SET_LISTEN_PID: &str = r#"LISTEN_PID=$$; export LISTEN_PID; exec "$@""#;
 
 /// The file descriptors that a program inherits.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ impl InheritedFds<'_> {
         find_program(launch)?;
         let names: Vec<&str> = self.sockets.iter().map(|(name, _)| name.as_str()).collect();
         let mut command = Command::new(SHELL);
-        command.args(["-c", WITH_OWN_ID, "sh", launch.command.program()]);
+        command.args(["-c", SET_LISTEN_PID, "sh", launch.command.program()]);
         command.env("LISTEN_FDS", self.count().to_string()).env("LISTEN_FDNAMES", names.join(":"));
         Ok(command)
     }

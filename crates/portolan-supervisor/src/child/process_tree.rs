@@ -42,7 +42,7 @@ impl ProcessTree {
     /// Creates the tree of a program that was just started.
     pub(super) fn new(child: Pid) -> Self {
         let group = ProcessStat::read(pid(child)).and_then(|stat| stat.group);
-        Self { child, group, helpers: Helpers::Nobody }
+        Self { child, group, helpers: Helpers::None }
     }
 
     /// Adds the processes that listen on behalf of the program.
@@ -115,7 +115,7 @@ mod tests {
         let ListenerOwner::Foreign(foreign) = found else { panic!("{found:?}") };
         assert_eq!(foreign.pid, std::process::id());
         // A container does not descend from the docker command.
-        let helped = tree(sleeper).with(Helpers::Anybody);
+        let helped = tree(sleeper).with(Helpers::Any);
         assert_eq!(helped.listener_on(&text, port).await, ListenerOwner::Own);
         drop(listener);
         // A process that a concurrent test forks has the socket until its exec.

@@ -12,7 +12,7 @@ struct Program {
     name: &'static str,
     mode: HandoffMode,
     /// The text of an argument by which the command itself requests inherited sockets.
-    asks_for_sockets: Option<&'static str>,
+    sockets_argument: Option<&'static str>,
     adoption: Adoption,
     /// The processes that listen on its behalf; empty means any process.
     helpers: &'static [&'static str],
@@ -32,11 +32,11 @@ pub(crate) struct Adoption {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Helpers {
     /// No process: the program listens itself.
-    Nobody,
+    None,
     /// Processes with these names.
     Named(Vec<&'static str>),
     /// Any process.
-    Anybody,
+    Any,
 }
 
 /// One row per program. Programs with `guard` set `SO_REUSEADDR`, as seen with strace or in their
@@ -74,9 +74,9 @@ const PROGRAMS: [Program; 25] = [
 ];
 
 /// Returns the hand-off of a program for which `auto` is configured.
-pub(super) fn mode_of(command: &CommandLine) -> HandoffMode {
+pub(super) fn mode_for(command: &CommandLine) -> HandoffMode {
     match find(command) {
-        Some(program) if program.is_asked_in(command) => HandoffMode::Socket,
+        Some(program) if program.is_requested_in(command) => HandoffMode::Socket,
         Some(program) => program.mode,
         None => HandoffMode::Number,
     }
@@ -103,7 +103,7 @@ fn name_of(command: &CommandLine) -> &str {
 
 const fn row(name: &'static str, mode: HandoffMode) -> Program {
     let adoption = Adoption { variable: None, non_blocking: false };
-    Program { name, mode, asks_for_sockets: None, adoption, helpers: &[] }
+    Program { name, mode, sockets_argument: None, adoption, helpers: &[] }
 }
 
 const fn guard(name: &'static str) -> Program {
@@ -118,16 +118,16 @@ const fn claim(name: &'static str, helpers: &'static [&'static str]) -> Program 
 
 impl Program {
     const fn asking(self, text: &'static str) -> Self {
-        Self { asks_for_sockets: Some(text), ..self }
+        Self { sockets_argument: Some(text), ..self }
     }
 
     const fn adopting(self, variable: &'static str) -> Self {
         Self { adoption: Adoption { variable: Some(variable), non_blocking: true }, ..self }
     }
 
-    fn is_asked_in(&self, command: &CommandLine) -> bool {
-        let asks = |text| command.arguments().iter().any(|word| word.contains(text));
-        self.asks_for_sockets.is_some_and(asks)
+    fn is_requested_in(&self, command: &CommandLine) -> bool {
+        let has = |text| command.arguments().iter().any(|word| word.contains(text));
+        self.sockets_argument.is_some_and(has)
     }
 }
 
@@ -135,7 +135,7 @@ impl Program {
 
 impl Adoption {
     /// Returns what this program needs.
-    pub(crate) fn of(command: &CommandLine) -> Self {
+    pub(crate) fn for_command(command: &CommandLine) -> Self {
         find(command).map(|program| program.adoption).unwrap_or_default()
     }
 }
@@ -145,13 +145,13 @@ impl Adoption {
 impl Helpers {
     /// Returns the helpers of a program with this hand-off. An unknown program may use the helpers
     /// of any known one.
-    pub(crate) fn of(command: &CommandLine, mode: HandoffMode) -> Self {
+    pub(crate) fn for_command(command: &CommandLine, mode: HandoffMode) -> Self {
         let claims = || PROGRAMS.iter().filter(|program| program.mode == HandoffMode::Claim);
         if mode != HandoffMode::Claim {
-            return Self::Nobody;
+            return Self::None;
         }
         match find(command).filter(|program| program.mode == HandoffMode::Claim) {
-            Some(program) if program.helpers.is_empty() => Self::Anybody,
+            Some(program) if program.helpers.is_empty() => Self::Any,
             Some(program) => Self::Named(program.helpers.to_vec()),
             None => Self::Named(claims().flat_map(|program| program.helpers).copied().collect()),
         }
@@ -160,8 +160,8 @@ impl Helpers {
     /// Returns whether the process is one of the helpers.
     pub(crate) fn include(&self, process: &Process) -> bool {
         match self {
-            Self::Nobody => false,
-            Self::Anybody => true,
+            Self::None => false,
+            Self::Any => true,
             Self::Named(names) => {
                 names.contains(&process.name.as_str())
                     || executable_name(process.pid)
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn mode(command: &str) -> HandoffMode {
-        mode_of(&command.parse().unwrap())
+        mode_for(&command.parse().unwrap())
     }
 
     #[test]
@@ -214,20 +214,20 @@ mod tests {
 
     #[test]
     fn nginx_gets_its_sockets_in_its_own_variable() {
-        let adoption = Adoption::of(&"/usr/sbin/nginx -c x".parse().unwrap());
+        let adoption = Adoption::for_command(&"/usr/sbin/nginx -c x".parse().unwrap());
         assert_eq!(adoption, Adoption { variable: Some("NGINX"), non_blocking: true });
-        assert_eq!(Adoption::of(&"my-server".parse().unwrap()), Adoption::default());
+        assert_eq!(Adoption::for_command(&"my-server".parse().unwrap()), Adoption::default());
     }
 
     #[test]
     fn program_with_mode_claim_has_helpers() {
-        let helpers = |command: &str, mode| Helpers::of(&command.parse().unwrap(), mode);
+        let helpers = |command: &str, mode| Helpers::for_command(&command.parse().unwrap(), mode);
         let process = |name: &str| Process { pid: 0, name: name.to_owned(), user: String::new() };
         let docker = helpers("docker run -p {port}:80 web", mode("docker run"));
         assert!(docker.include(&process("docker-proxy")) && !docker.include(&process("sshd")));
         let script = helpers("./start.sh", HandoffMode::Claim);
         assert!(script.include(&process("sshd")) && !script.include(&process("redis-server")));
-        assert_eq!(helpers("systemd-run my-server", HandoffMode::Claim), Helpers::Anybody);
-        assert_eq!(helpers("docker run web", HandoffMode::Number), Helpers::Nobody);
+        assert_eq!(helpers("systemd-run my-server", HandoffMode::Claim), Helpers::Any);
+        assert_eq!(helpers("docker run web", HandoffMode::Number), Helpers::None);
     }
 }

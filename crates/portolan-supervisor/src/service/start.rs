@@ -29,7 +29,7 @@ pub(super) fn program(
     spec: &ServiceSpec,
     mut leases: Option<Leases>,
 ) -> Result<Started, StartError> {
-    let (mode, adoption) = (spec.handoff_mode(), Adoption::of(&spec.command));
+    let (mode, adoption) = (spec.handoff_mode(), Adoption::for_command(&spec.command));
     leases.iter_mut().for_each(|leases| leases.before_start(mode));
     let told = leases.as_ref().map(|leases| leases.port_env(adoption)).transpose()?;
     let inherited = leases.as_ref().map(Leases::inherited).transpose()?.unwrap_or_default();

@@ -123,7 +123,7 @@ async fn service_starts_after_its_needs_with_their_endpoints() {
     );
     let api = stack.state("api", |state| *state == InstanceState::Running).await;
     assert_eq!(api.got, Some(env.port(0)));
-    // Its program does not listen yet, so nobody may find it, and nobody may count on it.
+    // Its program does not listen yet: it must not be discovered, and dependents must not start.
     assert_eq!(env.registered(), []);
     assert_eq!(stack.state("worker", |_| true).await.state, InstanceState::Waiting);
 

@@ -57,7 +57,7 @@ fn addresses() -> Vec<IpAddr> {
 }
 
 #[test]
-fn a_held_port_is_refused_to_foreign_processes_on_every_address() {
+fn held_port_refuses_foreign_binds_on_every_address() {
     for depth in [Depth::Bound, Depth::Guarded] {
         for address in [BindAddress::Any, BindAddress::LOOPBACK] {
             let port = free_port();
@@ -70,7 +70,7 @@ fn a_held_port_is_refused_to_foreign_processes_on_every_address() {
 }
 
 #[test]
-fn a_server_that_reuses_addresses_starts_beside_a_guard_and_serves() {
+fn server_with_reuse_address_listens_beside_guard() {
     for address in addresses() {
         let port = free_port();
         let sockets = bind_free(port, &request(Depth::Guarded));
@@ -91,7 +91,7 @@ fn a_server_that_reuses_addresses_starts_beside_a_guard_and_serves() {
 }
 
 #[test]
-fn a_port_that_a_foreign_process_has_is_refused_at_every_depth() {
+fn port_of_foreign_socket_is_refused_at_every_depth() {
     for depth in [Depth::Bound, Depth::Guarded, Depth::Claimed] {
         for foreign in addresses() {
             let port = free_port();
@@ -109,7 +109,7 @@ fn a_port_that_a_foreign_process_has_is_refused_at_every_depth() {
 }
 
 #[test]
-fn a_guard_is_refused_beside_another_guard() {
+fn guard_is_refused_beside_another_guard() {
     let port = free_port();
     let guard = bind_free(port, &request(Depth::Guarded));
     assert!(matches!(bind(port, &request(Depth::Guarded)), Err(BindError::InUse)));
@@ -119,10 +119,9 @@ fn a_guard_is_refused_beside_another_guard() {
 }
 
 #[test]
-fn connections_of_an_earlier_listener_are_no_reason_to_refuse() {
+fn port_with_connections_of_earlier_listener_is_granted() {
     let port = free_port();
-    let listener =
-        bind_free(port, &request(Depth::Bound)).listen(port, BindAddress::Any).unwrap();
+    let listener = bind_free(port, &request(Depth::Bound)).listen(port, BindAddress::Any).unwrap();
     let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let (_connection, _) = listener.accept().unwrap();
     drop(listener);
@@ -143,7 +142,7 @@ fn leave_a_connection_behind(port: u16) {
 }
 
 #[test]
-fn a_bound_port_is_refused_to_servers_too_until_it_listens() {
+fn bound_port_refuses_servers_with_reuse_address() {
     for address in [BindAddress::Any, BindAddress::LOOPBACK, BindAddress::Ip([0, 0, 0, 0].into())] {
         for leftovers in [false, true] {
             let port = free_port();
@@ -161,7 +160,7 @@ fn a_bound_port_is_refused_to_servers_too_until_it_listens() {
 }
 
 #[test]
-fn a_port_with_leftovers_is_granted_once_all_the_same() {
+fn port_with_time_wait_connections_is_granted_once() {
     for depth in [Depth::Bound, Depth::Guarded] {
         let port = free_port();
         leave_a_connection_behind(port);
@@ -177,7 +176,7 @@ fn a_port_with_leftovers_is_granted_once_all_the_same() {
 }
 
 #[test]
-fn an_address_that_needs_more_than_its_numbers_is_not_taken_for_a_lack_of_files() {
+fn link_local_address_without_scope_is_not_a_system_error() {
     let link_local: IpAddr = "fe80::1".parse().unwrap();
     let refused = bind(free_port(), &request(Depth::Bound).address(BindAddress::Ip(link_local)));
     assert!(matches!(refused, Err(BindError::AddressNotHere(_))), "{refused:?}");
@@ -190,7 +189,7 @@ fn an_address_that_needs_more_than_its_numbers_is_not_taken_for_a_lack_of_files(
 }
 
 #[test]
-fn the_bound_socket_is_the_one_that_listens() {
+fn bound_socket_listens_on_requested_address() {
     for (address, expected) in [
         (BindAddress::LOOPBACK, "127.0.0.1"),
         (BindAddress::Ip([127, 0, 0, 2].into()), "127.0.0.2"),
@@ -205,7 +204,7 @@ fn the_bound_socket_is_the_one_that_listens() {
 }
 
 #[test]
-fn every_depth_can_be_listened_on() {
+fn sockets_of_every_depth_can_listen() {
     for depth in [Depth::Bound, Depth::Guarded, Depth::Claimed] {
         for address in [BindAddress::Any, BindAddress::LOOPBACK] {
             let port = free_port();
@@ -217,7 +216,7 @@ fn every_depth_can_be_listened_on() {
 }
 
 #[test]
-fn udp_is_bound_for_the_lease_alone() {
+fn udp_socket_is_exclusive() {
     for address in [BindAddress::Any, BindAddress::LOOPBACK] {
         let port = free_port();
         let sockets = bind_free(port, &request(Depth::Bound).address(address).udp(true));
@@ -229,7 +228,7 @@ fn udp_is_bound_for_the_lease_alone() {
 }
 
 #[test]
-fn a_port_that_is_taken_in_udp_alone_is_refused_where_udp_is_asked_for() {
+fn udp_request_is_refused_port_used_only_in_udp() {
     let foreign = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
     let port = foreign.local_addr().unwrap().port();
     let refused = bind(port, &request(Depth::Claimed).udp(true));
@@ -237,7 +236,7 @@ fn a_port_that_is_taken_in_udp_alone_is_refused_where_udp_is_asked_for() {
 }
 
 #[test]
-fn an_address_of_another_host_is_told_apart_from_a_port_in_use() {
+fn foreign_address_is_distinguished_from_port_in_use() {
     let elsewhere = IpAddr::from([192, 0, 2, 1]);
     for depth in [Depth::Bound, Depth::Guarded] {
         let refused = bind(free_port(), &request(depth).address(BindAddress::Ip(elsewhere)));
@@ -246,7 +245,7 @@ fn an_address_of_another_host_is_told_apart_from_a_port_in_use() {
 }
 
 #[test]
-fn what_the_system_says_is_told_apart() {
+fn system_errors_are_classified() {
     let says = |errno: Errno| BindError::from_system(errno.into(), Ipv4Addr::LOCALHOST.into());
     assert!(matches!(says(Errno::EADDRINUSE), BindError::InUse));
     assert!(matches!(says(Errno::EACCES), BindError::NotPermitted));

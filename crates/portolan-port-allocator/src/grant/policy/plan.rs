@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn ephemeral_ports_have_the_parity_that_connections_use_last() {
+    fn ephemeral_ports_have_parity_that_connect_uses_last() {
         assert_eq!(ports("40000 40009", "40003,40006-40007"), [40_001, 40_005, 40_009]);
         assert_eq!(ports("32768 60999", "").len(), 14_116);
         assert!(ports("40000 40000", "").is_empty());

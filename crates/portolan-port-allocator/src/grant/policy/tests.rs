@@ -28,7 +28,7 @@ fn ports(plan: &Plan<'_>, sticky: Option<u16>) -> Vec<u16> {
 }
 
 #[test]
-fn a_database_begins_at_its_default_and_goes_on_through_its_range() {
+fn default_port_is_tried_before_range() {
     let policy = default_policy();
     let plan = policy.plan(&request("postgres-primary")).unwrap();
     assert_eq!(plan.label(), "database");
@@ -36,16 +36,16 @@ fn a_database_begins_at_its_default_and_goes_on_through_its_range() {
 }
 
 #[test]
-fn the_last_port_comes_first_where_it_is_still_allowed() {
+fn sticky_port_is_tried_first_if_allowed() {
     let policy = default_policy();
     let plan = policy.plan(&request("postgres").preferred(5440)).unwrap();
     assert_eq!(ports(&plan, Some(5435))[..3], [5435, 5440, 5433]);
-    assert_eq!(ports(&plan, Some(8080))[..2], [5440, 5433], "8080 is no port for a database");
+    assert_eq!(ports(&plan, Some(8080))[..2], [5440, 5433], "8080 is not in the database pool");
     assert_eq!(ports(&plan, Some(5440)).len(), 10, "each port is tried once");
 }
 
 #[test]
-fn every_candidate_says_what_speaks_for_it() {
+fn candidates_state_their_choice() {
     let policy = default_policy();
     let plan = policy.plan(&request("redis").allow_ephemeral(true)).unwrap();
     let choices: Vec<Choice> = plan.candidates(Some(6385), 1).map(|c| c.choice).collect();
@@ -55,7 +55,7 @@ fn every_candidate_says_what_speaks_for_it() {
 }
 
 #[test]
-fn grpc_and_metrics_share_a_default_and_fall_back_to_their_own_ranges() {
+fn pools_with_same_default_port_have_own_ranges() {
     let policy = default_policy();
     let (grpc, metrics) =
         (policy.plan(&request("my-grpc")).unwrap(), policy.plan(&request("my-metrics")).unwrap());
@@ -65,7 +65,7 @@ fn grpc_and_metrics_share_a_default_and_fall_back_to_their_own_ranges() {
 }
 
 #[test]
-fn a_pool_is_what_is_said_then_what_is_configured_then_what_the_name_tells() {
+fn pool_is_from_request_then_configuration_then_name() {
     let policy = policy(|config| {
         config.services.insert("postgres-odd".to_owned(), "cache".to_owned());
     });
@@ -77,7 +77,7 @@ fn a_pool_is_what_is_said_then_what_is_configured_then_what_the_name_tells() {
 }
 
 #[test]
-fn a_range_of_its_own_takes_the_place_of_the_pool() {
+fn requested_range_replaces_pool() {
     let policy = default_policy();
     let plan = policy.plan(&request("postgres").range(range(21_000, 21_002))).unwrap();
     assert_eq!(ports(&plan, None), [21_000, 21_001, 21_002]);
@@ -87,7 +87,7 @@ fn a_range_of_its_own_takes_the_place_of_the_pool() {
 }
 
 #[test]
-fn a_preferred_port_that_is_none_or_nobodys_is_refused_at_the_call() {
+fn invalid_preferred_port_is_refused() {
     let policy = default_policy();
     let refusal = |port| policy.plan(&request("api").preferred(port)).unwrap_err();
     assert!(matches!(refusal(0), AllocatorError::PreferredZero { .. }));
@@ -99,7 +99,7 @@ fn a_preferred_port_that_is_none_or_nobodys_is_refused_at_the_call() {
 }
 
 #[test]
-fn remedy_of_a_request_without_ports_names_three_ways() {
+fn remedy_for_request_without_ports_names_three_options() {
     let policy = default_policy();
     let error = policy.plan(&request("worker")).unwrap_err().with_remedy();
     for way in ["a pool (api, cache", "a preferred port", "allow ephemeral ports"] {
@@ -111,7 +111,7 @@ fn remedy_of_a_request_without_ports_names_three_ways() {
 }
 
 #[test]
-fn an_unknown_pool_is_refused_with_the_known_ones() {
+fn error_for_unknown_pool_lists_known_pools() {
     let error = default_policy().plan(&request("x").pool("databse")).unwrap_err().to_string();
     assert!(error.contains("\"databse\"") && error.contains("cache, database"), "{error}");
     let mut config = PortAllocatorConfig::default();
@@ -120,13 +120,13 @@ fn an_unknown_pool_is_refused_with_the_known_ones() {
 }
 
 #[test]
-fn nothing_is_planned_where_allocation_is_off() {
+fn disabled_allocation_is_an_error() {
     let policy = policy(|config| config.enabled = false);
     assert!(matches!(policy.plan(&request("api")), Err(AllocatorError::Disabled)));
 }
 
 #[test]
-fn a_port_is_allowed_where_some_pool_has_it_or_any_port_will_do() {
+fn port_is_allowed_in_a_pool_or_as_ephemeral_port() {
     let strict = default_policy();
     assert!(strict.allows(8080) && strict.allows(8099) && !strict.allows(40_001));
     assert!(strict.is_reserved(22) && !strict.is_reserved(8080));
@@ -134,7 +134,7 @@ fn a_port_is_allowed_where_some_pool_has_it_or_any_port_will_do() {
     assert!(open.allows(40_001) && !open.allows(40_003) && !open.allows(3000));
 }
 
-/// What the order should be, in the plainest words.
+/// The expected order: the first ports, and the set of the others.
 fn model(plan: &Plan<'_>, sticky: Option<u16>) -> (Vec<u16>, HashSet<u16>) {
     let mut first: Vec<u16> = sticky.filter(|port| plan.allows(*port)).into_iter().collect();
     first.extend(plan.preferred.filter(|port| !first.contains(port)));
@@ -148,7 +148,7 @@ fn model(plan: &Plan<'_>, sticky: Option<u16>) -> (Vec<u16>, HashSet<u16>) {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn the_order_of_choice_is_that_of_the_model(
+    fn candidate_order_matches_model(
         service in prop::sample::select(vec!["postgres", "metrics", "worker", "chat-ws"]),
         preferred in prop::option::of(prop::sample::select(vec![5432_u16, 8085, 9100, 40_005])),
         own_range in prop::option::of((20_000_u16..20_300, 0_u16..300)),

@@ -8,7 +8,7 @@ fn key(service: &str) -> Key {
 }
 
 #[test]
-fn a_port_is_known_in_the_next_run() {
+fn port_is_read_by_next_process() {
     let folder = tempfile::tempdir().unwrap();
     let first = Sticky::in_directory(folder.path());
     assert_eq!(first.port(&key("api"), Some(8080)), None);
@@ -25,7 +25,7 @@ fn a_port_is_known_in_the_next_run() {
 }
 
 #[test]
-fn who_prefers_something_else_now_means_it() {
+fn changed_preference_overrides_sticky_port() {
     let folder = tempfile::tempdir().unwrap();
     let sticky = Sticky::in_directory(folder.path());
     sticky.remember(key("api"), Some(8080), 8081);
@@ -34,7 +34,7 @@ fn who_prefers_something_else_now_means_it() {
 }
 
 #[test]
-fn scopes_and_folders_keep_services_apart() {
+fn sticky_ports_are_separate_by_scope_and_folder() {
     let folder = tempfile::tempdir().unwrap();
     let sticky = Sticky::in_directory(folder.path());
     sticky.remember(key("api"), None, 8081);
@@ -44,7 +44,7 @@ fn scopes_and_folders_keep_services_apart() {
 }
 
 #[test]
-fn the_same_port_again_adds_no_line() {
+fn unchanged_port_appends_no_line() {
     let folder = tempfile::tempdir().unwrap();
     let sticky = Sticky::in_directory(folder.path());
     for _ in 0..10 {
@@ -54,7 +54,7 @@ fn the_same_port_again_adds_no_line() {
 }
 
 #[test]
-fn broken_lines_cost_themselves_only() {
+fn invalid_lines_are_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let sticky = Sticky::in_directory(folder.path());
     sticky.remember(key("api"), None, 8081);
@@ -68,7 +68,7 @@ fn broken_lines_cost_themselves_only() {
 }
 
 #[test]
-fn a_file_that_grew_large_is_tidied() {
+fn large_file_is_compacted() {
     let folder = tempfile::tempdir().unwrap();
     let sticky = Sticky::in_directory(folder.path());
     let line = |index: usize, port: u16| {
@@ -85,7 +85,7 @@ fn a_file_that_grew_large_is_tidied() {
 }
 
 #[test]
-fn a_process_that_lives_long_does_not_fill_the_disk_nor_its_memory() {
+fn long_lived_process_bounds_file_and_memory() {
     let folder = tempfile::tempdir().unwrap();
     let sticky = Sticky::in_directory(folder.path());
     for job in 0..4 * COMPACT_SIZE / 80 {
@@ -98,7 +98,7 @@ fn a_process_that_lives_long_does_not_fill_the_disk_nor_its_memory() {
 }
 
 #[test]
-fn of_a_file_that_is_far_too_large_the_end_counts() {
+fn only_end_of_oversized_file_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let sticky = Sticky::in_directory(folder.path());
     fs::write(&sticky.path, vec![b'\n'; MAX_SIZE as usize + 10]).unwrap();
@@ -109,7 +109,7 @@ fn of_a_file_that_is_far_too_large_the_end_counts() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_no_hindrance() {
+fn unusable_file_is_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("elsewhere");
     std::os::unix::fs::symlink(&target, folder.path().join(FILE)).unwrap();
