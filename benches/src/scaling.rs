@@ -39,7 +39,7 @@ fn beside_own_leases() -> Result<Vec<Row>> {
 }
 
 /// The last row shows how much of a slowdown is that of the system calls.
-fn beside_leases(whose: &str, holders: usize) -> Result<Vec<Row>> {
+fn beside_leases(owner: &str, holders: usize) -> Result<Vec<Row>> {
     let env = BenchEnv::new()?;
     let (mut pool, mut holding) = (WorkerPool::start(1)?, WorkerPool::start(holders)?);
     let counts = [0, 1000, 10_000];
@@ -47,21 +47,22 @@ fn beside_leases(whose: &str, holders: usize) -> Result<Vec<Row>> {
     let all = [counts.as_slice(), &baseline].concat();
     let samples = Interleaved::measure(all.len(), |index| {
         holding.hold(&env.config(HELD), all[index] / holders)?;
-        match index < counts.len() {
-            true => measure(&mut pool, &env.config(MEASURED)),
-            false => pool.measure(SAMPLE_TIME, |_| Task::baseline(Family::Dual, MEASURED.start())),
+        if index < counts.len() {
+            measure(&mut pool, &env.config(MEASURED))
+        } else {
+            pool.measure(SAMPLE_TIME, |_| Task::baseline(Family::Dual, MEASURED.start()))
         }
     })?;
     let mut rows =
-        rows_of(&samples, &counts.map(|count| format!("guarded, {count} leases of {whose}")));
+        rows_of(&samples, &counts.map(|count| format!("guarded, {count} leases of {owner}")));
     let first_baseline = counts.len();
-    let what = format!("  system calls alone beside 10000 leases of {whose}");
+    let what = format!("  system calls alone beside 10000 leases of {owner}");
     rows.push(Row { goal: Goal::Unset, ..row(&samples, first_baseline + 1, first_baseline, what) });
     Ok(rows)
 }
 
 /// Without sticky ports, which would not need to search.
-fn in_a_pool_that_fills_up(whose: &str, holders: usize) -> Result<Vec<Row>> {
+fn in_a_pool_that_fills_up(owner: &str, holders: usize) -> Result<Vec<Row>> {
     let env = BenchEnv::new()?;
     let config = env.not_sticky(LARGE);
     let (mut pool, mut holder) = (WorkerPool::start(1)?, WorkerPool::start(holders)?);
@@ -71,7 +72,7 @@ fn in_a_pool_that_fills_up(whose: &str, holders: usize) -> Result<Vec<Row>> {
         holder.hold(&config, count).context("filling the pool")?;
         measure(&mut pool, &config)
     })?;
-    let name = |percent| format!("guarded, pool of 8000 {percent} % full, {whose}");
+    let name = |percent| format!("guarded, pool of 8000 {percent} % full, {owner}");
     Ok(rows_of(&samples, &percents.map(name)))
 }
 

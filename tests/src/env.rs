@@ -80,7 +80,7 @@ impl TestEnv {
     /// The file cannot be written.
     pub fn write(&self, name: &str, contents: &str) -> Result<PathBuf> {
         let path = self.directory().join(name);
-        fs::create_dir_all(path.parent().context("a file without a folder")?)?;
+        fs::create_dir_all(path.parent().context("a file without a directory")?)?;
         fs::write(&path, contents).with_context(|| path.display().to_string())?;
         Ok(path)
     }
@@ -160,7 +160,10 @@ impl TestEnv {
     /// # Errors
     /// The test has no network namespace, or the system refuses.
     pub fn set_ephemeral_range(&self, ports: std::ops::RangeInclusive<u16>) -> Result<()> {
-        ensure!(self.alone, "this takes a network of its own, which the system does not give");
+        ensure!(
+            self.alone,
+            "this test needs its own network namespace, which the system does not allow"
+        );
         let setting = "/proc/sys/net/ipv4/ip_local_port_range";
         let range = format!("{} {}", ports.start(), ports.end());
         fs::write(setting, range).with_context(|| format!("cannot set {setting}"))
@@ -228,7 +231,7 @@ pub fn portolan_program() -> Result<PathBuf> {
         None => target_directory()?.join("portolan"),
     };
     let build = "build it with `cargo build -p portolan-cli`, or set PORTOLAN_BIN";
-    ensure!(path.is_file(), "{} is not there; {build}", path.display());
+    ensure!(path.is_file(), "{} does not exist; {build}", path.display());
     Ok(path)
 }
 
@@ -239,7 +242,7 @@ pub fn portolan_program() -> Result<PathBuf> {
 pub fn target_directory() -> Result<PathBuf> {
     let exe = std::env::current_exe()?;
     let directory = exe.parent().and_then(Path::parent);
-    directory.map(Path::to_owned).context("the test lies outside of a target directory")
+    directory.map(Path::to_owned).context("the test is not in a target directory")
 }
 
 fn free_port() -> Result<u16> {

@@ -19,7 +19,7 @@ impl ForeignListener {
     /// The port is in use.
     pub fn bind(port: u16) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).with_context(|| {
-            format!("port {port} is taken already; end what holds it (`ss -ltnp` names it)")
+            format!("port {port} is already in use; end the process that holds it (see `ss -ltnp`)")
         })?;
         Ok(Self { listener })
     }

@@ -32,5 +32,5 @@ pub fn get(url: &str) -> Result<String> {
 /// No response, a status other than 2xx, or a body that is not JSON.
 pub fn get_json(url: &str) -> Result<Value> {
     let body = get(url)?;
-    serde_json::from_str(&body).with_context(|| format!("{url} answered no JSON: {body}"))
+    serde_json::from_str(&body).with_context(|| format!("{url} did not answer with JSON: {body}"))
 }

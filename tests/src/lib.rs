@@ -6,7 +6,7 @@
 //! fails the test with the command that installs it; no test is skipped.
 
 // A failed test prints its programs' output, which the test runner captures.
-#![allow(clippy::print_stdout, reason = "the harness shows it where a test fails")]
+#![allow(clippy::print_stdout, reason = "the test runner shows the output of a failed test")]
 #![allow(clippy::disallowed_methods, reason = "no async runtime, so no paused clock")]
 
 mod command;

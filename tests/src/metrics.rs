@@ -20,7 +20,7 @@ pub fn check(page: &str) -> Result<()> {
         .spawn()
         .context("cannot start promtool")?;
     // The pipe is closed at the end of the statement, so that promtool reads the end of file.
-    promtool.stdin.take().context("no way to promtool")?.write_all(page.as_bytes())?;
+    promtool.stdin.take().context("promtool has no standard input")?.write_all(page.as_bytes())?;
     let output = promtool.wait_with_output()?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);

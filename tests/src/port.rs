@@ -54,7 +54,7 @@ pub fn is_never_an_ephemeral_port(port: u16) -> Result<()> {
             ensure!(chosen != port, "the kernel chose port {port} on {address}");
             taken.push(socket);
         }
-        ensure!(!taken.is_empty(), "the kernel has no port to give on {address}");
+        ensure!(!taken.is_empty(), "the kernel has no free port on {address}");
     }
     Ok(())
 }

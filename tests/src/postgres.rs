@@ -95,12 +95,12 @@ pub fn data_directory_at(host: &str, port: u16) -> Result<PathBuf> {
 /// target directory: copying is much faster than `initdb`.
 fn template() -> Result<PathBuf> {
     let initdb = programs::find_postgres("initdb")?;
-    let version = initdb.iter().rev().nth(2).context("initdb lies at an odd place")?;
+    let version = initdb.iter().rev().nth(2).context("unexpected path of initdb")?;
     let version = version.to_string_lossy();
-    let shelf = target_directory()?.join("portolan-tests");
-    fs::create_dir_all(&shelf)?;
-    let template = shelf.join(format!("postgres-{version}"));
-    let lock = File::create(shelf.join(format!("postgres-{version}.lock")))?;
+    let cache = target_directory()?.join("portolan-tests");
+    fs::create_dir_all(&cache)?;
+    let template = cache.join(format!("postgres-{version}"));
+    let lock = File::create(cache.join(format!("postgres-{version}.lock")))?;
     lock.lock()?;
     if !template.is_dir() {
         make_template(&initdb, &template)?;
@@ -110,9 +110,9 @@ fn template() -> Result<PathBuf> {
 
 /// Creates the cluster in a directory that the account may write, and renames it when complete.
 fn make_template(initdb: &Path, template: &Path) -> Result<()> {
-    let workshop = tempfile::tempdir()?;
-    give_to_account(workshop.path())?;
-    let data = workshop.path().join("data");
+    let staging = tempfile::tempdir()?;
+    give_to_account(staging.path())?;
+    let data = staging.path().join("data");
     let words = as_account();
     let output = Command::new("env")
         .args(words)
@@ -120,14 +120,14 @@ fn make_template(initdb: &Path, template: &Path) -> Result<()> {
         .args(["--no-sync", "--auth=trust", "--username", ACCOUNT, "--no-locale"])
         .args(["--encoding=UTF8", "--pgdata"])
         .arg(&data)
-        .current_dir(workshop.path())
+        .current_dir(staging.path())
         .output()?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "initdb, {}: {stderr}", output.status);
-    let half = template.with_extension("half");
-    let _ = fs::remove_dir_all(&half);
-    run(Command::new("cp").arg("-R").arg(&data).arg(&half))?;
-    fs::rename(&half, template)?;
+    let partial = template.with_extension("partial");
+    let _ = fs::remove_dir_all(&partial);
+    run(Command::new("cp").arg("-R").arg(&data).arg(&partial))?;
+    fs::rename(&partial, template)?;
     Ok(())
 }
 
@@ -139,19 +139,13 @@ fn copy(template: &Path, data: &Path) -> Result<()> {
 }
 
 fn give_to_account(path: &Path) -> Result<()> {
-    match is_root() {
-        true => run(Command::new("chown").args(["-R", ACCOUNT]).arg(path)),
-        false => Ok(()),
-    }
+    if is_root() { run(Command::new("chown").args(["-R", ACCOUNT]).arg(path)) } else { Ok(()) }
 }
 
 /// Returns the prefix that runs a command as PostgreSQL's account; empty if it is not needed.
 fn as_account() -> Vec<String> {
     let words = ["setpriv", "--reuid", ACCOUNT, "--regid", ACCOUNT, "--clear-groups", "--"];
-    match is_root() {
-        true => words.map(str::to_owned).to_vec(),
-        false => vec![],
-    }
+    if is_root() { words.map(str::to_owned).to_vec() } else { vec![] }
 }
 
 fn is_root() -> bool {

@@ -47,7 +47,7 @@ impl Process {
         let stderr = logs.join(format!("{name}.err"));
         let child = command
             .stdin(Stdio::null())
-            .stdout(File::create_new(&stdout).context("two processes of one name")?)
+            .stdout(File::create_new(&stdout).context("two processes with the same name")?)
             .stderr(File::create_new(&stderr)?)
             .process_group(0)
             .spawn()
@@ -149,7 +149,7 @@ impl Process {
     pub fn wait(&mut self, limit: Duration) -> Result<Output> {
         let (name, child) = (&self.name, &mut self.child);
         let status = wait_within(limit, &format!("the end of {name}"), || {
-            child.try_wait()?.context("it still runs")
+            child.try_wait()?.context("still running")
         });
         let status = status.with_context(|| format!("it wrote:\n{}", self.output()))?;
         Ok(Output { code: status.code(), stdout: self.stdout(), stderr: self.stderr() })
@@ -184,7 +184,7 @@ impl Drop for Process {
         let (group, child) = (self.pid(), &mut self.child);
         let gone = wait_within(GRACE, "the end of the group", || {
             child.try_wait()?;
-            ensure!(rustix::process::test_kill_process_group(group).is_err(), "it lives");
+            ensure!(rustix::process::test_kill_process_group(group).is_err(), "still running");
             Ok(())
         });
         if gone.is_err() {
@@ -220,7 +220,7 @@ impl Output {
     /// The program failed or wrote something else; the error contains the output.
     pub fn json(self) -> Result<Value> {
         let text = self.text()?;
-        serde_json::from_str(&text).with_context(|| format!("this is no JSON: {text}"))
+        serde_json::from_str(&text).with_context(|| format!("not JSON: {text}"))
     }
 }
 

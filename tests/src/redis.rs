@@ -46,6 +46,6 @@ pub fn ping(port: u16) -> Result<()> {
     stream.write_all(b"PING\r\n")?;
     let mut answer = [0; 7];
     stream.read_exact(&mut answer)?;
-    ensure!(&answer == b"+PONG\r\n", "this is no Redis: {}", answer.escape_ascii());
+    ensure!(&answer == b"+PONG\r\n", "not a response of Redis: {}", answer.escape_ascii());
     Ok(())
 }

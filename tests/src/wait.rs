@@ -58,11 +58,11 @@ mod tests {
 
     #[test]
     fn timeout_reports_the_last_error() {
-        let error = wait_within(Duration::ZERO, "the moon", || {
-            anyhow::bail!("clouds");
-            #[expect(unreachable_code, reason = "says what type the answer would have")]
+        let error = wait_within(Duration::ZERO, "the server", || {
+            anyhow::bail!("refused");
+            #[expect(unreachable_code, reason = "determines the type of the closure")]
             Ok(())
         });
-        assert_eq!(format!("{:#}", error.unwrap_err()), "the moon: not within 0ns: clouds");
+        assert_eq!(format!("{:#}", error.unwrap_err()), "the server: not within 0ns: refused");
     }
 }

@@ -91,7 +91,7 @@ fn registry_rejects_invalid_bodies_and_stays_ready() {
             let detail = problem["detail"].as_str().unwrap_or_default();
             ensure!(detail.contains(place), "{place} is missing in {problem}");
         }
-        ensure!(huge_body()?.contains(" 413 "), "a body of 10 MB was taken");
+        ensure!(huge_body()?.contains(" 413 "), "a body of 10 MB was accepted");
         http::get(&format!("{REGISTRY}/readyz")).map(drop)
     });
 }
@@ -127,7 +127,7 @@ fn malformed_datagrams_are_counted_and_change_nothing() {
         for datagram in [&random[..], early, b"", &[0xff; 9000]] {
             env.multicast(datagram)?;
         }
-        wait_for("the registry to have dropped them", || {
+        wait_for("the datagrams to be counted as dropped", || {
             let page = http::get(&format!("{REGISTRY}/metrics"))?;
             let dropped = r#"discovery_broadcast_errors_total{type="receive"}"#;
             ensure!(metrics::value(&page, dropped) >= 4.0, "{page}");

@@ -32,8 +32,11 @@ fn concurrent_requests_with_ephemeral_ports_get_distinct_ports() {
             .iter()
             .map(|process| wait_for("its port", || bound(process)?.context("not bound yet")))
             .collect::<Result<_>>()?;
-        ensure!(ports.len() == PROCESSES, "{} different ports: {ports:?}", ports.len());
-        ensure!(POOL.clone().all(|port| ports.contains(&port)), "the pool first: {ports:?}");
+        ensure!(ports.len() == PROCESSES, "{} distinct ports: {ports:?}", ports.len());
+        ensure!(
+            POOL.clone().all(|port| ports.contains(&port)),
+            "the pool was not used up first: {ports:?}"
+        );
         Ok(())
     });
 }

@@ -25,7 +25,7 @@ fn api(env: &TestEnv) -> Result<Process> {
 fn child(env: &TestEnv) -> Result<Pid> {
     let processes = env.processes()?;
     let own = |line: &str| line.starts_with(BINDER);
-    let child = processes.iter().find(|(_, line)| own(line)).context("the child is gone")?;
+    let child = processes.iter().find(|(_, line)| own(line)).context("the child has ended")?;
     Pid::from_raw(i32::try_from(child.0)?).context("no process id")
 }
 
@@ -44,7 +44,7 @@ fn killed_program_is_deregistered_within_two_seconds() {
         kill_process(child(env)?, Signal::KILL)?;
         let limit = Duration::from_secs(2);
         env.wait_registered("api", 0, limit)?;
-        wait_within(limit, "discovery to forget it", || is_gone(env, "api"))?;
+        wait_within(limit, "the service to be gone from discovery", || is_gone(env, "api"))?;
         // 128 plus the signal's number, as in a shell.
         run.wait(TIMEOUT)?.exits(137).map(drop)
     });

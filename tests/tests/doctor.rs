@@ -32,7 +32,7 @@ fn worst(env: &TestEnv, check: &str, options: &[&str], exit: i32) -> Result<Valu
         Some("warning") => 1,
         _ => 2,
     };
-    found.iter().max_by_key(rank).cloned().with_context(|| format!("{check} found nothing"))
+    found.iter().max_by_key(rank).cloned().with_context(|| format!("{check} has no finding"))
 }
 
 fn text<'a>(finding: &'a Value, member: &str) -> &'a str {
@@ -64,8 +64,8 @@ fn doctor_reports_no_errors_with_a_registry() {
         // The registry itself holds a port.
         let table = worst(env, "reservation_table", &[], 0)?;
         ensure!(text(&table, "evidence").starts_with("1 leases"), "{table}");
-        let people = env.portolan(&["doctor", "--problems"])?.run()?.exits(0)?;
-        ensure!(people.stderr.contains("0 errors"), "{people:?}");
+        let text_output = env.portolan(&["doctor", "--problems"])?.run()?.exits(0)?;
+        ensure!(text_output.stderr.contains("0 errors"), "{text_output:?}");
         Ok(())
     });
 }
@@ -81,15 +81,15 @@ fn ephemeral_overlap_is_reported_with_a_working_command() {
         for part in ["jobs", "40000-40010", "40000-40011"] {
             ensure!(text(&found, "evidence").contains(part), "{part} is missing in {found}");
         }
-        let mend = command(&found, 0)?.to_owned();
+        let fix = command(&found, 0)?.to_owned();
         // The allocator logs the same command once; `doctor` does not repeat it on standard error.
         let alloc = ["ports", "alloc", "job", "--pool", "jobs"];
         let warned = env.portolan(&alloc)?.run()?.exits(0)?;
-        ensure!(warned.stderr.matches(&mend).count() == 1, "{mend:?} is not once in {warned:?}");
+        ensure!(warned.stderr.matches(&fix).count() == 1, "{fix:?} is not once in {warned:?}");
         let doctor = env.portolan(&["doctor"])?.run()?.exits(0)?;
-        ensure!(doctor.stdout.contains(&mend) && !doctor.stderr.contains(&mend), "{doctor:?}");
+        ensure!(doctor.stdout.contains(&fix) && !doctor.stderr.contains(&fix), "{doctor:?}");
 
-        env.change_network(&mend)?;
+        env.change_network(&fix)?;
         let kept = fs::read_to_string(KEPT)?;
         ensure!(kept.trim() == "39000,40000-40010,45000-45010", "{kept}");
         ensure!(worst(env, "ephemeral_overlap", &[], 0)?["severity"] == "ok");
@@ -98,7 +98,7 @@ fn ephemeral_overlap_is_reported_with_a_working_command() {
         // One port of the ephemeral range is left, and a bind to port 0 gets no other.
         let any = TcpListener::bind("127.0.0.1:0")?;
         ensure!(any.local_addr()?.port() == 40_011);
-        ensure!(TcpListener::bind("127.0.0.1:0").is_err(), "a port of the pool was given away");
+        ensure!(TcpListener::bind("127.0.0.1:0").is_err(), "the kernel chose a port of the pool");
         Ok(())
     });
 }
@@ -161,7 +161,7 @@ fn unprivileged(env: &TestEnv, file: &Path) -> Result<(Option<i32>, Value)> {
     let all: Value = serde_json::from_str(&output.stdout)?;
     let mut found = all["findings"].as_array().context("no findings")?.iter();
     let found = found.find(|finding| finding["check"] == "privileged_ports").cloned();
-    Ok((output.code, found.context("nothing about privileges")?))
+    Ok((output.code, found.context("no finding of privileged_ports")?))
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn multicast_is_sent_on_configured_interfaces_only() {
         env.change_network(link)?;
         let any = ["--set", "broadcast.interface=0.0.0.0"];
         ensure!(worst(env, "multicast", &any, 0)?["severity"] == "ok");
-        ensure!(sent_on("net0")? == 0, "something was sent on an interface that is not configured");
+        ensure!(sent_on("net0")? == 0, "a packet was sent on an interface that is not configured");
         let named = ["--set", "broadcast.interface=net0"];
         let heard = worst(env, "multicast", &named, 0)?;
         ensure!(heard["severity"] == "ok", "{heard}");

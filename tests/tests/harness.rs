@@ -72,9 +72,9 @@ fn dropping_a_process_ends_its_process_group() {
 fn early_exit_error_contains_the_output() {
     isolated(|env| {
         let mut command = Command::new("sh");
-        command.args(["-c", "echo no luck today >&2; exit 3"]);
+        command.args(["-c", "echo fatal error >&2; exit 3"]);
         let error = env.spawn("shell", command)?.wait_for_line("started").unwrap_err().to_string();
-        ensure!(error.contains("no luck today"), "{error}");
+        ensure!(error.contains("fatal error"), "{error}");
         Ok(())
     });
 }
@@ -94,8 +94,8 @@ fn proxy_forwards_except_while_disconnected() {
     assert_eq!(&received, b"here");
 
     proxy.disconnect();
-    assert_eq!(one.read(&mut received).unwrap_or(0), 0, "the old connection still stands");
-    assert_eq!(connect().read(&mut received).unwrap_or(0), 0, "a new connection got through");
+    assert_eq!(one.read(&mut received).unwrap_or(0), 0, "the old connection is still open");
+    assert_eq!(connect().read(&mut received).unwrap_or(0), 0, "a new connection was accepted");
 
     proxy.reconnect();
     let mut two = connect();

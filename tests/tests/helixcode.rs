@@ -41,7 +41,7 @@ fn helixcode_workers_process_jobs_from_the_api() {
         env.write("helix/portolan.yaml", STACK)?;
         let call = env.portolan(&["up"])?.directory(&env.folder("helix")?);
         let mut up = call.spawn("up")?;
-        let api = up.wait_until("the api to be well", || {
+        let api = up.wait_until("the API to be healthy", || {
             let api = format!("http://{}", found(env, "api")?);
             http::get(&format!("{api}/health"))?;
             Ok(api)

@@ -33,12 +33,15 @@ const LAYERS: [(&str, u8); 19] = [
 fn a_crate_depends_on_lower_layers_only() {
     let layers = BTreeMap::from(LAYERS);
     let manifests = manifests().unwrap();
-    assert_eq!(manifests.len(), LAYERS.len(), "a crate is missing here, or there");
+    assert_eq!(manifests.len(), LAYERS.len(), "the table and the workspace differ");
     for (name, dependencies) in manifests {
         let layer = layers[name.as_str()];
         for dependency in dependencies {
             let below = layers[dependency.as_str()];
-            assert!(below < layer, "{name} (layer {layer}) knows {dependency} (layer {below})");
+            assert!(
+                below < layer,
+                "{name} (layer {layer}) depends on {dependency} (layer {below})"
+            );
         }
     }
 }

@@ -59,30 +59,27 @@ fn nothing_is_left(env: &TestEnv) -> Result<()> {
     env.discover("api", &SHORT_BROADCAST_WAIT)?.exits(3).map(drop)
 }
 
+/// Runs the stack, whose API gets this port, and stops it with Ctrl-C.
+fn serves_and_cleans_up(env: &TestEnv, port: u16) -> Result<()> {
+    let mut stack = Stack::start(env, "shop")?;
+    let url = stack.api()?;
+    ensure!(url == format!("http://127.0.0.1:{port}"), "{url}");
+    ensure!(http::get(&url)?.contains("hello"));
+    stack.worker_found(&url)?;
+    stack.ctrl_c()?;
+    nothing_is_left(env)
+}
+
 #[test]
 fn quickstart_api_is_discoverable_and_ctrl_c_cleans_up() {
-    isolated(|env| {
-        let mut stack = Stack::start(env, "shop")?;
-        let url = stack.api()?;
-        ensure!(url == "http://127.0.0.1:8080", "{url}");
-        ensure!(http::get(&url)?.contains("hello"));
-        stack.worker_found(&url)?;
-        stack.ctrl_c()?;
-        nothing_is_left(env)
-    });
+    isolated(|env| serves_and_cleans_up(env, 8080));
 }
 
 #[test]
 fn quickstart_uses_another_port_when_the_preferred_one_is_taken() {
     isolated(|env| {
         let _foreign = env.foreign_listener(8080)?;
-        let mut stack = Stack::start(env, "shop")?;
-        let url = stack.api()?;
-        ensure!(url == "http://127.0.0.1:8081", "{url}");
-        ensure!(http::get(&url)?.contains("hello"));
-        stack.worker_found(&url)?;
-        stack.ctrl_c()?;
-        nothing_is_left(env)
+        serves_and_cleans_up(env, 8081)
     });
 }
 
@@ -98,7 +95,10 @@ fn two_stacks_have_separate_scopes() {
             let answered = format!("{} says", other.trim_start_matches("http://"));
             stack.up.output().contains(&answered)
         };
-        ensure!(!stray(&one, &second) && !stray(&two, &first), "a worker asked the other's api");
+        ensure!(
+            !stray(&one, &second) && !stray(&two, &first),
+            "a worker called the API of the other stack"
+        );
         one.ctrl_c()?;
         // The other stack keeps running.
         wait_for("the second stack's api", || http::get(&second))?;

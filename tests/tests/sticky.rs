@@ -124,9 +124,9 @@ fn service_keeps_its_new_port_after_a_foreign_process_took_the_old_one() {
         let api = || port_of(run(env, "api", &[])?, "api");
         ensure!(api()? == 8080);
         let foreign = env.foreign_listener(8080)?;
-        ensure!(api()? == 8081, "the old port is taken");
+        ensure!(api()? == 8081, "the old port is in use");
         drop(foreign);
-        ensure!(api()? == 8081, "the last port counts, though the first is free again");
+        ensure!(api()? == 8081, "the last port is preferred to the first");
         Ok(())
     });
 }
@@ -141,7 +141,7 @@ fn two_working_copies_keep_separate_ports() {
         first.0.terminate()?;
         second.0.terminate()?;
         let (second, first) = (api(&two)?, api(&one)?);
-        ensure!((first.1, second.1) == (8080, 8081), "each has its own again");
+        ensure!((first.1, second.1) == (8080, 8081), "each service gets its previous port");
         Ok(())
     });
 }
@@ -151,9 +151,9 @@ fn changed_preference_overrides_the_previous_port() {
     isolated(|env| {
         let api = |options: &[&str]| port_of(run(env, "api", options)?, "api");
         let foreign = env.foreign_listener(8085)?;
-        ensure!(api(&["--preferred", "8085"])? == 8081, "its preference is taken");
+        ensure!(api(&["--preferred", "8085"])? == 8081, "the preferred port is in use");
         drop(foreign);
-        ensure!(api(&["--preferred", "8085"])? == 8081, "the same preference as then");
+        ensure!(api(&["--preferred", "8085"])? == 8081, "the preference has not changed");
         ensure!(api(&["--preferred", "8086"])? == 8086);
         ensure!(api(&["--preferred", "8086"])? == 8086);
         Ok(())

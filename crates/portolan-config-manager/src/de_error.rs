@@ -64,10 +64,8 @@ impl de::Error for DeError {
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let expected = expected.to_string();
         // The author of a file does not know the names of Rust types.
-        let expected = match expected.starts_with("struct ") {
-            true => "a section with settings",
-            false => &expected,
-        };
+        let expected =
+            if expected.starts_with("struct ") { "a section with settings" } else { &expected };
         let found = match found {
             Unexpected::Unit => "nothing".to_owned(),
             Unexpected::Seq => "a list".to_owned(),

@@ -54,10 +54,7 @@ impl<'de> Deserializer<'de> for &Node {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
-        match self.is_null() {
-            true => visitor.visit_none(),
-            false => visitor.visit_some(self),
-        }
+        if self.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -208,9 +205,10 @@ impl<'de> VariantAccess<'de> for OneOf<'_> {
     type Error = DeError;
 
     fn unit_variant(self) -> Result<(), DeError> {
-        match self.entry.node.is_null() {
-            true => Ok(()),
-            false => self.locate(Err(DeError::custom("expected no value"))),
+        if self.entry.node.is_null() {
+            Ok(())
+        } else {
+            self.locate(Err(DeError::custom("expected no value")))
         }
     }
 

@@ -62,9 +62,10 @@ impl fmt::Display for KeyPath {
         for (index, key) in self.0.iter().enumerate() {
             // The index of a list item, as in `strategies[2]`, follows without a dot.
             let dot = if index == 0 || key.starts_with('[') { "" } else { "." };
-            match key.contains(['.', ' ', '\n']) || key.is_empty() {
-                true => write!(f, "{dot}\"{}\"", key.escape_debug())?,
-                false => write!(f, "{dot}{key}")?,
+            if key.contains(['.', ' ', '\n']) || key.is_empty() {
+                write!(f, "{dot}\"{}\"", key.escape_debug())?
+            } else {
+                write!(f, "{dot}{key}")?
             }
         }
         Ok(())

@@ -3,13 +3,10 @@
 //! The members and their names are those of the specification. `sender`, `sequence`, `key_id` and
 //! `in_reply_to` are additions that a receiver may ignore.
 
-use std::fmt;
-use std::str::FromStr;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Scope, ServiceEndpoint, ServiceName, Ttl, quoted};
+use crate::{Scope, ServiceEndpoint, ServiceName, Ttl, text_enum};
 
 /// The protocol version of this crate.
 pub const VERSION: &str = "1.0";
@@ -102,38 +99,12 @@ pub enum Action {
 #[error("{0} is not an action, expected register, deregister, update or heartbeat")]
 pub struct InvalidAction(String);
 
-// === impl Action ===
-
-impl Action {
-    /// Every action.
-    pub const ALL: [Self; 4] = [Self::Register, Self::Deregister, Self::Update, Self::Heartbeat];
-
-    /// Returns the action as written in messages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::Deregister => "deregister",
-            Self::Update => "update",
-            Self::Heartbeat => "heartbeat",
-        }
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Action {
-    type Err = InvalidAction;
-
-    fn from_str(text: &str) -> Result<Self, InvalidAction> {
-        Self::ALL
-            .into_iter()
-            .find(|action| action.as_str() == text)
-            .ok_or_else(|| InvalidAction(quoted(text)))
-    }
+text_enum! {
+    Action, InvalidAction,
+    Register => "register",
+    Deregister => "deregister",
+    Update => "update",
+    Heartbeat => "heartbeat",
 }
 
 fn version() -> String {

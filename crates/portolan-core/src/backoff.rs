@@ -1,4 +1,4 @@
-//! Exponential backoff with jitter. Pure: computes durations and knows no clock.
+//! Exponential backoff with jitter. Computes durations only; the caller sleeps.
 
 use std::time::Duration;
 
@@ -45,9 +45,10 @@ impl Backoff {
 
 /// Shortens a wait at random by up to this share of it, from 0 to 1.
 pub fn with_jitter(wait: Duration, share: f64) -> Duration {
-    match share > 0.0 {
-        true => wait.mul_f64(rand::rng().random_range(1.0 - share.min(1.0)..=1.0)),
-        false => wait,
+    if share > 0.0 {
+        wait.mul_f64(rand::rng().random_range(1.0 - share.min(1.0)..=1.0))
+    } else {
+        wait
     }
 }
 

@@ -11,13 +11,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    HealthStatus, Host, Incarnation, Protocol, Revision, Scope, ServiceId, ServiceName, Ttl,
-    name::InvalidName,
+    HealthStatus, Host, Incarnation, MapOnly, Protocol, Revision, Scope, ServiceId, ServiceName,
+    Ttl, name::InvalidName,
 };
 
 mod json;
 
-use json::{MapOnly, Request, Wire};
+use json::{Request, Wire};
 
 /// Key-value pairs that Portolan stores and does not interpret.
 pub type Metadata = BTreeMap<String, String>;
@@ -72,7 +72,7 @@ pub struct ServiceEndpoint {
     pub health_reason: String,
     /// The revision of the last change.
     pub revision: Revision,
-    /// Which run of the registrant owns the registration, if it said so.
+    /// The run of the registrant that owns the registration, if known.
     pub incarnation: Option<Incarnation>,
     /// How the registry learned of the instance.
     pub source: Source,
@@ -118,7 +118,7 @@ pub struct Registration {
     pub health_url: Option<String>,
     /// The time to live without a heartbeat; `None` is the default of the registry.
     pub ttl: Option<Ttl>,
-    /// Which run of the registrant owns the registration. Requests of another run are refused.
+    /// The run of the registrant that owns the registration. Requests of another run are refused.
     pub incarnation: Option<Incarnation>,
     /// Whether to take over a registration that is owned by another host, and alive.
     pub replace: bool,
@@ -298,9 +298,10 @@ impl Registration {
         // A fully qualified host name may end with a dot; the id does not contain it.
         let host = host.to_string();
         let host = host.trim_end_matches('.');
-        let id = match scope.is_default() {
-            true => format!("{name}@{host}:{port}"),
-            false => format!("{scope}:{name}@{host}:{port}"),
+        let id = if scope.is_default() {
+            format!("{name}@{host}:{port}")
+        } else {
+            format!("{scope}:{name}@{host}:{port}")
         };
         id.parse().expect("names and hosts have the alphabet of ids, and ids have room for them")
     }
@@ -336,9 +337,10 @@ fn check_entry((key, value): (&String, &String)) -> Result<(), InvalidRegistrati
 
 fn check_text(place: &str, text: &str, limit: usize) -> Result<(), InvalidRegistration> {
     check_limit(place, text.len(), limit, "bytes")?;
-    match text.chars().any(char::is_control) {
-        true => Err(InvalidRegistration::ControlCharacter { place: place.to_owned() }),
-        false => Ok(()),
+    if text.chars().any(char::is_control) {
+        Err(InvalidRegistration::ControlCharacter { place: place.to_owned() })
+    } else {
+        Ok(())
     }
 }
 
@@ -348,9 +350,10 @@ fn check_limit(
     limit: usize,
     unit: &'static str,
 ) -> Result<(), InvalidRegistration> {
-    match length > limit {
-        true => Err(InvalidRegistration::TooMuch { place: place.to_owned(), length, limit, unit }),
-        false => Ok(()),
+    if length > limit {
+        Err(InvalidRegistration::TooMuch { place: place.to_owned(), length, limit, unit })
+    } else {
+        Ok(())
     }
 }
 

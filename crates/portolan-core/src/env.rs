@@ -17,10 +17,7 @@ pub fn variables(name: &ServiceName, endpoint: &ServiceEndpoint) -> [(String, St
 pub fn prefix(name: &ServiceName) -> String {
     let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     let prefix: String = name.as_str().chars().map(upper).collect();
-    match prefix.starts_with(|c: char| c.is_ascii_digit()) {
-        true => format!("_{prefix}"),
-        false => prefix,
-    }
+    if prefix.starts_with(|c: char| c.is_ascii_digit()) { format!("_{prefix}") } else { prefix }
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! Health status.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
+
+use crate::text_enum;
 
 /// The health status of an instance. The variants are ordered from best to worst, which is the
 /// order of preference.
@@ -38,38 +37,12 @@ pub struct HealthReport {
 #[error("{0} is not a health status, expected passing, warning, critical or unknown")]
 pub struct InvalidHealthStatus(String);
 
-// === impl HealthStatus ===
-
-impl HealthStatus {
-    /// Every status, from best to worst.
-    pub const ALL: [Self; 4] = [Self::Passing, Self::Warning, Self::Unknown, Self::Critical];
-
-    /// Returns the status as written in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Passing => "passing",
-            Self::Warning => "warning",
-            Self::Unknown => "unknown",
-            Self::Critical => "critical",
-        }
-    }
-}
-
-impl fmt::Display for HealthStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for HealthStatus {
-    type Err = InvalidHealthStatus;
-
-    fn from_str(text: &str) -> Result<Self, InvalidHealthStatus> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.as_str() == text)
-            .ok_or_else(|| InvalidHealthStatus(crate::quoted(text)))
-    }
+text_enum! {
+    HealthStatus, InvalidHealthStatus,
+    Passing => "passing",
+    Warning => "warning",
+    Unknown => "unknown",
+    Critical => "critical",
 }
 
 // === impl HealthReport ===

@@ -1,4 +1,4 @@
-//! The incarnation of a registration: which run of the registrant owns it.
+//! The incarnation of a registration, which identifies the run of the registrant that owns it.
 
 use std::fmt;
 use std::str::FromStr;

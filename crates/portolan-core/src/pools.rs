@@ -1,4 +1,4 @@
-//! The pool catalogue: which pools there are, which ports they have and what their services speak.
+//! The pool catalogue: the pools, their ports, and the protocols of their services.
 //!
 //! A catalogue is built from the settings (`port_allocator.port_ranges` and
 //! `port_allocator.services`), without I/O. Everything that needs to know about pools asks the same
@@ -15,7 +15,7 @@ pub use range::{InvalidPoolRange, PoolRange};
 use crate::{PortRange, Protocol};
 use built_in::BuiltIn;
 
-/// A pool: the ports of one type of service, and what such services have in common.
+/// A pool: the ports and the common properties of one type of service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pool {

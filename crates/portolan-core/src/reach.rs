@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{Change, Host, ServiceEndpoint};
 
-/// From where a caller asks.
+/// The position of a caller relative to this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vantage {
     /// From the host on which the answer is given: its loopback addresses can be reached.

@@ -1,4 +1,4 @@
-//! The extension point for health checks: what a check is, and how its text is parsed.
+//! The extension point for health checks: the trait of a check, and the parser of its text.
 
 use std::fmt;
 use std::sync::Arc;

@@ -7,32 +7,33 @@ use portolan_core::duration::{format_duration, text};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// The shortest wait that can be set: below it a monitor does little but check.
+/// The minimum of `interval` and `timeout`, which bounds the load of the checks.
 const SHORTEST: Duration = Duration::from_millis(10);
-/// The longest wait that can be set: a check less often than that finds nothing in time.
+/// The maximum of `interval` and `timeout`: rarer checks detect failures too late.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 /// The section `health` of the configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HealthConfig {
-    /// How long to wait from one check of an instance to the next, from 10 ms to 1 h. Default 2 s:
-    /// a check on the same host takes less than a millisecond, and with two failures needed a
-    /// server that hangs is noticed within 5 s.
+    /// The time between two checks of an instance, from 10 ms to 1 h. Default 2 s: a check on the
+    /// same host takes less than a millisecond, and a server that hangs is critical within 5 s,
+    /// after two failures.
     #[serde(serialize_with = "text::serialize", deserialize_with = "wait")]
     pub interval: Duration,
-    /// How long one check may take, from 10 ms to 1 h. Default 1 s: on the same host an answer
-    /// that takes longer is as good as none.
+    /// The timeout of one check, from 10 ms to 1 h. Default 1 s: on the same host, a server that
+    /// takes longer is of no use to its clients.
     #[serde(serialize_with = "text::serialize", deserialize_with = "wait")]
     pub timeout: Duration,
-    /// How many checks in a row must fail before an instance is critical. Default 2: one lost
-    /// packet or one long pause ends nothing.
+    /// The number of consecutive failures after which an instance is critical. Default 2: one lost
+    /// packet or one long pause has no effect.
     pub failures_before_critical: NonZeroU32,
-    /// How many checks in a row must succeed before an instance that was unwell is passing again.
-    /// Default 2: what restarts again and again is not well. The very first check counts at once.
+    /// The number of consecutive successes after which a critical instance is passing again.
+    /// Default 2: an instance that keeps restarting stays critical. The first check of an instance
+    /// takes effect at once.
     pub successes_before_passing: NonZeroU32,
-    /// How many checks may run at the same time. Default 64: more would find the checking host
-    /// slow and not the services.
+    /// The maximum number of concurrent checks. Default 64: with more, timeouts would show the load
+    /// of the checking host and not the health of the services.
     pub max_concurrent_checks: NonZeroU16,
 }
 
@@ -57,7 +58,7 @@ fn wait<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
         return Ok(duration);
     }
     let [given, least, most] = [duration, SHORTEST, LONGEST].map(format_duration);
-    Err(D::Error::custom(format!("{given} is out of bounds; it lies between {least} and {most}")))
+    Err(D::Error::custom(format!("{given} is out of bounds, expected {least} to {most}")))
 }
 
 #[cfg(test)]
@@ -65,13 +66,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_read_back_as_they_are_written() {
+    fn defaults_round_trip() {
         let json = serde_json::to_string(&HealthConfig::default()).unwrap();
         assert_eq!(serde_json::from_str::<HealthConfig>(&json).unwrap(), HealthConfig::default());
     }
 
     #[test]
-    fn a_setting_that_would_keep_the_monitor_spinning_is_refused() {
+    fn settings_out_of_bounds_are_rejected() {
         for json in [
             r#"{"interval": "0s"}"#,
             r#"{"interval": "2h"}"#,
@@ -83,6 +84,6 @@ mod tests {
             assert!(serde_json::from_str::<HealthConfig>(json).is_err(), "{json}");
         }
         let error = serde_json::from_str::<HealthConfig>(r#"{"interval": "0s"}"#).unwrap_err();
-        assert!(error.to_string().contains("it lies between 10ms and 1h"), "{error}");
+        assert!(error.to_string().contains("expected 10ms to 1h"), "{error}");
     }
 }

@@ -1,10 +1,10 @@
 //! The health monitor: checks instances of services periodically and reports changes of their
 //! health.
 //!
-//! A [`CheckSpec`] says how an instance is checked (`tcp`, `http:/health`, `ttl:15s`), a
-//! [`HealthMonitor`] when, and [`HealthState`] what a sequence of results means. Changes are sent to
-//! a channel; the crate knows neither registries nor agents. A program adds its own checks with
-//! [`Check`].
+//! A [`CheckSpec`] defines the check of an instance (`tcp`, `http:/health`, `ttl:15s`), a
+//! [`HealthMonitor`] schedules it, and [`HealthState`] derives the health from a sequence of results.
+//! Changes are sent to a channel; the crate depends neither on registries nor on agents. A program
+//! adds its own checks with [`Check`].
 
 mod check;
 mod checks;

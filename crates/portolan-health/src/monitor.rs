@@ -63,7 +63,7 @@ impl HealthMonitor {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Starts to check the instance, immediately and then periodically. The endpoint's health is the
+    /// Starts checking the instance, immediately and then periodically. The endpoint's health is the
     /// initial state, and only changes are reported. An earlier watch of the same id ends; with
     /// [`CheckSpec::none`] nothing else happens. Must be called within a tokio runtime.
     pub fn watch(&self, endpoint: &ServiceEndpoint, spec: &CheckSpec) {
@@ -79,12 +79,12 @@ impl HealthMonitor {
         self.inner.tasks.spawn(async move { stop.run_until_cancelled(watcher.run()).await });
     }
 
-    /// Stops to check the instance.
+    /// Stops checking the instance.
     pub fn unwatch(&self, id: &ServiceId) {
         self.watched().remove(id);
     }
 
-    /// Stops to check all instances.
+    /// Stops checking all instances.
     pub fn unwatch_all(&self) {
         self.watched().clear();
     }

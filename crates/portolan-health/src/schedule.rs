@@ -1,4 +1,4 @@
-//! The schedule of an instance's checks. Pure: computes waits and knows no clock.
+//! The schedule of an instance's checks. Computes waits only; the caller sleeps.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The health state machine. Pure: knows neither time nor network.
+//! The health state machine, without I/O and without a clock.
 
 use portolan_core::{HealthReport, HealthStatus};
 

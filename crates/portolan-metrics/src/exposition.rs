@@ -1,15 +1,15 @@
-//! The text that `/metrics` serves: the Prometheus text format, version 0.0.4.
+//! The Prometheus text format, version 0.0.4.
 //!
-//! The library writes OpenMetrics, where a counter's family is named without the `_total` of its
-//! samples and a family without samples is left out. `promtool` and most scrapers read the older
-//! format, where both names are the same; and a family that has no samples yet is described all
-//! the same, so that dashboards and alerts can be written before the first event.
+//! The library writes OpenMetrics, which names a counter's family without the suffix `_total` of its
+//! samples and omits families without samples. `promtool` and most scrapers read the older format,
+//! which uses one name for both. Families without samples are described as well, so that dashboards
+//! and alerts can be written before the first event.
 
 use std::fmt::Write as _;
 
 use prometheus_client::registry::Registry;
 
-/// What a family is, beside its samples.
+/// The metadata of a family.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Description {
     pub(crate) name: &'static str,
@@ -17,7 +17,7 @@ pub(crate) struct Description {
     pub(crate) kind: Kind,
 }
 
-/// The kinds of metric that Portolan has.
+/// The type of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Counter,
@@ -25,7 +25,7 @@ pub(crate) enum Kind {
     Histogram,
 }
 
-/// Writes every family of the registry, those without samples too.
+/// Encodes every family of the registry, including those without samples.
 pub(crate) fn encode(registry: &Registry, descriptions: &[Description]) -> String {
     let mut samples = String::new();
     prometheus_client::encoding::text::encode(&mut samples, registry)
@@ -46,8 +46,8 @@ pub(crate) fn encode(registry: &Registry, descriptions: &[Description]) -> Strin
             }
         }
     }
-    let silent = descriptions.iter().filter(|known| !described.contains(&known.name));
-    silent.for_each(|known| known.write(&mut text));
+    let empty = descriptions.iter().filter(|known| !described.contains(&known.name));
+    empty.for_each(|known| known.write(&mut text));
     text
 }
 

@@ -11,7 +11,7 @@ use prometheus_client::registry::{Metric, Registry};
 use crate::exposition::{Description, Kind};
 use crate::labels::{Action, BroadcastErrorKind, Error, Lookup, Pool, Request, Service, Strategy};
 
-/// From a tenth of a millisecond, a cached answer, to the overall timeout of a discovery.
+/// Histogram buckets in seconds, from a cached result to the overall timeout of a discovery.
 const SECONDS: [f64; 12] =
     [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
 
@@ -40,51 +40,60 @@ pub(crate) struct Families {
 // === impl Families ===
 
 impl Families {
-    /// Every family, registered and described under its name without the `_total` of counters.
+    /// Creates and registers every family. Names are without the suffix `_total` of counters.
     pub(crate) fn registered(to: &mut Registrar) -> Self {
         Self {
-            ports_allocated: to.counter("discovery_ports_allocated", "Ports granted"),
-            ports_released: to.counter("discovery_ports_released", "Ports given back"),
-            port_conflicts: to.counter("discovery_port_conflicts", "First choices that were taken"),
-            registered: to.counter("discovery_services_registered", "Registrations"),
+            ports_allocated: to.counter("discovery_ports_allocated", "Number of ports leased"),
+            ports_released: to.counter("discovery_ports_released", "Number of ports released"),
+            port_conflicts: to
+                .counter("discovery_port_conflicts", "Number of preferred ports already in use"),
+            registered: to.counter("discovery_services_registered", "Number of registrations"),
             deregistered: to.counter(
                 "discovery_services_deregistered",
-                "Endpoints gone, by themselves or by the end of their lease",
+                "Number of registrations that were removed or expired",
             ),
-            lookups: to.counter("discovery_service_lookups", "Lookups in the registry"),
+            lookups: to.counter("discovery_service_lookups", "Number of lookups in the registry"),
             lookup_duration: to.histogram(
                 "discovery_service_lookup_duration_seconds",
-                "How long lookups in the registry took",
+                "Duration of lookups in the registry in seconds",
             ),
-            requests: to.counter("discovery_requests", "Discoveries by strategy"),
-            request_duration: to
-                .histogram("discovery_request_duration_seconds", "How long strategies took"),
-            cache_hits: to.counter("discovery_cache_hits", "Discoveries answered from the cache"),
-            cache_misses: to.counter("discovery_cache_misses", "Discoveries not in the cache"),
+            requests: to.counter("discovery_requests", "Number of discovery requests by strategy"),
+            request_duration: to.histogram(
+                "discovery_request_duration_seconds",
+                "Duration of discovery requests by strategy in seconds",
+            ),
+            cache_hits: to.counter("discovery_cache_hits", "Number of cache hits"),
+            cache_misses: to.counter("discovery_cache_misses", "Number of cache misses"),
             cache_stale: to.counter(
                 "discovery_cache_stale_served",
-                "Stale endpoints served because every strategy failed",
+                "Number of expired cache entries served because every strategy failed",
             ),
             sent: preset(
-                to.counter("discovery_announcements_sent", "Announcements sent"),
+                to.counter("discovery_announcements_sent", "Number of announcements sent"),
                 actions(),
             ),
             received: preset(
-                to.counter("discovery_announcements_received", "Announcements believed"),
+                to.counter(
+                    "discovery_announcements_received",
+                    "Number of valid announcements received",
+                ),
                 actions(),
             ),
             broadcast_errors: preset(
-                to.counter("discovery_broadcast_errors", "Datagrams not sent, or dropped"),
+                to.counter(
+                    "discovery_broadcast_errors",
+                    "Number of datagrams not sent or dropped on receipt",
+                ),
                 [BroadcastErrorKind::Send, BroadcastErrorKind::Receive]
                     .map(|r#type| Error { r#type }),
             ),
-            health_checks: to.counter("discovery_health_checks", "Health checks made"),
-            unhealthy: to.gauge("discovery_unhealthy_services", "Critical instances"),
+            health_checks: to.counter("discovery_health_checks", "Number of health checks"),
+            unhealthy: to.gauge("discovery_unhealthy_services", "Number of critical instances"),
         }
     }
 }
 
-/// Registers families and remembers how they are described.
+/// Registers families and records their descriptions.
 #[derive(Debug, Default)]
 pub(crate) struct Registrar {
     pub(crate) registry: Registry,
@@ -132,7 +141,8 @@ impl Registrar {
     }
 }
 
-/// Starts the label sets that are known beforehand at 0, so that a rate sees the first one.
+/// Creates label sets that are known beforehand with the value 0, so that `rate()` includes the
+/// first increment.
 fn preset<L>(family: Family<L, Counter>, labels: impl IntoIterator<Item = L>) -> Family<L, Counter>
 where
     L: Clone + Hash + Eq,

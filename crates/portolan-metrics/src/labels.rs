@@ -1,4 +1,4 @@
-//! The labels, typed, and the bound on those that come from outside.
+//! Typed labels, and the limit on label values that come from outside.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -7,27 +7,27 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 
-/// How many different names become labels of their own.
+/// The maximum number of distinct names that have their own label value.
 pub const MAX_SERVICE_NAMES: usize = 1_000;
 
-/// The label of all names beyond the first [`MAX_SERVICE_NAMES`].
+/// The label value of all names beyond the first [`MAX_SERVICE_NAMES`].
 const OTHER: &str = "_other";
 
-/// How something that was tried ended.
+/// The result of an operation, as a label value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OperationResult {
-    /// It found or did what it should.
+    /// The operation succeeded.
     Success,
-    /// It did not.
+    /// The operation failed.
     Failure,
 }
 
-/// What went wrong on the broadcast channel.
+/// The kind of an error on the broadcast channel, as a label value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BroadcastErrorKind {
     /// A datagram could not be sent.
     Send,
-    /// A datagram could not be received, read, or believed.
+    /// A datagram could not be received, parsed or verified.
     Receive,
 }
 
@@ -68,17 +68,17 @@ pub(crate) struct Error {
     pub(crate) r#type: BroadcastErrorKind,
 }
 
-/// A name as a label.
+/// A name as a label value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Name(Arc<str>);
 
-/// The names that are labels by now.
+/// The names that have their own label value.
 #[derive(Debug, Default)]
 pub(crate) struct NameLabels {
     known: RwLock<HashSet<Arc<str>>>,
 }
 
-/// Numbers of names that share one label, which shows their sum. Names at 0 take no room.
+/// Gauge values of names that share one label value, which shows their sum. Zeros are not stored.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     counts: HashMap<Box<str>, usize>,
@@ -88,23 +88,23 @@ pub(crate) struct Shared {
 // === impl NameLabels ===
 
 impl NameLabels {
-    /// The name itself while there is room for it, else `_other`.
+    /// Returns the name itself if the limit allows another label value, else `_other`.
     pub(crate) fn label(&self, name: &str) -> Name {
         self.label_within(MAX_SERVICE_NAMES, name)
     }
 
-    /// Returns the label of a name from an unauthenticated peer. Such names use at most half of the
-    /// capacity.
+    /// Returns the label value of a name that may be made up. Such names use at most half of the
+    /// limit.
     pub(crate) fn unverified_label(&self, name: &str) -> Name {
         self.label_within(MAX_SERVICE_NAMES / 2, name)
     }
 
-    fn label_within(&self, room: usize, name: &str) -> Name {
+    fn label_within(&self, limit: usize, name: &str) -> Name {
         if let Some(known) = self.known.read().get(name) {
             return Name(Arc::clone(known));
         }
         let mut known = self.known.write();
-        let full = known.len() >= room && !known.contains(name);
+        let full = known.len() >= limit && !known.contains(name);
         let label: Arc<str> = Arc::from(if full { OTHER } else { name });
         if !full {
             known.insert(Arc::clone(&label));
@@ -116,7 +116,7 @@ impl NameLabels {
 // === impl Name ===
 
 impl Name {
-    /// Whether other names share it.
+    /// Returns whether other names share the label value.
     pub(crate) fn is_shared(&self) -> bool {
         &*self.0 == OTHER
     }
@@ -125,7 +125,7 @@ impl Name {
 // === impl Shared ===
 
 impl Shared {
-    /// Sets the number of one name, and returns the sum over all names.
+    /// Sets the value of one name, and returns the sum of all names.
     pub(crate) fn set(&mut self, name: &str, count: usize) -> usize {
         let before = match count {
             0 => self.counts.remove(name),

@@ -1,9 +1,8 @@
-//! Every Prometheus metric of Portolan, in one place, under the names of the specification.
+//! The Prometheus metrics of Portolan, under the names of the specification.
 //!
-//! A part is handed a [`Metrics`] and counts with it; [`Metrics::encode`] writes what `/metrics`
-//! serves. Clones share their numbers. Names that come from outside become labels only while there
-//! are few of them: after [`MAX_SERVICE_NAMES`] different ones, further names count as `_other`,
-//! so that a hostile client cannot make the exposition grow without bound.
+//! Components record into a [`Metrics`]; [`Metrics::encode`] returns the body of `/metrics`. The
+//! number of label values is bounded: after [`MAX_SERVICE_NAMES`] distinct names, further names are
+//! recorded as `_other`, so that a hostile client cannot exhaust memory.
 
 mod exposition;
 mod families;
@@ -20,10 +19,10 @@ pub use labels::{BroadcastErrorKind, MAX_SERVICE_NAMES, OperationResult};
 use families::{Families, Registrar};
 use labels::{Action, Error, Lookup, NameLabels, Pool, Request, Service, Shared, Strategy};
 
-/// The content type of what [`Metrics::encode`] writes.
+/// The content type of the text that [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A handle on all metrics; clones count together.
+/// A handle to all metrics. Clones share the same values.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
@@ -31,7 +30,7 @@ struct Inner {
     families: Families,
     services: NameLabels,
     pools: NameLabels,
-    /// How many instances are critical of the services that share a label.
+    /// The number of critical instances of each service that shares the label `_other`.
     unhealthy: Mutex<Shared>,
     registrar: Registrar,
 }
@@ -39,7 +38,7 @@ struct Inner {
 // === impl Metrics ===
 
 impl Metrics {
-    /// All metrics, each at nothing.
+    /// Creates all metrics without samples.
     pub fn new() -> Self {
         let mut registrar = Registrar::default();
         let families = Families::registered(&mut registrar);
@@ -52,7 +51,7 @@ impl Metrics {
         }))
     }
 
-    /// What `/metrics` serves, as [`CONTENT_TYPE`].
+    /// Returns the body of `/metrics`, of type [`CONTENT_TYPE`].
     pub fn encode(&self) -> String {
         let Registrar { registry, descriptions } = &self.0.registrar;
         exposition::encode(registry, descriptions)
@@ -60,7 +59,7 @@ impl Metrics {
 
     // --- port allocation
 
-    /// Starts the counters of a pool at 0, so that a rate sees the first grant.
+    /// Creates the counters of a pool with the value 0, so that `rate()` includes the first lease.
     pub fn preset_pool(&self, pool: &str) {
         let (families, pool) = (&self.0.families, self.pool(pool));
         for family in
@@ -70,35 +69,35 @@ impl Metrics {
         }
     }
 
-    /// A port was granted from the pool (`service_type`).
+    /// Counts a port leased from the pool (label `service_type`).
     pub fn port_allocated(&self, pool: &str) {
         self.0.families.ports_allocated.get_or_create(&self.pool(pool)).inc();
     }
 
-    /// A port of the pool was given back.
+    /// Counts a port of the pool that was released.
     pub fn port_released(&self, pool: &str) {
         self.0.families.ports_released.get_or_create(&self.pool(pool)).inc();
     }
 
-    /// A port that would have been the first choice was taken.
+    /// Counts a preferred port that was already in use.
     pub fn port_conflict(&self, pool: &str) {
         self.0.families.port_conflicts.get_or_create(&self.pool(pool)).inc();
     }
 
     // --- service registry
 
-    /// An instance of the service registered.
+    /// Counts a registration of the service.
     pub fn service_registered(&self, service: &str) {
         self.0.families.registered.get_or_create(&self.service(service)).inc();
     }
 
-    /// An instance of the service went, by itself or by the end of its lease.
+    /// Counts a registration of the service that was removed or expired.
     pub fn service_deregistered(&self, service: &str) {
         self.0.families.deregistered.get_or_create(&self.service(service)).inc();
     }
 
-    /// The service was looked up in the registry. One that was not found may be made up, and
-    /// leaves room for the labels of those that exist.
+    /// Records a lookup of the service in the registry. A name that was not found may be made up, so
+    /// such names get at most half of the label values.
     pub fn service_lookup(&self, service: &str, result: OperationResult, took: Duration) {
         let Inner { families, services, .. } = &*self.0;
         let service_name = match result {
@@ -113,14 +112,15 @@ impl Metrics {
 
     // --- discovery client
 
-    /// Starts the counters of a discovery strategy at 0, so that a rate sees the first lookup.
+    /// Creates the counters of a discovery strategy with the value 0, so that `rate()` includes the
+    /// first request.
     pub fn preset_strategy(&self, strategy: &'static str) {
         for result in [OperationResult::Success, OperationResult::Failure] {
             drop(self.0.families.requests.get_or_create(&Request { strategy, result }));
         }
     }
 
-    /// A strategy was asked.
+    /// Records a request to a discovery strategy.
     pub fn discovery_request(
         &self,
         strategy: &'static str,
@@ -133,55 +133,52 @@ impl Metrics {
         duration.observe(took.as_secs_f64());
     }
 
-    /// The cache had a fresh endpoint of the service.
+    /// Counts a cache hit.
     pub fn cache_hit(&self, service: &str) {
         self.0.families.cache_hits.get_or_create(&self.service(service)).inc();
     }
 
-    /// The cache had no fresh endpoint of the service.
+    /// Counts a cache miss.
     pub fn cache_miss(&self, service: &str) {
         self.0.families.cache_misses.get_or_create(&self.service(service)).inc();
     }
 
-    /// A stale endpoint of the service was served because every strategy failed.
+    /// Counts an expired cache entry that was served because every strategy failed.
     pub fn cache_stale_served(&self, service: &str) {
         self.0.families.cache_stale.get_or_create(&self.service(service)).inc();
     }
 
     // --- broadcast service
 
-    /// An announcement left.
+    /// Counts an announcement that was sent.
     pub fn announcement_sent(&self, action: &'static str) {
         self.0.families.sent.get_or_create(&Action { action }).inc();
     }
 
-    /// An announcement came in and was believed.
+    /// Counts a valid announcement that was received.
     pub fn announcement_received(&self, action: &'static str) {
         self.0.families.received.get_or_create(&Action { action }).inc();
     }
 
-    /// A datagram could not be sent, or one that came in was dropped.
+    /// Counts a datagram that could not be sent, or was dropped on receipt.
     pub fn broadcast_error(&self, kind: BroadcastErrorKind) {
         self.0.families.broadcast_errors.get_or_create(&Error { r#type: kind }).inc();
     }
 
     // --- health
 
-    /// An instance of the service was checked.
+    /// Counts a health check of an instance of the service.
     pub fn health_check(&self, service: &str, result: OperationResult) {
         let service_name = self.0.services.label(service);
         let checked = Lookup { service_name, result };
         self.0.families.health_checks.get_or_create(&checked).inc();
     }
 
-    /// How many instances of the service are critical now.
+    /// Sets the number of critical instances of the service.
     pub fn unhealthy_services(&self, service: &str, count: usize) {
         let label = self.service(service);
         let mut shared = self.0.unhealthy.lock();
-        let count = match label.service_name.is_shared() {
-            true => shared.set(service, count),
-            false => count,
-        };
+        let count = if label.service_name.is_shared() { shared.set(service, count) } else { count };
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.0.families.unhealthy.get_or_create(&label).set(count);
     }

@@ -6,7 +6,7 @@ fn sample(text: &str, start: &str) -> String {
 }
 
 #[test]
-fn clones_count_together_under_the_specified_names() {
+fn clones_share_values_under_the_specified_names() {
     let metrics = Metrics::new();
     metrics.port_allocated("database");
     metrics.clone().port_allocated("database");
@@ -26,7 +26,7 @@ fn clones_count_together_under_the_specified_names() {
 }
 
 #[test]
-fn every_specified_family_is_described_before_anything_happened() {
+fn specified_families_are_described_without_samples() {
     let text = Metrics::new().encode();
     let families = include_str!("specified_families.txt");
     assert_eq!(families.lines().count(), 16);
@@ -36,7 +36,7 @@ fn every_specified_family_is_described_before_anything_happened() {
 }
 
 #[test]
-fn names_beyond_the_limit_share_one_label() {
+fn service_names_beyond_the_limit_share_one_label() {
     let metrics = Metrics::new();
     for number in 0..MAX_SERVICE_NAMES + 500 {
         metrics.service_registered(&format!("service-{number}"));
@@ -49,7 +49,7 @@ fn names_beyond_the_limit_share_one_label() {
 }
 
 #[test]
-fn names_from_outside_never_take_the_labels_of_pools() {
+fn service_names_do_not_use_up_pool_labels() {
     let metrics = Metrics::new();
     for number in 0..MAX_SERVICE_NAMES {
         metrics.service_registered(&format!("service-{number}"));
@@ -60,7 +60,7 @@ fn names_from_outside_never_take_the_labels_of_pools() {
 }
 
 #[test]
-fn lookups_of_what_does_not_exist_leave_room_for_what_does() {
+fn failed_lookups_do_not_use_up_service_labels() {
     let metrics = Metrics::new();
     for number in 0..2 * MAX_SERVICE_NAMES {
         metrics.service_lookup(
@@ -83,7 +83,7 @@ fn lookups_of_what_does_not_exist_leave_room_for_what_does() {
 }
 
 #[test]
-fn critical_instances_beyond_the_limit_are_added_up() {
+fn shared_gauge_is_the_sum_of_its_services() {
     let metrics = Metrics::new();
     for number in 0..MAX_SERVICE_NAMES {
         metrics.unhealthy_services(&format!("service-{number}"), 0);

@@ -1,5 +1,5 @@
 //! The order of concurrent commits: requests that share an id run one after another, in the order
-//! of arrival; all others may run at the same time. Pure: knows neither tasks nor clocks.
+//! of arrival; all others may run at the same time. Without tasks and without a clock.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -1,10 +1,8 @@
 //! The hold level of a lease.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::str::FromStr;
 
-use portolan_core::Remedy;
+use portolan_core::{Remedy, text_enum};
 use serde::{Deserialize, Serialize};
 
 /// The hold level of a lease: what it protects the port against.
@@ -26,37 +24,14 @@ pub enum Depth {
 
 /// The text is not a hold level.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid depth {0:?}: expected bound, guarded or claimed")]
+#[error("invalid depth {0}: expected bound, guarded or claimed")]
 pub struct InvalidDepth(String);
 
-// === impl Depth ===
-
-impl Depth {
-    const ALL: [Self; 3] = [Self::Bound, Self::Guarded, Self::Claimed];
-
-    /// The name in flags and files.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Bound => "bound",
-            Self::Guarded => "guarded",
-            Self::Claimed => "claimed",
-        }
-    }
-}
-
-impl fmt::Display for Depth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Depth {
-    type Err = InvalidDepth;
-
-    fn from_str(text: &str) -> Result<Self, InvalidDepth> {
-        let depth = Self::ALL.into_iter().find(|depth| depth.as_str() == text);
-        depth.ok_or_else(|| InvalidDepth(text.chars().take(40).collect()))
-    }
+text_enum! {
+    Depth, InvalidDepth,
+    Bound => "bound",
+    Guarded => "guarded",
+    Claimed => "claimed",
 }
 
 impl Remedy for InvalidDepth {
@@ -72,7 +47,7 @@ mod tests {
     #[test]
     fn depth_round_trips_through_its_name() {
         for depth in Depth::ALL {
-            assert_eq!(depth.to_string().parse(), Ok(depth));
+            assert_eq!(depth.to_string().parse().as_ref(), Ok(depth));
         }
     }
 }

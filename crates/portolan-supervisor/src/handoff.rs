@@ -15,9 +15,8 @@ mod programs;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
-use portolan_core::quoted;
+use portolan_core::text_enum;
 use portolan_port_allocator::Depth;
 use serde::{Deserialize, Serialize};
 
@@ -61,20 +60,16 @@ pub struct InvalidHandoff(String);
 
 // === impl Handoff ===
 
+text_enum! {
+    Handoff, InvalidHandoff,
+    Auto => "auto",
+    Socket => "socket",
+    Guard => "guard",
+    Number => "number",
+    Claim => "claim",
+}
+
 impl Handoff {
-    const ALL: [Self; 5] = [Self::Auto, Self::Socket, Self::Guard, Self::Number, Self::Claim];
-
-    /// Returns the hand-off as written in options and files.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Socket => "socket",
-            Self::Guard => "guard",
-            Self::Number => "number",
-            Self::Claim => "claim",
-        }
-    }
-
     /// Resolves `auto` for this program with these environment variables.
     pub(crate) fn mode_for(
         self,
@@ -89,21 +84,6 @@ impl Handoff {
             Self::Number => HandoffMode::Number,
             Self::Claim => HandoffMode::Claim,
         }
-    }
-}
-
-impl fmt::Display for Handoff {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Handoff {
-    type Err = InvalidHandoff;
-
-    fn from_str(text: &str) -> Result<Self, InvalidHandoff> {
-        let named = Self::ALL.into_iter().find(|handoff| handoff.as_str() == text);
-        named.ok_or_else(|| InvalidHandoff(quoted(text)))
     }
 }
 
@@ -165,7 +145,7 @@ mod tests {
     #[test]
     fn handoff_round_trips_through_text() {
         for handoff in Handoff::ALL {
-            assert_eq!(handoff.to_string().parse(), Ok(handoff));
+            assert_eq!(handoff.to_string().parse().as_ref(), Ok(handoff));
         }
         let error = "hold".parse::<Handoff>().unwrap_err().to_string();
         assert_eq!(

@@ -3,7 +3,7 @@
 //! `portolan run --name greeter-api --handoff socket -- axum_server`: no other process can bind the
 //! port at any time. The program also works without Portolan, with `PORT` set or not.
 
-#![allow(clippy::print_stdout, reason = "an example speaks to the person who runs it")]
+#![allow(clippy::print_stdout, reason = "an example prints its results")]
 
 use axum::{Router, routing::get};
 use listenfd::ListenFd;

@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p portolan --example blocking -- postgres-primary`
 
-#![allow(clippy::print_stdout, reason = "an example speaks to the person who runs it")]
+#![allow(clippy::print_stdout, reason = "an example prints its results")]
 
 use portolan::blocking::DiscoveryClient;
 

@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p portolan --example service`, then `portolan discover greeter-api`
 
-#![allow(clippy::print_stdout, reason = "an example speaks to the person who runs it")]
+#![allow(clippy::print_stdout, reason = "an example prints its results")]
 
 use portolan::{
     Agent, BroadcastConfig, Broadcaster, Host, Metrics, PortAllocator, Registration,

@@ -1,7 +1,7 @@
 //! A server that binds its port only after a delay, as real servers do.
 
 // The test that started the program reads its output.
-#![allow(clippy::print_stdout, reason = "it reports to the test on standard output")]
+#![allow(clippy::print_stdout, reason = "the test reads standard output")]
 
 use std::net::TcpListener;
 use std::thread::sleep;

@@ -20,9 +20,10 @@ impl Completions {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command, "portolan", &mut script);
         let script = String::from_utf8_lossy(&script);
-        match global.json {
-            true => output::json(&json!({ "shell": self.shell.to_string(), "script": script }))?,
-            false => output::line(script.trim_end())?,
+        if global.json {
+            output::json(&json!({ "shell": self.shell.to_string(), "script": script }))?
+        } else {
+            output::line(script.trim_end())?
         }
         Ok(Exit::Done)
     }

@@ -61,9 +61,10 @@ enum Format {
 impl Discover {
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let client = context.discovery().await?;
-        let found = match self.all {
-            true => self.find_all(&client).await,
-            false => self.find_one(context, &client).await,
+        let found = if self.all {
+            self.find_all(&client).await
+        } else {
+            self.find_one(context, &client).await
         };
         client.close().await;
         let mut found = match found {
@@ -84,9 +85,10 @@ impl Discover {
             let (name, reason) = (&self.name, &best.health_reason);
             output::note(format_args!("warning: every instance of {name} is critical: {reason}"));
         }
-        match self.all && (context.json || self.format == Format::Json) {
-            true => output::json(&json!({ "services": found }))?,
-            false => found.iter().try_for_each(|endpoint| self.print(context, endpoint))?,
+        if self.all && (context.json || self.format == Format::Json) {
+            output::json(&json!({ "services": found }))?
+        } else {
+            found.iter().try_for_each(|endpoint| self.print(context, endpoint))?
         }
         Ok(Exit::Done)
     }

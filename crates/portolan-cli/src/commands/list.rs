@@ -37,9 +37,10 @@ impl List {
         };
         let Found { mut services, unreachable } = find(context, &query).await?;
         services.sort_by(|a, b| (&a.name, &a.scope, &a.id).cmp(&(&b.name, &b.scope, &b.id)));
-        match context.json {
-            true => output::json(&json!({ "services": services }))?,
-            false => print(&services)?,
+        if context.json {
+            output::json(&json!({ "services": services }))?
+        } else {
+            print(&services)?
         }
         // Unknown is not empty: services may be registered that do not answer by broadcast.
         match unreachable {

@@ -18,9 +18,10 @@ impl Register {
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let registration = self.endpoint.registration(&context.scope)?;
         let registered = context.registry()?.register(&registration).await?;
-        match context.json {
-            true => output::json(&registered.endpoint)?,
-            false => output::line(&registered.endpoint.id)?,
+        if context.json {
+            output::json(&registered.endpoint)?
+        } else {
+            output::line(&registered.endpoint.id)?
         }
         Ok(Exit::Done)
     }

@@ -148,9 +148,10 @@ impl Run {
             directory: None::<PathBuf>,
             // With a terminal the program may read from it; without one it gets its own process
             // group, so that its children can be stopped with it.
-            terminal: match std::io::stdin().is_terminal() {
-                true => Terminal::Shared,
-                false => Terminal::OwnGroup,
+            terminal: if std::io::stdin().is_terminal() {
+                Terminal::Shared
+            } else {
+                Terminal::OwnGroup
             },
         })
     }

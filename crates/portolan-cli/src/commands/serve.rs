@@ -32,9 +32,10 @@ impl Serve {
             .broadcaster(broadcaster)
             .start()
             .await?;
-        match context.json {
-            true => output::json(&json!({ "url": server.url() }))?,
-            false => output::line(format_args!("registry at {}", server.url()))?,
+        if context.json {
+            output::json(&json!({ "url": server.url() }))?
+        } else {
+            output::line(format_args!("registry at {}", server.url()))?
         }
         let failure = tokio::select! {
             () = stop.wait() => None,

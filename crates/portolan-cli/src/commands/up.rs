@@ -112,9 +112,10 @@ async fn run(
     if let Some(error) = failure {
         return Err(error.into());
     }
-    match !asked && rows.iter().any(|row| row.state.is_failure()) {
-        true => Ok(Exit::Failed),
-        false => Ok(Exit::Done),
+    if !asked && rows.iter().any(|row| row.state.is_failure()) {
+        Ok(Exit::Failed)
+    } else {
+        Ok(Exit::Done)
     }
 }
 

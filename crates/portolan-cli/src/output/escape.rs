@@ -10,9 +10,10 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        match is_unsafe(character) {
-            true => out.push_str(&format!("\\u{:04x}", u32::from(character))),
-            false => out.push(character),
+        if is_unsafe(character) {
+            out.push_str(&format!("\\u{:04x}", u32::from(character)))
+        } else {
+            out.push(character)
         }
     }
     Cow::Owned(out)

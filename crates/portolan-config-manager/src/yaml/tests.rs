@@ -7,7 +7,7 @@ fn read(text: &str) -> Result<Option<Node>, SyntaxError> {
 }
 
 fn node(text: &str) -> Node {
-    read(text).unwrap().expect("something is there")
+    read(text).unwrap().expect("a value")
 }
 
 fn place(node: &Node) -> (u64, u64) {

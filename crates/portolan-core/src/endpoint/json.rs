@@ -1,19 +1,14 @@
 //! JSON of endpoints and registrations. Registrations are parsed strictly, endpoints of peers
 //! leniently.
 
-use std::fmt;
-use std::marker::PhantomData;
-
 use jiff::Timestamp;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{InvalidRegistration, Metadata, Registration, ServiceEndpoint, Source};
 use crate::{
-    HealthStatus, Host, Incarnation, Protocol, Revision, Scope, ServiceId, ServiceName, Ttl, port,
-    quoted,
+    HealthStatus, Host, Incarnation, MapOnly, Protocol, Revision, Scope, ServiceId, ServiceName,
+    Ttl, port, quoted,
 };
 
 /// The metadata key of the scope in JSON.
@@ -55,30 +50,6 @@ pub(super) struct Request {
     _revision: Option<serde::de::IgnoredAny>,
     #[serde(rename = "source")]
     _source: Option<serde::de::IgnoredAny>,
-}
-
-/// Deserializes a `T` from a map only. Derived implementations also accept a sequence of the fields
-/// in order, which no client sends on purpose.
-#[derive(Deserialize)]
-#[serde(transparent)]
-pub(super) struct MapOnly<T: DeserializeOwned>(#[serde(deserialize_with = "from_map")] T);
-
-fn from_map<'de, D: Deserializer<'de>, T: DeserializeOwned>(input: D) -> Result<T, D::Error> {
-    struct MapVisitor<T>(PhantomData<T>);
-
-    impl<'de, T: DeserializeOwned> Visitor<'de> for MapVisitor<T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a JSON object that describes a service")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-            T::deserialize(MapAccessDeserializer::new(map))
-        }
-    }
-
-    input.deserialize_map(MapVisitor(PhantomData))
 }
 
 impl TryFrom<MapOnly<Request>> for Registration {

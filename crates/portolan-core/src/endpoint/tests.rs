@@ -23,10 +23,10 @@ fn registration_requires_name_host_and_port() {
 fn array_of_the_members_is_not_a_registration_or_endpoint() {
     let array = json!(["api-1", "api", null, "127.0.0.1", 8080]);
     let error = registration(array).unwrap_err();
-    assert_eq!(error, "invalid type: sequence, expected a JSON object that describes a service");
+    assert_eq!(error, "invalid type: sequence, expected a JSON object");
     let array = json!(["api-1", "api", "127.0.0.1", 8080]);
     let error = serde_json::from_value::<ServiceEndpoint>(array).unwrap_err().to_string();
-    assert_eq!(error, "invalid type: sequence, expected a JSON object that describes a service");
+    assert_eq!(error, "invalid type: sequence, expected a JSON object");
 }
 
 #[test]

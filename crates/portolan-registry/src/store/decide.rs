@@ -1,4 +1,4 @@
-//! The rules of the registry: what a command means for what is known, as pure functions.
+//! The rules of the registry: the effect of a command on the current state, as pure functions.
 //!
 //! Every store uses them, so that all stores behave the same. They borrow the command, so that a
 //! store that commits by compare-and-swap can decide again.

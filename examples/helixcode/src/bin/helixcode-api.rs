@@ -105,7 +105,7 @@ async fn find(
 async fn health(State(store): State<Arc<Store>>) -> Result<&'static str, Unavailable> {
     store.database().await?.client().execute("select 1", &[]).await.map_err(|e| anyhow!(e))?;
     store.queue().await?.ping().await?;
-    Ok("well")
+    Ok("ok")
 }
 
 impl From<anyhow::Error> for Unavailable {

@@ -58,8 +58,8 @@ fn make_cluster(programs: &Path, data: &Path) -> Result<PathBuf> {
         .status()?;
     ensure!(
         status.success(),
-        "initdb failed ({status}); where it may not enter {}, start the stack from a folder that \
-         every account may enter",
+        "initdb failed ({status}); if the account {ACCOUNT} cannot access {}, start the stack in a \
+         directory that every account can access",
         data.display()
     );
     Ok(data)

@@ -21,10 +21,8 @@ async fn main() -> Result<()> {
     let port = listener.local_addr()?.port();
     info!(service_name = "api", port, "listening");
 
-    let routes = Router::new()
-        .route("/", get(greet))
-        .route("/health", get(async || "well"))
-        .with_state(port);
+    let routes =
+        Router::new().route("/", get(greet)).route("/health", get(async || "ok")).with_state(port);
     let stop = async { told_to_stop().await.unwrap_or_default() };
     axum::serve(tokio::net::TcpListener::from_std(listener)?, routes)
         .with_graceful_shutdown(stop)

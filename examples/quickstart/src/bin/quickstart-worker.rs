@@ -4,7 +4,7 @@
 //! then returns another instance.
 
 // The program prints the API's responses.
-#![allow(clippy::print_stdout, reason = "a program for people at a terminal")]
+#![allow(clippy::print_stdout, reason = "a command line program prints")]
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn work(discovery: &DiscoveryClient, http: &reqwest::Client) {
     loop {
         every_second.tick().await;
         if let Err(error) = ask_once(discovery, http).await {
-            warn!(service_name = "api", error = format!("{error:#}"), "cannot ask the api");
+            warn!(service_name = "api", error = format!("{error:#}"), "request to the API failed");
         }
     }
 }

@@ -105,11 +105,12 @@ mod tests {
 
     #[test]
     fn text_has_each_command_on_its_own_line() {
-        let finding = Finding::warning("it leaks", "a drop", "as root:").command("mend it".into());
+        let finding =
+            Finding::warning("the limit is low", "64", "as root:").command("ulimit -n 4096".into());
         let lines: Vec<String> = finding.to_text("pipe").lines().map(str::to_owned).collect();
-        assert_eq!(lines[0], "warning  pipe              it leaks: a drop");
+        assert_eq!(lines[0], "warning  pipe              the limit is low: 64");
         assert_eq!(lines[1].trim(), "remedy: as root:");
-        assert_eq!(lines[2].trim(), "mend it");
+        assert_eq!(lines[2].trim(), "ulimit -n 4096");
     }
 
     #[test]

@@ -61,19 +61,18 @@ fn evaluate(interfaces: &BTreeMap<String, Interface>, config: &BroadcastConfig) 
     let relevant = interfaces.iter().filter(|(name, it)| is_up(it) || is_selected(name, it));
     let findings: Vec<Finding> =
         relevant.map(|(name, it)| interface_finding(name, it, is_selected(name, it))).collect();
-    match findings.is_empty() {
-        true => vec![Finding::ok("no network interface is up", "only loopback is up")],
-        false => findings,
+    if findings.is_empty() {
+        vec![Finding::ok("no network interface is up", "only loopback is up")]
+    } else {
+        findings
     }
 }
 
 fn interface_finding(name: &str, interface: &Interface, is_selected: bool) -> Finding {
     let Interface { flags, addresses } = interface;
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    let addresses = match addresses.is_empty() {
-        true => "no IPv4 address".to_owned(),
-        false => addresses.join(", "),
-    };
+    let addresses =
+        if addresses.is_empty() { "no IPv4 address".to_owned() } else { addresses.join(", ") };
     let evidence = format!("{name} ({addresses})");
     let is_loopback = flags.contains(InterfaceFlags::IFF_LOOPBACK);
     let supports = flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_MULTICAST);

@@ -133,8 +133,8 @@ mod tests {
         let config = BroadcastConfig { interface: "eth0".to_owned(), ..BroadcastConfig::default() };
         let both = [Destination::Loopback, Destination::Network];
         assert_eq!(evaluate(&config, &both, &both).severity, Severity::Ok);
-        for (heard, missing) in [(&both[..1], "on eth0"), (&both[1..], "on loopback")] {
-            let found = evaluate(&config, &both, heard);
+        for (received, missing) in [(&both[..1], "on eth0"), (&both[1..], "on loopback")] {
+            let found = evaluate(&config, &both, received);
             assert_eq!(found.severity, Severity::Error);
             assert!(found.to_text("multicast").contains(missing), "{found:?}");
         }

@@ -41,9 +41,10 @@ fn pool_finding(allocator: &PortAllocator, pool: NamedPool<'_>, low: &BTreeSet<u
     }
     let what = "this user may not bind privileged ports of a pool";
     let remedy = "as root, lower the first unprivileged port, or run the service with CAP_NET_BIND_SERVICE, or change the pool";
-    let finding = match low.len() == pool.ports().len() {
-        true => Finding::error(what, evidence, remedy),
-        false => Finding::warning(what, evidence, remedy),
+    let finding = if low.len() == pool.ports().len() {
+        Finding::error(what, evidence, remedy)
+    } else {
+        Finding::warning(what, evidence, remedy)
     };
     let first = low.first().copied().unwrap_or_default();
     finding.command(format!("sysctl -w net.ipv4.ip_unprivileged_port_start={first}"))

@@ -53,9 +53,10 @@ impl Check {
             listeners: allocator.listeners(self.port),
             rules: rules.into_iter().map(with_text).collect(),
         };
-        match context.json {
-            true => output::json(&explanation)?,
-            false => explanation.print()?,
+        if context.json {
+            output::json(&explanation)?
+        } else {
+            explanation.print()?
         }
         let is_free = explanation.report.state == PortState::Free;
         Ok(if is_free { Exit::Done } else { Exit::NoPort })

@@ -25,7 +25,7 @@ pub(super) struct Hold {
     arguments: HoldArgs,
 }
 
-/// What to hold, and for whom.
+/// The lease to hold, and its owner.
 #[derive(Debug, Args)]
 pub(super) struct HoldArgs {
     #[command(flatten)]

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_the_system_does_not_name_is_told_by_the_user() {
+    fn listener_of_an_unknown_process_shows_its_user() {
         let row = row_of_foreign(&[listener("127.0.0.1", None)]).join(" ");
         assert_eq!(row, "80 tcp - - - - - ann a process on 127.0.0.1");
     }
