@@ -3,6 +3,7 @@
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderMap};
+use portolan_core::MapOnly;
 use portolan_http::LimitedBody;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,19 +41,20 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// Parses the whole body as one JSON value. An error names the member that is wrong.
+/// Parses the whole body as one JSON object. An error names the member that is wrong.
 fn parse<'de, T: DeserializeOwned>(
     input: &mut serde_json::Deserializer<serde_json::de::SliceRead<'de>>,
 ) -> Result<T, Problem> {
-    let value = serde_path_to_error::deserialize(&mut *input)
+    let MapOnly(value) = serde_path_to_error::deserialize(&mut *input)
         .map_err(|error| invalid_json(error.path(), error.inner()))?;
     input.end().map_err(|error| syntax_error(&error))?;
     Ok(value)
 }
 
-/// Converts a JSON value. An error names the member that is wrong.
+/// Converts a JSON object. An error names the member that is wrong.
 pub(crate) fn from_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Problem> {
     serde_path_to_error::deserialize(value)
+        .map(|MapOnly(value)| value)
         .map_err(|error| invalid_json(error.path(), error.inner()))
 }
 

@@ -124,7 +124,8 @@ async fn invalid_json() {
         documents.push(post(&server, JSON, body).await.document(400));
     }
     let deep = server.request(Method::POST, "/api/v1/batch").header("content-type", JSON);
-    ApiResponse::read(deep.body("[".repeat(100_000))).await.problem(400, "bad-json");
+    let deep = deep.body(format!("{{\"operations\":{}", "[".repeat(100_000)));
+    ApiResponse::read(deep).await.problem(400, "bad-json");
     let bytes = vec![b'"', 0xff, 0xfe, b'"'];
     assert!(post(&server, JSON, bytes).await.status.is_client_error());
     assert_json_snapshot!(documents);
@@ -151,6 +152,12 @@ async fn invalid_members() {
     {
         documents.push(server.send(Method::PUT, path, body).await.document(422));
     }
+    // The members in order, without their names.
+    documents.push(server.register(json!(["b", "api", null, "h", 1])).await.document(422));
+    let array = json!(["passing", ""]);
+    documents.push(server.send(Method::PUT, path, array).await.document(422));
+    let array = json!([[{"op": "heartbeat", "id": "a"}]]);
+    documents.push(server.send(Method::POST, "/api/v1/batch", array).await.document(422));
     let other_id = json!({"id": "b", "name": "api", "host": "h", "port": 1});
     documents.push(server.send(Method::PUT, "/api/v1/services/a", other_id).await.document(422));
     let operations = json!({"operations": [{"op": "dance"}, {"id": "a"}, 7]});
