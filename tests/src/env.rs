@@ -155,20 +155,6 @@ impl TestEnv {
         self.alone
     }
 
-    /// Sets the kernel's ephemeral port range.
-    ///
-    /// # Errors
-    /// The test has no network namespace, or the system refuses.
-    pub fn set_ephemeral_range(&self, ports: std::ops::RangeInclusive<u16>) -> Result<()> {
-        ensure!(
-            self.alone,
-            "this test needs its own network namespace, which the system does not allow"
-        );
-        let setting = "/proc/sys/net/ipv4/ip_local_port_range";
-        let range = format!("{} {}", ports.start(), ports.end());
-        fs::write(setting, range).with_context(|| format!("cannot set {setting}"))
-    }
-
     /// Binds a port without a lease.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ impl TestEnv {
     pub fn change_network(&self, command_line: &str) -> Result<Output> {
         ensure!(
             self.has_own_network(),
-            "this test changes settings of the network and needs one of its own; allow network \
+            "this test changes network settings in its own network namespace; allow network \
              namespaces (sysctl -w kernel.unprivileged_userns_clone=1), or run the tests as root"
         );
         let mut shell = Command::new("sh");

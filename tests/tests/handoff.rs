@@ -36,7 +36,7 @@ fn starts_beside_its_guard(
     program: &str,
     check: impl Fn() -> Result<()>,
 ) -> Result<()> {
-    env.set_ephemeral_range(PORT..=PORT + 63)?;
+    env.sysctl("net.ipv4.ip_local_port_range", &format!("{PORT} {}", PORT + 63))?;
     let options = ["--handoff", "guard", "-v"];
     let mut run = env.service(NAME, &options, &start_when_go_exists(command))?;
     run.wait_for_line(&format!("{NAME} at 127.0.0.1:{PORT}"))?;

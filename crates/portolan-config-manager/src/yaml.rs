@@ -145,6 +145,15 @@ impl<'de> Deserialize<'de> for Shape {
 
 struct ShapeVisitor;
 
+/// Implements the visitor methods of scalars other than strings.
+macro_rules! visit_plain {
+    ($($method:ident: $type:ty),+ $(,)?) => {$(
+        fn $method<E>(self, value: $type) -> Result<Shape, E> {
+            Ok(Shape::Plain(value.to_string()))
+        }
+    )+};
+}
+
 impl<'de> Visitor<'de> for ShapeVisitor {
     type Value = Shape;
 
@@ -156,28 +165,9 @@ impl<'de> Visitor<'de> for ShapeVisitor {
         Ok(Shape::Plain(String::new()))
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Shape, E> {
-        Ok(Shape::Plain(value.to_string()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Shape, E> {
-        Ok(Shape::Plain(value.to_string()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Shape, E> {
-        Ok(Shape::Plain(value.to_string()))
-    }
-
-    fn visit_i128<E>(self, value: i128) -> Result<Shape, E> {
-        Ok(Shape::Plain(value.to_string()))
-    }
-
-    fn visit_u128<E>(self, value: u128) -> Result<Shape, E> {
-        Ok(Shape::Plain(value.to_string()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Shape, E> {
-        Ok(Shape::Plain(value.to_string()))
+    visit_plain! {
+        visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128,
+        visit_f64: f64,
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Shape, E> {
