@@ -120,7 +120,7 @@ pub struct Registration {
     pub ttl: Option<Ttl>,
     /// The run of the registrant that owns the registration. Requests of another run are refused.
     pub incarnation: Option<Incarnation>,
-    /// Whether to take over a registration that is owned by another host, and alive.
+    /// Whether to take over a registration that another host owns and has not let expire.
     pub replace: bool,
 }
 
