@@ -63,9 +63,9 @@ impl fmt::Display for KeyPath {
             // The index of a list item, as in `strategies[2]`, follows without a dot.
             let dot = if index == 0 || key.starts_with('[') { "" } else { "." };
             if key.contains(['.', ' ', '\n']) || key.is_empty() {
-                write!(f, "{dot}\"{}\"", key.escape_debug())?
+                write!(f, "{dot}\"{}\"", key.escape_debug())?;
             } else {
-                write!(f, "{dot}{key}")?
+                write!(f, "{dot}{key}")?;
             }
         }
         Ok(())

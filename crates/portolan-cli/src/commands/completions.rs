@@ -21,9 +21,9 @@ impl Completions {
         clap_complete::generate(self.shell, &mut command, "portolan", &mut script);
         let script = String::from_utf8_lossy(&script);
         if global.json {
-            output::json(&json!({ "shell": self.shell.to_string(), "script": script }))?
+            output::json(&json!({ "shell": self.shell.to_string(), "script": script }))?;
         } else {
-            output::line(script.trim_end())?
+            output::line(script.trim_end())?;
         }
         Ok(Exit::Done)
     }

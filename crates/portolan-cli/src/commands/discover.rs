@@ -86,9 +86,9 @@ impl Discover {
             output::note(format_args!("warning: every instance of {name} is critical: {reason}"));
         }
         if self.all && (context.json || self.format == Format::Json) {
-            output::json(&json!({ "services": found }))?
+            output::json(&json!({ "services": found }))?;
         } else {
-            found.iter().try_for_each(|endpoint| self.print(context, endpoint))?
+            found.iter().try_for_each(|endpoint| self.print(context, endpoint))?;
         }
         Ok(Exit::Done)
     }

@@ -38,9 +38,9 @@ impl List {
         let Found { mut services, unreachable } = find(context, &query).await?;
         services.sort_by(|a, b| (&a.name, &a.scope, &a.id).cmp(&(&b.name, &b.scope, &b.id)));
         if context.json {
-            output::json(&json!({ "services": services }))?
+            output::json(&json!({ "services": services }))?;
         } else {
-            print(&services)?
+            print(&services)?;
         }
         // Unknown is not empty: services may be registered that do not answer by broadcast.
         match unreachable {

@@ -19,9 +19,9 @@ impl Register {
         let registration = self.endpoint.registration(&context.scope)?;
         let registered = context.registry()?.register(&registration).await?;
         if context.json {
-            output::json(&registered.endpoint)?
+            output::json(&registered.endpoint)?;
         } else {
-            output::line(&registered.endpoint.id)?
+            output::line(&registered.endpoint.id)?;
         }
         Ok(Exit::Done)
     }

@@ -33,9 +33,9 @@ impl Serve {
             .start()
             .await?;
         if context.json {
-            output::json(&json!({ "url": server.url() }))?
+            output::json(&json!({ "url": server.url() }))?;
         } else {
-            output::line(format_args!("registry at {}", server.url()))?
+            output::line(format_args!("registry at {}", server.url()))?;
         }
         let failure = tokio::select! {
             () = stop.wait() => None,

@@ -54,9 +54,9 @@ impl Check {
             rules: rules.into_iter().map(with_text).collect(),
         };
         if context.json {
-            output::json(&explanation)?
+            output::json(&explanation)?;
         } else {
-            explanation.print()?
+            explanation.print()?;
         }
         let is_free = explanation.report.state == PortState::Free;
         Ok(if is_free { Exit::Done } else { Exit::NoPort })
