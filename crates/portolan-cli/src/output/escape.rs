@@ -11,9 +11,9 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(text.len() + 16);
     for character in text.chars() {
         if is_unsafe(character) {
-            out.push_str(&format!("\\u{:04x}", u32::from(character)))
+            out.push_str(&format!("\\u{:04x}", u32::from(character)));
         } else {
-            out.push(character)
+            out.push(character);
         }
     }
     Cow::Owned(out)
