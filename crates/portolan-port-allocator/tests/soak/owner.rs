@@ -72,7 +72,7 @@ impl Owner<'_> {
                 self.lifecycles.extend(lifecycle.advance(self.oracle));
             }
             None if self.lifecycles.len() < self.at_once && self.next_request <= now => {
-                self.request_port()
+                self.request_port();
             }
             None => {
                 let time = next.map_or(NAP, |index| due(&index).duration_since(now).min(NAP));
