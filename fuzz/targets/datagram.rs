@@ -117,7 +117,7 @@ impl Attacker {
     }
 
     async fn say(&self, line: &[u8], asker: SocketAddr) {
-        self.socket.multicast(line, Destination::Network).await.expect("memory");
+        self.socket.multicast(line, Destination::Interface(2)).await.expect("memory");
         self.socket.send_to(line, asker).await.expect("memory");
     }
 }

@@ -175,3 +175,43 @@ fn service_on_loopback_is_offered_to_its_own_host_only() {
         Ok(())
     });
 }
+
+#[test]
+fn service_on_another_host_is_found_by_broadcast_with_default_settings() {
+    isolated(|env| {
+        let (server, client) = (env.host(1)?, env.host(2)?);
+        let _service = server.service("api", &["--preferred", "8080"], &HTTP_SERVER)?;
+        client.finds("api", &[], "10.77.0.1:8080")?;
+        server.finds("api", &[], "127.0.0.1:8080")
+    });
+}
+
+#[test]
+fn service_on_loopback_is_not_announced_to_other_hosts() {
+    isolated(|env| {
+        let (server, client) = (env.host(1)?, env.host(2)?);
+        let command = [&HTTP_SERVER[..], &["--bind", "127.0.0.1"]].concat();
+        let mut service = server.service("api", &["--preferred", "8080"], &command)?;
+        server.finds("api", &["--strategy", "broadcast"], "127.0.0.1:8080")?;
+        service.wait_for_line("Service listens on loopback only")?;
+        client.portolan(&["discover", "api", "--retries", "0"])?.run()?.exits(3)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn hosts_that_start_before_their_addresses_find_each_other() {
+    isolated(|env| {
+        let (server, client) = (env.host_without_address(1)?, env.host_without_address(2)?);
+        let _service = server.service("api", &["--preferred", "8080"], &HTTP_SERVER)?;
+        server.finds("api", &["--strategy", "broadcast"], "127.0.0.1:8080")?;
+        let mut listener = client.portolan(&["listen", "--count", "1"])?.spawn("listener")?;
+        listener.wait_for_line("only this host is reached")?;
+        client.add_address("10.77.0.2/24")?;
+        server.add_address("10.77.0.1/24")?;
+        client.finds("api", &[], "10.77.0.1:8080")?;
+        server.remove_address("10.77.0.1/24")?;
+        server.add_address("10.77.0.11/24")?;
+        client.finds("api", &[], "10.77.0.11:8080")
+    });
+}

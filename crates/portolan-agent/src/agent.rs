@@ -111,7 +111,7 @@ impl Agent {
     }
 
     pub(crate) fn run(started: Started) -> Self {
-        let Started { desired, check, monitor, reports, registry, broadcast } = started;
+        let Started { desired, check, monitor, reports, registry, broadcast, addresses } = started;
         let stopping = CancellationToken::new();
         let (health, reported) = watch::channel(HealthReport::default());
         let mut tasks = JoinSet::new();
@@ -122,6 +122,12 @@ impl Agent {
             tasks.spawn(keep_announced(link, first, stopping.clone()));
         }
         monitor.watch(&desired.borrow(), &check);
+        if let Some(updates) = addresses {
+            let stop = stopping.clone();
+            tasks.spawn(async move {
+                stop.run_until_cancelled(updates.run()).await;
+            });
+        }
         let health_updates = follow_health(desired.clone(), health, reports);
         let stop = stopping.clone();
         tasks.spawn(async move {

@@ -15,6 +15,7 @@ use portolan_metrics::Metrics;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
+use crate::addresses::{self, AddressUpdates, AdvertisedAddresses};
 use crate::broadcast_link::BroadcastLink;
 use crate::registry_link::RegistryLink;
 use crate::{Agent, AgentError};
@@ -36,6 +37,7 @@ pub struct AgentBuilder {
     health: HealthConfig,
     metrics: Metrics,
     heartbeat: Option<Duration>,
+    addresses: AdvertisedAddresses,
 }
 
 /// The parts of an agent that has started.
@@ -46,6 +48,7 @@ pub(crate) struct Started {
     pub(crate) reports: mpsc::Receiver<(ServiceId, HealthReport)>,
     pub(crate) registry: Option<(RegistryLink, Registered)>,
     pub(crate) broadcast: Option<(BroadcastLink, Announced)>,
+    pub(crate) addresses: Option<AddressUpdates>,
 }
 
 // === impl AgentBuilder ===
@@ -60,6 +63,7 @@ impl AgentBuilder {
             health: HealthConfig::default(),
             metrics: Metrics::new(),
             heartbeat: None,
+            addresses: AdvertisedAddresses::Host,
         }
     }
 
@@ -100,6 +104,13 @@ impl AgentBuilder {
         self
     }
 
+    /// Sets which addresses of this host are published; they follow the interfaces of this host.
+    /// Default: the host of the registration.
+    pub fn addresses(mut self, addresses: AdvertisedAddresses) -> Self {
+        self.addresses = addresses;
+        self
+    }
+
     /// Registers and announces the service, and starts the tasks that keep it published. Must be
     /// called within a tokio runtime.
     ///
@@ -112,7 +123,10 @@ impl AgentBuilder {
     /// channel.
     pub async fn start(mut self) -> Result<Agent, AgentError> {
         let incarnation = *self.registration.incarnation.get_or_insert_with(Incarnation::random);
-        let endpoint = desired_endpoint(self.registration, &self.check)?;
+        let registry_url = self.registry.as_ref().map(|client| client.url().to_owned());
+        let registration =
+            addresses::complete(self.registration, self.addresses, registry_url.as_deref()).await;
+        let endpoint = desired_endpoint(registration, &self.check)?;
         if self.registry.is_none() && self.broadcaster.is_none() {
             return Err(AgentError::NoPublishTarget { service_id: endpoint.id });
         }
@@ -125,6 +139,7 @@ impl AgentBuilder {
             let client = client.with_incarnation(incarnation);
             RegistryLink::new(client, desired.subscribe(), heartbeat, owns_health)
         });
+        let broadcaster = self.broadcaster.clone();
         let mut broadcast = self
             .broadcaster
             .map(|broadcaster| BroadcastLink::new(broadcaster, desired.subscribe(), heartbeat));
@@ -139,8 +154,18 @@ impl AgentBuilder {
         };
         warn_unless_published(&desired.borrow(), registered.as_ref(), announced.as_ref());
         let (sender, reports) = mpsc::channel(REPORTS);
+        let monitor = HealthMonitor::new(self.health, self.metrics, sender);
+        let updates = AddressUpdates {
+            advertised: self.addresses,
+            registry_url,
+            broadcaster,
+            monitor: monitor.clone(),
+            check: self.check.clone(),
+            desired: desired.clone(),
+        };
         Ok(Agent::run(Started {
-            monitor: HealthMonitor::new(self.health, self.metrics, sender),
+            monitor,
+            addresses: (self.addresses != AdvertisedAddresses::Host).then_some(updates),
             desired,
             check: self.check,
             reports,

@@ -26,6 +26,11 @@ pub fn advertised_host(registry_url: &str) -> Host {
     }
 }
 
+/// Returns whether the registry is on this host, as far as its URL says.
+pub(crate) fn is_on_this_host(registry_url: &str) -> bool {
+    host_and_port(registry_url).is_none_or(|(host, _)| host.is_loopback())
+}
+
 fn host_and_port(url: &str) -> Option<(Host, u16)> {
     let url = Url::parse(url).ok()?;
     let host = url.host_str()?.parse().ok()?;

@@ -8,6 +8,7 @@
 //! and one to the broadcast channel, reconcile their side with it and retry after failures, so a
 //! slow or unreachable registry does not delay announcements.
 
+mod addresses;
 mod agent;
 mod backoff;
 mod broadcast_link;
@@ -18,6 +19,7 @@ mod host;
 mod host_reservations;
 mod registry_link;
 
+pub use addresses::AdvertisedAddresses;
 pub use agent::Agent;
 pub use builder::AgentBuilder;
 pub use error::AgentError;

@@ -134,7 +134,9 @@ impl RegistryLink {
         desired: &ServiceEndpoint,
         heartbeat: bool,
     ) -> Result<(), RegistryClientError> {
-        let registration = Registration::from(desired.clone());
+        let mut registration = Registration::from(desired.clone());
+        // On another host they would mean that host.
+        registration.addresses.retain(|host| !host.is_loopback());
         let current =
             self.registered.as_ref().is_some_and(|state| state.registration == registration);
         if !current {

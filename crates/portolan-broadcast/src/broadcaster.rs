@@ -21,7 +21,7 @@ use crate::node::Node;
 use crate::peers::Peers;
 use crate::responder::{self, send_replies};
 use crate::transport::udp::UdpTransport;
-use crate::transport::{Receiver, Transport};
+use crate::transport::{Destination, Receiver, Transport};
 use crate::validate::{MAX_TEXT, Validator};
 use crate::{
     AnnounceError, AnnouncementListener, BroadcastConfig, BroadcastError, PeerEvents, QueryError,
@@ -107,6 +107,17 @@ impl Broadcaster {
         self.0.is_listening
     }
 
+    /// Returns whether the channel reaches other hosts: it has an interface besides loopback, or peers.
+    pub fn reaches_other_hosts(&self) -> bool {
+        self.0.node.transport.destinations().iter().any(|it| *it != Destination::Loopback)
+    }
+
+    /// Reads the interfaces of this host again now. They are read after each change anyway, in the
+    /// background.
+    pub fn refresh(&self) {
+        self.0.node.transport.refresh();
+    }
+
     /// Returns the interval at which an endpoint is to be announced (`broadcast.announce_interval`).
     pub fn announce_interval(&self) -> Duration {
         self.0.announce_interval
@@ -119,13 +130,15 @@ impl Broadcaster {
         endpoint: &ServiceEndpoint,
     ) -> Result<(), AnnounceError> {
         let node = self.running().ok_or(AnnounceError::Stopped)?;
-        let payload = node
-            .encoder
-            .announcement(action, endpoint.clone(), None)
-            .map_err(|error| too_large(endpoint, error))?;
-        // The same message everywhere, so that a host that receives it twice detects the repeat.
-        let destinations = node.reaches_for(endpoint).iter();
-        let messages: Vec<_> = destinations.map(|&reach| (reach, payload.as_slice())).collect();
+        // Copies with one number are one message to a receiver that hears several of them.
+        let sequence = node.encoder.next_sequence();
+        let mut copies = Vec::new();
+        for (destination, copy) in node.copies(endpoint) {
+            let encoded = node.encoder.numbered_announcement(sequence, action, copy, None);
+            copies.push((destination, encoded.map_err(|error| too_large(endpoint, error))?));
+        }
+        let messages: Vec<_> =
+            copies.iter().map(|(destination, payload)| (*destination, &**payload)).collect();
         node.multicast(&messages).await.map_err(AnnounceError::Send)?;
         node.metrics.announcement_sent(action.as_str());
         debug!(
@@ -143,9 +156,9 @@ impl Broadcaster {
     pub fn publish(&self, endpoint: ServiceEndpoint) -> Result<(), AnnounceError> {
         let node = self.running().ok_or(AnnounceError::Stopped)?;
         // A response is larger than an announcement by the id of the query, which the querier chooses.
-        let in_reply_to = Some("x".repeat(MAX_TEXT));
+        let longest_id = "x".repeat(MAX_TEXT);
         node.encoder
-            .announcement(Action::Heartbeat, endpoint.clone(), in_reply_to)
+            .announcement(Action::Heartbeat, endpoint.clone(), Some(&longest_id))
             .map_err(|error| too_large(&endpoint, error))?;
         match node.local.lock().publish(endpoint) {
             true => Ok(()),
@@ -236,6 +249,7 @@ fn tasks(
     let mut tasks = JoinSet::new();
     let peers = Arc::clone(&node.peers);
     tasks.spawn(async move { peers.keep_expiring().await });
+    tasks.spawn(node.transport.follow());
     tasks.spawn(send_replies(Arc::clone(node), due));
     tasks.spawn(receive::from_own_socket(Arc::clone(node), max_datagram));
     if let Some(channel) = channel {

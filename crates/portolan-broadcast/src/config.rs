@@ -28,9 +28,10 @@ pub struct BroadcastConfig {
     pub enabled: bool,
     /// Group and port of the channel. Default 239.255.0.1:7001, as specified.
     pub multicast_address: SocketAddr,
-    /// The interface to send and receive on, by address or name. Default `0.0.0.0`: the one that the
-    /// kernel's routes choose. Loopback always belongs to it, so that the processes of one
-    /// machine find each other without a network; `127.0.0.1` means loopback and nothing else.
+    /// The interface to send and receive on, by address or name. Default `0.0.0.0`: every interface
+    /// with an IPv4 address, also those that appear later. Loopback always belongs to it, so that the
+    /// processes of one machine find each other without a network; `127.0.0.1` means loopback and
+    /// nothing else.
     pub interface: String,
     /// How long an announcement is valid, 1 s to 24 h; less if the TTL of the endpoint is less. Default 60 s:
     /// two announce intervals, so that one lost heartbeat has no effect.

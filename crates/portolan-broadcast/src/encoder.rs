@@ -46,33 +46,57 @@ impl Encoder {
         })
     }
 
+    /// Returns the number of the next message.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Encodes an announcement, or with the id of a query the response to it.
     pub(crate) fn announcement(
         &self,
         action: Action,
         service: ServiceEndpoint,
-        in_reply_to: Option<String>,
+        in_reply_to: Option<&str>,
+    ) -> Result<Vec<u8>, TooLarge> {
+        self.numbered_announcement(self.next_sequence(), action, service, in_reply_to)
+    }
+
+    /// Encodes an announcement with this sequence number: copies with one number count as one message. Further
+    /// addresses that do not fit into a datagram are left out.
+    pub(crate) fn numbered_announcement(
+        &self,
+        sequence: u64,
+        action: Action,
+        mut service: ServiceEndpoint,
+        in_reply_to: Option<&str>,
     ) -> Result<Vec<u8>, TooLarge> {
         // It must not outlast the lease of the instance.
         let ttl = self.ttl.min(service.ttl);
-        let announcement = ServiceAnnouncement { action, service, in_reply_to };
-        self.write(Body::ServiceAnnouncement(Box::new(announcement)), ttl)
+        loop {
+            let (service_copy, in_reply_to) = (service.clone(), in_reply_to.map(str::to_owned));
+            let announcement = ServiceAnnouncement { action, service: service_copy, in_reply_to };
+            match self.write(sequence, Body::ServiceAnnouncement(Box::new(announcement)), ttl) {
+                Err(_) if service.addresses.pop().is_some() => {}
+                written => return written,
+            }
+        }
     }
 
     /// Encodes a query that is obsolete after `wait`.
     pub(crate) fn query(&self, query: ServiceQuery, wait: Duration) -> Result<Vec<u8>, TooLarge> {
         let wait = wait.clamp(Ttl::MIN, self.ttl.duration());
-        self.write(Body::ServiceQuery(query), Ttl::new(wait).unwrap_or(self.ttl))
+        let ttl = Ttl::new(wait).unwrap_or(self.ttl);
+        self.write(self.next_sequence(), Body::ServiceQuery(query), ttl)
     }
 
-    fn write(&self, body: Body, ttl: Ttl) -> Result<Vec<u8>, TooLarge> {
+    fn write(&self, sequence: u64, body: Body, ttl: Ttl) -> Result<Vec<u8>, TooLarge> {
         let message = Message {
             version: VERSION.to_owned(),
             body,
             timestamp: Timestamp::now(),
             ttl,
             sender: Some(self.sender.clone()),
-            sequence: Some(self.sequence.fetch_add(1, Ordering::Relaxed)),
+            sequence: Some(sequence),
             key_id: self.key_id.clone(),
             signature: None,
         };

@@ -1,6 +1,6 @@
 //! The queries in flight, and the delivery of responses to them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -11,12 +11,21 @@ use crate::encoder::random_text;
 
 /// The maximum number of queries in flight.
 pub(crate) const MAX_INFLIGHT: usize = 4096;
+/// How many queries are remembered after their end: late answers come within milliseconds.
+const MAX_ENDED: usize = 256;
 /// The number of responses buffered for a query; further ones are dropped.
 const BACKLOG: usize = 256;
 
 /// The queries in flight by id.
 #[derive(Debug, Default)]
-pub(crate) struct Inflight(Mutex<HashMap<String, mpsc::Sender<ServiceEndpoint>>>);
+pub(crate) struct Inflight(Mutex<Queries>);
+
+#[derive(Debug, Default)]
+struct Queries {
+    waiting: HashMap<String, mpsc::Sender<ServiceEndpoint>>,
+    /// The latest queries that wait no longer, to tell their late answers from unasked ones.
+    ended: VecDeque<String>,
+}
 
 /// A query in flight; dropping it ends the query.
 #[derive(Debug)]
@@ -34,23 +43,28 @@ impl Inflight {
     pub(crate) fn open(self: &Arc<Self>) -> Option<Ticket> {
         let (sender, responses) = mpsc::channel(BACKLOG);
         let query_id = random_text();
-        let mut waiting = self.0.lock();
-        if waiting.len() >= MAX_INFLIGHT {
+        let mut queries = self.0.lock();
+        if queries.waiting.len() >= MAX_INFLIGHT {
             return None;
         }
-        waiting.insert(query_id.clone(), sender);
+        queries.waiting.insert(query_id.clone(), sender);
         Some(Ticket { inflight: Arc::clone(self), query_id, responses })
     }
 
     /// Returns whether the query is in flight.
     pub(crate) fn is_waiting(&self, query_id: &str) -> bool {
-        self.0.lock().contains_key(query_id)
+        self.0.lock().waiting.contains_key(query_id)
+    }
+
+    /// Whether such a query has waited not long ago.
+    pub(crate) fn has_ended(&self, query_id: &str) -> bool {
+        self.0.lock().ended.iter().any(|ended| ended == query_id)
     }
 
     /// Delivers a response to its query. False if the query has ended, or its buffer is full.
     pub(crate) fn deliver(&self, query_id: &str, endpoint: ServiceEndpoint) -> bool {
-        let waiting = self.0.lock();
-        waiting.get(query_id).is_some_and(|query| query.try_send(endpoint).is_ok())
+        let queries = self.0.lock();
+        queries.waiting.get(query_id).is_some_and(|query| query.try_send(endpoint).is_ok())
     }
 }
 
@@ -74,7 +88,12 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.inflight.0.lock().remove(&self.query_id);
+        let mut queries = self.inflight.0.lock();
+        queries.waiting.remove(&self.query_id);
+        if queries.ended.len() >= MAX_ENDED {
+            queries.ended.pop_front();
+        }
+        queries.ended.push_back(std::mem::take(&mut self.query_id));
     }
 }
 
@@ -89,7 +108,8 @@ mod tests {
         assert_eq!(tickets.len(), MAX_INFLIGHT);
         assert!(inflight.open().is_none());
         let dropped = tickets.pop().unwrap().query_id().to_owned();
-        assert!(!inflight.is_waiting(&dropped));
+        assert!(!inflight.is_waiting(&dropped) && inflight.has_ended(&dropped));
+        assert!(!inflight.has_ended(tickets[0].query_id()));
         assert!(inflight.open().is_some());
     }
 }

@@ -38,6 +38,7 @@ mod config;
 mod encoder;
 mod error;
 mod inflight;
+pub mod interfaces;
 mod listener;
 mod local;
 mod log_limit;

@@ -50,7 +50,7 @@ impl LocalEndpoints {
             name_fits(e)
                 && portolan_core::matches_any(&query.scopes, &e.scope)
                 && (query.all || e.health != HealthStatus::Critical)
-                && (from_this_host || !e.host.is_loopback())
+                && (from_this_host || e.hosts().any(|host| !host.is_loopback()))
         };
         self.0.values().filter(fit).map(|endpoint| endpoint.id.clone()).collect()
     }

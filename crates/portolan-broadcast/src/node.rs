@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use portolan_core::{Body, Message, ServiceAnnouncement, ServiceEndpoint, ServiceQuery};
+use portolan_core::{Body, Message, ServiceAnnouncement, ServiceEndpoint, ServiceQuery, Vantage};
 use portolan_metrics::{BroadcastErrorKind, Metrics};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -88,12 +88,30 @@ impl Node {
         outcome
     }
 
-    /// Returns the destinations to which the endpoint is announced.
-    pub(crate) fn reaches_for(&self, endpoint: &ServiceEndpoint) -> &[Destination] {
-        match endpoint.host.is_loopback() {
-            true => &[Destination::Loopback],
-            false => self.transport.destinations(),
+    /// Returns the endpoint for each destination, with the address that is reachable there; an
+    /// endpoint on loopback only is for this host only.
+    pub(crate) fn copies(&self, endpoint: &ServiceEndpoint) -> Vec<(Destination, ServiceEndpoint)> {
+        let destinations = self.transport.destinations().into_iter();
+        let copy = |destination| Some((destination, self.copy(endpoint, destination)?));
+        destinations.filter_map(copy).collect()
+    }
+
+    fn copy(
+        &self,
+        endpoint: &ServiceEndpoint,
+        destination: Destination,
+    ) -> Option<ServiceEndpoint> {
+        if destination == Destination::Loopback {
+            return Some(endpoint.clone());
         }
+        let here = self.transport.addresses(destination);
+        let local = here.first().copied();
+        let mut copy = endpoint.seen_from(Vantage::OtherHost { local, peer: local })?;
+        copy.addresses.retain(|host| {
+            let is_here = host.address().is_none_or(|address| here.contains(&address));
+            !host.is_loopback() && (here.is_empty() || is_here)
+        });
+        Some(copy)
     }
 
     /// Ends the queries in flight and the streams.
@@ -130,9 +148,12 @@ impl Node {
         announcement: &ServiceAnnouncement,
         ingress: Ingress,
     ) -> Result<(), Rejection> {
-        let asked =
-            || announcement.in_reply_to.as_deref().is_some_and(|id| self.inflight.is_waiting(id));
-        if ingress == Ingress::Channel || asked() { Ok(()) } else { Err(Rejection::Unasked) }
+        let query_id = announcement.in_reply_to.as_deref();
+        if ingress == Ingress::Channel || query_id.is_some_and(|id| self.inflight.is_waiting(id)) {
+            return Ok(());
+        }
+        let is_late = query_id.is_some_and(|id| self.inflight.has_ended(id));
+        Err(if is_late { Rejection::Late } else { Rejection::Unasked })
     }
 
     fn apply_announcement(
@@ -175,7 +196,8 @@ impl Node {
         for service_id in answers {
             let after = spread.map(|spread| spread.mul_f64(rand::random())).unwrap_or_default();
             let query_id = query.query_id.clone();
-            let reply = Reply { service_id, query_id, to: arrival.source, after };
+            let (to, from_this_host) = (arrival.source, arrival.from_this_host);
+            let reply = Reply { service_id, query_id, to, from_this_host, after };
             if self.responder.try_send(reply).is_err() {
                 self.metrics.broadcast_error(BroadcastErrorKind::Send);
                 debug!(source = %arrival.source, "Response dropped, the queue is full");

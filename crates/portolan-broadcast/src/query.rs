@@ -108,7 +108,7 @@ impl Query<'_> {
         // Each destination gets a message with its own sequence number, because a host that receives two
         // of them answers each with a different address.
         let mut messages = Vec::new();
-        for &reach in self.node.transport.destinations() {
+        for reach in self.node.transport.destinations() {
             messages.push((reach, self.message()?));
         }
         let messages: Vec<_> = messages.iter().map(|(reach, text)| (*reach, &**text)).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use portolan_core::{Action, ServiceId};
+use portolan_core::{Action, ServiceId, Vantage};
 use portolan_metrics::BroadcastErrorKind;
 use tokio::sync::mpsc;
 use tokio_util::time::DelayQueue;
@@ -25,6 +25,8 @@ pub(crate) struct Reply {
     pub(crate) query_id: String,
     /// The address of the querier.
     pub(crate) to: SocketAddr,
+    /// Whether the query came from this host.
+    pub(crate) from_this_host: bool,
     /// The delay.
     pub(crate) after: Duration,
 }
@@ -45,9 +47,21 @@ pub(crate) async fn send_replies(node: Arc<Node>, mut due: mpsc::Receiver<Reply>
     }
 }
 
+// === impl Reply ===
+
+impl Reply {
+    fn vantage(&self) -> Vantage {
+        match self.from_this_host {
+            true => Vantage::SameHost,
+            false => Vantage::OtherHost { local: None, peer: Some(self.to.ip()) },
+        }
+    }
+}
+
 async fn send(node: &Node, reply: Reply) {
     let Some(endpoint) = node.local.lock().get(&reply.service_id).cloned() else { return };
-    let in_reply_to = Some(reply.query_id.clone());
+    let Some(endpoint) = endpoint.seen_from(reply.vantage()) else { return };
+    let in_reply_to = Some(reply.query_id.as_str());
     let Ok(payload) = node.encoder.announcement(Action::Heartbeat, endpoint, in_reply_to) else {
         return drop_reply(node, &reply, "the response exceeds the datagram size");
     };

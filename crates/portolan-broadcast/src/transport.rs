@@ -13,8 +13,11 @@ pub use futures_util::future::BoxFuture;
 
 /// Access to the channel.
 pub trait Transport: fmt::Debug + Send + Sync {
-    /// Returns the destinations of a multicast, at least one.
-    fn destinations(&self) -> &[Destination];
+    /// The circles that a multicast can be sent to now, at least one, loopback first.
+    fn destinations(&self) -> Vec<Destination>;
+
+    /// Returns the addresses of this host that are reachable there; empty if they are not known.
+    fn addresses(&self, destination: Destination) -> Vec<IpAddr>;
 
     /// Opens a receiver of the channel. Several may be open on one host.
     fn open_channel(&self) -> io::Result<Box<dyn Receiver>>;
@@ -24,6 +27,14 @@ pub trait Transport: fmt::Debug + Send + Sync {
 
     /// Returns whether the address belongs to this host.
     fn is_local_address(&self, address: IpAddr) -> bool;
+
+    /// Reads the interfaces of this host again, and joins the group on new ones.
+    fn refresh(&self) {}
+
+    /// Refreshes after each change, until it is dropped.
+    fn follow(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Receives datagrams.
@@ -53,8 +64,8 @@ pub trait BroadcastSocket: Receiver {
 pub enum Destination {
     /// The processes of this host.
     Loopback,
-    /// The network that the configured interface is on.
-    Network,
+    /// The network that the interface with this index is on.
+    Interface(u32),
     /// The configured peers, by unicast.
     Peers,
 }

@@ -81,14 +81,17 @@ pub(crate) enum Rejection {
     Replay,
     #[error("it responds to no query of this process")]
     Unasked,
+    #[error("it answers a query that has ended")]
+    Late,
 }
 
 // === impl Rejection ===
 
 impl Rejection {
-    /// Returns whether it is an error: every host with two interfaces receives repeats.
+    /// Whether something is wrong; a repeat is what every machine with two interfaces hears, and
+    /// the second holder of a service answers late.
     pub(crate) fn is_error(&self) -> bool {
-        !matches!(self, Self::Repeat)
+        !matches!(self, Self::Repeat | Self::Late)
     }
 }
 

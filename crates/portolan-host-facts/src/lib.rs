@@ -9,7 +9,6 @@
 pub mod directories;
 mod ephemeral_usage;
 mod files;
-mod interfaces;
 mod listeners;
 mod processes;
 mod sockets;
@@ -18,7 +17,6 @@ mod system_ports;
 
 pub use directories::DirectoryError;
 pub use ephemeral_usage::EphemeralUsage;
-pub use interfaces::interface_addresses;
 pub use listeners::{PortListener, SocketProtocol, port_listeners};
 pub use processes::{
     Process, ProcessStat, executable_name, ignored_signals, is_group_running, socket_owners,

@@ -4,7 +4,7 @@
 //! detected by connecting and by the owner of the listening socket or, for an inherited socket, by
 //! the first accept(2) of the program.
 
-mod advertised;
+mod addresses;
 mod error;
 mod leases;
 mod listen_watch;
@@ -19,17 +19,17 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_agent::Agent;
+use portolan_agent::{AdvertisedAddresses, Agent};
 use portolan_broadcast::Broadcaster;
 use portolan_client::RegistryClient;
-use portolan_core::{PortName, ServiceEndpoint};
+use portolan_core::{Host, PortName, ServiceEndpoint};
 use portolan_health::HealthConfig;
 use portolan_host_facts::Process;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::{PortAllocator, PortAllocatorConfig};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 pub use error::StartError;
 #[cfg(test)]
@@ -40,6 +40,7 @@ pub use validate::{InvalidService, validate};
 
 use crate::child::{Child, ListenerOwner, ProcessTree};
 use crate::handoff::{HandoffMode, Helpers};
+use addresses::{Listening, listening_on};
 use leases::Leases;
 use listen_watch::{ListenSignal, ListenWatch};
 
@@ -232,17 +233,26 @@ impl Service {
         self.watch = None;
         let Some(leases) = &self.leases else { return Ok(()) };
         let ServiceDeps { allocator, registry, broadcaster, health, metrics } = self.deps.clone();
-        let advertised = self.spec.advertised(leases.port());
-        // Another host would take a loopback address for its own.
-        let registry =
-            registry.filter(|_| !advertised.loopback_only || self.spec.host.is_loopback());
-        if advertised.loopback_only {
-            self.warn_of_loopback(registry.is_none());
+        let mut registration = self.spec.registration(leases, &allocator.pools());
+        let mut registry = registry;
+        let mut advertised = AdvertisedAddresses::Host;
+        if self.spec.follow_addresses {
+            match listening_on(registration.port) {
+                Listening::Everywhere(addresses) => advertised = addresses,
+                Listening::Address(host) => registration.host = host,
+                Listening::Loopback => {
+                    // Another host would take a loopback address for its own.
+                    registry = registry.filter(|_| self.spec.host.is_loopback());
+                    registration.host = Host::loopback();
+                    self.warn_of_loopback(registration.port);
+                }
+            }
         }
-        if registry.is_none() && broadcaster.is_none() && advertised.loopback_only {
+        if registry.is_none() && broadcaster.is_none() && self.deps.registry.is_some() {
             return Ok(());
         }
-        let agent = Agent::builder(self.spec.registration(leases, &allocator.pools(), advertised))
+        let agent = Agent::builder(registration)
+            .addresses(advertised)
             .registry(registry)
             .broadcaster(broadcaster)
             .check(self.spec.check.clone())
@@ -264,19 +274,15 @@ impl Service {
         }
     }
 
-    /// Says that other hosts cannot reach the service: as a warning if its registry is on another host.
-    fn warn_of_loopback(&self, unregistered: bool) {
-        let service = &self.spec.name;
-        match unregistered {
-            true => warn!(
-                service_name = %service,
-                "Service listens on loopback only and is not registered with the registry of another \
-                 host; bind its program to all interfaces"
-            ),
-            false => info!(
-                service_name = %service,
+    /// Logs that other hosts cannot reach the program, if they would learn of it.
+    fn warn_of_loopback(&self, port: u16) {
+        let channel = self.deps.broadcaster.as_ref().is_some_and(Broadcaster::reaches_other_hosts);
+        if channel || !self.spec.host.is_loopback() {
+            warn!(
+                service_name = %self.spec.name, port,
+                remedy = "let the program listen on 0.0.0.0 or [::], or use --bind loopback to confirm it",
                 "Service listens on loopback only, other hosts cannot reach it"
-            ),
+            );
         }
     }
 

@@ -172,7 +172,7 @@ fn spec_of(name: &ServiceName, entry: &ServiceEntry, context: &StackContext) -> 
         command: entry.command.clone(),
         port: port_of(entry, context),
         host: context.host.clone(),
-        detects_addresses: true,
+        follow_addresses: true,
         protocol: entry.protocol.clone(),
         version: entry.version.clone(),
         metadata: entry.metadata.clone(),

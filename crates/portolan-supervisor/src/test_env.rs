@@ -91,7 +91,7 @@ impl TestEnv {
             command: crate::CommandLine::new(words).unwrap(),
             port: Some(PortSpec { pool: Some(POOL.to_owned()), ..PortSpec::default() }),
             host: Host::loopback(),
-            detects_addresses: false,
+            follow_addresses: false,
             protocol: None,
             version: String::new(),
             metadata: Default::default(),

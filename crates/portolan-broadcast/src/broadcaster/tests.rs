@@ -49,7 +49,7 @@ fn counted(broadcaster: &Broadcaster, sample: &str) -> bool {
 /// Sends bytes to the channel, from a machine of its own.
 async fn send_raw(network: &MemoryNetwork, payload: &[u8]) -> Box<dyn BroadcastSocket> {
     let socket = network.host(Ipv4Addr::new(10, 0, 0, 66)).open_socket().unwrap();
-    socket.multicast(payload, Destination::Network).await.unwrap();
+    socket.multicast(payload, Destination::Interface(2)).await.unwrap();
     socket
 }
 
@@ -319,7 +319,7 @@ async fn number_of_announced_instances_is_bounded() {
             "sender": format!("{number:x}"), "sequence": 1,
             "service": {"name": format!("s{number}"), "host": "10.0.0.1", "port": 8080},
         });
-        socket.multicast(message.to_string().as_bytes(), Destination::Network).await.unwrap();
+        socket.multicast(message.to_string().as_bytes(), Destination::Interface(2)).await.unwrap();
         tokio::task::yield_now().await;
     }
     settle().await;
@@ -336,13 +336,13 @@ async fn own_socket_accepts_only_responses_to_its_queries() {
     let network = network();
     let (querier, trickster) = (join(&network, B), network.host(A).open_socket().unwrap());
     let mut listener = querier.listen();
-    let said = |reply: Option<String>| {
+    let said = |reply: Option<&str>| {
         let encoder = Encoder::new(&BroadcastConfig::default()).unwrap();
         encoder.announcement(Action::Register, endpoint("api"), reply).unwrap()
     };
     // The first socket of the network's second machine; see MemoryNetwork.
     let own = "10.0.0.2:40001".parse().unwrap();
-    for payload in [said(None), said(Some("guessed".into()))] {
+    for payload in [said(None), said(Some("guessed"))] {
         trickster.send_to(&payload, own).await.unwrap();
     }
     settle().await;
@@ -418,8 +418,11 @@ struct BrokenSocket {
 }
 
 impl Transport for Broken {
-    fn destinations(&self) -> &[Destination] {
-        &[Destination::Loopback, Destination::Network]
+    fn destinations(&self) -> Vec<Destination> {
+        vec![Destination::Loopback, Destination::Interface(2)]
+    }
+    fn addresses(&self, _: Destination) -> Vec<IpAddr> {
+        Vec::new()
     }
     fn open_channel(&self) -> std::io::Result<Box<dyn Receiver>> {
         Ok(Box::new(BrokenSocket::default()))

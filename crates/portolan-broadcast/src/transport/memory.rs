@@ -19,6 +19,9 @@ const INBOX: usize = 4096;
 /// The port of the channel on every host.
 const CHANNEL_PORT: u16 = 7001;
 
+/// The index of the only interface of every machine besides loopback.
+pub const INTERFACE: u32 = 2;
+
 /// A network. Clones share it.
 #[derive(Clone)]
 pub struct MemoryNetwork(Arc<Mutex<State>>);
@@ -130,8 +133,15 @@ impl State {
 // === impl MemoryTransport ===
 
 impl Transport for MemoryTransport {
-    fn destinations(&self) -> &[Destination] {
-        &[Destination::Loopback, Destination::Network]
+    fn destinations(&self) -> Vec<Destination> {
+        vec![Destination::Loopback, Destination::Interface(INTERFACE)]
+    }
+
+    fn addresses(&self, destination: Destination) -> Vec<IpAddr> {
+        match destination {
+            Destination::Loopback => vec![Ipv4Addr::LOCALHOST.into()],
+            _ => vec![self.host],
+        }
     }
 
     fn open_channel(&self) -> io::Result<Box<dyn Receiver>> {

@@ -129,7 +129,7 @@ impl Run {
                 named: self.ports,
             }),
             command,
-            detects_addresses: host.is_none(),
+            follow_addresses: host.is_none() && self.bind == BindAddress::Any,
             host: host.unwrap_or_else(|| portolan_agent::advertised_host(&url)),
             protocol: self.protocol,
             version: self.service_version,

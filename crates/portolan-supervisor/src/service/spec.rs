@@ -7,7 +7,6 @@ use portolan_core::{Host, Pools, Protocol, Registration, Scope, ServiceName, Ttl
 use portolan_health::CheckSpec;
 
 use super::PortSpec;
-use super::advertised::{self, Advertised};
 use super::leases::{Leases, PortEnv};
 use crate::child::{Launch, Terminal};
 use crate::handoff::HandoffMode;
@@ -26,9 +25,9 @@ pub struct ServiceSpec {
     pub port: Option<PortSpec>,
     /// The host under which the service is registered.
     pub host: Host,
-    /// Whether to register the addresses on which the program listens, of which `host` is the preferred
-    /// one. False if the user gave the host.
-    pub detects_addresses: bool,
+    /// Whether the program is registered at every address that its socket listens on, of which `host` is
+    /// the preferred one. False if the user gave the host or the address to bind.
+    pub follow_addresses: bool,
     /// The protocol. Default: the protocol of the pool.
     pub protocol: Option<Protocol>,
     /// The version, as free text.
@@ -52,18 +51,9 @@ pub struct ServiceSpec {
 // === impl ServiceSpec ===
 
 impl ServiceSpec {
-    /// Returns the addresses to register.
-    pub(super) fn advertised(&self, port: u16) -> Advertised {
-        let host = self.host.clone();
-        match self.detects_addresses {
-            true => advertised::of_listeners(host, port),
-            false => Advertised { host, addresses: Vec::new(), loopback_only: false },
-        }
-    }
-
     /// Returns the addresses at which the program may be reached once it listens.
     pub(super) fn probed_addresses(&self, port: u16) -> Vec<String> {
-        let loopback = self.detects_addresses.then(Host::loopback);
+        let loopback = self.follow_addresses.then(Host::loopback);
         let mut hosts: Vec<Host> = [self.host.clone()].into_iter().chain(loopback).collect();
         hosts.dedup();
         hosts.into_iter().map(|host| host.with_port(port)).collect()
@@ -92,16 +82,10 @@ impl ServiceSpec {
     }
 
     /// Returns the registration. Named ports become metadata such as `port.metrics`.
-    pub(super) fn registration(
-        &self,
-        leases: &Leases,
-        pools: &Pools,
-        advertised: Advertised,
-    ) -> Registration {
+    pub(super) fn registration(&self, leases: &Leases, pools: &Pools) -> Registration {
         let ports = leases.named().map(|(name, port)| (format!("port.{name}"), port.to_string()));
-        let registration = Registration::new(self.name.clone(), advertised.host, leases.port());
+        let registration = Registration::new(self.name.clone(), self.host.clone(), leases.port());
         Registration {
-            addresses: advertised.addresses,
             scope: self.scope.clone(),
             protocol: self.protocol.clone().unwrap_or_else(|| self.pool_protocol(pools)),
             version: self.version.clone(),

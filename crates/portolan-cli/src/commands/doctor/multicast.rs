@@ -56,12 +56,13 @@ async fn probe(config: &BroadcastConfig) -> Result<Finding, Failure> {
             group.port()
         ))
     })?;
-    let wanted = transport.destinations().to_vec();
-    let broadcaster = Broadcaster::with_transport(Arc::new(transport), config, Metrics::new())?;
+    let wanted = transport.destinations();
+    let broadcaster =
+        Broadcaster::with_transport(Arc::new(transport.clone()), config, Metrics::new())?;
     let name = random_name()?;
     let mut heard = Vec::new();
     let sent = tokio::select! {
-        _ = timeout(TIMEOUT, receive_from_all(&*channel, &name, &wanted, &mut heard)) => Ok(()),
+        _ = timeout(TIMEOUT, receive_from_all(&transport, &*channel, &name, &wanted, &mut heard)) => Ok(()),
         // The query gets no response, and must not end the test before its timeout.
         Err(error) = broadcaster.query(Some(&name), &[], TIMEOUT, QueryMode::First) => Err(error),
     };
@@ -77,6 +78,7 @@ fn random_name() -> Result<ServiceName, Failure> {
 
 /// Receives until the query for this name has arrived from every destination.
 async fn receive_from_all(
+    transport: &UdpTransport,
     channel: &dyn Receiver,
     name: &ServiceName,
     wanted: &[Destination],
@@ -86,9 +88,8 @@ async fn receive_from_all(
     while !wanted.iter().all(|destination| heard.contains(destination)) {
         let Ok((size, source)) = channel.receive(&mut buffer).await else { continue };
         let ours = String::from_utf8_lossy(&buffer[..size]).contains(name.as_str());
-        let destination =
-            if source.ip().is_loopback() { Destination::Loopback } else { Destination::Network };
-        heard.extend(ours.then_some(destination));
+        let is_source = |it: &&Destination| transport.addresses(**it).contains(&source.ip());
+        heard.extend(wanted.iter().find(is_source).filter(|_| ours));
     }
 }
 
@@ -96,7 +97,7 @@ fn evaluate(config: &BroadcastConfig, wanted: &[Destination], heard: &[Destinati
     let (group, interface) = (config.multicast_address, &config.interface);
     let missing: Vec<&Destination> =
         wanted.iter().filter(|destination| !heard.contains(destination)).collect();
-    let network = wanted.contains(&Destination::Network);
+    let network = wanted.iter().any(|it| matches!(it, Destination::Interface(_)));
     let place = if network { format!("loopback and {interface}") } else { "loopback".to_owned() };
     let evidence = match missing.as_slice() {
         [] => {
@@ -105,7 +106,9 @@ fn evaluate(config: &BroadcastConfig, wanted: &[Destination], heard: &[Destinati
                 format!("{group} on {place}"),
             );
         }
-        [Destination::Network] => format!("no datagram to {group} on {interface} was received"),
+        [Destination::Interface(_)] => {
+            format!("no datagram to {group} on {interface} was received")
+        }
         _ => format!("no datagram to {group} on loopback was received"),
     };
     Finding::error(
@@ -131,7 +134,7 @@ mod tests {
     #[test]
     fn missing_datagram_on_either_interface_is_an_error() {
         let config = BroadcastConfig { interface: "eth0".to_owned(), ..BroadcastConfig::default() };
-        let both = [Destination::Loopback, Destination::Network];
+        let both = [Destination::Loopback, Destination::Interface(2)];
         assert_eq!(evaluate(&config, &both, &both).severity, Severity::Ok);
         for (received, missing) in [(&both[..1], "on eth0"), (&both[1..], "on loopback")] {
             let found = evaluate(&config, &both, received);

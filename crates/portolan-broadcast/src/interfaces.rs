@@ -1,0 +1,131 @@
+//! The network interfaces of this host with their addresses, and changes to them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use portolan_core::Host;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use tokio::net::UnixDatagram;
+use tracing::debug;
+
+/// `RTMGRP_LINK`, and the `IFADDR` and `ROUTE` groups of IPv4 and IPv6, of rtnetlink(7).
+const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
+/// The time in which further changes count as one: an interface that comes up makes several.
+const COALESCE: Duration = Duration::from_millis(20);
+/// The interval at which interfaces are read if the kernel reports no changes.
+const POLL: Duration = Duration::from_secs(1);
+
+/// A network interface that has an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// The number that the kernel gives it.
+    pub index: u32,
+    /// The name, such as `eth0`.
+    pub name: String,
+    /// The addresses, IPv4 first.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The changes to links and addresses of this host, from rtnetlink(7).
+#[derive(Debug)]
+pub struct InterfaceEvents(Option<UnixDatagram>);
+
+/// Returns the interfaces that have an address; none if the system does not list them.
+pub fn interfaces() -> Vec<Interface> {
+    let found = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        debug!(%error, "Interfaces not listed");
+        Vec::new()
+    });
+    let mut interfaces: BTreeMap<u32, Interface> = BTreeMap::new();
+    for entry in found {
+        let Some(index) = entry.index else { continue };
+        let address = entry.ip();
+        let new = || Interface { index, name: entry.name, addresses: Vec::new() };
+        interfaces.entry(index).or_insert_with(new).addresses.push(address);
+    }
+    interfaces
+        .into_values()
+        .map(|mut interface| {
+            interface.addresses.sort_by_key(IpAddr::is_ipv6);
+            interface
+        })
+        .collect()
+}
+
+/// Returns the addresses at which a server on every address of this host can be reached: loopback
+/// first, and without link-local IPv6 addresses, which have a meaning on one link only.
+pub fn host_addresses() -> Vec<Host> {
+    let mut interfaces = interfaces();
+    interfaces.sort_by_key(|interface| !interface.is_loopback());
+    let addresses = interfaces.into_iter().flat_map(|interface| interface.addresses);
+    addresses.filter_map(|address| Host::try_from(address).ok()).collect()
+}
+
+// === impl Interface ===
+
+impl Interface {
+    /// Returns whether it is the loopback interface.
+    pub fn is_loopback(&self) -> bool {
+        self.addresses.iter().any(IpAddr::is_loopback)
+    }
+
+    /// Returns its first IPv4 address.
+    pub fn ipv4(&self) -> Option<Ipv4Addr> {
+        self.addresses.iter().find_map(|address| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        })
+    }
+}
+
+// === impl InterfaceEvents ===
+
+impl InterfaceEvents {
+    /// Subscribes to the changes. Must be called within a tokio runtime.
+    pub fn subscribe() -> Self {
+        let socket = subscribe();
+        Self(socket.inspect_err(|error| debug!(%error, "Interface changes not reported")).ok())
+    }
+
+    /// Waits until something may have changed. Cancel-safe.
+    pub async fn changed(&mut self) {
+        let Some(socket) = &self.0 else { return tokio::time::sleep(POLL).await };
+        // What changed does not matter: the reader reads everything again. An overflow of the queue
+        // (ENOBUFS) is a change, too.
+        let mut buffer = [0; 8192];
+        if socket.recv(&mut buffer).await.is_ok() {
+            tokio::time::sleep(COALESCE).await;
+        }
+        while socket.try_recv(&mut buffer).is_ok() {}
+    }
+}
+
+/// tokio has no type for netlink; a datagram socket receives in the same way.
+fn subscribe() -> std::io::Result<UnixDatagram> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
+    // Without a protocol it is NETLINK_ROUTE, which is 0.
+    let socket = rustix::net::socket_with(family, kind, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
+    UnixDatagram::from_std(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_an_interface_and_its_address_comes_first() {
+        let interfaces = interfaces();
+        let loopback = interfaces.iter().find(|interface| interface.is_loopback()).unwrap();
+        assert_eq!(loopback.ipv4(), Some(Ipv4Addr::LOCALHOST));
+        assert_eq!(host_addresses().first(), Some(&Host::loopback()));
+    }
+
+    #[tokio::test]
+    async fn kernel_accepts_the_subscription() {
+        assert!(InterfaceEvents::subscribe().0.is_some());
+    }
+}
