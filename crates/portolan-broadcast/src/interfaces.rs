@@ -1,17 +1,21 @@
 //! The network interfaces of this host with their addresses, and changes to them.
 
+#[cfg(target_os = "linux")]
+#[path = "interfaces/netlink.rs"]
+mod source;
+#[cfg(not(target_os = "linux"))]
+#[path = "interfaces/polling.rs"]
+mod source;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use portolan_core::Host;
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use tokio::net::UnixDatagram;
 use tracing::debug;
 
-/// `RTMGRP_LINK`, and the `IFADDR` and `ROUTE` groups of IPv4 and IPv6, of rtnetlink(7).
-const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
+use source::Source;
+
 /// The time in which further changes count as one: an interface that comes up makes several.
 const COALESCE: Duration = Duration::from_millis(20);
 /// The interval at which interfaces are read if the kernel reports no changes.
@@ -28,9 +32,9 @@ pub struct Interface {
     pub addresses: Vec<IpAddr>,
 }
 
-/// The changes to links and addresses of this host, from rtnetlink(7).
+/// The changes to links and addresses of this host: on Linux from rtnetlink(7), elsewhere by polling.
 #[derive(Debug)]
-pub struct InterfaceEvents(Option<UnixDatagram>);
+pub struct InterfaceEvents(Option<Source>);
 
 /// Returns the interfaces that have an address; none if the system does not list them.
 pub fn interfaces() -> Vec<Interface> {
@@ -85,31 +89,21 @@ impl Interface {
 impl InterfaceEvents {
     /// Subscribes to the changes. Must be called within a tokio runtime.
     pub fn subscribe() -> Self {
-        let socket = subscribe();
-        Self(socket.inspect_err(|error| debug!(%error, "Interface changes not reported")).ok())
+        let source = Source::subscribe();
+        Self(source.inspect_err(|error| debug!(%error, "Interface changes not reported")).ok())
     }
 
     /// Waits until something may have changed. Cancel-safe.
     pub async fn changed(&mut self) {
-        let Some(socket) = &self.0 else { return tokio::time::sleep(POLL).await };
-        // What changed does not matter: the reader reads everything again. An overflow of the queue
-        // (ENOBUFS) is a change, too.
-        let mut buffer = [0; 8192];
-        if socket.recv(&mut buffer).await.is_ok() {
-            tokio::time::sleep(COALESCE).await;
+        match &self.0 {
+            Some(source) => {
+                source.changed().await;
+                tokio::time::sleep(COALESCE).await;
+                source.discard();
+            }
+            None => tokio::time::sleep(POLL).await,
         }
-        while socket.try_recv(&mut buffer).is_ok() {}
     }
-}
-
-/// tokio has no type for netlink; a datagram socket receives in the same way.
-fn subscribe() -> std::io::Result<UnixDatagram> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
-    // Without a protocol it is NETLINK_ROUTE, which is 0.
-    let socket = rustix::net::socket_with(family, kind, flags, None)?;
-    rustix::net::bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
-    UnixDatagram::from_std(socket.into())
 }
 
 #[cfg(test)]
@@ -124,6 +118,7 @@ mod tests {
         assert_eq!(host_addresses().first(), Some(&Host::loopback()));
     }
 
+    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn kernel_accepts_the_subscription() {
         assert!(InterfaceEvents::subscribe().0.is_some());

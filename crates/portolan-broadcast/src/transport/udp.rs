@@ -281,25 +281,30 @@ impl Selection {
     }
 }
 
-/// Returns whether an interface has this name, with or without an address.
+/// Returns whether an interface has this name; on Linux also one without an address.
 fn has_interface(name: &str) -> bool {
-    use rustix::net::{AddressFamily, SocketType, netdevice, socket};
-    !name.is_empty()
-        && socket(AddressFamily::INET, SocketType::DGRAM, None)
-            .is_ok_and(|socket| netdevice::name_to_index(socket, name).is_ok())
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+        !name.is_empty()
+            && socket(AddressFamily::INET, SocketType::DGRAM, None)
+                .is_ok_and(|socket| netdevice::name_to_index(socket, name).is_ok())
+    }
+    #[cfg(not(target_os = "linux"))]
+    interfaces().iter().any(|interface| interface.name == name)
 }
 
 fn raw_socket() -> io::Result<RawSocket> {
     let socket = RawSocket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     if let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER) {
-        debug!(%error, "the receive buffer keeps its size");
+        debug!(%error, "Receive buffer not enlarged");
     }
     Ok(socket)
 }
 
-/// Several processes on one machine listen at once: Linux wants `SO_REUSEADDR` for that, the
-/// BSDs want `SO_REUSEPORT`, and other programs on the channel may have set either.
+/// Lets several processes of a host listen: Linux needs `SO_REUSEADDR` for that, the BSDs `SO_REUSEPORT`, and
+/// other programs on the channel may have set either.
 fn share_port(socket: &RawSocket) -> io::Result<()> {
     socket.set_reuse_address(true)?;
     #[cfg(unix)]
