@@ -35,6 +35,8 @@ fn child() {
         Some("forefather") => start_grandchild(),
         Some("parent") => {
             let mut child = start("sitter", "");
+            // Both in one process: two that share a pipe may write in any order.
+            send(std::process::id());
             send(child.id());
             child.wait().unwrap();
         }
@@ -61,9 +63,7 @@ fn start(role: &str, argument: &str) -> Child {
 fn start_grandchild() {
     let leases = take_all(&allocator());
     leases.iter().for_each(copy::make_inheritable);
-    let mut child = start("parent", "");
-    send(child.id());
-    child.wait().unwrap();
+    start("parent", "").wait().unwrap();
 }
 
 fn start_leaver() {
