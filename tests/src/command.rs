@@ -49,6 +49,16 @@ impl<'a> PortolanCommand<'a> {
         self
     }
 
+    /// Adds the name, the options and the program of a service to `portolan run`.
+    pub(crate) fn with_program<S: AsRef<OsStr>>(
+        self,
+        name: &str,
+        options: &[&str],
+        program: &[S],
+    ) -> Self {
+        self.args(&["--name", name]).args(options).args(&["--"]).args(program)
+    }
+
     /// Prefixes the command with a program that starts it.
     pub(crate) fn wrapped_by(self, mut starter: Command) -> Self {
         starter.arg(self.command.get_program()).args(self.command.get_args());
@@ -90,8 +100,7 @@ impl TestEnv {
         options: &[&str],
         command: &[S],
     ) -> Result<Process> {
-        let call = self.portolan(&["run", "--name", name])?.args(options).args(&["--"]);
-        call.args(command).spawn(name)
+        self.portolan(&["run"])?.with_program(name, options, command).spawn(name)
     }
 
     /// Runs `portolan discover NAME OPTIONS` to completion.

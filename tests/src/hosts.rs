@@ -157,8 +157,8 @@ impl<'a> Host<'a> {
         options: &[&str],
         command: &[S],
     ) -> Result<Process> {
-        let call = self.portolan(&["run", "--name", name])?.args(options).args(&["--"]);
-        call.args(command).spawn(&format!("{}-{name}", self.name))
+        let run = self.portolan(&["run"])?.with_program(name, options, command);
+        run.spawn(&format!("{}-{name}", self.name))
     }
 
     /// Discovers a service until the result is this address.

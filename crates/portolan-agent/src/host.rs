@@ -1,8 +1,9 @@
 //! The address at which other machines reach this one.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, ToSocketAddrs};
 
+use portolan_broadcast::interfaces::source_address;
 use portolan_core::{Host, REGISTRY_PORT};
 use tracing::warn;
 use url::Url;
@@ -46,17 +47,6 @@ fn source_address_to(host: &Host, port: u16) -> io::Result<IpAddr> {
         }
     }
     Err(failed)
-}
-
-/// Returns the source address of the route: connecting a UDP socket chooses it and sends nothing.
-fn source_address(to: SocketAddr) -> io::Result<IpAddr> {
-    let any: IpAddr = match to {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0))?;
-    socket.connect(to)?;
-    Ok(socket.local_addr()?.ip())
 }
 
 #[cfg(test)]

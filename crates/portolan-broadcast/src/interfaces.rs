@@ -8,7 +8,8 @@ mod source;
 mod source;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use portolan_core::Host;
@@ -67,6 +68,25 @@ pub fn host_addresses() -> Vec<Host> {
     addresses.filter_map(|address| Host::try_from(address).ok()).collect()
 }
 
+/// Returns the address of this host at which the route to another address starts. Connecting a UDP socket
+/// chooses it and sends nothing.
+pub fn source_address(to: SocketAddr) -> io::Result<IpAddr> {
+    let any: IpAddr = match to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(to)?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// Returns whether the address belongs to this host: the route to it starts at itself.
+pub fn is_own_address(address: IpAddr) -> bool {
+    // The port does not matter, but 0 cannot be connected to on every system.
+    let source = || source_address(SocketAddr::new(address, 9));
+    address.to_canonical().is_loopback() || source().is_ok_and(|source| source == address)
+}
+
 // === impl Interface ===
 
 impl Interface {
@@ -116,6 +136,16 @@ mod tests {
         let loopback = interfaces.iter().find(|interface| interface.is_loopback()).unwrap();
         assert_eq!(loopback.ipv4(), Some(Ipv4Addr::LOCALHOST));
         assert_eq!(host_addresses().first(), Some(&Host::loopback()));
+    }
+
+    #[test]
+    fn route_to_an_own_address_starts_at_itself() {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 7000));
+        assert_eq!(source_address(loopback).unwrap(), loopback.ip());
+        let own = interfaces().into_iter().flat_map(|interface| interface.addresses);
+        assert!(own.filter(IpAddr::is_ipv4).all(is_own_address));
+        // An address for documentation (RFC 5737).
+        assert!(!is_own_address(IpAddr::from([192, 0, 2, 1])));
     }
 
     #[cfg(target_os = "linux")]

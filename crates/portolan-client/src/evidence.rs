@@ -1,9 +1,9 @@
 //! What the strategies of one lookup have found so far, and whether that decides the lookup.
 
-use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portolan_broadcast::interfaces::is_own_address;
 use portolan_core::{HealthStatus, Host, Scope, ServiceEndpoint};
 
 use crate::chain::Resolution;
@@ -117,7 +117,7 @@ impl Evidence {
 
 /// Adds a candidate. Of two with one address the stronger proof stays, with the endpoint and the health
 /// of the one whose health is known.
-pub(crate) fn merge(candidates: &mut Vec<Candidate>, new: &Candidate) {
+fn merge(candidates: &mut Vec<Candidate>, new: &Candidate) {
     let Some(known) = candidates.iter_mut().find(|known| is_same(&known.endpoint, &new.endpoint))
     else {
         return candidates.push(new.clone());
@@ -136,14 +136,12 @@ pub(crate) fn merge(candidates: &mut Vec<Candidate>, new: &Candidate) {
 /// Returns whether both are the same instance: the same port of the same host.
 fn is_same(one: &ServiceEndpoint, other: &ServiceEndpoint) -> bool {
     let same_host =
-        one.host == other.host || (is_this_host(&one.host) && is_this_host(&other.host));
-    one.port == other.port && one.scope == other.scope && same_host
+        || one.host == other.host || (is_this_host(&one.host) && is_this_host(&other.host));
+    one.port == other.port && one.scope == other.scope && same_host()
 }
 
-/// Returns whether the host is a loopback address, or an address of this host: only those can be bound.
 fn is_this_host(host: &Host) -> bool {
-    let is_own = |address| UdpSocket::bind((address, 0)).is_ok();
-    host.is_loopback() || host.address().is_some_and(is_own)
+    host.is_loopback() || host.address().is_some_and(is_own_address)
 }
 
 #[cfg(test)]

@@ -232,9 +232,9 @@ impl Service {
     async fn register(&mut self) -> Result<(), StartError> {
         self.watch = None;
         let Some(leases) = &self.leases else { return Ok(()) };
-        let ServiceDeps { allocator, registry, broadcaster, health, metrics } = self.deps.clone();
+        let ServiceDeps { allocator, mut registry, broadcaster, health, metrics } =
+            self.deps.clone();
         let mut registration = self.spec.registration(leases, &allocator.pools());
-        let mut registry = registry;
         let mut advertised = AdvertisedAddresses::Host;
         if self.spec.follow_addresses {
             match listening_on(registration.port) {
@@ -245,11 +245,11 @@ impl Service {
                     registry = registry.filter(|_| self.spec.host.is_loopback());
                     registration.host = Host::loopback();
                     self.warn_of_loopback(registration.port);
+                    if registry.is_none() && broadcaster.is_none() && self.deps.registry.is_some() {
+                        return Ok(());
+                    }
                 }
             }
-        }
-        if registry.is_none() && broadcaster.is_none() && self.deps.registry.is_some() {
-            return Ok(());
         }
         let agent = Agent::builder(registration)
             .addresses(advertised)

@@ -1,30 +1,24 @@
 //! Where this client is, seen from the registry that answers it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 
+use portolan_broadcast::interfaces::source_address;
 use portolan_core::Vantage;
 
 /// Returns the position of this host from the address of the registry's server.
 pub(super) fn of_server(server: Option<SocketAddr>) -> Vantage {
     let Some(server) = server else { return Vantage::UNKNOWN };
-    let peer = own_address(server);
     let ip = server.ip().to_canonical();
-    // The route to an address of this host starts at that address.
-    if ip.is_loopback() || peer == Some(ip) {
+    // First, because most registries of a laptop are there, and it needs no system call.
+    if ip.is_loopback() {
         return Vantage::SameHost;
     }
-    Vantage::OtherHost { local: Some(ip), peer }
-}
-
-/// Returns the address at which the route to another one starts. Connecting a UDP socket sends nothing.
-fn own_address(to: SocketAddr) -> Option<IpAddr> {
-    let any: IpAddr = match to {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).ok()?;
-    socket.connect(to).ok()?;
-    Some(socket.local_addr().ok()?.ip().to_canonical())
+    let peer = source_address(server).ok().map(|source| source.to_canonical());
+    // The route to an address of this host starts at that address.
+    match peer == Some(ip) {
+        true => Vantage::SameHost,
+        false => Vantage::OtherHost { local: Some(ip), peer },
+    }
 }
 
 #[cfg(test)]

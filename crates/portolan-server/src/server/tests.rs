@@ -191,15 +191,17 @@ async fn invalid_settings_are_refused_before_the_port_is_leased() {
     assert_eq!(env.holders(), []);
 }
 
+/// Joins the channel of the network as the host 10.0.0.`last`.
+fn join(network: &MemoryNetwork, last: u8) -> Broadcaster {
+    let host = network.host(Ipv4Addr::new(10, 0, 0, last));
+    Broadcaster::with_transport(host, &BroadcastConfig::default(), Metrics::new()).unwrap()
+}
+
 #[tokio::test]
 async fn announcements_are_imported() {
     let env = Env::new();
     let network = MemoryNetwork::new(1);
-    let join = |last| {
-        let host = network.host(Ipv4Addr::new(10, 0, 0, last));
-        Broadcaster::with_transport(host, &BroadcastConfig::default(), Metrics::new()).unwrap()
-    };
-    let (own, other) = (join(1), join(2));
+    let (own, other) = (join(&network, 1), join(&network, 2));
     let server = env.builder().broadcaster(Some(own)).start().await.unwrap();
     let host = "10.0.0.2".parse().unwrap();
     let announced =
@@ -235,11 +237,7 @@ async fn registry_with_a_token_does_not_listen_to_unsigned_announcements() {
 async fn forged_health_does_not_count_and_the_registry_checks_itself() {
     let env = Env::new();
     let network = MemoryNetwork::new(1);
-    let join = |last| {
-        let host = network.host(Ipv4Addr::new(10, 0, 0, last));
-        Broadcaster::with_transport(host, &BroadcastConfig::default(), Metrics::new()).unwrap()
-    };
-    let (own, other) = (join(1), join(2));
+    let (own, other) = (join(&network, 1), join(&network, 2));
     let server = env.builder().broadcaster(Some(own)).start().await.unwrap();
     // An address for documentation (RFC 5737), where nothing listens.
     let host: Host = "192.0.2.1".parse().unwrap();
