@@ -49,9 +49,10 @@ fn names_in_json_are_validated() {
 
 proptest::proptest! {
     #[test]
-    fn any_text_is_rejected_or_round_trips(text in ".{0,300}") {
+    fn any_text_is_rejected_or_becomes_its_own_lower_case(text in "[-A-Za-z0-9._]{0,130}|.{0,300}") {
         if let Ok(name) = text.parse::<ServiceName>() {
-            proptest::prop_assert_eq!(name.as_str(), text);
+            proptest::prop_assert_eq!(name.as_str(), text.to_ascii_lowercase());
+            proptest::prop_assert_eq!(name.as_str().parse::<ServiceName>().unwrap(), name);
         }
     }
 }
