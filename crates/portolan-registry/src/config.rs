@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use portolan_core::{InvalidDuration, IpNetwork, REGISTRY_PORT, Remedy, Ttl};
@@ -21,6 +22,9 @@ pub struct RegistryConfig {
     /// The store of the endpoints. Default `memory`: nothing to install, and services register
     /// again by themselves after a restart.
     pub storage_backend: StorageBackend,
+    /// The directory in which the store `memory` keeps the endpoints, so that they outlive a crash of the server and
+    /// of the machine. Created if it is missing, and used by one server at a time. Default none: nothing is written.
+    pub data_dir: Option<PathBuf>,
     /// The TTL of an endpoint that registers without one, from 1 s to 24 h. Default 60 s: two
     /// announce intervals, so that one lost heartbeat does not expire an endpoint.
     #[serde(with = "portolan_core::duration::text")]
@@ -125,6 +129,7 @@ impl Default for RegistryConfig {
             enabled: true,
             listen_address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, REGISTRY_PORT)),
             storage_backend: StorageBackend::Memory,
+            data_dir: None,
             ttl_default: Ttl::DEFAULT.duration(),
             cleanup_interval: Duration::from_secs(30),
             max_endpoints: 100_000,

@@ -112,6 +112,13 @@ pub enum RegistryError {
         /// Why.
         reason: String,
     },
+    /// The store cannot be written at the moment; the command was not committed. Retry later. Reads, heartbeats
+    /// and health reports still work.
+    #[error("the registry is read-only: {reason}")]
+    ReadOnly {
+        /// Why.
+        reason: String,
+    },
     /// The registry is shutting down. Retry with another server, or after a restart.
     #[error("the registry is shutting down")]
     Closed,
@@ -142,6 +149,9 @@ impl Remedy for RegistryError {
             Self::Displaced { .. } => "end this service, or register it at an address of its own",
             Self::OwnedByAnother { .. } => {
                 "choose another id, end the other service, or register with \"replace\": true"
+            }
+            Self::ReadOnly { .. } => {
+                "free space on the disk of service_registry.data_dir or make it writable, then retry the request"
             }
             Self::Busy(_) | Self::Unavailable { .. } => "retry the request",
             Self::Closed => "retry the request with another server, or after a restart",
@@ -209,6 +219,9 @@ mod tests {
             },
             RegistryError::Busy(Duration::from_secs(5)),
             RegistryError::Unavailable { store: "etcd", reason: "connection refused".into() },
+            RegistryError::ReadOnly {
+                reason: "cannot write /data/journal-00000001: No space left on device".into(),
+            },
             RegistryError::Closed,
         ];
         insta::assert_snapshot!(errors.map(|error| error.with_remedy()).join("\n"));

@@ -14,12 +14,11 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Span;
 
 use crate::committer::Request;
-use crate::store::{self, Feed, Receipt, Store};
+use crate::store::{self, Feed, OpenError, Receipt, Store};
 use crate::updater::{FeedState, Progress, ViewUpdater};
 use crate::view::View;
 use crate::{
-    Command, CommandOrigin, CommandOutcome, CommandTarget, EventStream, InvalidRegistryConfig,
-    Membership, Query, Recorder, Registered, RegistryConfig, RegistryError, RegistryTask,
+    Command, CommandOrigin, CommandOutcome, CommandTarget, EventStream, Membership, Query, Recorder, Registered, RegistryConfig, RegistryError, RegistryTask,
     WatchQuery,
 };
 
@@ -63,11 +62,11 @@ type Outcomes = Vec<Result<CommandOutcome, RegistryError>>;
 ///
 /// # Errors
 ///
-/// If a setting is out of bounds or the store is not built in.
+/// If a setting is out of bounds, or the store is not built in or cannot be opened.
 pub fn open(
     config: &RegistryConfig,
     metrics: Metrics,
-) -> Result<(RegistryTask, Registry), InvalidRegistryConfig> {
+) -> Result<(RegistryTask, Registry), OpenError> {
     let (store, feed) = store::open(config)?;
     Ok(open_over(store, feed, config, metrics))
 }
@@ -81,7 +80,7 @@ pub fn open_over(
 ) -> (RegistryTask, Registry) {
     let (sender, queue) = mpsc::channel(QUEUE);
     let now = Instant::now();
-    let complete_at = if store.is_persistent() { now } else { now + config.heartbeat_interval() };
+    let complete_at = if store.has_former_state() { now } else { now + config.heartbeat_interval() };
     let view = Arc::new(View::new(config.history, complete_at));
     let updater = ViewUpdater::new(Arc::clone(&view), metrics.clone());
     let recorder = Recorder::new(metrics.clone());

@@ -9,11 +9,12 @@
 //! | --- | --- |
 //! | `memory` | `store/memory.rs` |
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use portolan_core::{Revision, ServiceEndpoint, ServiceEvent};
+use portolan_core::{Remedy, Revision, ServiceEndpoint, ServiceEvent};
 
 use crate::{
     Command, CommandOrigin, CommandOutcome, InvalidRegistryConfig, Membership, Recorder,
@@ -24,7 +25,7 @@ pub(crate) mod decide;
 mod memory;
 pub(crate) mod owner;
 
-pub use memory::Memory;
+pub use memory::{DataDirError, Memory};
 
 /// The stores that are built in, one row each.
 const STORES: [StoreKind; 1] = [memory::KIND];
@@ -35,7 +36,28 @@ pub(crate) type StoreParts = (Arc<dyn Store>, Box<dyn Feed>);
 /// A row of the table of stores.
 pub(crate) struct StoreKind {
     backend: StorageBackend,
-    open: fn(&RegistryConfig) -> Result<StoreParts, InvalidRegistryConfig>,
+    open: fn(&RegistryConfig) -> Result<StoreParts, OpenError>,
+}
+
+/// Why a store cannot be opened. Do not retry: a setting or the directory must change.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A setting is invalid.
+    #[error(transparent)]
+    Config(#[from] InvalidRegistryConfig),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+}
+
+impl Remedy for OpenError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Config(error) => error.remedy(),
+            Self::DataDir(error) => error.remedy(),
+        }
+    }
 }
 
 /// Commits commands.
@@ -53,9 +75,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         origin: CommandOrigin,
     ) -> BoxFuture<'a, Receipt>;
 
-    /// Whether endpoints outlive the process. If not, a registry that has just started says that its answers
-    /// are incomplete, until every service had time to register again.
-    fn is_persistent(&self) -> bool;
+    /// Whether the store was opened with the state of earlier servers. If not, a registry that has just started
+    /// says that its answers are incomplete, until every service had time to register again.
+    fn has_former_state(&self) -> bool;
 
     /// The servers over this store. A server leaves when its store is dropped or its lease ends.
     fn membership(&self) -> Membership;
@@ -103,12 +125,26 @@ pub enum Committed {
         endpoints: Vec<Arc<ServiceEndpoint>>,
         /// The revision of this state.
         revision: Revision,
+        /// The changes up to this state, if they are known.
+        history: Option<History>,
     },
     /// A change, with a revision.
     Changed(Arc<ServiceEvent>),
     /// An instance that was renewed without a change: a heartbeat, or another reason for the same
     /// health.
     Renewed(Arc<ServiceEndpoint>),
+}
+
+/// The changes before a reset, from which watches can resume.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct History {
+    /// The revision after which no change is missing.
+    pub since: Revision,
+    /// The changes after it, in order.
+    pub events: Vec<Arc<ServiceEvent>>,
+    /// Ranges of revisions, without their ends, in which changes were lost. A watch that has seen one of these
+    /// revisions gets a snapshot.
+    pub gaps: Vec<(Revision, Revision)>,
 }
 
 /// The feed of a store is lost, and the view may be stale.
@@ -122,7 +158,7 @@ pub struct FeedLost {
 }
 
 /// Opens the store that the settings select.
-pub(crate) fn open(config: &RegistryConfig) -> Result<StoreParts, InvalidRegistryConfig> {
+pub(crate) fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
     config.validate()?;
     (kind(config.storage_backend)?.open)(config)
 }

@@ -12,7 +12,7 @@ use portolan_core::{Revision, ServiceEndpoint, ServiceEvent, ServiceId, ServiceN
 use tokio::time::Instant;
 
 use crate::query::Query;
-use crate::store::Committed;
+use crate::store::{Committed, History};
 use crate::store::decide::is_critical;
 
 mod read;
@@ -43,6 +43,8 @@ struct State {
     capacity: usize,
     /// The newest revision that was dropped from the history.
     compacted: Revision,
+    /// Ranges of revisions, without their ends, from which no watch can resume.
+    gaps: Vec<(Revision, Revision)>,
     /// The watches of all services.
     all_services: Waiters,
 }
@@ -73,6 +75,7 @@ impl View {
             history: VecDeque::new(),
             capacity,
             compacted: Revision::default(),
+            gaps: Vec::new(),
             all_services: Waiters::default(),
         });
         Self { state, complete_at }
@@ -138,8 +141,8 @@ impl View {
 impl State {
     fn apply(&mut self, committed: &Committed, unhealthy: &mut Vec<Unhealthy>) {
         match committed {
-            Committed::Reset { endpoints, revision } => {
-                unhealthy.extend(self.reset(endpoints, *revision));
+            Committed::Reset { endpoints, revision, history } => {
+                unhealthy.extend(self.reset(endpoints, *revision, history.as_ref()));
             }
             Committed::Renewed(endpoint) => self.put(endpoint),
             Committed::Changed(event) => unhealthy.extend(self.change(event)),
@@ -164,16 +167,23 @@ impl State {
         &mut self,
         endpoints: &[Arc<ServiceEndpoint>],
         revision: Revision,
+        history: Option<&History>,
     ) -> impl Iterator<Item = Unhealthy> {
         let unhealthy = self.services.iter().filter(|(_, service)| service.critical() > 0);
         let before: Vec<_> = unhealthy.map(|(name, _)| name.clone()).collect();
         self.phase = Phase::Open;
         self.revision = revision;
-        self.compacted = revision;
+        let compacted = history.map_or(revision, |history| history.since);
+        self.compacted = compacted;
+        self.gaps = history.map(|history| history.gaps.clone()).unwrap_or_default();
         self.history.clear();
         self.endpoints.clear();
-        self.services.values_mut().for_each(|service| service.reset(revision));
+        self.services.values_mut().for_each(|service| service.reset(compacted));
         endpoints.iter().for_each(|endpoint| self.put(endpoint));
+        for event in history.into_iter().flat_map(|history| &history.events) {
+            let Some(endpoint) = event.change.endpoint() else { continue };
+            self.record(event, &endpoint.name);
+        }
         self.services.retain(|_, service| !service.is_idle());
         let unhealthy = endpoints.iter().filter(|endpoint| is_critical(endpoint));
         let names: BTreeSet<_> =

@@ -83,7 +83,7 @@ impl Store for Delayed {
         .boxed()
     }
 
-    fn is_persistent(&self) -> bool {
+    fn has_former_state(&self) -> bool {
         false
     }
 

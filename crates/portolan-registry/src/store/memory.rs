@@ -1,7 +1,8 @@
 //! The store `memory`: a map in this process, with a timer queue that ends leases.
 //!
-//! Nothing is persisted: after a restart, a heartbeat for an unknown instance makes its service
-//! register again. Revisions grow over restarts too, because they begin at the time of day in
+//! With a data directory every change is in a [`journal`] on the disk before it is acknowledged. Without one
+//! nothing is written: after a restart, a heartbeat for an unknown instance makes its service register again.
+//! Revisions grow over restarts too, because they begin at the time of day in
 //! milliseconds, shifted by more than the changes of a millisecond. If the clock was set back across
 //! a restart, they fall; a watch that resumes from a revision of the future then gets a snapshot.
 
@@ -15,29 +16,41 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use portolan_core::Revision;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use super::{Feed, Receipt, Store, StoreKind};
+use super::{Feed, OpenError, Receipt, Store, StoreKind};
 use crate::members::{Membership, ServerId};
 use crate::{
-    Command, CommandOrigin, InvalidRegistryConfig, Recorder, RegistryConfig, StorageBackend,
+    Command, CommandOrigin, InvalidRegistryConfig, Recorder, RegistryConfig, RegistryError,
+    StorageBackend,
 };
+use data_dir::DataDir;
 use feed::MemoryFeed;
+use journal::record::Instance;
+use journal::recovery::{Recovered, recover};
+use journal::writer::{Writer, WriterThread};
+use outbox::{Batch, Durability};
 use state::State;
 
+mod data_dir;
+mod error;
 mod feed;
 mod index;
+mod journal;
+mod outbox;
 mod state;
+
+pub use error::DataDirError;
 
 /// The row of this store.
 pub(super) const KIND: StoreKind = StoreKind {
     backend: StorageBackend::Memory,
     open: |config| {
-        let store = Memory::new(config)?;
+        let store = Memory::open(config)?;
         let feed = store.feed();
         Ok((Arc::new(store), feed))
     },
@@ -47,17 +60,23 @@ pub(super) const KIND: StoreKind = StoreKind {
 /// revisions unless it made more than a million changes a second.
 const REVISIONS_PER_MILLISECOND: u64 = 1024;
 
-/// Keeps endpoints in this process.
+/// Keeps endpoints in this process, and in a data directory if one is configured.
 #[derive(Debug)]
 pub struct Memory {
     shared: Arc<Shared>,
     server: ServerId,
+    /// The journal, if there is a data directory.
+    writer: Option<Arc<WriterThread>>,
+    /// Whether the state of an earlier server was recovered.
+    recovered: bool,
 }
 
 /// What all servers over the same endpoints share.
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    /// Tells the writer of the journal that the outbox has something for it.
+    outbox: Condvar,
     servers: watch::Sender<BTreeSet<ServerId>>,
     next_server: AtomicU64,
     /// Held by the server that maintains the store.
@@ -68,7 +87,7 @@ struct Shared {
 // === impl Memory ===
 
 impl Memory {
-    /// Creates an empty store.
+    /// Creates an empty store in this process alone. It does not use `data_dir`.
     ///
     /// # Errors
     ///
@@ -77,32 +96,64 @@ impl Memory {
         Self::started(config, Timestamp::now())
     }
 
+    /// Opens the store in `data_dir`, or creates an empty one in this process alone if that is not set. Must be
+    /// called in a Tokio runtime. The directory is locked until the store is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of bounds, or the directory is in use, damaged or not accessible.
+    pub fn open(config: &RegistryConfig) -> Result<Self, OpenError> {
+        let Some(path) = &config.data_dir else { return Ok(Self::new(config)?) };
+        config.validate()?;
+        let dir = Arc::new(DataDir::lock(path)?);
+        let at = Timestamp::now();
+        let mut recovered = recover(&dir, config.history)?;
+        let existed = recovered.journal.is_some();
+        log_recovery(&dir, &recovered);
+        let revision = first_revision(at).max(Revision(recovered.revision.0 + 1));
+        recovered.start(at, revision);
+        let (durability, writer) = open_writer(dir, &recovered)?;
+        let mut state = State::new(config, revision)?;
+        state.restore(recovered, durability);
+        let mut store = Self::server(Self::shared(config, state));
+        let thread = WriterThread::spawn(writer, Arc::clone(&store.shared));
+        let thread = thread.map_err(|source| DataDirError::io("start the writer of", path, source))?;
+        (store.writer, store.recovered) = (Some(Arc::new(thread)), existed);
+        Ok(store)
+    }
+
     /// Creates an empty store whose revisions begin at this time.
     pub(crate) fn started(
         config: &RegistryConfig,
         at: Timestamp,
     ) -> Result<Self, InvalidRegistryConfig> {
         config.validate()?;
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(config, first_revision(at))?),
-            servers: watch::Sender::new(BTreeSet::new()),
-            next_server: AtomicU64::new(0),
-            maintenance: tokio::sync::Mutex::new(()),
-            cleanup_interval: config.cleanup_interval,
-        });
-        Ok(Self::server(shared))
+        Ok(Self::server(Self::shared(config, State::new(config, first_revision(at))?)))
     }
 
     /// Adds a server over the same endpoints.
     #[must_use]
     pub fn join(&self) -> Self {
-        Self::server(Arc::clone(&self.shared))
+        let mut joined = Self::server(Arc::clone(&self.shared));
+        (joined.writer, joined.recovered) = (self.writer.clone(), self.recovered);
+        joined
+    }
+
+    fn shared(config: &RegistryConfig, state: State) -> Arc<Shared> {
+        Arc::new(Shared {
+            state: Mutex::new(state),
+            outbox: Condvar::new(),
+            servers: watch::Sender::new(BTreeSet::new()),
+            next_server: AtomicU64::new(0),
+            maintenance: tokio::sync::Mutex::new(()),
+            cleanup_interval: config.cleanup_interval,
+        })
     }
 
     fn server(shared: Arc<Shared>) -> Self {
         let server = ServerId(shared.next_server.fetch_add(1, Ordering::Relaxed));
         shared.servers.send_modify(|servers| _ = servers.insert(server));
-        Self { shared, server }
+        Self { shared, server, writer: None, recovered: false }
     }
 
     /// Opens a feed of this store.
@@ -112,13 +163,13 @@ impl Memory {
 
     /// Ends the leases that the timer queue missed, and returns their number.
     fn sweep(&self, recorder: &Recorder) -> usize {
-        let overdue = self.shared.state.lock().expire_overdue(Instant::now());
+        let overdue = self.shared.change(|state| state.expire_overdue(Instant::now()));
         overdue.iter().for_each(|(endpoint, revision)| recorder.expired(endpoint, *revision));
         overdue.len()
     }
 
     fn poll_expired(&self, context: &mut Context<'_>, recorder: &Recorder) -> Poll<()> {
-        let expired = self.shared.state.lock().poll_expired(context);
+        let expired = self.shared.change(|state| state.poll_expired(context));
         expired.map(|expired| {
             expired.iter().for_each(|(endpoint, revision)| recorder.expired(endpoint, *revision));
         })
@@ -136,15 +187,30 @@ impl Store for Memory {
         origin: CommandOrigin,
     ) -> BoxFuture<'a, Receipt> {
         async move {
-            let mut state = self.shared.state.lock();
-            let outcomes = commands.iter().map(|command| state.commit(command, origin)).collect();
-            Receipt { outcomes, index: state.index() }
+            let (ack, acked) = oneshot::channel();
+            let (outcomes, index, ack) = self.shared.change(|state| {
+                let outcomes: Vec<_> =
+                    commands.iter().map(|command| state.commit(command, origin)).collect();
+                (outcomes, state.index(), state.wait_until_final(ack))
+            });
+            let stored = match ack {
+                Some(_) => Ok(()),
+                None => acked.await.unwrap_or(Err(RegistryError::Closed)),
+            };
+            match stored {
+                Ok(()) => Receipt { outcomes, index },
+                Err(error) => {
+                    let outcomes = outcomes.into_iter();
+                    let outcomes = outcomes.map(|outcome| outcome.and(Err(error.clone())));
+                    Receipt { outcomes: outcomes.collect(), index: 0 }
+                }
+            }
         }
         .boxed()
     }
 
-    fn is_persistent(&self) -> bool {
-        false
+    fn has_former_state(&self) -> bool {
+        self.recovered
     }
 
     fn membership(&self) -> Membership {
@@ -176,6 +242,115 @@ impl Drop for Memory {
     fn drop(&mut self) {
         self.shared.servers.send_modify(|servers| _ = servers.remove(&self.server));
     }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Changes the state, and wakes the writer of the journal if there is something for it.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock();
+        let result = change(&mut state);
+        if state.outbox().has_work() {
+            self.outbox.notify_one();
+        }
+        result
+    }
+
+    // --- the writer's side
+
+    /// Waits until the outbox has something, and takes it. `None` once the store is closed.
+    fn wait_for_batch(&self) -> Option<Batch> {
+        let mut state = self.state.lock();
+        while !state.outbox().has_work() {
+            if state.outbox().closed {
+                return None;
+            }
+            self.outbox.wait(&mut state);
+        }
+        Some(state.take_batch())
+    }
+
+    /// Takes the outbox and the state that includes it.
+    fn take_batch_and_state(&self) -> (Batch, Revision, Vec<Instance>) {
+        let mut state = self.state.lock();
+        (state.take_batch(), state.revision(), state.instances())
+    }
+
+    fn confirm(&self, batch: Batch) {
+        self.state.lock().confirm(batch.index);
+        batch.acks.into_iter().for_each(|ack| _ = ack.send(Ok(())));
+    }
+
+    fn revert(&self, batch: Batch, reason: &str) {
+        self.state.lock().revert(batch, reason);
+    }
+
+    fn stay_read_only(&self, reason: &str) {
+        let mut state = self.state.lock();
+        state.outbox().pending.records.clear();
+        state.outbox().durability =
+            Durability::ReadOnly { reason: reason.into(), recording: false };
+    }
+
+    /// Returns the state, and records from here on what changes.
+    fn record_from_here(&self) -> (Revision, Vec<Instance>) {
+        let mut state = self.state.lock();
+        if let Durability::ReadOnly { recording, .. } = &mut state.outbox().durability {
+            *recording = true;
+        }
+        (state.revision(), state.instances())
+    }
+
+    fn accept_writes(&self) {
+        let mut state: MutexGuard<'_, State> = self.state.lock();
+        state.outbox().durability = Durability::Journal;
+    }
+
+    /// Waits for so long. Returns whether the store is still open.
+    fn is_open_after(&self, wait: Duration) -> bool {
+        let mut state = self.state.lock();
+        let deadline = std::time::Instant::now() + wait;
+        while !state.outbox().closed {
+            if self.outbox.wait_until(&mut state, deadline).timed_out() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn close(&self) {
+        self.state.lock().outbox().closed = true;
+        self.outbox.notify_one();
+    }
+}
+
+/// Opens the journal for writing; read-only if the file system is full or read-only.
+fn open_writer(
+    dir: Arc<DataDir>,
+    recovered: &Recovered,
+) -> Result<(Durability, Writer), DataDirError> {
+    let Recovered { journal, revision, snapshot_length, .. } = *recovered;
+    let writer = Writer::open(Arc::clone(&dir), journal, revision, snapshot_length);
+    let started = writer.and_then(|mut writer| writer.started(revision).map(|()| writer));
+    match started {
+        Ok(writer) => Ok((Durability::Journal, writer)),
+        Err(error) if error.is_read_only() => {
+            warn!(%error, "Data directory cannot be written, the registry is read-only");
+            let reason = error.to_string().into();
+            Ok((Durability::ReadOnly { reason, recording: false }, Writer::read_only(dir, journal)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn log_recovery(dir: &DataDir, recovered: &Recovered) {
+    let path = dir.path().display();
+    if let Some(torn) = &recovered.torn {
+        let file = torn.path.display();
+        warn!(path = %file, bytes = torn.length, "Torn end of the journal was cut off");
+    }
+    info!(%path, endpoints = recovered.instances.len(), "Data directory opened");
 }
 
 /// The first revision of a store that starts at this time.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use portolan_core::{Host, Incarnation, Protocol, Registration, ServiceEndpoint, ServiceId};
+use serde::{Deserialize, Serialize};
 
 use crate::CommandOrigin;
 
@@ -10,11 +11,13 @@ use crate::CommandOrigin;
 const FENCED: usize = 16;
 
 /// Who owns a registration. A store keeps it with the endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Owner {
     /// The host that registered the instance; `None` if a proxy hides it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) peer: Option<IpAddr>,
     /// The incarnations that this owner has replaced, and the ids that they were registered under.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) fenced: Vec<(ServiceId, Incarnation)>,
 }
 

@@ -82,7 +82,8 @@ impl State {
         limit: usize,
     ) -> Option<(Vec<Arc<ServiceEvent>>, Revision)> {
         // A future revision is another registry's, or older than a clock that was set back.
-        if after > self.revision {
+        let is_lost = self.gaps.iter().any(|(start, end)| (start < &after) && (&after < end));
+        if after > self.revision || is_lost {
             return None;
         }
         let mut events: Vec<_> = match filter.names.is_empty() {

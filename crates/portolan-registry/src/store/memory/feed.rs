@@ -27,6 +27,8 @@ pub(super) struct Backlog {
     pub(super) entries: VecDeque<Committed>,
     /// Whether the feed continues with a reset.
     pub(super) reset: bool,
+    /// The reset that the feed continues with, once everything in it is final.
+    pub(super) held: Option<Update>,
     notify: Arc<Notify>,
 }
 
@@ -63,17 +65,28 @@ impl Drop for MemoryFeed {
 
 impl Backlog {
     pub(super) fn new(notify: Arc<Notify>) -> Self {
-        Self { entries: VecDeque::new(), reset: true, notify }
+        Self { entries: VecDeque::new(), reset: true, held: None, notify }
     }
 
     pub(super) fn push(&mut self, entry: Committed) {
         if self.entries.len() >= BACKLOG {
-            self.entries.clear();
-            self.reset = true;
+            self.reset();
         }
         if !self.reset {
             self.entries.push_back(entry);
         }
+        self.notify();
+    }
+
+    /// Drops what was not handed out: the feed continues with a reset.
+    pub(super) fn reset(&mut self) {
+        self.entries.clear();
+        self.held = None;
+        self.reset = true;
+        self.notify();
+    }
+
+    pub(super) fn notify(&self) {
         self.notify.notify_one();
     }
 }

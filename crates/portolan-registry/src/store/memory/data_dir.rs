@@ -1,0 +1,140 @@
+//! The data directory of the store `memory`: its lock and its files.
+//!
+//! | file | contents |
+//! | --- | --- |
+//! | `LOCK` | locked by the server that uses the directory (flock(2)); its text is the process id |
+//! | `snapshot-N` | the state in which `journal-N` begins; missing for the first one |
+//! | `journal-N` | the changes since, the newest last |
+//!
+//! A snapshot is written under a temporary name and renamed, so that it exists as a whole or not at all.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::error::DataDirError;
+
+const LOCK: &str = "LOCK";
+const TEMPORARY: &str = ".tmp";
+
+/// A data directory that this process has locked.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    path: PathBuf,
+    /// The lock is released when the file is closed.
+    _lock: File,
+}
+
+/// The type of a numbered file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Journal,
+    Snapshot,
+}
+
+// === impl DataDir ===
+
+impl DataDir {
+    /// Locks a directory, which is created if it is missing.
+    pub(crate) fn lock(path: &Path) -> Result<Self, DataDirError> {
+        let failed = |action| move |source| DataDirError::io(action, path, source);
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create"))?;
+        let path = fs::canonicalize(path).map_err(failed("open"))?;
+        let lock_path = path.join(LOCK);
+        let mut lock = open_lock(&lock_path)
+            .map_err(|source| DataDirError::io("open", &lock_path, source))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut owner = String::new();
+                _ = (&lock).take(16).read_to_string(&mut owner);
+                return Err(DataDirError::InUse { path, pid: owner.trim().parse().ok() });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(DataDirError::io("lock", &lock_path, source));
+            }
+        }
+        // For the message of another server only, which does without it on a read-only file system.
+        _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn file(&self, kind: FileKind, number: u64) -> PathBuf {
+        self.path.join(format!("{}{number:08}", kind.prefix()))
+    }
+
+    /// The numbers of the files of this type, in order.
+    pub(crate) fn numbers(&self, kind: FileKind) -> Result<Vec<u64>, DataDirError> {
+        let failed = |source| DataDirError::io("list", &self.path, source);
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix(kind.prefix()));
+            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Creates a file under a temporary name.
+    pub(crate) fn create_temporary(&self, kind: FileKind, number: u64) -> io::Result<File> {
+        let path = temporary(&self.file(kind, number));
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    }
+
+    /// Gives a file that was created under a temporary name its name, durably.
+    pub(crate) fn publish(&self, kind: FileKind, number: u64) -> io::Result<()> {
+        let path = self.file(kind, number);
+        fs::rename(temporary(&path), path)?;
+        self.sync()
+    }
+
+    /// Removes the temporary file, if there is one.
+    pub(crate) fn discard_temporary(&self, kind: FileKind, number: u64) {
+        _ = fs::remove_file(temporary(&self.file(kind, number)));
+    }
+
+    /// Removes the files before this number, and what was left under a temporary name.
+    pub(crate) fn remove_before(&self, kind: FileKind, number: u64) -> Result<(), DataDirError> {
+        for old in self.numbers(kind)?.into_iter().filter(|old| *old < number) {
+            let path = self.file(kind, old);
+            fs::remove_file(&path).map_err(|source| DataDirError::io("remove", &path, source))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the names in the directory durable.
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+impl FileKind {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Journal => "journal-",
+            Self::Snapshot => "snapshot-",
+        }
+    }
+}
+
+/// Opens the lock file; read-only if the file system is, which suffices for the lock.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(path),
+        opened => opened,
+    }
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(TEMPORARY);
+    name.into()
+}

@@ -1,0 +1,118 @@
+//! Lines with a checksum: the CRC-32 (IEEE 802.3) of a JSON value in eight hexadecimal digits, a space, the value
+//! and a newline, which JSON escapes.
+
+use std::io::{self, BufRead, Read};
+
+use serde::Serialize;
+
+/// The length of checksum and space.
+const PREFIX: usize = 9;
+/// The length of the longest line. A writer stays far below it.
+const LONGEST: u64 = 64 << 20;
+
+/// A line of a file.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// Its offset in the file.
+    pub(super) offset: u64,
+    /// Its number, counted from 1.
+    pub(super) number: u64,
+    /// The JSON value, or what is wrong with the line.
+    pub(super) json: Result<Vec<u8>, &'static str>,
+}
+
+/// Reads the lines of a file.
+#[derive(Debug)]
+pub(super) struct Lines<R> {
+    reader: R,
+    offset: u64,
+    number: u64,
+}
+
+/// Appends a line.
+pub(super) fn encode(value: &impl Serialize, lines: &mut Vec<u8>) {
+    let start = lines.len();
+    lines.extend_from_slice(&[b' '; PREFIX]);
+    serde_json::to_writer(&mut *lines, value).expect("a record has a JSON form");
+    let checksum = format!("{:08x}", crc32fast::hash(&lines[start + PREFIX..]));
+    lines[start..start + PREFIX - 1].copy_from_slice(checksum.as_bytes());
+    lines.push(b'\n');
+}
+
+// === impl Lines ===
+
+impl<R: BufRead> Lines<R> {
+    pub(super) fn new(reader: R) -> Self {
+        Self { reader, offset: 0, number: 0 }
+    }
+
+    /// The length of what was read.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Reads the next line; `None` at the end of the file.
+    pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
+        let mut bytes = Vec::new();
+        let length = (&mut self.reader).take(LONGEST).read_until(b'\n', &mut bytes)?;
+        if length == 0 {
+            return Ok(None);
+        }
+        let offset = self.offset;
+        self.offset += length as u64;
+        self.number += 1;
+        Ok(Some(Line { offset, number: self.number, json: decode(bytes) }))
+    }
+}
+
+fn decode(mut bytes: Vec<u8>) -> Result<Vec<u8>, &'static str> {
+    if bytes.pop() != Some(b'\n') {
+        return Err("it has no end");
+    }
+    if bytes.len() < PREFIX || bytes[PREFIX - 1] != b' ' {
+        return Err("it has no checksum");
+    }
+    let json = bytes.split_off(PREFIX);
+    let checksum = std::str::from_utf8(&bytes[..PREFIX - 1]);
+    let checksum = checksum.ok().and_then(|text| u32::from_str_radix(text, 16).ok());
+    match checksum == Some(crc32fast::hash(&json)) {
+        true => Ok(json),
+        false => Err("its checksum does not match"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Vec<Result<Vec<u8>, &'static str>> {
+        let mut lines = Lines::new(bytes);
+        std::iter::from_fn(|| lines.next().unwrap()).map(|line| line.json).collect()
+    }
+
+    #[test]
+    fn line_of_any_changed_byte_is_invalid() {
+        let mut bytes = Vec::new();
+        encode(&"a\nb", &mut bytes);
+        assert_eq!(read(&bytes), [Ok(br#""a\nb""#.to_vec())]);
+        for at in 0..bytes.len() {
+            for changed in 0..=255 {
+                let mut damaged = bytes.clone();
+                damaged[at] = changed;
+                // The checksum may be written in upper case too.
+                let same = damaged.eq_ignore_ascii_case(&bytes) && at < PREFIX - 1;
+                let valid = read(&damaged).iter().any(Result::is_ok);
+                assert_eq!(valid, changed == bytes[at] || same, "{at}: {changed}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_beginning_of_a_line_is_invalid() {
+        let mut bytes = Vec::new();
+        encode(&vec![1, 2, 3], &mut bytes);
+        for length in 1..bytes.len() {
+            assert!(read(&bytes[..length])[0].is_err(), "{length}");
+        }
+    }
+}

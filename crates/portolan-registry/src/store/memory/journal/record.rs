@@ -1,0 +1,93 @@
+//! The values of a journal and of a snapshot.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use portolan_core::{Revision, ServiceEndpoint, ServiceId};
+use serde::{Deserialize, Serialize};
+
+use crate::store::owner::Owner;
+
+/// The version of the format.
+pub(crate) const VERSION: u32 = 1;
+
+/// The first line of a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Header {
+    /// `journal` or `snapshot`.
+    pub(crate) portolan: String,
+    pub(crate) version: u32,
+    /// The revision in which the journal begins, or of the snapshot.
+    pub(crate) revision: Revision,
+}
+
+/// Every other line of a journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Batch {
+    /// When it was written.
+    pub(crate) at: Timestamp,
+    /// The length of the file of which it is known that it is on the disk. Damage before it is not the torn
+    /// end of a crash.
+    pub(crate) synced: u64,
+    pub(crate) records: Vec<Record>,
+}
+
+/// Every other line of a snapshot.
+pub(crate) type Instances = Vec<Instance>;
+
+/// A change of the state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Record {
+    /// A server started with this state.
+    Started {
+        /// The revision that it starts with. Earlier ones that are not in the journal were never committed.
+        revision: Revision,
+    },
+    /// An instance is stored.
+    Put { kind: PutKind, endpoint: Arc<ServiceEndpoint>, owner: Owner },
+    /// An instance is removed.
+    Remove { kind: RemoveKind, id: ServiceId, revision: Revision },
+    /// The lease of an instance is renewed.
+    Renew { id: ServiceId, at: Timestamp },
+}
+
+/// The change that storing an instance means for watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PutKind {
+    Registered,
+    Updated,
+    Health,
+    /// None.
+    Renewed,
+}
+
+/// The reason of a removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RemoveKind {
+    Deregistered,
+    Expired,
+}
+
+/// An instance with its owner and its lease.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Instance {
+    pub(crate) endpoint: Arc<ServiceEndpoint>,
+    pub(crate) owner: Owner,
+    /// When the lease ends.
+    pub(crate) ends: Timestamp,
+    /// Whether the lease was extended since its last renewal, because no server ran.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) extended: bool,
+}
+
+// === impl Record ===
+
+impl Record {
+    /// Whether the callers wait until the record is on the disk.
+    pub(crate) fn needs_sync(&self) -> bool {
+        !matches!(self, Self::Renew { .. })
+    }
+}

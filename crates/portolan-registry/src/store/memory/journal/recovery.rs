@@ -1,0 +1,336 @@
+//! Recovery: reads a data directory back into a state.
+//!
+//! A crash can tear the end of the newest journal: everything after the last synchronised length. Damage there is cut
+//! off and reported, because nobody was told that it was committed. Damage anywhere else is an error.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, ServiceId};
+use serde::de::DeserializeOwned;
+
+use super::frame::{Line, Lines};
+use super::record::{Batch, Header, Instance, Instances, PutKind, Record, RemoveKind, VERSION};
+use crate::store::History;
+use crate::store::memory::data_dir::{DataDir, FileKind};
+use crate::store::memory::error::DataDirError;
+
+/// How long a lease lasts at least after a start, unless its TTL is shorter: the time of an agent to reconnect.
+const RECONNECT: Duration = Duration::from_secs(10);
+
+/// What a data directory contains.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    pub(crate) instances: HashMap<ServiceId, Instance>,
+    /// The revision of the last change, or with which the last server started.
+    pub(crate) revision: Revision,
+    pub(crate) history: History,
+    /// The newest journal and the length of its intact part; `None` if there is none.
+    pub(crate) journal: Option<(u64, u64)>,
+    /// The length of the newest snapshot.
+    pub(crate) snapshot_length: u64,
+    /// The torn end that is cut off.
+    pub(crate) torn: Option<TornEnd>,
+    /// When the last line was written.
+    at: Timestamp,
+}
+
+/// The end of a journal that a crash has torn.
+#[derive(Debug)]
+pub(crate) struct TornEnd {
+    pub(crate) path: PathBuf,
+    pub(crate) length: u64,
+}
+
+/// Reads a directory. Keeps at most `history` changes.
+pub(crate) fn recover(dir: &DataDir, history: usize) -> Result<Recovered, DataDirError> {
+    let snapshot = dir.numbers(FileKind::Snapshot)?.pop();
+    let journals = dir.numbers(FileKind::Journal)?;
+    let first = snapshot.unwrap_or(1);
+    let needed: Vec<_> = journals.iter().copied().filter(|number| *number >= first).collect();
+    for (expected, number) in (first..).zip(&needed) {
+        if expected != *number {
+            return Err(DataDirError::Missing { path: dir.file(FileKind::Journal, expected) });
+        }
+    }
+    let mut replay = match snapshot {
+        Some(number) => read_snapshot(&dir.file(FileKind::Snapshot, number))?,
+        None => Recovered::default(),
+    };
+    replay.history = match snapshot {
+        Some(number) => earlier_history(dir, number, replay.revision),
+        None => History::default(),
+    };
+    let mut events = VecDeque::from(std::mem::take(&mut replay.history.events));
+    for number in &needed {
+        let is_newest = Some(number) == needed.last();
+        let length =
+            replay.read_journal(&dir.file(FileKind::Journal, *number), is_newest, &mut events)?;
+        replay.journal = Some((*number, length));
+        let surplus = events.len().saturating_sub(history);
+        if let Some(dropped) = events.drain(..surplus).last() {
+            replay.history.since = dropped.revision;
+        }
+    }
+    // A snapshot without its journal: the server ended between the two.
+    replay.journal = replay.journal.or(snapshot.map(|number| (number, 0)));
+    replay.history.events = events.into();
+    Ok(replay)
+}
+
+impl Recovered {
+    /// A server starts at this time: extends each lease by the time in which no server ran, up to its TTL, once
+    /// until it is renewed.
+    pub(crate) fn start(&mut self, at: Timestamp, revision: Revision) {
+        let down = Duration::try_from(at.duration_since(self.at)).unwrap_or_default();
+        self.instances.values_mut().for_each(|instance| instance.extend(at, down));
+        if revision > self.revision {
+            self.history.gaps.push((self.revision, revision));
+            self.revision = revision;
+        }
+        self.at = at;
+    }
+
+    /// Replays a journal and returns the length of its intact part.
+    fn read_journal(
+        &mut self,
+        path: &Path,
+        may_be_torn: bool,
+        events: &mut VecDeque<Arc<ServiceEvent>>,
+    ) -> Result<u64, DataDirError> {
+        let mut lines = LogFile::open(path)?;
+        let header = match lines.header("journal") {
+            Ok(header) => header,
+            Err(DataDirError::Damaged { line: 1, .. }) if may_be_torn && lines.is_alone()? => {
+                return Ok(0);
+            }
+            Err(error) => return Err(error),
+        };
+        if self.revision == Revision::default() {
+            self.history.since = header.revision;
+        }
+        self.revision = self.revision.max(header.revision);
+        let mut damage: Option<(u64, DataDirError)> = None;
+        while let Some(line) = lines.next()? {
+            let (offset, batch) = (line.offset, lines.parse::<Batch>(line));
+            match (batch, &damage) {
+                (Ok(batch), Some((torn_at, _))) if batch.synced <= *torn_at => {}
+                (Ok(batch), None) => self.replay(batch, events),
+                (Err(error), None) if may_be_torn => damage = Some((offset, error)),
+                (Err(_), Some(_)) => {}
+                (Err(error), None) => return Err(error),
+                (Ok(_), Some(_)) => return Err(damage.expect("matched above").1),
+            }
+        }
+        let length = lines.offset;
+        let intact = damage.map_or(length, |(torn_at, _)| torn_at);
+        if intact < length {
+            self.torn = Some(TornEnd { path: path.to_owned(), length: length - intact });
+        }
+        Ok(intact)
+    }
+
+    fn replay(&mut self, batch: Batch, events: &mut VecDeque<Arc<ServiceEvent>>) {
+        for record in batch.records {
+            match record {
+                Record::Started { revision } => self.start(batch.at, revision),
+                record => events.extend(self.apply(record).map(Arc::new)),
+            }
+        }
+        self.at = batch.at;
+    }
+
+    /// Applies a record, and returns the event that it was for watches.
+    fn apply(&mut self, record: Record) -> Option<ServiceEvent> {
+        let (revision, change) = match record {
+            Record::Started { .. } => return None,
+            Record::Renew { id, at } => {
+                self.instances.get_mut(&id)?.renew(at);
+                return None;
+            }
+            Record::Remove { kind, id, revision } => {
+                let endpoint = self.instances.remove(&id)?.endpoint;
+                let change = match kind {
+                    RemoveKind::Deregistered => Change::Deregistered { endpoint },
+                    RemoveKind::Expired => Change::Expired { endpoint },
+                };
+                (revision, change)
+            }
+            Record::Put { kind, endpoint, owner } => {
+                let known = self.instances.remove(&endpoint.id);
+                let instance = Instance::new(Arc::clone(&endpoint), owner, known.as_ref());
+                self.instances.insert(endpoint.id.clone(), instance);
+                let revision = endpoint.revision;
+                let change = match kind {
+                    PutKind::Registered => Change::Registered { endpoint },
+                    PutKind::Updated => Change::Updated { endpoint },
+                    PutKind::Health => Change::Health { endpoint },
+                    PutKind::Renewed => return None,
+                };
+                (revision, change)
+            }
+        };
+        self.revision = self.revision.max(revision);
+        Some(ServiceEvent { revision, change })
+    }
+}
+
+// === impl Instance ===
+
+impl Instance {
+    /// An instance that is stored after what was known of it. Its lease is renewed with its heartbeat.
+    fn new(
+        endpoint: Arc<ServiceEndpoint>,
+        owner: crate::store::owner::Owner,
+        known: Option<&Self>,
+    ) -> Self {
+        let same_lease =
+            |known: &&Self| known.endpoint.last_heartbeat == endpoint.last_heartbeat;
+        let (ends, extended) = match known.filter(same_lease) {
+            Some(known) => (known.ends, known.extended),
+            None => (lease_end(&endpoint), false),
+        };
+        Self { endpoint, owner, ends, extended }
+    }
+
+    fn renew(&mut self, at: Timestamp) {
+        Arc::make_mut(&mut self.endpoint).last_heartbeat = at;
+        self.ends = lease_end(&self.endpoint);
+        self.extended = false;
+    }
+
+    fn extend(&mut self, now: Timestamp, down: Duration) {
+        if self.extended {
+            return;
+        }
+        let ttl = self.endpoint.ttl.duration();
+        let by_downtime = later(self.ends, down.min(ttl));
+        self.ends = by_downtime.max(later(now, RECONNECT.min(ttl)));
+        self.extended = true;
+    }
+}
+
+fn lease_end(endpoint: &ServiceEndpoint) -> Timestamp {
+    later(endpoint.last_heartbeat, endpoint.ttl.duration())
+}
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+// --- files
+
+/// The changes in the journal before the newest snapshot, which is kept for that. None if it is not there or
+/// not intact: watches then get a snapshot.
+fn earlier_history(dir: &DataDir, snapshot: u64, revision: Revision) -> History {
+    let lost = History { since: revision, ..History::default() };
+    let Some(number) = snapshot.checked_sub(1) else { return lost };
+    let (mut earlier, mut events) = (Recovered::default(), VecDeque::new());
+    if let Ok(base) = read_snapshot(&dir.file(FileKind::Snapshot, number)) {
+        earlier.instances = base.instances;
+    }
+    let path = dir.file(FileKind::Journal, number);
+    match earlier.read_journal(&path, false, &mut events) {
+        Ok(_) if earlier.revision == revision => {
+            History { events: events.into(), ..earlier.history }
+        }
+        _ => lost,
+    }
+}
+
+fn read_snapshot(path: &Path) -> Result<Recovered, DataDirError> {
+    let mut lines = LogFile::open(path)?;
+    let header = lines.header("snapshot")?;
+    let mut recovered = Recovered { revision: header.revision, ..Recovered::default() };
+    recovered.history.since = header.revision;
+    while let Some(line) = lines.next()? {
+        for instance in lines.parse::<Instances>(line)? {
+            recovered.at = recovered.at.max(instance.endpoint.last_heartbeat);
+            recovered.instances.insert(instance.endpoint.id.clone(), instance);
+        }
+    }
+    recovered.snapshot_length = lines.offset;
+    Ok(recovered)
+}
+
+/// A file of lines with a header.
+#[derive(Debug)]
+struct LogFile<'a> {
+    path: &'a Path,
+    lines: Lines<BufReader<File>>,
+    /// The length of what was read.
+    offset: u64,
+}
+
+impl<'a> LogFile<'a> {
+    fn open(path: &'a Path) -> Result<Self, DataDirError> {
+        let file = File::open(path).map_err(|source| DataDirError::io("open", path, source))?;
+        Ok(Self { path, lines: Lines::new(BufReader::with_capacity(1 << 18, file)), offset: 0 })
+    }
+
+    fn next(&mut self) -> Result<Option<Line>, DataDirError> {
+        let line = self.lines.next();
+        let line = line.map_err(|source| DataDirError::io("read", self.path, source))?;
+        self.offset = self.lines.offset();
+        Ok(line)
+    }
+
+    /// Whether there is no further line.
+    fn is_alone(&mut self) -> Result<bool, DataDirError> {
+        Ok(self.next()?.is_none())
+    }
+
+    fn header(&mut self, kind: &str) -> Result<Header, DataDirError> {
+        let path = || self.path.to_owned();
+        let damaged = |problem: &str| DataDirError::Damaged {
+            path: self.path.to_owned(),
+            line: 1,
+            problem: problem.to_owned(),
+        };
+        let Some(line) = self.lines.next().map_err(|source| DataDirError::io("read", self.path, source))?
+        else {
+            return Err(damaged("it is missing"));
+        };
+        let json = line.json.map_err(damaged)?;
+        /// What every version has.
+        #[derive(serde::Deserialize)]
+        struct AnyVersion {
+            portolan: String,
+            version: u32,
+        }
+        let any: AnyVersion =
+            serde_json::from_slice(&json).map_err(|error| damaged(&error.to_string()))?;
+        if any.portolan != kind {
+            return Err(damaged(&format!("it begins a {}, expected a {kind}", any.portolan)));
+        }
+        if any.version != VERSION {
+            return Err(DataDirError::Version {
+                path: path(),
+                found: any.version,
+                expected: VERSION,
+            });
+        }
+        let header = serde_json::from_slice(&json).map_err(|error| damaged(&error.to_string()))?;
+        self.offset = self.lines.offset();
+        Ok(header)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, line: Line) -> Result<T, DataDirError> {
+        let problem = match line.json {
+            Ok(json) => match serde_json::from_slice(&json) {
+                Ok(value) => return Ok(value),
+                Err(error) => error.to_string(),
+            },
+            Err(problem) => problem.to_owned(),
+        };
+        Err(DataDirError::Damaged { path: self.path.to_owned(), line: line.number, problem })
+    }
+}
+
+#[cfg(test)]
+mod tests;

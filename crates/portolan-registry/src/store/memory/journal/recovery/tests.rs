@@ -1,0 +1,247 @@
+use std::fs;
+use std::time::Duration;
+
+use portolan_core::{Host, Registration, Ttl};
+use tempfile::TempDir;
+
+use super::*;
+use crate::store::memory::Memory;
+use crate::store::{Committed, OpenError, Store, suite};
+use crate::{Command, RegistryConfig};
+
+/// A data directory that is opened again and again.
+struct Directory(TempDir);
+
+impl Directory {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn copy(&self) -> Self {
+        let copy = Self::new();
+        for entry in fs::read_dir(self.0.path()).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, copy.0.path().join(path.file_name().unwrap())).unwrap();
+        }
+        copy
+    }
+
+    fn open(&self) -> Result<Memory, OpenError> {
+        let data_dir = Some(self.0.path().to_owned());
+        Memory::open(&RegistryConfig { data_dir, ..RegistryConfig::default() })
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.0.path().join("journal-00000001")
+    }
+
+    /// The ports of the instances that a server finds.
+    async fn ports(&self) -> Vec<u16> {
+        ports(&self.open().unwrap()).await
+    }
+}
+
+async fn reset(store: &Memory) -> (Vec<Arc<ServiceEndpoint>>, Revision, Option<History>) {
+    let update = store.feed().next().await.unwrap();
+    match update.committed.into_iter().next() {
+        Some(Committed::Reset { endpoints, revision, history }) => (endpoints, revision, history),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn ports(store: &Memory) -> Vec<u16> {
+    let mut ports: Vec<_> = reset(store).await.0.iter().map(|endpoint| endpoint.port).collect();
+    ports.sort_unstable();
+    ports
+}
+
+fn registration(port: u16) -> Registration {
+    Registration::new("api".parse().unwrap(), Host::loopback(), port)
+}
+
+async fn register(store: &Memory, port: u16) {
+    commit(store, Command::Register(registration(port))).await;
+}
+
+async fn commit(store: &Memory, command: Command) {
+    store.commit(&[command], suite::api()).await.outcomes.remove(0).unwrap();
+}
+
+fn lines(path: &Path) -> Vec<Vec<u8>> {
+    fs::read(path).unwrap().split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
+}
+
+#[tokio::test]
+async fn acknowledged_changes_survive() {
+    let directory = Directory::new();
+    let store = directory.open().unwrap();
+    assert!(!store.has_former_state());
+    for port in 1..=3 {
+        register(&store, port).await;
+    }
+    commit(&store, Command::Deregister(registration(2).id().into())).await;
+    let (before, revision, _) = reset(&store).await;
+    drop(store);
+    let store = directory.open().unwrap();
+    assert!(store.has_former_state());
+    let (mut after, started, history) = reset(&store).await;
+    assert!(started > revision);
+    let sorted = |endpoints: &mut Vec<Arc<ServiceEndpoint>>| endpoints.sort_by_key(|e| e.port);
+    let mut before = before;
+    (sorted(&mut before), sorted(&mut after));
+    assert_eq!(before, after);
+    let kinds: Vec<_> =
+        history.unwrap().events.iter().map(|event| event.change.kind()).collect();
+    assert_eq!(kinds, ["registered", "registered", "registered", "deregistered"]);
+}
+
+#[tokio::test]
+async fn owner_survives() {
+    let directory = Directory::new();
+    let peer = crate::CommandOrigin::api("10.0.0.7".parse::<std::net::IpAddr>().unwrap());
+    let other = crate::CommandOrigin::api("10.0.0.8".parse::<std::net::IpAddr>().unwrap());
+    let at = |host: &str| Registration {
+        id: Some("api-1".parse().unwrap()),
+        ..Registration::new("api".parse().unwrap(), host.parse().unwrap(), 80)
+    };
+    let store = directory.open().unwrap();
+    let first = [Command::Register(at("10.0.0.7"))];
+    assert!(store.commit(&first, peer).await.outcomes[0].is_ok());
+    drop(store);
+    let store = directory.open().unwrap();
+    let second = [Command::Register(at("10.0.0.8"))];
+    let error = store.commit(&second, other).await.outcomes.remove(0).unwrap_err();
+    assert!(matches!(error, crate::RegistryError::OwnedByAnother { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn last_write_torn_at_any_byte_loses_only_itself() {
+    let directory = Directory::new();
+    let store = directory.open().unwrap();
+    register(&store, 1).await;
+    register(&store, 2).await;
+    drop(store);
+    let bytes = fs::read(directory.journal()).unwrap();
+    let last = lines(&directory.journal()).last().unwrap().len();
+    for length in bytes.len() - last..bytes.len() {
+        let torn = directory.copy();
+        fs::write(torn.journal(), &bytes[..length]).unwrap();
+        assert_eq!(torn.ports().await, [1], "{length} of {}", bytes.len());
+        // What is registered next is intact.
+        let store = torn.open().unwrap();
+        register(&store, 3).await;
+        drop(store);
+        assert_eq!(torn.ports().await, [1, 3]);
+    }
+    for at in bytes.len() - last..bytes.len() {
+        let damaged = directory.copy();
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 0x10;
+        fs::write(damaged.journal(), bytes).unwrap();
+        assert_eq!(damaged.ports().await, [1], "byte {at}");
+    }
+}
+
+#[tokio::test]
+async fn damage_before_the_last_write_is_an_error_that_names_the_line() {
+    let directory = Directory::new();
+    let store = directory.open().unwrap();
+    for port in 1..=3 {
+        register(&store, port).await;
+    }
+    drop(store);
+    let lines = lines(&directory.journal());
+    for (number, line) in lines[..lines.len() - 1].iter().enumerate() {
+        let start: usize = lines[..number].iter().map(Vec::len).sum();
+        for at in (start..start + line.len()).step_by(7) {
+            let damaged = directory.copy();
+            let mut bytes = fs::read(damaged.journal()).unwrap();
+            bytes[at] ^= 0x10;
+            fs::write(damaged.journal(), bytes).unwrap();
+            let error = damaged.open().unwrap_err();
+            let OpenError::DataDir(DataDirError::Damaged { line, .. }) = &error else {
+                panic!("{error}")
+            };
+            assert_eq!(*line, number as u64 + 1, "byte {at}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn directory_of_another_server_or_version_is_refused() {
+    let directory = Directory::new();
+    let store = directory.open().unwrap();
+    let pid = std::process::id();
+    let in_use = directory.open().unwrap_err();
+    assert!(
+        matches!(in_use, OpenError::DataDir(DataDirError::InUse { pid: Some(found), .. }) if found == pid)
+    );
+    drop(store);
+    let mut newer = Vec::new();
+    let header = serde_json::json!({"portolan": "journal", "version": 2, "new": true});
+    super::super::frame::encode(&header, &mut newer);
+    fs::write(directory.journal(), newer).unwrap();
+    let error = directory.open().unwrap_err();
+    assert!(matches!(
+        error,
+        OpenError::DataDir(DataDirError::Version { found: 2, expected: 1, .. })
+    ));
+}
+
+#[tokio::test]
+async fn missing_journal_is_an_error() {
+    let directory = Directory::new();
+    drop(directory.open().unwrap());
+    fs::rename(directory.journal(), directory.0.path().join("journal-00000002")).unwrap();
+    let error = directory.open().unwrap_err();
+    assert!(matches!(error, OpenError::DataDir(DataDirError::Missing { .. })), "{error}");
+}
+
+fn instance(heartbeat: &str, ttl: u64) -> Instance {
+    let ttl = Ttl::new(Duration::from_secs(ttl)).unwrap();
+    let endpoint = registration(1).into_endpoint(ttl, heartbeat.parse().unwrap());
+    Instance::new(Arc::new(endpoint), crate::store::owner::Owner::new(suite::api()), None)
+}
+
+#[test]
+fn lease_is_extended_by_the_downtime_once() {
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let mut instance = instance("2026-11-27T12:00:00Z", 60);
+    assert_eq!(instance.ends, at("2026-11-27T12:01:00Z"));
+    // 20 s down: the lease has as much left as before.
+    instance.extend(at("2026-11-27T12:00:40Z"), Duration::from_secs(20));
+    assert_eq!(instance.ends, at("2026-11-27T12:01:20Z"));
+    // A second restart without a heartbeat between them.
+    instance.extend(at("2026-11-27T12:01:10Z"), Duration::from_secs(20));
+    assert_eq!(instance.ends, at("2026-11-27T12:01:20Z"));
+    instance.renew(at("2026-11-27T12:01:15Z"));
+    assert_eq!(instance.ends, at("2026-11-27T12:02:15Z"));
+    // A long time down: the TTL is the bound.
+    instance.extend(at("2026-11-28T12:00:00Z"), Duration::from_hours(23));
+    assert_eq!(instance.ends, at("2026-11-28T12:00:10Z"));
+}
+
+#[tokio::test]
+async fn lease_that_ended_while_no_server_ran_lasts_for_the_time_to_reconnect() {
+    let directory = Directory::new();
+    let store = directory.open().unwrap();
+    let brief = Registration { ttl: Some(Ttl::new(Ttl::MIN).unwrap()), ..registration(1) };
+    commit(&store, Command::Register(brief)).await;
+    drop(store);
+    // A second later by the file: as if the machine had been off.
+    let text = fs::read_to_string(directory.journal()).unwrap();
+    let mut aged = Vec::new();
+    for line in text.lines() {
+        let mut value: serde_json::Value = serde_json::from_str(&line[9..]).unwrap();
+        if let Some(put) = value.pointer_mut("/records/0/put/endpoint") {
+            put["last_heartbeat"] = "2020-01-01T00:00:00Z".into();
+            value["at"] = "2020-01-01T00:00:00Z".into();
+        }
+        super::super::frame::encode(&value, &mut aged);
+    }
+    // The offsets of what was synchronised have changed by a few bytes, which does not matter in an intact file.
+    fs::write(directory.journal(), aged).unwrap();
+    let store = directory.open().unwrap();
+    assert_eq!(ports(&store).await, [1]);
+    commit(&store, Command::Heartbeat(registration(1).id().into())).await;
+}

@@ -1,0 +1,305 @@
+//! The writer: a thread that appends what the state has changed to the journal, with one synchronisation for all
+//! that accumulated meanwhile.
+//!
+//! If a write fails, the changes that are not on the disk are undone, their callers get an error, and the store is
+//! read-only until a new snapshot could be written.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use portolan_core::{Backoff, Revision};
+use serde::Serialize;
+use tracing::{info, warn};
+
+use super::frame;
+use super::record::{Header, Instance, Record, VERSION};
+use crate::store::memory::Shared;
+use crate::store::memory::data_dir::{DataDir, FileKind};
+use crate::store::memory::error::DataDirError;
+use crate::store::memory::outbox::Batch;
+
+/// The length of a journal from which a snapshot is written, unless the last snapshot was larger than half of it.
+const JOURNAL: u64 = 16 << 20;
+/// How many records or instances a line has.
+const LINE: usize = 256;
+/// The waits between attempts to write a snapshot while the store is read-only.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_LONGEST: Duration = Duration::from_secs(10);
+
+/// Ends and joins the thread of a writer when it is dropped.
+#[derive(Debug)]
+pub(crate) struct WriterThread {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Writes the journal.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    dir: Arc<DataDir>,
+    number: u64,
+    /// `None` if the file system is read-only since the start.
+    file: Option<File>,
+    /// The length of the journal up to the last complete batch.
+    length: u64,
+    /// The length that is known to be on the disk.
+    synced: u64,
+    snapshot_length: u64,
+    snapshot: Option<JoinHandle<Option<u64>>>,
+}
+
+/// A line of a journal as it is written.
+#[derive(Serialize)]
+struct Line<'a> {
+    at: Timestamp,
+    synced: u64,
+    records: &'a [Record],
+}
+
+// === impl WriterThread ===
+
+impl WriterThread {
+    pub(crate) fn spawn(writer: Writer, shared: Arc<Shared>) -> io::Result<Self> {
+        let state = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("portolan-journal".into())
+            .spawn(move || writer.run(&state))?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        self.shared.close();
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join();
+        }
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Continues a journal after its intact part. The caller has locked the directory.
+    pub(crate) fn open(
+        dir: Arc<DataDir>,
+        journal: Option<(u64, u64)>,
+        revision: Revision,
+        snapshot_length: u64,
+    ) -> Result<Self, DataDirError> {
+        let (number, length) = journal.unwrap_or((1, 0));
+        let path = dir.file(FileKind::Journal, number);
+        let failed = |source| DataDirError::io("write", &path, source);
+        let (file, length) = match length {
+            0 => create_journal(&dir, number, revision).map_err(failed)?,
+            length => (append_to(&path, length).map_err(failed)?, length),
+        };
+        let (file, synced) = (Some(file), length);
+        Ok(Self { dir, number, file, length, synced, snapshot_length, snapshot: None })
+    }
+
+    /// A writer whose journal cannot be written. It starts over with a snapshot.
+    pub(crate) fn read_only(dir: Arc<DataDir>, journal: Option<(u64, u64)>) -> Self {
+        let (number, length) = journal.unwrap_or_default();
+        Self { dir, number, file: None, length, synced: length, snapshot_length: 0, snapshot: None }
+    }
+
+    /// Records that a server started.
+    pub(crate) fn started(&mut self, revision: Revision) -> Result<(), DataDirError> {
+        let path = self.dir.file(FileKind::Journal, self.number);
+        let started = [Record::Started { revision }];
+        self.append(&started, true).map_err(|source| DataDirError::io("write", &path, source))
+    }
+
+    fn run(mut self, shared: &Shared) {
+        if self.file.is_none() {
+            self.recover(shared);
+        }
+        while let Some(batch) = shared.wait_for_batch() {
+            match self.append(&batch.records, batch.needs_sync()) {
+                Ok(()) => shared.confirm(batch),
+                Err(error) => self.fail(shared, batch, &error),
+            }
+            if self.length > JOURNAL.max(2 * self.snapshot_length) {
+                self.rotate(shared);
+            }
+        }
+        self.join_snapshot();
+    }
+
+    /// Appends records, and puts everything so far on the disk if `sync` is set.
+    fn append(&mut self, records: &[Record], sync: bool) -> io::Result<()> {
+        let (at, synced, mut lines) = (Timestamp::now(), self.synced, Vec::new());
+        for records in records.chunks(LINE) {
+            frame::encode(&Line { at, synced, records }, &mut lines);
+        }
+        let file = self.file.as_mut().ok_or(io::ErrorKind::ReadOnlyFilesystem)?;
+        file.write_all(&lines)?;
+        if sync {
+            file.sync_data()?;
+        }
+        self.length += lines.len() as u64;
+        self.synced = if sync { self.length } else { self.synced };
+        Ok(())
+    }
+
+    // --- read-only
+
+    /// Undoes what could not be written, and returns once a snapshot of the state could be.
+    fn fail(&mut self, shared: &Shared, batch: Batch, error: &io::Error) {
+        let path = self.dir.file(FileKind::Journal, self.number);
+        warn!(%error, path = %path.display(), "Journal cannot be written, the registry is read-only");
+        // What was rejected must not come back with the next start.
+        _ = self.file.as_ref().map(|file| file.set_len(self.length));
+        shared.revert(batch, &format!("cannot write {}: {error}", path.display()));
+        self.recover(shared);
+    }
+
+    /// Retries to write a snapshot until it succeeds or the store is closed.
+    fn recover(&mut self, shared: &Shared) {
+        self.join_snapshot();
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST).jitter(0.2);
+        while shared.is_open_after(backoff.next_wait()) {
+            match self.start_over(shared) {
+                Ok(()) => {
+                    info!("Journal can be written again, the registry accepts writes");
+                    return;
+                }
+                Err(error) => shared.stay_read_only(&format!(
+                    "cannot write {}: {error}",
+                    self.dir.path().display()
+                )),
+            }
+        }
+    }
+
+    /// Writes a snapshot of the state and continues in a journal of its own.
+    fn start_over(&mut self, shared: &Shared) -> io::Result<()> {
+        let number = self.number + 1;
+        let (revision, instances) = shared.record_from_here();
+        // The snapshot first: without it, the journal would continue the failed one.
+        let written = write_snapshot(&self.dir, number, revision, &instances);
+        let length = written.inspect_err(|_| {
+            self.dir.discard_temporary(FileKind::Snapshot, number);
+        })?;
+        let (file, start) = create_journal(&self.dir, number, revision)?;
+        (self.number, self.file) = (number, Some(file));
+        (self.length, self.synced) = (start, start);
+        self.snapshot_length = length;
+        remove_old(&self.dir, number);
+        shared.accept_writes();
+        Ok(())
+    }
+
+    // --- snapshots
+
+    /// Continues in a new journal, and writes a snapshot of the state in which it begins in the background.
+    fn rotate(&mut self, shared: &Shared) {
+        if self.snapshot.as_ref().is_some_and(|snapshot| !snapshot.is_finished()) {
+            return;
+        }
+        self.join_snapshot();
+        let (batch, revision, instances) = shared.take_batch_and_state();
+        match self.append(&batch.records, true) {
+            Ok(()) => shared.confirm(batch),
+            Err(error) => return self.fail(shared, batch, &error),
+        }
+        let number = self.number + 1;
+        match create_journal(&self.dir, number, revision) {
+            Ok((file, length)) => {
+                (self.number, self.file) = (number, Some(file));
+                (self.length, self.synced) = (length, length);
+            }
+            Err(error) => {
+                // The old journal grows on; the next batch tries again.
+                return warn!(%error, "New journal cannot be created");
+            }
+        }
+        let dir = Arc::clone(&self.dir);
+        let write = move || match write_snapshot(&dir, number, revision, &instances) {
+            Ok(length) => {
+                remove_old(&dir, number);
+                Some(length)
+            }
+            Err(error) => {
+                dir.discard_temporary(FileKind::Snapshot, number);
+                warn!(%error, "Snapshot cannot be written, the older journals are kept");
+                None
+            }
+        };
+        match std::thread::Builder::new().name("portolan-snapshot".into()).spawn(write) {
+            Ok(thread) => self.snapshot = Some(thread),
+            Err(error) => warn!(%error, "Snapshot thread cannot be started"),
+        }
+    }
+
+    fn join_snapshot(&mut self) {
+        let Some(snapshot) = self.snapshot.take() else { return };
+        if let Ok(Some(length)) = snapshot.join() {
+            self.snapshot_length = length;
+        }
+    }
+}
+
+/// Removes the files that a snapshot replaces. The journal before it is kept for its history, and the snapshot in
+/// which that begins.
+fn remove_old(dir: &DataDir, snapshot: u64) {
+    for kind in [FileKind::Journal, FileKind::Snapshot] {
+        if let Err(error) = dir.remove_before(kind, snapshot.saturating_sub(1)) {
+            warn!(%error, "Old file of the data directory cannot be removed");
+        }
+    }
+}
+
+fn header(kind: &str, revision: Revision) -> Vec<u8> {
+    let mut lines = Vec::new();
+    let header = Header { portolan: kind.to_owned(), version: VERSION, revision };
+    frame::encode(&header, &mut lines);
+    lines
+}
+
+/// Creates a journal with its header. Returns its length too.
+fn create_journal(dir: &DataDir, number: u64, revision: Revision) -> io::Result<(File, u64)> {
+    let mut file = dir.create_temporary(FileKind::Journal, number)?;
+    let header = header("journal", revision);
+    file.write_all(&header)?;
+    file.sync_all()?;
+    dir.publish(FileKind::Journal, number)?;
+    Ok((file, header.len() as u64))
+}
+
+/// Opens a journal and cuts off what follows its intact part.
+fn append_to(path: &std::path::Path, length: u64) -> io::Result<File> {
+    let file = File::options().append(true).open(path)?;
+    if file.metadata()?.len() > length {
+        file.set_len(length)?;
+        file.sync_all()?;
+    }
+    Ok(file)
+}
+
+/// Writes a snapshot and returns its length.
+fn write_snapshot(
+    dir: &DataDir,
+    number: u64,
+    revision: Revision,
+    instances: &[Instance],
+) -> io::Result<u64> {
+    let mut file = dir.create_temporary(FileKind::Snapshot, number)?;
+    let mut lines = header("snapshot", revision);
+    let mut length = 0;
+    for instances in instances.chunks(LINE) {
+        frame::encode(&instances, &mut lines);
+        file.write_all(&lines)?;
+        length += lines.len() as u64;
+        lines.clear();
+    }
+    file.write_all(&lines)?;
+    file.sync_all()?;
+    dir.publish(FileKind::Snapshot, number)?;
+    Ok(length + lines.len() as u64)
+}
