@@ -73,6 +73,9 @@ pub enum InvalidRegistryConfig {
     /// The storage backend is not part of this version.
     #[error("service_registry.storage_backend: {0} is not built into this version")]
     Backend(&'static str),
+    /// The storage backend keeps nothing in a directory.
+    #[error("service_registry.data_dir: the storage backend {0} does not use a directory")]
+    DataDir(&'static str),
     /// The default TTL is out of bounds.
     #[error("service_registry.ttl_default: {0}")]
     TtlDefault(#[source] InvalidDuration),
@@ -103,6 +106,9 @@ impl RegistryConfig {
     /// Checks every constraint that the types do not express.
     pub fn validate(&self) -> Result<(), InvalidRegistryConfig> {
         store::kind(self.storage_backend)?;
+        if self.data_dir.is_some() && self.storage_backend != StorageBackend::Memory {
+            return Err(InvalidRegistryConfig::DataDir(self.storage_backend.as_str()));
+        }
         self.ttl()?;
         if !(Ttl::MIN..=Ttl::MAX).contains(&self.cleanup_interval) {
             return Err(InvalidRegistryConfig::CleanupInterval(self.cleanup_interval));
@@ -148,6 +154,7 @@ impl InvalidRegistryConfig {
     pub fn path(&self) -> String {
         let key = match self {
             Self::Backend(_) => "storage_backend",
+            Self::DataDir(_) => "data_dir",
             Self::TtlDefault(_) => "ttl_default",
             Self::CleanupInterval(_) => "cleanup_interval",
             Self::Limit { key, .. } => key,
@@ -158,8 +165,13 @@ impl InvalidRegistryConfig {
 
 impl Remedy for InvalidRegistryConfig {
     fn remedy(&self) -> Option<Cow<'static, str>> {
-        let memory = "use memory; services register again by themselves after a restart";
-        matches!(self, Self::Backend(_)).then(|| memory.into())
+        match self {
+            Self::Backend(_) => {
+                Some("use memory; services register again by themselves after a restart".into())
+            }
+            Self::DataDir(_) => Some("remove it, or set storage_backend to memory".into()),
+            Self::TtlDefault(_) | Self::CleanupInterval(_) | Self::Limit { .. } => None,
+        }
     }
 }
 

@@ -18,8 +18,8 @@ use crate::store::{self, Feed, OpenError, Receipt, Store};
 use crate::updater::{FeedState, Progress, ViewUpdater};
 use crate::view::View;
 use crate::{
-    Command, CommandOrigin, CommandOutcome, CommandTarget, EventStream, Membership, Query, Recorder, Registered, RegistryConfig, RegistryError, RegistryTask,
-    WatchQuery,
+    Command, CommandOrigin, CommandOutcome, CommandTarget, EventStream, Membership, Query,
+    Recorder, Registered, RegistryConfig, RegistryError, RegistryTask, WatchQuery,
 };
 
 /// The length of the request queue. Callers wait while it is full.
@@ -80,7 +80,8 @@ pub fn open_over(
 ) -> (RegistryTask, Registry) {
     let (sender, queue) = mpsc::channel(QUEUE);
     let now = Instant::now();
-    let complete_at = if store.has_former_state() { now } else { now + config.heartbeat_interval() };
+    let complete_at =
+        if store.has_former_state() { now } else { now + config.heartbeat_interval() };
     let view = Arc::new(View::new(config.history, complete_at));
     let updater = ViewUpdater::new(Arc::clone(&view), metrics.clone());
     let recorder = Recorder::new(metrics.clone());

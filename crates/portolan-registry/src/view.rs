@@ -12,8 +12,8 @@ use portolan_core::{Revision, ServiceEndpoint, ServiceEvent, ServiceId, ServiceN
 use tokio::time::Instant;
 
 use crate::query::Query;
-use crate::store::{Committed, History};
 use crate::store::decide::is_critical;
+use crate::store::{Committed, History};
 
 mod read;
 mod service;

@@ -15,6 +15,7 @@ mod event_streams;
 mod leases;
 mod load;
 mod remote_store;
+mod restart;
 
 struct Running {
     registry: Registry,

@@ -16,8 +16,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use parking_lot::{Condvar, Mutex, MutexGuard};
-use portolan_core::Revision;
+use parking_lot::{Condvar, Mutex};
+use portolan_core::{Revision, Ttl};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::{debug, info, warn};
@@ -32,7 +32,7 @@ use data_dir::DataDir;
 use feed::MemoryFeed;
 use journal::record::Instance;
 use journal::recovery::{Recovered, recover};
-use journal::writer::{Writer, WriterThread};
+use journal::writer::{JOURNAL, Writer, WriterThread};
 use outbox::{Batch, Durability};
 use state::State;
 
@@ -59,6 +59,13 @@ pub(super) const KIND: StoreKind = StoreKind {
 /// The number of revisions in a millisecond. A store that restarts continues above its earlier
 /// revisions unless it made more than a million changes a second.
 const REVISIONS_PER_MILLISECOND: u64 = 1024;
+
+/// How long a lease lasts at least after a time in which no server ran, unless its TTL is shorter: the time of an
+/// agent to reconnect.
+const RECONNECT: Duration = Duration::from_secs(10);
+
+/// How often the maintenance looks at the clock, to find out that the process was stopped or the machine suspended.
+const WATCHDOG: Duration = Duration::from_millis(500);
 
 /// Keeps endpoints in this process, and in a data directory if one is configured.
 #[derive(Debug)]
@@ -103,6 +110,11 @@ impl Memory {
     ///
     /// If a setting is out of bounds, or the directory is in use, damaged or not accessible.
     pub fn open(config: &RegistryConfig) -> Result<Self, OpenError> {
+        Self::open_with(config, JOURNAL)
+    }
+
+    /// Opens the store with this length of a journal, from which a snapshot is written.
+    fn open_with(config: &RegistryConfig, journal: u64) -> Result<Self, OpenError> {
         let Some(path) = &config.data_dir else { return Ok(Self::new(config)?) };
         config.validate()?;
         let dir = Arc::new(DataDir::lock(path)?);
@@ -113,11 +125,13 @@ impl Memory {
         let revision = first_revision(at).max(Revision(recovered.revision.0 + 1));
         recovered.start(at, revision);
         let (durability, writer) = open_writer(dir, &recovered)?;
+        let writer = writer.rotate_at(journal);
         let mut state = State::new(config, revision)?;
         state.restore(recovered, durability);
         let mut store = Self::server(Self::shared(config, state));
         let thread = WriterThread::spawn(writer, Arc::clone(&store.shared));
-        let thread = thread.map_err(|source| DataDirError::io("start the writer of", path, source))?;
+        let thread =
+            thread.map_err(|source| DataDirError::io("start the writer of", path, source))?;
         (store.writer, store.recovered) = (Some(Arc::new(thread)), existed);
         Ok(store)
     }
@@ -159,6 +173,12 @@ impl Memory {
     /// Opens a feed of this store.
     pub fn feed(&self) -> Box<dyn Feed> {
         Box::new(MemoryFeed::open(Arc::clone(&self.shared)))
+    }
+
+    /// The revision of the last change.
+    #[cfg(test)]
+    fn revision(&self) -> Revision {
+        self.shared.state.lock().revision()
     }
 
     /// Ends the leases that the timer queue missed, and returns their number.
@@ -221,12 +241,17 @@ impl Store for Memory {
         async move {
             // One server at a time; if it ends, another one takes over.
             let _leader = self.shared.maintenance.lock().await;
+            self.shared.change(|state| state.begin_maintenance(Instant::now()));
+            let mut watchdog = tokio::time::interval(WATCHDOG);
+            watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let interval = self.shared.cleanup_interval;
             let mut cleanup = interval_at(Instant::now() + interval, interval);
             cleanup.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 tokio::select! {
                     () = poll_fn(|context| self.poll_expired(context, &recorder)) => {}
+                    // The leases are polled at each turn, which shows how long this process did not run.
+                    _ = watchdog.tick() => {}
                     _ = cleanup.tick() => match self.sweep(&recorder) {
                         0 => debug!("Lease scan found no overdue lease"),
                         overdue => warn!(overdue, "Lease scan ended overdue leases"),
@@ -303,20 +328,14 @@ impl Shared {
     }
 
     fn accept_writes(&self) {
-        let mut state: MutexGuard<'_, State> = self.state.lock();
-        state.outbox().durability = Durability::Journal;
+        self.state.lock().outbox().durability = Durability::Journal;
     }
 
     /// Waits for so long. Returns whether the store is still open.
     fn is_open_after(&self, wait: Duration) -> bool {
         let mut state = self.state.lock();
-        let deadline = std::time::Instant::now() + wait;
-        while !state.outbox().closed {
-            if self.outbox.wait_until(&mut state, deadline).timed_out() {
-                return true;
-            }
-        }
-        false
+        self.outbox.wait_while_for(&mut state, |state| !state.outbox().closed, wait);
+        !state.outbox().closed
     }
 
     fn close(&self) {
@@ -351,6 +370,13 @@ fn log_recovery(dir: &DataDir, recovered: &Recovered) {
         warn!(path = %file, bytes = torn.length, "Torn end of the journal was cut off");
     }
     info!(%path, endpoints = recovered.instances.len(), "Data directory opened");
+}
+
+/// How long a lease lasts from now, after a time in which no server ran and no heartbeat was heard: its end moves by
+/// that time, up to its TTL. It has `left` to last without that, or ended a time `past`.
+fn extension(ttl: Ttl, left: Duration, past: Duration, down: Duration) -> Duration {
+    let ttl = ttl.duration();
+    (left + down.min(ttl)).saturating_sub(past).max(RECONNECT.min(ttl))
 }
 
 /// The first revision of a store that starts at this time.

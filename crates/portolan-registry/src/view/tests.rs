@@ -23,7 +23,11 @@ fn registered(revision: u64, name: &str) -> Committed {
 
 fn open(capacity: usize) -> View {
     let view = View::new(capacity, Instant::now());
-    view.apply(&[Committed::Reset { endpoints: Vec::new(), revision: Revision(100), history: None }]);
+    view.apply(&[Committed::Reset {
+        endpoints: Vec::new(),
+        revision: Revision(100),
+        history: None,
+    }]);
     view
 }
 
@@ -55,8 +59,14 @@ fn number_of_critical_instances_follows_every_change() {
         (changed(102, Change::Health { endpoint: Arc::clone(&critical) }), Some(1)),
         (Committed::Renewed(Arc::clone(&critical)), None),
         (changed(103, Change::Expired { endpoint: Arc::clone(&critical) }), Some(0)),
-        (Committed::Reset { endpoints: vec![critical], revision: Revision(104), history: None }, Some(1)),
-        (Committed::Reset { endpoints: Vec::new(), revision: Revision(105), history: None }, Some(0)),
+        (
+            Committed::Reset { endpoints: vec![critical], revision: Revision(104), history: None },
+            Some(1),
+        ),
+        (
+            Committed::Reset { endpoints: Vec::new(), revision: Revision(105), history: None },
+            Some(0),
+        ),
     ];
     for (step, expected) in steps {
         let expected: Vec<Unhealthy> = expected.map(|count| (name(), count)).into_iter().collect();
@@ -148,7 +158,11 @@ fn snapshot_is_limited_to_the_requested_scopes() {
     let view = open(10);
     let endpoints =
         ["default", "shop", "lab"].map(|scope| endpoint("api", scope, HealthStatus::Unknown));
-    view.apply(&[Committed::Reset { endpoints: endpoints.to_vec(), revision: Revision(200), history: None }]);
+    view.apply(&[Committed::Reset {
+        endpoints: endpoints.to_vec(),
+        revision: Revision(200),
+        history: None,
+    }]);
     let scopes: Vec<Scope> = vec!["shop".parse().unwrap(), Scope::default()];
     for names in [vec![], vec!["api".parse().unwrap()]] {
         let filter = Filter { names, scopes: scopes.clone() };

@@ -42,8 +42,8 @@ impl DataDir {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create"))?;
         let path = fs::canonicalize(path).map_err(failed("open"))?;
         let lock_path = path.join(LOCK);
-        let mut lock = open_lock(&lock_path)
-            .map_err(|source| DataDirError::io("open", &lock_path, source))?;
+        let mut lock =
+            open_lock(&lock_path).map_err(|source| DataDirError::io("open", &lock_path, source))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

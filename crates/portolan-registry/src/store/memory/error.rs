@@ -83,7 +83,9 @@ impl Remedy for DataDirError {
                 "restore the directory from a backup, or move it away: the registry then starts empty, and \
                  services register again by themselves"
             }
-            Self::Version { .. } => "use the version of portolan that wrote it, or set another directory",
+            Self::Version { .. } => {
+                "use the version of portolan that wrote it, or set another directory"
+            }
             Self::Io { .. } => "set a directory that this user can write",
         };
         Some(remedy.into())

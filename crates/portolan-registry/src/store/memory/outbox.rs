@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portolan_core::{ServiceEndpoint, ServiceId};
+use portolan_core::{HealthReport, ServiceEndpoint, ServiceId};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -62,16 +62,17 @@ pub(crate) struct Batch {
 pub(super) struct Undo {
     pub(super) id: ServiceId,
     /// `None` if there was none.
-    pub(super) previous: Option<Previous>,
+    pub(super) previous: Option<Detached>,
 }
 
 /// An instance in the state, apart from its timer.
 #[derive(Debug, Clone)]
-pub(super) struct Previous {
+pub(super) struct Detached {
     pub(super) endpoint: Arc<ServiceEndpoint>,
     pub(super) owner: Owner,
     pub(super) ends: Instant,
     pub(super) extended: bool,
+    pub(super) kept: Option<HealthReport>,
 }
 
 // === impl Outbox ===
@@ -109,8 +110,8 @@ impl Outbox {
 
     /// Whether the writer has something to do.
     pub(super) fn has_work(&self) -> bool {
-        !self.is_final_at_once()
-            && !(self.pending.records.is_empty() && self.pending.acks.is_empty())
+        let Pending { records, acks, .. } = &self.pending;
+        self.durability == Durability::Journal && (!records.is_empty() || !acks.is_empty())
     }
 
     pub(super) fn take(&mut self, index: u64) -> Batch {

@@ -57,6 +57,21 @@ async fn delayed_memory_passes_the_suite_of_all_stores() {
     .await;
 }
 
+#[tokio::test]
+async fn memory_with_a_data_directory_passes_the_suite_of_all_stores() {
+    let directories = tempfile::tempdir().unwrap();
+    let count = std::cell::Cell::new(0);
+    suite::run(|| {
+        count.set(count.get() + 1);
+        let data_dir = Some(directories.path().join(count.get().to_string()));
+        let store =
+            Memory::open(&RegistryConfig { data_dir, ..RegistryConfig::default() }).unwrap();
+        let feed = store.feed();
+        (Arc::new(store), feed)
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn full_store_rejects_new_endpoints_and_updates_known_ones() {
     let store = store(2);
@@ -168,4 +183,64 @@ fn revisions_after_a_restart_are_above_those_before() {
     let first = at("2026-11-23T12:00:00Z");
     assert!(at("2026-11-23T12:00:01Z").0 > first.0 + 1_000_000);
     assert!(at("2200-01-01T00:00:00Z").0 < 1 << 53);
+}
+
+/// Runs the maintenance of a store.
+fn maintained(store: Memory) -> (Arc<Memory>, tokio_util::task::AbortOnDropHandle<()>) {
+    let store = Arc::new(store);
+    let maintained = Arc::clone(&store);
+    let task = tokio::spawn(async move { maintained.maintain(recorder()).await });
+    (store, tokio_util::task::AbortOnDropHandle::new(task))
+}
+
+async fn next_change(feed: &mut Box<dyn Feed>) -> portolan_core::Change {
+    loop {
+        for entry in feed.next().await.unwrap().committed {
+            if let Committed::Changed(event) = entry {
+                return event.change.clone();
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pause_of_the_process_ends_no_lease_and_is_visible_until_the_next_heartbeat() {
+    let store = store(10);
+    let mut feed = store.feed();
+    let report = portolan_core::HealthReport::new(portolan_core::HealthStatus::Passing, "ok");
+    let health = Command::Health(register(1).id().into(), report);
+    store.apply(&[register(1), health], suite::api()).await;
+    feed.next().await.unwrap();
+    let (store, _maintenance) = maintained(store);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::advance(Duration::from_mins(2)).await;
+    let kept = next_change(&mut feed).await;
+    let endpoint = kept.endpoint().unwrap();
+    assert_eq!(kept.kind(), "health");
+    assert_eq!(endpoint.health, portolan_core::HealthStatus::Unknown);
+    assert!(endpoint.health_reason.contains("paused"), "{}", endpoint.health_reason);
+    store.apply(&[Command::Heartbeat(register(1).id().into())], suite::api()).await;
+    let restored = next_change(&mut feed).await;
+    let endpoint = restored.endpoint().unwrap();
+    assert_eq!(endpoint.health, portolan_core::HealthStatus::Passing);
+    assert_eq!(endpoint.health_reason, "ok");
+    // Without a heartbeat it ends.
+    let ended =
+        tokio::time::timeout(Ttl::DEFAULT.duration() + OVERDUE, next_change(&mut feed)).await;
+    assert_eq!(ended.unwrap().kind(), "expired");
+}
+
+#[tokio::test(start_paused = true)]
+async fn second_pause_without_a_heartbeat_extends_nothing() {
+    let store = store(10);
+    let mut feed = store.feed();
+    store.apply(&[register(1)], suite::api()).await;
+    feed.next().await.unwrap();
+    let (_store, _maintenance) = maintained(store);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::advance(Duration::from_mins(2)).await;
+    assert_eq!(next_change(&mut feed).await.kind(), "health");
+    tokio::time::advance(Duration::from_mins(2)).await;
+    let ended = tokio::time::timeout(OVERDUE, next_change(&mut feed)).await;
+    assert_eq!(ended.unwrap().kind(), "expired");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use portolan_core::{Revision, ServiceEndpoint, ServiceId};
+use portolan_core::{HealthReport, Revision, ServiceEndpoint, ServiceId};
 use serde::{Deserialize, Serialize};
 
 use crate::store::owner::Owner;
@@ -45,7 +45,13 @@ pub(crate) enum Record {
         revision: Revision,
     },
     /// An instance is stored.
-    Put { kind: PutKind, endpoint: Arc<ServiceEndpoint>, owner: Owner },
+    Put {
+        kind: PutKind,
+        endpoint: Arc<ServiceEndpoint>,
+        owner: Owner,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept: Option<HealthReport>,
+    },
     /// An instance is removed.
     Remove { kind: RemoveKind, id: ServiceId, revision: Revision },
     /// The lease of an instance is renewed.
@@ -81,6 +87,13 @@ pub(crate) struct Instance {
     /// Whether the lease was extended since its last renewal, because no server ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) extended: bool,
+    /// The health of an instance that is kept although its lease ended while no server ran. Its next heartbeat
+    /// restores it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kept: Option<HealthReport>,
+    /// Whether the lease ended while no server ran, which its health does not show yet.
+    #[serde(skip)]
+    pub(crate) overdue: bool,
 }
 
 // === impl Record ===

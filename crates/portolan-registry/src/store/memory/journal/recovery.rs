@@ -19,9 +19,8 @@ use super::record::{Batch, Header, Instance, Instances, PutKind, Record, RemoveK
 use crate::store::History;
 use crate::store::memory::data_dir::{DataDir, FileKind};
 use crate::store::memory::error::DataDirError;
-
-/// How long a lease lasts at least after a start, unless its TTL is shorter: the time of an agent to reconnect.
-const RECONNECT: Duration = Duration::from_secs(10);
+use crate::store::memory::extension;
+use crate::store::owner::Owner;
 
 /// What a data directory contains.
 #[derive(Debug, Default)]
@@ -73,7 +72,7 @@ pub(crate) fn recover(dir: &DataDir, history: usize) -> Result<Recovered, DataDi
             replay.read_journal(&dir.file(FileKind::Journal, *number), is_newest, &mut events)?;
         replay.journal = Some((*number, length));
         let surplus = events.len().saturating_sub(history);
-        if let Some(dropped) = events.drain(..surplus).last() {
+        if let Some(dropped) = events.drain(..surplus).next_back() {
             replay.history.since = dropped.revision;
         }
     }
@@ -161,9 +160,10 @@ impl Recovered {
                 };
                 (revision, change)
             }
-            Record::Put { kind, endpoint, owner } => {
+            Record::Put { kind, endpoint, owner, kept } => {
                 let known = self.instances.remove(&endpoint.id);
-                let instance = Instance::new(Arc::clone(&endpoint), owner, known.as_ref());
+                let mut instance = Instance::new(Arc::clone(&endpoint), owner, known.as_ref());
+                instance.kept = kept;
                 self.instances.insert(endpoint.id.clone(), instance);
                 let revision = endpoint.revision;
                 let change = match kind {
@@ -184,18 +184,13 @@ impl Recovered {
 
 impl Instance {
     /// An instance that is stored after what was known of it. Its lease is renewed with its heartbeat.
-    fn new(
-        endpoint: Arc<ServiceEndpoint>,
-        owner: crate::store::owner::Owner,
-        known: Option<&Self>,
-    ) -> Self {
-        let same_lease =
-            |known: &&Self| known.endpoint.last_heartbeat == endpoint.last_heartbeat;
+    fn new(endpoint: Arc<ServiceEndpoint>, owner: Owner, known: Option<&Self>) -> Self {
+        let same_lease = |known: &&Self| known.endpoint.last_heartbeat == endpoint.last_heartbeat;
         let (ends, extended) = match known.filter(same_lease) {
             Some(known) => (known.ends, known.extended),
             None => (lease_end(&endpoint), false),
         };
-        Self { endpoint, owner, ends, extended }
+        Self { endpoint, owner, ends, extended, kept: None, overdue: false }
     }
 
     fn renew(&mut self, at: Timestamp) {
@@ -208,9 +203,10 @@ impl Instance {
         if self.extended {
             return;
         }
-        let ttl = self.endpoint.ttl.duration();
-        let by_downtime = later(self.ends, down.min(ttl));
-        self.ends = by_downtime.max(later(now, RECONNECT.min(ttl)));
+        self.overdue = self.ends <= now;
+        let left = Duration::try_from(self.ends.duration_since(now)).unwrap_or_default();
+        let past = Duration::try_from(now.duration_since(self.ends)).unwrap_or_default();
+        self.ends = later(now, extension(self.endpoint.ttl, left, past, down));
         self.extended = true;
     }
 }
@@ -292,7 +288,8 @@ impl<'a> LogFile<'a> {
             line: 1,
             problem: problem.to_owned(),
         };
-        let Some(line) = self.lines.next().map_err(|source| DataDirError::io("read", self.path, source))?
+        let Some(line) =
+            self.lines.next().map_err(|source| DataDirError::io("read", self.path, source))?
         else {
             return Err(damaged("it is missing"));
         };

@@ -23,7 +23,7 @@ use crate::store::memory::error::DataDirError;
 use crate::store::memory::outbox::Batch;
 
 /// The length of a journal from which a snapshot is written, unless the last snapshot was larger than half of it.
-const JOURNAL: u64 = 16 << 20;
+pub(crate) const JOURNAL: u64 = 16 << 20;
 /// How many records or instances a line has.
 const LINE: usize = 256;
 /// The waits between attempts to write a snapshot while the store is read-only.
@@ -49,6 +49,8 @@ pub(crate) struct Writer {
     /// The length that is known to be on the disk.
     synced: u64,
     snapshot_length: u64,
+    /// The length of the journal from which a snapshot is written, if the last one was not larger.
+    rotate_at: u64,
     snapshot: Option<JoinHandle<Option<u64>>>,
 }
 
@@ -99,13 +101,21 @@ impl Writer {
             length => (append_to(&path, length).map_err(failed)?, length),
         };
         let (file, synced) = (Some(file), length);
-        Ok(Self { dir, number, file, length, synced, snapshot_length, snapshot: None })
+        let (rotate_at, snapshot) = (JOURNAL, None);
+        Ok(Self { dir, number, file, length, synced, snapshot_length, rotate_at, snapshot })
     }
 
     /// A writer whose journal cannot be written. It starts over with a snapshot.
     pub(crate) fn read_only(dir: Arc<DataDir>, journal: Option<(u64, u64)>) -> Self {
         let (number, length) = journal.unwrap_or_default();
-        Self { dir, number, file: None, length, synced: length, snapshot_length: 0, snapshot: None }
+        let (rotate_at, snapshot) = (JOURNAL, None);
+        let (file, synced, snapshot_length) = (None, length, 0);
+        Self { dir, number, file, length, synced, snapshot_length, rotate_at, snapshot }
+    }
+
+    /// Sets the length of the journal from which a snapshot is written.
+    pub(crate) fn rotate_at(self, rotate_at: u64) -> Self {
+        Self { rotate_at, ..self }
     }
 
     /// Records that a server started.
@@ -124,7 +134,7 @@ impl Writer {
                 Ok(()) => shared.confirm(batch),
                 Err(error) => self.fail(shared, batch, &error),
             }
-            if self.length > JOURNAL.max(2 * self.snapshot_length) {
+            if self.length > self.rotate_at.max(2 * self.snapshot_length) {
                 self.rotate(shared);
             }
         }

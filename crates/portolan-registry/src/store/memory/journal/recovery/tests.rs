@@ -26,9 +26,19 @@ impl Directory {
         copy
     }
 
+    fn config(&self) -> RegistryConfig {
+        RegistryConfig { data_dir: Some(self.0.path().to_owned()), ..RegistryConfig::default() }
+    }
+
     fn open(&self) -> Result<Memory, OpenError> {
-        let data_dir = Some(self.0.path().to_owned());
-        Memory::open(&RegistryConfig { data_dir, ..RegistryConfig::default() })
+        Memory::open(&self.config())
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+        names.sort_unstable();
+        names
     }
 
     fn journal(&self) -> PathBuf {
@@ -80,18 +90,16 @@ async fn acknowledged_changes_survive() {
         register(&store, port).await;
     }
     commit(&store, Command::Deregister(registration(2).id().into())).await;
-    let (before, revision, _) = reset(&store).await;
+    let (mut before, revision, _) = reset(&store).await;
     drop(store);
     let store = directory.open().unwrap();
     assert!(store.has_former_state());
     let (mut after, started, history) = reset(&store).await;
     assert!(started > revision);
-    let sorted = |endpoints: &mut Vec<Arc<ServiceEndpoint>>| endpoints.sort_by_key(|e| e.port);
-    let mut before = before;
-    (sorted(&mut before), sorted(&mut after));
+    before.sort_by_key(|endpoint| endpoint.port);
+    after.sort_by_key(|endpoint| endpoint.port);
     assert_eq!(before, after);
-    let kinds: Vec<_> =
-        history.unwrap().events.iter().map(|event| event.change.kind()).collect();
+    let kinds: Vec<_> = history.unwrap().events.iter().map(|event| event.change.kind()).collect();
     assert_eq!(kinds, ["registered", "registered", "registered", "deregistered"]);
 }
 
@@ -195,6 +203,58 @@ async fn missing_journal_is_an_error() {
     fs::rename(directory.journal(), directory.0.path().join("journal-00000002")).unwrap();
     let error = directory.open().unwrap_err();
     assert!(matches!(error, OpenError::DataDir(DataDirError::Missing { .. })), "{error}");
+}
+
+#[tokio::test]
+async fn journal_is_replaced_by_a_snapshot_and_the_history_is_kept() {
+    let directory = Directory::new();
+    let store = Memory::open_with(&directory.config(), 2_000).unwrap();
+    let mut last = Revision::default();
+    for port in 1..=100 {
+        register(&store, port).await;
+        // Each is replaced at once, so that the journal grows and the state does not.
+        commit(&store, Command::Deregister(registration(port).id().into())).await;
+        last = store.revision();
+    }
+    register(&store, 101).await;
+    drop(store);
+    let files = directory.files();
+    assert!(files.len() <= 5, "{files:?}");
+    assert!(!files.contains(&"journal-00000001".to_owned()), "{files:?}");
+    assert!(!files.iter().any(|name| name.ends_with(".tmp")), "{files:?}");
+    let store = directory.open().unwrap();
+    let (endpoints, _, history) = reset(&store).await;
+    assert_eq!(endpoints.iter().map(|endpoint| endpoint.port).collect::<Vec<_>>(), [101]);
+    let history = history.unwrap();
+    assert!(history.since < last, "the journal before the snapshot has changes");
+    let revisions: Vec<_> = history.events.iter().map(|event| event.revision).collect();
+    assert!(revisions.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0), "{revisions:?}");
+    assert_eq!(revisions.last().map(|revision| revision.0), Some(last.0 + 1));
+}
+
+#[tokio::test]
+async fn snapshot_without_its_journal_and_unfinished_files_are_what_a_crash_leaves() {
+    let directory = Directory::new();
+    let store = Memory::open_with(&directory.config(), 1_000).unwrap();
+    for port in 1..=50 {
+        register(&store, port).await;
+    }
+    drop(store);
+    let newest = directory.files().into_iter().rfind(|name| name.starts_with("snapshot-")).unwrap();
+    let journal = newest.replace("snapshot", "journal");
+    let in_snapshot = {
+        let copy = directory.copy();
+        fs::remove_file(copy.0.path().join(&journal)).unwrap();
+        for name in
+            copy.files().iter().filter(|name| **name > journal && name.starts_with("journal"))
+        {
+            fs::remove_file(copy.0.path().join(name)).unwrap();
+        }
+        fs::write(copy.0.path().join("snapshot-00000999.tmp"), "torn").unwrap();
+        copy.ports().await
+    };
+    assert!(!in_snapshot.is_empty());
+    assert_eq!(directory.ports().await, (1..=50).collect::<Vec<_>>());
 }
 
 fn instance(heartbeat: &str, ttl: u64) -> Instance {
