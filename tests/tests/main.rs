@@ -4,6 +4,7 @@ mod bad_input;
 mod cli_output;
 mod contention;
 mod crashes;
+mod data_dir;
 mod discovery;
 mod doctor;
 mod examples;

@@ -8,6 +8,7 @@ use portolan_core::Remedy;
 use portolan_http::ServeError;
 use portolan_port_allocator::AllocatorError;
 use portolan_registry::InvalidRegistryConfig;
+use portolan_registry::store::OpenError;
 use tokio::task::JoinError;
 
 /// Why a registry server did not start, or failed while it ran.
@@ -19,7 +20,10 @@ pub enum ServerError {
     Disabled,
     /// A setting is invalid.
     #[error(transparent)]
-    Config(#[from] InvalidRegistryConfig),
+    Config(InvalidRegistryConfig),
+    /// The registry's store cannot be opened.
+    #[error(transparent)]
+    Store(OpenError),
     /// The address has no port.
     #[error("service_registry.listen_address: invalid port 0, expected 1 to 65535")]
     PortZero,
@@ -49,11 +53,21 @@ pub enum ServerError {
 
 // === impl ServerError ===
 
+impl From<OpenError> for ServerError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Config(error) => Self::Config(error),
+            other => Self::Store(other),
+        }
+    }
+}
+
 impl Remedy for ServerError {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Disabled => Some("set service_registry.enabled to true".into()),
             Self::Config(error) => error.remedy(),
+            Self::Store(error) => error.remedy(),
             Self::PortZero => Some("choose a port, such as 7000".into()),
             Self::Listen { .. } => {
                 Some("set service_registry.listen_address to an address of this machine".into())
@@ -78,7 +92,7 @@ mod tests {
         let panic = tokio::spawn(async { panic!("on purpose") }).await.unwrap_err();
         let errors = [
             ServerError::Disabled,
-            ServerError::Config(InvalidRegistryConfig::Backend("etcd")),
+            OpenError::Config(InvalidRegistryConfig::Backend("etcd")).into(),
             ServerError::PortZero,
             ServerError::Listen { address, source },
             ServerError::Panicked { part: "health", source: panic },

@@ -1,6 +1,7 @@
 //! `portolan serve`: the registry server.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 use portolan_server::RegistryServer;
@@ -16,6 +17,9 @@ pub(crate) struct Serve {
     /// Address to listen on [default: service_registry.listen_address]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    /// Directory that keeps the endpoints across restarts [default: service_registry.data_dir]
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
 }
 
 impl Serve {
@@ -24,6 +28,10 @@ impl Serve {
         let mut settings = context.settings().clone();
         if let Some(address) = self.listen {
             settings.service_registry.listen_address = address;
+        }
+        if self.data_dir.is_some() {
+            settings.service_registry.data_dir = self.data_dir;
+            settings.validate()?;
         }
         let broadcaster = context.broadcaster().await?;
         let mut server = RegistryServer::builder(settings)

@@ -1,0 +1,224 @@
+//! The data directory of the registry: what was acknowledged survives SIGKILL, and a full disk.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use portolan_tests::{Process, REGISTRY, TIMEOUT, TestEnv, http, isolated};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// How many clients write at the same time.
+const WRITERS: u64 = 64;
+/// How often the registry is killed; `PORTOLAN_KILLS` sets another number.
+const KILLS: u64 = 25;
+
+/// Starts `portolan serve` over a data directory.
+fn serve(env: &TestEnv, data: &Path) -> Result<Process> {
+    let call = env.portolan(&["serve", "--listen", "127.0.0.1:7000", "--data-dir"])?.arg(data);
+    let mut registry = call.args(&["--set", "broadcast.enabled=false"]).spawn("registry")?;
+    let ready = format!("{REGISTRY}/readyz");
+    registry.wait_until("the registry to be ready", || http::get(&ready))?;
+    Ok(registry)
+}
+
+/// Registers an instance and returns the status of the answer.
+fn register(connection: &mut BufReader<TcpStream>, id: &str, version: u64) -> Result<u16> {
+    let body = json!({
+        "name": "api", "host": "10.0.0.7", "port": 1 + version % 60_000, "version": version.to_string(),
+        "ttl": "24h",
+    });
+    let body = body.to_string();
+    let request = format!(
+        "PUT /api/v1/services/{id} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    connection.get_mut().write_all(request.as_bytes())?;
+    answer(connection)
+}
+
+/// Reads an answer to its end and returns its status.
+fn answer(connection: &mut BufReader<TcpStream>) -> Result<u16> {
+    let (mut status, mut length) = (None, 0);
+    loop {
+        let mut line = String::new();
+        ensure!(connection.read_line(&mut line)? > 0, "the connection was closed");
+        let line = line.trim_end();
+        match line.split_once(':') {
+            _ if line.is_empty() => break,
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.trim().parse()?;
+            }
+            _ if status.is_none() => status = line.split(' ').nth(1).map(str::parse).transpose()?,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    connection.read_exact(&mut body)?;
+    status.context("an answer without a status")
+}
+
+/// Registers ever newer versions of one instance until the registry ends. Returns the last one that was acknowledged.
+fn write_until_the_end(writer: u64, version: &AtomicU64) -> Option<(String, u64)> {
+    let id = format!("api-{writer}");
+    let connection = TcpStream::connect("127.0.0.1:7000").ok()?;
+    connection.set_read_timeout(Some(TIMEOUT)).ok()?;
+    let (mut connection, mut acknowledged) = (BufReader::new(connection), None);
+    loop {
+        let version = version.fetch_add(1, Ordering::Relaxed);
+        match register(&mut connection, &id, version) {
+            Ok(200 | 201) => acknowledged = Some((id.clone(), version)),
+            _ => return acknowledged,
+        }
+    }
+}
+
+/// Checks that the registry has at least the acknowledged version of each instance.
+fn check(acknowledged: &BTreeMap<String, u64>) -> Result<()> {
+    let listing = http::get_json(&format!("{REGISTRY}/api/v1/services"))?;
+    let services = listing["services"].as_array().context("a list")?;
+    let stored = |endpoint: &Value| -> Option<(String, u64)> {
+        Some((endpoint["id"].as_str()?.to_owned(), endpoint["version"].as_str()?.parse().ok()?))
+    };
+    let stored: BTreeMap<_, _> = services.iter().filter_map(stored).collect();
+    for (id, version) in acknowledged {
+        let found = stored.get(id);
+        ensure!(found >= Some(version), "{id}: version {version} was acknowledged, {found:?} is stored");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_acknowledged_registration_survives_kills_at_any_moment() {
+    isolated(|env| {
+        let kills = std::env::var("PORTOLAN_KILLS").ok().map(|kills| kills.parse());
+        let data = env.directory().join("data");
+        let (version, acknowledged) = (AtomicU64::new(1), Mutex::new(BTreeMap::new()));
+        for kill in 0..kills.transpose()?.unwrap_or(KILLS) {
+            let mut registry = serve(env, &data)?;
+            let mut acknowledged = acknowledged.lock().unwrap_or_else(|error| error.into_inner());
+            check(&acknowledged).with_context(|| format!("after {kill} kills"))?;
+            let (before, version) = (version.load(Ordering::Relaxed), &version);
+            let written = std::thread::scope(|scope| -> Result<Vec<_>> {
+                let writers: Vec<_> = (0..WRITERS)
+                    .map(|writer| scope.spawn(move || write_until_the_end(writer, version)))
+                    .collect();
+                // After another number of writes each time, between the first and some thousand.
+                let count = 1 + kill * kill * 7 % 3_001;
+                registry.wait_until("some writes", || {
+                    let written = version.load(Ordering::Relaxed) - before;
+                    ensure!(written >= count, "{written} of {count}");
+                    Ok(())
+                })?;
+                registry.kill()?;
+                Ok(writers.into_iter().filter_map(|writer| writer.join().ok()?).collect())
+            })?;
+            acknowledged.extend(written);
+        }
+        let _registry = serve(env, &data)?;
+        let acknowledged = acknowledged.into_inner().unwrap_or_else(|error| error.into_inner());
+        ensure!(acknowledged.len() as u64 == WRITERS, "{acknowledged:?}");
+        check(&acknowledged)
+    });
+}
+
+#[test]
+fn full_disk_rejects_writes_and_keeps_serving_until_there_is_space() {
+    isolated(|env| {
+        let data = env.folder("data")?;
+        let mount = ["-t", "tmpfs", "-o", "size=128k", "tmpfs"];
+        let mut command = std::process::Command::new("mount");
+        command.args(mount).arg(&data);
+        env.spawn("mount", command)?.wait(TIMEOUT)?.exits(0)?;
+        let registry = serve(env, &data)?;
+        let connect = || -> Result<_> {
+            let connection = TcpStream::connect("127.0.0.1:7000")?;
+            connection.set_read_timeout(Some(TIMEOUT))?;
+            Ok(BufReader::new(connection))
+        };
+        let mut connection = connect()?;
+        // Each registration takes some hundred bytes.
+        let mut acknowledged = BTreeMap::new();
+        let refused = (1..10_000).find_map(|version| {
+            let id = format!("api-{version}");
+            match register(&mut connection, &id, version) {
+                Ok(201) => {
+                    acknowledged.insert(id, version);
+                    None
+                }
+                other => Some((id, version, other)),
+            }
+        });
+        let (id, version, status) = refused.context("the disk is never full")?;
+        ensure!(status? == 503, "a full disk is no fault of the request");
+        // Reads, heartbeats and health reports go on.
+        check(&acknowledged)?;
+        let absent = http::client()?.get(format!("{REGISTRY}/api/v1/services/{id}")).send()?;
+        ensure!(absent.status() == 404, "a rejected registration is not visible");
+        let known = format!("{REGISTRY}/api/v1/services/api-1");
+        let beat = http::client()?.put(format!("{known}/heartbeat")).send()?;
+        ensure!(beat.status() == 204, "{beat:?}");
+        let report = json!({"status": "critical", "reason": "refused"}).to_string();
+        let health = http::client()?.put(format!("{known}/health"));
+        let health = health.header("content-type", "application/json").body(report).send()?;
+        ensure!(health.status().is_success(), "{health:?}");
+        ensure!(http::get_json(&known)?["health"] == "critical");
+        let call = env.portolan(&["register", "web", "--port", "81"])?.run()?;
+        ensure!(call.stderr.contains("read-only"), "{}", call.stderr);
+        ensure!(call.stderr.contains("free space"), "{}", call.stderr);
+
+        let mut remount = std::process::Command::new("mount");
+        remount.args(["-o", "remount,size=16m"]).arg(&data);
+        env.spawn("remount", remount)?.wait(TIMEOUT)?.exits(0)?;
+        let mut registry = registry;
+        registry.wait_until("the registry to accept writes", || {
+            let status = register(&mut connect()?, &id, version)?;
+            ensure!(status == 201, "{status}");
+            Ok(())
+        })?;
+        acknowledged.insert(id, version);
+        registry.kill()?;
+        let _registry = serve(env, &data)?;
+        check(&acknowledged)?;
+        ensure!(http::get_json(&format!("{REGISTRY}/api/v1/services"))?["incomplete"] != true);
+        ensure!(http::get_json(&known)?["health"] == "critical", "the snapshot has what changed meanwhile");
+        Ok(())
+    });
+}
+
+#[test]
+fn pause_of_the_registry_and_its_services_drops_nothing() {
+    isolated(|env| {
+        let data = env.directory().join("data");
+        let mut registry = serve(env, &data)?;
+        let service = env.service("api", &["--ttl", "2s", "--health", "none"], &["sleep", "1000"])?;
+        env.wait_registered("api", 1, TIMEOUT)?;
+        let call = env.portolan(&["watch", "api", "--json"])?.spawn("watch")?;
+        registry.signal(Signal::STOP)?;
+        service.signal_group(Signal::STOP)?;
+        // Longer than the TTL and the slack of expiry, which is what is tried here.
+        std::thread::sleep(Duration::from_secs(5));
+        registry.signal(Signal::CONT)?;
+        registry.wait_until("the pause to be noticed", || {
+            let api = env.registered("api")?;
+            ensure!(api.len() == 1, "{api:?}");
+            let reason = api[0]["health_reason"].as_str().unwrap_or_default().to_owned();
+            ensure!(reason.contains("paused"), "{api:?}");
+            Ok(())
+        })?;
+        service.signal_group(Signal::CONT)?;
+        registry.wait_until("a heartbeat", || {
+            let api = env.registered("api")?;
+            ensure!(api.len() == 1 && api[0]["health_reason"].is_null(), "{api:?}");
+            Ok(())
+        })?;
+        ensure!(!call.stdout().contains("expired"), "{}", call.stdout());
+        Ok(())
+    });
+}
