@@ -1,11 +1,11 @@
-//! Benchmarks of the port allocator, compared with the system calls that have the same effect.
+//! Benchmarks of the port allocator and the registry, compared with the system calls that have the same effect.
 //!
 //! A rate by itself says more about the machine than about Portolan. So each figure is compared with a
 //! *baseline*, measured in the same run in interleaved samples, so that other load on the machine
 //! affects both. The result is the median of the ratios.
 //!
-//! The program `bench-ports` (`cargo xtask bench ports`) prints the report; `cargo bench` measures one
-//! process with criterion.
+//! The programs `bench-ports` and `bench-registry` (`cargo xtask bench ports`, `… registry`) print the reports; `cargo
+//! bench` measures one process with criterion.
 
 #![allow(clippy::disallowed_methods, reason = "no async runtime, so no paused clock")]
 
@@ -15,6 +15,7 @@ mod bench_env;
 mod interleaved;
 mod kill;
 mod occupied;
+mod registry;
 mod report;
 mod reserve;
 mod sample;
@@ -38,8 +39,8 @@ use report::{Report, Row};
 /// The argument that makes this program a worker.
 pub const WORKER: &str = "worker";
 
-/// The parts of the report by name.
-const PARTS: [(&str, Part); 6] = [
+/// The parts of the port allocator's report by name.
+const PORTS: [(&str, Part); 6] = [
     ("reserve", reserve::rows),
     ("allocate", allocate::rows),
     ("scaling", scaling::rows),
@@ -48,16 +49,29 @@ const PARTS: [(&str, Part); 6] = [
     ("kill", kill::rows),
 ];
 
+/// The parts of the registry's report by name.
+const REGISTRY: [(&str, Part); 2] =
+    [("durable", registry::durable), ("recovery", registry::recovery)];
+
 type Part = fn() -> Result<Vec<Row>>;
 
-/// Measures the parts with these names, or all if there are none, and prints the report.
+/// Measures these parts of the port allocator, or all if there are none, and prints the report.
 pub fn print_report(names: &[String]) -> Result<()> {
-    let known = || PARTS.map(|(name, _)| name).join(", ");
-    if let Some(unknown) = names.iter().find(|name| !PARTS.iter().any(|part| part.0 == *name)) {
+    print(&PORTS, names)
+}
+
+/// Measures these parts of the registry, or all if there are none, and prints the report.
+pub fn print_registry_report(names: &[String]) -> Result<()> {
+    print(&REGISTRY, names)
+}
+
+fn print(parts: &[(&str, Part)], names: &[String]) -> Result<()> {
+    let known = || parts.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    if let Some(unknown) = names.iter().find(|name| !parts.iter().any(|part| part.0 == *name)) {
         anyhow::bail!("unknown part {unknown:?}: expected {}", known());
     }
     let mut report = Report::default();
-    for (name, rows) in PARTS {
+    for (name, rows) in parts {
         if names.is_empty() || names.iter().any(|wanted| wanted == name) {
             writeln!(stderr(), "measuring: {name}")?;
             report.extend(rows().with_context(|| format!("part {name}"))?);

@@ -18,7 +18,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             let packages = &["portolan-benches", "portolan-cli"];
             Build { profile, packages, program: "bench-ports" }.exec(parts)
         }
-        [unknown, ..] => bail!("unknown bench {unknown:?}; expected `ports`"),
-        [] => bail!("the name of a bench is missing; expected `cargo xtask bench ports`"),
+        ["registry", parts @ ..] => {
+            let packages = &["portolan-benches"];
+            Build { profile, packages, program: "bench-registry" }.exec(parts)
+        }
+        [unknown, ..] => bail!("unknown bench {unknown:?}; expected `ports` or `registry`"),
+        [] => bail!("the name of a bench is missing; expected `cargo xtask bench ports|registry`"),
     }
 }
