@@ -258,8 +258,8 @@ impl State {
         let Detached { endpoint, .. } = self.detach(id)?;
         self.revision.0 += 1;
         let revision = self.revision;
-        self.outbox.push(|| Entry::Remove { kind, id: id.clone(), revision });
         let removed = Arc::clone(&endpoint);
+        self.outbox.push(|| Entry::Remove { kind, endpoint: Arc::clone(&removed), revision });
         self.emit_change(match kind {
             RemoveKind::Deregistered => Change::Deregistered { endpoint: removed },
             RemoveKind::Expired => Change::Expired { endpoint: removed },

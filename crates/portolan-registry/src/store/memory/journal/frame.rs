@@ -17,8 +17,7 @@ pub(super) struct Line {
     pub(super) offset: u64,
     /// Its number, counted from 1.
     pub(super) number: u64,
-    /// The JSON value, or what is wrong with the line.
-    pub(super) json: Result<Vec<u8>, &'static str>,
+    bytes: Vec<u8>,
 }
 
 /// Reads the lines of a file.
@@ -61,23 +60,26 @@ impl<R: BufRead> Lines<R> {
         let offset = self.offset;
         self.offset += length as u64;
         self.number += 1;
-        Ok(Some(Line { offset, number: self.number, json: decode(bytes) }))
+        Ok(Some(Line { offset, number: self.number, bytes }))
     }
 }
 
-fn decode(mut bytes: Vec<u8>) -> Result<Vec<u8>, &'static str> {
-    if bytes.pop() != Some(b'\n') {
-        return Err("it has no end");
-    }
-    if bytes.len() < PREFIX || bytes[PREFIX - 1] != b' ' {
-        return Err("it has no checksum");
-    }
-    let json = bytes.split_off(PREFIX);
-    let checksum = std::str::from_utf8(&bytes[..PREFIX - 1]);
-    let checksum = checksum.ok().and_then(|text| u32::from_str_radix(text, 16).ok());
-    match checksum == Some(crc32fast::hash(&json)) {
-        true => Ok(json),
-        false => Err("its checksum does not match"),
+// === impl Line ===
+
+impl Line {
+    /// The JSON value, or what is wrong with the line.
+    pub(super) fn json(&self) -> Result<&[u8], &'static str> {
+        let line = self.bytes.strip_suffix(b"\n").ok_or("it has no end")?;
+        let Some((prefix, json)) = line.split_at_checked(PREFIX) else {
+            return Err("it has no checksum");
+        };
+        let checksum = prefix.strip_suffix(b" ").ok_or("it has no checksum")?;
+        let checksum = std::str::from_utf8(checksum).ok();
+        let checksum = checksum.and_then(|text| u32::from_str_radix(text, 16).ok());
+        match checksum == Some(crc32fast::hash(json)) {
+            true => Ok(json),
+            false => Err("its checksum does not match"),
+        }
     }
 }
 
@@ -87,7 +89,8 @@ mod tests {
 
     fn read(bytes: &[u8]) -> Vec<Result<Vec<u8>, &'static str>> {
         let mut lines = Lines::new(bytes);
-        std::iter::from_fn(|| lines.next().unwrap()).map(|line| line.json).collect()
+        let json = |line: Line| line.json().map(<[u8]>::to_vec);
+        std::iter::from_fn(|| lines.next().unwrap()).map(json).collect()
     }
 
     #[test]

@@ -52,8 +52,8 @@ pub(crate) enum Record {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kept: Option<HealthReport>,
     },
-    /// An instance is removed.
-    Remove { kind: RemoveKind, id: ServiceId, revision: Revision },
+    /// An instance is removed. It is the whole instance, so that the history needs no earlier record.
+    Remove { kind: RemoveKind, endpoint: Arc<ServiceEndpoint>, revision: Revision },
     /// The lease of an instance is renewed.
     Renew { id: ServiceId, at: Timestamp },
 }

@@ -22,6 +22,9 @@ use crate::store::memory::error::DataDirError;
 use crate::store::memory::extension;
 use crate::store::owner::Owner;
 
+/// How many lines are parsed at a time.
+const GROUP: usize = 256;
+
 /// What a data directory contains.
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
@@ -62,7 +65,7 @@ pub(crate) fn recover(dir: &DataDir, history: usize) -> Result<Recovered, DataDi
         None => Recovered::default(),
     };
     replay.history = match snapshot {
-        Some(number) => earlier_history(dir, number, replay.revision),
+        Some(number) => earlier_history(dir, number, replay.revision, history),
         None => History::default(),
     };
     let mut events = VecDeque::from(std::mem::take(&mut replay.history.events));
@@ -115,18 +118,23 @@ impl Recovered {
         }
         self.revision = self.revision.max(header.revision);
         let mut damage: Option<(u64, DataDirError)> = None;
-        while let Some(line) = lines.next()? {
-            let (offset, batch) = (line.offset, lines.parse::<Batch>(line));
-            match (batch, &damage) {
-                (Ok(batch), Some((torn_at, _))) if batch.synced <= *torn_at => {}
-                (Ok(batch), None) => self.replay(batch, events),
-                (Err(error), None) if may_be_torn => damage = Some((offset, error)),
-                (Err(_), Some(_)) => {}
-                (Err(error), None) => return Err(error),
-                (Ok(_), Some(_)) => return Err(damage.expect("matched above").1),
+        while let Some(group) = lines.group::<Batch>()? {
+            for (offset, batch) in group {
+                damage = match (batch, damage) {
+                    (Ok(batch), Some((torn_at, error))) if batch.synced > torn_at => {
+                        return Err(error);
+                    }
+                    (Ok(batch), None) => {
+                        self.replay(batch, events);
+                        None
+                    }
+                    (Err(error), None) if may_be_torn => Some((offset, error)),
+                    (Err(error), None) => return Err(error),
+                    (_, torn) => torn,
+                }
             }
         }
-        let length = lines.offset;
+        let length = lines.lines.offset();
         let intact = damage.map_or(length, |(torn_at, _)| torn_at);
         if intact < length {
             self.torn = Some(TornEnd { path: path.to_owned(), length: length - intact });
@@ -152,8 +160,8 @@ impl Recovered {
                 self.instances.get_mut(&id)?.renew(at);
                 return None;
             }
-            Record::Remove { kind, id, revision } => {
-                let endpoint = self.instances.remove(&id)?.endpoint;
+            Record::Remove { kind, endpoint, revision } => {
+                self.instances.remove(&endpoint.id);
                 let change = match kind {
                     RemoveKind::Deregistered => Change::Deregistered { endpoint },
                     RemoveKind::Expired => Change::Expired { endpoint },
@@ -223,17 +231,19 @@ fn later(at: Timestamp, by: Duration) -> Timestamp {
 
 /// The changes in the journal before the newest snapshot, which is kept for that. None if it is not there or
 /// not intact: watches then get a snapshot.
-fn earlier_history(dir: &DataDir, snapshot: u64, revision: Revision) -> History {
+fn earlier_history(dir: &DataDir, snapshot: u64, revision: Revision, limit: usize) -> History {
     let lost = History { since: revision, ..History::default() };
     let Some(number) = snapshot.checked_sub(1) else { return lost };
     let (mut earlier, mut events) = (Recovered::default(), VecDeque::new());
-    if let Ok(base) = read_snapshot(&dir.file(FileKind::Snapshot, number)) {
-        earlier.instances = base.instances;
-    }
-    let path = dir.file(FileKind::Journal, number);
-    match earlier.read_journal(&path, false, &mut events) {
+    match earlier.read_journal(&dir.file(FileKind::Journal, number), false, &mut events) {
         Ok(_) if earlier.revision == revision => {
-            History { events: events.into(), ..earlier.history }
+            let mut history = earlier.history;
+            let surplus = events.len().saturating_sub(limit);
+            if let Some(dropped) = events.drain(..surplus).next_back() {
+                history.since = dropped.revision;
+            }
+            history.events = events.into();
+            history
         }
         _ => lost,
     }
@@ -244,13 +254,15 @@ fn read_snapshot(path: &Path) -> Result<Recovered, DataDirError> {
     let header = lines.header("snapshot")?;
     let mut recovered = Recovered { revision: header.revision, ..Recovered::default() };
     recovered.history.since = header.revision;
-    while let Some(line) = lines.next()? {
-        for instance in lines.parse::<Instances>(line)? {
-            recovered.at = recovered.at.max(instance.endpoint.last_heartbeat);
-            recovered.instances.insert(instance.endpoint.id.clone(), instance);
+    while let Some(group) = lines.group::<Instances>()? {
+        for (_, instances) in group {
+            for instance in instances? {
+                recovered.at = recovered.at.max(instance.endpoint.last_heartbeat);
+                recovered.instances.insert(instance.endpoint.id.clone(), instance);
+            }
         }
     }
-    recovered.snapshot_length = lines.offset;
+    recovered.snapshot_length = lines.lines.offset();
     Ok(recovered)
 }
 
@@ -259,21 +271,44 @@ fn read_snapshot(path: &Path) -> Result<Recovered, DataDirError> {
 struct LogFile<'a> {
     path: &'a Path,
     lines: Lines<BufReader<File>>,
-    /// The length of what was read.
-    offset: u64,
 }
+
+/// The values of some lines and their offsets.
+type Group<T> = Vec<(u64, Result<T, DataDirError>)>;
 
 impl<'a> LogFile<'a> {
     fn open(path: &'a Path) -> Result<Self, DataDirError> {
         let file = File::open(path).map_err(|source| DataDirError::io("open", path, source))?;
-        Ok(Self { path, lines: Lines::new(BufReader::with_capacity(1 << 18, file)), offset: 0 })
+        Ok(Self { path, lines: Lines::new(BufReader::with_capacity(1 << 18, file)) })
     }
 
     fn next(&mut self) -> Result<Option<Line>, DataDirError> {
-        let line = self.lines.next();
-        let line = line.map_err(|source| DataDirError::io("read", self.path, source))?;
-        self.offset = self.lines.offset();
-        Ok(line)
+        self.lines.next().map_err(|source| DataDirError::io("read", self.path, source))
+    }
+
+    /// Reads the next lines and parses them on all processors, which takes most of the time of a recovery.
+    fn group<T: DeserializeOwned + Send>(&mut self) -> Result<Option<Group<T>>, DataDirError> {
+        let mut lines = Vec::new();
+        while lines.len() < GROUP
+            && let Some(line) = self.next()?
+        {
+            lines.push(line);
+        }
+        if lines.is_empty() {
+            return Ok(None);
+        }
+        let parse = |line: &Line| (line.offset, self.parse(line));
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = lines.len().div_ceil(threads);
+        let parsed = std::thread::scope(|scope| {
+            let parts = lines.chunks(share);
+            let parts: Vec<_> = parts
+                .map(|part| scope.spawn(move || part.iter().map(parse).collect::<Vec<_>>()))
+                .collect();
+            let joined = parts.into_iter().map(|part| part.join().expect("parsing does not panic"));
+            joined.flatten().collect()
+        });
+        Ok(Some(parsed))
     }
 
     /// Whether there is no further line.
@@ -282,18 +317,14 @@ impl<'a> LogFile<'a> {
     }
 
     fn header(&mut self, kind: &str) -> Result<Header, DataDirError> {
-        let path = || self.path.to_owned();
+        let path = self.path;
         let damaged = |problem: &str| DataDirError::Damaged {
-            path: self.path.to_owned(),
+            path: path.to_owned(),
             line: 1,
             problem: problem.to_owned(),
         };
-        let Some(line) =
-            self.lines.next().map_err(|source| DataDirError::io("read", self.path, source))?
-        else {
-            return Err(damaged("it is missing"));
-        };
-        let json = line.json.map_err(damaged)?;
+        let line = self.next()?.ok_or_else(|| damaged("it is missing"))?;
+        let json = line.json().map_err(damaged)?;
         /// What every version has.
         #[derive(serde::Deserialize)]
         struct AnyVersion {
@@ -301,25 +332,24 @@ impl<'a> LogFile<'a> {
             version: u32,
         }
         let any: AnyVersion =
-            serde_json::from_slice(&json).map_err(|error| damaged(&error.to_string()))?;
+            serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))?;
         if any.portolan != kind {
             return Err(damaged(&format!("it begins a {}, expected a {kind}", any.portolan)));
         }
         if any.version != VERSION {
             return Err(DataDirError::Version {
-                path: path(),
+                path: path.to_owned(),
                 found: any.version,
                 expected: VERSION,
             });
         }
-        let header = serde_json::from_slice(&json).map_err(|error| damaged(&error.to_string()))?;
-        self.offset = self.lines.offset();
+        let header = serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))?;
         Ok(header)
     }
 
-    fn parse<T: DeserializeOwned>(&self, line: Line) -> Result<T, DataDirError> {
-        let problem = match line.json {
-            Ok(json) => match serde_json::from_slice(&json) {
+    fn parse<T: DeserializeOwned>(&self, line: &Line) -> Result<T, DataDirError> {
+        let problem = match line.json() {
+            Ok(json) => match serde_json::from_slice(json) {
                 Ok(value) => return Ok(value),
                 Err(error) => error.to_string(),
             },

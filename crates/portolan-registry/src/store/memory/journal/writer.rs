@@ -255,11 +255,11 @@ impl Writer {
     }
 }
 
-/// Removes the files that a snapshot replaces. The journal before it is kept for its history, and the snapshot in
-/// which that begins.
+/// Removes the files that a snapshot replaces. The journal before it is kept for its history.
 fn remove_old(dir: &DataDir, snapshot: u64) {
-    for kind in [FileKind::Journal, FileKind::Snapshot] {
-        if let Err(error) = dir.remove_before(kind, snapshot.saturating_sub(1)) {
+    let first_journal = snapshot.saturating_sub(1);
+    for (kind, first) in [(FileKind::Snapshot, snapshot), (FileKind::Journal, first_journal)] {
+        if let Err(error) = dir.remove_before(kind, first) {
             warn!(%error, "Old file of the data directory cannot be removed");
         }
     }

@@ -305,3 +305,31 @@ async fn lease_that_ended_while_no_server_ran_lasts_for_the_time_to_reconnect() 
     assert_eq!(ports(&store).await, [1]);
     commit(&store, Command::Heartbeat(registration(1).id().into())).await;
 }
+
+/// The files were written by the first version of the format: each later one reads them.
+#[tokio::test]
+async fn first_version_of_the_format_is_read() {
+    let directory = Directory::new();
+    let files =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/memory/journal/recovery/format-1");
+    for entry in fs::read_dir(files).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, directory.0.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let store = directory.open().unwrap();
+    assert_eq!(ports(&store).await, [1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 5432]);
+    let (endpoints, ..) = reset(&store).await;
+    let find = |port| endpoints.iter().find(|endpoint| endpoint.port == port).unwrap();
+    assert_eq!(find(4).health_reason, "refused");
+    let db = find(5432);
+    assert_eq!(db.incarnation, Some(portolan_core::Incarnation::new(2)));
+    assert_eq!((db.addresses.len(), db.metadata["region"].as_str()), (1, "eu"));
+    // The incarnation that was replaced is still fenced.
+    let fenced = crate::CommandTarget {
+        id: db.id.clone(),
+        incarnation: Some(portolan_core::Incarnation::new(1)),
+    };
+    let outcome =
+        store.commit(&[Command::Heartbeat(fenced)], suite::api()).await.outcomes.remove(0);
+    assert!(matches!(outcome, Err(crate::RegistryError::AnotherIncarnation { .. })), "{outcome:?}");
+}
