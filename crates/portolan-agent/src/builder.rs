@@ -123,7 +123,7 @@ impl AgentBuilder {
     /// channel.
     pub async fn start(mut self) -> Result<Agent, AgentError> {
         let incarnation = *self.registration.incarnation.get_or_insert_with(Incarnation::random);
-        let registry_url = self.registry.as_ref().map(|client| client.url().to_owned());
+        let registry_url = self.registry.as_ref().map(RegistryClient::urls);
         let registration =
             addresses::complete(self.registration, self.addresses, registry_url.as_deref()).await;
         let endpoint = desired_endpoint(registration, &self.check)?;

@@ -32,8 +32,16 @@ pub(crate) fn is_on_this_host(registry_url: &str) -> bool {
     host_and_port(registry_url).is_none_or(|(host, _)| host.is_loopback())
 }
 
-fn host_and_port(url: &str) -> Option<(Host, u16)> {
-    let url = Url::parse(url).ok()?;
+/// The host and port of the registry. Of several servers, whose URLs are separated by commas, the first one on another
+/// host: what that one can reach, the one on this host can reach too.
+fn host_and_port(urls: &str) -> Option<(Host, u16)> {
+    let servers: Vec<(Host, u16)> = urls.split(',').filter_map(server).collect();
+    let elsewhere = servers.iter().find(|(host, _)| !host.is_loopback());
+    elsewhere.or(servers.first()).cloned()
+}
+
+fn server(url: &str) -> Option<(Host, u16)> {
+    let url = Url::parse(url.trim()).ok()?;
     let host = url.host_str()?.parse().ok()?;
     Some((host, url.port_or_known_default().unwrap_or(REGISTRY_PORT)))
 }
@@ -52,6 +60,12 @@ fn source_address_to(host: &Host, port: u16) -> io::Result<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn server_on_another_host_decides_among_several() {
+        assert!(!is_on_this_host("http://localhost:7000,http://10.0.0.7:7000"));
+        assert!(is_on_this_host("http://localhost:7000, http://127.0.0.1:7001"));
+    }
 
     #[test]
     fn loopback_is_advertised_to_local_registry() {

@@ -185,8 +185,24 @@ impl Context {
 
     /// Returns whether the settings name a registry.
     pub(crate) fn names_registry(&self) -> bool {
-        let origin = self.loaded.origins.get("discovery.registry_url");
-        origin.is_some_and(|origin| *origin != Origin::Default)
+        self.is_set("discovery.registry_url") || self.is_set("discovery.registry_urls")
+    }
+
+    fn is_set(&self, key: &str) -> bool {
+        self.loaded.origins.get(key).is_some_and(|origin| *origin != Origin::Default)
+    }
+
+    /// Returns the URLs of the registry's servers. A single URL in a flag or the environment replaces the list
+    /// of a file.
+    fn configured_registry(&self) -> String {
+        let discovery = &self.settings().discovery;
+        let origin = |key: &str| self.loaded.origins.get(key);
+        let is_overridden = matches!(origin("discovery.registry_urls"), Some(Origin::File { .. }))
+            && !matches!(
+                origin("discovery.registry_url"),
+                None | Some(Origin::Default | Origin::File { .. })
+            );
+        if is_overridden { discovery.registry_url.clone() } else { discovery.registry() }
     }
 
     /// Creates the builder of discovery clients, which decides which registry they use.
@@ -200,7 +216,7 @@ impl Context {
             .pools(port_allocator.pools())
             .reservations(HostReservations::new(port_allocator.clone()));
         if self.names_registry() {
-            builder = builder.registry_url(discovery.registry_url.clone());
+            builder = builder.registry_url(self.configured_registry());
         }
         if let Some(token) = token {
             builder = builder.token(token.clone());

@@ -59,7 +59,8 @@ impl<H> DiscoveryClientBuilder<H> {
         self
     }
 
-    /// Sets the registry's URL, instead of the configured one.
+    /// Sets the registry's URL, or those of several servers over one store separated by commas, instead of the
+    /// configured ones.
     pub fn registry_url(mut self, url: impl Into<String>) -> Self {
         self.registry_url = Some(url.into());
         self
@@ -123,14 +124,14 @@ impl<H> DiscoveryClientBuilder<H> {
     /// configuration, else the one of a registry that holds a port on this host in the client's
     /// scopes, else `http://localhost:7000`.
     pub fn locate_registry(&self) -> String {
-        self.known_registry().unwrap_or_else(|| self.config.registry_url.clone())
+        self.known_registry().unwrap_or_else(|| self.config.registry())
     }
 
     /// Returns the URL of the registry that a setting or a lease on this host names.
     fn known_registry(&self) -> Option<String> {
-        let explicit = self.registry_url.as_deref().or_else(|| self.config.explicit_registry_url());
-        if let Some(url) = explicit {
-            return Some(url.to_owned());
+        let explicit = self.registry_url.clone().or_else(|| self.config.explicit_registry());
+        if explicit.is_some() {
+            return explicit;
         }
         let scopes = self.scope.lookup_order();
         let local = self.reservations.as_ref()?;

@@ -10,7 +10,7 @@ use portolan_core::{Remedy, ServiceName};
 use serde::{Deserialize, Serialize};
 
 use crate::dns_config::{DnsConfig, InvalidDomain};
-use crate::registry_client::{RegistryClientConfig, RegistryClientError, base_url};
+use crate::registry_client::{RegistryClientConfig, RegistryClientError, base_urls};
 use crate::static_endpoints::ConfiguredEndpoints;
 use crate::strategy_name::StrategyName;
 use crate::timeouts::Timeouts;
@@ -24,6 +24,9 @@ pub struct DiscoveryConfig {
     /// The registry's URL. Default `http://localhost:7000`. If it is left at the default, a registry
     /// of the client's scopes that holds another port on this host is used instead.
     pub registry_url: String,
+    /// The URLs of several servers over one store, in place of `registry_url`. Default empty. A client uses one of
+    /// them, chosen at random, until it does not respond.
+    pub registry_urls: Vec<String>,
     /// The strategies in the order in which they are asked; the first that finds an instance wins.
     /// Default: `default`, `registry`, `broadcast`, `dns`, `config`.
     pub strategies: Vec<StrategyName>,
@@ -85,6 +88,9 @@ pub enum InvalidDiscovery {
     /// The registry's URL or the token is not valid.
     #[error("discovery.registry_url: {0}")]
     Registry(#[source] RegistryClientError),
+    /// One of the URLs is not valid.
+    #[error("discovery.registry_urls: {0}")]
+    Registries(#[source] RegistryClientError),
     /// The domain is not valid.
     #[error("discovery.dns.domain: {0}")]
     Domain(#[source] InvalidDomain),
@@ -108,13 +114,24 @@ impl DiscoveryConfig {
             return Err(InvalidDiscovery::NoRoom);
         }
         self.dns.domain().map_err(InvalidDiscovery::Domain)?;
-        base_url(&self.registry_url).map_err(InvalidDiscovery::Registry)?;
+        base_urls(&self.registry_url).map_err(InvalidDiscovery::Registry)?;
+        for url in &self.registry_urls {
+            base_urls(url).map_err(InvalidDiscovery::Registries)?;
+        }
         self.timeouts.zero().map_or(Ok(()), |key| Err(InvalidDiscovery::NoTime(key)))
     }
 
-    /// Returns the registry's URL if it differs from the default.
-    pub(crate) fn explicit_registry_url(&self) -> Option<&str> {
-        let url = self.registry_url.as_str();
+    /// Returns the URLs of the registry's servers, separated by commas.
+    pub fn registry(&self) -> String {
+        match self.registry_urls.is_empty() {
+            true => self.registry_url.clone(),
+            false => self.registry_urls.join(","),
+        }
+    }
+
+    /// Returns the same if it differs from the default.
+    pub(crate) fn explicit_registry(&self) -> Option<String> {
+        let url = self.registry();
         (url != RegistryClientConfig::default().url).then_some(url)
     }
 }
@@ -124,6 +141,7 @@ impl Default for DiscoveryConfig {
         Self {
             enabled: true,
             registry_url: RegistryClientConfig::default().url,
+            registry_urls: Vec::new(),
             strategies: StrategyName::all().collect(),
             timeouts: Timeouts::default(),
             retries: 3,
@@ -155,6 +173,7 @@ impl InvalidDiscovery {
             Self::NoTime(key) => return format!("discovery.timeouts.{key}"),
             Self::NoRoom => "cache.max_entries",
             Self::Registry(_) => "registry_url",
+            Self::Registries(_) => "registry_urls",
             Self::Domain(_) => "dns.domain",
         };
         format!("discovery.{key}")
@@ -171,7 +190,7 @@ impl Remedy for InvalidDiscovery {
             Self::NoRoom => {
                 Some("set discovery.cache.enabled to false to turn the cache off".into())
             }
-            Self::Registry(error) => error.remedy(),
+            Self::Registry(error) | Self::Registries(error) => error.remedy(),
             Self::Domain(error) => error.remedy(),
             Self::NoStrategy | Self::NoTime(_) => None,
         }

@@ -6,14 +6,15 @@ mod error;
 mod query;
 mod reconnect;
 mod response;
+mod servers;
 mod sse;
 mod vantage;
 mod watch;
 
-pub(crate) use client::base_url;
 pub use client::{RegisterResponse, RegistryClient, RegistryClientConfig};
 pub use error::RegistryClientError;
 pub use query::{ListQuery, Listing, WatchRequest};
 pub use reconnect::ReconnectingWatch;
 pub(crate) use reconnect::{ConnectionEvent, ConnectionEvents};
+pub(crate) use servers::base_urls;
 pub use watch::RegistryWatch;

@@ -13,6 +13,7 @@ fn defaults_are_those_of_the_specification() {
     let expected = json!({
         "enabled": true,
         "registry_url": "http://localhost:7000",
+        "registry_urls": [],
         "strategies": ["default", "registry", "broadcast", "dns", "config"],
         "timeouts": {
             "default_port_check": "100ms",
@@ -55,6 +56,10 @@ fn invalid_setting_is_named_with_what_is_expected() {
         (
             json!({"registry_url": "https://r"}),
             "discovery.registry_url: invalid registry URL \"https://r\"",
+        ),
+        (
+            json!({"registry_urls": ["http://r", "r:7000"]}),
+            "discovery.registry_urls: invalid registry URL \"r:7000\"",
         ),
         (json!({"dns": {"domain": "a..b"}}), "discovery.dns.domain: invalid domain \"a..b\""),
         (json!({"dns": {"domain": ""}}), "it is empty"),

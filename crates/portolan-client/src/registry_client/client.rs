@@ -1,21 +1,25 @@
 //! The client of the registry's HTTP API: one method per request.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_core::{HealthReport, Incarnation, Registration, ServiceEndpoint, ServiceId, Vantage};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use tokio::time::Instant;
 
 use super::error::RegistryClientError;
 use super::query::{ListQuery, Listing, WatchRequest};
 use super::response::RegistryResponse;
+use super::servers::Servers;
 use super::watch::RegistryWatch;
 
 /// The settings of a registry client.
 #[derive(Clone, PartialEq)]
 pub struct RegistryClientConfig {
-    /// The registry's URL, such as `http://localhost:7000`.
+    /// The registry's URL, such as `http://localhost:7000`; or those of several servers over one store, separated
+    /// by commas.
     pub url: String,
     /// The bearer token, if the registry requires one.
     pub token: Option<String>,
@@ -26,10 +30,13 @@ pub struct RegistryClientConfig {
 
 /// A client of one registry; clones share its connections. It does not retry; only
 /// [`RegistryClient::watch_reconnecting`] reconnects.
+///
+/// A registry with several servers: the client uses one of them, chosen at random, until that does not respond;
+/// the request then goes to the next one within the same timeout.
 #[derive(Clone)]
 pub struct RegistryClient {
     http: reqwest::Client,
-    base: Url,
+    servers: Arc<Servers>,
     timeout: Duration,
     incarnation: Option<Incarnation>,
 }
@@ -76,7 +83,7 @@ impl RegistryClient {
     /// `https://`, or if the token is not a valid header value; retrying does not help.
     pub fn new(config: RegistryClientConfig) -> Result<Self, RegistryClientError> {
         let RegistryClientConfig { url, token, timeout } = config;
-        let base = base_url(&url)?;
+        let servers = Arc::new(Servers::parse(&url)?);
         let http = reqwest::Client::builder()
             .default_headers(headers(token.as_deref())?)
             .connect_timeout(timeout)
@@ -86,12 +93,17 @@ impl RegistryClient {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| RegistryClientError::invalid_url(&url, error.to_string()))?;
-        Ok(Self { http, base, timeout, incarnation: None })
+        Ok(Self { http, servers, timeout, incarnation: None })
     }
 
-    /// Returns the registry's URL.
+    /// Returns the registry's URL; of several servers, that of the one that is used at the moment.
     pub fn url(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
+        text(self.servers.current())
+    }
+
+    /// Returns the URLs of all servers, separated by commas.
+    pub fn urls(&self) -> String {
+        self.servers.text()
     }
 
     /// Returns the same client with another request timeout.
@@ -171,7 +183,8 @@ impl RegistryClient {
             .header(ACCEPT, "text/event-stream");
         let response = self.send(request).await?.accepted()?;
         let vantage = response.vantage();
-        Ok(RegistryWatch::new(response.into_event_stream()?, self.url().to_owned(), vantage))
+        let url = response.url().to_owned();
+        Ok(RegistryWatch::new(response.into_event_stream()?, url, vantage))
     }
 
     fn instance(&self, method: Method, id: &ServiceId, what: Option<&str>) -> RequestBuilder {
@@ -190,8 +203,10 @@ impl RegistryClient {
         }
     }
 
+    /// A request to whichever server is used.
     pub(super) fn request(&self, method: Method, path: &[String]) -> RequestBuilder {
-        let mut url = self.base.clone();
+        let mut url = self.servers.current().clone();
+        url.set_path("");
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "v1"]).extend(path);
         }
@@ -213,14 +228,43 @@ impl RegistryClient {
         response.accepted()
     }
 
-    /// Sends a request and waits for the head of the response; the body of an error is read too.
+    /// Sends a request and waits for the head of the response; the body of an error is read too. A server that does
+    /// not respond, or is not ready, leaves an equal share of the remaining time to each of the others.
     pub(super) async fn send(
         &self,
         request: RequestBuilder,
     ) -> Result<RegistryResponse, RegistryClientError> {
-        let url = self.url().to_owned();
-        RegistryResponse::receive(request, url, tokio::time::Instant::now() + self.timeout).await
+        let request = request.build();
+        let request =
+            request.map_err(|error| RegistryClientError::in_transit(self.url(), &error))?;
+        let path = request.url().path().to_owned();
+        let deadline = Instant::now() + self.timeout;
+        let mut servers = self.servers.in_order();
+        let mut failures = Vec::new();
+        while let Some((index, base)) = servers.next() {
+            let mut attempt = request.try_clone().expect("the body is in memory");
+            Servers::redirect(&mut attempt, &path, base);
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(servers.len() + 1).unwrap_or(u32::MAX);
+            let url = text(base).to_owned();
+            let attempt = RequestBuilder::from_parts(self.http.clone(), attempt);
+            match RegistryResponse::receive(attempt, url, Instant::now() + share).await {
+                Ok(response) if response.is_not_ready() && servers.len() > 0 => {}
+                Ok(response) => {
+                    self.servers.use_from_now_on(index);
+                    return Ok(response.until(deadline));
+                }
+                Err(error @ RegistryClientError::Unreachable { .. }) => failures.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(RegistryClientError::all_unreachable(failures))
     }
+}
+
+/// The text of a server's URL.
+fn text(base: &Url) -> &str {
+    base.as_str().trim_end_matches('/')
 }
 
 impl fmt::Debug for RegistryClient {
@@ -232,8 +276,8 @@ impl fmt::Debug for RegistryClient {
     }
 }
 
-/// Parses the URL of a registry.
-pub(crate) fn base_url(text: &str) -> Result<Url, RegistryClientError> {
+/// Parses the URL of one server.
+pub(super) fn base_url(text: &str) -> Result<Url, RegistryClientError> {
     let url = Url::parse(text)
         .map_err(|error| RegistryClientError::invalid_url(text, error.to_string()))?;
     match url.scheme() {

@@ -43,6 +43,66 @@ async fn clock_is_read_from_the_date_header() {
     assert!(matches!(foreign.clock().await, Err(RegistryClientError::BadAnswer { .. })));
 }
 
+/// A client of several servers, which begins with the first one.
+fn client_of(urls: &[String]) -> RegistryClient {
+    let client = client(urls.join(","));
+    client.servers.use_from_now_on(0);
+    client
+}
+
+#[tokio::test]
+async fn request_goes_to_the_next_server_if_one_does_not_respond() {
+    let (absent, registry) = (vacant(), FakeRegistry::start().await);
+    registry.put(endpoint("api", 8080));
+    let client = client_of(&[absent.url(), registry.url()]);
+    let query = ListQuery::named("api".parse().unwrap());
+    assert_eq!(client.list(&query).await.unwrap().services.len(), 1);
+    // It stays there.
+    assert_eq!(client.url(), registry.url());
+    let first = FakeRegistry::on(absent.listen());
+    client.list(&query).await.unwrap();
+    assert_eq!(first.requests(), Vec::<String>::new());
+    // A server that is shutting down sends its clients away.
+    registry.inject(Fault::Status(503));
+    assert_eq!(client.list(&query).await.unwrap().services, []);
+    assert_eq!(client.url(), first.url());
+}
+
+#[tokio::test(start_paused = true)]
+async fn server_that_hangs_leaves_time_for_the_others() {
+    let (hanging, registry) = (FakeRegistry::start().await, FakeRegistry::start().await);
+    hanging.inject(Fault::Hang);
+    let client = client_of(&[hanging.url(), registry.url()]);
+    client.list(&ListQuery::default()).await.unwrap();
+    assert_eq!(client.url(), registry.url());
+}
+
+#[tokio::test]
+async fn error_names_every_server_that_does_not_respond() {
+    let (one, other) = (vacant(), vacant());
+    let client = client_of(&[one.url(), other.url()]);
+    let error = client.list(&ListQuery::default()).await.unwrap_err();
+    let RegistryClientError::Unreachable { url, reason } = error else { panic!("{error}") };
+    assert_eq!(url, format!("{}, {}", one.url(), other.url()));
+    assert!(reason.contains(&one.url()) && reason.contains(&other.url()), "{reason}");
+}
+
+#[tokio::test]
+async fn watch_continues_with_another_server() {
+    let (one, other) = (FakeRegistry::start().await, FakeRegistry::start().await);
+    other.put(endpoint("api", 8080));
+    let client = client_of(&[one.url(), other.url()]);
+    let mut watch = client.watch_reconnecting(WatchRequest::default());
+    assert_eq!(kind(&watch.next().await.unwrap().unwrap()), "snapshot");
+    one.inject(Fault::Status(503));
+    one.cut();
+    // The connection is lost; the watch resumes from its revision at the other server.
+    watch.next().await.unwrap().unwrap_err();
+    let next = watch.next().await.unwrap().unwrap();
+    assert_eq!(client.url(), other.url());
+    assert_eq!(kind(&next), "registered");
+}
+
 #[tokio::test]
 async fn instance_is_registered_renewed_and_deregistered() {
     let registry = FakeRegistry::start().await;

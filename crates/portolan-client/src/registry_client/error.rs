@@ -111,6 +111,25 @@ impl RegistryClientError {
         Self::BadAnswer { url: url.to_owned(), reason: reason.into() }
     }
 
+    /// The error if none of the servers responds: the only one, or all of them.
+    pub(super) fn all_unreachable(failures: Vec<Self>) -> Self {
+        let mut parts: Vec<_> = failures
+            .into_iter()
+            .filter_map(|failure| match failure {
+                Self::Unreachable { url, reason } => Some((url, reason)),
+                _ => None,
+            })
+            .collect();
+        if parts.len() == 1 {
+            let (url, reason) = parts.remove(0);
+            return Self::Unreachable { url, reason };
+        }
+        let urls: Vec<_> = parts.iter().map(|(url, _)| url.as_str()).collect();
+        let reasons: Vec<_> =
+            parts.iter().map(|(url, reason)| format!("{url}: {reason}")).collect();
+        Self::Unreachable { url: urls.join(", "), reason: reasons.join("; ") }
+    }
+
     /// Wraps a transport failure. The innermost cause is the one that a person can resolve.
     pub(crate) fn in_transit(url: &str, error: &reqwest::Error) -> Self {
         Self::unreachable(url, innermost(error))

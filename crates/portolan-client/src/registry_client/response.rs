@@ -68,6 +68,21 @@ impl RegistryResponse {
         Ok(response)
     }
 
+    /// The URL of the server that responded.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Sets until when the body may be read.
+    pub(super) fn until(self, deadline: Instant) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Whether the server cannot serve requests at the moment, and another one over the same store may.
+    pub(super) fn is_not_ready(&self) -> bool {
+        self.status() == StatusCode::SERVICE_UNAVAILABLE
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.response.status()
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use portolan_client::RegistryClientError;
-use portolan_config_manager::Origin;
 use portolan_core::duration::format_duration;
 
 use super::Check;
@@ -15,8 +14,16 @@ use crate::context::Context;
 pub(super) const CHECK: Check = Check { name: "registry", run: |context| check(context).boxed() };
 
 async fn check(context: &Context) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for url in context.registry_url().split(',') {
+        findings.extend(check_server(context, url).await);
+    }
+    findings
+}
+
+async fn check_server(context: &Context, url: &str) -> Vec<Finding> {
     let settings = context.settings();
-    let client = match context.registry() {
+    let client = match context.registry_at(url.to_owned()) {
         Ok(client) => client.with_timeout(settings.discovery.timeouts.strategy("registry")),
         Err(failure) => {
             return vec![Finding::from_failure("the registry cannot be used", &failure)];
@@ -29,7 +36,7 @@ async fn check(context: &Context) -> Vec<Finding> {
                 time.map(|time| evaluate(time, Timestamp::now(), settings.broadcast.window));
             [responds].into_iter().chain(clock).collect()
         }
-        Err(error) => vec![error_finding(error, is_configured(context))],
+        Err(error) => vec![error_finding(error, context.names_registry())],
     }
 }
 
@@ -43,11 +50,6 @@ fn error_finding(error: RegistryClientError, is_configured: bool) -> Finding {
         ),
         _ => Finding::from_failure("the registry does not respond", &error.into()),
     }
-}
-
-fn is_configured(context: &Context) -> bool {
-    let origin = context.loaded.origins.get("discovery.registry_url");
-    !matches!(origin, None | Some(Origin::Default))
 }
 
 /// Compares in whole seconds: the time of the registry comes from an HTTP header.
