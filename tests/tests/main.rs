@@ -18,6 +18,7 @@ mod name_servers;
 mod networks;
 mod ports;
 mod quickstart;
+mod stack_states;
 mod sticky;
 mod unique_names;
 mod watch;

@@ -41,7 +41,7 @@ fn discover_exit(error: &DiscoverError) -> Exit {
     match error {
         DiscoverError::InvalidName(_) | DiscoverError::UnknownStrategy(_) => Exit::Usage,
         DiscoverError::Disabled | DiscoverError::NothingToWatch => Exit::Usage,
-        DiscoverError::NotFound { .. } => Exit::NotFound,
+        DiscoverError::NotFound { .. } | DiscoverError::NotAvailable { .. } => Exit::NotFound,
         DiscoverError::CouldNotAsk { .. } => Exit::Unreachable,
         DiscoverError::TimedOut { .. } | DiscoverError::NotReady { .. } => Exit::TimedOut,
         _ => Exit::Failed,

@@ -11,9 +11,13 @@ use crate::exit::Failure;
 /// How long the registry may take to list the known names.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Adds the nearest name that the registry knows, if there is one, to the failure.
+/// Adds the nearest name that the registry knows, if there is one, to the failure. A name that it knows itself is
+/// not misspelt.
 pub(crate) async fn add(context: &Context, name: &ServiceName, failure: Failure) -> Failure {
     let names = known_names(context).await;
+    if names.contains(name) {
+        return failure;
+    }
     match suggest(name.as_str(), names.iter().map(ServiceName::as_str)) {
         Some(meant) => {
             let (first, rest) = failure.message.split_once('\n').unwrap_or((&failure.message, ""));
@@ -27,7 +31,8 @@ pub(crate) async fn add(context: &Context, name: &ServiceName, failure: Failure)
 async fn known_names(context: &Context) -> Vec<ServiceName> {
     let Ok(registry) = context.registry() else { return Vec::new() };
     let query = ListQuery { scopes: context.scope.lookup_order(), ..ListQuery::default() };
-    let listing = registry.with_timeout(TIMEOUT).list(&query).await;
     // A failure of the registry is already part of the message.
-    listing.map(|found| found.services.into_iter().map(|s| s.name).collect()).unwrap_or_default()
+    let Ok(listing) = registry.with_timeout(TIMEOUT).list(&query).await else { return Vec::new() };
+    let registered = listing.services.into_iter().map(|endpoint| endpoint.name);
+    registered.chain(listing.declared.into_iter().map(|instance| instance.name)).collect()
 }

@@ -35,6 +35,13 @@ pub enum AttemptOutcome {
         /// Whether the strategy would know of an instance if there were one.
         authoritative: bool,
     },
+    /// The strategy knows the service, and none of its instances can be used now.
+    NotReady {
+        /// The state of the service and its reason.
+        reason: String,
+        /// What resolves it.
+        remedy: String,
+    },
     /// There was nothing to ask, for this reason.
     Skipped(String),
     /// Asking failed.
@@ -112,6 +119,7 @@ impl From<StrategyOutcome> for AttemptOutcome {
             StrategyOutcome::NotFound { reason, authoritative } => {
                 Self::NotFound { reason, authoritative }
             }
+            StrategyOutcome::NotReady { reason, remedy, .. } => Self::NotReady { reason, remedy },
             StrategyOutcome::Skipped(reason) => Self::Skipped(reason),
             StrategyOutcome::Failed(error) => Self::Failed(Arc::new(error)),
         }
@@ -134,6 +142,7 @@ impl fmt::Display for AttemptOutcome {
                 proof.map_or(Ok(()), |proof| write!(f, " ({proof})"))
             }
             Self::NotFound { reason, .. } => write!(f, "not found: {reason}"),
+            Self::NotReady { reason, .. } => write!(f, "not ready: {reason}"),
             Self::Skipped(reason) => write!(f, "skipped: {reason}"),
             Self::Failed(error) => write!(f, "could not ask: {error}"),
             Self::Interrupted => f.write_str("interrupted: the time for all strategies was over"),

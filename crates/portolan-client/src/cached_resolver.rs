@@ -146,7 +146,8 @@ impl CachedResolver {
             }
             _ => {
                 log_failure(&name, &error);
-                if let (DiscoverError::NotFound { .. }, Some(Cached { cache, .. })) =
+                use DiscoverError::{NotAvailable, NotFound};
+                if let (NotFound { .. } | NotAvailable { .. }, Some(Cached { cache, .. })) =
                     (&error, cached)
                 {
                     cache.update(&name, |entry| {

@@ -159,6 +159,7 @@ impl Chain {
                 evidence.add(&link.kind, candidates, complete);
             }
             StrategyOutcome::NotFound { authoritative, .. } => evidence.deny(*authoritative),
+            StrategyOutcome::NotReady { scope, .. } => evidence.not_ready(scope),
             StrategyOutcome::Failed(error) => evidence.fail(error),
             StrategyOutcome::Skipped(_) => {}
         }

@@ -36,6 +36,19 @@ pub enum DiscoverError {
         /// Every strategy, in order.
         attempts: Vec<Attempt>,
     },
+    /// The service is known, and none of its instances can be used: its program is starting, does not listen,
+    /// or has ended. Retrying helps once it is ready.
+    #[error("{reason}{}", lines(.attempts))]
+    NotAvailable {
+        /// The service.
+        name: ServiceName,
+        /// The state of the service and its reason.
+        reason: String,
+        /// What resolves it.
+        remedy: String,
+        /// Every strategy, in order.
+        attempts: Vec<Attempt>,
+    },
     /// No strategy that would know could be asked. Retrying helps once one can be asked.
     #[error("could not ask for {name}{}", lines(.attempts))]
     CouldNotAsk {
@@ -86,6 +99,7 @@ impl DiscoverError {
     pub fn attempts(&self) -> &[Attempt] {
         match self {
             Self::NotFound { attempts, .. }
+            | Self::NotAvailable { attempts, .. }
             | Self::CouldNotAsk { attempts, .. }
             | Self::TimedOut { attempts, .. } => attempts,
             _ => &[],
@@ -110,6 +124,7 @@ impl DiscoverError {
         !matches!(
             self,
             Self::NotFound { .. }
+                | Self::NotAvailable { .. }
                 | Self::CouldNotAsk { .. }
                 | Self::TimedOut { .. }
                 | Self::NotReady { .. }
@@ -133,7 +148,14 @@ impl DiscoverError {
         limit: Duration,
         attempts: Vec<Attempt>,
     ) -> Self {
-        use AttemptOutcome::{Failed, NotAsked, NotFound};
+        use AttemptOutcome::{Failed, NotAsked, NotFound, NotReady};
+        let known = attempts.iter().find_map(|attempt| match &attempt.outcome {
+            NotReady { reason, remedy } => Some((reason.clone(), remedy.clone())),
+            _ => None,
+        });
+        if let Some((reason, remedy)) = known {
+            return Self::NotAvailable { name, reason, remedy, attempts };
+        }
         let any = |is: fn(&AttemptOutcome) -> bool| attempts.iter().any(|a| is(&a.outcome));
         let not_found = any(|outcome| matches!(outcome, NotFound { .. }));
         let not_asked = any(|outcome| matches!(outcome, NotAsked));
@@ -163,6 +185,7 @@ impl Remedy for DiscoverError {
             Self::NotFound { name, attempts, .. }
             | Self::CouldNotAsk { name, attempts }
             | Self::TimedOut { name, attempts, .. } => Some(next_step(name, attempts).into()),
+            Self::NotAvailable { remedy, .. } => Some(remedy.clone().into()),
             Self::NotReady { .. } => Some("read the log of the service, or wait longer".into()),
             Self::Disabled => Some("set discovery.enabled to true".into()),
             Self::Closed => Some("build a new client".into()),

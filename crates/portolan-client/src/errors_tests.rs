@@ -115,6 +115,15 @@ fn discover_errors() -> Vec<DiscoverError> {
             scopes: vec!["shop".parse().unwrap(), Scope::default()],
             attempts: attempts(not_found),
         },
+        DiscoverError::from_attempts(
+            name.clone(),
+            Vec::new(),
+            Duration::ZERO,
+            attempts(AttemptOutcome::NotReady {
+                reason: "`worker` of stack `shop` crashed 12s ago: exit status 1".to_owned(),
+                remedy: "see the output of `portolan up` (process 42)".to_owned(),
+            }),
+        ),
         DiscoverError::CouldNotAsk { name: name.clone(), attempts: attempts(failed(unreachable)) },
         DiscoverError::TimedOut {
             name,

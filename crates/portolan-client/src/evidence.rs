@@ -32,6 +32,8 @@ pub(crate) struct Evidence {
     denied: bool,
     /// Whether a strategy that might know an instance could not be asked.
     failed: bool,
+    /// The scope in which the service is known not to be ready.
+    not_ready: Option<Scope>,
 }
 
 // === impl Evidence ===
@@ -61,6 +63,11 @@ impl Evidence {
         self.denied |= authoritative;
     }
 
+    /// Records that the service is known in this scope and cannot be used.
+    pub(crate) fn not_ready(&mut self, scope: &Scope) {
+        self.not_ready = Some(scope.clone());
+    }
+
     /// Records that a strategy could not be asked.
     pub(crate) fn fail(&mut self, error: &StrategyError) {
         self.failed |= !error.is_optional();
@@ -68,6 +75,9 @@ impl Evidence {
 
     /// Returns whether the lookup need not ask further strategies.
     pub(crate) fn is_conclusive(&self, all: bool) -> bool {
+        if self.not_ready.is_some() {
+            return true;
+        }
         let decides = |candidate: &Candidate| {
             candidate.proof == Proof::Configured
                 || match candidate.endpoint.health {
@@ -95,11 +105,15 @@ impl Evidence {
     }
 
     /// Returns the result: the instances of the nearest scope. Without a proven instance the well-known port
-    /// decides, provided that every strategy was asked.
+    /// decides, provided that every strategy was asked and none knows that the service is not ready.
     pub(crate) fn into_resolution(self, scopes: &[Scope], all_asked: bool) -> Option<Resolution> {
-        let Self { candidates, sources, feed, unproven, complete, failed, .. } = self;
+        let Self { mut candidates, sources, feed, unproven, complete, failed, not_ready, .. } =
+            self;
+        if let Some(scope) = &not_ready {
+            candidates.retain(|candidate| is_usable(candidate, scope, scopes));
+        }
         let mut candidates = match candidates.is_empty() {
-            true if failed || !all_asked => return None,
+            true if failed || !all_asked || not_ready.is_some() => return None,
             true => unproven,
             false => candidates,
         };
@@ -112,6 +126,21 @@ impl Evidence {
         candidates.retain(|candidate| distance(candidate) == nearest);
         let feed = feed.unwrap_or(ChangeFeed::None);
         Some(Resolution { sources, feed, candidates, complete })
+    }
+}
+
+/// Returns whether an instance can be used although its service is known not to be ready in this scope: it
+/// is in a nearer scope, an operator configured it, or it is known to be healthy.
+fn is_usable(candidate: &Candidate, not_ready: &Scope, scopes: &[Scope]) -> bool {
+    let distance = |of: &Scope| scopes.iter().position(|scope| scope == of);
+    let own = distance(&candidate.endpoint.scope).unwrap_or(scopes.len());
+    match distance(not_ready).unwrap_or(scopes.len()) {
+        declared if own < declared => true,
+        _ if candidate.proof == Proof::Configured => true,
+        declared => {
+            let health = candidate.endpoint.health;
+            own == declared && matches!(health, HealthStatus::Passing | HealthStatus::Warning)
+        }
     }
 }
 

@@ -148,6 +148,16 @@ pub enum StrategyOutcome {
         /// Whether the strategy would know of an instance if there were one.
         authoritative: bool,
     },
+    /// The service is known in this scope, and none of its instances can be used now. No further strategy is
+    /// asked: what it found would be another service of the same name, or an address at which nobody listens.
+    NotReady {
+        /// The scope.
+        scope: Scope,
+        /// The state of the service and its reason, for a person to read.
+        reason: String,
+        /// What resolves it, as an imperative without a full stop.
+        remedy: String,
+    },
     /// There is nothing to ask, for this reason.
     Skipped(String),
     /// Asking failed.

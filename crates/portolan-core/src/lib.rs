@@ -7,6 +7,7 @@
 pub mod announcement;
 pub mod backoff;
 pub mod browser_ports;
+pub mod declared;
 pub mod duration;
 pub mod endpoint;
 pub mod env;
@@ -31,6 +32,7 @@ mod text_enum;
 pub use announcement::{Action, Body, Message, ServiceAnnouncement, ServiceQuery};
 pub use backoff::Backoff;
 pub use browser_ports::is_blocked_by_browsers;
+pub use declared::{DeclaredInstance, DeclaredState};
 pub use duration::{InvalidDuration, Ttl, parse_duration};
 pub use endpoint::{InvalidRegistration, Registration, ServiceEndpoint, Source};
 pub use event::{Change, Revision, ServiceEvent};

@@ -1,8 +1,8 @@
 //! Entity tags: the revision of the last change.
 //!
-//! The representation also depends on the host of the caller, who gets addresses that it can reach, and on whether
-//! the registry has just started. Both are part of the tag, so that a cache that several hosts share never
-//! takes the response to one for the response to another.
+//! The representation also depends on the host of the caller, who gets addresses that it can reach, on whether
+//! the registry has just started, and on the declared instances that are not ready. All are part of the tag, so
+//! that a cache that several hosts share never takes the response to one for the response to another.
 //!
 //! Weak (RFC 9110, section 8.8.1), because a heartbeat changes an endpoint's `last_heartbeat` without
 //! a new revision.
@@ -12,20 +12,21 @@ use std::net::IpAddr;
 use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, HeaderMap, IF_NONE_MATCH};
 use http::{HeaderValue, StatusCode};
-use portolan_core::{Revision, Vantage};
+use portolan_core::{DeclaredInstance, Revision, Vantage, fnv1a};
 
 /// What a representation depends on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Version {
+pub(crate) struct Version<'a> {
     pub(crate) revision: Revision,
     pub(crate) vantage: Vantage,
     pub(crate) incomplete: bool,
+    pub(crate) declared: &'a [DeclaredInstance],
 }
 
 /// Responds with the body, or with 304 if the client already has this revision.
 pub(crate) fn respond<R: IntoResponse>(
     headers: &HeaderMap,
-    version: Version,
+    version: Version<'_>,
     body: impl FnOnce() -> R,
 ) -> Response {
     let tag = version.tag();
@@ -42,7 +43,7 @@ pub(crate) fn respond<R: IntoResponse>(
 
 // === impl Version ===
 
-impl Version {
+impl Version<'_> {
     fn tag(self) -> String {
         let vantage = match self.vantage {
             Vantage::SameHost => String::new(),
@@ -53,7 +54,11 @@ impl Version {
             }
         };
         let incomplete = if self.incomplete { "-incomplete" } else { "" };
-        format!("W/\"{}{vantage}{incomplete}\"", self.revision)
+        let declared = match self.declared {
+            [] => String::new(),
+            declared => format!("-{:x}", fnv1a(format!("{declared:?}").into_bytes())),
+        };
+        format!("W/\"{}{vantage}{incomplete}{declared}\"", self.revision)
     }
 }
 

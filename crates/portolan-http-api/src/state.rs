@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portolan_core::IpNetwork;
+use portolan_core::{DeclaredInstance, DeclaredState, IpNetwork};
 use portolan_http::{Authenticator, CredentialSource, Dialect};
 use portolan_metrics::Metrics;
 use portolan_registry::Registry;
+use tokio::sync::watch;
 
 use crate::{errors, openapi, routes};
 
@@ -21,6 +22,7 @@ struct Inner {
     metrics: Metrics,
     authenticator: Authenticator,
     trusted_proxies: Vec<IpNetwork>,
+    declared: Option<watch::Receiver<Vec<DeclaredInstance>>>,
     version: String,
     openapi: Bytes,
 }
@@ -39,6 +41,7 @@ impl Api {
             metrics,
             authenticator,
             trusted_proxies,
+            declared: None,
             version,
             openapi,
         }))
@@ -54,6 +57,12 @@ impl Api {
     /// Sets the proxies whose `X-Forwarded-For` names the host of the client. Default: none.
     pub fn trusted_proxies(self, networks: Vec<IpNetwork>) -> Self {
         self.with(|inner| inner.trusted_proxies = networks)
+    }
+
+    /// Sets the instances that the stack of this registry declares. Lists of services explain with them why
+    /// a service is not registered. Default: none.
+    pub fn declared(self, declared: Option<watch::Receiver<Vec<DeclaredInstance>>>) -> Self {
+        self.with(|inner| inner.declared = declared)
     }
 
     /// Sets the version that `/healthz`, `/readyz` and `/openapi.json` report. Default: the version
@@ -86,6 +95,17 @@ impl Api {
 
     pub(crate) fn proxies(&self) -> &[IpNetwork] {
         &self.0.trusted_proxies
+    }
+
+    /// Returns the declared instances that are not ready and match.
+    pub(crate) fn not_ready(
+        &self,
+        matches: impl Fn(&DeclaredInstance) -> bool,
+    ) -> Vec<DeclaredInstance> {
+        let Some(declared) = &self.0.declared else { return Vec::new() };
+        let declared = declared.borrow();
+        let is_not_ready = |one: &&DeclaredInstance| one.state != DeclaredState::Ready;
+        declared.iter().filter(is_not_ready).filter(|one| matches(one)).cloned().collect()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -2,6 +2,7 @@
 
 mod auth;
 mod contract;
+mod declared;
 mod owners;
 mod problems;
 mod reach;

@@ -4,12 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use portolan_broadcast::Broadcaster;
-use portolan_core::{Host, Scope};
+use portolan_core::{DeclaredInstance, Host, Scope};
 use portolan_http::HttpLimits;
 use portolan_http_api::Api;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::PortAllocator;
 use portolan_registry::Registry;
+use tokio::sync::watch;
 use tracing::info;
 
 use crate::flows::{self, ChannelTrust};
@@ -41,6 +42,7 @@ pub struct RegistryServerBuilder {
     metrics: Metrics,
     broadcaster: Option<Broadcaster>,
     on_any_port: bool,
+    declared: Option<watch::Receiver<Vec<DeclaredInstance>>>,
 }
 
 // === impl RegistryServer ===
@@ -49,7 +51,14 @@ impl RegistryServer {
     /// Returns a builder of a server with these settings.
     pub fn builder(settings: Settings) -> RegistryServerBuilder {
         let (scope, metrics) = (Scope::default(), Metrics::new());
-        RegistryServerBuilder { settings, scope, metrics, broadcaster: None, on_any_port: false }
+        RegistryServerBuilder {
+            settings,
+            scope,
+            metrics,
+            broadcaster: None,
+            on_any_port: false,
+            declared: None,
+        }
     }
 
     /// The URL at which clients on this host reach the server.
@@ -109,10 +118,17 @@ impl RegistryServerBuilder {
         self
     }
 
+    /// Sets the instances that the stack of this registry declares. Clients learn from them why a service
+    /// is not registered.
+    pub fn declared(mut self, declared: watch::Receiver<Vec<DeclaredInstance>>) -> Self {
+        self.declared = Some(declared);
+        self
+    }
+
     /// Starts the server. The port comes first, so that a second server on the same port fails
     /// before it has any effect.
     pub async fn start(self) -> Result<RegistryServer, ServerError> {
-        let Self { settings, scope, metrics, broadcaster, on_any_port } = self;
+        let Self { settings, scope, metrics, broadcaster, on_any_port, declared } = self;
         if !settings.service_registry.enabled {
             return Err(ServerError::Disabled);
         }
@@ -129,7 +145,8 @@ impl RegistryServerBuilder {
         let broadcaster = broadcaster.filter(|_| imports && trust != ChannelTrust::Refused);
         let api = Api::new(registry.clone(), metrics.clone())
             .token(settings.token.as_deref())
-            .trusted_proxies(settings.service_registry.trusted_proxies.clone());
+            .trusted_proxies(settings.service_registry.trusted_proxies.clone())
+            .declared(declared);
 
         let mut parts = Parts::default();
         parts.spawn("health", |stop| {

@@ -147,6 +147,11 @@ impl Service {
         self.agent.as_ref()
     }
 
+    /// Returns whether the program has not listened yet.
+    pub fn is_awaited(&self) -> bool {
+        self.watch.is_some()
+    }
+
     /// Returns the process.
     pub fn child_mut(&mut self) -> &mut Child {
         &mut self.child

@@ -7,12 +7,16 @@ use jiff::Timestamp;
 use portolan_broadcast::QueryMode;
 use portolan_client::{ListQuery, Listing, RegistryClientError};
 use portolan_core::duration::format_duration;
-use portolan_core::{HealthStatus, ServiceEndpoint, ServiceName, Source};
-use serde_json::json;
+use portolan_core::{DeclaredInstance, HealthStatus, ServiceEndpoint, ServiceName, Source};
+use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
+
+/// What people are told if the registry has just started.
+const INCOMPLETE: &str = "the registry has just started: services that ran before may be missing until they have \
+                          registered again, within a heartbeat interval";
 
 /// Options of `portolan list`.
 #[derive(Debug, Args)]
@@ -35,31 +39,51 @@ impl List {
             scopes: if self.all_scopes { Vec::new() } else { context.scope.lookup_order() },
             ..ListQuery::default()
         };
-        let Found { mut services, unreachable } = find(context, &query).await?;
-        services.sort_by(|a, b| (&a.name, &a.scope, &a.id).cmp(&(&b.name, &b.scope, &b.id)));
+        let Found { mut shown, unreachable } = find(context, &query).await?;
+        shown.services.sort_by(|a, b| (&a.name, &a.scope, &a.id).cmp(&(&b.name, &b.scope, &b.id)));
         if context.json {
-            output::json(&json!({ "services": services }))?;
+            output::json(&shown)?;
         } else {
-            print(&services)?;
+            shown.print()?;
+            if shown.incomplete && !context.quiet {
+                output::note(INCOMPLETE);
+            }
         }
         // Unknown is not empty: services may be registered that do not answer by broadcast.
         match unreachable {
-            Some(error) if services.is_empty() || context.names_registry() => Err(error.into()),
+            Some(error) if shown.services.is_empty() || context.names_registry() => {
+                Err(error.into())
+            }
             _ => Ok(Exit::Done),
         }
     }
 }
 
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Shown {
+    services: Vec<ServiceEndpoint>,
+    /// The instances of the registry's stack that are not ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    declared: Vec<DeclaredInstance>,
+    /// Whether instances may be missing, because the registry has just started.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    incomplete: bool,
+}
+
 /// What was found, and why the registry could not be asked if it was not.
 struct Found {
-    services: Vec<ServiceEndpoint>,
+    shown: Shown,
     unreachable: Option<RegistryClientError>,
 }
 
 /// Asks the registry, and if it cannot be reached, asks by broadcast.
 async fn find(context: &Context, query: &ListQuery) -> Result<Found, Failure> {
     let unreachable = match context.registry()?.list(query).await {
-        Ok(Listing { services, .. }) => return Ok(Found { services, unreachable: None }),
+        Ok(Listing { services, declared, incomplete, .. }) => {
+            let shown = Shown { services, declared, incomplete };
+            return Ok(Found { shown, unreachable: None });
+        }
         Err(error @ RegistryClientError::Unreachable { .. }) => error,
         Err(error) => return Err(error.into()),
     };
@@ -75,30 +99,51 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Found, Failure> {
     for service in &mut services {
         service.source = Source::Broadcast;
     }
-    Ok(Found { services, unreachable: Some(unreachable) })
+    let shown = Shown { services, declared: Vec::new(), incomplete: false };
+    Ok(Found { shown, unreachable: Some(unreachable) })
 }
 
-fn print(services: &[ServiceEndpoint]) -> Result<(), Failure> {
-    let mut table = output::table([
-        "NAME", "ADDRESS", "PROTOCOL", "VERSION", "HEALTH", "SOURCE", "AGE", "SCOPE", "ID",
-        "REASON",
-    ]);
-    let now = Timestamp::now();
-    for service in services {
-        table.add_row([
-            service.name.to_string(),
-            service.address(),
-            service.protocol.to_string(),
-            service.version.clone(),
-            service.health.to_string(),
-            service.source.to_string(),
-            age(now, service.last_heartbeat),
-            service.scope.to_string(),
-            service.id.to_string(),
-            service.health_reason.clone(),
+// === impl Shown ===
+
+impl Shown {
+    fn print(&self) -> Result<(), Failure> {
+        let mut table = output::table([
+            "NAME", "ADDRESS", "PROTOCOL", "VERSION", "HEALTH", "SOURCE", "AGE", "SCOPE", "ID",
+            "REASON",
         ]);
+        let now = Timestamp::now();
+        for service in &self.services {
+            table.add_row([
+                service.name.to_string(),
+                service.address(),
+                service.protocol.to_string(),
+                service.version.clone(),
+                service.health.to_string(),
+                service.source.to_string(),
+                age(now, service.last_heartbeat),
+                service.scope.to_string(),
+                service.id.to_string(),
+                service.health_reason.clone(),
+            ]);
+        }
+        // Without an address, a protocol and an id, because they are not registered.
+        for instance in &self.declared {
+            let absent = || "-".to_owned();
+            table.add_row([
+                instance.name.to_string(),
+                absent(),
+                absent(),
+                String::new(),
+                instance.state.to_string(),
+                "stack".to_owned(),
+                format_duration(instance.age(now)),
+                instance.scope.to_string(),
+                absent(),
+                instance.reason.clone(),
+            ]);
+        }
+        output::line(table.trim_fmt())
     }
-    output::line(table.trim_fmt())
 }
 
 /// How long ago the last heartbeat was, in whole seconds; clocks may differ.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use portolan_broadcast::Broadcaster;
-use portolan_core::{Host, ServiceName, Ttl};
+use portolan_core::{DeclaredInstance, Host, Scope, ServiceName, Ttl};
 use portolan_server::{REGISTRY_SERVICE, RegistryServer};
 use portolan_supervisor::ServiceDeps;
 use portolan_supervisor::stack::{InstanceStatus, OutputLine, Stack, StackContext};
@@ -47,16 +47,26 @@ impl Up {
         let stack = context.stack()?;
         check_not_running(context)?;
         let broadcaster = context.broadcaster().await?;
+        let (declare, declared) = watch::channel(Vec::new());
         let mut server = RegistryServer::builder(context.settings().clone())
             .scope(context.scope.clone())
             .metrics(context.metrics.clone())
             .broadcaster(broadcaster.clone())
             .on_any_port(true)
+            .declared(declared)
             .start()
             .await?;
         let around = surroundings(context, file, &server.url());
         let result = match around.map(|around| Stack::plan(&stack, &around)) {
-            Ok(Ok(stack)) => run(context, stack, &mut server, broadcaster.clone(), stop).await,
+            Ok(Ok(stack)) => {
+                let declaring = declare_instances(stack.rows(), context.scope.clone(), declare);
+                let running = run(context, stack, &mut server, broadcaster.clone(), stop);
+                tokio::pin!(running);
+                tokio::select! {
+                    result = &mut running => result,
+                    () = declaring => running.await,
+                }
+            }
             Ok(Err(error)) => Err(Failure::from_error(Exit::Usage, &error)),
             Err(failure) => Err(failure),
         };
@@ -116,6 +126,25 @@ async fn run(
         Ok(Exit::Failed)
     } else {
         Ok(Exit::Done)
+    }
+}
+
+/// Tells the registry the state of every instance, until the stack ends.
+async fn declare_instances(
+    mut rows: watch::Receiver<Vec<InstanceStatus>>,
+    scope: Scope,
+    declare: watch::Sender<Vec<DeclaredInstance>>,
+) {
+    loop {
+        let declared = rows.borrow_and_update().iter().map(|row| row.declared(&scope)).collect();
+        declare.send_if_modified(|known| {
+            let differs = *known != declared;
+            *known = declared;
+            differs
+        });
+        if rows.changed().await.is_err() {
+            return;
+        }
     }
 }
 

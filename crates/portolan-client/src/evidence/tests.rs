@@ -48,3 +48,28 @@ fn instances_of_the_nearest_scope_are_the_result() {
     let found = evidence.into_resolution(&scopes, true).unwrap();
     assert_eq!(found.candidates, [registered]);
 }
+
+#[test]
+fn service_that_is_not_ready_is_found_only_with_better_evidence() {
+    let scopes = ["shop".parse().unwrap(), Scope::default()];
+    let in_scope = |scope: &Scope, proof, health| {
+        let mut candidate = candidate("127.0.0.1", proof, health);
+        Arc::make_mut(&mut candidate.endpoint).scope = scope.clone();
+        candidate
+    };
+    let found = |candidate: Candidate, not_ready: &Scope| {
+        let mut evidence = Evidence::default();
+        evidence.add(&StrategyKind::new("default"), &[candidate], false);
+        evidence.not_ready(not_ready);
+        assert!(evidence.is_conclusive(true));
+        evidence.into_resolution(&scopes, true).is_some()
+    };
+    let (own, other) = (&scopes[0], &scopes[1]);
+    // Its socket listens before its program does, or another program has the port.
+    assert!(!found(in_scope(own, Proof::Leased, HealthStatus::Unknown), own));
+    assert!(!found(in_scope(own, Proof::WellKnownPort, HealthStatus::Unknown), own));
+    assert!(!found(in_scope(other, Proof::Registered, HealthStatus::Passing), own));
+    assert!(found(in_scope(own, Proof::Announced, HealthStatus::Passing), own));
+    assert!(found(in_scope(own, Proof::Leased, HealthStatus::Unknown), other));
+    assert!(found(in_scope(other, Proof::Configured, HealthStatus::Unknown), own));
+}

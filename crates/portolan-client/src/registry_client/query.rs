@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use portolan_core::{
-    HealthStatus, Protocol, Revision, Scope, ServiceEndpoint, ServiceEvent, ServiceName,
-    matches_any,
+    DeclaredInstance, HealthStatus, Protocol, Revision, Scope, ServiceEndpoint, ServiceEvent,
+    ServiceName, matches_any,
 };
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,9 @@ pub struct Listing {
     pub incomplete: bool,
     /// The instances.
     pub services: Vec<ServiceEndpoint>,
+    /// The instances of the registry's stack that are not ready. They have no address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declared: Vec<DeclaredInstance>,
 }
 
 // === impl ListQuery ===

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_core::Remedy;
+use jiff::Timestamp;
+use portolan_core::{DeclaredInstance, Remedy, Scope, ServiceEndpoint};
 
 use crate::deps::Builtin;
 use crate::registry_client::{ListQuery, Listing, RegistryClient, RegistryClientError};
@@ -59,7 +60,8 @@ impl Registry {
         let mut list = ListQuery::named(query.name.clone());
         list.scopes.clone_from(&query.scopes);
         let client = self.client.clone().with_timeout(query.deadline.remaining());
-        let Listing { incomplete, mut services, .. } = match client.list(&list).await {
+        let Listing { incomplete, mut services, mut declared, .. } = match client.list(&list).await
+        {
             Ok(listing) => listing,
             Err(error) => {
                 let is_absent = matches!(error, RegistryClientError::Unreachable { .. });
@@ -69,6 +71,10 @@ impl Registry {
         };
         // Do not rely on the server's filter: a wrong service is worse than none.
         services.retain(|endpoint| endpoint.name == query.name);
+        declared.retain(|instance| instance.name == query.name);
+        if let Some(not_ready) = not_ready(&query.scopes, &services, &declared) {
+            return not_ready;
+        }
         StrategyOutcome::found_in(&query.scopes, services).unwrap_or_else(|| {
             if incomplete {
                 let url = self.client.url().to_owned();
@@ -78,6 +84,26 @@ impl Registry {
             StrategyOutcome::NotFound { reason, authoritative: true }
         })
     }
+}
+
+/// Returns the outcome if the nearest scope in which the service is known has only declared instances.
+fn not_ready(
+    scopes: &[Scope],
+    services: &[ServiceEndpoint],
+    declared: &[DeclaredInstance],
+) -> Option<StrategyOutcome> {
+    let scope = scopes.iter().find(|scope| {
+        services.iter().any(|endpoint| endpoint.scope == **scope)
+            || declared.iter().any(|instance| instance.scope == **scope)
+    })?;
+    if services.iter().any(|endpoint| endpoint.scope == *scope) {
+        return None;
+    }
+    let within = declared.iter().filter(|instance| instance.scope == *scope);
+    let within: Vec<DeclaredInstance> = within.cloned().collect();
+    let reason = DeclaredInstance::describe(&within, Timestamp::now())?;
+    let remedy = DeclaredInstance::remedy(&within)?;
+    Some(StrategyOutcome::NotReady { scope: scope.clone(), reason, remedy })
 }
 
 impl Strategy for Registry {

@@ -105,6 +105,7 @@ fn found(outcome: StrategyOutcome) -> Option<Arc<ServiceEndpoint>> {
             assert!(!reason.is_empty());
             None
         }
+        StrategyOutcome::NotReady { reason, .. } => panic!("not ready: {reason}"),
         StrategyOutcome::Failed(error) => panic!("could not ask: {error}"),
     }
 }

@@ -4,7 +4,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{HeaderMap, HeaderName, LOCATION};
 use http::{HeaderValue, StatusCode};
-use portolan_core::{Registration, Revision, Scope, ServiceEndpoint, ServiceId};
+use portolan_core::{
+    DeclaredInstance, Registration, Revision, Scope, ServiceEndpoint, ServiceId, matches_any,
+};
 use portolan_registry::{Query, Registered, RegistryError};
 use serde::Serialize;
 
@@ -27,6 +29,9 @@ struct Listing {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
     services: Vec<ServiceEndpoint>,
+    /// The instances of the registry's stack that are not ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    declared: Vec<DeclaredInstance>,
 }
 
 /// `GET /api/v1/services`: the instances that match every condition.
@@ -41,13 +46,25 @@ pub(crate) async fn list(
     let incomplete = api.registry().is_incomplete();
     let (found, revision) = api.registry().lookup(&query);
     let vantage = requester.vantage();
-    let version = Version { revision, vantage, incomplete };
+    let declared = not_ready(&api, &query);
+    let version = Version { revision, vantage, incomplete, declared: &declared };
     let mut response = etag::respond(&headers, version, || {
         let services = found.iter().filter_map(|found| found.seen_from(vantage)).collect();
-        Json(Listing { revision, incomplete, services })
+        Json(Listing { revision, incomplete, services, declared: declared.clone() })
     });
     mark_incomplete(&mut response, incomplete);
     Ok(response)
+}
+
+/// Returns the declared instances that are not ready and match. They have a name, a scope and a state only,
+/// so that a query for anything else matches none.
+fn not_ready(api: &Api, query: &Query) -> Vec<DeclaredInstance> {
+    let Query { names, scopes, health, protocol, version, metadata } = query;
+    let is_narrower = !health.is_empty() || protocol.is_some() || version.is_some();
+    if is_narrower || !metadata.is_empty() {
+        return Vec::new();
+    }
+    api.not_ready(|one| matches_any(names, &one.name) && matches_any(scopes, &one.scope))
 }
 
 /// Sets the header of an incomplete answer.
@@ -76,7 +93,8 @@ pub(crate) async fn read(
     let endpoint = api.registry().get(&id).ok_or(RegistryError::Unknown { id })?;
     let seen = requester.reach(&endpoint)?;
     let (revision, vantage) = (endpoint.revision, requester.vantage());
-    Ok(etag::respond(&headers, Version { revision, vantage, incomplete: false }, || Json(seen)))
+    let version = Version { revision, vantage, incomplete: false, declared: &[] };
+    Ok(etag::respond(&headers, version, || Json(seen)))
 }
 
 /// `PUT /api/v1/services/{id}`: registers an instance under this id.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use portolan_agent::Agent;
 use portolan_client::DiscoveryClient;
 use portolan_core::{HealthReport, HealthStatus, Remedy as _, ServiceEndpoint, ServiceName, env};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::output::{OutputLine, Printers};
@@ -22,6 +23,8 @@ const MISSING_NEED_INTERVAL: Duration = Duration::from_millis(250);
 const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 /// The grace period for processes that a program left behind when it exited.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
+/// The time after which a program that does not listen is no longer said to be starting.
+const STARTUP_WINDOW: Duration = Duration::from_secs(10);
 
 /// An instance and its dependencies.
 pub(super) struct Instance {
@@ -121,7 +124,9 @@ impl Instance {
 
     async fn watch(&self, mut service: Service, printers: &mut Printers) -> InstanceState {
         self.publish_started(&mut service);
+        let overdue = Instant::now() + STARTUP_WINDOW;
         loop {
+            let is_starting = self.rows.borrow()[self.index].state == InstanceState::Starting;
             let mut health = service.agent().map(Agent::health);
             if let Some(health) = &mut health {
                 let status = health.borrow_and_update().status;
@@ -145,6 +150,9 @@ impl Instance {
                 },
                 () = self.stop.cancelled() => return self.shut_down(service).await,
                 () = changed(&mut health) => {}
+                () = sleep_until(overdue), if is_starting => {
+                    self.publish(|row| row.state = InstanceState::NotListening);
+                }
                 () = self.refresh_needs() => {}
             }
         }
@@ -184,8 +192,12 @@ impl Instance {
         let got = service.port();
         // Without a port there is no health check, so the instance is passing while it runs.
         let lives = got.is_none().then_some(HealthStatus::Passing);
+        let listens = got.is_none() || !service.is_awaited();
         self.publish(|row| {
-            row.state = InstanceState::Running;
+            row.state = match listens {
+                true => InstanceState::Running,
+                false => InstanceState::Starting,
+            };
             row.got = got;
             row.pid = pid;
             row.health = lives.unwrap_or(row.health);
@@ -197,6 +209,9 @@ impl Instance {
             let row = &mut rows[self.index];
             let before = row.clone();
             change(row);
+            if row.state != before.state {
+                row.since = Timestamp::now();
+            }
             *row != before
         });
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use portolan_core::{HealthStatus, ServiceName};
+use jiff::Timestamp;
+use portolan_core::{DeclaredInstance, DeclaredState, HealthStatus, Scope, ServiceName};
 use serde::Serialize;
 
 /// The status of one instance.
@@ -24,6 +25,8 @@ pub struct InstanceStatus {
     pub found: BTreeMap<ServiceName, String>,
     /// The process id.
     pub pid: Option<u32>,
+    /// When the instance entered its lifecycle state.
+    pub since: Timestamp,
 }
 
 /// The lifecycle state of an instance.
@@ -32,7 +35,12 @@ pub struct InstanceStatus {
 pub enum InstanceState {
     /// It waits for its needs.
     Waiting,
-    /// The program runs.
+    /// The program runs and does not listen on its port yet, so that it is not registered.
+    Starting,
+    /// The program has run for a while and does not listen on its port.
+    #[serde(rename = "not_listening")]
+    NotListening,
+    /// The program runs, and it is registered unless it has no port.
     Running,
     /// The program is being stopped.
     Stopping,
@@ -62,6 +70,54 @@ impl InstanceStatus {
             health: HealthStatus::Unknown,
             found: BTreeMap::new(),
             pid: None,
+            since: Timestamp::now(),
+        }
+    }
+
+    /// Returns the same as a declared instance of a stack, which has no address.
+    pub fn declared(&self, scope: &Scope) -> DeclaredInstance {
+        let (state, reason) = self.declared_state();
+        DeclaredInstance {
+            name: self.service.clone(),
+            scope: scope.clone(),
+            instance: self.instance,
+            state,
+            reason,
+            since: self.since,
+            supervisor: std::process::id(),
+        }
+    }
+
+    fn declared_state(&self) -> (DeclaredState, String) {
+        let port = || self.got.map(|port| format!(" on port {port}")).unwrap_or_default();
+        match &self.state {
+            InstanceState::Waiting => (DeclaredState::Waiting, self.missing_needs()),
+            InstanceState::Starting => {
+                (DeclaredState::Starting, format!("its program does not listen{} yet", port()))
+            }
+            InstanceState::NotListening => (
+                DeclaredState::NotListening,
+                format!("its program runs and does not listen{}", port()),
+            ),
+            InstanceState::Running if self.got.is_none() => {
+                (DeclaredState::Portless, String::new())
+            }
+            InstanceState::Running => (DeclaredState::Ready, String::new()),
+            InstanceState::Stopping => (DeclaredState::Stopping, String::new()),
+            InstanceState::Exited { code: 0 } => (DeclaredState::Completed, String::new()),
+            InstanceState::Exited { code } => {
+                (DeclaredState::Crashed, format!("exit status {code}"))
+            }
+            InstanceState::Failed { reason } => (DeclaredState::Failed, reason.clone()),
+        }
+    }
+
+    fn missing_needs(&self) -> String {
+        let missing = self.found.iter().filter(|(_, address)| address.is_empty());
+        let missing: Vec<&str> = missing.map(|(need, _)| need.as_str()).collect();
+        match missing.as_slice() {
+            [] => String::new(),
+            missing => format!("it needs {}, not found yet", missing.join(", ")),
         }
     }
 }
@@ -81,5 +137,45 @@ impl InstanceState {
             Self::Failed { .. } => true,
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declared(change: impl FnOnce(&mut InstanceStatus)) -> (DeclaredState, String) {
+        let mut status = InstanceStatus::new(&"api".parse().unwrap(), 1, Some(8080));
+        status.got = Some(8081);
+        change(&mut status);
+        let declared = status.declared(&Scope::default());
+        (declared.state, declared.reason)
+    }
+
+    #[test]
+    fn only_a_running_instance_with_a_port_is_declared_ready() {
+        let state = |state: InstanceState| declared(|status| status.state = state).0;
+        assert_eq!(state(InstanceState::Running), DeclaredState::Ready);
+        for (given, expected) in [
+            (InstanceState::Starting, DeclaredState::Starting),
+            (InstanceState::NotListening, DeclaredState::NotListening),
+            (InstanceState::Exited { code: 0 }, DeclaredState::Completed),
+            (InstanceState::Exited { code: 1 }, DeclaredState::Crashed),
+        ] {
+            assert_eq!(state(given), expected);
+        }
+        let portless =
+            declared(|status| (status.state, status.got) = (InstanceState::Running, None));
+        assert_eq!(portless.0, DeclaredState::Portless);
+    }
+
+    #[test]
+    fn reason_of_a_waiting_instance_names_what_it_lacks() {
+        let found = BTreeMap::from([
+            ("db".parse().unwrap(), String::new()),
+            ("cache".parse().unwrap(), "127.0.0.1:6379".to_owned()),
+        ]);
+        let (_, reason) = declared(|status| status.found = found);
+        assert_eq!(reason, "it needs db, not found yet");
     }
 }

@@ -121,7 +121,7 @@ async fn service_starts_after_its_needs_with_their_endpoints() {
   worker: {{command: 'sh -c \"echo $API_PORT $PORTOLAN_SCOPE; exec sleep 1000\"', port: none, needs: [api]}}"
         ),
     );
-    let api = stack.state("api", |state| *state == InstanceState::Running).await;
+    let api = stack.state("api", |state| *state == InstanceState::Starting).await;
     assert_eq!(api.got, Some(env.port(0)));
     // Its program does not listen yet: it must not be discovered, and dependents must not start.
     assert_eq!(env.registered(), []);

@@ -98,6 +98,8 @@ fn health(row: &InstanceStatus) -> &'static str {
 fn state(row: &InstanceStatus) -> String {
     match &row.state {
         InstanceState::Waiting => "waiting".to_owned(),
+        InstanceState::Starting => "starting".to_owned(),
+        InstanceState::NotListening => "not listening".to_owned(),
         InstanceState::Running => {
             row.pid.map_or_else(|| "running".to_owned(), |pid| format!("pid {pid}"))
         }
