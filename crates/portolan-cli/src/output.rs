@@ -4,6 +4,7 @@
 
 mod escape;
 mod live;
+mod progress;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::exit;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use crate::exit::{Exit, Failure};
 
 pub(crate) use live::{above, leave_live, live};
+pub(crate) use progress::{ProgressLine, show_progress};
 
 /// Prints a line on standard output, and ends the program if standard output is closed. For commands
 /// without cleanup; the others call [`try_line`].

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use portolan_core::duration::format_rounded;
 use tokio::time::Instant;
 
+use crate::options::ProgressObserver;
 use crate::strategy::{Candidate, StrategyError, StrategyOutcome};
 use crate::strategy_name::StrategyName;
 
@@ -56,6 +57,7 @@ pub enum AttemptOutcome {
 pub(crate) struct AttemptLog {
     order: Vec<StrategyName>,
     progress: Mutex<Progress>,
+    observer: Option<ProgressObserver>,
 }
 
 #[derive(Default)]
@@ -69,15 +71,23 @@ struct Progress {
 impl AttemptLog {
     /// Creates an empty log of these strategies in this order.
     pub(crate) fn new(order: Vec<StrategyName>) -> Self {
-        Self { order, progress: Mutex::default() }
+        Self { order, progress: Mutex::default(), observer: None }
+    }
+
+    /// Sets the function that learns which strategy is asked.
+    pub(crate) fn observed_by(self, observer: Option<ProgressObserver>) -> Self {
+        Self { observer, ..self }
     }
 
     pub(crate) fn order(&self) -> &[StrategyName] {
         &self.order
     }
 
-    /// Records that the next strategy is being asked.
-    pub(crate) fn begin(&self) {
+    /// Records that this strategy, the next one, is being asked.
+    pub(crate) fn begin(&self, strategy: StrategyName) {
+        if let Some(ProgressObserver(observe)) = &self.observer {
+            observe(strategy);
+        }
         self.progress.lock().begun = Some(Instant::now());
     }
 

@@ -201,6 +201,11 @@ impl DiscoverRequest<'_> {
     pub fn explain(self) -> Result<Explanation, DiscoverError> {
         self.thread.wait(self.lookup.explain())
     }
+
+    /// Does the same for every instance, the best first.
+    pub fn explain_all(self) -> Result<Explanation<Vec<ServiceEndpoint>>, DiscoverError> {
+        self.thread.wait(self.lookup.explain_all())
+    }
 }
 
 impl fmt::Debug for DiscoverRequest<'_> {

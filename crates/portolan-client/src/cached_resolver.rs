@@ -94,6 +94,20 @@ impl CachedResolver {
         }
     }
 
+    /// Does the same for every instance, the best first.
+    pub(crate) async fn explain_all(
+        &self,
+        name: ServiceName,
+        options: &LookupOptions,
+    ) -> (Vec<Attempt>, Result<Vec<ServiceEndpoint>, DiscoverError>) {
+        match self.resolve(name, true, options).await {
+            Ok((resolution, attempts)) => {
+                (attempts, Ok(select::all(&resolution.candidates, &self.suspects)))
+            }
+            Err(error) => (error.attempts().to_vec(), Err(error)),
+        }
+    }
+
     /// Avoids an instance for a while; once every instance is suspect, the entry becomes stale.
     pub(crate) fn report_failure(&self, endpoint: &ServiceEndpoint) {
         self.suspects.insert(&endpoint.id);

@@ -119,7 +119,7 @@ impl Chain {
             if deadline.is_over() || limit.is_some_and(|limit| limit.is_zero()) {
                 break;
             }
-            log.begin();
+            log.begin(name);
             let deadline = limit.map_or(deadline, |limit| deadline.at_most(limit));
             let outcome = self.ask(link, key, deadline).await;
             self.weigh(link, key, &outcome, &mut evidence);

@@ -18,7 +18,8 @@ use crate::cached_resolver::CachedResolver;
 use crate::deadline::Deadline;
 use crate::discovered::{Discovered, Explanation};
 use crate::error::DiscoverError;
-use crate::options::LookupOptions;
+use crate::options::{LookupOptions, ProgressObserver};
+use crate::strategy_name::StrategyName;
 
 /// The interval between lookups of a service that is missing or not ready.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
@@ -81,6 +82,17 @@ macro_rules! options {
                 self.0.options.set_strategies(strategies);
                 self
             }
+
+            /// Sets a function that is called with each strategy when it is asked, to show the progress.
+            /// It must not block. If concurrent equal lookups share one request, only the function of
+            /// the first is called.
+            pub fn progress(
+                mut self,
+                observe: impl Fn(StrategyName) + Send + Sync + 'static,
+            ) -> Self {
+                self.0.options.progress = Some(ProgressObserver(Arc::new(observe)));
+                self
+            }
         }
 
         impl fmt::Debug for $type {
@@ -115,10 +127,18 @@ impl Lookup {
                 };
                 Explanation { name: Some(name), attempts, result }
             }
-            Err(error) => {
-                let result = Err(DiscoverError::InvalidName(error));
-                Explanation { name: None, attempts: Vec::new(), result }
+            Err(error) => Explanation::invalid_name(error),
+        }
+    }
+
+    pub(crate) async fn explain_all(self) -> Explanation<Vec<ServiceEndpoint>> {
+        match self.name {
+            Ok(name) => {
+                let (attempts, result) =
+                    self.resolver.explain_all(name.clone(), &self.options).await;
+                Explanation { name: Some(name), attempts, result }
             }
+            Err(error) => Explanation::invalid_name(error),
         }
     }
 
@@ -185,6 +205,14 @@ impl IntoFuture for Discover {
 // === impl DiscoverAll ===
 
 options!(DiscoverAll);
+
+impl DiscoverAll {
+    /// Sends the lookup and returns the outcome of each strategy as well. The lookup bypasses the
+    /// cache.
+    pub async fn explain(self) -> Explanation<Vec<ServiceEndpoint>> {
+        self.0.explain_all().await
+    }
+}
 
 impl IntoFuture for DiscoverAll {
     type Output = Result<Vec<ServiceEndpoint>, DiscoverError>;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
+use portolan_core::name::InvalidName;
 use portolan_core::{ServiceEndpoint, ServiceName};
 
 use crate::attempt::Attempt;
@@ -24,15 +25,15 @@ pub struct Discovered {
     pub stale: bool,
 }
 
-/// The result of a lookup and the outcome of each strategy.
+/// The result of a lookup and the outcome of each strategy. `T` is the instance, or the list of all.
 #[derive(Debug, Clone)]
-pub struct Explanation {
+pub struct Explanation<T = Discovered> {
     /// The service; `None` if the name is not valid.
     pub name: Option<ServiceName>,
     /// Every strategy in order, including those that were not asked.
     pub attempts: Vec<Attempt>,
     /// The result.
-    pub result: Result<Discovered, DiscoverError>,
+    pub result: Result<T, DiscoverError>,
 }
 
 // === impl Discovered ===
@@ -52,6 +53,18 @@ impl From<Discovered> for ServiceEndpoint {
 
 // === impl Explanation ===
 
+impl<T> Explanation<T> {
+    pub(crate) fn invalid_name(error: InvalidName) -> Self {
+        let result = Err(DiscoverError::InvalidName(error));
+        Self { name: None, attempts: Vec::new(), result }
+    }
+
+    /// Writes the attempts, one per line.
+    fn write_attempts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.attempts.iter().try_for_each(|attempt| write!(f, "\n  {attempt}"))
+    }
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.result {
@@ -60,8 +73,22 @@ impl fmt::Display for Explanation {
                 let Discovered { strategy, proof, .. } = discovered;
                 let (name, address) = (&discovered.name, discovered.address());
                 write!(f, "{name} is at {address} ({strategy}: {proof})")?;
-                self.attempts.iter().try_for_each(|attempt| write!(f, "\n  {attempt}"))
+                self.write_attempts(f)
             }
+        }
+    }
+}
+
+impl fmt::Display for Explanation<Vec<ServiceEndpoint>> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.result, &self.name) {
+            (Err(error), _) => error.fmt(f),
+            (Ok(found), Some(name)) => {
+                let addresses: Vec<String> = found.iter().map(ServiceEndpoint::address).collect();
+                write!(f, "{name} is at {}", addresses.join(", "))?;
+                self.write_attempts(f)
+            }
+            (Ok(_), None) => self.write_attempts(f),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::attempt::{Attempt, AttemptLog};
 use crate::chain::{Chain, LookupKey, Resolution};
 use crate::error::DiscoverError;
 use crate::lifecycle::Lifecycle;
-use crate::options::LookupOptions;
+use crate::options::{LookupOptions, ProgressObserver};
 use crate::singleflight::SingleFlight;
 
 /// A resolver without a cache.
@@ -60,7 +60,8 @@ impl Resolver {
         let retries = options.retries.unwrap_or(self.retries);
         let overall = options.timeout.unwrap_or(self.overall);
         let key = LookupKey { name, all, retries, overall, strategies };
-        let lookup = self.single_flight.join(&key, || self.start(&key, on_found));
+        let lookup =
+            self.single_flight.join(&key, || self.start(&key, options.progress.clone(), on_found));
         let result = self.lifecycle.run(timeout(overall, lookup.result)).await?;
         let attempts = lookup.log.attempts();
         match result {
@@ -76,12 +77,13 @@ impl Resolver {
     fn start<F>(
         &self,
         key: &LookupKey,
+        observer: Option<ProgressObserver>,
         on_found: F,
     ) -> (Arc<AttemptLog>, impl Future<Output = Option<Arc<Resolution>>> + Send + use<F>)
     where
         F: FnOnce(&Arc<Resolution>) + Send + 'static,
     {
-        let log = Arc::new(AttemptLog::new(self.chain.order(key)));
+        let log = Arc::new(AttemptLog::new(self.chain.order(key)).observed_by(observer));
         let (chain, key, attempts) = (Arc::clone(&self.chain), key.clone(), Arc::clone(&log));
         let lookup = async move {
             let resolution = Arc::new(chain.run(&key, &attempts).await?);

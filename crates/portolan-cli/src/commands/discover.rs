@@ -1,5 +1,6 @@
 //! `portolan discover`: finds a service.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
+use crate::output::ProgressLine;
 use crate::{output, suggestion};
 
 /// Options of `portolan discover`.
@@ -17,7 +19,7 @@ pub(crate) struct Discover {
     /// Name of the service
     name: ServiceName,
     /// Print every instance, not only the best one
-    #[arg(long, conflicts_with = "explain")]
+    #[arg(long)]
     all: bool,
     #[arg(long, value_name = "STRATEGY,…", value_delimiter = ',', help = strategies())]
     strategy: Vec<StrategyName>,
@@ -61,12 +63,14 @@ enum Format {
 impl Discover {
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let client = context.discovery().await?;
+        let progress = ProgressLine::start(context);
         let found = if self.all {
-            self.find_all(&client).await
+            self.find_all(context, &client).await
         } else {
             self.find_one(context, &client).await
         };
         client.close().await;
+        drop(progress);
         let mut found = match found {
             Err(failure) if failure.exit == Exit::NotFound => {
                 return Err(suggestion::add(context, &self.name, failure).await);
@@ -93,8 +97,12 @@ impl Discover {
         Ok(Exit::Done)
     }
 
-    async fn find_all(&self, client: &DiscoveryClient) -> Result<Vec<ServiceEndpoint>, Failure> {
-        let mut request = client.discover_all(&self.name);
+    async fn find_all(
+        &self,
+        context: &Context,
+        client: &DiscoveryClient,
+    ) -> Result<Vec<ServiceEndpoint>, Failure> {
+        let mut request = client.discover_all(&self.name).progress(self.progress());
         if !self.strategy.is_empty() {
             request = request.strategies(&self.strategy);
         }
@@ -104,7 +112,9 @@ impl Discover {
         if let Some(retries) = self.retries {
             request = request.retries(retries);
         }
-        Ok(request.await?)
+        let explanation = request.explain().await;
+        self.print_explanation(context, &explanation, explanation.result.is_ok());
+        Ok(explanation.result?)
     }
 
     async fn find_one(
@@ -112,7 +122,7 @@ impl Discover {
         context: &Context,
         client: &DiscoveryClient,
     ) -> Result<Vec<ServiceEndpoint>, Failure> {
-        let mut request = client.discover(&self.name);
+        let mut request = client.discover(&self.name).progress(self.progress());
         if !self.strategy.is_empty() {
             request = request.strategies(&self.strategy);
         }
@@ -126,11 +136,24 @@ impl Discover {
             request = request.wait(wait);
         }
         let explanation = request.explain().await;
-        // The text of a failure has the result of every strategy.
-        if self.explain && explanation.result.is_ok() && !context.quiet {
-            output::note(&explanation);
-        }
+        self.print_explanation(context, &explanation, explanation.result.is_ok());
         Ok(vec![explanation.result?.endpoint])
+    }
+
+    /// Returns the function that shows which strategy is asked.
+    fn progress(&self) -> impl Fn(StrategyName) + Send + Sync + 'static {
+        let activity = if self.wait.is_some() { "waiting" } else { "looking" };
+        let name = self.name.clone();
+        move |strategy| {
+            output::show_progress(format_args!("{activity} for {name}: asking {strategy}"));
+        }
+    }
+
+    /// Prints the result of each strategy. The text of a failure has them in any case.
+    fn print_explanation(&self, context: &Context, explanation: &impl Display, is_found: bool) {
+        if self.explain && is_found && !context.quiet {
+            output::note(explanation);
+        }
     }
 
     fn print(&self, context: &Context, endpoint: &ServiceEndpoint) -> Result<(), Failure> {

@@ -11,7 +11,8 @@ use portolan_core::{ServiceEndpoint, ServiceName, env, parse_duration};
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
-use crate::suggestion;
+use crate::output::ProgressLine;
+use crate::{output, suggestion};
 
 /// Options of `portolan exec`.
 #[derive(Debug, Args)]
@@ -34,6 +35,7 @@ impl Exec {
         let client = context.discovery_at(url.clone(), context.broadcaster().await?)?;
         let deadline = self.wait.map(Deadline::after);
         let mut variables = context.environment(&url);
+        let progress = ProgressLine::start(context);
         for name in &self.needs {
             let endpoint = match find(&client, name, deadline).await {
                 Ok(endpoint) => endpoint,
@@ -45,6 +47,7 @@ impl Exec {
             variables.extend(env::variables(name, &endpoint));
         }
         client.close().await;
+        drop(progress);
         // The command replaces this process: it gets the signals, the terminal and the exit status.
         let error = Command::new(&self.command[0]).args(&self.command[1..]).envs(variables).exec();
         Err(Failure::failed(format_args!("cannot start `{}`: {error}", self.command[0])))
@@ -57,7 +60,11 @@ async fn find(
     name: &ServiceName,
     deadline: Option<Deadline>,
 ) -> Result<ServiceEndpoint, Failure> {
-    let mut request = client.discover(name);
+    let activity = if deadline.is_some() { "waiting" } else { "looking" };
+    let needed = name.clone();
+    let mut request = client.discover(name).progress(move |strategy| {
+        output::show_progress(format_args!("{activity} for {needed}: asking {strategy}"));
+    });
     if let Some(deadline) = deadline {
         request = request.wait(deadline.remaining());
     }
@@ -67,7 +74,7 @@ async fn find(
     result.map(ServiceEndpoint::from).map_err(|error| match Failure::from(error) {
         missing @ Failure { exit: Exit::NotFound | Exit::Unreachable, .. } => {
             let wait = format_duration(deadline.limit());
-            let message = format!("{name} was not found within {wait}\n{}", missing.message);
+            let message = format!("{name} was not ready within {wait}\n{}", missing.message);
             Failure { exit: Exit::TimedOut, message, ..missing }
         }
         failure => failure,

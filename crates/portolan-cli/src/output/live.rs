@@ -4,6 +4,8 @@ use parking_lot::Mutex;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
+use super::progress::above_progress;
+
 /// The live text of the terminal.
 static LIVE: Mutex<Live> = Mutex::new(Live { text: String::new(), drawn: 0 });
 
@@ -33,7 +35,7 @@ pub(crate) fn above(text: &[u8]) {
     // Standard error may be a file that outlives the terminal; errors cannot be reported anywhere.
     _ = out.write_all(live.erased().as_bytes()).and_then(|()| out.flush());
     drop(out);
-    _ = io::stderr().lock().write_all(text);
+    above_progress(text);
     _ = live.draw("");
 }
 
