@@ -1,7 +1,7 @@
 //! The output and exit status of `run`, `discover` and `exec`.
 
 use anyhow::{Context, ensure};
-use portolan_tests::isolated;
+use portolan_tests::{TIMEOUT, isolated, portolan_program};
 
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
 /// Every strategy, in the order of the specification.
@@ -80,6 +80,52 @@ fn exec_waits_for_its_needs_and_passes_their_endpoints() {
         let _api = env.service("api", &[], &[BINDER, "{port}"])?;
         let answer = exec.wait(portolan_tests::TIMEOUT)?.exits(7)?;
         ensure!(answer.stdout.trim() == "127.0.0.1:8080", "{answer:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn progress_is_shown_on_a_terminal_only_and_removed() {
+    isolated(|env| {
+        let program = portolan_program()?;
+        let discover = format!("{} discover nowhere", program.display());
+        let on_terminal = |name: &str, options: &str, terminal: &str| {
+            let mut command = std::process::Command::new("script");
+            command.args(["-qec", &format!("{discover} {options}"), "/dev/null"]);
+            command.current_dir(env.directory()).env("TERM", terminal);
+            env.spawn(name, command)?.wait(TIMEOUT)
+        };
+        let shown = on_terminal("shown", "", "xterm")?.stdout;
+        let last = shown.rfind("looking for nowhere: asking").context("nothing is shown")?;
+        ensure!(shown[last..].contains("\r\u{1b}[K"), "not removed: {shown:?}");
+        for (name, options, terminal) in
+            [("quiet", "-q", "xterm"), ("json", "--json", "xterm"), ("dumb", "", "dumb")]
+        {
+            let output = on_terminal(name, options, terminal)?.stdout;
+            ensure!(!output.contains("looking for nowhere: asking"), "{name}: {output:?}");
+        }
+        let piped = env.discover("nowhere", &[])?;
+        ensure!(!piped.stderr.contains("looking for"), "{piped:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn all_instances_are_explained() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        env.portolan(&["register", "api", "--port", "8080"])?.run()?.exits(0)?;
+        env.portolan(&["register", "api", "--port", "8081"])?.run()?.exits(0)?;
+        let found = env.discover("api", &["--all", "--explain"])?.exits(0)?;
+        ensure!(found.stdout.lines().count() == 2, "{found:?}");
+        let has = |text: &str| found.stderr.contains(text);
+        ensure!(has("api is at 127.0.0.1:808") && has("registry ") && has("dns "), "{found:?}");
+        let listed = env.portolan(&["list", "--json"])?.run()?.json()?;
+        ensure!(listed["incomplete"] == true, "{listed}");
+        let listed = env.portolan(&["list"])?.run()?.exits(0)?;
+        ensure!(listed.stderr.contains("the registry has just started"), "{listed:?}");
+        let quiet = env.portolan(&["list", "-q"])?.run()?.exits(0)?;
+        ensure!(quiet.stderr.is_empty(), "{quiet:?}");
         Ok(())
     });
 }

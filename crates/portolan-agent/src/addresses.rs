@@ -37,9 +37,9 @@ pub(crate) struct AddressUpdates {
     pub(crate) desired: watch::Sender<ServiceEndpoint>,
 }
 
-/// Returns the registration with the addresses of this host. Its id contains an address that is unique
-/// in the network if there is one: many hosts have the loopback address.
-pub(crate) async fn complete(
+/// Returns the registration with the addresses of this host, as an agent publishes it. Its id contains an
+/// address that is unique in the network if there is one: many hosts have the loopback address.
+pub async fn with_advertised_addresses(
     mut registration: Registration,
     advertised: AdvertisedAddresses,
     registry_url: Option<&str>,

@@ -15,7 +15,7 @@ use portolan_metrics::Metrics;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-use crate::addresses::{self, AddressUpdates, AdvertisedAddresses};
+use crate::addresses::{AddressUpdates, AdvertisedAddresses, with_advertised_addresses};
 use crate::broadcast_link::BroadcastLink;
 use crate::registry_link::RegistryLink;
 use crate::{Agent, AgentError};
@@ -125,7 +125,8 @@ impl AgentBuilder {
         let incarnation = *self.registration.incarnation.get_or_insert_with(Incarnation::random);
         let registry_url = self.registry.as_ref().map(RegistryClient::urls);
         let registration =
-            addresses::complete(self.registration, self.addresses, registry_url.as_deref()).await;
+            with_advertised_addresses(self.registration, self.addresses, registry_url.as_deref())
+                .await;
         let endpoint = desired_endpoint(registration, &self.check)?;
         if self.registry.is_none() && self.broadcaster.is_none() {
             return Err(AgentError::NoPublishTarget { service_id: endpoint.id });

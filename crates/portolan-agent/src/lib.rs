@@ -19,7 +19,7 @@ mod host;
 mod host_reservations;
 mod registry_link;
 
-pub use addresses::AdvertisedAddresses;
+pub use addresses::{AdvertisedAddresses, with_advertised_addresses};
 pub use agent::Agent;
 pub use builder::AgentBuilder;
 pub use error::AgentError;

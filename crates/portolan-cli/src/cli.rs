@@ -17,7 +17,7 @@ pub(crate) struct Cli {
 
 const AFTER_HELP: &str = "\
 Exit status: 0 success, 1 failure, 2 invalid usage or configuration, 3 service not found, \
-4 no port available, 5 registry unreachable, 6 not permitted, 124 timed out; run and exec pass on \
+4 no port available, 5 registry unreachable, 6 not permitted or owned by another registrant, 124 timed out; run and exec pass on \
 the exit status of the program they start.
 
 Every setting can be set in the configuration file, as PORTOLAN_… in the environment, and with --set.";

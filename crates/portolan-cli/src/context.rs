@@ -10,7 +10,7 @@ use portolan_broadcast::Broadcaster;
 use portolan_client::environment::variable;
 use portolan_client::{DiscoveryClient, DiscoveryClientBuilder, RegistryClient};
 use portolan_config_manager::{ConfigError, Loaded, Origin};
-use portolan_core::{Remedy as _, Scope};
+use portolan_core::{Incarnation, Remedy as _, Scope};
 use portolan_metrics::Metrics;
 use portolan_port_allocator::PortAllocator;
 use portolan_server::{STACK_KEYS, Settings};
@@ -161,6 +161,18 @@ impl Context {
     /// Creates a registry client.
     pub(crate) fn registry(&self) -> Result<RegistryClient, Failure> {
         Ok(self.discovery_builder().registry_client()?)
+    }
+
+    /// Creates a registry client of the run that owns a registration.
+    pub(crate) fn registry_as(
+        &self,
+        incarnation: Option<Incarnation>,
+    ) -> Result<RegistryClient, Failure> {
+        let client = self.registry()?;
+        Ok(match incarnation {
+            Some(incarnation) => client.with_incarnation(incarnation),
+            None => client,
+        })
     }
 
     /// Creates a registry client for this URL.

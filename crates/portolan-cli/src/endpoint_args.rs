@@ -3,19 +3,24 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use portolan_agent::{AdvertisedAddresses, with_advertised_addresses};
 use portolan_core::{Host, Protocol, Registration, Scope, ServiceId, ServiceName, Ttl, port};
 use portolan_health::CheckKinds;
+use portolan_supervisor::service::{Listening, listening_on};
 
+use crate::context::Context;
 use crate::exit::Failure;
+use crate::output;
 
 /// The options that describe an endpoint.
 #[derive(Debug, Args)]
 pub(crate) struct EndpointArgs {
     /// Name of the service
     name: ServiceName,
-    /// Host of the endpoint
-    #[arg(long, default_value = "127.0.0.1")]
-    host: Host,
+    /// Host of the endpoint [default: every address on which the port is listened on, first the one of the
+    /// route to the registry]
+    #[arg(long)]
+    host: Option<Host>,
     /// Port of the endpoint
     #[arg(long, value_parser = port::parse)]
     port: u16,
@@ -41,8 +46,42 @@ pub(crate) struct EndpointArgs {
 // === impl EndpointArgs ===
 
 impl EndpointArgs {
-    /// Returns the registration that the options describe.
-    pub(crate) fn registration(self, scope: &Scope) -> Result<Registration, Failure> {
+    /// Returns the registration that the options describe. Without `--host` it has the addresses that an agent
+    /// would advertise, and a person is told if that is loopback only.
+    pub(crate) async fn registration(self, context: &Context) -> Result<Registration, Failure> {
+        let (given, port) = (self.host.clone(), self.port);
+        let registration = self.described(&context.scope)?;
+        if given.is_some() {
+            return Ok(registration);
+        }
+        let url = context.registry_url();
+        let advertised = match listening_on(port) {
+            Listening::Everywhere(advertised) => advertised,
+            Listening::Loopback => AdvertisedAddresses::Host,
+            Listening::Address(host) => return Ok(Registration { host, ..registration }),
+        };
+        let explicit_id = registration.id.clone();
+        let mut registration =
+            with_advertised_addresses(registration, advertised, Some(&url)).await;
+        registration.id = explicit_id.or(registration.id);
+        // On another host they would mean that host.
+        registration.addresses.retain(|host| !host.is_loopback());
+        let is_loopback = registration.host.is_loopback() && registration.addresses.is_empty();
+        if is_loopback && !context.quiet {
+            output::note(match advertised {
+                AdvertisedAddresses::Host => format!(
+                    "port {port} is listened on at loopback only: other hosts cannot reach it; set --host \
+                     if that is wrong"
+                ),
+                _ => "this host has no address but loopback: other hosts cannot reach the endpoint"
+                    .to_owned(),
+            });
+        }
+        Ok(registration)
+    }
+
+    fn described(self, scope: &Scope) -> Result<Registration, Failure> {
+        let host = self.host.unwrap_or_else(Host::loopback);
         let registration = Registration {
             id: self.id,
             scope: scope.clone(),
@@ -51,7 +90,7 @@ impl EndpointArgs {
             metadata: self.metadata.into_iter().collect::<BTreeMap<_, _>>(),
             health_url: self.health_url,
             ttl: self.ttl,
-            ..Registration::new(self.name, self.host, self.port)
+            ..Registration::new(self.name, host, self.port)
         };
         registration.validate().map_err(Failure::usage)?;
         Ok(registration)

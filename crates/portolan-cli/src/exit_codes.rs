@@ -39,6 +39,7 @@ failures! {
 
 fn discover_exit(error: &DiscoverError) -> Exit {
     match error {
+        error if error.is_not_permitted() => Exit::NotPermitted,
         DiscoverError::InvalidName(_) | DiscoverError::UnknownStrategy(_) => Exit::Usage,
         DiscoverError::Disabled | DiscoverError::NothingToWatch => Exit::Usage,
         DiscoverError::NotFound { .. } | DiscoverError::NotAvailable { .. } => Exit::NotFound,
@@ -87,7 +88,10 @@ fn allocator_exit(error: &AllocatorError) -> Exit {
 fn registry_exit(error: &RegistryClientError) -> Exit {
     match error {
         RegistryClientError::Unreachable { .. } => Exit::Unreachable,
-        RegistryClientError::NotPermitted { .. } => Exit::NotPermitted,
+        // The request may be repeated by the owner of the registration only.
+        RegistryClientError::NotPermitted { .. } | RegistryClientError::Conflict { .. } => {
+            Exit::NotPermitted
+        }
         RegistryClientError::UnknownService { .. } => Exit::NotFound,
         RegistryClientError::InvalidUrl { .. } | RegistryClientError::InvalidToken => Exit::Usage,
         _ => Exit::Failed,

@@ -119,16 +119,24 @@ impl DiscoverError {
         }
     }
 
+    /// Returns whether a strategy that might know an instance did not permit the lookup, as a registry that
+    /// requires another token. Retrying does not help.
+    pub fn is_not_permitted(&self) -> bool {
+        matches!(self, Self::CouldNotAsk { .. } | Self::TimedOut { .. })
+            && failed(self.attempts()).any(StrategyError::is_not_permitted)
+    }
+
     /// Returns whether the same lookup fails again in any case.
     pub(crate) fn is_permanent(&self) -> bool {
-        !matches!(
-            self,
-            Self::NotFound { .. }
-                | Self::NotAvailable { .. }
-                | Self::CouldNotAsk { .. }
-                | Self::TimedOut { .. }
-                | Self::NotReady { .. }
-        )
+        self.is_not_permitted()
+            || !matches!(
+                self,
+                Self::NotFound { .. }
+                    | Self::NotAvailable { .. }
+                    | Self::CouldNotAsk { .. }
+                    | Self::TimedOut { .. }
+                    | Self::NotReady { .. }
+            )
     }
 
     /// Returns whether a strategy that might know an instance could not be asked, so that a stale

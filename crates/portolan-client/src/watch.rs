@@ -17,7 +17,7 @@ use portolan_broadcast::{Broadcaster, PeerEvents, QueryMode};
 use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, ServiceName};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::error::DiscoverError;
 use crate::feeds::Feeds;
@@ -45,6 +45,8 @@ struct Watcher {
     registry: Option<ConnectionEvents>,
     channel: Option<(Broadcaster, PeerEvents)>,
     fallback: Fallback,
+    /// Whether the registry was connected and its connection is lost.
+    lost: bool,
     seen: SeenEndpoints,
     /// The events to return next.
     ready: VecDeque<ServiceEvent>,
@@ -111,7 +113,17 @@ impl Watcher {
         let grace = if registry.is_some() { GRACE } else { Duration::ZERO };
         let fallback = Fallback::buffering(grace);
         let (seen, ready) = (SeenEndpoints::default(), VecDeque::new());
-        Ok(Self { feeds, _guard: guard, name, registry, channel, fallback, seen, ready })
+        Ok(Self {
+            feeds,
+            _guard: guard,
+            name,
+            registry,
+            channel,
+            fallback,
+            lost: false,
+            seen,
+            ready,
+        })
     }
 
     async fn next(&mut self) -> Option<ServiceEvent> {
@@ -138,7 +150,12 @@ impl Watcher {
 
     fn on_registry(&mut self, event: Option<ConnectionEvent>) {
         match event {
-            Some(ConnectionEvent::Connected) => self.fallback = Fallback::Ignoring,
+            Some(ConnectionEvent::Connected) => {
+                self.fallback = Fallback::Ignoring;
+                if std::mem::take(&mut self.lost) {
+                    info!("Registry watch connected again");
+                }
+            }
             Some(ConnectionEvent::Event(event)) => self.ready.extend(self.seen.apply(event)),
             Some(ConnectionEvent::Lost(error)) => self.on_lost(&error),
             None => self.registry = None,
@@ -146,9 +163,14 @@ impl Watcher {
     }
 
     fn on_lost(&mut self, error: &RegistryClientError) {
-        debug!(%error, "Registry watch lost");
         if matches!(self.fallback, Fallback::Ignoring) {
             self.fallback = Fallback::buffering(GRACE);
+            self.lost = true;
+            if error.is_temporary() {
+                warn!(%error, "Registry watch lost, reconnecting");
+            }
+        } else {
+            debug!(%error, "Registry watch still lost");
         }
         if !error.is_temporary() {
             warn!(%error, "Registry watch ended");

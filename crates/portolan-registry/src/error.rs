@@ -148,7 +148,7 @@ impl Remedy for RegistryError {
             }
             Self::Displaced { .. } => "end this service, or register it at an address of its own",
             Self::OwnedByAnother { .. } => {
-                "choose another id, end the other service, or register with \"replace\": true"
+                "choose another id, end the other service, or register with \"replace\": true (--replace)"
             }
             Self::ReadOnly { .. } => {
                 "free space on the disk of service_registry.data_dir or make it writable, then retry the request"

@@ -31,6 +31,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+pub use addresses::{Listening, listening_on};
 pub use error::StartError;
 #[cfg(test)]
 pub(crate) use listen_watch::is_in_use;
@@ -40,7 +41,6 @@ pub use validate::{InvalidService, validate};
 
 use crate::child::{Child, ListenerOwner, ProcessTree};
 use crate::handoff::{HandoffMode, Helpers};
-use addresses::{Listening, listening_on};
 use leases::Leases;
 use listen_watch::{ListenSignal, ListenWatch};
 

@@ -23,7 +23,7 @@ impl Announce {
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let ttl = Ttl::new(context.settings().broadcast.ttl)
             .map_err(|error| Failure::usage(format_args!("broadcast.ttl: {error}")))?;
-        let registration = self.endpoint.registration(&context.scope)?;
+        let registration = self.endpoint.registration(context).await?;
         let endpoint = registration.into_endpoint(ttl, Timestamp::now());
         let broadcaster = context.enabled_broadcaster().await?;
         let sent = broadcaster.announce(self.action, &endpoint).await;

@@ -1,7 +1,7 @@
 //! `portolan health`: reports the health of an instance.
 
 use clap::Args;
-use portolan_core::{HealthReport, HealthStatus, ServiceId};
+use portolan_core::{HealthReport, HealthStatus, Incarnation, ServiceId};
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit};
@@ -18,12 +18,15 @@ pub(crate) struct Health {
     /// Reason, for people
     #[arg(long, default_value = "set manually")]
     reason: String,
+    /// Incarnation that owns the registration: refused with exit status 6 if another one does
+    #[arg(long, value_name = "HEX")]
+    incarnation: Option<Incarnation>,
 }
 
 impl Health {
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let report = HealthReport::new(self.status, self.reason);
-        let result = context.registry()?.update_health(&self.id, &report).await;
+        let result = context.registry_as(self.incarnation)?.update_health(&self.id, &report).await;
         result.map_err(|error| instance_failure(error, &self.id))?;
         if context.json {
             output::json(&report)?;

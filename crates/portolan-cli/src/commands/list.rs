@@ -15,7 +15,7 @@ use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
 
 /// What people are told if the registry has just started.
-const INCOMPLETE: &str = "the registry has just started: services that ran before may be missing until they have \
+pub(crate) const INCOMPLETE: &str = "the registry has just started: services that ran before may be missing until they have \
                           registered again, within a heartbeat interval";
 
 /// Options of `portolan list`.

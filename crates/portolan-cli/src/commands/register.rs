@@ -1,6 +1,7 @@
 //! `portolan register`: registers a service manually.
 
 use clap::Args;
+use portolan_core::{Incarnation, Registration};
 
 use crate::context::Context;
 use crate::endpoint_args::EndpointArgs;
@@ -12,16 +13,33 @@ use crate::output;
 pub(crate) struct Register {
     #[command(flatten)]
     endpoint: EndpointArgs,
+    /// Take over the id from another host whose registration has not expired
+    #[arg(long)]
+    replace: bool,
+    /// Incarnation that owns the registration, 1 to 16 hexadecimal digits: requests of another one are
+    /// refused [default: none]
+    #[arg(long, value_name = "HEX")]
+    incarnation: Option<Incarnation>,
 }
 
 impl Register {
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
-        let registration = self.endpoint.registration(&context.scope)?;
+        let described = self.endpoint.registration(context).await?;
+        let (replace, incarnation) = (self.replace, self.incarnation);
+        let registration = Registration { replace, incarnation, ..described };
         let registered = context.registry()?.register(&registration).await?;
+        let endpoint = registered.endpoint;
         if context.json {
-            output::json(&registered.endpoint)?;
+            output::json(&endpoint)?;
         } else {
-            output::line(&registered.endpoint.id)?;
+            output::line(&endpoint.id)?;
+        }
+        if !context.quiet {
+            let option = incarnation.map(|own| format!(" --incarnation {own}")).unwrap_or_default();
+            output::note(format_args!(
+                "the registration ends after {} unless `portolan heartbeat {}{option}` renews it",
+                endpoint.ttl, endpoint.id
+            ));
         }
         Ok(Exit::Done)
     }

@@ -7,6 +7,7 @@ use portolan_client::{DiscoveryClient, RegistryClientError, WatchRequest};
 use portolan_core::{Change, Revision, ServiceEvent, ServiceName};
 use tracing::warn;
 
+use crate::commands::list::INCOMPLETE;
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::{output, shutdown};
@@ -24,20 +25,35 @@ pub(crate) struct Watch {
     all_scopes: bool,
 }
 
+/// A watch whose registry may end it with an error.
+type Events = BoxStream<'static, Result<ServiceEvent, RegistryClientError>>;
+
 impl Watch {
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
+        self.check_registry(context).await?;
         let client = context.discovery().await?;
         let mut events = if self.needs_registry() {
-            self.watch_registry(context)?
+            context.registry()?.watch_reconnecting(self.request(context)).boxed()
         } else {
             self.watch_discovery(&client).await?
         };
         let mut stop = shutdown::signals()?;
+        let mut lost: Option<RegistryClientError> = None;
         let result = loop {
             tokio::select! {
                 event = events.next() => match event {
-                    Some(event) => print(context, &event)?,
-                    None => break Err(Failure::failed("the watch has ended")),
+                    Some(Ok(event)) => {
+                        lost = None;
+                        print(context, &event)?;
+                    }
+                    Some(Err(error)) => {
+                        // Once per loss; the stream goes on unless waiting cannot help.
+                        if lost.is_none() && error.is_temporary() {
+                            warn!(%error, "Watch interrupted, reconnecting");
+                        }
+                        lost = Some(error);
+                    }
+                    None => break Err(lost.map_or_else(has_ended, Failure::from)),
                 },
                 () = stop.wait() => break Ok(Exit::Done),
             }
@@ -47,37 +63,50 @@ impl Watch {
         result
     }
 
+    /// Fails if the registry cannot be watched at the start: a watch that prints nothing would look like one of
+    /// services that do not change. Without a configured registry the broadcast channel takes its place.
+    async fn check_registry(&self, context: &Context) -> Result<(), Failure> {
+        match context.registry()?.watch(&self.request(context)).await {
+            Ok(_) => Ok(()),
+            Err(error @ RegistryClientError::Unreachable { .. }) => {
+                let settings = context.settings();
+                if self.needs_registry() || context.names_registry() || !settings.broadcast.enabled
+                {
+                    return Err(error.into());
+                }
+                if !context.quiet {
+                    output::note(format_args!("{error}; watching the broadcast channel instead"));
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Whether the options need a registry: revisions and other scopes exist only there.
     fn needs_registry(&self) -> bool {
         self.from.is_some() || self.all_scopes
     }
 
-    fn watch_registry(
-        &self,
-        context: &Context,
-    ) -> Result<BoxStream<'static, ServiceEvent>, Failure> {
-        let query = WatchRequest {
+    fn request(&self, context: &Context) -> WatchRequest {
+        WatchRequest {
             names: self.name.iter().cloned().collect(),
             scopes: if self.all_scopes { Vec::new() } else { context.scope.lookup_order() },
             from: self.from.map(Revision),
-        };
-        let events = context.registry()?.watch_reconnecting(query);
-        let connected = |event: Result<ServiceEvent, RegistryClientError>| async move {
-            event.inspect_err(|error| warn!(%error, "Watch interrupted, reconnecting")).ok()
-        };
-        Ok(events.filter_map(connected).boxed())
+        }
     }
 
-    async fn watch_discovery(
-        &self,
-        client: &DiscoveryClient,
-    ) -> Result<BoxStream<'static, ServiceEvent>, Failure> {
+    async fn watch_discovery(&self, client: &DiscoveryClient) -> Result<Events, Failure> {
         let events = match &self.name {
             Some(name) => client.watch(name).await?,
             None => client.watch_all().await?,
         };
-        Ok(events.boxed())
+        Ok(events.map(Ok).boxed())
     }
+}
+
+fn has_ended() -> Failure {
+    Failure::failed("the watch has ended")
 }
 
 fn print(context: &Context, event: &ServiceEvent) -> Result<(), Failure> {
@@ -85,7 +114,10 @@ fn print(context: &Context, event: &ServiceEvent) -> Result<(), Failure> {
         return output::json(event);
     }
     match &event.change {
-        Change::Snapshot { endpoints, .. } => {
+        Change::Snapshot { endpoints, incomplete } => {
+            if *incomplete && !context.quiet {
+                output::note(INCOMPLETE);
+            }
             output::line(format_args!("{} snapshot of {}", event.revision, endpoints.len()))?;
             endpoints.iter().try_for_each(|endpoint| {
                 let (name, address, health) = (&endpoint.name, endpoint.address(), endpoint.health);

@@ -119,6 +119,7 @@ impl Strategy for Registry {
 impl From<RegistryClientError> for StrategyError {
     fn from(error: RegistryClientError) -> Self {
         let temporary = error.is_temporary();
-        Self::from_remedy(error).temporary(temporary)
+        let not_permitted = matches!(error, RegistryClientError::NotPermitted { .. });
+        Self::from_remedy(error).temporary(temporary).not_permitted(not_permitted)
     }
 }

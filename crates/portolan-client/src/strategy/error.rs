@@ -14,6 +14,7 @@ pub struct StrategyError {
     source: Box<dyn Error + Send + Sync>,
     temporary: bool,
     optional: bool,
+    not_permitted: bool,
     remedy: Option<Cow<'static, str>>,
 }
 
@@ -26,7 +27,13 @@ struct TimedOut(Duration);
 impl StrategyError {
     /// Returns an error that asking again does not resolve.
     pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { source: source.into(), temporary: false, optional: false, remedy: None }
+        Self {
+            source: source.into(),
+            temporary: false,
+            optional: false,
+            not_permitted: false,
+            remedy: None,
+        }
     }
 
     /// Returns the error with the remedy of its source.
@@ -56,6 +63,18 @@ impl StrategyError {
     /// Returns whether what could not be asked need not exist, so that the lookup goes on without it.
     pub fn is_optional(&self) -> bool {
         self.optional
+    }
+
+    /// Sets whether this client lacks the permission to ask.
+    #[must_use]
+    pub fn not_permitted(mut self, not_permitted: bool) -> Self {
+        self.not_permitted = not_permitted;
+        self
+    }
+
+    /// Returns whether this client lacks the permission to ask.
+    pub fn is_not_permitted(&self) -> bool {
+        self.not_permitted
     }
 
     pub(crate) fn timed_out(limit: Duration) -> Self {

@@ -8,7 +8,7 @@ use portolan_host_facts::{SocketProtocol, port_listeners};
 
 /// What the sockets on a port say.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Listening {
+pub enum Listening {
     /// On every address of this host.
     Everywhere(AdvertisedAddresses),
     /// On loopback only.
@@ -18,7 +18,7 @@ pub(super) enum Listening {
 }
 
 /// Returns where the port is listened on; everywhere if no process listens yet.
-pub(super) fn listening_on(port: u16) -> Listening {
+pub fn listening_on(port: u16) -> Listening {
     let listeners = port_listeners(Some(port)).into_iter();
     let tcp = listeners.filter(|listener| listener.protocol == SocketProtocol::Tcp);
     classify(&tcp.map(|listener| listener.address).collect::<Vec<_>>())

@@ -1,0 +1,115 @@
+//! The exit statuses of every command that asks a registry: 5 if it cannot be reached, 6 if it does not permit the
+//! request.
+
+use anyhow::{Context, Result, ensure};
+use portolan_tests::{Output, TIMEOUT, TestEnv, isolated};
+
+/// Every command that asks a registry, with its arguments.
+const COMMANDS: [&[&str]; 13] = [
+    &["list"],
+    &["list", "api", "--json"],
+    &["watch"],
+    &["watch", "api"],
+    &["watch", "--from", "1"],
+    &["discover", "api", "--strategy", "registry"],
+    &["discover", "api", "--strategy", "registry", "--all"],
+    &["exec", "--needs", "api", "--", "true"],
+    &["register", "api", "--port", "8080"],
+    &["deregister", "api-1"],
+    &["heartbeat", "api-1"],
+    &["health", "api-1", "passing"],
+    &["discover", "api", "--strategy", "registry", "--json"],
+];
+/// A port on which nothing listens.
+const NOWHERE: &str = "http://127.0.0.1:7999";
+
+/// Runs a command with these options, which come before the `--` of `exec`.
+fn run(env: &TestEnv, command: &[&str], options: &[&str]) -> Result<Output> {
+    let (first, rest) = command.split_first().context("no command")?;
+    let mut call = env.portolan(&[first])?.args(options).args(rest).spawn(first)?;
+    call.wait(TIMEOUT)
+}
+
+#[test]
+fn unreachable_registry_exits_with_5() {
+    isolated(|env| {
+        for command in COMMANDS {
+            let options = ["--registry", NOWHERE, "--set", "broadcast.enabled=false"];
+            let answer = run(env, command, &options)?.exits(5).context(command.join(" "))?;
+            ensure!(answer.stderr.contains("check that `portolan serve` is running"), "{answer:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn wrong_token_exits_with_6() {
+    isolated(|env| {
+        env.write("server.yaml", "token: right\n")?;
+        let mut registry = env.portolan(&["serve", "--config", "server.yaml"])?.spawn("serve")?;
+        registry.wait_for_line("Registry server started")?;
+        for command in COMMANDS {
+            let options = ["--registry", "http://127.0.0.1:7000", "--set", "token=wrong"];
+            let answer = run(env, command, &options)?.exits(6).context(command.join(" "))?;
+            ensure!(answer.stderr.contains("PORTOLAN_TOKEN"), "{answer:?}");
+        }
+        // Waiting does not help, so it ends at once.
+        let wait = ["exec", "--needs", "api", "--wait=1h", "--set", "token=wrong", "--", "true"];
+        env.portolan(&wait)?.run()?.exits(6)?;
+        let run = ["run", "--name", "api", "--set", "token=wrong", "--health", "none", "--"];
+        env.portolan(&run)?.args(&["sleep", "1000"]).run()?.exits(6).map(drop)
+    });
+}
+
+#[test]
+fn watch_that_was_connected_waits_for_the_registry_with_a_message() {
+    isolated(|env| {
+        let mut registry = env.registry()?;
+        let options = ["watch", "api", "--set", "broadcast.enabled=false"];
+        let mut watch = env.portolan(&options)?.spawn("watch")?;
+        watch.wait_for_line("snapshot of 0")?;
+        watch.wait_for_line("the registry has just started")?;
+        registry.terminate()?.exits(0)?;
+        watch.wait_for_line("Registry watch lost, reconnecting")?;
+        let _registry = env.registry()?;
+        env.portolan(&["register", "api", "--port", "8080"])?.run()?.exits(0)?;
+        watch.wait_for_line("api 127.0.0.1:8080")?;
+        watch.terminate()?.exits(0).map(drop)
+    });
+}
+
+#[test]
+fn request_of_another_owner_exits_with_6_and_a_remedy() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        let register =
+            ["register", "api", "--port", "8080", "--id", "api-1", "--incarnation", "a1"];
+        let registered = env.portolan(&register)?.run()?.exits(0)?;
+        let renewal = "portolan heartbeat api-1 --incarnation 00000000000000a1";
+        ensure!(registered.stderr.contains(renewal), "{registered:?}");
+        for command in
+            [&["heartbeat", "api-1"][..], &["health", "api-1", "passing"], &["deregister", "api-1"]]
+        {
+            let refused = env.portolan(command)?.args(&["--incarnation", "b2"]).run()?.exits(6)?;
+            let stderr = &refused.stderr;
+            ensure!(stderr.contains("another registrant") && stderr.contains("remedy"), "{stderr}");
+            env.portolan(command)?.args(&["--incarnation", "a1"]).run()?.exits(0)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn id_of_another_host_is_taken_over_with_replace_only() {
+    isolated(|env| {
+        let (registry_host, one, two) = (env.host(1)?, env.host(2)?, env.host(3)?);
+        let _registry = registry_host.registry(&[])?;
+        let url = registry_host.registry_url();
+        let register = ["register", "api", "--port", "8080", "--id", "api-1", "--registry", &url];
+        one.portolan(&register)?.run()?.exits(0)?;
+        let refused = two.portolan(&register)?.run()?.exits(6)?;
+        ensure!(refused.stderr.contains("--replace"), "{refused:?}");
+        two.portolan(&register)?.arg("--replace").run()?.exits(0)?;
+        two.finds("api", &["--registry", &url], "10.77.0.3:8080")
+    });
+}
