@@ -56,11 +56,26 @@ fn service_is_registered_renewed_and_deregistered() {
 }
 
 #[test]
-fn unreachable_registry_exits_5_with_a_remedy() {
+fn health_url_that_the_registry_does_not_check_has_a_reason() {
     isolated(|env| {
-        let register = ["register", "api", "--port", "8080"];
-        let answer = env.portolan(&register)?.run()?.exits(5)?;
-        ensure!(answer.stderr.contains("portolan serve"), "{answer:?}");
+        let _registry = env.registry()?;
+        let register = ["register", "api", "--port", "8080", "--host", "127.0.0.1"];
+        let url = ["--health-url", "http://192.0.2.1:80/health"];
+        env.portolan(&register)?.args(&url).run()?.exits(0)?;
+        wait_for("the reason", || {
+            let listed = env.portolan(&["list"])?.run()?.text()?;
+            ensure!(listed.contains("checks only URLs of the endpoint's own host"), "{listed}");
+            Ok(())
+        })
+    });
+}
+
+#[test]
+fn metadata_that_the_agent_sets_is_refused() {
+    isolated(|env| {
+        let run = ["run", "--name", "api", "--meta", "checked_by=me", "--", "true"];
+        let refused = env.portolan(&run)?.run()?.exits(2)?;
+        ensure!(refused.stderr.contains("sets the key checked_by"), "{refused:?}");
         Ok(())
     });
 }

@@ -254,3 +254,17 @@ fn manual_registration_and_announcement_have_the_address_of_their_host() {
         })
     });
 }
+
+#[test]
+fn service_without_a_health_check_is_advertised_where_it_listens() {
+    isolated(|env| {
+        let (server, client) = (env.host(1)?, env.host(2)?);
+        let command = [&HTTP_SERVER[..], &["--bind", "127.0.0.1"]].concat();
+        let options = ["--preferred", "8080", "--health", "none"];
+        let mut service = server.service("api", &options, &command)?;
+        server.finds("api", &["--strategy", "broadcast"], "127.0.0.1:8080")?;
+        service.wait_for_line("Service listens on loopback only")?;
+        client.portolan(&["discover", "api", "--retries", "0"])?.run()?.exits(3)?;
+        Ok(())
+    });
+}

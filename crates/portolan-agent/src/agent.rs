@@ -115,11 +115,13 @@ impl Agent {
         let stopping = CancellationToken::new();
         let (health, reported) = watch::channel(HealthReport::default());
         let mut tasks = JoinSet::new();
+        // Cancelled when another registrant owns the registration.
+        let replaced = CancellationToken::new();
         if let Some((link, first)) = registry {
-            tasks.spawn(keep_registered(link, first, stopping.clone()));
+            tasks.spawn(keep_registered(link, first, stopping.clone(), replaced.clone()));
         }
         if let Some((link, first)) = broadcast {
-            tasks.spawn(keep_announced(link, first, stopping.clone()));
+            tasks.spawn(keep_announced(link, first, stopping.clone(), replaced));
         }
         monitor.watch(&desired.borrow(), &check);
         if let Some(updates) = addresses {
@@ -147,13 +149,14 @@ async fn keep_registered(
     mut link: RegistryLink,
     first: Result<(), RegistryClientError>,
     stopping: CancellationToken,
+    replaced: CancellationToken,
 ) {
     let cancelled = async {
         stopping.cancelled().await;
         sleep(IN_FLIGHT).await;
     };
     tokio::select! {
-        () = link.run(first, &stopping) => {}
+        () = link.run(first, &stopping, &replaced) => {}
         () = cancelled => {}
     }
     link.withdraw(Instant::now() + DEREGISTRATION).await;
@@ -163,8 +166,18 @@ async fn keep_announced(
     mut link: BroadcastLink,
     first: Result<(), AnnounceError>,
     stopping: CancellationToken,
+    replaced: CancellationToken,
 ) {
-    stopping.run_until_cancelled(link.run(first)).await;
+    tokio::select! {
+        () = link.run(first) => {}
+        () = stopping.cancelled() => {}
+        () = replaced.cancelled() => {}
+    }
+    if replaced.is_cancelled() {
+        // The id is another registrant's: announcing that it is gone would remove that one's instance, and
+        // dropping the link ends the answers to queries.
+        return;
+    }
     link.withdraw(Instant::now() + DEREGISTRATION).await;
 }
 

@@ -8,7 +8,7 @@ use portolan_client::{RegistryClient, RegistryClientError};
 use portolan_core::endpoint::CHECKED_BY_AGENT;
 use portolan_core::{
     Action, HealthReport, Incarnation, InvalidRegistration, Registration, Remedy, ServiceEndpoint,
-    ServiceId, Ttl,
+    ServiceId, Ttl, quoted,
 };
 use portolan_health::{CheckSpec, HealthConfig, HealthMonitor};
 use portolan_metrics::Metrics;
@@ -184,7 +184,10 @@ pub(crate) fn desired_endpoint(
 ) -> Result<ServiceEndpoint, InvalidRegistration> {
     if !check.is_none() {
         let (key, value) = CHECKED_BY_AGENT;
-        registration.metadata.insert(key.to_owned(), value.to_owned());
+        let given = registration.metadata.insert(key.to_owned(), value.to_owned());
+        if let Some(given) = given.filter(|given| given != value) {
+            return Err(InvalidRegistration::ReservedKey { key, value: quoted(&given) });
+        }
         if registration.health_url.is_none() {
             registration.health_url = check.health_url(&registration.host, registration.port);
         }

@@ -81,15 +81,17 @@ impl RegistryLink {
     }
 
     /// Reconciles the registry until the token is cancelled, without cancelling a request. `result`
-    /// is the result of the first attempt.
+    /// is the result of the first attempt. Cancels `replaced` if another registrant owns the registration.
     pub(crate) async fn run(
         &mut self,
         mut result: Result<(), RegistryClientError>,
         stopping: &CancellationToken,
+        replaced: &CancellationToken,
     ) {
         loop {
             let due = Instant::now() + self.record(result);
             if self.replaced {
+                replaced.cancel();
                 return stopping.cancelled().await;
             }
             let heartbeat = tokio::select! {
@@ -196,7 +198,7 @@ impl RegistryLink {
                 if self.replaced {
                     warn!(
                         service_id = %self.desired.borrow().id, error = error.with_remedy(),
-                        "Service replaced by another registrant, its registration is no longer renewed"
+                        "Service replaced by another registrant, it is no longer renewed and announced"
                     );
                 } else if was_lost {
                     debug!(%error, "Registry still unavailable");

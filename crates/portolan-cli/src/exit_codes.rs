@@ -53,6 +53,7 @@ fn start_exit(error: &StartError) -> Exit {
     match error {
         StartError::Port(error) => allocator_exit(error),
         StartError::Agent(AgentError::Registry(error)) => registry_exit(error),
+        StartError::Agent(AgentError::Invalid(_)) => Exit::Usage,
         _ => Exit::Failed,
     }
 }

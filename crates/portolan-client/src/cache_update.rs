@@ -119,16 +119,13 @@ fn update(candidate: &mut Candidate, endpoint: &Arc<ServiceEndpoint>, feed: Chan
     }
 }
 
-/// Removes the instance, and any other of the same address, because two cannot share it.
+/// Removes the instance. Another one at the same address stays: it has displaced this one.
 fn after_removal(resolution: &Resolution, gone: &ServiceEndpoint) -> CacheAction {
-    let is_gone = |known: &ServiceEndpoint| {
-        known.id == gone.id
-            || (known.scope == gone.scope && known.host == gone.host && known.port == gone.port)
-    };
-    if !resolution.candidates.iter().any(|known| is_gone(&known.endpoint)) {
+    let is_gone = |known: &Candidate| known.endpoint.id == gone.id;
+    if !resolution.candidates.iter().any(is_gone) {
         return CacheAction::Keep;
     }
-    with(resolution, |candidates| candidates.retain(|known| !is_gone(&known.endpoint)))
+    with(resolution, |candidates| candidates.retain(|known| !is_gone(known)))
 }
 
 fn added(resolution: &Resolution, endpoint: &Arc<ServiceEndpoint>) -> CacheAction {

@@ -167,6 +167,14 @@ pub enum InvalidRegistration {
     /// A metadata key is empty.
     #[error("metadata: empty key")]
     EmptyKey,
+    /// A metadata key that the agent sets has another value.
+    #[error("metadata.{key}: {value} was given, but the agent sets it; expected another key")]
+    ReservedKey {
+        /// The key.
+        key: &'static str,
+        /// The value, in quotation marks.
+        value: String,
+    },
     /// A control character, which would corrupt log lines and environment variables.
     #[error("{place}: contains a control character")]
     ControlCharacter {

@@ -89,6 +89,8 @@ pub enum ProgramEvent {
     Exited(ExitStatus),
     /// The program listens on its port.
     Listening,
+    /// The program has not listened on its port for a while, and its health check does not need it.
+    NotListening,
     /// A foreign process listens on a port of the service.
     PortTaken {
         /// The port.
@@ -177,7 +179,7 @@ impl Service {
         event: Result<ProgramEvent, StartError>,
     ) -> Result<Option<ExitStatus>, StartError> {
         match event? {
-            ProgramEvent::Listening => self.register().await?,
+            ProgramEvent::Listening | ProgramEvent::NotListening => self.register().await?,
             ProgramEvent::PortTaken { port, process } => self.leave_port(port, &process).await?,
             ProgramEvent::Exited(status) if self.port_was_taken(status).await => {
                 self.start_on_next_port().await?;
@@ -297,16 +299,29 @@ impl Service {
         }
     }
 
-    /// Returns whether the service is registered only once its program listens. A check that
-    /// connects cannot tell the program from a foreign process on its port.
+    /// Returns whether the service is registered only once its program listens, or, if its check does not
+    /// connect, at the latest after a while.
     fn registers_when_listening(&self) -> bool {
+        self.check_connects() || self.follows_sockets()
+    }
+
+    /// Returns whether the advertised addresses follow the sockets of the program. Those of UDP do not show
+    /// when it is ready.
+    fn follows_sockets(&self) -> bool {
+        let port = self.spec.port.as_ref();
+        self.spec.follow_addresses && port.is_some_and(|port| !port.udp)
+    }
+
+    /// Returns whether the health check connects. Such a check cannot tell the program from a foreign process
+    /// on its port.
+    fn check_connects(&self) -> bool {
         let (Some(port), Some(check)) = (self.port(), &self.spec.check) else { return false };
         check.health_url(&self.spec.host, port).is_some()
     }
 
     /// Returns whether the program has listened. If so, it did not fail because its port was taken.
     fn has_listened(&self) -> bool {
-        self.registers_when_listening() && self.agent.is_some()
+        self.check_connects() && self.agent.is_some()
     }
 
     /// Starts to watch for the first listener.
@@ -316,7 +331,10 @@ impl Service {
         };
         let Some(process_tree) = self.process_tree() else { return };
         let main = leases.port();
+        let late = self.started + STARTUP_WINDOW;
+        let connects = self.check_connects();
         let sign = match self.spec.handoff_mode() {
+            _ if !connects => ListenSignal::Listens(late),
             HandoffMode::Socket => ListenSignal::Accepts(
                 SocketAddr::new(port_spec::reachable_address(port.bind), main),
                 None,
@@ -324,7 +342,7 @@ impl Service {
             _ => ListenSignal::Connects(self.spec.probed_addresses(main)),
         };
         let (service, ports) = (self.spec.name.clone(), leases.ports());
-        let overdue = Some(self.started + STARTUP_WINDOW);
+        let overdue = connects.then_some(late);
         self.watch = Some(ListenWatch { service, process_tree, ports, sign, overdue });
     }
 

@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use clap::Args;
+use portolan_core::endpoint::CHECKED_BY_AGENT;
 use portolan_core::{Host, Protocol, ServiceName, Ttl, parse_duration, port};
 use portolan_health::{CheckKinds, CheckSpec};
 use portolan_port_allocator::BindAddress;
@@ -111,6 +112,7 @@ impl Run {
                 .remedy("set --name")
             })?,
         };
+        check_metadata(&self.metadata)?;
         let url = context.registry_url();
         let environment = context.environment(&url);
         validate(&command, &environment, &self.ports, self.handoff)
@@ -154,6 +156,18 @@ impl Run {
                 Terminal::OwnGroup
             },
         })
+    }
+}
+
+/// Fails if an entry would be replaced by what the agent declares.
+fn check_metadata(metadata: &[(String, String)]) -> Result<(), Failure> {
+    let (reserved, _) = CHECKED_BY_AGENT;
+    match metadata.iter().find(|(key, _)| key == reserved) {
+        Some((key, value)) => Err(Failure::usage(format_args!(
+            "invalid --meta {key}={value}: the agent of `run` sets the key {key}"
+        ))
+        .remedy("choose another key")),
+        None => Ok(()),
     }
 }
 

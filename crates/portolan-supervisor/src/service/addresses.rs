@@ -19,9 +19,18 @@ pub enum Listening {
 
 /// Returns where the port is listened on; everywhere if no process listens yet.
 pub fn listening_on(port: u16) -> Listening {
+    classify(&tcp_listeners(port))
+}
+
+/// Returns whether any process listens on the port.
+pub(super) fn is_listened_on(port: u16) -> bool {
+    !tcp_listeners(port).is_empty()
+}
+
+fn tcp_listeners(port: u16) -> Vec<IpAddr> {
     let listeners = port_listeners(Some(port)).into_iter();
     let tcp = listeners.filter(|listener| listener.protocol == SocketProtocol::Tcp);
-    classify(&tcp.map(|listener| listener.address).collect::<Vec<_>>())
+    tcp.map(|listener| listener.address).collect()
 }
 
 fn classify(addresses: &[IpAddr]) -> Listening {

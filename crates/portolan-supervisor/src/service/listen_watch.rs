@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::ProgramEvent;
+use super::addresses::is_listened_on;
 use crate::child::{AcceptProbe, ListenerOwner, ProbeState, ProcessTree};
 
 /// Initial and maximum poll interval. Servers take some tens of milliseconds to start.
@@ -37,6 +38,9 @@ pub(super) enum ListenSignal {
     /// The program accepts a connection to this address. An inherited socket listens before the
     /// program starts, so a successful connection proves nothing.
     Accepts(SocketAddr, Option<AcceptProbe>),
+    /// A socket listens on the port, for a service whose health check does not connect: no connection is made
+    /// to its program. The program may listen on no TCP port at all, so the wait ends at this time.
+    Listens(Instant),
 }
 
 // === impl ListenWatch ===
@@ -60,6 +64,12 @@ impl ListenWatch {
 
     async fn poll(&mut self) -> Option<ProgramEvent> {
         let port = *self.ports.first()?;
+        if let ListenSignal::Listens(until) = self.sign {
+            return match is_listened_on(port) {
+                true => Some(ProgramEvent::Listening),
+                false => (until < Instant::now()).then_some(ProgramEvent::NotListening),
+            };
+        }
         let listener = match &mut self.sign {
             ListenSignal::Connects(addresses) => {
                 listener_on_any(&self.process_tree, addresses, port).await
@@ -67,6 +77,7 @@ impl ListenWatch {
             ListenSignal::Accepts(address, probe) => {
                 listener_behind_socket(&self.process_tree, *address, probe).await
             }
+            ListenSignal::Listens(_) => ListenerOwner::None,
         };
         let further = || {
             let taken = |port: &u16| Some((*port, self.process_tree.foreign_listener_on(*port)?));

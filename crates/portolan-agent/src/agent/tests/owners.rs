@@ -6,14 +6,15 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use portolan_client::{RegistryClient, RegistryClientConfig};
-use portolan_core::Ttl;
+use portolan_core::{Action, Ttl};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{HEARTBEAT, registration, until};
+use super::{Channel, HEARTBEAT, join, next_with, registration, until};
 use crate::{Agent, AgentError};
 
 /// Accepts registrations or refuses them, and answers everything else with 409.
@@ -73,6 +74,48 @@ async fn replaced_agent_neither_renews_nor_deregisters_the_registration_of_the_o
     tokio::time::sleep(HEARTBEAT * 10).await;
     agent.stop().await;
     assert_eq!(registry.requests().len(), 2, "{:?}", registry.requests());
+}
+
+#[tokio::test]
+async fn replaced_agent_neither_answers_queries_nor_announces_that_the_instance_is_gone() {
+    let (registry, channel) = (Owned::start(true).await, Channel::new());
+    let listener = join(&channel.network, 3);
+    let mut heard = listener.listen();
+    let agent = Agent::builder(registration(80))
+        .registry(registry.client.clone())
+        .broadcaster(channel.own.clone())
+        .heartbeat(HEARTBEAT)
+        .start()
+        .await
+        .unwrap();
+    next_with(&mut heard, Action::Register).await;
+    until("a heartbeat", || registry.requests().len() > 1).await;
+    let silent = async { while !channel.query().await.is_empty() {} };
+    tokio::time::timeout(super::SOON, silent).await.expect("no answers in time");
+    agent.stop().await;
+    // The newcomer is heard after whatever the replaced agent has sent.
+    let other = join(&channel.network, 4);
+    let endpoint = registration(81).into_endpoint(Ttl::DEFAULT, Timestamp::now());
+    other.announce(Action::Register, &endpoint).await.unwrap();
+    loop {
+        let received = heard.next().await.expect("the channel is open");
+        assert_ne!(received.announcement.action, Action::Deregister);
+        if received.announcement.service.port == 81 {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn metadata_that_the_agent_sets_is_refused_and_not_replaced() {
+    let registry = Owned::start(true).await;
+    let mut reserved = registration(80);
+    reserved.metadata.insert("checked_by".to_owned(), "me".to_owned());
+    let builder = Agent::builder(reserved).registry(registry.client.clone());
+    let check: portolan_health::CheckSpec = "tcp".parse().unwrap();
+    let error = builder.check(check).start().await.unwrap_err();
+    assert!(error.to_string().contains("metadata.checked_by: \"me\" was given"), "{error}");
+    assert!(registry.requests().is_empty());
 }
 
 #[tokio::test]
