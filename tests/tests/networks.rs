@@ -259,11 +259,18 @@ fn manual_registration_and_announcement_have_the_address_of_their_host() {
 fn service_without_a_health_check_is_advertised_where_it_listens() {
     isolated(|env| {
         let (server, client) = (env.host(1)?, env.host(2)?);
-        let command = [&HTTP_SERVER[..], &["--bind", "127.0.0.1"]].concat();
+        let go = env.directory().join("go");
+        let script = format!(
+            "until [ -e {} ]; do sleep 0.1; done; exec python3 -m http.server $PORT --bind 127.0.0.1",
+            go.display()
+        );
         let options = ["--preferred", "8080", "--health", "none"];
-        let mut service = server.service("api", &options, &command)?;
-        server.finds("api", &["--strategy", "broadcast"], "127.0.0.1:8080")?;
+        let mut service = server.service("api", &options, &["sh", "-c", &script])?;
+        // It may use UDP only.
+        client.finds("api", &[], "10.77.0.1:8080")?;
+        env.write("go", "")?;
         service.wait_for_line("Service listens on loopback only")?;
+        server.finds("api", &["--strategy", "broadcast"], "127.0.0.1:8080")?;
         client.portolan(&["discover", "api", "--retries", "0"])?.run()?.exits(3)?;
         Ok(())
     });

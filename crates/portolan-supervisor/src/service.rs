@@ -9,20 +9,20 @@ mod error;
 mod leases;
 mod listen_watch;
 mod port_spec;
+mod registration;
 mod spec;
 mod start;
 mod validate;
 
 use std::io;
-use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_agent::{AdvertisedAddresses, Agent};
+use portolan_agent::Agent;
 use portolan_broadcast::Broadcaster;
 use portolan_client::RegistryClient;
-use portolan_core::{Host, PortName, ServiceEndpoint};
+use portolan_core::{PortName, ServiceEndpoint};
 use portolan_health::HealthConfig;
 use portolan_host_facts::Process;
 use portolan_metrics::Metrics;
@@ -42,7 +42,7 @@ pub use validate::{InvalidService, validate};
 use crate::child::{Child, ListenerOwner, ProcessTree};
 use crate::handoff::{HandoffMode, Helpers};
 use leases::Leases;
-use listen_watch::{ListenSignal, ListenWatch};
+use listen_watch::ListenWatch;
 
 /// The maximum number of ports that are tried if foreign processes take them.
 const MAX_PORTS: u32 = 3;
@@ -149,9 +149,9 @@ impl Service {
         self.agent.as_ref()
     }
 
-    /// Returns whether the program has not listened yet.
+    /// Returns whether the service waits for its program to listen before it is registered.
     pub fn is_awaited(&self) -> bool {
-        self.watch.is_some()
+        self.watch.is_some() && self.agent.is_none()
     }
 
     /// Returns the process.
@@ -179,7 +179,9 @@ impl Service {
         event: Result<ProgramEvent, StartError>,
     ) -> Result<Option<ExitStatus>, StartError> {
         match event? {
-            ProgramEvent::Listening | ProgramEvent::NotListening => self.register().await?,
+            ProgramEvent::Listening if self.agent.is_some() => self.follow_late_listener().await?,
+            ProgramEvent::Listening => self.register().await?,
+            ProgramEvent::NotListening => self.register_before_listening().await?,
             ProgramEvent::PortTaken { port, process } => self.leave_port(port, &process).await?,
             ProgramEvent::Exited(status) if self.port_was_taken(status).await => {
                 self.start_on_next_port().await?;
@@ -226,124 +228,6 @@ impl Service {
             warn!(service_name = %self.spec.name, %error, "Could not stop the processes that the program left behind");
         }
         self.finish().await;
-    }
-
-    async fn watch_or_register(&mut self) -> Result<(), StartError> {
-        match self.registers_when_listening() {
-            true => self.watch(),
-            false => self.register().await?,
-        }
-        Ok(())
-    }
-
-    async fn register(&mut self) -> Result<(), StartError> {
-        self.watch = None;
-        let Some(leases) = &self.leases else { return Ok(()) };
-        let ServiceDeps { allocator, mut registry, broadcaster, health, metrics } =
-            self.deps.clone();
-        let mut registration = self.spec.registration(leases, &allocator.pools());
-        let mut advertised = AdvertisedAddresses::Host;
-        if self.spec.follow_addresses {
-            match listening_on(registration.port) {
-                Listening::Everywhere(addresses) => advertised = addresses,
-                Listening::Address(host) => registration.host = host,
-                Listening::Loopback => {
-                    // Another host would take a loopback address for its own.
-                    registry = registry.filter(|_| self.spec.host.is_loopback());
-                    registration.host = Host::loopback();
-                    self.warn_of_loopback(registration.port);
-                    if registry.is_none() && broadcaster.is_none() && self.deps.registry.is_some() {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        let agent = Agent::builder(registration)
-            .addresses(advertised)
-            .registry(registry)
-            .broadcaster(broadcaster)
-            .check(self.spec.check.clone())
-            .health(health)
-            .metrics(metrics)
-            .start()
-            .await;
-        match agent {
-            Ok(agent) => {
-                self.agent = Some(agent);
-                Ok(())
-            }
-            Err(error) => {
-                // Without a registration nothing can discover the program, so it must not keep
-                // running.
-                _ = self.child.stop(Duration::from_secs(1)).await;
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Logs that other hosts cannot reach the program, if they would learn of it.
-    fn warn_of_loopback(&self, port: u16) {
-        let channel = self.deps.broadcaster.as_ref().is_some_and(Broadcaster::reaches_other_hosts);
-        if channel || !self.spec.host.is_loopback() {
-            warn!(
-                service_name = %self.spec.name, port,
-                remedy = "let the program listen on 0.0.0.0 or [::], or use --bind loopback to confirm it",
-                "Service listens on loopback only, other hosts cannot reach it"
-            );
-        }
-    }
-
-    async fn deregister(&mut self) {
-        if let Some(agent) = self.agent.take() {
-            agent.stop().await;
-        }
-    }
-
-    /// Returns whether the service is registered only once its program listens, or, if its check does not
-    /// connect, at the latest after a while.
-    fn registers_when_listening(&self) -> bool {
-        self.check_connects() || self.follows_sockets()
-    }
-
-    /// Returns whether the advertised addresses follow the sockets of the program. Those of UDP do not show
-    /// when it is ready.
-    fn follows_sockets(&self) -> bool {
-        let port = self.spec.port.as_ref();
-        self.spec.follow_addresses && port.is_some_and(|port| !port.udp)
-    }
-
-    /// Returns whether the health check connects. Such a check cannot tell the program from a foreign process
-    /// on its port.
-    fn check_connects(&self) -> bool {
-        let (Some(port), Some(check)) = (self.port(), &self.spec.check) else { return false };
-        check.health_url(&self.spec.host, port).is_some()
-    }
-
-    /// Returns whether the program has listened. If so, it did not fail because its port was taken.
-    fn has_listened(&self) -> bool {
-        self.check_connects() && self.agent.is_some()
-    }
-
-    /// Starts to watch for the first listener.
-    fn watch(&mut self) {
-        let Some((leases, port)) = self.leases.as_ref().zip(self.spec.port.as_ref()) else {
-            return;
-        };
-        let Some(process_tree) = self.process_tree() else { return };
-        let main = leases.port();
-        let late = self.started + STARTUP_WINDOW;
-        let connects = self.check_connects();
-        let sign = match self.spec.handoff_mode() {
-            _ if !connects => ListenSignal::Listens(late),
-            HandoffMode::Socket => ListenSignal::Accepts(
-                SocketAddr::new(port_spec::reachable_address(port.bind), main),
-                None,
-            ),
-            _ => ListenSignal::Connects(self.spec.probed_addresses(main)),
-        };
-        let (service, ports) = (self.spec.name.clone(), leases.ports());
-        let overdue = connects.then_some(late);
-        self.watch = Some(ListenWatch { service, process_tree, ports, sign, overdue });
     }
 
     /// Returns the processes that may listen for the service; `None` if the program exited at once.

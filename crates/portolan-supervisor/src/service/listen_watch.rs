@@ -39,13 +39,18 @@ pub(super) enum ListenSignal {
     /// program starts, so a successful connection proves nothing.
     Accepts(SocketAddr, Option<AcceptProbe>),
     /// A socket listens on the port, for a service whose health check does not connect: no connection is made
-    /// to its program. The program may listen on no TCP port at all, so the wait ends at this time.
-    Listens(Instant),
+    /// to its program. The program may listen on no TCP port at all, so that the wait can have an end.
+    Listens(Option<Instant>),
 }
 
 // === impl ListenWatch ===
 
 impl ListenWatch {
+    /// Returns the same watch, which waits for a listener without end.
+    pub(super) fn without_limit(self) -> Self {
+        Self { sign: ListenSignal::Listens(None), ..self }
+    }
+
     /// Waits for the first listener. Cancel-safe.
     pub(super) async fn first_listener(&mut self) -> ProgramEvent {
         let mut interval = FIRST_INTERVAL;
@@ -67,7 +72,9 @@ impl ListenWatch {
         if let ListenSignal::Listens(until) = self.sign {
             return match is_listened_on(port) {
                 true => Some(ProgramEvent::Listening),
-                false => (until < Instant::now()).then_some(ProgramEvent::NotListening),
+                false => until
+                    .filter(|until| *until < Instant::now())
+                    .map(|_| ProgramEvent::NotListening),
             };
         }
         let listener = match &mut self.sign {
