@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -102,10 +101,9 @@ fn every_acknowledged_registration_survives_kills_at_any_moment() {
     isolated(|env| {
         let kills = std::env::var("PORTOLAN_KILLS").ok().map(|kills| kills.parse());
         let data = env.directory().join("data");
-        let (version, acknowledged) = (AtomicU64::new(1), Mutex::new(BTreeMap::new()));
+        let (version, mut acknowledged) = (AtomicU64::new(1), BTreeMap::new());
         for kill in 0..kills.transpose()?.unwrap_or(KILLS) {
             let mut registry = serve(env, &data)?;
-            let mut acknowledged = acknowledged.lock().unwrap_or_else(|error| error.into_inner());
             check(&acknowledged).with_context(|| format!("after {kill} kills"))?;
             let (before, version) = (version.load(Ordering::Relaxed), &version);
             let written = std::thread::scope(|scope| -> Result<Vec<_>> {
@@ -125,7 +123,6 @@ fn every_acknowledged_registration_survives_kills_at_any_moment() {
             acknowledged.extend(written);
         }
         let _registry = serve(env, &data)?;
-        let acknowledged = acknowledged.into_inner().unwrap_or_else(|error| error.into_inner());
         ensure!(acknowledged.len() as u64 == WRITERS, "{acknowledged:?}");
         check(&acknowledged)
     });
