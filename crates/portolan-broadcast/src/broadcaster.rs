@@ -74,6 +74,7 @@ impl Broadcaster {
         if !config.enabled {
             return Err(BroadcastError::Disabled);
         }
+        let keys = Arc::new(config.keyring()?);
         let interface = || config.interface.clone();
         let socket = transport
             .open_socket()
@@ -83,8 +84,8 @@ impl Broadcaster {
         let node = Arc::new(Node {
             transport,
             socket,
-            encoder: Encoder::new(config)?,
-            validator: Mutex::new(Validator::new(config)),
+            encoder: Encoder::new(config, Arc::clone(&keys))?,
+            validator: Mutex::new(Validator::new(config, keys)),
             peers: Arc::new(Peers::new(config.max_heard)),
             local: Mutex::new(LocalEndpoints::default()),
             listeners: Listeners::new(),

@@ -11,6 +11,7 @@ use portolan_core::duration::text;
 use serde::{Deserialize, Serialize};
 
 use crate::BroadcastError;
+use crate::keys::{KeyFile, KeyProblem, Keyring, SharedKey};
 use crate::validate::MAX_TEXT;
 
 /// The bounds of the datagram size in bytes: an endpoint must fit, and UDP has a maximum.
@@ -19,6 +20,9 @@ const DATAGRAM_SIZES: RangeInclusive<usize> = 512..=65_507;
 const WINDOWS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 /// The largest table of announced instances.
 const MAX_HEARD: usize = 1_000_000;
+
+/// The most keys of a channel: each is tried on a message without a key id.
+const MAX_KEYS: usize = 8;
 
 /// The settings of the broadcast channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,11 +44,15 @@ pub struct BroadcastConfig {
     /// The interval between announcements of a published endpoint. Default 30 s.
     #[serde(with = "text")]
     pub announce_interval: Duration,
-    /// The secret key that signs messages and verifies received ones. Default none: every sender on the
-    /// channel is trusted. `PORTOLAN_BROADCAST_KEY` sets it.
+    /// The secret key that signs messages and verifies received ones, at least 16 bytes that cannot be
+    /// guessed. Default none: every sender on the channel is trusted. `PORTOLAN_BROADCAST_KEY` sets it. The short form of
+    /// `keys` for one key.
     pub key: Option<SharedKey>,
     /// The id of the key, at most 64 bytes, sent with each message. Default none.
     pub key_id: Option<String>,
+    /// The keys of the channel, each an id and a file: the first one signs, every one verifies, so that a key is
+    /// replaced without a gap. Default none; not together with `key`. At most 8.
+    pub keys: Vec<KeyFile>,
     /// The maximum size of a datagram in bytes, 512 to 65507. Default 1400: it is never
     /// fragmented on Ethernet, tunnels included.
     pub max_datagram: usize,
@@ -67,11 +75,6 @@ pub struct BroadcastConfig {
     pub max_heard: usize,
 }
 
-/// The secret that the members of a channel share. It prints as `***`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SharedKey(String);
-
 // === impl BroadcastConfig ===
 
 impl BroadcastConfig {
@@ -89,6 +92,11 @@ impl BroadcastConfig {
             return Err(self.setting_error("max_heard", self.max_heard, problem));
         }
         Ok(())
+    }
+
+    /// Returns whether only signed messages are accepted.
+    pub fn is_signed(&self) -> bool {
+        self.key.is_some() || !self.keys.is_empty()
     }
 
     pub(crate) fn setting_error(
@@ -146,19 +154,64 @@ impl BroadcastConfig {
         Ok(())
     }
 
+    /// Returns the keys, and reads those that are in files.
+    pub(crate) fn keyring(&self) -> Result<Keyring, BroadcastError> {
+        match &self.key {
+            Some(key) => Ok(Keyring::of_key(key, self.key_id.clone())),
+            None => Keyring::of_files(&self.keys)
+                .map_err(|(index, problem)| key_error(format!("keys[{index}]"), problem)),
+        }
+    }
+
     fn check_key(&self) -> Result<(), BroadcastError> {
-        if self.key.as_ref().is_some_and(|key| key.expose().is_empty()) {
-            let problem = "is empty";
-            return Err(self.setting_error("key", "the key", problem));
+        if let Some(key) = &self.key {
+            key.check().map_err(|problem| key_error("key".to_owned(), problem))?;
+            if !self.keys.is_empty() {
+                let problem = "is set beside broadcast.keys, expected one of them";
+                return Err(self.setting_error("key", "the key", problem));
+            }
         }
         if let Some(key_id) = &self.key_id
-            && (key_id.is_empty() || key_id.len() > MAX_TEXT)
+            && !is_key_id(key_id)
         {
             let problem = "is not a name of 1 to 64 bytes";
             return Err(self.setting_error("key_id", key_id, problem));
         }
+        if self.key_id.is_some() && self.key.is_none() {
+            let problem = "belongs to no key, expected broadcast.key beside it";
+            return Err(self.setting_error(
+                "key_id",
+                self.key_id.as_deref().unwrap_or_default(),
+                problem,
+            ));
+        }
+        self.check_key_files(&self.keys)
+    }
+
+    fn check_key_files(&self, keys: &[KeyFile]) -> Result<(), BroadcastError> {
+        if keys.len() > MAX_KEYS {
+            let problem = "keys are too many, expected at most 8";
+            return Err(self.setting_error("keys", keys.len(), problem));
+        }
+        for (index, KeyFile { id, .. }) in keys.iter().enumerate() {
+            if !is_key_id(id) {
+                let problem = "is not an id of 1 to 64 bytes";
+                return Err(self.setting_error("keys", format_args!("{id:?}"), problem));
+            }
+            if keys[..index].iter().any(|earlier| earlier.id == *id) {
+                return Err(key_error(format!("keys[{index}]"), KeyProblem::Duplicate("id")));
+            }
+        }
         Ok(())
     }
+}
+
+fn is_key_id(id: &str) -> bool {
+    (1..=MAX_TEXT).contains(&id.len())
+}
+
+fn key_error(setting: String, problem: KeyProblem) -> BroadcastError {
+    BroadcastError::Key { setting, problem }
 }
 
 impl Default for BroadcastConfig {
@@ -171,6 +224,7 @@ impl Default for BroadcastConfig {
             announce_interval: Duration::from_secs(30),
             key: None,
             key_id: None,
+            keys: Vec::new(),
             max_datagram: 1400,
             hop_limit: 1,
             window: Duration::from_secs(30),
@@ -179,33 +233,6 @@ impl Default for BroadcastConfig {
             peers: Vec::new(),
             max_heard: 10_000,
         }
-    }
-}
-
-// === impl SharedKey ===
-
-impl SharedKey {
-    /// Returns the secret.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for SharedKey {
-    fn from(key: String) -> Self {
-        Self(key)
-    }
-}
-
-impl From<&str> for SharedKey {
-    fn from(key: &str) -> Self {
-        Self(key.to_owned())
-    }
-}
-
-impl fmt::Debug for SharedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }
 

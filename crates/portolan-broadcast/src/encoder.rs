@@ -1,6 +1,7 @@
 //! Encodes the messages of this process, with sequence number, timestamp and signature, and within the
 //! datagram size.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use portolan_core::{
 };
 use serde_json::{Map, Value};
 
-use crate::signature::Signer;
+use crate::keys::Keyring;
 use crate::{BroadcastConfig, BroadcastError};
 
 /// The encoder of one sender, from its start to its end.
@@ -21,8 +22,7 @@ pub(crate) struct Encoder {
     sequence: AtomicU64,
     ttl: Ttl,
     limit: usize,
-    key_id: Option<String>,
-    signer: Option<Signer>,
+    keys: Arc<Keyring>,
 }
 
 /// The message exceeds the datagram size.
@@ -35,14 +35,16 @@ pub(crate) struct TooLarge {
 // === impl Encoder ===
 
 impl Encoder {
-    pub(crate) fn new(config: &BroadcastConfig) -> Result<Self, BroadcastError> {
+    pub(crate) fn new(
+        config: &BroadcastConfig,
+        keys: Arc<Keyring>,
+    ) -> Result<Self, BroadcastError> {
         Ok(Self {
             sender: random_text(),
             sequence: AtomicU64::new(1),
             ttl: Ttl::new(config.ttl).map_err(BroadcastError::Ttl)?,
             limit: config.max_datagram,
-            key_id: config.key_id.clone().filter(|_| config.key.is_some()),
-            signer: config.key.as_ref().map(Signer::new),
+            keys,
         })
     }
 
@@ -97,12 +99,12 @@ impl Encoder {
             ttl,
             sender: Some(self.sender.clone()),
             sequence: Some(sequence),
-            key_id: self.key_id.clone(),
+            key_id: self.keys.signing_id().map(str::to_owned),
             signature: None,
         };
-        let bytes = match &self.signer {
-            None => serde_json::to_vec(&message),
-            Some(signer) => signed(&message, signer),
+        let bytes = match self.keys.is_empty() {
+            true => serde_json::to_vec(&message),
+            false => signed(&message, &self.keys),
         };
         let bytes = bytes.expect("a message is made of text and numbers");
         let (size, limit) = (bytes.len(), self.limit);
@@ -110,9 +112,9 @@ impl Encoder {
     }
 }
 
-fn signed(message: &Message, signer: &Signer) -> serde_json::Result<Vec<u8>> {
+fn signed(message: &Message, keys: &Keyring) -> serde_json::Result<Vec<u8>> {
     let mut object: Map<String, Value> = serde_json::from_value(serde_json::to_value(message)?)?;
-    signer.sign(&mut object);
+    keys.sign(&mut object);
     serde_json::to_vec(&object)
 }
 

@@ -5,6 +5,8 @@ use std::io;
 
 use portolan_core::{InvalidDuration, Remedy, ServiceId};
 
+use crate::KeyProblem;
+
 const CHECK_NETWORK: &str = "check that the network of broadcast.interface is up";
 const RESTART: &str = "create a new broadcaster";
 
@@ -24,6 +26,15 @@ pub enum BroadcastError {
         value: String,
         /// What is wrong with the value, and what is expected.
         problem: &'static str,
+    },
+    /// A key cannot be used. Retrying does not help.
+    #[error("broadcast.{setting}: {problem}")]
+    Key {
+        /// The path of the key within the section, such as `keys[0]`.
+        setting: String,
+        /// What is wrong with it.
+        #[source]
+        problem: KeyProblem,
     },
     /// The TTL is out of bounds.
     #[error("broadcast.ttl: {0}")]
@@ -102,6 +113,7 @@ impl Remedy for BroadcastError {
                 "set it to half of broadcast.ttl, so that one lost announcement has no effect"
             }
             Self::Setting { setting: "key" | "key_id", .. } => "correct the setting or remove it",
+            Self::Key { problem, .. } => return Some(problem.remedy().into()),
             Self::Setting { .. } | Self::Ttl(_) => return None,
             Self::Open { .. } => "check broadcast.interface",
         };
@@ -139,6 +151,8 @@ impl Remedy for QueryError {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn text(error: &impl Remedy) -> String {
@@ -154,11 +168,31 @@ mod tests {
             problem,
         };
         let service_id = "api@10.0.0.1:8080".parse().unwrap();
+        let path = || PathBuf::from("/etc/portolan/new.key");
+        let contents = |problem| KeyProblem::Contents { path: path(), problem: Box::new(problem) };
+        let keys = [
+            KeyProblem::Empty,
+            KeyProblem::Short { length: 6 },
+            KeyProblem::Monotonous { distinct: 3 },
+            KeyProblem::Repetitive { period: 9 },
+            KeyProblem::Collection('['),
+            KeyProblem::Character("a space at one end"),
+            KeyProblem::Read { path: path(), source: denied() },
+            KeyProblem::NotAFile(path()),
+            KeyProblem::Exposed { path: path(), mode: 0o644 },
+            KeyProblem::NotAKey { path: path(), limit: 4096 },
+            contents(KeyProblem::Empty),
+            contents(KeyProblem::Short { length: 6 }),
+            KeyProblem::Duplicate("id"),
+        ];
+        let keys =
+            keys.map(|problem| text(&BroadcastError::Key { setting: "keys[0]".into(), problem }));
         let texts = [
             text(&BroadcastError::Disabled),
             text(&setting("announce_interval", "1m", "is not between 0 and broadcast.ttl")),
-            text(&setting("key", "the key", "is empty")),
+            text(&setting("key", "the key", "is set beside broadcast.keys, expected one of them")),
             text(&setting("max_heard", "0", "is out of bounds, expected 1 to 1000000")),
+            keys.join("\n"),
             text(&BroadcastError::Ttl(InvalidDuration::TtlOutOfBounds(Default::default()))),
             text(&BroadcastError::Open { interface: "eth7".into(), source: denied() }),
             text(&AnnounceError::TooLarge { service_id, size: 1500, limit: 1400 }),

@@ -39,6 +39,7 @@ mod encoder;
 mod error;
 mod inflight;
 pub mod interfaces;
+mod keys;
 mod listener;
 mod local;
 mod log_limit;
@@ -53,7 +54,8 @@ pub mod transport;
 mod validate;
 
 pub use broadcaster::{Broadcaster, QueryMode};
-pub use config::{BroadcastConfig, SharedKey};
+pub use config::BroadcastConfig;
 pub use error::{AnnounceError, BroadcastError, QueryError};
+pub use keys::{KeyFile, KeyProblem, SharedKey};
 pub use listener::{AnnouncementListener, ReceivedAnnouncement};
 pub use peers::PeerEvents;

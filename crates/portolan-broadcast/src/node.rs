@@ -206,6 +206,7 @@ impl Node {
     }
 
     fn drop_datagram(&self, rejection: &Rejection, source: SocketAddr) {
+        self.metrics.datagram_dropped(rejection.reason());
         if rejection.is_error() {
             self.metrics.broadcast_error(BroadcastErrorKind::Receive);
         }

@@ -11,6 +11,7 @@ use sha2::Sha256;
 
 use crate::SharedKey;
 use crate::canonical::canonical;
+use crate::keys::BadSignature;
 
 /// The member that carries the signature.
 const SIGNATURE: &str = "signature";
@@ -18,15 +19,6 @@ const SIGNATURE: &str = "signature";
 /// Signs and verifies with one key.
 #[derive(Clone)]
 pub(crate) struct Signer(Hmac<Sha256>);
-
-/// Why a signature is rejected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BadSignature {
-    /// It is missing.
-    Missing,
-    /// It was made with another key, or the message was changed.
-    Wrong,
-}
 
 // === impl Signer ===
 
@@ -43,15 +35,9 @@ impl Signer {
         message.insert(SIGNATURE.to_owned(), Value::String(hex(&code)));
     }
 
-    /// Removes the signature from the message and verifies it in constant time.
-    pub(crate) fn verify(&self, message: &mut Map<String, Value>) -> Result<(), BadSignature> {
-        let signature = match message.remove(SIGNATURE) {
-            Some(Value::String(signature)) => signature,
-            None | Some(Value::Null) => return Err(BadSignature::Missing),
-            Some(_) => return Err(BadSignature::Wrong),
-        };
-        let code = unhex(&signature).ok_or(BadSignature::Wrong)?;
-        self.mac(message).verify_slice(&code).map_err(|_| BadSignature::Wrong)
+    /// Returns whether this is the signature of the message, which has none itself; in constant time.
+    pub(crate) fn is_authentic(&self, message: &Map<String, Value>, signature: &[u8]) -> bool {
+        self.mac(message).verify_slice(signature).is_ok()
     }
 
     fn mac(&self, message: &Map<String, Value>) -> Hmac<Sha256> {
@@ -62,6 +48,15 @@ impl Signer {
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Signer(***)")
+    }
+}
+
+/// Removes the signature from the message and returns it.
+pub(crate) fn take(message: &mut Map<String, Value>) -> Result<[u8; 32], BadSignature> {
+    match message.remove(SIGNATURE) {
+        Some(Value::String(signature)) => unhex(&signature).ok_or(BadSignature::Wrong),
+        None | Some(Value::Null) => Err(BadSignature::Missing),
+        Some(_) => Err(BadSignature::Wrong),
     }
 }
 

@@ -2,17 +2,19 @@
 //! caller passes the time.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 use portolan_core::{Body, Message, Ttl};
+use portolan_metrics::DropReason;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::BroadcastConfig;
+use crate::keys::{BadSignature, Keyring};
 use crate::replay::{Novelty, Replays};
-use crate::signature::{BadSignature, Signer};
 
 /// The longest `sender`, `key_id`, `query_id` and `in_reply_to`, in bytes.
 pub(crate) const MAX_TEXT: usize = 64;
@@ -26,8 +28,7 @@ pub(crate) struct Validator {
     allowed_networks: Vec<IpNet>,
     window: Duration,
     max_ttl: Duration,
-    key_id: Option<String>,
-    signer: Option<Signer>,
+    keys: Arc<Keyring>,
     replays: Replays,
 }
 
@@ -55,11 +56,11 @@ pub(crate) enum Rejection {
     Network(IpAddr),
     #[error("it is not a JSON object: {0}")]
     NotJson(#[source] serde_json::Error),
-    #[error("it is signed with the key {theirs:?}, expected {ours:?}")]
-    OtherKey { theirs: String, ours: String },
-    #[error("it is not signed, and broadcast.key requires a signature")]
+    #[error("it is signed with the key {id:?}, which is none of {known}")]
+    UnknownKey { id: String, known: String },
+    #[error("it is not signed, and the channel has a key")]
     Unsigned,
-    #[error("its signature does not match broadcast.key")]
+    #[error("its signature is that of another key, or it was changed")]
     WrongSignature,
     #[error("it is not a message: {0}")]
     NotAMessage(#[source] serde_json::Error),
@@ -93,19 +94,39 @@ impl Rejection {
     pub(crate) fn is_error(&self) -> bool {
         !matches!(self, Self::Repeat | Self::Late)
     }
+
+    /// The reason in the metric of dropped datagrams.
+    pub(crate) fn reason(&self) -> DropReason {
+        match self {
+            Self::Unsigned => DropReason::Unsigned,
+            Self::UnknownKey { .. } => DropReason::UnknownKey,
+            Self::WrongSignature => DropReason::WrongSignature,
+            Self::Network(_) => DropReason::Network,
+            Self::Clock { .. } => DropReason::Clock,
+            Self::Replay => DropReason::Replay,
+            Self::Repeat => DropReason::Repeat,
+            Self::Loopback => DropReason::Loopback,
+            Self::Unasked | Self::Late => DropReason::Unasked,
+            Self::TooLarge { .. }
+            | Self::NotJson(_)
+            | Self::NotAMessage(_)
+            | Self::Version(_)
+            | Self::Member { .. }
+            | Self::Ttl { .. } => DropReason::Invalid,
+        }
+    }
 }
 
 // === impl Validator ===
 
 impl Validator {
-    pub(crate) fn new(config: &BroadcastConfig) -> Self {
+    pub(crate) fn new(config: &BroadcastConfig, keys: Arc<Keyring>) -> Self {
         Self {
             max_datagram: config.max_datagram,
             allowed_networks: config.allowed_networks.clone(),
             window: config.window,
             max_ttl: config.max_ttl,
-            key_id: config.key_id.clone(),
-            signer: config.key.as_ref().map(Signer::new),
+            keys,
             replays: Replays::default(),
         }
     }
@@ -148,25 +169,17 @@ impl Validator {
         &self,
         object: &mut Map<String, Value>,
     ) -> Result<Option<String>, Rejection> {
-        let Some(signer) = &self.signer else { return Ok(None) };
-        self.check_key_id(object.get("key_id"))?;
-        let signature = object.get("signature").and_then(Value::as_str).map(str::to_owned);
-        match signer.verify(object) {
-            Ok(()) => Ok(signature),
-            Err(BadSignature::Missing) => Err(Rejection::Unsigned),
-            Err(BadSignature::Wrong) => Err(Rejection::WrongSignature),
+        if self.keys.is_empty() {
+            return Ok(None);
         }
-    }
-
-    /// Compares the key ids if both sides have one, which explains a wrong signature.
-    fn check_key_id(&self, theirs: Option<&Value>) -> Result<(), Rejection> {
-        match (&self.key_id, theirs.and_then(Value::as_str)) {
-            (Some(ours), Some(theirs)) if ours != theirs => {
-                let theirs = theirs.chars().take(MAX_TEXT).collect();
-                Err(Rejection::OtherKey { theirs, ours: ours.clone() })
+        self.keys.verify(object).map(Some).map_err(|bad| match bad {
+            BadSignature::Missing => Rejection::Unsigned,
+            BadSignature::Wrong => Rejection::WrongSignature,
+            BadSignature::UnknownKey { known } => {
+                let id = object.get("key_id").and_then(Value::as_str).unwrap_or_default();
+                Rejection::UnknownKey { id: id.chars().take(MAX_TEXT).collect(), known }
             }
-            _ => Ok(()),
-        }
+        })
     }
 
     fn check_ttl(&self, ttl: Ttl) -> Result<(), Rejection> {

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use portolan_agent::HostReservations;
-use portolan_broadcast::Broadcaster;
+use portolan_broadcast::{Broadcaster, KeyFile};
 use portolan_client::environment::variable;
 use portolan_client::{DiscoveryClient, DiscoveryClientBuilder, RegistryClient};
 use portolan_config_manager::{ConfigError, Loaded, Origin};
@@ -16,6 +16,7 @@ use portolan_port_allocator::PortAllocator;
 use portolan_server::{STACK_KEYS, Settings};
 use portolan_supervisor::stack::{StackFile, scope_of_folder};
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use crate::exit::Failure;
 use crate::global::Global;
@@ -155,6 +156,9 @@ impl Context {
         if let Some(key) = &broadcast.key {
             put(variable::BROADCAST_KEY, key.expose());
         }
+        if !broadcast.keys.is_empty() {
+            put(variable::BROADCAST_KEYS, &json!(absolute(&broadcast.keys)).to_string());
+        }
         variables
     }
 
@@ -235,6 +239,12 @@ impl Context {
         }
         builder
     }
+}
+
+/// Returns the keys with absolute paths, because a child process may have another working directory.
+fn absolute(keys: &[KeyFile]) -> Vec<KeyFile> {
+    let file = |key: &KeyFile| std::path::absolute(&key.file).unwrap_or_else(|_| key.file.clone());
+    keys.iter().map(|key| KeyFile { id: key.id.clone(), file: file(key) }).collect()
 }
 
 fn build(

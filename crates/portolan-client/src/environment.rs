@@ -6,8 +6,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::str::FromStr;
 
-use portolan_broadcast::BroadcastConfig;
+use portolan_broadcast::{BroadcastConfig, KeyProblem, SharedKey};
 use portolan_core::Remedy;
+use serde::de::DeserializeOwned;
 
 use crate::builder::DiscoveryClientBuilder;
 
@@ -21,6 +22,8 @@ pub mod variable {
     pub const TOKEN: &str = "PORTOLAN_TOKEN";
     /// The key that signs messages on the broadcast channel.
     pub const BROADCAST_KEY: &str = "PORTOLAN_BROADCAST_KEY";
+    /// The keys of the broadcast channel, as JSON: `[{"id": "new", "file": "/etc/portolan/new.key"}]`.
+    pub const BROADCAST_KEYS: &str = "PORTOLAN_BROADCAST__KEYS";
     /// Whether broadcasting is enabled.
     pub const BROADCAST_ENABLED: &str = "PORTOLAN_BROADCAST__ENABLED";
     /// The network interface of the broadcast channel.
@@ -39,11 +42,24 @@ pub struct InvalidVariable {
     pub reason: String,
 }
 
+/// A value in JSON.
+struct Json<T>(T);
+
 // === impl InvalidVariable ===
 
 impl Remedy for InvalidVariable {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         Some(format!("correct or unset {}", self.variable).into())
+    }
+}
+
+// === impl Json ===
+
+impl<T: DeserializeOwned> FromStr for Json<T> {
+    type Err = serde_json::Error;
+
+    fn from_str(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text).map(Self)
     }
 }
 
@@ -78,7 +94,14 @@ fn broadcast(
     get: &impl Fn(&'static str) -> Option<OsString>,
 ) -> Result<BroadcastConfig, InvalidVariable> {
     if let Some(key) = read::<String>(variable::BROADCAST_KEY, get)? {
-        config.key = Some(key.into());
+        let key = SharedKey::from(key);
+        let reason = |problem: KeyProblem| problem.to_string();
+        let variable = variable::BROADCAST_KEY;
+        key.check().map_err(|problem| InvalidVariable { variable, reason: reason(problem) })?;
+        config.key = Some(key);
+    }
+    if let Some(Json(keys)) = read(variable::BROADCAST_KEYS, get)? {
+        config.keys = keys;
     }
     if let Some(enabled) = read(variable::BROADCAST_ENABLED, get)? {
         config.enabled = enabled;
@@ -122,12 +145,14 @@ mod tests {
             ("PORTOLAN_BROADCAST__INTERFACE", "127.0.0.1"),
             ("PORTOLAN_BROADCAST__MULTICAST_ADDRESS", "239.255.0.1:7999"),
             ("PORTOLAN_BROADCAST__ENABLED", "false"),
+            ("PORTOLAN_BROADCAST__KEYS", r#"[{"id": "new", "file": "/etc/new.key"}]"#),
         ])
         .unwrap();
         let channel = builder.broadcast_config();
         assert_eq!(channel.interface, "127.0.0.1");
         assert_eq!(channel.multicast_address.port(), 7999);
         assert!(!channel.enabled);
+        assert_eq!(channel.keys[0].id, "new");
         let client = builder.build().unwrap();
         assert!(format!("{client:?}").contains("http://127.0.0.1:7003"));
         assert!(format!("{client:?}").contains("shop"));
@@ -144,5 +169,9 @@ mod tests {
         assert!(error.starts_with("environment variable PORTOLAN_SCOPE: "), "{error}");
         let error = built(&[("PORTOLAN_BROADCAST__ENABLED", "maybe")]).unwrap_err();
         assert_eq!(error.variable, "PORTOLAN_BROADCAST__ENABLED");
+        for (key, expected) in [("", "the key is empty"), ("hunter2", "the key has 7 bytes")] {
+            let error = built(&[("PORTOLAN_BROADCAST_KEY", key)]).unwrap_err();
+            assert!(error.reason.contains(expected), "{error}");
+        }
     }
 }

@@ -36,6 +36,7 @@ pub struct Loader<T> {
     reserved: Vec<Reserved>,
     flags: Vec<Flag>,
     secrets: Vec<KeyPath>,
+    never_empty: Vec<KeyPath>,
     open: Vec<KeyPath>,
     foreign: Vec<String>,
     settings: PhantomData<fn() -> T>,
@@ -76,6 +77,7 @@ impl<T> Default for Loader<T> {
             reserved: Vec::new(),
             flags: Vec::new(),
             secrets: Vec::new(),
+            never_empty: Vec::new(),
             open: Vec::new(),
             foreign: Vec::new(),
             settings: PhantomData,
@@ -122,6 +124,13 @@ impl<T: LoadableSettings> Loader<T> {
     /// Masks a setting, and all settings below it, in errors and in [`Loaded::settings`].
     pub fn secret(mut self, path: &str) -> Self {
         self.secrets.push(KeyPath::parse(path));
+        self
+    }
+
+    /// Rejects an empty value of a setting, such as that of a variable which is set and empty: it is more
+    /// likely a mistake than the wish to turn the setting off, for which there is `null`.
+    pub fn never_empty(mut self, path: &str) -> Self {
+        self.never_empty.push(KeyPath::parse(path));
         self
     }
 
@@ -178,10 +187,25 @@ impl<T: LoadableSettings> Loader<T> {
                 Err(problem) => problems.push(problem),
             }
         }
+        problems.extend(layers.iter().flat_map(|layer| self.empty_values(layer)));
         if !problems.is_empty() {
             return Err(ConfigError::Settings(problems));
         }
         Ok((layers, environment.ignored))
+    }
+
+    fn empty_values(&self, layer: &Node) -> Vec<Problem> {
+        let empty = self.never_empty.iter().filter_map(|path| {
+            let node = path.keys().iter().try_fold(layer, |node, key| node.get(key))?;
+            let is_empty = matches!(&node.value, Value::Scalar(value) if value.raw().is_empty());
+            is_empty.then(|| Problem {
+                origin: node.origin.clone(),
+                path: path.to_string(),
+                message: "the value is empty".to_owned(),
+                remedy: Some("set a value, or remove the setting".to_owned()),
+            })
+        });
+        empty.collect()
     }
 
     /// Replaces the message of a problem with a secret, because the message may quote its value.

@@ -9,7 +9,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::exposition::{Description, Kind};
-use crate::labels::{Action, BroadcastErrorKind, Error, Lookup, Pool, Request, Service, Strategy};
+use crate::labels::{
+    Action, BroadcastErrorKind, DropReason, Dropped, Error, Lookup, Pool, Request, Service,
+    Strategy,
+};
 
 /// Histogram buckets in seconds, from a cached result to the overall timeout of a discovery.
 const SECONDS: [f64; 12] =
@@ -33,6 +36,7 @@ pub(crate) struct Families {
     pub(crate) sent: Family<Action, Counter>,
     pub(crate) received: Family<Action, Counter>,
     pub(crate) broadcast_errors: Family<Error, Counter>,
+    pub(crate) dropped: Family<Dropped, Counter>,
     pub(crate) health_checks: Family<Lookup, Counter>,
     pub(crate) unhealthy: Family<Service, Gauge>,
 }
@@ -86,6 +90,13 @@ impl Families {
                 ),
                 [BroadcastErrorKind::Send, BroadcastErrorKind::Receive]
                     .map(|r#type| Error { r#type }),
+            ),
+            dropped: preset(
+                to.counter(
+                    "discovery_broadcast_dropped",
+                    "Number of datagrams dropped on receipt by reason",
+                ),
+                DropReason::ALL.map(|reason| Dropped { reason }),
             ),
             health_checks: to.counter("discovery_health_checks", "Number of health checks"),
             unhealthy: to.gauge("discovery_unhealthy_services", "Number of critical instances"),

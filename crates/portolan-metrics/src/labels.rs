@@ -31,6 +31,36 @@ pub enum BroadcastErrorKind {
     Receive,
 }
 
+/// Why a received datagram was dropped, as a label value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// It is not a message, or a member is out of bounds.
+    Invalid,
+    /// It comes from a network that is not allowed.
+    Network,
+    /// It is not signed, and the channel has a key.
+    Unsigned,
+    /// It is signed with a key that the channel does not have.
+    UnknownKey,
+    /// Its signature does not match.
+    WrongSignature,
+    /// Its timestamp differs from the clock.
+    Clock,
+    /// It was recorded and sent again.
+    Replay,
+    /// It arrived before, by another interface.
+    Repeat,
+    /// It announces a loopback address from another host.
+    Loopback,
+    /// It answers no query in flight.
+    Unasked,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Dropped {
+    pub(crate) reason: DropReason,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Pool {
     pub(crate) service_type: Name,
@@ -158,6 +188,40 @@ impl EncodeLabelValue for BroadcastErrorKind {
         encoder.write_str(match self {
             Self::Send => "send",
             Self::Receive => "receive",
+        })
+    }
+}
+
+// === impl DropReason ===
+
+impl DropReason {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Invalid,
+        Self::Network,
+        Self::Unsigned,
+        Self::UnknownKey,
+        Self::WrongSignature,
+        Self::Clock,
+        Self::Replay,
+        Self::Repeat,
+        Self::Loopback,
+        Self::Unasked,
+    ];
+}
+
+impl EncodeLabelValue for DropReason {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.write_str(match self {
+            Self::Invalid => "invalid",
+            Self::Network => "network",
+            Self::Unsigned => "unsigned",
+            Self::UnknownKey => "unknown_key",
+            Self::WrongSignature => "wrong_signature",
+            Self::Clock => "clock",
+            Self::Replay => "replay",
+            Self::Repeat => "repeat",
+            Self::Loopback => "loopback",
+            Self::Unasked => "unasked",
         })
     }
 }

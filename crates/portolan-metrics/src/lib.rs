@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use labels::{BroadcastErrorKind, MAX_SERVICE_NAMES, OperationResult};
+pub use labels::{BroadcastErrorKind, DropReason, MAX_SERVICE_NAMES, OperationResult};
 
 use families::{Families, Registrar};
-use labels::{Action, Error, Lookup, NameLabels, Pool, Request, Service, Shared, Strategy};
+use labels::{
+    Action, Dropped, Error, Lookup, NameLabels, Pool, Request, Service, Shared, Strategy,
+};
 
 /// The content type of the text that [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -163,6 +165,11 @@ impl Metrics {
     /// Counts a datagram that could not be sent, or was dropped on receipt.
     pub fn broadcast_error(&self, kind: BroadcastErrorKind) {
         self.0.families.broadcast_errors.get_or_create(&Error { r#type: kind }).inc();
+    }
+
+    /// Counts a received datagram that was dropped.
+    pub fn datagram_dropped(&self, reason: DropReason) {
+        self.0.families.dropped.get_or_create(&Dropped { reason }).inc();
     }
 
     // --- health

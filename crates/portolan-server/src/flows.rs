@@ -29,7 +29,7 @@ pub(crate) enum ChannelTrust {
 impl ChannelTrust {
     pub(crate) fn from_settings(settings: &Settings) -> Self {
         let has_token = settings.token.is_some();
-        if settings.broadcast.key.is_some() {
+        if settings.broadcast.is_signed() {
             Self::Signed
         } else if has_token && !settings.service_registry.import_unsigned {
             Self::Refused

@@ -97,6 +97,10 @@ impl InvalidSettings {
             Self::Broadcast(BroadcastError::Setting { setting, .. }) => {
                 format!("broadcast.{setting}")
             }
+            Self::Broadcast(BroadcastError::Key { setting, .. }) => {
+                let whole = setting.split(['[', '.']).next().unwrap_or_default();
+                format!("broadcast.{whole}")
+            }
             Self::Broadcast(BroadcastError::Ttl(_)) => "broadcast.ttl".to_owned(),
             Self::Broadcast(_) => "broadcast".to_owned(),
             Self::Discovery(error) => error.path(),
@@ -141,6 +145,7 @@ impl Settings {
             .reserve("PORTOLAN_BROADCAST_KEY", Some("broadcast.key"))
             .secret("token")
             .secret("broadcast.key")
+            .never_empty("broadcast.key")
             .open("port_allocator.port_ranges");
         let loader = STACK_KEYS.into_iter().fold(loader, Loader::foreign);
         files.into_iter().fold(loader, Loader::file)

@@ -282,9 +282,10 @@ async fn slow_listener_loses_the_oldest_announcements_and_counts_them() {
 async fn message_with_another_key_is_dropped() {
     let network = network();
     let keyed = |key: &str| BroadcastConfig { key: Some(key.into()), ..Default::default() };
-    let holder = join_as(&network, A, &keyed("right"));
-    let friend = join_as(&network, B, &keyed("right"));
-    let foreign = join_as(&network, B, &keyed("wrong"));
+    let (right, wrong) = ("the right key of it", "some key of another");
+    let holder = join_as(&network, A, &keyed(right));
+    let friend = join_as(&network, B, &keyed(right));
+    let foreign = join_as(&network, B, &keyed(wrong));
     let open = join(&network, B);
     holder.publish(endpoint("api")).unwrap();
     assert_eq!(query_name(&friend, "api", QueryMode::First).await.len(), 1);
@@ -292,6 +293,10 @@ async fn message_with_another_key_is_dropped() {
     assert!(query_name(&open, "api", QueryMode::First).await.is_empty());
     let metrics = holder.0.node.metrics.encode();
     assert!(!metrics.contains(r#"discovery_broadcast_errors_total{type="receive"} 0"#));
+    for reason in ["unsigned", "wrong_signature"] {
+        let none = format!("discovery_broadcast_dropped_total{{reason=\"{reason}\"}} 0");
+        assert!(!metrics.contains(&none), "{metrics}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -337,7 +342,7 @@ async fn own_socket_accepts_only_responses_to_its_queries() {
     let (querier, trickster) = (join(&network, B), network.host(A).open_socket().unwrap());
     let mut listener = querier.listen();
     let said = |reply: Option<&str>| {
-        let encoder = Encoder::new(&BroadcastConfig::default()).unwrap();
+        let encoder = Encoder::new(&BroadcastConfig::default(), Default::default()).unwrap();
         encoder.announcement(Action::Register, endpoint("api"), reply).unwrap()
     };
     // The first socket of the network's second machine; see MemoryNetwork.

@@ -6,6 +6,12 @@ fn rejection(change: impl FnOnce(&mut BroadcastConfig)) -> String {
     config.validate().unwrap_err().to_string()
 }
 
+const KEY: &str = "a key of the channel";
+
+fn key_file(id: &str) -> KeyFile {
+    KeyFile { id: id.to_owned(), file: format!("/etc/portolan/{id}.key").into() }
+}
+
 #[test]
 fn defaults_are_valid_and_those_of_the_specification() {
     let json = serde_json::to_value(BroadcastConfig::default()).unwrap();
@@ -25,15 +31,16 @@ fn defaults_are_valid_and_those_of_the_specification() {
 #[test]
 fn settings_round_trip() {
     let config = BroadcastConfig {
-        key: Some("secret".into()),
+        key: Some(KEY.into()),
         key_id: Some("k1".into()),
+        keys: vec![key_file("new")],
         allowed_networks: vec!["10.0.0.0/8".parse().unwrap()],
         peers: vec!["10.0.0.2:7001".parse().unwrap()],
         ..BroadcastConfig::default()
     };
     let json = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<BroadcastConfig>(&json).unwrap(), config);
-    assert!(!format!("{config:?}").contains("secret"));
+    assert!(!format!("{config:?}").contains(KEY));
 }
 
 #[test]
@@ -59,6 +66,23 @@ fn invalid_setting_is_rejected_with_its_key() {
         (rejection(|c| c.max_ttl = seconds(59)), "broadcast.max_ttl: 59s"),
         (rejection(|c| c.max_ttl = seconds(90_000)), "broadcast.max_ttl"),
         (rejection(|c| c.key = Some("".into())), "broadcast.key: the key is empty"),
+        (
+            rejection(|c| {
+                c.key = Some(KEY.into());
+                c.keys = vec![key_file("new")];
+            }),
+            "broadcast.key: the key is set beside broadcast.keys",
+        ),
+        (rejection(|c| c.key_id = Some("k1".into())), "broadcast.key_id: k1 belongs to no key"),
+        (rejection(|c| c.keys = vec![key_file("")]), "broadcast.keys: \"\" is not an id"),
+        (
+            rejection(|c| c.keys = vec![key_file("new"), key_file("new")]),
+            "broadcast.keys[1]: the id occurs twice",
+        ),
+        (
+            rejection(|c| c.keys = (0..9).map(|id| key_file(&id.to_string())).collect()),
+            "broadcast.keys: 9 keys are too many",
+        ),
         (rejection(|c| c.key_id = Some("k".repeat(65))), "broadcast.key_id"),
         (rejection(|c| c.max_datagram = 100), "broadcast.max_datagram: 100 bytes"),
         (rejection(|c| c.max_datagram = 65_508), "broadcast.max_datagram"),

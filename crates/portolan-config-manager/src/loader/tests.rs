@@ -3,6 +3,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde::Deserialize;
 
+use portolan_core::Remedy as _;
+
 use super::*;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -287,6 +289,36 @@ fn secret_is_never_shown() {
     assert!(!serde_json::to_string(&settings).unwrap().contains("hunter2"));
     let wrong = file_error("token: [hunter2]\n");
     assert!(wrong.starts_with("p.yaml:1:8: token: invalid type"), "{wrong}");
+}
+
+#[test]
+fn empty_value_of_a_setting_that_is_never_empty_is_an_error_in_every_layer() {
+    let files = Files::new();
+    let strict = || loader().never_empty("token");
+    let error = |loader: Loader<Everything>| loader.load().unwrap_err().with_remedy();
+    let tail = "token: the value is empty; set a value, or remove the setting";
+    let variable = error(strict().environment(variables(&[("PORTOLAN_TOKEN", "")])));
+    assert_eq!(variable, format!("environment variable PORTOLAN_TOKEN: {tail}"));
+    assert_eq!(error(strict().flag("--set", "token", "")), format!("--set: {tail}"));
+    for text in ["token:\n", "token: ''\n"] {
+        let found = error(strict().file(files.write("p.yaml", text)));
+        assert!(found.contains("token: the value is empty"), "{found}");
+    }
+    // A stronger layer does not hide it.
+    let overridden = strict().environment(variables(&[("PORTOLAN_TOKEN", "")]));
+    assert!(error(overridden.flag("--set", "token", "s3cret")).contains("PORTOLAN_TOKEN"));
+    let none = strict().file(files.write("p.yaml", "token: ~\n")).load().unwrap().value;
+    assert_eq!(none.token, None);
+}
+
+#[test]
+fn text_that_looks_like_another_type_keeps_its_spelling() {
+    let files = Files::new();
+    for spelling in ["0x10", "1_000", "007", "1e3", "true", "1.10", "12345678901234567890123"] {
+        let file = files.write("p.yaml", format!("token: {spelling}\n"));
+        let token = loader().file(file).load().unwrap().value.token;
+        assert_eq!(token.as_deref(), Some(spelling));
+    }
 }
 
 #[test]
