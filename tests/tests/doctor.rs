@@ -206,7 +206,7 @@ fn only_a_configured_registry_must_respond() {
 }
 
 #[test]
-fn multicast_is_sent_on_configured_interfaces_only() {
+fn multicast_is_tested_on_every_interface_of_the_channel() {
     isolated(|env| {
         // With IPv6 the kernel itself would send packets on the interface.
         let link = "ip link add net0 type veth peer name net1 && \
@@ -215,14 +215,21 @@ fn multicast_is_sent_on_configured_interfaces_only() {
                     ip link set net0 up && ip link set net1 up && ip route add default dev net0";
         env.change_network(link)?;
         let any = ["--set", "broadcast.interface=0.0.0.0"];
-        ensure!(worst(env, "multicast", &any, 0)?["severity"] == "ok");
+        ensure!(worst(env, "multicast", &[], 0)?["severity"] == "ok");
         ensure!(sent_on("net0")? == 0, "a packet was sent on an interface that is not configured");
+        let heard = worst(env, "multicast", &any, 0)?;
+        ensure!(text(&heard, "evidence").contains("loopback and net0"), "{heard}");
+        ensure!(sent_on("net0")? > 0);
         let named = ["--set", "broadcast.interface=net0"];
         let heard = worst(env, "multicast", &named, 0)?;
         ensure!(heard["severity"] == "ok", "{heard}");
         ensure!(text(&heard, "evidence").contains("loopback and net0"), "{heard}");
-        ensure!(sent_on("net0")? > 0);
 
+        env.change_network("ip address del 192.0.2.1/24 dev net0")?;
+        let found = worst(env, "multicast", &any, 0)?;
+        ensure!(text(&found, "what").contains("reaches this host only"), "{found}");
+        ensure!(found["severity"] == "warning", "{found}");
+        env.change_network("ip address add 192.0.2.1/24 dev net0")?;
         env.change_network("ip link set net0 multicast off")?;
         ensure!(worst(env, "interfaces", &any, 0)?["severity"] == "ok");
         let found = worst(env, "interfaces", &named, 1)?;

@@ -7,22 +7,24 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use portolan_core::{Action, Scope, ServiceEndpoint, ServiceId, ServiceName};
 use portolan_metrics::Metrics;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::encoder::{Encoder, TooLarge};
 use crate::inflight::Inflight;
+use crate::link::{Link, Links};
 use crate::listener::Listeners;
 use crate::local::{LocalEndpoints, MAX_LOCAL};
 use crate::log_limit::LogLimit;
 use crate::node::Node;
 use crate::peers::Peers;
+use crate::reach::{Reach, follow};
 use crate::responder::{self, send_replies};
 use crate::transport::udp::UdpTransport;
-use crate::transport::{Destination, Receiver, Transport};
-use crate::validate::{MAX_TEXT, Validator};
+use crate::transport::{Receiver, Transport};
+use crate::validate::MAX_TEXT;
 use crate::{
     AnnounceError, AnnouncementListener, BroadcastConfig, BroadcastError, PeerEvents, QueryError,
 };
@@ -47,6 +49,7 @@ struct Handle {
     node: Arc<Node>,
     announce_interval: Duration,
     is_listening: bool,
+    reach: watch::Receiver<Reach>,
     // Aborted when the handle is dropped.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -60,32 +63,40 @@ impl Broadcaster {
     /// If the channel's port is in use by a program that does not share it, this succeeds with a warning:
     /// announcements and queries need only a port of their own.
     pub async fn new(config: BroadcastConfig, metrics: Metrics) -> Result<Self, BroadcastError> {
-        let transport = UdpTransport::new(&config)?;
-        Self::with_transport(Arc::new(transport), &config, metrics)
+        check(&config)?;
+        let mut links = Links::new(&config);
+        for channel in config.channels() {
+            let transport: Arc<dyn Transport> =
+                Arc::new(UdpTransport::of_channel(&channel, &config)?);
+            match links.add(transport, &channel) {
+                // A host without IPv6.
+                Err(error) if channel.is_companion => debug!(%error, "IPv6 group not used"),
+                added => added?,
+            }
+        }
+        Self::with_links(links, metrics)
     }
 
-    /// Joins the channel over this transport. Must be called within a tokio runtime.
+    /// Joins the first channel of the configuration over this transport. Must be called within a tokio runtime.
     pub fn with_transport(
         transport: Arc<dyn Transport>,
         config: &BroadcastConfig,
         metrics: Metrics,
     ) -> Result<Self, BroadcastError> {
-        config.validate()?;
-        if !config.enabled {
-            return Err(BroadcastError::Disabled);
+        check(config)?;
+        let mut links = Links::new(config);
+        if let Some(channel) = config.channels().first() {
+            links.add(transport, channel)?;
         }
-        let keys = Arc::new(config.keyring()?);
-        let interface = || config.interface.clone();
-        let socket = transport
-            .open_socket()
-            .map_err(|source| BroadcastError::Open { interface: interface(), source })?;
-        let channel = open_channel(&*transport, config);
+        Self::with_links(links, metrics)
+    }
+
+    fn with_links(links: Links<'_>, metrics: Metrics) -> Result<Self, BroadcastError> {
+        let config = links.config;
         let (responder, due) = mpsc::channel(responder::BACKLOG);
         let node = Arc::new(Node {
-            transport,
-            socket,
-            encoder: Encoder::new(config, Arc::clone(&keys))?,
-            validator: Mutex::new(Validator::new(config, keys)),
+            links: links.links,
+            encoder: Encoder::new(config)?,
             peers: Arc::new(Peers::new(config.max_heard)),
             local: Mutex::new(LocalEndpoints::default()),
             listeners: Listeners::new(),
@@ -95,10 +106,15 @@ impl Broadcaster {
             log_limit: LogLimit::default(),
             stopped: CancellationToken::new(),
         });
+        let (sender, reach) = watch::channel(node.reach());
+        let is_listening = !links.channels.is_empty();
+        let mut tasks = tasks(&node, links.channels, due, config.max_datagram);
+        tasks.spawn(follow(Arc::clone(&node), sender));
         Ok(Self(Arc::new(Handle {
-            is_listening: channel.is_some(),
+            is_listening,
             announce_interval: config.announce_interval,
-            tasks: Mutex::new(tasks(&node, channel, due, config.max_datagram)),
+            tasks: Mutex::new(tasks),
+            reach,
             node,
         })))
     }
@@ -110,13 +126,18 @@ impl Broadcaster {
 
     /// Returns whether the channel reaches other hosts: it has an interface besides loopback, or peers.
     pub fn reaches_other_hosts(&self) -> bool {
-        self.0.node.transport.destinations().iter().any(|it| *it != Destination::Loopback)
+        self.0.node.links.iter().any(|link| link.networks().next().is_some())
+    }
+
+    /// Returns the hosts that the channel reaches, and its changes.
+    pub fn reach(&self) -> watch::Receiver<Reach> {
+        self.0.reach.clone()
     }
 
     /// Reads the interfaces of this host again now. They are read after each change anyway, in the
     /// background.
     pub fn refresh(&self) {
-        self.0.node.transport.refresh();
+        self.0.node.refresh();
     }
 
     /// Returns the interval at which an endpoint is to be announced (`broadcast.announce_interval`).
@@ -134,12 +155,13 @@ impl Broadcaster {
         // Copies with one number are one message to a receiver that hears several of them.
         let sequence = node.encoder.next_sequence();
         let mut copies = Vec::new();
-        for (destination, copy) in node.copies(endpoint) {
-            let encoded = node.encoder.numbered_announcement(sequence, action, copy, None);
-            copies.push((destination, encoded.map_err(|error| too_large(endpoint, error))?));
+        for (target, copy) in node.copies(endpoint) {
+            let keys = &node.link(target).keys;
+            let encoded = node.encoder.numbered_announcement(keys, sequence, action, copy, None);
+            copies.push((target, encoded.map_err(|error| too_large(endpoint, error))?));
         }
         let messages: Vec<_> =
-            copies.iter().map(|(destination, payload)| (*destination, &**payload)).collect();
+            copies.iter().map(|(target, payload)| (*target, &**payload)).collect();
         node.multicast(&messages).await.map_err(AnnounceError::Send)?;
         node.metrics.announcement_sent(action.as_str());
         debug!(
@@ -158,9 +180,11 @@ impl Broadcaster {
         let node = self.running().ok_or(AnnounceError::Stopped)?;
         // A response is larger than an announcement by the id of the query, which the querier chooses.
         let longest_id = "x".repeat(MAX_TEXT);
-        node.encoder
-            .announcement(Action::Heartbeat, endpoint.clone(), Some(&longest_id))
-            .map_err(|error| too_large(&endpoint, error))?;
+        for Link { keys, .. } in &node.links {
+            node.encoder
+                .announcement(keys, Action::Heartbeat, endpoint.clone(), Some(&longest_id))
+                .map_err(|error| too_large(&endpoint, error))?;
+        }
         match node.local.lock().publish(endpoint) {
             true => Ok(()),
             false => Err(AnnounceError::TooManyPublished { limit: MAX_LOCAL }),
@@ -216,7 +240,7 @@ impl Broadcaster {
 impl fmt::Debug for Broadcaster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broadcaster")
-            .field("transport", &self.0.node.transport)
+            .field("links", &self.0.node.links)
             .field("is_listening", &self.0.is_listening)
             .finish_non_exhaustive()
     }
@@ -230,31 +254,27 @@ impl Drop for Handle {
     }
 }
 
-fn open_channel(transport: &dyn Transport, config: &BroadcastConfig) -> Option<Box<dyn Receiver>> {
-    let address = config.multicast_address;
-    transport
-        .open_channel()
-        .inspect_err(|error| {
-            warn!(%address, %error, "cannot hear the broadcast channel, announcing and asking only");
-        })
-        .ok()
+fn check(config: &BroadcastConfig) -> Result<(), BroadcastError> {
+    config.validate()?;
+    if config.enabled { Ok(()) } else { Err(BroadcastError::Disabled) }
 }
 
 /// Spawns the tasks of a broadcaster, which end with the set.
 fn tasks(
     node: &Arc<Node>,
-    channel: Option<Box<dyn Receiver>>,
+    channels: Vec<(usize, Box<dyn Receiver>)>,
     due: mpsc::Receiver<responder::Reply>,
     max_datagram: usize,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let peers = Arc::clone(&node.peers);
     tasks.spawn(async move { peers.keep_expiring().await });
-    tasks.spawn(node.transport.follow());
     tasks.spawn(send_replies(Arc::clone(node), due));
-    tasks.spawn(receive::from_own_socket(Arc::clone(node), max_datagram));
-    if let Some(channel) = channel {
-        tasks.spawn(receive::from_channel(Arc::clone(node), channel, max_datagram));
+    for link in 0..node.links.len() {
+        tasks.spawn(receive::from_own_socket(Arc::clone(node), link, max_datagram));
+    }
+    for (link, channel) in channels {
+        tasks.spawn(receive::from_channel(Arc::clone(node), link, channel, max_datagram));
     }
     tasks
 }

@@ -28,7 +28,11 @@ impl<'a> Collector<'a> {
     /// Adds a response if it matches the query. Returns whether the instance is new.
     pub(crate) fn add(&mut self, endpoint: ServiceEndpoint) -> bool {
         let wanted = self.is_wanted(&endpoint) && self.found.len() < MAX_INSTANCES;
-        wanted && self.found.insert(endpoint.id.clone(), endpoint).is_none()
+        let known = self.found.get(&endpoint.id);
+        if !wanted || known.is_some_and(|known| is_ipv4(known) && !is_ipv4(&endpoint)) {
+            return false;
+        }
+        self.found.insert(endpoint.id.clone(), endpoint).is_none()
     }
 
     /// Adds an instance that was announced before, unless there is a response for it.
@@ -66,6 +70,11 @@ impl<'a> Collector<'a> {
     fn rank(&self, endpoint: &ServiceEndpoint) -> usize {
         self.scopes.iter().position(|scope| *scope == endpoint.scope).unwrap_or_default()
     }
+}
+
+/// A host on IPv4 and IPv6 responds with either address; the first of them must not decide.
+fn is_ipv4(endpoint: &ServiceEndpoint) -> bool {
+    endpoint.host.address().is_some_and(|address| address.is_ipv4())
 }
 
 #[cfg(test)]

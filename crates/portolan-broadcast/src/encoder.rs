@@ -1,7 +1,6 @@
 //! Encodes the messages of this process, with sequence number, timestamp and signature, and within the
 //! datagram size.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -22,7 +21,6 @@ pub(crate) struct Encoder {
     sequence: AtomicU64,
     ttl: Ttl,
     limit: usize,
-    keys: Arc<Keyring>,
 }
 
 /// The message exceeds the datagram size.
@@ -35,16 +33,12 @@ pub(crate) struct TooLarge {
 // === impl Encoder ===
 
 impl Encoder {
-    pub(crate) fn new(
-        config: &BroadcastConfig,
-        keys: Arc<Keyring>,
-    ) -> Result<Self, BroadcastError> {
+    pub(crate) fn new(config: &BroadcastConfig) -> Result<Self, BroadcastError> {
         Ok(Self {
             sender: random_text(),
             sequence: AtomicU64::new(1),
             ttl: Ttl::new(config.ttl).map_err(BroadcastError::Ttl)?,
             limit: config.max_datagram,
-            keys,
         })
     }
 
@@ -56,17 +50,19 @@ impl Encoder {
     /// Encodes an announcement, or with the id of a query the response to it.
     pub(crate) fn announcement(
         &self,
+        keys: &Keyring,
         action: Action,
         service: ServiceEndpoint,
         in_reply_to: Option<&str>,
     ) -> Result<Vec<u8>, TooLarge> {
-        self.numbered_announcement(self.next_sequence(), action, service, in_reply_to)
+        self.numbered_announcement(keys, self.next_sequence(), action, service, in_reply_to)
     }
 
     /// Encodes an announcement with this sequence number: copies with one number count as one message. Further
     /// addresses that do not fit into a datagram are left out.
     pub(crate) fn numbered_announcement(
         &self,
+        keys: &Keyring,
         sequence: u64,
         action: Action,
         mut service: ServiceEndpoint,
@@ -77,7 +73,8 @@ impl Encoder {
         loop {
             let (service_copy, in_reply_to) = (service.clone(), in_reply_to.map(str::to_owned));
             let announcement = ServiceAnnouncement { action, service: service_copy, in_reply_to };
-            match self.write(sequence, Body::ServiceAnnouncement(Box::new(announcement)), ttl) {
+            match self.write(keys, sequence, Body::ServiceAnnouncement(Box::new(announcement)), ttl)
+            {
                 Err(_) if service.addresses.pop().is_some() => {}
                 written => return written,
             }
@@ -85,13 +82,24 @@ impl Encoder {
     }
 
     /// Encodes a query that is obsolete after `wait`.
-    pub(crate) fn query(&self, query: ServiceQuery, wait: Duration) -> Result<Vec<u8>, TooLarge> {
+    pub(crate) fn query(
+        &self,
+        keys: &Keyring,
+        query: ServiceQuery,
+        wait: Duration,
+    ) -> Result<Vec<u8>, TooLarge> {
         let wait = wait.clamp(Ttl::MIN, self.ttl.duration());
         let ttl = Ttl::new(wait).unwrap_or(self.ttl);
-        self.write(self.next_sequence(), Body::ServiceQuery(query), ttl)
+        self.write(keys, self.next_sequence(), Body::ServiceQuery(query), ttl)
     }
 
-    fn write(&self, sequence: u64, body: Body, ttl: Ttl) -> Result<Vec<u8>, TooLarge> {
+    fn write(
+        &self,
+        keys: &Keyring,
+        sequence: u64,
+        body: Body,
+        ttl: Ttl,
+    ) -> Result<Vec<u8>, TooLarge> {
         let message = Message {
             version: VERSION.to_owned(),
             body,
@@ -99,12 +107,12 @@ impl Encoder {
             ttl,
             sender: Some(self.sender.clone()),
             sequence: Some(sequence),
-            key_id: self.keys.signing_id().map(str::to_owned),
+            key_id: keys.signing_id().map(str::to_owned),
             signature: None,
         };
-        let bytes = match self.keys.is_empty() {
+        let bytes = match keys.is_empty() {
             true => serde_json::to_vec(&message),
-            false => signed(&message, &self.keys),
+            false => signed(&message, keys),
         };
         let bytes = bytes.expect("a message is made of text and numbers");
         let (size, limit) = (bytes.len(), self.limit);

@@ -112,6 +112,9 @@ impl Remedy for BroadcastError {
             Self::Setting { setting: "announce_interval", .. } => {
                 "set it to half of broadcast.ttl, so that one lost announcement has no effect"
             }
+            Self::Setting { setting: "channels", problem, .. } if problem.contains("no keys") => {
+                "give every channel keys: a forged message on one without would count as much as a signed one"
+            }
             Self::Setting { setting: "key" | "key_id", .. } => "correct the setting or remove it",
             Self::Key { problem, .. } => return Some(problem.remedy().into()),
             Self::Setting { .. } | Self::Ttl(_) => return None,

@@ -7,7 +7,7 @@ mod source;
 #[path = "interfaces/polling.rs"]
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub struct Interface {
     pub index: u32,
     /// The name, such as `eth0`.
     pub name: String,
+    /// Whether it is up and supports multicast, unlike most tunnels.
+    pub is_multicast: bool,
     /// The addresses, IPv4 first.
     pub addresses: Vec<IpAddr>,
 }
@@ -43,11 +45,13 @@ pub fn interfaces() -> Vec<Interface> {
         debug!(%error, "Interfaces not listed");
         Vec::new()
     });
+    let unusable = without_multicast();
     let mut interfaces: BTreeMap<u32, Interface> = BTreeMap::new();
     for entry in found {
         let Some(index) = entry.index else { continue };
         let address = entry.ip();
-        let new = || Interface { index, name: entry.name, addresses: Vec::new() };
+        let is_multicast = !unusable.contains(&entry.name);
+        let new = || Interface { index, name: entry.name, is_multicast, addresses: Vec::new() };
         interfaces.entry(index).or_insert_with(new).addresses.push(address);
     }
     interfaces
@@ -57,6 +61,20 @@ pub fn interfaces() -> Vec<Interface> {
             interface
         })
         .collect()
+}
+
+/// Returns the names of the interfaces that are down or do not support multicast.
+#[cfg(unix)]
+fn without_multicast() -> BTreeSet<String> {
+    use nix::net::if_::InterfaceFlags;
+    let usable = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_MULTICAST;
+    let entries = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    entries.filter(|it| !it.flags.contains(usable)).map(|it| it.interface_name).collect()
+}
+
+#[cfg(not(unix))]
+fn without_multicast() -> BTreeSet<String> {
+    BTreeSet::new()
 }
 
 /// Returns the addresses at which a server on every address of this host can be reached: loopback
@@ -93,6 +111,11 @@ impl Interface {
     /// Returns whether it is the loopback interface.
     pub fn is_loopback(&self) -> bool {
         self.addresses.iter().any(IpAddr::is_loopback)
+    }
+
+    /// Returns whether it has an IPv6 address, which may be link-local.
+    pub fn has_ipv6(&self) -> bool {
+        self.addresses.iter().any(IpAddr::is_ipv6)
     }
 
     /// Returns its first IPv4 address.

@@ -15,21 +15,22 @@ use tracing::{debug, trace, warn};
 
 use crate::encoder::Encoder;
 use crate::inflight::Inflight;
+use crate::link::{Ingress, Link, Source, Target};
 use crate::listener::{Listeners, ReceivedAnnouncement};
 use crate::local::{LocalEndpoints, spread};
 use crate::log_limit::LogLimit;
 use crate::peers::{Origin, Peers};
+use crate::reach::Reach;
 use crate::responder::Reply;
-use crate::transport::{BroadcastSocket, Destination, Transport};
-use crate::validate::{Arrival, Rejection, Validator};
+use crate::transport::Destination;
+use crate::validate::{Arrival, Rejection};
 
 /// The shared state of a broadcaster.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) socket: Box<dyn BroadcastSocket>,
+    /// One for each channel, never empty.
+    pub(crate) links: Vec<Link>,
     pub(crate) encoder: Encoder,
-    pub(crate) validator: Mutex<Validator>,
     pub(crate) peers: Arc<Peers>,
     pub(crate) local: Mutex<LocalEndpoints>,
     pub(crate) listeners: Listeners,
@@ -40,44 +41,75 @@ pub(crate) struct Node {
     pub(crate) stopped: CancellationToken,
 }
 
-/// The socket that received a datagram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ingress {
-    /// The socket of the multicast channel.
-    Channel,
-    /// The process's own socket, for responses to its queries.
-    Own,
-}
-
 // === impl Node ===
 
 impl Node {
     /// Validates and processes one datagram.
-    pub(crate) fn receive(&self, payload: &[u8], source: SocketAddr, ingress: Ingress) {
+    pub(crate) fn receive(&self, payload: &[u8], source: SocketAddr, from: Source) {
+        let Some(link) = self.links.get(from.link) else { return };
         let address = source.ip().to_canonical();
         let arrival = Arrival {
             payload,
             source,
-            from_this_host: address.is_loopback() || self.transport.is_local_address(address),
+            from_this_host: address.is_loopback() || link.transport.is_local_address(address),
             clock: Timestamp::now(),
             at: Instant::now(),
         };
-        let checked = self.validator.lock().check(&arrival);
-        let taken = checked.and_then(|message| self.dispatch(&message, &arrival, ingress));
+        let checked = link.validator.lock().check(&arrival);
+        let taken = checked.and_then(|message| self.dispatch(&message, &arrival, from));
         if let Err(rejection) = taken {
             self.drop_datagram(&rejection, source);
         }
     }
 
+    /// Returns every destination of every channel.
+    pub(crate) fn targets(&self) -> Vec<Target> {
+        let links = self.links.iter().enumerate();
+        let targets = links.flat_map(|(link, it)| {
+            let destinations = it.transport.destinations().into_iter();
+            destinations.map(move |destination| Target { link, destination })
+        });
+        targets.collect()
+    }
+
+    /// Returns the link of a target.
+    pub(crate) fn link(&self, target: Target) -> &Link {
+        &self.links[target.link]
+    }
+
+    /// Returns whether a channel reaches other hosts without the group that accompanies it.
+    pub(crate) fn has_main_network(&self) -> bool {
+        self.links.iter().any(|link| !link.is_companion && link.networks().next().is_some())
+    }
+
+    /// Returns the hosts that are reached.
+    pub(crate) fn reach(&self) -> Reach {
+        let mut networks =
+            self.links.iter().flat_map(|link| link.networks().map(move |it| (link, it)));
+        let joined = |(link, it): (&Link, Destination)| {
+            it == Destination::Peers || link.transport.is_joined(it)
+        };
+        match networks.any(joined) {
+            true => Reach::Network,
+            false if self.links.iter().any(|link| link.transport.has_networks()) => Reach::CutOff,
+            false => Reach::Loopback,
+        }
+    }
+
+    /// Reads the interfaces again.
+    pub(crate) fn refresh(&self) {
+        self.links.iter().for_each(|link| link.transport.refresh());
+    }
+
     /// Sends each message to its destination. It is an error only if every destination fails: a host
     /// without a network still has loopback.
-    pub(crate) async fn multicast(&self, messages: &[(Destination, &[u8])]) -> io::Result<()> {
+    pub(crate) async fn multicast(&self, messages: &[(Target, &[u8])]) -> io::Result<()> {
         let mut outcome = Err(io::ErrorKind::NetworkUnreachable.into());
-        for &(reach, payload) in messages {
-            match self.socket.multicast(payload, reach).await {
+        for &(target, payload) in messages {
+            match self.link(target).socket.multicast(payload, target.destination).await {
                 Ok(()) => outcome = Ok(()),
                 Err(error) => {
-                    debug!(?reach, %error, "Message not sent");
+                    debug!(?target, %error, "Message not sent");
                     outcome = outcome.map_err(|_| error);
                 }
             }
@@ -90,28 +122,26 @@ impl Node {
 
     /// Returns the endpoint for each destination, with the address that is reachable there; an
     /// endpoint on loopback only is for this host only.
-    pub(crate) fn copies(&self, endpoint: &ServiceEndpoint) -> Vec<(Destination, ServiceEndpoint)> {
-        let destinations = self.transport.destinations().into_iter();
-        let copy = |destination| Some((destination, self.copy(endpoint, destination)?));
-        destinations.filter_map(copy).collect()
+    pub(crate) fn copies(&self, endpoint: &ServiceEndpoint) -> Vec<(Target, ServiceEndpoint)> {
+        let copy = |target| Some((target, self.copy(endpoint, target)?));
+        self.targets().into_iter().filter_map(copy).collect()
     }
 
-    fn copy(
-        &self,
-        endpoint: &ServiceEndpoint,
-        destination: Destination,
-    ) -> Option<ServiceEndpoint> {
-        if destination == Destination::Loopback {
+    fn copy(&self, endpoint: &ServiceEndpoint, target: Target) -> Option<ServiceEndpoint> {
+        if target.destination == Destination::Loopback {
             return Some(endpoint.clone());
         }
-        let here = self.transport.addresses(destination);
+        let link = self.link(target);
+        let here = link.transport.addresses(target.destination);
         let local = here.first().copied();
         let mut copy = endpoint.seen_from(Vantage::OtherHost { local, peer: local })?;
         copy.addresses.retain(|host| {
             let is_here = host.address().is_none_or(|address| here.contains(&address));
             !host.is_loopback() && (here.is_empty() || is_here)
         });
-        Some(copy)
+        // The main group announces it.
+        let is_ipv4 = copy.host.address().is_some_and(|address| address.is_ipv4());
+        (!(link.is_companion && is_ipv4)).then_some(copy)
     }
 
     /// Ends the queries in flight and the streams.
@@ -125,16 +155,16 @@ impl Node {
         &self,
         message: &Message,
         arrival: &Arrival<'_>,
-        ingress: Ingress,
+        from: Source,
     ) -> Result<(), Rejection> {
-        match (&message.body, ingress) {
+        match (&message.body, from.ingress) {
             (Body::ServiceAnnouncement(announcement), ingress) => {
                 self.check_asked(announcement, ingress)?;
                 self.apply_announcement(announcement, message, arrival);
                 Ok(())
             }
             (Body::ServiceQuery(query), Ingress::Channel) => {
-                self.answer_query(query, arrival);
+                self.answer_query(query, arrival, from.link);
                 Ok(())
             }
             (Body::ServiceQuery(_), Ingress::Own) => Err(Rejection::Unasked),
@@ -186,7 +216,7 @@ impl Node {
         });
     }
 
-    fn answer_query(&self, query: &ServiceQuery, arrival: &Arrival<'_>) {
+    fn answer_query(&self, query: &ServiceQuery, arrival: &Arrival<'_>, link: usize) {
         let answers = self.local.lock().answers(query, arrival.from_this_host);
         if answers.is_empty() {
             return;
@@ -197,7 +227,7 @@ impl Node {
             let after = spread.map(|spread| spread.mul_f64(rand::random())).unwrap_or_default();
             let query_id = query.query_id.clone();
             let (to, from_this_host) = (arrival.source, arrival.from_this_host);
-            let reply = Reply { service_id, query_id, to, from_this_host, after };
+            let reply = Reply { service_id, link, query_id, to, from_this_host, after };
             if self.responder.try_send(reply).is_err() {
                 self.metrics.broadcast_error(BroadcastErrorKind::Send);
                 debug!(source = %arrival.source, "Response dropped, the queue is full");

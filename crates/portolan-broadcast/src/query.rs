@@ -9,6 +9,7 @@ use tracing::debug;
 use crate::collector::Collector;
 use crate::encoder::TooLarge;
 use crate::inflight::{MAX_INFLIGHT, Ticket};
+use crate::link::Target;
 use crate::node::Node;
 use crate::{QueryError, QueryMode};
 
@@ -108,10 +109,10 @@ impl Query<'_> {
         // Each destination gets a message with its own sequence number, because a host that receives two
         // of them answers each with a different address.
         let mut messages = Vec::new();
-        for reach in self.node.transport.destinations() {
-            messages.push((reach, self.message()?));
+        for target in self.node.targets().into_iter().filter(|target| self.is_due(*target)) {
+            messages.push((target, self.message(target)?));
         }
-        let messages: Vec<_> = messages.iter().map(|(reach, text)| (*reach, &**text)).collect();
+        let messages: Vec<_> = messages.iter().map(|(target, text)| (*target, &**text)).collect();
         self.sent += 1;
         match self.node.multicast(&messages).await {
             Err(error) if self.sent > 1 => {
@@ -122,7 +123,14 @@ impl Query<'_> {
         }
     }
 
-    fn message(&self) -> Result<Vec<u8>, QueryError> {
+    /// Returns whether the query is sent there now. For one instance, the IPv6 group beside an IPv4 group follows
+    /// with the second transmission: a host on both would answer twice, with either address first.
+    fn is_due(&self, target: Target) -> bool {
+        let waits = self.mode == QueryMode::First && self.sent == 0;
+        !(waits && self.node.link(target).is_companion && self.node.has_main_network())
+    }
+
+    fn message(&self, target: Target) -> Result<Vec<u8>, QueryError> {
         let query = ServiceQuery {
             name: self.name.cloned(),
             scopes: self.scopes.to_vec(),
@@ -130,7 +138,7 @@ impl Query<'_> {
             all: self.mode == QueryMode::All,
         };
         let too_large = |TooLarge { size, limit }| QueryError::TooLarge { size, limit };
-        self.node.encoder.query(query, self.wait).map_err(too_large)
+        self.node.encoder.query(&self.node.link(target).keys, query, self.wait).map_err(too_large)
     }
 
     /// Returns whether no response came for long enough and an earlier announcement is the result.

@@ -21,6 +21,8 @@ pub(crate) const BACKLOG: usize = 4096;
 pub(crate) struct Reply {
     /// The endpoint, looked up when the response is sent, because it may change until then.
     pub(crate) service_id: ServiceId,
+    /// The link that received the query.
+    pub(crate) link: usize,
     /// The query.
     pub(crate) query_id: String,
     /// The address of the querier.
@@ -62,10 +64,13 @@ async fn send(node: &Node, reply: Reply) {
     let Some(endpoint) = node.local.lock().get(&reply.service_id).cloned() else { return };
     let Some(endpoint) = endpoint.seen_from(reply.vantage()) else { return };
     let in_reply_to = Some(reply.query_id.as_str());
-    let Ok(payload) = node.encoder.announcement(Action::Heartbeat, endpoint, in_reply_to) else {
+    let Some(link) = node.links.get(reply.link) else { return };
+    let Ok(payload) =
+        node.encoder.announcement(&link.keys, Action::Heartbeat, endpoint, in_reply_to)
+    else {
         return drop_reply(node, &reply, "the response exceeds the datagram size");
     };
-    match node.socket.send_to(&payload, reply.to).await {
+    match link.socket.send_to(&payload, reply.to).await {
         Ok(()) => node.metrics.announcement_sent(Action::Heartbeat.as_str()),
         Err(error) => drop_reply(node, &reply, &error.to_string()),
     }

@@ -28,13 +28,18 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// Returns whether the address belongs to this host.
     fn is_local_address(&self, address: IpAddr) -> bool;
 
+    /// Returns whether a receiver of the channel has joined the group there.
+    fn is_joined(&self, destination: Destination) -> bool {
+        destination != Destination::Peers
+    }
+
+    /// Returns whether interfaces besides loopback may belong to the channel, so that their changes matter.
+    fn has_networks(&self) -> bool {
+        false
+    }
+
     /// Reads the interfaces of this host again, and joins the group on new ones.
     fn refresh(&self) {}
-
-    /// Refreshes after each change, until it is dropped.
-    fn follow(&self) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::ready(()))
-    }
 }
 
 /// Receives datagrams.

@@ -149,6 +149,7 @@ impl Context {
         put(variable::REGISTRY_URL, registry_url);
         put(variable::BROADCAST_ENABLED, &broadcast.enabled.to_string());
         put(variable::BROADCAST_INTERFACE, &broadcast.interface);
+        put(variable::BROADCAST_IPV6, &broadcast.ipv6.to_string());
         put(variable::BROADCAST_ADDRESS, &broadcast.multicast_address.to_string());
         if let Some(token) = token {
             put(variable::TOKEN, token);
@@ -158,6 +159,11 @@ impl Context {
         }
         if !broadcast.keys.is_empty() {
             put(variable::BROADCAST_KEYS, &json!(absolute(&broadcast.keys)).to_string());
+        }
+        if !broadcast.channels.is_empty() {
+            let mut channels = broadcast.channels.clone();
+            channels.iter_mut().for_each(|channel| channel.keys = absolute(&channel.keys));
+            put(variable::BROADCAST_CHANNELS, &json!(channels).to_string());
         }
         variables
     }

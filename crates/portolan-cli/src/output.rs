@@ -50,6 +50,11 @@ pub(crate) fn note(text: impl std::fmt::Display) {
     above(format!("{shown}\n").as_bytes());
 }
 
+/// Prints a warning on standard error.
+pub(crate) fn warning(text: impl std::fmt::Display) {
+    note(format_args!("warning: {text}"));
+}
+
 /// Creates a table with a header and without borders.
 pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();

@@ -24,6 +24,10 @@ pub mod variable {
     pub const BROADCAST_KEY: &str = "PORTOLAN_BROADCAST_KEY";
     /// The keys of the broadcast channel, as JSON: `[{"id": "new", "file": "/etc/portolan/new.key"}]`.
     pub const BROADCAST_KEYS: &str = "PORTOLAN_BROADCAST__KEYS";
+    /// The broadcast channels, as JSON: `[{"address": "239.1.1.1:7001"}]`.
+    pub const BROADCAST_CHANNELS: &str = "PORTOLAN_BROADCAST__CHANNELS";
+    /// Whether an IPv6 group accompanies the default group of the broadcast channel.
+    pub const BROADCAST_IPV6: &str = "PORTOLAN_BROADCAST__IPV6";
     /// Whether broadcasting is enabled.
     pub const BROADCAST_ENABLED: &str = "PORTOLAN_BROADCAST__ENABLED";
     /// The network interface of the broadcast channel.
@@ -103,6 +107,12 @@ fn broadcast(
     if let Some(Json(keys)) = read(variable::BROADCAST_KEYS, get)? {
         config.keys = keys;
     }
+    if let Some(Json(channels)) = read(variable::BROADCAST_CHANNELS, get)? {
+        config.channels = channels;
+    }
+    if let Some(ipv6) = read(variable::BROADCAST_IPV6, get)? {
+        config.ipv6 = ipv6;
+    }
     if let Some(enabled) = read(variable::BROADCAST_ENABLED, get)? {
         config.enabled = enabled;
     }
@@ -145,6 +155,8 @@ mod tests {
             ("PORTOLAN_BROADCAST__INTERFACE", "127.0.0.1"),
             ("PORTOLAN_BROADCAST__MULTICAST_ADDRESS", "239.255.0.1:7999"),
             ("PORTOLAN_BROADCAST__ENABLED", "false"),
+            ("PORTOLAN_BROADCAST__CHANNELS", r#"[{"address": "[ff02::1]:7001"}]"#),
+            ("PORTOLAN_BROADCAST__IPV6", "false"),
             ("PORTOLAN_BROADCAST__KEYS", r#"[{"id": "new", "file": "/etc/new.key"}]"#),
         ])
         .unwrap();
@@ -153,6 +165,7 @@ mod tests {
         assert_eq!(channel.multicast_address.port(), 7999);
         assert!(!channel.enabled);
         assert_eq!(channel.keys[0].id, "new");
+        assert_eq!((channel.channels[0].address.is_ipv6(), channel.ipv6), (true, false));
         let client = builder.build().unwrap();
         assert!(format!("{client:?}").contains("http://127.0.0.1:7003"));
         assert!(format!("{client:?}").contains("shop"));

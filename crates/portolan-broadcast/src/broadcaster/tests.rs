@@ -342,8 +342,8 @@ async fn own_socket_accepts_only_responses_to_its_queries() {
     let (querier, trickster) = (join(&network, B), network.host(A).open_socket().unwrap());
     let mut listener = querier.listen();
     let said = |reply: Option<&str>| {
-        let encoder = Encoder::new(&BroadcastConfig::default(), Default::default()).unwrap();
-        encoder.announcement(Action::Register, endpoint("api"), reply).unwrap()
+        let encoder = Encoder::new(&BroadcastConfig::default()).unwrap();
+        encoder.announcement(&Default::default(), Action::Register, endpoint("api"), reply).unwrap()
     };
     // The first socket of the network's second machine; see MemoryNetwork.
     let own = "10.0.0.2:40001".parse().unwrap();

@@ -12,6 +12,39 @@ fn key_file(id: &str) -> KeyFile {
     KeyFile { id: id.to_owned(), file: format!("/etc/portolan/{id}.key").into() }
 }
 
+fn channel(address: &str, keys: &[&str]) -> ChannelConfig {
+    let keys = keys.iter().map(|id| key_file(id)).collect();
+    ChannelConfig { address: address.parse().unwrap(), interfaces: Vec::new(), keys }
+}
+
+fn addresses(change: impl FnOnce(&mut BroadcastConfig)) -> Vec<String> {
+    let mut config = BroadcastConfig::default();
+    change(&mut config);
+    config.validate().unwrap();
+    config.channels().iter().map(|channel| channel.address.to_string()).collect()
+}
+
+#[test]
+fn default_group_is_accompanied_by_an_ipv6_group_and_no_other_is() {
+    assert_eq!(addresses(|_| ()), ["239.255.0.1:7001", "[ff02::504f]:7001"]);
+    let on_port = addresses(|c| c.multicast_address.set_port(7101));
+    assert_eq!(on_port, ["239.255.0.1:7101", "[ff02::504f]:7101"]);
+    let of_ipv6 = |network: &str| {
+        addresses(|c| c.allowed_networks = vec![network.parse().unwrap()]).len() == 2
+    };
+    assert!(of_ipv6("fe80::/10") && !of_ipv6("10.0.0.0/8"));
+    assert_eq!(addresses(|c| c.ipv6 = false), ["239.255.0.1:7001"]);
+    assert_eq!(addresses(|c| c.interface = "127.0.0.1".into()), ["239.255.0.1:7001"]);
+    // An IPv6 group has an IPv4 group in its place on loopback.
+    let ipv6 = ["239.255.1.2:7001", "[ff02::102]:7001"];
+    for (group, expected) in
+        [("239.1.1.1:7001", &["239.1.1.1:7001"][..]), ("[ff02::102]:7001", &ipv6)]
+    {
+        assert_eq!(addresses(|c| c.multicast_address = group.parse().unwrap()), expected);
+        assert_eq!(addresses(|c| c.channels = vec![channel(group, &[])]), expected);
+    }
+}
+
 #[test]
 fn defaults_are_valid_and_those_of_the_specification() {
     let json = serde_json::to_value(BroadcastConfig::default()).unwrap();
@@ -55,7 +88,32 @@ fn invalid_setting_is_rejected_with_its_key() {
             rejection(|c| c.multicast_address = "239.255.0.1:0".parse().unwrap()),
             "not a multicast group",
         ),
-        (rejection(|c| c.multicast_address = "[ff02::1]:7001".parse().unwrap()), "IPv6 group"),
+        (
+            rejection(|c| c.multicast_address = "[ff05::1]:7001".parse().unwrap()),
+            "is not a link-local IPv6 group",
+        ),
+        (
+            rejection(|c| c.channels = vec![channel("10.0.0.1:7001", &[])]),
+            "broadcast.channels: 10.0.0.1:7001 is not a multicast group",
+        ),
+        (
+            rejection(|c| c.channels = [(); 2].map(|()| channel("239.1.1.1:7001", &[])).to_vec()),
+            "broadcast.channels: 239.1.1.1:7001 occurs twice",
+        ),
+        (
+            rejection(|c| {
+                c.channels =
+                    vec![channel("239.1.1.1:7001", &["new"]), channel("239.1.1.2:7001", &[])];
+            }),
+            "broadcast.channels: 239.1.1.2:7001 has no keys although another channel has",
+        ),
+        (
+            rejection(|c| {
+                c.channels = vec![channel("[ff02::1]:7001", &[])];
+                c.peers = vec!["10.0.0.1:7001".parse().unwrap()];
+            }),
+            "broadcast.peers: 10.0.0.1:7001 is a peer of no channel",
+        ),
         (rejection(|c| c.peers = vec!["[::1]:7001".parse().unwrap()]), "broadcast.peers"),
         (rejection(|c| c.peers = vec!["10.0.0.1:0".parse().unwrap()]), "broadcast.peers"),
         (rejection(|c| c.ttl = seconds(0)), "broadcast.ttl"),
@@ -77,7 +135,7 @@ fn invalid_setting_is_rejected_with_its_key() {
         (rejection(|c| c.keys = vec![key_file("")]), "broadcast.keys: \"\" is not an id"),
         (
             rejection(|c| c.keys = vec![key_file("new"), key_file("new")]),
-            "broadcast.keys[1]: the id occurs twice",
+            "broadcast.keys: the id occurs twice",
         ),
         (
             rejection(|c| c.keys = (0..9).map(|id| key_file(&id.to_string())).collect()),

@@ -9,8 +9,12 @@ fn endpoint(ttl: u64) -> ServiceEndpoint {
     registration.into_endpoint(Ttl::new(Duration::from_secs(ttl)).unwrap(), Timestamp::now())
 }
 
+fn unsigned() -> Keyring {
+    Keyring::default()
+}
+
 fn encoder(config: &BroadcastConfig) -> Encoder {
-    Encoder::new(config, Arc::new(config.keyring().unwrap())).unwrap()
+    Encoder::new(config).unwrap()
 }
 
 fn read(bytes: &[u8]) -> Value {
@@ -21,7 +25,7 @@ fn read(bytes: &[u8]) -> Value {
 fn messages_of_a_sender_are_numbered_and_senders_differ() {
     let (one, other) = (encoder(&BroadcastConfig::default()), encoder(&BroadcastConfig::default()));
     let write = |encoder: &Encoder| {
-        read(&encoder.announcement(Action::Register, endpoint(60), None).unwrap())
+        read(&encoder.announcement(&unsigned(), Action::Register, endpoint(60), None).unwrap())
     };
     let (first, second, third) = (write(&one), write(&one), write(&other));
     assert_eq!((&first["sequence"], &second["sequence"]), (&json!(1), &json!(2)));
@@ -35,7 +39,8 @@ fn messages_of_a_sender_are_numbered_and_senders_differ() {
 fn ttl_of_an_announcement_is_at_most_that_of_the_instance() {
     let encoder = encoder(&BroadcastConfig::default());
     for (own, expected) in [(5, 5), (60, 60), (3600, 60)] {
-        let bytes = encoder.announcement(Action::Heartbeat, endpoint(own), None).unwrap();
+        let bytes =
+            encoder.announcement(&unsigned(), Action::Heartbeat, endpoint(own), None).unwrap();
         assert_eq!(read(&bytes)["ttl"], expected);
     }
 }
@@ -43,12 +48,9 @@ fn ttl_of_an_announcement_is_at_most_that_of_the_instance() {
 #[test]
 fn message_is_signed_and_has_the_key_id_if_a_key_is_configured() {
     let key = SharedKey::from("secret");
-    let named = BroadcastConfig {
-        key: Some(key.clone()),
-        key_id: Some("k1".into()),
-        ..BroadcastConfig::default()
-    };
-    let bytes = encoder(&named).announcement(Action::Update, endpoint(60), None).unwrap();
+    let named = Keyring::of_key(&key, Some("k1".into()));
+    let encoder = encoder(&BroadcastConfig::default());
+    let bytes = encoder.announcement(&named, Action::Update, endpoint(60), None).unwrap();
     let mut object = read(&bytes).as_object().unwrap().clone();
     assert_eq!(object["key_id"], "k1");
     assert!(Keyring::of_key(&key, None).verify(&mut object).is_ok());
@@ -59,7 +61,7 @@ fn message_above_the_datagram_size_is_an_error_with_its_size() {
     let encoder = encoder(&BroadcastConfig::default());
     let mut large = endpoint(60);
     large.metadata.insert("about".into(), "x".repeat(1400));
-    let refused = encoder.announcement(Action::Register, large, None).unwrap_err();
+    let refused = encoder.announcement(&unsigned(), Action::Register, large, None).unwrap_err();
     assert_eq!(refused.limit, 1400);
     assert!(refused.size > 1400);
 }

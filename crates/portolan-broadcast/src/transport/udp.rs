@@ -1,31 +1,32 @@
-//! The channel over UDP multicast (IPv4).
+//! The channel over UDP multicast: one group, IPv4 or link-local IPv6.
 //!
-//! Loopback always belongs to the channel, so that the processes of one machine find each other
+//! Loopback always belongs to an IPv4 channel, so that the processes of one machine find each other
 //! without a network. So do the other selected interfaces, as they appear and vanish.
 
-use std::collections::BTreeSet;
+mod receiver;
+mod selection;
+mod socket;
+
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket as RawSocket, Type};
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
-use tracing::{debug, info, warn};
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use tracing::{debug, warn};
 
-use super::{BoxFuture, BroadcastSocket, Destination, Receiver, Transport};
-use crate::interfaces::{Interface, InterfaceEvents, interfaces};
+use super::{BroadcastSocket, Destination, Receiver, Transport};
+use crate::config::Channel;
+use crate::interfaces::{Interface, interfaces};
 use crate::{BroadcastConfig, BroadcastError};
+
+use receiver::GroupReceiver;
+use selection::Selection;
+use socket::OwnSocket;
 
 /// The requested receive buffer in bytes: a burst of several hundred announcements. The kernel may grant
 /// less.
 const RECEIVE_BUFFER: usize = 1 << 20;
-
-/// How long a host may be without an interface for the channel before it is logged: short commands do
-/// not log it, and neither does a host whose network is just coming up.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// The UDP multicast transport. Clones share the state.
 #[derive(Debug, Clone)]
@@ -33,147 +34,136 @@ pub struct UdpTransport(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    group: SocketAddrV4,
+    group: SocketAddr,
     selection: Selection,
     peers: Vec<SocketAddr>,
     hop_limit: u8,
     /// Every interface of this host.
     interfaces: RwLock<Vec<Interface>>,
-    memberships: Mutex<Vec<Membership>>,
+    receivers: Mutex<Vec<Weak<GroupReceiver>>>,
 }
 
-/// Which interfaces belong to the channel, besides loopback.
-#[derive(Debug, PartialEq, Eq)]
-enum Selection {
-    Loopback,
-    All,
-    Name(String),
-    Address(Ipv4Addr),
-}
-
-/// The interfaces on which one receiver has joined the group.
-#[derive(Debug)]
-struct Membership {
-    socket: Weak<UdpSocket>,
-    joined: BTreeSet<u32>,
-}
-
-/// Receives the group.
-#[derive(Debug)]
-struct Channel(Arc<UdpSocket>);
-
-/// Sends, and receives responses. The interface of a multicast is a property of the socket, so that setting
-/// it and sending need one lock.
-#[derive(Debug)]
-struct OwnSocket {
-    socket: UdpSocket,
-    transport: UdpTransport,
-    interface: Mutex<()>,
+/// An interface of the channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Selected {
+    index: u32,
+    name: String,
+    /// Its IPv4 address, if it has one.
+    ipv4: Option<Ipv4Addr>,
 }
 
 // === impl UdpTransport ===
 
 impl UdpTransport {
-    /// Creates the transport of this configuration.
+    /// Creates the transport of the first channel of this configuration.
     pub fn new(config: &BroadcastConfig) -> Result<Self, BroadcastError> {
-        let SocketAddr::V4(group) = config.multicast_address else {
-            return Err(config.no_ipv6_group());
-        };
+        config
+            .channels()
+            .into_iter()
+            .next()
+            .map_or(Err(BroadcastError::Disabled), |channel| Self::of_channel(&channel, config))
+    }
+
+    /// Creates the transports of every channel of this configuration, in its order, and of the IPv6 group that
+    /// accompanies the default one.
+    pub fn of_every_channel(config: &BroadcastConfig) -> Result<Vec<Self>, BroadcastError> {
+        config.channels().iter().map(|channel| Self::of_channel(channel, config)).collect()
+    }
+
+    pub(crate) fn of_channel(
+        channel: &Channel,
+        config: &BroadcastConfig,
+    ) -> Result<Self, BroadcastError> {
         let interfaces = interfaces();
+        let selection = Selection::new(&channel.interfaces, &interfaces)
+            .map_err(|unknown| config.unknown_interface(channel, &unknown))?;
         Ok(Self(Arc::new(Shared {
-            group,
-            selection: Selection::new(config, &interfaces)?,
-            peers: config.peers.clone(),
+            group: channel.address,
+            selection,
+            peers: if channel.has_peers { config.peers.clone() } else { Vec::new() },
             hop_limit: config.hop_limit,
             interfaces: RwLock::new(interfaces),
-            memberships: Mutex::default(),
+            receivers: Mutex::default(),
         })))
+    }
+
+    /// Returns the group and port.
+    pub fn group(&self) -> SocketAddr {
+        self.0.group
+    }
+
+    /// Returns the name of the interface of a destination.
+    pub fn interface_name(&self, destination: Destination) -> Option<String> {
+        let interfaces = self.0.interfaces.read();
+        let found = match destination {
+            Destination::Loopback => interfaces.iter().find(|it| it.is_loopback()),
+            Destination::Interface(index) => interfaces.iter().find(|it| it.index == index),
+            Destination::Peers => None,
+        };
+        found.map(|interface| interface.name.clone())
     }
 
     /// Returns the address of the receiver. Bound to the group, it receives no unicast, which has no hop
     /// limit. With peers, which send by unicast, it must be bound to every address.
-    fn channel_address(&self) -> SocketAddrV4 {
+    fn channel_address(&self) -> SocketAddr {
         let any = !self.0.peers.is_empty() || cfg!(not(unix));
-        let address = if any { Ipv4Addr::UNSPECIFIED } else { *self.0.group.ip() };
-        SocketAddrV4::new(address, self.0.group.port())
-    }
-
-    fn own_address(&self) -> SocketAddrV4 {
-        let stays_here = self.0.selection == Selection::Loopback
-            && self.0.peers.iter().all(|peer| peer.ip().is_loopback());
-        let address = if stays_here { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
-        SocketAddrV4::new(address, 0)
-    }
-
-    /// Returns the interfaces of the channel, besides loopback. The channel is IPv4.
-    fn selected(&self) -> Vec<(u32, Ipv4Addr)> {
-        let interfaces = self.0.interfaces.read();
-        let selected = interfaces.iter().filter(|interface| self.0.selection.includes(interface));
-        selected.filter_map(|interface| Some((interface.index, interface.ipv4()?))).collect()
-    }
-
-    fn open_channel(&self) -> io::Result<Arc<UdpSocket>> {
-        let socket = raw_socket()?;
-        share_port(&socket)?;
-        socket.bind(&SocketAddr::from(self.channel_address()).into())?;
-        // By default Linux delivers the groups of every process to the socket (ip(7), IP_MULTICAST_ALL).
-        #[cfg(any(target_os = "android", target_os = "linux"))]
-        socket.set_multicast_all_v4(false)?;
-        socket.join_multicast_v4(self.0.group.ip(), &Ipv4Addr::LOCALHOST)?;
-        let socket = Arc::new(UdpSocket::from_std(socket.into())?);
-        let mut membership =
-            Membership { socket: Arc::downgrade(&socket), joined: BTreeSet::new() };
-        membership.update(self.0.group.ip(), &self.selected());
-        self.0.memberships.lock().push(membership);
-        Ok(socket)
-    }
-
-    fn open_own(&self) -> io::Result<UdpSocket> {
-        let socket = raw_socket()?;
-        socket.set_multicast_ttl_v4(self.0.hop_limit.into())?;
-        socket.set_multicast_loop_v4(true)?;
-        socket.bind(&SocketAddr::from(self.own_address()).into())?;
-        UdpSocket::from_std(socket.into())
-    }
-
-    /// Returns whether the channel is limited to loopback although other interfaces belong to it.
-    fn is_cut_off(&self) -> bool {
-        self.0.selection != Selection::Loopback && self.selected().is_empty()
-    }
-
-    async fn keep_current(self) {
-        let mut events = InterfaceEvents::subscribe();
-        // What changed before the subscription is not reported.
-        self.refresh();
-        if self.is_cut_off() {
-            let change = async {
-                while self.is_cut_off() {
-                    events.changed().await;
-                    self.refresh();
-                }
-            };
-            if tokio::time::timeout(GRACE, change).await.is_err() {
-                let group = self.0.group;
-                warn!(%group, "No network interface for the broadcast channel, only this host is reached until there is one");
-            }
+        match self.0.group {
+            SocketAddr::V4(group) if any => SocketAddr::from((Ipv4Addr::UNSPECIFIED, group.port())),
+            SocketAddr::V6(group) if any => SocketAddr::from((Ipv6Addr::UNSPECIFIED, group.port())),
+            group => group,
         }
-        loop {
-            events.changed().await;
-            let before = self.selected();
-            self.refresh();
-            let now = self.selected();
-            if now != before {
-                info!(interfaces = ?now, "Broadcast channel follows the interfaces");
+    }
+
+    fn own_address(&self) -> SocketAddr {
+        let stays_here = self.0.selection.is_loopback()
+            && self.0.peers.iter().all(|peer| peer.ip().is_loopback());
+        let address: IpAddr = match (self.0.group, stays_here) {
+            (SocketAddr::V4(_), true) => Ipv4Addr::LOCALHOST.into(),
+            (SocketAddr::V4(_), false) => Ipv4Addr::UNSPECIFIED.into(),
+            (SocketAddr::V6(_), true) => Ipv6Addr::LOCALHOST.into(),
+            (SocketAddr::V6(_), false) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        SocketAddr::new(address, 0)
+    }
+
+    /// Returns the interfaces of the channel, besides loopback, that have an address of its family.
+    fn selected(&self) -> Vec<Selected> {
+        let interfaces = self.0.interfaces.read();
+        let chosen = interfaces.iter().filter(|it| self.0.selection.includes(it));
+        chosen.filter(|it| self.is_of_family(it)).map(Selected::from).collect()
+    }
+
+    /// Returns the loopback interface, which belongs to every IPv4 channel. Its address is enough, so that it is
+    /// also found on a system that does not list its interfaces.
+    fn loopback(&self) -> Option<Selected> {
+        let interfaces = self.0.interfaces.read();
+        let found = interfaces.iter().find(|interface| interface.is_loopback());
+        let (index, name) = found.map_or((0, "lo"), |found| (found.index, &found.name));
+        let ipv4 = Some(Ipv4Addr::LOCALHOST);
+        self.0.group.is_ipv4().then(|| Selected { index, name: name.to_owned(), ipv4 })
+    }
+
+    fn is_of_family(&self, interface: &Interface) -> bool {
+        if self.0.group.is_ipv4() { interface.ipv4().is_some() } else { interface.has_ipv6() }
+    }
+
+    fn find(&self, destination: Destination) -> Option<Selected> {
+        match destination {
+            Destination::Loopback => self.loopback(),
+            Destination::Interface(wanted) => {
+                self.selected().into_iter().find(|selected| selected.index == wanted)
             }
+            Destination::Peers => None,
         }
     }
 }
 
 impl Transport for UdpTransport {
     fn destinations(&self) -> Vec<Destination> {
-        let networks = self.selected().into_iter().map(|(index, _)| Destination::Interface(index));
+        let loopback = self.0.group.is_ipv4().then_some(Destination::Loopback);
+        let networks = self.selected().into_iter().map(|it| Destination::Interface(it.index));
         let peers = self.0.peers.first().map(|_| Destination::Peers);
-        std::iter::once(Destination::Loopback).chain(networks).chain(peers).collect()
+        loopback.into_iter().chain(networks).chain(peers).collect()
     }
 
     fn addresses(&self, destination: Destination) -> Vec<IpAddr> {
@@ -183,16 +173,22 @@ impl Transport for UdpTransport {
             Destination::Interface(index) => interface.index == index,
             Destination::Peers => false,
         };
-        interfaces.iter().filter(is_meant).flat_map(|found| found.addresses.clone()).collect()
+        let found = interfaces.iter().filter(is_meant).flat_map(|it| it.addresses.clone());
+        let mut addresses: Vec<IpAddr> = found.collect();
+        // A global address before the link-local one, which clients cannot use.
+        addresses.sort_by_key(|it| (it.is_ipv6() != self.0.group.is_ipv6(), is_link_local(it)));
+        addresses
     }
 
     fn open_channel(&self) -> io::Result<Box<dyn Receiver>> {
-        Ok(Box::new(Channel(self.open_channel()?)))
+        let receiver = Arc::new(GroupReceiver::open(self.0.group, self.channel_address())?);
+        receiver.join(self.loopback().as_slice(), &self.selected());
+        self.0.receivers.lock().push(Arc::downgrade(&receiver));
+        Ok(Box::new(receiver))
     }
 
     fn open_socket(&self) -> io::Result<Box<dyn BroadcastSocket>> {
-        let socket = self.open_own()?;
-        Ok(Box::new(OwnSocket { socket, transport: self.clone(), interface: Mutex::new(()) }))
+        Ok(Box::new(OwnSocket::open(self.clone())?))
     }
 
     fn is_local_address(&self, address: IpAddr) -> bool {
@@ -200,198 +196,58 @@ impl Transport for UdpTransport {
         interfaces.iter().any(|interface| interface.addresses.contains(&address))
     }
 
+    fn is_joined(&self, destination: Destination) -> bool {
+        let Some(Selected { index, .. }) = self.find(destination) else { return false };
+        let receivers = self.0.receivers.lock();
+        let mut open = receivers.iter().filter_map(Weak::upgrade);
+        // Without a receiver, as if the port is in use, it is not the interface that is at fault.
+        receivers.is_empty() || open.any(|receiver| receiver.has_joined(index))
+    }
+
+    fn has_networks(&self) -> bool {
+        !self.0.selection.is_loopback()
+    }
+
     fn refresh(&self) {
         *self.0.interfaces.write() = interfaces();
-        let selected = self.selected();
-        let mut memberships = self.0.memberships.lock();
-        memberships.retain_mut(|membership| membership.update(self.0.group.ip(), &selected));
-    }
-
-    fn follow(&self) -> BoxFuture<'static, ()> {
-        match self.0.selection {
-            Selection::Loopback => Box::pin(std::future::ready(())),
-            _ => Box::pin(self.clone().keep_current()),
-        }
-    }
-}
-
-// === impl Membership ===
-
-impl Membership {
-    /// Joins the group on new interfaces and leaves it on those that are gone. Returns false if the
-    /// receiver is gone.
-    fn update(&mut self, group: &Ipv4Addr, selected: &[(u32, Ipv4Addr)]) -> bool {
-        let Some(socket) = self.socket.upgrade() else { return false };
-        let socket = SockRef::from(&*socket);
-        let wanted: BTreeSet<u32> = selected.iter().map(|(index, _)| *index).collect();
-        for gone in self.joined.difference(&wanted) {
-            // It fails if the interface itself is gone, with its memberships.
-            _ = socket.leave_multicast_v4_n(group, &InterfaceIndexOrAddress::Index(*gone));
-        }
-        self.joined.retain(|index| wanted.contains(index));
-        for index in wanted {
-            if self.joined.contains(&index) {
-                continue;
+        let (loopback, selected) = (self.loopback(), self.selected());
+        self.0.receivers.lock().retain(|receiver| match receiver.upgrade() {
+            Some(receiver) => {
+                receiver.join(loopback.as_slice(), &selected);
+                true
             }
-            match socket.join_multicast_v4_n(group, &InterfaceIndexOrAddress::Index(index)) {
-                Ok(()) => drop(self.joined.insert(index)),
-                Err(error) => warn!(index, %error, "Broadcast channel not joined on an interface"),
-            }
-        }
-        true
+            None => false,
+        });
     }
 }
 
-// === impl Selection ===
+// === impl Selected ===
 
-impl Selection {
-    fn new(config: &BroadcastConfig, interfaces: &[Interface]) -> Result<Self, BroadcastError> {
-        let wanted = config.interface.as_str();
-        let selection = match wanted.parse::<Ipv4Addr>() {
-            Ok(address) if address.is_loopback() => return Ok(Self::Loopback),
-            Ok(address) if address.is_unspecified() => return Ok(Self::All),
-            Ok(address) => Self::Address(address),
-            Err(_) => Self::Name(wanted.to_owned()),
-        };
-        let found = interfaces.iter().find(|interface| selection.matches(interface));
-        match found {
-            Some(interface) if interface.is_loopback() => Ok(Self::Loopback),
-            Some(_) => Ok(selection),
-            // An interface that has no address yet is not listed.
-            None if has_interface(wanted) => Ok(selection),
-            None => Err(config.setting_error(
-                "interface",
-                wanted,
-                "is not the name or IPv4 address of an interface of this machine, 0.0.0.0 or 127.0.0.1",
-            )),
-        }
-    }
-
-    fn includes(&self, interface: &Interface) -> bool {
-        !interface.is_loopback() && self.matches(interface)
-    }
-
-    fn matches(&self, interface: &Interface) -> bool {
-        match self {
-            Self::Loopback => false,
-            Self::All => true,
-            Self::Name(name) => *name == interface.name,
-            Self::Address(address) => interface.addresses.contains(&IpAddr::V4(*address)),
-        }
+impl From<&Interface> for Selected {
+    fn from(interface: &Interface) -> Self {
+        Self { index: interface.index, name: interface.name.clone(), ipv4: interface.ipv4() }
     }
 }
 
-/// Returns whether an interface has this name; on Linux also one without an address.
-fn has_interface(name: &str) -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::net::{AddressFamily, SocketType, netdevice, socket};
-        !name.is_empty()
-            && socket(AddressFamily::INET, SocketType::DGRAM, None)
-                .is_ok_and(|socket| netdevice::name_to_index(socket, name).is_ok())
-    }
-    #[cfg(not(target_os = "linux"))]
-    interfaces().iter().any(|interface| interface.name == name)
+fn is_link_local(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
-fn raw_socket() -> io::Result<RawSocket> {
-    let socket = RawSocket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+fn raw_socket(group: SocketAddr) -> io::Result<RawSocket> {
+    let socket = RawSocket::new(Domain::for_address(group), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
+    if group.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
     if let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER) {
         debug!(%error, "Receive buffer not enlarged");
     }
     Ok(socket)
 }
 
-/// Lets several processes of a host listen: Linux needs `SO_REUSEADDR` for that, the BSDs `SO_REUSEPORT`, and
-/// other programs on the channel may have set either.
-fn share_port(socket: &RawSocket) -> io::Result<()> {
-    socket.set_reuse_address(true)?;
-    #[cfg(unix)]
-    socket.set_reuse_port(true)?;
-    Ok(())
-}
-
-// === impl Channel ===
-
-impl Receiver for Channel {
-    fn receive<'a>(
-        &'a self,
-        buffer: &'a mut [u8],
-    ) -> BoxFuture<'a, io::Result<(usize, SocketAddr)>> {
-        Box::pin(self.0.recv_from(buffer))
-    }
-}
-
-// === impl OwnSocket ===
-
-impl OwnSocket {
-    async fn multicast_on(&self, payload: &[u8], interface: Ipv4Addr) -> io::Result<()> {
-        let group = SocketAddr::from(self.transport.0.group);
-        let send = || {
-            let _held = self.interface.lock();
-            SockRef::from(&self.socket).set_multicast_if_v4(&interface)?;
-            self.socket.try_io(Interest::WRITABLE, || {
-                SockRef::from(&self.socket).send_to(payload, &group.into())
-            })
-        };
-        loop {
-            self.socket.writable().await?;
-            match send() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                sent => return sent.map(drop),
-            }
-        }
-    }
-
-    /// Sends to every peer. It is an error only if all of them fail.
-    async fn send_to_peers(&self, payload: &[u8]) -> io::Result<()> {
-        let mut outcome = Err(io::ErrorKind::AddrNotAvailable.into());
-        for peer in &self.transport.0.peers {
-            match self.socket.send_to(payload, peer).await {
-                Ok(_) => outcome = Ok(()),
-                Err(error) => {
-                    debug!(%peer, %error, "cannot send to a peer");
-                    outcome = outcome.map_err(|_| error);
-                }
-            }
-        }
-        outcome
-    }
-}
-
-impl Receiver for OwnSocket {
-    fn receive<'a>(
-        &'a self,
-        buffer: &'a mut [u8],
-    ) -> BoxFuture<'a, io::Result<(usize, SocketAddr)>> {
-        Box::pin(self.socket.recv_from(buffer))
-    }
-}
-
-impl BroadcastSocket for OwnSocket {
-    fn multicast<'a>(
-        &'a self,
-        payload: &'a [u8],
-        reach: Destination,
-    ) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move {
-            match reach {
-                Destination::Loopback => self.multicast_on(payload, Ipv4Addr::LOCALHOST).await,
-                Destination::Interface(index) => {
-                    let selected = self.transport.selected();
-                    let address = selected.iter().find(|(selected, _)| *selected == index);
-                    let (_, address) = address.ok_or(io::ErrorKind::NetworkUnreachable)?;
-                    self.multicast_on(payload, *address).await
-                }
-                Destination::Peers => self.send_to_peers(payload).await,
-            }
-        })
-    }
-
-    fn send_to<'a>(&'a self, payload: &'a [u8], to: SocketAddr) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move { self.socket.send_to(payload, to).await.map(drop) })
-    }
+/// Logs an interface on which the group cannot be joined.
+fn log_not_joined(group: SocketAddr, interface: &str, error: &io::Error) {
+    warn!(%group, interface, %error, "Broadcast channel not joined on an interface");
 }
 
 #[cfg(test)]

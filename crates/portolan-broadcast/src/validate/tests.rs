@@ -14,7 +14,7 @@ const MINIMAL: &str = r#"{
 const THEN: &str = "2025-11-07T12:00:00Z";
 
 fn validator(config: &BroadcastConfig) -> Validator {
-    Validator::new(config, Arc::new(config.keyring().unwrap()))
+    Validator::new(config, Arc::new(config.keyring(None).unwrap()))
 }
 
 fn open() -> Validator {

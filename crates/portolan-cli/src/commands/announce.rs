@@ -2,12 +2,15 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use portolan_core::{Action, Ttl};
+use portolan_broadcast::Reach;
+use portolan_core::{Action, Host, ServiceEndpoint, Ttl};
 
 use crate::context::Context;
 use crate::endpoint_args::EndpointArgs;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
+
+use super::listen::CUT_OFF;
 
 /// Options of `portolan announce`.
 #[derive(Debug, Args)]
@@ -27,11 +30,27 @@ impl Announce {
         let endpoint = registration.into_endpoint(ttl, Timestamp::now());
         let broadcaster = context.enabled_broadcaster().await?;
         let sent = broadcaster.announce(self.action, &endpoint).await;
+        let reach = *broadcaster.reach().borrow();
         broadcaster.stop().await;
         sent?;
+        warn_if_local(&endpoint, reach);
         if context.json {
             output::json(&endpoint)?;
         }
         Ok(Exit::Done)
+    }
+}
+
+/// Says that the announcement has not left this host, and why.
+fn warn_if_local(endpoint: &ServiceEndpoint, reach: Reach) {
+    match reach {
+        // As configured.
+        Reach::Loopback => {}
+        Reach::CutOff => output::warning(CUT_OFF),
+        Reach::Network if endpoint.hosts().all(Host::is_loopback) => output::warning(format_args!(
+            "{} is a loopback address, only this host is reached; other hosts need --host",
+            endpoint.host
+        )),
+        Reach::Network => {}
     }
 }

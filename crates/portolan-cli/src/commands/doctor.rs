@@ -35,8 +35,9 @@ use finding::{Finding, Severity};
 
 pub(crate) const AFTER_HELP: &str = "\
 Each finding is ok, a warning or an error, with its evidence and a remedy. The exit status is 1 if \
-there is an error, else 0. Nothing is changed, and nothing is sent on a network unless \
-broadcast.interface, discovery.registry_url or discovery.dns names it.";
+there is an error, else 0. Nothing is changed. A query for a made-up service is sent on each interface \
+of the broadcast channel; nothing else is sent on a network unless discovery.registry_url or discovery.dns \
+names it.";
 
 /// Options of `portolan doctor`.
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt as _;
-use portolan_broadcast::ReceivedAnnouncement;
+use portolan_broadcast::{Broadcaster, Reach, ReceivedAnnouncement};
 use portolan_core::parse_duration;
 use serde_json::json;
 
@@ -14,6 +14,9 @@ use crate::{output, shutdown};
 
 const IN_USE_REMEDY: &str =
     "end the program that uses the port without SO_REUSEADDR; `portolan ports check PORT` names it";
+
+/// Said when the channel has no interface but loopback.
+pub(super) const CUT_OFF: &str = "the broadcast channel has no network interface, only this host is reached; `portolan doctor` shows each interface";
 
 /// Options of `portolan listen`.
 #[derive(Debug, Args)]
@@ -35,16 +38,15 @@ impl Listen {
             let message = format!("cannot listen on {channel}: the port is in use");
             return Err(Failure::failed(message).remedy(IN_USE_REMEDY));
         }
-        let result = self.listen(context, broadcaster.listen()).await;
+        let result = self.listen(context, &broadcaster).await;
         broadcaster.stop().await;
         result
     }
 
-    async fn listen(
-        &self,
-        context: &Context,
-        mut heard: portolan_broadcast::AnnouncementListener,
-    ) -> CommandResult {
+    async fn listen(&self, context: &Context, broadcaster: &Broadcaster) -> CommandResult {
+        let (mut heard, mut reach) = (broadcaster.listen(), broadcaster.reach());
+        let mut told = Told::default();
+        told.tell(context, *reach.borrow_and_update());
         let mut stop = shutdown::signals()?;
         let timeout = tokio::time::sleep(self.timeout.unwrap_or(Duration::MAX));
         tokio::pin!(timeout);
@@ -52,6 +54,10 @@ impl Listen {
         while self.count.is_none_or(|wanted| count < wanted) {
             tokio::select! {
                 Some(heard) = heard.next() => print(context, &heard)?,
+                Ok(()) = reach.changed() => {
+                    told.tell(context, *reach.borrow_and_update());
+                    continue;
+                }
                 () = stop.wait() => break,
                 () = &mut timeout => match self.count {
                     Some(_) => return Err(timed_out(count)),
@@ -61,6 +67,29 @@ impl Listen {
             count += 1;
         }
         Ok(Exit::Done)
+    }
+}
+
+/// What the user was told about the reach of the channel.
+#[derive(Debug, Default)]
+struct Told {
+    is_cut_off: bool,
+}
+
+// === impl Told ===
+
+impl Told {
+    /// Says on standard error that other hosts are no longer heard, or heard again.
+    fn tell(&mut self, context: &Context, reach: Reach) {
+        let is_cut_off = reach == Reach::CutOff;
+        if std::mem::replace(&mut self.is_cut_off, is_cut_off) == is_cut_off {
+            return;
+        }
+        match is_cut_off {
+            true => output::warning(CUT_OFF),
+            false if !context.quiet => output::note("the broadcast channel hears other hosts"),
+            false => {}
+        }
     }
 }
 

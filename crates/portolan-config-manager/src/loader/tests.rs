@@ -299,7 +299,7 @@ fn empty_value_of_a_setting_that_is_never_empty_is_an_error_in_every_layer() {
     let tail = "token: the value is empty; set a value, or remove the setting";
     let variable = error(strict().environment(variables(&[("PORTOLAN_TOKEN", "")])));
     assert_eq!(variable, format!("environment variable PORTOLAN_TOKEN: {tail}"));
-    assert_eq!(error(strict().flag("--set", "token", "")), format!("--set: {tail}"));
+    assert_eq!(error(strict().flag("--set", "token", "")), format!("flag --set: {tail}"));
     for text in ["token:\n", "token: ''\n"] {
         let found = error(strict().file(files.write("p.yaml", text)));
         assert!(found.contains("token: the value is empty"), "{found}");

@@ -43,6 +43,13 @@ fn name() -> ServiceName {
     "api".parse().unwrap()
 }
 
+/// Receives the next announcement; a test that hears nothing fails.
+async fn next(
+    listener: &mut crate::AnnouncementListener,
+) -> std::sync::Arc<crate::ReceivedAnnouncement> {
+    tokio::time::timeout(WAIT, listener.next()).await.expect("an announcement").unwrap()
+}
+
 async fn query_name(querier: &Broadcaster, mode: QueryMode) -> Vec<ServiceEndpoint> {
     querier.query(Some(&name()), &[], WAIT, mode).await.unwrap()
 }
@@ -58,7 +65,7 @@ async fn every_listener_of_a_host_receives_every_announcement() {
     }
     for listener in &mut listeners {
         for action in [Action::Register, Action::Heartbeat, Action::Deregister] {
-            let received = listener.next().await.unwrap();
+            let received = next(listener).await;
             assert_eq!(received.announcement.action, action);
             assert!(received.source.ip().is_loopback());
         }
@@ -137,7 +144,7 @@ async fn invalid_datagrams_are_dropped() {
         socket.multicast(&payload, Destination::Loopback).await.unwrap();
     }
     holder.announce(Action::Update, &endpoint(1)).await.unwrap();
-    assert_eq!(listener.next().await.unwrap().announcement.action, Action::Update);
+    assert_eq!(next(&mut listener).await.announcement.action, Action::Update);
     assert_eq!(query_name(&holder, QueryMode::First).await.len(), 1);
 }
 
@@ -166,12 +173,15 @@ fn interface_is_an_address_or_a_name_of_this_host() {
         let config = BroadcastConfig { interface: interface.into(), ..BroadcastConfig::default() };
         UdpTransport::new(&config)
     };
-    assert_eq!(on("127.0.0.1").unwrap().destinations(), [Destination::Loopback]);
-    let networks = interfaces().into_iter().filter(|i| !i.is_loopback() && i.ipv4().is_some());
+    for loopback in ["127.0.0.1", "::1"] {
+        assert_eq!(on(loopback).unwrap().destinations(), [Destination::Loopback]);
+    }
+    let networks = interfaces().into_iter().filter(|it| it.is_multicast && it.ipv4().is_some());
+    let networks = networks.filter(|it| !it.is_loopback());
     let networks = networks.map(|interface| Destination::Interface(interface.index));
     let all: Vec<_> = std::iter::once(Destination::Loopback).chain(networks).collect();
     assert_eq!(on("0.0.0.0").unwrap().destinations(), all);
-    for unknown in ["no-such-interface", "192.0.2.1", "", "::1"] {
+    for unknown in ["no-such-interface", "192.0.2.1", ""] {
         let error = on(unknown).unwrap_err().to_string();
         assert!(error.contains("broadcast.interface"), "{error}");
     }
@@ -184,8 +194,64 @@ fn interface_is_an_address_or_a_name_of_this_host() {
 #[test]
 fn own_socket_is_bound_to_loopback_if_only_loopback_is_used() {
     let PrivateChannel { config, .. } = private_channel();
-    let own = |config: &BroadcastConfig| *UdpTransport::new(config).unwrap().own_address().ip();
+    let own = |config: &BroadcastConfig| UdpTransport::new(config).unwrap().own_address().ip();
     assert_eq!(own(&config), Ipv4Addr::LOCALHOST);
     let peers = vec!["192.0.2.1:7001".parse().unwrap()];
     assert_eq!(own(&BroadcastConfig { peers, ..config }), Ipv4Addr::UNSPECIFIED);
+}
+
+/// A channel on loopback with a link-local IPv6 group.
+fn private_ipv6_channel() -> PrivateChannel {
+    let PrivateChannel { config, _lease } = private_channel();
+    let address = SocketAddr::from((
+        Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x504f),
+        config.multicast_address.port(),
+    ));
+    let channels = vec![crate::ChannelConfig { address, interfaces: Vec::new(), keys: Vec::new() }];
+    PrivateChannel { config: BroadcastConfig { channels, ..config }, _lease }
+}
+
+#[tokio::test]
+async fn processes_of_a_host_find_each_other_on_an_ipv6_channel() {
+    let channel = private_ipv6_channel();
+    let (holder, querier) = (join(&channel.config).await, join(&channel.config).await);
+    let mut listener = querier.listen();
+    holder.announce(Action::Register, &endpoint(1)).await.unwrap();
+    let received = next(&mut listener).await;
+    assert_eq!(received.announcement.service.port, 1);
+    holder.publish(endpoint(2)).unwrap();
+    assert_eq!(query_name(&querier, QueryMode::First).await[0].port, 2);
+}
+
+#[tokio::test]
+async fn service_is_announced_and_found_on_every_channel() {
+    let (one, mut both) = (private_channel(), private_ipv6_channel());
+    let other = both.config.clone();
+    let first = crate::ChannelConfig {
+        address: one.config.multicast_address,
+        interfaces: vec!["127.0.0.1".into()],
+        keys: Vec::new(),
+    };
+    both.config.channels.insert(0, first);
+    let (holder, one, other) =
+        (join(&both.config).await, join(&one.config).await, join(&other).await);
+    let mut listeners = [one.listen(), other.listen(), holder.listen()];
+    holder.announce(Action::Register, &endpoint(1)).await.unwrap();
+    holder.announce(Action::Update, &endpoint(1)).await.unwrap();
+    // Who hears it on both channels is told once.
+    for listener in &mut listeners {
+        for action in [Action::Register, Action::Update] {
+            assert_eq!(next(listener).await.announcement.action, action);
+        }
+    }
+    holder.publish(endpoint(2)).unwrap();
+    for querier in [&one, &other] {
+        assert_eq!(query_name(querier, QueryMode::First).await[0].port, 2);
+    }
+    one.publish(endpoint(3)).unwrap();
+    other.publish(endpoint(4)).unwrap();
+    let found = query_name(&holder, QueryMode::All).await;
+    let mut ports: Vec<_> = found.iter().map(|endpoint| endpoint.port).collect();
+    ports.sort_unstable();
+    assert_eq!(ports, [1, 2, 3, 4]);
 }
