@@ -1,7 +1,7 @@
 //! Discovery between hosts: the right instance at an address that the caller can reach, or none.
 
 use anyhow::{Result, ensure};
-use portolan_tests::{Host, Process, isolated, redis};
+use portolan_tests::{Host, Process, TestEnv, isolated, redis};
 use serde_json::json;
 
 /// A registry answers `incomplete` for the first half of the default TTL: here one second.
@@ -200,6 +200,28 @@ fn service_on_loopback_is_not_announced_to_other_hosts() {
 }
 
 #[test]
+fn services_of_hosts_that_start_before_their_addresses_are_told_apart() {
+    isolated(|env| {
+        let hosts = [env.host_without_address(1)?, env.host_without_address(2)?];
+        let client = env.host(3)?;
+        let start = |host: &Host<'_>| host.service("api", &["--preferred", "8080"], &HTTP_SERVER);
+        let _services = [start(&hosts[0])?, start(&hosts[1])?];
+        for host in &hosts {
+            host.finds("api", &["--strategy", "broadcast"], "127.0.0.1:8080")?;
+        }
+        hosts[0].add_address("10.77.0.1/24")?;
+        hosts[1].add_address("10.77.0.2/24")?;
+        portolan_tests::wait_for("both services to be found", || {
+            let found = client.portolan(&["discover", "api", "--all"])?.run()?;
+            let both =
+                found.stdout.contains("10.77.0.1:8080") && found.stdout.contains("10.77.0.2:8080");
+            ensure!(both, "{found:?}");
+            Ok(())
+        })
+    });
+}
+
+#[test]
 fn hosts_that_start_before_their_addresses_find_each_other() {
     isolated(|env| {
         let (server, client) = (env.host_without_address(1)?, env.host_without_address(2)?);
@@ -207,7 +229,13 @@ fn hosts_that_start_before_their_addresses_find_each_other() {
         server.finds("api", &["--strategy", "broadcast"], "127.0.0.1:8080")?;
         let mut listener = client.portolan(&["listen", "--count", "1"])?.spawn("listener")?;
         listener.wait_for_line("only this host is reached")?;
+        let mut watcher = client.portolan(&["listen"])?.spawn("watcher")?;
+        watcher.wait_for_line("warning: the broadcast channel has no network interface")?;
+        let announce = ["announce", "x", "--host", "10.77.0.2", "--port", "1"];
+        let alone = client.portolan(&announce)?.run()?.exits(0)?;
+        ensure!(alone.stderr.contains("only this host is reached"), "{alone:?}");
         client.add_address("10.77.0.2/24")?;
+        watcher.wait_for_line("the broadcast channel hears other hosts")?;
         server.add_address("10.77.0.1/24")?;
         client.finds("api", &[], "10.77.0.1:8080")?;
         server.remove_address("10.77.0.1/24")?;
@@ -272,6 +300,112 @@ fn service_without_a_health_check_is_advertised_where_it_listens() {
         service.wait_for_line("Service listens on loopback only")?;
         server.finds("api", &["--strategy", "broadcast"], "127.0.0.1:8080")?;
         client.portolan(&["discover", "api", "--retries", "0"])?.run()?.exits(3)?;
+        Ok(())
+    });
+}
+
+/// Creates a host with an IPv6 address and no other.
+fn ipv6_host(env: &TestEnv, number: u8) -> Result<Host<'_>> {
+    let host = env.host_without_address(number)?;
+    host.shell(&format!("ip addr add fd00:77::{number}/64 dev eth0 nodad"))?;
+    Ok(host)
+}
+
+#[test]
+fn hosts_without_ipv4_find_each_other_with_default_settings() {
+    isolated(|env| {
+        let (server, client, dual) = (ipv6_host(env, 1)?, ipv6_host(env, 2)?, env.host(3)?);
+        let command = [&HTTP_SERVER[..], &["--bind", "::"]].concat();
+        let _service = server.service("api", &["--preferred", "8080"], &command)?;
+        client.finds("api", &[], "[fd00:77::1]:8080")?;
+        dual.finds("api", &[], "[fd00:77::1]:8080")?;
+        let _dual = dual.service("dual-api", &["--preferred", "8081"], &command)?;
+        client.finds("dual-api", &[], "[fd00:77::3]:8081")?;
+        let listened = client.portolan(&["listen", "--timeout", "1ms"])?.run()?.exits(0)?;
+        ensure!(listened.stderr.is_empty(), "{listened:?}");
+        let found = client.portolan(&["doctor", "--set", "broadcast.interface=eth0"])?.run()?;
+        ensure!(found.stdout.contains("[ff02::504f]:7001 on eth0"), "{found:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn host_on_ipv4_and_ipv6_is_heard_once_and_found_at_its_ipv4_address() {
+    isolated(|env| {
+        let (server, client) = (env.host(1)?, env.host(2)?);
+        let mut listener = client.portolan(&["listen"])?.spawn("listener")?;
+        let command = [&HTTP_SERVER[..], &["--bind", "::"]].concat();
+        let mut service = server.service("api", &["--preferred", "8080"], &command)?;
+        listener.wait_for_line("register api 10.77.0.1:8080 from 10.77.0.1:")?;
+        for _ in 0..5 {
+            client.finds("api", &[], "10.77.0.1:8080")?;
+        }
+        service.terminate()?;
+        listener.wait_for_line("deregister api")?;
+        let text = listener.output();
+        ensure!(text.matches("deregister api").count() == 1, "{text}");
+        ensure!(text.matches("\nregister api").count() <= 1, "{text}");
+        Ok(())
+    });
+}
+
+#[test]
+fn channels_with_their_own_keys_are_used_side_by_side() {
+    isolated(|env| {
+        let key = |name: &str, text: &str| -> Result<String> {
+            let path = env.write(name, text)?;
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            Ok(path.display().to_string())
+        };
+        let (east, west) = (
+            key("east.key", "4f1c0a97d2e86b35 of the east")?,
+            key("west.key", "be93d5708a1f642c of the west")?,
+        );
+        let channel = |address: &str, file: &str| {
+            format!(
+                "{{address: \"{address}\", interfaces: [eth0], keys: [{{id: k, file: {file}}}]}}"
+            )
+        };
+        let east = channel("239.1.1.1:7101", &east);
+        let west = channel("[ff02::7102]:7102", &west);
+        let setting = |channels: &[&str]| format!("broadcast.channels=[{}]", channels.join(","));
+        let hosts = [env.host(1)?, env.host(2)?, env.host(3)?];
+        let (both, east, west) = (setting(&[&east, &west]), setting(&[&east]), setting(&[&west]));
+        let command = [&HTTP_SERVER[..], &["--bind", "::"]].concat();
+        let options = ["--set", both.as_str(), "--preferred", "8080"];
+        let _service = hosts[0].service("api", &options, &command)?;
+        hosts[1].finds("api", &["--set", &east], "10.77.0.1:8080")?;
+        hosts[2].finds("api", &["--set", &west], "[fd00:77::1]:8080")?;
+        hosts[0].finds("api", &["--set", &west, "--strategy", "broadcast"], "127.0.0.1:8080")?;
+        let missed = hosts[1].portolan(&["discover", "api", "--retries", "0"])?.run()?;
+        missed.exits(3)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn key_is_replaced_while_both_hosts_run() {
+    isolated(|env| {
+        let key = |id: &str, text: &str| -> Result<String> {
+            let path = env.write(id, text)?;
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            Ok(format!("{{id: {id}, file: {}}}", path.display()))
+        };
+        let old = key("old", "4f1c0a97d2e86b35 the old key\n")?;
+        let new = key("new", "be93d5708a1f642c the new key\n")?;
+        let setting = |keys: &[&str]| format!("broadcast.keys=[{}]", keys.join(","));
+        let steps =
+            [setting(&[&old]), setting(&[&old, &new]), setting(&[&new, &old]), setting(&[&new])];
+        let (server, client) = (env.host(1)?, env.host(2)?);
+        for (step, keys) in steps.iter().enumerate() {
+            let name = format!("api-{step}");
+            let options = ["--set", keys.as_str(), "--preferred", "8080"];
+            let mut service = server.service(&name, &options, &HTTP_SERVER)?;
+            for others in &steps[step.saturating_sub(1)..(step + 2).min(steps.len())] {
+                client.finds(&name, &["--set", others], "10.77.0.1:8080")?;
+            }
+            service.terminate()?;
+        }
         Ok(())
     });
 }

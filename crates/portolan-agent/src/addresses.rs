@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 use tracing::info;
 
 use crate::host::{advertised_host, is_on_this_host};
+use crate::host_id::host_id;
 
 /// The maximum number of further addresses.
 const MAX_ADDRESSES: usize = 16;
@@ -37,8 +38,9 @@ pub(crate) struct AddressUpdates {
     pub(crate) desired: watch::Sender<ServiceEndpoint>,
 }
 
-/// Returns the registration with the addresses of this host, as an agent publishes it. Its id contains an
-/// address that is unique in the network if there is one: many hosts have the loopback address.
+/// Returns the registration with the addresses of this host, as an agent publishes it. Its id contains an address that is
+/// unique in the network, or else the id of this host: every host has the loopback address, and the service keeps its
+/// id when the host gets another one.
 pub async fn with_advertised_addresses(
     mut registration: Registration,
     advertised: AdvertisedAddresses,
@@ -48,7 +50,8 @@ pub async fn with_advertised_addresses(
         let (host, addresses) =
             locate(registration.host.clone(), advertised, registry_url.map(str::to_owned)).await;
         let mut hosts = std::iter::once(&host).chain(&addresses);
-        let unique = hosts.find(|host| !host.is_loopback()).unwrap_or(&host).clone();
+        let unique = hosts.find(|host| !host.is_loopback()).cloned();
+        let unique = unique.or_else(host_id).unwrap_or_else(|| host.clone());
         let id = Registration { host: unique, ..registration.clone() }.id();
         registration = Registration { id: Some(id), host, addresses, ..registration };
     }

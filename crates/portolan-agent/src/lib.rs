@@ -15,6 +15,7 @@ mod broadcast_link;
 mod builder;
 mod error;
 mod host;
+mod host_id;
 #[cfg(target_os = "linux")]
 mod host_reservations;
 mod registry_link;
