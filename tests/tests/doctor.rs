@@ -232,6 +232,8 @@ fn multicast_is_tested_on_every_interface_of_the_channel() {
         env.change_network("ip address add 192.0.2.1/24 dev net0")?;
         env.change_network("ip link set net0 multicast off")?;
         ensure!(worst(env, "interfaces", &any, 0)?["severity"] == "ok");
+        let unused = worst(env, "multicast", &any, 0)?;
+        ensure!(text(&unused, "what").contains("reaches this host only"), "{unused}");
         let found = worst(env, "interfaces", &named, 1)?;
         ensure!(text(&found, "evidence").contains("net0 (192.0.2.1)"), "{found}");
         env.change_network(command(&found, 0)?)?;

@@ -230,7 +230,7 @@ fn hosts_that_start_before_their_addresses_find_each_other() {
         let mut listener = client.portolan(&["listen", "--count", "1"])?.spawn("listener")?;
         listener.wait_for_line("only this host is reached")?;
         let mut watcher = client.portolan(&["listen"])?.spawn("watcher")?;
-        watcher.wait_for_line("warning: the broadcast channel has no network interface")?;
+        watcher.wait_for_line("warning: the broadcast channel has joined no network interface")?;
         let announce = ["announce", "x", "--host", "10.77.0.2", "--port", "1"];
         let alone = client.portolan(&announce)?.run()?.exits(0)?;
         ensure!(alone.stderr.contains("only this host is reached"), "{alone:?}");
@@ -406,6 +406,30 @@ fn key_is_replaced_while_both_hosts_run() {
             }
             service.terminate()?;
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn interface_that_cannot_be_joined_is_reported_once_until_it_can() {
+    isolated(|env| {
+        let host = env.host(1)?;
+        // Loopback is the only group membership of a socket then.
+        host.shell("sysctl -w net.ipv4.igmp_max_memberships=1")?;
+        let only_ipv4 = ["--set", "broadcast.ipv6=false"];
+        let mut listener = host.portolan(&["listen"])?.args(&only_ipv4).spawn("listener")?;
+        listener.wait_for_line("warning: the broadcast channel has joined no network interface")?;
+        let doctor = host.portolan(&["doctor", "--problems"])?.args(&only_ipv4).run()?;
+        ensure!(doctor.stdout.contains("239.255.0.1:7001 on eth0"), "{doctor:?}");
+        ensure!(doctor.stdout.contains("cannot be joined"), "{doctor:?}");
+        for number in 21..24 {
+            host.add_address(&format!("10.77.0.{number}/24"))?;
+        }
+        host.shell("sysctl -w net.ipv4.igmp_max_memberships=20")?;
+        host.add_address("10.77.0.24/24")?;
+        listener.wait_for_line("the broadcast channel hears other hosts")?;
+        let told = listener.output();
+        ensure!(told.matches("not joined on an interface").count() == 1, "{told}");
         Ok(())
     });
 }

@@ -30,6 +30,10 @@ use crate::{
 };
 use crate::{query, receive};
 
+/// How long after an announcement its copy for the IPv6 group that accompanies another is sent: longer than
+/// a receiver takes from one socket to the next.
+const COMPANION_DELAY: Duration = Duration::from_millis(20);
+
 /// A handle on the channel; clones share it. It stops when [`Broadcaster::stop`] is called or
 /// the last clone is dropped.
 #[derive(Clone)]
@@ -160,9 +164,18 @@ impl Broadcaster {
             let encoded = node.encoder.numbered_announcement(keys, sequence, action, copy, None);
             copies.push((target, encoded.map_err(|error| too_large(endpoint, error))?));
         }
-        let messages: Vec<_> =
-            copies.iter().map(|(target, payload)| (*target, &**payload)).collect();
-        node.multicast(&messages).await.map_err(AnnounceError::Send)?;
+        let messages = copies.iter().map(|(target, payload)| (*target, &**payload));
+        let (later, first): (Vec<_>, Vec<_>) =
+            messages.partition(|(target, _)| node.link(*target).is_companion);
+        node.multicast(&first).await.map_err(AnnounceError::Send)?;
+        if !later.is_empty() {
+            // The copy that arrives first counts, and on a host with both families it is the IPv4 one.
+            if node.has_main_network() {
+                tokio::time::sleep(COMPANION_DELAY).await;
+            }
+            // A host on both has heard it already.
+            _ = node.multicast(&later).await;
+        }
         node.metrics.announcement_sent(action.as_str());
         debug!(
             service_name = %endpoint.name,

@@ -133,4 +133,23 @@ mod tests {
         collector.add_known(&announced);
         assert_eq!(collector.into_sorted()[0].version, "");
     }
+
+    #[test]
+    fn host_that_responds_with_both_families_is_found_at_its_ipv4_address() {
+        let at = |host: &str| {
+            let host = host.parse().unwrap();
+            ServiceEndpoint { host, ..endpoint("api", "default", HealthStatus::Passing) }
+        };
+        let (ipv4, ipv6) = (at("10.0.0.1"), at("fd00::1"));
+        for responses in [[ipv4.clone(), ipv6.clone()], [ipv6.clone(), ipv4.clone()]] {
+            let mut collector = Collector::new(None, &[], QueryMode::All);
+            for response in responses {
+                collector.add(response);
+            }
+            assert_eq!(collector.into_sorted()[0].host, ipv4.host);
+        }
+        let mut collector = Collector::new(None, &[], QueryMode::All);
+        assert!(collector.add(ipv6.clone()));
+        assert_eq!(collector.into_sorted(), [ipv6]);
+    }
 }

@@ -113,11 +113,6 @@ impl Interface {
         self.addresses.iter().any(IpAddr::is_loopback)
     }
 
-    /// Returns whether it has an IPv6 address, which may be link-local.
-    pub fn has_ipv6(&self) -> bool {
-        self.addresses.iter().any(IpAddr::is_ipv6)
-    }
-
     /// Returns its first IPv4 address.
     pub fn ipv4(&self) -> Option<Ipv4Addr> {
         self.addresses.iter().find_map(|address| match address {

@@ -180,6 +180,8 @@ mod tests {
         assert!(error.to_string().starts_with("service_registry.history: "), "{error}");
         let error = error_after(|settings| settings.broadcast.max_datagram = 1);
         assert!(error.to_string().starts_with("broadcast.max_datagram: "), "{error}");
+        let error = error_after(|settings| settings.broadcast.key = Some("hunter2".into()));
+        assert!(error.to_string().starts_with("broadcast.key: the key has 7 bytes"), "{error}");
         let error = error_after(|settings| settings.discovery.strategies.clear());
         assert!(error.to_string().starts_with("discovery.strategies: "), "{error}");
     }

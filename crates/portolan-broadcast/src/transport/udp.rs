@@ -36,6 +36,7 @@ pub struct UdpTransport(Arc<Shared>);
 struct Shared {
     group: SocketAddr,
     selection: Selection,
+    is_companion: bool,
     peers: Vec<SocketAddr>,
     hop_limit: u8,
     /// Every interface of this host.
@@ -80,6 +81,7 @@ impl UdpTransport {
         Ok(Self(Arc::new(Shared {
             group: channel.address,
             selection,
+            is_companion: channel.is_companion,
             peers: if channel.has_peers { config.peers.clone() } else { Vec::new() },
             hop_limit: config.hop_limit,
             interfaces: RwLock::new(interfaces),
@@ -143,8 +145,16 @@ impl UdpTransport {
         self.0.group.is_ipv4().then(|| Selected { index, name: name.to_owned(), ipv4 })
     }
 
+    /// Returns whether the interface has an address of the family. The group that accompanies another is for hosts that
+    /// can be reached over IPv6; without that, every virtual interface of a container would belong to it.
     fn is_of_family(&self, interface: &Interface) -> bool {
-        if self.0.group.is_ipv4() { interface.ipv4().is_some() } else { interface.has_ipv6() }
+        match self.0.group {
+            SocketAddr::V4(_) => interface.ipv4().is_some(),
+            SocketAddr::V6(_) => {
+                let mut ipv6 = interface.addresses.iter().filter(|address| address.is_ipv6());
+                ipv6.any(|address| !(self.0.is_companion && is_link_local(address)))
+            }
+        }
     }
 
     fn find(&self, destination: Destination) -> Option<Selected> {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use portolan_broadcast::Reach;
+use portolan_broadcast::{Broadcaster, Reach};
 use portolan_core::{Action, Host, ServiceEndpoint, Ttl};
 
 use crate::context::Context;
@@ -30,7 +30,7 @@ impl Announce {
         let endpoint = registration.into_endpoint(ttl, Timestamp::now());
         let broadcaster = context.enabled_broadcaster().await?;
         let sent = broadcaster.announce(self.action, &endpoint).await;
-        let reach = *broadcaster.reach().borrow();
+        let reach = reach_of_senders(&broadcaster);
         broadcaster.stop().await;
         sent?;
         warn_if_local(&endpoint, reach);
@@ -39,6 +39,11 @@ impl Announce {
         }
         Ok(Exit::Done)
     }
+}
+
+/// Returns the reach, whether or not other hosts are heard.
+fn reach_of_senders(broadcaster: &Broadcaster) -> Reach {
+    if broadcaster.reaches_other_hosts() { Reach::Network } else { *broadcaster.reach().borrow() }
 }
 
 /// Says that the announcement has not left this host, and why.

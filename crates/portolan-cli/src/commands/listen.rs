@@ -16,7 +16,7 @@ const IN_USE_REMEDY: &str =
     "end the program that uses the port without SO_REUSEADDR; `portolan ports check PORT` names it";
 
 /// Said when the channel has no interface but loopback.
-pub(super) const CUT_OFF: &str = "the broadcast channel has no network interface, only this host is reached; `portolan doctor` shows each interface";
+pub(super) const CUT_OFF: &str = "the broadcast channel has joined no network interface, only this host is reached; `portolan doctor` shows each interface";
 
 /// Options of `portolan listen`.
 #[derive(Debug, Args)]

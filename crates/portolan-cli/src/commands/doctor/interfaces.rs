@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use futures_util::FutureExt as _;
 use futures_util::future::ready;
@@ -22,7 +22,7 @@ pub(super) const CHECK: Check = Check {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Interface {
     flags: InterfaceFlags,
-    addresses: Vec<Ipv4Addr>,
+    addresses: Vec<IpAddr>,
 }
 
 fn check(config: &BroadcastConfig) -> Vec<Finding> {
@@ -41,8 +41,10 @@ fn interfaces() -> io::Result<BTreeMap<String, Interface>> {
     for address in getifaddrs()? {
         let none = || Interface { flags: address.flags, addresses: Vec::new() };
         let interface = found.entry(address.interface_name).or_insert_with(none);
-        let v4 = address.address.as_ref().and_then(|address| address.as_sockaddr_in());
-        interface.addresses.extend(v4.map(|address| address.ip()));
+        let Some(address) = &address.address else { continue };
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        let v6 = address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip()));
+        interface.addresses.extend(v4.or(v6));
     }
     Ok(found)
 }
@@ -56,7 +58,7 @@ fn evaluate(interfaces: &BTreeMap<String, Interface>, config: &BroadcastConfig) 
         let address = config.interface.parse::<IpAddr>();
         config.enabled
             && (config.interface == name
-                || interface.addresses.iter().any(|own| address == Ok(IpAddr::V4(*own))))
+                || interface.addresses.iter().any(|own| address == Ok(*own)))
     };
     let relevant = interfaces.iter().filter(|(name, it)| is_up(it) || is_selected(name, it));
     let findings: Vec<Finding> =
@@ -72,7 +74,7 @@ fn interface_finding(name: &str, interface: &Interface, is_selected: bool) -> Fi
     let Interface { flags, addresses } = interface;
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let addresses =
-        if addresses.is_empty() { "no IPv4 address".to_owned() } else { addresses.join(", ") };
+        if addresses.is_empty() { "no address".to_owned() } else { addresses.join(", ") };
     let evidence = format!("{name} ({addresses})");
     let is_loopback = flags.contains(InterfaceFlags::IFF_LOOPBACK);
     let supports = flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_MULTICAST);
@@ -92,13 +94,15 @@ fn interface_finding(name: &str, interface: &Interface, is_selected: bool) -> Fi
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::commands::doctor::finding::Severity;
 
     fn host(flags: InterfaceFlags) -> BTreeMap<String, Interface> {
         let lo = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_LOOPBACK;
-        let loopback = Interface { flags: lo, addresses: vec![Ipv4Addr::LOCALHOST] };
-        let net = Interface { flags, addresses: vec![Ipv4Addr::new(192, 0, 2, 1)] };
+        let loopback = Interface { flags: lo, addresses: vec![Ipv4Addr::LOCALHOST.into()] };
+        let net = Interface { flags, addresses: vec![Ipv4Addr::new(192, 0, 2, 1).into()] };
         [("lo".to_owned(), loopback), ("net0".to_owned(), net)].into()
     }
 
@@ -122,7 +126,7 @@ mod tests {
 
     #[test]
     fn loopback_is_listed() {
-        let loopback = Ipv4Addr::LOCALHOST;
+        let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
         assert!(interfaces().unwrap().values().any(|it| it.addresses.contains(&loopback)));
     }
 }
