@@ -197,5 +197,6 @@ impl KeyProblem {
     }
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests;

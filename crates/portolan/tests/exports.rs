@@ -47,6 +47,8 @@ fn types_in_signatures_have_paths() {
     let _: fn(ServiceWatch) = drop;
     let _: Option<client::ConfiguredEndpoints> = None;
     let _: Option<(broadcast::SharedKey, SocketAddr, Arc<dyn Reservations>)> = None;
+    let _: Option<(broadcast::ChannelConfig, broadcast::KeyFile, broadcast::KeyProblem)> = None;
+    let _: Option<broadcast::Reach> = None;
     fn over<T: Transport>(_: Option<T>) {}
     over::<broadcast::transport::memory::MemoryTransport>(None);
 }

@@ -149,3 +149,26 @@ fn invalid_setting_is_rejected_with_its_key() {
         assert!(error.contains(expected), "{expected}: {error}");
     }
 }
+
+#[test]
+fn keys_of_a_channel_take_the_place_of_those_of_the_section() {
+    let config = BroadcastConfig {
+        channels: vec![channel("239.1.1.1:7001", &["absent"]), channel("[ff02::1]:7001", &[])],
+        keys: vec![key_file("also-absent")],
+        ..BroadcastConfig::default()
+    };
+    config.validate().unwrap();
+    assert!(config.is_signed());
+    let places: Vec<_> = config.channels().iter().map(|channel| channel.keys_of).collect();
+    assert_eq!(places, [Some(0), None, None]);
+    for (keys_of, expected) in [
+        (
+            Some(0),
+            "broadcast.channels[0].keys[0]: cannot read the key file /etc/portolan/absent.key",
+        ),
+        (None, "broadcast.keys[0]: cannot read the key file /etc/portolan/also-absent.key"),
+    ] {
+        let error = config.keyring(keys_of).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
