@@ -229,8 +229,9 @@ fn udp_socket_is_exclusive() {
 
 #[test]
 fn udp_request_is_refused_port_used_only_in_udp() {
-    let foreign = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
-    let port = foreign.local_addr().unwrap().port();
+    // Not a port that the kernel chooses: another connection may have the same one in TCP.
+    let port = free_port();
+    let _foreign = UdpSocket::bind(("127.0.0.1", port)).unwrap();
     let refused = bind(port, &request(Depth::Claimed).udp(true));
     assert!(matches!(refused, Err(BindError::Served)));
 }
