@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::store;
 
+mod etcd;
+
+pub use etcd::{EtcdConfig, EtcdTlsConfig};
+
 /// The settings of the service registry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -50,6 +54,8 @@ pub struct RegistryConfig {
     /// client is taken from `X-Forwarded-For`. Default none: the host of a client behind a proxy is
     /// unknown.
     pub trusted_proxies: Vec<IpNetwork>,
+    /// The cluster of the store `etcd`.
+    pub etcd: EtcdConfig,
 }
 
 /// The store of the endpoints.
@@ -76,6 +82,14 @@ pub enum InvalidRegistryConfig {
     /// The storage backend keeps nothing in a directory.
     #[error("service_registry.data_dir: the storage backend {0} does not use a directory")]
     DataDir(&'static str),
+    /// A setting of the store `etcd` is invalid, or its file cannot be read.
+    #[error("service_registry.etcd.{key}: {problem}")]
+    Etcd {
+        /// The key of the setting.
+        key: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
     /// The default TTL is out of bounds.
     #[error("service_registry.ttl_default: {0}")]
     TtlDefault(#[source] InvalidDuration),
@@ -108,6 +122,10 @@ impl RegistryConfig {
         store::kind(self.storage_backend)?;
         if self.data_dir.is_some() && self.storage_backend != StorageBackend::Memory {
             return Err(InvalidRegistryConfig::DataDir(self.storage_backend.as_str()));
+        }
+        #[cfg(feature = "etcd")]
+        if self.storage_backend == StorageBackend::Etcd {
+            self.etcd.validate()?;
         }
         self.ttl()?;
         if !(Ttl::MIN..=Ttl::MAX).contains(&self.cleanup_interval) {
@@ -143,6 +161,7 @@ impl Default for RegistryConfig {
             import_broadcast: true,
             import_unsigned: false,
             trusted_proxies: Vec::new(),
+            etcd: EtcdConfig::default(),
         }
     }
 }
@@ -158,6 +177,7 @@ impl InvalidRegistryConfig {
             Self::TtlDefault(_) => "ttl_default",
             Self::CleanupInterval(_) => "cleanup_interval",
             Self::Limit { key, .. } => key,
+            Self::Etcd { key, .. } => return format!("service_registry.etcd.{key}"),
         };
         format!("service_registry.{key}")
     }
@@ -166,11 +186,19 @@ impl InvalidRegistryConfig {
 impl Remedy for InvalidRegistryConfig {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         match self {
+            Self::Backend("etcd") => Some(
+                "install a release of Portolan, which has it, or build it with `cargo build --release \
+                 -p portolan-cli --features etcd`, or use memory"
+                    .into(),
+            ),
             Self::Backend(_) => {
                 Some("use memory; services register again by themselves after a restart".into())
             }
             Self::DataDir(_) => Some("remove it, or set storage_backend to memory".into()),
-            Self::TtlDefault(_) | Self::CleanupInterval(_) | Self::Limit { .. } => None,
+            Self::Etcd { .. }
+            | Self::TtlDefault(_)
+            | Self::CleanupInterval(_)
+            | Self::Limit { .. } => None,
         }
     }
 }
@@ -215,9 +243,16 @@ mod tests {
     }
 
     #[test]
+    fn backend_that_is_not_built_in_is_rejected_with_the_way_to_get_it() {
+        insta::assert_snapshot!(InvalidRegistryConfig::Backend("etcd").with_remedy());
+        let config: RegistryConfig =
+            serde_json::from_str(r#"{"storage_backend": "etcd"}"#).unwrap();
+        assert_eq!(config.validate().is_ok(), cfg!(feature = "etcd"));
+    }
+
+    #[test]
     fn invalid_values_are_rejected_with_their_key() {
         let texts = [
-            r#"{"storage_backend": "etcd"}"#,
             r#"{"storage_backend": "consul"}"#,
             r#"{"cleanup_interval": "0s"}"#,
             r#"{"max_endpoints": 0}"#,

@@ -46,7 +46,9 @@ mod view;
 
 pub use audit::Recorder;
 pub use command::{Command, CommandOrigin, CommandOutcome, CommandTarget, Registered};
-pub use config::{InvalidRegistryConfig, RegistryConfig, StorageBackend};
+pub use config::{
+    EtcdConfig, EtcdTlsConfig, InvalidRegistryConfig, RegistryConfig, StorageBackend,
+};
 pub use error::RegistryError;
 pub use event_stream::EventStream;
 pub use members::{Membership, ServerId};

@@ -8,6 +8,7 @@
 //! | store | file |
 //! | --- | --- |
 //! | `memory` | `store/memory.rs` |
+//! | `etcd` | `store/etcd.rs`, with the feature `etcd` |
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,13 +23,19 @@ use crate::{
 };
 
 pub(crate) mod decide;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod memory;
 pub(crate) mod owner;
 
 pub use memory::{DataDirError, Memory};
 
 /// The stores that are built in, one row each.
-const STORES: [StoreKind; 1] = [memory::KIND];
+const STORES: &[StoreKind] = &[
+    memory::KIND,
+    #[cfg(feature = "etcd")]
+    etcd::KIND,
+];
 
 /// The two halves of a store.
 pub(crate) type StoreParts = (Arc<dyn Store>, Box<dyn Feed>);

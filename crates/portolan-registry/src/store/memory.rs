@@ -39,7 +39,7 @@ use state::State;
 mod data_dir;
 mod error;
 mod feed;
-mod index;
+pub(super) mod index;
 mod journal;
 mod outbox;
 mod state;

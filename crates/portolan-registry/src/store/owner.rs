@@ -88,6 +88,12 @@ impl Place {
         hosts.map(|host| Self::new(host, *port, protocol))
     }
 
+    /// The place as a part of a key of etcd: `10.0.0.7/8080/http`.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn key(&self) -> String {
+        format!("{}/{}/{}", self.host, self.port, self.protocol)
+    }
+
     fn new(host: &Host, port: u16, protocol: &Protocol) -> Self {
         Self { host: normal(host), port, protocol: protocol.clone() }
     }

@@ -9,7 +9,7 @@ use crate::store::owner::{Owner, Place};
 
 /// Finds the instances that a command concerns besides the one of its id.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub(in crate::store) struct Index {
     places: HashMap<Place, Vec<ServiceId>>,
     /// The instances whose owners have fenced an incarnation of another id.
     successors: HashMap<ServiceId, Vec<ServiceId>>,
@@ -18,20 +18,20 @@ pub(super) struct Index {
 // === impl Index ===
 
 impl Index {
-    pub(super) fn insert(&mut self, endpoint: &ServiceEndpoint, owner: &Owner) {
+    pub(in crate::store) fn insert(&mut self, endpoint: &ServiceEndpoint, owner: &Owner) {
         Place::all(endpoint).for_each(|place| add(&mut self.places, place, &endpoint.id));
         for (id, _) in owner.fenced.iter().filter(|(id, _)| *id != endpoint.id) {
             add(&mut self.successors, id.clone(), &endpoint.id);
         }
     }
 
-    pub(super) fn remove(&mut self, endpoint: &ServiceEndpoint, owner: &Owner) {
+    pub(in crate::store) fn remove(&mut self, endpoint: &ServiceEndpoint, owner: &Owner) {
         Place::all(endpoint).for_each(|place| take(&mut self.places, &place, &endpoint.id));
         owner.fenced.iter().for_each(|(id, _)| take(&mut self.successors, id, &endpoint.id));
     }
 
     /// Returns the other instances at a place of the registration.
-    pub(super) fn neighbours(&self, registration: &Registration) -> Vec<ServiceId> {
+    pub(in crate::store) fn neighbours(&self, registration: &Registration) -> Vec<ServiceId> {
         let own = registration.id();
         let mut ids: Vec<_> = Place::requested(registration)
             .filter_map(|place| self.places.get(&place))
@@ -45,7 +45,7 @@ impl Index {
     }
 
     /// Returns the newest instance that replaced one of this id.
-    pub(super) fn successor(&self, id: &ServiceId) -> Option<&ServiceId> {
+    pub(in crate::store) fn successor(&self, id: &ServiceId) -> Option<&ServiceId> {
         self.successors.get(id)?.last()
     }
 }

@@ -1,0 +1,155 @@
+//! The store `etcd`: several equal servers over one etcd cluster, which keep no state of their own.
+//!
+//! Each endpoint is a key, attached to a lease of etcd. A server keeps a replica of all of them by a watch,
+//! decides on it, and writes by a transaction that takes effect only if what was decided on still holds
+//! (`etcd/plan.rs`). Revisions are those of etcd. A heartbeat keeps the lease alive and writes nothing;
+//! leases are ended by servers, at their deadline (`etcd/leases.rs`).
+//!
+//! After an outage of etcd the watch resumes where it stopped; if that part of the history is compacted,
+//! the feed continues with a reset. ADR 0015 has the reasons.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use portolan_core::{Remedy, Ttl};
+use portolan_etcd::{EtcdClient, EtcdError, EtcdLease};
+use tokio::sync::{mpsc, watch};
+
+use super::decide::EndpointLimits;
+use super::{OpenError, Receipt, Store, StoreKind, StoreParts};
+use crate::{
+    Command, CommandOrigin, InvalidRegistryConfig, Membership, Recorder, RegistryConfig,
+    RegistryError, ServerId, StorageBackend,
+};
+use feed::EtcdFeed;
+use keys::Keys;
+use replica::Replica;
+
+mod commit;
+mod fault;
+mod feed;
+mod keys;
+mod leases;
+mod plan;
+mod record;
+mod replica;
+mod sync;
+mod timers;
+
+/// The row of this store.
+pub(super) const KIND: StoreKind = StoreKind { backend: StorageBackend::Etcd, open };
+
+const NAME: &str = "etcd";
+/// The value of the key `format`. Another format is another major version of the keys.
+const FORMAT: &str = "portolan 1";
+/// How many leases wait to be revoked. Those beyond it end by themselves.
+const REVOCATIONS: usize = 10_000;
+
+/// A server over an etcd cluster.
+#[derive(Debug)]
+struct Etcd {
+    shared: Arc<Shared>,
+    membership: Membership,
+}
+
+/// What the store and its feed share.
+#[derive(Debug)]
+struct Shared {
+    client: EtcdClient,
+    keys: Keys,
+    server: ServerId,
+    replica: Mutex<Replica>,
+    /// The revision of etcd that the replica shows.
+    progress: watch::Sender<i64>,
+    revocations: mpsc::Sender<EtcdLease>,
+    /// Locked by the task that maintains the store.
+    revocations_taken: tokio::sync::Mutex<mpsc::Receiver<EtcdLease>>,
+    limits: EndpointLimits,
+    ttl_default: Ttl,
+}
+
+/// Opens the store. It connects once it is maintained.
+fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
+    let etcd = &config.etcd;
+    let client = EtcdClient::new(etcd.options()?);
+    let client = client.map_err(|error| InvalidRegistryConfig::from_etcd(&error))?;
+    let (keys, server) = (Keys::new(&etcd.prefix), ServerId(rand::random()));
+    let servers = watch::Sender::new(BTreeSet::new());
+    let membership = Membership::new(server, servers.subscribe());
+    let replica = Replica::new(keys.clone(), server, membership.clone(), servers);
+    let (revocations, taken) = mpsc::channel(REVOCATIONS);
+    let shared = Arc::new(Shared {
+        client,
+        keys,
+        server,
+        replica: Mutex::new(replica),
+        progress: watch::Sender::new(0),
+        revocations,
+        revocations_taken: tokio::sync::Mutex::new(taken),
+        limits: EndpointLimits::from_config(config),
+        ttl_default: config.ttl()?,
+    });
+    let feed = Box::new(EtcdFeed::open(Arc::clone(&shared)));
+    Ok((Arc::new(Etcd { shared, membership }), feed))
+}
+
+impl Store for Etcd {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn commit<'a>(
+        &'a self,
+        commands: &'a [Command],
+        origin: CommandOrigin,
+    ) -> BoxFuture<'a, Receipt> {
+        async move {
+            let outcomes = self.shared.commit_all(commands, origin).await;
+            Receipt { outcomes, index: self.shared.replica.lock().index() }
+        }
+        .boxed()
+    }
+
+    fn has_former_state(&self) -> bool {
+        true
+    }
+
+    fn membership(&self) -> Membership {
+        self.membership.clone()
+    }
+
+    fn maintain(&self, recorder: Recorder) -> BoxFuture<'_, ()> {
+        async move {
+            tokio::join!(
+                self.shared.synchronise(),
+                self.shared.keep_membership(),
+                self.shared.end_leases(&recorder),
+                self.shared.revoke_all(),
+            );
+        }
+        .boxed()
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Has a lease revoked that is no longer needed.
+    fn revoke_later(&self, lease: EtcdLease) {
+        _ = self.revocations.try_send(lease);
+    }
+}
+
+fn unavailable(error: &EtcdError) -> RegistryError {
+    unavailable_because(&error.with_remedy())
+}
+
+fn unavailable_because(reason: &str) -> RegistryError {
+    RegistryError::Unavailable { store: NAME, reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! Commits: decide on the replica, then write if what was decided on still holds, else decide again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt, stream};
+use jiff::Timestamp;
+use portolan_core::{Revision, ServiceEndpoint};
+use portolan_etcd::{EtcdError, EtcdLease, Transaction, TransactionResult};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::plan::{Plan, Planner, Step, Stored, ids, removals};
+use super::{Shared, unavailable, unavailable_because};
+use crate::store::decide::{Effect, Terms, outcome};
+use crate::store::owner::Place;
+use crate::{Command, CommandOrigin, CommandOutcome, RegistryError};
+
+/// How long a command may take with all its attempts: less than its caller waits.
+const WITHIN: Duration = Duration::from_millis(4500);
+/// How often a command is decided again, because something that it depends on was changed meanwhile.
+const ATTEMPTS: usize = 32;
+/// How long an attempt waits at most for the replica to show what was changed.
+const SHOW: Duration = Duration::from_millis(100);
+/// How many commands of a batch are committed at the same time.
+const CONCURRENT: usize = 32;
+
+/// A command on its way.
+struct Commit<'a> {
+    shared: &'a Shared,
+    command: &'a Command,
+    origin: CommandOrigin,
+    until: Instant,
+    progress: watch::Receiver<i64>,
+    /// The lease that was granted for it, and its TTL.
+    granted: Option<(EtcdLease, i64)>,
+    /// What earlier steps have displaced.
+    displaced: Vec<(Arc<ServiceEndpoint>, Revision)>,
+}
+
+/// Why a step was not made.
+enum Failure {
+    /// Something that it depends on was changed: decide again.
+    Conflict,
+    /// It was made, but the replica does not show it.
+    NotShown,
+    Etcd(EtcdError),
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Commits commands. Those that concern the same instances are committed in order, the others at the
+    /// same time.
+    pub(super) async fn commit_all(
+        &self,
+        commands: &[Command],
+        origin: CommandOrigin,
+    ) -> Vec<Result<CommandOutcome, RegistryError>> {
+        let mut outcomes = Vec::with_capacity(commands.len());
+        while outcomes.len() < commands.len() {
+            let rest = &commands[outcomes.len()..];
+            let independent = &rest[..self.independent(rest)];
+            let mut commits = Vec::with_capacity(independent.len());
+            for command in independent {
+                commits.push(Commit::run(self, command, origin).boxed());
+            }
+            outcomes.extend(stream::iter(commits).buffered(CONCURRENT).collect::<Vec<_>>().await);
+        }
+        outcomes
+    }
+
+    /// The number of commands at the beginning that concern different instances and places.
+    fn independent(&self, commands: &[Command]) -> usize {
+        let replica = self.replica.lock();
+        let (mut known, mut places) = (BTreeSet::new(), BTreeSet::new());
+        let is_new = |command: &&Command| {
+            let mut is_new = true;
+            for id in ids(command, &replica) {
+                is_new &= known.insert(id);
+            }
+            if let Command::Register(registration) = command {
+                let own: BTreeSet<_> = Place::requested(registration).map(|it| it.key()).collect();
+                for place in own {
+                    is_new &= places.insert(place);
+                }
+            }
+            is_new
+        };
+        commands.iter().take_while(is_new).count().max(1)
+    }
+}
+
+// === impl Commit ===
+
+impl<'a> Commit<'a> {
+    async fn run(
+        shared: &'a Shared,
+        command: &'a Command,
+        origin: CommandOrigin,
+    ) -> Result<CommandOutcome, RegistryError> {
+        let mut commit = Self {
+            shared,
+            command,
+            origin,
+            until: Instant::now() + WITHIN,
+            progress: shared.progress.subscribe(),
+            granted: None,
+            displaced: Vec::new(),
+        };
+        let outcome = commit.attempts().await;
+        if let Some((unused, _)) = commit.granted {
+            shared.revoke_later(unused);
+        }
+        outcome
+    }
+
+    async fn attempts(&mut self) -> Result<CommandOutcome, RegistryError> {
+        // The error of an attempt that may have taken effect.
+        let mut doubt = None;
+        for _ in 0..ATTEMPTS {
+            self.wait_until_loaded().await?;
+            self.progress.mark_unchanged();
+            let plan = self.plan();
+            match self.step(plan).await {
+                Ok(Some(Err(rejected))) => return Err(doubt.unwrap_or(rejected)),
+                Ok(Some(outcome)) => return outcome,
+                Ok(None) => continue,
+                Err(Failure::Conflict) => {}
+                Err(Failure::NotShown) => {
+                    return Err(unavailable_because("committed, but its watch did not show it"));
+                }
+                Err(Failure::Etcd(error)) if error.is_unreachable() => {
+                    doubt = Some(unavailable(&error));
+                }
+                Err(Failure::Etcd(error)) => return Err(unavailable(&error)),
+            }
+            if Instant::now() >= self.until {
+                break;
+            }
+            _ = timeout(SHOW, self.progress.changed()).await;
+        }
+        let conflict = "other commits changed the same instances each time it was attempted";
+        Err(doubt.unwrap_or_else(|| unavailable_because(conflict)))
+    }
+
+    async fn wait_until_loaded(&mut self) -> Result<(), RegistryError> {
+        let shared = self.shared;
+        let is_loaded = || shared.replica.lock().position().is_some();
+        while !is_loaded() {
+            if timeout_at(self.until, self.progress.changed()).await.is_err() {
+                let replica = shared.replica.lock();
+                let reason = replica.lost().unwrap_or("its state is not loaded yet");
+                return Err(unavailable_because(reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn planner(&self) -> Planner<'a> {
+        let Shared { keys, server, limits, ttl_default, .. } = self.shared;
+        let (ttl_default, now) = (*ttl_default, Timestamp::now());
+        let terms = Terms { origin: self.origin, ttl_default, now };
+        Planner { keys, server: *server, limits: *limits, terms }
+    }
+
+    fn plan(&self) -> Plan {
+        self.planner().plan(&self.shared.replica.lock(), self.command)
+    }
+
+    /// Makes the step of a plan. Returns `None` if another one follows.
+    async fn step(
+        &mut self,
+        Plan { fence, step }: Plan,
+    ) -> Result<Option<Result<CommandOutcome, RegistryError>>, Failure> {
+        let client = &self.shared.client;
+        match step {
+            Step::Reject(error) => {
+                succeeded(client.transact(fence).await)?;
+                Ok(Some(Err(error)))
+            }
+            Step::Renew { lease, endpoint } => {
+                if matches!(self.command, Command::Register(_)) {
+                    succeeded(client.transact(fence).await)?;
+                }
+                let is_alive = client.keep_alive(lease).await.map_err(Failure::Etcd)?;
+                let renewed = is_alive && self.shared.replica.lock().renew(lease, &endpoint);
+                renewed.then(|| Some(Ok(self.renewed(endpoint)))).ok_or(Failure::Conflict)
+            }
+            Step::Remove(removed) => {
+                let transaction = self.planner().remove(fence, &removed);
+                let etcd = succeeded(client.transact(transaction).await)?;
+                removed.iter().for_each(|record| self.shared.revoke_later(record.lease));
+                self.displaced.extend(removals(&removed, etcd));
+                self.wait_until_shown(etcd).await?;
+                let is_done = matches!(self.command, Command::Deregister(_));
+                let removed = is_done.then(|| self.displaced.pop()).flatten();
+                Ok(removed.map(|(endpoint, revision)| {
+                    Ok(CommandOutcome::Deregistered { endpoint, revision })
+                }))
+            }
+            Step::Store(stored) => self.store(fence, *stored).await.map(|it| Some(Ok(it))),
+        }
+    }
+
+    async fn store(
+        &mut self,
+        fence: Transaction,
+        stored: Stored,
+    ) -> Result<CommandOutcome, Failure> {
+        let lease = match stored.kept_lease() {
+            Some(lease) => lease,
+            None => self.lease(stored.lease_ttl()).await?,
+        };
+        let transaction = self.planner().write(fence, &stored, lease);
+        let etcd = match succeeded(self.shared.client.transact(transaction).await) {
+            Err(Failure::Etcd(EtcdError::LeaseGone)) => {
+                self.granted = None;
+                return Err(Failure::Conflict);
+            }
+            result => result?,
+        };
+        self.granted = None;
+        stored.ended().into_iter().for_each(|lease| self.shared.revoke_later(lease));
+        self.wait_until_shown(etcd).await?;
+        Ok(stored.outcome(self.command, etcd, std::mem::take(&mut self.displaced)))
+    }
+
+    /// Returns the lease that was granted for this command, or a new one.
+    async fn lease(&mut self, ttl: i64) -> Result<EtcdLease, Failure> {
+        if let Some((lease, granted)) = self.granted
+            && granted == ttl
+        {
+            return Ok(lease);
+        }
+        let lease = self.shared.client.grant(ttl).await.map_err(Failure::Etcd)?;
+        if let Some((unused, _)) = self.granted.replace((lease, ttl)) {
+            self.shared.revoke_later(unused);
+        }
+        Ok(lease)
+    }
+
+    fn renewed(&self, endpoint: ServiceEndpoint) -> CommandOutcome {
+        outcome(self.command, endpoint.into(), Effect::Renewed, None, Vec::new())
+    }
+
+    /// Waits until the replica shows a revision, so that the next command is decided on it.
+    async fn wait_until_shown(&mut self, etcd: i64) -> Result<(), Failure> {
+        let shown = self.progress.wait_for(|revision| *revision >= etcd);
+        match timeout_at(self.until, shown).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Failure::NotShown),
+        }
+    }
+}
+
+/// The revision of a transaction that took effect.
+fn succeeded(result: Result<TransactionResult, EtcdError>) -> Result<i64, Failure> {
+    match result {
+        Ok(TransactionResult { succeeded: true, revision }) => Ok(revision),
+        Ok(_) => Err(Failure::Conflict),
+        Err(error) => Err(Failure::Etcd(error)),
+    }
+}

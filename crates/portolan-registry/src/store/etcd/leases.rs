@@ -1,0 +1,86 @@
+//! Ends leases at their deadline.
+//!
+//! A heartbeat keeps the lease in etcd alive, at whatever server it arrives, and starts that server's timer.
+//! When a timer fires, etcd says how long ago the lease was kept alive last. etcd counts in whole seconds,
+//! and the TTL of a lease is in whole seconds, so the answer is exact at the moment at which the timer of
+//! the last heartbeat fires, and up to a second late at another server's. If the TTL has passed, the
+//! endpoint is removed, provided that its key has not changed meanwhile; else the timer starts again.
+//!
+//! etcd ends a lease by itself only long after the TTL: when no server is left, or after an outage, services
+//! shall find their registrations again.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use portolan_core::ServiceId;
+use portolan_etcd::Transaction;
+
+use super::Shared;
+use super::record::revision;
+use super::replica::Record;
+use crate::Recorder;
+
+/// How many leases are ended at the same time.
+const CONCURRENT: usize = 64;
+/// How long a timer waits after etcd could not answer, or the key had changed.
+const RETRY: Duration = Duration::from_millis(250);
+/// How long a timer waits if the lease has ended in etcd, and the watch has not shown it.
+const AWAIT_WATCH: Duration = Duration::from_secs(1);
+/// A timer must not fire before etcd counts the next second.
+const ROUNDING: Duration = Duration::from_millis(20);
+
+// === impl Shared ===
+
+impl Shared {
+    /// Ends leases, for ever.
+    pub(super) async fn end_leases(&self, recorder: &Recorder) {
+        let mut running = FuturesUnordered::new();
+        loop {
+            let fired = poll_fn(|context| self.replica.lock().timers.poll_fired(context));
+            tokio::select! {
+                id = fired, if running.len() < CONCURRENT => running.push(self.end_lease(id, recorder)),
+                Some(()) = running.next() => {}
+            }
+        }
+    }
+
+    async fn end_lease(&self, id: ServiceId, recorder: &Recorder) {
+        let Some(record) = self.replica.lock().record(&id).cloned() else { return };
+        let left = match self.client.time_to_live(record.lease).await {
+            Ok(Some(left)) => left,
+            Ok(None) => return self.start_again(&record, AWAIT_WATCH),
+            Err(_) => return self.start_again(&record, RETRY),
+        };
+        // Rounded down, because the time that is left is.
+        let passed = u64::try_from(record.lease_ttl - left - 1).unwrap_or(0);
+        let ttl = record.endpoint.ttl.duration();
+        match ttl.checked_sub(Duration::from_secs(passed)).filter(|rest| !rest.is_zero()) {
+            Some(rest) => self.start_again(&record, rest + ROUNDING),
+            None => self.expire(record, recorder).await,
+        }
+    }
+
+    async fn expire(&self, record: Record, recorder: &Recorder) {
+        let key = self.keys.endpoint(&record.endpoint.id);
+        let transaction = Transaction::default().if_unchanged(&key, record.written).delete(key);
+        match self.client.transact(transaction).await {
+            Ok(result) if result.succeeded => {
+                recorder.expired(&record.endpoint, revision(result.revision, 0));
+                self.revoke_later(record.lease);
+            }
+            _ => self.start_again(&record, RETRY),
+        }
+    }
+
+    /// Starts the timer again, unless the registration is another one now, which has its own.
+    fn start_again(&self, record: &Record, after: Duration) {
+        let mut replica = self.replica.lock();
+        let id = &record.endpoint.id;
+        let is_known = replica.record(id).is_some_and(|known| known.lease == record.lease);
+        if is_known && !replica.timers.contains(id) {
+            replica.timers.set(id, after);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What a command writes: a decision as a transaction that takes effect only if what it was decided on
+//! still holds. Without I/O.
+//!
+//! A decision depends on the instance of the id, on those at the places of a registration, and on the one
+//! whose owner has fenced the id. The transaction requires that
+//!
+//! - the keys of the id, of the successor and of each displaced instance were not written since,
+//! - no key `by-address` of a place, and no key `by-fenced` of the id, was written after the revision of
+//!   the replica. Every registration that changes something writes those of its places and of the ids
+//!   that its owner has fenced, so none has arrived that the decision did not consider.
+//!
+//! So whatever was committed meanwhile, by this server or another one, the decision is the one that the
+//! state at the transaction's revision requires. A rejection is verified in the same way.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use portolan_core::{Revision, ServiceEndpoint, ServiceId};
+use portolan_etcd::{EtcdLease, Transaction};
+
+use super::keys::Keys;
+use super::record::{LAST, Value, Written, revision};
+use super::replica::{Record, Replica};
+use crate::store::decide::{Decision, Effect, EndpointLimits, Put, Terms, decide, outcome};
+use crate::store::owner::{Owner, Place};
+use crate::{Command, CommandOutcome, RegistryError, ServerId};
+
+/// How many instances are displaced by one transaction: etcd allows 128 operations in it.
+const DISPLACED: usize = 48;
+/// How long etcd keeps an endpoint that no server renews, beyond its TTL. Servers end leases at their
+/// deadline; etcd does it for servers that never return.
+const BACKSTOP: i64 = 3600;
+
+/// The step that a command requires.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// What the decision depends on.
+    pub(super) fence: Transaction,
+    pub(super) step: Step,
+}
+
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The command is rejected.
+    Reject(RegistryError),
+    /// The lease is kept alive, and nothing is written.
+    Renew { lease: EtcdLease, endpoint: ServiceEndpoint },
+    /// Instances are removed: the one that is deregistered, or the first ones of very many that are
+    /// displaced.
+    Remove(Vec<Record>),
+    /// An endpoint is stored.
+    Store(Box<Stored>),
+}
+
+/// An endpoint to be stored.
+#[derive(Debug)]
+pub(super) struct Stored {
+    put: Put,
+    owner: Owner,
+    written: Written,
+    /// The instance of the id, as it was.
+    old: Option<Record>,
+    displaced: Vec<Record>,
+}
+
+/// What a decision is made with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Planner<'a> {
+    pub(super) keys: &'a Keys,
+    pub(super) server: ServerId,
+    pub(super) limits: EndpointLimits,
+    pub(super) terms: Terms,
+}
+
+// === impl Planner ===
+
+impl Planner<'_> {
+    /// Decides what a command requires.
+    pub(super) fn plan(&self, replica: &Replica, command: &Command) -> Plan {
+        let concerned = replica.concerned(command);
+        let mut fence = self.fence(replica, command);
+        if let Some(successor) = concerned.successor {
+            let id = &successor.endpoint.id;
+            fence = fence.if_unchanged(&self.keys.endpoint(id), replica.written(id));
+        }
+        let step = match decide(command, &concerned, self.terms) {
+            Err(error) => Step::Reject(error),
+            Ok(Decision::Remove) => {
+                Step::Remove(replica.record(&command.id()).cloned().into_iter().collect())
+            }
+            Ok(Decision::Put(put)) => self.store(replica, command, put),
+        };
+        for record in step.displaced() {
+            let id = &record.endpoint.id;
+            if *id != command.id() {
+                fence = fence.if_unchanged(&self.keys.endpoint(id), record.written);
+            }
+        }
+        Plan { fence, step }
+    }
+
+    /// What every decision on the command depends on.
+    fn fence(&self, replica: &Replica, command: &Command) -> Transaction {
+        let (id, since) = (command.id(), replica.position().map_or(0, |at| at.revision));
+        let key = self.keys.endpoint(&id);
+        let fence = Transaction::default()
+            .if_unchanged(&key, replica.written(&id))
+            .if_none_written_after(&self.keys.fenced(&id), since);
+        let Command::Register(registration) = command else { return fence };
+        let places: BTreeSet<_> =
+            Place::requested(registration).map(|place| self.keys.at(&place)).collect();
+        places.iter().fold(fence, |fence, place| fence.if_none_written_after(place, since))
+    }
+
+    fn store(&self, replica: &Replica, command: &Command, put: Put) -> Step {
+        let id = command.id();
+        let old = replica.record(&id).cloned();
+        if put.effect == Effect::Renewed
+            && put.owner.is_none()
+            && command.renews_lease()
+            && let Some(old) = &old
+        {
+            return Step::Renew { lease: old.lease, endpoint: put.endpoint };
+        }
+        let displaced = put.displaced.iter().filter_map(|id| replica.record(id).cloned());
+        let mut displaced: Vec<_> = displaced.collect();
+        if put.effect == Effect::Registered {
+            let (total, broadcast) = replica.counts();
+            let total = total.saturating_sub(displaced.len());
+            let source = self.terms.origin.source();
+            if let Err(error) = self.limits.check(source, total, broadcast) {
+                return Step::Reject(error);
+            }
+        }
+        if displaced.len() > DISPLACED {
+            displaced.truncate(DISPLACED);
+            return Step::Remove(displaced);
+        }
+        let owner = put.owner.clone().or_else(|| old.as_ref().map(|old| old.owner.clone()));
+        let owner = owner.unwrap_or_else(|| Owner::new(self.terms.origin));
+        let written = Written::new(put.effect, command.renews_lease());
+        Step::Store(Box::new(Stored { put, owner, written, old, displaced }))
+    }
+
+    /// Adds the removal of instances to a transaction.
+    pub(super) fn remove(&self, fence: Transaction, removed: &[Record]) -> Transaction {
+        if removed.is_empty() {
+            return fence;
+        }
+        let ids: Vec<_> = removed.iter().map(|record| &record.endpoint.id).collect();
+        let value = serde_json::to_vec(&ids).expect("ids can always be written as JSON");
+        let fence = fence.put(self.keys.deregistered(), value, None);
+        ids.iter().fold(fence, |fence, id| fence.delete(self.keys.endpoint(id)))
+    }
+
+    /// Adds everything that storing an endpoint writes to a transaction.
+    pub(super) fn write(
+        &self,
+        fence: Transaction,
+        stored: &Stored,
+        lease: EtcdLease,
+    ) -> Transaction {
+        let Stored { put, owner, written, old, displaced } = stored;
+        let endpoint = &put.endpoint;
+        let server = match old {
+            Some(old) if !written.is_registration() => old.server,
+            _ => self.server,
+        };
+        let ttl = stored.lease_ttl();
+        let value = Value::new(endpoint.clone(), owner, *written, server, ttl).encode();
+        let mut transaction =
+            self.remove(fence, displaced).put(self.keys.endpoint(&endpoint.id), value, Some(lease));
+        if written.is_registration() {
+            for key in self.index(endpoint, owner) {
+                transaction = transaction.put(key, Vec::new(), Some(lease));
+            }
+        }
+        transaction
+    }
+
+    /// The keys under which a registration is found by its places, and by the ids that its owner has fenced.
+    fn index(&self, endpoint: &ServiceEndpoint, owner: &Owner) -> BTreeSet<String> {
+        let id = &endpoint.id;
+        let fenced = owner.fenced.iter().map(|(fenced, _)| fenced).filter(|fenced| *fenced != id);
+        let places = Place::all(endpoint).map(|place| format!("{}{id}", self.keys.at(&place)));
+        places.chain(fenced.map(|fenced| format!("{}{id}", self.keys.fenced(fenced)))).collect()
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    fn displaced(&self) -> &[Record] {
+        match self {
+            Self::Remove(removed) => removed,
+            Self::Store(stored) => &stored.displaced,
+            Self::Reject(_) | Self::Renew { .. } => &[],
+        }
+    }
+}
+
+// === impl Stored ===
+
+impl Stored {
+    /// The lease that the endpoint keeps; `None` if it needs a new one. Each registration that changes
+    /// something has a lease of its own, so that a heartbeat of the one before does not renew it.
+    pub(super) fn kept_lease(&self) -> Option<EtcdLease> {
+        self.old.as_ref().filter(|_| !self.written.is_registration()).map(|old| old.lease)
+    }
+
+    pub(super) fn lease_ttl(&self) -> i64 {
+        match &self.old {
+            Some(old) if !self.written.is_registration() => old.lease_ttl,
+            _ => lease_ttl(&self.put.endpoint),
+        }
+    }
+
+    /// The leases that are no longer needed once it is stored.
+    pub(super) fn ended(&self) -> Vec<EtcdLease> {
+        let old = self.old.iter().filter(|_| self.written.is_registration());
+        self.displaced.iter().chain(old).map(|record| record.lease).collect()
+    }
+
+    /// The outcome of the command, once it is stored at this revision of etcd.
+    pub(super) fn outcome(
+        self,
+        command: &Command,
+        etcd: i64,
+        mut displaced: Vec<(Arc<ServiceEndpoint>, Revision)>,
+    ) -> CommandOutcome {
+        let Self { put, old, .. } = self;
+        let mut endpoint = put.endpoint;
+        if put.effect != Effect::Renewed {
+            endpoint.revision = revision(etcd, LAST);
+        }
+        let moved_from = old.filter(|_| put.effect == Effect::Moved).map(|old| old.endpoint);
+        displaced.extend(removals(&self.displaced, etcd));
+        outcome(command, Arc::new(endpoint), put.effect, moved_from, displaced)
+    }
+}
+
+/// The instances that a transaction has removed, with the revisions of that.
+pub(super) fn removals(
+    removed: &[Record],
+    etcd: i64,
+) -> impl Iterator<Item = (Arc<ServiceEndpoint>, Revision)> {
+    (0..)
+        .zip(removed)
+        .map(move |(change, record)| (Arc::clone(&record.endpoint), revision(etcd, change)))
+}
+
+/// The TTL of an endpoint's lease in etcd, in seconds.
+pub(super) fn lease_ttl(endpoint: &ServiceEndpoint) -> i64 {
+    let ttl = endpoint.ttl.duration();
+    let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+    i64::try_from(seconds).unwrap_or(i64::MAX - BACKSTOP) + BACKSTOP
+}
+
+/// The id of a record, for a set.
+pub(super) fn ids(command: &Command, replica: &Replica) -> BTreeSet<ServiceId> {
+    let concerned = replica.concerned(command);
+    let others = concerned.neighbours.iter().map(|other| other.endpoint.id.clone());
+    others.chain([command.id()]).collect()
+}

@@ -1,0 +1,160 @@
+//! The value of an endpoint's key: the endpoint as the API shows it, and what the store keeps with it.
+
+use std::net::IpAddr;
+
+use portolan_core::{Incarnation, Revision, ServiceEndpoint, ServiceId};
+use serde::{Deserialize, Serialize};
+
+use crate::ServerId;
+use crate::store::decide::Effect;
+use crate::store::owner::Owner;
+
+/// How many revisions of the registry there are in one of etcd: a transaction makes several changes.
+const CHANGES: u64 = 128;
+/// The number of the change by the endpoint that a transaction stores, which is its last one.
+pub(super) const LAST: u64 = CHANGES - 1;
+
+/// The value of an endpoint's key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Value {
+    /// The endpoint. Its revision is 0 if this write has changed it: then it is that of the write.
+    pub(super) endpoint: ServiceEndpoint,
+    owner: OwnerValue,
+    /// What this write has changed.
+    pub(super) change: Written,
+    /// The server that received the registration, which ends its lease.
+    server: String,
+    /// The TTL of the lease in etcd, in seconds.
+    pub(super) lease_ttl: i64,
+}
+
+/// What a write of an endpoint has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Written {
+    Registered,
+    Moved,
+    Updated,
+    Health,
+    /// Nothing but the owner.
+    Renewed,
+    /// Nothing but the reason of the health.
+    Reason,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct OwnerValue {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    peer: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    fenced: Vec<(ServiceId, Incarnation)>,
+}
+
+// === impl Value ===
+
+impl Value {
+    pub(super) fn new(
+        mut endpoint: ServiceEndpoint,
+        owner: &Owner,
+        change: Written,
+        server: ServerId,
+        lease_ttl: i64,
+    ) -> Self {
+        if change.has_revision() {
+            endpoint.revision = Revision::default();
+        }
+        let owner = OwnerValue { peer: owner.peer, fenced: owner.fenced.clone() };
+        Self { endpoint, owner, change, server: format!("{:016x}", server.0), lease_ttl }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and numbers can always be written as JSON")
+    }
+
+    /// Decodes a value that was written at this revision of etcd.
+    pub(super) fn decode(json: &[u8], written: i64) -> Result<Self, serde_json::Error> {
+        let mut value: Self = serde_json::from_slice(json)?;
+        if value.endpoint.revision == Revision::default() {
+            value.endpoint.revision = revision(written, LAST);
+        }
+        Ok(value)
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        Owner { peer: self.owner.peer, fenced: self.owner.fenced.clone() }
+    }
+
+    pub(super) fn server(&self) -> ServerId {
+        ServerId(u64::from_str_radix(&self.server, 16).unwrap_or_default())
+    }
+}
+
+// === impl Written ===
+
+impl Written {
+    /// What a command writes; `renews` says whether it gives the instance its full TTL again.
+    pub(super) fn new(effect: Effect, renews: bool) -> Self {
+        match effect {
+            Effect::Registered => Self::Registered,
+            Effect::Moved => Self::Moved,
+            Effect::Updated => Self::Updated,
+            Effect::Health => Self::Health,
+            Effect::Renewed if renews => Self::Renewed,
+            Effect::Renewed => Self::Reason,
+        }
+    }
+
+    fn has_revision(self) -> bool {
+        !matches!(self, Self::Renewed | Self::Reason)
+    }
+
+    /// Whether it comes from a registration, which gives the instance its full TTL again.
+    pub(super) fn is_registration(self) -> bool {
+        !matches!(self, Self::Health | Self::Reason)
+    }
+}
+
+/// The revision of the registry that a change has: the change of this number in a revision of etcd.
+pub(super) fn revision(etcd: i64, change: u64) -> Revision {
+    Revision(u64::try_from(etcd).unwrap_or(0).saturating_mul(CHANGES) + change.min(LAST))
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_core::{Host, Registration, Ttl};
+
+    use super::*;
+    use crate::CommandOrigin;
+
+    fn endpoint() -> ServiceEndpoint {
+        let registration = Registration::new("api".parse().unwrap(), Host::loopback(), 8080);
+        registration.into_endpoint(Ttl::DEFAULT, "2026-11-23T12:00:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn value_is_readable_and_survives_a_round_trip() {
+        let mut owner = Owner::new(CommandOrigin::local());
+        owner.fenced.push(("old".parse().unwrap(), Incarnation::new(7)));
+        let value = Value::new(endpoint(), &owner, Written::Registered, ServerId(1), 3660);
+        let json = value.encode();
+        insta::assert_snapshot!(String::from_utf8(json.clone()).unwrap());
+        let decoded = Value::decode(&json, 5).unwrap();
+        assert_eq!(decoded.endpoint.revision, Revision(5 * 128 + 127));
+        assert_eq!((decoded.owner(), decoded.server()), (owner, ServerId(1)));
+    }
+
+    #[test]
+    fn write_without_a_change_keeps_the_revision() {
+        let endpoint = ServiceEndpoint { revision: Revision(700), ..endpoint() };
+        let owner = Owner::new(CommandOrigin::local());
+        let value = Value::new(endpoint, &owner, Written::Reason, ServerId(1), 3660);
+        let decoded = Value::decode(&value.encode(), 9).unwrap();
+        assert_eq!(decoded.endpoint.revision, Revision(700));
+    }
+
+    #[test]
+    fn revisions_are_exact_in_json_readers() {
+        assert!(revision(1 << 46, 0).0 <= 1 << 53);
+        assert!(revision(1, LAST) < revision(2, 0));
+    }
+}

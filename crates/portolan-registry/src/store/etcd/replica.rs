@@ -1,0 +1,261 @@
+//! The replica: what the watch has delivered, the timers of leases, and the backlog of each feed.
+//! Without I/O.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan_core::{ServiceEndpoint, ServiceId};
+use portolan_etcd::EtcdLease;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::feed::{Backlog, Taken};
+use super::keys::Keys;
+use super::record::{LAST, revision};
+use super::timers::Timers;
+use crate::store::decide::{Concerned, Known};
+use crate::store::memory::index::Index;
+use crate::store::owner::Owner;
+use crate::store::{Committed, Update};
+use crate::{Command, Membership, ServerId};
+
+mod apply;
+
+/// How long a lease lasts after its timer fired: heartbeats that arrived in time may wait beside it.
+const GRACE: Duration = Duration::from_millis(100);
+/// How long the watch may be lost before leases get their full TTL again, because services could not renew
+/// them.
+const OUTAGE: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct Replica {
+    keys: Keys,
+    own: ServerId,
+    membership: Membership,
+    servers: watch::Sender<BTreeSet<ServerId>>,
+    records: HashMap<ServiceId, Record>,
+    /// The revisions of endpoints' keys whose values this version cannot read.
+    unreadable: HashMap<ServiceId, i64>,
+    index_of: Index,
+    pub(super) timers: Timers,
+    position: Option<Position>,
+    /// Since when the watch is lost, and why; `None` while it works.
+    lost: Option<Lost>,
+    /// The number of entries that were emitted.
+    index: u64,
+    feeds: HashMap<u64, Backlog>,
+    next_feed: u64,
+    broadcast: usize,
+}
+
+/// How far the replica has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) cluster: u64,
+    /// The revision of etcd up to which every event is applied.
+    pub(super) revision: i64,
+}
+
+/// The loss of the watch.
+#[derive(Debug)]
+struct Lost {
+    since: Instant,
+    reason: String,
+    /// Whether the feeds know of it.
+    is_told: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Record {
+    pub(super) endpoint: Arc<ServiceEndpoint>,
+    pub(super) owner: Owner,
+    pub(super) lease: EtcdLease,
+    pub(super) lease_ttl: i64,
+    /// The revision of etcd that wrote it.
+    pub(super) written: i64,
+    pub(super) server: ServerId,
+}
+
+// === impl Replica ===
+
+impl Replica {
+    pub(super) fn new(
+        keys: Keys,
+        own: ServerId,
+        membership: Membership,
+        servers: watch::Sender<BTreeSet<ServerId>>,
+    ) -> Self {
+        let (since, reason) = (Instant::now(), "not connected yet".to_owned());
+        let lost = Some(Lost { since, reason, is_told: false });
+        Self {
+            keys,
+            own,
+            membership,
+            servers,
+            records: HashMap::new(),
+            unreadable: HashMap::new(),
+            index_of: Index::default(),
+            timers: Timers::default(),
+            position: None,
+            lost,
+            index: 0,
+            feeds: HashMap::new(),
+            next_feed: 0,
+            broadcast: 0,
+        }
+    }
+
+    // --- reads
+
+    pub(super) fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// Why the watch is lost; `None` while it works.
+    pub(super) fn lost(&self) -> Option<&str> {
+        self.lost.as_ref().map(|lost| lost.reason.as_str())
+    }
+
+    pub(super) fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The numbers of all endpoints and of those that were learned by broadcast.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.records.len(), self.broadcast)
+    }
+
+    pub(super) fn record(&self, id: &ServiceId) -> Option<&Record> {
+        self.records.get(id)
+    }
+
+    /// The revision of etcd at which the endpoint's key was written; 0 if there is none.
+    pub(super) fn written(&self, id: &ServiceId) -> i64 {
+        let unreadable = || self.unreadable.get(id).copied();
+        self.records.get(id).map(|record| record.written).or_else(unreadable).unwrap_or(0)
+    }
+
+    pub(super) fn concerned(&self, command: &Command) -> Concerned<'_> {
+        let id = command.id();
+        let known = |id: &ServiceId| self.records.get(id).map(Record::known);
+        let neighbours = match command {
+            Command::Register(registration) => self.index_of.neighbours(registration),
+            _ => Vec::new(),
+        };
+        Concerned {
+            known: known(&id),
+            successor: self.index_of.successor(&id).and_then(known),
+            neighbours: neighbours.iter().filter_map(known).collect(),
+        }
+    }
+
+    // --- leases
+
+    /// Stores a heartbeat. Returns whether the registration is still the one with this lease.
+    pub(super) fn renew(&mut self, lease: EtcdLease, endpoint: &ServiceEndpoint) -> bool {
+        let Some(record) = self.records.get_mut(&endpoint.id) else { return false };
+        if record.lease != lease {
+            return false;
+        }
+        let mut renewed = ServiceEndpoint::clone(&record.endpoint);
+        renewed.last_heartbeat = endpoint.last_heartbeat;
+        record.endpoint = Arc::new(renewed);
+        let endpoint = Arc::clone(&record.endpoint);
+        self.timers.set(&endpoint.id, endpoint.ttl.duration() + GRACE);
+        self.emit(&Committed::Renewed(endpoint));
+        true
+    }
+
+    fn set_servers(&mut self, servers: BTreeSet<ServerId>) {
+        self.servers.send_if_modified(|live| {
+            let is_changed = *live != servers;
+            *live = servers;
+            is_changed
+        });
+        self.adopt();
+    }
+
+    /// Takes over the leases of servers that are gone. Their endpoints get their full TTL.
+    fn adopt(&mut self) {
+        let servers = self.servers.borrow().clone();
+        let is_own = |record: &Record| record.server == self.own;
+        let is_orphan = |record: &&Record| {
+            !is_own(record)
+                && !servers.contains(&record.server)
+                && self.membership.owns(&record.endpoint.id)
+        };
+        let adopted = self.records.values().filter(|record| is_own(record) || is_orphan(record));
+        for record in adopted {
+            if !self.timers.contains(&record.endpoint.id) {
+                let ttl = record.endpoint.ttl.duration();
+                self.timers.set(&record.endpoint.id, ttl + GRACE);
+            }
+        }
+    }
+
+    // --- the state of the watch
+
+    pub(super) fn lose(&mut self, reason: &str) {
+        let new = || Lost { since: Instant::now(), reason: String::new(), is_told: false };
+        let lost = self.lost.get_or_insert_with(new);
+        reason.clone_into(&mut lost.reason);
+        if !std::mem::replace(&mut lost.is_told, true) {
+            self.feeds.values_mut().for_each(|backlog| backlog.lose(reason));
+        }
+    }
+
+    pub(super) fn resume(&mut self) {
+        let Some(lost) = self.lost.take() else { return };
+        if lost.since.elapsed() > OUTAGE {
+            for id in self.timers.ids() {
+                let Some(record) = self.records.get(&id) else { continue };
+                self.timers.set(&id, record.endpoint.ttl.duration() + GRACE);
+            }
+        }
+        self.feeds.values_mut().for_each(Backlog::resume);
+    }
+
+    // --- feeds
+
+    pub(super) fn open_feed(&mut self) -> (u64, Arc<Notify>) {
+        let (id, notify) = (self.next_feed, Arc::new(Notify::new()));
+        self.next_feed += 1;
+        self.feeds.insert(id, Backlog::new(Arc::clone(&notify)));
+        (id, notify)
+    }
+
+    pub(super) fn close_feed(&mut self, id: u64) {
+        self.feeds.remove(&id);
+    }
+
+    /// Takes the next update of a feed, or why the watch is lost.
+    pub(super) fn take_update(&mut self, id: u64) -> Option<Result<Update, String>> {
+        let position = self.position;
+        let (committed, left) = match self.feeds.get_mut(&id)?.take(position.is_some())? {
+            Taken::Lost(reason) => return Some(Err(reason)),
+            Taken::Entries { entries, left } => (entries, left),
+            Taken::Reset => {
+                let endpoints = self.records.values().map(|record| Arc::clone(&record.endpoint));
+                let revision = revision(position?.revision, LAST);
+                let endpoints = endpoints.collect();
+                (vec![Committed::Reset { endpoints, revision, history: None }], 0)
+            }
+        };
+        let index = self.index - u64::try_from(left).unwrap_or(u64::MAX);
+        Some(Ok(Update { committed, index }))
+    }
+
+    fn emit(&mut self, entry: &Committed) {
+        self.index += 1;
+        self.feeds.values_mut().for_each(|backlog| backlog.push(entry.clone()));
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    pub(super) fn known(&self) -> Known<'_> {
+        Known { endpoint: &self.endpoint, owner: &self.owner }
+    }
+}

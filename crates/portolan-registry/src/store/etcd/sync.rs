@@ -1,0 +1,174 @@
+//! Keeps the replica current: reads the state, then watches, and reconnects for ever.
+
+use std::time::Duration;
+
+use portolan_core::{Backoff, Remedy};
+use portolan_etcd::{EtcdError, EtcdLease, KeyRange, Transaction};
+use tracing::{info, warn};
+
+use super::fault::StoreFault;
+use super::replica::Position;
+use super::{FORMAT, Shared};
+
+/// The waits between attempts to reach etcd.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LONGEST: Duration = Duration::from_secs(2);
+/// The number of keys that are read at once.
+const PAGE: i64 = 500;
+/// The TTL of a server's membership, in seconds, and how often it is renewed.
+const SERVER_TTL: i64 = 6;
+const RENEW_SERVER: Duration = Duration::from_secs(2);
+const RETRY_SERVER: Duration = Duration::from_millis(500);
+
+// === impl Shared ===
+
+impl Shared {
+    /// Keeps the replica current, for ever.
+    pub(super) async fn synchronise(&self) {
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST).jitter(0.2);
+        loop {
+            let result = self.follow(&mut backoff).await;
+            let Err(error) = result else { continue };
+            // The feed logs the loss; a fault that only a person can repair is worth a line of its own.
+            if let StoreFault::ForeignPrefix { .. } | StoreFault::OtherFormat { .. } = error {
+                warn!(error = %error.with_remedy(), "Store etcd cannot be used");
+            }
+            self.replica.lock().lose(&error.with_remedy());
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// Connects and applies what the watch delivers, until it is to be opened again.
+    async fn follow(&self, backoff: &mut Backoff) -> Result<(), StoreFault> {
+        let mut failovers = self.client.failovers();
+        let at = self.check_format().await?;
+        let known = self.replica.lock().position();
+        // Smaller than before, or another cluster: it was restored from a backup.
+        let resumed =
+            known.filter(|known| known.cluster == at.cluster && known.revision <= at.revision);
+        let position = match resumed {
+            Some(position) => position,
+            None => self.load().await?,
+        };
+        let range = self.keys.watched();
+        let watch = self.client.watch(&range, position.revision + 1).await;
+        let mut watch = match watch {
+            Err(EtcdError::Compacted) => {
+                self.load().await?;
+                return Ok(());
+            }
+            watch => watch?,
+        };
+        if self.replica.lock().lost().is_some() {
+            info!(revision = position.revision, "Watch of etcd opened");
+        }
+        self.replica.lock().resume();
+        backoff.reset();
+        loop {
+            let batch = tokio::select! {
+                batch = watch.next() => batch,
+                _ = failovers.changed() => return Ok(()),
+            };
+            let batch = match batch {
+                Err(EtcdError::Compacted) => {
+                    self.load().await?;
+                    return Ok(());
+                }
+                batch => batch?,
+            };
+            self.replica.lock().apply(&batch.events, batch.revision);
+            self.progress.send_replace(batch.revision);
+        }
+    }
+
+    /// Reads the whole state at one revision, in pages.
+    async fn load(&self) -> Result<Position, StoreFault> {
+        let mut rest = self.keys.watched();
+        let (mut keys, mut at) = (Vec::new(), None);
+        loop {
+            let revision = at.map_or(0, |at: Position| at.revision);
+            let page = self.client.range(&rest, PAGE, revision).await?;
+            let (cluster, revision) = (page.cluster, page.revision);
+            let at = *at.get_or_insert(Position { cluster, revision });
+            if let Some(last) = page.keys.last() {
+                rest = rest.after(&last.key);
+            }
+            keys.extend(page.keys);
+            if !page.more {
+                self.replica.lock().load(&keys, at);
+                self.progress.send_replace(at.revision);
+                return Ok(at);
+            }
+        }
+    }
+
+    /// Checks that the prefix holds a registry in the format of this version, or nothing: then it becomes
+    /// one. Returns the position of etcd.
+    async fn check_format(&self) -> Result<Position, StoreFault> {
+        let (key, prefix) = (self.keys.format(), self.keys.prefix().to_owned());
+        loop {
+            let page = self.client.range(&KeyRange::key(&key), 1, 0).await?;
+            if let Some(format) = page.keys.first() {
+                if format.value == FORMAT.as_bytes() {
+                    return Ok(Position { cluster: page.cluster, revision: page.revision });
+                }
+                let found = String::from_utf8_lossy(&format.value).chars().take(80).collect();
+                return Err(StoreFault::OtherFormat { prefix, found });
+            }
+            let used = self.client.range(&self.keys.all(), 1, 0).await?;
+            if let Some(foreign) = used.keys.first() {
+                let key = String::from_utf8_lossy(&foreign.key).chars().take(200).collect();
+                return Err(StoreFault::ForeignPrefix { prefix, key });
+            }
+            let create = Transaction::default().if_unchanged(&key, 0);
+            let create = create.put(key.clone(), FORMAT.into(), None);
+            self.client.transact(create).await?;
+        }
+    }
+
+    /// Keeps this server among the live ones, for ever.
+    pub(super) async fn keep_membership(&self) {
+        let mut lease = None;
+        loop {
+            let wait = match self.renew_membership(&mut lease).await {
+                Ok(()) => RENEW_SERVER,
+                // The watch reports it.
+                Err(_) => RETRY_SERVER,
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn renew_membership(&self, lease: &mut Option<EtcdLease>) -> Result<(), EtcdError> {
+        if self.replica.lock().position().is_none() {
+            // Nothing is written to a prefix that is not known to be a registry's.
+            return Ok(());
+        }
+        if let Some(held) = *lease
+            && self.client.keep_alive(held).await?
+        {
+            return Ok(());
+        }
+        let held = *lease.insert(self.client.grant(SERVER_TTL).await?);
+        let value = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "process": std::process::id(),
+        });
+        let key = self.keys.server(self.server);
+        let put = Transaction::default().put(key, value.to_string().into_bytes(), Some(held));
+        let joined = self.client.transact(put).await;
+        if joined.is_err() {
+            *lease = None;
+        }
+        joined.map(drop)
+    }
+
+    /// Revokes the leases of instances that were removed, for ever.
+    pub(super) async fn revoke_all(&self) {
+        let mut revocations = self.revocations_taken.lock().await;
+        while let Some(lease) = revocations.recv().await {
+            // If it fails, the lease ends by itself.
+            _ = self.client.revoke(lease).await;
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Real etcd servers for tests, on free ports of loopback, with their data in a temporary directory.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use portolan_etcd::{EtcdClient, EtcdOptions};
+use tempfile::TempDir;
+
+/// How long a cluster may take to elect a leader.
+const START: Duration = Duration::from_secs(30);
+
+/// A cluster of real etcd servers. Dropping it ends them.
+pub(super) struct Cluster {
+    members: Vec<Member>,
+    directory: TempDir,
+}
+
+struct Member {
+    name: String,
+    client: String,
+    arguments: Vec<String>,
+    process: Child,
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Starts so many members, and waits until they answer.
+    pub(super) async fn start(count: usize) -> Self {
+        Self::start_with(count, &[]).await
+    }
+
+    /// Starts members with further arguments.
+    pub(super) async fn start_with(count: usize, arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let ports = free_ports(2 * count);
+        let url = |port: &u16| format!("http://127.0.0.1:{port}");
+        let peers: Vec<_> = ports[count..].iter().map(url).collect();
+        let named = peers.iter().enumerate().map(|(number, peer)| format!("node-{number}={peer}"));
+        let initial = named.collect::<Vec<_>>().join(",");
+        let mut members = Vec::new();
+        for (number, peer) in peers.iter().enumerate() {
+            let (name, client) = (format!("node-{number}"), url(&ports[number]));
+            let data = directory.path().join(&name).display().to_string();
+            let own: Vec<String> = [
+                ["--name", &name],
+                ["--data-dir", &data],
+                ["--listen-client-urls", &client],
+                ["--advertise-client-urls", &client],
+                ["--listen-peer-urls", peer],
+                ["--initial-advertise-peer-urls", peer],
+                ["--initial-cluster", &initial],
+                ["--logger", "zap"],
+            ]
+            .concat()
+            .into_iter()
+            .chain(arguments.iter().copied())
+            .map(str::to_owned)
+            .collect();
+            let process = spawn(&own, &directory, &name);
+            members.push(Member { name, client, arguments: own, process });
+        }
+        let cluster = Self { members, directory };
+        cluster.wait_until_ready().await;
+        cluster
+    }
+
+    /// The URLs of the members.
+    pub(super) fn endpoints(&self) -> Vec<String> {
+        self.members.iter().map(|member| member.client.clone()).collect()
+    }
+
+    /// A client of all members.
+    pub(super) fn client(&self) -> EtcdClient {
+        let endpoints = self.endpoints();
+        EtcdClient::new(EtcdOptions { endpoints, ..EtcdOptions::default() }).unwrap()
+    }
+
+    /// Kills a member with SIGKILL.
+    pub(super) fn kill(&mut self, number: usize) {
+        let process = &mut self.members[number].process;
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// Starts a member again that was killed, with its data.
+    pub(super) fn restart(&mut self, number: usize) {
+        let member = &mut self.members[number];
+        member.process = spawn(&member.arguments, &self.directory, &member.name);
+    }
+
+    /// Runs etcdctl with these arguments and returns its output.
+    pub(super) fn etcdctl(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").arg("--endpoints").arg(self.endpoints().join(","));
+        let output = command.args(arguments).output().unwrap_or_else(|error| {
+            panic!("{error}: etcdctl is missing; run `apt-get install etcd-client`")
+        });
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    async fn wait_until_ready(&self) {
+        let client = self.client();
+        let ready = async {
+            while client.grant(1).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(START, ready).await.expect("etcd has no leader");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for member in &mut self.members {
+            _ = member.process.kill();
+            _ = member.process.wait();
+        }
+    }
+}
+
+fn spawn(arguments: &[String], directory: &TempDir, name: &str) -> Child {
+    let log = directory.path().join(format!("{name}.log"));
+    let log = File::options().append(true).create(true).open(log).unwrap();
+    let mut command = Command::new("etcd");
+    command.args(arguments).current_dir(directory.path()).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(log);
+    command.spawn().unwrap_or_else(|error| {
+        panic!("{error}: etcd is missing; run `apt-get install --no-install-recommends etcd-server`")
+    })
+}
+
+/// Ports of loopback that nothing listens on.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+}
