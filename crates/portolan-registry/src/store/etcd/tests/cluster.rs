@@ -78,6 +78,12 @@ impl Cluster {
         EtcdClient::new(EtcdOptions { endpoints, ..EtcdOptions::default() }).unwrap()
     }
 
+    /// A client of one member.
+    pub(super) fn alone(&self, number: usize) -> EtcdClient {
+        let endpoints = vec![self.members[number].client.clone()];
+        EtcdClient::new(EtcdOptions { endpoints, ..EtcdOptions::default() }).unwrap()
+    }
+
     /// Kills a member with SIGKILL.
     pub(super) fn kill(&mut self, number: usize) {
         let process = &mut self.members[number].process;
@@ -129,7 +135,9 @@ fn spawn(arguments: &[String], directory: &TempDir, name: &str) -> Child {
     command.args(arguments).current_dir(directory.path()).stdin(Stdio::null());
     command.stdout(Stdio::null()).stderr(log);
     command.spawn().unwrap_or_else(|error| {
-        panic!("{error}: etcd is missing; run `apt-get install --no-install-recommends etcd-server`")
+        panic!(
+            "{error}: etcd is missing; run `apt-get install --no-install-recommends etcd-server`"
+        )
     })
 }
 
