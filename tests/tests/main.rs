@@ -7,6 +7,8 @@ mod crashes;
 mod data_dir;
 mod discovery;
 mod doctor;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod examples;
 mod exit_statuses;
 mod handoff;

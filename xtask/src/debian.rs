@@ -15,7 +15,7 @@ struct Program {
 }
 
 /// Every program that the checks start and that does not come with Rust.
-const PROGRAMS: [Program; 17] = [
+const PROGRAMS: [Program; 20] = [
     Program { name: "initdb", package: "postgresql" },
     Program { name: "psql", package: "postgresql-client" },
     Program { name: "redis-server", package: "redis-server" },
@@ -30,6 +30,10 @@ const PROGRAMS: [Program; 17] = [
     Program { name: "ip", package: "iproute2" },
     Program { name: "sysctl", package: "procps" },
     Program { name: "curl", package: "curl" },
+    Program { name: "etcd", package: "etcd-server" },
+    Program { name: "etcdctl", package: "etcd-client" },
+    // Makes the certificates of the tests.
+    Program { name: "openssl", package: "openssl" },
     Program { name: "unshare", package: "util-linux" },
     Program { name: "script", package: "bsdutils" },
     // Installs cargo-deny.

@@ -20,23 +20,44 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
 }
 
+/// The features that a release has.
+const FEATURES: &str = "--features=portolan-cli/etcd,portolan-tests/etcd";
+
 fn checks() -> Result<Vec<Step>> {
     Ok(vec![
         Step::cargo("format", &["fmt", "--all", "--check"]),
         cargo_deny::step()?,
         Step::cargo(
             "clippy",
-            &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                FEATURES,
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ],
         ),
         // All targets at once: the programs that the tests start get the same features as the
         // tests, so that each crate is compiled once.
-        Step::cargo("build", &["build", "--workspace", "--all-targets", "--locked"]),
+        Step::cargo("build", &["build", "--workspace", "--all-targets", FEATURES, "--locked"]),
         Step::cargo(
             "tests",
-            &["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--locked"],
+            &[
+                "test",
+                "--workspace",
+                "--lib",
+                "--bins",
+                "--tests",
+                "--examples",
+                FEATURES,
+                "--locked",
+            ],
         ),
-        Step::cargo("doc tests", &["test", "--workspace", "--doc", "--locked"]),
-        Step::cargo("docs", &["doc", "--workspace", "--no-deps", "--locked"])
+        Step::cargo("doc tests", &["test", "--workspace", "--doc", FEATURES, "--locked"]),
+        Step::cargo("docs", &["doc", "--workspace", "--no-deps", FEATURES, "--locked"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     ])
 }

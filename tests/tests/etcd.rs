@@ -1,0 +1,94 @@
+//! Registry servers over etcd.
+
+use anyhow::{Result, ensure};
+use portolan_tests::{Process, REGISTRY, TIMEOUT, TestEnv, etcd, http, isolated, wait_for};
+use serde_json::Value;
+
+const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
+/// The second server.
+const OTHER: &str = "http://127.0.0.1:7010";
+
+/// Starts a registry server over etcd that hears no announcements.
+fn serve(env: &TestEnv, url: &str) -> Result<Process> {
+    let listen = url.trim_start_matches("http://");
+    let settings = [
+        format!("service_registry.listen_address={listen}"),
+        "service_registry.storage_backend=etcd".to_owned(),
+        format!("service_registry.etcd.endpoints=[\"{}\"]", etcd::ETCD),
+        "broadcast.enabled=false".to_owned(),
+    ];
+    let options: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+    let mut server = env.portolan(&["serve"])?.args(&options).spawn("registry")?;
+    let ready = format!("{url}/readyz");
+    server.wait_until("the registry to be ready", || http::get(&ready))?;
+    Ok(server)
+}
+
+/// Waits until the server has one instance of the service, and returns it.
+fn instance(url: &str, name: &str) -> Result<Value> {
+    wait_for(&format!("{name} at {url}"), || {
+        let answer = http::get_json(&format!("{url}/api/v1/services?name={name}"))?;
+        let found = answer["services"].as_array().cloned().unwrap_or_default();
+        ensure!(found.len() == 1, "{answer}");
+        ensure!(answer["incomplete"] != true, "{answer}");
+        Ok(found[0].clone())
+    })
+}
+
+#[test]
+fn registration_is_seen_by_every_server_and_survives_the_end_of_all() {
+    isolated(|env| {
+        let _etcd = etcd::start(env)?;
+        let (mut first, mut second) = (serve(env, REGISTRY)?, serve(env, OTHER)?);
+        let mut api = env.service("api", &["--ttl", "30s"], &[BINDER, "{port}"])?;
+        api.wait_for_line("bound 8080")?;
+        env.wait_registered("api", 1, TIMEOUT)?;
+        let seen = instance(OTHER, "api")?;
+        ensure!(seen == instance(REGISTRY, "api")?, "the servers differ: {seen}");
+
+        first.kill()?;
+        second.kill()?;
+        let _second = serve(env, OTHER)?;
+        let after = instance(OTHER, "api")?;
+        for member in ["id", "revision", "registered_at", "incarnation"] {
+            ensure!(after[member] == seen[member], "{member}: {after} after {seen}");
+        }
+        // The agent goes on with its server, and its end is seen by the other.
+        let _first = serve(env, REGISTRY)?;
+        api.signal(rustix::process::Signal::TERM)?;
+        wait_for("the end of api", || {
+            let answer = http::get_json(&format!("{OTHER}/api/v1/services?name=api"))?;
+            ensure!(answer["services"].as_array().is_some_and(Vec::is_empty), "{answer}");
+            Ok(())
+        })
+    });
+}
+
+#[test]
+fn server_without_etcd_is_not_ready_and_answers_503_with_a_remedy() {
+    isolated(|env| {
+        let settings = [
+            "service_registry.storage_backend=etcd".to_owned(),
+            format!("service_registry.etcd.endpoints=[\"{}\"]", etcd::ETCD),
+        ];
+        let options: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        let mut server = env.portolan(&["serve"])?.args(&options).spawn("registry")?;
+        server.wait_for_line("Feed of the store lost")?;
+        ensure!(http::get(&format!("{REGISTRY}/healthz")).is_ok(), "the process lives");
+        ensure!(http::get(&format!("{REGISTRY}/readyz")).is_err(), "it is not ready");
+        let register = ["register", "api", "--port", "8080"];
+        let output = env.portolan(&register)?.run()?.exits(5)?;
+        ensure!(
+            output.stderr.contains("check that etcd runs at service_registry.etcd.endpoints"),
+            "{}",
+            output.stderr
+        );
+        let _etcd = etcd::start(env)?;
+        server
+            .wait_until("the registry to be ready", || http::get(&format!("{REGISTRY}/readyz")))?;
+        env.portolan(&register)?.run()?.exits(0)?;
+        let keys = etcd::ctl(&["get", "--prefix", "--keys-only", "/portolan/v1/endpoints/"])?;
+        ensure!(keys.trim() == "/portolan/v1/endpoints/api@127.0.0.1:8080", "{keys}");
+        Ok(())
+    });
+}
