@@ -78,6 +78,10 @@ impl EtcdError {
             Code::NotFound if message.contains("lease not found") => Self::LeaseGone,
             Code::OutOfRange => Self::Compacted,
             Code::Unauthenticated => Self::InvalidToken(message),
+            // Users or roles were changed since the token was created.
+            Code::InvalidArgument if message.contains("auth store is old") => {
+                Self::InvalidToken(message)
+            }
             Code::ResourceExhausted if message.contains("space exceeded") => Self::Full(message),
             Code::PermissionDenied => Self::Denied(message),
             Code::InvalidArgument if message.contains("auth") || message.contains("user") => {

@@ -14,6 +14,7 @@ use crate::{EtcdConfig, EventStream, Registry, RegistryStatus, WatchQuery};
 use cluster::Cluster;
 
 mod access;
+mod certificates;
 mod cluster;
 mod outages;
 mod servers;

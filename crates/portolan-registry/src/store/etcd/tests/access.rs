@@ -20,3 +20,77 @@ async fn prefix_of_something_else_and_other_formats_are_refused() {
         assert_eq!(keys.trim().lines().count(), 1, "nothing is written: {keys}");
     }
 }
+
+#[tokio::test]
+async fn user_with_a_role_on_the_prefix_is_authenticated() {
+    let mut cluster = Cluster::start(1).await;
+    let plain = config(&cluster);
+    let permitted = format!("{}/", plain.etcd.prefix);
+    for arguments in [
+        "user add root:secret",
+        "role add root",
+        "user grant-role root root",
+        "user add portolan:pass-word",
+        "role add registry",
+        &format!("role grant-permission registry --prefix=true readwrite {permitted}"),
+        "user grant-role portolan registry",
+        "auth enable",
+    ] {
+        cluster.etcdctl(&arguments.split(' ').collect::<Vec<_>>());
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let with_password = |password: &str| {
+        let file = directory.path().join(password);
+        std::fs::write(&file, format!("{password}\n")).unwrap();
+        let (username, password_file) = (Some("portolan".to_owned()), Some(file));
+        let etcd = EtcdConfig { username, password_file, ..plain.etcd.clone() };
+        RegistryConfig { etcd, ..plain.clone() }
+    };
+    for denied in [&plain, &with_password("wrong")] {
+        let server = Server::begin(denied);
+        let error = server.register(&registration("api", 1)).await.unwrap_err().to_string();
+        assert!(error.contains("etcd denied the access: "), "{error}");
+        assert!(error.contains("set service_registry.etcd.username and password_file"), "{error}");
+    }
+    let config = with_password("pass-word");
+    let server = Server::start(&config).await;
+    let mut watch = server.watch().await;
+    server.register(&brief("api", 1)).await.unwrap();
+    assert_eq!(next(&mut watch).await.change.kind(), "registered");
+    assert_eq!(next(&mut watch).await.change.kind(), "expired");
+    // etcd forgets the tokens of its sessions when it ends.
+    cluster.kill(0);
+    cluster.restart(0);
+    let accepted = async { while server.register(&registration("api", 2)).await.is_err() {} };
+    timeout(PATIENCE, accepted).await.expect("never accepted");
+    assert_eq!(next(&mut watch).await.change.kind(), "registered");
+    // A prefix to which the role has no access.
+    let etcd = EtcdConfig { prefix: "/other".to_owned(), ..config.etcd.clone() };
+    let server = Server::begin(&RegistryConfig { etcd, ..config });
+    let error = server.register(&registration("api", 1)).await.unwrap_err().to_string();
+    assert!(error.contains("etcd denied the access: "), "{error}");
+}
+
+#[tokio::test]
+async fn certificates_of_both_sides_are_checked() {
+    let (cluster, certificates) = Cluster::start_with_tls().await;
+    let plain = config(&cluster);
+    let with_tls = |tls: crate::EtcdTlsConfig| {
+        let etcd = EtcdConfig { tls, ..plain.etcd.clone() };
+        RegistryConfig { etcd, ..plain.clone() }
+    };
+    let server = Server::start(&with_tls(certificates.settings())).await;
+    let mut watch = server.watch().await;
+    server.register(&registration("api", 1)).await.unwrap();
+    assert_eq!(next(&mut watch).await.change.kind(), "registered");
+
+    let other = tempfile::tempdir().unwrap();
+    let other = certificates::Certificates::create(other.path()).settings();
+    let without = crate::EtcdTlsConfig { certificate: None, key: None, ..certificates.settings() };
+    let foreign = crate::EtcdTlsConfig { ca: other.ca, ..certificates.settings() };
+    for (tls, expected) in [(without, "BadCertificate"), (foreign, "invalid peer certificate")] {
+        let server = Server::begin(&with_tls(tls));
+        let error = server.register(&registration("api", 1)).await.unwrap_err().to_string();
+        assert!(error.contains("is unreachable: ") && error.contains(expected), "{error}");
+    }
+}

@@ -8,6 +8,8 @@ use std::time::Duration;
 use portolan_etcd::{EtcdClient, EtcdOptions};
 use tempfile::TempDir;
 
+use super::certificates::Certificates;
+
 /// How long a cluster may take to elect a leader.
 const START: Duration = Duration::from_secs(30);
 
@@ -15,6 +17,10 @@ const START: Duration = Duration::from_secs(30);
 pub(super) struct Cluster {
     members: Vec<Member>,
     directory: TempDir,
+    /// How its own clients reach it.
+    options: EtcdOptions,
+    /// The arguments with which etcdctl reaches it.
+    control: Vec<String>,
 }
 
 struct Member {
@@ -29,20 +35,29 @@ struct Member {
 impl Cluster {
     /// Starts so many members, and waits until they answer.
     pub(super) async fn start(count: usize) -> Self {
-        Self::start_with(count, &[]).await
+        Self::start_in(tempfile::tempdir().unwrap(), count, None).await
     }
 
-    /// Starts members with further arguments.
-    pub(super) async fn start_with(count: usize, arguments: &[&str]) -> Self {
+    /// Starts a member that requires client certificates of this authority.
+    pub(super) async fn start_with_tls() -> (Self, Certificates) {
         let directory = tempfile::tempdir().unwrap();
+        let certificates = Certificates::create(directory.path());
+        (Self::start_in(directory, 1, Some(&certificates)).await, certificates)
+    }
+
+    async fn start_in(directory: TempDir, count: usize, tls: Option<&Certificates>) -> Self {
         let ports = free_ports(2 * count);
-        let url = |port: &u16| format!("http://127.0.0.1:{port}");
-        let peers: Vec<_> = ports[count..].iter().map(url).collect();
+        let url = |scheme: &str, port: &u16| format!("{scheme}://127.0.0.1:{port}");
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let peers: Vec<_> = ports[count..].iter().map(|port| url("http", port)).collect();
+        let arguments = tls.map(Certificates::of_members).unwrap_or_default();
+        let options = tls.map(Certificates::options).unwrap_or_default();
+        let control = tls.map(Certificates::of_etcdctl).unwrap_or_default();
         let named = peers.iter().enumerate().map(|(number, peer)| format!("node-{number}={peer}"));
         let initial = named.collect::<Vec<_>>().join(",");
         let mut members = Vec::new();
         for (number, peer) in peers.iter().enumerate() {
-            let (name, client) = (format!("node-{number}"), url(&ports[number]));
+            let (name, client) = (format!("node-{number}"), url(scheme, &ports[number]));
             let data = directory.path().join(&name).display().to_string();
             let own: Vec<String> = [
                 ["--name", &name],
@@ -56,13 +71,13 @@ impl Cluster {
             ]
             .concat()
             .into_iter()
-            .chain(arguments.iter().copied())
             .map(str::to_owned)
+            .chain(arguments.iter().cloned())
             .collect();
             let process = spawn(&own, &directory, &name);
             members.push(Member { name, client, arguments: own, process });
         }
-        let cluster = Self { members, directory };
+        let cluster = Self { members, directory, options, control };
         cluster.wait_until_ready().await;
         cluster
     }
@@ -75,13 +90,13 @@ impl Cluster {
     /// A client of all members.
     pub(super) fn client(&self) -> EtcdClient {
         let endpoints = self.endpoints();
-        EtcdClient::new(EtcdOptions { endpoints, ..EtcdOptions::default() }).unwrap()
+        EtcdClient::new(EtcdOptions { endpoints, ..self.options.clone() }).unwrap()
     }
 
     /// A client of one member.
     pub(super) fn alone(&self, number: usize) -> EtcdClient {
         let endpoints = vec![self.members[number].client.clone()];
-        EtcdClient::new(EtcdOptions { endpoints, ..EtcdOptions::default() }).unwrap()
+        EtcdClient::new(EtcdOptions { endpoints, ..self.options.clone() }).unwrap()
     }
 
     /// Kills a member with SIGKILL.
@@ -101,7 +116,7 @@ impl Cluster {
     pub(super) fn etcdctl(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("etcdctl");
         command.env("ETCDCTL_API", "3").arg("--endpoints").arg(self.endpoints().join(","));
-        let output = command.args(arguments).output().unwrap_or_else(|error| {
+        let output = command.args(&self.control).args(arguments).output().unwrap_or_else(|error| {
             panic!("{error}: etcdctl is missing; run `apt-get install etcd-client`")
         });
         assert!(output.status.success(), "{output:?}");
