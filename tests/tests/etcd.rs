@@ -43,8 +43,11 @@ fn registration_is_seen_by_every_server_and_survives_the_end_of_all() {
         let mut api = env.service("api", &["--ttl", "30s"], &[BINDER, "{port}"])?;
         api.wait_for_line("bound 8080")?;
         env.wait_registered("api", 1, TIMEOUT)?;
-        let seen = instance(OTHER, "api")?;
-        ensure!(seen == instance(REGISTRY, "api")?, "the servers differ: {seen}");
+        let seen = wait_for("both servers to show the same healthy instance", || {
+            let (here, there) = (instance(REGISTRY, "api")?, instance(OTHER, "api")?);
+            ensure!(here == there && here["health"] == "passing", "{here} and {there}");
+            Ok(there)
+        })?;
 
         first.kill()?;
         second.kill()?;

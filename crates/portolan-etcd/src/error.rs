@@ -47,6 +47,9 @@ pub enum EtcdError {
     /// The history from a revision on is gone. Read the state again.
     #[error("etcd has compacted the requested revision")]
     Compacted,
+    /// The answer is larger than this client accepts. Read less at once.
+    #[error("the answer of etcd is larger than 16 MiB")]
+    TooLarge,
     /// The lease has ended.
     #[error("etcd has no such lease")]
     LeaseGone,
@@ -76,7 +79,9 @@ impl EtcdError {
         let message = status.message().to_owned();
         match status.code() {
             Code::NotFound if message.contains("lease not found") => Self::LeaseGone,
-            Code::OutOfRange => Self::Compacted,
+            Code::OutOfRange if message.contains("compacted") => Self::Compacted,
+            // The decoder's own status.
+            Code::OutOfRange => Self::TooLarge,
             Code::Unauthenticated => Self::InvalidToken(message),
             // Users or roles were changed since the token was created.
             Code::InvalidArgument if message.contains("auth store is old") => {
@@ -114,7 +119,7 @@ impl Remedy for EtcdError {
                 "compact and defragment etcd, set its --auto-compaction-retention, and disarm the alarm \
                  with `etcdctl alarm disarm`"
             }
-            Self::Compacted | Self::LeaseGone | Self::Rejected(_) => return None,
+            Self::Compacted | Self::TooLarge | Self::LeaseGone | Self::Rejected(_) => return None,
         };
         Some(remedy.into())
     }
@@ -143,6 +148,7 @@ mod tests {
             EtcdError::Unreachable { url: url(), reason: "Connection refused".into() },
             EtcdError::Timeout { url: url(), within: Duration::from_secs(1) },
             EtcdError::from_status(&url(), &Status::out_of_range("compacted")),
+            EtcdError::from_status(&url(), &Status::out_of_range("message length too large")),
             EtcdError::from_status(&url(), &Status::not_found("requested lease not found")),
             EtcdError::from_status(&url(), &Status::permission_denied("permission denied")),
             EtcdError::from_status(&url(), &Status::invalid_argument("invalid user ID")),

@@ -176,6 +176,8 @@ impl<'a> Commit<'a> {
     ) -> Result<Option<Result<CommandOutcome, RegistryError>>, Failure> {
         let client = &self.shared.client;
         match step {
+            // Whatever is stored.
+            Step::Reject(error @ RegistryError::Invalid(_)) => Ok(Some(Err(error))),
             Step::Reject(error) => {
                 succeeded(client.transact(fence).await)?;
                 Ok(Some(Err(error)))
@@ -214,14 +216,15 @@ impl<'a> Commit<'a> {
             None => self.lease(stored.lease_ttl()).await?,
         };
         let transaction = self.planner().write(fence, &stored, lease);
-        let etcd = match succeeded(self.shared.client.transact(transaction).await) {
-            Err(Failure::Etcd(EtcdError::LeaseGone)) => {
-                self.granted = None;
-                return Err(Failure::Conflict);
-            }
+        let result = succeeded(self.shared.client.transact(transaction).await);
+        if !matches!(result, Err(Failure::Conflict)) {
+            // In use, ended, or in use if the transaction took effect although it failed.
+            self.granted = None;
+        }
+        let etcd = match result {
+            Err(Failure::Etcd(EtcdError::LeaseGone)) => return Err(Failure::Conflict),
             result => result?,
         };
-        self.granted = None;
         stored.ended().into_iter().for_each(|lease| self.shared.revoke_later(lease));
         self.wait_until_shown(etcd).await?;
         Ok(stored.outcome(self.command, etcd, std::mem::take(&mut self.displaced)))

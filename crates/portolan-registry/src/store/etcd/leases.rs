@@ -54,7 +54,8 @@ impl Shared {
             Err(_) => return self.start_again(&record, RETRY),
         };
         // Rounded down, because the time that is left is.
-        let passed = u64::try_from(record.lease_ttl - left - 1).unwrap_or(0);
+        let passed = record.lease_ttl.saturating_sub(left).saturating_sub(1);
+        let passed = u64::try_from(passed).unwrap_or(0);
         let ttl = record.endpoint.ttl.duration();
         match ttl.checked_sub(Duration::from_secs(passed)).filter(|rest| !rest.is_zero()) {
             Some(rest) => self.start_again(&record, rest + ROUNDING),

@@ -116,7 +116,8 @@ impl Written {
 
 /// The revision of the registry that a change has: the change of this number in a revision of etcd.
 pub(super) fn revision(etcd: i64, change: u64) -> Revision {
-    Revision(u64::try_from(etcd).unwrap_or(0).saturating_mul(CHANGES) + change.min(LAST))
+    let first = u64::try_from(etcd).unwrap_or(0).saturating_mul(CHANGES);
+    Revision(first.saturating_add(change.min(LAST)))
 }
 
 #[cfg(test)]

@@ -13,8 +13,10 @@ use super::{FORMAT, Shared};
 /// The waits between attempts to reach etcd.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
-/// The number of keys that are read at once.
-const PAGE: i64 = 500;
+/// The number of keys that are read at once, and the smallest one if they are too large together: the
+/// largest registration has 300 kB.
+const PAGE: i64 = 512;
+const SMALLEST_PAGE: i64 = 16;
 /// The TTL of a server's membership, in seconds, and how often it is renewed.
 const SERVER_TTL: i64 = 6;
 const RENEW_SERVER: Duration = Duration::from_secs(2);
@@ -84,10 +86,16 @@ impl Shared {
     /// Reads the whole state at one revision, in pages.
     async fn load(&self) -> Result<Position, StoreFault> {
         let mut rest = self.keys.watched();
-        let (mut keys, mut at) = (Vec::new(), None);
+        let (mut keys, mut at, mut size) = (Vec::new(), None, PAGE);
         loop {
             let revision = at.map_or(0, |at: Position| at.revision);
-            let page = self.client.range(&rest, PAGE, revision).await?;
+            let page = match self.client.range(&rest, size, revision).await {
+                Err(EtcdError::TooLarge) if size > SMALLEST_PAGE => {
+                    size = SMALLEST_PAGE;
+                    continue;
+                }
+                page => page?,
+            };
             let (cluster, revision) = (page.cluster, page.revision);
             let at = *at.get_or_insert(Position { cluster, revision });
             if let Some(last) = page.keys.last() {
