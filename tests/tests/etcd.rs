@@ -95,3 +95,21 @@ fn server_without_etcd_is_not_ready_and_answers_503_with_a_remedy() {
         Ok(())
     });
 }
+
+#[test]
+fn pause_of_the_server_does_not_end_leases() {
+    isolated(|env| {
+        let _etcd = etcd::start(env)?;
+        let server = serve(env, REGISTRY)?;
+        let register = ["register", "api", "--port", "8080", "--ttl", "3s"];
+        env.portolan(&register)?.run()?.exits(0)?;
+        let members = || etcd::ctl(&["get", "--prefix", "--keys-only", "/portolan/v1/servers/"]);
+        wait_for("the server to be a member", || Ok(ensure!(!members()?.trim().is_empty())))?;
+        server.signal(rustix::process::Signal::STOP)?;
+        // Its membership lasts longer than the TTL.
+        wait_for("the membership to end", || Ok(ensure!(members()?.trim().is_empty())))?;
+        server.signal(rustix::process::Signal::CONT)?;
+        env.portolan(&["heartbeat", "api@127.0.0.1:8080"])?.run()?.exits(0)?;
+        env.wait_registered("api", 0, TIMEOUT).map(drop)
+    });
+}

@@ -16,10 +16,12 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use portolan_core::ServiceId;
 use portolan_etcd::Transaction;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::warn;
 
 use super::Shared;
 use super::record::revision;
-use super::replica::Record;
+use super::replica::{OUTAGE, Record};
 use crate::Recorder;
 
 /// How many leases are ended at the same time.
@@ -28,6 +30,8 @@ const CONCURRENT: usize = 64;
 const RETRY: Duration = Duration::from_millis(250);
 /// How long a timer waits if the lease has ended in etcd, and the watch has not shown it.
 const AWAIT_WATCH: Duration = Duration::from_secs(1);
+/// How often it is checked whether this process was stopped.
+const TICK: Duration = Duration::from_millis(500);
 /// A timer must not fire before etcd counts the next second.
 const ROUNDING: Duration = Duration::from_millis(20);
 
@@ -37,11 +41,24 @@ impl Shared {
     /// Ends leases, for ever.
     pub(super) async fn end_leases(&self, recorder: &Recorder) {
         let mut running = FuturesUnordered::new();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = Instant::now();
         loop {
             let fired = poll_fn(|context| self.replica.lock().timers.poll_fired(context));
             tokio::select! {
-                id = fired, if running.len() < CONCURRENT => running.push(self.end_lease(id, recorder)),
+                // Before the timers, which all fire at once after this process was stopped.
+                biased;
+                _ = ticks.tick() => {
+                    let stopped = last.elapsed();
+                    last = Instant::now();
+                    if stopped > OUTAGE {
+                        warn!(?stopped, "Server was stopped, leases extended");
+                        self.replica.lock().extend_leases();
+                    }
+                }
                 Some(()) = running.next() => {}
+                id = fired, if running.len() < CONCURRENT => running.push(self.end_lease(id, recorder)),
             }
         }
     }

@@ -24,9 +24,9 @@ mod apply;
 
 /// How long a lease lasts after its timer fired: heartbeats that arrived in time may wait beside it.
 const GRACE: Duration = Duration::from_millis(100);
-/// How long the watch may be lost before leases get their full TTL again, because services could not renew
-/// them.
-const OUTAGE: Duration = Duration::from_secs(2);
+/// How long the watch may be lost, or this process stopped, before leases get their full TTL again, because
+/// services could not renew them.
+pub(super) const OUTAGE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Replica {
@@ -194,6 +194,14 @@ impl Replica {
         }
     }
 
+    /// Gives all leases that this server ends their full TTL.
+    pub(super) fn extend_leases(&mut self) {
+        for id in self.timers.ids() {
+            let Some(record) = self.records.get(&id) else { continue };
+            self.timers.set(&id, record.endpoint.ttl.duration() + GRACE);
+        }
+    }
+
     // --- the state of the watch
 
     pub(super) fn lose(&mut self, reason: &str) {
@@ -208,10 +216,7 @@ impl Replica {
     pub(super) fn resume(&mut self) {
         let Some(lost) = self.lost.take() else { return };
         if lost.since.elapsed() > OUTAGE {
-            for id in self.timers.ids() {
-                let Some(record) = self.records.get(&id) else { continue };
-                self.timers.set(&id, record.endpoint.ttl.duration() + GRACE);
-            }
+            self.extend_leases();
         }
         self.feeds.values_mut().for_each(Backlog::resume);
     }

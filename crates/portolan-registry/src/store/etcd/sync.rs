@@ -98,11 +98,12 @@ impl Shared {
             };
             let (cluster, revision) = (page.cluster, page.revision);
             let at = *at.get_or_insert(Position { cluster, revision });
+            let is_last = !page.more || page.keys.is_empty();
             if let Some(last) = page.keys.last() {
                 rest = rest.after(&last.key);
             }
             keys.extend(page.keys);
-            if !page.more {
+            if is_last {
                 self.replica.lock().load(&keys, at);
                 self.progress.send_replace(at.revision);
                 return Ok(at);

@@ -55,3 +55,27 @@ impl Timers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn timer_fires_once_and_not_if_it_was_cancelled() {
+        let (mut timers, id) = (Timers::default(), "api".parse::<ServiceId>().unwrap());
+        timers.set(&id, Duration::from_secs(1));
+        timers.set(&id, Duration::from_secs(2));
+        tokio::time::advance(Duration::from_secs(12)).await;
+        let fired = poll_fn(|context| timers.poll_fired(context)).await;
+        assert_eq!((&fired, timers.contains(&id)), (&id, false));
+        assert!(poll_fn(|context| timers.poll_fired(context)).now_or_never().is_none());
+        timers.set(&id, Duration::from_secs(1));
+        timers.cancel(&id);
+        tokio::time::advance(Duration::from_secs(12)).await;
+        assert!(poll_fn(|context| timers.poll_fired(context)).now_or_never().is_none());
+    }
+}

@@ -39,7 +39,7 @@ async fn registrations_survive_the_end_of_all_servers_and_watches_resume() {
     server.kill().await;
     let again = Server::start(&config).await;
     assert!(!again.registry.is_incomplete());
-    assert_eq!(again.registry.list(), [registered.clone()]);
+    assert_eq!(again.registry.list(), std::slice::from_ref(&registered));
     // A watch goes on at another server with the revision of the one that it had.
     let query = WatchQuery { from: Some(registered.revision), ..WatchQuery::default() };
     let mut watch = again.registry.watch(query);
