@@ -78,7 +78,7 @@ impl Cluster {
             members.push(Member { name, client, arguments: own, process });
         }
         let cluster = Self { members, directory, options, control };
-        cluster.wait_until_ready().await;
+        Self::wait_for(&cluster.client()).await;
         cluster
     }
 
@@ -90,12 +90,6 @@ impl Cluster {
     /// A client of all members.
     pub(super) fn client(&self) -> EtcdClient {
         let endpoints = self.endpoints();
-        EtcdClient::new(EtcdOptions { endpoints, ..self.options.clone() }).unwrap()
-    }
-
-    /// A client of one member.
-    pub(super) fn alone(&self, number: usize) -> EtcdClient {
-        let endpoints = vec![self.members[number].client.clone()];
         EtcdClient::new(EtcdOptions { endpoints, ..self.options.clone() }).unwrap()
     }
 
@@ -123,14 +117,24 @@ impl Cluster {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    async fn wait_until_ready(&self) {
-        let client = self.client();
+    async fn wait_for(client: &EtcdClient) {
         let ready = async {
             while client.grant(1).await.is_err() {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         tokio::time::timeout(START, ready).await.expect("etcd has no leader");
+    }
+
+    /// Starts a member again that was killed, and waits until it answers.
+    pub(super) async fn restart_and_wait(&mut self, number: usize) {
+        self.restart(number);
+        let alone = EtcdOptions {
+            endpoints: vec![self.members[number].client.clone()],
+            ..self.options.clone()
+        };
+        let client = EtcdClient::new(alone).unwrap();
+        Self::wait_for(&client).await;
     }
 }
 

@@ -113,9 +113,11 @@ async fn heartbeats_at_another_server_keep_an_instance_registered() {
     let config = config(&cluster);
     let (first, second) = (Server::start(&config).await, Server::start(&config).await);
     let mut watch = first.watch().await;
-    first.register(&brief("api", 1)).await.unwrap();
+    let ttl = Some(Ttl::new(2 * Ttl::MIN).unwrap());
+    let service = Registration { ttl, ..registration("api", 1) };
+    first.register(&service).await.unwrap();
     assert_eq!(next(&mut watch).await.change.kind(), "registered");
-    let id = brief("api", 1).id();
+    let id = service.id();
     for _ in 0..6 {
         let quiet = timeout(Duration::from_millis(600), watch.next()).await;
         assert!(quiet.is_err(), "{quiet:?}");
