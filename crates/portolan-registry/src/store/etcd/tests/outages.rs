@@ -105,6 +105,71 @@ async fn compacted_history_continues_with_a_snapshot() {
     }
 }
 
+/// 64 metadata entries of the largest size: 80 instances are more than a message may have.
+#[tokio::test]
+async fn largest_registrations_are_read_and_watched_in_parts() {
+    let cluster = Cluster::start(1).await;
+    let config = config(&cluster);
+    let proxy = proxy::Proxy::start(&cluster.endpoints()[0]).await;
+    let etcd = EtcdConfig { endpoints: vec![proxy.url()], ..config.etcd.clone() };
+    let late = Server::start(&RegistryConfig { etcd, ..config.clone() }).await;
+    let proxy = proxy.stop().await;
+    late.wait_for(RegistryStatus::Stale).await;
+    let server = Server::start(&config).await;
+    let metadata: std::collections::BTreeMap<_, _> =
+        (0..64).map(|number| (format!("key-{number}"), "x".repeat(4096))).collect();
+    for port in 1..=80 {
+        let metadata = metadata.clone();
+        server.register(&Registration { metadata, ..registration("api", port) }).await.unwrap();
+    }
+    assert_eq!(Server::start(&config).await.registry.list(), server.registry.list());
+    let _proxy = proxy.start_again().await;
+    late.wait_for(RegistryStatus::Ready).await;
+    eventually("all instances", || late.registry.list() == server.registry.list()).await;
+}
+
+#[tokio::test]
+async fn endpoint_that_hangs_is_given_up_for_the_next_one() {
+    let cluster = Cluster::start(1).await;
+    let config = config(&cluster);
+    // Accepts connections, and never answers.
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", hanging.local_addr().unwrap());
+    let endpoints = [vec![url.clone()], cluster.endpoints()].concat();
+    let etcd = EtcdConfig { endpoints, ..config.etcd.clone() };
+    let server = Server::start(&RegistryConfig { etcd, ..config.clone() }).await;
+    server.register(&registration("api", 1)).await.unwrap();
+    // Alone, it is reported.
+    let etcd = EtcdConfig { endpoints: vec![url.clone()], ..config.etcd.clone() };
+    let server = Server::begin(&RegistryConfig { etcd, ..config });
+    let error = server.register(&registration("api", 1)).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("etcd at {url} did not answer within")), "{error}");
+}
+
+#[tokio::test]
+async fn keys_that_something_else_deletes_expire_the_instances() {
+    let cluster = Cluster::start(1).await;
+    let config = config(&cluster);
+    let server = Server::start(&config).await;
+    let mut watch = server.watch().await;
+    for count in [3, 200] {
+        let all: Vec<_> =
+            (1..=count).map(|port| Command::Register(registration("api", port))).collect();
+        let outcomes = server.registry.apply(all, CommandOrigin::local()).await;
+        assert!(outcomes.iter().all(Result::is_ok));
+        for _ in 0..count {
+            assert_eq!(next(&mut watch).await.change.kind(), "registered");
+        }
+        cluster.etcdctl(&["del", "--prefix", &format!("{}/v1/endpoints/", config.etcd.prefix)]);
+        // There are not enough revisions for very many at once.
+        let expected = if count == 3 { vec!["expired"; 3] } else { vec!["snapshot"] };
+        for kind in expected {
+            assert_eq!(next(&mut watch).await.change.kind(), kind);
+        }
+        assert_eq!(server.registry.list(), []);
+    }
+}
+
 mod proxy {
     //! A TCP proxy in front of etcd, which can be stopped.
 
