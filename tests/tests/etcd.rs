@@ -96,6 +96,13 @@ fn server_without_etcd_is_not_ready_and_answers_503_with_a_remedy() {
     });
 }
 
+/// Checks whether a server is a member.
+fn is_member(expected: bool) -> Result<()> {
+    let members = etcd::ctl(&["get", "--prefix", "--keys-only", "/portolan/v1/servers/"])?;
+    ensure!(members.trim().is_empty() != expected, "{members}");
+    Ok(())
+}
+
 #[test]
 fn pause_of_the_server_does_not_end_leases() {
     isolated(|env| {
@@ -103,11 +110,10 @@ fn pause_of_the_server_does_not_end_leases() {
         let server = serve(env, REGISTRY)?;
         let register = ["register", "api", "--port", "8080", "--ttl", "3s"];
         env.portolan(&register)?.run()?.exits(0)?;
-        let members = || etcd::ctl(&["get", "--prefix", "--keys-only", "/portolan/v1/servers/"]);
-        wait_for("the server to be a member", || Ok(ensure!(!members()?.trim().is_empty())))?;
+        wait_for("the server to be a member", || is_member(true))?;
         server.signal(rustix::process::Signal::STOP)?;
         // Its membership lasts longer than the TTL.
-        wait_for("the membership to end", || Ok(ensure!(members()?.trim().is_empty())))?;
+        wait_for("the membership to end", || is_member(false))?;
         server.signal(rustix::process::Signal::CONT)?;
         env.portolan(&["heartbeat", "api@127.0.0.1:8080"])?.run()?.exits(0)?;
         env.wait_registered("api", 0, TIMEOUT).map(drop)
