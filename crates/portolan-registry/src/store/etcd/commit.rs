@@ -182,13 +182,17 @@ impl<'a> Commit<'a> {
                 succeeded(client.transact(fence).await)?;
                 Ok(Some(Err(error)))
             }
+            Step::Keep(endpoint) => {
+                succeeded(client.transact(fence).await)?;
+                Ok(Some(Ok(self.unchanged(endpoint))))
+            }
             Step::Renew { lease, endpoint } => {
                 if matches!(self.command, Command::Register(_)) {
                     succeeded(client.transact(fence).await)?;
                 }
                 let is_alive = client.keep_alive(lease).await.map_err(Failure::Etcd)?;
                 let renewed = is_alive && self.shared.replica.lock().renew(lease, &endpoint);
-                renewed.then(|| Some(Ok(self.renewed(endpoint)))).ok_or(Failure::Conflict)
+                renewed.then(|| Some(Ok(self.unchanged(endpoint.into())))).ok_or(Failure::Conflict)
             }
             Step::Remove(removed) => {
                 let transaction = self.planner().remove(fence, &removed);
@@ -244,8 +248,8 @@ impl<'a> Commit<'a> {
         Ok(lease)
     }
 
-    fn renewed(&self, endpoint: ServiceEndpoint) -> CommandOutcome {
-        outcome(self.command, endpoint.into(), Effect::Renewed, None, Vec::new())
+    fn unchanged(&self, endpoint: Arc<ServiceEndpoint>) -> CommandOutcome {
+        outcome(self.command, endpoint, Effect::Renewed, None, Vec::new())
     }
 
     /// Waits until the replica shows a revision, so that the next command is decided on it.

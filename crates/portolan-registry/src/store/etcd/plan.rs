@@ -45,6 +45,8 @@ pub(super) enum Step {
     Reject(RegistryError),
     /// The lease is kept alive, and nothing is written.
     Renew { lease: EtcdLease, endpoint: ServiceEndpoint },
+    /// The endpoint is as the command requires already: a health report that reports nothing new.
+    Keep(Arc<ServiceEndpoint>),
     /// Instances are removed: the one that is deregistered, or the first ones of very many that are
     /// displaced.
     Remove(Vec<Record>),
@@ -117,10 +119,14 @@ impl Planner<'_> {
         let old = replica.record(&id).cloned();
         if put.effect == Effect::Renewed
             && put.owner.is_none()
-            && command.renews_lease()
             && let Some(old) = &old
         {
-            return Step::Renew { lease: old.lease, endpoint: put.endpoint };
+            if command.renews_lease() {
+                return Step::Renew { lease: old.lease, endpoint: put.endpoint };
+            }
+            if put.endpoint == *old.endpoint {
+                return Step::Keep(Arc::clone(&old.endpoint));
+            }
         }
         let displaced = put.displaced.iter().filter_map(|id| replica.record(id).cloned());
         let mut displaced: Vec<_> = displaced.collect();
@@ -194,7 +200,7 @@ impl Step {
         match self {
             Self::Remove(removed) => removed,
             Self::Store(stored) => &stored.displaced,
-            Self::Reject(_) | Self::Renew { .. } => &[],
+            Self::Reject(_) | Self::Renew { .. } | Self::Keep(_) => &[],
         }
     }
 }

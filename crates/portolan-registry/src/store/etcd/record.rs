@@ -123,6 +123,7 @@ pub(super) fn revision(etcd: i64, change: u64) -> Revision {
 #[cfg(test)]
 mod tests {
     use portolan_core::{Host, Registration, Ttl};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::CommandOrigin;
@@ -151,6 +152,23 @@ mod tests {
         let value = Value::new(endpoint, &owner, Written::Reason, ServerId(1), 3660);
         let decoded = Value::decode(&value.encode(), 9).unwrap();
         assert_eq!(decoded.endpoint.revision, Revision(700));
+    }
+
+    proptest! {
+        /// Whoever can write to etcd can write anything.
+        #[test]
+        fn any_value_is_decoded_or_rejected(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            lease_ttl in any::<i64>(),
+            written in any::<i64>(),
+            server in "[0-9a-z]{0,20}",
+        ) {
+            assert!(Value::decode(&bytes, written).is_err());
+            let owner = Owner::new(CommandOrigin::local());
+            let value = Value::new(endpoint(), &owner, Written::Health, ServerId(1), lease_ttl);
+            let value = Value { server, ..value };
+            prop_assert_eq!(Value::decode(&value.encode(), written).unwrap().server(), value.server());
+        }
     }
 
     #[test]

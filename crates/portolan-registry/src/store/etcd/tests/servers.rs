@@ -107,6 +107,103 @@ async fn concurrent_runs_of_one_id_leave_one_owner() {
     assert_eq!(accepted, [owner]);
 }
 
+/// One command of many, chosen by a number: on few ids, at few addresses, from few hosts.
+fn command(number: u32) -> (Command, CommandOrigin) {
+    let pick = |shift: u32, of: u32| number.wrapping_mul(2_654_435_761).rotate_right(shift) % of;
+    let names = ["a", "b", "c", "d"];
+    let mut service = registration(names[pick(3, 4) as usize], 1 + pick(7, 3) as u16);
+    service.id = Some(format!("id-{}", pick(11, 6)).parse().unwrap());
+    service.version = pick(13, 3).to_string();
+    service.replace = pick(17, 4) == 0;
+    service.incarnation = (pick(19, 3) > 0).then(|| Incarnation::new(pick(23, 5).into()));
+    let host = std::net::IpAddr::from([127, 0, 0, 1 + pick(27, 2) as u8]);
+    let target = service.id().into();
+    let status = [HealthStatus::Passing, HealthStatus::Critical][pick(29, 2) as usize];
+    let command = match pick(5, 8) {
+        0 => Command::Deregister(target),
+        1 => Command::Heartbeat(target),
+        2 => Command::Health(target, HealthReport::new(status, "checked")),
+        _ => Command::Register(service),
+    };
+    (command, CommandOrigin::api(host))
+}
+
+#[tokio::test]
+async fn all_servers_show_the_same_history_of_concurrent_commands() {
+    let cluster = Cluster::start(1).await;
+    let config = config(&cluster);
+    let servers =
+        [Server::start(&config).await, Server::start(&config).await, Server::start(&config).await];
+    let mut watches = Vec::new();
+    for server in &servers {
+        watches.push(server.watch().await);
+    }
+    let clients = servers.iter().enumerate().flat_map(|(number, server)| {
+        (0..4).map(move |client| async move {
+            for step in 0..25 {
+                let (command, origin) = command((number as u32 * 4 + client) * 1000 + step);
+                for outcome in server.registry.apply(vec![command], origin).await {
+                    let unavailable = matches!(outcome, Err(RegistryError::Unavailable { .. }));
+                    assert!(!unavailable, "{outcome:?}");
+                }
+            }
+        })
+    });
+    join_all(clients).await;
+    let end = servers[0].register(&registration("end", 999)).await.unwrap().endpoint.revision;
+    let mut histories = Vec::new();
+    for watch in &mut watches {
+        let mut history: Vec<(portolan_core::Revision, &str, ServiceId)> = Vec::new();
+        while history.last().is_none_or(|(revision, ..)| *revision < end) {
+            let event = next(watch).await;
+            let endpoint = event.change.endpoint().unwrap();
+            history.push((event.revision, event.change.kind(), endpoint.id.clone()));
+        }
+        assert!(history.is_sorted_by(|a, b| a.0 < b.0), "{history:?}");
+        histories.push(history);
+    }
+    assert!(histories[0].len() > 50, "{}", histories[0].len());
+    assert!(histories.iter().all(|history| *history == histories[0]), "{histories:#?}");
+    let fresh = Server::start(&config).await.registry.list();
+    let contents = |endpoints: &[Arc<portolan_core::ServiceEndpoint>]| -> Vec<_> {
+        endpoints.iter().map(|it| (it.id.clone(), it.revision, it.version.clone())).collect()
+    };
+    for server in &servers {
+        assert_eq!(contents(&server.registry.list()), contents(&fresh));
+    }
+    // The history leads to this state.
+    let mut known = std::collections::BTreeMap::new();
+    for (revision, kind, id) in &histories[0] {
+        let is_known = match *kind {
+            "registered" => known.insert(id.clone(), *revision).is_none(),
+            "deregistered" => known.remove(id).is_some(),
+            _ => known.insert(id.clone(), *revision).is_some(),
+        };
+        assert!(is_known, "{kind} of {id} at {revision} does not follow: {:?}", histories[0]);
+    }
+    let revisions: Vec<_> = contents(&fresh).into_iter().map(|it| (it.0, it.1)).collect();
+    assert_eq!(std::collections::BTreeMap::from_iter(revisions), known);
+}
+
+#[tokio::test]
+async fn health_report_that_reports_nothing_new_writes_nothing() {
+    let cluster = Cluster::start(1).await;
+    let config = config(&cluster);
+    let server = Server::start(&config).await;
+    let id = server.register(&registration("api", 1)).await.unwrap().endpoint.id.clone();
+    let key = format!("{}/v1/endpoints/{id}", config.etcd.prefix);
+    let client = cluster.client();
+    let mut written = Vec::new();
+    for reason in ["200 OK", "200 OK", "200 OK in 3 ms"] {
+        let report = HealthReport::new(HealthStatus::Passing, reason);
+        server.registry.update_health(&id, report).await.unwrap();
+        let page = client.range(&portolan_etcd::KeyRange::key(&key), 1, 0).await.unwrap();
+        written.push(page.keys[0].mod_revision);
+    }
+    assert_eq!(written[0], written[1]);
+    assert!(written[1] < written[2], "{written:?}");
+}
+
 #[tokio::test]
 async fn heartbeats_at_another_server_keep_an_instance_registered() {
     let cluster = Cluster::start(1).await;
