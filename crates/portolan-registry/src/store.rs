@@ -92,6 +92,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Maintains the store as long as the server runs, such as by ending leases. Each lease that is
     /// ended here is recorded here, so that it is counted by one server only.
     fn maintain(&self, recorder: Recorder) -> BoxFuture<'_, ()>;
+
+    /// Leaves the other servers over this store, so that they need not wait until its lease ends. Called once,
+    /// after [`maintain`](Self::maintain) has ended; cut off if it takes long.
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// The ordered stream of what a store has committed.

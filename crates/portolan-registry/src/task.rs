@@ -17,6 +17,9 @@ use crate::updater::ViewUpdater;
 /// How long the view may take to show the last commits before a shutdown.
 const CATCH_UP: Duration = Duration::from_millis(200);
 
+/// How long the store may take to leave the other servers.
+const LEAVE: Duration = Duration::from_millis(150);
+
 /// What a [`Registry`](crate::Registry) needs to run. Nothing is committed before
 /// [`run`](Self::run) is polled; once it ends or is dropped, all watches end and commands fail.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub struct RegistryTask {
 
 impl RegistryTask {
     /// Runs the registry until the shutdown, or until every handle is dropped. Commands that were
-    /// accepted by then are committed and answered; what takes longer than 0.6 s is cut off.
+    /// accepted by then are committed and answered; what takes longer than 0.75 s is cut off.
     ///
     /// # Panics
     ///
@@ -46,7 +49,7 @@ impl RegistryTask {
             maintained.maintain(maintenance).await;
         }));
         let index = tokio::select! {
-            index = Committer::new(store, queue, recorder).run(shutdown) => index,
+            index = Committer::new(Arc::clone(&store), queue, recorder).run(shutdown) => index,
             Err(error) = &mut feed => std::panic::resume_unwind(error.into_panic()),
         };
         let caught_up = timeout(CATCH_UP, progress.wait_for(|progress| progress.index >= index));
@@ -57,5 +60,7 @@ impl RegistryTask {
             task.abort();
             _ = task.await;
         }
+        // If it is cut off, its lease ends.
+        _ = timeout(LEAVE, store.leave()).await;
     }
 }

@@ -65,6 +65,8 @@ struct Shared {
     /// The revision of etcd that the replica shows.
     progress: watch::Sender<i64>,
     revocations: mpsc::Sender<EtcdLease>,
+    /// The lease of this server's membership.
+    membership_lease: Mutex<Option<EtcdLease>>,
     /// Locked by the task that maintains the store.
     revocations_taken: tokio::sync::Mutex<mpsc::Receiver<EtcdLease>>,
     limits: EndpointLimits,
@@ -88,6 +90,7 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
         replica: Mutex::new(replica),
         progress: watch::Sender::new(0),
         revocations,
+        membership_lease: Mutex::new(None),
         revocations_taken: tokio::sync::Mutex::new(taken),
         limits: EndpointLimits::from_config(config),
         ttl_default: config.ttl()?,
@@ -131,6 +134,10 @@ impl Store for Etcd {
             );
         }
         .boxed()
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        self.shared.end_membership().boxed()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portolan_core::{Backoff, Remedy};
-use portolan_etcd::{EtcdError, EtcdLease, KeyRange, Transaction};
+use portolan_etcd::{EtcdError, KeyRange, Transaction};
 use tracing::{info, warn};
 
 use super::fault::StoreFault;
@@ -137,9 +137,8 @@ impl Shared {
 
     /// Keeps this server among the live ones, for ever.
     pub(super) async fn keep_membership(&self) {
-        let mut lease = None;
         loop {
-            let wait = match self.renew_membership(&mut lease).await {
+            let wait = match self.renew_membership().await {
                 Ok(()) => RENEW_SERVER,
                 // The watch reports it.
                 Err(_) => RETRY_SERVER,
@@ -148,28 +147,34 @@ impl Shared {
         }
     }
 
-    async fn renew_membership(&self, lease: &mut Option<EtcdLease>) -> Result<(), EtcdError> {
+    async fn renew_membership(&self) -> Result<(), EtcdError> {
         if self.replica.lock().position().is_none() {
             // Nothing is written to a prefix that is not known to be a registry's.
             return Ok(());
         }
-        if let Some(held) = *lease
+        let held = *self.membership_lease.lock();
+        if let Some(held) = held
             && self.client.keep_alive(held).await?
         {
             return Ok(());
         }
-        let held = *lease.insert(self.client.grant(SERVER_TTL).await?);
+        let lease = self.client.grant(SERVER_TTL).await?;
         let value = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "process": std::process::id(),
         });
         let key = self.keys.server(self.server);
-        let put = Transaction::default().put(key, value.to_string().into_bytes(), Some(held));
-        let joined = self.client.transact(put).await;
-        if joined.is_err() {
-            *lease = None;
+        let put = Transaction::default().put(key, value.to_string().into_bytes(), Some(lease));
+        self.client.transact(put).await?;
+        *self.membership_lease.lock() = Some(lease);
+        Ok(())
+    }
+
+    pub(super) async fn end_membership(&self) {
+        let held = self.membership_lease.lock().take();
+        if let Some(lease) = held {
+            _ = self.client.revoke(lease).await;
         }
-        joined.map(drop)
     }
 
     /// Revokes the leases of instances that were removed, for ever.

@@ -16,6 +16,7 @@ use cluster::Cluster;
 mod access;
 mod certificates;
 mod cluster;
+mod concurrency;
 mod outages;
 mod servers;
 
