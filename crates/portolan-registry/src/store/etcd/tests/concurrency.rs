@@ -47,13 +47,14 @@ async fn concurrent_runs_of_one_id_leave_one_owner() {
         let server = if number % 2 == 0 { &first } else { &second };
         async move { server.register(&run(number)).await }
     });
-    join_all(registrations).await;
-    let id = registration("api", 1).id();
-    let owner = first.registry.get(&id).unwrap().incarnation.unwrap();
-    eventually("one owner", || {
-        second.registry.get(&id).is_some_and(|endpoint| endpoint.incarnation == Some(owner))
-    })
-    .await;
+    let results = join_all(registrations).await;
+    let endpoints = results.into_iter().flatten().map(|registered| registered.endpoint);
+    let newest = endpoints.max_by_key(|endpoint| endpoint.revision).unwrap();
+    let (id, owner) = (newest.id.clone(), newest.incarnation.unwrap());
+    for server in [&first, &second] {
+        let shows = || server.registry.get(&id).map(|endpoint| endpoint.revision);
+        eventually("the newest one", || shows() == Some(newest.revision)).await;
+    }
     let mut accepted = Vec::new();
     for number in 1..=12 {
         let target =
