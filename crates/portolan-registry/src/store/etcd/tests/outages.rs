@@ -59,6 +59,34 @@ async fn killed_member_of_three_loses_nothing() {
     assert_eq!(server.registry.list().len(), usize::from(port));
 }
 
+#[tokio::test]
+async fn cluster_without_a_majority_ends_no_lease() {
+    let mut cluster = Cluster::start(3).await;
+    let server = Server::start(&config(&cluster)).await;
+    let service =
+        Registration { ttl: Some(Ttl::new(2 * Ttl::MIN).unwrap()), ..registration("api", 1) };
+    let mut watch = server.watch().await;
+    server.register(&service).await.unwrap();
+    assert_eq!(next(&mut watch).await.change.kind(), "registered");
+    cluster.kill(0);
+    cluster.kill(1);
+    server.wait_for(RegistryStatus::Stale).await;
+    let error = server.register(&registration("api", 2)).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unavailable { .. }), "{error}");
+    assert_eq!(server.registry.list().len(), 1, "lookups go on");
+    cluster.restart(0);
+    cluster.restart(1);
+    server.wait_for(RegistryStatus::Ready).await;
+    // Its TTL has passed meanwhile, but not the time in which it could be renewed.
+    let renewed = async {
+        while let Err(error) = server.registry.heartbeat(service.id()).await {
+            assert!(matches!(error, RegistryError::Unavailable { .. }), "{error}");
+        }
+    };
+    timeout(PATIENCE, renewed).await.expect("never renewed");
+    assert_eq!(next(&mut watch).await.change.kind(), "expired");
+}
+
 /// Registers like an agent, which tries again if the store is not available.
 async fn register_until_accepted(server: &Server, port: u16) {
     let accepted = async {

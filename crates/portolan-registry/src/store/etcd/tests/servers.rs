@@ -163,3 +163,41 @@ async fn batch_registers_and_renews_very_many_instances() {
     }
     assert_eq!(server.registry.list().len(), 500);
 }
+
+#[tokio::test]
+async fn full_registry_rejects_new_instances_at_every_server() {
+    let cluster = Cluster::start(1).await;
+    let config = RegistryConfig { max_endpoints: 2, ..config(&cluster) };
+    let (first, second) = (Server::start(&config).await, Server::start(&config).await);
+    first.register(&registration("api", 1)).await.unwrap();
+    first.register(&registration("api", 2)).await.unwrap();
+    eventually("both", || second.registry.list().len() == 2).await;
+    for server in [&first, &second] {
+        let full = server.register(&registration("api", 3)).await;
+        assert_eq!(full.unwrap_err(), RegistryError::Full { limit: 2 });
+        server.register(&registration("api", 1)).await.unwrap();
+    }
+}
+
+/// More than a transaction of etcd may delete at once.
+#[tokio::test]
+async fn registration_displaces_very_many_announced_instances() {
+    let cluster = Cluster::start(1).await;
+    let server = Server::start(&config(&cluster)).await;
+    for number in 1..=120 {
+        let id = Some(format!("announced-{number}").parse().unwrap());
+        let announced = Registration { id, ..registration("api", 1) };
+        let origin = CommandOrigin::broadcast([10, 0, 0, number].into());
+        let outcomes = server.registry.apply(vec![Command::Register(announced)], origin).await;
+        assert!(outcomes[0].is_ok(), "{outcomes:?}");
+    }
+    assert_eq!(server.registry.list().len(), 120);
+    let mut watch = server.watch().await;
+    let registered = server.register(&registration("web", 1)).await.unwrap();
+    assert_eq!(registered.displaced.len(), 120);
+    for _ in 0..120 {
+        assert_eq!(next(&mut watch).await.change.kind(), "deregistered");
+    }
+    assert_eq!(next(&mut watch).await.change.kind(), "registered");
+    assert_eq!(server.registry.list(), [registered.endpoint]);
+}
