@@ -69,17 +69,28 @@ impl<R: BufRead> Lines<R> {
 impl Line {
     /// The JSON value, or what is wrong with the line.
     pub(super) fn json(&self) -> Result<&[u8], &'static str> {
-        let line = self.bytes.strip_suffix(b"\n").ok_or("it has no end")?;
-        let Some((prefix, json)) = line.split_at_checked(PREFIX) else {
-            return Err("it has no checksum");
-        };
-        let checksum = prefix.strip_suffix(b" ").ok_or("it has no checksum")?;
-        let checksum = std::str::from_utf8(checksum).ok();
-        let checksum = checksum.and_then(|text| u32::from_str_radix(text, 16).ok());
-        match checksum == Some(crc32fast::hash(json)) {
-            true => Ok(json),
-            false => Err("its checksum does not match"),
-        }
+        json(&self.bytes)
+    }
+
+    /// The JSON value of a valid line at the end of this one, which is invalid: the newline between them is damaged.
+    pub(super) fn last_json(&self) -> Option<&[u8]> {
+        let starts = self.bytes.windows(2).enumerate().skip(PREFIX);
+        let starts = starts.filter(|(_, pair)| matches!(pair, [b' ', b'{' | b'[']));
+        starts.map(|(space, _)| &self.bytes[space + 1 - PREFIX..]).find_map(|line| json(line).ok())
+    }
+}
+
+fn json(line: &[u8]) -> Result<&[u8], &'static str> {
+    let line = line.strip_suffix(b"\n").ok_or("it has no end")?;
+    let Some((prefix, json)) = line.split_at_checked(PREFIX) else {
+        return Err("it has no checksum");
+    };
+    let checksum = prefix.strip_suffix(b" ").ok_or("it has no checksum")?;
+    let checksum = std::str::from_utf8(checksum).ok();
+    let checksum = checksum.and_then(|text| u32::from_str_radix(text, 16).ok());
+    match checksum.is_some_and(|checksum| checksum == crc32fast::hash(json)) {
+        true => Ok(json),
+        false => Err("its checksum does not match"),
     }
 }
 
@@ -108,6 +119,18 @@ mod tests {
                 assert_eq!(valid, changed == bytes[at] || same, "{at}: {changed}");
             }
         }
+    }
+
+    #[test]
+    fn line_after_a_damaged_newline_is_found() {
+        let mut bytes = Vec::new();
+        encode(&[1], &mut bytes);
+        let end = bytes.len() - 1;
+        encode(&[2], &mut bytes);
+        bytes[end] = b'x';
+        let line = Lines::new(&bytes[..]).next().unwrap().unwrap();
+        assert!(line.json().is_err());
+        assert_eq!(line.last_json(), Some(&b"[2]"[..]));
     }
 
     #[test]

@@ -128,8 +128,13 @@ impl Recovered {
                         self.replay(batch, events);
                         None
                     }
-                    (Err(error), None) if may_be_torn => Some((offset, error)),
-                    (Err(error), None) => return Err(error),
+                    (Err(Invalid { error, last }), None) => {
+                        let is_synced = last.is_some_and(|batch| batch.synced > offset);
+                        if !may_be_torn || is_synced {
+                            return Err(error);
+                        }
+                        Some((offset, error))
+                    }
                     (_, torn) => torn,
                 }
             }
@@ -256,7 +261,7 @@ fn read_snapshot(path: &Path) -> Result<Recovered, DataDirError> {
     recovered.history.since = header.revision;
     while let Some(group) = lines.group::<Instances>()? {
         for (_, instances) in group {
-            for instance in instances? {
+            for instance in instances.map_err(|invalid| invalid.error)? {
                 recovered.at = recovered.at.max(instance.endpoint.last_heartbeat);
                 recovered.instances.insert(instance.endpoint.id.clone(), instance);
             }
@@ -274,7 +279,15 @@ struct LogFile<'a> {
 }
 
 /// The values of some lines and their offsets.
-type Group<T> = Vec<(u64, Result<T, DataDirError>)>;
+type Group<T> = Vec<(u64, Result<T, Invalid<T>>)>;
+
+/// A line that cannot be read.
+#[derive(Debug)]
+struct Invalid<T> {
+    error: DataDirError,
+    /// The value of the line after it, if the newline between them is damaged.
+    last: Option<T>,
+}
 
 impl<'a> LogFile<'a> {
     fn open(path: &'a Path) -> Result<Self, DataDirError> {
@@ -347,7 +360,7 @@ impl<'a> LogFile<'a> {
         Ok(header)
     }
 
-    fn parse<T: DeserializeOwned>(&self, line: &Line) -> Result<T, DataDirError> {
+    fn parse<T: DeserializeOwned>(&self, line: &Line) -> Result<T, Invalid<T>> {
         let problem = match line.json() {
             Ok(json) => match serde_json::from_slice(json) {
                 Ok(value) => return Ok(value),
@@ -355,7 +368,10 @@ impl<'a> LogFile<'a> {
             },
             Err(problem) => problem.to_owned(),
         };
-        Err(DataDirError::Damaged { path: self.path.to_owned(), line: line.number, problem })
+        let error =
+            DataDirError::Damaged { path: self.path.to_owned(), line: line.number, problem };
+        let last = line.last_json().and_then(|json| serde_json::from_slice(json).ok());
+        Err(Invalid { error, last })
     }
 }
 
