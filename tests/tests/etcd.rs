@@ -79,7 +79,7 @@ fn server_without_etcd_is_not_ready_and_answers_503_with_a_remedy() {
         server.wait_for_line("Feed of the store lost")?;
         ensure!(http::get(&format!("{REGISTRY}/healthz")).is_ok(), "the process lives");
         ensure!(http::get(&format!("{REGISTRY}/readyz")).is_err(), "it is not ready");
-        let register = ["register", "api", "--port", "8080"];
+        let register = ["register", "api", "--id", "api-1", "--port", "8080"];
         let output = env.portolan(&register)?.run()?.exits(1)?;
         ensure!(
             output.stderr.contains("check that etcd runs at service_registry.etcd.endpoints"),
@@ -91,7 +91,7 @@ fn server_without_etcd_is_not_ready_and_answers_503_with_a_remedy() {
             .wait_until("the registry to be ready", || http::get(&format!("{REGISTRY}/readyz")))?;
         env.portolan(&register)?.run()?.exits(0)?;
         let keys = etcd::ctl(&["get", "--prefix", "--keys-only", "/portolan/v1/endpoints/"])?;
-        ensure!(keys.trim() == "/portolan/v1/endpoints/api@127.0.0.1:8080", "{keys}");
+        ensure!(keys.trim() == "/portolan/v1/endpoints/api-1", "{keys}");
         Ok(())
     });
 }
@@ -108,14 +108,14 @@ fn pause_of_the_server_does_not_end_leases() {
     isolated(|env| {
         let _etcd = etcd::start(env)?;
         let server = serve(env, REGISTRY)?;
-        let register = ["register", "api", "--port", "8080", "--ttl", "3s"];
+        let register = ["register", "api", "--id", "api-1", "--port", "8080", "--ttl", "3s"];
         env.portolan(&register)?.run()?.exits(0)?;
         wait_for("the server to be a member", || is_member(true))?;
         server.signal(rustix::process::Signal::STOP)?;
         // Its membership lasts longer than the TTL.
         wait_for("the membership to end", || is_member(false))?;
         server.signal(rustix::process::Signal::CONT)?;
-        env.portolan(&["heartbeat", "api@127.0.0.1:8080"])?.run()?.exits(0)?;
+        env.portolan(&["heartbeat", "api-1"])?.run()?.exits(0)?;
         env.wait_registered("api", 0, TIMEOUT).map(drop)
     });
 }
