@@ -117,12 +117,13 @@ impl<'a> Commit<'a> {
     }
 
     async fn attempts(&mut self) -> Result<CommandOutcome, RegistryError> {
-        // The error of an attempt that may have taken effect.
-        let mut doubt = None;
+        // The errors of an attempt that may have taken effect, and of one that has not.
+        let (mut doubt, mut failed) = (None, None);
         for _ in 0..ATTEMPTS {
             self.wait_until_loaded().await?;
             self.progress.mark_unchanged();
             let plan = self.plan();
+            let writes = matches!(plan.step, Step::Store(_) | Step::Remove(_));
             match self.step(plan).await {
                 Ok(Some(Err(rejected))) => return Err(doubt.unwrap_or(rejected)),
                 Ok(Some(outcome)) => return outcome,
@@ -132,7 +133,7 @@ impl<'a> Commit<'a> {
                     return Err(unavailable_because("committed, but its watch did not show it"));
                 }
                 Err(Failure::Etcd(error)) if error.is_unreachable() => {
-                    doubt = Some(unavailable(&error));
+                    *(if writes { &mut doubt } else { &mut failed }) = Some(unavailable(&error));
                 }
                 Err(Failure::Etcd(error)) => return Err(unavailable(&error)),
             }
@@ -142,7 +143,7 @@ impl<'a> Commit<'a> {
             _ = timeout(SHOW, self.progress.changed()).await;
         }
         let conflict = "other commits changed the same instances each time it was attempted";
-        Err(doubt.unwrap_or_else(|| unavailable_because(conflict)))
+        Err(doubt.or(failed).unwrap_or_else(|| unavailable_because(conflict)))
     }
 
     async fn wait_until_loaded(&mut self) -> Result<(), RegistryError> {
