@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Span, warn};
 
 use crate::schedule::{Schedule, Ticket};
@@ -23,6 +23,8 @@ const CONCURRENT_COMMITS: usize = 64;
 const SCHEDULED: usize = 1024;
 /// How long a commit may take before it counts as failed.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long before the caller's deadline a commit counts as failed, so that the caller learns why.
+const REPLY: Duration = Duration::from_millis(250);
 /// How long the commits that were requested before the shutdown may take.
 const DRAIN: Duration = Duration::from_millis(400);
 
@@ -117,9 +119,11 @@ async fn commit(store: Arc<dyn Store>, request: Request, recorder: Recorder) -> 
     if deadline <= Instant::now() {
         return 0;
     }
-    let receipt = timeout(COMMIT_TIMEOUT, store.commit(&commands, origin)).await;
+    let start = Instant::now();
+    let limit = (start + COMMIT_TIMEOUT).min(deadline - REPLY);
+    let receipt = timeout_at(limit, store.commit(&commands, origin)).await;
     let receipt = receipt.unwrap_or_else(|_| {
-        let reason = format!("no answer within {COMMIT_TIMEOUT:?}");
+        let reason = format!("no answer within {:.1} s", (limit - start).as_secs_f64());
         let error = RegistryError::Unavailable { store: store.name(), reason };
         Receipt { outcomes: vec![Err(error); commands.len()], index: 0 }
     });

@@ -87,6 +87,11 @@ async fn eventually(what: &str, condition: impl Fn() -> bool) {
     timeout(PATIENCE, holds).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
+/// Whether the store did not answer: the caller may repeat its request.
+fn is_unavailable(error: &RegistryError) -> bool {
+    matches!(error, RegistryError::Unavailable { .. } | RegistryError::Busy(_))
+}
+
 /// The settings of a registry with a prefix of its own.
 fn config(cluster: &Cluster) -> RegistryConfig {
     static REGISTRIES: AtomicU32 = AtomicU32::new(0);

@@ -26,7 +26,7 @@ async fn unreachable_cluster_is_reported_and_the_server_recovers() {
     cluster.kill(0);
     server.wait_for(RegistryStatus::Stale).await;
     let error = server.register(&registration("api", 2)).await.unwrap_err();
-    assert!(matches!(error, RegistryError::Unavailable { .. }), "{error}");
+    assert!(is_unavailable(&error), "{error}");
     assert_eq!(server.registry.list().len(), 1);
     cluster.restart(0);
     server.wait_for(RegistryStatus::Ready).await;
@@ -72,7 +72,7 @@ async fn cluster_without_a_majority_ends_no_lease() {
     cluster.kill(1);
     server.wait_for(RegistryStatus::Stale).await;
     let error = server.register(&registration("api", 2)).await.unwrap_err();
-    assert!(matches!(error, RegistryError::Unavailable { .. }), "{error}");
+    assert!(is_unavailable(&error), "{error}");
     assert_eq!(server.registry.list().len(), 1, "lookups go on");
     cluster.restart(0);
     cluster.restart(1);
@@ -80,7 +80,7 @@ async fn cluster_without_a_majority_ends_no_lease() {
     // Its TTL has passed meanwhile, but not the time in which it could be renewed.
     let renewed = async {
         while let Err(error) = server.registry.heartbeat(service.id()).await {
-            assert!(matches!(error, RegistryError::Unavailable { .. }), "{error}");
+            assert!(is_unavailable(&error), "{error}");
         }
     };
     timeout(PATIENCE, renewed).await.expect("never renewed");
@@ -91,7 +91,7 @@ async fn cluster_without_a_majority_ends_no_lease() {
 async fn register_until_accepted(server: &Server, port: u16) {
     let accepted = async {
         while let Err(error) = server.register(&registration("api", port)).await {
-            assert!(matches!(error, RegistryError::Unavailable { .. }), "{error}");
+            assert!(is_unavailable(&error), "{error}");
         }
     };
     timeout(PATIENCE, accepted).await.expect("never accepted");
