@@ -1,6 +1,6 @@
 //! The addresses of a service that listens on every address of this host.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use portolan_broadcast::Broadcaster;
 use portolan_broadcast::interfaces::{InterfaceEvents, host_addresses};
@@ -24,6 +24,8 @@ pub enum AdvertisedAddresses {
     Host,
     /// Every IPv4 address: the service listens on `0.0.0.0`.
     Ipv4,
+    /// Every IPv6 address: the service listens on `[::]` with `IPV6_V6ONLY`.
+    Ipv6,
     /// Every address: the service listens on `[::]`, which includes IPv4.
     All,
 }
@@ -80,22 +82,44 @@ fn choose(
     addresses: &[Host],
     route: impl FnOnce() -> Option<Host>,
 ) -> (Host, Vec<Host>) {
-    let is_served = |host: &&Host| {
-        advertised == AdvertisedAddresses::All || host.address().is_some_and(|it| it.is_ipv4())
-    };
+    let is_served = |host: &&Host| host.address().is_some_and(|it| advertised.includes(it));
     let served: Vec<&Host> = addresses.iter().filter(is_served).collect();
     let is_gone = host.address().is_some() && !served.contains(&&host);
     let host = match route {
         _ if !host.is_loopback() && !is_gone => host,
-        route => route().or_else(|| is_gone.then(Host::loopback)).unwrap_or(host),
+        // A server on one family has no address on the route to a registry by the other.
+        route => route()
+            .and_then(|source| {
+                let other = || served.iter().copied().find(|host| !host.is_loopback()).cloned();
+                Some(source).filter(|source| served.contains(&source)).or_else(other)
+            })
+            .or_else(|| is_gone.then(|| advertised.loopback()))
+            .unwrap_or(host),
     };
     let is_further = |further: &&&Host| {
-        let is_ipv6_loopback = further.address() == Some(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]));
+        let is_ipv6_loopback = further.address() == Some(Ipv6Addr::LOCALHOST.into());
         **further != &host && !is_ipv6_loopback
     };
     let further = served.iter().filter(is_further).take(MAX_ADDRESSES);
     let further = further.map(|host| (*host).clone()).collect();
     (host, further)
+}
+
+// === impl AdvertisedAddresses ===
+
+impl AdvertisedAddresses {
+    fn includes(self, address: IpAddr) -> bool {
+        match self {
+            Self::Ipv4 => address.is_ipv4(),
+            Self::Ipv6 => address.is_ipv6(),
+            Self::Host | Self::All => true,
+        }
+    }
+
+    fn loopback(self) -> Host {
+        let ipv6 = (self == Self::Ipv6).then(|| Host::try_from(IpAddr::from(Ipv6Addr::LOCALHOST)));
+        ipv6.and_then(Result::ok).unwrap_or_else(Host::loopback)
+    }
 }
 
 // === impl AddressUpdates ===
@@ -174,7 +198,21 @@ mod tests {
     fn ipv4_listener_has_no_ipv6_address() {
         let addresses = ["127.0.0.1", "fd00::1"].map(|text| text.parse().unwrap());
         let ipv4 = AdvertisedAddresses::Ipv4;
-        let (_, further) = choose(Host::loopback(), ipv4, &addresses, || None);
-        assert!(further.is_empty(), "{further:?}");
+        for route in [None, "fd00::1".parse().ok()] {
+            let (host, further) = choose(Host::loopback(), ipv4, &addresses, || route);
+            assert_eq!((host, further), (Host::loopback(), Vec::new()));
+        }
+    }
+
+    #[test]
+    fn ipv6_listener_has_no_ipv4_address() {
+        let addresses = ["127.0.0.1", "::1", "10.0.0.1", "fd00::1"].map(|it| it.parse().unwrap());
+        let ipv6 = AdvertisedAddresses::Ipv6;
+        let chosen = |route: Option<&str>| {
+            choose(Host::loopback(), ipv6, &addresses, || route.map(|it| it.parse().unwrap()))
+        };
+        assert_eq!(chosen(None), ("::1".parse().unwrap(), vec!["fd00::1".parse().unwrap()]));
+        // The route to a registry by IPv4.
+        assert_eq!(chosen(Some("10.0.0.1")).0, "fd00::1".parse().unwrap());
     }
 }

@@ -25,6 +25,6 @@ pub use processes::{
 pub use sockets::{
     Socket, SocketOwner, has_connections, has_listener, has_udp_socket, is_accepted,
     is_bound_by_others, is_listening, listening_inodes, listening_process, listening_socket_owner,
-    owners_of_ports,
+    listening_sockets, owners_of_ports,
 };
 pub use system_ports::SystemPorts;

@@ -28,6 +28,8 @@ pub struct Socket {
     pub remote_port: u16,
     /// In TCP, whether it accepts connections; in UDP, whether it receives from every peer.
     pub listening: bool,
+    /// Whether it is an IPv6 socket without IPv4 (`IPV6_V6ONLY`), as far as the system says.
+    pub ipv6_only: bool,
     /// The user that it belongs to.
     pub uid: u32,
     /// The inode that its file descriptors refer to; 0 if no process has one: the connection was not
@@ -120,6 +122,11 @@ pub fn is_bound_by_others(port: u16, ours: &[BorrowedFd<'_>]) -> bool {
     let inode = |socket: &BorrowedFd<'_>| rustix::fs::fstat(socket).map(|stat| stat.st_ino);
     let ours: Vec<u64> = ours.iter().filter_map(|socket| inode(socket).ok()).collect();
     tcp(Filter::BoundOnly, Some(port)).iter().any(|socket| !ours.contains(&socket.inode))
+}
+
+/// Returns the sockets that listen on the TCP port.
+pub fn listening_sockets(port: u16) -> Vec<Socket> {
+    tcp(Filter::Listening, Some(port))
 }
 
 /// Whether a socket listens on the TCP port.

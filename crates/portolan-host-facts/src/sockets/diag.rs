@@ -28,6 +28,9 @@ const HEADER: usize = 16;
 const REQUEST: usize = 56;
 const RESPONSE: usize = 72;
 
+/// `INET_DIAG_SKV6ONLY`.
+const IPV6_ONLY: u16 = 11;
+
 /// `TCP_LISTEN`, `TCP_BOUND_INACTIVE`, and the mask of all states.
 const LISTEN: u8 = 10;
 const BOUND_INACTIVE: u8 = 13;
@@ -106,9 +109,9 @@ fn error(body: &[u8]) -> io::Error {
     }
 }
 
-/// Parses a `struct inet_diag_msg`.
-fn parse(body: &[u8]) -> Option<Socket> {
-    let body = body.first_chunk::<RESPONSE>()?;
+/// Parses a `struct inet_diag_msg` and its attributes.
+fn parse(message: &[u8]) -> Option<Socket> {
+    let body = message.first_chunk::<RESPONSE>()?;
     let word = |at: usize| Some(u32::from_ne_bytes(*body[at..].first_chunk()?));
     let address = match i32::from(body[0]) {
         libc::AF_INET => Ipv4Addr::from(*body[8..].first_chunk::<4>()?).into(),
@@ -122,9 +125,23 @@ fn parse(body: &[u8]) -> Option<Socket> {
         port: u16::from_be_bytes([body[4], body[5]]),
         remote_port: u16::from_be_bytes([body[6], body[7]]),
         listening: body[1] == LISTEN,
+        ipv6_only: attribute(&message[RESPONSE..], IPV6_ONLY) == Some(&[1]),
         uid: word(64)?,
         inode: word(68)?.into(),
     })
+}
+
+/// Returns the value of a netlink attribute, rtnetlink(7).
+fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    while let Some(&[a, b, c, d]) = bytes.first_chunk() {
+        let (length, kind) = (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
+        let value = bytes.get(4..length.into())?;
+        if kind == wanted {
+            return Some(value);
+        }
+        bytes = bytes.get(usize::from(length).next_multiple_of(4)..)?;
+    }
+    None
 }
 
 #[cfg(test)]
@@ -141,6 +158,16 @@ mod tests {
         message[16..20].copy_from_slice(&(-libc::ENOENT).to_ne_bytes());
         let error = read_messages(&message, &mut Vec::new()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn attribute_is_found_behind_others_and_never_beyond_the_end() {
+        let bytes = [5_u16.to_ne_bytes(), 8_u16.to_ne_bytes(), [7, 0], [0, 0]].concat();
+        let bytes = [bytes, [5_u16, IPV6_ONLY].map(u16::to_ne_bytes).concat(), vec![1]].concat();
+        assert_eq!(attribute(&bytes, IPV6_ONLY), Some(&[1][..]));
+        assert_eq!(attribute(&bytes, 9), None);
+        assert_eq!(attribute(&bytes[..12], IPV6_ONLY), None);
+        assert_eq!(attribute(&[0; 8], IPV6_ONLY), None);
     }
 
     proptest! {

@@ -58,6 +58,8 @@ pub(super) fn parse(line: &str, listening: &str) -> Option<Socket> {
         port: u16::from_str_radix(port, 16).ok()?,
         remote_port: u16::from_str_radix(remote_port, 16).ok()?,
         listening: *fields.get(3)? == listening,
+        // The list does not say.
+        ipv6_only: false,
         uid: fields.get(7)?.parse().ok()?,
         inode: fields.get(9)?.parse().ok()?,
     })

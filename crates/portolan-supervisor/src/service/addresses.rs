@@ -1,10 +1,10 @@
 //! The addresses at which a program is reachable, from the sockets that it listens on.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use portolan_agent::AdvertisedAddresses;
+use portolan_agent::AdvertisedAddresses::{self, All, Ipv4, Ipv6};
 use portolan_core::Host;
-use portolan_host_facts::{SocketProtocol, port_listeners};
+use portolan_host_facts::{has_listener, listening_sockets};
 
 /// What the sockets on a port say.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,30 +19,29 @@ pub enum Listening {
 
 /// Returns where the port is listened on; everywhere if no process listens yet.
 pub fn listening_on(port: u16) -> Listening {
-    classify(&tcp_listeners(port))
+    let sockets = listening_sockets(port).into_iter();
+    classify(&sockets.map(|socket| (socket.address, socket.ipv6_only)).collect::<Vec<_>>())
 }
 
 /// Returns whether any process listens on the port.
 pub(super) fn is_listened_on(port: u16) -> bool {
-    !tcp_listeners(port).is_empty()
+    has_listener(port)
 }
 
-fn tcp_listeners(port: u16) -> Vec<IpAddr> {
-    let listeners = port_listeners(Some(port)).into_iter();
-    let tcp = listeners.filter(|listener| listener.protocol == SocketProtocol::Tcp);
-    tcp.map(|listener| listener.address).collect()
-}
-
-fn classify(addresses: &[IpAddr]) -> Listening {
-    let has = |address: [u16; 8]| addresses.contains(&IpAddr::from(address));
-    if addresses.is_empty() || has([0; 8]) {
-        return Listening::Everywhere(AdvertisedAddresses::All);
+/// Classifies the addresses of sockets, with whether each is an IPv6 socket without IPv4.
+fn classify(sockets: &[(IpAddr, bool)]) -> Listening {
+    let any = |ipv6_only| sockets.contains(&(Ipv6Addr::UNSPECIFIED.into(), ipv6_only));
+    let any_ipv4 = sockets.iter().any(|(address, _)| *address == Ipv4Addr::UNSPECIFIED);
+    match (any_ipv4, any(true)) {
+        _ if sockets.is_empty() || any(false) => return Listening::Everywhere(All),
+        (true, true) => return Listening::Everywhere(All),
+        (true, false) => return Listening::Everywhere(Ipv4),
+        (false, true) => return Listening::Everywhere(Ipv6),
+        (false, false) => {}
     }
-    if addresses.iter().any(IpAddr::is_unspecified) {
-        return Listening::Everywhere(AdvertisedAddresses::Ipv4);
-    }
-    let hosts = || addresses.iter().filter_map(|address| Host::try_from(*address).ok());
-    hosts().find(|host| !host.is_loopback()).map_or(Listening::Loopback, Listening::Address)
+    let addresses = sockets.iter().map(|(address, _)| *address);
+    let mut hosts = addresses.filter_map(|address| Host::try_from(address).ok());
+    hosts.find(|host| !host.is_loopback()).map_or(Listening::Loopback, Listening::Address)
 }
 
 #[cfg(test)]
@@ -51,13 +50,19 @@ mod tests {
 
     #[test]
     fn addresses_follow_from_the_sockets() {
-        let classified = |texts: &[&str]| {
-            classify(&texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>())
+        // `*` stands for `[::]` without IPv4.
+        let socket = |text: &str| match text {
+            "*" => (Ipv6Addr::UNSPECIFIED.into(), true),
+            text => (text.parse().unwrap(), false),
         };
+        let classified =
+            |texts: &[&str]| classify(&texts.iter().map(|text| socket(text)).collect::<Vec<_>>());
         let everywhere = Listening::Everywhere;
-        assert_eq!(classified(&[]), everywhere(AdvertisedAddresses::All));
-        assert_eq!(classified(&["127.0.0.1", "::"]), everywhere(AdvertisedAddresses::All));
-        assert_eq!(classified(&["0.0.0.0"]), everywhere(AdvertisedAddresses::Ipv4));
+        assert_eq!(classified(&[]), everywhere(All));
+        assert_eq!(classified(&["127.0.0.1", "::"]), everywhere(All));
+        assert_eq!(classified(&["0.0.0.0"]), everywhere(Ipv4));
+        assert_eq!(classified(&["*", "127.0.0.1"]), everywhere(Ipv6));
+        assert_eq!(classified(&["0.0.0.0", "*"]), everywhere(All));
         assert_eq!(classified(&["127.0.0.1", "::1"]), Listening::Loopback);
         let one = Listening::Address("10.0.0.1".parse().unwrap());
         assert_eq!(classified(&["127.0.0.1", "10.0.0.1"]), one);

@@ -1,13 +1,17 @@
 //! The description of a service: its program, its ports and its registration.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use portolan_broadcast::interfaces::is_own_address;
 use portolan_core::{Host, Pools, Protocol, Registration, Scope, ServiceName, Ttl};
 use portolan_health::CheckSpec;
+use portolan_port_allocator::BindAddress;
 
 use super::PortSpec;
 use super::leases::{Leases, PortEnv};
+use super::port_spec::reachable_address;
 use crate::child::{Launch, Terminal};
 use crate::handoff::HandoffMode;
 use crate::{CommandLine, Handoff};
@@ -51,12 +55,19 @@ pub struct ServiceSpec {
 // === impl ServiceSpec ===
 
 impl ServiceSpec {
-    /// Returns the addresses at which the program may be reached once it listens.
+    /// Returns the addresses of this host at which the program may be reached once it listens. The advertised
+    /// host may be another one, such as a load balancer, behind which another instance would answer.
     pub(super) fn probed_addresses(&self, port: u16) -> Vec<String> {
-        let loopback = self.follow_addresses.then(Host::loopback);
-        let mut hosts: Vec<Host> = [self.host.clone()].into_iter().chain(loopback).collect();
-        hosts.dedup();
-        hosts.into_iter().map(|host| host.with_port(port)).collect()
+        let bind = self.port.as_ref().map_or(BindAddress::Any, |port| port.bind);
+        let own = self.host.address().filter(|address| is_own_address(*address));
+        let any = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let bound = match bind {
+            BindAddress::Any => any.to_vec(),
+            bind => vec![reachable_address(bind)],
+        };
+        let mut addresses: Vec<IpAddr> = own.into_iter().chain(bound).collect();
+        addresses.dedup();
+        addresses.into_iter().map(|address| SocketAddr::new(address, port).to_string()).collect()
     }
 
     /// Returns the resolved hand-off.
