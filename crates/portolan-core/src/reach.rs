@@ -48,7 +48,9 @@ impl ServiceEndpoint {
             // Of several maxima, `max_by_key` returns the last one.
             reachable().collect::<Vec<_>>().into_iter().rev().max_by_key(|host| closeness(host))
         })?;
-        Some(self.at(best.clone()))
+        let mut seen = self.at(best.clone());
+        seen.addresses.retain(|host| !host.is_loopback());
+        Some(seen)
     }
 
     /// Returns the endpoint with this host in place of its own; the others become its further addresses.
@@ -129,6 +131,8 @@ mod tests {
         let hosts = ["127.0.0.1", "192.168.0.1", "10.77.0.1"];
         assert_eq!(seen(&hosts, local, peer).unwrap(), "10.77.0.1");
         assert_eq!(seen(&hosts, None, None).unwrap(), "192.168.0.1");
+        let further = endpoint(&hosts).seen_from(Vantage::UNKNOWN).unwrap().addresses;
+        assert_eq!(further, ["10.77.0.1".parse::<Host>().unwrap()]);
     }
 
     #[test]
