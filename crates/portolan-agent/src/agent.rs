@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portolan_broadcast::AnnounceError;
 use portolan_client::RegistryClientError;
-use portolan_core::{HealthReport, Registration, ServiceEndpoint, ServiceId};
+use portolan_core::{Action, HealthReport, Registration, ServiceEndpoint, ServiceId};
 use portolan_health::{CheckSpec, HealthMonitor};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -115,13 +115,13 @@ impl Agent {
         let stopping = CancellationToken::new();
         let (health, reported) = watch::channel(HealthReport::default());
         let mut tasks = JoinSet::new();
-        // Cancelled when another registrant owns the registration.
-        let replaced = CancellationToken::new();
+        // Whether another registrant owns the registration.
+        let (replaced, is_replaced) = watch::channel(false);
         if let Some((link, first)) = registry {
-            tasks.spawn(keep_registered(link, first, stopping.clone(), replaced.clone()));
+            tasks.spawn(keep_registered(link, first, stopping.clone(), replaced));
         }
         if let Some((link, first)) = broadcast {
-            tasks.spawn(keep_announced(link, first, stopping.clone(), replaced));
+            tasks.spawn(keep_announced(link, first, stopping.clone(), is_replaced));
         }
         monitor.watch(&desired.borrow(), &check);
         if let Some(updates) = addresses {
@@ -149,7 +149,7 @@ async fn keep_registered(
     mut link: RegistryLink,
     first: Result<(), RegistryClientError>,
     stopping: CancellationToken,
-    replaced: CancellationToken,
+    replaced: watch::Sender<bool>,
 ) {
     let cancelled = async {
         stopping.cancelled().await;
@@ -166,19 +166,33 @@ async fn keep_announced(
     mut link: BroadcastLink,
     first: Result<(), AnnounceError>,
     stopping: CancellationToken,
-    replaced: CancellationToken,
+    mut replaced: watch::Receiver<bool>,
 ) {
-    tokio::select! {
-        () = link.run(first) => {}
-        () = stopping.cancelled() => {}
-        () = replaced.cancelled() => {}
+    let mut result = first;
+    loop {
+        tokio::select! {
+            () = link.run(result) => {}
+            () = stopping.cancelled() => {}
+            () = becomes(&mut replaced, true) => {}
+        }
+        if !*replaced.borrow() {
+            return link.withdraw(Instant::now() + DEREGISTRATION).await;
+        }
+        // The id is another registrant's: announcing that it is gone would remove that one's instance.
+        link.silence();
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = becomes(&mut replaced, false) => {}
+        }
+        result = link.announce(Action::Register).await;
     }
-    if replaced.is_cancelled() {
-        // The id is another registrant's: announcing that it is gone would remove that one's instance, and
-        // dropping the link ends the answers to queries.
-        return;
+}
+
+/// Waits until the channel has this value; for ever if its sender is gone.
+async fn becomes(values: &mut watch::Receiver<bool>, expected: bool) {
+    if values.wait_for(|value| *value == expected).await.is_err() {
+        std::future::pending::<()>().await;
     }
-    link.withdraw(Instant::now() + DEREGISTRATION).await;
 }
 
 /// Writes check results into the desired state, which both links watch.

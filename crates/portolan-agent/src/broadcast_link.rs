@@ -71,6 +71,11 @@ impl BroadcastLink {
         }
     }
 
+    /// Ends the answers to queries, without an announcement.
+    pub(crate) fn silence(&self) {
+        self.broadcaster.unpublish(&self.desired.borrow().id);
+    }
+
     /// Logs the first failure in a row and the success after it.
     fn record(&mut self, result: Result<(), AnnounceError>) {
         let failed_before = std::mem::replace(&mut self.failing, result.is_err());
@@ -88,6 +93,6 @@ impl BroadcastLink {
 
 impl Drop for BroadcastLink {
     fn drop(&mut self) {
-        self.broadcaster.unpublish(&self.desired.borrow().id);
+        self.silence();
     }
 }

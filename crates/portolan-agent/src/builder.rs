@@ -7,8 +7,8 @@ use portolan_broadcast::{AnnounceError, Broadcaster};
 use portolan_client::{RegistryClient, RegistryClientError};
 use portolan_core::endpoint::CHECKED_BY_AGENT;
 use portolan_core::{
-    Action, HealthReport, Incarnation, InvalidRegistration, Registration, Remedy, ServiceEndpoint,
-    ServiceId, Ttl, quoted,
+    Action, HealthReport, Host, Incarnation, InvalidRegistration, Registration, Remedy,
+    ServiceEndpoint, ServiceId, Ttl, quoted,
 };
 use portolan_health::{CheckSpec, HealthConfig, HealthMonitor};
 use portolan_metrics::Metrics;
@@ -122,6 +122,7 @@ impl AgentBuilder {
     /// If the registration is invalid, the registry refuses it, or there is neither a registry nor a
     /// channel.
     pub async fn start(mut self) -> Result<Agent, AgentError> {
+        let id_is_derived = self.registration.id.is_none();
         let incarnation = *self.registration.incarnation.get_or_insert_with(Incarnation::random);
         let registry_url = self.registry.as_ref().map(RegistryClient::urls);
         let registration =
@@ -145,10 +146,15 @@ impl AgentBuilder {
             .broadcaster
             .map(|broadcaster| BroadcastLink::new(broadcaster, desired.subscribe(), heartbeat));
         let registered = match &mut registry {
-            Some(link) => Some(link.reconcile(false).await),
+            Some(link) => Some(first_registration(link, &desired, id_is_derived).await),
             None => None,
         };
-        let registered = registered.map(check_permanent).transpose()?;
+        // The service may get another address, and be accepted with that.
+        let may_move = self.addresses != AdvertisedAddresses::Host
+            && desired.borrow().hosts().all(Host::is_loopback);
+        let check =
+            |registered| if may_move { Ok(registered) } else { check_permanent(registered) };
+        let registered = registered.map(check).transpose()?;
         let announced = match &mut broadcast {
             Some(link) => Some(link.announce(Action::Register).await),
             None => None,
@@ -198,6 +204,25 @@ pub(crate) fn desired_endpoint(
 
 type Registered = Result<(), RegistryClientError>;
 type Announced = Result<(), AnnounceError>;
+
+/// Registers the service. Its derived id may belong to an instance that began at this address and has another
+/// one now; then the service gets an id of its own.
+async fn first_registration(
+    link: &mut RegistryLink,
+    desired: &watch::Sender<ServiceEndpoint>,
+    id_is_derived: bool,
+) -> Registered {
+    let registered = link.reconcile(false).await;
+    let is_taken = id_is_derived && matches!(registered, Err(RegistryClientError::Conflict { .. }));
+    if !is_taken || !link.id_is_of_another_address().await {
+        return registered;
+    }
+    let endpoint = desired.borrow().clone();
+    let incarnation = endpoint.incarnation.unwrap_or_else(Incarnation::random);
+    let Ok(id) = format!("{}-{incarnation}", endpoint.id).parse() else { return registered };
+    desired.send_modify(|endpoint| endpoint.id = id);
+    link.reconcile(false).await
+}
 
 /// Returns an error if the registration failed permanently.
 fn check_permanent(registered: Registered) -> Result<Registered, RegistryClientError> {

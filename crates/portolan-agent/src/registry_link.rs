@@ -1,9 +1,10 @@
 //! Reconciles the registry with the desired state of the service.
 
+use std::iter;
 use std::time::Duration;
 
 use portolan_client::{RegistryClient, RegistryClientError};
-use portolan_core::{Backoff, HealthReport, Registration, Remedy as _, ServiceEndpoint};
+use portolan_core::{Backoff, HealthReport, Host, Registration, Remedy as _, ServiceEndpoint};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -26,8 +27,12 @@ pub(crate) struct RegistryLink {
     /// agent does not overwrite the result.
     owns_health: bool,
     registered: Option<RegisteredState>,
+    /// The addresses of the service at the last request.
+    hosts: Vec<Host>,
     backoff: Backoff,
     lost: bool,
+    /// Whether the registry refused the last request, which a retry does not resolve.
+    refused: bool,
     /// Whether the registry may have the service: an attempt to register was not refused.
     may_be_registered: bool,
     /// Whether another registrant owns the registration now.
@@ -50,14 +55,17 @@ impl RegistryLink {
         heartbeat: Duration,
         owns_health: bool,
     ) -> Self {
+        let hosts = desired.borrow().hosts().cloned().collect();
         Self {
             client: client.with_timeout(REQUEST),
             desired,
             heartbeat,
             owns_health,
             registered: None,
+            hosts,
             backoff: retry_backoff(),
             lost: false,
+            refused: false,
             may_be_registered: false,
             replaced: false,
         }
@@ -66,6 +74,10 @@ impl RegistryLink {
     /// Sends the registry what changed. `heartbeat` sends a heartbeat even if nothing changed.
     pub(crate) async fn reconcile(&mut self, heartbeat: bool) -> Result<(), RegistryClientError> {
         let desired = self.desired.borrow_and_update().clone();
+        let hosts: Vec<Host> = desired.hosts().cloned().collect();
+        if std::mem::replace(&mut self.hosts, hosts.clone()) != hosts {
+            self.client = self.client.clone().without_connections();
+        }
         match self.publish(&desired, heartbeat).await {
             Err(RegistryClientError::UnknownService { id }) => {
                 info!(service_id = %id, "Service not known to the registry, registering again");
@@ -80,19 +92,36 @@ impl RegistryLink {
         }
     }
 
+    /// Returns whether the registry has the id of the service for an instance at another address.
+    pub(crate) async fn id_is_of_another_address(&self) -> bool {
+        let desired = self.desired.borrow().clone();
+        let Ok(owner) = self.client.get(&desired.id).await else { return false };
+        let is_shared = desired.hosts().any(|host| owner.hosts().any(|other| other == host));
+        owner.port != desired.port || !is_shared
+    }
+
     /// Reconciles the registry until the token is cancelled, without cancelling a request. `result`
-    /// is the result of the first attempt. Cancels `replaced` if another registrant owns the registration.
+    /// is the result of the first attempt. `replaced` says whether another registrant owns the
+    /// registration.
     pub(crate) async fn run(
         &mut self,
         mut result: Result<(), RegistryClientError>,
         stopping: &CancellationToken,
-        replaced: &CancellationToken,
+        replaced: &watch::Sender<bool>,
     ) {
         loop {
             let due = Instant::now() + self.record(result);
             if self.replaced {
-                replaced.cancel();
-                return stopping.cancelled().await;
+                replaced.send_replace(true);
+                // The service may have lost its address to another one, and have a new address now.
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = self.moved() => {}
+                }
+                (self.replaced, self.registered) = (false, None);
+                replaced.send_replace(false);
+                result = self.reconcile(false).await;
+                continue;
             }
             let heartbeat = tokio::select! {
                 () = stopping.cancelled() => return,
@@ -128,6 +157,24 @@ impl RegistryLink {
                 service_id = %id, url = self.client.url(),
                 "Service not deregistered in time, it expires at the end of its TTL"
             ),
+        }
+    }
+
+    /// Waits until the service has none of the addresses that were registered.
+    async fn moved(&mut self) {
+        let lost = self.registered.as_ref().map(|state| &state.registration);
+        let lost: Vec<Host> = lost
+            .into_iter()
+            .flat_map(|it| iter::once(&it.host).chain(&it.addresses))
+            .cloned()
+            .collect();
+        let has_moved = |desired: &ServiceEndpoint| {
+            desired.hosts().all(|host| host.is_loopback() || !lost.contains(host))
+                && !desired.host.is_loopback()
+        };
+        // An error means that the agent ends, which is reported elsewhere.
+        if self.desired.wait_for(has_moved).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -186,6 +233,8 @@ impl RegistryLink {
     fn record(&mut self, result: Result<(), RegistryClientError>) -> Duration {
         let interval = interval(self.heartbeat, self.desired.borrow().ttl);
         let was_lost = std::mem::replace(&mut self.lost, result.is_err());
+        let refused = result.as_ref().is_err_and(|error| !error.is_temporary());
+        let was_refused = std::mem::replace(&mut self.refused, refused);
         match result {
             Ok(()) => {
                 if was_lost {
@@ -200,19 +249,24 @@ impl RegistryLink {
                         service_id = %self.desired.borrow().id, error = error.with_remedy(),
                         "Service replaced by another registrant, it is no longer renewed and announced"
                     );
-                } else if was_lost {
+                } else if was_lost && refused == was_refused {
                     debug!(%error, "Registry still unavailable");
-                } else if self.registered.is_none() {
+                } else if self.registered.is_none() && !refused {
                     // No warning, because there may be no registry at all.
                     info!(error = error.with_remedy(), "Service not registered, trying again");
-                } else {
+                } else if !refused {
                     warn!(error = error.with_remedy(), "Registry unavailable, trying again");
-                }
-                if error.is_temporary() {
-                    next_retry(&mut self.backoff, interval)
                 } else {
+                    warn!(
+                        error = error.with_remedy(),
+                        "Request refused by the registry, trying again"
+                    );
+                }
+                if refused {
                     // An earlier retry would not help, but an operator may remove the cause.
                     with_jitter(interval)
+                } else {
+                    next_retry(&mut self.backoff, interval)
                 }
             }
         }

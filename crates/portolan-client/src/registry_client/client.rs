@@ -8,6 +8,7 @@ use portolan_core::{HealthReport, Incarnation, Registration, ServiceEndpoint, Se
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::error::RegistryClientError;
 use super::query::{ListQuery, Listing, WatchRequest};
@@ -36,6 +37,7 @@ pub struct RegistryClientConfig {
 #[derive(Clone)]
 pub struct RegistryClient {
     http: reqwest::Client,
+    headers: HeaderMap,
     servers: Arc<Servers>,
     timeout: Duration,
     incarnation: Option<Incarnation>,
@@ -84,16 +86,20 @@ impl RegistryClient {
     pub fn new(config: RegistryClientConfig) -> Result<Self, RegistryClientError> {
         let RegistryClientConfig { url, token, timeout } = config;
         let servers = Arc::new(Servers::parse(&url)?);
-        let http = reqwest::Client::builder()
-            .default_headers(headers(token.as_deref())?)
-            .connect_timeout(timeout)
-            // A proxy of the environment is meant for the web, and a redirect would send the token
-            // to another host.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
+        let headers = headers(token.as_deref())?;
+        let http = http_client(headers.clone(), timeout)
             .map_err(|error| RegistryClientError::invalid_url(&url, error.to_string()))?;
-        Ok(Self { http, servers, timeout, incarnation: None })
+        Ok(Self { http, headers, servers, timeout, incarnation: None })
+    }
+
+    /// Returns the same client without its connections: those of an address that this host has lost answer
+    /// nothing, and a request on one of them would fail at its deadline only.
+    pub fn without_connections(mut self) -> Self {
+        match http_client(self.headers.clone(), self.timeout) {
+            Ok(http) => self.http = http,
+            Err(error) => debug!(%error, "Connections to the registry kept"),
+        }
+        self
     }
 
     /// Returns the registry's URL; of several servers, that of the one that is used at the moment.
@@ -265,6 +271,17 @@ impl RegistryClient {
 /// The text of a server's URL.
 fn text(base: &Url) -> &str {
     base.as_str().trim_end_matches('/')
+}
+
+fn http_client(headers: HeaderMap, timeout: Duration) -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .default_headers(headers)
+        .connect_timeout(timeout)
+        // A proxy of the environment is meant for the web, and a redirect would send the token
+        // to another host.
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
 }
 
 impl fmt::Debug for RegistryClient {

@@ -11,7 +11,7 @@ use portolan_core::{
     Source, Ttl,
 };
 
-use super::owner::Owner;
+use super::owner::{Owner, Place};
 use crate::{Command, CommandOrigin, CommandOutcome, Registered, RegistryConfig, RegistryError};
 
 /// The length of a health reason, in characters. Longer ones are truncated.
@@ -100,7 +100,7 @@ pub(crate) fn decide(
     if let Command::Register(registration) = command {
         return register(registration, concerned, terms);
     }
-    check_fenced(&id, command.incarnation(), concerned, source)?;
+    check_fenced(&id, command.incarnation(), concerned, source, |_| true)?;
     let known = concerned.known.ok_or_else(|| RegistryError::Unknown { id: id.clone() })?;
     // Learned by broadcast only: unknown to the API, so that its service registers.
     let from_owner = matches!(command, Command::Heartbeat(_)) || command.incarnation().is_some();
@@ -147,7 +147,11 @@ fn register(
     registration.validate()?;
     let mut new = registration.clone().into_endpoint(terms.ttl_default, terms.now);
     new.source = terms.origin.source();
-    check_fenced(&new.id, new.incarnation, concerned, new.source)?;
+    // An instance that has left the address which it lost to another one is no rival of that any more.
+    let is_rival = |other: &ServiceEndpoint| {
+        Place::all(&new).any(|place| Place::all(other).any(|taken| taken == place))
+    };
+    check_fenced(&new.id, new.incarnation, concerned, new.source, is_rival)?;
     let mut owner = Owner::new(terms.origin);
     let (new, effect) = match concerned.known {
         None => (new, Effect::Registered),
@@ -193,6 +197,7 @@ fn check_fenced(
     incarnation: Option<Incarnation>,
     concerned: &Concerned<'_>,
     source: Source,
+    is_rival: impl Fn(&ServiceEndpoint) -> bool,
 ) -> Result<(), RegistryError> {
     let Some(incarnation) = incarnation else { return Ok(()) };
     let has_fenced = |other: &Known<'_>| {
@@ -203,7 +208,10 @@ fn check_fenced(
         let owner = endpoint.incarnation;
         return Err(RegistryError::AnotherIncarnation { id, incarnation, owner });
     }
-    let Some(Known { endpoint, .. }) = concerned.successor.filter(has_fenced) else {
+    let is_known = |known: Known<'_>| known.endpoint.incarnation == Some(incarnation);
+    let successor = concerned.successor.filter(has_fenced).filter(|it| is_rival(it.endpoint));
+    let Some(Known { endpoint, .. }) = successor.filter(|_| !concerned.known.is_some_and(is_known))
+    else {
         return Ok(());
     };
     Err(RegistryError::Displaced {
