@@ -10,7 +10,7 @@ use tracing::debug;
 
 use crate::attempt::{AttemptLog, AttemptOutcome};
 use crate::deadline::Deadline;
-use crate::evidence::Evidence;
+use crate::evidence::{CORROBORATION, Evidence};
 use crate::proof::Proof;
 use crate::strategy::{
     Candidate, ChangeFeed, Completeness, Strategy, StrategyError, StrategyKind, StrategyOutcome,
@@ -135,11 +135,29 @@ impl Chain {
                 self.metrics.discovery_request(name.as_str(), counted, took);
             }
             if evidence.is_conclusive(key.all) {
+                let one_of_several = link.kind.completeness == Completeness::AllOnRequest;
+                if one_of_several && !key.all && evidence.has_unchecked_lease() {
+                    self.corroborate(link, key, deadline, &mut evidence).await;
+                }
                 break;
             }
             found_at = found_at.or_else(|| evidence.has_instance().then(Instant::now));
         }
         evidence.into_resolution(&self.scopes, log.is_complete())
+    }
+
+    /// Asks a strategy that returned the first of several instances for all of them: the leased one is not
+    /// among what it returned, and may be critical.
+    async fn corroborate(
+        &self,
+        link: &Link,
+        key: &LookupKey,
+        overall: Deadline,
+        evidence: &mut Evidence,
+    ) {
+        let all = LookupKey { all: true, ..key.clone() };
+        let outcome = self.ask(link, &all, overall.at_most(CORROBORATION)).await;
+        self.weigh(link, key, &outcome, evidence);
     }
 
     fn weigh(

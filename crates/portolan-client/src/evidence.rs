@@ -13,7 +13,7 @@ use crate::strategy_name::StrategyName;
 
 /// How long the remaining strategies may take together once an instance is found whose health is not
 /// known, or that is critical: agents and registries answer within milliseconds.
-const CORROBORATION: Duration = Duration::from_millis(250);
+pub(crate) const CORROBORATION: Duration = Duration::from_millis(250);
 /// How long each remaining strategy may take once an authoritative one found no instance, or once only
 /// the well-known port answers: a broadcast query is sent five times within it.
 const AFTER_NEGATIVE: Duration = Duration::from_secs(1);
@@ -88,6 +88,13 @@ impl Evidence {
                 }
         };
         (self.complete || !all) && self.candidates.iter().any(decides)
+    }
+
+    /// Returns whether an instance holds a lease on this host, and its health is not known.
+    pub(crate) fn has_unchecked_lease(&self) -> bool {
+        self.candidates.iter().any(|candidate| {
+            candidate.proof == Proof::Leased && candidate.endpoint.health == HealthStatus::Unknown
+        })
     }
 
     /// How long the next strategy may take; `None` without a limit of its own. `spent` is how long the
