@@ -1,4 +1,5 @@
-//! Benchmarks of the port allocator and the registry, compared with the system calls that have the same effect.
+//! Benchmarks of the port allocator and the registry, compared with the system calls that have the same effect,
+//! or with the same requests without other load.
 //!
 //! A rate by itself says more about the machine than about Portolan. So each figure is compared with a
 //! *baseline*, measured in the same run in interleaved samples, so that other load on the machine
@@ -12,6 +13,7 @@
 mod allocate;
 mod baseline;
 mod bench_env;
+mod flood;
 mod interleaved;
 mod kill;
 mod occupied;
@@ -50,8 +52,8 @@ const PORTS: [(&str, Part); 6] = [
 ];
 
 /// The parts of the registry's report by name.
-const REGISTRY: [(&str, Part); 2] =
-    [("durable", registry::durable), ("recovery", registry::recovery)];
+const REGISTRY: [(&str, Part); 3] =
+    [("durable", registry::durable), ("recovery", registry::recovery), ("flood", flood::rows)];
 
 type Part = fn() -> Result<Vec<Row>>;
 

@@ -19,7 +19,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             Build { profile, packages, program: "bench-ports" }.exec(parts)
         }
         ["registry", parts @ ..] => {
-            let packages = &["portolan-benches"];
+            // The registry of the flood is a process of its own.
+            let packages = &["portolan-benches", "portolan-cli"];
             Build { profile, packages, program: "bench-registry" }.exec(parts)
         }
         [unknown, ..] => bail!("unknown bench {unknown:?}; expected `ports` or `registry`"),
