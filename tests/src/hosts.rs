@@ -4,12 +4,14 @@ use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
 use crate::command::PortolanCommand;
 use crate::env::TestEnv;
 use crate::process::{Output, Process};
+use crate::servers;
 use crate::wait::{TIMEOUT, wait_within};
 
 /// The network of the bridge; the address of host `n` is `10.77.0.n`, and `fd00:77::n`.
@@ -43,6 +45,16 @@ impl TestEnv {
         let host = self.host_without_address(number)?;
         host.add_address(&format!("{NETWORK}.{number}/24"))?;
         // Without duplicate address detection the address can be used at once.
+        host.shell(&format!("ip addr add fd00:77::{number}/64 dev eth0 nodad"))?;
+        Ok(host)
+    }
+
+    /// Creates a host that has no IPv4 address but loopback.
+    ///
+    /// # Errors
+    /// The system allows no namespaces or bridges.
+    pub fn host_with_ipv6_only(&self, number: u8) -> Result<Host<'_>> {
+        let host = self.host_without_address(number)?;
         host.shell(&format!("ip addr add fd00:77::{number}/64 dev eth0 nodad"))?;
         Ok(host)
     }
@@ -89,6 +101,11 @@ impl<'a> Host<'a> {
         format!("http://{}:7000", self.address())
     }
 
+    /// Returns the URL of a registry at the IPv6 address of this host with the default port.
+    pub fn registry_url_v6(&self) -> String {
+        format!("http://[fd00:77::{}]:7000", self.number)
+    }
+
     /// Adds an address, such as `10.77.0.2/24`, to the interface.
     ///
     /// # Errors
@@ -112,7 +129,7 @@ impl<'a> Host<'a> {
     pub fn shell(&self, command_line: &str) -> Result<Output> {
         let mut command = self.enter();
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-        command.args(["sh", "-c", command_line]).env("PATH", path);
+        command.args(["bash", "-c", command_line]).env("PATH", path);
         self.env.spawn(&format!("{}-shell", self.name), command)?.wait(TIMEOUT)?.exits(0)
     }
 
@@ -172,6 +189,42 @@ impl<'a> Host<'a> {
             ensure!(found.code == Some(0) && text == address, "{found:?}");
             Ok(())
         })
+    }
+
+    /// Does the same, and prints how long it took.
+    ///
+    /// # Errors
+    /// The last result, if the address is not found within the timeout of the tests.
+    pub fn finds_and_measures(&self, name: &str, options: &[&str], address: &str) -> Result<()> {
+        let began = Instant::now();
+        self.finds(name, options, address)?;
+        println!("{name} found at {address} after {:?}", began.elapsed());
+        Ok(())
+    }
+
+    /// Starts nginx on this host, which forwards `http://HOST:PORT/portolan/` to `http://UPSTREAM/`, and
+    /// appends the address of its peer to `X-Forwarded-For`.
+    ///
+    /// # Errors
+    /// nginx is not installed, ends, or does not listen.
+    pub fn nginx(&self, port: u16, upstream: &str) -> Result<Process> {
+        let location = format!(
+            "location /portolan/ {{ proxy_pass http://{upstream}/; proxy_buffering off; \
+             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }}"
+        );
+        let folder = format!("{}/nginx", self.name);
+        let command = servers::nginx_with(self.env, &folder, &port.to_string(), &location)?;
+        let mut nginx = self.spawn("nginx", &command)?;
+        nginx.wait_until("nginx to listen", || self.connect(port))?;
+        Ok(nginx)
+    }
+
+    /// Connects to a TCP port of this host.
+    ///
+    /// # Errors
+    /// Nothing listens on it.
+    pub fn connect(&self, port: u16) -> Result<()> {
+        self.shell(&format!("exec 3<>/dev/tcp/127.0.0.1/{port}")).map(drop)
     }
 
     /// Returns a command that runs another one in the namespace of this host.

@@ -11,18 +11,30 @@ use crate::programs;
 /// # Errors
 /// nginx is not installed.
 pub fn nginx(env: &TestEnv, listen: &str) -> Result<Vec<String>> {
+    nginx_with(env, "nginx", listen, "location / { return 200 \"hello from nginx\"; }")
+}
+
+/// Returns the command of an nginx with this directory, `listen` directive and location.
+///
+/// # Errors
+/// nginx is not installed.
+pub(crate) fn nginx_with(
+    env: &TestEnv,
+    directory: &str,
+    listen: &str,
+    location: &str,
+) -> Result<Vec<String>> {
     let nginx = programs::find_system("nginx", "nginx")?;
-    let folder = env.folder("nginx")?.display().to_string();
+    let folder = env.folder(directory)?.display().to_string();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("  {name}_temp_path {folder}/{name};\n"))
         .concat();
     let configuration = format!(
         "daemon off;\nmaster_process on;\nworker_processes 1;\npid {folder}/pid;\n\
          error_log stderr;\nevents {{}}\nhttp {{\n  access_log off;\n{temporary}\
-         \x20 server {{\n    listen {listen};\n\
-         \x20   location / {{ return 200 \"hello from nginx\"; }}\n  }}\n}}\n"
+         \x20 server {{\n    listen {listen};\n    {location}\n  }}\n}}\n"
     );
-    let file = env.write("nginx/nginx.conf", &configuration)?;
+    let file = env.write(&format!("{directory}/nginx.conf"), &configuration)?;
     let words = [nginx.display().to_string(), "-c".into(), file.display().to_string()];
     Ok(words.into_iter().chain(["-e".into(), "stderr".into()]).collect())
 }

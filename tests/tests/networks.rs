@@ -200,51 +200,6 @@ fn service_on_loopback_is_not_announced_to_other_hosts() {
 }
 
 #[test]
-fn services_of_hosts_that_start_before_their_addresses_are_told_apart() {
-    isolated(|env| {
-        let hosts = [env.host_without_address(1)?, env.host_without_address(2)?];
-        let client = env.host(3)?;
-        let start = |host: &Host<'_>| host.service("api", &["--preferred", "8080"], &HTTP_SERVER);
-        let _services = [start(&hosts[0])?, start(&hosts[1])?];
-        for host in &hosts {
-            host.finds("api", &["--strategy", "broadcast"], "127.0.0.1:8080")?;
-        }
-        hosts[0].add_address("10.77.0.1/24")?;
-        hosts[1].add_address("10.77.0.2/24")?;
-        portolan_tests::wait_for("both services to be found", || {
-            let found = client.portolan(&["discover", "api", "--all"])?.run()?;
-            let both =
-                found.stdout.contains("10.77.0.1:8080") && found.stdout.contains("10.77.0.2:8080");
-            ensure!(both, "{found:?}");
-            Ok(())
-        })
-    });
-}
-
-#[test]
-fn hosts_that_start_before_their_addresses_find_each_other() {
-    isolated(|env| {
-        let (server, client) = (env.host_without_address(1)?, env.host_without_address(2)?);
-        let _service = server.service("api", &["--preferred", "8080"], &HTTP_SERVER)?;
-        server.finds("api", &["--strategy", "broadcast"], "127.0.0.1:8080")?;
-        let mut listener = client.portolan(&["listen", "--count", "1"])?.spawn("listener")?;
-        listener.wait_for_line("only this host is reached")?;
-        let mut watcher = client.portolan(&["listen"])?.spawn("watcher")?;
-        watcher.wait_for_line("warning: the broadcast channel has joined no network interface")?;
-        let announce = ["announce", "x", "--host", "10.77.0.2", "--port", "1"];
-        let alone = client.portolan(&announce)?.run()?.exits(0)?;
-        ensure!(alone.stderr.contains("only this host is reached"), "{alone:?}");
-        client.add_address("10.77.0.2/24")?;
-        watcher.wait_for_line("the broadcast channel hears other hosts")?;
-        server.add_address("10.77.0.1/24")?;
-        client.finds("api", &[], "10.77.0.1:8080")?;
-        server.remove_address("10.77.0.1/24")?;
-        server.add_address("10.77.0.11/24")?;
-        client.finds("api", &[], "10.77.0.11:8080")
-    });
-}
-
-#[test]
 fn manual_registration_and_announcement_have_the_address_of_their_host() {
     isolated(|env| {
         let (registry_host, server, client) = (env.host(1)?, env.host(2)?, env.host(3)?);
