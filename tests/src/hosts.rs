@@ -219,6 +219,18 @@ impl<'a> Host<'a> {
         Ok(nginx)
     }
 
+    /// Starts a tunnel from a port on loopback of this host to the same port on loopback of another one.
+    ///
+    /// # Errors
+    /// Python is not installed, or the port is taken.
+    pub fn tunnel(&self, port: u16, to: &Host<'_>) -> Result<Process> {
+        let script = self.env.write("tunnel.py", include_str!("tunnel.py"))?.display().to_string();
+        let (port, pid) = (port.to_string(), to.holder.id().to_string());
+        let mut tunnel = self.spawn("tunnel", &["python3", &script, &port, &pid])?;
+        tunnel.wait_for_line("forwarding")?;
+        Ok(tunnel)
+    }
+
     /// Connects to a TCP port of this host.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A registry behind nginx with a path prefix: callers get addresses that they can reach, whatever they send.
 
 use anyhow::{Result, ensure};
-use portolan_tests::{Host, Process, isolated};
+use portolan_tests::{Host, Process, TIMEOUT, isolated};
 use serde_json::Value;
 
 const HTTP_SERVER: [&str; 4] = ["python3", "-m", "http.server", "{port}"];
@@ -136,5 +136,27 @@ fn caller_behind_an_untrusted_nginx_gets_a_reachable_address() {
             client.portolan(&["discover", "local-api"])?.args(&options).run()?.exits(3)?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn caller_behind_a_tunnel_is_not_on_the_host_of_the_registry() {
+    isolated(|env| {
+        let network = Network::start(env, &TRUSTED[2..])?;
+        let [registry_host, server, _, client] = &network.hosts;
+        let options = ["--registry", "http://127.0.0.1:7000", "--strategy", "registry"];
+        let (_tunnel, _other) =
+            (client.tunnel(7000, registry_host)?, server.tunnel(7000, registry_host)?);
+        client.finds("shop-api", &options, "10.77.0.1:8080")?;
+        client.portolan(&["discover", "local-api"])?.args(&options).run()?.exits(3)?;
+        // On the host of the registry its loopback address would be another service's.
+        let run = ["--registry", "http://127.0.0.1:7000", "--preferred", "8082"];
+        let refused = server.service("far-api", &run, &HTTP_SERVER)?.wait(TIMEOUT)?;
+        ensure!(refused.stderr.contains("127.0.0.1 is a loopback address"), "{refused:?}");
+        let found = ["--registry", "http://127.0.0.1:7000", "--strategy", "registry"];
+        registry_host.portolan(&["discover", "far-api"])?.args(&found).run()?.exits(3)?;
+        let run = [&run[..], &["--host", "10.77.0.2"]].concat();
+        let _service = server.service("far-api", &run, &HTTP_SERVER)?;
+        client.finds("far-api", &options, "10.77.0.2:8082")
     });
 }

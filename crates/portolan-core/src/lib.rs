@@ -51,6 +51,10 @@ pub use reach::Vantage;
 pub use remedy::Remedy;
 pub use suggest::suggest;
 
+/// The HTTP header in which a client of a registry sends the id of its network stack, so that the registry does not take a
+/// client behind a tunnel for one on its own host.
+pub const NETWORK_ID_HEADER: &str = "portolan-network";
+
 /// The default port of the registry.
 pub const REGISTRY_PORT: u16 = 7000;
 /// The default multicast group and port of the broadcast channel.

@@ -22,6 +22,7 @@ struct Inner {
     metrics: Metrics,
     authenticator: Authenticator,
     trusted_proxies: Vec<IpNetwork>,
+    network_id: Option<String>,
     declared: Option<watch::Receiver<Vec<DeclaredInstance>>>,
     version: String,
     openapi: Bytes,
@@ -41,6 +42,7 @@ impl Api {
             metrics,
             authenticator,
             trusted_proxies,
+            network_id: None,
             declared: None,
             version,
             openapi,
@@ -57,6 +59,12 @@ impl Api {
     /// Sets the proxies whose `X-Forwarded-For` names the host of the client. Default: none.
     pub fn trusted_proxies(self, networks: Vec<IpNetwork>) -> Self {
         self.with(|inner| inner.trusted_proxies = networks)
+    }
+
+    /// Sets the id of this host's network stack. A client that sends another one is not on this host, even if it
+    /// connects on loopback, as through a tunnel. Default: none.
+    pub fn network_id(self, id: Option<&str>) -> Self {
+        self.with(|inner| inner.network_id = id.map(str::to_owned))
     }
 
     /// Sets the instances that the stack of this registry declares. Lists of services explain with them why
@@ -95,6 +103,11 @@ impl Api {
 
     pub(crate) fn proxies(&self) -> &[IpNetwork] {
         &self.0.trusted_proxies
+    }
+
+    /// Returns whether a client with this id may be on this host.
+    pub(crate) fn is_own_network(&self, id: &[u8]) -> bool {
+        self.0.network_id.as_ref().is_none_or(|own| own.as_bytes() == id)
     }
 
     /// Returns the declared instances that are not ready and match.

@@ -65,7 +65,8 @@ impl Caller {
         self.vantage
     }
 
-    const UNKNOWN: Self = Self { address: None, vantage: Vantage::UNKNOWN };
+    /// A client of which nothing is known.
+    pub const UNKNOWN: Self = Self { address: None, vantage: Vantage::UNKNOWN };
 
     fn at(address: IpAddr, peer: &Peer) -> Self {
         let local = peer.local();

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use portolan_broadcast::Broadcaster;
+use portolan_broadcast::{Broadcaster, network_id};
 use portolan_core::{DeclaredInstance, Host, Scope};
 use portolan_http::HttpLimits;
 use portolan_http_api::Api;
@@ -146,6 +146,7 @@ impl RegistryServerBuilder {
         let api = Api::new(registry.clone(), metrics.clone())
             .token(settings.token.as_deref())
             .trusted_proxies(settings.service_registry.trusted_proxies.clone())
+            .network_id(network_id())
             .declared(declared);
 
         let mut parts = Parts::default();

@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_core::{HealthReport, Incarnation, Registration, ServiceEndpoint, ServiceId, Vantage};
+use portolan_broadcast::network_id;
+use portolan_core::{
+    HealthReport, Incarnation, NETWORK_ID_HEADER, Registration, ServiceEndpoint, ServiceId, Vantage,
+};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use tokio::time::Instant;
@@ -313,6 +316,9 @@ pub(super) fn base_url(text: &str) -> Result<Url, RegistryClientError> {
 
 fn headers(token: Option<&str>) -> Result<HeaderMap, RegistryClientError> {
     let mut headers = HeaderMap::new();
+    if let Some(id) = network_id() {
+        headers.insert(NETWORK_ID_HEADER, HeaderValue::from_static(id));
+    }
     if let Some(token) = token {
         let value = HeaderValue::from_str(&format!("Bearer {token}"));
         let mut value = value.map_err(|_| RegistryClientError::InvalidToken)?;

@@ -2,7 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use portolan_core::{ServiceEndpoint, Vantage};
+use portolan_core::{NETWORK_ID_HEADER, ServiceEndpoint, Vantage};
 use portolan_http::{Caller, ConnectionInfo};
 use portolan_registry::CommandOrigin;
 
@@ -20,7 +20,11 @@ impl FromRequestParts<Api> for Requester {
         let connection = parts.extensions.get::<ConnectionInfo>().ok_or_else(|| {
             Problem::new(ProblemKind::Internal, "the connection of the request is unknown")
         })?;
-        Ok(Self(Caller::new(connection.peer(), &parts.headers, api.proxies())))
+        let caller = Caller::new(connection.peer(), &parts.headers, api.proxies());
+        let network = parts.headers.get(NETWORK_ID_HEADER);
+        let is_tunneled = caller.vantage() == Vantage::SameHost
+            && network.is_some_and(|id| !api.is_own_network(id.as_bytes()));
+        Ok(Self(if is_tunneled { Caller::UNKNOWN } else { caller }))
     }
 }
 
@@ -52,7 +56,7 @@ fn unreachable(endpoint: &ServiceEndpoint, caller: Caller) -> Problem {
         ))
         .remedy("let the service listen on an address of its host, and register that"),
         None => problem(format!(
-            "{id} listens at {address} on the host of the registry, and a proxy hides the host of the caller"
+            "{id} listens at {address} on the host of the registry, and a proxy or a tunnel hides the host of the caller"
         ))
         .remedy("list the proxy in service_registry.trusted_proxies, or ask without it"),
     }

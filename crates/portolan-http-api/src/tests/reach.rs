@@ -22,6 +22,21 @@ fn hosts(listing: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
+async fn caller_behind_a_tunnel_is_not_on_the_host_of_the_registry() {
+    let server = Server::with(|api| api.network_id(Some("own"))).await;
+    assert_eq!(server.register(everywhere()).await.status, 201);
+    let list = |id| {
+        let request = server.request(Method::GET, "/api/v1/services");
+        ApiResponse::read(request.header("portolan-network", id))
+    };
+    assert_eq!(hosts(&list("own").await.json()), ["127.0.0.1"]);
+    assert_eq!(hosts(&list("other").await.json()), ["10.0.0.1"]);
+    let register = server.request(Method::POST, "/api/v1/services").json(&api(1));
+    let refused = ApiResponse::read(register.header("portolan-network", "other")).await;
+    assert_eq!(refused.status, 422);
+}
+
+#[tokio::test]
 async fn caller_on_another_host_gets_no_loopback_address() {
     let server = Server::behind_a_proxy().await;
     assert_eq!(server.register(api(1)).await.status, 201);
