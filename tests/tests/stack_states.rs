@@ -106,3 +106,34 @@ fn service_that_is_starting_hides_one_of_the_default_scope_and_a_server_on_its_p
         Ok(())
     });
 }
+
+#[test]
+fn instances_of_a_killed_stack_in_its_data_directory_are_not_found_again() {
+    isolated(|env| {
+        let stack = |command: &str, port: u16| {
+            let service = format!("  api: {{command: '{command}', port: {port}}}");
+            format!("name: shop\nservice_registry: {{data_dir: state}}\nservices:\n{service}\n")
+        };
+        let serving = stack("python3 -m http.server {port} --bind 127.0.0.1", 8081);
+        let file = env.write("shop/portolan.yaml", &serving)?;
+        let folder = file.parent().context("no folder")?.to_owned();
+        let mut up = env.portolan(&["up"])?.directory(&folder).spawn("up")?;
+        up.wait_until("the api to be found", || {
+            env.portolan(&["discover", "api"])?.directory(&folder).run()?.exits(0)
+        })?;
+        // Its program still listens on 8081, as any other program might by now.
+        up.kill()?;
+        env.write("shop/portolan.yaml", &stack("sleep 1000", 8090))?;
+        let mut up = env.portolan(&["up"])?.directory(&folder).spawn("up-again")?;
+        up.wait_until("the state of the api", || {
+            let listed = env.portolan(&["list", "--json"])?.directory(&folder).run()?.exits(0)?;
+            let listed = listed.json()?;
+            ensure!(listed["declared"][0]["state"] == "starting", "{listed}");
+            ensure!(listed["services"].as_array().is_some_and(Vec::is_empty), "{listed}");
+            Ok(())
+        })?;
+        let discover = env.portolan(&["discover", "api"])?.directory(&folder).run()?.exits(3)?;
+        ensure!(discover.stdout.is_empty(), "{discover:?}");
+        Ok(())
+    });
+}

@@ -88,7 +88,7 @@ fn allocator_exit(error: &AllocatorError) -> Exit {
 
 fn registry_exit(error: &RegistryClientError) -> Exit {
     match error {
-        RegistryClientError::Unreachable { .. } => Exit::Unreachable,
+        error if error.is_temporary() => Exit::Unreachable,
         // The request may be repeated by the owner of the registration only.
         RegistryClientError::NotPermitted { .. } | RegistryClientError::Conflict { .. } => {
             Exit::NotPermitted

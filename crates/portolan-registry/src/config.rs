@@ -82,6 +82,9 @@ pub enum InvalidRegistryConfig {
     /// The storage backend keeps nothing in a directory.
     #[error("service_registry.data_dir: the storage backend {0} does not use a directory")]
     DataDir(&'static str),
+    /// The data directory is empty text.
+    #[error("service_registry.data_dir: it is empty, expected a directory")]
+    DataDirEmpty,
     /// A setting of the store `etcd` is invalid, or its file cannot be read.
     #[error("service_registry.etcd.{key}: {problem}")]
     Etcd {
@@ -126,6 +129,9 @@ impl RegistryConfig {
         #[cfg(feature = "etcd")]
         if self.storage_backend == StorageBackend::Etcd {
             self.etcd.validate()?;
+        }
+        if self.data_dir.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            return Err(InvalidRegistryConfig::DataDirEmpty);
         }
         self.ttl()?;
         if !(Ttl::MIN..=Ttl::MAX).contains(&self.cleanup_interval) {
@@ -173,7 +179,7 @@ impl InvalidRegistryConfig {
     pub fn path(&self) -> String {
         let key = match self {
             Self::Backend(_) => "storage_backend",
-            Self::DataDir(_) => "data_dir",
+            Self::DataDir(_) | Self::DataDirEmpty => "data_dir",
             Self::TtlDefault(_) => "ttl_default",
             Self::CleanupInterval(_) => "cleanup_interval",
             Self::Limit { key, .. } => key,
@@ -194,6 +200,7 @@ impl Remedy for InvalidRegistryConfig {
             Self::Backend(_) => {
                 Some("use memory; services register again by themselves after a restart".into())
             }
+            Self::DataDirEmpty => Some("leave it out to keep nothing".into()),
             Self::DataDir(_) => Some("remove it, or set storage_backend to memory".into()),
             Self::Etcd { .. }
             | Self::TtlDefault(_)

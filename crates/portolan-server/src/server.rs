@@ -3,15 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use portolan_broadcast::{Broadcaster, network_id};
-use portolan_core::{DeclaredInstance, Host, Scope};
+use portolan_core::{Change, DeclaredInstance, Host, Scope};
 use portolan_http::HttpLimits;
 use portolan_http_api::Api;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::PortAllocator;
-use portolan_registry::Registry;
-use tokio::sync::watch;
-use tracing::info;
+use portolan_registry::{Registry, WatchQuery};
+use tokio::sync::{oneshot, watch};
+use tracing::{info, warn};
 
 use crate::flows::{self, ChannelTrust};
 use crate::listen::listen;
@@ -43,6 +44,7 @@ pub struct RegistryServerBuilder {
     broadcaster: Option<Broadcaster>,
     on_any_port: bool,
     declared: Option<watch::Receiver<Vec<DeclaredInstance>>>,
+    starts_scope: bool,
 }
 
 // === impl RegistryServer ===
@@ -58,6 +60,7 @@ impl RegistryServer {
             broadcaster: None,
             on_any_port: false,
             declared: None,
+            starts_scope: false,
         }
     }
 
@@ -125,10 +128,18 @@ impl RegistryServerBuilder {
         self
     }
 
+    /// Sets whether the server begins without the instances of its scope that an earlier one has kept in the data
+    /// directory: the caller starts them again, and at their old addresses there may be other programs by now.
+    pub fn starts_scope(mut self, starts: bool) -> Self {
+        self.starts_scope = starts;
+        self
+    }
+
     /// Starts the server. The port comes first, so that a second server on the same port fails
     /// before it has any effect.
     pub async fn start(self) -> Result<RegistryServer, ServerError> {
-        let Self { settings, scope, metrics, broadcaster, on_any_port, declared } = self;
+        let Self { settings, scope, metrics, broadcaster, on_any_port, declared, starts_scope } =
+            self;
         if !settings.service_registry.enabled {
             return Err(ServerError::Disabled);
         }
@@ -160,11 +171,18 @@ impl RegistryServerBuilder {
             });
         }
         let dialects = vec![api.dialect()];
+        let (open, opened) = oneshot::channel::<()>();
         parts.spawn_fallible("http", async |stop| {
+            // Requests wait until the state is that with which the server begins.
+            _ = opened.await;
             let (limits, stop) = (HttpLimits::default(), stop.cancelled_owned());
             Ok(portolan_http::serve(listener, dialects, limits, stop).await?)
         });
         parts.spawn("registry", |stop| task.run(stop.cancelled_owned()));
+        if starts_scope {
+            forget(&registry, &scope).await;
+        }
+        _ = open.send(());
         if imports && broadcaster.is_none() {
             info!(
                 "Announcements not imported, because the registry requires a token and the channel has no \
@@ -174,6 +192,19 @@ impl RegistryServerBuilder {
         log_open_access(address.ip(), settings.token.is_some());
         info!(%address, "Registry server started");
         Ok(RegistryServer { address, registry, allocator, _broadcaster: broadcaster, parts })
+    }
+}
+
+/// Deregisters the instances of the scope.
+async fn forget(registry: &Registry, scope: &Scope) {
+    let query = WatchQuery { scopes: vec![scope.clone()], ..WatchQuery::default() };
+    // The first event is the state, once the store has delivered it.
+    let Some(event) = registry.watch(query).next().await else { return };
+    let Change::Snapshot { endpoints, .. } = &event.change else { return };
+    for endpoint in endpoints {
+        if let Err(error) = registry.deregister(&endpoint.id).await {
+            warn!(id = %endpoint.id, %error, "Instance of an earlier run cannot be deregistered");
+        }
     }
 }
 

@@ -54,6 +54,7 @@ impl Up {
             .broadcaster(broadcaster.clone())
             .on_any_port(true)
             .declared(declared)
+            .starts_scope(true)
             .start()
             .await?;
         let around = surroundings(context, file, &server.url());

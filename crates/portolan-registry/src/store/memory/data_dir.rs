@@ -74,8 +74,8 @@ impl DataDir {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_prefix(kind.prefix()));
-            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+            let digits = name.to_str().and_then(|name| name.strip_prefix(kind.prefix()));
+            numbers.extend(digits.and_then(number));
         }
         numbers.sort_unstable();
         Ok(numbers)
@@ -99,7 +99,32 @@ impl DataDir {
         _ = fs::remove_file(temporary(&self.file(kind, number)));
     }
 
-    /// Removes the files before this number, and what was left under a temporary name.
+    /// Finishes a file that has no name yet. Returns whether there was one.
+    pub(crate) fn finish(&self, kind: FileKind, number: u64) -> Result<bool, DataDirError> {
+        let path = temporary(&self.file(kind, number));
+        match self.publish(kind, number) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(DataDirError::io("rename", &path, source)),
+        }
+    }
+
+    /// Removes what a crash left under a temporary name. A file system that cannot be written keeps it.
+    pub(crate) fn remove_temporary(&self) {
+        let Ok(entries) = fs::read_dir(&self.path) else { return };
+        let paths = entries.flatten().map(|entry| entry.path());
+        let kinds = [FileKind::Journal, FileKind::Snapshot];
+        for path in paths {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let Some(name) = name.and_then(|name| name.strip_suffix(TEMPORARY)) else { continue };
+            if kinds.iter().any(|kind| name.strip_prefix(kind.prefix()).and_then(number).is_some())
+            {
+                _ = fs::remove_file(&path);
+            }
+        }
+    }
+
+    /// Removes the files before this number.
     pub(crate) fn remove_before(&self, kind: FileKind, number: u64) -> Result<(), DataDirError> {
         for old in self.numbers(kind)?.into_iter().filter(|old| *old < number) {
             let path = self.file(kind, old);
@@ -121,6 +146,12 @@ impl FileKind {
             Self::Snapshot => "snapshot-",
         }
     }
+}
+
+/// The number in the name of a file, in the form in which it is written. Others are not ours.
+fn number(digits: &str) -> Option<u64> {
+    let number = u64::from(digits.parse::<u32>().ok()?);
+    (format!("{number:08}") == digits).then_some(number)
 }
 
 /// Opens the lock file; read-only if the file system is, which suffices for the lock.

@@ -7,8 +7,12 @@ use serde::Serialize;
 
 /// The length of checksum and space.
 const PREFIX: usize = 9;
-/// The length of the longest line. A writer stays far below it.
+/// The length of the longest line that is read. A writer stays far below it, see [`encode_all`].
 const LONGEST: u64 = 64 << 20;
+/// How many values a line has at most.
+const VALUES: usize = 256;
+/// The length from which a line gets no further values.
+const FULL: usize = 1 << 20;
 
 /// A line of a file.
 #[derive(Debug)]
@@ -28,14 +32,48 @@ pub(super) struct Lines<R> {
     number: u64,
 }
 
-/// Appends a line.
-pub(super) fn encode(value: &impl Serialize, lines: &mut Vec<u8>) {
-    let start = lines.len();
-    lines.extend_from_slice(&[b' '; PREFIX]);
-    serde_json::to_writer(&mut *lines, value).expect("a record has a JSON form");
-    let checksum = format!("{:08x}", crc32fast::hash(&lines[start + PREFIX..]));
-    lines[start..start + PREFIX - 1].copy_from_slice(checksum.as_bytes());
-    lines.push(b'\n');
+/// Returns a value as a line.
+pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {
+    let mut line = vec![b' '; PREFIX];
+    serde_json::to_writer(&mut line, value).expect("a record has a JSON form");
+    seal(&mut line);
+    line
+}
+
+/// Writes the values as lines with several in each: between `head` and `tail`, separated by commas.
+pub(super) fn encode_all<T: Serialize>(
+    values: &[T],
+    (head, tail): (&str, &str),
+    mut write: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let (mut values, mut line) = (values.iter().peekable(), Vec::new());
+    while values.peek().is_some() {
+        line.clear();
+        line.extend_from_slice(&[b' '; PREFIX]);
+        line.extend_from_slice(head.as_bytes());
+        let mut count = 0;
+        while count < VALUES
+            && line.len() < FULL
+            && let Some(value) = values.next()
+        {
+            if count > 0 {
+                line.push(b',');
+            }
+            serde_json::to_writer(&mut line, value).expect("a record has a JSON form");
+            count += 1;
+        }
+        line.extend_from_slice(tail.as_bytes());
+        seal(&mut line);
+        write(&line)?;
+    }
+    Ok(())
+}
+
+/// Completes a line: puts the checksum into its prefix, and the newline at its end.
+fn seal(line: &mut Vec<u8>) {
+    let checksum = format!("{:08x}", crc32fast::hash(&line[PREFIX..]));
+    line[..PREFIX - 1].copy_from_slice(checksum.as_bytes());
+    line.push(b'\n');
 }
 
 // === impl Lines ===
@@ -48,6 +86,11 @@ impl<R: BufRead> Lines<R> {
     /// The length of what was read.
     pub(super) fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// The number of lines that were read.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Reads the next line; `None` at the end of the file.
@@ -106,8 +149,7 @@ mod tests {
 
     #[test]
     fn line_of_any_changed_byte_is_invalid() {
-        let mut bytes = Vec::new();
-        encode(&"a\nb", &mut bytes);
+        let bytes = encode(&"a\nb");
         assert_eq!(read(&bytes), [Ok(br#""a\nb""#.to_vec())]);
         for at in 0..bytes.len() {
             for changed in 0..=255 {
@@ -123,10 +165,9 @@ mod tests {
 
     #[test]
     fn line_after_a_damaged_newline_is_found() {
-        let mut bytes = Vec::new();
-        encode(&[1], &mut bytes);
+        let mut bytes = encode(&[1]);
         let end = bytes.len() - 1;
-        encode(&[2], &mut bytes);
+        bytes.extend(encode(&[2]));
         bytes[end] = b'x';
         let line = Lines::new(&bytes[..]).next().unwrap().unwrap();
         assert!(line.json().is_err());
@@ -134,9 +175,27 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_bounded_in_values_and_in_length() {
+        let lengths = |values: &[String]| {
+            let mut lengths = Vec::new();
+            encode_all(values, ("[", "]"), |line| {
+                let json = Lines::new(line).next()?.unwrap();
+                let values: Vec<String> = serde_json::from_slice(json.json().unwrap()).unwrap();
+                lengths.push(values.len());
+                Ok(())
+            })
+            .unwrap();
+            lengths
+        };
+        assert_eq!(lengths(&vec![String::new(); 600]), [256, 256, 88]);
+        // Each is half of a full line once it is escaped.
+        assert_eq!(lengths(&vec!["\"".repeat(FULL / 4); 5]), [2, 2, 1]);
+        assert!(lengths(&[]).is_empty());
+    }
+
+    #[test]
     fn every_beginning_of_a_line_is_invalid() {
-        let mut bytes = Vec::new();
-        encode(&vec![1, 2, 3], &mut bytes);
+        let bytes = encode(&vec![1, 2, 3]);
         for length in 1..bytes.len() {
             assert!(read(&bytes[..length])[0].is_err(), "{length}");
         }

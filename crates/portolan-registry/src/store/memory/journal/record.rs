@@ -19,6 +19,9 @@ pub(crate) struct Header {
     pub(crate) version: u32,
     /// The revision in which the journal begins, or of the snapshot.
     pub(crate) revision: Revision,
+    /// The number of instances in a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) instances: Option<usize>,
 }
 
 /// Every other line of a journal.

@@ -24,6 +24,8 @@ use crate::store::owner::Owner;
 
 /// How many lines are parsed at a time.
 const GROUP: usize = 256;
+/// The length from which no further line is added to those.
+const GROUP_LENGTH: u64 = 32 << 20;
 
 /// What a data directory contains.
 #[derive(Debug, Default)]
@@ -54,7 +56,15 @@ pub(crate) fn recover(dir: &DataDir, history: usize) -> Result<Recovered, DataDi
     let snapshot = dir.numbers(FileKind::Snapshot)?.pop();
     let journals = dir.numbers(FileKind::Journal)?;
     let first = snapshot.unwrap_or(1);
-    let needed: Vec<_> = journals.iter().copied().filter(|number| *number >= first).collect();
+    let mut needed: Vec<_> = journals.iter().copied().filter(|number| *number >= first).collect();
+    if let (Some(snapshot), true) = (snapshot, needed.is_empty()) {
+        // The server ended before the journal of the snapshot had its name.
+        if !dir.finish(FileKind::Journal, snapshot)? {
+            return Err(DataDirError::Missing { path: dir.file(FileKind::Journal, snapshot) });
+        }
+        needed.push(snapshot);
+    }
+    dir.remove_temporary();
     for (expected, number) in (first..).zip(&needed) {
         if expected != *number {
             return Err(DataDirError::Missing { path: dir.file(FileKind::Journal, expected) });
@@ -79,8 +89,6 @@ pub(crate) fn recover(dir: &DataDir, history: usize) -> Result<Recovered, DataDi
             replay.history.since = dropped.revision;
         }
     }
-    // A snapshot without its journal: the server ended between the two.
-    replay.journal = replay.journal.or(snapshot.map(|number| (number, 0)));
     replay.history.events = events.into();
     Ok(replay)
 }
@@ -106,13 +114,7 @@ impl Recovered {
         events: &mut VecDeque<Arc<ServiceEvent>>,
     ) -> Result<u64, DataDirError> {
         let mut lines = LogFile::open(path)?;
-        let header = match lines.header("journal") {
-            Ok(header) => header,
-            Err(DataDirError::Damaged { line: 1, .. }) if may_be_torn && lines.is_alone()? => {
-                return Ok(0);
-            }
-            Err(error) => return Err(error),
-        };
+        let header = lines.header("journal")?;
         if self.revision == Revision::default() {
             self.history.since = header.revision;
         }
@@ -267,6 +269,11 @@ fn read_snapshot(path: &Path) -> Result<Recovered, DataDirError> {
             }
         }
     }
+    let found = recovered.instances.len();
+    if let Some(expected) = header.instances.filter(|expected| *expected != found) {
+        let problem = format!("the file ends after {found} of {expected} instances");
+        return Err(lines.damaged(problem));
+    }
     recovered.snapshot_length = lines.lines.offset();
     Ok(recovered)
 }
@@ -302,7 +309,9 @@ impl<'a> LogFile<'a> {
     /// Reads the next lines and parses them on all processors, which takes most of the time of a recovery.
     fn group<T: DeserializeOwned + Send>(&mut self) -> Result<Option<Group<T>>, DataDirError> {
         let mut lines = Vec::new();
+        let start = self.lines.offset();
         while lines.len() < GROUP
+            && self.lines.offset() - start < GROUP_LENGTH
             && let Some(line) = self.next()?
         {
             lines.push(line);
@@ -322,11 +331,6 @@ impl<'a> LogFile<'a> {
             joined.flatten().collect()
         });
         Ok(Some(parsed))
-    }
-
-    /// Whether there is no further line.
-    fn is_alone(&mut self) -> Result<bool, DataDirError> {
-        Ok(self.next()?.is_none())
     }
 
     fn header(&mut self, kind: &str) -> Result<Header, DataDirError> {
@@ -358,6 +362,11 @@ impl<'a> LogFile<'a> {
         }
         let header = serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))?;
         Ok(header)
+    }
+
+    /// The error of damage in the line that was read last.
+    fn damaged(&self, problem: String) -> DataDirError {
+        DataDirError::Damaged { path: self.path.to_owned(), line: self.lines.number(), problem }
     }
 
     fn parse<T: DeserializeOwned>(&self, line: &Line) -> Result<T, Invalid<T>> {

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_core::{Backoff, Revision};
-use serde::Serialize;
 use tracing::{info, warn};
 
 use super::frame;
@@ -24,8 +23,6 @@ use crate::store::memory::outbox::Batch;
 
 /// The length of a journal from which a snapshot is written, unless the last snapshot was larger than half of it.
 pub(crate) const JOURNAL: u64 = 16 << 20;
-/// How many records or instances a line has.
-const LINE: usize = 256;
 /// The waits between attempts to write a snapshot while the store is read-only.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LONGEST: Duration = Duration::from_secs(10);
@@ -52,14 +49,6 @@ pub(crate) struct Writer {
     /// The length of the journal from which a snapshot is written, if the last one was not larger.
     rotate_at: u64,
     snapshot: Option<JoinHandle<Option<u64>>>,
-}
-
-/// A line of a journal as it is written.
-#[derive(Serialize)]
-struct Line<'a> {
-    at: Timestamp,
-    synced: u64,
-    records: &'a [Record],
 }
 
 // === impl WriterThread ===
@@ -143,16 +132,18 @@ impl Writer {
 
     /// Appends records, and puts everything so far on the disk if `sync` is set.
     fn append(&mut self, records: &[Record], sync: bool) -> io::Result<()> {
-        let (at, synced, mut lines) = (Timestamp::now(), self.synced, Vec::new());
-        for records in records.chunks(LINE) {
-            frame::encode(&Line { at, synced, records }, &mut lines);
-        }
+        let mut length = self.length;
+        // A `Batch`, whose records are added.
+        let head = format!(r#"{{"at":"{}","synced":{},"records":["#, Timestamp::now(), self.synced);
         let file = self.file.as_mut().ok_or(io::ErrorKind::ReadOnlyFilesystem)?;
-        file.write_all(&lines)?;
+        frame::encode_all(records, (&head, "]}"), |line| {
+            length += line.len() as u64;
+            file.write_all(line)
+        })?;
         if sync {
             file.sync_data()?;
         }
-        self.length += lines.len() as u64;
+        self.length = length;
         self.synced = if sync { self.length } else { self.synced };
         Ok(())
     }
@@ -191,12 +182,14 @@ impl Writer {
     fn start_over(&mut self, shared: &Shared) -> io::Result<()> {
         let number = self.number + 1;
         let (revision, instances) = shared.record_from_here();
-        // The snapshot first: without it, the journal would continue the failed one.
+        let (file, start) = prepare_journal(&self.dir, number, revision)?;
+        // The snapshot gets its name first: without it, the journal would continue the failed one. Recovery knows
+        // a snapshot whose journal does not have its name yet.
         let written = write_snapshot(&self.dir, number, revision, &instances);
         let length = written.inspect_err(|_| {
             self.dir.discard_temporary(FileKind::Snapshot, number);
         })?;
-        let (file, start) = create_journal(&self.dir, number, revision)?;
+        self.dir.publish(FileKind::Journal, number)?;
         (self.number, self.file) = (number, Some(file));
         (self.length, self.synced) = (start, start);
         self.snapshot_length = length;
@@ -265,20 +258,24 @@ fn remove_old(dir: &DataDir, snapshot: u64) {
     }
 }
 
-fn header(kind: &str, revision: Revision) -> Vec<u8> {
-    let mut lines = Vec::new();
-    let header = Header { portolan: kind.to_owned(), version: VERSION, revision };
-    frame::encode(&header, &mut lines);
-    lines
+fn header(kind: &str, revision: Revision, instances: Option<usize>) -> Vec<u8> {
+    let portolan = kind.to_owned();
+    frame::encode(&Header { portolan, version: VERSION, revision, instances })
 }
 
 /// Creates a journal with its header. Returns its length too.
 fn create_journal(dir: &DataDir, number: u64, revision: Revision) -> io::Result<(File, u64)> {
+    let created = prepare_journal(dir, number, revision)?;
+    dir.publish(FileKind::Journal, number)?;
+    Ok(created)
+}
+
+/// The same under a temporary name.
+fn prepare_journal(dir: &DataDir, number: u64, revision: Revision) -> io::Result<(File, u64)> {
     let mut file = dir.create_temporary(FileKind::Journal, number)?;
-    let header = header("journal", revision);
+    let header = header("journal", revision, None);
     file.write_all(&header)?;
     file.sync_all()?;
-    dir.publish(FileKind::Journal, number)?;
     Ok((file, header.len() as u64))
 }
 
@@ -300,16 +297,14 @@ fn write_snapshot(
     instances: &[Instance],
 ) -> io::Result<u64> {
     let mut file = dir.create_temporary(FileKind::Snapshot, number)?;
-    let mut lines = header("snapshot", revision);
-    let mut length = 0;
-    for instances in instances.chunks(LINE) {
-        frame::encode(&instances, &mut lines);
-        file.write_all(&lines)?;
-        length += lines.len() as u64;
-        lines.clear();
-    }
-    file.write_all(&lines)?;
+    let header = header("snapshot", revision, Some(instances.len()));
+    file.write_all(&header)?;
+    let mut length = header.len() as u64;
+    frame::encode_all(instances, ("[", "]"), |line| {
+        length += line.len() as u64;
+        file.write_all(line)
+    })?;
     file.sync_all()?;
     dir.publish(FileKind::Snapshot, number)?;
-    Ok(length + lines.len() as u64)
+    Ok(length)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 use portolan_core::{Host, Registration, Ttl};
 use tempfile::TempDir;
 
+use super::super::frame::encode;
 use super::*;
 use crate::store::memory::Memory;
 use crate::store::{Committed, OpenError, Store, suite};
@@ -187,10 +188,8 @@ async fn directory_of_another_server_or_version_is_refused() {
         matches!(in_use, OpenError::DataDir(DataDirError::InUse { pid: Some(found), .. }) if found == pid)
     );
     drop(store);
-    let mut newer = Vec::new();
     let header = serde_json::json!({"portolan": "journal", "version": 2, "new": true});
-    super::super::frame::encode(&header, &mut newer);
-    fs::write(directory.journal(), newer).unwrap();
+    fs::write(directory.journal(), encode(&header)).unwrap();
     let error = directory.open().unwrap_err();
     assert!(matches!(
         error,
@@ -235,28 +234,80 @@ async fn journal_is_replaced_by_a_snapshot_and_the_history_is_kept() {
 }
 
 #[tokio::test]
-async fn snapshot_without_its_journal_and_unfinished_files_are_what_a_crash_leaves() {
+async fn snapshot_whose_journal_has_no_name_yet_is_what_a_crash_leaves() {
     let directory = Directory::new();
     let store = Memory::open_with(&directory.config(), 1_000).unwrap();
     for port in 1..=50 {
         register(&store, port).await;
     }
     drop(store);
-    let newest = directory.files().into_iter().rfind(|name| name.starts_with("snapshot-")).unwrap();
-    let journal = newest.replace("snapshot", "journal");
-    let in_snapshot = {
-        let copy = directory.copy();
-        fs::remove_file(copy.0.path().join(&journal)).unwrap();
-        for name in
-            copy.files().iter().filter(|name| **name > journal && name.starts_with("journal"))
-        {
-            fs::remove_file(copy.0.path().join(name)).unwrap();
-        }
-        fs::write(copy.0.path().join("snapshot-00000999.tmp"), "torn").unwrap();
-        copy.ports().await
-    };
-    assert!(!in_snapshot.is_empty());
-    assert_eq!(directory.ports().await, (1..=50).collect::<Vec<_>>());
+    let files = directory.files();
+    let path = |name: &str| directory.0.path().join(name);
+    let newest = files.iter().rfind(|name| name.starts_with("snapshot-")).unwrap();
+    let first = newest.replace("snapshot", "journal");
+    let is_later = |name: &&String| name.starts_with("journal-") && **name >= first;
+    let later: Vec<_> = files.iter().filter(is_later).collect();
+    for name in &later[1..] {
+        fs::remove_file(path(name)).unwrap();
+    }
+    fs::rename(path(later[0]), path(&format!("{}.tmp", later[0]))).unwrap();
+    fs::write(path("snapshot-00000999.tmp"), "torn").unwrap();
+    assert!(!directory.ports().await.is_empty());
+    assert!(directory.files().contains(later[0]), "{:?}", directory.files());
+    assert!(!directory.files().iter().any(|name| name.ends_with(".tmp")));
+    // Without it, what was acknowledged after the snapshot is lost.
+    fs::remove_file(path(later[0])).unwrap();
+    let error = directory.open().unwrap_err();
+    assert!(matches!(error, OpenError::DataDir(DataDirError::Missing { .. })), "{error}");
+}
+
+#[tokio::test]
+async fn snapshot_that_ends_early_and_empty_journal_are_errors() {
+    let directory = Directory::new();
+    let store = Memory::open_with(&directory.config(), 1_000).unwrap();
+    for port in 1..=600 {
+        register(&store, port).await;
+    }
+    drop(store);
+    let files = directory.files();
+    let snapshot = files.iter().rfind(|name| name.starts_with("snapshot-")).unwrap();
+    let cut = directory.copy();
+    let snapshot = cut.0.path().join(snapshot);
+    let lines = lines(&snapshot);
+    fs::write(&snapshot, lines[..lines.len() - 1].concat()).unwrap();
+    let error = cut.open().unwrap_err().to_string();
+    assert!(error.contains("the file ends after"), "{error}");
+    let journal = files.iter().rfind(|name| name.starts_with("journal-")).unwrap();
+    fs::write(directory.0.path().join(journal), "").unwrap();
+    let error = directory.open().unwrap_err().to_string();
+    assert!(error.contains("is damaged in line 1"), "{error}");
+}
+
+#[tokio::test]
+async fn files_with_other_names_are_ignored() {
+    let directory = Directory::new();
+    register(&directory.open().unwrap(), 1).await;
+    for name in ["journal-1", "journal-+3", "journal-0000002", "snapshot-18446744073709551615"] {
+        fs::copy(directory.journal(), directory.0.path().join(name)).unwrap();
+    }
+    assert_eq!(directory.ports().await, [1]);
+}
+
+#[tokio::test]
+async fn registrations_of_the_largest_size_survive_in_a_snapshot() {
+    let directory = Directory::new();
+    let store = Memory::open_with(&directory.config(), 15 << 20).unwrap();
+    for port in 1..=40 {
+        let mut large = registration(port);
+        // Each character is two in JSON.
+        large.metadata = (0..63).map(|key| (key.to_string(), "\"".repeat(4096))).collect();
+        commit(&store, Command::Register(large)).await;
+    }
+    register(&store, 41).await;
+    drop(store);
+    let files = directory.files();
+    assert!(files.iter().any(|name| name.starts_with("snapshot-")), "{files:?}");
+    assert_eq!(directory.ports().await, (1..=41).collect::<Vec<_>>());
 }
 
 fn instance(heartbeat: &str, ttl: u64) -> Instance {
@@ -299,7 +350,7 @@ async fn lease_that_ended_while_no_server_ran_lasts_for_the_time_to_reconnect() 
             put["last_heartbeat"] = "2020-01-01T00:00:00Z".into();
             value["at"] = "2020-01-01T00:00:00Z".into();
         }
-        super::super::frame::encode(&value, &mut aged);
+        aged.extend(encode(&value));
     }
     // The offsets of what was synchronised have changed by a few bytes, which does not matter in an intact file.
     fs::write(directory.journal(), aged).unwrap();
