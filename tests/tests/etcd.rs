@@ -80,7 +80,7 @@ fn server_without_etcd_is_not_ready_and_answers_503_with_a_remedy() {
         ensure!(http::get(&format!("{REGISTRY}/healthz")).is_ok(), "the process lives");
         ensure!(http::get(&format!("{REGISTRY}/readyz")).is_err(), "it is not ready");
         let register = ["register", "api", "--id", "api-1", "--port", "8080"];
-        let output = env.portolan(&register)?.run()?.exits(1)?;
+        let output = env.portolan(&register)?.run()?.exits(5)?;
         ensure!(
             output.stderr.contains("check that etcd runs at service_registry.etcd.endpoints"),
             "{}",

@@ -152,9 +152,8 @@ impl AgentBuilder {
         // The service may get another address, and be accepted with that.
         let may_move = self.addresses != AdvertisedAddresses::Host
             && desired.borrow().hosts().all(Host::is_loopback);
-        let check =
-            |registered| if may_move { Ok(registered) } else { check_permanent(registered) };
-        let registered = registered.map(check).transpose()?;
+        let registered =
+            registered.map(|registered| check_permanent(registered, may_move)).transpose()?;
         let announced = match &mut broadcast {
             Some(link) => Some(link.announce(Action::Register).await),
             None => None,
@@ -224,10 +223,15 @@ async fn first_registration(
     link.reconcile(false).await
 }
 
-/// Returns an error if the registration failed permanently.
-fn check_permanent(registered: Registered) -> Result<Registered, RegistryClientError> {
+/// Returns an error if the registration failed permanently. One that may come from another address is permanently
+/// rejected only if the token is not accepted.
+fn check_permanent(
+    registered: Registered,
+    may_move: bool,
+) -> Result<Registered, RegistryClientError> {
     match registered {
-        Err(error) if !error.is_temporary() => Err(error),
+        Err(error @ RegistryClientError::NotPermitted { .. }) => Err(error),
+        Err(error) if !may_move && !error.is_temporary() => Err(error),
         other => Ok(other),
     }
 }

@@ -67,7 +67,13 @@ pub(crate) fn explain(
         matches!(cause, Cause::Leased | Cause::InUse) && !holders.contains_key(port)
     };
     let unknown: Vec<u16> = passed_over.iter().filter(is_unknown).map(|(port, _)| *port).collect();
-    let mut owners = if unknown.is_empty() { HashMap::new() } else { owners_of_ports(&unknown) };
+    let mut owners = HashMap::new();
+    if !unknown.is_empty() {
+        owners = owners_of_ports(&unknown);
+        // A lease that was granted meanwhile names its service, which says more than its process.
+        snapshot.wait_for_claims(unknown.iter().copied());
+        holders.extend(unknown.iter().filter_map(|port| Some((*port, snapshot.holder(*port)?))));
+    }
     let mut reason = |port, cause| match (cause, holders.remove(&port), owners.remove(&port)) {
         (_, Some(holder), _) => RejectionReason::Leased(Box::new(holder)),
         (Cause::Reserved, ..) => RejectionReason::Reserved,
