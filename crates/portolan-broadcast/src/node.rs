@@ -44,9 +44,9 @@ pub(crate) struct Node {
 // === impl Node ===
 
 impl Node {
-    /// Validates and processes one datagram.
-    pub(crate) fn receive(&self, payload: &[u8], source: SocketAddr, from: Source) {
-        let Some(link) = self.links.get(from.link) else { return };
+    /// Validates and processes one datagram; false if it is dropped.
+    pub(crate) fn receive(&self, payload: &[u8], source: SocketAddr, from: Source) -> bool {
+        let Some(link) = self.links.get(from.link) else { return false };
         let address = source.ip().to_canonical();
         let arrival = Arrival {
             payload,
@@ -57,9 +57,7 @@ impl Node {
         };
         let checked = link.validator.lock().check(&arrival);
         let taken = checked.and_then(|message| self.dispatch(&message, &arrival, from));
-        if let Err(rejection) = taken {
-            self.drop_datagram(&rejection, source);
-        }
+        taken.inspect_err(|rejection| self.drop_datagram(rejection, source)).is_ok()
     }
 
     /// Returns every destination of every channel.
