@@ -88,3 +88,19 @@ pub fn axum() -> Result<Vec<String>> {
     ensure!(path.is_file(), "the example axum_server is not built; {build}");
     Ok(vec![path.display().to_string()])
 }
+
+/// Returns the command of a server on `{port}` of loopback that answers every request with this status.
+///
+/// # Errors
+/// Python is not installed, or its program cannot be written.
+pub fn status(env: &TestEnv, status: &str) -> Result<Vec<String>> {
+    let program = "import http.server, sys
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(int(sys.argv[2]))
+        self.end_headers()
+http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Page).serve_forever()
+";
+    let file = env.write("page.py", program)?.display().to_string();
+    python(&[&file, "{port}", status])
+}

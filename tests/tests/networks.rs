@@ -1,7 +1,7 @@
 //! Discovery between hosts: the right instance at an address that the caller can reach, or none.
 
 use anyhow::{Result, ensure};
-use portolan_tests::{Host, Process, TestEnv, isolated, redis};
+use portolan_tests::{Host, Process, TestEnv, isolated, redis, servers};
 use serde_json::json;
 
 /// A registry answers `incomplete` for the first half of the default TTL: here one second.
@@ -75,17 +75,9 @@ fn unproven_default_port_counts_only_if_the_configured_registry_was_asked() {
 fn critical_instance_on_the_default_port_is_not_returned_beside_a_passing_one() {
     isolated(|env| {
         let _registry = env.registry()?;
-        let page = "import http.server, sys\n\
-            class Page(http.server.BaseHTTPRequestHandler):\n    \
-                def do_GET(self):\n        \
-                    self.send_response(int(sys.argv[2]))\n        \
-                    self.end_headers()\n\
-            http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Page).serve_forever()\n";
-        env.write("page.py", page)?;
         let service = |status: &'static str, port: &'static str| {
             let options = ["--health", "http:/", "--preferred", port];
-            let command = ["python3", "page.py", "{port}", status];
-            env.service("web-app", &options, &command)
+            env.service("web-app", &options, &servers::status(env, status)?)
         };
         let (_critical, _passing) = (service("503", "8080")?, service("200", "8081")?);
         portolan_tests::wait_for("one critical and one passing instance", || {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use portolan_tests::{
-    Process, TIMEOUT, TestEnv, http, isolated, redis, target_directory, wait_for,
+    Process, TIMEOUT, TestEnv, http, isolated, redis, servers, target_directory, wait_for,
 };
 
 /// The services, and the ports that they have elsewhere.
@@ -174,16 +174,9 @@ fn leased_instance_of_this_host_is_found_without_a_registry() {
 fn critical_instance_on_the_default_port_is_returned_by_no_command() {
     isolated(|env| {
         let _registry = env.settled_registry()?;
-        let page = "import http.server, sys\n\
-            class Page(http.server.BaseHTTPRequestHandler):\n    \
-                def do_GET(self):\n        \
-                    self.send_response(int(sys.argv[2]))\n        \
-                    self.end_headers()\n\
-            http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Page).serve_forever()\n";
-        env.write("page.py", page)?;
         let service = |status: &'static str, port: &'static str| {
             let options = ["--health", "http:/", "--preferred", port];
-            env.service("api", &options, &["python3", "page.py", "{port}", status])
+            env.service("api", &options, &servers::status(env, status)?)
         };
         let (_critical, _passing) = (service("503", "8080")?, service("200", "8081")?);
         wait_for("one critical and one passing instance", || {

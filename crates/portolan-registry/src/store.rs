@@ -22,9 +22,11 @@ use crate::{
     RegistryConfig, RegistryError, StorageBackend,
 };
 
+pub(crate) mod backlog;
 pub(crate) mod decide;
 #[cfg(feature = "etcd")]
 mod etcd;
+mod index;
 mod memory;
 pub(crate) mod owner;
 

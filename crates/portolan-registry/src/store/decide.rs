@@ -147,7 +147,7 @@ fn register(
     registration.validate()?;
     let mut new = registration.clone().into_endpoint(terms.ttl_default, terms.now);
     new.source = terms.origin.source();
-    // An instance that has left the address which it lost to another one is no rival of that any more.
+    // A displaced instance that moved to another address is not rejected there.
     let is_rival = |other: &ServiceEndpoint| {
         Place::all(&new).any(|place| Place::all(other).any(|taken| taken == place))
     };
@@ -318,6 +318,15 @@ fn one_line(reason: &str) -> String {
 /// Whether the instance counts as unhealthy.
 pub(crate) fn is_critical(endpoint: &ServiceEndpoint) -> bool {
     endpoint.health == HealthStatus::Critical
+}
+
+// === impl Effect ===
+
+impl Effect {
+    /// Whether the registration is new or another one than before.
+    pub(crate) fn is_registration(self) -> bool {
+        matches!(self, Self::Registered | Self::Moved | Self::Updated)
+    }
 }
 
 // === impl Put ===

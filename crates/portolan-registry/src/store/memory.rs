@@ -39,7 +39,6 @@ use state::State;
 mod data_dir;
 mod error;
 mod feed;
-pub(super) mod index;
 mod journal;
 mod outbox;
 mod state;

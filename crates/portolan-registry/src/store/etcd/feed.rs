@@ -1,6 +1,5 @@
 //! The feeds of the store `etcd`, each with a bounded backlog.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -8,12 +7,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::{NAME, Shared};
+use crate::store::backlog::Backlog;
 use crate::store::{Committed, Feed, FeedLost, Update};
-
-/// The length of a backlog. A feed that falls behind further continues with a reset.
-const BACKLOG: usize = 100_000;
-/// The number of entries of an update, so that applying it does not block readers.
-const UPDATE: usize = 256;
 
 /// One of the feeds of a store.
 #[derive(Debug)]
@@ -25,15 +20,12 @@ pub(super) struct EtcdFeed {
 
 /// What a feed has not handed out yet.
 #[derive(Debug)]
-pub(super) struct Backlog {
-    pub(super) entries: VecDeque<Committed>,
-    /// Whether the feed continues with a reset.
-    pub(super) reset: bool,
+pub(super) struct FeedQueue {
+    pub(super) backlog: Backlog,
     /// Why the watch is lost, until the feed has handed it out.
     lost: Option<String>,
     /// Whether the watch works again, which the feed has not handed out yet.
     resumed: bool,
-    notify: Arc<Notify>,
 }
 
 /// What a feed hands out next.
@@ -79,39 +71,23 @@ impl Drop for EtcdFeed {
     }
 }
 
-// === impl Backlog ===
+// === impl FeedQueue ===
 
-impl Backlog {
+impl FeedQueue {
     pub(super) fn new(notify: Arc<Notify>) -> Self {
-        Self { entries: VecDeque::new(), reset: true, lost: None, resumed: false, notify }
-    }
-
-    pub(super) fn push(&mut self, entry: Committed) {
-        if self.entries.len() >= BACKLOG {
-            self.reset();
-        }
-        if !self.reset {
-            self.entries.push_back(entry);
-        }
-        self.notify.notify_one();
-    }
-
-    pub(super) fn reset(&mut self) {
-        self.entries.clear();
-        self.reset = true;
-        self.notify.notify_one();
+        Self { backlog: Backlog::new(notify), lost: None, resumed: false }
     }
 
     pub(super) fn lose(&mut self, reason: &str) {
         self.lost = Some(reason.to_owned());
         self.resumed = false;
-        self.notify.notify_one();
+        self.backlog.notify();
     }
 
     pub(super) fn resume(&mut self) {
         self.lost = None;
         self.resumed = true;
-        self.notify.notify_one();
+        self.backlog.notify();
     }
 
     /// Takes what comes next. A reset waits until the state is loaded.
@@ -119,19 +95,18 @@ impl Backlog {
         if let Some(reason) = self.lost.take() {
             return Some(Taken::Lost(reason));
         }
-        if self.reset {
+        if self.backlog.needs_reset() {
             if !loaded {
                 return None;
             }
-            self.reset = false;
+            self.backlog.begin();
             self.resumed = false;
             return Some(Taken::Reset);
         }
-        let count = self.entries.len().min(UPDATE);
-        if count == 0 && !std::mem::take(&mut self.resumed) {
+        let (entries, left) = self.backlog.take(0);
+        if entries.is_empty() && !std::mem::take(&mut self.resumed) {
             return None;
         }
-        let entries = self.entries.drain(..count).collect();
-        Some(Taken::Entries { entries, left: self.entries.len() })
+        Some(Taken::Entries { entries, left })
     }
 }

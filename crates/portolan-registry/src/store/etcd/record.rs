@@ -155,7 +155,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever can write to etcd can write anything.
+        /// Any client of etcd can write the key.
         #[test]
         fn any_value_is_decoded_or_rejected(
             bytes in proptest::collection::vec(any::<u8>(), 0..200),

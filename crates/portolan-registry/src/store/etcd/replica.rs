@@ -10,12 +10,12 @@ use portolan_etcd::EtcdLease;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::feed::{Backlog, Taken};
+use super::feed::{FeedQueue, Taken};
 use super::keys::Keys;
 use super::record::{LAST, revision};
 use super::timers::Timers;
 use crate::store::decide::{Concerned, Known};
-use crate::store::memory::index::Index;
+use crate::store::index::Index;
 use crate::store::owner::Owner;
 use crate::store::{Committed, Update};
 use crate::{Command, Membership, ServerId};
@@ -44,7 +44,7 @@ pub(super) struct Replica {
     lost: Option<Lost>,
     /// The number of entries that were emitted.
     index: u64,
-    feeds: HashMap<u64, Backlog>,
+    feeds: HashMap<u64, FeedQueue>,
     next_feed: u64,
     broadcast: usize,
 }
@@ -137,17 +137,7 @@ impl Replica {
     }
 
     pub(super) fn concerned(&self, command: &Command) -> Concerned<'_> {
-        let id = command.id();
-        let known = |id: &ServiceId| self.records.get(id).map(Record::known);
-        let neighbours = match command {
-            Command::Register(registration) => self.index_of.neighbours(registration),
-            _ => Vec::new(),
-        };
-        Concerned {
-            known: known(&id),
-            successor: self.index_of.successor(&id).and_then(known),
-            neighbours: neighbours.iter().filter_map(known).collect(),
-        }
+        self.index_of.concerned(command, |id| self.records.get(id).map(Record::known))
     }
 
     // --- leases
@@ -209,7 +199,7 @@ impl Replica {
         let lost = self.lost.get_or_insert_with(new);
         reason.clone_into(&mut lost.reason);
         if !std::mem::replace(&mut lost.is_told, true) {
-            self.feeds.values_mut().for_each(|backlog| backlog.lose(reason));
+            self.feeds.values_mut().for_each(|queue| queue.lose(reason));
         }
     }
 
@@ -218,7 +208,7 @@ impl Replica {
         if lost.since.elapsed() > OUTAGE {
             self.extend_leases();
         }
-        self.feeds.values_mut().for_each(Backlog::resume);
+        self.feeds.values_mut().for_each(FeedQueue::resume);
     }
 
     // --- feeds
@@ -226,7 +216,7 @@ impl Replica {
     pub(super) fn open_feed(&mut self) -> (u64, Arc<Notify>) {
         let (id, notify) = (self.next_feed, Arc::new(Notify::new()));
         self.next_feed += 1;
-        self.feeds.insert(id, Backlog::new(Arc::clone(&notify)));
+        self.feeds.insert(id, FeedQueue::new(Arc::clone(&notify)));
         (id, notify)
     }
 
@@ -253,7 +243,7 @@ impl Replica {
 
     fn emit(&mut self, entry: &Committed) {
         self.index += 1;
-        self.feeds.values_mut().for_each(|backlog| backlog.push(entry.clone()));
+        self.feeds.values_mut().for_each(|queue| queue.backlog.push(entry.clone()));
     }
 }
 

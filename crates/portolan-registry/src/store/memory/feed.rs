@@ -1,6 +1,5 @@
 //! The feeds of the store `memory`, each with a bounded backlog.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -8,10 +7,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::Shared;
-use crate::store::{Committed, Feed, FeedLost, Update};
-
-/// The backlog of a feed. A feed that falls behind further continues with a reset.
-const BACKLOG: usize = 100_000;
+use crate::store::backlog::Backlog;
+use crate::store::{Feed, FeedLost, Update};
 
 /// One of the feeds of a store, each of which has its own bounded backlog.
 #[derive(Debug)]
@@ -23,13 +20,10 @@ pub(super) struct MemoryFeed {
 
 /// What a feed has not handed out yet.
 #[derive(Debug)]
-pub(super) struct Backlog {
-    pub(super) entries: VecDeque<Committed>,
-    /// Whether the feed continues with a reset.
-    pub(super) reset: bool,
+pub(super) struct FeedQueue {
+    pub(super) backlog: Backlog,
     /// The reset that the feed continues with, once everything in it is final.
     pub(super) held: Option<Update>,
-    notify: Arc<Notify>,
 }
 
 // === impl MemoryFeed ===
@@ -61,32 +55,22 @@ impl Drop for MemoryFeed {
     }
 }
 
-// === impl Backlog ===
+// === impl FeedQueue ===
 
-impl Backlog {
+impl FeedQueue {
     pub(super) fn new(notify: Arc<Notify>) -> Self {
-        Self { entries: VecDeque::new(), reset: true, held: None, notify }
-    }
-
-    pub(super) fn push(&mut self, entry: Committed) {
-        if self.entries.len() >= BACKLOG {
-            self.reset();
-        }
-        if !self.reset {
-            self.entries.push_back(entry);
-        }
-        self.notify();
+        Self { backlog: Backlog::new(notify), held: None }
     }
 
     /// Drops what was not handed out: the feed continues with a reset.
     pub(super) fn reset(&mut self) {
-        self.entries.clear();
         self.held = None;
-        self.reset = true;
-        self.notify();
+        self.backlog.reset();
     }
 
-    pub(super) fn notify(&self) {
-        self.notify.notify_one();
+    /// Continues with this reset. The entries from now on follow it.
+    pub(super) fn hold(&mut self, reset: Update) {
+        self.held = Some(reset);
+        self.backlog.begin();
     }
 }

@@ -10,13 +10,13 @@ use portolan_core::{
 use tokio::time::Instant;
 use tokio_util::time::{DelayQueue, delay_queue};
 
-use super::feed::Backlog;
-use super::index::Index;
+use super::feed::FeedQueue;
 use super::journal::record::{PutKind, Record as Entry, RemoveKind};
 use super::outbox::{Detached, Outbox};
 use crate::store::decide::{
     Concerned, Decision, Effect, EndpointLimits, Known, Put, Terms, decide, outcome,
 };
+use crate::store::index::Index;
 use crate::store::owner::Owner;
 use crate::store::{Committed, History};
 use crate::{
@@ -27,8 +27,6 @@ mod durability;
 mod feeds;
 mod leases;
 
-#[cfg(test)]
-pub(super) use feeds::UPDATE;
 #[cfg(test)]
 pub(super) use leases::{EXPIRIES, OVERDUE};
 
@@ -50,7 +48,7 @@ pub(super) struct State {
     overdue: Vec<ServiceId>,
     /// When the leases were polled last.
     polled: Option<Instant>,
-    feeds: HashMap<u64, Backlog>,
+    feeds: HashMap<u64, FeedQueue>,
     next_feed: u64,
     ttl_default: Ttl,
     limits: EndpointLimits,
@@ -118,14 +116,11 @@ impl State {
     ) -> Result<CommandOutcome, RegistryError> {
         let terms = Terms { origin, ttl_default: self.ttl_default, now: Timestamp::now() };
         let decision = decide(command, &self.concerned(command), terms)?;
-        if matches!(
-            &decision,
-            Decision::Remove
-                | Decision::Put(Put {
-                    effect: Effect::Registered | Effect::Moved | Effect::Updated,
-                    ..
-                })
-        ) {
+        let needs_journal = match &decision {
+            Decision::Remove => true,
+            Decision::Put(put) => put.effect.is_registration(),
+        };
+        if needs_journal {
             self.outbox.check_writable()?;
         }
         match decision {
@@ -140,17 +135,7 @@ impl State {
     }
 
     fn concerned(&self, command: &Command) -> Concerned<'_> {
-        let id = command.id();
-        let known = |id: &ServiceId| self.records.get(id).map(Record::known);
-        let neighbours = match command {
-            Command::Register(registration) => self.index_of.neighbours(registration),
-            _ => Vec::new(),
-        };
-        Concerned {
-            known: known(&id),
-            successor: self.index_of.successor(&id).and_then(known),
-            neighbours: neighbours.iter().filter_map(known).collect(),
-        }
+        self.index_of.concerned(command, |id| self.records.get(id).map(Record::known))
     }
 
     fn put(
@@ -178,16 +163,17 @@ impl State {
             (endpoint.health, endpoint.health_reason) = (kept.status, kept.reason);
             effect = Effect::Health;
         }
-        let known = self.records.get(&endpoint.id).map(|record| record.owner.clone());
         let renews_only = effect == Effect::Renewed && owner.is_none() && command.renews_lease();
-        let owner = owner.or(known).unwrap_or_else(|| Owner::new(origin));
+        let owner = owner
+            .or_else(|| self.records.get(&endpoint.id).map(|record| record.owner.clone()))
+            .unwrap_or_else(|| Owner::new(origin));
         let (endpoint, kind) = self.emit_put(endpoint, effect);
         let put = Arc::clone(&endpoint);
         self.outbox.push(|| match renews_only {
             true => Entry::Renew { id: put.id.clone(), at: put.last_heartbeat },
             false => Entry::Put { kind, endpoint: put, owner: owner.clone(), kept: None },
         });
-        if matches!(effect, Effect::Registered | Effect::Moved | Effect::Updated) {
+        if effect.is_registration() {
             self.push_undo(&endpoint.id);
         }
         self.store(&endpoint, owner, command.renews_lease());
@@ -299,7 +285,7 @@ impl State {
         if self.outbox.is_final_at_once() {
             self.durable = self.index;
         }
-        self.feeds.values_mut().for_each(|backlog| backlog.push(entry.clone()));
+        self.feeds.values_mut().for_each(|queue| queue.backlog.push(entry.clone()));
     }
 }
 

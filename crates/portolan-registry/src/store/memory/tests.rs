@@ -1,9 +1,10 @@
 use portolan_core::{Host, Registration, Ttl};
 use portolan_metrics::Metrics;
 
-use super::state::{EXPIRIES, OVERDUE, UPDATE};
+use super::state::{EXPIRIES, OVERDUE};
 use super::*;
 use crate::RegistryError;
+use crate::store::backlog::UPDATE;
 use crate::store::delayed::delayed;
 use crate::store::{Committed, Update, suite};
 

@@ -9,10 +9,9 @@ use tracing::warn;
 
 use super::{GRACE, Position, Record, Replica};
 use crate::store::Committed;
-use crate::store::etcd::feed::Backlog;
 use crate::store::etcd::keys::Watched;
 use crate::store::etcd::record::{LAST, Value, Written, revision};
-use crate::store::memory::index::Index;
+use crate::store::index::Index;
 use crate::store::owner::Place;
 
 impl Replica {
@@ -45,7 +44,7 @@ impl Replica {
         }
         self.position = Some(at);
         self.index += 1;
-        self.feeds.values_mut().for_each(Backlog::reset);
+        self.feeds.values_mut().for_each(|queue| queue.backlog.reset());
         self.set_servers(servers);
     }
 
@@ -87,7 +86,7 @@ impl Replica {
         }
         if change >= LAST {
             // Keys that something else deleted all at once: there are not so many revisions.
-            self.feeds.values_mut().for_each(Backlog::reset);
+            self.feeds.values_mut().for_each(|queue| queue.backlog.reset());
         }
         if let Some(servers) = servers {
             self.set_servers(servers);

@@ -8,7 +8,7 @@ use portolan_core::ServiceId;
 use tokio::time::Instant;
 
 use super::{Record, State};
-use crate::store::memory::feed::Backlog;
+use crate::store::memory::feed::FeedQueue;
 use crate::store::memory::journal::record::Instance;
 use crate::store::memory::journal::recovery::Recovered;
 use crate::store::memory::outbox::{Ack, Batch, Detached, Durability, Outbox, Undo};
@@ -68,7 +68,7 @@ impl State {
     /// Everything up to the index is final.
     pub(in crate::store::memory) fn confirm(&mut self, index: u64) {
         self.durable = self.durable.max(index);
-        self.feeds.values().for_each(Backlog::notify);
+        self.feeds.values().for_each(|queue| queue.backlog.notify());
     }
 
     /// Undoes what is not final, the newest first, and rejects further writes. The feeds continue with a reset.
@@ -81,7 +81,7 @@ impl State {
             previous.into_iter().for_each(|previous| self.attach(previous));
         }
         self.durable = self.index;
-        self.feeds.values_mut().for_each(Backlog::reset);
+        self.feeds.values_mut().for_each(FeedQueue::reset);
         for ack in batch.acks.into_iter().chain(newer.acks) {
             // The caller may have stopped waiting.
             _ = ack.send(self.outbox.check_writable());

@@ -5,23 +5,19 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::State;
-use crate::store::memory::feed::Backlog;
+use crate::store::memory::feed::FeedQueue;
 use crate::store::{Committed, Update};
-
-/// The number of entries of an update, so that applying it does not block readers.
-pub(in crate::store::memory) const UPDATE: usize = 256;
 
 impl State {
     pub(in crate::store::memory) fn open_feed(&mut self) -> (u64, Arc<Notify>) {
         let (id, notify) = (self.next_feed, Arc::new(Notify::new()));
         self.next_feed += 1;
-        let mut backlog = Backlog::new(Arc::clone(&notify));
+        let mut queue = FeedQueue::new(Arc::clone(&notify));
         if self.history.is_some() {
             // At once, because the history ends here.
-            backlog.reset = false;
-            backlog.held = Some(self.reset());
+            queue.hold(self.reset());
         }
-        self.feeds.insert(id, backlog);
+        self.feeds.insert(id, queue);
         (id, notify)
     }
 
@@ -31,23 +27,21 @@ impl State {
 
     /// Takes the next update of a feed, if there is one.
     pub(in crate::store::memory) fn take_update(&mut self, id: u64) -> Option<Update> {
-        if self.feeds.get(&id)?.reset {
+        if self.feeds.get(&id)?.backlog.needs_reset() {
             let reset = self.reset();
-            let backlog = self.feeds.get_mut(&id)?;
-            (backlog.reset, backlog.held) = (false, Some(reset));
+            self.feeds.get_mut(&id)?.hold(reset);
         }
-        let backlog = self.feeds.get_mut(&id)?;
-        if let Some(held) = backlog.held.take_if(|held| held.index <= self.durable) {
+        let queue = self.feeds.get_mut(&id)?;
+        if let Some(held) = queue.held.take_if(|held| held.index <= self.durable) {
             return Some(held);
         }
-        if backlog.held.is_some() {
+        if queue.held.is_some() {
             return None;
         }
         let waiting = usize::try_from(self.index - self.durable).unwrap_or(usize::MAX);
-        let count = backlog.entries.len().saturating_sub(waiting).min(UPDATE);
-        let committed: Vec<_> = backlog.entries.drain(..count).collect();
-        let index = self.index - u64::try_from(backlog.entries.len()).unwrap_or(u64::MAX);
-        (count > 0).then_some(Update { committed, index })
+        let (committed, left) = queue.backlog.take(waiting);
+        let index = self.index - u64::try_from(left).unwrap_or(u64::MAX);
+        (!committed.is_empty()).then_some(Update { committed, index })
     }
 
     /// The whole state as an update.

@@ -5,11 +5,13 @@ use std::hash::Hash;
 
 use portolan_core::{Registration, ServiceEndpoint, ServiceId};
 
-use crate::store::owner::{Owner, Place};
+use super::decide::{Concerned, Known};
+use super::owner::{Owner, Place};
+use crate::Command;
 
 /// Finds the instances that a command concerns besides the one of its id.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Index {
+pub(crate) struct Index {
     places: HashMap<Place, Vec<ServiceId>>,
     /// The instances whose owners have fenced an incarnation of another id.
     successors: HashMap<ServiceId, Vec<ServiceId>>,
@@ -18,20 +20,38 @@ pub(in crate::store) struct Index {
 // === impl Index ===
 
 impl Index {
-    pub(in crate::store) fn insert(&mut self, endpoint: &ServiceEndpoint, owner: &Owner) {
+    pub(crate) fn insert(&mut self, endpoint: &ServiceEndpoint, owner: &Owner) {
         Place::all(endpoint).for_each(|place| add(&mut self.places, place, &endpoint.id));
         for (id, _) in owner.fenced.iter().filter(|(id, _)| *id != endpoint.id) {
             add(&mut self.successors, id.clone(), &endpoint.id);
         }
     }
 
-    pub(in crate::store) fn remove(&mut self, endpoint: &ServiceEndpoint, owner: &Owner) {
+    pub(crate) fn remove(&mut self, endpoint: &ServiceEndpoint, owner: &Owner) {
         Place::all(endpoint).for_each(|place| take(&mut self.places, &place, &endpoint.id));
         owner.fenced.iter().for_each(|(id, _)| take(&mut self.successors, id, &endpoint.id));
     }
 
+    /// Returns the instances that a command may concern; `known` finds the one of an id.
+    pub(crate) fn concerned<'a>(
+        &self,
+        command: &Command,
+        known: impl Fn(&ServiceId) -> Option<Known<'a>>,
+    ) -> Concerned<'a> {
+        let id = command.id();
+        let neighbours = match command {
+            Command::Register(registration) => self.neighbours(registration),
+            _ => Vec::new(),
+        };
+        Concerned {
+            known: known(&id),
+            successor: self.successor(&id).and_then(&known),
+            neighbours: neighbours.iter().filter_map(&known).collect(),
+        }
+    }
+
     /// Returns the other instances at a place of the registration.
-    pub(in crate::store) fn neighbours(&self, registration: &Registration) -> Vec<ServiceId> {
+    fn neighbours(&self, registration: &Registration) -> Vec<ServiceId> {
         let own = registration.id();
         let mut ids: Vec<_> = Place::requested(registration)
             .filter_map(|place| self.places.get(&place))
@@ -45,7 +65,7 @@ impl Index {
     }
 
     /// Returns the newest instance that replaced one of this id.
-    pub(in crate::store) fn successor(&self, id: &ServiceId) -> Option<&ServiceId> {
+    fn successor(&self, id: &ServiceId) -> Option<&ServiceId> {
         self.successors.get(id)?.last()
     }
 }
