@@ -7,7 +7,7 @@ mod crashes;
 mod data_dir;
 mod discovery;
 mod doctor;
-#[cfg(feature = "etcd")]
+#[cfg(feature = "full")]
 mod etcd;
 mod examples;
 mod exit_statuses;

@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 }
 
 /// The features that a release has.
-const FEATURES: &str = "--features=portolan-cli/etcd,portolan-tests/etcd";
+const FEATURES: &str = "--features=portolan-cli/full,portolan-tests/full";
 
 fn checks() -> Result<Vec<Step>> {
     Ok(vec![

@@ -194,7 +194,7 @@ impl Remedy for InvalidRegistryConfig {
         match self {
             Self::Backend("etcd") => Some(
                 "install a release of Portolan, which has it, or build it with `cargo build --release \
-                 -p portolan-cli --features etcd`, or use memory"
+                 -p portolan-cli --features full`, or use memory"
                     .into(),
             ),
             Self::Backend(_) => {
