@@ -28,6 +28,7 @@ mod proxies;
 mod quickstart;
 mod stack_states;
 mod sticky;
+mod store_commands;
 mod unique_names;
 mod watch;
 mod well_known_ports;

@@ -60,6 +60,9 @@ pub(crate) enum ServiceCommand {
     Health(commands::health::Health),
     /// Leases ports manually and shows which ports are in use
     Ports(commands::ports::Ports),
+    /// Exports, imports and checks the data of a registry
+    #[command(after_help = commands::store::AFTER_HELP)]
+    Store(commands::store::Store),
     /// Checks this host and the configuration for common problems
     #[command(after_help = commands::doctor::AFTER_HELP)]
     Doctor(commands::doctor::Doctor),

@@ -15,5 +15,6 @@ pub(crate) mod ports;
 pub(crate) mod register;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod store;
 pub(crate) mod up;
 pub(crate) mod watch;

@@ -6,6 +6,8 @@ use portolan_client::{DiscoverError, InvalidDiscovery, RegistryClientError};
 use portolan_config_manager::ConfigError;
 use portolan_core::ServiceId;
 use portolan_port_allocator::AllocatorError;
+use portolan_registry::store::InspectError;
+use portolan_registry::transfer::{ImportError, InvalidExport};
 use portolan_server::{InvalidSettings, ServerError};
 use portolan_supervisor::StartError;
 
@@ -30,6 +32,9 @@ failures! {
     ConfigError => |_| Exit::Usage,
     DiscoverError => discover_exit,
     InvalidDiscovery => |_| Exit::Usage,
+    ImportError => |_| Exit::Usage,
+    InspectError => inspect_exit,
+    InvalidExport => |_| Exit::Failed,
     InvalidSettings => |_| Exit::Usage,
     QueryError => |_| Exit::Failed,
     RegistryClientError => registry_exit,
@@ -45,6 +50,14 @@ fn discover_exit(error: &DiscoverError) -> Exit {
         DiscoverError::NotFound { .. } | DiscoverError::NotAvailable { .. } => Exit::NotFound,
         DiscoverError::CouldNotAsk { .. } => Exit::Unreachable,
         DiscoverError::TimedOut { .. } | DiscoverError::NotReady { .. } => Exit::TimedOut,
+        _ => Exit::Failed,
+    }
+}
+
+fn inspect_exit(error: &InspectError) -> Exit {
+    match error {
+        InspectError::Config(_) | InspectError::NothingKept => Exit::Usage,
+        InspectError::Unreachable { .. } => Exit::Unreachable,
         _ => Exit::Failed,
     }
 }

@@ -86,6 +86,7 @@ async fn dispatch(command: ServiceCommand, context: &Context) -> CommandResult {
         ServiceCommand::Heartbeat(heartbeat) => heartbeat.run(context).await,
         ServiceCommand::Health(health) => health.run(context).await,
         ServiceCommand::Ports(ports) => ports.run(context).await,
+        ServiceCommand::Store(store) => store.run(context).await,
         ServiceCommand::Doctor(doctor) => doctor.run(context).await,
         ServiceCommand::Announce(announce) => announce.run(context).await,
         ServiceCommand::Listen(listen) => listen.run(context).await,

@@ -8,6 +8,8 @@ use portolan_core::{
 };
 
 use crate::RegistryError;
+use crate::store::StoreRecord;
+use crate::store::owner::Place;
 
 /// A requested change. Every command is idempotent.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +22,9 @@ pub enum Command {
     Heartbeat(CommandTarget),
     /// Reports the health of an instance. Does not renew its lease.
     Health(CommandTarget, HealthReport),
+    /// Stores an instance of another store, with its full TTL, its age and its owner. Rejected if the id or the
+    /// address is in use.
+    Restore(Box<StoreRecord>),
 }
 
 /// The instance that a command concerns.
@@ -84,6 +89,7 @@ impl Command {
     pub fn id(&self) -> ServiceId {
         match self {
             Self::Register(registration) => registration.id(),
+            Self::Restore(record) => record.endpoint().id.clone(),
             Self::Deregister(target) | Self::Heartbeat(target) | Self::Health(target, _) => {
                 target.id.clone()
             }
@@ -94,9 +100,19 @@ impl Command {
     pub fn incarnation(&self) -> Option<Incarnation> {
         match self {
             Self::Register(registration) => registration.incarnation,
+            Self::Restore(record) => record.endpoint().incarnation,
             Self::Deregister(target) | Self::Heartbeat(target) | Self::Health(target, _) => {
                 target.incarnation
             }
+        }
+    }
+
+    /// The places that the command asks for.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        match self {
+            Self::Register(registration) => Place::requested(registration).collect(),
+            Self::Restore(record) => Place::all(record.endpoint()).collect(),
+            Self::Deregister(_) | Self::Heartbeat(_) | Self::Health(..) => Vec::new(),
         }
     }
 
@@ -141,6 +157,11 @@ impl From<&ServiceId> for CommandTarget {
 // === impl CommandOrigin ===
 
 impl CommandOrigin {
+    /// A request through this source from this host.
+    pub(crate) fn of(source: Source, peer: Option<IpAddr>) -> Self {
+        Self { source, peer }
+    }
+
     /// An API request from this host; `None` if a proxy hides it.
     pub fn api(peer: impl Into<Option<IpAddr>>) -> Self {
         Self { source: Source::Registered, peer: peer.into() }

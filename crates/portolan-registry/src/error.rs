@@ -81,6 +81,14 @@ pub enum RegistryError {
         /// The incarnation of that instance, if it has one.
         owner: Option<Incarnation>,
     },
+    /// An instance cannot be restored, because its id or its address is in use. Do not retry.
+    #[error("{id} cannot be imported: the store has {other} already, with the same id or address")]
+    Exists {
+        /// The instance.
+        id: ServiceId,
+        /// The instance that the store has.
+        other: ServiceId,
+    },
     /// The id is registered from another host, and that registration is alive. Retry after it expired.
     #[error(
         "{id} is registered from {} at {owner_address}, this registration comes from {} at {address}",
@@ -150,6 +158,7 @@ impl Remedy for RegistryError {
             Self::OwnedByAnother { .. } => {
                 "choose another id, end the other service, or register with \"replace\": true (--replace)"
             }
+            Self::Exists { .. } => "deregister the one in the store, if the other one is meant",
             Self::ReadOnly { .. } => {
                 "free space on the disk of service_registry.data_dir or make it writable, then retry the request"
             }
@@ -216,6 +225,10 @@ mod tests {
                 owner_address: "10.0.0.7:8080".into(),
                 peer: "10.0.0.9".parse().ok(),
                 address: "10.0.0.9:8080".into(),
+            },
+            RegistryError::Exists {
+                id: "api@10.0.0.7:8080".parse().unwrap(),
+                other: "web@10.0.0.7:8080".parse().unwrap(),
             },
             RegistryError::Busy(Duration::from_secs(5)),
             RegistryError::Unavailable { store: "etcd", reason: "connection refused".into() },

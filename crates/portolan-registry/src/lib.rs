@@ -41,6 +41,7 @@ mod registry;
 mod schedule;
 pub mod store;
 mod task;
+pub mod transfer;
 mod updater;
 mod view;
 

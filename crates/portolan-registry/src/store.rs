@@ -27,10 +27,14 @@ pub(crate) mod decide;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod index;
+mod inspect;
 mod memory;
 pub(crate) mod owner;
+mod record;
 
+pub use inspect::{InspectError, Inspection, StoreProblem, inspect};
 pub use memory::{DataDirError, Memory};
+pub use record::StoreRecord;
 
 /// The stores that are built in, one row each.
 const STORES: &[StoreKind] = &[
@@ -46,6 +50,8 @@ pub(crate) type StoreParts = (Arc<dyn Store>, Box<dyn Feed>);
 pub(crate) struct StoreKind {
     backend: StorageBackend,
     open: fn(&RegistryConfig) -> Result<StoreParts, OpenError>,
+    /// Reads what the store keeps, without writing.
+    inspect: inspect::Inspect,
 }
 
 /// Why a store cannot be opened. Do not retry: a setting or the directory must change.

@@ -21,6 +21,7 @@ mod privileged_ports;
 mod registry;
 mod reservation_table;
 mod settings;
+mod storage;
 
 use clap::Args;
 use futures_util::future::BoxFuture;
@@ -56,7 +57,7 @@ struct Check {
 }
 
 /// Every check, in order: a check comes after those that it depends on.
-const CHECKS: [Check; 16] = [
+const CHECKS: [Check; 17] = [
     settings::CHECK,
     directories::CHECK,
     reservation_table::CHECK,
@@ -71,6 +72,7 @@ const CHECKS: [Check; 16] = [
     interfaces::CHECK,
     multicast::CHECK,
     registry::CHECK,
+    storage::CHECK,
     clock::CHECK,
     name_resolution::CHECK,
 ];

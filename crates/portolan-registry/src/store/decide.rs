@@ -12,6 +12,7 @@ use portolan_core::{
 };
 
 use super::owner::{Owner, Place};
+use super::record::StoreRecord;
 use crate::{Command, CommandOrigin, CommandOutcome, Registered, RegistryConfig, RegistryError};
 
 /// The length of a health reason, in characters. Longer ones are truncated.
@@ -97,8 +98,10 @@ pub(crate) fn decide(
     if source == Source::Broadcast && known_by == Some(Source::Registered) {
         return Err(RegistryError::RegisteredByApi { id });
     }
-    if let Command::Register(registration) = command {
-        return register(registration, concerned, terms);
+    match command {
+        Command::Register(registration) => return register(registration, concerned, terms),
+        Command::Restore(record) => return restore(record, concerned, terms),
+        Command::Deregister(_) | Command::Heartbeat(_) | Command::Health(..) => {}
     }
     check_fenced(&id, command.incarnation(), concerned, source, |_| true)?;
     let known = concerned.known.ok_or_else(|| RegistryError::Unknown { id: id.clone() })?;
@@ -111,7 +114,9 @@ pub(crate) fn decide(
     Ok(match command {
         Command::Health(_, report) => health(known.endpoint, report),
         Command::Deregister(_) => Decision::Remove,
-        Command::Heartbeat(_) | Command::Register(_) => renew(known.endpoint, terms.now),
+        Command::Heartbeat(_) | Command::Register(_) | Command::Restore(_) => {
+            renew(known.endpoint, terms.now)
+        }
     })
 }
 
@@ -124,7 +129,7 @@ pub(crate) fn outcome(
     displaced: Vec<(Arc<ServiceEndpoint>, Revision)>,
 ) -> CommandOutcome {
     match command {
-        Command::Register(_) => {
+        Command::Register(_) | Command::Restore(_) => {
             let (created, changed) = (effect == Effect::Registered, effect != Effect::Renewed);
             CommandOutcome::Registered(Registered {
                 endpoint,
@@ -171,6 +176,26 @@ fn register(
     displaced.iter().for_each(|other| owner.replace(&new, other.endpoint, other.owner));
     let displaced = displaced.into_iter().map(|other| other.endpoint.id.clone()).collect();
     Ok(Decision::Put(Put { endpoint: new, effect, owner: Some(owner), displaced }))
+}
+
+/// Stores an instance of another store. What this store knows is newer, so it is never replaced.
+fn restore(
+    record: &StoreRecord,
+    concerned: &Concerned<'_>,
+    terms: Terms,
+) -> Result<Decision, RegistryError> {
+    record.validate()?;
+    let endpoint = ServiceEndpoint { last_heartbeat: terms.now, ..record.endpoint.clone() };
+    let id = || endpoint.id.clone();
+    if let Some(known) = concerned.known {
+        return Err(RegistryError::Exists { id: id(), other: known.endpoint.id.clone() });
+    }
+    check_fenced(&endpoint.id, endpoint.incarnation, concerned, endpoint.source, |_| true)?;
+    if let Some(other) = displaced(&endpoint, concerned, terms.origin)?.first() {
+        return Err(RegistryError::Exists { id: id(), other: other.endpoint.id.clone() });
+    }
+    let owner = Some(record.owner.clone());
+    Ok(Decision::Put(Put { endpoint, effect: Effect::Registered, owner, displaced: Vec::new() }))
 }
 
 /// Renews a registration. Its owner may have another address now.

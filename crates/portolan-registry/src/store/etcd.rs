@@ -31,6 +31,7 @@ use replica::Replica;
 mod commit;
 mod fault;
 mod feed;
+mod inspect;
 mod keys;
 mod leases;
 mod plan;
@@ -40,7 +41,8 @@ mod sync;
 mod timers;
 
 /// The row of this store.
-pub(super) const KIND: StoreKind = StoreKind { backend: StorageBackend::Etcd, open };
+pub(super) const KIND: StoreKind =
+    StoreKind { backend: StorageBackend::Etcd, open, inspect: inspect::inspect };
 
 const NAME: &str = "etcd";
 /// The value of the key `format`. Another format is another major version of the keys.

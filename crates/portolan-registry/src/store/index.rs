@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use portolan_core::{Registration, ServiceEndpoint, ServiceId};
+use portolan_core::{ServiceEndpoint, ServiceId};
 
 use super::decide::{Concerned, Known};
 use super::owner::{Owner, Place};
@@ -39,10 +39,7 @@ impl Index {
         known: impl Fn(&ServiceId) -> Option<Known<'a>>,
     ) -> Concerned<'a> {
         let id = command.id();
-        let neighbours = match command {
-            Command::Register(registration) => self.neighbours(registration),
-            _ => Vec::new(),
-        };
+        let neighbours = self.neighbours(&id, &command.places());
         Concerned {
             known: known(&id),
             successor: self.successor(&id).and_then(&known),
@@ -50,13 +47,13 @@ impl Index {
         }
     }
 
-    /// Returns the other instances at a place of the registration.
-    fn neighbours(&self, registration: &Registration) -> Vec<ServiceId> {
-        let own = registration.id();
-        let mut ids: Vec<_> = Place::requested(registration)
-            .filter_map(|place| self.places.get(&place))
+    /// Returns the instances at these places, except this one.
+    fn neighbours(&self, own: &ServiceId, places: &[Place]) -> Vec<ServiceId> {
+        let mut ids: Vec<_> = places
+            .iter()
+            .filter_map(|place| self.places.get(place))
             .flatten()
-            .filter(|id| **id != own)
+            .filter(|id| *id != own)
             .cloned()
             .collect();
         ids.sort_unstable();

@@ -39,6 +39,7 @@ use state::State;
 mod data_dir;
 mod error;
 mod feed;
+mod inspect;
 mod journal;
 mod outbox;
 mod state;
@@ -53,6 +54,7 @@ pub(super) const KIND: StoreKind = StoreKind {
         let feed = store.feed();
         Ok((Arc::new(store), feed))
     },
+    inspect: inspect::inspect,
 };
 
 /// The number of revisions in a millisecond. A store that restarts continues above its earlier

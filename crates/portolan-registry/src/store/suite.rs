@@ -15,6 +15,7 @@ use super::{Committed, Feed, Store, StoreParts, Update};
 use crate::{Command, CommandOrigin, CommandOutcome, Recorder, Registered, RegistryError};
 
 mod owners;
+mod restore;
 
 /// How long a store may take for anything but the end of a lease.
 const PROMPTLY: Duration = Duration::from_secs(5);
@@ -38,6 +39,7 @@ pub(crate) async fn run(open: impl Fn() -> StoreParts) {
     registration_takes_over_from_broadcast(Case::open(&open).await).await;
     invalid_registration_changes_nothing(Case::open(&open).await).await;
     owners::run(&open).await;
+    restore::run(&open).await;
 }
 
 pub(crate) fn registration(name: &str, port: u16) -> Registration {

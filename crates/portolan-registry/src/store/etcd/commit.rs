@@ -80,11 +80,9 @@ impl Shared {
             for id in ids(command, &replica) {
                 is_new &= known.insert(id);
             }
-            if let Command::Register(registration) = command {
-                let own: BTreeSet<_> = Place::requested(registration).map(|it| it.key()).collect();
-                for place in own {
-                    is_new &= places.insert(place);
-                }
+            let own: BTreeSet<_> = command.places().iter().map(Place::key).collect();
+            for place in own {
+                is_new &= places.insert(place);
             }
             is_new
         };

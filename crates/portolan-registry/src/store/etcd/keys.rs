@@ -81,6 +81,17 @@ impl Keys {
         format!("{}/v1/by-fenced/{id}/", self.prefix)
     }
 
+    /// Whether the key is one of those that are not watched.
+    pub(super) fn is_known(&self, key: &[u8]) -> bool {
+        let rest = key.strip_prefix(self.prefix.as_bytes());
+        rest.is_some_and(|rest| {
+            rest == b"/format"
+                || [&b"/v1/by-address/"[..], b"/v1/by-fenced/"]
+                    .iter()
+                    .any(|known| rest.starts_with(known))
+        })
+    }
+
     /// What a watched key holds.
     pub(super) fn parse(&self, key: &[u8]) -> Watched {
         let text = std::str::from_utf8(key).ok();

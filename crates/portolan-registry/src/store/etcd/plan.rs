@@ -108,9 +108,8 @@ impl Planner<'_> {
         let fence = Transaction::default()
             .if_unchanged(&key, replica.written(&id))
             .if_none_written_after(&self.keys.fenced(&id), since);
-        let Command::Register(registration) = command else { return fence };
         let places: BTreeSet<_> =
-            Place::requested(registration).map(|place| self.keys.at(&place)).collect();
+            command.places().iter().map(|place| self.keys.at(place)).collect();
         places.iter().fold(fence, |fence, place| fence.if_none_written_after(place, since))
     }
 
@@ -177,19 +176,11 @@ impl Planner<'_> {
         let mut transaction =
             self.remove(fence, displaced).put(self.keys.endpoint(&endpoint.id), value, Some(lease));
         if written.is_registration() {
-            for key in self.index(endpoint, owner) {
+            for key in index(self.keys, endpoint, owner) {
                 transaction = transaction.put(key, Vec::new(), Some(lease));
             }
         }
         transaction
-    }
-
-    /// The keys under which a registration is found by its places, and by the ids that its owner has fenced.
-    fn index(&self, endpoint: &ServiceEndpoint, owner: &Owner) -> BTreeSet<String> {
-        let id = &endpoint.id;
-        let fenced = owner.fenced.iter().map(|(fenced, _)| fenced).filter(|fenced| *fenced != id);
-        let places = Place::all(endpoint).map(|place| format!("{}{id}", self.keys.at(&place)));
-        places.chain(fenced.map(|fenced| format!("{}{id}", self.keys.fenced(fenced)))).collect()
     }
 }
 
@@ -243,6 +234,14 @@ impl Stored {
         displaced.extend(removals(&self.displaced, etcd));
         outcome(command, Arc::new(endpoint), put.effect, moved_from, displaced)
     }
+}
+
+/// The keys under which a registration is found by its places, and by the ids that its owner has fenced.
+pub(super) fn index(keys: &Keys, endpoint: &ServiceEndpoint, owner: &Owner) -> BTreeSet<String> {
+    let id = &endpoint.id;
+    let fenced = owner.fenced.iter().map(|(fenced, _)| fenced).filter(|fenced| *fenced != id);
+    let places = Place::all(endpoint).map(|place| format!("{}{id}", keys.at(&place)));
+    places.chain(fenced.map(|fenced| format!("{}{id}", keys.fenced(fenced)))).collect()
 }
 
 /// The instances that a transaction has removed, with the revisions of that.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portolan_core::{Backoff, Remedy};
-use portolan_etcd::{EtcdError, KeyRange, Transaction};
+use portolan_etcd::{EtcdClient, EtcdError, KeyRange, KeyValue, Transaction};
 use tracing::{info, warn};
 
 use super::fault::StoreFault;
@@ -83,32 +83,12 @@ impl Shared {
         }
     }
 
-    /// Reads the whole state at one revision, in pages.
+    /// Reads the whole state at one revision.
     async fn load(&self) -> Result<Position, StoreFault> {
-        let mut rest = self.keys.watched();
-        let (mut keys, mut at, mut size) = (Vec::new(), None, PAGE);
-        loop {
-            let revision = at.map_or(0, |at: Position| at.revision);
-            let page = match self.client.range(&rest, size, revision).await {
-                Err(EtcdError::TooLarge) if size > SMALLEST_PAGE => {
-                    size = SMALLEST_PAGE;
-                    continue;
-                }
-                page => page?,
-            };
-            let (cluster, revision) = (page.cluster, page.revision);
-            let at = *at.get_or_insert(Position { cluster, revision });
-            let is_last = !page.more || page.keys.is_empty();
-            if let Some(last) = page.keys.last() {
-                rest = rest.after(&last.key);
-            }
-            keys.extend(page.keys);
-            if is_last {
-                self.replica.lock().load(&keys, at);
-                self.progress.send_replace(at.revision);
-                return Ok(at);
-            }
-        }
+        let (keys, at) = read_all(&self.client, self.keys.watched()).await?;
+        self.replica.lock().load(&keys, at);
+        self.progress.send_replace(at.revision);
+        Ok(at)
     }
 
     /// Checks that the prefix holds a registry in the format of this version, or nothing: then it becomes
@@ -183,6 +163,35 @@ impl Shared {
         while let Some(lease) = revocations.recv().await {
             // If it fails, the lease ends by itself.
             _ = self.client.revoke(lease).await;
+        }
+    }
+}
+
+/// Reads a range at one revision, in pages.
+pub(super) async fn read_all(
+    client: &EtcdClient,
+    range: KeyRange,
+) -> Result<(Vec<KeyValue>, Position), EtcdError> {
+    let mut rest = range;
+    let (mut keys, mut at, mut size) = (Vec::new(), None, PAGE);
+    loop {
+        let revision = at.map_or(0, |at: Position| at.revision);
+        let page = match client.range(&rest, size, revision).await {
+            Err(EtcdError::TooLarge) if size > SMALLEST_PAGE => {
+                size = SMALLEST_PAGE;
+                continue;
+            }
+            page => page?,
+        };
+        let (cluster, revision) = (page.cluster, page.revision);
+        let at = *at.get_or_insert(Position { cluster, revision });
+        let is_last = !page.more || page.keys.is_empty();
+        if let Some(last) = page.keys.last() {
+            rest = rest.after(&last.key);
+        }
+        keys.extend(page.keys);
+        if is_last {
+            return Ok((keys, at));
         }
     }
 }

@@ -19,6 +19,7 @@ mod cluster;
 mod concurrency;
 mod outages;
 mod servers;
+mod transfer;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -18,12 +18,12 @@ use super::error::DataDirError;
 const LOCK: &str = "LOCK";
 const TEMPORARY: &str = ".tmp";
 
-/// A data directory that this process has locked.
+/// A data directory that this process has locked, or only reads.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
-    /// The lock is released when the file is closed.
-    _lock: File,
+    /// The lock is released when the file is closed. `None` if the directory is only read.
+    _lock: Option<File>,
 }
 
 /// The type of a numbered file.
@@ -47,9 +47,7 @@ impl DataDir {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut owner = String::new();
-                _ = (&lock).take(16).read_to_string(&mut owner);
-                return Err(DataDirError::InUse { path, pid: owner.trim().parse().ok() });
+                return Err(DataDirError::InUse { path, pid: process(&lock) });
             }
             Err(TryLockError::Error(source)) => {
                 return Err(DataDirError::io("lock", &lock_path, source));
@@ -57,7 +55,19 @@ impl DataDir {
         }
         // For the message of another server only, which does without it on a read-only file system.
         _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, _lock: Some(lock) })
+    }
+
+    /// Opens a directory for reading, whether a server uses it or not. Returns the process of that server, 0 if it
+    /// is not known.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Option<u32>), DataDirError> {
+        let failed = |source| DataDirError::io("open", path, source);
+        let path = fs::canonicalize(path).map_err(failed)?;
+        let user = match File::open(path.join(LOCK)) {
+            Ok(lock) => user(&lock),
+            Err(_) => None,
+        };
+        Ok((Self { path, _lock: None }, user))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -162,6 +172,24 @@ fn open_lock(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(path),
         opened => opened,
     }
+}
+
+/// The process that has locked the file, 0 if it is not known; `None` if there is none. The lock is tried for a moment.
+fn user(lock: &File) -> Option<u32> {
+    match lock.try_lock_shared() {
+        Ok(()) => {
+            _ = lock.unlock();
+            None
+        }
+        Err(_) => Some(process(lock).unwrap_or_default()),
+    }
+}
+
+/// The process that the lock file names.
+fn process(mut lock: &File) -> Option<u32> {
+    let mut owner = String::new();
+    _ = (&mut lock).take(16).read_to_string(&mut owner);
+    owner.trim().parse().ok()
 }
 
 fn temporary(path: &Path) -> PathBuf {

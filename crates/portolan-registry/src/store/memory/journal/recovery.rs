@@ -53,10 +53,7 @@ pub(crate) struct TornEnd {
 
 /// Reads a directory. Keeps at most `history` changes.
 pub(crate) fn recover(dir: &DataDir, history: usize) -> Result<Recovered, DataDirError> {
-    let snapshot = dir.numbers(FileKind::Snapshot)?.pop();
-    let journals = dir.numbers(FileKind::Journal)?;
-    let first = snapshot.unwrap_or(1);
-    let mut needed: Vec<_> = journals.iter().copied().filter(|number| *number >= first).collect();
+    let (snapshot, mut needed) = numbers(dir)?;
     if let (Some(snapshot), true) = (snapshot, needed.is_empty()) {
         // The server ended before the journal of the snapshot had its name.
         if !dir.finish(FileKind::Journal, snapshot)? {
@@ -65,7 +62,32 @@ pub(crate) fn recover(dir: &DataDir, history: usize) -> Result<Recovered, DataDi
         needed.push(snapshot);
     }
     dir.remove_temporary();
-    for (expected, number) in (first..).zip(&needed) {
+    replay(dir, snapshot, &needed, history)
+}
+
+/// Reads a directory that this process has not locked, and changes nothing. A journal that has no name yet has no
+/// changes.
+pub(crate) fn read(dir: &DataDir) -> Result<Recovered, DataDirError> {
+    let (snapshot, needed) = numbers(dir)?;
+    replay(dir, snapshot, &needed, 0)
+}
+
+/// The newest snapshot, and the journals from there on.
+fn numbers(dir: &DataDir) -> Result<(Option<u64>, Vec<u64>), DataDirError> {
+    let snapshot = dir.numbers(FileKind::Snapshot)?.pop();
+    let mut journals = dir.numbers(FileKind::Journal)?;
+    journals.retain(|number| *number >= snapshot.unwrap_or(1));
+    Ok((snapshot, journals))
+}
+
+fn replay(
+    dir: &DataDir,
+    snapshot: Option<u64>,
+    needed: &[u64],
+    history: usize,
+) -> Result<Recovered, DataDirError> {
+    let first = snapshot.unwrap_or(1);
+    for (expected, number) in (first..).zip(needed) {
         if expected != *number {
             return Err(DataDirError::Missing { path: dir.file(FileKind::Journal, expected) });
         }
@@ -79,7 +101,7 @@ pub(crate) fn recover(dir: &DataDir, history: usize) -> Result<Recovered, DataDi
         None => History::default(),
     };
     let mut events = VecDeque::from(std::mem::take(&mut replay.history.events));
-    for number in &needed {
+    for number in needed {
         let is_newest = Some(number) == needed.last();
         let length =
             replay.read_journal(&dir.file(FileKind::Journal, *number), is_newest, &mut events)?;

@@ -1,0 +1,79 @@
+//! `portolan store export`: writes every instance of the store as JSON lines.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, stdout};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use jiff::Timestamp;
+use portolan_registry::store::inspect;
+use portolan_registry::transfer;
+use serde_json::json;
+
+use super::{instances, warn};
+use crate::context::Context;
+use crate::exit::{CommandResult, Exit, Failure};
+use crate::output;
+
+/// Options of `portolan store export`.
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// File to write, which is complete or as it was [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Export {
+    pub(super) async fn run(&self, context: &Context) -> CommandResult {
+        let inspection = inspect(&context.settings().service_registry).await?;
+        inspection.problems.iter().for_each(warn);
+        let is_damaged = inspection.problems.iter().any(|problem| problem.is_damage);
+        let export = transfer::Export::new(inspection, Timestamp::now());
+        match &self.output {
+            None => write_standard_output(&export)?,
+            Some(path) => {
+                write_file(&export, path).map_err(|error| {
+                    Failure::failed(format_args!("cannot write {}: {error}", path.display()))
+                })?;
+                let count = export.records.len();
+                if context.json {
+                    output::json(&json!({ "exported": count, "file": path }))?;
+                } else if !context.quiet {
+                    output::note(format_args!(
+                        "{} written to {}",
+                        instances(count),
+                        path.display()
+                    ));
+                }
+            }
+        }
+        Ok(if is_damaged { Exit::Failed } else { Exit::Done })
+    }
+}
+
+fn write_standard_output(export: &transfer::Export) -> Result<(), Failure> {
+    match export.write(BufWriter::new(stdout().lock())) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| output::cannot_print(&error)),
+    }
+}
+
+/// Writes a file that only this user can read: it has the incarnations, with which instances can be
+/// deregistered.
+fn write_file(export: &transfer::Export, path: &Path) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let written = write_durably(export, &file).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn write_durably(export: &transfer::Export, file: &File) -> io::Result<()> {
+    export.write(BufWriter::new(file))?;
+    file.sync_all()
+}

@@ -1,0 +1,132 @@
+//! Reads the keys of a registry in etcd, without a membership and without writing.
+
+use std::collections::BTreeSet;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use portolan_core::{Remedy, ServiceId};
+use portolan_etcd::{EtcdClient, EtcdError, KeyValue};
+
+use super::fault::StoreFault;
+use super::keys::{Keys, Watched};
+use super::plan::index;
+use super::record::{LAST, Value, revision};
+use super::sync::read_all;
+use super::{FORMAT, NAME};
+use crate::RegistryConfig;
+use crate::store::inspect::{InspectError, Inspection, StoreProblem};
+use crate::store::record::StoreRecord;
+
+/// How a value that cannot be read is dealt with.
+const IGNORED: &str = "servers ignore it until its service registers again";
+const IGNORED_KEY: &str = "servers ignore it; delete it if it is not of a newer version";
+
+pub(super) fn inspect(config: &RegistryConfig) -> BoxFuture<'_, Result<Inspection, InspectError>> {
+    async move {
+        let etcd = &config.etcd;
+        let client = EtcdClient::new(etcd.options()?).map_err(|error| failed(&error.into()))?;
+        let keys = Keys::new(&etcd.prefix);
+        let found = read(&client, &keys).await.map_err(|fault| failed(&fault))?;
+        let location = format!("{} in {}", etcd.prefix, etcd.endpoints.join(","));
+        Ok(inspection(&keys, location, &found))
+    }
+    .boxed()
+}
+
+/// Every key of the registry, at one revision of etcd.
+struct Found {
+    keys: Vec<KeyValue>,
+    revision: i64,
+}
+
+/// Reads every key. A prefix without any is an empty registry.
+async fn read(client: &EtcdClient, keys: &Keys) -> Result<Found, StoreFault> {
+    let (all, at) = read_all(client, keys.all()).await?;
+    let format = all.iter().find(|kv| kv.key == keys.format().as_bytes());
+    let prefix = || keys.prefix().to_owned();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().take(200).collect();
+    match (format, all.first()) {
+        (Some(format), _) if format.value != FORMAT.as_bytes() => {
+            Err(StoreFault::OtherFormat { prefix: prefix(), found: text(&format.value) })
+        }
+        (None, Some(foreign)) => {
+            Err(StoreFault::ForeignPrefix { prefix: prefix(), key: text(&foreign.key) })
+        }
+        _ => Ok(Found { keys: all, revision: at.revision }),
+    }
+}
+
+fn inspection(keys: &Keys, location: String, found: &Found) -> Inspection {
+    let mut inspection = Inspection {
+        store: NAME,
+        location,
+        revision: revision(found.revision, LAST),
+        records: Vec::new(),
+        servers: Vec::new(),
+        problems: Vec::new(),
+    };
+    let present: BTreeSet<&[u8]> = found.keys.iter().map(|kv| kv.key.as_slice()).collect();
+    for kv in &found.keys {
+        match keys.parse(&kv.key) {
+            Watched::Endpoint(id) => match record(kv, &id) {
+                Ok(record) => {
+                    inspection.problems.extend(missing(keys, &record, &present));
+                    inspection.records.push(record);
+                }
+                Err(problem) => inspection.problems.push(damage(&kv.key, problem, IGNORED)),
+            },
+            Watched::Server(server) => inspection.servers.push(format!("{:016x}", server.0)),
+            Watched::Deregistered => {}
+            Watched::Other if keys.is_known(&kv.key) => {}
+            Watched::Other => inspection.problems.push(StoreProblem {
+                is_damage: false,
+                ..damage(&kv.key, "this version does not know the key".to_owned(), IGNORED_KEY)
+            }),
+        }
+    }
+    inspection
+}
+
+fn record(kv: &KeyValue, id: &ServiceId) -> Result<StoreRecord, String> {
+    let value = Value::decode(&kv.value, kv.mod_revision)
+        .map_err(|error| format!("its value cannot be read: {error}"))?;
+    if value.endpoint.id != *id {
+        return Err(format!("its value is of another instance, {}", value.endpoint.id));
+    }
+    if kv.lease == 0 {
+        return Err("it has no lease, so that it would never end".to_owned());
+    }
+    let owner = value.owner();
+    Ok(StoreRecord { endpoint: value.endpoint, owner })
+}
+
+/// The index keys of a record that are not there: without them registrations at its address do not exclude
+/// each other.
+fn missing(keys: &Keys, record: &StoreRecord, present: &BTreeSet<&[u8]>) -> Vec<StoreProblem> {
+    let missing = index(keys, &record.endpoint, &record.owner).into_iter();
+    let missing = missing.filter(|key| !present.contains(key.as_bytes()));
+    let problem = |key: String| {
+        damage(
+            key.as_bytes(),
+            format!("it is missing, although {} is registered", record.endpoint.id),
+            "deregister the instance; its service registers again",
+        )
+    };
+    missing.map(problem).collect()
+}
+
+fn damage(key: &[u8], problem: String, remedy: &str) -> StoreProblem {
+    let place = String::from_utf8_lossy(key).into_owned();
+    StoreProblem { is_damage: true, place, problem, remedy: remedy.to_owned() }
+}
+
+fn failed(fault: &StoreFault) -> InspectError {
+    let (store, reason) = (NAME, fault.to_string());
+    let remedy = fault.remedy().map(Into::into);
+    match fault {
+        StoreFault::Etcd(EtcdError::Unreachable { .. } | EtcdError::Timeout { .. }) => {
+            InspectError::Unreachable { store, reason, remedy }
+        }
+        _ => InspectError::Unusable { store, reason, remedy },
+    }
+}

@@ -1,0 +1,131 @@
+//! Reads everything that a store keeps, without becoming a server and without writing.
+
+use std::borrow::Cow;
+
+use futures_util::future::BoxFuture;
+use portolan_core::{Remedy, Revision};
+
+use super::record::StoreRecord;
+use super::{DataDirError, kind};
+use crate::{InvalidRegistryConfig, RegistryConfig};
+
+/// What a store keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inspection {
+    /// The store, by its name in `service_registry.storage_backend`.
+    pub store: &'static str,
+    /// Where it is: a directory, or addresses and a prefix.
+    pub location: String,
+    /// The revision of the last change.
+    pub revision: Revision,
+    /// The instances, ordered by id.
+    pub records: Vec<StoreRecord>,
+    /// The servers that use the store at the moment, such as `process 4711`.
+    pub servers: Vec<String>,
+    /// What is wrong with it.
+    pub problems: Vec<StoreProblem>,
+}
+
+/// Something that is wrong in a store.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct StoreProblem {
+    /// Whether an instance is lost or damaged. If not, the servers deal with it.
+    pub is_damage: bool,
+    /// The file or key.
+    pub place: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What happens to it, or what to do.
+    pub remedy: String,
+}
+
+/// Why a store cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InspectError {
+    /// A setting is invalid.
+    #[error(transparent)]
+    Config(#[from] InvalidRegistryConfig),
+    /// `data_dir` is not set, so that the store is only in the process of its server.
+    #[error("the store memory keeps nothing: service_registry.data_dir is not set")]
+    NothingKept,
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The store cannot be reached. Retry later.
+    #[error("the store {store} is unreachable: {reason}")]
+    Unreachable {
+        /// The store.
+        store: &'static str,
+        /// Why.
+        reason: String,
+        /// What resolves it.
+        remedy: Option<String>,
+    },
+    /// The store was reached and cannot be used with these settings. Do not retry.
+    #[error("the store {store} cannot be used: {reason}")]
+    Unusable {
+        /// The store.
+        store: &'static str,
+        /// Why.
+        reason: String,
+        /// What resolves it.
+        remedy: Option<String>,
+    },
+}
+
+/// Reads the store that the settings select. Servers over it do not notice.
+///
+/// # Errors
+///
+/// If a setting is invalid, or the store cannot be read. Damage of a part of a store is not an error but a
+/// [`StoreProblem`], if the rest can be read.
+pub async fn inspect(config: &RegistryConfig) -> Result<Inspection, InspectError> {
+    config.validate()?;
+    let mut inspection = (kind(config.storage_backend)?.inspect)(config).await?;
+    inspection.records.sort_unstable_by(|a, b| a.endpoint.id.cmp(&b.endpoint.id));
+    inspection.check_records();
+    Ok(inspection)
+}
+
+/// What [`inspect`] calls for a store.
+pub(crate) type Inspect =
+    for<'a> fn(&'a RegistryConfig) -> BoxFuture<'a, Result<Inspection, InspectError>>;
+
+// === impl Inspection ===
+
+impl Inspection {
+    /// Moves the records that no registration could have made to the problems.
+    fn check_records(&mut self) {
+        let problems = &mut self.problems;
+        self.records.retain(|record| {
+            let invalid = record.validate().err();
+            problems.extend(invalid.iter().map(|invalid| StoreProblem {
+                is_damage: true,
+                place: record.endpoint.id.to_string(),
+                problem: invalid.to_string(),
+                remedy: "deregister it, or let its service register again".to_owned(),
+            }));
+            invalid.is_none()
+        });
+    }
+}
+
+// === impl InspectError ===
+
+impl Remedy for InspectError {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Config(error) => error.remedy(),
+            Self::DataDir(error) => error.remedy(),
+            Self::NothingKept => Some(
+                "set service_registry.data_dir to the directory of the server, or \
+                 service_registry.storage_backend to its store"
+                    .into(),
+            ),
+            Self::Unreachable { remedy, .. } | Self::Unusable { remedy, .. } => {
+                remedy.clone().map(Into::into)
+            }
+        }
+    }
+}
