@@ -26,6 +26,7 @@ mod owners;
 mod ports;
 mod proxies;
 mod quickstart;
+mod registry_srv;
 mod stack_states;
 mod sticky;
 mod store_commands;

@@ -140,8 +140,11 @@ impl<H> DiscoveryClientBuilder<H> {
 
     /// Returns a client of the registry alone, at [`Self::locate_registry`] and with the token.
     pub fn registry_client(&self) -> Result<RegistryClient, RegistryClientError> {
-        let config = RegistryClientConfig::new(self.locate_registry());
-        RegistryClient::new(RegistryClientConfig { token: self.token.clone(), ..config })
+        RegistryClient::new(RegistryClientConfig {
+            token: self.token.clone(),
+            dns_servers: self.config.dns.servers.clone(),
+            ..RegistryClientConfig::new(self.locate_registry())
+        })
     }
 
     /// Builds what the built-in strategies are built from.
@@ -171,7 +174,7 @@ impl<H> DiscoveryClientBuilder<H> {
         let metrics = self.metrics.clone().unwrap_or_default();
         let deps = self.deps(&metrics)?;
         let Deps { scopes, registry, broadcaster, .. } = deps.clone();
-        let registry_url = registry.url().to_owned();
+        let registry_url = registry.url();
         let config = self.config;
         let links = links(&config, &deps, self.strategies)?;
         let uses = |feed| links.iter().any(|link| link.is_default && link.kind.feed == feed);

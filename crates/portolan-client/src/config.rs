@@ -10,7 +10,7 @@ use portolan_core::{Remedy, ServiceName};
 use serde::{Deserialize, Serialize};
 
 use crate::dns_config::{DnsConfig, InvalidDomain};
-use crate::registry_client::{RegistryClientConfig, RegistryClientError, base_urls};
+use crate::registry_client::{RegistryClientConfig, RegistryClientError, check_urls};
 use crate::static_endpoints::ConfiguredEndpoints;
 use crate::strategy_name::StrategyName;
 use crate::timeouts::Timeouts;
@@ -114,9 +114,9 @@ impl DiscoveryConfig {
             return Err(InvalidDiscovery::NoRoom);
         }
         self.dns.domain().map_err(InvalidDiscovery::Domain)?;
-        base_urls(&self.registry_url).map_err(InvalidDiscovery::Registry)?;
+        check_urls(&self.registry_url).map_err(InvalidDiscovery::Registry)?;
         for url in &self.registry_urls {
-            base_urls(url).map_err(InvalidDiscovery::Registries)?;
+            check_urls(url).map_err(InvalidDiscovery::Registries)?;
         }
         self.timeouts.zero().map_or(Ok(()), |key| Err(InvalidDiscovery::NoTime(key)))
     }

@@ -52,7 +52,7 @@ impl Feeds {
     }
 
     /// Returns the registry's URL, for a log line.
-    pub(crate) fn registry_url(&self) -> Option<&str> {
+    pub(crate) fn registry_url(&self) -> Option<String> {
         self.registry.as_ref().map(RegistryClient::url)
     }
 

@@ -19,6 +19,7 @@ mod deps;
 mod discover;
 mod discovered;
 mod dns_config;
+mod dns_resolver;
 pub mod environment;
 mod error;
 mod evidence;

@@ -1,6 +1,7 @@
 //! The client of the registry's HTTP API: one method per request.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,26 +11,33 @@ use portolan_core::{
 };
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use super::error::RegistryClientError;
 use super::query::{ListQuery, Listing, WatchRequest};
 use super::response::RegistryResponse;
-use super::servers::Servers;
+use super::servers::{Servers, without_slash};
+use super::srv;
 use super::watch::RegistryWatch;
+
+/// The base of a request before a server is chosen.
+const ANY_SERVER: &str = "http://registry/";
 
 /// The settings of a registry client.
 #[derive(Clone, PartialEq)]
 pub struct RegistryClientConfig {
     /// The registry's URL, such as `http://localhost:7000`; or those of several servers over one store, separated
-    /// by commas.
+    /// by commas. `http+srv://example.org` stands for the servers that the SRV records of
+    /// `_portolan._tcp.example.org` name.
     pub url: String,
     /// The bearer token, if the registry requires one.
     pub token: Option<String>,
     /// How long one request may take, from connecting to the last byte. Default 5 s; a registry
     /// answers within milliseconds.
     pub timeout: Duration,
+    /// The name servers of SRV records. Default empty: those of the system.
+    pub dns_servers: Vec<SocketAddr>,
 }
 
 /// A client of one registry; clones share its connections. It does not retry; only
@@ -67,7 +75,7 @@ impl RegistryClientConfig {
 impl Default for RegistryClientConfig {
     fn default() -> Self {
         let url = format!("http://localhost:{}", portolan_core::REGISTRY_PORT);
-        Self { url, token: None, timeout: Duration::from_secs(5) }
+        Self { url, token: None, timeout: Duration::from_secs(5), dns_servers: Vec::new() }
     }
 }
 
@@ -77,6 +85,7 @@ impl fmt::Debug for RegistryClientConfig {
             .field("url", &self.url)
             .field("token", &self.token.as_ref().map(|_| "(secret)"))
             .field("timeout", &self.timeout)
+            .field("dns_servers", &self.dns_servers)
             .finish()
     }
 }
@@ -87,8 +96,8 @@ impl RegistryClient {
     /// Creates a client, which connects by its first use. Fails if the URL is not valid or is
     /// `https://`, or if the token is not a valid header value; retrying does not help.
     pub fn new(config: RegistryClientConfig) -> Result<Self, RegistryClientError> {
-        let RegistryClientConfig { url, token, timeout } = config;
-        let servers = Arc::new(Servers::parse(&url)?);
+        let RegistryClientConfig { url, token, timeout, dns_servers } = config;
+        let servers = Arc::new(Servers::parse(&url, dns_servers)?);
         let headers = headers(token.as_deref())?;
         let http = http_client(headers.clone(), timeout)
             .map_err(|error| RegistryClientError::invalid_url(&url, error.to_string()))?;
@@ -106,11 +115,11 @@ impl RegistryClient {
     }
 
     /// Returns the registry's URL; of several servers, that of the one that is used at the moment.
-    pub fn url(&self) -> &str {
-        text(self.servers.current())
+    pub fn url(&self) -> String {
+        self.servers.current()
     }
 
-    /// Returns the URLs of all servers, separated by commas.
+    /// Returns the URLs of all servers as they were given, separated by commas.
     pub fn urls(&self) -> String {
         self.servers.text()
     }
@@ -214,8 +223,7 @@ impl RegistryClient {
 
     /// A request to whichever server is used.
     pub(super) fn request(&self, method: Method, path: &[String]) -> RequestBuilder {
-        let mut url = self.servers.current().clone();
-        url.set_path("");
+        let mut url = Url::parse(ANY_SERVER).expect("it is a constant");
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "v1"]).extend(path);
         }
@@ -245,35 +253,36 @@ impl RegistryClient {
     ) -> Result<RegistryResponse, RegistryClientError> {
         let request = request.build();
         let request =
-            request.map_err(|error| RegistryClientError::in_transit(self.url(), &error))?;
+            request.map_err(|error| RegistryClientError::in_transit(&self.url(), &error))?;
         let path = request.url().path().to_owned();
         let deadline = Instant::now() + self.timeout;
-        let mut servers = self.servers.in_order();
+        let in_order = timeout_at(deadline, self.servers.in_order()).await;
+        let in_order = in_order.unwrap_or_else(|_| {
+            let reason = "the name servers did not answer in time";
+            Err(RegistryClientError::unreachable(&self.url(), reason))
+        })?;
+        let mut servers = in_order.iter();
         let mut failures = Vec::new();
-        while let Some((index, base)) = servers.next() {
+        while let Some(base) = servers.next() {
             let mut attempt = request.try_clone().expect("the body is in memory");
             Servers::redirect(&mut attempt, &path, base);
             let left = deadline.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(servers.len() + 1).unwrap_or(u32::MAX);
-            let url = text(base).to_owned();
+            let url = without_slash(base);
             let attempt = RequestBuilder::from_parts(self.http.clone(), attempt);
             match RegistryResponse::receive(attempt, url, Instant::now() + share).await {
                 Ok(response) if response.is_not_ready() && servers.len() > 0 => {}
                 Ok(response) => {
-                    self.servers.use_from_now_on(index);
+                    self.servers.use_from_now_on(base);
                     return Ok(response.until(deadline));
                 }
                 Err(error @ RegistryClientError::Unreachable { .. }) => failures.push(error),
                 Err(error) => return Err(error),
             }
         }
+        self.servers.none_responded();
         Err(RegistryClientError::all_unreachable(failures))
     }
-}
-
-/// The text of a server's URL.
-fn text(base: &Url) -> &str {
-    base.as_str().trim_end_matches('/')
 }
 
 fn http_client(headers: HeaderMap, timeout: Duration) -> reqwest::Result<reqwest::Client> {
@@ -301,8 +310,10 @@ pub(super) fn base_url(text: &str) -> Result<Url, RegistryClientError> {
     let url = Url::parse(text)
         .map_err(|error| RegistryClientError::invalid_url(text, error.to_string()))?;
     match url.scheme() {
-        "http" => {}
-        "https" => return Err(RegistryClientError::invalid_url(text, "TLS is not supported yet")),
+        "http" | srv::SCHEME => {}
+        "https" | "https+srv" => {
+            return Err(RegistryClientError::invalid_url(text, "TLS is not supported yet"));
+        }
         _ => return Err(RegistryClientError::invalid_url(text, "it does not begin with http://")),
     }
     if !url.username().is_empty() || url.password().is_some() {

@@ -46,7 +46,7 @@ async fn clock_is_read_from_the_date_header() {
 /// A client of several servers, which begins with the first one.
 fn client_of(urls: &[String]) -> RegistryClient {
     let client = client(urls.join(","));
-    client.servers.use_from_now_on(0);
+    client.servers.use_from_now_on(&urls[0].parse().unwrap());
     client
 }
 

@@ -128,7 +128,7 @@ impl Watcher {
                 None => {
                     let url = self.client.url();
                     let error =
-                        RegistryClientError::unreachable(url, "the registry ended the watch");
+                        RegistryClientError::unreachable(&url, "the registry ended the watch");
                     return Some(self.lost(error));
                 }
             }

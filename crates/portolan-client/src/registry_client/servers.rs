@@ -1,14 +1,18 @@
 //! The registry servers that a client knows, and the one that it uses.
 //!
 //! The servers are equal. A client begins with one at random, so that many clients spread over them, and stays with
-//! it until it does not respond.
+//! it until it does not respond. SRV records are looked up by the first request, and again after no server has
+//! responded.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use reqwest::{Request, Url};
 
 use super::client::base_url;
 use super::error::RegistryClientError;
+use super::srv::{self, SrvUrl};
 
 /// Between the URLs of several servers in one text.
 const SEPARATOR: char = ',';
@@ -16,48 +20,128 @@ const SEPARATOR: char = ',';
 /// The servers of one registry.
 #[derive(Debug)]
 pub(super) struct Servers {
-    bases: Vec<Url>,
-    current: AtomicUsize,
+    sources: Vec<Source>,
+    /// The name servers of SRV records; those of the system if empty.
+    dns_servers: Vec<SocketAddr>,
+    known: RwLock<Known>,
+    /// Held while SRV records are looked up.
+    lookup: tokio::sync::Mutex<()>,
 }
 
-/// Parses the URLs of a registry's servers, separated by commas.
-pub(crate) fn base_urls(text: &str) -> Result<Vec<Url>, RegistryClientError> {
-    text.split(SEPARATOR).map(|url| base_url(url.trim())).collect()
+/// Where servers are known from.
+#[derive(Debug, Clone, PartialEq)]
+enum Source {
+    /// The URL of one server.
+    Url(Url),
+    /// SRV records, which name any number of servers.
+    Srv(SrvUrl),
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    bases: Arc<[Url]>,
+    current: usize,
+    /// Whether SRV records must be looked up before the next request.
+    is_outdated: bool,
+}
+
+/// Checks the URLs of a registry's servers, separated by commas.
+pub(crate) fn check_urls(text: &str) -> Result<(), RegistryClientError> {
+    sources(text).map(drop)
+}
+
+fn sources(text: &str) -> Result<Vec<Source>, RegistryClientError> {
+    text.split(SEPARATOR).map(|url| Source::parse(url.trim())).collect()
 }
 
 // === impl Servers ===
 
 impl Servers {
-    pub(super) fn parse(text: &str) -> Result<Self, RegistryClientError> {
-        let bases = base_urls(text)?;
-        let current = AtomicUsize::new(rand::random_range(0..bases.len()));
-        Ok(Self { bases, current })
+    pub(super) fn parse(
+        text: &str,
+        dns_servers: Vec<SocketAddr>,
+    ) -> Result<Self, RegistryClientError> {
+        let sources = sources(text)?;
+        let bases: Arc<[Url]> = sources.iter().filter_map(Source::url).cloned().collect();
+        let current = if bases.is_empty() { 0 } else { rand::random_range(0..bases.len()) };
+        let is_outdated = bases.len() < sources.len();
+        let known = RwLock::new(Known { bases, current, is_outdated });
+        Ok(Self { sources, dns_servers, known, lookup: tokio::sync::Mutex::default() })
     }
 
-    /// The URLs of all servers, separated by commas.
+    /// The URLs of all servers as they were given, separated by commas.
     pub(super) fn text(&self) -> String {
-        let urls: Vec<_> =
-            self.bases.iter().map(|base| base.as_str().trim_end_matches('/')).collect();
+        let urls: Vec<_> = self.sources.iter().map(Source::text).collect();
         urls.join(",")
     }
 
-    /// The server that is used at the moment.
-    pub(super) fn current(&self) -> &Url {
-        &self.bases[self.current.load(Ordering::Relaxed)]
+    /// The URL of the server that is used at the moment.
+    pub(super) fn current(&self) -> String {
+        let known = self.known.read();
+        known.bases.get(known.current).map_or_else(|| self.text(), without_slash)
     }
 
-    /// The servers in the order in which a request asks them, with their indices.
-    pub(super) fn in_order(&self) -> impl ExactSizeIterator<Item = (usize, &Url)> {
-        let (first, count) = (self.current.load(Ordering::Relaxed), self.bases.len());
-        (0..count).map(move |offset| {
-            let index = (first + offset) % count;
-            (index, &self.bases[index])
-        })
+    /// The servers in the order in which a request asks them.
+    ///
+    /// # Errors
+    ///
+    /// No server is known, because the SRV records cannot be looked up.
+    pub(super) async fn in_order(&self) -> Result<Vec<Url>, RegistryClientError> {
+        if self.known.read().is_outdated {
+            self.look_up().await?;
+        }
+        let Known { bases, current, .. } = self.known.read().clone();
+        let (used, others) = bases.split_at(current.min(bases.len()));
+        Ok(others.iter().chain(used).cloned().collect())
     }
 
     /// The server has responded: it is used from now on.
-    pub(super) fn use_from_now_on(&self, index: usize) {
-        self.current.store(index, Ordering::Relaxed);
+    pub(super) fn use_from_now_on(&self, server: &Url) {
+        let mut known = self.known.write();
+        if let Some(index) = known.bases.iter().position(|base| base == server) {
+            known.current = index;
+        }
+    }
+
+    /// No server has responded: SRV records may name others now.
+    pub(super) fn none_responded(&self) {
+        let has_records = self.sources.iter().any(|source| matches!(source, Source::Srv(_)));
+        self.known.write().is_outdated = has_records;
+    }
+
+    /// Looks up the SRV records. If that fails, the servers that are known are kept.
+    async fn look_up(&self) -> Result<(), RegistryClientError> {
+        let _alone = self.lookup.lock().await;
+        if !self.known.read().is_outdated {
+            return Ok(());
+        }
+        let (mut found, mut failed) = (Vec::new(), None);
+        for source in &self.sources {
+            match source {
+                Source::Url(url) => found.push(url.clone()),
+                Source::Srv(srv) => match srv.resolve(&self.dns_servers).await {
+                    Ok(servers) => found.extend(servers),
+                    Err(error) => failed = Some(error),
+                },
+            }
+        }
+        let mut known = self.known.write();
+        if let Some(error) = failed {
+            // Those that were found before may respond again.
+            for base in known.bases.iter() {
+                if !found.contains(base) {
+                    found.push(base.clone());
+                }
+            }
+            if found.is_empty() {
+                return Err(error);
+            }
+        }
+        // SRV records are in order already. Among given URLs, the one that is used stays.
+        let current = known.bases.get(known.current);
+        let current = current.and_then(|current| found.iter().position(|base| base == current));
+        *known = Known { bases: found.into(), current: current.unwrap_or(0), is_outdated: false };
+        Ok(())
     }
 
     /// Directs a request, which was made for any of the servers, to this one.
@@ -70,31 +154,67 @@ impl Servers {
     }
 }
 
+/// The text of a server's URL.
+pub(super) fn without_slash(base: &Url) -> String {
+    base.as_str().trim_end_matches('/').to_owned()
+}
+
+// === impl Source ===
+
+impl Source {
+    fn parse(text: &str) -> Result<Self, RegistryClientError> {
+        let url = base_url(text)?;
+        match url.scheme() {
+            srv::SCHEME => Ok(Self::Srv(SrvUrl::parse(url)?)),
+            _ => Ok(Self::Url(url)),
+        }
+    }
+
+    fn url(&self) -> Option<&Url> {
+        match self {
+            Self::Url(url) => Some(url),
+            Self::Srv(_) => None,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Url(url) => without_slash(url),
+            Self::Srv(srv) => without_slash(srv.url()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
 
-    #[test]
-    fn servers_are_asked_in_a_circle_from_the_one_that_responded_last() {
-        let servers = Servers::parse("http://a:1, http://b:2/x,http://c:3").unwrap();
-        servers.use_from_now_on(1);
-        assert_eq!(servers.current().as_str(), "http://b:2/x");
-        let order: Vec<_> = servers.in_order().map(|(index, _)| index).collect();
-        assert_eq!(order, [1, 2, 0]);
+    fn servers(text: &str) -> Result<Servers, RegistryClientError> {
+        Servers::parse(text, Vec::new())
+    }
+
+    #[tokio::test]
+    async fn servers_are_asked_in_a_circle_from_the_one_that_responded_last() {
+        let servers = servers("http://a:1, http://b:2/x,http://c:3").unwrap();
+        servers.use_from_now_on(&"http://b:2/x".parse().unwrap());
+        assert_eq!(servers.current(), "http://b:2/x");
+        let order = servers.in_order().await.unwrap();
+        let order: Vec<_> = order.iter().map(without_slash).collect();
+        assert_eq!(order, ["http://b:2/x", "http://c:3", "http://a:1"]);
     }
 
     #[test]
     fn clients_begin_with_any_server() {
-        let first = |_| Servers::parse("http://a:1,http://b:2").unwrap().current().to_string();
+        let first = |_| servers("http://a:1,http://b:2").unwrap().current();
         assert_eq!((0..100).map(first).collect::<BTreeSet<_>>().len(), 2);
     }
 
     #[test]
     fn invalid_url_among_several_is_named() {
-        for text in ["http://a:1,", "http://a:1,ftp://b"] {
-            let error = Servers::parse(text).unwrap_err();
+        for text in ["http://a:1,", "http://a:1,ftp://b", "http+srv://a:1"] {
+            let error = servers(text).unwrap_err();
             assert!(matches!(error, RegistryClientError::InvalidUrl { .. }), "{error}");
         }
     }

@@ -2,7 +2,6 @@
 //! default port: in the hosts file, or in a domain.
 
 mod hosts_file;
-mod resolver;
 mod search;
 mod wildcard;
 
@@ -24,7 +23,7 @@ use crate::strategy::{
 };
 use crate::well_known_port::WellKnownPorts;
 
-use resolver::{DnsError, DomainResolver};
+use crate::dns_resolver::{DnsError, DomainResolver};
 use search::{Search, Step};
 
 pub(crate) static STRATEGY: Builtin = Builtin {

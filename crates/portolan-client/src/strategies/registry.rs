@@ -77,7 +77,7 @@ impl Registry {
         }
         StrategyOutcome::found_in(&query.scopes, services).unwrap_or_else(|| {
             if incomplete {
-                let url = self.client.url().to_owned();
+                let url = self.client.url();
                 return StrategyOutcome::Failed(StrategyError::from_remedy(JustStarted { url }));
             }
             let reason = format!("the registry at {} has no instance", self.client.url());

@@ -7,8 +7,8 @@ use futures_util::stream::{self, StreamExt};
 use hickory_resolver::proto::rr::Name;
 use hickory_resolver::proto::rr::rdata::SRV;
 
-use super::resolver::{DnsError, Domain, DomainResolver, MAX_ALL_TARGETS, MAX_TARGETS};
 use super::{Dns, hosts_file, name_in_domain, wildcard};
+use crate::dns_resolver::{DnsError, Domain, DomainResolver, MAX_ALL_TARGETS, MAX_TARGETS};
 use crate::strategy::{Candidate, StrategyQuery};
 
 /// How many targets are resolved at a time.

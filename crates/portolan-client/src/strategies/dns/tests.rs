@@ -2,8 +2,8 @@ use hickory_resolver::config::ResolverConfig;
 use hickory_resolver::proto::op::ResponseCode;
 use portolan_core::ServiceEndpoint;
 
-use super::resolver::{Domain, MAX_ADDRESSES, MAX_TARGETS, search_list};
 use super::*;
+use crate::dns_resolver::{Domain, MAX_ADDRESSES, MAX_TARGETS, search_list};
 use crate::testing::{FakeDns, Reply};
 
 fn dns(server: &FakeDns, domain: Option<&str>) -> Dns {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hickory_resolver::proto::rr::Name;
 
-use super::resolver::{DnsError, DomainResolver};
+use crate::dns_resolver::{DnsError, DomainResolver};
 
 /// Removes the addresses that made-up names of the domain have too. Only the rest belongs to the name
 /// that was looked up.

@@ -20,17 +20,17 @@ use portolan_core::Remedy;
 use crate::dns_config::DnsConfig;
 
 /// The maximum number of SRV records of one name: if one instance is enough, and if all are requested.
-pub(super) const MAX_TARGETS: usize = 16;
-pub(super) const MAX_ALL_TARGETS: usize = 1_000;
+pub(crate) const MAX_TARGETS: usize = 16;
+pub(crate) const MAX_ALL_TARGETS: usize = 1_000;
 /// The maximum number of addresses of one target.
-pub(super) const MAX_ADDRESSES: usize = 8;
+pub(crate) const MAX_ADDRESSES: usize = 8;
 /// The maximum number of domains of the system's search list, as in the C library (resolv.conf(5)).
-pub(super) const MAX_DOMAINS: usize = 6;
+pub(crate) const MAX_DOMAINS: usize = 6;
 
 /// Why the name servers could not be asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(super) enum DnsError {
+pub(crate) enum DnsError {
     /// The system's resolver configuration cannot be read.
     #[error("cannot read the system's name servers: {0}")]
     System(#[source] NetError),
@@ -53,20 +53,20 @@ pub(super) enum DnsError {
 }
 
 /// A resolver, and the domains in which it looks.
-pub(super) struct DomainResolver {
+pub(crate) struct DomainResolver {
     resolver: TokioResolver,
-    pub(super) domains: Vec<Domain>,
+    pub(crate) domains: Vec<Domain>,
     /// Whether the hosts file counts: not if the settings name the servers.
-    pub(super) uses_hosts_file: bool,
+    pub(crate) uses_hosts_file: bool,
 }
 
 /// A domain in which services are looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Domain {
-    pub(super) name: Name,
+pub(crate) struct Domain {
+    pub(crate) name: Name,
     /// Whether the settings name it, so that its address records belong to services. Otherwise it is in
     /// the search list, which belongs to the network.
-    pub(super) configured: bool,
+    pub(crate) configured: bool,
 }
 
 /// The name server of a container in a Docker network, which resolves single labels.
@@ -75,7 +75,7 @@ const DOCKER_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 // === impl DomainResolver ===
 
 impl DomainResolver {
-    pub(super) fn new(config: &DnsConfig, attempt: Duration) -> Result<Self, NetError> {
+    pub(crate) fn new(config: &DnsConfig, attempt: Duration) -> Result<Self, NetError> {
         let system = hickory_resolver::system_conf::read_system_conf();
         let searched = |system: &ResolverConfig| match config.domain().ok().flatten() {
             Some(name) => vec![Domain { name, configured: true }],
@@ -102,7 +102,7 @@ impl DomainResolver {
     }
 
     /// Returns at most so many targets of the SRV records, or `None` without a record.
-    pub(super) async fn targets(
+    pub(crate) async fn targets(
         &self,
         name: Name,
         limit: usize,
@@ -126,7 +126,7 @@ impl DomainResolver {
     }
 
     /// Returns the addresses of a host, empty without a record.
-    pub(super) async fn addresses(&self, mut name: Name) -> Result<Vec<IpAddr>, DnsError> {
+    pub(crate) async fn addresses(&self, mut name: Name) -> Result<Vec<IpAddr>, DnsError> {
         name.set_fqdn(true);
         match self.resolver.lookup_ip(name.clone()).await {
             Ok(lookup) => Ok(lookup.iter().take(MAX_ADDRESSES).collect()),
@@ -141,7 +141,7 @@ impl fmt::Debug for DomainResolver {
     }
 }
 
-pub(super) fn search_list(system: &ResolverConfig) -> Vec<Domain> {
+pub(crate) fn search_list(system: &ResolverConfig) -> Vec<Domain> {
     let mut domains: Vec<Name> = Vec::new();
     for domain in system.domain().into_iter().chain(system.search()) {
         // The root servers must not see local names.
