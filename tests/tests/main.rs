@@ -28,6 +28,7 @@ mod proxies;
 mod quickstart;
 mod registry_srv;
 mod stack_states;
+mod stale_views;
 mod sticky;
 mod store_commands;
 mod unique_names;

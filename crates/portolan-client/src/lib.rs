@@ -55,8 +55,8 @@ pub use environment::InvalidVariable;
 pub use error::DiscoverError;
 pub use proof::Proof;
 pub use registry_client::{
-    ListQuery, Listing, ReconnectingWatch, RegisterResponse, RegistryClient, RegistryClientConfig,
-    RegistryClientError, RegistryWatch, WatchRequest,
+    ListQuery, Listing, Readiness, ReconnectingWatch, RegisterResponse, RegistryClient,
+    RegistryClientConfig, RegistryClientError, RegistryWatch, WatchRequest,
 };
 pub use reservations::{
     HostDefaults, REGISTRY_SERVICE, Reservation, Reservations, ReservationsError, UnknownHost,

@@ -19,4 +19,4 @@ pub use error::EtcdError;
 pub use keys::KeyRange;
 pub use messages::KeyValue;
 pub use options::{EtcdOptions, EtcdTls, EtcdUser};
-pub use watch::{EtcdEvent, EtcdWatch, WatchBatch};
+pub use watch::{EtcdEvent, EtcdWatch, ProgressRequests, WatchBatch, WatchItem};

@@ -181,7 +181,12 @@ pub(crate) struct LeaseTtlResponse {
 pub(crate) struct WatchRequest {
     #[prost(message, optional, tag = "1")]
     pub(crate) create: Option<WatchCreateRequest>,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) progress: Option<WatchProgressRequest>,
 }
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct WatchProgressRequest {}
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct WatchCreateRequest {
@@ -201,6 +206,9 @@ pub(crate) struct WatchCreateRequest {
 pub(crate) struct WatchResponse {
     #[prost(message, optional, tag = "1")]
     pub(crate) header: Option<Header>,
+    /// -1 if the response concerns all watches of the stream.
+    #[prost(int64, tag = "2")]
+    pub(crate) watch_id: i64,
     #[prost(bool, tag = "3")]
     pub(crate) created: bool,
     #[prost(bool, tag = "4")]

@@ -3,24 +3,41 @@
 use tokio::sync::mpsc;
 use tonic::Streaming;
 
-use crate::messages::{KeyValue, WatchCreateRequest, WatchRequest, WatchResponse, WatchedEvent};
+use crate::messages::{
+    KeyValue, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse, WatchedEvent,
+};
 use crate::{EtcdClient, EtcdError, KeyRange};
 
 /// The largest number of events that are collected until their revisions are complete.
 const MAX_EVENTS: usize = 1_000_000;
+/// The id in the answer to a request for progress.
+const ALL_WATCHES: i64 = -1;
 
 /// A watch of a range. Dropping it ends it.
 #[derive(Debug)]
 pub struct EtcdWatch {
     url: String,
     responses: Streaming<WatchResponse>,
-    _requests: mpsc::Sender<WatchRequest>,
+    requests: mpsc::Sender<WatchRequest>,
     first: Option<WatchResponse>,
     /// The events of a response that arrives in fragments.
     events: Vec<EtcdEvent>,
 }
 
-/// What a watch has delivered: every event up to a revision.
+/// Asks the member of a watch how far it has come.
+#[derive(Debug, Clone)]
+pub struct ProgressRequests(mpsc::Sender<WatchRequest>);
+
+/// What a watch delivers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WatchItem {
+    /// Events, or that there are none.
+    Batch(WatchBatch),
+    /// The answer to [`ProgressRequests::request`]: the member has applied everything up to this revision.
+    Progress(i64),
+}
+
+/// Every event up to a revision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WatchBatch {
     /// The events, in order. Those of one revision are in one batch.
@@ -55,11 +72,13 @@ impl EtcdClient {
             progress_notify: true,
             fragment: true,
         });
-        let stream = self.stream("/etcdserverpb.Watch/Watch", WatchRequest { create }).await?;
+        let stream = self
+            .stream("/etcdserverpb.Watch/Watch", WatchRequest { create, progress: None })
+            .await?;
         Ok(EtcdWatch {
             url: stream.url,
             responses: stream.responses,
-            _requests: stream.requests,
+            requests: stream.requests,
             first: Some(stream.first),
             events: Vec::new(),
         })
@@ -69,9 +88,14 @@ impl EtcdClient {
 // === impl EtcdWatch ===
 
 impl EtcdWatch {
-    /// Waits for the next events, or for the notification that there are none up to a revision.
-    /// Cancel-safe.
-    pub async fn next(&mut self) -> Result<WatchBatch, EtcdError> {
+    /// Returns what asks the member of this watch how far it has come.
+    pub fn progress_requests(&self) -> ProgressRequests {
+        ProgressRequests(self.requests.clone())
+    }
+
+    /// Waits for the next events, for the notification that there are none up to a revision, or for the answer to a
+    /// request. Cancel-safe.
+    pub async fn next(&mut self) -> Result<WatchItem, EtcdError> {
         loop {
             let response = match self.first.take() {
                 Some(first) => Some(first),
@@ -79,13 +103,16 @@ impl EtcdWatch {
             };
             let reason = "the watch ended";
             let response = response.ok_or_else(|| self.unreachable(reason))?;
-            if let Some(batch) = self.take(response)? {
-                return Ok(batch);
+            if let Some(item) = self.take(response)? {
+                return Ok(item);
             }
         }
     }
 
-    fn take(&mut self, response: WatchResponse) -> Result<Option<WatchBatch>, EtcdError> {
+    fn take(&mut self, response: WatchResponse) -> Result<Option<WatchItem>, EtcdError> {
+        if response.watch_id == ALL_WATCHES && !response.canceled {
+            return Ok(Some(WatchItem::Progress(response.header.unwrap_or_default().revision)));
+        }
         if response.compact_revision > 0 {
             return Err(EtcdError::Compacted);
         }
@@ -110,7 +137,7 @@ impl EtcdWatch {
             Some(event) => event.key_value().mod_revision,
             None => response.header.unwrap_or_default().revision,
         };
-        Ok(Some(WatchBatch { events, revision }))
+        Ok(Some(WatchItem::Batch(WatchBatch { events, revision })))
     }
 
     fn error(&self, status: &tonic::Status) -> EtcdError {
@@ -119,6 +146,20 @@ impl EtcdWatch {
 
     fn unreachable(&self, reason: &str) -> EtcdError {
         EtcdError::Unreachable { url: self.url.clone(), reason: reason.to_owned() }
+    }
+}
+
+// === impl ProgressRequests ===
+
+impl ProgressRequests {
+    /// Asks how far the member has come. The watch delivers the answer, a [`WatchItem::Progress`]; there may be none.
+    ///
+    /// The answer is no position to resume from: before etcd 3.4.25 and 3.5.8 it can overtake events that are on their
+    /// way (etcd issue 15220).
+    pub fn request(&self) {
+        let request = WatchRequest { create: None, progress: Some(WatchProgressRequest {}) };
+        // If the queue is full, a request is already on its way.
+        _ = self.0.try_send(request);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The metric families, their names and their help.
 
 use std::hash::Hash;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -39,6 +40,7 @@ pub(crate) struct Families {
     pub(crate) dropped: Family<Dropped, Counter>,
     pub(crate) health_checks: Family<Lookup, Counter>,
     pub(crate) unhealthy: Family<Service, Gauge>,
+    pub(crate) view_age: Gauge<f64, AtomicU64>,
 }
 
 // === impl Families ===
@@ -100,6 +102,12 @@ impl Families {
             ),
             health_checks: to.counter("discovery_health_checks", "Number of health checks"),
             unhealthy: to.gauge("discovery_unhealthy_services", "Number of critical instances"),
+            view_age: to.add(
+                "discovery_registry_view_age_seconds",
+                "Time since the registry was last known to show everything in its store in seconds",
+                Kind::Gauge,
+                Gauge::default(),
+            ),
         }
     }
 }

@@ -112,6 +112,11 @@ impl Metrics {
         families.lookup_duration.get_or_create(&service).observe(took.as_secs_f64());
     }
 
+    /// Sets how long ago the registry was last known to show everything in its store.
+    pub fn registry_view_age(&self, age: Duration) {
+        self.0.families.view_age.set(age.as_secs_f64());
+    }
+
     // --- discovery client
 
     /// Creates the counters of a discovery strategy with the value 0, so that `rate()` includes the

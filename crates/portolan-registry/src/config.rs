@@ -44,6 +44,11 @@ pub struct RegistryConfig {
     /// The number of changes that are kept for watches to resume from. Default 10,000: ten minutes
     /// at 16 changes a second. A watch that resumes from an older revision gets a snapshot.
     pub history: usize,
+    /// The age from which the view that serves reads is stale, from 2 s to 24 h: the time since it was last known to be
+    /// current with the store. Reads go on, but the server is not ready. Default 10 s: the election of a leader of etcd takes
+    /// one to three. The store `memory` has no age.
+    #[serde(with = "portolan_core::duration::text")]
+    pub max_view_age: Duration,
     /// Whether endpoints announced on the broadcast channel are imported. Default true: it connects
     /// network segments that do not receive each other's multicast.
     pub import_broadcast: bool,
@@ -102,6 +107,12 @@ pub enum InvalidRegistryConfig {
         portolan_core::duration::format_duration(*.0)
     )]
     CleanupInterval(Duration),
+    /// The largest age of the view is out of bounds.
+    #[error(
+        "service_registry.max_view_age: {} is out of bounds, expected 2s to 24h",
+        portolan_core::duration::format_duration(*.0)
+    )]
+    MaxViewAge(Duration),
     /// A limit is out of bounds.
     #[error("service_registry.{key}: {value} is out of bounds, expected 1 to {limit}")]
     Limit {
@@ -116,6 +127,8 @@ pub enum InvalidRegistryConfig {
 
 /// The largest `max_endpoints` and `history`: a larger value is more likely a typing error.
 const LIMIT: usize = 10_000_000;
+/// The smallest `max_view_age`: a view whose store is quiet is confirmed about every second.
+const MIN_VIEW_AGE: Duration = Duration::from_secs(2);
 
 // === impl RegistryConfig ===
 
@@ -136,6 +149,9 @@ impl RegistryConfig {
         self.ttl()?;
         if !(Ttl::MIN..=Ttl::MAX).contains(&self.cleanup_interval) {
             return Err(InvalidRegistryConfig::CleanupInterval(self.cleanup_interval));
+        }
+        if !(MIN_VIEW_AGE..=Ttl::MAX).contains(&self.max_view_age) {
+            return Err(InvalidRegistryConfig::MaxViewAge(self.max_view_age));
         }
         check_limit("max_endpoints", self.max_endpoints)?;
         check_limit("history", self.history)
@@ -164,6 +180,7 @@ impl Default for RegistryConfig {
             cleanup_interval: Duration::from_secs(30),
             max_endpoints: 100_000,
             history: 10_000,
+            max_view_age: Duration::from_secs(10),
             import_broadcast: true,
             import_unsigned: false,
             trusted_proxies: Vec::new(),
@@ -182,6 +199,7 @@ impl InvalidRegistryConfig {
             Self::DataDir(_) | Self::DataDirEmpty => "data_dir",
             Self::TtlDefault(_) => "ttl_default",
             Self::CleanupInterval(_) => "cleanup_interval",
+            Self::MaxViewAge(_) => "max_view_age",
             Self::Limit { key, .. } => key,
             Self::Etcd { key, .. } => return format!("service_registry.etcd.{key}"),
         };
@@ -205,6 +223,7 @@ impl Remedy for InvalidRegistryConfig {
             Self::Etcd { .. }
             | Self::TtlDefault(_)
             | Self::CleanupInterval(_)
+            | Self::MaxViewAge(_)
             | Self::Limit { .. } => None,
         }
     }
@@ -262,6 +281,7 @@ mod tests {
         let texts = [
             r#"{"storage_backend": "consul"}"#,
             r#"{"cleanup_interval": "0s"}"#,
+            r#"{"max_view_age": "1s"}"#,
             r#"{"max_endpoints": 0}"#,
             r#"{"history": 20000000}"#,
         ]

@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Span;
 
 use crate::committer::Request;
-use crate::store::{self, Feed, OpenError, Receipt, Store};
+use crate::staleness::Staleness;
+use crate::store::{self, Feed, Freshness, OpenError, Receipt, Store};
 use crate::updater::{FeedState, Progress, ViewUpdater};
 use crate::view::View;
 use crate::{
@@ -36,6 +37,8 @@ pub struct Registry {
     store: &'static str,
     membership: Membership,
     progress: watch::Receiver<Progress>,
+    freshness: Freshness,
+    max_view_age: Duration,
     /// The greatest index that the view did not reach before a command's deadline.
     overdue: Arc<AtomicU64>,
 }
@@ -48,7 +51,7 @@ pub enum RegistryStatus {
     Loading,
     /// The registry serves reads and commands.
     Ready,
-    /// The feed is lost or late: reads may return old data, and commands may fail.
+    /// The view is older than `max_view_age`, or late: reads return old data, and commands may fail.
     Stale,
     /// The registry is shut down.
     Closed,
@@ -83,7 +86,7 @@ pub fn open_over(
     let complete_at =
         if store.has_former_state() { now } else { now + config.heartbeat_interval() };
     let view = Arc::new(View::new(config.history, complete_at));
-    let updater = ViewUpdater::new(Arc::clone(&view), metrics.clone());
+    let updater = ViewUpdater::new(Arc::clone(&view), metrics.clone(), feed.freshness());
     let recorder = Recorder::new(metrics.clone());
     let registry = Registry {
         queue: sender,
@@ -92,6 +95,8 @@ pub fn open_over(
         store: store.name(),
         membership: store.membership(),
         progress: updater.progress(),
+        freshness: feed.freshness(),
+        max_view_age: config.max_view_age,
         overdue: Arc::default(),
     };
     (RegistryTask { store, feed, queue, updater, recorder }, registry)
@@ -223,14 +228,38 @@ impl Registry {
 
     /// Whether the registry can be used.
     pub fn status(&self) -> RegistryStatus {
-        let progress = *self.progress.borrow();
-        let late = progress.index < self.overdue.load(Ordering::Relaxed);
-        match progress.feed {
+        match self.progress.borrow().feed {
             FeedState::Loading => RegistryStatus::Loading,
-            FeedState::Live if !late => RegistryStatus::Ready,
-            FeedState::Live | FeedState::Lost => RegistryStatus::Stale,
             FeedState::Closed => RegistryStatus::Closed,
+            FeedState::Live | FeedState::Lost(_) if self.staleness().is_some() => {
+                RegistryStatus::Stale
+            }
+            FeedState::Live | FeedState::Lost(_) => RegistryStatus::Ready,
         }
+    }
+
+    /// How long ago the view was last known to be current with the store: whatever was committed before that is shown.
+    /// Always zero with the store `memory`. Before the state is loaded, the time since the start.
+    pub fn view_age(&self) -> Duration {
+        self.freshness.age()
+    }
+
+    /// Why reads may return old data; `None` if they are as current as `max_view_age` requires.
+    pub fn staleness(&self) -> Option<Staleness> {
+        let progress = self.progress.borrow().clone();
+        let lost = match progress.feed {
+            FeedState::Loading | FeedState::Closed => return None,
+            FeedState::Lost(reason) => Some(reason),
+            FeedState::Live => None,
+        };
+        if !progress.loaded {
+            return lost.map(|reason| Staleness::NotLoaded { reason });
+        }
+        if progress.index < self.overdue.load(Ordering::Relaxed) {
+            return Some(Staleness::Late);
+        }
+        let (age, limit) = (self.freshness.age(), self.max_view_age);
+        (age > limit).then(|| Staleness::Old { age, limit, reason: lost, store: self.store })
     }
 
     /// Whether the status is [`RegistryStatus::Ready`].

@@ -26,12 +26,14 @@ pub(crate) mod backlog;
 pub(crate) mod decide;
 #[cfg(feature = "etcd")]
 mod etcd;
+mod freshness;
 mod index;
 mod inspect;
 mod memory;
 pub(crate) mod owner;
 mod record;
 
+pub use freshness::Freshness;
 pub use inspect::{InspectError, Inspection, StoreProblem, inspect};
 pub use memory::{DataDirError, Memory};
 pub use record::StoreRecord;
@@ -117,6 +119,12 @@ pub trait Feed: fmt::Debug + Send + 'static {
     ///
     /// [`FeedLost`] if the store cannot be reached. The next call reconnects.
     fn next(&mut self) -> BoxFuture<'_, Result<Update, FeedLost>>;
+
+    /// How current this feed is. By default always: a store in this process commits and feeds in one step. A store over a
+    /// network overrides it, and confirms at least every second, or its view counts as stale.
+    fn freshness(&self) -> Freshness {
+        Freshness::in_process()
+    }
 }
 
 /// The result of a commit.

@@ -8,7 +8,7 @@ use portolan_metrics::Metrics;
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::store::{Feed, Update};
+use crate::store::{Feed, Freshness, Update};
 use crate::view::View;
 
 /// The waits between attempts to read a feed that was lost.
@@ -16,20 +16,23 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
 /// How far the view has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// The index of the last update that was applied.
     pub(crate) index: u64,
     pub(crate) feed: FeedState,
+    /// Whether the view has the state of the store, of whatever age.
+    pub(crate) loaded: bool,
 }
 
 /// The state of the feed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum FeedState {
     #[default]
     Loading,
     Live,
-    Lost,
+    /// Why.
+    Lost(Arc<str>),
     Closed,
 }
 
@@ -39,13 +42,14 @@ pub(crate) struct ViewUpdater {
     view: Arc<View>,
     metrics: Metrics,
     progress: watch::Sender<Progress>,
+    freshness: Freshness,
 }
 
 // === impl ViewUpdater ===
 
 impl ViewUpdater {
-    pub(crate) fn new(view: Arc<View>, metrics: Metrics) -> Self {
-        Self { view, metrics, progress: watch::Sender::new(Progress::default()) }
+    pub(crate) fn new(view: Arc<View>, metrics: Metrics, freshness: Freshness) -> Self {
+        Self { view, metrics, progress: watch::Sender::new(Progress::default()), freshness }
     }
 
     pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
@@ -63,7 +67,8 @@ impl ViewUpdater {
                 }
                 Err(error) => {
                     warn!(%error, "Feed of the store lost");
-                    self.progress.send_modify(|progress| progress.feed = FeedState::Lost);
+                    let reason = Arc::from(error.to_string());
+                    self.progress.send_modify(|progress| progress.feed = FeedState::Lost(reason));
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
             }
@@ -74,8 +79,9 @@ impl ViewUpdater {
         for (name, critical) in self.view.apply(&update.committed) {
             self.metrics.unhealthy_services(name.as_str(), critical);
         }
-        let progress = Progress { index: update.index, feed: FeedState::Live };
+        let progress = Progress { index: update.index, feed: FeedState::Live, loaded: true };
         self.progress.send_replace(progress);
+        self.freshness.reach(update.index);
     }
 }
 

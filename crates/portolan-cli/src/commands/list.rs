@@ -6,7 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 use portolan_broadcast::QueryMode;
 use portolan_client::{ListQuery, Listing, RegistryClientError};
-use portolan_core::duration::format_duration;
+use portolan_core::duration::{format_duration, format_rounded};
 use portolan_core::{DeclaredInstance, HealthStatus, ServiceEndpoint, ServiceName, Source};
 use serde::Serialize;
 
@@ -17,6 +17,14 @@ use crate::output;
 /// What people are told if the registry has just started.
 pub(crate) const INCOMPLETE: &str = "the registry has just started: services that ran before may be missing until they have \
                           registered again, within a heartbeat interval";
+
+/// What people are told if the registry has lost its store.
+fn stale(view_age_ms: u64) -> String {
+    let age = format_rounded(Duration::from_millis(view_age_ms));
+    format!(
+        "the registry has lost its store, and shows what it knew {age} ago; its /readyz says why"
+    )
+}
 
 /// Options of `portolan list`.
 #[derive(Debug, Args)]
@@ -49,6 +57,9 @@ impl List {
                 output::note(INCOMPLETE);
             }
         }
+        if shown.stale {
+            output::warning(format_args!("{}", stale(shown.view_age_ms)));
+        }
         // Unknown is not empty: services may be registered that do not answer by broadcast.
         match unreachable {
             Some(error) if shown.services.is_empty() || context.names_registry() => {
@@ -69,6 +80,11 @@ struct Shown {
     /// Whether instances may be missing, because the registry has just started.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
+    /// How long ago the registry was last known to show everything in its store.
+    view_age_ms: u64,
+    /// Whether that is longer than it may be.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stale: bool,
 }
 
 /// What was found, and why the registry could not be asked if it was not.
@@ -80,8 +96,8 @@ struct Found {
 /// Asks the registry, and if it cannot be reached, asks by broadcast.
 async fn find(context: &Context, query: &ListQuery) -> Result<Found, Failure> {
     let unreachable = match context.registry()?.list(query).await {
-        Ok(Listing { services, declared, incomplete, .. }) => {
-            let shown = Shown { services, declared, incomplete };
+        Ok(Listing { services, declared, incomplete, view_age_ms, stale, .. }) => {
+            let shown = Shown { services, declared, incomplete, view_age_ms, stale };
             return Ok(Found { shown, unreachable: None });
         }
         Err(error @ RegistryClientError::Unreachable { .. }) => error,
@@ -99,7 +115,8 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Found, Failure> {
     for service in &mut services {
         service.source = Source::Broadcast;
     }
-    let shown = Shown { services, declared: Vec::new(), incomplete: false };
+    let declared = Vec::new();
+    let shown = Shown { services, declared, incomplete: false, view_age_ms: 0, stale: false };
     Ok(Found { shown, unreachable: Some(unreachable) })
 }
 

@@ -44,7 +44,8 @@ pub struct RegistryClientConfig {
 /// [`RegistryClient::watch_reconnecting`] reconnects.
 ///
 /// A registry with several servers: the client uses one of them, chosen at random, until that does not respond;
-/// the request then goes to the next one within the same timeout.
+/// the request then goes to the next one within the same timeout. It also does if a response is
+/// stale; if all servers are, the first response counts.
 #[derive(Clone)]
 pub struct RegistryClient {
     http: reqwest::Client,
@@ -223,9 +224,15 @@ impl RegistryClient {
 
     /// A request to whichever server is used.
     pub(super) fn request(&self, method: Method, path: &[String]) -> RequestBuilder {
+        let path = path.iter().map(String::as_str);
+        self.request_at(method, &["api", "v1"].into_iter().chain(path).collect::<Vec<_>>())
+    }
+
+    /// The same, with a path that is not one of the API's.
+    pub(super) fn request_at(&self, method: Method, path: &[&str]) -> RequestBuilder {
         let mut url = Url::parse(ANY_SERVER).expect("it is a constant");
         if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(["api", "v1"]).extend(path);
+            segments.pop_if_empty().extend(path);
         }
         self.http.request(method, url)
     }
@@ -262,7 +269,7 @@ impl RegistryClient {
             Err(RegistryClientError::unreachable(&self.url(), reason))
         })?;
         let mut servers = in_order.iter();
-        let mut failures = Vec::new();
+        let (mut failures, mut stale) = (Vec::new(), None);
         while let Some(base) = servers.next() {
             let mut attempt = request.try_clone().expect("the body is in memory");
             Servers::redirect(&mut attempt, &path, base);
@@ -272,6 +279,9 @@ impl RegistryClient {
             let attempt = RequestBuilder::from_parts(self.http.clone(), attempt);
             match RegistryResponse::receive(attempt, url, Instant::now() + share).await {
                 Ok(response) if response.is_not_ready() && servers.len() > 0 => {}
+                Ok(response) if response.is_stale() => {
+                    stale.get_or_insert((base, response));
+                }
                 Ok(response) => {
                     self.servers.use_from_now_on(base);
                     return Ok(response.until(deadline));
@@ -279,6 +289,11 @@ impl RegistryClient {
                 Err(error @ RegistryClientError::Unreachable { .. }) => failures.push(error),
                 Err(error) => return Err(error),
             }
+        }
+        // Old is better than nothing, and all are.
+        if let Some((base, response)) = stale {
+            self.servers.use_from_now_on(base);
+            return Ok(response.until(deadline));
         }
         self.servers.none_responded();
         Err(RegistryClientError::all_unreachable(failures))

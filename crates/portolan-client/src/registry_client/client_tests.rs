@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::registry_client::Readiness;
 use crate::testing::{FakeRegistry, Fault, endpoint, endpoint_in, vacant};
 
 fn client(url: impl Into<String>) -> RegistryClient {
@@ -66,6 +67,36 @@ async fn request_goes_to_the_next_server_if_one_does_not_respond() {
     registry.inject(Fault::Status(503));
     assert_eq!(client.list(&query).await.unwrap().services, []);
     assert_eq!(client.url(), first.url());
+}
+
+#[tokio::test]
+async fn stale_server_is_used_only_if_all_are() {
+    let (one, other) = (FakeRegistry::start().await, FakeRegistry::start().await);
+    one.put(endpoint("api", 8080));
+    one.stale(true);
+    let client = client_of(&[one.url(), other.url()]);
+    let query = ListQuery::named("api".parse().unwrap());
+    let listing = client.list(&query).await.unwrap();
+    assert_eq!((listing.stale, listing.services.len()), (false, 0));
+    assert_eq!(client.url(), other.url());
+    other.stale(true);
+    let listing = client.list(&query).await.unwrap();
+    assert_eq!((listing.stale, listing.view_age_ms), (true, 12_000));
+    assert_eq!(client.url(), other.url(), "it stays");
+}
+
+#[tokio::test]
+async fn readiness_of_a_server_has_its_reason() {
+    let ready =
+        answering(b"HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\n{\"status\":\"ready\"}").await;
+    assert_eq!(ready.readiness().await, Ok(Readiness::Ready));
+    let stale = answering(
+        b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 24\r\n\r\n{\"detail\":\"it is stale\"}",
+    );
+    let reason = "it is stale".to_owned();
+    assert_eq!(stale.await.readiness().await, Ok(Readiness::NotReady { reason }));
+    let other = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").await;
+    assert!(matches!(other.readiness().await, Err(RegistryClientError::BadAnswer { .. })));
 }
 
 #[tokio::test(start_paused = true)]

@@ -48,6 +48,13 @@ pub struct Listing {
     /// registered again yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
+    /// How long ago the list was last known to be current with the store of the registry, in milliseconds. Always 0 with
+    /// the store `memory`.
+    #[serde(default)]
+    pub view_age_ms: u64,
+    /// Whether that is longer than the registry's `max_view_age`, or the registry has not read its state yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
     /// The instances.
     pub services: Vec<ServiceEndpoint>,
     /// The instances of the registry's stack that are not ready. They have no address.

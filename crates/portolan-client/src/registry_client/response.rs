@@ -41,6 +41,8 @@ struct Problem {
     r#type: String,
 }
 
+/// The header of a response from a view that is older than it may be.
+const STALE: &str = "portolan-stale";
 /// The type of the problem that an instance is on loopback of another host.
 const OUT_OF_REACH: &str = "urn:portolan:problem:out-of-reach";
 
@@ -81,6 +83,11 @@ impl RegistryResponse {
     /// Whether the server cannot serve requests at the moment, and another one over the same store may.
     pub(super) fn is_not_ready(&self) -> bool {
         self.status() == StatusCode::SERVICE_UNAVAILABLE
+    }
+
+    /// Whether the server says that its view is old, so that another one over the same store may know more.
+    pub(super) fn is_stale(&self) -> bool {
+        self.response.headers().contains_key(STALE)
     }
 
     pub(super) fn status(&self) -> StatusCode {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use portolan_core::duration::format_rounded;
 use portolan_core::{DeclaredInstance, Remedy, Scope, ServiceEndpoint};
+
+use tracing::warn;
 
 use crate::deps::Builtin;
 use crate::registry_client::{ListQuery, Listing, RegistryClient, RegistryClientError};
@@ -45,6 +48,25 @@ pub(crate) struct JustStarted {
     pub(crate) url: String,
 }
 
+/// An empty list of a registry that has lost its store says nothing about now.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the registry at {url} has no instance, but it has lost its store: what it knows is {} old",
+    format_rounded(*age)
+)]
+pub(crate) struct Stale {
+    pub(crate) url: String,
+    pub(crate) age: Duration,
+}
+
+// === impl Stale ===
+
+impl Remedy for Stale {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        Some("ask its /readyz for the reason, and check that its store is reachable".into())
+    }
+}
+
 // === impl JustStarted ===
 
 impl Remedy for JustStarted {
@@ -60,15 +82,20 @@ impl Registry {
         let mut list = ListQuery::named(query.name.clone());
         list.scopes.clone_from(&query.scopes);
         let client = self.client.clone().with_timeout(query.deadline.remaining());
-        let Listing { incomplete, mut services, mut declared, .. } = match client.list(&list).await
-        {
-            Ok(listing) => listing,
-            Err(error) => {
-                let is_absent = matches!(error, RegistryClientError::Unreachable { .. });
-                let error = StrategyError::from(error).optional(is_absent && !self.is_known);
-                return StrategyOutcome::Failed(error);
-            }
-        };
+        let Listing { incomplete, view_age_ms, stale, mut services, mut declared, .. } =
+            match client.list(&list).await {
+                Ok(listing) => listing,
+                Err(error) => {
+                    let is_absent = matches!(error, RegistryClientError::Unreachable { .. });
+                    let error = StrategyError::from(error).optional(is_absent && !self.is_known);
+                    return StrategyOutcome::Failed(error);
+                }
+            };
+        let url = || self.client.url();
+        let age = Duration::from_millis(view_age_ms);
+        if stale {
+            warn!(url = url(), age = %format_rounded(age), "Registry has lost its store and answers with old data");
+        }
         // Do not rely on the server's filter: a wrong service is worse than none.
         services.retain(|endpoint| endpoint.name == query.name);
         declared.retain(|instance| instance.name == query.name);
@@ -77,8 +104,12 @@ impl Registry {
         }
         StrategyOutcome::found_in(&query.scopes, services).unwrap_or_else(|| {
             if incomplete {
-                let url = self.client.url();
-                return StrategyOutcome::Failed(StrategyError::from_remedy(JustStarted { url }));
+                let error = JustStarted { url: url() };
+                return StrategyOutcome::Failed(StrategyError::from_remedy(error));
+            }
+            if stale {
+                let error = Stale { url: url(), age };
+                return StrategyOutcome::Failed(StrategyError::from_remedy(error));
             }
             let reason = format!("the registry at {} has no instance", self.client.url());
             StrategyOutcome::NotFound { reason, authoritative: true }

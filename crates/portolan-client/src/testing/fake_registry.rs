@@ -56,6 +56,7 @@ struct Fake {
     fault: Option<Fault>,
     token: Option<String>,
     just_started: bool,
+    stale: bool,
 }
 
 type Shared = State<Arc<Inner>>;
@@ -108,6 +109,11 @@ impl FakeRegistry {
     /// Says from now on that it has just started, or not.
     pub(crate) fn just_started(&self, just_started: bool) {
         self.inner.state.lock().just_started = just_started;
+    }
+
+    /// Says from now on that its view is old, or not.
+    pub(crate) fn stale(&self, stale: bool) {
+        self.inner.state.lock().stale = stale;
     }
 
     /// Ends every open watch.
@@ -208,8 +214,12 @@ async fn list(State(inner): Shared, Query(query): Parameters) -> Response {
     let state = inner.state.lock();
     let services: Vec<_> = state.services.iter().filter(|s| key(s, &query)).collect();
     let (revision, incomplete) = (state.revision, state.just_started);
-    let listing = json!({"revision": revision, "incomplete": incomplete, "services": services});
-    Json(listing).into_response()
+    let mut listing = json!({"revision": revision, "incomplete": incomplete, "services": services});
+    if !state.stale {
+        return Json(listing).into_response();
+    }
+    (listing["stale"], listing["view_age_ms"]) = (true.into(), 12_000.into());
+    ([("portolan-stale", "true")], Json(listing)).into_response()
 }
 
 async fn register(State(inner): Shared, Json(registration): Json<Registration>) -> Response {

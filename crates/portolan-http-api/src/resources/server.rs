@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
-use portolan_registry::RegistryStatus;
+use portolan_registry::{Registry, RegistryStatus, Staleness};
 use serde::Serialize;
 
 use crate::Api;
@@ -24,28 +24,38 @@ pub(crate) async fn live(State(api): State<Api>) -> Json<Condition> {
 
 /// `GET /readyz`: readiness, 200 if the registry has loaded its state and accepts commands.
 pub(crate) async fn ready(State(api): State<Api>) -> Result<Json<Condition>, Problem> {
-    check_ready(api.registry().status())?;
+    check_ready(api.registry())?;
     Ok(Json(Condition { status: "ready", version: api.server_version().to_owned() }))
 }
 
-fn check_ready(status: RegistryStatus) -> Result<(), Problem> {
-    let (detail, remedy) = match status {
-        RegistryStatus::Ready => return Ok(()),
-        RegistryStatus::Loading => ("the registry is loading its state", "retry the request"),
-        RegistryStatus::Stale => (
-            "the registry is stale: its view lags behind the store",
+fn check_ready(registry: &Registry) -> Result<(), Problem> {
+    let status = registry.status();
+    not_ready(status, registry.staleness().as_ref()).map_or(Ok(()), Err)
+}
+
+fn not_ready(status: RegistryStatus, stale: Option<&Staleness>) -> Option<Problem> {
+    let (detail, remedy) = match (status, stale) {
+        (RegistryStatus::Ready, _) => return None,
+        (RegistryStatus::Loading, _) => {
+            ("the registry is loading its state".to_owned(), "retry the request")
+        }
+        (RegistryStatus::Closed, _) => (
+            "the registry is shutting down".to_owned(),
+            "retry with another server, or after a restart",
+        ),
+        (_, Some(stale)) => (
+            stale.to_string(),
             "retry the request; if the error persists, check that the store is reachable",
         ),
-        RegistryStatus::Closed => {
-            ("the registry is shutting down", "retry with another server, or after a restart")
-        }
-        _ => ("the registry is not ready", "retry the request"),
+        // It was stale a moment ago.
+        _ => ("the registry was not ready".to_owned(), "retry the request"),
     };
-    Err(Problem::new(ProblemKind::Unavailable, detail).remedy(remedy))
+    Some(Problem::new(ProblemKind::Unavailable, detail).remedy(remedy))
 }
 
 /// `GET /metrics`: all metrics, in the Prometheus text format.
 pub(crate) async fn metrics(State(api): State<Api>) -> Response {
+    api.metrics().registry_view_age(api.registry().view_age());
     ([(CONTENT_TYPE, portolan_metrics::CONTENT_TYPE)], api.metrics().encode()).into_response()
 }
 
@@ -56,25 +66,31 @@ pub(crate) async fn openapi(State(api): State<Api>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
-    fn readiness_problem_names_the_status_of_the_registry() {
-        assert!(check_ready(RegistryStatus::Ready).is_ok());
-        for (status, detail) in [
-            (RegistryStatus::Loading, "the registry is loading its state; retry the request"),
-            (
-                RegistryStatus::Stale,
-                "the registry is stale: its view lags behind the store; retry the request; if the \
-                 error persists, check that the store is reachable",
-            ),
-            (
-                RegistryStatus::Closed,
-                "the registry is shutting down; retry with another server, or after a restart",
-            ),
-        ] {
-            let problem = serde_json::to_value(check_ready(status).unwrap_err()).unwrap();
-            assert_eq!((&problem["status"], &problem["detail"]), (&503.into(), &detail.into()));
-        }
+    fn readiness_problem_says_what_is_wrong() {
+        assert!(not_ready(RegistryStatus::Ready, None).is_none());
+        let (age, limit) = (Duration::from_millis(12_700), Duration::from_secs(10));
+        let reason = Some("lost the feed of the store etcd: connection refused".into());
+        let lost = Staleness::Old { age, limit, reason, store: "etcd" };
+        let silent = Staleness::Old { age, limit, reason: None, store: "etcd" };
+        let never = Staleness::NotLoaded { reason: "connection refused".into() };
+        let details = [
+            not_ready(RegistryStatus::Loading, None),
+            not_ready(RegistryStatus::Stale, Some(&lost)),
+            not_ready(RegistryStatus::Stale, Some(&silent)),
+            not_ready(RegistryStatus::Stale, Some(&never)),
+            not_ready(RegistryStatus::Stale, Some(&Staleness::Late)),
+            not_ready(RegistryStatus::Closed, None),
+        ];
+        let details = details.map(|problem| {
+            let problem = serde_json::to_value(problem.unwrap()).unwrap();
+            assert_eq!(problem["status"], 503);
+            problem["detail"].as_str().unwrap().to_owned()
+        });
+        insta::assert_snapshot!(details.join("\n"));
     }
 }

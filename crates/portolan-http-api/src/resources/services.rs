@@ -15,6 +15,7 @@ use crate::etag::Version;
 use crate::parameters::{self, Parameters};
 use crate::problem::{Problem, ProblemKind};
 use crate::resources::caller::Requester;
+use crate::resources::currency::Currency;
 use crate::resources::id::{Id, Owned};
 use crate::{Api, etag};
 
@@ -28,6 +29,11 @@ struct Listing {
     /// Whether instances may be missing that have not registered again since the registry started.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
+    /// How long ago the list was last known to be current with the store.
+    view_age_ms: u64,
+    /// Whether that is longer than it may be.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stale: bool,
     services: Vec<ServiceEndpoint>,
     /// The instances of the registry's stack that are not ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -44,15 +50,19 @@ pub(crate) async fn list(
     let query = query(parameters)?;
     // Before the lookup, so that a complete answer has everything.
     let incomplete = api.registry().is_incomplete();
+    let currency = Currency::of(&api);
     let (found, revision) = api.registry().lookup(&query);
     let vantage = requester.vantage();
     let declared = not_ready(&api, &query);
     let version = Version { revision, vantage, incomplete, declared: &declared };
     let mut response = etag::respond(&headers, version, || {
         let services = found.iter().filter_map(|found| found.seen_from(vantage)).collect();
-        Json(Listing { revision, incomplete, services, declared: declared.clone() })
+        let Currency { view_age_ms, stale } = currency;
+        let declared = declared.clone();
+        Json(Listing { revision, incomplete, view_age_ms, stale, services, declared })
     });
     mark_incomplete(&mut response, incomplete);
+    currency.mark(&mut response);
     Ok(response)
 }
 
@@ -90,11 +100,14 @@ pub(crate) async fn read(
     headers: HeaderMap,
     Id(id): Id,
 ) -> Result<Response, Problem> {
+    let currency = Currency::of(&api);
     let endpoint = api.registry().get(&id).ok_or(RegistryError::Unknown { id })?;
     let seen = requester.reach(&endpoint)?;
     let (revision, vantage) = (endpoint.revision, requester.vantage());
     let version = Version { revision, vantage, incomplete: false, declared: &[] };
-    Ok(etag::respond(&headers, version, || Json(seen)))
+    let mut response = etag::respond(&headers, version, || Json(seen));
+    currency.mark(&mut response);
+    Ok(response)
 }
 
 /// `PUT /api/v1/services/{id}`: registers an instance under this id.

@@ -18,6 +18,7 @@ use crate::Api;
 use crate::parameters::{self, Parameters};
 use crate::problem::Problem;
 use crate::resources::caller::Requester;
+use crate::resources::currency::Currency;
 use crate::resources::services::mark_incomplete;
 
 /// The interval of keep-alive comments: shorter than the idle timeouts of proxies, and a client
@@ -38,6 +39,7 @@ pub(crate) async fn stream(
     let query = query(parameters, &headers)?;
     let vantage = requester.vantage();
     let incomplete = api.registry().is_incomplete();
+    let currency = Currency::of(&api);
     let events = api
         .registry()
         .watch(query)
@@ -48,6 +50,7 @@ pub(crate) async fn stream(
     // Without it nginx buffers events until it has a page of them.
     let mut response = ([("x-accel-buffering", "no")], stream).into_response();
     mark_incomplete(&mut response, incomplete);
+    currency.mark(&mut response);
     Ok(response)
 }
 

@@ -176,10 +176,13 @@ async fn server_reports_health_readiness_metrics_and_version() {
     assert_eq!(server.get("/openapi.json").await.json()["info"]["version"], "9.8.7");
     server.register(api(1)).await;
     assert_eq!(server.get("/readyz").await.json()["status"], "ready");
+    let list = server.get("/api/v1/services").await;
+    assert_eq!((list.header("portolan-view-age"), &list.json()["view_age_ms"]), ("0", &0.into()));
     let metrics = server.get("/metrics").await;
     assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
     let counted = r#"discovery_services_registered_total{service_name="api"} 1"#;
     assert!(metrics.text.contains(counted), "{}", metrics.text);
+    assert!(metrics.text.contains("discovery_registry_view_age_seconds 0"), "{}", metrics.text);
     let head = server.request(Method::HEAD, "/healthz");
     assert_eq!(ApiResponse::read(head).await.status, 200);
 

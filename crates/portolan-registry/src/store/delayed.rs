@@ -8,12 +8,14 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::{Feed, FeedLost, Memory, Receipt, Store, Update};
+use super::{Feed, FeedLost, Freshness, Memory, Receipt, Store, Update};
 use crate::{Command, CommandOrigin, Membership, Recorder, RegistryError};
 
 const NAME: &str = "delayed";
+/// How often a feed without updates confirms that it is current.
+const CONFIRM: Duration = Duration::from_secs(1);
 
 /// Delays commits to a store in memory.
 #[derive(Debug)]
@@ -32,6 +34,9 @@ pub(crate) struct DelayedFeed {
     stalled: watch::Receiver<bool>,
     outage: watch::Receiver<bool>,
     taken: Option<Update>,
+    /// The index of the last update.
+    index: u64,
+    freshness: Freshness,
 }
 
 /// Controls a delayed store.
@@ -54,6 +59,8 @@ pub(crate) fn delayed(
         stalled: faults.stall.subscribe(),
         outage: faults.outage.subscribe(),
         taken: None,
+        index: 0,
+        freshness: Freshness::unconfirmed(),
     });
     let (commits, outage) = (AtomicU32::new(0), faults.outage.subscribe());
     (Arc::new(Delayed { memory, commit, commits, outage }), feed, faults)
@@ -101,10 +108,15 @@ impl Feed for DelayedFeed {
         async move {
             let update = match self.taken.take() {
                 Some(update) => update,
-                None => tokio::select! {
-                    update = self.feed.next() => update?,
-                    Ok(_) = self.outage.wait_for(|outage| *outage) => {
-                        return Err(FeedLost { store: NAME, reason: "connection reset".into() });
+                None => loop {
+                    tokio::select! {
+                        update = self.feed.next() => break update?,
+                        Ok(_) = self.outage.wait_for(|outage| *outage) => {
+                            return Err(FeedLost { store: NAME, reason: "connection reset".into() });
+                        }
+                        () = sleep(CONFIRM), if !*self.outage.borrow() => {
+                            self.freshness.confirm(Instant::now(), self.index);
+                        }
                     }
                 },
             };
@@ -115,8 +127,15 @@ impl Feed for DelayedFeed {
             if !resumed || *self.outage.borrow() {
                 return Err(FeedLost { store: NAME, reason: "connection reset".into() });
             }
-            Ok(self.taken.take().expect("kept aside above"))
+            let update = self.taken.take().expect("kept aside above");
+            self.index = update.index;
+            self.freshness.confirm(Instant::now(), self.index);
+            Ok(update)
         }
         .boxed()
+    }
+
+    fn freshness(&self) -> Freshness {
+        self.freshness.clone()
     }
 }

@@ -19,7 +19,7 @@ use portolan_etcd::{EtcdClient, EtcdError, EtcdLease};
 use tokio::sync::{mpsc, watch};
 
 use super::decide::EndpointLimits;
-use super::{OpenError, Receipt, Store, StoreKind, StoreParts};
+use super::{Freshness, OpenError, Receipt, Store, StoreKind, StoreParts};
 use crate::{
     Command, CommandOrigin, InvalidRegistryConfig, Membership, Recorder, RegistryConfig,
     RegistryError, ServerId, StorageBackend,
@@ -35,6 +35,7 @@ mod inspect;
 mod keys;
 mod leases;
 mod plan;
+mod probe;
 mod record;
 mod replica;
 mod sync;
@@ -66,6 +67,7 @@ struct Shared {
     replica: Mutex<Replica>,
     /// The revision of etcd that the replica shows.
     progress: watch::Sender<i64>,
+    freshness: Freshness,
     revocations: mpsc::Sender<EtcdLease>,
     /// The lease of this server's membership.
     membership_lease: Mutex<Option<EtcdLease>>,
@@ -91,6 +93,7 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
         server,
         replica: Mutex::new(replica),
         progress: watch::Sender::new(0),
+        freshness: Freshness::unconfirmed(),
         revocations,
         membership_lease: Mutex::new(None),
         revocations_taken: tokio::sync::Mutex::new(taken),

@@ -1,10 +1,10 @@
-//! Whether the registry responds, and its clock agrees with the clock of this host.
+//! Whether the registry responds, is ready, and its clock agrees with the clock of this host.
 
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use portolan_client::RegistryClientError;
+use portolan_client::{Readiness, RegistryClientError};
 use portolan_core::duration::format_duration;
 
 use super::Check;
@@ -31,12 +31,28 @@ async fn check_server(context: &Context, url: &str) -> Vec<Finding> {
     };
     match client.clock().await {
         Ok(time) => {
-            let responds = Finding::ok("the registry responds", client.url());
+            let responds = readiness(client.readiness().await, &client.url());
             let clock =
                 time.map(|time| evaluate(time, Timestamp::now(), settings.broadcast.window));
             [responds].into_iter().chain(clock).collect()
         }
         Err(error) => vec![error_finding(error, context.names_registry())],
+    }
+}
+
+/// A registry that responds may have lost its store.
+fn readiness(ready: Result<Readiness, RegistryClientError>, url: &str) -> Finding {
+    match ready {
+        Ok(Readiness::Ready) => Finding::ok("the registry responds", url),
+        Ok(Readiness::NotReady { reason }) => Finding::error(
+            "the registry responds, but is not ready: it may answer with old data, and cannot accept registrations",
+            format_args!("{url}/readyz: {reason}"),
+            "check that its store is reachable",
+        ),
+        Ok(_) => Finding::ok("the registry responds", url),
+        Err(error) => {
+            Finding::from_failure("the registry does not say whether it is ready", &error.into())
+        }
     }
 }
 
@@ -83,6 +99,16 @@ mod tests {
         let invalid =
             RegistryClientError::BadAnswer { url: url(), reason: "it is an API".to_owned() };
         assert_eq!(error_finding(invalid, false).severity, Severity::Error);
+    }
+
+    #[test]
+    fn registry_that_has_lost_its_store_is_an_error_with_the_reason() {
+        assert_eq!(readiness(Ok(Readiness::Ready), "http://a:1").severity, Severity::Ok);
+        let reason = "the registry is stale: its view is 12s old".to_owned();
+        let found = readiness(Ok(Readiness::NotReady { reason }), "http://a:1");
+        assert_eq!(found.severity, Severity::Error);
+        let text = found.to_text("registry");
+        assert!(text.contains("http://a:1/readyz: the registry is stale: its view is"), "{text}");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use super::{Running, next, registration};
 use crate::store::Memory;
 use crate::store::delayed::{Faults, delayed};
 
+/// The age from which a view is stale.
+const LIMIT: Duration = Duration::from_secs(10);
 /// The longest time that a registry may take to stop: longer than a drain and catching up.
 const STOP_WITHIN: Duration = Duration::from_millis(700);
 
@@ -124,14 +126,38 @@ async fn outage_fails_commands_and_keeps_reads_and_watches() {
     let error = register(registry.clone(), 2, 1).await.unwrap_err();
     let reason = "connection refused".to_owned();
     assert_eq!(error, RegistryError::Unavailable { store: "delayed", reason });
+    assert_eq!(registry.status(), RegistryStatus::Ready, "its view is not old yet");
+    tokio::time::sleep(LIMIT * 3 / 2).await;
     assert_eq!(registry.status(), RegistryStatus::Stale);
-    assert_eq!(registry.list().len(), 1);
+    assert!(registry.view_age() > LIMIT);
+    let stale = registry.staleness().unwrap().to_string();
+    let expected = "the registry is stale: its view is 15s old, more than 10s: lost the feed of the store delayed: \
+                    connection reset";
+    assert_eq!(stale, expected);
+    assert_eq!(registry.list().len(), 1, "lookups go on");
 
     faults.outage.send_replace(false);
     register(registry.clone(), 2, 1).await.unwrap();
     assert_eq!(registry.status(), RegistryStatus::Ready);
     assert_eq!(next(&mut watch).await.change.kind(), "registered");
     assert!(watch.next().now_or_never().is_none(), "nothing twice");
+}
+
+/// A feed that is open and silent: it has lost its store without an error.
+#[tokio::test(start_paused = true)]
+async fn quiet_store_keeps_the_view_current_and_a_silent_one_does_not() {
+    let (running, faults) = start(Duration::from_millis(3));
+    let registry = &running.registry;
+    register(registry.clone(), 1, 1).await.unwrap();
+    tokio::time::sleep(10 * LIMIT).await;
+    assert!(registry.view_age() <= Duration::from_secs(2), "{:?}", registry.view_age());
+    assert_eq!(registry.status(), RegistryStatus::Ready);
+    faults.stall.send_replace(true);
+    let late = register(registry.clone(), 2, 1).await;
+    assert!(late.is_err(), "{late:?}");
+    tokio::time::sleep(LIMIT).await;
+    assert!(registry.view_age() > LIMIT, "{:?}", registry.view_age());
+    assert_eq!(registry.status(), RegistryStatus::Stale);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::{NAME, Shared};
 use crate::store::backlog::Backlog;
-use crate::store::{Committed, Feed, FeedLost, Update};
+use crate::store::{Committed, Feed, FeedLost, Freshness, Update};
 
 /// One of the feeds of a store.
 #[derive(Debug)]
@@ -62,6 +62,10 @@ impl Feed for EtcdFeed {
             }
         }
         .boxed()
+    }
+
+    fn freshness(&self) -> Freshness {
+        self.shared.freshness.clone()
     }
 }
 

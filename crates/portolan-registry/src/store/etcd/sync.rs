@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use portolan_core::{Backoff, Remedy};
-use portolan_etcd::{EtcdClient, EtcdError, KeyRange, KeyValue, Transaction};
+use portolan_etcd::{EtcdClient, EtcdError, KeyRange, KeyValue, Transaction, WatchItem};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::fault::StoreFault;
+use super::probe::Probe;
 use super::replica::Position;
 use super::{FORMAT, Shared};
 
@@ -66,17 +68,24 @@ impl Shared {
         }
         self.replica.lock().resume();
         backoff.reset();
+        let mut probe = Probe::new(self, watch.progress_requests());
         loop {
-            let batch = tokio::select! {
-                batch = watch.next() => batch,
+            let item = tokio::select! {
+                item = watch.next() => item,
                 _ = failovers.changed() => return Ok(()),
+                () = probe.ask() => continue,
             };
-            let batch = match batch {
+            let batch = match item {
                 Err(EtcdError::Compacted) => {
                     self.load().await?;
                     return Ok(());
                 }
-                batch => batch?,
+                Ok(WatchItem::Progress(revision)) => {
+                    probe.progressed(revision);
+                    continue;
+                }
+                Ok(WatchItem::Batch(batch)) => batch,
+                Err(error) => return Err(error.into()),
             };
             self.replica.lock().apply(&batch.events, batch.revision);
             self.progress.send_replace(batch.revision);
@@ -85,8 +94,12 @@ impl Shared {
 
     /// Reads the whole state at one revision.
     async fn load(&self) -> Result<Position, StoreFault> {
+        let began = Instant::now();
         let (keys, at) = read_all(&self.client, self.keys.watched()).await?;
-        self.replica.lock().load(&keys, at);
+        let mut replica = self.replica.lock();
+        replica.load(&keys, at);
+        self.freshness.confirm(began, replica.index());
+        drop(replica);
         self.progress.send_replace(at.revision);
         Ok(at)
     }

@@ -99,8 +99,8 @@ fn config(cluster: &Cluster) -> RegistryConfig {
     let number = REGISTRIES.fetch_add(1, Ordering::Relaxed);
     let (endpoints, prefix) = (cluster.endpoints(), format!("/portolan-{number}"));
     let etcd = EtcdConfig { endpoints, prefix, ..EtcdConfig::default() };
-    let storage_backend = StorageBackend::Etcd;
-    RegistryConfig { storage_backend, etcd, ..RegistryConfig::default() }
+    let (storage_backend, max_view_age) = (StorageBackend::Etcd, Duration::from_secs(2));
+    RegistryConfig { storage_backend, etcd, max_view_age, ..RegistryConfig::default() }
 }
 
 fn brief(name: &str, port: u16) -> Registration {

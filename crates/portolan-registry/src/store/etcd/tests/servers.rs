@@ -28,6 +28,21 @@ async fn every_server_shows_what_the_others_commit() {
     assert_eq!(first.registry.heartbeat(&registered.id).await, Err(unknown));
 }
 
+/// Nothing is committed: the watch is silent, and only etcd's answers show that it works.
+#[tokio::test]
+async fn view_of_a_quiet_cluster_is_confirmed_again_and_again() {
+    let cluster = Cluster::start(3).await;
+    let server = Server::start(&config(&cluster)).await;
+    let (confirmations, last) = (AtomicU32::new(0), parking_lot::Mutex::new(Duration::ZERO));
+    eventually("six confirmations", || {
+        let age = server.registry.view_age();
+        let before = std::mem::replace(&mut *last.lock(), age);
+        let confirmed = u32::from(age < before);
+        confirmations.fetch_add(confirmed, Ordering::Relaxed) + confirmed >= 6
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn registrations_survive_the_end_of_all_servers_and_watches_resume() {
     let cluster = Cluster::start(1).await;
