@@ -59,6 +59,15 @@ impl TestEnv {
         Ok(host)
     }
 
+    /// Gives the namespace of the test itself an address in the network of the hosts.
+    ///
+    /// # Errors
+    /// There is no host yet, or the number is taken.
+    pub fn join_hosts(&self, number: u8) -> Result<()> {
+        let address = format!("ip addr add {NETWORK}.{number}/24 dev {BRIDGE}");
+        self.change_network(&address).map(drop)
+    }
+
     /// Creates a host whose interface is up and has no address yet.
     ///
     /// # Errors
@@ -91,6 +100,11 @@ impl TestEnv {
 // === impl Host ===
 
 impl<'a> Host<'a> {
+    /// Returns the name of this host in logs.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns the IPv4 address that [`TestEnv::host`] gives.
     pub fn address(&self) -> String {
         format!("{NETWORK}.{}", self.number)

@@ -13,6 +13,7 @@ mod command;
 pub mod dns;
 mod env;
 pub mod etcd;
+mod faults;
 mod foreign_listener;
 mod hosts;
 pub mod http;

@@ -15,7 +15,7 @@ struct Program {
 }
 
 /// Every program that the checks start and that does not come with Rust.
-const PROGRAMS: [Program; 20] = [
+const PROGRAMS: [Program; 21] = [
     Program { name: "initdb", package: "postgresql" },
     Program { name: "psql", package: "postgresql-client" },
     Program { name: "redis-server", package: "redis-server" },
@@ -28,6 +28,7 @@ const PROGRAMS: [Program; 20] = [
     Program { name: "dnsmasq", package: "dnsmasq-base" },
     Program { name: "promtool", package: "prometheus" },
     Program { name: "ip", package: "iproute2" },
+    Program { name: "iptables", package: "iptables" },
     Program { name: "sysctl", package: "procps" },
     Program { name: "curl", package: "curl" },
     Program { name: "etcd", package: "etcd-server" },
