@@ -1,8 +1,8 @@
-//! Checks the layers of ARCHITECTURE.md against the manifests.
+//! Checks ARCHITECTURE.md: its layers against the manifests, and that the tests exist that its guarantees name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -65,4 +65,38 @@ fn own_dependencies(manifest: &str) -> Vec<String> {
     let lines = section.unwrap_or_default().lines().skip(1);
     let name = |line: &str| line.split(['.', ' ', '=']).next().unwrap_or_default().to_owned();
     lines.map(name).filter(|name| name.starts_with("portolan")).collect()
+}
+
+#[test]
+fn tests_that_the_guarantees_name_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let architecture = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let named = tests_of_guarantees(&architecture);
+    assert!(named.len() > 20, "{named:?}");
+    let mut sources = Vec::new();
+    for folder in ["crates", "tests"] {
+        collect_sources(&root.join(folder), &mut sources).unwrap();
+    }
+    let exists = |test: &str| sources.iter().any(|source| source.contains(&format!("fn {test}(")));
+    let missing: Vec<_> = named.into_iter().filter(|test| !exists(test)).collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md names tests that do not exist: {missing:?}");
+}
+
+/// Returns the tests in the last column of the table of guarantees.
+fn tests_of_guarantees(architecture: &str) -> BTreeSet<&str> {
+    let rows = architecture.lines().filter(|line| line.starts_with("| G"));
+    let columns = rows.filter_map(|row| row.trim_end_matches(" |").rsplit('|').next());
+    columns.flat_map(|tests| tests.split('`').skip(1).step_by(2)).collect()
+}
+
+fn collect_sources(folder: &Path, sources: &mut Vec<String>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path: PathBuf = entry?.path();
+        if path.is_dir() {
+            collect_sources(&path, sources)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push(fs::read_to_string(path)?);
+        }
+    }
+    Ok(())
 }

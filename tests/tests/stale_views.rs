@@ -66,9 +66,9 @@ fn server_that_has_lost_its_store_says_how_old_its_answers_are() {
         wait_for("a current list again", || list(env, false))?;
         ensure!(readyz()?.0 == 200, "{:?}", readyz()?);
         _ = store.kill();
-        server.wait_until("the reason", || {
+        server.wait_until("the reason of the loss", || {
             let (_, detail) = readyz()?;
-            ensure!(detail.contains("Connection refused"), "{detail}");
+            ensure!(detail.contains("is unreachable"), "{detail}");
             Ok(())
         })?;
         Ok(())

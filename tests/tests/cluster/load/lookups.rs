@@ -38,7 +38,7 @@ pub(super) async fn ask_any(servers: Vec<String>, recording: Arc<Recording>) {
         let sent = recording.now();
         let listing = client.list(&ListQuery::default()).await.map_err(anyhow::Error::from);
         let listing = listing.and_then(|listing| read(&serde_json::to_value(listing)?));
-        let server = servers.iter().position(|url| url == client.url()).unwrap_or_default();
+        let server = servers.iter().position(|url| *url == client.url()).unwrap_or_default();
         let received = recording.now();
         recording.lookups.lock().push(lookup(server, true, sent, received, listing));
         sleep(INTERVAL).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_etcd::{EtcdClient, EtcdError, EtcdOptions, KeyRange};
+use portolan_etcd::{EtcdClient, EtcdError, EtcdOptions, KeyRange, WatchItem};
 use tokio::time::{sleep, timeout};
 
 use crate::cluster::history::PREFIX;
@@ -36,8 +36,9 @@ async fn follow(
     // `deregistered` and `endpoints/`; `0` follows `/`.
     let (first, end) = (format!("{PREFIX}deregistered"), format!("{PREFIX}endpoints0"));
     let mut watch = client.watch(&KeyRange::between(&first, &end), *next).await?;
-    while let Ok(batch) = timeout(SILENCE, watch.next()).await {
-        let (at, batch) = (recording.now(), batch?);
+    while let Ok(item) = timeout(SILENCE, watch.next()).await {
+        let WatchItem::Batch(batch) = item? else { continue };
+        let at = recording.now();
         *next = batch.revision + 1;
         recording.members[index].lock().extend(batch.events.into_iter().map(|event| (at, event)));
     }
