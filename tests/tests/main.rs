@@ -30,6 +30,7 @@ mod proxies;
 mod quickstart;
 mod registry_srv;
 mod stack_states;
+#[cfg(feature = "full")]
 mod stale_views;
 mod sticky;
 mod store_commands;

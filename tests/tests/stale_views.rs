@@ -68,7 +68,7 @@ fn server_that_has_lost_its_store_says_how_old_its_answers_are() {
         _ = store.kill();
         server.wait_until("the reason of the loss", || {
             let (_, detail) = readyz()?;
-            ensure!(detail.contains("is unreachable"), "{detail}");
+            ensure!(detail.contains("etcd at http://127.0.0.1:23790 is unreachable"), "{detail}");
             Ok(())
         })?;
         Ok(())

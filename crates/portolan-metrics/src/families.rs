@@ -41,6 +41,7 @@ pub(crate) struct Families {
     pub(crate) health_checks: Family<Lookup, Counter>,
     pub(crate) unhealthy: Family<Service, Gauge>,
     pub(crate) view_age: Gauge<f64, AtomicU64>,
+    pub(crate) protected: Gauge,
 }
 
 // === impl Families ===
@@ -105,6 +106,12 @@ impl Families {
             view_age: to.add(
                 "discovery_registry_view_age_seconds",
                 "Time since the registry was last known to show everything in its store in seconds",
+                Kind::Gauge,
+                Gauge::default(),
+            ),
+            protected: to.add(
+                "discovery_registry_protected_instances",
+                "Number of instances that are kept because too many leases ended at once",
                 Kind::Gauge,
                 Gauge::default(),
             ),

@@ -117,6 +117,11 @@ impl Metrics {
         self.0.families.view_age.set(age.as_secs_f64());
     }
 
+    /// Sets the number of instances that are kept because too many leases ended at once.
+    pub fn registry_protected_instances(&self, count: usize) {
+        self.0.families.protected.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     // --- discovery client
 
     /// Creates the counters of a discovery strategy with the value 0, so that `rate()` includes the

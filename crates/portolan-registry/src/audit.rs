@@ -3,9 +3,12 @@
 //! A change is recorded once, by the server that committed it, and within the span of the caller,
 //! which says who requested it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use portolan_core::{Revision, ServiceEndpoint, Source};
 use portolan_metrics::Metrics;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{CommandOutcome, Registered};
 
@@ -13,13 +16,15 @@ use crate::{CommandOutcome, Registered};
 #[derive(Debug, Clone)]
 pub struct Recorder {
     metrics: Metrics,
+    /// The number of instances that are kept because too many leases ended at once.
+    protected: Arc<AtomicUsize>,
 }
 
 // === impl Recorder ===
 
 impl Recorder {
     pub(crate) fn new(metrics: Metrics) -> Self {
-        Self { metrics }
+        Self { metrics, protected: Arc::default() }
     }
 
     /// Records the outcome of a command if it registered, changed or removed an instance.
@@ -62,6 +67,22 @@ impl Recorder {
     pub fn expired(&self, endpoint: &ServiceEndpoint, revision: Revision) {
         self.metrics.service_deregistered(endpoint.name.as_str());
         log(endpoint, revision, "expire", "lease", "Service expired");
+    }
+
+    /// Records how many instances this server keeps at the moment although their leases ended, because too many ended at
+    /// once. The reason is in the health of each.
+    pub fn protected(&self, count: usize) {
+        self.metrics.registry_protected_instances(count);
+        match (self.protected.swap(count, Ordering::Relaxed), count) {
+            (0, 1..) => warn!(
+                instances = count,
+                "Too many leases end at once, instances are kept for service_registry.mass_expiry.keep"
+            ),
+            (1.., 0) => {
+                info!("No instance is kept any more whose lease ended with too many others");
+            }
+            _ => {}
+        }
     }
 }
 

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::store;
 
 mod etcd;
+mod mass_expiry;
 
 pub use etcd::{EtcdConfig, EtcdTlsConfig};
+pub use mass_expiry::MassExpiryConfig;
 
 /// The settings of the service registry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +51,8 @@ pub struct RegistryConfig {
     /// one to three. The store `memory` has no age.
     #[serde(with = "portolan_core::duration::text")]
     pub max_view_age: Duration,
+    /// When instances are kept although their leases ended, because too many end at once.
+    pub mass_expiry: MassExpiryConfig,
     /// Whether endpoints announced on the broadcast channel are imported. Default true: it connects
     /// network segments that do not receive each other's multicast.
     pub import_broadcast: bool,
@@ -93,6 +97,14 @@ pub enum InvalidRegistryConfig {
     /// A setting of the store `etcd` is invalid, or its file cannot be read.
     #[error("service_registry.etcd.{key}: {problem}")]
     Etcd {
+        /// The key of the setting.
+        key: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
+    /// A setting of the protection against a mass expiry is out of bounds.
+    #[error("service_registry.mass_expiry.{key}: {problem}")]
+    MassExpiry {
         /// The key of the setting.
         key: &'static str,
         /// What is wrong with its value.
@@ -153,6 +165,7 @@ impl RegistryConfig {
         if !(MIN_VIEW_AGE..=Ttl::MAX).contains(&self.max_view_age) {
             return Err(InvalidRegistryConfig::MaxViewAge(self.max_view_age));
         }
+        self.mass_expiry.validate()?;
         check_limit("max_endpoints", self.max_endpoints)?;
         check_limit("history", self.history)
     }
@@ -181,6 +194,7 @@ impl Default for RegistryConfig {
             max_endpoints: 100_000,
             history: 10_000,
             max_view_age: Duration::from_secs(10),
+            mass_expiry: MassExpiryConfig::default(),
             import_broadcast: true,
             import_unsigned: false,
             trusted_proxies: Vec::new(),
@@ -202,6 +216,7 @@ impl InvalidRegistryConfig {
             Self::MaxViewAge(_) => "max_view_age",
             Self::Limit { key, .. } => key,
             Self::Etcd { key, .. } => return format!("service_registry.etcd.{key}"),
+            Self::MassExpiry { key, .. } => return format!("service_registry.mass_expiry.{key}"),
         };
         format!("service_registry.{key}")
     }
@@ -221,6 +236,7 @@ impl Remedy for InvalidRegistryConfig {
             Self::DataDirEmpty => Some("leave it out to keep nothing".into()),
             Self::DataDir(_) => Some("remove it, or set storage_backend to memory".into()),
             Self::Etcd { .. }
+            | Self::MassExpiry { .. }
             | Self::TtlDefault(_)
             | Self::CleanupInterval(_)
             | Self::MaxViewAge(_)
@@ -282,6 +298,9 @@ mod tests {
             r#"{"storage_backend": "consul"}"#,
             r#"{"cleanup_interval": "0s"}"#,
             r#"{"max_view_age": "1s"}"#,
+            r#"{"mass_expiry": {"share": 1.5}}"#,
+            r#"{"mass_expiry": {"instances": 1}}"#,
+            r#"{"mass_expiry": {"keep": "1h"}}"#,
             r#"{"max_endpoints": 0}"#,
             r#"{"history": 20000000}"#,
         ]

@@ -259,7 +259,7 @@ impl Registry {
             return Some(Staleness::Late);
         }
         let (age, limit) = (self.freshness.age(), self.max_view_age);
-        (age > limit).then(|| Staleness::Old { age, limit, reason: lost, store: self.store })
+        (age > limit).then_some(Staleness::Old { age, limit, reason: lost, store: self.store })
     }
 
     /// Whether the status is [`RegistryStatus::Ready`].

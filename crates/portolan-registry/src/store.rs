@@ -29,6 +29,7 @@ mod etcd;
 mod freshness;
 mod index;
 mod inspect;
+mod mass_expiry;
 mod memory;
 pub(crate) mod owner;
 mod record;

@@ -14,6 +14,7 @@ use crate::store::suite::registration;
 mod event_streams;
 mod leases;
 mod load;
+mod mass_expiry;
 mod remote_store;
 mod restart;
 

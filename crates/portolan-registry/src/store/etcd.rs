@@ -17,8 +17,10 @@ use parking_lot::Mutex;
 use portolan_core::{Remedy, Ttl};
 use portolan_etcd::{EtcdClient, EtcdError, EtcdLease};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::decide::EndpointLimits;
+use super::mass_expiry::MassExpiry;
 use super::{Freshness, OpenError, Receipt, Store, StoreKind, StoreParts};
 use crate::{
     Command, CommandOrigin, InvalidRegistryConfig, Membership, Recorder, RegistryConfig,
@@ -36,6 +38,7 @@ mod keys;
 mod leases;
 mod plan;
 mod probe;
+mod protect;
 mod record;
 mod replica;
 mod sync;
@@ -73,6 +76,8 @@ struct Shared {
     membership_lease: Mutex<Option<EtcdLease>>,
     /// Locked by the task that maintains the store.
     revocations_taken: tokio::sync::Mutex<mpsc::Receiver<EtcdLease>>,
+    /// When etcd was asked last for the leases that appear to end.
+    leases_verified: tokio::sync::Mutex<Option<Instant>>,
     limits: EndpointLimits,
     ttl_default: Ttl,
 }
@@ -85,7 +90,13 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
     let (keys, server) = (Keys::new(&etcd.prefix), ServerId(rand::random()));
     let servers = watch::Sender::new(BTreeSet::new());
     let membership = Membership::new(server, servers.subscribe());
-    let replica = Replica::new(keys.clone(), server, membership.clone(), servers);
+    let replica = Replica::new(
+        keys.clone(),
+        server,
+        membership.clone(),
+        servers,
+        MassExpiry::from_config(config),
+    );
     let (revocations, taken) = mpsc::channel(REVOCATIONS);
     let shared = Arc::new(Shared {
         client,
@@ -97,6 +108,7 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
         revocations,
         membership_lease: Mutex::new(None),
         revocations_taken: tokio::sync::Mutex::new(taken),
+        leases_verified: tokio::sync::Mutex::default(),
         limits: EndpointLimits::from_config(config),
         ttl_default: config.ttl()?,
     });

@@ -249,6 +249,7 @@ impl Store for Memory {
             let mut cleanup = interval_at(Instant::now() + interval, interval);
             cleanup.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
+                recorder.protected(self.shared.state.lock().protected());
                 tokio::select! {
                     () = poll_fn(|context| self.poll_expired(context, &recorder)) => {}
                     // The leases are polled at each turn, which shows how long this process did not run.

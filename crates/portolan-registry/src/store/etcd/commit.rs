@@ -218,6 +218,9 @@ impl<'a> Commit<'a> {
             Some(lease) => lease,
             None => self.lease(stored.lease_ttl()).await?,
         };
+        if stored.renews && !self.shared.client.keep_alive(lease).await.map_err(Failure::Etcd)? {
+            return Err(Failure::Conflict);
+        }
         let transaction = self.planner().write(fence, &stored, lease);
         let result = succeeded(self.shared.client.transact(transaction).await);
         if !matches!(result, Err(Failure::Conflict)) {
@@ -230,6 +233,9 @@ impl<'a> Commit<'a> {
         };
         stored.ended().into_iter().for_each(|lease| self.shared.revoke_later(lease));
         self.wait_until_shown(etcd).await?;
+        if stored.renews {
+            self.shared.replica.lock().renew(lease, stored.endpoint());
+        }
         Ok(stored.outcome(self.command, etcd, std::mem::take(&mut self.displaced)))
     }
 

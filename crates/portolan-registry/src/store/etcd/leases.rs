@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
 use portolan_core::ServiceId;
 use portolan_etcd::Transaction;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -22,18 +23,18 @@ use tracing::warn;
 use super::Shared;
 use super::record::revision;
 use super::replica::{OUTAGE, Record};
-use crate::Recorder;
+use crate::{MassExpiryConfig, Recorder};
 
 /// How many leases are ended at the same time.
-const CONCURRENT: usize = 64;
+pub(super) const CONCURRENT: usize = 64;
 /// How long a timer waits after etcd could not answer, or the key had changed.
-const RETRY: Duration = Duration::from_millis(250);
+pub(super) const RETRY: Duration = Duration::from_millis(250);
 /// How long a timer waits if the lease has ended in etcd, and the watch has not shown it.
 const AWAIT_WATCH: Duration = Duration::from_secs(1);
 /// How often it is checked whether this process was stopped.
 const TICK: Duration = Duration::from_millis(500);
 /// A timer must not fire before etcd counts the next second.
-const ROUNDING: Duration = Duration::from_millis(20);
+pub(super) const ROUNDING: Duration = Duration::from_millis(20);
 
 // === impl Shared ===
 
@@ -45,6 +46,7 @@ impl Shared {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Instant::now();
         loop {
+            recorder.protected(self.replica.lock().kept());
             let fired = poll_fn(|context| self.replica.lock().timers.poll_fired(context));
             tokio::select! {
                 // Before the timers, which all fire at once after this process was stopped.
@@ -70,12 +72,23 @@ impl Shared {
             Ok(None) => return self.start_again(&record, AWAIT_WATCH),
             Err(_) => return self.start_again(&record, RETRY),
         };
-        // Rounded down, because the time that is left is.
-        let passed = record.lease_ttl.saturating_sub(left).saturating_sub(1);
-        let passed = u64::try_from(passed).unwrap_or(0);
-        let ttl = record.endpoint.ttl.duration();
-        match ttl.checked_sub(Duration::from_secs(passed)).filter(|rest| !rest.is_zero()) {
+        match rest(&record, left) {
             Some(rest) => self.start_again(&record, rest + ROUNDING),
+            None => self.ended(record, recorder).await,
+        }
+    }
+
+    /// The TTL has passed since the last heartbeat.
+    async fn ended(&self, record: Record, recorder: &Recorder) {
+        if let Some(kept) = &record.kept {
+            let left = Duration::try_from(kept.until.duration_since(Timestamp::now()));
+            return match left.ok().filter(|left| !left.is_zero()) {
+                Some(left) => self.start_again(&record, left.min(MassExpiryConfig::LONGEST)),
+                None => self.expire(record, recorder).await,
+            };
+        }
+        match self.keeps(&record).await {
+            Some(kept) => self.keep(record, kept).await,
             None => self.expire(record, recorder).await,
         }
     }
@@ -93,7 +106,7 @@ impl Shared {
     }
 
     /// Starts the timer again, unless the registration is another one now, which has its own.
-    fn start_again(&self, record: &Record, after: Duration) {
+    pub(super) fn start_again(&self, record: &Record, after: Duration) {
         let mut replica = self.replica.lock();
         let id = &record.endpoint.id;
         let is_known = replica.record(id).is_some_and(|known| known.lease == record.lease);
@@ -101,4 +114,13 @@ impl Shared {
             replica.timers.set(id, after);
         }
     }
+}
+
+/// What is left of the TTL of an endpoint whose lease in etcd lasts `left` seconds; `None` if it has passed.
+pub(super) fn rest(record: &Record, left: i64) -> Option<Duration> {
+    // Rounded down, because the time that is left is.
+    let passed = record.lease_ttl.saturating_sub(left).saturating_sub(1);
+    let passed = Duration::from_secs(u64::try_from(passed).unwrap_or(0));
+    let rest = record.endpoint.ttl.duration().checked_sub(passed);
+    rest.filter(|rest| !rest.is_zero())
 }

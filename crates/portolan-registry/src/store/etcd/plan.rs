@@ -15,11 +15,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use portolan_core::{Revision, ServiceEndpoint, ServiceId};
+use portolan_core::{HealthReport, Revision, ServiceEndpoint, ServiceId};
 use portolan_etcd::{EtcdLease, Transaction};
 
 use super::keys::Keys;
-use super::record::{LAST, Value, Written, revision};
+use super::record::{KeptValue, LAST, Value, Written, revision};
 use super::replica::{Record, Replica};
 use crate::store::decide::{Decision, Effect, EndpointLimits, Put, Terms, decide, outcome};
 use crate::store::owner::{Owner, Place};
@@ -63,6 +63,8 @@ pub(super) struct Stored {
     /// The instance of the id, as it was.
     old: Option<Record>,
     displaced: Vec<Record>,
+    /// Whether the lease that it keeps is renewed too: the heartbeat of an instance that was kept although its lease ended.
+    pub(super) renews: bool,
 }
 
 /// What a decision is made with.
@@ -113,11 +115,13 @@ impl Planner<'_> {
         places.iter().fold(fence, |fence, place| fence.if_none_written_after(place, since))
     }
 
-    fn store(&self, replica: &Replica, command: &Command, put: Put) -> Step {
+    fn store(&self, replica: &Replica, command: &Command, mut put: Put) -> Step {
         let id = command.id();
         let old = replica.record(&id).cloned();
+        let returns = restore(&mut put, command, old.as_ref());
         if put.effect == Effect::Renewed
             && put.owner.is_none()
+            && !returns
             && let Some(old) = &old
         {
             if command.renews_lease() {
@@ -143,8 +147,9 @@ impl Planner<'_> {
         }
         let owner = put.owner.clone().or_else(|| old.as_ref().map(|old| old.owner.clone()));
         let owner = owner.unwrap_or_else(|| Owner::new(self.terms.origin));
-        let written = Written::new(put.effect, command.renews_lease());
-        Step::Store(Box::new(Stored { put, owner, written, old, displaced }))
+        let written = Written::new(put.effect, command.renews_lease() && !returns);
+        let renews = returns && !written.is_registration();
+        Step::Store(Box::new(Stored { put, owner, written, old, displaced, renews }))
     }
 
     /// Adds the removal of instances to a transaction.
@@ -165,14 +170,15 @@ impl Planner<'_> {
         stored: &Stored,
         lease: EtcdLease,
     ) -> Transaction {
-        let Stored { put, owner, written, old, displaced } = stored;
+        let Stored { put, owner, written, old, displaced, .. } = stored;
         let endpoint = &put.endpoint;
         let server = match old {
             Some(old) if !written.is_registration() => old.server,
             _ => self.server,
         };
         let ttl = stored.lease_ttl();
-        let value = Value::new(endpoint.clone(), owner, *written, server, ttl).encode();
+        let value = Value::new(endpoint.clone(), owner, *written, server, ttl);
+        let value = value.kept(stored.kept()).encode();
         let mut transaction =
             self.remove(fence, displaced).put(self.keys.endpoint(&endpoint.id), value, Some(lease));
         if written.is_registration() {
@@ -199,10 +205,21 @@ impl Step {
 // === impl Stored ===
 
 impl Stored {
+    pub(super) fn endpoint(&self) -> &ServiceEndpoint {
+        &self.put.endpoint
+    }
+
     /// The lease that the endpoint keeps; `None` if it needs a new one. Each registration that changes
     /// something has a lease of its own, so that a heartbeat of the one before does not renew it.
     pub(super) fn kept_lease(&self) -> Option<EtcdLease> {
         self.old.as_ref().filter(|_| !self.written.is_registration()).map(|old| old.lease)
+    }
+
+    /// Until when the instance is kept although its lease ended: a health report changes nothing about that.
+    fn kept(&self) -> Option<KeptValue> {
+        let old = self.old.as_ref().filter(|_| !self.renews && !self.written.is_registration());
+        let until = old.and_then(|old| old.kept.as_ref())?.until;
+        Some(KeptValue { until, health: None })
     }
 
     pub(super) fn lease_ttl(&self) -> i64 {
@@ -242,6 +259,19 @@ pub(super) fn index(keys: &Keys, endpoint: &ServiceEndpoint, owner: &Owner) -> B
     let fenced = owner.fenced.iter().map(|(fenced, _)| fenced).filter(|fenced| *fenced != id);
     let places = Place::all(endpoint).map(|place| format!("{}{id}", keys.at(&place)));
     places.chain(fenced.map(|fenced| format!("{}{id}", keys.fenced(fenced)))).collect()
+}
+
+/// Restores the health of an instance that was kept although its lease ended, with its heartbeat. Returns whether it is one.
+fn restore(put: &mut Put, command: &Command, old: Option<&Record>) -> bool {
+    let renews = put.effect == Effect::Renewed && command.renews_lease();
+    let Some(kept) = old.filter(|_| renews).and_then(|old| old.kept.clone()) else { return false };
+    if let Some(HealthReport { status, reason }) = kept.health {
+        if put.endpoint.health != status {
+            put.effect = Effect::Health;
+        }
+        (put.endpoint.health, put.endpoint.health_reason) = (status, reason);
+    }
+    true
 }
 
 /// The instances that a transaction has removed, with the revisions of that.

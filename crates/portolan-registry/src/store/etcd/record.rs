@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use portolan_core::{Incarnation, Revision, ServiceEndpoint, ServiceId};
+use jiff::Timestamp;
+use portolan_core::{HealthReport, Incarnation, Revision, ServiceEndpoint, ServiceId};
 use serde::{Deserialize, Serialize};
 
 use crate::ServerId;
@@ -26,6 +27,18 @@ pub(super) struct Value {
     server: String,
     /// The TTL of the lease in etcd, in seconds.
     pub(super) lease_ttl: i64,
+    /// Until when it is kept although its lease ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) kept: Option<KeptValue>,
+}
+
+/// An instance is kept although its lease ended, because too many ended at once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct KeptValue {
+    pub(super) until: Timestamp,
+    /// Its health before, which its next heartbeat restores; absent if it was reported since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) health: Option<HealthReport>,
 }
 
 /// What a write of an endpoint has changed.
@@ -64,7 +77,12 @@ impl Value {
             endpoint.revision = Revision::default();
         }
         let owner = OwnerValue { peer: owner.peer, fenced: owner.fenced.clone() };
-        Self { endpoint, owner, change, server: format!("{:016x}", server.0), lease_ttl }
+        let server = format!("{:016x}", server.0);
+        Self { endpoint, owner, change, server, lease_ttl, kept: None }
+    }
+
+    pub(super) fn kept(self, kept: Option<KeptValue>) -> Self {
+        Self { kept, ..self }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

@@ -12,10 +12,11 @@ use tokio::time::Instant;
 
 use super::feed::{FeedQueue, Taken};
 use super::keys::Keys;
-use super::record::{LAST, revision};
+use super::record::{KeptValue, LAST, revision};
 use super::timers::Timers;
 use crate::store::decide::{Concerned, Known};
 use crate::store::index::Index;
+use crate::store::mass_expiry::MassExpiry;
 use crate::store::owner::Owner;
 use crate::store::{Committed, Update};
 use crate::{Command, Membership, ServerId};
@@ -34,11 +35,14 @@ pub(super) struct Replica {
     own: ServerId,
     membership: Membership,
     servers: watch::Sender<BTreeSet<ServerId>>,
-    records: HashMap<ServiceId, Record>,
+    pub(super) records: HashMap<ServiceId, Record>,
     /// The revisions of endpoints' keys whose values this version cannot read.
     unreadable: HashMap<ServiceId, i64>,
     index_of: Index,
     pub(super) timers: Timers,
+    pub(super) mass_expiry: MassExpiry,
+    /// The number of instances that are kept because too many leases ended at once.
+    kept: usize,
     position: Option<Position>,
     /// Since when the watch is lost, and why; `None` while it works.
     lost: Option<Lost>,
@@ -75,6 +79,8 @@ pub(super) struct Record {
     /// The revision of etcd that wrote it.
     pub(super) written: i64,
     pub(super) server: ServerId,
+    /// Until when it is kept although its lease ended, and its health before.
+    pub(super) kept: Option<KeptValue>,
 }
 
 // === impl Replica ===
@@ -85,6 +91,7 @@ impl Replica {
         own: ServerId,
         membership: Membership,
         servers: watch::Sender<BTreeSet<ServerId>>,
+        mass_expiry: MassExpiry,
     ) -> Self {
         let (since, reason) = (Instant::now(), "not connected yet".to_owned());
         let lost = Some(Lost { since, reason, is_told: false });
@@ -97,6 +104,8 @@ impl Replica {
             unreadable: HashMap::new(),
             index_of: Index::default(),
             timers: Timers::default(),
+            mass_expiry,
+            kept: 0,
             position: None,
             lost,
             index: 0,
@@ -124,6 +133,11 @@ impl Replica {
     /// The numbers of all endpoints and of those that were learned by broadcast.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.records.len(), self.broadcast)
+    }
+
+    /// The number of instances that are kept because too many leases ended at once.
+    pub(super) fn kept(&self) -> usize {
+        self.kept
     }
 
     pub(super) fn record(&self, id: &ServiceId) -> Option<&Record> {

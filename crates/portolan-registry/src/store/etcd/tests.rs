@@ -17,6 +17,7 @@ mod access;
 mod certificates;
 mod cluster;
 mod concurrency;
+mod mass_expiry;
 mod outages;
 mod servers;
 mod transfer;

@@ -1,17 +1,20 @@
 //! The timers of the leases that this server ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use portolan_core::ServiceId;
+use tokio::time::Instant;
 use tokio_util::time::{DelayQueue, delay_queue};
 
 /// One timer for each endpoint whose lease this server ends.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     queue: DelayQueue<ServiceId>,
-    key_of: HashMap<ServiceId, delay_queue::Key>,
+    timer_of: HashMap<ServiceId, (delay_queue::Key, Instant)>,
+    /// The endpoints whose timers fired, and were neither set again nor cancelled since.
+    fired: HashSet<ServiceId>,
 }
 
 // === impl Timers ===
@@ -19,27 +22,42 @@ pub(super) struct Timers {
 impl Timers {
     /// Starts a timer, or starts it again.
     pub(super) fn set(&mut self, id: &ServiceId, after: Duration) {
-        match self.key_of.get(id) {
-            Some(key) => self.queue.reset(key, after),
+        let fires = Instant::now() + after;
+        self.fired.remove(id);
+        match self.timer_of.get_mut(id) {
+            Some((key, at)) => {
+                self.queue.reset(key, after);
+                *at = fires;
+            }
             None => {
                 let key = self.queue.insert(id.clone(), after);
-                self.key_of.insert(id.clone(), key);
+                self.timer_of.insert(id.clone(), (key, fires));
             }
         }
     }
 
     pub(super) fn cancel(&mut self, id: &ServiceId) {
-        if let Some(key) = self.key_of.remove(id) {
+        self.fired.remove(id);
+        if let Some((key, _)) = self.timer_of.remove(id) {
             self.queue.remove(&key);
         }
     }
 
     pub(super) fn contains(&self, id: &ServiceId) -> bool {
-        self.key_of.contains_key(id)
+        self.timer_of.contains_key(id)
     }
 
     pub(super) fn ids(&self) -> Vec<ServiceId> {
-        self.key_of.keys().cloned().collect()
+        self.timer_of.keys().cloned().collect()
+    }
+
+    /// Each endpoint, with the time until its timer fires; zero if it has fired.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&ServiceId, Duration)> {
+        let now = Instant::now();
+        let waiting = self.timer_of.iter();
+        let waiting =
+            waiting.map(move |(id, (_, fires))| (id, fires.saturating_duration_since(now)));
+        waiting.chain(self.fired.iter().map(|id| (id, Duration::ZERO)))
     }
 
     /// Waits for the next timer that fires; it is gone then.
@@ -47,7 +65,8 @@ impl Timers {
         match self.queue.poll_expired(context) {
             Poll::Ready(Some(fired)) => {
                 let id = fired.into_inner();
-                self.key_of.remove(&id);
+                self.timer_of.remove(&id);
+                self.fired.insert(id.clone());
                 Poll::Ready(id)
             }
             // An empty queue: a timer that is set wakes the task.
@@ -72,9 +91,12 @@ mod tests {
         tokio::time::advance(Duration::from_secs(12)).await;
         let fired = poll_fn(|context| timers.poll_fired(context)).await;
         assert_eq!((&fired, timers.contains(&id)), (&id, false));
+        assert_eq!(timers.all().collect::<Vec<_>>(), [(&id, Duration::ZERO)]);
         assert!(poll_fn(|context| timers.poll_fired(context)).now_or_never().is_none());
         timers.set(&id, Duration::from_secs(1));
+        assert_eq!(timers.all().collect::<Vec<_>>(), [(&id, Duration::from_secs(1))]);
         timers.cancel(&id);
+        assert_eq!(timers.all().count(), 0);
         tokio::time::advance(Duration::from_secs(12)).await;
         assert!(poll_fn(|context| timers.poll_fired(context)).now_or_never().is_none());
     }

@@ -73,6 +73,7 @@ pub(super) struct Detached {
     pub(super) ends: Instant,
     pub(super) extended: bool,
     pub(super) kept: Option<HealthReport>,
+    pub(super) protected: bool,
 }
 
 // === impl Outbox ===

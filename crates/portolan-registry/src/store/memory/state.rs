@@ -17,6 +17,7 @@ use crate::store::decide::{
     Concerned, Decision, Effect, EndpointLimits, Known, Put, Terms, decide, outcome,
 };
 use crate::store::index::Index;
+use crate::store::mass_expiry::MassExpiry;
 use crate::store::owner::Owner;
 use crate::store::{Committed, History};
 use crate::{
@@ -46,6 +47,9 @@ pub(super) struct State {
     history: Option<History>,
     /// The instances whose leases ended while no server ran.
     overdue: Vec<ServiceId>,
+    mass_expiry: MassExpiry,
+    /// The number of instances that are kept because too many leases ended at once.
+    protected: usize,
     /// When the leases were polled last.
     polled: Option<Instant>,
     feeds: HashMap<u64, FeedQueue>,
@@ -68,6 +72,8 @@ struct Record {
     extended: bool,
     /// The health of an instance that is kept although its lease ended while no server ran.
     kept: Option<HealthReport>,
+    /// Whether it is kept although its lease ended, because too many ended at once.
+    protected: bool,
 }
 
 /// An endpoint whose lease ended, and the revision of that.
@@ -90,6 +96,8 @@ impl State {
             outbox: Outbox::default(),
             history: None,
             overdue: Vec::new(),
+            mass_expiry: MassExpiry::from_config(config),
+            protected: 0,
             polled: None,
             feeds: HashMap::new(),
             next_feed: 0,
@@ -105,6 +113,11 @@ impl State {
 
     pub(super) fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// The number of instances that are kept because too many leases ended at once.
+    pub(super) fn protected(&self) -> usize {
+        self.protected
     }
 
     // --- commits
@@ -171,7 +184,10 @@ impl State {
         let put = Arc::clone(&endpoint);
         self.outbox.push(|| match renews_only {
             true => Entry::Renew { id: put.id.clone(), at: put.last_heartbeat },
-            false => Entry::Put { kind, endpoint: put, owner: owner.clone(), kept: None },
+            false => {
+                let (owner, kept, until) = (owner.clone(), None, None);
+                Entry::Put { kind, endpoint: put, owner, kept, until }
+            }
         });
         if effect.is_registration() {
             self.push_undo(&endpoint.id);
@@ -218,7 +234,9 @@ impl State {
         let ends = Instant::now() + ttl;
         let Some(record) = self.records.get_mut(&endpoint.id) else {
             let endpoint = Arc::clone(endpoint);
-            return self.attach(Detached { endpoint, owner, ends, extended: false, kept: None });
+            let (extended, kept, protected) = (false, None, false);
+            let new = Detached { endpoint, owner, ends, extended, kept, protected };
+            return self.attach(new);
         };
         self.broadcast += usize::from(endpoint.source == Source::Broadcast);
         self.broadcast -= usize::from(record.endpoint.source == Source::Broadcast);
@@ -233,6 +251,7 @@ impl State {
             record.ends = ends;
             record.in_grace = false;
             record.extended = false;
+            self.protected -= usize::from(std::mem::take(&mut record.protected));
             self.leases.reset(&record.lease, ttl);
         }
     }
@@ -255,24 +274,27 @@ impl State {
 
     /// Adds an instance that is not there, without a change for anyone.
     fn attach(&mut self, instance: Detached) {
-        let Detached { endpoint, owner, ends, extended, kept } = instance;
+        let Detached { endpoint, owner, ends, extended, kept, protected } = instance;
         self.broadcast += usize::from(endpoint.source == Source::Broadcast);
         self.index_of.insert(&endpoint, &owner);
         let lease = self.leases.insert_at(endpoint.id.clone(), ends);
         let id = endpoint.id.clone();
-        let record = Record { endpoint, owner, lease, ends, in_grace: false, extended, kept };
+        self.protected += usize::from(protected);
+        let record =
+            Record { endpoint, owner, lease, ends, in_grace: false, extended, kept, protected };
         self.records.insert(id, record);
     }
 
     /// Takes an instance away, without a change for anyone.
     fn detach(&mut self, id: &ServiceId) -> Option<Detached> {
-        let Record { endpoint, owner, lease, ends, extended, kept, .. } =
+        let Record { endpoint, owner, lease, ends, extended, kept, protected, .. } =
             self.records.remove(id)?;
+        self.protected -= usize::from(protected);
         self.index_of.remove(&endpoint, &owner);
         // The lease is no longer in the queue if its timer has just fired.
         self.leases.try_remove(&lease);
         self.broadcast -= usize::from(endpoint.source == Source::Broadcast);
-        Some(Detached { endpoint, owner, ends, extended, kept })
+        Some(Detached { endpoint, owner, ends, extended, kept, protected })
     }
 
     fn emit_change(&mut self, change: Change) {

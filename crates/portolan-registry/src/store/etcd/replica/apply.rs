@@ -20,7 +20,7 @@ impl Replica {
         self.records.clear();
         self.unreadable.clear();
         self.index_of = Index::default();
-        self.broadcast = 0;
+        (self.broadcast, self.kept) = (0, 0);
         let mut servers = BTreeSet::new();
         let mut endpoints = Vec::new();
         for kv in keys {
@@ -132,13 +132,14 @@ impl Replica {
     fn read(&mut self, kv: &KeyValue, id: &ServiceId) -> Option<(Record, Written)> {
         let value = Value::decode(&kv.value, kv.mod_revision);
         let value = value.ok().filter(|value| value.endpoint.id == *id);
-        let Some(value) = value else {
+        let Some(mut value) = value else {
             warn!(service_id = %id, revision = kv.mod_revision, "Key in etcd not readable, ignored");
             self.remove(id, false, revision(kv.mod_revision, 0));
             self.unreadable.insert(id.clone(), kv.mod_revision);
             return None;
         };
         let (owner, server, written) = (value.owner(), value.server(), value.change);
+        let kept = value.kept.take();
         let mut endpoint = value.endpoint;
         if let Some(known) = self.records.get(id) {
             // Heartbeats that this server received are not in the value.
@@ -151,6 +152,7 @@ impl Replica {
             lease_ttl: value.lease_ttl,
             written: kv.mod_revision,
             server,
+            kept,
         };
         Some((record, written))
     }
@@ -159,7 +161,9 @@ impl Replica {
         let id = record.endpoint.id.clone();
         self.unreadable.remove(&id);
         self.broadcast += usize::from(record.endpoint.source == Source::Broadcast);
+        self.kept += usize::from(record.kept.is_some());
         let old = self.records.get(&id);
+        self.kept -= usize::from(old.is_some_and(|old| old.kept.is_some()));
         self.broadcast -=
             usize::from(old.is_some_and(|old| old.endpoint.source == Source::Broadcast));
         if !old.is_some_and(|old| old.is_indexed_like(&record)) {
@@ -174,7 +178,8 @@ impl Replica {
     fn remove(&mut self, id: &ServiceId, expired: bool, revision: Revision) {
         self.unreadable.remove(id);
         self.timers.cancel(id);
-        let Some(Record { endpoint, owner, .. }) = self.records.remove(id) else { return };
+        let Some(Record { endpoint, owner, kept, .. }) = self.records.remove(id) else { return };
+        self.kept -= usize::from(kept.is_some());
         self.index_of.remove(&endpoint, &owner);
         self.broadcast -= usize::from(endpoint.source == Source::Broadcast);
         let change =

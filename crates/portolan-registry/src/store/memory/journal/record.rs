@@ -54,6 +54,9 @@ pub(crate) enum Record {
         owner: Owner,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kept: Option<HealthReport>,
+        /// Until when it is kept although its lease ended, because too many ended at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
     /// An instance is removed. It is the whole instance, so that the history needs no earlier record.
     Remove { kind: RemoveKind, endpoint: Arc<ServiceEndpoint>, revision: Revision },
@@ -94,6 +97,9 @@ pub(crate) struct Instance {
     /// restores it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kept: Option<HealthReport>,
+    /// Whether it is kept although its lease ended, because too many ended at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) protected: bool,
     /// Whether the lease ended while no server ran, which its health does not show yet.
     #[serde(skip)]
     pub(crate) overdue: bool,

@@ -197,10 +197,13 @@ impl Recovered {
                 };
                 (revision, change)
             }
-            Record::Put { kind, endpoint, owner, kept } => {
+            Record::Put { kind, endpoint, owner, kept, until } => {
                 let known = self.instances.remove(&endpoint.id);
                 let mut instance = Instance::new(Arc::clone(&endpoint), owner, known.as_ref());
                 instance.kept = kept;
+                if let Some(until) = until {
+                    instance.protect(until);
+                }
                 self.instances.insert(endpoint.id.clone(), instance);
                 let revision = endpoint.revision;
                 let change = match kind {
@@ -223,17 +226,25 @@ impl Instance {
     /// An instance that is stored after what was known of it. Its lease is renewed with its heartbeat.
     fn new(endpoint: Arc<ServiceEndpoint>, owner: Owner, known: Option<&Self>) -> Self {
         let same_lease = |known: &&Self| known.endpoint.last_heartbeat == endpoint.last_heartbeat;
-        let (ends, extended) = match known.filter(same_lease) {
-            Some(known) => (known.ends, known.extended),
-            None => (lease_end(&endpoint), false),
+        let (ends, extended, protected) = match known.filter(same_lease) {
+            Some(known) => (known.ends, known.extended, known.protected),
+            None => (lease_end(&endpoint), false, false),
         };
-        Self { endpoint, owner, ends, extended, kept: None, overdue: false }
+        Self { endpoint, owner, ends, extended, kept: None, protected, overdue: false }
     }
 
     fn renew(&mut self, at: Timestamp) {
         Arc::make_mut(&mut self.endpoint).last_heartbeat = at;
         self.ends = lease_end(&self.endpoint);
         self.extended = false;
+        self.protected = false;
+    }
+
+    /// It is kept until then, and no longer.
+    fn protect(&mut self, until: Timestamp) {
+        self.ends = until;
+        self.extended = true;
+        self.protected = true;
     }
 
     fn extend(&mut self, now: Timestamp, down: Duration) {

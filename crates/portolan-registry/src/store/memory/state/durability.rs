@@ -8,6 +8,7 @@ use portolan_core::ServiceId;
 use tokio::time::Instant;
 
 use super::{Record, State};
+use crate::MassExpiryConfig;
 use crate::store::memory::feed::FeedQueue;
 use crate::store::memory::journal::record::Instance;
 use crate::store::memory::journal::recovery::Recovered;
@@ -25,12 +26,14 @@ impl State {
         self.history = Some(recovered.history);
         self.outbox.durability = durability;
         for instance in recovered.instances.into_values() {
-            let Instance { endpoint, owner, ends, extended, kept, overdue } = instance;
+            let Instance { endpoint, owner, ends, extended, kept, protected, overdue } = instance;
             let left = Duration::try_from(ends.duration_since(now.0)).unwrap_or_default();
             // Longer only if the clock was set back.
-            let ends = now.1 + left.min(endpoint.ttl.duration());
+            let ttl = endpoint.ttl.duration();
+            let longest = if protected { MassExpiryConfig::LONGEST } else { ttl };
+            let ends = now.1 + left.min(longest);
             self.overdue.extend(overdue.then(|| endpoint.id.clone()));
-            self.attach(Detached { endpoint, owner, ends, extended, kept });
+            self.attach(Detached { endpoint, owner, ends, extended, kept, protected });
         }
     }
 
@@ -44,6 +47,7 @@ impl State {
                 ends: record.ends,
                 extended: record.extended,
                 kept: record.kept.clone(),
+                protected: record.protected,
             }),
         });
     }
@@ -99,6 +103,7 @@ impl State {
                 ends: now.0.checked_add(left).unwrap_or(Timestamp::MAX),
                 extended: record.extended,
                 kept: record.kept.clone(),
+                protected: record.protected,
                 overdue: false,
             }
         };

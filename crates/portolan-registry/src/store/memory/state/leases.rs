@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use portolan_core::{HealthReport, HealthStatus, ServiceId};
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::{Expired, State};
 use crate::store::decide::Effect;
+use crate::store::mass_expiry::Kept;
 use crate::store::memory::extension;
 use crate::store::memory::journal::record::{Record as Entry, RemoveKind};
 
@@ -29,25 +31,26 @@ impl State {
     pub(in crate::store::memory) fn begin_maintenance(&mut self, now: Instant) {
         self.polled = Some(now);
         for id in std::mem::take(&mut self.overdue) {
-            self.keep(&id, "its lease ended while the registry did not run");
+            self.keep(&id, "its lease ended while the registry did not run", None);
         }
     }
 
-    /// Ends leases whose timers fired, at most [`EXPIRIES`] at once.
+    /// Ends leases whose timers fired, at most [`EXPIRIES`] at once. Returns the instances that are gone.
     pub(in crate::store::memory) fn poll_expired(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Vec<Expired>> {
         self.extend_after_pause(Instant::now());
-        let mut expired = Vec::new();
+        let (mut expired, mut ended) = (Vec::new(), false);
         for _ in 0..EXPIRIES {
             let Poll::Ready(Some(fired)) = self.leases.poll_expired(context) else {
-                return if expired.is_empty() { Poll::Pending } else { Poll::Ready(expired) };
+                return if ended { Poll::Ready(expired) } else { Poll::Pending };
             };
             let id = fired.into_inner();
             let Some(record) = self.records.get_mut(&id) else { continue };
             if record.in_grace {
-                expired.extend(self.expire(&id));
+                ended = true;
+                expired.extend(self.expire_or_protect(&id));
             } else {
                 record.in_grace = true;
                 record.lease = self.leases.insert(id, GRACE);
@@ -78,11 +81,12 @@ impl State {
         }
         let reason =
             format!("its lease ended while the registry was paused for {} s", pause.as_secs());
-        overdue.iter().for_each(|id| self.keep(id, &reason));
+        overdue.iter().for_each(|id| self.keep(id, &reason, None));
     }
 
-    /// Marks an instance whose lease ended while no server ran, so that it could not be renewed.
-    fn keep(&mut self, id: &ServiceId, reason: &str) {
+    /// Marks an instance that is kept although its lease ended: because no server ran, so that it could not be renewed,
+    /// or until a moment, because too many leases end at once.
+    fn keep(&mut self, id: &ServiceId, reason: &str, until: Option<Instant>) {
         let Some(record) = self.records.get(id) else { return };
         let mut endpoint = (*record.endpoint).clone();
         let health = HealthReport::new(endpoint.health, endpoint.health_reason.as_str());
@@ -92,7 +96,13 @@ impl State {
         let (endpoint, kind) = self.emit_put(endpoint, Effect::Health);
         let put = Arc::clone(&endpoint);
         let kept_health = Some(kept.clone());
-        self.outbox.push(|| Entry::Put { kind, endpoint: put, owner, kept: kept_health });
+        self.outbox.push(|| {
+            let until = until.map(|until| {
+                let left = until.saturating_duration_since(Instant::now());
+                Timestamp::now().checked_add(left).unwrap_or(Timestamp::MAX)
+            });
+            Entry::Put { kind, endpoint: put, owner, kept: kept_health, until }
+        });
         if let Some(record) = self.records.get_mut(id) {
             record.endpoint = endpoint;
             record.kept = Some(kept);
@@ -104,7 +114,41 @@ impl State {
         self.extend_after_pause(now);
         let overdue = self.records.iter().filter(|(_, record)| record.ends + OVERDUE <= now);
         let overdue: Vec<_> = overdue.map(|(id, _)| id.clone()).collect();
-        overdue.iter().filter_map(|id| self.expire(id)).collect()
+        overdue.iter().filter_map(|id| self.expire_or_protect(id)).collect()
+    }
+
+    /// Ends a lease, unless so many end at once that the instance is kept for a while.
+    fn expire_or_protect(&mut self, id: &ServiceId) -> Option<Expired> {
+        let record = self.records.get(id)?;
+        if record.protected {
+            // It was kept long enough.
+            return self.expire(id);
+        }
+        let now = Instant::now();
+        let leases = || {
+            self.records.values().map(|record| {
+                let left = if record.protected { now } else { record.ends };
+                (&*record.endpoint, left.saturating_duration_since(now))
+            })
+        };
+        match self.mass_expiry.keeps(&record.endpoint, leases) {
+            Some(Kept { reason, keep }) => {
+                self.protect(id, &reason, now + keep);
+                None
+            }
+            None => self.expire(id),
+        }
+    }
+
+    /// Keeps an instance until this moment, and no longer unless it is renewed.
+    fn protect(&mut self, id: &ServiceId, reason: &str, until: Instant) {
+        self.keep(id, reason, Some(until));
+        let Some(record) = self.records.get_mut(id) else { return };
+        self.leases.try_remove(&record.lease);
+        record.lease = self.leases.insert_at(id.clone(), until);
+        (record.ends, record.in_grace) = (until, false);
+        (record.extended, record.protected) = (true, true);
+        self.protected += 1;
     }
 
     fn expire(&mut self, id: &ServiceId) -> Option<Expired> {
