@@ -55,6 +55,8 @@ impl<'a> Topology<'a> {
             "service_registry.storage_backend=etcd".to_owned(),
             format!("service_registry.etcd.endpoints={endpoints}"),
             "broadcast.enabled=false".to_owned(),
+            // All services are to end at once.
+            "service_registry.mass_expiry.keep=0s".to_owned(),
         ];
         let options: Vec<_> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
         let server = &mut self.servers[index];
