@@ -185,14 +185,7 @@ impl<'a> Commit<'a> {
                 succeeded(client.transact(fence).await)?;
                 Ok(Some(Ok(self.unchanged(endpoint))))
             }
-            Step::Renew { lease, endpoint } => {
-                if matches!(self.command, Command::Register(_)) {
-                    succeeded(client.transact(fence).await)?;
-                }
-                let is_alive = client.keep_alive(lease).await.map_err(Failure::Etcd)?;
-                let renewed = is_alive && self.shared.replica.lock().renew(lease, &endpoint);
-                renewed.then(|| Some(Ok(self.unchanged(endpoint.into())))).ok_or(Failure::Conflict)
-            }
+            Step::Renew(stored) => self.renew(fence, *stored).await.map(|it| Some(Ok(it))),
             Step::Remove(removed) => {
                 let transaction = self.planner().remove(fence, &removed);
                 let etcd = succeeded(client.transact(transaction).await)?;
@@ -209,11 +202,40 @@ impl<'a> Commit<'a> {
         }
     }
 
+    /// Keeps the lease of a registration alive.
+    ///
+    /// Another server may have found that the TTL had passed, and its removal of the instance may be on its way for as
+    /// long as that server is stopped or cut off. This cannot be if the lease was renewed within its TTL before. If it
+    /// is not known, the key is written, so that no removal which was decided on before takes effect.
+    async fn renew(
+        &mut self,
+        fence: Transaction,
+        stored: Stored,
+    ) -> Result<CommandOutcome, Failure> {
+        let shared = self.shared;
+        if matches!(self.command, Command::Register(_)) {
+            succeeded(shared.client.transact(fence.clone()).await)?;
+        }
+        let (endpoint, lease) = (stored.endpoint().clone(), stored.kept_lease());
+        let (began, lease) = (Instant::now(), lease.ok_or(Failure::Conflict)?);
+        if !shared.client.keep_alive(lease).await.map_err(Failure::Etcd)? {
+            return Err(Failure::Conflict);
+        }
+        if !shared.replica.lock().is_renewed_in_time(lease, &endpoint.id) {
+            let transaction = self.planner().write(fence, &stored, lease);
+            let etcd = succeeded(shared.client.transact(transaction).await)?;
+            self.wait_until_shown(etcd).await?;
+        }
+        let is_same = shared.replica.lock().renew(lease, &endpoint, began);
+        is_same.then(|| self.unchanged(endpoint.into())).ok_or(Failure::Conflict)
+    }
+
     async fn store(
         &mut self,
         fence: Transaction,
         stored: Stored,
     ) -> Result<CommandOutcome, Failure> {
+        let began = Instant::now();
         let lease = match stored.kept_lease() {
             Some(lease) => lease,
             None => self.lease(stored.lease_ttl()).await?,
@@ -234,7 +256,9 @@ impl<'a> Commit<'a> {
         stored.ended().into_iter().for_each(|lease| self.shared.revoke_later(lease));
         self.wait_until_shown(etcd).await?;
         if stored.renews {
-            self.shared.replica.lock().renew(lease, stored.endpoint());
+            self.shared.replica.lock().renew(lease, stored.endpoint(), began);
+        } else if stored.kept_lease().is_none() {
+            self.shared.replica.lock().set_renewed(lease, &stored.endpoint().id, began);
         }
         Ok(stored.outcome(self.command, etcd, std::mem::take(&mut self.displaced)))
     }

@@ -43,8 +43,9 @@ pub(super) struct Plan {
 pub(super) enum Step {
     /// The command is rejected.
     Reject(RegistryError),
-    /// The lease is kept alive, and nothing is written.
-    Renew { lease: EtcdLease, endpoint: ServiceEndpoint },
+    /// The lease is kept alive. Nothing is written, unless this server does not know that the lease was renewed within
+    /// its TTL before: then this is stored too.
+    Renew(Box<Stored>),
     /// The endpoint is as the command requires already: a health report that reports nothing new.
     Keep(Arc<ServiceEndpoint>),
     /// Instances are removed: the one that is deregistered, or the first ones of very many that are
@@ -60,6 +61,8 @@ pub(super) struct Stored {
     put: Put,
     owner: Owner,
     written: Written,
+    /// Whether it has a new lease in etcd.
+    has_new_lease: bool,
     /// The instance of the id, as it was.
     old: Option<Record>,
     displaced: Vec<Record>,
@@ -125,7 +128,11 @@ impl Planner<'_> {
             && let Some(old) = &old
         {
             if command.renews_lease() {
-                return Step::Renew { lease: old.lease, endpoint: put.endpoint };
+                let (owner, old) = (old.owner.clone(), Some(old.clone()));
+                let (written, has_new_lease, displaced) = (Written::Renewed, false, Vec::new());
+                let stored =
+                    Stored { put, owner, written, has_new_lease, old, displaced, renews: false };
+                return Step::Renew(Box::new(stored));
             }
             if put.endpoint == *old.endpoint {
                 return Step::Keep(Arc::clone(&old.endpoint));
@@ -148,8 +155,11 @@ impl Planner<'_> {
         let owner = put.owner.clone().or_else(|| old.as_ref().map(|old| old.owner.clone()));
         let owner = owner.unwrap_or_else(|| Owner::new(self.terms.origin));
         let written = Written::new(put.effect, command.renews_lease() && !returns);
-        let renews = returns && !written.is_registration();
-        Step::Store(Box::new(Stored { put, owner, written, old, displaced, renews }))
+        // Each registration that changes something has a lease of its own, so that a heartbeat of the one before does
+        // not renew it.
+        let has_new_lease = written.is_registration();
+        let renews = returns && !has_new_lease;
+        Step::Store(Box::new(Stored { put, owner, written, has_new_lease, old, displaced, renews }))
     }
 
     /// Adds the removal of instances to a transaction.
@@ -170,7 +180,7 @@ impl Planner<'_> {
         stored: &Stored,
         lease: EtcdLease,
     ) -> Transaction {
-        let Stored { put, owner, written, old, displaced, .. } = stored;
+        let Stored { put, owner, written, has_new_lease, old, displaced, .. } = stored;
         let endpoint = &put.endpoint;
         let server = match old {
             Some(old) if !written.is_registration() => old.server,
@@ -181,7 +191,7 @@ impl Planner<'_> {
         let value = value.kept(stored.kept()).encode();
         let mut transaction =
             self.remove(fence, displaced).put(self.keys.endpoint(&endpoint.id), value, Some(lease));
-        if written.is_registration() {
+        if *has_new_lease {
             for key in index(self.keys, endpoint, owner) {
                 transaction = transaction.put(key, Vec::new(), Some(lease));
             }
@@ -197,7 +207,7 @@ impl Step {
         match self {
             Self::Remove(removed) => removed,
             Self::Store(stored) => &stored.displaced,
-            Self::Reject(_) | Self::Renew { .. } | Self::Keep(_) => &[],
+            Self::Reject(_) | Self::Renew(_) | Self::Keep(_) => &[],
         }
     }
 }
@@ -205,14 +215,9 @@ impl Step {
 // === impl Stored ===
 
 impl Stored {
-    pub(super) fn endpoint(&self) -> &ServiceEndpoint {
-        &self.put.endpoint
-    }
-
-    /// The lease that the endpoint keeps; `None` if it needs a new one. Each registration that changes
-    /// something has a lease of its own, so that a heartbeat of the one before does not renew it.
+    /// The lease that the endpoint keeps; `None` if it needs a new one.
     pub(super) fn kept_lease(&self) -> Option<EtcdLease> {
-        self.old.as_ref().filter(|_| !self.written.is_registration()).map(|old| old.lease)
+        self.old.as_ref().filter(|_| !self.has_new_lease).map(|old| old.lease)
     }
 
     /// Until when the instance is kept although its lease ended: a health report changes nothing about that.
@@ -224,14 +229,18 @@ impl Stored {
 
     pub(super) fn lease_ttl(&self) -> i64 {
         match &self.old {
-            Some(old) if !self.written.is_registration() => old.lease_ttl,
+            Some(old) if !self.has_new_lease => old.lease_ttl,
             _ => lease_ttl(&self.put.endpoint),
         }
     }
 
+    pub(super) fn endpoint(&self) -> &ServiceEndpoint {
+        &self.put.endpoint
+    }
+
     /// The leases that are no longer needed once it is stored.
     pub(super) fn ended(&self) -> Vec<EtcdLease> {
-        let old = self.old.iter().filter(|_| self.written.is_registration());
+        let old = self.old.iter().filter(|_| self.has_new_lease);
         self.displaced.iter().chain(old).map(|record| record.lease).collect()
     }
 

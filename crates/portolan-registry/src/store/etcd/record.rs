@@ -49,7 +49,7 @@ pub(super) enum Written {
     Moved,
     Updated,
     Health,
-    /// Nothing but the owner.
+    /// Nothing but the owner, or the server that ends the lease.
     Renewed,
     /// Nothing but the reason of the health.
     Reason,

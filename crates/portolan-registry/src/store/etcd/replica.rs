@@ -25,6 +25,8 @@ mod apply;
 
 /// How long a lease lasts after its timer fired: heartbeats that arrived in time may wait beside it.
 const GRACE: Duration = Duration::from_millis(100);
+/// How far the clocks of etcd and of this host may drift apart within a TTL.
+const CLOCKS: Duration = Duration::from_millis(20);
 /// How long the watch may be lost, or this process stopped, before leases get their full TTL again, because
 /// services could not renew them.
 pub(super) const OUTAGE: Duration = Duration::from_secs(2);
@@ -81,6 +83,9 @@ pub(super) struct Record {
     pub(super) server: ServerId,
     /// Until when it is kept although its lease ended, and its health before.
     pub(super) kept: Option<KeptValue>,
+    /// When this server last renewed the lease, or granted it: the lease has its full TTL since this moment or a later
+    /// one. `None` if it did not.
+    pub(super) renewed: Option<Instant>,
 }
 
 // === impl Replica ===
@@ -156,8 +161,31 @@ impl Replica {
 
     // --- leases
 
-    /// Stores a heartbeat. Returns whether the registration is still the one with this lease.
-    pub(super) fn renew(&mut self, lease: EtcdLease, endpoint: &ServiceEndpoint) -> bool {
+    /// Whether this server knows that the TTL has not passed since the lease was renewed, so that no server can have
+    /// found that it has.
+    pub(super) fn is_renewed_in_time(&self, lease: EtcdLease, id: &ServiceId) -> bool {
+        let record = self.records.get(id).filter(|record| record.lease == lease);
+        let known = record.and_then(|record| Some((record.renewed?, record.endpoint.ttl)));
+        known.is_some_and(|(renewed, ttl)| renewed.elapsed() + CLOCKS < ttl.duration())
+    }
+
+    /// The lease was renewed, or granted, after this moment.
+    pub(super) fn set_renewed(&mut self, lease: EtcdLease, id: &ServiceId, after: Instant) {
+        let record = self.records.get_mut(id).filter(|record| record.lease == lease);
+        if let Some(record) = record {
+            record.renewed = record.renewed.max(Some(after));
+        }
+    }
+
+    /// Stores a heartbeat, which has renewed the lease after this moment. Returns whether the registration is still the
+    /// one with this lease.
+    pub(super) fn renew(
+        &mut self,
+        lease: EtcdLease,
+        endpoint: &ServiceEndpoint,
+        after: Instant,
+    ) -> bool {
+        self.set_renewed(lease, &endpoint.id, after);
         let Some(record) = self.records.get_mut(&endpoint.id) else { return false };
         if record.lease != lease {
             return false;

@@ -17,7 +17,7 @@ use crate::store::owner::Place;
 impl Replica {
     /// Replaces everything by what was read at a position.
     pub(in crate::store::etcd) fn load(&mut self, keys: &[KeyValue], at: Position) {
-        self.records.clear();
+        let former = std::mem::take(&mut self.records);
         self.unreadable.clear();
         self.index_of = Index::default();
         (self.broadcast, self.kept) = (0, 0);
@@ -33,7 +33,9 @@ impl Replica {
         // In the order of the writes, so that the newest successor of an id is the last one.
         endpoints.sort_unstable_by_key(|(kv, _)| kv.mod_revision);
         for (kv, id) in endpoints {
-            if let Some((record, _)) = self.read(kv, &id) {
+            if let Some((mut record, _)) = self.read(kv, &id) {
+                let known = former.get(&id).filter(|known| known.lease == record.lease);
+                record.renewed = known.and_then(|known| known.renewed);
                 self.store(record);
             }
         }
@@ -141,18 +143,21 @@ impl Replica {
         let (owner, server, written) = (value.owner(), value.server(), value.change);
         let kept = value.kept.take();
         let mut endpoint = value.endpoint;
+        let (lease, mut renewed) = (EtcdLease(kv.lease), None);
         if let Some(known) = self.records.get(id) {
             // Heartbeats that this server received are not in the value.
             endpoint.last_heartbeat = endpoint.last_heartbeat.max(known.endpoint.last_heartbeat);
+            renewed = known.renewed.filter(|_| known.lease == lease);
         }
         let record = Record {
             endpoint: Arc::new(endpoint),
             owner,
-            lease: EtcdLease(kv.lease),
+            lease,
             lease_ttl: value.lease_ttl,
             written: kv.mod_revision,
             server,
             kept,
+            renewed,
         };
         Some((record, written))
     }
