@@ -18,6 +18,7 @@ mod certificates;
 mod cluster;
 mod concurrency;
 mod mass_expiry;
+mod format;
 mod outages;
 mod servers;
 mod transfer;
