@@ -35,6 +35,8 @@ pub struct TestEnv {
     alone: bool,
     channel: SocketAddrV4,
     variables: Vec<(&'static str, OsString)>,
+    /// The server of the store, which is no process of the test itself.
+    store: Option<Process>,
     started: Cell<usize>,
 }
 
@@ -49,7 +51,8 @@ impl TestEnv {
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
         let port = if alone { 7001 } else { free_port()? };
         let channel = SocketAddrV4::new(GROUP, port);
-        let mut env = Self { directory, channel, alone, variables: vec![], started: Cell::new(0) };
+        let (variables, store, started) = (Vec::new(), None, Cell::new(0));
+        let mut env = Self { directory, channel, alone, variables, store, started };
         for private in ["run", "state"] {
             let path = env.folder(private)?;
             fs::set_permissions(&path, Permissions::from_mode(0o700))?;
@@ -163,11 +166,31 @@ impl TestEnv {
         ForeignListener::bind(port)
     }
 
-    /// Returns the running processes of this environment: ids and command lines.
+    /// From now on every program of the test gets these settings, for a store with this server.
+    pub(crate) fn use_store(&mut self, server: Process, settings: &[(&'static str, String)]) {
+        let settings = settings.iter().map(|(name, value)| (*name, value.into()));
+        self.variables.extend(settings);
+        self.store = Some(server);
+    }
+
+    /// Whether a registry that has just started says that its answers are incomplete: one over a store that it does not
+    /// share with others.
+    pub fn starts_incomplete(&self) -> bool {
+        self.store.is_none()
+    }
+
+    /// Returns the running processes of this environment, without the server of the store: ids and command lines.
     ///
     /// # Errors
     /// `/proc` cannot be read.
     pub fn processes(&self) -> Result<Vec<(u32, String)>> {
+        let store = self.store.as_ref().map(Process::id);
+        let mut processes = self.all_processes()?;
+        processes.retain(|(id, _)| Some(*id) != store);
+        Ok(processes)
+    }
+
+    fn all_processes(&self) -> Result<Vec<(u32, String)>> {
         let mark = format!("{MARK}={}", self.directory().display());
         let ids = fs::read_dir("/proc")?.flatten();
         let ids = ids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -199,7 +222,7 @@ impl TestEnv {
 
 impl Drop for TestEnv {
     fn drop(&mut self) {
-        for (id, _) in self.processes().unwrap_or_default() {
+        for (id, _) in self.all_processes().unwrap_or_default() {
             if let Some(id) = i32::try_from(id).ok().and_then(Pid::from_raw) {
                 let _ = kill_process(id, Signal::KILL);
             }

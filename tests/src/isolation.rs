@@ -14,9 +14,12 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::env::TestEnv;
 use crate::process::Process;
+use crate::store::Store;
 
 /// The environment variable that is set inside the namespaces.
 const INSIDE: &str = "PORTOLAN_TEST_NAMESPACE";
+/// The environment variable that names the store inside the namespaces.
+const STORE: &str = "PORTOLAN_TEST_STORE";
 /// The timeout of one test: several times the duration of the slowest.
 const LIMIT: Duration = Duration::from_secs(240);
 
@@ -26,28 +29,54 @@ const LIMIT: Duration = Duration::from_secs(240);
 /// The test failed.
 #[track_caller]
 pub fn isolated(test: impl FnOnce(&TestEnv) -> Result<()>) {
-    if let Err(error) = run(test) {
+    if let Err(error) = run(Store::Memory, test) {
         panic!("{error:#}");
     }
 }
 
-fn run(test: impl FnOnce(&TestEnv) -> Result<()>) -> Result<()> {
+/// Runs the test once over each store that is built in, each time in its own environment. Every registry that the
+/// test starts, by `serve` or by `up`, is over that store.
+///
+/// # Panics
+/// The test failed.
+#[track_caller]
+pub fn over_each_store(test: impl Fn(&TestEnv) -> Result<()>) {
+    for store in stores() {
+        if let Err(error) = run(*store, &test) {
+            panic!("over {}: {error:#}", store.name());
+        }
+    }
+}
+
+/// The stores of this run: inside the namespaces the one that was chosen outside.
+fn stores() -> &'static [Store] {
+    let chosen = std::env::var(STORE).ok();
+    let chosen = chosen.and_then(|name| Store::ALL.iter().position(|store| store.name() == name));
+    chosen.map_or(Store::ALL, |index| &Store::ALL[index..=index])
+}
+
+fn run(store: Store, test: impl FnOnce(&TestEnv) -> Result<()>) -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
-        return run_in_process(test, true);
+        return run_in_process(store, test, true);
     }
     match namespaces() {
-        Some(flags) => rerun_in_namespaces(flags),
+        Some(flags) => rerun_in_namespaces(store, flags),
         None => {
             let _one_at_a_time = lock()?;
-            run_in_process(test, false)
+            run_in_process(store, test, false)
         }
     }
 }
 
 /// Runs the test in this process.
-fn run_in_process(test: impl FnOnce(&TestEnv) -> Result<()>, alone: bool) -> Result<()> {
-    let env = TestEnv::new(alone)?;
-    let outcome = catch_unwind(AssertUnwindSafe(|| test(&env)));
+fn run_in_process(
+    store: Store,
+    test: impl FnOnce(&TestEnv) -> Result<()>,
+    alone: bool,
+) -> Result<()> {
+    let mut env = TestEnv::new(alone)?;
+    let begun = store.begin(&mut env);
+    let outcome = catch_unwind(AssertUnwindSafe(|| begun.and_then(|()| test(&env))));
     if !matches!(outcome, Ok(Ok(()))) {
         println!("{}", env.logs());
     }
@@ -55,7 +84,7 @@ fn run_in_process(test: impl FnOnce(&TestEnv) -> Result<()>, alone: bool) -> Res
 }
 
 /// Runs the current test again, by its name, inside namespaces, and returns its result.
-fn rerun_in_namespaces(flags: &[&str]) -> Result<()> {
+fn rerun_in_namespaces(store: Store, flags: &[&str]) -> Result<()> {
     let thread = std::thread::current();
     let name = thread.name().filter(|name| *name != "main");
     let name = name.context("the test's thread is not named after the test")?;
@@ -67,7 +96,8 @@ fn rerun_in_namespaces(flags: &[&str]) -> Result<()> {
         .args(["--", "sh", "-c", r#"ip link set lo up && "$@"; exit $?"#, "sh"])
         .arg(std::env::current_exe()?)
         .args([name, "--exact", "--nocapture", "--include-ignored"])
-        .env(INSIDE, "1");
+        .env(INSIDE, "1")
+        .env(STORE, store.name());
     let mut inside = Process::spawn("test", logs.path(), &mut command)?;
     let output = inside.wait(LIMIT)?;
     print!("{}{}", output.stdout, output.stderr);

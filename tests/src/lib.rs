@@ -27,6 +27,7 @@ mod proxy;
 pub mod redis;
 pub mod servers;
 mod simulated_boot;
+mod store;
 mod system;
 mod wait;
 
@@ -34,7 +35,7 @@ pub use command::{PortolanCommand, SHORT_BROADCAST_WAIT};
 pub use env::{REGISTRY, TestEnv, portolan_program, target_directory};
 pub use foreign_listener::ForeignListener;
 pub use hosts::Host;
-pub use isolation::isolated;
+pub use isolation::{isolated, over_each_store};
 pub use process::{Output, Process};
 pub use proxy::Proxy;
 pub use simulated_boot::SimulatedBoot;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use portolan_tests::{
-    Process, SHORT_BROADCAST_WAIT, TIMEOUT, TestEnv, isolated, wait_for, wait_within,
+    Process, SHORT_BROADCAST_WAIT, TIMEOUT, TestEnv, over_each_store, wait_for, wait_within,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -37,7 +37,7 @@ fn is_gone(env: &TestEnv, name: &str) -> Result<()> {
 
 #[test]
 fn killed_program_is_deregistered_within_two_seconds() {
-    isolated(|env| {
+    over_each_store(|env| {
         let _registry = env.settled_registry()?;
         let mut run = api(env)?;
         env.wait_registered("api", 1, TIMEOUT)?;
@@ -52,7 +52,7 @@ fn killed_program_is_deregistered_within_two_seconds() {
 
 #[test]
 fn registration_expires_after_run_is_killed_and_the_program_keeps_its_port() {
-    isolated(|env| {
+    over_each_store(|env| {
         let _registry = env.registry()?;
         let mut run = api(env)?;
         env.wait_registered("api", 1, TIMEOUT)?;
@@ -73,7 +73,7 @@ fn registration_expires_after_run_is_killed_and_the_program_keeps_its_port() {
 
 #[test]
 fn restarted_registry_is_repopulated_within_one_heartbeat() {
-    isolated(|env| {
+    over_each_store(|env| {
         let mut registry = env.registry()?;
         let _run = api(env)?;
         env.wait_registered("api", 1, TIMEOUT)?;

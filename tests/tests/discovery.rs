@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use portolan_tests::dns::{DOMAIN, Dns};
 use portolan_tests::postgres::{self, Postgres};
-use portolan_tests::{ForeignListener, Process, TestEnv, isolated, redis};
+use portolan_tests::{ForeignListener, Process, TestEnv, isolated, over_each_store, redis};
 
 /// The three servers under `portolan run`, and a foreign listener on Redis's port.
 struct Servers {
@@ -65,7 +65,7 @@ impl Servers {
 
 #[test]
 fn registry_finds_each_instance_by_name() {
-    isolated(|env| {
+    over_each_store(|env| {
         let _registry = env.registry()?;
         let servers = Servers::start(env)?;
         servers.are_found(env, &[])?;

@@ -1,7 +1,9 @@
 //! Registry servers over etcd.
 
 use anyhow::{Result, ensure};
-use portolan_tests::{Process, REGISTRY, TIMEOUT, TestEnv, etcd, http, isolated, wait_for};
+use portolan_tests::{
+    Process, REGISTRY, TIMEOUT, TestEnv, etcd, http, isolated, over_each_store, wait_for,
+};
 use serde_json::Value;
 
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
@@ -33,6 +35,21 @@ fn instance(url: &str, name: &str) -> Result<Value> {
         ensure!(answer["incomplete"] != true, "{answer}");
         Ok(found[0].clone())
     })
+}
+
+/// Tests that run over each store are as strict over etcd only if their registries use it.
+#[test]
+fn registry_of_a_test_over_each_store_is_over_that_store() {
+    over_each_store(|env| {
+        let _registry = env.registry()?;
+        env.portolan(&["register", "api", "--id", "api-1", "--port", "8080"])?.run()?.exits(0)?;
+        let keys = etcd::ctl(&["get", "--prefix", "--keys-only", "/portolan/v1/endpoints/"]);
+        ensure!(keys.is_err() == env.starts_incomplete(), "{keys:?}");
+        keys.map_or(Ok(()), |keys| {
+            ensure!(keys.contains("api-1"), "{keys}");
+            Ok(())
+        })
+    });
 }
 
 #[test]

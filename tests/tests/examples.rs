@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{Process, TIMEOUT, TestEnv, isolated};
+use portolan_tests::{Process, TIMEOUT, TestEnv, isolated, over_each_store};
 use rustix::process::Signal;
 
 fn example(env: &TestEnv, name: &str, arguments: &[&str]) -> Result<Process> {
@@ -34,7 +34,7 @@ fn lease_becomes_a_listener_on_its_port() {
 
 #[test]
 fn service_is_discoverable_until_it_deregisters() {
-    isolated(|env| {
+    over_each_store(|env| {
         let _registry = env.registry()?;
         let mut service = example(env, "service", &[])?;
         service.wait_for_line(" at 127.0.0.1:8080")?;

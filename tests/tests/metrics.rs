@@ -1,7 +1,7 @@
 //! The `/metrics` page of the registry.
 
 use anyhow::ensure;
-use portolan_tests::{REGISTRY, TIMEOUT, http, isolated, metrics};
+use portolan_tests::{REGISTRY, TIMEOUT, http, metrics, over_each_store};
 
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
 
@@ -19,7 +19,7 @@ const COUNTED: [&str; 5] = [
 
 #[test]
 fn metrics_page_has_every_specified_family_and_is_valid() {
-    isolated(|env| {
+    over_each_store(|env| {
         let _registry = env.registry()?;
         let mut api = env.service("api", &[], &[BINDER, "{port}"])?;
         api.wait_for_line("bound 8080")?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{Process, SHORT_BROADCAST_WAIT, TestEnv, http, isolated, wait_for};
+use portolan_tests::{Process, SHORT_BROADCAST_WAIT, TestEnv, http, over_each_store, wait_for};
 use rustix::process::Signal;
 
 const STACK: &str = include_str!("../../portolan.yaml");
@@ -72,12 +72,12 @@ fn serves_and_cleans_up(env: &TestEnv, port: u16) -> Result<()> {
 
 #[test]
 fn quickstart_api_is_discoverable_and_ctrl_c_cleans_up() {
-    isolated(|env| serves_and_cleans_up(env, 8080));
+    over_each_store(|env| serves_and_cleans_up(env, 8080));
 }
 
 #[test]
 fn quickstart_uses_another_port_when_the_preferred_one_is_taken() {
-    isolated(|env| {
+    over_each_store(|env| {
         let _foreign = env.foreign_listener(8080)?;
         serves_and_cleans_up(env, 8081)
     });
@@ -85,7 +85,7 @@ fn quickstart_uses_another_port_when_the_preferred_one_is_taken() {
 
 #[test]
 fn two_stacks_have_separate_scopes() {
-    isolated(|env| {
+    over_each_store(|env| {
         let (mut one, mut two) = (Stack::start(env, "one")?, Stack::start(env, "two")?);
         let (first, second) = (one.api()?, two.api()?);
         ensure!(first != second, "both are at {first}");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{Process, TestEnv, http, isolated};
+use portolan_tests::{Process, TestEnv, http, isolated, over_each_store};
 
 /// `crashed` ends, `silent` does not listen yet, `waiting` waits for it, `portless` has no port, and `api` works.
 const STACK: &str = "\
@@ -38,7 +38,7 @@ fn start(env: &TestEnv) -> Result<(Process, PathBuf)> {
 
 #[test]
 fn discover_and_exec_say_why_a_service_of_the_stack_cannot_be_used() {
-    isolated(|env| {
+    over_each_store(|env| {
         let (_up, folder) = start(env)?;
         for (name, expected) in [
             ("crashed", "error: `crashed` of stack `shop` crashed "),
@@ -63,7 +63,7 @@ fn discover_and_exec_say_why_a_service_of_the_stack_cannot_be_used() {
 
 #[test]
 fn list_shows_state_reason_and_age_without_an_address() {
-    isolated(|env| {
+    over_each_store(|env| {
         let (_up, folder) = start(env)?;
         let listed = env.portolan(&["list"])?.directory(&folder).run()?.text()?;
         let mut rows = listed.lines().map(str::trim);
@@ -80,7 +80,7 @@ fn list_shows_state_reason_and_age_without_an_address() {
 
 #[test]
 fn wait_waits_for_a_service_that_is_starting() {
-    isolated(|env| {
+    over_each_store(|env| {
         let (_up, folder) = start(env)?;
         let discover = ["discover", "silent-db", "--wait"];
         let mut waiting = env.portolan(&discover)?.directory(&folder).spawn("waiting")?;
@@ -93,7 +93,7 @@ fn wait_waits_for_a_service_that_is_starting() {
 
 #[test]
 fn service_that_is_starting_hides_one_of_the_default_scope_and_a_server_on_its_port() {
-    isolated(|env| {
+    over_each_store(|env| {
         let (_up, folder) = start(env)?;
         let register = ["--scope", "default", "register", "silent-db", "--host", "127.0.0.1"];
         env.portolan(&register)?.args(&["--port", "9999"]).directory(&folder).run()?.exits(0)?;

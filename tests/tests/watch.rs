@@ -1,7 +1,7 @@
 //! `portolan watch` delivers every change once and in order, across lost connections.
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{Process, Proxy, TIMEOUT, TestEnv, isolated, wait_for};
+use portolan_tests::{Process, Proxy, TIMEOUT, TestEnv, over_each_store, wait_for};
 use serde_json::Value;
 
 const ID: &str = "default-api-1";
@@ -29,7 +29,7 @@ fn kinds(watch: &Process, count: usize) -> Result<Vec<String>> {
 
 #[test]
 fn watch_delivers_each_change_once_and_in_order_across_a_reconnect() {
-    isolated(|env| {
+    over_each_store(|env| {
         let _registry = env.registry()?;
         let proxy = Proxy::to_port(7000)?;
         let call = env.portolan(&["watch", "api", "--json", "--registry", &proxy.url()])?;

@@ -75,16 +75,17 @@ async fn first_version_of_the_format_is_read() {
     assert_eq!(find("db-1").scope.as_str(), "shop");
 
     // Those that were replaced are still fenced, and the others are alive.
-    let heartbeat = |id: &str, incarnation| {
+    let heartbeat = async |id: &str, incarnation| {
         let incarnation = Some(Incarnation::new(incarnation));
-        crate::CommandTarget { id: id.parse().unwrap(), incarnation }
+        let target = crate::CommandTarget { id: id.parse().unwrap(), incarnation };
+        server.registry.heartbeat(target).await
     };
-    for (id, incarnation) in [("db-1", 1), ("old", 0xa)] {
-        let result = server.registry.heartbeat(heartbeat(id, incarnation)).await;
-        assert!(matches!(result, Err(RegistryError::AnotherIncarnation { .. })), "{result:?}");
-    }
+    let replaced = heartbeat("db-1", 1).await;
+    assert!(matches!(replaced, Err(RegistryError::AnotherIncarnation { .. })), "{replaced:?}");
+    let displaced = heartbeat("old", 0xa).await;
+    assert!(matches!(displaced, Err(RegistryError::Displaced { .. })), "{displaced:?}");
     for (id, incarnation) in [("db-1", 2), ("new", 0xb)] {
-        server.registry.heartbeat(heartbeat(id, incarnation)).await.unwrap();
+        heartbeat(id, incarnation).await.unwrap();
     }
     // The last change was the end of `gone`; the next one has a higher revision.
     let registered = server.register(&registration("later", 1)).await.unwrap();
