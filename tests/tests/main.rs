@@ -25,6 +25,8 @@ mod metrics;
 mod name_servers;
 mod networks;
 mod owners;
+#[cfg(feature = "full")]
+mod pauses;
 mod ports;
 mod proxies;
 mod quickstart;

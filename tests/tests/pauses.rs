@@ -1,0 +1,123 @@
+//! The registry and its services are paused together, as on a laptop that is suspended: nothing is dropped.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use portolan_tests::{Process, REGISTRY, TIMEOUT, TestEnv, etcd, http, isolated, wait_for};
+use rustix::process::Signal;
+use serde_json::Value;
+
+const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
+const SERVICES: [&str; 3] = ["api", "web", "db"];
+const TTL: &str = "2s";
+/// How long the pause lasts, in seconds: several TTLs, and longer than the membership of a server over etcd.
+/// `PORTOLAN_PAUSE` sets another one.
+const PAUSE: u64 = 8;
+
+fn pause() -> Result<Duration> {
+    let seconds = std::env::var("PORTOLAN_PAUSE").ok().map(|text| text.parse()).transpose()?;
+    Ok(Duration::from_secs(seconds.unwrap_or(PAUSE)))
+}
+
+fn serve(env: &TestEnv, options: &[&str]) -> Result<Process> {
+    let call = env.portolan(&["serve", "--set", "broadcast.enabled=false"])?;
+    let mut registry = call.args(options).spawn("registry")?;
+    let ready = format!("{REGISTRY}/readyz");
+    registry.wait_until("the registry to be ready", || http::get(&ready))?;
+    Ok(registry)
+}
+
+/// Starts the services, and waits until they are registered.
+fn run(env: &TestEnv) -> Result<Vec<Process>> {
+    let mut running = Vec::new();
+    for name in SERVICES {
+        let options = ["--ttl", TTL, "--health", "none"];
+        let mut service = env.service(name, &options, &[BINDER, "{port}"])?;
+        service.wait_for_line("bound")?;
+        env.wait_registered(name, 1, TIMEOUT)?;
+        running.push(service);
+    }
+    Ok(running)
+}
+
+/// Waits until each service has sent a heartbeat since.
+fn wait_for_heartbeats(since: Timestamp) -> Result<()> {
+    wait_for("heartbeats", || {
+        for name in SERVICES {
+            let listing = http::get_json(&format!("{REGISTRY}/api/v1/services?name={name}"))?;
+            let services = listing["services"].as_array().context("a list")?;
+            ensure!(services.len() == 1, "{name} is gone: {listing}");
+            let heartbeat: Timestamp =
+                services[0]["last_heartbeat"].as_str().context("a heartbeat")?.parse()?;
+            ensure!(heartbeat > since, "{name} was renewed at {heartbeat}, before {since}");
+            ensure!(services[0]["health_reason"].is_null(), "{listing}");
+        }
+        Ok(())
+    })
+}
+
+/// Asserts that a watch has seen each service registered, and none removed.
+fn check(watch: &Process) -> Result<()> {
+    let output = watch.stdout();
+    let whole = output.rsplit_once('\n').map_or("", |(lines, _)| lines);
+    let mut registered = 0;
+    for line in whole.lines() {
+        let event: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        match event["type"].as_str().context("a type")? {
+            "registered" => registered += 1,
+            "health" | "updated" => {}
+            "snapshot" => {
+                let services = event["endpoints"].as_array().context("endpoints")?.len();
+                ensure!(services == registered, "{services} of {registered}: {event}");
+            }
+            _ => anyhow::bail!("{event}"),
+        }
+    }
+    ensure!(registered == SERVICES.len(), "{registered} registered: {output}");
+    Ok(())
+}
+
+fn nothing_is_dropped(env: &TestEnv, options: &[&str]) -> Result<()> {
+    let registry = serve(env, options)?;
+    let mut watch = env.portolan(&["watch", "--json", "--registry", REGISTRY])?.spawn("watch")?;
+    watch.wait_for_line("snapshot")?;
+    let services = run(env)?;
+    wait_for_heartbeats(Timestamp::now())?;
+    let all: Vec<&Process> = services.iter().chain([&registry]).collect();
+    all.iter().try_for_each(|process| process.signal_group(Signal::STOP))?;
+    std::thread::sleep(pause()?);
+    let resumed = Timestamp::now();
+    // The registry runs first, and finds every lease ended.
+    all.iter().rev().try_for_each(|process| process.signal_group(Signal::CONT))?;
+    wait_for_heartbeats(resumed)?;
+    check(&watch)
+}
+
+#[test]
+fn pause_of_registry_and_services_drops_nothing_from_memory() {
+    isolated(|env| nothing_is_dropped(env, &[]));
+}
+
+#[test]
+fn pause_of_registry_and_services_drops_nothing_from_a_data_directory() {
+    isolated(|env| {
+        let data = env.directory().join("data");
+        nothing_is_dropped(env, &["--data-dir", path(&data)?])
+    });
+}
+
+#[test]
+fn pause_of_registry_and_services_drops_nothing_from_etcd() {
+    isolated(|env| {
+        let _etcd = etcd::start(env)?;
+        let endpoints = format!("service_registry.etcd.endpoints=[\"{}\"]", etcd::ETCD);
+        let backend = "service_registry.storage_backend=etcd";
+        nothing_is_dropped(env, &["--set", backend, "--set", &endpoints])
+    });
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().context("the path is text")
+}
