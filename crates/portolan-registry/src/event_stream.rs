@@ -27,6 +27,8 @@ pub struct EventStream {
     filter: Filter,
     waiter: Arc<Waiter>,
     after: Option<Revision>,
+    /// The revision of the last event or bookmark.
+    told: Option<Revision>,
     pending: VecDeque<Arc<ServiceEvent>>,
     /// When a complete snapshot follows the incomplete one.
     completion: Option<Pin<Box<Sleep>>>,
@@ -42,11 +44,36 @@ impl EventStream {
         let waiter = Waiter::new(scopes.clone());
         let filter = Filter { names, scopes };
         view.subscribe(&filter, &waiter);
-        Self { view, filter, waiter, after: from, pending: VecDeque::new(), completion: None }
+        let (pending, completion) = (VecDeque::new(), None);
+        Self { view, filter, waiter, after: from, told: from, pending, completion }
     }
-}
 
-impl EventStream {
+    /// Returns the revision up to which the stream has delivered everything that it watches, if that is newer than its last
+    /// event or bookmark: a watch that resumes from it misses nothing, and needs less history. `None` also if events are
+    /// waiting, so poll the stream again.
+    pub fn bookmark(&mut self) -> Option<Revision> {
+        // Before the first snapshot there is nothing to resume; an incomplete one is followed by another.
+        if !self.pending.is_empty() || self.told.is_none() || self.completion.is_some() {
+            return None;
+        }
+        let ReadResult::Events(events, after) = self.view.read(&self.filter, self.after, CHUNK)
+        else {
+            return None;
+        };
+        self.take(events, after);
+        if !self.pending.is_empty() || self.after <= self.told {
+            return None;
+        }
+        self.told = self.after;
+        self.after
+    }
+
+    fn take(&mut self, events: Vec<Arc<ServiceEvent>>, after: Option<Revision>) {
+        self.await_completion(&events);
+        self.pending = events.into();
+        self.after = after;
+    }
+
     /// Waits for the complete state if the events begin with an incomplete one.
     fn await_completion(&mut self, events: &[Arc<ServiceEvent>]) {
         let is_incomplete = |event: &Arc<ServiceEvent>| {
@@ -77,15 +104,14 @@ impl Stream for EventStream {
             watch.waiter.register(context.waker());
             match watch.view.read(&watch.filter, watch.after, CHUNK) {
                 ReadResult::Closed => return Poll::Ready(None),
-                ReadResult::Events(events, after) => {
-                    watch.await_completion(&events);
-                    watch.pending = events.into();
-                    watch.after = after;
-                }
+                ReadResult::Events(events, after) => watch.take(events, after),
             }
         }
         match watch.pending.pop_front() {
-            Some(event) => Poll::Ready(Some(event)),
+            Some(event) => {
+                watch.told = Some(event.revision);
+                Poll::Ready(Some(event))
+            }
             None => Poll::Pending,
         }
     }

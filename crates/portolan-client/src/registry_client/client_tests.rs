@@ -359,6 +359,36 @@ async fn reconnecting_watch_reports_each_change_once_across_a_reconnect() {
 }
 
 #[tokio::test]
+async fn reconnecting_watch_resumes_from_a_bookmark() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let served = tokio::spawn(async move {
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        let snapshot = r#"data: {"revision":5,"type":"snapshot","endpoints":[]}"#;
+        let bookmark = r#"data: {"revision":7,"type":"bookmark"}"#;
+        let body = format!("event: snapshot\n{snapshot}\n\nevent: bookmark\nid: 7\n{bookmark}\n\n");
+        let mut requests = Vec::new();
+        for body in [body.as_str(), ""] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            requests.push(String::from_utf8_lossy(&request[..length]).into_owned());
+            stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        }
+        requests
+    });
+    let mut watch = client(url).watch_reconnecting(WatchRequest::default());
+    assert_eq!(watch.next().await.unwrap().unwrap().revision.0, 5);
+    // A bookmark is no event.
+    for _ in 0..2 {
+        assert!(watch.next().await.unwrap().unwrap_err().is_temporary());
+    }
+    let requests = served.await.unwrap();
+    assert!(requests[1].starts_with("GET /api/v1/watch?revision=7 "), "{requests:?}");
+}
+
+#[tokio::test]
 async fn reconnecting_watch_waits_for_a_registry_that_starts_later() {
     let address = vacant();
     let mut watch = client(address.url()).watch_reconnecting(WatchRequest::default());

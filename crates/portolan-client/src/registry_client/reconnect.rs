@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::client::RegistryClient;
 use super::error::RegistryClientError;
 use super::query::WatchRequest;
-use super::watch::RegistryWatch;
+use super::watch::{Received, RegistryWatch};
 
 /// The wait before the first reconnect.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -116,8 +116,12 @@ impl Watcher {
         }
         let Some(watch) = &mut self.live else { return Some(self.connect().await) };
         loop {
-            match watch.next().await {
-                Some(Ok(mut event)) => {
+            match watch.receive().await {
+                Some(Ok(Received::Nothing(revision))) => {
+                    self.backoff.reset();
+                    self.query.from = Some(revision);
+                }
+                Some(Ok(Received::Event(mut event))) => {
                     self.backoff.reset();
                     self.query.from = Some(event.revision);
                     if self.query.matches(&mut event) {

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
-use portolan_core::{ServiceEvent, Vantage};
+use portolan_core::{Revision, ServiceEvent, Vantage};
 use reqwest::Response;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::error::RegistryClientError;
@@ -22,8 +24,25 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The known kinds of events; others, of a newer registry, are ignored.
 const KINDS: [&str; 6] = ["snapshot", "registered", "updated", "health", "deregistered", "expired"];
 
+/// The kind of a message that only says that nothing was missed.
+const BOOKMARK: &str = "bookmark";
+
 /// A stream of changes over one connection. It ends after an error.
-pub struct RegistryWatch(BoxStream<'static, Result<ServiceEvent, RegistryClientError>>);
+pub struct RegistryWatch(BoxStream<'static, Result<Received, RegistryClientError>>);
+
+/// What a watch receives.
+#[derive(Debug)]
+pub(super) enum Received {
+    Event(ServiceEvent),
+    /// The watch has missed nothing up to this revision: a bookmark, or a change that does not concern this host.
+    Nothing(Revision),
+}
+
+/// The data of a bookmark.
+#[derive(Deserialize)]
+struct Bookmark {
+    revision: Revision,
+}
 
 struct Connection {
     response: Response,
@@ -46,13 +65,25 @@ impl RegistryWatch {
         });
         Self(events.boxed())
     }
+
+    /// Waits for what comes next, which may be no event.
+    pub(super) async fn receive(&mut self) -> Option<Result<Received, RegistryClientError>> {
+        self.0.next().await
+    }
 }
 
 impl Stream for RegistryWatch {
     type Item = Result<ServiceEvent, RegistryClientError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_next_unpin(cx)
+        loop {
+            return Poll::Ready(match ready!(self.0.poll_next_unpin(cx)) {
+                Some(Ok(Received::Event(event))) => Some(Ok(event)),
+                Some(Ok(Received::Nothing(_))) => continue,
+                Some(Err(error)) => Some(Err(error)),
+                None => None,
+            });
+        }
     }
 }
 
@@ -65,19 +96,15 @@ impl fmt::Debug for RegistryWatch {
 // === impl Connection ===
 
 impl Connection {
-    async fn next(&mut self) -> Option<Result<ServiceEvent, RegistryClientError>> {
+    async fn next(&mut self) -> Option<Result<Received, RegistryClientError>> {
         while !self.over {
             while let Some(frame) = self.frames.pop_front() {
-                if !KINDS.contains(&frame.kind.as_str()) {
-                    continue;
+                if frame.kind == BOOKMARK {
+                    let bookmark = self.parse::<Bookmark>(&frame);
+                    return Some(bookmark.map(|bookmark| Received::Nothing(bookmark.revision)));
                 }
-                match self.event(&frame) {
-                    Ok(event) => {
-                        if let Some(change) = event.change.seen_from(self.vantage) {
-                            return Some(Ok(ServiceEvent { change, ..event }));
-                        }
-                    }
-                    Err(error) => return Some(Err(error)),
+                if KINDS.contains(&frame.kind.as_str()) {
+                    return Some(self.parse(&frame).map(|event| self.seen(event)));
                 }
             }
             if let Err(error) = self.read().await {
@@ -88,7 +115,15 @@ impl Connection {
         None
     }
 
-    fn event(&mut self, frame: &Frame) -> Result<ServiceEvent, RegistryClientError> {
+    /// The event as this host sees it.
+    fn seen(&self, ServiceEvent { revision, change }: ServiceEvent) -> Received {
+        match change.seen_from(self.vantage) {
+            Some(change) => Received::Event(ServiceEvent { revision, change }),
+            None => Received::Nothing(revision),
+        }
+    }
+
+    fn parse<T: DeserializeOwned>(&mut self, frame: &Frame) -> Result<T, RegistryClientError> {
         serde_json::from_str(&frame.data).map_err(|error| {
             self.over = true;
             RegistryClientError::bad_answer(&self.url, format!("a {:?} event: {error}", frame.kind))

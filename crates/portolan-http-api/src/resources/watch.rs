@@ -2,17 +2,21 @@
 
 use std::convert::Infallible;
 use std::future::ready;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::{Extension, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use http::header::{HeaderMap, HeaderName};
 use portolan_core::{Revision, ServiceEvent, Vantage, quoted};
 use portolan_http::ConnectionInfo;
-use portolan_registry::WatchQuery;
+use portolan_registry::{EventStream, WatchQuery};
+use serde_json::json;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::Api;
 use crate::parameters::{self, Parameters};
@@ -27,6 +31,20 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// The id of the last event that a reconnecting client has received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
+/// What a watch sends.
+enum Message {
+    Event(Arc<ServiceEvent>),
+    /// Nothing that is watched has changed up to this revision, so that the watch can resume from it.
+    Bookmark(Revision),
+}
+
+/// A watch with bookmarks at an interval: without them, the revision of the last change of a quiet service would
+/// fall out of the history.
+struct Bookmarked {
+    events: EventStream,
+    ticks: Interval,
+}
+
 /// `GET`: a snapshot and every change after it, or every change after a revision. The stream ends
 /// when the registry or the server shuts down.
 pub(crate) async fn stream(
@@ -40,11 +58,9 @@ pub(crate) async fn stream(
     let vantage = requester.vantage();
     let incomplete = api.registry().is_incomplete();
     let currency = Currency::of(&api);
-    let events = api
-        .registry()
-        .watch(query)
-        .filter_map(move |event| ready(seen(&event, vantage)))
-        .map(|event| Ok::<_, Infallible>(encode(&event)))
+    let events = Bookmarked::new(api.registry().watch(query), api.bookmark_interval())
+        .filter_map(move |message| ready(message.seen(vantage)))
+        .map(|message| Ok::<_, Infallible>(message.encode()))
         .take_until(connection.shutdown().clone().cancelled_owned());
     let stream = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     // Without it nginx buffers events until it has a page of them.
@@ -54,21 +70,67 @@ pub(crate) async fn stream(
     Ok(response)
 }
 
-/// Returns the event as the caller sees it; `None` if it concerns an instance out of its reach.
-fn seen(event: &Arc<ServiceEvent>, vantage: Vantage) -> Option<Arc<ServiceEvent>> {
-    if vantage == Vantage::SameHost {
-        return Some(Arc::clone(event));
+// === impl Message ===
+
+impl Message {
+    /// Returns the message as the caller sees it; `None` if it concerns an instance out of its reach.
+    fn seen(self, vantage: Vantage) -> Option<Self> {
+        match self {
+            Self::Event(event) if vantage != Vantage::SameHost => {
+                let change = event.change.clone().seen_from(vantage)?;
+                Some(Self::Event(Arc::new(ServiceEvent { revision: event.revision, change })))
+            }
+            message => Some(message),
+        }
     }
-    let change = event.change.clone().seen_from(vantage)?;
-    Some(Arc::new(ServiceEvent { revision: event.revision, change }))
+
+    /// Encodes the message. The id is what a client sends to resume, as `Last-Event-ID`; a browser without a listener for
+    /// bookmarks takes it too (HTML Living Standard, 9.2.6).
+    fn encode(&self) -> Event {
+        let (kind, revision, json) = match self {
+            Self::Event(event) => {
+                (event.change.kind(), event.revision, serde_json::to_string(event))
+            }
+            Self::Bookmark(revision) => {
+                let bookmark = json!({"revision": revision, "type": "bookmark"});
+                ("bookmark", *revision, Ok(bookmark.to_string()))
+            }
+        };
+        match json {
+            Ok(json) => Event::default().event(kind).id(revision.to_string()).data(json),
+            Err(error) => {
+                tracing::error!(%error, "Event could not be serialised");
+                Event::default().comment("an event could not be serialised")
+            }
+        }
+    }
 }
 
-fn encode(event: &ServiceEvent) -> Event {
-    let encoded = Event::default().event(event.change.kind()).id(event.revision.to_string());
-    encoded.json_data(event).unwrap_or_else(|error| {
-        tracing::error!(%error, "Event could not be serialised");
-        Event::default().comment("an event could not be serialised")
-    })
+// === impl Bookmarked ===
+
+impl Bookmarked {
+    fn new(events: EventStream, every: Duration) -> Self {
+        let mut ticks = interval_at(Instant::now() + every, every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { events, ticks }
+    }
+}
+
+impl Stream for Bookmarked {
+    type Item = Message;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Message>> {
+        let Self { events, ticks } = self.get_mut();
+        loop {
+            if let Poll::Ready(event) = events.poll_next_unpin(context) {
+                return Poll::Ready(event.map(Message::Event));
+            }
+            std::task::ready!(ticks.poll_tick(context));
+            if let Some(revision) = events.bookmark() {
+                return Poll::Ready(Some(Message::Bookmark(revision)));
+            }
+        }
+    }
 }
 
 fn query(mut parameters: Parameters, headers: &HeaderMap) -> Result<WatchQuery, Problem> {

@@ -52,7 +52,7 @@ impl Server {
         Self::with(|api| api.trusted_proxies(vec![IpAddr::from([127, 0, 0, 1]).into()])).await
     }
 
-    async fn launch(
+    pub(super) async fn launch(
         change: impl FnOnce(Api) -> Api,
         limits: HttpLimits,
         config: &RegistryConfig,

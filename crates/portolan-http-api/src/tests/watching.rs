@@ -2,13 +2,14 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use portolan_http::HttpLimits;
-use portolan_registry::CommandOrigin;
+use portolan_registry::{CommandOrigin, RegistryConfig};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::contract;
 use super::support::{ApiResponse, Server, TEST_TIMEOUT, api};
+use crate::Api;
 
 /// One server-sent event.
 #[derive(Debug)]
@@ -119,6 +120,29 @@ async fn watch_resumes_after_the_last_event_id() {
     assert_eq!(third.next().await.unwrap().data["endpoint"]["port"], 1);
     let mut too_old = Events::open(&server, "?revision=7", None).await;
     assert_eq!(too_old.next().await.unwrap().event, "snapshot");
+}
+
+#[tokio::test]
+async fn watch_of_a_quiet_service_gets_a_bookmark_for_each_change_of_others() {
+    let config =
+        RegistryConfig { ttl_default: Duration::from_secs(1), ..RegistryConfig::default() };
+    let often = |api: Api| api.bookmarks(Duration::from_millis(20));
+    let server = Server::launch(often, HttpLimits::default(), &config).await;
+    let mut events = Events::open(&server, "?name=api", None).await;
+    // The second one is complete, and there is no bookmark before it.
+    assert_eq!(events.kinds(2).await, ["snapshot", "snapshot"]);
+    for port in [5, 6] {
+        let other = json!({"name": "db", "host": "127.0.0.1", "port": port});
+        let revision = server.register(other).await.json()["revision"].clone();
+        let bookmark = events.next().await.unwrap();
+        assert_eq!(
+            (bookmark.event.as_str(), &bookmark.data["type"]),
+            ("bookmark", &"bookmark".into())
+        );
+        assert_eq!((&bookmark.data["revision"], &bookmark.id), (&revision, &revision.to_string()));
+    }
+    server.register(api(1)).await;
+    assert_eq!(events.next().await.unwrap().event, "registered");
 }
 
 #[tokio::test]

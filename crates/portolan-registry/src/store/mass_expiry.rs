@@ -86,7 +86,8 @@ impl MassExpiry {
         Some(Kept { reason, keep: rule.keep })
     }
 
-    /// The next assessment is a new one.
+    /// The next assessment is a new one: a store has found out more about the leases.
+    #[cfg(any(test, feature = "etcd"))]
     pub(crate) fn forget(&mut self) {
         self.assessment = None;
     }

@@ -15,6 +15,7 @@ enum Step {
     Deregister(u8, u16),
     Read(usize, usize),
     Reconnect(usize),
+    Bookmark(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -23,6 +24,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..3u8, 1..4u16).prop_map(|(name, port)| Step::Deregister(name, port)),
         2 => (0..3usize, 1..6usize).prop_map(|(watch, count)| Step::Read(watch, count)),
         1 => (0..3usize).prop_map(Step::Reconnect),
+        2 => (0..3usize).prop_map(Step::Bookmark),
     ];
     proptest::collection::vec(step, 1..60)
 }
@@ -46,6 +48,13 @@ impl Follower {
     fn reconnect(&mut self, registry: &Registry) {
         self.query.from = self.revision;
         self.watch = registry.watch(self.query.clone());
+    }
+
+    fn bookmark(&mut self) {
+        if let Some(revision) = self.watch.bookmark() {
+            assert!(Some(revision) > self.revision, "{revision} after {:?}", self.revision);
+            self.revision = Some(revision);
+        }
     }
 
     fn read(&mut self, count: usize) {
@@ -100,6 +109,7 @@ proptest! {
                     }
                     Step::Read(watch, count) => followers[watch].read(count),
                     Step::Reconnect(watch) => followers[watch].reconnect(registry),
+                    Step::Bookmark(watch) => followers[watch].bookmark(),
                 }
             }
             tokio::task::yield_now().await;
@@ -116,6 +126,33 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn watch_of_a_quiet_service_resumes_from_a_bookmark_that_the_history_still_has() {
+    let running = start(&RegistryConfig { history: 10, ..RegistryConfig::default() });
+    let registry = &running.registry;
+    tokio::time::sleep(RegistryConfig::default().heartbeat_interval()).await;
+    let mut follower = Follower::new(registry, &["quiet"]);
+    assert_eq!(follower.watch.bookmark(), None, "there is no snapshot yet");
+    follower.read(1);
+    assert_eq!(follower.watch.bookmark(), None, "nothing has changed");
+    let without = follower.revision;
+    for port in 1..100 {
+        registry.register(registration("busy", port), CommandOrigin::local()).await.unwrap();
+        if port == 95 {
+            follower.bookmark();
+        }
+    }
+    let kind = |from| {
+        drop(registry.watch(WatchQuery::default()));
+        let mut watch = registry.watch(WatchQuery { from, ..follower.query.clone() });
+        watch.next().now_or_never().map(|event| event.unwrap().change.kind())
+    };
+    let bookmark = follower.revision;
+    drop(std::mem::replace(&mut follower.watch, registry.watch(WatchQuery::default())));
+    assert_eq!(kind(without), Some("snapshot"));
+    assert_eq!(kind(bookmark), None, "nothing happened since");
 }
 
 /// The events of a watch that resumes after a restart, with the clock moved by `shift`.
