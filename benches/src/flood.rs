@@ -1,11 +1,14 @@
 //! The lookups of a registry while forged datagrams arrive, compared with the same lookups without, in interleaved
 //! samples. All traffic is on loopback.
+//!
+//! The sender uses a processor of the same machine. What that alone costs is measured too: with the same datagrams sent
+//! to a group that nobody has joined.
 
 mod server;
 
 use std::io::{Write, stderr};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -22,6 +25,8 @@ const SAMPLE: Duration = Duration::from_millis(250);
 /// The quiet samples of a part, and at least as many of the flood.
 const ROUNDS: usize = 20;
 const SERVICES: usize = 1000;
+/// The group of the sender's control, which nobody has joined.
+const DESERTED: Ipv4Addr = Ipv4Addr::new(239, 255, 0, 2);
 
 /// Datagrams a second; `None` is as many as the sender can send.
 const RATES: [(&str, Option<u64>); 3] =
@@ -36,6 +41,26 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// What the sender does.
+#[derive(Debug, Clone, Copy)]
+#[repr(u8)]
+enum Phase {
+    Quiet,
+    /// It sends to a group that nobody has joined.
+    Elsewhere,
+    Flood,
+    Ended,
+}
+
+/// The lookups of one round in nanoseconds.
+struct Round {
+    quiet: Vec<u32>,
+    elsewhere: Vec<u32>,
+    flooded: Vec<u32>,
+}
+
+type Part = fn(&Round) -> &Vec<u32>;
+
 fn rows_of(name: &str, rate: Option<u64>) -> Result<Vec<Row>> {
     let server = Server::start()?;
     let mut client = Client::connect(server.address)?;
@@ -44,21 +69,25 @@ fn rows_of(name: &str, rate: Option<u64>) -> Result<Vec<Row>> {
     }
     let forged = forged(&server.genuine()?)?;
     let before = (client.dropped()?, overflowed(server.channel.port())?);
-    let (floods, ends, sent) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
-    let mut samples = Vec::new();
+    let (phase, sent) = (AtomicU8::new(Phase::Quiet as u8), AtomicU64::new(0));
+    let mut rounds = Vec::new();
     std::thread::scope(|threads| -> Result<()> {
-        let sender = threads.spawn(|| flood(server.channel, &forged, rate, &floods, &ends, &sent));
+        let sender = threads.spawn(|| flood(server.channel, &forged, rate, &phase, &sent));
+        let mut sample = |during: Phase| {
+            phase.store(during as u8, Ordering::Relaxed);
+            client.sample()
+        };
         let measured = (|| -> Result<()> {
-            while samples.len() < ROUNDS || sent.load(Ordering::Relaxed) < DATAGRAMS {
-                let quiet = client.sample()?;
-                floods.store(true, Ordering::Relaxed);
-                let flooded = client.sample()?;
-                floods.store(false, Ordering::Relaxed);
-                samples.push((quiet, flooded));
+            while rounds.len() < ROUNDS || sent.load(Ordering::Relaxed) < DATAGRAMS {
+                rounds.push(Round {
+                    quiet: sample(Phase::Quiet)?,
+                    elsewhere: sample(Phase::Elsewhere)?,
+                    flooded: sample(Phase::Flood)?,
+                });
             }
             Ok(())
         })();
-        ends.store(true, Ordering::Relaxed);
+        phase.store(Phase::Ended as u8, Ordering::Relaxed);
         sender.join().map_err(|_| anyhow::anyhow!("the sender failed"))??;
         measured
     })?;
@@ -72,22 +101,39 @@ fn rows_of(name: &str, rate: Option<u64>) -> Result<Vec<Row>> {
         "{name}: {sent} forged datagrams, {dropped} dropped by the registry, {overflowed} by the kernel"
     )?;
     ensure!(dropped + overflowed >= sent, "not every datagram is counted");
-    let row = |what: &str, share, goal| {
-        let micros = |values: &[u32]| f64::from(percentile(values, share)) / 1000.0;
-        let ratios =
-            samples.iter().map(|(quiet, flooded)| micros(flooded) / micros(quiet).max(0.001));
-        let all_quiet: Vec<u32> = samples.iter().flat_map(|pair| pair.0.clone()).collect();
-        let all_flooded: Vec<u32> = samples.iter().flat_map(|pair| pair.1.clone()).collect();
-        Row {
-            what: format!("{name}: {what}"),
-            measured: Unit::Micros(micros(&all_flooded)),
-            baseline: Unit::Micros(micros(&all_quiet)),
-            compared: Unit::Times(median(ratios)),
-            goal,
-            specified: "",
-        }
+    let quiet: Part = |round| &round.quiet;
+    let elsewhere: Part = |round| &round.elsewhere;
+    let flooded: Part = |round| &round.flooded;
+    let row = |what: &str, share, measured, baseline, goal| {
+        compared(&rounds, format!("{name}: {what}"), share, [measured, baseline], goal)
     };
-    Ok(vec![row("lookup p50", 0.5, Goal::Unset), row("lookup p99", 0.99, Goal::AtMost(2.0))])
+    Ok(vec![
+        row("lookup p50", 0.5, flooded, quiet, Goal::Unset),
+        row("lookup p99", 0.99, flooded, quiet, Goal::AtMost(2.0)),
+        row("p99, sender alone", 0.99, elsewhere, quiet, Goal::Unset),
+        row("p99, to sender alone", 0.99, flooded, elsewhere, Goal::Unset),
+    ])
+}
+
+fn compared(
+    rounds: &[Round],
+    what: String,
+    share: f64,
+    [measured, baseline]: [Part; 2],
+    goal: Goal,
+) -> Row {
+    let micros = |values: &[u32]| f64::from(percentile(values, share)) / 1000.0;
+    let ratios = rounds.iter().map(|it| micros(measured(it)) / micros(baseline(it)).max(0.001));
+    let all =
+        |part: Part| micros(&rounds.iter().flat_map(|it| part(it).clone()).collect::<Vec<_>>());
+    Row {
+        what,
+        measured: Unit::Micros(all(measured)),
+        baseline: Unit::Micros(all(baseline)),
+        compared: Unit::Times(median(ratios)),
+        goal,
+        specified: "",
+    }
 }
 
 /// Polls the counters until they include every datagram.
@@ -106,29 +152,36 @@ fn flood(
     channel: SocketAddrV4,
     forged: &[Vec<u8>],
     rate: Option<u64>,
-    floods: &AtomicBool,
-    ends: &AtomicBool,
+    phase: &AtomicU8,
     sent: &AtomicU64,
 ) -> Result<()> {
+    const ELSEWHERE: u8 = Phase::Elsewhere as u8;
+    const FLOOD: u8 = Phase::Flood as u8;
     let socket = sender()?;
-    while !ends.load(Ordering::Relaxed) {
-        if !floods.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(1));
-            continue;
-        }
+    let deserted = SocketAddrV4::new(DESERTED, channel.port());
+    let mut number = 0;
+    loop {
+        let (to, counted) = match phase.load(Ordering::Relaxed) {
+            ELSEWHERE => (deserted, 0),
+            FLOOD => (channel, 1),
+            ended if ended == Phase::Ended as u8 => return Ok(()),
+            _ => {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+        };
         let began = Instant::now();
         let due = rate.map(|rate| rate / 1000);
         for _ in 0..due.unwrap_or(20) {
-            let number = sent.load(Ordering::Relaxed) as usize;
-            if socket.send_to(&forged[number % forged.len()], channel).is_ok() {
-                sent.store(number as u64 + 1, Ordering::Relaxed);
+            number = (number + 1) % forged.len();
+            if socket.send_to(&forged[number], to).is_ok() {
+                sent.fetch_add(counted, Ordering::Relaxed);
             }
         }
         if due.is_some() {
             std::thread::sleep(Duration::from_millis(1).saturating_sub(began.elapsed()));
         }
     }
-    Ok(())
 }
 
 fn sender() -> Result<UdpSocket> {

@@ -10,7 +10,9 @@ const SETTINGS: [&str; 4] = [
     "service_registry.ttl_default=2s",
 ];
 const TOKEN: [&str; 2] = ["--set", "token=s3cret"];
-const FORGED: u32 = 20_000;
+const FORGED: u32 = 200_000;
+/// Datagrams a second, so that the queue of the socket has room for a genuine one among them.
+const RATE: u32 = 20_000;
 const DROPPED: &str = "discovery_broadcast_dropped_total{";
 const FORGER: &str = include_str!("../src/forger.py");
 
@@ -44,11 +46,12 @@ fn forged_datagrams_are_all_dropped_and_counted() {
 
         let mut capture = forger.spawn("capture", &["python3", &script, "capture", &captured])?;
         capture.wait_for_line("listening")?;
-        let announce = |action: &str| -> Result<()> {
-            let what = ["announce", "pay-api", "--host", "10.77.0.2", "--port", "8080"];
+        let announce_as = |name: &str, action: &str| -> Result<()> {
+            let what = ["announce", name, "--host", "10.77.0.2", "--port", "8080"];
             let command = owner.portolan(&what)?.args(&["--action", action]).args(&SETTINGS);
             command.run()?.exits(0).map(drop)
         };
+        let announce = |action: &str| announce_as("pay-api", action);
         announce("register")?;
         capture.wait(portolan_tests::TIMEOUT)?.exits(0)?;
         let list = || -> Result<String> {
@@ -66,16 +69,20 @@ fn forged_datagrams_are_all_dropped_and_counted() {
             Ok(())
         })?;
 
-        let flood = |count: &str| -> Result<()> {
-            let mut flood =
-                forger.spawn("flood", &["python3", &script, "flood", &captured, count])?;
-            flood.wait(portolan_tests::TIMEOUT)?.exits(0).map(drop)
-        };
         let before = dropped(&registry_host)? + overflowed(&registry_host)?;
-        flood(&FORGED.to_string())?;
+        let arguments = ["flood", &captured, &FORGED.to_string(), &RATE.to_string()];
+        let mut flood = forger.spawn("flood", &[&["python3", &script], &arguments[..]].concat())?;
+        wait_for("a genuine announcement to be accepted during the flood", || {
+            ensure!(flood.ended()?.is_none(), "the flood has ended");
+            // Agents repeat announcements too: the kernel drops what does not fit into the queue.
+            announce_as("genuine-api", "register")?;
+            ensure!(list()?.contains("genuine-api"), "{}", list()?);
+            Ok(())
+        })?;
+        flood.wait(portolan_tests::TIMEOUT)?.exits(0)?;
         wait_for("every datagram to be counted", || {
             let counted = dropped(&registry_host)? + overflowed(&registry_host)? - before;
-            ensure!((counted - f64::from(FORGED)).abs() < 0.5, "{counted} of {FORGED}");
+            ensure!(counted >= f64::from(FORGED), "{counted} of {FORGED}");
             Ok(())
         })?;
         let accepted = list()?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use portolan_core::{Action, Scope, ServiceEndpoint, ServiceId, ServiceName};
 use portolan_metrics::Metrics;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,15 +21,16 @@ use crate::local::{LocalEndpoints, MAX_LOCAL};
 use crate::log_limit::LogLimit;
 use crate::node::Node;
 use crate::peers::Peers;
+use crate::query;
 use crate::reach::{Reach, follow};
+use crate::receive::{self, ReceiveThread, Receivers};
 use crate::responder::{self, send_replies};
+use crate::transport::Transport;
 use crate::transport::udp::UdpTransport;
-use crate::transport::{Receiver, Transport};
 use crate::validate::MAX_TEXT;
 use crate::{
     AnnounceError, AnnouncementListener, BroadcastConfig, BroadcastError, PeerEvents, QueryError,
 };
-use crate::{query, receive};
 
 /// How long after an announcement its copy for the IPv6 group that accompanies another is sent: longer than
 /// a receiver takes from one socket to the next.
@@ -56,6 +58,8 @@ struct Handle {
     reach: watch::Receiver<Reach>,
     // Aborted when the handle is dropped.
     tasks: Mutex<JoinSet<()>>,
+    // Joined when the handle is dropped.
+    receiving: Option<Arc<ReceiveThread>>,
 }
 
 // === impl Broadcaster ===
@@ -65,10 +69,13 @@ impl Broadcaster {
     /// configuration turns broadcasting off, so that silence is not taken for a result.
     ///
     /// If the channel's port is in use by a program that does not share it, this succeeds with a warning:
-    /// announcements and queries need only a port of their own.
+    /// announcements and queries need only a port of their own. A thread of its own receives, so that a flood of datagrams
+    /// does not keep the caller's runtime busy.
     pub async fn new(config: BroadcastConfig, metrics: Metrics) -> Result<Self, BroadcastError> {
         check(&config)?;
+        let runtime = receive::runtime().map_err(BroadcastError::Thread)?;
         let mut links = Links::new(&config);
+        let entered = runtime.enter();
         for channel in config.channels() {
             let transport: Arc<dyn Transport> =
                 Arc::new(UdpTransport::of_channel(&channel, &config)?);
@@ -78,7 +85,8 @@ impl Broadcaster {
                 added => added?,
             }
         }
-        Self::with_links(links, metrics)
+        drop(entered);
+        Self::with_links(links, Some(runtime), metrics)
     }
 
     /// Joins the first channel of the configuration over this transport. Must be called within a tokio runtime.
@@ -92,10 +100,15 @@ impl Broadcaster {
         if let Some(channel) = config.channels().first() {
             links.add(transport, channel)?;
         }
-        Self::with_links(links, metrics)
+        Self::with_links(links, None, metrics)
     }
 
-    fn with_links(links: Links<'_>, metrics: Metrics) -> Result<Self, BroadcastError> {
+    /// Without a runtime to receive in, tasks of the current one receive.
+    fn with_links(
+        links: Links<'_>,
+        receive_in: Option<Runtime>,
+        metrics: Metrics,
+    ) -> Result<Self, BroadcastError> {
         let config = links.config;
         let (responder, due) = mpsc::channel(responder::BACKLOG);
         let node = Arc::new(Node {
@@ -112,12 +125,25 @@ impl Broadcaster {
         });
         let (sender, reach) = watch::channel(node.reach());
         let is_listening = !links.channels.is_empty();
-        let mut tasks = tasks(&node, links.channels, due, config.max_datagram);
+        let mut tasks = tasks(&node, due);
         tasks.spawn(follow(Arc::clone(&node), sender));
+        let (channels, max_datagram) = (links.channels, config.max_datagram);
+        let receivers = Receivers { node: Arc::clone(&node), channels, max_datagram };
+        let receiving = match receive_in {
+            Some(runtime) => {
+                let thread = ReceiveThread::spawn(runtime, receivers.run_on_own_thread());
+                Some(Arc::new(thread.map_err(BroadcastError::Thread)?))
+            }
+            None => {
+                receivers.spawn(&mut tasks);
+                None
+            }
+        };
         Ok(Self(Arc::new(Handle {
             is_listening,
             announce_interval: config.announce_interval,
             tasks: Mutex::new(tasks),
+            receiving,
             reach,
             node,
         })))
@@ -237,11 +263,14 @@ impl Broadcaster {
         query::query(&self.0.node, name, scopes, wait, enough).await
     }
 
-    /// Leaves the channel: ends every stream and joins every task. It announces nothing.
+    /// Leaves the channel: ends every stream and joins every task and thread. It announces nothing.
     pub async fn stop(&self) {
         self.0.node.close();
         let mut tasks = std::mem::take(&mut *self.0.tasks.lock());
         tasks.shutdown().await;
+        if let Some(receiving) = self.0.receiving.clone() {
+            _ = tokio::task::spawn_blocking(move || receiving.join()).await;
+        }
     }
 
     fn running(&self) -> Option<&Node> {
@@ -273,22 +302,11 @@ fn check(config: &BroadcastConfig) -> Result<(), BroadcastError> {
 }
 
 /// Spawns the tasks of a broadcaster, which end with the set.
-fn tasks(
-    node: &Arc<Node>,
-    channels: Vec<(usize, Box<dyn Receiver>)>,
-    due: mpsc::Receiver<responder::Reply>,
-    max_datagram: usize,
-) -> JoinSet<()> {
+fn tasks(node: &Arc<Node>, due: mpsc::Receiver<responder::Reply>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let peers = Arc::clone(&node.peers);
     tasks.spawn(async move { peers.keep_expiring().await });
     tasks.spawn(send_replies(Arc::clone(node), due));
-    for link in 0..node.links.len() {
-        tasks.spawn(receive::from_own_socket(Arc::clone(node), link, max_datagram));
-    }
-    for (link, channel) in channels {
-        tasks.spawn(receive::from_channel(Arc::clone(node), link, channel, max_datagram));
-    }
     tasks
 }
 

@@ -47,6 +47,9 @@ pub enum BroadcastError {
         /// The system's error.
         source: io::Error,
     },
+    /// The thread that receives could not be started. Retrying may help.
+    #[error("cannot start the thread that receives: {0}")]
+    Thread(#[source] io::Error),
 }
 
 /// Why an announcement was not sent.
@@ -119,6 +122,7 @@ impl Remedy for BroadcastError {
             Self::Key { problem, .. } => return Some(problem.remedy().into()),
             Self::Setting { .. } | Self::Ttl(_) => return None,
             Self::Open { .. } => "check broadcast.interface",
+            Self::Thread(_) => "check the limits of this process: `ulimit -u` and `ulimit -n`",
         };
         Some(remedy.into())
     }
@@ -198,6 +202,7 @@ mod tests {
             keys.join("\n"),
             text(&BroadcastError::Ttl(InvalidDuration::TtlOutOfBounds(Default::default()))),
             text(&BroadcastError::Open { interface: "eth7".into(), source: denied() }),
+            text(&BroadcastError::Thread(io::ErrorKind::WouldBlock.into())),
             text(&AnnounceError::TooLarge { service_id, size: 1500, limit: 1400 }),
             text(&AnnounceError::TooManyPublished { limit: 1024 }),
             text(&AnnounceError::Send(denied())),

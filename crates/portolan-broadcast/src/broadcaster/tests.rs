@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::transport::memory::MemoryNetwork;
-use crate::transport::{BoxFuture, BroadcastSocket, Destination};
+use crate::transport::{BoxFuture, BroadcastSocket, Destination, Receiver};
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);

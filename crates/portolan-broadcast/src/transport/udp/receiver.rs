@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use socket2::{InterfaceIndexOrAddress, SockRef, Socket as RawSocket};
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::{Selected, log_not_joined, raw_socket};
@@ -33,8 +34,16 @@ pub(super) struct GroupReceiver {
 
 #[derive(Debug)]
 enum Sockets {
-    One { socket: UdpSocket, joined: Mutex<BTreeSet<u32>> },
-    PerInterface { open: Mutex<BTreeMap<u32, Arc<UdpSocket>>>, changed: Notify },
+    One {
+        socket: UdpSocket,
+        joined: Mutex<BTreeSet<u32>>,
+    },
+    PerInterface {
+        open: Mutex<BTreeMap<u32, Arc<UdpSocket>>>,
+        changed: Notify,
+        /// The runtime that receives, whichever opens further sockets.
+        runtime: Handle,
+    },
 }
 
 // === impl GroupReceiver ===
@@ -54,7 +63,11 @@ impl GroupReceiver {
             SocketAddr::V6(_) => {
                 // Whether the host has IPv6.
                 drop(raw_socket(group)?);
-                Sockets::PerInterface { open: Mutex::default(), changed: Notify::new() }
+                Sockets::PerInterface {
+                    open: Mutex::default(),
+                    changed: Notify::new(),
+                    runtime: Handle::current(),
+                }
             }
         };
         Ok(Self { group, address, sockets, failed: Mutex::default() })
@@ -103,7 +116,7 @@ impl GroupReceiver {
                     keep
                 });
             }
-            (Sockets::PerInterface { open, changed }, _) => {
+            (Sockets::PerInterface { open, changed, .. }, _) => {
                 open.lock().retain(|index, _| is_wanted(index));
                 changed.notify_one();
             }
@@ -117,7 +130,8 @@ impl GroupReceiver {
                 join_v4(&SockRef::from(socket), *group.ip(), selected)?;
                 joined.lock().insert(selected.index);
             }
-            (Sockets::PerInterface { open, changed }, SocketAddr::V6(group)) => {
+            (Sockets::PerInterface { open, changed, runtime }, SocketAddr::V6(group)) => {
+                let _entered = runtime.enter();
                 let socket = self.open_on(*group.ip(), selected.index)?;
                 open.lock().insert(selected.index, Arc::new(socket));
                 changed.notify_one();
@@ -167,7 +181,7 @@ impl Receiver for Arc<GroupReceiver> {
         Box::pin(async move {
             match &self.sockets {
                 Sockets::One { socket, .. } => socket.recv_from(buffer).await,
-                Sockets::PerInterface { open, changed } => loop {
+                Sockets::PerInterface { open, changed, .. } => loop {
                     let mut change = pin!(changed.notified());
                     let sockets: Vec<_> = open.lock().values().cloned().collect();
                     let next = poll_fn(|context| match change.as_mut().poll(context) {
