@@ -47,7 +47,8 @@ mod view;
 pub use audit::Recorder;
 pub use command::{Command, CommandOrigin, CommandOutcome, CommandTarget, Registered};
 pub use config::{
-    EtcdConfig, EtcdTlsConfig, InvalidRegistryConfig, RegistryConfig, StorageBackend,
+    ConsulConfig, ConsulTlsConfig, EtcdConfig, EtcdTlsConfig, InvalidRegistryConfig,
+    RegistryConfig, StorageBackend,
 };
 pub use error::RegistryError;
 pub use event_stream::EventStream;

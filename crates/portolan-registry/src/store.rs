@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `memory` | `store/memory.rs` |
 //! | `etcd` | `store/etcd.rs`, with the feature `etcd` |
+//! | `consul` | `store/consul.rs`, with the feature `consul` |
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,12 +24,16 @@ use crate::{
 };
 
 pub(crate) mod backlog;
+#[cfg(feature = "consul")]
+mod consul;
 pub(crate) mod decide;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod index;
 mod memory;
 pub(crate) mod owner;
+#[cfg(any(feature = "etcd", feature = "consul"))]
+mod remote;
 
 pub use memory::{DataDirError, Memory};
 
@@ -37,6 +42,8 @@ const STORES: &[StoreKind] = &[
     memory::KIND,
     #[cfg(feature = "etcd")]
     etcd::KIND,
+    #[cfg(feature = "consul")]
+    consul::KIND,
 ];
 
 /// The two halves of a store.

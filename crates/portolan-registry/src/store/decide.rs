@@ -17,6 +17,10 @@ use crate::{Command, CommandOrigin, CommandOutcome, Registered, RegistryConfig, 
 /// The length of a health reason, in characters. Longer ones are truncated.
 const MAX_REASON: usize = 512;
 
+/// The metadata entries of an instance that is registered in Consul: the id of its service, and its node.
+pub(crate) const CONSUL_SERVICE: &str = "consul-service-id";
+pub(crate) const CONSUL_NODE: &str = "consul-node";
+
 /// An instance as the store knows it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Known<'a> {
@@ -96,6 +100,9 @@ pub(crate) fn decide(
     let known_by = concerned.known.map(|known| known.endpoint.source);
     if source == Source::Broadcast && known_by == Some(Source::Registered) {
         return Err(RegistryError::RegisteredByApi { id });
+    }
+    if let Some(error) = concerned.known.and_then(registered_in_consul) {
+        return Err(error);
     }
     if let Command::Register(registration) = command {
         return register(registration, concerned, terms);
@@ -190,6 +197,17 @@ fn renew_owned(
     decision
 }
 
+/// Rejects a command on an instance that is registered in Consul: it has its own owner there.
+fn registered_in_consul(known: Known<'_>) -> Option<RegistryError> {
+    let endpoint = known.endpoint;
+    let entry = |key| endpoint.metadata.get(key).cloned().unwrap_or_default();
+    (endpoint.source == Source::Consul).then(|| RegistryError::RegisteredInConsul {
+        id: endpoint.id.clone(),
+        service: entry(CONSUL_SERVICE),
+        node: entry(CONSUL_NODE),
+    })
+}
+
 /// Rejects the command of an incarnation that was replaced. What was learned by broadcast replaces nothing
 /// that registers.
 fn check_fenced(
@@ -268,7 +286,8 @@ fn displaced<'a>(
     origin: CommandOrigin,
 ) -> Result<Vec<Known<'a>>, RegistryError> {
     let mut displaced = Vec::new();
-    for other in &concerned.neighbours {
+    let in_consul = |other: &&Known<'_>| other.endpoint.source == Source::Consul;
+    for other in concerned.neighbours.iter().filter(|other| !in_consul(other)) {
         let is_weaker = other.endpoint.source == Source::Broadcast;
         if !is_weaker && new.source == Source::Broadcast {
             return Err(RegistryError::RegisteredByApi { id: other.endpoint.id.clone() });
@@ -365,7 +384,45 @@ impl EndpointLimits {
 
 #[cfg(test)]
 mod tests {
+    use portolan_core::Host;
+
     use super::*;
+
+    #[test]
+    fn instance_of_consul_is_neither_changed_nor_displaced() {
+        let registration = Registration::new("db".parse().unwrap(), Host::loopback(), 5432);
+        let mut endpoint = registration.clone().into_endpoint(Ttl::DEFAULT, Timestamp::UNIX_EPOCH);
+        endpoint.source = Source::Consul;
+        endpoint.metadata.insert(CONSUL_SERVICE.to_owned(), "postgres".to_owned());
+        endpoint.metadata.insert(CONSUL_NODE.to_owned(), "db-1".to_owned());
+        let (id, owner) = (endpoint.id.clone(), Owner::new(CommandOrigin::local()));
+        let known = Known { endpoint: &endpoint, owner: &owner };
+        let concerned = Concerned { known: Some(known), ..Concerned::default() };
+        let (ttl_default, now) = (Ttl::DEFAULT, Timestamp::UNIX_EPOCH);
+        let report = HealthReport::new(HealthStatus::Critical, "");
+        for command in [
+            Command::Register(Registration { replace: true, ..registration.clone() }),
+            Command::Heartbeat(id.clone().into()),
+            Command::Health(id.clone().into(), report),
+            Command::Deregister(id.clone().into()),
+        ] {
+            for origin in
+                [CommandOrigin::local(), CommandOrigin::broadcast("10.0.0.9".parse().unwrap())]
+            {
+                let error =
+                    decide(&command, &concerned, Terms { origin, ttl_default, now }).unwrap_err();
+                let (id, service, node) = (id.clone(), "postgres".into(), "db-1".into());
+                assert_eq!(error, RegistryError::RegisteredInConsul { id, service, node });
+            }
+        }
+        // Another instance at its address: both stay.
+        let other = Registration { id: Some("other".parse().unwrap()), ..registration };
+        let concerned = Concerned { neighbours: vec![known], ..Concerned::default() };
+        let terms = Terms { origin: CommandOrigin::local(), ttl_default, now };
+        let decision = decide(&Command::Register(other), &concerned, terms).unwrap();
+        let Decision::Put(put) = decision else { panic!("{decision:?}") };
+        assert!(put.displaced.is_empty());
+    }
 
     #[test]
     fn health_reason_is_one_line_of_bounded_length() {

@@ -37,7 +37,6 @@ mod plan;
 mod record;
 mod replica;
 mod sync;
-mod timers;
 
 /// The row of this store.
 pub(super) const KIND: StoreKind = StoreKind { backend: StorageBackend::Etcd, open };

@@ -9,7 +9,7 @@ use tokio_util::time::{DelayQueue, delay_queue};
 
 /// One timer for each endpoint whose lease this server ends.
 #[derive(Debug, Default)]
-pub(super) struct Timers {
+pub(crate) struct Timers {
     queue: DelayQueue<ServiceId>,
     key_of: HashMap<ServiceId, delay_queue::Key>,
 }
@@ -18,7 +18,7 @@ pub(super) struct Timers {
 
 impl Timers {
     /// Starts a timer, or starts it again.
-    pub(super) fn set(&mut self, id: &ServiceId, after: Duration) {
+    pub(crate) fn set(&mut self, id: &ServiceId, after: Duration) {
         match self.key_of.get(id) {
             Some(key) => self.queue.reset(key, after),
             None => {
@@ -28,22 +28,22 @@ impl Timers {
         }
     }
 
-    pub(super) fn cancel(&mut self, id: &ServiceId) {
+    pub(crate) fn cancel(&mut self, id: &ServiceId) {
         if let Some(key) = self.key_of.remove(id) {
             self.queue.remove(&key);
         }
     }
 
-    pub(super) fn contains(&self, id: &ServiceId) -> bool {
+    pub(crate) fn contains(&self, id: &ServiceId) -> bool {
         self.key_of.contains_key(id)
     }
 
-    pub(super) fn ids(&self) -> Vec<ServiceId> {
+    pub(crate) fn ids(&self) -> Vec<ServiceId> {
         self.key_of.keys().cloned().collect()
     }
 
     /// Waits for the next timer that fires; it is gone then.
-    pub(super) fn poll_fired(&mut self, context: &mut Context<'_>) -> Poll<ServiceId> {
+    pub(crate) fn poll_fired(&mut self, context: &mut Context<'_>) -> Poll<ServiceId> {
         match self.queue.poll_expired(context) {
             Poll::Ready(Some(fired)) => {
                 let id = fired.into_inner();
