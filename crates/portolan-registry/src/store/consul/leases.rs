@@ -83,7 +83,7 @@ impl Shared {
         let change = ChangeValue { removed, ..ChangeValue::default() };
         let transaction = transaction
             .delete_if(&self.keys.endpoint(id), record.written)
-            .write(&self.next_change(), &change.encode());
+            .write(&self.keys.change(&self.next_change()), &change.encode());
         match self.client.transact(&transaction).await {
             Ok(Some(index)) => {
                 recorder.expired(&record.endpoint, revision(index, 0));

@@ -32,6 +32,8 @@ pub(super) struct Member {
 impl Shared {
     /// Keeps this server among the live ones, for ever.
     pub(super) async fn keep_membership(&self) {
+        // Nothing is written to a prefix that is not known to be a registry's.
+        _ = self.progress.subscribe().wait_for(|index| *index > 0).await;
         loop {
             let wait = match self.renew_membership().await {
                 Ok(()) => RENEW,
@@ -47,11 +49,7 @@ impl Shared {
     }
 
     async fn renew_membership(&self) -> Result<(), ConsulError> {
-        let node = self.node.lock().clone();
-        let Some(node) = node.filter(|_| self.replica.lock().position().is_some()) else {
-            // Nothing is written to a prefix that is not known to be a registry's.
-            return Ok(());
-        };
+        let node = self.node.lock().clone().unwrap_or_default();
         let start = Instant::now();
         let held = self.member.lock().clone();
         let session = match held {

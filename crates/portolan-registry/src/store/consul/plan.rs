@@ -147,15 +147,15 @@ impl Planner<'_> {
         fence.checks(self.keys, &BTreeSet::new(), &BTreeMap::new())
     }
 
-    /// The transaction that removes instances; `change` is the key of the change.
+    /// The transaction that removes instances; `change` is the name of the change.
     pub(super) fn remove(&self, fence: &Fence, removed: &[Record], change: &str) -> KvTransaction {
         let written = removed.iter().map(|record| &record.endpoint.id).collect();
         let transaction = fence.checks(self.keys, &written, &BTreeMap::new());
         let value = ChangeValue { removed: deregistered(removed), ..ChangeValue::default() };
-        self.delete(transaction, removed).write(change, &value.encode())
+        self.delete(transaction, removed).write(&self.keys.change(change), &value.encode())
     }
 
-    /// The transaction that stores an endpoint; `change` is the key of the change.
+    /// The transaction that stores an endpoint; `change` is the name of the change.
     pub(super) fn write(&self, fence: &Fence, stored: &Stored, change: &str) -> KvTransaction {
         let Stored { put, owner, written, guards, old, displaced } = stored;
         let id = &put.endpoint.id;
@@ -163,12 +163,14 @@ impl Planner<'_> {
             Some(old) if !written.is_registration() => old.server,
             _ => self.server,
         };
-        let value = Value::new(put.endpoint.clone(), owner.clone(), *written, server);
+        let value = Value::new(put.endpoint.clone(), owner.clone(), *written, server, change);
         let encoded = value.encode();
         let ids = displaced.iter().map(|record| &record.endpoint.id).chain([id]).collect();
         let mut transaction = self.delete(fence.checks(self.keys, &ids, guards), displaced);
         for (guard, index) in guards {
-            transaction = transaction.write_if(&self.keys.guard(*guard), b"", *index);
+            // Consul does not count a write of the same value.
+            let name = change.as_bytes();
+            transaction = transaction.write_if(&self.keys.guard(*guard), name, *index);
         }
         let known = fence.endpoints.get(id).copied().unwrap_or(0);
         let removed = deregistered(displaced);
@@ -176,7 +178,7 @@ impl Planner<'_> {
         let change_value = ChangeValue { removed, stored: Some(value.in_change(&encoded)), guards };
         transaction
             .write_if(&self.keys.endpoint(id), &encoded, known)
-            .write(change, &change_value.encode())
+            .write(&self.keys.change(change), &change_value.encode())
     }
 
     fn delete(&self, transaction: KvTransaction, removed: &[Record]) -> KvTransaction {

@@ -22,6 +22,8 @@ pub(super) struct Value {
     pub(super) change: Written,
     /// The server that holds the lease, and ends it.
     server: String,
+    /// The name of the change. Consul does not count a write of the same value, so no two are the same.
+    transaction: String,
 }
 
 /// What a transaction has changed.
@@ -65,11 +67,18 @@ impl Value {
         owner: Owner,
         change: Written,
         server: ServerId,
+        transaction: &str,
     ) -> Self {
         if change.has_revision() {
             endpoint.revision = Revision::default();
         }
-        Self { endpoint, owner, change, server: format!("{:016x}", server.0) }
+        Self {
+            endpoint,
+            owner,
+            change,
+            server: format!("{:016x}", server.0),
+            transaction: transaction.to_owned(),
+        }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -127,7 +136,7 @@ mod tests {
     fn value(endpoint: ServiceEndpoint, change: Written) -> Value {
         let mut owner = Owner::new(CommandOrigin::local());
         owner.fenced.push(("old".parse().unwrap(), Incarnation::new(7)));
-        Value::new(endpoint, owner, change, ServerId(1))
+        Value::new(endpoint, owner, change, ServerId(1), "0000000000000001-7")
     }
 
     #[test]

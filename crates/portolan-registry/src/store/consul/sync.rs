@@ -41,11 +41,11 @@ impl Shared {
     async fn follow(&self, backoff: &mut Backoff) -> Result<std::convert::Infallible, StoreFault> {
         let agent = self.client.agent().await?;
         self.check_format().await?;
+        info!(node = agent.node, version = agent.version, "Connected to Consul");
+        *self.node.lock() = Some(agent.node);
         if self.replica.lock().position().is_none() {
             self.load().await?;
         }
-        info!(node = agent.node, version = agent.version, "Connected to Consul");
-        *self.node.lock() = Some(agent.node);
         // At once, to find out what has changed since.
         let mut index = 0;
         loop {
