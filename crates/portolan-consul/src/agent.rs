@@ -1,6 +1,7 @@
 //! The services of the agent itself, with checks by TTL.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -21,6 +22,8 @@ pub struct ConsulAgent {
     pub datacenter: String,
     /// Its version, such as `1.8.7`.
     pub version: String,
+    /// The address at which the other agents reach it.
+    pub address: String,
 }
 
 /// A service at the agent, with a check by TTL.
@@ -62,6 +65,15 @@ pub enum ConsulCheckStatus {
 #[serde(rename_all = "PascalCase")]
 struct Own {
     config: OwnConfig,
+    #[serde(default)]
+    member: Option<OwnMember>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OwnMember {
+    #[serde(default)]
+    addr: String,
 }
 
 #[derive(Deserialize)]
@@ -111,6 +123,15 @@ struct Listed {
     meta: Option<BTreeMap<String, String>>,
 }
 
+// === impl ConsulAgent ===
+
+impl ConsulAgent {
+    /// Whether it is alone: other machines cannot reach it.
+    pub fn is_on_loopback(&self) -> bool {
+        self.address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
 // === impl ConsulClient ===
 
 impl ConsulClient {
@@ -121,13 +142,14 @@ impl ConsulClient {
     /// [`ConsulError::TooOld`], [`ConsulError::NotConsul`], or if it does not answer or denies the access.
     pub async fn agent(&self) -> Result<ConsulAgent, ConsulError> {
         let answer = self.send(Call::get("agent/self")).await?;
-        let OwnConfig { node_name, datacenter, version } = answer.json::<Own>()?.config;
+        let Own { config: OwnConfig { node_name, datacenter, version }, member } = answer.json()?;
         let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
         let number = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         if number < OLDEST {
             return Err(answer.too_old(version));
         }
-        Ok(ConsulAgent { node: node_name, datacenter, version })
+        let address = member.map(|member| member.addr).unwrap_or_default();
+        Ok(ConsulAgent { node: node_name, datacenter, version, address })
     }
 
     /// Registers a service at the agent, or replaces it.

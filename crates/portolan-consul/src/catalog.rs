@@ -71,6 +71,12 @@ pub struct ConsulService {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ConsulCheck {
+    /// The node.
+    #[serde(default)]
+    pub node: String,
+    /// The id, unique at the node.
+    #[serde(default, rename = "CheckID")]
+    pub id: String,
     /// Its name.
     #[serde(default)]
     pub name: String,
@@ -83,6 +89,9 @@ pub struct ConsulCheck {
     /// The name of the service; empty if it is a check of the node.
     #[serde(default)]
     pub service_name: String,
+    /// The tags of the service.
+    #[serde(default)]
+    pub service_tags: Option<Vec<String>>,
     /// The index of its last change.
     #[serde(default)]
     pub modify_index: u64,

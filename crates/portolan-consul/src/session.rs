@@ -21,6 +21,8 @@ struct Create<'a> {
     ttl: String,
     lock_delay: &'static str,
     behavior: &'static str,
+    /// Without the health of the node: only the TTL ends the session.
+    node_checks: [&'static str; 0],
 }
 
 #[derive(Deserialize)]
@@ -43,7 +45,7 @@ impl ConsulClient {
         ttl: Duration,
     ) -> Result<ConsulSession, ConsulError> {
         let ttl = format!("{}s", ttl.as_secs());
-        let session = Create { name, ttl, lock_delay: "0s", behavior: "delete" };
+        let session = Create { name, ttl, lock_delay: "0s", behavior: "delete", node_checks: [] };
         let created: Created =
             self.send(Call::put("session/create").json(&session)).await?.json()?;
         Ok(created.id)

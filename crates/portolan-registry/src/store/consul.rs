@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use portolan_consul::{ConsulClient, ConsulError};
+use portolan_consul::{ConsulAgent, ConsulClient, ConsulError};
 use portolan_core::{Remedy, Ttl};
 use tokio::sync::watch;
 
@@ -34,11 +34,13 @@ use replica::Replica;
 mod commit;
 mod fault;
 mod feed;
+mod import;
 mod keys;
 mod leases;
 mod log;
 mod membership;
 mod plan;
+mod publish;
 mod record;
 mod replica;
 mod sync;
@@ -69,8 +71,8 @@ struct Shared {
     progress: watch::Sender<u64>,
     /// How many changes this server has named.
     changes: AtomicU64,
-    /// The node of the agent, once it has answered.
-    node: Mutex<Option<String>>,
+    /// The agent, once it has answered.
+    agent: Mutex<Option<ConsulAgent>>,
     member: Mutex<Option<Member>>,
     limits: EndpointLimits,
     ttl_default: Ttl,
@@ -93,7 +95,7 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
         replica: Mutex::new(replica),
         progress: watch::Sender::new(0),
         changes: AtomicU64::new(0),
-        node: Mutex::default(),
+        agent: Mutex::default(),
         member: Mutex::default(),
         limits: EndpointLimits::from_config(config),
         ttl_default: config.ttl()?,
@@ -134,6 +136,8 @@ impl Store for Consul {
                 self.shared.keep_membership(),
                 self.shared.end_leases(&recorder),
                 self.shared.clean_up(),
+                self.shared.publish(),
+                self.shared.import(&recorder),
             );
         }
         .boxed()

@@ -326,7 +326,7 @@ fn health(endpoint: &ServiceEndpoint, report: &HealthReport) -> Decision {
 }
 
 /// One line of bounded length: a reason is the output of a check, which may be anything.
-fn one_line(reason: &str) -> String {
+pub(crate) fn one_line(reason: &str) -> String {
     let line = |c: char| if c.is_control() { ' ' } else { c };
     match reason.chars().nth(MAX_REASON) {
         None => reason.chars().map(line).collect(),

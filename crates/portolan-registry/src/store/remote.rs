@@ -14,6 +14,11 @@ mod feed_queue;
 mod outlets;
 mod timers;
 
+#[cfg(test)]
+pub(crate) mod harness;
+#[cfg(test)]
+pub(crate) mod suite;
+
 pub(crate) use feed_queue::{FeedQueue, Taken};
 #[cfg(feature = "consul")]
 pub(crate) use outlets::Outlets;

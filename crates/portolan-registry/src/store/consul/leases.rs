@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use portolan_consul::KvTransaction;
+use portolan_consul::{ConsulSession, KvTransaction};
 use portolan_core::ServiceId;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::warn;
@@ -60,7 +60,8 @@ impl Shared {
     }
 
     async fn end_lease(&self, id: ServiceId, recorder: &Recorder) {
-        let Some(record) = self.replica.lock().record(&id).cloned() else { return };
+        let record = self.replica.lock().begin_end(&id);
+        let Some(record) = record else { return };
         if !self.expire(&record, recorder).await {
             self.start_again(&record);
         }
@@ -68,29 +69,40 @@ impl Shared {
 
     /// Removes an endpoint whose lease has ended. Returns whether that was done.
     async fn expire(&self, record: &Record, recorder: &Recorder) -> bool {
-        let Some(session) = self.confirmed_session() else { return false };
-        // In an outage services cannot renew their leases.
-        if !self.replica.lock().is_in_contact() {
+        let transaction = self.confirmed_session().and_then(|session| {
+            // In an outage services cannot renew their leases.
+            self.replica.lock().is_in_contact().then(|| self.removal(record, &session))
+        });
+        let Some(transaction) = transaction else {
+            self.replica.lock().cancel_end(record);
             return false;
-        }
-        let id = &record.endpoint.id;
-        let mut transaction =
-            KvTransaction::default().check_session(&self.keys.server(self.server), &session);
-        if record.server != self.server {
-            transaction = transaction.check(&self.keys.server(record.server), 0);
-        }
-        let removed = vec![Removed { id: id.clone(), expired: true }];
-        let change = ChangeValue { removed, ..ChangeValue::default() };
-        let transaction = transaction
-            .delete_if(&self.keys.endpoint(id), record.written)
-            .write(&self.keys.change(&self.next_change()), &change.encode());
+        };
         match self.client.transact(&transaction).await {
             Ok(Some(index)) => {
                 recorder.expired(&record.endpoint, revision(index, 0));
                 true
             }
-            _ => false,
+            Ok(None) => {
+                self.replica.lock().cancel_end(record);
+                false
+            }
+            // It may still take effect.
+            Err(_) => false,
         }
+    }
+
+    fn removal(&self, record: &Record, session: &ConsulSession) -> KvTransaction {
+        let id = &record.endpoint.id;
+        let mut transaction =
+            KvTransaction::default().check_session(&self.keys.server(self.server), session);
+        if record.server != self.server {
+            transaction = transaction.check(&self.keys.server(record.server), 0);
+        }
+        let removed = vec![Removed { id: id.clone(), expired: true }];
+        let change = ChangeValue { removed, ..ChangeValue::default() };
+        transaction
+            .delete_if(&self.keys.endpoint(id), record.written)
+            .write(&self.keys.change(&self.next_change()), &change.encode())
     }
 
     /// Starts the timer again, unless the registration is another one now, which has its own.

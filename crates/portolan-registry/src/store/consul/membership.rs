@@ -49,7 +49,7 @@ impl Shared {
     }
 
     async fn renew_membership(&self) -> Result<(), ConsulError> {
-        let node = self.node.lock().clone().unwrap_or_default();
+        let node = self.agent.lock().as_ref().map(|agent| agent.node.clone()).unwrap_or_default();
         let start = Instant::now();
         let held = self.member.lock().clone();
         let session = match held {

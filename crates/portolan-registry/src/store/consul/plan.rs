@@ -104,7 +104,7 @@ impl Planner<'_> {
             && put.owner.is_none()
             && let Some(old) = &old
         {
-            if command.renews_lease() && old.server == self.server {
+            if command.renews_lease() && old.server == self.server && !replica.is_ending(old) {
                 return Step::Renew { written: old.written, endpoint: put.endpoint };
             }
             if !command.renews_lease() && put.endpoint == *old.endpoint {

@@ -41,6 +41,8 @@ pub(super) struct Replica {
     log: Log,
     index_of: Index,
     pub(super) timers: Timers,
+    /// The endpoints whose removal is on its way, or may be, and the indexes of their keys.
+    ending: HashMap<ServiceId, u64>,
     /// The index up to which every change is applied; `None` before the state is loaded.
     position: Option<u64>,
     /// When Consul has answered last.
@@ -83,6 +85,7 @@ impl Replica {
             log: Log::default(),
             index_of: Index::default(),
             timers: Timers::default(),
+            ending: HashMap::new(),
             position: None,
             contact: Instant::now(),
             outlets: Outlets::new(),
@@ -130,6 +133,11 @@ impl Replica {
 
     pub(super) fn is_live(&self, server: ServerId) -> bool {
         self.nodes.contains_key(&server)
+    }
+
+    /// Whether a task that one server does is this server's.
+    pub(super) fn owns(&self, task: &ServiceId) -> bool {
+        self.membership.owns(task)
     }
 
     /// The server that ends the lease of an endpoint: the one that holds it, or if that is gone, one of the others.
@@ -182,7 +190,8 @@ impl Replica {
     /// Stores a heartbeat. Returns whether the registration is still the one that was written at this index.
     pub(super) fn renew(&mut self, written: u64, endpoint: &ServiceEndpoint) -> bool {
         let Some(record) = self.records.get_mut(&endpoint.id) else { return false };
-        if record.written != written || record.server != self.own {
+        let is_ending = self.ending.contains_key(&endpoint.id);
+        if record.written != written || record.server != self.own || is_ending {
             return false;
         }
         let mut renewed = ServiceEndpoint::clone(&record.endpoint);
@@ -192,6 +201,25 @@ impl Replica {
         self.timers.set(&endpoint.id, endpoint.ttl.duration() + GRACE);
         self.outlets.emit(&Committed::Renewed(endpoint));
         true
+    }
+
+    /// Begins to end a lease whose timer has fired. Until it is known that the endpoint was not removed, a heartbeat
+    /// writes its key, so that a removal that is on its way fails. Returns `None` if a heartbeat was faster.
+    pub(super) fn begin_end(&mut self, id: &ServiceId) -> Option<Record> {
+        let record = self.records.get(id).filter(|_| !self.timers.contains(id))?;
+        self.ending.insert(id.clone(), record.written);
+        Some(record.clone())
+    }
+
+    /// The endpoint was not removed, and will not be.
+    pub(super) fn cancel_end(&mut self, record: &Record) {
+        if self.is_ending(record) {
+            self.ending.remove(&record.endpoint.id);
+        }
+    }
+
+    pub(super) fn is_ending(&self, record: &Record) -> bool {
+        self.ending.get(&record.endpoint.id) == Some(&record.written)
     }
 
     /// Gives all leases that this server holds their full TTL.
@@ -232,7 +260,7 @@ impl Replica {
     /// The transaction that deletes old changes, if this server is the one that does it and there are any.
     pub(super) fn clean_up(&self) -> Option<KvTransaction> {
         let task: ServiceId = "portolan-clean-up".parse().expect("its characters are permitted");
-        self.membership.owns(&task).then(|| self.log.clean_up(&self.keys))?
+        self.owns(&task).then(|| self.log.clean_up(&self.keys))?
     }
 
     // --- what the publisher follows

@@ -41,8 +41,8 @@ impl Shared {
     async fn follow(&self, backoff: &mut Backoff) -> Result<std::convert::Infallible, StoreFault> {
         let agent = self.client.agent().await?;
         self.check_format().await?;
-        info!(node = agent.node, version = agent.version, "Connected to Consul");
-        *self.node.lock() = Some(agent.node);
+        info!(node = %agent.node, version = %agent.version, "Connected to Consul");
+        *self.agent.lock() = Some(agent);
         if self.replica.lock().position().is_none() {
             self.load().await?;
         }

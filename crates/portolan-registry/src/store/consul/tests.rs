@@ -1,22 +1,21 @@
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
-use portolan_core::{Registration, ServiceEvent};
-use portolan_metrics::Metrics;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use portolan_core::{HealthReport, HealthStatus, Registration, ServiceId, Source, Ttl};
 use tokio::time::timeout;
 
 use super::*;
+use crate::store::remote::harness::{PATIENCE, Server, brief, eventually, is_unavailable, next};
+use crate::store::remote::suite as several;
 use crate::store::suite::{self, registration};
-use crate::{EventStream, Registry, RegistryStatus, WatchQuery};
+use crate::{ConsulTlsConfig, RegistryStatus, WatchQuery};
 use agent::Agent;
 
+mod access;
 mod agent;
-
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(40);
+mod catalogue;
+mod outages;
+mod servers;
 
 /// The settings of a registry with a prefix of its own.
 fn config(agent: &Agent) -> RegistryConfig {
@@ -31,4 +30,10 @@ fn config(agent: &Agent) -> RegistryConfig {
 async fn consul_passes_the_suite_of_all_stores() {
     let agent = Agent::start().await;
     suite::run(|| open(&config(&agent)).unwrap()).await;
+}
+
+#[tokio::test]
+async fn concurrent_commands_have_one_history() {
+    let agent = Agent::start().await;
+    several::run(|| config(&agent)).await;
 }

@@ -15,7 +15,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use portolan_core::{Revision, ServiceEndpoint, ServiceId};
+use portolan_core::{Revision, ServiceEndpoint};
 use portolan_etcd::{EtcdLease, Transaction};
 
 use super::keys::Keys;

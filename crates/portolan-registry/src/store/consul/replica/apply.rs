@@ -20,6 +20,7 @@ impl Replica {
     pub(in crate::store::consul) fn load(&mut self, list: &KvList) {
         self.touched.extend(self.records.drain().map(|(id, _)| id));
         self.unreadable.clear();
+        self.ending.clear();
         self.guards.clear();
         self.index_of = Index::default();
         self.broadcast = 0;
@@ -125,6 +126,7 @@ impl Replica {
     fn store(&mut self, record: Record) {
         let id = record.endpoint.id.clone();
         self.unreadable.remove(&id);
+        self.ending.remove(&id);
         self.broadcast += usize::from(record.endpoint.source == Source::Broadcast);
         let old = self.records.get(&id);
         self.broadcast -=
@@ -140,6 +142,7 @@ impl Replica {
 
     fn remove(&mut self, id: &ServiceId, expired: bool, revision: Revision) {
         self.unreadable.remove(id);
+        self.ending.remove(id);
         self.timers.cancel(id);
         let Some(Record { endpoint, owner, .. }) = self.records.remove(id) else { return };
         self.touched.insert(id.clone());
