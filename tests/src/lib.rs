@@ -12,6 +12,7 @@
 mod command;
 pub mod dns;
 mod env;
+pub mod consul;
 pub mod etcd;
 mod foreign_listener;
 mod hosts;

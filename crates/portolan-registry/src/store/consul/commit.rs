@@ -103,7 +103,8 @@ impl<'a> Commit<'a> {
             self.progress.mark_unchanged();
             let plan = self.plan();
             let writes = matches!(plan.step, Step::Store(_) | Step::Remove(_));
-            match self.step(plan).await {
+            let Ok(step) = timeout_at(self.until, self.step(plan)).await else { break };
+            match step {
                 Ok(Some(Err(rejected))) => return Err(doubt.unwrap_or(rejected)),
                 Ok(Some(outcome)) => return outcome,
                 Ok(None) => continue,
@@ -122,8 +123,8 @@ impl<'a> Commit<'a> {
             }
             _ = timeout(SHOW, self.progress.changed()).await;
         }
-        let conflict = "other commits changed the same instances each time it was attempted";
-        Err(doubt.or(failed).unwrap_or_else(|| unavailable_because(conflict)))
+        let late = "it did not answer, or other commits changed the same instances each time it was attempted";
+        Err(doubt.or(failed).unwrap_or_else(|| unavailable_because(late)))
     }
 
     async fn wait_until_loaded(&mut self) -> Result<(), RegistryError> {
