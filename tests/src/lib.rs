@@ -10,9 +10,9 @@
 #![allow(clippy::disallowed_methods, reason = "no async runtime, so no paused clock")]
 
 mod command;
+pub mod consul;
 pub mod dns;
 mod env;
-pub mod consul;
 pub mod etcd;
 mod foreign_listener;
 mod hosts;

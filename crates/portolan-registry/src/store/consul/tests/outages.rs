@@ -39,7 +39,10 @@ async fn consul_that_hangs_is_noticed() {
     let agent = Agent::start().await;
     let config = config(&agent);
     let server = Server::start(&config).await;
-    let id = server.register(&brief("api", 1)).await.unwrap().endpoint.id.clone();
+    // Longer than Consul hangs before leases are kept, and shorter than it takes to notice.
+    let ttl = Some(Ttl::new(3 * Ttl::MIN).unwrap());
+    let service = Registration { ttl, ..registration("api", 1) };
+    let id = server.register(&service).await.unwrap().endpoint.id.clone();
     agent.signal("STOP");
     server.wait_for(RegistryStatus::Stale).await;
     let error = server.register(&registration("api", 2)).await.unwrap_err().to_string();
