@@ -187,7 +187,9 @@ impl ConsulClient {
             Ok(answer) if answer.status == StatusCode::NOT_FOUND => Ok(false),
             Ok(answer) => answer.done().map(|()| true),
             // What the agent says of a check that it does not have.
-            Err(ConsulError::Failed { reason, .. }) if reason.contains("check") => Ok(false),
+            Err(ConsulError::Failed { reason, .. }) if reason.contains("associated TTL") => {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }
@@ -202,7 +204,8 @@ impl ConsulClient {
         match self.send(Call::put(path)).await {
             Ok(answer) if answer.status == StatusCode::NOT_FOUND => Ok(()),
             Ok(answer) => answer.done(),
-            Err(ConsulError::Failed { reason, .. }) if reason.contains("service") => Ok(()),
+            // As newer versions say it.
+            Err(ConsulError::Failed { reason, .. }) if reason.contains("Unknown service") => Ok(()),
             Err(error) => Err(error),
         }
     }

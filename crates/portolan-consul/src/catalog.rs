@@ -53,9 +53,9 @@ pub struct ConsulService {
     /// The address; empty if it is that of the node.
     #[serde(default)]
     pub address: String,
-    /// The port; 0 if it has none.
+    /// The port; 0 if it has none. Consul accepts any number.
     #[serde(default)]
-    pub port: u16,
+    pub port: i64,
     /// Tags.
     #[serde(default)]
     pub tags: Option<Vec<String>>,

@@ -4,56 +4,35 @@
 //! so all of them show the same, with the same revisions. It compares the catalogue with the endpoints each time that
 //! one of them changes. Such an endpoint has no lease: it lives as long as it is in the catalogue.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use portolan_consul::{ConsulCheck, ConsulError, ConsulServiceNames, KvTransaction};
-use portolan_core::{ServiceEndpoint, ServiceId, Source};
-use tokio::time::{Instant, sleep, timeout};
+use portolan_core::{Remedy, ServiceEndpoint, ServiceId, Source};
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use super::publish::{ID, SCOPE_TAG, TAG};
+use super::Shared;
 use super::record::{ChangeValue, Removed, Value};
 use super::replica::Record;
-use super::{ConsulClient, Shared};
 use crate::store::owner::Owner;
 use crate::store::remote::{LAST, Written, revision};
 use crate::{CommandOrigin, CommandOutcome, Recorder, Registered};
+use catalogue::Catalogue;
 
+mod catalogue;
 mod foreign;
 
 /// How long Consul waits for a change of the catalogue.
 const WAIT: Duration = Duration::from_secs(10);
-/// How often all services are read although nothing has told of a change in them, and how often at most if something
-/// has changed that Consul does not name: an instance without checks.
-const ALL_AT_LEAST: Duration = Duration::from_secs(60);
-const ALL_AT_MOST: Duration = Duration::from_secs(5);
 /// How long changes are collected, and how often the endpoints are compared with the catalogue without one.
 const COLLECT: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
-/// How many services are read, and how many endpoints written, at the same time.
+/// How many endpoints are written at the same time.
 const CONCURRENT: usize = 8;
-/// The name of Consul's servers in the catalogue. They register themselves.
-const CONSUL: &str = "consul";
-
-/// What is known of the catalogue.
-#[derive(Debug, Default)]
-struct Catalogue {
-    names: BTreeMap<String, Vec<String>>,
-    /// By node and id: when the check has changed, and its service.
-    checks: HashMap<(String, String), (u64, String)>,
-    /// The instances of each service that was read.
-    instances: BTreeMap<String, Vec<ServiceEndpoint>>,
-    /// The services that are to be read.
-    changed: BTreeSet<String>,
-    /// Whether something has changed that Consul does not name.
-    is_any_changed: bool,
-    /// When all services were read.
-    all_read: Option<Instant>,
-}
 
 type Names = BoxFuture<'static, Result<ConsulServiceNames, ConsulError>>;
 type Checks = BoxFuture<'static, Result<(u64, Vec<ConsulCheck>), ConsulError>>;
@@ -71,6 +50,7 @@ impl Shared {
                     Ok(()) => is_warned = false,
                     Err(error) => {
                         if !error.is_unreachable() && !std::mem::replace(&mut is_warned, true) {
+                            let error = error.with_remedy();
                             warn!(%error, "Services of Consul not read");
                         }
                     }
@@ -154,7 +134,7 @@ impl Shared {
         let replica = self.replica.lock();
         let (total, broadcast) = replica.counts();
         let (mut stored, mut kept, mut new) = (Vec::new(), BTreeSet::new(), 0);
-        for endpoint in catalogue.instances.values().flatten() {
+        for endpoint in catalogue.endpoints() {
             let known = replica.record(&endpoint.id);
             kept.insert(endpoint.id.clone());
             let Some(change) = change(known.map(|record| &*record.endpoint), endpoint) else {
@@ -174,7 +154,10 @@ impl Shared {
             stored.push((endpoint, change));
         }
         let is_gone = |record: &&Record| {
-            record.endpoint.source == Source::Consul && !kept.contains(&record.endpoint.id)
+            let endpoint = &record.endpoint;
+            endpoint.source == Source::Consul
+                && !kept.contains(&endpoint.id)
+                && catalogue.knows(&endpoint.name)
         };
         (stored, replica.records().filter(is_gone).cloned().collect())
     }
@@ -231,100 +214,6 @@ impl Shared {
         let session = self.confirmed_session()?;
         Some(KvTransaction::default().check_session(&self.keys.server(self.server), &session))
     }
-}
-
-// === impl Catalogue ===
-
-impl Catalogue {
-    fn set_names(&mut self, mut names: BTreeMap<String, Vec<String>>) {
-        names.remove(CONSUL);
-        let before = std::mem::replace(&mut self.names, names);
-        for name in before.keys().filter(|name| !self.names.contains_key(*name)) {
-            self.instances.remove(name);
-        }
-        let is_new = |(name, tags): &(&String, &Vec<String>)| before.get(*name) != Some(*tags);
-        let changed = self.names.iter().filter(is_new);
-        let changed: Vec<_> = changed.map(|(name, _)| name.clone()).collect();
-        self.is_any_changed |= changed.is_empty();
-        self.changed.extend(changed);
-    }
-
-    fn set_checks(&mut self, checks: &[ConsulCheck]) {
-        let before = std::mem::take(&mut self.checks);
-        for check in checks {
-            let is_own = check.service_tags.iter().flatten().any(|tag| tag == TAG);
-            if is_own || check.service_name == CONSUL {
-                continue;
-            }
-            let key = (check.node.clone(), check.id.clone());
-            if before.get(&key).is_none_or(|known| known.0 != check.modify_index) {
-                self.touch(&check.service_name);
-            }
-            self.checks.insert(key, (check.modify_index, check.service_name.clone()));
-        }
-        for (key, (_, service)) in before {
-            if !self.checks.contains_key(&key) {
-                self.touch(&service);
-            }
-        }
-    }
-
-    /// A check of the service has changed; of any, if it is one of a node.
-    fn touch(&mut self, service: &str) {
-        if service.is_empty() {
-            self.is_any_changed = true;
-        } else {
-            self.changed.insert(service.to_owned());
-        }
-    }
-
-    /// Reads the services that have changed.
-    async fn read(&mut self, client: &ConsulClient) -> Result<(), ConsulError> {
-        let age = self.all_read.map(|at| at.elapsed());
-        let is_due = |after: Duration| age.is_none_or(|age| age >= after);
-        if is_due(ALL_AT_LEAST) {
-            self.changed.extend(self.names.keys().cloned());
-        } else if self.is_any_changed && is_due(ALL_AT_MOST) {
-            // Those of Portolan alone are in its own keys already.
-            let others = self.names.iter().filter(|(name, tags)| {
-                !tags.iter().any(|tag| tag == TAG)
-                    || self.instances.contains_key(*name)
-                    || tags.iter().any(|tag| tag != TAG && !tag.starts_with(SCOPE_TAG))
-            });
-            self.changed.extend(others.map(|(name, _)| name.clone()).collect::<Vec<_>>());
-        } else if self.changed.is_empty() {
-            return Ok(());
-        }
-        let is_all = is_due(ALL_AT_LEAST) || (self.is_any_changed && is_due(ALL_AT_MOST));
-        let names = self.changed.iter().filter(|name| self.names.contains_key(*name));
-        let calls: Vec<_> = names.cloned().map(|name| read_service(client, name).boxed()).collect();
-        let mut results = stream::iter(calls).buffer_unordered(CONCURRENT);
-        let mut read = Vec::new();
-        while let Some(result) = results.next().await {
-            read.push(result?);
-        }
-        drop(results);
-        for (name, instances) in read {
-            if instances.is_empty() {
-                self.instances.remove(&name);
-            } else {
-                self.instances.insert(name, instances);
-            }
-        }
-        self.changed.clear();
-        if is_all {
-            (self.all_read, self.is_any_changed) = (Some(Instant::now()), false);
-        }
-        Ok(())
-    }
-}
-
-async fn read_service(
-    client: &ConsulClient,
-    name: String,
-) -> Result<(String, Vec<ServiceEndpoint>), ConsulError> {
-    let instances = client.instances(&name, ID).await?;
-    Ok((name, instances.iter().filter_map(foreign::endpoint).collect()))
 }
 
 /// What writing an endpoint changes; `None` if it is written already.

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use portolan_consul::{ConsulError, ConsulSession, KvTransaction};
+use portolan_core::Remedy;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -34,12 +35,19 @@ impl Shared {
     pub(super) async fn keep_membership(&self) {
         // Nothing is written to a prefix that is not known to be a registry's.
         _ = self.progress.subscribe().wait_for(|index| *index > 0).await;
+        let mut is_warned = false;
         loop {
             let wait = match self.renew_membership().await {
-                Ok(()) => RENEW,
+                Ok(()) => {
+                    is_warned = false;
+                    RENEW
+                }
+                // The feed reports it.
+                Err(error) if error.is_unreachable() => RETRY,
                 Err(error) => {
-                    if !error.is_unreachable() {
-                        warn!(%error, "Membership in Consul not renewed");
+                    if !std::mem::replace(&mut is_warned, true) {
+                        let error = error.with_remedy();
+                        warn!(%error, "Membership in Consul not renewed, so heartbeats are rejected");
                     }
                     RETRY
                 }

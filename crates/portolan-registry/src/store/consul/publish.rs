@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use portolan_consul::{ConsulAgent, ConsulCheckStatus, ConsulError, ConsulRegistration};
-use portolan_core::{HealthStatus, Host, ServiceEndpoint, ServiceId, Source};
+use portolan_core::{HealthStatus, Host, Remedy, ServiceEndpoint, ServiceId, Source};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::warn;
 
@@ -73,10 +73,13 @@ enum Call {
 impl Shared {
     /// Keeps the agent's services equal to the instances whose leases this server holds, for ever.
     pub(super) async fn publish(&self) {
-        if !self.config.publish {
-            return;
-        }
         let (mut published, touched) = (Published::default(), self.replica.lock().touched());
+        if !self.config.publish {
+            loop {
+                touched.notified().await;
+                self.replica.lock().take_touched();
+            }
+        }
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reconciled: Option<Instant> = None;
@@ -254,7 +257,7 @@ impl Published {
             Some(known) if known.is_like(&registration) => {
                 let is_due = known.renewed.elapsed() >= known.renew_after;
                 let is_same = (known.status, &known.output) == (status, &output);
-                (is_due || !is_same).then(|| Call::Update(registration.id, status, output))
+                (is_due || !is_same).then_some(Call::Update(registration.id, status, output))
             }
             _ => Some(Call::Register(Box::new(registration), output)),
         }
@@ -264,7 +267,8 @@ impl Published {
         match (result, call) {
             (Err(error), call) => {
                 if !error.is_unreachable() && !std::mem::replace(&mut self.is_warned, true) {
-                    warn!(%error, "Instance not registered at Consul's agent");
+                    let error = error.with_remedy();
+                    warn!(service_id = %id, %error, "Instance not registered at Consul's agent");
                 }
                 if matches!(call, Call::Register(..)) {
                     self.services.remove(&id);

@@ -291,3 +291,6 @@ impl Record {
         Known { endpoint: &self.endpoint, owner: &self.owner }
     }
 }
+
+#[cfg(test)]
+mod tests;

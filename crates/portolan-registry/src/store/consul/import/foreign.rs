@@ -27,7 +27,7 @@ pub(super) fn endpoint(instance: &ConsulInstance) -> Option<ServiceEndpoint> {
         return None;
     }
     let name: ServiceName = service.service.parse().ok()?;
-    let mut registration = Registration::new(name, host, service.port);
+    let mut registration = Registration::new(name, host, u16::try_from(service.port).ok()?);
     registration.id = Some(id(&node.node, &service.id)?);
     registration.ttl = Ttl::new(Ttl::MAX).ok();
     let meta = service.meta.clone().unwrap_or_default();
@@ -143,6 +143,7 @@ mod tests {
         };
         assert!(with("10.0.0.7", "Port", 1.into()));
         assert!(!with("10.0.0.7", "Port", 0.into()));
+        assert!(!with("10.0.0.7", "Port", 70_000.into()));
         assert!(!with("10.0.0.7", "Kind", "connect-proxy".into()));
         assert!(!with("10.0.0.7", "Service", "two words".into()));
         assert!(!with("10.0.0.7", "Address", "127.0.0.1".into()));
@@ -164,7 +165,7 @@ mod tests {
         #[test]
         fn any_instance_is_shown_or_left_out(
             texts in proptest::collection::vec(".{0,40}", 6),
-            port in any::<u16>(),
+            port in any::<i64>(),
             status in "passing|warning|critical|.{3}",
         ) {
             let instance = instance(serde_json::json!({

@@ -112,6 +112,34 @@ async fn services_of_a_killed_server_are_kept_by_another_one_and_removed_when_th
     in_consul(&agent, "kept", 1).await;
 }
 
+/// Any client of Consul can register anything.
+#[tokio::test]
+async fn services_that_portolan_cannot_show_do_not_hide_the_others() {
+    let agent = Agent::start().await;
+    let server = Server::start(&config(&agent)).await;
+    let client = agent.client();
+    let mut service = portolan_consul::ConsulRegistration {
+        id: "..".into(),
+        name: String::new(),
+        address: "10.0.0.7".into(),
+        port: 80,
+        tags: Vec::new(),
+        meta: std::collections::BTreeMap::new(),
+        ttl: PATIENCE,
+        deregister_after: 2 * PATIENCE,
+        status: portolan_consul::ConsulCheckStatus::Passing,
+    };
+    for name in ["..", "a/../b", "two words", "ä", "x?y=z#", "db"] {
+        (service.id, service.name) = (name.to_owned(), name.to_owned());
+        client.register_service(&service).await.unwrap();
+    }
+    (service.port, service.id, service.name) = (0, "no-port".into(), "no-port".into());
+    client.register_service(&service).await.unwrap();
+    agent.consul(&["services", "register", "-name", "db", "-id", "db-2", "-port", "70000"]);
+    let names = || server.registry.list().iter().map(|it| it.name.to_string()).collect::<Vec<_>>();
+    eventually("db", || names() == ["db"]).await;
+}
+
 #[tokio::test]
 async fn services_of_consul_are_shown_and_cannot_be_changed_here() {
     let agent = Agent::start().await;

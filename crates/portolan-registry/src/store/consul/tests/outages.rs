@@ -78,6 +78,7 @@ async fn server_that_lost_its_session_joins_again_and_loses_no_instance() {
     let ttl = Some(Ttl::new(4 * Ttl::MIN).unwrap());
     let service = Registration { ttl, ..registration("api", 1) };
     let id = first.register(&service).await.unwrap().endpoint.id.clone();
+    eventually("both", || second.registry.list().len() == 1).await;
     let mut watch = second.watch().await;
     let client = agent.client();
     let servers = format!("{}/v1/feed/servers/", config.consul.prefix);
