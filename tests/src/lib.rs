@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "no async runtime, so no paused clock")]
 
 mod command;
+pub mod consul;
 pub mod dns;
 mod env;
 pub mod etcd;

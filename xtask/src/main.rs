@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask up`, `test` and `bench`.
+//! The project's own commands: `cargo xtask up`, `test`, `programs` and `bench`.
 //!
 //! It has one small dependency, so that it builds in seconds on a fresh clone.
 
@@ -8,9 +8,11 @@
 mod bench;
 mod build;
 mod cargo_deny;
+mod consul;
 mod debian;
 mod steps;
 mod test;
+mod tools;
 mod up;
 
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ Commands:
   test            install the Debian packages that the tests need (as root), then run every check
                   of the project, as CI does
   test --list     print the checks without running them
+  programs        install the programs that the tests start, without running them
   bench [--profile PROFILE] ports [PART]...
                   build for release, or in another profile, and print how fast ports are
                   allocated, beside what the system itself allows in the same run: the whole
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("up") => up::run(rest),
         Some("test") => test::run(rest),
+        Some("programs") => test::install_programs(),
         Some("bench") => bench::run(rest),
         Some("help" | "-h" | "--help") => {
             print!("{USAGE}");

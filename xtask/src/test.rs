@@ -3,13 +3,13 @@
 use anyhow::{Result, bail};
 
 use crate::steps::{Step, run_all};
-use crate::{cargo_deny, debian};
+use crate::{cargo_deny, consul, debian, tools};
 
 /// Installs the missing programs, then runs the checks.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => {
-            debian::install_missing()?;
+            install_programs()?;
             run_all(checks()?)
         }
         ["--list"] => {
@@ -20,10 +20,17 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
 }
 
+/// Installs the missing programs that the tests start.
+pub(crate) fn install_programs() -> Result<()> {
+    debian::install_missing()?;
+    consul::install_missing()
+}
+
 /// The features that a release has.
 const FEATURES: &str = "--features=portolan-cli/full,portolan-tests/full";
 
 fn checks() -> Result<Vec<Step>> {
+    let path = tools::search_path()?;
     Ok(vec![
         Step::cargo("format", &["fmt", "--all", "--check"]),
         cargo_deny::step()?,
@@ -55,7 +62,8 @@ fn checks() -> Result<Vec<Step>> {
                 FEATURES,
                 "--locked",
             ],
-        ),
+        )
+        .env("PATH", path),
         Step::cargo("doc tests", &["test", "--workspace", "--doc", FEATURES, "--locked"]),
         Step::cargo("docs", &["doc", "--workspace", "--no-deps", FEATURES, "--locked"])
             .env("RUSTDOCFLAGS", "-D warnings"),

@@ -35,7 +35,7 @@ impl Proof {
     /// broadcast is as weak as an announcement that arrives here.
     pub(crate) fn of_registry(source: Source) -> Self {
         match source {
-            Source::Registered => Self::Registered,
+            Source::Registered | Source::Consul => Self::Registered,
             Source::Broadcast => Self::Announced,
         }
     }

@@ -87,6 +87,8 @@ pub enum Source {
     /// It was registered through the API.
     #[default]
     Registered,
+    /// It is registered in Consul by a client of Consul. As strong as registered, and changed there only.
+    Consul,
     /// It was announced on the broadcast channel, which is weaker: a datagram is not authenticated
     /// unless it is signed.
     Broadcast,
@@ -189,6 +191,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Registered => "registered",
+            Self::Consul => "consul",
             Self::Broadcast => "broadcast",
         })
     }

@@ -80,6 +80,7 @@ impl From<RegistryError> for Problem {
             E::Unknown { .. } => ProblemKind::UnknownInstance,
             E::Invalid(_) | E::RemoteLoopback { .. } => ProblemKind::BadMember,
             E::RegisteredByApi { .. } => ProblemKind::RegisteredByApi,
+            E::RegisteredInConsul { .. } => ProblemKind::RegisteredInConsul,
             E::AnotherIncarnation { .. } | E::Displaced { .. } => ProblemKind::AnotherIncarnation,
             E::OwnedByAnother { .. } => ProblemKind::OwnedByAnother,
             E::Full { .. } | E::BroadcastFull { .. } => ProblemKind::Full,
@@ -91,7 +92,7 @@ impl From<RegistryError> for Problem {
             E::Unknown { .. } => problem.param("id"),
             E::RemoteLoopback { member, .. } => problem.pointer(format!("/{member}")),
             E::AnotherIncarnation { .. } | E::Displaced { .. } => problem.param("incarnation"),
-            E::OwnedByAnother { .. } => problem.param("id"),
+            E::OwnedByAnother { .. } | E::RegisteredInConsul { .. } => problem.param("id"),
             _ => problem,
         }
     }

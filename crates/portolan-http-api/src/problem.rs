@@ -24,6 +24,7 @@ pub(crate) enum ProblemKind {
     MethodNotAllowed,
     BodyTooSlow,
     RegisteredByApi,
+    RegisteredInConsul,
     AnotherIncarnation,
     OwnedByAnother,
     BodyTooLarge,
@@ -138,6 +139,9 @@ impl ProblemKind {
             }
             Self::BodyTooSlow => (S::REQUEST_TIMEOUT, "body-too-slow", "Body took too long"),
             Self::RegisteredByApi => (S::CONFLICT, "registered-by-api", "Registered by the API"),
+            Self::RegisteredInConsul => {
+                (S::CONFLICT, "registered-in-consul", "Registered in Consul")
+            }
             Self::AnotherIncarnation => {
                 (S::CONFLICT, "another-incarnation", "Owned by another run of the service")
             }

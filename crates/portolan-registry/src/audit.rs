@@ -31,6 +31,7 @@ impl Recorder {
     pub(crate) fn committed(&self, outcome: &CommandOutcome, source: Source) {
         let source = match source {
             Source::Registered => "api",
+            Source::Consul => "consul",
             Source::Broadcast => "broadcast",
         };
         if let CommandOutcome::Registered(Registered { displaced, .. }) = outcome {

@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::store;
 
+mod consul;
 mod etcd;
 mod mass_expiry;
 
+pub use consul::{ConsulConfig, ConsulTlsConfig};
 pub use etcd::{EtcdConfig, EtcdTlsConfig};
 pub use mass_expiry::MassExpiryConfig;
 
@@ -65,6 +67,8 @@ pub struct RegistryConfig {
     pub trusted_proxies: Vec<IpNetwork>,
     /// The cluster of the store `etcd`.
     pub etcd: EtcdConfig,
+    /// The agent of the store `consul`.
+    pub consul: ConsulConfig,
 }
 
 /// The store of the endpoints.
@@ -105,6 +109,14 @@ pub enum InvalidRegistryConfig {
     /// A setting of the protection against a mass expiry is out of bounds.
     #[error("service_registry.mass_expiry.{key}: {problem}")]
     MassExpiry {
+        /// The key of the setting.
+        key: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
+    /// A setting of the store `consul` is invalid, or its file cannot be read.
+    #[error("service_registry.consul.{key}: {problem}")]
+    Consul {
         /// The key of the setting.
         key: &'static str,
         /// What is wrong with its value.
@@ -155,6 +167,10 @@ impl RegistryConfig {
         if self.storage_backend == StorageBackend::Etcd {
             self.etcd.validate()?;
         }
+        #[cfg(feature = "consul")]
+        if self.storage_backend == StorageBackend::Consul {
+            self.consul.validate()?;
+        }
         if self.data_dir.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
             return Err(InvalidRegistryConfig::DataDirEmpty);
         }
@@ -199,6 +215,7 @@ impl Default for RegistryConfig {
             import_unsigned: false,
             trusted_proxies: Vec::new(),
             etcd: EtcdConfig::default(),
+            consul: ConsulConfig::default(),
         }
     }
 }
@@ -217,6 +234,7 @@ impl InvalidRegistryConfig {
             Self::Limit { key, .. } => key,
             Self::Etcd { key, .. } => return format!("service_registry.etcd.{key}"),
             Self::MassExpiry { key, .. } => return format!("service_registry.mass_expiry.{key}"),
+            Self::Consul { key, .. } => return format!("service_registry.consul.{key}"),
         };
         format!("service_registry.{key}")
     }
@@ -225,18 +243,16 @@ impl InvalidRegistryConfig {
 impl Remedy for InvalidRegistryConfig {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Backend("etcd") => Some(
+            Self::Backend(_) => Some(
                 "install a release of Portolan, which has it, or build it with `cargo build --release \
                  -p portolan-cli --features full`, or use memory"
                     .into(),
             ),
-            Self::Backend(_) => {
-                Some("use memory; services register again by themselves after a restart".into())
-            }
             Self::DataDirEmpty => Some("leave it out to keep nothing".into()),
             Self::DataDir(_) => Some("remove it, or set storage_backend to memory".into()),
             Self::Etcd { .. }
             | Self::MassExpiry { .. }
+            | Self::Consul { .. }
             | Self::TtlDefault(_)
             | Self::CleanupInterval(_)
             | Self::MaxViewAge(_)
@@ -287,15 +303,18 @@ mod tests {
     #[test]
     fn backend_that_is_not_built_in_is_rejected_with_the_way_to_get_it() {
         insta::assert_snapshot!(InvalidRegistryConfig::Backend("etcd").with_remedy());
-        let config: RegistryConfig =
-            serde_json::from_str(r#"{"storage_backend": "etcd"}"#).unwrap();
-        assert_eq!(config.validate().is_ok(), cfg!(feature = "etcd"));
+        for (backend, is_built_in) in
+            [("etcd", cfg!(feature = "etcd")), ("consul", cfg!(feature = "consul"))]
+        {
+            let json = format!(r#"{{"storage_backend": "{backend}"}}"#);
+            let config: RegistryConfig = serde_json::from_str(&json).unwrap();
+            assert_eq!(config.validate().is_ok(), is_built_in);
+        }
     }
 
     #[test]
     fn invalid_values_are_rejected_with_their_key() {
         let texts = [
-            r#"{"storage_backend": "consul"}"#,
             r#"{"cleanup_interval": "0s"}"#,
             r#"{"max_view_age": "1s"}"#,
             r#"{"mass_expiry": {"share": 1.5}}"#,

@@ -38,6 +38,17 @@ pub enum RegistryError {
         /// The instance.
         id: ServiceId,
     },
+    /// The command concerns an instance that is registered in Consul by a client of Consul, which alone may change
+    /// it. Do not retry.
+    #[error("{id} is registered in Consul: service {service} of node {node}")]
+    RegisteredInConsul {
+        /// The instance.
+        id: ServiceId,
+        /// The id of the service in Consul.
+        service: String,
+        /// Its node.
+        node: String,
+    },
     /// A registration at a loopback address came from another machine. Do not retry.
     #[error("{member}: {host} is a loopback address, but the registration comes from {}", peer_text(*peer))]
     RemoteLoopback {
@@ -144,6 +155,10 @@ impl Remedy for RegistryError {
                 "register services through the API, or raise service_registry.max_endpoints, half \
                  of which is for broadcast"
             }
+            Self::RegisteredInConsul { .. } => {
+                "choose another id, or change it where it was registered, with `consul services deregister` or the \
+                 file of the agent"
+            }
             Self::RemoteLoopback { peer: Some(_), .. } => {
                 "register the address at which other machines reach the service"
             }
@@ -192,6 +207,11 @@ mod tests {
             RegistryError::Full { limit: 100_000 },
             RegistryError::BroadcastFull { limit: 50_000 },
             RegistryError::RegisteredByApi { id: id.clone() },
+            RegistryError::RegisteredInConsul {
+                id: "consul:db-1:postgres".parse().unwrap(),
+                service: "postgres".into(),
+                node: "db-1".into(),
+            },
             RegistryError::RemoteLoopback {
                 member: "host",
                 host: Host::loopback(),

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `memory` | `store/memory.rs` |
 //! | `etcd` | `store/etcd.rs`, with the feature `etcd` |
+//! | `consul` | `store/consul.rs`, with the feature `consul` |
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,6 +24,8 @@ use crate::{
 };
 
 pub(crate) mod backlog;
+#[cfg(feature = "consul")]
+mod consul;
 pub(crate) mod decide;
 #[cfg(feature = "etcd")]
 mod etcd;
@@ -33,6 +36,8 @@ mod mass_expiry;
 mod memory;
 pub(crate) mod owner;
 mod record;
+#[cfg(any(feature = "etcd", feature = "consul"))]
+mod remote;
 
 pub use freshness::Freshness;
 pub use inspect::{InspectError, Inspection, StoreProblem, inspect};
@@ -44,6 +49,8 @@ const STORES: &[StoreKind] = &[
     memory::KIND,
     #[cfg(feature = "etcd")]
     etcd::KIND,
+    #[cfg(feature = "consul")]
+    consul::KIND,
 ];
 
 /// The two halves of a store.

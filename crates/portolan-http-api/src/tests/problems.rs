@@ -51,6 +51,11 @@ fn registry_errors() {
         RegistryError::Full { limit: 10_000 },
         RegistryError::BroadcastFull { limit: 5_000 },
         RegistryError::RegisteredByApi { id: id() },
+        RegistryError::RegisteredInConsul {
+            id: id(),
+            service: "postgres".into(),
+            node: "db-1".into(),
+        },
         RegistryError::RemoteLoopback { member: "host", host, peer },
         RegistryError::AnotherIncarnation {
             id: id(),

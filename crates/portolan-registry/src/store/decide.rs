@@ -18,6 +18,10 @@ use crate::{Command, CommandOrigin, CommandOutcome, Registered, RegistryConfig, 
 /// The length of a health reason, in characters. Longer ones are truncated.
 const MAX_REASON: usize = 512;
 
+/// The metadata entries of an instance that is registered in Consul: the id of its service, and its node.
+pub(crate) const CONSUL_SERVICE: &str = "consul-service-id";
+pub(crate) const CONSUL_NODE: &str = "consul-node";
+
 /// An instance as the store knows it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Known<'a> {
@@ -97,6 +101,9 @@ pub(crate) fn decide(
     let known_by = concerned.known.map(|known| known.endpoint.source);
     if source == Source::Broadcast && known_by == Some(Source::Registered) {
         return Err(RegistryError::RegisteredByApi { id });
+    }
+    if let Some(error) = concerned.known.and_then(registered_in_consul) {
+        return Err(error);
     }
     match command {
         Command::Register(registration) => return register(registration, concerned, terms),
@@ -215,6 +222,17 @@ fn renew_owned(
     decision
 }
 
+/// Rejects a command on an instance that is registered in Consul: it has its own owner there.
+fn registered_in_consul(known: Known<'_>) -> Option<RegistryError> {
+    let endpoint = known.endpoint;
+    let entry = |key| endpoint.metadata.get(key).cloned().unwrap_or_default();
+    (endpoint.source == Source::Consul).then(|| RegistryError::RegisteredInConsul {
+        id: endpoint.id.clone(),
+        service: entry(CONSUL_SERVICE),
+        node: entry(CONSUL_NODE),
+    })
+}
+
 /// Rejects the command of an incarnation that was replaced. What was learned by broadcast replaces nothing
 /// that registers.
 fn check_fenced(
@@ -293,7 +311,8 @@ fn displaced<'a>(
     origin: CommandOrigin,
 ) -> Result<Vec<Known<'a>>, RegistryError> {
     let mut displaced = Vec::new();
-    for other in &concerned.neighbours {
+    let in_consul = |other: &&Known<'_>| other.endpoint.source == Source::Consul;
+    for other in concerned.neighbours.iter().filter(|other| !in_consul(other)) {
         let is_weaker = other.endpoint.source == Source::Broadcast;
         if !is_weaker && new.source == Source::Broadcast {
             return Err(RegistryError::RegisteredByApi { id: other.endpoint.id.clone() });
@@ -332,7 +351,7 @@ fn health(endpoint: &ServiceEndpoint, report: &HealthReport) -> Decision {
 }
 
 /// One line of bounded length: a reason is the output of a check, which may be anything.
-fn one_line(reason: &str) -> String {
+pub(crate) fn one_line(reason: &str) -> String {
     let line = |c: char| if c.is_control() { ' ' } else { c };
     match reason.chars().nth(MAX_REASON) {
         None => reason.chars().map(line).collect(),
@@ -389,15 +408,4 @@ impl EndpointLimits {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn health_reason_is_one_line_of_bounded_length() {
-        assert_eq!(one_line("refused\n(os error 111)"), "refused (os error 111)");
-        let kept = one_line(&"ä".repeat(5000));
-        assert_eq!(kept.chars().count(), MAX_REASON);
-        assert!(kept.ends_with('…'));
-        assert_eq!(one_line(&"a".repeat(MAX_REASON)).len(), MAX_REASON);
-    }
-}
+mod tests;

@@ -42,7 +42,6 @@ mod protect;
 mod record;
 mod replica;
 mod sync;
-mod timers;
 
 /// The row of this store.
 pub(super) const KIND: StoreKind =

@@ -88,8 +88,8 @@ impl Place {
         hosts.map(|host| Self::new(host, *port, protocol))
     }
 
-    /// The place as a part of a key of etcd: `10.0.0.7/8080/http`.
-    #[cfg(feature = "etcd")]
+    /// The place as text, such as for a key: `10.0.0.7/8080/http`.
+    #[cfg(any(feature = "etcd", feature = "consul"))]
     pub(crate) fn key(&self) -> String {
         format!("{}/{}/{}", self.host, self.port, self.protocol)
     }

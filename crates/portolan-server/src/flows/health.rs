@@ -125,7 +125,7 @@ impl Checks {
 /// (server-side request forgery).
 fn check_of(endpoint: &ServiceEndpoint, trust: ChannelTrust) -> Option<Result<CheckSpec, String>> {
     // An announcement that is not signed may be forged, with its health.
-    let is_trusted = endpoint.source == Source::Registered || trust == ChannelTrust::Signed;
+    let is_trusted = endpoint.source != Source::Broadcast || trust == ChannelTrust::Signed;
     let by_agent = endpoint.is_checked_by_agent() && is_trusted;
     let url = endpoint.health_url.as_deref().filter(|_| !by_agent)?;
     Some(parse_health_url(endpoint, url).map_err(|reason| format!("health_url: {reason}")))

@@ -1,6 +1,5 @@
 //! Commits: decide on the replica, then write if what was decided on still holds, else decide again.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +10,10 @@ use portolan_etcd::{EtcdError, EtcdLease, Transaction, TransactionResult};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::plan::{Plan, Planner, Step, Stored, ids, removals};
+use super::plan::{Plan, Planner, Step, Stored, removals};
 use super::{Shared, unavailable, unavailable_because};
 use crate::store::decide::{Effect, Terms, outcome};
-use crate::store::owner::Place;
+use crate::store::remote::independent;
 use crate::{Command, CommandOrigin, CommandOutcome, RegistryError};
 
 /// How long a command may take with all its attempts: less than its caller waits.
@@ -74,19 +73,7 @@ impl Shared {
     /// The number of commands at the beginning that concern different instances and places.
     fn independent(&self, commands: &[Command]) -> usize {
         let replica = self.replica.lock();
-        let (mut known, mut places) = (BTreeSet::new(), BTreeSet::new());
-        let is_new = |command: &&Command| {
-            let mut is_new = true;
-            for id in ids(command, &replica) {
-                is_new &= known.insert(id);
-            }
-            let own: BTreeSet<_> = command.places().iter().map(Place::key).collect();
-            for place in own {
-                is_new &= places.insert(place);
-            }
-            is_new
-        };
-        commands.iter().take_while(is_new).count().max(1)
+        independent(commands, |command| replica.concerned(command))
     }
 }
 

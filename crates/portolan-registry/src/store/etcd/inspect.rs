@@ -10,12 +10,13 @@ use portolan_etcd::{EtcdClient, EtcdError, KeyValue};
 use super::fault::StoreFault;
 use super::keys::{Keys, Watched};
 use super::plan::index;
-use super::record::{LAST, Value, revision};
+use super::record::{Value, revision};
 use super::sync::read_all;
 use super::{FORMAT, NAME};
 use crate::RegistryConfig;
 use crate::store::inspect::{InspectError, Inspection, StoreProblem};
 use crate::store::record::StoreRecord;
+use crate::store::remote::LAST;
 
 /// How a value that cannot be read is dealt with.
 const IGNORED: &str = "servers ignore it until its service registers again";

@@ -15,14 +15,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use portolan_core::{HealthReport, Revision, ServiceEndpoint, ServiceId};
+use portolan_core::{HealthReport, Revision, ServiceEndpoint};
 use portolan_etcd::{EtcdLease, Transaction};
 
 use super::keys::Keys;
-use super::record::{KeptValue, LAST, Value, Written, revision};
+use super::record::{KeptValue, Value, revision};
 use super::replica::{Record, Replica};
 use crate::store::decide::{Decision, Effect, EndpointLimits, Put, Terms, decide, outcome};
 use crate::store::owner::{Owner, Place};
+use crate::store::remote::{LAST, Written};
 use crate::{Command, CommandOutcome, RegistryError, ServerId};
 
 /// How many instances are displaced by one transaction: etcd allows 128 operations in it.
@@ -298,11 +299,4 @@ pub(super) fn lease_ttl(endpoint: &ServiceEndpoint) -> i64 {
     let ttl = endpoint.ttl.duration();
     let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
     i64::try_from(seconds).unwrap_or(i64::MAX - BACKSTOP) + BACKSTOP
-}
-
-/// The id of a record, for a set.
-pub(super) fn ids(command: &Command, replica: &Replica) -> BTreeSet<ServiceId> {
-    let concerned = replica.concerned(command);
-    let others = concerned.neighbours.iter().map(|other| other.endpoint.id.clone());
-    others.chain([command.id()]).collect()
 }

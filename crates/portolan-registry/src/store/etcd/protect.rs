@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::leases::{CONCURRENT, RETRY, ROUNDING, rest};
-use super::record::{KeptValue, Value, Written};
+use super::record::{KeptValue, Value};
 use super::replica::{Record, Replica};
 use crate::store::mass_expiry::Kept;
+use crate::store::remote::Written;
 
 /// How long it holds what etcd has said about the leases that appear to end.
 const VERIFIED: Duration = Duration::from_secs(5);

@@ -7,13 +7,8 @@ use portolan_core::{HealthReport, Incarnation, Revision, ServiceEndpoint, Servic
 use serde::{Deserialize, Serialize};
 
 use crate::ServerId;
-use crate::store::decide::Effect;
 use crate::store::owner::Owner;
-
-/// How many revisions of the registry there are in one of etcd: a transaction makes several changes.
-const CHANGES: u64 = 128;
-/// The number of the change by the endpoint that a transaction stores, which is its last one.
-pub(super) const LAST: u64 = CHANGES - 1;
+use crate::store::remote::{self, LAST, Written};
 
 /// The value of an endpoint's key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,20 +34,6 @@ pub(super) struct KeptValue {
     /// Its health before, which its next heartbeat restores; absent if it was reported since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) health: Option<HealthReport>,
-}
-
-/// What a write of an endpoint has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Written {
-    Registered,
-    Moved,
-    Updated,
-    Health,
-    /// Nothing but the owner, or the server that ends the lease.
-    Renewed,
-    /// Nothing but the reason of the health.
-    Reason,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,35 +88,9 @@ impl Value {
     }
 }
 
-// === impl Written ===
-
-impl Written {
-    /// What a command writes; `renews` says whether it gives the instance its full TTL again.
-    pub(super) fn new(effect: Effect, renews: bool) -> Self {
-        match effect {
-            Effect::Registered => Self::Registered,
-            Effect::Moved => Self::Moved,
-            Effect::Updated => Self::Updated,
-            Effect::Health => Self::Health,
-            Effect::Renewed if renews => Self::Renewed,
-            Effect::Renewed => Self::Reason,
-        }
-    }
-
-    fn has_revision(self) -> bool {
-        !matches!(self, Self::Renewed | Self::Reason)
-    }
-
-    /// Whether it comes from a registration, which gives the instance its full TTL again.
-    pub(super) fn is_registration(self) -> bool {
-        !matches!(self, Self::Health | Self::Reason)
-    }
-}
-
 /// The revision of the registry that a change has: the change of this number in a revision of etcd.
 pub(super) fn revision(etcd: i64, change: u64) -> Revision {
-    let first = u64::try_from(etcd).unwrap_or(0).saturating_mul(CHANGES);
-    Revision(first.saturating_add(change.min(LAST)))
+    remote::revision(u64::try_from(etcd).unwrap_or(0), change)
 }
 
 #[cfg(test)]
@@ -187,11 +142,5 @@ mod tests {
             let value = Value { server, ..value };
             prop_assert_eq!(Value::decode(&value.encode(), written).unwrap().server(), value.server());
         }
-    }
-
-    #[test]
-    fn revisions_are_exact_in_json_readers() {
-        assert!(revision(1 << 46, 0).0 <= 1 << 53);
-        assert!(revision(1, LAST) < revision(2, 0));
     }
 }

@@ -10,14 +10,13 @@ use portolan_etcd::EtcdLease;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::feed::{FeedQueue, Taken};
 use super::keys::Keys;
-use super::record::{KeptValue, LAST, revision};
-use super::timers::Timers;
+use super::record::{KeptValue, revision};
 use crate::store::decide::{Concerned, Known};
 use crate::store::index::Index;
 use crate::store::mass_expiry::MassExpiry;
 use crate::store::owner::Owner;
+use crate::store::remote::{FeedQueue, LAST, Taken, Timers};
 use crate::store::{Committed, Update};
 use crate::{Command, Membership, ServerId};
 

@@ -1,16 +1,14 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
-use portolan_core::{Incarnation, Registration, ServiceEvent, ServiceId, Ttl};
-use portolan_metrics::Metrics;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use futures_util::StreamExt;
+use portolan_core::{Registration, ServiceId, Ttl};
 use tokio::time::timeout;
 
 use super::*;
+use crate::store::remote::harness::{PATIENCE, Server, brief, eventually, is_unavailable, next};
 use crate::store::suite::{self, registration};
-use crate::{EtcdConfig, EventStream, Registry, RegistryStatus, WatchQuery};
+use crate::{EtcdConfig, RegistryStatus, WatchQuery};
 use cluster::Cluster;
 
 mod access;
@@ -23,78 +21,6 @@ mod outages;
 mod servers;
 mod transfer;
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A registry server over etcd.
-struct Server {
-    registry: Registry,
-    metrics: Metrics,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
-
-impl Server {
-    /// Starts a server, and waits until it is ready.
-    async fn start(config: &RegistryConfig) -> Self {
-        let server = Self::begin(config);
-        server.wait_for(RegistryStatus::Ready).await;
-        server
-    }
-
-    fn begin(config: &RegistryConfig) -> Self {
-        let metrics = Metrics::new();
-        let (task, registry) = crate::open(config, metrics.clone()).unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(task.run(stopped.map(drop)));
-        Self { registry, metrics, stop, task }
-    }
-
-    async fn wait_for(&self, status: RegistryStatus) {
-        eventually(&format!("{status:?}"), || self.registry.status() == status).await;
-    }
-
-    async fn register(
-        &self,
-        registration: &Registration,
-    ) -> Result<crate::Registered, RegistryError> {
-        self.registry.register(registration.clone(), CommandOrigin::local()).await
-    }
-
-    /// A watch from now on.
-    async fn watch(&self) -> EventStream {
-        let mut watch = self.registry.watch(WatchQuery::default());
-        assert_eq!(next(&mut watch).await.change.kind(), "snapshot");
-        watch
-    }
-
-    /// Ends at once, without a shutdown: as after `kill -9`.
-    async fn kill(self) {
-        self.task.abort();
-        _ = self.task.await;
-        drop(self.stop);
-    }
-}
-
-async fn next(watch: &mut EventStream) -> Arc<ServiceEvent> {
-    timeout(PATIENCE, watch.next()).await.expect("no event").expect("the watch ended")
-}
-
-/// Waits until a condition holds.
-async fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let holds = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(PATIENCE, holds).await.unwrap_or_else(|_| panic!("never: {what}"));
-}
-
-/// Whether the store did not answer: the caller may repeat its request.
-fn is_unavailable(error: &RegistryError) -> bool {
-    matches!(error, RegistryError::Unavailable { .. } | RegistryError::Busy(_))
-}
-
 /// The settings of a registry with a prefix of its own.
 fn config(cluster: &Cluster) -> RegistryConfig {
     static REGISTRIES: AtomicU32 = AtomicU32::new(0);
@@ -103,10 +29,6 @@ fn config(cluster: &Cluster) -> RegistryConfig {
     let etcd = EtcdConfig { endpoints, prefix, ..EtcdConfig::default() };
     let (storage_backend, max_view_age) = (StorageBackend::Etcd, Duration::from_secs(2));
     RegistryConfig { storage_backend, etcd, max_view_age, ..RegistryConfig::default() }
-}
-
-fn brief(name: &str, port: u16) -> Registration {
-    Registration { ttl: Some(Ttl::new(Ttl::MIN).unwrap()), ..registration(name, port) }
 }
 
 #[tokio::test]

@@ -10,9 +10,10 @@ use tracing::warn;
 use super::{GRACE, Position, Record, Replica};
 use crate::store::Committed;
 use crate::store::etcd::keys::Watched;
-use crate::store::etcd::record::{LAST, Value, Written, revision};
+use crate::store::etcd::record::{Value, revision};
 use crate::store::index::Index;
 use crate::store::owner::Place;
+use crate::store::remote::{LAST, Written};
 
 impl Replica {
     /// Replaces everything by what was read at a position.

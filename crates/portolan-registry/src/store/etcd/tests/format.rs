@@ -6,6 +6,7 @@ use portolan_etcd::Transaction;
 use serde::Deserialize;
 
 use super::*;
+use portolan_core::Incarnation;
 
 /// A key as it was in etcd.
 #[derive(Debug, Deserialize)]

@@ -3,6 +3,7 @@
 use portolan_core::{Change, HealthReport, HealthStatus};
 
 use super::*;
+use crate::EventStream;
 use crate::MassExpiryConfig;
 
 const COUNT: u16 = 12;

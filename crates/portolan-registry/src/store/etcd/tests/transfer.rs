@@ -4,6 +4,7 @@ use super::*;
 use crate::store::{InspectError, inspect};
 use crate::transfer::{Export, import};
 use jiff::Timestamp;
+use portolan_core::Incarnation;
 use portolan_etcd::Transaction;
 
 async fn put(config: &RegistryConfig, key: &str, value: &str) {

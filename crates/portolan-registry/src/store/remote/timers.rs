@@ -10,7 +10,7 @@ use tokio_util::time::{DelayQueue, delay_queue};
 
 /// One timer for each endpoint whose lease this server ends.
 #[derive(Debug, Default)]
-pub(super) struct Timers {
+pub(crate) struct Timers {
     queue: DelayQueue<ServiceId>,
     timer_of: HashMap<ServiceId, (delay_queue::Key, Instant)>,
     /// The endpoints whose timers fired, and were neither set again nor cancelled since.
@@ -21,7 +21,7 @@ pub(super) struct Timers {
 
 impl Timers {
     /// Starts a timer, or starts it again.
-    pub(super) fn set(&mut self, id: &ServiceId, after: Duration) {
+    pub(crate) fn set(&mut self, id: &ServiceId, after: Duration) {
         let fires = Instant::now() + after;
         self.fired.remove(id);
         match self.timer_of.get_mut(id) {
@@ -36,23 +36,23 @@ impl Timers {
         }
     }
 
-    pub(super) fn cancel(&mut self, id: &ServiceId) {
+    pub(crate) fn cancel(&mut self, id: &ServiceId) {
         self.fired.remove(id);
         if let Some((key, _)) = self.timer_of.remove(id) {
             self.queue.remove(&key);
         }
     }
 
-    pub(super) fn contains(&self, id: &ServiceId) -> bool {
+    pub(crate) fn contains(&self, id: &ServiceId) -> bool {
         self.timer_of.contains_key(id)
     }
 
-    pub(super) fn ids(&self) -> Vec<ServiceId> {
+    pub(crate) fn ids(&self) -> Vec<ServiceId> {
         self.timer_of.keys().cloned().collect()
     }
 
     /// Each endpoint, with the time until its timer fires; zero if it has fired.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&ServiceId, Duration)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&ServiceId, Duration)> {
         let now = Instant::now();
         let waiting = self.timer_of.iter();
         let waiting =
@@ -61,7 +61,7 @@ impl Timers {
     }
 
     /// Waits for the next timer that fires; it is gone then.
-    pub(super) fn poll_fired(&mut self, context: &mut Context<'_>) -> Poll<ServiceId> {
+    pub(crate) fn poll_fired(&mut self, context: &mut Context<'_>) -> Poll<ServiceId> {
         match self.queue.poll_expired(context) {
             Poll::Ready(Some(fired)) => {
                 let id = fired.into_inner();

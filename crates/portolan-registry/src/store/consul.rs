@@ -1,0 +1,173 @@
+//! The store `consul`: several equal servers over Consul, which keep no state of their own.
+//!
+//! Each endpoint is a key. A server keeps a replica of all of them, decides on it, and writes by a transaction that takes
+//! effect only if what was decided on still holds (`consul/plan.rs`). Consul keeps no history, so each transaction
+//! also writes what it has changed as a key of its own, which every server reads by a blocking query and one of them
+//! deletes later (`consul/log.rs`). Revisions are indexes of Consul's log.
+//!
+//! The server that received the last heartbeat of an instance holds its lease (`consul/leases.rs`), and registers
+//! the instance at its agent, so that Consul's own clients find it (`consul/publish.rs`). Services of Consul's own
+//! clients are shown too (`consul/import.rs`). ADR 0018 has the reasons.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use portolan_consul::{ConsulAgent, ConsulClient, ConsulError};
+use portolan_core::{Remedy, Ttl};
+use tokio::sync::watch;
+
+use super::decide::EndpointLimits;
+use super::{Freshness, OpenError, Receipt, Store, StoreKind, StoreParts};
+use crate::{
+    Command, CommandOrigin, ConsulConfig, InvalidRegistryConfig, Membership, Recorder,
+    RegistryConfig, RegistryError, ServerId, StorageBackend,
+};
+use feed::ConsulFeed;
+use keys::Keys;
+use membership::Member;
+use replica::Replica;
+
+mod commit;
+mod fault;
+mod feed;
+mod import;
+mod inspect;
+mod keys;
+mod leases;
+mod log;
+mod membership;
+mod plan;
+mod publish;
+mod record;
+mod replica;
+mod sync;
+
+/// The row of this store.
+pub(super) const KIND: StoreKind =
+    StoreKind { backend: StorageBackend::Consul, open, inspect: inspect::inspect };
+
+const NAME: &str = "consul";
+/// The value of the key `format`. Another format is another major version of the keys.
+const FORMAT: &str = "portolan 1";
+
+/// A server over Consul.
+#[derive(Debug)]
+struct Consul {
+    shared: Arc<Shared>,
+    membership: Membership,
+}
+
+/// What the store and its feed share.
+#[derive(Debug)]
+struct Shared {
+    client: ConsulClient,
+    config: ConsulConfig,
+    keys: Keys,
+    server: ServerId,
+    replica: Mutex<Replica>,
+    /// The index that the replica shows.
+    progress: watch::Sender<u64>,
+    /// How many changes this server has named.
+    changes: AtomicU64,
+    /// The agent, once it has answered.
+    agent: Mutex<Option<ConsulAgent>>,
+    member: Mutex<Option<Member>>,
+    freshness: Freshness,
+    limits: EndpointLimits,
+    ttl_default: Ttl,
+}
+
+/// Opens the store. It connects once it is maintained.
+fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
+    let consul = &config.consul;
+    let client = ConsulClient::new(&consul.options()?);
+    let client = client.map_err(|error| InvalidRegistryConfig::from_consul(&error))?;
+    let (keys, server) = (Keys::new(&consul.prefix), ServerId(rand::random()));
+    let servers = watch::Sender::new(BTreeSet::new());
+    let membership = Membership::new(server, servers.subscribe());
+    let replica = Replica::new(keys.clone(), server, membership.clone(), servers);
+    let shared = Arc::new(Shared {
+        client,
+        config: consul.clone(),
+        keys,
+        server,
+        replica: Mutex::new(replica),
+        progress: watch::Sender::new(0),
+        changes: AtomicU64::new(0),
+        agent: Mutex::default(),
+        member: Mutex::default(),
+        freshness: Freshness::unconfirmed(),
+        limits: EndpointLimits::from_config(config),
+        ttl_default: config.ttl()?,
+    });
+    let feed = Box::new(ConsulFeed::open(Arc::clone(&shared)));
+    Ok((Arc::new(Consul { shared, membership }), feed))
+}
+
+impl Store for Consul {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn commit<'a>(
+        &'a self,
+        commands: &'a [Command],
+        origin: CommandOrigin,
+    ) -> BoxFuture<'a, Receipt> {
+        async move {
+            let outcomes = self.shared.commit_all(commands, origin).await;
+            Receipt { outcomes, index: self.shared.replica.lock().outlets.index() }
+        }
+        .boxed()
+    }
+
+    fn has_former_state(&self) -> bool {
+        true
+    }
+
+    fn membership(&self) -> Membership {
+        self.membership.clone()
+    }
+
+    fn maintain(&self, recorder: Recorder) -> BoxFuture<'_, ()> {
+        async move {
+            tokio::join!(
+                self.shared.synchronise(),
+                self.shared.keep_membership(),
+                self.shared.end_leases(&recorder),
+                self.shared.clean_up(),
+                self.shared.publish(),
+                self.shared.import(&recorder),
+            );
+        }
+        .boxed()
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        self.shared.end_membership().boxed()
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// The name of the next change.
+    fn next_change(&self) -> String {
+        format!("{:016x}-{}", self.server.0, self.changes.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+fn unavailable(error: &ConsulError) -> RegistryError {
+    unavailable_because(&error.with_remedy())
+}
+
+fn unavailable_because(reason: &str) -> RegistryError {
+    RegistryError::Unavailable { store: NAME, reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;
