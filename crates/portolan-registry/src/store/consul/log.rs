@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use portolan_consul::{KvEntry, KvList, KvTransaction};
+use portolan_core::Revision;
 use tokio::time::Instant;
 
 use super::keys::{Keys, Kind};
 use super::record::{ChangeValue, StoredValue};
 use crate::ServerId;
+use crate::store::remote::{LAST, revision};
 
 /// How many changes are kept, and how long: a server that is slower than that gets the whole state again.
 const KEPT: usize = 512;
@@ -67,20 +69,30 @@ pub(super) struct Gap;
 // === impl Log ===
 
 impl Log {
-    /// Takes a list of the whole state.
-    pub(super) fn load(&mut self, keys: &Keys, list: &KvList) -> BTreeMap<ServerId, String> {
+    /// Takes a list of the whole state. Returns the live servers, and the revision of the newest change.
+    pub(super) fn load(
+        &mut self,
+        keys: &Keys,
+        list: &KvList,
+    ) -> (BTreeMap<ServerId, String>, Revision) {
         *self = Self::default();
-        let mut servers = BTreeMap::new();
+        let (mut servers, mut newest) = (BTreeMap::new(), Revision::default());
         for entry in &list.entries {
             match keys.parse(&entry.key) {
-                Kind::Change => self.add(entry),
+                Kind::Change => {
+                    self.add(entry);
+                    newest = newest.max(newest_of(entry));
+                }
                 Kind::Floor => self.floor = Floor::read(entry),
                 Kind::Server(server) => _ = servers.insert(server, node(entry)),
                 Kind::Endpoint(_) | Kind::Guard(_) | Kind::Other => continue,
             }
             self.index = self.index.max(entry.modify_index);
         }
-        servers
+        if self.floor.value > 0 {
+            newest = newest.max(revision(self.floor.value, LAST));
+        }
+        (servers, newest)
     }
 
     /// The index from which the next list is waited for.
@@ -167,6 +179,23 @@ impl Floor {
         let text = entry.value().and_then(|value| String::from_utf8(value).ok());
         let value = text.and_then(|text| text.parse().ok()).unwrap_or(0);
         Self { value, written: entry.modify_index }
+    }
+}
+
+/// The revision of the last change that a transaction has made; 0 if it has made none.
+fn newest_of(entry: &KvEntry) -> Revision {
+    let value = entry.value().and_then(|value| serde_json::from_slice(&value).ok());
+    let Some(ChangeValue { removed, stored, .. }) = value else {
+        return revision(entry.modify_index, LAST);
+    };
+    let is_change = stored.is_some_and(|stored| match stored {
+        StoredValue::Value(value) => value.change.has_revision(),
+        StoredValue::At(_) => true,
+    });
+    match (is_change, u64::try_from(removed.len()).unwrap_or(LAST)) {
+        (true, _) => revision(entry.modify_index, LAST),
+        (false, 0) => Revision::default(),
+        (false, removed) => revision(entry.modify_index, removed - 1),
     }
 }
 

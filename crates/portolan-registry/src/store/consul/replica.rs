@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_consul::{KvList, KvTransaction};
-use portolan_core::{ServiceEndpoint, ServiceId, Source};
+use portolan_core::{Revision, ServiceEndpoint, ServiceId, Source};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use super::log::{Gap, Log, News};
 use crate::store::decide::{Concerned, Known};
 use crate::store::index::Index;
 use crate::store::owner::Owner;
-use crate::store::remote::{LAST, Outlets, Timers, revision};
+use crate::store::remote::{Outlets, Timers};
 use crate::store::{Committed, Update};
 use crate::{Command, Membership, ServerId};
 
@@ -45,6 +45,8 @@ pub(super) struct Replica {
     ending: HashMap<ServiceId, u64>,
     /// The index up to which every change is applied; `None` before the state is loaded.
     position: Option<u64>,
+    /// The revision of the newest change.
+    revision: Revision,
     /// When Consul has answered last.
     contact: Instant,
     pub(super) outlets: Outlets,
@@ -87,6 +89,7 @@ impl Replica {
             timers: Timers::default(),
             ending: HashMap::new(),
             position: None,
+            revision: Revision::default(),
             contact: Instant::now(),
             outlets: Outlets::new(),
             broadcast: 0,
@@ -276,10 +279,10 @@ impl Replica {
     // --- feeds
 
     pub(super) fn take_update(&mut self, feed: u64) -> Option<Result<Update, String>> {
-        let Self { records, position, outlets, .. } = self;
+        let Self { records, position, revision, outlets, .. } = self;
         outlets.take(feed, position.is_some(), || {
             let endpoints = records.values().map(|record| Arc::clone(&record.endpoint)).collect();
-            (endpoints, revision(position.unwrap_or(0), LAST))
+            (endpoints, *revision)
         })
     }
 }
