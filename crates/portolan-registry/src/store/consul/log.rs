@@ -39,10 +39,10 @@ struct KnownChange {
 }
 
 /// The index of the newest change that was deleted, and that of the write which says so.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Floor {
-    value: u64,
-    written: u64,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Floor {
+    pub(super) value: u64,
+    pub(super) written: u64,
 }
 
 /// What a list has that is new.
@@ -136,22 +136,23 @@ impl Log {
         Ok(News { changes, servers, index: list.index })
     }
 
-    /// The transaction that deletes the oldest changes, if any is to be deleted.
-    pub(super) fn clean_up(&self, keys: &Keys) -> Option<KvTransaction> {
-        let beyond = self.known.len().saturating_sub(KEPT);
+    /// The transaction that deletes the oldest changes beyond those that this server has deleted, and the floor that it
+    /// writes; `None` if none is to be deleted.
+    pub(super) fn clean_up(&self, keys: &Keys, deleted: Floor) -> Option<(KvTransaction, u64)> {
+        let floor = self.floor.max(deleted);
+        let left = || self.known.range(floor.value + 1..);
+        let beyond = left().count().saturating_sub(KEPT);
         let is_old = |known: &KnownChange| known.since.elapsed() > KEPT_FOR;
-        let old = self.known.values().take(DELETED).take_while(|known| is_old(known)).count();
+        let old = left().take(DELETED).take_while(|(_, known)| is_old(known)).count();
         // In batches, so that a deletion is rare beside the writes.
         let count = if beyond >= DELETED { DELETED } else { old };
-        let deleted: Vec<_> = self.known.iter().take(count).collect();
-        let (floor, _) = deleted.last()?;
-        let value = floor.to_string().into_bytes();
-        let transaction =
-            KvTransaction::default().write_if(&keys.floor(), &value, self.floor.written);
-        let delete = |transaction: KvTransaction, (index, known): &(&u64, &KnownChange)| {
-            transaction.delete_if(&known.key, **index)
+        let (value, _) = left().take(count).last()?;
+        let text = value.to_string().into_bytes();
+        let write = KvTransaction::default().write_if(&keys.floor(), &text, floor.written);
+        let delete = |transaction: KvTransaction, (index, known): (&u64, &KnownChange)| {
+            transaction.delete_if(&known.key, *index)
         };
-        Some(deleted.iter().fold(transaction, delete))
+        Some((left().take(count).fold(write, delete), *value))
     }
 
     fn add(&mut self, entry: &KvEntry) {
@@ -273,11 +274,18 @@ mod tests {
     async fn old_changes_are_deleted() {
         let mut log = Log::default();
         log.load(&keys(), &list(5, &[(3, "a"), (5, "b")], 0));
-        assert!(log.clean_up(&keys()).is_none());
+        let none = Floor::default();
+        assert!(log.clean_up(&keys(), none).is_none());
         tokio::time::advance(KEPT_FOR + Duration::from_secs(1)).await;
-        assert_eq!(log.clean_up(&keys()).unwrap().len(), 3);
+        let (transaction, floor) = log.clean_up(&keys(), none).unwrap();
+        assert_eq!((transaction.len(), floor), (3, 5));
+        assert!(log.clean_up(&keys(), Floor { value: 5, written: 9 }).is_none());
         let many: Vec<_> = (1..=700).map(|index| (index, "x")).collect();
         log.load(&keys(), &list(700, &many, 0));
-        assert_eq!(log.clean_up(&keys()).unwrap().len(), KvTransaction::LIMIT);
+        let (transaction, floor) = log.clean_up(&keys(), none).unwrap();
+        assert_eq!((transaction.len(), floor), (KvTransaction::LIMIT, 63));
+        // The next ones are deleted before the list shows that these are.
+        let deleted = Floor { value: floor, written: 701 };
+        assert_eq!(log.clean_up(&keys(), deleted).unwrap().1, 126);
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::keys::{Guard, Keys};
-use super::log::{Gap, Log, News};
+use super::log::{Floor, Gap, Log, News};
 use crate::store::decide::{Concerned, Known};
 use crate::store::index::Index;
 use crate::store::owner::Owner;
@@ -261,9 +261,9 @@ impl Replica {
     }
 
     /// The transaction that deletes old changes, if this server is the one that does it and there are any.
-    pub(super) fn clean_up(&self) -> Option<KvTransaction> {
+    pub(super) fn clean_up(&self, deleted: Floor) -> Option<(KvTransaction, u64)> {
         let task: ServiceId = "portolan-clean-up".parse().expect("its characters are permitted");
-        self.owns(&task).then(|| self.log.clean_up(&self.keys))?
+        self.owns(&task).then(|| self.log.clean_up(&self.keys, deleted))?
     }
 
     // --- what the publisher follows
