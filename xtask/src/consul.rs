@@ -29,8 +29,8 @@ pub(crate) fn install_missing() -> Result<()> {
     apt.download("consul")?;
     apt.unpack("consul")?;
     let program = apt.directory.join("unpacked/usr/bin/consul");
-    fs::create_dir_all(tools.join("bin"))?;
-    fs::rename(&program, tools.join("bin/consul"))
+    fs::create_dir_all(tools.join("consul"))?;
+    fs::rename(&program, tools.join("consul/consul"))
         .with_context(|| format!("the package has no {}", program.display()))?;
     fs::remove_dir_all(&apt.directory).context("cannot remove what apt has downloaded")
 }

@@ -12,10 +12,13 @@ pub(crate) fn directory() -> Result<PathBuf> {
     Ok(target_directory()?.join("tools"))
 }
 
-/// Returns the `PATH` with the directory of the tools' programs at its end.
+/// Returns the `PATH` with the directories of the tools' programs at its end: `bin`, which pip creates, and that of
+/// Consul, because pip leaves alone what exists.
 pub(crate) fn search_path() -> Result<OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = std::env::split_paths(&path).chain([directory()?.join("bin")]);
+    let tools = directory()?;
+    let directories =
+        std::env::split_paths(&path).chain(["bin", "consul"].map(|it| tools.join(it)));
     std::env::join_paths(directories).context("the target directory has a `:` in its path")
 }
 

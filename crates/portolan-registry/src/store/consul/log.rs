@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use portolan_consul::{KvEntry, KvList, KvTransaction};
+use portolan_core::Revision;
 use tokio::time::Instant;
 
 use super::keys::{Keys, Kind};
 use super::record::{ChangeValue, StoredValue};
 use crate::ServerId;
+use crate::store::remote::{LAST, revision};
 
 /// How many changes are kept, and how long: a server that is slower than that gets the whole state again.
 const KEPT: usize = 512;
@@ -37,10 +39,10 @@ struct KnownChange {
 }
 
 /// The index of the newest change that was deleted, and that of the write which says so.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Floor {
-    value: u64,
-    written: u64,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Floor {
+    pub(super) value: u64,
+    pub(super) written: u64,
 }
 
 /// What a list has that is new.
@@ -67,20 +69,30 @@ pub(super) struct Gap;
 // === impl Log ===
 
 impl Log {
-    /// Takes a list of the whole state.
-    pub(super) fn load(&mut self, keys: &Keys, list: &KvList) -> BTreeMap<ServerId, String> {
+    /// Takes a list of the whole state. Returns the live servers, and the revision of the newest change.
+    pub(super) fn load(
+        &mut self,
+        keys: &Keys,
+        list: &KvList,
+    ) -> (BTreeMap<ServerId, String>, Revision) {
         *self = Self::default();
-        let mut servers = BTreeMap::new();
+        let (mut servers, mut newest) = (BTreeMap::new(), Revision::default());
         for entry in &list.entries {
             match keys.parse(&entry.key) {
-                Kind::Change => self.add(entry),
+                Kind::Change => {
+                    self.add(entry);
+                    newest = newest.max(newest_of(entry));
+                }
                 Kind::Floor => self.floor = Floor::read(entry),
                 Kind::Server(server) => _ = servers.insert(server, node(entry)),
                 Kind::Endpoint(_) | Kind::Guard(_) | Kind::Other => continue,
             }
             self.index = self.index.max(entry.modify_index);
         }
-        servers
+        if self.floor.value > 0 {
+            newest = newest.max(revision(self.floor.value, LAST));
+        }
+        (servers, newest)
     }
 
     /// The index from which the next list is waited for.
@@ -124,22 +136,23 @@ impl Log {
         Ok(News { changes, servers, index: list.index })
     }
 
-    /// The transaction that deletes the oldest changes, if any is to be deleted.
-    pub(super) fn clean_up(&self, keys: &Keys) -> Option<KvTransaction> {
-        let beyond = self.known.len().saturating_sub(KEPT);
+    /// The transaction that deletes the oldest changes beyond those that this server has deleted, and the floor that it
+    /// writes; `None` if none is to be deleted.
+    pub(super) fn clean_up(&self, keys: &Keys, deleted: Floor) -> Option<(KvTransaction, u64)> {
+        let floor = self.floor.max(deleted);
+        let left = || self.known.range(floor.value + 1..);
+        let beyond = left().count().saturating_sub(KEPT);
         let is_old = |known: &KnownChange| known.since.elapsed() > KEPT_FOR;
-        let old = self.known.values().take(DELETED).take_while(|known| is_old(known)).count();
+        let old = left().take(DELETED).take_while(|(_, known)| is_old(known)).count();
         // In batches, so that a deletion is rare beside the writes.
         let count = if beyond >= DELETED { DELETED } else { old };
-        let deleted: Vec<_> = self.known.iter().take(count).collect();
-        let (floor, _) = deleted.last()?;
-        let value = floor.to_string().into_bytes();
-        let transaction =
-            KvTransaction::default().write_if(&keys.floor(), &value, self.floor.written);
-        let delete = |transaction: KvTransaction, (index, known): &(&u64, &KnownChange)| {
-            transaction.delete_if(&known.key, **index)
+        let (value, _) = left().take(count).last()?;
+        let text = value.to_string().into_bytes();
+        let write = KvTransaction::default().write_if(&keys.floor(), &text, floor.written);
+        let delete = |transaction: KvTransaction, (index, known): (&u64, &KnownChange)| {
+            transaction.delete_if(&known.key, *index)
         };
-        Some(deleted.iter().fold(transaction, delete))
+        Some((left().take(count).fold(write, delete), *value))
     }
 
     fn add(&mut self, entry: &KvEntry) {
@@ -167,6 +180,23 @@ impl Floor {
         let text = entry.value().and_then(|value| String::from_utf8(value).ok());
         let value = text.and_then(|text| text.parse().ok()).unwrap_or(0);
         Self { value, written: entry.modify_index }
+    }
+}
+
+/// The revision of the last change that a transaction has made; 0 if it has made none.
+fn newest_of(entry: &KvEntry) -> Revision {
+    let value = entry.value().and_then(|value| serde_json::from_slice(&value).ok());
+    let Some(ChangeValue { removed, stored, .. }) = value else {
+        return revision(entry.modify_index, LAST);
+    };
+    let is_change = stored.is_some_and(|stored| match stored {
+        StoredValue::Value(value) => value.change.has_revision(),
+        StoredValue::At(_) => true,
+    });
+    match (is_change, u64::try_from(removed.len()).unwrap_or(LAST)) {
+        (true, _) => revision(entry.modify_index, LAST),
+        (false, 0) => Revision::default(),
+        (false, removed) => revision(entry.modify_index, removed - 1),
     }
 }
 
@@ -244,11 +274,18 @@ mod tests {
     async fn old_changes_are_deleted() {
         let mut log = Log::default();
         log.load(&keys(), &list(5, &[(3, "a"), (5, "b")], 0));
-        assert!(log.clean_up(&keys()).is_none());
+        let none = Floor::default();
+        assert!(log.clean_up(&keys(), none).is_none());
         tokio::time::advance(KEPT_FOR + Duration::from_secs(1)).await;
-        assert_eq!(log.clean_up(&keys()).unwrap().len(), 3);
+        let (transaction, floor) = log.clean_up(&keys(), none).unwrap();
+        assert_eq!((transaction.len(), floor), (3, 5));
+        assert!(log.clean_up(&keys(), Floor { value: 5, written: 9 }).is_none());
         let many: Vec<_> = (1..=700).map(|index| (index, "x")).collect();
         log.load(&keys(), &list(700, &many, 0));
-        assert_eq!(log.clean_up(&keys()).unwrap().len(), KvTransaction::LIMIT);
+        let (transaction, floor) = log.clean_up(&keys(), none).unwrap();
+        assert_eq!((transaction.len(), floor), (KvTransaction::LIMIT, 63));
+        // The next ones are deleted before the list shows that these are.
+        let deleted = Floor { value: floor, written: 701 };
+        assert_eq!(log.clean_up(&keys(), deleted).unwrap().1, 126);
     }
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_consul::{KvList, KvTransaction};
-use portolan_core::{ServiceEndpoint, ServiceId, Source};
+use portolan_core::{Revision, ServiceEndpoint, ServiceId, Source};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::keys::{Guard, Keys};
-use super::log::{Gap, Log, News};
+use super::log::{Floor, Gap, Log, News};
 use crate::store::decide::{Concerned, Known};
 use crate::store::index::Index;
 use crate::store::owner::Owner;
-use crate::store::remote::{LAST, Outlets, Timers, revision};
+use crate::store::remote::{Outlets, Timers};
 use crate::store::{Committed, Update};
 use crate::{Command, Membership, ServerId};
 
@@ -45,6 +45,8 @@ pub(super) struct Replica {
     ending: HashMap<ServiceId, u64>,
     /// The index up to which every change is applied; `None` before the state is loaded.
     position: Option<u64>,
+    /// The revision of the newest change.
+    revision: Revision,
     /// When Consul has answered last.
     contact: Instant,
     pub(super) outlets: Outlets,
@@ -87,6 +89,7 @@ impl Replica {
             timers: Timers::default(),
             ending: HashMap::new(),
             position: None,
+            revision: Revision::default(),
             contact: Instant::now(),
             outlets: Outlets::new(),
             broadcast: 0,
@@ -258,9 +261,9 @@ impl Replica {
     }
 
     /// The transaction that deletes old changes, if this server is the one that does it and there are any.
-    pub(super) fn clean_up(&self) -> Option<KvTransaction> {
+    pub(super) fn clean_up(&self, deleted: Floor) -> Option<(KvTransaction, u64)> {
         let task: ServiceId = "portolan-clean-up".parse().expect("its characters are permitted");
-        self.owns(&task).then(|| self.log.clean_up(&self.keys))?
+        self.owns(&task).then(|| self.log.clean_up(&self.keys, deleted))?
     }
 
     // --- what the publisher follows
@@ -276,10 +279,10 @@ impl Replica {
     // --- feeds
 
     pub(super) fn take_update(&mut self, feed: u64) -> Option<Result<Update, String>> {
-        let Self { records, position, outlets, .. } = self;
+        let Self { records, position, revision, outlets, .. } = self;
         outlets.take(feed, position.is_some(), || {
             let endpoints = records.values().map(|record| Arc::clone(&record.endpoint)).collect();
-            (endpoints, revision(position.unwrap_or(0), LAST))
+            (endpoints, *revision)
         })
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::fault::StoreFault;
-use super::log::{Gap, News};
+use super::log::{Floor, Gap, News};
 use super::record::{StoredValue, Value};
 use super::{FORMAT, Shared};
 
@@ -134,18 +134,23 @@ impl Shared {
     pub(super) async fn clean_up(&self) {
         let mut ticks = interval(CLEAN_UP);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut deleted = Floor::default();
         loop {
             ticks.tick().await;
-            let mut progress = self.progress.subscribe();
-            loop {
-                let transaction = self.replica.lock().clean_up();
-                let Some(transaction) = transaction else { break };
-                // If it fails, the next attempt does it.
-                if !matches!(self.client.transact(&transaction).await, Ok(Some(_))) {
+            while let Some((transaction, value)) = self.clean_up_next(deleted) {
+                deleted = match self.client.transact(&transaction).await {
+                    Ok(Some(written)) => Floor { value, written },
+                    // Another server was faster, or Consul was restored.
+                    _ => Floor::default(),
+                };
+                if deleted == Floor::default() {
                     break;
                 }
-                _ = tokio::time::timeout(CLEAN_UP, progress.changed()).await;
             }
         }
+    }
+
+    fn clean_up_next(&self, deleted: Floor) -> Option<(KvTransaction, u64)> {
+        self.replica.lock().clean_up(deleted)
     }
 }

@@ -56,7 +56,9 @@ impl Replica {
         }
         self.position = Some(list.index);
         self.outlets.reset();
-        let servers = self.log.load(&self.keys, list);
+        let (servers, newest) = self.log.load(&self.keys, list);
+        let revisions = self.records.values().map(|record| record.endpoint.revision);
+        self.revision = revisions.fold(newest, Revision::max);
         self.set_servers(servers);
         self.assign_all();
     }
@@ -150,11 +152,16 @@ impl Replica {
         self.broadcast -= usize::from(endpoint.source == Source::Broadcast);
         let change =
             if expired { Change::Expired { endpoint } } else { Change::Deregistered { endpoint } };
-        self.outlets.emit(&Committed::Changed(Arc::new(ServiceEvent { revision, change })));
+        self.emit(revision, change);
     }
 
     fn change(&mut self, change: Change) {
         let revision = change.endpoint().map_or(Revision::default(), |endpoint| endpoint.revision);
+        self.emit(revision, change);
+    }
+
+    fn emit(&mut self, revision: Revision, change: Change) {
+        self.revision = revision;
         self.outlets.emit(&Committed::Changed(Arc::new(ServiceEvent { revision, change })));
     }
 }

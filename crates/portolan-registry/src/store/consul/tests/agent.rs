@@ -38,15 +38,37 @@ impl Agent {
 
     /// Starts an agent with these settings beside those of every test, and waits with this token until it answers.
     pub(super) async fn start_with(settings: &Value, token: Option<&str>) -> Self {
-        let (directory, ports) = (tempfile::tempdir().unwrap(), Ports::free());
-        let data = directory.path().join("data");
+        let agent = Self::begin("node-1", Ports::free(), settings, token);
+        agent.wait_for_leader().await;
+        agent
+    }
+
+    /// Starts three servers, `node-1` to `node-3`, and waits until they have a leader.
+    pub(super) async fn cluster() -> Vec<Self> {
+        let ports = [Ports::free(), Ports::free(), Ports::free()];
+        let join: Vec<_> = ports.iter().map(|ports| format!("127.0.0.1:{}", ports.serf)).collect();
+        let settings = json!({
+            "bootstrap": false, "bootstrap_expect": 3, "retry_join": join, "retry_interval": "1s",
+        });
+        let agents = (1..)
+            .zip(ports)
+            .map(|(number, ports)| Self::begin(&format!("node-{number}"), ports, &settings, None));
+        let agents: Vec<_> = agents.collect();
+        for agent in &agents {
+            agent.wait_for_leader().await;
+        }
+        agents
+    }
+
+    fn begin(node: &str, ports: Ports, settings: &Value, token: Option<&str>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         let mut own = json!({
             "server": true,
             "bootstrap": true,
-            "node_name": "node-1",
+            "node_name": node,
             "bind_addr": "127.0.0.1",
             "client_addr": "127.0.0.1",
-            "data_dir": data,
+            "data_dir": directory.path().join("data"),
             "disable_update_check": true,
             "leave_on_terminate": false,
             // An election takes as long as in Consul's own tests.
@@ -67,9 +89,12 @@ impl Agent {
         let token = token.map(str::to_owned);
         let options = ConsulOptions { url, token, ..ConsulOptions::default() };
         let process = spawn(&directory);
-        let agent = Self { process, directory, ports, options };
-        agent.wait_for_leader().await;
-        agent
+        Self { process, directory, ports, options }
+    }
+
+    /// Whether it is the leader.
+    pub(super) fn is_leader(&self) -> bool {
+        self.consul(&["info"]).contains("leader = true")
     }
 
     pub(super) fn url(&self) -> String {
@@ -175,7 +200,7 @@ fn spawn(directory: &TempDir) -> Child {
 fn program() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let exe = std::env::current_exe().unwrap();
-    let tools = exe.ancestors().nth(3).unwrap().join("tools/bin");
+    let tools = exe.ancestors().nth(3).unwrap().join("tools/consul");
     let mut directories = std::env::split_paths(&path).chain([tools]);
     let found = directories.find(|directory| directory.join("consul").is_file());
     found.expect("consul is missing; run `cargo xtask programs`").join("consul")

@@ -112,6 +112,33 @@ async fn services_of_a_killed_server_are_kept_by_another_one_and_removed_when_th
     in_consul(&agent, "kept", 1).await;
 }
 
+#[tokio::test]
+async fn instance_is_registered_at_the_agent_of_the_server_that_holds_its_lease() {
+    let agents = Agent::cluster().await;
+    let here = config(&agents[0]);
+    let consul = ConsulConfig { url: agents[1].url(), ..here.consul.clone() };
+    let there = RegistryConfig { consul, ..here.clone() };
+    let (first, second) = (Server::start(&here).await, Server::start(&there).await);
+    let id = first.register(&registration("api", 1)).await.unwrap().endpoint.id.clone();
+    let nodes = async |node: &str| loop {
+        let found = in_consul(&agents[2], "api", 1).await.remove(0);
+        if found.node.node == node {
+            break;
+        }
+    };
+    timeout(PATIENCE, nodes("node-1")).await.unwrap();
+    let heartbeat = async { while second.registry.heartbeat(&id).await.is_err() {} };
+    timeout(PATIENCE, heartbeat).await.unwrap();
+    timeout(PATIENCE, nodes("node-2")).await.unwrap();
+    assert!(agents[0].client().agent_services().await.unwrap().is_empty());
+    // A service of a third node is shown by both.
+    agents[2].consul(&["services", "register", "-name", "db", "-id", "db-1", "-port", "5432"]);
+    for server in [&first, &second] {
+        let shows = || server.registry.get(&"consul:node-3:db-1".parse().unwrap()).is_some();
+        eventually("db", shows).await;
+    }
+}
+
 /// Any client of Consul can register anything.
 #[tokio::test]
 async fn services_that_portolan_cannot_show_do_not_hide_the_others() {

@@ -54,6 +54,45 @@ async fn consul_that_hangs_is_noticed() {
 }
 
 #[tokio::test]
+async fn death_of_the_leader_is_survived_by_the_servers_at_the_other_agents() {
+    let mut agents = Agent::cluster().await;
+    let leader = agents.iter().position(Agent::is_leader).unwrap();
+    let plain = config(&agents[leader]);
+    let at = |agent: &Agent| {
+        let consul = ConsulConfig { url: agent.url(), ..plain.consul.clone() };
+        RegistryConfig { consul, ..plain.clone() }
+    };
+    let others: Vec<_> = (0..3).filter(|number| *number != leader).collect();
+    let (first, second, third) = (
+        Server::start(&plain).await,
+        Server::start(&at(&agents[others[0]])).await,
+        Server::start(&at(&agents[others[1]])).await,
+    );
+    let ttl = Some(Ttl::new(3 * Ttl::MIN).unwrap());
+    let service = Registration { ttl, ..registration("api", 1) };
+    let kept = first.register(&service).await.unwrap().endpoint;
+    let shows = || [&first, &second, &third].map(|server| server.registry.list().len());
+    eventually("all", || shows() == [1, 1, 1]).await;
+    let mut watch = third.watch().await;
+    agents[leader].kill();
+    // Its heartbeats go to another server, which is not available during the election.
+    let register = async {
+        while second.register(&registration("web", 2)).await.is_err() {}
+        while second.registry.heartbeat(&kept.id).await.is_err() {}
+    };
+    timeout(PATIENCE, register).await.expect("no other leader");
+    let event = next(&mut watch).await;
+    assert_eq!(event.change.endpoint().unwrap().name.as_str(), "web");
+    first.wait_for(RegistryStatus::Stale).await;
+    assert_eq!(first.registry.list().len(), 1, "reads go on");
+    agents[leader].restart().await;
+    first.wait_for(RegistryStatus::Ready).await;
+    eventually("the same", || first.registry.list().iter().any(|it| it.name == "web")).await;
+    let event = next(&mut watch).await;
+    assert_eq!((event.change.kind(), &event.change.endpoint().unwrap().id), ("expired", &kept.id));
+}
+
+#[tokio::test]
 async fn restored_state_replaces_what_is_known_by_a_snapshot() {
     let agent = Agent::start().await;
     let config = config(&agent);
