@@ -4,7 +4,7 @@
 //! The sender uses a processor of the same machine. What that alone costs is measured too: with the same datagrams sent
 //! to a group that nobody has joined.
 
-mod server;
+pub(crate) mod server;
 
 use std::io::{Write, stderr};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};

@@ -52,8 +52,15 @@ const PORTS: [(&str, Part); 6] = [
 ];
 
 /// The parts of the registry's report by name.
-const REGISTRY: [(&str, Part); 3] =
-    [("durable", registry::durable), ("recovery", registry::recovery), ("flood", flood::rows)];
+const REGISTRY: &[(&str, Part)] = &[
+    ("durable", registry::durable),
+    ("recovery", registry::recovery),
+    ("flood", flood::rows),
+    #[cfg(feature = "full")]
+    ("etcd-peers", registry::etcd_peers),
+    #[cfg(feature = "full")]
+    ("etcd", registry::etcd),
+];
 
 type Part = fn() -> Result<Vec<Row>>;
 
@@ -64,7 +71,7 @@ pub fn print_report(names: &[String]) -> Result<()> {
 
 /// Measures these parts of the registry, or all if there are none, and prints the report.
 pub fn print_registry_report(names: &[String]) -> Result<()> {
-    print(&REGISTRY, names)
+    print(REGISTRY, names)
 }
 
 fn print(parts: &[(&str, Part)], names: &[String]) -> Result<()> {

@@ -1,35 +1,44 @@
 //! Benchmarks of the registry, compared with what limits it.
 
 mod durable;
+#[cfg(feature = "full")]
+mod etcd;
 mod recovery;
 
 pub(crate) use durable::rows as durable;
+#[cfg(feature = "full")]
+pub(crate) use etcd::{load::rows as etcd, peers::rows as etcd_peers};
 pub(crate) use recovery::rows as recovery;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Result;
 use portolan_core::Registration;
 use portolan_registry::{Command, CommandOrigin, Registry, RegistryConfig};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
-/// A registry over a data directory, in this process.
+/// A registry in this process.
 #[derive(Debug)]
-struct DurableRegistry {
+struct BenchRegistry {
     registry: Registry,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
-// === impl DurableRegistry ===
+// === impl BenchRegistry ===
 
-impl DurableRegistry {
-    fn open(data_dir: &Path, max_endpoints: usize) -> Result<Self> {
+impl BenchRegistry {
+    /// Opens one over a data directory.
+    fn durable(data_dir: &Path, max_endpoints: usize) -> Result<Self> {
         let data_dir = Some(data_dir.to_owned());
-        let config = RegistryConfig { data_dir, max_endpoints, ..RegistryConfig::default() };
-        let (task, registry) = portolan_registry::open(&config, Default::default())?;
+        Self::open(&RegistryConfig { data_dir, max_endpoints, ..RegistryConfig::default() })
+    }
+
+    fn open(config: &RegistryConfig) -> Result<Self> {
+        let (task, registry) = portolan_registry::open(config, Default::default())?;
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(task.run(async { drop(stopped.await) }));
         Ok(Self { registry, stop, task })
@@ -38,6 +47,26 @@ impl DurableRegistry {
     async fn close(self) -> Result<()> {
         drop((self.registry, self.stop));
         Ok(self.task.await?)
+    }
+
+    /// Registers so many instances, by so many writers at the same time; returns how many a second.
+    async fn register(registry: &Registry, writers: usize, count: usize) -> Result<f64> {
+        let start = Instant::now();
+        let mut tasks = JoinSet::new();
+        for writer in 0..writers {
+            let registry = registry.clone();
+            tasks.spawn(async move {
+                for number in (writer..count).step_by(writers) {
+                    let command = Command::Register(registration(number)?);
+                    Self::apply(&registry, vec![command]).await?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(task) = tasks.join_next().await {
+            task??;
+        }
+        Ok(count as f64 / start.elapsed().as_secs_f64())
     }
 
     /// Applies commands, all of which must succeed.

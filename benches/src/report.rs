@@ -32,6 +32,7 @@ pub(crate) enum Unit {
     Micros(f64),
     Millis(f64),
     MillisMore(f64),
+    Mebibytes(f64),
     /// A ratio.
     Times(f64),
 }
@@ -97,6 +98,7 @@ impl Unit {
             | Self::Micros(number)
             | Self::Millis(number)
             | Self::MillisMore(number)
+            | Self::Mebibytes(number)
             | Self::Times(number) => number,
         }
     }
@@ -105,10 +107,12 @@ impl Unit {
 impl fmt::Display for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::PerSecond(rate) if *rate < 10.0 => write!(f, "{rate:.2}/s"),
             Self::PerSecond(rate) => write!(f, "{rate:.0}/s"),
             Self::Micros(micros) => write!(f, "{micros:.1} us"),
             Self::Millis(millis) => write!(f, "{millis:.2} ms"),
             Self::MillisMore(millis) => write!(f, "{millis:+.2} ms"),
+            Self::Mebibytes(size) => write!(f, "{size:.0} MiB"),
             Self::Times(times) => write!(f, "{times:.2}"),
         }
     }

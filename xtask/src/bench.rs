@@ -16,12 +16,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         ["ports", parts @ ..] => {
             // The report includes the start time of `portolan run`.
             let packages = &["portolan-benches", "portolan-cli"];
-            Build { profile, packages, program: "bench-ports" }.exec(parts)
+            Build { profile, packages, features: &[], program: "bench-ports" }.exec(parts)
         }
         ["registry", parts @ ..] => {
-            // The registry of the flood is a process of its own.
+            // The registries of some parts are processes of their own.
             let packages = &["portolan-benches", "portolan-cli"];
-            Build { profile, packages, program: "bench-registry" }.exec(parts)
+            let features = &["portolan-benches/full", "portolan-cli/full"];
+            Build { profile, packages, features, program: "bench-registry" }.exec(parts)
         }
         [unknown, ..] => bail!("unknown bench {unknown:?}; expected `ports` or `registry`"),
         [] => bail!("the name of a bench is missing; expected `cargo xtask bench ports|registry`"),

@@ -14,6 +14,8 @@ pub(crate) struct Build<'a> {
     pub(crate) profile: &'a str,
     /// The packages whose programs are built.
     pub(crate) packages: &'a [&'a str],
+    /// The features to build them with.
+    pub(crate) features: &'a [&'a str],
     /// The program to run.
     pub(crate) program: &'a str,
 }
@@ -26,6 +28,7 @@ impl Build<'_> {
     pub(crate) fn exec(&self, arguments: &[&str]) -> Result<()> {
         let mut build = vec!["build", "--profile", self.profile, "--locked", "--bins"];
         build.extend(self.packages.iter().flat_map(|package| ["-p", package]));
+        build.extend(self.features.iter().flat_map(|feature| ["--features", feature]));
         run_all(vec![Step::cargo("build", &build)])?;
         let program = target_directory()?.join(self.profile).join(self.program);
         let error = Command::new(&program).args(arguments).exec();

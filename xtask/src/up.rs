@@ -9,6 +9,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let build = Build {
         profile: "quickstart",
         packages: &["portolan-cli", "portolan-example-quickstart"],
+        features: &[],
         program: "portolan",
     };
     let arguments = ["up"].into_iter().chain(arguments.iter().map(String::as_str));

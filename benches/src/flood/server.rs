@@ -25,7 +25,7 @@ pub(super) struct Server {
 }
 
 /// A connection to a registry.
-pub(super) struct Client {
+pub(crate) struct Client {
     stream: BufReader<TcpStream>,
     address: SocketAddr,
 }
@@ -103,7 +103,7 @@ fn portolan(directory: &TempDir, channel: SocketAddrV4) -> Result<Command> {
 // === impl Client ===
 
 impl Client {
-    pub(super) fn connect(address: SocketAddr) -> Result<Self> {
+    pub(crate) fn connect(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -139,7 +139,8 @@ impl Client {
         Ok(counts.sum::<Result<u64, _>>()?)
     }
 
-    fn request(&mut self, head: &str, body: &str) -> Result<String> {
+    /// Sends a request, such as `GET /metrics`, and returns the body of a successful answer.
+    pub(crate) fn request(&mut self, head: &str, body: &str) -> Result<String> {
         let length = body.len();
         let request = format!(
             "{head} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\

@@ -7,10 +7,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use portolan_registry::Command;
-use tokio::task::JoinSet;
 
-use super::{DurableRegistry, registration, runtime};
+use super::{BenchRegistry, runtime};
 use crate::bench_env::BenchEnv;
 use crate::report::{Goal, Row, Unit};
 use crate::statistics::median;
@@ -51,24 +49,9 @@ fn row(writers: usize) -> Result<Row> {
 }
 
 /// Registers instances over a new data directory; returns how many a second.
-async fn register(data: &Path, writers: usize, count: usize) -> Result<f64> {
-    let durable = DurableRegistry::open(data, count)?;
-    let start = Instant::now();
-    let mut tasks = JoinSet::new();
-    for writer in 0..writers {
-        let registry = durable.registry.clone();
-        tasks.spawn(async move {
-            for number in (writer..count).step_by(writers) {
-                let command = Command::Register(registration(number)?);
-                DurableRegistry::apply(&registry, vec![command]).await?;
-            }
-            anyhow::Ok(())
-        });
-    }
-    while let Some(task) = tasks.join_next().await {
-        task??;
-    }
-    let rate = count as f64 / start.elapsed().as_secs_f64();
+pub(super) async fn register(data: &Path, writers: usize, count: usize) -> Result<f64> {
+    let durable = BenchRegistry::durable(data, count)?;
+    let rate = BenchRegistry::register(&durable.registry, writers, count).await?;
     durable.close().await?;
     Ok(rate)
 }

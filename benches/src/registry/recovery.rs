@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use portolan_registry::{Command, Query};
 
-use super::{DurableRegistry, registration, runtime};
+use super::{BenchRegistry, registration, runtime};
 use crate::bench_env::BenchEnv;
 use crate::report::{Goal, Row, Unit};
 use crate::statistics::median;
@@ -44,12 +44,12 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
 }
 
 async fn fill(data: &Path) -> Result<()> {
-    let durable = DurableRegistry::open(data, ENDPOINTS)?;
+    let durable = BenchRegistry::durable(data, ENDPOINTS)?;
     let numbers: Vec<_> = (0..ENDPOINTS).collect();
     for numbers in numbers.chunks(1000) {
         let register = |number: &usize| Ok(Command::Register(registration(*number)?));
         let commands = numbers.iter().map(register).collect::<Result<_>>()?;
-        DurableRegistry::apply(&durable.registry, commands).await?;
+        BenchRegistry::apply(&durable.registry, commands).await?;
     }
     durable.close().await
 }
@@ -57,7 +57,7 @@ async fn fill(data: &Path) -> Result<()> {
 /// Returns the milliseconds until the last endpoint is found.
 async fn recover(data: &Path) -> Result<f64> {
     let start = Instant::now();
-    let durable = DurableRegistry::open(data, ENDPOINTS)?;
+    let durable = BenchRegistry::durable(data, ENDPOINTS)?;
     let query = Query::for_service("service-999".parse()?);
     while durable.registry.lookup(&query).0.is_empty() {
         tokio::task::yield_now().await;

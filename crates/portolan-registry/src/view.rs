@@ -179,7 +179,7 @@ impl State {
         self.history.clear();
         self.endpoints.clear();
         self.services.values_mut().for_each(|service| service.reset(compacted));
-        endpoints.iter().for_each(|endpoint| self.put(endpoint));
+        self.put_all(endpoints);
         for event in history.into_iter().flat_map(|history| &history.events) {
             let Some(endpoint) = event.change.endpoint() else { continue };
             self.record(event, &endpoint.name);
@@ -197,6 +197,20 @@ impl State {
     fn put(&mut self, endpoint: &Arc<ServiceEndpoint>) {
         self.endpoints.insert(endpoint.id.clone(), Arc::clone(endpoint));
         self.service(&endpoint.name).put(endpoint);
+    }
+
+    /// Puts very many at once.
+    fn put_all(&mut self, endpoints: &[Arc<ServiceEndpoint>]) {
+        self.endpoints.reserve(endpoints.len());
+        let mut of_service: HashMap<&ServiceName, Vec<&Arc<ServiceEndpoint>>> = HashMap::new();
+        for endpoint in endpoints {
+            self.endpoints.insert(endpoint.id.clone(), Arc::clone(endpoint));
+            of_service.entry(&endpoint.name).or_default().push(endpoint);
+        }
+        for (name, endpoints) in of_service {
+            let service = self.service(name);
+            endpoints.into_iter().for_each(|endpoint| service.put(endpoint));
+        }
     }
 
     fn remove(&mut self, endpoint: &ServiceEndpoint) {

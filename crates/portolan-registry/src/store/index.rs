@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use portolan_core::{ServiceEndpoint, ServiceId};
 
@@ -20,6 +21,14 @@ pub(crate) struct Index {
 // === impl Index ===
 
 impl Index {
+    /// The index of these instances.
+    pub(crate) fn of(instances: &[(Arc<ServiceEndpoint>, Owner)]) -> Self {
+        let mut index = Self::default();
+        index.places.reserve(instances.len());
+        instances.iter().for_each(|(endpoint, owner)| index.insert(endpoint, owner));
+        index
+    }
+
     pub(crate) fn insert(&mut self, endpoint: &ServiceEndpoint, owner: &Owner) {
         Place::all(endpoint).for_each(|place| add(&mut self.places, place, &endpoint.id));
         for (id, _) in owner.fenced.iter().filter(|(id, _)| *id != endpoint.id) {

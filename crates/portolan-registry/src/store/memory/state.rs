@@ -274,9 +274,14 @@ impl State {
 
     /// Adds an instance that is not there, without a change for anyone.
     fn attach(&mut self, instance: Detached) {
+        self.index_of.insert(&instance.endpoint, &instance.owner);
+        self.attach_unindexed(instance);
+    }
+
+    /// Does the same without an entry in the index.
+    fn attach_unindexed(&mut self, instance: Detached) {
         let Detached { endpoint, owner, ends, extended, kept, protected } = instance;
         self.broadcast += usize::from(endpoint.source == Source::Broadcast);
-        self.index_of.insert(&endpoint, &owner);
         let lease = self.leases.insert_at(endpoint.id.clone(), ends);
         let id = endpoint.id.clone();
         self.protected += usize::from(protected);

@@ -1,7 +1,8 @@
 //! Lines with a checksum: the CRC-32 (IEEE 802.3) of a JSON value in eight hexadecimal digits, a space, the value
 //! and a newline, which JSON escapes.
 
-use std::io::{self, BufRead, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 
 use serde::Serialize;
 
@@ -104,6 +105,13 @@ impl<R: BufRead> Lines<R> {
         self.offset += length as u64;
         self.number += 1;
         Ok(Some(Line { offset, number: self.number, bytes }))
+    }
+}
+
+impl Lines<BufReader<File>> {
+    /// The length of the file, read or not.
+    pub(super) fn length_of_file(&self) -> io::Result<u64> {
+        Ok(self.reader.get_ref().metadata()?.len())
     }
 }
 

@@ -23,9 +23,13 @@ use crate::store::memory::extension;
 use crate::store::owner::Owner;
 
 /// How many lines are parsed at a time.
-const GROUP: usize = 256;
-/// The length from which no further line is added to those.
-const GROUP_LENGTH: u64 = 32 << 20;
+const GROUP: usize = 4096;
+/// The length from which no further line is added to those: several groups in a large file, so that one is parsed while
+/// the one before it is applied.
+const GROUP_LENGTH: u64 = 2 << 20;
+
+/// Less than the length of an instance in a snapshot.
+const SHORTEST_INSTANCE: usize = 64;
 
 /// What a data directory contains.
 #[derive(Debug, Default)]
@@ -96,20 +100,24 @@ fn replay(
         Some(number) => read_snapshot(&dir.file(FileKind::Snapshot, number))?,
         None => Recovered::default(),
     };
-    replay.history = match snapshot {
-        Some(number) => earlier_history(dir, number, replay.revision, history),
-        None => History::default(),
-    };
-    let mut events = VecDeque::from(std::mem::take(&mut replay.history.events));
+    let begin = replay.revision;
+    let mut events = VecDeque::new();
     for number in needed {
         let is_newest = Some(number) == needed.last();
         let length =
             replay.read_journal(&dir.file(FileKind::Journal, *number), is_newest, &mut events)?;
         replay.journal = Some((*number, length));
-        let surplus = events.len().saturating_sub(history);
-        if let Some(dropped) = events.drain(..surplus).next_back() {
-            replay.history.since = dropped.revision;
-        }
+        replay.history.shorten(&mut events, history);
+    }
+    if let Some(number) = snapshot
+        && replay.history.since == begin
+        && events.len() < history
+    {
+        let limit = history - events.len();
+        let earlier = earlier_history(dir, number, begin, limit);
+        replay.history.since = earlier.since;
+        replay.history.gaps.splice(..0, earlier.gaps);
+        earlier.events.into_iter().rev().for_each(|event| events.push_front(event));
     }
     replay.history.events = events.into();
     Ok(replay)
@@ -142,27 +150,26 @@ impl Recovered {
         }
         self.revision = self.revision.max(header.revision);
         let mut damage: Option<(u64, DataDirError)> = None;
-        while let Some(group) = lines.group::<Batch>()? {
-            for (offset, batch) in group {
-                damage = match (batch, damage) {
-                    (Ok(batch), Some((torn_at, error))) if batch.synced > torn_at => {
+        lines.read_all(|offset, batch: Result<Batch, _>| {
+            damage = match (batch, damage.take()) {
+                (Ok(batch), Some((torn_at, error))) if batch.synced > torn_at => {
+                    return Err(error);
+                }
+                (Ok(batch), None) => {
+                    self.replay(batch, events);
+                    None
+                }
+                (Err(Invalid { error, last }), None) => {
+                    let is_synced = last.is_some_and(|batch| batch.synced > offset);
+                    if !may_be_torn || is_synced {
                         return Err(error);
                     }
-                    (Ok(batch), None) => {
-                        self.replay(batch, events);
-                        None
-                    }
-                    (Err(Invalid { error, last }), None) => {
-                        let is_synced = last.is_some_and(|batch| batch.synced > offset);
-                        if !may_be_torn || is_synced {
-                            return Err(error);
-                        }
-                        Some((offset, error))
-                    }
-                    (_, torn) => torn,
+                    Some((offset, error))
                 }
-            }
-        }
+                (_, torn) => torn,
+            };
+            Ok(())
+        })?;
         let length = lines.lines.offset();
         let intact = damage.map_or(length, |(torn_at, _)| torn_at);
         if intact < length {
@@ -278,14 +285,21 @@ fn earlier_history(dir: &DataDir, snapshot: u64, revision: Revision, limit: usiz
     match earlier.read_journal(&dir.file(FileKind::Journal, number), false, &mut events) {
         Ok(_) if earlier.revision == revision => {
             let mut history = earlier.history;
-            let surplus = events.len().saturating_sub(limit);
-            if let Some(dropped) = events.drain(..surplus).next_back() {
-                history.since = dropped.revision;
-            }
+            history.shorten(&mut events, limit);
             history.events = events.into();
             history
         }
         _ => lost,
+    }
+}
+
+impl History {
+    /// Drops the oldest events beyond the limit.
+    fn shorten(&mut self, events: &mut VecDeque<Arc<ServiceEvent>>, limit: usize) {
+        let surplus = events.len().saturating_sub(limit);
+        if let Some(dropped) = events.drain(..surplus).next_back() {
+            self.since = dropped.revision;
+        }
     }
 }
 
@@ -294,14 +308,15 @@ fn read_snapshot(path: &Path) -> Result<Recovered, DataDirError> {
     let header = lines.header("snapshot")?;
     let mut recovered = Recovered { revision: header.revision, ..Recovered::default() };
     recovered.history.since = header.revision;
-    while let Some(group) = lines.group::<Instances>()? {
-        for (_, instances) in group {
-            for instance in instances.map_err(|invalid| invalid.error)? {
-                recovered.at = recovered.at.max(instance.endpoint.last_heartbeat);
-                recovered.instances.insert(instance.endpoint.id.clone(), instance);
-            }
+    // Not more than a file can have, whatever the header says.
+    recovered.instances.reserve(header.instances.unwrap_or_default().min(lines.most_instances()));
+    lines.read_all(|_, instances: Result<Instances, _>| {
+        for instance in instances.map_err(|invalid| invalid.error)? {
+            recovered.at = recovered.at.max(instance.endpoint.last_heartbeat);
+            recovered.instances.insert(instance.endpoint.id.clone(), instance);
         }
-    }
+        Ok(())
+    })?;
     let found = recovered.instances.len();
     if let Some(expected) = header.instances.filter(|expected| *expected != found) {
         let problem = format!("the file ends after {found} of {expected} instances");
@@ -339,8 +354,41 @@ impl<'a> LogFile<'a> {
         self.lines.next().map_err(|source| DataDirError::io("read", self.path, source))
     }
 
-    /// Reads the next lines and parses them on all processors, which takes most of the time of a recovery.
-    fn group<T: DeserializeOwned + Send>(&mut self) -> Result<Option<Group<T>>, DataDirError> {
+    /// The most instances that the file can have.
+    fn most_instances(&self) -> usize {
+        let length = self.lines.length_of_file().unwrap_or_default();
+        usize::try_from(length).unwrap_or(usize::MAX) / SHORTEST_INSTANCE
+    }
+
+    /// Reads all lines, parses them on all processors, which takes most of the time of a recovery, and hands them out
+    /// in order with their offsets. While some are parsed, the ones before them are handed out.
+    fn read_all<T: DeserializeOwned + Send>(
+        &mut self,
+        mut take: impl FnMut(u64, Result<T, Invalid<T>>) -> Result<(), DataDirError>,
+    ) -> Result<(), DataDirError> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut parsed: Group<T> = Vec::new();
+        loop {
+            let lines = self.group()?;
+            if lines.is_empty() && parsed.is_empty() {
+                return Ok(());
+            }
+            let (file, share) = (&*self, lines.len().div_ceil(threads).max(1));
+            let parse = |line: &Line| (line.offset, file.parse(line));
+            parsed = std::thread::scope(|scope| {
+                let parts: Vec<_> = lines
+                    .chunks(share)
+                    .map(|part| scope.spawn(move || part.iter().map(parse).collect::<Vec<_>>()))
+                    .collect();
+                parsed.drain(..).try_for_each(|(offset, value)| take(offset, value))?;
+                let parts = parts.into_iter();
+                Ok(parts.flat_map(|part| part.join().expect("parsing does not panic")).collect())
+            })?;
+        }
+    }
+
+    /// Reads the lines that are parsed together.
+    fn group(&mut self) -> Result<Vec<Line>, DataDirError> {
         let mut lines = Vec::new();
         let start = self.lines.offset();
         while lines.len() < GROUP
@@ -349,21 +397,7 @@ impl<'a> LogFile<'a> {
         {
             lines.push(line);
         }
-        if lines.is_empty() {
-            return Ok(None);
-        }
-        let parse = |line: &Line| (line.offset, self.parse(line));
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let share = lines.len().div_ceil(threads);
-        let parsed = std::thread::scope(|scope| {
-            let parts = lines.chunks(share);
-            let parts: Vec<_> = parts
-                .map(|part| scope.spawn(move || part.iter().map(parse).collect::<Vec<_>>()))
-                .collect();
-            let joined = parts.into_iter().map(|part| part.join().expect("parsing does not panic"));
-            joined.flatten().collect()
-        });
-        Ok(Some(parsed))
+        Ok(lines)
     }
 
     fn header(&mut self, kind: &str) -> Result<Header, DataDirError> {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{Record, State};
 use crate::MassExpiryConfig;
+use crate::store::index::Index;
 use crate::store::memory::feed::FeedQueue;
 use crate::store::memory::journal::record::Instance;
 use crate::store::memory::journal::recovery::Recovered;
@@ -25,7 +26,14 @@ impl State {
         self.revision = recovered.revision;
         self.history = Some(recovered.history);
         self.outbox.durability = durability;
-        for instance in recovered.instances.into_values() {
+        let instances: Vec<_> = recovered.instances.into_values().collect();
+        self.records.reserve(instances.len());
+        self.leases.reserve(instances.len());
+        // Beside the rest, because it takes as long.
+        let owned = |instance: &Instance| (Arc::clone(&instance.endpoint), instance.owner.clone());
+        let owned: Vec<_> = instances.iter().map(owned).collect();
+        let index = std::thread::spawn(move || Index::of(&owned));
+        for instance in instances {
             let Instance { endpoint, owner, ends, extended, kept, protected, overdue } = instance;
             let left = Duration::try_from(ends.duration_since(now.0)).unwrap_or_default();
             // Longer only if the clock was set back.
@@ -33,8 +41,9 @@ impl State {
             let longest = if protected { MassExpiryConfig::LONGEST } else { ttl };
             let ends = now.1 + left.min(longest);
             self.overdue.extend(overdue.then(|| endpoint.id.clone()));
-            self.attach(Detached { endpoint, owner, ends, extended, kept, protected });
+            self.attach_unindexed(Detached { endpoint, owner, ends, extended, kept, protected });
         }
+        self.index_of = index.join().expect("building an index does not panic");
     }
 
     pub(super) fn push_undo(&mut self, id: &ServiceId) {
