@@ -173,6 +173,8 @@ fn full_disk_rejects_writes_and_keeps_serving_until_there_is_space() {
         ensure!(call.stderr.contains("read-only"), "{}", call.stderr);
         ensure!(call.stderr.contains("free space"), "{}", call.stderr);
 
+        is_read_only(env, Some("No space left on device"))?;
+
         let mut remount = std::process::Command::new("mount");
         remount.args(["-o", "remount,size=16m"]).arg(&data);
         env.spawn("remount", remount)?.wait(TIMEOUT)?.exits(0)?;
@@ -183,6 +185,7 @@ fn full_disk_rejects_writes_and_keeps_serving_until_there_is_space() {
             Ok(())
         })?;
         acknowledged.insert(id, version);
+        is_read_only(env, None)?;
         registry.kill()?;
         let _registry = serve(env, &data)?;
         check(&acknowledged)?;
@@ -191,6 +194,80 @@ fn full_disk_rejects_writes_and_keeps_serving_until_there_is_space() {
             http::get_json(&known)?["health"] == "critical",
             "the snapshot has what changed meanwhile"
         );
+        Ok(())
+    });
+}
+
+/// Checks that the registry says everywhere that it is read-only, and why; or nowhere.
+fn is_read_only(env: &TestEnv, reason: Option<&str>) -> Result<()> {
+    let ready = http::get_json(&format!("{REGISTRY}/readyz"))?;
+    let says = |text: &str| reason.is_some_and(|reason| text.contains(reason));
+    let stated = ready["read_only"].as_str();
+    ensure!(
+        stated.is_some_and(says) == reason.is_some() && stated.is_some() == reason.is_some(),
+        "{ready}"
+    );
+    let metrics = http::get(&format!("{REGISTRY}/metrics"))?;
+    let gauge = format!("discovery_registry_read_only {}", u8::from(reason.is_some()));
+    ensure!(metrics.lines().any(|line| line == gauge), "{metrics}");
+    let doctor = env.portolan(&["doctor", "--problems"])?.run()?;
+    let finding = "the registry cannot write its data directory, and rejects registrations";
+    ensure!(doctor.stdout.contains(finding) == reason.is_some(), "{}", doctor.stdout);
+    ensure!(reason.is_none() || says(&doctor.stdout), "{}", doctor.stdout);
+    Ok(())
+}
+
+#[test]
+fn removed_directory_is_noticed_and_filled_again_once_it_is_back() {
+    isolated(|env| {
+        let data = env.directory().join("data");
+        let mut registry = serve(env, &data)?;
+        let register = |id: &str| {
+            env.portolan(&["register", "api", "--id", id, "--host", "10.0.0.7", "--port", "8080"])?
+                .args(&["--ttl", "1h"])
+                .run()
+        };
+        register("api-1")?.exits(0)?;
+        std::fs::remove_dir_all(&data)?;
+        let refused = register("api-2")?.exits(5)?;
+        ensure!(refused.stderr.contains("was removed or replaced"), "{}", refused.stderr);
+        // It does not come back by itself: it may be where a disk is to be mounted.
+        registry.wait_for_line("Journal cannot be written, the registry is read-only")?;
+        registry.wait_until("the directory to be missed", || {
+            is_read_only(env, Some("No such file or directory"))
+        })?;
+        std::fs::create_dir(&data)?;
+        registry.wait_until("the registry to accept writes", || is_read_only(env, None))?;
+        register("api-3")?.exits(0)?;
+        registry.kill()?;
+        let _registry = serve(env, &data)?;
+        let listing = http::get_json(&format!("{REGISTRY}/api/v1/services"))?;
+        let services = listing["services"].as_array().context("a list")?;
+        // The third one displaced the first one at its address.
+        ensure!(services.len() == 1 && services[0]["id"] == "api-3", "{listing}");
+        Ok(())
+    });
+}
+
+#[test]
+fn directory_that_cannot_be_used_is_an_error_with_a_remedy_that_fits() {
+    isolated(|env| {
+        env.write("file", "")?;
+        let mount = ["-t", "tmpfs", "-o", "ro", "tmpfs"];
+        let mut command = std::process::Command::new("mount");
+        command.args(mount).arg(env.folder("read-only")?);
+        env.spawn("mount", command)?.wait(TIMEOUT)?.exits(0)?;
+        for (path, expected) in [
+            ("~/registry", "begins with ~, which only a shell replaces"),
+            ("file", "something else has this name"),
+            ("file/registry", "something else has this name"),
+            ("read-only/registry", "mount its file system for writing"),
+        ] {
+            let output = env.portolan(&["serve", "--data-dir", path])?.run()?;
+            ensure!(output.code == Some(2) || output.code == Some(1), "{output:?}");
+            ensure!(output.stderr.contains(expected), "{}", output.stderr);
+        }
+        ensure!(!env.directory().join("~").exists(), "no directory is called ~");
         Ok(())
     });
 }

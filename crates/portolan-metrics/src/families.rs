@@ -42,6 +42,7 @@ pub(crate) struct Families {
     pub(crate) unhealthy: Family<Service, Gauge>,
     pub(crate) view_age: Gauge<f64, AtomicU64>,
     pub(crate) protected: Gauge,
+    pub(crate) read_only: Gauge,
 }
 
 // === impl Families ===
@@ -112,6 +113,12 @@ impl Families {
             protected: to.add(
                 "discovery_registry_protected_instances",
                 "Number of instances that are kept because too many leases ended at once",
+                Kind::Gauge,
+                Gauge::default(),
+            ),
+            read_only: to.add(
+                "discovery_registry_read_only",
+                "Whether the registry rejects registrations because it cannot write its data directory",
                 Kind::Gauge,
                 Gauge::default(),
             ),

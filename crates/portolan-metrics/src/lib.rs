@@ -122,6 +122,11 @@ impl Metrics {
         self.0.families.protected.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    /// Sets whether the registry rejects registrations because it cannot write its data directory.
+    pub fn registry_read_only(&self, read_only: bool) {
+        self.0.families.read_only.set(i64::from(read_only));
+    }
+
     // --- discovery client
 
     /// Creates the counters of a discovery strategy with the value 0, so that `rate()` includes the

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portolan_core::{InvalidDuration, IpNetwork, REGISTRY_PORT, Remedy, Ttl};
@@ -95,6 +95,9 @@ pub enum InvalidRegistryConfig {
     /// The storage backend keeps nothing in a directory.
     #[error("service_registry.data_dir: the storage backend {0} does not use a directory")]
     DataDir(&'static str),
+    /// The data directory begins with `~`.
+    #[error("service_registry.data_dir: {} begins with ~, which only a shell replaces", .0.display())]
+    DataDirTilde(PathBuf),
     /// The data directory is empty text.
     #[error("service_registry.data_dir: it is empty, expected a directory")]
     DataDirEmpty,
@@ -174,6 +177,9 @@ impl RegistryConfig {
         if self.data_dir.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
             return Err(InvalidRegistryConfig::DataDirEmpty);
         }
+        if let Some(path) = self.data_dir.as_ref().filter(|path| has_tilde(path)) {
+            return Err(InvalidRegistryConfig::DataDirTilde(path.clone()));
+        }
         self.ttl()?;
         if !(Ttl::MIN..=Ttl::MAX).contains(&self.cleanup_interval) {
             return Err(InvalidRegistryConfig::CleanupInterval(self.cleanup_interval));
@@ -227,7 +233,7 @@ impl InvalidRegistryConfig {
     pub fn path(&self) -> String {
         let key = match self {
             Self::Backend(_) => "storage_backend",
-            Self::DataDir(_) | Self::DataDirEmpty => "data_dir",
+            Self::DataDir(_) | Self::DataDirEmpty | Self::DataDirTilde(_) => "data_dir",
             Self::TtlDefault(_) => "ttl_default",
             Self::CleanupInterval(_) => "cleanup_interval",
             Self::MaxViewAge(_) => "max_view_age",
@@ -249,6 +255,9 @@ impl Remedy for InvalidRegistryConfig {
                     .into(),
             ),
             Self::DataDirEmpty => Some("leave it out to keep nothing".into()),
+            Self::DataDirTilde(_) => Some(
+                "write the whole path, such as /home/ann/registry; a directory whose name begins with ~ is ./~name".into(),
+            ),
             Self::DataDir(_) => Some("remove it, or set storage_backend to memory".into()),
             Self::Etcd { .. }
             | Self::MassExpiry { .. }
@@ -272,6 +281,11 @@ impl StorageBackend {
             Self::Consul => "consul",
         }
     }
+}
+
+/// Whether the path means a home directory to a shell: `~`, `~/…` or `~ann/…`.
+fn has_tilde(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().starts_with(b"~")
 }
 
 fn check_limit(key: &'static str, value: usize) -> Result<(), InvalidRegistryConfig> {
@@ -316,6 +330,7 @@ mod tests {
     fn invalid_values_are_rejected_with_their_key() {
         let texts = [
             r#"{"cleanup_interval": "0s"}"#,
+            r#"{"data_dir": "~/registry"}"#,
             r#"{"max_view_age": "1s"}"#,
             r#"{"mass_expiry": {"share": 1.5}}"#,
             r#"{"mass_expiry": {"instances": 1}}"#,

@@ -175,7 +175,7 @@ impl Remedy for RegistryError {
             }
             Self::Exists { .. } => "deregister the one in the store, if the other one is meant",
             Self::ReadOnly { .. } => {
-                "free space on the disk of service_registry.data_dir or make it writable, then retry the request"
+                "free space on the disk of service_registry.data_dir, make it writable or put it back, then retry the request"
             }
             Self::Busy(_) | Self::Unavailable { .. } => "retry the request",
             Self::Closed => "retry the request with another server, or after a restart",

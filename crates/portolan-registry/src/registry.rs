@@ -15,7 +15,7 @@ use tracing::Span;
 
 use crate::committer::Request;
 use crate::staleness::Staleness;
-use crate::store::{self, Feed, Freshness, OpenError, Receipt, Store};
+use crate::store::{self, Feed, Freshness, OpenError, ReadOnly, Receipt, Store};
 use crate::updater::{FeedState, Progress, ViewUpdater};
 use crate::view::View;
 use crate::{
@@ -39,6 +39,7 @@ pub struct Registry {
     progress: watch::Receiver<Progress>,
     freshness: Freshness,
     max_view_age: Duration,
+    read_only: ReadOnly,
     /// The greatest index that the view did not reach before a command's deadline.
     overdue: Arc<AtomicU64>,
 }
@@ -97,6 +98,7 @@ pub fn open_over(
         progress: updater.progress(),
         freshness: feed.freshness(),
         max_view_age: config.max_view_age,
+        read_only: store.read_only(),
         overdue: Arc::default(),
     };
     (RegistryTask { store, feed, queue, updater, recorder }, registry)
@@ -260,6 +262,11 @@ impl Registry {
         }
         let (age, limit) = (self.freshness.age(), self.max_view_age);
         (age > limit).then_some(Staleness::Old { age, limit, reason: lost, store: self.store })
+    }
+
+    /// Why registrations and deregistrations are rejected at the moment, if they are. Everything else goes on.
+    pub fn read_only(&self) -> Option<Arc<str>> {
+        self.read_only.borrow().clone()
     }
 
     /// Whether the status is [`RegistryStatus::Ready`].

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use portolan_core::{Remedy, Revision, ServiceEndpoint, ServiceEvent};
+use tokio::sync::watch;
 
 use crate::{
     Command, CommandOrigin, CommandOutcome, InvalidRegistryConfig, Membership, Recorder,
@@ -55,6 +56,9 @@ const STORES: &[StoreKind] = &[
 
 /// The two halves of a store.
 pub(crate) type StoreParts = (Arc<dyn Store>, Box<dyn Feed>);
+
+/// Why a store rejects registrations and deregistrations at the moment; `None` while it accepts them.
+pub type ReadOnly = watch::Receiver<Option<Arc<str>>>;
 
 /// A row of the table of stores.
 pub(crate) struct StoreKind {
@@ -103,6 +107,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Whether the store was opened with the state of earlier servers. If not, a registry that has just started
     /// says that its answers are incomplete, until every service had time to register again.
     fn has_former_state(&self) -> bool;
+
+    /// Why the store rejects registrations and deregistrations at the moment, if it does. By default it never does.
+    fn read_only(&self) -> ReadOnly {
+        watch::channel(None).1
+    }
 
     /// The servers over this store. A server leaves when its store is dropped or its lease ends.
     fn membership(&self) -> Membership;

@@ -90,6 +90,11 @@ async fn readiness_of_a_server_has_its_reason() {
     let ready =
         answering(b"HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\n{\"status\":\"ready\"}").await;
     assert_eq!(ready.readiness().await, Ok(Readiness::Ready));
+    let read_only = answering(
+        b"HTTP/1.1 200 OK\r\ncontent-length: 37\r\n\r\n{\"status\":\"ready\",\"read_only\":\"full\"}",
+    );
+    let reason = "full".to_owned();
+    assert_eq!(read_only.await.readiness().await, Ok(Readiness::ReadOnly { reason }));
     let stale = answering(
         b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 24\r\n\r\n{\"detail\":\"it is stale\"}",
     );

@@ -12,6 +12,11 @@ use super::error::RegistryClientError;
 pub enum Readiness {
     /// It serves reads and commands.
     Ready,
+    /// It serves reads, heartbeats and health reports; registrations and deregistrations are rejected.
+    ReadOnly {
+        /// Why.
+        reason: String,
+    },
     /// It is not ready, as when it has lost its store. Reads return what it knew.
     NotReady {
         /// Why.
@@ -23,6 +28,7 @@ pub enum Readiness {
 #[derive(Deserialize)]
 struct Condition {
     status: String,
+    read_only: Option<String>,
 }
 
 // === impl RegistryClient ===
@@ -39,8 +45,11 @@ impl RegistryClient {
         };
         let url = response.url().to_owned();
         match response.json::<Condition>().await? {
-            Condition { status } if status == "ready" => Ok(Readiness::Ready),
-            Condition { status } => {
+            Condition { status, read_only } if status == "ready" => Ok(match read_only {
+                Some(reason) => Readiness::ReadOnly { reason },
+                None => Readiness::Ready,
+            }),
+            Condition { status, .. } => {
                 Err(RegistryClientError::bad_answer(&url, format!("/readyz says {status:?}")))
             }
         }

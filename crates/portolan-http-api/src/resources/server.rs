@@ -1,5 +1,7 @@
 //! `/healthz`, `/readyz`, `/metrics`, `/openapi.json`: the state and description of the server.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
@@ -15,17 +17,21 @@ use crate::problem::{Problem, ProblemKind};
 pub(crate) struct Condition {
     status: &'static str,
     version: String,
+    /// Why registrations and deregistrations are rejected, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_only: Option<Arc<str>>,
 }
 
 /// `GET /healthz`: liveness, 200 as long as the server answers.
 pub(crate) async fn live(State(api): State<Api>) -> Json<Condition> {
-    Json(Condition { status: "ok", version: api.server_version().to_owned() })
+    Json(Condition { status: "ok", version: api.server_version().to_owned(), read_only: None })
 }
 
 /// `GET /readyz`: readiness, 200 if the registry has loaded its state and accepts commands.
 pub(crate) async fn ready(State(api): State<Api>) -> Result<Json<Condition>, Problem> {
     check_ready(api.registry())?;
-    Ok(Json(Condition { status: "ready", version: api.server_version().to_owned() }))
+    let (version, read_only) = (api.server_version().to_owned(), api.registry().read_only());
+    Ok(Json(Condition { status: "ready", version, read_only }))
 }
 
 fn check_ready(registry: &Registry) -> Result<(), Problem> {
@@ -56,6 +62,7 @@ fn not_ready(status: RegistryStatus, stale: Option<&Staleness>) -> Option<Proble
 /// `GET /metrics`: all metrics, in the Prometheus text format.
 pub(crate) async fn metrics(State(api): State<Api>) -> Response {
     api.metrics().registry_view_age(api.registry().view_age());
+    api.metrics().registry_read_only(api.registry().read_only().is_some());
     ([(CONTENT_TYPE, portolan_metrics::CONTENT_TYPE)], api.metrics().encode()).into_response()
 }
 

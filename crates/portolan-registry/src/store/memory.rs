@@ -22,7 +22,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::{debug, info, warn};
 
-use super::{Feed, OpenError, Receipt, Store, StoreKind};
+use super::{Feed, OpenError, ReadOnly, Receipt, Store, StoreKind};
 use crate::members::{Membership, ServerId};
 use crate::{
     Command, CommandOrigin, InvalidRegistryConfig, Recorder, RegistryConfig, RegistryError,
@@ -86,6 +86,8 @@ struct Shared {
     /// Tells the writer of the journal that the outbox has something for it.
     outbox: Condvar,
     servers: watch::Sender<BTreeSet<ServerId>>,
+    /// Why writes are rejected, if they are.
+    read_only: watch::Sender<Option<Arc<str>>>,
     next_server: AtomicU64,
     /// Held by the server that maintains the store.
     maintenance: tokio::sync::Mutex<()>,
@@ -154,8 +156,9 @@ impl Memory {
         joined
     }
 
-    fn shared(config: &RegistryConfig, state: State) -> Arc<Shared> {
+    fn shared(config: &RegistryConfig, mut state: State) -> Arc<Shared> {
         Arc::new(Shared {
+            read_only: watch::Sender::new(state.outbox().read_only()),
             state: Mutex::new(state),
             outbox: Condvar::new(),
             servers: watch::Sender::new(BTreeSet::new()),
@@ -234,6 +237,10 @@ impl Store for Memory {
         self.recovered
     }
 
+    fn read_only(&self) -> ReadOnly {
+        self.shared.read_only.subscribe()
+    }
+
     fn membership(&self) -> Membership {
         Membership::new(self.server, self.shared.servers.subscribe())
     }
@@ -286,16 +293,13 @@ impl Shared {
 
     // --- the writer's side
 
-    /// Waits until the outbox has something, and takes it. `None` once the store is closed.
-    fn wait_for_batch(&self) -> Option<Batch> {
+    /// Waits until the outbox has something, at most for so long, and takes it. `None` once the store is closed.
+    fn wait_for_batch(&self, longest: Duration) -> Option<Batch> {
         let mut state = self.state.lock();
-        while !state.outbox().has_work() {
-            if state.outbox().closed {
-                return None;
-            }
-            self.outbox.wait(&mut state);
-        }
-        Some(state.take_batch())
+        let is_idle = |state: &mut State| !state.outbox().has_work() && !state.outbox().closed;
+        self.outbox.wait_while_for(&mut state, is_idle, longest);
+        let is_open = state.outbox().has_work() || !state.outbox().closed;
+        is_open.then(|| state.take_batch())
     }
 
     /// Takes the outbox and the state that includes it.
@@ -310,6 +314,8 @@ impl Shared {
     }
 
     fn revert(&self, batch: Batch, reason: &str) {
+        // Before the callers learn that their commands were rejected.
+        self.read_only.send_replace(Some(reason.into()));
         self.state.lock().revert(batch, reason);
     }
 
@@ -318,6 +324,14 @@ impl Shared {
         state.outbox().pending.records.clear();
         state.outbox().durability =
             Durability::ReadOnly { reason: reason.into(), recording: false };
+        drop(state);
+        self.tell();
+    }
+
+    /// Tells whether the store is read-only.
+    fn tell(&self) {
+        let reason = self.state.lock().outbox().read_only();
+        self.read_only.send_replace(reason);
     }
 
     /// Returns the state, and records from here on what changes.
@@ -331,6 +345,7 @@ impl Shared {
 
     fn accept_writes(&self) {
         self.state.lock().outbox().durability = Durability::Journal;
+        self.tell();
     }
 
     /// Waits for so long. Returns whether the store is still open.

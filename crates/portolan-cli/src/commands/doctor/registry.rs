@@ -49,6 +49,11 @@ fn readiness(ready: Result<Readiness, RegistryClientError>, url: &str) -> Findin
             format_args!("{url}/readyz: {reason}"),
             "check that its store is reachable",
         ),
+        Ok(Readiness::ReadOnly { reason }) => Finding::error(
+            "the registry cannot write its data directory, and rejects registrations",
+            format_args!("{url}/readyz: {reason}"),
+            "free space there, make it writable or put it back; the registry then goes on by itself",
+        ),
         Ok(_) => Finding::ok("the registry responds", url),
         Err(error) => {
             Finding::from_failure("the registry does not say whether it is ready", &error.into())
@@ -109,6 +114,14 @@ mod tests {
         assert_eq!(found.severity, Severity::Error);
         let text = found.to_text("registry");
         assert!(text.contains("http://a:1/readyz: the registry is stale: its view is"), "{text}");
+    }
+
+    #[test]
+    fn registry_that_cannot_write_its_data_directory_is_an_error_with_the_reason() {
+        let reason = "/data/journal-00000001: No space left on device".to_owned();
+        let found = readiness(Ok(Readiness::ReadOnly { reason }), "http://a:1");
+        assert_eq!(found.severity, Severity::Error);
+        assert!(found.to_text("registry").contains("No space left on device"));
     }
 
     #[test]

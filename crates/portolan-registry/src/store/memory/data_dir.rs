@@ -10,8 +10,10 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
 
 use super::error::DataDirError;
 
@@ -22,9 +24,15 @@ const TEMPORARY: &str = ".tmp";
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
-    /// The lock is released when the file is closed. `None` if the directory is only read.
-    _lock: Option<File>,
+    /// The directory that was locked, whatever has its name.
+    place: FileId,
+    /// The lock is released when the file is closed. If the directory is only read: the directory, which is not locked.
+    lock: Mutex<File>,
 }
+
+/// What tells a file from another one that has its name by now: its device and its inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId(u64, u64);
 
 /// The type of a numbered file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,21 +49,9 @@ impl DataDir {
         let failed = |action| move |source| DataDirError::io(action, path, source);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create"))?;
         let path = fs::canonicalize(path).map_err(failed("open"))?;
-        let lock_path = path.join(LOCK);
-        let mut lock =
-            open_lock(&lock_path).map_err(|source| DataDirError::io("open", &lock_path, source))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(DataDirError::InUse { path, pid: process(&lock) });
-            }
-            Err(TryLockError::Error(source)) => {
-                return Err(DataDirError::io("lock", &lock_path, source));
-            }
-        }
-        // For the message of another server only, which does without it on a read-only file system.
-        _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        Ok(Self { path, _lock: Some(lock) })
+        let place = fs::metadata(&path).map_err(failed("open"))?;
+        let lock = Mutex::new(acquire(&path)?);
+        Ok(Self { path, place: FileId::of(&place), lock })
     }
 
     /// Opens a directory for reading, whether a server uses it or not. Returns the process of that server, 0 if it
@@ -63,11 +59,63 @@ impl DataDir {
     pub(crate) fn open(path: &Path) -> Result<(Self, Option<u32>), DataDirError> {
         let failed = |source| DataDirError::io("open", path, source);
         let path = fs::canonicalize(path).map_err(failed)?;
+        let directory = File::open(&path).map_err(failed)?;
+        let place = FileId::of(&directory.metadata().map_err(failed)?);
         let user = match File::open(path.join(LOCK)) {
             Ok(lock) => user(&lock),
             Err(_) => None,
         };
-        Ok((Self { path, _lock: None }, user))
+        Ok((Self { path, place, lock: Mutex::new(directory) }, user))
+    }
+
+    /// Checks that the directory and the journal that is written are still those at their paths: what is written to a file
+    /// that was removed is lost at the next start.
+    pub(crate) fn check(&self, number: u64, journal: &File) -> Result<(), DataDirError> {
+        self.check_file(self.path.join(LOCK), &self.lock.lock())?;
+        self.check_file(self.file(FileKind::Journal, number), journal)
+    }
+
+    fn check_file(&self, path: PathBuf, file: &File) -> Result<(), DataDirError> {
+        let failed = |source| DataDirError::io("check", &path, source);
+        let open = FileId::of(&file.metadata().map_err(failed)?);
+        match fs::metadata(&path) {
+            Ok(metadata) if FileId::of(&metadata) == open => Ok(()),
+            Ok(_) => Err(DataDirError::Removed { path }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(DataDirError::Removed { path })
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Locks the directory again if its lock was removed, unless another server has used it meanwhile, or it is another
+    /// directory that has files of a registry. The journal of this process has this number and this length; its newest file
+    /// may have a greater number.
+    pub(crate) fn reclaim(
+        &self,
+        newest: u64,
+        (number, length): (u64, u64),
+    ) -> Result<(), DataDirError> {
+        let mut lock = self.lock.lock();
+        if self.check_file(self.path.join(LOCK), &lock).is_ok() {
+            return Ok(());
+        }
+        let failed = |source| DataDirError::io("open", &self.path, source);
+        let place = FileId::of(&fs::metadata(&self.path).map_err(failed)?);
+        let locked = acquire(&self.path)?;
+        let foreign = || DataDirError::Foreign { path: self.path.clone() };
+        for kind in [FileKind::Journal, FileKind::Snapshot] {
+            let found = self.numbers(kind)?.pop();
+            if found.is_some_and(|found| place != self.place || found > newest) {
+                return Err(foreign());
+            }
+        }
+        let journal = fs::metadata(self.file(FileKind::Journal, number));
+        if journal.is_ok_and(|journal| journal.len() > length) {
+            return Err(foreign());
+        }
+        *lock = locked;
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -149,6 +197,12 @@ impl DataDir {
     }
 }
 
+impl FileId {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self(metadata.dev(), metadata.ino())
+    }
+}
+
 impl FileKind {
     fn prefix(self) -> &'static str {
         match self {
@@ -162,6 +216,23 @@ impl FileKind {
 fn number(digits: &str) -> Option<u64> {
     let number = u64::from(digits.parse::<u32>().ok()?);
     (format!("{number:08}") == digits).then_some(number)
+}
+
+/// Opens the lock file of a directory, and locks it.
+fn acquire(directory: &Path) -> Result<File, DataDirError> {
+    let path = directory.join(LOCK);
+    let mut lock = open_lock(&path).map_err(|source| DataDirError::io("open", &path, source))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let (path, pid) = (directory.to_owned(), process(&lock));
+            return Err(DataDirError::InUse { path, pid });
+        }
+        Err(TryLockError::Error(source)) => return Err(DataDirError::io("lock", &path, source)),
+    }
+    // For the message of another server only, which does without it on a read-only file system.
+    _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    Ok(lock)
 }
 
 /// Opens the lock file; read-only if the file system is, which suffices for the lock.

@@ -47,6 +47,18 @@ pub enum DataDirError {
         /// The version of the format that is expected.
         expected: u32,
     },
+    /// A file of the directory was removed, or another one has its name, while a server used it.
+    #[error("service_registry.data_dir: {} was removed or replaced while the registry used it", path.display())]
+    Removed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Something else has used the directory after it was removed or replaced.
+    #[error("service_registry.data_dir: {} has the files of another server now", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
     /// An operation on a file failed.
     #[error("service_registry.data_dir: cannot {action} {}: {source}", path.display())]
     Io {
@@ -86,9 +98,39 @@ impl Remedy for DataDirError {
             Self::Version { .. } => {
                 "use the version of portolan that wrote it, or set another directory"
             }
-            Self::Io { .. } => "set a directory that this user can write",
+            Self::Removed { .. } => {
+                "put the directory back, or create an empty one in its place: the registry then writes its state there"
+            }
+            Self::Foreign { .. } => {
+                "restart this server to go on with these files, or move them away to keep its own state"
+            }
+            Self::Io { source, .. } => io_remedy(source.kind()),
         };
         Some(remedy.into())
+    }
+}
+
+/// What helps against an error of the system.
+fn io_remedy(kind: io::ErrorKind) -> &'static str {
+    use io::ErrorKind::{
+        AlreadyExists, IsADirectory, NotADirectory, NotFound, PermissionDenied, QuotaExceeded,
+        ReadOnlyFilesystem, StorageFull,
+    };
+    match kind {
+        PermissionDenied => {
+            "let the user of the server read and write it, as with chown, or set another directory"
+        }
+        NotFound => "create the directory, or set another one",
+        AlreadyExists | NotADirectory | IsADirectory => {
+            "something else has this name: move it away, or set another directory"
+        }
+        ReadOnlyFilesystem => {
+            "mount its file system for writing, or set a directory on another one"
+        }
+        StorageFull | QuotaExceeded => {
+            "free space on its file system, or set a directory on another one"
+        }
+        _ => "check the disk and its file system, or set another directory",
     }
 }
 

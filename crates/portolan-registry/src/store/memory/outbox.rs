@@ -84,6 +84,14 @@ impl Outbox {
         self.durability != Durability::Journal
     }
 
+    /// Why writes are rejected, if they are.
+    pub(super) fn read_only(&self) -> Option<Arc<str>> {
+        match &self.durability {
+            Durability::ReadOnly { reason, .. } => Some(Arc::clone(reason)),
+            Durability::None | Durability::Journal => None,
+        }
+    }
+
     /// The error of a command that cannot be stored at the moment.
     pub(super) fn check_writable(&self) -> Result<(), RegistryError> {
         match &self.durability {

@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use portolan_core::{Backoff, Revision};
+use portolan_core::{Backoff, Remedy, Revision};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::frame;
@@ -23,6 +24,8 @@ use crate::store::memory::outbox::Batch;
 
 /// The length of a journal from which a snapshot is written, unless the last snapshot was larger than half of it.
 pub(crate) const JOURNAL: u64 = 16 << 20;
+/// How often a store without changes checks that its files are still there.
+const CHECK: Duration = Duration::from_secs(1);
 /// The waits between attempts to write a snapshot while the store is read-only.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LONGEST: Duration = Duration::from_secs(10);
@@ -39,12 +42,16 @@ pub(crate) struct WriterThread {
 pub(crate) struct Writer {
     dir: Arc<DataDir>,
     number: u64,
+    /// The greatest number of a file that was written: that of a snapshot whose journal could not be.
+    newest: u64,
     /// `None` if the file system is read-only since the start.
     file: Option<File>,
     /// The length of the journal up to the last complete batch.
     length: u64,
     /// The length that is known to be on the disk.
     synced: u64,
+    /// When it was checked last that the files are still there.
+    checked: Instant,
     snapshot_length: u64,
     /// The length of the journal from which a snapshot is written, if the last one was not larger.
     rotate_at: u64,
@@ -91,7 +98,19 @@ impl Writer {
         };
         let (file, synced) = (Some(file), length);
         let (rotate_at, snapshot) = (JOURNAL, None);
-        Ok(Self { dir, number, file, length, synced, snapshot_length, rotate_at, snapshot })
+        let newest = number;
+        Ok(Self {
+            dir,
+            number,
+            newest,
+            file,
+            length,
+            synced,
+            checked: Instant::now(),
+            snapshot_length,
+            rotate_at,
+            snapshot,
+        })
     }
 
     /// A writer whose journal cannot be written. It starts over with a snapshot.
@@ -99,7 +118,19 @@ impl Writer {
         let (number, length) = journal.unwrap_or_default();
         let (rotate_at, snapshot) = (JOURNAL, None);
         let (file, synced, snapshot_length) = (None, length, 0);
-        Self { dir, number, file, length, synced, snapshot_length, rotate_at, snapshot }
+        let newest = number;
+        Self {
+            dir,
+            number,
+            newest,
+            file,
+            length,
+            synced,
+            checked: Instant::now(),
+            snapshot_length,
+            rotate_at,
+            snapshot,
+        }
     }
 
     /// Sets the length of the journal from which a snapshot is written.
@@ -118,8 +149,8 @@ impl Writer {
         if self.file.is_none() {
             self.recover(shared);
         }
-        while let Some(batch) = shared.wait_for_batch() {
-            match self.append(&batch.records, batch.needs_sync()) {
+        while let Some(batch) = shared.wait_for_batch(CHECK) {
+            match self.store(&batch) {
                 Ok(()) => shared.confirm(batch),
                 Err(error) => self.fail(shared, batch, &error),
             }
@@ -128,6 +159,31 @@ impl Writer {
             }
         }
         self.join_snapshot();
+    }
+
+    /// Stores a batch so that the next start finds it; an empty one only checks that the files are still there.
+    fn store(&mut self, batch: &Batch) -> Result<(), DataDirError> {
+        // What nobody waits for need not be checked each time.
+        let is_checked = batch.needs_sync() || self.checked.elapsed() >= CHECK;
+        if is_checked {
+            // Before it too: the directory may be another server's by now.
+            self.check()?;
+        }
+        if !batch.records.is_empty() {
+            let path = self.dir.file(FileKind::Journal, self.number);
+            let failed = |source| DataDirError::io("write", &path, source);
+            self.append(&batch.records, batch.needs_sync()).map_err(failed)?;
+        }
+        if is_checked {
+            self.check()?;
+            self.checked = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Checks that what is written will be found by the next start.
+    fn check(&self) -> Result<(), DataDirError> {
+        self.file.as_ref().map_or(Ok(()), |file| self.dir.check(self.number, file))
     }
 
     /// Appends records, and puts everything so far on the disk if `sync` is set.
@@ -151,12 +207,13 @@ impl Writer {
     // --- read-only
 
     /// Undoes what could not be written, and returns once a snapshot of the state could be.
-    fn fail(&mut self, shared: &Shared, batch: Batch, error: &io::Error) {
-        let path = self.dir.file(FileKind::Journal, self.number);
-        warn!(%error, path = %path.display(), "Journal cannot be written, the registry is read-only");
-        // What was rejected must not come back with the next start.
-        _ = self.file.as_ref().map(|file| file.set_len(self.length));
-        shared.revert(batch, &format!("cannot write {}: {error}", path.display()));
+    fn fail(&mut self, shared: &Shared, batch: Batch, error: &DataDirError) {
+        warn!(error = %error.with_remedy(), "Journal cannot be written, the registry is read-only");
+        // What was rejected must not come back with the next start. What another server has written must not be cut off.
+        if self.check().is_ok() {
+            _ = self.file.as_ref().map(|file| file.set_len(self.length));
+        }
+        shared.revert(batch, &error.to_string());
         self.recover(shared);
     }
 
@@ -170,26 +227,29 @@ impl Writer {
                     info!("Journal can be written again, the registry accepts writes");
                     return;
                 }
-                Err(error) => shared.stay_read_only(&format!(
-                    "cannot write {}: {error}",
-                    self.dir.path().display()
-                )),
+                Err(error) => shared.stay_read_only(&error.to_string()),
             }
         }
     }
 
     /// Writes a snapshot of the state and continues in a journal of its own.
-    fn start_over(&mut self, shared: &Shared) -> io::Result<()> {
+    fn start_over(&mut self, shared: &Shared) -> Result<(), DataDirError> {
+        self.newest = self.newest.max(self.number);
+        self.dir.reclaim(self.newest, (self.number, self.length))?;
+        let dir = Arc::clone(&self.dir);
+        let failed = |source| DataDirError::io("write to", dir.path(), source);
         let number = self.number + 1;
         let (revision, instances) = shared.record_from_here();
-        let (file, start) = prepare_journal(&self.dir, number, revision)?;
+        let (file, start) = prepare_journal(&self.dir, number, revision).map_err(failed)?;
         // The snapshot gets its name first: without it, the journal would continue the failed one. Recovery knows
         // a snapshot whose journal does not have its name yet.
         let written = write_snapshot(&self.dir, number, revision, &instances);
-        let length = written.inspect_err(|_| {
+        let length = written.map_err(|source| {
             self.dir.discard_temporary(FileKind::Snapshot, number);
+            failed(source)
         })?;
-        self.dir.publish(FileKind::Journal, number)?;
+        self.newest = number;
+        self.dir.publish(FileKind::Journal, number).map_err(failed)?;
         (self.number, self.file) = (number, Some(file));
         (self.length, self.synced) = (start, start);
         self.snapshot_length = length;
@@ -207,9 +267,16 @@ impl Writer {
         }
         self.join_snapshot();
         let (batch, revision, instances) = shared.take_batch_and_state();
+        let path = self.dir.file(FileKind::Journal, self.number);
+        if let Err(error) = self.check() {
+            return self.fail(shared, batch, &error);
+        }
         match self.append(&batch.records, true) {
             Ok(()) => shared.confirm(batch),
-            Err(error) => return self.fail(shared, batch, &error),
+            Err(source) => {
+                let error = DataDirError::io("write", &path, source);
+                return self.fail(shared, batch, &error);
+            }
         }
         let number = self.number + 1;
         match create_journal(&self.dir, number, revision) {

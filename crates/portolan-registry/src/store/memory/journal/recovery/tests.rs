@@ -10,6 +10,8 @@ use crate::store::memory::Memory;
 use crate::store::{Committed, OpenError, Store, suite};
 use crate::{Command, RegistryConfig};
 
+mod removed;
+
 /// A data directory that is opened again and again.
 struct Directory(TempDir);
 
