@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_core::{Backoff, Remedy, Revision};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -62,10 +63,13 @@ pub(crate) struct Writer {
 
 impl WriterThread {
     pub(crate) fn spawn(writer: Writer, shared: Arc<Shared>) -> io::Result<Self> {
-        let state = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("portolan-journal".into())
-            .spawn(move || writer.run(&state))?;
+        let (state, runtime) = (Arc::clone(&shared), Handle::current());
+        let thread =
+            std::thread::Builder::new().name("portolan-journal".into()).spawn(move || {
+                // What is undone may set timers again, which belong to the runtime.
+                let _runtime = runtime.enter();
+                writer.run(&state);
+            })?;
         Ok(Self { shared, thread: Some(thread) })
     }
 }

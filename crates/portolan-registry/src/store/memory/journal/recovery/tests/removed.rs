@@ -69,6 +69,22 @@ async fn nothing_is_acknowledged_that_would_go_to_a_removed_file() {
 }
 
 #[tokio::test]
+async fn instance_that_a_rejected_registration_displaced_is_there_again() {
+    let directory = Directory::new();
+    let store = directory.open().unwrap();
+    put(&store, 1).await.unwrap();
+    fs::remove_dir_all(directory.0.path()).unwrap();
+    let other = Some("other".parse().unwrap());
+    let displacing = Command::Register(Registration { id: other, ..registration(1) });
+    let outcomes = store.commit(&[displacing], CommandOrigin::local()).await.outcomes;
+    assert!(matches!(outcomes[0], Err(RegistryError::ReadOnly { .. })), "{outcomes:?}");
+    let (endpoints, ..) = reset(&store).await;
+    assert_eq!((endpoints.len(), &endpoints[0].id), (1, &registration(1).id()));
+    fs::create_dir(directory.0.path()).unwrap();
+    wait(&store, None).await;
+}
+
+#[tokio::test]
 async fn removal_is_noticed_without_a_write() {
     let directory = Directory::new();
     let store = directory.open().unwrap();
