@@ -33,6 +33,7 @@ mod ports;
 mod proxies;
 mod quickstart;
 mod registry_srv;
+mod requested_ports;
 mod stack_states;
 #[cfg(feature = "full")]
 mod stale_views;

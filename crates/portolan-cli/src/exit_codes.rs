@@ -89,7 +89,7 @@ fn allocator_exit(error: &AllocatorError) -> Exit {
         | AllocatorError::Range(_)
         | AllocatorError::PreferredZero { .. }
         | AllocatorError::PreferredReserved { .. }
-        | AllocatorError::PreferredBlocked { .. }
+        | AllocatorError::StrictWithoutPort { .. }
         | AllocatorError::PreferredOutside { .. }
         | AllocatorError::SamePortTwice { .. }
         | AllocatorError::UnknownPool { .. }

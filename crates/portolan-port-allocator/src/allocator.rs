@@ -214,7 +214,7 @@ impl PortAllocator {
         if let Some(metrics) = &self.metrics {
             metrics.port_allocated(plan.label());
         }
-        if let Some(preferred) = plan.preferred.filter(|_| passed_over.preferred) {
+        if let Some(preferred) = plan.preferred.first().filter(|_| passed_over.preferred) {
             warn!(
                 service_name = %request.service,
                 scope = %request.scope,
@@ -241,6 +241,7 @@ fn no_ports(
     AllocatorError::NoPortsAvailable {
         service: request.service.clone(),
         range: plan.range,
+        strict: request.strict,
         candidates: explain(snapshot, &passed_over.listed),
         unlisted: passed_over.unlisted,
     }

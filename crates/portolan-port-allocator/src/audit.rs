@@ -32,7 +32,7 @@ pub(crate) fn refused(request: &PortRequest, error: &AllocatorError) {
         service_name = %request.service,
         scope = %request.scope,
         port_name = request.port_name.as_ref().map(|name| name.as_str()),
-        preferred_port = request.preferred,
+        preferred_port = request.preferred.first(),
         pid = std::process::id(),
         reason = %OneLine(error),
         "Port refused"

@@ -22,6 +22,9 @@ pub struct PortAllocatorConfig {
     /// The pools by name, each with its range and its default port. Default: the six pools of the
     /// specification.
     pub port_ranges: BTreeMap<String, PoolRange>,
+    /// Whether only ports of the pools are allocated, and with `allow_ephemeral` ephemeral ones. Default false: a port that is
+    /// explicitly requested is granted if it is free.
+    pub restrict_to_ranges: bool,
     /// Ports that are never allocated. Default 22, 80 and 443: SSH and the web servers, which have
     /// no other port to go to.
     pub reserved_ports: Vec<u16>,
@@ -69,6 +72,7 @@ impl Default for PortAllocatorConfig {
             enabled: true,
             allow_ephemeral: false,
             port_ranges: PoolRange::built_in(),
+            restrict_to_ranges: false,
             reserved_ports: vec![22, 80, 443],
             quota: PortLimits::new(1_000, 20_000),
             rate_limit: PortLimits::new(10_000, 20_000),

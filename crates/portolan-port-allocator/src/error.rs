@@ -39,17 +39,16 @@ pub enum AllocatorError {
         /// The preferred port.
         port: u16,
     },
-    /// The preferred port is one that browsers refuse, and the service speaks HTTP. Retrying does
-    /// not help.
-    #[error(
-        "browsers refuse to connect to port {port} (Fetch standard, \"port blocking\"), and the service speaks HTTP"
-    )]
-    PreferredBlocked {
-        /// The preferred port.
-        port: u16,
+    /// A strict request has no preferred port, or has a range besides. Retrying does not help.
+    #[error("a strict request for {service} needs a preferred port, and no range")]
+    StrictWithoutPort {
+        /// The service of the request.
+        service: ServiceName,
     },
-    /// The preferred port belongs to no pool. Retrying does not help.
-    #[error("port {port} is in no pool: expected one of {allowed}")]
+    /// The preferred port belongs to no pool, and `restrict_to_ranges` is true. Retrying does not help.
+    #[error(
+        "port {port} is in no pool, and port_allocator.restrict_to_ranges is true: expected one of {allowed}"
+    )]
     PreferredOutside {
         /// The preferred port.
         port: u16,
@@ -83,6 +82,15 @@ pub enum AllocatorError {
         port: u16,
         /// The requested range.
         range: PortRange,
+    },
+    /// The service holds a lease on a port that a strict request does not name. Retrying helps once that lease is
+    /// released.
+    #[error("{service} holds port {port}, which the strict request does not name")]
+    HeldInstead {
+        /// The service of the request.
+        service: ServiceName,
+        /// The port it holds.
+        port: u16,
     },
     /// Two requests of one call are for the same port of a service. Retrying does not help.
     #[error(
@@ -126,6 +134,8 @@ pub enum AllocatorError {
         service: ServiceName,
         /// The range that was searched, if there was one.
         range: Option<PortRange>,
+        /// Whether the request was strict.
+        strict: bool,
         /// The ports that were tried, in that order, with the reason that each was not granted.
         candidates: Vec<Rejection>,
         /// How many more ports were tried: ephemeral ones, and those above
@@ -191,15 +201,17 @@ impl Remedy for AllocatorError {
             Self::PreferredReserved { .. } => {
                 "prefer another port, or remove it from port_allocator.reserved_ports".into()
             }
-            Self::PreferredBlocked { .. } => "prefer another port".into(),
+            Self::StrictWithoutPort { .. } => {
+                "name the ports that are acceptable as preferred ports, or do not be strict".into()
+            }
             Self::PreferredOutside { .. } => {
-                "request a range, or add a pool to port_allocator.port_ranges".into()
+                "set port_allocator.restrict_to_ranges to false, or add a pool to port_allocator.port_ranges".into()
             }
             Self::UnknownPool { .. } => "add the pool to port_allocator.port_ranges".into(),
             Self::NoPortsConfigured { pools, .. } => {
                 format!("name a pool ({pools}) or a preferred port, or allow ephemeral ports").into()
             }
-            Self::HeldElsewhere { .. } => {
+            Self::HeldElsewhere { .. } | Self::HeldInstead { .. } => {
                 "release that lease first, or request the port under another service name".into()
             }
             Self::SamePortTwice { .. } => "give each port of the service a port name".into(),
@@ -209,6 +221,9 @@ impl Remedy for AllocatorError {
             Self::RateLimited { subject, wait, .. } => {
                 let setting = subject.rate_limit_setting();
                 format!("try again in {wait:?}, or raise {setting}").into()
+            }
+            Self::NoPortsAvailable { strict: true, .. } => {
+                "end one of these processes, or name further preferred ports, or do not be strict".into()
             }
             Self::NoPortsAvailable { range: Some(_), .. } => {
                 "end one of these processes, widen the range in port_allocator.port_ranges, or set port_allocator.allow_ephemeral".into()

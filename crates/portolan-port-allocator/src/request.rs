@@ -13,7 +13,8 @@ pub struct PortRequest {
     pub(crate) service: ServiceName,
     pub(crate) scope: Scope,
     pub(crate) port_name: Option<PortName>,
-    pub(crate) preferred: Option<u16>,
+    pub(crate) preferred: Vec<u16>,
+    pub(crate) strict: bool,
     pub(crate) pool: Option<String>,
     pub(crate) range: Option<PortRange>,
     pub(crate) depth: Depth,
@@ -53,7 +54,8 @@ impl PortRequest {
             service,
             scope: Scope::default(),
             port_name: None,
-            preferred: None,
+            preferred: Vec::new(),
+            strict: false,
             pool: None,
             range: None,
             depth: Depth::default(),
@@ -82,9 +84,23 @@ impl PortRequest {
         LeaseKey { scope: scope.clone(), service: service.clone(), port_name: port_name.clone() }
     }
 
-    /// Sets the preferred port, instead of the pool's default port.
-    pub fn preferred(mut self, port: u16) -> Self {
-        self.preferred = Some(port);
+    /// Sets the preferred port, instead of the pool's default port. It may lie outside every pool, unless
+    /// `port_allocator.restrict_to_ranges` is true. If it is in use, the search continues in the pool of the service, or
+    /// for a service without one, in the hundred ports above it.
+    pub fn preferred(self, port: u16) -> Self {
+        self.preferred_ports([port])
+    }
+
+    /// Sets several preferred ports, in the order in which they are tried. See [`preferred`](Self::preferred).
+    pub fn preferred_ports(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
+        self.preferred = ports.into_iter().collect();
+        self
+    }
+
+    /// Sets whether one of the preferred ports is granted, or none. It needs a preferred port and excludes a range; no
+    /// ephemeral port is granted either.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
         self
     }
 

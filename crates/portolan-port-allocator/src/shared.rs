@@ -80,13 +80,13 @@ impl Shared {
 
     /// Returns the sticky port.
     pub(crate) fn last_port(&self, key: Option<&Key>, request: &PortRequest) -> Option<u16> {
-        self.sticky.as_ref()?.port(key?, request.preferred)
+        self.sticky.as_ref()?.port(key?, request.preferred.first().copied())
     }
 
     /// Stores the sticky port.
     pub(crate) fn remember(&self, key: Option<Key>, request: &PortRequest, port: u16) {
         if let (Some(sticky), Some(key)) = (&self.sticky, key) {
-            sticky.remember(key, request.preferred, port);
+            sticky.remember(key, request.preferred.first().copied(), port);
         }
     }
 

@@ -375,7 +375,11 @@ fn request_in_range_without_held_port_fails() {
 #[test]
 fn port_report_states_why_port_is_unavailable() {
     let env = TestEnv::with_ports(5);
-    let config = PortAllocatorConfig { reserved_ports: vec![env.port(3)], ..env.config() };
+    let config = PortAllocatorConfig {
+        reserved_ports: vec![env.port(3)],
+        restrict_to_ranges: true,
+        ..env.config()
+    };
     let allocator = PortAllocator::new(config).unwrap();
     let lease = allocator.request(request_for("db", Depth::Guarded)).unwrap();
     let _server = TcpListener::bind(("127.0.0.1", lease.port())).unwrap();
@@ -396,6 +400,8 @@ fn port_report_states_why_port_is_unavailable() {
         let occupied = matches!(state, PortState::Leased | PortState::Taken);
         assert_eq!(report.bound_by.is_some(), occupied, "{report:?}");
     }
+    let report = env.allocator().check(outside);
+    assert_eq!(report.to_string(), format!("port {outside} is free (in no pool)"));
     let json = serde_json::to_value(allocator.check(lease.port())).unwrap();
     assert_eq!(
         (json["state"].as_str(), json["holder"]["service"].as_str()),

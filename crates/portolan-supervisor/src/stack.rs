@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portolan_client::DiscoveryClient;
-use portolan_core::{Host, Pools, Scope, ServiceName, Ttl};
+use portolan_core::{Host, Pools, PortRange, Scope, ServiceName, Ttl};
 use portolan_health::CheckSpec;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -200,11 +200,13 @@ fn tcp() -> CheckSpec {
 fn port_of(entry: &ServiceEntry, context: &StackContext) -> Option<PortSpec> {
     let preferred = match entry.port {
         MainPort::None => return None,
-        MainPort::PoolDefault => None,
-        MainPort::Preferred(port) => Some(port),
+        MainPort::PoolDefault => Vec::new(),
+        MainPort::Preferred(ref ports) => ports.clone(),
     };
     Some(PortSpec {
         preferred,
+        strict: entry.strict,
+        range: entry.range.map(PortRange::from),
         pool: entry.pool.clone(),
         allow_ephemeral: None,
         folder: Some(context.folder.clone()),
@@ -216,9 +218,10 @@ fn port_of(entry: &ServiceEntry, context: &StackContext) -> Option<PortSpec> {
 
 /// Returns the port that the service gets if it is free.
 fn wanted_port(name: &ServiceName, entry: &ServiceEntry, pools: &Pools) -> Option<u16> {
-    match entry.port {
+    match &entry.port {
         MainPort::None => None,
-        MainPort::Preferred(port) => Some(port),
+        MainPort::Preferred(ports) => ports.first().copied(),
+        MainPort::PoolDefault if entry.range.is_some() => None,
         MainPort::PoolDefault => {
             let pool = match &entry.pool {
                 Some(pool) => pools.get(pool),

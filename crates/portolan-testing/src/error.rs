@@ -56,8 +56,13 @@ mod tests {
     fn texts_and_remedies() {
         let range = Some(PortRange::known(20_000, 29_999));
         let service = "test".parse().unwrap();
-        let taken =
-            AllocatorError::NoPortsAvailable { service, range, candidates: vec![], unlisted: 9 };
+        let taken = AllocatorError::NoPortsAvailable {
+            service,
+            range,
+            strict: false,
+            candidates: vec![],
+            unlisted: 9,
+        };
         let (path, setting) = ("/tmp/x".into(), "port_allocator.runtime_dir");
         let directory = DirectoryError::NotADirectory { path, setting };
         let errors = [taken, AllocatorError::Directory(directory), AllocatorError::Disabled];

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use portolan_core::endpoint::CHECKED_BY_AGENT;
-use portolan_core::{Host, Protocol, ServiceName, Ttl, parse_duration, port};
+use portolan_core::{Host, PortRange, Protocol, ServiceName, Ttl, parse_duration, port};
 use portolan_health::{CheckKinds, CheckSpec};
 use portolan_port_allocator::BindAddress;
 use portolan_supervisor::child::{Terminal, exit_code};
@@ -27,14 +27,21 @@ pub(crate) struct Run {
     /// Name of the service [default: the name of the program]
     #[arg(long)]
     name: Option<ServiceName>,
-    /// Preferred port [default: the default port of its pool]
-    #[arg(long, value_name = "PORT", value_parser = port::parse)]
-    preferred: Option<u16>,
+    /// Preferred port, also outside every pool; a list is tried in order [default: the default port
+    /// of its pool]
+    #[arg(long, value_name = "PORT[,PORT]", value_parser = port::parse, value_delimiter = ',')]
+    preferred: Vec<u16>,
+    /// Use one of the preferred ports, or none
+    #[arg(long, requires = "preferred", conflicts_with_all = ["range", "allow_ephemeral"])]
+    strict: bool,
     /// Pool of the port [default: derived from the name of the service]
     #[arg(long)]
     pool: Option<String>,
+    /// Range of the port, such as 3000-3010
+    #[arg(long, value_name = "START-END", conflicts_with = "pool")]
+    range: Option<PortRange>,
     /// Use any free port if no other is available, regardless of port_allocator.allow_ephemeral;
-    /// implied if the service has neither a preferred port nor a pool
+    /// implied if the service has neither a preferred port nor a range nor a pool
     #[arg(long)]
     allow_ephemeral: bool,
     /// Additional port, leased together with the main port; repeatable. The program gets it as
@@ -123,6 +130,8 @@ impl Run {
             scope: context.scope.clone(),
             port: Some(PortSpec {
                 preferred: self.preferred,
+                strict: self.strict,
+                range: self.range,
                 pool: self.pool,
                 allow_ephemeral: self.allow_ephemeral.then_some(true),
                 folder: std::env::current_dir().ok(),

@@ -20,7 +20,7 @@ fn errors() -> Vec<AllocatorError> {
         AllocatorError::Disabled,
         AllocatorError::PreferredZero { service: service() },
         AllocatorError::PreferredReserved { port: 22 },
-        AllocatorError::PreferredBlocked { port: 6000 },
+        AllocatorError::StrictWithoutPort { service: service() },
         AllocatorError::PreferredOutside { port: 9, allowed: "api 8080 and 8081-8099".into() },
         AllocatorError::UnknownPool { pool: "\"databse\"".into(), pools: pools() },
         AllocatorError::NoPortsConfigured { service: service(), pools: pools() },
@@ -57,7 +57,7 @@ fn no_ports(
     unlisted: usize,
 ) -> AllocatorError {
     let service = "api".parse().unwrap();
-    AllocatorError::NoPortsAvailable { service, range, candidates, unlisted }
+    AllocatorError::NoPortsAvailable { service, range, strict: false, candidates, unlisted }
 }
 
 fn rejections() -> Vec<Rejection> {
@@ -80,6 +80,7 @@ fn rejections() -> Vec<Rejection> {
         RejectionReason::Reserved,
         RejectionReason::SystemReserved,
         RejectionReason::BlockedByBrowsers,
+        RejectionReason::Restricted,
         RejectionReason::NotPermitted,
         RejectionReason::FreeByNow,
     ]

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use portolan_core::pools::Pool;
-use portolan_core::{Pools, is_blocked_by_browsers, quoted};
+use portolan_core::{Pools, PortRange, is_blocked_by_browsers, quoted};
 use portolan_host_facts::SystemPorts;
 
 pub(crate) use plan::{Candidate, Choice, Plan};
@@ -24,6 +24,7 @@ pub(crate) struct Policy {
     pools: Pools,
     reserved: HashSet<u16>,
     allow_ephemeral: bool,
+    restrict_to_ranges: bool,
     system_ports: OnceLock<SystemPorts>,
 }
 
@@ -37,6 +38,7 @@ impl Policy {
             pools: config.pools(),
             reserved: config.reserved_ports.iter().copied().collect(),
             allow_ephemeral: config.allow_ephemeral,
+            restrict_to_ranges: config.restrict_to_ranges,
             system_ports: OnceLock::new(),
         };
         match policy.pools.dangling_service() {
@@ -52,13 +54,17 @@ impl Policy {
         }
         let pool = self.pool_of(request)?;
         let (default, range) = match (pool, request.range) {
+            _ if request.strict => (None, None),
             (_, Some(range)) => (None, Some(range)),
             (Some(pool), None) => (Some(pool.default_port), Some(pool.range)),
-            (None, None) => (None, None),
+            (None, None) => (None, request.preferred.first().and_then(|port| range_above(*port))),
         };
-        let preferred = request.preferred.or(default);
-        let is_unspecified = preferred.is_none() && range.is_none();
+        let is_explicit = !request.preferred.is_empty();
+        let preferred =
+            if is_explicit { request.preferred.clone() } else { Vec::from_iter(default) };
+        let is_unspecified = preferred.is_empty() && range.is_none();
         let ephemeral = match request.ephemeral {
+            _ if request.strict => false,
             EphemeralFallback::Configured => self.allow_ephemeral,
             EphemeralFallback::IfUnspecified => self.allow_ephemeral || is_unspecified,
             EphemeralFallback::Always => true,
@@ -67,6 +73,7 @@ impl Policy {
         let plan = Plan {
             pool: pool.map(|pool| pool.name.as_str()),
             preferred,
+            is_explicit,
             range,
             ephemeral: ephemeral.then(|| self.system_ports()),
             http: request.http.unwrap_or_else(|| pool.is_some_and(|pool| pool.http)),
@@ -80,12 +87,20 @@ impl Policy {
         if self.is_reserved(port) {
             return Some(Cause::Reserved);
         }
+        let is_pooled = || !self.pools_with(port).is_empty();
+        if self.restrict_to_ranges && !plan.allows_ephemeral(port) && !is_pooled() {
+            return Some(Cause::Restricted);
+        }
+        // What the request names itself, it may have.
+        if plan.names(port) {
+            return None;
+        }
         if plan.http && is_blocked_by_browsers(port) {
             return Some(Cause::BlockedByBrowsers);
         }
         // A pool that contains the port is assumed to be what it is reserved for.
         let is_reserved = plan.range.is_some() && self.system_ports().is_reserved(port);
-        (is_reserved && self.pools_with(port).is_empty()).then_some(Cause::SystemReserved)
+        (is_reserved && !is_pooled()).then_some(Cause::SystemReserved)
     }
 
     /// Whether the port is in `reserved_ports`.
@@ -98,28 +113,42 @@ impl Policy {
         self.pools.with_port(port).map(|pool| pool.name.as_str()).collect()
     }
 
-    /// Whether some service may get the port, from a pool or as an ephemeral port.
+    /// Whether some service may get the port: on request, or with `restrict_to_ranges` only from a pool or as an ephemeral
+    /// port.
     pub(crate) fn allows(&self, port: u16) -> bool {
-        let of_a_pool = || !self.pools_with(port).is_empty();
-        of_a_pool() || (self.allow_ephemeral && self.system_ports().is_ephemeral(port))
+        let is_pooled = || !self.pools_with(port).is_empty();
+        let is_ephemeral = || self.allow_ephemeral && self.system_ports().is_ephemeral(port);
+        !self.restrict_to_ranges || is_pooled() || is_ephemeral()
     }
 
     fn check(&self, request: &PortRequest, plan: &Plan<'_>) -> Result<(), AllocatorError> {
-        let service = &request.service;
-        match request.preferred {
-            Some(0) => Err(AllocatorError::PreferredZero { service: service.clone() }),
-            Some(port) if self.is_reserved(port) => Err(AllocatorError::PreferredReserved { port }),
-            Some(port) if plan.http && is_blocked_by_browsers(port) => {
-                Err(AllocatorError::PreferredBlocked { port })
-            }
-            Some(port) if !plan.falls_back_to(port) && !self.allows(port) => {
+        let service = || request.service.clone();
+        if request.strict && (request.preferred.is_empty() || request.range.is_some()) {
+            return Err(AllocatorError::StrictWithoutPort { service: service() });
+        }
+        request.preferred.iter().try_for_each(|port| self.check_preferred(*port, request, plan))?;
+        if plan.is_nothing() {
+            let pools = self.pools.to_string();
+            return Err(AllocatorError::NoPortsConfigured { service: service(), pools });
+        }
+        Ok(())
+    }
+
+    fn check_preferred(
+        &self,
+        port: u16,
+        request: &PortRequest,
+        plan: &Plan<'_>,
+    ) -> Result<(), AllocatorError> {
+        if port == 0 {
+            return Err(AllocatorError::PreferredZero { service: request.service.clone() });
+        }
+        match self.forbids(port, plan) {
+            Some(Cause::Reserved) => Err(AllocatorError::PreferredReserved { port }),
+            Some(_) => {
                 Err(AllocatorError::PreferredOutside { port, allowed: self.allowed_ports() })
             }
-            None if plan.is_nothing() => {
-                let pools = self.pools.to_string();
-                Err(AllocatorError::NoPortsConfigured { service: service.clone(), pools })
-            }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -148,6 +177,11 @@ impl Policy {
         let port = |pool: &Pool| format!("{} {} and {}", pool.name, pool.default_port, pool.range);
         self.pools.iter().map(port).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Returns the range of a service without a pool: the hundred ports above the requested one.
+fn range_above(port: u16) -> Option<PortRange> {
+    PortRange::new(port.checked_add(1)?, port.saturating_add(100)).ok()
 }
 
 #[cfg(test)]

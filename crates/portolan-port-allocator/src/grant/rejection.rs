@@ -31,6 +31,8 @@ pub enum RejectionReason {
     SystemReserved,
     /// Browsers refuse to connect to it, and the service speaks HTTP.
     BlockedByBrowsers,
+    /// It is in no pool, and `port_allocator.restrict_to_ranges` is true.
+    Restricted,
     /// It is below `net.ipv4.ip_unprivileged_port_start` and needs a privilege.
     NotPermitted,
     /// It was in use when it was tried, and is free now.
@@ -50,6 +52,8 @@ pub(crate) enum Cause {
     SystemReserved,
     /// Browsers refuse to connect to it.
     BlockedByBrowsers,
+    /// It is in no pool, and only pools are allowed.
+    Restricted,
     /// It needs a privilege.
     NotPermitted,
 }
@@ -79,6 +83,7 @@ pub(crate) fn explain(
         (Cause::Reserved, ..) => RejectionReason::Reserved,
         (Cause::SystemReserved, ..) => RejectionReason::SystemReserved,
         (Cause::BlockedByBrowsers, ..) => RejectionReason::BlockedByBrowsers,
+        (Cause::Restricted, ..) => RejectionReason::Restricted,
         (Cause::NotPermitted, ..) => RejectionReason::NotPermitted,
         (_, None, Some(foreign)) => RejectionReason::ForeignProcess(foreign),
         (Cause::InUse, None, None) => RejectionReason::ForeignProcess(SocketOwner::default()),
@@ -106,6 +111,9 @@ impl fmt::Display for Rejection {
             ),
             RejectionReason::BlockedByBrowsers => {
                 write!(f, "{port} is refused by browsers, and the service speaks HTTP")
+            }
+            RejectionReason::Restricted => {
+                write!(f, "{port} is in no pool, and port_allocator.restrict_to_ranges is true")
             }
             RejectionReason::NotPermitted => {
                 write!(f, "{port} needs a privilege that this process does not have")

@@ -166,7 +166,7 @@ impl Search<'_> {
 impl PassedOver {
     fn record(&mut self, candidate: Candidate, cause: Cause, plan: &Plan<'_>) {
         let Candidate { port, choice } = candidate;
-        self.preferred |= plan.preferred == Some(port);
+        self.preferred |= plan.preferred.first() == Some(&port);
         let is_listed = choice != Choice::Ephemeral;
         match is_listed && self.listed.len() < AllocatorError::MAX_CANDIDATES {
             true => self.listed.push((port, cause)),

@@ -79,7 +79,7 @@ impl fmt::Display for PortReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "port {}", self.port)?;
         match (self.state, &self.holder, &self.bound_by) {
-            (PortState::Free, ..) if self.pools.is_empty() => f.write_str(" is free (ephemeral)"),
+            (PortState::Free, ..) if self.pools.is_empty() => f.write_str(" is free (in no pool)"),
             (PortState::Free, ..) => write!(f, " is free (pool {})", self.pools.join(", ")),
             (PortState::Leased, Some(holder), bound_by) => {
                 write!(f, " is leased to {holder}")?;
@@ -96,7 +96,7 @@ impl fmt::Display for PortReport {
                 " needs a privilege; use a port from 1024 on, or lower net.ipv4.ip_unprivileged_port_start",
             ),
             (PortState::Outside, ..) => f.write_str(
-                " is free, but in no pool; add one to port_allocator.port_ranges, or ask for a range of its own",
+                " is free, but in no pool; add one to port_allocator.port_ranges, or set port_allocator.restrict_to_ranges to false",
             ),
         }
     }

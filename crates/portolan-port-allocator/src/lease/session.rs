@@ -77,12 +77,14 @@ impl Session {
     ) -> Result<Option<PortLease>, AllocatorError> {
         let Some(held) = self.held(key) else { return Ok(None) };
         let port = held.port();
+        if request.preferred.contains(&port) {
+            return Ok(PortLease::again(held));
+        }
+        let service = request.service.clone();
         match request.range.filter(|range| !range.contains(port)) {
-            Some(range) if request.preferred != Some(port) => {
-                let service = request.service.clone();
-                Err(AllocatorError::HeldElsewhere { service, port, range })
-            }
-            _ => Ok(PortLease::again(held)),
+            Some(range) => Err(AllocatorError::HeldElsewhere { service, port, range }),
+            None if request.strict => Err(AllocatorError::HeldInstead { service, port }),
+            None => Ok(PortLease::again(held)),
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use portolan_core::{Pools, PortName, name::InvalidName, port};
+use portolan_core::{Pools, PortName, PortRange, name::InvalidName, port};
 use portolan_port_allocator::{BindAddress, PortRequest};
 
 use super::ServiceSpec;
@@ -12,8 +12,12 @@ use super::ServiceSpec;
 /// The ports that a service asks for.
 #[derive(Debug, Clone, Default)]
 pub struct PortSpec {
-    /// The preferred port. Default: the default port of the pool.
-    pub preferred: Option<u16>,
+    /// The preferred ports, in order. Default: the default port of the pool.
+    pub preferred: Vec<u16>,
+    /// Whether the main port must be one of the preferred ones.
+    pub strict: bool,
+    /// The range of the main port, instead of that of a pool.
+    pub range: Option<PortRange>,
     /// The pool. Default: the pool that the configuration or the service name implies.
     pub pool: Option<String>,
     /// Whether any ephemeral port is acceptable in the end. `None` is the configured value, or true
@@ -80,8 +84,8 @@ impl PortSpec {
                 None => request.ephemeral_if_unspecified(),
             }
         };
-        let main =
-            self.preferred.into_iter().fold(plain(self.pool.as_ref()), PortRequest::preferred);
+        let main = plain(self.pool.as_ref()).preferred_ports(self.preferred.clone());
+        let main = self.range.into_iter().fold(main.strict(self.strict), PortRequest::range);
         let named = self.named.iter().map(|port| {
             let implied = pools.of_service(port.name.as_str()).map(|pool| &pool.name);
             let pool = port.pool.as_ref().or(implied).or(self.pool.as_ref());

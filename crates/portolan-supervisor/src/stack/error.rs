@@ -37,6 +37,34 @@ pub enum InvalidStack {
         /// The key.
         key: &'static str,
     },
+    /// A service has both a range and a pool.
+    #[error("no effect beside a pool")]
+    RangeAndPool {
+        /// The service.
+        service: ServiceName,
+    },
+    /// A strict service names no port.
+    #[error("no effect without a port")]
+    StrictWithoutPort {
+        /// The service.
+        service: ServiceName,
+    },
+    /// A strict service has a range.
+    #[error("no effect beside a range")]
+    StrictRange {
+        /// The service.
+        service: ServiceName,
+    },
+    /// A strict service names fewer ports than it has instances.
+    #[error("{instances} instances cannot have the {ports} ports that are named")]
+    StrictInstances {
+        /// The service.
+        service: ServiceName,
+        /// The number of instances.
+        instances: u16,
+        /// The number of ports.
+        ports: usize,
+    },
     /// A need has no port, so it can never be discovered.
     #[error("{need} has no port, so it cannot be discovered")]
     NeedsPortless {
@@ -64,6 +92,10 @@ impl InvalidStack {
             Self::Empty | Self::Cycle { .. } => "services".to_owned(),
             Self::Instances { service, .. } => format!("services.{service}.instances"),
             Self::Portless { service, key } => format!("services.{service}.{key}"),
+            Self::RangeAndPool { service } => format!("services.{service}.range"),
+            Self::StrictWithoutPort { service }
+            | Self::StrictRange { service }
+            | Self::StrictInstances { service, .. } => format!("services.{service}.strict"),
             Self::NeedsPortless { service, .. } => format!("services.{service}.needs"),
             Self::Service { service, .. } => format!("services.{service}"),
         }
@@ -77,6 +109,14 @@ impl Remedy for InvalidStack {
             Self::Cycle { .. } => "remove one of the needs".into(),
             Self::Portless { key, .. } => {
                 format!("remove {key}, or give the service a port").into()
+            }
+            Self::RangeAndPool { .. } => "remove the range or the pool".into(),
+            Self::StrictWithoutPort { .. } => {
+                "set port to the port, or to the list of ports, that it may have".into()
+            }
+            Self::StrictRange { .. } => "remove the range or strict".into(),
+            Self::StrictInstances { instances, .. } => {
+                format!("set port to a list of {instances} ports").into()
             }
             Self::NeedsPortless { need, .. } => {
                 format!("give {need} a port, or remove the need").into()

@@ -9,7 +9,7 @@ use portolan_port_allocator::BindAddress;
 use serde::Deserialize;
 
 pub use super::error::InvalidStack;
-pub use super::port_spec::MainPort;
+pub use super::port_spec::{MainPort, RangeText};
 use crate::service::{NamedPort, validate};
 use crate::{CommandLine, Handoff, placeholders};
 
@@ -31,9 +31,14 @@ pub struct ServiceEntry {
     /// The command: text that is split like a POSIX shell does, or a list of words. `{port}` and
     /// `{port:NAME}` are replaced by leased ports, `{fd}` and `{fd:NAME}` by inherited sockets.
     pub command: CommandLine,
-    /// The preferred port, or `none`. Default: the default port of the pool.
+    /// The preferred port, a list of such in order, or `none`. Default: the default port of the pool.
     #[serde(default)]
     pub port: MainPort,
+    /// Whether the port must be one of the preferred ones.
+    #[serde(default)]
+    pub strict: bool,
+    /// The range of the port, such as `3000-3010`, instead of that of a pool.
+    pub range: Option<RangeText>,
     /// The pool. Default: the pool that the configuration or the service name implies.
     pub pool: Option<String>,
     /// Additional ports by name: a number, `{port: 9100, pool: metrics}`, or empty.
@@ -102,6 +107,10 @@ impl StackFile {
         if let Some(key) = entry.key_without_port().filter(|_| entry.port == MainPort::None) {
             return Err(InvalidStack::Portless { service, key });
         }
+        if entry.range.is_some() && entry.pool.is_some() {
+            return Err(InvalidStack::RangeAndPool { service });
+        }
+        entry.validate_strict(&service)?;
         let portless = |need: &&ServiceName| {
             self.services.get(*need).is_some_and(|needed| needed.port == MainPort::None)
         };
@@ -116,6 +125,20 @@ impl StackFile {
 // === impl ServiceEntry ===
 
 impl ServiceEntry {
+    fn validate_strict(&self, service: &ServiceName) -> Result<(), InvalidStack> {
+        let service = service.clone();
+        match &self.port {
+            _ if !self.strict => Ok(()),
+            _ if self.range.is_some() => Err(InvalidStack::StrictRange { service }),
+            MainPort::Preferred(ports) if usize::from(self.instances) > ports.len() => {
+                let (instances, ports) = (self.instances, ports.len());
+                Err(InvalidStack::StrictInstances { service, instances, ports })
+            }
+            MainPort::Preferred(_) => Ok(()),
+            _ => Err(InvalidStack::StrictWithoutPort { service }),
+        }
+    }
+
     /// Returns the first key that has no effect without a port.
     fn key_without_port(&self) -> Option<&'static str> {
         let checks = self.health.as_ref().is_some_and(|check| !check.is_none());
@@ -123,6 +146,8 @@ impl ServiceEntry {
             ("command", self.command.mentions_port()),
             ("env", self.env.values().any(|value| placeholders::has_placeholder(value))),
             ("pool", self.pool.is_some()),
+            ("range", self.range.is_some()),
+            ("strict", self.strict),
             ("protocol", self.protocol.is_some()),
             ("health", checks),
             ("ttl", self.ttl.is_some()),

@@ -3,23 +3,29 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use portolan_core::{PortName, port};
-use serde::de::{Error, Unexpected, Visitor};
+use portolan_core::port_range::InvalidPortRange;
+use portolan_core::{PortName, PortRange, port};
+use serde::de::{Error, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::service::NamedPort;
 
 /// The setting `port` of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum MainPort {
     /// The default port of the service's pool.
     #[default]
     PoolDefault,
-    /// This port.
-    Preferred(u16),
+    /// One of these ports, in this order.
+    Preferred(Vec<u16>),
     /// The service has no port.
     None,
 }
+
+/// The setting `range` of a service, written `3000-3010`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct RangeText(PortRange);
 
 /// A value under `ports`.
 #[derive(Deserialize)]
@@ -57,6 +63,22 @@ pub(super) fn named_ports<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Nam
     ports.into_iter().map(named_port).collect()
 }
 
+// === impl RangeText ===
+
+impl TryFrom<String> for RangeText {
+    type Error = InvalidPortRange;
+
+    fn try_from(text: String) -> Result<Self, InvalidPortRange> {
+        text.parse().map(Self)
+    }
+}
+
+impl From<RangeText> for PortRange {
+    fn from(RangeText(range): RangeText) -> Self {
+        range
+    }
+}
+
 // === impl MainPort ===
 
 impl<'de> Deserialize<'de> for MainPort {
@@ -67,26 +89,42 @@ impl<'de> Deserialize<'de> for MainPort {
 
 struct MainPortVisitor;
 
-impl Visitor<'_> for MainPortVisitor {
+impl<'de> Visitor<'de> for MainPortVisitor {
     type Value = MainPort;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a port from 1 to 65535, or `none` for a service without a port")
+        f.write_str(
+            "a port from 1 to 65535, a list of such, or `none` for a service without a port",
+        )
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<MainPort, E> {
         match text {
             "none" => Ok(MainPort::None),
             text => port::parse(text)
-                .map(MainPort::Preferred)
+                .map(|port| MainPort::Preferred(vec![port]))
                 .map_err(|_| E::invalid_value(Unexpected::Str(text), &self)),
         }
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<MainPort, E> {
         match u16::try_from(number) {
-            Ok(port) if port > 0 => Ok(MainPort::Preferred(port)),
+            Ok(port) if port > 0 => Ok(MainPort::Preferred(vec![port])),
             _ => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<MainPort, A::Error> {
+        let mut ports = Vec::new();
+        while let Some(port) = items.next_element::<u16>()? {
+            if port == 0 {
+                return Err(A::Error::invalid_value(Unexpected::Unsigned(0), &self));
+            }
+            ports.push(port);
+        }
+        match ports.is_empty() {
+            true => Err(A::Error::invalid_length(0, &self)),
+            false => Ok(MainPort::Preferred(ports)),
         }
     }
 

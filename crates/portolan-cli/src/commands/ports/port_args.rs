@@ -14,9 +14,13 @@ pub(super) struct PortArgs {
     /// Name of the port, for a service with several ports
     #[arg(long, value_name = "NAME")]
     port_name: Option<PortName>,
-    /// Preferred port [default: the default port of its pool]
-    #[arg(long, value_name = "PORT", value_parser = port::parse)]
-    preferred: Option<u16>,
+    /// Preferred port, also outside every pool; a list is tried in order [default: the default port
+    /// of its pool]
+    #[arg(long, value_name = "PORT[,PORT]", value_parser = port::parse, value_delimiter = ',')]
+    preferred: Vec<u16>,
+    /// Use one of the preferred ports, or none
+    #[arg(long, requires = "preferred", conflicts_with_all = ["range", "allow_ephemeral"])]
+    strict: bool,
     /// Pool of the port [default: derived from the name of the service]
     #[arg(long)]
     pool: Option<String>,
@@ -45,7 +49,7 @@ impl PortArgs {
     pub(super) fn to_arguments(&self) -> Vec<String> {
         let options = [
             ("port-name", self.port_name.as_ref().map(ToString::to_string)),
-            ("preferred", self.preferred.map(|port| port.to_string())),
+            ("preferred", (!self.preferred.is_empty()).then(|| listed(&self.preferred))),
             ("pool", self.pool.clone()),
             ("range", self.range.map(|range| range.to_string())),
             ("depth", Some(self.depth.to_string())),
@@ -54,7 +58,11 @@ impl PortArgs {
         let options = options.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let mut arguments: Vec<String> =
             options.flat_map(|(name, value)| [format!("--{name}"), value]).collect();
-        let flags = [("--allow-ephemeral", self.allow_ephemeral), ("--udp", self.udp)];
+        let flags = [
+            ("--strict", self.strict),
+            ("--allow-ephemeral", self.allow_ephemeral),
+            ("--udp", self.udp),
+        ];
         arguments
             .extend(flags.into_iter().filter(|(_, set)| *set).map(|(flag, _)| flag.to_owned()));
         arguments.push(self.name.to_string());
@@ -67,12 +75,11 @@ impl PortArgs {
             .scope(context.scope.clone())
             .depth(self.depth)
             .address(self.bind)
-            .udp(self.udp);
+            .udp(self.udp)
+            .preferred_ports(self.preferred.clone())
+            .strict(self.strict);
         if let Some(name) = &self.port_name {
             request = request.port_name(name.clone());
-        }
-        if let Some(preferred) = self.preferred {
-            request = request.preferred(preferred);
         }
         if let Some(pool) = &self.pool {
             request = request.pool(pool);
@@ -85,6 +92,10 @@ impl PortArgs {
         }
         request
     }
+}
+
+fn listed(ports: &[u16]) -> String {
+    ports.iter().map(u16::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Parses a depth at which a process can hold a port for another process.
@@ -122,6 +133,7 @@ mod tests {
             &["api", "--preferred", "8080", "--pool", "web", "--udp", "--bind", "::1"],
             &["api", "--range", "8081-8099", "--depth", "claimed", "--allow-ephemeral"],
             &["api", "--port-name", "metrics", "--bind", "loopback"],
+            &["api", "--preferred", "3000,3001", "--preferred", "5173", "--strict"],
         ] {
             let first = parse(words).unwrap();
             let arguments = first.to_arguments();
@@ -138,6 +150,9 @@ mod tests {
             (&["api", "--bind", "everywhere"], "expected all, loopback"),
             (&["api", "--range", "9-1"], "expected 1-9"),
             (&["api", "--range", "1-9", "--pool", "api"], "cannot be used with"),
+            (&["api", "--strict"], "--preferred"),
+            (&["api", "--preferred", "3", "--strict", "--range", "1-9"], "cannot be used with"),
+            (&["api", "--preferred", "3000,0"], "from 1 to 65535"),
         ] {
             let error = parse(words).unwrap_err().to_string();
             assert!(error.contains(remedy), "{error}");

@@ -10,8 +10,10 @@ use crate::grant::port_order::Permutation;
 pub(crate) struct Plan<'a> {
     /// The name of the pool of the service, if it has one.
     pub(crate) pool: Option<&'a str>,
-    /// The preferred port.
-    pub(crate) preferred: Option<u16>,
+    /// The preferred ports, in order.
+    pub(crate) preferred: Vec<u16>,
+    /// Whether the request names them; otherwise it is the default port of the pool.
+    pub(crate) is_explicit: bool,
     /// The range that is tried next.
     pub(crate) range: Option<PortRange>,
     /// The ephemeral ports, if they are allowed.
@@ -45,17 +47,24 @@ pub(crate) enum Choice {
 impl Plan<'_> {
     /// Whether there are no candidates.
     pub(crate) fn is_nothing(&self) -> bool {
-        self.preferred.is_none() && self.range.is_none() && self.ephemeral.is_none()
+        self.preferred.is_empty() && self.range.is_none() && self.ephemeral.is_none()
     }
 
     /// Whether the port is a candidate.
     pub(crate) fn allows(&self, port: u16) -> bool {
-        self.preferred == Some(port) || self.falls_back_to(port)
+        self.preferred.contains(&port)
+            || self.range.is_some_and(|range| range.contains(port))
+            || self.allows_ephemeral(port)
     }
 
-    pub(crate) fn falls_back_to(&self, port: u16) -> bool {
-        self.range.is_some_and(|range| range.contains(port))
-            || self.ephemeral.is_some_and(|ephemeral| ephemeral.is_ephemeral(port))
+    /// Whether the port is a candidate because it is ephemeral.
+    pub(crate) fn allows_ephemeral(&self, port: u16) -> bool {
+        self.ephemeral.is_some_and(|ephemeral| ephemeral.is_ephemeral(port))
+    }
+
+    /// Whether the request names the port itself.
+    pub(crate) fn names(&self, port: u16) -> bool {
+        self.is_explicit && self.preferred.contains(&port)
     }
 
     /// Returns the metric label: the pool, or `none`.
@@ -70,8 +79,11 @@ impl Plan<'_> {
         seed: u64,
     ) -> impl Iterator<Item = Candidate> {
         let sticky = sticky.filter(|port| self.allows(*port));
-        let preferred = self.preferred.filter(|port| sticky != Some(*port));
-        let is_new = move |port: &u16| ![sticky, preferred].contains(&Some(*port));
+        // A port that is listed twice is tried once.
+        let listed = self.preferred.iter().enumerate();
+        let first = listed.filter(|(index, port)| !self.preferred[..*index].contains(port));
+        let preferred = first.map(|(_, port)| *port).filter(move |port| sticky != Some(*port));
+        let is_new = move |port: &u16| sticky != Some(*port) && !self.preferred.contains(port);
         let range = self.range.into_iter().flat_map(move |range| ports_of(range, seed));
         let ephemeral =
             self.ephemeral.into_iter().flat_map(move |system| ephemeral_ports(system, seed));
@@ -80,7 +92,7 @@ impl Plan<'_> {
         sticky
             .into_iter()
             .map(as_choice(Choice::Sticky))
-            .chain(preferred.into_iter().map(as_choice(Choice::Preferred)))
+            .chain(preferred.map(as_choice(Choice::Preferred)))
             .chain(range.filter(is_new).map(as_choice(Choice::Range)))
             .chain(
                 ephemeral

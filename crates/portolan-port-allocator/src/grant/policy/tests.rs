@@ -92,10 +92,77 @@ fn invalid_preferred_port_is_refused() {
     let refusal = |port| policy.plan(&request("api").preferred(port)).unwrap_err();
     assert!(matches!(refusal(0), AllocatorError::PreferredZero { .. }));
     assert!(matches!(refusal(443), AllocatorError::PreferredReserved { port: 443 }));
-    let outside = refusal(3000);
-    assert!(matches!(outside, AllocatorError::PreferredOutside { port: 3000, .. }));
-    assert!(outside.to_string().contains("database 5432 and 5433-5442"), "{outside}");
+    assert!(matches!(
+        policy.plan(&request("api").preferred_ports([8080, 443])).unwrap_err(),
+        AllocatorError::PreferredReserved { port: 443 }
+    ));
+}
+
+#[test]
+fn requested_port_outside_every_pool_is_allowed() {
+    let policy = default_policy();
+    for port in [3000, 5173, 9229, 40_003, 1, 65_535] {
+        let plan = policy.plan(&request("api").preferred(port)).unwrap();
+        assert_eq!(ports(&plan, None)[..2], [port, 8081], "the search continues in the pool");
+        assert_eq!(policy.forbids(port, &plan), None);
+    }
+    // Browsers refuse 6000; who names it has a reason.
+    let plan = policy.plan(&request("web").pool("api").preferred(6000)).unwrap();
+    assert_eq!(policy.forbids(6000, &plan), None);
+}
+
+#[test]
+fn service_without_pool_continues_in_the_hundred_ports_above() {
+    let policy = default_policy();
+    let tried = |port| ports(&policy.plan(&request("worker").preferred(port)).unwrap(), None);
+    assert!(tried(3000).into_iter().eq(3000..=3100));
+    assert_eq!(tried(65_530), [65_530, 65_531, 65_532, 65_533, 65_534, 65_535]);
+    assert_eq!(tried(65_535), [65_535]);
+    let plan = policy.plan(&request("worker").preferred(3000)).unwrap();
+    assert_eq!(ports(&plan, Some(3050))[..2], [3050, 3000]);
+    assert_eq!(ports(&plan, Some(3101))[0], 3000, "a last port elsewhere does not count");
+}
+
+#[test]
+fn preferred_ports_are_tried_in_their_order_and_once() {
+    let policy = default_policy();
+    let listed = request("worker").preferred_ports([3005, 3000, 3005]);
+    let tried = ports(&policy.plan(&listed).unwrap(), None);
+    assert_eq!(tried[..4], [3005, 3000, 3006, 3007]);
+    assert_eq!(ports(&policy.plan(&listed).unwrap(), Some(3000))[..2], [3000, 3005]);
+}
+
+#[test]
+fn strict_request_has_no_other_candidates() {
+    let policy = policy(|config| config.allow_ephemeral = true);
+    let strict = request("api").preferred_ports([3000, 3001]).strict(true);
+    let plan = policy.plan(&strict.clone().allow_ephemeral(true)).unwrap();
+    assert_eq!(ports(&plan, Some(8085)), [3000, 3001]);
+    assert_eq!(ports(&plan, Some(3001)), [3001, 3000]);
+    for incomplete in [request("api").strict(true), strict.range(range(3000, 3010))] {
+        let error = policy.plan(&incomplete).unwrap_err();
+        assert!(matches!(error, AllocatorError::StrictWithoutPort { .. }), "{error}");
+    }
+}
+
+#[test]
+fn restricted_allocator_grants_ports_of_pools_only() {
+    let policy = policy(|config| config.restrict_to_ranges = true);
+    let refusal = policy.plan(&request("api").preferred(3000)).unwrap_err();
+    assert!(matches!(refusal, AllocatorError::PreferredOutside { port: 3000, .. }));
+    let text = refusal.with_remedy();
+    assert!(text.contains("database 5432 and 5433-5442"), "{text}");
+    assert!(text.contains("set port_allocator.restrict_to_ranges to false"), "{text}");
     assert!(policy.plan(&request("api").preferred(40_001).allow_ephemeral(true)).is_ok());
+    // A range of its own, and the ports above a requested one, count as far as they are in a pool.
+    let plan = policy.plan(&request("worker").preferred(8098)).unwrap();
+    let allowed =
+        ports(&plan, None).into_iter().filter(|port| policy.forbids(*port, &plan).is_none());
+    assert_eq!(allowed.take(3).collect::<Vec<_>>(), [8098, 8099]);
+    let plan = policy.plan(&request("worker").range(range(3000, 3010))).unwrap();
+    assert!(
+        ports(&plan, None).iter().all(|it| policy.forbids(*it, &plan) == Some(Cause::Restricted))
+    );
 }
 
 #[test]
@@ -105,7 +172,6 @@ fn remedy_for_request_without_ports_names_three_options() {
     for way in ["a pool (api, cache", "a preferred port", "allow ephemeral ports"] {
         assert!(error.contains(way), "{error}");
     }
-    assert_eq!(ports(&policy.plan(&request("worker").preferred(8080)).unwrap(), None), [8080]);
     let anywhere = policy.plan(&request("worker").allow_ephemeral(true)).unwrap();
     assert_eq!(ports(&anywhere, None).len(), 4);
 }
@@ -126,18 +192,21 @@ fn disabled_allocation_is_an_error() {
 }
 
 #[test]
-fn port_is_allowed_in_a_pool_or_as_ephemeral_port() {
-    let strict = default_policy();
-    assert!(strict.allows(8080) && strict.allows(8099) && !strict.allows(40_001));
-    assert!(strict.is_reserved(22) && !strict.is_reserved(8080));
-    let open = policy(|config| config.allow_ephemeral = true);
+fn restricted_port_is_allowed_in_a_pool_or_as_ephemeral_port() {
+    assert!(default_policy().allows(3000));
+    let restricted = policy(|config| config.restrict_to_ranges = true);
+    assert!(restricted.allows(8080) && restricted.allows(8099) && !restricted.allows(40_001));
+    assert!(restricted.is_reserved(22) && !restricted.is_reserved(8080));
+    let open = policy(|config| (config.allow_ephemeral, config.restrict_to_ranges) = (true, true));
     assert!(open.allows(40_001) && !open.allows(40_003) && !open.allows(3000));
 }
 
 /// The expected order: the first ports, and the set of the others.
 fn model(plan: &Plan<'_>, sticky: Option<u16>) -> (Vec<u16>, HashSet<u16>) {
     let mut first: Vec<u16> = sticky.filter(|port| plan.allows(*port)).into_iter().collect();
-    first.extend(plan.preferred.filter(|port| !first.contains(port)));
+    let preferred = plan.preferred.iter().filter(|port| !first.contains(port));
+    let preferred: Vec<u16> = preferred.copied().collect();
+    first.extend(preferred);
     let range = plan.range.into_iter().flat_map(PortRange::ports);
     let ephemeral = [40_001, 40_005, 40_007, 40_009];
     let ephemeral = ephemeral.into_iter().filter(|_| plan.ephemeral.is_some());

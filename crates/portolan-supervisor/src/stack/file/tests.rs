@@ -10,7 +10,10 @@ fn read(yaml: &str) -> Result<StackFile, String> {
 fn service_requires_only_a_command() {
     let stack = read("services: {api: {command: run-api}}").unwrap();
     let api = stack.services.values().next().unwrap();
-    assert_eq!((api.port, api.instances, api.handoff), (MainPort::PoolDefault, 1, Handoff::Auto));
+    assert_eq!(
+        (api.port.clone(), api.instances, api.handoff),
+        (MainPort::PoolDefault, 1, Handoff::Auto)
+    );
 }
 
 #[test]
@@ -19,7 +22,8 @@ fn port_is_a_number_or_none() {
         let stack = read(&format!("services: {{api: {{command: x, port: {port}}}}}"))?;
         Ok::<_, String>(stack.services.into_values().next().unwrap().port)
     };
-    assert_eq!(port("8080").unwrap(), MainPort::Preferred(8080));
+    assert_eq!(port("8080").unwrap(), MainPort::Preferred(vec![8080]));
+    assert_eq!(port("[3000, 3001]").unwrap(), MainPort::Preferred(vec![3000, 3001]));
     assert_eq!(port("none").unwrap(), MainPort::None);
     for text in ["0", "70000", "-1", "auto"] {
         assert!(port(text).unwrap_err().contains("a port from 1 to 65535"), "{text}");
@@ -66,6 +70,21 @@ fn invalid_stack_is_rejected_with_its_path() {
         ),
         ("services: {a: {command: x, bind: here}}", "expected all, loopback or an IP address"),
         ("services: {a: {command: x, handoff: hold}}", "handoff"),
+        ("services: {a: {command: x, port: []}}", "a port from 1 to 65535, a list of such"),
+        ("services: {a: {command: x, port: [80, 0]}}", "a port from 1 to 65535, a list of such"),
+        ("services: {a: {command: x, range: 9-1}}", "expected 1-9"),
+        ("services: {a: {command: x, range: 1-9, pool: api}}", "services.a.range: no effect"),
+        ("services: {a: {command: x, range: 1-9, port: none}}", "services.a.range: no effect"),
+        ("services: {a: {command: x, strict: true, port: none}}", "services.a.strict: no effect"),
+        ("services: {a: {command: x, strict: true}}", "services.a.strict: no effect without"),
+        (
+            "services: {a: {command: x, strict: true, port: 1, range: 1-9}}",
+            "services.a.strict: no effect beside a range",
+        ),
+        (
+            "services: {a: {command: x, strict: true, port: [1, 2], instances: 3}}",
+            "services.a.strict: 3 instances cannot have the 2 ports",
+        ),
     ] {
         let error = read(yaml).unwrap_err();
         assert!(error.contains(expected), "{yaml}: {error}");
