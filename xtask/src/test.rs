@@ -27,7 +27,7 @@ pub(crate) fn install_programs() -> Result<()> {
 }
 
 /// The features that a release has.
-const FEATURES: &str = "--features=portolan-cli/full,portolan-tests/full";
+const FEATURES: &str = "--features=portolan-cli/full,portolan-tests/full,portolan-benches/full";
 
 fn checks() -> Result<Vec<Step>> {
     let path = tools::search_path()?;

@@ -27,6 +27,18 @@ async fn register(registry: &Registry, count: u16, ttl: Duration) {
     }
 }
 
+/// Registers healthy instances whose leases end at the same time, however long it takes.
+async fn register_at_once(registry: &Registry, count: u16, ttl: Duration) {
+    let passing = || HealthReport::new(HealthStatus::Passing, "well");
+    let registered = (1..=count).map(|port| Command::Register(service(port, ttl)));
+    let healthy =
+        (1..=count).map(|port| Command::Health(service(port, ttl).id().into(), passing()));
+    for outcome in registry.apply(registered.chain(healthy).collect(), CommandOrigin::local()).await
+    {
+        outcome.unwrap();
+    }
+}
+
 /// Starts a registry, and waits until it is complete: a watch then gets no second snapshot.
 async fn start_complete(mass_expiry: MassExpiryConfig) -> Running {
     let config = RegistryConfig { history: 100_000, mass_expiry, ..RegistryConfig::default() };
@@ -154,7 +166,7 @@ fn open_in(data_dir: &Path, keep: Duration) -> Running {
 async fn instances_are_kept_across_a_restart_and_no_longer_than_without_it() {
     let directory = tempfile::tempdir().unwrap();
     let before = open_in(directory.path(), 4 * Ttl::MIN);
-    register(&before.registry, 12, Ttl::MIN).await;
+    register_at_once(&before.registry, 12, 2 * Ttl::MIN).await;
     let mut events = watch(&before.registry).await;
     for _ in 0..12 {
         assert_kept(&next(&mut events).await);
