@@ -129,7 +129,7 @@ async fn read_all(etcd: &Etcd) -> Result<usize> {
     let mut rest = KeyRange::with_prefix(&format!("{PREFIX}/v1/endpoints/"));
     let (mut size, mut revision) = (0, 0);
     loop {
-        let page = client.range(&rest, 512, revision).await?;
+        let page = client.range(&rest, 4096, revision).await?;
         revision = page.revision.max(revision);
         size += page.keys.iter().map(|kv| kv.key.len() + kv.value.len()).sum::<usize>();
         match page.keys.last() {
@@ -233,6 +233,7 @@ fn look_up(registry: &Registry) -> Result<f64> {
 /// What the heartbeats of the services write in etcd, next to the heartbeats.
 async fn heartbeats(etcd: &Etcd, registry: &Registry) -> Result<Row> {
     register(registry, SERVICES, TTL).await?;
+    settle(etcd).await?;
     let (before, began) = (etcd.writes()?, Instant::now());
     for _ in 0..INTERVALS {
         send(registry, HEARTBEATS).await?;
@@ -250,6 +251,19 @@ async fn heartbeats(etcd: &Etcd, registry: &Registry) -> Result<Row> {
         goal: Goal::AtMost(0.01),
         specified: "",
     })
+}
+
+/// Waits until nothing is written any more: the leases that registrations have replaced are ended afterwards.
+async fn settle(etcd: &Etcd) -> Result<()> {
+    let mut last = etcd.writes()?.proposals;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = etcd.writes()?.proposals;
+        if now - last < 2.0 {
+            return Ok(());
+        }
+        last = now;
+    }
 }
 
 /// Sends one heartbeat of each service, evenly within a time.

@@ -1,6 +1,7 @@
 //! A real etcd of one member, with its data in a directory of its own.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +11,6 @@ use portolan_etcd::{EtcdClient, EtcdOptions};
 use portolan_registry::{EtcdConfig, RegistryConfig, StorageBackend};
 
 use crate::bench_env::BenchEnv;
-use crate::flood::server::Client;
 
 /// How long the start may take.
 const START: Duration = Duration::from_secs(30);
@@ -80,8 +80,16 @@ impl Etcd {
         })
     }
 
+    /// Returns a page. In HTTP/1.0, because its answer ends with the connection, however long it is.
     fn get(&self, path: &str) -> Result<String> {
-        Client::connect(self.address)?.request(&format!("GET {path}"), "")
+        let mut connection = TcpStream::connect(self.address)?;
+        connection.set_read_timeout(Some(START))?;
+        write!(connection, "GET {path} HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer)?;
+        let (head, page) = answer.split_once("\r\n\r\n").context("an answer without an end")?;
+        ensure!(head.contains(" 200 "), "{path}: {head}");
+        Ok(page.to_owned())
     }
 }
 

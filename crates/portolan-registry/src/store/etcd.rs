@@ -36,6 +36,7 @@ mod feed;
 mod inspect;
 mod keys;
 mod leases;
+mod pages;
 mod plan;
 mod probe;
 mod protect;

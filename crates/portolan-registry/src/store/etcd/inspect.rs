@@ -9,9 +9,10 @@ use portolan_etcd::{EtcdClient, EtcdError, KeyValue};
 
 use super::fault::StoreFault;
 use super::keys::{Keys, Watched};
+use super::pages::read_all;
 use super::plan::index;
 use super::record::{Value, revision};
-use super::sync::read_all;
+
 use super::{FORMAT, NAME};
 use crate::RegistryConfig;
 use crate::store::inspect::{InspectError, Inspection, StoreProblem};

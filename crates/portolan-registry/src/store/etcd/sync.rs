@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use portolan_core::{Backoff, Remedy};
-use portolan_etcd::{EtcdClient, EtcdError, KeyRange, KeyValue, Transaction, WatchItem};
+use portolan_etcd::{EtcdError, KeyRange, Transaction, WatchItem};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::fault::StoreFault;
+use super::pages::read_all;
 use super::probe::Probe;
 use super::replica::Position;
 use super::{FORMAT, Shared};
@@ -15,10 +17,8 @@ use super::{FORMAT, Shared};
 /// The waits between attempts to reach etcd.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
-/// The number of keys that are read at once, and the smallest one if they are too large together: the
-/// largest registration has 300 kB.
-const PAGE: i64 = 512;
-const SMALLEST_PAGE: i64 = 16;
+/// How many leases are revoked at the same time.
+const REVOKED: usize = 32;
 /// The TTL of a server's membership, in seconds, and how often it is renewed.
 const SERVER_TTL: i64 = 6;
 const RENEW_SERVER: Duration = Duration::from_secs(2);
@@ -173,38 +173,8 @@ impl Shared {
     /// Revokes the leases of instances that were removed, for ever.
     pub(super) async fn revoke_all(&self) {
         let mut revocations = self.revocations_taken.lock().await;
-        while let Some(lease) = revocations.recv().await {
-            // If it fails, the lease ends by itself.
-            _ = self.client.revoke(lease).await;
-        }
-    }
-}
-
-/// Reads a range at one revision, in pages.
-pub(super) async fn read_all(
-    client: &EtcdClient,
-    range: KeyRange,
-) -> Result<(Vec<KeyValue>, Position), EtcdError> {
-    let mut rest = range;
-    let (mut keys, mut at, mut size) = (Vec::new(), None, PAGE);
-    loop {
-        let revision = at.map_or(0, |at: Position| at.revision);
-        let page = match client.range(&rest, size, revision).await {
-            Err(EtcdError::TooLarge) if size > SMALLEST_PAGE => {
-                size = SMALLEST_PAGE;
-                continue;
-            }
-            page => page?,
-        };
-        let (cluster, revision) = (page.cluster, page.revision);
-        let at = *at.get_or_insert(Position { cluster, revision });
-        let is_last = !page.more || page.keys.is_empty();
-        if let Some(last) = page.keys.last() {
-            rest = rest.after(&last.key);
-        }
-        keys.extend(page.keys);
-        if is_last {
-            return Ok((keys, at));
-        }
+        let queue = stream::poll_fn(|context| revocations.poll_recv(context));
+        // If it fails, the lease ends by itself.
+        queue.for_each_concurrent(REVOKED, async |lease| _ = self.client.revoke(lease).await).await;
     }
 }
