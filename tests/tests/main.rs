@@ -23,6 +23,7 @@ mod ipv6_only;
 mod late_networks;
 mod layers;
 mod manual_commands;
+mod mass_expiry;
 mod metrics;
 mod name_servers;
 mod networks;

@@ -20,7 +20,7 @@ use parking_lot::{Condvar, Mutex};
 use portolan_core::{Revision, Ttl};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::{Feed, OpenError, ReadOnly, Receipt, Store, StoreKind};
 use crate::members::{Membership, ServerId};
@@ -31,8 +31,9 @@ use crate::{
 use data_dir::DataDir;
 use feed::MemoryFeed;
 use journal::record::Instance;
-use journal::recovery::{Recovered, recover};
-use journal::writer::{JOURNAL, Writer, WriterThread};
+use journal::recovery::recover;
+use journal::writer::{JOURNAL, WriterThread};
+use journal::{log_recovery, open_writer};
 use outbox::{Batch, Durability};
 use state::State;
 
@@ -359,34 +360,6 @@ impl Shared {
         self.state.lock().outbox().closed = true;
         self.outbox.notify_one();
     }
-}
-
-/// Opens the journal for writing; read-only if the file system is full or read-only.
-fn open_writer(
-    dir: Arc<DataDir>,
-    recovered: &Recovered,
-) -> Result<(Durability, Writer), DataDirError> {
-    let Recovered { journal, revision, snapshot_length, .. } = *recovered;
-    let writer = Writer::open(Arc::clone(&dir), journal, revision, snapshot_length);
-    let started = writer.and_then(|mut writer| writer.started(revision).map(|()| writer));
-    match started {
-        Ok(writer) => Ok((Durability::Journal, writer)),
-        Err(error) if error.is_read_only() => {
-            warn!(%error, "Data directory cannot be written, the registry is read-only");
-            let reason = error.to_string().into();
-            Ok((Durability::ReadOnly { reason, recording: false }, Writer::read_only(dir, journal)))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn log_recovery(dir: &DataDir, recovered: &Recovered) {
-    let path = dir.path().display();
-    if let Some(torn) = &recovered.torn {
-        let file = torn.path.display();
-        warn!(path = %file, bytes = torn.length, "Torn end of the journal was cut off");
-    }
-    info!(%path, endpoints = recovered.instances.len(), "Data directory opened");
 }
 
 /// How long a lease lasts from now, after a time in which no server ran and no heartbeat was heard: its end moves by

@@ -9,7 +9,45 @@
 //! A file is UTF-8 text. A line is the CRC-32 of a JSON value, a space, and the value (see [`frame`]). The first
 //! line is the [`record::Header`].
 
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::data_dir::DataDir;
+use super::error::DataDirError;
+use super::outbox::Durability;
+use recovery::Recovered;
+use writer::Writer;
+
 pub(super) mod frame;
 pub(super) mod record;
 pub(super) mod recovery;
 pub(super) mod writer;
+
+/// Opens the journal for writing; read-only if the file system is full or read-only.
+pub(super) fn open_writer(
+    dir: Arc<DataDir>,
+    recovered: &Recovered,
+) -> Result<(Durability, Writer), DataDirError> {
+    let Recovered { journal, revision, snapshot_length, .. } = *recovered;
+    let writer = Writer::open(Arc::clone(&dir), journal, revision, snapshot_length);
+    let started = writer.and_then(|mut writer| writer.started(revision).map(|()| writer));
+    match started {
+        Ok(writer) => Ok((Durability::Journal, writer)),
+        Err(error) if error.is_read_only() => {
+            warn!(%error, "Data directory cannot be written, the registry is read-only");
+            let reason = error.to_string().into();
+            Ok((Durability::ReadOnly { reason, recording: false }, Writer::read_only(dir, journal)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn log_recovery(dir: &DataDir, recovered: &Recovered) {
+    let path = dir.path().display();
+    if let Some(torn) = &recovered.torn {
+        let file = torn.path.display();
+        warn!(path = %file, bytes = torn.length, "Torn end of the journal was cut off");
+    }
+    info!(%path, endpoints = recovered.instances.len(), "Data directory opened");
+}
