@@ -111,6 +111,42 @@ fn progress_is_shown_on_a_terminal_only_and_removed() {
 }
 
 #[test]
+fn interrupted_command_removes_its_line_and_dies_of_the_signal() {
+    // Interrupts the command once the line is shown, and prints how it ended.
+    const INTERRUPT: &str = "import os, pty, signal, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.environ['TERM'] = 'xterm'
+    os.execv(sys.argv[1], sys.argv[1:])
+shown = b''
+while b'asking' not in shown:
+    shown += os.read(terminal, 4096)
+os.write(terminal, bytes([3]))
+try:
+    while chunk := os.read(terminal, 4096):
+        shown += chunk
+except OSError:
+    pass
+status = os.waitpid(pid, 0)[1]
+line = shown[shown.rindex(b'asking'):]
+print('signal', os.WTERMSIG(status) if os.WIFSIGNALED(status) else None, bytes([13, 27, 91, 75]) in line)";
+    isolated(|env| {
+        let program = portolan_program()?.display().to_string();
+        let script = env.write("interrupt.py", INTERRUPT)?.display().to_string();
+        for (name, arguments) in [
+            ("discover", &["discover", "nowhere", "--wait=1h"][..]),
+            ("exec", &["exec", "--needs", "nowhere", "--wait=1h", "--", "true"]),
+        ] {
+            let mut command = std::process::Command::new("python3");
+            command.args([&script, &program]).args(arguments).current_dir(env.directory());
+            let output = env.spawn(name, command)?.wait(TIMEOUT)?.text()?;
+            ensure!(output == "signal 2 True", "{name}: {output}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn all_instances_are_explained() {
     over_each_store(|env| {
         let _registry = env.registry()?;

@@ -62,6 +62,29 @@ fn wrong_token_exits_with_6() {
 }
 
 #[test]
+fn wait_that_ends_without_a_ready_instance_exits_with_124() {
+    isolated(|env| {
+        let _registry = env.settled_registry()?;
+        let wait = "--wait=300ms";
+        let reachable = ["--set", "broadcast.enabled=false"];
+        let unreachable = [&reachable[..], &["--registry", NOWHERE]].concat();
+        for options in [&reachable[..], &unreachable] {
+            for command in
+                [&["discover", "api", wait][..], &["exec", "--needs", "api", wait, "--", "true"]]
+            {
+                let answer = run(env, command, options)?.exits(124).context(command.join(" "))?;
+                ensure!(answer.stderr.contains("api was not ready within 300ms"), "{answer:?}");
+            }
+        }
+        // Without it, the lookup says what it found out.
+        for command in [&["discover", "api"][..], &["exec", "--needs", "api", "--", "true"]] {
+            run(env, command, &reachable)?.exits(3).context(command.join(" "))?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn watch_that_was_connected_waits_for_the_registry_with_a_message() {
     over_each_store(|env| {
         let mut registry = env.registry()?;

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::addresses::{AddressUpdates, AdvertisedAddresses, with_advertised_addresses};
 use crate::broadcast_link::BroadcastLink;
+use crate::host::resolved_loopback;
 use crate::registry_link::RegistryLink;
 use crate::{Agent, AgentError};
 
@@ -125,6 +126,7 @@ impl AgentBuilder {
         let id_is_derived = self.registration.id.is_none();
         let incarnation = *self.registration.incarnation.get_or_insert_with(Incarnation::random);
         let registry_url = self.registry.as_ref().map(RegistryClient::urls);
+        self.registration.host = resolved_loopback(self.registration.host).await;
         let registration =
             with_advertised_addresses(self.registration, self.addresses, registry_url.as_deref())
                 .await;

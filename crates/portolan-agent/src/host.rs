@@ -2,11 +2,17 @@
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
+use std::time::Duration;
 
 use portolan_broadcast::interfaces::source_address;
 use portolan_core::{Host, REGISTRY_PORT};
+use tokio::net::lookup_host;
+use tokio::time::timeout;
 use tracing::warn;
 use url::Url;
+
+/// How long a name may take to resolve. Without an answer it is published as it is.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Returns the host to advertise to this registry: the source address of the route to the registry,
 /// or loopback if the registry is on this machine, the URL is invalid or there is no route.
@@ -24,6 +30,29 @@ pub fn advertised_host(registry_url: &str) -> Host {
             warn!(%host, %error, "No route to the registry, advertising loopback");
             Host::loopback()
         }
+    }
+}
+
+/// Returns the host, or the loopback address that its name means on this host: Debian writes the name of the host as
+/// `127.0.1.1` into `/etc/hosts`. Such a name is treated as that address, because a client on this host would get it, and a
+/// registry cannot tell the name from others.
+pub async fn resolved_loopback(host: Host) -> Host {
+    if host.address().is_some() || host.is_loopback() {
+        return host;
+    }
+    let name = host.with_port(0);
+    let Ok(Ok(found)) = timeout(RESOLVE_WITHIN, lookup_host(name)).await else { return host };
+    let found: Vec<IpAddr> = found.map(|address| address.ip().to_canonical()).collect();
+    match found.iter().copied().find(IpAddr::is_loopback).map(Host::try_from) {
+        Some(Ok(loopback)) if found.iter().all(IpAddr::is_loopback) => {
+            warn!(
+                %host,
+                address = %loopback,
+                "The name of the host is a loopback address here, other hosts cannot reach it; give the address of an interface"
+            );
+            loopback
+        }
+        _ => host,
     }
 }
 

@@ -24,6 +24,6 @@ pub use addresses::{AdvertisedAddresses, with_advertised_addresses};
 pub use agent::Agent;
 pub use builder::AgentBuilder;
 pub use error::AgentError;
-pub use host::advertised_host;
+pub use host::{advertised_host, resolved_loopback};
 #[cfg(target_os = "linux")]
 pub use host_reservations::HostReservations;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use portolan_agent::{AdvertisedAddresses, with_advertised_addresses};
+use portolan_agent::{AdvertisedAddresses, resolved_loopback, with_advertised_addresses};
 use portolan_core::{Host, Protocol, Registration, Scope, ServiceId, ServiceName, Ttl, port};
 use portolan_health::CheckKinds;
 use portolan_supervisor::service::{Listening, listening_on};
@@ -52,7 +52,8 @@ impl EndpointArgs {
         let (given, port) = (self.host.clone(), self.port);
         let registration = self.described(&context.scope)?;
         if given.is_some() {
-            return Ok(registration);
+            let host = resolved_loopback(registration.host).await;
+            return Ok(Registration { host, ..registration });
         }
         let url = context.registry_url();
         let advertised = match listening_on(port) {

@@ -1,10 +1,13 @@
 //! The exit status of each error of the library.
 
+use std::time::Duration;
+
 use portolan_agent::AgentError;
 use portolan_broadcast::{AnnounceError, BroadcastError, QueryError};
 use portolan_client::{DiscoverError, InvalidDiscovery, RegistryClientError};
 use portolan_config_manager::ConfigError;
-use portolan_core::ServiceId;
+use portolan_core::duration::format_duration;
+use portolan_core::{ServiceId, ServiceName};
 use portolan_port_allocator::AllocatorError;
 use portolan_registry::store::InspectError;
 use portolan_registry::transfer::{ImportError, InvalidExport};
@@ -59,6 +62,18 @@ fn inspect_exit(error: &InspectError) -> Exit {
         InspectError::Config(_) | InspectError::NothingKept => Exit::Usage,
         InspectError::Unreachable { .. } => Exit::Unreachable,
         _ => Exit::Failed,
+    }
+}
+
+/// Converts the failure of a lookup that waited this long: the service was not ready in time.
+pub(crate) fn wait_failure(error: DiscoverError, name: &ServiceName, wait: Duration) -> Failure {
+    match Failure::from(error) {
+        missing @ Failure { exit: Exit::NotFound | Exit::Unreachable, .. } => {
+            let wait = format_duration(wait);
+            let message = format!("{name} was not ready within {wait}\n{}", missing.message);
+            Failure { exit: Exit::TimedOut, message, ..missing }
+        }
+        failure => failure,
     }
 }
 

@@ -1,10 +1,11 @@
 //! Graceful shutdown on SIGTERM, SIGINT and SIGHUP.
 
+use std::future::Future;
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::exit::Failure;
+use crate::exit::{CommandResult, Exit, Failure};
 
 /// Receives the signals that request a shutdown.
 pub(crate) struct ShutdownSignals {
@@ -35,6 +36,40 @@ impl ShutdownSignals {
             () = hung_up(&mut self.hangup) => {}
         }
     }
+}
+
+/// Runs a command that has no shutdown of its own, until a signal ends it: the command is dropped, which removes its line of
+/// progress, and the process dies of the signal, as a shell expects that runs it in a loop.
+pub(crate) async fn or_interrupted(command: impl Future<Output = CommandResult>) -> CommandResult {
+    let ended_by = async {
+        tokio::select! {
+            number = received(SignalKind::interrupt()) => number,
+            number = received(SignalKind::terminate()) => number,
+            number = received(SignalKind::hangup()) => number,
+        }
+    };
+    let number = tokio::select! {
+        biased;
+        result = command => return result,
+        number = ended_by => number,
+    };
+    // It returns only if the signal cannot be raised.
+    _ = signal_hook::low_level::emulate_default_handler(number);
+    Ok(Exit::Child(u8::try_from(128 + number).unwrap_or(u8::MAX)))
+}
+
+/// Waits for a signal and returns its number. One that the parent process ignores stays ignored.
+async fn received(kind: SignalKind) -> i32 {
+    let number = kind.as_raw_value();
+    let is_ignored = portolan_host_facts::ignored_signals() & (1 << (number - 1)) != 0;
+    if is_ignored {
+        return std::future::pending().await;
+    }
+    match signal(kind) {
+        Ok(mut signals) => _ = signals.recv().await,
+        Err(_) => std::future::pending().await,
+    }
+    number
 }
 
 async fn hung_up(hangup: &mut Option<Signal>) {

@@ -64,7 +64,7 @@ impl Host {
     /// Returns whether the host is a loopback address, which has no meaning on other hosts.
     pub fn is_loopback(&self) -> bool {
         match &self.0 {
-            Kind::Address(address) => address.to_canonical().is_loopback(),
+            Kind::Address(address) => address.is_loopback(),
             Kind::Name(name) => {
                 let name = name.trim_end_matches('.').to_ascii_lowercase();
                 name.ends_with(".localhost") || LOOPBACK_NAMES.contains(&name.as_str())
@@ -97,11 +97,13 @@ impl FromStr for Host {
 impl TryFrom<IpAddr> for Host {
     type Error = InvalidHost;
 
+    /// An IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2) becomes the IPv4 address, so that one address has one form.
     fn try_from(address: IpAddr) -> Result<Self, InvalidHost> {
-        if address.to_canonical().is_unspecified() {
+        let address = address.to_canonical();
+        if address.is_unspecified() {
             return Err(InvalidHost::Unspecified(address));
         }
-        match address.to_canonical() {
+        match address {
             IpAddr::V4(v4) if v4.is_multicast() || v4.is_broadcast() => {
                 return Err(InvalidHost::NotUnicast(address));
             }

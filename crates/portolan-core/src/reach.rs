@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use url::Url;
+
 use crate::{Change, Host, ServiceEndpoint};
 
 /// The position of a caller relative to this host.
@@ -35,7 +37,8 @@ impl ServiceEndpoint {
     }
 
     /// Returns the endpoint with the host that the caller can best reach, or `None` if it listens on
-    /// loopback only and the caller is on another host.
+    /// loopback only and the caller is on another host. A `health_url` on loopback is left out for such a caller: there it would
+    /// be another server.
     ///
     /// That is the address at which the caller reached this host if the endpoint has it; else the one
     /// that shares the longest prefix with the address of the caller; else the first.
@@ -50,6 +53,7 @@ impl ServiceEndpoint {
         })?;
         let mut seen = self.at(best.clone());
         seen.addresses.retain(|host| !host.is_loopback());
+        seen.health_url = seen.health_url.filter(|url| !is_on_loopback(url));
         Some(seen)
     }
 
@@ -93,6 +97,12 @@ impl Change {
     }
 }
 
+fn is_on_loopback(url: &str) -> bool {
+    let url = Url::parse(url).ok();
+    let host = url.as_ref().and_then(Url::host_str).and_then(|host| host.parse::<Host>().ok());
+    host.is_some_and(|host| host.is_loopback())
+}
+
 /// Returns the number of leading bits that both addresses share; 0 for different families.
 fn common_prefix((one, other): (IpAddr, IpAddr)) -> u32 {
     match (one.to_canonical(), other.to_canonical()) {
@@ -133,6 +143,29 @@ mod tests {
         assert_eq!(seen(&hosts, None, None).unwrap(), "192.168.0.1");
         let further = endpoint(&hosts).seen_from(Vantage::UNKNOWN).unwrap().addresses;
         assert_eq!(further, ["10.77.0.1".parse::<Host>().unwrap()]);
+    }
+
+    #[test]
+    fn other_host_gets_no_health_url_on_loopback() {
+        let seen = |url: &str| {
+            let endpoint = ServiceEndpoint {
+                health_url: Some(url.to_owned()),
+                ..endpoint(&["127.0.0.1", "10.0.0.7"])
+            };
+            assert_eq!(endpoint.seen_from(Vantage::SameHost).unwrap(), endpoint);
+            endpoint.seen_from(Vantage::UNKNOWN).unwrap().health_url
+        };
+        for url in [
+            "http://127.0.0.1:80/x",
+            "tcp://localhost:1",
+            "http://[::ffff:127.0.0.1]/",
+            "tcp://[::1]:1",
+        ] {
+            assert_eq!(seen(url), None, "{url}");
+        }
+        for url in ["http://10.0.0.7:80/x", "tcp://db.example.org:1"] {
+            assert_eq!(seen(url).as_deref(), Some(url));
+        }
     }
 
     #[test]

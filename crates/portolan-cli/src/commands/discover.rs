@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::output::ProgressLine;
-use crate::{output, suggestion};
+use crate::{exit_codes, output, suggestion};
 
 /// Options of `portolan discover`.
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub(crate) struct Discover {
     /// Timeout for all strategies together [default: discovery.timeouts.overall]
     #[arg(long, value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// Wait up to this long until an instance is ready
+    /// Wait up to this long until an instance is ready; exit with 124 if none is
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, num_args = 0..=1,
           default_missing_value = "60s", require_equals = true, conflicts_with = "all")]
     wait: Option<Duration>,
@@ -72,7 +72,7 @@ impl Discover {
         client.close().await;
         drop(progress);
         let mut found = match found {
-            Err(failure) if failure.exit == Exit::NotFound => {
+            Err(failure) if matches!(failure.exit, Exit::NotFound | Exit::TimedOut) => {
                 return Err(suggestion::add(context, &self.name, failure).await);
             }
             found => found?,
@@ -137,7 +137,13 @@ impl Discover {
         }
         let explanation = request.explain().await;
         self.print_explanation(context, &explanation, explanation.result.is_ok());
-        Ok(vec![explanation.result?.endpoint])
+        let found = match self.wait {
+            Some(wait) => explanation
+                .result
+                .map_err(|error| exit_codes::wait_failure(error, &self.name, wait))?,
+            None => explanation.result?,
+        };
+        Ok(vec![found.endpoint])
     }
 
     /// Returns the function that shows which strategy is asked.

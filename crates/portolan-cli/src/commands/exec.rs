@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use clap::Args;
 use portolan_client::{Deadline, DiscoveryClient};
-use portolan_core::duration::format_duration;
 use portolan_core::{ServiceEndpoint, ServiceName, env, parse_duration};
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::output::ProgressLine;
-use crate::{output, suggestion};
+use crate::{exit_codes, output, suggestion};
 
 /// Options of `portolan exec`.
 #[derive(Debug, Args)]
@@ -20,7 +19,7 @@ pub(crate) struct Exec {
     /// Services whose addresses are set: API_HOST, API_PORT and API_URL for "api"
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', required = true)]
     needs: Vec<ServiceName>,
-    /// Wait up to this long until all services are found and ready
+    /// Wait up to this long until all services are found and ready; exit with 124 if one is not
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, num_args = 0..=1,
           default_missing_value = "60s", require_equals = true)]
     wait: Option<Duration>,
@@ -71,12 +70,7 @@ async fn find(
     // An explained request is not logged, so that the failure is printed once.
     let result = request.explain().await.result;
     let Some(deadline) = deadline else { return Ok(result?.endpoint) };
-    result.map(ServiceEndpoint::from).map_err(|error| match Failure::from(error) {
-        missing @ Failure { exit: Exit::NotFound | Exit::Unreachable, .. } => {
-            let wait = format_duration(deadline.limit());
-            let message = format!("{name} was not ready within {wait}\n{}", missing.message);
-            Failure { exit: Exit::TimedOut, message, ..missing }
-        }
-        failure => failure,
-    })
+    result
+        .map(ServiceEndpoint::from)
+        .map_err(|error| exit_codes::wait_failure(error, name, deadline.limit()))
 }

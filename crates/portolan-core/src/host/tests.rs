@@ -44,6 +44,17 @@ fn unusable_hosts_are_rejected() {
 }
 
 #[test]
+fn ipv4_mapped_address_becomes_the_ipv4_address() {
+    for text in ["::ffff:10.0.0.1", "[::FFFF:10.0.0.1]", "::ffff:a00:1", "0:0:0:0:0:ffff:10.0.0.1"]
+    {
+        assert_eq!(host(text), host("10.0.0.1"), "{text}");
+        assert_eq!(host(text).with_port(80), "10.0.0.1:80");
+    }
+    let from_json: Host = serde_json::from_str("\"::ffff:10.0.0.1\"").unwrap();
+    assert_eq!(from_json, host("10.0.0.1"));
+}
+
+#[test]
 fn ipv6_address_with_port_has_brackets() {
     assert_eq!(host("::1").with_port(80), "[::1]:80");
     assert_eq!(host("[::1]").with_port(80), "[::1]:80");
