@@ -69,16 +69,26 @@ fn stack_that_needs(env: &TestEnv, name: &str, options: &[&str]) -> Result<(Proc
     Ok((up, url.context("no URL")?.to_owned()))
 }
 
-/// Looks a service up with the library, which knows the default scope and registry.
+/// Looks a service up with the library.
 fn library_finds(env: &TestEnv, name: &str, address: &str) -> Result<()> {
-    for example in ["blocking", "discover"] {
-        let mut command = Command::new(target_directory()?.join("examples").join(example));
-        command.arg(name);
-        let found = env.spawn(example, command)?.wait(TIMEOUT)?.text()?;
-        // The explanation of the other example lists what each strategy has found.
-        let is_found = found == address || found.contains(&format!("{name} is at {address} "));
-        ensure!(is_found, "{example} {name}: {found}");
+    for (example, scope) in [("blocking", None), ("discover", None)] {
+        library_finds_in(env, example, (name, scope), address)?;
     }
+    Ok(())
+}
+
+fn library_finds_in(
+    env: &TestEnv,
+    example: &str,
+    (name, scope): (&str, Option<&str>),
+    address: &str,
+) -> Result<()> {
+    let mut command = Command::new(target_directory()?.join("examples").join(example));
+    command.arg(name).args(scope);
+    let found = env.spawn(example, command)?.wait(TIMEOUT)?.text()?;
+    // The explanation of the other example lists what each strategy has found.
+    let is_found = found == address || found.contains(&format!("{name} is at {address} "));
+    ensure!(is_found, "{example} {name} {scope:?}: {found}");
     Ok(())
 }
 
@@ -102,6 +112,7 @@ fn registered_instance_is_found_in_every_scope() {
             for (scope, port) in [("project-b", port + 1), ("project-c", port)] {
                 let address = format!("{ELSEWHERE}:{port}");
                 every_command_finds(env, name, &["--scope", scope], &address)?;
+                library_finds_in(env, "discover", (name, Some(scope)), &address)?;
             }
         }
         Ok(())
@@ -118,6 +129,22 @@ fn stack_gets_what_its_registry_says() {
             env.portolan(&["register", name, "--ttl", "10m"])?.args(&place).run()?.exits(0)?;
             let line = up.wait_for_line("found ")?;
             ensure!(line.contains(&format!("found {ELSEWHERE}:{port}")), "{name}: {line}");
+            up.terminate()?.exits(0)?;
+        }
+        // An instance in the scope of the stack comes before one in the default scope.
+        for (name, port) in SERVICES {
+            let scope = ["--scope", "project-b"];
+            let (mut up, registry) = stack_that_needs(env, name, &scope)?;
+            let register = |options: &[&str], port: u16| -> Result<()> {
+                let place =
+                    ["--host", ELSEWHERE, "--port", &port.to_string(), "--registry", &registry];
+                let register = env.portolan(&["register", name, "--ttl", "10m"])?.args(&place);
+                register.args(options).run()?.exits(0).map(drop)
+            };
+            register(&scope, port + 1)?;
+            register(&[], port)?;
+            let line = up.wait_for_line("found ")?;
+            ensure!(line.contains(&format!("found {ELSEWHERE}:{}", port + 1)), "{name}: {line}");
             up.terminate()?.exits(0)?;
         }
         Ok(())
