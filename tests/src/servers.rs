@@ -68,6 +68,23 @@ pub fn uvicorn(env: &TestEnv, arguments: &[&str]) -> Result<Vec<String>> {
     Ok(own.chain(arguments.iter().map(|argument| (*argument).to_owned())).collect())
 }
 
+/// Returns a gunicorn command that listens as these arguments say and answers `hello from gunicorn`.
+///
+/// # Errors
+/// gunicorn is not installed.
+pub fn gunicorn(env: &TestEnv, arguments: &[&str]) -> Result<Vec<String>> {
+    let gunicorn = programs::find_system("gunicorn", "gunicorn")?;
+    let application = "def app(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [b'hello from gunicorn']
+";
+    env.write("wsgi.py", application)?;
+    let folder = env.directory().display().to_string();
+    let own = [gunicorn.display().to_string(), "--chdir".into(), folder, "wsgi:app".into()];
+    let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+    Ok(own.into_iter().chain(arguments).collect())
+}
+
 /// Returns a Python command with these arguments.
 ///
 /// # Errors

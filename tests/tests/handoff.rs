@@ -200,6 +200,33 @@ fn uvicorn_serves_on_its_inherited_socket() {
 }
 
 #[test]
+fn gunicorn_serves_on_the_socket_that_its_argument_names() {
+    isolated(|env| {
+        let command = servers::gunicorn(env, &["--bind", "fd://{fd}"])?;
+        serves_on_gunicorn_socket(env, &[], &command)
+    });
+}
+
+#[test]
+fn gunicorn_serves_on_the_socket_of_its_environment() {
+    isolated(|env| {
+        let command = servers::gunicorn(env, &[])?;
+        serves_on_gunicorn_socket(env, &["--handoff", "socket"], &command)
+    });
+}
+
+/// Its workers listen too, so that the process that listens may be any of them.
+fn serves_on_gunicorn_socket(env: &TestEnv, options: &[&str], command: &[String]) -> Result<()> {
+    let _registry = env.registry()?;
+    let mut run = env.service(NAME, &[options, &["-v"]].concat(), command)?;
+    run.wait_for_line("handoff=socket")?;
+    run.wait_until("a response", || expect_greeting("gunicorn"))?;
+    bind_is_refused_everywhere(PORT)?;
+    env.wait_registered(NAME, 1, TIMEOUT)?;
+    run.terminate().map(drop)
+}
+
+#[test]
 fn axum_server_serves_on_its_inherited_socket() {
     isolated(|env| {
         let options = ["--handoff", "socket"];

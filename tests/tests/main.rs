@@ -34,6 +34,7 @@ mod pauses;
 mod ports;
 mod proxies;
 mod quickstart;
+mod readme;
 mod registry_srv;
 mod requested_ports;
 mod stack_states;

@@ -24,6 +24,7 @@ const PROGRAMS: [Program; 21] = [
     Program { name: "node", package: "nodejs" },
     Program { name: "python3", package: "python3" },
     Program { name: "uvicorn", package: "uvicorn" },
+    Program { name: "gunicorn", package: "gunicorn" },
     Program { name: "perl", package: "perl-base" },
     Program { name: "dnsmasq", package: "dnsmasq-base" },
     Program { name: "promtool", package: "prometheus" },

@@ -30,6 +30,9 @@ pub struct InheritedFds<'a> {
     pub sockets: Vec<(String, BorrowedFd<'a>)>,
     /// Descriptors that keep the leases until the program and all its descendants have exited.
     pub kept: Vec<BorrowedFd<'a>>,
+    /// Whether the program does not get `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES`, because an argument names its
+    /// sockets.
+    pub without_environment: bool,
 }
 
 /// A command, and the descriptors that must stay open in this process until it is spawned.
@@ -53,7 +56,7 @@ impl InheritedFds<'_> {
     /// close-on-exec, so that a program started at the same time does not inherit them.
     pub(super) fn prepare(&self, launch: &Launch) -> io::Result<PreparedCommand> {
         let first_kept = FIRST_KEPT.max(FIRST_SOCKET.saturating_add_unsigned(self.count()));
-        let mut command = match self.sockets.is_empty() {
+        let mut command = match self.sockets.is_empty() || self.without_environment {
             true => Command::new(launch.command.program()),
             false => self.shell_command(launch)?,
         };

@@ -26,6 +26,8 @@ pub(crate) struct Adoption {
     pub(crate) variable: Option<&'static str>,
     /// Whether it expects non-blocking sockets.
     pub(crate) non_blocking: bool,
+    /// Whether it must not get `LISTEN_FDS` as well if an argument names its sockets.
+    pub(crate) by_argument_only: bool,
 }
 
 /// The processes that may listen on behalf of a program that does not listen itself.
@@ -55,7 +57,8 @@ const PROGRAMS: [Program; 25] = [
     guard("java"),
     guard("http.server"),
     guard("uvicorn").asking("--fd"),
-    guard("gunicorn").asking("fd://"),
+    // It closes a socket that both `LISTEN_FDS` and `--bind fd://3` name before it uses it.
+    guard("gunicorn").asking("fd://").by_argument_only(),
     guard("hypercorn").asking("fd://"),
     guard("caddy"),
     guard("etcd"),
@@ -102,7 +105,7 @@ fn name_of(command: &CommandLine) -> &str {
 }
 
 const fn row(name: &'static str, mode: HandoffMode) -> Program {
-    let adoption = Adoption { variable: None, non_blocking: false };
+    let adoption = Adoption { variable: None, non_blocking: false, by_argument_only: false };
     Program { name, mode, sockets_argument: None, adoption, helpers: &[] }
 }
 
@@ -122,7 +125,12 @@ impl Program {
     }
 
     const fn adopting(self, variable: &'static str) -> Self {
-        Self { adoption: Adoption { variable: Some(variable), non_blocking: true }, ..self }
+        let adoption = Adoption { variable: Some(variable), non_blocking: true, ..self.adoption };
+        Self { adoption, ..self }
+    }
+
+    const fn by_argument_only(self) -> Self {
+        Self { adoption: Adoption { by_argument_only: true, ..self.adoption }, ..self }
     }
 
     fn is_requested_in(&self, command: &CommandLine) -> bool {
@@ -136,7 +144,10 @@ impl Program {
 impl Adoption {
     /// Returns what this program needs.
     pub(crate) fn for_command(command: &CommandLine) -> Self {
-        find(command).map(|program| program.adoption).unwrap_or_default()
+        let Some(program) = find(command) else { return Self::default() };
+        let is_requested = program.is_requested_in(command);
+        let by_argument_only = program.adoption.by_argument_only && is_requested;
+        Self { by_argument_only, ..program.adoption }
     }
 }
 
@@ -215,7 +226,15 @@ mod tests {
     #[test]
     fn nginx_gets_its_sockets_in_its_own_variable() {
         let adoption = Adoption::for_command(&"/usr/sbin/nginx -c x".parse().unwrap());
-        assert_eq!(adoption, Adoption { variable: Some("NGINX"), non_blocking: true });
+        assert_eq!(
+            adoption,
+            Adoption { variable: Some("NGINX"), non_blocking: true, by_argument_only: false }
+        );
+        let by_argument =
+            |command: &str| Adoption::for_command(&command.parse().unwrap()).by_argument_only;
+        assert!(by_argument("gunicorn --bind fd://{fd} app"));
+        // With `--handoff socket` it finds its socket in the environment.
+        assert!(!by_argument("gunicorn app") && !by_argument("uvicorn --fd {fd} app"));
         assert_eq!(Adoption::for_command(&"my-server".parse().unwrap()), Adoption::default());
     }
 

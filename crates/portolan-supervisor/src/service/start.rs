@@ -32,7 +32,8 @@ pub(super) fn program(
     let (mode, adoption) = (spec.handoff_mode(), Adoption::for_command(&spec.command));
     leases.iter_mut().for_each(|leases| leases.before_start(mode));
     let told = leases.as_ref().map(|leases| leases.port_env(adoption)).transpose()?;
-    let inherited = leases.as_ref().map(Leases::inherited).transpose()?.unwrap_or_default();
+    let mut inherited = leases.as_ref().map(Leases::inherited).transpose()?.unwrap_or_default();
+    inherited.without_environment = adoption.by_argument_only;
     let started = inherited
         .set_blocking(!adoption.non_blocking)
         .and_then(|()| spec.launch(told.unwrap_or_default()).start(&inherited));

@@ -17,6 +17,10 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
 /// How long Consul waits for a change. Each answer shows that Consul is there, so it is short.
 const WAIT: Duration = Duration::from_secs(1);
+/// How many new changes at once mean that there are many, and the pause after them. The list of changes is long then
+/// and mostly known, so it is read again when there is more news.
+const MANY: usize = 16;
+const PAUSE: Duration = Duration::from_millis(5);
 /// How often old changes are deleted.
 const CLEAN_UP: Duration = Duration::from_millis(500);
 
@@ -50,6 +54,7 @@ impl Shared {
         let mut index = 0;
         loop {
             let asked = Instant::now();
+            let mut is_busy = false;
             let list = self.client.list(&self.keys.feed(), index, WAIT).await?;
             backoff.reset();
             let read = {
@@ -64,6 +69,7 @@ impl Shared {
             match news {
                 Ok(news) => {
                     let position = news.index;
+                    is_busy = news.changes.len() >= MANY;
                     let mut replica = self.replica.lock();
                     replica.apply(news);
                     self.freshness.confirm(asked, replica.outlets.index());
@@ -76,6 +82,9 @@ impl Shared {
                 }
             }
             index = self.replica.lock().log_index();
+            if is_busy {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 
