@@ -66,7 +66,12 @@ async fn sockets_are_passed_as_in_sd_listen_fds() {
     let listeners: Vec<_> = (0..9).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let sockets = listeners.iter().map(|listener| ("web".to_owned(), listener.as_fd())).collect();
     let kept = tempfile::NamedTempFile::new().unwrap();
-    let inherited = descriptors(&InheritedFds { sockets, kept: vec![kept.as_fd()] }).await;
+    let inherited = descriptors(&InheritedFds {
+        sockets,
+        kept: vec![kept.as_fd()],
+        without_environment: false,
+    })
+    .await;
     for (number, listener) in (3..).zip(&listeners) {
         let target = format!("socket:[{}]", rustix::fs::fstat(listener).unwrap().st_ino);
         let found: Vec<_> = inherited.iter().filter(|(_, of)| *of == target).collect();
@@ -80,7 +85,7 @@ async fn sockets_are_passed_as_in_sd_listen_fds() {
 async fn listen_pid_is_the_process_id_of_the_program() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let sockets = vec![("web".to_owned(), listener.as_fd()), ("web".to_owned(), listener.as_fd())];
-    let inherited = InheritedFds { sockets, kept: vec![] };
+    let inherited = InheritedFds { sockets, kept: vec![], without_environment: false };
     let script = "echo $LISTEN_FDS $LISTEN_FDNAMES $LISTEN_PID $$ $GREETING $1";
     let words = ["sh", "-c", script, "sh", "two  words"].map(str::to_owned).into();
     let command = CommandLine::new(words).unwrap();
@@ -94,7 +99,7 @@ async fn listen_pid_is_the_process_id_of_the_program() {
 async fn missing_program_with_sockets_is_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let sockets = vec![("web".to_owned(), listener.as_fd())];
-    let inherited = InheritedFds { sockets, kept: vec![] };
+    let inherited = InheritedFds { sockets, kept: vec![], without_environment: false };
     for (program, kind) in [
         ("no-such-program-here", io::ErrorKind::NotFound),
         ("./no-such-program-here", io::ErrorKind::NotFound),
