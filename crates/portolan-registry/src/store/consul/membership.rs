@@ -4,7 +4,7 @@
 //! lasts for its TTL at least after it was renewed; so a server that has renewed it lately knows that no other server
 //! has taken over its leases, and answers heartbeats by itself.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use portolan_consul::{ConsulError, ConsulSession, KvTransaction};
 use portolan_core::Remedy;
@@ -24,8 +24,19 @@ const CONFIRMED: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(super) struct Member {
     pub(super) session: ConsulSession,
-    /// When its renewal, or its creation, was requested last.
-    confirmed: Instant,
+    /// When its renewal, or its creation, was requested last: by the clock of Tokio, which stands still while the machine
+    /// is suspended, and by the time of day, which can be set.
+    confirmed: (Instant, SystemTime),
+}
+
+// === impl Member ===
+
+impl Member {
+    /// Whether Consul still keeps the session.
+    fn is_confirmed(&self) -> bool {
+        let (at, wall) = self.confirmed;
+        at.elapsed() < CONFIRMED && wall.elapsed().is_ok_and(|age| age < CONFIRMED)
+    }
 }
 
 // === impl Shared ===
@@ -58,7 +69,7 @@ impl Shared {
 
     async fn renew_membership(&self) -> Result<(), ConsulError> {
         let node = self.agent.lock().as_ref().map(|agent| agent.node.clone()).unwrap_or_default();
-        let start = Instant::now();
+        let confirmed = (Instant::now(), SystemTime::now());
         let held = self.member.lock().clone();
         let session = match held {
             Some(member) => match self.client.renew_session(&member.session).await {
@@ -76,7 +87,7 @@ impl Shared {
                 self.join(session, &node).await?
             }
         };
-        *self.member.lock() = Some(Member { session, confirmed: start });
+        *self.member.lock() = Some(Member { session, confirmed });
         Ok(())
     }
 
@@ -104,7 +115,7 @@ impl Shared {
     pub(super) fn confirmed_session(&self) -> Option<ConsulSession> {
         let member = self.member.lock().clone()?;
         let is_live = self.replica.lock().is_live(self.server);
-        (is_live && member.confirmed.elapsed() < CONFIRMED).then_some(member.session)
+        (is_live && member.is_confirmed()).then_some(member.session)
     }
 
     pub(super) async fn end_membership(&self) {
