@@ -21,6 +21,8 @@ async fn every_server_shows_what_the_others_commit() {
     .await;
     second.registry.deregister(&registered.id).await.unwrap();
     assert_eq!(next(&mut watch).await.change.kind(), "deregistered");
+    // A heartbeat is answered by what its server shows.
+    eventually("none", || first.registry.list().is_empty()).await;
     let unknown = RegistryError::Unknown { id: registered.id.clone() };
     assert_eq!(first.registry.heartbeat(&registered.id).await, Err(unknown));
 }
