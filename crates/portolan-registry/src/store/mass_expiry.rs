@@ -71,7 +71,7 @@ impl MassExpiry {
     pub(crate) fn keeps<'a, L>(
         &mut self,
         endpoint: &ServiceEndpoint,
-        leases: impl FnOnce() -> L,
+        leases: impl Fn() -> L,
     ) -> Option<Kept>
     where
         L: Iterator<Item = (&'a ServiceEndpoint, Duration)>,
@@ -80,7 +80,7 @@ impl MassExpiry {
         if self.assessment.as_ref().is_some_and(|(at, _)| at.elapsed() >= HOLDS) {
             self.assessment = None;
         }
-        let assess = || (Instant::now(), Assessment::of(rule, leases()));
+        let assess = || (Instant::now(), Assessment::of(rule, &leases));
         let (_, assessment) = self.assessment.get_or_insert_with(assess);
         let reason = assessment.reason(endpoint, rule.keep)?;
         Some(Kept { reason, keep: rule.keep })
@@ -104,10 +104,18 @@ impl Rule {
 // === impl Assessment ===
 
 impl Assessment {
-    fn of<'a>(rule: Rule, leases: impl Iterator<Item = (&'a ServiceEndpoint, Duration)>) -> Self {
+    fn of<'a, L>(rule: Rule, leases: &impl Fn() -> L) -> Self
+    where
+        L: Iterator<Item = (&'a ServiceEndpoint, Duration)>,
+    {
+        // The ordinary death of one: no need to count by service.
+        let ending = leases().filter(|(endpoint, left)| is_ending(endpoint, *left));
+        if ending.count() < rule.instances {
+            return Self::default();
+        }
         let mut all = Ending::default();
         let mut services: HashMap<(&ServiceName, &Scope), Ending> = HashMap::new();
-        for (endpoint, left) in leases {
+        for (endpoint, left) in leases() {
             let is_ending = is_ending(endpoint, left);
             all.count(is_ending);
             services.entry((&endpoint.name, &endpoint.scope)).or_default().count(is_ending);

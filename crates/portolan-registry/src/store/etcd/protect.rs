@@ -15,8 +15,9 @@ use super::replica::{Record, Replica};
 use crate::store::mass_expiry::Kept;
 use crate::store::remote::Written;
 
-/// How long it holds what etcd has said about the leases that appear to end.
-const VERIFIED: Duration = Duration::from_secs(5);
+/// How long it holds what etcd has said about the leases that appear to end: less than two fifths of a usual TTL, which a lease
+/// has at least that does not end.
+const VERIFIED: Duration = Duration::from_secs(1);
 
 // === impl Shared ===
 
@@ -96,11 +97,12 @@ impl Replica {
         suspects.map(|(record, _)| record.clone()).collect()
     }
 
-    /// A lease has been renewed at another server: starts its timer again, if it waits.
+    /// A lease has been renewed at another server: starts its timer again, even if it has just fired and etcd is being asked
+    /// for this lease too.
     fn postpone(&mut self, record: &Record, after: Duration) {
         let id = &record.endpoint.id;
         let is_known = self.record(id).is_some_and(|known| known.lease == record.lease);
-        if is_known && self.timers.contains(id) {
+        if is_known {
             self.timers.set(id, after);
         }
     }
