@@ -158,9 +158,13 @@ impl Shared {
         });
         let key = self.keys.server(self.server);
         let put = Transaction::default().put(key, value.to_string().into_bytes(), Some(lease));
-        self.client.transact(put).await?;
+        // Before it is answered: a server that shuts down meanwhile must leave.
         *self.membership_lease.lock() = Some(lease);
-        Ok(())
+        let put = self.client.transact(put).await;
+        if put.is_err() {
+            *self.membership_lease.lock() = None;
+        }
+        put.map(drop)
     }
 
     pub(super) async fn end_membership(&self) {
