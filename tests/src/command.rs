@@ -43,6 +43,13 @@ impl<'a> PortolanCommand<'a> {
         self
     }
 
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, variable: &str, value: &str) -> Self {
+        self.command.env(variable, value);
+        self
+    }
+
     /// Sets the working directory; the default is the test's directory.
     pub fn directory(mut self, path: &Path) -> Self {
         self.command.current_dir(path);

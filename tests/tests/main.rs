@@ -27,6 +27,7 @@ mod manual_commands;
 mod mass_expiry;
 mod metrics;
 mod name_servers;
+mod network_variants;
 mod networks;
 mod owners;
 #[cfg(feature = "full")]

@@ -105,3 +105,47 @@ fn resolver_of_a_kubernetes_cluster_knows_its_services() {
         is_not_found(env, "postgres")
     });
 }
+
+#[test]
+fn service_record_may_name_a_host_of_another_domain_or_an_alias() {
+    isolated(|env| {
+        let options = [
+            "--local=/corp.test/",
+            "--local=/other.test/",
+            "--srv-host=_far-api._tcp.corp.test,node7.other.test,8443",
+            "--host-record=node7.other.test,10.6.0.7",
+            "--srv-host=_alias-api._tcp.corp.test,one.corp.test,9000",
+            "--cname=one.corp.test,two.corp.test",
+            "--cname=two.corp.test,three.other.test",
+            "--host-record=three.other.test,10.6.0.3",
+            // A target that does not exist.
+            "--srv-host=_lost-api._tcp.corp.test,lost.corp.test,9001",
+        ];
+        let _server = Dns::of_system(env, "127.0.0.1", "corp.test", &options)?;
+        is_at(env, "far-api", "10.6.0.7:8443")?;
+        is_at(env, "FAR-API.", "10.6.0.7:8443")?;
+        is_at(env, "alias-api", "10.6.0.3:9000")?;
+        let lost = env.discover("lost-api", &DNS)?;
+        ensure!(lost.stdout.is_empty() && lost.code != Some(0), "{lost:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn alias_in_the_search_domain_is_the_service_and_ndots_changes_nothing() {
+    isolated(|env| {
+        let options = [
+            "--local=/corp.test/",
+            "--cname=redis.corp.test,cache7.corp.test",
+            "--host-record=cache7.corp.test,10.6.0.9",
+        ];
+        let _server = Dns::of_system(env, "127.0.0.1", "corp.test", &options)?;
+        is_at(env, "redis", "10.6.0.9:6379")?;
+        is_not_found(env, "postgres")?;
+        // As in a pod of Kubernetes.
+        let resolv = "nameserver 127.0.0.1\nsearch corp.test\noptions ndots:5\n";
+        env.replace_file("/etc/resolv.conf", resolv)?;
+        is_at(env, "redis", "10.6.0.9:6379")?;
+        is_not_found(env, "postgres")
+    });
+}

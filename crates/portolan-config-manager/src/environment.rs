@@ -44,7 +44,8 @@ pub(crate) struct Environment {
     pub(crate) ignored: Vec<String>,
 }
 
-/// Reads the variables with the prefix. An unknown name is an error only if it has a separator.
+/// Reads the variables with the prefix. An unknown name is an error only if it has a separator and is not one that Kubernetes
+/// sets.
 pub(crate) fn from_environment(
     variables: &[(OsString, OsString)],
     reserved: &[Reserved],
@@ -61,7 +62,8 @@ pub(crate) fn from_environment(
             Some(Reserved { path: Some(path), .. }) => schema.find(path.keys(), str::eq),
             None => schema.find(&keys(name), str::eq_ignore_ascii_case),
         };
-        if path.is_err() && reserved.is_none() && !name.contains(SEPARATOR) {
+        let may_be_meant = name.contains(SEPARATOR) && !is_service_link(name, value);
+        if path.is_err() && reserved.is_none() && !may_be_meant {
             ignored.push(name.to_owned());
             continue;
         }
@@ -78,6 +80,23 @@ pub(crate) fn from_environment(
     }
     ignored.sort();
     Ok(Environment { layers: [layers.0, layers.1].concat(), ignored })
+}
+
+/// Whether Kubernetes or Docker sets the variable for a service whose name has two hyphens in a row, such as
+/// `portolan--api`. No setting has such a name.
+fn is_service_link(name: &str, value: &OsStr) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let of_port = || {
+        // PORT_80_TCP, PORT_80_TCP_ADDR
+        let (_, port) = name.rsplit_once("_PORT_")?;
+        let (number, protocol) = port.split_once('_')?;
+        let protocol = protocol.split('_').next().unwrap_or_default();
+        Some(is_number(number) && ["TCP", "UDP", "SCTP"].contains(&protocol))
+    };
+    name.ends_with("_SERVICE_HOST")
+        || (name.ends_with("_PORT") && value.to_string_lossy().contains("://"))
+        || name.contains("_SERVICE_PORT")
+        || of_port().unwrap_or(false)
 }
 
 /// Returns the layer of one flag.

@@ -113,6 +113,8 @@ macro_rules! name {
                 $rule.check(&text)?;
                 if $rule.ignores_case {
                     text.make_ascii_lowercase();
+                    // The dot at the end of a name in DNS (RFC 1034, section 3.1).
+                    text.truncate(text.trim_end_matches('.').len());
                 }
                 Ok(Self(text.into()))
             }
@@ -163,7 +165,8 @@ macro_rules! name {
 }
 
 name! {
-    /// The name of a service. Instances of a service share it. Upper and lower case are equal.
+    /// The name of a service. Instances of a service share it. Upper and lower case are equal, and dots at the end do not
+    /// count, as in DNS.
     ServiceName, SERVICE_NAME = Rule {
         kind: "service name",
         limit: 128,

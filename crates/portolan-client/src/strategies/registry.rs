@@ -1,5 +1,7 @@
 //! The strategy `registry`: asks the registry, which is central and authoritative.
 
+mod reachable;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,7 +104,14 @@ impl Registry {
         if let Some(not_ready) = not_ready(&query.scopes, &services, &declared) {
             return not_ready;
         }
+        let unreachable = reachable::retain_reachable(&mut services);
         StrategyOutcome::found_in(&query.scopes, services).unwrap_or_else(|| {
+            if !unreachable.is_empty() {
+                let addresses = unreachable.join(", ");
+                let reason =
+                    format!("this host has no address of the family to reach {addresses} from");
+                return StrategyOutcome::NotFound { reason, authoritative: true };
+            }
             if incomplete {
                 let error = JustStarted { url: url() };
                 return StrategyOutcome::Failed(StrategyError::from_remedy(error));

@@ -267,6 +267,23 @@ fn variables_without_separator_that_name_no_setting_are_ignored_and_listed() {
     assert_eq!(loaded.ignored_variables, expected);
 }
 
+#[test]
+fn service_links_of_a_name_with_two_hyphens_are_ignored() {
+    let kubernetes = [
+        ("PORTOLAN__API_SERVICE_HOST", "10.0.0.1"),
+        ("PORTOLAN_DISCOVERY__API_SERVICE_PORT", "80"),
+        ("PORTOLAN_DISCOVERY__API_SERVICE_PORT_HTTP", "80"),
+        ("PORTOLAN_DISCOVERY__API_PORT", "tcp://10.0.0.1:80"),
+        ("PORTOLAN_DISCOVERY__API_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("PORTOLAN_DISCOVERY__API_PORT_80_TCP_ADDR", "10.0.0.1"),
+    ];
+    let loaded = loader().environment(variables(&kubernetes)).load().unwrap();
+    assert_eq!(loaded.ignored_variables.len(), kubernetes.len());
+    // A slip is still an error.
+    assert!(variable_error("PORTOLAN_DISCOVERY__LISTEN_PORT", "80").contains("unknown"));
+    assert!(variable_error("PORTOLAN_DISCOVERY__PORT_X_TCP", "80").contains("unknown"));
+}
+
 #[cfg(unix)]
 #[test]
 fn variable_that_is_not_utf_8_is_an_error() {

@@ -41,6 +41,16 @@ fn name_longer_than_the_limit_is_rejected() {
 }
 
 #[test]
+fn case_and_dots_at_the_end_of_a_service_name_do_not_count() {
+    let name: ServiceName = "Web-API.".parse().unwrap();
+    assert_eq!(name.as_str(), "web-api");
+    assert_eq!("a.b..".parse::<ServiceName>().unwrap().as_str(), "a.b");
+    assert!(".".parse::<ServiceName>().is_err());
+    // Scopes are no names in DNS.
+    assert_eq!("Shop.".parse::<crate::Scope>().unwrap().as_str(), "Shop.");
+}
+
+#[test]
 fn names_in_json_are_validated() {
     assert!(serde_json::from_str::<ServiceName>("\"api\"").is_ok());
     let error = serde_json::from_str::<ServiceName>("\"a/b\"").unwrap_err();
@@ -51,7 +61,8 @@ proptest::proptest! {
     #[test]
     fn any_text_is_rejected_or_becomes_its_own_lower_case(text in "[-A-Za-z0-9._]{0,130}|.{0,300}") {
         if let Ok(name) = text.parse::<ServiceName>() {
-            proptest::prop_assert_eq!(name.as_str(), text.to_ascii_lowercase());
+            let lower_case = text.to_ascii_lowercase();
+            proptest::prop_assert_eq!(name.as_str(), lower_case.trim_end_matches('.'));
             proptest::prop_assert_eq!(name.as_str().parse::<ServiceName>().unwrap(), name);
         }
     }
