@@ -18,7 +18,7 @@ pub fn nginx(env: &TestEnv, listen: &str) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// nginx is not installed.
-pub(crate) fn nginx_with(
+pub fn nginx_with(
     env: &TestEnv,
     directory: &str,
     listen: &str,

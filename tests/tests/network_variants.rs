@@ -1,8 +1,8 @@
 //! Networks as they are elsewhere: bridges with the same address on every host, two interfaces in one network, clients on one
 //! family, small MTUs.
 
-use anyhow::{Result, ensure};
-use portolan_tests::{Host, TIMEOUT, isolated, portolan_program};
+use anyhow::{Context, Result, ensure};
+use portolan_tests::{Host, TIMEOUT, isolated, portolan_program, servers};
 
 const SERVER: [&str; 4] = ["python3", "-m", "http.server", "{port}"];
 
@@ -166,6 +166,43 @@ fn watchers_of_both_names_see_a_renamed_instance() {
         let gone = old.wait_for_line("\"deregistered\"")?;
         let came = new.wait_for_line("\"registered\"")?;
         ensure!(gone.contains("old-api") && came.contains("new-api"), "{gone} {came}");
+        Ok(())
+    });
+}
+
+#[test]
+fn proxy_that_removes_or_hides_headers_is_named_or_harmless() {
+    isolated(|env| {
+        let mut serve = env.portolan(&["serve"])?.env("PORTOLAN_TOKEN", "s3cret").spawn("serve")?;
+        serve.wait_for_line("Registry server started")?;
+        let upstream = "proxy_pass http://127.0.0.1:7000;";
+        let locations = format!(
+            "location / {{ {upstream} proxy_hide_header ETag; proxy_hide_header Date; gzip on; gzip_types *; }}\n\
+             location /bare/ {{ rewrite ^/bare(.*)$ $1 break; {upstream} proxy_set_header Authorization ''; }}"
+        );
+        let command = servers::nginx_with(env, "nginx", "9001", &locations)?;
+        let (program, arguments) = command.split_first().context("no command")?;
+        let mut nginx = std::process::Command::new(program);
+        nginx.args(arguments);
+        let mut nginx = env.spawn("nginx", nginx)?;
+        nginx.wait_until("nginx to listen", || {
+            Ok(std::net::TcpStream::connect("127.0.0.1:9001")?)
+        })?;
+        let by = |command: &[&str], url: &str| -> Result<portolan_tests::Output> {
+            let call = env.portolan(command)?.args(&["--registry", url]);
+            call.env("PORTOLAN_TOKEN", "s3cret").run()
+        };
+        let (hiding, removing) = ("http://127.0.0.1:9001", "http://127.0.0.1:9001/bare");
+        by(&["register", "api", "--host", "10.9.9.9", "--port", "8080"], hiding)?.exits(0)?;
+        let found = by(&["discover", "api", "--strategy", "registry"], hiding)?.text()?;
+        ensure!(found == "10.9.9.9:8080", "{found}");
+        for command in [&["list"][..], &["discover", "api", "--strategy", "registry"], &["watch"]] {
+            let refused = by(command, removing)?.exits(6)?.stderr;
+            ensure!(
+                refused.contains("no proxy on the way removes the header Authorization"),
+                "{refused}"
+            );
+        }
         Ok(())
     });
 }

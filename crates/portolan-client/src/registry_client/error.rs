@@ -141,6 +141,12 @@ impl Remedy for RegistryClientError {
         match self {
             Self::InvalidToken => Some("check PORTOLAN_TOKEN".into()),
             Self::Unreachable { .. } => Some("check that `portolan serve` is running there".into()),
+            // The request has arrived without a token, also if this client has sent one.
+            Self::NotPermitted { status: 401, .. } => Some(
+                "set PORTOLAN_TOKEN to a token of the registry; if it is set, check that no proxy on the way removes the \
+                 header Authorization"
+                    .into(),
+            ),
             Self::NotPermitted { .. } => {
                 Some("set PORTOLAN_TOKEN to a token of the registry".into())
             }
