@@ -1,6 +1,12 @@
 //! Three members of etcd, three registry servers, 50 services, 20 watchers and constant lookups, while one thing after
 //! the other fails. What the clients have recorded is then compared with the history of etcd.
 
+#![expect(clippy::print_stdout, reason = "the test runner shows the output of a failed test")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the recordings have one clock, which no test pauses"
+)]
+
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
