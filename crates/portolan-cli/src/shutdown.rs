@@ -41,11 +41,14 @@ impl ShutdownSignals {
 /// Runs a command that has no shutdown of its own, until a signal ends it: the command is dropped, which removes its line of
 /// progress, and the process dies of the signal, as a shell expects that runs it in a loop.
 pub(crate) async fn or_interrupted(command: impl Future<Output = CommandResult>) -> CommandResult {
+    // Before the command begins, so that no signal is missed once it has shown something.
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let [mut interrupt, mut terminate, mut hangup] = kinds.map(Ending::register);
     let ended_by = async {
         tokio::select! {
-            number = received(SignalKind::interrupt()) => number,
-            number = received(SignalKind::terminate()) => number,
-            number = received(SignalKind::hangup()) => number,
+            number = interrupt.received() => number,
+            number = terminate.received() => number,
+            number = hangup.received() => number,
         }
     };
     let number = tokio::select! {
@@ -58,18 +61,28 @@ pub(crate) async fn or_interrupted(command: impl Future<Output = CommandResult>)
     Ok(Exit::Child(u8::try_from(128 + number).unwrap_or(u8::MAX)))
 }
 
-/// Waits for a signal and returns its number. One that the parent process ignores stays ignored.
-async fn received(kind: SignalKind) -> i32 {
-    let number = kind.as_raw_value();
-    let is_ignored = portolan_host_facts::ignored_signals() & (1 << (number - 1)) != 0;
-    if is_ignored {
-        return std::future::pending().await;
+/// A signal that ends a command.
+struct Ending {
+    number: i32,
+    /// `None` if the parent process ignores the signal: it stays ignored.
+    signal: Option<Signal>,
+}
+
+impl Ending {
+    fn register(kind: SignalKind) -> Self {
+        let number = kind.as_raw_value();
+        let is_ignored = portolan_host_facts::ignored_signals() & (1 << (number - 1)) != 0;
+        Self { number, signal: if is_ignored { None } else { signal(kind).ok() } }
     }
-    match signal(kind) {
-        Ok(mut signals) => _ = signals.recv().await,
-        Err(_) => std::future::pending().await,
+
+    /// Waits for the signal and returns its number.
+    async fn received(&mut self) -> i32 {
+        match &mut self.signal {
+            Some(signal) => _ = signal.recv().await,
+            None => std::future::pending().await,
+        }
+        self.number
     }
-    number
 }
 
 async fn hung_up(hangup: &mut Option<Signal>) {
