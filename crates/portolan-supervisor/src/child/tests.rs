@@ -96,6 +96,18 @@ async fn listen_pid_is_the_process_id_of_the_program() {
 }
 
 #[tokio::test]
+async fn program_whose_argument_names_the_socket_gets_no_listen_environment() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sockets = vec![("web".to_owned(), listener.as_fd())];
+    let inherited = InheritedFds { sockets, kept: vec![], without_environment: true };
+    let script = "echo [$LISTEN_FDS$LISTEN_FDNAMES$LISTEN_PID] $(readlink /proc/$$/fd/3)";
+    let command = CommandLine::new(["sh", "-c", script].map(str::to_owned).into()).unwrap();
+    let mut child = Launch { command, ..launch("x") }.start(&inherited).unwrap();
+    let inode = rustix::fs::fstat(&listener).unwrap().st_ino;
+    assert_eq!(output_of(&mut child).await, format!("[] socket:[{inode}]\n"));
+}
+
+#[tokio::test]
 async fn missing_program_with_sockets_is_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let sockets = vec![("web".to_owned(), listener.as_fd())];
