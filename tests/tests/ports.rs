@@ -91,12 +91,15 @@ fn check_reports_every_rule_for_a_port() {
             ("40000", 0, "free", &["ephemeral"]),
             ("40050", 0, "free", &["reserved_by_system"]),
             ("6001", 4, "reserved", &["reserved"]),
-            ("7777", 4, "outside", &[]),
+            ("7777", 0, "free", &[]),
         ] {
             let report = json(env, &["ports", "check", port], exit)?;
             ensure!(rules(&report)? == expected, "{report}");
             ensure!(report["state"] == state, "{report}");
         }
+        let restricted =
+            ["ports", "check", "7777", "--set", "port_allocator.restrict_to_ranges=true"];
+        ensure!(json(env, &restricted, 4)?["state"] == "outside");
         // If the port is in a pool with HTTP services, the rule names the pool.
         let report = json(env, &["ports", "check", "6667"], 0)
             .or_else(|_| json(env, &["ports", "check", "6667"], 4))?;

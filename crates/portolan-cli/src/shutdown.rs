@@ -33,7 +33,7 @@ impl ShutdownSignals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
-            () = hung_up(&mut self.hangup) => {}
+            () = received(&mut self.hangup) => {}
         }
     }
 }
@@ -41,53 +41,32 @@ impl ShutdownSignals {
 /// Runs a command that has no shutdown of its own, until a signal ends it: the command is dropped, which removes its line of
 /// progress, and the process dies of the signal, as a shell expects that runs it in a loop.
 pub(crate) async fn or_interrupted(command: impl Future<Output = CommandResult>) -> CommandResult {
-    // Before the command begins, so that no signal is missed once it has shown something.
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let [mut interrupt, mut terminate, mut hangup] = kinds.map(Ending::register);
-    let ended_by = async {
-        tokio::select! {
-            number = interrupt.received() => number,
-            number = terminate.received() => number,
-            number = hangup.received() => number,
-        }
-    };
-    let number = tokio::select! {
+    // Before the command shows anything.
+    let mut interrupt = caught(SignalKind::interrupt());
+    let mut terminate = caught(SignalKind::terminate());
+    let mut hangup = caught(SignalKind::hangup());
+    let kind = tokio::select! {
         biased;
         result = command => return result,
-        number = ended_by => number,
+        () = received(&mut interrupt) => SignalKind::interrupt(),
+        () = received(&mut terminate) => SignalKind::terminate(),
+        () = received(&mut hangup) => SignalKind::hangup(),
     };
+    let number = kind.as_raw_value();
     // It returns only if the signal cannot be raised.
     _ = signal_hook::low_level::emulate_default_handler(number);
     Ok(Exit::Child(u8::try_from(128 + number).unwrap_or(u8::MAX)))
 }
 
-/// A signal that ends a command.
-struct Ending {
-    number: i32,
-    /// `None` if the parent process ignores the signal: it stays ignored.
-    signal: Option<Signal>,
+/// Catches a signal, unless the parent process ignores it.
+fn caught(kind: SignalKind) -> Option<Signal> {
+    let is_ignored = portolan_host_facts::ignored_signals() & (1 << (kind.as_raw_value() - 1)) != 0;
+    if is_ignored { None } else { signal(kind).ok() }
 }
 
-impl Ending {
-    fn register(kind: SignalKind) -> Self {
-        let number = kind.as_raw_value();
-        let is_ignored = portolan_host_facts::ignored_signals() & (1 << (number - 1)) != 0;
-        Self { number, signal: if is_ignored { None } else { signal(kind).ok() } }
-    }
-
-    /// Waits for the signal and returns its number.
-    async fn received(&mut self) -> i32 {
-        match &mut self.signal {
-            Some(signal) => _ = signal.recv().await,
-            None => std::future::pending().await,
-        }
-        self.number
-    }
-}
-
-async fn hung_up(hangup: &mut Option<Signal>) {
-    match hangup {
-        Some(hangup) => _ = hangup.recv().await,
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
         None => std::future::pending().await,
     }
 }
