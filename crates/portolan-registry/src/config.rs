@@ -13,10 +13,12 @@ use crate::store;
 mod consul;
 mod etcd;
 mod mass_expiry;
+mod store_files;
 
-pub use consul::{ConsulConfig, ConsulTlsConfig};
-pub use etcd::{EtcdConfig, EtcdTlsConfig};
+pub use consul::ConsulConfig;
+pub use etcd::EtcdConfig;
 pub use mass_expiry::MassExpiryConfig;
+pub use store_files::StoreTlsConfig;
 
 /// The settings of the service registry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::StoreTlsConfig;
+
 /// The settings of the store `consul`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -16,24 +18,12 @@ pub struct ConsulConfig {
     /// The file with the token. A line break at its end does not count. Default none: the anonymous token.
     pub token_file: Option<PathBuf>,
     /// The certificates for a URL with `https://`.
-    pub tls: ConsulTlsConfig,
+    pub tls: StoreTlsConfig,
     /// Whether Portolan's services are registered at the agent, so that Consul's DNS, API and UI have them. Default
     /// true.
     pub publish: bool,
     /// Whether services that were registered by Consul's own clients are shown. Default true.
     pub import: bool,
-}
-
-/// The certificates of the connection to Consul, as PEM files.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ConsulTlsConfig {
-    /// The authorities that sign the certificate of the agent. Required for `https://`.
-    pub ca: Option<PathBuf>,
-    /// The client certificate, with its chain. Default none.
-    pub certificate: Option<PathBuf>,
-    /// The key of the client certificate.
-    pub key: Option<PathBuf>,
 }
 
 // === impl ConsulConfig ===
@@ -44,7 +34,7 @@ impl Default for ConsulConfig {
             url: "http://127.0.0.1:8500".to_owned(),
             prefix: "portolan".to_owned(),
             token_file: None,
-            tls: ConsulTlsConfig::default(),
+            tls: StoreTlsConfig::default(),
             publish: true,
             import: true,
         }
@@ -53,12 +43,11 @@ impl Default for ConsulConfig {
 
 #[cfg(feature = "consul")]
 mod options {
-    use std::path::Path;
-
     use portolan_consul::{ConsulError, ConsulOptions, ConsulTls};
 
     use super::ConsulConfig;
     use crate::InvalidRegistryConfig;
+    use crate::config::store_files::files::{InvalidSetting, read_secret};
 
     /// The longest prefix in bytes.
     const PREFIX: usize = 256;
@@ -77,19 +66,10 @@ mod options {
                 let text = format!("{:?} is not a prefix, {expected}", self.prefix);
                 return Err(invalid("prefix", text));
             }
-            let tls = &self.tls;
-            for (set, other, missing) in [
-                (&tls.certificate, &tls.key, ("tls.certificate", "tls.key")),
-                (&tls.key, &tls.certificate, ("tls.key", "tls.certificate")),
-            ] {
-                if set.is_some() && other.is_none() {
-                    let text = format!("missing, expected a value because {} is set", missing.0);
-                    return Err(invalid(missing.1, text));
-                }
-            }
+            self.tls.check().map_err(invalid_setting)?;
             let options = ConsulOptions { url: self.url.clone(), ..ConsulOptions::default() };
             options.validate().map_err(|error| InvalidRegistryConfig::from_consul(&error))?;
-            if options.is_tls() && tls.ca.is_none() {
+            if options.is_tls() && self.tls.ca.is_none() {
                 let text =
                     "missing, expected the file of the authorities, because the URL is https://";
                 return Err(invalid("tls.ca", text.to_owned()));
@@ -99,22 +79,10 @@ mod options {
 
         /// Reads the files.
         pub(crate) fn options(&self) -> Result<ConsulOptions, InvalidRegistryConfig> {
-            let token = match &self.token_file {
-                None => None,
-                Some(file) => {
-                    let token = String::from_utf8(read("token_file", file)?);
-                    let token = token
-                        .map_err(|_| invalid("token_file", "the token is not UTF-8".to_owned()))?;
-                    Some(token.trim_end_matches(['\r', '\n']).to_owned())
-                }
-            };
-            let ca = self.tls.ca.as_deref().map(|file| read("tls.ca", file)).transpose()?;
-            let identity = match (&self.tls.certificate, &self.tls.key) {
-                (Some(certificate), Some(key)) => {
-                    Some((read("tls.certificate", certificate)?, read("tls.key", key)?))
-                }
-                _ => None,
-            };
+            let token = self.token_file.as_deref();
+            let token = token.map(|file| read_secret("token_file", file, "token")).transpose();
+            let token = token.map_err(invalid_setting)?;
+            let (ca, identity) = self.tls.read().map_err(invalid_setting)?;
             Ok(ConsulOptions { url: self.url.clone(), token, tls: ConsulTls { ca, identity } })
         }
     }
@@ -130,9 +98,8 @@ mod options {
         }
     }
 
-    fn read(key: &'static str, file: &Path) -> Result<Vec<u8>, InvalidRegistryConfig> {
-        let unreadable = |error| invalid(key, format!("cannot read {}: {error}", file.display()));
-        std::fs::read(file).map_err(unreadable)
+    fn invalid_setting(InvalidSetting { key, problem }: InvalidSetting) -> InvalidRegistryConfig {
+        invalid(key, problem)
     }
 
     fn invalid(key: &'static str, problem: String) -> InvalidRegistryConfig {

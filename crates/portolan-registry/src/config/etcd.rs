@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::StoreTlsConfig;
+
 /// The settings of the store `etcd`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -19,19 +21,7 @@ pub struct EtcdConfig {
     /// The file with the password of the user. A line break at its end does not count.
     pub password_file: Option<PathBuf>,
     /// The certificates for endpoints with `https://`.
-    pub tls: EtcdTlsConfig,
-}
-
-/// The certificates of the connections to etcd, as PEM files.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct EtcdTlsConfig {
-    /// The authorities that sign the certificates of the members. Required for `https://`.
-    pub ca: Option<PathBuf>,
-    /// The client certificate, with its chain. Default none.
-    pub certificate: Option<PathBuf>,
-    /// The key of the client certificate.
-    pub key: Option<PathBuf>,
+    pub tls: StoreTlsConfig,
 }
 
 // === impl EtcdConfig ===
@@ -43,19 +33,18 @@ impl Default for EtcdConfig {
             prefix: "/portolan".to_owned(),
             username: None,
             password_file: None,
-            tls: EtcdTlsConfig::default(),
+            tls: StoreTlsConfig::default(),
         }
     }
 }
 
 #[cfg(feature = "etcd")]
 mod options {
-    use std::path::Path;
-
     use portolan_etcd::{EtcdError, EtcdOptions, EtcdTls, EtcdUser};
 
     use super::EtcdConfig;
     use crate::InvalidRegistryConfig;
+    use crate::config::store_files::files::{InvalidSetting, check_pair, read_secret};
 
     /// The longest prefix in bytes.
     const PREFIX: usize = 256;
@@ -70,27 +59,10 @@ mod options {
                 let expected = "expected a path without a / at its end, such as /portolan";
                 return Err(invalid("prefix", format!("{prefix:?} is not a prefix, {expected}")));
             }
-            let pairs = [
-                (
-                    "username",
-                    self.username.is_some(),
-                    "password_file",
-                    self.password_file.is_some(),
-                ),
-                (
-                    "tls.certificate",
-                    self.tls.certificate.is_some(),
-                    "tls.key",
-                    self.tls.key.is_some(),
-                ),
-            ];
-            for (first, has_first, second, has_second) in pairs {
-                if has_first != has_second {
-                    let (set, missing) = if has_first { (first, second) } else { (second, first) };
-                    let text = format!("missing, expected a value because {set} is set");
-                    return Err(invalid(missing, text));
-                }
-            }
+            let (username, password) = (self.username.is_some(), self.password_file.is_some());
+            check_pair(("username", username), ("password_file", password))
+                .and_then(|()| self.tls.check())
+                .map_err(invalid_setting)?;
             let is_tls = |url: &String| url.starts_with("https://");
             if self.endpoints.iter().any(is_tls) && self.tls.ca.is_none() {
                 let text = "missing, expected the file of the authorities, because an endpoint is https://";
@@ -109,20 +81,11 @@ mod options {
             let mut options =
                 EtcdOptions { endpoints: self.endpoints.clone(), ..EtcdOptions::default() };
             if let (Some(name), Some(file)) = (&self.username, &self.password_file) {
-                let password = String::from_utf8(read("password_file", file)?);
-                let password = password.map_err(|_| {
-                    invalid("password_file", "the password is not UTF-8".to_owned())
-                })?;
-                let password = password.trim_end_matches(['\r', '\n']).to_owned();
+                let password = read_secret("password_file", file, "password");
+                let password = password.map_err(invalid_setting)?;
                 options.user = Some(EtcdUser { name: name.clone(), password });
             }
-            let ca = self.tls.ca.as_deref().map(|file| read("tls.ca", file)).transpose()?;
-            let identity = match (&self.tls.certificate, &self.tls.key) {
-                (Some(certificate), Some(key)) => {
-                    Some((read("tls.certificate", certificate)?, read("tls.key", key)?))
-                }
-                _ => None,
-            };
+            let (ca, identity) = self.tls.read().map_err(invalid_setting)?;
             options.tls = EtcdTls { ca, identity };
             Ok(options)
         }
@@ -135,9 +98,8 @@ mod options {
         }
     }
 
-    fn read(key: &'static str, file: &Path) -> Result<Vec<u8>, InvalidRegistryConfig> {
-        let unreadable = |error| invalid(key, format!("cannot read {}: {error}", file.display()));
-        std::fs::read(file).map_err(unreadable)
+    fn invalid_setting(InvalidSetting { key, problem }: InvalidSetting) -> InvalidRegistryConfig {
+        invalid(key, problem)
     }
 
     fn invalid(key: &'static str, problem: String) -> InvalidRegistryConfig {

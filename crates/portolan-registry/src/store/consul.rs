@@ -18,22 +18,21 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use portolan_consul::{ConsulAgent, ConsulClient, ConsulError};
 use portolan_core::{Remedy, Ttl};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::decide::EndpointLimits;
-use super::{Freshness, OpenError, Receipt, Store, StoreKind, StoreParts};
+use super::remote::{FeedSource, ReplicaFeed};
+use super::{Freshness, OpenError, Receipt, Store, StoreKind, StoreParts, Update};
 use crate::{
     Command, CommandOrigin, ConsulConfig, InvalidRegistryConfig, Membership, Recorder,
     RegistryConfig, RegistryError, ServerId, StorageBackend,
 };
-use feed::ConsulFeed;
 use keys::Keys;
 use membership::Member;
 use replica::Replica;
 
 mod commit;
 mod fault;
-mod feed;
 mod import;
 mod inspect;
 mod keys;
@@ -51,8 +50,6 @@ pub(super) const KIND: StoreKind =
     StoreKind { backend: StorageBackend::Consul, open, inspect: inspect::inspect };
 
 const NAME: &str = "consul";
-/// The value of the key `format`. Another format is another major version of the keys.
-const FORMAT: &str = "portolan 1";
 
 /// A server over Consul.
 #[derive(Debug)]
@@ -104,7 +101,7 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
         limits: EndpointLimits::from_config(config),
         ttl_default: config.ttl()?,
     });
-    let feed = Box::new(ConsulFeed::open(Arc::clone(&shared)));
+    let feed = Box::new(ReplicaFeed::open(Arc::clone(&shared)));
     Ok((Arc::new(Consul { shared, membership }), feed))
 }
 
@@ -149,6 +146,26 @@ impl Store for Consul {
 
     fn leave(&self) -> BoxFuture<'_, ()> {
         self.shared.end_membership().boxed()
+    }
+}
+
+impl FeedSource for Shared {
+    const NAME: &'static str = NAME;
+
+    fn open_feed(&self) -> (u64, Arc<Notify>) {
+        self.replica.lock().outlets.open()
+    }
+
+    fn close_feed(&self, feed: u64) {
+        self.replica.lock().outlets.close(feed);
+    }
+
+    fn take_update(&self, feed: u64) -> Option<Result<Update, String>> {
+        self.replica.lock().take_update(feed)
+    }
+
+    fn freshness(&self) -> &Freshness {
+        &self.freshness
     }
 }
 

@@ -13,7 +13,11 @@ use portolan_core::{
 
 use super::owner::{Owner, Place};
 use super::record::StoreRecord;
-use crate::{Command, CommandOrigin, CommandOutcome, Registered, RegistryConfig, RegistryError};
+use crate::{Command, CommandOrigin, CommandOutcome, Registered, RegistryError};
+
+mod limits;
+
+pub(crate) use limits::EndpointLimits;
 
 /// The length of a health reason, in characters. Longer ones are truncated.
 const MAX_REASON: usize = 512;
@@ -82,13 +86,6 @@ pub(crate) enum Effect {
     Health,
     /// No change, and no revision.
     Renewed,
-}
-
-/// The largest number of endpoints.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct EndpointLimits {
-    total: usize,
-    broadcast: usize,
 }
 
 /// Decides what a command means for the instances that it concerns.
@@ -379,31 +376,6 @@ impl Put {
     /// An endpoint of the same owner, at the same address.
     fn unchanged(endpoint: ServiceEndpoint, effect: Effect) -> Self {
         Self { endpoint, effect, owner: None, displaced: Vec::new() }
-    }
-}
-
-// === impl EndpointLimits ===
-
-impl EndpointLimits {
-    /// Half of the endpoints at most may be learned by broadcast, rounded up.
-    pub(crate) fn from_config(config: &RegistryConfig) -> Self {
-        Self { total: config.max_endpoints, broadcast: config.max_endpoints.div_ceil(2) }
-    }
-
-    /// Checks whether one more endpoint of the source may be stored.
-    pub(crate) fn check(
-        self,
-        source: Source,
-        total: usize,
-        broadcast: usize,
-    ) -> Result<(), RegistryError> {
-        if total >= self.total {
-            Err(RegistryError::Full { limit: self.total })
-        } else if source == Source::Broadcast && broadcast >= self.broadcast {
-            Err(RegistryError::BroadcastFull { limit: self.broadcast })
-        } else {
-            Ok(())
-        }
     }
 }
 

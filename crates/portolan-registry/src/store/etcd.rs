@@ -16,23 +16,22 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use portolan_core::{Remedy, Ttl};
 use portolan_etcd::{EtcdClient, EtcdError, EtcdLease};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::decide::EndpointLimits;
 use super::mass_expiry::MassExpiry;
-use super::{Freshness, OpenError, Receipt, Store, StoreKind, StoreParts};
+use super::remote::{FeedSource, ReplicaFeed};
+use super::{Freshness, OpenError, Receipt, Store, StoreKind, StoreParts, Update};
 use crate::{
     Command, CommandOrigin, InvalidRegistryConfig, Membership, Recorder, RegistryConfig,
     RegistryError, ServerId, StorageBackend,
 };
-use feed::EtcdFeed;
 use keys::Keys;
 use replica::Replica;
 
 mod commit;
 mod fault;
-mod feed;
 mod inspect;
 mod keys;
 mod leases;
@@ -49,8 +48,6 @@ pub(super) const KIND: StoreKind =
     StoreKind { backend: StorageBackend::Etcd, open, inspect: inspect::inspect };
 
 const NAME: &str = "etcd";
-/// The value of the key `format`. Another format is another major version of the keys.
-const FORMAT: &str = "portolan 1";
 /// How many leases wait to be revoked. Those beyond it end by themselves.
 const REVOCATIONS: usize = 10_000;
 
@@ -112,7 +109,7 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
         limits: EndpointLimits::from_config(config),
         ttl_default: config.ttl()?,
     });
-    let feed = Box::new(EtcdFeed::open(Arc::clone(&shared)));
+    let feed = Box::new(ReplicaFeed::open(Arc::clone(&shared)));
     Ok((Arc::new(Etcd { shared, membership }), feed))
 }
 
@@ -128,7 +125,7 @@ impl Store for Etcd {
     ) -> BoxFuture<'a, Receipt> {
         async move {
             let outcomes = self.shared.commit_all(commands, origin).await;
-            Receipt { outcomes, index: self.shared.replica.lock().index() }
+            Receipt { outcomes, index: self.shared.replica.lock().outlets.index() }
         }
         .boxed()
     }
@@ -155,6 +152,26 @@ impl Store for Etcd {
 
     fn leave(&self) -> BoxFuture<'_, ()> {
         self.shared.end_membership().boxed()
+    }
+}
+
+impl FeedSource for Shared {
+    const NAME: &'static str = NAME;
+
+    fn open_feed(&self) -> (u64, Arc<Notify>) {
+        self.replica.lock().outlets.open()
+    }
+
+    fn close_feed(&self, feed: u64) {
+        self.replica.lock().outlets.close(feed);
+    }
+
+    fn take_update(&self, feed: u64) -> Option<Result<Update, String>> {
+        self.replica.lock().take_update(feed)
+    }
+
+    fn freshness(&self) -> &Freshness {
+        &self.freshness
     }
 }
 

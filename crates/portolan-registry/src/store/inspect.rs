@@ -39,6 +39,29 @@ pub struct StoreProblem {
     pub remedy: String,
 }
 
+// === impl StoreProblem ===
+
+impl StoreProblem {
+    /// Something by which an instance is lost or damaged.
+    pub(crate) fn damage(place: String, problem: String, remedy: &str) -> Self {
+        Self { is_damage: true, place, problem, remedy: remedy.to_owned() }
+    }
+
+    /// The value of an instance's key that cannot be read.
+    #[cfg(any(feature = "etcd", feature = "consul"))]
+    pub(crate) fn unreadable(place: String, problem: String) -> Self {
+        Self::damage(place, problem, "servers ignore it until its service registers again")
+    }
+
+    /// A key that this version does not know.
+    #[cfg(any(feature = "etcd", feature = "consul"))]
+    pub(crate) fn unknown_key(place: String) -> Self {
+        let problem = "this version does not know the key".to_owned();
+        let remedy = "servers ignore it; delete it if it is not of a newer version".to_owned();
+        Self { is_damage: false, place, problem, remedy }
+    }
+}
+
 /// Why a store cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -100,11 +123,10 @@ impl Inspection {
         let problems = &mut self.problems;
         self.records.retain(|record| {
             let invalid = record.validate().err();
-            problems.extend(invalid.iter().map(|invalid| StoreProblem {
-                is_damage: true,
-                place: record.endpoint.id.to_string(),
-                problem: invalid.to_string(),
-                remedy: "deregister it, or let its service register again".to_owned(),
+            problems.extend(invalid.iter().map(|invalid| {
+                let place = record.endpoint.id.to_string();
+                let remedy = "deregister it, or let its service register again";
+                StoreProblem::damage(place, invalid.to_string(), remedy)
             }));
             invalid.is_none()
         });

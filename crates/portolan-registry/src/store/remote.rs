@@ -1,16 +1,16 @@
-//! What stores have in common whose truth is a cluster, of which each server keeps a replica. Without I/O.
+//! What stores have in common whose truth is a cluster, of which each server keeps a replica.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
-use portolan_core::{Revision, ServiceId};
+use portolan_core::Revision;
 use serde::{Deserialize, Serialize};
 
-use super::decide::{Concerned, Effect};
-use super::owner::Place;
-use crate::Command;
+use super::decide::Effect;
 
+mod batch;
+mod fault;
+mod feed;
 mod feed_queue;
-#[cfg(feature = "consul")]
 mod outlets;
 mod timers;
 
@@ -19,11 +19,17 @@ pub(crate) mod harness;
 #[cfg(test)]
 pub(crate) mod suite;
 
-pub(crate) use feed_queue::{FeedQueue, Taken};
-#[cfg(feature = "consul")]
+pub(crate) use batch::{commit_all, independent};
+pub(crate) use fault::{CallError, FORMAT, StoreFault};
+pub(crate) use feed::{FeedSource, ReplicaFeed};
 pub(crate) use outlets::Outlets;
 pub(crate) use timers::Timers;
 
+/// How long a lease lasts after its timer fired: heartbeats that arrived in time may wait beside it.
+pub(crate) const GRACE: Duration = Duration::from_millis(100);
+/// How long the cluster may be out of reach, or this process stopped, before leases get their full TTL again, because
+/// services could not renew them.
+pub(crate) const OUTAGE: Duration = Duration::from_secs(2);
 /// How many revisions of the registry there are in one of the cluster: a transaction makes several changes.
 const CHANGES: u64 = 128;
 /// The number of the change by the endpoint that a transaction stores, which is its last one.
@@ -72,32 +78,6 @@ impl Written {
 pub(crate) fn revision(cluster: u64, change: u64) -> Revision {
     let first = cluster.saturating_mul(CHANGES);
     Revision(first.saturating_add(change.min(LAST)))
-}
-
-/// The ids of the instances that a command may change or displace.
-pub(crate) fn ids(command: &Command, concerned: &Concerned<'_>) -> BTreeSet<ServiceId> {
-    let others = concerned.neighbours.iter().map(|other| other.endpoint.id.clone());
-    others.chain([command.id()]).collect()
-}
-
-/// The number of commands at the beginning that concern different instances and places, one at least.
-pub(crate) fn independent<'a>(
-    commands: &[Command],
-    concerned: impl Fn(&Command) -> Concerned<'a>,
-) -> usize {
-    let (mut known, mut places) = (BTreeSet::new(), BTreeSet::new());
-    let is_new = |command: &&Command| {
-        let mut is_new = true;
-        for id in ids(command, &concerned(command)) {
-            is_new &= known.insert(id);
-        }
-        let own: BTreeSet<_> = command.places().iter().map(Place::key).collect();
-        for place in own {
-            is_new &= places.insert(place);
-        }
-        is_new
-    };
-    commands.iter().take_while(is_new).count().max(1)
 }
 
 #[cfg(test)]

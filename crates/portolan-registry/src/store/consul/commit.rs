@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use portolan_consul::{ConsulError, KvTransaction};
 use portolan_core::{Revision, ServiceEndpoint};
@@ -13,15 +13,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::plan::{Fence, Plan, Planner, Step, Stored, removals};
 use super::{Shared, unavailable, unavailable_because};
 use crate::store::decide::{Effect, Terms, outcome};
-use crate::store::remote::independent;
+use crate::store::remote::{commit_all, independent};
 use crate::{Command, CommandOrigin, CommandOutcome, RegistryError};
 
 /// How long a command may take with all its attempts: less than its caller waits.
 const WITHIN: Duration = Duration::from_millis(4500);
 /// How long an attempt waits at most for the replica to show what was changed.
 const SHOW: Duration = Duration::from_millis(100);
-/// How many commands of a batch are committed at the same time.
-const CONCURRENT: usize = 32;
 
 /// A command on its way.
 struct Commit<'a> {
@@ -54,22 +52,11 @@ impl Shared {
         commands: &[Command],
         origin: CommandOrigin,
     ) -> Vec<Result<CommandOutcome, RegistryError>> {
-        let mut outcomes = Vec::with_capacity(commands.len());
-        while outcomes.len() < commands.len() {
-            let rest = &commands[outcomes.len()..];
-            let independent = &rest[..self.independent(rest)];
-            let mut commits = Vec::with_capacity(independent.len());
-            for command in independent {
-                commits.push(Commit::run(self, command, origin).boxed());
-            }
-            outcomes.extend(stream::iter(commits).buffered(CONCURRENT).collect::<Vec<_>>().await);
-        }
-        outcomes
-    }
-
-    fn independent(&self, commands: &[Command]) -> usize {
-        let replica = self.replica.lock();
-        independent(commands, |command| replica.concerned(command))
+        let first = |rest: &[Command]| {
+            let replica = self.replica.lock();
+            independent(rest, |command| replica.concerned(command))
+        };
+        commit_all(commands, first, |command| Commit::run(self, command, origin).boxed()).await
     }
 
     /// Commits a transaction. Returns the index of its writes.

@@ -20,9 +20,9 @@ use tracing::warn;
 
 use super::Shared;
 use super::record::{ChangeValue, Removed};
-use super::replica::{OUTAGE, Record};
+use super::replica::Record;
 use crate::Recorder;
-use crate::store::remote::revision;
+use crate::store::remote::{OUTAGE, revision};
 
 /// How many leases are ended at the same time.
 const CONCURRENT: usize = 32;

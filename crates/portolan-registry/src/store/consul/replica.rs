@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use portolan_consul::{KvList, KvTransaction};
 use portolan_core::{Revision, ServiceEndpoint, ServiceId, Source};
@@ -14,17 +13,11 @@ use super::log::{Floor, Gap, Log, News};
 use crate::store::decide::{Concerned, Known};
 use crate::store::index::Index;
 use crate::store::owner::Owner;
-use crate::store::remote::{Outlets, Timers};
+use crate::store::remote::{GRACE, OUTAGE, Outlets, Timers};
 use crate::store::{Committed, Update};
 use crate::{Command, Membership, ServerId};
 
 mod apply;
-
-/// How long a lease lasts after its timer fired: heartbeats that arrived in time may wait beside it.
-const GRACE: Duration = Duration::from_millis(100);
-/// How long Consul may not have answered, or this process have been stopped, before leases get their full TTL again,
-/// because services could not renew them.
-pub(super) const OUTAGE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Replica {

@@ -10,7 +10,8 @@ use tracing::{info, warn};
 use super::fault::StoreFault;
 use super::log::{Floor, Gap, News};
 use super::record::{StoredValue, Value};
-use super::{FORMAT, Shared};
+use super::{NAME, Shared};
+use crate::store::remote::FORMAT;
 
 /// The waits between attempts to reach Consul.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -115,20 +116,15 @@ impl Shared {
 
     /// Checks that the prefix holds a registry in the format of this version, or nothing: then it becomes one.
     async fn check_format(&self) -> Result<(), StoreFault> {
-        let (key, prefix) = (self.keys.format(), self.keys.prefix().to_owned());
+        let (key, prefix) = (self.keys.format(), self.keys.prefix());
         loop {
             if let Some(format) = self.client.key(&key).await? {
                 let format = format.value().unwrap_or_default();
-                if format == FORMAT.as_bytes() {
-                    return Ok(());
-                }
-                let found = String::from_utf8_lossy(&format).chars().take(80).collect();
-                return Err(StoreFault::OtherFormat { prefix, found });
+                return StoreFault::check_prefix(NAME, prefix, Some(&format), None);
             }
-            if let Some(foreign) = self.client.names(&self.keys.all()).await?.first() {
-                let key = foreign.chars().take(200).collect();
-                return Err(StoreFault::ForeignPrefix { prefix, key });
-            }
+            let names = self.client.names(&self.keys.all()).await?;
+            let other = names.first().map(String::as_bytes);
+            StoreFault::check_prefix(NAME, prefix, None, other)?;
             // The floor makes the list of changes exist.
             let create = KvTransaction::default().write_if(&key, FORMAT.as_bytes(), 0).write_if(
                 &self.keys.floor(),

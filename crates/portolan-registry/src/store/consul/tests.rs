@@ -8,7 +8,7 @@ use super::*;
 use crate::store::remote::harness::{PATIENCE, Server, brief, eventually, is_unavailable, next};
 use crate::store::remote::suite as several;
 use crate::store::suite::{self, registration};
-use crate::{ConsulTlsConfig, RegistryStatus, WatchQuery};
+use crate::{RegistryStatus, StoreTlsConfig, WatchQuery};
 use agent::Agent;
 
 mod access;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use portolan_core::{Revision, ServiceEndpoint};
 use portolan_etcd::{EtcdError, EtcdLease, Transaction, TransactionResult};
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::plan::{Plan, Planner, Step, Stored, removals};
 use super::{Shared, unavailable, unavailable_because};
 use crate::store::decide::{Effect, Terms, outcome};
-use crate::store::remote::independent;
+use crate::store::remote::{commit_all, independent};
 use crate::{Command, CommandOrigin, CommandOutcome, RegistryError};
 
 /// How long a command may take with all its attempts: less than its caller waits.
@@ -22,8 +22,6 @@ const WITHIN: Duration = Duration::from_millis(4500);
 const ATTEMPTS: usize = 32;
 /// How long an attempt waits at most for the replica to show what was changed.
 const SHOW: Duration = Duration::from_millis(100);
-/// How many commands of a batch are committed at the same time.
-const CONCURRENT: usize = 32;
 
 /// A command on its way.
 struct Commit<'a> {
@@ -57,23 +55,11 @@ impl Shared {
         commands: &[Command],
         origin: CommandOrigin,
     ) -> Vec<Result<CommandOutcome, RegistryError>> {
-        let mut outcomes = Vec::with_capacity(commands.len());
-        while outcomes.len() < commands.len() {
-            let rest = &commands[outcomes.len()..];
-            let independent = &rest[..self.independent(rest)];
-            let mut commits = Vec::with_capacity(independent.len());
-            for command in independent {
-                commits.push(Commit::run(self, command, origin).boxed());
-            }
-            outcomes.extend(stream::iter(commits).buffered(CONCURRENT).collect::<Vec<_>>().await);
-        }
-        outcomes
-    }
-
-    /// The number of commands at the beginning that concern different instances and places.
-    fn independent(&self, commands: &[Command]) -> usize {
-        let replica = self.replica.lock();
-        independent(commands, |command| replica.concerned(command))
+        let first = |rest: &[Command]| {
+            let replica = self.replica.lock();
+            independent(rest, |command| replica.concerned(command))
+        };
+        commit_all(commands, first, |command| Commit::run(self, command, origin).boxed()).await
     }
 }
 
@@ -137,7 +123,7 @@ impl<'a> Commit<'a> {
         while !is_loaded() {
             if timeout_at(self.until, self.progress.changed()).await.is_err() {
                 let replica = shared.replica.lock();
-                let reason = replica.lost().unwrap_or("its state is not loaded yet");
+                let reason = replica.outlets.lost().unwrap_or("its state is not loaded yet");
                 return Err(unavailable_because(reason));
             }
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use portolan_core::{Remedy, ServiceId};
-use portolan_etcd::{EtcdClient, EtcdError, KeyValue};
+use portolan_core::ServiceId;
+use portolan_etcd::{EtcdClient, KeyValue};
 
 use super::fault::StoreFault;
 use super::keys::{Keys, Watched};
@@ -13,22 +13,18 @@ use super::pages::read_all;
 use super::plan::index;
 use super::record::{Value, revision};
 
-use super::{FORMAT, NAME};
+use super::NAME;
 use crate::RegistryConfig;
 use crate::store::inspect::{InspectError, Inspection, StoreProblem};
 use crate::store::record::StoreRecord;
 use crate::store::remote::LAST;
 
-/// How a value that cannot be read is dealt with.
-const IGNORED: &str = "servers ignore it until its service registers again";
-const IGNORED_KEY: &str = "servers ignore it; delete it if it is not of a newer version";
-
 pub(super) fn inspect(config: &RegistryConfig) -> BoxFuture<'_, Result<Inspection, InspectError>> {
     async move {
         let etcd = &config.etcd;
-        let client = EtcdClient::new(etcd.options()?).map_err(|error| failed(&error.into()))?;
+        let client = EtcdClient::new(etcd.options()?).map_err(|error| failed(error.into()))?;
         let keys = Keys::new(&etcd.prefix);
-        let found = read(&client, &keys).await.map_err(|fault| failed(&fault))?;
+        let found = read(&client, &keys).await.map_err(failed)?;
         let location = format!("{} in {}", etcd.prefix, etcd.endpoints.join(","));
         Ok(inspection(&keys, location, &found))
     }
@@ -45,17 +41,10 @@ struct Found {
 async fn read(client: &EtcdClient, keys: &Keys) -> Result<Found, StoreFault> {
     let (all, at) = read_all(client, keys.all()).await?;
     let format = all.iter().find(|kv| kv.key == keys.format().as_bytes());
-    let prefix = || keys.prefix().to_owned();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().take(200).collect();
-    match (format, all.first()) {
-        (Some(format), _) if format.value != FORMAT.as_bytes() => {
-            Err(StoreFault::OtherFormat { prefix: prefix(), found: text(&format.value) })
-        }
-        (None, Some(foreign)) => {
-            Err(StoreFault::ForeignPrefix { prefix: prefix(), key: text(&foreign.key) })
-        }
-        _ => Ok(Found { keys: all, revision: at.revision }),
-    }
+    let format = format.map(|kv| kv.value.as_slice());
+    let other = all.first().map(|kv| kv.key.as_slice());
+    StoreFault::check_prefix(NAME, keys.prefix(), format, other)?;
+    Ok(Found { keys: all, revision: at.revision })
 }
 
 fn inspection(keys: &Keys, location: String, found: &Found) -> Inspection {
@@ -75,15 +64,16 @@ fn inspection(keys: &Keys, location: String, found: &Found) -> Inspection {
                     inspection.problems.extend(missing(keys, &record, &present));
                     inspection.records.push(record);
                 }
-                Err(problem) => inspection.problems.push(damage(&kv.key, problem, IGNORED)),
+                Err(problem) => {
+                    inspection.problems.push(StoreProblem::unreadable(text(&kv.key), problem));
+                }
             },
             Watched::Server(server) => inspection.servers.push(format!("{:016x}", server.0)),
             Watched::Deregistered => {}
             Watched::Other if keys.is_known(&kv.key) => {}
-            Watched::Other => inspection.problems.push(StoreProblem {
-                is_damage: false,
-                ..damage(&kv.key, "this version does not know the key".to_owned(), IGNORED_KEY)
-            }),
+            Watched::Other => {
+                inspection.problems.push(StoreProblem::unknown_key(text(&kv.key)));
+            }
         }
     }
     inspection
@@ -108,8 +98,8 @@ fn missing(keys: &Keys, record: &StoreRecord, present: &BTreeSet<&[u8]>) -> Vec<
     let missing = index(keys, &record.endpoint, &record.owner).into_iter();
     let missing = missing.filter(|key| !present.contains(key.as_bytes()));
     let problem = |key: String| {
-        damage(
-            key.as_bytes(),
+        StoreProblem::damage(
+            key,
             format!("it is missing, although {} is registered", record.endpoint.id),
             "deregister the instance; its service registers again",
         )
@@ -117,18 +107,10 @@ fn missing(keys: &Keys, record: &StoreRecord, present: &BTreeSet<&[u8]>) -> Vec<
     missing.map(problem).collect()
 }
 
-fn damage(key: &[u8], problem: String, remedy: &str) -> StoreProblem {
-    let place = String::from_utf8_lossy(key).into_owned();
-    StoreProblem { is_damage: true, place, problem, remedy: remedy.to_owned() }
+fn text(key: &[u8]) -> String {
+    String::from_utf8_lossy(key).into_owned()
 }
 
-fn failed(fault: &StoreFault) -> InspectError {
-    let (store, reason) = (NAME, fault.to_string());
-    let remedy = fault.remedy().map(Into::into);
-    match fault {
-        StoreFault::Etcd(EtcdError::Unreachable { .. } | EtcdError::Timeout { .. }) => {
-            InspectError::Unreachable { store, reason, remedy }
-        }
-        _ => InspectError::Unusable { store, reason, remedy },
-    }
+fn failed(fault: StoreFault) -> InspectError {
+    fault.into_inspect_error(NAME)
 }

@@ -22,7 +22,8 @@ use tracing::warn;
 
 use super::Shared;
 use super::record::revision;
-use super::replica::{OUTAGE, Record};
+use super::replica::Record;
+use crate::store::remote::OUTAGE;
 use crate::{MassExpiryConfig, Recorder};
 
 /// How many leases are ended at the same time.

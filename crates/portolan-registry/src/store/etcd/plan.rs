@@ -141,13 +141,9 @@ impl Planner<'_> {
         }
         let displaced = put.displaced.iter().filter_map(|id| replica.record(id).cloned());
         let mut displaced: Vec<_> = displaced.collect();
-        if put.effect == Effect::Registered {
-            let (total, broadcast) = replica.counts();
-            let total = total.saturating_sub(displaced.len());
-            let source = self.terms.origin.source();
-            if let Err(error) = self.limits.check(source, total, broadcast) {
-                return Step::Reject(error);
-            }
+        let source = self.terms.origin.source();
+        if let Err(error) = self.limits.check_put(&put, source, replica.counts()) {
+            return Step::Reject(error);
         }
         if displaced.len() > DISPLACED {
             displaced.truncate(DISPLACED);

@@ -88,7 +88,7 @@ impl<'a> Probe<'a> {
             |question: &mut Question<'_>| question.read.is_none() && question.newest <= revision;
         let Some(question) = self.question.take_if(is_answered) else { return };
         if let Some(asked) = self.answered.replace(question.asked) {
-            let index = self.shared.replica.lock().index();
+            let index = self.shared.replica.lock().outlets.index();
             self.shared.freshness.confirm(asked, index);
         }
     }

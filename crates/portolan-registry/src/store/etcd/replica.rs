@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portolan_core::{ServiceEndpoint, ServiceId};
 use portolan_etcd::EtcdLease;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::keys::Keys;
@@ -16,19 +16,14 @@ use crate::store::decide::{Concerned, Known};
 use crate::store::index::Index;
 use crate::store::mass_expiry::MassExpiry;
 use crate::store::owner::Owner;
-use crate::store::remote::{FeedQueue, LAST, Taken, Timers};
+use crate::store::remote::{GRACE, LAST, OUTAGE, Outlets, Timers};
 use crate::store::{Committed, Update};
 use crate::{Command, Membership, ServerId};
 
 mod apply;
 
-/// How long a lease lasts after its timer fired: heartbeats that arrived in time may wait beside it.
-const GRACE: Duration = Duration::from_millis(100);
 /// How far the clocks of etcd and of this host may drift apart within a TTL.
 const CLOCKS: Duration = Duration::from_millis(20);
-/// How long the watch may be lost, or this process stopped, before leases get their full TTL again, because
-/// services could not renew them.
-pub(super) const OUTAGE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Replica {
@@ -45,12 +40,7 @@ pub(super) struct Replica {
     /// The number of instances that are kept because too many leases ended at once.
     kept: usize,
     position: Option<Position>,
-    /// Since when the watch is lost, and why; `None` while it works.
-    lost: Option<Lost>,
-    /// The number of entries that were emitted.
-    index: u64,
-    feeds: HashMap<u64, FeedQueue>,
-    next_feed: u64,
+    pub(super) outlets: Outlets,
     broadcast: usize,
 }
 
@@ -60,15 +50,6 @@ pub(super) struct Position {
     pub(super) cluster: u64,
     /// The revision of etcd up to which every event is applied.
     pub(super) revision: i64,
-}
-
-/// The loss of the watch.
-#[derive(Debug)]
-struct Lost {
-    since: Instant,
-    reason: String,
-    /// Whether the feeds know of it.
-    is_told: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -97,8 +78,6 @@ impl Replica {
         servers: watch::Sender<BTreeSet<ServerId>>,
         mass_expiry: MassExpiry,
     ) -> Self {
-        let (since, reason) = (Instant::now(), "not connected yet".to_owned());
-        let lost = Some(Lost { since, reason, is_told: false });
         Self {
             keys,
             own,
@@ -111,10 +90,7 @@ impl Replica {
             mass_expiry,
             kept: 0,
             position: None,
-            lost,
-            index: 0,
-            feeds: HashMap::new(),
-            next_feed: 0,
+            outlets: Outlets::new(),
             broadcast: 0,
         }
     }
@@ -123,15 +99,6 @@ impl Replica {
 
     pub(super) fn position(&self) -> Option<Position> {
         self.position
-    }
-
-    /// Why the watch is lost; `None` while it works.
-    pub(super) fn lost(&self) -> Option<&str> {
-        self.lost.as_ref().map(|lost| lost.reason.as_str())
-    }
-
-    pub(super) fn index(&self) -> u64 {
-        self.index
     }
 
     /// The numbers of all endpoints and of those that were learned by broadcast.
@@ -194,7 +161,7 @@ impl Replica {
         record.endpoint = Arc::new(renewed);
         let endpoint = Arc::clone(&record.endpoint);
         self.timers.set(&endpoint.id, endpoint.ttl.duration() + GRACE);
-        self.emit(&Committed::Renewed(endpoint));
+        self.outlets.emit(&Committed::Renewed(endpoint));
         true
     }
 
@@ -233,58 +200,21 @@ impl Replica {
         }
     }
 
-    // --- the state of the watch
-
-    pub(super) fn lose(&mut self, reason: &str) {
-        let new = || Lost { since: Instant::now(), reason: String::new(), is_told: false };
-        let lost = self.lost.get_or_insert_with(new);
-        reason.clone_into(&mut lost.reason);
-        if !std::mem::replace(&mut lost.is_told, true) {
-            self.feeds.values_mut().for_each(|queue| queue.lose(reason));
-        }
-    }
-
+    /// The watch works again. After an outage, in which services could not renew their leases, they are extended.
     pub(super) fn resume(&mut self) {
-        let Some(lost) = self.lost.take() else { return };
-        if lost.since.elapsed() > OUTAGE {
+        if self.outlets.resume().is_some_and(|lost| lost > OUTAGE) {
             self.extend_leases();
         }
-        self.feeds.values_mut().for_each(FeedQueue::resume);
     }
 
     // --- feeds
 
-    pub(super) fn open_feed(&mut self) -> (u64, Arc<Notify>) {
-        let (id, notify) = (self.next_feed, Arc::new(Notify::new()));
-        self.next_feed += 1;
-        self.feeds.insert(id, FeedQueue::new(Arc::clone(&notify)));
-        (id, notify)
-    }
-
-    pub(super) fn close_feed(&mut self, id: u64) {
-        self.feeds.remove(&id);
-    }
-
-    /// Takes the next update of a feed, or why the watch is lost.
-    pub(super) fn take_update(&mut self, id: u64) -> Option<Result<Update, String>> {
-        let position = self.position;
-        let (committed, left) = match self.feeds.get_mut(&id)?.take(position.is_some())? {
-            Taken::Lost(reason) => return Some(Err(reason)),
-            Taken::Entries { entries, left } => (entries, left),
-            Taken::Reset => {
-                let endpoints = self.records.values().map(|record| Arc::clone(&record.endpoint));
-                let revision = revision(position?.revision, LAST);
-                let endpoints = endpoints.collect();
-                (vec![Committed::Reset { endpoints, revision, history: None }], 0)
-            }
-        };
-        let index = self.index - u64::try_from(left).unwrap_or(u64::MAX);
-        Some(Ok(Update { committed, index }))
-    }
-
-    fn emit(&mut self, entry: &Committed) {
-        self.index += 1;
-        self.feeds.values_mut().for_each(|queue| queue.backlog.push(entry.clone()));
+    pub(super) fn take_update(&mut self, feed: u64) -> Option<Result<Update, String>> {
+        let Self { records, position, outlets, .. } = self;
+        outlets.take(feed, position.is_some(), || {
+            let endpoints = records.values().map(|record| Arc::clone(&record.endpoint)).collect();
+            (endpoints, revision(position.map_or(0, |at| at.revision), LAST))
+        })
     }
 }
 

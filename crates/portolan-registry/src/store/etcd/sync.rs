@@ -12,7 +12,8 @@ use super::fault::StoreFault;
 use super::pages::read_all;
 use super::probe::Probe;
 use super::replica::Position;
-use super::{FORMAT, Shared};
+use super::{NAME, Shared};
+use crate::store::remote::FORMAT;
 
 /// The waits between attempts to reach etcd.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -37,7 +38,7 @@ impl Shared {
             if let StoreFault::ForeignPrefix { .. } | StoreFault::OtherFormat { .. } = error {
                 warn!(error = %error.with_remedy(), "Store etcd cannot be used");
             }
-            self.replica.lock().lose(&error.with_remedy());
+            self.replica.lock().outlets.lose(&error.with_remedy());
             tokio::time::sleep(backoff.next_wait()).await;
         }
     }
@@ -63,7 +64,7 @@ impl Shared {
             }
             watch => watch?,
         };
-        if self.replica.lock().lost().is_some() {
+        if self.replica.lock().outlets.lost().is_some() {
             info!(revision = position.revision, "Watch of etcd opened");
         }
         self.replica.lock().resume();
@@ -98,7 +99,7 @@ impl Shared {
         let (keys, at) = read_all(&self.client, self.keys.watched()).await?;
         let mut replica = self.replica.lock();
         replica.load(&keys, at);
-        self.freshness.confirm(began, replica.index());
+        self.freshness.confirm(began, replica.outlets.index());
         drop(replica);
         self.progress.send_replace(at.revision);
         Ok(at)
@@ -107,21 +108,16 @@ impl Shared {
     /// Checks that the prefix holds a registry in the format of this version, or nothing: then it becomes
     /// one. Returns the position of etcd.
     async fn check_format(&self) -> Result<Position, StoreFault> {
-        let (key, prefix) = (self.keys.format(), self.keys.prefix().to_owned());
+        let (key, prefix) = (self.keys.format(), self.keys.prefix());
         loop {
             let page = self.client.range(&KeyRange::key(&key), 1, 0).await?;
             if let Some(format) = page.keys.first() {
-                if format.value == FORMAT.as_bytes() {
-                    return Ok(Position { cluster: page.cluster, revision: page.revision });
-                }
-                let found = String::from_utf8_lossy(&format.value).chars().take(80).collect();
-                return Err(StoreFault::OtherFormat { prefix, found });
+                StoreFault::check_prefix(NAME, prefix, Some(&format.value), None)?;
+                return Ok(Position { cluster: page.cluster, revision: page.revision });
             }
             let used = self.client.range(&self.keys.all(), 1, 0).await?;
-            if let Some(foreign) = used.keys.first() {
-                let key = String::from_utf8_lossy(&foreign.key).chars().take(200).collect();
-                return Err(StoreFault::ForeignPrefix { prefix, key });
-            }
+            let other = used.keys.first().map(|kv| kv.key.as_slice());
+            StoreFault::check_prefix(NAME, prefix, None, other)?;
             let create = Transaction::default().if_unchanged(&key, 0);
             let create = create.put(key.clone(), FORMAT.into(), None);
             self.client.transact(create).await?;

@@ -157,11 +157,8 @@ impl State {
         put: Put,
         origin: CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
+        self.limits.check_put(&put, origin.source(), (self.records.len(), self.broadcast))?;
         let Put { mut endpoint, mut effect, owner, displaced } = put;
-        if effect == Effect::Registered {
-            let total = self.records.len() - displaced.len();
-            self.limits.check(origin.source(), total, self.broadcast)?;
-        }
         let displaced =
             displaced.iter().filter_map(|id| self.remove(id, RemoveKind::Deregistered)).collect();
         let moved_from = (effect == Effect::Moved)

@@ -8,7 +8,7 @@ use portolan_core::{Revision, ServiceEndpoint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{FeedQueue, Taken};
+use super::feed_queue::{FeedQueue, Taken};
 use crate::store::{Committed, Update};
 
 /// The feeds of a replica.

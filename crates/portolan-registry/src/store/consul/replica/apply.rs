@@ -6,14 +6,14 @@ use portolan_consul::KvList;
 use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, ServiceId, Source};
 use tracing::warn;
 
-use super::{GRACE, Record, Replica};
+use super::{Record, Replica};
 use crate::store::Committed;
 use crate::store::consul::keys::Kind;
 use crate::store::consul::log::{NewChange, News};
 use crate::store::consul::record::{ChangeValue, StoredValue, Value};
 use crate::store::index::Index;
 use crate::store::owner::Place;
-use crate::store::remote::{Written, revision};
+use crate::store::remote::{GRACE, Written, revision};
 
 impl Replica {
     /// Replaces everything by a list of the whole state.

@@ -123,7 +123,7 @@ async fn certificates_of_both_sides_are_checked() {
     });
     let agent = Agent::start_with(&settings, None).await;
     let plain = config(&agent);
-    let with_tls = |tls: ConsulTlsConfig| {
+    let with_tls = |tls: StoreTlsConfig| {
         let consul = ConsulConfig { url: agent.tls_url(), tls, ..plain.consul.clone() };
         RegistryConfig { consul, ..plain.clone() }
     };
@@ -134,8 +134,8 @@ async fn certificates_of_both_sides_are_checked() {
 
     let other = tempfile::tempdir().unwrap();
     let other = certificates::Certificates::create(other.path()).settings();
-    let without = ConsulTlsConfig { certificate: None, key: None, ..certificates.settings() };
-    let foreign = ConsulTlsConfig { ca: other.ca, ..certificates.settings() };
+    let without = StoreTlsConfig { certificate: None, key: None, ..certificates.settings() };
+    let foreign = StoreTlsConfig { ca: other.ca, ..certificates.settings() };
     // Consul refuses a client after the handshake; how the client learns of it depends on the moment.
     for (tls, expected) in [(without, ""), (foreign, "invalid peer certificate")] {
         let error = refused(&with_tls(tls)).await;
@@ -149,7 +149,7 @@ mod certificates {
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
-    use crate::ConsulTlsConfig;
+    use crate::StoreTlsConfig;
 
     /// An authority, and a certificate of it for both agents and clients at 127.0.0.1.
     pub(super) struct Certificates {
@@ -180,9 +180,9 @@ mod certificates {
         }
 
         /// The settings of a registry.
-        pub(super) fn settings(&self) -> ConsulTlsConfig {
+        pub(super) fn settings(&self) -> StoreTlsConfig {
             let file = |name: &str| Some(self.directory.join(name));
-            ConsulTlsConfig {
+            StoreTlsConfig {
                 ca: file("ca.pem"),
                 certificate: file("own.pem"),
                 key: file("own.key"),

@@ -46,8 +46,7 @@ impl Replica {
             }
         }
         self.position = Some(at);
-        self.index += 1;
-        self.feeds.values_mut().for_each(|queue| queue.backlog.reset());
+        self.outlets.reset();
         self.set_servers(servers);
     }
 
@@ -89,7 +88,7 @@ impl Replica {
         }
         if change >= LAST {
             // Keys that something else deleted all at once: there are not so many revisions.
-            self.feeds.values_mut().for_each(|queue| queue.backlog.reset());
+            self.outlets.reset();
         }
         if let Some(servers) = servers {
             self.set_servers(servers);
@@ -125,7 +124,7 @@ impl Replica {
             Written::Updated if known.is_some() => self.change(Change::Updated { endpoint }),
             Written::Health if known.is_some() => self.change(Change::Health { endpoint }),
             Written::Renewed | Written::Reason if known.is_some() => {
-                self.emit(&Committed::Renewed(endpoint));
+                self.outlets.emit(&Committed::Renewed(endpoint));
             }
             _ => self.change(Change::Registered { endpoint }),
         }
@@ -190,12 +189,12 @@ impl Replica {
         self.broadcast -= usize::from(endpoint.source == Source::Broadcast);
         let change =
             if expired { Change::Expired { endpoint } } else { Change::Deregistered { endpoint } };
-        self.emit(&Committed::Changed(Arc::new(ServiceEvent { revision, change })));
+        self.outlets.emit(&Committed::Changed(Arc::new(ServiceEvent { revision, change })));
     }
 
     fn change(&mut self, change: Change) {
         let revision = change.endpoint().map_or(Revision::default(), |endpoint| endpoint.revision);
-        self.emit(&Committed::Changed(Arc::new(ServiceEvent { revision, change })));
+        self.outlets.emit(&Committed::Changed(Arc::new(ServiceEvent { revision, change })));
     }
 }
 

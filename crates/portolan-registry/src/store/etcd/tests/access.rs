@@ -75,7 +75,7 @@ async fn user_with_a_role_on_the_prefix_is_authenticated() {
 async fn certificates_of_both_sides_are_checked() {
     let (cluster, certificates) = Cluster::start_with_tls().await;
     let plain = config(&cluster);
-    let with_tls = |tls: crate::EtcdTlsConfig| {
+    let with_tls = |tls: crate::StoreTlsConfig| {
         let etcd = EtcdConfig { tls, ..plain.etcd.clone() };
         RegistryConfig { etcd, ..plain.clone() }
     };
@@ -86,8 +86,8 @@ async fn certificates_of_both_sides_are_checked() {
 
     let other = tempfile::tempdir().unwrap();
     let other = certificates::Certificates::create(other.path()).settings();
-    let without = crate::EtcdTlsConfig { certificate: None, key: None, ..certificates.settings() };
-    let foreign = crate::EtcdTlsConfig { ca: other.ca, ..certificates.settings() };
+    let without = crate::StoreTlsConfig { certificate: None, key: None, ..certificates.settings() };
+    let foreign = crate::StoreTlsConfig { ca: other.ca, ..certificates.settings() };
     // etcd refuses a client after the handshake; how the client learns of it depends on the moment.
     for (tls, expected) in [(without, ""), (foreign, "invalid peer certificate")] {
         let server = Server::begin(&with_tls(tls));

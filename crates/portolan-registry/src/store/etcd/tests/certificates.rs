@@ -5,7 +5,7 @@ use std::process::Command;
 
 use portolan_etcd::{EtcdOptions, EtcdTls};
 
-use crate::EtcdTlsConfig;
+use crate::StoreTlsConfig;
 
 /// An authority, and a certificate of it for both members and clients at 127.0.0.1.
 pub(super) struct Certificates {
@@ -36,9 +36,9 @@ impl Certificates {
     }
 
     /// The settings of a registry.
-    pub(super) fn settings(&self) -> EtcdTlsConfig {
+    pub(super) fn settings(&self) -> StoreTlsConfig {
         let file = |name: &str| Some(self.directory.join(name));
-        EtcdTlsConfig { ca: file("ca.pem"), certificate: file("own.pem"), key: file("own.key") }
+        StoreTlsConfig { ca: file("ca.pem"), certificate: file("own.pem"), key: file("own.key") }
     }
 
     pub(super) fn options(&self) -> EtcdOptions {

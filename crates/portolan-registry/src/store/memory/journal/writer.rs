@@ -100,40 +100,31 @@ impl Writer {
             0 => create_journal(&dir, number, revision).map_err(failed)?,
             length => (append_to(&path, length).map_err(failed)?, length),
         };
-        let (file, synced) = (Some(file), length);
-        let (rotate_at, snapshot) = (JOURNAL, None);
-        let newest = number;
-        Ok(Self {
-            dir,
-            number,
-            newest,
-            file,
-            length,
-            synced,
-            checked: Instant::now(),
-            snapshot_length,
-            rotate_at,
-            snapshot,
-        })
+        Ok(Self::new(dir, (number, length), Some(file), snapshot_length))
     }
 
     /// A writer whose journal cannot be written. It starts over with a snapshot.
     pub(crate) fn read_only(dir: Arc<DataDir>, journal: Option<(u64, u64)>) -> Self {
-        let (number, length) = journal.unwrap_or_default();
-        let (rotate_at, snapshot) = (JOURNAL, None);
-        let (file, synced, snapshot_length) = (None, length, 0);
-        let newest = number;
+        Self::new(dir, journal.unwrap_or_default(), None, 0)
+    }
+
+    fn new(
+        dir: Arc<DataDir>,
+        (number, length): (u64, u64),
+        file: Option<File>,
+        snapshot_length: u64,
+    ) -> Self {
         Self {
             dir,
             number,
-            newest,
+            newest: number,
             file,
             length,
-            synced,
+            synced: length,
             checked: Instant::now(),
             snapshot_length,
-            rotate_at,
-            snapshot,
+            rotate_at: JOURNAL,
+            snapshot: None,
         }
     }
 
