@@ -15,6 +15,8 @@ mod outlets;
 mod timers;
 
 #[cfg(test)]
+pub(crate) mod certificates;
+#[cfg(test)]
 pub(crate) mod harness;
 #[cfg(test)]
 pub(crate) mod suite;

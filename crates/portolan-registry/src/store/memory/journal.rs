@@ -20,6 +20,7 @@ use recovery::Recovered;
 use writer::Writer;
 
 pub(super) mod frame;
+mod log_file;
 pub(super) mod record;
 pub(super) mod recovery;
 pub(super) mod writer;

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::store::remote::certificates::Certificates;
 
 async fn refused(config: &RegistryConfig) -> String {
     let server = Server::begin(config);
@@ -115,7 +116,7 @@ async fn token_with_the_documented_policy_suffices_and_others_are_refused() {
 #[tokio::test]
 async fn certificates_of_both_sides_are_checked() {
     let directory = tempfile::tempdir().unwrap();
-    let certificates = certificates::Certificates::create(directory.path());
+    let certificates = Certificates::create(directory.path());
     let file = |name: &str| directory.path().join(name);
     let settings = json!({
         "verify_incoming": false, "verify_incoming_https": true,
@@ -133,60 +134,12 @@ async fn certificates_of_both_sides_are_checked() {
     assert_eq!(next(&mut watch).await.change.kind(), "registered");
 
     let other = tempfile::tempdir().unwrap();
-    let other = certificates::Certificates::create(other.path()).settings();
+    let other = Certificates::create(other.path()).settings();
     let without = StoreTlsConfig { certificate: None, key: None, ..certificates.settings() };
     let foreign = StoreTlsConfig { ca: other.ca, ..certificates.settings() };
     // Consul refuses a client after the handshake; how the client learns of it depends on the moment.
     for (tls, expected) in [(without, ""), (foreign, "invalid peer certificate")] {
         let error = refused(&with_tls(tls)).await;
         assert!(error.contains("is unreachable: ") && error.contains(expected), "{error}");
-    }
-}
-
-mod certificates {
-    //! Certificates for tests, made by openssl.
-
-    use std::path::{Path, PathBuf};
-    use std::process::Command;
-
-    use crate::StoreTlsConfig;
-
-    /// An authority, and a certificate of it for both agents and clients at 127.0.0.1.
-    pub(super) struct Certificates {
-        directory: PathBuf,
-    }
-
-    impl Certificates {
-        pub(super) fn create(directory: &Path) -> Self {
-            let extensions =
-                "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n";
-            std::fs::write(directory.join("extensions"), extensions).unwrap();
-            let new = "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj";
-            for arguments in [
-                &format!("{new} /CN=authority -x509 -days 2 -keyout ca.key -out ca.pem"),
-                &format!("{new} /CN=portolan -keyout own.key -out own.csr"),
-                "x509 -req -in own.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out own.pem \
-                 -extfile extensions",
-            ] {
-                let arguments = arguments.split_whitespace();
-                let output =
-                    Command::new("openssl").args(arguments).current_dir(directory).output();
-                let output = output.unwrap_or_else(|error| {
-                    panic!("{error}: openssl is missing; run `apt-get install openssl`")
-                });
-                assert!(output.status.success(), "{output:?}");
-            }
-            Self { directory: directory.to_owned() }
-        }
-
-        /// The settings of a registry.
-        pub(super) fn settings(&self) -> StoreTlsConfig {
-            let file = |name: &str| Some(self.directory.join(name));
-            StoreTlsConfig {
-                ca: file("ca.pem"),
-                certificate: file("own.pem"),
-                key: file("own.key"),
-            }
-        }
     }
 }

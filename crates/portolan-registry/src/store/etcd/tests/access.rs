@@ -1,6 +1,7 @@
 //! Prefixes, users and certificates.
 
 use super::*;
+use crate::store::remote::certificates::Certificates;
 
 #[tokio::test]
 async fn prefix_of_something_else_and_other_formats_are_refused() {
@@ -85,7 +86,7 @@ async fn certificates_of_both_sides_are_checked() {
     assert_eq!(next(&mut watch).await.change.kind(), "registered");
 
     let other = tempfile::tempdir().unwrap();
-    let other = certificates::Certificates::create(other.path()).settings();
+    let other = Certificates::create(other.path()).settings();
     let without = crate::StoreTlsConfig { certificate: None, key: None, ..certificates.settings() };
     let foreign = crate::StoreTlsConfig { ca: other.ca, ..certificates.settings() };
     // etcd refuses a client after the handshake; how the client learns of it depends on the moment.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use portolan_etcd::{EtcdClient, EtcdOptions};
 use tempfile::TempDir;
 
-use super::certificates::Certificates;
+use crate::store::remote::certificates::Certificates;
 
 /// How long a cluster may take to elect a leader.
 const START: Duration = Duration::from_secs(30);
