@@ -15,6 +15,18 @@ pub const CONSUL: &str = "http://127.0.0.1:28500";
 /// The port of its DNS.
 pub const DNS: u16 = 28600;
 
+/// The options of a registry over it.
+#[must_use]
+pub fn options() -> [String; 4] {
+    let set = || "--set".to_owned();
+    [
+        set(),
+        "service_registry.storage_backend=consul".to_owned(),
+        set(),
+        format!("service_registry.consul.url={CONSUL}"),
+    ]
+}
+
 /// Starts a Consul server of its own, with its data in the directory of the test, and waits until it has a leader.
 ///
 /// # Errors

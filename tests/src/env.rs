@@ -35,7 +35,7 @@ pub struct TestEnv {
     alone: bool,
     channel: SocketAddrV4,
     variables: Vec<(&'static str, OsString)>,
-    /// The server of the store, which is no process of the test itself.
+    /// The server of the store that the registries of the test use, started and ended with the environment.
     store: Option<Process>,
     started: Cell<usize>,
 }
@@ -103,7 +103,7 @@ impl TestEnv {
     /// # Errors
     /// The registry ends, or does not become ready.
     pub fn registry(&self) -> Result<Process> {
-        self.registry_with(&[])
+        self.ready_registry(self.portolan(&["serve"])?, REGISTRY)
     }
 
     /// Starts `portolan serve` whose answers are complete after one second, half of its default TTL.
@@ -111,7 +111,8 @@ impl TestEnv {
     /// # Errors
     /// The registry ends, or does not become ready.
     pub fn settled_registry(&self) -> Result<Process> {
-        let mut registry = self.registry_with(&["--set", "service_registry.ttl_default=2s"])?;
+        let serve = ["serve", "--set", "service_registry.ttl_default=2s"];
+        let mut registry = self.ready_registry(self.portolan(&serve)?, REGISTRY)?;
         registry.wait_until("the answers to be complete", || {
             let listing = http::get_json(&format!("{REGISTRY}/api/v1/services"))?;
             ensure!(listing["incomplete"] != true, "{listing}");
@@ -120,9 +121,20 @@ impl TestEnv {
         Ok(registry)
     }
 
-    fn registry_with(&self, options: &[&str]) -> Result<Process> {
-        let mut registry = self.portolan(&["serve"])?.args(options).spawn("registry")?;
-        let ready = format!("{REGISTRY}/readyz");
+    /// Starts `portolan serve` with these options at this URL, and waits until it is ready. It neither hears nor sends
+    /// announcements.
+    ///
+    /// # Errors
+    /// The registry ends, or does not become ready.
+    pub fn quiet_registry<S: AsRef<OsStr>>(&self, url: &str, options: &[S]) -> Result<Process> {
+        let listen = url.trim_start_matches("http://");
+        let serve = ["serve", "--listen", listen, "--set", "broadcast.enabled=false"];
+        self.ready_registry(self.portolan(&serve)?.args(options), url)
+    }
+
+    fn ready_registry(&self, serve: PortolanCommand<'_>, url: &str) -> Result<Process> {
+        let mut registry = serve.spawn("registry")?;
+        let ready = format!("{url}/readyz");
         registry.wait_until("the registry to be ready", || http::get(&ready))?;
         Ok(registry)
     }

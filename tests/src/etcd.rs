@@ -14,6 +14,18 @@ pub const ETCD: &str = "http://127.0.0.1:23790";
 /// The URL at which it would serve other members.
 const PEER: &str = "http://127.0.0.1:23800";
 
+/// The options of a registry over it.
+#[must_use]
+pub fn options() -> [String; 4] {
+    let set = || "--set".to_owned();
+    [
+        set(),
+        "service_registry.storage_backend=etcd".to_owned(),
+        set(),
+        format!("service_registry.etcd.endpoints=[\"{ETCD}\"]"),
+    ]
+}
+
 /// Starts an etcd of one member, with its data in the directory of the test, and waits until it answers.
 ///
 /// # Errors

@@ -12,20 +12,9 @@ const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
 /// The second server.
 const OTHER: &str = "http://127.0.0.1:7010";
 
-/// Starts a registry server over Consul that hears no announcements.
+/// Starts a registry server over Consul.
 fn serve(env: &TestEnv, url: &str) -> Result<Process> {
-    let listen = url.trim_start_matches("http://");
-    let settings = [
-        format!("service_registry.listen_address={listen}"),
-        "service_registry.storage_backend=consul".to_owned(),
-        format!("service_registry.consul.url={}", consul::CONSUL),
-        "broadcast.enabled=false".to_owned(),
-    ];
-    let options: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
-    let mut server = env.portolan(&["serve"])?.args(&options).spawn("registry")?;
-    let ready = format!("{url}/readyz");
-    server.wait_until("the registry to be ready", || http::get(&ready))?;
-    Ok(server)
+    env.quiet_registry(url, &consul::options())
 }
 
 /// Waits until the server has so many instances of the service, and returns them.
@@ -103,12 +92,7 @@ fn service_of_consul_is_listed_and_discovered() {
 #[test]
 fn server_without_consul_is_not_ready_and_answers_503_with_a_remedy() {
     isolated(|env| {
-        let settings = [
-            "service_registry.storage_backend=consul".to_owned(),
-            format!("service_registry.consul.url={}", consul::CONSUL),
-        ];
-        let options: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
-        let mut server = env.portolan(&["serve"])?.args(&options).spawn("registry")?;
+        let mut server = env.portolan(&["serve"])?.args(&consul::options()).spawn("registry")?;
         server.wait_for_line("Feed of the store lost")?;
         ensure!(http::get(&format!("{REGISTRY}/healthz")).is_ok(), "the process lives");
         ensure!(http::get(&format!("{REGISTRY}/readyz")).is_err(), "it is not ready");

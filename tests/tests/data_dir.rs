@@ -1,6 +1,7 @@
 //! The data directory of the registry: what was acknowledged survives SIGKILL, and a full disk.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -19,11 +20,7 @@ const KILLS: u64 = 25;
 
 /// Starts `portolan serve` over a data directory.
 fn serve(env: &TestEnv, data: &Path) -> Result<Process> {
-    let call = env.portolan(&["serve", "--listen", "127.0.0.1:7000", "--data-dir"])?.arg(data);
-    let mut registry = call.args(&["--set", "broadcast.enabled=false"]).spawn("registry")?;
-    let ready = format!("{REGISTRY}/readyz");
-    registry.wait_until("the registry to be ready", || http::get(&ready))?;
-    Ok(registry)
+    env.quiet_registry(REGISTRY, &[OsStr::new("--data-dir"), data.as_os_str()])
 }
 
 /// Registers an instance and returns the status of the answer.

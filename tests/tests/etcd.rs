@@ -10,20 +10,9 @@ const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
 /// The second server.
 const OTHER: &str = "http://127.0.0.1:7010";
 
-/// Starts a registry server over etcd that hears no announcements.
+/// Starts a registry server over etcd.
 fn serve(env: &TestEnv, url: &str) -> Result<Process> {
-    let listen = url.trim_start_matches("http://");
-    let settings = [
-        format!("service_registry.listen_address={listen}"),
-        "service_registry.storage_backend=etcd".to_owned(),
-        format!("service_registry.etcd.endpoints=[\"{}\"]", etcd::ETCD),
-        "broadcast.enabled=false".to_owned(),
-    ];
-    let options: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
-    let mut server = env.portolan(&["serve"])?.args(&options).spawn("registry")?;
-    let ready = format!("{url}/readyz");
-    server.wait_until("the registry to be ready", || http::get(&ready))?;
-    Ok(server)
+    env.quiet_registry(url, &etcd::options())
 }
 
 /// Waits until the server has one instance of the service, and returns it.
@@ -87,12 +76,7 @@ fn registration_is_seen_by_every_server_and_survives_the_end_of_all() {
 #[test]
 fn server_without_etcd_is_not_ready_and_answers_503_with_a_remedy() {
     isolated(|env| {
-        let settings = [
-            "service_registry.storage_backend=etcd".to_owned(),
-            format!("service_registry.etcd.endpoints=[\"{}\"]", etcd::ETCD),
-        ];
-        let options: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
-        let mut server = env.portolan(&["serve"])?.args(&options).spawn("registry")?;
+        let mut server = env.portolan(&["serve"])?.args(&etcd::options()).spawn("registry")?;
         server.wait_for_line("Feed of the store lost")?;
         ensure!(http::get(&format!("{REGISTRY}/healthz")).is_ok(), "the process lives");
         ensure!(http::get(&format!("{REGISTRY}/readyz")).is_err(), "it is not ready");

@@ -26,14 +26,10 @@ fn list(env: &TestEnv) -> Result<Vec<Value>> {
 #[test]
 fn instances_whose_leases_end_at_once_are_listed_with_the_reason_and_go_later() {
     isolated(|env| {
-        let mut serve = env.portolan(&["serve"])?;
-        let settings = ["mass_expiry.share=0.4", "mass_expiry.instances=11", "mass_expiry.keep=4s"];
-        for setting in settings {
-            serve = serve.args(&["--set", &format!("service_registry.{setting}")]);
-        }
-        let mut registry = serve.spawn("registry")?;
-        registry
-            .wait_until("the registry to be ready", || http::get(&format!("{REGISTRY}/readyz")))?;
+        let settings = ["share=0.4", "instances=11", "keep=4s"];
+        let settings = settings.map(|setting| format!("service_registry.mass_expiry.{setting}"));
+        let options: Vec<_> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        let mut registry = env.quiet_registry(REGISTRY, &options)?;
         register(COUNT)?;
         wait_for("all to be kept", || {
             let services = list(env)?;

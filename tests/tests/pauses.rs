@@ -1,6 +1,6 @@
 //! The registry and its services are paused together, as on a laptop that is suspended: nothing is dropped.
 
-use std::path::Path;
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -19,14 +19,6 @@ const PAUSE: u64 = 8;
 fn pause() -> Result<Duration> {
     let seconds = std::env::var("PORTOLAN_PAUSE").ok().map(|text| text.parse()).transpose()?;
     Ok(Duration::from_secs(seconds.unwrap_or(PAUSE)))
-}
-
-fn serve(env: &TestEnv, options: &[&str]) -> Result<Process> {
-    let call = env.portolan(&["serve", "--set", "broadcast.enabled=false"])?;
-    let mut registry = call.args(options).spawn("registry")?;
-    let ready = format!("{REGISTRY}/readyz");
-    registry.wait_until("the registry to be ready", || http::get(&ready))?;
-    Ok(registry)
 }
 
 /// Starts the services, and waits until they are registered.
@@ -79,8 +71,8 @@ fn check(watch: &Process) -> Result<()> {
     Ok(())
 }
 
-fn nothing_is_dropped(env: &TestEnv, options: &[&str]) -> Result<()> {
-    let registry = serve(env, options)?;
+fn nothing_is_dropped<S: AsRef<OsStr>>(env: &TestEnv, options: &[S]) -> Result<()> {
+    let registry = env.quiet_registry(REGISTRY, options)?;
     let mut watch = env.portolan(&["watch", "--json", "--registry", REGISTRY])?.spawn("watch")?;
     watch.wait_for_line("snapshot")?;
     let services = run(env)?;
@@ -97,14 +89,14 @@ fn nothing_is_dropped(env: &TestEnv, options: &[&str]) -> Result<()> {
 
 #[test]
 fn pause_of_registry_and_services_drops_nothing_from_memory() {
-    isolated(|env| nothing_is_dropped(env, &[]));
+    isolated(|env| nothing_is_dropped::<&str>(env, &[]));
 }
 
 #[test]
 fn pause_of_registry_and_services_drops_nothing_from_a_data_directory() {
     isolated(|env| {
         let data = env.directory().join("data");
-        nothing_is_dropped(env, &["--data-dir", path(&data)?])
+        nothing_is_dropped(env, &[OsStr::new("--data-dir"), data.as_os_str()])
     });
 }
 
@@ -112,12 +104,6 @@ fn pause_of_registry_and_services_drops_nothing_from_a_data_directory() {
 fn pause_of_registry_and_services_drops_nothing_from_etcd() {
     isolated(|env| {
         let _etcd = etcd::start(env)?;
-        let endpoints = format!("service_registry.etcd.endpoints=[\"{}\"]", etcd::ETCD);
-        let backend = "service_registry.storage_backend=etcd";
-        nothing_is_dropped(env, &["--set", backend, "--set", &endpoints])
+        nothing_is_dropped(env, &etcd::options())
     });
-}
-
-fn path(path: &Path) -> Result<&str> {
-    path.to_str().context("the path is text")
 }

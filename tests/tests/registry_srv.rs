@@ -20,12 +20,7 @@ fn by_domain(dns: u16) -> [String; 6] {
 }
 
 fn serve(env: &TestEnv, port: u16) -> Result<Process> {
-    let listen = format!("127.0.0.1:{port}");
-    let call = env.portolan(&["serve", "--set", "broadcast.enabled=false", "--listen", &listen])?;
-    let mut server = call.spawn("registry")?;
-    let ready = format!("http://{listen}/readyz");
-    server.wait_until("the registry to be ready", || http::get(&ready))?;
-    Ok(server)
+    env.quiet_registry::<&str>(&format!("http://127.0.0.1:{port}"), &[])
 }
 
 /// Waits until the registry on this port has the service.

@@ -27,16 +27,9 @@ fn list(env: &TestEnv, is_stale: bool) -> Result<()> {
 fn server_that_has_lost_its_store_says_how_old_its_answers_are() {
     isolated(|env| {
         let mut store = etcd::start(env)?;
-        let endpoints = format!("service_registry.etcd.endpoints=[\"{}\"]", etcd::ETCD);
-        let settings =
-            ["service_registry.storage_backend=etcd", "service_registry.max_view_age=2s"];
-        let mut serve = env.portolan(&["serve", "--set", &endpoints])?;
-        for setting in settings.into_iter().chain(["broadcast.enabled=false"]) {
-            serve = serve.args(&["--set", setting]);
-        }
-        let mut server = serve.spawn("registry")?;
-        server
-            .wait_until("the registry to be ready", || http::get(&format!("{REGISTRY}/readyz")))?;
+        let limit = ["--set", "service_registry.max_view_age=2s"].map(str::to_owned);
+        let options = [&etcd::options()[..], &limit].concat();
+        let mut server = env.quiet_registry(REGISTRY, &options)?;
         let register = ["register", "api", "--id", "api-1", "--host", "10.0.0.7", "--port", "8080"];
         env.portolan(&register)?.args(&["--ttl", "1h"]).run()?.exits(0)?;
         wait_for("a current list", || list(env, false))?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{Process, REGISTRY, TIMEOUT, TestEnv, http, isolated, wait_for};
+use portolan_tests::{REGISTRY, TIMEOUT, TestEnv, http, isolated, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -13,14 +13,6 @@ const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
 /// The options that select a data directory.
 fn directory(name: &str) -> Vec<String> {
     vec!["--set".into(), format!("service_registry.data_dir={name}")]
-}
-
-fn serve(env: &TestEnv, store: &[String]) -> Result<Process> {
-    let call = env.portolan(&["serve", "--listen", "127.0.0.1:7000"])?.args(store);
-    let mut server = call.args(&["--set", "broadcast.enabled=false"]).spawn("registry")?;
-    let ready = format!("{REGISTRY}/readyz");
-    server.wait_until("the registry to be ready", || http::get(&ready))?;
-    Ok(server)
 }
 
 /// Runs `portolan store` and returns what it prints on standard output.
@@ -39,7 +31,7 @@ fn only_instance() -> Result<(Value, bool)> {
 
 /// Moves a registry from one store to another while its service runs.
 fn moves(env: &TestEnv, from: &[String], to: &[String]) -> Result<()> {
-    let mut server = serve(env, from)?;
+    let mut server = env.quiet_registry(REGISTRY, from)?;
     let mut api = env.service("api", &["--ttl", "30s"], &[BINDER, "{port}"])?;
     api.wait_for_line("bound 8080")?;
     env.wait_registered("api", 1, TIMEOUT)?;
@@ -54,7 +46,7 @@ fn moves(env: &TestEnv, from: &[String], to: &[String]) -> Result<()> {
     let imported = store(env, &["import", "registry.jsonl"], to, 0)?;
     ensure!(imported.starts_with("1 instance imported"), "{imported}");
 
-    let _server = serve(env, to)?;
+    let _server = env.quiet_registry(REGISTRY, to)?;
     let (after, is_complete) = only_instance()?;
     ensure!(is_complete, "the registry does not know that it has everything");
     for member in ["id", "host", "registered_at", "incarnation", "health"] {
@@ -75,12 +67,7 @@ fn registry_moves_between_data_directories() {
 fn registry_moves_from_a_data_directory_to_etcd() {
     isolated(|env| {
         let _etcd = portolan_tests::etcd::start(env)?;
-        let settings = [
-            "service_registry.storage_backend=etcd".to_owned(),
-            format!("service_registry.etcd.endpoints=[\"{}\"]", portolan_tests::etcd::ETCD),
-        ];
-        let etcd: Vec<_> =
-            settings.into_iter().flat_map(|setting| ["--set".to_owned(), setting]).collect();
+        let etcd = portolan_tests::etcd::options();
         moves(env, &directory("old"), &etcd)?;
         let checked: Value = serde_json::from_str(&store(env, &["check", "--json"], &etcd, 0)?)?;
         ensure!(checked["instances"] == 0 && checked["store"] == "etcd", "{checked}");
@@ -92,7 +79,7 @@ fn registry_moves_from_a_data_directory_to_etcd() {
 fn damage_is_reported_with_its_place_and_nothing_is_imported() {
     isolated(|env| {
         let data = directory("data");
-        let mut server = serve(env, &data)?;
+        let mut server = env.quiet_registry(REGISTRY, &data)?;
         env.portolan(&["register", "api", "--id", "api-1", "--port", "8080"])?.run()?.exits(0)?;
         let checked = store(env, &["check"], &data, 0)?;
         ensure!(checked.contains("1 instance") && checked.contains("used by process"), "{checked}");
