@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
@@ -22,6 +23,8 @@ use crate::dns_config::DnsConfig;
 /// The maximum number of SRV records of one name: if one instance is enough, and if all are requested.
 pub(crate) const MAX_TARGETS: usize = 16;
 pub(crate) const MAX_ALL_TARGETS: usize = 1_000;
+/// How many targets are resolved at a time.
+const CONCURRENT_TARGETS: usize = 16;
 /// The maximum number of addresses of one target.
 pub(crate) const MAX_ADDRESSES: usize = 8;
 /// The maximum number of domains of the system's search list, as in the C library (resolv.conf(5)).
@@ -123,6 +126,18 @@ impl DomainResolver {
         targets.sort_by_key(|srv| srv.priority);
         targets.truncate(limit);
         Ok(Some(targets))
+    }
+
+    /// Resolves the targets of SRV records, in their order.
+    pub(crate) async fn resolve(
+        &self,
+        targets: Vec<SRV>,
+    ) -> Vec<(SRV, Result<Vec<IpAddr>, DnsError>)> {
+        let lookups = targets.into_iter().map(async |srv| {
+            let addresses = self.addresses(srv.target.clone()).await;
+            (srv, addresses)
+        });
+        stream::iter(lookups).buffered(CONCURRENT_TARGETS).collect().await
     }
 
     /// Returns the addresses of a host, empty without a record.

@@ -44,16 +44,26 @@ impl Suspects {
 pub(crate) fn one<'a>(candidates: &'a [Candidate], suspects: &Suspects) -> Option<&'a Candidate> {
     let best = candidates.iter().map(|c| rank(c, suspects)).min()?;
     let equals = || candidates.iter().filter(|c| rank(c, suspects) == best);
-    // A weight of 0 means a small probability, not zero (RFC 2782).
-    let weight = |candidate: &Candidate| u32::from(candidate.weight) * 100 + 1;
-    let mut left = rand::rng().random_range(0..equals().map(weight).sum::<u32>());
-    equals().find(|candidate| match left.checked_sub(weight(candidate)) {
+    let weights = equals().map(|candidate| candidate.weight);
+    equals().nth(by_weight(weights, |bound| rand::rng().random_range(0..bound)))
+}
+
+/// Returns the index of one of the weights, at random in proportion to them. A weight of 0 means a small probability, not
+/// zero (RFC 2782).
+pub(crate) fn by_weight(
+    weights: impl Iterator<Item = u16> + Clone,
+    random_below: impl Fn(u32) -> u32,
+) -> usize {
+    let weights = weights.map(|weight| u32::from(weight) * 100 + 1);
+    let mut left = random_below(weights.clone().sum());
+    let passed = weights.take_while(|weight| match left.checked_sub(*weight) {
         Some(rest) => {
             left = rest;
-            false
+            true
         }
-        None => true,
-    })
+        None => false,
+    });
+    passed.count()
 }
 
 /// Returns every instance, the best first.

@@ -10,6 +10,7 @@ use reqwest::Url;
 use super::error::RegistryClientError;
 use crate::dns_config::DnsConfig;
 use crate::dns_resolver::{DnsError, DomainResolver};
+use crate::select::by_weight;
 
 /// The scheme of such a URL.
 pub(super) const SCHEME: &str = "http+srv";
@@ -67,8 +68,8 @@ impl SrvUrl {
         }
         let targets = in_order(targets, |srv| (srv.priority, srv.weight), random_below);
         let (mut servers, mut problem) = (Vec::new(), None);
-        for srv in targets {
-            match resolver.addresses(srv.target.clone()).await {
+        for (srv, addresses) in resolver.resolve(targets).await {
+            match addresses {
                 Ok(addresses) => {
                     let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, srv.port));
                     servers.extend(addresses.filter_map(|address| self.at(address)));
@@ -97,20 +98,12 @@ fn in_order<T>(
     rank: impl Fn(&T) -> (u16, u16),
     random_below: impl Fn(u32) -> u32,
 ) -> Vec<T> {
-    // Those of weight 0 first, which then have a small chance.
     targets.sort_by_key(&rank);
     let mut ordered = Vec::with_capacity(targets.len());
     while let Some((priority, _)) = targets.first().map(&rank) {
         let equal = targets.iter().take_while(|target| rank(target).0 == priority).count();
-        let weights = targets[..equal].iter().map(|target| u32::from(rank(target).1));
-        let mut left = random_below(weights.clone().sum::<u32>() + 1);
-        let passed = weights.take_while(|weight| {
-            let is_passed = *weight < left;
-            left = left.saturating_sub(*weight);
-            is_passed
-        });
-        let index = passed.count().min(equal - 1);
-        ordered.push(targets.remove(index));
+        let weights = targets[..equal].iter().map(|target| rank(target).1);
+        ordered.push(targets.remove(by_weight(weights, &random_below)));
     }
     ordered
 }
@@ -156,6 +149,6 @@ mod tests {
         assert_eq!(order(|_| 0), "abcd");
         assert_eq!(order(|bound| bound - 1), "cbad");
         // 15 of 40 is within the weight of c, which follows a (0) and b (10).
-        assert_eq!(order(|bound| if bound == 41 { 15 } else { 0 }), "cabd");
+        assert_eq!(order(|bound| if bound == 4003 { 1500 } else { 0 }), "cabd");
     }
 }

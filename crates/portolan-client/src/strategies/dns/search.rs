@@ -3,16 +3,12 @@
 use std::net::IpAddr;
 
 use futures_util::future::join_all;
-use futures_util::stream::{self, StreamExt};
 use hickory_resolver::proto::rr::Name;
 use hickory_resolver::proto::rr::rdata::SRV;
 
 use super::{Dns, hosts_file, name_in_domain, wildcard};
 use crate::dns_resolver::{DnsError, Domain, DomainResolver, MAX_ALL_TARGETS, MAX_TARGETS};
 use crate::strategy::{Candidate, StrategyQuery};
-
-/// How many targets are resolved at a time.
-const CONCURRENT_TARGETS: usize = 16;
 
 /// A lookup in progress.
 pub(super) struct Search<'a> {
@@ -71,8 +67,7 @@ impl Search<'_> {
 
     /// Resolves the targets. A target that cannot be resolved does not affect the others.
     async fn resolve_targets(&self, targets: Vec<SRV>) -> Result<Vec<Candidate>, DnsError> {
-        let lookups = targets.into_iter().map(|srv| self.resolve_target(srv));
-        let resolved: Vec<_> = stream::iter(lookups).buffered(CONCURRENT_TARGETS).collect().await;
+        let resolved = self.resolver.resolve(targets).await;
         let (mut candidates, mut failed) = (Vec::new(), None);
         for (srv, addresses) in resolved {
             let candidate = |address: IpAddr| {
@@ -88,11 +83,6 @@ impl Search<'_> {
             Some(error) if candidates.is_empty() => Err(error),
             _ => Ok(candidates),
         }
-    }
-
-    async fn resolve_target(&self, srv: SRV) -> (SRV, Result<Vec<IpAddr>, DnsError>) {
-        let addresses = self.resolver.addresses(srv.target.clone()).await;
-        (srv, addresses)
     }
 
     /// Looks up the address of the name. Under a search list, only an address counts that no made-up name
