@@ -59,7 +59,7 @@ fn discover_exit(error: &DiscoverError) -> Exit {
 
 fn inspect_exit(error: &InspectError) -> Exit {
     match error {
-        InspectError::Config(_) | InspectError::NothingKept => Exit::Usage,
+        InspectError::Config(_) | InspectError::NothingKept(_) => Exit::Usage,
         InspectError::Unreachable { .. } => Exit::Unreachable,
         _ => Exit::Failed,
     }

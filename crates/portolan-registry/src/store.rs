@@ -41,7 +41,7 @@ mod record;
 mod remote;
 
 pub use freshness::Freshness;
-pub use inspect::{InspectError, Inspection, StoreProblem, inspect};
+pub use inspect::{InspectError, Inspection, NothingKept, StoreProblem, inspect};
 pub use memory::{DataDirError, Memory};
 pub use record::StoreRecord;
 

@@ -7,7 +7,7 @@ use portolan_core::{Remedy, Revision};
 
 use super::record::StoreRecord;
 use super::{DataDirError, kind};
-use crate::{InvalidRegistryConfig, RegistryConfig};
+use crate::{InvalidRegistryConfig, RegistryConfig, StorageBackend};
 
 /// What a store keeps.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +62,29 @@ impl StoreProblem {
     }
 }
 
+/// `data_dir` is not set, so that the store `memory` keeps nothing. Do not retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the store memory keeps nothing: service_registry.data_dir is not set")]
+pub struct NothingKept;
+
+impl NothingKept {
+    /// Checks that something outlives the server's process.
+    pub(crate) fn check(config: &RegistryConfig) -> Result<(), Self> {
+        let is_kept = config.storage_backend != StorageBackend::Memory || config.data_dir.is_some();
+        if is_kept { Ok(()) } else { Err(Self) }
+    }
+}
+
+impl Remedy for NothingKept {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        Some(
+            "set service_registry.data_dir to the directory of the server, or \
+             service_registry.storage_backend to its store"
+                .into(),
+        )
+    }
+}
+
 /// Why a store cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -69,9 +92,9 @@ pub enum InspectError {
     /// A setting is invalid.
     #[error(transparent)]
     Config(#[from] InvalidRegistryConfig),
-    /// `data_dir` is not set, so that the store is only in the process of its server.
-    #[error("the store memory keeps nothing: service_registry.data_dir is not set")]
-    NothingKept,
+    /// The store is only in the process of its server.
+    #[error(transparent)]
+    NothingKept(#[from] NothingKept),
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -140,11 +163,7 @@ impl Remedy for InspectError {
         match self {
             Self::Config(error) => error.remedy(),
             Self::DataDir(error) => error.remedy(),
-            Self::NothingKept => Some(
-                "set service_registry.data_dir to the directory of the server, or \
-                 service_registry.storage_backend to its store"
-                    .into(),
-            ),
+            Self::NothingKept(error) => error.remedy(),
             Self::Unreachable { remedy, .. } | Self::Unusable { remedy, .. } => {
                 remedy.clone().map(Into::into)
             }

@@ -102,7 +102,7 @@ impl Place {
 /// One spelling of each host: names of loopback as `127.0.0.1`, other names in lower case.
 fn normal(host: &Host) -> Host {
     match host.address() {
-        Some(address) => Host::try_from(address.to_canonical()).unwrap_or_else(|_| host.clone()),
+        Some(_) => host.clone(),
         None if host.is_loopback() => Host::loopback(),
         None => {
             let name = host.to_string().trim_end_matches('.').to_ascii_lowercase();

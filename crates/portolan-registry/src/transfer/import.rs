@@ -8,10 +8,8 @@ use portolan_metrics::Metrics;
 use tokio::sync::oneshot;
 
 use super::Export;
-use crate::store::{OpenError, StoreRecord};
-use crate::{
-    Command, CommandOrigin, Registry, RegistryConfig, RegistryError, StorageBackend, open,
-};
+use crate::store::{NothingKept, OpenError, StoreRecord};
+use crate::{Command, CommandOrigin, Registry, RegistryConfig, RegistryError, open};
 
 /// How many instances are restored by one request.
 const GROUP: usize = 256;
@@ -36,9 +34,9 @@ pub enum ImportError {
     /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// `data_dir` is not set, so that nothing would be kept.
-    #[error("the store memory keeps nothing: service_registry.data_dir is not set")]
-    NothingKept,
+    /// Nothing would be kept.
+    #[error(transparent)]
+    NothingKept(#[from] NothingKept),
 }
 
 /// Imports the instances with their owners, their age and their full TTL. What the store has is never replaced, so an
@@ -48,9 +46,7 @@ pub enum ImportError {
 ///
 /// If the store cannot be opened. For every other failure see [`ImportReport`].
 pub async fn import(config: &RegistryConfig, export: Export) -> Result<ImportReport, ImportError> {
-    if config.storage_backend == StorageBackend::Memory && config.data_dir.is_none() {
-        return Err(ImportError::NothingKept);
-    }
+    NothingKept::check(config)?;
     let (task, registry) = open(config, Metrics::new())?;
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(task.run(async { drop(stopped.await) }));
@@ -130,11 +126,7 @@ impl Remedy for ImportError {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Open(error) => error.remedy(),
-            Self::NothingKept => Some(
-                "set service_registry.data_dir to a directory, or service_registry.storage_backend to another \
-                 store"
-                    .into(),
-            ),
+            Self::NothingKept(error) => error.remedy(),
         }
     }
 }

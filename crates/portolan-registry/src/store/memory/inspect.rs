@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use super::data_dir::DataDir;
 use super::error::DataDirError;
 use super::journal::recovery::{Recovered, TornEnd, read};
-use crate::store::inspect::{InspectError, Inspection, StoreProblem};
+use crate::store::inspect::{InspectError, Inspection, NothingKept, StoreProblem};
 use crate::store::record::StoreRecord;
 use crate::{RegistryConfig, StorageBackend};
 
@@ -17,7 +17,7 @@ const ATTEMPTS: usize = 5;
 
 pub(super) fn inspect(config: &RegistryConfig) -> BoxFuture<'_, Result<Inspection, InspectError>> {
     async move {
-        let path = config.data_dir.clone().ok_or(InspectError::NothingKept)?;
+        let path = config.data_dir.clone().ok_or(NothingKept)?;
         let read = tokio::task::spawn_blocking(move || {
             let (dir, user) = DataDir::open(&path)?;
             Ok::<_, DataDirError>((read_again(&dir)?, dir, user))

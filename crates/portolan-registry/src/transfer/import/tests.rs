@@ -112,7 +112,7 @@ async fn torn_journal_is_reported_and_left_as_it_is() {
 #[tokio::test]
 async fn memory_without_a_directory_is_neither_read_nor_written() {
     let config = RegistryConfig::default();
-    assert!(matches!(inspect(&config).await, Err(InspectError::NothingKept)));
+    assert!(matches!(inspect(&config).await, Err(InspectError::NothingKept(_))));
     let directory = tempfile::tempdir().unwrap();
     let missing = in_directory(&directory.path().join("missing"));
     assert!(matches!(inspect(&missing).await, Err(InspectError::DataDir(_))));
@@ -120,7 +120,7 @@ async fn memory_without_a_directory_is_neither_read_nor_written() {
     let source = in_directory(&directory.path().join("source"));
     with_registry(&source, async |registry| register(registry, 8080).await).await;
     let export = exported(&source, SignedDuration::ZERO).await;
-    assert!(matches!(import(&config, export).await, Err(ImportError::NothingKept)));
+    assert!(matches!(import(&config, export).await, Err(ImportError::NothingKept(_))));
 }
 
 #[tokio::test]
