@@ -8,7 +8,7 @@ use std::time::Duration;
 use portolan_core::{InvalidDuration, IpNetwork, REGISTRY_PORT, Remedy, Ttl};
 use serde::{Deserialize, Serialize};
 
-use crate::store;
+use crate::StorageBackend;
 
 mod consul;
 mod etcd;
@@ -71,20 +71,6 @@ pub struct RegistryConfig {
     pub etcd: EtcdConfig,
     /// The agent of the store `consul`.
     pub consul: ConsulConfig,
-}
-
-/// The store of the endpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum StorageBackend {
-    /// This process; endpoints are lost when it ends.
-    #[default]
-    Memory,
-    /// An etcd cluster.
-    Etcd,
-    /// A Consul cluster.
-    Consul,
 }
 
 /// Why the settings of the registry are invalid. Retrying does not help.
@@ -164,18 +150,10 @@ const MIN_VIEW_AGE: Duration = Duration::from_secs(2);
 impl RegistryConfig {
     /// Checks every constraint that the types do not express.
     pub fn validate(&self) -> Result<(), InvalidRegistryConfig> {
-        store::kind(self.storage_backend)?;
-        if self.data_dir.is_some() && self.storage_backend != StorageBackend::Memory {
+        if self.data_dir.is_some() && self.storage_backend != StorageBackend::MEMORY {
             return Err(InvalidRegistryConfig::DataDir(self.storage_backend.as_str()));
         }
-        #[cfg(feature = "etcd")]
-        if self.storage_backend == StorageBackend::Etcd {
-            self.etcd.validate()?;
-        }
-        #[cfg(feature = "consul")]
-        if self.storage_backend == StorageBackend::Consul {
-            self.consul.validate()?;
-        }
+        self.storage_backend.kind().validate(self)?;
         if self.data_dir.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
             return Err(InvalidRegistryConfig::DataDirEmpty);
         }
@@ -211,7 +189,7 @@ impl Default for RegistryConfig {
         Self {
             enabled: true,
             listen_address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, REGISTRY_PORT)),
-            storage_backend: StorageBackend::Memory,
+            storage_backend: StorageBackend::MEMORY,
             data_dir: None,
             ttl_default: Ttl::DEFAULT.duration(),
             cleanup_interval: Duration::from_secs(30),
@@ -268,19 +246,6 @@ impl Remedy for InvalidRegistryConfig {
             | Self::CleanupInterval(_)
             | Self::MaxViewAge(_)
             | Self::Limit { .. } => None,
-        }
-    }
-}
-
-// === impl StorageBackend ===
-
-impl StorageBackend {
-    /// The name of the backend in the settings.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Etcd => "etcd",
-            Self::Consul => "consul",
         }
     }
 }

@@ -50,7 +50,7 @@ pub use audit::Recorder;
 pub use command::{Command, CommandOrigin, CommandOutcome, CommandTarget, Registered};
 pub use config::{
     ConsulConfig, EtcdConfig, InvalidRegistryConfig, MassExpiryConfig, RegistryConfig,
-    StorageBackend, StoreTlsConfig,
+    StoreTlsConfig,
 };
 pub use error::RegistryError;
 pub use event_stream::EventStream;
@@ -58,4 +58,5 @@ pub use members::{Membership, ServerId};
 pub use query::{Query, WatchQuery};
 pub use registry::{Registry, RegistryStatus, open, open_over};
 pub use staleness::Staleness;
+pub use store::StorageBackend;
 pub use task::RegistryTask;

@@ -21,9 +21,10 @@ use tokio::sync::watch;
 
 use crate::{
     Command, CommandOrigin, CommandOutcome, InvalidRegistryConfig, Membership, Recorder,
-    RegistryConfig, RegistryError, StorageBackend,
+    RegistryConfig, RegistryError,
 };
 
+mod backend;
 pub(crate) mod backlog;
 #[cfg(feature = "consul")]
 mod consul;
@@ -40,18 +41,25 @@ mod record;
 #[cfg(any(feature = "etcd", feature = "consul"))]
 mod remote;
 
+pub use backend::StorageBackend;
 pub use freshness::Freshness;
 pub use inspect::{InspectError, Inspection, NothingKept, StoreProblem, inspect};
 pub use memory::{DataDirError, Memory};
 pub use record::StoreRecord;
 
-/// The stores that are built in, one row each.
+/// The stores, one row each.
 const STORES: &[StoreKind] = &[
     memory::KIND,
     #[cfg(feature = "etcd")]
     etcd::KIND,
+    #[cfg(not(feature = "etcd"))]
+    StoreKind::not_built_in("etcd"),
     #[cfg(feature = "consul")]
     consul::KIND,
+    #[cfg(not(feature = "consul"))]
+    StoreKind::not_built_in("consul"),
+    #[cfg(test)]
+    toy::KIND,
 ];
 
 /// The two halves of a store.
@@ -62,7 +70,10 @@ pub type ReadOnly = watch::Receiver<Option<Arc<str>>>;
 
 /// A row of the table of stores.
 pub(crate) struct StoreKind {
-    backend: StorageBackend,
+    /// The store's name in `service_registry.storage_backend`.
+    name: &'static str,
+    /// Checks the settings of this store.
+    validate: fn(&RegistryConfig) -> Result<(), InvalidRegistryConfig>,
     open: fn(&RegistryConfig) -> Result<StoreParts, OpenError>,
     /// Reads what the store keeps, without writing.
     inspect: inspect::Inspect,
@@ -206,16 +217,35 @@ pub struct FeedLost {
 /// Opens the store that the settings select.
 pub(crate) fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
     config.validate()?;
-    (kind(config.storage_backend)?.open)(config)
+    (config.storage_backend.kind().open)(config)
 }
 
-/// The table's row of a backend.
-pub(crate) fn kind(backend: StorageBackend) -> Result<&'static StoreKind, InvalidRegistryConfig> {
-    let row = STORES.iter().find(|row| row.backend == backend);
-    row.ok_or(InvalidRegistryConfig::Backend(backend.as_str()))
+// === impl StoreKind ===
+
+impl StoreKind {
+    /// The row of a store that a Cargo feature adds, without the feature.
+    #[cfg(not(all(feature = "etcd", feature = "consul")))]
+    const fn not_built_in(name: &'static str) -> Self {
+        fn refused(config: &RegistryConfig) -> InvalidRegistryConfig {
+            InvalidRegistryConfig::Backend(config.storage_backend.as_str())
+        }
+        Self {
+            name,
+            validate: |config| Err(refused(config)),
+            open: |config| Err(refused(config).into()),
+            inspect: |config| Box::pin(async { Err(refused(config).into()) }),
+        }
+    }
+
+    /// Checks the settings of this store.
+    pub(crate) fn validate(&self, config: &RegistryConfig) -> Result<(), InvalidRegistryConfig> {
+        (self.validate)(config)
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod delayed;
 #[cfg(test)]
 pub(crate) mod suite;
+#[cfg(test)]
+mod toy;

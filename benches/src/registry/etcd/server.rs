@@ -64,7 +64,7 @@ impl Etcd {
     pub(super) fn config(&self, prefix: &str, max_endpoints: usize) -> RegistryConfig {
         let (endpoints, prefix) = (vec![self.url()], prefix.to_owned());
         let etcd = EtcdConfig { endpoints, prefix, ..EtcdConfig::default() };
-        let storage_backend = StorageBackend::Etcd;
+        let storage_backend = StorageBackend::named("etcd").expect("the feature etcd is on");
         RegistryConfig { storage_backend, etcd, max_endpoints, ..RegistryConfig::default() }
     }
 

@@ -25,7 +25,7 @@ use super::remote::{FeedSource, ReplicaFeed};
 use super::{Freshness, OpenError, Receipt, Store, StoreKind, StoreParts, Update};
 use crate::{
     Command, CommandOrigin, ConsulConfig, InvalidRegistryConfig, Membership, Recorder,
-    RegistryConfig, RegistryError, ServerId, StorageBackend,
+    RegistryConfig, RegistryError, ServerId,
 };
 use keys::Keys;
 use membership::Member;
@@ -46,8 +46,12 @@ mod replica;
 mod sync;
 
 /// The row of this store.
-pub(super) const KIND: StoreKind =
-    StoreKind { backend: StorageBackend::Consul, open, inspect: inspect::inspect };
+pub(super) const KIND: StoreKind = StoreKind {
+    name: NAME,
+    validate: |config| config.consul.validate(),
+    open,
+    inspect: inspect::inspect,
+};
 
 const NAME: &str = "consul";
 

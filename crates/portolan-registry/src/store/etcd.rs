@@ -25,7 +25,7 @@ use super::remote::{FeedSource, ReplicaFeed};
 use super::{Freshness, OpenError, Receipt, Store, StoreKind, StoreParts, Update};
 use crate::{
     Command, CommandOrigin, InvalidRegistryConfig, Membership, Recorder, RegistryConfig,
-    RegistryError, ServerId, StorageBackend,
+    RegistryError, ServerId,
 };
 use keys::Keys;
 use replica::Replica;
@@ -44,8 +44,12 @@ mod replica;
 mod sync;
 
 /// The row of this store.
-pub(super) const KIND: StoreKind =
-    StoreKind { backend: StorageBackend::Etcd, open, inspect: inspect::inspect };
+pub(super) const KIND: StoreKind = StoreKind {
+    name: NAME,
+    validate: |config| config.etcd.validate(),
+    open,
+    inspect: inspect::inspect,
+};
 
 const NAME: &str = "etcd";
 /// How many leases wait to be revoked. Those beyond it end by themselves.

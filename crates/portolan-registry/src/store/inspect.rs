@@ -6,8 +6,8 @@ use futures_util::future::BoxFuture;
 use portolan_core::{Remedy, Revision};
 
 use super::record::StoreRecord;
-use super::{DataDirError, kind};
-use crate::{InvalidRegistryConfig, RegistryConfig, StorageBackend};
+use super::{DataDirError, StorageBackend};
+use crate::{InvalidRegistryConfig, RegistryConfig};
 
 /// What a store keeps.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,7 +70,7 @@ pub struct NothingKept;
 impl NothingKept {
     /// Checks that something outlives the server's process.
     pub(crate) fn check(config: &RegistryConfig) -> Result<(), Self> {
-        let is_kept = config.storage_backend != StorageBackend::Memory || config.data_dir.is_some();
+        let is_kept = config.storage_backend != StorageBackend::MEMORY || config.data_dir.is_some();
         if is_kept { Ok(()) } else { Err(Self) }
     }
 }
@@ -128,7 +128,7 @@ pub enum InspectError {
 /// [`StoreProblem`], if the rest can be read.
 pub async fn inspect(config: &RegistryConfig) -> Result<Inspection, InspectError> {
     config.validate()?;
-    let mut inspection = (kind(config.storage_backend)?.inspect)(config).await?;
+    let mut inspection = (config.storage_backend.kind().inspect)(config).await?;
     inspection.records.sort_unstable_by(|a, b| a.endpoint.id.cmp(&b.endpoint.id));
     inspection.check_records();
     Ok(inspection)

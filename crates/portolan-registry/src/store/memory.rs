@@ -26,7 +26,6 @@ use super::{Feed, OpenError, ReadOnly, Receipt, Store, StoreKind};
 use crate::members::{Membership, ServerId};
 use crate::{
     Command, CommandOrigin, InvalidRegistryConfig, Recorder, RegistryConfig, RegistryError,
-    StorageBackend,
 };
 use data_dir::DataDir;
 use feed::MemoryFeed;
@@ -49,7 +48,8 @@ pub use error::DataDirError;
 
 /// The row of this store.
 pub(super) const KIND: StoreKind = StoreKind {
-    backend: StorageBackend::Memory,
+    name: NAME,
+    validate: |_| Ok(()),
     open: |config| {
         let store = Memory::open(config)?;
         let feed = store.feed();
@@ -57,6 +57,8 @@ pub(super) const KIND: StoreKind = StoreKind {
     },
     inspect: inspect::inspect,
 };
+
+const NAME: &str = "memory";
 
 /// The number of revisions in a millisecond. A store that restarts continues above its earlier
 /// revisions unless it made more than a million changes a second.
@@ -203,7 +205,7 @@ impl Memory {
 
 impl Store for Memory {
     fn name(&self) -> &'static str {
-        StorageBackend::Memory.as_str()
+        NAME
     }
 
     fn commit<'a>(

@@ -8,7 +8,7 @@ use super::*;
 use crate::store::remote::harness::{PATIENCE, Server, brief, eventually, is_unavailable, next};
 use crate::store::remote::suite as several;
 use crate::store::suite::{self, registration};
-use crate::{RegistryStatus, StoreTlsConfig, WatchQuery};
+use crate::{RegistryStatus, StorageBackend, StoreTlsConfig, WatchQuery};
 use agent::Agent;
 
 mod access;
@@ -23,7 +23,11 @@ fn config(agent: &Agent) -> RegistryConfig {
     let number = REGISTRIES.fetch_add(1, Ordering::Relaxed);
     let (url, prefix) = (agent.url(), format!("registries/{number}"));
     let consul = ConsulConfig { url, prefix, ..ConsulConfig::default() };
-    RegistryConfig { storage_backend: StorageBackend::Consul, consul, ..RegistryConfig::default() }
+    RegistryConfig {
+        storage_backend: StorageBackend::named("consul").unwrap(),
+        consul,
+        ..RegistryConfig::default()
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::store::remote::harness::{PATIENCE, Server, brief, eventually, is_unavailable, next};
 use crate::store::suite::{self, registration};
-use crate::{EtcdConfig, RegistryStatus, WatchQuery};
+use crate::{EtcdConfig, RegistryStatus, StorageBackend, WatchQuery};
 use cluster::Cluster;
 
 mod access;
@@ -27,7 +27,8 @@ fn config(cluster: &Cluster) -> RegistryConfig {
     let number = REGISTRIES.fetch_add(1, Ordering::Relaxed);
     let (endpoints, prefix) = (cluster.endpoints(), format!("/portolan-{number}"));
     let etcd = EtcdConfig { endpoints, prefix, ..EtcdConfig::default() };
-    let (storage_backend, max_view_age) = (StorageBackend::Etcd, Duration::from_secs(2));
+    let (storage_backend, max_view_age) =
+        (StorageBackend::named("etcd").unwrap(), Duration::from_secs(2));
     RegistryConfig { storage_backend, etcd, max_view_age, ..RegistryConfig::default() }
 }
 

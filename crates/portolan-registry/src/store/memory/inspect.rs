@@ -8,9 +8,9 @@ use futures_util::future::BoxFuture;
 use super::data_dir::DataDir;
 use super::error::DataDirError;
 use super::journal::recovery::{Recovered, TornEnd, read};
+use crate::RegistryConfig;
 use crate::store::inspect::{InspectError, Inspection, NothingKept, StoreProblem};
 use crate::store::record::StoreRecord;
-use crate::{RegistryConfig, StorageBackend};
 
 /// How often it is read again, because the server has replaced a file meanwhile.
 const ATTEMPTS: usize = 5;
@@ -49,7 +49,7 @@ fn inspection(recovered: Recovered, dir: &DataDir, user: Option<u32>) -> Inspect
     // A server that runs is writing there.
     let torn = torn.filter(|_| user.is_none());
     Inspection {
-        store: StorageBackend::Memory.as_str(),
+        store: super::NAME,
         location: dir.path().display().to_string(),
         revision,
         records: records.collect(),

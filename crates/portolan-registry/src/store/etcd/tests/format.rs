@@ -52,7 +52,7 @@ async fn first_version_of_the_format_is_read() {
     let cluster = Cluster::start(1).await;
     restore(&cluster, &keys).await;
     let etcd = EtcdConfig { endpoints: cluster.endpoints(), ..EtcdConfig::default() };
-    let storage_backend = StorageBackend::Etcd;
+    let storage_backend = crate::StorageBackend::named("etcd").unwrap();
     let config = RegistryConfig { storage_backend, etcd, ..RegistryConfig::default() };
     let server = Server::start(&config).await;
 
