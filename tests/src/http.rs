@@ -34,3 +34,16 @@ pub fn get_json(url: &str) -> Result<Value> {
     let body = get(url)?;
     serde_json::from_str(&body).with_context(|| format!("{url} did not answer with JSON: {body}"))
 }
+
+/// Returns the headers of a successful `HEAD`, as lines of `name: value` with lower-case names.
+///
+/// # Errors
+/// No response, or a status other than 2xx.
+pub fn head(url: &str) -> Result<String> {
+    let response = client()?.head(url).send()?.error_for_status()?;
+    let lines = response
+        .headers()
+        .iter()
+        .map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+    Ok(lines.collect())
+}

@@ -97,6 +97,38 @@ fn server_without_etcd_is_not_ready_and_answers_503_with_a_remedy() {
     });
 }
 
+#[test]
+fn clients_learn_the_servers_that_the_given_one_advertises() {
+    isolated(|env| {
+        let _etcd = etcd::start(env)?;
+        let advertising = |url: &str| {
+            let advertise = format!("service_registry.advertise_url={url}");
+            let options = etcd::options().into_iter().chain(["--set".to_owned(), advertise]);
+            env.quiet_registry(url, &options.collect::<Vec<_>>())
+        };
+        let (mut first, _second) = (advertising(REGISTRY)?, advertising(OTHER)?);
+        wait_for("the first server to list both", || {
+            let head = http::head(&format!("{REGISTRY}/api/v1/services"))?;
+            let listed = head.lines().find_map(|line| line.strip_prefix("portolan-servers: "));
+            ensure!(listed.is_some_and(|urls| urls.split(',').count() == 2), "{head}");
+            Ok(())
+        })?;
+        // Both know the first server only.
+        let no_broadcast = ["--set", "broadcast.enabled=false"];
+        let mut api = env.service("api", &no_broadcast, &[BINDER, "{port}"])?;
+        api.wait_for_line("bound 8080")?;
+        env.wait_registered("api", 1, TIMEOUT)?;
+        let mut watch = env.portolan(&["watch", "--json"])?.args(&no_broadcast).spawn("watch")?;
+        watch.wait_for_line("snapshot")?;
+        first.kill()?;
+        api.signal(rustix::process::Signal::TERM)?;
+        watch.wait_for_line("deregistered")?;
+        let answer = http::get_json(&format!("{OTHER}/api/v1/services?name=api"))?;
+        ensure!(answer["services"].as_array().is_some_and(Vec::is_empty), "{answer}");
+        Ok(())
+    });
+}
+
 /// Checks whether a server is a member.
 fn is_member(expected: bool) -> Result<()> {
     let members = etcd::ctl(&["get", "--prefix", "--keys-only", "/portolan/v1/servers/"])?;

@@ -55,6 +55,9 @@ pub use suggest::suggest;
 /// client behind a tunnel for one on its own host.
 pub const NETWORK_ID_HEADER: &str = "portolan-network";
 
+/// The HTTP header in which a registry with several servers lists the URLs that they advertise, separated by commas.
+pub const SERVERS_HEADER: &str = "portolan-servers";
+
 /// The default port of the registry.
 pub const REGISTRY_PORT: u16 = 7000;
 /// The default multicast group and port of the broadcast channel.

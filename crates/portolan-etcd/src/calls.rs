@@ -5,7 +5,7 @@ use crate::keys::end_of_prefix;
 use crate::messages::{
     Compare, CompareTarget, Comparison, DeleteRangeRequest, KeyValue, LeaseGrantRequest,
     LeaseGrantResponse, LeaseRequest, LeaseRevokeResponse, LeaseTtlResponse, Operation, PutRequest,
-    RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse,
+    RangeRequest, RangeResponse, RequestOp, StatusRequest, StatusResponse, TxnRequest, TxnResponse,
 };
 use crate::{EtcdClient, EtcdError, KeyRange};
 
@@ -42,9 +42,28 @@ pub struct TransactionResult {
     pub revision: i64,
 }
 
+/// The oldest version of etcd that this client works with: older members do not fence a watch by their leader, and
+/// answer a request for progress differently.
+const OLDEST: (u32, u32) = (3, 4);
+
 // === impl EtcdClient ===
 
 impl EtcdClient {
+    /// Checks the version of the member that is used. One that denies the question passes.
+    ///
+    /// # Errors
+    ///
+    /// [`EtcdError::TooOld`], or the member does not answer.
+    pub async fn check_version(&self) -> Result<(), EtcdError> {
+        let method = "/etcdserverpb.Maintenance/Status";
+        let answer = self.unary::<_, StatusResponse>(method, StatusRequest {}, Repeat::Safe).await;
+        match answer {
+            Ok(status) => check_version(&status.version),
+            Err(EtcdError::Denied(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads at most `limit` keys of a range, at a revision; 0 is the newest one.
     pub async fn range(
         &self,
@@ -113,6 +132,17 @@ impl EtcdClient {
     }
 }
 
+/// A text that is no version passes: the calls decide.
+fn check_version(version: &str) -> Result<(), EtcdError> {
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) if (major, minor) < OLDEST => {
+            Err(EtcdError::TooOld(version.chars().take(40).collect()))
+        }
+        _ => Ok(()),
+    }
+}
+
 // === impl Transaction ===
 
 impl Transaction {
@@ -160,4 +190,19 @@ fn compare(result: Comparison, key: &str, revision: i64, range_end: Vec<u8>) -> 
 
 fn operation(operation: Operation) -> RequestOp {
     RequestOp { operation: Some(operation) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_before_3_4_are_refused() {
+        for version in ["3.4.0", "3.4.23", "3.5.0-rc.1", "3.6.1", "4.0.0", "", "custom"] {
+            assert_eq!(check_version(version), Ok(()), "{version}");
+        }
+        for version in ["3.3.27", "3.3.0+git", "2.3.8"] {
+            assert_eq!(check_version(version), Err(EtcdError::TooOld(version.into())));
+        }
+    }
 }

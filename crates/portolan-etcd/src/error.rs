@@ -44,6 +44,9 @@ pub enum EtcdError {
         /// The time that it had.
         within: Duration,
     },
+    /// The member is older than this client supports. Permanent.
+    #[error("etcd has version {0}, at least 3.4 is needed")]
+    TooOld(String),
     /// The history from a revision on is gone. Read the state again.
     #[error("etcd has compacted the requested revision")]
     Compacted,
@@ -111,6 +114,7 @@ impl Remedy for EtcdError {
                 "check that etcd runs at service_registry.etcd.endpoints, and that https and \
                  service_registry.etcd.tls fit its listener"
             }
+            Self::TooOld(_) => "upgrade every member of etcd, or use another storage_backend",
             Self::Denied(_) | Self::InvalidToken(_) => {
                 "set service_registry.etcd.username and password_file to a user whose role may read and \
                  write the keys of service_registry.etcd.prefix"
@@ -147,6 +151,7 @@ mod tests {
             EtcdError::InvalidTls("cannot read /etc/portolan/ca.pem: no such file".into()),
             EtcdError::Unreachable { url: url(), reason: "Connection refused".into() },
             EtcdError::Timeout { url: url(), within: Duration::from_secs(1) },
+            EtcdError::TooOld("3.3.27".into()),
             EtcdError::from_status(&url(), &Status::out_of_range("compacted")),
             EtcdError::from_status(&url(), &Status::out_of_range("message length too large")),
             EtcdError::from_status(&url(), &Status::not_found("requested lease not found")),

@@ -7,5 +7,6 @@ pub(crate) mod health;
 pub(crate) mod heartbeat;
 pub(crate) mod id;
 pub(crate) mod server;
+pub(crate) mod servers;
 pub(crate) mod services;
 pub(crate) mod watch;

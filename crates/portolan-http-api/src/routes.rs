@@ -1,7 +1,7 @@
 //! The route table.
 
 use axum::Router;
-use axum::middleware::{from_fn, map_response};
+use axum::middleware::{from_fn, map_response, map_response_with_state};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post, put};
 use http::HeaderValue;
@@ -9,7 +9,7 @@ use http::header::CACHE_CONTROL;
 use portolan_http::authorize;
 
 use crate::Api;
-use crate::resources::{batch, health, heartbeat, server, services, watch};
+use crate::resources::{batch, health, heartbeat, server, servers, services, watch};
 
 /// One route.
 pub(crate) struct Route {
@@ -57,11 +57,15 @@ pub(crate) fn router(api: Api) -> Router {
     let add = |router: Router<Api>, route: &Route| {
         let handler = (route.handler)();
         // A route layer does not apply to the 405 response, which needs no token.
-        let handler = if route.guarded { handler.route_layer(from_fn(authorize)) } else { handler };
-        router.route(route.path, handler)
+        let guard = |handler: MethodRouter<Api>| {
+            handler
+                .route_layer(map_response_with_state(api.clone(), servers::advertise))
+                .route_layer(from_fn(authorize))
+        };
+        router.route(route.path, if route.guarded { guard(handler) } else { handler })
     };
     let router = ROUTES.iter().fold(Router::new(), add);
-    router.layer(map_response(no_cache)).with_state(api)
+    router.layer(map_response(no_cache)).with_state(api.clone())
 }
 
 /// Makes caches revalidate every response: the state of a registry changes at any time.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use portolan_core::{InvalidDuration, IpNetwork, REGISTRY_PORT, Remedy, Ttl};
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::StorageBackend;
 
@@ -67,6 +68,9 @@ pub struct RegistryConfig {
     /// client is taken from `X-Forwarded-For`. Default none: the host of a client behind a proxy is
     /// unknown.
     pub trusted_proxies: Vec<IpNetwork>,
+    /// The URL at which clients reach this server, such as `http://registry-1.example.org:7000`. Default none. With
+    /// several servers over one store, clients learn the URLs of all from the one that they use.
+    pub advertise_url: Option<String>,
     /// The cluster of the store `etcd`.
     pub etcd: EtcdConfig,
     /// The agent of the store `consul`.
@@ -113,6 +117,9 @@ pub enum InvalidRegistryConfig {
         /// What is wrong with its value.
         problem: String,
     },
+    /// The advertised URL cannot be used.
+    #[error("service_registry.advertise_url: {0}")]
+    AdvertiseUrl(String),
     /// The default TTL is out of bounds.
     #[error("service_registry.ttl_default: {0}")]
     TtlDefault(#[source] InvalidDuration),
@@ -142,6 +149,8 @@ pub enum InvalidRegistryConfig {
 
 /// The largest `max_endpoints` and `history`: a larger value is more likely a typing error.
 const LIMIT: usize = 10_000_000;
+/// The longest `advertise_url`, in bytes: those of all servers are a header of a response.
+const MAX_URL: usize = 256;
 /// The smallest `max_view_age`: a view whose store is quiet is confirmed about every second.
 const MIN_VIEW_AGE: Duration = Duration::from_secs(2);
 
@@ -160,6 +169,7 @@ impl RegistryConfig {
         if let Some(path) = self.data_dir.as_ref().filter(|path| has_tilde(path)) {
             return Err(InvalidRegistryConfig::DataDirTilde(path.clone()));
         }
+        self.advertise_url.as_deref().map_or(Ok(()), |url| self.check_advertise_url(url))?;
         self.ttl()?;
         if !(Ttl::MIN..=Ttl::MAX).contains(&self.cleanup_interval) {
             return Err(InvalidRegistryConfig::CleanupInterval(self.cleanup_interval));
@@ -170,6 +180,30 @@ impl RegistryConfig {
         self.mass_expiry.validate()?;
         check_limit("max_endpoints", self.max_endpoints)?;
         check_limit("history", self.history)
+    }
+
+    fn check_advertise_url(&self, text: &str) -> Result<(), InvalidRegistryConfig> {
+        let invalid = |problem: String| Err(InvalidRegistryConfig::AdvertiseUrl(problem));
+        if self.storage_backend == StorageBackend::MEMORY {
+            return invalid(
+                "the storage backend memory has one server, which its clients know".into(),
+            );
+        }
+        let url = match Url::parse(text) {
+            Ok(url) => url,
+            Err(error) => return invalid(format!("{text:?} is not a URL: {error}")),
+        };
+        match url.scheme() {
+            _ if text.len() > MAX_URL => invalid(format!("it is longer than {MAX_URL} bytes")),
+            "http" | "https" if url.username().is_empty() && url.password().is_none() => {
+                match (url.query(), url.fragment()) {
+                    (None, None) => Ok(()),
+                    _ => invalid(format!("{text:?} has a '?' or a '#'")),
+                }
+            }
+            "http" | "https" => invalid("a token does not belong in the URL".into()),
+            _ => invalid(format!("{text:?} does not begin with http:// or https://")),
+        }
     }
 
     /// The interval of heartbeats that the default TTL is made for, which is two of them. Within it every
@@ -200,6 +234,7 @@ impl Default for RegistryConfig {
             import_broadcast: true,
             import_unsigned: false,
             trusted_proxies: Vec::new(),
+            advertise_url: None,
             etcd: EtcdConfig::default(),
             consul: ConsulConfig::default(),
         }
@@ -214,6 +249,7 @@ impl InvalidRegistryConfig {
         let key = match self {
             Self::Backend(_) => "storage_backend",
             Self::DataDir(_) | Self::DataDirEmpty | Self::DataDirTilde(_) => "data_dir",
+            Self::AdvertiseUrl(_) => "advertise_url",
             Self::TtlDefault(_) => "ttl_default",
             Self::CleanupInterval(_) => "cleanup_interval",
             Self::MaxViewAge(_) => "max_view_age",
@@ -237,6 +273,9 @@ impl Remedy for InvalidRegistryConfig {
             Self::DataDirEmpty => Some("leave it out to keep nothing".into()),
             Self::DataDirTilde(_) => Some(
                 "write the whole path, such as /home/ann/registry; a directory whose name begins with ~ is ./~name".into(),
+            ),
+            Self::AdvertiseUrl(_) => Some(
+                "set it to the URL at which clients reach this server, such as http://registry-1:7000, or remove it".into(),
             ),
             Self::DataDir(_) => Some("remove it, or set storage_backend to memory".into()),
             Self::Etcd { .. }
@@ -299,6 +338,7 @@ mod tests {
             r#"{"cleanup_interval": "0s"}"#,
             r#"{"data_dir": "~/registry"}"#,
             r#"{"max_view_age": "1s"}"#,
+            r#"{"advertise_url": "http://registry-1:7000"}"#,
             r#"{"mass_expiry": {"share": 1.5}}"#,
             r#"{"mass_expiry": {"instances": 1}}"#,
             r#"{"mass_expiry": {"keep": "1h"}}"#,

@@ -54,7 +54,7 @@ pub use config::{
 };
 pub use error::RegistryError;
 pub use event_stream::EventStream;
-pub use members::{Membership, ServerId};
+pub use members::{LiveServers, Membership, ServerId};
 pub use query::{Query, WatchQuery};
 pub use registry::{Registry, RegistryStatus, open, open_over};
 pub use staleness::Staleness;

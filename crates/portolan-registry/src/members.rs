@@ -1,6 +1,7 @@
 //! Membership: the live servers over one store, and which of them owns an endpoint.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use portolan_core::ServiceId;
 use tokio::sync::watch;
@@ -9,6 +10,9 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub u64);
 
+/// The live servers over a store, each with the URL that it advertises to clients, if it does.
+pub type LiveServers = BTreeMap<ServerId, Option<Arc<str>>>;
+
 /// The live servers over one store, as one of them sees it.
 ///
 /// Each endpoint has exactly one owner among the live servers, which runs its health checks. It is
@@ -16,21 +20,26 @@ pub struct ServerId(pub u64);
 #[derive(Debug, Clone)]
 pub struct Membership {
     own: ServerId,
-    live: watch::Receiver<BTreeSet<ServerId>>,
+    live: watch::Receiver<LiveServers>,
 }
 
 // === impl Membership ===
 
 impl Membership {
     /// The membership of the server `own` in the set of live servers that a store maintains.
-    pub fn new(own: ServerId, live: watch::Receiver<BTreeSet<ServerId>>) -> Self {
+    pub fn new(own: ServerId, live: watch::Receiver<LiveServers>) -> Self {
         Self { own, live }
     }
 
     /// Whether this server owns the endpoint.
     pub fn owns(&self, id: &ServiceId) -> bool {
-        self.live.borrow().iter().copied().max_by_key(|server| (weight(*server, id), *server))
+        self.live.borrow().keys().copied().max_by_key(|server| (weight(*server, id), *server))
             == Some(self.own)
+    }
+
+    /// The URLs that the live servers advertise, ordered by server.
+    pub fn urls(&self) -> Vec<Arc<str>> {
+        self.live.borrow().values().flatten().cloned().collect()
     }
 
     /// Waits until servers have joined or left since the last call; pending for ever if the store
@@ -59,7 +68,8 @@ mod tests {
     use super::*;
 
     fn owners(live: &[u64]) -> Vec<u64> {
-        let (_sender, receiver) = watch::channel(live.iter().copied().map(ServerId).collect());
+        let (_sender, receiver) =
+            watch::channel(live.iter().map(|server| (ServerId(*server), None)).collect());
         let id = |number: u64| -> ServiceId { format!("api-{number}").parse().unwrap() };
         let owner = |number| {
             let owns = |server: &&u64| {

@@ -45,7 +45,7 @@ pub struct RegistryClientConfig {
 ///
 /// A registry with several servers: the client uses one of them, chosen at random, until that does not respond;
 /// the request then goes to the next one within the same timeout. It also does if a response is
-/// stale; if all servers are, the first response counts.
+/// stale; if all servers are, the first response counts. It learns the servers that the one it uses advertises.
 #[derive(Clone)]
 pub struct RegistryClient {
     http: reqwest::Client,
@@ -284,6 +284,7 @@ impl RegistryClient {
                 }
                 Ok(response) => {
                     self.servers.use_from_now_on(base);
+                    self.servers.learn(base, response.servers());
                     return Ok(response.until(deadline));
                 }
                 Err(error @ RegistryClientError::Unreachable { .. }) => failures.push(error),

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use portolan_core::Vantage;
 use portolan_core::duration::format_duration;
+use portolan_core::{SERVERS_HEADER, Vantage};
 use reqwest::header::{CONTENT_TYPE, DATE};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
@@ -88,6 +88,12 @@ impl RegistryResponse {
     /// Whether the server says that its view is old, so that another one over the same store may know more.
     pub(super) fn is_stale(&self) -> bool {
         self.response.headers().contains_key(STALE)
+    }
+
+    /// The URLs of the registry's servers, if the response lists them.
+    pub(super) fn servers(&self) -> Option<&str> {
+        let listed = self.response.headers().get(SERVERS_HEADER)?.to_str().ok();
+        listed.filter(|_| self.status().is_success())
     }
 
     pub(super) fn status(&self) -> StatusCode {

@@ -2,7 +2,7 @@
 //!
 //! The servers are equal. A client begins with one at random, so that many clients spread over them, and stays with
 //! it until it does not respond. SRV records are looked up by the first request, and again after no server has
-//! responded.
+//! responded. The server that is used may advertise others, which are asked after those that were given.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use super::srv::{self, SrvUrl};
 
 /// Between the URLs of several servers in one text.
 const SEPARATOR: char = ',';
+/// The largest number of servers that are learned.
+const MAX_LEARNED: usize = 16;
 
 /// The servers of one registry.
 #[derive(Debug)]
@@ -39,7 +41,10 @@ enum Source {
 
 #[derive(Debug, Clone)]
 struct Known {
+    /// Those that were given or looked up, then those that were learned.
     bases: Arc<[Url]>,
+    /// How many of them were learned.
+    learned: usize,
     current: usize,
     /// Whether SRV records must be looked up before the next request.
     is_outdated: bool,
@@ -65,7 +70,7 @@ impl Servers {
         let bases: Arc<[Url]> = sources.iter().filter_map(Source::url).cloned().collect();
         let current = if bases.is_empty() { 0 } else { rand::random_range(0..bases.len()) };
         let is_outdated = bases.len() < sources.len();
-        let known = RwLock::new(Known { bases, current, is_outdated });
+        let known = RwLock::new(Known { bases, learned: 0, current, is_outdated });
         Ok(Self { sources, dns_servers, known, lookup: tokio::sync::Mutex::default() })
     }
 
@@ -103,6 +108,26 @@ impl Servers {
         }
     }
 
+    /// A server lists the URLs that all advertise; `None` if it does not tell. A URL with another scheme is
+    /// left out: the token must not travel with less protection than to the server that lists it.
+    pub(super) fn learn(&self, from: &Url, listed: Option<&str>) {
+        let Some(listed) = listed else { return };
+        let urls = listed.split(SEPARATOR).take(MAX_LEARNED).filter_map(|text| {
+            let url = base_url(text.trim()).ok()?;
+            (url.scheme() == from.scheme()).then_some(url)
+        });
+        let known = self.known.read().clone();
+        let mut bases = known.given().to_vec();
+        for url in urls {
+            if !bases.contains(&url) {
+                bases.push(url);
+            }
+        }
+        if *bases != *known.bases {
+            self.known.write().replace(bases, known.given().len());
+        }
+    }
+
     /// No server has responded: SRV records may name others now.
     pub(super) fn none_responded(&self) {
         let has_records = self.sources.iter().any(|source| matches!(source, Source::Srv(_)));
@@ -128,7 +153,7 @@ impl Servers {
         let mut known = self.known.write();
         if let Some(error) = failed {
             // Those that were found before may respond again.
-            for base in known.bases.iter() {
+            for base in known.given() {
                 if !found.contains(base) {
                     found.push(base.clone());
                 }
@@ -137,10 +162,12 @@ impl Servers {
                 return Err(error);
             }
         }
-        // SRV records are in order already. Among given URLs, the one that is used stays.
-        let current = known.bases.get(known.current);
-        let current = current.and_then(|current| found.iter().position(|base| base == current));
-        *known = Known { bases: found.into(), current: current.unwrap_or(0), is_outdated: false };
+        let given = found.len();
+        let learned = known.bases.iter().skip(known.given().len()).cloned();
+        let learned: Vec<_> = learned.filter(|base| !found.contains(base)).collect();
+        found.extend(learned);
+        known.replace(found, given);
+        known.is_outdated = false;
         Ok(())
     }
 
@@ -157,6 +184,24 @@ impl Servers {
 /// The text of a server's URL.
 pub(super) fn without_slash(base: &Url) -> String {
     base.as_str().trim_end_matches('/').to_owned()
+}
+
+// === impl Known ===
+
+impl Known {
+    /// The servers that were not learned.
+    fn given(&self) -> &[Url] {
+        &self.bases[..self.bases.len() - self.learned]
+    }
+
+    /// Replaces the servers, of which so many are not learned. The one that is used stays if it is among them; else the
+    /// first one is used, because SRV records are in order already.
+    fn replace(&mut self, bases: Vec<Url>, given: usize) {
+        let used = self.bases.get(self.current);
+        let current = used.and_then(|used| bases.iter().position(|base| base == used));
+        self.learned = bases.len() - given;
+        (self.bases, self.current) = (bases.into(), current.unwrap_or(0));
+    }
 }
 
 // === impl Source ===
@@ -203,6 +248,28 @@ mod tests {
         let order = servers.in_order().await.unwrap();
         let order: Vec<_> = order.iter().map(without_slash).collect();
         assert_eq!(order, ["http://b:2/x", "http://c:3", "http://a:1"]);
+    }
+
+    #[tokio::test]
+    async fn advertised_servers_are_asked_after_the_given_ones() {
+        let servers = servers("http://a:1").unwrap();
+        let from = "http://a:1".parse().unwrap();
+        servers.learn(&from, Some("http://b:2/x, https://c:3,http://a:1/,no URL,http://d:4?e"));
+        let order = async || {
+            let order = servers.in_order().await.unwrap();
+            order.iter().map(without_slash).collect::<Vec<_>>()
+        };
+        assert_eq!(order().await, ["http://a:1", "http://b:2/x"]);
+        servers.use_from_now_on(&"http://b:2/x".parse().unwrap());
+        servers.learn(&from, None);
+        assert_eq!(order().await, ["http://b:2/x", "http://a:1"]);
+        // The one that is used has left.
+        servers.learn(&from, Some("http://a:1,http://e:5"));
+        assert_eq!(order().await, ["http://a:1", "http://e:5"]);
+        assert_eq!(servers.text(), "http://a:1");
+        let many: Vec<_> = (0..100).map(|number| format!("http://s{number}:1")).collect();
+        servers.learn(&from, Some(&many.join(",")));
+        assert_eq!(order().await.len(), 1 + MAX_LEARNED);
     }
 
     #[test]

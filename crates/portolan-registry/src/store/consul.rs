@@ -9,7 +9,6 @@
 //! the instance at its agent, so that Consul's own clients find it (`consul/publish.rs`). Services of Consul's own
 //! clients are shown too (`consul/import.rs`). ADR 0018 has the reasons.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,7 +23,7 @@ use super::decide::EndpointLimits;
 use super::remote::{FeedSource, ReplicaFeed};
 use super::{Freshness, OpenError, Receipt, Store, StoreKind, StoreParts, Update};
 use crate::{
-    Command, CommandOrigin, ConsulConfig, InvalidRegistryConfig, Membership, Recorder,
+    Command, CommandOrigin, ConsulConfig, InvalidRegistryConfig, LiveServers, Membership, Recorder,
     RegistryConfig, RegistryError, ServerId,
 };
 use keys::Keys;
@@ -80,6 +79,8 @@ struct Shared {
     freshness: Freshness,
     limits: EndpointLimits,
     ttl_default: Ttl,
+    /// The URL at which clients reach this server.
+    advertise_url: Option<String>,
 }
 
 /// Opens the store. It connects once it is maintained.
@@ -88,7 +89,7 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
     let client = ConsulClient::new(&consul.options()?);
     let client = client.map_err(|error| InvalidRegistryConfig::from_consul(&error))?;
     let (keys, server) = (Keys::new(&consul.prefix), ServerId(rand::random()));
-    let servers = watch::Sender::new(BTreeSet::new());
+    let servers = watch::Sender::new(LiveServers::new());
     let membership = Membership::new(server, servers.subscribe());
     let replica = Replica::new(keys.clone(), server, membership.clone(), servers);
     let shared = Arc::new(Shared {
@@ -104,6 +105,7 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
         freshness: Freshness::unconfirmed(),
         limits: EndpointLimits::from_config(config),
         ttl_default: config.ttl()?,
+        advertise_url: config.advertise_url.clone(),
     });
     let feed = Box::new(ReplicaFeed::open(Arc::clone(&shared)));
     Ok((Arc::new(Consul { shared, membership }), feed))

@@ -8,7 +8,6 @@
 //! After an outage of etcd the watch resumes where it stopped; if that part of the history is compacted,
 //! the feed continues with a reset. ADR 0015 has the reasons.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -24,8 +23,8 @@ use super::mass_expiry::MassExpiry;
 use super::remote::{FeedSource, ReplicaFeed};
 use super::{Freshness, OpenError, Receipt, Store, StoreKind, StoreParts, Update};
 use crate::{
-    Command, CommandOrigin, InvalidRegistryConfig, Membership, Recorder, RegistryConfig,
-    RegistryError, ServerId,
+    Command, CommandOrigin, InvalidRegistryConfig, LiveServers, Membership, Recorder,
+    RegistryConfig, RegistryError, ServerId,
 };
 use keys::Keys;
 use replica::Replica;
@@ -81,6 +80,8 @@ struct Shared {
     leases_verified: tokio::sync::Mutex<Option<Instant>>,
     limits: EndpointLimits,
     ttl_default: Ttl,
+    /// The URL at which clients reach this server.
+    advertise_url: Option<String>,
 }
 
 /// Opens the store. It connects once it is maintained.
@@ -89,7 +90,7 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
     let client = EtcdClient::new(etcd.options()?);
     let client = client.map_err(|error| InvalidRegistryConfig::from_etcd(&error))?;
     let (keys, server) = (Keys::new(&etcd.prefix), ServerId(rand::random()));
-    let servers = watch::Sender::new(BTreeSet::new());
+    let servers = watch::Sender::new(LiveServers::new());
     let membership = Membership::new(server, servers.subscribe());
     let replica = Replica::new(
         keys.clone(),
@@ -112,6 +113,7 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
         leases_verified: tokio::sync::Mutex::default(),
         limits: EndpointLimits::from_config(config),
         ttl_default: config.ttl()?,
+        advertise_url: config.advertise_url.clone(),
     });
     let feed = Box::new(ReplicaFeed::open(Arc::clone(&shared)));
     Ok((Arc::new(Etcd { shared, membership }), feed))

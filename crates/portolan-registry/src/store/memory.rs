@@ -6,7 +6,6 @@
 //! milliseconds, shifted by more than the changes of a millisecond. If the clock was set back across
 //! a restart, they fall; a watch that resumes from a revision of the future then gets a snapshot.
 
-use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::{debug, warn};
 
 use super::{Feed, OpenError, ReadOnly, Receipt, Store, StoreKind};
-use crate::members::{Membership, ServerId};
+use crate::members::{LiveServers, Membership, ServerId};
 use crate::{
     Command, CommandOrigin, InvalidRegistryConfig, Recorder, RegistryConfig, RegistryError,
 };
@@ -88,7 +87,7 @@ struct Shared {
     state: Mutex<State>,
     /// Tells the writer of the journal that the outbox has something for it.
     outbox: Condvar,
-    servers: watch::Sender<BTreeSet<ServerId>>,
+    servers: watch::Sender<LiveServers>,
     /// Why writes are rejected, if they are.
     read_only: watch::Sender<Option<Arc<str>>>,
     next_server: AtomicU64,
@@ -164,7 +163,7 @@ impl Memory {
             read_only: watch::Sender::new(state.outbox().read_only()),
             state: Mutex::new(state),
             outbox: Condvar::new(),
-            servers: watch::Sender::new(BTreeSet::new()),
+            servers: watch::Sender::new(LiveServers::new()),
             next_server: AtomicU64::new(0),
             maintenance: tokio::sync::Mutex::new(()),
             cleanup_interval: config.cleanup_interval,
@@ -173,7 +172,7 @@ impl Memory {
 
     fn server(shared: Arc<Shared>) -> Self {
         let server = ServerId(shared.next_server.fetch_add(1, Ordering::Relaxed));
-        shared.servers.send_modify(|servers| _ = servers.insert(server));
+        shared.servers.send_modify(|servers| _ = servers.insert(server, None));
         Self { shared, server, writer: None, recovered: false }
     }
 

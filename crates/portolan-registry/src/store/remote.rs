@@ -12,6 +12,7 @@ mod fault;
 mod feed;
 mod feed_queue;
 mod outlets;
+mod server;
 mod timers;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub(crate) use batch::{commit_all, independent};
 pub(crate) use fault::{CallError, FORMAT, StoreFault};
 pub(crate) use feed::{FeedSource, ReplicaFeed};
 pub(crate) use outlets::Outlets;
+pub(crate) use server::ServerValue;
 pub(crate) use timers::Timers;
 
 /// How long a lease lasts after its timer fired: heartbeats that arrived in time may wait beside it.

@@ -1,7 +1,7 @@
 //! A store for the tests only, as short as one can be: it shows that a new store is a file and a row in `STORES`.
 //! The rules, the index of places and the backlog of a feed are those of every store.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ use super::{
     Update, suite,
 };
 use crate::{
-    Command, CommandOrigin, CommandOutcome, Membership, Recorder, RegistryConfig, RegistryError,
-    ServerId,
+    Command, CommandOrigin, CommandOutcome, LiveServers, Membership, Recorder, RegistryConfig,
+    RegistryError, ServerId,
 };
 
 /// The row of this store.
@@ -45,7 +45,7 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
             revision: Revision(0),
             index: 0,
         }),
-        servers: watch::Sender::new(BTreeSet::from([ServerId(0)])),
+        servers: watch::Sender::new(LiveServers::from([(ServerId(0), None)])),
         leases_changed: Notify::new(),
         limits: EndpointLimits::from_config(config),
         ttl_default: config.ttl()?,
@@ -62,7 +62,7 @@ async fn inspect() -> Result<Inspection, super::InspectError> {
 #[derive(Debug)]
 struct Toy {
     state: Mutex<State>,
-    servers: watch::Sender<BTreeSet<ServerId>>,
+    servers: watch::Sender<LiveServers>,
     leases_changed: Notify,
     limits: EndpointLimits,
     ttl_default: Ttl,

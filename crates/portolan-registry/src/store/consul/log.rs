@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::keys::{Keys, Kind};
 use super::record::{ChangeValue, StoredValue};
 use crate::ServerId;
-use crate::store::remote::{LAST, revision};
+use crate::store::remote::{LAST, ServerValue, revision};
 
 /// How many changes are kept, and how long: a server that is slower than that gets the whole state again.
 const KEPT: usize = 512;
@@ -49,8 +49,7 @@ pub(super) struct Floor {
 #[derive(Debug)]
 pub(super) struct News {
     pub(super) changes: Vec<NewChange>,
-    /// The live servers, and the nodes of their agents.
-    pub(super) servers: BTreeMap<ServerId, String>,
+    pub(super) servers: BTreeMap<ServerId, ServerValue>,
     pub(super) index: u64,
 }
 
@@ -74,7 +73,7 @@ impl Log {
         &mut self,
         keys: &Keys,
         list: &KvList,
-    ) -> (BTreeMap<ServerId, String>, Revision) {
+    ) -> (BTreeMap<ServerId, ServerValue>, Revision) {
         *self = Self::default();
         let (mut servers, mut newest) = (BTreeMap::new(), Revision::default());
         for entry in &list.entries {
@@ -84,7 +83,7 @@ impl Log {
                     newest = newest.max(newest_of(entry));
                 }
                 Kind::Floor => self.floor = Floor::read(entry),
-                Kind::Server(server) => _ = servers.insert(server, node(entry)),
+                Kind::Server(server) => _ = servers.insert(server, server_value(entry)),
                 Kind::Endpoint(_) | Kind::Guard(_) | Kind::Other => continue,
             }
             self.index = self.index.max(entry.modify_index);
@@ -115,7 +114,7 @@ impl Log {
                     found += 1;
                 }
                 Kind::Floor => floor = Floor::read(entry),
-                Kind::Server(server) => _ = servers.insert(server, node(entry)),
+                Kind::Server(server) => _ = servers.insert(server, server_value(entry)),
                 Kind::Endpoint(_) | Kind::Guard(_) | Kind::Other => {}
             }
         }
@@ -200,14 +199,8 @@ fn newest_of(entry: &KvEntry) -> Revision {
     }
 }
 
-/// The node of a server's agent.
-fn node(entry: &KvEntry) -> String {
-    #[derive(serde::Deserialize)]
-    struct Server {
-        node: String,
-    }
-    let value = entry.value().and_then(|value| serde_json::from_slice::<Server>(&value).ok());
-    value.map(|server| server.node).unwrap_or_default()
+fn server_value(entry: &KvEntry) -> ServerValue {
+    entry.value().map(|value| ServerValue::decode(&value)).unwrap_or_default()
 }
 
 #[cfg(test)]

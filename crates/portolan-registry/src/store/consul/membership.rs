@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Shared;
+use crate::store::remote::ServerValue;
 
 /// The TTL of a session, the shortest one that Consul permits. It ends up to as long again after it.
 const SESSION: Duration = Duration::from_secs(10);
@@ -94,13 +95,9 @@ impl Shared {
     /// Writes this server's key. Others may have taken over its leases before, and have not ended them.
     async fn join(&self, session: ConsulSession, node: &str) -> Result<ConsulSession, ConsulError> {
         *self.member.lock() = None;
-        let value = serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "process": std::process::id(),
-            "node": node,
-        });
+        let value = ServerValue::own(Some(node.to_owned()), self.advertise_url.clone());
         let key = self.keys.server(self.server);
-        let lock = KvTransaction::default().lock(&key, value.to_string().as_bytes(), &session);
+        let lock = KvTransaction::default().lock(&key, &value.encode(), &session);
         if self.client.transact(&lock).await?.is_none() {
             // A session of this server that has not ended yet holds it; or this one has ended.
             _ = self.client.end_session(&session).await;

@@ -1,6 +1,6 @@
 //! The replica: what Consul's keys say, the timers of leases, and the backlog of each feed. Without I/O.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use portolan_consul::{KvList, KvTransaction};
@@ -13,9 +13,9 @@ use super::log::{Floor, Gap, Log, News};
 use crate::store::decide::{Concerned, Known};
 use crate::store::index::Index;
 use crate::store::owner::Owner;
-use crate::store::remote::{GRACE, OUTAGE, Outlets, Timers};
+use crate::store::remote::{GRACE, OUTAGE, Outlets, ServerValue, Timers};
 use crate::store::{Committed, Update};
-use crate::{Command, Membership, ServerId};
+use crate::{Command, LiveServers, Membership, ServerId};
 
 mod apply;
 
@@ -24,9 +24,9 @@ pub(super) struct Replica {
     keys: Keys,
     own: ServerId,
     membership: Membership,
-    servers: watch::Sender<BTreeSet<ServerId>>,
-    /// The node of each live server's agent.
-    nodes: BTreeMap<ServerId, String>,
+    servers: watch::Sender<LiveServers>,
+    /// What each live server tells.
+    live: BTreeMap<ServerId, ServerValue>,
     records: HashMap<ServiceId, Record>,
     /// The indexes of endpoints' keys whose values this version cannot read.
     unreadable: HashMap<ServiceId, u64>,
@@ -66,14 +66,14 @@ impl Replica {
         keys: Keys,
         own: ServerId,
         membership: Membership,
-        servers: watch::Sender<BTreeSet<ServerId>>,
+        servers: watch::Sender<LiveServers>,
     ) -> Self {
         Self {
             keys,
             own,
             membership,
             servers,
-            nodes: BTreeMap::new(),
+            live: BTreeMap::new(),
             records: HashMap::new(),
             unreadable: HashMap::new(),
             guards: HashMap::new(),
@@ -128,7 +128,7 @@ impl Replica {
     // --- servers
 
     pub(super) fn is_live(&self, server: ServerId) -> bool {
-        self.nodes.contains_key(&server)
+        self.live.contains_key(&server)
     }
 
     /// Whether a task that one server does is this server's.
@@ -148,12 +148,14 @@ impl Replica {
     /// take its place.
     pub(super) fn node_of(&self, record: &Record) -> Option<&str> {
         let server = if self.holds(record) { self.own } else { record.server };
-        self.nodes.get(&server).map(String::as_str)
+        self.live.get(&server).map(|server| server.node.as_deref().unwrap_or_default())
     }
 
-    fn set_servers(&mut self, nodes: BTreeMap<ServerId, String>) {
-        let servers: BTreeSet<_> = nodes.keys().copied().collect();
-        self.nodes = nodes;
+    fn set_servers(&mut self, live: BTreeMap<ServerId, ServerValue>) {
+        let advertised = |value: &ServerValue| value.url.as_deref().map(Into::into);
+        let servers: LiveServers =
+            live.iter().map(|(server, value)| (*server, advertised(value))).collect();
+        self.live = live;
         let is_changed = self.servers.send_if_modified(|live| {
             let is_changed = *live != servers;
             *live = servers;

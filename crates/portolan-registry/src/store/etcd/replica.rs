@@ -1,7 +1,7 @@
 //! The replica: what the watch has delivered, the timers of leases, and the backlog of each feed.
 //! Without I/O.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::store::mass_expiry::MassExpiry;
 use crate::store::owner::Owner;
 use crate::store::remote::{GRACE, LAST, OUTAGE, Outlets, Timers};
 use crate::store::{Committed, Update};
-use crate::{Command, Membership, ServerId};
+use crate::{Command, LiveServers, Membership, ServerId};
 
 mod apply;
 
@@ -30,7 +30,7 @@ pub(super) struct Replica {
     keys: Keys,
     own: ServerId,
     membership: Membership,
-    servers: watch::Sender<BTreeSet<ServerId>>,
+    servers: watch::Sender<LiveServers>,
     pub(super) records: HashMap<ServiceId, Record>,
     /// The revisions of endpoints' keys whose values this version cannot read.
     unreadable: HashMap<ServiceId, i64>,
@@ -75,7 +75,7 @@ impl Replica {
         keys: Keys,
         own: ServerId,
         membership: Membership,
-        servers: watch::Sender<BTreeSet<ServerId>>,
+        servers: watch::Sender<LiveServers>,
         mass_expiry: MassExpiry,
     ) -> Self {
         Self {
@@ -165,7 +165,7 @@ impl Replica {
         true
     }
 
-    fn set_servers(&mut self, servers: BTreeSet<ServerId>) {
+    fn set_servers(&mut self, servers: LiveServers) {
         self.servers.send_if_modified(|live| {
             let is_changed = *live != servers;
             *live = servers;
@@ -180,7 +180,7 @@ impl Replica {
         let is_own = |record: &Record| record.server == self.own;
         let is_orphan = |record: &&Record| {
             !is_own(record)
-                && !servers.contains(&record.server)
+                && !servers.contains_key(&record.server)
                 && self.membership.owns(&record.endpoint.id)
         };
         let adopted = self.records.values().filter(|record| is_own(record) || is_orphan(record));

@@ -13,7 +13,7 @@ use super::pages::read_all;
 use super::probe::Probe;
 use super::replica::Position;
 use super::{NAME, Shared};
-use crate::store::remote::FORMAT;
+use crate::store::remote::{FORMAT, ServerValue};
 
 /// The waits between attempts to reach etcd.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -108,6 +108,7 @@ impl Shared {
     /// Checks that the prefix holds a registry in the format of this version, or nothing: then it becomes
     /// one. Returns the position of etcd.
     async fn check_format(&self) -> Result<Position, StoreFault> {
+        self.client.check_version().await?;
         let (key, prefix) = (self.keys.format(), self.keys.prefix());
         loop {
             let page = self.client.range(&KeyRange::key(&key), 1, 0).await?;
@@ -148,12 +149,9 @@ impl Shared {
             return Ok(());
         }
         let lease = self.client.grant(SERVER_TTL).await?;
-        let value = serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "process": std::process::id(),
-        });
+        let value = ServerValue::own(None, self.advertise_url.clone());
         let key = self.keys.server(self.server);
-        let put = Transaction::default().put(key, value.to_string().into_bytes(), Some(lease));
+        let put = Transaction::default().put(key, value.encode(), Some(lease));
         // Before it is answered: a server that shuts down meanwhile must leave.
         *self.membership_lease.lock() = Some(lease);
         let put = self.client.transact(put).await;

@@ -7,7 +7,7 @@ use super::super::log::{NewChange, News};
 use super::super::record::{ChangeValue, Removed, StoredValue, Value};
 use super::*;
 use crate::CommandOrigin;
-use crate::store::remote::Written;
+use crate::store::remote::{ServerValue, Written};
 use crate::store::suite::registration;
 
 const OWN: ServerId = ServerId(1);
@@ -15,7 +15,7 @@ const OTHER: ServerId = ServerId(2);
 
 /// A replica that is loaded and empty, of a server that is live.
 fn replica() -> Replica {
-    let servers = watch::Sender::new(BTreeSet::new());
+    let servers = watch::Sender::new(LiveServers::new());
     let membership = Membership::new(OWN, servers.subscribe());
     let mut replica = Replica::new(Keys::new("p"), OWN, membership, servers);
     replica.load(&KvList { index: 1, entries: Vec::new() });
@@ -32,7 +32,8 @@ fn stored(server: ServerId, change: Written, service: &Registration) -> ChangeVa
 }
 
 fn apply(replica: &mut Replica, index: u64, value: ChangeValue, live: &[ServerId]) {
-    let servers: BTreeMap<_, _> = live.iter().map(|server| (*server, String::new())).collect();
+    let servers: BTreeMap<_, _> =
+        live.iter().map(|server| (*server, ServerValue::default())).collect();
     let changes = vec![NewChange { index, value }];
     replica.apply(News { changes, servers, index });
 }

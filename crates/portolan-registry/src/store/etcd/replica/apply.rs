@@ -8,12 +8,13 @@ use portolan_etcd::{EtcdEvent, EtcdLease, KeyValue};
 use tracing::warn;
 
 use super::{GRACE, Position, Record, Replica};
+use crate::LiveServers;
 use crate::store::Committed;
 use crate::store::etcd::keys::Watched;
 use crate::store::etcd::record::{Value, revision};
 use crate::store::index::Index;
 use crate::store::owner::Place;
-use crate::store::remote::{LAST, Written};
+use crate::store::remote::{LAST, ServerValue, Written};
 
 impl Replica {
     /// Replaces everything by what was read at a position.
@@ -22,12 +23,12 @@ impl Replica {
         self.unreadable.clear();
         self.index_of = Index::default();
         (self.broadcast, self.kept) = (0, 0);
-        let mut servers = BTreeSet::new();
+        let mut servers = LiveServers::new();
         let mut endpoints = Vec::new();
         for kv in keys {
             match self.keys.parse(&kv.key) {
                 Watched::Endpoint(id) => endpoints.push((kv, id)),
-                Watched::Server(server) => _ = servers.insert(server),
+                Watched::Server(server) => _ = servers.insert(server, advertised(kv)),
                 Watched::Deregistered | Watched::Other => {}
             }
         }
@@ -78,10 +79,10 @@ impl Replica {
                 Watched::Server(server) => {
                     let servers = servers.get_or_insert_with(|| self.servers.borrow().clone());
                     if is_put {
-                        servers.insert(server)
+                        servers.insert(server, advertised(kv));
                     } else {
-                        servers.remove(&server)
-                    };
+                        servers.remove(&server);
+                    }
                 }
                 Watched::Deregistered | Watched::Other => {}
             }
@@ -209,4 +210,9 @@ impl Record {
 /// The revision of an event.
 fn written(event: &EtcdEvent) -> i64 {
     event.key_value().mod_revision
+}
+
+/// The URL that a server advertises, from the value of its key.
+fn advertised(server: &KeyValue) -> Option<Arc<str>> {
+    ServerValue::decode(&server.value).url.map(Into::into)
 }

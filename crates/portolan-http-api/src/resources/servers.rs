@@ -1,0 +1,24 @@
+//! The header with the URLs of all servers over the same store, from which clients learn them.
+
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderValue;
+use portolan_core::SERVERS_HEADER;
+
+use crate::Api;
+
+/// The largest number of URLs in a response.
+const MAX_SERVERS: usize = 16;
+
+/// Adds the header to a response that is not an error, if any server advertises a URL.
+pub(crate) async fn advertise(State(api): State<Api>, mut response: Response) -> Response {
+    let mut urls = api.registry().membership().urls();
+    if urls.is_empty() || !response.status().is_success() {
+        return response;
+    }
+    urls.truncate(MAX_SERVERS);
+    if let Ok(value) = HeaderValue::from_str(&urls.join(",")) {
+        response.headers_mut().insert(SERVERS_HEADER, value);
+    }
+    response
+}
