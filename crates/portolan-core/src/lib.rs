@@ -28,6 +28,7 @@ pub mod reach;
 pub mod remedy;
 pub mod suggest;
 mod text_enum;
+mod tls;
 
 pub use announcement::{Action, Body, Message, ServiceAnnouncement, ServiceQuery};
 pub use backoff::Backoff;
@@ -50,6 +51,7 @@ pub use quote::quoted;
 pub use reach::Vantage;
 pub use remedy::Remedy;
 pub use suggest::suggest;
+pub use tls::TlsConfig;
 
 /// The HTTP header in which a client of a registry sends the id of its network stack, so that the registry does not take a
 /// client behind a tunnel for one on its own host.

@@ -1,0 +1,105 @@
+//! The PEM files of one side of a connection, and whether they have changed.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use portolan_core::TlsConfig;
+use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
+};
+
+use crate::TlsError;
+
+/// What the file system says of each file. It differs if a file was written, or replaced by another one, also if a
+/// symbolic link on the way to it was, as Kubernetes does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stamp(Vec<Option<(u64, u64, u64, i64, i64)>>);
+
+// === impl Stamp ===
+
+impl Stamp {
+    pub(crate) fn of(config: &TlsConfig) -> Self {
+        let TlsConfig { ca, certificate, key, crl } = config;
+        let files = [ca, certificate, key, crl].into_iter().flatten();
+        let identify =
+            |file: Metadata| (file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec());
+        Self(files.map(|file| fs::metadata(file).ok().map(identify)).collect())
+    }
+}
+
+/// Named wherever it is needed, so that no default of the process is.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// A certificate with its chain, and its key.
+pub(crate) type KeyPair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// Reads the own certificate and key, if they are given.
+pub(crate) fn read_identity(config: &TlsConfig) -> Result<Option<KeyPair>, TlsError> {
+    match (&config.certificate, &config.key) {
+        (Some(certificate), Some(key)) => {
+            Ok(Some((read_certificates(certificate)?, read_key(key)?)))
+        }
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(TlsError::Missing {
+            what: "key of the certificate",
+            remedy: "set the key beside the certificate",
+        }),
+        (None, Some(_)) => Err(TlsError::Missing {
+            what: "certificate of the key",
+            remedy: "set the certificate beside the key",
+        }),
+    }
+}
+
+/// Reads the authorities that are trusted; those of the system if none is given.
+pub(crate) fn read_roots(ca: Option<&PathBuf>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let Some(file) = ca else {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        return Ok(roots);
+    };
+    for certificate in read_certificates(file)? {
+        roots.add(certificate).map_err(|error| TlsError::invalid(file, error))?;
+    }
+    Ok(roots)
+}
+
+/// Reads the lists of revoked certificates, if a file is given.
+pub(crate) fn read_revocations(
+    crl: Option<&PathBuf>,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let Some(file) = crl else { return Ok(Vec::new()) };
+    let read =
+        CertificateRevocationListDer::pem_slice_iter(&read(file)?).collect::<Result<Vec<_>, _>>();
+    let read = read.map_err(|error| TlsError::invalid(file, error))?;
+    if read.is_empty() {
+        return Err(TlsError::invalid(file, "it has no list of revoked certificates"));
+    }
+    Ok(read)
+}
+
+fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_slice_iter(&read(file)?).collect::<Result<Vec<_>, _>>();
+    let read = read.map_err(|error| TlsError::invalid(file, error))?;
+    if read.is_empty() { Err(TlsError::invalid(file, "it has no certificate")) } else { Ok(read) }
+}
+
+fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let metadata = fs::metadata(file).map_err(|error| TlsError::file("read", file, &error))?;
+    if metadata.mode() & 0o004 != 0 {
+        return Err(TlsError::OpenKey(file.to_owned()));
+    }
+    PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|error| TlsError::invalid(file, error))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(file).map_err(|error| TlsError::file("read", file, &error))
+}
