@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
-use portolan_tests::{Process, REGISTRY, TIMEOUT, TestEnv, etcd, http, isolated, wait_for};
+use portolan_tests::{Process, REGISTRY, TIMEOUT, TestEnv, consul, etcd, http, isolated, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
 const SERVICES: [&str; 3] = ["api", "web", "db"];
 const TTL: &str = "2s";
-/// How long the pause lasts, in seconds: several TTLs, and longer than the membership of a server over etcd.
+/// How long the pause lasts, in seconds: several TTLs, and longer than the membership of a server over etcd. Over Consul
+/// that is longer, see `consul::pause_of_the_server_does_not_end_leases`.
 /// `PORTOLAN_PAUSE` sets another one.
 const PAUSE: u64 = 8;
 
@@ -105,5 +106,13 @@ fn pause_of_registry_and_services_drops_nothing_from_etcd() {
     isolated(|env| {
         let _etcd = etcd::start(env)?;
         nothing_is_dropped(env, &etcd::options())
+    });
+}
+
+#[test]
+fn pause_of_registry_and_services_drops_nothing_from_consul() {
+    isolated(|env| {
+        let _consul = consul::start(env)?;
+        nothing_is_dropped(env, &consul::options())
     });
 }

@@ -20,6 +20,7 @@ use portolan_core::{Remedy, Ttl};
 use tokio::sync::{Notify, watch};
 
 use super::decide::EndpointLimits;
+use super::mass_expiry::MassExpiry;
 use super::remote::{FeedSource, ReplicaFeed};
 use super::{Freshness, OpenError, Receipt, Store, StoreKind, StoreParts, Update};
 use crate::{
@@ -39,6 +40,7 @@ mod leases;
 mod log;
 mod membership;
 mod plan;
+mod protect;
 mod publish;
 mod record;
 mod replica;
@@ -91,7 +93,8 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
     let (keys, server) = (Keys::new(&consul.prefix), ServerId(rand::random()));
     let servers = watch::Sender::new(LiveServers::new());
     let membership = Membership::new(server, servers.subscribe());
-    let replica = Replica::new(keys.clone(), server, membership.clone(), servers);
+    let mass_expiry = MassExpiry::from_config(config);
+    let replica = Replica::new(keys.clone(), server, membership.clone(), servers, mass_expiry);
     let shared = Arc::new(Shared {
         client,
         config: consul.clone(),

@@ -377,6 +377,20 @@ impl Put {
     fn unchanged(endpoint: ServiceEndpoint, effect: Effect) -> Self {
         Self { endpoint, effect, owner: None, displaced: Vec::new() }
     }
+
+    /// Restores the health that an instance had before it was kept although its lease ended: for a command that renews
+    /// the lease.
+    pub(crate) fn restore_health(&mut self, kept: &ServiceEndpoint, before: &HealthReport) {
+        let new = &mut self.endpoint;
+        if (new.health, &new.health_reason) != (kept.health, &kept.health_reason) {
+            // It is at another address now, which was not checked yet.
+            return;
+        }
+        if self.effect == Effect::Renewed && new.health != before.status {
+            self.effect = Effect::Health;
+        }
+        (new.health, new.health_reason) = (before.status, before.reason.clone());
+    }
 }
 
 #[cfg(test)]

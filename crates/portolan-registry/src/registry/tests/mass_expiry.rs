@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use portolan_core::{Change, HealthStatus, ServiceEvent, Ttl};
+use portolan_core::{Change, HealthStatus, Incarnation, ServiceEvent, Ttl};
 
 use super::super::*;
 use super::{Running, next, registration, start};
@@ -102,6 +102,29 @@ async fn instances_whose_leases_end_with_most_others_are_kept_for_a_while() {
     }
     tokio::time::sleep(LATE).await;
     assert_eq!((registry.list().len(), &*protected(&running)), (0, "0"));
+}
+
+/// The service was restarted meanwhile: at the same address it is as before, at another one it was not checked yet.
+#[tokio::test(start_paused = true)]
+async fn kept_instance_that_registers_again_is_kept_no_longer() {
+    let running = start_complete(MassExpiryConfig::default()).await;
+    let registry = &running.registry;
+    register_at_once(registry, COUNT, TTL).await;
+    let mut watch = watch(registry).await;
+    for _ in 0..COUNT {
+        assert_kept(&next(&mut watch).await);
+    }
+    let run = Registration { incarnation: Some(Incarnation::new(7)), ..service(1, TTL) };
+    let moved = Registration { id: Some(service(2, TTL).id()), ..service(102, TTL) };
+    for (registration, expected) in
+        [(run, (HealthStatus::Passing, "well")), (moved, (HealthStatus::Unknown, ""))]
+    {
+        let registered = registry.register(registration, CommandOrigin::local()).await.unwrap();
+        let endpoint = &registered.endpoint;
+        assert_eq!((endpoint.health, &*endpoint.health_reason), expected);
+    }
+    tokio::time::sleep(2 * LATE).await;
+    assert_eq!(protected(&running), "18");
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ use super::Shared;
 use super::record::{ChangeValue, Removed};
 use super::replica::Record;
 use crate::Recorder;
-use crate::store::remote::{OUTAGE, revision};
+use crate::store::remote::{KeptValue, OUTAGE, revision};
 
 /// How many leases are ended at the same time.
 const CONCURRENT: usize = 32;
@@ -41,6 +41,7 @@ impl Shared {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Instant::now();
         loop {
+            recorder.protected(self.replica.lock().kept());
             let fired = poll_fn(|context| self.replica.lock().timers.poll_fired(context));
             tokio::select! {
                 // Before the timers, which all fire at once after this process was stopped.
@@ -62,56 +63,68 @@ impl Shared {
     async fn end_lease(&self, id: ServiceId, recorder: &Recorder) {
         let record = self.replica.lock().begin_end(&id);
         let Some(record) = record else { return };
-        if !self.expire(&record, recorder).await {
-            self.start_again(&record);
-        }
-    }
-
-    /// Removes an endpoint whose lease has ended. Returns whether that was done.
-    async fn expire(&self, record: &Record, recorder: &Recorder) -> bool {
-        let transaction = self.confirmed_session().and_then(|session| {
-            // In an outage services cannot renew their leases.
-            self.replica.lock().is_in_contact().then(|| self.removal(record, &session))
-        });
-        let Some(transaction) = transaction else {
-            self.replica.lock().cancel_end(record);
-            return false;
+        // In an outage services cannot renew their leases.
+        let session = self.confirmed_session().filter(|_| self.replica.lock().is_in_contact());
+        let Some(session) = session else {
+            self.replica.lock().cancel_end(&record);
+            return self.start_again(&record, RETRY);
         };
-        match self.client.transact(&transaction).await {
-            Ok(Some(index)) => {
-                recorder.expired(&record.endpoint, revision(index, 0));
-                true
-            }
-            Ok(None) => {
-                self.replica.lock().cancel_end(record);
-                false
-            }
-            // It may still take effect.
-            Err(_) => false,
+        if let Some(left) = record.kept.as_ref().and_then(KeptValue::left) {
+            self.replica.lock().cancel_end(&record);
+            return self.start_again(&record, left);
+        }
+        // It is not kept twice in a row.
+        let kept = record.kept.is_none().then(|| self.replica.lock().keeps(&record.endpoint));
+        match kept.flatten() {
+            Some(kept) => self.keep(&record, kept, &session).await,
+            None => self.expire(&record, &session, recorder).await,
         }
     }
 
-    fn removal(&self, record: &Record, session: &ConsulSession) -> KvTransaction {
-        let id = &record.endpoint.id;
-        let mut transaction =
-            KvTransaction::default().check_session(&self.keys.server(self.server), session);
-        if record.server != self.server {
-            transaction = transaction.check(&self.keys.server(record.server), 0);
-        }
+    /// Removes an endpoint whose lease has ended.
+    async fn expire(&self, record: &Record, session: &ConsulSession, recorder: &Recorder) {
+        let id = record.endpoint.id.clone();
         let removed = vec![Removed { id: id.clone(), expired: true }];
         let change = ChangeValue { removed, ..ChangeValue::default() };
-        transaction
-            .delete_if(&self.keys.endpoint(id), record.written)
-            .write(&self.keys.change(&self.next_change()), &change.encode())
+        let transaction = self
+            .as_holder(record, session)
+            .delete_if(&self.keys.endpoint(&id), record.written)
+            .write(&self.keys.change(&self.next_change()), &change.encode());
+        if let Some(index) = self.end(record, &transaction).await {
+            recorder.expired(&record.endpoint, revision(index, 0));
+        }
+    }
+
+    /// The beginning of a transaction that takes effect only if this server still holds a lease, or the server that does is
+    /// gone.
+    pub(super) fn as_holder(&self, record: &Record, session: &ConsulSession) -> KvTransaction {
+        let transaction =
+            KvTransaction::default().check_session(&self.keys.server(self.server), session);
+        if record.server == self.server {
+            return transaction;
+        }
+        transaction.check(&self.keys.server(record.server), 0)
+    }
+
+    /// Commits what happens at the end of a lease. Returns the index, or starts the timer again.
+    pub(super) async fn end(&self, record: &Record, transaction: &KvTransaction) -> Option<u64> {
+        match self.client.transact(transaction).await {
+            Ok(Some(index)) => return Some(index),
+            Ok(None) => self.replica.lock().cancel_end(record),
+            // It may still take effect.
+            Err(_) => {}
+        }
+        self.start_again(record, RETRY);
+        None
     }
 
     /// Starts the timer again, unless the registration is another one now, which has its own.
-    fn start_again(&self, record: &Record) {
+    fn start_again(&self, record: &Record, after: Duration) {
         let mut replica = self.replica.lock();
         let id = &record.endpoint.id;
         let is_known = replica.record(id).is_some_and(|known| known.written == record.written);
         if is_known && !replica.timers.contains(id) {
-            replica.timers.set(id, RETRY);
+            replica.timers.set(id, after);
         }
     }
 }

@@ -23,7 +23,7 @@ use super::record::{ChangeValue, Removed, Value};
 use super::replica::{Record, Replica};
 use crate::store::decide::{Decision, Effect, EndpointLimits, Put, Terms, decide, outcome};
 use crate::store::owner::{Owner, Place};
-use crate::store::remote::{LAST, Written, revision};
+use crate::store::remote::{KeptValue, LAST, Written, revision};
 use crate::{Command, CommandOutcome, RegistryError, ServerId};
 
 /// The step that a command requires.
@@ -60,6 +60,8 @@ pub(super) struct Stored {
     put: Put,
     owner: Owner,
     written: Written,
+    /// Whether the instance gets its full TTL again, from this server.
+    renews: bool,
     /// The guards that it writes, with the indexes at which they were written.
     guards: BTreeMap<Guard, u64>,
     /// The instance of the id, as it was.
@@ -97,11 +99,15 @@ impl Planner<'_> {
         Plan { fence, step }
     }
 
-    fn store(&self, replica: &Replica, command: &Command, put: Put, fence: &Fence) -> Step {
+    fn store(&self, replica: &Replica, command: &Command, mut put: Put, fence: &Fence) -> Step {
         let id = command.id();
         let old = replica.record(&id).cloned();
+        let returns = old.as_ref().is_some_and(|old| {
+            KeptValue::restore(old.kept.as_ref(), &old.endpoint, &mut put, command)
+        });
         if put.effect == Effect::Renewed
             && put.owner.is_none()
+            && !returns
             && let Some(old) = &old
         {
             if command.renews_lease() && old.server == self.server && !replica.is_ending(old) {
@@ -120,6 +126,7 @@ impl Planner<'_> {
         let owner = put.owner.clone().or_else(|| old.as_ref().map(|old| old.owner.clone()));
         let owner = owner.unwrap_or_else(|| Owner::new(self.terms.origin));
         let written = Written::new(put.effect, command.renews_lease());
+        let renews = returns || written.is_registration();
         let guards = match put.effect.is_registration() {
             true => guards(&put.endpoint, &owner),
             false => BTreeSet::new(),
@@ -135,7 +142,7 @@ impl Planner<'_> {
             displaced.truncate(room.max(8));
             return Step::Remove(displaced);
         }
-        Step::Store(Box::new(Stored { put, owner, written, guards, old, displaced }))
+        Step::Store(Box::new(Stored { put, owner, written, renews, guards, old, displaced }))
     }
 
     /// The transaction that only verifies what was decided on.
@@ -153,13 +160,14 @@ impl Planner<'_> {
 
     /// The transaction that stores an endpoint; `change` is the name of the change.
     pub(super) fn write(&self, fence: &Fence, stored: &Stored, change: &str) -> KvTransaction {
-        let Stored { put, owner, written, guards, old, displaced } = stored;
+        let Stored { put, owner, written, guards, old, displaced, .. } = stored;
         let id = &put.endpoint.id;
         let server = match old {
-            Some(old) if !written.is_registration() => old.server,
+            Some(old) if !stored.renews => old.server,
             _ => self.server,
         };
         let value = Value::new(put.endpoint.clone(), owner.clone(), *written, server, change);
+        let value = value.kept(stored.kept());
         let encoded = value.encode();
         let ids = displaced.iter().map(|record| &record.endpoint.id).chain([id]).collect();
         let mut transaction = self.delete(fence.checks(self.keys, &ids, guards), displaced);
@@ -235,6 +243,12 @@ impl Step {
 // === impl Stored ===
 
 impl Stored {
+    /// Until when the instance is kept although its lease ended: a health report changes nothing about that.
+    fn kept(&self) -> Option<KeptValue> {
+        let old = self.old.as_ref().filter(|_| !self.renews);
+        old?.kept.as_ref().map(KeptValue::reported)
+    }
+
     /// The outcome of the command, once it is stored at this index.
     pub(super) fn outcome(
         self,

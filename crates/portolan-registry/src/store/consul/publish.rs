@@ -4,41 +4,28 @@
 //! that Portolan knows. If all servers end, nobody renews the checks, and Consul itself finds the instances critical.
 //! What was learned by broadcast is not registered: a datagram is not authenticated.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use portolan_consul::{ConsulAgent, ConsulCheckStatus, ConsulError, ConsulRegistration};
-use portolan_core::{HealthStatus, Host, Remedy, ServiceEndpoint, ServiceId, Source};
+use portolan_core::{Remedy, ServiceId};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::warn;
 
 use super::Shared;
+use wanted::{REGISTRY, SLACK, Wanted};
 
-/// The metadata of a service that Portolan registers: the id of the instance, and the prefix of its registry.
-pub(super) const ID: &str = "portolan-id";
-const REGISTRY: &str = "portolan-registry";
-const SCOPE: &str = "portolan-scope";
-const VERSION: &str = "version";
-const PROTOCOL: &str = "protocol";
-/// The tag of every service that Portolan registers, and the beginning of the one with its scope.
-pub(super) const TAG: &str = "portolan";
-pub(super) const SCOPE_TAG: &str = "scope-";
-/// How long a check lasts beyond the TTL of the instance.
-const SLACK: Duration = Duration::from_secs(15);
-/// How long the check of an instance may be critical until the agent deregisters it. An instance that is critical for
-/// Portolan is registered again then; one that no server knows any more is gone.
-const DEREGISTER_AFTER: Duration = Duration::from_secs(3600);
+mod wanted;
+
+pub(super) use wanted::{ID, SCOPE_TAG, TAG};
+
 /// How often it is checked which checks are to be renewed.
 const TICK: Duration = Duration::from_millis(500);
 /// How often the agent's services are compared with what it should have.
 const RECONCILE: Duration = Duration::from_secs(10);
 /// How many calls are made at the same time.
 const CONCURRENT: usize = 8;
-/// The longest metadata that Consul accepts, and the number of its entries.
-const META_VALUE: usize = 512;
-const META_ENTRIES: usize = 64;
 
 /// What this server has registered at its agent.
 #[derive(Debug, Default)]
@@ -63,7 +50,7 @@ struct Service {
 /// A call to the agent.
 #[derive(Debug)]
 enum Call {
-    Register(Box<ConsulRegistration>, String),
+    Register(Wanted),
     Update(String, ConsulCheckStatus, String),
     Deregister(String),
 }
@@ -110,7 +97,7 @@ impl Shared {
             if wanted.is_none() && self.is_at_own_node(&id) {
                 // Another server at this agent has it now, and has replaced it.
                 published.services.remove(&id);
-            } else if let Some(call) = published.call(&id, wanted, self) {
+            } else if let Some(call) = published.call(&id, wanted) {
                 calls.push((id, call));
             }
         }
@@ -129,7 +116,7 @@ impl Shared {
 
     async fn call(&self, call: &Call) -> Result<bool, ConsulError> {
         match call {
-            Call::Register(registration, output) => {
+            Call::Register(Wanted { registration, output }) => {
                 self.client.register_service(registration).await?;
                 self.client.update_check(&registration.id, registration.status, output).await
             }
@@ -138,16 +125,12 @@ impl Shared {
         }
     }
 
-    /// The instance, if it is to be registered at this server's agent by this server, and the host at which others
-    /// reach it: an address of loopback is one of another machine for them, unless Consul itself is on loopback.
-    fn wanted(&self, id: &ServiceId) -> Option<(Arc<ServiceEndpoint>, Host)> {
+    /// What is to be registered at this server's agent by this server for an instance.
+    fn wanted(&self, id: &ServiceId) -> Option<Wanted> {
         let is_local = self.agent.lock().as_ref().is_some_and(ConsulAgent::is_on_loopback);
         let replica = self.replica.lock();
-        let record = replica.record(id).filter(|_| replica.timers.contains(id))?;
-        let endpoint = &record.endpoint;
-        let mut hosts = endpoint.hosts().filter(|host| is_local || !host.is_loopback());
-        let host = hosts.next().filter(|_| endpoint.source == Source::Registered)?;
-        Some((Arc::clone(endpoint), host.clone()))
+        let record = replica.record(id).filter(|record| replica.holds(record))?;
+        Wanted::of(record, self.keys.prefix(), is_local)
     }
 
     /// Whether another server has the instance registered at the agent of this server.
@@ -155,9 +138,7 @@ impl Shared {
         let own = self.agent.lock().as_ref().map(|agent| agent.node.clone());
         let replica = self.replica.lock();
         replica.record(id).is_some_and(|record| {
-            own.is_some()
-                && !replica.timers.contains(id)
-                && replica.node_of(record) == own.as_deref()
+            own.is_some() && !replica.holds(record) && replica.node_of(record) == own.as_deref()
         })
     }
 
@@ -194,39 +175,6 @@ impl Shared {
             published.failed.insert(id);
         }
     }
-
-    fn registration(&self, endpoint: &ServiceEndpoint, host: &Host) -> ConsulRegistration {
-        let (status, _) = health(endpoint);
-        let prefix = self.keys.prefix();
-        let mut meta = BTreeMap::from([
-            (ID.to_owned(), endpoint.id.to_string()),
-            (REGISTRY.to_owned(), prefix.to_owned()),
-            (SCOPE.to_owned(), endpoint.scope.to_string()),
-            (PROTOCOL.to_owned(), endpoint.protocol.to_string()),
-        ]);
-        if !endpoint.version.is_empty() {
-            meta.insert(VERSION.to_owned(), endpoint.version.clone());
-        }
-        for (key, value) in &endpoint.metadata {
-            let is_free = meta.len() < META_ENTRIES && !meta.contains_key(key);
-            let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-            if is_free && key.chars().all(is_plain) && !key.starts_with("consul-") {
-                meta.insert(key.clone(), value.clone());
-            }
-        }
-        meta.retain(|_, value| value.len() <= META_VALUE);
-        ConsulRegistration {
-            id: format!("{}:{}", prefix.replace('/', ":"), endpoint.id),
-            name: endpoint.name.to_string(),
-            address: host.to_string(),
-            port: endpoint.port,
-            tags: vec![TAG.to_owned(), format!("{SCOPE_TAG}{}", endpoint.scope)],
-            meta,
-            ttl: endpoint.ttl.duration() + SLACK,
-            deregister_after: DEREGISTER_AFTER,
-            status,
-        }
-    }
 }
 
 // === impl Published ===
@@ -241,25 +189,20 @@ impl Published {
     }
 
     /// The call that makes the agent's service as it is wanted, if it is not.
-    fn call(
-        &self,
-        id: &ServiceId,
-        wanted: Option<(Arc<ServiceEndpoint>, Host)>,
-        shared: &Shared,
-    ) -> Option<Call> {
+    fn call(&self, id: &ServiceId, wanted: Option<Wanted>) -> Option<Call> {
         let known = self.services.get(id);
-        let Some((endpoint, host)) = wanted else {
+        let Some(wanted) = wanted else {
             return Some(Call::Deregister(known?.registration.id.clone()));
         };
-        let registration = shared.registration(&endpoint, &host);
-        let (status, output) = health(&endpoint);
         match known {
-            Some(known) if known.is_like(&registration) => {
+            Some(known) if known.is_like(&wanted.registration) => {
+                let Wanted { registration, output } = wanted;
+                let (id, status) = (registration.id, registration.status);
                 let is_due = known.renewed.elapsed() >= known.renew_after;
                 let is_same = (known.status, &known.output) == (status, &output);
-                (is_due || !is_same).then_some(Call::Update(registration.id, status, output))
+                (is_due || !is_same).then_some(Call::Update(id, status, output))
             }
-            _ => Some(Call::Register(Box::new(registration), output)),
+            _ => Some(Call::Register(wanted)),
         }
     }
 
@@ -275,11 +218,11 @@ impl Published {
                 }
                 self.failed.insert(id);
             }
-            (Ok(true), Call::Register(registration, output)) => {
+            (Ok(true), Call::Register(Wanted { registration, output })) => {
                 let ttl = registration.ttl - SLACK;
                 let status = registration.status;
                 let renew_after = (ttl / 2).max(Duration::from_secs(1));
-                let (registration, renewed) = (*registration, Instant::now());
+                let renewed = Instant::now();
                 let service = Service { registration, status, output, renewed, renew_after };
                 self.services.insert(id, service);
             }
@@ -307,19 +250,4 @@ impl Service {
         let status = self.registration.status;
         self.registration == ConsulRegistration { status, ..other.clone() }
     }
-}
-
-/// The status and the output of an instance's check. Consul has no unknown health: an instance whose lease lives and
-/// that is not checked passes.
-fn health(endpoint: &ServiceEndpoint) -> (ConsulCheckStatus, String) {
-    let status = match endpoint.health {
-        HealthStatus::Critical => ConsulCheckStatus::Critical,
-        HealthStatus::Warning => ConsulCheckStatus::Warning,
-        HealthStatus::Passing | HealthStatus::Unknown => ConsulCheckStatus::Passing,
-    };
-    let output = match endpoint.health_reason.as_str() {
-        "" => format!("health: {}", endpoint.health),
-        reason => format!("health: {}: {reason}", endpoint.health),
-    };
-    (status, output)
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::keys::Guard;
 use crate::ServerId;
 use crate::store::owner::Owner;
-use crate::store::remote::{LAST, Written, revision};
+use crate::store::remote::{KeptValue, LAST, Written, revision};
 
 /// The longest value in bytes that stands in a change too; a change of a longer one refers to the endpoint's key, so
 /// that a list of changes stays small.
@@ -22,6 +22,9 @@ pub(super) struct Value {
     pub(super) change: Written,
     /// The server that holds the lease, and ends it.
     server: String,
+    /// Until when it is kept although its lease ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) kept: Option<KeptValue>,
     /// The name of the change. Consul does not count a write of the same value, so no two are the same.
     transaction: String,
 }
@@ -77,8 +80,13 @@ impl Value {
             owner,
             change,
             server: format!("{:016x}", server.0),
+            kept: None,
             transaction: transaction.to_owned(),
         }
+    }
+
+    pub(super) fn kept(self, kept: Option<KeptValue>) -> Self {
+        Self { kept, ..self }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

@@ -12,8 +12,9 @@ use super::keys::{Guard, Keys};
 use super::log::{Floor, Gap, Log, News};
 use crate::store::decide::{Concerned, Known};
 use crate::store::index::Index;
+use crate::store::mass_expiry::MassExpiry;
 use crate::store::owner::Owner;
-use crate::store::remote::{GRACE, OUTAGE, Outlets, ServerValue, Timers};
+use crate::store::remote::{GRACE, KeptValue, OUTAGE, Outlets, ServerValue, Timers};
 use crate::store::{Committed, Update};
 use crate::{Command, LiveServers, Membership, ServerId};
 
@@ -27,13 +28,16 @@ pub(super) struct Replica {
     servers: watch::Sender<LiveServers>,
     /// What each live server tells.
     live: BTreeMap<ServerId, ServerValue>,
-    records: HashMap<ServiceId, Record>,
+    pub(super) records: HashMap<ServiceId, Record>,
     /// The indexes of endpoints' keys whose values this version cannot read.
     unreadable: HashMap<ServiceId, u64>,
     guards: HashMap<Guard, u64>,
     log: Log,
     index_of: Index,
     pub(super) timers: Timers,
+    pub(super) mass_expiry: MassExpiry,
+    /// The number of instances that are kept because too many leases ended at once.
+    kept: usize,
     /// The endpoints whose removal is on its way, or may be, and the indexes of their keys.
     ending: HashMap<ServiceId, u64>,
     /// The index up to which every change is applied; `None` before the state is loaded.
@@ -57,6 +61,8 @@ pub(super) struct Record {
     pub(super) written: u64,
     /// The server that holds its lease.
     pub(super) server: ServerId,
+    /// Until when it is kept although its lease ended, and its health before.
+    pub(super) kept: Option<KeptValue>,
 }
 
 // === impl Replica ===
@@ -67,6 +73,7 @@ impl Replica {
         own: ServerId,
         membership: Membership,
         servers: watch::Sender<LiveServers>,
+        mass_expiry: MassExpiry,
     ) -> Self {
         Self {
             keys,
@@ -80,6 +87,8 @@ impl Replica {
             log: Log::default(),
             index_of: Index::default(),
             timers: Timers::default(),
+            mass_expiry,
+            kept: 0,
             ending: HashMap::new(),
             position: None,
             revision: Revision::default(),
@@ -100,6 +109,11 @@ impl Replica {
     /// The numbers of all endpoints and of those that were learned by broadcast.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.records.len(), self.broadcast)
+    }
+
+    /// The number of instances that are kept because too many leases ended at once.
+    pub(super) fn kept(&self) -> usize {
+        self.kept
     }
 
     pub(super) fn record(&self, id: &ServiceId) -> Option<&Record> {
@@ -137,7 +151,7 @@ impl Replica {
     }
 
     /// The server that ends the lease of an endpoint: the one that holds it, or if that is gone, one of the others.
-    fn holds(&self, record: &Record) -> bool {
+    pub(super) fn holds(&self, record: &Record) -> bool {
         // What is registered in Consul has no lease.
         record.endpoint.source != Source::Consul
             && (record.server == self.own
@@ -188,7 +202,7 @@ impl Replica {
     /// Stores a heartbeat. Returns whether the registration is still the one that was written at this index.
     pub(super) fn renew(&mut self, written: u64, endpoint: &ServiceEndpoint) -> bool {
         let Some(record) = self.records.get_mut(&endpoint.id) else { return false };
-        let is_ending = self.ending.contains_key(&endpoint.id);
+        let is_ending = self.ending.contains_key(&endpoint.id) || record.kept.is_some();
         if record.written != written || record.server != self.own || is_ending {
             return false;
         }

@@ -14,6 +14,7 @@ use agent::Agent;
 mod access;
 mod agent;
 mod catalogue;
+mod mass_expiry;
 mod outages;
 mod servers;
 

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use jiff::Timestamp;
 use portolan_core::ServiceId;
 use portolan_etcd::Transaction;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -23,8 +22,8 @@ use tracing::warn;
 use super::Shared;
 use super::record::revision;
 use super::replica::Record;
+use crate::Recorder;
 use crate::store::remote::OUTAGE;
-use crate::{MassExpiryConfig, Recorder};
 
 /// How many leases are ended at the same time.
 pub(super) const CONCURRENT: usize = 64;
@@ -82,9 +81,8 @@ impl Shared {
     /// The TTL has passed since the last heartbeat.
     async fn ended(&self, record: Record, recorder: &Recorder) {
         if let Some(kept) = &record.kept {
-            let left = Duration::try_from(kept.until.duration_since(Timestamp::now()));
-            return match left.ok().filter(|left| !left.is_zero()) {
-                Some(left) => self.start_again(&record, left.min(MassExpiryConfig::LONGEST)),
+            return match kept.left() {
+                Some(left) => self.start_again(&record, left),
                 None => self.expire(record, recorder).await,
             };
         }

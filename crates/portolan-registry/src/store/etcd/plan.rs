@@ -15,15 +15,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use portolan_core::{HealthReport, Revision, ServiceEndpoint};
+use portolan_core::{Revision, ServiceEndpoint};
 use portolan_etcd::{EtcdLease, Transaction};
 
 use super::keys::Keys;
-use super::record::{KeptValue, Value, revision};
+use super::record::{Value, revision};
 use super::replica::{Record, Replica};
 use crate::store::decide::{Decision, Effect, EndpointLimits, Put, Terms, decide, outcome};
 use crate::store::owner::{Owner, Place};
-use crate::store::remote::{LAST, Written};
+use crate::store::remote::{KeptValue, LAST, Written};
 use crate::{Command, CommandOutcome, RegistryError, ServerId};
 
 /// How many instances are displaced by one transaction: etcd allows 128 operations in it.
@@ -122,7 +122,9 @@ impl Planner<'_> {
     fn store(&self, replica: &Replica, command: &Command, mut put: Put) -> Step {
         let id = command.id();
         let old = replica.record(&id).cloned();
-        let returns = restore(&mut put, command, old.as_ref());
+        let returns = old.as_ref().is_some_and(|old| {
+            KeptValue::restore(old.kept.as_ref(), &old.endpoint, &mut put, command)
+        });
         if put.effect == Effect::Renewed
             && put.owner.is_none()
             && !returns
@@ -220,8 +222,7 @@ impl Stored {
     /// Until when the instance is kept although its lease ended: a health report changes nothing about that.
     fn kept(&self) -> Option<KeptValue> {
         let old = self.old.as_ref().filter(|_| !self.renews && !self.written.is_registration());
-        let until = old.and_then(|old| old.kept.as_ref())?.until;
-        Some(KeptValue { until, health: None })
+        old?.kept.as_ref().map(KeptValue::reported)
     }
 
     pub(super) fn lease_ttl(&self) -> i64 {
@@ -265,19 +266,6 @@ pub(super) fn index(keys: &Keys, endpoint: &ServiceEndpoint, owner: &Owner) -> B
     let fenced = owner.fenced.iter().map(|(fenced, _)| fenced).filter(|fenced| *fenced != id);
     let places = Place::all(endpoint).map(|place| format!("{}{id}", keys.at(&place)));
     places.chain(fenced.map(|fenced| format!("{}{id}", keys.fenced(fenced)))).collect()
-}
-
-/// Restores the health of an instance that was kept although its lease ended, with its heartbeat. Returns whether it is one.
-fn restore(put: &mut Put, command: &Command, old: Option<&Record>) -> bool {
-    let renews = put.effect == Effect::Renewed && command.renews_lease();
-    let Some(kept) = old.filter(|_| renews).and_then(|old| old.kept.clone()) else { return false };
-    if let Some(HealthReport { status, reason }) = kept.health {
-        if put.endpoint.health != status {
-            put.effect = Effect::Health;
-        }
-        (put.endpoint.health, put.endpoint.health_reason) = (status, reason);
-    }
-    true
 }
 
 /// The instances that a transaction has removed, with the revisions of that.

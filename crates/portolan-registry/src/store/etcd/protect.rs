@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use jiff::Timestamp;
-use portolan_core::{HealthReport, HealthStatus, ServiceEndpoint};
+use portolan_core::ServiceEndpoint;
 use portolan_etcd::Transaction;
 use tokio::time::Instant;
 
 use super::Shared;
 use super::leases::{CONCURRENT, RETRY, ROUNDING, rest};
-use super::record::{KeptValue, Value};
+use super::record::Value;
 use super::replica::{Record, Replica};
 use crate::store::mass_expiry::Kept;
-use crate::store::remote::Written;
+use crate::store::remote::{self, KeptValue, Written};
 
 /// How long it holds what etcd has said about the leases that appear to end: less than two fifths of a usual TTL, which a lease
 /// has at least that does not end.
@@ -55,14 +54,11 @@ impl Shared {
     /// Keeps an instance: its health says why, and until when another server keeps it too.
     pub(super) async fn keep(&self, record: Record, kept: Kept) {
         let key = self.keys.endpoint(&record.endpoint.id);
-        let health = record.endpoint.health;
-        let health = HealthReport::new(health, record.endpoint.health_reason.as_str());
-        let until = Timestamp::now().checked_add(kept.keep).unwrap_or(Timestamp::MAX);
-        let mut endpoint = ServiceEndpoint::clone(&record.endpoint);
-        (endpoint.health, endpoint.health_reason) = (HealthStatus::Unknown, kept.reason);
+        let keep = kept.keep;
+        let (endpoint, kept) = KeptValue::mark(&record.endpoint, kept);
         let Record { owner, server, lease_ttl, .. } = &record;
-        let value = Value::new(endpoint, owner, Written::Health, *server, *lease_ttl)
-            .kept(Some(KeptValue { until, health: Some(health) }));
+        let value =
+            Value::new(endpoint, owner, Written::Health, *server, *lease_ttl).kept(Some(kept));
         let transaction = Transaction::default().if_unchanged(&key, record.written).put(
             key,
             value.encode(),
@@ -70,7 +66,7 @@ impl Shared {
         );
         let result = self.client.transact(transaction).await;
         let is_kept = result.is_ok_and(|result| result.succeeded);
-        self.start_again(&record, if is_kept { kept.keep } else { RETRY });
+        self.start_again(&record, if is_kept { keep } else { RETRY });
     }
 }
 
@@ -79,12 +75,9 @@ impl Shared {
 impl Replica {
     fn keeps(&mut self, endpoint: &ServiceEndpoint) -> Option<Kept> {
         let Self { mass_expiry, records, timers, .. } = self;
-        mass_expiry.keeps(endpoint, || {
-            timers.all().filter_map(|(id, left)| {
-                let record = records.get(id)?;
-                let left = if record.kept.is_some() { Duration::ZERO } else { left };
-                Some((&*record.endpoint, left))
-            })
+        remote::keeps(mass_expiry, timers, endpoint, |id| {
+            let record = records.get(id)?;
+            Some((&*record.endpoint, record.kept.is_some()))
         })
     }
 

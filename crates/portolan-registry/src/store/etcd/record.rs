@@ -2,13 +2,12 @@
 
 use std::net::IpAddr;
 
-use jiff::Timestamp;
-use portolan_core::{HealthReport, Incarnation, Revision, ServiceEndpoint, ServiceId};
+use portolan_core::{Incarnation, Revision, ServiceEndpoint, ServiceId};
 use serde::{Deserialize, Serialize};
 
 use crate::ServerId;
 use crate::store::owner::Owner;
-use crate::store::remote::{self, LAST, Written};
+use crate::store::remote::{self, KeptValue, LAST, Written};
 
 /// The value of an endpoint's key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,15 +24,6 @@ pub(super) struct Value {
     /// Until when it is kept although its lease ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) kept: Option<KeptValue>,
-}
-
-/// An instance is kept although its lease ended, because too many ended at once.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct KeptValue {
-    pub(super) until: Timestamp,
-    /// Its health before, which its next heartbeat restores; absent if it was reported since.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) health: Option<HealthReport>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -11,12 +11,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::keys::Keys;
-use super::record::{KeptValue, revision};
+use super::record::revision;
 use crate::store::decide::{Concerned, Known};
 use crate::store::index::Index;
 use crate::store::mass_expiry::MassExpiry;
 use crate::store::owner::Owner;
-use crate::store::remote::{GRACE, LAST, OUTAGE, Outlets, Timers};
+use crate::store::remote::{GRACE, KeptValue, LAST, OUTAGE, Outlets, Timers};
 use crate::store::{Committed, Update};
 use crate::{Command, LiveServers, Membership, ServerId};
 

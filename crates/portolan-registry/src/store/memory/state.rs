@@ -154,25 +154,27 @@ impl State {
     fn put(
         &mut self,
         command: &Command,
-        put: Put,
+        mut put: Put,
         origin: CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
         self.limits.check_put(&put, origin.source(), (self.records.len(), self.broadcast))?;
-        let Put { mut endpoint, mut effect, owner, displaced } = put;
+        if let Some(Record { endpoint, kept: Some(before), .. }) =
+            self.records.get(&put.endpoint.id)
+            && command.renews_lease()
+        {
+            put.restore_health(endpoint, before);
+            if put.effect == Effect::Renewed {
+                // The journal has to know that it is kept no longer.
+                put.effect = Effect::Health;
+            }
+        }
+        let Put { endpoint, effect, owner, displaced } = put;
         let displaced =
             displaced.iter().filter_map(|id| self.remove(id, RemoveKind::Deregistered)).collect();
         let moved_from = (effect == Effect::Moved)
             .then(|| self.remove(&endpoint.id, RemoveKind::Deregistered))
             .flatten();
         let moved_from = moved_from.map(|(endpoint, _)| endpoint);
-        if effect == Effect::Renewed
-            && command.renews_lease()
-            && let Some(kept) =
-                self.records.get(&endpoint.id).and_then(|record| record.kept.clone())
-        {
-            (endpoint.health, endpoint.health_reason) = (kept.status, kept.reason);
-            effect = Effect::Health;
-        }
         let renews_only = effect == Effect::Renewed && owner.is_none() && command.renews_lease();
         let owner = owner
             .or_else(|| self.records.get(&endpoint.id).map(|record| record.owner.clone()))

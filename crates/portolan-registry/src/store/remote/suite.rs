@@ -12,6 +12,8 @@ use super::harness::{Server, eventually, next};
 use crate::store::suite::registration;
 use crate::{Command, CommandOrigin, CommandTarget, RegistryConfig, RegistryError};
 
+pub(crate) mod mass_expiry;
+
 /// Runs every part of the suite; `config` returns the settings of a registry that is empty.
 pub(crate) async fn run(config: impl Fn() -> RegistryConfig) {
     concurrent_registrations_at_one_place_leave_one_instance(&config()).await;

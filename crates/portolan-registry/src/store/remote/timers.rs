@@ -52,7 +52,6 @@ impl Timers {
     }
 
     /// Each endpoint, with the time until its timer fires; zero if it has fired.
-    #[cfg(any(test, feature = "etcd"))]
     pub(crate) fn all(&self) -> impl Iterator<Item = (&ServiceId, Duration)> {
         let now = Instant::now();
         let waiting = self.timer_of.iter();

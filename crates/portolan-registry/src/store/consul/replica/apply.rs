@@ -23,7 +23,7 @@ impl Replica {
         self.ending.clear();
         self.guards.clear();
         self.index_of = Index::default();
-        self.broadcast = 0;
+        (self.broadcast, self.kept) = (0, 0);
         let mut endpoints = Vec::new();
         for entry in &list.entries {
             match self.keys.parse(&entry.key) {
@@ -94,15 +94,18 @@ impl Replica {
         let record = self.record_of(value, index);
         let (id, endpoint) = (record.endpoint.id.clone(), Arc::clone(&record.endpoint));
         let known = self.records.get(&id).map(|old| old.endpoint.source);
+        let was_kept = self.records.get(&id).is_some_and(|old| old.kept.is_some());
         if written == Written::Moved && known.is_some() {
             self.remove(&id, false, revision(index, change));
         }
         let (holds, is_held) = (self.holds(&record), self.timers.contains(&id));
+        let kept = record.kept.as_ref().map(|kept| kept.left().unwrap_or_default());
+        let is_renewed = written.is_registration() || (was_kept && kept.is_none());
         self.store(record);
         if !holds {
             self.timers.cancel(&id);
-        } else if written.is_registration() || !is_held {
-            self.timers.set(&id, endpoint.ttl.duration() + GRACE);
+        } else if is_renewed || !is_held {
+            self.timers.set(&id, kept.unwrap_or(endpoint.ttl.duration() + GRACE));
         }
         self.touched.insert(id);
         match written {
@@ -117,12 +120,12 @@ impl Replica {
 
     fn record_of(&self, value: Value, written: u64) -> Record {
         let server = value.server();
-        let Value { mut endpoint, owner, .. } = value;
+        let Value { mut endpoint, owner, kept, .. } = value;
         if let Some(known) = self.records.get(&endpoint.id) {
             // Heartbeats that this server received are not in the value.
             endpoint.last_heartbeat = endpoint.last_heartbeat.max(known.endpoint.last_heartbeat);
         }
-        Record { endpoint: Arc::new(endpoint), owner, written, server }
+        Record { endpoint: Arc::new(endpoint), owner, written, server, kept }
     }
 
     fn store(&mut self, record: Record) {
@@ -130,7 +133,9 @@ impl Replica {
         self.unreadable.remove(&id);
         self.ending.remove(&id);
         self.broadcast += usize::from(record.endpoint.source == Source::Broadcast);
+        self.kept += usize::from(record.kept.is_some());
         let old = self.records.get(&id);
+        self.kept -= usize::from(old.is_some_and(|old| old.kept.is_some()));
         self.broadcast -=
             usize::from(old.is_some_and(|old| old.endpoint.source == Source::Broadcast));
         if !old.is_some_and(|old| old.is_indexed_like(&record)) {
@@ -146,7 +151,8 @@ impl Replica {
         self.unreadable.remove(id);
         self.ending.remove(id);
         self.timers.cancel(id);
-        let Some(Record { endpoint, owner, .. }) = self.records.remove(id) else { return };
+        let Some(Record { endpoint, owner, kept, .. }) = self.records.remove(id) else { return };
+        self.kept -= usize::from(kept.is_some());
         self.touched.insert(id.clone());
         self.index_of.remove(&endpoint, &owner);
         self.broadcast -= usize::from(endpoint.source == Source::Broadcast);

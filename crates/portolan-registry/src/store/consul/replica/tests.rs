@@ -6,9 +6,9 @@ use portolan_core::{Registration, Ttl};
 use super::super::log::{NewChange, News};
 use super::super::record::{ChangeValue, Removed, StoredValue, Value};
 use super::*;
-use crate::CommandOrigin;
 use crate::store::remote::{ServerValue, Written};
 use crate::store::suite::registration;
+use crate::{CommandOrigin, RegistryConfig};
 
 const OWN: ServerId = ServerId(1);
 const OTHER: ServerId = ServerId(2);
@@ -17,7 +17,8 @@ const OTHER: ServerId = ServerId(2);
 fn replica() -> Replica {
     let servers = watch::Sender::new(LiveServers::new());
     let membership = Membership::new(OWN, servers.subscribe());
-    let mut replica = Replica::new(Keys::new("p"), OWN, membership, servers);
+    let mass_expiry = MassExpiry::from_config(&RegistryConfig::default());
+    let mut replica = Replica::new(Keys::new("p"), OWN, membership, servers, mass_expiry);
     replica.load(&KvList { index: 1, entries: Vec::new() });
     replica.touch_contact();
     replica

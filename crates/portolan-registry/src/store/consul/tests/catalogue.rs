@@ -6,19 +6,23 @@ use portolan_consul::ConsulInstance;
 
 use super::*;
 
+/// The instances of a service in Consul, whatever their health.
+pub(super) async fn instances(agent: &Agent, name: &str) -> Vec<ConsulInstance> {
+    agent.client().instances(name, "none").await.unwrap()
+}
+
 /// Waits until Consul has so many instances of a service that are not critical.
 async fn in_consul(agent: &Agent, name: &str, count: usize) -> Vec<ConsulInstance> {
-    let client = agent.client();
     let usable = |instance: &ConsulInstance| {
         let critical = Some(portolan_consul::ConsulCheckStatus::Critical);
         instance.checks.iter().all(|check| check.status != critical)
     };
     let found = async {
         loop {
-            let mut instances = client.instances(name, "none").await.unwrap();
-            instances.retain(usable);
-            if instances.len() == count {
-                return instances;
+            let mut found = instances(agent, name).await;
+            found.retain(usable);
+            if found.len() == count {
+                return found;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
