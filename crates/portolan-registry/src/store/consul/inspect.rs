@@ -1,15 +1,18 @@
 //! Reads the keys of a registry in Consul, without a session and without writing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use portolan_consul::{ConsulClient, KvEntry, KvList};
-use portolan_core::ServiceId;
+use portolan_core::{ServiceId, Source};
 
 use super::NAME;
 use super::fault::StoreFault;
-use super::keys::{Keys, Kind};
+use super::keys::{Guard, Keys, Kind};
+use super::log::Floor;
+use super::plan::guards;
 use super::record::Value;
 use crate::RegistryConfig;
 use crate::store::inspect::{InspectError, Inspection, StoreProblem};
@@ -47,10 +50,14 @@ fn inspection(keys: &Keys, location: String, found: &KvList) -> Inspection {
         servers: Vec::new(),
         problems: Vec::new(),
     };
+    let guards = guards_in(keys, found);
     for entry in &found.entries {
         match keys.parse(&entry.key) {
             Kind::Endpoint(id) => match record(entry, &id) {
-                Ok(record) => inspection.records.push(record),
+                Ok(record) => {
+                    inspection.problems.extend(missing(keys, &record, &guards));
+                    inspection.records.push(record);
+                }
                 Err(problem) => {
                     let place = entry.key.clone();
                     inspection.problems.push(StoreProblem::unreadable(place, problem));
@@ -59,7 +66,8 @@ fn inspection(keys: &Keys, location: String, found: &KvList) -> Inspection {
             Kind::Server(server) if entry.session.is_some() => {
                 inspection.servers.push(format!("{:016x}", server.0));
             }
-            Kind::Server(_) | Kind::Guard(_) | Kind::Change | Kind::Floor => {}
+            Kind::Floor => inspection.problems.extend(floor(entry, found.index)),
+            Kind::Server(_) | Kind::Guard(_) | Kind::Change => {}
             Kind::Other if entry.key == keys.format() => {}
             Kind::Other => {
                 inspection.problems.push(StoreProblem::unknown_key(entry.key.clone()));
@@ -78,6 +86,44 @@ fn record(entry: &KvEntry, id: &ServiceId) -> Result<StoreRecord, String> {
     }
     let Value { endpoint, owner, .. } = value.written_at(entry.modify_index);
     Ok(StoreRecord { endpoint, owner })
+}
+
+fn guards_in(keys: &Keys, found: &KvList) -> BTreeSet<Guard> {
+    let kinds = found.entries.iter().map(|entry| keys.parse(&entry.key));
+    let guards = kinds.filter_map(|kind| match kind {
+        Kind::Guard(guard) => Some(guard),
+        _ => None,
+    });
+    guards.collect()
+}
+
+/// The guards of a record that are not there: running servers still expect them.
+fn missing(keys: &Keys, record: &StoreRecord, present: &BTreeSet<Guard>) -> Vec<StoreProblem> {
+    if record.endpoint.source == Source::Consul {
+        // Nothing is registered at the address, so nothing excludes it.
+        return Vec::new();
+    }
+    let guards = guards(&record.endpoint, &record.owner).into_iter();
+    let missing = guards.filter(|guard| !present.contains(guard));
+    let problem = |guard: Guard| {
+        StoreProblem::damage(
+            keys.guard(guard),
+            format!("it is missing, although {} is registered", record.endpoint.id),
+            "restart the servers, which reject registrations at its address until then",
+        )
+    };
+    missing.map(problem).collect()
+}
+
+/// What is wrong with the floor: that it is no index of Consul's log.
+fn floor(entry: &KvEntry, newest: u64) -> Option<StoreProblem> {
+    let problem = match Floor::parse(entry) {
+        Some(value) if value <= newest => return None,
+        Some(value) => format!("it is {value}, and the newest index of Consul is {newest}"),
+        None => "its value is not a number".to_owned(),
+    };
+    let remedy = "delete it; until then servers may read everything again each second";
+    Some(StoreProblem::damage(entry.key.clone(), problem, remedy))
 }
 
 fn failed(fault: StoreFault) -> InspectError {

@@ -176,9 +176,11 @@ impl NewChange {
 
 impl Floor {
     fn read(entry: &KvEntry) -> Self {
-        let text = entry.value().and_then(|value| String::from_utf8(value).ok());
-        let value = text.and_then(|text| text.parse().ok()).unwrap_or(0);
-        Self { value, written: entry.modify_index }
+        Self { value: Self::parse(entry).unwrap_or(0), written: entry.modify_index }
+    }
+
+    pub(super) fn parse(entry: &KvEntry) -> Option<u64> {
+        String::from_utf8(entry.value()?).ok()?.parse().ok()
     }
 }
 

@@ -268,7 +268,7 @@ impl Stored {
 }
 
 /// The guards that a registration writes: those of its places, and of the ids that its owner has fenced.
-fn guards(endpoint: &ServiceEndpoint, owner: &Owner) -> BTreeSet<Guard> {
+pub(super) fn guards(endpoint: &ServiceEndpoint, owner: &Owner) -> BTreeSet<Guard> {
     let fenced = owner.fenced.iter().map(|(fenced, _)| fenced).filter(|id| **id != endpoint.id);
     let places = Place::all(endpoint).map(|place| Guard::of_place(&place));
     places.chain(fenced.map(Guard::of_fenced)).collect()

@@ -17,6 +17,7 @@ mod catalogue;
 mod mass_expiry;
 mod outages;
 mod servers;
+mod transfer;
 
 /// The settings of a registry with a prefix of its own.
 fn config(agent: &Agent) -> RegistryConfig {
