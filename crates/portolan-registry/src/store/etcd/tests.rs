@@ -37,3 +37,9 @@ async fn etcd_passes_the_suite_of_all_stores() {
     let cluster = Cluster::start(1).await;
     suite::run(|| open(&config(&cluster)).unwrap()).await;
 }
+
+#[tokio::test]
+async fn cluster_of_three_members_passes_the_suite_of_all_stores() {
+    let cluster = Cluster::start(3).await;
+    suite::run(|| open(&config(&cluster)).unwrap()).await;
+}

@@ -9,6 +9,12 @@ async fn concurrent_commands_have_one_history() {
     suite::run(|| config(&cluster)).await;
 }
 
+#[tokio::test]
+async fn concurrent_commands_have_one_history_over_three_members() {
+    let cluster = Cluster::start(3).await;
+    suite::run(|| config(&cluster)).await;
+}
+
 /// A server that is stopped, or cut off, may have decided to end a lease, and its transaction arrives when the lease
 /// was renewed at another server.
 #[tokio::test]
