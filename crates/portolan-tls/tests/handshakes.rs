@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use portolan_core::{Remedy, TlsConfig};
@@ -22,10 +23,17 @@ struct Setup {
     authority: Authority,
 }
 
+/// Two authorities of one name would be taken for each other.
+fn unique_name() -> String {
+    static AUTHORITIES: AtomicU32 = AtomicU32::new(0);
+    format!("authority {}", AUTHORITIES.fetch_add(1, Ordering::Relaxed))
+}
+
 impl Setup {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let authority = Authority::create(&directory.path().join("ca"), "test", DAY).unwrap();
+        let authority =
+            Authority::create(&directory.path().join("ca"), &unique_name(), DAY).unwrap();
         Self { directory, authority }
     }
 

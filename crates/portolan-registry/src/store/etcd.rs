@@ -86,37 +86,44 @@ struct Shared {
 
 /// Opens the store. It connects once it is maintained.
 fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
-    let etcd = &config.etcd;
-    let client = EtcdClient::new(etcd.options()?);
-    let client = client.map_err(|error| InvalidRegistryConfig::from_etcd(&error))?;
-    let (keys, server) = (Keys::new(&etcd.prefix), ServerId(rand::random()));
-    let servers = watch::Sender::new(LiveServers::new());
-    let membership = Membership::new(server, servers.subscribe());
-    let replica = Replica::new(
-        keys.clone(),
-        server,
-        membership.clone(),
-        servers,
-        MassExpiry::from_config(config),
-    );
-    let (revocations, taken) = mpsc::channel(REVOCATIONS);
-    let shared = Arc::new(Shared {
-        client,
-        keys,
-        server,
-        replica: Mutex::new(replica),
-        progress: watch::Sender::new(0),
-        freshness: Freshness::unconfirmed(),
-        revocations,
-        membership_lease: Mutex::new(None),
-        revocations_taken: tokio::sync::Mutex::new(taken),
-        leases_verified: tokio::sync::Mutex::default(),
-        limits: EndpointLimits::from_config(config),
-        ttl_default: config.ttl()?,
-        advertise_url: config.advertise_url.clone(),
-    });
-    let feed = Box::new(ReplicaFeed::open(Arc::clone(&shared)));
-    Ok((Arc::new(Etcd { shared, membership }), feed))
+    let etcd = Etcd::open(config)?;
+    let feed = Box::new(ReplicaFeed::open(Arc::clone(&etcd.shared)));
+    Ok((Arc::new(etcd), feed))
+}
+
+impl Etcd {
+    fn open(config: &RegistryConfig) -> Result<Self, OpenError> {
+        let etcd = &config.etcd;
+        let client = EtcdClient::new(etcd.options()?);
+        let client = client.map_err(|error| InvalidRegistryConfig::from_etcd(&error))?;
+        let (keys, server) = (Keys::new(&etcd.prefix), ServerId(rand::random()));
+        let servers = watch::Sender::new(LiveServers::new());
+        let membership = Membership::new(server, servers.subscribe());
+        let replica = Replica::new(
+            keys.clone(),
+            server,
+            membership.clone(),
+            servers,
+            MassExpiry::from_config(config),
+        );
+        let (revocations, taken) = mpsc::channel(REVOCATIONS);
+        let shared = Arc::new(Shared {
+            client,
+            keys,
+            server,
+            replica: Mutex::new(replica),
+            progress: watch::Sender::new(0),
+            freshness: Freshness::unconfirmed(),
+            revocations,
+            membership_lease: Mutex::new(None),
+            revocations_taken: tokio::sync::Mutex::new(taken),
+            leases_verified: tokio::sync::Mutex::default(),
+            limits: EndpointLimits::from_config(config),
+            ttl_default: config.ttl()?,
+            advertise_url: config.advertise_url.clone(),
+        });
+        Ok(Self { shared, membership })
+    }
 }
 
 impl Store for Etcd {

@@ -1,11 +1,14 @@
 //! Confirms that the replica is current, although a quiet watch and one that is cut off look the same.
 //!
-//! A question has two parts: a linearizable read, which a majority of the members answers, gives the newest revision; then
-//! the member of the watch says how far it has come. Once it has come so far, the replica has everything that was
-//! committed before the question. A member that is cut off from the others, or lags, confirms nothing.
+//! A linearizable read, which a majority of the members answers, gives the newest revision. Once the replica has come so far,
+//! it has everything that was committed before the question. In a quiet store it has come so far already; and that is
+//! the only way to know it there, because newer versions of etcd do not say how far a watch has come that begins after the newest revision
+//! (etcd pull request 20229).
 //!
-//! Before etcd 3.4.25 and 3.5.8 the second answer can overtake events on their way (etcd issue 15220), so a question counts
-//! once the one after it is answered.
+//! Else something was committed since, perhaps by other users of etcd, of whose keys the watch delivers nothing. So the member of
+//! the watch is asked how far it has come. A member that is cut off from the others, or lags, confirms nothing.
+//! Before etcd 3.4.25 and 3.5.8 its answer can overtake events on their way (etcd issue 15220), so a question that is answered by it
+//! counts once the one after it is answered too.
 
 use std::future::pending;
 use std::time::Duration;
@@ -74,7 +77,10 @@ impl<'a> Probe<'a> {
         match (page, &mut self.question) {
             (Ok(page), Some(question)) => {
                 question.newest = page.revision;
-                self.progress.request();
+                let position = self.shared.replica.lock().position();
+                if !self.applied(position.map_or(0, |position| position.revision)) {
+                    self.progress.request();
+                }
             }
             // The next question may be answered. If the member of the watch failed, the client has turned to another
             // one, and the watch is opened again.
@@ -82,15 +88,32 @@ impl<'a> Probe<'a> {
         }
     }
 
+    /// The replica has applied everything up to this revision. Returns whether that answers the question.
+    pub(super) fn applied(&mut self, revision: i64) -> bool {
+        let Some(asked) = self.take_answered(revision) else { return false };
+        self.answered = Some(asked);
+        self.confirm(asked);
+        true
+    }
+
     /// The member of the watch has come so far.
     pub(super) fn progressed(&mut self, revision: i64) {
+        let Some(asked) = self.take_answered(revision) else { return };
+        if let Some(before) = self.answered.replace(asked) {
+            self.confirm(before);
+        }
+    }
+
+    /// When the question was asked that this revision answers.
+    fn take_answered(&mut self, revision: i64) -> Option<Instant> {
         let is_answered =
             |question: &mut Question<'_>| question.read.is_none() && question.newest <= revision;
-        let Some(question) = self.question.take_if(is_answered) else { return };
-        if let Some(asked) = self.answered.replace(question.asked) {
-            let index = self.shared.replica.lock().outlets.index();
-            self.shared.freshness.confirm(asked, index);
-        }
+        self.question.take_if(is_answered).map(|question| question.asked)
+    }
+
+    fn confirm(&self, asked: Instant) {
+        let index = self.shared.replica.lock().outlets.index();
+        self.shared.freshness.confirm(asked, index);
     }
 }
 

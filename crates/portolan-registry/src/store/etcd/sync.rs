@@ -89,12 +89,13 @@ impl Shared {
                 Err(error) => return Err(error.into()),
             };
             self.replica.lock().apply(&batch.events, batch.revision);
+            probe.applied(batch.revision);
             self.progress.send_replace(batch.revision);
         }
     }
 
     /// Reads the whole state at one revision.
-    async fn load(&self) -> Result<Position, StoreFault> {
+    pub(super) async fn load(&self) -> Result<Position, StoreFault> {
         let began = Instant::now();
         let (keys, at) = read_all(&self.client, self.keys.watched()).await?;
         let mut replica = self.replica.lock();
@@ -107,7 +108,7 @@ impl Shared {
 
     /// Checks that the prefix holds a registry in the format of this version, or nothing: then it becomes
     /// one. Returns the position of etcd.
-    async fn check_format(&self) -> Result<Position, StoreFault> {
+    pub(super) async fn check_format(&self) -> Result<Position, StoreFault> {
         self.client.check_version().await?;
         let (key, prefix) = (self.keys.format(), self.keys.prefix());
         loop {

@@ -16,6 +16,7 @@ mod certificates;
 mod cluster;
 mod concurrency;
 mod format;
+mod freshness;
 mod mass_expiry;
 mod outages;
 mod servers;
