@@ -42,6 +42,8 @@ struct Shared {
     failovers: watch::Sender<usize>,
     user: Option<EtcdUser>,
     token: Mutex<Option<MetadataValue<Ascii>>>,
+    /// Held while the session is created: once for all calls that wait for it, because etcd hashes the password for each.
+    authenticating: tokio::sync::Mutex<()>,
 }
 
 /// A stream that is open as long as `requests` exists.
@@ -93,8 +95,10 @@ impl EtcdClient {
     /// If an endpoint or a certificate is invalid.
     pub fn new(options: EtcdOptions) -> Result<Self, EtcdError> {
         let endpoints = options.channels()?;
-        let (failovers, token) = (watch::Sender::new(0), Mutex::new(None));
-        Ok(Self { shared: Arc::new(Shared { endpoints, failovers, user: options.user, token }) })
+        let (failovers, user) = (watch::Sender::new(0), options.user);
+        let (token, authenticating) = (Mutex::default(), tokio::sync::Mutex::default());
+        let shared = Shared { endpoints, failovers, user, token, authenticating };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Notifies of each failover to another endpoint. A stream should then be opened again, because the
@@ -161,7 +165,13 @@ impl EtcdClient {
     /// Returns the token of the session, which is created if the user has none.
     async fn token(&self, attempt: &Attempt) -> Result<Option<MetadataValue<Ascii>>, EtcdError> {
         let Some(user) = &self.shared.user else { return Ok(None) };
-        if let Some(token) = self.shared.token.lock().clone() {
+        let known = || self.shared.token.lock().clone();
+        if let Some(token) = known() {
+            return Ok(Some(token));
+        }
+        let authenticating = timeout_at(attempt.deadline, self.shared.authenticating.lock()).await;
+        let _authenticating = authenticating.map_err(|_| attempt.timeout())?;
+        if let Some(token) = known() {
             return Ok(Some(token));
         }
         let (name, password) = (user.name.clone(), user.password.clone());
@@ -190,7 +200,11 @@ impl<'a> Attempts<'a> {
             let deadline = self.until.min(Instant::now() + ATTEMPT);
             let attempt = Attempt { failovers, url, channel, token: None, deadline };
             match self.client.token(&attempt).await {
-                Ok(token) => return Ok(Attempt { token, ..attempt }),
+                Ok(token) => {
+                    // The creation of a session does not count.
+                    let deadline = self.until.min(Instant::now() + ATTEMPT);
+                    return Ok(Attempt { token, deadline, ..attempt });
+                }
                 Err(error) => self.failed(&attempt, error)?,
             }
         }
@@ -200,7 +214,9 @@ impl<'a> Attempts<'a> {
     fn failed(&mut self, attempt: &Attempt, error: EtcdError) -> Result<(), EtcdError> {
         if matches!(error, EtcdError::InvalidToken(_)) && !self.renewed {
             self.renewed = true;
-            *self.client.shared.token.lock() = None;
+            let mut token = self.client.shared.token.lock();
+            // Unless another call has renewed it since.
+            token.take_if(|token| attempt.token.as_ref() == Some(token));
             return Ok(());
         }
         if !error.is_unreachable() {
@@ -278,8 +294,12 @@ impl Attempt {
     ) -> Result<T, EtcdError> {
         match timeout_at(self.deadline, call).await {
             Ok(result) => result.map_err(|status| EtcdError::from_status(&self.url, &status)),
-            Err(_) => Err(EtcdError::Timeout { url: self.url.clone(), within: ATTEMPT }),
+            Err(_) => Err(self.timeout()),
         }
+    }
+
+    fn timeout(&self) -> EtcdError {
+        EtcdError::Timeout { url: self.url.clone(), within: ATTEMPT }
     }
 }
 

@@ -22,11 +22,8 @@ async fn prefix_of_something_else_and_other_formats_are_refused() {
     }
 }
 
-#[tokio::test]
-async fn user_with_a_role_on_the_prefix_is_authenticated() {
-    let mut cluster = Cluster::start(1).await;
-    let plain = config(&cluster);
-    let permitted = format!("{}/", plain.etcd.prefix);
+/// Creates a user with access to the keys with a prefix, and denies everything to others.
+fn enable_authentication(cluster: &Cluster, permitted: &str) {
     for arguments in [
         "user add root:secret",
         "role add root",
@@ -39,6 +36,45 @@ async fn user_with_a_role_on_the_prefix_is_authenticated() {
     ] {
         cluster.etcdctl(&arguments.split(' ').collect::<Vec<_>>());
     }
+}
+
+/// etcd hashes the password for each session, which takes its time.
+#[tokio::test]
+async fn calls_at_the_same_time_create_one_session() {
+    let cluster = Cluster::start(1).await;
+    enable_authentication(&cluster, "/");
+    let (name, password) = ("portolan".to_owned(), "pass-word".to_owned());
+    let user = Some(portolan_etcd::EtcdUser { name, password });
+    let endpoints = cluster.endpoints();
+    let options = portolan_etcd::EtcdOptions { endpoints, user, ..Default::default() };
+    let client = EtcdClient::new(options).unwrap();
+    let key = portolan_etcd::KeyRange::key("/a");
+    let calls = async || {
+        let calls = (0..64).map(|_| client.range(&key, 1, 0));
+        for answer in futures_util::future::join_all(calls).await {
+            answer.unwrap();
+        }
+    };
+    let sessions = r#"grpc_server_handled_total{grpc_code="OK",grpc_method="Authenticate",grpc_service="etcdserverpb.Auth",grpc_type="unary"}"#;
+    calls().await;
+    assert_eq!(cluster.metric(0, sessions).await, Some(1.0));
+    // The deletion of the user ends its session.
+    for command in
+        ["user delete portolan", "user add portolan:pass-word", "user grant-role portolan registry"]
+    {
+        let root = ["--user", "root:secret"].into_iter();
+        cluster.etcdctl(&root.chain(command.split(' ')).collect::<Vec<_>>());
+    }
+    let before = cluster.metric(0, sessions).await.unwrap();
+    calls().await;
+    assert_eq!(cluster.metric(0, sessions).await, Some(before + 1.0));
+}
+
+#[tokio::test]
+async fn user_with_a_role_on_the_prefix_is_authenticated() {
+    let mut cluster = Cluster::start(1).await;
+    let plain = config(&cluster);
+    enable_authentication(&cluster, &format!("{}/", plain.etcd.prefix));
     let directory = tempfile::tempdir().unwrap();
     let with_password = |password: &str| {
         let file = directory.path().join(password);

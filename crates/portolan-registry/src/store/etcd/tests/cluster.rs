@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use portolan_etcd::{EtcdClient, EtcdOptions};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::store::remote::certificates::Certificates;
 
@@ -68,6 +69,9 @@ impl Cluster {
                 ["--initial-advertise-peer-urls", peer],
                 ["--initial-cluster", &initial],
                 ["--logger", "zap"],
+                // The lowest: the hash of a password takes a tenth of a second else, and many under load, in which etcd
+                // does nothing else.
+                ["--bcrypt-cost", "4"],
             ]
             .concat()
             .into_iter()
@@ -115,6 +119,18 @@ impl Cluster {
         });
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The value of a metric of a member; `None` if it does not answer, or does not have it.
+    pub(super) async fn metric(&self, number: usize, name: &str) -> Option<f64> {
+        let address = self.members[number].client.strip_prefix("http://")?;
+        let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
+        let request = "GET /metrics HTTP/1.0\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line?.parse().ok()
     }
 
     async fn wait_for(client: &EtcdClient) {
