@@ -35,8 +35,8 @@ pub struct TestEnv {
     alone: bool,
     channel: SocketAddrV4,
     variables: Vec<(&'static str, OsString)>,
-    /// The server of the store that the registries of the test use, started and ended with the environment.
-    store: Option<Process>,
+    /// The store that the registries of the test use, and its server, started and ended with the environment.
+    store: Option<(&'static str, Process)>,
     started: Cell<usize>,
 }
 
@@ -179,10 +179,20 @@ impl TestEnv {
     }
 
     /// From now on every program of the test gets these settings, for a store with this server.
-    pub(crate) fn use_store(&mut self, server: Process, settings: &[(&'static str, String)]) {
+    pub(crate) fn use_store(
+        &mut self,
+        name: &'static str,
+        server: Process,
+        settings: &[(&'static str, String)],
+    ) {
         let settings = settings.iter().map(|(name, value)| (*name, value.into()));
         self.variables.extend(settings);
-        self.store = Some(server);
+        self.store = Some((name, server));
+    }
+
+    /// The store that the registries of the test use, by its name in `service_registry.storage_backend`.
+    pub fn store(&self) -> &'static str {
+        self.store.as_ref().map_or("memory", |(name, _)| name)
     }
 
     /// Whether a registry that has just started says that its answers are incomplete: one over a store that it does not
@@ -196,7 +206,7 @@ impl TestEnv {
     /// # Errors
     /// `/proc` cannot be read.
     pub fn processes(&self) -> Result<Vec<(u32, String)>> {
-        let store = self.store.as_ref().map(Process::id);
+        let store = self.store.as_ref().map(|(_, server)| server.id());
         let mut processes = self.all_processes()?;
         processes.retain(|(id, _)| Some(*id) != store);
         Ok(processes)

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use portolan_tests::{
-    Process, REGISTRY, TIMEOUT, TestEnv, etcd, http, isolated, over_each_store, wait_for,
+    Process, REGISTRY, TIMEOUT, TestEnv, consul, etcd, http, isolated, over_each_store, wait_for,
 };
 use serde_json::Value;
 
@@ -26,18 +26,25 @@ fn instance(url: &str, name: &str) -> Result<Value> {
     })
 }
 
-/// Tests that run over each store are as strict over etcd only if their registries use it.
+/// Tests that run over each store are as strict over etcd and Consul only if their registries use them.
 #[test]
 fn registry_of_a_test_over_each_store_is_over_that_store() {
     over_each_store(|env| {
         let _registry = env.registry()?;
         env.portolan(&["register", "api", "--id", "api-1", "--port", "8080"])?.run()?.exits(0)?;
-        let keys = etcd::ctl(&["get", "--prefix", "--keys-only", "/portolan/v1/endpoints/"]);
-        ensure!(keys.is_err() == env.starts_incomplete(), "{keys:?}");
-        keys.map_or(Ok(()), |keys| {
-            ensure!(keys.contains("api-1"), "{keys}");
-            Ok(())
-        })
+        let in_etcd = etcd::ctl(&["get", "--prefix", "--keys-only", "/portolan/v1/endpoints/"]);
+        let in_consul = consul::ctl(&["kv", "get", "-keys", "portolan/v1/endpoints/"]);
+        let found = [&in_etcd, &in_consul].map(|keys| {
+            let keys = keys.as_ref().map(String::as_str).unwrap_or_default();
+            keys.contains("portolan/v1/endpoints/api-1")
+        });
+        let expected = match env.store() {
+            "etcd" => [true, false],
+            "consul" => [false, true],
+            _ => [false, false],
+        };
+        ensure!(found == expected, "over {}: {in_etcd:?} and {in_consul:?}", env.store());
+        Ok(())
     });
 }
 

@@ -1,7 +1,7 @@
 //! Many leases that end at once: the instances are kept for a while, and `list` says why.
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{REGISTRY, TestEnv, http, isolated, wait_for};
+use portolan_tests::{REGISTRY, TestEnv, http, over_each_store, wait_for};
 use serde_json::{Value, json};
 
 const COUNT: usize = 12;
@@ -25,7 +25,7 @@ fn list(env: &TestEnv) -> Result<Vec<Value>> {
 
 #[test]
 fn instances_whose_leases_end_at_once_are_listed_with_the_reason_and_go_later() {
-    isolated(|env| {
+    over_each_store(|env| {
         let settings = ["share=0.4", "instances=11", "keep=4s"];
         let settings = settings.map(|setting| format!("service_registry.mass_expiry.{setting}"));
         let options: Vec<_> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
@@ -42,8 +42,11 @@ fn instances_whose_leases_end_at_once_are_listed_with_the_reason_and_go_later() 
             Ok(())
         })?;
         registry.wait_for_line("Too many leases end at once, instances are kept")?;
-        let metrics = http::get(&format!("{REGISTRY}/metrics"))?;
-        ensure!(metrics.contains("discovery_registry_protected_instances 12"), "{metrics}");
+        wait_for("the metric", || {
+            let metrics = http::get(&format!("{REGISTRY}/metrics"))?;
+            ensure!(metrics.contains("discovery_registry_protected_instances 12"), "{metrics}");
+            Ok(())
+        })?;
         // One comes back, the others go.
         env.portolan(&["heartbeat", "api-3"])?.run()?.exits(0)?;
         let found = env.discover("api", &["--strategy", "registry"])?.exits(0)?;

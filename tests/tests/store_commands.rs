@@ -75,6 +75,24 @@ fn registry_moves_from_a_data_directory_to_etcd() {
     });
 }
 
+#[cfg(feature = "full")]
+#[test]
+fn registry_moves_from_a_data_directory_to_consul_and_damage_there_is_reported() {
+    use portolan_tests::consul;
+    isolated(|env| {
+        let _consul = consul::start(env)?;
+        moves(env, &directory("old"), &consul::options())?;
+        let check = |exit| store(env, &["check", "--json"], &consul::options(), exit);
+        let checked: Value = serde_json::from_str(&check(0)?)?;
+        ensure!(checked["instances"] == 0 && checked["store"] == "consul", "{checked}");
+        consul::ctl(&["kv", "put", "portolan/v1/endpoints/broken", "{"])?;
+        let checked: Value = serde_json::from_str(&check(1)?)?;
+        let problem = &checked["problems"][0];
+        ensure!(problem["place"] == "portolan/v1/endpoints/broken", "{checked}");
+        Ok(())
+    });
+}
+
 #[test]
 fn damage_is_reported_with_its_place_and_nothing_is_imported() {
     isolated(|env| {
