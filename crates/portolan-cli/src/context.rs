@@ -295,7 +295,7 @@ fn section<T: DeserializeOwned>(
 
 fn default_file() -> Option<PathBuf> {
     let here = PathBuf::from(FILE);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"));
+    let home = || portolan_host_facts::directories::home().map(|home| home.join(".config"));
     let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home);
     let of_user = config.map(|directory| directory.join("portolan").join(FILE));
     [Some(here), of_user].into_iter().flatten().find(|file| file.is_file())

@@ -1,14 +1,19 @@
 //! The directories of Portolan's files, created if missing, and whether only this user can change
 //! them.
 
+mod defaults;
+mod walk;
+
 use std::borrow::Cow;
-use std::env;
-use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use portolan_core::Remedy;
+use tracing::warn;
+
+use walk::Refusal;
 
 /// Why a directory cannot hold Portolan's files. Retrying helps once the directory is repaired.
 #[derive(Debug, thiserror::Error)]
@@ -50,9 +55,40 @@ pub enum DirectoryError {
         /// The setting that names another directory.
         setting: &'static str,
     },
+    /// Another user can put something else in its place.
+    #[error(
+        "the directory {} could be redirected by another user: {} belongs to uid {owner} with mode {mode:03o}",
+        path.display(), component.display()
+    )]
+    Redirectable {
+        /// The directory.
+        path: PathBuf,
+        /// The directory or link on the way to it.
+        component: PathBuf,
+        /// The user id of the component's owner.
+        owner: u32,
+        /// Its permission bits.
+        mode: u32,
+        /// The setting that names another directory.
+        setting: &'static str,
+    },
 }
 
 // === impl DirectoryError ===
+
+impl DirectoryError {
+    /// Whether the same error is to be expected the next time, in other processes too.
+    fn is_lasting(&self) -> bool {
+        use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+        match self {
+            Self::Unusable { source, .. } => matches!(
+                source.kind(),
+                NotFound | PermissionDenied | ReadOnlyFilesystem | NotADirectory
+            ),
+            _ => true,
+        }
+    }
+}
 
 impl Remedy for DirectoryError {
     fn remedy(&self) -> Option<Cow<'static, str>> {
@@ -68,12 +104,18 @@ impl Remedy for DirectoryError {
             Self::NotPrivate { setting, .. } => {
                 format!("set {setting} to a directory of your own").into()
             }
+            Self::Redirectable { component, setting, .. } => format!(
+                "let {} belong to this user or root and be writable for nobody else, or set {setting} to another directory",
+                component.display()
+            )
+            .into(),
         })
     }
 }
 
-/// Returns the directory of what ends with the boot: `configured`, else `$XDG_RUNTIME_DIR/portolan`,
-/// else `/run/user/UID/portolan`, else `/tmp/portolan-UID`. Creates it if it is missing.
+/// Returns the directory of what ends with the boot: `configured`, else the first of these that only this user
+/// can change: `portolan` in `$XDG_RUNTIME_DIR`, in `$RUNTIME_DIRECTORY`, in `/run/user/UID` and for root in `/run`,
+/// `~/.local/state/portolan/run`, and `/tmp/portolan-UID`. Creates it if it is missing.
 ///
 /// A process that can write there can take ports away, so it must be private to this user. `setting` is
 /// the name of the setting of `configured`, for errors.
@@ -81,9 +123,10 @@ pub fn runtime(
     configured: Option<&Path>,
     setting: &'static str,
 ) -> Result<PathBuf, DirectoryError> {
-    let path = configured.map_or_else(default_runtime, Path::to_path_buf);
-    create_private(&path, setting)?;
-    Ok(path)
+    match configured {
+        Some(path) => create_private(path, setting).map(|()| path.to_owned()),
+        None => first_usable(defaults::runtime(), setting),
+    }
 }
 
 /// Returns the directory of what outlives the boot: `configured`, else `$XDG_STATE_HOME/portolan`,
@@ -92,61 +135,67 @@ pub fn state(
     configured: Option<&Path>,
     setting: &'static str,
 ) -> Result<Option<PathBuf>, DirectoryError> {
-    let path = configured.map(Path::to_path_buf).or_else(default_state);
+    let path = configured.map(Path::to_path_buf).or_else(defaults::state);
     path.iter().try_for_each(|path| create_private(path, setting))?;
     Ok(path)
 }
 
-fn default_runtime() -> PathBuf {
-    let uid = rustix::process::geteuid().as_raw();
-    let of_login = PathBuf::from(format!("/run/user/{uid}"));
-    // After `su` or `sudo -E` the variable names another user's directory, which it must not (XDG).
-    let of_session = absolute_path_in("XDG_RUNTIME_DIR").filter(|path| !is_of_another(path, uid));
-    match of_session.or_else(|| of_login.is_dir().then_some(of_login)) {
-        Some(parent) => parent.join("portolan"),
-        None => PathBuf::from(format!("/tmp/portolan-{uid}")),
+/// Returns the home directory of this user: `$HOME`, or if that belongs to another user, as after `sudo -E`, the
+/// one in `/etc/passwd`.
+pub fn home() -> Option<PathBuf> {
+    defaults::home()
+}
+
+/// Another user can deny a directory in `/tmp`, and an administrator one in `/run`: then the next one is used.
+fn first_usable(
+    candidates: Vec<PathBuf>,
+    setting: &'static str,
+) -> Result<PathBuf, DirectoryError> {
+    let mut candidates = candidates.into_iter().peekable();
+    while let Some(path) = candidates.next() {
+        match create_private(&path, setting) {
+            Ok(()) => return Ok(path),
+            // All processes of a user must choose the same one, so a shortage of memory must not decide.
+            Err(error) if error.is_lasting() && candidates.peek().is_some() => warn_once(&error),
+            Err(error) => return Err(error),
+        }
     }
+    let (path, source) = (PathBuf::from("/tmp"), io::ErrorKind::NotFound.into());
+    Err(DirectoryError::Unusable { path, setting, source })
 }
 
-fn default_state() -> Option<PathBuf> {
-    let of_home = || absolute_path_in("HOME").map(|home| home.join(".local/state"));
-    Some(absolute_path_in("XDG_STATE_HOME").or_else(of_home)?.join("portolan"))
-}
-
-fn is_of_another(directory: &Path, uid: u32) -> bool {
-    fs::metadata(directory).is_ok_and(|found| found.uid() != uid)
-}
-
-/// Ignores a relative path (XDG Base Directory Specification).
-fn absolute_path_in(variable: &str) -> Option<PathBuf> {
-    env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+fn warn_once(error: &DirectoryError) {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if !WARNED.swap(true, Relaxed) {
+        warn!(error = error.with_remedy(), "Runtime directory not usable, using the next one");
+    }
 }
 
 fn create_private(path: &Path, setting: &'static str) -> Result<(), DirectoryError> {
-    let unusable = |source| DirectoryError::Unusable { path: path.to_owned(), setting, source };
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(unusable)?;
-    }
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(unusable(error)),
-        _ => {}
-    }
-    // Without following a link, which another user could have put into /tmp.
-    let found = fs::symlink_metadata(path).map_err(unusable)?;
-    let path = path.to_owned();
-    if !found.is_dir() {
-        return Err(DirectoryError::NotADirectory { path, setting });
-    }
-    let (owner, mode) = (found.uid(), found.mode() & 0o777);
+    let found = walk::create(path).map_err(|refusal| refused(path, setting, refusal))?;
+    let (owner, mode) = (found.st_uid, found.st_mode & 0o777);
     let expected = rustix::process::geteuid().as_raw();
     if owner != expected || mode & 0o077 != 0 {
+        let path = path.to_owned();
         return Err(DirectoryError::NotPrivate { path, owner, expected, mode, setting });
     }
     Ok(())
 }
 
+fn refused(path: &Path, setting: &'static str, refusal: Refusal) -> DirectoryError {
+    let path = path.to_owned();
+    match refusal {
+        Refusal::System(source) => DirectoryError::Unusable { path, setting, source },
+        Refusal::NotADirectory => DirectoryError::NotADirectory { path, setting },
+        Refusal::Redirectable { component, owner, mode } => {
+            DirectoryError::Redirectable { path, component, owner, mode, setting }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
@@ -185,17 +234,44 @@ mod tests {
     }
 
     #[test]
-    fn directory_of_another_user_is_detected() {
+    fn links_of_this_user_are_followed_except_the_last() {
         let base = tempfile::tempdir().unwrap();
-        let own = fs::metadata(base.path()).unwrap().uid();
-        assert!(!is_of_another(base.path(), own) && is_of_another(base.path(), own + 1));
-        assert!(!is_of_another(&base.path().join("missing"), own));
+        fs::create_dir(base.path().join("real")).unwrap();
+        symlink("real", base.path().join("link")).unwrap();
+        symlink(base.path().join("link"), base.path().join("absolute")).unwrap();
+        let path = base.path().join("absolute/../link/a");
+        assert_eq!(runtime(Some(&path), SETTING).unwrap(), path);
+        assert!(base.path().join("real/a").is_dir());
+        symlink("loop", base.path().join("loop")).unwrap();
+        let error = runtime(Some(&base.path().join("loop/a")), SETTING).unwrap_err();
+        assert!(error.to_string().contains("symbolic links"), "{error}");
     }
 
     #[test]
-    fn defaults_need_no_setting() {
-        assert!(default_runtime().is_absolute());
-        assert!(default_state().is_none_or(|path| path.ends_with("portolan")));
+    fn directory_below_one_that_others_can_change_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let open = base.path().join("open");
+        fs::create_dir(&open).unwrap();
+        let path = open.join("a/b");
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        let error = runtime(Some(&path), SETTING).unwrap_err();
+        assert!(
+            matches!(&error, DirectoryError::Redirectable { component, mode: 0o777, .. } if *component == open),
+            "{error}"
+        );
+        assert!(!open.join("a").exists());
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o1777)).unwrap();
+        runtime(Some(&path), SETTING).unwrap();
+    }
+
+    #[test]
+    fn next_directory_is_used_if_one_is_denied() {
+        let base = tempfile::tempdir().unwrap();
+        let [denied, next] = ["denied", "next"].map(|name| base.path().join(name));
+        fs::write(&denied, "").unwrap();
+        assert_eq!(first_usable(vec![denied.clone(), next.clone()], SETTING).unwrap(), next);
+        let error = first_usable(vec![denied], SETTING).unwrap_err();
+        assert!(matches!(error, DirectoryError::NotADirectory { .. }), "{error}");
     }
 
     #[test]
@@ -209,7 +285,15 @@ mod tests {
             setting: SETTING,
         };
         let source = io::ErrorKind::PermissionDenied.into();
+        let (component, owner) = (PathBuf::from("/home/ann/.local"), 1001);
         let texts = [
+            DirectoryError::Redirectable {
+                path: path(),
+                component,
+                owner,
+                mode: 0o777,
+                setting: SETTING,
+            },
             DirectoryError::Unusable { path: path(), setting: SETTING, source },
             DirectoryError::NotADirectory { path: path(), setting: SETTING },
             not_private(1000, 0o770),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -109,9 +109,37 @@ fn parse_ignored_signals(status: &str) -> u64 {
 
 /// Finds a user in the format of passwd(5).
 fn find_user(passwd: &str, uid: u32) -> Option<String> {
+    fields_of_user(passwd, uid)?.next().map(str::to_owned)
+}
+
+/// Returns the home directory of a user in `/etc/passwd`.
+pub(crate) fn home_in_passwd(uid: u32) -> Option<PathBuf> {
+    let passwd = files::read("/etc/passwd");
+    let home = fields_of_user(&passwd, uid)?.nth(5).map(PathBuf::from);
+    home.filter(|home| home.is_absolute())
+}
+
+/// Whether the group is the private one of the user, which has the user's name and no other member, as systems
+/// create it for each user.
+pub(crate) fn is_private_group(gid: u32, uid: u32) -> bool {
+    let user = user_name(uid);
+    is_private_group_in(&files::read("/etc/group"), gid, &user)
+}
+
+/// Looks in the format of group(5).
+fn is_private_group_in(groups: &str, gid: u32, user: &str) -> bool {
+    let gid = gid.to_string();
+    groups.lines().any(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        matches!(fields[..], [name, _, id, members]
+            if id == gid && name == user && members.split(',').all(|it| it.is_empty() || it == user))
+    })
+}
+
+fn fields_of_user(passwd: &str, uid: u32) -> Option<std::str::Split<'_, char>> {
     let uid = uid.to_string();
     let line = passwd.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;
-    line.split(':').next().map(str::to_owned)
+    Some(line.split(':'))
 }
 
 #[cfg(test)]
@@ -134,6 +162,20 @@ mod tests {
         assert_eq!(user_name(0), "root");
         assert_eq!(user_name(4_000_000_123), "4000000123");
         assert_eq!(find_user("ann:x:10:10::/home/ann:/bin/sh\n:::\nbob", 10).unwrap(), "ann");
+    }
+
+    #[test]
+    fn private_group_has_the_name_of_its_user_and_no_other_member() {
+        let groups = "root:x:0:\nann:x:10:\nbob:x:11:bob\neve:x:12:eve,ann\nstaff:x:13:\nbroken";
+        let is_private = |gid, user| is_private_group_in(groups, gid, user);
+        assert!(is_private(10, "ann") && is_private(11, "bob"));
+        assert!(!is_private(12, "eve") && !is_private(13, "ann") && !is_private(14, "ann"));
+    }
+
+    #[test]
+    fn home_of_root_is_known() {
+        assert_eq!(home_in_passwd(0), Some("/root".into()));
+        assert_eq!(home_in_passwd(4_000_000_123), None);
     }
 
     #[test]

@@ -38,8 +38,9 @@ pub struct PortAllocatorConfig {
     /// Whether a service gets the port that it had last time, if that is free. Default true: a
     /// port that stays the same is a port that people and firewalls can rely on.
     pub sticky: bool,
-    /// Where the table of reservations is. Default none, which is `$XDG_RUNTIME_DIR/portolan`, else
-    /// `/run/user/<uid>/portolan`, else `/tmp/portolan-<uid>`: gone after a reboot, like the leases.
+    /// Where the table of reservations is. Default none, which is the first of these that only this user can
+    /// change: `portolan` in `$XDG_RUNTIME_DIR`, `$RUNTIME_DIRECTORY`, `/run/user/<uid>` and for root `/run`, then
+    /// `~/.local/state/portolan/run` and `/tmp/portolan-<uid>`.
     pub runtime_dir: Option<PathBuf>,
     /// Where the ports of the last run are kept. Default none, which is `$XDG_STATE_HOME/portolan`,
     /// else `~/.local/state/portolan`: still there after a reboot.
