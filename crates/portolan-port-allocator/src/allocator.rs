@@ -30,7 +30,7 @@ use crate::shared::{self, Shared};
 /// Grants leases on ports. All calls block; a grant usually takes microseconds.
 ///
 /// Its leases belong to one *session*, which clones share. The session ends with the last clone, the
-/// last lease and the last child process that inherited its file descriptors. Leases that must end
+/// last lease and the last child process that inherited a share of it. Leases that must end
 /// independently, for example because different children inherit them, need separate allocators.
 #[derive(Debug, Clone)]
 pub struct PortAllocator {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use portolan_core::{PortName, Scope, ServiceName};
 use portolan_host_facts::{SocketOwner, listening_socket_owner};
 use portolan_metrics::Metrics;
-use portolan_reservations::{Depth, Record, Slot};
+use portolan_reservations::{Depth, Record, SessionShare, Slot};
 use tracing::warn;
 
 use crate::audit;
@@ -25,8 +25,8 @@ use crate::shared::Shared;
 
 /// A lease on a port. Dropping the last handle releases the port.
 ///
-/// The kernel ends the lease if the process is killed, unless a child process inherited its
-/// [file descriptors](Self::inherited_fds).
+/// The kernel ends the lease if the process is killed, unless a child process inherited a
+/// [share](Self::share_session) of its session.
 pub struct PortLease {
     // Dropped in this order: once the slot is free, the port must be free too.
     sockets: Option<Arc<Sockets>>,
@@ -161,17 +161,20 @@ impl PortLease {
         }
     }
 
-    /// Returns the file descriptors that keep the lease: the session's and those of the sockets. A
-    /// child that inherits them keeps the lease until it ends. All close on exec; clear that flag
-    /// for the child.
-    ///
-    /// The session's descriptor keeps every lease of the session.
-    pub fn inherited_fds(&self) -> Vec<BorrowedFd<'_>> {
-        let sockets = self.sockets.iter().flat_map(|sockets| sockets.descriptors());
-        std::iter::once(self.held.shared.table.descriptor()).chain(sockets).collect()
+    /// Returns a share of the session for one child process, which keeps every lease of the session until it
+    /// ends. The child can give up its own share; it can change neither the reservations nor other shares, also
+    /// if it has other privileges than this process. Closes on exec; clear that flag for the child.
+    pub fn share_session(&self) -> Result<SessionShare, AllocatorError> {
+        Ok(self.held.shared.table.share_session(self.held.slot.session())?)
     }
 
-    /// Leaves the lease to the children that inherited its descriptors. It ends with the last of them
+    /// Returns the file descriptors of the sockets, which keep foreign processes off the port as long as the
+    /// child that inherits them lives. All close on exec; clear that flag for the child.
+    pub fn socket_fds(&self) -> Vec<BorrowedFd<'_>> {
+        self.sockets.iter().flat_map(|sockets| sockets.descriptors()).collect()
+    }
+
+    /// Leaves the lease to the children that inherited a share of its session. It ends with the last of them
     /// and this process's allocator. For a program that ends before its children do.
     pub fn leave_to_children(self) {
         if !self.held.left.swap(true, AcqRel) {

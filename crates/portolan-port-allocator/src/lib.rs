@@ -54,5 +54,5 @@ pub use limits::PortLimits;
 pub use portolan_host_facts::{
     DirectoryError, PortListener, Process, SocketOwner, SocketProtocol, SystemPorts,
 };
-pub use portolan_reservations::{Depth, InvalidDepth, TableError};
+pub use portolan_reservations::{Depth, InvalidDepth, SessionShare, TableError};
 pub use request::PortRequest;

@@ -8,7 +8,7 @@ mod support;
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -265,9 +265,9 @@ fn guard_excludes_foreign_binds_until_released() {
     let without_reuse =
         || UdpSocket::bind(("127.0.0.1", 0)).and_then(|_| bind_plain(lease_port(&env)));
     assert!(without_reuse().is_err());
-    assert_eq!(lease.inherited_fds().len(), 2);
+    assert_eq!(lease.socket_fds().len(), 1);
     lease.let_go_of_guard();
-    assert_eq!(lease.inherited_fds().len(), 1);
+    assert_eq!(lease.socket_fds().len(), 0);
     assert!(without_reuse().is_ok());
     let other = env.allocator().request(request_for("web", Depth::Guarded)).unwrap();
     assert_eq!(other.port(), env.port(1), "the reservation remains");
@@ -280,7 +280,7 @@ fn guarded_lease_keeps_guard_while_another_handle_is_dropped() {
     let take_turns = || {
         for _ in 0..1_000 {
             let lease = allocator.request(request_for("db", Depth::Guarded)).unwrap();
-            assert_eq!(lease.inherited_fds().len(), 2, "session, guard");
+            assert_eq!(lease.socket_fds().len(), 1, "the guard");
         }
     };
     std::thread::scope(|scope| {
@@ -304,21 +304,20 @@ fn lease_descriptors_are_close_on_exec() {
     let env = TestEnv::with_ports(2);
     let request = request_for("db", Depth::Bound).address(BindAddress::LOOPBACK).udp(true);
     let lease = env.allocator().request(request).unwrap();
-    let descriptors = lease.inherited_fds();
-    assert_eq!(descriptors.len(), 4, "session, guard, listener, datagrams");
-    for descriptor in descriptors {
+    let (share, descriptors) = (lease.share_session().unwrap(), lease.socket_fds());
+    assert_eq!(descriptors.len(), 3, "guard, listener, datagrams");
+    for descriptor in descriptors.into_iter().chain([share.as_fd()]) {
         let flags = rustix::io::fcntl_getfd(descriptor).unwrap();
         assert!(flags.contains(rustix::io::FdFlags::CLOEXEC), "{}", descriptor.as_raw_fd());
     }
 }
 
 #[test]
-fn lease_left_to_children_lasts_as_long_as_inherited_descriptors() {
+fn lease_left_to_children_lasts_as_long_as_their_share() {
     let env = TestEnv::with_ports(2);
     let allocator = env.allocator();
     let lease = allocator.request(request_for("db", Depth::Guarded)).unwrap();
-    let inherited: Vec<_> =
-        lease.inherited_fds().iter().map(|fd| fd.try_clone_to_owned().unwrap()).collect();
+    let inherited = lease.share_session().unwrap();
     lease.leave_to_children();
     drop(allocator);
     let view = env.allocator();

@@ -16,11 +16,11 @@ use tracing::warn;
 use crate::error::TableError;
 use crate::lock::{self, Kind, LOCK_TIMEOUT};
 use crate::slot::SessionId;
-use crate::{rate_limit, record};
+use crate::{rate_limit, record, share};
 
 /// The first two words: a magic number and the version of the layout. A table with another version
 /// is not used.
-pub(crate) const HEADER: [u64; 2] = [u64::from_be_bytes(*b"Portolan"), 5];
+pub(crate) const HEADER: [u64; 2] = [u64::from_be_bytes(*b"Portolan"), 6];
 /// The index of the first session's epoch; the header has a page of its own.
 pub(crate) const SESSIONS: usize = 512;
 /// The index of the first slot.
@@ -150,7 +150,7 @@ fn build_locked(path: &Path, file: &File) -> Result<(), TableError> {
     if is_intact(file).map_err(unusable)? {
         return Ok(());
     }
-    if has_sessions(file).map_err(unusable)? {
+    if has_sessions(path, file).map_err(unusable)? {
         return Err(in_use(path, file));
     }
     if file.metadata().map_err(unusable)?.len() > 0 {
@@ -180,8 +180,13 @@ fn write_empty(file: &File) -> io::Result<()> {
     file.write_all_at(HEADER.map(u64::to_ne_bytes).as_flattened(), 0)
 }
 
-fn has_sessions(file: &File) -> io::Result<bool> {
-    lock::is_locked(file, FIRST_SESSION_LOCK, SessionId::COUNT as u64)
+/// Whether a session lasts, be it by a child only.
+fn has_sessions(path: &Path, file: &File) -> io::Result<bool> {
+    if lock::is_locked(file, FIRST_SESSION_LOCK, SessionId::COUNT as u64)? {
+        return Ok(true);
+    }
+    // A file that cannot be read counts as taken, so that no port is granted twice.
+    Ok(share::files(path)?.iter().any(|session| share::is_taken(session).unwrap_or(true)))
 }
 
 /// Removes the tables of earlier boots from a directory that outlives a boot. A table with sessions
@@ -191,9 +196,10 @@ fn remove_older(directory: &Path, boot: &str) {
     for path in entries.flatten().map(|entry| entry.path()) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let older = name.strip_prefix(PREFIX).is_some_and(|rest| !rest.starts_with(boot));
-        let unused = || open_file(&path, false).and_then(|file| has_sessions(&file));
+        let unused = || open_file(&path, false).and_then(|file| has_sessions(&path, &file));
         if older && name.ends_with(SUFFIX) && matches!(unused(), Ok(false)) {
-            _ = fs::remove_file(&path);
+            let sessions = share::files(&path).unwrap_or_default();
+            sessions.iter().chain([&path]).for_each(|file| _ = fs::remove_file(file));
         }
     }
 }

@@ -2,10 +2,11 @@
 //! network namespace share the table, without a daemon.
 //!
 //! A *session* is one open file description of the table's file with a lock on a byte of its own
-//! (`F_OFD_SETLK`, fcntl(2)). The kernel keeps the lock as long as any process has the description
-//! open, children that inherited it included. A slot names the session that holds it; if the byte of
-//! that session is not locked, or the session has another epoch by now, the slot is free. So a
-//! reservation ends with its owner, even if the owner is killed, with neither a timer nor a process id.
+//! (`F_OFD_SETLK`, fcntl(2)), which never passes exec, and the [shares](SessionShare) of it that children
+//! inherit: locks on an empty file. The kernel keeps a lock as long as any process has its description
+//! open. A slot names the session that holds it; if neither the byte of that session nor a share is locked,
+//! or the session has another epoch by now, the slot is free. So a reservation ends with its owner and the
+//! last child that inherited it, even if they are killed, with neither a timer nor a process id.
 //!
 //! The crate does not know sockets: whether a foreign process uses a port shows when it is bound.
 
@@ -19,6 +20,7 @@ mod model;
 mod quota;
 mod rate_limit;
 mod record;
+mod share;
 mod slot;
 mod table;
 
@@ -27,5 +29,6 @@ pub use error::TableError;
 pub use quota::{LeaseBound, Quota, QuotaLock};
 pub use rate_limit::Rate;
 pub use record::{Record, ServiceKey};
+pub use share::SessionShare;
 pub use slot::{SessionId, Slot, State};
 pub use table::{Claim, Table};

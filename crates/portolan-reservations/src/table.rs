@@ -2,9 +2,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::lock::{self, Kind, LOCK_TIMEOUT};
 use crate::quota::{LeaseBound, QuotaLock};
 use crate::rate_limit::{self, Rate, RateLimiter};
 use crate::record::{self, Record, ServiceKey};
+use crate::share::{self, SessionShare};
 use crate::slot::{ClaimedSlot, SessionId, Slot, SlotProtocol};
 
 /// How long the result of a check is cached, in nanoseconds. Only damage by hand can change it.
@@ -33,6 +35,8 @@ pub struct Table {
     allocated: Box<[AtomicU64]>,
     /// When the table was last checked, in nanoseconds.
     checked_at: AtomicU64,
+    /// The session's file, once children had shares of the session.
+    shared: OnceLock<PathBuf>,
 }
 
 /// A claimed port, to be published or withdrawn.
@@ -54,7 +58,8 @@ impl Table {
         let unusable = |source| TableError::Unusable { path: path.clone(), source };
         let words = SharedTable::map(&file, file::WORDS).map_err(unusable)?;
         let allocated = (0..file::RECORD_PAGES.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { path, file, words, allocated, checked_at: AtomicU64::new(0) })
+        let (checked_at, shared) = (AtomicU64::new(0), OnceLock::new());
+        Ok(Self { path, file, words, allocated, checked_at, shared })
     }
 
     /// The path of the table's file.
@@ -98,9 +103,11 @@ impl Table {
         Ok(())
     }
 
-    /// The file description that holds the session's lock.
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+    /// Returns a share of the session of this description, for one child process. Whatever the child does with
+    /// it changes neither the table nor another share.
+    pub fn share_session(&self, session: SessionId) -> Result<SessionShare, TableError> {
+        let path = self.shared.get_or_init(|| share::path(&self.path, session.index));
+        share::take(path).map_err(|source| TableError::Unusable { path: path.clone(), source })
     }
 
     /// Takes a ticket for a claim that is about to be published; see [`LeaseBound`].
@@ -133,7 +140,7 @@ impl Table {
         }
     }
 
-    /// Another description of the table's file: children inherit that of the session with its locks.
+    /// Another description of the table's file, which has no lock yet.
     fn reopen(&self) -> Result<File, TableError> {
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         let file = OpenOptions::new().read(true).write(true).open(path);
@@ -235,6 +242,7 @@ impl Table {
         // If the kernel does not answer, the session counts as alive: that loses a port and grants
         // none twice.
         lock::is_locked(&self.file, file::session_lock(session.index), 1).unwrap_or(true)
+            || share::is_taken(&share::path(&self.path, session.index)).unwrap_or(true)
     }
 
     /// Allocates disk space for the page of a port's record: a write to a mapped page without any would
@@ -256,14 +264,21 @@ impl Table {
             let index = (seed as usize % limit + step) % limit;
             let index = u16::try_from(index).unwrap_or_default();
             let byte = file::session_lock(index);
-            if lock::try_lock(&self.file, byte, Kind::Exclusive)
+            if !lock::try_lock(&self.file, byte, Kind::Exclusive)
                 .map_err(|source| self.unusable(source))?
             {
+                continue;
+            }
+            // Children of an earlier session may have outlived its owner.
+            let is_free = share::remove_unless_taken(&share::path(&self.path, index))
+                .map_err(|source| self.unusable(source))?;
+            if is_free {
                 let epoch = self.epoch(index);
                 let session = SessionId::next(index, epoch.load(Acquire));
                 epoch.store(session.epoch.into(), Release);
                 return Ok(session);
             }
+            lock::unlock(&self.file, byte).map_err(|source| self.unusable(source))?;
         }
         Err(TableError::Full { path: self.path.clone(), limit })
     }
@@ -297,6 +312,17 @@ impl Table {
 
     fn unusable(&self, source: io::Error) -> TableError {
         TableError::Unusable { path: self.path.clone(), source }
+    }
+}
+
+impl Drop for Table {
+    /// Removes the session's file unless children are left. The byte of the session is still locked, so no later
+    /// session has the same file, except after the table was removed.
+    fn drop(&mut self) {
+        if let Some(session) = self.shared.get().filter(|_| self.check().is_ok()) {
+            // What is left is removed by the next session with this index.
+            _ = share::remove_unless_taken(session);
+        }
     }
 }
 

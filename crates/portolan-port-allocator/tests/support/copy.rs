@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use portolan_port_allocator::{PortAllocator, PortAllocatorConfig, PortLease};
@@ -119,12 +119,16 @@ pub(crate) fn wait() -> bool {
     std::io::stdin().lock().read_line(&mut line).unwrap() > 0
 }
 
-/// Makes the lease's descriptors inheritable by child processes.
+/// Makes a share of the session and the lease's sockets inheritable by child processes, for as long as this
+/// process lives.
 pub(crate) fn make_inheritable(lease: &PortLease) {
     let keep = |descriptor: BorrowedFd<'_>| {
         rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty()).unwrap();
     };
-    lease.inherited_fds().into_iter().for_each(keep);
+    let share = lease.share_session().unwrap();
+    keep(share.as_fd());
+    std::mem::forget(share);
+    lease.socket_fds().into_iter().for_each(keep);
 }
 
 /// Waits for a process that is not a child of this one.

@@ -45,14 +45,28 @@ fn file_that_others_could_write_is_refused() {
 fn unused_tables_of_earlier_boots_are_removed() {
     let directory = directory();
     let path = |name: &str| directory.path().join(name);
-    for name in ["ports-0123-1.table", "ports-4567-1.table", "ports-x.txt", "other.table"] {
+    let older = ["ports-0123-1.table", "ports-4567-1.table", "ports-89ab-1.table"];
+    for name in older.into_iter().chain(["ports-x.txt", "other.table", "ports-0123-1.5.session"]) {
         fs::write(path(name), "").unwrap();
         fs::set_permissions(path(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
     let used = open_file(&path("ports-4567-1.table"), false).unwrap();
     assert!(lock::try_lock(&used, session_lock(5), Kind::Exclusive).unwrap());
+    let _child = share::take(&path("ports-89ab-1.3.session")).unwrap();
     build_in(directory.path());
     let left = |name| path(name).exists();
-    assert!(!left("ports-0123-1.table"));
+    assert!(!left("ports-0123-1.table") && !left("ports-0123-1.5.session"));
+    assert!(left("ports-89ab-1.table") && left("ports-89ab-1.3.session"));
     assert!(left("ports-4567-1.table") && left("ports-x.txt") && left("other.table"));
+}
+
+#[test]
+fn damaged_table_is_not_rebuilt_while_a_child_has_a_share_of_a_session() {
+    let directory = directory();
+    let path = build_in(directory.path());
+    let child = share::take(&share::path(&path, 3)).unwrap();
+    open_file(&path, false).unwrap().set_len(7).unwrap();
+    assert!(matches!(open(directory.path()), Err(TableError::Damaged { .. })));
+    drop(child);
+    assert!(open(directory.path()).is_ok());
 }

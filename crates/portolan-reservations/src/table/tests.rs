@@ -81,14 +81,15 @@ fn port_is_held_by_one_session_until_it_is_released() {
 }
 
 #[test]
-fn lease_lasts_until_the_last_descriptor_of_its_session_is_closed() {
+fn lease_lasts_until_the_last_share_of_its_session_is_closed() {
     let env = Env::new();
     let (one, first) = env.session(7);
     let slot = lease(&one, first, "api");
-    let child = one.descriptor().try_clone_to_owned().unwrap();
+    let child = one.share_session(first).unwrap();
+    drop(one.share_session(first).unwrap());
     drop(one);
     let (other, second) = env.session(9);
-    assert!(other.is_alive(slot.session(), Some(second)), "a child inherited the descriptor");
+    assert!(other.is_alive(slot.session(), Some(second)), "a child has a share");
     assert!(try_claim(&other, PORT, second, requested()).is_err());
     drop(child);
     assert!(!other.is_alive(slot.session(), Some(second)));
@@ -115,6 +116,44 @@ fn later_session_with_the_same_lock_byte_inherits_nothing() {
             "killed while it held or claimed {port}"
         );
     }
+}
+
+#[test]
+fn lock_byte_is_not_used_again_while_a_share_of_its_session_is_left() {
+    let env = Env::new();
+    let (one, first) = env.session(7);
+    let slot = lease(&one, first, "api");
+    let child = one.share_session(first).unwrap();
+    drop(one);
+    let (other, second) = env.session(7);
+    assert_ne!(second.index, first.index);
+    assert!(other.is_alive(slot.session(), Some(second)));
+    drop(child);
+    let (_third, third) = env.session(7);
+    assert_eq!((third.index, third.epoch), (first.index, first.epoch + 1));
+}
+
+#[test]
+fn owner_that_unlocks_its_share_is_alive_all_the_same() {
+    let env = Env::new();
+    let (one, first) = env.session(7);
+    let child = File::from(std::os::fd::OwnedFd::from(one.share_session(first).unwrap()));
+    lock::unlock(&child, 0).unwrap();
+    let (other, second) = env.session(9);
+    assert!(other.is_alive(first, Some(second)), "the owner lives");
+    drop(one);
+    assert!(!other.is_alive(first, Some(second)));
+}
+
+#[test]
+fn file_of_a_session_is_removed_with_its_last_share() {
+    let env = Env::new();
+    let count = || std::fs::read_dir(env.directory.path()).unwrap().count();
+    let (one, first) = env.session(7);
+    drop(one.share_session(first).unwrap());
+    assert_eq!(count(), 2);
+    drop(one);
+    assert_eq!(count(), 1);
 }
 
 #[test]
@@ -269,7 +308,7 @@ fn quota_lock_is_exclusive_and_is_not_inherited() {
     let (one, other) = (env.table(), env.table());
     let lock = one.try_lock_quota().unwrap().unwrap();
     assert!(other.try_lock_quota().unwrap().is_none());
-    let _child = one.descriptor().try_clone_to_owned().unwrap();
+    let _child = one.share_session(SessionId { index: 1, epoch: 1 }).unwrap();
     drop(lock);
     other.lock_quota().unwrap();
 }

@@ -2,10 +2,11 @@
 //! leases alive.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use command_fds::{CommandFdExt, FdMapping};
+use portolan_port_allocator::SessionShare;
 use rustix::fs::Access;
 use rustix::io::Errno;
 use tokio::process::Command;
@@ -28,7 +29,10 @@ const SET_LISTEN_PID: &str = r#"LISTEN_PID=$$; export LISTEN_PID; exec "$@""#;
 pub struct InheritedFds<'a> {
     /// Listening sockets with their names, from descriptor 3 on, in this order.
     pub sockets: Vec<(String, BorrowedFd<'a>)>,
-    /// Descriptors that keep the leases until the program and all its descendants have exited.
+    /// What keeps the leases until the program and all its descendants have exited. No other process may have a
+    /// copy: the program could unlock it.
+    pub share: Option<SessionShare>,
+    /// Sockets that keep the ports as long.
     pub kept: Vec<BorrowedFd<'a>>,
     /// Whether the program does not get `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES`, because an argument names its
     /// sockets.
@@ -61,7 +65,8 @@ impl InheritedFds<'_> {
             false => self.shell_command(launch)?,
         };
         let copy = |fd: &BorrowedFd<'_>| Ok(rustix::io::fcntl_dupfd_cloexec(fd, first_kept)?);
-        command.preserved_fds(self.kept.iter().map(copy).collect::<io::Result<_>>()?);
+        let kept = self.share.iter().map(AsFd::as_fd).chain(self.kept.iter().copied());
+        command.preserved_fds(kept.map(|fd| copy(&fd)).collect::<io::Result<_>>()?);
         let sockets = self.sockets.iter().map(|(_, socket)| copy(socket));
         let mapping = |(child_fd, socket): (RawFd, io::Result<OwnedFd>)| {
             Ok(FdMapping { parent_fd: socket?, child_fd })

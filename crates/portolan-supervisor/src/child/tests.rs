@@ -68,6 +68,7 @@ async fn sockets_are_passed_as_in_sd_listen_fds() {
     let kept = tempfile::NamedTempFile::new().unwrap();
     let inherited = descriptors(&InheritedFds {
         sockets,
+        share: None,
         kept: vec![kept.as_fd()],
         without_environment: false,
     })
@@ -85,7 +86,7 @@ async fn sockets_are_passed_as_in_sd_listen_fds() {
 async fn listen_pid_is_the_process_id_of_the_program() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let sockets = vec![("web".to_owned(), listener.as_fd()), ("web".to_owned(), listener.as_fd())];
-    let inherited = InheritedFds { sockets, kept: vec![], without_environment: false };
+    let inherited = InheritedFds { sockets, share: None, kept: vec![], without_environment: false };
     let script = "echo $LISTEN_FDS $LISTEN_FDNAMES $LISTEN_PID $$ $GREETING $1";
     let words = ["sh", "-c", script, "sh", "two  words"].map(str::to_owned).into();
     let command = CommandLine::new(words).unwrap();
@@ -99,7 +100,7 @@ async fn listen_pid_is_the_process_id_of_the_program() {
 async fn program_whose_argument_names_the_socket_gets_no_listen_environment() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let sockets = vec![("web".to_owned(), listener.as_fd())];
-    let inherited = InheritedFds { sockets, kept: vec![], without_environment: true };
+    let inherited = InheritedFds { sockets, share: None, kept: vec![], without_environment: true };
     let script = "echo [$LISTEN_FDS$LISTEN_FDNAMES$LISTEN_PID] $(readlink /proc/$$/fd/3)";
     let command = CommandLine::new(["sh", "-c", script].map(str::to_owned).into()).unwrap();
     let mut child = Launch { command, ..launch("x") }.start(&inherited).unwrap();
@@ -111,7 +112,7 @@ async fn program_whose_argument_names_the_socket_gets_no_listen_environment() {
 async fn missing_program_with_sockets_is_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let sockets = vec![("web".to_owned(), listener.as_fd())];
-    let inherited = InheritedFds { sockets, kept: vec![], without_environment: false };
+    let inherited = InheritedFds { sockets, share: None, kept: vec![], without_environment: false };
     for (program, kind) in [
         ("no-such-program-here", io::ErrorKind::NotFound),
         ("./no-such-program-here", io::ErrorKind::NotFound),

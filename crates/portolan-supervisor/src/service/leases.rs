@@ -62,7 +62,9 @@ impl Leases {
                 inherited.sockets.push((name.to_owned(), socket));
             }
         }
-        for kept in self.0.iter().flat_map(PortLease::inherited_fds) {
+        // All leases of a service belong to one session.
+        inherited.share = self.0.first().map(PortLease::share_session).transpose()?;
+        for kept in self.0.iter().flat_map(PortLease::socket_fds) {
             // A second descriptor of a socket would keep it open after the program closed the
             // first.
             let number = std::os::fd::AsRawFd::as_raw_fd(&kept);
