@@ -39,7 +39,7 @@ fn starts_beside_its_guard(
     env.sysctl("net.ipv4.ip_local_port_range", &format!("{PORT} {}", PORT + 63))?;
     let options = ["--handoff", "guard", "-v"];
     let mut run = env.service(NAME, &options, &start_when_go_exists(command))?;
-    run.wait_for_line(&format!("{NAME} at 127.0.0.1:{PORT}"))?;
+    run.wait_for_line(&format!("{NAME} has port {PORT}"))?;
     bind_is_refused_everywhere(PORT)?;
     is_never_an_ephemeral_port(PORT)?;
     env.write("go", "")?;

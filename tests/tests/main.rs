@@ -22,6 +22,7 @@ mod helixcode;
 mod ipv6_only;
 mod late_networks;
 mod layers;
+mod local_boundaries;
 mod loopback_names;
 mod manual_commands;
 mod mass_expiry;

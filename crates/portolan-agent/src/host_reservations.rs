@@ -2,6 +2,7 @@
 
 use parking_lot::Mutex;
 use portolan_client::{Reservation, Reservations, ReservationsError};
+use portolan_host_facts::{Deputies, ProcessFamily, listening_users, user_name};
 use portolan_port_allocator::{Holder, PortAllocator, PortAllocatorConfig};
 
 /// Reads the leases in the reservation table of this host.
@@ -32,15 +33,24 @@ impl HostReservations {
 
 impl Reservations for HostReservations {
     fn reservations(&self) -> Result<Vec<Reservation>, ReservationsError> {
+        let holders = self.allocator()?.holders();
+        let listening = if holders.is_empty() { Vec::new() } else { listening_users() };
         // Every lease includes TCP.
-        let reservation = |Holder { port, service, scope, alive, .. }| Reservation {
-            port,
-            service,
-            scope,
-            alive,
+        let reservation = |holder: Holder| {
+            let alive = holder.alive && !is_usurped(&holder, &listening);
+            let Holder { port, service, scope, .. } = holder;
+            Reservation { port, service, scope, alive }
         };
-        Ok(self.allocator()?.holders().into_iter().map(reservation).collect())
+        Ok(holders.into_iter().map(reservation).collect())
     }
+}
+
+/// Whether a process of another user listens on the port that does not descend from the holder: then a client
+/// would get the answer of that user. Root may listen for everybody, as docker-proxy does.
+fn is_usurped(holder: &Holder, listening: &[(u16, u32)]) -> bool {
+    let mut users = listening.iter().filter(|(port, _)| *port == holder.port).map(|(_, uid)| *uid);
+    users.any(|uid| uid != 0 && user_name(uid) != holder.user)
+        && ProcessFamily::of(holder.pid).listeners_on(holder.port, Deputies::NONE).foreign.is_some()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 pub mod directories;
 mod ephemeral_usage;
+mod family;
 mod files;
 mod listeners;
 mod processes;
@@ -17,6 +18,7 @@ mod system_ports;
 
 pub use directories::DirectoryError;
 pub use ephemeral_usage::EphemeralUsage;
+pub use family::{Deputies, ForeignListener, PortListeners, ProcessFamily};
 pub use listeners::{PortListener, SocketProtocol, port_listeners};
 pub use processes::{
     Process, ProcessStat, executable_name, ignored_signals, is_group_running, socket_owners,
@@ -24,7 +26,7 @@ pub use processes::{
 };
 pub use sockets::{
     Socket, SocketOwner, has_connections, has_listener, has_udp_socket, is_accepted,
-    is_bound_by_others, is_listening, listening_inodes, listening_process, listening_socket_owner,
-    listening_sockets, owners_of_ports,
+    is_bound_by_others, is_listening, listening_inodes, listening_socket_owner, listening_sockets,
+    listening_users, owners_of_ports,
 };
 pub use system_ports::SystemPorts;

@@ -1,8 +1,9 @@
 //! Processes and users, from `/proc` and `/etc/passwd`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs;
+use std::io::ErrorKind::PermissionDenied;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -59,6 +60,30 @@ pub fn socket_owners(inodes: &[u64]) -> HashMap<u64, Process> {
     owners
 }
 
+/// Returns the processes that have each socket open, by the socket's inode, as far as this user may see it.
+pub(crate) fn socket_holders(inodes: &HashSet<u64>) -> HashMap<u64, Vec<u32>> {
+    let mut holders: HashMap<u64, Vec<u32>> = HashMap::new();
+    for pid in process_ids().filter(|_| !inodes.is_empty()) {
+        for inode in socket_inodes(pid).filter(|inode| inodes.contains(inode)) {
+            holders.entry(inode).or_default().push(pid);
+        }
+    }
+    holders
+}
+
+/// Whether this user may see the descriptors of the process.
+pub(crate) fn are_descriptors_visible(pid: u32) -> bool {
+    let Ok(mut entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    // With some capabilities the numbers are visible, and what they refer to is not.
+    let first = entries.next().and_then(Result::ok).map(|entry| fs::read_link(entry.path()));
+    !first.is_some_and(|target| target.is_err_and(|error| error.kind() == PermissionDenied))
+}
+
+/// Returns the real, effective, saved and file system user of a process (proc_pid_status(5)); none if it is hidden.
+pub(crate) fn user_ids(pid: u32) -> Vec<u32> {
+    parse_user_ids(&files::read(&format!("/proc/{pid}/status")))
+}
+
 /// Whether a process of the group runs. Zombies do not count: their parent may never wait for them.
 pub fn is_group_running(group: u32) -> bool {
     process_ids()
@@ -84,7 +109,7 @@ pub fn user_name(uid: u32) -> String {
     find_user(&files::read("/etc/passwd"), uid).unwrap_or_else(|| uid.to_string())
 }
 
-fn process_ids() -> impl Iterator<Item = u32> {
+pub(crate) fn process_ids() -> impl Iterator<Item = u32> {
     file_names("/proc").filter_map(|name| name.parse().ok())
 }
 
@@ -105,6 +130,11 @@ fn file_names(directory: &str) -> impl Iterator<Item = String> + use<> {
 fn parse_ignored_signals(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+}
+
+fn parse_user_ids(status: &str) -> Vec<u32> {
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+    ids.split_whitespace().filter_map(|id| id.parse().ok()).collect()
 }
 
 /// Finds a user in the format of passwd(5).
@@ -170,6 +200,14 @@ mod tests {
         let is_private = |gid, user| is_private_group_in(groups, gid, user);
         assert!(is_private(10, "ann") && is_private(11, "bob"));
         assert!(!is_private(12, "eve") && !is_private(13, "ann") && !is_private(14, "ann"));
+    }
+
+    #[test]
+    fn users_of_a_process_are_read_from_its_status() {
+        assert_eq!(parse_user_ids("Name:\tsh\nUid:\t0\t7\t8\t9\nGid:\t1\n"), [0, 7, 8, 9]);
+        assert_eq!(parse_user_ids("Uid:\tx"), []);
+        assert!(user_ids(std::process::id()).contains(&rustix::process::geteuid().as_raw()));
+        assert!(are_descriptors_visible(std::process::id()) && !are_descriptors_visible(u32::MAX));
     }
 
     #[test]

@@ -85,14 +85,6 @@ impl fmt::Display for SocketOwner {
     }
 }
 
-/// Returns the process that listens on the TCP port, on any address. If several do, it is the one
-/// with the lowest id. `None` if none does or the system does not say.
-pub fn listening_process(port: u16) -> Option<Process> {
-    let sockets = tcp(Filter::Listening, Some(port)).into_iter();
-    let inodes: Vec<u64> = sockets.map(|socket| socket.inode).collect();
-    socket_owners(&inodes).into_values().min_by_key(|process| process.pid)
-}
-
 /// Returns the owner of each port, in TCP or else in UDP; of a listening socket if there is one.
 /// Ports without a listed socket are left out.
 pub fn owners_of_ports(ports: &[u16]) -> HashMap<u16, SocketOwner> {
@@ -143,6 +135,12 @@ pub fn has_udp_socket(port: u16) -> bool {
 pub fn listening_inodes() -> Vec<(u16, u64)> {
     let sockets = tcp(Filter::Listening, None).into_iter();
     sockets.map(|socket| (socket.port, socket.inode)).collect()
+}
+
+/// Returns the port and the user of every listening TCP socket.
+pub fn listening_users() -> Vec<(u16, u32)> {
+    let sockets = tcp(Filter::Listening, None).into_iter();
+    sockets.map(|socket| (socket.port, socket.uid)).collect()
 }
 
 /// Whether the socket with this inode listens on the TCP port. An error if the system lists no

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use portolan_core::Remedy;
 
+use crate::lock_holder::LockHolder;
+
 /// Why the reservation table cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -53,14 +55,16 @@ pub enum TableError {
         /// The table's file.
         path: PathBuf,
     },
-    /// Another process has locked the table for more than 5 s. Retrying may help.
+    /// Another process of this user has locked the table for more than 5 s. Retrying may help.
     #[error(
-        "the reservation table {} has been locked by another process for more than 5 s",
-        path.display()
+        "the reservation table {} has been locked by {} for more than 5 s",
+        path.display(), holder.as_ref().map_or("another process".into(), ToString::to_string)
     )]
     Busy {
         /// The table's file.
         path: PathBuf,
+        /// The process, if the system shows it.
+        holder: Option<LockHolder>,
     },
     /// Every session is in use. Retrying helps once one ended.
     #[error("the reservation table {} has no free session: all {limit} are in use", path.display())]
@@ -98,13 +102,15 @@ mod tests {
         let path = || PathBuf::from("/run/user/1000/portolan/ports.table");
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
         let depth: InvalidDepth = "deep".parse::<Depth>().unwrap_err();
-        let errors: [Box<dyn Remedy>; 8] = [
+        let holder = || Some(LockHolder { pid: 42, name: "portolan".to_owned() });
+        let errors: [Box<dyn Remedy>; 9] = [
             Box::new(TableError::Unusable { path: path(), source: denied() }),
             Box::new(TableError::NotOwned { path: path() }),
             Box::new(TableError::Damaged { path: path() }),
             Box::new(TableError::OtherVersion { path: path(), found: 4, expected: 5 }),
             Box::new(TableError::Removed { path: path() }),
-            Box::new(TableError::Busy { path: path() }),
+            Box::new(TableError::Busy { path: path(), holder: None }),
+            Box::new(TableError::Busy { path: path(), holder: holder() }),
             Box::new(TableError::Full { path: path(), limit: 16_384 }),
             Box::new(depth),
         ];

@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::error::TableError;
 use crate::lock::{self, Kind, LOCK_TIMEOUT};
 use crate::slot::SessionId;
-use crate::{rate_limit, record, share};
+use crate::{lock_holder, rate_limit, record, share};
 
 /// The first two words: a magic number and the version of the layout. A table with another version
 /// is not used.
@@ -138,7 +138,8 @@ fn read_header(file: &File) -> io::Result<[u64; 2]> {
 fn build(path: &Path, file: &File) -> Result<(), TableError> {
     let unusable = |source| TableError::Unusable { path: path.to_owned(), source };
     if !lock::wait(file, INIT_LOCK, Kind::Exclusive, LOCK_TIMEOUT).map_err(unusable)? {
-        return Err(TableError::Busy { path: path.to_owned() });
+        let holder = lock_holder::find(file, INIT_LOCK);
+        return Err(TableError::Busy { path: path.to_owned(), holder });
     }
     let built = build_locked(path, file);
     lock::unlock(file, INIT_LOCK).map_err(unusable)?;

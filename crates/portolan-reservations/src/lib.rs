@@ -15,6 +15,7 @@ mod depth;
 mod error;
 mod file;
 mod lock;
+mod lock_holder;
 #[cfg(test)]
 mod model;
 mod quota;
@@ -26,6 +27,7 @@ mod table;
 
 pub use depth::{Depth, InvalidDepth};
 pub use error::TableError;
+pub use lock_holder::LockHolder;
 pub use quota::{LeaseBound, Quota, QuotaLock};
 pub use rate_limit::Rate;
 pub use record::{Record, ServiceKey};

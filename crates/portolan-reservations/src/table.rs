@@ -16,6 +16,7 @@ use crate::atomic::AtomicWord;
 use crate::error::TableError;
 use crate::file;
 use crate::lock::{self, Kind, LOCK_TIMEOUT};
+use crate::lock_holder;
 use crate::quota::{LeaseBound, QuotaLock};
 use crate::rate_limit::{self, Rate, RateLimiter};
 use crate::record::{self, Record, ServiceKey};
@@ -135,7 +136,7 @@ impl Table {
         let file = self.reopen()?;
         match lock::wait(&file, file::QUOTA_LOCK, Kind::Exclusive, LOCK_TIMEOUT) {
             Ok(true) => Ok(QuotaLock { _file: file }),
-            Ok(false) => Err(TableError::Busy { path: self.path.clone() }),
+            Ok(false) => Err(self.busy(file::QUOTA_LOCK)),
             Err(source) => Err(self.unusable(source)),
         }
     }
@@ -286,7 +287,7 @@ impl Table {
     fn lock_layout(&self) -> Result<(), TableError> {
         match lock::wait(&self.file, file::INIT_LOCK, Kind::Shared, LOCK_TIMEOUT) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(TableError::Busy { path: self.path.clone() }),
+            Ok(false) => Err(self.busy(file::INIT_LOCK)),
             Err(source) => Err(self.unusable(source)),
         }
     }
@@ -308,6 +309,10 @@ impl Table {
     fn record_words(&self, port: u16) -> &[AtomicU64] {
         let first = file::RECORDS + usize::from(port) * record::WORDS;
         &self.words[first..first + record::WORDS]
+    }
+
+    fn busy(&self, byte: u64) -> TableError {
+        TableError::Busy { path: self.path.clone(), holder: lock_holder::find(&self.file, byte) }
     }
 
     fn unusable(&self, source: io::Error) -> TableError {

@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::CommandLine;
 pub(crate) use accept_probe::{AcceptProbe, ProbeState};
+use exit_watch::ExitWatch;
 pub(crate) use fd_passing::FIRST_SOCKET;
 pub use fd_passing::InheritedFds;
 pub(crate) use process_tree::{ListenerOwner, ProcessTree};
 
 mod accept_probe;
+mod exit_watch;
 mod fd_passing;
 mod process_group;
 mod process_tree;
@@ -55,6 +57,7 @@ pub enum Terminal {
 pub struct Child {
     process: Process,
     pid: Option<Pid>,
+    exit: Option<ExitWatch>,
     own_group: bool,
     process_tree: Option<ProcessTree>,
     skip_grace: CancellationToken,
@@ -70,7 +73,8 @@ impl Launch {
         let process = prepared.command.spawn()?;
         let pid = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let (own_group, skip_grace) = (self.terminal != Terminal::Shared, CancellationToken::new());
-        Ok(Child { process, pid, own_group, process_tree: pid.map(ProcessTree::new), skip_grace })
+        let (exit, process_tree) = (pid.and_then(ExitWatch::open), pid.map(ProcessTree::new));
+        Ok(Child { process, pid, exit, own_group, process_tree, skip_grace })
     }
 
     fn configure(&self, command: &mut Command) {
@@ -90,7 +94,7 @@ impl Launch {
 // === impl Child ===
 
 impl Child {
-    /// Returns the process id; `None` after the process has been waited for.
+    /// Returns the process id; `None` after the process has been stopped.
     pub fn pid(&self) -> Option<u32> {
         self.process.id()
     }
@@ -100,8 +104,14 @@ impl Child {
         (self.process.stdout.take(), self.process.stderr.take())
     }
 
-    /// Waits until the process has exited.
+    /// Waits until the process has exited. It stays a zombie until it is stopped or dropped, so that no other
+    /// process or group gets its number while it may be signalled.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        if let Some(exit) = &self.exit
+            && let Some(status) = exit.wait().await?
+        {
+            return Ok(status);
+        }
         self.process.wait().await
     }
 
@@ -131,7 +141,7 @@ impl Child {
 
     async fn all_exited(&mut self) {
         // The caller's own wait returns the same error.
-        _ = self.process.wait().await;
+        _ = self.wait().await;
         if let Some(group) = self.pid.filter(|_| self.own_group) {
             while process_group::is_running(group) {
                 tokio::time::sleep(REFRESH_INTERVAL).await;
@@ -139,18 +149,19 @@ impl Child {
         }
     }
 
+    /// Errors are ignored: the process may be gone already.
     fn signal(&self, signal: Signal) {
-        let still_there = self.process.id().is_some();
-        match self.pid.filter(|_| still_there) {
-            Some(pid) if !self.own_group => _ = rustix::process::kill_process(pid, signal),
-            _ => self.signal_group(signal),
-        }
-    }
-
-    /// Errors are ignored: the group may be gone already.
-    fn signal_group(&self, signal: Signal) {
-        if let Some(pid) = self.pid.filter(|_| self.own_group) {
-            _ = rustix::process::kill_process_group(pid, signal);
+        // Without a pidfd the group can only be named by its number.
+        let is_named = self.process.id().is_some() || self.exit.is_none();
+        match (self.pid.filter(|_| is_named), &self.exit) {
+            (Some(group), _) if self.own_group => {
+                _ = rustix::process::kill_process_group(group, signal);
+            }
+            (Some(_), Some(exit)) => exit.signal(signal),
+            (Some(pid), None) if self.process.id().is_some() => {
+                _ = rustix::process::kill_process(pid, signal);
+            }
+            _ => {}
         }
     }
 }

@@ -24,7 +24,7 @@ use portolan_broadcast::Broadcaster;
 use portolan_client::RegistryClient;
 use portolan_core::{PortName, ServiceEndpoint};
 use portolan_health::HealthConfig;
-use portolan_host_facts::Process;
+use portolan_host_facts::ForeignListener;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::{PortAllocator, PortAllocatorConfig};
 use tokio::time::Instant;
@@ -95,8 +95,8 @@ pub enum ProgramEvent {
     PortTaken {
         /// The port.
         port: u16,
-        /// The foreign process.
-        process: Process,
+        /// The foreign process, or its user.
+        by: ForeignListener,
     },
 }
 
@@ -182,7 +182,7 @@ impl Service {
             ProgramEvent::Listening if self.agent.is_some() => self.follow_late_listener().await?,
             ProgramEvent::Listening => self.register().await?,
             ProgramEvent::NotListening => self.register_before_listening().await?,
-            ProgramEvent::PortTaken { port, process } => self.leave_port(port, &process).await?,
+            ProgramEvent::PortTaken { port, by } => self.leave_port(port, &by).await?,
             ProgramEvent::Exited(status) if self.port_was_taken(status).await => {
                 self.start_on_next_port().await?;
             }
@@ -271,13 +271,14 @@ impl Service {
         }
     }
 
-    async fn leave_port(&mut self, port: u16, process: &Process) -> Result<(), StartError> {
+    async fn leave_port(&mut self, port: u16, by: &ForeignListener) -> Result<(), StartError> {
+        warn!(service_name = %self.spec.name, port, %by, "Foreign process listens on the port, the service is not announced there");
         let ended = self.child.stop(RESTART_GRACE).await;
         ended.map_err(|source| StartError::program(&self.spec.command, source))?;
         if self.ports_tried < MAX_PORTS {
             return self.start_on_next_port().await;
         }
-        let (service, process) = (self.spec.name.clone(), process.to_string());
+        let (service, process) = (self.spec.name.clone(), by.to_string());
         Err(StartError::PortTaken { service, port, process })
     }
 

@@ -96,12 +96,9 @@ impl Run {
         let spec = self.spec(context)?;
         let (name, host) = (spec.name.clone(), spec.host.clone());
         let service = Service::start(spec, parts).await?;
-        if let Some(port) = service.port().filter(|_| !context.quiet) {
-            let named = service.named_ports().into_iter();
-            let named: String = named.map(|(name, port)| format!(", {name} at {port}")).collect();
-            output::note(format_args!("{name} at {}{named}", host.with_port(port)));
-        }
-        let status = wait_for_end(service, &mut stop, grace).await;
+        let report = Report { name, host, quiet: context.quiet };
+        report.print(&service, None);
+        let status = wait_for_end(service, &mut stop, grace, &report).await;
         if let Some(broadcaster) = broadcaster {
             broadcaster.stop().await;
         }
@@ -192,18 +189,51 @@ fn bound_host(bind: BindAddress) -> Option<Host> {
     }
 }
 
+/// Tells the user where the service is.
+struct Report {
+    name: ServiceName,
+    host: Host,
+    quiet: bool,
+}
+
+impl Report {
+    /// Prints where the service is, as far as it is known: another user may be faster than a program that has not
+    /// listened yet. `before` is whether the service was awaited before the last event.
+    fn print(&self, service: &Service, before: Option<(bool, u16)>) {
+        let Some(port) = service.port().filter(|_| !self.quiet) else { return };
+        let now = (service.is_awaited(), port);
+        if before == Some(now) {
+            return;
+        }
+        let (name, address) = (&self.name, self.host.with_port(port));
+        let named = service.named_ports().into_iter();
+        let named: String = named.map(|(name, port)| format!(", {name} at {port}")).collect();
+        match now.0 {
+            true => output::note(format_args!(
+                "{name} has port {port}{named}, and is announced once its program listens"
+            )),
+            false => output::note(format_args!("{name} at {address}{named}")),
+        }
+    }
+}
+
 /// Runs the service until its program ends, or until a stop is requested.
 async fn wait_for_end(
     mut service: Service,
     stop: &mut ShutdownSignals,
     grace: Duration,
+    report: &Report,
 ) -> Result<ExitStatus, Failure> {
     loop {
         let turn = tokio::select! {
             turn = service.wait() => turn,
             () = stop.wait() => return stop_service(service, stop, grace).await,
         };
+        let before = service.port().map(|port| (service.is_awaited(), port));
         let ended = service.handle(turn).await;
+        if matches!(ended, Ok(None)) {
+            report.print(&service, before);
+        }
         if let Some(ended) = ended.transpose() {
             service.finish().await;
             return Ok(ended?);

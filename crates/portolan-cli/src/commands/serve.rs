@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portolan_server::RegistryServer;
+use rustix::process::DumpableBehavior;
 use serde_json::json;
 
 use crate::context::Context;
-use crate::exit::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit, Failure};
 use crate::{output, shutdown};
 
 /// Options of `portolan serve`.
@@ -24,6 +25,7 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
+        protect_secrets()?;
         let mut stop = shutdown::signals()?;
         let mut settings = context.settings().clone();
         if let Some(address) = self.listen {
@@ -52,4 +54,12 @@ impl Serve {
         server.stop().await;
         failure.map_or(Ok(Exit::Done), |error| Err(error.into()))
     }
+}
+
+/// Keeps the token and the keys out of core files and of `/proc`, also from other programs of this user
+/// (PR_SET_DUMPABLE, prctl(2)). Root can still debug the server. `run` stays as it is: its program has the same user
+/// and, if requested, the same secrets.
+fn protect_secrets() -> Result<(), Failure> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|error| Failure::failed(format_args!("cannot protect the memory: {error}")))
 }

@@ -11,8 +11,10 @@ fn listener() -> (TcpListener, u16) {
 #[test]
 fn listener_is_found_with_its_process() {
     let (listener, port) = listener();
-    assert_eq!(listening_process(port).unwrap().pid, std::process::id());
     let owner = &owners_of_ports(&[port])[&port];
+    assert_eq!(owner.process.as_ref().unwrap().pid, std::process::id());
+    let uid = rustix::process::geteuid().as_raw();
+    assert!(listening_users().contains(&(port, uid)));
     assert_eq!(owner.socket_address(port), Some(listener.local_addr().unwrap()));
     assert!(owner.listening);
     assert_eq!(listening_socket_owner(port).as_ref(), Some(owner));

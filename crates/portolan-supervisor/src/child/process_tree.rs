@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use portolan_host_facts::{Process, ProcessStat, listening_process};
+use portolan_host_facts::{
+    Deputies, ForeignListener, PortListeners, Process, ProcessFamily, Socket,
+};
 use rustix::process::Pid;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -11,28 +13,22 @@ use crate::handoff::Helpers;
 
 /// Timeout of a connection within this host.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-/// The maximum number of ancestors that are examined. It bounds the search if process ids are
-/// reused meanwhile.
-const MAX_ANCESTORS: usize = 64;
 
 /// Which process listens on a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ListenerOwner {
     /// No process listens.
     None,
-    /// The program or its descendant, or a process that the kernel does not show.
+    /// Only the program and its descendants.
     Own,
-    /// A foreign process.
-    Foreign(Process),
+    /// A foreign process, alone or beside the program.
+    Foreign(ForeignListener),
 }
 
 /// The processes that belong to a program.
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessTree {
-    child: Pid,
-    /// The process group of the program, which is that of this process with
-    /// [`Terminal::Shared`](super::Terminal::Shared).
-    group: Option<u32>,
+    family: ProcessFamily,
     helpers: Helpers,
 }
 
@@ -41,8 +37,8 @@ pub(crate) struct ProcessTree {
 impl ProcessTree {
     /// Creates the tree of a program that was just started.
     pub(super) fn new(child: Pid) -> Self {
-        let group = ProcessStat::read(pid(child)).and_then(|stat| stat.group);
-        Self { child, group, helpers: Helpers::None }
+        let family = ProcessFamily::of(child.as_raw_pid().cast_unsigned());
+        Self { family, helpers: Helpers::None }
     }
 
     /// Adds the processes that listen on behalf of the program.
@@ -54,65 +50,59 @@ impl ProcessTree {
     pub(crate) async fn listener_on(&self, address: &str, port: u16) -> ListenerOwner {
         let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
         match matches!(connected, Ok(Ok(_))) {
-            true => {
-                self.foreign_listener_on(port).map_or(ListenerOwner::Own, ListenerOwner::Foreign)
-            }
+            true => self.owner_of(port),
             false => ListenerOwner::None,
         }
     }
 
-    /// Returns the foreign process that listens on the port; `None` if no listener is visible or it
-    /// belongs to the program.
-    pub(crate) fn foreign_listener_on(&self, port: u16) -> Option<Process> {
-        let process = listening_process(port)?;
-        let known = self.has(&process) || self.helpers.include(&process);
-        (!known).then_some(process)
-    }
-
-    /// Returns whether the process is the program, is in its group, or descends from it.
-    fn has(&self, process: &Process) -> bool {
-        let mut next = Some(process.pid);
-        for _ in 0..MAX_ANCESTORS {
-            let Some(id) = next else { return false };
-            let stat = ProcessStat::read(id);
-            let group = stat.and_then(|stat| stat.group);
-            if id == pid(self.child) || (group.is_some() && group == self.group) {
-                return true;
-            }
-            next = stat.and_then(|stat| stat.parent);
+    /// Returns which process listens on the port, at any address.
+    pub(crate) fn owner_of(&self, port: u16) -> ListenerOwner {
+        let PortListeners { own, foreign } = self.listeners_on(port);
+        match foreign {
+            Some(foreign) => ListenerOwner::Foreign(foreign),
+            None if own.is_empty() => ListenerOwner::None,
+            None => ListenerOwner::Own,
         }
-        false
     }
-}
 
-fn pid(process: Pid) -> u32 {
-    process.as_raw_pid().cast_unsigned()
+    /// Returns the foreign process that listens on the port; `None` if no process listens or the program does.
+    pub(crate) fn foreign_listener_on(&self, port: u16) -> Option<ForeignListener> {
+        self.listeners_on(port).foreign
+    }
+
+    /// Returns the sockets of the program that listen on the port.
+    pub(crate) fn own_sockets(&self, port: u16) -> Vec<Socket> {
+        self.listeners_on(port).own
+    }
+
+    fn listeners_on(&self, port: u16) -> PortListeners {
+        let includes = |process: &Process| self.helpers.include(process);
+        let hidden = self.helpers != Helpers::None;
+        self.family.listeners_on(port, Deputies { includes: &includes, hidden })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::os::unix::process::CommandExt;
 
     use super::*;
-
-    fn tree(child: Pid) -> ProcessTree {
-        // A group without members.
-        ProcessTree { group: Some(u32::MAX), ..ProcessTree::new(child) }
-    }
 
     #[tokio::test]
     async fn listener_belongs_to_the_program_if_it_descends_from_it() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let (text, port) = (address.to_string(), address.port());
-        let (own, parent) = (rustix::process::getpid(), rustix::process::getppid().unwrap());
-        for ours in [own, parent] {
-            assert_eq!(tree(ours).listener_on(&text, port).await, ListenerOwner::Own);
-        }
-        let mut other = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let (tree, own) = (ProcessTree::new, rustix::process::getpid());
+        assert_eq!(tree(own).listener_on(&text, port).await, ListenerOwner::Own);
+        let mut other = std::process::Command::new("sleep");
+        let mut other = other.arg("100").process_group(0).spawn().unwrap();
         let sleeper = Pid::from_raw(other.id().cast_signed()).unwrap();
         let found = tree(sleeper).listener_on(&text, port).await;
-        let ListenerOwner::Foreign(foreign) = found else { panic!("{found:?}") };
+        let ListenerOwner::Foreign(ForeignListener::Process(foreign)) = found else {
+            panic!("{found:?}")
+        };
         assert_eq!(foreign.pid, std::process::id());
         // A container does not descend from the docker command.
         let helped = tree(sleeper).with(Helpers::Any);

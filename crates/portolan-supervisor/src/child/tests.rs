@@ -141,6 +141,31 @@ async fn process_group_that_ignores_sigterm_is_killed() {
 }
 
 #[tokio::test]
+async fn number_of_an_exited_leader_is_not_used_again_before_the_stop() {
+    let script = "sh -c 'sleep 1000 >/dev/null 2>&1 & exit 3'";
+    let mut child = launch(script).start(&InheritedFds::default()).unwrap();
+    let pid = child.pid().unwrap();
+    assert_eq!(exit_code(child.wait().await.unwrap()), 3);
+    assert_eq!(exit_code(child.wait().await.unwrap()), 3, "the same answer again");
+    let stat = portolan_host_facts::ProcessStat::read(pid).expect("it was not waited for");
+    assert_eq!((stat.state, stat.group), ('Z', Some(pid)));
+    assert!(portolan_host_facts::is_group_running(pid));
+    assert_eq!(exit_code(child.stop(Duration::from_secs(20)).await.unwrap()), 3);
+    assert!(!portolan_host_facts::is_group_running(pid));
+    assert_eq!((child.pid(), portolan_host_facts::ProcessStat::read(pid)), (None, None));
+    // Now the number may be that of a foreign group.
+    child.signal(Signal::KILL);
+}
+
+#[tokio::test]
+async fn end_by_a_signal_is_reported() {
+    let mut child = launch("sh -c 'kill -9 $$'").start(&InheritedFds::default()).unwrap();
+    assert_eq!(exit_code(child.wait().await.unwrap()), 128 + 9);
+    let status = child.stop(Duration::from_secs(20)).await.unwrap();
+    assert_eq!(exit_code(status), 128 + 9);
+}
+
+#[tokio::test]
 async fn missing_program_is_an_error() {
     let error = launch("no-such-program-here").start(&InheritedFds::default()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);

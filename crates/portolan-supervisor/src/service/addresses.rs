@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use portolan_agent::AdvertisedAddresses::{self, All, Ipv4, Ipv6};
 use portolan_core::Host;
-use portolan_host_facts::{has_listener, listening_sockets};
+use portolan_host_facts::{Socket, listening_sockets};
 
 /// What the sockets on a port say.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,13 +19,13 @@ pub enum Listening {
 
 /// Returns where the port is listened on; everywhere if no process listens yet.
 pub fn listening_on(port: u16) -> Listening {
-    let sockets = listening_sockets(port).into_iter();
-    classify(&sockets.map(|socket| (socket.address, socket.ipv6_only)).collect::<Vec<_>>())
+    listening_by(listening_sockets(port))
 }
 
-/// Returns whether any process listens on the port.
-pub(super) fn is_listened_on(port: u16) -> bool {
-    has_listener(port)
+/// Returns where these sockets listen; everywhere if there are none.
+pub(super) fn listening_by(sockets: Vec<Socket>) -> Listening {
+    let sockets = sockets.into_iter();
+    classify(&sockets.map(|socket| (socket.address, socket.ipv6_only)).collect::<Vec<_>>())
 }
 
 /// Classifies the addresses of sockets, with whether each is an IPv6 socket without IPv4.

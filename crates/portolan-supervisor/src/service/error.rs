@@ -31,7 +31,7 @@ pub enum StartError {
         service: ServiceName,
         /// The last port that was tried.
         port: u16,
-        /// The process that listens on it.
+        /// The process that listens on it, or `of user NAME` if the system does not show it.
         process: String,
     },
     /// The service could not be registered.

@@ -1,4 +1,5 @@
-//! Detects which process listens first on the ports of a service: its program or a foreign process.
+//! Detects which process listens first on the ports of a service: its program or a foreign process. While a foreign
+//! process listens at any address of a port, the service is not announced.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -11,7 +12,6 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::ProgramEvent;
-use super::addresses::is_listened_on;
 use crate::child::{AcceptProbe, ListenerOwner, ProbeState, ProcessTree};
 
 /// Initial and maximum poll interval. Servers take some tens of milliseconds to start.
@@ -69,14 +69,6 @@ impl ListenWatch {
 
     async fn poll(&mut self) -> Option<ProgramEvent> {
         let port = *self.ports.first()?;
-        if let ListenSignal::Listens(until) = self.sign {
-            return match is_listened_on(port) {
-                true => Some(ProgramEvent::Listening),
-                false => until
-                    .filter(|until| *until < Instant::now())
-                    .map(|_| ProgramEvent::NotListening),
-            };
-        }
         let listener = match &mut self.sign {
             ListenSignal::Connects(addresses) => {
                 listener_on_any(&self.process_tree, addresses, port).await
@@ -84,18 +76,23 @@ impl ListenWatch {
             ListenSignal::Accepts(address, probe) => {
                 listener_behind_socket(&self.process_tree, *address, probe).await
             }
-            ListenSignal::Listens(_) => ListenerOwner::None,
+            ListenSignal::Listens(_) => self.process_tree.owner_of(port),
         };
         let further = || {
             let taken = |port: &u16| Some((*port, self.process_tree.foreign_listener_on(*port)?));
             self.ports[1..].iter().find_map(taken)
         };
         match (listener, further()) {
-            (ListenerOwner::Foreign(process), _) => Some(ProgramEvent::PortTaken { port, process }),
-            (_, Some((port, process))) => Some(ProgramEvent::PortTaken { port, process }),
+            (ListenerOwner::Foreign(by), _) => Some(ProgramEvent::PortTaken { port, by }),
+            (_, Some((port, by))) => Some(ProgramEvent::PortTaken { port, by }),
             (ListenerOwner::Own, None) => Some(ProgramEvent::Listening),
-            (ListenerOwner::None, None) => None,
+            (ListenerOwner::None, None) => self.has_waited().then_some(ProgramEvent::NotListening),
         }
+    }
+
+    /// Whether the wait for a program that need not listen is over.
+    fn has_waited(&self) -> bool {
+        matches!(self.sign, ListenSignal::Listens(Some(until)) if until < Instant::now())
     }
 }
 

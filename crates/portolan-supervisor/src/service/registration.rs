@@ -8,7 +8,7 @@ use portolan_broadcast::Broadcaster;
 use portolan_core::Host;
 use tracing::warn;
 
-use super::addresses::{Listening, listening_on};
+use super::addresses::{Listening, listening_by};
 use super::listen_watch::{ListenSignal, ListenWatch};
 use super::{STARTUP_WINDOW, Service, ServiceDeps, StartError, port_spec};
 use crate::handoff::HandoffMode;
@@ -38,7 +38,7 @@ impl Service {
     pub(super) async fn follow_late_listener(&mut self) -> Result<(), StartError> {
         self.watch = None;
         let everywhere = Listening::Everywhere(AdvertisedAddresses::All);
-        if self.port().is_none_or(|port| listening_on(port) == everywhere) {
+        if self.port().is_none_or(|port| self.listening_on(port) == everywhere) {
             return Ok(());
         }
         self.deregister().await;
@@ -53,7 +53,7 @@ impl Service {
         let mut registration = self.spec.registration(leases, &allocator.pools());
         let mut advertised = AdvertisedAddresses::Host;
         if self.spec.follow_addresses {
-            match listening_on(registration.port) {
+            match self.listening_on(registration.port) {
                 Listening::Everywhere(addresses) => advertised = addresses,
                 Listening::Address(host) => registration.host = host,
                 Listening::Loopback => {
@@ -88,6 +88,12 @@ impl Service {
                 Err(error.into())
             }
         }
+    }
+
+    /// Returns where the program listens: what a foreign process adds meanwhile is not advertised.
+    fn listening_on(&self, port: u16) -> Listening {
+        let sockets = self.process_tree().map(|process_tree| process_tree.own_sockets(port));
+        listening_by(sockets.unwrap_or_default())
     }
 
     /// Logs that other hosts cannot reach the program, if they would learn of it.
