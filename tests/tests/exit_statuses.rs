@@ -46,17 +46,18 @@ fn unreachable_registry_exits_with_5() {
 fn wrong_token_exits_with_6() {
     over_each_store(|env| {
         env.write("server.yaml", "token: right\n")?;
+        env.write("wrong.yaml", "token: wrong\n")?;
         let mut registry = env.portolan(&["serve", "--config", "server.yaml"])?.spawn("serve")?;
         registry.wait_for_line("Registry server started")?;
         for command in COMMANDS {
-            let options = ["--registry", "http://127.0.0.1:7000", "--set", "token=wrong"];
+            let options = ["--registry", "http://127.0.0.1:7000", "--config", "wrong.yaml"];
             let answer = run(env, command, &options)?.exits(6).context(command.join(" "))?;
             ensure!(answer.stderr.contains("PORTOLAN_TOKEN"), "{answer:?}");
         }
         // Waiting does not help, so it ends at once.
-        let wait = ["exec", "--needs", "api", "--wait=1h", "--set", "token=wrong", "--", "true"];
+        let wait = ["exec", "--needs", "api", "--wait=1h", "--config", "wrong.yaml", "--", "true"];
         env.portolan(&wait)?.run()?.exits(6)?;
-        let run = ["run", "--name", "api", "--set", "token=wrong", "--health", "none", "--"];
+        let run = ["run", "--name", "api", "--config", "wrong.yaml", "--health", "none", "--"];
         env.portolan(&run)?.args(&["sleep", "1000"]).run()?.exits(6).map(drop)
     });
 }

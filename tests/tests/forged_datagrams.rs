@@ -3,13 +3,9 @@
 use anyhow::{Result, ensure};
 use portolan_tests::{Host, isolated, wait_for};
 
-const SETTINGS: [&str; 4] = [
-    "--set",
-    "broadcast.key=a key that only the hosts of this test know",
-    "--set",
-    "service_registry.ttl_default=2s",
-];
-const TOKEN: [&str; 2] = ["--set", "token=s3cret"];
+const SETTINGS: [&str; 2] = ["--set", "service_registry.ttl_default=2s"];
+const KEY: (&str, &str) = ("PORTOLAN_BROADCAST_KEY", "a key that only the hosts of this test know");
+const TOKEN: &str = "only-this-test-knows-it";
 const FORGED: u32 = 200_000;
 /// Datagrams a second, so that the queue of the socket has room for a genuine one among them.
 const RATE: u32 = 20_000;
@@ -18,8 +14,9 @@ const FORGER: &str = include_str!("../src/forger.py");
 
 /// Returns the number of datagrams that the registry on this host has dropped.
 fn dropped(host: &Host<'_>) -> Result<f64> {
-    let page =
-        host.shell("curl -sf -H 'Authorization: Bearer s3cret' http://127.0.0.1:7000/metrics")?;
+    let page = host.shell(&format!(
+        "curl -sf -H 'Authorization: Bearer {TOKEN}' http://127.0.0.1:7000/metrics"
+    ))?;
     let counters = page.stdout.lines().filter(|line| line.starts_with(DROPPED));
     let counts = counters.filter_map(|line| line.split_whitespace().last()?.parse::<f64>().ok());
     Ok(counts.sum())
@@ -39,9 +36,9 @@ fn forged_datagrams_are_all_dropped_and_counted() {
         let (registry_host, owner, forger) = (env.host(1)?, env.host(2)?, env.host(3)?);
         let script = env.write("forger.py", FORGER)?.display().to_string();
         let captured = env.directory().join("captured").display().to_string();
-        let registry_options = [&SETTINGS[..], &TOKEN].concat();
-        let arguments = [&["serve", "--listen", "[::]:7000"], &registry_options[..]].concat();
-        let mut registry = registry_host.portolan(&arguments)?.spawn("registry")?;
+        let arguments = [&["serve", "--listen", "[::]:7000"], &SETTINGS[..]].concat();
+        let serve = registry_host.portolan(&arguments)?.env("PORTOLAN_TOKEN", TOKEN);
+        let mut registry = serve.env(KEY.0, KEY.1).spawn("registry")?;
         registry.wait_until("the registry to be ready", || dropped(&registry_host))?;
 
         let mut capture = forger.spawn("capture", &["python3", &script, "capture", &captured])?;
@@ -49,14 +46,14 @@ fn forged_datagrams_are_all_dropped_and_counted() {
         let announce_as = |name: &str, action: &str| -> Result<()> {
             let what = ["announce", name, "--host", "10.77.0.2", "--port", "8080"];
             let command = owner.portolan(&what)?.args(&["--action", action]).args(&SETTINGS);
-            command.run()?.exits(0).map(drop)
+            command.env(KEY.0, KEY.1).run()?.exits(0).map(drop)
         };
         let announce = |action: &str| announce_as("pay-api", action);
         announce("register")?;
         capture.wait(portolan_tests::TIMEOUT)?.exits(0)?;
         let list = || -> Result<String> {
             let url = "http://127.0.0.1:7000/api/v1/services";
-            let header = "Authorization: Bearer s3cret";
+            let header = format!("Authorization: Bearer {TOKEN}");
             Ok(registry_host.shell(&format!("curl -sf -H '{header}' {url}"))?.stdout)
         };
         wait_for("the signed announcement to be imported", || {

@@ -39,6 +39,7 @@ mod quickstart;
 mod readme;
 mod registry_srv;
 mod requested_ports;
+mod secrets;
 mod stack_states;
 #[cfg(feature = "full")]
 mod stale_views;

@@ -1,8 +1,12 @@
 //! The port reservations of this host as a source for discovery clients.
 
+use std::path::PathBuf;
+
 use parking_lot::Mutex;
 use portolan_client::{Reservation, Reservations, ReservationsError};
-use portolan_host_facts::{Deputies, ProcessFamily, listening_users, user_name};
+use portolan_host_facts::{
+    Deputies, ProcessFamily, foreign_listener, listening_users, registry_socket, user_name,
+};
 use portolan_port_allocator::{Holder, PortAllocator, PortAllocatorConfig};
 
 /// Reads the leases in the reservation table of this host.
@@ -10,6 +14,7 @@ use portolan_port_allocator::{Holder, PortAllocator, PortAllocatorConfig};
 pub struct HostReservations {
     config: PortAllocatorConfig,
     open: Mutex<Option<PortAllocator>>,
+    registry_user: Option<String>,
 }
 
 // === impl HostReservations ===
@@ -17,7 +22,13 @@ pub struct HostReservations {
 impl HostReservations {
     /// Creates a reader of the table of these settings. The first read opens the table.
     pub fn new(config: PortAllocatorConfig) -> Self {
-        Self { config, open: Mutex::default() }
+        Self { config, open: Mutex::default(), registry_user: None }
+    }
+
+    /// Sets a user as which a registry on this host may run, by name or number, beside this user and root.
+    pub fn registry_user(mut self, user: Option<String>) -> Self {
+        self.registry_user = user;
+        self
     }
 
     fn allocator(&self) -> Result<PortAllocator, ReservationsError> {
@@ -42,6 +53,14 @@ impl Reservations for HostReservations {
             Reservation { port, service, scope, alive }
         };
         Ok(holders.into_iter().map(reservation).collect())
+    }
+
+    fn registry_socket(&self, port: u16) -> Option<PathBuf> {
+        registry_socket::find(&self.config.runtime_directory().ok()?, port)
+    }
+
+    fn foreign_listener(&self, port: u16) -> Option<String> {
+        foreign_listener(port, self.registry_user.as_deref())
     }
 }
 

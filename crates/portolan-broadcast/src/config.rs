@@ -5,6 +5,7 @@ mod channels;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -56,6 +57,8 @@ pub struct BroadcastConfig {
     /// guessed. Default none: every sender on the channel is trusted. `PORTOLAN_BROADCAST_KEY` sets it. The short form of
     /// `keys` for one key.
     pub key: Option<SharedKey>,
+    /// The file with the key, in place of `key`. Default none.
+    pub key_file: Option<PathBuf>,
     /// The id of the key, at most 64 bytes, sent with each message. Default none.
     pub key_id: Option<String>,
     /// The keys of the channel, each an id and a file: the first one signs, every one verifies, so that a key is
@@ -145,6 +148,7 @@ impl Default for BroadcastConfig {
             ttl: Duration::from_secs(60),
             announce_interval: Duration::from_secs(30),
             key: None,
+            key_file: None,
             key_id: None,
             keys: Vec::new(),
             max_datagram: 1400,

@@ -8,8 +8,11 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use portolan_core::Secret;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use file::read as read_key;
+pub use file::read_secret;
 pub(crate) use keyring::{BadSignature, Keyring};
 
 /// The fewest bytes of a key.
@@ -17,10 +20,10 @@ const MIN_BYTES: usize = 16;
 /// The fewest different bytes of a key: 16 random hexadecimal digits have about 10.
 const MIN_DISTINCT: usize = 8;
 
-/// The secret that the members of a channel share. It prints as `***`.
+/// The secret that the members of a channel share. It prints as `***`, and is overwritten in memory when it is dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct SharedKey(String);
+pub struct SharedKey(Secret);
 
 /// A key with its id, in a file that only its owner can read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +70,7 @@ pub enum KeyProblem {
     #[error("the key has {0}, which does not belong to a key")]
     Character(&'static str),
     /// The file cannot be read.
-    #[error("cannot read the key file {}: {source}", path.display())]
+    #[error("cannot read the file {}: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -79,7 +82,7 @@ pub enum KeyProblem {
     NotAFile(PathBuf),
     /// Other users can read or change the file.
     #[error(
-        "the key file {} can be read or changed by other users (mode {mode:04o}), expected mode 0600",
+        "the file {} can be read or changed by other users (mode {mode:04o}), expected mode 0600",
         path.display()
     )]
     Exposed {
@@ -89,7 +92,7 @@ pub enum KeyProblem {
         mode: u32,
     },
     /// The file is too large for a key, or is not text.
-    #[error("{} is not a key file, expected text of at most {limit} bytes", path.display())]
+    #[error("{} is not the file of a key or token, expected text of at most {limit} bytes", path.display())]
     NotAKey {
         /// The file.
         path: PathBuf,
@@ -97,7 +100,7 @@ pub enum KeyProblem {
         limit: u64,
     },
     /// The file's contents are no usable key.
-    #[error("the key file {}: {problem}", path.display())]
+    #[error("the file {}: {problem}", path.display())]
     Contents {
         /// The file.
         path: PathBuf,
@@ -105,6 +108,9 @@ pub enum KeyProblem {
         #[source]
         problem: Box<KeyProblem>,
     },
+    /// The file is empty.
+    #[error("the file {} is empty", .0.display())]
+    Blank(PathBuf),
     /// Another entry has the same id or the same key.
     #[error("the {0} occurs twice, expected a different one for each entry")]
     Duplicate(&'static str),
@@ -115,13 +121,13 @@ pub enum KeyProblem {
 impl SharedKey {
     /// Returns the secret.
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose()
     }
 
     /// Checks that the key cannot be guessed in a search over messages that were recorded: at least 16 bytes
     /// that do not repeat, 8 of them different.
     pub fn check(&self) -> Result<(), KeyProblem> {
-        let bytes = self.0.as_bytes();
+        let bytes = self.expose().as_bytes();
         self.check_characters()?;
         if bytes.len() < MIN_BYTES {
             return Err(KeyProblem::Short { length: bytes.len() });
@@ -140,7 +146,7 @@ impl SharedKey {
 
     /// Finds what a mistake in a configuration leaves in a key.
     fn check_characters(&self) -> Result<(), KeyProblem> {
-        let text = self.0.as_str();
+        let text = self.expose();
         match text.chars().next() {
             None => return Err(KeyProblem::Empty),
             Some(first @ ('[' | '{')) => return Err(KeyProblem::Collection(first)),
@@ -158,13 +164,19 @@ impl SharedKey {
 
 impl From<String> for SharedKey {
     fn from(key: String) -> Self {
+        Self(key.into())
+    }
+}
+
+impl From<Secret> for SharedKey {
+    fn from(key: Secret) -> Self {
         Self(key)
     }
 }
 
 impl From<&str> for SharedKey {
     fn from(key: &str) -> Self {
-        Self(key.to_owned())
+        Self(key.into())
     }
 }
 
@@ -178,12 +190,12 @@ impl fmt::Debug for SharedKey {
 
 impl KeyProblem {
     /// Returns what resolves the problem.
-    pub(crate) fn remedy(&self) -> String {
+    pub fn remedy(&self) -> String {
         match self {
-            Self::Contents { path, .. } | Self::NotAKey { path, .. } => {
-                format!("make a key with `(umask 077; openssl rand -hex 32 > {})`", path.display())
+            Self::Contents { path, .. } | Self::NotAKey { path, .. } | Self::Blank(path) => {
+                format!("make one with `(umask 077; openssl rand -hex 32 > {})`", shell_word(path))
             }
-            Self::Exposed { path, .. } => format!("run `chmod 600 {}`", path.display()),
+            Self::Exposed { path, .. } => format!("run `chmod 600 {}`", shell_word(path)),
             Self::Read { path, .. } | Self::NotAFile(path) => {
                 format!("check that {} is a file of this user", path.display())
             }
@@ -195,6 +207,11 @@ impl KeyProblem {
             _ => "use a random key, such as the output of `openssl rand -hex 32`".to_owned(),
         }
     }
+}
+
+/// A path as one word of a shell.
+fn shell_word(path: &std::path::Path) -> String {
+    portolan_core::quote::shell_word(&path.to_string_lossy()).into_owned()
 }
 
 #[cfg(unix)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use portolan_core::{Body, Message, Ttl};
+use portolan_core::{Body, Message, Ttl, escaped_line, quote};
 use portolan_metrics::DropReason;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -54,7 +54,7 @@ pub(crate) enum Rejection {
     TooLarge { limit: usize },
     #[error("it comes from {0}, which is in none of broadcast.allowed_networks")]
     Network(IpAddr),
-    #[error("it is not a JSON object: {0}")]
+    #[error("it is not a JSON object: {}", plain(.0))]
     NotJson(#[source] serde_json::Error),
     #[error("it is signed with the key {id:?}, which is none of {known}")]
     UnknownKey { id: String, known: String },
@@ -62,7 +62,7 @@ pub(crate) enum Rejection {
     Unsigned,
     #[error("its signature is that of another key, or it was changed")]
     WrongSignature,
-    #[error("it is not a message: {0}")]
+    #[error("it is not a message: {}", plain(.0))]
     NotAMessage(#[source] serde_json::Error),
     #[error("its protocol version is {0:?}, expected 1.x")]
     Version(String),
@@ -84,6 +84,11 @@ pub(crate) enum Rejection {
     Unasked,
     #[error("it answers a query that has ended")]
     Late,
+}
+
+/// The text of an error that may quote what a peer has sent.
+fn plain(error: &serde_json::Error) -> String {
+    quote::bounded(&escaped_line(&error.to_string()))
 }
 
 // === impl Rejection ===

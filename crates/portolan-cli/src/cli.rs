@@ -29,6 +29,9 @@ pub(crate) enum Command {
     Service(ServiceCommand),
     /// Checks or shows the configuration
     Config(commands::config::Config),
+    /// Trusts a configuration file that was written by somebody else
+    #[command(after_help = commands::trust::AFTER_HELP)]
+    Trust(commands::trust::Trust),
     /// Prints a completion script for a shell
     Completions(commands::completions::Completions),
 }

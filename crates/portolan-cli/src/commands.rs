@@ -16,5 +16,6 @@ pub(crate) mod register;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod store;
+pub(crate) mod trust;
 pub(crate) mod up;
 pub(crate) mod watch;

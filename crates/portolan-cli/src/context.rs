@@ -1,28 +1,29 @@
 //! The settings in force, and constructors for the parts that they configure.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use portolan_agent::HostReservations;
 use portolan_broadcast::{Broadcaster, KeyFile};
-use portolan_client::environment::variable;
-use portolan_client::{DiscoveryClient, DiscoveryClientBuilder, RegistryClient};
+use portolan_client::environment::{is_secret, variable};
+use portolan_client::{DiscoveryClient, DiscoveryClientBuilder, RegistryClient, normalized_url};
 use portolan_config_manager::{ConfigError, Loaded, Origin};
-use portolan_core::{Incarnation, Remedy as _, Scope};
+use portolan_core::{Incarnation, Remedy as _, Scope, Secret};
 use portolan_metrics::Metrics;
 use portolan_port_allocator::PortAllocator;
+use portolan_server::secrets::is_descriptor;
 use portolan_server::{STACK_KEYS, Settings};
 use portolan_supervisor::stack::{StackFile, scope_of_folder};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::exit::Failure;
+use crate::config_file::ConfigFile;
+use crate::destinations;
+use crate::exit::{Exit, Failure};
 use crate::global::Global;
-
-/// The default name of the configuration file.
-const FILE: &str = "portolan.yaml";
 
 /// The settings in force, shared by every command.
 pub(crate) struct Context {
@@ -61,14 +62,23 @@ impl Context {
         global: &Global,
         file: Option<PathBuf>,
     ) -> Result<Self, Failure> {
-        let file = file.or_else(|| global.config.clone()).or_else(default_file);
-        let mut loader = Settings::loader(file.clone());
+        let file = ConfigFile::find(file.or_else(|| global.config.clone()))?;
+        let mut loader = Settings::loader([]);
+        if let Some(ConfigFile { path, contents, .. }) = &file {
+            loader = match contents {
+                Some(contents) => loader.contents(path, contents.clone()),
+                None => loader.file(path),
+            };
+        }
         for setting in &global.set {
             let (path, value) = setting.split_once('=').ok_or_else(|| {
                 Failure::usage(format_args!(
                     "invalid --set {setting}: expected KEY=VALUE, such as discovery.retries=5"
                 ))
             })?;
+            if loader.is_secret(path) {
+                return Err(secret_in_arguments(path));
+            }
             loader = loader.flag("--set", path, value);
         }
         if let Some(url) = &global.registry {
@@ -77,7 +87,10 @@ impl Context {
         if let Some(scope) = &global.scope {
             loader = loader.flag("--scope", "scope", scope.as_str());
         }
-        let loaded = loader.load()?;
+        let mut loaded = loader.load()?;
+        destinations::check(&loaded, file.as_ref())?;
+        read_secrets(&mut loaded)?;
+        let file = file.map(|file| file.path);
         let scope = effective_scope(&loaded, file.as_deref())?;
         let (metrics, set) = (Metrics::new(), global.set.clone());
         let Global { json, quiet, .. } = *global;
@@ -140,9 +153,14 @@ impl Context {
     }
 
     /// Returns the environment variables that give a child process the same scope, registry and
-    /// broadcast channel.
-    pub(crate) fn environment(&self, registry_url: &str) -> BTreeMap<String, String> {
-        let Settings { token, broadcast, .. } = self.settings();
+    /// broadcast channel. It gets the token and the key only if they are to be passed; the files of both only help a
+    /// program that may read them.
+    pub(crate) fn environment(
+        &self,
+        registry_url: &str,
+        pass_token: bool,
+    ) -> BTreeMap<String, String> {
+        let Settings { token_file, broadcast, .. } = self.settings();
         let mut variables = BTreeMap::new();
         let mut put = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
         put(variable::SCOPE, self.scope.as_str());
@@ -151,10 +169,20 @@ impl Context {
         put(variable::BROADCAST_INTERFACE, &broadcast.interface);
         put(variable::BROADCAST_IPV6, &broadcast.ipv6.to_string());
         put(variable::BROADCAST_ADDRESS, &broadcast.multicast_address.to_string());
-        if let Some(token) = token {
-            put(variable::TOKEN, token);
+        let files = [
+            (variable::TOKEN_FILE, token_file.as_deref()),
+            (variable::BROADCAST_KEY_FILE, broadcast.key_file.as_deref()),
+        ];
+        for (name, file) in files {
+            if let Some(file) = file.filter(|file| !is_descriptor(file)) {
+                put(name, &absolute_path(file).to_string_lossy());
+            }
         }
-        if let Some(key) = &broadcast.key {
+        let token = self.token_for(registry_url);
+        if let Some(token) = token.filter(|_| pass_token) {
+            put(variable::TOKEN, token.expose());
+        }
+        if let Some(key) = broadcast.key.as_ref().filter(|_| pass_token) {
             put(variable::BROADCAST_KEY, key.expose());
         }
         if !broadcast.keys.is_empty() {
@@ -187,7 +215,7 @@ impl Context {
 
     /// Creates a registry client for this URL.
     pub(crate) fn registry_at(&self, url: String) -> Result<RegistryClient, Failure> {
-        Ok(self.discovery_builder().registry_url(url).registry_client()?)
+        Ok(self.builder_at(url).registry_client()?)
     }
 
     /// Creates a discovery client.
@@ -202,12 +230,21 @@ impl Context {
         url: String,
         broadcaster: Option<Broadcaster>,
     ) -> Result<DiscoveryClient, Failure> {
-        build(self.discovery_builder().registry_url(url), broadcaster)
+        build(self.builder_at(url), broadcaster)
     }
 
     /// Returns whether the settings name a registry.
     pub(crate) fn names_registry(&self) -> bool {
         self.is_set("discovery.registry_url") || self.is_set("discovery.registry_urls")
+    }
+
+    /// Returns whether an answer by broadcast counts if the registry cannot be reached: it is signed, or there is no token
+    /// that tells the registry from anybody else, or the user asks for it.
+    pub(crate) fn trusts_broadcast(&self) -> bool {
+        let Settings { broadcast, token, tokens, discovery, .. } = self.settings();
+        let is_named = self.is_set("discovery.strategies")
+            && discovery.strategies.iter().any(|name| name.as_str() == "broadcast");
+        broadcast.is_signed() || is_named || (token.is_none() && tokens.is_empty())
     }
 
     fn is_set(&self, key: &str) -> bool {
@@ -227,24 +264,98 @@ impl Context {
         if is_overridden { discovery.registry_url.clone() } else { discovery.registry() }
     }
 
+    /// Returns the token for a registry: the one that is named for its URL, else the common one. Several servers of a
+    /// registry have one token.
+    fn token_for(&self, urls: &str) -> Option<Secret> {
+        let Settings { token, tokens, .. } = self.settings();
+        let named = |url: &str| {
+            let url = normalized_url(url).ok()?;
+            let is_url = |key: &str| normalized_url(key).is_ok_and(|key| key == url);
+            tokens.iter().find(|(key, _)| is_url(key)).map(|(_, token)| token)
+        };
+        let named: Option<Vec<&Secret>> = urls.split(',').map(named).collect();
+        match named.as_deref() {
+            Some([first, rest @ ..]) if rest.iter().all(|other| other == first) => {
+                Some((*first).clone())
+            }
+            _ => token.clone(),
+        }
+    }
+
+    /// Returns the builder of clients of this registry.
+    fn builder_at(&self, url: String) -> DiscoveryClientBuilder {
+        let builder = self.discovery_builder();
+        match self.token_for(&url) {
+            Some(token) => builder.token(token).registry_url(url),
+            None => builder.registry_url(url),
+        }
+    }
+
     /// Creates the builder of discovery clients, which decides which registry they use.
     fn discovery_builder(&self) -> DiscoveryClientBuilder {
-        let Settings { discovery, broadcast, port_allocator, token, .. } = self.settings();
+        let Settings { discovery, broadcast, port_allocator, .. } = self.settings();
         let mut builder = DiscoveryClient::builder()
             .config(discovery.clone())
             .broadcast(broadcast.clone())
             .scope(self.scope.clone())
             .metrics(self.metrics.clone())
             .pools(port_allocator.pools())
-            .reservations(HostReservations::new(port_allocator.clone()));
+            .allow_unsigned(self.is_set("discovery.strategies"))
+            .reservations(
+                HostReservations::new(port_allocator.clone())
+                    .registry_user(discovery.registry_user.clone()),
+            );
         if self.names_registry() {
             builder = builder.registry_url(self.configured_registry());
         }
-        if let Some(token) = token {
-            builder = builder.token(token.clone());
+        let token = match self.settings().tokens.is_empty() {
+            true => self.settings().token.clone(),
+            false => self.token_for(&builder.locate_registry()),
+        };
+        match token {
+            Some(token) => builder.token(token),
+            None => builder,
         }
-        builder
     }
+}
+
+/// Reads the secrets that are not in the settings themselves.
+fn read_secrets(loaded: &mut Loaded<Settings>) -> Result<(), Failure> {
+    let strength = |path: &str| loaded.origin(path).strength();
+    let layers: BTreeMap<&str, u8> = ["token", "token_file", "broadcast.key", "broadcast.key_file"]
+        .map(|path| (path, strength(path)))
+        .into();
+    let stronger = |one: &str, other: &str| match layers.get(one).cmp(&layers.get(other)) {
+        Ordering::Equal => None,
+        order => Some(order == Ordering::Greater),
+    };
+    let read = loaded.value.read_secrets(stronger);
+    read.map_err(|error| Failure::from_error(Exit::Usage, &error))
+}
+
+/// Every user of this host can read the arguments of a process.
+fn secret_in_arguments(path: &str) -> Failure {
+    let remedy = match path {
+        "token" => "set PORTOLAN_TOKEN, or token_file to a file that only this user can read",
+        "broadcast.key" => {
+            "set PORTOLAN_BROADCAST_KEY, or broadcast.key_file to a file that only this user can read"
+        }
+        _ => "set it in the environment, or in a configuration file that only this user can read",
+    };
+    Failure::usage(format_args!(
+        "--set {path}: secrets are not taken from arguments, which every user of this host can read"
+    ))
+    .remedy(remedy)
+}
+
+/// Returns the variables of this process that have a secret as their value. A program that is started does not inherit them.
+pub(crate) fn withheld_variables() -> impl Iterator<Item = OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter(|name| name.to_str().is_some_and(is_secret))
+}
+
+fn absolute_path(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
 /// Returns the keys with absolute paths, because a child process may have another working directory.
@@ -291,12 +402,4 @@ fn section<T: DeserializeOwned>(
     key: &str,
 ) -> Result<Option<T>, ConfigError> {
     loaded.document.section(key)
-}
-
-fn default_file() -> Option<PathBuf> {
-    let here = PathBuf::from(FILE);
-    let home = || portolan_host_facts::directories::home().map(|home| home.join(".config"));
-    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home);
-    let of_user = config.map(|directory| directory.join("portolan").join(FILE));
-    [Some(here), of_user].into_iter().flatten().find(|file| file.is_file())
 }

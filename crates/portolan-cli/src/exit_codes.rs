@@ -7,6 +7,7 @@ use portolan_broadcast::{AnnounceError, BroadcastError, QueryError};
 use portolan_client::{DiscoverError, InvalidDiscovery, RegistryClientError};
 use portolan_config_manager::ConfigError;
 use portolan_core::duration::format_duration;
+use portolan_core::schemes::UnknownScheme;
 use portolan_core::{ServiceId, ServiceName};
 use portolan_port_allocator::AllocatorError;
 use portolan_registry::store::InspectError;
@@ -43,6 +44,7 @@ failures! {
     RegistryClientError => registry_exit,
     ServerError => server_exit,
     StartError => start_exit,
+    UnknownScheme => |_| Exit::Usage,
 }
 
 fn discover_exit(error: &DiscoverError) -> Exit {
@@ -88,7 +90,10 @@ fn start_exit(error: &StartError) -> Exit {
 
 fn server_exit(error: &ServerError) -> Exit {
     match error {
-        ServerError::Disabled | ServerError::Config(_) | ServerError::PortZero => Exit::Usage,
+        ServerError::Disabled
+        | ServerError::Config(_)
+        | ServerError::PortZero
+        | ServerError::WeakToken { .. } => Exit::Usage,
         ServerError::Port(error) => allocator_exit(error),
         _ => Exit::Failed,
     }
@@ -118,9 +123,9 @@ fn registry_exit(error: &RegistryClientError) -> Exit {
     match error {
         error if error.is_temporary() => Exit::Unreachable,
         // The request may be repeated by the owner of the registration only.
-        RegistryClientError::NotPermitted { .. } | RegistryClientError::Conflict { .. } => {
-            Exit::NotPermitted
-        }
+        RegistryClientError::NotPermitted { .. }
+        | RegistryClientError::Conflict { .. }
+        | RegistryClientError::ForeignListener { .. } => Exit::NotPermitted,
         RegistryClientError::UnknownService { .. } => Exit::NotFound,
         RegistryClientError::InvalidUrl { .. } | RegistryClientError::InvalidToken => Exit::Usage,
         _ => Exit::Failed,

@@ -2,10 +2,14 @@
 
 use std::io;
 
+use portolan_core::escaped_line;
 use portolan_server::{LogFormat, LoggingConfig};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::format::{self, JsonFields};
+use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::exit::Failure;
@@ -24,10 +28,18 @@ pub(crate) fn start(config: &LoggingConfig, global: &Global, default: &str) -> R
         (false, _) => "debug",
     };
     let registry = tracing_subscriber::registry().with(filter(level)?);
-    let layer = fmt::layer().with_writer(|| Writer);
+    // The colour is added after escaping, so that no sequence of a field gets through.
+    let layer = fmt::layer().with_writer(|| Writer).with_ansi(false);
+    let (text, json) = (fmt::format(), fmt::format().json().flatten_event(true));
     match config.format {
-        LogFormat::Text => registry.with(layer.with_ansi(use_colour())).init(),
-        LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
+        LogFormat::Text => {
+            let format = OneLine { inner: text, colour: use_colour() };
+            registry.with(layer.event_format(format)).init();
+        }
+        LogFormat::Json => {
+            let format = OneLine { inner: json, colour: false };
+            registry.with(layer.fmt_fields(JsonFields::new()).event_format(format)).init();
+        }
     }
     Ok(())
 }
@@ -47,6 +59,50 @@ pub(crate) fn filter(level: &str) -> Result<Targets, Failure> {
 
 fn is_level_name(word: &str) -> bool {
     !word.is_empty() && word.parse::<LevelFilter>().is_ok()
+}
+
+/// Writes each event as one line whatever its fields contain: a peer must not be able to add lines to the log, or
+/// control the terminal.
+struct OneLine<F> {
+    inner: F,
+    colour: bool,
+}
+
+impl<S, N, F> FormatEvent<S, N> for OneLine<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: format::Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let mut line = String::new();
+        self.inner.format_event(context, format::Writer::new(&mut line), event)?;
+        let line = escaped_line(line.strip_suffix('\n').unwrap_or(&line));
+        match self.colour {
+            true => writeln!(writer, "{}", coloured(&line, *event.metadata().level())),
+            false => writeln!(writer, "{line}"),
+        }
+    }
+}
+
+/// Colours the level, which follows the time.
+fn coloured(line: &str, level: Level) -> String {
+    let colour = match level {
+        Level::ERROR => 31,
+        Level::WARN => 33,
+        Level::INFO => 32,
+        Level::DEBUG => 34,
+        _ => 35,
+    };
+    match line.split_once(level.as_str()) {
+        Some((time, rest)) => format!("\x1b[2m{time}\x1b[0m\x1b[{colour}m{level}\x1b[0m{rest}"),
+        None => line.to_owned(),
+    }
 }
 
 /// Writes each line with [`output::above`], so that it appears above a live table.
@@ -72,6 +128,55 @@ fn use_colour() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn event_is_one_line_whatever_its_fields_contain() {
+        use tracing_subscriber::layer::SubscriberExt as _;
+
+        #[derive(Clone, Default)]
+        struct Lines(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+        impl io::Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().extend(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let reason = "x\n2026 INFO audit: forged\u{1b}[31m\u{202e}\u{9b}";
+        let log = |json: bool, colour: bool| {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let layer = fmt::layer().with_writer(move || writer.clone()).with_ansi(false);
+            let registry = tracing_subscriber::registry();
+            let emit = || {
+                let span = tracing::info_span!("request", path = %reason);
+                let _entered = span.enter();
+                tracing::info!(reason = %reason, "Dropped {reason}");
+            };
+            if json {
+                let inner = fmt::format().json().flatten_event(true);
+                let layer = layer.fmt_fields(JsonFields::new());
+                let layer = layer.event_format(OneLine { inner, colour });
+                tracing::subscriber::with_default(registry.with(layer), emit);
+            } else {
+                let layer = layer.event_format(OneLine { inner: fmt::format(), colour });
+                tracing::subscriber::with_default(registry.with(layer), emit);
+            }
+            let bytes = lines.0.lock().clone();
+            String::from_utf8(bytes).unwrap()
+        };
+        for (json, colour) in [(false, false), (false, true), (true, false)] {
+            let text = log(json, colour);
+            assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+            assert!(!text.contains("\u{1b}[31m") && !text.contains('\u{202e}'), "{text:?}");
+            assert!(!text.contains('\u{9b}'), "{text:?}");
+            assert_eq!(text.contains("\u{1b}[32mINFO"), colour, "{text:?}");
+        }
+        let value: serde_json::Value = serde_json::from_str(&log(true, false)).unwrap();
+        assert_eq!(value["reason"], reason, "JSON keeps the value");
+    }
 
     #[test]
     fn levels_and_filters_are_accepted() {

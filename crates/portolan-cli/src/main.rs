@@ -2,7 +2,9 @@
 
 mod cli;
 mod commands;
+mod config_file;
 mod context;
+mod destinations;
 mod endpoint_args;
 mod exit;
 mod exit_codes;
@@ -11,6 +13,7 @@ mod logging;
 mod output;
 mod shutdown;
 mod suggestion;
+mod trust;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -37,6 +40,7 @@ fn run(global: &Global, command: Command) -> CommandResult {
         Command::Service(command) => run_service_command(global, command),
         // These commands also run if the configuration is invalid.
         Command::Config(config) => config.run(global),
+        Command::Trust(trust) => trust.run(global),
         Command::Completions(completions) => completions.run(global, Cli::command()),
     }
 }

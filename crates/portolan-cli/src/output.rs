@@ -2,7 +2,6 @@
 //!
 //! A closed standard output, as after `| head`, is not an error: printing then ends the program.
 
-mod escape;
 mod live;
 mod progress;
 
@@ -10,6 +9,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::exit;
 
 use comfy_table::{Table, presets};
+use portolan_core::escaped;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
@@ -31,7 +31,7 @@ pub(crate) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
 pub(crate) fn try_line(text: impl std::fmt::Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let written = if out.is_terminal() {
-        writeln!(out, "{}", escape::escaped(&text.to_string()))
+        writeln!(out, "{}", escaped(&text.to_string()))
     } else {
         writeln!(out, "{text}")
     };
@@ -43,11 +43,10 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(serde_json::to_string(value).map_err(Failure::failed)?)
 }
 
-/// Prints a message on standard error, and ignores errors.
+/// Prints a message on standard error, and ignores errors. It is escaped everywhere, because standard error is for people,
+/// who read it later in the log of a service too.
 pub(crate) fn note(text: impl std::fmt::Display) {
-    let text = text.to_string();
-    let shown = if io::stderr().is_terminal() { escape::escaped(&text) } else { text.into() };
-    above(format!("{shown}\n").as_bytes());
+    above(format!("{}\n", escaped(&text.to_string())).as_bytes());
 }
 
 /// Prints a warning on standard error.

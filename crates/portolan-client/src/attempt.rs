@@ -91,6 +91,19 @@ impl AttemptLog {
         self.progress.lock().begun = Some(Instant::now());
     }
 
+    /// Records the strategies that are left as not asked, for this reason.
+    pub(crate) fn skip_rest(&self, reason: &str) {
+        let asked = self.progress.lock().attempts.len();
+        self.order.iter().skip(asked).for_each(|&strategy| self.skip(strategy, reason));
+    }
+
+    /// Records that this strategy, the next one, is not asked, for this reason.
+    pub(crate) fn skip(&self, strategy: StrategyName, reason: &str) {
+        let outcome = AttemptOutcome::Skipped(reason.to_owned());
+        let took = Duration::ZERO;
+        self.progress.lock().attempts.push(Attempt { strategy, took, outcome });
+    }
+
     /// Records the outcome and returns how long the strategy took.
     pub(crate) fn end(&self, strategy: StrategyName, outcome: AttemptOutcome) -> Duration {
         let mut progress = self.progress.lock();
@@ -148,8 +161,10 @@ impl fmt::Display for AttemptOutcome {
                 if let Some(more @ 1..) = candidates.len().checked_sub(4) {
                     write!(f, " and {more} more")?;
                 }
-                let proof = candidates.iter().map(|candidate| candidate.proof).min();
-                proof.map_or(Ok(()), |proof| write!(f, " ({proof})"))
+                match candidates.iter().min_by_key(|candidate| candidate.proof) {
+                    Some(Candidate { proof, trust, .. }) => write!(f, " ({proof}, {trust})"),
+                    None => Ok(()),
+                }
             }
             Self::NotFound { reason, .. } => write!(f, "not found: {reason}"),
             Self::NotReady { reason, .. } => write!(f, "not ready: {reason}"),

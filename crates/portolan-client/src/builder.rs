@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use portolan_broadcast::{BroadcastConfig, Broadcaster};
-use portolan_core::{Pools, Scope};
+use portolan_core::{Pools, Scope, Secret};
 use portolan_metrics::Metrics;
 
 use crate::cache::Cache;
@@ -25,19 +25,21 @@ use crate::select::Suspects;
 use crate::strategies::STRATEGIES;
 use crate::strategy::{ChangeFeed, Position, Strategy};
 use crate::strategy_name::StrategyName;
+use crate::trust::{Sources, Trust};
 
 /// Builds a [`DiscoveryClient`]; everything has a default.
 pub struct DiscoveryClientBuilder<H = UnknownHost> {
     config: DiscoveryConfig,
     registry_url: Option<String>,
     scope: Scope,
-    token: Option<String>,
+    token: Option<Secret>,
     metrics: Option<Metrics>,
     broadcast: BroadcastConfig,
     broadcaster: Option<Broadcaster>,
     reservations: Option<Arc<dyn Reservations>>,
     strategies: Vec<(Position, Arc<dyn Strategy>)>,
     pools: Pools,
+    allows_unsigned: bool,
     host: PhantomData<fn() -> H>,
 }
 
@@ -73,7 +75,7 @@ impl<H> DiscoveryClientBuilder<H> {
     }
 
     /// Sets the token for the registry.
-    pub fn token(mut self, token: impl Into<String>) -> Self {
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(token.into());
         self
     }
@@ -120,6 +122,14 @@ impl<H> DiscoveryClientBuilder<H> {
         self
     }
 
+    /// Uses unsigned strategies although there is a token or a key: `broadcast` without a key, `dns`, and the well-known
+    /// ports of `default`. Strategies that [`DiscoveryConfig::strategies`] names, instead of the default list, are used
+    /// in any case.
+    pub fn allow_unsigned(mut self, allow: bool) -> Self {
+        self.allows_unsigned = allow;
+        self
+    }
+
     /// Returns the URL of the registry that the client will use: the one set here or in the
     /// configuration, else the one of a registry that holds a port on this host in the client's
     /// scopes, else `http://localhost:7000`.
@@ -140,10 +150,14 @@ impl<H> DiscoveryClientBuilder<H> {
 
     /// Returns a client of the registry alone, at [`Self::locate_registry`] and with the token.
     pub fn registry_client(&self) -> Result<RegistryClient, RegistryClientError> {
-        RegistryClient::new(RegistryClientConfig {
+        let client = RegistryClient::new(RegistryClientConfig {
             token: self.token.clone(),
             dns_servers: self.config.dns.servers.clone(),
             ..RegistryClientConfig::new(self.locate_registry())
+        })?;
+        Ok(match &self.reservations {
+            Some(host) => client.on_host(Arc::clone(host)),
+            None => client,
         })
     }
 
@@ -176,8 +190,12 @@ impl<H> DiscoveryClientBuilder<H> {
         let Deps { scopes, registry, broadcaster, .. } = deps.clone();
         let registry_url = registry.url();
         let config = self.config;
-        let links = links(&config, &deps, self.strategies)?;
-        let uses = |feed| links.iter().any(|link| link.is_default && link.kind.feed == feed);
+        let are_named =
+            self.allows_unsigned || config.strategies != DiscoveryConfig::default().strategies;
+        let sources = Sources::new(self.token.is_some(), &self.broadcast, are_named);
+        let links = links(&config, &deps, sources, self.strategies)?;
+        let is_used = |link: &Link| link.is_default && !link.is_off;
+        let uses = |feed| links.iter().any(|link| is_used(link) && link.kind.feed == feed);
         let registry = uses(ChangeFeed::Ordered).then_some(registry);
         let announced = uses(ChangeFeed::Announced).then(|| Arc::clone(&broadcaster));
         let feeds = Feeds::new(registry, announced, scopes.clone());
@@ -210,6 +228,7 @@ impl<H: HostDefaults> Default for DiscoveryClientBuilder<H> {
             reservations: H::reservations(),
             strategies: Vec::new(),
             pools: Pools::default(),
+            allows_unsigned: false,
             host: PhantomData,
         }
     }
@@ -231,12 +250,16 @@ impl<H> fmt::Debug for DiscoveryClientBuilder<H> {
 fn links(
     config: &DiscoveryConfig,
     deps: &Deps,
+    sources: Sources,
     added: Vec<(Position, Arc<dyn Strategy>)>,
 ) -> Result<Vec<Link>, InvalidDiscovery> {
     let link = |strategy: Arc<dyn Strategy>, is_default| {
         let kind = strategy.kind();
         let timeout = config.timeouts.limit(&kind);
-        Link { strategy, kind, timeout, is_default }
+        let trust = sources.trust_of(&kind);
+        let is_off = is_default && sources.is_off(&kind, trust);
+        let leases_only = sources.are_unsigned_off();
+        Link { strategy, kind, timeout, is_default, trust, is_off, leases_only }
     };
     let builtin = |name: &str, is_default| {
         let row = STRATEGIES.into_iter().find(|row| row.kind.name == name)?;
@@ -245,7 +268,9 @@ fn links(
     };
     let configured = config.strategies.iter();
     let mut links: Vec<Link> = configured.filter_map(|name| builtin(name.as_str(), true)).collect();
-    links.sort_by_key(|link| !link.kind.configured);
+    // With a secret, those that anybody could answer come last.
+    let is_last = |link: &Link| sources.has_secret() && link.trust == Trust::Unsigned;
+    links.sort_by_key(|link| (!link.kind.configured, is_last(link)));
     for (position, strategy) in added {
         let link = link(strategy, true);
         let name = StrategyName::from(&link.kind);

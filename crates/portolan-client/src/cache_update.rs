@@ -8,6 +8,7 @@ use crate::cache::CacheAction;
 use crate::chain::Resolution;
 use crate::proof::Proof;
 use crate::strategy::{Candidate, ChangeFeed};
+use crate::trust::Trust;
 
 /// The maximum number of candidates of one entry; beyond it the entry becomes stale.
 const MAX_CANDIDATES: usize = 1_000;
@@ -70,7 +71,7 @@ pub(crate) fn after_snapshot(
         let candidate = |endpoint: &Arc<ServiceEndpoint>| {
             let candidate = Candidate::from(Arc::clone(endpoint));
             let proof = known(endpoint).map_or(candidate.proof, |known| known.proof);
-            Candidate { proof, ..candidate }
+            Candidate { proof, trust: trust_of(resolution), ..candidate }
         };
         let candidates: Vec<_> = now.iter().filter(current).map(candidate).collect();
         let is_kept = |known: &Candidate| {
@@ -136,8 +137,14 @@ fn added(resolution: &Resolution, endpoint: &Arc<ServiceEndpoint>) -> CacheActio
         ChangeFeed::Announced => Proof::Announced,
         ChangeFeed::None | ChangeFeed::Ordered => Proof::of_registry(endpoint.source),
     };
-    let candidate = Candidate { proof, ..Arc::clone(endpoint).into() };
+    let candidate = Candidate { proof, trust: trust_of(resolution), ..Arc::clone(endpoint).into() };
     with(resolution, |candidates| candidates.push(candidate))
+}
+
+/// What the feed adds is no more trustworthy than what the strategies have found.
+fn trust_of(resolution: &Resolution) -> Trust {
+    let trusts = resolution.candidates.iter().map(|candidate| candidate.trust);
+    trusts.max().unwrap_or(Trust::Unsigned)
 }
 
 fn with(resolution: &Resolution, change: impl FnOnce(&mut Vec<Candidate>)) -> CacheAction {

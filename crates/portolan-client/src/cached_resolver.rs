@@ -210,8 +210,9 @@ impl CachedResolver {
         let selected = select::one(&resolution.candidates, &self.suspects);
         let selected = selected.ok_or(DiscoverError::Closed)?;
         let endpoint = (*selected.endpoint).clone();
-        let (strategy, proof) = (resolution.strategy_of(selected), selected.proof);
-        Ok(Discovered { endpoint, strategy, proof, stale })
+        let strategy = resolution.strategy_of(selected);
+        let (proof, trust) = (selected.proof, selected.trust);
+        Ok(Discovered { endpoint, strategy, proof, trust, stale })
     }
 
     #[cfg(test)]

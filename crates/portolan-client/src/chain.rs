@@ -17,12 +17,19 @@ use crate::strategy::{
     StrategyQuery,
 };
 use crate::strategy_name::{StrategyName, UnknownStrategy};
+use crate::trust::Trust;
 
 /// The wait before the first retry: a registry on this host restarts in about this time, and three
 /// retries fit into the registry's timeout.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// The share by which a wait before a retry is shortened at random.
 const JITTER: f64 = 0.5;
+
+/// Why a strategy is not asked that anybody could answer.
+const OFF: &str = "off, because its answers are not signed and there is a token or a key; name it in discovery.strategies or \
+                   with --strategy to use it";
+/// Why the strategies after a negative answer are not asked.
+const FINAL: &str = "not asked, because the authenticated registry knows no instance";
 
 /// The strategies of a client.
 pub(crate) struct Chain {
@@ -39,6 +46,12 @@ pub(crate) struct Link {
     pub(crate) timeout: Duration,
     /// Whether the strategy is asked unless the caller names others.
     pub(crate) is_default: bool,
+    /// Who could have made its answers.
+    pub(crate) trust: Trust,
+    /// Whether it is not asked unless the caller names it, because anybody could answer.
+    pub(crate) is_off: bool,
+    /// Whether a well-known port without a lease does not count unless the caller names the strategy.
+    pub(crate) leases_only: bool,
 }
 
 /// What a lookup asks for. Concurrent lookups with equal keys share one result.
@@ -119,10 +132,16 @@ impl Chain {
             if deadline.is_over() || limit.is_some_and(|limit| limit.is_zero()) {
                 break;
             }
+            if link.is_off && key.strategies.is_none() {
+                log.skip(name, OFF);
+                continue;
+            }
             log.begin(name);
             let deadline = limit.map_or(deadline, |limit| deadline.at_most(limit));
             let outcome = self.ask(link, key, deadline).await;
             self.weigh(link, key, &outcome, &mut evidence);
+            let is_final = link.trust == Trust::Authenticated
+                && matches!(outcome, StrategyOutcome::NotFound { authoritative: true, .. });
             let outcome = AttemptOutcome::from(outcome);
             debug!(service_name = %key.name, strategy = %name, %outcome, "Strategy asked");
             let counted = match &outcome {
@@ -133,6 +152,11 @@ impl Chain {
             let took = log.end(name, outcome);
             if let Some(counted) = counted {
                 self.metrics.discovery_request(name.as_str(), counted, took);
+            }
+            if is_final {
+                evidence.deny_finally();
+                log.skip_rest(FINAL);
+                break;
             }
             if evidence.is_conclusive(key.all) {
                 let one_of_several = link.kind.completeness == Completeness::AllOnRequest;
@@ -197,11 +221,37 @@ impl Chain {
             all: key.all,
             deadline: deadline.inner(),
         };
+        let leases_only = link.leases_only && key.strategies.is_none();
         let retries = if link.kind.retries { key.retries } else { 0 };
         let asked = ask_with_retries(&*link.strategy, &query, retries);
-        timeout_at(deadline.instant(), asked)
-            .await
-            .unwrap_or_else(|_| StrategyOutcome::Failed(StrategyError::timed_out(deadline.limit())))
+        let outcome = timeout_at(deadline.instant(), asked).await.unwrap_or_else(|_| {
+            StrategyOutcome::Failed(StrategyError::timed_out(deadline.limit()))
+        });
+        link.marked(outcome, leases_only)
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    /// Marks what the strategy found with its trust, and leaves out what does not count.
+    fn marked(&self, outcome: StrategyOutcome, leases_only: bool) -> StrategyOutcome {
+        let StrategyOutcome::Found(mut candidates) = outcome else { return outcome };
+        for candidate in &mut candidates {
+            candidate.trust = match candidate.proof {
+                // Any user of this host can listen there.
+                Proof::WellKnownPort => Trust::Unsigned,
+                _ => self.trust,
+            };
+        }
+        let found = candidates.first().map(|candidate| candidate.endpoint.address());
+        candidates.retain(|candidate| !leases_only || candidate.proof != Proof::WellKnownPort);
+        match (candidates.is_empty(), found) {
+            (true, Some(address)) => {
+                StrategyOutcome::Skipped(format!("a server at {address} has no lease; {OFF}"))
+            }
+            _ => StrategyOutcome::Found(candidates),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use portolan_core::duration::text;
-use portolan_core::{Remedy, ServiceName};
+use portolan_core::{Protocol, Remedy, ServiceName};
 use serde::{Deserialize, Serialize};
 
 use crate::dns_config::{DnsConfig, InvalidDomain};
@@ -45,6 +45,12 @@ pub struct DiscoveryConfig {
     /// The well-known ports of services on this host, for the strategy `default`, in addition to
     /// the built-in ones of `postgres`, `redis` and so on. Default empty.
     pub default_ports: BTreeMap<ServiceName, NonZeroU16>,
+    /// The user as which the registry on this host runs, by name or number, beside this user and root: no other user gets the
+    /// token. Default none.
+    pub registry_user: Option<String>,
+    /// Protocols that are given to programs as the scheme of a URL, in addition to those of known servers such as
+    /// `http` and `postgres`. Default empty.
+    pub url_schemes: BTreeSet<Protocol>,
 }
 
 /// The settings of the cache.
@@ -149,6 +155,8 @@ impl Default for DiscoveryConfig {
             dns: DnsConfig::default(),
             endpoints: BTreeMap::new(),
             default_ports: BTreeMap::new(),
+            registry_user: None,
+            url_schemes: BTreeSet::new(),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::attempt::Attempt;
 use crate::error::DiscoverError;
 use crate::proof::Proof;
 use crate::strategy_name::StrategyName;
+use crate::trust::Trust;
 
 /// An instance that was found. It dereferences to its [`ServiceEndpoint`].
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Discovered {
     pub strategy: StrategyName,
     /// How well the instance is proven to belong to the service.
     pub proof: Proof,
+    /// Who could have made the answer.
+    pub trust: Trust,
     /// Whether it comes from a cache entry older than the TTL, because no strategy that might know
     /// better could be asked.
     pub stale: bool,
@@ -70,9 +73,9 @@ impl fmt::Display for Explanation {
         match &self.result {
             Err(error) => error.fmt(f),
             Ok(discovered) => {
-                let Discovered { strategy, proof, .. } = discovered;
+                let Discovered { strategy, proof, trust, .. } = discovered;
                 let (name, address) = (&discovered.name, discovered.address());
-                write!(f, "{name} is at {address} ({strategy}: {proof})")?;
+                write!(f, "{name} is at {address} ({strategy}: {proof}, {trust})")?;
                 self.write_attempts(f)
             }
         }

@@ -4,10 +4,11 @@
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
-use portolan_broadcast::{BroadcastConfig, KeyProblem, SharedKey};
-use portolan_core::Remedy;
+use portolan_broadcast::{BroadcastConfig, KeyProblem, SharedKey, read_secret};
+use portolan_core::{Remedy, Secret};
 use serde::de::DeserializeOwned;
 
 use crate::builder::DiscoveryClientBuilder;
@@ -20,6 +21,12 @@ pub mod variable {
     pub const REGISTRY_URL: &str = "PORTOLAN_REGISTRY_URL";
     /// The token for the registry.
     pub const TOKEN: &str = "PORTOLAN_TOKEN";
+    /// The file with the token for the registry.
+    pub const TOKEN_FILE: &str = "PORTOLAN_TOKEN_FILE";
+    /// The tokens of registries by their URL.
+    pub const TOKENS: &str = "PORTOLAN_TOKENS";
+    /// The file with the key that signs messages on the broadcast channel.
+    pub const BROADCAST_KEY_FILE: &str = "PORTOLAN_BROADCAST__KEY_FILE";
     /// The key that signs messages on the broadcast channel.
     pub const BROADCAST_KEY: &str = "PORTOLAN_BROADCAST_KEY";
     /// The keys of the broadcast channel, as JSON: `[{"id": "new", "file": "/etc/portolan/new.key"}]`.
@@ -34,6 +41,14 @@ pub mod variable {
     pub const BROADCAST_INTERFACE: &str = "PORTOLAN_BROADCAST__INTERFACE";
     /// The multicast group and port of the broadcast channel.
     pub const BROADCAST_ADDRESS: &str = "PORTOLAN_BROADCAST__MULTICAST_ADDRESS";
+}
+
+/// Whether the variable has a secret as its value, which a program gets only if its caller passes it on.
+pub fn is_secret(variable: &str) -> bool {
+    use variable::{BROADCAST_KEY, TOKEN, TOKENS};
+    let upper = variable.to_ascii_uppercase();
+    [TOKEN, TOKENS, BROADCAST_KEY, "PORTOLAN_BROADCAST__KEY"].contains(&upper.as_str())
+        || upper.starts_with("PORTOLAN_TOKENS__")
 }
 
 /// A variable that is not valid. Retrying does not help: it must change.
@@ -85,12 +100,28 @@ impl<H> DiscoveryClientBuilder<H> {
         if let Some(url) = read::<String>(variable::REGISTRY_URL, &get)? {
             self = self.registry_url(url);
         }
-        if let Some(token) = read::<String>(variable::TOKEN, &get)? {
+        if let Some(token) = token(&get)? {
             self = self.token(token);
         }
         let config = broadcast(self.broadcast_config(), &get)?;
         Ok(self.broadcast(config))
     }
+}
+
+/// The token, or that in the file which the environment names.
+fn token(
+    get: &impl Fn(&'static str) -> Option<OsString>,
+) -> Result<Option<Secret>, InvalidVariable> {
+    let invalid = |variable, reason: String| InvalidVariable { variable, reason };
+    if let Some(token) = read::<String>(variable::TOKEN, get)? {
+        return match token.is_empty() {
+            true => Err(invalid(variable::TOKEN, "the token is empty".to_owned())),
+            false => Ok(Some(token.into())),
+        };
+    }
+    let Some(file) = get(variable::TOKEN_FILE) else { return Ok(None) };
+    let token = read_secret(Path::new(&file));
+    token.map(Some).map_err(|problem| invalid(variable::TOKEN_FILE, problem.to_string()))
 }
 
 fn broadcast(
@@ -103,6 +134,9 @@ fn broadcast(
         let variable = variable::BROADCAST_KEY;
         key.check().map_err(|problem| InvalidVariable { variable, reason: reason(problem) })?;
         config.key = Some(key);
+    }
+    if let Some(file) = get(variable::BROADCAST_KEY_FILE) {
+        config.key_file = Some(file.into());
     }
     if let Some(Json(keys)) = read(variable::BROADCAST_KEYS, get)? {
         config.keys = keys;

@@ -63,6 +63,12 @@ impl Evidence {
         self.denied |= authoritative;
     }
 
+    /// Records that there is no instance: a port without a lease is none.
+    pub(crate) fn deny_finally(&mut self) {
+        self.denied = true;
+        self.unproven.clear();
+    }
+
     /// Records that the service is known in this scope and cannot be used.
     pub(crate) fn not_ready(&mut self, scope: &Scope) {
         self.not_ready = Some(scope.clone());
@@ -167,6 +173,7 @@ fn merge(candidates: &mut Vec<Candidate>, new: &Candidate) {
         known.endpoint = Arc::clone(&new.endpoint);
     }
     known.proof = known.proof.min(new.proof);
+    known.trust = known.trust.min(new.trust);
 }
 
 /// Returns whether both are the same instance: the same port of the same host.

@@ -40,6 +40,7 @@ mod strategies;
 pub mod strategy;
 mod strategy_name;
 mod timeouts;
+mod trust;
 mod watch;
 mod well_known_port;
 
@@ -56,7 +57,7 @@ pub use error::DiscoverError;
 pub use proof::Proof;
 pub use registry_client::{
     ListQuery, Listing, Readiness, ReconnectingWatch, RegisterResponse, RegistryClient,
-    RegistryClientConfig, RegistryClientError, RegistryWatch, WatchRequest,
+    RegistryClientConfig, RegistryClientError, RegistryWatch, WatchRequest, normalized_url,
 };
 pub use reservations::{
     HostDefaults, REGISTRY_SERVICE, Reservation, Reservations, ReservationsError, UnknownHost,
@@ -65,6 +66,7 @@ pub use static_endpoints::{ConfiguredEndpoint, ConfiguredEndpoints, InvalidEndpo
 pub use strategy::{Strategy, StrategyError};
 pub use strategy_name::{StrategyName, UnknownStrategy};
 pub use timeouts::Timeouts;
+pub use trust::Trust;
 pub use watch::ServiceWatch;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod client;
 mod clock;
 mod error;
+mod local;
 mod query;
 mod readiness;
 mod reconnect;
@@ -20,4 +21,5 @@ pub use readiness::Readiness;
 pub use reconnect::ReconnectingWatch;
 pub(crate) use reconnect::{ConnectionEvent, ConnectionEvents};
 pub(crate) use servers::check_urls;
+pub use servers::normalized_url;
 pub use watch::RegistryWatch;

@@ -1,6 +1,7 @@
 //! Who holds which port on this host: distinguishes a service's own port from a foreign listener's.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use portolan_core::{Host, Remedy, Scope, ServiceName};
@@ -27,6 +28,18 @@ pub struct Reservation {
 pub trait Reservations: Send + Sync {
     /// Returns every TCP port that is held now.
     fn reservations(&self) -> Result<Vec<Reservation>, ReservationsError>;
+
+    /// Returns the Unix socket of the registry on this port of this host, if one listens there and nobody but this user and
+    /// root can have made it.
+    fn registry_socket(&self, _port: u16) -> Option<PathBuf> {
+        None
+    }
+
+    /// Returns the user who listens on this TCP port of loopback, if that is not a user as which a registry may run: this
+    /// one, root, or one that is configured.
+    fn foreign_listener(&self, _port: u16) -> Option<String> {
+        None
+    }
 }
 
 /// The reservations that a client uses if its builder is given none: the type parameter of

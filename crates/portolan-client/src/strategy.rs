@@ -47,6 +47,7 @@ use portolan_core::{Host, Registration, Scope, ServiceEndpoint, ServiceName, Ttl
 
 use crate::deadline::Deadline;
 pub use crate::proof::Proof;
+pub use crate::trust::Trust;
 
 pub use error::StrategyError;
 
@@ -176,6 +177,8 @@ pub struct Candidate {
     /// How well the instance is proven to belong to the service. Default [`Proof::Registered`], or
     /// [`Proof::Announced`] if the registry learned of it by broadcast.
     pub proof: Proof,
+    /// Who could have made the answer. The client sets it.
+    pub trust: Trust,
 }
 
 // === impl StrategyKind ===
@@ -249,7 +252,7 @@ impl From<ServiceEndpoint> for Candidate {
 impl From<Arc<ServiceEndpoint>> for Candidate {
     fn from(endpoint: Arc<ServiceEndpoint>) -> Self {
         let proof = Proof::of_registry(endpoint.source);
-        Self { endpoint, priority: 0, weight: 1, proof }
+        Self { endpoint, priority: 0, weight: 1, proof, trust: Trust::Local }
     }
 }
 

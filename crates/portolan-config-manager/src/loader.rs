@@ -31,7 +31,7 @@ impl<T: Serialize + DeserializeOwned + Default> LoadableSettings for T {}
 /// Loads a `T` from layers of settings.
 #[derive(Debug, Clone)]
 pub struct Loader<T> {
-    files: Vec<PathBuf>,
+    files: Vec<Source>,
     variables: Vec<(OsString, OsString)>,
     reserved: Vec<Reserved>,
     flags: Vec<Flag>,
@@ -40,6 +40,13 @@ pub struct Loader<T> {
     open: Vec<KeyPath>,
     foreign: Vec<String>,
     settings: PhantomData<fn() -> T>,
+}
+
+/// A file, and its contents if the caller has read it.
+#[derive(Debug, Clone)]
+struct Source {
+    path: PathBuf,
+    contents: Option<Vec<u8>>,
 }
 
 /// A loaded configuration with the origin of each setting.
@@ -93,7 +100,13 @@ impl<T: LoadableSettings> Loader<T> {
 
     /// Adds a YAML file, which must exist. Later files override earlier ones.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.files.push(path.into());
+        self.files.push(Source { path: path.into(), contents: None });
+        self
+    }
+
+    /// Adds a YAML file that the caller has read, as one must that has checked what it reads.
+    pub fn contents(mut self, path: impl Into<PathBuf>, contents: Vec<u8>) -> Self {
+        self.files.push(Source { path: path.into(), contents: Some(contents) });
         self
     }
 
@@ -125,6 +138,12 @@ impl<T: LoadableSettings> Loader<T> {
     pub fn secret(mut self, path: &str) -> Self {
         self.secrets.push(KeyPath::parse(path));
         self
+    }
+
+    /// Returns whether a setting is masked.
+    pub fn is_secret(&self, path: &str) -> bool {
+        let path = KeyPath::parse(path);
+        self.secrets.iter().any(|secret| path.is_within(secret))
     }
 
     /// Rejects an empty value of a setting, such as that of a variable which is set and empty: it is more
@@ -170,8 +189,9 @@ impl<T: LoadableSettings> Loader<T> {
     fn layers(&self, schema: &Schema) -> Result<(Vec<Node>, Vec<String>), ConfigError> {
         let mut problems = Vec::new();
         let mut layers = Vec::new();
-        for path in &self.files {
-            let Some(layer) = read_file(path)? else { continue };
+        for Source { path, contents } in &self.files {
+            let bytes = contents.clone().map_or_else(|| read_file(path), Ok)?;
+            let Some(layer) = parse_file(path, &bytes)? else { continue };
             problems.extend(schema.unknown_keys(&layer));
             layers.push(layer);
         }
@@ -219,15 +239,19 @@ impl<T: LoadableSettings> Loader<T> {
     }
 }
 
-fn read_file(path: &Path) -> Result<Option<Node>, ConfigError> {
+fn read_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let unreadable = |source| ConfigError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
     file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+fn parse_file(path: &Path, bytes: &[u8]) -> Result<Option<Node>, ConfigError> {
     if bytes.len() as u64 > MAX_FILE_SIZE {
         return Err(ConfigError::TooLarge { path: path.to_owned(), limit: MAX_FILE_SIZE });
     }
-    let text = std::str::from_utf8(&bytes).map_err(|error| ConfigError::NotText {
+    let text = std::str::from_utf8(bytes).map_err(|error| ConfigError::NotText {
         path: path.to_owned(),
         position: error.valid_up_to(),
     })?;

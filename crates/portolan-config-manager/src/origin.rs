@@ -36,6 +36,18 @@ pub enum Origin {
 
 // === impl Origin ===
 
+impl Origin {
+    /// Returns the strength of the layer: a setting of a stronger layer overrides the same one of a weaker layer.
+    pub fn strength(&self) -> u8 {
+        match self {
+            Self::Default => 0,
+            Self::File { .. } => 1,
+            Self::Environment { .. } => 2,
+            Self::Flag { .. } => 3,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

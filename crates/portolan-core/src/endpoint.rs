@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     HealthStatus, Host, Incarnation, MapOnly, Protocol, Revision, Scope, ServiceId, ServiceName,
-    Ttl, name::InvalidName,
+    Ttl, name::InvalidName, plain::is_deceptive,
 };
 
 mod json;
@@ -177,6 +177,12 @@ pub enum InvalidRegistration {
         /// The value, in quotation marks.
         value: String,
     },
+    /// A character that is not shown, or that changes the order in which text is shown.
+    #[error("{place}: contains an invisible character or a control of the text direction")]
+    DeceptiveCharacter {
+        /// The member.
+        place: String,
+    },
     /// A control character, which would corrupt log lines and environment variables.
     #[error("{place}: contains a control character")]
     ControlCharacter {
@@ -274,6 +280,7 @@ impl Registration {
             return Err(InvalidRegistration::PortZero);
         }
         check_text("version", &self.version, TEXT)?;
+        check_visible("version", &self.version)?;
         check_text("health_url", self.health_url.as_deref().unwrap_or(""), TEXT)?;
         check_limit("addresses", self.addresses.len(), ADDRESSES, "hosts")?;
         check_limit("metadata", self.metadata.len(), METADATA_ENTRIES, "entries")?;
@@ -352,6 +359,14 @@ fn check_text(place: &str, text: &str, limit: usize) -> Result<(), InvalidRegist
         Err(InvalidRegistration::ControlCharacter { place: place.to_owned() })
     } else {
         Ok(())
+    }
+}
+
+/// Rejects characters that reorder or hide what stands beside them in a table.
+fn check_visible(place: &str, text: &str) -> Result<(), InvalidRegistration> {
+    match text.contains(is_deceptive) {
+        true => Err(InvalidRegistration::DeceptiveCharacter { place: place.to_owned() }),
+        false => Ok(()),
     }
 }
 

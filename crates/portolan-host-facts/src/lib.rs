@@ -12,6 +12,7 @@ mod family;
 mod files;
 mod listeners;
 mod processes;
+pub mod registry_socket;
 mod sockets;
 pub mod sysctl;
 mod system_ports;
@@ -19,7 +20,7 @@ mod system_ports;
 pub use directories::DirectoryError;
 pub use ephemeral_usage::EphemeralUsage;
 pub use family::{Deputies, ForeignListener, PortListeners, ProcessFamily};
-pub use listeners::{PortListener, SocketProtocol, port_listeners};
+pub use listeners::{PortListener, SocketProtocol, foreign_listener, port_listeners};
 pub use processes::{
     Process, ProcessStat, executable_name, ignored_signals, is_group_running, socket_owners,
     user_name,

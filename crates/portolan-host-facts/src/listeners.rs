@@ -55,6 +55,21 @@ pub fn port_listeners(port: Option<u16>) -> Vec<PortListener> {
     distinct.into_iter().collect()
 }
 
+/// Returns the user who listens on the TCP port on loopback or on every address, if that is neither this user, nor root,
+/// nor `also`, a name or number.
+pub fn foreign_listener(port: u16, also: Option<&str>) -> Option<String> {
+    let own = rustix::process::geteuid().as_raw();
+    let is_allowed = |uid: u32| {
+        uid == own
+            || uid == 0
+            || also.is_some_and(|it| it == uid.to_string() || it == user_name(uid))
+    };
+    let receives = |address: IpAddr| address.is_loopback() || address.is_unspecified();
+    let mut sockets = sockets::listening_sockets(port).into_iter();
+    let foreign = sockets.find(|socket| receives(socket.address) && !is_allowed(socket.uid))?;
+    Some(user_name(foreign.uid))
+}
+
 // === impl PortListener ===
 
 impl PortListener {

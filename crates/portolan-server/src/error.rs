@@ -11,6 +11,8 @@ use portolan_registry::InvalidRegistryConfig;
 use portolan_registry::store::OpenError;
 use tokio::task::JoinError;
 
+use crate::secrets::MIN_TOKEN;
+
 /// Why a registry server did not start, or failed while it ran.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -37,6 +39,16 @@ pub enum ServerError {
         address: SocketAddr,
         /// The system's error.
         source: io::Error,
+    },
+    /// The token can be guessed, and other hosts can try.
+    #[error(
+        "the token has {length} bytes, and other hosts can reach {address}: expected at least {MIN_TOKEN} bytes"
+    )]
+    WeakToken {
+        /// Its length in bytes.
+        length: usize,
+        /// The address of the registry.
+        address: SocketAddr,
     },
     /// The HTTP server failed while it ran.
     #[error(transparent)]
@@ -74,6 +86,9 @@ impl Remedy for ServerError {
             }
             Self::Panicked { .. } => Some("restart the server and report the panic".into()),
             Self::Port(error) => error.remedy(),
+            Self::WeakToken { .. } => Some(
+                "use a random token, such as the output of `openssl rand -hex 32`, or listen on 127.0.0.1".into(),
+            ),
             Self::Http(_) => None,
         }
     }
@@ -94,6 +109,7 @@ mod tests {
             ServerError::Disabled,
             OpenError::Config(InvalidRegistryConfig::Backend("etcd")).into(),
             ServerError::PortZero,
+            ServerError::WeakToken { length: 6, address },
             ServerError::Listen { address, source },
             ServerError::Panicked { part: "health", source: panic },
         ];

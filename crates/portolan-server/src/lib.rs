@@ -7,6 +7,7 @@ mod error;
 mod flows;
 mod listen;
 mod parts;
+pub mod secrets;
 pub mod server;
 pub mod settings;
 

@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use portolan_broadcast::{Broadcaster, network_id};
-use portolan_core::{Change, DeclaredInstance, Host, Scope};
+use portolan_core::{Change, DeclaredInstance, Host, Scope, Secret};
+use portolan_host_facts::registry_socket::RegistrySocket;
 use portolan_http::HttpLimits;
 use portolan_http_api::Api;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::PortAllocator;
 use portolan_registry::{Registry, WatchQuery};
-use tokio::sync::{oneshot, watch};
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::flows::{self, ChannelTrust};
 use crate::listen::listen;
 use crate::parts::Parts;
+use crate::secrets::MIN_TOKEN;
 use crate::{ServerError, Settings};
 
 /// The longest time that [`RegistryServer::stop`] takes. Tasks that run longer are aborted.
@@ -27,6 +31,8 @@ pub const STOP_WITHIN: Duration = Duration::from_millis(900);
 pub struct RegistryServer {
     address: SocketAddr,
     registry: Registry,
+    /// The socket for clients on this host.
+    socket: Option<RegistrySocket>,
     /// Its session holds the lease of the port.
     allocator: PortAllocator,
     /// Keeps the channel open while the server listens on it.
@@ -88,6 +94,8 @@ impl RegistryServer {
     /// progress, ends all watches. The port is free afterwards.
     pub async fn stop(self) {
         self.parts.stop(STOP_WITHIN).await;
+        // Before the port is free for another registry, which has a socket of the same name.
+        drop(self.socket);
         drop(self.allocator);
         info!(address = %self.address, "Registry server stopped");
     }
@@ -149,13 +157,14 @@ impl RegistryServerBuilder {
         let address = settings.service_registry.listen_address;
         let address =
             listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
+        check_token(settings.token.as_ref(), address)?;
         let (task, registry) =
             portolan_registry::open(&settings.service_registry, metrics.clone())?;
         let trust = ChannelTrust::from_settings(&settings);
         let imports = broadcaster.is_some() && settings.service_registry.import_broadcast;
         let broadcaster = broadcaster.filter(|_| imports && trust != ChannelTrust::Refused);
         let api = Api::new(registry.clone(), metrics.clone())
-            .token(settings.token.as_deref())
+            .token(settings.token.as_ref().map(Secret::expose))
             .trusted_proxies(settings.service_registry.trusted_proxies.clone())
             .network_id(network_id())
             .declared(declared);
@@ -170,19 +179,29 @@ impl RegistryServerBuilder {
                 flows::import(announcements, registry.clone(), trust, stop)
             });
         }
-        let dialects = vec![api.dialect()];
-        let (open, opened) = oneshot::channel::<()>();
+        let (dialects, open) = (vec![api.dialect()], CancellationToken::new());
+        let opened = open.clone().cancelled_owned();
         parts.spawn_fallible("http", async |stop| {
             // Requests wait until the state is that with which the server begins.
-            _ = opened.await;
+            opened.await;
             let (limits, stop) = (HttpLimits::default(), stop.cancelled_owned());
             Ok(portolan_http::serve(listener, dialects, limits, stop).await?)
         });
+        let local = local_listener(&settings, address);
+        let (socket, local) = local.map_or((None, None), |(socket, it)| (Some(socket), Some(it)));
+        if let Some(listener) = local {
+            let (dialects, opened) = (vec![api.dialect()], open.clone().cancelled_owned());
+            parts.spawn_fallible("socket", async |stop| {
+                opened.await;
+                let (limits, stop) = (HttpLimits::default(), stop.cancelled_owned());
+                Ok(portolan_http::serve(listener, dialects, limits, stop).await?)
+            });
+        }
         parts.spawn("registry", |stop| task.run(stop.cancelled_owned()));
         if starts_scope {
             forget(&registry, &scope).await;
         }
-        _ = open.send(());
+        open.cancel();
         if imports && broadcaster.is_none() {
             info!(
                 "Announcements not imported, because the registry requires a token and the channel has no \
@@ -191,8 +210,35 @@ impl RegistryServerBuilder {
         }
         log_open_access(address.ip(), settings.token.is_some());
         info!(%address, "Registry server started");
-        Ok(RegistryServer { address, registry, allocator, _broadcaster: broadcaster, parts })
+        Ok(RegistryServer {
+            address,
+            registry,
+            socket,
+            allocator,
+            _broadcaster: broadcaster,
+            parts,
+        })
     }
+}
+
+/// Listens on a socket in the runtime directory too, by which clients of this user reach a registry on loopback. Without it they
+/// use TCP.
+fn local_listener(
+    settings: &Settings,
+    address: SocketAddr,
+) -> Option<(RegistrySocket, UnixListener)> {
+    if !address.ip().is_loopback() && !address.ip().is_unspecified() {
+        return None;
+    }
+    let runtime = settings.port_allocator.runtime_directory().ok()?;
+    let bind = || {
+        let (socket, listener) = RegistrySocket::bind(&runtime, address.port())?;
+        listener.set_nonblocking(true)?;
+        Ok::<_, std::io::Error>((socket, UnixListener::from_std(listener)?))
+    };
+    bind()
+        .inspect_err(|error| warn!(%error, "No socket for clients on this host, they use TCP"))
+        .ok()
 }
 
 /// Deregisters the instances of the scope.
@@ -206,6 +252,23 @@ async fn forget(registry: &Registry, scope: &Scope) {
             warn!(id = %endpoint.id, %error, "Instance of an earlier run cannot be deregistered");
         }
     }
+}
+
+/// Refuses a token that can be guessed, if other hosts can try.
+fn check_token(token: Option<&Secret>, address: SocketAddr) -> Result<(), ServerError> {
+    let length = token.map_or(MIN_TOKEN, |token| token.expose().len());
+    if length >= MIN_TOKEN {
+        return Ok(());
+    }
+    if !address.ip().is_loopback() {
+        return Err(ServerError::WeakToken { length, address });
+    }
+    warn!(
+        length,
+        expected = MIN_TOKEN,
+        "Token of the registry is short, so that it can be guessed"
+    );
+    Ok(())
 }
 
 fn log_open_access(address: IpAddr, has_token: bool) {

@@ -1,16 +1,19 @@
 //! Portolan's own settings: a section for each component, and the options common to all.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use portolan_broadcast::{BroadcastConfig, BroadcastError};
 use portolan_client::{DiscoveryConfig, InvalidDiscovery};
 use portolan_config_manager::Loader;
-use portolan_core::{Remedy, Scope};
+use portolan_core::{Remedy, Scope, Secret};
 use portolan_health::HealthConfig;
 use portolan_port_allocator::PortAllocatorConfig;
 use portolan_registry::{InvalidRegistryConfig, RegistryConfig};
 use serde::{Deserialize, Serialize};
+
+use crate::secrets::InvalidSecret;
 
 /// All settings. Each component defines its own section.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -20,7 +23,11 @@ pub struct Settings {
     pub scope: Option<Scope>,
     /// The token that a registry requires and its clients send. Secret. Default none: a registry
     /// on loopback needs none.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
+    /// Where the token is, in place of `token`: a file, or `fd:N` for an open descriptor.
+    pub token_file: Option<PathBuf>,
+    /// The tokens of registries by their URL, in place of `token`. Secret.
+    pub tokens: BTreeMap<String, Secret>,
     /// The port allocator.
     pub port_allocator: PortAllocatorConfig,
     /// The service registry.
@@ -39,6 +46,17 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidSettings {
+    /// A secret cannot be read.
+    #[error(transparent)]
+    Secret(#[from] InvalidSecret),
+    /// A URL in `tokens` is not one.
+    #[error("tokens: {url:?} is not the URL of a registry: {problem}")]
+    TokenUrl {
+        /// The key.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A service is assigned to a pool that does not exist.
     #[error("port_allocator.services.{service}: unknown pool {pool:?}, expected one of {pools}")]
     Pool {
@@ -92,6 +110,8 @@ impl InvalidSettings {
     /// Returns the path of the invalid setting, such as `discovery.strategies`.
     pub fn path(&self) -> String {
         match self {
+            Self::Secret(error) => error.path(),
+            Self::TokenUrl { .. } => "tokens".to_owned(),
             Self::Pool { service, .. } => format!("port_allocator.services.{service}"),
             Self::Registry(error) => error.path(),
             Self::Broadcast(BroadcastError::Setting { setting, .. }) => {
@@ -111,6 +131,8 @@ impl InvalidSettings {
 impl Remedy for InvalidSettings {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         match self {
+            Self::Secret(error) => error.remedy(),
+            Self::TokenUrl { .. } => Some("write it as in discovery.registry_url".into()),
             Self::Pool { .. } => Some("add the pool to port_allocator.port_ranges".into()),
             Self::Registry(error) => error.remedy(),
             Self::Discovery(error) => error.remedy(),
@@ -131,6 +153,12 @@ impl Settings {
             let pools: Vec<_> = port_ranges.keys().map(String::as_str).collect();
             return Err(InvalidSettings::Pool { service, pool, pools: pools.join(", ") });
         }
+        for url in self.tokens.keys() {
+            portolan_client::normalized_url(url).map_err(|error| InvalidSettings::TokenUrl {
+                url: url.clone(),
+                problem: error.to_string(),
+            })?;
+        }
         self.service_registry.validate()?;
         self.broadcast.validate()?;
         Ok(self.discovery.validate()?)
@@ -144,8 +172,12 @@ impl Settings {
             .reserve("PORTOLAN_REGISTRY_URL", Some("discovery.registry_url"))
             .reserve("PORTOLAN_BROADCAST_KEY", Some("broadcast.key"))
             .secret("token")
+            .secret("tokens")
             .secret("broadcast.key")
+            .never_empty("token")
+            .never_empty("token_file")
             .never_empty("broadcast.key")
+            .never_empty("broadcast.key_file")
             .open("port_allocator.port_ranges");
         let loader = STACK_KEYS.into_iter().fold(loader, Loader::foreign);
         files.into_iter().fold(loader, Loader::file)

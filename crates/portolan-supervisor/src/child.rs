@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use portolan_client::environment::is_secret;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child as Process, ChildStderr, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
@@ -78,6 +79,12 @@ impl Launch {
     }
 
     fn configure(&self, command: &mut Command) {
+        for (name, _) in std::env::vars_os() {
+            // A program gets a secret of Portolan only if its caller passes it on.
+            if name.to_str().is_some_and(is_secret) {
+                command.env_remove(name);
+            }
+        }
         command.args(self.command.arguments()).envs(&self.environment);
         if let Some(directory) = &self.directory {
             command.current_dir(directory);

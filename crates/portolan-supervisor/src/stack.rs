@@ -9,12 +9,12 @@ mod port_spec;
 mod start_order;
 mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portolan_client::DiscoveryClient;
-use portolan_core::{Host, Pools, PortRange, Scope, ServiceName, Ttl};
+use portolan_core::{Host, Pools, PortRange, Protocol, Scope, ServiceName, Ttl};
 use portolan_health::CheckSpec;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -40,6 +40,7 @@ pub const GRACE: Duration = Duration::from_secs(4);
 pub struct Stack {
     levels: Vec<Vec<Planned>>,
     rows: watch::Sender<Vec<InstanceStatus>>,
+    url_schemes: BTreeSet<Protocol>,
 }
 
 /// What all services of a stack have in common.
@@ -57,6 +58,8 @@ pub struct StackContext {
     pub environment: BTreeMap<String, String>,
     /// The pool catalogue, which decides the port that each service prefers.
     pub pools: Pools,
+    /// Further schemes of the URLs that programs get, beside the protocols in the file.
+    pub url_schemes: BTreeSet<Protocol>,
 }
 
 #[derive(Debug)]
@@ -92,7 +95,9 @@ impl Stack {
             }
             levels.push(level);
         }
-        Ok(Self { levels, rows: watch::Sender::new(rows) })
+        let protocols = file.services.values().filter_map(|entry| entry.protocol.clone());
+        let url_schemes = context.url_schemes.iter().cloned().chain(protocols).collect();
+        Ok(Self { levels, rows: watch::Sender::new(rows), url_schemes })
     }
 
     /// Returns the status of every instance. The channel is updated while the stack runs.
@@ -119,6 +124,7 @@ impl Stack {
                     number: planned.number,
                     spec: planned.spec,
                     needs: planned.needs,
+                    url_schemes: self.url_schemes.clone(),
                     deps: deps.clone(),
                     discovery: discovery.clone(),
                     rows: self.rows.clone(),

@@ -1,13 +1,14 @@
 //! The channels that the settings describe, and their keys.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::BroadcastConfig;
 use crate::BroadcastError;
-use crate::keys::{KeyFile, KeyProblem, Keyring};
+use crate::keys::{KeyFile, KeyProblem, Keyring, read_key};
 use crate::validate::MAX_TEXT;
 
 /// The most keys of a channel: each is tried on a message without a key id.
@@ -53,7 +54,7 @@ pub(crate) struct Channel {
 impl BroadcastConfig {
     /// Returns whether only signed messages are accepted.
     pub fn is_signed(&self) -> bool {
-        let has_keys = self.key.is_some() || !self.keys.is_empty();
+        let has_keys = self.key.is_some() || self.key_file.is_some() || !self.keys.is_empty();
         // Either all have keys or none has: see `check_channels`.
         has_keys || self.channels.iter().any(|channel| !channel.keys.is_empty())
     }
@@ -104,6 +105,15 @@ impl BroadcastConfig {
         })
     }
 
+    /// Reads every key file, as the channels do when they are joined.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read, other users can read it, or it has no usable key.
+    pub fn check_files(&self) -> Result<(), BroadcastError> {
+        self.channels().iter().try_for_each(|channel| self.keyring(channel.keys_of).map(drop))
+    }
+
     /// Returns the keys of a channel, and reads those that are in files.
     pub(crate) fn keyring(&self, keys_of: Option<usize>) -> Result<Keyring, BroadcastError> {
         let of_channel = keys_of.and_then(|index| Some((index, self.channels.get(index)?)));
@@ -114,6 +124,11 @@ impl BroadcastConfig {
                 })
             }
             (None, Some(key)) => Ok(Keyring::of_key(key, self.key_id.clone())),
+            (None, None) if self.key_file.is_some() => {
+                let key = read_key(self.key_file.as_deref().unwrap_or(Path::new("")));
+                let key = key.map_err(|problem| key_error("key_file".to_owned(), problem))?;
+                Ok(Keyring::of_key(&key, self.key_id.clone()))
+            }
             (None, None) => Keyring::of_files(&self.keys)
                 .map_err(|(index, problem)| key_error(format!("keys[{index}]"), problem)),
         }
@@ -133,7 +148,7 @@ impl BroadcastConfig {
             let problem = "channels are too many, expected at most 8";
             return Err(self.setting_error("channels", self.channels.len(), problem));
         }
-        let is_unsigned = self.key.is_none() && self.keys.is_empty();
+        let is_unsigned = self.key.is_none() && self.keys.is_empty() && self.key_file.is_none();
         for (index, channel) in self.channels.iter().enumerate() {
             let address = channel.address;
             self.check_group("channels", address)?;
@@ -188,13 +203,17 @@ impl BroadcastConfig {
                 return Err(self.setting_error("key", "the key", problem));
             }
         }
+        if self.key_file.is_some() && !(self.keys.is_empty() && self.key.is_none()) {
+            let problem = "is set beside broadcast.key or broadcast.keys, expected one of them";
+            return Err(self.setting_error("key_file", "the file", problem));
+        }
         if let Some(key_id) = &self.key_id
             && !is_key_id(key_id)
         {
             let problem = "is not a name of 1 to 64 bytes";
             return Err(self.setting_error("key_id", key_id, problem));
         }
-        if self.key_id.is_some() && self.key.is_none() {
+        if self.key_id.is_some() && self.key.is_none() && self.key_file.is_none() {
             let problem = "belongs to no key, expected broadcast.key beside it";
             return Err(self.setting_error(
                 "key_id",

@@ -162,11 +162,8 @@ fn keys_of_a_channel_take_the_place_of_those_of_the_section() {
     let places: Vec<_> = config.channels().iter().map(|channel| channel.keys_of).collect();
     assert_eq!(places, [Some(0), None, None]);
     for (keys_of, expected) in [
-        (
-            Some(0),
-            "broadcast.channels[0].keys[0]: cannot read the key file /etc/portolan/absent.key",
-        ),
-        (None, "broadcast.keys[0]: cannot read the key file /etc/portolan/also-absent.key"),
+        (Some(0), "broadcast.channels[0].keys[0]: cannot read the file /etc/portolan/absent.key"),
+        (None, "broadcast.keys[0]: cannot read the file /etc/portolan/also-absent.key"),
     ] {
         let error = config.keyring(keys_of).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");

@@ -4,13 +4,28 @@ use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::Path;
 
+use portolan_core::Secret;
+
 use super::{KeyProblem, SharedKey};
 
 /// The largest key file in bytes.
 const MAX_SIZE: u64 = 4096;
 
 /// Reads the key in a file that only its owner can read.
-pub(super) fn read(path: &Path) -> Result<SharedKey, KeyProblem> {
+pub(crate) fn read(path: &Path) -> Result<SharedKey, KeyProblem> {
+    let key = SharedKey::from(read_secret(path)?);
+    let in_file =
+        |problem| KeyProblem::Contents { path: path.to_owned(), problem: Box::new(problem) };
+    key.check().map_err(in_file)?;
+    Ok(key)
+}
+
+/// Reads the secret in a file that only its owner can read; of a file that belongs to root, also its group. A line break
+/// at the end does not belong to the secret.
+///
+/// # Errors
+/// The file cannot be read, other users can read or change it, or it is empty or not text.
+pub fn read_secret(path: &Path) -> Result<Secret, KeyProblem> {
     let unreadable = |source| KeyProblem::Read { path: path.to_owned(), source };
     // First, because opening a pipe waits for its writer.
     check_kind(path, &path.metadata().map_err(unreadable)?)?;
@@ -23,11 +38,10 @@ pub(super) fn read(path: &Path) -> Result<SharedKey, KeyProblem> {
         return Err(not_a_key());
     }
     let text = String::from_utf8(bytes).map_err(|_| not_a_key())?;
-    let key = SharedKey::from(text.trim_end_matches(['\r', '\n']));
-    let in_file =
-        |problem| KeyProblem::Contents { path: path.to_owned(), problem: Box::new(problem) };
-    key.check().map_err(in_file)?;
-    Ok(key)
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(KeyProblem::Blank(path.to_owned())),
+        secret => Ok(secret.into()),
+    }
 }
 
 fn check_kind(path: &Path, metadata: &Metadata) -> Result<(), KeyProblem> {
@@ -36,9 +50,11 @@ fn check_kind(path: &Path, metadata: &Metadata) -> Result<(), KeyProblem> {
 
 #[cfg(unix)]
 fn check_permissions(path: &Path, metadata: &Metadata) -> Result<(), KeyProblem> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 == 0 {
+    use std::os::unix::fs::MetadataExt;
+    let mode = metadata.mode() & 0o7777;
+    // Root gives a service its secret by the group, as Kubernetes does with `fsGroup`.
+    let others = if metadata.uid() == 0 { 0o037 } else { 0o077 };
+    if mode & others == 0 {
         return Ok(());
     }
     Err(KeyProblem::Exposed { path: path.to_owned(), mode })

@@ -115,7 +115,7 @@ fn unsigned_unknown_and_wrong_are_told_apart() {
 #[test]
 fn file_that_others_can_read_is_refused_with_the_command_that_mends_it() {
     let directory = Directory::new();
-    for mode in [0o644, 0o640, 0o604, 0o602, 0o610] {
+    for mode in [0o644, 0o660, 0o604, 0o602, 0o610] {
         let file = directory.write("key", KEY, mode);
         let (index, problem) = Keyring::of_files(std::slice::from_ref(&file)).unwrap_err();
         assert_eq!(index, 0);
@@ -131,13 +131,13 @@ fn problem_of_a_file_names_it() {
     let folder = KeyFile { id: "folder".into(), file: directory.0.clone() };
     let device = KeyFile { id: "device".into(), file: Path::new("/dev/zero").to_owned() };
     for (file, expected) in [
-        (absent, "cannot read the key file"),
+        (absent, "cannot read the file"),
         (folder, "is not a file"),
         (device, "is not a file"),
-        (directory.write("empty", "\n", 0o600), "the key is empty"),
+        (directory.write("empty", "\n", 0o600), "is empty"),
         (directory.write("short", "hunter2\n", 0o600), "the key has 7 bytes"),
-        (directory.write("binary", [0xff; 32], 0o600), "is not a key file"),
-        (directory.write("large", "ab".repeat(4096), 0o600), "is not a key file"),
+        (directory.write("binary", [0xff; 32], 0o600), "is not the file of a key or token"),
+        (directory.write("large", "ab".repeat(4096), 0o600), "is not the file of a key or token"),
         (directory.write("lines", format!("{KEY}\n{KEY}\n"), 0o600), "line break"),
     ] {
         let (_, problem) = Keyring::of_files(std::slice::from_ref(&file)).unwrap_err();

@@ -45,6 +45,7 @@ fn check(global: &Global, file: Option<PathBuf>) -> CommandResult {
     if let Some(level) = &context.settings().logging.level {
         logging::filter(level)?;
     }
+    context.settings().broadcast.check_files()?;
     let has_stack = context.loaded.document.origin("services").is_some();
     let services = if has_stack { context.stack()?.services.len() } else { 0 };
     let file = context.file.as_ref().map(|file| file.display().to_string());

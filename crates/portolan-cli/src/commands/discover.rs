@@ -4,8 +4,10 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use portolan_client::{DiscoveryClient, StrategyName};
+use portolan_client::{Attempt, AttemptOutcome, DiscoveryClient, StrategyName, Trust};
+use portolan_core::schemes::checked_url;
 use portolan_core::{HealthStatus, ServiceEndpoint, ServiceName, env, parse_duration};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::context::Context;
@@ -60,6 +62,24 @@ enum Format {
     Json,
 }
 
+/// An instance, and who could have made the answer.
+#[derive(Debug, Serialize)]
+struct Found {
+    #[serde(flatten)]
+    endpoint: ServiceEndpoint,
+    trust: &'static str,
+}
+
+/// Returns the trust of an instance in what the strategies have found.
+fn trust_of(endpoint: &ServiceEndpoint, attempts: &[Attempt]) -> &'static str {
+    let found = attempts.iter().flat_map(|attempt| match &attempt.outcome {
+        AttemptOutcome::Found(candidates) => candidates.as_slice(),
+        _ => &[],
+    });
+    let same = found.filter(|candidate| candidate.endpoint.address() == endpoint.address());
+    same.map(|candidate| candidate.trust).min().unwrap_or(Trust::Unsigned).as_str()
+}
+
 impl Discover {
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let client = context.discovery().await?;
@@ -78,9 +98,9 @@ impl Discover {
             found => found?,
         };
         if self.healthy {
-            found.retain(|endpoint| endpoint.health != HealthStatus::Critical);
+            found.retain(|found| found.endpoint.health != HealthStatus::Critical);
         }
-        let Some(best) = found.first() else {
+        let Some(best) = found.first().map(|best| &best.endpoint) else {
             let message = format_args!("every instance of {} is critical", self.name);
             return Err(Failure::new(Exit::NotFound, message)
                 .remedy(format!("see `portolan list {}` for the reasons", self.name)));
@@ -92,7 +112,7 @@ impl Discover {
         if self.all && (context.json || self.format == Format::Json) {
             output::json(&json!({ "services": found }))?;
         } else {
-            found.iter().try_for_each(|endpoint| self.print(context, endpoint))?;
+            found.iter().try_for_each(|found| self.print(context, found))?;
         }
         Ok(Exit::Done)
     }
@@ -101,7 +121,7 @@ impl Discover {
         &self,
         context: &Context,
         client: &DiscoveryClient,
-    ) -> Result<Vec<ServiceEndpoint>, Failure> {
+    ) -> Result<Vec<Found>, Failure> {
         let mut request = client.discover_all(&self.name).progress(self.progress());
         if !self.strategy.is_empty() {
             request = request.strategies(&self.strategy);
@@ -114,14 +134,18 @@ impl Discover {
         }
         let explanation = request.explain().await;
         self.print_explanation(context, &explanation, explanation.result.is_ok());
-        Ok(explanation.result?)
+        let attempts = explanation.attempts;
+        let found = explanation.result?.into_iter();
+        Ok(found
+            .map(|endpoint| Found { trust: trust_of(&endpoint, &attempts), endpoint })
+            .collect())
     }
 
     async fn find_one(
         &self,
         context: &Context,
         client: &DiscoveryClient,
-    ) -> Result<Vec<ServiceEndpoint>, Failure> {
+    ) -> Result<Vec<Found>, Failure> {
         let mut request = client.discover(&self.name).progress(self.progress());
         if !self.strategy.is_empty() {
             request = request.strategies(&self.strategy);
@@ -143,7 +167,7 @@ impl Discover {
                 .map_err(|error| exit_codes::wait_failure(error, &self.name, wait))?,
             None => explanation.result?,
         };
-        Ok(vec![found.endpoint])
+        Ok(vec![Found { trust: found.trust.as_str(), endpoint: found.endpoint }])
     }
 
     /// Returns the function that shows which strategy is asked.
@@ -162,13 +186,16 @@ impl Discover {
         }
     }
 
-    fn print(&self, context: &Context, endpoint: &ServiceEndpoint) -> Result<(), Failure> {
+    fn print(&self, context: &Context, found: &Found) -> Result<(), Failure> {
+        let endpoint = &found.endpoint;
+        let schemes = &context.settings().discovery.url_schemes;
         match self.format {
-            _ if context.json => output::json(endpoint),
-            Format::Json => output::json(endpoint),
+            _ if context.json => output::json(found),
+            Format::Json => output::json(found),
             Format::Addr => output::line(endpoint.address()),
-            Format::Url => output::line(endpoint.url()),
-            Format::Env => env::variables(&self.name, endpoint)
+            Format::Url => output::line(checked_url(endpoint, schemes)?),
+            Format::Env => env::variables(&self.name, endpoint, "", schemes)
+                .map_err(|error| Failure::from_error(Exit::Usage, &error))?
                 .iter()
                 .try_for_each(|(variable, value)| output::line(format_args!("{variable}={value}"))),
         }

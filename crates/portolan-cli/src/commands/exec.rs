@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 use portolan_client::{Deadline, DiscoveryClient};
+use portolan_core::env::InvalidVariables;
 use portolan_core::{ServiceEndpoint, ServiceName, env, parse_duration};
 
-use crate::context::Context;
+use crate::context::{Context, withheld_variables};
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::output::ProgressLine;
 use crate::{exit_codes, output, suggestion};
@@ -23,6 +24,12 @@ pub(crate) struct Exec {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, num_args = 0..=1,
           default_missing_value = "60s", require_equals = true)]
     wait: Option<Duration>,
+    /// Give the command PORTOLAN_TOKEN and PORTOLAN_BROADCAST_KEY, which every program of this user can then read
+    #[arg(long)]
+    pass_token: bool,
+    /// Text before the names of the variables, such as SERVICE_
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = env::parse_prefix)]
+    prefix: String,
     /// Command and arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -30,10 +37,13 @@ pub(crate) struct Exec {
 
 impl Exec {
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
+        // Before anything is looked up: the names alone decide.
+        env::check(&self.needs, &self.prefix).map_err(|error| invalid(&error))?;
+        let schemes = &context.settings().discovery.url_schemes;
         let url = context.registry_url();
         let client = context.discovery_at(url.clone(), context.broadcaster().await?)?;
         let deadline = self.wait.map(Deadline::after);
-        let mut variables = context.environment(&url);
+        let mut variables = context.environment(&url, self.pass_token);
         let progress = ProgressLine::start(context);
         for name in &self.needs {
             let endpoint = match find(&client, name, deadline).await {
@@ -43,14 +53,21 @@ impl Exec {
                 }
                 Err(failure) => return Err(failure),
             };
-            variables.extend(env::variables(name, &endpoint));
+            let own = env::variables(name, &endpoint, &self.prefix, schemes);
+            variables.extend(own.map_err(|error| invalid(&error))?);
         }
         client.close().await;
         drop(progress);
         // The command replaces this process: it gets the signals, the terminal and the exit status.
-        let error = Command::new(&self.command[0]).args(&self.command[1..]).envs(variables).exec();
+        let mut command = Command::new(&self.command[0]);
+        withheld_variables().for_each(|name| _ = command.env_remove(name));
+        let error = command.args(&self.command[1..]).envs(variables).exec();
         Err(Failure::failed(format_args!("cannot start `{}`: {error}", self.command[0])))
     }
+}
+
+fn invalid(error: &InvalidVariables) -> Failure {
+    Failure::from_error(Exit::Usage, error)
 }
 
 /// Finds the service; with a deadline, waits until it is ready.

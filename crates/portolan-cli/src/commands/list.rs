@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use portolan_broadcast::QueryMode;
 use portolan_client::{ListQuery, Listing, RegistryClientError};
 use portolan_core::duration::{format_duration, format_rounded};
-use portolan_core::{DeclaredInstance, HealthStatus, ServiceEndpoint, ServiceName, Source};
+use portolan_core::{
+    DeclaredInstance, HealthStatus, ServiceEndpoint, ServiceName, Source, escaped_line,
+};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -100,7 +102,7 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Found, Failure> {
             let shown = Shown { services, declared, incomplete, view_age_ms, stale };
             return Ok(Found { shown, unreachable: None });
         }
-        Err(error @ RegistryClientError::Unreachable { .. }) => error,
+        Err(error @ RegistryClientError::Unreachable { .. }) if context.trusts_broadcast() => error,
         Err(error) => return Err(error.into()),
     };
     let Some(broadcaster) = context.broadcaster().await? else { return Err(unreachable.into()) };
@@ -134,13 +136,13 @@ impl Shown {
                 service.name.to_string(),
                 service.address(),
                 service.protocol.to_string(),
-                service.version.clone(),
+                escaped_line(&service.version).into_owned(),
                 service.health.to_string(),
                 service.source.to_string(),
                 age(now, service.last_heartbeat),
                 service.scope.to_string(),
                 service.id.to_string(),
-                service.health_reason.clone(),
+                escaped_line(&service.health_reason).into_owned(),
             ]);
         }
         // Without an address, a protocol and an id, because they are not registered.
@@ -156,7 +158,7 @@ impl Shown {
                 format_duration(instance.age(now)),
                 instance.scope.to_string(),
                 absent(),
-                instance.reason.clone(),
+                escaped_line(&instance.reason).into_owned(),
             ]);
         }
         output::line(table.trim_fmt())

@@ -81,6 +81,9 @@ pub(crate) struct Run {
     /// Time between SIGTERM and SIGKILL when the program is stopped
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "4s")]
     grace: Duration,
+    /// Give the program PORTOLAN_TOKEN and PORTOLAN_BROADCAST_KEY, which every program of this user can then read
+    #[arg(long)]
+    pass_token: bool,
     /// Program and arguments; {port} is replaced by the leased port, which is also in PORT, and {fd}
     /// by the descriptor of its socket
     #[arg(last = true, required = true, value_name = "CMD")]
@@ -118,7 +121,7 @@ impl Run {
         };
         check_metadata(&self.metadata)?;
         let url = context.registry_url();
-        let environment = context.environment(&url);
+        let environment = context.environment(&url, self.pass_token);
         validate(&command, &environment, &self.ports, self.handoff)
             .map_err(|error| Failure::from_error(Exit::Usage, &error))?;
         let host = self.host.or_else(|| bound_host(self.bind));

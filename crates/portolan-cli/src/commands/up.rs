@@ -33,6 +33,9 @@ const LAST_UPDATE: Duration = Duration::from_millis(500);
 pub(crate) struct Up {
     /// Configuration file with the stack, instead of --config [default: portolan.yaml]
     file: Option<PathBuf>,
+    /// Give the programs PORTOLAN_TOKEN and PORTOLAN_BROADCAST_KEY, which every program of this user can then read
+    #[arg(long)]
+    pass_token: bool,
 }
 
 impl Up {
@@ -57,7 +60,7 @@ impl Up {
             .starts_scope(true)
             .start()
             .await?;
-        let around = surroundings(context, file, &server.url());
+        let around = surroundings(context, file, &server.url(), self.pass_token);
         let result = match around.map(|around| Stack::plan(&stack, &around)) {
             Ok(Ok(stack)) => {
                 let declaring = declare_instances(stack.rows(), context.scope.clone(), declare);
@@ -165,11 +168,16 @@ fn check_not_running(context: &Context) -> Result<(), Failure> {
     }
 }
 
-fn surroundings(context: &Context, file: &Path, url: &str) -> Result<StackContext, Failure> {
+fn surroundings(
+    context: &Context,
+    file: &Path,
+    url: &str,
+    pass_token: bool,
+) -> Result<StackContext, Failure> {
     let settings = context.settings();
     let ttl = Ttl::new(settings.service_registry.ttl_default)
         .map_err(|error| Failure::usage(format_args!("service_registry.ttl_default: {error}")))?;
-    let mut environment = context.environment(url);
+    let mut environment = context.environment(url, pass_token);
     environment.extend(path_with_own_directory());
     let folder = directory_of(file)?;
     Ok(StackContext {
@@ -179,6 +187,7 @@ fn surroundings(context: &Context, file: &Path, url: &str) -> Result<StackContex
         ttl,
         environment,
         pools: settings.port_allocator.pools(),
+        url_schemes: settings.discovery.url_schemes.clone(),
     })
 }
 

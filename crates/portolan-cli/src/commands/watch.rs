@@ -70,8 +70,8 @@ impl Watch {
             Ok(_) => Ok(()),
             Err(error @ RegistryClientError::Unreachable { .. }) => {
                 let settings = context.settings();
-                if self.needs_registry() || context.names_registry() || !settings.broadcast.enabled
-                {
+                let is_replaced = settings.broadcast.enabled && context.trusts_broadcast();
+                if self.needs_registry() || context.names_registry() || !is_replaced {
                     return Err(error.into());
                 }
                 if !context.quiet {

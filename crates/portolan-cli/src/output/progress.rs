@@ -4,8 +4,8 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use parking_lot::Mutex;
+use portolan_core::escaped_line;
 
-use super::escape::escaped;
 use crate::context::Context;
 
 /// The width of a terminal that does not report one.
@@ -90,7 +90,7 @@ fn fitting(text: &str, width: usize) -> Option<String> {
         return None;
     }
     // A full line would move the cursor to the next one on some terminals.
-    Some(escaped(text).chars().take(width - 1).collect())
+    Some(escaped_line(text).chars().take(width - 1).collect())
 }
 
 /// Returns whether a terminal of this type understands control sequences, by convention of `TERM`.

@@ -84,7 +84,15 @@ impl Rig {
         let kind = |name: &str| STRATEGIES.iter().find(|row| row.kind.name == name).unwrap().kind;
         let link = |name: &StrategyName| {
             let (kind, strategy) = (kind(name.as_str()), Arc::clone(&scripts[name]));
-            Link { strategy, kind, timeout: config.timeouts.limit(&kind), is_default: true }
+            Link {
+                strategy,
+                kind,
+                timeout: config.timeouts.limit(&kind),
+                is_default: true,
+                trust: Trust::Local,
+                is_off: false,
+                leases_only: false,
+            }
         };
         let mut links: Vec<Link> = config.strategies.iter().map(link).collect();
         let others = scripts.keys().filter(|name| !config.strategies.contains(name));

@@ -2,24 +2,29 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_broadcast::network_id;
 use portolan_core::{
-    HealthReport, Incarnation, NETWORK_ID_HEADER, Registration, ServiceEndpoint, ServiceId, Vantage,
+    HealthReport, Incarnation, NETWORK_ID_HEADER, Registration, Secret, ServiceEndpoint, ServiceId,
+    Vantage,
 };
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use reqwest::{Method, Request, RequestBuilder, StatusCode, Url};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
+use zeroize::Zeroizing;
 
 use super::error::RegistryClientError;
+use super::local::Local;
 use super::query::{ListQuery, Listing, WatchRequest};
 use super::response::RegistryResponse;
 use super::servers::{Servers, without_slash};
 use super::srv;
 use super::watch::RegistryWatch;
+use crate::reservations::Reservations;
 
 /// The base of a request before a server is chosen.
 const ANY_SERVER: &str = "http://registry/";
@@ -32,7 +37,7 @@ pub struct RegistryClientConfig {
     /// `_portolan._tcp.example.org` name.
     pub url: String,
     /// The bearer token, if the registry requires one.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// How long one request may take, from connecting to the last byte. Default 5 s; a registry
     /// answers within milliseconds.
     pub timeout: Duration,
@@ -53,6 +58,9 @@ pub struct RegistryClient {
     servers: Arc<Servers>,
     timeout: Duration,
     incarnation: Option<Incarnation>,
+    /// Whether requests have a token.
+    has_token: bool,
+    local: Option<Local>,
 }
 
 /// The response to a registration.
@@ -99,16 +107,27 @@ impl RegistryClient {
     pub fn new(config: RegistryClientConfig) -> Result<Self, RegistryClientError> {
         let RegistryClientConfig { url, token, timeout, dns_servers } = config;
         let servers = Arc::new(Servers::parse(&url, dns_servers)?);
-        let headers = headers(token.as_deref())?;
-        let http = http_client(headers.clone(), timeout)
+        let headers = headers(token.as_ref().map(Secret::expose))?;
+        let http = http_client(headers.clone(), timeout, None)
             .map_err(|error| RegistryClientError::invalid_url(&url, error.to_string()))?;
-        Ok(Self { http, headers, servers, timeout, incarnation: None })
+        let has_token = token.is_some();
+        Ok(Self { http, headers, servers, timeout, incarnation: None, has_token, local: None })
+    }
+
+    /// Returns the same client, which reaches a registry on this host by its Unix socket if it has one, and sends its token
+    /// to no other user of this host.
+    pub fn on_host(mut self, host: Arc<dyn Reservations>) -> Self {
+        self.local = Some(Local::new(host));
+        self
     }
 
     /// Returns the same client without its connections: those of an address that this host has lost answer
     /// nothing, and a request on one of them would fail at its deadline only.
     pub fn without_connections(mut self) -> Self {
-        match http_client(self.headers.clone(), self.timeout) {
+        if let Some(local) = &self.local {
+            local.forget();
+        }
+        match http_client(self.headers.clone(), self.timeout, None) {
             Ok(http) => self.http = http,
             Err(error) => debug!(%error, "Connections to the registry kept"),
         }
@@ -237,6 +256,36 @@ impl RegistryClient {
         self.http.request(method, url)
     }
 
+    /// Sends a request to this server: on this host by its socket, else by TCP.
+    async fn send_to(
+        &self,
+        base: &Url,
+        request: &Request,
+        url: String,
+        deadline: Instant,
+    ) -> Result<RegistryResponse, RegistryClientError> {
+        let with = |client: &reqwest::Client| {
+            let request = request.try_clone().expect("the body is in memory");
+            RequestBuilder::from_parts(client.clone(), request)
+        };
+        let local = self.local.as_ref();
+        let socket = local.and_then(|it| it.socket(base, &self.headers, self.timeout));
+        if let Some(client) = socket {
+            let attempt = RegistryResponse::receive(with(&client), url.clone(), deadline).await;
+            match attempt {
+                Err(RegistryClientError::Unreachable { .. }) if Instant::now() < deadline => {
+                    // The registry has ended, and another one may listen by now. Every request may be repeated.
+                    local.inspect(|local| local.forget());
+                }
+                result => return result.map(RegistryResponse::from_this_host),
+            }
+        }
+        if let Some(local) = local.filter(|_| self.has_token) {
+            local.check_listener(base)?;
+        }
+        RegistryResponse::receive(with(&self.http), url, deadline).await
+    }
+
     async fn send_for(
         &self,
         id: &ServiceId,
@@ -276,8 +325,7 @@ impl RegistryClient {
             let left = deadline.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(servers.len() + 1).unwrap_or(u32::MAX);
             let url = without_slash(base);
-            let attempt = RequestBuilder::from_parts(self.http.clone(), attempt);
-            match RegistryResponse::receive(attempt, url, Instant::now() + share).await {
+            match self.send_to(base, &attempt, url, Instant::now() + share).await {
                 Ok(response) if response.is_not_ready() && servers.len() > 0 => {}
                 Ok(response) if response.is_stale() => {
                     stale.get_or_insert((base, response));
@@ -301,8 +349,21 @@ impl RegistryClient {
     }
 }
 
-fn http_client(headers: HeaderMap, timeout: Duration) -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
+/// Creates a client, of the server behind a Unix socket if there is a path.
+pub(super) fn http_client(
+    headers: HeaderMap,
+    timeout: Duration,
+    socket: Option<&Path>,
+) -> reqwest::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder();
+    #[cfg(unix)]
+    let builder = match socket {
+        Some(path) => builder.unix_socket(path),
+        None => builder,
+    };
+    #[cfg(not(unix))]
+    let _ = socket;
+    builder
         .default_headers(headers)
         .connect_timeout(timeout)
         // A proxy of the environment is meant for the web, and a redirect would send the token
@@ -347,7 +408,8 @@ fn headers(token: Option<&str>) -> Result<HeaderMap, RegistryClientError> {
         headers.insert(NETWORK_ID_HEADER, HeaderValue::from_static(id));
     }
     if let Some(token) = token {
-        let value = HeaderValue::from_str(&format!("Bearer {token}"));
+        let text = Zeroizing::new(format!("Bearer {token}"));
+        let value = HeaderValue::from_str(&text);
         let mut value = value.map_err(|_| RegistryClientError::InvalidToken)?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 
-use portolan_core::{Remedy, ServiceId, quoted};
+use portolan_core::{Remedy, ServiceId, escaped_line, quoted};
 
 /// Why a request to the registry failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +37,15 @@ pub enum RegistryClientError {
         status: u16,
         /// The registry's reason.
         detail: String,
+    },
+    /// Another user of this host listens on the registry's port, and would get the token. The request was not sent. Retrying
+    /// does not help.
+    #[error("the port of the registry at {url} belongs to user {user}, so the token is not sent")]
+    ForeignListener {
+        /// The registry's URL.
+        url: String,
+        /// The user.
+        user: String,
     },
     /// The registry rejected the request. Retrying helps only if [`Self::is_temporary`].
     #[error("the registry at {url} refused ({status}): {detail}")]
@@ -104,11 +113,11 @@ impl RegistryClientError {
     }
 
     pub(crate) fn unreachable(url: &str, reason: impl Into<String>) -> Self {
-        Self::Unreachable { url: url.to_owned(), reason: reason.into() }
+        Self::Unreachable { url: url.to_owned(), reason: one_line(reason) }
     }
 
     pub(crate) fn bad_answer(url: &str, reason: impl Into<String>) -> Self {
-        Self::BadAnswer { url: url.to_owned(), reason: reason.into() }
+        Self::BadAnswer { url: url.to_owned(), reason: one_line(reason) }
     }
 
     /// The error if none of the servers responds: the only one, or all of them.
@@ -150,12 +159,21 @@ impl Remedy for RegistryClientError {
             Self::NotPermitted { .. } => {
                 Some("set PORTOLAN_TOKEN to a token of the registry".into())
             }
+            Self::ForeignListener { user, .. } => Some(
+                format!("if the registry runs as that user, set discovery.registry_user to {user}; else end that process")
+                    .into(),
+            ),
             Self::UnknownService { .. } => Some("register the instance again".into()),
             Self::BadAnswer { .. } => Some("check the registry URL".into()),
             Self::Conflict { remedy, .. } => Some(remedy.clone().into()),
             Self::InvalidUrl { .. } | Self::Refused { .. } | Self::OutOfReach { .. } => None,
         }
     }
+}
+
+/// A reason may quote what the server sent.
+fn one_line(reason: impl Into<String>) -> String {
+    escaped_line(&reason.into()).into_owned()
 }
 
 fn innermost(error: &(dyn Error + 'static)) -> String {

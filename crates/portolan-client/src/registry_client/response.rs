@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use portolan_core::duration::format_duration;
+use portolan_core::plain::is_deceptive;
 use portolan_core::{SERVERS_HEADER, Vantage};
 use reqwest::header::{CONTENT_TYPE, DATE};
 use reqwest::{RequestBuilder, Response, StatusCode};
@@ -26,6 +27,7 @@ pub(super) struct RegistryResponse {
     url: String,
     deadline: Instant,
     problem: Option<Problem>,
+    is_from_this_host: bool,
 }
 
 /// The members of a problem document (RFC 9457) that an error contains.
@@ -61,13 +63,19 @@ impl RegistryResponse {
         let head = sent
             .map_err(|_| too_late(&url, deadline - started))?
             .map_err(|error| RegistryClientError::in_transit(&url, &error))?;
-        let mut response = Self { response: head, url, deadline, problem: None };
+        let mut response =
+            Self { response: head, url, deadline, problem: None, is_from_this_host: false };
         if !response.status().is_success() {
             // The status alone is an error, whether or not the body can be read.
             let body = response.body(MAX_PROBLEM).await.unwrap_or_default();
             response.problem = Some(serde_json::from_slice(&body).unwrap_or_default());
         }
         Ok(response)
+    }
+
+    /// The response came by a Unix socket.
+    pub(super) fn from_this_host(self) -> Self {
+        Self { is_from_this_host: true, ..self }
     }
 
     /// The URL of the server that responded.
@@ -102,7 +110,10 @@ impl RegistryResponse {
 
     /// Returns where this host is, seen from the registry.
     pub(super) fn vantage(&self) -> Vantage {
-        vantage::of_server(self.response.remote_addr())
+        match self.is_from_this_host {
+            true => Vantage::SameHost,
+            false => vantage::of_server(self.response.remote_addr()),
+        }
     }
 
     /// Returns the `Date` header, if there is one.
@@ -200,7 +211,8 @@ impl Problem {
 }
 
 fn bounded(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_DETAIL).collect()
+    let shown = |c: &char| !is_deceptive(*c);
+    text.chars().filter(shown).take(MAX_DETAIL).collect()
 }
 
 fn too_late(url: &str, waited: std::time::Duration) -> RegistryClientError {

@@ -55,6 +55,15 @@ pub(crate) fn check_urls(text: &str) -> Result<(), RegistryClientError> {
     sources(text).map(drop)
 }
 
+/// Returns the URL of a server in the form in which equal ones have equal texts.
+///
+/// # Errors
+///
+/// The URL is not that of a registry.
+pub fn normalized_url(text: &str) -> Result<String, RegistryClientError> {
+    Source::parse(text.trim()).map(|source| source.text())
+}
+
 fn sources(text: &str) -> Result<Vec<Source>, RegistryClientError> {
     text.split(SEPARATOR).map(|url| Source::parse(url.trim())).collect()
 }

@@ -3,10 +3,11 @@ use std::sync::Arc;
 use super::*;
 use crate::proof::Proof;
 use crate::testing::endpoint;
+use crate::trust::Trust;
 
 fn candidate(port: u16, health: HealthStatus, priority: u16, weight: u16) -> Candidate {
     let endpoint = Arc::new(ServiceEndpoint { health, ..endpoint("api", port) });
-    Candidate { endpoint, priority, weight, proof: Proof::Registered }
+    Candidate { endpoint, priority, weight, proof: Proof::Registered, trust: Trust::Local }
 }
 
 fn ports_chosen(candidates: &[Candidate], suspects: &Suspects) -> Vec<u16> {

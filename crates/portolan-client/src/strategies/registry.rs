@@ -159,7 +159,10 @@ impl Strategy for Registry {
 impl From<RegistryClientError> for StrategyError {
     fn from(error: RegistryClientError) -> Self {
         let temporary = error.is_temporary();
-        let not_permitted = matches!(error, RegistryClientError::NotPermitted { .. });
+        let not_permitted = matches!(
+            error,
+            RegistryClientError::NotPermitted { .. } | RegistryClientError::ForeignListener { .. }
+        );
         Self::from_remedy(error).temporary(temporary).not_permitted(not_permitted)
     }
 }

@@ -221,7 +221,7 @@ async fn registry_with_a_token_does_not_listen_to_unsigned_announcements() {
         [(None, false, false), (None, true, true), (Some("a key of the channel"), false, true)]
     {
         let mut settings = env.settings();
-        settings.token = Some("token".to_owned());
+        settings.token = Some("token".into());
         settings.broadcast.key = key.map(Into::into);
         settings.service_registry.import_unsigned = import_unsigned;
         let host = network.host(Ipv4Addr::new(10, 0, 0, 1));
@@ -325,7 +325,7 @@ async fn forged_announcements_are_counted_and_not_imported() {
     let env = Env::new();
     let network = MemoryNetwork::new(1);
     let mut settings = env.settings();
-    settings.token = Some("token".to_owned());
+    settings.token = Some("token".into());
     settings.broadcast.key = Some("a key of the channel".into());
     let join = |last, config: &BroadcastConfig, metrics: &Metrics| {
         let host = network.host(Ipv4Addr::new(10, 0, 0, last));

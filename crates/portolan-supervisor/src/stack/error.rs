@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use portolan_core::env::InvalidVariables;
 use portolan_core::{Remedy, ServiceName};
 
 use super::file::MAX_INSTANCES;
@@ -73,6 +74,14 @@ pub enum InvalidStack {
         /// The need.
         need: ServiceName,
     },
+    /// The environment variables of the needs collide, or have a meaning of their own.
+    #[error("{source}")]
+    Variables {
+        /// The service.
+        service: ServiceName,
+        /// What is wrong with them.
+        source: InvalidVariables,
+    },
     /// The command, the environment and the ports are inconsistent.
     #[error("{source}")]
     Service {
@@ -96,7 +105,9 @@ impl InvalidStack {
             Self::StrictWithoutPort { service }
             | Self::StrictRange { service }
             | Self::StrictInstances { service, .. } => format!("services.{service}.strict"),
-            Self::NeedsPortless { service, .. } => format!("services.{service}.needs"),
+            Self::NeedsPortless { service, .. } | Self::Variables { service, .. } => {
+                format!("services.{service}.needs")
+            }
             Self::Service { service, .. } => format!("services.{service}"),
         }
     }
@@ -121,6 +132,8 @@ impl Remedy for InvalidStack {
             Self::NeedsPortless { need, .. } => {
                 format!("give {need} a port, or remove the need").into()
             }
+            // A stack has no prefix: its file can set other variables with `env`.
+            Self::Variables { .. } => "rename one of the services".into(),
             Self::Service { source, .. } => return source.remedy(),
         })
     }

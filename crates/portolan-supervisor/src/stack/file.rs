@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use portolan_core::{Protocol, Scope, ServiceName, Ttl, fnv1a};
+use portolan_core::{Protocol, Scope, ServiceName, Ttl, env, fnv1a};
 use portolan_health::CheckSpec;
 use portolan_port_allocator::BindAddress;
 use serde::Deserialize;
@@ -116,6 +116,9 @@ impl StackFile {
         };
         if let Some(need) = entry.needs.iter().find(portless).cloned() {
             return Err(InvalidStack::NeedsPortless { service, need });
+        }
+        if let Err(source) = env::check(&entry.needs, "") {
+            return Err(InvalidStack::Variables { service, source });
         }
         validate(&entry.command, &entry.env, &entry.ports, entry.handoff)
             .map_err(|source| InvalidStack::Service { service, source })

@@ -1,13 +1,15 @@
 //! One instance of a service in a stack: waits for its needs, runs, and is stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use portolan_agent::Agent;
 use portolan_client::DiscoveryClient;
-use portolan_core::{HealthReport, HealthStatus, Remedy as _, ServiceEndpoint, ServiceName, env};
+use portolan_core::{
+    HealthReport, HealthStatus, Protocol, Remedy as _, ServiceEndpoint, ServiceName, env,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +34,8 @@ pub(super) struct Instance {
     pub(super) number: u16,
     pub(super) spec: ServiceSpec,
     pub(super) needs: Vec<ServiceName>,
+    /// Further schemes of the URLs that programs get.
+    pub(super) url_schemes: BTreeSet<Protocol>,
     pub(super) deps: ServiceDeps,
     pub(super) discovery: DiscoveryClient,
     pub(super) rows: watch::Sender<Vec<InstanceStatus>>,
@@ -104,7 +108,11 @@ impl Instance {
 
     async fn start_and_supervise(&mut self, needs: Vec<ServiceEndpoint>) -> InstanceState {
         for (need, endpoint) in self.needs.iter().zip(&needs) {
-            for (variable, value) in env::variables(need, endpoint) {
+            let variables = match env::variables(need, endpoint, "", &self.url_schemes) {
+                Ok(variables) => variables,
+                Err(error) => return InstanceState::Failed { reason: error.with_remedy() },
+            };
+            for (variable, value) in variables {
                 // Variables set in the file take precedence.
                 self.spec.environment.entry(variable).or_insert(value);
             }

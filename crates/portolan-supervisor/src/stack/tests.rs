@@ -39,6 +39,7 @@ fn context(folder: &Path, pools: Pools) -> StackContext {
         ttl: Ttl::DEFAULT,
         environment: BTreeMap::from([("PORTOLAN_SCOPE".to_owned(), SCOPE.to_owned())]),
         pools,
+        url_schemes: Default::default(),
     }
 }
 

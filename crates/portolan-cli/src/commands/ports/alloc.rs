@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::lease_holder::HoldArgs;
 use super::owner;
 use super::port_args::PortArgs;
-use crate::context::Context;
+use crate::context::{Context, withheld_variables};
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
 
@@ -88,7 +88,9 @@ async fn start_holder(context: &Context, hold: &HoldArgs) -> Result<HolderRespon
         Failure::failed(format_args!("cannot {what} the lease holder: {error}"))
     };
     let program = std::env::current_exe().map_err(|error| failed("find", &error))?;
-    let mut holder = Command::new(program)
+    let mut command = Command::new(program);
+    withheld_variables().for_each(|name| _ = command.env_remove(name));
+    let mut holder = command
         .args(context.repeated_options())
         .args(hold.to_arguments())
         .stdin(Stdio::null())

@@ -1,0 +1,147 @@
+//! The configuration file: which one is used, and whether it may be used.
+//!
+//! A file that is found, and not named, may have been put there by somebody else: in a folder that everybody can write to,
+//! or in a repository that was downloaded. The first is refused. The second is used, but does not decide where a secret
+//! of this user goes (see `destinations`).
+
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use portolan_config_manager::MAX_FILE_SIZE;
+use portolan_core::quote::shell_word;
+use rustix::fs::{Mode, OFlags};
+
+use crate::exit::Failure;
+use crate::trust::{TrustStore, Trusted};
+
+/// The default name of the configuration file.
+pub(crate) const FILE: &str = "portolan.yaml";
+
+/// The configuration file.
+#[derive(Debug, Clone)]
+pub(crate) struct ConfigFile {
+    pub(crate) path: PathBuf,
+    /// What was read when the file was checked; `None` if it was named and is not checked.
+    pub(crate) contents: Option<Vec<u8>>,
+    /// How it was found.
+    pub(crate) place: Place,
+}
+
+/// How a configuration file was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It was named, by a flag or the environment.
+    Named,
+    /// It lies in the working directory.
+    Folder,
+    /// It is the file of this user.
+    User,
+}
+
+// === impl ConfigFile ===
+
+impl ConfigFile {
+    /// Returns the named file, else the one of the working directory, else the one of this user.
+    pub(crate) fn find(named: Option<PathBuf>) -> Result<Option<Self>, Failure> {
+        if let Some(path) = named {
+            return Ok(Some(Self { path, contents: None, place: Place::Named }));
+        }
+        let of_user = user_directory().map(|directory| directory.join(FILE));
+        let places = [(Some(PathBuf::from(FILE)), Place::Folder), (of_user, Place::User)];
+        let found = places.into_iter().find_map(|(path, place)| {
+            let path = path.filter(|path| path.is_file())?;
+            Some((path, place))
+        });
+        found.map(|(path, place)| Self::read(path, place)).transpose()
+    }
+
+    /// Whether its settings may say where the secrets of this user go.
+    pub(crate) fn may_direct_secrets(&self) -> bool {
+        self.place != Place::Folder || self.is_trusted()
+    }
+
+    /// Reads the file and checks who can change it.
+    fn read(path: PathBuf, place: Place) -> Result<Self, Failure> {
+        let unreadable = |error: &dyn std::fmt::Display| {
+            let path = path.display();
+            Failure::usage(format_args!("cannot read the configuration file {path}: {error}"))
+                .remedy("check that the file is readable, or name another one with --config")
+        };
+        // A pipe must not block. What is checked is what is read.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let open = rustix::fs::open(&path, flags, Mode::empty());
+        let file = File::from(open.map_err(|error| unreadable(&error))?);
+        let metadata = file.metadata().map_err(|error| unreadable(&error))?;
+        let mut contents = Vec::new();
+        let read = file.take(MAX_FILE_SIZE + 1).read_to_end(&mut contents);
+        read.map_err(|error| unreadable(&error))?;
+        let found = Self { path, contents: Some(contents), place };
+        match found.problem(&metadata) {
+            Some(problem) if !found.is_trusted() => Err(found.refused(&problem)),
+            _ => Ok(found),
+        }
+    }
+
+    fn is_trusted(&self) -> bool {
+        self.trust() == Trusted::Yes
+    }
+
+    /// A record that cannot be read counts as none.
+    fn trust(&self) -> Trusted {
+        let contents = self.contents.as_deref().unwrap_or_default();
+        match TrustStore::open() {
+            Ok(Some(store)) => store.get(&self.path, contents),
+            _ => Trusted::No,
+        }
+    }
+
+    /// Returns who could have changed the file, if that is neither this user nor root.
+    fn problem(&self, metadata: &Metadata) -> Option<String> {
+        if let Some(problem) = changeable_by_others(metadata, false) {
+            return Some(format!("it {problem}"));
+        }
+        let folder = self.path.canonicalize().ok()?;
+        let folder = folder.parent().unwrap_or(Path::new("/")).to_owned();
+        let problem = changeable_by_others(&folder.metadata().ok()?, true)?;
+        Some(format!("its folder {} {problem}", folder.display()))
+    }
+
+    fn refused(&self, problem: &str) -> Failure {
+        let path = self.path.display();
+        let changed = match self.trust() {
+            Trusted::Changed => " and has changed since it was trusted",
+            _ => "",
+        };
+        let word = shell_word(&self.path.to_string_lossy()).into_owned();
+        Failure::usage(format_args!(
+            "the configuration file {path} is not used: {problem}{changed}, so another user decides what it says"
+        ))
+        .remedy(format!(
+            "read it, then run `portolan trust {word}`; or run the command in another folder, or name a file with --config"
+        ))
+    }
+}
+
+/// Returns who can change a file or folder beside this user and root. In a sticky folder only the owner of a file can
+/// replace it.
+fn changeable_by_others(metadata: &Metadata, is_folder: bool) -> Option<String> {
+    let (owner, mode) = (metadata.uid(), metadata.mode());
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let is_sticky = is_folder && mode & 0o1000 != 0;
+    if owner != user && owner != 0 && !is_sticky {
+        return Some(format!("belongs to user {owner}"));
+    }
+    // Many systems give each user a group of their own, and files that it can write to.
+    let is_group_writable = mode & 0o020 != 0 && metadata.gid() != group;
+    let is_writable = mode & 0o002 != 0 || is_group_writable;
+    (is_writable && !is_sticky)
+        .then(|| format!("can be changed by other users (mode {:04o})", mode & 0o7777))
+}
+
+fn user_directory() -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"));
+    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home);
+    config.map(|directory| directory.join("portolan"))
+}

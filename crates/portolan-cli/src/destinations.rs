@@ -1,0 +1,176 @@
+//! Binds each secret to its destination: a file that merely lies in the working directory does not decide where a secret
+//! goes that comes from elsewhere, nor which file of this user is a secret.
+
+use std::path::Path;
+
+use portolan_client::normalized_url;
+use portolan_config_manager::{Loaded, Origin};
+use portolan_core::quote::shell_word;
+use portolan_server::Settings;
+use portolan_server::secrets::{is_descriptor, is_passed};
+
+use crate::config_file::ConfigFile;
+use crate::context::directory_of;
+use crate::exit::Failure;
+
+/// Settings with a secret, and the settings that say where it goes.
+struct Binding {
+    what: &'static str,
+    secrets: &'static [&'static str],
+    destinations: &'static [&'static str],
+}
+
+const BINDINGS: [Binding; 4] = [
+    Binding {
+        what: "token",
+        secrets: &["token", "token_file"],
+        destinations: &[
+            "discovery.registry_url",
+            "discovery.registry_urls",
+            "discovery.registry_user",
+            "discovery.dns.servers",
+            "port_allocator.runtime_dir",
+        ],
+    },
+    // Whoever has messages that were signed with a key can search for it.
+    Binding {
+        what: "key of the broadcast channel",
+        secrets: &["broadcast.key", "broadcast.key_file", "broadcast.keys"],
+        destinations: &[
+            "broadcast.peers",
+            "broadcast.channels",
+            "broadcast.keys",
+            "broadcast.key_file",
+        ],
+    },
+    Binding {
+        what: "token of Consul",
+        secrets: &["service_registry.consul.token_file"],
+        destinations: &["service_registry.consul.url"],
+    },
+    Binding {
+        what: "password of etcd",
+        secrets: &["service_registry.etcd.password_file"],
+        destinations: &["service_registry.etcd.endpoints"],
+    },
+];
+
+/// Fails if the configuration file of the working directory directs a secret that is not its own.
+pub(crate) fn check(loaded: &Loaded<Settings>, file: Option<&ConfigFile>) -> Result<(), Failure> {
+    let Some(file) = file.filter(|file| !file.may_direct_secrets()) else { return Ok(()) };
+    let is_of_file = |origin: &Origin| matches!(origin, Origin::File { .. });
+    for binding in &BINDINGS {
+        let secret = binding.secrets.iter().find_map(|path| {
+            let origin = loaded.origin(path);
+            (is_set(&loaded.value, path) && !is_of_file(&origin)).then_some((path, origin))
+        });
+        let Some((secret, secret_origin)) = secret else { continue };
+        let directed = binding.destinations.iter().find_map(|path| {
+            let origin = loaded.origins.get(*path).filter(|origin| is_of_file(origin))?;
+            let is_in_force = path != secret && !is_overridden(loaded, path);
+            (is_in_force && !is_named_by_user(loaded, path)).then_some((path, origin))
+        });
+        if let Some((destination, origin)) = directed {
+            let source = match &secret_origin {
+                Origin::Default => "the credentials of the service".to_owned(),
+                origin => origin.to_string(),
+            };
+            return Err(Failure::usage(format_args!(
+                "{origin}: {destination}: a file of the working directory does not decide where the {} goes, which comes \
+                 from {source}",
+                binding.what
+            ))
+            .remedy(remedy(file, binding, destination)));
+        }
+    }
+    check_files(&loaded.value, loaded, file)
+}
+
+/// Fails if the file names a secret outside of its folder: it could send any file of this user.
+fn check_files(
+    settings: &Settings,
+    loaded: &Loaded<Settings>,
+    file: &ConfigFile,
+) -> Result<(), Failure> {
+    let folder = directory_of(&file.path)?;
+    let broadcast = &settings.broadcast;
+    let keys = broadcast.keys.iter().map(|key| ("broadcast.keys", key.file.as_path()));
+    let of_channels = broadcast.channels.iter().flat_map(|channel| &channel.keys);
+    let of_channels = of_channels.map(|key| ("broadcast.channels", key.file.as_path()));
+    let registry = &settings.service_registry;
+    let single = [
+        ("token_file", settings.token_file.as_deref()),
+        ("broadcast.key_file", broadcast.key_file.as_deref()),
+        ("service_registry.consul.token_file", registry.consul.token_file.as_deref()),
+        ("service_registry.etcd.password_file", registry.etcd.password_file.as_deref()),
+    ];
+    let single = single.into_iter().filter_map(|(setting, file)| Some((setting, file?)));
+    for (setting, secret) in single.chain(keys).chain(of_channels) {
+        let origin = loaded.origin(setting);
+        // A file that is missing is reported by whoever reads it.
+        let is_inside = secret.canonicalize().map_or(true, |real| real.starts_with(&folder));
+        if matches!(origin, Origin::File { .. }) && (is_descriptor(secret) || !is_inside) {
+            return Err(Failure::usage(format_args!(
+                "{origin}: {setting}: a file of the working directory does not use {}, which is outside of its folder",
+                shell_word(&secret.to_string_lossy())
+            ))
+            .remedy(format!("read the file, then run `portolan trust {}`", word(&file.path))));
+        }
+    }
+    Ok(())
+}
+
+fn is_set(settings: &Settings, path: &str) -> bool {
+    let broadcast = &settings.broadcast;
+    match path {
+        "token" => {
+            let passed = || settings.token_file.is_none() && is_passed("token");
+            settings.token.is_some() || passed()
+        }
+        "token_file" => settings.token_file.is_some(),
+        "broadcast.key" => {
+            broadcast.key.is_some() || (!broadcast.is_signed() && is_passed("broadcast.key"))
+        }
+        "broadcast.key_file" => broadcast.key_file.is_some(),
+        "broadcast.keys" => !broadcast.keys.is_empty(),
+        "service_registry.consul.token_file" => {
+            settings.service_registry.consul.token_file.is_some()
+        }
+        _ => settings.service_registry.etcd.password_file.is_some(),
+    }
+}
+
+/// Whether a single URL of a stronger layer replaces the list of the file.
+fn is_overridden(loaded: &Loaded<Settings>, destination: &str) -> bool {
+    destination == "discovery.registry_urls"
+        && loaded.origin("discovery.registry_url").strength() > 1
+}
+
+/// Whether the registries that the file names all have a token of their own, which this user gave for their URLs.
+fn is_named_by_user(loaded: &Loaded<Settings>, destination: &str) -> bool {
+    let Settings { discovery, tokens, .. } = &loaded.value;
+    let urls: Vec<&str> = match destination {
+        "discovery.registry_url" => vec![&discovery.registry_url],
+        "discovery.registry_urls" => discovery.registry_urls.iter().map(String::as_str).collect(),
+        _ => return false,
+    };
+    let is_own = !matches!(loaded.origin("tokens"), Origin::File { .. });
+    let names = |url: &str| tokens.keys().any(|key| normalized_url(key) == normalized_url(url));
+    is_own && urls.iter().flat_map(|urls| urls.split(',')).all(names)
+}
+
+fn remedy(file: &ConfigFile, binding: &Binding, destination: &str) -> String {
+    let trust = format!("read the file, then run `portolan trust {}`", word(&file.path));
+    match binding.what {
+        "token" if destination.starts_with("discovery.registry") => format!(
+            "{trust}; or give the URL with --registry, or a token for it with `tokens` in ~/.config/portolan/portolan.yaml"
+        ),
+        _ => format!(
+            "{trust}; or set {destination} in the environment or in ~/.config/portolan/portolan.yaml"
+        ),
+    }
+}
+
+fn word(path: &Path) -> String {
+    shell_word(&path.to_string_lossy()).into_owned()
+}

@@ -1,0 +1,119 @@
+//! A registry on this host: reached by its Unix socket, or by TCP if this user or root listens there.
+//!
+//! Any user can listen on a port of loopback, before the registry or while it is down. The socket lies where only this user
+//! and root can put one.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+use tracing::debug;
+
+use super::client::http_client;
+use super::error::RegistryClientError;
+use crate::reservations::Reservations;
+
+/// How registries on this host are reached.
+#[derive(Clone)]
+pub(super) struct Local {
+    host: Arc<dyn Reservations>,
+    /// The client of the socket that was used last.
+    open: Arc<Mutex<Option<(PathBuf, reqwest::Client)>>>,
+}
+
+// === impl Local ===
+
+impl Local {
+    pub(super) fn new(host: Arc<dyn Reservations>) -> Self {
+        Self { host, open: Arc::default() }
+    }
+
+    /// Returns the client of the registry's socket; `None` if it has none, or is on another host.
+    pub(super) fn socket(
+        &self,
+        base: &Url,
+        headers: &HeaderMap,
+        timeout: Duration,
+    ) -> Option<reqwest::Client> {
+        // Other addresses of loopback may have other servers, and behind a path there is a proxy.
+        let names_registry = matches!(base.host_str()?, "localhost" | "127.0.0.1" | "[::1]");
+        if !names_registry || base.path() != "/" {
+            return None;
+        }
+        let mut open = self.open.lock();
+        if let Some((_, client)) = &*open {
+            return Some(client.clone());
+        }
+        let path = self.host.registry_socket(port_of(base)?)?;
+        match http_client(headers.clone(), timeout, Some(&path)) {
+            Ok(client) => {
+                *open = Some((path, client.clone()));
+                Some(client)
+            }
+            Err(error) => {
+                debug!(%error, "Socket of the registry not used");
+                None
+            }
+        }
+    }
+
+    /// The socket did not answer: it is looked for again by the next request.
+    pub(super) fn forget(&self) {
+        *self.open.lock() = None;
+    }
+
+    /// Fails if the registry's port on this host belongs to another user, who would get the token.
+    pub(super) fn check_listener(&self, base: &Url) -> Result<(), RegistryClientError> {
+        let Some(port) = port_of(base).filter(|_| is_loopback(base)) else { return Ok(()) };
+        match self.host.foreign_listener(port) {
+            Some(user) => Err(RegistryClientError::ForeignListener {
+                url: super::servers::without_slash(base),
+                user,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").finish_non_exhaustive()
+    }
+}
+
+fn port_of(base: &Url) -> Option<u16> {
+    base.port_or_known_default()
+}
+
+fn is_loopback(base: &Url) -> bool {
+    let Some(host) = base.host_str() else { return false };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    match address {
+        Ok(address) => address.to_canonical().is_loopback() || address.is_unspecified(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_told_from_other_hosts() {
+        let url = |text: &str| text.parse::<Url>().unwrap();
+        for local in
+            ["http://localhost:7000", "http://127.0.0.1", "http://[::1]:7000", "http://0.0.0.0:1"]
+        {
+            assert!(is_loopback(&url(local)), "{local}");
+        }
+        for other in ["http://10.0.0.1:7000", "http://localhost.example:7000"] {
+            assert!(!is_loopback(&url(other)), "{other}");
+        }
+        assert_eq!(port_of(&url("http://localhost")), Some(80));
+    }
+}
