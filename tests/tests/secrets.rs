@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{Process, TestEnv};
+use portolan_tests::{Process, TestEnv, servers};
 
 /// A user that is neither this one nor root.
 const OTHER: &str = "65534";
@@ -54,7 +54,11 @@ impl Eavesdropper {
             Some(user) => as_user(user),
             None => Command::new("env"),
         };
-        command.arg("python3").arg(script).args(["127.0.0.1", &port.to_string()]).arg(&heard);
+        command
+            .args(servers::python(&[])?)
+            .arg(script)
+            .args(["127.0.0.1", &port.to_string()])
+            .arg(&heard);
         let mut server = env.spawn("eavesdropper", command)?;
         server.wait_for_line("listening")?;
         Ok(Self { heard, _server: server })

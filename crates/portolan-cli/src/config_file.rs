@@ -141,7 +141,15 @@ fn changeable_by_others(metadata: &Metadata, is_folder: bool) -> Option<String> 
 }
 
 fn user_directory() -> Option<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"));
-    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home);
+    // `sudo` and `su` may leave the directories of another user in the environment.
+    let of_another = |path: &Path| {
+        let owner = path.metadata().map(|metadata| metadata.uid());
+        owner.is_ok_and(|owner| owner != 0 && owner != rustix::process::geteuid().as_raw())
+    };
+    let own = |variable: &str| {
+        let path = std::env::var_os(variable).map(PathBuf::from);
+        path.filter(|path| !of_another(path))
+    };
+    let config = own("XDG_CONFIG_HOME").or_else(|| Some(own("HOME")?.join(".config")));
     config.map(|directory| directory.join("portolan"))
 }

@@ -329,8 +329,19 @@ fn read_secrets(loaded: &mut Loaded<Settings>) -> Result<(), Failure> {
         Ordering::Equal => None,
         order => Some(order == Ordering::Greater),
     };
+    let origins = ["token_file", "broadcast.key_file"].map(|path| loaded.origin(path));
+    let before = (loaded.value.token.clone(), loaded.value.broadcast.key.clone());
     let read = loaded.value.read_secrets(stronger);
-    read.map_err(|error| Failure::from_error(Exit::Usage, &error))
+    read.map_err(|error| Failure::from_error(Exit::Usage, &error))?;
+    // `config show` names where a secret comes from.
+    let [token, key] = origins;
+    if loaded.value.token != before.0 {
+        loaded.origins.insert("token".to_owned(), token);
+    }
+    if loaded.value.broadcast.key != before.1 {
+        loaded.origins.insert("broadcast.key".to_owned(), key);
+    }
+    Ok(())
 }
 
 /// Every user of this host can read the arguments of a process.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use portolan_client::normalized_url;
+use portolan_client::{DiscoveryConfig, normalized_url};
 use portolan_config_manager::{Loaded, Origin};
 use portolan_core::quote::shell_word;
 use portolan_server::Settings;
@@ -23,7 +23,7 @@ struct Binding {
 const BINDINGS: [Binding; 4] = [
     Binding {
         what: "token",
-        secrets: &["token", "token_file"],
+        secrets: &["token", "token_file", "tokens"],
         destinations: &[
             "discovery.registry_url",
             "discovery.registry_urls",
@@ -128,6 +128,7 @@ fn is_set(settings: &Settings, path: &str) -> bool {
             settings.token.is_some() || passed()
         }
         "token_file" => settings.token_file.is_some(),
+        "tokens" => !settings.tokens.is_empty(),
         "broadcast.key" => {
             broadcast.key.is_some() || (!broadcast.is_signed() && is_passed("broadcast.key"))
         }
@@ -146,7 +147,7 @@ fn is_overridden(loaded: &Loaded<Settings>, destination: &str) -> bool {
         && loaded.origin("discovery.registry_url").strength() > 1
 }
 
-/// Whether the registries that the file names all have a token of their own, which this user gave for their URLs.
+/// Whether the registries that the file names are the default one, or have a token that this user gave for their URLs.
 fn is_named_by_user(loaded: &Loaded<Settings>, destination: &str) -> bool {
     let Settings { discovery, tokens, .. } = &loaded.value;
     let urls: Vec<&str> = match destination {
@@ -155,19 +156,21 @@ fn is_named_by_user(loaded: &Loaded<Settings>, destination: &str) -> bool {
         _ => return false,
     };
     let is_own = !matches!(loaded.origin("tokens"), Origin::File { .. });
-    let names = |url: &str| tokens.keys().any(|key| normalized_url(key) == normalized_url(url));
-    is_own && urls.iter().flat_map(|urls| urls.split(',')).all(names)
+    let names = |url: &str| {
+        // The default directs nothing: the specification's example writes it down.
+        normalized_url(url) == normalized_url(&DiscoveryConfig::default().registry_url)
+            || (is_own && tokens.keys().any(|key| normalized_url(key) == normalized_url(url)))
+    };
+    urls.iter().flat_map(|urls| urls.split(',')).all(names)
 }
 
 fn remedy(file: &ConfigFile, binding: &Binding, destination: &str) -> String {
     let trust = format!("read the file, then run `portolan trust {}`", word(&file.path));
     match binding.what {
-        "token" if destination.starts_with("discovery.registry") => format!(
-            "{trust}; or give the URL with --registry, or a token for it with `tokens` in ~/.config/portolan/portolan.yaml"
+        "token" if destination.starts_with("discovery.registry_url") => format!(
+            "{trust}; or give the URL with --registry, or a token for it with PORTOLAN_TOKENS"
         ),
-        _ => format!(
-            "{trust}; or set {destination} in the environment or in ~/.config/portolan/portolan.yaml"
-        ),
+        _ => format!("{trust}; or set {destination} in the environment"),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use portolan_core::duration::format_rounded;
+use portolan_core::escaped_line;
 use tokio::time::Instant;
 
 use crate::options::ProgressObserver;
@@ -180,6 +181,9 @@ impl fmt::Display for AttemptOutcome {
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<9} {:>8}  {}", self.strategy, format_rounded(self.took), self.outcome)
+        // A reason may quote what a peer has sent, and an attempt is one line.
+        let outcome = self.outcome.to_string();
+        let outcome = escaped_line(&outcome);
+        write!(f, "{:<9} {:>8}  {outcome}", self.strategy, format_rounded(self.took))
     }
 }

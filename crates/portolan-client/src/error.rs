@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portolan_core::duration::format_rounded;
 use portolan_core::name::InvalidName;
-use portolan_core::{HealthStatus, Remedy, Scope, ServiceName};
+use portolan_core::{HealthStatus, Remedy, Scope, ServiceName, escaped_line};
 
 use crate::attempt::{Attempt, AttemptOutcome};
 use crate::discovered::Discovered;
@@ -38,7 +38,7 @@ pub enum DiscoverError {
     },
     /// The service is known, and none of its instances can be used: its program is starting, does not listen,
     /// or has ended. Retrying helps once it is ready.
-    #[error("{reason}{}", lines(.attempts))]
+    #[error("{}{}", escaped_line(.reason), lines(.attempts))]
     NotAvailable {
         /// The service.
         name: ServiceName,
@@ -68,7 +68,7 @@ pub enum DiscoverError {
         attempts: Vec<Attempt>,
     },
     /// An instance was found and was not ready when the wait ended. Waiting longer may help.
-    #[error("{name} at {address} is {health} after {}: {reason}", format_rounded(*.wait))]
+    #[error("{name} at {address} is {health} after {}: {}", format_rounded(*.wait), escaped_line(.reason))]
     NotReady {
         /// The service.
         name: ServiceName,

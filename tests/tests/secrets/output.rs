@@ -9,7 +9,9 @@ fn datagram_cannot_add_a_line_to_the_log() {
         let registry = env.registry()?;
         let forged = "x\\n2026-11-27T00:00:00Z  INFO audit: Service registered service_name=FORGED\\u001b[31m\\u202e";
         wait_for("the datagram to be dropped", || {
-            env.multicast(format!("{{\"type\": \"{forged}\"}}").as_bytes())?;
+            let time = "2026-11-27T00:00:00Z";
+            let message = format!(r#"{{"type": "{forged}", "timestamp": "{time}", "ttl": 60}}"#);
+            env.multicast(message.as_bytes())?;
             ensure!(registry.stderr().contains("FORGED"), "{}", registry.stderr());
             Ok(())
         })?;

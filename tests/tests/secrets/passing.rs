@@ -28,7 +28,9 @@ fn secrets_are_refused_as_arguments() {
             ("tokens", "environment"),
         ] {
             let argument = format!("{setting}=hunter2hunter2hunter2");
-            for command in [&["list"][..], &["serve"], &["ports", "alloc"], &["config", "show"]] {
+            for command in
+                [&["list"][..], &["serve"], &["ports", "alloc", "api"], &["config", "show"]]
+            {
                 let refused =
                     env.portolan(command)?.args(&["--set", &argument]).run()?.exits(2)?.stderr;
                 ensure!(refused.contains(variable) && !refused.contains("hunter2"), "{refused}");
@@ -79,8 +81,16 @@ fn programs_get_secrets_only_if_they_are_passed() {
 #[test]
 fn lease_holder_has_no_secret() {
     isolated(|env| {
-        let alloc =
-            env.portolan(&["ports", "alloc", "--json", "--owner", "1", "--preferred", "8080"])?;
+        let alloc = env.portolan(&[
+            "ports",
+            "alloc",
+            "api",
+            "--json",
+            "--owner",
+            "1",
+            "--preferred",
+            "8080",
+        ])?;
         let held =
             alloc.env("PORTOLAN_TOKEN", TOKEN).env("PORTOLAN_BROADCAST_KEY", KEY).run()?.json()?;
         let pid = held["pid"].as_u64().context("no holder")?;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use portolan_client::{Attempt, AttemptOutcome, DiscoveryClient, StrategyName, Trust};
 use portolan_core::schemes::checked_url;
-use portolan_core::{HealthStatus, ServiceEndpoint, ServiceName, env, parse_duration};
+use portolan_core::{
+    HealthStatus, ServiceEndpoint, ServiceName, env, escaped_line, parse_duration,
+};
 use serde::Serialize;
 use serde_json::json;
 
@@ -106,7 +108,7 @@ impl Discover {
                 .remedy(format!("see `portolan list {}` for the reasons", self.name)));
         };
         if best.health == HealthStatus::Critical && !context.quiet {
-            let (name, reason) = (&self.name, &best.health_reason);
+            let (name, reason) = (&self.name, escaped_line(&best.health_reason));
             output::note(format_args!("warning: every instance of {name} is critical: {reason}"));
         }
         if self.all && (context.json || self.format == Format::Json) {

@@ -28,8 +28,8 @@ pub(crate) struct Exec {
     #[arg(long)]
     pass_token: bool,
     /// Text before the names of the variables, such as SERVICE_
-    #[arg(long, default_value = "", hide_default_value = true, value_parser = env::parse_prefix)]
-    prefix: String,
+    #[arg(long, value_parser = env::parse_prefix)]
+    prefix: Option<String>,
     /// Command and arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -38,7 +38,8 @@ pub(crate) struct Exec {
 impl Exec {
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
         // Before anything is looked up: the names alone decide.
-        env::check(&self.needs, &self.prefix).map_err(|error| invalid(&error))?;
+        let prefix = self.prefix.as_deref().unwrap_or_default();
+        env::check(&self.needs, prefix).map_err(|error| invalid(&error))?;
         let schemes = &context.settings().discovery.url_schemes;
         let url = context.registry_url();
         let client = context.discovery_at(url.clone(), context.broadcaster().await?)?;
@@ -53,7 +54,7 @@ impl Exec {
                 }
                 Err(failure) => return Err(failure),
             };
-            let own = env::variables(name, &endpoint, &self.prefix, schemes);
+            let own = env::variables(name, &endpoint, prefix, schemes);
             variables.extend(own.map_err(|error| invalid(&error))?);
         }
         client.close().await;

@@ -340,3 +340,58 @@ async fn authoritative_negative_answer_limits_each_remaining_strategy_to_one_sec
     assert!(rig.run(&key(false)).await.0.is_none());
     assert_eq!(began.elapsed(), Duration::from_secs(2));
 }
+
+/// A rig of a client with a token, whose strategies are not named.
+fn with_token(script: &[(&str, &[Say])]) -> Rig {
+    let mut rig = Rig::new(&["default", "registry", "broadcast", "dns"], script);
+    for link in &mut rig.chain.links {
+        link.trust = match link.kind.name {
+            "registry" => Trust::Authenticated,
+            "broadcast" | "dns" => Trust::Unsigned,
+            _ => Trust::Local,
+        };
+        link.is_off = link.trust == Trust::Unsigned;
+        link.leases_only = true;
+    }
+    rig
+}
+
+#[tokio::test(start_paused = true)]
+async fn authenticated_not_found_ends_the_lookup() {
+    let rig = with_token(&[("broadcast", &[Say::Found(2)]), ("dns", &[Say::Found(3)])]);
+    for all in [false, true] {
+        let (found, outcomes) = rig.run(&key(all)).await;
+        assert!(found.is_none());
+        assert_eq!(outcomes[2..], ["broadcast skipped", "dns skipped"]);
+    }
+    // Also if the caller names the strategies after it.
+    let strategies = Some(vec!["registry".parse().unwrap(), "dns".parse().unwrap()]);
+    let (found, _) = rig.run(&LookupKey { strategies, ..key(false) }).await;
+    assert!(found.is_none());
+    assert_eq!((rig.times_asked("broadcast"), rig.times_asked("dns")), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn unsigned_strategies_do_not_replace_an_authenticated_registry() {
+    let script: [(&str, &[Say]); 2] =
+        [("registry", &[Say::Unreachable]), ("broadcast", &[Say::Found(2)])];
+    let rig = with_token(&script);
+    let (found, outcomes) = rig.run(&key(false)).await;
+    assert!(found.is_none(), "{outcomes:?}");
+    let strategies = Some(vec!["registry".parse().unwrap(), "broadcast".parse().unwrap()]);
+    let (found, _) = rig.run(&LookupKey { strategies, ..key(false) }).await;
+    assert_eq!(found.unwrap().candidates[0].trust, Trust::Unsigned);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lease_counts_with_a_token_and_a_port_by_convention_does_not() {
+    let on_port = |proof| Say::Proven(1, proof, HealthStatus::Passing);
+    let script: [(&str, &[Say]); 2] =
+        [("default", &[on_port(Proof::WellKnownPort)]), ("registry", &[Say::Unreachable])];
+    let (found, outcomes) = with_token(&script).run(&key(false)).await;
+    assert!(found.is_none());
+    assert_eq!(outcomes[0], "default skipped");
+    let script: [(&str, &[Say]); 1] = [("default", &[on_port(Proof::Leased)])];
+    let (found, _) = with_token(&script).run(&key(false)).await;
+    assert_eq!(found.unwrap().candidates[0].trust, Trust::Local);
+}

@@ -3,9 +3,9 @@
 //! Any user can listen on a port of loopback, before the registry or while it is down. The socket lies where only this user
 //! and root can put one.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ use crate::reservations::Reservations;
 #[derive(Clone)]
 pub(super) struct Local {
     host: Arc<dyn Reservations>,
-    /// The client of the socket that was used last.
-    open: Arc<Mutex<Option<(PathBuf, reqwest::Client)>>>,
+    /// The clients of the sockets by the port of the registry.
+    open: Arc<Mutex<BTreeMap<u16, reqwest::Client>>>,
 }
 
 // === impl Local ===
@@ -45,14 +45,14 @@ impl Local {
         if !names_registry || base.path() != "/" {
             return None;
         }
-        let mut open = self.open.lock();
-        if let Some((_, client)) = &*open {
+        let (mut open, port) = (self.open.lock(), port_of(base)?);
+        if let Some(client) = open.get(&port) {
             return Some(client.clone());
         }
-        let path = self.host.registry_socket(port_of(base)?)?;
+        let path = self.host.registry_socket(port)?;
         match http_client(headers.clone(), timeout, Some(&path)) {
             Ok(client) => {
-                *open = Some((path, client.clone()));
+                open.insert(port, client.clone());
                 Some(client)
             }
             Err(error) => {
@@ -64,7 +64,7 @@ impl Local {
 
     /// The socket did not answer: it is looked for again by the next request.
     pub(super) fn forget(&self) {
-        *self.open.lock() = None;
+        self.open.lock().clear();
     }
 
     /// Fails if the registry's port on this host belongs to another user, who would get the token.
