@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use portolan_config_manager::MAX_FILE_SIZE;
 use portolan_core::quote::shell_word;
+use portolan_host_facts::directories;
 use rustix::fs::{Mode, OFlags};
 
 use crate::exit::Failure;
@@ -141,15 +142,6 @@ fn changeable_by_others(metadata: &Metadata, is_folder: bool) -> Option<String> 
 }
 
 fn user_directory() -> Option<PathBuf> {
-    // `sudo` and `su` may leave the directories of another user in the environment.
-    let of_another = |path: &Path| {
-        let owner = path.metadata().map(|metadata| metadata.uid());
-        owner.is_ok_and(|owner| owner != 0 && owner != rustix::process::geteuid().as_raw())
-    };
-    let own = |variable: &str| {
-        let path = std::env::var_os(variable).map(PathBuf::from);
-        path.filter(|path| !of_another(path))
-    };
-    let config = own("XDG_CONFIG_HOME").or_else(|| Some(own("HOME")?.join(".config")));
-    config.map(|directory| directory.join("portolan"))
+    let config = directories::config_home()?;
+    Some(config.join("portolan"))
 }

@@ -148,6 +148,12 @@ pub fn home() -> Option<PathBuf> {
     defaults::home()
 }
 
+/// Returns the directory of this user's configuration files: `$XDG_CONFIG_HOME`, unless that belongs to another user,
+/// else `~/.config`.
+pub fn config_home() -> Option<PathBuf> {
+    defaults::config_home()
+}
+
 /// Another user can deny a directory in `/tmp`, and an administrator one in `/run`: then the next one is used.
 fn first_usable(
     candidates: Vec<PathBuf>,

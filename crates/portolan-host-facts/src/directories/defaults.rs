@@ -37,6 +37,11 @@ pub(super) fn home() -> Option<PathBuf> {
     own_directory_in("HOME").or_else(of_user)
 }
 
+/// The directory of this user's configuration files.
+pub(super) fn config_home() -> Option<PathBuf> {
+    own_directory_in("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")))
+}
+
 /// The absolute path in the variable, unless it is another user's directory. A relative one is ignored (XDG Base
 /// Directory Specification); of several, the first one is used (`RuntimeDirectory=`, systemd.exec(5)).
 fn own_directory_in(variable: &str) -> Option<PathBuf> {
