@@ -82,7 +82,10 @@ server.bind((sys.argv[1], int(sys.argv[2])))
 server.listen()
 print('stolen', flush=True)
 while True:
-    server.accept()[0].sendall(b'I am the thief')
+    client = server.accept()[0]
+    client.recv(4096)
+    client.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nthief')
+    client.close()
 ";
 
 /// The beginning of a command without the privileges of root.

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use portolan_core::Secret;
+use portolan_core::{Secret, shell_word};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use file::read as read_key;
@@ -207,11 +207,6 @@ impl KeyProblem {
             _ => "use a random key, such as the output of `openssl rand -hex 32`".to_owned(),
         }
     }
-}
-
-/// A path as one word of a shell.
-fn shell_word(path: &std::path::Path) -> String {
-    portolan_core::quote::shell_word(&path.to_string_lossy()).into_owned()
 }
 
 #[cfg(unix)]

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use portolan_config_manager::MAX_FILE_SIZE;
-use portolan_core::quote::shell_word;
+use portolan_core::shell_word;
 use portolan_host_facts::directories;
 use rustix::fs::{Mode, OFlags};
 
@@ -115,7 +115,7 @@ impl ConfigFile {
             Trusted::Changed => " and has changed since it was trusted",
             _ => "",
         };
-        let word = shell_word(&self.path.to_string_lossy()).into_owned();
+        let word = shell_word(&self.path);
         Failure::usage(format_args!(
             "the configuration file {path} is not used: {problem}{changed}, so another user decides what it says"
         ))

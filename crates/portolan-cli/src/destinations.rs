@@ -5,7 +5,7 @@ use std::path::Path;
 
 use portolan_client::{DiscoveryConfig, normalized_url};
 use portolan_config_manager::{Loaded, Origin};
-use portolan_core::quote::shell_word;
+use portolan_core::shell_word;
 use portolan_server::Settings;
 use portolan_server::secrets::{is_descriptor, is_passed};
 
@@ -112,9 +112,9 @@ fn check_files(
         if matches!(origin, Origin::File { .. }) && (is_descriptor(secret) || !is_inside) {
             return Err(Failure::usage(format_args!(
                 "{origin}: {setting}: a file of the working directory does not use {}, which is outside of its folder",
-                shell_word(&secret.to_string_lossy())
+                shell_word(secret)
             ))
-            .remedy(format!("read the file, then run `portolan trust {}`", word(&file.path))));
+            .remedy(format!("read the file, then run `portolan trust {}`", shell_word(&file.path))));
         }
     }
     Ok(())
@@ -165,15 +165,11 @@ fn is_named_by_user(loaded: &Loaded<Settings>, destination: &str) -> bool {
 }
 
 fn remedy(file: &ConfigFile, binding: &Binding, destination: &str) -> String {
-    let trust = format!("read the file, then run `portolan trust {}`", word(&file.path));
+    let trust = format!("read the file, then run `portolan trust {}`", shell_word(&file.path));
     match binding.what {
         "token" if destination.starts_with("discovery.registry_url") => format!(
             "{trust}; or give the URL with --registry, or a token for it with PORTOLAN_TOKENS"
         ),
         _ => format!("{trust}; or set {destination} in the environment"),
     }
-}
-
-fn word(path: &Path) -> String {
-    shell_word(&path.to_string_lossy()).into_owned()
 }

@@ -51,7 +51,7 @@ pub use network::IpNetwork;
 pub use plain::{escaped, escaped_line};
 pub use pools::{Pool, PoolRange, Pools};
 pub use port_range::PortRange;
-pub use quote::quoted;
+pub use quote::{quoted, shell_word};
 pub use reach::Vantage;
 pub use remedy::Remedy;
 pub use secret::Secret;

@@ -1,8 +1,6 @@
 //! Quotes text from outside in error messages and logs.
 
-use std::borrow::Cow;
-
-use crate::escaped_line;
+use std::path::Path;
 
 /// The most characters of the text that are shown.
 const LIMIT: usize = 80;
@@ -18,16 +16,6 @@ pub fn bounded(text: &str) -> String {
     }
 }
 
-/// Returns the text as one word of a POSIX shell, for commands that a person copies: in single quotation marks unless it
-/// needs none, with characters that a terminal interprets escaped.
-pub fn shell_word(text: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_~".contains(c);
-    if !text.is_empty() && !text.starts_with('~') && text.chars().all(is_plain) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(format!("'{}'", escaped_line(text).replace('\'', r"'\''")))
-}
-
 /// Returns the text in double quotes, with control characters and quotes escaped. Only the first 80
 /// characters are shown, and `…` behind the closing quote marks that the text is longer.
 pub fn quoted(text: &str) -> String {
@@ -36,16 +24,38 @@ pub fn quoted(text: &str) -> String {
     format!("{shown:?}{mark}")
 }
 
+/// Returns the path as one word of a shell command that a person can copy. Control characters, which could act on
+/// the terminal, and bytes that are not UTF-8 are escaped as in `$'\n'`.
+pub fn shell_word(path: &Path) -> String {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+:@%=,".contains(byte);
+    if !bytes.is_empty() && bytes.iter().all(is_plain) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    if bytes.iter().all(|byte| (b' '..0x7f).contains(byte)) {
+        let text = String::from_utf8_lossy(bytes);
+        return format!("'{}'", text.replace('\'', r"'\''"));
+    }
+    let escaped = |byte: &u8| match byte {
+        b' '..0x7f if !br"'\".contains(byte) => char::from(*byte).to_string(),
+        byte => format!("\\x{byte:02x}"),
+    };
+    format!("$'{}'", bytes.iter().map(escaped).collect::<String>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn word_of_a_shell_is_quoted_if_it_must_be() {
-        assert_eq!(shell_word("/run/user/0/portolan"), "/run/user/0/portolan");
-        assert_eq!(shell_word("/tmp/a b;$(x)"), "'/tmp/a b;$(x)'");
-        assert_eq!(shell_word("it's\u{1b}"), r"'it'\''s\u001b'");
-        assert_eq!(shell_word(""), "''");
+    fn path_becomes_one_word_that_the_shell_reads_back() {
+        let word = |path: &str| shell_word(Path::new(path));
+        assert_eq!(word("/run/user/1000/portolan"), "/run/user/1000/portolan");
+        assert_eq!(word(""), "''");
+        assert_eq!(word("/tmp/a b;$(id)"), "'/tmp/a b;$(id)'");
+        assert_eq!(word("/tmp/it's"), r"'/tmp/it'\''s'");
+        assert_eq!(word("/tmp/\u{1b}[2J'\n"), r"$'/tmp/\x1b[2J\x27\x0a'");
+        assert_eq!(word("/tmp/\u{202e}x"), r"$'/tmp/\xe2\x80\xaex'");
     }
 
     #[test]

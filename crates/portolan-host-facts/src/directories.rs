@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-use portolan_core::Remedy;
-use portolan_core::quote::shell_word;
+use portolan_core::{Remedy, shell_word};
 use tracing::warn;
 
 use walk::Refusal;
@@ -99,8 +98,7 @@ impl Remedy for DirectoryError {
                 format!("remove it, or set {setting} to another directory").into()
             }
             Self::NotPrivate { path, owner, expected, setting, .. } if owner == expected => {
-                let path = path.to_string_lossy();
-                let path = shell_word(&path);
+                let path = shell_word(path);
                 format!("run `chmod 700 {path}`, or set {setting} to another directory").into()
             }
             Self::NotPrivate { setting, .. } => {

@@ -42,7 +42,7 @@ fn thief_beside_the_guard_is_not_announced() {
     isolated(|env| {
         let (alice, bob) = (User::new(env, ALICE)?, User::new(env, BOB)?);
         let mut run = service(&alice, &["--handoff", "guard", "--preferred", "8080"], &[])?;
-        run.wait_for_line(&format!("{NAME} has port {PORT}"))?;
+        run.wait_for_line("handoff=guard")?;
         let _thief = bob.thief("127.0.0.1", PORT)?;
         leaves_the_port_to(&mut run, &format!("of user {BOB}"))?;
         is_not_found_at(&alice, &format!("127.0.0.1:{PORT}"))?;
@@ -75,7 +75,7 @@ fn thief_at_another_address_of_the_port_is_not_announced() {
             let go = "while ! test -e go; do sleep 0.02; done; exec \"$@\"";
             let program = ["sh", "-c", go, "sh", &server, "{port}"];
             let mut run = service(&alice, &options, &program)?;
-            run.wait_for_line(&format!("{NAME} has port {PORT}"))?;
+            run.wait_for_line("handoff=guard")?;
             let thief = bob.thief("10.99.0.1", PORT)?;
             std::fs::write(alice.home.join("go"), "")?;
             leaves_the_port_to(&mut run, &format!("of user {BOB}"))?;
@@ -106,7 +106,7 @@ fn thief_is_recognised_where_proc_hides_the_processes_of_others() {
         let (alice, bob) = (User::new(env, ALICE)?, User::new(env, BOB)?);
         let options = ["--handoff", "guard", "--preferred", "8080"];
         let mut run = service(&alice, &options, &[])?;
-        run.wait_for_line(&format!("{NAME} has port {PORT}"))?;
+        run.wait_for_line("handoff=guard")?;
         let _thief = bob.thief("127.0.0.1", PORT)?;
         leaves_the_port_to(&mut run, &format!("of user {BOB}"))?;
         let server = late_binder(env)?;
@@ -145,7 +145,7 @@ fn thief_is_recognised_without_the_right_to_see_sockets() {
         let (_, bob) = (User::new(env, NOBODY)?, User::new(env, BOB)?);
         let words = ["sh", "-c", "exec setpriv --reuid=65534 --clear-groups sleep 1000"];
         let mut run = without_ptrace(env, &words.map(str::to_owned))?;
-        run.wait_for_line(&format!("{NAME} has port {PORT}"))?;
+        run.wait_for_line("handoff=guard")?;
         let _thief = bob.thief("127.0.0.1", PORT)?;
         leaves_the_port_to(&mut run, &format!("of user {BOB}"))
     });
