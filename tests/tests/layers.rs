@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Each crate's layer. A crate depends on lower layers only.
-const LAYERS: [(&str, u8); 21] = [
+const LAYERS: [(&str, u8); 22] = [
     ("portolan-core", 0),
     ("portolan-metrics", 0),
     ("portolan-shared-table", 0),
@@ -15,6 +15,7 @@ const LAYERS: [(&str, u8); 21] = [
     ("portolan-reservations", 1),
     ("portolan-etcd", 1),
     ("portolan-consul", 1),
+    ("portolan-tls", 1),
     ("portolan-port-allocator", 2),
     ("portolan-broadcast", 2),
     ("portolan-health", 2),

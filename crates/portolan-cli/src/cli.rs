@@ -66,6 +66,9 @@ pub(crate) enum ServiceCommand {
     /// Exports, imports and checks the data of a registry
     #[command(after_help = commands::store::AFTER_HELP)]
     Store(commands::store::Store),
+    /// Creates a small certificate authority, and certificates for registries with TLS
+    #[command(after_help = commands::ca::AFTER_HELP)]
+    Ca(commands::ca::Ca),
     /// Checks this host and the configuration for common problems
     #[command(after_help = commands::doctor::AFTER_HELP)]
     Doctor(commands::doctor::Doctor),

@@ -1,8 +1,6 @@
 //! Binds each secret to its destination: a file that merely lies in the working directory does not decide where a secret
 //! goes that comes from elsewhere, nor which file of this user is a secret.
 
-use std::path::Path;
-
 use portolan_client::{DiscoveryConfig, normalized_url};
 use portolan_config_manager::{Loaded, Origin};
 use portolan_core::shell_word;

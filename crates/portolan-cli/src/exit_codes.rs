@@ -14,12 +14,15 @@ use portolan_registry::store::InspectError;
 use portolan_registry::transfer::{ImportError, InvalidExport};
 use portolan_server::{InvalidSettings, ServerError};
 use portolan_supervisor::StartError;
+#[cfg(feature = "full")]
+use portolan_tls::TlsError;
 
 use crate::exit::{Exit, Failure};
 
 /// Converts each error into a [`Failure`] with its remedy and the exit status that the function returns.
 macro_rules! failures {
-    ($($error:ty => $exit:expr,)*) => {$(
+    ($($(#[$feature:meta])? $error:ty => $exit:expr,)*) => {$(
+        $(#[$feature])?
         impl From<$error> for Failure {
             fn from(error: $error) -> Self {
                 let exit: fn(&$error) -> Exit = $exit;
@@ -33,6 +36,8 @@ failures! {
     AllocatorError => allocator_exit,
     AnnounceError => |_| Exit::Failed,
     BroadcastError => |_| Exit::Usage,
+    #[cfg(feature = "full")]
+    TlsError => |_| Exit::Failed,
     ConfigError => |_| Exit::Usage,
     DiscoverError => discover_exit,
     InvalidDiscovery => |_| Exit::Usage,

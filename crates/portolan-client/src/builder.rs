@@ -153,6 +153,7 @@ impl<H> DiscoveryClientBuilder<H> {
         let client = RegistryClient::new(RegistryClientConfig {
             token: self.token.clone(),
             dns_servers: self.config.dns.servers.clone(),
+            tls: self.config.registry_tls.clone(),
             ..RegistryClientConfig::new(self.locate_registry())
         })?;
         Ok(match &self.reservations {

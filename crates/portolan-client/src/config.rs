@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use portolan_core::duration::text;
-use portolan_core::{Protocol, Remedy, ServiceName};
+use portolan_core::{Protocol, Remedy, ServiceName, TlsConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::dns_config::{DnsConfig, InvalidDomain};
@@ -27,6 +27,9 @@ pub struct DiscoveryConfig {
     /// The URLs of several servers over one store, in place of `registry_url`. Default empty. A client uses one of
     /// them, chosen at random, until it does not respond.
     pub registry_urls: Vec<String>,
+    /// The certificates of an `https://` registry: the authorities that are trusted, those of the system by default, and
+    /// the certificate of this client. The files are read again when they have changed.
+    pub registry_tls: TlsConfig,
     /// The strategies in the order in which they are asked; the first that finds an instance wins.
     /// Default: `default`, `registry`, `broadcast`, `dns`, `config`.
     pub strategies: Vec<StrategyName>,
@@ -148,6 +151,7 @@ impl Default for DiscoveryConfig {
             enabled: true,
             registry_url: RegistryClientConfig::default().url,
             registry_urls: Vec::new(),
+            registry_tls: TlsConfig::default(),
             strategies: StrategyName::all().collect(),
             timeouts: Timeouts::default(),
             retries: 3,

@@ -11,6 +11,7 @@ mod response;
 mod servers;
 mod srv;
 mod sse;
+mod transport;
 mod vantage;
 mod watch;
 

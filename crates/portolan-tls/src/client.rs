@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portolan_core::{Remedy, TlsConfig};
-use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tracing::{info, warn};
 
 use crate::TlsError;
@@ -60,6 +60,14 @@ impl ClientTls {
             }
         }
     }
+}
+
+/// Settings with which every server is rejected, for clients that use no TLS.
+pub fn trusting_nobody() -> ClientConfig {
+    let versions =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let builder = versions.expect("the provider supports TLS 1.2 and 1.3");
+    builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
 }
 
 fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, TlsError> {

@@ -15,7 +15,9 @@ mod identity;
 mod server;
 
 pub use authority::{Authority, IssuedCertificate, Purpose, Request};
-pub use client::ClientTls;
+pub use client::{ClientTls, trusting_nobody};
 pub use error::TlsError;
 pub use identity::client_names;
 pub use server::{ClientCertificates, ServerTls};
+pub use tokio_rustls::rustls::ClientConfig;
+pub use tokio_rustls::server::TlsStream;

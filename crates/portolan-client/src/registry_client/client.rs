@@ -2,19 +2,17 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_broadcast::network_id;
 use portolan_core::{
     HealthReport, Incarnation, NETWORK_ID_HEADER, Registration, Secret, ServiceEndpoint, ServiceId,
-    Vantage,
+    TlsConfig, Vantage,
 };
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, Request, RequestBuilder, StatusCode, Url};
 use tokio::time::{Instant, timeout_at};
-use tracing::debug;
 use zeroize::Zeroizing;
 
 use super::error::RegistryClientError;
@@ -23,6 +21,7 @@ use super::query::{ListQuery, Listing, WatchRequest};
 use super::response::RegistryResponse;
 use super::servers::{Servers, without_slash};
 use super::srv;
+use super::transport::Transport;
 use super::watch::RegistryWatch;
 use crate::reservations::Reservations;
 
@@ -43,6 +42,8 @@ pub struct RegistryClientConfig {
     pub timeout: Duration,
     /// The name servers of SRV records. Default empty: those of the system.
     pub dns_servers: Vec<SocketAddr>,
+    /// The certificates of `https://`. Default: the authorities of the system, and no own certificate.
+    pub tls: TlsConfig,
 }
 
 /// A client of one registry; clones share its connections. It does not retry; only
@@ -53,7 +54,7 @@ pub struct RegistryClientConfig {
 /// stale; if all servers are, the first response counts. It learns the servers that the one it uses advertises.
 #[derive(Clone)]
 pub struct RegistryClient {
-    http: reqwest::Client,
+    transport: Arc<Transport>,
     headers: HeaderMap,
     servers: Arc<Servers>,
     timeout: Duration,
@@ -84,7 +85,13 @@ impl RegistryClientConfig {
 impl Default for RegistryClientConfig {
     fn default() -> Self {
         let url = format!("http://localhost:{}", portolan_core::REGISTRY_PORT);
-        Self { url, token: None, timeout: Duration::from_secs(5), dns_servers: Vec::new() }
+        Self {
+            url,
+            token: None,
+            timeout: Duration::from_secs(5),
+            dns_servers: Vec::new(),
+            tls: TlsConfig::default(),
+        }
     }
 }
 
@@ -95,6 +102,7 @@ impl fmt::Debug for RegistryClientConfig {
             .field("token", &self.token.as_ref().map(|_| "(secret)"))
             .field("timeout", &self.timeout)
             .field("dns_servers", &self.dns_servers)
+            .field("tls", &self.tls)
             .finish()
     }
 }
@@ -102,16 +110,15 @@ impl fmt::Debug for RegistryClientConfig {
 // === impl RegistryClient ===
 
 impl RegistryClient {
-    /// Creates a client, which connects by its first use. Fails if the URL is not valid or is
-    /// `https://`, or if the token is not a valid header value; retrying does not help.
+    /// Creates a client, which connects by its first use. Fails if the URL, the token or the certificates are not
+    /// valid; retrying does not help.
     pub fn new(config: RegistryClientConfig) -> Result<Self, RegistryClientError> {
-        let RegistryClientConfig { url, token, timeout, dns_servers } = config;
+        let RegistryClientConfig { url, token, timeout, dns_servers, tls } = config;
         let servers = Arc::new(Servers::parse(&url, dns_servers)?);
         let headers = headers(token.as_ref().map(Secret::expose))?;
-        let http = http_client(headers.clone(), timeout, None)
-            .map_err(|error| RegistryClientError::invalid_url(&url, error.to_string()))?;
-        let has_token = token.is_some();
-        Ok(Self { http, headers, servers, timeout, incarnation: None, has_token, local: None })
+        let transport = Transport::new(headers.clone(), timeout, tls, servers.uses_tls())?;
+        let (transport, has_token) = (Arc::new(transport), token.is_some());
+        Ok(Self { transport, headers, servers, timeout, incarnation: None, has_token, local: None })
     }
 
     /// Returns the same client, which reaches a registry on this host by its Unix socket if it has one, and sends its token
@@ -123,14 +130,11 @@ impl RegistryClient {
 
     /// Returns the same client without its connections: those of an address that this host has lost answer
     /// nothing, and a request on one of them would fail at its deadline only.
-    pub fn without_connections(mut self) -> Self {
+    pub fn without_connections(self) -> Self {
         if let Some(local) = &self.local {
             local.forget();
         }
-        match http_client(self.headers.clone(), self.timeout, None) {
-            Ok(http) => self.http = http,
-            Err(error) => debug!(%error, "Connections to the registry kept"),
-        }
+        self.transport.reconnect();
         self
     }
 
@@ -253,7 +257,7 @@ impl RegistryClient {
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        self.http.request(method, url)
+        self.transport.client().request(method, url)
     }
 
     /// Sends a request to this server: on this host by its socket, else by TCP.
@@ -283,7 +287,7 @@ impl RegistryClient {
         if let Some(local) = local.filter(|_| self.has_token) {
             local.check_listener(base)?;
         }
-        RegistryResponse::receive(with(&self.http), url, deadline).await
+        RegistryResponse::receive(with(&self.transport.client()), url, deadline).await
     }
 
     async fn send_for(
@@ -349,30 +353,6 @@ impl RegistryClient {
     }
 }
 
-/// Creates a client, of the server behind a Unix socket if there is a path.
-pub(super) fn http_client(
-    headers: HeaderMap,
-    timeout: Duration,
-    socket: Option<&Path>,
-) -> reqwest::Result<reqwest::Client> {
-    let builder = reqwest::Client::builder();
-    #[cfg(unix)]
-    let builder = match socket {
-        Some(path) => builder.unix_socket(path),
-        None => builder,
-    };
-    #[cfg(not(unix))]
-    let _ = socket;
-    builder
-        .default_headers(headers)
-        .connect_timeout(timeout)
-        // A proxy of the environment is meant for the web, and a redirect would send the token
-        // to another host.
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-}
-
 impl fmt::Debug for RegistryClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RegistryClient")
@@ -388,10 +368,20 @@ pub(super) fn base_url(text: &str) -> Result<Url, RegistryClientError> {
         .map_err(|error| RegistryClientError::invalid_url(text, error.to_string()))?;
     match url.scheme() {
         "http" | srv::SCHEME => {}
-        "https" | "https+srv" => {
-            return Err(RegistryClientError::invalid_url(text, "TLS is not supported yet"));
+        "https" if cfg!(feature = "tls") => {}
+        "https+srv" => {
+            let reason = "SRV records name addresses, and a certificate names hosts: list the https:// URLs of the servers";
+            return Err(RegistryClientError::invalid_url(text, reason));
         }
-        _ => return Err(RegistryClientError::invalid_url(text, "it does not begin with http://")),
+        "https" => {
+            let reason = "TLS is not built into this version: install a release of Portolan, or build it with `cargo \
+                          build --release -p portolan-cli --features full`";
+            return Err(RegistryClientError::invalid_url(text, reason));
+        }
+        _ => {
+            let reason = "it does not begin with http:// or https://";
+            return Err(RegistryClientError::invalid_url(text, reason));
+        }
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(RegistryClientError::invalid_url(text, "a token does not belong in the URL"));

@@ -10,12 +10,20 @@ use portolan_core::{Remedy, ServiceId, escaped_line, quoted};
 #[non_exhaustive]
 pub enum RegistryClientError {
     /// The URL is not that of a registry. Retrying does not help.
-    #[error("invalid registry URL {url}: {reason}; expected http://HOST:PORT")]
+    #[error("invalid registry URL {url}: {reason}; expected http://HOST:PORT or https://HOST:PORT")]
     InvalidUrl {
         /// The URL as given, quoted, without a user name or password.
         url: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The certificates of the client cannot be used. Retrying does not help.
+    #[error("discovery.registry_tls: {problem}")]
+    InvalidTls {
+        /// What is wrong.
+        problem: String,
+        /// What resolves it.
+        remedy: Option<String>,
     },
     /// The token contains a character that a header cannot carry. Retrying does not help.
     #[error("the registry token contains a control character")]
@@ -149,6 +157,15 @@ impl Remedy for RegistryClientError {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::InvalidToken => Some("check PORTOLAN_TOKEN".into()),
+            Self::InvalidTls { remedy, .. } => remedy.clone().map(Into::into),
+            Self::Unreachable { reason, .. } if reason.contains("invalid peer certificate") => Some(
+                "set discovery.registry_tls.ca to the authority that signs the registry's certificate, and use a host that is in \
+                 the certificate"
+                    .into(),
+            ),
+            Self::Unreachable { reason, .. } if reason.contains("fatal alert") => Some(
+                "set discovery.registry_tls.certificate and key to a certificate that the registry accepts".into(),
+            ),
             Self::Unreachable { .. } => Some("check that `portolan serve` is running there".into()),
             // The request has arrived without a token, also if this client has sent one.
             Self::NotPermitted { status: 401, .. } => Some(

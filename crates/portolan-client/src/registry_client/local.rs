@@ -14,8 +14,8 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 use tracing::debug;
 
-use super::client::http_client;
 use super::error::RegistryClientError;
+use super::transport::socket_client;
 use crate::reservations::Reservations;
 
 /// How registries on this host are reached.
@@ -42,7 +42,8 @@ impl Local {
     ) -> Option<reqwest::Client> {
         // Other addresses of loopback may have other servers, and behind a path there is a proxy.
         let names_registry = matches!(base.host_str()?, "localhost" | "127.0.0.1" | "[::1]");
-        if !names_registry || base.path() != "/" {
+        // With `https://` the certificate is to be checked.
+        if !names_registry || base.path() != "/" || base.scheme() != "http" {
             return None;
         }
         let (mut open, port) = (self.open.lock(), port_of(base)?);
@@ -50,7 +51,7 @@ impl Local {
             return Some(client.clone());
         }
         let path = self.host.registry_socket(port)?;
-        match http_client(headers.clone(), timeout, Some(&path)) {
+        match socket_client(headers, timeout, &path) {
             Ok(client) => {
                 open.insert(port, client.clone());
                 Some(client)
@@ -69,7 +70,8 @@ impl Local {
 
     /// Fails if the registry's port on this host belongs to another user, who would get the token.
     pub(super) fn check_listener(&self, base: &Url) -> Result<(), RegistryClientError> {
-        let Some(port) = port_of(base).filter(|_| is_loopback(base)) else { return Ok(()) };
+        let needs_check = is_loopback(base) && base.scheme() == "http";
+        let Some(port) = port_of(base).filter(|_| needs_check) else { return Ok(()) };
         match self.host.foreign_listener(port) {
             Some(user) => Err(RegistryClientError::ForeignListener {
                 url: super::servers::without_slash(base),

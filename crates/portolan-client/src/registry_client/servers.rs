@@ -83,6 +83,11 @@ impl Servers {
         Ok(Self { sources, dns_servers, known, lookup: tokio::sync::Mutex::default() })
     }
 
+    /// Whether a server is reached by TLS.
+    pub(super) fn uses_tls(&self) -> bool {
+        self.sources.iter().any(|source| source.url().is_some_and(|url| url.scheme() == "https"))
+    }
+
     /// The URLs of all servers as they were given, separated by commas.
     pub(super) fn text(&self) -> String {
         let urls: Vec<_> = self.sources.iter().map(Source::text).collect();
