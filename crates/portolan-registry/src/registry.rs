@@ -230,12 +230,12 @@ impl Registry {
 
     /// Whether the registry can be used.
     pub fn status(&self) -> RegistryStatus {
+        // Before the borrow: a second one inside it waits for ever if a writer waits in between.
+        let is_stale = self.staleness().is_some();
         match self.progress.borrow().feed {
             FeedState::Loading => RegistryStatus::Loading,
             FeedState::Closed => RegistryStatus::Closed,
-            FeedState::Live | FeedState::Lost(_) if self.staleness().is_some() => {
-                RegistryStatus::Stale
-            }
+            FeedState::Live | FeedState::Lost(_) if is_stale => RegistryStatus::Stale,
             FeedState::Live | FeedState::Lost(_) => RegistryStatus::Ready,
         }
     }

@@ -381,3 +381,30 @@ impl Wakes {
         self.0.load(Ordering::SeqCst)
     }
 }
+
+/// The status is asked for by other threads than the one that applies the feed.
+#[test]
+fn status_is_answered_while_changes_are_shown() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (done, is_done) = std::sync::mpsc::channel();
+    runtime.spawn(async move {
+        let running = start(&RegistryConfig::default());
+        let service = registration("api", 8080);
+        running.registry.register(service.clone(), CommandOrigin::local()).await.unwrap();
+        let asked = |registry: Registry| async move {
+            for _ in 0..50_000 {
+                assert_eq!(registry.status(), RegistryStatus::Ready);
+            }
+        };
+        let asking = [(); 2].map(|()| tokio::spawn(asked(running.registry.clone())));
+        while !asking.iter().all(tokio::task::JoinHandle::is_finished) {
+            running.registry.heartbeat(service.id()).await.unwrap();
+        }
+        futures_util::future::try_join_all(asking).await.unwrap();
+        done.send(()).unwrap();
+    });
+    let answered = is_done.recv_timeout(Duration::from_secs(60));
+    // Threads that wait for each other would not end.
+    runtime.shutdown_background();
+    answered.expect("the status was not answered");
+}
