@@ -77,10 +77,12 @@ pub enum DirectoryError {
 // === impl DirectoryError ===
 
 impl DirectoryError {
-    /// Whether the same error is to be expected the next time, in other processes too.
+    /// Whether the same error is to be expected the next time, in other processes too, and this user did not cause
+    /// it: processes that began before the user did would have another table.
     fn is_lasting(&self) -> bool {
         use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
         match self {
+            Self::NotPrivate { owner, expected, .. } => owner != expected,
             Self::Unusable { source, .. } => matches!(
                 source.kind(),
                 NotFound | PermissionDenied | ReadOnlyFilesystem | NotADirectory
@@ -276,6 +278,9 @@ mod tests {
         let [denied, next] = ["denied", "next"].map(|name| base.path().join(name));
         fs::write(&denied, "").unwrap();
         assert_eq!(first_usable(vec![denied.clone(), next.clone()], SETTING).unwrap(), next);
+        fs::set_permissions(&next, fs::Permissions::from_mode(0o770)).unwrap();
+        let error = first_usable(vec![next, base.path().join("other")], SETTING).unwrap_err();
+        assert!(matches!(error, DirectoryError::NotPrivate { .. }), "this user can repair it");
         let error = first_usable(vec![denied], SETTING).unwrap_err();
         assert!(matches!(error, DirectoryError::NotADirectory { .. }), "{error}");
     }

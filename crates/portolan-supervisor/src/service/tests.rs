@@ -175,7 +175,8 @@ async fn service_is_deregistered_before_its_program_is_stopped() {
     assert_eq!(env.registered(), []);
     env.write("go");
     stopping.await.unwrap().unwrap();
-    assert_eq!(env.holders(), []);
+    // A process that a concurrent test forks has the table until its exec.
+    poll_until("the end of the lease", || env.holders().is_empty().then_some(())).await;
 }
 
 #[tokio::test]
