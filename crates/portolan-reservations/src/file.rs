@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use rustix::fs::OFlags;
@@ -45,6 +46,8 @@ pub(crate) const LENGTH: u64 = bytes(WORDS);
 /// the other lock bytes it is beyond the end of the file. All versions of the layout use the same
 /// bytes, so that each sees the sessions of the others.
 pub(crate) const INIT_LOCK: u64 = 1 << 40;
+/// How long to wait for that lock before looking whether another process has built the table.
+const BUILD_PAUSE: Duration = Duration::from_millis(20);
 /// The byte whose lock allows one session to count leases exactly.
 pub(crate) const QUOTA_LOCK: u64 = INIT_LOCK - 1;
 const FIRST_SESSION_LOCK: u64 = INIT_LOCK + 1;
@@ -137,10 +140,22 @@ fn read_header(file: &File) -> io::Result<[u64; 2]> {
 /// Builds the table unless another process has done so meanwhile or uses the file.
 fn build(path: &Path, file: &File) -> Result<(), TableError> {
     let unusable = |source| TableError::Unusable { path: path.to_owned(), source };
-    if !lock::wait(file, INIT_LOCK, Kind::Exclusive, LOCK_TIMEOUT).map_err(unusable)? {
-        let holder = lock_holder::find(file, INIT_LOCK);
-        return Err(TableError::Busy { path: path.to_owned(), holder });
+    let tries = LOCK_TIMEOUT.as_millis() / BUILD_PAUSE.as_millis();
+    for _ in 0..tries {
+        // Sessions of a table that is built by now may keep the lock.
+        if is_intact(file).map_err(unusable)? {
+            return Ok(());
+        }
+        if lock::wait(file, INIT_LOCK, Kind::Exclusive, BUILD_PAUSE).map_err(unusable)? {
+            return build_and_unlock(path, file);
+        }
     }
+    let holder = lock_holder::find(file, INIT_LOCK);
+    Err(TableError::Busy { path: path.to_owned(), holder })
+}
+
+fn build_and_unlock(path: &Path, file: &File) -> Result<(), TableError> {
+    let unusable = |source| TableError::Unusable { path: path.to_owned(), source };
     let built = build_locked(path, file);
     lock::unlock(file, INIT_LOCK).map_err(unusable)?;
     built
