@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn registry_with_a_token_imports_signed_announcements_only() {
         let trust = |token: bool, key: bool, import_unsigned: bool| {
-            let token = token.then(|| "token".to_owned());
+            let token = token.then(|| "token".into());
             let mut settings = Settings { token, ..Settings::default() };
             settings.broadcast.key = key.then(|| "a key of the channel".into());
             settings.service_registry.import_unsigned = import_unsigned;

@@ -87,7 +87,7 @@ impl Remedy for InvalidSecret {
 
 impl Settings {
     /// Reads the secrets that the settings name, and those that a service manager passes, into `token` and
-    /// `broadcast.key`. `in_force` says for a setting whether its layer is the stronger one of two that are set.
+    /// `broadcast.key`. `stronger` says of two settings whether the layer of the first is the stronger one, and `None` if they are in one layer.
     ///
     /// # Errors
     /// A file or descriptor cannot be read, or a secret is set twice in one layer.

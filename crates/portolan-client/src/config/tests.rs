@@ -27,6 +27,8 @@ fn defaults_are_those_of_the_specification() {
         "dns": {"domain": null, "servers": []},
         "endpoints": {},
         "default_ports": {},
+        "registry_user": null,
+        "url_schemes": [],
     });
     assert_eq!(defaults, expected);
     assert_eq!(read(expected).unwrap(), DiscoveryConfig::default());

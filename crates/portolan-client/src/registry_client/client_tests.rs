@@ -289,7 +289,7 @@ async fn configured_token_is_sent() {
     registry.demand("s3cret");
     let error = client(registry.url()).list(&ListQuery::default()).await.unwrap_err();
     assert!(matches!(error, RegistryClientError::NotPermitted { status: 401, .. }), "{error:?}");
-    let token = Some("s3cret".to_owned());
+    let token = Some("s3cret".into());
     let config = RegistryClientConfig { token, ..RegistryClientConfig::new(registry.url()) };
     let client = RegistryClient::new(config).unwrap();
     client.list(&ListQuery::default()).await.unwrap();

@@ -12,7 +12,10 @@ async fn explanation_contains_the_outcome_of_each_strategy() {
     let explanation = client.discover("api").explain().await;
     assert_eq!(explanation.attempts.len(), 4);
     let text = explanation.to_string();
-    assert!(text.starts_with("api is at 127.0.0.1:1 (registry: registered)\n  config "), "{text}");
+    assert!(
+        text.starts_with("api is at 127.0.0.1:1 (registry: registered, unsigned)\n  config "),
+        "{text}"
+    );
     assert!(text.contains("found 127.0.0.1:1") && text.contains("not asked"), "{text}");
 
     let explanation = client.discover("db").strategies(["config"]).explain().await;
