@@ -281,7 +281,7 @@ impl RegistryClient {
                     // The registry has ended, and another one may listen by now. Every request may be repeated.
                     local.inspect(|local| local.forget());
                 }
-                result => return result.map(RegistryResponse::from_this_host),
+                result => return result.map(RegistryResponse::on_this_host),
             }
         }
         if let Some(local) = local.filter(|_| self.has_token) {

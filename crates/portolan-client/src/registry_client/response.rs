@@ -74,7 +74,7 @@ impl RegistryResponse {
     }
 
     /// The response came by a Unix socket.
-    pub(super) fn from_this_host(self) -> Self {
+    pub(super) fn on_this_host(self) -> Self {
         Self { is_from_this_host: true, ..self }
     }
 
