@@ -11,8 +11,8 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::exposition::{Description, Kind};
 use crate::labels::{
-    Action, BroadcastErrorKind, DropReason, Dropped, Error, Lookup, Pool, Request, Service,
-    Strategy,
+    Action, BroadcastErrorKind, DropReason, Dropped, Error, Lookup, Pool, Rejected, Request,
+    Service, Strategy,
 };
 
 /// Histogram buckets in seconds, from a cached result to the overall timeout of a discovery.
@@ -43,6 +43,9 @@ pub(crate) struct Families {
     pub(crate) view_age: Gauge<f64, AtomicU64>,
     pub(crate) protected: Gauge,
     pub(crate) read_only: Gauge,
+    pub(crate) rejected: Family<Rejected, Counter>,
+    pub(crate) audit_lost: Counter,
+    pub(crate) health_lateness: Histogram,
 }
 
 // === impl Families ===
@@ -121,6 +124,22 @@ impl Families {
                 "Whether the registry rejects registrations because it cannot write its data directory",
                 Kind::Gauge,
                 Gauge::default(),
+            ),
+            rejected: to.counter(
+                "discovery_http_rejected",
+                "Number of requests and connections that the HTTP server rejected",
+            ),
+            audit_lost: to.add(
+                "discovery_audit_lost",
+                "Number of audit records lost because the audit log could not keep up",
+                Kind::Counter,
+                Counter::default(),
+            ),
+            health_lateness: to.add(
+                "discovery_health_check_lateness_seconds",
+                "Time from when a health check was due to its start in seconds",
+                Kind::Histogram,
+                Histogram::new(SECONDS),
             ),
         }
     }

@@ -84,6 +84,11 @@ pub(crate) struct Request {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Rejected {
+    pub(crate) reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Strategy {
     pub(crate) strategy: &'static str,
 }
@@ -127,6 +132,11 @@ impl NameLabels {
     /// limit.
     pub(crate) fn unverified_label(&self, name: &str) -> Name {
         self.label_within(MAX_SERVICE_NAMES / 2, name)
+    }
+
+    /// Returns the label value of a name that anyone can make up: it never uses up the limit.
+    pub(crate) fn known_label(&self, name: &str) -> Name {
+        self.label_within(0, name)
     }
 
     fn label_within(&self, limit: usize, name: &str) -> Name {

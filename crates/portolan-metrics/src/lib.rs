@@ -18,7 +18,7 @@ pub use labels::{BroadcastErrorKind, DropReason, MAX_SERVICE_NAMES, OperationRes
 
 use families::{Families, Registrar};
 use labels::{
-    Action, Dropped, Error, Lookup, NameLabels, Pool, Request, Service, Shared, Strategy,
+    Action, Dropped, Error, Lookup, NameLabels, Pool, Rejected, Request, Service, Shared, Strategy,
 };
 
 /// The content type of the text that [`Metrics::encode`] returns.
@@ -93,6 +93,19 @@ impl Metrics {
         self.0.families.registered.get_or_create(&self.service(service)).inc();
     }
 
+    /// Counts a registration of the service that was learned by broadcast. Anyone can announce a name, so it has a label value of
+    /// its own only if a service of that name registers.
+    pub fn service_announced(&self, service: &str) {
+        let service = Service { service_name: self.0.services.known_label(service) };
+        self.0.families.registered.get_or_create(&service).inc();
+    }
+
+    /// Counts the end of one.
+    pub fn announced_service_ended(&self, service: &str) {
+        let service = Service { service_name: self.0.services.known_label(service) };
+        self.0.families.deregistered.get_or_create(&service).inc();
+    }
+
     /// Counts a registration of the service that was removed or expired.
     pub fn service_deregistered(&self, service: &str) {
         self.0.families.deregistered.get_or_create(&self.service(service)).inc();
@@ -125,6 +138,18 @@ impl Metrics {
     /// Sets whether the registry rejects registrations because it cannot write its data directory.
     pub fn registry_read_only(&self, read_only: bool) {
         self.0.families.read_only.set(i64::from(read_only));
+    }
+
+    // --- HTTP server and audit log
+
+    /// Counts a request or a connection that the HTTP server rejected.
+    pub fn http_rejected(&self, reason: &'static str) {
+        self.0.families.rejected.get_or_create(&Rejected { reason }).inc();
+    }
+
+    /// Counts audit records that were lost.
+    pub fn audit_lost(&self, count: u64) {
+        self.0.families.audit_lost.inc_by(count);
     }
 
     // --- discovery client
@@ -196,9 +221,18 @@ impl Metrics {
         self.0.families.health_checks.get_or_create(&checked).inc();
     }
 
+    /// Records how long after its time a health check began.
+    pub fn health_check_lateness(&self, late: Duration) {
+        self.0.families.health_lateness.observe(late.as_secs_f64());
+    }
+
     /// Sets the number of critical instances of the service.
     pub fn unhealthy_services(&self, service: &str, count: usize) {
-        let label = self.service(service);
+        // A service without critical instances needs no value, unless it had some.
+        let label = match count {
+            0 => Service { service_name: self.0.services.known_label(service) },
+            _ => self.service(service),
+        };
         let mut shared = self.0.unhealthy.lock();
         let count = if label.service_name.is_shared() { shared.set(service, count) } else { count };
         let count = i64::try_from(count).unwrap_or(i64::MAX);

@@ -83,10 +83,29 @@ fn failed_lookups_do_not_use_up_service_labels() {
 }
 
 #[test]
+fn announced_names_do_not_use_up_service_labels() {
+    let metrics = Metrics::new();
+    for number in 0..2 * MAX_SERVICE_NAMES {
+        metrics.service_announced(&format!("made-up-{number}"));
+        metrics.unhealthy_services(&format!("made-up-{number}"), 0);
+    }
+    metrics.service_registered("api");
+    metrics.service_announced("api");
+    let text = metrics.encode();
+    for line in [
+        r#"discovery_services_registered_total{service_name="api"} 2"#,
+        r#"discovery_services_registered_total{service_name="_other"} 2000"#,
+    ] {
+        assert!(text.contains(line), "no {line} in\n{text}");
+    }
+    assert!(!text.contains("made-up"));
+}
+
+#[test]
 fn shared_gauge_is_the_sum_of_its_services() {
     let metrics = Metrics::new();
     for number in 0..MAX_SERVICE_NAMES {
-        metrics.unhealthy_services(&format!("service-{number}"), 0);
+        metrics.service_registered(&format!("service-{number}"));
     }
     let other =
         || sample(&metrics.encode(), r#"discovery_unhealthy_services{service_name="_other"}"#);
