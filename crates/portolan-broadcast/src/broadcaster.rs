@@ -25,6 +25,7 @@ use crate::query;
 use crate::reach::{Reach, follow};
 use crate::receive::{self, ReceiveThread, Receivers};
 use crate::responder::{self, send_replies};
+use crate::response_limit::ResponseLimit;
 use crate::transport::Transport;
 use crate::transport::udp::UdpTransport;
 use crate::validate::MAX_TEXT;
@@ -121,6 +122,7 @@ impl Broadcaster {
             responder,
             metrics,
             log_limit: LogLimit::default(),
+            response_limit: ResponseLimit::default(),
             stopped: CancellationToken::new(),
         });
         let (sender, reach) = watch::channel(node.reach());

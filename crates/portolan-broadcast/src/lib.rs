@@ -52,6 +52,7 @@ mod reach;
 mod receive;
 mod replay;
 mod responder;
+mod response_limit;
 mod signature;
 pub mod transport;
 mod validate;

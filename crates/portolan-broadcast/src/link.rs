@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tracing::{debug, warn};
 
@@ -124,7 +125,11 @@ impl<'a> Links<'a> {
             return Ok(known.clone());
         }
         let keys = Arc::new(self.config.keyring(keys_of)?);
-        let validator = Arc::new(Mutex::new(Validator::new(self.config, Arc::clone(&keys))));
+        // In whole seconds, because a sender may leave the rest out.
+        let now = Timestamp::now();
+        let started = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        let validator = Validator::new(self.config, Arc::clone(&keys)).started(started);
+        let validator = Arc::new(Mutex::new(validator));
         let domain = Domain { keys_of, keys, validator };
         self.domains.push(domain.clone());
         Ok(domain)

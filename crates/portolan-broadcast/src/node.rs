@@ -22,6 +22,7 @@ use crate::log_limit::LogLimit;
 use crate::peers::{Origin, Peers};
 use crate::reach::Reach;
 use crate::responder::Reply;
+use crate::response_limit::ResponseLimit;
 use crate::transport::Destination;
 use crate::validate::{Arrival, Rejection};
 
@@ -38,6 +39,7 @@ pub(crate) struct Node {
     pub(crate) responder: mpsc::Sender<Reply>,
     pub(crate) metrics: Metrics,
     pub(crate) log_limit: LogLimit,
+    pub(crate) response_limit: ResponseLimit,
     pub(crate) stopped: CancellationToken,
 }
 

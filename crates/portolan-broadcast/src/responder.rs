@@ -70,6 +70,10 @@ async fn send(node: &Node, reply: Reply) {
     else {
         return drop_reply(node, &reply, "the response exceeds the datagram size");
     };
+    let is_open = link.keys.is_empty() && !reply.from_this_host;
+    if is_open && !node.response_limit.admits(reply.to.ip().to_canonical(), payload.len()) {
+        return drop_reply(node, &reply, "its host has got too many responses");
+    }
     match link.socket.send_to(&payload, reply.to).await {
         Ok(()) => node.metrics.announcement_sent(Action::Heartbeat.as_str()),
         Err(error) => drop_reply(node, &reply, &error.to_string()),

@@ -30,6 +30,8 @@ pub(crate) struct Validator {
     max_ttl: Duration,
     keys: Arc<Keyring>,
     replays: Replays,
+    /// When this process began to listen.
+    started: Timestamp,
 }
 
 /// A datagram and the circumstances of its arrival.
@@ -133,7 +135,14 @@ impl Validator {
             max_ttl: config.max_ttl,
             keys,
             replays: Replays::default(),
+            started: Timestamp::MIN,
         }
+    }
+
+    /// Sets when this process began to listen: what was signed before that may have been received by an earlier one, and sent
+    /// again.
+    pub(crate) fn started(self, at: Timestamp) -> Self {
+        Self { started: at, ..self }
     }
 
     /// Returns the message if it is accepted. The cheap checks come first, and replay detection last, so that
@@ -149,9 +158,10 @@ impl Validator {
         check_members(&message)?;
         self.check_ttl(message.ttl)?;
         self.check_clock(message.timestamp, arrival.clock)?;
+        self.check_age(&message)?;
         check_host(&message, arrival.from_this_host)?;
         let contents = identity.as_ref().map_or(arrival.payload, |text| text.as_bytes());
-        self.check_novelty(&message, contents, arrival.at)?;
+        self.check_novelty(&message, contents, arrival)?;
         Ok(message)
     }
 
@@ -198,14 +208,36 @@ impl Validator {
         if off > limit { Err(Rejection::Clock { off, limit }) } else { Ok(()) }
     }
 
+    /// Rejects signed messages from before the start of this process: which ones an earlier process has received is not known any
+    /// more. A response names a random query of this process, so it is not older.
+    fn check_age(&self, message: &Message) -> Result<(), Rejection> {
+        let is_response = matches!(&message.body,
+            Body::ServiceAnnouncement(announcement) if announcement.in_reply_to.is_some());
+        let is_old = !self.keys.is_empty() && message.timestamp < self.started;
+        if is_old && !is_response { Err(Rejection::Replay) } else { Ok(()) }
+    }
+
     fn check_novelty(
         &mut self,
         message: &Message,
         contents: &[u8],
-        at: Instant,
+        arrival: &Arrival<'_>,
     ) -> Result<(), Rejection> {
+        let at = arrival.at;
         let novelty = match (&message.sender, message.sequence) {
-            (Some(sender), Some(sequence)) => self.replays.observe(sender, sequence, at),
+            (Some(sender), Some(sequence)) if !self.keys.is_empty() => {
+                self.replays.observe(sender, sequence, at)
+            }
+            // Without a key everyone can name any sender. What is too old only because of a message from another address is
+            // accepted, so that no other host can mute a sender with a high sequence number.
+            (Some(sender), Some(sequence)) => {
+                let own = format!("{}/{sender}", arrival.source.ip().to_canonical());
+                let own = self.replays.observe(&own, sequence, at);
+                match self.replays.observe(sender, sequence, at) {
+                    Novelty::Replay => own,
+                    known => known,
+                }
+            }
             _ => self.replays.observe_anonymous(contents, at),
         };
         match novelty {

@@ -140,6 +140,34 @@ fn message_is_accepted_once() {
 }
 
 #[test]
+fn sender_of_an_open_channel_cannot_be_muted_from_another_address() {
+    let mut validator = open();
+    let highest = message(&json!({"sender": "a", "sequence": MAX_SEQUENCE}));
+    let forged = Arrival { source: "10.0.0.66:40000".parse().unwrap(), ..arrival(&highest) };
+    let forged = Arrival { from_this_host: true, ..forged };
+    validator.check(&forged).unwrap();
+    for sequence in 1..4 {
+        let genuine = message(&json!({"sender": "a", "sequence": sequence}));
+        validator.check(&arrival(&genuine)).unwrap();
+    }
+}
+
+#[test]
+fn message_that_was_signed_before_the_start_is_a_replay() {
+    let started: Timestamp = "2025-11-07T12:00:01Z".parse().unwrap();
+    let mut validator = keyed().started(started);
+    let recorded = signed(&json!({"sender": "a", "sequence": 1}), "secret");
+    assert_eq!(rejection(&mut validator, &recorded), "Replay");
+    let newer = json!({"sender": "a", "sequence": 2, "timestamp": "2025-11-07T12:00:01Z"});
+    validator.check(&arrival(&signed(&newer, "secret"))).unwrap();
+    // A response names a query of this process.
+    let response = json!({"sender": "b", "sequence": 1, "in_reply_to": "q"});
+    validator.check(&arrival(&signed(&response, "secret"))).unwrap();
+    // Without a key nothing proves the time.
+    open().started(started).check(&arrival(&message(&json!({})))).unwrap();
+}
+
+#[test]
 fn rejected_message_does_not_use_its_sequence_number() {
     let mut validator = keyed();
     let forged = message(&json!({"sender": "a", "sequence": 1}));

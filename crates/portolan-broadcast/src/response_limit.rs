@@ -1,0 +1,92 @@
+//! Rate limit of responses on channels without a key.
+//!
+//! A query has 100 bytes and a response up to 1,400, and the source of a datagram can be forged: without a limit, every host that
+//! publishes endpoints could be used to flood another one (reflection and amplification). What a host gets is limited, and so is
+//! what all hosts together get.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// What one host gets at once: a list of 200 services.
+const BURST: u32 = 256 * 1024;
+/// What one host gets a second after that.
+const RATE: u32 = 16 * 1024;
+/// What all hosts get: this many times as much.
+const HOSTS: u32 = 16;
+/// How many hosts are known at a time. Those beyond share the rest.
+const KNOWN: usize = 4096;
+
+/// How many bytes of responses each host has got lately.
+#[derive(Debug, Default)]
+pub(crate) struct ResponseLimit(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// When each host may get a whole burst again.
+    hosts: HashMap<IpAddr, Instant>,
+    all: Option<Instant>,
+}
+
+// === impl ResponseLimit ===
+
+impl ResponseLimit {
+    /// Returns whether a host gets a response of this size.
+    pub(crate) fn admits(&self, host: IpAddr, size: usize) -> bool {
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let now = Instant::now();
+        let mut state = self.0.lock();
+        if state.hosts.len() >= KNOWN && !state.hosts.contains_key(&host) {
+            state.hosts.retain(|_, full_at| *full_at > now);
+            if state.hosts.len() >= KNOWN {
+                return false;
+            }
+        }
+        let own = after(state.hosts.get(&host).copied(), now, size, 1);
+        let all = after(state.all, now, size, HOSTS);
+        let (Some(own), Some(all)) = (own, all) else { return false };
+        state.hosts.insert(host, own);
+        state.all = Some(all);
+        true
+    }
+}
+
+/// When the bucket is full again after so many bytes; `None` if it has not as many.
+fn after(full_at: Option<Instant>, now: Instant, size: u32, times: u32) -> Option<Instant> {
+    let missing = full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+    let missing = missing + Duration::from_secs(1) * size / (RATE * times);
+    let capacity = Duration::from_secs(1) * (BURST / RATE);
+    (missing <= capacity).then(|| now + missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 1024;
+
+    fn admitted(limit: &ResponseLimit, host: [u8; 4], count: usize) -> usize {
+        (0..count).filter(|_| limit.admits(host.into(), SIZE)).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn host_gets_a_burst_and_then_a_rate() {
+        let limit = ResponseLimit::default();
+        assert_eq!(admitted(&limit, [10, 0, 0, 1], 20_000), 256);
+        assert_eq!(admitted(&limit, [10, 0, 0, 2], 10), 10, "others are not affected");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(admitted(&limit, [10, 0, 0, 1], 20_000), 16);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_hosts_together_are_limited_and_few_are_remembered() {
+        let limit = ResponseLimit::default();
+        let sources = (0..=u16::MAX).map(u16::to_be_bytes);
+        let total: usize = sources.map(|[c, d]| admitted(&limit, [10, 9, c, d], 1)).sum();
+        assert!(total <= 16 * 256, "{total}");
+        assert!(limit.0.lock().hosts.len() <= KNOWN);
+    }
+}
