@@ -8,6 +8,8 @@ use futures_util::future::BoxFuture;
 use portolan_core::{HealthReport, Host, ServiceEndpoint};
 use tokio::time::Instant;
 
+use crate::CheckReach;
+
 /// A health check of one instance of a service.
 ///
 /// A check reports what it observes; [`HealthState`](crate::HealthState) decides what a sequence of
@@ -84,6 +86,8 @@ pub struct Target {
     pub watched_since: Instant,
     /// When it last reported to this monitor by itself.
     pub last_report: Option<Instant>,
+    /// Where the check may connect to.
+    pub(crate) reach: CheckReach,
 }
 
 /// Parses the text after a kind's name and colon, if there is one. The error says what is wrong with
@@ -108,6 +112,7 @@ pub struct CheckKind {
 impl Target {
     /// Creates a target that is watched from now on and has not reported yet.
     pub fn new(endpoint: ServiceEndpoint) -> Self {
-        Self { endpoint, watched_since: Instant::now(), last_report: None }
+        let reach = CheckReach::Anywhere;
+        Self { endpoint, watched_since: Instant::now(), last_report: None, reach }
     }
 }

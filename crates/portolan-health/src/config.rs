@@ -3,6 +3,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
+use portolan_core::IpNetwork;
 use portolan_core::duration::{format_duration, text};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -35,6 +36,9 @@ pub struct HealthConfig {
     /// The maximum number of concurrent checks. Default 64: with more, timeouts would show the load
     /// of the checking host and not the health of the services.
     pub max_concurrent_checks: NonZeroU16,
+    /// The networks in which a registry checks instances, whoever registered them. Default none: it checks an instance only at
+    /// the address of the host that registered it, so that nobody can use it to reach other hosts.
+    pub allowed_networks: Vec<IpNetwork>,
 }
 
 // === impl HealthConfig ===
@@ -48,6 +52,7 @@ impl Default for HealthConfig {
             failures_before_critical: TWO,
             successes_before_passing: TWO,
             max_concurrent_checks: const { NonZeroU16::new(64).expect("not zero") },
+            allowed_networks: Vec::new(),
         }
     }
 }
@@ -80,6 +85,7 @@ mod tests {
             r#"{"failures_before_critical": 0}"#,
             r#"{"max_concurrent_checks": 0}"#,
             r#"{"intervall": "1s"}"#,
+            r#"{"allowed_networks": ["lan"]}"#,
         ] {
             assert!(serde_json::from_str::<HealthConfig>(json).is_err(), "{json}");
         }

@@ -1,5 +1,6 @@
 //! The health monitor: one task per instance, and the reports of their changes.
 
+mod shares;
 mod watcher;
 
 use std::collections::HashMap;
@@ -9,12 +10,13 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use portolan_core::{HealthReport, ServiceEndpoint, ServiceId};
 use portolan_metrics::Metrics;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::{CheckSpec, HealthConfig, Target};
+use crate::{CheckReach, CheckSpec, HealthConfig, Target};
+use shares::Shares;
 use watcher::{Shared, Watcher};
 
 /// Checks instances in the background, each in its own task.
@@ -52,9 +54,9 @@ impl HealthMonitor {
         reports: mpsc::Sender<(ServiceId, HealthReport)>,
     ) -> Self {
         let stopping = CancellationToken::new();
-        let permits = Semaphore::new(usize::from(config.max_concurrent_checks.get()));
+        let shares = Shares::new(usize::from(config.max_concurrent_checks.get()));
         let inner = Inner {
-            shared: Arc::new(Shared { config, metrics, reports, permits }),
+            shared: Arc::new(Shared { config, metrics, reports, shares }),
             watched: Mutex::default(),
             tasks: TaskTracker::new(),
             _stop_on_drop: stopping.clone().drop_guard(),
@@ -67,10 +69,16 @@ impl HealthMonitor {
     /// initial state, and only changes are reported. An earlier watch of the same id ends; with
     /// [`CheckSpec::none`] nothing else happens. Must be called within a tokio runtime.
     pub fn watch(&self, endpoint: &ServiceEndpoint, spec: &CheckSpec) {
+        self.watch_within(endpoint, spec, CheckReach::Anywhere);
+    }
+
+    /// Does the same with checks that may connect only within this reach. What an instance of another answers is not in the
+    /// reports, its checks share the permits fairly, and it is checked rarely until it responds for the first time.
+    pub fn watch_within(&self, endpoint: &ServiceEndpoint, spec: &CheckSpec, reach: CheckReach) {
         let Some(check) = spec.check() else { return self.unwatch(&endpoint.id) };
         let stop = self.inner.stopping.child_token();
         let (reported, reports) = watch::channel(None);
-        let target = Target::new(endpoint.clone());
+        let target = Target { reach, ..Target::new(endpoint.clone()) };
         let shared = Arc::clone(&self.inner.shared);
         let watcher = Watcher::new(shared, Arc::clone(check), target, reports);
         let watched = Watched { reported, _stop_on_drop: stop.clone().drop_guard() };

@@ -10,6 +10,10 @@ const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// How much the interval varies in both directions, so that checks which began together spread out.
 const JITTER: f64 = 0.1;
 
+/// How much longer than the interval the wait becomes before an instance of another that has never responded is checked
+/// again.
+const LONGEST: u32 = 16;
+
 /// The schedule of one instance's checks: with exponential backoff until it responds for the first
 /// time, so that a starting service is found as soon as it listens, and at the interval after that.
 #[derive(Debug, Clone)]
@@ -18,15 +22,23 @@ pub(crate) struct Schedule {
     /// The waits while the instance starts; `None` once it has responded or the waits have reached
     /// the interval.
     startup: Option<Backoff>,
+    /// The waits after that, until an instance of another responds for the first time.
+    silent: Option<Backoff>,
 }
 
 // === impl Schedule ===
 
 impl Schedule {
     /// Creates the schedule of an instance with this status.
-    pub(crate) fn new(interval: Duration, status: HealthStatus) -> Self {
+    pub(crate) fn new(interval: Duration, status: HealthStatus, is_of_another: bool) -> Self {
         let startup = || Backoff::new(FIRST_RETRY.min(interval), interval);
-        Self { interval, startup: (status == HealthStatus::Unknown).then(startup) }
+        let silent = || Backoff::new(interval, interval * LONGEST);
+        let is_unknown = status == HealthStatus::Unknown;
+        Self {
+            interval,
+            startup: is_unknown.then(startup),
+            silent: (is_unknown && is_of_another).then(silent),
+        }
     }
 
     /// Returns whether a failure only means that the instance has not started yet.
@@ -46,7 +58,11 @@ impl Schedule {
             }
             None => {
                 self.startup = None;
-                with_jitter(self.interval.mul_f64(1.0 + JITTER), 2.0 * JITTER / (1.0 + JITTER))
+                let has_responded = matches!(status, HealthStatus::Passing | HealthStatus::Warning);
+                self.silent = self.silent.take().filter(|_| !has_responded);
+                let interval =
+                    self.silent.as_mut().map_or(self.interval, |silent| silent.next_wait());
+                with_jitter(interval.mul_f64(1.0 + JITTER), 2.0 * JITTER / (1.0 + JITTER))
             }
         }
     }
@@ -60,7 +76,7 @@ mod tests {
 
     #[test]
     fn starting_instance_is_checked_with_exponential_backoff() {
-        let mut schedule = Schedule::new(INTERVAL, HealthStatus::Unknown);
+        let mut schedule = Schedule::new(INTERVAL, HealthStatus::Unknown, false);
         let waits: Vec<u128> =
             (0..3).map(|_| schedule.next_wait(HealthStatus::Unknown).as_millis()).collect();
         assert_eq!(waits, [50, 100, 200]);
@@ -71,15 +87,25 @@ mod tests {
     #[test]
     fn instance_that_responded_or_was_known_is_checked_at_the_interval() {
         for start in [HealthStatus::Unknown, HealthStatus::Critical] {
-            let mut schedule = Schedule::new(INTERVAL, start);
+            let mut schedule = Schedule::new(INTERVAL, start, false);
             assert!((270..=330).contains(&schedule.next_wait(HealthStatus::Passing).as_millis()));
             assert!(!schedule.is_starting());
         }
     }
 
     #[test]
+    fn instance_of_another_that_never_responded_is_checked_rarely() {
+        let mut schedule = Schedule::new(INTERVAL, HealthStatus::Unknown, true);
+        let waits: Vec<_> = (0..20).map(|_| schedule.next_wait(HealthStatus::Critical)).collect();
+        assert!(waits[19] > INTERVAL * 10, "{waits:?}");
+        let wait = schedule.next_wait(HealthStatus::Passing);
+        assert!(wait < INTERVAL * 2, "{wait:?}");
+        assert!(schedule.next_wait(HealthStatus::Critical) < INTERVAL * 2, "it has responded");
+    }
+
+    #[test]
     fn startup_wait_never_exceeds_a_short_interval() {
-        let mut schedule = Schedule::new(Duration::from_millis(20), HealthStatus::Unknown);
+        let mut schedule = Schedule::new(Duration::from_millis(20), HealthStatus::Unknown, false);
         assert_eq!(schedule.next_wait(HealthStatus::Unknown).as_millis(), 20);
         assert!(!schedule.is_starting());
     }

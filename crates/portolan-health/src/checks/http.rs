@@ -16,7 +16,8 @@ use portolan_core::{HealthReport, HealthStatus, Host};
 use tokio::net::TcpStream;
 use url::Url;
 
-use crate::{Check, CheckKind, Target};
+use crate::reach::ConnectError;
+use crate::{Check, CheckKind, CheckReach, Target};
 
 pub(super) const KIND: CheckKind = CheckKind {
     name: "http",
@@ -77,8 +78,12 @@ impl Check for Http {
             Self::Url(url) => (authority(url), request_target(url)),
         };
         async move {
-            match get(&authority, &path).await {
-                Ok(response) => report(response, &path).await,
+            match get(&authority, &path, &target.reach).await {
+                Ok(response) => report(response, &path, &target.reach).await,
+                Err(error @ RequestError::Connect(ConnectError::OutOfReach)) => HealthReport::new(
+                    HealthStatus::Unknown,
+                    format!("GET {path} at {authority}: {error}"),
+                ),
                 Err(error) => {
                     let reason = format!("GET {path} at {authority}: {error}");
                     HealthReport::new(HealthStatus::Critical, reason)
@@ -104,7 +109,7 @@ fn authority(url: &Url) -> String {
 #[derive(Debug, thiserror::Error)]
 enum RequestError {
     #[error("{0}")]
-    Connect(#[from] std::io::Error),
+    Connect(#[from] ConnectError),
     #[error("{0}")]
     Http(#[from] hyper::Error),
     #[error("{0}")]
@@ -117,8 +122,8 @@ struct Exchange {
     connection: http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>,
 }
 
-async fn get(authority: &str, path: &str) -> Result<Exchange, RequestError> {
-    let stream = TcpStream::connect(authority).await?;
+async fn get(authority: &str, path: &str, reach: &CheckReach) -> Result<Exchange, RequestError> {
+    let stream = reach.connect(authority).await?;
     let (mut sender, mut connection) =
         http1::Builder::new().max_buf_size(16 * 1024).handshake(TokioIo::new(stream)).await?;
     let request = Request::get(path)
@@ -138,7 +143,11 @@ async fn get(authority: &str, path: &str) -> Result<Exchange, RequestError> {
     Ok(Exchange { response, connection })
 }
 
-async fn report(Exchange { response, connection }: Exchange, path: &str) -> HealthReport {
+async fn report(
+    Exchange { response, connection }: Exchange,
+    path: &str,
+    reach: &CheckReach,
+) -> HealthReport {
     let code = response.status();
     let status = match code {
         _ if code.is_success() => HealthStatus::Passing,
@@ -146,7 +155,8 @@ async fn report(Exchange { response, connection }: Exchange, path: &str) -> Heal
         _ => HealthStatus::Critical,
     };
     let mut reason = format!("GET {path}: {code}");
-    if status != HealthStatus::Passing {
+    // What the server of another says is not for those who ask the registry.
+    if status != HealthStatus::Passing && !reach.is_restricted() {
         let mut line = pin!(first_line(response.into_body()));
         let line = tokio::select! {
             line = &mut line => line,

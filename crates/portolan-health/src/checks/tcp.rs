@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use portolan_core::{HealthReport, HealthStatus, Host, port, quoted};
-use tokio::net::TcpStream;
 
-use crate::{Check, CheckKind, Target};
+use crate::reach::ConnectError;
+use crate::{Check, CheckKind, CheckReach, Target};
 
 pub(super) const KIND: CheckKind = CheckKind {
     name: "tcp",
@@ -46,7 +46,7 @@ impl Check for Tcp {
             Some((host, port)) => host.with_port(*port),
             None => target.endpoint.address(),
         };
-        connect(address).boxed()
+        connect(address, &target.reach).boxed()
     }
 
     fn health_url(&self, host: &Host, port: u16) -> Option<String> {
@@ -55,9 +55,12 @@ impl Check for Tcp {
     }
 }
 
-async fn connect(address: String) -> HealthReport {
-    match TcpStream::connect(&address).await {
+async fn connect(address: String, reach: &CheckReach) -> HealthReport {
+    match reach.connect(&address).await {
         Ok(_) => HealthReport::new(HealthStatus::Passing, format!("{address} accepts connections")),
+        Err(error @ ConnectError::OutOfReach) => {
+            HealthReport::new(HealthStatus::Unknown, format!("{address}: {error}"))
+        }
         Err(error) => HealthReport::new(HealthStatus::Critical, format!("{address}: {error}")),
     }
 }

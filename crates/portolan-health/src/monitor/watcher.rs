@@ -6,19 +6,20 @@ use std::time::Duration;
 use portolan_core::duration::format_duration;
 use portolan_core::{HealthReport, HealthStatus, ServiceId};
 use portolan_metrics::{Metrics, OperationResult};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
+use super::shares::{Share, Shares};
 use crate::schedule::Schedule;
-use crate::{Check, HealthChange, HealthConfig, HealthState, Target};
+use crate::{Check, CheckReach, HealthChange, HealthConfig, HealthState, Target};
 
 /// State that all watchers of a monitor share.
 pub(super) struct Shared {
     pub(super) config: HealthConfig,
     pub(super) metrics: Metrics,
     pub(super) reports: mpsc::Sender<(ServiceId, HealthReport)>,
-    pub(super) permits: Semaphore,
+    pub(super) shares: Shares,
 }
 
 /// Checks one instance periodically.
@@ -29,6 +30,8 @@ pub(super) struct Watcher {
     reports: watch::Receiver<Option<Instant>>,
     state: HealthState,
     schedule: Schedule,
+    /// Why the check says nothing about the instance, as it was last reported.
+    unknown: Option<String>,
 }
 
 // === impl Watcher ===
@@ -42,30 +45,57 @@ impl Watcher {
     ) -> Self {
         let status = target.endpoint.health;
         let state = HealthState::new(status, &shared.config);
-        let schedule = Schedule::new(shared.config.interval, status);
-        Self { shared, check, target, reports, state, schedule }
+        let schedule = Schedule::new(shared.config.interval, status, target.reach.is_restricted());
+        Self { shared, check, target, reports, state, schedule, unknown: None }
     }
 
     /// Runs the check periodically until the receiver of the reports is dropped.
     pub(super) async fn run(mut self) {
         let mut late = false;
+        let mut due = Instant::now();
         loop {
-            let report = self.check_once().await;
-            if let Some(change) = self.record(report, late) {
-                log(&self.target, &change);
-                let report = (self.target.endpoint.id.clone(), change.to);
+            let report = self.check_once(due).await;
+            let explanation = self.explanation(&report);
+            let change = self.record(report, late);
+            change.iter().for_each(|change| log(&self.target, change));
+            if let Some(report) = change.map(|change| change.to).or(explanation) {
+                let report = (self.target.endpoint.id.clone(), report);
                 if self.shared.reports.send(report).await.is_err() {
                     return;
                 }
             }
-            late = self.wait().await;
+            (late, due) = self.wait().await;
         }
     }
 
-    async fn check_once(&self) -> HealthReport {
-        let Shared { config, metrics, permits, .. } = &*self.shared;
-        // The semaphore is never closed; a check without a permit would be acceptable if it were.
-        let _permit = permits.acquire().await;
+    /// Returns why the health is unknown, if that was not reported yet.
+    fn explanation(&mut self, report: &HealthReport) -> Option<HealthReport> {
+        let is_unknown = |status| status == HealthStatus::Unknown;
+        let explains = is_unknown(report.status)
+            && is_unknown(self.state.status())
+            && !report.reason.is_empty()
+            && self.unknown.as_ref() != Some(&report.reason);
+        explains.then(|| {
+            self.unknown = Some(report.reason.clone());
+            report.clone()
+        })
+    }
+
+    /// Waits for the right to run the check.
+    async fn share(&self) -> Share {
+        match &self.target.reach {
+            CheckReach::Anywhere => self.shared.shares.own().await,
+            CheckReach::Registrant(reach) => {
+                let host = self.target.endpoint.host.to_string();
+                self.shared.shares.of(reach.registrant(), host).await
+            }
+        }
+    }
+
+    async fn check_once(&self, due: Instant) -> HealthReport {
+        let Shared { config, metrics, .. } = &*self.shared;
+        let _share = self.share().await;
+        metrics.health_check_lateness(due.elapsed());
         let report = match timeout(config.timeout, self.check.check(&self.target)).await {
             Ok(report) => report,
             Err(_) => {
@@ -97,8 +127,8 @@ impl Watcher {
     }
 
     /// Waits until the next check is due. Returns whether it woke up so late that the host must have
-    /// been suspended or overloaded, so that a failure says nothing about the instance.
-    async fn wait(&mut self) -> bool {
+    /// been suspended or overloaded, so that a failure says nothing about the instance, and when it was due.
+    async fn wait(&mut self) -> (bool, Instant) {
         let scheduled = self.schedule.next_wait(self.state.status());
         let due = Instant::now() + self.check.next_run(&self.target).unwrap_or(scheduled);
         tokio::select! {
@@ -107,7 +137,8 @@ impl Watcher {
                 self.target.last_report = *self.reports.borrow_and_update();
             }
         }
-        due.elapsed() > self.shared.config.timeout.max(Duration::from_millis(100))
+        let late = due.elapsed() > self.shared.config.timeout.max(Duration::from_millis(100));
+        (late, due.min(Instant::now()))
     }
 }
 
@@ -145,7 +176,7 @@ mod tests {
             config: HealthConfig::default(),
             metrics: Metrics::new(),
             reports: mpsc::channel(1).0,
-            permits: Semaphore::new(1),
+            shares: Shares::new(1),
         };
         let check = Arc::clone("tcp".parse::<CheckSpec>().unwrap().check().unwrap());
         let target = Target::new(endpoint);
