@@ -1,0 +1,284 @@
+//! A file of JSON lines that only its owner can read. Several processes may append to it: each write holds its lock, and
+//! continues the chain that is in the file by then.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use serde_json::{Map, Value};
+
+use crate::chain::{ChainEnd, Link, MAX_LINE};
+use crate::{AuditConfig, AuditError};
+
+/// How long to wait for another process that writes.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+const LOCK_POLL: Duration = Duration::from_millis(5);
+const MIB: u64 = 1024 * 1024;
+
+/// The file, and where its chain ends.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    path: PathBuf,
+    max_size: u64,
+    keep: usize,
+    open: Option<OpenFile>,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    file: File,
+    /// The length that this process knows, and the end of the chain there.
+    length: u64,
+    end: ChainEnd,
+}
+
+/// What is at the end of a file.
+struct Tail {
+    end: ChainEnd,
+    /// The length of all whole lines.
+    length: u64,
+}
+
+// === impl LogFile ===
+
+impl LogFile {
+    pub(crate) fn new(config: &AuditConfig) -> Self {
+        let path = config.file.clone().unwrap_or_default();
+        Self { path, max_size: config.max_size_mib * MIB, keep: config.keep, open: None }
+    }
+
+    /// Opens the file, and creates it if it is missing.
+    pub(crate) fn open(&mut self) -> Result<(), AuditError> {
+        self.locked(|_, _| Ok(()))
+    }
+
+    /// Appends records.
+    pub(crate) fn write(&mut self, records: &[Map<String, Value>]) -> Result<(), AuditError> {
+        let (max_size, keep, path) = (self.max_size, self.keep, self.path.clone());
+        let error = |source| AuditError::File { path: path.clone(), source };
+        let full = self.locked(|open, _| {
+            open.append(records).map_err(error)?;
+            Ok(open.length >= max_size)
+        })?;
+        if full {
+            self.rotate(keep)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            // There is nobody left to tell.
+            _ = open.file.sync_all();
+        }
+    }
+
+    /// Runs an action on the current file with its lock held, and its chain up to date.
+    fn locked<T>(
+        &mut self,
+        action: impl FnOnce(&mut OpenFile, &Path) -> Result<T, AuditError>,
+    ) -> Result<T, AuditError> {
+        let path = self.path.clone();
+        let error = |source| AuditError::File { path: path.clone(), source };
+        loop {
+            let mut open = match self.open.take() {
+                Some(open) => open,
+                None => OpenFile::new(&path)?,
+            };
+            lock(&open.file, &path)?;
+            // Another process may have renamed the file meanwhile.
+            if !is_at(&open.file, &path).map_err(error)? {
+                continue;
+            }
+            let result = open.catch_up(&path).and_then(|()| action(&mut open, &path));
+            open.file.unlock().map_err(error)?;
+            self.open = Some(open);
+            return result;
+        }
+    }
+
+    /// Renames the file after its first record, and begins a new one that continues the chain.
+    fn rotate(&mut self, keep: usize) -> Result<(), AuditError> {
+        let max_size = self.max_size;
+        let end = self.locked(|open, path| {
+            if open.length < max_size {
+                return Ok(None);
+            }
+            let error = |source| AuditError::File { path: path.to_owned(), source };
+            open.file.sync_all().map_err(error)?;
+            let first = first_sequence(&open.file).map_err(error)?;
+            fs::rename(path, rotated(path, first)).map_err(error)?;
+            remove_old(path, keep).map_err(error)?;
+            Ok(Some(open.end))
+        })?;
+        if let Some(end) = end {
+            self.open = None;
+            // The first record of the new file names the end of the old one.
+            let mut open = OpenFile::new(&self.path)?;
+            (open.length, open.end) = (0, end);
+            self.open = Some(open);
+        }
+        Ok(())
+    }
+}
+
+// === impl OpenFile ===
+
+impl OpenFile {
+    fn new(path: &Path) -> Result<Self, AuditError> {
+        let error = |source| AuditError::File { path: path.to_owned(), source };
+        let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(flags)
+            .open(path)
+            .map_err(error)?;
+        let metadata = file.metadata().map_err(error)?;
+        let not_ours = |problem| AuditError::NotOurs { path: path.to_owned(), problem };
+        if !metadata.is_file() {
+            return Err(not_ours("it is not a file"));
+        }
+        if metadata.uid() != rustix::process::geteuid().as_raw() {
+            return Err(not_ours("it belongs to another user"));
+        }
+        if metadata.mode() & 0o077 != 0 {
+            return Err(not_ours("others may read or write it, expected the mode 0600"));
+        }
+        Ok(Self { file, length: u64::MAX, end: ChainEnd::START })
+    }
+
+    /// Reads the end of the chain if another process has written since, or a write was cut short.
+    fn catch_up(&mut self, path: &Path) -> Result<(), AuditError> {
+        let error = |source| AuditError::File { path: path.to_owned(), source };
+        let actual = self.file.metadata().map_err(error)?.len();
+        if actual == self.length {
+            return Ok(());
+        }
+        let begun = previous_file(path).map_err(error)?;
+        let tail = tail(&mut self.file, actual, begun).map_err(error)?;
+        let Some(Tail { end, length }) = tail else {
+            return Err(AuditError::Damaged { path: path.to_owned() });
+        };
+        if length < actual {
+            // Nobody was told of a line that has no end.
+            self.file.set_len(length).map_err(error)?;
+        }
+        (self.length, self.end) = (length, end);
+        Ok(())
+    }
+
+    fn append(&mut self, records: &[Map<String, Value>]) -> io::Result<()> {
+        let mut end = self.end;
+        let lines: String = records.iter().map(|record| end.append(record)).collect();
+        // After a write that fails, the length differs, and the rest of it is cut off.
+        self.file.write_all(lines.as_bytes())?;
+        self.length += lines.len() as u64;
+        self.end = end;
+        Ok(())
+    }
+}
+
+/// Takes the lock of the file. A process that is stopped may hold it for ever.
+fn lock(file: &File, path: &Path) -> Result<(), AuditError> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if waited < LOCK_TIMEOUT => {
+                thread::sleep(LOCK_POLL);
+                waited += LOCK_POLL;
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(AuditError::Locked { path: path.to_owned() });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(AuditError::File { path: path.to_owned(), source });
+            }
+        }
+    }
+}
+
+/// Whether the path leads to this open file.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads the last whole line; `None` if it is damaged. An empty file continues the chain of the one before it.
+fn tail(file: &mut File, length: u64, before: ChainEnd) -> io::Result<Option<Tail>> {
+    let start = length.saturating_sub(2 * MAX_LINE as u64);
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    Read::by_ref(file).take(length - start).read_to_end(&mut bytes)?;
+    let Some(last) = bytes.iter().rposition(|&byte| byte == b'\n') else {
+        // All of it is a line without an end, or there is none.
+        return Ok((start == 0).then_some(Tail { end: before, length: 0 }));
+    };
+    let begin = bytes[..last].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let line = std::str::from_utf8(&bytes[begin..last]).unwrap_or_default();
+    let length = start + last as u64 + 1;
+    Ok(Link::read(line).ok().map(|link| Tail { end: link.end(), length }))
+}
+
+fn first_sequence(file: &File) -> io::Result<u64> {
+    let mut file = file;
+    file.seek(SeekFrom::Start(0))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_LINE as u64).read_to_end(&mut bytes)?;
+    let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let line = std::str::from_utf8(line).unwrap_or_default();
+    Ok(Link::read(line).map_or(0, |link| link.sequence))
+}
+
+/// The name of a file that is no longer written: with the sequence number of its first record, so that names are in order.
+fn rotated(path: &Path, first: u64) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!("-{first:020}"));
+    path.with_file_name(name)
+}
+
+/// The files that are no longer written, the oldest first.
+fn rotated_files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let prefix = format!("{}-", path.file_name().unwrap_or_default().to_string_lossy());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder.unwrap_or(Path::new(".")))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let number = name.strip_prefix(&prefix).unwrap_or_default();
+        if number.len() == 20 && number.bytes().all(|byte| byte.is_ascii_digit()) {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn remove_old(path: &Path, keep: usize) -> io::Result<()> {
+    let files = rotated_files(path)?;
+    let surplus = files.len().saturating_sub(keep);
+    files[..surplus].iter().try_for_each(fs::remove_file)
+}
+
+/// The end of the chain in the newest file that is no longer written.
+fn previous_file(path: &Path) -> io::Result<ChainEnd> {
+    let Some(newest) = rotated_files(path)?.pop() else { return Ok(ChainEnd::START) };
+    let mut file = OpenOptions::new().read(true).open(newest)?;
+    let length = file.metadata()?.len();
+    let tail = tail(&mut file, length, ChainEnd::START)?;
+    Ok(tail.map_or(ChainEnd::START, |tail| tail.end))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::json;
+
+use super::*;
+use crate::verify;
+
+fn record(text: &str) -> Map<String, Value> {
+    json!({"action": text}).as_object().unwrap().clone()
+}
+
+fn log(path: &Path, max_size: u64, keep: usize) -> LogFile {
+    LogFile { path: path.to_owned(), max_size, keep, open: None }
+}
+
+fn files(path: &Path) -> Vec<PathBuf> {
+    let mut files = rotated_files(path).unwrap();
+    files.push(path.to_owned());
+    files
+}
+
+#[test]
+fn chain_goes_on_after_a_restart_and_a_cut_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    for round in 0..3 {
+        let mut log = log(&path, MIB, 3);
+        log.write(&[record("a"), record("b")]).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        if round == 1 {
+            let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+            file.write_all(b"{\"sequence\":5,\"acti").unwrap();
+        }
+    }
+    let verified = verify(&[path]).unwrap().unwrap();
+    assert_eq!((verified.first, verified.last), (1, 6));
+}
+
+#[test]
+fn several_writers_share_one_chain_across_rotations() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let writers: Vec<_> = (0..4)
+        .map(|_| {
+            let mut log = log(&path, 2000, 1000);
+            thread::spawn(move || (0..50).for_each(|_| log.write(&[record("x")]).unwrap()))
+        })
+        .collect();
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    let files = files(&path);
+    assert!(files.len() > 5, "{files:?}");
+    let verified = verify(&files).unwrap().unwrap();
+    assert_eq!((verified.first, verified.last), (1, 200));
+}
+
+#[test]
+fn old_files_are_removed_and_the_rest_verifies() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let mut log = log(&path, 500, 2);
+    (0..40).for_each(|_| log.write(&[record("x")]).unwrap());
+    let files = files(&path);
+    assert_eq!(files.len(), 3);
+    let existing: Vec<_> = files.into_iter().filter(|file| file.exists()).collect();
+    let verified = verify(&existing).unwrap().unwrap();
+    assert!(verified.first > 1 && verified.last == 40, "{verified:?}");
+}
+
+#[test]
+fn file_of_others_and_a_damaged_one_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    log(&path, MIB, 3).write(&[record("a")]).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"a\"", "\"b\"")).unwrap();
+    let damaged = log(&path, MIB, 3).open().unwrap_err();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let readable = log(&path, MIB, 3).open().unwrap_err();
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+    let link = log(&path, MIB, 3).open().unwrap_err();
+    fs::remove_file(&path).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).unwrap();
+    let fifo = log(&path, MIB, 3).open();
+    assert!(fifo.is_err());
+    let folder = folder.path().display().to_string();
+    let texts = [damaged, readable, link]
+        .map(|error| portolan_core::Remedy::with_remedy(&error).replace(&folder, "FOLDER"));
+    insta::assert_snapshot!(texts.join("\n"));
+}
+
+#[test]
+fn file_that_was_moved_away_is_created_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let mut log = log(&path, MIB, 3);
+    log.write(&[record("a")]).unwrap();
+    fs::rename(&path, folder.path().join("moved")).unwrap();
+    log.write(&[record("b")]).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
+}
