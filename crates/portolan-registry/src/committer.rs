@@ -120,6 +120,7 @@ async fn commit(store: Arc<dyn Store>, request: Request, recorder: Recorder) -> 
         return 0;
     }
     let start = Instant::now();
+    let before: Vec<_> = commands.iter().map(|command| recorder.before(command)).collect();
     let limit = (start + COMMIT_TIMEOUT).min(deadline - REPLY);
     let receipt = timeout_at(limit, store.commit(&commands, origin)).await;
     let receipt = receipt.unwrap_or_else(|_| {
@@ -127,8 +128,14 @@ async fn commit(store: Arc<dyn Store>, request: Request, recorder: Recorder) -> 
         let error = RegistryError::Unavailable { store: store.name(), reason };
         Receipt { outcomes: vec![Err(error); commands.len()], index: 0 }
     });
-    let committed = receipt.outcomes.iter().flatten();
-    span.in_scope(|| committed.for_each(|outcome| recorder.committed(outcome, origin.source())));
+    span.in_scope(|| {
+        for ((command, before), outcome) in commands.iter().zip(&before).zip(&receipt.outcomes) {
+            match outcome {
+                Ok(outcome) => recorder.requested(outcome, origin, before.as_deref()),
+                Err(error) => recorder.refused(command, error, origin),
+            }
+        }
+    });
     let index = receipt.index;
     // The caller may have stopped waiting.
     _ = reply.send(receipt);

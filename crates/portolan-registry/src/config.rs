@@ -5,17 +5,19 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portolan_core::{InvalidDuration, IpNetwork, REGISTRY_PORT, Remedy, Ttl};
+use portolan_core::{HostPattern, InvalidDuration, IpNetwork, REGISTRY_PORT, Remedy, Ttl};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::StorageBackend;
 
+mod clients;
 mod consul;
 mod etcd;
 mod mass_expiry;
 mod store_files;
 
+pub use clients::ClientsConfig;
 pub use consul::ConsulConfig;
 pub use etcd::EtcdConfig;
 pub use mass_expiry::MassExpiryConfig;
@@ -27,9 +29,13 @@ pub use store_files::StoreTlsConfig;
 pub struct RegistryConfig {
     /// Whether the server runs a registry. Default true.
     pub enabled: bool,
-    /// The address and port of the HTTP API. Default `0.0.0.0:7000`, reachable from other machines;
-    /// set `127.0.0.1:7000` to serve this machine only.
+    /// The address and port of the HTTP API. Default `127.0.0.1:7000`: this machine only. Set `0.0.0.0:7000`
+    /// to serve other machines too, and a token with it.
     pub listen_address: SocketAddr,
+    /// The names under which clients may address the registry, besides IP addresses, `localhost` and the names of
+    /// this machine: `registry.example.org`, `*.example.org`. Default none. Requests to other names are refused, because a
+    /// web page can point a name of its own at the registry (DNS rebinding).
+    pub allowed_hosts: Vec<HostPattern>,
     /// The store of the endpoints. Default `memory`: nothing to install, and services register
     /// again by themselves after a restart.
     pub storage_backend: StorageBackend,
@@ -71,6 +77,8 @@ pub struct RegistryConfig {
     /// The URL at which clients reach this server, such as `http://registry-1.example.org:7000`. Default none. With
     /// several servers over one store, clients learn the URLs of all from the one that they use.
     pub advertise_url: Option<String>,
+    /// How much each client may use.
+    pub clients: ClientsConfig,
     /// The cluster of the store `etcd`.
     pub etcd: EtcdConfig,
     /// The agent of the store `consul`.
@@ -108,6 +116,16 @@ pub enum InvalidRegistryConfig {
         key: &'static str,
         /// What is wrong with its value.
         problem: String,
+    },
+    /// A limit of clients is out of bounds.
+    #[error("service_registry.clients.{key}: {value} is out of bounds, expected 1 to {limit}")]
+    Clients {
+        /// The key of the setting.
+        key: &'static str,
+        /// The value.
+        value: usize,
+        /// The largest valid value.
+        limit: usize,
     },
     /// A setting of the store `consul` is invalid, or its file cannot be read.
     #[error("service_registry.consul.{key}: {problem}")]
@@ -178,6 +196,7 @@ impl RegistryConfig {
             return Err(InvalidRegistryConfig::MaxViewAge(self.max_view_age));
         }
         self.mass_expiry.validate()?;
+        self.clients.validate()?;
         check_limit("max_endpoints", self.max_endpoints)?;
         check_limit("history", self.history)
     }
@@ -222,7 +241,8 @@ impl Default for RegistryConfig {
     fn default() -> Self {
         Self {
             enabled: true,
-            listen_address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, REGISTRY_PORT)),
+            listen_address: SocketAddr::from((Ipv4Addr::LOCALHOST, REGISTRY_PORT)),
+            allowed_hosts: Vec::new(),
             storage_backend: StorageBackend::MEMORY,
             data_dir: None,
             ttl_default: Ttl::DEFAULT.duration(),
@@ -235,6 +255,7 @@ impl Default for RegistryConfig {
             import_unsigned: false,
             trusted_proxies: Vec::new(),
             advertise_url: None,
+            clients: ClientsConfig::default(),
             etcd: EtcdConfig::default(),
             consul: ConsulConfig::default(),
         }
@@ -256,6 +277,7 @@ impl InvalidRegistryConfig {
             Self::Limit { key, .. } => key,
             Self::Etcd { key, .. } => return format!("service_registry.etcd.{key}"),
             Self::MassExpiry { key, .. } => return format!("service_registry.mass_expiry.{key}"),
+            Self::Clients { key, .. } => return format!("service_registry.clients.{key}"),
             Self::Consul { key, .. } => return format!("service_registry.consul.{key}"),
         };
         format!("service_registry.{key}")
@@ -280,6 +302,7 @@ impl Remedy for InvalidRegistryConfig {
             Self::DataDir(_) => Some("remove it, or set storage_backend to memory".into()),
             Self::Etcd { .. }
             | Self::MassExpiry { .. }
+            | Self::Clients { .. }
             | Self::Consul { .. }
             | Self::TtlDefault(_)
             | Self::CleanupInterval(_)
@@ -307,12 +330,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_are_those_of_the_specification() {
+    fn defaults_are_those_of_the_specification_on_loopback() {
         let json = serde_json::to_value(RegistryConfig::default()).unwrap();
-        assert_eq!(json["listen_address"], "0.0.0.0:7000");
+        assert_eq!(json["listen_address"], "127.0.0.1:7000");
         assert_eq!(json["storage_backend"], "memory");
         let specified = serde_json::json!({
-            "enabled": true, "listen_address": "0.0.0.0:7000", "storage_backend": "memory",
+            "enabled": true, "listen_address": "127.0.0.1:7000", "storage_backend": "memory",
             "ttl_default": "60s", "cleanup_interval": "30s",
         });
         let read: RegistryConfig = serde_json::from_value(specified).unwrap();
@@ -342,6 +365,7 @@ mod tests {
             r#"{"mass_expiry": {"share": 1.5}}"#,
             r#"{"mass_expiry": {"instances": 1}}"#,
             r#"{"mass_expiry": {"keep": "1h"}}"#,
+            r#"{"clients": {"streams": 0}}"#,
             r#"{"max_endpoints": 0}"#,
             r#"{"history": 20000000}"#,
         ]

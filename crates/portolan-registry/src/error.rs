@@ -25,6 +25,14 @@ pub enum RegistryError {
         /// The limit, `max_endpoints`.
         limit: usize,
     },
+    /// A host has its maximum number of endpoints. Retry once it has deregistered some.
+    #[error("the host {peer} has {limit} endpoints, its limit")]
+    ClientFull {
+        /// The host.
+        peer: IpAddr,
+        /// The limit, `clients.endpoints`.
+        limit: usize,
+    },
     /// The registry has its maximum number of endpoints that were learned by broadcast.
     #[error("the registry has {limit} endpoints learned by broadcast, its limit")]
     BroadcastFull {
@@ -150,6 +158,9 @@ impl Remedy for RegistryError {
         let remedy = match self {
             Self::Invalid(_) | Self::RegisteredByApi { .. } => return None,
             Self::Unknown { .. } => "register the instance again",
+            Self::ClientFull { .. } => {
+                "deregister instances, or raise service_registry.clients.endpoints"
+            }
             Self::Full { .. } => "deregister instances, or raise service_registry.max_endpoints",
             Self::BroadcastFull { .. } => {
                 "register services through the API, or raise service_registry.max_endpoints, half \
@@ -205,6 +216,7 @@ mod tests {
         let errors = [
             RegistryError::Unknown { id: id.clone() },
             RegistryError::Full { limit: 100_000 },
+            RegistryError::ClientFull { peer: [10, 0, 0, 9].into(), limit: 5_000 },
             RegistryError::BroadcastFull { limit: 50_000 },
             RegistryError::RegisteredByApi { id: id.clone() },
             RegistryError::RegisteredInConsul {

@@ -49,8 +49,8 @@ mod view;
 pub use audit::Recorder;
 pub use command::{Command, CommandOrigin, CommandOutcome, CommandTarget, Registered};
 pub use config::{
-    ConsulConfig, EtcdConfig, InvalidRegistryConfig, MassExpiryConfig, RegistryConfig,
-    StoreTlsConfig,
+    ClientsConfig, ConsulConfig, EtcdConfig, InvalidRegistryConfig, MassExpiryConfig,
+    RegistryConfig, StoreTlsConfig,
 };
 pub use error::RegistryError;
 pub use event_stream::EventStream;

@@ -1,8 +1,8 @@
 //! The handle of a registry.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use portolan_core::{
@@ -35,6 +35,8 @@ pub struct Registry {
     view: Arc<View>,
     metrics: Metrics,
     store: &'static str,
+    /// The store itself, which ends with the task.
+    registrants: Weak<dyn Store>,
     membership: Membership,
     progress: watch::Receiver<Progress>,
     freshness: Freshness,
@@ -88,12 +90,13 @@ pub fn open_over(
         if store.has_former_state() { now } else { now + config.heartbeat_interval() };
     let view = Arc::new(View::new(config.history, complete_at));
     let updater = ViewUpdater::new(Arc::clone(&view), metrics.clone(), feed.freshness());
-    let recorder = Recorder::new(metrics.clone());
+    let recorder = Recorder::new(metrics.clone()).reading(Arc::clone(&view));
     let registry = Registry {
         queue: sender,
         view,
         metrics,
         store: store.name(),
+        registrants: Arc::downgrade(&store),
         membership: store.membership(),
         progress: updater.progress(),
         freshness: feed.freshness(),
@@ -205,6 +208,11 @@ impl Registry {
     /// Returns an instance.
     pub fn get(&self, id: &ServiceId) -> Option<Arc<ServiceEndpoint>> {
         self.view.get(id)
+    }
+
+    /// Returns the host that registered an instance, if it is known: a proxy may hide it.
+    pub fn registrant(&self, id: &ServiceId) -> Option<IpAddr> {
+        self.registrants.upgrade()?.registrant(id)
     }
 
     /// Returns all instances, ordered by name and id.

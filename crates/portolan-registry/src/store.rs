@@ -13,10 +13,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use portolan_core::{Remedy, Revision, ServiceEndpoint, ServiceEvent};
+use portolan_core::{Remedy, Revision, ServiceEndpoint, ServiceEvent, ServiceId};
 use tokio::sync::watch;
 
 use crate::{
@@ -114,6 +115,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         commands: &'a [Command],
         origin: CommandOrigin,
     ) -> BoxFuture<'a, Receipt>;
+
+    /// The host that registered an instance, if the store knows it. It decides where a registry checks the instance.
+    fn registrant(&self, _id: &ServiceId) -> Option<IpAddr> {
+        None
+    }
 
     /// Whether the store was opened with the state of earlier servers. If not, a registry that has just started
     /// says that its answers are incomplete, until every service had time to register again.

@@ -9,6 +9,7 @@
 //! the instance at its agent, so that Consul's own clients find it (`consul/publish.rs`). Services of Consul's own
 //! clients are shown too (`consul/import.rs`). ADR 0018 has the reasons.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,7 +17,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use portolan_consul::{ConsulAgent, ConsulClient, ConsulError};
-use portolan_core::{Remedy, Ttl};
+use portolan_core::{Remedy, ServiceId, Ttl};
 use tokio::sync::{Notify, watch};
 
 use super::decide::EndpointLimits;
@@ -129,6 +130,10 @@ impl Store for Consul {
             Receipt { outcomes, index: self.shared.replica.lock().outlets.index() }
         }
         .boxed()
+    }
+
+    fn registrant(&self, id: &ServiceId) -> Option<IpAddr> {
+        self.shared.replica.lock().record(id)?.owner.peer
     }
 
     fn has_former_state(&self) -> bool {

@@ -8,12 +8,13 @@
 //! After an outage of etcd the watch resumes where it stopped; if that part of the history is compacted,
 //! the feed continues with a reset. ADR 0015 has the reasons.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use portolan_core::{Remedy, Ttl};
+use portolan_core::{Remedy, ServiceId, Ttl};
 use portolan_etcd::{EtcdClient, EtcdError, EtcdLease};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
@@ -141,6 +142,10 @@ impl Store for Etcd {
             Receipt { outcomes, index: self.shared.replica.lock().outlets.index() }
         }
         .boxed()
+    }
+
+    fn registrant(&self, id: &ServiceId) -> Option<IpAddr> {
+        self.shared.replica.lock().record(id)?.owner.peer
     }
 
     fn has_former_state(&self) -> bool {

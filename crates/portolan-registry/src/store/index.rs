@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use portolan_core::{ServiceEndpoint, ServiceId};
@@ -16,6 +17,8 @@ pub(crate) struct Index {
     places: HashMap<Place, Vec<ServiceId>>,
     /// The instances whose owners have fenced an incarnation of another id.
     successors: HashMap<ServiceId, Vec<ServiceId>>,
+    /// The number of instances of each host that registered any.
+    registrants: HashMap<IpAddr, usize>,
 }
 
 // === impl Index ===
@@ -31,6 +34,9 @@ impl Index {
 
     pub(crate) fn insert(&mut self, endpoint: &ServiceEndpoint, owner: &Owner) {
         Place::all(endpoint).for_each(|place| add(&mut self.places, place, &endpoint.id));
+        if let Some(peer) = owner.peer {
+            *self.registrants.entry(peer).or_default() += 1;
+        }
         for (id, _) in owner.fenced.iter().filter(|(id, _)| *id != endpoint.id) {
             add(&mut self.successors, id.clone(), &endpoint.id);
         }
@@ -38,7 +44,20 @@ impl Index {
 
     pub(crate) fn remove(&mut self, endpoint: &ServiceEndpoint, owner: &Owner) {
         Place::all(endpoint).for_each(|place| take(&mut self.places, &place, &endpoint.id));
+        if let Some(peer) = owner.peer
+            && let Some(count) = self.registrants.get_mut(&peer)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.registrants.remove(&peer);
+            }
+        }
         owner.fenced.iter().for_each(|(id, _)| take(&mut self.successors, id, &endpoint.id));
+    }
+
+    /// Returns the number of instances that a host registered.
+    pub(crate) fn registered_by(&self, peer: IpAddr) -> usize {
+        self.registrants.get(&peer).copied().unwrap_or(0)
     }
 
     /// Returns the instances that a command may concern; `known` finds the one of an id.

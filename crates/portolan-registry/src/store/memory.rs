@@ -7,6 +7,7 @@
 //! a restart, they fall; a watch that resumes from a revision of the future then gets a snapshot.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -16,7 +17,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use parking_lot::{Condvar, Mutex};
-use portolan_core::{Revision, Ttl};
+use portolan_core::{Revision, ServiceId, Ttl};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::{debug, warn};
@@ -233,6 +234,10 @@ impl Store for Memory {
             }
         }
         .boxed()
+    }
+
+    fn registrant(&self, id: &ServiceId) -> Option<IpAddr> {
+        self.shared.state.lock().registrant(id)
     }
 
     fn has_former_state(&self) -> bool {

@@ -1,5 +1,7 @@
 //! How many endpoints a store holds.
 
+use std::net::IpAddr;
+
 use portolan_core::Source;
 
 use super::{Effect, Put};
@@ -10,12 +12,17 @@ use crate::{RegistryConfig, RegistryError};
 pub(crate) struct EndpointLimits {
     total: usize,
     broadcast: usize,
+    client: usize,
 }
 
 impl EndpointLimits {
     /// Half of the endpoints at most may be learned by broadcast, rounded up.
     pub(crate) fn from_config(config: &RegistryConfig) -> Self {
-        Self { total: config.max_endpoints, broadcast: config.max_endpoints.div_ceil(2) }
+        Self {
+            total: config.max_endpoints,
+            broadcast: config.max_endpoints.div_ceil(2),
+            client: config.clients.endpoints,
+        }
     }
 
     /// Checks whether one more endpoint of the source may be stored.
@@ -31,6 +38,23 @@ impl EndpointLimits {
             Err(RegistryError::BroadcastFull { limit: self.broadcast })
         } else {
             Ok(())
+        }
+    }
+
+    /// Checks whether the host that registers an endpoint may have one more. All programs on this host share one address, so it
+    /// is not limited.
+    pub(crate) fn check_client(
+        self,
+        put: &Put,
+        peer: Option<IpAddr>,
+        count: impl FnOnce(IpAddr) -> usize,
+    ) -> Result<(), RegistryError> {
+        let peer = peer.filter(|peer| put.effect == Effect::Registered && !peer.is_loopback());
+        match peer {
+            Some(peer) if count(peer) >= self.client + put.displaced.len() => {
+                Err(RegistryError::ClientFull { peer, limit: self.client })
+            }
+            _ => Ok(()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The state of the store `memory`: endpoints, their leases, and the backlog of each feed.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -120,6 +121,11 @@ impl State {
         self.protected
     }
 
+    /// The host that registered an instance.
+    pub(super) fn registrant(&self, id: &ServiceId) -> Option<IpAddr> {
+        self.records.get(id)?.owner.peer
+    }
+
     // --- commits
 
     pub(super) fn commit(
@@ -158,6 +164,8 @@ impl State {
         origin: CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
         self.limits.check_put(&put, origin.source(), (self.records.len(), self.broadcast))?;
+        let registered_by = |peer| self.index_of.registered_by(peer);
+        self.limits.check_client(&put, origin.peer(), registered_by)?;
         if let Some(Record { endpoint, kept: Some(before), .. }) =
             self.records.get(&put.endpoint.id)
             && command.renews_lease()
@@ -327,6 +335,6 @@ impl Record {
         let place = |e: &ServiceEndpoint| (e.port, e.protocol.clone());
         place(&self.endpoint) == place(endpoint)
             && self.endpoint.hosts().eq(endpoint.hosts())
-            && self.owner.fenced == owner.fenced
+            && (self.owner.peer, &self.owner.fenced) == (owner.peer, &owner.fenced)
     }
 }
