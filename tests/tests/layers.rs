@@ -11,6 +11,7 @@ const LAYERS: [(&str, u8); 22] = [
     ("portolan-core", 0),
     ("portolan-metrics", 0),
     ("portolan-shared-table", 0),
+    ("portolan-audit", 1),
     ("portolan-host-facts", 1),
     ("portolan-reservations", 1),
     ("portolan-etcd", 1),

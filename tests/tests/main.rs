@@ -19,6 +19,7 @@ mod forged_datagrams;
 mod handoff;
 mod harness;
 mod helixcode;
+mod hostile_network;
 mod ipv6_only;
 mod late_networks;
 mod layers;

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     /// Trusts a configuration file that was written by somebody else
     #[command(after_help = commands::trust::AFTER_HELP)]
     Trust(commands::trust::Trust),
+    /// Verifies audit logs
+    Audit(commands::audit::Audit),
     /// Prints a completion script for a shell
     Completions(commands::completions::Completions),
 }

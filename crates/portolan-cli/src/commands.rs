@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod announce;
+pub(crate) mod audit;
 pub(crate) mod ca;
 pub(crate) mod completions;
 pub(crate) mod config;

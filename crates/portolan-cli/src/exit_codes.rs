@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use portolan_agent::AgentError;
+use portolan_audit::AuditError;
 use portolan_broadcast::{AnnounceError, BroadcastError, QueryError};
 use portolan_client::{DiscoverError, InvalidDiscovery, RegistryClientError};
 use portolan_config_manager::ConfigError;
@@ -35,6 +36,7 @@ macro_rules! failures {
 failures! {
     AllocatorError => allocator_exit,
     AnnounceError => |_| Exit::Failed,
+    AuditError => |_| Exit::Failed,
     BroadcastError => |_| Exit::Usage,
     #[cfg(feature = "full")]
     TlsError => |_| Exit::Failed,

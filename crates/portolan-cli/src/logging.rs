@@ -2,12 +2,15 @@
 
 use std::io;
 
+use portolan_audit::AuditGuard;
 use portolan_core::escaped_line;
+use portolan_metrics::Metrics;
 use portolan_server::{LogFormat, LoggingConfig};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{self, JsonFields};
 use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -20,28 +23,43 @@ const REMEDY: &str =
     "use error, warn, info, debug or trace, or a filter such as info,portolan_broadcast=debug";
 
 /// Starts logging at the level of the flags, else of the settings, else at the default of the command.
-pub(crate) fn start(config: &LoggingConfig, global: &Global, default: &str) -> Result<(), Failure> {
+/// With `eager`, an audit log that cannot be opened is a failure; without, a warning once there is something to record.
+pub(crate) fn start(
+    config: &LoggingConfig,
+    global: &Global,
+    default: &str,
+    metrics: Metrics,
+    eager: bool,
+) -> Result<Option<AuditGuard>, Failure> {
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (false, 0) => config.level.as_deref().unwrap_or(default),
         (false, 1) => "info",
         (false, _) => "debug",
     };
-    let registry = tracing_subscriber::registry().with(filter(level)?);
+    let (audit, guard) = portolan_audit::start(&config.audit, metrics, eager)?.unzip();
+    let mut filter = filter(level)?;
+    if audit.is_some() {
+        filter = filter.with_target(portolan_audit::TARGET, LevelFilter::OFF);
+    }
+    let audited = Targets::new().with_target(portolan_audit::TARGET, LevelFilter::INFO);
+    let registry =
+        tracing_subscriber::registry().with(audit.map(|audit| audit.with_filter(audited)));
     // The colour is added after escaping, so that no sequence of a field gets through.
     let layer = fmt::layer().with_writer(|| Writer).with_ansi(false);
     let (text, json) = (fmt::format(), fmt::format().json().flatten_event(true));
     match config.format {
         LogFormat::Text => {
             let format = OneLine { inner: text, colour: use_colour() };
-            registry.with(layer.event_format(format)).init();
+            registry.with(layer.event_format(format).with_filter(filter)).init();
         }
         LogFormat::Json => {
             let format = OneLine { inner: json, colour: false };
-            registry.with(layer.fmt_fields(JsonFields::new()).event_format(format)).init();
+            let layer = layer.fmt_fields(JsonFields::new()).event_format(format);
+            registry.with(layer.with_filter(filter)).init();
         }
     }
-    Ok(())
+    Ok(guard)
 }
 
 /// Parses `logging.level`.

@@ -41,6 +41,7 @@ fn run(global: &Global, command: Command) -> CommandResult {
         // These commands also run if the configuration is invalid.
         Command::Config(config) => config.run(global),
         Command::Trust(trust) => trust.run(global),
+        Command::Audit(audit) => audit.run(global),
         Command::Completions(completions) => completions.run(global, Cli::command()),
     }
 }
@@ -54,7 +55,10 @@ fn run_service_command(global: &Global, command: ServiceCommand) -> CommandResul
         ServiceCommand::Doctor(_) => Context::load_unvalidated(global, file)?,
         _ => Context::load(global, file)?,
     };
-    logging::start(&context.settings().logging, global, default_level(&command))?;
+    let (level, metrics) = (default_level(&command), context.metrics.clone());
+    // A server whose actions are to be audited does not start without its audit log.
+    let is_server = matches!(command, ServiceCommand::Serve(_) | ServiceCommand::Up(_));
+    let _audit = logging::start(&context.settings().logging, global, level, metrics, is_server)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

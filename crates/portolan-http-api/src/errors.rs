@@ -28,11 +28,19 @@ impl From<&RequestError> for Problem {
     fn from(error: &RequestError) -> Self {
         use RequestError as E;
         let problem = |kind| described(kind, error);
-        match error {
+        let document = match error {
             E::Unauthorized => Self::new(ProblemKind::Unauthorized, error.to_string())
                 .remedy("send 'Authorization: Bearer TOKEN', or set PORTOLAN_TOKEN"),
             E::Forbidden => Self::new(ProblemKind::Forbidden, error.to_string())
                 .remedy("set PORTOLAN_TOKEN to the token that the registry was started with"),
+            E::InvalidHost { .. } => problem(ProblemKind::InvalidHost),
+            E::Misdirected { .. } => Self::new(ProblemKind::Misdirected, error.to_string()).remedy(
+                "use the address of the registry or localhost, or add the name to service_registry.allowed_hosts",
+            ),
+            E::ForeignOrigin { .. } => Self::new(ProblemKind::ForeignOrigin, error.to_string()).remedy(
+                "use a program such as portolan or curl; behind a reverse proxy, add the name of its site to \
+                 service_registry.allowed_hosts",
+            ),
             E::NotFound { path } => not_found(error, path),
             E::MethodNotAllowed { route, .. } => {
                 Self::new(ProblemKind::MethodNotAllowed, error.to_string())
@@ -43,8 +51,12 @@ impl From<&RequestError> for Problem {
             E::BodyIncomplete { .. } => problem(ProblemKind::BodyCutShort),
             E::Panicked => problem(ProblemKind::Internal),
             E::Timeout { .. } => problem(ProblemKind::TooSlow),
+            E::TooMany { .. } => Self::new(ProblemKind::TooMany, error.to_string())
+                .remedy("send less, or raise service_registry.clients of the registry"),
+            E::NoMemory => problem(ProblemKind::NoMemory),
             E::Overloaded { .. } => problem(ProblemKind::TooManyConnections),
-        }
+        };
+        document.rejected(error.rejected())
     }
 }
 
@@ -73,6 +85,12 @@ fn methods(route: &str) -> &'static str {
     ROUTES.iter().find(|known| known.path == route).map_or("", |known| known.methods)
 }
 
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Self {
+        Self::from(&error)
+    }
+}
+
 impl From<RegistryError> for Problem {
     fn from(error: RegistryError) -> Self {
         use RegistryError as E;
@@ -84,6 +102,7 @@ impl From<RegistryError> for Problem {
             E::AnotherIncarnation { .. } | E::Displaced { .. } => ProblemKind::AnotherIncarnation,
             E::OwnedByAnother { .. } => ProblemKind::OwnedByAnother,
             E::Full { .. } | E::BroadcastFull { .. } => ProblemKind::Full,
+            E::ClientFull { .. } => ProblemKind::TooMany,
             // Busy, unavailable, closed, and whatever is added later: not a fault of the request.
             _ => ProblemKind::Unavailable,
         };

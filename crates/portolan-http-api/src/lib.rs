@@ -29,6 +29,7 @@ mod errors;
 mod etag;
 mod openapi;
 mod parameters;
+mod pieces;
 mod problem;
 mod resources;
 mod routes;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
+use portolan_http::Rejected;
 use serde::{Serialize, Serializer};
 
 /// The content type of every error.
@@ -16,6 +17,9 @@ pub(crate) enum ProblemKind {
     BadJson,
     BadParameter,
     BodyCutShort,
+    InvalidHost,
+    Misdirected,
+    ForeignOrigin,
     Unauthorized,
     Forbidden,
     NoSuchRoute,
@@ -34,6 +38,8 @@ pub(crate) enum ProblemKind {
     Full,
     Unavailable,
     TooManyConnections,
+    TooMany,
+    NoMemory,
     TooSlow,
 }
 
@@ -56,6 +62,9 @@ pub(crate) struct Problem {
     /// The query parameter, path segment or header that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     param: Option<String>,
+    /// Why the server rejects the request on purpose, if it does.
+    #[serde(skip)]
+    rejected: Option<Rejected>,
 }
 
 // === impl Problem ===
@@ -72,7 +81,13 @@ impl Problem {
             remedy: None,
             pointer: None,
             param: None,
+            rejected: None,
         }
+    }
+
+    /// Counts the response as a rejection.
+    pub(crate) fn rejected(self, rejected: Option<Rejected>) -> Self {
+        Self { rejected, ..self }
     }
 
     /// Adds the remedy, to the detail too.
@@ -109,10 +124,15 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = serde_json::to_vec(&self).expect("a problem consists of text and numbers");
         let mut response = (self.status, body).into_response();
+        if let Some(rejected) = self.rejected {
+            response.extensions_mut().insert(rejected);
+        }
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        let is_temporary =
+            [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&self.status);
+        if is_temporary {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -129,6 +149,11 @@ impl ProblemKind {
             Self::BadJson => (S::BAD_REQUEST, "bad-json", "Body is not valid JSON"),
             Self::BadParameter => (S::BAD_REQUEST, "bad-parameter", "Invalid parameter"),
             Self::BodyCutShort => (S::BAD_REQUEST, "body-cut-short", "Body is incomplete"),
+            Self::InvalidHost => (S::BAD_REQUEST, "invalid-host", "Invalid Host header"),
+            Self::Misdirected => {
+                (S::MISDIRECTED_REQUEST, "misdirected", "Not a host of this registry")
+            }
+            Self::ForeignOrigin => (S::FORBIDDEN, "foreign-origin", "Request of a web page"),
             Self::Unauthorized => (S::UNAUTHORIZED, "no-token", "Token required"),
             Self::Forbidden => (S::FORBIDDEN, "wrong-token", "Wrong token"),
             Self::NoSuchRoute => (S::NOT_FOUND, "no-such-route", "No such route"),
@@ -155,6 +180,8 @@ impl ProblemKind {
             Self::TooManyConnections => {
                 (S::SERVICE_UNAVAILABLE, "too-many-connections", "Too many connections")
             }
+            Self::TooMany => (S::TOO_MANY_REQUESTS, "too-many", "Limit of the client reached"),
+            Self::NoMemory => (S::SERVICE_UNAVAILABLE, "no-memory", "No memory for the response"),
             Self::TooSlow => (S::SERVICE_UNAVAILABLE, "too-slow", "Request took too long"),
         }
     }

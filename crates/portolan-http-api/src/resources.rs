@@ -6,6 +6,7 @@ pub(crate) mod currency;
 pub(crate) mod health;
 pub(crate) mod heartbeat;
 pub(crate) mod id;
+pub(crate) mod page;
 pub(crate) mod server;
 pub(crate) mod servers;
 pub(crate) mod services;

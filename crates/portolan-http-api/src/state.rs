@@ -27,6 +27,7 @@ struct Inner {
     authenticator: Authenticator,
     trusted_proxies: Vec<IpNetwork>,
     network_id: Option<String>,
+    open_to_network: bool,
     declared: Option<watch::Receiver<Vec<DeclaredInstance>>>,
     bookmarks: Duration,
     version: String,
@@ -48,6 +49,7 @@ impl Api {
             authenticator,
             trusted_proxies,
             network_id: None,
+            open_to_network: false,
             declared: None,
             bookmarks: BOOKMARKS,
             version,
@@ -71,6 +73,11 @@ impl Api {
     /// connects on loopback, as through a tunnel. Default: none.
     pub fn network_id(self, id: Option<&str>) -> Self {
         self.with(|inner| inner.network_id = id.map(str::to_owned))
+    }
+
+    /// Sets whether other hosts reach the server and need no token, which lists of services say. Default: no.
+    pub fn open_to_network(self, open: bool) -> Self {
+        self.with(|inner| inner.open_to_network = open)
     }
 
     /// Sets the instances that the stack of this registry declares. Lists of services explain with them why
@@ -115,6 +122,10 @@ impl Api {
 
     pub(crate) fn proxies(&self) -> &[IpNetwork] {
         &self.0.trusted_proxies
+    }
+
+    pub(crate) fn is_open_to_network(&self) -> bool {
+        self.0.open_to_network
     }
 
     /// Returns whether a client with this id may be on this host.

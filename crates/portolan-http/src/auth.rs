@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use url::form_urlencoded;
 
-use crate::RequestError;
 use crate::dialect::Errors;
+use crate::{ConnectionInfo, RequestError};
 
 /// A place in a request where a client may put its token.
 ///
@@ -66,6 +66,16 @@ pub enum Principal {
 // === impl Principal ===
 
 impl Principal {
+    /// Returns the name in the audit log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unrestricted => "anyone",
+            Self::Authenticated => "token",
+            Self::Anonymous => "anonymous",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// Checks that the principal may use routes that require authentication.
     ///
     /// # Errors
@@ -108,11 +118,33 @@ impl Authenticator {
 
     pub(crate) fn identify(&self, request: &Parts) -> Principal {
         let Some(expected) = &self.token else { return Principal::Unrestricted };
-        match self.sources.iter().find_map(|source| source.find(request)) {
+        match self.credentials(request) {
             None => Principal::Anonymous,
-            Some(token) if digest(token.trim()).ct_eq(expected).into() => Principal::Authenticated,
+            Some(digest) if digest.ct_eq(expected).into() => Principal::Authenticated,
             Some(_) => Principal::Unknown,
         }
+    }
+
+    /// The digest of the token of a request.
+    fn credentials(&self, request: &Parts) -> Option<[u8; 32]> {
+        let token = self.sources.iter().find_map(|source| source.find(request))?;
+        Some(digest(token.trim()))
+    }
+
+    /// Identifies the principal, unless the client has guessed too often.
+    fn authenticate(&self, request: &Parts) -> Result<Principal, RequestError> {
+        let connection = ConnectionInfo::from_extensions(&request.extensions);
+        let (clients, client) = (connection.state().clients(), connection.client());
+        let Some(sent) = self.token.and_then(|_| self.credentials(request)) else {
+            return Ok(self.identify(request));
+        };
+        clients.check_guesses(client)?;
+        let principal = self.identify(request);
+        if principal == Principal::Unknown {
+            let [a, b, c, d, e, f, g, h, ..] = sent;
+            clients.guessed(client, u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+        }
+        Ok(principal)
     }
 }
 
@@ -127,8 +159,12 @@ pub(crate) async fn authenticate(
     next: Next,
 ) -> Response {
     let (mut head, body) = request.into_parts();
-    let principal = authenticator.identify(&head);
+    let principal = match authenticator.authenticate(&head) {
+        Ok(principal) => principal,
+        Err(error) => return Errors::from_extensions(&head.extensions).response(&error),
+    };
     head.extensions.insert(principal);
+    tracing::Span::current().record("principal", principal.name());
     next.run(Request::from_parts(head, body)).await
 }
 

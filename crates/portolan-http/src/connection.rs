@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use tracing::debug;
 
 use crate::dialect::Dispatch;
 use crate::write_timeout::WriteTimeout;
-use crate::{HttpLimits, Peer};
+use crate::{ClientPermit, HttpLimits, HttpState, Peer, RequestError};
 
 /// The maximum size of a request's head in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -33,11 +34,20 @@ const LINGER_PAUSE: Duration = Duration::from_secs(1);
 /// How long such a peer may pause during shutdown.
 const SHUTDOWN_LINGER_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long the peer of a connection may pause.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConnectionTimes {
+    pub(crate) head: Duration,
+    pub(crate) write: Duration,
+}
+
 /// The connection of a request, as an extension of the request. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ConnectionInfo {
     peer: Arc<Peer>,
-    limits: Arc<HttpLimits>,
+    /// The host of the client: behind a trusted proxy, not that of the peer.
+    client: IpAddr,
+    state: HttpState,
     shutdown: CancellationToken,
 }
 
@@ -45,8 +55,9 @@ pub struct ConnectionInfo {
 
 impl ConnectionInfo {
     /// Creates the information that [`serve`](crate::serve) attaches to every request.
-    pub fn new(peer: Peer, limits: Arc<HttpLimits>, shutdown: CancellationToken) -> Self {
-        Self { peer: Arc::new(peer), limits, shutdown }
+    pub fn new(peer: Peer, state: impl Into<HttpState>, shutdown: CancellationToken) -> Self {
+        let client = peer.host();
+        Self { peer: Arc::new(peer), client, state: state.into(), shutdown }
     }
 
     /// Returns the other end of the connection.
@@ -56,7 +67,38 @@ impl ConnectionInfo {
 
     /// Returns the limits of the server.
     pub fn limits(&self) -> &HttpLimits {
-        &self.limits
+        self.state.limits()
+    }
+
+    /// Reserves memory for a response, until the permit is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::NoMemory`] if responses to this client, or to all, take too much.
+    pub fn reserve(&self, bytes: usize) -> Result<ClientPermit, RequestError> {
+        self.state.clients().reserve(self.client, bytes)
+    }
+
+    /// Admits a response without an end, until the permit is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::TooMany`] if the client has too many of them.
+    pub fn open_stream(&self) -> Result<ClientPermit, RequestError> {
+        self.state.clients().stream(self.client)
+    }
+
+    /// The same connection for a request that this host sends through it.
+    pub(crate) fn of_client(&self, client: IpAddr) -> Self {
+        Self { client, ..self.clone() }
+    }
+
+    pub(crate) fn client(&self) -> IpAddr {
+        self.client
+    }
+
+    pub(crate) fn state(&self) -> &HttpState {
+        &self.state
     }
 
     /// Returns a token that is cancelled when the server begins to shut down. Responses without an
@@ -75,6 +117,7 @@ impl ConnectionInfo {
 pub(crate) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     info: ConnectionInfo,
+    times: ConnectionTimes,
     dispatch: Dispatch,
 ) {
     let extension = info.clone();
@@ -83,10 +126,10 @@ pub(crate) async fn serve(
         request.extensions_mut().insert(extension.clone());
         Box::pin(dispatch.select(request.uri().path()).oneshot(request))
     });
-    let io = TokioIo::new(WriteTimeout::new(stream, info.limits.write));
+    let io = TokioIo::new(WriteTimeout::new(stream, times.write));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(info.limits.head)
+        .header_read_timeout(times.head)
         .max_buf_size(MAX_HEAD)
         .serve_connection(io, service);
     let (stream, result) = drive(connection, &info.shutdown).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Extension, MatchedPath};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use http::header::{CONNECTION, RETRY_AFTER};
 use http::{Extensions, HeaderValue, Method, StatusCode, Uri};
@@ -73,15 +73,14 @@ impl Dialect {
             .method_not_allowed_fallback(method_not_allowed)
             .layer(from_fn_with_state(self.authenticator, auth::authenticate))
             .layer(CatchPanicLayer::custom(panic_response(self.errors.clone())))
+            .layer(from_fn(middleware::admit))
             .layer(from_fn_with_state(limits.request, middleware::observe))
             .layer(Extension(self.errors))
     }
 
-    /// Builds a router that answers every request with [`RequestError::Overloaded`].
-    fn into_overloaded_router(self, limits: &HttpLimits) -> Router {
-        let overloaded = RequestError::Overloaded { limit: limits.connections };
-        let respond =
-            async move |Extension(errors): Extension<Errors>| errors.response(&overloaded);
+    /// Builds a router that answers every request with this error.
+    fn into_rejecting_router(self, limits: &HttpLimits, error: RequestError) -> Router {
+        let respond = async move |Extension(errors): Extension<Errors>| errors.response(&error);
         Router::new()
             .fallback(respond)
             .layer(from_fn_with_state(limits.request, middleware::observe))
@@ -111,9 +110,13 @@ impl Dispatch {
         Self::with(dialects, |dialect| dialect.into_router(limits))
     }
 
-    /// Answers every request with 503, worded by its dialect.
-    pub(crate) fn overloaded(dialects: &[Dialect], limits: &HttpLimits) -> Self {
-        Self::with(dialects, |dialect| dialect.into_overloaded_router(limits))
+    /// Answers every request with this error, worded by its dialect.
+    pub(crate) fn rejecting(
+        dialects: &[Dialect],
+        limits: &HttpLimits,
+        error: &RequestError,
+    ) -> Self {
+        Self::with(dialects, |dialect| dialect.into_rejecting_router(limits, error.clone()))
     }
 
     fn with(dialects: &[Dialect], build: impl Fn(Dialect) -> Router) -> Self {
@@ -145,9 +148,15 @@ impl Errors {
     /// Returns the dialect's response with the headers that HTTP asks for.
     pub(crate) fn response(&self, error: &RequestError) -> Response {
         let mut response = self.0.response(error);
+        if let Some(rejected) = error.rejected() {
+            response.extensions_mut().insert(rejected);
+        }
         if response.status() == StatusCode::SERVICE_UNAVAILABLE {
             let retry_after = response.headers_mut().entry(RETRY_AFTER);
             retry_after.or_insert(HeaderValue::from_static("1"));
+        }
+        if let RequestError::TooMany { retry_after, .. } = error {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*retry_after));
         }
         if error.ends_connection() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

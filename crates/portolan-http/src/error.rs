@@ -17,6 +17,24 @@ pub enum RequestError {
     /// 403: the credentials are not valid here. A retry does not help.
     #[error("the token of the request is not the token of this server")]
     Forbidden,
+    /// 400: the request names no host, or several. Retry with one `Host` header.
+    #[error("the request has {problem}, expected exactly one")]
+    InvalidHost {
+        /// What the request has instead.
+        problem: &'static str,
+    },
+    /// 421: the request names a host that is not this server. Retry with another name of the server.
+    #[error("this server does not answer for the host {host}")]
+    Misdirected {
+        /// The host, quoted.
+        host: String,
+    },
+    /// 403: a web page of another origin sends the request. A retry does not help.
+    #[error("a web page of {origin} sends the request, which only pages of this server may")]
+    ForeignOrigin {
+        /// The origin, quoted.
+        origin: String,
+    },
     /// 404: no route of the dialect matches the path. A retry does not help.
     #[error("no route matches the path {path}")]
     NotFound {
@@ -58,6 +76,21 @@ pub enum RequestError {
         /// [`HttpLimits::request`](crate::HttpLimits::request).
         limit: Duration,
     },
+    /// 429: the client uses too much of the server. Retry later.
+    #[error("the client has reached its limit of {limit} {what}")]
+    TooMany {
+        /// What it uses.
+        what: &'static str,
+        /// How many it may.
+        limit: usize,
+        /// When a retry may help, in seconds.
+        retry_after: u64,
+    },
+    /// 503: too many responses are being read slowly. Retry later.
+    #[error(
+        "the server has no memory for the response, because too many responses are not read yet"
+    )]
+    NoMemory,
     /// 503: too many connections are open. A retry helps once connections are closed.
     #[error("the limit of {limit} connections is reached")]
     Overloaded {
@@ -66,25 +99,61 @@ pub enum RequestError {
     },
 }
 
+/// Why the server rejected a request on purpose, as an extension of the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejected {
+    pub(crate) reason: &'static str,
+}
+
 // === impl RequestError ===
 
 impl RequestError {
     /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::BodyIncomplete { .. } => StatusCode::BAD_REQUEST,
+            Self::BodyIncomplete { .. } | Self::InvalidHost { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::ForeignOrigin { .. } => StatusCode::FORBIDDEN,
+            Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Timeout { .. } | Self::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Timeout { .. } | Self::Overloaded { .. } | Self::NoMemory => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
-    /// Whether the rest of the request is unread, so that the connection cannot be reused.
+    /// Returns why the server rejects the request on purpose, if it does. As an extension of the response, it is counted and
+    /// audited.
+    pub fn rejected(&self) -> Option<Rejected> {
+        let reason = match self {
+            Self::Unauthorized => "no_token",
+            Self::Forbidden => "wrong_token",
+            Self::InvalidHost { .. } => "invalid_host",
+            Self::Misdirected { .. } => "misdirected",
+            Self::ForeignOrigin { .. } => "foreign_origin",
+            Self::Overloaded { .. } => "connections",
+            Self::NoMemory => "memory",
+            Self::TooMany { what: "connections", .. } => "connections_of_client",
+            Self::TooMany { what: "streams", .. } => "streams_of_client",
+            Self::TooMany { what: "wrong tokens", .. } => "guesses",
+            Self::TooMany { .. } => "rate",
+            Self::NotFound { .. }
+            | Self::MethodNotAllowed { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::BodyTimeout { .. }
+            | Self::BodyIncomplete { .. }
+            | Self::Panicked
+            | Self::Timeout { .. } => return None,
+        };
+        Some(Rejected { reason })
+    }
+
+    /// Whether the rest of the request may be unread, so that the connection cannot be reused.
     pub(crate) fn ends_connection(&self) -> bool {
         use RequestError as E;
         matches!(
@@ -93,6 +162,10 @@ impl RequestError {
                 | E::BodyTimeout { .. }
                 | E::BodyIncomplete { .. }
                 | E::Overloaded { .. }
+                | E::TooMany { .. }
+                | E::InvalidHost { .. }
+                | E::Misdirected { .. }
+                | E::ForeignOrigin { .. }
         )
     }
 }
@@ -102,12 +175,23 @@ impl Remedy for RequestError {
         let remedy = match self {
             Self::Unauthorized => "send the token that the server was started with",
             Self::Forbidden => "use the token that the server was started with",
+            Self::InvalidHost { .. } => {
+                "send one Host header with the name or address of the server"
+            }
+            Self::Misdirected { .. } => {
+                "use the address of the server or localhost, or add the name to the allowed hosts of the server"
+            }
+            Self::ForeignOrigin { .. } => {
+                "send the request with a program; behind a reverse proxy, add its name to the allowed hosts of the server"
+            }
             Self::NotFound { .. } | Self::MethodNotAllowed { .. } => return None,
             Self::BodyTooLarge { .. } => "split it into several requests",
             Self::BodyTimeout { .. } => "send the body without pauses",
             Self::BodyIncomplete { .. } => "send the request again",
             Self::Panicked => "report it with the log of the server",
             Self::Timeout { .. } => "retry the request",
+            Self::TooMany { .. } => "send less, or raise the limit of the server",
+            Self::NoMemory => "read responses without pauses, or ask for less at once",
             Self::Overloaded { .. } => "close idle connections and retry",
         };
         Some(remedy.into())

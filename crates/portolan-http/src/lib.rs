@@ -31,24 +31,30 @@
 mod auth;
 mod body;
 mod caller;
+mod clients;
 mod connection;
 mod dialect;
 mod error;
+mod hosts;
 mod limits;
 mod listener;
 mod middleware;
+mod policy;
 mod server;
 mod write_timeout;
 
 pub use auth::{Authenticator, CredentialSource, Principal, authorize};
 pub use body::LimitedBody;
 pub use caller::Caller;
+pub use clients::{ClientLimits, ClientPermit};
 pub use connection::ConnectionInfo;
 pub use dialect::{Dialect, ErrorResponses};
-pub use error::RequestError;
+pub use error::{Rejected, RequestError};
+pub use hosts::AllowedHosts;
 pub use limits::HttpLimits;
 pub use listener::{Listener, Peer};
 pub use middleware::ACCESS_LOG;
+pub use policy::{HttpPolicy, HttpState};
 pub use server::{ServeError, serve};
 
 #[cfg(test)]

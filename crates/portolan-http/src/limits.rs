@@ -18,7 +18,7 @@ pub struct HttpLimits {
     /// Answered with 503.
     pub request: Duration,
     /// How long a client may read nothing of a response before the connection is cut. Default
-    /// 30 s.
+    /// 5 s: until then its response takes memory.
     pub write: Duration,
     /// The maximum size of a request body in bytes. Default 1 MiB: enough for a batch of 1,000
     /// registrations. Answered with 413.
@@ -35,7 +35,7 @@ impl Default for HttpLimits {
             head: Duration::from_secs(30),
             body: Duration::from_secs(10),
             request: Duration::from_secs(20),
-            write: Duration::from_secs(30),
+            write: Duration::from_secs(5),
             body_bytes: 1024 * 1024,
             drain: Duration::from_secs(2),
         }

@@ -13,14 +13,19 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use crate::connection::ConnectionTimes;
 use crate::dialect::Dispatch;
-use crate::{ConnectionInfo, Dialect, HttpLimits, Listener, Peer, connection};
+use crate::{
+    ConnectionInfo, Dialect, HttpLimits, HttpState, Listener, Peer, RequestError, connection,
+};
 
 /// How many connections beyond the limit are answered with 503 at the same time. Others are closed
 /// without a response.
 const REJECT_CONNECTIONS: usize = 64;
 /// How long a rejected connection may take to send its request and read the response.
 const REJECT_TIMEOUT: Duration = Duration::from_secs(1);
+const REJECT_TIMES: ConnectionTimes =
+    ConnectionTimes { head: REJECT_TIMEOUT, write: REJECT_TIMEOUT };
 /// How long to wait if the system has no resources for another connection.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -47,12 +52,12 @@ pub enum ServeError {
 pub async fn serve(
     mut listener: impl Listener,
     dialects: impl IntoIterator<Item = Dialect>,
-    limits: HttpLimits,
+    state: impl Into<HttpState> + Send,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let dialects: Vec<_> = dialects.into_iter().collect();
     let mut shutdown = pin!(shutdown);
-    let mut connections = Connections::new(&dialects, limits);
+    let mut connections = Connections::new(&dialects, state.into());
     let result = loop {
         tokio::select! {
             () = &mut shutdown => break Ok(()),
@@ -77,25 +82,27 @@ struct Connections {
     reject_permits: Arc<Semaphore>,
     dispatch: Dispatch,
     overloaded: Dispatch,
-    limits: Arc<HttpLimits>,
-    reject_limits: Arc<HttpLimits>,
+    /// Answers the connections of a client that has too many.
+    crowded: Dispatch,
+    state: HttpState,
     shutdown: CancellationToken,
 }
 
 // === impl Connections ===
 
 impl Connections {
-    fn new(dialects: &[Dialect], limits: HttpLimits) -> Self {
-        let reject_limits =
-            HttpLimits { head: REJECT_TIMEOUT, write: REJECT_TIMEOUT, ..limits.clone() };
+    fn new(dialects: &[Dialect], state: HttpState) -> Self {
+        let limits = state.limits();
+        let overloaded = RequestError::Overloaded { limit: limits.connections };
+        let crowded = state.clients().crowded();
         Self {
             tasks: JoinSet::new(),
             permits: Arc::new(Semaphore::new(limits.connections)),
             reject_permits: Arc::new(Semaphore::new(REJECT_CONNECTIONS)),
-            dispatch: Dispatch::new(dialects, &limits),
-            overloaded: Dispatch::overloaded(dialects, &limits),
-            limits: Arc::new(limits),
-            reject_limits: Arc::new(reject_limits),
+            dispatch: Dispatch::new(dialects, limits),
+            overloaded: Dispatch::rejecting(dialects, limits, &overloaded),
+            crowded: Dispatch::rejecting(dialects, limits, &crowded),
+            state,
             shutdown: CancellationToken::new(),
         }
     }
@@ -106,33 +113,64 @@ impl Connections {
         H: Future<Output = io::Result<(I, Peer)>> + Send + 'static,
     {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            self.spawn(handshake, self.dispatch.clone(), Arc::clone(&self.limits), permit);
+            let HttpLimits { head, write, .. } = *self.state.limits();
+            self.spawn(
+                handshake,
+                Some(self.dispatch.clone()),
+                ConnectionTimes { head, write },
+                permit,
+            );
         } else if let Ok(permit) = Arc::clone(&self.reject_permits).try_acquire_owned() {
-            warn!(limit = self.limits.connections, "Connection limit reached");
-            let limits = Arc::clone(&self.reject_limits);
-            self.spawn(handshake, self.overloaded.clone(), limits, permit);
+            warn!(limit = self.state.limits().connections, "Connection limit reached");
+            let times = REJECT_TIMES;
+            self.spawn(handshake, None, times, permit);
+        } else {
+            self.state.metrics().http_rejected("connections");
         }
     }
 
     fn spawn<I, H>(
         &mut self,
         handshake: H,
-        dispatch: Dispatch,
-        limits: Arc<HttpLimits>,
+        dispatch: Option<Dispatch>,
+        times: ConnectionTimes,
         permit: OwnedSemaphorePermit,
     ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: Future<Output = io::Result<(I, Peer)>> + Send + 'static,
     {
-        let shutdown = self.shutdown.clone();
+        let (shutdown, state) = (self.shutdown.clone(), self.state.clone());
+        let (overloaded, crowded) = (self.overloaded.clone(), self.crowded.clone());
+        let reject_permits = Arc::clone(&self.reject_permits);
         self.tasks.spawn(async move {
-            match timeout(limits.head, handshake).await {
+            match timeout(times.head, handshake).await {
                 Ok(Ok((stream, peer))) => {
-                    let info = ConnectionInfo::new(peer, limits, shutdown);
-                    connection::serve(stream, info, dispatch).await;
+                    let host = peer.host();
+                    let info = ConnectionInfo::new(peer, state.clone(), shutdown);
+                    let Some(dispatch) = dispatch else {
+                        return connection::serve(stream, info, times, overloaded).await;
+                    };
+                    // A proxy has the connections of many clients.
+                    let of_client = match state.is_trusted_proxy(host) {
+                        true => None,
+                        false => match state.clients().connect(host) {
+                            Some(of_client) => Some(of_client),
+                            None => {
+                                drop(permit);
+                                // Without a permit it is closed without a response.
+                                let Ok(_permit) = reject_permits.try_acquire() else {
+                                    return state.metrics().http_rejected("connections_of_client");
+                                };
+                                return connection::serve(stream, info, REJECT_TIMES, crowded)
+                                    .await;
+                            }
+                        },
+                    };
+                    connection::serve(stream, info, times, dispatch).await;
+                    drop(of_client);
                 }
                 Ok(Err(error)) => debug!(%error, "Handshake failed"),
-                Err(_) => debug!(limit = ?limits.head, "Handshake timed out"),
+                Err(_) => debug!(limit = ?times.head, "Handshake timed out"),
             }
             drop(permit);
         });
@@ -145,7 +183,7 @@ impl Connections {
                 log_end(ended);
             }
         };
-        if timeout(self.limits.drain, all_ended).await.is_err() {
+        if timeout(self.state.limits().drain, all_ended).await.is_err() {
             warn!(open = self.tasks.len(), "Connections cut at shutdown");
             self.tasks.shutdown().await;
         }

@@ -25,9 +25,13 @@ async fn access_log_has_one_event_per_response_and_no_query() {
     let dialect = Dialect::new(Router::new().route("/ping", get(async || "pong")), errors);
     let router = dialect.into_router(&HttpLimits::default());
     let peer = Peer::Unix { uid: 7, pid: None };
-    let info = ConnectionInfo::new(peer, HttpLimits::default().into(), Default::default());
+    let info = ConnectionInfo::new(peer, HttpLimits::default(), Default::default());
     for uri in ["/ping?token=secret", "/pong"] {
-        let request = Request::get(uri).extension(info.clone()).body(Body::empty()).unwrap();
+        let request = Request::get(uri)
+            .header("host", "localhost")
+            .extension(info.clone())
+            .body(Body::empty())
+            .unwrap();
         router.clone().oneshot(request).await.unwrap();
     }
 

@@ -6,6 +6,7 @@
 mod error;
 mod flows;
 mod listen;
+mod own_names;
 mod parts;
 pub mod secrets;
 pub mod server;

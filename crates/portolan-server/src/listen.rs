@@ -1,10 +1,7 @@
 //! Leases and binds the registry's own port, so that the reservation table knows where it listens.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
 use portolan_core::{PortRange, Scope};
 use portolan_port_allocator::{BindAddress, Depth, PortAllocator, PortRequest};
-use portolan_registry::RegistryConfig;
 use tokio::net::TcpListener;
 
 use crate::{REGISTRY_SERVICE, ServerError, Settings};
@@ -30,7 +27,7 @@ pub(crate) fn listen(
             .preferred(address.port())
             .range(range)
             .depth(Depth::Bound)
-            .address(BindAddress::from(host(address, on_any_port)))
+            .address(BindAddress::from(address.ip()))
             .allow_ephemeral(false);
     let listener = allocator.request(request)?.into_listener()?;
     let to_tokio = |listener: std::net::TcpListener| {
@@ -38,13 +35,4 @@ pub(crate) fn listen(
         TcpListener::from_std(listener)
     };
     to_tokio(listener).map_err(|source| ServerError::Listen { address, source })
-}
-
-/// The address to bind: loopback for a registry on any port unless an address is configured.
-fn host(address: SocketAddr, on_any_port: bool) -> IpAddr {
-    if on_any_port && address == RegistryConfig::default().listen_address {
-        IpAddr::from(Ipv4Addr::LOCALHOST)
-    } else {
-        address.ip()
-    }
 }

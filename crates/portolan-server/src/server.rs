@@ -7,11 +7,11 @@ use futures_util::StreamExt;
 use portolan_broadcast::{Broadcaster, network_id};
 use portolan_core::{Change, DeclaredInstance, Host, Scope, Secret};
 use portolan_host_facts::registry_socket::RegistrySocket;
-use portolan_http::HttpLimits;
+use portolan_http::{AllowedHosts, ClientLimits, HttpLimits, HttpPolicy, HttpState};
 use portolan_http_api::Api;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::PortAllocator;
-use portolan_registry::{Registry, WatchQuery};
+use portolan_registry::{ClientsConfig, Registry, RegistryConfig, WatchQuery};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use crate::flows::{self, ChannelTrust};
 use crate::listen::listen;
+use crate::own_names::own_names;
 use crate::parts::Parts;
 use crate::secrets::MIN_TOKEN;
 use crate::{ServerError, Settings};
@@ -122,8 +123,7 @@ impl RegistryServerBuilder {
         self
     }
 
-    /// Sets whether the server may use a port after the configured one if that is in use. It then
-    /// binds loopback unless an address is configured.
+    /// Sets whether the server may use a port after the configured one if that is in use.
     pub fn on_any_port(mut self, any: bool) -> Self {
         self.on_any_port = any;
         self
@@ -166,6 +166,7 @@ impl RegistryServerBuilder {
         let api = Api::new(registry.clone(), metrics.clone())
             .token(settings.token.as_ref().map(Secret::expose))
             .trusted_proxies(settings.service_registry.trusted_proxies.clone())
+            .open_to_network(is_open_to_network(address.ip(), &settings))
             .network_id(network_id())
             .declared(declared);
 
@@ -180,12 +181,12 @@ impl RegistryServerBuilder {
             });
         }
         let (dialects, open) = (vec![api.dialect()], CancellationToken::new());
-        let opened = open.clone().cancelled_owned();
+        let state = HttpState::from(http_policy(&settings.service_registry, &metrics));
+        let (opened, shared) = (open.clone().cancelled_owned(), state.clone());
         parts.spawn_fallible("http", async |stop| {
             // Requests wait until the state is that with which the server begins.
             opened.await;
-            let (limits, stop) = (HttpLimits::default(), stop.cancelled_owned());
-            Ok(portolan_http::serve(listener, dialects, limits, stop).await?)
+            Ok(portolan_http::serve(listener, dialects, shared, stop.cancelled_owned()).await?)
         });
         let local = local_listener(&settings, address);
         let (socket, local) = local.map_or((None, None), |(socket, it)| (Some(socket), Some(it)));
@@ -193,8 +194,7 @@ impl RegistryServerBuilder {
             let (dialects, opened) = (vec![api.dialect()], open.clone().cancelled_owned());
             parts.spawn_fallible("socket", async |stop| {
                 opened.await;
-                let (limits, stop) = (HttpLimits::default(), stop.cancelled_owned());
-                Ok(portolan_http::serve(listener, dialects, limits, stop).await?)
+                Ok(portolan_http::serve(listener, dialects, state, stop.cancelled_owned()).await?)
             });
         }
         parts.spawn("registry", |stop| task.run(stop.cancelled_owned()));
@@ -208,7 +208,13 @@ impl RegistryServerBuilder {
                  key: set broadcast.key, or service_registry.import_unsigned"
             );
         }
-        log_open_access(address.ip(), settings.token.is_some());
+        if is_open_to_network(address.ip(), &settings) {
+            warn!(
+                %address,
+                "Registry serves other hosts without a token, so that anyone there can change it: set PORTOLAN_TOKEN, or \
+                 service_registry.listen_address to 127.0.0.1:7000"
+            );
+        }
         info!(%address, "Registry server started");
         Ok(RegistryServer {
             address,
@@ -271,9 +277,31 @@ fn check_token(token: Option<&Secret>, address: SocketAddr) -> Result<(), Server
     Ok(())
 }
 
-fn log_open_access(address: IpAddr, has_token: bool) {
-    if !address.is_loopback() && !has_token {
-        info!(%address, "Registry accepts unauthenticated writes, set PORTOLAN_TOKEN to require a token");
+/// Whether other hosts reach the server and need no token.
+fn is_open_to_network(address: IpAddr, settings: &Settings) -> bool {
+    !address.is_loopback() && settings.token.is_none()
+}
+
+fn client_limits(config: &ClientsConfig) -> ClientLimits {
+    const MIB: usize = 1024 * 1024;
+    ClientLimits {
+        connections: config.connections,
+        streams: config.streams,
+        requests_per_second: config.requests_per_second,
+        wrong_tokens: config.wrong_tokens,
+        response_bytes: config.response_mib * MIB,
+        total_response_bytes: config.total_response_mib * MIB,
+    }
+}
+
+fn http_policy(config: &RegistryConfig, metrics: &Metrics) -> HttpPolicy {
+    let names = config.allowed_hosts.iter().cloned().chain(own_names());
+    HttpPolicy {
+        hosts: AllowedHosts::default().with(names),
+        clients: client_limits(&config.clients),
+        trusted_proxies: config.trusted_proxies.clone(),
+        metrics: metrics.clone(),
+        limits: HttpLimits::default(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use portolan_audit::{AuditConfig, InvalidAuditConfig};
 use portolan_broadcast::{BroadcastConfig, BroadcastError};
 use portolan_client::{DiscoveryConfig, InvalidDiscovery};
 use portolan_config_manager::Loader;
@@ -76,6 +77,9 @@ pub enum InvalidSettings {
     /// The discovery settings are invalid.
     #[error(transparent)]
     Discovery(#[from] InvalidDiscovery),
+    /// The settings of the audit log are invalid.
+    #[error(transparent)]
+    Audit(#[from] InvalidAuditConfig),
 }
 
 /// The settings of logging.
@@ -88,6 +92,8 @@ pub struct LoggingConfig {
     pub level: Option<String>,
     /// Text for people or JSON for programs. Default `text`.
     pub format: LogFormat,
+    /// The audit log.
+    pub audit: AuditConfig,
 }
 
 /// The format of log lines.
@@ -124,6 +130,7 @@ impl InvalidSettings {
             Self::Broadcast(BroadcastError::Ttl(_)) => "broadcast.ttl".to_owned(),
             Self::Broadcast(_) => "broadcast".to_owned(),
             Self::Discovery(error) => error.path(),
+            Self::Audit(error) => error.path(),
         }
     }
 }
@@ -136,6 +143,7 @@ impl Remedy for InvalidSettings {
             Self::Pool { .. } => Some("add the pool to port_allocator.port_ranges".into()),
             Self::Registry(error) => error.remedy(),
             Self::Discovery(error) => error.remedy(),
+            Self::Audit(error) => error.remedy(),
             Self::Broadcast(error) => error.remedy(),
         }
     }
@@ -161,6 +169,7 @@ impl Settings {
         }
         self.service_registry.validate()?;
         self.broadcast.validate()?;
+        self.logging.audit.validate()?;
         Ok(self.discovery.validate()?)
     }
 
@@ -186,6 +195,8 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use portolan_audit::AuditSink;
+
     use super::*;
 
     fn error_after(change: impl FnOnce(&mut Settings)) -> InvalidSettings {
@@ -214,6 +225,10 @@ mod tests {
         assert!(error.to_string().starts_with("broadcast.max_datagram: "), "{error}");
         let error = error_after(|settings| settings.broadcast.key = Some("hunter2".into()));
         assert!(error.to_string().starts_with("broadcast.key: the key has 7 bytes"), "{error}");
+        let error = error_after(|settings| settings.logging.audit.keep = 0);
+        assert!(error.to_string().starts_with("logging.audit.keep: "), "{error}");
+        let error = error_after(|settings| settings.logging.audit.sink = AuditSink::File);
+        assert!(error.to_string().starts_with("logging.audit.file: "), "{error}");
         let error = error_after(|settings| settings.discovery.strategies.clear());
         assert!(error.to_string().starts_with("discovery.strategies: "), "{error}");
     }

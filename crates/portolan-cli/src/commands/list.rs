@@ -20,6 +20,10 @@ use crate::output;
 pub(crate) const INCOMPLETE: &str = "the registry has just started: services that ran before may be missing until they have \
                           registered again, within a heartbeat interval";
 
+/// What people are told if the registry serves other hosts without a token.
+const OPEN_TO_NETWORK: &str = "the registry serves other hosts without a token, so that anyone there can change it: set \
+                               PORTOLAN_TOKEN for it and its clients, or service_registry.listen_address to 127.0.0.1:7000";
+
 /// What people are told if the registry has lost its store.
 fn stale(view_age_ms: u64) -> String {
     let age = format_rounded(Duration::from_millis(view_age_ms));
@@ -59,6 +63,9 @@ impl List {
                 output::note(INCOMPLETE);
             }
         }
+        if shown.open_to_network && !context.quiet {
+            output::warning(OPEN_TO_NETWORK);
+        }
         if shown.stale {
             output::warning(format_args!("{}", stale(shown.view_age_ms)));
         }
@@ -87,6 +94,9 @@ struct Shown {
     /// Whether that is longer than it may be.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     stale: bool,
+    /// Whether the registry serves other hosts without a token.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    open_to_network: bool,
 }
 
 /// What was found, and why the registry could not be asked if it was not.
@@ -98,8 +108,11 @@ struct Found {
 /// Asks the registry, and if it cannot be reached, asks by broadcast.
 async fn find(context: &Context, query: &ListQuery) -> Result<Found, Failure> {
     let unreachable = match context.registry()?.list(query).await {
-        Ok(Listing { services, declared, incomplete, view_age_ms, stale, .. }) => {
-            let shown = Shown { services, declared, incomplete, view_age_ms, stale };
+        Ok(Listing {
+            services, declared, incomplete, view_age_ms, stale, open_to_network, ..
+        }) => {
+            let shown =
+                Shown { services, declared, incomplete, view_age_ms, stale, open_to_network };
             return Ok(Found { shown, unreachable: None });
         }
         Err(error @ RegistryClientError::Unreachable { .. }) if context.trusts_broadcast() => error,
@@ -118,7 +131,8 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Found, Failure> {
         service.source = Source::Broadcast;
     }
     let declared = Vec::new();
-    let shown = Shown { services, declared, incomplete: false, view_age_ms: 0, stale: false };
+    let (incomplete, stale, open_to_network) = (false, false, false);
+    let shown = Shown { services, declared, incomplete, view_age_ms: 0, stale, open_to_network };
     Ok(Found { shown, unreachable: Some(unreachable) })
 }
 

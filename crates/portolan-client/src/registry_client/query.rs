@@ -55,6 +55,9 @@ pub struct Listing {
     /// Whether that is longer than the registry's `max_view_age`, or the registry has not read its state yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stale: bool,
+    /// Whether the registry serves other hosts without requiring a token: anyone there can change what it answers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open_to_network: bool,
     /// The instances.
     pub services: Vec<ServiceEndpoint>,
     /// The instances of the registry's stack that are not ready. They have no address.

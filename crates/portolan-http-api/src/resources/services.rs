@@ -1,22 +1,29 @@
 //! `/api/v1/services`: the registered instances.
 
-use axum::extract::State;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{HeaderMap, HeaderName, LOCATION};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION};
 use http::{HeaderValue, StatusCode};
 use portolan_core::{
-    DeclaredInstance, Registration, Revision, Scope, ServiceEndpoint, ServiceId, matches_any,
+    DeclaredInstance, Registration, Revision, Scope, ServiceEndpoint, ServiceId, Vantage,
+    matches_any,
 };
+use portolan_http::ConnectionInfo;
 use portolan_registry::{Query, Registered, RegistryError};
 use serde::Serialize;
 
 use crate::body::Json;
 use crate::etag::Version;
 use crate::parameters::{self, Parameters};
+use crate::pieces::{self, Pieces};
 use crate::problem::{Problem, ProblemKind};
 use crate::resources::caller::Requester;
 use crate::resources::currency::Currency;
 use crate::resources::id::{Id, Owned};
+use crate::resources::page::{Cursor, Page};
 use crate::{Api, etag};
 
 /// The header with which a registry that has just started says that its answers are incomplete.
@@ -24,7 +31,7 @@ pub(crate) const INCOMPLETE: HeaderName = HeaderName::from_static("portolan-inco
 
 /// The matching instances, and the revision from which a watch sees every later change.
 #[derive(Debug, Serialize)]
-struct Listing {
+struct Listing<'a> {
     revision: Revision,
     /// Whether instances may be missing that have not registered again since the registry started.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -34,7 +41,14 @@ struct Listing {
     /// Whether that is longer than it may be.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     stale: bool,
-    services: Vec<ServiceEndpoint>,
+    /// Whether other hosts reach the registry, and it requires no token.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    open_to_network: bool,
+    /// The parameter `after` of the next page, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<&'a Cursor>,
+    /// Encoded separately, in pieces.
+    services: [(); 0],
     /// The instances of the registry's stack that are not ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     declared: Vec<DeclaredInstance>,
@@ -43,27 +57,60 @@ struct Listing {
 /// `GET /api/v1/services`: the instances that match every condition.
 pub(crate) async fn list(
     State(api): State<Api>,
+    Extension(connection): Extension<ConnectionInfo>,
     requester: Requester,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let query = query(parameters)?;
+    let (query, page) = query(parameters)?;
     // Before the lookup, so that a complete answer has everything.
     let incomplete = api.registry().is_incomplete();
     let currency = Currency::of(&api);
     let (found, revision) = api.registry().lookup(&query);
+    let (found, next) = page.of(found);
     let vantage = requester.vantage();
     let declared = not_ready(&api, &query);
     let version = Version { revision, vantage, incomplete, declared: &declared };
     let mut response = etag::respond(&headers, version, || {
-        let services = found.iter().filter_map(|found| found.seen_from(vantage)).collect();
         let Currency { view_age_ms, stale } = currency;
-        let declared = declared.clone();
-        Json(Listing { revision, incomplete, view_age_ms, stale, services, declared })
+        let listing = Listing {
+            revision,
+            incomplete,
+            view_age_ms,
+            stale,
+            open_to_network: api.is_open_to_network(),
+            next: next.as_ref(),
+            services: [],
+            declared: declared.clone(),
+        };
+        encode(&listing, found, vantage, &connection)
     });
     mark_incomplete(&mut response, incomplete);
     currency.mark(&mut response);
     Ok(response)
+}
+
+/// Encodes the list while the client reads it.
+fn encode(
+    listing: &Listing<'_>,
+    found: Vec<Arc<ServiceEndpoint>>,
+    vantage: Vantage,
+    connection: &ConnectionInfo,
+) -> Result<Response, Problem> {
+    let around = pieces::around(listing, "services").ok_or_else(|| {
+        Problem::new(ProblemKind::Internal, "the response could not be serialised")
+            .remedy("report it with the log of the server")
+    })?;
+    let mut pieces = Pieces::new(around, found, vantage, connection)?;
+    // One piece has a length, which clients like to know.
+    let body = match (pieces.next(), pieces.next()) {
+        (Some(Ok(whole)), None) => Body::from(whole),
+        (first, second) => {
+            let pieces = first.into_iter().chain(second).chain(pieces);
+            Body::from_stream(futures_util::stream::iter(pieces))
+        }
+    };
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// Returns the declared instances that are not ready and match. They have a name, a scope and a state only,
@@ -157,7 +204,7 @@ fn conflicting_ids(path: &ServiceId, body: &ServiceId) -> Problem {
     Problem::new(ProblemKind::BadMember, detail).remedy("omit the id in the body").pointer("/id")
 }
 
-fn query(mut parameters: Parameters) -> Result<Query, Problem> {
+fn query(mut parameters: Parameters) -> Result<(Query, Page), Problem> {
     let query = Query {
         names: parameters.list("name")?,
         scopes: scopes(&mut parameters)?,
@@ -166,8 +213,11 @@ fn query(mut parameters: Parameters) -> Result<Query, Problem> {
         version: parameters.optional("version")?,
         metadata: parameters.metadata()?,
     };
-    parameters.finish(&["name", "scope", "health", "protocol", "version", "meta.KEY"])?;
-    Ok(query)
+    let page = Page::take(&mut parameters)?;
+    parameters.finish(&[
+        "name", "scope", "health", "protocol", "version", "meta.KEY", "limit", "after",
+    ])?;
+    Ok((query, page))
 }
 
 /// Takes the scopes. In JSON the scope is a metadata entry, so `meta.scope` is accepted too.

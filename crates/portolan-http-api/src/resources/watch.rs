@@ -1,25 +1,26 @@
 //! `/api/v1/watch`: changes as server-sent events (`text/event-stream`, HTML Living Standard 9.2).
 
-use std::convert::Infallible;
-use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{Extension, State};
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::{Stream, StreamExt};
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, iter};
+use futures_util::{FutureExt, Stream, StreamExt};
 use http::header::{HeaderMap, HeaderName};
-use portolan_core::{Revision, ServiceEvent, Vantage, quoted};
-use portolan_http::ConnectionInfo;
+use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, Vantage, quoted};
+use portolan_http::{ClientPermit, ConnectionInfo, RequestError};
 use portolan_registry::{EventStream, WatchQuery};
 use serde_json::json;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::Api;
 use crate::parameters::{self, Parameters};
+use crate::pieces::{self, Pieces, ReadTooSlow};
 use crate::problem::Problem;
 use crate::resources::caller::Requester;
 use crate::resources::currency::Currency;
@@ -58,13 +59,25 @@ pub(crate) async fn stream(
     let vantage = requester.vantage();
     let incomplete = api.registry().is_incomplete();
     let currency = Currency::of(&api);
-    let events = Bookmarked::new(api.registry().watch(query), api.bookmark_interval())
-        .filter_map(move |message| ready(message.seen(vantage)))
-        .map(|message| Ok::<_, Infallible>(message.encode()))
-        .take_until(connection.shutdown().clone().cancelled_owned());
-    let stream = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    let permit = connection.open_stream()?;
+    let shutdown = connection.shutdown().clone().cancelled_owned();
+    let mut messages = Bookmarked::new(api.registry().watch(query), api.bookmark_interval());
+    // The snapshot is there at once, if there is one. Without memory for it, the client is told to come later.
+    let first = messages.next().now_or_never().flatten();
+    let first = first.map(|message| message.encode(vantage, &connection)).transpose()?;
+    let rest = messages.map(move |message| message.encode(vantage, &connection));
+    let pieces = iter(first)
+        .map(Ok)
+        .chain(rest)
+        // A later snapshot for which there is no memory ends the stream, and the client resumes.
+        .take_while(|encoded| std::future::ready(encoded.is_ok()))
+        .filter_map(|encoded| std::future::ready(encoded.ok()))
+        .flat_map(iter)
+        .take_until(shutdown);
+    let body = Body::from_stream(EventBody::new(pieces.boxed(), permit));
     // Without it nginx buffers events until it has a page of them.
-    let mut response = ([("x-accel-buffering", "no")], stream).into_response();
+    let headers = [("content-type", "text/event-stream"), ("x-accel-buffering", "no")];
+    let mut response = (headers, body).into_response();
     mark_incomplete(&mut response, incomplete);
     currency.mark(&mut response);
     Ok(response)
@@ -73,36 +86,114 @@ pub(crate) async fn stream(
 // === impl Message ===
 
 impl Message {
-    /// Returns the message as the caller sees it; `None` if it concerns an instance out of its reach.
-    fn seen(self, vantage: Vantage) -> Option<Self> {
-        match self {
-            Self::Event(event) if vantage != Vantage::SameHost => {
-                let change = event.change.clone().seen_from(vantage)?;
-                Some(Self::Event(Arc::new(ServiceEvent { revision: event.revision, change })))
-            }
-            message => Some(message),
-        }
-    }
-
-    /// Encodes the message. The id is what a client sends to resume, as `Last-Event-ID`; a browser without a listener for
-    /// bookmarks takes it too (HTML Living Standard, 9.2.6).
-    fn encode(&self) -> Event {
-        let (kind, revision, json) = match self {
-            Self::Event(event) => {
-                (event.change.kind(), event.revision, serde_json::to_string(event))
-            }
+    /// Encodes the message as the caller sees it; nothing if it concerns an instance out of its reach. The id is what a client
+    /// sends to resume, as `Last-Event-ID`; a browser without a listener for bookmarks takes it too (HTML Living Standard,
+    /// 9.2.6).
+    fn encode(
+        self,
+        vantage: Vantage,
+        connection: &ConnectionInfo,
+    ) -> Result<Encoded, RequestError> {
+        let event = match self {
             Self::Bookmark(revision) => {
                 let bookmark = json!({"revision": revision, "type": "bookmark"});
-                ("bookmark", *revision, Ok(bookmark.to_string()))
+                return Ok(Encoded::one(event("bookmark", revision, &bookmark.to_string())));
             }
+            Self::Event(event) => event,
         };
-        match json {
-            Ok(json) => Event::default().event(kind).id(revision.to_string()).data(json),
+        let ServiceEvent { revision, ref change } = *event;
+        if let Change::Snapshot { endpoints, incomplete } = change {
+            return snapshot(revision, endpoints.clone(), *incomplete, vantage, connection);
+        }
+        let seen = match vantage {
+            Vantage::SameHost => Some(event.change.clone()),
+            vantage => event.change.clone().seen_from(vantage),
+        };
+        let Some(change) = seen else { return Ok(Encoded::default()) };
+        let kind = change.kind();
+        Ok(match serde_json::to_string(&ServiceEvent { revision, change }) {
+            Ok(json) => Encoded::one(self::event(kind, revision, &json)),
             Err(error) => {
                 tracing::error!(%error, "Event could not be serialised");
-                Event::default().comment("an event could not be serialised")
+                Encoded::default()
             }
+        })
+    }
+}
+
+/// An encoded message: at most one piece, or the pieces of a snapshot.
+#[derive(Default)]
+struct Encoded {
+    one: Option<Bytes>,
+    pieces: Option<Pieces>,
+}
+
+// === impl Encoded ===
+
+impl Encoded {
+    fn one(text: String) -> Self {
+        Self { one: Some(text.into()), pieces: None }
+    }
+}
+
+impl Iterator for Encoded {
+    type Item = Result<Bytes, ReadTooSlow>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.one.take().map(Ok).or_else(|| self.pieces.as_mut()?.next())
+    }
+}
+
+/// One server-sent event. JSON has no line feeds, so the data is one line.
+fn event(kind: &str, revision: Revision, json: &str) -> String {
+    format!("event: {kind}\nid: {revision}\ndata: {json}\n\n")
+}
+
+fn snapshot(
+    revision: Revision,
+    endpoints: Vec<Arc<ServiceEndpoint>>,
+    incomplete: bool,
+    vantage: Vantage,
+    connection: &ConnectionInfo,
+) -> Result<Encoded, RequestError> {
+    let change = Change::Snapshot { endpoints: Vec::new(), incomplete };
+    let Some((head, tail)) = pieces::around(&ServiceEvent { revision, change }, "endpoints") else {
+        return Ok(Encoded::default());
+    };
+    let head = format!("event: snapshot\nid: {revision}\ndata: {head}");
+    let tail = format!("{tail}\n\n");
+    let pieces = Pieces::new((head, tail), endpoints, vantage, connection)?;
+    Ok(Encoded { one: None, pieces: Some(pieces) })
+}
+
+/// The pieces of a stream of events, with comments while nothing happens.
+struct EventBody {
+    pieces: BoxStream<'static, Result<Bytes, ReadTooSlow>>,
+    keep_alive: Interval,
+    _permit: ClientPermit,
+}
+
+// === impl EventBody ===
+
+impl EventBody {
+    fn new(pieces: BoxStream<'static, Result<Bytes, ReadTooSlow>>, permit: ClientPermit) -> Self {
+        let mut keep_alive = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
+        keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { pieces, keep_alive, _permit: permit }
+    }
+}
+
+impl Stream for EventBody {
+    type Item = Result<Bytes, ReadTooSlow>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        // The pieces of one event are all there, so that no comment comes between them.
+        if let Poll::Ready(piece) = self.pieces.poll_next_unpin(context) {
+            self.keep_alive.reset();
+            return Poll::Ready(piece);
         }
+        std::task::ready!(self.keep_alive.poll_tick(context));
+        Poll::Ready(Some(Ok(Bytes::from_static(b":\n\n"))))
     }
 }
 

@@ -55,8 +55,9 @@ async fn post_from(peer: &str, path: &str, body: &Value) -> (u16, Value) {
     let local: SocketAddr = "192.0.2.1:7000".parse().unwrap();
     let peer = Peer::Tcp { remote: peer.parse().unwrap(), local: Some(local) };
     let request = http::Request::post(path)
+        .header("host", "192.0.2.1:7000")
         .header("content-type", "application/json")
-        .extension(ConnectionInfo::new(peer, limits.into(), Default::default()))
+        .extension(ConnectionInfo::new(peer, limits, Default::default()))
         .body(Body::from(body.to_string()))
         .unwrap();
     let response = router.oneshot(request).await.unwrap();

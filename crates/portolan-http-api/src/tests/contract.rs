@@ -13,7 +13,7 @@ use crate::openapi;
 /// The response that every error has.
 const PROBLEM: &str = "/components/responses/Problem";
 /// Errors that every operation can have, documented as its `default` response.
-const ANYWHERE: [u16; 4] = [401, 403, 408, 500];
+const ANYWHERE: [u16; 5] = [401, 403, 408, 421, 500];
 
 /// The document with every object schema closed, so that an undocumented member is an error.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {

@@ -27,12 +27,17 @@ fn request_errors() {
     let documents: Vec<_> = [
         RequestError::Unauthorized,
         RequestError::Forbidden,
+        RequestError::InvalidHost { problem: "no Host header" },
+        RequestError::Misdirected { host: "\"evil.example\"".into() },
+        RequestError::ForeignOrigin { origin: "\"http://evil.example\"".into() },
         RequestError::BodyTooLarge { limit: 1_048_576 },
         RequestError::BodyTimeout { limit },
         RequestError::BodyIncomplete { reason: "connection closed".into() },
         RequestError::Panicked,
         RequestError::Timeout { limit },
         RequestError::Overloaded { limit: 10_000 },
+        RequestError::TooMany { what: "streams", limit: 500, retry_after: 5 },
+        RequestError::NoMemory,
     ]
     .iter()
     .map(Problem::from)
@@ -49,6 +54,7 @@ fn registry_errors() {
         RegistryError::Unknown { id: id() },
         InvalidRegistration::PortZero.into(),
         RegistryError::Full { limit: 10_000 },
+        RegistryError::ClientFull { peer: [10, 0, 0, 9].into(), limit: 5_000 },
         RegistryError::BroadcastFull { limit: 5_000 },
         RegistryError::RegisteredByApi { id: id() },
         RegistryError::RegisteredInConsul {

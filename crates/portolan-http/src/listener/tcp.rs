@@ -3,9 +3,13 @@
 use std::future::{Ready, ready};
 use std::io;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Listener, Peer};
+
+/// How many bytes the kernel takes of a response that it cannot send yet.
+const UNSENT: u32 = 128 * 1024;
 
 impl Listener for TcpListener {
     type Io = TcpStream;
@@ -16,6 +20,8 @@ impl Listener for TcpListener {
         // Events of a watch are small and must not wait for an acknowledgement (Nagle). A socket
         // that refuses the option works without it.
         drop(stream.set_nodelay(true));
+        // What a peer does not read waits here, within limits, and not in the kernel.
+        drop(SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT));
         let local = stream.local_addr().ok();
         Ok(ready(Ok((stream, Peer::Tcp { remote, local }))))
     }

@@ -19,8 +19,9 @@ fn other() -> Dialect {
 
 async fn send(dispatch: &Dispatch, method: &str, path: &str) -> (u16, String) {
     let peer = Peer::Unix { uid: 0, pid: None };
-    let info = ConnectionInfo::new(peer, HttpLimits::default().into(), Default::default());
-    let request = Request::builder().method(method).uri(path).extension(info);
+    let info = ConnectionInfo::new(peer, HttpLimits::default(), Default::default());
+    let request =
+        Request::builder().method(method).uri(path).header("host", "localhost").extension(info);
     let request = request.body(Body::empty()).unwrap();
     let response = dispatch.select(path).oneshot(request).await.unwrap();
     let status = response.status().as_u16();
@@ -46,7 +47,8 @@ async fn longest_prefix_selects_the_dialect_and_its_error_format() {
 
 #[tokio::test]
 async fn overload_response_is_worded_by_the_dialect_of_the_path() {
-    let dispatch = Dispatch::overloaded(&[plain(), other()], &HttpLimits::default());
+    let error = RequestError::Overloaded { limit: 10_000 };
+    let dispatch = Dispatch::rejecting(&[plain(), other()], &HttpLimits::default(), &error);
     let text = "the limit of 10000 connections is reached";
     assert_eq!(send(&dispatch, "GET", "/ping").await, (503, format!("plain: {text}")));
     assert_eq!(send(&dispatch, "GET", "/v2/x").await, (503, format!("<{text}>")));

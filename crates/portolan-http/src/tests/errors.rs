@@ -12,6 +12,9 @@ fn every_error_says_what_is_wrong_and_the_remedy() {
     let errors = [
         E::Unauthorized,
         E::Forbidden,
+        E::InvalidHost { problem: "no Host header" },
+        E::Misdirected { host: "\"evil.example\"".into() },
+        E::ForeignOrigin { origin: "\"http://evil.example\"".into() },
         E::NotFound { path: "/api/v1/service".into() },
         E::MethodNotAllowed { method: Method::DELETE, route: "/api/v1/services".into() },
         E::BodyTooLarge { limit: 1_048_576 },
@@ -20,6 +23,8 @@ fn every_error_says_what_is_wrong_and_the_remedy() {
         E::Panicked,
         E::Timeout { limit },
         E::Overloaded { limit: 10_000 },
+        E::TooMany { what: "streams", limit: 500, retry_after: 5 },
+        E::NoMemory,
     ];
     let mut text = String::new();
     for error in errors {

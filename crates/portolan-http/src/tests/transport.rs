@@ -6,7 +6,7 @@ use super::support::{SHORT, Server, TEST_TIMEOUT, read_to_end};
 use crate::HttpLimits;
 
 fn head(length: usize) -> String {
-    format!("POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n")
+    format!("POST /length HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n")
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn connection_beyond_the_limit_is_answered_with_503() {
     let mut admitted = Vec::new();
     for _ in 0..2 {
         let mut stream = server.connect().await;
-        stream.write_all(b"GET /ping HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         stream.read_exact(&mut [0]).await.unwrap();
         admitted.push(stream);
     }

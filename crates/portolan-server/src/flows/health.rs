@@ -1,10 +1,13 @@
 //! Health checks of the endpoints that this server owns and that name a health URL.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
-use portolan_core::{Change, HealthReport, HealthStatus, ServiceEndpoint, ServiceId, Source};
-use portolan_health::{CheckSpec, HealthConfig, HealthMonitor};
+use portolan_core::{
+    Change, HealthReport, HealthStatus, IpNetwork, ServiceEndpoint, ServiceId, Source,
+};
+use portolan_health::{CheckReach, CheckSpec, HealthConfig, HealthMonitor, RegistrantReach};
 use portolan_metrics::Metrics;
 use portolan_registry::{Membership, Registry, WatchQuery};
 use tokio::sync::mpsc;
@@ -27,6 +30,8 @@ pub(crate) async fn health(
 ) {
     let (sender, mut reports) = mpsc::channel(REPORTS);
     let mut checks = Checks {
+        allowed: config.allowed_networks.clone().into(),
+        registry: registry.clone(),
         monitor: HealthMonitor::new(config, metrics, sender.clone()),
         reports: sender,
         membership: registry.membership(),
@@ -54,6 +59,9 @@ pub(crate) async fn health(
 
 /// The checks that run on this server.
 struct Checks {
+    registry: Registry,
+    /// Where everyone's instances may be checked.
+    allowed: Arc<[IpNetwork]>,
     monitor: HealthMonitor,
     reports: mpsc::Sender<(ServiceId, HealthReport)>,
     membership: Membership,
@@ -83,7 +91,9 @@ impl Checks {
     fn assign(&mut self, endpoint: &ServiceEndpoint) {
         match check_of(endpoint, self.trust).filter(|_| self.membership.owns(&endpoint.id)) {
             Some(Ok(check)) => {
-                self.monitor.watch(endpoint, &check);
+                let registrant = self.registry.registrant(&endpoint.id);
+                let reach = RegistrantReach::new(registrant, Arc::clone(&self.allowed));
+                self.monitor.watch_within(endpoint, &check, CheckReach::Registrant(reach));
                 self.checked.insert(endpoint.id.clone());
             }
             Some(Err(reason)) => {
@@ -124,10 +134,16 @@ impl Checks {
 /// host: a registry that requested any URL could be used to reach hosts behind a firewall
 /// (server-side request forgery).
 fn check_of(endpoint: &ServiceEndpoint, trust: ChannelTrust) -> Option<Result<CheckSpec, String>> {
-    // An announcement that is not signed may be forged, with its health.
-    let is_trusted = endpoint.source != Source::Broadcast || trust == ChannelTrust::Signed;
-    let by_agent = endpoint.is_checked_by_agent() && is_trusted;
-    let url = endpoint.health_url.as_deref().filter(|_| !by_agent)?;
+    let url = endpoint.health_url.as_deref()?;
+    // An announcement that is not signed may be forged: with one datagram, anyone could let the registry send requests.
+    if endpoint.source == Source::Broadcast && trust != ChannelTrust::Signed {
+        return Some(Err(
+            "not checked, because the announcement is not signed; set broadcast.key".to_owned()
+        ));
+    }
+    if endpoint.is_checked_by_agent() {
+        return None;
+    }
     Some(parse_health_url(endpoint, url).map_err(|reason| format!("health_url: {reason}")))
 }
 

@@ -163,7 +163,7 @@ async fn port_of_a_foreign_process_is_refused_or_skipped() {
 }
 
 #[tokio::test]
-async fn server_on_any_port_binds_loopback_unless_an_address_is_configured() {
+async fn server_binds_loopback_unless_an_address_is_configured() {
     let env = Env::new();
     let mut settings = env.settings();
     settings.service_registry.listen_address =
@@ -234,7 +234,7 @@ async fn registry_with_a_token_does_not_listen_to_unsigned_announcements() {
 }
 
 #[tokio::test]
-async fn forged_health_does_not_count_and_the_registry_checks_itself() {
+async fn forged_health_does_not_count_and_the_registry_sends_nothing() {
     let env = Env::new();
     let network = MemoryNetwork::new(1);
     let (own, other) = (join(&network, 1), join(&network, 2));

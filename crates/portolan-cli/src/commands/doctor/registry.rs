@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use portolan_client::{Readiness, RegistryClientError};
+use portolan_client::{ListQuery, Readiness, RegistryClient, RegistryClientError};
 use portolan_core::duration::format_duration;
+use portolan_server::{REGISTRY_SERVICE, Settings};
 
 use super::Check;
 use super::finding::Finding;
@@ -15,6 +16,7 @@ pub(super) const CHECK: Check = Check { name: "registry", run: |context| check(c
 
 async fn check(context: &Context) -> Vec<Finding> {
     let mut findings = Vec::new();
+    findings.extend(own_server(context.settings()));
     for url in context.registry_url().split(',') {
         findings.extend(check_server(context, url).await);
     }
@@ -34,10 +36,36 @@ async fn check_server(context: &Context, url: &str) -> Vec<Finding> {
             let responds = readiness(client.readiness().await, &client.url());
             let clock =
                 time.map(|time| evaluate(time, Timestamp::now(), settings.broadcast.window));
-            [responds].into_iter().chain(clock).collect()
+            let open = remote_server(&client).await;
+            [responds].into_iter().chain(clock).chain(open).collect()
         }
         Err(error) => vec![error_finding(error, context.names_registry())],
     }
+}
+
+/// A server with these settings that other hosts reach should require a token.
+fn own_server(settings: &Settings) -> Option<Finding> {
+    let address = settings.service_registry.listen_address;
+    (settings.token.is_none() && !address.ip().is_loopback()).then(|| {
+        open_to_network(format_args!(
+            "service_registry.listen_address is {address}, and no token is set"
+        ))
+    })
+}
+
+/// The same of a server that responds, which may have other settings.
+async fn remote_server(client: &RegistryClient) -> Option<Finding> {
+    let nothing = ListQuery::named(REGISTRY_SERVICE.parse().ok()?);
+    let is_open = client.list(&nothing).await.is_ok_and(|listing| listing.open_to_network);
+    is_open.then(|| open_to_network(format_args!("{} says so", client.url())))
+}
+
+fn open_to_network(evidence: std::fmt::Arguments<'_>) -> Finding {
+    Finding::warning(
+        "the registry serves other hosts without a token: anyone there can change what it answers",
+        evidence,
+        "set PORTOLAN_TOKEN for the registry and its clients, or service_registry.listen_address to 127.0.0.1:7000",
+    )
 }
 
 /// A registry that responds may have lost its store.

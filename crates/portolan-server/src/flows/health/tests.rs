@@ -129,8 +129,15 @@ fn endpoint_that_its_agent_checks_is_not_checked() {
     for trust in [ChannelTrust::Unsigned, ChannelTrust::Signed] {
         assert_eq!(check_of(&endpoint, trust), None);
     }
-    // Anyone can announce that.
     endpoint.source = Source::Broadcast;
     assert_eq!(check_of(&endpoint, ChannelTrust::Signed), None);
-    assert!(check_of(&endpoint, ChannelTrust::Unsigned).unwrap().is_ok());
+}
+
+#[test]
+fn unsigned_announcement_is_never_checked() {
+    let mut endpoint = endpoint("127.0.0.1", "tcp://127.0.0.1:22");
+    endpoint.source = Source::Broadcast;
+    let reason = check_of(&endpoint, ChannelTrust::Unsigned).unwrap().unwrap_err();
+    assert!(reason.contains("not signed; set broadcast.key"), "{reason}");
+    assert!(check_of(&endpoint, ChannelTrust::Signed).unwrap().is_ok());
 }

@@ -1,0 +1,295 @@
+//! What each client uses of the server, and how much it may.
+//!
+//! A client is an address; of IPv6, the network of 64 bits that one host has at its disposal. All programs on this host share
+//! one address, so what is limited for each client is not limited for it; the limits of the whole server hold.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::RequestError;
+
+mod bucket;
+
+use bucket::Bucket;
+
+/// How many clients are known at a time. Those beyond share the limits of one.
+const MAX_CLIENTS: usize = 16_384;
+/// How often clients that use nothing are forgotten if the table is full.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How many rejections of a client are in the audit log at once, and how long until there is one more.
+const AUDITED: Bucket = Bucket::new(20, Duration::from_secs(1));
+/// How many wrong tokens of a client are remembered, so that a program that repeats one is not taken for a guess.
+const REMEMBERED: usize = 8;
+/// The key of the clients beyond [`MAX_CLIENTS`].
+const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// How much each client may use. The values are far beyond what a host needs on which hundreds of services run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// The maximum number of open connections. Default 1,000.
+    pub connections: usize,
+    /// The maximum number of responses without an end, such as watches. Default 500.
+    pub streams: usize,
+    /// The maximum rate of requests a second; four times as many at once. Default 1,000.
+    pub requests_per_second: u32,
+    /// The maximum number of different wrong tokens; one more each ten seconds. Default 10.
+    pub wrong_tokens: u32,
+    /// The most memory in bytes that responses to the client take. Default 32 MiB.
+    pub response_bytes: usize,
+    /// The same for all clients. Default 128 MiB.
+    pub total_response_bytes: usize,
+}
+
+/// How long until a client may send one more wrong token.
+const WRONG_TOKEN: Duration = Duration::from_secs(10);
+
+/// The clients, and what they use. Bounded.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    limits: ClientLimits,
+    requests: Bucket,
+    failures: Bucket,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    clients: HashMap<IpAddr, Usage>,
+    swept: Instant,
+    response_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Usage {
+    connections: usize,
+    streams: usize,
+    response_bytes: usize,
+    /// The states of the buckets.
+    requests: Option<Instant>,
+    failures: Option<Instant>,
+    audited: Option<Instant>,
+    suppressed: u64,
+    wrong_tokens: Vec<u64>,
+}
+
+/// What a client uses. Dropping it gives it back.
+#[derive(Debug)]
+pub struct ClientPermit {
+    clients: Arc<Clients>,
+    key: IpAddr,
+    used: Used,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Used {
+    Connection,
+    Stream,
+    ResponseBytes(usize),
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            connections: 1_000,
+            streams: 500,
+            requests_per_second: 1_000,
+            wrong_tokens: 10,
+            response_bytes: 32 * 1024 * 1024,
+            total_response_bytes: 128 * 1024 * 1024,
+        }
+    }
+}
+
+// === impl Clients ===
+
+impl Clients {
+    pub(crate) fn new(limits: ClientLimits) -> Self {
+        let interval = Duration::from_secs(1) / limits.requests_per_second.max(1);
+        let requests = Bucket::new(limits.requests_per_second.saturating_mul(4), interval);
+        let failures = Bucket::new(limits.wrong_tokens, WRONG_TOKEN);
+        let (clients, swept) = (HashMap::new(), Instant::now());
+        let table = Mutex::new(Table { clients, swept, response_bytes: 0 });
+        Self { limits, requests, failures, table }
+    }
+
+    /// Admits a connection.
+    pub(crate) fn connect(self: &Arc<Self>, client: IpAddr) -> Option<ClientPermit> {
+        let limit = self.limits.connections;
+        self.take(client, Used::Connection, |usage| {
+            let free = client.is_loopback() || usage.connections < limit;
+            usage.connections += usize::from(free);
+            free
+        })
+    }
+
+    /// The answer to a connection that is not admitted.
+    pub(crate) fn crowded(&self) -> RequestError {
+        let limit = self.limits.connections;
+        RequestError::TooMany { what: "connections", limit, retry_after: 5 }
+    }
+
+    /// Admits a response without an end.
+    pub(crate) fn stream(self: &Arc<Self>, client: IpAddr) -> Result<ClientPermit, RequestError> {
+        let limit = self.limits.streams;
+        let permit = self.take(client, Used::Stream, |usage| {
+            let free = client.is_loopback() || usage.streams < limit;
+            usage.streams += usize::from(free);
+            free
+        });
+        permit.ok_or(RequestError::TooMany { what: "streams", limit, retry_after: 5 })
+    }
+
+    /// Reserves memory for a response.
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        client: IpAddr,
+        bytes: usize,
+    ) -> Result<ClientPermit, RequestError> {
+        let mut table = self.table.lock();
+        let total = table.response_bytes + bytes;
+        let key = table.key(client);
+        let usage = table.clients.entry(key).or_default();
+        let own = usage.response_bytes + bytes;
+        let is_free = |used: usize, limit: usize| used <= limit || used == bytes;
+        let within_own = client.is_loopback() || is_free(own, self.limits.response_bytes);
+        // A response that is larger than the whole budget is sent alone.
+        if !within_own || !is_free(total, self.limits.total_response_bytes) {
+            return Err(RequestError::NoMemory);
+        }
+        usage.response_bytes = own;
+        table.response_bytes = total;
+        let used = Used::ResponseBytes(bytes);
+        Ok(ClientPermit { clients: Arc::clone(self), key, used })
+    }
+
+    /// Admits a request.
+    pub(crate) fn request(&self, client: IpAddr) -> Result<(), RequestError> {
+        if client.is_loopback() {
+            return Ok(());
+        }
+        let limit = usize::try_from(self.limits.requests_per_second).unwrap_or(usize::MAX);
+        match self.with(client, |usage| self.requests.take(&mut usage.requests)) {
+            Ok(()) => Ok(()),
+            Err(_) => {
+                Err(RequestError::TooMany { what: "requests a second", limit, retry_after: 1 })
+            }
+        }
+    }
+
+    /// Refuses credentials of a client that has sent too many wrong ones, whatever they are.
+    ///
+    /// Not on this host: one user could lock all others out.
+    pub(crate) fn check_guesses(&self, client: IpAddr) -> Result<(), RequestError> {
+        if client.is_loopback() {
+            return Ok(());
+        }
+        let limit = usize::try_from(self.limits.wrong_tokens).unwrap_or(usize::MAX);
+        self.with(client, |usage| self.failures.check(usage.failures)).map_err(|wait| {
+            let retry_after = wait.as_secs() + 1;
+            RequestError::TooMany { what: "wrong tokens", limit, retry_after }
+        })
+    }
+
+    /// Counts a wrong token, of which this is a digest. A token that is repeated tells its sender nothing new.
+    pub(crate) fn guessed(&self, client: IpAddr, digest: u64) {
+        self.with(client, |usage| {
+            if usage.wrong_tokens.contains(&digest) {
+                return;
+            }
+            usage.wrong_tokens.truncate(REMEMBERED - 1);
+            usage.wrong_tokens.insert(0, digest);
+            // If it is empty already, the client is refused.
+            _ = self.failures.take(&mut usage.failures);
+        });
+    }
+
+    /// Whether to write a rejection of the client to the audit log, and how many were not written since the last one.
+    pub(crate) fn audit(&self, client: IpAddr) -> Option<u64> {
+        self.with(client, |usage| match AUDITED.take(&mut usage.audited) {
+            Ok(()) => Some(std::mem::take(&mut usage.suppressed)),
+            Err(_) => {
+                usage.suppressed += 1;
+                None
+            }
+        })
+    }
+
+    fn with<T>(&self, client: IpAddr, action: impl FnOnce(&mut Usage) -> T) -> T {
+        let mut table = self.table.lock();
+        let key = table.key(client);
+        action(table.clients.entry(key).or_default())
+    }
+
+    fn take(
+        self: &Arc<Self>,
+        client: IpAddr,
+        used: Used,
+        action: impl FnOnce(&mut Usage) -> bool,
+    ) -> Option<ClientPermit> {
+        let mut table = self.table.lock();
+        let key = table.key(client);
+        let taken = action(table.clients.entry(key).or_default());
+        taken.then(|| ClientPermit { clients: Arc::clone(self), key, used })
+    }
+}
+
+// === impl Table ===
+
+impl Table {
+    /// Returns the key of a client, and makes room for it.
+    fn key(&mut self, client: IpAddr) -> IpAddr {
+        let key = match client.to_canonical() {
+            IpAddr::V6(address) if !address.is_loopback() => {
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+            }
+            address if address.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            address => address,
+        };
+        if self.clients.len() < MAX_CLIENTS || self.clients.contains_key(&key) {
+            return key;
+        }
+        let now = Instant::now();
+        if now.duration_since(self.swept) >= SWEEP {
+            self.swept = now;
+            self.clients.retain(|_, usage| !usage.is_idle(now));
+        }
+        if self.clients.len() < MAX_CLIENTS { key } else { OTHERS }
+    }
+}
+
+// === impl Usage ===
+
+impl Usage {
+    /// Whether nothing would change if the client was forgotten.
+    fn is_idle(&self, now: Instant) -> bool {
+        let uses = self.connections + self.streams + self.response_bytes;
+        let buckets = [self.requests, self.failures, self.audited];
+        uses == 0 && buckets.into_iter().flatten().all(|full_at| full_at <= now)
+    }
+}
+
+// === impl ClientPermit ===
+
+impl Drop for ClientPermit {
+    fn drop(&mut self) {
+        let mut table = self.clients.table.lock();
+        if let Used::ResponseBytes(bytes) = self.used {
+            table.response_bytes = table.response_bytes.saturating_sub(bytes);
+        }
+        let Some(usage) = table.clients.get_mut(&self.key) else { return };
+        let (used, count) = match self.used {
+            Used::Connection => (&mut usage.connections, 1),
+            Used::Stream => (&mut usage.streams, 1),
+            Used::ResponseBytes(bytes) => (&mut usage.response_bytes, bytes),
+        };
+        *used = used.saturating_sub(count);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+use tokio::time::advance;
+
+use super::*;
+
+fn clients(limits: ClientLimits) -> Arc<Clients> {
+    Arc::new(Clients::new(limits))
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_of_a_client_are_limited_and_those_of_others_are_not() {
+    let clients = clients(ClientLimits { requests_per_second: 10, ..ClientLimits::default() });
+    let admitted = (0..100).filter(|_| clients.request(ip("10.0.0.1")).is_ok()).count();
+    assert_eq!(admitted, 40);
+    clients.request(ip("10.0.0.2")).unwrap();
+    advance(Duration::from_secs(1)).await;
+    let admitted = (0..100).filter(|_| clients.request(ip("10.0.0.1")).is_ok()).count();
+    assert_eq!(admitted, 10);
+    assert!((0..1000).all(|_| clients.request(ip("127.0.0.1")).is_ok()));
+}
+
+#[tokio::test]
+async fn network_of_an_ipv6_host_is_one_client() {
+    let clients = clients(ClientLimits { connections: 2, ..ClientLimits::default() });
+    let connections = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"]
+        .map(|address| clients.connect(ip(address)));
+    assert_eq!(connections.each_ref().map(Option::is_some), [true, true, false, true]);
+    drop(connections);
+    assert!(clients.connect(ip("2001:db8::9")).is_some(), "the permits are given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_tokens_lock_a_client_out_for_a_while_and_a_repeated_one_does_not() {
+    let clients = clients(ClientLimits { wrong_tokens: 3, ..ClientLimits::default() });
+    let client = ip("10.0.0.1");
+    (0..100).for_each(|_| clients.guessed(client, 7));
+    clients.check_guesses(client).unwrap();
+    (0..100).for_each(|guess| clients.guessed(client, guess));
+    let error = clients.check_guesses(client).unwrap_err();
+    assert!(matches!(error, RequestError::TooMany { retry_after: 1..=11, .. }), "{error:?}");
+    clients.check_guesses(ip("10.0.0.2")).unwrap();
+    advance(WRONG_TOKEN).await;
+    clients.check_guesses(client).unwrap();
+    // One user of this host cannot lock the others out.
+    (0..100).for_each(|guess| clients.guessed(ip("127.0.0.1"), guess));
+    clients.check_guesses(ip("127.0.0.1")).unwrap();
+}
+
+#[tokio::test]
+async fn memory_of_responses_is_limited_in_all_and_for_each_client() {
+    let (response_bytes, total_response_bytes) = (100, 250);
+    let limits = ClientLimits { response_bytes, total_response_bytes, ..ClientLimits::default() };
+    let clients = clients(limits);
+    let reserve = |client: &str, bytes| clients.reserve(ip(client), bytes);
+    let first = reserve("10.0.0.1", 100).unwrap();
+    assert_eq!(reserve("10.0.0.1", 1).unwrap_err(), RequestError::NoMemory);
+    let second = reserve("10.0.0.2", 100).unwrap();
+    assert_eq!(reserve("127.0.0.1", 51).unwrap_err(), RequestError::NoMemory);
+    let third = reserve("127.0.0.1", 50).unwrap();
+    drop((first, second, third));
+    // More than the budget, but alone.
+    let large = reserve("10.0.0.1", 1000).unwrap();
+    assert_eq!(reserve("10.0.0.2", 1).unwrap_err(), RequestError::NoMemory);
+    drop(large);
+    reserve("10.0.0.2", 1).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn table_of_clients_is_bounded_and_forgets_those_that_use_nothing() {
+    let clients = clients(ClientLimits { requests_per_second: 1, ..ClientLimits::default() });
+    let address = |number: u32| IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + number));
+    let held = clients.connect(address(0)).unwrap();
+    (0..50_000).for_each(|number| _ = clients.request(address(number)));
+    assert!(clients.table.lock().clients.len() <= MAX_CLIENTS + 1);
+    advance(Duration::from_secs(10)).await;
+    clients.request(address(60_000)).unwrap();
+    let known: Vec<_> = clients.table.lock().clients.keys().copied().collect();
+    assert_eq!(known.len(), 2, "the one with a connection, and the new one");
+    assert!(known.contains(&address(0)));
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn flood_of_rejections_is_summarised_in_the_audit_log() {
+    let clients = clients(ClientLimits::default());
+    let written = (0..1000).filter(|_| clients.audit(ip("10.0.0.1")).is_some()).count();
+    assert_eq!(written, 20);
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(clients.audit(ip("10.0.0.1")), Some(980));
+}

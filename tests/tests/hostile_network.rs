@@ -1,0 +1,6 @@
+//! Clients, web pages and hosts that mean harm to a registry.
+
+mod audit_log;
+mod checks;
+mod memory;
+mod web_pages;
