@@ -46,6 +46,8 @@ mod stack_states;
 mod stale_views;
 mod sticky;
 mod store_commands;
+#[cfg(feature = "full")]
+mod tls;
 mod unique_names;
 mod watch;
 mod well_known_ports;

@@ -13,7 +13,7 @@ use portolan_core::{ServiceId, ServiceName};
 use portolan_port_allocator::AllocatorError;
 use portolan_registry::store::InspectError;
 use portolan_registry::transfer::{ImportError, InvalidExport};
-use portolan_server::{InvalidSettings, ServerError};
+use portolan_server::{InvalidSettings, InvalidTls, ServerError};
 use portolan_supervisor::StartError;
 #[cfg(feature = "full")]
 use portolan_tls::TlsError;
@@ -47,6 +47,7 @@ failures! {
     InspectError => inspect_exit,
     InvalidExport => |_| Exit::Failed,
     InvalidSettings => |_| Exit::Usage,
+    InvalidTls => |_| Exit::Usage,
     QueryError => |_| Exit::Failed,
     RegistryClientError => registry_exit,
     ServerError => server_exit,
@@ -100,6 +101,7 @@ fn server_exit(error: &ServerError) -> Exit {
         ServerError::Disabled
         | ServerError::Config(_)
         | ServerError::PortZero
+        | ServerError::Tls(_)
         | ServerError::WeakToken { .. } => Exit::Usage,
         ServerError::Port(error) => allocator_exit(error),
         _ => Exit::Failed,

@@ -57,6 +57,8 @@ pub enum Principal {
     Unrestricted,
     /// A client with a valid token.
     Authenticated,
+    /// A client with a certificate of an authority that the server trusts. The peer has its names.
+    Certified,
     /// A client without credentials.
     Anonymous,
     /// A client whose credentials are not valid here.
@@ -71,6 +73,7 @@ impl Principal {
         match self {
             Self::Unrestricted => "anyone",
             Self::Authenticated => "token",
+            Self::Certified => "certificate",
             Self::Anonymous => "anonymous",
             Self::Unknown => "unknown",
         }
@@ -84,7 +87,7 @@ impl Principal {
     /// not valid.
     pub fn authorize(self) -> Result<(), RequestError> {
         match self {
-            Self::Unrestricted | Self::Authenticated => Ok(()),
+            Self::Unrestricted | Self::Authenticated | Self::Certified => Ok(()),
             Self::Anonymous => Err(RequestError::Unauthorized),
             Self::Unknown => Err(RequestError::Forbidden),
         }
@@ -118,6 +121,11 @@ impl Authenticator {
 
     pub(crate) fn identify(&self, request: &Parts) -> Principal {
         let Some(expected) = &self.token else { return Principal::Unrestricted };
+        let connection = request.extensions.get::<ConnectionInfo>();
+        // A proxy's certificate says nothing of its clients, so only that of a direct client counts.
+        if connection.is_some_and(ConnectionInfo::is_certified) {
+            return Principal::Certified;
+        }
         match self.credentials(request) {
             None => Principal::Anonymous,
             Some(digest) if digest.ct_eq(expected).into() => Principal::Authenticated,

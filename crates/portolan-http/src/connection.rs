@@ -65,6 +65,12 @@ impl ConnectionInfo {
         &self.peer
     }
 
+    /// Whether the client itself has shown a certificate: a proxy's does not count for its clients.
+    pub(crate) fn is_certified(&self) -> bool {
+        matches!(*self.peer, Peer::Certified { .. })
+            && !self.state.is_trusted_proxy(self.peer.host())
+    }
+
     /// Returns the limits of the server.
     pub fn limits(&self) -> &HttpLimits {
         self.state.limits()

@@ -52,6 +52,8 @@ pub use dialect::{Dialect, ErrorResponses};
 pub use error::{Rejected, RequestError};
 pub use hosts::AllowedHosts;
 pub use limits::HttpLimits;
+#[cfg(feature = "tls")]
+pub use listener::TlsListener;
 pub use listener::{Listener, Peer};
 pub use middleware::ACCESS_LOG;
 pub use policy::{HttpPolicy, HttpState};

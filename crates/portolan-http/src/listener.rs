@@ -1,12 +1,18 @@
 //! Listeners: sources of connections, one file per kind.
 
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 mod unix;
+
+#[cfg(feature = "tls")]
+pub use tls::TlsListener;
 
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -44,6 +50,15 @@ pub enum Peer {
         /// The address that the peer connected to, if known.
         local: Option<SocketAddr>,
     },
+    /// A TCP peer that has proved with a certificate who it is.
+    Certified {
+        /// The peer's address.
+        remote: SocketAddr,
+        /// The address that the peer connected to, if known.
+        local: Option<SocketAddr>,
+        /// The names in the certificate: URIs, such as SPIFFE IDs, then DNS names.
+        names: Arc<[String]>,
+    },
     /// A process on this host, connected through a Unix socket (`SO_PEERCRED`, unix(7)).
     Unix {
         /// The user that the process runs as.
@@ -65,10 +80,23 @@ impl Peer {
         }
     }
 
+    /// Returns the peer with the names of its certificate, if it has shown one.
+    #[cfg(feature = "tls")]
+    fn with_certificate(self, names: Option<Vec<String>>) -> Self {
+        match (self, names) {
+            (Self::Tcp { remote, local }, Some(names)) => {
+                Self::Certified { remote, local, names: names.into() }
+            }
+            (peer, _) => peer,
+        }
+    }
+
     /// Returns the IP address of a TCP peer.
     pub fn remote(&self) -> Option<IpAddr> {
         match self {
-            Self::Tcp { remote, .. } => Some(remote.ip().to_canonical()),
+            Self::Tcp { remote, .. } | Self::Certified { remote, .. } => {
+                Some(remote.ip().to_canonical())
+            }
             Self::Unix { .. } => None,
         }
     }
@@ -76,7 +104,9 @@ impl Peer {
     /// Returns the IP address that a TCP peer connected to, if it is known.
     pub fn local(&self) -> Option<IpAddr> {
         match self {
-            Self::Tcp { local, .. } => Some((*local)?.ip().to_canonical()),
+            Self::Tcp { local, .. } | Self::Certified { local, .. } => {
+                Some((*local)?.ip().to_canonical())
+            }
             Self::Unix { .. } => None,
         }
     }
@@ -86,6 +116,9 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { remote, .. } => remote.fmt(f),
+            Self::Certified { remote, names, .. } => {
+                write!(f, "{remote} ({})", names.first().map_or("no name", String::as_str))
+            }
             Self::Unix { uid, pid: Some(pid) } => write!(f, "unix:uid={uid},pid={pid}"),
             Self::Unix { uid, pid: None } => write!(f, "unix:uid={uid}"),
         }

@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portolan_core::{HostPattern, InvalidDuration, IpNetwork, REGISTRY_PORT, Remedy, Ttl};
+use portolan_core::{
+    HostPattern, InvalidDuration, IpNetwork, REGISTRY_PORT, Remedy, TlsConfig, Ttl,
+};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -70,6 +72,12 @@ pub struct RegistryConfig {
     /// Whether a registry with a token imports announcements although the channel has no key, so that anyone
     /// on the network can send them. Default false: it imports signed announcements only.
     pub import_unsigned: bool,
+    /// The certificate with which the registry serves `https://` at `listen_address`, and the authorities of clients'
+    /// certificates. Default none: it serves `http://`. The files are read again when they have changed.
+    pub tls: TlsConfig,
+    /// Whether a client by `https://` must show a certificate of `tls.ca`. Default false: one that shows a certificate needs no
+    /// token, and others need the token.
+    pub require_client_certificate: bool,
     /// The proxies in front of the registry, as addresses or networks: for requests from them the host of the
     /// client is taken from `X-Forwarded-For`. Default none: the host of a client behind a proxy is
     /// unknown.
@@ -253,6 +261,8 @@ impl Default for RegistryConfig {
             mass_expiry: MassExpiryConfig::default(),
             import_broadcast: true,
             import_unsigned: false,
+            tls: TlsConfig::default(),
+            require_client_certificate: false,
             trusted_proxies: Vec::new(),
             advertise_url: None,
             clients: ClientsConfig::default(),

@@ -12,6 +12,7 @@ use portolan_registry::store::OpenError;
 use tokio::task::JoinError;
 
 use crate::secrets::MIN_TOKEN;
+use crate::transport::InvalidTls;
 
 /// Why a registry server did not start, or failed while it ran.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,9 @@ pub enum ServerError {
     /// The registry's store cannot be opened.
     #[error(transparent)]
     Store(OpenError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] InvalidTls),
     /// The address has no port.
     #[error("service_registry.listen_address: invalid port 0, expected 1 to 65535")]
     PortZero,
@@ -79,6 +83,7 @@ impl Remedy for ServerError {
         match self {
             Self::Disabled => Some("set service_registry.enabled to true".into()),
             Self::Config(error) => error.remedy(),
+            Self::Tls(error) => error.remedy(),
             Self::Store(error) => error.remedy(),
             Self::PortZero => Some("choose a port, such as 7000".into()),
             Self::Listen { .. } => {

@@ -11,10 +11,12 @@ mod parts;
 pub mod secrets;
 pub mod server;
 pub mod settings;
+mod transport;
 
 pub use error::ServerError;
 pub use server::{RegistryServer, RegistryServerBuilder};
 pub use settings::{InvalidSettings, LogFormat, LoggingConfig, STACK_KEYS, Settings};
+pub use transport::{InvalidTls, check_certificates};
 
 #[doc(no_inline)]
 pub use portolan_client::REGISTRY_SERVICE;

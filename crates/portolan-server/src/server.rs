@@ -22,6 +22,7 @@ use crate::listen::listen;
 use crate::own_names::own_names;
 use crate::parts::Parts;
 use crate::secrets::MIN_TOKEN;
+use crate::transport::Transport;
 use crate::{ServerError, Settings};
 
 /// The longest time that [`RegistryServer::stop`] takes. Tasks that run longer are aborted.
@@ -31,6 +32,7 @@ pub const STOP_WITHIN: Duration = Duration::from_millis(900);
 #[derive(Debug)]
 pub struct RegistryServer {
     address: SocketAddr,
+    scheme: &'static str,
     registry: Registry,
     /// The socket for clients on this host.
     socket: Option<RegistrySocket>,
@@ -77,7 +79,7 @@ impl RegistryServer {
             ip if ip.is_unspecified() => Host::loopback(),
             ip => Host::try_from(ip).unwrap_or_else(|_| Host::loopback()),
         };
-        format!("http://{}", host.with_port(self.address.port()))
+        format!("{}://{}", self.scheme, host.with_port(self.address.port()))
     }
 
     /// The registry, for other components of the same process.
@@ -151,6 +153,8 @@ impl RegistryServerBuilder {
         if !settings.service_registry.enabled {
             return Err(ServerError::Disabled);
         }
+        let transport = Transport::from_config(&settings.service_registry)?;
+        let scheme = transport.scheme();
         let allocator =
             PortAllocator::new(settings.port_allocator.clone())?.with_metrics(metrics.clone());
         let listener = listen(&settings, &allocator, &scope, on_any_port)?;
@@ -186,7 +190,7 @@ impl RegistryServerBuilder {
         parts.spawn_fallible("http", async |stop| {
             // Requests wait until the state is that with which the server begins.
             opened.await;
-            Ok(portolan_http::serve(listener, dialects, shared, stop.cancelled_owned()).await?)
+            Ok(transport.serve(listener, dialects, shared, stop.cancelled_owned()).await?)
         });
         let local = local_listener(&settings, address);
         let (socket, local) = local.map_or((None, None), |(socket, it)| (Some(socket), Some(it)));
@@ -218,6 +222,7 @@ impl RegistryServerBuilder {
         info!(%address, "Registry server started");
         Ok(RegistryServer {
             address,
+            scheme,
             registry,
             socket,
             allocator,
@@ -277,9 +282,11 @@ fn check_token(token: Option<&Secret>, address: SocketAddr) -> Result<(), Server
     Ok(())
 }
 
-/// Whether other hosts reach the server and need no token.
+/// Whether other hosts reach the server and need no credentials.
 fn is_open_to_network(address: IpAddr, settings: &Settings) -> bool {
-    !address.is_loopback() && settings.token.is_none()
+    let needs_none =
+        settings.token.is_none() && !settings.service_registry.require_client_certificate;
+    !address.is_loopback() && needs_none
 }
 
 fn client_limits(config: &ClientsConfig) -> ClientLimits {

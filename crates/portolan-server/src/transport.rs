@@ -1,0 +1,107 @@
+//! How the registry's own port is served: plain, or with TLS.
+
+use std::borrow::Cow;
+use std::future::Future;
+
+use portolan_core::{Remedy, TlsConfig};
+use portolan_http::{Dialect, HttpState, ServeError};
+use portolan_registry::RegistryConfig;
+use tokio::net::TcpListener;
+
+/// How a connection to the registry's port is made ready for HTTP.
+#[derive(Debug, Clone)]
+pub(crate) enum Transport {
+    Plain,
+    #[cfg(feature = "full")]
+    Tls(std::sync::Arc<portolan_tls::ServerTls>),
+}
+
+/// Why the registry cannot serve TLS. Do not retry before a setting or a file has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("service_registry.tls: {problem}")]
+pub struct InvalidTls {
+    problem: String,
+    remedy: Option<String>,
+}
+
+/// Reads the certificates of the registry, as it does when it starts.
+///
+/// # Errors
+///
+/// A file is missing or invalid, or TLS is not built in.
+pub fn check_certificates(config: &RegistryConfig) -> Result<(), InvalidTls> {
+    Transport::from_config(config).map(drop)
+}
+
+// === impl InvalidTls ===
+
+impl Remedy for InvalidTls {
+    fn remedy(&self) -> Option<Cow<'static, str>> {
+        self.remedy.clone().map(Into::into)
+    }
+}
+
+// === impl Transport ===
+
+impl Transport {
+    /// Reads the certificates, if any are configured.
+    pub(crate) fn from_config(config: &RegistryConfig) -> Result<Self, InvalidTls> {
+        match config.tls == TlsConfig::default() && !config.require_client_certificate {
+            true => Ok(Self::Plain),
+            false => Self::with_tls(config),
+        }
+    }
+
+    #[cfg(feature = "full")]
+    fn with_tls(config: &RegistryConfig) -> Result<Self, InvalidTls> {
+        use portolan_tls::{ClientCertificates, ServerTls};
+        let clients = match config.require_client_certificate {
+            true => ClientCertificates::Required,
+            false => ClientCertificates::Optional,
+        };
+        let tls = ServerTls::load(config.tls.clone(), clients).map_err(|error| InvalidTls {
+            problem: error.to_string(),
+            remedy: error.remedy().map(Cow::into_owned),
+        })?;
+        Ok(Self::Tls(std::sync::Arc::new(tls)))
+    }
+
+    #[cfg(not(feature = "full"))]
+    fn with_tls(_config: &RegistryConfig) -> Result<Self, InvalidTls> {
+        Err(InvalidTls {
+            problem: "TLS is not built into this version".to_owned(),
+            remedy: Some(
+                "install a release of Portolan, which has it, or build it with `cargo build --release -p portolan-cli \
+                 --features full`"
+                    .to_owned(),
+            ),
+        })
+    }
+
+    /// The scheme of the registry's URL.
+    pub(crate) fn scheme(&self) -> &'static str {
+        match self {
+            Self::Plain => "http",
+            #[cfg(feature = "full")]
+            Self::Tls(_) => "https",
+        }
+    }
+
+    /// Serves HTTP until `shutdown`.
+    pub(crate) async fn serve(
+        self,
+        listener: TcpListener,
+        dialects: Vec<Dialect>,
+        state: HttpState,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), ServeError> {
+        match self {
+            Self::Plain => portolan_http::serve(listener, dialects, state, shutdown).await,
+            #[cfg(feature = "full")]
+            Self::Tls(tls) => {
+                let listener = portolan_http::TlsListener::new(listener, tls);
+                portolan_http::serve(listener, dialects, state, shutdown).await
+            }
+        }
+    }
+}
