@@ -1,4 +1,5 @@
-//! Checks ARCHITECTURE.md: its layers against the manifests, and that the tests exist that its guarantees name.
+//! Checks ARCHITECTURE.md: its layers against the manifests. Checks that the tests exist that it and the pages on
+//! security name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -71,25 +72,38 @@ fn own_dependencies(manifest: &str) -> Vec<String> {
 }
 
 #[test]
-fn tests_that_the_guarantees_name_exist() {
+fn tests_that_documents_name_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let architecture = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
-    let named = tests_of_guarantees(&architecture);
-    assert!(named.len() > 20, "{named:?}");
     let mut sources = Vec::new();
     for folder in ["crates", "tests"] {
         collect_sources(&root.join(folder), &mut sources).unwrap();
     }
     let exists = |test: &str| sources.iter().any(|source| source.contains(&format!("fn {test}(")));
-    let missing: Vec<_> = named.into_iter().filter(|test| !exists(test)).collect();
-    assert!(missing.is_empty(), "ARCHITECTURE.md names tests that do not exist: {missing:?}");
+    for (document, at_least) in
+        [("ARCHITECTURE.md", 20), ("docs/security.md", 30), ("docs/local-boundaries.md", 15)]
+    {
+        let text = fs::read_to_string(root.join(document)).unwrap();
+        let named = named_tests(&text);
+        assert!(named.len() > at_least, "{document}: {named:?}");
+        let missing: Vec<_> = named.into_iter().filter(|test| !exists(test)).collect();
+        assert!(missing.is_empty(), "{document} names tests that do not exist: {missing:?}");
+    }
 }
 
-/// Returns the tests in the last column of the table of guarantees.
-fn tests_of_guarantees(architecture: &str) -> BTreeSet<&str> {
-    let rows = architecture.lines().filter(|line| line.starts_with("| G"));
-    let columns = rows.filter_map(|row| row.trim_end_matches(" |").rsplit('|').next());
-    columns.flat_map(|tests| tests.split('`').skip(1).step_by(2)).collect()
+/// Returns the tests in the last column of the tables of which that column is headed `test` or `tests`.
+fn named_tests(document: &str) -> BTreeSet<&str> {
+    let (mut is_table_of_tests, mut named) = (false, BTreeSet::new());
+    for line in document.lines() {
+        if !line.starts_with('|') {
+            is_table_of_tests = false;
+        }
+        let column = line.trim_end_matches(" |").rsplit("| ").next().unwrap_or_default();
+        is_table_of_tests |= ["test", "tests"].contains(&column);
+        if is_table_of_tests {
+            named.extend(column.split('`').skip(1).step_by(2));
+        }
+    }
+    named
 }
 
 fn collect_sources(folder: &Path, sources: &mut Vec<String>) -> Result<()> {

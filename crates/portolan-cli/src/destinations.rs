@@ -26,6 +26,8 @@ const BINDINGS: [Binding; 4] = [
             "discovery.registry_url",
             "discovery.registry_urls",
             "discovery.registry_user",
+            // Whom the certificate of a registry may be signed by.
+            "discovery.registry_tls.ca",
             "discovery.dns.servers",
             "port_allocator.runtime_dir",
         ],
@@ -99,6 +101,8 @@ fn check_files(
     let single = [
         ("token_file", settings.token_file.as_deref()),
         ("broadcast.key_file", broadcast.key_file.as_deref()),
+        ("discovery.registry_tls.key", settings.discovery.registry_tls.key.as_deref()),
+        ("service_registry.tls.key", registry.tls.key.as_deref()),
         ("service_registry.consul.token_file", registry.consul.token_file.as_deref()),
         ("service_registry.etcd.password_file", registry.etcd.password_file.as_deref()),
     ];

@@ -92,7 +92,7 @@ fn port_of(base: &Url) -> Option<u16> {
     base.port_or_known_default()
 }
 
-fn is_loopback(base: &Url) -> bool {
+pub(super) fn is_loopback(base: &Url) -> bool {
     let Some(host) = base.host_str() else { return false };
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     match address {

@@ -12,6 +12,7 @@ use reqwest::{Request, Url};
 
 use super::client::base_url;
 use super::error::RegistryClientError;
+use super::local::is_loopback;
 use super::srv::{self, SrvUrl};
 
 /// Between the URLs of several servers in one text.
@@ -123,12 +124,14 @@ impl Servers {
     }
 
     /// A server lists the URLs that all advertise; `None` if it does not tell. A URL with another scheme is
-    /// left out: the token must not travel with less protection than to the server that lists it.
+    /// left out: the token must not travel with less protection than to the server that lists it. So is one on loopback, which
+    /// is another host there.
     pub(super) fn learn(&self, from: &Url, listed: Option<&str>) {
         let Some(listed) = listed else { return };
         let urls = listed.split(SEPARATOR).take(MAX_LEARNED).filter_map(|text| {
             let url = base_url(text.trim()).ok()?;
-            (url.scheme() == from.scheme()).then_some(url)
+            let is_here = is_loopback(&url) && !is_loopback(from);
+            (url.scheme() == from.scheme() && !is_here).then_some(url)
         });
         let known = self.known.read().clone();
         let mut bases = known.given().to_vec();
@@ -268,7 +271,10 @@ mod tests {
     async fn advertised_servers_are_asked_after_the_given_ones() {
         let servers = servers("http://a:1").unwrap();
         let from = "http://a:1".parse().unwrap();
-        servers.learn(&from, Some("http://b:2/x, https://c:3,http://a:1/,no URL,http://d:4?e"));
+        servers.learn(
+            &from,
+            Some("http://b:2/x, https://c:3,http://a:1/,no URL,http://d:4?e,http://127.0.0.1:7"),
+        );
         let order = async || {
             let order = servers.in_order().await.unwrap();
             order.iter().map(without_slash).collect::<Vec<_>>()
