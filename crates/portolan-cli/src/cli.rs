@@ -44,6 +44,7 @@ pub(crate) enum ServiceCommand {
     /// Starts a stack: a registry, then each service in dependency order
     Up(commands::up::Up),
     /// Runs the registry server: HTTP API, metrics, broadcast listener
+    #[command(after_help = commands::serve::AFTER_HELP)]
     Serve(commands::serve::Serve),
     /// Runs a program as a service on a leased port
     Run(Box<commands::run::Run>),

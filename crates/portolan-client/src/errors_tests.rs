@@ -37,7 +37,10 @@ fn url() -> String {
 
 fn registry_errors() -> Vec<RegistryClientError> {
     vec![
-        RegistryClientError::invalid_url("https://r", "TLS is not supported yet"),
+        RegistryClientError::invalid_url("ftp://r", "it does not begin with http:// or https://"),
+        RegistryClientError::InvalidTls { problem: "no key".into(), remedy: Some("set it".into()) },
+        RegistryClientError::unreachable("https://r", "invalid peer certificate: UnknownIssuer"),
+        RegistryClientError::unreachable("https://r", "received fatal alert: CertificateRequired"),
         RegistryClientError::InvalidToken,
         RegistryClientError::unreachable(&url(), "Connection refused (os error 111)"),
         RegistryClientError::NotPermitted {

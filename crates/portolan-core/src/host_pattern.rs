@@ -53,7 +53,7 @@ impl FromStr for HostPattern {
             (1..=63).contains(&label.len()) && label.bytes().all(is_plain)
         };
         let is_name = name.len() <= MAX_NAME && name.split('.').all(is_label);
-        match is_name || pattern == "*" {
+        match is_name || text == "*" {
             true => Ok(Self(pattern)),
             false => Err(InvalidHostPattern(quoted(text))),
         }

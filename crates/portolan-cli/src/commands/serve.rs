@@ -12,6 +12,18 @@ use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::{output, shutdown};
 
+pub(crate) const AFTER_HELP: &str = "\
+Where endpoints are kept, by service_registry.storage_backend:
+  memory   this process; with --data-dir they survive a crash
+  etcd     an etcd cluster (3.4 or later): etcd.endpoints, etcd.prefix, etcd.username, etcd.password_file, etcd.tls
+  consul   Consul (1.8 or later): consul.url, consul.prefix, consul.token_file, consul.tls
+Several servers over one etcd or Consul are equal. A server whose store is unreachable, denies the access, is too old, or whose prefix something else \
+uses, starts, says so in its log, and is not ready; `portolan doctor` shows the reason and the remedy, and compares the clocks.
+
+  portolan serve --set service_registry.storage_backend=etcd --set 'service_registry.etcd.endpoints=[\"http://10.0.0.7:2379\"]'
+
+It listens on 127.0.0.1:7000 unless an address is given. Other hosts need a token (PORTOLAN_TOKEN) or TLS (service_registry.tls; `portolan ca --help`).";
+
 /// Options of `portolan serve`.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {

@@ -14,6 +14,7 @@ fn defaults_are_those_of_the_specification() {
         "enabled": true,
         "registry_url": "http://localhost:7000",
         "registry_urls": [],
+        "registry_tls": {"ca": null, "certificate": null, "key": null, "crl": null},
         "strategies": ["default", "registry", "broadcast", "dns", "config"],
         "timeouts": {
             "default_port_check": "100ms",
@@ -56,8 +57,8 @@ fn invalid_setting_is_named_with_what_is_expected() {
         ),
         (json!({"cache": {"max_entries": 0}}), "set discovery.cache.enabled to false"),
         (
-            json!({"registry_url": "https://r"}),
-            "discovery.registry_url: invalid registry URL \"https://r\"",
+            json!({"registry_url": "ftp://r"}),
+            "discovery.registry_url: invalid registry URL \"ftp://r\"",
         ),
         (
             json!({"registry_urls": ["http://r", "r:7000"]}),

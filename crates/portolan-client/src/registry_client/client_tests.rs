@@ -197,10 +197,24 @@ async fn base_path_is_kept_and_id_is_escaped() {
 }
 
 #[test]
+fn https_is_refused_with_the_way_to_get_it_unless_it_is_built_in() {
+    let config = RegistryClientConfig::new("https://localhost");
+    match RegistryClient::new(config) {
+        Ok(client) => assert!(cfg!(feature = "tls"), "{client:?}"),
+        Err(error) => {
+            assert!(
+                !cfg!(feature = "tls") && error.to_string().contains("--features full"),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
 fn invalid_url_is_refused_at_once() {
     for (url, expected) in [
         ("localhost:7000", "does not begin with http://"),
-        ("https://localhost", "TLS is not supported yet"),
+        ("https+srv://example.org", "list the https:// URLs of the servers"),
         ("http://", "empty host"),
         ("http://me:secret@localhost:7000", "a token does not belong in the URL"),
         ("http://localhost:7000/?a=b", "has a '?'"),
