@@ -58,10 +58,10 @@ pub(crate) struct Problem {
     remedy: Option<Cow<'static, str>>,
     /// The member of the body that is wrong, as a JSON pointer (RFC 6901).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pointer: Option<String>,
+    pointer: Option<Box<str>>,
     /// The query parameter, path segment or header that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
-    param: Option<String>,
+    param: Option<Box<str>>,
     /// Why the server rejects the request on purpose, if it does.
     #[serde(skip)]
     rejected: Option<Rejected>,
@@ -98,12 +98,12 @@ impl Problem {
         self
     }
 
-    pub(crate) fn pointer(mut self, pointer: impl Into<String>) -> Self {
+    pub(crate) fn pointer(mut self, pointer: impl Into<Box<str>>) -> Self {
         self.pointer = Some(pointer.into());
         self
     }
 
-    pub(crate) fn param(mut self, param: impl Into<String>) -> Self {
+    pub(crate) fn param(mut self, param: impl Into<Box<str>>) -> Self {
         self.param = Some(param.into());
         self
     }
@@ -114,7 +114,8 @@ impl Problem {
 
     /// Prefixes the pointer: `/operations/3` before `/service/port`.
     pub(crate) fn within(mut self, outer: &str) -> Self {
-        self.pointer = Some(format!("{outer}{}", self.pointer.as_deref().unwrap_or_default()));
+        let inner = self.pointer.as_deref().unwrap_or_default();
+        self.pointer = Some(format!("{outer}{inner}").into());
         self.param = None;
         self
     }

@@ -53,7 +53,7 @@ const fn open(
 }
 
 /// Builds the router of the table.
-pub(crate) fn router(api: Api) -> Router {
+pub(crate) fn router(api: &Api) -> Router {
     let add = |router: Router<Api>, route: &Route| {
         let handler = (route.handler)();
         // A route layer does not apply to the 405 response, which needs no token.

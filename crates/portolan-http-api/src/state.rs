@@ -106,7 +106,7 @@ impl Api {
     /// others. It answers every path that no other dialect's prefix matches.
     pub fn dialect(&self) -> Dialect {
         let authenticator = self.0.authenticator.clone();
-        Dialect::new(routes::router(self.clone()), errors::response).authenticator(authenticator)
+        Dialect::new(routes::router(self), errors::response).authenticator(authenticator)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {

@@ -1,9 +1,10 @@
 //! The client's side.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portolan_core::{Remedy, TlsConfig};
+use tokio::time::Instant;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tracing::{info, warn};

@@ -64,10 +64,12 @@ impl TlsError {
         Self::File { action, file: file.to_owned(), reason: error.to_string() }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "as `map_err` passes it")]
     pub(crate) fn invalid(file: &Path, problem: impl ToString) -> Self {
         Self::Invalid { file: file.to_owned(), problem: problem.to_string() }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "as `map_err` passes it")]
     pub(crate) fn library(error: impl ToString) -> Self {
         Self::Library(error.to_string())
     }

@@ -18,7 +18,10 @@ use crate::TlsError;
 /// What the file system says of each file. It differs if a file was written, or replaced by another one, also if a
 /// symbolic link on the way to it was, as Kubernetes does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stamp(Vec<Option<(u64, u64, u64, i64, i64)>>);
+pub(crate) struct Stamp(Vec<Option<FileState>>);
+
+/// Device, inode, length, and time of modification in seconds and nanoseconds.
+type FileState = (u64, u64, u64, i64, i64);
 
 // === impl Stamp ===
 

@@ -21,3 +21,6 @@ pub use identity::client_names;
 pub use server::{ClientCertificates, ServerTls};
 pub use tokio_rustls::rustls::ClientConfig;
 pub use tokio_rustls::server::TlsStream;
+
+#[cfg(test)]
+mod tests;

@@ -156,6 +156,7 @@ fn builder(headers: &HeaderMap, timeout: Duration) -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` passes it")]
 fn unusable(error: reqwest::Error) -> RegistryClientError {
     RegistryClientError::InvalidTls { problem: error.to_string(), remedy: None }
 }

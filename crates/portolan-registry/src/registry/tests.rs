@@ -386,7 +386,7 @@ impl Wakes {
 #[test]
 fn status_is_answered_while_changes_are_shown() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let (done, is_done) = std::sync::mpsc::channel();
+    let (done, is_done) = std::sync::mpsc::sync_channel(1);
     runtime.spawn(async move {
         let running = start(&RegistryConfig::default());
         let service = registration("api", 8080);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use portolan_core::{Remedy, TlsConfig};
-use portolan_tls::{
+use crate::{
     Authority, ClientCertificates, ClientTls, Purpose, Request, ServerTls, TlsError, client_names,
 };
+use portolan_core::{Remedy, TlsConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
