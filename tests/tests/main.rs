@@ -46,6 +46,7 @@ mod stack_states;
 mod stale_views;
 mod sticky;
 mod store_commands;
+mod systemd;
 #[cfg(feature = "full")]
 mod tls;
 mod unique_names;
