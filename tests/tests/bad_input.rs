@@ -102,7 +102,8 @@ fn huge_body() -> Result<String> {
     let size = 10 * 1024 * 1024;
     let mut stream = TcpStream::connect("127.0.0.1:7000")?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let head = "POST /api/v1/services HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    let head =
+        "POST /api/v1/services HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
     write!(stream, "{head}content-length: {size}\r\n\r\n")?;
     let mut sender = stream.try_clone()?;
     let sending = std::thread::spawn(move || sender.write_all(&vec![b' '; size]));

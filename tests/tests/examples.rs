@@ -62,7 +62,7 @@ fn program_outside_the_workspace_adds_a_strategy_and_a_check() {
         command.current_dir(env.directory());
         let output = env.spawn("embedded", command)?.wait(TIMEOUT)?.text()?;
         let expected = [
-            "billing is at 127.0.0.1:9400 (hosts: registered)",
+            "billing is at 127.0.0.1:9400 (hosts: registered, local)",
             "is critical: the marker file is missing",
             "is passing: the marker file exists",
         ];

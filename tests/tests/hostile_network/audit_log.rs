@@ -25,12 +25,11 @@ fn every_action_and_denial_is_recorded_in_a_chain() {
         let settings = [
             "logging.audit.sink=file".to_owned(),
             format!("logging.audit.file={}", file.display()),
-            format!("token={TOKEN}"),
         ];
         let options: Vec<&str> =
             settings.iter().flat_map(|setting| ["--set", setting.as_str()]).collect();
-        let mut serve =
-            own.portolan(&["serve", "--listen", "0.0.0.0:7000"])?.args(&options).spawn("serve")?;
+        let serve = own.portolan(&["serve", "--listen", "0.0.0.0:7000"])?.args(&options);
+        let mut serve = serve.env("PORTOLAN_TOKEN", TOKEN).spawn("serve")?;
         serve.wait_for_line("Registry server started")?;
         let url = "http://10.77.0.1:7000/api/v1/services";
         let body = r#"-d '{"name":"api","host":"10.77.0.2","port":8080}'"#;
