@@ -50,15 +50,7 @@ impl Transport {
 
     /// Returns the client for the next request.
     pub(super) fn client(&self) -> reqwest::Client {
-        let mut open = self.open.lock();
-        #[cfg(feature = "tls")]
-        if let Some(changed) = open.tls.as_mut().and_then(ClientTls::changed) {
-            match tls_client(builder(&self.headers, self.timeout), &changed) {
-                Ok(http) => open.http = http,
-                Err(error) => debug!(%error, "Certificates of the registry's client not replaced"),
-            }
-        }
-        open.http.clone()
+        self.open.lock().current(&self.headers, self.timeout)
     }
 
     /// Drops the connections.
@@ -99,6 +91,17 @@ impl Open {
         Ok(Self { http: tls_client(builder, &client).map_err(unusable)?, tls: Some(tls) })
     }
 
+    /// Returns the client, with the certificates that its files have by now.
+    fn current(&mut self, headers: &HeaderMap, timeout: Duration) -> reqwest::Client {
+        if let Some(changed) = self.tls.as_mut().and_then(ClientTls::changed) {
+            match tls_client(builder(headers, timeout), &changed) {
+                Ok(http) => self.http = http,
+                Err(error) => debug!(%error, "Certificates of the registry's client not replaced"),
+            }
+        }
+        self.http.clone()
+    }
+
     fn uses_tls(&self) -> bool {
         self.tls.is_some()
     }
@@ -113,6 +116,10 @@ impl Open {
         _uses_tls: bool,
     ) -> Result<Self, RegistryClientError> {
         Ok(Self { http: builder(headers, timeout).build().map_err(unusable)? })
+    }
+
+    fn current(&self, _headers: &HeaderMap, _timeout: Duration) -> reqwest::Client {
+        self.http.clone()
     }
 
     fn uses_tls(&self) -> bool {
