@@ -1,27 +1,17 @@
 //! The client's side.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use portolan_core::{Remedy, TlsConfig};
-use tokio::time::Instant;
+use portolan_core::TlsConfig;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
-use tracing::{info, warn};
 
 use crate::TlsError;
-use crate::files::{Stamp, provider, read_identity, read_revocations, read_roots};
-
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(1);
+use crate::files::{FollowedFiles, provider, read_identity, read_revocations, read_roots};
 
 /// The trusted authorities of a client, and its certificate if it has one. It follows its files.
 #[derive(Debug)]
-pub struct ClientTls {
-    config: TlsConfig,
-    stamp: Stamp,
-    looked: Instant,
-}
+pub struct ClientTls(FollowedFiles);
 
 // === impl ClientTls ===
 
@@ -32,34 +22,15 @@ impl ClientTls {
     ///
     /// A file is missing or invalid, or the key can be read by everybody.
     pub fn load(config: TlsConfig) -> Result<(Self, Arc<ClientConfig>), TlsError> {
-        let (stamp, looked) = (Stamp::of(&config), Instant::now());
-        let client = client_config(&config)?;
-        Ok((Self { config, stamp, looked }, client))
+        let files = FollowedFiles::new(config);
+        let client = client_config(files.config())?;
+        Ok((Self(files), client))
     }
 
     /// Returns the settings of the next connections if the files have changed since the last call. If the files are
     /// invalid, the former ones stay in use.
     pub fn changed(&mut self) -> Option<Arc<ClientConfig>> {
-        if self.looked.elapsed() < LOOK {
-            return None;
-        }
-        self.looked = Instant::now();
-        let stamp = Stamp::of(&self.config);
-        if stamp == self.stamp {
-            return None;
-        }
-        self.stamp = stamp;
-        match client_config(&self.config) {
-            Ok(client) => {
-                info!("Certificates loaded again");
-                Some(client)
-            }
-            Err(error) => {
-                let error = error.with_remedy();
-                warn!(%error, "Changed certificates not used, the former ones stay in use");
-                None
-            }
-        }
+        self.0.changed(client_config)
     }
 }
 

@@ -4,8 +4,10 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use portolan_core::TlsConfig;
+use portolan_core::{Remedy, TlsConfig};
+use tokio::time::Instant;
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -13,20 +15,74 @@ use tokio_rustls::rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
 };
 
+use tracing::{info, warn};
+
 use crate::TlsError;
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What the file system says of each file. It differs if a file was written, or replaced by another one, also if a
 /// symbolic link on the way to it was, as Kubernetes does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stamp(Vec<Option<FileState>>);
+struct Stamp(Vec<Option<FileState>>);
 
 /// Device, inode, length, and time of modification in seconds and nanoseconds.
 type FileState = (u64, u64, u64, i64, i64);
 
+/// The files of a [`TlsConfig`], which are read again when they have changed.
+#[derive(Debug)]
+pub(crate) struct FollowedFiles {
+    config: TlsConfig,
+    stamp: Stamp,
+    looked: Instant,
+}
+
+// === impl FollowedFiles ===
+
+impl FollowedFiles {
+    /// Call it before the files are read, so that a change meanwhile is found later.
+    pub(crate) fn new(config: TlsConfig) -> Self {
+        let (stamp, looked) = (Stamp::of(&config), Instant::now());
+        Self { config, stamp, looked }
+    }
+
+    pub(crate) fn config(&self) -> &TlsConfig {
+        &self.config
+    }
+
+    /// Loads the files if they have changed since the last call. If they are invalid, the caller goes on with what it has.
+    pub(crate) fn changed<T>(
+        &mut self,
+        load: impl FnOnce(&TlsConfig) -> Result<T, TlsError>,
+    ) -> Option<T> {
+        if self.looked.elapsed() < LOOK {
+            return None;
+        }
+        self.looked = Instant::now();
+        let stamp = Stamp::of(&self.config);
+        if stamp == self.stamp {
+            return None;
+        }
+        self.stamp = stamp;
+        match load(&self.config) {
+            Ok(loaded) => {
+                info!("Certificates loaded again");
+                Some(loaded)
+            }
+            Err(error) => {
+                let error = error.with_remedy();
+                warn!(%error, "Changed certificates not used, the former ones stay in use");
+                None
+            }
+        }
+    }
+}
+
 // === impl Stamp ===
 
 impl Stamp {
-    pub(crate) fn of(config: &TlsConfig) -> Self {
+    fn of(config: &TlsConfig) -> Self {
         let TlsConfig { ca, certificate, key, crl } = config;
         let files = [ca, certificate, key, crl].into_iter().flatten();
         let identify =

@@ -1,22 +1,16 @@
 //! The server's side.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use portolan_core::{Remedy, TlsConfig};
-use tokio::time::Instant;
+use parking_lot::Mutex;
+use portolan_core::TlsConfig;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{NoClientAuth, WebPkiClientVerifier};
-use tracing::{info, warn};
 
 use crate::TlsError;
-use crate::files::{Stamp, provider, read_identity, read_revocations, read_roots};
-
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(1);
+use crate::files::{FollowedFiles, provider, read_identity, read_revocations, read_roots};
 
 /// What a server asks its clients for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,16 +24,14 @@ pub enum ClientCertificates {
 /// The certificate of a server. It follows its files.
 #[derive(Debug)]
 pub struct ServerTls {
-    config: TlsConfig,
     clients: ClientCertificates,
-    loaded: ArcSwap<Loaded>,
+    loaded: Mutex<Loaded>,
 }
 
 #[derive(Debug)]
 struct Loaded {
+    files: FollowedFiles,
     server: Arc<ServerConfig>,
-    stamp: Stamp,
-    looked: Instant,
 }
 
 // === impl ServerTls ===
@@ -51,40 +43,18 @@ impl ServerTls {
     ///
     /// A file is missing or invalid, or the key can be read by everybody.
     pub fn load(config: TlsConfig, clients: ClientCertificates) -> Result<Self, TlsError> {
-        // Before the files are read, so that a change meanwhile is found later.
-        let (stamp, looked) = (Stamp::of(&config), Instant::now());
-        let server = server_config(&config, clients)?;
-        let loaded = ArcSwap::from_pointee(Loaded { server, stamp, looked });
-        Ok(Self { config, clients, loaded })
+        let files = FollowedFiles::new(config);
+        let server = server_config(files.config(), clients)?;
+        Ok(Self { clients, loaded: Mutex::new(Loaded { files, server }) })
     }
 
     /// Returns what accepts the next connection.
     pub fn acceptor(&self) -> TlsAcceptor {
-        self.follow();
-        TlsAcceptor::from(Arc::clone(&self.loaded.load().server))
-    }
-
-    /// Reads the files again if they have changed. If they are invalid, the former ones stay in use.
-    fn follow(&self) {
-        let loaded = self.loaded.load_full();
-        if loaded.looked.elapsed() < LOOK {
-            return;
+        let Loaded { files, server } = &mut *self.loaded.lock();
+        if let Some(changed) = files.changed(|config| server_config(config, self.clients)) {
+            *server = changed;
         }
-        let (stamp, looked) = (Stamp::of(&self.config), Instant::now());
-        let mut server = Arc::clone(&loaded.server);
-        if stamp != loaded.stamp {
-            match server_config(&self.config, self.clients) {
-                Ok(changed) => {
-                    info!("Certificates loaded again");
-                    server = changed;
-                }
-                Err(error) => {
-                    let error = error.with_remedy();
-                    warn!(%error, "Changed certificates not used, the former ones stay in use");
-                }
-            }
-        }
-        self.loaded.store(Arc::new(Loaded { server, stamp, looked }));
+        TlsAcceptor::from(Arc::clone(server))
     }
 }
 
