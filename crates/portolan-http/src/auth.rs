@@ -119,22 +119,24 @@ impl Authenticator {
         self
     }
 
-    pub(crate) fn identify(&self, request: &Parts) -> Principal {
+    /// The principal of a request with a token of this digest.
+    pub(crate) fn identify(&self, request: &Parts, sent: Option<[u8; 32]>) -> Principal {
         let Some(expected) = &self.token else { return Principal::Unrestricted };
         let connection = request.extensions.get::<ConnectionInfo>();
         // A proxy's certificate says nothing of its clients, so only that of a direct client counts.
         if connection.is_some_and(ConnectionInfo::is_certified) {
             return Principal::Certified;
         }
-        match self.credentials(request) {
+        match sent {
             None => Principal::Anonymous,
-            Some(digest) if digest.ct_eq(expected).into() => Principal::Authenticated,
+            Some(sent) if sent.ct_eq(expected).into() => Principal::Authenticated,
             Some(_) => Principal::Unknown,
         }
     }
 
-    /// The digest of the token of a request.
-    fn credentials(&self, request: &Parts) -> Option<[u8; 32]> {
+    /// The digest of the token of a request; `None` also if no token is required.
+    pub(crate) fn credentials(&self, request: &Parts) -> Option<[u8; 32]> {
+        self.token?;
         let token = self.sources.iter().find_map(|source| source.find(request))?;
         Some(digest(token.trim()))
     }
@@ -143,13 +145,12 @@ impl Authenticator {
     fn authenticate(&self, request: &Parts) -> Result<Principal, RequestError> {
         let connection = ConnectionInfo::from_extensions(&request.extensions);
         let (clients, client) = (connection.state().clients(), connection.client());
-        let Some(sent) = self.token.and_then(|_| self.credentials(request)) else {
-            return Ok(self.identify(request));
-        };
-        clients.check_guesses(client)?;
-        let principal = self.identify(request);
-        if principal == Principal::Unknown {
-            let [a, b, c, d, e, f, g, h, ..] = sent;
+        let sent = self.credentials(request);
+        if sent.is_some() {
+            clients.check_guesses(client)?;
+        }
+        let principal = self.identify(request, sent);
+        if let (Principal::Unknown, Some([a, b, c, d, e, f, g, h, ..])) = (principal, sent) {
             clients.guessed(client, u64::from_be_bytes([a, b, c, d, e, f, g, h]));
         }
         Ok(principal)
