@@ -37,9 +37,9 @@ impl Membership {
             == Some(self.own)
     }
 
-    /// The URLs that the live servers advertise, ordered by server.
-    pub fn urls(&self) -> Vec<Arc<str>> {
-        self.live.borrow().values().flatten().cloned().collect()
+    /// The URLs that the live servers advertise, ordered by server, at most so many.
+    pub fn urls(&self, limit: usize) -> Vec<Arc<str>> {
+        self.live.borrow().values().flatten().take(limit).cloned().collect()
     }
 
     /// Waits until servers have joined or left since the last call; pending for ever if the store

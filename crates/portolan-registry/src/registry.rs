@@ -236,6 +236,11 @@ impl Registry {
         self.membership.clone()
     }
 
+    /// The URLs that the servers over the same store advertise, at most so many.
+    pub fn server_urls(&self, limit: usize) -> Vec<Arc<str>> {
+        self.membership.urls(limit)
+    }
+
     /// Whether the registry can be used.
     pub fn status(&self) -> RegistryStatus {
         // Before the borrow: a second one inside it waits for ever if a writer waits in between.

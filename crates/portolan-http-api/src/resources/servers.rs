@@ -12,11 +12,10 @@ const MAX_SERVERS: usize = 16;
 
 /// Adds the header to a response that is not an error, if any server advertises a URL.
 pub(crate) async fn advertise(State(api): State<Api>, mut response: Response) -> Response {
-    let mut urls = api.registry().membership().urls();
+    let urls = api.registry().server_urls(MAX_SERVERS);
     if urls.is_empty() || !response.status().is_success() {
         return response;
     }
-    urls.truncate(MAX_SERVERS);
     if let Ok(value) = HeaderValue::from_str(&urls.join(",")) {
         response.headers_mut().insert(SERVERS_HEADER, value);
     }
