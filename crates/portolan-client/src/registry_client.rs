@@ -2,6 +2,7 @@
 
 mod client;
 mod clock;
+mod config;
 mod error;
 mod local;
 mod query;
@@ -15,7 +16,8 @@ mod transport;
 mod vantage;
 mod watch;
 
-pub use client::{RegisterResponse, RegistryClient, RegistryClientConfig};
+pub use client::{RegisterResponse, RegistryClient};
+pub use config::RegistryClientConfig;
 pub use error::RegistryClientError;
 pub use query::{ListQuery, Listing, WatchRequest};
 pub use readiness::Readiness;

@@ -1,50 +1,28 @@
 //! The client of the registry's HTTP API: one method per request.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_broadcast::network_id;
 use portolan_core::{
-    HealthReport, Incarnation, NETWORK_ID_HEADER, Registration, Secret, ServiceEndpoint, ServiceId,
-    TlsConfig, Vantage,
+    HealthReport, Incarnation, Registration, Secret, ServiceEndpoint, ServiceId, Vantage,
 };
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, HeaderMap};
 use reqwest::{Method, Request, RequestBuilder, StatusCode, Url};
 use tokio::time::{Instant, timeout_at};
-use zeroize::Zeroizing;
 
+use super::config::{RegistryClientConfig, headers};
 use super::error::RegistryClientError;
 use super::local::Local;
 use super::query::{ListQuery, Listing, WatchRequest};
 use super::response::RegistryResponse;
 use super::servers::{Servers, without_slash};
-use super::srv;
 use super::transport::Transport;
 use super::watch::RegistryWatch;
 use crate::reservations::Reservations;
 
 /// The base of a request before a server is chosen.
 const ANY_SERVER: &str = "http://registry/";
-
-/// The settings of a registry client.
-#[derive(Clone, PartialEq)]
-pub struct RegistryClientConfig {
-    /// The registry's URL, such as `http://localhost:7000`; or those of several servers over one store, separated
-    /// by commas. `http+srv://example.org` stands for the servers that the SRV records of
-    /// `_portolan._tcp.example.org` name.
-    pub url: String,
-    /// The bearer token, if the registry requires one.
-    pub token: Option<Secret>,
-    /// How long one request may take, from connecting to the last byte. Default 5 s; a registry
-    /// answers within milliseconds.
-    pub timeout: Duration,
-    /// The name servers of SRV records. Default empty: those of the system.
-    pub dns_servers: Vec<SocketAddr>,
-    /// The certificates of `https://`. Default: the authorities of the system, and no own certificate.
-    pub tls: TlsConfig,
-}
 
 /// A client of one registry; clones share its connections. It does not retry; only
 /// [`RegistryClient::watch_reconnecting`] reconnects.
@@ -71,40 +49,6 @@ pub struct RegisterResponse {
     pub endpoint: ServiceEndpoint,
     /// Whether the instance was not registered before.
     pub created: bool,
-}
-
-// === impl RegistryClientConfig ===
-
-impl RegistryClientConfig {
-    /// Returns the settings for the registry at this URL, without a token.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), ..Self::default() }
-    }
-}
-
-impl Default for RegistryClientConfig {
-    fn default() -> Self {
-        let url = format!("http://localhost:{}", portolan_core::REGISTRY_PORT);
-        Self {
-            url,
-            token: None,
-            timeout: Duration::from_secs(5),
-            dns_servers: Vec::new(),
-            tls: TlsConfig::default(),
-        }
-    }
-}
-
-impl fmt::Debug for RegistryClientConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegistryClientConfig")
-            .field("url", &self.url)
-            .field("token", &self.token.as_ref().map(|_| "(secret)"))
-            .field("timeout", &self.timeout)
-            .field("dns_servers", &self.dns_servers)
-            .field("tls", &self.tls)
-            .finish()
-    }
 }
 
 // === impl RegistryClient ===
@@ -260,22 +204,23 @@ impl RegistryClient {
         self.transport.client().request(method, url)
     }
 
-    /// Sends a request to this server: on this host by its socket, else by TCP.
+    /// Sends a request, which was made for any of the servers, to this one: on this host by its socket, else by TCP.
     async fn send_to(
         &self,
         base: &Url,
         request: &Request,
-        url: String,
         deadline: Instant,
     ) -> Result<RegistryResponse, RegistryClientError> {
-        let with = |client: &reqwest::Client| {
-            let request = request.try_clone().expect("the body is in memory");
-            RequestBuilder::from_parts(client.clone(), request)
+        let url = without_slash(base);
+        let with = |client: reqwest::Client| {
+            let mut attempt = request.try_clone().expect("the body is in memory");
+            Servers::redirect(&mut attempt, base);
+            RequestBuilder::from_parts(client, attempt)
         };
         let local = self.local.as_ref();
         let socket = local.and_then(|it| it.socket(base, &self.headers, self.timeout));
         if let Some(client) = socket {
-            let attempt = RegistryResponse::receive(with(&client), url.clone(), deadline).await;
+            let attempt = RegistryResponse::receive(with(client), url.clone(), deadline).await;
             match attempt {
                 Err(RegistryClientError::Unreachable { .. }) if Instant::now() < deadline => {
                     // The registry has ended, and another one may listen by now. Every request may be repeated.
@@ -287,7 +232,7 @@ impl RegistryClient {
         if let Some(local) = local.filter(|_| self.has_token) {
             local.check_listener(base)?;
         }
-        RegistryResponse::receive(with(&self.transport.client()), url, deadline).await
+        RegistryResponse::receive(with(self.transport.client()), url, deadline).await
     }
 
     async fn send_for(
@@ -314,7 +259,6 @@ impl RegistryClient {
         let request = request.build();
         let request =
             request.map_err(|error| RegistryClientError::in_transit(&self.url(), &error))?;
-        let path = request.url().path().to_owned();
         let deadline = Instant::now() + self.timeout;
         let in_order = timeout_at(deadline, self.servers.in_order()).await;
         let in_order = in_order.unwrap_or_else(|_| {
@@ -324,12 +268,9 @@ impl RegistryClient {
         let mut servers = in_order.iter();
         let (mut failures, mut stale) = (Vec::new(), None);
         while let Some(base) = servers.next() {
-            let mut attempt = request.try_clone().expect("the body is in memory");
-            Servers::redirect(&mut attempt, &path, base);
             let left = deadline.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(servers.len() + 1).unwrap_or(u32::MAX);
-            let url = without_slash(base);
-            match self.send_to(base, &attempt, url, Instant::now() + share).await {
+            match self.send_to(base, &request, Instant::now() + share).await {
                 Ok(response) if response.is_not_ready() && servers.len() > 0 => {}
                 Ok(response) if response.is_stale() => {
                     stale.get_or_insert((base, response));
@@ -360,51 +301,6 @@ impl fmt::Debug for RegistryClient {
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
-}
-
-/// Parses the URL of one server.
-pub(super) fn base_url(text: &str) -> Result<Url, RegistryClientError> {
-    let url = Url::parse(text)
-        .map_err(|error| RegistryClientError::invalid_url(text, error.to_string()))?;
-    match url.scheme() {
-        "http" | srv::SCHEME => {}
-        "https" if cfg!(feature = "tls") => {}
-        "https+srv" => {
-            let reason = "SRV records name addresses, and a certificate names hosts: list the https:// URLs of the servers";
-            return Err(RegistryClientError::invalid_url(text, reason));
-        }
-        "https" => {
-            let reason = "TLS is not built into this version: install a release of Portolan, or build it with `cargo \
-                          build --release -p portolan-cli --features full`";
-            return Err(RegistryClientError::invalid_url(text, reason));
-        }
-        _ => {
-            let reason = "it does not begin with http:// or https://";
-            return Err(RegistryClientError::invalid_url(text, reason));
-        }
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(RegistryClientError::invalid_url(text, "a token does not belong in the URL"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(RegistryClientError::invalid_url(text, "it has a '?' or a '#'"));
-    }
-    Ok(url)
-}
-
-fn headers(token: Option<&str>) -> Result<HeaderMap, RegistryClientError> {
-    let mut headers = HeaderMap::new();
-    if let Some(id) = network_id() {
-        headers.insert(NETWORK_ID_HEADER, HeaderValue::from_static(id));
-    }
-    if let Some(token) = token {
-        let text = Zeroizing::new(format!("Bearer {token}"));
-        let value = HeaderValue::from_str(&text);
-        let mut value = value.map_err(|_| RegistryClientError::InvalidToken)?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
-    Ok(headers)
 }
 
 #[cfg(test)]

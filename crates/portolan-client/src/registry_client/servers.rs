@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use reqwest::{Request, Url};
 
-use super::client::base_url;
+use super::config::base_url;
 use super::error::RegistryClientError;
 use super::local::is_loopback;
 use super::srv::{self, SrvUrl};
@@ -189,11 +189,10 @@ impl Servers {
     }
 
     /// Directs a request, which was made for any of the servers, to this one.
-    pub(super) fn redirect(request: &mut Request, path: &str, base: &Url) {
-        let query = request.url().query().map(str::to_owned);
+    pub(super) fn redirect(request: &mut Request, base: &Url) {
         let mut url = base.clone();
-        url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
-        url.set_query(query.as_deref());
+        url.set_path(&format!("{}{}", base.path().trim_end_matches('/'), request.url().path()));
+        url.set_query(request.url().query());
         *request.url_mut() = url;
     }
 }
