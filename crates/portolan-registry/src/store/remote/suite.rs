@@ -13,6 +13,7 @@ use crate::store::suite::registration;
 use crate::{Command, CommandOrigin, CommandTarget, RegistryConfig, RegistryError};
 
 pub(crate) mod mass_expiry;
+pub(crate) mod moves;
 
 /// Runs every part of the suite; `config` returns the settings of a registry that is empty.
 pub(crate) async fn run(config: impl Fn() -> RegistryConfig) {

@@ -1,12 +1,11 @@
 //! Exports and imports, and what an inspection finds.
 
-use jiff::Timestamp;
 use portolan_consul::KvTransaction;
-use portolan_core::{Incarnation, Remedy};
+use portolan_core::Remedy;
 
 use super::*;
+use crate::store::remote::suite::moves::registry_is_moved_while_servers_run;
 use crate::store::{InspectError, inspect};
-use crate::transfer::{Export, import};
 
 /// Writes a key below the prefix of a registry.
 async fn put(agent: &Agent, config: &RegistryConfig, key: &str, value: &str) {
@@ -29,26 +28,7 @@ async fn problems(config: &RegistryConfig) -> Vec<(bool, String, String)> {
 async fn registry_is_moved_between_prefixes_while_servers_run() {
     let agent = Agent::start().await;
     let (old, new) = (config(&agent), config(&agent));
-    let empty = inspect(&old).await.unwrap();
-    assert_eq!((empty.records.len(), empty.servers.len()), (0, 0));
-    let (server, other) = (Server::start(&old).await, Server::start(&new).await);
-    let registration =
-        Registration { incarnation: Some(Incarnation::new(7)), ..registration("api", 8080) };
-    server.register(&registration).await.unwrap();
-    let owns = || server.registry.membership().owns(&registration.id());
-    eventually("the server is a member", owns).await;
-    let inspection = inspect(&old).await.unwrap();
-    assert_eq!((inspection.records.len(), inspection.servers.len()), (1, 1));
-    assert_eq!(inspection.problems, []);
-    let report = import(&new, Export::new(inspection, Timestamp::now())).await.unwrap();
-    assert_eq!((report.imported, report.refused.len()), (1, 0));
-    eventually("imported", || other.registry.list().len() == 1).await;
-    // The import has left, and the server takes over its lease.
-    eventually("alone", || other.registry.membership().owns(&registration.id())).await;
-    assert_eq!(inspect(&new).await.unwrap().problems, []);
-    let owner =
-        crate::CommandTarget { id: registration.id(), incarnation: registration.incarnation };
-    other.registry.heartbeat(owner).await.unwrap();
+    registry_is_moved_while_servers_run(&old, &new).await;
 }
 
 #[tokio::test]

@@ -1,10 +1,8 @@
 //! Exports and imports, and what an inspection finds.
 
 use super::*;
+use crate::store::remote::suite::moves::registry_is_moved_while_servers_run;
 use crate::store::{InspectError, inspect};
-use crate::transfer::{Export, import};
-use jiff::Timestamp;
-use portolan_core::Incarnation;
 use portolan_etcd::Transaction;
 
 async fn put(config: &RegistryConfig, key: &str, value: &str) {
@@ -17,29 +15,7 @@ async fn put(config: &RegistryConfig, key: &str, value: &str) {
 async fn registry_is_moved_between_prefixes_while_servers_run() {
     let cluster = Cluster::start(1).await;
     let (old, new) = (config(&cluster), config(&cluster));
-    let empty = inspect(&old).await.unwrap();
-    assert_eq!((empty.records.len(), empty.servers.len()), (0, 0));
-    let (server, other) = (Server::start(&old).await, Server::start(&new).await);
-    let registration =
-        Registration { incarnation: Some(Incarnation::new(7)), ..registration("api", 8080) };
-    server.register(&registration).await.unwrap();
-
-    let owns = || server.registry.membership().owns(&registration.id());
-    eventually("the server is a member", owns).await;
-    let inspection = inspect(&old).await.unwrap();
-    assert_eq!((inspection.records.len(), inspection.servers.len()), (1, 1));
-    assert_eq!(inspection.problems, []);
-    let report = import(&new, Export::new(inspection, Timestamp::now())).await.unwrap();
-    assert_eq!((report.imported, report.refused.len()), (1, 0));
-    eventually("imported", || other.registry.list().len() == 1).await;
-    // The import has left, and the server renews the lease.
-    eventually("alone", || other.registry.membership().owns(&registration.id())).await;
-    assert_eq!(inspect(&new).await.unwrap().problems, []);
-    let owner =
-        crate::CommandTarget { id: registration.id(), incarnation: registration.incarnation };
-    other.registry.heartbeat(owner).await.unwrap();
-    server.kill().await;
-    other.kill().await;
+    registry_is_moved_while_servers_run(&old, &new).await;
 }
 
 #[tokio::test]
