@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use portolan_core::Host;
+use portolan_core::{Host, hex};
 use sha2::{Digest as _, Sha256};
 
 /// The number of hexadecimal digits of the name.
@@ -25,7 +25,7 @@ fn named(machine: &str, namespace: &str) -> Option<Host> {
     let digest = parts.iter().fold(Sha256::new(), |digest, part| {
         digest.chain_update(part.len().to_be_bytes()).chain_update(part)
     });
-    let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(&digest.finalize());
     format!("host-{}", digest.get(..DIGITS)?).parse().ok()
 }
 

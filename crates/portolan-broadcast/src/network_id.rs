@@ -4,6 +4,7 @@
 use std::fs;
 use std::sync::OnceLock;
 
+use portolan_core::hex;
 use sha2::{Digest as _, Sha256};
 
 /// The number of bytes of the digest that are used.
@@ -26,7 +27,7 @@ fn read() -> Option<String> {
 fn digest(boot: &str, namespace: &str) -> String {
     let parts = [DOMAIN, boot.as_bytes(), &[0], namespace.as_bytes()];
     let digest = parts.iter().fold(Sha256::new(), |digest, part| digest.chain_update(part));
-    digest.finalize().iter().take(BYTES).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&digest.finalize()[..BYTES])
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //! It is the lowercase hex of HMAC-SHA256 over the canonical JSON of the message without its
 //! member `signature`. Unknown members are included, so that messages of newer versions can be verified.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
+use portolan_core::hex;
 use serde_json::{Map, Value};
 use sha2::Sha256;
 
@@ -32,7 +33,7 @@ impl Signer {
     pub(crate) fn sign(&self, message: &mut Map<String, Value>) {
         message.remove(SIGNATURE);
         let code = self.mac(message).finalize().into_bytes();
-        message.insert(SIGNATURE.to_owned(), Value::String(hex(&code)));
+        message.insert(SIGNATURE.to_owned(), Value::String(hex::encode(&code)));
     }
 
     /// Returns whether this is the signature of the message, which has none itself; in constant time.
@@ -54,32 +55,10 @@ impl fmt::Debug for Signer {
 /// Removes the signature from the message and returns it.
 pub(crate) fn take(message: &mut Map<String, Value>) -> Result<[u8; 32], BadSignature> {
     match message.remove(SIGNATURE) {
-        Some(Value::String(signature)) => unhex(&signature).ok_or(BadSignature::Wrong),
+        Some(Value::String(signature)) => hex::decode(&signature).ok_or(BadSignature::Wrong),
         None | Some(Value::Null) => Err(BadSignature::Missing),
         Some(_) => Err(BadSignature::Wrong),
     }
-}
-
-/// Formats bytes as lowercase hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-/// Parses a signature: 64 lowercase hexadecimal digits, as specified.
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let lowercase = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    if text.len() != 64 || !text.bytes().all(lowercase) {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

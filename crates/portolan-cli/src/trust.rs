@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use portolan_core::hex;
 use portolan_host_facts::{DirectoryError, directories};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -118,7 +119,7 @@ impl TrustStore {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod event;
 pub mod filter;
 pub mod fnv;
 pub mod health;
+pub mod hex;
 pub mod host;
 pub mod host_pattern;
 pub mod incarnation;

@@ -15,6 +15,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use portolan_core::hex;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
@@ -170,7 +171,7 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer()).map_err(TlsError::library)?;
         self.register.issued.push(IssuedCertificate {
             name: request.name.clone(),
-            serial: hex(&serial),
+            serial: hex::encode(&serial),
             subjects: request.subjects.clone(),
             not_after: params.not_after.unix_timestamp(),
             revoked_at: None,
@@ -208,7 +209,7 @@ impl Authority {
         let revoked = self.register.issued.iter().filter_map(|one| {
             let at = OffsetDateTime::from_unix_timestamp(one.revoked_at?).ok()?;
             Some(RevokedCertParams {
-                serial_number: SerialNumber::from_slice(&from_hex(&one.serial)?),
+                serial_number: SerialNumber::from_slice(&hex::decode::<16>(&one.serial)?),
                 revocation_time: at,
                 reason_code: None,
                 invalidity_date: None,
@@ -300,15 +301,6 @@ fn serial_number() -> Result<[u8; 16], TlsError> {
     random.fill(&mut serial).map_err(|_| TlsError::library("no random numbers"))?;
     serial[0] = serial[0] & 0x7f | 0x40;
     Ok(serial)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = |at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    (0..text.len()).step_by(2).map(digits).collect()
 }
 
 fn write_new(file: &Path, contents: &[u8], mode: u32) -> Result<(), TlsError> {

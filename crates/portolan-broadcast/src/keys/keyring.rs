@@ -1,6 +1,7 @@
 //! The keys of a channel: the first one signs, every one verifies, so that two are valid while a key is
 //! replaced.
 
+use portolan_core::hex;
 use serde_json::{Map, Value};
 
 use super::{KeyFile, KeyProblem, SharedKey, file};
@@ -81,7 +82,7 @@ impl Keyring {
             return Err(BadSignature::UnknownKey { known: self.ids() });
         }
         match candidates.any(|key| key.signer.is_authentic(message, &signature)) {
-            true => Ok(signature::hex(&signature)),
+            true => Ok(hex::encode(&signature)),
             false => Err(BadSignature::Wrong),
         }
     }
