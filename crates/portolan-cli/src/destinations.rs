@@ -32,7 +32,7 @@ const BINDINGS: [Binding; 4] = [
             "port_allocator.runtime_dir",
         ],
     },
-    // Whoever has messages that were signed with a key can search for it.
+    // A receiver of messages that were signed with a key can search for the key.
     Binding {
         what: "key of the broadcast channel",
         secrets: &["broadcast.key", "broadcast.key_file", "broadcast.keys"],
@@ -109,7 +109,7 @@ fn check_files(
     let single = single.into_iter().filter_map(|(setting, file)| Some((setting, file?)));
     for (setting, secret) in single.chain(keys).chain(of_channels) {
         let origin = loaded.origin(setting);
-        // A file that is missing is reported by whoever reads it.
+        // A file that is missing is reported when it is read.
         let is_inside = secret.canonicalize().map_or(true, |real| real.starts_with(&folder));
         if matches!(origin, Origin::File { .. }) && (is_descriptor(secret) || !is_inside) {
             return Err(Failure::usage(format_args!(

@@ -63,7 +63,7 @@ pub struct UnknownScheme {
     pub service: ServiceName,
     /// The host and port of the instance.
     pub address: String,
-    /// The protocol, which whoever registered the instance has chosen.
+    /// The protocol, as the registrant of the instance has chosen it.
     pub protocol: Protocol,
 }
 

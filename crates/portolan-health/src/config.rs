@@ -36,7 +36,7 @@ pub struct HealthConfig {
     /// The maximum number of concurrent checks. Default 64: with more, timeouts would show the load
     /// of the checking host and not the health of the services.
     pub max_concurrent_checks: NonZeroU16,
-    /// The networks in which a registry checks instances, whoever registered them. Default none: it checks an instance only at
+    /// The networks in which a registry checks the instances of every registrant. Default none: it checks an instance only at
     /// the address of the host that registered it, so that nobody can use it to reach other hosts.
     pub allowed_networks: Vec<IpNetwork>,
 }

@@ -1,6 +1,6 @@
 //! Where the checks of an instance may connect to.
 //!
-//! Whoever registers an instance chooses the URL of its check. A registry that requested any URL could be used to send requests
+//! The registrant of an instance chooses the URL of its check. A registry that requested any URL could be used to send requests
 //! to hosts that only it can reach (server-side request forgery), or to find their open ports. So its checks connect only to
 //! the host that registered the instance, and to networks that are configured. The name in a URL is resolved once for each
 //! check, and the connection goes to the address that was examined.
@@ -87,7 +87,7 @@ impl RegistrantReach {
         let address = address.to_canonical();
         let is_registrant = match self.registrant {
             Some(registrant) if registrant.is_loopback() => is_own(address),
-            // Loopback is this host, whoever says so.
+            // Loopback is this host for every registrant.
             Some(registrant) => registrant == address,
             None => false,
         };

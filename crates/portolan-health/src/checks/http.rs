@@ -155,7 +155,7 @@ async fn report(
         _ => HealthStatus::Critical,
     };
     let mut reason = format!("GET {path}: {code}");
-    // What the server of another says is not for those who ask the registry.
+    // The answer of a server is not shown to clients of the registry, who may not be allowed to ask that server.
     if status != HealthStatus::Passing && !reach.is_restricted() {
         let mut line = pin!(first_line(response.into_body()));
         let line = tokio::select! {
