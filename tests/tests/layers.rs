@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Each crate's layer. A crate depends on lower layers only.
-const LAYERS: [(&str, u8); 23] = [
+const LAYERS: [(&str, u8); 24] = [
     ("portolan-core", 0),
     ("portolan-metrics", 0),
     ("portolan-shared-table", 0),
+    ("portolan-access", 1),
     ("portolan-audit", 1),
     ("portolan-host-facts", 1),
     ("portolan-reservations", 1),
