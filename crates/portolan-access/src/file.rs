@@ -185,9 +185,7 @@ impl Remedy for AccessFileError {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         Some(match self {
             Self::File { .. } => "check that the file exists and this user may use it".into(),
-            Self::Writable { path, .. } => {
-                format!("chmod go-w {}", shell_word(path)).into()
-            }
+            Self::Writable { path, .. } => format!("chmod go-w {}", shell_word(path)).into(),
             Self::Foreign { .. } => "let it belong to root, or to the user of the registry".into(),
             Self::TooLarge(_) => {
                 "check that it is the right file, and revoke tokens that expired".into()

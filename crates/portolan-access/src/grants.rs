@@ -161,7 +161,11 @@ impl fmt::Display for Action {
             Self::Use { right, object } => (right, object),
             Self::Advertise { host, allowed } => {
                 let allowed: Vec<_> = allowed.iter().map(IpNetwork::to_string).collect();
-                return write!(f, "advertise {host}, expected an address in {}", allowed.join(", "));
+                return write!(
+                    f,
+                    "advertise {host}, expected an address in {}",
+                    allowed.join(", ")
+                );
             }
         };
         f.write_str(match right {

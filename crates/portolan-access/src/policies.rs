@@ -72,7 +72,9 @@ pub enum InvalidPolicies {
         path: String,
     },
     /// A rule does not say for which services its rights are.
-    #[error("{path}.{key}: it is missing, but the right `{right}` is for the services of some {key}")]
+    #[error(
+        "{path}.{key}: it is missing, but the right `{right}` is for the services of some {key}"
+    )]
     NoServices {
         /// The path of the rule.
         path: String,

@@ -27,14 +27,8 @@ pub enum Right {
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 6] = [
-        Self::Read,
-        Self::Watch,
-        Self::Register,
-        Self::Heartbeat,
-        Self::Metrics,
-        Self::Administer,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Read, Self::Watch, Self::Register, Self::Heartbeat, Self::Metrics, Self::Administer];
 
     /// Returns the right as policies name it.
     pub fn as_str(self) -> &'static str {

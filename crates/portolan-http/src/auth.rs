@@ -1,18 +1,20 @@
 //! Authentication: where a request carries its credentials, and which client they identify.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use jiff::Timestamp;
+use portolan_access::digest;
+use tokio::sync::watch;
 use url::form_urlencoded;
 
 use crate::dialect::Errors;
-use crate::{ConnectionInfo, RequestError};
+use crate::{AccessControl, Caller, ConnectionInfo, Evidence, Principal, RequestError, Standing};
 
 /// A place in a request where a client may put its token.
 ///
@@ -49,58 +51,10 @@ impl CredentialSource {
     }
 }
 
-/// Who makes a request, as far as its credentials say. An extension of every request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Principal {
-    /// Anyone: the server requires no token.
-    Unrestricted,
-    /// A client with a valid token.
-    Authenticated,
-    /// A client with a certificate of an authority that the server trusts. The peer has its names.
-    Certified,
-    /// A client without credentials.
-    Anonymous,
-    /// A client whose credentials are not valid here.
-    Unknown,
-}
-
-// === impl Principal ===
-
-impl Principal {
-    /// Returns the name in the audit log.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unrestricted => "anyone",
-            Self::Authenticated => "token",
-            Self::Certified => "certificate",
-            Self::Anonymous => "anonymous",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// Checks that the principal may use routes that require authentication.
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError::Unauthorized`] without credentials, [`RequestError::Forbidden`] if they are
-    /// not valid.
-    pub fn authorize(self) -> Result<(), RequestError> {
-        match self {
-            Self::Unrestricted | Self::Authenticated | Self::Certified => Ok(()),
-            Self::Anonymous => Err(RequestError::Unauthorized),
-            Self::Unknown => Err(RequestError::Forbidden),
-        }
-    }
-}
-
-/// Identifies the [`Principal`] of each request.
-///
-/// Stores and compares SHA-256 digests: all have the same length, so the comparison takes the same
-/// time whatever token was sent.
-#[derive(Debug, Clone, Default)]
+/// Identifies the [`Principal`] of each request, by the access control that is in force at that moment.
+#[derive(Debug, Clone)]
 pub struct Authenticator {
-    token: Option<[u8; 32]>,
+    pub(crate) access: watch::Receiver<Arc<AccessControl>>,
     sources: Vec<CredentialSource>,
 }
 
@@ -110,7 +64,13 @@ impl Authenticator {
     /// Creates an authenticator for this token without any source. `None` requires no token; an
     /// empty token matches nothing.
     pub fn new(token: Option<&str>) -> Self {
-        Self { token: token.map(digest), sources: Vec::new() }
+        let access = token.map_or_else(AccessControl::open, AccessControl::with_token);
+        Self::following(watch::Sender::new(Arc::new(access)).subscribe())
+    }
+
+    /// Creates an authenticator for access control that may change, without any source.
+    pub fn following(access: watch::Receiver<Arc<AccessControl>>) -> Self {
+        Self { access, sources: Vec::new() }
     }
 
     /// Adds a source. The first source that finds credentials decides.
@@ -119,46 +79,39 @@ impl Authenticator {
         self
     }
 
-    /// The principal of a request with a token of this digest.
-    pub(crate) fn identify(&self, request: &Parts, sent: Option<[u8; 32]>) -> Principal {
-        let Some(expected) = &self.token else { return Principal::Unrestricted };
+    /// Returns what a request proves about its client.
+    pub(crate) fn evidence(&self, request: &Parts) -> Evidence {
+        let token = self.sources.iter().find_map(|source| source.find(request));
         let connection = request.extensions.get::<ConnectionInfo>();
-        // A proxy's certificate says nothing of its clients, so only that of a direct client counts.
-        if connection.is_some_and(ConnectionInfo::is_certified) {
-            return Principal::Certified;
+        // What a proxy proves says nothing of its clients, so only a direct client counts.
+        let is_direct = !Caller::is_forwarded(&request.headers);
+        Evidence {
+            token: token.map(|token| digest(token.trim())),
+            certificate: connection.and_then(ConnectionInfo::certificate),
+            user: connection.filter(|_| is_direct).and_then(|it| it.peer().user()),
         }
-        match sent {
-            None => Principal::Anonymous,
-            Some(sent) if sent.ct_eq(expected).into() => Principal::Authenticated,
-            Some(_) => Principal::Unknown,
-        }
-    }
-
-    /// The digest of the token of a request; `None` also if no token is required.
-    pub(crate) fn credentials(&self, request: &Parts) -> Option<[u8; 32]> {
-        self.token?;
-        let token = self.sources.iter().find_map(|source| source.find(request))?;
-        Some(digest(token.trim()))
     }
 
     /// Identifies the principal, unless the client has guessed too often.
-    fn authenticate(&self, request: &Parts) -> Result<Principal, RequestError> {
+    fn authenticate(&self, request: &Parts) -> Result<(Principal, Evidence), RequestError> {
+        let access = Arc::clone(&self.access.borrow());
+        if access.is_open() {
+            return Ok((Principal::Unrestricted, Evidence::default()));
+        }
         let connection = ConnectionInfo::from_extensions(&request.extensions);
         let (clients, client) = (connection.state().clients(), connection.client());
-        let sent = self.credentials(request);
-        if sent.is_some() {
+        let evidence = self.evidence(request);
+        if evidence.token.is_some() {
             clients.check_guesses(client)?;
         }
-        let principal = self.identify(request, sent);
-        if let (Principal::Unknown, Some([a, b, c, d, e, f, g, h, ..])) = (principal, sent) {
+        let principal = access.identify(&evidence, Timestamp::now());
+        if let (Principal::Unknown, Some([a, b, c, d, e, f, g, h, ..])) =
+            (&principal, evidence.token)
+        {
             clients.guessed(client, u64::from_be_bytes([a, b, c, d, e, f, g, h]));
         }
-        Ok(principal)
+        Ok((principal, evidence))
     }
-}
-
-fn digest(token: &str) -> [u8; 32] {
-    Sha256::digest(token).into()
 }
 
 /// Attaches the principal to the request.
@@ -168,19 +121,27 @@ pub(crate) async fn authenticate(
     next: Next,
 ) -> Response {
     let (mut head, body) = request.into_parts();
-    let principal = match authenticator.authenticate(&head) {
-        Ok(principal) => principal,
+    let (principal, evidence) = match authenticator.authenticate(&head) {
+        Ok(identified) => identified,
         Err(error) => return Errors::from_extensions(&head.extensions).response(&error),
     };
+    let span = tracing::Span::current();
+    span.record("principal", principal.name());
+    if let Principal::Identity { credential, .. } = &principal {
+        span.record("credential", tracing::field::display(credential));
+    }
+    if principal != Principal::Unrestricted {
+        let standing = Standing::new(authenticator.access, evidence, principal.clone());
+        head.extensions.insert(standing);
+    }
     head.extensions.insert(principal);
-    tracing::Span::current().record("principal", principal.name());
     next.run(Request::from_parts(head, body)).await
 }
 
 /// Middleware for routes that require authentication: answers 401 or 403 in the dialect's format
 /// if the principal is not authorized. Use with [`axum::middleware::from_fn`] as a route layer.
 pub async fn authorize(request: Request, next: Next) -> Response {
-    let principal = request.extensions().get().copied().unwrap_or(Principal::Anonymous);
+    let principal = request.extensions().get().unwrap_or(&Principal::Anonymous);
     match principal.authorize() {
         Ok(()) => next.run(request).await,
         Err(error) => Errors::from_extensions(request.extensions()).response(&error),

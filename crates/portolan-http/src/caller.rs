@@ -26,8 +26,7 @@ pub struct Caller {
 impl Caller {
     /// Returns the caller of a request with these headers, from this peer.
     pub fn new(peer: &Peer, headers: &HeaderMap, trusted: &[IpNetwork]) -> Self {
-        let is_forwarded = [FORWARDED, X_FORWARDED_FOR, VIA];
-        if !is_forwarded.iter().any(|name| headers.contains_key(name)) {
+        if !Self::is_forwarded(headers) {
             return Self::at(peer.host(), peer);
         }
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
@@ -52,6 +51,11 @@ impl Caller {
             true => Self::UNKNOWN,
             false => Self::at(reported_by, peer),
         }
+    }
+
+    /// Whether a proxy has forwarded the request.
+    pub(crate) fn is_forwarded(headers: &HeaderMap) -> bool {
+        [FORWARDED, X_FORWARDED_FOR, VIA].iter().any(|name| headers.contains_key(name))
     }
 
     /// Returns the address of the client's host, the loopback address if that is this host; `None` if it is

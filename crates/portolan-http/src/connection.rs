@@ -65,10 +65,14 @@ impl ConnectionInfo {
         &self.peer
     }
 
-    /// Whether the client itself has shown a certificate: a proxy's does not count for its clients.
-    pub(crate) fn is_certified(&self) -> bool {
-        matches!(*self.peer, Peer::Certified { .. })
-            && !self.state.is_trusted_proxy(self.peer.host())
+    /// The names in the certificate of the client itself: a proxy's does not count for its clients.
+    pub(crate) fn certificate(&self) -> Option<Arc<[String]>> {
+        match &*self.peer {
+            Peer::Certified { names, .. } if !self.state.is_trusted_proxy(self.peer.host()) => {
+                Some(Arc::clone(names))
+            }
+            _ => None,
+        }
     }
 
     /// Returns the limits of the server.

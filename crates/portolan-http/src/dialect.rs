@@ -46,7 +46,7 @@ impl Dialect {
     /// Its router must not have fallbacks: `errors` answers unknown paths and methods.
     pub fn new(router: Router, errors: impl ErrorResponses) -> Self {
         let errors = Errors(Arc::new(errors));
-        Self { prefix: "", router, errors, authenticator: Authenticator::default() }
+        Self { prefix: "", router, errors, authenticator: Authenticator::new(None) }
     }
 
     /// Restricts the dialect to the paths below this prefix, such as `/v1`. The routes of its

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use jiff::Timestamp;
+use portolan_access::Denied;
 use portolan_core::Remedy;
 
 /// An error that the HTTP server detects itself, before, instead of or after a handler.
@@ -15,8 +17,19 @@ pub enum RequestError {
     #[error("the request has no token, which this server requires")]
     Unauthorized,
     /// 403: the credentials are not valid here. A retry does not help.
-    #[error("the token of the request is not the token of this server")]
+    #[error("the token of the request is not a token of this server")]
     Forbidden,
+    /// 403: the token of the request was valid. Retry with a new one.
+    #[error("the token {id} of the request expired at {at}")]
+    TokenExpired {
+        /// The id of the token.
+        id: String,
+        /// When it expired.
+        at: Timestamp,
+    },
+    /// 403: the client lacks a right. A retry does not help.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// 400: the request names no host, or several. Retry with one `Host` header.
     #[error("the request has {problem}, expected exactly one")]
     InvalidHost {
@@ -113,7 +126,10 @@ impl RequestError {
         match self {
             Self::BodyIncomplete { .. } | Self::InvalidHost { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::ForeignOrigin { .. } => StatusCode::FORBIDDEN,
+            Self::Forbidden
+            | Self::TokenExpired { .. }
+            | Self::Denied(_)
+            | Self::ForeignOrigin { .. } => StatusCode::FORBIDDEN,
             Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -133,6 +149,8 @@ impl RequestError {
         let reason = match self {
             Self::Unauthorized => "no_token",
             Self::Forbidden => "wrong_token",
+            Self::TokenExpired { .. } => "expired_token",
+            Self::Denied(_) => "right",
             Self::InvalidHost { .. } => "invalid_host",
             Self::Misdirected { .. } => "misdirected",
             Self::ForeignOrigin { .. } => "foreign_origin",
@@ -173,8 +191,10 @@ impl RequestError {
 impl Remedy for RequestError {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         let remedy = match self {
-            Self::Unauthorized => "send the token that the server was started with",
-            Self::Forbidden => "use the token that the server was started with",
+            Self::Unauthorized => "send a token of the server",
+            Self::Forbidden => "use a token of the server that is not revoked",
+            Self::TokenExpired { .. } => "use a new token",
+            Self::Denied(denied) => return denied.remedy(),
             Self::InvalidHost { .. } => {
                 "send one Host header with the name or address of the server"
             }

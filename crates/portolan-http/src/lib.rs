@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+mod access;
 mod auth;
 mod body;
 mod caller;
@@ -43,7 +44,9 @@ mod policy;
 mod server;
 mod write_timeout;
 
-pub use auth::{Authenticator, CredentialSource, Principal, authorize};
+pub(crate) use access::Evidence;
+pub use access::{AccessControl, Principal, Standing};
+pub use auth::{Authenticator, CredentialSource, authorize};
 pub use body::LimitedBody;
 pub use caller::Caller;
 pub use clients::{ClientLimits, ClientPermit};

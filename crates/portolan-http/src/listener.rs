@@ -91,6 +91,14 @@ impl Peer {
         }
     }
 
+    /// Returns the user of a peer on this host that is connected through a Unix socket.
+    pub fn user(&self) -> Option<u32> {
+        match self {
+            Self::Unix { uid, .. } => Some(*uid),
+            Self::Tcp { .. } | Self::Certified { .. } => None,
+        }
+    }
+
     /// Returns the IP address of a TCP peer.
     pub fn remote(&self) -> Option<IpAddr> {
         match self {

@@ -64,7 +64,7 @@ pub(crate) async fn observe(
     let client = connection.state().forwarded_client(peer, request.headers());
     let (address, client) = (client.unwrap_or(peer.host()), client.map(field::display));
     // The target of the audit log, so that a filter that shows its events shows who caused them.
-    let span = info_span!(target: AUDIT, "request", %peer, client, %method, path, principal = field::Empty);
+    let span = info_span!(target: AUDIT, "request", %peer, client, %method, path, principal = field::Empty, credential = field::Empty);
     let start = Instant::now();
     let response = timeout(limit, next.run(request).instrument(span.clone())).await;
     let mut response =

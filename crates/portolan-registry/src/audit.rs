@@ -62,14 +62,14 @@ impl Recorder {
     /// Records the outcome of a change that nobody requested.
     #[cfg(feature = "consul")]
     pub(crate) fn committed(&self, outcome: &CommandOutcome, source: Source) {
-        self.requested(outcome, CommandOrigin::of(source, None), None);
+        self.requested(outcome, &CommandOrigin::of(source, None), None);
     }
 
     /// Records the outcome of a command if it registered, changed or removed an instance.
     pub(crate) fn requested(
         &self,
         outcome: &CommandOutcome,
-        origin: CommandOrigin,
+        origin: &CommandOrigin,
         before: Option<&ServiceEndpoint>,
     ) {
         let (source, announced_by) = source_of(origin);
@@ -129,7 +129,7 @@ impl Recorder {
     }
 
     /// Records that a command was refused because of the owner of the instance, or because of a limit.
-    pub(crate) fn refused(&self, command: &Command, error: &RegistryError, origin: CommandOrigin) {
+    pub(crate) fn refused(&self, command: &Command, error: &RegistryError, origin: &CommandOrigin) {
         use RegistryError as E;
         let action = match command {
             Command::Register(_) | Command::Restore(_) => "register",
@@ -138,10 +138,14 @@ impl Recorder {
             Command::Health(..) => "health",
         };
         let (source, announced_by) = source_of(origin);
+        if matches!(error, E::Denied(_)) {
+            self.metrics.http_rejected("right");
+        }
         // Anyone can send announcements, which are counted.
         let is_denial = matches!(
             error,
             E::AnotherIncarnation { .. }
+                | E::Denied(_)
                 | E::Displaced { .. }
                 | E::OwnedByAnother { .. }
                 | E::RegisteredInConsul { .. }
@@ -239,7 +243,7 @@ impl Entry<'_> {
     }
 }
 
-fn source_of(origin: CommandOrigin) -> (&'static str, Option<IpAddr>) {
+fn source_of(origin: &CommandOrigin) -> (&'static str, Option<IpAddr>) {
     match origin.source() {
         Source::Registered => ("api", None),
         Source::Consul => ("consul", None),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use portolan_access::Grants;
 use portolan_core::{
     HealthReport, Incarnation, Registration, Revision, ServiceEndpoint, ServiceId, Source,
 };
@@ -37,15 +38,17 @@ pub struct CommandTarget {
     pub incarnation: Option<Incarnation>,
 }
 
-/// Where a command comes from: its source and the host that sent it.
+/// Where a command comes from: its source, the host that sent it, and what its sender may do.
 ///
 /// What is learned by broadcast never replaces or removes what registered through the API, and an API
 /// registration takes an instance over from broadcast. A registration at a loopback address is
 /// rejected unless it comes from this host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandOrigin {
     source: Source,
     peer: Option<IpAddr>,
+    /// `None`: everything.
+    grants: Option<Arc<Grants>>,
 }
 
 /// The outcome of a command.
@@ -123,7 +126,7 @@ impl Command {
 
     /// Rejects a registration at a loopback address that comes from another host: there it means that
     /// host, here it would mean this one (ADR 0007).
-    pub(crate) fn check_origin(&self, origin: CommandOrigin) -> Result<(), RegistryError> {
+    pub(crate) fn check_origin(&self, origin: &CommandOrigin) -> Result<(), RegistryError> {
         let Self::Register(registration) = self else { return Ok(()) };
         if origin.is_local() {
             return Ok(());
@@ -159,12 +162,17 @@ impl From<&ServiceId> for CommandTarget {
 impl CommandOrigin {
     /// A request through this source from this host.
     pub(crate) fn of(source: Source, peer: Option<IpAddr>) -> Self {
-        Self { source, peer }
+        Self { source, peer, grants: None }
     }
 
     /// An API request from this host; `None` if a proxy hides it.
     pub fn api(peer: impl Into<Option<IpAddr>>) -> Self {
-        Self { source: Source::Registered, peer: peer.into() }
+        Self::of(Source::Registered, peer.into())
+    }
+
+    /// Limits the command to what its sender may do. `None` does not limit it.
+    pub fn limited_to(self, grants: Option<Arc<Grants>>) -> Self {
+        Self { grants, ..self }
     }
 
     /// This process itself.
@@ -176,22 +184,27 @@ impl CommandOrigin {
     /// announced loopback address comes from this host, which it recognises by every one of its
     /// addresses.
     pub fn broadcast(peer: IpAddr) -> Self {
-        Self { source: Source::Broadcast, peer: Some(peer) }
+        Self::of(Source::Broadcast, Some(peer))
     }
 
     /// How the command arrived.
-    pub fn source(self) -> Source {
+    pub fn source(&self) -> Source {
         self.source
     }
 
+    /// What the sender may do; `None` if that is not limited.
+    pub(crate) fn grants(&self) -> Option<&Grants> {
+        self.grants.as_deref()
+    }
+
     /// The host that sent the command, if it is known.
-    pub fn peer(self) -> Option<IpAddr> {
+    pub fn peer(&self) -> Option<IpAddr> {
         self.peer.map(|peer| peer.to_canonical())
     }
 
     /// Whether an address of loopback can be meant: the command comes from this host, or the channel has
     /// checked that.
-    fn is_local(self) -> bool {
+    fn is_local(&self) -> bool {
         self.source == Source::Broadcast || self.peer().is_some_and(|peer| peer.is_loopback())
     }
 }
@@ -217,24 +230,24 @@ mod tests {
         for host in ["localhost", "127.0.0.1", "::1", "10.0.0.7", "db.example.org"] {
             let command = at(host, &[]);
             for peer in local {
-                command.check_origin(origin(peer)).unwrap();
+                command.check_origin(&origin(peer)).unwrap();
             }
             let loopback = !matches!(host, "10.0.0.7" | "db.example.org");
             for remote in [origin("10.0.0.9"), CommandOrigin::api(None)] {
-                assert_eq!(command.check_origin(remote).is_err(), loopback, "{host}");
+                assert_eq!(command.check_origin(&remote).is_err(), loopback, "{host}");
             }
         }
         let heartbeat = Command::Heartbeat("api".parse::<ServiceId>().unwrap().into());
-        heartbeat.check_origin(origin("10.0.0.9")).unwrap();
+        heartbeat.check_origin(&origin("10.0.0.9")).unwrap();
     }
 
     #[test]
     fn loopback_among_the_addresses_of_a_remote_registration_is_rejected() {
         let command = at("10.0.0.7", &["192.168.0.7", "::1"]);
-        let error = command.check_origin(origin("10.0.0.7")).unwrap_err();
+        let error = command.check_origin(&origin("10.0.0.7")).unwrap_err();
         let RegistryError::RemoteLoopback { member, host, .. } = error else { panic!("{error}") };
         assert_eq!((member, host), ("addresses", "::1".parse().unwrap()));
-        command.check_origin(origin("127.0.0.1")).unwrap();
-        at("10.0.0.7", &["192.168.0.7"]).check_origin(origin("10.0.0.7")).unwrap();
+        command.check_origin(&origin("127.0.0.1")).unwrap();
+        at("10.0.0.7", &["192.168.0.7"]).check_origin(&origin("10.0.0.7")).unwrap();
     }
 }

@@ -122,7 +122,7 @@ async fn commit(store: Arc<dyn Store>, request: Request, recorder: Recorder) -> 
     let start = Instant::now();
     let before: Vec<_> = commands.iter().map(|command| recorder.before(command)).collect();
     let limit = (start + COMMIT_TIMEOUT).min(deadline - REPLY);
-    let receipt = timeout_at(limit, store.commit(&commands, origin)).await;
+    let receipt = timeout_at(limit, store.commit(&commands, &origin)).await;
     let receipt = receipt.unwrap_or_else(|_| {
         let reason = format!("no answer within {:.1} s", (limit - start).as_secs_f64());
         let error = RegistryError::Unavailable { store: store.name(), reason };
@@ -131,8 +131,8 @@ async fn commit(store: Arc<dyn Store>, request: Request, recorder: Recorder) -> 
     span.in_scope(|| {
         for ((command, before), outcome) in commands.iter().zip(&before).zip(&receipt.outcomes) {
             match outcome {
-                Ok(outcome) => recorder.requested(outcome, origin, before.as_deref()),
-                Err(error) => recorder.refused(command, error, origin),
+                Ok(outcome) => recorder.requested(outcome, &origin, before.as_deref()),
+                Err(error) => recorder.refused(command, error, &origin),
             }
         }
     });

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use portolan_access::Denied;
 use portolan_core::{Host, Incarnation, InvalidRegistration, Remedy, ServiceId};
 
 /// Why a command was rejected or is not known to have been committed.
@@ -19,6 +20,9 @@ pub enum RegistryError {
     /// The registration is invalid. Do not retry.
     #[error(transparent)]
     Invalid(#[from] InvalidRegistration),
+    /// The sender lacks a right. Do not retry.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The registry has its maximum number of endpoints. Retry later.
     #[error("the registry is full: it has {limit} endpoints, its limit")]
     Full {
@@ -157,6 +161,7 @@ impl Remedy for RegistryError {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         let remedy = match self {
             Self::Invalid(_) | Self::RegisteredByApi { .. } => return None,
+            Self::Denied(denied) => return denied.remedy(),
             Self::Unknown { .. } => "register the instance again",
             Self::ClientFull { .. } => {
                 "deregister instances, or raise service_registry.clients.endpoints"

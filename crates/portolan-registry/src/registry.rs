@@ -179,7 +179,8 @@ impl Registry {
     ///
     /// If the caller stops waiting, commands that were queued are committed all the same.
     pub async fn apply(&self, commands: Vec<Command>, origin: CommandOrigin) -> Outcomes {
-        let checked: Vec<_> = commands.iter().map(|command| command.check_origin(origin)).collect();
+        let checked: Vec<_> =
+            commands.iter().map(|command| command.check_origin(&origin)).collect();
         let accepted = commands.into_iter().zip(&checked).filter(|(_, check)| check.is_ok());
         let accepted: Vec<_> = accepted.map(|(command, _)| command).collect();
         let mut outcomes = self.apply_checked(accepted, origin).await.into_iter();

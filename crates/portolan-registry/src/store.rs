@@ -113,7 +113,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn commit<'a>(
         &'a self,
         commands: &'a [Command],
-        origin: CommandOrigin,
+        origin: &'a CommandOrigin,
     ) -> BoxFuture<'a, Receipt>;
 
     /// The host that registered an instance, if the store knows it. It decides where a registry checks the instance.

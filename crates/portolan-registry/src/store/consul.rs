@@ -123,7 +123,7 @@ impl Store for Consul {
     fn commit<'a>(
         &'a self,
         commands: &'a [Command],
-        origin: CommandOrigin,
+        origin: &'a CommandOrigin,
     ) -> BoxFuture<'a, Receipt> {
         async move {
             let outcomes = self.shared.commit_all(commands, origin).await;

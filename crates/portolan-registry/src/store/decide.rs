@@ -16,8 +16,10 @@ use super::record::StoreRecord;
 use crate::{Command, CommandOrigin, CommandOutcome, Registered, RegistryError};
 
 mod limits;
+mod rights;
 
 pub(crate) use limits::EndpointLimits;
+use rights::{check_right_to_displace, check_right_to_known, check_right_to_register};
 
 /// The length of a health reason, in characters. Longer ones are truncated.
 const MAX_REASON: usize = 512;
@@ -46,8 +48,8 @@ pub(crate) struct Concerned<'a> {
 
 /// The values that a decision depends on besides the instances.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Terms {
-    pub(crate) origin: CommandOrigin,
+pub(crate) struct Terms<'a> {
+    pub(crate) origin: &'a CommandOrigin,
     pub(crate) ttl_default: Ttl,
     pub(crate) now: Timestamp,
 }
@@ -92,7 +94,7 @@ pub(crate) enum Effect {
 pub(crate) fn decide(
     command: &Command,
     concerned: &Concerned<'_>,
-    terms: Terms,
+    terms: Terms<'_>,
 ) -> Result<Decision, RegistryError> {
     let (id, source) = (command.id(), terms.origin.source());
     let known_by = concerned.known.map(|known| known.endpoint.source);
@@ -102,6 +104,7 @@ pub(crate) fn decide(
     if let Some(error) = concerned.known.and_then(registered_in_consul) {
         return Err(error);
     }
+    check_right_to_known(command, concerned, terms.origin)?;
     match command {
         Command::Register(registration) => return register(registration, concerned, terms),
         Command::Restore(record) => return restore(record, concerned, terms),
@@ -151,11 +154,12 @@ pub(crate) fn outcome(
 fn register(
     registration: &Registration,
     concerned: &Concerned<'_>,
-    terms: Terms,
+    terms: Terms<'_>,
 ) -> Result<Decision, RegistryError> {
     registration.validate()?;
     let mut new = registration.clone().into_endpoint(terms.ttl_default, terms.now);
     new.source = terms.origin.source();
+    check_right_to_register(&new, terms.origin)?;
     // A displaced instance that moved to another address is not rejected there.
     let is_rival = |other: &ServiceEndpoint| {
         Place::all(&new).any(|place| Place::all(other).any(|taken| taken == place))
@@ -177,6 +181,7 @@ fn register(
         }
     };
     let displaced = displaced(&new, concerned, terms.origin)?;
+    check_right_to_displace(&displaced, terms.origin)?;
     displaced.iter().for_each(|other| owner.replace(&new, other.endpoint, other.owner));
     let displaced = displaced.into_iter().map(|other| other.endpoint.id.clone()).collect();
     Ok(Decision::Put(Put { endpoint: new, effect, owner: Some(owner), displaced }))
@@ -186,7 +191,7 @@ fn register(
 fn restore(
     record: &StoreRecord,
     concerned: &Concerned<'_>,
-    terms: Terms,
+    terms: Terms<'_>,
 ) -> Result<Decision, RegistryError> {
     record.validate()?;
     let endpoint = ServiceEndpoint { last_heartbeat: terms.now, ..record.endpoint.clone() };
@@ -281,7 +286,7 @@ fn check_owner(
     new: &ServiceEndpoint,
     old: &ServiceEndpoint,
     owner: &Owner,
-    origin: CommandOrigin,
+    origin: &CommandOrigin,
 ) -> Result<(), RegistryError> {
     let same_run = old.incarnation.is_some() && old.incarnation == new.incarnation;
     if registration.replace
@@ -305,7 +310,7 @@ fn check_owner(
 fn displaced<'a>(
     new: &ServiceEndpoint,
     concerned: &Concerned<'a>,
-    origin: CommandOrigin,
+    origin: &CommandOrigin,
 ) -> Result<Vec<Known<'a>>, RegistryError> {
     let mut displaced = Vec::new();
     let in_consul = |other: &&Known<'_>| other.endpoint.source == Source::Consul;

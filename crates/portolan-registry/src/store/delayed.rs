@@ -74,7 +74,7 @@ impl Store for Delayed {
     fn commit<'a>(
         &'a self,
         commands: &'a [Command],
-        origin: CommandOrigin,
+        origin: &'a CommandOrigin,
     ) -> BoxFuture<'a, Receipt> {
         async move {
             // From half to one and a half of it, so that concurrent commits overtake each other.

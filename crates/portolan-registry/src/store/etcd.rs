@@ -135,7 +135,7 @@ impl Store for Etcd {
     fn commit<'a>(
         &'a self,
         commands: &'a [Command],
-        origin: CommandOrigin,
+        origin: &'a CommandOrigin,
     ) -> BoxFuture<'a, Receipt> {
         async move {
             let outcomes = self.shared.commit_all(commands, origin).await;

@@ -211,7 +211,7 @@ impl Store for Memory {
     fn commit<'a>(
         &'a self,
         commands: &'a [Command],
-        origin: CommandOrigin,
+        origin: &'a CommandOrigin,
     ) -> BoxFuture<'a, Receipt> {
         async move {
             let (ack, acked) = oneshot::channel();

@@ -32,7 +32,7 @@ pub(crate) struct Place {
 // === impl Owner ===
 
 impl Owner {
-    pub(crate) fn new(origin: CommandOrigin) -> Self {
+    pub(crate) fn new(origin: &CommandOrigin) -> Self {
         Self { peer: origin.peer(), fenced: Vec::new() }
     }
 
@@ -62,7 +62,7 @@ impl Owner {
     pub(crate) fn is_on_host_of(
         &self,
         endpoint: &ServiceEndpoint,
-        origin: CommandOrigin,
+        origin: &CommandOrigin,
         new: &ServiceEndpoint,
     ) -> bool {
         match (self.peer, origin.peer()) {
@@ -138,14 +138,14 @@ mod tests {
     #[test]
     fn number_of_fenced_incarnations_is_bounded() {
         let origin = CommandOrigin::local();
-        let mut owner = Owner::new(origin);
+        let mut owner = Owner::new(&origin);
         for number in 0..100 {
             let at = |number| {
                 let mut registration = registration(["10.0.0.7", "10.0.0.8"]);
                 registration.incarnation = Some(Incarnation::new(number));
                 registration.into_endpoint(Ttl::DEFAULT, jiff::Timestamp::UNIX_EPOCH)
             };
-            let mut next = Owner::new(origin);
+            let mut next = Owner::new(&origin);
             next.replace(&at(number + 1), &at(number), &owner);
             owner = next;
         }

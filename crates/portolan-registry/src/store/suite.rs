@@ -93,7 +93,7 @@ impl Case {
         command: Command,
         origin: CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
-        let mut receipt = self.store.commit(&[command], origin).await;
+        let mut receipt = self.store.commit(&[command], &origin).await;
         assert_eq!(receipt.outcomes.len(), 1);
         receipt.outcomes.remove(0)
     }

@@ -101,7 +101,7 @@ impl Store for Toy {
     fn commit<'a>(
         &'a self,
         commands: &'a [Command],
-        origin: CommandOrigin,
+        origin: &'a CommandOrigin,
     ) -> BoxFuture<'a, Receipt> {
         let mut state = self.state.lock();
         let outcomes =
@@ -153,7 +153,7 @@ impl Toy {
         &self,
         state: &mut State,
         command: &Command,
-        origin: CommandOrigin,
+        origin: &CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
         let terms = Terms { origin, ttl_default: self.ttl_default, now: Timestamp::now() };
         let known = |id: &ServiceId| state.instances.get(id).map(Instance::known);
@@ -175,7 +175,7 @@ impl Toy {
 // === impl State ===
 
 impl State {
-    fn put(&mut self, command: &Command, put: Put, origin: CommandOrigin) -> CommandOutcome {
+    fn put(&mut self, command: &Command, put: Put, origin: &CommandOrigin) -> CommandOutcome {
         let Put { mut endpoint, effect, owner, displaced } = put;
         let deregistered = |endpoint| Change::Deregistered { endpoint };
         let displaced: Vec<_> =

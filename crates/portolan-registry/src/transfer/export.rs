@@ -235,7 +235,7 @@ mod tests {
             let host = Host::loopback();
             let mut registration = Registration::new("api".parse().unwrap(), host, 8080 + number);
             registration.incarnation = Some(Incarnation::new(u64::from(number)));
-            let mut owner = Owner::new(CommandOrigin::local());
+            let mut owner = Owner::new(&CommandOrigin::local());
             owner.fenced.push((registration.id(), Incarnation::new(99)));
             let endpoint = registration.into_endpoint(Ttl::DEFAULT, Timestamp::UNIX_EPOCH);
             StoreRecord { endpoint, owner }

@@ -25,7 +25,7 @@ const SHOW: Duration = Duration::from_millis(100);
 struct Commit<'a> {
     shared: &'a Shared,
     command: &'a Command,
-    origin: CommandOrigin,
+    origin: &'a CommandOrigin,
     until: Instant,
     progress: watch::Receiver<u64>,
     /// What earlier steps have displaced.
@@ -50,7 +50,7 @@ impl Shared {
     pub(super) async fn commit_all(
         &self,
         commands: &[Command],
-        origin: CommandOrigin,
+        origin: &CommandOrigin,
     ) -> Vec<Result<CommandOutcome, RegistryError>> {
         let first = |rest: &[Command]| {
             let replica = self.replica.lock();
@@ -75,7 +75,7 @@ impl<'a> Commit<'a> {
     async fn run(
         shared: &'a Shared,
         command: &'a Command,
-        origin: CommandOrigin,
+        origin: &'a CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
         let (until, progress) = (Instant::now() + WITHIN, shared.progress.subscribe());
         let displaced = Vec::new();

@@ -171,7 +171,7 @@ impl Shared {
     ) -> Result<u64, ConsulError> {
         let Some(transaction) = self.of_this_server() else { return Ok(0) };
         let (name, known) = (self.next_change(), self.replica.lock().written(&endpoint.id));
-        let owner = Owner::new(CommandOrigin::api(None));
+        let owner = Owner::new(&CommandOrigin::api(None));
         let value = Value::new(endpoint.clone(), owner, written, self.server, &name);
         let encoded = value.encode();
         let stored = Some(value.in_change(&encoded));

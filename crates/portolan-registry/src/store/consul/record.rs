@@ -142,7 +142,7 @@ mod tests {
     }
 
     fn value(endpoint: ServiceEndpoint, change: Written) -> Value {
-        let mut owner = Owner::new(CommandOrigin::local());
+        let mut owner = Owner::new(&CommandOrigin::local());
         owner.fenced.push(("old".parse().unwrap(), Incarnation::new(7)));
         Value::new(endpoint, owner, change, ServerId(1), "0000000000000001-7")
     }

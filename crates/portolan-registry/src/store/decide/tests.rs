@@ -9,7 +9,7 @@ fn instance_of_consul_is_neither_changed_nor_displaced() {
     endpoint.source = Source::Consul;
     endpoint.metadata.insert(CONSUL_SERVICE.to_owned(), "postgres".to_owned());
     endpoint.metadata.insert(CONSUL_NODE.to_owned(), "db-1".to_owned());
-    let (id, owner) = (endpoint.id.clone(), Owner::new(CommandOrigin::local()));
+    let (id, owner) = (endpoint.id.clone(), Owner::new(&CommandOrigin::local()));
     let known = Known { endpoint: &endpoint, owner: &owner };
     let concerned = Concerned { known: Some(known), ..Concerned::default() };
     let (ttl_default, now) = (Ttl::DEFAULT, Timestamp::UNIX_EPOCH);
@@ -23,8 +23,8 @@ fn instance_of_consul_is_neither_changed_nor_displaced() {
         for origin in
             [CommandOrigin::local(), CommandOrigin::broadcast("10.0.0.9".parse().unwrap())]
         {
-            let error =
-                decide(&command, &concerned, Terms { origin, ttl_default, now }).unwrap_err();
+            let error = decide(&command, &concerned, Terms { origin: &origin, ttl_default, now })
+                .unwrap_err();
             let (id, service, node) = (id.clone(), "postgres".into(), "db-1".into());
             assert_eq!(error, RegistryError::RegisteredInConsul { id, service, node });
         }
@@ -32,7 +32,7 @@ fn instance_of_consul_is_neither_changed_nor_displaced() {
     // Another instance at its address: both stay.
     let other = Registration { id: Some("other".parse().unwrap()), ..registration };
     let concerned = Concerned { neighbours: vec![known], ..Concerned::default() };
-    let terms = Terms { origin: CommandOrigin::local(), ttl_default, now };
+    let terms = Terms { origin: &CommandOrigin::local(), ttl_default, now };
     let decision = decide(&Command::Register(other), &concerned, terms).unwrap();
     let Decision::Put(put) = decision else { panic!("{decision:?}") };
     assert!(put.displaced.is_empty());

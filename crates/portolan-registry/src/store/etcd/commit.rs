@@ -27,7 +27,7 @@ const SHOW: Duration = Duration::from_millis(100);
 struct Commit<'a> {
     shared: &'a Shared,
     command: &'a Command,
-    origin: CommandOrigin,
+    origin: &'a CommandOrigin,
     until: Instant,
     progress: watch::Receiver<i64>,
     /// The lease that was granted for it, and its TTL.
@@ -53,7 +53,7 @@ impl Shared {
     pub(super) async fn commit_all(
         &self,
         commands: &[Command],
-        origin: CommandOrigin,
+        origin: &CommandOrigin,
     ) -> Vec<Result<CommandOutcome, RegistryError>> {
         let first = |rest: &[Command]| {
             let replica = self.replica.lock();
@@ -69,7 +69,7 @@ impl<'a> Commit<'a> {
     async fn run(
         shared: &'a Shared,
         command: &'a Command,
-        origin: CommandOrigin,
+        origin: &'a CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
         let mut commit = Self {
             shared,

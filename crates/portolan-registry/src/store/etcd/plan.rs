@@ -77,7 +77,7 @@ pub(super) struct Planner<'a> {
     pub(super) keys: &'a Keys,
     pub(super) server: ServerId,
     pub(super) limits: EndpointLimits,
-    pub(super) terms: Terms,
+    pub(super) terms: Terms<'a>,
 }
 
 // === impl Planner ===

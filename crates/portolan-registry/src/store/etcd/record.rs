@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn value_is_readable_and_survives_a_round_trip() {
-        let mut owner = Owner::new(CommandOrigin::local());
+        let mut owner = Owner::new(&CommandOrigin::local());
         owner.fenced.push(("old".parse().unwrap(), Incarnation::new(7)));
         let value = Value::new(endpoint(), &owner, Written::Registered, ServerId(1), 3660);
         let json = value.encode();
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn write_without_a_change_keeps_the_revision() {
         let endpoint = ServiceEndpoint { revision: Revision(700), ..endpoint() };
-        let owner = Owner::new(CommandOrigin::local());
+        let owner = Owner::new(&CommandOrigin::local());
         let value = Value::new(endpoint, &owner, Written::Reason, ServerId(1), 3660);
         let decoded = Value::decode(&value.encode(), 9).unwrap();
         assert_eq!(decoded.endpoint.revision, Revision(700));
@@ -127,7 +127,7 @@ mod tests {
             server in "[0-9a-z]{0,20}",
         ) {
             assert!(Value::decode(&bytes, written).is_err());
-            let owner = Owner::new(CommandOrigin::local());
+            let owner = Owner::new(&CommandOrigin::local());
             let value = Value::new(endpoint(), &owner, Written::Health, ServerId(1), lease_ttl);
             let value = Value { server, ..value };
             prop_assert_eq!(Value::decode(&value.encode(), written).unwrap().server(), value.server());

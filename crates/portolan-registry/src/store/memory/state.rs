@@ -131,7 +131,7 @@ impl State {
     pub(super) fn commit(
         &mut self,
         command: &Command,
-        origin: CommandOrigin,
+        origin: &CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
         let terms = Terms { origin, ttl_default: self.ttl_default, now: Timestamp::now() };
         let decision = decide(command, &self.concerned(command), terms)?;
@@ -161,7 +161,7 @@ impl State {
         &mut self,
         command: &Command,
         mut put: Put,
-        origin: CommandOrigin,
+        origin: &CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
         self.limits.check_put(&put, origin.source(), (self.records.len(), self.broadcast))?;
         let registered_by = |peer| self.index_of.registered_by(peer);

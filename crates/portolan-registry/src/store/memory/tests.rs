@@ -34,7 +34,7 @@ impl Memory {
         commands: &[Command],
         origin: CommandOrigin,
     ) -> Vec<Result<crate::CommandOutcome, RegistryError>> {
-        self.commit(commands, origin).await.outcomes
+        self.commit(commands, &origin).await.outcomes
     }
 }
 
@@ -149,7 +149,7 @@ async fn feed_that_falls_too_far_behind_continues_with_a_reset() {
     feed.next().await.unwrap();
     store.apply(&[register(1)], suite::api()).await;
     let heartbeats = vec![Command::Heartbeat(register(1).id().into()); 100_001];
-    let receipt = store.commit(&heartbeats, suite::api()).await;
+    let receipt = store.commit(&heartbeats, &suite::api()).await;
     let update = feed.next().await.unwrap();
     assert_eq!(update.index, receipt.index);
     let [Committed::Reset { endpoints, .. }] = &update.committed[..] else { panic!("{update:?}") };

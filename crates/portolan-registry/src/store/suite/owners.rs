@@ -152,8 +152,8 @@ async fn same_registration_from_two_hosts_is_a_renewal(mut case: Case) {
 
 async fn hosts_behind_a_proxy_are_told_apart_by_their_addresses(mut case: Case) {
     let proxied = CommandOrigin::api(None);
-    case.put(&shared(HERE, Some(1)), proxied).await.unwrap();
-    case.put(&shared(HERE, Some(2)), proxied).await.unwrap();
+    case.put(&shared(HERE, Some(1)), proxied.clone()).await.unwrap();
+    case.put(&shared(HERE, Some(2)), proxied.clone()).await.unwrap();
     for origin in [proxied, from(HERE)] {
         let error = case.put(&shared(THERE, Some(3)), origin).await.unwrap_err();
         assert!(matches!(error, RegistryError::OwnedByAnother { .. }), "{error}");

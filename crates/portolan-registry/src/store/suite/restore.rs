@@ -26,7 +26,7 @@ fn record(name: &str, run: u64) -> StoreRecord {
         ..registration(name, 80)
     };
     let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
-    let mut owner = Owner::new(from(HERE));
+    let mut owner = Owner::new(&from(HERE));
     owner.fenced.push((registration.id(), Incarnation::new(run - 1)));
     let mut endpoint = registration.into_endpoint(Ttl::DEFAULT, hour_ago);
     (endpoint.health, endpoint.health_reason) = (HealthStatus::Warning, "slow".to_owned());

@@ -26,7 +26,7 @@ fn replica() -> Replica {
 
 fn stored(server: ServerId, change: Written, service: &Registration) -> ChangeValue {
     let endpoint = service.clone().into_endpoint(Ttl::DEFAULT, Timestamp::now());
-    let owner = Owner::new(CommandOrigin::local());
+    let owner = Owner::new(&CommandOrigin::local());
     let value = Value::new(endpoint, owner, change, server, "1-1");
     let stored = Some(StoredValue::Value(Box::new(value)));
     ChangeValue { stored, ..ChangeValue::default() }

@@ -77,7 +77,7 @@ async fn register(store: &Memory, port: u16) {
 }
 
 async fn commit(store: &Memory, command: Command) {
-    store.commit(&[command], suite::api()).await.outcomes.remove(0).unwrap();
+    store.commit(&[command], &suite::api()).await.outcomes.remove(0).unwrap();
 }
 
 fn lines(path: &Path) -> Vec<Vec<u8>> {
@@ -117,11 +117,11 @@ async fn owner_survives() {
     };
     let store = directory.open().unwrap();
     let first = [Command::Register(at("10.0.0.7"))];
-    assert!(store.commit(&first, peer).await.outcomes[0].is_ok());
+    assert!(store.commit(&first, &peer).await.outcomes[0].is_ok());
     drop(store);
     let store = directory.open().unwrap();
     let second = [Command::Register(at("10.0.0.8"))];
-    let error = store.commit(&second, other).await.outcomes.remove(0).unwrap_err();
+    let error = store.commit(&second, &other).await.outcomes.remove(0).unwrap_err();
     assert!(matches!(error, crate::RegistryError::OwnedByAnother { .. }), "{error}");
 }
 
@@ -315,7 +315,7 @@ async fn registrations_of_the_largest_size_survive_in_a_snapshot() {
 fn instance(heartbeat: &str, ttl: u64) -> Instance {
     let ttl = Ttl::new(Duration::from_secs(ttl)).unwrap();
     let endpoint = registration(1).into_endpoint(ttl, heartbeat.parse().unwrap());
-    Instance::new(Arc::new(endpoint), crate::store::owner::Owner::new(suite::api()), None)
+    Instance::new(Arc::new(endpoint), crate::store::owner::Owner::new(&suite::api()), None)
 }
 
 #[test]
@@ -385,6 +385,6 @@ async fn first_version_of_the_format_is_read() {
         incarnation: Some(portolan_core::Incarnation::new(1)),
     };
     let outcome =
-        store.commit(&[Command::Heartbeat(fenced)], suite::api()).await.outcomes.remove(0);
+        store.commit(&[Command::Heartbeat(fenced)], &suite::api()).await.outcomes.remove(0);
     assert!(matches!(outcome, Err(crate::RegistryError::AnotherIncarnation { .. })), "{outcome:?}");
 }

@@ -12,7 +12,7 @@ use crate::{CommandOrigin, CommandOutcome, RegistryError};
 
 async fn put(store: &Memory, port: u16) -> Result<CommandOutcome, RegistryError> {
     let command = Command::Register(registration(port));
-    store.commit(&[command], CommandOrigin::local()).await.outcomes.remove(0)
+    store.commit(&[command], &CommandOrigin::local()).await.outcomes.remove(0)
 }
 
 /// Waits until the store accepts writes, or rejects them with this text.
@@ -76,7 +76,7 @@ async fn instance_that_a_rejected_registration_displaced_is_there_again() {
     fs::remove_dir_all(directory.0.path()).unwrap();
     let other = Some("other".parse().unwrap());
     let displacing = Command::Register(Registration { id: other, ..registration(1) });
-    let outcomes = store.commit(&[displacing], CommandOrigin::local()).await.outcomes;
+    let outcomes = store.commit(&[displacing], &CommandOrigin::local()).await.outcomes;
     assert!(matches!(outcomes[0], Err(RegistryError::ReadOnly { .. })), "{outcomes:?}");
     let (endpoints, ..) = reset(&store).await;
     assert_eq!((endpoints.len(), &endpoints[0].id), (1, &registration(1).id()));
