@@ -71,6 +71,16 @@ pub fn read_policies_file(path: &Path) -> Result<Vec<u8>, AccessFileError> {
     read(path, &File::open(path).map_err(error)?)
 }
 
+/// Writes a secret to a file that only this user can read, in place of what was there.
+///
+/// # Errors
+///
+/// It cannot be written.
+pub fn write_secret_file(path: &Path, secret: &str) -> Result<(), AccessFileError> {
+    let written = replace(path, &format!("{secret}\n"), |_| {});
+    written.map_err(|source| AccessFileError::File { path: path.to_owned(), source })
+}
+
 // === impl TokenFile ===
 
 impl TokenFile {
@@ -107,7 +117,8 @@ impl TokenFile {
         let lock = lock(path, policies).map_err(error)?;
         let mut records = parse(path, read(path, &lock)?)?;
         let result = change(&mut records);
-        replace(path, &records.to_string(), &lock.metadata().map_err(error)?).map_err(error)?;
+        let like = lock.metadata().map_err(error)?;
+        replace(path, &records.to_string(), |file| take_after(file, &like)).map_err(error)?;
         Ok(result)
     }
 }
@@ -136,16 +147,18 @@ fn lock(path: &Path, policies: &Path) -> io::Result<File> {
     }
 }
 
-fn replace(path: &Path, text: &str, like: &Metadata) -> io::Result<()> {
+/// Replaces the file by a new one that only this user can read, unless `prepare` changes that.
+fn replace(path: &Path, text: &str, prepare: impl Fn(&File)) -> io::Result<()> {
     let temporary = path.with_extension(format!("{}.new", std::process::id()));
     let write = || {
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        take_after(&file, like);
+        prepare(&file);
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
     };
     write().inspect_err(|_| drop(fs::remove_file(&temporary)))
 }

@@ -18,7 +18,7 @@ mod policies;
 mod right;
 mod token;
 
-pub use file::{AccessFileError, read_policies_file};
+pub use file::{AccessFileError, read_policies_file, write_secret_file};
 pub use grants::{Denied, Grants};
 pub use identities::{Credential, Found, Identities};
 pub use pattern::{InvalidPattern, Pattern};

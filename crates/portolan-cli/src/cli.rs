@@ -69,6 +69,9 @@ pub(crate) enum ServiceCommand {
     /// Exports, imports and checks the data of a registry
     #[command(after_help = commands::store::AFTER_HELP)]
     Store(commands::store::Store),
+    /// Creates, lists and revokes tokens of a registry with policies
+    #[command(after_help = commands::token::AFTER_HELP)]
+    Token(commands::token::Token),
     /// Creates a small certificate authority, and certificates for registries with TLS
     #[command(after_help = commands::ca::AFTER_HELP)]
     Ca(commands::ca::Ca),

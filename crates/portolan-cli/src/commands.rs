@@ -18,6 +18,7 @@ pub(crate) mod register;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod store;
+pub(crate) mod token;
 pub(crate) mod trust;
 pub(crate) mod up;
 pub(crate) mod watch;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portolan_access::AccessFileError;
 use portolan_agent::AgentError;
 use portolan_audit::AuditError;
 use portolan_broadcast::{AnnounceError, BroadcastError, QueryError};
@@ -13,7 +14,7 @@ use portolan_core::{ServiceId, ServiceName};
 use portolan_port_allocator::AllocatorError;
 use portolan_registry::store::InspectError;
 use portolan_registry::transfer::{ImportError, InvalidExport};
-use portolan_server::{InvalidSettings, InvalidTls, ServerError};
+use portolan_server::{InvalidAccess, InvalidSettings, InvalidTls, ServerError};
 use portolan_supervisor::StartError;
 #[cfg(feature = "full")]
 use portolan_tls::TlsError;
@@ -34,6 +35,7 @@ macro_rules! failures {
 }
 
 failures! {
+    AccessFileError => |_| Exit::Failed,
     AllocatorError => allocator_exit,
     AnnounceError => |_| Exit::Failed,
     AuditError => |_| Exit::Failed,
@@ -47,6 +49,7 @@ failures! {
     InspectError => inspect_exit,
     InvalidExport => |_| Exit::Failed,
     InvalidSettings => |_| Exit::Usage,
+    InvalidAccess => |_| Exit::Usage,
     InvalidTls => |_| Exit::Usage,
     QueryError => |_| Exit::Failed,
     RegistryClientError => registry_exit,
@@ -102,6 +105,7 @@ fn server_exit(error: &ServerError) -> Exit {
         | ServerError::Config(_)
         | ServerError::PortZero
         | ServerError::Tls(_)
+        | ServerError::Access(_)
         | ServerError::WeakToken { .. } => Exit::Usage,
         ServerError::Port(error) => allocator_exit(error),
         _ => Exit::Failed,

@@ -47,6 +47,13 @@ fn registry_errors() -> Vec<RegistryClientError> {
             url: url(),
             status: 401,
             detail: "no token".to_owned(),
+            remedy: "send one".to_owned(),
+        },
+        RegistryClientError::NotPermitted {
+            url: url(),
+            status: 403,
+            detail: "api may not read db".to_owned(),
+            remedy: "add the right".to_owned(),
         },
         RegistryClientError::Refused {
             url: url(),

@@ -32,7 +32,10 @@ impl From<&RequestError> for Problem {
             E::Unauthorized => Self::new(ProblemKind::Unauthorized, error.to_string())
                 .remedy("send 'Authorization: Bearer TOKEN', or set PORTOLAN_TOKEN"),
             E::Forbidden => Self::new(ProblemKind::Forbidden, error.to_string())
-                .remedy("set PORTOLAN_TOKEN to the token that the registry was started with"),
+                .remedy("set PORTOLAN_TOKEN to a token of this registry"),
+            E::TokenExpired { .. } => Self::new(ProblemKind::ExpiredToken, error.to_string())
+                .remedy("set PORTOLAN_TOKEN to a new one, from `portolan token create`"),
+            E::Denied(_) => problem(ProblemKind::MissingRight),
             E::InvalidHost { .. } => problem(ProblemKind::InvalidHost),
             E::Misdirected { .. } => Self::new(ProblemKind::Misdirected, error.to_string()).remedy(
                 "use the address of the registry or localhost, or add the name to service_registry.allowed_hosts",
@@ -96,6 +99,7 @@ impl From<RegistryError> for Problem {
         use RegistryError as E;
         let kind = match error {
             E::Unknown { .. } => ProblemKind::UnknownInstance,
+            E::Denied(_) => ProblemKind::MissingRight,
             E::Invalid(_) | E::RemoteLoopback { .. } => ProblemKind::BadMember,
             E::RegisteredByApi { .. } => ProblemKind::RegisteredByApi,
             E::RegisteredInConsul { .. } => ProblemKind::RegisteredInConsul,

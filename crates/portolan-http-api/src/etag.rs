@@ -1,8 +1,8 @@
 //! Entity tags: the revision of the last change.
 //!
 //! The representation also depends on the host of the caller, who gets addresses that it can reach, on whether
-//! the registry has just started, and on the declared instances that are not ready. All are part of the tag, so
-//! that a cache that several hosts share never takes the response to one for the response to another.
+//! the registry has just started, on the declared instances that are not ready, and on the rights of the client. All are
+//! part of the tag, so that a shared cache never takes the response to one client for the response to another.
 //!
 //! Weak (RFC 9110, section 8.8.1), because a heartbeat changes an endpoint's `last_heartbeat` without
 //! a new revision.
@@ -19,6 +19,8 @@ use portolan_core::{DeclaredInstance, Revision, Vantage, fnv1a};
 pub(crate) struct Version<'a> {
     pub(crate) revision: Revision,
     pub(crate) vantage: Vantage,
+    /// The identity of the client, whose rights decide what it sees, and since when it has them.
+    pub(crate) identity: Option<(&'a str, Revision)>,
     pub(crate) incomplete: bool,
     pub(crate) declared: &'a [DeclaredInstance],
 }
@@ -58,7 +60,11 @@ impl Version<'_> {
             [] => String::new(),
             declared => format!("-{:x}", fnv1a(format!("{declared:?}").into_bytes())),
         };
-        format!("W/\"{}{vantage}{incomplete}{declared}\"", self.revision)
+        let identity = match self.identity {
+            None => String::new(),
+            Some((identity, since)) => format!("-{identity}-{since}"),
+        };
+        format!("W/\"{}{vantage}{identity}{incomplete}{declared}\"", self.revision)
     }
 }
 

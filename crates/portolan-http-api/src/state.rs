@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portolan_core::{DeclaredInstance, DeclaredState, IpNetwork};
-use portolan_http::{Authenticator, CredentialSource, Dialect};
+use portolan_http::{AccessControl, Authenticator, CredentialSource, Dialect};
 use portolan_metrics::Metrics;
 use portolan_registry::Registry;
 use tokio::sync::watch;
@@ -41,7 +41,7 @@ impl Api {
     pub fn new(registry: Registry, metrics: Metrics) -> Self {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let openapi = openapi::document(&version);
-        let authenticator = Authenticator::default();
+        let authenticator = Authenticator::new(None);
         let trusted_proxies = Vec::new();
         Self(Arc::new(Inner {
             registry,
@@ -60,7 +60,16 @@ impl Api {
     /// Sets the token that every route requires (`Authorization: Bearer TOKEN`), except `/healthz`,
     /// `/readyz` and `/openapi.json`. An empty token matches nothing, so it denies all access.
     pub fn token(self, token: Option<&str>) -> Self {
-        let authenticator = Authenticator::new(token).source(CredentialSource::Bearer);
+        self.authenticator(Authenticator::new(token))
+    }
+
+    /// Sets access control that may change. Every route needs credentials and a right, except those that `token` names too.
+    pub fn access(self, access: watch::Receiver<Arc<AccessControl>>) -> Self {
+        self.authenticator(Authenticator::following(access))
+    }
+
+    fn authenticator(self, authenticator: Authenticator) -> Self {
+        let authenticator = authenticator.source(CredentialSource::Bearer);
         self.with(|inner| inner.authenticator = authenticator)
     }
 

@@ -4,6 +4,7 @@ mod auth;
 mod contract;
 mod declared;
 mod owners;
+mod permissions;
 mod problems;
 mod reach;
 mod services;

@@ -78,6 +78,10 @@ pub struct RegistryConfig {
     /// Whether a client by `https://` must show a certificate of `tls.ca`. Default false: one that shows a certificate needs no
     /// token, and others need the token.
     pub require_client_certificate: bool,
+    /// The file with the policies and identities of clients. The digests of their tokens are beside it, in a file that ends in
+    /// `.tokens.jsonl`. Default none: the token, or a client certificate, permits everything. Both files are read again when
+    /// they have changed.
+    pub policies: Option<PathBuf>,
     /// The proxies in front of the registry, as addresses or networks: for requests from them the host of the
     /// client is taken from `X-Forwarded-For`. Default none: the host of a client behind a proxy is
     /// unknown.
@@ -263,6 +267,7 @@ impl Default for RegistryConfig {
             import_unsigned: false,
             tls: TlsConfig::default(),
             require_client_certificate: false,
+            policies: None,
             trusted_proxies: Vec::new(),
             advertise_url: None,
             clients: ClientsConfig::default(),

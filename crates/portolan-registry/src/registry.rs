@@ -122,20 +122,34 @@ impl Registry {
         registration: Registration,
         origin: CommandOrigin,
     ) -> Result<Registered, RegistryError> {
-        match self.apply_one(Command::Register(registration), origin).await? {
+        match self.execute(Command::Register(registration), origin).await? {
             CommandOutcome::Registered(registered) => Ok(registered),
             _ => unreachable!("the outcome of a registration is Registered"),
         }
     }
 
+    /// Applies a command of this sender.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError`], as for every command.
+    pub async fn execute(
+        &self,
+        command: Command,
+        origin: CommandOrigin,
+    ) -> Result<CommandOutcome, RegistryError> {
+        let outcome = self.apply(vec![command], origin).await.pop();
+        outcome.unwrap_or(Err(RegistryError::Closed))
+    }
+
     /// Deregisters an instance.
     pub async fn deregister(&self, target: impl Into<CommandTarget>) -> Result<(), RegistryError> {
-        self.apply_one(Command::Deregister(target.into()), CommandOrigin::local()).await.map(drop)
+        self.execute(Command::Deregister(target.into()), CommandOrigin::local()).await.map(drop)
     }
 
     /// Renews the lease of an instance.
     pub async fn heartbeat(&self, target: impl Into<CommandTarget>) -> Result<(), RegistryError> {
-        self.apply_one(Command::Heartbeat(target.into()), CommandOrigin::local()).await.map(drop)
+        self.execute(Command::Heartbeat(target.into()), CommandOrigin::local()).await.map(drop)
     }
 
     /// Updates the health of an instance. The reason is cut to 512 characters on one line.
@@ -145,7 +159,7 @@ impl Registry {
         report: HealthReport,
     ) -> Result<(), RegistryError> {
         let command = Command::Health(target.into(), report);
-        self.apply_one(command, CommandOrigin::local()).await.map(drop)
+        self.execute(command, CommandOrigin::local()).await.map(drop)
     }
 
     /// Applies an announcement that was received on a broadcast channel from this address. The health in it
@@ -204,6 +218,11 @@ impl Registry {
             self.metrics.service_lookup(name.as_str(), result, start.elapsed());
         }
         found
+    }
+
+    /// Returns the revision of the last change of any service.
+    pub fn revision(&self) -> Revision {
+        self.view.revision()
     }
 
     /// Returns an instance.
@@ -286,15 +305,6 @@ impl Registry {
     /// Whether the status is [`RegistryStatus::Ready`].
     pub fn is_ready(&self) -> bool {
         self.status() == RegistryStatus::Ready
-    }
-
-    async fn apply_one(
-        &self,
-        command: Command,
-        origin: CommandOrigin,
-    ) -> Result<CommandOutcome, RegistryError> {
-        let outcome = self.apply(vec![command], origin).await.pop();
-        outcome.unwrap_or(Err(RegistryError::Closed))
     }
 
     async fn apply_checked(&self, commands: Vec<Command>, origin: CommandOrigin) -> Outcomes {

@@ -115,6 +115,10 @@ impl View {
     }
 
     /// Returns an instance.
+    pub(crate) fn revision(&self) -> Revision {
+        self.state.read().revision
+    }
+
     pub(crate) fn get(&self, id: &ServiceId) -> Option<Arc<ServiceEndpoint>> {
         self.state.read().endpoints.get(id).cloned()
     }

@@ -11,6 +11,7 @@ use portolan_registry::InvalidRegistryConfig;
 use portolan_registry::store::OpenError;
 use tokio::task::JoinError;
 
+use crate::access::InvalidAccess;
 use crate::secrets::MIN_TOKEN;
 use crate::transport::InvalidTls;
 
@@ -30,6 +31,9 @@ pub enum ServerError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] InvalidTls),
+    /// The policies cannot be used.
+    #[error(transparent)]
+    Access(#[from] InvalidAccess),
     /// The address has no port.
     #[error("service_registry.listen_address: invalid port 0, expected 1 to 65535")]
     PortZero,
@@ -84,6 +88,7 @@ impl Remedy for ServerError {
             Self::Disabled => Some("set service_registry.enabled to true".into()),
             Self::Config(error) => error.remedy(),
             Self::Tls(error) => error.remedy(),
+            Self::Access(error) => error.remedy(),
             Self::Store(error) => error.remedy(),
             Self::PortZero => Some("choose a port, such as 7000".into()),
             Self::Listen { .. } => {

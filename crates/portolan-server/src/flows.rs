@@ -20,7 +20,7 @@ pub(crate) enum ChannelTrust {
     Signed,
     /// Anyone on the network can send them: the registry checks the health of their endpoints itself.
     Unsigned,
-    /// As above, but the registry requires a token, so they are not imported.
+    /// As above, but the registry requires credentials, so they are not imported.
     Refused,
 }
 
@@ -28,10 +28,9 @@ pub(crate) enum ChannelTrust {
 
 impl ChannelTrust {
     pub(crate) fn from_settings(settings: &Settings) -> Self {
-        let has_token = settings.token.is_some();
         if settings.broadcast.is_signed() {
             Self::Signed
-        } else if has_token && !settings.service_registry.import_unsigned {
+        } else if settings.requires_credentials() && !settings.service_registry.import_unsigned {
             Self::Refused
         } else {
             Self::Unsigned

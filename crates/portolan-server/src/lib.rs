@@ -3,6 +3,7 @@
 //! This is the one crate that knows all others: [`Settings`] has a section for each component,
 //! [`server`] starts the components in order, and `flows` holds every channel between them.
 
+mod access;
 mod error;
 mod flows;
 mod listen;
@@ -13,6 +14,7 @@ pub mod server;
 pub mod settings;
 mod transport;
 
+pub use access::{InvalidAccess, LoadedPolicies, read_policies};
 pub use error::ServerError;
 pub use server::{RegistryServer, RegistryServerBuilder};
 pub use settings::{InvalidSettings, LogFormat, LoggingConfig, STACK_KEYS, Settings};

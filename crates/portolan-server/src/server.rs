@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::access::AccessSources;
 use crate::flows::{self, ChannelTrust};
 use crate::listen::listen;
 use crate::own_names::own_names;
@@ -155,6 +156,7 @@ impl RegistryServerBuilder {
         }
         let transport = Transport::from_config(&settings.service_registry)?;
         let scheme = transport.scheme();
+        let access = AccessSources::open(&settings)?;
         let allocator =
             PortAllocator::new(settings.port_allocator.clone())?.with_metrics(metrics.clone());
         let listener = listen(&settings, &allocator, &scope, on_any_port)?;
@@ -168,13 +170,14 @@ impl RegistryServerBuilder {
         let imports = broadcaster.is_some() && settings.service_registry.import_broadcast;
         let broadcaster = broadcaster.filter(|_| imports && trust != ChannelTrust::Refused);
         let api = Api::new(registry.clone(), metrics.clone())
-            .token(settings.token.as_ref().map(Secret::expose))
+            .access(access.subscribe())
             .trusted_proxies(settings.service_registry.trusted_proxies.clone())
             .open_to_network(is_open_to_network(address.ip(), &settings))
             .network_id(network_id())
             .declared(declared);
 
         let mut parts = Parts::default();
+        parts.spawn("access", |stop| access.follow(registry.clone(), stop));
         parts.spawn("health", |stop| {
             flows::health(registry.clone(), settings.health.clone(), metrics.clone(), trust, stop)
         });
@@ -208,7 +211,7 @@ impl RegistryServerBuilder {
         open.cancel();
         if imports && broadcaster.is_none() {
             info!(
-                "Announcements not imported, because the registry requires a token and the channel has no \
+                "Announcements not imported, because the registry requires credentials and the channel has no \
                  key: set broadcast.key, or service_registry.import_unsigned"
             );
         }
@@ -284,9 +287,7 @@ fn check_token(token: Option<&Secret>, address: SocketAddr) -> Result<(), Server
 
 /// Whether other hosts reach the server and need no credentials.
 fn is_open_to_network(address: IpAddr, settings: &Settings) -> bool {
-    let needs_none =
-        settings.token.is_none() && !settings.service_registry.require_client_certificate;
-    !address.is_loopback() && needs_none
+    !address.is_loopback() && !settings.requires_credentials()
 }
 
 fn client_limits(config: &ClientsConfig) -> ClientLimits {

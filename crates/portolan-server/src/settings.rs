@@ -152,6 +152,12 @@ impl Remedy for InvalidSettings {
 // === impl Settings ===
 
 impl Settings {
+    /// Whether clients of the registry need credentials.
+    pub fn requires_credentials(&self) -> bool {
+        let RegistryConfig { policies, require_client_certificate, .. } = &self.service_registry;
+        self.token.is_some() || policies.is_some() || *require_client_certificate
+    }
+
     /// Checks every constraint that the types do not express, as each component does when it starts.
     pub fn validate(&self) -> Result<(), InvalidSettings> {
         let PortAllocatorConfig { services, port_ranges, .. } = &self.port_allocator;

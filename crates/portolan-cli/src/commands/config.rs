@@ -47,6 +47,7 @@ fn check(global: &Global, file: Option<PathBuf>) -> CommandResult {
     }
     context.settings().broadcast.check_files()?;
     portolan_server::check_certificates(&context.settings().service_registry)?;
+    portolan_server::read_policies(&context.settings().service_registry)?;
     let has_stack = context.loaded.document.origin("services").is_some();
     let services = if has_stack { context.stack()?.services.len() } else { 0 };
     let file = context.file.as_ref().map(|file| file.display().to_string());

@@ -59,6 +59,7 @@ impl Strategy for Scripted {
                 url: String::new(),
                 status: 403,
                 detail: String::new(),
+                remedy: String::new(),
             }),
             Say::Nothing => return std::future::pending().boxed(),
             Say::Empty => StrategyOutcome::Found(Vec::new()),

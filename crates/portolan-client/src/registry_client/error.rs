@@ -45,6 +45,8 @@ pub enum RegistryClientError {
         status: u16,
         /// The registry's reason.
         detail: String,
+        /// What resolves it.
+        remedy: String,
     },
     /// Another user of this host listens on the registry's port, and would get the token. The request was not sent. Retrying
     /// does not help.
@@ -173,16 +175,13 @@ impl Remedy for RegistryClientError {
                  header Authorization"
                     .into(),
             ),
-            Self::NotPermitted { .. } => {
-                Some("set PORTOLAN_TOKEN to a token of the registry".into())
-            }
             Self::ForeignListener { user, .. } => Some(
                 format!("if the registry runs as that user, set discovery.registry_user to {user}; else end that process")
                     .into(),
             ),
             Self::UnknownService { .. } => Some("register the instance again".into()),
             Self::BadAnswer { .. } => Some("check the registry URL".into()),
-            Self::Conflict { remedy, .. } => Some(remedy.clone().into()),
+            Self::Conflict { remedy, .. } | Self::NotPermitted { remedy, .. } => Some(remedy.clone().into()),
             Self::InvalidUrl { .. } | Self::Refused { .. } | Self::OutOfReach { .. } => None,
         }
     }

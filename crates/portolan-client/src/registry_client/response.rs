@@ -20,6 +20,8 @@ const MAX_BODY: usize = 64 << 20;
 const MAX_PROBLEM: usize = 64 << 10;
 /// The maximum number of characters of a problem that an error contains.
 const MAX_DETAIL: usize = 1_000;
+/// What resolves a refusal that has no remedy of its own.
+const TOKEN_REMEDY: &str = "set PORTOLAN_TOKEN to a token of the registry";
 
 /// The head of a response, with the body still unread.
 pub(super) struct RegistryResponse {
@@ -132,7 +134,9 @@ impl RegistryResponse {
         }
         Err(match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                RegistryClientError::NotPermitted { url, status: status.as_u16(), detail }
+                let (detail, remedy) = problem.take_apart(&detail);
+                let remedy = remedy.unwrap_or_else(|| TOKEN_REMEDY.to_owned());
+                RegistryClientError::NotPermitted { url, status: status.as_u16(), detail, remedy }
             }
             // A registry has every path that this client requests.
             StatusCode::NOT_FOUND => {
@@ -198,15 +202,17 @@ impl Problem {
         bounded(text)
     }
 
-    /// The detail ends with the remedy, which is separate here.
     fn conflict(&self, url: String, detail: &str) -> RegistryClientError {
-        let remedy = match self.remedy.is_empty() {
-            true => "end this service, or choose another id".to_owned(),
-            false => bounded(&self.remedy),
-        };
-        let detail = detail.strip_suffix(remedy.as_str()).unwrap_or(detail);
-        let detail = detail.trim_end_matches("; ").to_owned();
+        let (detail, remedy) = self.take_apart(detail);
+        let remedy = remedy.unwrap_or_else(|| "end this service, or choose another id".to_owned());
         RegistryClientError::Conflict { url, detail, remedy }
+    }
+
+    /// The detail ends with the remedy, which is separate here.
+    fn take_apart(&self, detail: &str) -> (String, Option<String>) {
+        let remedy = Some(bounded(&self.remedy)).filter(|remedy| !remedy.is_empty());
+        let detail = detail.strip_suffix(remedy.as_deref().unwrap_or_default()).unwrap_or(detail);
+        (detail.trim_end_matches("; ").to_owned(), remedy)
     }
 }
 

@@ -1,17 +1,24 @@
 //! The caller of a request, and what it may see.
 
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use portolan_core::{NETWORK_ID_HEADER, ServiceEndpoint, Vantage};
-use portolan_http::{Caller, ConnectionInfo};
+use portolan_access::{Denied, Grants, Right};
+use portolan_core::{NETWORK_ID_HEADER, Revision, Scope, ServiceEndpoint, ServiceName, Vantage};
+use portolan_http::{Caller, ConnectionInfo, Principal, RequestError};
 use portolan_registry::CommandOrigin;
 
 use crate::Api;
 use crate::problem::{Problem, ProblemKind};
 
-/// An extractor of the host that makes the request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Requester(Caller);
+/// An extractor of the host that makes the request, and of what its client may do.
+#[derive(Debug, Clone)]
+pub(crate) struct Requester {
+    caller: Caller,
+    /// `None`: everything.
+    grants: Option<Arc<Grants>>,
+}
 
 impl FromRequestParts<Api> for Requester {
     type Rejection = Problem;
@@ -24,26 +31,64 @@ impl FromRequestParts<Api> for Requester {
         let network = parts.headers.get(NETWORK_ID_HEADER);
         let is_tunneled = caller.vantage() == Vantage::SameHost
             && network.is_some_and(|id| !api.is_own_network(id.as_bytes()));
-        Ok(Self(if is_tunneled { Caller::UNKNOWN } else { caller }))
+        let grants = parts.extensions.get().and_then(Principal::grants).cloned();
+        Ok(Self { caller: if is_tunneled { Caller::UNKNOWN } else { caller }, grants })
     }
 }
 
 // === impl Requester ===
 
 impl Requester {
-    pub(crate) fn vantage(self) -> Vantage {
-        self.0.vantage()
+    pub(crate) fn vantage(&self) -> Vantage {
+        self.caller.vantage()
     }
 
     /// The origin of the commands in the request.
-    pub(crate) fn origin(self) -> CommandOrigin {
-        CommandOrigin::api(self.0.address())
+    pub(crate) fn origin(&self) -> CommandOrigin {
+        CommandOrigin::api(self.caller.address()).limited_to(self.grants.clone())
+    }
+
+    /// The identity of the client, and since when it has its rights, if they are limited.
+    pub(crate) fn identity(&self) -> Option<(&str, Revision)> {
+        self.grants.as_ref().map(|grants| (grants.identity(), grants.since()))
+    }
+
+    /// Whether the client has the right to this service.
+    pub(crate) fn may(&self, right: Right, scope: &Scope, name: &ServiceName) -> bool {
+        self.grants.as_ref().is_none_or(|grants| grants.permit(right, scope, name))
+    }
+
+    /// Checks the right to this instance.
+    pub(crate) fn check(&self, right: Right, endpoint: &ServiceEndpoint) -> Result<(), Problem> {
+        let check = |grants: &Arc<Grants>| grants.check(right, &endpoint.scope, &endpoint.name);
+        self.grants.as_ref().map_or(Ok(()), check).map_err(denied)
+    }
+
+    /// Checks the right to one of these services at least; of each list, none means all.
+    pub(crate) fn check_any(
+        &self,
+        right: Right,
+        scopes: &[Scope],
+        names: &[ServiceName],
+    ) -> Result<(), Problem> {
+        let check = |grants: &Arc<Grants>| grants.check_any(right, scopes, names);
+        self.grants.as_ref().map_or(Ok(()), check).map_err(denied)
+    }
+
+    /// Checks a right that concerns the server as a whole.
+    pub(crate) fn check_server(&self, right: Right) -> Result<(), Problem> {
+        let check = |grants: &Arc<Grants>| grants.check_server(right);
+        self.grants.as_ref().map_or(Ok(()), check).map_err(denied)
     }
 
     /// Returns the endpoint with an address that the caller can reach.
-    pub(crate) fn reach(self, endpoint: &ServiceEndpoint) -> Result<ServiceEndpoint, Problem> {
-        endpoint.seen_from(self.vantage()).ok_or_else(|| unreachable(endpoint, self.0))
+    pub(crate) fn reach(&self, endpoint: &ServiceEndpoint) -> Result<ServiceEndpoint, Problem> {
+        endpoint.seen_from(self.vantage()).ok_or_else(|| unreachable(endpoint, self.caller))
     }
+}
+
+fn denied(denied: Denied) -> Problem {
+    RequestError::from(denied).into()
 }
 
 fn unreachable(endpoint: &ServiceEndpoint, caller: Caller) -> Problem {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
+use portolan_access::Right;
 use portolan_registry::{Registry, RegistryStatus, Staleness};
 use serde::Serialize;
 
 use crate::Api;
 use crate::body::Json;
 use crate::problem::{Problem, ProblemKind};
+use crate::resources::caller::Requester;
 
 /// The state of the server.
 #[derive(Debug, Serialize)]
@@ -60,10 +62,15 @@ fn not_ready(status: RegistryStatus, stale: Option<&Staleness>) -> Option<Proble
 }
 
 /// `GET /metrics`: all metrics, in the Prometheus text format.
-pub(crate) async fn metrics(State(api): State<Api>) -> Response {
+pub(crate) async fn metrics(
+    State(api): State<Api>,
+    requester: Requester,
+) -> Result<Response, Problem> {
+    requester.check_server(Right::Metrics)?;
     api.metrics().registry_view_age(api.registry().view_age());
     api.metrics().registry_read_only(api.registry().read_only().is_some());
-    ([(CONTENT_TYPE, portolan_metrics::CONTENT_TYPE)], api.metrics().encode()).into_response()
+    let page = [(CONTENT_TYPE, portolan_metrics::CONTENT_TYPE)];
+    Ok((page, api.metrics().encode()).into_response())
 }
 
 /// `GET /openapi.json`: the OpenAPI document of this API.

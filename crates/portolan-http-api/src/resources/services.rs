@@ -7,12 +7,13 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION};
 use http::{HeaderValue, StatusCode};
+use portolan_access::Right;
 use portolan_core::{
     DeclaredInstance, Registration, Revision, Scope, ServiceEndpoint, ServiceId, Vantage,
     matches_any,
 };
 use portolan_http::ConnectionInfo;
-use portolan_registry::{Query, Registered, RegistryError};
+use portolan_registry::{Command, Query, Registered, RegistryError};
 use serde::Serialize;
 
 use crate::body::Json;
@@ -63,14 +64,18 @@ pub(crate) async fn list(
     parameters: Parameters,
 ) -> Result<Response, Problem> {
     let (query, page) = query(parameters)?;
+    requester.check_any(Right::Read, &query.scopes, &query.names)?;
     // Before the lookup, so that a complete answer has everything.
     let incomplete = api.registry().is_incomplete();
     let currency = Currency::of(&api);
-    let (found, revision) = api.registry().lookup(&query);
+    let (mut found, revision) = api.registry().lookup(&query);
+    found.retain(|one| requester.may(Right::Read, &one.scope, &one.name));
     let (found, next) = page.of(found);
     let vantage = requester.vantage();
-    let declared = not_ready(&api, &query);
-    let version = Version { revision, vantage, incomplete, declared: &declared };
+    let mut declared = not_ready(&api, &query);
+    declared.retain(|one| requester.may(Right::Read, &one.scope, &one.name));
+    let identity = requester.identity();
+    let version = Version { revision, vantage, identity, incomplete, declared: &declared };
     let mut response = etag::respond(&headers, version, || {
         let Currency { view_age_ms, stale } = currency;
         let listing = Listing {
@@ -137,7 +142,7 @@ pub(crate) async fn create(
     requester: Requester,
     Json(registration): Json<Registration>,
 ) -> Result<Response, Problem> {
-    register(&api, requester, registration).await
+    register(&api, &requester, registration).await
 }
 
 /// `GET /api/v1/services/{id}`: one instance.
@@ -149,9 +154,11 @@ pub(crate) async fn read(
 ) -> Result<Response, Problem> {
     let currency = Currency::of(&api);
     let endpoint = api.registry().get(&id).ok_or(RegistryError::Unknown { id })?;
+    requester.check(Right::Read, &endpoint)?;
     let seen = requester.reach(&endpoint)?;
     let (revision, vantage) = (endpoint.revision, requester.vantage());
-    let version = Version { revision, vantage, incomplete: false, declared: &[] };
+    let identity = requester.identity();
+    let version = Version { revision, vantage, identity, incomplete: false, declared: &[] };
     let mut response = etag::respond(&headers, version, || Json(seen));
     currency.mark(&mut response);
     Ok(response)
@@ -166,22 +173,23 @@ pub(crate) async fn replace(
 ) -> Result<Response, Problem> {
     match registration.id.replace(id.clone()) {
         Some(other) if other != id => Err(conflicting_ids(&id, &other)),
-        _ => register(&api, requester, registration).await,
+        _ => register(&api, &requester, registration).await,
     }
 }
 
 /// `DELETE /api/v1/services/{id}`: removes an instance.
 pub(crate) async fn remove(
     State(api): State<Api>,
+    requester: Requester,
     Owned(target): Owned,
 ) -> Result<StatusCode, Problem> {
-    api.registry().deregister(target).await?;
+    api.registry().execute(Command::Deregister(target), requester.origin()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn register(
     api: &Api,
-    requester: Requester,
+    requester: &Requester,
     registration: Registration,
 ) -> Result<Response, Problem> {
     let Registered { endpoint, created, .. } =

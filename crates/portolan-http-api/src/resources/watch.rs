@@ -1,5 +1,6 @@
 //! `/api/v1/watch`: changes as server-sent events (`text/event-stream`, HTML Living Standard 9.2).
 
+use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,8 +13,9 @@ use bytes::Bytes;
 use futures_util::stream::{BoxStream, iter};
 use futures_util::{FutureExt, Stream, StreamExt};
 use http::header::{HeaderMap, HeaderName};
+use portolan_access::Right;
 use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, Vantage, quoted};
-use portolan_http::{ClientPermit, ConnectionInfo, RequestError};
+use portolan_http::{ClientPermit, ConnectionInfo, RequestError, Standing};
 use portolan_registry::{EventStream, WatchQuery};
 use serde_json::json;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -52,11 +54,16 @@ pub(crate) async fn stream(
     State(api): State<Api>,
     Extension(connection): Extension<ConnectionInfo>,
     requester: Requester,
+    standing: Option<Extension<Standing>>,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let query = query(parameters, &headers)?;
-    let vantage = requester.vantage();
+    let mut query = query(parameters, &headers)?;
+    requester.check_any(Right::Watch, &query.scopes, &query.names)?;
+    // What it has seen before lacks what it may see now.
+    if requester.identity().is_some_and(|(_, since)| query.from.is_some_and(|from| from < since)) {
+        query.from = None;
+    }
     let incomplete = api.registry().is_incomplete();
     let currency = Currency::of(&api);
     let permit = connection.open_stream()?;
@@ -64,8 +71,8 @@ pub(crate) async fn stream(
     let mut messages = Bookmarked::new(api.registry().watch(query), api.bookmark_interval());
     // The snapshot is there at once, if there is one. Without memory for it, the client is told to come later.
     let first = messages.next().now_or_never().flatten();
-    let first = first.map(|message| message.encode(vantage, &connection)).transpose()?;
-    let rest = messages.map(move |message| message.encode(vantage, &connection));
+    let first = first.map(|message| message.encode(&requester, &connection)).transpose()?;
+    let rest = messages.map(move |message| message.encode(&requester, &connection));
     let pieces = iter(first)
         .map(Ok)
         .chain(rest)
@@ -73,7 +80,9 @@ pub(crate) async fn stream(
         .take_while(|encoded| std::future::ready(encoded.is_ok()))
         .filter_map(|encoded| std::future::ready(encoded.ok()))
         .flat_map(iter)
-        .take_until(shutdown);
+        .take_until(shutdown)
+        // The client tries again with what it has then.
+        .take_until(changed(standing));
     let body = Body::from_stream(EventBody::new(pieces.boxed(), permit));
     // Without it nginx buffers events until it has a page of them.
     let headers = [("content-type", "text/event-stream"), ("x-accel-buffering", "no")];
@@ -81,6 +90,14 @@ pub(crate) async fn stream(
     mark_incomplete(&mut response, incomplete);
     currency.mark(&mut response);
     Ok(response)
+}
+
+/// Waits until the client has lost its credentials, or has other rights.
+async fn changed(standing: Option<Extension<Standing>>) {
+    match standing {
+        Some(Extension(standing)) => standing.changed().await,
+        None => pending().await,
+    }
 }
 
 // === impl Message ===
@@ -91,9 +108,11 @@ impl Message {
     /// 9.2.6).
     fn encode(
         self,
-        vantage: Vantage,
+        requester: &Requester,
         connection: &ConnectionInfo,
     ) -> Result<Encoded, RequestError> {
+        let vantage = requester.vantage();
+        let may_watch = |one: &ServiceEndpoint| requester.may(Right::Watch, &one.scope, &one.name);
         let event = match self {
             Self::Bookmark(revision) => {
                 let bookmark = json!({"revision": revision, "type": "bookmark"});
@@ -103,7 +122,11 @@ impl Message {
         };
         let ServiceEvent { revision, ref change } = *event;
         if let Change::Snapshot { endpoints, incomplete } = change {
-            return snapshot(revision, endpoints.clone(), *incomplete, vantage, connection);
+            let endpoints = endpoints.iter().filter(|one| may_watch(one)).cloned().collect();
+            return snapshot(revision, endpoints, *incomplete, vantage, connection);
+        }
+        if change.endpoint().is_some_and(|one| !may_watch(one)) {
+            return Ok(Encoded::default());
         }
         let seen = match vantage {
             Vantage::SameHost => Some(event.change.clone()),

@@ -13,13 +13,13 @@ use crate::Api;
 
 /// One server-sent event.
 #[derive(Debug)]
-struct SentEvent {
-    id: String,
-    event: String,
-    data: Value,
+pub(super) struct SentEvent {
+    pub(super) id: String,
+    pub(super) event: String,
+    pub(super) data: Value,
 }
 
-struct Events {
+pub(super) struct Events {
     chunks: std::pin::Pin<Box<dyn Stream<Item = reqwest::Result<bytes::Bytes>>>>,
     text: String,
 }
@@ -33,7 +33,7 @@ impl Events {
         Self::of_request(request).await
     }
 
-    async fn of_request(request: reqwest::RequestBuilder) -> Self {
+    pub(super) async fn of_request(request: reqwest::RequestBuilder) -> Self {
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -41,7 +41,7 @@ impl Events {
     }
 
     /// Returns the next event, or `None` once the stream has ended.
-    async fn next(&mut self) -> Option<SentEvent> {
+    pub(super) async fn next(&mut self) -> Option<SentEvent> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());

@@ -73,7 +73,7 @@ async fn write(registry: Registry, writer: u16) -> Journal {
 
 impl Registry {
     async fn deregister_at(&self, id: &ServiceId) -> Option<Revision> {
-        match self.apply_one(Command::Deregister(id.into()), CommandOrigin::local()).await {
+        match self.execute(Command::Deregister(id.into()), CommandOrigin::local()).await {
             Ok(CommandOutcome::Deregistered { revision, .. }) => Some(revision),
             Err(RegistryError::Unknown { .. }) => None,
             other => panic!("{other:?}"),

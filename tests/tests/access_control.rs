@@ -1,0 +1,278 @@
+//! Identities, their tokens and their rights, with the real registry and the real commands.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use portolan_tests::{Output, Process, REGISTRY, TestEnv, http, isolated, wait_for};
+use reqwest::StatusCode;
+use serde_json::json;
+
+const POLICIES: &str = "\
+policies:
+  payments:
+    - rights: [register, heartbeat]
+      scopes: [default]
+      services: [payments, payments-*]
+      addresses: [127.0.0.0/8]
+    - rights: [read, watch]
+      scopes: ['*']
+      services: ['*']
+  monitoring:
+    - rights: [metrics]
+identities:
+  payments: {policies: [payments]}
+  prometheus: {policies: [monitoring]}
+";
+
+/// A registry with policies.
+struct Guarded<'a> {
+    env: &'a TestEnv,
+    policies: PathBuf,
+    registry: Process,
+}
+
+impl<'a> Guarded<'a> {
+    fn start(env: &'a TestEnv) -> Result<Self> {
+        let policies = env.write("policies.yaml", POLICIES)?;
+        let setting = format!("service_registry.policies={}", policies.display());
+        let registry = env.quiet_registry(REGISTRY, &["--set", &setting])?;
+        Ok(Self { env, policies, registry })
+    }
+
+    fn token(&self, arguments: &[&str]) -> Result<Output> {
+        let policies = self.policies.display().to_string();
+        self.env.portolan(&["token", "--policies", &policies])?.args(arguments).run()
+    }
+
+    /// Creates a token, and waits until the registry knows it.
+    fn create(&self, identity: &str) -> Result<(String, String)> {
+        let created = self.token(&["create", identity, "--json"])?.exits(0)?.json()?;
+        let text = |member: &str| created[member].as_str().map(str::to_owned).context("member");
+        let (id, token) = (text("id")?, text("token")?);
+        wait_for("the token to be accepted", || {
+            ensure!(status(&token, "/api/v1/services/none")? != 403 || identity == "prometheus");
+            ensure!(problem(&token)? != "wrong-token");
+            Ok(())
+        })?;
+        Ok((id, token))
+    }
+
+    /// Runs a command as the owner of a token.
+    fn as_owner(&self, token: &str, arguments: &[&str]) -> Result<Output> {
+        self.env.portolan(arguments)?.env("PORTOLAN_TOKEN", token).run()
+    }
+}
+
+/// The status of a `GET` with a token.
+fn status(token: &str, path: &str) -> Result<StatusCode> {
+    Ok(http::client()?.get(format!("{REGISTRY}{path}")).bearer_auth(token).send()?.status())
+}
+
+/// The last part of the type of the problem that a list with this token meets, empty if none.
+fn problem(token: &str) -> Result<String> {
+    let url = format!("{REGISTRY}/api/v1/services");
+    let answer = http::client()?.get(url).bearer_auth(token).send()?;
+    let body: serde_json::Value = answer.json()?;
+    let kind = body["type"].as_str().unwrap_or_default();
+    Ok(kind.trim_start_matches("urn:portolan:problem:").to_owned())
+}
+
+#[test]
+fn commands_do_what_their_identity_may_and_say_what_is_missing() {
+    isolated(|env| {
+        let guarded = Guarded::start(env)?;
+        let (_, payments) = guarded.create("payments")?;
+        let (_, prometheus) = guarded.create("prometheus")?;
+        let run = |token: &str, arguments: &[&str]| guarded.as_owner(token, arguments);
+        let register = ["register", "payments-api", "--port", "8080", "--host", "127.0.0.1"];
+        run(&payments, &register)?.exits(0)?;
+        let listed = run(&payments, &["list", "--json"])?.exits(0)?.stdout;
+        ensure!(listed.contains("payments-api"), "{listed}");
+        for (token, arguments, missing) in [
+            (
+                &payments,
+                &["register", "orders", "--port", "8081", "--host", "127.0.0.1"][..],
+                "`register`",
+            ),
+            (
+                &payments,
+                &["register", "payments", "--port", "8082", "--host", "10.0.0.7"],
+                "127.0.0.0/8",
+            ),
+            (&prometheus, &["list"], "`read`"),
+            (&prometheus, &["discover", "payments-api"], "`read`"),
+            (&prometheus, &["deregister", "payments-api@127.0.0.1:8080"], "`re"),
+        ] {
+            let refused = run(token, arguments)?.exits(6)?.stderr;
+            ensure!(refused.contains(missing) && refused.contains("remedy"), "{refused}");
+        }
+        let without = guarded.env.portolan(&["list"])?.run()?.exits(6)?.stderr;
+        ensure!(without.contains("PORTOLAN_TOKEN"), "{without}");
+        let metrics = http::client()?.get(format!("{REGISTRY}/metrics")).bearer_auth(&prometheus);
+        let metrics = metrics.send()?.error_for_status()?.text()?;
+        ensure!(metrics.contains("{reason=\"right\"}"), "{metrics}");
+
+        // A whole service: registered, renewed, found, deregistered.
+        let command = ["run", "--name", "payments", "--health", "none", "--", "sleep", "1000"];
+        let service = env.portolan(&command)?.env("PORTOLAN_TOKEN", &payments);
+        let mut service = service.spawn("run")?;
+        service.wait_until("the service to be found", || {
+            run(&payments, &["discover", "payments", "--strategy", "registry"])?.exits(0)
+        })?;
+        service.terminate()?;
+        run(&payments, &["discover", "payments", "--strategy", "registry"])?.exits(3)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn two_tokens_are_valid_until_one_is_revoked() {
+    isolated(|env| {
+        let mut guarded = Guarded::start(env)?;
+        let (first_id, first) = guarded.create("payments")?;
+        let file = env.directory().join("second.token");
+        let output = file.display().to_string();
+        guarded.token(&["create", "payments", "--output", &output, "--never-expires"])?.exits(0)?;
+        let second = fs::read_to_string(&file)?.trim().to_owned();
+        let in_file = format!("token_file={output}");
+        wait_for("the second token to be accepted", || {
+            env.portolan(&["list", "--set", &in_file])?.run()?.exits(0)
+        })?;
+        ensure!(problem(&first)?.is_empty());
+
+        let list = guarded.token(&["list"])?.exits(0)?.stdout;
+        ensure!(list.matches("payments").count() == 2 && list.contains("never"), "{list}");
+        ensure!(!list.contains(&first) && !list.contains(&second), "{list}");
+        let kept = fs::read_to_string(env.directory().join("policies.tokens.jsonl"))?;
+        ensure!(!kept.contains(&first) && !kept.contains(&second), "{kept}");
+
+        // A watch of the revoked token ends.
+        let watch = env.portolan(&["watch", "--json"])?.env("PORTOLAN_TOKEN", &first);
+        let mut watch = watch.spawn("watch")?;
+        watch.wait_for_line("snapshot")?;
+        guarded.token(&["revoke", &first_id])?.exits(0)?;
+        guarded.registry.wait_for_line("Policies loaded again")?;
+        wait_for("the token to be refused", || {
+            ensure!(problem(&first)? == "wrong-token");
+            Ok(())
+        })?;
+        watch.wait_for_line("is not a token of this server")?;
+        ensure!(problem(&second)?.is_empty());
+        guarded.token(&["revoke", &first_id])?.exits(1)?;
+        let unknown = guarded.token(&["create", "payment"])?.exits(2)?.stderr;
+        ensure!(unknown.contains("did you mean \"payments\"?"), "{unknown}");
+        Ok(())
+    });
+}
+
+#[test]
+fn invalid_policies_are_refused_at_the_start_and_do_not_replace_valid_ones() {
+    isolated(|env| {
+        let mut guarded = Guarded::start(env)?;
+        let (_, token) = guarded.create("payments")?;
+        let broken = POLICIES.replace("policies: [payments]", "policies: [payment]");
+        fs::write(&guarded.policies, broken)?;
+        let warned = guarded.registry.wait_for_line("Changed policies not used")?;
+        ensure!(warned.contains("did you mean \\\"payments\\\"?") || warned.contains("payments"));
+        ensure!(problem(&token)?.is_empty(), "the former ones stay in force");
+        let setting = format!("service_registry.policies={}", guarded.policies.display());
+        for command in [&["config", "check"][..], &["serve", "--listen", "127.0.0.1:7100"]] {
+            let refused = env.portolan(command)?.args(&["--set", &setting]).run()?.exits(2)?;
+            let text = refused.stderr;
+            ensure!(text.contains("policies.yaml:") && text.contains("did you mean"), "{text}");
+        }
+        fs::write(&guarded.policies, POLICIES)?;
+        guarded.registry.wait_for_line("Policies loaded again")?;
+        Ok(())
+    });
+}
+
+/// The number of clients that send requests while policies change.
+const CLIENTS: usize = 4;
+
+#[test]
+fn requests_are_neither_lost_nor_wrongly_answered_while_policies_and_tokens_change() {
+    isolated(|env| {
+        let guarded = Guarded::start(env)?;
+        let (_, token) = guarded.create("payments")?;
+        let (stopped, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            let work = |client: usize| {
+                let (client_of, url) = (http::client()?, format!("{REGISTRY}/api/v1/services"));
+                let name = format!("payments-{client}");
+                let port = 9000 + client;
+                let own = json!({"name": name, "id": name, "host": "127.0.0.1", "port": port});
+                let other = json!({"name": "orders", "host": "127.0.0.1", "port": port});
+                while !stopped.load(Ordering::Relaxed) {
+                    let registered = client_of.post(&url).bearer_auth(&token).json(&own).send()?;
+                    ensure!(registered.status().is_success(), "{}", registered.text()?);
+                    let foreign = client_of.post(&url).bearer_auth(&token).json(&other).send()?;
+                    ensure!(foreign.status() == 403, "{}", foreign.text()?);
+                    let read = client_of.get(format!("{url}?name={name}")).bearer_auth(&token);
+                    ensure!(read.send()?.text()?.contains(&name));
+                    let guess = client_of.get(&url).bearer_auth("of-nobody").send()?;
+                    ensure!(matches!(guess.status().as_u16(), 403 | 429), "{}", guess.status());
+                    sent.fetch_add(4, Ordering::Relaxed);
+                }
+                anyhow::Ok(())
+            };
+            let clients: Vec<_> =
+                (0..CLIENTS).map(|client| scope.spawn(move || work(client))).collect();
+            let changes = || {
+                for round in 0..4 {
+                    let before = sent.load(Ordering::Relaxed);
+                    let more = format!("{POLICIES}  another-{round}: {{policies: [monitoring]}}\n");
+                    fs::write(guarded.policies.with_extension("new"), more)?;
+                    fs::rename(guarded.policies.with_extension("new"), &guarded.policies)?;
+                    let identity = format!("another-{round}");
+                    let (id, added) = guarded.create(&identity)?;
+                    guarded.token(&["revoke", &id])?.exits(0)?;
+                    wait_for("the token to be refused", || {
+                        ensure!(problem(&added)? == "wrong-token");
+                        Ok(())
+                    })?;
+                    wait_for("requests meanwhile", || {
+                        ensure!(sent.load(Ordering::Relaxed) > before);
+                        Ok(())
+                    })?;
+                }
+                anyhow::Ok(())
+            };
+            let changed = changes();
+            stopped.store(true, Ordering::Relaxed);
+            for client in clients {
+                client.join().expect("the client does not panic")?;
+            }
+            changed
+        })
+    });
+}
+
+#[test]
+fn user_of_this_host_and_nobody_have_the_rights_of_their_identity() {
+    isolated(|env| {
+        let uid = rustix::process::getuid().as_raw();
+        let policies = format!(
+            "{POLICIES}  local: {{policies: [payments], users: [{uid}]}}\n  anonymous: {{policies: [monitoring]}}\n"
+        );
+        let policies = env.write("policies.yaml", &policies)?;
+        let setting = format!("service_registry.policies={}", policies.display());
+        let _registry = env.quiet_registry(REGISTRY, &["--set", &setting])?;
+        // By the socket of the registry.
+        let register = ["register", "payments", "--port", "8080", "--host", "127.0.0.1"];
+        env.portolan(&register)?.run()?.exits(0)?;
+        env.portolan(&["register", "orders", "--port", "8081", "--host", "127.0.0.1"])?
+            .run()?
+            .exits(6)?;
+        // By TCP, where nobody knows the user.
+        http::get(&format!("{REGISTRY}/metrics"))?;
+        let refused = http::client()?.get(format!("{REGISTRY}/api/v1/services")).send()?;
+        ensure!(refused.status() == 403, "{}", refused.status());
+        let text = refused.text()?;
+        ensure!(text.contains("anonymous may not read any service"), "{text}");
+        Ok(())
+    });
+}
