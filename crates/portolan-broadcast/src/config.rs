@@ -76,7 +76,8 @@ pub struct BroadcastConfig {
     /// The longest TTL that is accepted. Default 1 h.
     #[serde(with = "text")]
     pub max_ttl: Duration,
-    /// The networks that messages may come from, such as `192.168.1.0/24`. Default empty: all.
+    /// The networks that messages may come from, such as `192.168.1.0/24`. Default empty: the networks that this host is attached
+    /// to, and the hosts of `peers`.
     pub allowed_networks: Vec<IpNet>,
     /// Addresses with ports to which every message is also sent by unicast, for networks that filter
     /// multicast. Default empty. If several processes of a host listen, the kernel delivers a unicast datagram

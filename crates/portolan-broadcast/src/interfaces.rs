@@ -12,6 +12,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use if_addrs::IfAddr;
+use ipnet::IpNet;
 use portolan_core::Host;
 use tracing::debug;
 
@@ -33,6 +35,8 @@ pub struct Interface {
     pub is_multicast: bool,
     /// The addresses, IPv4 first.
     pub addresses: Vec<IpAddr>,
+    /// The networks of these addresses.
+    pub networks: Vec<IpNet>,
 }
 
 /// The changes to links and addresses of this host: on Linux from rtnetlink(7), elsewhere by polling.
@@ -51,8 +55,12 @@ pub fn interfaces() -> Vec<Interface> {
         let Some(index) = entry.index else { continue };
         let address = entry.ip();
         let is_multicast = !unusable.contains(&entry.name);
-        let new = || Interface { index, name: entry.name, is_multicast, addresses: Vec::new() };
-        interfaces.entry(index).or_insert_with(new).addresses.push(address);
+        let network = network_of(&entry.addr);
+        let (addresses, networks) = (Vec::new(), Vec::new());
+        let new = || Interface { index, name: entry.name, is_multicast, addresses, networks };
+        let interface = interfaces.entry(index).or_insert_with(new);
+        interface.addresses.push(address);
+        interface.networks.extend(network);
     }
     interfaces
         .into_values()
@@ -61,6 +69,14 @@ pub fn interfaces() -> Vec<Interface> {
             interface
         })
         .collect()
+}
+
+fn network_of(address: &IfAddr) -> Option<IpNet> {
+    let network = match address {
+        IfAddr::V4(v4) => IpNet::new(v4.ip.into(), v4.prefixlen),
+        IfAddr::V6(v6) => IpNet::new(v6.ip.into(), v6.prefixlen),
+    };
+    network.ok()
 }
 
 /// Returns the names of the interfaces that are down or do not support multicast.
@@ -111,6 +127,15 @@ impl Interface {
     /// Returns whether it is the loopback interface.
     pub fn is_loopback(&self) -> bool {
         self.addresses.iter().any(IpAddr::is_loopback)
+    }
+
+    /// Returns whether the address is on a network of this interface, so that no router lies between. A link-local address
+    /// always is: routers do not pass it on.
+    pub fn is_attached_to(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => true,
+            address => self.networks.iter().any(|network| network.contains(&address)),
+        }
     }
 
     /// Returns its first IPv4 address.
@@ -164,6 +189,20 @@ mod tests {
         assert!(own.filter(IpAddr::is_ipv4).all(is_own_address));
         // An address for documentation (RFC 5737).
         assert!(!is_own_address(IpAddr::from([192, 0, 2, 1])));
+    }
+
+    #[test]
+    fn interface_is_attached_to_the_networks_of_its_addresses() {
+        let interface = Interface {
+            index: 2,
+            name: "eth0".to_owned(),
+            is_multicast: true,
+            addresses: vec!["10.1.0.2".parse().unwrap()],
+            networks: vec!["10.1.0.2/16".parse().unwrap(), "fd00::2/64".parse().unwrap()],
+        };
+        let is_attached = |address: &str| interface.is_attached_to(address.parse().unwrap());
+        assert!(["10.1.255.1", "fd00::9", "fe80::1"].into_iter().all(is_attached));
+        assert!(!["10.2.0.1", "192.0.2.1", "fd00:0:0:1::9"].into_iter().any(is_attached));
     }
 
     #[cfg(target_os = "linux")]

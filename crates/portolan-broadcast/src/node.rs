@@ -54,6 +54,7 @@ impl Node {
             payload,
             source,
             from_this_host: address.is_loopback() || link.transport.is_local_address(address),
+            is_attached: link.transport.is_attached(address),
             clock: Timestamp::now(),
             at: Instant::now(),
         };

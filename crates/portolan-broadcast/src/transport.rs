@@ -28,6 +28,9 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// Returns whether the address belongs to this host.
     fn is_local_address(&self, address: IpAddr) -> bool;
 
+    /// Returns whether an interface of this host is attached to the network of the address, so that no router lies between.
+    fn is_attached(&self, address: IpAddr) -> bool;
+
     /// Returns whether a receiver of the channel has joined the group there.
     fn is_joined(&self, destination: Destination) -> bool {
         destination != Destination::Peers

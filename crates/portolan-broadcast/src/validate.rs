@@ -26,6 +26,7 @@ const MAX_SEQUENCE: u64 = (1 << 53) - 1;
 pub(crate) struct Validator {
     max_datagram: usize,
     allowed_networks: Vec<IpNet>,
+    peers: Vec<IpAddr>,
     window: Duration,
     max_ttl: Duration,
     keys: Arc<Keyring>,
@@ -43,6 +44,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) source: SocketAddr,
     /// Whether the sender is on this host.
     pub(crate) from_this_host: bool,
+    /// Whether the sender is on a network that this host is attached to.
+    pub(crate) is_attached: bool,
     /// The wall clock time.
     pub(crate) clock: Timestamp,
     /// The monotonic time.
@@ -56,6 +59,11 @@ pub(crate) enum Rejection {
     TooLarge { limit: usize },
     #[error("it comes from {0}, which is in none of broadcast.allowed_networks")]
     Network(IpAddr),
+    #[error(
+        "it comes from {0}, which is on no network of this host; add that network, and those of this host, to \
+         broadcast.allowed_networks to accept it"
+    )]
+    Elsewhere(IpAddr),
     #[error("it is not a JSON object: {}", plain(.0))]
     NotJson(#[source] serde_json::Error),
     #[error("it is signed with the key {id:?}, which is none of {known}")]
@@ -108,7 +116,7 @@ impl Rejection {
             Self::Unsigned => DropReason::Unsigned,
             Self::UnknownKey { .. } => DropReason::UnknownKey,
             Self::WrongSignature => DropReason::WrongSignature,
-            Self::Network(_) => DropReason::Network,
+            Self::Network(_) | Self::Elsewhere(_) => DropReason::Network,
             Self::Clock { .. } => DropReason::Clock,
             Self::Replay => DropReason::Replay,
             Self::Repeat => DropReason::Repeat,
@@ -131,6 +139,7 @@ impl Validator {
         Self {
             max_datagram: config.max_datagram,
             allowed_networks: config.allowed_networks.clone(),
+            peers: config.peers.iter().map(|peer| peer.ip().to_canonical()).collect(),
             window: config.window,
             max_ttl: config.max_ttl,
             keys,
@@ -149,7 +158,7 @@ impl Validator {
     /// only valid messages use memory.
     pub(crate) fn check(&mut self, arrival: &Arrival<'_>) -> Result<Message, Rejection> {
         self.check_size(arrival.payload)?;
-        self.check_network(arrival.source.ip().to_canonical())?;
+        self.check_network(arrival)?;
         let mut object: Map<String, Value> =
             serde_json::from_slice(arrival.payload).map_err(Rejection::NotJson)?;
         let identity = self.check_signature(&mut object)?;
@@ -170,11 +179,20 @@ impl Validator {
         if payload.len() > limit { Err(Rejection::TooLarge { limit }) } else { Ok(()) }
     }
 
-    fn check_network(&self, source: IpAddr) -> Result<(), Rejection> {
+    /// Without `allowed_networks` a sender is on a network of this host, as in RFC 6762, section 11: a multicast does not pass
+    /// a router, so the source of any other datagram is forged, or it was sent to this host by unicast.
+    fn check_network(&self, arrival: &Arrival<'_>) -> Result<(), Rejection> {
+        let source = arrival.source.ip().to_canonical();
         let networks = &self.allowed_networks;
-        match networks.is_empty() || networks.iter().any(|network| network.contains(&source)) {
-            true => Ok(()),
-            false => Err(Rejection::Network(source)),
+        if !networks.is_empty() {
+            let is_allowed = networks.iter().any(|network| network.contains(&source));
+            return if is_allowed { Ok(()) } else { Err(Rejection::Network(source)) };
+        }
+        let is_near = arrival.from_this_host || arrival.is_attached;
+        if is_near || self.peers.contains(&source) {
+            Ok(())
+        } else {
+            Err(Rejection::Elsewhere(source))
         }
     }
 

@@ -438,6 +438,9 @@ impl Transport for Broken {
     fn is_local_address(&self, _: IpAddr) -> bool {
         false
     }
+    fn is_attached(&self, _: IpAddr) -> bool {
+        true
+    }
 }
 
 impl Receiver for BrokenSocket {

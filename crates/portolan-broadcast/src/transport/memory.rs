@@ -155,6 +155,14 @@ impl Transport for MemoryTransport {
     fn is_local_address(&self, address: IpAddr) -> bool {
         address == self.host
     }
+
+    /// Every host is on one network of 24 bits.
+    fn is_attached(&self, address: IpAddr) -> bool {
+        match (self.host, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => own.octets()[..3] == other.octets()[..3],
+            _ => false,
+        }
+    }
 }
 
 // === impl MemorySocket ===

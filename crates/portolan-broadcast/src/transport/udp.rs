@@ -206,6 +206,10 @@ impl Transport for UdpTransport {
         interfaces.iter().any(|interface| interface.addresses.contains(&address))
     }
 
+    fn is_attached(&self, address: IpAddr) -> bool {
+        self.0.interfaces.read().iter().any(|interface| interface.is_attached_to(address))
+    }
+
     fn is_joined(&self, destination: Destination) -> bool {
         let Some(Selected { index, .. }) = self.find(destination) else { return false };
         let receivers = self.0.receivers.lock();

@@ -34,6 +34,7 @@ fn arrival(payload: &[u8]) -> Arrival<'_> {
         payload,
         source: "127.0.0.1:40000".parse().unwrap(),
         from_this_host: true,
+        is_attached: true,
         clock: THEN.parse().unwrap(),
         at: Instant::now(),
     }
@@ -186,6 +187,22 @@ fn only_allowed_networks_are_accepted() {
     let from = |source: &str| Arrival { source: source.parse().unwrap(), ..arrival(&payload) };
     assert!(matches!(validator.check(&from("10.2.0.1:9")), Err(Rejection::Network(_))));
     assert!(validator.check(&from("[::ffff:10.1.0.1]:9")).is_ok());
+}
+
+#[test]
+fn datagram_from_a_network_that_this_host_is_not_attached_to_is_dropped() {
+    let payload = message(&json!({"service": {"name": "a", "host": "10.1.2.3", "port": 1}}));
+    let source = "192.0.2.1:9".parse().unwrap();
+    let elsewhere =
+        Arrival { source, from_this_host: false, is_attached: false, ..arrival(&payload) };
+    let rejection = open().check(&elsewhere).unwrap_err();
+    assert!(matches!(rejection, Rejection::Elsewhere(_)) && rejection.is_error(), "{rejection}");
+    assert!(open().check(&Arrival { is_attached: true, ..elsewhere }).is_ok());
+    let accepted = |config: BroadcastConfig| validator(&config).check(&elsewhere).is_ok();
+    let peers = vec!["192.0.2.1:7001".parse().unwrap()];
+    assert!(accepted(BroadcastConfig { peers, ..BroadcastConfig::default() }));
+    let allowed_networks = vec!["192.0.2.0/24".parse().unwrap()];
+    assert!(accepted(BroadcastConfig { allowed_networks, ..BroadcastConfig::default() }));
 }
 
 #[test]

@@ -121,6 +121,9 @@ impl Transport for Deaf {
     fn is_local_address(&self, address: IpAddr) -> bool {
         self.0.is_local_address(address)
     }
+    fn is_attached(&self, address: IpAddr) -> bool {
+        self.0.is_attached(address)
+    }
 }
 
 #[tokio::test]
