@@ -184,12 +184,12 @@ impl Broadcaster {
         endpoint: &ServiceEndpoint,
     ) -> Result<(), AnnounceError> {
         let node = self.running().ok_or(AnnounceError::Stopped)?;
-        // Copies with one number are one message to a receiver that hears several of them.
-        let sequence = node.encoder.next_sequence();
+        // Copies with one stamp are one message to a receiver that hears several of them.
+        let stamp = node.encoder.next_stamp();
         let mut copies = Vec::new();
         for (target, copy) in node.copies(endpoint) {
-            let keys = &node.link(target).keys;
-            let encoded = node.encoder.numbered_announcement(keys, sequence, action, copy, None);
+            let signing = &node.link(target).signing;
+            let encoded = node.encoder.stamped_announcement(signing, stamp, action, copy, None);
             copies.push((target, encoded.map_err(|error| too_large(endpoint, error))?));
         }
         let messages = copies.iter().map(|(target, payload)| (*target, &**payload));
@@ -221,9 +221,9 @@ impl Broadcaster {
         let node = self.running().ok_or(AnnounceError::Stopped)?;
         // A response is larger than an announcement by the id of the query, which the querier chooses.
         let longest_id = "x".repeat(MAX_TEXT);
-        for Link { keys, .. } in &node.links {
+        for Link { signing, .. } in &node.links {
             node.encoder
-                .announcement(keys, Action::Heartbeat, endpoint.clone(), Some(&longest_id))
+                .announcement(signing, Action::Heartbeat, endpoint.clone(), Some(&longest_id))
                 .map_err(|error| too_large(&endpoint, error))?;
         }
         match node.local.lock().publish(endpoint) {

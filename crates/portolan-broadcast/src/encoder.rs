@@ -11,7 +11,7 @@ use portolan_core::{
 };
 use serde_json::{Map, Value};
 
-use crate::keys::Keyring;
+use crate::signature::Signing;
 use crate::{BroadcastConfig, BroadcastError};
 
 /// The encoder of one sender, from its start to its end.
@@ -21,6 +21,13 @@ pub(crate) struct Encoder {
     sequence: AtomicU64,
     ttl: Ttl,
     limit: usize,
+}
+
+/// The number and the time of a message. Copies of a message have the same, and count as one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp {
+    sequence: u64,
+    timestamp: Timestamp,
 }
 
 /// The message exceeds the datagram size.
@@ -42,28 +49,29 @@ impl Encoder {
         })
     }
 
-    /// Returns the number of the next message.
-    pub(crate) fn next_sequence(&self) -> u64 {
-        self.sequence.fetch_add(1, Ordering::Relaxed)
+    /// Returns the stamp of the next message.
+    pub(crate) fn next_stamp(&self) -> Stamp {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        Stamp { sequence, timestamp: Timestamp::now() }
     }
 
     /// Encodes an announcement, or with the id of a query the response to it.
     pub(crate) fn announcement(
         &self,
-        keys: &Keyring,
+        signing: &Signing,
         action: Action,
         service: ServiceEndpoint,
         in_reply_to: Option<&str>,
     ) -> Result<Vec<u8>, TooLarge> {
-        self.numbered_announcement(keys, self.next_sequence(), action, service, in_reply_to)
+        self.stamped_announcement(signing, self.next_stamp(), action, service, in_reply_to)
     }
 
-    /// Encodes an announcement with this sequence number: copies with one number count as one message. Further
+    /// Encodes an announcement with this stamp: copies with one stamp count as one message. Further
     /// addresses that do not fit into a datagram are left out.
-    pub(crate) fn numbered_announcement(
+    pub(crate) fn stamped_announcement(
         &self,
-        keys: &Keyring,
-        sequence: u64,
+        signing: &Signing,
+        stamp: Stamp,
         action: Action,
         mut service: ServiceEndpoint,
         in_reply_to: Option<&str>,
@@ -73,7 +81,7 @@ impl Encoder {
         loop {
             let (service_copy, in_reply_to) = (service.clone(), in_reply_to.map(str::to_owned));
             let announcement = ServiceAnnouncement { action, service: service_copy, in_reply_to };
-            match self.write(keys, sequence, Body::ServiceAnnouncement(Box::new(announcement)), ttl)
+            match self.write(signing, stamp, Body::ServiceAnnouncement(Box::new(announcement)), ttl)
             {
                 Err(_) if service.addresses.pop().is_some() => {}
                 written => return written,
@@ -84,35 +92,36 @@ impl Encoder {
     /// Encodes a query that is obsolete after `wait`.
     pub(crate) fn query(
         &self,
-        keys: &Keyring,
+        signing: &Signing,
         query: ServiceQuery,
         wait: Duration,
     ) -> Result<Vec<u8>, TooLarge> {
         let wait = wait.clamp(Ttl::MIN, self.ttl.duration());
         let ttl = Ttl::new(wait).unwrap_or(self.ttl);
-        self.write(keys, self.next_sequence(), Body::ServiceQuery(query), ttl)
+        self.write(signing, self.next_stamp(), Body::ServiceQuery(query), ttl)
     }
 
     fn write(
         &self,
-        keys: &Keyring,
-        sequence: u64,
+        signing: &Signing,
+        stamp: Stamp,
         body: Body,
         ttl: Ttl,
     ) -> Result<Vec<u8>, TooLarge> {
         let message = Message {
             version: VERSION.to_owned(),
             body,
-            timestamp: Timestamp::now(),
+            timestamp: stamp.timestamp,
             ttl,
             sender: Some(self.sender.clone()),
-            sequence: Some(sequence),
-            key_id: keys.signing_id().map(str::to_owned),
+            sequence: Some(stamp.sequence),
+            key_id: signing.key_id().map(str::to_owned),
+            audience: signing.audience().map(str::to_owned),
             signature: None,
         };
-        let bytes = match keys.is_empty() {
+        let bytes = match signing.is_open() {
             true => serde_json::to_vec(&message),
-            false => signed(&message, keys),
+            false => signed(&message, signing),
         };
         let bytes = bytes.expect("a message is made of text and numbers");
         let (size, limit) = (bytes.len(), self.limit);
@@ -120,9 +129,9 @@ impl Encoder {
     }
 }
 
-fn signed(message: &Message, keys: &Keyring) -> serde_json::Result<Vec<u8>> {
+fn signed(message: &Message, signing: &Signing) -> serde_json::Result<Vec<u8>> {
     let mut object: Map<String, Value> = serde_json::from_value(serde_json::to_value(message)?)?;
-    keys.sign(&mut object);
+    signing.keys.sign(&mut object);
     serde_json::to_vec(&object)
 }
 

@@ -9,6 +9,7 @@ use tracing::{debug, warn};
 
 use crate::config::Channel;
 use crate::keys::Keyring;
+use crate::signature::Signing;
 use crate::transport::{BroadcastSocket, Destination, Receiver, Transport};
 use crate::validate::Validator;
 use crate::{BroadcastConfig, BroadcastError};
@@ -18,7 +19,7 @@ use crate::{BroadcastConfig, BroadcastError};
 pub(crate) struct Link {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) socket: Box<dyn BroadcastSocket>,
-    pub(crate) keys: Arc<Keyring>,
+    pub(crate) signing: Signing,
     /// Shared by the links with the same keys, so that a message that arrives on two of them counts once. A
     /// sender without those keys cannot use up the sequence numbers of one that has them.
     pub(crate) validator: Arc<Mutex<Validator>>,
@@ -74,11 +75,11 @@ impl Link {
     /// Opens the sending socket.
     fn open(
         transport: Arc<dyn Transport>,
-        keys: Arc<Keyring>,
+        signing: Signing,
         validator: Arc<Mutex<Validator>>,
     ) -> io::Result<Self> {
         let socket = transport.open_socket()?;
-        Ok(Self { transport, socket, keys, validator, is_companion: false })
+        Ok(Self { transport, socket, signing, validator, is_companion: false })
     }
 
     /// Returns the networks that a message is sent to.
@@ -102,7 +103,8 @@ impl<'a> Links<'a> {
     ) -> Result<(), BroadcastError> {
         let receiver = transport.open_channel();
         let Domain { keys, validator, .. } = self.domain(channel)?;
-        let link = Link::open(transport, keys, validator);
+        let signing = Signing::new(keys, channel.address);
+        let link = Link::open(transport, signing, validator);
         let link = link.map_err(|source| BroadcastError::Open {
             interface: channel.interfaces.join(", "),
             source,
@@ -125,10 +127,7 @@ impl<'a> Links<'a> {
             return Ok(known.clone());
         }
         let keys = Arc::new(self.config.keyring(keys_of)?);
-        // In whole seconds, because a sender may leave the rest out.
-        let now = Timestamp::now();
-        let started = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        let validator = Validator::new(self.config, Arc::clone(&keys)).started(started);
+        let validator = Validator::new(self.config, Arc::clone(&keys)).started(Timestamp::now());
         let validator = Arc::new(Mutex::new(validator));
         let domain = Domain { keys_of, keys, validator };
         self.domains.push(domain.clone());

@@ -54,6 +54,7 @@ impl Node {
             payload,
             source,
             from_this_host: address.is_loopback() || link.transport.is_local_address(address),
+            audience: link.signing.audience(),
             is_attached: link.transport.is_attached(address),
             clock: Timestamp::now(),
             at: Instant::now(),
@@ -161,7 +162,7 @@ impl Node {
         match (&message.body, from.ingress) {
             (Body::ServiceAnnouncement(announcement), ingress) => {
                 self.check_asked(announcement, ingress)?;
-                self.apply_announcement(announcement, message, arrival);
+                self.apply_announcement(announcement, message, arrival, from);
                 Ok(())
             }
             (Body::ServiceQuery(query), Ingress::Channel) => {
@@ -192,15 +193,17 @@ impl Node {
         announcement: &ServiceAnnouncement,
         message: &Message,
         arrival: &Arrival<'_>,
+        from: Source,
     ) {
         let &ServiceAnnouncement { action, ref service, ref in_reply_to } = announcement;
         trace!(service_name = %service.name, service_id = %service.id, %action, "Announcement received");
         self.metrics.announcement_received(action.as_str());
+        let is_signed = self.links.get(from.link).is_some_and(|link| !link.signing.is_open());
         let origin = message
             .sender
             .clone()
             .zip(message.sequence)
-            .map(|(sender, sequence)| Origin { sender, sequence });
+            .map(|(sender, sequence)| Origin { sender, sequence, is_signed });
         if self.peers.apply(announcement, message.ttl, origin, arrival.at).is_err() {
             self.metrics.broadcast_error(BroadcastErrorKind::Receive);
             debug!(service_id = %service.id, "Instance ignored, the table is full; raise broadcast.max_heard");

@@ -38,6 +38,8 @@ struct Inner {
 pub(crate) struct Origin {
     pub(crate) sender: String,
     pub(crate) sequence: u64,
+    /// Whether it is proven, because the message is signed.
+    pub(crate) is_signed: bool,
 }
 
 /// The table has its maximum number of instances, and this one is new.

@@ -138,7 +138,10 @@ impl Query<'_> {
             all: self.mode == QueryMode::All,
         };
         let too_large = |TooLarge { size, limit }| QueryError::TooLarge { size, limit };
-        self.node.encoder.query(&self.node.link(target).keys, query, self.wait).map_err(too_large)
+        self.node
+            .encoder
+            .query(&self.node.link(target).signing, query, self.wait)
+            .map_err(too_large)
     }
 
     /// Returns whether no response came for long enough and an earlier announcement is the result.

@@ -4,6 +4,8 @@
 //! member `signature`. Unknown members are included, so that messages of newer versions can be verified.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use portolan_core::hex;
@@ -12,14 +14,46 @@ use sha2::Sha256;
 
 use crate::SharedKey;
 use crate::canonical::canonical;
-use crate::keys::BadSignature;
+use crate::keys::{BadSignature, Keyring};
 
 /// The member that carries the signature.
 const SIGNATURE: &str = "signature";
 
+/// How the messages of a channel are signed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Signing {
+    pub(crate) keys: Arc<Keyring>,
+    /// Group and port of the channel.
+    audience: String,
+}
+
 /// Signs and verifies with one key.
 #[derive(Clone)]
 pub(crate) struct Signer(Hmac<Sha256>);
+
+// === impl Signing ===
+
+impl Signing {
+    pub(crate) fn new(keys: Arc<Keyring>, group: SocketAddr) -> Self {
+        Self { keys, audience: group.to_string() }
+    }
+
+    /// Returns whether the channel has no key.
+    pub(crate) fn is_open(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Returns the id of the key that signs.
+    pub(crate) fn key_id(&self) -> Option<&str> {
+        self.keys.signing_id()
+    }
+
+    /// Returns what signed messages name as their channel, so that a copy of one is not accepted on another channel with the
+    /// same key.
+    pub(crate) fn audience(&self) -> Option<&str> {
+        (!self.is_open()).then_some(&*self.audience)
+    }
+}
 
 // === impl Signer ===
 

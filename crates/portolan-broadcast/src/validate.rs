@@ -44,6 +44,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) source: SocketAddr,
     /// Whether the sender is on this host.
     pub(crate) from_this_host: bool,
+    /// The channel that signed messages must name, if it has a key.
+    pub(crate) audience: Option<&'a str>,
     /// Whether the sender is on a network that this host is attached to.
     pub(crate) is_attached: bool,
     /// The wall clock time.
@@ -72,6 +74,8 @@ pub(crate) enum Rejection {
     Unsigned,
     #[error("its signature is that of another key, or it was changed")]
     WrongSignature,
+    #[error("it was signed for another channel than {expected}")]
+    Audience { expected: String },
     #[error("it is not a message: {}", plain(.0))]
     NotAMessage(#[source] serde_json::Error),
     #[error("its protocol version is {0:?}, expected 1.x")]
@@ -116,6 +120,7 @@ impl Rejection {
             Self::Unsigned => DropReason::Unsigned,
             Self::UnknownKey { .. } => DropReason::UnknownKey,
             Self::WrongSignature => DropReason::WrongSignature,
+            Self::Audience { .. } => DropReason::OtherChannel,
             Self::Network(_) | Self::Elsewhere(_) => DropReason::Network,
             Self::Clock { .. } => DropReason::Clock,
             Self::Replay => DropReason::Replay,
@@ -164,6 +169,7 @@ impl Validator {
         let identity = self.check_signature(&mut object)?;
         let message: Message =
             serde_json::from_value(Value::Object(object)).map_err(Rejection::NotAMessage)?;
+        check_audience(&message, arrival.audience)?;
         check_members(&message)?;
         self.check_ttl(message.ttl)?;
         self.check_clock(message.timestamp, arrival.clock)?;
@@ -231,7 +237,7 @@ impl Validator {
     fn check_age(&self, message: &Message) -> Result<(), Rejection> {
         let is_response = matches!(&message.body,
             Body::ServiceAnnouncement(announcement) if announcement.in_reply_to.is_some());
-        let is_old = !self.keys.is_empty() && message.timestamp < self.started;
+        let is_old = !self.keys.is_empty() && is_before(message.timestamp, self.started);
         if is_old && !is_response { Err(Rejection::Replay) } else { Ok(()) }
     }
 
@@ -246,15 +252,12 @@ impl Validator {
             (Some(sender), Some(sequence)) if !self.keys.is_empty() => {
                 self.replays.observe(sender, sequence, at)
             }
-            // Without a key everyone can name any sender. What is too old only because of a message from another address is
-            // accepted, so that no other host can mute a sender with a high sequence number.
+            // Without a key everyone can name any sender, from any address. A sequence number is therefore not compared with the
+            // highest one, so that a high one does not mute its sender. Nor can one be used up in advance: the time of the
+            // message would have to be known to the nanosecond.
             (Some(sender), Some(sequence)) => {
-                let own = format!("{}/{sender}", arrival.source.ip().to_canonical());
-                let own = self.replays.observe(&own, sequence, at);
-                match self.replays.observe(sender, sequence, at) {
-                    Novelty::Replay => own,
-                    known => known,
-                }
+                let copy = format!("{sender}\0{sequence}\0{}", message.timestamp);
+                self.replays.observe_anonymous(copy.as_bytes(), at)
             }
             _ => self.replays.observe_anonymous(contents, at),
         };
@@ -263,6 +266,24 @@ impl Validator {
             Novelty::Repeat => Err(Rejection::Repeat),
             Novelty::Replay => Err(Rejection::Replay),
         }
+    }
+}
+
+/// Rejects a message for another channel. A sender that follows the specification only names none.
+fn check_audience(message: &Message, expected: Option<&str>) -> Result<(), Rejection> {
+    match (expected, message.audience.as_deref()) {
+        (Some(expected), Some(named)) if named != expected => {
+            Err(Rejection::Audience { expected: expected.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns whether a message is older than the start. A sender may leave out the fraction of a second.
+fn is_before(message: Timestamp, started: Timestamp) -> bool {
+    match message.subsec_nanosecond() {
+        0 => message.as_second() < started.as_second(),
+        _ => message < started,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Messages of the broadcast channel, as encoded in datagrams.
 //!
-//! The members and their names are those of the specification. `sender`, `sequence`, `key_id` and
-//! `in_reply_to` are additions that a receiver may ignore.
+//! The members and their names are those of the specification. `sender`, `sequence`, `key_id`,
+//! `audience` and `in_reply_to` are additions that a receiver may ignore.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,9 @@ pub struct Message {
     /// The id of the signing key, if there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
+    /// The channel that a signed message was sent to, as group and port: a copy of it is not accepted on another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
     /// The signature: HMAC-SHA256, in lower-case hexadecimal, over the canonical JSON (RFC 8785) of
     /// the message without this member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,6 +171,7 @@ mod tests {
             sender: Some("00ff".into()),
             sequence: Some(1),
             key_id: None,
+            audience: None,
             signature: None,
         };
         let json = serde_json::to_string(&message).unwrap();

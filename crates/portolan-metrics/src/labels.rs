@@ -44,6 +44,8 @@ pub enum DropReason {
     UnknownKey,
     /// Its signature does not match.
     WrongSignature,
+    /// It was signed for another channel.
+    OtherChannel,
     /// Its timestamp differs from the clock.
     Clock,
     /// It was recorded and sent again.
@@ -205,12 +207,13 @@ impl EncodeLabelValue for BroadcastErrorKind {
 // === impl DropReason ===
 
 impl DropReason {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Invalid,
         Self::Network,
         Self::Unsigned,
         Self::UnknownKey,
         Self::WrongSignature,
+        Self::OtherChannel,
         Self::Clock,
         Self::Replay,
         Self::Repeat,
@@ -227,6 +230,7 @@ impl EncodeLabelValue for DropReason {
             Self::Unsigned => "unsigned",
             Self::UnknownKey => "unknown_key",
             Self::WrongSignature => "wrong_signature",
+            Self::OtherChannel => "other_channel",
             Self::Clock => "clock",
             Self::Replay => "replay",
             Self::Repeat => "repeat",

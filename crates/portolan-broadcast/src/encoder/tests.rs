@@ -1,16 +1,23 @@
+use std::sync::Arc;
+
 use portolan_core::{Host, Registration};
 use serde_json::json;
 
 use super::*;
 use crate::SharedKey;
+use crate::keys::Keyring;
 
 fn endpoint(ttl: u64) -> ServiceEndpoint {
     let registration = Registration::new("api".parse().unwrap(), Host::loopback(), 8080);
     registration.into_endpoint(Ttl::new(Duration::from_secs(ttl)).unwrap(), Timestamp::now())
 }
 
-fn unsigned() -> Keyring {
-    Keyring::default()
+fn unsigned() -> Signing {
+    Signing::default()
+}
+
+fn signing(keys: Keyring) -> Signing {
+    Signing::new(Arc::new(keys), "239.255.0.1:7001".parse().unwrap())
 }
 
 fn encoder(config: &BroadcastConfig) -> Encoder {
@@ -48,11 +55,12 @@ fn ttl_of_an_announcement_is_at_most_that_of_the_instance() {
 #[test]
 fn message_is_signed_and_has_the_key_id_if_a_key_is_configured() {
     let key = SharedKey::from("secret");
-    let named = Keyring::of_key(&key, Some("k1".into()));
+    let named = signing(Keyring::of_key(&key, Some("k1".into())));
     let encoder = encoder(&BroadcastConfig::default());
     let bytes = encoder.announcement(&named, Action::Update, endpoint(60), None).unwrap();
     let mut object = read(&bytes).as_object().unwrap().clone();
     assert_eq!(object["key_id"], "k1");
+    assert_eq!(object["audience"], "239.255.0.1:7001");
     assert!(Keyring::of_key(&key, None).verify(&mut object).is_ok());
 }
 

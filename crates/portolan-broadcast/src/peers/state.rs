@@ -15,6 +15,10 @@ use super::{Full, Origin};
 /// the deregistration does not restore the instance.
 const TOMBSTONE_TTL: Duration = Duration::from_secs(5);
 
+/// How long an unsigned message decides which later one is older, which is only because datagrams are reordered. Anybody can
+/// send a high sequence number in the name of another sender, which must not mute it.
+const REORDER_SPAN: Duration = TOMBSTONE_TTL;
+
 /// The instances by id, by name and by expiry.
 #[derive(Debug)]
 pub(super) struct State {
@@ -30,6 +34,7 @@ struct Entry {
     is_tombstone: bool,
     ends: Instant,
     origin: Option<Origin>,
+    received_at: Instant,
 }
 
 // === impl State ===
@@ -49,7 +54,7 @@ impl State {
     ) -> Result<Option<Change>, Full> {
         let endpoint = Arc::new(announcement.service.clone());
         let before = self.entries.get(&endpoint.id);
-        if before.is_some_and(|entry| entry.is_newer_than(origin.as_ref())) {
+        if before.is_some_and(|entry| entry.is_newer_than(origin.as_ref(), now)) {
             return Ok(None);
         }
         let living =
@@ -61,7 +66,14 @@ impl State {
             return Err(Full);
         }
         let ends = now + ttl.duration();
-        self.put(Entry { endpoint: Arc::clone(&endpoint), is_tombstone: false, ends, origin });
+        let received_at = now;
+        self.put(Entry {
+            endpoint: Arc::clone(&endpoint),
+            is_tombstone: false,
+            ends,
+            origin,
+            received_at,
+        });
         Ok(difference(living.as_deref(), endpoint))
     }
 
@@ -103,7 +115,14 @@ impl State {
         now: Instant,
     ) -> Change {
         let ends = now + TOMBSTONE_TTL;
-        self.put(Entry { endpoint: Arc::clone(&endpoint), is_tombstone: true, ends, origin });
+        let received_at = now;
+        self.put(Entry {
+            endpoint: Arc::clone(&endpoint),
+            is_tombstone: true,
+            ends,
+            origin,
+            received_at,
+        });
         Change::Deregistered { endpoint }
     }
 
@@ -130,10 +149,11 @@ impl State {
 
 impl Entry {
     /// Returns whether the entry is from a later message of the same sender.
-    fn is_newer_than(&self, origin: Option<&Origin>) -> bool {
+    fn is_newer_than(&self, origin: Option<&Origin>, now: Instant) -> bool {
         match (&self.origin, origin) {
             (Some(ours), Some(theirs)) => {
-                ours.sender == theirs.sender && ours.sequence > theirs.sequence
+                let counts = ours.is_signed || now < self.received_at + REORDER_SPAN;
+                counts && ours.sender == theirs.sender && ours.sequence > theirs.sequence
             }
             _ => false,
         }

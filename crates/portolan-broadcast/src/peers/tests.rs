@@ -35,7 +35,7 @@ fn kinds(events: &mut PeerEvents) -> Vec<&'static str> {
 }
 
 fn origin(sequence: u64) -> Option<Origin> {
-    Some(Origin { sender: "a".into(), sequence })
+    Some(Origin { sender: "a".into(), sequence, is_signed: true })
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,4 +152,17 @@ async fn closing_ends_the_streams() {
     assert_eq!(before.next().await, None);
     assert_eq!(watch(&peers).next().await, None);
     assert_eq!(format!("{before:?}"), "PeerEvents { .. }");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unsigned_sequence_number_does_not_mute_its_sender() {
+    let peers = Arc::new(Peers::new(10));
+    let unsigned = |sequence| Some(Origin { sender: "a".into(), sequence, is_signed: false });
+    apply_from(&peers, Action::Register, endpoint("api"), unsigned(u64::MAX));
+    let moved = || ServiceEndpoint { version: "2".into(), ..endpoint("api") };
+    apply_from(&peers, Action::Heartbeat, moved(), unsigned(7));
+    assert_eq!(peers.find(None, &[])[0].version, "", "a reordered message is older");
+    tokio::time::advance(Duration::from_secs(6)).await;
+    apply_from(&peers, Action::Heartbeat, moved(), unsigned(8));
+    assert_eq!(peers.find(None, &[])[0].version, "2");
 }

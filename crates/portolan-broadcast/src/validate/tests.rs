@@ -34,6 +34,7 @@ fn arrival(payload: &[u8]) -> Arrival<'_> {
         payload,
         source: "127.0.0.1:40000".parse().unwrap(),
         from_this_host: true,
+        audience: Some("239.255.0.1:7001"),
         is_attached: true,
         clock: THEN.parse().unwrap(),
         at: Instant::now(),
@@ -141,26 +142,49 @@ fn message_is_accepted_once() {
 }
 
 #[test]
-fn sender_of_an_open_channel_cannot_be_muted_from_another_address() {
+fn message_that_was_signed_for_another_channel_is_rejected() {
+    let for_channel = |audience: &str| signed(&json!({"audience": audience}), "secret");
+    assert!(keyed().check(&arrival(&for_channel("239.255.0.1:7001"))).is_ok());
+    let (group, port) = (for_channel("239.1.2.3:7001"), for_channel("239.255.0.1:7002"));
+    assert!(rejection(&mut keyed(), &group).starts_with("Audience"));
+    assert!(rejection(&mut keyed(), &port).starts_with("Audience"));
+    // A message of the specification names no channel.
+    assert!(keyed().check(&arrival(&signed(&json!({}), "secret"))).is_ok());
+    let mut stripped: Value = serde_json::from_slice(&group).unwrap();
+    stripped.as_object_mut().unwrap().remove("audience");
+    assert_eq!(rejection(&mut keyed(), &serde_json::to_vec(&stripped).unwrap()), "WrongSignature");
+}
+
+#[test]
+fn sender_of_an_open_channel_cannot_be_muted() {
     let mut validator = open();
     let highest = message(&json!({"sender": "a", "sequence": MAX_SEQUENCE}));
-    let forged = Arrival { source: "10.0.0.66:40000".parse().unwrap(), ..arrival(&highest) };
-    let forged = Arrival { from_this_host: true, ..forged };
-    validator.check(&forged).unwrap();
+    // Also with the address of the sender.
+    validator.check(&arrival(&highest)).unwrap();
     for sequence in 1..4 {
-        let genuine = message(&json!({"sender": "a", "sequence": sequence}));
+        let ahead = message(&json!({"sender": "a", "sequence": sequence}));
+        validator.check(&arrival(&ahead)).unwrap();
+        let timestamp = "2025-11-07T12:00:00.123456789Z";
+        let genuine = json!({"sender": "a", "sequence": sequence, "timestamp": timestamp});
+        let genuine = message(&genuine);
         validator.check(&arrival(&genuine)).unwrap();
     }
 }
 
 #[test]
 fn message_that_was_signed_before_the_start_is_a_replay() {
-    let started: Timestamp = "2025-11-07T12:00:01Z".parse().unwrap();
+    let started: Timestamp = "2025-11-07T12:00:01.5Z".parse().unwrap();
     let mut validator = keyed().started(started);
     let recorded = signed(&json!({"sender": "a", "sequence": 1}), "secret");
     assert_eq!(rejection(&mut validator, &recorded), "Replay");
-    let newer = json!({"sender": "a", "sequence": 2, "timestamp": "2025-11-07T12:00:01Z"});
-    validator.check(&arrival(&signed(&newer, "secret"))).unwrap();
+    let at = |sequence: u64, timestamp: &str| {
+        signed(&json!({"sender": "a", "sequence": sequence, "timestamp": timestamp}), "secret")
+    };
+    let just_before = at(2, "2025-11-07T12:00:01.4Z");
+    assert_eq!(rejection(&mut validator, &just_before), "Replay");
+    validator.check(&arrival(&at(3, "2025-11-07T12:00:01.6Z"))).unwrap();
+    // A sender that leaves out the fraction.
+    validator.check(&arrival(&at(4, "2025-11-07T12:00:01Z"))).unwrap();
     // A response names a query of this process.
     let response = json!({"sender": "b", "sequence": 1, "in_reply_to": "q"});
     validator.check(&arrival(&signed(&response, "secret"))).unwrap();
