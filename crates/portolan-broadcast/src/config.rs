@@ -83,7 +83,8 @@ pub struct BroadcastConfig {
     /// multicast. Default empty. If several processes of a host listen, the kernel delivers a unicast datagram
     /// to one of them.
     pub peers: Vec<SocketAddr>,
-    /// The maximum number of announced instances in memory. Default 10000, at most about 10 MB.
+    /// The maximum number of announced instances in memory, and of those that a registry imports. Default 10000, at most about
+    /// 10 MB. If there are more, those of the address that announces the most make room for others.
     pub max_heard: usize,
 }
 

@@ -19,7 +19,7 @@ use crate::link::{Ingress, Link, Source, Target};
 use crate::listener::{Listeners, ReceivedAnnouncement};
 use crate::local::{LocalEndpoints, spread};
 use crate::log_limit::LogLimit;
-use crate::peers::{Origin, Peers};
+use crate::peers::{Number, Origin, Peers};
 use crate::reach::Reach;
 use crate::responder::Reply;
 use crate::response_limit::ResponseLimit;
@@ -199,12 +199,14 @@ impl Node {
         trace!(service_name = %service.name, service_id = %service.id, %action, "Announcement received");
         self.metrics.announcement_received(action.as_str());
         let is_signed = self.links.get(from.link).is_some_and(|link| !link.signing.is_open());
-        let origin = message
+        let number = message
             .sender
             .clone()
             .zip(message.sequence)
-            .map(|(sender, sequence)| Origin { sender, sequence, is_signed });
-        if self.peers.apply(announcement, message.ttl, origin, arrival.at).is_err() {
+            .map(|(sender, sequence)| Number { sender, sequence, is_signed });
+        let origin = Origin { source: arrival.source.ip().to_canonical(), number };
+        let is_kept = self.peers.apply(announcement, message.ttl, origin, arrival.at).is_ok();
+        if !is_kept {
             self.metrics.broadcast_error(BroadcastErrorKind::Receive);
             debug!(service_id = %service.id, "Instance ignored, the table is full; raise broadcast.max_heard");
         }
@@ -213,11 +215,13 @@ impl Node {
         {
             debug!(service_id = %service.id, "Response dropped, its query has ended or is too slow");
         }
-        self.listeners.send(|| ReceivedAnnouncement {
-            announcement: announcement.clone(),
-            ttl: message.ttl,
-            source: arrival.source,
-        });
+        if is_kept {
+            self.listeners.send(|| ReceivedAnnouncement {
+                announcement: announcement.clone(),
+                ttl: message.ttl,
+                source: arrival.source,
+            });
+        }
     }
 
     fn answer_query(&self, query: &ServiceQuery, arrival: &Arrival<'_>, link: usize) {

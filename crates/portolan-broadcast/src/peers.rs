@@ -2,10 +2,12 @@
 //! I/O, and the caller passes the time.
 
 mod events;
+mod shares;
 mod state;
 
 pub use events::PeerEvents;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -33,16 +35,25 @@ struct Inner {
     events: Option<broadcast::Sender<ServiceEvent>>,
 }
 
-/// The sender and the sequence number of a message.
+/// Where a message comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
+    /// The address that sent it.
+    pub(crate) source: IpAddr,
+    /// The sender and the sequence number, if it has them.
+    pub(crate) number: Option<Number>,
+}
+
+/// The sender and the sequence number of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Number {
     pub(crate) sender: String,
     pub(crate) sequence: u64,
     /// Whether it is proven, because the message is signed.
     pub(crate) is_signed: bool,
 }
 
-/// The table has its maximum number of instances, and this one is new.
+/// The table has its maximum number of instances, this one is new, and its source has as many as any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
@@ -59,13 +70,14 @@ impl Peers {
         &self,
         announcement: &ServiceAnnouncement,
         ttl: Ttl,
-        origin: Option<Origin>,
+        origin: Origin,
         now: Instant,
     ) -> Result<(), Full> {
         let mut inner = self.inner.lock();
         let before = inner.state.next_expiry();
-        let change = inner.state.apply(announcement, ttl, origin, now)?;
-        inner.notify(change);
+        for change in inner.state.apply(announcement, ttl, origin, now)? {
+            inner.notify(change);
+        }
         let after = inner.state.next_expiry();
         if before.is_none() || after < before {
             self.sooner.notify_one();
@@ -77,7 +89,7 @@ impl Peers {
     pub(crate) fn expire(&self, now: Instant) {
         let mut inner = self.inner.lock();
         for change in inner.state.expire(now) {
-            inner.notify(Some(change));
+            inner.notify(change);
         }
     }
 
@@ -122,8 +134,8 @@ impl Peers {
 
 impl Inner {
     // Called under the lock of the state, so that no change is lost between a snapshot and its stream.
-    fn notify(&self, change: Option<portolan_core::Change>) {
-        if let (Some(change), Some(events)) = (change, &self.events) {
+    fn notify(&self, change: portolan_core::Change) {
+        if let Some(events) = &self.events {
             // Sending fails if there is no watcher.
             let _ = events.send(ServiceEvent { revision: Default::default(), change });
         }

@@ -9,6 +9,7 @@ use portolan_core::{
 };
 use tokio::time::Instant;
 
+use super::shares::Shares;
 use super::{Full, Origin};
 
 /// How long the tombstone of a deregistered instance is kept, so that a heartbeat that was overtaken by
@@ -26,6 +27,7 @@ pub(super) struct State {
     entries: HashMap<ServiceId, Entry>,
     names: HashMap<ServiceName, HashSet<ServiceId>>,
     ends: BTreeSet<(Instant, ServiceId)>,
+    shares: Shares,
 }
 
 #[derive(Debug)]
@@ -33,7 +35,7 @@ struct Entry {
     endpoint: Arc<ServiceEndpoint>,
     is_tombstone: bool,
     ends: Instant,
-    origin: Option<Origin>,
+    origin: Origin,
     received_at: Instant,
 }
 
@@ -41,29 +43,37 @@ struct Entry {
 
 impl State {
     pub(super) fn new(max: usize) -> Self {
-        Self { max, entries: HashMap::new(), names: HashMap::new(), ends: BTreeSet::new() }
+        Self {
+            max,
+            entries: HashMap::new(),
+            names: HashMap::new(),
+            ends: BTreeSet::new(),
+            shares: Shares::default(),
+        }
     }
 
-    /// Applies an announcement, and returns the change if there is one.
+    /// Applies an announcement, and returns the changes. If the table is full, an instance of the source with the most makes room.
     pub(super) fn apply(
         &mut self,
         announcement: &ServiceAnnouncement,
         ttl: Ttl,
-        origin: Option<Origin>,
+        origin: Origin,
         now: Instant,
-    ) -> Result<Option<Change>, Full> {
+    ) -> Result<Vec<Change>, Full> {
         let endpoint = Arc::new(announcement.service.clone());
         let before = self.entries.get(&endpoint.id);
-        if before.is_some_and(|entry| entry.is_newer_than(origin.as_ref(), now)) {
-            return Ok(None);
+        if before.is_some_and(|entry| entry.is_newer_than(&origin, now)) {
+            return Ok(Vec::new());
         }
         let living =
             before.filter(|entry| !entry.is_tombstone).map(|entry| Arc::clone(&entry.endpoint));
         if announcement.action == Action::Deregister {
-            return Ok(living.map(|endpoint| self.replace_by_tombstone(endpoint, origin, now)));
+            let change = living.map(|endpoint| self.replace_by_tombstone(endpoint, origin, now));
+            return Ok(change.into_iter().collect());
         }
+        let mut changes = Vec::new();
         if before.is_none() && self.entries.len() >= self.max {
-            return Err(Full);
+            changes.extend(self.make_room(&origin)?);
         }
         let ends = now + ttl.duration();
         let received_at = now;
@@ -74,7 +84,8 @@ impl State {
             origin,
             received_at,
         });
-        Ok(difference(living.as_deref(), endpoint))
+        changes.extend(difference(living.as_deref(), endpoint));
+        Ok(changes)
     }
 
     /// Removes the expired entries, and returns the changes.
@@ -108,10 +119,16 @@ impl State {
             .map(|entry| &entry.endpoint)
     }
 
+    fn make_room(&mut self, origin: &Origin) -> Result<Option<Change>, Full> {
+        let id = self.shares.entry_to_replace(origin.source).ok_or(Full)?;
+        let entry = self.remove(&id).ok_or(Full)?;
+        Ok((!entry.is_tombstone).then_some(Change::Expired { endpoint: entry.endpoint }))
+    }
+
     fn replace_by_tombstone(
         &mut self,
         endpoint: Arc<ServiceEndpoint>,
-        origin: Option<Origin>,
+        origin: Origin,
         now: Instant,
     ) -> Change {
         let ends = now + TOMBSTONE_TTL;
@@ -130,6 +147,7 @@ impl State {
         let id = entry.endpoint.id.clone();
         self.remove(&id);
         self.ends.insert((entry.ends, id.clone()));
+        self.shares.insert(entry.origin.source, entry.ends, id.clone());
         self.names.entry(entry.endpoint.name.clone()).or_default().insert(id.clone());
         self.entries.insert(id, entry);
     }
@@ -137,6 +155,7 @@ impl State {
     fn remove(&mut self, id: &ServiceId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
         self.ends.remove(&(entry.ends, id.clone()));
+        self.shares.remove(entry.origin.source, entry.ends, id.clone());
         if let Some(ids) = self.names.get_mut(&entry.endpoint.name) {
             ids.remove(id);
             if ids.is_empty() {
@@ -149,8 +168,8 @@ impl State {
 
 impl Entry {
     /// Returns whether the entry is from a later message of the same sender.
-    fn is_newer_than(&self, origin: Option<&Origin>, now: Instant) -> bool {
-        match (&self.origin, origin) {
+    fn is_newer_than(&self, origin: &Origin, now: Instant) -> bool {
+        match (&self.origin.number, &origin.number) {
             (Some(ours), Some(theirs)) => {
                 let counts = ours.is_signed || now < self.received_at + REORDER_SPAN;
                 counts && ours.sender == theirs.sender && ours.sequence > theirs.sequence

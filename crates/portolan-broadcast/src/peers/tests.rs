@@ -12,13 +12,17 @@ fn endpoint(name: &str) -> ServiceEndpoint {
     registration.into_endpoint(Ttl::DEFAULT, Timestamp::now())
 }
 
+fn origin(host: u8, number: Option<Number>) -> Origin {
+    Origin { source: IpAddr::from([10, 0, 0, host]), number }
+}
+
 fn apply(peers: &Peers, action: Action, service: ServiceEndpoint) {
     apply_from(peers, action, service, None);
 }
 
-fn apply_from(peers: &Peers, action: Action, service: ServiceEndpoint, origin: Option<Origin>) {
+fn apply_from(peers: &Peers, action: Action, service: ServiceEndpoint, number: Option<Number>) {
     let announcement = ServiceAnnouncement { action, service, in_reply_to: None };
-    peers.apply(&announcement, Ttl::DEFAULT, origin, Instant::now()).unwrap();
+    peers.apply(&announcement, Ttl::DEFAULT, origin(1, number), Instant::now()).unwrap();
 }
 
 fn watch(peers: &Arc<Peers>) -> PeerEvents {
@@ -34,8 +38,8 @@ fn kinds(events: &mut PeerEvents) -> Vec<&'static str> {
     kinds
 }
 
-fn origin(sequence: u64) -> Option<Origin> {
-    Some(Origin { sender: "a".into(), sequence, is_signed: true })
+fn number(sequence: u64) -> Option<Number> {
+    Some(Number { sender: "a".into(), sequence, is_signed: true })
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,11 +84,11 @@ async fn instance_expires_unless_a_heartbeat_renews_its_ttl() {
 #[tokio::test(start_paused = true)]
 async fn heartbeat_after_a_deregistration_does_not_restore_the_instance() {
     let peers = Arc::new(Peers::new(10));
-    apply_from(&peers, Action::Register, endpoint("api"), origin(1));
-    apply_from(&peers, Action::Deregister, endpoint("api"), origin(3));
-    apply_from(&peers, Action::Heartbeat, endpoint("api"), origin(2));
+    apply_from(&peers, Action::Register, endpoint("api"), number(1));
+    apply_from(&peers, Action::Deregister, endpoint("api"), number(3));
+    apply_from(&peers, Action::Heartbeat, endpoint("api"), number(2));
     assert!(peers.find(None, &[]).is_empty());
-    apply_from(&peers, Action::Register, endpoint("api"), origin(4));
+    apply_from(&peers, Action::Register, endpoint("api"), number(4));
     assert_eq!(peers.find(None, &[]).len(), 1);
 }
 
@@ -107,7 +111,7 @@ async fn number_of_instances_is_bounded_and_known_ones_stay() {
     apply(&peers, Action::Register, endpoint("b"));
     let service = endpoint("c");
     let one_more = ServiceAnnouncement { action: Action::Register, service, in_reply_to: None };
-    assert_eq!(peers.apply(&one_more, Ttl::DEFAULT, None, Instant::now()), Err(Full));
+    assert_eq!(peers.apply(&one_more, Ttl::DEFAULT, origin(1, None), Instant::now()), Err(Full));
     apply(&peers, Action::Heartbeat, endpoint("b"));
     assert_eq!(peers.count(None), 2);
 }
@@ -157,7 +161,7 @@ async fn closing_ends_the_streams() {
 #[tokio::test(start_paused = true)]
 async fn unsigned_sequence_number_does_not_mute_its_sender() {
     let peers = Arc::new(Peers::new(10));
-    let unsigned = |sequence| Some(Origin { sender: "a".into(), sequence, is_signed: false });
+    let unsigned = |sequence| Some(Number { sender: "a".into(), sequence, is_signed: false });
     apply_from(&peers, Action::Register, endpoint("api"), unsigned(u64::MAX));
     let moved = || ServiceEndpoint { version: "2".into(), ..endpoint("api") };
     apply_from(&peers, Action::Heartbeat, moved(), unsigned(7));
@@ -165,4 +169,25 @@ async fn unsigned_sequence_number_does_not_mute_its_sender() {
     tokio::time::advance(Duration::from_secs(6)).await;
     apply_from(&peers, Action::Heartbeat, moved(), unsigned(8));
     assert_eq!(peers.find(None, &[])[0].version, "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn source_with_made_up_instances_makes_room_for_others() {
+    let peers = Arc::new(Peers::new(1_000));
+    let announce = |host, name: String| {
+        let service = ServiceEndpoint { id: name.parse().unwrap(), ..endpoint(&name) };
+        let announcement =
+            ServiceAnnouncement { action: Action::Register, service, in_reply_to: None };
+        peers.apply(&announcement, Ttl::DEFAULT, origin(host, None), Instant::now())
+    };
+    announce(1, "honest-before".into()).unwrap();
+    let made_up = (0..10_000).filter(|number| announce(66, format!("made-up-{number}")).is_ok());
+    assert_eq!(made_up.count(), 999, "only as many as fit");
+    for number in 0..100 {
+        announce(2, format!("honest-{number}")).unwrap();
+    }
+    assert_eq!(announce(66, "one-more".into()), Err(Full));
+    let found = peers.find(None, &[]);
+    assert_eq!(found.iter().filter(|it| it.name.as_str().starts_with("honest")).count(), 101);
+    assert_eq!(found.len(), 1_000);
 }
