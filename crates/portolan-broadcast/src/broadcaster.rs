@@ -221,12 +221,15 @@ impl Broadcaster {
         let node = self.running().ok_or(AnnounceError::Stopped)?;
         // A response is larger than an announcement by the id of the query, which the querier chooses.
         let longest_id = "x".repeat(MAX_TEXT);
+        let mut largest = 0;
         for Link { signing, .. } in &node.links {
-            node.encoder
+            let response = node
+                .encoder
                 .announcement(signing, Action::Heartbeat, endpoint.clone(), Some(&longest_id))
                 .map_err(|error| too_large(&endpoint, error))?;
+            largest = largest.max(response.len());
         }
-        match node.local.lock().publish(endpoint) {
+        match node.local.lock().publish(endpoint, largest) {
             true => Ok(()),
             false => Err(AnnounceError::TooManyPublished { limit: MAX_LOCAL }),
         }

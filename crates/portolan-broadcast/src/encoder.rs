@@ -14,6 +14,9 @@ use serde_json::{Map, Value};
 use crate::signature::Signing;
 use crate::{BroadcastConfig, BroadcastError};
 
+/// The size of a query to other hosts on a channel without a key, which limit their responses by it: several fit.
+const QUERY_SIZE: usize = 1200;
+
 /// The encoder of one sender, from its start to its end.
 #[derive(Debug)]
 pub(crate) struct Encoder {
@@ -89,16 +92,21 @@ impl Encoder {
         }
     }
 
-    /// Encodes a query that is obsolete after `wait`.
+    /// Encodes a query that is obsolete after `wait`; without a key one for other hosts is followed by space, so that more respond.
     pub(crate) fn query(
         &self,
         signing: &Signing,
         query: ServiceQuery,
         wait: Duration,
+        is_for_others: bool,
     ) -> Result<Vec<u8>, TooLarge> {
         let wait = wait.clamp(Ttl::MIN, self.ttl.duration());
         let ttl = Ttl::new(wait).unwrap_or(self.ttl);
-        self.write(signing, self.next_stamp(), Body::ServiceQuery(query), ttl)
+        let mut bytes = self.write(signing, self.next_stamp(), Body::ServiceQuery(query), ttl)?;
+        if is_for_others && signing.is_open() {
+            bytes.resize(bytes.len().max(QUERY_SIZE.min(self.limit)), b' ');
+        }
+        Ok(bytes)
     }
 
     fn write(

@@ -22,7 +22,7 @@ use crate::log_limit::LogLimit;
 use crate::peers::{Number, Origin, Peers};
 use crate::reach::Reach;
 use crate::responder::Reply;
-use crate::response_limit::ResponseLimit;
+use crate::response_limit::{AMPLIFICATION, ResponseLimit};
 use crate::transport::Destination;
 use crate::validate::{Arrival, Rejection};
 
@@ -82,6 +82,11 @@ impl Node {
     /// Returns whether a channel reaches other hosts without the group that accompanies it.
     pub(crate) fn has_main_network(&self) -> bool {
         self.links.iter().any(|link| !link.is_companion && link.networks().next().is_some())
+    }
+
+    /// Returns whether other hosts limit their responses, because a channel that reaches them has no key.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.links.iter().any(|link| link.signing.is_open() && link.networks().next().is_some())
     }
 
     /// Returns the hosts that are reached.
@@ -225,7 +230,11 @@ impl Node {
     }
 
     fn answer_query(&self, query: &ServiceQuery, arrival: &Arrival<'_>, link: usize) {
-        let answers = self.local.lock().answers(query, arrival.from_this_host);
+        // The source of a query without a signature may be forged.
+        let is_open = self.links.get(link).is_some_and(|link| link.signing.is_open());
+        let limit = (is_open && !arrival.from_this_host)
+            .then(|| arrival.payload.len().saturating_mul(AMPLIFICATION));
+        let answers = self.local.lock().answers(query, arrival.from_this_host, limit);
         if answers.is_empty() {
             return;
         }

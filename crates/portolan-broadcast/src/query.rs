@@ -11,6 +11,7 @@ use crate::encoder::TooLarge;
 use crate::inflight::{MAX_INFLIGHT, Ticket};
 use crate::link::Target;
 use crate::node::Node;
+use crate::transport::Destination;
 use crate::{QueryError, QueryMode};
 
 /// The interval before the first retransmission; each further one is twice as long.
@@ -21,6 +22,8 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 const BETTER_SPAN: Duration = Duration::from_millis(20);
 /// How long after the last new instance a query for all is complete: twice the longest delay of responders.
 const QUIET_SPAN: Duration = Duration::from_millis(250);
+/// How long after a new instance the next part of the instances is asked for, if responses are limited.
+const NEXT_PAGE: Duration = Duration::from_millis(100);
 /// The number of transmissions without a response after which earlier announcements are the result. Not
 /// every announcer answers queries, which the specification does not have.
 const MAX_UNANSWERED: u32 = 3;
@@ -86,6 +89,9 @@ impl Query<'_> {
                         break;
                     }
                     end = self.end_after_response(is_new, start, end);
+                    if is_new && self.has_pages() {
+                        next = next.min(Instant::now() + NEXT_PAGE);
+                    }
                 }
             }
         }
@@ -101,6 +107,11 @@ impl Query<'_> {
             QueryMode::First => end.min(now + BETTER_SPAN),
             QueryMode::All => (start + self.wait).min(now + QUIET_SPAN),
         }
+    }
+
+    /// Returns whether there may be further instances that respond to the next transmission only.
+    fn has_pages(&self) -> bool {
+        self.mode == QueryMode::All && self.node.is_limited()
     }
 
     /// Sends the query to every destination. It is an error only if the first transmission fails
@@ -135,13 +146,13 @@ impl Query<'_> {
             name: self.name.cloned(),
             scopes: self.scopes.to_vec(),
             query_id: self.ticket.query_id().to_owned(),
+            page: self.sent,
             all: self.mode == QueryMode::All,
         };
         let too_large = |TooLarge { size, limit }| QueryError::TooLarge { size, limit };
-        self.node
-            .encoder
-            .query(&self.node.link(target).signing, query, self.wait)
-            .map_err(too_large)
+        let signing = &self.node.link(target).signing;
+        let is_for_others = target.destination != Destination::Loopback;
+        self.node.encoder.query(signing, query, self.wait, is_for_others).map_err(too_large)
     }
 
     /// Returns whether no response came for long enough and an earlier announcement is the result.

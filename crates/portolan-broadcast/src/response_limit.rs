@@ -1,8 +1,9 @@
 //! Rate limit of responses on channels without a key.
 //!
-//! A query has 100 bytes and a response up to 1,400, and the source of a datagram can be forged: without a limit, every host that
-//! publishes endpoints could be used to flood another one (reflection and amplification). What a host gets is limited, and so is
-//! what all hosts together get.
+//! The source of a datagram can be forged: without a limit, every host that publishes endpoints could be used to flood another
+//! one (reflection and amplification). The responses to a query are at most [`AMPLIFICATION`] times as large as it; a
+//! querier adds space to its query to get more at once, and asks for the rest by further pages. What a host gets is limited, and so is what all
+//! hosts together get.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,6 +11,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+/// How many times larger than a query the responses to it may be.
+pub(crate) const AMPLIFICATION: usize = 3;
 
 /// What one host gets at once: a list of 200 services.
 const BURST: u32 = 256 * 1024;

@@ -77,6 +77,10 @@ pub struct ServiceQuery {
     pub scopes: Vec<Scope>,
     /// The id of the query. Replies repeat it as `in_reply_to`.
     pub query_id: String,
+    /// Which part of the instances respond, if not all may at once: a response to an unsigned query of another host is limited.
+    /// Parts beyond the last one begin again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub page: u32,
     /// Whether critical instances are included.
     #[serde(default, skip_serializing_if = "is_false")]
     pub all: bool,
@@ -117,6 +121,10 @@ fn version() -> String {
 // `skip_serializing_if` requires a reference.
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 #[cfg(test)]
@@ -161,6 +169,7 @@ mod tests {
             name: Some("api".parse().unwrap()),
             scopes: vec![Scope::default()],
             query_id: "1f".into(),
+            page: 0,
             all: false,
         };
         let message = Message {

@@ -457,6 +457,7 @@ impl Receiver for BrokenSocket {
                         br#"{"type":"service_query","query_id":"q","ttl":1,"timestamp":"T"}"#;
                     let now = Timestamp::now().to_string();
                     let query = String::from_utf8_lossy(query).replace('T', &now);
+                    let query = format!("{query:1000}");
                     buffer[..query.len()].copy_from_slice(query.as_bytes());
                     Ok((query.len(), SocketAddr::from(([10, 0, 0, 9], 40_000))))
                 }
@@ -498,4 +499,40 @@ async fn failed_receive_is_retried_and_a_failed_response_is_counted() {
     assert!(counted(&broadcaster, r#"discovery_broadcast_errors_total{type="receive"} 3"#));
     // The channel's query was answered in vain.
     assert!(counted(&broadcaster, r#"discovery_broadcast_errors_total{type="send"} 1"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn responses_to_an_unsigned_query_are_at_most_three_times_as_large() {
+    let network = network();
+    let holder = join(&network, A);
+    for port in 1..=10 {
+        holder.publish(endpoint_at(&format!("service-{port}"), A, port)).unwrap();
+    }
+    let now = Timestamp::now();
+    for spaces in [0, 200, 1_000] {
+        let query = format!(
+            r#"{{"type":"service_query","query_id":"q{spaces}","all":true,"ttl":1,"timestamp":"{now}"}}{}"#,
+            " ".repeat(spaces)
+        );
+        let querier = send_raw(&network, query.as_bytes()).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (mut buffer, mut received) = (vec![0; 1500], 0);
+        while let Some(Ok((size, _))) = querier.receive(&mut buffer).now_or_never() {
+            received += size;
+        }
+        assert!(received <= 3 * query.len(), "{received} for {}", query.len());
+        assert_eq!(received > 0, spaces > 0, "{received} for {}", query.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn query_for_all_finds_more_instances_than_respond_at_once() {
+    let network = network();
+    let (holder, querier) = (join(&network, A), join(&network, B));
+    for port in 1..=100 {
+        holder.publish(endpoint_at(&format!("service-{port}"), A, port)).unwrap();
+    }
+    let found = querier.query(None, &[], WAIT, QueryMode::All).await.unwrap();
+    assert_eq!(found.len(), 100);
+    assert_eq!(query_name(&querier, "service-77", QueryMode::First).await.len(), 1);
 }
