@@ -11,9 +11,10 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::exposition::{Description, Kind};
 use crate::labels::{
-    Action, BroadcastErrorKind, DropReason, Dropped, Error, Lookup, Pool, Rejected, Request,
-    Service, Strategy,
+    Action, BroadcastErrorKind, DropReason, Dropped, Error, Lookup, OperationResult, Pool,
+    Rejected, Request, Service, Strategy,
 };
+use crate::names::Name;
 
 /// Histogram buckets in seconds, from a cached result to the overall timeout of a discovery.
 const SECONDS: [f64; 12] =
@@ -51,6 +52,27 @@ pub(crate) struct Families {
 // === impl Families ===
 
 impl Families {
+    /// Removes the values of a service whose name has its own label value no longer.
+    pub(crate) fn forget(&self, service_name: &Name) {
+        let service = Service { service_name: service_name.clone() };
+        for counters in [
+            &self.registered,
+            &self.deregistered,
+            &self.cache_hits,
+            &self.cache_misses,
+            &self.cache_stale,
+        ] {
+            counters.remove(&service);
+        }
+        self.lookup_duration.remove(&service);
+        self.unhealthy.remove(&service);
+        for result in [OperationResult::Success, OperationResult::Failure] {
+            let lookup = Lookup { service_name: service_name.clone(), result };
+            self.lookups.remove(&lookup);
+            self.health_checks.remove(&lookup);
+        }
+    }
+
     /// Creates and registers every family. Names are without the suffix `_total` of counters.
     pub(crate) fn registered(to: &mut Registrar) -> Self {
         Self {

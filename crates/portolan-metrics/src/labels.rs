@@ -1,17 +1,10 @@
-//! Typed labels, and the limit on label values that come from outside.
+//! Typed labels.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::sync::Arc;
 
-use parking_lot::RwLock;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 
-/// The maximum number of distinct names that have their own label value.
-pub const MAX_SERVICE_NAMES: usize = 1_000;
-
-/// The label value of all names beyond the first [`MAX_SERVICE_NAMES`].
-const OTHER: &str = "_other";
+use crate::names::Name;
 
 /// The result of an operation, as a label value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,86 +98,7 @@ pub(crate) struct Error {
     pub(crate) r#type: BroadcastErrorKind,
 }
 
-/// A name as a label value.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Name(Arc<str>);
-
-/// The names that have their own label value.
-#[derive(Debug, Default)]
-pub(crate) struct NameLabels {
-    known: RwLock<HashSet<Arc<str>>>,
-}
-
-/// Gauge values of names that share one label value, which shows their sum. Zeros are not stored.
-#[derive(Debug, Default)]
-pub(crate) struct Shared {
-    counts: HashMap<Box<str>, usize>,
-    sum: usize,
-}
-
-// === impl NameLabels ===
-
-impl NameLabels {
-    /// Returns the name itself if the limit allows another label value, else `_other`.
-    pub(crate) fn label(&self, name: &str) -> Name {
-        self.label_within(MAX_SERVICE_NAMES, name)
-    }
-
-    /// Returns the label value of a name that may be made up. Such names use at most half of the
-    /// limit.
-    pub(crate) fn unverified_label(&self, name: &str) -> Name {
-        self.label_within(MAX_SERVICE_NAMES / 2, name)
-    }
-
-    /// Returns the label value of a name that anyone can make up: it never uses up the limit.
-    pub(crate) fn known_label(&self, name: &str) -> Name {
-        self.label_within(0, name)
-    }
-
-    fn label_within(&self, limit: usize, name: &str) -> Name {
-        if let Some(known) = self.known.read().get(name) {
-            return Name(Arc::clone(known));
-        }
-        let mut known = self.known.write();
-        let full = known.len() >= limit && !known.contains(name);
-        let label: Arc<str> = Arc::from(if full { OTHER } else { name });
-        if !full {
-            known.insert(Arc::clone(&label));
-        }
-        Name(label)
-    }
-}
-
-// === impl Name ===
-
-impl Name {
-    /// Returns whether other names share the label value.
-    pub(crate) fn is_shared(&self) -> bool {
-        &*self.0 == OTHER
-    }
-}
-
-// === impl Shared ===
-
-impl Shared {
-    /// Sets the value of one name, and returns the sum of all names.
-    pub(crate) fn set(&mut self, name: &str, count: usize) -> usize {
-        let before = match count {
-            0 => self.counts.remove(name),
-            _ => self.counts.insert(name.into(), count),
-        };
-        self.sum = self.sum - before.unwrap_or(0) + count;
-        self.sum
-    }
-}
-
 // === impl EncodeLabelValue ===
-
-impl EncodeLabelValue for Name {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        encoder.write_str(&self.0)
-    }
-}
 
 impl EncodeLabelValue for OperationResult {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {

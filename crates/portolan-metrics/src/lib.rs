@@ -2,11 +2,13 @@
 //!
 //! Components record into a [`Metrics`]; [`Metrics::encode`] returns the body of `/metrics`. The
 //! number of label values is bounded: after [`MAX_SERVICE_NAMES`] distinct names, further names are
-//! recorded as `_other`, so that a hostile client cannot exhaust memory.
+//! recorded as `_other`, so that a hostile client cannot exhaust memory. A name that was not used for five minutes
+//! gives its label value up to another one, and its values with it, so that made-up names do not keep them.
 
 mod exposition;
 mod families;
 mod labels;
+mod names;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,12 +16,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use labels::{BroadcastErrorKind, DropReason, MAX_SERVICE_NAMES, OperationResult};
+pub use labels::{BroadcastErrorKind, DropReason, OperationResult};
+pub use names::MAX_SERVICE_NAMES;
 
 use families::{Families, Registrar};
-use labels::{
-    Action, Dropped, Error, Lookup, NameLabels, Pool, Rejected, Request, Service, Shared, Strategy,
-};
+use labels::{Action, Dropped, Error, Lookup, Pool, Rejected, Request, Service, Strategy};
+use names::{Claim, LabelChange, Name, NameLabels, Shared};
 
 /// The content type of the text that [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -90,39 +92,45 @@ impl Metrics {
 
     /// Counts a registration of the service.
     pub fn service_registered(&self, service: &str) {
-        self.0.families.registered.get_or_create(&self.service(service)).inc();
+        self.with_service(service, Claim::Own, |families, service| {
+            families.registered.get_or_create(&service).inc();
+        });
     }
 
     /// Counts a registration of the service that was learned by broadcast. Anyone can announce a name, so it has a label value of
     /// its own only if a service of that name registers.
     pub fn service_announced(&self, service: &str) {
-        let service = Service { service_name: self.0.services.known_label(service) };
-        self.0.families.registered.get_or_create(&service).inc();
+        self.with_service(service, Claim::Known, |families, service| {
+            families.registered.get_or_create(&service).inc();
+        });
     }
 
     /// Counts the end of one.
     pub fn announced_service_ended(&self, service: &str) {
-        let service = Service { service_name: self.0.services.known_label(service) };
-        self.0.families.deregistered.get_or_create(&service).inc();
+        self.with_service(service, Claim::Known, |families, service| {
+            families.deregistered.get_or_create(&service).inc();
+        });
     }
 
     /// Counts a registration of the service that was removed or expired.
     pub fn service_deregistered(&self, service: &str) {
-        self.0.families.deregistered.get_or_create(&self.service(service)).inc();
+        self.with_service(service, Claim::Own, |families, service| {
+            families.deregistered.get_or_create(&service).inc();
+        });
     }
 
     /// Records a lookup of the service in the registry. A name that was not found may be made up, so
     /// such names get at most half of the label values.
     pub fn service_lookup(&self, service: &str, result: OperationResult, took: Duration) {
-        let Inner { families, services, .. } = &*self.0;
-        let service_name = match result {
-            OperationResult::Success => services.label(service),
-            OperationResult::Failure => services.unverified_label(service),
+        let claim = match result {
+            OperationResult::Success => Claim::Own,
+            OperationResult::Failure => Claim::Unverified,
         };
-        let lookup = Lookup { service_name: service_name.clone(), result };
-        families.lookups.get_or_create(&lookup).inc();
-        let service = Service { service_name };
-        families.lookup_duration.get_or_create(&service).observe(took.as_secs_f64());
+        self.with_service(service, claim, |families, service| {
+            let lookup = Lookup { service_name: service.service_name.clone(), result };
+            families.lookups.get_or_create(&lookup).inc();
+            families.lookup_duration.get_or_create(&service).observe(took.as_secs_f64());
+        });
     }
 
     /// Sets how long ago the registry was last known to show everything in its store.
@@ -177,17 +185,23 @@ impl Metrics {
 
     /// Counts a cache hit.
     pub fn cache_hit(&self, service: &str) {
-        self.0.families.cache_hits.get_or_create(&self.service(service)).inc();
+        self.with_service(service, Claim::Own, |families, service| {
+            families.cache_hits.get_or_create(&service).inc();
+        });
     }
 
     /// Counts a cache miss.
     pub fn cache_miss(&self, service: &str) {
-        self.0.families.cache_misses.get_or_create(&self.service(service)).inc();
+        self.with_service(service, Claim::Own, |families, service| {
+            families.cache_misses.get_or_create(&service).inc();
+        });
     }
 
     /// Counts an expired cache entry that was served because every strategy failed.
     pub fn cache_stale_served(&self, service: &str) {
-        self.0.families.cache_stale.get_or_create(&self.service(service)).inc();
+        self.with_service(service, Claim::Own, |families, service| {
+            families.cache_stale.get_or_create(&service).inc();
+        });
     }
 
     // --- broadcast service
@@ -216,9 +230,10 @@ impl Metrics {
 
     /// Counts a health check of an instance of the service.
     pub fn health_check(&self, service: &str, result: OperationResult) {
-        let service_name = self.0.services.label(service);
-        let checked = Lookup { service_name, result };
-        self.0.families.health_checks.get_or_create(&checked).inc();
+        self.with_service(service, Claim::Own, |families, service| {
+            let checked = Lookup { service_name: service.service_name, result };
+            families.health_checks.get_or_create(&checked).inc();
+        });
     }
 
     /// Records how long after its time a health check began.
@@ -229,22 +244,56 @@ impl Metrics {
     /// Sets the number of critical instances of the service.
     pub fn unhealthy_services(&self, service: &str, count: usize) {
         // A service without critical instances needs no value, unless it had some.
-        let label = match count {
-            0 => Service { service_name: self.0.services.known_label(service) },
-            _ => self.service(service),
-        };
-        let mut shared = self.0.unhealthy.lock();
-        let count = if label.service_name.is_shared() { shared.set(service, count) } else { count };
+        let claim = if count == 0 { Claim::Known } else { Claim::Own };
+        self.with_service(service, claim, |_, label| {
+            let mut unhealthy = self.0.unhealthy.lock();
+            let is_shared = label.service_name.is_shared();
+            let count = if is_shared { unhealthy.set(service, count) } else { count };
+            self.set_unhealthy(label.service_name, count);
+        });
+    }
+
+    fn set_unhealthy(&self, service_name: Name, count: usize) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.0.families.unhealthy.get_or_create(&label).set(count);
+        self.0.families.unhealthy.get_or_create(&Service { service_name }).set(count);
+    }
+
+    fn with_service(&self, name: &str, claim: Claim, record: impl FnOnce(&Families, Service)) {
+        let families = &self.0.families;
+        let change = |change: LabelChange| self.change_label(change);
+        let record = |service_name| record(families, Service { service_name });
+        self.0.services.with(name, claim, change, record);
+    }
+
+    /// Moves the gauge of a service to or from the label that several share. Its counters begin again.
+    fn change_label(&self, change: LabelChange) {
+        let families = &self.0.families;
+        let mut shared = self.0.unhealthy.lock();
+        let (name, count) = match &change {
+            LabelChange::Gained(name) => (name, shared.get(name.as_str())),
+            LabelChange::Lost(name) => {
+                let service = Service { service_name: name.clone() };
+                let count = families.unhealthy.get(&service).map_or(0, |gauge| gauge.get());
+                families.forget(name);
+                (name, usize::try_from(count).unwrap_or_default())
+            }
+        };
+        if count == 0 {
+            return;
+        }
+        let sum = match change {
+            LabelChange::Gained(_) => {
+                self.set_unhealthy(name.clone(), count);
+                shared.set(name.as_str(), 0)
+            }
+            LabelChange::Lost(_) => shared.set(name.as_str(), count),
+        };
+        self.set_unhealthy(Name::shared(), sum);
     }
 
     fn pool(&self, pool: &str) -> Pool {
-        Pool { service_type: self.0.pools.label(pool) }
-    }
-
-    fn service(&self, service: &str) -> Service {
-        Service { service_name: self.0.services.label(service) }
+        let service_type = self.0.pools.with(pool, Claim::Own, drop, |name| name);
+        Pool { service_type }
     }
 }
 

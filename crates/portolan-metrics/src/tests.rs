@@ -114,3 +114,37 @@ fn shared_gauge_is_the_sum_of_its_services() {
         assert!(other().ends_with(&format!(" {sum}")), "{name} {count}: {}", other());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn made_up_names_do_not_keep_the_labels() {
+    let metrics = Metrics::new();
+    metrics.service_registered("in-use");
+    for number in 0..MAX_SERVICE_NAMES {
+        metrics.service_registered(&format!("made-up-{number}"));
+    }
+    metrics.unhealthy_services("made-up-0", 2);
+    metrics.service_registered("api");
+    metrics.unhealthy_services("api", 1);
+    let line = r#"discovery_services_registered_total{service_name="api"} 1"#;
+    assert!(!metrics.encode().contains(line));
+    for _ in 0..5 {
+        tokio::time::advance(Duration::from_secs(60)).await;
+        metrics.health_check("in-use", OperationResult::Success);
+    }
+    metrics.service_registered("api");
+    for number in 0..MAX_SERVICE_NAMES {
+        metrics.service_registered(&format!("more-{number}"));
+    }
+    let text = metrics.encode();
+    for line in [
+        line,
+        r#"discovery_services_registered_total{service_name="in-use"} 1"#,
+        r#"discovery_unhealthy_services{service_name="api"} 1"#,
+        r#"discovery_unhealthy_services{service_name="_other"} 2"#,
+    ] {
+        assert!(text.contains(line), "no {line}");
+    }
+    assert!(!text.contains("made-up"), "{text}");
+    let labels = text.lines().filter(|it| it.starts_with("discovery_services_registered_total"));
+    assert_eq!(labels.count(), MAX_SERVICE_NAMES + 1);
+}
