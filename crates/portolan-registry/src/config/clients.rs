@@ -17,7 +17,7 @@ pub struct ClientsConfig {
     pub requests_per_second: u32,
     /// The maximum number of different wrong tokens; one more each ten seconds. Default 10.
     pub wrong_tokens: u32,
-    /// The maximum number of endpoints that a host registers, or announces by broadcast. Default 5,000. The store `memory` only.
+    /// The maximum number of endpoints that a host registers, or announces by broadcast. Default 5,000.
     pub endpoints: usize,
     /// The most memory in MiB that responses to the client take while it reads them. Default 32.
     pub response_mib: usize,

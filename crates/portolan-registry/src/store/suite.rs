@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Committed, Feed, Store, StoreParts, Update};
 use crate::{Command, CommandOrigin, CommandOutcome, Recorder, Registered, RegistryError};
 
+pub(crate) mod limits;
 mod owners;
 mod restore;
 

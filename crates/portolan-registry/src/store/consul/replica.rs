@@ -1,6 +1,7 @@
 //! The replica: what Consul's keys say, the timers of leases, and the backlog of each feed. Without I/O.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use portolan_consul::{KvList, KvTransaction};
@@ -109,6 +110,11 @@ impl Replica {
     /// The numbers of all endpoints and of those that were learned by broadcast.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.records.len(), self.broadcast)
+    }
+
+    /// The number of instances that a host registered.
+    pub(super) fn registered_by(&self, peer: IpAddr) -> usize {
+        self.index_of.registered_by(peer)
     }
 
     /// The number of instances that are kept because too many leases ended at once.

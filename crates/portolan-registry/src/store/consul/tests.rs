@@ -33,6 +33,13 @@ fn config(agent: &Agent) -> RegistryConfig {
 }
 
 #[tokio::test]
+async fn consul_limits_the_instances_of_a_host() {
+    let agent = Agent::start().await;
+    let config = suite::limits::limited(config(&agent));
+    suite::limits::run(|| open(&config).unwrap()).await;
+}
+
+#[tokio::test]
 async fn consul_passes_the_suite_of_all_stores() {
     let agent = Agent::start().await;
     suite::run(|| open(&config(&agent)).unwrap()).await;

@@ -119,6 +119,13 @@ impl Planner<'_> {
         places.iter().fold(fence, |fence, place| fence.if_none_written_after(place, since))
     }
 
+    /// Servers that commit at the same time may exceed a limit together, because none sees what the others are about to store.
+    fn check_limits(&self, replica: &Replica, put: &Put) -> Result<(), RegistryError> {
+        let origin = self.terms.origin;
+        self.limits.check_put(put, origin.source(), replica.counts())?;
+        self.limits.check_client(put, origin.peer(), |peer| replica.registered_by(peer))
+    }
+
     fn store(&self, replica: &Replica, command: &Command, mut put: Put) -> Step {
         let id = command.id();
         let old = replica.record(&id).cloned();
@@ -143,8 +150,7 @@ impl Planner<'_> {
         }
         let displaced = put.displaced.iter().filter_map(|id| replica.record(id).cloned());
         let mut displaced: Vec<_> = displaced.collect();
-        let source = self.terms.origin.source();
-        if let Err(error) = self.limits.check_put(&put, source, replica.counts()) {
+        if let Err(error) = self.check_limits(replica, &put) {
             return Step::Reject(error);
         }
         if displaced.len() > DISPLACED {

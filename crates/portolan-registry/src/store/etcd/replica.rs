@@ -2,6 +2,7 @@
 //! Without I/O.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,6 +105,11 @@ impl Replica {
     /// The numbers of all endpoints and of those that were learned by broadcast.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.records.len(), self.broadcast)
+    }
+
+    /// The number of instances that a host registered.
+    pub(super) fn registered_by(&self, peer: IpAddr) -> usize {
+        self.index_of.registered_by(peer)
     }
 
     /// The number of instances that are kept because too many leases ended at once.

@@ -34,6 +34,13 @@ fn config(cluster: &Cluster) -> RegistryConfig {
 }
 
 #[tokio::test]
+async fn etcd_limits_the_instances_of_a_host() {
+    let cluster = Cluster::start(1).await;
+    let config = suite::limits::limited(config(&cluster));
+    suite::limits::run(|| open(&config).unwrap()).await;
+}
+
+#[tokio::test]
 async fn etcd_passes_the_suite_of_all_stores() {
     let cluster = Cluster::start(1).await;
     suite::run(|| open(&config(&cluster)).unwrap()).await;

@@ -39,6 +39,12 @@ impl Memory {
 }
 
 #[tokio::test(start_paused = true)]
+async fn memory_limits_the_instances_of_a_host() {
+    let config = suite::limits::limited(RegistryConfig::default());
+    suite::limits::run(|| crate::store::open(&config).unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn memory_passes_the_suite_of_all_stores() {
     suite::run(|| {
         let store = store(100);
