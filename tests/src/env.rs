@@ -237,6 +237,8 @@ impl TestEnv {
             ("XDG_STATE_HOME", at("state")),
             ("PORTOLAN_SERVICE_REGISTRY__LISTEN_ADDRESS", text("127.0.0.1:7000".into())),
             ("PORTOLAN_BROADCAST__INTERFACE", text("127.0.0.1".into())),
+            // The namespaces of the tests need root.
+            ("PORTOLAN_SERVICE_REGISTRY__ALLOW_ROOT", text("true".into())),
             ("PORTOLAN_BROADCAST__MULTICAST_ADDRESS", text(self.channel.to_string())),
         ]
     }

@@ -18,6 +18,8 @@ mod examples;
 mod exit_statuses;
 mod forged_datagrams;
 mod handoff;
+#[cfg(feature = "full")]
+mod hardening;
 mod harness;
 mod helixcode;
 mod hostile_network;

@@ -11,6 +11,7 @@ mod exit_codes;
 mod global;
 mod logging;
 mod output;
+mod sandbox;
 mod shutdown;
 mod suggestion;
 mod trust;
@@ -25,6 +26,7 @@ use cli::{Cli, Command, ServiceCommand};
 use context::Context;
 use exit::{CommandResult, Exit, Failure};
 use global::Global;
+use sandbox::Restriction;
 
 fn main() -> ExitCode {
     let Cli { global, command } = match Cli::try_parse() {
@@ -55,6 +57,10 @@ fn run_service_command(global: &Global, command: ServiceCommand) -> CommandResul
         ServiceCommand::Doctor(_) => Context::load_unvalidated(global, file)?,
         _ => Context::load(global, file)?,
     };
+    let restriction = match &command {
+        ServiceCommand::Serve(serve) => serve.prepare(&context)?,
+        _ => Restriction::None,
+    };
     let (level, metrics) = (default_level(&command), context.metrics.clone());
     // A server whose actions are to be audited does not start without its audit log.
     let is_server = matches!(command, ServiceCommand::Serve(_) | ServiceCommand::Up(_));
@@ -64,7 +70,7 @@ fn run_service_command(global: &Global, command: ServiceCommand) -> CommandResul
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format_args!("cannot start the runtime: {error}")))?;
-    let result = runtime.block_on(dispatch(command, &context));
+    let result = runtime.block_on(dispatch(command, &context, restriction));
     // A blocking call, such as a host name lookup, must not delay the exit.
     runtime.shutdown_background();
     result
@@ -80,10 +86,14 @@ fn default_level(command: &ServiceCommand) -> &'static str {
     }
 }
 
-async fn dispatch(command: ServiceCommand, context: &Context) -> CommandResult {
+async fn dispatch(
+    command: ServiceCommand,
+    context: &Context,
+    restriction: Restriction,
+) -> CommandResult {
     match command {
         ServiceCommand::Up(up) => up.run(context).await,
-        ServiceCommand::Serve(serve) => serve.run(context).await,
+        ServiceCommand::Serve(serve) => serve.run(context, restriction).await,
         ServiceCommand::Run(run) => run.run(context).await,
         ServiceCommand::Exec(exec) => shutdown::or_interrupted(exec.run(context)).await,
         ServiceCommand::Discover(discover) => shutdown::or_interrupted(discover.run(context)).await,

@@ -89,6 +89,8 @@ pub struct RegistryConfig {
     /// The URL at which clients reach this server, such as `http://registry-1.example.org:7000`. Default none. With
     /// several servers over one store, clients learn the URLs of all from the one that they use.
     pub advertise_url: Option<String>,
+    /// Whether `serve` may run as root although other hosts can reach the registry. Default false.
+    pub allow_root: bool,
     /// How much each client may use.
     pub clients: ClientsConfig,
     /// The cluster of the store `etcd`.
@@ -270,6 +272,7 @@ impl Default for RegistryConfig {
             policies: None,
             trusted_proxies: Vec::new(),
             advertise_url: None,
+            allow_root: false,
             clients: ClientsConfig::default(),
             etcd: EtcdConfig::default(),
             consul: ConsulConfig::default(),

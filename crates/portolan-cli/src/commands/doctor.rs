@@ -20,6 +20,7 @@ mod pool_overlap;
 mod privileged_ports;
 mod registry;
 mod reservation_table;
+mod sandbox;
 mod settings;
 mod storage;
 
@@ -57,7 +58,7 @@ struct Check {
 }
 
 /// Every check, in order: a check comes after those that it depends on.
-const CHECKS: [Check; 17] = [
+const CHECKS: [Check; 18] = [
     settings::CHECK,
     directories::CHECK,
     reservation_table::CHECK,
@@ -73,6 +74,7 @@ const CHECKS: [Check; 17] = [
     multicast::CHECK,
     registry::CHECK,
     storage::CHECK,
+    sandbox::CHECK,
     clock::CHECK,
     name_resolution::CHECK,
 ];

@@ -1,15 +1,21 @@
 //! `portolan serve`: the registry server.
 
+mod root;
+
+use std::fs::DirBuilder;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use portolan_server::RegistryServer;
+use portolan_server::{RegistryServer, Settings};
 use rustix::process::DumpableBehavior;
 use serde_json::json;
+use tracing::info;
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
+use crate::sandbox::{self, Restriction};
 use crate::{output, shutdown};
 
 pub(crate) const AFTER_HELP: &str = "\
@@ -33,20 +39,27 @@ pub(crate) struct Serve {
     /// Directory that keeps the endpoints across restarts [default: service_registry.data_dir]
     #[arg(long, value_name = "DIRECTORY")]
     data_dir: Option<PathBuf>,
+    /// Run as root although other hosts can reach the registry [default: service_registry.allow_root]
+    #[arg(long)]
+    allow_root: bool,
 }
 
 impl Serve {
-    pub(crate) async fn run(self, context: &Context) -> CommandResult {
+    /// Gives up what the server does not need. It precedes every other thread.
+    ///
+    /// # Errors
+    /// The settings are invalid, or ask for a registry of root that other hosts can reach.
+    pub(crate) fn prepare(&self, context: &Context) -> Result<Restriction, Failure> {
+        let settings = self.settings(context)?;
+        root::check(&settings.service_registry)?;
         protect_secrets()?;
+        Ok(sandbox::restrict(&written_directories(&settings)))
+    }
+
+    pub(crate) async fn run(self, context: &Context, restriction: Restriction) -> CommandResult {
+        log_restriction(restriction);
         let mut stop = shutdown::signals()?;
-        let mut settings = context.settings().clone();
-        if let Some(address) = self.listen {
-            settings.service_registry.listen_address = address;
-        }
-        if self.data_dir.is_some() {
-            settings.service_registry.data_dir = self.data_dir;
-            settings.validate()?;
-        }
+        let settings = self.settings(context)?;
         let broadcaster = context.broadcaster().await?;
         let mut server = RegistryServer::builder(settings)
             .scope(context.scope.clone())
@@ -66,6 +79,46 @@ impl Serve {
         server.stop().await;
         failure.map_or(Ok(Exit::Done), |error| Err(error.into()))
     }
+
+    fn settings(&self, context: &Context) -> Result<Settings, Failure> {
+        let mut settings = context.settings().clone();
+        let registry = &mut settings.service_registry;
+        registry.listen_address = self.listen.unwrap_or(registry.listen_address);
+        registry.allow_root |= self.allow_root;
+        if let Some(data_dir) = &self.data_dir {
+            registry.data_dir = Some(data_dir.clone());
+            settings.validate()?;
+        }
+        Ok(settings)
+    }
+}
+
+fn log_restriction(restriction: Restriction) {
+    match restriction {
+        #[cfg(feature = "full")]
+        Restriction::Full => info!("Writing is restricted to the server's own directories"),
+        #[cfg(feature = "full")]
+        Restriction::Partial => {
+            info!(
+                "Writing is restricted to the server's own directories, except for what this kernel cannot restrict"
+            );
+        }
+        Restriction::None => info!("Writing is not restricted, Landlock is not available"),
+    }
+}
+
+/// Returns the directories in which the server creates and changes files. What it only reads is not among them.
+fn written_directories(settings: &Settings) -> Vec<PathBuf> {
+    let data = settings.service_registry.data_dir.as_ref().inspect(|data| {
+        // A directory that is missing cannot be named in the restriction. The store reports why it cannot be created.
+        _ = DirBuilder::new().recursive(true).mode(0o700).create(data);
+    });
+    let audit = settings.logging.audit.file.as_ref().and_then(|file| file.parent());
+    let audit = audit.map(|it| if it.as_os_str().is_empty() { ".".into() } else { it.to_owned() });
+    // The socket of the registry and the reservation table, and the ports that are sticky.
+    let runtime = settings.port_allocator.runtime_directory().ok();
+    let state = settings.port_allocator.state_directory().ok().flatten();
+    data.cloned().into_iter().chain(audit).chain(runtime).chain(state).collect()
 }
 
 /// Keeps the token and the keys out of core files and of `/proc`, also from other programs of this user
