@@ -2,5 +2,6 @@
 
 mod audit_log;
 mod checks;
+mod datagrams;
 mod memory;
 mod web_pages;
