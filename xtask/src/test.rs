@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::steps::{Step, run_all};
-use crate::{cargo_deny, consul, debian, tools};
+use crate::{advisories, cargo_deny, consul, debian, tools};
 
 /// Installs the missing programs, then runs the checks.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -34,6 +34,7 @@ fn checks() -> Result<Vec<Step>> {
     Ok(vec![
         Step::cargo("format", &["fmt", "--all", "--check"]),
         cargo_deny::step()?,
+        advisories::step()?,
         Step::cargo(
             "clippy",
             &[
