@@ -95,7 +95,8 @@ fn names_scopes_and_service_links_of_other_systems_are_understood() {
     isolated(|env| {
         let _registry = env.settled_registry()?;
         let register = |name: &str, port: &str, variables: &[(&str, &str)]| -> Result<()> {
-            let host = ["--host", "10.9.9.9", "--port", port];
+            // The default TTL of this registry is shorter than the test may take.
+            let host = ["--host", "10.9.9.9", "--port", port, "--ttl", "1h"];
             let mut register = env.portolan(&["register", name])?.args(&host);
             for (variable, value) in variables {
                 register = register.env(variable, value);
