@@ -10,17 +10,20 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use portolan_core::TokenBucket;
 use tokio::time::Instant;
 
 /// How many times larger than a query the responses to it may be.
 pub(crate) const AMPLIFICATION: usize = 3;
 
-/// What one host gets at once: a list of 200 services.
+/// What one host gets at once, in bytes: a list of 200 services.
 const BURST: u32 = 256 * 1024;
-/// What one host gets a second after that.
-const RATE: u32 = 16 * 1024;
-/// What all hosts get: this many times as much.
-const HOSTS: u32 = 16;
+/// How long it takes until it gets one byte more: 16 KiB a second.
+const INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / (16 * 1024));
+const HOST: TokenBucket = TokenBucket::new(BURST, INTERVAL);
+/// What all hosts get: 16 times as much.
+const ALL: TokenBucket =
+    TokenBucket::new(16 * BURST, Duration::from_nanos(1_000_000_000 / (16 * 16 * 1024)));
 /// How many hosts are known at a time. Those beyond share the rest.
 const KNOWN: usize = 4096;
 
@@ -49,21 +52,13 @@ impl ResponseLimit {
                 return false;
             }
         }
-        let own = after(state.hosts.get(&host).copied(), now, size, 1);
-        let all = after(state.all, now, size, HOSTS);
-        let (Some(own), Some(all)) = (own, all) else { return false };
+        let own = HOST.after(state.hosts.get(&host).copied(), now, size);
+        let all = ALL.after(state.all, now, size);
+        let (Ok(own), Ok(all)) = (own, all) else { return false };
         state.hosts.insert(host, own);
         state.all = Some(all);
         true
     }
-}
-
-/// When the bucket is full again after so many bytes; `None` if it has not as many.
-fn after(full_at: Option<Instant>, now: Instant, size: u32, times: u32) -> Option<Instant> {
-    let missing = full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-    let missing = missing + Duration::from_secs(1) * size / (RATE * times);
-    let capacity = Duration::from_secs(1) * (BURST / RATE);
-    (missing <= capacity).then(|| now + missing)
 }
 
 #[cfg(test)]

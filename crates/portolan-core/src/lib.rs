@@ -34,6 +34,7 @@ pub mod secret;
 pub mod suggest;
 mod text_enum;
 mod tls;
+pub mod token_bucket;
 
 pub use announcement::{Action, Body, Message, ServiceAnnouncement, ServiceQuery};
 pub use backoff::Backoff;
@@ -60,6 +61,7 @@ pub use remedy::Remedy;
 pub use secret::Secret;
 pub use suggest::suggest;
 pub use tls::TlsConfig;
+pub use token_bucket::TokenBucket;
 
 /// The HTTP header in which a client of a registry sends the id of its network stack, so that the registry does not take a
 /// client behind a tunnel for one on its own host.

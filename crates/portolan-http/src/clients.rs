@@ -9,20 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use portolan_core::TokenBucket;
 use tokio::time::Instant;
 
 use crate::RequestError;
-
-mod bucket;
-
-use bucket::Bucket;
 
 /// How many clients are known at a time. Those beyond share the limits of one.
 const MAX_CLIENTS: usize = 16_384;
 /// How often clients that use nothing are forgotten if the table is full.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How many rejections of a client are in the audit log at once, and how long until there is one more.
-const AUDITED: Bucket = Bucket::new(20, Duration::from_secs(1));
+const AUDITED: TokenBucket = TokenBucket::new(20, Duration::from_secs(1));
 /// How many wrong tokens of a client are remembered, so that a program that repeats one is not taken for a guess.
 const REMEMBERED: usize = 8;
 /// The key of the clients beyond [`MAX_CLIENTS`].
@@ -52,8 +49,8 @@ const WRONG_TOKEN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Clients {
     limits: ClientLimits,
-    requests: Bucket,
-    failures: Bucket,
+    requests: TokenBucket,
+    failures: TokenBucket,
     table: Mutex<Table>,
 }
 
@@ -110,8 +107,8 @@ impl Default for ClientLimits {
 impl Clients {
     pub(crate) fn new(limits: ClientLimits) -> Self {
         let interval = Duration::from_secs(1) / limits.requests_per_second.max(1);
-        let requests = Bucket::new(limits.requests_per_second.saturating_mul(4), interval);
-        let failures = Bucket::new(limits.wrong_tokens, WRONG_TOKEN);
+        let requests = TokenBucket::new(limits.requests_per_second.saturating_mul(4), interval);
+        let failures = TokenBucket::new(limits.wrong_tokens, WRONG_TOKEN);
         let (clients, swept) = (HashMap::new(), Instant::now());
         let table = Mutex::new(Table { clients, swept, response_bytes: 0 });
         Self { limits, requests, failures, table }
@@ -173,7 +170,7 @@ impl Clients {
             return Ok(());
         }
         let limit = usize::try_from(self.limits.requests_per_second).unwrap_or(usize::MAX);
-        match self.with(client, |usage| self.requests.take(&mut usage.requests)) {
+        match self.with(client, |usage| self.requests.take(&mut usage.requests, Instant::now())) {
             Ok(()) => Ok(()),
             Err(_) => {
                 Err(RequestError::TooMany { what: "requests a second", limit, retry_after: 1 })
@@ -189,10 +186,12 @@ impl Clients {
             return Ok(());
         }
         let limit = usize::try_from(self.limits.wrong_tokens).unwrap_or(usize::MAX);
-        self.with(client, |usage| self.failures.check(usage.failures)).map_err(|wait| {
-            let retry_after = wait.as_secs() + 1;
-            RequestError::TooMany { what: "wrong tokens", limit, retry_after }
-        })
+        self.with(client, |usage| self.failures.check(usage.failures, Instant::now())).map_err(
+            |wait| {
+                let retry_after = wait.as_secs() + 1;
+                RequestError::TooMany { what: "wrong tokens", limit, retry_after }
+            },
+        )
     }
 
     /// Counts a wrong token, of which this is a digest. A token that is repeated tells its sender nothing new.
@@ -204,13 +203,13 @@ impl Clients {
             usage.wrong_tokens.truncate(REMEMBERED - 1);
             usage.wrong_tokens.insert(0, digest);
             // If it is empty already, the client is refused.
-            _ = self.failures.take(&mut usage.failures);
+            _ = self.failures.take(&mut usage.failures, Instant::now());
         });
     }
 
     /// Whether to write a rejection of the client to the audit log, and how many were not written since the last one.
     pub(crate) fn audit(&self, client: IpAddr) -> Option<u64> {
-        self.with(client, |usage| match AUDITED.take(&mut usage.audited) {
+        self.with(client, |usage| match AUDITED.take(&mut usage.audited, Instant::now()) {
             Ok(()) => Some(std::mem::take(&mut usage.suppressed)),
             Err(_) => {
                 usage.suppressed += 1;
