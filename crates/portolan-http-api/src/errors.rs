@@ -57,7 +57,9 @@ impl From<&RequestError> for Problem {
             E::TooMany { .. } => Self::new(ProblemKind::TooMany, error.to_string())
                 .remedy("send less, or raise service_registry.clients of the registry"),
             E::NoMemory => problem(ProblemKind::NoMemory),
-            E::Overloaded { .. } => problem(ProblemKind::TooManyConnections),
+            E::Overloaded { .. } | E::TooManyStreams { .. } => {
+                problem(ProblemKind::TooManyConnections)
+            }
         };
         document.rejected(error.rejected())
     }

@@ -23,7 +23,10 @@ impl<S: Sync> FromRequest<S> for LimitedBody {
         let (head, body) = request.into_parts();
         let limits = ConnectionInfo::from_extensions(&head.extensions).limits();
         match read(&head.headers, body, limits).await {
-            Ok(bytes) => Ok(Self(bytes)),
+            Ok(bytes) => {
+                ConnectionInfo::from_extensions(&head.extensions).received();
+                Ok(Self(bytes))
+            }
             Err(error) => Err(Errors::from_extensions(&head.extensions).response(&error)),
         }
     }

@@ -49,6 +49,8 @@ const WRONG_TOKEN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Clients {
     limits: ClientLimits,
+    /// The most streams of all clients.
+    total_streams: usize,
     requests: TokenBucket,
     failures: TokenBucket,
     table: Mutex<Table>,
@@ -58,6 +60,7 @@ pub(crate) struct Clients {
 struct Table {
     clients: HashMap<IpAddr, Usage>,
     swept: Instant,
+    streams: usize,
     response_bytes: usize,
 }
 
@@ -105,13 +108,13 @@ impl Default for ClientLimits {
 // === impl Clients ===
 
 impl Clients {
-    pub(crate) fn new(limits: ClientLimits) -> Self {
+    pub(crate) fn new(limits: ClientLimits, total_streams: usize) -> Self {
         let interval = Duration::from_secs(1) / limits.requests_per_second.max(1);
         let requests = TokenBucket::new(limits.requests_per_second.saturating_mul(4), interval);
         let failures = TokenBucket::new(limits.wrong_tokens, WRONG_TOKEN);
         let (clients, swept) = (HashMap::new(), Instant::now());
-        let table = Mutex::new(Table { clients, swept, response_bytes: 0 });
-        Self { limits, requests, failures, table }
+        let table = Mutex::new(Table { clients, swept, streams: 0, response_bytes: 0 });
+        Self { limits, total_streams, requests, failures, table }
     }
 
     /// Admits a connection.
@@ -132,13 +135,19 @@ impl Clients {
 
     /// Admits a response without an end.
     pub(crate) fn stream(self: &Arc<Self>, client: IpAddr) -> Result<ClientPermit, RequestError> {
-        let limit = self.limits.streams;
-        let permit = self.take(client, Used::Stream, |usage| {
-            let free = client.is_loopback() || usage.streams < limit;
-            usage.streams += usize::from(free);
-            free
-        });
-        permit.ok_or(RequestError::TooMany { what: "streams", limit, retry_after: 5 })
+        let mut table = self.table.lock();
+        let key = table.key(client);
+        let (limit, total) = (self.limits.streams, self.total_streams);
+        let own = table.clients.entry(key).or_default().streams;
+        if own >= limit && !client.is_loopback() {
+            return Err(RequestError::TooMany { what: "streams", limit, retry_after: 5 });
+        }
+        if table.streams >= total {
+            return Err(RequestError::TooManyStreams { limit: total });
+        }
+        table.streams += 1;
+        table.clients.entry(key).or_default().streams = own + 1;
+        Ok(ClientPermit { clients: Arc::clone(self), key, used: Used::Stream })
     }
 
     /// Reserves memory for a response.
@@ -277,8 +286,12 @@ impl Usage {
 impl Drop for ClientPermit {
     fn drop(&mut self) {
         let mut table = self.clients.table.lock();
-        if let Used::ResponseBytes(bytes) = self.used {
-            table.response_bytes = table.response_bytes.saturating_sub(bytes);
+        match self.used {
+            Used::Connection => {}
+            Used::Stream => table.streams = table.streams.saturating_sub(1),
+            Used::ResponseBytes(bytes) => {
+                table.response_bytes = table.response_bytes.saturating_sub(bytes);
+            }
         }
         let Some(usage) = table.clients.get_mut(&self.key) else { return };
         let (used, count) = match self.used {

@@ -1,16 +1,19 @@
 //! One connection: HTTP/1.1 requests, and a lingering close that lets the last response arrive.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::BoxError;
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use http::Extensions;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,6 +24,8 @@ use tower::ServiceExt;
 use tracing::debug;
 
 use crate::dialect::Dispatch;
+use crate::rejections::Cut;
+use crate::slots::Slot;
 use crate::write_timeout::WriteTimeout;
 use crate::{ClientPermit, HttpLimits, HttpState, Peer, RequestError};
 
@@ -49,6 +54,15 @@ pub struct ConnectionInfo {
     client: IpAddr,
     state: HttpState,
     shutdown: CancellationToken,
+    /// None of a connection that is rejected.
+    slot: Option<Arc<Slot>>,
+}
+
+/// The body of a response, and the place of its connection until it is sent.
+#[derive(Debug)]
+struct UntilSent {
+    body: Body,
+    slot: Arc<Slot>,
 }
 
 // === impl ConnectionInfo ===
@@ -57,7 +71,27 @@ impl ConnectionInfo {
     /// Creates the information that [`serve`](crate::serve) attaches to every request.
     pub fn new(peer: Peer, state: impl Into<HttpState>, shutdown: CancellationToken) -> Self {
         let client = peer.host();
-        Self { peer: Arc::new(peer), client, state: state.into(), shutdown }
+        Self { peer: Arc::new(peer), client, state: state.into(), shutdown, slot: None }
+    }
+
+    /// The same, of an admitted connection.
+    pub(crate) fn with_slot(self, slot: Arc<Slot>) -> Self {
+        Self { slot: Some(slot), ..self }
+    }
+
+    /// Says that the whole request has arrived.
+    pub(crate) fn received(&self) {
+        if let Some(slot) = &self.slot {
+            slot.received();
+        }
+    }
+
+    /// Returns a body that says when it is sent.
+    fn until_sent(&self, body: Body) -> Body {
+        match &self.slot {
+            Some(slot) => Body::new(UntilSent { body, slot: Arc::clone(slot) }),
+            None => body,
+        }
     }
 
     /// Returns the other end of the connection.
@@ -122,6 +156,34 @@ impl ConnectionInfo {
     }
 }
 
+// === impl UntilSent ===
+
+impl HttpBody for UntilSent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for UntilSent {
+    fn drop(&mut self) {
+        self.slot.answered();
+    }
+}
+
 /// Serves the connection until the peer closes it, it is idle for too long, or the server shuts
 /// down.
 pub(crate) async fn serve(
@@ -130,13 +192,24 @@ pub(crate) async fn serve(
     times: ConnectionTimes,
     dispatch: Dispatch,
 ) {
-    let extension = info.clone();
+    // Whether a request has begun that has not arrived yet; the first one begins with the connection.
+    let arrived = Arc::new(AtomicBool::new(true));
+    let (extension, begun) = (info.clone(), Arc::clone(&arrived));
     let service = service_fn(move |request: http::Request<Incoming>| {
         let mut request = request.map(Body::new);
+        if request.body().is_end_stream() {
+            extension.received();
+        }
         request.extensions_mut().insert(extension.clone());
-        Box::pin(dispatch.select(request.uri().path()).oneshot(request))
+        let response = dispatch.select(request.uri().path()).oneshot(request);
+        let (connection, begun) = (extension.clone(), Arc::clone(&begun));
+        Box::pin(async move {
+            let response = response.await?;
+            begun.store(false, Ordering::Relaxed);
+            Ok::<_, Infallible>(response.map(|body| connection.until_sent(body)))
+        })
     });
-    let io = TokioIo::new(WriteTimeout::new(stream, times.write));
+    let io = TokioIo::new(WriteTimeout::new(stream, times.write, Arc::clone(&arrived)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(times.head)
@@ -145,6 +218,9 @@ pub(crate) async fn serve(
     let (stream, result) = drive(connection, &info.shutdown).await;
     if let Err(error) = result {
         debug!(peer = %info.peer, %error, "Connection failed");
+        if let Some(cut) = Cut::failed(&error, arrived.load(Ordering::Relaxed)) {
+            info.state.cut(&info.peer, cut, None);
+        }
         // After a head timeout no response is on its way that a linger could save.
         if error.is_timeout() {
             return;
@@ -182,7 +258,8 @@ where
 async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, pause: Duration) {
     let discard = async {
         stream.shutdown().await?;
-        let mut buffer = [0; 16 * 1024];
+        // Not part of the future, because that takes its memory as long as the connection is open.
+        let mut buffer = vec![0; 16 * 1024];
         while let Ok(Ok(1..)) = timeout(pause, stream.read(&mut buffer)).await {}
         io::Result::Ok(())
     };

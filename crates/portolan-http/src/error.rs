@@ -104,6 +104,12 @@ pub enum RequestError {
         "the server has no memory for the response, because too many responses are not read yet"
     )]
     NoMemory,
+    /// 503: too many responses without an end are open. A retry helps once some are closed.
+    #[error("the limit of {limit} streams of all clients is reached")]
+    TooManyStreams {
+        /// Four fifths of [`HttpLimits::connections`](crate::HttpLimits::connections).
+        limit: usize,
+    },
     /// 503: too many connections are open. A retry helps once connections are closed.
     #[error("the limit of {limit} connections is reached")]
     Overloaded {
@@ -137,9 +143,10 @@ impl RequestError {
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Timeout { .. } | Self::Overloaded { .. } | Self::NoMemory => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Timeout { .. }
+            | Self::Overloaded { .. }
+            | Self::TooManyStreams { .. }
+            | Self::NoMemory => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -154,7 +161,10 @@ impl RequestError {
             Self::InvalidHost { .. } => "invalid_host",
             Self::Misdirected { .. } => "misdirected",
             Self::ForeignOrigin { .. } => "foreign_origin",
+            Self::BodyTooLarge { .. } => "large_body",
+            Self::BodyTimeout { .. } => "slow_body",
             Self::Overloaded { .. } => "connections",
+            Self::TooManyStreams { .. } => "streams",
             Self::NoMemory => "memory",
             Self::TooMany { what: "connections", .. } => "connections_of_client",
             Self::TooMany { what: "streams", .. } => "streams_of_client",
@@ -162,8 +172,6 @@ impl RequestError {
             Self::TooMany { .. } => "rate",
             Self::NotFound { .. }
             | Self::MethodNotAllowed { .. }
-            | Self::BodyTooLarge { .. }
-            | Self::BodyTimeout { .. }
             | Self::BodyIncomplete { .. }
             | Self::Panicked
             | Self::Timeout { .. } => return None,
@@ -212,7 +220,9 @@ impl Remedy for RequestError {
             Self::Timeout { .. } => "retry the request",
             Self::TooMany { .. } => "send less, or raise the limit of the server",
             Self::NoMemory => "read responses without pauses, or ask for less at once",
-            Self::Overloaded { .. } => "close idle connections and retry",
+            Self::Overloaded { .. } | Self::TooManyStreams { .. } => {
+                "close idle connections and retry"
+            }
         };
         Some(remedy.into())
     }

@@ -41,7 +41,9 @@ mod limits;
 mod listener;
 mod middleware;
 mod policy;
+mod rejections;
 mod server;
+mod slots;
 mod write_timeout;
 
 pub(crate) use access::Evidence;

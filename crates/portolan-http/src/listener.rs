@@ -30,13 +30,14 @@ pub trait Listener: Send {
     /// Makes an accepted connection ready for HTTP.
     type Handshake: Future<Output = io::Result<(Self::Io, Peer)>> + Send + 'static;
 
-    /// Accepts the next connection. Cancel safe: a dropped future loses no connection.
+    /// Accepts the next connection; the peer is what is known of it before the handshake. Cancel safe: a dropped future
+    /// loses no connection.
     ///
     /// # Errors
     ///
     /// Whatever accept(2) returns. Errors of kind `InvalidInput`, `NotConnected` and `Unsupported`
     /// are permanent and end the server.
-    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Handshake>> + Send;
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Peer, Self::Handshake)>> + Send;
 }
 
 /// The other end of a connection, as the operating system reports it.

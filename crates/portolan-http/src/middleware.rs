@@ -12,6 +12,7 @@ use tracing::{Instrument, debug, field, info, info_span};
 
 use crate::dialect::Errors;
 use crate::error::Rejected;
+use crate::rejections::AUDIT;
 use crate::{ConnectionInfo, RequestError};
 
 /// The `tracing` target of the access log: one event at level `debug` per response, with the
@@ -19,9 +20,6 @@ use crate::{ConnectionInfo, RequestError};
 ///
 /// The query of a request is not logged, because it can contain a token.
 pub const ACCESS_LOG: &str = "portolan_http::access";
-
-/// The `tracing` target of the audit log.
-const AUDIT: &str = "audit";
 
 /// Checks whether the request names this server, and whether its client may send it, before anything else.
 pub(crate) async fn admit(

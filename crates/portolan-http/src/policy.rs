@@ -68,7 +68,9 @@ impl HttpState {
 
 impl From<HttpPolicy> for HttpState {
     fn from(policy: HttpPolicy) -> Self {
-        let clients = Arc::new(Clients::new(policy.clients.clone()));
+        // The rest is for requests that end.
+        let streams = policy.limits.connections / 5 * 4;
+        let clients = Arc::new(Clients::new(policy.clients.clone(), streams));
         Self(Arc::new(Inner { policy, clients }))
     }
 }

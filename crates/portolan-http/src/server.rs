@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,8 @@ use tracing::{debug, error, warn};
 
 use crate::connection::ConnectionTimes;
 use crate::dialect::Dispatch;
+use crate::rejections::Cut;
+use crate::slots::Slots;
 use crate::{
     ConnectionInfo, Dialect, HttpLimits, HttpState, Listener, Peer, RequestError, connection,
 };
@@ -63,7 +65,7 @@ pub async fn serve(
             () = &mut shutdown => break Ok(()),
             Some(ended) = connections.tasks.join_next() => log_end(ended),
             accepted = listener.accept() => match accepted {
-                Ok(handshake) => connections.admit(handshake),
+                Ok((peer, handshake)) => connections.admit(peer, handshake),
                 Err(error) => if let Err(error) = on_accept_error(error).await {
                     break Err(error);
                 },
@@ -75,10 +77,10 @@ pub async fn serve(
     result
 }
 
-/// The open connections, each a task with a permit.
+/// The open connections, each a task with a slot, or with a permit to be rejected.
 struct Connections {
     tasks: JoinSet<()>,
-    permits: Arc<Semaphore>,
+    slots: Arc<Slots>,
     reject_permits: Arc<Semaphore>,
     dispatch: Dispatch,
     overloaded: Dispatch,
@@ -97,7 +99,7 @@ impl Connections {
         let crowded = state.clients().crowded();
         Self {
             tasks: JoinSet::new(),
-            permits: Arc::new(Semaphore::new(limits.connections)),
+            slots: Arc::new(Slots::new(limits.connections)),
             reject_permits: Arc::new(Semaphore::new(REJECT_CONNECTIONS)),
             dispatch: Dispatch::new(dialects, limits),
             overloaded: Dispatch::rejecting(dialects, limits, &overloaded),
@@ -107,70 +109,62 @@ impl Connections {
         }
     }
 
-    fn admit<I, H>(&mut self, handshake: H)
+    /// Serves the connection, or rejects it. That is decided before the handshake, so that one that never ends counts too.
+    fn admit<I, H>(&mut self, peer: Peer, handshake: H)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: Future<Output = io::Result<(I, Peer)>> + Send + 'static,
     {
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            let HttpLimits { head, write, .. } = *self.state.limits();
-            self.spawn(
-                handshake,
-                Some(self.dispatch.clone()),
-                ConnectionTimes { head, write },
-                permit,
-            );
-        } else if let Ok(permit) = Arc::clone(&self.reject_permits).try_acquire_owned() {
-            warn!(limit = self.state.limits().connections, "Connection limit reached");
-            let times = REJECT_TIMES;
-            self.spawn(handshake, None, times, permit);
-        } else {
-            self.state.metrics().http_rejected("connections");
+        let host = peer.host();
+        // A proxy has the connections of many clients.
+        let is_proxy = self.state.is_trusted_proxy(host);
+        let of_client = if is_proxy { None } else { self.state.clients().connect(host) };
+        if of_client.is_none() && !is_proxy {
+            let crowded = self.crowded.clone();
+            return self.reject(peer, handshake, crowded, Cut::ConnectionsOfClient);
         }
+        let Some(slot) = self.slots.admit() else {
+            warn!(limit = self.state.limits().connections, "Connection limit reached");
+            let overloaded = self.overloaded.clone();
+            return self.reject(peer, handshake, overloaded, Cut::Connections);
+        };
+        let HttpLimits { head, write, .. } = *self.state.limits();
+        let times = ConnectionTimes { head, write };
+        let (dispatch, state) = (self.dispatch.clone(), self.state.clone());
+        let (own, remote, shutdown) = (Arc::clone(&slot), peer.clone(), self.shutdown.clone());
+        // Boxed, so that the task has it once.
+        let connection = Box::pin(async move {
+            let Some((stream, peer)) = shake_hands(&remote, handshake, head, &state).await else {
+                return;
+            };
+            let info = ConnectionInfo::new(peer, state, shutdown).with_slot(own);
+            connection::serve(stream, info, times, dispatch).await;
+        });
+        let state = self.state.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = connection => {}
+                () = slot.evicted() => state.cut(&peer, Cut::evicted(&slot), None),
+            }
+            drop(of_client);
+        });
     }
 
-    fn spawn<I, H>(
-        &mut self,
-        handshake: H,
-        dispatch: Option<Dispatch>,
-        times: ConnectionTimes,
-        permit: OwnedSemaphorePermit,
-    ) where
+    /// Answers the connection with an error if only a few are being answered so, else closes it.
+    fn reject<I, H>(&mut self, peer: Peer, handshake: H, answer: Dispatch, otherwise: Cut)
+    where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: Future<Output = io::Result<(I, Peer)>> + Send + 'static,
     {
-        let (shutdown, state) = (self.shutdown.clone(), self.state.clone());
-        let (overloaded, crowded) = (self.overloaded.clone(), self.crowded.clone());
-        let reject_permits = Arc::clone(&self.reject_permits);
+        let Ok(permit) = Arc::clone(&self.reject_permits).try_acquire_owned() else {
+            return self.state.cut(&peer, otherwise, None);
+        };
+        let (state, shutdown) = (self.state.clone(), self.shutdown.clone());
         self.tasks.spawn(async move {
-            match timeout(times.head, handshake).await {
-                Ok(Ok((stream, peer))) => {
-                    let host = peer.host();
-                    let info = ConnectionInfo::new(peer, state.clone(), shutdown);
-                    let Some(dispatch) = dispatch else {
-                        return connection::serve(stream, info, times, overloaded).await;
-                    };
-                    // A proxy has the connections of many clients.
-                    let of_client = match state.is_trusted_proxy(host) {
-                        true => None,
-                        false => match state.clients().connect(host) {
-                            Some(of_client) => Some(of_client),
-                            None => {
-                                drop(permit);
-                                // Without a permit it is closed without a response.
-                                let Ok(_permit) = reject_permits.try_acquire() else {
-                                    return state.metrics().http_rejected("connections_of_client");
-                                };
-                                return connection::serve(stream, info, REJECT_TIMES, crowded)
-                                    .await;
-                            }
-                        },
-                    };
-                    connection::serve(stream, info, times, dispatch).await;
-                    drop(of_client);
-                }
-                Ok(Err(error)) => debug!(%error, "Handshake failed"),
-                Err(_) => debug!(limit = ?times.head, "Handshake timed out"),
+            let ready = shake_hands(&peer, handshake, REJECT_TIMEOUT, &state).await;
+            if let Some((stream, peer)) = ready {
+                let info = ConnectionInfo::new(peer, state, shutdown);
+                connection::serve(stream, info, REJECT_TIMES, answer).await;
             }
             drop(permit);
         });
@@ -188,6 +182,25 @@ impl Connections {
             self.tasks.shutdown().await;
         }
     }
+}
+
+/// Makes a connection ready for HTTP within the limit.
+async fn shake_hands<I>(
+    peer: &Peer,
+    handshake: impl Future<Output = io::Result<(I, Peer)>>,
+    limit: Duration,
+    state: &HttpState,
+) -> Option<(I, Peer)> {
+    match timeout(limit, handshake).await {
+        Ok(Ok(ready)) => return Some(ready),
+        // Other errors are those of a peer that went away.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            state.cut(peer, Cut::Handshake, Some(&error));
+        }
+        Ok(Err(error)) => debug!(%peer, %error, "Handshake failed"),
+        Err(_) => state.cut(peer, Cut::SlowHead, None),
+    }
+    None
 }
 
 fn log_end(ended: Result<(), JoinError>) {

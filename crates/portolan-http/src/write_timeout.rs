@@ -1,8 +1,10 @@
-//! Write timeout: fails a write once the peer has read nothing for that long.
+//! Write timeout: fails a write once the peer has read nothing for that long. And whether the peer has sent anything.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,13 +19,15 @@ pub(crate) struct WriteTimeout<S> {
     limit: Duration,
     /// Runs while a write is pending.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Set when bytes arrive.
+    arrived: Arc<AtomicBool>,
 }
 
 // === impl WriteTimeout ===
 
 impl<S> WriteTimeout<S> {
-    pub(crate) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, timer: None }
+    pub(crate) fn new(stream: S, limit: Duration, arrived: Arc<AtomicBool>) -> Self {
+        Self { stream, limit, timer: None, arrived }
     }
 
     fn check<T>(
@@ -48,7 +52,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.arrived.store(true, Ordering::Relaxed);
+        }
+        read
     }
 }
 
@@ -97,7 +106,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn write_fails_if_peer_reads_nothing_for_the_limit() {
         let (near, _far) = duplex(8);
-        let mut near = WriteTimeout::new(near, LIMIT);
+        let mut near = WriteTimeout::new(near, LIMIT, Arc::default());
         let start = Instant::now();
         let error = near.write_all(b"more than eight bytes").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -107,7 +116,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn slow_but_steady_reader_does_not_time_out() {
         let (near, mut far) = duplex(8);
-        let mut near = WriteTimeout::new(near, LIMIT);
+        let mut near = WriteTimeout::new(near, LIMIT, Arc::default());
         let read = async {
             for _ in 0..4 {
                 sleep(LIMIT - Duration::from_secs(1)).await;

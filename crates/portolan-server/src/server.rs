@@ -12,6 +12,7 @@ use portolan_http_api::Api;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::PortAllocator;
 use portolan_registry::{ClientsConfig, Registry, RegistryConfig, WatchQuery};
+use rustix::process::{Resource, getrlimit};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -309,8 +310,17 @@ fn http_policy(config: &RegistryConfig, metrics: &Metrics) -> HttpPolicy {
         clients: client_limits(&config.clients),
         trusted_proxies: config.trusted_proxies.clone(),
         metrics: metrics.clone(),
-        limits: HttpLimits::default(),
+        limits: HttpLimits { connections: max_connections(), ..HttpLimits::default() },
     }
+}
+
+/// The most connections of each of the two listeners. Both together leave descriptors for the rest of the process.
+fn max_connections() -> usize {
+    const OTHERS: u64 = 256;
+    let most = HttpLimits::default().connections;
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let free = usize::try_from(files.saturating_sub(OTHERS).max(files / 2)).unwrap_or(most);
+    (free / 2).clamp(1, most)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portolan_server::{RegistryServer, Settings};
-use rustix::process::DumpableBehavior;
+use rustix::process::{DumpableBehavior, Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tracing::info;
 
@@ -58,6 +58,7 @@ impl Serve {
 
     pub(crate) async fn run(self, context: &Context, restriction: Restriction) -> CommandResult {
         log_restriction(restriction);
+        open_more_files();
         let mut stop = shutdown::signals()?;
         let settings = self.settings(context)?;
         let broadcaster = context.broadcaster().await?;
@@ -119,6 +120,15 @@ fn written_directories(settings: &Settings) -> Vec<PathBuf> {
     let runtime = settings.port_allocator.runtime_directory().ok();
     let state = settings.port_allocator.state_directory().ok().flatten();
     data.cloned().into_iter().chain(audit).chain(runtime).chain(state).collect()
+}
+
+/// Raises the limit on open files as far as it goes: each connection takes one, and the soft limit is for programs that use
+/// select(2). `up` stays as it is, because its programs inherit the limit.
+fn open_more_files() {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    // Without it there are fewer connections.
+    _ = setrlimit(Resource::Nofile, files);
 }
 
 /// Keeps the token and the keys out of core files and of `/proc`, also from other programs of this user

@@ -36,6 +36,7 @@ fn request_errors() {
         RequestError::Panicked,
         RequestError::Timeout { limit },
         RequestError::Overloaded { limit: 10_000 },
+        RequestError::TooManyStreams { limit: 8_000 },
         RequestError::TooMany { what: "streams", limit: 500, retry_after: 5 },
         RequestError::NoMemory,
     ]

@@ -3,7 +3,7 @@ use tokio::time::advance;
 use super::*;
 
 fn clients(limits: ClientLimits) -> Arc<Clients> {
-    Arc::new(Clients::new(limits))
+    Arc::new(Clients::new(limits, 8_000))
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -30,6 +30,19 @@ async fn network_of_an_ipv6_host_is_one_client() {
     assert_eq!(connections.each_ref().map(Option::is_some), [true, true, false, true]);
     drop(connections);
     assert!(clients.connect(ip("2001:db8::9")).is_some(), "the permits are given back");
+}
+
+#[tokio::test]
+async fn streams_are_limited_for_each_client_and_in_all() {
+    let clients = Arc::new(Clients::new(ClientLimits { streams: 2, ..ClientLimits::default() }, 4));
+    let stream = |client: &str| clients.stream(ip(client));
+    let _own = [stream("10.0.0.1").unwrap(), stream("10.0.0.1").unwrap()];
+    assert!(matches!(stream("10.0.0.1"), Err(RequestError::TooMany { .. })));
+    // The programs of this host share an address, but do not use up everything.
+    let others = [stream("127.0.0.1").unwrap(), stream("127.0.0.1").unwrap()];
+    assert_eq!(stream("127.0.0.1").unwrap_err(), RequestError::TooManyStreams { limit: 4 });
+    drop(others);
+    stream("10.0.0.2").unwrap();
 }
 
 #[tokio::test(start_paused = true)]

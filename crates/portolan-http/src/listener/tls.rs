@@ -30,16 +30,16 @@ impl Listener for TlsListener {
     type Io = TlsStream<TcpStream>;
     type Handshake = BoxFuture<'static, io::Result<(Self::Io, Peer)>>;
 
-    async fn accept(&mut self) -> io::Result<Self::Handshake> {
-        let plain = Listener::accept(&mut self.tcp).await?;
+    async fn accept(&mut self) -> io::Result<(Peer, Self::Handshake)> {
+        let (peer, plain) = Listener::accept(&mut self.tcp).await?;
         let tls = Arc::clone(&self.tls);
-        Ok(async move {
+        let handshake = async move {
             let (stream, peer) = plain.await?;
             let stream = tls.acceptor().accept(stream).await?;
             let certificates = stream.get_ref().1.peer_certificates();
             let names = certificates.and_then(<[_]>::first).map(client_names);
             Ok((stream, peer.with_certificate(names)))
-        }
-        .boxed())
+        };
+        Ok((peer, handshake.boxed()))
     }
 }

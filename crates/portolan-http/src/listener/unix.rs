@@ -11,9 +11,11 @@ impl Listener for UnixListener {
     type Io = UnixStream;
     type Handshake = Ready<io::Result<(UnixStream, Peer)>>;
 
-    async fn accept(&mut self) -> io::Result<Self::Handshake> {
+    async fn accept(&mut self) -> io::Result<(Peer, Self::Handshake)> {
         let (stream, _) = UnixListener::accept(self).await?;
-        let peer = stream.peer_cred().map(|cred| Peer::Unix { uid: cred.uid(), pid: cred.pid() });
-        Ok(ready(peer.map(|peer| (stream, peer))))
+        // A failure concerns this connection only.
+        let credentials = stream.peer_cred().map_err(|_| io::ErrorKind::ConnectionAborted)?;
+        let peer = Peer::Unix { uid: credentials.uid(), pid: credentials.pid() };
+        Ok((peer.clone(), ready(Ok((stream, peer)))))
     }
 }

@@ -24,10 +24,12 @@ pub(super) fn errors(error: &RequestError) -> Response {
     (error.status(), format!("plain: {error}")).into_response()
 }
 
-/// `GET /ping` and `POST /length`, which answers the length of the body.
+/// `GET /ping`, `GET /wait`, which is not answered, and `POST /length`, which answers the length of the body.
 pub(super) fn plain() -> Dialect {
     let length = async |LimitedBody(body): LimitedBody| body.len().to_string();
-    let router = Router::new().route("/ping", get(async || "pong")).route("/length", post(length));
+    let wait = get(async || std::future::pending::<()>().await);
+    let router = Router::new().route("/ping", get(async || "pong")).route("/wait", wait);
+    let router = router.route("/length", post(length));
     Dialect::new(router, errors)
 }
 

@@ -119,11 +119,22 @@ async fn connection_beyond_the_limit_is_answered_with_503() {
     let mut admitted = Vec::new();
     for _ in 0..2 {
         let mut stream = server.connect().await;
-        stream.write_all(b"GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let both = b"GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\nGET /wait HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        stream.write_all(both).await.unwrap();
         stream.read_exact(&mut [0]).await.unwrap();
         admitted.push(stream);
     }
-    let rejected = server.ping().await;
+    let rejected = async {
+        loop {
+            let response = server.ping().await;
+            if response.status() == 503 {
+                return response;
+            }
+        }
+    };
+    // The second request of each arrives at about the same time.
+    let rejected =
+        timeout(TEST_TIMEOUT, rejected).await.expect("requests in progress are not given up");
     assert_eq!(
         (rejected.status().as_u16(), rejected.headers()["retry-after"].as_bytes()),
         (503, &b"1"[..])
@@ -136,6 +147,26 @@ async fn connection_beyond_the_limit_is_answered_with_503() {
         }
     };
     timeout(TEST_TIMEOUT, freed).await.expect("the permits are released");
+}
+
+#[tokio::test]
+async fn connections_without_a_whole_request_make_room() {
+    let server = Server::start(HttpLimits { connections: 3, ..HttpLimits::default() }).await;
+    let mut idle = server.connect().await;
+    idle.write_all(b"GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    idle.read_exact(&mut [0]).await.unwrap();
+    for begin in ["", "GET /ping HTTP/1.1\r\nx: ", &head(100)] {
+        let (mut one, mut two) = (server.connect().await, server.connect().await);
+        one.write_all(begin.as_bytes()).await.unwrap();
+        two.write_all(begin.as_bytes()).await.unwrap();
+        assert_eq!(server.ping().await.status(), 200);
+        assert_eq!(read_to_end(&mut one).await, "", "the one that has waited longest");
+        assert!(timeout(SHORT, two.read_u8()).await.is_err(), "the other one stays");
+    }
+    idle.write_all(b"GET /ping HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    assert_eq!(read_to_end(idle).await.matches("200 OK").count(), 2, "and so does the idle one");
 }
 
 #[tokio::test]
