@@ -1,6 +1,7 @@
 //! The end-to-end tests: the built command and real servers, one module a subject.
 
 mod access_control;
+mod attacks;
 mod bad_input;
 mod cli_output;
 #[cfg(feature = "full")]

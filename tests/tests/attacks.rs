@@ -1,0 +1,8 @@
+//! Attacks with the programs that an attacker uses: each is ended, counted and audited while others are served.
+
+#[cfg(feature = "full")]
+mod certificates;
+mod floods;
+mod half_open;
+mod slow_clients;
+mod target;
