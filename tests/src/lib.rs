@@ -26,6 +26,7 @@ mod process;
 mod programs;
 mod proxy;
 pub mod redis;
+pub mod schemathesis;
 pub mod servers;
 mod simulated_boot;
 mod store;

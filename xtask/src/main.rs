@@ -12,6 +12,7 @@ mod cargo_deny;
 mod consul;
 mod debian;
 mod reproducible;
+mod schemathesis;
 mod steps;
 mod test;
 mod tools;
