@@ -15,7 +15,7 @@ use tracing::debug;
 
 use crate::encoder::{Encoder, TooLarge};
 use crate::inflight::Inflight;
-use crate::link::{Link, Links};
+use crate::link::Links;
 use crate::listener::Listeners;
 use crate::local::{LocalEndpoints, MAX_LOCAL};
 use crate::log_limit::LogLimit;
@@ -188,7 +188,7 @@ impl Broadcaster {
         let stamp = node.encoder.next_stamp();
         let mut copies = Vec::new();
         for (target, copy) in node.copies(endpoint) {
-            let signing = &node.link(target).signing;
+            let signing = &node.link(target).signing();
             let encoded = node.encoder.stamped_announcement(signing, stamp, action, copy, None);
             copies.push((target, encoded.map_err(|error| too_large(endpoint, error))?));
         }
@@ -222,10 +222,15 @@ impl Broadcaster {
         // A response is larger than an announcement by the id of the query, which the querier chooses.
         let longest_id = "x".repeat(MAX_TEXT);
         let mut largest = 0;
-        for Link { signing, .. } in &node.links {
+        for link in &node.links {
             let response = node
                 .encoder
-                .announcement(signing, Action::Heartbeat, endpoint.clone(), Some(&longest_id))
+                .announcement(
+                    &link.signing(),
+                    Action::Heartbeat,
+                    endpoint.clone(),
+                    Some(&longest_id),
+                )
                 .map_err(|error| too_large(&endpoint, error))?;
             largest = largest.max(response.len());
         }

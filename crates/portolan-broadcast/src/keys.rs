@@ -1,7 +1,9 @@
 //! The keys of a channel: where they come from, and which are strong enough.
 
 mod file;
+mod followed;
 mod keyring;
+mod stamp;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use file::read as read_key;
 pub use file::read_secret;
+pub(crate) use followed::FollowedKeys;
 pub(crate) use keyring::{BadSignature, Keyring};
+pub use stamp::FollowedSecret;
 
 /// The fewest bytes of a key.
 const MIN_BYTES: usize = 16;

@@ -60,7 +60,7 @@ mod validate;
 pub use broadcaster::{Broadcaster, QueryMode};
 pub use config::{BroadcastConfig, ChannelConfig};
 pub use error::{AnnounceError, BroadcastError, QueryError};
-pub use keys::{KeyFile, KeyProblem, SharedKey, read_secret};
+pub use keys::{FollowedSecret, KeyFile, KeyProblem, SharedKey, read_secret};
 pub use listener::{AnnouncementListener, ReceivedAnnouncement};
 pub use network_id::network_id;
 pub use peers::PeerEvents;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use crate::config::Channel;
-use crate::keys::Keyring;
+use crate::keys::FollowedKeys;
 use crate::signature::Signing;
 use crate::transport::{BroadcastSocket, Destination, Receiver, Transport};
 use crate::validate::Validator;
@@ -19,7 +19,9 @@ use crate::{BroadcastConfig, BroadcastError};
 pub(crate) struct Link {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) socket: Box<dyn BroadcastSocket>,
-    pub(crate) signing: Signing,
+    pub(crate) keys: Arc<FollowedKeys>,
+    /// Group and port, which signed messages name.
+    audience: Arc<str>,
     /// Shared by the links with the same keys, so that a message that arrives on two of them counts once. A
     /// sender without those keys cannot use up the sequence numbers of one that has them.
     pub(crate) validator: Arc<Mutex<Validator>>,
@@ -65,7 +67,7 @@ pub(crate) struct Links<'a> {
 struct Domain {
     /// The place of the keys in the settings.
     keys_of: Option<usize>,
-    keys: Arc<Keyring>,
+    keys: Arc<FollowedKeys>,
     validator: Arc<Mutex<Validator>>,
 }
 
@@ -75,11 +77,23 @@ impl Link {
     /// Opens the sending socket.
     fn open(
         transport: Arc<dyn Transport>,
-        signing: Signing,
+        keys: Arc<FollowedKeys>,
+        audience: Arc<str>,
         validator: Arc<Mutex<Validator>>,
     ) -> io::Result<Self> {
         let socket = transport.open_socket()?;
-        Ok(Self { transport, socket, signing, validator, is_companion: false })
+        Ok(Self { transport, socket, keys, audience, validator, is_companion: false })
+    }
+
+    /// How messages are signed at this moment.
+    pub(crate) fn signing(&self) -> Signing {
+        Signing::new(self.keys.current(), Arc::clone(&self.audience))
+    }
+
+    /// What signed messages name as their channel, so that a copy of one is not accepted on another channel with the
+    /// same key.
+    pub(crate) fn audience(&self) -> Option<&str> {
+        (!self.keys.is_empty()).then_some(&*self.audience)
     }
 
     /// Returns the networks that a message is sent to.
@@ -103,8 +117,8 @@ impl<'a> Links<'a> {
     ) -> Result<(), BroadcastError> {
         let receiver = transport.open_channel();
         let Domain { keys, validator, .. } = self.domain(channel)?;
-        let signing = Signing::new(keys, channel.address);
-        let link = Link::open(transport, signing, validator);
+        let audience = channel.address.to_string().into();
+        let link = Link::open(transport, keys, audience, validator);
         let link = link.map_err(|source| BroadcastError::Open {
             interface: channel.interfaces.join(", "),
             source,
@@ -126,7 +140,7 @@ impl<'a> Links<'a> {
         if let Some(known) = self.domains.iter().find(|known| known.keys_of == keys_of) {
             return Ok(known.clone());
         }
-        let keys = Arc::new(self.config.keyring(keys_of)?);
+        let keys = Arc::new(FollowedKeys::read(self.config, keys_of)?);
         let validator = Validator::new(self.config, Arc::clone(&keys)).started(Timestamp::now());
         let validator = Arc::new(Mutex::new(validator));
         let domain = Domain { keys_of, keys, validator };

@@ -54,7 +54,7 @@ impl Node {
             payload,
             source,
             from_this_host: address.is_loopback() || link.transport.is_local_address(address),
-            audience: link.signing.audience(),
+            audience: link.audience(),
             is_attached: link.transport.is_attached(address),
             clock: Timestamp::now(),
             at: Instant::now(),
@@ -86,7 +86,7 @@ impl Node {
 
     /// Returns whether other hosts limit their responses, because a channel that reaches them has no key.
     pub(crate) fn is_limited(&self) -> bool {
-        self.links.iter().any(|link| link.signing.is_open() && link.networks().next().is_some())
+        self.links.iter().any(|link| link.keys.is_empty() && link.networks().next().is_some())
     }
 
     /// Returns the hosts that are reached.
@@ -203,7 +203,7 @@ impl Node {
         let &ServiceAnnouncement { action, ref service, ref in_reply_to } = announcement;
         trace!(service_name = %service.name, service_id = %service.id, %action, "Announcement received");
         self.metrics.announcement_received(action.as_str());
-        let is_signed = self.links.get(from.link).is_some_and(|link| !link.signing.is_open());
+        let is_signed = self.links.get(from.link).is_some_and(|link| !link.keys.is_empty());
         let number = message
             .sender
             .clone()
@@ -231,7 +231,7 @@ impl Node {
 
     fn answer_query(&self, query: &ServiceQuery, arrival: &Arrival<'_>, link: usize) {
         // The source of a query without a signature may be forged.
-        let is_open = self.links.get(link).is_some_and(|link| link.signing.is_open());
+        let is_open = self.links.get(link).is_some_and(|link| link.keys.is_empty());
         let limit = (is_open && !arrival.from_this_host)
             .then(|| arrival.payload.len().saturating_mul(AMPLIFICATION));
         let answers = self.local.lock().answers(query, arrival.from_this_host, limit);

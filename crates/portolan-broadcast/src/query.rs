@@ -150,7 +150,7 @@ impl Query<'_> {
             all: self.mode == QueryMode::All,
         };
         let too_large = |TooLarge { size, limit }| QueryError::TooLarge { size, limit };
-        let signing = &self.node.link(target).signing;
+        let signing = &self.node.link(target).signing();
         let is_for_others = target.destination != Destination::Loopback;
         self.node.encoder.query(signing, query, self.wait, is_for_others).map_err(too_large)
     }

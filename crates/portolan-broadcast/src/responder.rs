@@ -66,11 +66,11 @@ async fn send(node: &Node, reply: Reply) {
     let in_reply_to = Some(reply.query_id.as_str());
     let Some(link) = node.links.get(reply.link) else { return };
     let Ok(payload) =
-        node.encoder.announcement(&link.signing, Action::Heartbeat, endpoint, in_reply_to)
+        node.encoder.announcement(&link.signing(), Action::Heartbeat, endpoint, in_reply_to)
     else {
         return drop_reply(node, &reply, "the response exceeds the datagram size");
     };
-    let is_open = link.signing.is_open() && !reply.from_this_host;
+    let is_open = link.keys.is_empty() && !reply.from_this_host;
     if is_open && !node.response_limit.admits(reply.to.ip().to_canonical(), payload.len()) {
         return drop_reply(node, &reply, "its host has got too many responses");
     }

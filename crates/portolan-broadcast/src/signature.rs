@@ -4,7 +4,6 @@
 //! member `signature`. Unknown members are included, so that messages of newer versions can be verified.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -20,11 +19,11 @@ use crate::keys::{BadSignature, Keyring};
 const SIGNATURE: &str = "signature";
 
 /// How the messages of a channel are signed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Signing {
     pub(crate) keys: Arc<Keyring>,
     /// Group and port of the channel.
-    audience: String,
+    audience: Arc<str>,
 }
 
 /// Signs and verifies with one key.
@@ -34,8 +33,8 @@ pub(crate) struct Signer(Hmac<Sha256>);
 // === impl Signing ===
 
 impl Signing {
-    pub(crate) fn new(keys: Arc<Keyring>, group: SocketAddr) -> Self {
-        Self { keys, audience: group.to_string() }
+    pub(crate) fn new(keys: Arc<Keyring>, audience: Arc<str>) -> Self {
+        Self { keys, audience }
     }
 
     /// Returns whether the channel has no key.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::BroadcastConfig;
-use crate::keys::{BadSignature, Keyring};
+use crate::keys::{BadSignature, FollowedKeys};
 use crate::replay::{Novelty, Replays};
 
 /// The longest `sender`, `key_id`, `query_id` and `in_reply_to`, in bytes.
@@ -29,7 +29,7 @@ pub(crate) struct Validator {
     peers: Vec<IpAddr>,
     window: Duration,
     max_ttl: Duration,
-    keys: Arc<Keyring>,
+    keys: Arc<FollowedKeys>,
     replays: Replays,
     /// When this process began to listen.
     started: Timestamp,
@@ -140,7 +140,7 @@ impl Rejection {
 // === impl Validator ===
 
 impl Validator {
-    pub(crate) fn new(config: &BroadcastConfig, keys: Arc<Keyring>) -> Self {
+    pub(crate) fn new(config: &BroadcastConfig, keys: Arc<FollowedKeys>) -> Self {
         Self {
             max_datagram: config.max_datagram,
             allowed_networks: config.allowed_networks.clone(),

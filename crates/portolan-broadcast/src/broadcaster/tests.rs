@@ -8,6 +8,7 @@ use portolan_core::{HealthStatus, Host, Registration, Remedy, Ttl};
 use tokio::time::Instant;
 
 use super::*;
+use crate::signature::Signing;
 use crate::transport::memory::MemoryNetwork;
 use crate::transport::{BoxFuture, BroadcastSocket, Destination, Receiver};
 
@@ -343,7 +344,8 @@ async fn own_socket_accepts_only_responses_to_its_queries() {
     let mut listener = querier.listen();
     let said = |reply: Option<&str>| {
         let encoder = Encoder::new(&BroadcastConfig::default()).unwrap();
-        encoder.announcement(&Default::default(), Action::Register, endpoint("api"), reply).unwrap()
+        let unsigned = Signing::new(Arc::default(), "239.255.0.1:7001".into());
+        encoder.announcement(&unsigned, Action::Register, endpoint("api"), reply).unwrap()
     };
     // The first socket of the network's second machine; see MemoryNetwork.
     let own = "10.0.0.2:40001".parse().unwrap();

@@ -1,7 +1,7 @@
 //! The channels that the settings describe, and their keys.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -131,6 +131,16 @@ impl BroadcastConfig {
             }
             (None, None) => Keyring::of_files(&self.keys)
                 .map_err(|(index, problem)| key_error(format!("keys[{index}]"), problem)),
+        }
+    }
+
+    /// Returns the files of the keys of a channel.
+    pub(crate) fn key_files(&self, keys_of: Option<usize>) -> Vec<PathBuf> {
+        let of = |keys: &[KeyFile]| keys.iter().map(|key| key.file.clone()).collect();
+        match keys_of.and_then(|index| self.channels.get(index)) {
+            Some(channel) => of(&channel.keys),
+            None if self.key.is_some() => Vec::new(),
+            None => self.key_file.clone().map_or_else(|| of(&self.keys), |file| vec![file]),
         }
     }
 

@@ -13,11 +13,11 @@ fn endpoint(ttl: u64) -> ServiceEndpoint {
 }
 
 fn unsigned() -> Signing {
-    Signing::default()
+    signing(Keyring::default())
 }
 
 fn signing(keys: Keyring) -> Signing {
-    Signing::new(Arc::new(keys), "239.255.0.1:7001".parse().unwrap())
+    Signing::new(Arc::new(keys), "239.255.0.1:7001".into())
 }
 
 fn encoder(config: &BroadcastConfig) -> Encoder {
@@ -61,7 +61,8 @@ fn message_is_signed_and_has_the_key_id_if_a_key_is_configured() {
     let mut object = read(&bytes).as_object().unwrap().clone();
     assert_eq!(object["key_id"], "k1");
     assert_eq!(object["audience"], "239.255.0.1:7001");
-    assert!(Keyring::of_key(&key, None).verify(&mut object).is_ok());
+    let signature = crate::signature::take(&mut object).unwrap();
+    assert!(Keyring::of_key(&key, None).verify(&object, &signature).is_ok());
 }
 
 #[test]

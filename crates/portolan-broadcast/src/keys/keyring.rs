@@ -5,7 +5,7 @@ use portolan_core::hex;
 use serde_json::{Map, Value};
 
 use super::{KeyFile, KeyProblem, SharedKey, file};
-use crate::signature::{self, Signer};
+use crate::signature::Signer;
 
 /// The keys. Without any, messages are neither signed nor verified.
 #[derive(Debug, Clone, Default)]
@@ -71,18 +71,21 @@ impl Keyring {
         self.0.first()?.id.as_deref()
     }
 
-    /// Removes the signature from the message and verifies it. If both sides have ids, only the key with the
-    /// id of the message counts.
-    pub(crate) fn verify(&self, message: &mut Map<String, Value>) -> Result<String, BadSignature> {
-        let signature = signature::take(message)?;
+    /// Verifies the signature of a message, which has none itself, and returns it. If both sides have ids, only the key with
+    /// the id of the message counts.
+    pub(crate) fn verify(
+        &self,
+        message: &Map<String, Value>,
+        signature: &[u8; 32],
+    ) -> Result<String, BadSignature> {
         let theirs = message.get("key_id").and_then(Value::as_str);
         let fits = |key: &&Key| key.id.is_none() || theirs.is_none() || key.id.as_deref() == theirs;
         let mut candidates = self.0.iter().filter(fits).peekable();
         if candidates.peek().is_none() {
             return Err(BadSignature::UnknownKey { known: self.ids() });
         }
-        match candidates.any(|key| key.signer.is_authentic(message, &signature)) {
-            true => Ok(hex::encode(&signature)),
+        match candidates.any(|key| key.signer.is_authentic(message, signature)) {
+            true => Ok(hex::encode(signature)),
             false => Err(BadSignature::Wrong),
         }
     }

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::followed::{FORMER, LOOK};
 use super::*;
+use crate::{BroadcastConfig, signature};
 
 const KEY: &str = "2f7a9c0d41e6b8535c1f";
 
@@ -47,8 +49,13 @@ fn sent(keys: &Keyring) -> Map<String, Value> {
     message
 }
 
+fn verified(keys: &Keyring, mut message: Map<String, Value>) -> Result<String, BadSignature> {
+    let signature = signature::take(&mut message)?;
+    keys.verify(&message, &signature)
+}
+
 fn accepts(receiver: &Keyring, sender: &Keyring) -> bool {
-    receiver.verify(&mut sent(sender)).is_ok()
+    verified(receiver, sent(sender)).is_ok()
 }
 
 fn problem(key: &str) -> String {
@@ -106,10 +113,10 @@ fn unsigned_unknown_and_wrong_are_told_apart() {
     let keys = Keyring::of_key(&KEY.into(), Some("k1".to_owned()));
     let other =
         |id: &str| Keyring::of_key(&"another key of the channel".into(), Some(id.to_owned()));
-    assert_eq!(keys.verify(&mut message()), Err(BadSignature::Missing));
-    assert_eq!(keys.verify(&mut sent(&other("k1"))), Err(BadSignature::Wrong));
+    assert_eq!(verified(&keys, message()), Err(BadSignature::Missing));
+    assert_eq!(verified(&keys, sent(&other("k1"))), Err(BadSignature::Wrong));
     let unknown = BadSignature::UnknownKey { known: "k1".to_owned() };
-    assert_eq!(keys.verify(&mut sent(&other("k2"))), Err(unknown));
+    assert_eq!(verified(&keys, sent(&other("k2"))), Err(unknown));
 }
 
 #[test]
@@ -155,4 +162,33 @@ fn one_key_in_two_files_is_refused() {
     let files = [directory.write("old", KEY, 0o600), directory.write("new", KEY, 0o600)];
     let (index, problem) = Keyring::of_files(&files).unwrap_err();
     assert_eq!((index, problem.to_string().contains("occurs twice")), (1, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn replaced_key_is_used_and_the_former_one_counts_for_a_moment() {
+    let directory = Directory::new();
+    let write = |key: &str| {
+        let KeyFile { file, .. } = directory.write("new", key, 0o600);
+        fs::rename(file, directory.0.join("key")).unwrap();
+    };
+    write("4f1c0a97d2e86b35 the old key");
+    let key_file = Some(directory.0.join("key"));
+    let config = BroadcastConfig { key_file, ..BroadcastConfig::default() };
+    let member = || FollowedKeys::read(&config, None).unwrap();
+    let (one, two) = (member(), member());
+    let old = sent(&one.current());
+    write("be93d5708a1f642c the new key");
+    tokio::time::advance(LOOK).await;
+    let new = sent(&one.current());
+    assert_ne!(old, new);
+    assert!(one.verify(&mut old.clone()).is_ok(), "others may not have the new key yet");
+    assert!(two.verify(&mut new.clone()).is_ok(), "it looks, because others have the new key");
+    tokio::time::advance(FORMER).await;
+    for member in [&one, &two] {
+        assert!(member.verify(&mut old.clone()).is_err());
+        assert!(member.verify(&mut new.clone()).is_ok());
+    }
+    write("short");
+    tokio::time::advance(LOOK).await;
+    assert_eq!(sent(&one.current()), new, "what cannot be used replaces nothing");
 }

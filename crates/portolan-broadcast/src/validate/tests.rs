@@ -14,7 +14,7 @@ const MINIMAL: &str = r#"{
 const THEN: &str = "2025-11-07T12:00:00Z";
 
 fn validator(config: &BroadcastConfig) -> Validator {
-    Validator::new(config, Arc::new(config.keyring(None).unwrap()))
+    Validator::new(config, Arc::new(FollowedKeys::read(config, None).unwrap()))
 }
 
 fn open() -> Validator {
@@ -52,7 +52,7 @@ fn message(members: &Value) -> Vec<u8> {
 
 fn signed(members: &Value, key: &str) -> Vec<u8> {
     let mut object: Map<String, Value> = serde_json::from_slice(&message(members)).unwrap();
-    Keyring::of_key(&key.into(), None).sign(&mut object);
+    crate::keys::Keyring::of_key(&key.into(), None).sign(&mut object);
     serde_json::to_vec(&object).unwrap()
 }
 
