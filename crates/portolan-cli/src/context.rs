@@ -224,7 +224,7 @@ impl Context {
     fn builder_at(&self, url: String) -> DiscoveryClientBuilder {
         let builder = self.discovery_builder();
         match self.token_for(&url) {
-            Some(token) => builder.token(token).registry_url(url),
+            Some(token) => builder.token_file(self.file_of(&token)).token(token).registry_url(url),
             None => builder.registry_url(url),
         }
     }
@@ -251,7 +251,7 @@ impl Context {
             false => self.token_for(&builder.locate_registry()),
         };
         match token {
-            Some(token) => builder.token(token),
+            Some(token) => builder.token_file(self.file_of(&token)).token(token),
             None => builder,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use portolan_broadcast::{BroadcastConfig, Broadcaster};
@@ -33,6 +34,7 @@ pub struct DiscoveryClientBuilder<H = UnknownHost> {
     registry_url: Option<String>,
     scope: Scope,
     token: Option<Secret>,
+    token_file: Option<PathBuf>,
     metrics: Option<Metrics>,
     broadcast: BroadcastConfig,
     broadcaster: Option<Broadcaster>,
@@ -77,6 +79,12 @@ impl<H> DiscoveryClientBuilder<H> {
     /// Sets the token for the registry.
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// Sets the file that the token comes from: when the registry refuses the token, it is read again.
+    pub fn token_file(mut self, file: Option<PathBuf>) -> Self {
+        self.token_file = file;
         self
     }
 
@@ -152,6 +160,7 @@ impl<H> DiscoveryClientBuilder<H> {
     pub fn registry_client(&self) -> Result<RegistryClient, RegistryClientError> {
         let client = RegistryClient::new(RegistryClientConfig {
             token: self.token.clone(),
+            token_file: self.token_file.clone(),
             dns_servers: self.config.dns.servers.clone(),
             tls: self.config.registry_tls.clone(),
             ..RegistryClientConfig::new(self.locate_registry())
@@ -223,6 +232,7 @@ impl<H: HostDefaults> Default for DiscoveryClientBuilder<H> {
             registry_url: None,
             scope: Scope::default(),
             token: None,
+            token_file: None,
             metrics: None,
             broadcast: BroadcastConfig::default(),
             broadcaster: None,

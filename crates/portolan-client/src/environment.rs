@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use portolan_broadcast::{BroadcastConfig, KeyProblem, SharedKey, read_secret};
@@ -100,28 +100,31 @@ impl<H> DiscoveryClientBuilder<H> {
         if let Some(url) = read::<String>(variable::REGISTRY_URL, &get)? {
             self = self.registry_url(url);
         }
-        if let Some(token) = token(&get)? {
-            self = self.token(token);
+        if let Some((token, file)) = token(&get)? {
+            self = self.token(token).token_file(file);
         }
         let config = broadcast(self.broadcast_config(), &get)?;
         Ok(self.broadcast(config))
     }
 }
 
-/// The token, or that in the file which the environment names.
+/// The token, or that in the file which the environment names, and the file.
 fn token(
     get: &impl Fn(&'static str) -> Option<OsString>,
-) -> Result<Option<Secret>, InvalidVariable> {
+) -> Result<Option<(Secret, Option<PathBuf>)>, InvalidVariable> {
     let invalid = |variable, reason: String| InvalidVariable { variable, reason };
     if let Some(token) = read::<String>(variable::TOKEN, get)? {
         return match token.is_empty() {
             true => Err(invalid(variable::TOKEN, "the token is empty".to_owned())),
-            false => Ok(Some(token.into())),
+            false => Ok(Some((token.into(), None))),
         };
     }
     let Some(file) = get(variable::TOKEN_FILE) else { return Ok(None) };
-    let token = read_secret(Path::new(&file));
-    token.map(Some).map_err(|problem| invalid(variable::TOKEN_FILE, problem.to_string()))
+    let file = PathBuf::from(file);
+    let token = read_secret(&file);
+    token
+        .map(|token| Some((token, Some(file))))
+        .map_err(|problem| invalid(variable::TOKEN_FILE, problem.to_string()))
 }
 
 fn broadcast(

@@ -12,6 +12,7 @@ mod response;
 mod servers;
 mod srv;
 mod sse;
+mod token;
 mod transport;
 mod vantage;
 mod watch;

@@ -81,6 +81,13 @@ impl Context {
             _ => token.clone(),
         }
     }
+
+    /// Returns the file that a token comes from, if it can be read again.
+    pub(super) fn file_of(&self, token: &Secret) -> Option<PathBuf> {
+        let Settings { token: common, token_file, .. } = self.settings();
+        let is_common = common.as_ref() == Some(token);
+        token_file.clone().filter(|file| is_common && !is_descriptor(file))
+    }
 }
 
 /// Reads the secrets that are not in the settings themselves.

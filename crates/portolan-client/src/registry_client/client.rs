@@ -4,9 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_core::{
-    HealthReport, Incarnation, Registration, Secret, ServiceEndpoint, ServiceId, Vantage,
-};
+use portolan_core::{HealthReport, Incarnation, Registration, ServiceEndpoint, ServiceId, Vantage};
 use reqwest::header::{ACCEPT, HeaderMap};
 use reqwest::{Method, Request, RequestBuilder, StatusCode, Url};
 use tokio::time::{Instant, timeout_at};
@@ -17,6 +15,7 @@ use super::local::Local;
 use super::query::{ListQuery, Listing, WatchRequest};
 use super::response::RegistryResponse;
 use super::servers::{Servers, without_slash};
+use super::token::Token;
 use super::transport::Transport;
 use super::watch::RegistryWatch;
 use crate::reservations::Reservations;
@@ -37,8 +36,7 @@ pub struct RegistryClient {
     servers: Arc<Servers>,
     timeout: Duration,
     incarnation: Option<Incarnation>,
-    /// Whether requests have a token.
-    has_token: bool,
+    token: Arc<Token>,
     local: Option<Local>,
 }
 
@@ -57,12 +55,13 @@ impl RegistryClient {
     /// Creates a client, which connects by its first use. Fails if the URL, the token or the certificates are not
     /// valid; retrying does not help.
     pub fn new(config: RegistryClientConfig) -> Result<Self, RegistryClientError> {
-        let RegistryClientConfig { url, token, timeout, dns_servers, tls } = config;
+        let RegistryClientConfig { url, token, token_file, timeout, dns_servers, tls } = config;
         let servers = Arc::new(Servers::parse(&url, dns_servers)?);
-        let headers = headers(token.as_ref().map(Secret::expose))?;
+        let token = Arc::new(Token::new(token.as_ref(), token_file)?);
+        let headers = headers();
         let transport = Transport::new(headers.clone(), timeout, tls, servers.uses_tls())?;
-        let (transport, has_token) = (Arc::new(transport), token.is_some());
-        Ok(Self { transport, headers, servers, timeout, incarnation: None, has_token, local: None })
+        let transport = Arc::new(transport);
+        Ok(Self { transport, headers, servers, timeout, incarnation: None, token, local: None })
     }
 
     /// Returns the same client, which reaches a registry on this host by its Unix socket if it has one, and sends its token
@@ -229,7 +228,7 @@ impl RegistryClient {
                 result => return result.map(RegistryResponse::on_this_host),
             }
         }
-        if let Some(local) = local.filter(|_| self.has_token) {
+        if let Some(local) = local.filter(|_| self.token.is_some()) {
             local.check_listener(base)?;
         }
         RegistryResponse::receive(with(self.transport.client()), url, deadline).await
@@ -250,15 +249,31 @@ impl RegistryClient {
         response.accepted()
     }
 
-    /// Sends a request and waits for the head of the response; the body of an error is read too. A server that does
-    /// not respond, or is not ready, leaves an equal share of the remaining time to each of the others.
+    /// Sends a request and waits for the head of the response; the body of an error is read too. If the token is refused and
+    /// there is a newer one, the request is sent with that.
     pub(super) async fn send(
         &self,
         request: RequestBuilder,
     ) -> Result<RegistryResponse, RegistryClientError> {
         let request = request.build();
-        let request =
+        let mut request =
             request.map_err(|error| RegistryClientError::in_transit(&self.url(), &error))?;
+        self.token.put(request.headers_mut());
+        let response = self.send_to_any(&request).await?;
+        let is_refused =
+            matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        match is_refused && self.token.renew(request.headers_mut()) {
+            true => self.send_to_any(&request).await,
+            false => Ok(response),
+        }
+    }
+
+    /// Sends a request to one server after the other. One that does not respond, or is not ready, leaves an equal share of the
+    /// remaining time to each of the others.
+    async fn send_to_any(
+        &self,
+        request: &Request,
+    ) -> Result<RegistryResponse, RegistryClientError> {
         let deadline = Instant::now() + self.timeout;
         let in_order = timeout_at(deadline, self.servers.in_order()).await;
         let in_order = in_order.unwrap_or_else(|_| {
@@ -270,7 +285,7 @@ impl RegistryClient {
         while let Some(base) = servers.next() {
             let left = deadline.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(servers.len() + 1).unwrap_or(u32::MAX);
-            match self.send_to(base, &request, Instant::now() + share).await {
+            match self.send_to(base, request, Instant::now() + share).await {
                 Ok(response) if response.is_not_ready() && servers.len() > 0 => {}
                 Ok(response) if response.is_stale() => {
                     stale.get_or_insert((base, response));

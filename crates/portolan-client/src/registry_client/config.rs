@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use portolan_broadcast::network_id;
 use portolan_core::{NETWORK_ID_HEADER, Secret, TlsConfig};
 use reqwest::Url;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use zeroize::Zeroizing;
+use reqwest::header::{HeaderMap, HeaderValue};
 
 use super::error::RegistryClientError;
 use super::srv;
@@ -22,6 +22,8 @@ pub struct RegistryClientConfig {
     pub url: String,
     /// The bearer token, if the registry requires one.
     pub token: Option<Secret>,
+    /// The file that the token comes from: when the registry refuses the token, it is read again.
+    pub token_file: Option<PathBuf>,
     /// How long one request may take, from connecting to the last byte. Default 5 s; a registry
     /// answers within milliseconds.
     pub timeout: Duration,
@@ -46,6 +48,7 @@ impl Default for RegistryClientConfig {
         Self {
             url,
             token: None,
+            token_file: None,
             timeout: Duration::from_secs(5),
             dns_servers: Vec::new(),
             tls: TlsConfig::default(),
@@ -58,6 +61,7 @@ impl fmt::Debug for RegistryClientConfig {
         f.debug_struct("RegistryClientConfig")
             .field("url", &self.url)
             .field("token", &self.token.as_ref().map(|_| "(secret)"))
+            .field("token_file", &self.token_file)
             .field("timeout", &self.timeout)
             .field("dns_servers", &self.dns_servers)
             .field("tls", &self.tls)
@@ -95,18 +99,11 @@ pub(super) fn base_url(text: &str) -> Result<Url, RegistryClientError> {
     Ok(url)
 }
 
-/// The headers of every request.
-pub(super) fn headers(token: Option<&str>) -> Result<HeaderMap, RegistryClientError> {
+/// The headers of every request, without the token.
+pub(super) fn headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
     if let Some(id) = network_id() {
         headers.insert(NETWORK_ID_HEADER, HeaderValue::from_static(id));
     }
-    if let Some(token) = token {
-        let text = Zeroizing::new(format!("Bearer {token}"));
-        let value = HeaderValue::from_str(&text);
-        let mut value = value.map_err(|_| RegistryClientError::InvalidToken)?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
-    Ok(headers)
+    headers
 }
