@@ -3,7 +3,7 @@
 mod file;
 mod followed;
 mod keyring;
-mod stamp;
+mod secret_file;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,7 +17,7 @@ pub(crate) use file::read as read_key;
 pub use file::read_secret;
 pub(crate) use followed::FollowedKeys;
 pub(crate) use keyring::{BadSignature, Keyring};
-pub use stamp::FollowedSecret;
+pub use secret_file::FollowedSecret;
 
 /// The fewest bytes of a key.
 const MIN_BYTES: usize = 16;

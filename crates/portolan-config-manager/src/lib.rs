@@ -39,14 +39,12 @@ mod origin;
 mod path;
 mod scalar;
 mod schema;
-mod stamp;
 mod yaml;
 
 pub use document::Document;
 pub use error::{ConfigError, Problem};
 pub use loader::{LoadableSettings, Loaded, Loader, Setting};
 pub use origin::Origin;
-pub use stamp::FileStamp;
 
 /// The maximum size of a configuration file, in bytes: a thousand times the usual size.
 pub const MAX_FILE_SIZE: u64 = 1024 * 1024;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portolan_core::{DeclaredInstance, DeclaredState, IpNetwork};
-use portolan_http::{AccessControl, Authenticator, CredentialSource, Dialect};
+use portolan_http::{Authenticator, CredentialSource, Dialect};
 use portolan_metrics::Metrics;
 use portolan_registry::Registry;
 use tokio::sync::watch;
@@ -63,12 +63,9 @@ impl Api {
         self.authenticator(Authenticator::new(token))
     }
 
-    /// Sets access control that may change. Every route needs credentials and a right, except those that `token` names too.
-    pub fn access(self, access: watch::Receiver<Arc<AccessControl>>) -> Self {
-        self.authenticator(Authenticator::following(access))
-    }
-
-    fn authenticator(self, authenticator: Authenticator) -> Self {
+    /// Sets how clients are identified, by `Authorization: Bearer TOKEN` and what their connections prove. Every route needs
+    /// credentials and a right, except those that [`token`](Self::token) names.
+    pub fn authenticator(self, authenticator: Authenticator) -> Self {
         let authenticator = authenticator.source(CredentialSource::Bearer);
         self.with(|inner| inner.authenticator = authenticator)
     }

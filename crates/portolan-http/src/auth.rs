@@ -1,6 +1,7 @@
 //! Authentication: where a request carries its credentials, and which client they identify.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -55,7 +56,18 @@ impl CredentialSource {
 #[derive(Debug, Clone)]
 pub struct Authenticator {
     pub(crate) access: watch::Receiver<Arc<AccessControl>>,
+    on_unknown: Option<Look>,
     sources: Vec<CredentialSource>,
+}
+
+/// Looks whether there are new tokens.
+#[derive(Clone)]
+struct Look(Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Look")
+    }
 }
 
 // === impl Authenticator ===
@@ -70,7 +82,14 @@ impl Authenticator {
 
     /// Creates an authenticator for access control that may change, without any source.
     pub fn following(access: watch::Receiver<Arc<AccessControl>>) -> Self {
-        Self { access, sources: Vec::new() }
+        Self { access, on_unknown: None, sources: Vec::new() }
+    }
+
+    /// Sets what is called when the token of a request is unknown, before it is looked at again: its client may have read a
+    /// new one before this server has.
+    pub fn on_unknown_token(mut self, look: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_unknown = Some(Look(Arc::new(look)));
+        self
     }
 
     /// Adds a source. The first source that finds credentials decides.
@@ -104,7 +123,11 @@ impl Authenticator {
         if evidence.token.is_some() {
             clients.check_guesses(client)?;
         }
-        let principal = access.identify(&evidence, Timestamp::now());
+        let mut principal = access.identify(&evidence, Timestamp::now());
+        if let (Principal::Unknown, Some(Look(look))) = (&principal, &self.on_unknown) {
+            look();
+            principal = self.access.borrow().identify(&evidence, Timestamp::now());
+        }
         if let (Principal::Unknown, Some([a, b, c, d, e, f, g, h, ..])) =
             (&principal, evidence.token)
         {

@@ -1,26 +1,33 @@
-//! Access control of the registry: the token of the settings, and the file of policies, which may change.
+//! Access control of the registry: its token and its policies, whose files may change.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use portolan_access::{
     AccessFileError, Identities, InvalidPolicies, Policies, TokenFile, read_policies_file,
 };
-use portolan_config_manager::{ConfigError, FileStamp, Loader};
-use portolan_core::{Remedy, Revision, Secret};
-use portolan_http::AccessControl;
+use portolan_broadcast::FollowedSecret;
+use portolan_config_manager::{ConfigError, Loader};
+use portolan_core::{FileStamp, Remedy, Revision, Secret};
+use portolan_http::{AccessControl, Authenticator};
 use portolan_registry::{Registry, RegistryConfig, RegistryStatus};
 use tokio::sync::watch;
-use tokio::time::interval;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info};
 
-use crate::Settings;
+use crate::secrets::is_descriptor;
+use crate::server::check_token;
+use crate::{ServerError, Settings};
 
 /// How often the files are looked at: a change is in force within a second.
 const LOOK: Duration = Duration::from_millis(500);
+/// The same, while requests have tokens that are unknown: their clients may have read a file earlier.
+const LOOK_FOR_UNKNOWN: Duration = Duration::from_millis(20);
 
 /// Why policies cannot be used. Retrying does not help before a file has changed.
 #[derive(Debug, thiserror::Error)]
@@ -60,14 +67,25 @@ pub fn read_policies(config: &RegistryConfig) -> Result<Option<LoadedPolicies>, 
     config.policies.as_deref().map(LoadedPolicies::read).transpose()
 }
 
-/// The sources of access control, and where it is published.
+/// Access control, and the files that it comes from.
 #[derive(Debug)]
 pub(crate) struct AccessSources {
+    /// The address of the registry, which decides how strong a token must be.
+    address: SocketAddr,
+    /// Set once it runs.
+    registry: OnceLock<Registry>,
+    state: Mutex<State>,
+    published: watch::Sender<Arc<AccessControl>>,
+}
+
+#[derive(Debug)]
+struct State {
     token: Option<Secret>,
+    token_file: Option<FollowedSecret>,
     file: Option<PathBuf>,
     loaded: Option<LoadedPolicies>,
     stamp: FileStamp,
-    published: watch::Sender<Arc<AccessControl>>,
+    looked: Instant,
 }
 
 // === impl LoadedPolicies ===
@@ -89,41 +107,90 @@ impl LoadedPolicies {
 // === impl AccessSources ===
 
 impl AccessSources {
-    /// Reads the policies and publishes what they permit.
-    pub(crate) fn open(settings: &Settings) -> Result<Self, InvalidAccess> {
+    /// Reads the files and publishes what they permit.
+    pub(crate) fn open(settings: &Settings, address: SocketAddr) -> Result<Self, ServerError> {
+        let token = settings.token.clone();
+        check_token(token.as_ref(), address)?;
+        // A descriptor can be read once only.
+        let token_file = settings.token_file.clone().filter(|file| !is_descriptor(file));
+        let token_file = token_file.map(FollowedSecret::new);
         let file = settings.service_registry.policies.clone();
+        // Before the files are read, so that a change meanwhile is found later.
         let stamp = stamp(file.as_deref());
         let loaded = read_policies(&settings.service_registry)?;
-        let published = watch::Sender::default();
-        let sources = Self { token: settings.token.clone(), file, loaded, stamp, published };
-        sources.publish(Revision(0));
-        Ok(sources)
+        let state = State { token, token_file, file, loaded, stamp, looked: Instant::now() };
+        let published = watch::Sender::new(Arc::new(state.access(Revision(0))));
+        Ok(Self { address, registry: OnceLock::new(), state: Mutex::new(state), published })
     }
 
-    /// Returns what is in force, now and later.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<AccessControl>> {
-        self.published.subscribe()
+    /// Returns what identifies clients by what is in force at each moment.
+    pub(crate) fn authenticator(self: &Arc<Self>) -> Authenticator {
+        let sources = Arc::clone(self);
+        Authenticator::following(self.published.subscribe())
+            .on_unknown_token(move || sources.look(LOOK_FOR_UNKNOWN))
     }
 
     /// Follows the files, until `stop`.
-    pub(crate) async fn follow(mut self, registry: Registry, stop: CancellationToken) {
-        if self.file.is_none() {
-            return stop.cancelled().await;
-        }
+    pub(crate) async fn follow(self: Arc<Self>, registry: Registry, stop: CancellationToken) {
         let mut ticks = interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let registry = self.registry.get_or_init(|| registry);
         let mut is_loading = true;
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.look(LOOK / 2);
             // What a watch has seen from an earlier server may be less than it may see now.
-            let is_loaded = is_loading && registry.status() != RegistryStatus::Loading;
-            if self.reload() || is_loaded {
-                self.publish(registry.revision());
-                is_loading &= !is_loaded;
+            if is_loading && registry.status() != RegistryStatus::Loading {
+                is_loading = false;
+                self.publish(&self.state.lock());
             }
         }
     }
 
-    /// Reads the files if they have changed. If they are invalid, what was in force stays so.
-    fn reload(&mut self) -> bool {
+    /// Looks at the files, unless that was done within the interval.
+    fn look(&self, interval: Duration) {
+        let mut state = self.state.lock();
+        if state.looked.elapsed() < interval {
+            return;
+        }
+        state.looked = Instant::now();
+        if state.reload_token(self.address) | state.reload_policies() {
+            self.publish(&state);
+        }
+    }
+
+    fn publish(&self, state: &State) {
+        let since = self.registry.get().map_or(Revision(0), Registry::revision);
+        self.published.send_replace(Arc::new(state.access(since)));
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// Reads the token if its file has changed. A file that cannot be used replaces nothing.
+    fn reload_token(&mut self, address: SocketAddr) -> bool {
+        let Some(file) = &mut self.token_file else { return false };
+        let changed = file.changed().map_err(|problem| format!("{problem}: {}", problem.remedy()));
+        let checked = changed.and_then(|token| {
+            let check = token.as_ref().map(|token| check_token(Some(token), address));
+            check.transpose().map_err(|error| error.with_remedy()).map(|_| token)
+        });
+        match checked {
+            Ok(Some(token)) if Some(&token) != self.token.as_ref() => {
+                info!(file = %file.path().display(), "Token of the registry replaced");
+                self.token = Some(token);
+                true
+            }
+            Ok(_) => false,
+            Err(problem) => {
+                error!(problem, "Changed token not used, the former one stays in use");
+                false
+            }
+        }
+    }
+
+    /// Reads the policies and tokens if their files have changed. If they are invalid, what was in force stays so.
+    fn reload_policies(&mut self) -> bool {
         let stamp = stamp(self.file.as_deref());
         if stamp == self.stamp {
             return false;
@@ -137,22 +204,22 @@ impl AccessSources {
             }
             Err(error) => {
                 let error = error.with_remedy();
-                warn!(%error, "Changed policies not used, the former ones stay in force");
+                error!(%error, "Changed policies not used, the former ones stay in force");
                 false
             }
         }
     }
 
-    fn publish(&self, since: Revision) {
+    /// What is in force from this revision on.
+    fn access(&self, since: Revision) -> AccessControl {
         let token = self.token.as_ref().map(Secret::expose);
         let access = token.map_or_else(AccessControl::open, AccessControl::with_token);
-        let access = match &self.loaded {
+        match &self.loaded {
             None => access,
             Some(LoadedPolicies { policies, tokens }) => {
                 access.with_identities(Identities::new(policies, tokens, since))
             }
-        };
-        self.published.send_replace(Arc::new(access));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A registry server: registry, HTTP API, broadcast import and health checks in one process.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -157,21 +158,20 @@ impl RegistryServerBuilder {
         }
         let transport = Transport::from_config(&settings.service_registry)?;
         let scheme = transport.scheme();
-        let access = AccessSources::open(&settings)?;
         let allocator =
             PortAllocator::new(settings.port_allocator.clone())?.with_metrics(metrics.clone());
         let listener = listen(&settings, &allocator, &scope, on_any_port)?;
         let address = settings.service_registry.listen_address;
         let address =
             listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
-        check_token(settings.token.as_ref(), address)?;
+        let access = Arc::new(AccessSources::open(&settings, address)?);
         let (task, registry) =
             portolan_registry::open(&settings.service_registry, metrics.clone())?;
         let trust = ChannelTrust::from_settings(&settings);
         let imports = broadcaster.is_some() && settings.service_registry.import_broadcast;
         let broadcaster = broadcaster.filter(|_| imports && trust != ChannelTrust::Refused);
         let api = Api::new(registry.clone(), metrics.clone())
-            .access(access.subscribe())
+            .authenticator(access.authenticator())
             .trusted_proxies(settings.service_registry.trusted_proxies.clone())
             .open_to_network(is_open_to_network(address.ip(), &settings))
             .network_id(network_id())
@@ -270,7 +270,7 @@ async fn forget(registry: &Registry, scope: &Scope) {
 }
 
 /// Refuses a token that can be guessed, if other hosts can try.
-fn check_token(token: Option<&Secret>, address: SocketAddr) -> Result<(), ServerError> {
+pub(crate) fn check_token(token: Option<&Secret>, address: SocketAddr) -> Result<(), ServerError> {
     let length = token.map_or(MIN_TOKEN, |token| token.expose().len());
     if length >= MIN_TOKEN {
         return Ok(());

@@ -1,12 +1,12 @@
 //! The PEM files of one side of a connection, and whether they have changed.
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_core::{Remedy, TlsConfig};
+use portolan_core::{FileStamp, Remedy, TlsConfig};
 use tokio::time::Instant;
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -22,19 +22,11 @@ use crate::TlsError;
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What the file system says of each file. It differs if a file was written, or replaced by another one, also if a
-/// symbolic link on the way to it was, as Kubernetes does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp(Vec<Option<FileState>>);
-
-/// Device, inode, length, and time of modification in seconds and nanoseconds.
-type FileState = (u64, u64, u64, i64, i64);
-
 /// The files of a [`TlsConfig`], which are read again when they have changed.
 #[derive(Debug)]
 pub(crate) struct FollowedFiles {
     config: TlsConfig,
-    stamp: Stamp,
+    stamp: FileStamp,
     looked: Instant,
 }
 
@@ -43,7 +35,7 @@ pub(crate) struct FollowedFiles {
 impl FollowedFiles {
     /// Call it before the files are read, so that a change meanwhile is found later.
     pub(crate) fn new(config: TlsConfig) -> Self {
-        let (stamp, looked) = (Stamp::of(&config), Instant::now());
+        let (stamp, looked) = (stamp(&config), Instant::now());
         Self { config, stamp, looked }
     }
 
@@ -60,7 +52,7 @@ impl FollowedFiles {
             return None;
         }
         self.looked = Instant::now();
-        let stamp = Stamp::of(&self.config);
+        let stamp = stamp(&self.config);
         if stamp == self.stamp {
             return None;
         }
@@ -79,16 +71,9 @@ impl FollowedFiles {
     }
 }
 
-// === impl Stamp ===
-
-impl Stamp {
-    fn of(config: &TlsConfig) -> Self {
-        let TlsConfig { ca, certificate, key, crl } = config;
-        let files = [ca, certificate, key, crl].into_iter().flatten();
-        let identify =
-            |file: Metadata| (file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec());
-        Self(files.map(|file| fs::metadata(file).ok().map(identify)).collect())
-    }
+fn stamp(config: &TlsConfig) -> FileStamp {
+    let TlsConfig { ca, certificate, key, crl } = config;
+    FileStamp::of([ca, certificate, key, crl].into_iter().flatten().map(PathBuf::as_path))
 }
 
 /// Named wherever it is needed, so that no default of the process is.

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use portolan_core::Remedy;
+use portolan_core::{FileStamp, Remedy};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::stamp::Stamp;
 use super::{BadSignature, Keyring};
 use crate::{BroadcastConfig, BroadcastError, signature};
 
@@ -37,7 +36,7 @@ pub(crate) struct FollowedKeys {
 struct State {
     current: Arc<Keyring>,
     former: Option<(Arc<Keyring>, Instant)>,
-    stamp: Stamp,
+    stamp: FileStamp,
     looked: Instant,
 }
 
@@ -51,7 +50,7 @@ impl FollowedKeys {
     ) -> Result<Self, BroadcastError> {
         let files = config.key_files(keys_of);
         // Before the files are read, so that a change meanwhile is found later.
-        let stamp = Stamp::of(files.iter().map(PathBuf::as_path));
+        let stamp = FileStamp::of(files.iter().map(PathBuf::as_path));
         let current = Arc::new(config.keyring(keys_of)?);
         let state = State { current, former: None, stamp, looked: Instant::now() };
         Ok(Self { config: config.clone(), keys_of, files, state: Mutex::new(state) })
@@ -91,7 +90,7 @@ impl FollowedKeys {
             return false;
         }
         state.looked = Instant::now();
-        let stamp = Stamp::of(self.files.iter().map(PathBuf::as_path));
+        let stamp = FileStamp::of(self.files.iter().map(PathBuf::as_path));
         if stamp == state.stamp {
             return false;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portolan_access::{Grants, Identities, Right, Rule, digest};
 use portolan_core::Revision;
-use portolan_http::AccessControl;
+use portolan_http::{AccessControl, Authenticator};
 use portolan_registry::CommandOrigin;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -135,7 +135,7 @@ async fn server() -> (watch::Sender<Arc<AccessControl>>, Server) {
     let access = AccessControl::open().with_identities(identities());
     let access = watch::Sender::new(Arc::new(access));
     let receiver = access.subscribe();
-    let server = Server::with(|api| api.access(receiver)).await;
+    let server = Server::with(|api| api.authenticator(Authenticator::following(receiver))).await;
     (access, server)
 }
 

@@ -1,27 +1,40 @@
 //! Whether files have changed.
 
 use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// What the file system says of files. It differs if one was written, removed, or replaced by another one, also if a
 /// symbolic link on the way to it was, as Kubernetes does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FileStamp(Vec<Option<FileState>>);
 
-/// Device, inode, length, and time of modification in seconds and nanoseconds.
-type FileState = (u64, u64, u64, i64, i64);
+/// Device, inode, length and time of modification.
+type FileState = (u64, u64, u64, Option<SystemTime>);
 
 // === impl FileStamp ===
 
 impl FileStamp {
     /// Looks at these files. Take the stamp before you read them, so that a change meanwhile is found later.
     pub fn of<'a>(files: impl IntoIterator<Item = &'a Path>) -> Self {
-        let identify =
-            |file: Metadata| (file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec());
-        let files = files.into_iter();
-        Self(files.map(|file| fs::metadata(file).ok().map(identify)).collect())
+        Self(files.into_iter().map(|file| fs::metadata(file).ok().as_ref().map(state)).collect())
     }
+
+    /// Whether there is no file at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(unix)]
+fn state(file: &Metadata) -> FileState {
+    use std::os::unix::fs::MetadataExt;
+    (file.dev(), file.ino(), file.len(), file.modified().ok())
+}
+
+#[cfg(not(unix))]
+fn state(file: &Metadata) -> FileState {
+    (0, 0, file.len(), file.modified().ok())
 }
 
 #[cfg(test)]
