@@ -4,5 +4,7 @@
 mod certificates;
 mod floods;
 mod half_open;
+#[cfg(feature = "full")]
+mod rotation;
 mod slow_clients;
 mod target;

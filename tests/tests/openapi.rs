@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use portolan_tests::{REGISTRY, isolated, schemathesis};
 
 const TOKEN: &str = "the token of this registry";
