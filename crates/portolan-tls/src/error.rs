@@ -35,8 +35,8 @@ pub enum TlsError {
         /// What to do.
         remedy: &'static str,
     },
-    /// A key can be read by every user of this host.
-    #[error("{}: every user of this host can read the key", .0.display())]
+    /// A key can be read by other users than its owner, and the group that root has given it.
+    #[error("{}: other users of this host can read the key", .0.display())]
     OpenKey(PathBuf),
     /// A file of an authority exists already.
     #[error("{} exists already", .0.display())]

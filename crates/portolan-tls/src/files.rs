@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_core::{FileStamp, Remedy, TlsConfig};
+use portolan_core::{FileStamp, Remedy, TlsConfig, secret};
 use tokio::time::Instant;
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -138,7 +138,7 @@ fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErr
 
 fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let metadata = fs::metadata(file).map_err(|error| TlsError::file("read", file, &error))?;
-    if metadata.mode() & 0o004 != 0 {
+    if secret::is_exposed(metadata.mode(), metadata.uid()) {
         return Err(TlsError::OpenKey(file.to_owned()));
     }
     PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|error| TlsError::invalid(file, error))

@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::Path;
 
-use portolan_core::Secret;
+use portolan_core::{Secret, secret};
 
 use super::{KeyProblem, SharedKey};
 
@@ -52,12 +52,10 @@ fn check_kind(path: &Path, metadata: &Metadata) -> Result<(), KeyProblem> {
 fn check_permissions(path: &Path, metadata: &Metadata) -> Result<(), KeyProblem> {
     use std::os::unix::fs::MetadataExt;
     let mode = metadata.mode() & 0o7777;
-    // Root gives a service its secret by the group, as Kubernetes does with `fsGroup`.
-    let others = if metadata.uid() == 0 { 0o037 } else { 0o077 };
-    if mode & others == 0 {
-        return Ok(());
+    if secret::is_exposed(mode, metadata.uid()) {
+        return Err(KeyProblem::Exposed { path: path.to_owned(), mode });
     }
-    Err(KeyProblem::Exposed { path: path.to_owned(), mode })
+    Ok(())
 }
 
 #[cfg(not(unix))]
