@@ -260,16 +260,16 @@ impl Metrics {
 
     fn with_service(&self, name: &str, claim: Claim, record: impl FnOnce(&Families, Service)) {
         let families = &self.0.families;
-        let change = |change: LabelChange| self.change_label(change);
+        let change = |change: LabelChange| self.change_label(&change);
         let record = |service_name| record(families, Service { service_name });
         self.0.services.with(name, claim, change, record);
     }
 
     /// Moves the gauge of a service to or from the label that several share. Its counters begin again.
-    fn change_label(&self, change: LabelChange) {
+    fn change_label(&self, change: &LabelChange) {
         let families = &self.0.families;
         let mut shared = self.0.unhealthy.lock();
-        let (name, count) = match &change {
+        let (name, count) = match change {
             LabelChange::Gained(name) => (name, shared.get(name.as_str())),
             LabelChange::Lost(name) => {
                 let service = Service { service_name: name.clone() };
