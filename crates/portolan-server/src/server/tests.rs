@@ -355,3 +355,8 @@ async fn forged_announcements_are_counted_and_not_imported() {
     signing.stop().await;
     forging.stop().await;
 }
+
+#[test]
+fn limits_of_clients_have_the_same_defaults_as_their_settings() {
+    assert_eq!(client_limits(&ClientsConfig::default()), ClientLimits::default());
+}
