@@ -7,6 +7,7 @@ mod bom;
 mod lock;
 mod metadata;
 
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::Result;
@@ -15,7 +16,7 @@ use metadata::Metadata;
 
 fn main() -> Result<()> {
     let bom = bom()?;
-    println!("{}", serde_json::to_string_pretty(&bom)?);
+    writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&bom)?)?;
     Ok(())
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         println!("{}", output(Command::new("sha256sum").arg(&program))?.trim());
         programs.push(fs::read(&program).with_context(|| program.display().to_string())?);
         // Cargo's intermediate files are several gigabytes.
-        fs::remove_dir_all(copy.join("target").join(profile).join("deps"))?;
+        fs::remove_dir_all(copy.join("target").join(folder(profile)).join("deps"))?;
     }
     ensure!(programs[0] == programs[1], "the programs differ: the build is not reproducible");
     println!("the programs are equal");
@@ -65,11 +65,17 @@ fn build(sources: &Path, profile: &str, time: &str) -> Result<PathBuf> {
     command.args(["build", "--locked", "--profile", profile, "-p", "portolan-cli"]);
     command.args(["--features", "portolan-cli/full"]).current_dir(sources);
     command.env("CARGO_TARGET_DIR", &target).env("SOURCE_DATE_EPOCH", time);
+    command.env_remove("CARGO_ENCODED_RUSTFLAGS");
     command.env("RUSTFLAGS", rust).env("CFLAGS", c).env("CARGO_INCREMENTAL", "0");
     println!("=== build in {here}");
     let status = command.status().context("cannot start cargo")?;
     ensure!(status.success(), "the build in {here} failed ({status})");
-    Ok(target.join(profile).join("portolan"))
+    Ok(target.join(folder(profile)).join("portolan"))
+}
+
+/// Returns the folder of a profile in the target directory.
+fn folder(profile: &str) -> &str {
+    if profile == "dev" { "debug" } else { profile }
 }
 
 fn git(project: &Path, arguments: &[&str]) -> Command {
