@@ -1,5 +1,6 @@
 //! Attacks with the programs that an attacker uses: each is ended, counted and audited while others are served.
 
+mod browser;
 #[cfg(feature = "full")]
 mod certificates;
 mod floods;

@@ -15,7 +15,7 @@ struct Program {
 }
 
 /// Every program that the checks start and that does not come with Rust.
-const PROGRAMS: [Program; 23] = [
+const PROGRAMS: [Program; 24] = [
     Program { name: "initdb", package: "postgresql" },
     Program { name: "psql", package: "postgresql-client" },
     Program { name: "redis-server", package: "redis-server" },
@@ -36,6 +36,8 @@ const PROGRAMS: [Program; 23] = [
     Program { name: "etcdctl", package: "etcd-client" },
     // Makes the certificates of the tests.
     Program { name: "openssl", package: "openssl" },
+    // Opens the pages of an attacker.
+    Program { name: "chromium", package: "chromium" },
     // Judges the unit file.
     Program { name: "systemd-analyze", package: "systemd" },
     Program { name: "unshare", package: "util-linux" },
