@@ -8,7 +8,8 @@ use futures_util::future::BoxFuture;
 use portolan_core::{HealthReport, Host, ServiceEndpoint};
 use tokio::time::Instant;
 
-use crate::CheckReach;
+use crate::tls::CheckTls;
+use crate::{CheckKinds, CheckOptions, CheckReach};
 
 /// A health check of one instance of a service.
 ///
@@ -45,7 +46,8 @@ use crate::CheckReach;
 ///     name: "spool",
 ///     forms: &["spool:FILES"],
 ///     url_form: None,
-///     parse: |value| match value.unwrap_or_default().parse() {
+///     options: &[],
+///     parse: |input| match input.value.unwrap_or_default().parse() {
 ///         Ok(files) => Ok(std::sync::Arc::new(Spool(files))),
 ///         Err(_) => Err("the number of files is missing".to_owned()),
 ///     },
@@ -61,6 +63,11 @@ pub trait Check: fmt::Debug + Send + Sync {
     /// port, for an endpoint's `health_url`; `None` if only this process can run it.
     fn health_url(&self, _host: &Host, _port: u16) -> Option<String> {
         None
+    }
+
+    /// Returns whether the check connects to a port of the instance, so that it succeeds only once the instance listens.
+    fn connects(&self) -> bool {
+        self.health_url(&Host::loopback(), 1).is_some()
     }
 
     /// Returns the time until the next run, or `None` for the monitor's schedule
@@ -88,11 +95,25 @@ pub struct Target {
     pub last_report: Option<Instant>,
     /// Where the check may connect to.
     pub(crate) reach: CheckReach,
+    /// The authorities that it trusts.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "no check uses TLS in this build"))]
+    pub(crate) tls: Arc<CheckTls>,
 }
 
-/// Parses the text after a kind's name and colon, if there is one. The error says what is wrong with
-/// the text, as in `the port is missing`.
-pub type CheckParser = fn(Option<&str>) -> Result<Arc<dyn Check>, String>;
+/// Parses a check of a kind. The error says what is wrong with the text, as in `the port is missing`.
+pub type CheckParser = fn(&mut CheckInput<'_>) -> Result<Arc<dyn Check>, String>;
+
+/// What the parser of a kind gets.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CheckInput<'a> {
+    /// The text after the kind's name and colon, if there is one.
+    pub value: Option<&'a str>,
+    /// The options. The parser takes its own; those that nobody takes are an error.
+    pub options: &'a mut CheckOptions,
+    /// The kinds that can be a part of this check.
+    pub kinds: &'a CheckKinds,
+}
 
 /// A kind of health check: its name, its forms and its parser.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +124,8 @@ pub struct CheckKind {
     pub forms: &'static [&'static str],
     /// The form of its `health_url`, if others can run the check.
     pub url_form: Option<&'static str>,
+    /// The options of its own, beside those that every kind has.
+    pub options: &'static [&'static str],
     /// Parses a check of this kind.
     pub parse: CheckParser,
 }
@@ -112,7 +135,11 @@ pub struct CheckKind {
 impl Target {
     /// Creates a target that is watched from now on and has not reported yet.
     pub fn new(endpoint: ServiceEndpoint) -> Self {
-        let reach = CheckReach::Anywhere;
-        Self { endpoint, watched_since: Instant::now(), last_report: None, reach }
+        Self::within(endpoint, CheckReach::Anywhere, Arc::default())
+    }
+
+    /// Creates a target whose checks connect within this reach only.
+    pub(crate) fn within(endpoint: ServiceEndpoint, reach: CheckReach, tls: Arc<CheckTls>) -> Self {
+        Self { endpoint, watched_since: Instant::now(), last_report: None, reach, tls }
     }
 }

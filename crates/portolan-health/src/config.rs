@@ -3,15 +3,12 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
-use portolan_core::IpNetwork;
-use portolan_core::duration::{format_duration, text};
+use portolan_core::duration::text;
+use portolan_core::{IpNetwork, TlsConfig};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// The minimum of `interval` and `timeout`, which bounds the load of the checks.
-const SHORTEST: Duration = Duration::from_millis(10);
-/// The maximum of `interval` and `timeout`: rarer checks detect failures too late.
-const LONGEST: Duration = Duration::from_secs(60 * 60);
+use crate::timing::{MAX_JITTER, START_PERIOD, WAIT, check_duration};
 
 /// The section `health` of the configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +23,14 @@ pub struct HealthConfig {
     /// takes longer is of no use to its clients.
     #[serde(serialize_with = "text::serialize", deserialize_with = "wait")]
     pub timeout: Duration,
+    /// The share of the interval by which it varies in both directions, from 0 to 0.5. Default 0.1: checks that began
+    /// together spread out.
+    #[serde(deserialize_with = "jitter")]
+    pub jitter: f64,
+    /// The time in which failures do not count before the first success, from 0 s to 1 h. Default 0 s: an instance that starts is
+    /// checked more often than at the interval, and its failures do not count until then.
+    #[serde(serialize_with = "text::serialize", deserialize_with = "start_period")]
+    pub start_period: Duration,
     /// The number of consecutive failures after which an instance is critical. Default 2: one lost
     /// packet or one long pause has no effect.
     pub failures_before_critical: NonZeroU32,
@@ -33,12 +38,19 @@ pub struct HealthConfig {
     /// Default 2: an instance that keeps restarting stays critical. The first check of an instance
     /// takes effect at once.
     pub successes_before_passing: NonZeroU32,
+    /// The number to which `successes_before_passing` grows for an instance that keeps becoming critical again: it doubles each
+    /// time, until the instance was passing for 20 checks. Default 16: with the default interval, an instance that flaps stays
+    /// critical for half a minute. Not above `successes_before_passing` means that it does not grow.
+    pub max_successes_before_passing: NonZeroU32,
     /// The maximum number of concurrent checks. Default 64: with more, timeouts would show the load
     /// of the checking host and not the health of the services.
     pub max_concurrent_checks: NonZeroU16,
     /// The networks in which a registry checks the instances of every registrant. Default none: it checks an instance only at
     /// the address of the host that registered it, so that nobody can use it to reach other hosts.
     pub allowed_networks: Vec<IpNetwork>,
+    /// The authorities that checks with TLS trust, and the certificate that they show. Default: the authorities of the system, and
+    /// no certificate.
+    pub tls: TlsConfig,
 }
 
 // === impl HealthConfig ===
@@ -49,21 +61,38 @@ impl Default for HealthConfig {
         Self {
             interval: Duration::from_secs(2),
             timeout: Duration::from_secs(1),
+            jitter: 0.1,
+            start_period: Duration::ZERO,
             failures_before_critical: TWO,
             successes_before_passing: TWO,
+            max_successes_before_passing: const { NonZeroU32::new(16).expect("not zero") },
             max_concurrent_checks: const { NonZeroU16::new(64).expect("not zero") },
             allowed_networks: Vec::new(),
+            tls: TlsConfig::default(),
         }
     }
 }
 
 fn wait<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
     let duration = text::deserialize(input)?;
-    if (SHORTEST..=LONGEST).contains(&duration) {
-        return Ok(duration);
+    check_duration(duration, &WAIT).map_err(D::Error::custom)?;
+    Ok(duration)
+}
+
+fn start_period<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
+    let duration = text::deserialize(input)?;
+    check_duration(duration, &START_PERIOD).map_err(D::Error::custom)?;
+    Ok(duration)
+}
+
+fn jitter<'de, D: Deserializer<'de>>(input: D) -> Result<f64, D::Error> {
+    let share = f64::deserialize(input)?;
+    match (0.0..=MAX_JITTER).contains(&share) {
+        true => Ok(share),
+        false => {
+            Err(D::Error::custom(format!("{share} is out of bounds, expected 0 to {MAX_JITTER}")))
+        }
     }
-    let [given, least, most] = [duration, SHORTEST, LONGEST].map(format_duration);
-    Err(D::Error::custom(format!("{given} is out of bounds, expected {least} to {most}")))
 }
 
 #[cfg(test)]
@@ -83,6 +112,10 @@ mod tests {
             r#"{"interval": "2h"}"#,
             r#"{"timeout": "1ms"}"#,
             r#"{"failures_before_critical": 0}"#,
+            r#"{"jitter": 0.6}"#,
+            r#"{"jitter": -0.1}"#,
+            r#"{"start_period": "2h"}"#,
+            r#"{"max_successes_before_passing": 0}"#,
             r#"{"max_concurrent_checks": 0}"#,
             r#"{"intervall": "1s"}"#,
             r#"{"allowed_networks": ["lan"]}"#,

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::tls::CheckTls;
 use crate::{CheckReach, CheckSpec, HealthConfig, Target};
 use shares::Shares;
 use watcher::{Shared, Watcher};
@@ -55,8 +56,9 @@ impl HealthMonitor {
     ) -> Self {
         let stopping = CancellationToken::new();
         let shares = Shares::new(usize::from(config.max_concurrent_checks.get()));
+        let tls = Arc::new(CheckTls::new(config.tls.clone()));
         let inner = Inner {
-            shared: Arc::new(Shared { config, metrics, reports, shares }),
+            shared: Arc::new(Shared { tls, config, metrics, reports, shares }),
             watched: Mutex::default(),
             tasks: TaskTracker::new(),
             _stop_on_drop: stopping.clone().drop_guard(),
@@ -78,9 +80,13 @@ impl HealthMonitor {
         let Some(check) = spec.check() else { return self.unwatch(&endpoint.id) };
         let stop = self.inner.stopping.child_token();
         let (reported, reports) = watch::channel(None);
-        let target = Target { reach, ..Target::new(endpoint.clone()) };
         let shared = Arc::clone(&self.inner.shared);
-        let watcher = Watcher::new(shared, Arc::clone(check), target, reports);
+        let target = Target::within(endpoint.clone(), reach, Arc::clone(&shared.tls));
+        let timing = match target.reach.is_restricted() {
+            true => spec.timing().within(&shared.config),
+            false => spec.timing().over(&shared.config),
+        };
+        let watcher = Watcher::new(shared, Arc::clone(check), target, timing, reports);
         let watched = Watched { reported, _stop_on_drop: stop.clone().drop_guard() };
         // The earlier watcher stops first, so that an instance never has two.
         drop(self.watched().insert(endpoint.id.clone(), watched));

@@ -10,6 +10,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 
 use portolan_core::IpNetwork;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 
 /// Where the checks of an instance may connect to.
@@ -27,6 +28,23 @@ pub enum CheckReach {
 pub struct RegistrantReach {
     registrant: Option<IpAddr>,
     allowed: Arc<[IpNetwork]>,
+}
+
+/// A connection, with or without TLS.
+pub(crate) type Stream = Box<dyn ByteStream>;
+
+/// What a check reads from and writes to.
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+
+/// A connection, and to whom.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) stream: TcpStream,
+    /// Whether it leads to the address that registered the instance, or the check is this program's own. Otherwise it leads to a
+    /// network that is allowed, which its registrant may not reach.
+    pub(crate) is_of_registrant: bool,
 }
 
 /// Why there is no connection.
@@ -51,9 +69,12 @@ impl CheckReach {
     }
 
     /// Connects to the first address of the authority that accepts.
-    pub(crate) async fn connect(&self, authority: &str) -> Result<TcpStream, ConnectError> {
+    pub(crate) async fn connect(&self, authority: &str) -> Result<Connected, ConnectError> {
         let reach = match self {
-            Self::Anywhere => return Ok(TcpStream::connect(authority).await?),
+            Self::Anywhere => {
+                let stream = TcpStream::connect(authority).await?;
+                return Ok(Connected { stream, is_of_registrant: true });
+            }
             Self::Registrant(reach) => reach,
         };
         let mut failed = None;
@@ -62,7 +83,10 @@ impl CheckReach {
                 continue;
             }
             match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => {
+                    let is_of_registrant = reach.is_registrant(address.ip());
+                    return Ok(Connected { stream, is_of_registrant });
+                }
                 Err(error) => failed = Some(error),
             }
         }
@@ -84,14 +108,18 @@ impl RegistrantReach {
     }
 
     fn allows(&self, address: IpAddr) -> bool {
+        self.is_registrant(address)
+            || self.allowed.iter().any(|network| network.contains(address.to_canonical()))
+    }
+
+    fn is_registrant(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        let is_registrant = match self.registrant {
+        match self.registrant {
             Some(registrant) if registrant.is_loopback() => is_own(address),
             // Loopback is this host for every registrant.
             Some(registrant) => registrant == address,
             None => false,
-        };
-        is_registrant || self.allowed.iter().any(|network| network.contains(address))
+        }
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use portolan_core::backoff::with_jitter;
 use portolan_core::{Backoff, HealthStatus};
 
+use crate::CheckTiming;
+
 /// The wait after the first failed check of an instance that has never responded.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
-/// How much the interval varies in both directions, so that checks which began together spread out.
-const JITTER: f64 = 0.1;
 
 /// How much longer than the interval the wait becomes before an instance of another that has never responded is checked
 /// again.
@@ -19,6 +19,9 @@ const LONGEST: u32 = 16;
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     interval: Duration,
+    jitter: f64,
+    /// How long failures do not count yet.
+    start_period: Duration,
     /// The waits while the instance starts; `None` once it has responded or the waits have reached
     /// the interval.
     startup: Option<Backoff>,
@@ -30,12 +33,15 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     /// Creates the schedule of an instance with this status.
-    pub(crate) fn new(interval: Duration, status: HealthStatus, is_of_another: bool) -> Self {
+    pub(crate) fn new(timing: &CheckTiming, status: HealthStatus, is_of_another: bool) -> Self {
+        let CheckTiming { interval, jitter, start_period, .. } = *timing;
         let startup = || Backoff::new(FIRST_RETRY.min(interval), interval);
         let silent = || Backoff::new(interval, interval * LONGEST);
         let is_unknown = status == HealthStatus::Unknown;
         Self {
             interval,
+            jitter,
+            start_period: if is_unknown { start_period } else { Duration::ZERO },
             startup: is_unknown.then(startup),
             silent: (is_unknown && is_of_another).then(silent),
         }
@@ -43,11 +49,20 @@ impl Schedule {
 
     /// Returns whether a failure only means that the instance has not started yet.
     pub(crate) fn is_starting(&self) -> bool {
-        self.startup.is_some()
+        self.startup.is_some() || !self.start_period.is_zero()
     }
 
     /// Returns the wait after a check that left the instance with this status.
     pub(crate) fn next_wait(&mut self, status: HealthStatus) -> Duration {
+        let wait = self.wait_after(status);
+        self.start_period = match status {
+            HealthStatus::Unknown => self.start_period.saturating_sub(wait),
+            _ => Duration::ZERO,
+        };
+        wait
+    }
+
+    fn wait_after(&mut self, status: HealthStatus) -> Duration {
         match self.startup.as_mut().filter(|_| status == HealthStatus::Unknown) {
             Some(startup) => {
                 let wait = startup.next_wait();
@@ -62,7 +77,8 @@ impl Schedule {
                 self.silent = self.silent.take().filter(|_| !has_responded);
                 let interval =
                     self.silent.as_mut().map_or(self.interval, |silent| silent.next_wait());
-                with_jitter(interval.mul_f64(1.0 + JITTER), 2.0 * JITTER / (1.0 + JITTER))
+                let longest = 1.0 + self.jitter;
+                with_jitter(interval.mul_f64(longest), 2.0 * self.jitter / longest)
             }
         }
     }
@@ -71,12 +87,18 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::HealthConfig;
 
     const INTERVAL: Duration = Duration::from_millis(300);
 
+    fn timing() -> CheckTiming {
+        let config = HealthConfig { interval: INTERVAL, ..HealthConfig::default() };
+        CheckTiming::from(&config)
+    }
+
     #[test]
     fn starting_instance_is_checked_with_exponential_backoff() {
-        let mut schedule = Schedule::new(INTERVAL, HealthStatus::Unknown, false);
+        let mut schedule = Schedule::new(&timing(), HealthStatus::Unknown, false);
         let waits: Vec<u128> =
             (0..3).map(|_| schedule.next_wait(HealthStatus::Unknown).as_millis()).collect();
         assert_eq!(waits, [50, 100, 200]);
@@ -87,15 +109,37 @@ mod tests {
     #[test]
     fn instance_that_responded_or_was_known_is_checked_at_the_interval() {
         for start in [HealthStatus::Unknown, HealthStatus::Critical] {
-            let mut schedule = Schedule::new(INTERVAL, start, false);
+            let mut schedule = Schedule::new(&timing(), start, false);
             assert!((270..=330).contains(&schedule.next_wait(HealthStatus::Passing).as_millis()));
             assert!(!schedule.is_starting());
         }
     }
 
     #[test]
+    fn failures_do_not_count_in_the_start_period() {
+        let timing = CheckTiming { start_period: INTERVAL * 10, jitter: 0.0, ..timing() };
+        let mut schedule = Schedule::new(&timing, HealthStatus::Unknown, false);
+        let mut waited = Duration::ZERO;
+        while schedule.is_starting() {
+            waited += schedule.next_wait(HealthStatus::Unknown);
+        }
+        assert!((INTERVAL * 10..INTERVAL * 11).contains(&waited), "{waited:?}");
+        let mut schedule = Schedule::new(&timing, HealthStatus::Unknown, false);
+        schedule.next_wait(HealthStatus::Passing);
+        assert!(!schedule.is_starting(), "the first success ends it");
+        assert!(!Schedule::new(&timing, HealthStatus::Passing, false).is_starting());
+    }
+
+    #[test]
+    fn wait_has_no_jitter_if_none_is_wanted() {
+        let timing = CheckTiming { jitter: 0.0, ..timing() };
+        let mut schedule = Schedule::new(&timing, HealthStatus::Passing, false);
+        assert_eq!(schedule.next_wait(HealthStatus::Passing), INTERVAL);
+    }
+
+    #[test]
     fn instance_of_another_that_never_responded_is_checked_rarely() {
-        let mut schedule = Schedule::new(INTERVAL, HealthStatus::Unknown, true);
+        let mut schedule = Schedule::new(&timing(), HealthStatus::Unknown, true);
         let waits: Vec<_> = (0..20).map(|_| schedule.next_wait(HealthStatus::Critical)).collect();
         assert!(waits[19] > INTERVAL * 10, "{waits:?}");
         let wait = schedule.next_wait(HealthStatus::Passing);
@@ -105,7 +149,8 @@ mod tests {
 
     #[test]
     fn startup_wait_never_exceeds_a_short_interval() {
-        let mut schedule = Schedule::new(Duration::from_millis(20), HealthStatus::Unknown, false);
+        let timing = CheckTiming { interval: Duration::from_millis(20), ..timing() };
+        let mut schedule = Schedule::new(&timing, HealthStatus::Unknown, false);
         assert_eq!(schedule.next_wait(HealthStatus::Unknown).as_millis(), 20);
         assert!(!schedule.is_starting());
     }

@@ -1,31 +1,36 @@
 //! Health checks as text: `tcp`, `http:/path`, `ttl:15s`.
 
+mod map;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use portolan_core::{Host, Remedy, quoted};
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, Serializer};
 
 use crate::checks::BUILT_IN;
-use crate::{Check, CheckKind};
+use crate::options::split_options;
+use crate::timing::{TIMING_OPTIONS, TimingOptions};
+use crate::{Check, CheckInput, CheckKind, CheckOptions};
 
 /// The maximum length of a check's text in bytes; an HTTP check may have a long path.
 const MAX_LENGTH: usize = 2048;
 /// The text of [`CheckSpec::none`].
 const NONE: &str = "none";
 
-/// How an instance is checked: `tcp`, `tcp:HOST:PORT`, `http:/path`, `http://HOST:PORT/path`,
-/// `ttl:15s` or `none`.
+/// How an instance is checked: `tcp`, `http:/path`, `ttl:15s`, `none` and others, with options as in
+/// `tcp#interval=5s&timeout=100ms`.
 ///
+/// serde also reads it as a map, with the options as keys: `{check: tcp, interval: 5s, timeout: 100ms}`.
 /// [`FromStr`] and serde know the built-in kinds only; [`CheckKinds::parse`] knows a program's own
 /// kinds as well.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone)]
 pub struct CheckSpec {
     text: Box<str>,
     check: Option<Arc<dyn Check>>,
+    timing: TimingOptions,
 }
 
 /// The kinds of health check that can be parsed: the built-in ones, and a program's own.
@@ -68,12 +73,12 @@ impl CheckSpec {
     /// Creates a specification from a check of the program's own. The text is shown in logs and
     /// written by [`Display`](fmt::Display) and serde.
     pub fn new(text: impl Into<Box<str>>, check: impl Check + 'static) -> Self {
-        Self { text: text.into(), check: Some(Arc::new(check)) }
+        Self { text: text.into(), check: Some(Arc::new(check)), timing: TimingOptions::default() }
     }
 
     /// Returns the specification of an instance that is not checked.
     pub fn none() -> Self {
-        Self { text: NONE.into(), check: None }
+        Self { text: NONE.into(), check: None, timing: TimingOptions::default() }
     }
 
     /// Returns whether there is nothing to check.
@@ -84,7 +89,21 @@ impl CheckSpec {
     /// Returns the check as a URL for the `health_url` of an endpoint at this host and port; `None`
     /// if others cannot run this check.
     pub fn health_url(&self, host: &Host, port: u16) -> Option<String> {
-        self.check.as_ref().and_then(|check| check.health_url(host, port))
+        let mut url = self.check.as_ref()?.health_url(host, port)?;
+        if let (_, Some(options)) = split_options(&self.text) {
+            url.push('#');
+            url.push_str(options);
+        }
+        Some(url)
+    }
+
+    /// Returns whether the check connects to a port of the instance.
+    pub fn connects(&self) -> bool {
+        self.check.as_ref().is_some_and(|check| check.connects())
+    }
+
+    pub(crate) fn timing(&self) -> &TimingOptions {
+        &self.timing
     }
 
     pub(crate) fn check(&self) -> Option<&Arc<dyn Check>> {
@@ -100,10 +119,9 @@ impl FromStr for CheckSpec {
     }
 }
 
-impl TryFrom<String> for CheckSpec {
-    type Error = InvalidCheck;
-    fn try_from(text: String) -> Result<Self, InvalidCheck> {
-        text.parse()
+impl Serialize for CheckSpec {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(&self.text)
     }
 }
 
@@ -151,17 +169,51 @@ impl CheckKinds {
         if text == NONE {
             return Ok(CheckSpec::none());
         }
-        let (name, value) = match text.split_once(':') {
+        let (plain, options) = split_options(text);
+        let (name, value) = match plain.split_once(':') {
             Some((name, value)) => (name, Some(value)),
-            None => (text, None),
+            None => (plain, None),
         };
         let Some(kind) = self.0.iter().find(|kind| kind.name == name) else {
             return Err(InvalidCheck::UnknownKind { text: text.to_owned(), expected: self.help() });
         };
-        match (kind.parse)(value) {
-            Ok(check) => Ok(CheckSpec { text: text.into(), check: Some(check) }),
+        match self.parse_kind(kind, value, options) {
+            Ok((check, timing)) => Ok(CheckSpec { text: text.into(), check: Some(check), timing }),
             Err(reason) => {
                 Err(InvalidCheck::InvalidValue { text: text.to_owned(), reason, forms: kind.forms })
+            }
+        }
+    }
+
+    /// Parses the URL of a check that others have requested, such as the `health_url` of an endpoint. A check that only the
+    /// process of the instance can run is refused.
+    pub fn parse_url(&self, url: &str) -> Result<CheckSpec, InvalidCheck> {
+        let kind = url.split_once("://").map(|(scheme, _)| scheme);
+        let is_known =
+            self.0.iter().any(|known| known.url_form.is_some() && Some(known.name) == kind);
+        match is_known {
+            true => self.parse(url),
+            false => {
+                Err(InvalidCheck::UnknownKind { text: url.to_owned(), expected: self.url_help() })
+            }
+        }
+    }
+
+    fn parse_kind(
+        &self,
+        kind: &CheckKind,
+        value: Option<&str>,
+        options: Option<&str>,
+    ) -> Result<(Arc<dyn Check>, TimingOptions), String> {
+        let mut options = options.map(CheckOptions::parse).transpose()?.unwrap_or_default();
+        let timing = TimingOptions::parse(&mut options)?;
+        let check = (kind.parse)(&mut CheckInput { value, options: &mut options, kinds: self })?;
+        match options.unknown() {
+            None => Ok((check, timing)),
+            Some(name) => {
+                let known = kind.options.iter().chain(TIMING_OPTIONS).copied().collect::<Vec<_>>();
+                let (name, known) = (quoted(name), known.join(", "));
+                Err(format!("{name} is not an option of this check, which has {known}"))
             }
         }
     }
@@ -174,7 +226,10 @@ impl CheckKinds {
 
     /// Returns the forms of the URLs that a `health_url` can have, as in `tcp://HOST:PORT`.
     pub fn url_help(&self) -> String {
-        self.0.iter().filter_map(|kind| kind.url_form).collect::<Vec<_>>().join(" or ")
+        let forms: Vec<&str> = self.0.iter().filter_map(|kind| kind.url_form).collect();
+        let (last, others) = forms.split_last().unwrap_or((&"", &[]));
+        let separator = if others.is_empty() { "" } else { " or " };
+        format!("{}{separator}{last}", others.join(", "))
     }
 }
 

@@ -2,20 +2,31 @@
 
 use portolan_core::{HealthReport, HealthStatus};
 
-use crate::HealthConfig;
+use crate::CheckTiming;
+
+/// The number of successes after which an instance that was critical no longer counts as flapping.
+const STABLE: u32 = 20;
 
 /// The health of one instance, derived from the reports of its checks.
 ///
 /// Passing becomes critical only after `health.failures_before_critical` failures in a row, and
 /// critical becomes passing only after `health.successes_before_passing` successes in a row, so that
 /// a single odd result changes nothing. The first success of an unknown instance counts at once.
+///
+/// An instance that becomes critical again soon after it has recovered needs twice as many successes each time, up to
+/// `health.max_successes_before_passing`: one that flaps stays critical.
 #[derive(Debug, Clone)]
 pub struct HealthState {
     status: HealthStatus,
     failures_before_critical: u32,
     successes_before_passing: u32,
+    max_successes_before_passing: u32,
     failures: u32,
     successes: u32,
+    /// The number of successes that a critical instance needs now.
+    needed: u32,
+    /// The successes since it recovered; `None` if it was never critical, or is.
+    since_recovery: Option<u32>,
 }
 
 /// A change of an instance's health.
@@ -31,19 +42,31 @@ pub struct HealthChange {
 
 impl HealthState {
     /// Creates the state of an instance with this status.
-    pub fn new(status: HealthStatus, config: &HealthConfig) -> Self {
+    pub fn new(status: HealthStatus, timing: &CheckTiming) -> Self {
+        let successes_before_passing = timing.successes_before_passing.get();
         Self {
             status,
-            failures_before_critical: config.failures_before_critical.get(),
-            successes_before_passing: config.successes_before_passing.get(),
+            failures_before_critical: timing.failures_before_critical.get(),
+            successes_before_passing,
+            max_successes_before_passing: timing
+                .max_successes_before_passing
+                .get()
+                .max(successes_before_passing),
             failures: 0,
             successes: 0,
+            needed: successes_before_passing,
+            since_recovery: None,
         }
     }
 
     /// Returns the current health.
     pub fn status(&self) -> HealthStatus {
         self.status
+    }
+
+    /// Returns the number of consecutive failures and successes until now.
+    pub fn consecutive(&self) -> (u32, u32) {
+        (self.failures, self.successes)
     }
 
     /// Records a report and returns the change that it causes. `unknown` changes nothing.
@@ -73,9 +96,10 @@ impl HealthState {
     fn succeeded(&mut self, status: HealthStatus) -> bool {
         self.failures = 0;
         self.successes = self.successes.saturating_add(1);
+        self.since_recovery = self.since_recovery.map(|count| count.saturating_add(1));
         // The instance itself reports a problem, which needs no confirmation.
         let worse = self.status < status;
-        let enough = self.successes >= self.successes_before_passing;
+        let enough = self.successes >= self.needed;
         worse || enough || self.status == HealthStatus::Unknown
     }
 
@@ -84,7 +108,21 @@ impl HealthState {
             return None;
         }
         let from = std::mem::replace(&mut self.status, to.status);
+        match (from, to.status) {
+            (_, HealthStatus::Critical) => self.relapsed(),
+            (HealthStatus::Critical, _) => self.since_recovery = Some(0),
+            _ => {}
+        }
         Some(HealthChange { from, to })
+    }
+
+    /// Increases the number of successes that are needed if the instance was passing for a short time only.
+    fn relapsed(&mut self) {
+        let flaps = self.since_recovery.take().is_some_and(|successes| successes < STABLE);
+        self.needed = match flaps {
+            true => self.needed.saturating_mul(2).min(self.max_successes_before_passing),
+            false => self.successes_before_passing,
+        };
     }
 }
 

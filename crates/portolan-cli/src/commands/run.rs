@@ -181,7 +181,8 @@ fn check_metadata(metadata: &[(String, String)]) -> Result<(), Failure> {
 }
 
 fn check_help() -> String {
-    format!("Health check: {}", CheckKinds::built_in().help())
+    let forms = CheckKinds::built_in().help();
+    format!("Health check: {forms}; with options as in tcp#interval=5s&timeout=100ms")
 }
 
 /// Returns the host of a program that listens on a single address.

@@ -7,12 +7,13 @@ use futures_util::future::BoxFuture;
 use portolan_core::{HealthReport, HealthStatus, Host, port, quoted};
 
 use crate::reach::ConnectError;
-use crate::{Check, CheckKind, CheckReach, Target};
+use crate::{Check, CheckInput, CheckKind, CheckReach, Target};
 
 pub(super) const KIND: CheckKind = CheckKind {
     name: "tcp",
     forms: &["tcp", "tcp:HOST:PORT"],
     url_form: Some("tcp://HOST:PORT"),
+    options: &[],
     parse,
 };
 
@@ -23,8 +24,8 @@ struct Tcp {
     address: Option<(Host, u16)>,
 }
 
-fn parse(value: Option<&str>) -> Result<Arc<dyn Check>, String> {
-    let address = value.map(|value| value.strip_prefix("//").unwrap_or(value));
+fn parse(input: &mut CheckInput<'_>) -> Result<Arc<dyn Check>, String> {
+    let address = input.value.map(|value| value.strip_prefix("//").unwrap_or(value));
     let address = address.map(parse_address).transpose()?;
     Ok(Arc::new(Tcp { address }))
 }

@@ -9,10 +9,10 @@ use portolan_core::duration::format_duration;
 use portolan_core::{HealthReport, HealthStatus, Ttl as Period};
 use tokio::time::Instant;
 
-use crate::{Check, CheckKind, Target};
+use crate::{Check, CheckInput, CheckKind, Target};
 
 pub(super) const KIND: CheckKind =
-    CheckKind { name: "ttl", forms: &["ttl:15s"], url_form: None, parse };
+    CheckKind { name: "ttl", forms: &["ttl:15s"], url_form: None, options: &[], parse };
 
 /// Expects a report within every period.
 #[derive(Debug)]
@@ -20,8 +20,9 @@ struct Ttl {
     period: Duration,
 }
 
-fn parse(value: Option<&str>) -> Result<Arc<dyn Check>, String> {
-    let period: Period = value.unwrap_or_default().parse().map_err(|error| format!("{error}"))?;
+fn parse(input: &mut CheckInput<'_>) -> Result<Arc<dyn Check>, String> {
+    let period: Period =
+        input.value.unwrap_or_default().parse().map_err(|error| format!("{error}"))?;
     Ok(Arc::new(Ttl { period: period.duration() }))
 }
 

@@ -117,6 +117,7 @@ async fn http_status_code_decides_health() {
     for (code, status, reason) in [
         (StatusCode::OK, HealthStatus::Passing, "GET /health: 200 OK"),
         (StatusCode::NO_CONTENT, HealthStatus::Passing, "GET /health: 204 No Content"),
+        (StatusCode::FOUND, HealthStatus::Passing, "GET /health: 302 Found"),
         (
             StatusCode::TOO_MANY_REQUESTS,
             HealthStatus::Warning,
@@ -145,10 +146,14 @@ async fn http_status_code_decides_health() {
 async fn http_check_follows_no_redirect_and_bounds_the_body() {
     let (address, server) = serve(|| StatusCode::OK).await;
     let (monitor, mut reports, _) = monitor(config());
-    for path in ["/moved", "/long", "/nothing"] {
+    for (path, status) in [
+        ("/moved", HealthStatus::Passing),
+        ("/long", HealthStatus::Critical),
+        ("/nothing", HealthStatus::Critical),
+    ] {
         monitor.watch(&endpoint(1), &spec(&format!("http://{address}{path}")));
         let report = next(&mut reports).await;
-        assert_eq!(report.status, HealthStatus::Critical, "{path}");
+        assert_eq!(report.status, status, "{path}");
         assert!(report.reason.starts_with(&format!("GET {path}: ")), "{}", report.reason);
         assert!(report.reason.len() < 300, "{path}");
     }

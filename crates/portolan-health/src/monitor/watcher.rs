@@ -7,16 +7,18 @@ use portolan_core::duration::format_duration;
 use portolan_core::{HealthReport, HealthStatus, ServiceId};
 use portolan_metrics::{Metrics, OperationResult};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::shares::{Share, Shares};
 use crate::schedule::Schedule;
-use crate::{Check, CheckReach, HealthChange, HealthConfig, HealthState, Target};
+use crate::tls::CheckTls;
+use crate::{Check, CheckReach, CheckTiming, HealthChange, HealthConfig, HealthState, Target};
 
 /// State that all watchers of a monitor share.
 pub(super) struct Shared {
     pub(super) config: HealthConfig,
+    pub(super) tls: Arc<CheckTls>,
     pub(super) metrics: Metrics,
     pub(super) reports: mpsc::Sender<(ServiceId, HealthReport)>,
     pub(super) shares: Shares,
@@ -27,6 +29,7 @@ pub(super) struct Watcher {
     shared: Arc<Shared>,
     check: Arc<dyn Check>,
     target: Target,
+    timing: CheckTiming,
     reports: watch::Receiver<Option<Instant>>,
     state: HealthState,
     schedule: Schedule,
@@ -41,12 +44,13 @@ impl Watcher {
         shared: Arc<Shared>,
         check: Arc<dyn Check>,
         target: Target,
+        timing: CheckTiming,
         reports: watch::Receiver<Option<Instant>>,
     ) -> Self {
         let status = target.endpoint.health;
-        let state = HealthState::new(status, &shared.config);
-        let schedule = Schedule::new(shared.config.interval, status, target.reach.is_restricted());
-        Self { shared, check, target, reports, state, schedule, unknown: None }
+        let state = HealthState::new(status, &timing);
+        let schedule = Schedule::new(&timing, status, target.reach.is_restricted());
+        Self { shared, check, target, timing, reports, state, schedule, unknown: None }
     }
 
     /// Runs the check periodically until the receiver of the reports is dropped.
@@ -54,9 +58,9 @@ impl Watcher {
         let mut late = false;
         let mut due = Instant::now();
         loop {
-            let report = self.check_once(due).await;
+            let (report, is_overdue) = self.check_once(due).await;
             let explanation = self.explanation(&report);
-            let change = self.record(report, late);
+            let change = self.record(report, late || is_overdue);
             change.iter().for_each(|change| log(&self.target, change));
             if let Some(report) = change.map(|change| change.to).or(explanation) {
                 let report = (self.target.endpoint.id.clone(), report);
@@ -92,42 +96,52 @@ impl Watcher {
         }
     }
 
-    async fn check_once(&self, due: Instant) -> HealthReport {
-        let Shared { config, metrics, .. } = &*self.shared;
+    /// Runs the check, and returns whether its end came so late that this host must have been suspended meanwhile.
+    async fn check_once(&self, due: Instant) -> (HealthReport, bool) {
+        let metrics = &self.shared.metrics;
         let _share = self.share().await;
         metrics.health_check_lateness(due.elapsed());
-        let report = match timeout(config.timeout, self.check.check(&self.target)).await {
+        let deadline = Instant::now() + self.timing.timeout;
+        let report = match timeout_at(deadline, self.check.check(&self.target)).await {
             Ok(report) => report,
             Err(_) => {
-                let reason = format!("no answer within {}", format_duration(config.timeout));
+                let reason = format!("no answer within {}", format_duration(self.timing.timeout));
                 HealthReport::new(HealthStatus::Critical, reason)
             }
         };
+        let is_overdue = self.is_late(deadline);
         let result = match report.status {
             HealthStatus::Passing | HealthStatus::Warning => OperationResult::Success,
             HealthStatus::Critical => OperationResult::Failure,
-            HealthStatus::Unknown => return report,
+            HealthStatus::Unknown => return (report, is_overdue),
         };
         metrics.health_check(self.target.endpoint.name.as_str(), result);
-        report
+        (report, is_overdue)
+    }
+
+    /// Whether it is so late after this time that this host must have been suspended or overloaded, so that a failure says
+    /// nothing about the instance.
+    fn is_late(&self, due: Instant) -> bool {
+        due.elapsed() > self.timing.timeout.max(Duration::from_millis(100))
     }
 
     fn record(&mut self, report: HealthReport, late: bool) -> Option<HealthChange> {
-        if self.check.is_conclusive() {
-            return self.state.record_conclusive(report);
-        }
+        let is_conclusive = self.check.is_conclusive();
         // An instance that is starting has not failed yet, and a late check indicates a suspended or
         // overloaded host.
-        if report.status == HealthStatus::Critical && (late || self.schedule.is_starting()) {
+        let is_ignored = late || (!is_conclusive && self.schedule.is_starting());
+        if report.status == HealthStatus::Critical && is_ignored {
             let Target { endpoint, .. } = &self.target;
             debug!(service_name = %endpoint.name, late, reason = report.reason, "Health check failure ignored");
             return None;
         }
-        self.state.record(report)
+        match is_conclusive {
+            true => self.state.record_conclusive(report),
+            false => self.state.record(report),
+        }
     }
 
-    /// Waits until the next check is due. Returns whether it woke up so late that the host must have
-    /// been suspended or overloaded, so that a failure says nothing about the instance, and when it was due.
+    /// Waits until the next check is due. Returns whether it woke up late, and when it was due.
     async fn wait(&mut self) -> (bool, Instant) {
         let scheduled = self.schedule.next_wait(self.state.status());
         let due = Instant::now() + self.check.next_run(&self.target).unwrap_or(scheduled);
@@ -137,8 +151,7 @@ impl Watcher {
                 self.target.last_report = *self.reports.borrow_and_update();
             }
         }
-        let late = due.elapsed() > self.shared.config.timeout.max(Duration::from_millis(100));
-        (late, due.min(Instant::now()))
+        (self.is_late(due), due.min(Instant::now()))
     }
 }
 
@@ -174,6 +187,7 @@ mod tests {
         endpoint.health = HealthStatus::Passing;
         let shared = Shared {
             config: HealthConfig::default(),
+            tls: Arc::default(),
             metrics: Metrics::new(),
             reports: mpsc::channel(1).0,
             shares: Shares::new(1),
@@ -181,7 +195,8 @@ mod tests {
         let check = Arc::clone("tcp".parse::<CheckSpec>().unwrap().check().unwrap());
         let target = Target::new(endpoint);
         let (_reported, reports) = watch::channel(None);
-        let mut watcher = Watcher::new(Arc::new(shared), check, target, reports);
+        let timing = CheckTiming::from(&shared.config);
+        let mut watcher = Watcher::new(Arc::new(shared), check, target, timing, reports);
         let failure = || HealthReport::new(HealthStatus::Critical, "refused");
         for _ in 0..5 {
             assert_eq!(watcher.record(failure(), true), None);

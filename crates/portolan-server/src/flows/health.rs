@@ -7,7 +7,9 @@ use futures_util::StreamExt as _;
 use portolan_core::{
     Change, HealthReport, HealthStatus, IpNetwork, ServiceEndpoint, ServiceId, Source,
 };
-use portolan_health::{CheckReach, CheckSpec, HealthConfig, HealthMonitor, RegistrantReach};
+use portolan_health::{
+    CheckKinds, CheckReach, CheckSpec, HealthConfig, HealthMonitor, RegistrantReach,
+};
 use portolan_metrics::Metrics;
 use portolan_registry::{Membership, Registry, WatchQuery};
 use tokio::sync::mpsc;
@@ -148,7 +150,7 @@ fn check_of(endpoint: &ServiceEndpoint, trust: ChannelTrust) -> Option<Result<Ch
 }
 
 fn parse_health_url(endpoint: &ServiceEndpoint, url: &str) -> Result<CheckSpec, String> {
-    let check = url.parse::<CheckSpec>().map_err(|error| error.to_string())?;
+    let check = CheckKinds::built_in().parse_url(url).map_err(|error| error.to_string())?;
     let parsed = Url::parse(url).map_err(|error| error.to_string())?;
     match parsed.host().is_some_and(|host| is_host_of(endpoint, host)) {
         true => Ok(check),

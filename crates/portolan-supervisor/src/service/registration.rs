@@ -6,6 +6,7 @@ use std::time::Duration;
 use portolan_agent::{AdvertisedAddresses, Agent};
 use portolan_broadcast::Broadcaster;
 use portolan_core::Host;
+use portolan_health::CheckSpec;
 use tracing::warn;
 
 use super::addresses::{Listening, listening_by};
@@ -130,8 +131,7 @@ impl Service {
     /// Returns whether the health check connects. Such a check cannot tell the program from a foreign process
     /// on its port.
     fn check_connects(&self) -> bool {
-        let (Some(port), Some(check)) = (self.port(), &self.spec.check) else { return false };
-        check.health_url(&self.spec.host, port).is_some()
+        self.port().is_some() && self.spec.check.as_ref().is_some_and(CheckSpec::connects)
     }
 
     /// Returns whether the program has listened. If so, it did not fail because its port was taken.

@@ -85,6 +85,7 @@ fn valid_configurations_match_the_schema() {
         include_str!("../../../../../examples/helixcode/portolan.yaml"),
         SPECIFICATION,
         "broadcast:\nservices:\n",
+        "services: {api: {command: api, health: {check: 'http:/x', status: [200, 300-399], interval: 5s}}}",
         "services: {api: {command: [api, 1], ports: {metrics: 9100, admin: {pool: web}, x: }}}",
     ] {
         assert!(is_valid(yaml), "{yaml}");
@@ -100,6 +101,9 @@ fn invalid_configurations_do_not_match_the_schema() {
         "service_registry: {storage_backend: paper}",
         "services: {api: {port: 8080}}",
         "services: {api: {command: api, instances: 0}}",
+        "services: {api: {command: api, health: {interval: 5s}}}",
+        "services: {api: {command: api, health: {check: tcp, intervall: 5s}}}",
+        "health: {jitter: 0.6}",
     ] {
         assert!(!is_valid(yaml), "{yaml}");
     }

@@ -100,7 +100,13 @@ fn endpoint_is_checked_on_its_own_host_only() {
         ("127.0.0.1", "http://169.254.169.254/latest", None),
         ("127.0.0.1", "http://localhost@evil.example.org/", None),
         ("127.0.0.1", "file:///etc/passwd", None),
-        ("127.0.0.1", "https://127.0.0.1:8080/", None),
+        (
+            "127.0.0.1",
+            "http://127.0.0.1/#status=200&interval=1m",
+            Some("http://127.0.0.1/#status=200&interval=1m"),
+        ),
+        ("127.0.0.1", "http:/health", None),
+        ("127.0.0.1", "ttl:15s", None),
         ("127.0.0.1", "not a url", None),
     ] {
         let check = check_of(&endpoint(host, url), ChannelTrust::Unsigned)
@@ -118,7 +124,9 @@ fn unknown_scheme_is_a_reason_that_lists_the_known_ones() {
     };
     let expected = "health_url: \"ftp://127.0.0.1/\" is not a health check; expected tcp";
     assert!(reason("ftp://127.0.0.1/").starts_with(expected), "{}", reason("ftp://127.0.0.1/"));
-    assert!(reason("https://127.0.0.1/").contains("TLS is not supported"));
+    assert!(reason("http://127.0.0.1/#intervall=5s").contains("\"intervall\" is not an option"));
+    #[cfg(not(feature = "full"))]
+    assert!(reason("https://127.0.0.1/").contains("TLS is not built into this version"));
 }
 
 #[test]
