@@ -22,6 +22,7 @@ mod handoff;
 #[cfg(feature = "full")]
 mod hardening;
 mod harness;
+mod health_checks;
 mod helixcode;
 mod hostile_network;
 mod ipv6_only;

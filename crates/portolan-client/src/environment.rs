@@ -43,13 +43,7 @@ pub mod variable {
     pub const BROADCAST_ADDRESS: &str = "PORTOLAN_BROADCAST__MULTICAST_ADDRESS";
 }
 
-/// Whether the variable has a secret as its value, which a program gets only if its caller passes it on.
-pub fn is_secret(variable: &str) -> bool {
-    use variable::{BROADCAST_KEY, TOKEN, TOKENS};
-    let upper = variable.to_ascii_uppercase();
-    [TOKEN, TOKENS, BROADCAST_KEY, "PORTOLAN_BROADCAST__KEY"].contains(&upper.as_str())
-        || upper.starts_with("PORTOLAN_TOKENS__")
-}
+pub use portolan_core::env::is_secret;
 
 /// A variable that is not valid. Retrying does not help: it must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -23,6 +23,14 @@ const RESERVED: [&str; 11] = [
     "UV_INDEX",
 ];
 
+/// Whether the variable has a secret of Portolan as its value, which a program gets only if its caller passes it on.
+pub fn is_secret(variable: &str) -> bool {
+    const SECRETS: [&str; 4] =
+        ["PORTOLAN_TOKEN", "PORTOLAN_TOKENS", "PORTOLAN_BROADCAST_KEY", "PORTOLAN_BROADCAST__KEY"];
+    let upper = variable.to_ascii_uppercase();
+    SECRETS.contains(&upper.as_str()) || upper.starts_with("PORTOLAN_TOKENS__")
+}
+
 /// Services whose variables cannot be set. Retrying does not help: the names or the prefix must change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -9,7 +9,7 @@ use portolan_core::{HealthReport, Host, ServiceEndpoint};
 use tokio::time::Instant;
 
 use crate::tls::CheckTls;
-use crate::{CheckKinds, CheckOptions, CheckReach};
+use crate::{CheckKinds, CheckOptions, CheckReach, LocalProgram};
 
 /// A health check of one instance of a service.
 ///
@@ -93,6 +93,8 @@ pub struct Target {
     pub watched_since: Instant,
     /// When it last reported to this monitor by itself.
     pub last_report: Option<Instant>,
+    /// Its program, if it runs on this host and its agent started it.
+    pub(crate) program: Option<LocalProgram>,
     /// Where the check may connect to.
     pub(crate) reach: CheckReach,
     /// The authorities that it trusts.
@@ -140,6 +142,7 @@ impl Target {
 
     /// Creates a target whose checks connect within this reach only.
     pub(crate) fn within(endpoint: ServiceEndpoint, reach: CheckReach, tls: Arc<CheckTls>) -> Self {
-        Self { endpoint, watched_since: Instant::now(), last_report: None, reach, tls }
+        let watched_since = Instant::now();
+        Self { endpoint, watched_since, last_report: None, program: None, reach, tls }
     }
 }

@@ -82,6 +82,7 @@ impl HealthMonitor {
         let (reported, reports) = watch::channel(None);
         let shared = Arc::clone(&self.inner.shared);
         let target = Target::within(endpoint.clone(), reach, Arc::clone(&shared.tls));
+        let target = Target { program: spec.program().cloned(), ..target };
         let timing = match target.reach.is_restricted() {
             true => spec.timing().within(&shared.config),
             false => spec.timing().over(&shared.config),

@@ -7,13 +7,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use portolan_core::{Host, Remedy, quoted};
+use futures_util::future::BoxFuture;
+use portolan_core::{HealthReport, Host, Remedy, quoted};
 use serde::{Serialize, Serializer};
 
-use crate::checks::BUILT_IN;
+use crate::checks::{BUILT_IN, composite};
 use crate::options::split_options;
 use crate::timing::{TIMING_OPTIONS, TimingOptions};
-use crate::{Check, CheckInput, CheckKind, CheckOptions};
+use crate::{Check, CheckInput, CheckKind, CheckOptions, LocalProgram, Target};
 
 /// The maximum length of a check's text in bytes; an HTTP check may have a long path.
 const MAX_LENGTH: usize = 2048;
@@ -31,6 +32,7 @@ pub struct CheckSpec {
     text: Box<str>,
     check: Option<Arc<dyn Check>>,
     timing: TimingOptions,
+    program: Option<LocalProgram>,
 }
 
 /// The kinds of health check that can be parsed: the built-in ones, and a program's own.
@@ -73,12 +75,29 @@ impl CheckSpec {
     /// Creates a specification from a check of the program's own. The text is shown in logs and
     /// written by [`Display`](fmt::Display) and serde.
     pub fn new(text: impl Into<Box<str>>, check: impl Check + 'static) -> Self {
-        Self { text: text.into(), check: Some(Arc::new(check)), timing: TimingOptions::default() }
+        Self { check: Some(Arc::new(check)), text: text.into(), ..Self::none() }
+    }
+
+    /// Creates a specification from a function of the program's own.
+    ///
+    /// ```
+    /// # use portolan_health::CheckSpec;
+    /// # use portolan_core::{HealthReport, HealthStatus};
+    /// let check = CheckSpec::from_fn("queue", || async {
+    ///     HealthReport::new(HealthStatus::Warning, "the queue is long")
+    /// });
+    /// ```
+    pub fn from_fn<F, R>(text: impl Into<Box<str>>, check: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = HealthReport> + Send + 'static,
+    {
+        Self::new(text, Function(check))
     }
 
     /// Returns the specification of an instance that is not checked.
     pub fn none() -> Self {
-        Self { text: NONE.into(), check: None, timing: TimingOptions::default() }
+        Self { text: NONE.into(), check: None, timing: TimingOptions::default(), program: None }
     }
 
     /// Returns whether there is nothing to check.
@@ -100,6 +119,15 @@ impl CheckSpec {
     /// Returns whether the check connects to a port of the instance.
     pub fn connects(&self) -> bool {
         self.check.as_ref().is_some_and(|check| check.connects())
+    }
+
+    /// Sets the program of the instance, if it runs on this host. No check passes while a signal such as SIGSTOP has stopped it.
+    pub fn of_program(self, program: LocalProgram) -> Self {
+        Self { program: Some(program), ..self }
+    }
+
+    pub(crate) fn program(&self) -> Option<&LocalProgram> {
+        self.program.as_ref()
     }
 
     pub(crate) fn timing(&self) -> &TimingOptions {
@@ -170,15 +198,14 @@ impl CheckKinds {
             return Ok(CheckSpec::none());
         }
         let (plain, options) = split_options(text);
-        let (name, value) = match plain.split_once(':') {
-            Some((name, value)) => (name, Some(value)),
-            None => (plain, None),
-        };
+        let (name, value) = split_kind(plain);
         let Some(kind) = self.0.iter().find(|kind| kind.name == name) else {
             return Err(InvalidCheck::UnknownKind { text: text.to_owned(), expected: self.help() });
         };
         match self.parse_kind(kind, value, options) {
-            Ok((check, timing)) => Ok(CheckSpec { text: text.into(), check: Some(check), timing }),
+            Ok((check, timing)) => {
+                Ok(CheckSpec { text: text.into(), check: Some(check), timing, program: None })
+            }
             Err(reason) => {
                 Err(InvalidCheck::InvalidValue { text: text.to_owned(), reason, forms: kind.forms })
             }
@@ -218,6 +245,23 @@ impl CheckKinds {
         }
     }
 
+    /// Parses a check that is a part of another one.
+    pub(crate) fn parse_member(
+        &self,
+        text: &str,
+        options: &mut CheckOptions,
+    ) -> Result<Arc<dyn Check>, String> {
+        let (name, value) = split_kind(text);
+        let kind = self.0.iter().find(|kind| kind.name == name && !composite::is_composite(kind));
+        let Some(kind) = kind else {
+            return Err(format!(
+                "{} is not a health check that can be a part of another",
+                quoted(text)
+            ));
+        };
+        (kind.parse)(&mut CheckInput { value, options, kinds: self })
+    }
+
     /// Returns the forms of all kinds for a help text, as in `tcp, ttl:15s or none`.
     pub fn help(&self) -> String {
         let forms: Vec<&str> = self.0.iter().flat_map(|kind| kind.forms).copied().collect();
@@ -230,6 +274,35 @@ impl CheckKinds {
         let (last, others) = forms.split_last().unwrap_or((&"", &[]));
         let separator = if others.is_empty() { "" } else { " or " };
         format!("{}{separator}{last}", others.join(", "))
+    }
+}
+
+// === impl Function ===
+
+/// A check that is a function.
+struct Function<F>(F);
+
+impl<F> fmt::Debug for Function<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Function")
+    }
+}
+
+impl<F, R> Check for Function<F>
+where
+    F: Fn() -> R + Send + Sync,
+    R: Future<Output = HealthReport> + Send + 'static,
+{
+    fn check<'a>(&'a self, _: &'a Target) -> BoxFuture<'a, HealthReport> {
+        Box::pin((self.0)())
+    }
+}
+
+/// Splits a kind's name from what follows the colon.
+fn split_kind(text: &str) -> (&str, Option<&str>) {
+    match text.split_once(':') {
+        Some((name, value)) => (name, Some(value)),
+        None => (text, None),
     }
 }
 

@@ -91,6 +91,13 @@ pub fn is_group_running(group: u32) -> bool {
         .any(|stat| stat.group == Some(group) && stat.is_running())
 }
 
+/// Returns the processes that the main thread of a process has started; none if the kernel does not tell
+/// (CONFIG_PROC_CHILDREN).
+pub fn child_processes(pid: u32) -> Vec<u32> {
+    let children = files::read(&format!("/proc/{pid}/task/{pid}/children"));
+    children.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+}
+
 /// Returns the name of the file that the process executes. The process's own name is `exe` if the
 /// program started itself again through `/proc/self/exe`; this name is not.
 pub fn executable_name(pid: u32) -> Option<String> {
@@ -185,6 +192,23 @@ mod tests {
         assert!(executable_name(own.pid).is_some_and(|name| !name.is_empty()));
         let missing = Process { pid: u32::MAX, name: String::new(), user: String::new() };
         assert_eq!(Process::read(u32::MAX), missing);
+    }
+
+    #[test]
+    fn child_of_a_process_is_found() {
+        let mut shell = std::process::Command::new("sh");
+        let mut shell =
+            shell.args(["-c", "read line"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        // It is the child of the thread that has started it.
+        assert!(child_processes(shell.id()).is_empty());
+        let parent = std::process::Command::new("sh")
+            .args(["-c", "cat /proc/$$/task/$$/children"])
+            .output()
+            .unwrap();
+        assert!(!parent.stdout.is_empty(), "the kernel tells");
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        assert!(child_processes(u32::MAX).is_empty());
     }
 
     #[test]

@@ -115,8 +115,8 @@ pub use portolan_core::{
 };
 #[doc(inline)]
 pub use portolan_health::{
-    Check, CheckKind, CheckKinds, CheckParser, CheckSpec, HealthConfig, HealthMonitor,
-    InvalidCheck, Target,
+    Check, CheckInput, CheckKind, CheckKinds, CheckOptions, CheckParser, CheckSpec, CheckTiming,
+    HealthConfig, HealthMonitor, InvalidCheck, LocalProgram, Target,
 };
 #[doc(inline)]
 pub use portolan_metrics::Metrics;

@@ -10,7 +10,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use rustix::process::Signal;
+
 use super::*;
+use crate::LocalProgram;
+use crate::program::tests::Running;
 
 type Reports = mpsc::Receiver<(ServiceId, HealthReport)>;
 
@@ -218,6 +222,46 @@ async fn ttl_check_is_critical_without_a_first_report() {
     assert_eq!(reports.recv().await.unwrap().1.status, HealthStatus::Critical);
     assert_eq!(begun.elapsed().as_secs(), 5);
     monitor.stop().await;
+}
+
+#[tokio::test]
+async fn stopped_program_does_not_pass_although_the_kernel_accepts_connections() {
+    let (_listener, port) = listener().await;
+    let program = Running::start("sleep", &["1000"]);
+    let (monitor, mut reports, _) = monitor(config());
+    let check = spec("tcp").of_program(LocalProgram::new(program.pid()));
+    monitor.watch(&endpoint(port), &check);
+    assert_eq!(next(&mut reports).await.status, HealthStatus::Passing);
+    program.signal(program.pid(), Signal::STOP);
+    let stopped = HealthReport::new(HealthStatus::Critical, "a signal has stopped the program");
+    assert_eq!(next(&mut reports).await, stopped);
+    program.signal(program.pid(), Signal::CONT);
+    assert_eq!(next(&mut reports).await.status, HealthStatus::Passing);
+    monitor.stop().await;
+}
+
+#[tokio::test]
+async fn function_of_the_program_is_a_check() {
+    let (monitor, mut reports, _) = monitor(config());
+    let check = CheckSpec::from_fn("queue", || async {
+        HealthReport::new(HealthStatus::Warning, "the queue is long")
+    });
+    monitor.watch(&endpoint(1), &check);
+    assert_eq!(next(&mut reports).await.status, HealthStatus::Warning);
+    monitor.stop().await;
+}
+
+#[tokio::test]
+async fn check_has_its_own_interval_and_timeout() {
+    let (listener, port) = listener().await;
+    let slow = HealthConfig { interval: Duration::from_secs(3600), ..HealthConfig::default() };
+    let (monitor, mut reports, _) = monitor(slow);
+    monitor.watch(&endpoint(port), &spec("http:/#interval=20ms&timeout=20ms"));
+    let report = next(&mut reports).await;
+    assert_eq!(report.status, HealthStatus::Critical);
+    assert!(report.reason.contains("no answer within 20ms"), "{}", report.reason);
+    monitor.stop().await;
+    drop(listener);
 }
 
 #[tokio::test]

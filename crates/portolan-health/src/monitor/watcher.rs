@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::shares::{Share, Shares};
+use crate::program::ProcessState;
 use crate::schedule::Schedule;
 use crate::tls::CheckTls;
 use crate::{Check, CheckReach, CheckTiming, HealthChange, HealthConfig, HealthState, Target};
@@ -103,6 +104,10 @@ impl Watcher {
         metrics.health_check_lateness(due.elapsed());
         let deadline = Instant::now() + self.timing.timeout;
         let report = match timeout_at(deadline, self.check.check(&self.target)).await {
+            // The kernel accepts connections for a program that does nothing, and a command may look elsewhere.
+            Ok(_) if self.is_program_stopped() => {
+                HealthReport::new(HealthStatus::Critical, "a signal has stopped the program")
+            }
             Ok(report) => report,
             Err(_) => {
                 let reason = format!("no answer within {}", format_duration(self.timing.timeout));
@@ -117,6 +122,11 @@ impl Watcher {
         };
         metrics.health_check(self.target.endpoint.name.as_str(), result);
         (report, is_overdue)
+    }
+
+    fn is_program_stopped(&self) -> bool {
+        let program = self.target.program.as_ref();
+        program.is_some_and(|program| program.state() == ProcessState::Stopped)
     }
 
     /// Whether it is so late after this time that this host must have been suspended or overloaded, so that a failure says

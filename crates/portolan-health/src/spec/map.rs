@@ -22,7 +22,9 @@ impl<'de> Visitor<'de> for SpecVisitor {
     type Value = CheckSpec;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a health check: a text such as http:/health, or a map with the key check")
+        f.write_str(
+            "a health check: a text such as http:/health, or a map with the key check, all or any",
+        )
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<CheckSpec, E> {
@@ -33,10 +35,12 @@ impl<'de> Visitor<'de> for SpecVisitor {
         let mut check = None;
         let mut options = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
-            let value = map.next_value_seed(OptionSeed(","))?;
             match key.as_str() {
-                CHECK => check = Some(value),
-                _ => options.push((key, value)),
+                CHECK => check = Some(map.next_value_seed(OptionSeed(","))?),
+                "all" | "any" => {
+                    check = Some(format!("{key}:{}", map.next_value_seed(OptionSeed(";"))?));
+                }
+                _ => options.push((key, map.next_value_seed(OptionSeed(","))?)),
             }
         }
         let Some(mut text) = check else { return Err(M::Error::missing_field(CHECK)) };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use portolan_agent::{AdvertisedAddresses, Agent};
 use portolan_broadcast::Broadcaster;
 use portolan_core::Host;
-use portolan_health::CheckSpec;
+use portolan_health::{CheckSpec, LocalProgram};
 use tracing::warn;
 
 use super::addresses::{Listening, listening_by};
@@ -72,7 +72,7 @@ impl Service {
             .addresses(advertised)
             .registry(registry)
             .broadcaster(broadcaster)
-            .check(self.spec.check.clone())
+            .check(self.check())
             .health(health)
             .metrics(metrics)
             .start()
@@ -89,6 +89,18 @@ impl Service {
                 Err(error.into())
             }
         }
+    }
+
+    /// Returns the health check, which knows the program.
+    fn check(&self) -> Option<CheckSpec> {
+        let check = self.spec.check.clone()?;
+        Some(match self.child.pid() {
+            Some(pid) => {
+                let program = LocalProgram::new(pid).directory(self.spec.directory.clone());
+                check.of_program(program)
+            }
+            None => check,
+        })
     }
 
     /// Returns where the program listens: what a foreign process adds meanwhile is not advertised.

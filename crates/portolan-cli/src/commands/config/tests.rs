@@ -86,6 +86,7 @@ fn valid_configurations_match_the_schema() {
         SPECIFICATION,
         "broadcast:\nservices:\n",
         "services: {api: {command: api, health: {check: 'http:/x', status: [200, 300-399], interval: 5s}}}",
+        "services: {api: {command: api, health: {all: [tcp, process], interval: 5s}}}",
         "services: {api: {command: [api, 1], ports: {metrics: 9100, admin: {pool: web}, x: }}}",
     ] {
         assert!(is_valid(yaml), "{yaml}");
@@ -103,6 +104,7 @@ fn invalid_configurations_do_not_match_the_schema() {
         "services: {api: {command: api, instances: 0}}",
         "services: {api: {command: api, health: {interval: 5s}}}",
         "services: {api: {command: api, health: {check: tcp, intervall: 5s}}}",
+        "services: {api: {command: api, health: {check: tcp, all: [tcp]}}}",
         "health: {jitter: 0.6}",
     ] {
         assert!(!is_valid(yaml), "{yaml}");

@@ -14,11 +14,11 @@ const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
 /// How much of a body is read for the reason, in bytes.
 const REASON_BODY: usize = 1024;
 /// How much of a body is read for a condition, in bytes: enough for what reports a status.
-const CONDITION_BODY: usize = 64 * 1024;
+const CONDITION_BODY: usize = 16 * 1024;
 /// The maximum length of the part of the body that is included in the reason, in characters.
 const MAX_REASON: usize = 200;
-/// The maximum size of a compiled regular expression in bytes.
-const REGEX_SIZE: usize = 256 * 1024;
+/// The maximum size of a compiled regular expression in bytes. The time for a match is proportional to it and to the body.
+const REGEX_SIZE: usize = 16 * 1024;
 
 /// The conditions of a passing response.
 #[derive(Debug)]

@@ -81,6 +81,16 @@ async fn conditions_decide_whether_a_response_passes() {
     }
 }
 
+#[test]
+fn expression_with_a_large_program_is_refused() {
+    for expression in ["(a{99}){99}", "(a|b|c){2000}", "((x{0,50}){0,50}){0,50}"] {
+        let error = format!("http:/#body_matches={expression}").parse::<CheckSpec>().unwrap_err();
+        assert!(error.to_string().contains("body_matches: "), "{error}");
+    }
+    let usual = r#"http:/#body_matches="status":%20*"(up|ok|passing)""#;
+    assert!(usual.parse::<CheckSpec>().is_ok());
+}
+
 #[tokio::test]
 async fn what_a_server_in_an_allowed_network_contains_is_not_told() {
     let address = serve().await;
