@@ -152,6 +152,19 @@ fn nobody_can_let_a_registry_run_a_command() {
 }
 
 #[test]
+fn instance_that_stays_critical_is_deregistered_by_the_registry() {
+    isolated(|env| {
+        let _registry = registry(env, &[])?;
+        let url = "tcp://127.0.0.1:8123#deregister_critical_after=1s";
+        register(env, "gone", "8123", url)?;
+        register(env, "kept", "8124", "tcp://127.0.0.1:8124")?;
+        wait_for_health(env, "gone", "critical")?;
+        env.wait_registered("gone", 0, portolan_tests::TIMEOUT)?;
+        wait_for_health(env, "kept", "critical").map(drop)
+    });
+}
+
+#[test]
 fn stack_has_checks_with_options_and_of_several_parts() {
     isolated(|env| {
         let nginx = servers::nginx_with(

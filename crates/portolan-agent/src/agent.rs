@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use portolan_broadcast::AnnounceError;
 use portolan_client::RegistryClientError;
-use portolan_core::{Action, HealthReport, Registration, ServiceEndpoint, ServiceId};
-use portolan_health::{CheckSpec, HealthMonitor};
+use portolan_core::{Action, HealthReport, HealthStatus, Registration, ServiceEndpoint, ServiceId};
+use portolan_health::{CheckSpec, HealthEvent, HealthMonitor};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -111,17 +111,20 @@ impl Agent {
     }
 
     pub(crate) fn run(started: Started) -> Self {
-        let Started { desired, check, monitor, reports, registry, broadcast, addresses } = started;
+        let Started { desired, check, monitor, events, registry, broadcast, addresses } = started;
         let stopping = CancellationToken::new();
         let (health, reported) = watch::channel(HealthReport::default());
         let mut tasks = JoinSet::new();
         // Whether another registrant owns the registration.
         let (replaced, is_replaced) = watch::channel(false);
+        // Whether the service has been critical for so long that it is not published.
+        let (removed, is_removed) = watch::channel(false);
         if let Some((link, first)) = registry {
-            tasks.spawn(keep_registered(link, first, stopping.clone(), replaced));
+            let removed = is_removed.clone();
+            tasks.spawn(keep_registered(link, first, stopping.clone(), replaced, removed));
         }
         if let Some((link, first)) = broadcast {
-            tasks.spawn(keep_announced(link, first, stopping.clone(), is_replaced));
+            tasks.spawn(keep_announced(link, first, stopping.clone(), is_replaced, is_removed));
         }
         monitor.watch(&desired.borrow(), &check);
         if let Some(updates) = addresses {
@@ -130,7 +133,7 @@ impl Agent {
                 stop.run_until_cancelled(updates.run()).await;
             });
         }
-        let health_updates = follow_health(desired.clone(), health, reports);
+        let health_updates = follow_health(desired.clone(), health, removed, events);
         let stop = stopping.clone();
         tasks.spawn(async move {
             stop.run_until_cancelled(health_updates).await;
@@ -150,16 +153,30 @@ async fn keep_registered(
     first: Result<(), RegistryClientError>,
     stopping: CancellationToken,
     replaced: watch::Sender<bool>,
+    mut removed: watch::Receiver<bool>,
 ) {
-    let cancelled = async {
-        stopping.cancelled().await;
-        sleep(IN_FLIGHT).await;
-    };
-    tokio::select! {
-        () = link.run(first, &stopping, &replaced) => {}
-        () = cancelled => {}
+    let mut result = first;
+    loop {
+        let pause = stopping.child_token();
+        let paused = async {
+            tokio::select! {
+                () = becomes(&mut removed, true) => pause.cancel(),
+                () = stopping.cancelled() => {}
+            }
+            sleep(IN_FLIGHT).await;
+        };
+        tokio::select! {
+            () = link.run(result, &pause, &replaced) => {}
+            () = paused => {}
+        }
+        link.withdraw(Instant::now() + DEREGISTRATION).await;
+        tokio::select! {
+            biased;
+            () = stopping.cancelled() => return,
+            () = becomes(&mut removed, false) => {}
+        }
+        result = if link.forget() { link.reconcile(false).await } else { Ok(()) };
     }
-    link.withdraw(Instant::now() + DEREGISTRATION).await;
 }
 
 async fn keep_announced(
@@ -167,6 +184,7 @@ async fn keep_announced(
     first: Result<(), AnnounceError>,
     stopping: CancellationToken,
     mut replaced: watch::Receiver<bool>,
+    mut removed: watch::Receiver<bool>,
 ) {
     let mut result = first;
     loop {
@@ -174,15 +192,22 @@ async fn keep_announced(
             () = link.run(result) => {}
             () = stopping.cancelled() => {}
             () = becomes(&mut replaced, true) => {}
+            () = becomes(&mut removed, true) => {}
         }
-        if !*replaced.borrow() {
-            return link.withdraw(Instant::now() + DEREGISTRATION).await;
+        if *replaced.borrow() {
+            // The id is another registrant's: announcing that it is gone would remove that one's instance.
+            link.silence();
+        } else {
+            link.withdraw(Instant::now() + DEREGISTRATION).await;
         }
-        // The id is another registrant's: announcing that it is gone would remove that one's instance.
-        link.silence();
+        let published_again = async {
+            becomes(&mut replaced, false).await;
+            becomes(&mut removed, false).await;
+        };
         tokio::select! {
+            biased;
             () = stopping.cancelled() => return,
-            () = becomes(&mut replaced, false) => {}
+            () = published_again => {}
         }
         result = link.announce(Action::Register).await;
     }
@@ -195,13 +220,24 @@ async fn becomes(values: &mut watch::Receiver<bool>, expected: bool) {
     }
 }
 
-/// Writes check results into the desired state, which both links watch.
+/// Writes check results into the desired state, which both links watch, and whether the service is published at all.
 async fn follow_health(
     desired: watch::Sender<ServiceEndpoint>,
     health: watch::Sender<HealthReport>,
-    mut reports: mpsc::Receiver<(ServiceId, HealthReport)>,
+    removed: watch::Sender<bool>,
+    mut events: mpsc::Receiver<HealthEvent>,
 ) {
-    while let Some((_, report)) = reports.recv().await {
+    while let Some(event) = events.recv().await {
+        let HealthEvent::Changed { report, .. } = event else {
+            let service_id = desired.borrow().id.clone();
+            warn!(%service_id, "Service critical for too long, it is deregistered until it is passing");
+            removed.send_replace(true);
+            continue;
+        };
+        // Before the health, so that it is registered again with that.
+        if report.status != HealthStatus::Critical {
+            removed.send_replace(false);
+        }
         desired.send_modify(|endpoint| {
             endpoint.health = report.status;
             endpoint.health_reason.clone_from(&report.reason);

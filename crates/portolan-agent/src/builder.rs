@@ -7,10 +7,10 @@ use portolan_broadcast::{AnnounceError, Broadcaster};
 use portolan_client::{RegistryClient, RegistryClientError};
 use portolan_core::endpoint::CHECKED_BY_AGENT;
 use portolan_core::{
-    Action, HealthReport, Host, Incarnation, InvalidRegistration, Registration, Remedy,
-    ServiceEndpoint, ServiceId, Ttl, quoted,
+    Action, Host, Incarnation, InvalidRegistration, Registration, Remedy, ServiceEndpoint, Ttl,
+    quoted,
 };
-use portolan_health::{CheckSpec, HealthConfig, HealthMonitor};
+use portolan_health::{CheckSpec, HealthConfig, HealthEvent, HealthMonitor};
 use portolan_metrics::Metrics;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
@@ -46,7 +46,7 @@ pub(crate) struct Started {
     pub(crate) desired: watch::Sender<ServiceEndpoint>,
     pub(crate) check: CheckSpec,
     pub(crate) monitor: HealthMonitor,
-    pub(crate) reports: mpsc::Receiver<(ServiceId, HealthReport)>,
+    pub(crate) events: mpsc::Receiver<HealthEvent>,
     pub(crate) registry: Option<(RegistryLink, Registered)>,
     pub(crate) broadcast: Option<(BroadcastLink, Announced)>,
     pub(crate) addresses: Option<AddressUpdates>,
@@ -161,7 +161,7 @@ impl AgentBuilder {
             None => None,
         };
         warn_unless_published(&desired.borrow(), registered.as_ref(), announced.as_ref());
-        let (sender, reports) = mpsc::channel(REPORTS);
+        let (sender, events) = mpsc::channel(REPORTS);
         let monitor = HealthMonitor::new(self.health, self.metrics, sender);
         let updates = AddressUpdates {
             advertised: self.addresses,
@@ -176,7 +176,7 @@ impl AgentBuilder {
             addresses: (self.addresses != AdvertisedAddresses::Host).then_some(updates),
             desired,
             check: self.check,
-            reports,
+            events,
             registry: registry.zip(registered),
             broadcast: broadcast.zip(announced),
         }))

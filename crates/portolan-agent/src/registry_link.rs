@@ -92,6 +92,15 @@ impl RegistryLink {
         }
     }
 
+    /// Forgets the registration, which was withdrawn. Returns whether it may be made again: not while another registrant
+    /// owns it.
+    pub(crate) fn forget(&mut self) -> bool {
+        if !self.replaced {
+            (self.registered, self.may_be_registered) = (None, false);
+        }
+        !self.replaced
+    }
+
     /// Returns whether the registry has the id of the service for an instance at another address.
     pub(crate) async fn id_is_of_another_address(&self) -> bool {
         let desired = self.desired.borrow().clone();

@@ -3,12 +3,12 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
-use portolan_core::duration::text;
-use portolan_core::{IpNetwork, TlsConfig};
+use portolan_core::duration::{format_duration, text};
+use portolan_core::{IpNetwork, TlsConfig, parse_duration};
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::timing::{MAX_JITTER, START_PERIOD, WAIT, check_duration};
+use crate::timing::{MAX_JITTER, REMOVAL, START_PERIOD, WAIT, check_duration};
 
 /// The section `health` of the configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,10 @@ pub struct HealthConfig {
     /// time, until the instance was passing for 20 checks. Default 16: with the default interval, an instance that flaps stays
     /// critical for half a minute. Not above `successes_before_passing` means that it does not grow.
     pub max_successes_before_passing: NonZeroU32,
+    /// The time after which an instance that stays critical is removed: the registry deregisters it, or its agent does until it is
+    /// passing again. From 1 s to 168 h. Default: never.
+    #[serde(serialize_with = "serialize_removal", deserialize_with = "removal")]
+    pub deregister_critical_after: Option<Duration>,
     /// The maximum number of concurrent checks. Default 64: with more, timeouts would show the load
     /// of the checking host and not the health of the services.
     pub max_concurrent_checks: NonZeroU16,
@@ -66,6 +70,7 @@ impl Default for HealthConfig {
             failures_before_critical: TWO,
             successes_before_passing: TWO,
             max_successes_before_passing: const { NonZeroU32::new(16).expect("not zero") },
+            deregister_critical_after: None,
             max_concurrent_checks: const { NonZeroU16::new(64).expect("not zero") },
             allowed_networks: Vec::new(),
             tls: TlsConfig::default(),
@@ -83,6 +88,17 @@ fn start_period<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Erro
     let duration = text::deserialize(input)?;
     check_duration(duration, &START_PERIOD).map_err(D::Error::custom)?;
     Ok(duration)
+}
+
+fn removal<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Duration>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(input)? else { return Ok(None) };
+    let duration = parse_duration(&text).map_err(D::Error::custom)?;
+    check_duration(duration, &REMOVAL).map_err(D::Error::custom)?;
+    Ok(Some(duration))
+}
+
+fn serialize_removal<S: Serializer>(removal: &Option<Duration>, out: S) -> Result<S::Ok, S::Error> {
+    removal.map(format_duration).serialize(out)
 }
 
 fn jitter<'de, D: Deserializer<'de>>(input: D) -> Result<f64, D::Error> {
@@ -116,6 +132,7 @@ mod tests {
             r#"{"jitter": -0.1}"#,
             r#"{"start_period": "2h"}"#,
             r#"{"max_successes_before_passing": 0}"#,
+            r#"{"deregister_critical_after": "100ms"}"#,
             r#"{"max_concurrent_checks": 0}"#,
             r#"{"intervall": "1s"}"#,
             r#"{"allowed_networks": ["lan"]}"#,

@@ -22,7 +22,7 @@ mod tls;
 pub use check::{Check, CheckInput, CheckKind, CheckParser, Target};
 pub use config::HealthConfig;
 pub use futures_util::future::BoxFuture;
-pub use monitor::HealthMonitor;
+pub use monitor::{HealthEvent, HealthMonitor};
 pub use options::CheckOptions;
 pub use program::LocalProgram;
 pub use reach::{CheckReach, RegistrantReach};

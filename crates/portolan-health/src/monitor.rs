@@ -1,5 +1,7 @@
 //! The health monitor: one task per instance, and the reports of their changes.
 
+mod event;
+mod removal;
 mod shares;
 mod watcher;
 
@@ -8,12 +10,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use portolan_core::{HealthReport, ServiceEndpoint, ServiceId};
+use portolan_core::{ServiceEndpoint, ServiceId};
 use portolan_metrics::Metrics;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+
+pub use event::HealthEvent;
 
 use crate::tls::CheckTls;
 use crate::{CheckReach, CheckSpec, HealthConfig, Target};
@@ -47,18 +51,14 @@ struct Watched {
 // === impl HealthMonitor ===
 
 impl HealthMonitor {
-    /// Creates a monitor that sends every change of health to `reports`. When that channel is full,
+    /// Creates a monitor that sends every change of health to `events`. When that channel is full,
     /// the checks wait.
-    pub fn new(
-        config: HealthConfig,
-        metrics: Metrics,
-        reports: mpsc::Sender<(ServiceId, HealthReport)>,
-    ) -> Self {
+    pub fn new(config: HealthConfig, metrics: Metrics, events: mpsc::Sender<HealthEvent>) -> Self {
         let stopping = CancellationToken::new();
         let shares = Shares::new(usize::from(config.max_concurrent_checks.get()));
         let tls = Arc::new(CheckTls::new(config.tls.clone()));
         let inner = Inner {
-            shared: Arc::new(Shared { tls, config, metrics, reports, shares }),
+            shared: Arc::new(Shared { tls, config, metrics, events, shares }),
             watched: Mutex::default(),
             tasks: TaskTracker::new(),
             _stop_on_drop: stopping.clone().drop_guard(),

@@ -17,6 +17,9 @@ pub(crate) const WAIT: RangeInclusive<Duration> =
 /// The bounds of the start period.
 pub(crate) const START_PERIOD: RangeInclusive<Duration> =
     Duration::ZERO..=Duration::from_secs(60 * 60);
+/// The bounds of the time until an instance that is critical is removed.
+pub(crate) const REMOVAL: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 60 * 60);
 /// The maximum of the jitter: with more, a check would be as good as never on time.
 pub(crate) const MAX_JITTER: f64 = 0.5;
 
@@ -29,6 +32,7 @@ pub(crate) const TIMING_OPTIONS: &[&str] = &[
     "failures_before_critical",
     "successes_before_passing",
     "max_successes_before_passing",
+    "deregister_critical_after",
 ];
 
 /// When a check runs, and how many reports change the health.
@@ -49,6 +53,8 @@ pub struct CheckTiming {
     pub successes_before_passing: NonZeroU32,
     /// The number to which that grows for an instance that keeps becoming critical again.
     pub max_successes_before_passing: NonZeroU32,
+    /// The time after which an instance that stays critical is removed, if it is.
+    pub deregister_critical_after: Option<Duration>,
 }
 
 /// The settings of one check that replace those of the monitor.
@@ -61,6 +67,7 @@ pub(crate) struct TimingOptions {
     failures_before_critical: Option<NonZeroU32>,
     successes_before_passing: Option<NonZeroU32>,
     max_successes_before_passing: Option<NonZeroU32>,
+    deregister_critical_after: Option<Duration>,
 }
 
 // === impl TimingOptions ===
@@ -75,6 +82,7 @@ impl TimingOptions {
             failures_before_critical: options.parsed("failures_before_critical")?,
             successes_before_passing: options.parsed("successes_before_passing")?,
             max_successes_before_passing: options.parsed("max_successes_before_passing")?,
+            deregister_critical_after: duration(options, "deregister_critical_after", REMOVAL)?,
         })
     }
 
@@ -94,6 +102,9 @@ impl TimingOptions {
             max_successes_before_passing: self
                 .max_successes_before_passing
                 .unwrap_or(config.max_successes_before_passing),
+            deregister_critical_after: self
+                .deregister_critical_after
+                .or(config.deregister_critical_after),
         }
     }
 
@@ -168,7 +179,7 @@ mod tests {
     fn options_replace_the_settings_of_the_monitor() {
         let config = HealthConfig::default();
         let options = "interval=5s&timeout=100ms&jitter=0&start_period=30s&failures_before_critical=3\
-                       &successes_before_passing=1&max_successes_before_passing=8";
+                       &successes_before_passing=1&max_successes_before_passing=8&deregister_critical_after=5m";
         let timing = parse(options).unwrap().over(&config);
         let number = |number| NonZeroU32::new(number).unwrap();
         let expected = CheckTiming {
@@ -179,6 +190,7 @@ mod tests {
             failures_before_critical: number(3),
             successes_before_passing: number(1),
             max_successes_before_passing: number(8),
+            deregister_critical_after: Some(Duration::from_secs(300)),
         };
         assert_eq!(timing, expected);
         assert_eq!(TimingOptions::default().over(&config), CheckTiming::from(&config));
@@ -203,6 +215,7 @@ mod tests {
             ("jitter=0.9", "jitter: 0.9 is out of bounds, expected 0 to 0.5"),
             ("jitter=NaN", "jitter: NaN is out of bounds"),
             ("start_period=2h", "start_period: 2h is out of bounds, expected 0s to 1h"),
+            ("deregister_critical_after=10ms", "10ms is out of bounds, expected 1s to 168h"),
             ("failures_before_critical=0", "failures_before_critical: "),
         ] {
             let error = parse(text).unwrap_err();

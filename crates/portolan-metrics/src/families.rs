@@ -47,6 +47,7 @@ pub(crate) struct Families {
     pub(crate) rejected: Family<Rejected, Counter>,
     pub(crate) audit_lost: Counter,
     pub(crate) health_lateness: Histogram,
+    pub(crate) health_duration: Histogram,
 }
 
 // === impl Families ===
@@ -160,6 +161,12 @@ impl Families {
             health_lateness: to.add(
                 "discovery_health_check_lateness_seconds",
                 "Time from when a health check was due to its start in seconds",
+                Kind::Histogram,
+                Histogram::new(SECONDS),
+            ),
+            health_duration: to.add(
+                "discovery_health_check_duration_seconds",
+                "Time that a health check took in seconds",
                 Kind::Histogram,
                 Histogram::new(SECONDS),
             ),

@@ -241,6 +241,11 @@ impl Metrics {
         self.0.families.health_lateness.observe(late.as_secs_f64());
     }
 
+    /// Records how long a health check took.
+    pub fn health_check_duration(&self, took: Duration) {
+        self.0.families.health_duration.observe(took.as_secs_f64());
+    }
+
     /// Sets the number of critical instances of the service.
     pub fn unhealthy_services(&self, service: &str, count: usize) {
         // A service without critical instances needs no value, unless it had some.

@@ -116,7 +116,7 @@ pub use portolan_core::{
 #[doc(inline)]
 pub use portolan_health::{
     Check, CheckInput, CheckKind, CheckKinds, CheckOptions, CheckParser, CheckSpec, CheckTiming,
-    HealthConfig, HealthMonitor, InvalidCheck, LocalProgram, Target,
+    HealthConfig, HealthEvent, HealthMonitor, InvalidCheck, LocalProgram, Target,
 };
 #[doc(inline)]
 pub use portolan_metrics::Metrics;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use portolan::{
-    CheckSpec, DiscoveryClient, HealthConfig, HealthMonitor, Metrics, Position, ServiceEndpoint,
+    CheckSpec, DiscoveryClient, HealthConfig, HealthEvent, HealthMonitor, Metrics, Position, ServiceEndpoint,
 };
 use tokio::sync::mpsc;
 
@@ -51,7 +51,8 @@ async fn check(billing: ServiceEndpoint, marker: &Path) -> Result<(), Box<dyn Er
     let spec = CheckSpec::new(format!("marker:{}", marker.display()), MarkerFile::new(marker));
     monitor.watch(&billing, &spec);
     for _ in 0..2 {
-        let (id, report) = reports.recv().await.ok_or("the monitor has stopped")?;
+        let event = reports.recv().await.ok_or("the monitor has stopped")?;
+        let HealthEvent::Changed { id, report } = event else { continue };
         println!("{id} is {}: {}", report.status, report.reason);
         std::fs::write(marker, "")?;
     }

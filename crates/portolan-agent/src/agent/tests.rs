@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use portolan_broadcast::transport::memory::MemoryNetwork;
 use portolan_broadcast::{AnnouncementListener, BroadcastConfig, Broadcaster, QueryMode};
 use portolan_core::{Action, HealthStatus, Scope};
+use portolan_health::HealthConfig;
 use portolan_metrics::Metrics;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
@@ -352,4 +353,49 @@ async fn dropped_agent_stops_answering_and_does_not_deregister() {
     let gone = async { while !channel.query().await.is_empty() {} };
     timeout(SOON, gone).await.expect("no longer published");
     assert_eq!(registry.requests("deregister"), 0);
+}
+
+#[tokio::test]
+async fn service_that_stays_critical_is_withdrawn_until_it_is_passing() {
+    let (registry, channel) = (FakeRegistry::start().await, Channel::new());
+    let other = join(&channel.network, 3);
+    let mut listener = other.listen();
+    let status = std::sync::Arc::new(parking_lot::Mutex::new(HealthStatus::Passing));
+    let shown = std::sync::Arc::clone(&status);
+    let check = CheckSpec::from_fn("queue", move || {
+        std::future::ready(HealthReport::new(*shown.lock(), "as told"))
+    });
+    let health = HealthConfig {
+        interval: Duration::from_millis(20),
+        deregister_critical_after: Some(Duration::from_millis(200)),
+        ..HealthConfig::default()
+    };
+    let agent = Agent::builder(registration(80))
+        .registry(registry.client())
+        .broadcaster(channel.own.clone())
+        .heartbeat(HEARTBEAT)
+        .check(check)
+        .health(health)
+        .start()
+        .await
+        .unwrap();
+    next_with(&mut listener, Action::Register).await;
+    let is = |expected| {
+        let services = registry.services();
+        services.first().is_some_and(|service| service.health == expected)
+    };
+    until("it is passing", || is(HealthStatus::Passing)).await;
+    for _ in 0..2 {
+        *status.lock() = HealthStatus::Critical;
+        next_with(&mut listener, Action::Deregister).await;
+        until("it is deregistered", || registry.services().is_empty()).await;
+        // The program still runs, so its agent goes on checking it.
+        *status.lock() = HealthStatus::Passing;
+        next_with(&mut listener, Action::Register).await;
+        until("it is registered again", || is(HealthStatus::Passing)).await;
+    }
+    *status.lock() = HealthStatus::Critical;
+    next_with(&mut listener, Action::Deregister).await;
+    agent.stop().await;
+    assert_eq!(registry.services(), []);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::Redirect;
 use axum::{Router, routing::get};
-use portolan_core::{HealthStatus, Registration, Ttl};
+use portolan_core::{HealthReport, HealthStatus, Registration, Ttl};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -16,7 +16,7 @@ use super::*;
 use crate::LocalProgram;
 use crate::program::tests::Running;
 
-type Reports = mpsc::Receiver<(ServiceId, HealthReport)>;
+type Reports = mpsc::Receiver<HealthEvent>;
 
 /// Long enough that only a hang exceeds it.
 const SOON: Duration = Duration::from_secs(20);
@@ -48,7 +48,10 @@ async fn listener() -> (TcpListener, u16) {
 }
 
 async fn next(reports: &mut Reports) -> HealthReport {
-    timeout(SOON, reports.recv()).await.expect("a report in time").expect("a report").1
+    match timeout(SOON, reports.recv()).await.expect("a report in time").expect("a report") {
+        HealthEvent::Changed { report, .. } => report,
+        other => panic!("{other:?}"),
+    }
 }
 
 async fn serve(status: fn() -> StatusCode) -> (SocketAddr, JoinHandle<()>) {
@@ -79,6 +82,8 @@ async fn listening_server_is_passing_and_stopped_server_is_critical() {
             format!(r#"discovery_health_checks_total{{service_name="api",result="{result}"}}"#);
         assert!(text.contains(&sample), "{text}");
     }
+    assert!(text.contains("discovery_health_check_duration_seconds_count "), "{text}");
+    assert!(!text.contains("discovery_health_check_duration_seconds_count 0"), "{text}");
 }
 
 #[tokio::test]
@@ -110,7 +115,7 @@ async fn unchanged_health_is_not_reported() {
     let known = ServiceEndpoint { health: HealthStatus::Passing, ..endpoint(port) };
     monitor.watch(&known, &spec("tcp"));
     monitor.watch(&ServiceEndpoint { health: HealthStatus::Warning, ..known }, &spec("tcp"));
-    let (_, report) = timeout(SOON, reports.recv()).await.unwrap().unwrap();
+    let report = next(&mut reports).await;
     assert_eq!(report.status, HealthStatus::Passing);
     monitor.stop().await;
     assert!(reports.try_recv().is_err());
@@ -204,12 +209,12 @@ async fn ttl_check_is_critical_when_reports_stop() {
     sleep(Duration::from_secs(10)).await;
     assert!(reports.try_recv().is_err(), "health is unknown before the first report");
     assert!(monitor.report(&endpoint.id));
-    assert_eq!(reports.recv().await.unwrap().1.status, HealthStatus::Passing);
+    assert_eq!(next(&mut reports).await.status, HealthStatus::Passing);
     let critical = HealthReport::new(HealthStatus::Critical, "no report within 15s");
-    assert_eq!(reports.recv().await.unwrap().1, critical);
+    assert_eq!(next(&mut reports).await, critical);
     assert_eq!(begun.elapsed().as_secs(), 25);
     monitor.report(&endpoint.id);
-    assert_eq!(reports.recv().await.unwrap().1.status, HealthStatus::Passing);
+    assert_eq!(next(&mut reports).await.status, HealthStatus::Passing);
     monitor.stop().await;
     assert!(!monitor.report(&endpoint.id));
 }
@@ -219,7 +224,7 @@ async fn ttl_check_is_critical_without_a_first_report() {
     let (monitor, mut reports, _) = monitor(HealthConfig::default());
     let begun = Instant::now();
     monitor.watch(&endpoint(80), &spec("ttl:5s"));
-    assert_eq!(reports.recv().await.unwrap().1.status, HealthStatus::Critical);
+    assert_eq!(next(&mut reports).await.status, HealthStatus::Critical);
     assert_eq!(begun.elapsed().as_secs(), 5);
     monitor.stop().await;
 }
@@ -262,6 +267,30 @@ async fn check_has_its_own_interval_and_timeout() {
     assert!(report.reason.contains("no answer within 20ms"), "{}", report.reason);
     monitor.stop().await;
     drop(listener);
+}
+
+#[tokio::test(start_paused = true)]
+async fn instance_that_stays_critical_is_to_be_removed_and_is_checked_further() {
+    let health = std::sync::Arc::new(Mutex::new(HealthStatus::Critical));
+    let shown = std::sync::Arc::clone(&health);
+    let check = CheckSpec::from_fn("queue", move || {
+        std::future::ready(HealthReport::new(*shown.lock(), "as told"))
+    });
+    let config = HealthConfig {
+        deregister_critical_after: Some(Duration::from_secs(60)),
+        ..HealthConfig::default()
+    };
+    let (monitor, mut reports, _) = monitor(config);
+    let endpoint = endpoint(80);
+    let begun = Instant::now();
+    monitor.watch(&endpoint, &check);
+    assert_eq!(next(&mut reports).await.status, HealthStatus::Critical);
+    let overdue = HealthEvent::Overdue { id: endpoint.id.clone() };
+    assert_eq!(reports.recv().await.unwrap(), overdue);
+    assert!(begun.elapsed() >= Duration::from_secs(60));
+    *health.lock() = HealthStatus::Passing;
+    assert_eq!(next(&mut reports).await.status, HealthStatus::Passing);
+    monitor.stop().await;
 }
 
 #[tokio::test]

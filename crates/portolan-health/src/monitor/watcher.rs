@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_core::duration::format_duration;
-use portolan_core::{HealthReport, HealthStatus, ServiceId};
+use portolan_core::{HealthReport, HealthStatus};
 use portolan_metrics::{Metrics, OperationResult};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
+use super::HealthEvent;
+use super::removal::Removal;
 use super::shares::{Share, Shares};
 use crate::program::ProcessState;
 use crate::schedule::Schedule;
@@ -21,7 +23,7 @@ pub(super) struct Shared {
     pub(super) config: HealthConfig,
     pub(super) tls: Arc<CheckTls>,
     pub(super) metrics: Metrics,
-    pub(super) reports: mpsc::Sender<(ServiceId, HealthReport)>,
+    pub(super) events: mpsc::Sender<HealthEvent>,
     pub(super) shares: Shares,
 }
 
@@ -34,6 +36,7 @@ pub(super) struct Watcher {
     reports: watch::Receiver<Option<Instant>>,
     state: HealthState,
     schedule: Schedule,
+    removal: Removal,
     /// Why the check says nothing about the instance, as it was last reported.
     unknown: Option<String>,
 }
@@ -51,25 +54,33 @@ impl Watcher {
         let status = target.endpoint.health;
         let state = HealthState::new(status, &timing);
         let schedule = Schedule::new(&timing, status, target.reach.is_restricted());
-        Self { shared, check, target, timing, reports, state, schedule, unknown: None }
+        let removal = Removal::new(timing.deregister_critical_after);
+        Self { shared, check, target, timing, reports, state, schedule, removal, unknown: None }
     }
 
     /// Runs the check periodically until the receiver of the reports is dropped.
     pub(super) async fn run(mut self) {
-        let mut late = false;
+        let mut was_late = false;
         let mut due = Instant::now();
         loop {
             let (report, is_overdue) = self.check_once(due).await;
             let explanation = self.explanation(&report);
-            let change = self.record(report, late || is_overdue);
+            let late = was_late || is_overdue;
+            let change = self.record(report, late);
             change.iter().for_each(|change| log(&self.target, change));
             if let Some(report) = change.map(|change| change.to).or(explanation) {
-                let report = (self.target.endpoint.id.clone(), report);
-                if self.shared.reports.send(report).await.is_err() {
+                let id = self.target.endpoint.id.clone();
+                if self.shared.events.send(HealthEvent::Changed { id, report }).await.is_err() {
                     return;
                 }
             }
-            (late, due) = self.wait().await;
+            if self.removal.is_due(self.state.status(), Instant::now(), late) {
+                let id = self.target.endpoint.id.clone();
+                if self.shared.events.send(HealthEvent::Overdue { id }).await.is_err() {
+                    return;
+                }
+            }
+            (was_late, due) = self.wait().await;
         }
     }
 
@@ -102,7 +113,8 @@ impl Watcher {
         let metrics = &self.shared.metrics;
         let _share = self.share().await;
         metrics.health_check_lateness(due.elapsed());
-        let deadline = Instant::now() + self.timing.timeout;
+        let begun = Instant::now();
+        let deadline = begun + self.timing.timeout;
         let report = match timeout_at(deadline, self.check.check(&self.target)).await {
             // The kernel accepts connections for a program that does nothing, and a command may look elsewhere.
             Ok(_) if self.is_program_stopped() => {
@@ -114,6 +126,7 @@ impl Watcher {
                 HealthReport::new(HealthStatus::Critical, reason)
             }
         };
+        metrics.health_check_duration(begun.elapsed());
         let is_overdue = self.is_late(deadline);
         let result = match report.status {
             HealthStatus::Passing | HealthStatus::Warning => OperationResult::Success,
@@ -199,7 +212,7 @@ mod tests {
             config: HealthConfig::default(),
             tls: Arc::default(),
             metrics: Metrics::new(),
-            reports: mpsc::channel(1).0,
+            events: mpsc::channel(1).0,
             shares: Shares::new(1),
         };
         let check = Arc::clone("tcp".parse::<CheckSpec>().unwrap().check().unwrap());

@@ -8,13 +8,13 @@ use portolan_core::{
     Change, HealthReport, HealthStatus, IpNetwork, ServiceEndpoint, ServiceId, Source,
 };
 use portolan_health::{
-    CheckKinds, CheckReach, CheckSpec, HealthConfig, HealthMonitor, RegistrantReach,
+    CheckKinds, CheckReach, CheckSpec, HealthConfig, HealthEvent, HealthMonitor, RegistrantReach,
 };
 use portolan_metrics::Metrics;
 use portolan_registry::{Membership, Registry, WatchQuery};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 use url::{Host, Url};
 
 use super::ChannelTrust;
@@ -48,8 +48,8 @@ pub(crate) async fn health(
                 None => break,
             },
             () = checks.membership.changed() => checks.reassign(&registry),
-            Some((id, report)) = reports.recv() => {
-                stop.run_until_cancelled(update(&registry, &id, report)).await;
+            Some(event) = reports.recv() => {
+                stop.run_until_cancelled(apply(&registry, event)).await;
             }
             () = stop.cancelled() => break,
         }
@@ -65,7 +65,7 @@ struct Checks {
     /// Where everyone's instances may be checked.
     allowed: Arc<[IpNetwork]>,
     monitor: HealthMonitor,
-    reports: mpsc::Sender<(ServiceId, HealthReport)>,
+    reports: mpsc::Sender<HealthEvent>,
     membership: Membership,
     checked: HashSet<ServiceId>,
     trust: ChannelTrust,
@@ -112,7 +112,8 @@ impl Checks {
         debug!(service_id = %endpoint.id, reason, "Health URL not checked");
         if endpoint.health == HealthStatus::Unknown {
             let report = HealthReport::new(HealthStatus::Unknown, reason);
-            drop(self.reports.try_send((endpoint.id.clone(), report)));
+            let id = endpoint.id.clone();
+            drop(self.reports.try_send(HealthEvent::Changed { id, report }));
         }
     }
 
@@ -171,8 +172,19 @@ fn is_host_of(endpoint: &ServiceEndpoint, host: Host<&str>) -> bool {
     }
 }
 
-async fn update(registry: &Registry, id: &ServiceId, report: HealthReport) {
-    if let Err(error) = registry.update_health(id, report).await {
+async fn apply(registry: &Registry, event: HealthEvent) {
+    let (id, result) = match event {
+        HealthEvent::Changed { id, report } => {
+            let result = registry.update_health(&id, report).await;
+            (id, result)
+        }
+        HealthEvent::Overdue { id } => {
+            warn!(service_id = %id, "Service critical for too long, it is deregistered");
+            let result = registry.deregister(&id).await;
+            (id, result)
+        }
+    };
+    if let Err(error) = result {
         // Expected if the endpoint was deregistered while it was checked.
         debug!(service_id = %id, %error, "Health report rejected");
     }
