@@ -148,5 +148,6 @@ fn authority(url: &Url) -> String {
 
 #[cfg(test)]
 mod tests;
-#[cfg(all(test, feature = "tls"))]
+#[cfg(test)]
+#[cfg(feature = "tls")]
 mod tls_tests;

@@ -256,6 +256,32 @@ async fn function_of_the_program_is_a_check() {
     monitor.stop().await;
 }
 
+/// A suspended host: the check began before, and its timeout ends long after the time.
+#[tokio::test]
+async fn timeout_that_ends_late_makes_nothing_critical() {
+    let config = HealthConfig { timeout: Duration::from_millis(20), ..config() };
+    let (monitor, mut reports, _) = monitor(config);
+    let run = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let check = CheckSpec::from_fn("suspended", move || {
+        let run = run.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        async move {
+            match run {
+                0 => HealthReport::new(HealthStatus::Passing, "at first"),
+                1..=4 => {
+                    // Nothing else runs in this thread meanwhile.
+                    std::thread::sleep(Duration::from_millis(200));
+                    std::future::pending().await
+                }
+                _ => HealthReport::new(HealthStatus::Critical, "at last"),
+            }
+        }
+    });
+    monitor.watch(&endpoint(1), &check);
+    assert_eq!(next(&mut reports).await.reason, "at first");
+    assert_eq!(next(&mut reports).await.reason, "at last");
+    monitor.stop().await;
+}
+
 #[tokio::test]
 async fn check_has_its_own_interval_and_timeout() {
     let (listener, port) = listener().await;
