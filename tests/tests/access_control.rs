@@ -276,3 +276,42 @@ fn user_of_this_host_and_nobody_have_the_rights_of_their_identity() {
         Ok(())
     });
 }
+
+#[test]
+fn registry_of_a_stack_is_changed_by_its_user_and_its_programs_only() {
+    isolated(|env| {
+        let stack = "services: {api: {command: [sh, -c, 'printenv PORTOLAN_TOKEN > token; sleep 1000'], port: none}}";
+        env.write("stack/portolan.yaml", stack)?;
+        let folder = env.directory().join("stack");
+        let up = env.portolan(&["up", "--pass-token"])?.directory(&folder);
+        let mut up = up.spawn("up")?;
+        let token = up.wait_until("the program to have the token", || {
+            let token = fs::read_to_string(folder.join("token"))?.trim().to_owned();
+            ensure!(token.len() == 64, "{token}");
+            Ok(token)
+        })?;
+        let url = format!("{REGISTRY}/api/v1/services");
+        let register = |scope: &str, token: Option<&str>| -> Result<u16> {
+            let body = json!({
+                "name": "extra", "host": "127.0.0.1", "port": 8080, "metadata": {"scope": scope},
+            });
+            let request = http::client()?.post(&url).json(&body);
+            let request =
+                token.into_iter().fold(request, |request, token| request.bearer_auth(token));
+            Ok(request.send()?.status().as_u16())
+        };
+        // Another user of this host, who cannot use the socket, reads and changes nothing.
+        http::get(&url)?;
+        ensure!(register("stack", None)? == 403);
+        ensure!(register("stack", Some("guessed"))? == 403);
+        // A program of the stack changes the services of the stack, and no others.
+        ensure!(register("stack", Some(&token))? == 201);
+        ensure!(register("default", Some(&token))? == 403);
+        // The user needs no token.
+        let own = ["register", "own", "--port", "8081", "--host", "127.0.0.1"];
+        env.portolan(&own)?.directory(&folder).run()?.exits(0)?;
+        let listed = env.portolan(&["list"])?.directory(&folder).run()?.exits(0)?.stdout;
+        ensure!(listed.contains("own") && listed.contains("extra"), "{listed}");
+        Ok(())
+    });
+}

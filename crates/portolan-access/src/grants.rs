@@ -14,6 +14,8 @@ pub struct Grants {
     identity: String,
     rules: Vec<Rule>,
     since: Revision,
+    /// What resolves a refusal, if the rules are not those of a file.
+    remedy: Option<&'static str>,
 }
 
 /// A request that lacks a right. Retrying does not help before the policies have changed.
@@ -37,7 +39,12 @@ enum Action {
 impl Grants {
     /// The grants of an identity by these rules. `since` is the revision of the registry when they came into force.
     pub fn new(identity: impl Into<String>, rules: Vec<Rule>, since: Revision) -> Self {
-        Self { identity: identity.into(), rules, since }
+        Self { identity: identity.into(), rules, since, remedy: None }
+    }
+
+    /// Sets what resolves each refusal, for grants that are not from a file of policies.
+    pub fn with_remedy(self, remedy: &'static str) -> Self {
+        Self { remedy: Some(remedy), ..self }
     }
 
     /// Returns the name of the identity.
@@ -135,6 +142,7 @@ impl Grants {
     fn lacks(&self, right: Right, object: Option<(Scope, ServiceName)>) -> Denied {
         let Self { identity, .. } = self;
         let remedy = match &object {
+            _ if let Some(remedy) = self.remedy => remedy.to_owned(),
             Some((scope, name)) => format!(
                 "add the right `{right}` for {name} in the scope {scope} to a policy of {identity}, or use the token of another \
                  identity"

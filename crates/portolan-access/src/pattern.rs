@@ -34,6 +34,16 @@ pub struct InvalidPattern {
 // === impl Pattern ===
 
 impl<N: Name> Pattern<N> {
+    /// The pattern that matches every name.
+    pub fn any() -> Self {
+        Self { text: String::new(), is_prefix: true, names: PhantomData }
+    }
+
+    /// The pattern that matches this name only.
+    pub fn of(name: &N) -> Self {
+        Self { text: name.text().to_owned(), is_prefix: false, names: PhantomData }
+    }
+
     /// Whether the pattern matches the name.
     pub fn matches(&self, name: &N) -> bool {
         match self.is_prefix {

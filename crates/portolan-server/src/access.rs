@@ -22,6 +22,7 @@ use tracing::{error, info};
 
 use crate::secrets::is_descriptor;
 use crate::server::check_token;
+use crate::stack_access::StackAccess;
 use crate::{ServerError, Settings};
 
 /// How often the files are looked at: a change is in force within a second.
@@ -72,6 +73,8 @@ pub fn read_policies(config: &RegistryConfig) -> Result<Option<LoadedPolicies>, 
 pub(crate) struct AccessSources {
     /// The address of the registry, which decides how strong a token must be.
     address: SocketAddr,
+    /// The access of a stack, if nothing else is required.
+    stack: Option<StackAccess>,
     /// Set once it runs.
     registry: OnceLock<Registry>,
     state: Mutex<State>,
@@ -108,7 +111,11 @@ impl LoadedPolicies {
 
 impl AccessSources {
     /// Reads the files and publishes what they permit.
-    pub(crate) fn open(settings: &Settings, address: SocketAddr) -> Result<Self, ServerError> {
+    pub(crate) fn open(
+        settings: &Settings,
+        address: SocketAddr,
+        stack: Option<StackAccess>,
+    ) -> Result<Self, ServerError> {
         let token = settings.token.clone();
         check_token(token.as_ref(), address)?;
         // A descriptor can be read once only.
@@ -119,8 +126,11 @@ impl AccessSources {
         let stamp = stamp(file.as_deref());
         let loaded = read_policies(&settings.service_registry)?;
         let state = State { token, token_file, file, loaded, stamp, looked: Instant::now() };
-        let published = watch::Sender::new(Arc::new(state.access(Revision(0))));
-        Ok(Self { address, registry: OnceLock::new(), state: Mutex::new(state), published })
+        let published = watch::Sender::default();
+        let (registry, state) = (OnceLock::new(), Mutex::new(state));
+        let sources = Self { address, stack, registry, state, published };
+        sources.publish(&sources.state.lock());
+        Ok(sources)
     }
 
     /// Returns what identifies clients by what is in force at each moment.
@@ -160,7 +170,12 @@ impl AccessSources {
 
     fn publish(&self, state: &State) {
         let since = self.registry.get().map_or(Revision(0), Registry::revision);
-        self.published.send_replace(Arc::new(state.access(since)));
+        let access = state.access(since);
+        let access = match &self.stack {
+            Some(stack) if access.is_open() => access.with_identities(stack.identities()),
+            _ => access,
+        };
+        self.published.send_replace(Arc::new(access));
     }
 }
 

@@ -12,6 +12,7 @@ mod parts;
 pub mod secrets;
 pub mod server;
 pub mod settings;
+mod stack_access;
 mod transport;
 
 pub use access::{InvalidAccess, LoadedPolicies, read_policies};

@@ -25,6 +25,7 @@ use crate::listen::listen;
 use crate::own_names::own_names;
 use crate::parts::Parts;
 use crate::secrets::MIN_TOKEN;
+use crate::stack_access::StackAccess;
 use crate::transport::Transport;
 use crate::{ServerError, Settings};
 
@@ -37,6 +38,7 @@ pub struct RegistryServer {
     address: SocketAddr,
     scheme: &'static str,
     registry: Registry,
+    stack_token: Option<Secret>,
     /// The socket for clients on this host.
     socket: Option<RegistrySocket>,
     /// Its session holds the lease of the port.
@@ -57,6 +59,7 @@ pub struct RegistryServerBuilder {
     on_any_port: bool,
     declared: Option<watch::Receiver<Vec<DeclaredInstance>>>,
     starts_scope: bool,
+    is_of_stack: bool,
 }
 
 // === impl RegistryServer ===
@@ -73,6 +76,7 @@ impl RegistryServer {
             on_any_port: false,
             declared: None,
             starts_scope: false,
+            is_of_stack: false,
         }
     }
 
@@ -83,6 +87,12 @@ impl RegistryServer {
             ip => Host::try_from(ip).unwrap_or_else(|_| Host::loopback()),
         };
         format!("{}://{}", self.scheme, host.with_port(self.address.port()))
+    }
+
+    /// The token with which programs of the stack may change its services, if this is the registry of a stack and nothing else
+    /// is required.
+    pub fn stack_token(&self) -> Option<&Secret> {
+        self.stack_token.as_ref()
     }
 
     /// The registry, for other components of the same process.
@@ -148,11 +158,20 @@ impl RegistryServerBuilder {
         self
     }
 
+    /// Sets whether the server is the registry of a stack, whose services only its user and its programs may change: the
+    /// user by the socket of the registry, a program by [`RegistryServer::stack_token`]. Has no effect if the settings require
+    /// credentials, or if other hosts can reach the server.
+    pub fn of_stack(mut self, is: bool) -> Self {
+        self.is_of_stack = is;
+        self
+    }
+
     /// Starts the server. The port comes first, so that a second server on the same port fails
     /// before it has any effect.
     pub async fn start(self) -> Result<RegistryServer, ServerError> {
-        let Self { settings, scope, metrics, broadcaster, on_any_port, declared, starts_scope } =
-            self;
+        let Self {
+            settings, scope, metrics, broadcaster, on_any_port, declared, starts_scope, ..
+        } = self;
         if !settings.service_registry.enabled {
             return Err(ServerError::Disabled);
         }
@@ -164,7 +183,14 @@ impl RegistryServerBuilder {
         let address = settings.service_registry.listen_address;
         let address =
             listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
-        let access = Arc::new(AccessSources::open(&settings, address)?);
+        let local = local_listener(&settings, address);
+        let (socket, local) = local.map_or((None, None), |(socket, it)| (Some(socket), Some(it)));
+        // Without the socket, nothing would prove to the registry who is the user of the stack.
+        let closes = self.is_of_stack && socket.is_some() && address.ip().is_loopback();
+        let stack =
+            (closes && !settings.requires_credentials()).then(|| StackAccess::new(scope.clone()));
+        let stack_token = stack.as_ref().map(|stack| stack.token().clone());
+        let access = Arc::new(AccessSources::open(&settings, address, stack)?);
         let (task, registry) =
             portolan_registry::open(&settings.service_registry, metrics.clone())?;
         let trust = ChannelTrust::from_settings(&settings);
@@ -196,8 +222,6 @@ impl RegistryServerBuilder {
             opened.await;
             Ok(transport.serve(listener, dialects, shared, stop.cancelled_owned()).await?)
         });
-        let local = local_listener(&settings, address);
-        let (socket, local) = local.map_or((None, None), |(socket, it)| (Some(socket), Some(it)));
         if let Some(listener) = local {
             let (dialects, opened) = (vec![api.dialect()], open.clone().cancelled_owned());
             parts.spawn_fallible("socket", async |stop| {
@@ -228,6 +252,7 @@ impl RegistryServerBuilder {
             address,
             scheme,
             registry,
+            stack_token,
             socket,
             allocator,
             _broadcaster: broadcaster,

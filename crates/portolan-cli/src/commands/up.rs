@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use portolan_broadcast::Broadcaster;
+use portolan_client::environment::variable;
 use portolan_core::{DeclaredInstance, Host, Scope, ServiceName, Ttl};
 use portolan_server::{REGISTRY_SERVICE, RegistryServer};
 use portolan_supervisor::ServiceDeps;
@@ -58,9 +59,10 @@ impl Up {
             .on_any_port(true)
             .declared(declared)
             .starts_scope(true)
+            .of_stack(true)
             .start()
             .await?;
-        let around = surroundings(context, file, &server.url(), self.pass_token);
+        let around = surroundings(context, file, &server, self.pass_token);
         let result = match around.map(|around| Stack::plan(&stack, &around)) {
             Ok(Ok(stack)) => {
                 let declaring = declare_instances(stack.rows(), context.scope.clone(), declare);
@@ -171,13 +173,16 @@ fn check_not_running(context: &Context) -> Result<(), Failure> {
 fn surroundings(
     context: &Context,
     file: &Path,
-    url: &str,
+    server: &RegistryServer,
     pass_token: bool,
 ) -> Result<StackContext, Failure> {
     let settings = context.settings();
     let ttl = Ttl::new(settings.service_registry.ttl_default)
         .map_err(|error| Failure::usage(format_args!("service_registry.ttl_default: {error}")))?;
-    let mut environment = context.environment(url, pass_token);
+    let mut environment = context.environment(&server.url(), pass_token);
+    if let Some(token) = server.stack_token().filter(|_| pass_token) {
+        environment.insert(variable::TOKEN.to_owned(), token.expose().to_owned());
+    }
     environment.extend(path_with_own_directory());
     let folder = directory_of(file)?;
     Ok(StackContext {
