@@ -315,3 +315,35 @@ fn registry_of_a_stack_is_changed_by_its_user_and_its_programs_only() {
         Ok(())
     });
 }
+
+#[test]
+fn clients_of_one_identity_share_its_limits() {
+    isolated(|env| {
+        let limits = "policies: [payments], limits: {watches: 1, requests_per_second: 2}";
+        let policies = POLICIES.replace("policies: [payments]", limits);
+        let policies = env.write("policies.yaml", &policies)?;
+        let setting = format!("service_registry.policies={}", policies.display());
+        let registry = env.quiet_registry(REGISTRY, &["--set", &setting])?;
+        let guarded = Guarded { env, policies, registry };
+        let created = guarded.token(&["create", "payments"])?.exits(0)?.stdout;
+        let token = created.trim();
+        let get = |path: &str| -> Result<_> {
+            let request = http::client()?.get(format!("{REGISTRY}{path}")).bearer_auth(token);
+            Ok(request.send()?)
+        };
+        let first = wait_for("the first watch", || Ok(get("/api/v1/watch")?.error_for_status()?))?;
+        wait_for("the second watch to be refused", || {
+            let second = get("/api/v1/watch")?;
+            ensure!(second.status() == 429, "{}", second.status());
+            let text = second.text()?;
+            ensure!(text.contains("limits of the identity"), "{text}");
+            Ok(())
+        })?;
+        drop(first);
+        // More at once than the burst of eight.
+        let answers = (0..40).map(|_| Ok(get("/api/v1/services")?.status().as_u16()));
+        let answers = answers.collect::<Result<Vec<_>>>()?;
+        ensure!(answers.contains(&429), "{answers:?}");
+        Ok(())
+    });
+}

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use portolan_core::{Host, IpNetwork, Remedy, Revision, Scope, ServiceName};
 
-use crate::{Right, Rule};
+use crate::{IdentityLimits, Right, Rule};
 
 /// The rights of an identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,7 @@ pub struct Grants {
     identity: String,
     rules: Vec<Rule>,
     since: Revision,
+    limits: IdentityLimits,
     /// What resolves a refusal, if the rules are not those of a file.
     remedy: Option<&'static str>,
 }
@@ -39,7 +40,23 @@ enum Action {
 impl Grants {
     /// The grants of an identity by these rules. `since` is the revision of the registry when they came into force.
     pub fn new(identity: impl Into<String>, rules: Vec<Rule>, since: Revision) -> Self {
-        Self { identity: identity.into(), rules, since, remedy: None }
+        Self {
+            identity: identity.into(),
+            rules,
+            since,
+            limits: IdentityLimits::default(),
+            remedy: None,
+        }
+    }
+
+    /// Limits what all clients with the identity use together.
+    pub fn with_limits(self, limits: IdentityLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Returns how much all clients with the identity may use together.
+    pub fn limits(&self) -> IdentityLimits {
+        self.limits
     }
 
     /// Sets what resolves each refusal, for grants that are not from a file of policies.

@@ -69,7 +69,8 @@ impl Identities {
             .identities
             .iter()
             .map(|(name, identity)| {
-                let grants = Grants::new(name.as_str(), policies.rules(identity), since);
+                let grants = Grants::new(name.as_str(), policies.rules(identity), since)
+                    .with_limits(identity.limits);
                 (name.as_str(), Arc::new(grants))
             })
             .collect();

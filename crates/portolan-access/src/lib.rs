@@ -22,6 +22,6 @@ pub use file::{AccessFileError, read_policies_file, write_secret_file};
 pub use grants::{Denied, Grants};
 pub use identities::{Credential, Found, Identities};
 pub use pattern::{InvalidPattern, Pattern};
-pub use policies::{ANONYMOUS, Identity, InvalidPolicies, Policies, Rule};
+pub use policies::{ANONYMOUS, Identity, IdentityLimits, InvalidPolicies, Policies, Rule};
 pub use right::Right;
 pub use token::{NewToken, TokenFile, TokenRecord, digest};

@@ -51,6 +51,18 @@ pub struct Identity {
     pub certificates: Vec<String>,
     /// The ids of its users on this host, as the socket of the registry reports them.
     pub users: Vec<u32>,
+    /// How much all clients with the identity may use together.
+    pub limits: IdentityLimits,
+}
+
+/// How much all clients with an identity may use together, wherever they are. The limits of each host hold as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IdentityLimits {
+    /// The maximum rate of requests a second; four times as many at once. Not limited if not given.
+    pub requests_per_second: Option<u32>,
+    /// The maximum number of watches at the same time. Not limited if not given.
+    pub watches: Option<usize>,
 }
 
 /// Why policies are invalid. Retrying does not help: they must change.
@@ -109,6 +121,12 @@ pub enum InvalidPolicies {
         /// The identity that has it already.
         other: String,
     },
+    /// A limit permits nothing.
+    #[error("{path}: it is 0, which permits nothing")]
+    Zero {
+        /// The path of the limit.
+        path: String,
+    },
     /// The anonymous identity has a credential.
     #[error("identities.{ANONYMOUS}.{key}: clients without an identity prove nothing")]
     AnonymousProof {
@@ -147,7 +165,6 @@ impl Policies {
         Ok(())
     }
 
-    /// Returns the path of the setting to which an error belongs.
     fn check_identity(
         &self,
         name: &str,
@@ -159,6 +176,14 @@ impl Policies {
             let nearest = suggest(policy, names).map(str::to_owned);
             let (path, policy) = (path.to_owned(), policy.clone());
             return Err(InvalidPolicies::UnknownPolicy { path, policy, nearest });
+        }
+        let IdentityLimits { requests_per_second, watches } = identity.limits;
+        let zeros = [
+            ("requests_per_second", requests_per_second == Some(0)),
+            ("watches", watches == Some(0)),
+        ];
+        if let Some((key, _)) = zeros.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Err(InvalidPolicies::Zero { path: format!("{path}.limits.{key}") });
         }
         match identity.proofs().next() {
             Some((key, _)) if name == ANONYMOUS => Err(InvalidPolicies::AnonymousProof { key }),
@@ -212,7 +237,7 @@ impl InvalidPolicies {
     /// Returns the path of the key to which the error belongs.
     pub fn path(&self) -> String {
         match self {
-            Self::Name { path } | Self::Shared { path, .. } => path.clone(),
+            Self::Name { path } | Self::Shared { path, .. } | Self::Zero { path } => path.clone(),
             Self::NoRights { path } => format!("{path}.rights"),
             Self::NoServices { path, key, .. } => format!("{path}.{key}"),
             Self::AddressesWithoutRegister { path } => format!("{path}.addresses"),
@@ -236,6 +261,7 @@ impl Remedy for InvalidPolicies {
             }
             Self::UnknownPolicy { .. } => "add the policy under `policies`".into(),
             Self::Shared { .. } => "remove it from one of them".into(),
+            Self::Zero { .. } => "raise it, or remove it".into(),
             Self::AnonymousProof { key } => format!("remove {key}").into(),
         })
     }
@@ -271,6 +297,7 @@ mod tests {
             "identities: {x: {users: [7]}, y: {users: [7]}}".to_owned(),
             "identities: {x: {certificates: [a.example]}, y: {certificates: [a.example]}}".to_owned(),
             "identities: {anonymous: {users: [7]}}".to_owned(),
+            "identities: {x: {limits: {watches: 0}}}".to_owned(),
             format!("identities: {{{}: {{}}}}", "n".repeat(65)),
         ]
         .map(|yaml| {

@@ -54,6 +54,10 @@ impl From<&RequestError> for Problem {
             E::BodyIncomplete { .. } => problem(ProblemKind::BodyCutShort),
             E::Panicked => problem(ProblemKind::Internal),
             E::Timeout { .. } => problem(ProblemKind::TooSlow),
+            E::TooMany { what, .. } if what.ends_with("identity") => {
+                Self::new(ProblemKind::TooMany, error.to_string())
+                    .remedy("send less, or raise the limits of the identity in the policies")
+            }
             E::TooMany { .. } => Self::new(ProblemKind::TooMany, error.to_string())
                 .remedy("send less, or raise service_registry.clients of the registry"),
             E::NoMemory => problem(ProblemKind::NoMemory),

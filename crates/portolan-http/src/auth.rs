@@ -148,6 +148,14 @@ pub(crate) async fn authenticate(
         Ok(identified) => identified,
         Err(error) => return Errors::from_extensions(&head.extensions).response(&error),
     };
+    if let Some(grants) = principal.grants() {
+        let connection = ConnectionInfo::from_extensions(&head.extensions);
+        if let Err(error) = connection.state().identities().request(grants) {
+            return Errors::from_extensions(&head.extensions).response(&error);
+        }
+        let connection = connection.of_identity(grants);
+        head.extensions.insert(connection);
+    }
     let span = tracing::Span::current();
     span.record("principal", principal.name());
     if let Principal::Identity { credential, .. } = &principal {

@@ -17,6 +17,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use portolan_access::Grants;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +28,7 @@ use crate::dialect::Dispatch;
 use crate::rejections::Cut;
 use crate::slots::Slot;
 use crate::write_timeout::WriteTimeout;
-use crate::{ClientPermit, HttpLimits, HttpState, Peer, RequestError};
+use crate::{ClientPermit, HttpLimits, HttpState, IdentityPermit, Peer, RequestError};
 
 /// The maximum size of a request's head in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -52,6 +53,8 @@ pub struct ConnectionInfo {
     peer: Arc<Peer>,
     /// The host of the client: behind a trusted proxy, not that of the peer.
     client: IpAddr,
+    /// The identity of the client, if its rights are limited.
+    grants: Option<Arc<Grants>>,
     state: HttpState,
     shutdown: CancellationToken,
     /// None of a connection that is rejected.
@@ -65,13 +68,27 @@ struct UntilSent {
     slot: Arc<Slot>,
 }
 
+/// The room for a response without an end. Dropping it gives it back.
+#[derive(Debug)]
+pub struct StreamPermit {
+    _client: ClientPermit,
+    _identity: Option<IdentityPermit>,
+}
+
 // === impl ConnectionInfo ===
 
 impl ConnectionInfo {
     /// Creates the information that [`serve`](crate::serve) attaches to every request.
     pub fn new(peer: Peer, state: impl Into<HttpState>, shutdown: CancellationToken) -> Self {
         let client = peer.host();
-        Self { peer: Arc::new(peer), client, state: state.into(), shutdown, slot: None }
+        Self {
+            peer: Arc::new(peer),
+            client,
+            grants: None,
+            state: state.into(),
+            shutdown,
+            slot: None,
+        }
     }
 
     /// The same, of an admitted connection.
@@ -127,9 +144,18 @@ impl ConnectionInfo {
     ///
     /// # Errors
     ///
-    /// [`RequestError::TooMany`] if the client has too many of them.
-    pub fn open_stream(&self) -> Result<ClientPermit, RequestError> {
-        self.state.clients().stream(self.client)
+    /// [`RequestError::TooMany`] if the client, or its identity, has too many of them.
+    pub fn open_stream(&self) -> Result<StreamPermit, RequestError> {
+        let identities = self.state.identities();
+        let identity =
+            self.grants.as_deref().map(|grants| identities.stream(grants)).transpose()?;
+        let client = self.state.clients().stream(self.client)?;
+        Ok(StreamPermit { _client: client, _identity: identity.flatten() })
+    }
+
+    /// The same connection for a request of this identity.
+    pub(crate) fn of_identity(&self, grants: &Arc<Grants>) -> Self {
+        Self { grants: Some(Arc::clone(grants)), ..self.clone() }
     }
 
     /// The same connection for a request that this host sends through it.

@@ -168,6 +168,8 @@ impl RequestError {
             Self::NoMemory => "memory",
             Self::TooMany { what: "connections", .. } => "connections_of_client",
             Self::TooMany { what: "streams", .. } => "streams_of_client",
+            Self::TooMany { what: "streams of its identity", .. } => "streams_of_identity",
+            Self::TooMany { what: "requests a second of its identity", .. } => "rate_of_identity",
             Self::TooMany { what: "wrong tokens", .. } => "guesses",
             Self::TooMany { .. } => "rate",
             Self::NotFound { .. }

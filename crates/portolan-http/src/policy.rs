@@ -7,6 +7,7 @@ use http::HeaderMap;
 use portolan_core::IpNetwork;
 use portolan_metrics::Metrics;
 
+use crate::IdentityUsages;
 use crate::clients::Clients;
 use crate::{AllowedHosts, Caller, ClientLimits, HttpLimits, Peer};
 
@@ -33,6 +34,7 @@ pub struct HttpState(Arc<Inner>);
 struct Inner {
     policy: HttpPolicy,
     clients: Arc<Clients>,
+    identities: Arc<IdentityUsages>,
 }
 
 // === impl HttpState ===
@@ -61,6 +63,10 @@ impl HttpState {
         &self.0.clients
     }
 
+    pub(crate) fn identities(&self) -> &Arc<IdentityUsages> {
+        &self.0.identities
+    }
+
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.policy.metrics
     }
@@ -71,7 +77,7 @@ impl From<HttpPolicy> for HttpState {
         // The rest is for requests that end.
         let streams = policy.limits.connections / 5 * 4;
         let clients = Arc::new(Clients::new(policy.clients.clone(), streams));
-        Self(Arc::new(Inner { policy, clients }))
+        Self(Arc::new(Inner { policy, clients, identities: Arc::default() }))
     }
 }
 

@@ -15,7 +15,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use http::header::{HeaderMap, HeaderName};
 use portolan_access::Right;
 use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, Vantage, quoted};
-use portolan_http::{ClientPermit, ConnectionInfo, RequestError, Standing};
+use portolan_http::{ConnectionInfo, RequestError, Standing, StreamPermit};
 use portolan_registry::{EventStream, WatchQuery};
 use serde_json::json;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -193,13 +193,13 @@ fn snapshot(
 struct EventBody {
     pieces: BoxStream<'static, Result<Bytes, ReadTooSlow>>,
     keep_alive: Interval,
-    _permit: ClientPermit,
+    _permit: StreamPermit,
 }
 
 // === impl EventBody ===
 
 impl EventBody {
-    fn new(pieces: BoxStream<'static, Result<Bytes, ReadTooSlow>>, permit: ClientPermit) -> Self {
+    fn new(pieces: BoxStream<'static, Result<Bytes, ReadTooSlow>>, permit: StreamPermit) -> Self {
         let mut keep_alive = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { pieces, keep_alive, _permit: permit }
