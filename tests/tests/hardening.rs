@@ -26,7 +26,7 @@ fn registry_writes_to_its_own_directories_only() {
     isolated(|env| {
         let doctor = env.portolan(&["doctor", "--json"])?.run()?.json()?;
         let (audit, elsewhere) = (env.folder("audit")?, env.folder("elsewhere")?);
-        let data = env.directory().join("data");
+        let data = env.folder("lib")?.join("data");
         let settings = [
             "logging.audit.sink=file".to_owned(),
             format!("logging.audit.file={}", audit.join("audit.jsonl").display()),

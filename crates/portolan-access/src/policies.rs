@@ -319,4 +319,14 @@ mod tests {
             serde_saphyr::from_str::<Policies>(yaml).unwrap_err();
         }
     }
+
+    #[test]
+    fn example_of_the_page_is_valid() {
+        let page = include_str!("../../../docs/access-control.md");
+        let (_, example) = page.split_once("```yaml\n").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        let policies: Policies = serde_saphyr::from_str(example).unwrap();
+        policies.validate().unwrap();
+        assert_eq!(policies.identities.len(), 3);
+    }
 }

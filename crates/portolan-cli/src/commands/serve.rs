@@ -5,7 +5,7 @@ mod root;
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use portolan_server::{RegistryServer, Settings};
@@ -114,12 +114,23 @@ fn written_directories(settings: &Settings) -> Vec<PathBuf> {
         // A directory that is missing cannot be named in the restriction. The store reports why it cannot be created.
         _ = DirBuilder::new().recursive(true).mode(0o700).create(data);
     });
-    let audit = settings.logging.audit.file.as_ref().and_then(|file| file.parent());
-    let audit = audit.map(|it| if it.as_os_str().is_empty() { ".".into() } else { it.to_owned() });
+    // The one above it, because a rule is for a directory and not for its name: a data directory that is removed, and comes
+    // back, is used again.
+    let data = data.map(|data| above(data).unwrap_or_else(|| data.clone()));
+    let audit = settings.logging.audit.file.as_deref().and_then(above);
     // The socket of the registry and the reservation table, and the ports that are sticky.
     let runtime = settings.port_allocator.runtime_directory().ok();
     let state = settings.port_allocator.state_directory().ok().flatten();
-    data.cloned().into_iter().chain(audit).chain(runtime).chain(state).collect()
+    data.into_iter().chain(audit).chain(runtime).chain(state).collect()
+}
+
+/// Returns the directory of a path; `None` if that is the root.
+fn above(path: &Path) -> Option<PathBuf> {
+    match path.parent()?.as_os_str() {
+        nothing if nothing.is_empty() => Some(".".into()),
+        root if root == "/" => None,
+        parent => Some(parent.into()),
+    }
 }
 
 /// Raises the limit on open files as far as it goes: each connection takes one, and the soft limit is for programs that use

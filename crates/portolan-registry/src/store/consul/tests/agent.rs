@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// How long an agent may take until it has a leader.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(90);
 
 /// A Consul server that is a cluster by itself. Dropping it ends it.
 pub(super) struct Agent {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::store::remote::certificates::Certificates;
 
 /// How long a cluster may take to elect a leader.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(90);
 
 /// A cluster of real etcd servers. Dropping it ends them.
 pub(super) struct Cluster {
