@@ -20,8 +20,9 @@ pub(crate) struct Link {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) socket: Box<dyn BroadcastSocket>,
     pub(crate) keys: Arc<FollowedKeys>,
-    /// Group and port, which signed messages name.
-    audience: Arc<str>,
+    /// Group and port, which signed messages name as their channel, so that a copy of one is not accepted on another channel
+    /// with the same key. `None` without a key.
+    audience: Option<Arc<str>>,
     /// Shared by the links with the same keys, so that a message that arrives on two of them counts once. A
     /// sender without those keys cannot use up the sequence numbers of one that has them.
     pub(crate) validator: Arc<Mutex<Validator>>,
@@ -78,7 +79,7 @@ impl Link {
     fn open(
         transport: Arc<dyn Transport>,
         keys: Arc<FollowedKeys>,
-        audience: Arc<str>,
+        audience: Option<Arc<str>>,
         validator: Arc<Mutex<Validator>>,
     ) -> io::Result<Self> {
         let socket = transport.open_socket()?;
@@ -87,13 +88,12 @@ impl Link {
 
     /// How messages are signed at this moment.
     pub(crate) fn signing(&self) -> Signing {
-        Signing::new(self.keys.current(), Arc::clone(&self.audience))
+        Signing::new(self.keys.current(), self.audience.clone())
     }
 
-    /// What signed messages name as their channel, so that a copy of one is not accepted on another channel with the
-    /// same key.
+    /// What signed messages name as their channel.
     pub(crate) fn audience(&self) -> Option<&str> {
-        (!self.keys.is_empty()).then_some(&*self.audience)
+        self.audience.as_deref()
     }
 
     /// Returns the networks that a message is sent to.
@@ -117,7 +117,7 @@ impl<'a> Links<'a> {
     ) -> Result<(), BroadcastError> {
         let receiver = transport.open_channel();
         let Domain { keys, validator, .. } = self.domain(channel)?;
-        let audience = channel.address.to_string().into();
+        let audience = (!keys.is_empty()).then(|| channel.address.to_string().into());
         let link = Link::open(transport, keys, audience, validator);
         let link = link.map_err(|source| BroadcastError::Open {
             interface: channel.interfaces.join(", "),

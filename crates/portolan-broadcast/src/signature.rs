@@ -22,8 +22,8 @@ const SIGNATURE: &str = "signature";
 #[derive(Debug, Clone)]
 pub(crate) struct Signing {
     pub(crate) keys: Arc<Keyring>,
-    /// Group and port of the channel.
-    audience: Arc<str>,
+    /// Group and port of the channel, if it has a key.
+    audience: Option<Arc<str>>,
 }
 
 /// Signs and verifies with one key.
@@ -33,7 +33,7 @@ pub(crate) struct Signer(Hmac<Sha256>);
 // === impl Signing ===
 
 impl Signing {
-    pub(crate) fn new(keys: Arc<Keyring>, audience: Arc<str>) -> Self {
+    pub(crate) fn new(keys: Arc<Keyring>, audience: Option<Arc<str>>) -> Self {
         Self { keys, audience }
     }
 
@@ -47,10 +47,9 @@ impl Signing {
         self.keys.signing_id()
     }
 
-    /// Returns what signed messages name as their channel, so that a copy of one is not accepted on another channel with the
-    /// same key.
+    /// Returns what signed messages name as their channel.
     pub(crate) fn audience(&self) -> Option<&str> {
-        (!self.is_open()).then_some(&*self.audience)
+        self.audience.as_deref()
     }
 }
 

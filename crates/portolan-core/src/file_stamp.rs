@@ -20,9 +20,12 @@ impl FileStamp {
         Self(files.into_iter().map(|file| fs::metadata(file).ok().as_ref().map(state)).collect())
     }
 
-    /// Whether there is no file at all.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Looks at the files again, and says whether one has changed. A default stamp is that of no file, so that every file has.
+    pub fn refresh<'a>(&mut self, files: impl IntoIterator<Item = &'a Path>) -> bool {
+        let now = Self::of(files);
+        let has_changed = now != *self;
+        *self = now;
+        has_changed
     }
 }
 
@@ -50,6 +53,8 @@ mod tests {
         fs::write(&file, "a").unwrap();
         stamps.push(stamp());
         assert_eq!(stamp(), stamp());
+        let mut followed = FileStamp::default();
+        assert!(followed.refresh([file.as_path()]) && !followed.refresh([file.as_path()]));
         fs::write(&file, "longer").unwrap();
         stamps.push(stamp());
         fs::write(&other, "longer").unwrap();

@@ -81,13 +81,19 @@ pub(crate) struct AccessSources {
     published: watch::Sender<Arc<AccessControl>>,
 }
 
+/// Policies, and their files as they were when they were read.
+#[derive(Debug)]
+struct FollowedPolicies {
+    files: [PathBuf; 2],
+    stamp: FileStamp,
+    loaded: LoadedPolicies,
+}
+
 #[derive(Debug)]
 struct State {
     token: Option<Secret>,
     token_file: Option<FollowedSecret>,
-    file: Option<PathBuf>,
-    loaded: Option<LoadedPolicies>,
-    stamp: FileStamp,
+    policies: Option<FollowedPolicies>,
     looked: Instant,
 }
 
@@ -107,6 +113,36 @@ impl LoadedPolicies {
     }
 }
 
+// === impl FollowedPolicies ===
+
+impl FollowedPolicies {
+    fn read(file: &Path) -> Result<Self, InvalidAccess> {
+        let files = [file.to_owned(), TokenFile::path_beside(file)];
+        // Before the files are read, so that a change meanwhile is found later.
+        let stamp = FileStamp::of(files.iter().map(PathBuf::as_path));
+        Ok(Self { stamp, loaded: LoadedPolicies::read(file)?, files })
+    }
+
+    /// Reads the policies and tokens if their files have changed. If they are invalid, what was in force stays so.
+    fn reload(&mut self) -> bool {
+        if !self.stamp.refresh(self.files.iter().map(PathBuf::as_path)) {
+            return false;
+        }
+        match LoadedPolicies::read(&self.files[0]) {
+            Ok(loaded) => {
+                self.loaded = loaded;
+                info!(target: "audit", action = "policies", outcome = "success", "Policies loaded again");
+                true
+            }
+            Err(error) => {
+                let error = error.with_remedy();
+                error!(%error, "Changed policies not used, the former ones stay in force");
+                false
+            }
+        }
+    }
+}
+
 // === impl AccessSources ===
 
 impl AccessSources {
@@ -121,11 +157,9 @@ impl AccessSources {
         // A descriptor can be read once only.
         let token_file = settings.token_file.clone().filter(|file| !is_descriptor(file));
         let token_file = token_file.map(FollowedSecret::new);
-        let file = settings.service_registry.policies.clone();
-        // Before the files are read, so that a change meanwhile is found later.
-        let stamp = stamp(file.as_deref());
-        let loaded = read_policies(&settings.service_registry)?;
-        let state = State { token, token_file, file, loaded, stamp, looked: Instant::now() };
+        let policies = settings.service_registry.policies.as_deref();
+        let policies = policies.map(FollowedPolicies::read).transpose()?;
+        let state = State { token, token_file, policies, looked: Instant::now() };
         let published = watch::Sender::default();
         let (registry, state) = (OnceLock::new(), Mutex::new(state));
         let sources = Self { address, stack, registry, state, published };
@@ -163,7 +197,9 @@ impl AccessSources {
             return;
         }
         state.looked = Instant::now();
-        if state.reload_token(self.address) | state.reload_policies() {
+        if state.reload_token(self.address)
+            | state.policies.as_mut().is_some_and(FollowedPolicies::reload)
+        {
             self.publish(&state);
         }
     }
@@ -185,41 +221,22 @@ impl State {
     /// Reads the token if its file has changed. A file that cannot be used replaces nothing.
     fn reload_token(&mut self, address: SocketAddr) -> bool {
         let Some(file) = &mut self.token_file else { return false };
-        let changed = file.changed().map_err(|problem| format!("{problem}: {}", problem.remedy()));
-        let checked = changed.and_then(|token| {
-            let check = token.as_ref().map(|token| check_token(Some(token), address));
-            check.transpose().map_err(|error| error.with_remedy()).map(|_| token)
-        });
-        match checked {
+        let checked = match file.changed() {
             Ok(Some(token)) if Some(&token) != self.token.as_ref() => {
+                let check = check_token(Some(&token), address);
+                check.map(|()| token).map_err(|error| error.with_remedy())
+            }
+            Ok(_) => return false,
+            Err(problem) => Err(format!("{problem}: {}", problem.remedy())),
+        };
+        match checked {
+            Ok(token) => {
                 info!(file = %file.path().display(), "Token of the registry replaced");
                 self.token = Some(token);
                 true
             }
-            Ok(_) => false,
             Err(problem) => {
                 error!(problem, "Changed token not used, the former one stays in use");
-                false
-            }
-        }
-    }
-
-    /// Reads the policies and tokens if their files have changed. If they are invalid, what was in force stays so.
-    fn reload_policies(&mut self) -> bool {
-        let stamp = stamp(self.file.as_deref());
-        if stamp == self.stamp {
-            return false;
-        }
-        self.stamp = stamp;
-        match self.file.as_deref().map(LoadedPolicies::read).transpose() {
-            Ok(loaded) => {
-                self.loaded = loaded;
-                info!(target: "audit", action = "policies", outcome = "success", "Policies loaded again");
-                true
-            }
-            Err(error) => {
-                let error = error.with_remedy();
-                error!(%error, "Changed policies not used, the former ones stay in force");
                 false
             }
         }
@@ -229,18 +246,13 @@ impl State {
     fn access(&self, since: Revision) -> AccessControl {
         let token = self.token.as_ref().map(Secret::expose);
         let access = token.map_or_else(AccessControl::open, AccessControl::with_token);
-        match &self.loaded {
+        match &self.policies {
             None => access,
-            Some(LoadedPolicies { policies, tokens }) => {
+            Some(FollowedPolicies { loaded: LoadedPolicies { policies, tokens }, .. }) => {
                 access.with_identities(Identities::new(policies, tokens, since))
             }
         }
     }
-}
-
-fn stamp(file: Option<&Path>) -> FileStamp {
-    let tokens = file.map(TokenFile::path_beside);
-    FileStamp::of(file.into_iter().chain(tokens.as_deref()))
 }
 
 // === impl InvalidAccess ===

@@ -58,7 +58,6 @@ pub struct RegistryServerBuilder {
     broadcaster: Option<Broadcaster>,
     on_any_port: bool,
     declared: Option<watch::Receiver<Vec<DeclaredInstance>>>,
-    starts_scope: bool,
     is_of_stack: bool,
 }
 
@@ -75,7 +74,6 @@ impl RegistryServer {
             broadcaster: None,
             on_any_port: false,
             declared: None,
-            starts_scope: false,
             is_of_stack: false,
         }
     }
@@ -151,16 +149,11 @@ impl RegistryServerBuilder {
         self
     }
 
-    /// Sets whether the server begins without the instances of its scope that an earlier one has kept in the data
-    /// directory: the caller starts them again, and at their old addresses there may be other programs by now.
-    pub fn starts_scope(mut self, starts: bool) -> Self {
-        self.starts_scope = starts;
-        self
-    }
-
-    /// Sets whether the server is the registry of a stack, whose services only its user and its programs may change: the
-    /// user by the socket of the registry, a program by [`RegistryServer::stack_token`]. Has no effect if the settings require
-    /// credentials, or if other hosts can reach the server.
+    /// Sets whether the server is the registry of a stack. It begins without the instances of its scope that an earlier one
+    /// has kept in the data directory: the caller starts them again, and at their old addresses there may be other programs by
+    /// now. If the settings require no credentials, and no other host can reach the server, only the user of the stack and its
+    /// programs may change its services: the user by the socket of the registry, a program by
+    /// [`RegistryServer::stack_token`].
     pub fn of_stack(mut self, is: bool) -> Self {
         self.is_of_stack = is;
         self
@@ -169,9 +162,8 @@ impl RegistryServerBuilder {
     /// Starts the server. The port comes first, so that a second server on the same port fails
     /// before it has any effect.
     pub async fn start(self) -> Result<RegistryServer, ServerError> {
-        let Self {
-            settings, scope, metrics, broadcaster, on_any_port, declared, starts_scope, ..
-        } = self;
+        let Self { settings, scope, metrics, broadcaster, on_any_port, declared, is_of_stack } =
+            self;
         if !settings.service_registry.enabled {
             return Err(ServerError::Disabled);
         }
@@ -186,7 +178,7 @@ impl RegistryServerBuilder {
         let local = local_listener(&settings, address);
         let (socket, local) = local.map_or((None, None), |(socket, it)| (Some(socket), Some(it)));
         // Without the socket, nothing would prove to the registry who is the user of the stack.
-        let closes = self.is_of_stack && socket.is_some() && address.ip().is_loopback();
+        let closes = is_of_stack && socket.is_some() && address.ip().is_loopback();
         let stack =
             (closes && !settings.requires_credentials()).then(|| StackAccess::new(scope.clone()));
         let stack_token = stack.as_ref().map(|stack| stack.token().clone());
@@ -230,7 +222,7 @@ impl RegistryServerBuilder {
             });
         }
         parts.spawn("registry", |stop| task.run(stop.cancelled_owned()));
-        if starts_scope {
+        if is_of_stack {
             forget(&registry, &scope).await;
         }
         open.cancel();

@@ -35,7 +35,7 @@ pub(crate) struct FollowedFiles {
 impl FollowedFiles {
     /// Call it before the files are read, so that a change meanwhile is found later.
     pub(crate) fn new(config: TlsConfig) -> Self {
-        let (stamp, looked) = (stamp(&config), Instant::now());
+        let (stamp, looked) = (FileStamp::of(files(&config)), Instant::now());
         Self { config, stamp, looked }
     }
 
@@ -52,11 +52,9 @@ impl FollowedFiles {
             return None;
         }
         self.looked = Instant::now();
-        let stamp = stamp(&self.config);
-        if stamp == self.stamp {
+        if !self.stamp.refresh(files(&self.config)) {
             return None;
         }
-        self.stamp = stamp;
         match load(&self.config) {
             Ok(loaded) => {
                 info!("Certificates loaded again");
@@ -71,9 +69,9 @@ impl FollowedFiles {
     }
 }
 
-fn stamp(config: &TlsConfig) -> FileStamp {
+fn files(config: &TlsConfig) -> impl Iterator<Item = &Path> {
     let TlsConfig { ca, certificate, key, crl } = config;
-    FileStamp::of([ca, certificate, key, crl].into_iter().flatten().map(PathBuf::as_path))
+    [ca, certificate, key, crl].into_iter().flatten().map(PathBuf::as_path)
 }
 
 /// Named wherever it is needed, so that no default of the process is.

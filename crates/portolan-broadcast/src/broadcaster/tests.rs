@@ -344,7 +344,7 @@ async fn own_socket_accepts_only_responses_to_its_queries() {
     let mut listener = querier.listen();
     let said = |reply: Option<&str>| {
         let encoder = Encoder::new(&BroadcastConfig::default()).unwrap();
-        let unsigned = Signing::new(Arc::default(), "239.255.0.1:7001".into());
+        let unsigned = Signing::new(Arc::default(), None);
         encoder.announcement(&unsigned, Action::Register, endpoint("api"), reply).unwrap()
     };
     // The first socket of the network's second machine; see MemoryNetwork.

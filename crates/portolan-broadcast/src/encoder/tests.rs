@@ -13,11 +13,11 @@ fn endpoint(ttl: u64) -> ServiceEndpoint {
 }
 
 fn unsigned() -> Signing {
-    signing(Keyring::default())
+    Signing::new(Arc::default(), None)
 }
 
 fn signing(keys: Keyring) -> Signing {
-    Signing::new(Arc::new(keys), "239.255.0.1:7001".into())
+    Signing::new(Arc::new(keys), Some("239.255.0.1:7001".into()))
 }
 
 fn encoder(config: &BroadcastConfig) -> Encoder {

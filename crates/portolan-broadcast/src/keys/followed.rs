@@ -29,6 +29,8 @@ pub(crate) struct FollowedKeys {
     config: BroadcastConfig,
     keys_of: Option<usize>,
     files: Vec<PathBuf>,
+    /// Whether there is no key. Files never change that.
+    is_empty: bool,
     state: Mutex<State>,
 }
 
@@ -52,8 +54,9 @@ impl FollowedKeys {
         // Before the files are read, so that a change meanwhile is found later.
         let stamp = FileStamp::of(files.iter().map(PathBuf::as_path));
         let current = Arc::new(config.keyring(keys_of)?);
+        let is_empty = current.is_empty();
         let state = State { current, former: None, stamp, looked: Instant::now() };
-        Ok(Self { config: config.clone(), keys_of, files, state: Mutex::new(state) })
+        Ok(Self { config: config.clone(), keys_of, files, is_empty, state: Mutex::new(state) })
     }
 
     /// Returns the keys of this moment.
@@ -63,9 +66,9 @@ impl FollowedKeys {
         Arc::clone(&state.current)
     }
 
-    /// Returns whether there is no key. Files never change that.
+    /// Returns whether there is no key.
     pub(crate) fn is_empty(&self) -> bool {
-        self.state.lock().current.is_empty()
+        self.is_empty
     }
 
     /// Removes the signature from the message and verifies it, as [`Keyring::verify`] does.
@@ -86,15 +89,13 @@ impl FollowedKeys {
 
     /// Reads the files again if they have changed, and says whether there are new keys.
     fn look(&self, state: &mut State, interval: Duration) -> bool {
-        if state.stamp.is_empty() || state.looked.elapsed() < interval {
+        if self.files.is_empty() || state.looked.elapsed() < interval {
             return false;
         }
         state.looked = Instant::now();
-        let stamp = FileStamp::of(self.files.iter().map(PathBuf::as_path));
-        if stamp == state.stamp {
+        if !state.stamp.refresh(self.files.iter().map(PathBuf::as_path)) {
             return false;
         }
-        state.stamp = stamp;
         match self.config.keyring(self.keys_of) {
             Ok(keys) => {
                 info!("Keys of the broadcast channel loaded again");

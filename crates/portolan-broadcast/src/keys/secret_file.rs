@@ -10,7 +10,7 @@ use super::{KeyProblem, read_secret};
 #[derive(Debug, Clone)]
 pub struct FollowedSecret {
     path: PathBuf,
-    stamp: Option<FileStamp>,
+    stamp: FileStamp,
 }
 
 // === impl FollowedSecret ===
@@ -18,7 +18,7 @@ pub struct FollowedSecret {
 impl FollowedSecret {
     /// Follows a file that [`read_secret`] reads. The first call of [`Self::changed`] reads it.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), stamp: None }
+        Self { path: path.into(), stamp: FileStamp::default() }
     }
 
     /// Returns the file.
@@ -33,11 +33,9 @@ impl FollowedSecret {
     /// The changed file cannot be used. It is not read again before the next change.
     pub fn changed(&mut self) -> Result<Option<Secret>, KeyProblem> {
         // Before the file is read, so that a change meanwhile is found by the next call.
-        let stamp = FileStamp::of([&*self.path]);
-        if self.stamp.as_ref() == Some(&stamp) {
-            return Ok(None);
+        match self.stamp.refresh([&*self.path]) {
+            true => read_secret(&self.path).map(Some),
+            false => Ok(None),
         }
-        self.stamp = Some(stamp);
-        read_secret(&self.path).map(Some)
     }
 }

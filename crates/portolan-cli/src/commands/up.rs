@@ -58,7 +58,6 @@ impl Up {
             .broadcaster(broadcaster.clone())
             .on_any_port(true)
             .declared(declared)
-            .starts_scope(true)
             .of_stack(true)
             .start()
             .await?;
