@@ -1,12 +1,12 @@
 //! The files of policies and tokens on disk.
 
 use std::borrow::Cow;
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use portolan_core::{Remedy, shell_word};
+use portolan_core::{Remedy, replace_file, shell_word};
 
 use crate::TokenFile;
 
@@ -57,7 +57,7 @@ pub enum AccessFileError {
     },
 }
 
-/// Reads a file that decides who may do what, so that nobody else may change it.
+/// Reads a file of policies, which no other user may be able to change.
 ///
 /// # Errors
 ///
@@ -77,7 +77,7 @@ pub fn read_policies_file(path: &Path) -> Result<Vec<u8>, AccessFileError> {
 ///
 /// It cannot be written.
 pub fn write_secret_file(path: &Path, secret: &str) -> Result<(), AccessFileError> {
-    let written = replace(path, &format!("{secret}\n"), |_| {});
+    let written = replace_file(path, 0o600, |mut file| writeln!(file, "{secret}"));
     written.map_err(|source| AccessFileError::File { path: path.to_owned(), source })
 }
 
@@ -118,7 +118,11 @@ impl TokenFile {
         let mut records = parse(path, read(path, &lock)?)?;
         let result = change(&mut records);
         let like = lock.metadata().map_err(error)?;
-        replace(path, &records.to_string(), |file| take_after(file, &like)).map_err(error)?;
+        let written = replace_file(path, 0o600, |mut file| {
+            take_after(file, &like);
+            file.write_all(records.to_string().as_bytes())
+        });
+        written.map_err(error)?;
         Ok(result)
     }
 }
@@ -145,22 +149,6 @@ fn lock(path: &Path, policies: &Path) -> io::Result<File> {
             return Ok(file);
         }
     }
-}
-
-/// Replaces the file by a new one that only this user can read, unless `prepare` changes that.
-fn replace(path: &Path, text: &str, prepare: impl Fn(&File)) -> io::Result<()> {
-    let temporary = path.with_extension(format!("{}.new", std::process::id()));
-    let write = || {
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        prepare(&file);
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
 /// Gives the file the permissions of another one, and its owner, if this user may.
@@ -212,6 +200,8 @@ impl Remedy for AccessFileError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use jiff::Timestamp;
 
     use super::*;

@@ -4,11 +4,10 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use portolan_core::hex;
+use portolan_core::{hex, replace_file};
 use portolan_host_facts::{DirectoryError, directories};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -73,16 +72,8 @@ impl TrustStore {
         let target = self.record_of(path);
         let path = path.canonicalize()?.to_string_lossy().into_owned();
         let record = TrustRecord { path, sha256: digest(contents), since: Timestamp::now() };
-        // Renamed, so that a reader never sees half of it.
-        let unfinished = target.with_extension(format!("{}.new", std::process::id()));
-        let mut file = fs::File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        file.write_all(&serde_json::to_vec(&record)?)?;
-        fs::rename(unfinished, target)?;
+        let text = serde_json::to_vec(&record)?;
+        replace_file(&target, 0o600, |mut file| file.write_all(&text))?;
         Ok(record)
     }
 

@@ -15,7 +15,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portolan_core::hex;
+use portolan_core::{hex, replace_file};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
@@ -315,13 +315,7 @@ fn write_new(file: &Path, contents: &[u8], mode: u32) -> Result<(), TlsError> {
     }
 }
 
-/// Replaces a file in one step, so that nobody reads a part of it.
 fn replace(file: &Path, contents: &[u8], mode: u32) -> Result<(), TlsError> {
-    let mut new = file.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    // What an interrupted run has left.
-    drop(fs::remove_file(&new));
-    write_new(&new, contents, mode)?;
-    fs::rename(&new, file).map_err(|error| TlsError::file("write", file, &error))
+    replace_file(file, mode, |mut new| new.write_all(contents))
+        .map_err(|error| TlsError::file("write", file, &error))
 }

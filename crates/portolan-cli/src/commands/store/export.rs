@@ -1,12 +1,11 @@
 //! `portolan store export`: writes every instance of the store as JSON lines.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, stdout};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use jiff::Timestamp;
+use portolan_core::replace_file;
 use portolan_registry::store::inspect;
 use portolan_registry::transfer;
 use serde_json::json;
@@ -62,18 +61,5 @@ fn write_standard_output(export: &transfer::Export) -> Result<(), Failure> {
 /// Writes a file that only this user can read: it has the incarnations, with which instances can be
 /// deregistered.
 fn write_file(export: &transfer::Export, path: &Path) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let written = write_durably(export, &file).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        _ = fs::remove_file(&temporary);
-    }
-    written
-}
-
-fn write_durably(export: &transfer::Export, file: &File) -> io::Result<()> {
-    export.write(BufWriter::new(file))?;
-    file.sync_all()
+    replace_file(path, 0o600, |file| export.write(BufWriter::new(file)))
 }
