@@ -54,7 +54,7 @@ impl From<&RequestError> for Problem {
             E::BodyIncomplete { .. } => problem(ProblemKind::BodyCutShort),
             E::Panicked => problem(ProblemKind::Internal),
             E::Timeout { .. } => problem(ProblemKind::TooSlow),
-            E::TooMany { what, .. } if what.ends_with("identity") => {
+            E::TooMany { what, .. } if what.is_of_identity() => {
                 Self::new(ProblemKind::TooMany, error.to_string())
                     .remedy("send less, or raise the limits of the identity in the policies")
             }

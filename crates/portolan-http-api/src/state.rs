@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use portolan_core::{DeclaredInstance, DeclaredState, IpNetwork};
-use portolan_http::{Authenticator, CredentialSource, Dialect};
+use portolan_http::{Authenticator, CredentialSource, Dialect, Standing};
 use portolan_metrics::Metrics;
 use portolan_registry::Registry;
 use tokio::sync::watch;
@@ -121,6 +122,10 @@ impl Api {
     }
 
     // --- for the handlers
+
+    pub(crate) fn standing(&self, request: &Parts) -> Option<Standing> {
+        self.0.authenticator.standing(request)
+    }
 
     pub(crate) fn registry(&self) -> &Registry {
         &self.0.registry

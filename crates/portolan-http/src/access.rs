@@ -68,8 +68,7 @@ pub enum Principal {
     },
 }
 
-/// Whether the client of a response that goes on is still who it was. An extension of every request of a client that proved
-/// who it is.
+/// Whether the client of a response that goes on is still who it was.
 #[derive(Debug, Clone)]
 pub struct Standing {
     access: watch::Receiver<Arc<AccessControl>>,
@@ -222,10 +221,14 @@ impl Standing {
                     pending::<()>().await;
                 }
             };
-            let left = self.principal.until().map(|until| until.duration_since(now));
-            let left = left.map_or(LONGEST_SLEEP, |left| left.unsigned_abs().min(LONGEST_SLEEP));
-            // Whichever it was, the next round looks.
-            _ = timeout(left, changed).await;
+            match self.principal.until() {
+                None => changed.await,
+                // Whichever it was, the next round looks.
+                Some(until) => {
+                    let left = until.duration_since(now).unsigned_abs().min(LONGEST_SLEEP);
+                    _ = timeout(left, changed).await;
+                }
+            }
         }
     }
 }

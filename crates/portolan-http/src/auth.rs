@@ -98,6 +98,14 @@ impl Authenticator {
         self
     }
 
+    /// Returns the standing of the client of this request, which the authenticator has identified, for a response that goes
+    /// on. `None` if the server requires no credentials.
+    pub fn standing(&self, request: &Parts) -> Option<Standing> {
+        let evidence = request.extensions.get::<Evidence>()?.clone();
+        let principal = request.extensions.get::<Principal>()?.clone();
+        Some(Standing::new(self.access.clone(), evidence, principal))
+    }
+
     /// Returns what a request proves about its client.
     pub(crate) fn evidence(&self, request: &Parts) -> Evidence {
         let token = self.sources.iter().find_map(|source| source.find(request));
@@ -162,8 +170,7 @@ pub(crate) async fn authenticate(
         span.record("credential", tracing::field::display(credential));
     }
     if principal != Principal::Unrestricted {
-        let standing = Standing::new(authenticator.access, evidence, principal.clone());
-        head.extensions.insert(standing);
+        head.extensions.insert(evidence);
     }
     head.extensions.insert(principal);
     next.run(Request::from_parts(head, body)).await

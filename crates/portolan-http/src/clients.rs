@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use portolan_core::TokenBucket;
 use tokio::time::Instant;
 
-use crate::RequestError;
+use crate::{LimitedResource, RequestError};
 
 /// How many clients are known at a time. Those beyond share the limits of one.
 const MAX_CLIENTS: usize = 16_384;
@@ -130,7 +130,7 @@ impl Clients {
     /// The answer to a connection that is not admitted.
     pub(crate) fn crowded(&self) -> RequestError {
         let limit = self.limits.connections;
-        RequestError::TooMany { what: "connections", limit, retry_after: 5 }
+        RequestError::TooMany { what: LimitedResource::Connections, limit, retry_after: 5 }
     }
 
     /// Admits a response without an end.
@@ -140,7 +140,11 @@ impl Clients {
         let (limit, total) = (self.limits.streams, self.total_streams);
         let own = table.clients.entry(key).or_default().streams;
         if own >= limit && !client.is_loopback() {
-            return Err(RequestError::TooMany { what: "streams", limit, retry_after: 5 });
+            return Err(RequestError::TooMany {
+                what: LimitedResource::Streams,
+                limit,
+                retry_after: 5,
+            });
         }
         if table.streams >= total {
             return Err(RequestError::TooManyStreams { limit: total });
@@ -181,9 +185,11 @@ impl Clients {
         let limit = usize::try_from(self.limits.requests_per_second).unwrap_or(usize::MAX);
         match self.with(client, |usage| self.requests.take(&mut usage.requests, Instant::now())) {
             Ok(()) => Ok(()),
-            Err(_) => {
-                Err(RequestError::TooMany { what: "requests a second", limit, retry_after: 1 })
-            }
+            Err(_) => Err(RequestError::TooMany {
+                what: LimitedResource::Requests,
+                limit,
+                retry_after: 1,
+            }),
         }
     }
 
@@ -198,7 +204,7 @@ impl Clients {
         self.with(client, |usage| self.failures.check(usage.failures, Instant::now())).map_err(
             |wait| {
                 let retry_after = wait.as_secs() + 1;
-                RequestError::TooMany { what: "wrong tokens", limit, retry_after }
+                RequestError::TooMany { what: LimitedResource::WrongTokens, limit, retry_after }
             },
         )
     }

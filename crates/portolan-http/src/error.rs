@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use portolan_access::Denied;
 use portolan_core::Remedy;
 
+use crate::LimitedResource;
+
 /// An error that the HTTP server detects itself, before, instead of or after a handler.
 ///
 /// The texts are for people and are the same for every dialect; a dialect may use its own.
@@ -93,7 +95,7 @@ pub enum RequestError {
     #[error("the client has reached its limit of {limit} {what}")]
     TooMany {
         /// What it uses.
-        what: &'static str,
+        what: LimitedResource,
         /// How many it may.
         limit: usize,
         /// When a retry may help, in seconds.
@@ -166,12 +168,7 @@ impl RequestError {
             Self::Overloaded { .. } => "connections",
             Self::TooManyStreams { .. } => "streams",
             Self::NoMemory => "memory",
-            Self::TooMany { what: "connections", .. } => "connections_of_client",
-            Self::TooMany { what: "streams", .. } => "streams_of_client",
-            Self::TooMany { what: "streams of its identity", .. } => "streams_of_identity",
-            Self::TooMany { what: "requests a second of its identity", .. } => "rate_of_identity",
-            Self::TooMany { what: "wrong tokens", .. } => "guesses",
-            Self::TooMany { .. } => "rate",
+            Self::TooMany { what, .. } => what.reason(),
             Self::NotFound { .. }
             | Self::MethodNotAllowed { .. }
             | Self::BodyIncomplete { .. }

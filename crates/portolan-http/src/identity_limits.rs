@@ -9,7 +9,7 @@ use portolan_access::{Grants, IdentityLimits};
 use portolan_core::TokenBucket;
 use tokio::time::Instant;
 
-use crate::RequestError;
+use crate::{LimitedResource, RequestError};
 
 /// What the identities use. Bounded: identities are those of the policies.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl IdentityUsages {
         let mut usages = self.0.lock();
         let usage = usages.entry(grants.identity().to_owned()).or_default();
         let limit = usize::try_from(rate).unwrap_or(usize::MAX);
-        let what = "requests a second of its identity";
+        let what = LimitedResource::RequestsOfIdentity;
         let too_many = |_| RequestError::TooMany { what, limit, retry_after: 1 };
         bucket.take(&mut usage.requests, Instant::now()).map_err(too_many)
     }
@@ -56,7 +56,7 @@ impl IdentityUsages {
         let mut usages = self.0.lock();
         let usage = usages.entry(identity.clone()).or_default();
         if usage.streams >= limit {
-            let what = "streams of its identity";
+            let what = LimitedResource::StreamsOfIdentity;
             return Err(RequestError::TooMany { what, limit, retry_after: 5 });
         }
         usage.streams += 1;

@@ -38,6 +38,7 @@ mod dialect;
 mod error;
 mod hosts;
 mod identity_limits;
+mod limited_resource;
 mod limits;
 mod listener;
 mod middleware;
@@ -58,6 +59,7 @@ pub use dialect::{Dialect, ErrorResponses};
 pub use error::{Rejected, RequestError};
 pub use hosts::AllowedHosts;
 pub(crate) use identity_limits::{IdentityPermit, IdentityUsages};
+pub use limited_resource::LimitedResource;
 pub use limits::HttpLimits;
 #[cfg(feature = "tls")]
 pub use listener::TlsListener;

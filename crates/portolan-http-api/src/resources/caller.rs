@@ -58,37 +58,19 @@ impl Requester {
         self.grants.as_ref().is_none_or(|grants| grants.permit(right, scope, name))
     }
 
-    /// Checks the right to this instance.
-    pub(crate) fn check(&self, right: Right, endpoint: &ServiceEndpoint) -> Result<(), Problem> {
-        let check = |grants: &Arc<Grants>| grants.check(right, &endpoint.scope, &endpoint.name);
-        self.grants.as_ref().map_or(Ok(()), check).map_err(denied)
-    }
-
-    /// Checks the right to one of these services at least; of each list, none means all.
-    pub(crate) fn check_any(
+    /// Checks what the client may do, if that is limited.
+    pub(crate) fn check(
         &self,
-        right: Right,
-        scopes: &[Scope],
-        names: &[ServiceName],
+        check: impl FnOnce(&Grants) -> Result<(), Denied>,
     ) -> Result<(), Problem> {
-        let check = |grants: &Arc<Grants>| grants.check_any(right, scopes, names);
-        self.grants.as_ref().map_or(Ok(()), check).map_err(denied)
-    }
-
-    /// Checks a right that concerns the server as a whole.
-    pub(crate) fn check_server(&self, right: Right) -> Result<(), Problem> {
-        let check = |grants: &Arc<Grants>| grants.check_server(right);
-        self.grants.as_ref().map_or(Ok(()), check).map_err(denied)
+        let checked = self.grants.as_deref().map_or(Ok(()), check);
+        checked.map_err(|denied| RequestError::from(denied).into())
     }
 
     /// Returns the endpoint with an address that the caller can reach.
     pub(crate) fn reach(&self, endpoint: &ServiceEndpoint) -> Result<ServiceEndpoint, Problem> {
         endpoint.seen_from(self.vantage()).ok_or_else(|| unreachable(endpoint, self.caller))
     }
-}
-
-fn denied(denied: Denied) -> Problem {
-    RequestError::from(denied).into()
 }
 
 fn unreachable(endpoint: &ServiceEndpoint, caller: Caller) -> Problem {

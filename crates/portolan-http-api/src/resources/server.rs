@@ -66,7 +66,7 @@ pub(crate) async fn metrics(
     State(api): State<Api>,
     requester: Requester,
 ) -> Result<Response, Problem> {
-    requester.check_server(Right::Metrics)?;
+    requester.check(|grants| grants.check_server(Right::Metrics))?;
     api.metrics().registry_view_age(api.registry().view_age());
     api.metrics().registry_read_only(api.registry().read_only().is_some());
     let page = [(CONTENT_TYPE, portolan_metrics::CONTENT_TYPE)];

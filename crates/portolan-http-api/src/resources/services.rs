@@ -64,7 +64,7 @@ pub(crate) async fn list(
     parameters: Parameters,
 ) -> Result<Response, Problem> {
     let (query, page) = query(parameters)?;
-    requester.check_any(Right::Read, &query.scopes, &query.names)?;
+    requester.check(|grants| grants.check_any(Right::Read, &query.scopes, &query.names))?;
     // Before the lookup, so that a complete answer has everything.
     let incomplete = api.registry().is_incomplete();
     let currency = Currency::of(&api);
@@ -154,7 +154,7 @@ pub(crate) async fn read(
 ) -> Result<Response, Problem> {
     let currency = Currency::of(&api);
     let endpoint = api.registry().get(&id).ok_or(RegistryError::Unknown { id })?;
-    requester.check(Right::Read, &endpoint)?;
+    requester.check(|grants| grants.check(Right::Read, &endpoint.scope, &endpoint.name))?;
     let seen = requester.reach(&endpoint)?;
     let (revision, vantage) = (endpoint.revision, requester.vantage());
     let identity = requester.identity();

@@ -1,5 +1,6 @@
 //! `/api/v1/watch`: changes as server-sent events (`text/event-stream`, HTML Living Standard 9.2).
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,12 +8,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, iter};
 use futures_util::{FutureExt, Stream, StreamExt};
 use http::header::{HeaderMap, HeaderName};
+use http::request::Parts;
 use portolan_access::Right;
 use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, Vantage, quoted};
 use portolan_http::{ConnectionInfo, RequestError, Standing, StreamPermit};
@@ -54,12 +56,12 @@ pub(crate) async fn stream(
     State(api): State<Api>,
     Extension(connection): Extension<ConnectionInfo>,
     requester: Requester,
-    standing: Option<Extension<Standing>>,
+    ClientStanding(standing): ClientStanding,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
     let mut query = query(parameters, &headers)?;
-    requester.check_any(Right::Watch, &query.scopes, &query.names)?;
+    requester.check(|grants| grants.check_any(Right::Watch, &query.scopes, &query.names))?;
     // What it has seen before lacks what it may see now.
     if requester.identity().is_some_and(|(_, since)| query.from.is_some_and(|from| from < since)) {
         query.from = None;
@@ -92,10 +94,21 @@ pub(crate) async fn stream(
     Ok(response)
 }
 
+/// An extractor of the standing of the client, if it needs credentials.
+pub(crate) struct ClientStanding(Option<Standing>);
+
+impl FromRequestParts<Api> for ClientStanding {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Infallible> {
+        Ok(Self(api.standing(parts)))
+    }
+}
+
 /// Waits until the client has lost its credentials, or has other rights.
-async fn changed(standing: Option<Extension<Standing>>) {
+async fn changed(standing: Option<Standing>) {
     match standing {
-        Some(Extension(standing)) => standing.changed().await,
+        Some(standing) => standing.changed().await,
         None => pending().await,
     }
 }

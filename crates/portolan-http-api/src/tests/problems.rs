@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use insta::assert_json_snapshot;
 use portolan_core::{Host, Incarnation, InvalidRegistration};
-use portolan_http::RequestError;
+use portolan_http::{LimitedResource, RequestError};
 use portolan_registry::RegistryError;
 use reqwest::Method;
 use serde_json::json;
@@ -37,7 +37,7 @@ fn request_errors() {
         RequestError::Timeout { limit },
         RequestError::Overloaded { limit: 10_000 },
         RequestError::TooManyStreams { limit: 8_000 },
-        RequestError::TooMany { what: "streams", limit: 500, retry_after: 5 },
+        RequestError::TooMany { what: LimitedResource::Streams, limit: 500, retry_after: 5 },
         RequestError::NoMemory,
     ]
     .iter()

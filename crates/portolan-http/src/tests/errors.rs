@@ -4,7 +4,7 @@ use std::time::Duration;
 use http::Method;
 use portolan_core::Remedy;
 
-use crate::{RequestError as E, ServeError};
+use crate::{LimitedResource, RequestError as E, ServeError};
 
 #[test]
 fn every_error_says_what_is_wrong_and_the_remedy() {
@@ -24,7 +24,7 @@ fn every_error_says_what_is_wrong_and_the_remedy() {
         E::Panicked,
         E::Timeout { limit },
         E::Overloaded { limit: 10_000 },
-        E::TooMany { what: "streams", limit: 500, retry_after: 5 },
+        E::TooMany { what: LimitedResource::Streams, limit: 500, retry_after: 5 },
         E::NoMemory,
     ];
     let mut text = String::new();
