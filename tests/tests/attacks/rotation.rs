@@ -184,7 +184,7 @@ fn key_of_the_channel_is_replaced_on_all_hosts_while_services_are_found() {
             server.portolan(&announce)?.run()?.exits(0)?;
             listener.wait_for_line(&format!("register {name}"))?;
         }
-        // Whoever has the former key only is not heard any more.
+        // A program with the former key only is no longer heard.
         let missed = ["discover", "api", "--retries", "0", "--set", &keys[2].1];
         stranger.portolan(&missed)?.run()?.exits(3)?;
         let announce = ["announce", "forged", "--port", "9000", "--set", &keys[2].1];
