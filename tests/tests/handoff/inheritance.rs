@@ -27,7 +27,6 @@ const CLOSE_DESCRIPTORS: &str = "
 import os, socket
 os.closerange(3, 4096)
 server = socket.create_server(('127.0.0.1', int(os.environ['PORT'])))
-print('listens', flush=True)
 while True:
     server.accept()
 ";
@@ -109,7 +108,8 @@ fn program_that_closes_inherited_descriptors_keeps_its_port() {
     isolated(|env| {
         let options = ["--handoff", "guard", "-v"];
         let mut run = env.service(NAME, &options, &servers::python(&["-c", CLOSE_DESCRIPTORS])?)?;
-        run.wait_for_line("listens")?;
+        // It listens after it has closed the descriptors.
+        run.wait_until("the program's listener", || listener(PORT))?;
         run.kill()?;
         let listed = env.portolan(&["ports", "list", "--json"])?.run()?.json()?;
         ensure!(listed["ports"].as_array().is_some_and(Vec::is_empty), "still held: {listed}");
