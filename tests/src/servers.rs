@@ -1,10 +1,20 @@
 //! Commands of real HTTP servers: nginx, node, uvicorn, Python's own, and the axum example. Each
 //! answers with its name.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, ensure};
 
 use crate::env::{TestEnv, target_directory};
 use crate::programs;
+
+/// Returns the path of a program, preferring Debian's own.
+///
+/// # Errors
+/// The program is missing; the error names the command that installs it.
+pub fn program(name: &str, package: &str) -> Result<PathBuf> {
+    programs::find_system(name, package)
+}
 
 /// Returns an nginx command with this `listen` directive; nginx writes only into the test's directory.
 ///

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Each crate's layer. A crate depends on lower layers only.
-const LAYERS: [(&str, u8); 24] = [
+const LAYERS: [(&str, u8); 26] = [
     ("portolan-core", 0),
     ("portolan-metrics", 0),
     ("portolan-shared-table", 0),
     ("portolan-access", 1),
     ("portolan-audit", 1),
     ("portolan-host-facts", 1),
+    ("portolan-process", 1),
     ("portolan-reservations", 1),
     ("portolan-etcd", 1),
     ("portolan-consul", 1),
@@ -29,6 +30,7 @@ const LAYERS: [(&str, u8); 24] = [
     ("portolan-testing", 3),
     ("portolan-http-api", 3),
     ("portolan-agent", 4),
+    ("portolan-render", 4),
     ("portolan-server", 5),
     ("portolan-supervisor", 5),
     ("portolan-cli", 6),

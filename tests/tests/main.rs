@@ -45,6 +45,8 @@ mod proxies;
 mod quickstart;
 mod readme;
 mod registry_srv;
+#[cfg(feature = "full")]
+mod render;
 mod requested_ports;
 mod secrets;
 mod stack_states;

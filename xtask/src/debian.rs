@@ -15,12 +15,14 @@ struct Program {
 }
 
 /// Every program that the checks start and that does not come with Rust.
-const PROGRAMS: [Program; 24] = [
+const PROGRAMS: [Program; 26] = [
     Program { name: "initdb", package: "postgresql" },
     Program { name: "psql", package: "postgresql-client" },
     Program { name: "redis-server", package: "redis-server" },
     Program { name: "redis-cli", package: "redis-tools" },
     Program { name: "nginx", package: "nginx" },
+    Program { name: "haproxy", package: "haproxy" },
+    Program { name: "pgbouncer", package: "pgbouncer" },
     Program { name: "node", package: "nodejs" },
     Program { name: "python3", package: "python3" },
     Program { name: "uvicorn", package: "uvicorn" },

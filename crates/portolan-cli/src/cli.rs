@@ -50,6 +50,9 @@ pub(crate) enum ServiceCommand {
     Run(Box<commands::run::Run>),
     /// Runs a command with the addresses of services in its environment
     Exec(commands::exec::Exec),
+    /// Writes a file from a template and the services that it names
+    #[command(after_help = commands::render::AFTER_HELP)]
+    Render(commands::render::Render),
     /// Finds a service
     Discover(commands::discover::Discover),
     /// Prints changes to services as they happen

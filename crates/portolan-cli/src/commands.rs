@@ -15,6 +15,7 @@ pub(crate) mod list;
 pub(crate) mod listen;
 pub(crate) mod ports;
 pub(crate) mod register;
+pub(crate) mod render;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod store;

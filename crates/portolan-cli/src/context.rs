@@ -180,6 +180,15 @@ impl Context {
         build(self.discovery_builder(), broadcaster)
     }
 
+    /// Creates a discovery client that remembers no results, for a caller that follows changes itself.
+    #[cfg(feature = "full")]
+    pub(crate) async fn uncached_discovery(&self) -> Result<DiscoveryClient, Failure> {
+        let broadcaster = self.broadcaster().await?;
+        let mut discovery = self.settings().discovery.clone();
+        discovery.cache.enabled = false;
+        build(self.discovery_builder().config(discovery), broadcaster)
+    }
+
     /// Creates a discovery client for this registry and broadcast channel.
     pub(crate) fn discovery_at(
         &self,

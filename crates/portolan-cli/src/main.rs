@@ -95,6 +95,7 @@ async fn dispatch(
         ServiceCommand::Up(up) => up.run(context).await,
         ServiceCommand::Serve(serve) => serve.run(context, restriction).await,
         ServiceCommand::Run(run) => run.run(context).await,
+        ServiceCommand::Render(render) => render.run(context).await,
         ServiceCommand::Exec(exec) => shutdown::or_interrupted(exec.run(context)).await,
         ServiceCommand::Discover(discover) => shutdown::or_interrupted(discover.run(context)).await,
         ServiceCommand::Watch(watch) => watch.run(context).await,

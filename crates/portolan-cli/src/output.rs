@@ -19,9 +19,20 @@ pub(crate) use progress::{ProgressLine, show_progress};
 
 /// Prints a line on standard output, and ends the program if standard output is closed. For commands
 /// without cleanup; the others call [`try_line`].
-#[allow(clippy::disallowed_methods, reason = "ends commands without cleanup only")]
 pub(crate) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
-    try_line(text).map_err(|error| match error.kind() {
+    printed(try_line(text))
+}
+
+/// Prints a text as it is on standard output, with the same end as [`line`].
+#[cfg(feature = "full")]
+pub(crate) fn text(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+#[allow(clippy::disallowed_methods, reason = "ends commands without cleanup only")]
+fn printed(result: io::Result<()>) -> Result<(), Failure> {
+    result.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => exit(Exit::Done.code().into()),
         _ => cannot_print(&error),
     })

@@ -1,10 +1,14 @@
 //! Endpoints as environment variables, for programs without service discovery.
 
+mod convention;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::schemes::{self, UnknownScheme};
 use crate::{Protocol, Remedy, ServiceEndpoint, ServiceName};
+
+pub use convention::{Convention, UnknownConvention};
 
 /// The first words of names that Portolan, the dynamic linker and Kubernetes read.
 const RESERVED_WORDS: [&str; 4] = ["DYLD", "KUBERNETES", "LD", "PORTOLAN"];

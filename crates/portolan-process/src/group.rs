@@ -5,13 +5,13 @@ use tokio::process::Child;
 
 /// Kills every process of the group when it is dropped.
 #[derive(Debug)]
-pub(super) struct ProcessGroup(Option<Pid>);
+pub(crate) struct ProcessGroup(Option<Pid>);
 
 // === impl ProcessGroup ===
 
 impl ProcessGroup {
     /// The group of a child that was started in one of its own.
-    pub(super) fn of(child: &Child) -> Self {
+    pub(crate) fn of(child: &Child) -> Self {
         Self(child.id().and_then(|id| Pid::from_raw(id.cast_signed())))
     }
 }

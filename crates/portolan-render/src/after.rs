@@ -1,0 +1,104 @@
+//! What happens after a file has changed: a command, or a signal to the program that reads it.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use portolan_core::quoted;
+use portolan_process::{CommandWords, run_to_end};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::time::timeout;
+
+use crate::output::FILE;
+
+/// How long the command may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What happens after a file has changed.
+#[derive(Debug, Clone)]
+pub enum AfterChange {
+    /// A command runs, with the path of the file in the place of `{file}`.
+    Command(CommandWords),
+    /// The process whose id is in the file gets a signal.
+    Signal {
+        /// The signal.
+        signal: Signal,
+        /// The file with the process id, as daemons write it.
+        pid_file: PathBuf,
+    },
+}
+
+/// The signals by which programs read their files again or end, by their names.
+const SIGNALS: [(&str, Signal); 7] = [
+    ("HUP", Signal::HUP),
+    ("INT", Signal::INT),
+    ("QUIT", Signal::QUIT),
+    ("TERM", Signal::TERM),
+    ("USR1", Signal::USR1),
+    ("USR2", Signal::USR2),
+    ("WINCH", Signal::WINCH),
+];
+
+/// A text that names no signal by which a program reads its files again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no signal; expected HUP, INT, QUIT, TERM, USR1, USR2 or WINCH")]
+pub struct UnknownSignal(String);
+
+/// Parses the name of a signal, with or without `SIG`.
+///
+/// # Errors
+///
+/// The text names another signal or none.
+pub fn parse_signal(text: &str) -> Result<Signal, UnknownSignal> {
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let found = SIGNALS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, signal)| *signal).ok_or_else(|| UnknownSignal(quoted(text)))
+}
+
+// === impl AfterChange ===
+
+impl AfterChange {
+    /// Runs the command to its end, or sends the signal; returns why that failed.
+    pub(crate) async fn run(&self, file: &Path) -> Result<(), String> {
+        match self {
+            Self::Command(words) => run(words, file).await,
+            Self::Signal { signal, pid_file } => send(*signal, pid_file),
+        }
+    }
+}
+
+impl fmt::Display for AfterChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(words) => write!(f, "`{words}`"),
+            Self::Signal { signal, pid_file } => {
+                let known = SIGNALS.iter().find(|(_, known)| known == signal);
+                let name = known.map_or("?", |(name, _)| name);
+                write!(f, "SIG{name} to the process in {}", pid_file.display())
+            }
+        }
+    }
+}
+
+async fn run(words: &CommandWords, file: &Path) -> Result<(), String> {
+    let file = file.display().to_string();
+    match timeout(LIMIT, run_to_end(words.command(&[(FILE, &file)]))).await {
+        Ok(Ok(finished)) if finished.status.success() => Ok(()),
+        Ok(Ok(finished)) => Err(format!("{}: {}", finished.status, finished.first_line())),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("it did not end within {} s", LIMIT.as_secs())),
+    }
+}
+
+fn send(signal: Signal, pid_file: &Path) -> Result<(), String> {
+    let text = fs::read_to_string(pid_file).map_err(|error| error.to_string())?;
+    let pid = text.trim().parse().ok().filter(|pid| *pid > 1).and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| format!("{} is no process id", quoted(text.trim())))?;
+    let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| error.to_string())?;
+    pidfd_send_signal(process, signal).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

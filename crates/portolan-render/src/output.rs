@@ -1,0 +1,146 @@
+//! The rendered file: replaced as a whole, only if it differs, and only if a command accepts it.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use portolan_core::replace_file;
+use portolan_process::{CommandWords, run_to_end};
+use tokio::time::timeout;
+
+use crate::RenderError;
+
+/// The place of the new file's path in the command that checks it.
+pub const FILE: &str = "{file}";
+/// How long the command may take that checks a new file.
+const CHECK_LIMIT: Duration = Duration::from_secs(30);
+/// The permission bits of a file that is new, less those of the umask.
+const NEW_FILE: u32 = 0o666;
+
+/// A file that is replaced as a whole.
+#[derive(Debug)]
+pub struct OutputFile {
+    path: PathBuf,
+    mode: Option<u32>,
+    check: Option<CommandWords>,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has this text already.
+    Unchanged,
+    /// It was written.
+    Written,
+}
+
+// === impl OutputFile ===
+
+impl OutputFile {
+    /// Creates the description of a file.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), mode: None, check: None }
+    }
+
+    /// Sets the permission bits. Default: those of the file that is replaced, or else 0666 less the umask.
+    pub fn mode(self, mode: impl Into<Option<u32>>) -> Self {
+        Self { mode: mode.into(), ..self }
+    }
+
+    /// Sets the command that checks the new file, whose path is in the place of `{file}`, before it replaces the former one.
+    pub fn check(self, check: impl Into<Option<CommandWords>>) -> Self {
+        Self { check: check.into(), ..self }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the text if the file has another one.
+    pub(crate) async fn write(&self, text: &str) -> Result<Outcome, RenderError> {
+        // A link stays one: its target is replaced.
+        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let former = match fs::read(&path) {
+            Ok(former) if former == text.as_bytes() => return Ok(Outcome::Unchanged),
+            Ok(_) => Some(fs::metadata(&path).map_err(RenderError::file(&path))?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(RenderError::file(&path)(error)),
+        };
+        if let Some(command) = &self.check {
+            self.accepted_by(command, &path, text).await?;
+        }
+        let mode = self.mode.or(former.as_ref().map(|it| it.mode() & 0o7777));
+        let replaced = replace_file(&path, mode.unwrap_or(NEW_FILE), |file| {
+            if let Some(mode) = mode {
+                file.set_permissions(Permissions::from_mode(mode))?;
+            }
+            if let Some(former) = &former {
+                keep_owner(file, former)?;
+            }
+            write_all(file, text)
+        });
+        replaced.map_err(RenderError::file(&path))?;
+        Ok(Outcome::Written)
+    }
+
+    /// Writes the text into a file beside the output, so that relative paths in it mean the same, and runs the command.
+    async fn accepted_by(
+        &self,
+        command: &CommandWords,
+        path: &Path,
+        text: &str,
+    ) -> Result<(), RenderError> {
+        let candidate = Candidate::beside(path);
+        let mode = self.mode.unwrap_or(0o600);
+        replace_file(&candidate.0, mode, |file| write_all(file, text))
+            .map_err(RenderError::file(&candidate.0))?;
+        let file = candidate.0.display().to_string();
+        let ended = timeout(CHECK_LIMIT, run_to_end(command.command(&[(FILE, &file)]))).await;
+        let reason = match ended {
+            Ok(Ok(finished)) if finished.status.success() => return Ok(()),
+            Ok(Ok(finished)) => {
+                let output = String::from_utf8_lossy(&finished.output).into_owned();
+                let output = portolan_core::plain::escaped(output.trim()).into_owned();
+                format!("{}\n{output}", finished.status)
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("it did not end within {} s", CHECK_LIMIT.as_secs()),
+        };
+        Err(RenderError::Rejected { command: command.to_string(), path: self.path.clone(), reason })
+    }
+}
+
+/// The file that a command checks, which is removed when it is dropped.
+struct Candidate(PathBuf);
+
+impl Candidate {
+    /// A name with the extension of the output, by which some programs choose the format.
+    fn beside(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Self(path.with_file_name(format!(".{}.{name}", std::process::id())))
+    }
+}
+
+impl Drop for Candidate {
+    fn drop(&mut self) {
+        _ = fs::remove_file(&self.0);
+    }
+}
+
+fn write_all(mut file: &File, text: &str) -> io::Result<()> {
+    file.write_all(text.as_bytes())
+}
+
+/// Gives a new file the owner of the former one, which only root can do if they differ.
+fn keep_owner(file: &File, former: &fs::Metadata) -> io::Result<()> {
+    let new = file.metadata()?;
+    if (new.uid(), new.gid()) == (former.uid(), former.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, Some(former.uid()), Some(former.gid()))
+}
+
+#[cfg(test)]
+mod tests;

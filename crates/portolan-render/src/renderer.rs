@@ -1,0 +1,237 @@
+//! Renders a file, and follows the services that its template names.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use portolan_client::{Deadline, DiscoverError, DiscoveryClient};
+use portolan_core::{FileStamp, Protocol, Remedy as _, ServiceEndpoint, ServiceName};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{info, warn};
+
+use crate::template::{Known, Rendering};
+use crate::watches::Watches;
+use crate::{AfterChange, Outcome, OutputFile, RenderError, Template};
+
+/// The maximum number of services of a template.
+const MAX_SERVICES: usize = 100;
+/// How many times the quiet period a burst of changes may delay the file.
+const MAX_QUIET_PERIODS: u32 = 10;
+/// How often the template is looked at for changes.
+const TEMPLATE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often services are looked up again that nobody reports changes of, such as names in DNS.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How a file is rendered.
+#[derive(Debug)]
+pub struct RendererOptions {
+    /// The template.
+    pub template: PathBuf,
+    /// The file that is written; `None` is for a caller that takes the text.
+    pub output: Option<OutputFile>,
+    /// What happens after each change of the file.
+    pub after: Option<AfterChange>,
+    /// How long nothing must change before the file is rendered, so that a burst of changes is one. It is rendered after ten times
+    /// this at the latest.
+    pub debounce: Duration,
+    /// How long to wait for services without an instance at the beginning.
+    pub wait: Option<Duration>,
+    /// The schemes of URLs beside those of servers.
+    pub url_schemes: BTreeSet<Protocol>,
+}
+
+/// Renders a file from a template.
+#[derive(Debug)]
+pub struct Renderer {
+    client: DiscoveryClient,
+    options: RendererOptions,
+    template: Template,
+    /// What the template's file was when it was read.
+    stamp: FileStamp,
+    known: Known,
+    asked: BTreeSet<ServiceName>,
+    watches: Watches,
+    /// Whether changes are followed.
+    is_following: bool,
+}
+
+// === impl Renderer ===
+
+impl Renderer {
+    /// Reads the template. The client should have no cache, so that it returns what it has heard last.
+    ///
+    /// # Errors
+    ///
+    /// The template cannot be read, or is not valid.
+    pub fn new(client: DiscoveryClient, options: RendererOptions) -> Result<Self, RenderError> {
+        let stamp = FileStamp::of([options.template.as_path()]);
+        let template = read_template(&options)?;
+        Ok(Self {
+            client,
+            options,
+            template,
+            stamp,
+            known: Known::new(),
+            asked: BTreeSet::new(),
+            watches: Watches::default(),
+            is_following: false,
+        })
+    }
+
+    /// Looks up the services and returns the text.
+    ///
+    /// # Errors
+    ///
+    /// A service cannot be looked up or has no instance, or the template asks for what an instance does not have.
+    pub async fn text(&mut self) -> Result<String, RenderError> {
+        let deadline = self.options.wait.map(Deadline::after);
+        self.known.clear();
+        // Each round asks for at least one more service.
+        loop {
+            let Rendering { asked, text } = self.template.render(&self.known);
+            self.asked.clone_from(&asked);
+            let new: Vec<_> = asked.into_iter().filter(|it| !self.known.contains_key(it)).collect();
+            if new.is_empty() {
+                return Ok(text?);
+            }
+            if self.asked.len() > MAX_SERVICES {
+                let template = self.options.template.clone();
+                return Err(RenderError::TooManyServices { template, limit: MAX_SERVICES });
+            }
+            self.look_up(new, deadline).await?;
+        }
+    }
+
+    /// Renders the file once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`text`](Self::text); the file cannot be written, the command that checks it rejects it, or what follows a change fails.
+    pub async fn once(&mut self) -> Result<Outcome, RenderError> {
+        let text = self.text().await?;
+        let Some(output) = &self.options.output else { return Ok(Outcome::Unchanged) };
+        let outcome = output.write(&text).await?;
+        if let (Outcome::Written, Some(after)) = (outcome, &self.options.after) {
+            after.run(output.path()).await.map_err(|reason| RenderError::After {
+                path: output.path().to_owned(),
+                action: after.to_string(),
+                reason,
+            })?;
+        }
+        Ok(outcome)
+    }
+
+    /// Renders the file, and again after each change of a service or of the template, until `stop` is done. What fails is logged;
+    /// the former file stays.
+    pub async fn follow(mut self, stop: impl Future<Output = ()>) {
+        self.is_following = true;
+        tokio::select! {
+            () = stop => {}
+            () = self.run() => {}
+        }
+    }
+
+    async fn run(&mut self) {
+        let mut failure = None;
+        loop {
+            let outcome = self.once().await;
+            self.report(outcome, &mut failure);
+            self.changed().await;
+        }
+    }
+
+    /// Logs a change, and a failure once until it is another one.
+    fn report(&self, outcome: Result<Outcome, RenderError>, failure: &mut Option<String>) {
+        let template = self.options.template.display();
+        match outcome {
+            Ok(outcome) => {
+                if outcome == Outcome::Written || failure.take().is_some() {
+                    info!(%template, "File rendered");
+                }
+            }
+            Err(error) => {
+                let text = error.with_remedy();
+                if failure.as_ref() != Some(&text) {
+                    warn!(%template, error = text, "Not rendered, the former file stays");
+                }
+                *failure = Some(text);
+            }
+        }
+    }
+
+    /// Waits for a change, and until nothing has changed for a while.
+    async fn changed(&mut self) {
+        let next_lookup = Instant::now() + LOOKUP_INTERVAL;
+        loop {
+            tokio::select! {
+                () = self.watches.changed() => break,
+                () = sleep_until(next_lookup) => return,
+                () = sleep(TEMPLATE_INTERVAL) => if self.template_changed() { return },
+            }
+        }
+        let latest = Instant::now() + self.options.debounce * MAX_QUIET_PERIODS;
+        loop {
+            let quiet = latest.min(Instant::now() + self.options.debounce);
+            tokio::select! {
+                () = self.watches.changed() => {}
+                () = sleep_until(quiet) => return,
+            }
+        }
+    }
+
+    /// Reads the template again if its file has changed. One that is not valid is logged, and the former one stays.
+    fn template_changed(&mut self) -> bool {
+        if !self.stamp.refresh([self.options.template.as_path()]) {
+            return false;
+        }
+        match read_template(&self.options) {
+            Ok(template) => self.template = template,
+            Err(error) => {
+                warn!(error = error.with_remedy(), "Template not read, the former one stays")
+            }
+        }
+        true
+    }
+
+    /// Looks up these services, and watches them before, so that no change is missed.
+    async fn look_up(
+        &mut self,
+        names: Vec<ServiceName>,
+        deadline: Option<Deadline>,
+    ) -> Result<(), RenderError> {
+        if self.is_following {
+            self.watches.follow(&self.client, &self.asked).await?;
+        }
+        let client = &self.client;
+        let lookups = names.iter().map(|name| instances(client, name, deadline));
+        for (name, found) in names.iter().zip(join_all(lookups).await) {
+            self.known.insert(name.clone(), found?);
+        }
+        Ok(())
+    }
+}
+
+fn read_template(options: &RendererOptions) -> Result<Template, RenderError> {
+    let path = &options.template;
+    let text = std::fs::read_to_string(path).map_err(RenderError::file(path))?;
+    let template = Template::parse(path, &text)?;
+    template.allow_schemes(&options.url_schemes);
+    Ok(template)
+}
+
+/// Returns the instances of a service, the best first; none if there is none.
+async fn instances(
+    client: &DiscoveryClient,
+    name: &ServiceName,
+    deadline: Option<Deadline>,
+) -> Result<Vec<ServiceEndpoint>, DiscoverError> {
+    if let Some(deadline) = deadline {
+        client.discover(name).wait(deadline.remaining()).await?;
+    }
+    match client.discover_all(name).await {
+        Err(DiscoverError::NotFound { .. }) => Ok(Vec::new()),
+        found => found,
+    }
+}

@@ -1,0 +1,60 @@
+//! The watches of the services that a template names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use futures_util::StreamExt;
+use portolan_client::{DiscoverError, DiscoveryClient, ServiceWatch};
+use portolan_core::ServiceName;
+use tracing::debug;
+
+/// One watch for each service.
+#[derive(Debug, Default)]
+pub(crate) struct Watches(BTreeMap<ServiceName, ServiceWatch>);
+
+// === impl Watches ===
+
+impl Watches {
+    /// Opens the watches that are missing, and drops those of services that are no longer named.
+    pub(crate) async fn follow(
+        &mut self,
+        client: &DiscoveryClient,
+        names: &BTreeSet<ServiceName>,
+    ) -> Result<(), DiscoverError> {
+        self.0.retain(|name, _| names.contains(name));
+        for name in names {
+            if self.0.contains_key(name) {
+                continue;
+            }
+            match client.watch(name).await {
+                Ok(watch) => _ = self.0.insert(name.clone(), watch),
+                // Without a source of changes the services are looked up periodically.
+                Err(DiscoverError::NothingToWatch) => {
+                    debug!(service_name = %name, "Nothing to watch")
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the next change of a service. A watch that has ended is opened again by the next [`follow`](Self::follow).
+    pub(crate) async fn changed(&mut self) {
+        poll_fn(|context| self.poll_changed(context)).await;
+    }
+
+    fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut has_changed = false;
+        self.0.retain(|_, watch| {
+            loop {
+                match watch.poll_next_unpin(context) {
+                    Poll::Ready(Some(_)) => has_changed = true,
+                    Poll::Ready(None) => return false,
+                    Poll::Pending => return true,
+                }
+            }
+        });
+        if has_changed { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
