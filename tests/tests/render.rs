@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 const PROXY: &str = "http://127.0.0.1:8088/";
 /// What nginx logs when it reads its file again.
-const RELOAD: &str = "reconfiguring";
+const RELOAD: &str = "(SIGHUP) received";
 
 /// Copies a template of the examples into the test's directory, so that a test can change it.
 fn template(env: &TestEnv, name: &str) -> Result<PathBuf> {
@@ -224,7 +224,7 @@ fn pgbouncer_follows_a_database_to_another_port() {
 #[test]
 fn prometheus_scrapes_what_is_registered() {
     isolated(|env| {
-        let _registry = env.registry()?;
+        let _registry = env.settled_registry()?;
         let template = template(env, "prometheus-targets.json.j2")?;
         let output = env.directory().join("targets.json");
         let words =
@@ -239,8 +239,8 @@ fn prometheus_scrapes_what_is_registered() {
         let mut command = Command::new(servers::program("prometheus", "prometheus")?);
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.tsdb.path={}", env.folder("prometheus")?.display()));
-        let mut prometheus =
-            env.spawn("prometheus", command.arg("--web.listen-address=127.0.0.1:9099"))?;
+        command.arg("--web.listen-address=127.0.0.1:9099");
+        let mut prometheus = env.spawn("prometheus", command)?;
         let targets = || -> Result<BTreeSet<String>> {
             let answer = http::get_json("http://127.0.0.1:9099/api/v1/targets?state=active")?;
             let targets = answer["data"]["activeTargets"].as_array().context("targets")?;
@@ -294,12 +294,9 @@ fn service_that_is_missing_has_its_exit_status_and_nothing_is_written() {
         let template = env.write("t.j2", "a\n{{ service('no-such').port }}")?;
         let output = env.directory().join("out");
         let words = ["render", &template.to_string_lossy(), "-o", &output.to_string_lossy()];
-        let ended = env.portolan(&words)?.run()?.exits(2)?;
-        ensure!(
-            ended.stderr.contains("t.j2:2: there is no instance of no-such"),
-            "{}",
-            ended.stderr
-        );
+        let ended = env.portolan(&words)?.run()?.exits(3)?;
+        let expected = "t.j2:2: no instance of no-such found";
+        ensure!(ended.stderr.contains(expected), "{}", ended.stderr);
         env.portolan(&words)?.args(&["--wait=100ms"]).run()?.exits(124)?;
         env.portolan(&words)?.args(&["--check", "true"]).run()?.exits(2)?;
         ensure!(!output.exists());

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use portolan_client::DiscoverError;
-use portolan_core::Remedy;
+use portolan_core::{Remedy, ServiceName};
 
 use crate::output::FILE;
 use crate::template::TemplateError;
@@ -17,9 +17,19 @@ pub enum RenderError {
     /// The template is not valid, or asks for what an instance does not have.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// A service could not be looked up.
+    /// A service could not be looked up, was not ready in time, or has no instance although the template needs one.
+    #[error("{place}{error}")]
+    Discover {
+        /// The place in the template, if one instance is needed there.
+        place: String,
+        /// The service.
+        name: ServiceName,
+        /// Why there is no instance.
+        error: DiscoverError,
+    },
+    /// The services cannot be watched.
     #[error(transparent)]
-    Discover(#[from] DiscoverError),
+    Watch(DiscoverError),
     /// The template asks for more services than are watched.
     #[error("{} asks for more than {limit} services", .template.display())]
     TooManyServices {
@@ -71,7 +81,7 @@ impl Remedy for RenderError {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Template(error) => error.remedy(),
-            Self::Discover(error) => error.remedy(),
+            Self::Discover { error, .. } | Self::Watch(error) => error.remedy(),
             Self::Rejected { .. } => {
                 Some(format!("correct the template; {FILE} in the command is the new file").into())
             }

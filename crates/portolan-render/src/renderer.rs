@@ -1,19 +1,19 @@
 //! Renders a file, and follows the services that its template names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use portolan_client::{Deadline, DiscoverError, DiscoveryClient};
-use portolan_core::{FileStamp, Protocol, Remedy as _, ServiceEndpoint, ServiceName};
+use portolan_core::{Backoff, FileStamp, Protocol, Remedy as _, ServiceEndpoint, ServiceName};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use crate::template::{Known, Rendering};
 use crate::watches::Watches;
-use crate::{AfterChange, Outcome, OutputFile, RenderError, Template};
+use crate::{AfterChange, Outcome, OutputFile, RenderError, Template, TemplateError};
 
 /// The maximum number of services of a template.
 const MAX_SERVICES: usize = 100;
@@ -21,6 +21,8 @@ const MAX_SERVICES: usize = 100;
 const MAX_QUIET_PERIODS: u32 = 10;
 /// How often the template is looked at for changes.
 const TEMPLATE_INTERVAL: Duration = Duration::from_secs(1);
+/// After which time a failed rendering is first repeated.
+const RETRY: Duration = Duration::from_secs(1);
 /// How often services are looked up again that nobody reports changes of, such as names in DNS.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -51,6 +53,8 @@ pub struct Renderer {
     /// What the template's file was when it was read.
     stamp: FileStamp,
     known: Known,
+    /// Why a service has no instance.
+    not_found: BTreeMap<ServiceName, DiscoverError>,
     asked: BTreeSet<ServiceName>,
     watches: Watches,
     /// Whether changes are followed.
@@ -74,6 +78,7 @@ impl Renderer {
             template,
             stamp,
             known: Known::new(),
+            not_found: BTreeMap::new(),
             asked: BTreeSet::new(),
             watches: Watches::default(),
             is_following: false,
@@ -88,19 +93,31 @@ impl Renderer {
     pub async fn text(&mut self) -> Result<String, RenderError> {
         let deadline = self.options.wait.map(Deadline::after);
         self.known.clear();
+        self.not_found.clear();
         // Each round asks for at least one more service.
         loop {
-            let Rendering { asked, text } = self.template.render(&self.known);
+            let Rendering { asked, missing, text } = self.template.render(&self.known);
             self.asked.clone_from(&asked);
             let new: Vec<_> = asked.into_iter().filter(|it| !self.known.contains_key(it)).collect();
             if new.is_empty() {
-                return Ok(text?);
+                return text.map_err(|error| self.explained(error, missing));
             }
             if self.asked.len() > MAX_SERVICES {
                 let template = self.options.template.clone();
                 return Err(RenderError::TooManyServices { template, limit: MAX_SERVICES });
             }
             self.look_up(new, deadline).await?;
+        }
+    }
+
+    /// Returns why the service has no instance that the template needs.
+    fn explained(&mut self, error: TemplateError, missing: Option<ServiceName>) -> RenderError {
+        let found = missing.and_then(|name| self.not_found.remove_entry(&name));
+        match found {
+            Some((name, reason)) => {
+                RenderError::Discover { place: error.place, name, error: reason }
+            }
+            None => error.into(),
         }
     }
 
@@ -135,10 +152,15 @@ impl Renderer {
 
     async fn run(&mut self) {
         let mut failure = None;
+        let mut backoff = Backoff::new(RETRY, LOOKUP_INTERVAL);
         loop {
             let outcome = self.once().await;
+            let next = if outcome.is_ok() { LOOKUP_INTERVAL } else { backoff.next_wait() };
+            if outcome.is_ok() {
+                backoff.reset();
+            }
             self.report(outcome, &mut failure);
-            self.changed().await;
+            self.changed(next).await;
         }
     }
 
@@ -161,9 +183,9 @@ impl Renderer {
         }
     }
 
-    /// Waits for a change, and until nothing has changed for a while.
-    async fn changed(&mut self) {
-        let next_lookup = Instant::now() + LOOKUP_INTERVAL;
+    /// Waits for a change, and until nothing has changed for a while; at most until the services are to be looked up again.
+    async fn changed(&mut self, limit: Duration) {
+        let next_lookup = Instant::now() + limit;
         loop {
             tokio::select! {
                 () = self.watches.changed() => break,
@@ -202,12 +224,23 @@ impl Renderer {
         deadline: Option<Deadline>,
     ) -> Result<(), RenderError> {
         if self.is_following {
-            self.watches.follow(&self.client, &self.asked).await?;
+            self.watches.follow(&self.client, &self.asked).await.map_err(RenderError::Watch)?;
         }
         let client = &self.client;
         let lookups = names.iter().map(|name| instances(client, name, deadline));
         for (name, found) in names.iter().zip(join_all(lookups).await) {
-            self.known.insert(name.clone(), found?);
+            let (instances, reason) = match found {
+                Ok(instances) => (instances, None),
+                Err(error @ DiscoverError::NotFound { .. }) if deadline.is_none() => {
+                    (Vec::new(), Some(error))
+                }
+                Err(error) => {
+                    let (place, name) = (String::new(), name.clone());
+                    return Err(RenderError::Discover { place, name, error });
+                }
+            };
+            self.known.insert(name.clone(), instances);
+            self.not_found.extend(reason.map(|reason| (name.clone(), reason)));
         }
         Ok(())
     }
@@ -221,17 +254,14 @@ fn read_template(options: &RendererOptions) -> Result<Template, RenderError> {
     Ok(template)
 }
 
-/// Returns the instances of a service, the best first; none if there is none.
+/// Returns the instances of a service, the best first. An explained lookup is not logged, so that a failure is reported once.
 async fn instances(
     client: &DiscoveryClient,
     name: &ServiceName,
     deadline: Option<Deadline>,
 ) -> Result<Vec<ServiceEndpoint>, DiscoverError> {
     if let Some(deadline) = deadline {
-        client.discover(name).wait(deadline.remaining()).await?;
+        client.discover(name).wait(deadline.remaining()).explain().await.result?;
     }
-    match client.discover_all(name).await {
-        Err(DiscoverError::NotFound { .. }) => Ok(Vec::new()),
-        found => found,
-    }
+    client.discover_all(name).explain().await.result
 }

@@ -30,17 +30,25 @@ struct Lookups {
     known: Known,
     asked: BTreeSet<ServiceName>,
     url_schemes: BTreeSet<Protocol>,
+    /// The service without an instance that the template needs.
+    missing: Option<ServiceName>,
 }
 
 /// A template that is not valid, or that asks for what is not there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct TemplateError(String);
+#[error("{place}{detail}")]
+pub struct TemplateError {
+    /// The file and the line, with what separates them from the rest.
+    pub(crate) place: String,
+    detail: String,
+}
 
 /// What one rendering has asked for, and the text unless it has failed.
 #[derive(Debug)]
 pub(crate) struct Rendering {
     pub(crate) asked: BTreeSet<ServiceName>,
+    /// The service without an instance because of which it has failed.
+    pub(crate) missing: Option<ServiceName>,
     pub(crate) text: Result<String, TemplateError>,
 }
 
@@ -77,12 +85,14 @@ impl Template {
             let mut lookups = self.lookups.lock();
             lookups.known.clone_from(known);
             lookups.asked.clear();
+            lookups.missing = None;
         }
         let name = self.file.display().to_string();
         let template = self.environment.get_template(&name);
         let text = template.and_then(|template| template.render(()));
-        let asked = std::mem::take(&mut self.lookups.lock().asked);
-        Rendering { asked, text: text.map_err(TemplateError::new) }
+        let mut lookups = self.lookups.lock();
+        let (asked, missing) = (std::mem::take(&mut lookups.asked), lookups.missing.take());
+        Rendering { asked, missing, text: text.map_err(TemplateError::new) }
     }
 }
 
@@ -103,7 +113,7 @@ impl TemplateError {
         };
         let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
         let code = if error.kind() == ErrorKind::UndefinedError { code(&error) } else { None };
-        Self(format!("{place}{detail}{}", code.unwrap_or_default()))
+        Self { place, detail: detail + &code.unwrap_or_default() }
     }
 }
 

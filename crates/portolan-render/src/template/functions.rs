@@ -42,7 +42,7 @@ fn service(lookups: &Shared, name: &str) -> Result<Value, Error> {
     let mut lookups = lookups.lock();
     let endpoints = lookups.ask(&name);
     let best = usable(&endpoints, &lookups.url_schemes).into_iter().next();
-    best.map(Value::from_serialize).ok_or_else(|| no_instance(&name))
+    best.map(Value::from_serialize).ok_or_else(|| lookups.no_instance(&name))
 }
 
 /// `variables(NAME, …, convention="portolan", prefix="")`: the environment variables by which programs find the services.
@@ -59,7 +59,7 @@ fn variables(lookups: &Shared, names: &[String], options: &Kwargs) -> Result<Val
     for name in names {
         let name = parsed(name)?;
         let endpoints = lookups.ask(&name);
-        let best = endpoints.first().ok_or_else(|| no_instance(&name))?;
+        let best = endpoints.first().ok_or_else(|| lookups.no_instance(&name))?;
         let own =
             convention.variables(&name, best, prefix.unwrap_or_default(), &lookups.url_schemes);
         all.extend(own.map_err(|error| invalid(error.with_remedy()))?);
@@ -104,14 +104,15 @@ impl Lookups {
         self.asked.insert(name.clone());
         self.known.get(name).cloned().unwrap_or_default()
     }
+
+    fn no_instance(&mut self, name: &ServiceName) -> Error {
+        self.missing = Some(name.clone());
+        invalid(format!("there is no instance of {name}"))
+    }
 }
 
 fn parsed(name: &str) -> Result<ServiceName, Error> {
     name.parse().map_err(|error: portolan_core::name::InvalidName| invalid(error.to_string()))
-}
-
-fn no_instance(name: &ServiceName) -> Error {
-    invalid(format!("there is no instance of {name}"))
 }
 
 fn invalid(detail: String) -> Error {

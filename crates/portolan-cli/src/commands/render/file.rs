@@ -1,6 +1,7 @@
 //! Renders the file once, or until a signal ends the command.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use portolan_process::{CommandWords, InvalidWords};
 use portolan_render::{
@@ -12,33 +13,41 @@ use serde_json::json;
 use super::Render;
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
-use crate::{output, shutdown};
+use crate::{exit_codes, output, shutdown};
 
 pub(super) async fn render(render: Render, context: &Context) -> CommandResult {
     let mut signals = render.watch.then(shutdown::signals).transpose()?;
     let client = context.uncached_discovery().await?;
     let options = render.options(context)?;
-    let is_printed = options.output.is_none();
+    let (is_printed, wait) = (options.output.is_none(), options.wait);
     let mut renderer = Renderer::new(client.clone(), options)?;
     let result = match &mut signals {
         Some(signals) => {
             renderer.follow(signals.wait()).await;
             Ok(())
         }
-        None if is_printed => print(&mut renderer, context).await,
-        None => write(&mut renderer, context).await,
+        None if is_printed => print(&mut renderer, context, wait).await,
+        None => write(&mut renderer, context, wait).await,
     };
     client.close().await;
     result.map(|()| Exit::Done)
 }
 
-async fn print(renderer: &mut Renderer, context: &Context) -> Result<(), Failure> {
-    let text = renderer.text().await?;
+async fn print(
+    renderer: &mut Renderer,
+    context: &Context,
+    wait: Option<Duration>,
+) -> Result<(), Failure> {
+    let text = renderer.text().await.map_err(|error| failure(error, wait))?;
     if context.json { output::json(&json!({ "text": text })) } else { output::text(&text) }
 }
 
-async fn write(renderer: &mut Renderer, context: &Context) -> Result<(), Failure> {
-    let outcome = renderer.once().await?;
+async fn write(
+    renderer: &mut Renderer,
+    context: &Context,
+    wait: Option<Duration>,
+) -> Result<(), Failure> {
+    let outcome = renderer.once().await.map_err(|error| failure(error, wait))?;
     if context.json {
         output::json(&json!({ "written": outcome == Outcome::Written }))?;
     }
@@ -88,10 +97,24 @@ fn words(text: &str, option: &str) -> Result<CommandWords, Failure> {
     CommandWords::from_str(text).map_err(invalid)
 }
 
+/// The failure of a rendering that waited this long for its services.
+fn failure(error: RenderError, wait: Option<Duration>) -> Failure {
+    match (error, wait) {
+        (RenderError::Discover { name, error, .. }, Some(wait)) => {
+            exit_codes::wait_failure(error, &name, wait)
+        }
+        (error, _) => error.into(),
+    }
+}
+
 impl From<RenderError> for Failure {
     fn from(error: RenderError) -> Self {
         match error {
-            RenderError::Discover(error) => error.into(),
+            RenderError::Discover { place, error, .. } => {
+                let failure = Self::from(error);
+                Self { message: format!("{place}{}", failure.message), ..failure }
+            }
+            RenderError::Watch(error) => error.into(),
             RenderError::Template(_) => Self::from_error(Exit::Usage, &error),
             error => Self::from_error(Exit::Failed, &error),
         }
