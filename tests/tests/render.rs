@@ -288,6 +288,28 @@ fn env_file_is_read_by_a_shell() {
 }
 
 #[test]
+fn program_of_exec_gets_the_variables_of_a_convention() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        env.portolan(&["register", "api", "--port", "8080"])?.run()?.exits(0)?;
+        for (convention, variable, value) in [
+            ("links", "API_PORT", "tcp://127.0.0.1:8080"),
+            ("kubernetes", "API_SERVICE_PORT", "8080"),
+            ("aspire", "ConnectionStrings__api", "tcp://127.0.0.1:8080"),
+        ] {
+            let words =
+                ["exec", "--needs", "api", "--convention", convention, "--", "printenv", variable];
+            let printed = env.portolan(&words)?.run()?.exits(0)?.stdout;
+            ensure!(printed.trim_end() == value, "{convention}: {printed}");
+        }
+        env.portolan(&["exec", "--needs", "api", "--convention", "systemd", "--", "true"])?
+            .run()?
+            .exits(2)
+            .map(drop)
+    });
+}
+
+#[test]
 fn service_that_is_missing_has_its_exit_status_and_nothing_is_written() {
     isolated(|env| {
         let _registry = env.settled_registry()?;

@@ -25,11 +25,11 @@ pub enum RenderError {
         /// The service.
         name: ServiceName,
         /// Why there is no instance.
-        error: DiscoverError,
+        error: Box<DiscoverError>,
     },
     /// The services cannot be watched.
     #[error(transparent)]
-    Watch(DiscoverError),
+    Watch(Box<DiscoverError>),
     /// The template asks for more services than are watched.
     #[error("{} asks for more than {limit} services", .template.display())]
     TooManyServices {

@@ -115,7 +115,7 @@ impl Renderer {
         let found = missing.and_then(|name| self.not_found.remove_entry(&name));
         match found {
             Some((name, reason)) => {
-                RenderError::Discover { place: error.place, name, error: reason }
+                RenderError::Discover { place: error.place, name, error: Box::new(reason) }
             }
             None => error.into(),
         }
@@ -211,7 +211,7 @@ impl Renderer {
         match read_template(&self.options) {
             Ok(template) => self.template = template,
             Err(error) => {
-                warn!(error = error.with_remedy(), "Template not read, the former one stays")
+                warn!(error = error.with_remedy(), "Template not read, the former one stays");
             }
         }
         true
@@ -224,7 +224,10 @@ impl Renderer {
         deadline: Option<Deadline>,
     ) -> Result<(), RenderError> {
         if self.is_following {
-            self.watches.follow(&self.client, &self.asked).await.map_err(RenderError::Watch)?;
+            self.watches
+                .follow(&self.client, &self.asked)
+                .await
+                .map_err(|error| RenderError::Watch(Box::new(error)))?;
         }
         let client = &self.client;
         let lookups = names.iter().map(|name| instances(client, name, deadline));
@@ -235,7 +238,7 @@ impl Renderer {
                     (Vec::new(), Some(error))
                 }
                 Err(error) => {
-                    let (place, name) = (String::new(), name.clone());
+                    let (place, name, error) = (String::new(), name.clone(), Box::new(error));
                     return Err(RenderError::Discover { place, name, error });
                 }
             };

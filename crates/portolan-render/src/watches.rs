@@ -31,7 +31,7 @@ impl Watches {
                 Ok(watch) => _ = self.0.insert(name.clone(), watch),
                 // Without a source of changes the services are looked up periodically.
                 Err(DiscoverError::NothingToWatch) => {
-                    debug!(service_name = %name, "Nothing to watch")
+                    debug!(service_name = %name, "Nothing to watch");
                 }
                 Err(error) => return Err(error),
             }

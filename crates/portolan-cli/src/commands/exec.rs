@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use portolan_client::{Deadline, DiscoveryClient};
-use portolan_core::env::InvalidVariables;
+use portolan_core::env::{Convention, InvalidVariables};
 use portolan_core::{ServiceEndpoint, ServiceName, env, parse_duration};
 
 use crate::context::{Context, withheld_variables};
@@ -30,6 +30,9 @@ pub(crate) struct Exec {
     /// Text before the names of the variables, such as SERVICE_
     #[arg(long, value_parser = env::parse_prefix)]
     prefix: Option<String>,
+    /// How the variables are named: portolan, links (of Docker and Compose), kubernetes or aspire
+    #[arg(long, default_value_t = Convention::Portolan)]
+    convention: Convention,
     /// Command and arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -54,7 +57,7 @@ impl Exec {
                 }
                 Err(failure) => return Err(failure),
             };
-            let own = env::variables(name, &endpoint, prefix, schemes);
+            let own = self.convention.variables(name, &endpoint, prefix, schemes);
             variables.extend(own.map_err(|error| invalid(&error))?);
         }
         client.close().await;

@@ -101,7 +101,7 @@ fn words(text: &str, option: &str) -> Result<CommandWords, Failure> {
 fn failure(error: RenderError, wait: Option<Duration>) -> Failure {
     match (error, wait) {
         (RenderError::Discover { name, error, .. }, Some(wait)) => {
-            exit_codes::wait_failure(error, &name, wait)
+            exit_codes::wait_failure(*error, &name, wait)
         }
         (error, _) => error.into(),
     }
@@ -111,10 +111,10 @@ impl From<RenderError> for Failure {
     fn from(error: RenderError) -> Self {
         match error {
             RenderError::Discover { place, error, .. } => {
-                let failure = Self::from(error);
+                let failure = Self::from(*error);
                 Self { message: format!("{place}{}", failure.message), ..failure }
             }
-            RenderError::Watch(error) => error.into(),
+            RenderError::Watch(error) => Self::from(*error),
             RenderError::Template(_) => Self::from_error(Exit::Usage, &error),
             error => Self::from_error(Exit::Failed, &error),
         }
