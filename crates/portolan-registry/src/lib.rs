@@ -39,6 +39,7 @@ mod members;
 mod query;
 mod registry;
 mod schedule;
+mod settings;
 mod staleness;
 pub mod store;
 mod task;
@@ -57,6 +58,10 @@ pub use event_stream::EventStream;
 pub use members::{LiveServers, Membership, ServerId};
 pub use query::{Query, WatchQuery};
 pub use registry::{Registry, RegistryStatus, open, open_over};
+pub use settings::{
+    SchemaViolation, ServiceSettings, SettingsAction, SettingsChange, SettingsEntry, SettingsError,
+    SettingsKey, SettingsOutcome, SettingsRecord, SettingsStream,
+};
 pub use staleness::Staleness;
 pub use store::StorageBackend;
 pub use task::RegistryTask;

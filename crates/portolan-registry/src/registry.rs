@@ -20,7 +20,7 @@ use crate::updater::{FeedState, Progress, ViewUpdater};
 use crate::view::View;
 use crate::{
     Command, CommandOrigin, CommandOutcome, CommandTarget, EventStream, Membership, Query,
-    Recorder, Registered, RegistryConfig, RegistryError, RegistryTask, WatchQuery,
+    Recorder, Registered, RegistryConfig, RegistryError, RegistryTask, ServiceSettings, WatchQuery,
 };
 
 /// The length of the request queue. Callers wait while it is full.
@@ -233,6 +233,11 @@ impl Registry {
     /// Returns the host that registered an instance, if it is known: a proxy may hide it.
     pub fn registrant(&self, id: &ServiceId) -> Option<IpAddr> {
         self.registrants.upgrade()?.registrant(id)
+    }
+
+    /// The settings of services, in the same store.
+    pub fn settings(&self) -> ServiceSettings {
+        ServiceSettings::new(Weak::clone(&self.registrants), self.store)
     }
 
     /// Returns all instances, ordered by name and id.

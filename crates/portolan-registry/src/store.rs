@@ -41,12 +41,14 @@ pub(crate) mod owner;
 mod record;
 #[cfg(any(feature = "etcd", feature = "consul"))]
 mod remote;
+mod settings;
 
 pub use backend::StorageBackend;
 pub use freshness::Freshness;
 pub use inspect::{InspectError, Inspection, NothingKept, StoreProblem, inspect};
 pub use memory::{DataDirError, Memory};
 pub use record::StoreRecord;
+pub use settings::{Replaced, SettingsNews, SettingsStore, StoredSettings};
 
 /// The stores, one row each.
 const STORES: &[StoreKind] = &[
@@ -118,6 +120,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// The host that registered an instance, if the store knows it. It decides where a registry checks the instance.
     fn registrant(&self, _id: &ServiceId) -> Option<IpAddr> {
+        None
+    }
+
+    /// The part of the store that keeps the settings of services; `None` if it keeps none.
+    fn settings(&self) -> Option<&dyn SettingsStore> {
         None
     }
 

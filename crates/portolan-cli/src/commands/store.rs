@@ -30,9 +30,9 @@ pub(crate) struct Store {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Writes every instance of the store as JSON lines
+    /// Writes every instance of the store, and the settings of services, as JSON lines
     Export(export::Export),
-    /// Stores the instances of an export that the store does not have
+    /// Stores the instances and the settings of an export that the store does not have
     Import(import::Import),
     /// Reads the store, or a file of an export, and reports damage with exit status 1
     Check(check::Check),
@@ -57,4 +57,13 @@ fn warn(problem: &StoreProblem) {
 /// The number of instances in words.
 fn instances(count: usize) -> String {
     if count == 1 { "1 instance".to_owned() } else { format!("{count} instances") }
+}
+
+/// The number of settings in words, after that of instances; nothing if there are none.
+fn and_settings(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => " and the settings of 1 service".to_owned(),
+        count => format!(" and the settings of {count} services"),
+    }
 }

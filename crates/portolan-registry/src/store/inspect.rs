@@ -1,13 +1,14 @@
 //! Reads everything that a store keeps, without becoming a server and without writing.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use portolan_core::{Remedy, Revision};
 
 use super::record::StoreRecord;
 use super::{DataDirError, StorageBackend};
-use crate::{InvalidRegistryConfig, RegistryConfig};
+use crate::{InvalidRegistryConfig, RegistryConfig, SettingsRecord};
 
 /// What a store keeps.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Inspection {
     pub revision: Revision,
     /// The instances, ordered by id.
     pub records: Vec<StoreRecord>,
+    /// The settings of services, ordered by scope and name.
+    pub settings: Vec<Arc<SettingsRecord>>,
     /// The servers that use the store at the moment, such as `process 4711`.
     pub servers: Vec<String>,
     /// What is wrong with it.
@@ -130,7 +133,9 @@ pub async fn inspect(config: &RegistryConfig) -> Result<Inspection, InspectError
     config.validate()?;
     let mut inspection = (config.storage_backend.kind().inspect)(config).await?;
     inspection.records.sort_unstable_by(|a, b| a.endpoint.id.cmp(&b.endpoint.id));
+    inspection.settings.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     inspection.check_records();
+    inspection.check_settings();
     Ok(inspection)
 }
 
@@ -150,6 +155,21 @@ impl Inspection {
                 let place = record.endpoint.id.to_string();
                 let remedy = "deregister it, or let its service register again";
                 StoreProblem::damage(place, invalid.to_string(), remedy)
+            }));
+            invalid.is_none()
+        });
+    }
+}
+
+impl Inspection {
+    /// Moves the settings that no change could have made to the problems.
+    fn check_settings(&mut self) {
+        let problems = &mut self.problems;
+        self.settings.retain(|record| {
+            let invalid = record.validate().err();
+            problems.extend(invalid.iter().map(|invalid| {
+                let place = format!("the settings of {}", record.key);
+                StoreProblem::damage(place, invalid.to_string(), "set them again")
             }));
             invalid.is_none()
         });

@@ -22,14 +22,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::{debug, warn};
 
-use super::{Feed, OpenError, ReadOnly, Receipt, Store, StoreKind};
+use super::{Feed, OpenError, ReadOnly, Receipt, SettingsStore, Store, StoreKind};
 use crate::members::{LiveServers, Membership, ServerId};
 use crate::{
     Command, CommandOrigin, InvalidRegistryConfig, Recorder, RegistryConfig, RegistryError,
 };
 use data_dir::DataDir;
 use feed::MemoryFeed;
-use journal::record::Instance;
+use journal::record::Snapshot;
 use journal::recovery::recover;
 use journal::writer::{JOURNAL, WriterThread};
 use journal::{log_recovery, open_writer};
@@ -42,6 +42,7 @@ mod feed;
 mod inspect;
 mod journal;
 mod outbox;
+mod settings;
 mod state;
 
 pub use error::DataDirError;
@@ -240,6 +241,10 @@ impl Store for Memory {
         self.shared.state.lock().registrant(id)
     }
 
+    fn settings(&self) -> Option<&dyn SettingsStore> {
+        Some(self)
+    }
+
     fn has_former_state(&self) -> bool {
         self.recovered
     }
@@ -310,13 +315,13 @@ impl Shared {
     }
 
     /// Takes the outbox and the state that includes it.
-    fn take_batch_and_state(&self) -> (Batch, Revision, Vec<Instance>) {
+    fn take_batch_and_state(&self) -> (Batch, Snapshot) {
         let mut state = self.state.lock();
-        (state.take_batch(), state.revision(), state.instances())
+        (state.take_batch(), state.snapshot())
     }
 
     fn confirm(&self, batch: Batch) {
-        self.state.lock().confirm(batch.index);
+        self.state.lock().confirm(&batch);
         batch.acks.into_iter().for_each(|ack| _ = ack.send(Ok(())));
     }
 
@@ -342,12 +347,12 @@ impl Shared {
     }
 
     /// Returns the state, and records from here on what changes.
-    fn record_from_here(&self) -> (Revision, Vec<Instance>) {
+    fn record_from_here(&self) -> Snapshot {
         let mut state = self.state.lock();
         if let Durability::ReadOnly { recording, .. } = &mut state.outbox().durability {
             *recording = true;
         }
-        (state.revision(), state.instances())
+        state.snapshot()
     }
 
     fn accept_writes(&self) {

@@ -17,6 +17,7 @@ use crate::{Command, CommandOrigin, CommandOutcome, Recorder, Registered, Regist
 pub(crate) mod limits;
 mod owners;
 mod restore;
+mod settings;
 
 /// How long a store may take for anything but the end of a lease.
 const PROMPTLY: Duration = Duration::from_secs(5);
@@ -41,6 +42,7 @@ pub(crate) async fn run(open: impl Fn() -> StoreParts) {
     invalid_registration_changes_nothing(Case::open(&open).await).await;
     owners::run(&open).await;
     restore::run(&open).await;
+    settings::run(&open).await;
 }
 
 pub(crate) fn registration(name: &str, port: u16) -> Registration {

@@ -39,10 +39,11 @@ impl Check {
 }
 
 fn report(inspection: &Inspection, context: &Context) -> CommandResult {
-    let Inspection { store, location, revision, records, servers, problems } = inspection;
+    let Inspection { store, location, revision, records, settings, servers, problems } = inspection;
     if context.json {
         output::json(&json!({
             "store": store, "location": location, "revision": revision, "instances": records.len(),
+            "settings": settings.len(),
             "servers": servers, "problems": problems,
         }))?;
     } else {
@@ -52,8 +53,9 @@ fn report(inspection: &Inspection, context: &Context) -> CommandResult {
             servers => format!("used by {}", servers.join(", ")),
         };
         output::line(format_args!(
-            "{store} at {location}: {}, revision {revision}, {used}",
-            instances(records.len())
+            "{store} at {location}: {}{}, revision {revision}, {used}",
+            instances(records.len()),
+            and_settings(settings.len())
         ))?;
     }
     let is_damaged = problems.iter().any(|problem| problem.is_damage);

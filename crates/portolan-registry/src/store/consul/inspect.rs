@@ -47,6 +47,7 @@ fn inspection(keys: &Keys, location: String, found: &KvList) -> Inspection {
         location,
         revision: revision(found.index, LAST),
         records: Vec::new(),
+        settings: Vec::new(),
         servers: Vec::new(),
         problems: Vec::new(),
     };

@@ -53,6 +53,7 @@ fn inspection(keys: &Keys, location: String, found: &Found) -> Inspection {
         location,
         revision: revision(found.revision, LAST),
         records: Vec::new(),
+        settings: Vec::new(),
         servers: Vec::new(),
         problems: Vec::new(),
     };

@@ -41,7 +41,7 @@ fn read_again(dir: &DataDir) -> Result<Recovered, DataDirError> {
 }
 
 fn inspection(recovered: Recovered, dir: &DataDir, user: Option<u32>) -> Inspection {
-    let Recovered { instances, revision, torn, .. } = recovered;
+    let Recovered { instances, settings, revision, torn, .. } = recovered;
     let records = instances.into_values().map(|instance| StoreRecord {
         endpoint: (*instance.endpoint).clone(),
         owner: instance.owner,
@@ -53,6 +53,7 @@ fn inspection(recovered: Recovered, dir: &DataDir, user: Option<u32>) -> Inspect
         location: dir.path().display().to_string(),
         revision,
         records: records.collect(),
+        settings: settings.into_values().collect(),
         servers: user.map(server).into_iter().collect(),
         problems: torn.as_ref().map(problem).into_iter().collect(),
     }

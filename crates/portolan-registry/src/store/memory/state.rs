@@ -14,6 +14,7 @@ use tokio_util::time::{DelayQueue, delay_queue};
 use super::feed::FeedQueue;
 use super::journal::record::{PutKind, Record as Entry, RemoveKind};
 use super::outbox::{Detached, Outbox};
+use super::settings::SettingsState;
 use crate::store::decide::{
     Concerned, Decision, Effect, EndpointLimits, Known, Put, Terms, decide, outcome,
 };
@@ -44,6 +45,7 @@ pub(super) struct State {
     /// How many of them are final. The feeds get no more.
     durable: u64,
     outbox: Outbox,
+    pub(super) settings: SettingsState,
     /// The changes of earlier servers, until the first feed has them.
     history: Option<History>,
     /// The instances whose leases ended while no server ran.
@@ -95,6 +97,7 @@ impl State {
             index: 0,
             durable: 0,
             outbox: Outbox::default(),
+            settings: SettingsState::new(),
             history: None,
             overdue: Vec::new(),
             mass_expiry: MassExpiry::from_config(config),

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::frame::{Line, Lines};
-use super::record::{Header, VERSION};
+use super::record::{Header, OLDEST, VERSION};
 use crate::store::memory::error::DataDirError;
 
 /// How many lines are parsed at a time.
@@ -120,7 +120,7 @@ impl<'a> LogFile<'a> {
         if any.portolan != kind {
             return Err(damaged(&format!("it begins a {}, expected a {kind}", any.portolan)));
         }
-        if any.version != VERSION {
+        if !(OLDEST..=VERSION).contains(&any.version) {
             return Err(DataDirError::Version {
                 path: path.to_owned(),
                 found: any.version,

@@ -1,15 +1,21 @@
 //! The values of a journal and of a snapshot.
 
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use portolan_core::{HealthReport, Revision, ServiceEndpoint, ServiceId};
-use serde::{Deserialize, Serialize};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::SettingsRecord;
 use crate::store::owner::Owner;
 
 /// The version of the format.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
+/// The oldest version that is read. It has no settings of services.
+pub(crate) const OLDEST: u32 = 1;
 
 /// The first line of a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +28,9 @@ pub(crate) struct Header {
     /// The number of instances in a snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) instances: Option<usize>,
+    /// The number of settings of services in a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) settings: Option<usize>,
 }
 
 /// Every other line of a journal.
@@ -35,8 +44,23 @@ pub(crate) struct Batch {
     pub(crate) records: Vec<Record>,
 }
 
+/// The state in which a journal begins.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// The revision of the last change.
+    pub(crate) revision: Revision,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) settings: Vec<Arc<SettingsRecord>>,
+}
+
 /// Every other line of a snapshot.
-pub(crate) type Instances = Vec<Instance>;
+#[derive(Debug)]
+pub(crate) enum SnapshotLine {
+    /// An array.
+    Instances(Vec<Instance>),
+    /// The member `settings` of an object.
+    Settings(Vec<Arc<SettingsRecord>>),
+}
 
 /// A change of the state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +86,8 @@ pub(crate) enum Record {
     Remove { kind: RemoveKind, endpoint: Arc<ServiceEndpoint>, revision: Revision },
     /// The lease of an instance is renewed.
     Renew { id: ServiceId, at: Timestamp },
+    /// The settings of a service are stored, with their versions.
+    Settings(Arc<SettingsRecord>),
 }
 
 /// The change that storing an instance means for watches.
@@ -111,5 +137,37 @@ impl Record {
     /// Whether the callers wait until the record is on the disk.
     pub(crate) fn needs_sync(&self) -> bool {
         !matches!(self, Self::Renew { .. })
+    }
+}
+
+// === impl SnapshotLine ===
+
+impl<'de> Deserialize<'de> for SnapshotLine {
+    /// Without a copy of the line, which an untagged enum makes.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Line;
+
+        impl<'de> Visitor<'de> for Line {
+            type Value = SnapshotLine;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of instances, or an object of settings")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<SnapshotLine, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(items)).map(SnapshotLine::Instances)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<SnapshotLine, A::Error> {
+                #[derive(Deserialize)]
+                struct Settings {
+                    settings: Vec<Arc<SettingsRecord>>,
+                }
+                let line = Settings::deserialize(MapAccessDeserializer::new(members));
+                line.map(|Settings { settings }| SnapshotLine::Settings(settings))
+            }
+        }
+
+        deserializer.deserialize_any(Line)
     }
 }

@@ -12,22 +12,27 @@ use jiff::Timestamp;
 use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, ServiceId};
 
 use super::log_file::{Invalid, LogFile};
-use super::record::{Batch, Instance, Instances, PutKind, Record, RemoveKind};
+use super::record::{Batch, Instance, PutKind, Record, RemoveKind, SnapshotLine, VERSION};
 use crate::store::History;
 use crate::store::memory::data_dir::{DataDir, FileKind};
 use crate::store::memory::error::DataDirError;
 use crate::store::memory::extension;
+use crate::store::memory::settings::Records;
 use crate::store::owner::Owner;
 
 /// What a data directory contains.
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
     pub(crate) instances: HashMap<ServiceId, Instance>,
+    /// The settings of services.
+    pub(crate) settings: Records,
     /// The revision of the last change, or with which the last server started.
     pub(crate) revision: Revision,
     pub(crate) history: History,
     /// The newest journal and the length of its intact part; `None` if there is none.
     pub(crate) journal: Option<(u64, u64)>,
+    /// Whether the newest journal has an older format, in which nothing must be appended.
+    pub(crate) is_outdated: bool,
     /// The length of the newest snapshot.
     pub(crate) snapshot_length: u64,
     /// The torn end that is cut off.
@@ -133,6 +138,7 @@ impl Recovered {
     ) -> Result<u64, DataDirError> {
         let mut lines = LogFile::open(path)?;
         let header = lines.header("journal")?;
+        self.is_outdated = header.version < VERSION;
         if self.revision == Revision::default() {
             self.history.since = header.revision;
         }
@@ -182,6 +188,10 @@ impl Recovered {
             Record::Started { .. } => return None,
             Record::Renew { id, at } => {
                 self.instances.get_mut(&id)?.renew(at);
+                return None;
+            }
+            Record::Settings(record) => {
+                self.settings.insert(record.key.clone(), record);
                 return None;
             }
             Record::Remove { kind, endpoint, revision } => {
@@ -298,16 +308,29 @@ fn read_snapshot(path: &Path) -> Result<Recovered, DataDirError> {
     recovered.history.since = header.revision;
     // Not more than a file can have, whatever the header says.
     recovered.instances.reserve(header.instances.unwrap_or_default().min(lines.most_instances()));
-    lines.read_all(|_, instances: Result<Instances, _>| {
-        for instance in instances.map_err(|invalid| invalid.error)? {
-            recovered.at = recovered.at.max(instance.endpoint.last_heartbeat);
-            recovered.instances.insert(instance.endpoint.id.clone(), instance);
+    lines.read_all(|_, line: Result<SnapshotLine, _>| {
+        match line.map_err(|invalid| invalid.error)? {
+            SnapshotLine::Instances(instances) => {
+                for instance in instances {
+                    recovered.at = recovered.at.max(instance.endpoint.last_heartbeat);
+                    recovered.instances.insert(instance.endpoint.id.clone(), instance);
+                }
+            }
+            SnapshotLine::Settings(records) => {
+                let records = records.into_iter().map(|record| (record.key.clone(), record));
+                recovered.settings.extend(records);
+            }
         }
         Ok(())
     })?;
     let found = recovered.instances.len();
     if let Some(expected) = header.instances.filter(|expected| *expected != found) {
         let problem = format!("the file ends after {found} of {expected} instances");
+        return Err(lines.damaged(problem));
+    }
+    let found = recovered.settings.len();
+    if let Some(expected) = header.settings.filter(|expected| *expected != found) {
+        let problem = format!("the file ends after the settings of {found} of {expected} services");
         return Err(lines.damaged(problem));
     }
     recovered.snapshot_length = lines.offset();

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::frame;
-use super::record::{Header, Instance, Record, VERSION};
+use super::record::{Header, Record, Snapshot, VERSION};
 use crate::store::memory::Shared;
 use crate::store::memory::data_dir::{DataDir, FileKind};
 use crate::store::memory::error::DataDirError;
@@ -56,6 +56,8 @@ pub(crate) struct Writer {
     snapshot_length: u64,
     /// The length of the journal from which a snapshot is written, if the last one was not larger.
     rotate_at: u64,
+    /// Whether the journal has an older format, so that a new one is begun at once.
+    is_outdated: bool,
     snapshot: Option<JoinHandle<Option<u64>>>,
 }
 
@@ -124,6 +126,7 @@ impl Writer {
             checked: Instant::now(),
             snapshot_length,
             rotate_at: JOURNAL,
+            is_outdated: false,
             snapshot: None,
         }
     }
@@ -131,6 +134,11 @@ impl Writer {
     /// Sets the length of the journal from which a snapshot is written.
     pub(crate) fn rotate_at(self, rotate_at: u64) -> Self {
         Self { rotate_at, ..self }
+    }
+
+    /// Begins a new journal at once if this one has an older format.
+    pub(crate) fn outdated(self, is_outdated: bool) -> Self {
+        Self { is_outdated, ..self }
     }
 
     /// Records that a server started.
@@ -143,6 +151,8 @@ impl Writer {
     fn run(mut self, shared: &Shared) {
         if self.file.is_none() {
             self.recover(shared);
+        } else if self.is_outdated {
+            self.rotate(shared);
         }
         while let Some(batch) = shared.wait_for_batch(CHECK) {
             match self.store(&batch) {
@@ -234,11 +244,12 @@ impl Writer {
         let dir = Arc::clone(&self.dir);
         let failed = |source| DataDirError::io("write to", dir.path(), source);
         let number = self.number + 1;
-        let (revision, instances) = shared.record_from_here();
-        let (file, start) = prepare_journal(&self.dir, number, revision).map_err(failed)?;
+        let snapshot = shared.record_from_here();
+        let (file, start) =
+            prepare_journal(&self.dir, number, snapshot.revision).map_err(failed)?;
         // The snapshot gets its name first: without it, the journal would continue the failed one. Recovery knows
         // a snapshot whose journal does not have its name yet.
-        let written = write_snapshot(&self.dir, number, revision, &instances);
+        let written = write_snapshot(&self.dir, number, &snapshot);
         let length = written.map_err(|source| {
             self.dir.discard_temporary(FileKind::Snapshot, number);
             failed(source)
@@ -261,7 +272,7 @@ impl Writer {
             return;
         }
         self.join_snapshot();
-        let (batch, revision, instances) = shared.take_batch_and_state();
+        let (batch, snapshot) = shared.take_batch_and_state();
         let path = self.dir.file(FileKind::Journal, self.number);
         if let Err(error) = self.check() {
             return self.fail(shared, batch, &error);
@@ -274,7 +285,7 @@ impl Writer {
             }
         }
         let number = self.number + 1;
-        match create_journal(&self.dir, number, revision) {
+        match create_journal(&self.dir, number, snapshot.revision) {
             Ok((file, length)) => {
                 (self.number, self.file) = (number, Some(file));
                 (self.length, self.synced) = (length, length);
@@ -285,7 +296,7 @@ impl Writer {
             }
         }
         let dir = Arc::clone(&self.dir);
-        let write = move || match write_snapshot(&dir, number, revision, &instances) {
+        let write = move || match write_snapshot(&dir, number, &snapshot) {
             Ok(length) => {
                 remove_old(&dir, number);
                 Some(length)
@@ -320,9 +331,11 @@ fn remove_old(dir: &DataDir, snapshot: u64) {
     }
 }
 
-fn header(kind: &str, revision: Revision, instances: Option<usize>) -> Vec<u8> {
+fn header(kind: &str, revision: Revision, snapshot: Option<&Snapshot>) -> Vec<u8> {
     let portolan = kind.to_owned();
-    frame::encode(&Header { portolan, version: VERSION, revision, instances })
+    let instances = snapshot.map(|snapshot| snapshot.instances.len());
+    let settings = snapshot.map(|snapshot| snapshot.settings.len());
+    frame::encode(&Header { portolan, version: VERSION, revision, instances, settings })
 }
 
 /// Creates a journal with its header. Returns its length too.
@@ -352,20 +365,18 @@ fn append_to(path: &std::path::Path, length: u64) -> io::Result<File> {
 }
 
 /// Writes a snapshot and returns its length.
-fn write_snapshot(
-    dir: &DataDir,
-    number: u64,
-    revision: Revision,
-    instances: &[Instance],
-) -> io::Result<u64> {
+fn write_snapshot(dir: &DataDir, number: u64, snapshot: &Snapshot) -> io::Result<u64> {
     let mut file = dir.create_temporary(FileKind::Snapshot, number)?;
-    let header = header("snapshot", revision, Some(instances.len()));
+    let header = header("snapshot", snapshot.revision, Some(snapshot));
     file.write_all(&header)?;
     let mut length = header.len() as u64;
-    frame::encode_all(instances, ("[", "]"), |line| {
+    let mut write = |line: &[u8]| {
         length += line.len() as u64;
         file.write_all(line)
-    })?;
+    };
+    // Each is a `SnapshotLine`.
+    frame::encode_all(&snapshot.instances, ("[", "]"), &mut write)?;
+    frame::encode_all(&snapshot.settings, (r#"{"settings":["#, "]}"), &mut write)?;
     file.sync_all()?;
     dir.publish(FileKind::Snapshot, number)?;
     Ok(length)

@@ -11,7 +11,7 @@ use super::{Record, State};
 use crate::MassExpiryConfig;
 use crate::store::index::Index;
 use crate::store::memory::feed::FeedQueue;
-use crate::store::memory::journal::record::Instance;
+use crate::store::memory::journal::record::{Instance, Snapshot};
 use crate::store::memory::journal::recovery::Recovered;
 use crate::store::memory::outbox::{Ack, Batch, Detached, Durability, Outbox, Undo};
 
@@ -26,6 +26,7 @@ impl State {
         self.revision = recovered.revision;
         self.history = Some(recovered.history);
         self.outbox.durability = durability;
+        self.settings.restore(recovered.settings);
         let instances: Vec<_> = recovered.instances.into_values().collect();
         self.records.reserve(instances.len());
         self.leases.reserve(instances.len());
@@ -78,9 +79,10 @@ impl State {
         self.outbox.take(self.index)
     }
 
-    /// Everything up to the index is final.
-    pub(in crate::store::memory) fn confirm(&mut self, index: u64) {
-        self.durable = self.durable.max(index);
+    /// Everything up to the end of the batch is final.
+    pub(in crate::store::memory) fn confirm(&mut self, batch: &Batch) {
+        self.durable = self.durable.max(batch.index);
+        self.settings.confirm_all(&batch.records);
         self.feeds.values().for_each(|queue| queue.backlog.notify());
     }
 
@@ -93,6 +95,7 @@ impl State {
             self.detach(&id);
             previous.into_iter().for_each(|previous| self.attach(previous));
         }
+        self.settings.revert();
         self.durable = self.index;
         self.feeds.values_mut().for_each(FeedQueue::reset);
         for ack in batch.acks.into_iter().chain(newer.acks) {
@@ -101,8 +104,14 @@ impl State {
         }
     }
 
+    /// Everything that is kept.
+    pub(in crate::store::memory) fn snapshot(&self) -> Snapshot {
+        let settings = self.settings.latest();
+        Snapshot { revision: self.revision(), instances: self.instances(), settings }
+    }
+
     /// Every instance with its lease.
-    pub(in crate::store::memory) fn instances(&self) -> Vec<Instance> {
+    fn instances(&self) -> Vec<Instance> {
         let now = (Timestamp::now(), Instant::now());
         let instance = |record: &Record| {
             let left = record.ends.saturating_duration_since(now.1);

@@ -11,6 +11,7 @@ use crate::store::{Committed, OpenError, Store, suite};
 use crate::{Command, RegistryConfig};
 
 mod removed;
+mod settings;
 
 /// A data directory that is opened again and again.
 struct Directory(TempDir);
@@ -190,12 +191,12 @@ async fn directory_of_another_server_or_version_is_refused() {
         matches!(in_use, OpenError::DataDir(DataDirError::InUse { pid: Some(found), .. }) if found == pid)
     );
     drop(store);
-    let header = serde_json::json!({"portolan": "journal", "version": 2, "new": true});
+    let header = serde_json::json!({"portolan": "journal", "version": 3, "new": true});
     fs::write(directory.journal(), encode(&header)).unwrap();
     let error = directory.open().unwrap_err();
     assert!(matches!(
         error,
-        OpenError::DataDir(DataDirError::Version { found: 2, expected: 1, .. })
+        OpenError::DataDir(DataDirError::Version { found: 3, expected: 2, .. })
     ));
 }
 
@@ -387,4 +388,16 @@ async fn first_version_of_the_format_is_read() {
     let outcome =
         store.commit(&[Command::Heartbeat(fenced)], &suite::api()).await.outcomes.remove(0);
     assert!(matches!(outcome, Err(crate::RegistryError::AnotherIncarnation { .. })), "{outcome:?}");
+    // What this version adds is not in a file of the first one.
+    settings::set(&store, 1).await;
+    drop(store);
+    for name in directory.files() {
+        let text = fs::read_to_string(directory.0.path().join(&name)).unwrap();
+        let has_settings = text.lines().skip(1).any(|line| line.contains("\"settings\""));
+        assert!(
+            !(has_settings && text.lines().next().unwrap().contains("\"version\":1")),
+            "{name}"
+        );
+    }
+    assert_eq!(settings::workers(&directory.open().unwrap()).await, Some(1));
 }
