@@ -6,7 +6,7 @@ use clap::Args;
 use portolan_registry::store::{Inspection, inspect};
 use serde_json::json;
 
-use super::{import, instances, warn};
+use super::{and_settings, import, instances, warn};
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit};
 use crate::output;

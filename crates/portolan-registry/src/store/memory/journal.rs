@@ -30,11 +30,17 @@ pub(super) fn open_writer(
     dir: Arc<DataDir>,
     recovered: &Recovered,
 ) -> Result<(Durability, Writer), DataDirError> {
-    let Recovered { journal, revision, snapshot_length, is_outdated, .. } = *recovered;
+    let Recovered { journal, revision, snapshot_length, .. } = *recovered;
     let writer = Writer::open(Arc::clone(&dir), journal, revision, snapshot_length);
-    let started = writer.and_then(|mut writer| writer.started(revision).map(|()| writer));
+    let started = writer.and_then(|mut writer| {
+        writer.started(revision)?;
+        if recovered.is_outdated {
+            writer.upgrade(&recovered.snapshot())?;
+        }
+        Ok(writer)
+    });
     match started {
-        Ok(writer) => Ok((Durability::Journal, writer.outdated(is_outdated))),
+        Ok(writer) => Ok((Durability::Journal, writer)),
         Err(error) if error.is_read_only() => {
             warn!(%error, "Data directory cannot be written, the registry is read-only");
             let reason = error.to_string().into();

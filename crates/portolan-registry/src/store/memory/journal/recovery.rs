@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use portolan_core::{Change, Revision, ServiceEndpoint, ServiceEvent, ServiceId};
 
 use super::log_file::{Invalid, LogFile};
-use super::record::{Batch, Instance, PutKind, Record, RemoveKind, SnapshotLine, VERSION};
+use super::record::{
+    Batch, Instance, PutKind, Record, RemoveKind, Snapshot, SnapshotLine, VERSION,
+};
 use crate::store::History;
 use crate::store::memory::data_dir::{DataDir, FileKind};
 use crate::store::memory::error::DataDirError;
@@ -127,6 +129,13 @@ impl Recovered {
             self.revision = revision;
         }
         self.at = at;
+    }
+
+    /// What a snapshot has of it.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let instances = self.instances.values().cloned().collect();
+        let settings = self.settings.values().cloned().collect();
+        Snapshot { revision: self.revision, instances, settings }
     }
 
     /// Replays a journal and returns the length of its intact part.

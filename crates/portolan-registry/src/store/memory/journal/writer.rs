@@ -56,8 +56,6 @@ pub(crate) struct Writer {
     snapshot_length: u64,
     /// The length of the journal from which a snapshot is written, if the last one was not larger.
     rotate_at: u64,
-    /// Whether the journal has an older format, so that a new one is begun at once.
-    is_outdated: bool,
     snapshot: Option<JoinHandle<Option<u64>>>,
 }
 
@@ -126,7 +124,6 @@ impl Writer {
             checked: Instant::now(),
             snapshot_length,
             rotate_at: JOURNAL,
-            is_outdated: false,
             snapshot: None,
         }
     }
@@ -136,9 +133,22 @@ impl Writer {
         Self { rotate_at, ..self }
     }
 
-    /// Begins a new journal at once if this one has an older format.
-    pub(crate) fn outdated(self, is_outdated: bool) -> Self {
-        Self { is_outdated, ..self }
+    /// Continues in a new journal, because this one has an older format, to which nothing of this one may be added. What
+    /// is not in it yet must not exist.
+    pub(crate) fn upgrade(&mut self, snapshot: &Snapshot) -> Result<(), DataDirError> {
+        let number = self.number + 1;
+        let failed = |source| DataDirError::io("write to", self.dir.path(), source);
+        let (file, length) =
+            create_journal(&self.dir, number, snapshot.revision).map_err(failed)?;
+        let snapshot_length = write_snapshot(&self.dir, number, snapshot).map_err(|source| {
+            self.dir.discard_temporary(FileKind::Snapshot, number);
+            failed(source)
+        })?;
+        remove_old(&self.dir, number);
+        (self.number, self.newest, self.file) = (number, number, Some(file));
+        (self.length, self.synced) = (length, length);
+        self.snapshot_length = snapshot_length;
+        Ok(())
     }
 
     /// Records that a server started.
@@ -151,8 +161,6 @@ impl Writer {
     fn run(mut self, shared: &Shared) {
         if self.file.is_none() {
             self.recover(shared);
-        } else if self.is_outdated {
-            self.rotate(shared);
         }
         while let Some(batch) = shared.wait_for_batch(CHECK) {
             match self.store(&batch) {
