@@ -128,7 +128,7 @@ impl From<RegistryError> for Problem {
 }
 
 /// Returns a problem with the text and the remedy of an error.
-fn described(kind: ProblemKind, error: &impl Remedy) -> Problem {
+pub(crate) fn described(kind: ProblemKind, error: &impl Remedy) -> Problem {
     let problem = Problem::new(kind, error.to_string());
     error.remedy().into_iter().fold(problem, Problem::remedy)
 }

@@ -26,6 +26,8 @@ pub(crate) enum ProblemKind {
     MissingRight,
     NoSuchRoute,
     UnknownInstance,
+    NoSettings,
+    NoSettingsVersion,
     OutOfReach,
     MethodNotAllowed,
     BodyTooSlow,
@@ -33,10 +35,12 @@ pub(crate) enum ProblemKind {
     RegisteredInConsul,
     AnotherIncarnation,
     OwnedByAnother,
+    VersionConflict,
     BodyTooLarge,
     NotJson,
     BadMember,
     Internal,
+    NotSupported,
     Full,
     Unavailable,
     TooManyConnections,
@@ -163,6 +167,8 @@ impl ProblemKind {
             Self::MissingRight => (S::FORBIDDEN, "missing-right", "Right is missing"),
             Self::NoSuchRoute => (S::NOT_FOUND, "no-such-route", "No such route"),
             Self::UnknownInstance => (S::NOT_FOUND, "unknown-instance", "No such instance"),
+            Self::NoSettings => (S::NOT_FOUND, "no-settings", "No such settings"),
+            Self::NoSettingsVersion => (S::NOT_FOUND, "no-version", "No such version of settings"),
             Self::OutOfReach => (S::NOT_FOUND, "out-of-reach", "Instance is out of reach"),
             Self::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
@@ -176,10 +182,16 @@ impl ProblemKind {
                 (S::CONFLICT, "another-incarnation", "Owned by another run of the service")
             }
             Self::OwnedByAnother => (S::CONFLICT, "owned-by-another", "Owned by another host"),
+            Self::VersionConflict => {
+                (S::PRECONDITION_FAILED, "version-conflict", "Settings have another version")
+            }
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "Body is too large"),
             Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not-json", "Content type is not JSON"),
             Self::BadMember => (S::UNPROCESSABLE_ENTITY, "bad-member", "Invalid member"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+            Self::NotSupported => {
+                (S::NOT_IMPLEMENTED, "not-supported", "Not supported by this registry")
+            }
             Self::Full => (S::SERVICE_UNAVAILABLE, "full", "Registry is full"),
             Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Registry is unavailable"),
             Self::TooManyConnections => {

@@ -9,7 +9,7 @@ use http::header::CACHE_CONTROL;
 use portolan_http::authorize;
 
 use crate::Api;
-use crate::resources::{batch, health, heartbeat, server, servers, services, watch};
+use crate::resources::{batch, health, heartbeat, server, servers, services, settings, watch};
 
 /// One route.
 pub(crate) struct Route {
@@ -30,6 +30,12 @@ pub(crate) const ROUTES: &[Route] = &[
     guarded("/api/v1/services/{id}/health", "PUT", || put(health::set)),
     guarded("/api/v1/batch", "POST", || post(batch::apply)),
     guarded("/api/v1/watch", "GET, HEAD", || get(watch::stream)),
+    guarded("/api/v1/settings", "GET, HEAD", || get(settings::list)),
+    guarded("/api/v1/settings/{name}", "GET, HEAD, PUT, PATCH, DELETE", || get(settings::read).put(settings::replace).patch(settings::patch).delete(settings::remove)),
+    guarded("/api/v1/settings/{name}/history", "GET, HEAD", || get(settings::history)),
+    guarded("/api/v1/settings/{name}/rollback", "POST", || post(settings::roll_back)),
+    guarded("/api/v1/settings/{name}/schema", "GET, HEAD, PUT, DELETE", || get(settings::read_schema).put(settings::set_schema).delete(settings::remove_schema)),
+    guarded("/api/v1/settings/{name}/watch", "GET, HEAD", || get(settings::watch::stream)),
     guarded("/metrics", "GET, HEAD", || get(server::metrics)),
     open("/healthz", "GET, HEAD", || get(server::live)),
     open("/readyz", "GET, HEAD", || get(server::ready)),

@@ -95,7 +95,7 @@ pub(crate) async fn stream(
 }
 
 /// An extractor of the standing of the client, if it needs credentials.
-pub(crate) struct ClientStanding(Option<Standing>);
+pub(crate) struct ClientStanding(pub(crate) Option<Standing>);
 
 impl FromRequestParts<Api> for ClientStanding {
     type Rejection = Infallible;
@@ -106,7 +106,7 @@ impl FromRequestParts<Api> for ClientStanding {
 }
 
 /// Waits until the client has lost its credentials, or has other rights.
-async fn changed(standing: Option<Standing>) {
+pub(crate) async fn changed(standing: Option<Standing>) {
     match standing {
         Some(standing) => standing.changed().await,
         None => pending().await,
@@ -181,7 +181,7 @@ impl Iterator for Encoded {
 }
 
 /// One server-sent event. JSON has no line feeds, so the data is one line.
-fn event(kind: &str, revision: Revision, json: &str) -> String {
+pub(crate) fn event(kind: &str, revision: Revision, json: &str) -> String {
     format!("event: {kind}\nid: {revision}\ndata: {json}\n\n")
 }
 
@@ -203,7 +203,7 @@ fn snapshot(
 }
 
 /// The pieces of a stream of events, with comments while nothing happens.
-struct EventBody {
+pub(crate) struct EventBody {
     pieces: BoxStream<'static, Result<Bytes, ReadTooSlow>>,
     keep_alive: Interval,
     _permit: StreamPermit,
@@ -212,7 +212,10 @@ struct EventBody {
 // === impl EventBody ===
 
 impl EventBody {
-    fn new(pieces: BoxStream<'static, Result<Bytes, ReadTooSlow>>, permit: StreamPermit) -> Self {
+    pub(crate) fn new(
+        pieces: BoxStream<'static, Result<Bytes, ReadTooSlow>>,
+        permit: StreamPermit,
+    ) -> Self {
         let mut keep_alive = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { pieces, keep_alive, _permit: permit }
@@ -271,7 +274,7 @@ fn query(mut parameters: Parameters, headers: &HeaderMap) -> Result<WatchQuery, 
     Ok(WatchQuery { names, scopes, from })
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
+pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
     let Some(id) = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty()) else { return Ok(None) };
     let revision = revision("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()));
     revision.map(Some).map_err(|problem| problem.remedy("send the id of the last event received"))

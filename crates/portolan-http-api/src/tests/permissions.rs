@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portolan_access::{Grants, Identities, Right, Rule, digest};
 use portolan_core::Revision;
 use portolan_http::{AccessControl, Authenticator};
-use portolan_registry::CommandOrigin;
+use portolan_registry::{CommandOrigin, SettingsChange, SettingsKey};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -83,6 +83,9 @@ fn operations() -> Vec<Operation> {
     let (get, head, put, post) = (Method::GET, Method::HEAD, Method::PUT, Method::POST);
     let beat = "/api/v1/services/{id}/heartbeat";
     let health = "/api/v1/services/{id}/health";
+    let (settings, history) = ("/api/v1/settings/{name}", "/api/v1/settings/{name}/history");
+    let (rollback, schema) = ("/api/v1/settings/{name}/rollback", "/api/v1/settings/{name}/schema");
+    let (follow, set) = ("/api/v1/settings/{name}/watch", Method::PUT);
     #[rustfmt::skip]
     let operations = vec![
         operation(get.clone(), list, "/api/v1/services?name=NAME", None, "list"),
@@ -100,6 +103,22 @@ fn operations() -> Vec<Operation> {
         operation(post.clone(), batch, batch, on_one("deregister"), "deregister"),
         operation(post.clone(), batch, batch, on_one("heartbeat"), "heartbeat"),
         operation(post, batch, batch, in_batch(report), "health"),
+        operation(get.clone(), "/api/v1/settings", "/api/v1/settings", None, "list settings"),
+        operation(head.clone(), "/api/v1/settings", "/api/v1/settings", None, "list settings"),
+        operation(get.clone(), settings, "/api/v1/settings/NAME", None, "read settings"),
+        operation(head.clone(), settings, "/api/v1/settings/NAME", None, "read settings"),
+        operation(set, settings, "/api/v1/settings/NAME", Some(json!({"a": 1})), "set"),
+        operation(Method::PATCH, settings, "/api/v1/settings/NAME", Some(json!({"a": 1})), "change"),
+        operation(Method::DELETE, settings, "/api/v1/settings/NAME", None, "delete"),
+        operation(get.clone(), history, "/api/v1/settings/NAME/history", None, "versions"),
+        operation(head.clone(), history, "/api/v1/settings/NAME/history", None, "versions"),
+        operation(Method::POST, rollback, "/api/v1/settings/NAME/rollback", Some(json!({"version": 1})), "restore"),
+        operation(get.clone(), schema, "/api/v1/settings/NAME/schema", None, "read the schema"),
+        operation(head.clone(), schema, "/api/v1/settings/NAME/schema", None, "read the schema"),
+        operation(Method::PUT, schema, "/api/v1/settings/NAME/schema", Some(json!({})), "set the schema"),
+        operation(Method::DELETE, schema, "/api/v1/settings/NAME/schema", None, "remove the schema"),
+        operation(get.clone(), follow, "/api/v1/settings/NAME/watch", None, "watch settings"),
+        operation(head.clone(), follow, "/api/v1/settings/NAME/watch", None, "watch settings"),
         operation(get.clone(), "/metrics", "/metrics", None, "metrics"),
         operation(head.clone(), "/metrics", "/metrics", None, "metrics"),
         operation(get.clone(), "/healthz", "/healthz", None, "liveness"),
@@ -158,7 +177,7 @@ impl Operation {
             None => request,
         };
         // A watch has no end.
-        if self.route == "/api/v1/watch" {
+        if self.route.ends_with("/watch") {
             return request.send().await.unwrap().status();
         }
         let response = ApiResponse::read(request).await;
@@ -192,6 +211,11 @@ async fn prepare(server: &Server, name: &str) {
         json!({"name": name, "id": format!("{name}-1"), "host": host(name), "port": 8080});
     let registration = serde_json::from_value(registration).unwrap();
     server.registry.register(registration, CommandOrigin::local()).await.unwrap();
+    let key = SettingsKey { scope: "default".parse().unwrap(), name: name.parse().unwrap() };
+    for change in [SettingsChange::Set(json!({"a": 1})), SettingsChange::Schema(Some(json!({})))] {
+        let settings = server.registry.settings();
+        settings.change(&key, change, None, &CommandOrigin::local()).await.unwrap();
+    }
 }
 
 #[tokio::test]

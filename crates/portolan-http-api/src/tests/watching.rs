@@ -42,6 +42,11 @@ impl Events {
 
     /// Returns the next event, or `None` once the stream has ended.
     pub(super) async fn next(&mut self) -> Option<SentEvent> {
+        self.next_of("/components/schemas/Event").await
+    }
+
+    /// Returns the next event, whose data meets a schema of the document.
+    pub(super) async fn next_of(&mut self, schema: &str) -> Option<SentEvent> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());
@@ -54,7 +59,7 @@ impl Events {
                     (field("id:"), field("event:"), field("data:"))
                 {
                     let data = serde_json::from_str(&data).unwrap();
-                    contract::assert_valid("/components/schemas/Event", &data);
+                    contract::assert_valid(schema, &data);
                     return Some(SentEvent { id, event, data });
                 }
                 continue;

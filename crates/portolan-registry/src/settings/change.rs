@@ -49,7 +49,7 @@ impl SettingsChange {
 
 impl SettingsRecord {
     /// Returns the record with one more version, `None` if the change changes nothing. With `expected` it is rejected unless
-    /// that is the newest version, 0 if there is none.
+    /// that is the newest version; 0 means that there are no settings.
     pub(super) fn changed(
         known: Option<&Self>,
         key: &SettingsKey,
@@ -58,7 +58,9 @@ impl SettingsRecord {
         (author, at): (&str, Timestamp),
     ) -> Result<Option<Self>, SettingsError> {
         let current = known.map_or(0, Self::version);
-        if let Some(expected) = expected.filter(|expected| *expected != current) {
+        let has_none = known.is_none_or(|known| known.value().is_none());
+        let is_met = |expected: u64| expected == current || (expected == 0 && has_none);
+        if let Some(expected) = expected.filter(|expected| !is_met(*expected)) {
             return Err(SettingsError::Conflict { key: key.clone(), expected, current });
         }
         let Next { value, schema, from } = next(known, key, change)?;

@@ -56,7 +56,11 @@ fn each_change_is_a_version_and_no_change_is_none() {
 #[test]
 fn expected_version_must_be_the_newest_one() {
     let known = record([Set(json!({"a": 1})), Set(json!({"a": 2}))]);
+    let deleted = record([Set(json!({"a": 1})), Delete]);
     for (known, expected, is_met) in [
+        (Some(&deleted), 0, true),
+        (Some(&deleted), 1, false),
+        (Some(&deleted), 2, true),
         (None, 0, true),
         (None, 1, false),
         (Some(&known), 0, false),
