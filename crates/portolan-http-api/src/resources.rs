@@ -10,4 +10,5 @@ pub(crate) mod page;
 pub(crate) mod server;
 pub(crate) mod servers;
 pub(crate) mod services;
+pub(crate) mod session;
 pub(crate) mod watch;

@@ -32,7 +32,7 @@ use crate::resources::services::mark_incomplete;
 
 /// The interval of keep-alive comments: shorter than the idle timeouts of proxies, and a client
 /// notices a dead connection within seconds.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// The id of the last event that a reconnecting client has received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -95,7 +95,7 @@ pub(crate) async fn stream(
 }
 
 /// An extractor of the standing of the client, if it needs credentials.
-pub(crate) struct ClientStanding(Option<Standing>);
+pub(crate) struct ClientStanding(pub(crate) Option<Standing>);
 
 impl FromRequestParts<Api> for ClientStanding {
     type Rejection = Infallible;
@@ -106,7 +106,7 @@ impl FromRequestParts<Api> for ClientStanding {
 }
 
 /// Waits until the client has lost its credentials, or has other rights.
-async fn changed(standing: Option<Standing>) {
+pub(crate) async fn changed(standing: Option<Standing>) {
     match standing {
         Some(standing) => standing.changed().await,
         None => pending().await,
