@@ -154,7 +154,7 @@ impl RegistryLink {
     }
 
     /// Deregisters the service before the deadline.
-    pub(crate) async fn withdraw(&mut self, deadline: Instant) {
+    pub(crate) async fn withdraw(&self, deadline: Instant) {
         // Also without a known registration: a request without an answer may have been applied.
         let id = self.desired.borrow().id.clone();
         if !self.may_be_registered {

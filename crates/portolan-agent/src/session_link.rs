@@ -3,12 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use portolan_client::{RegistryClient, RegistryClientError, RegistrySession};
 use portolan_core::ServiceId;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::debug;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, warn};
 
 use crate::backoff::with_jitter;
 
@@ -20,9 +19,15 @@ const SPREAD: Duration = Duration::from_millis(100);
 pub(crate) struct SessionLink(State);
 
 enum State {
-    Closed { retry_at: Instant },
-    Opening(BoxFuture<'static, Result<RegistrySession, RegistryClientError>>),
-    Open { session: RegistrySession, since: Instant },
+    Closed {
+        retry_at: Instant,
+    },
+    /// A task, because dropping a request that has been sent would not undo it.
+    Opening(AbortOnDropHandle<Result<RegistrySession, RegistryClientError>>),
+    Open {
+        session: RegistrySession,
+        since: Instant,
+    },
 }
 
 // === impl SessionLink ===
@@ -45,16 +50,21 @@ impl SessionLink {
                 State::Closed { retry_at } => {
                     sleep_until(*retry_at).await;
                     let (client, id) = (client.clone(), id.clone());
-                    State::Opening(async move { client.session(&id).await }.boxed())
+                    let opening = tokio::spawn(async move { client.session(&id).await });
+                    State::Opening(AbortOnDropHandle::new(opening))
                 }
                 State::Opening(opening) => match opening.await {
-                    Ok(session) => {
+                    Ok(Ok(session)) => {
                         debug!(service_id = %id, "Session opened");
                         State::Open { session, since: Instant::now() }
                     }
-                    Err(error) => {
+                    Ok(Err(error)) => {
                         debug!(service_id = %id, %error, "Session not opened, trying again");
-                        State::Closed { retry_at: Instant::now() + with_jitter(retry) }
+                        State::later(with_jitter(retry))
+                    }
+                    Err(error) => {
+                        warn!(service_id = %id, %error, "Session not opened, trying again");
+                        State::later(retry)
                     }
                 },
                 State::Open { session, since } => {
@@ -62,12 +72,20 @@ impl SessionLink {
                     debug!(service_id = %id, %error, "Session ended");
                     // A server that ends each session at once is not asked more often than for heartbeats.
                     let pause = retry.saturating_sub(since.elapsed());
-                    self.0 = State::Closed { retry_at: Instant::now() + pause };
+                    self.0 = State::later(pause);
                     sleep(with_jitter(SPREAD)).await;
                     return;
                 }
             };
         }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn later(pause: Duration) -> Self {
+        Self::Closed { retry_at: Instant::now() + pause }
     }
 }
 

@@ -17,7 +17,10 @@ use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use portolan_core::{Host, IpNetwork, ServiceEndpoint};
 use portolan_health::{ProbeOutcome, RegistrantReach, probe};
-use portolan_registry::{Command, CommandOrigin, CommandTarget, Registry, RegistryError, SessionId};
+use portolan_metrics::Metrics;
+use portolan_registry::{
+    Command, CommandOrigin, CommandTarget, Registry, RegistryError, SessionId,
+};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +46,7 @@ pub struct Sessions {
     /// Where everyone's instances may be asked.
     allowed: Arc<[IpNetwork]>,
     ended: mpsc::Sender<Ended>,
+    metrics: Metrics,
 }
 
 /// The task that examines the instances whose sessions have ended.
@@ -50,6 +54,7 @@ pub struct Sessions {
 pub struct SessionsTask {
     registry: Registry,
     ended: mpsc::Receiver<Ended>,
+    metrics: Metrics,
 }
 
 /// The session of an instance. If it is dropped before it is finished, the client has closed it.
@@ -95,10 +100,14 @@ enum Verdict {
 impl Sessions {
     /// Creates a holder of sessions. Instances are asked at the address that registered them, and in these networks. The caller
     /// runs the task.
-    pub fn new(registry: Registry, allowed: impl Into<Arc<[IpNetwork]>>) -> (Self, SessionsTask) {
+    pub fn new(
+        registry: Registry,
+        allowed: impl Into<Arc<[IpNetwork]>>,
+        metrics: Metrics,
+    ) -> (Self, SessionsTask) {
         let (sender, ended) = mpsc::channel(QUEUE);
-        let task = SessionsTask { registry: registry.clone(), ended };
-        (Self { registry, allowed: allowed.into(), ended: sender }, task)
+        let task = SessionsTask { registry: registry.clone(), ended, metrics: metrics.clone() };
+        (Self { registry, allowed: allowed.into(), ended: sender, metrics }, task)
     }
 
     pub(crate) fn begin(
@@ -130,9 +139,10 @@ impl Session {
         addresses.dedup();
         addresses.truncate(ADDRESSES);
         let outcomes = join_all(addresses.iter().map(|address| probe(*address, ANSWER))).await;
-        let accepts = |(_, outcome): &(SocketAddr, ProbeOutcome)| *outcome == ProbeOutcome::Accepted;
+        let accepts =
+            |(_, outcome): &(SocketAddr, ProbeOutcome)| *outcome == ProbeOutcome::Accepted;
         let asked = addresses.into_iter().zip(outcomes);
-        self.accepted = asked.filter(accepts).map(|(address, _)| address).collect();
+        self.set_accepted(asked.filter(accepts).map(|(address, _)| address).collect());
         self.place = Some(Place::of(&endpoint));
     }
 
@@ -151,7 +161,7 @@ impl Session {
         let now = self.registered().map(|endpoint| Place::of(&endpoint));
         let has_moved = self.place.is_some() && self.place != now;
         if has_moved {
-            self.accepted.clear();
+            self.set_accepted(Vec::new());
         }
         has_moved
     }
@@ -159,6 +169,14 @@ impl Session {
     /// The server ends the session, which says nothing about the instance.
     pub(crate) fn finish(&mut self) {
         self.is_finished = true;
+    }
+
+    fn set_accepted(&mut self, accepted: Vec<SocketAddr>) {
+        let (before, now) = (self.is_answered(), !accepted.is_empty());
+        if before != now {
+            self.sessions.metrics.session_held(now);
+        }
+        self.accepted = accepted;
     }
 
     fn registered(&self) -> Option<Arc<ServiceEndpoint>> {
@@ -170,12 +188,13 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        let accepted = self.accepted.clone();
+        self.set_accepted(Vec::new());
         // A server that ends closes all connections.
-        if self.is_finished || self.shutdown.is_cancelled() || self.accepted.is_empty() {
+        if self.is_finished || self.shutdown.is_cancelled() || accepted.is_empty() {
             return;
         }
         let Some(place) = self.place.take() else { return };
-        let accepted = std::mem::take(&mut self.accepted);
         let ended = Ended { target: self.target.clone(), session: self.id, place, accepted };
         if let Err(mpsc::error::TrySendError::Full(ended)) = self.sessions.ended.try_send(ended) {
             warn!(
@@ -197,7 +216,7 @@ impl SessionsTask {
                 () = stop.cancelled() => return,
                 Some(()) = running.next() => {}
                 ended = self.ended.recv(), if running.len() < CONCURRENT => match ended {
-                    Some(ended) => running.push(ended.settle(&self.registry)),
+                    Some(ended) => running.push(ended.settle(&self.registry, &self.metrics)),
                     None => return,
                 },
             }
@@ -209,7 +228,7 @@ impl SessionsTask {
 
 impl Ended {
     /// Asks the addresses of the instance, and removes it if all refuse.
-    async fn settle(self, registry: &Registry) {
+    async fn settle(self, registry: &Registry, metrics: &Metrics) {
         let service_id = self.target.id.clone();
         for attempt in 0..ATTEMPTS {
             let here = registry.get(&service_id).map(|endpoint| Place::of(&endpoint));
@@ -217,14 +236,19 @@ impl Ended {
                 return;
             }
             match self.ask().await {
-                Verdict::Gone => return self.remove(registry).await,
+                Verdict::Gone => {
+                    metrics.session_ended("gone");
+                    return self.remove(registry).await;
+                }
                 Verdict::Unknown => {
+                    metrics.session_ended("silent");
                     info!(%service_id, "Session ended, and the instance does not answer: its TTL decides");
                     return;
                 }
                 Verdict::Alive => sleep(FIRST_PAUSE * (1 << attempt)).await,
             }
         }
+        metrics.session_ended("alive");
         info!(%service_id, "Session ended, but the instance accepts connections: its TTL decides");
     }
 

@@ -8,9 +8,9 @@ use portolan_core::{
     HealthReport, Incarnation, Registration, Revision, ServiceEndpoint, ServiceId, Source,
 };
 
-use crate::{RegistryError, SessionId};
 use crate::store::StoreRecord;
 use crate::store::owner::Place;
+use crate::{RegistryError, SessionId};
 
 /// A requested change. Every command is idempotent.
 #[derive(Debug, Clone, PartialEq)]

@@ -189,7 +189,7 @@ impl RegistryServerBuilder {
         let imports = broadcaster.is_some() && settings.service_registry.import_broadcast;
         let broadcaster = broadcaster.filter(|_| imports && trust != ChannelTrust::Refused);
         let allowed = settings.health.allowed_networks.clone();
-        let (sessions, session_ends) = Sessions::new(registry.clone(), allowed);
+        let (sessions, session_ends) = Sessions::new(registry.clone(), allowed, metrics.clone());
         let api = Api::new(registry.clone(), metrics.clone())
             .sessions(sessions)
             .authenticator(access.authenticator())

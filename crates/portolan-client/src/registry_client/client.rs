@@ -178,7 +178,12 @@ impl RegistryClient {
     }
 
     /// A request that only the owner of the registration may make.
-    pub(super) fn owned(&self, method: Method, id: &ServiceId, what: Option<&str>) -> RequestBuilder {
+    pub(super) fn owned(
+        &self,
+        method: Method,
+        id: &ServiceId,
+        what: Option<&str>,
+    ) -> RequestBuilder {
         let incarnation =
             self.incarnation.map(|incarnation| ("incarnation", incarnation.to_string()));
         let request = self.instance(method, id, what);

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use portolan_core::{Incarnation, Revision, ServiceEndpoint, ServiceId};
 use serde::{Deserialize, Serialize};
 
-use crate::{ServerId, SessionId};
 use crate::store::owner::Owner;
 use crate::store::remote::{self, KeptValue, LAST, Written};
+use crate::{ServerId, SessionId};
 
 /// The value of an endpoint's key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,11 +49,8 @@ impl Value {
         if change.has_revision() {
             endpoint.revision = Revision::default();
         }
-        let owner = OwnerValue {
-            peer: owner.peer,
-            fenced: owner.fenced.clone(),
-            session: owner.session,
-        };
+        let owner =
+            OwnerValue { peer: owner.peer, fenced: owner.fenced.clone(), session: owner.session };
         let server = format!("{:016x}", server.0);
         Self { endpoint, owner, change, server, lease_ttl, kept: None }
     }
