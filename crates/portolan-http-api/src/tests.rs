@@ -8,5 +8,6 @@ mod permissions;
 mod problems;
 mod reach;
 mod services;
+mod sessions;
 mod support;
 mod watching;

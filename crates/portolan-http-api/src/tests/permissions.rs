@@ -82,6 +82,7 @@ fn operations() -> Vec<Operation> {
     let (get, head, put, post) = (Method::GET, Method::HEAD, Method::PUT, Method::POST);
     let beat = "/api/v1/services/{id}/heartbeat";
     let health = "/api/v1/services/{id}/health";
+    let session = "/api/v1/services/{id}/session";
     #[rustfmt::skip]
     let operations = vec![
         operation(get.clone(), list, "/api/v1/services?name=NAME", None, "list"),
@@ -95,6 +96,7 @@ fn operations() -> Vec<Operation> {
         operation(Method::DELETE, one, "/api/v1/services/NAME-1", None, "deregister"),
         operation(put.clone(), beat, "/api/v1/services/NAME-1/heartbeat", None, "heartbeat"),
         operation(put, health, "/api/v1/services/NAME-1/health", status(), "health"),
+        operation(post.clone(), session, "/api/v1/services/NAME-1/session", None, "session"),
         operation(post.clone(), batch, batch, in_batch(json!({"op": "register", "service": service()})), "register"),
         operation(post.clone(), batch, batch, on_one("deregister"), "deregister"),
         operation(post.clone(), batch, batch, on_one("heartbeat"), "heartbeat"),
@@ -156,8 +158,8 @@ impl Operation {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        // A watch has no end.
-        if self.route == "/api/v1/watch" {
+        // Watches and sessions have no end.
+        if self.route == "/api/v1/watch" || self.route.ends_with("/session") {
             return request.send().await.unwrap().status();
         }
         let response = ApiResponse::read(request).await;
