@@ -9,6 +9,7 @@ mod cluster;
 #[cfg(feature = "full")]
 mod consul;
 mod contention;
+mod crash_detection;
 mod crashes;
 mod data_dir;
 mod discovery;

@@ -19,6 +19,7 @@ mod host_id;
 #[cfg(target_os = "linux")]
 mod host_reservations;
 mod registry_link;
+mod session_link;
 
 pub use addresses::{AdvertisedAddresses, with_advertised_addresses};
 pub use agent::Agent;

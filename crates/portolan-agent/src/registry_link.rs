@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::{interval, next_retry, retry_backoff, with_jitter};
+use crate::session_link::SessionLink;
 
 /// The timeout of one request: a registry answers within milliseconds, and a heartbeat without an
 /// answer must not delay the next one.
@@ -21,6 +22,7 @@ const REQUEST: Duration = Duration::from_secs(2);
 pub(crate) struct RegistryLink {
     client: RegistryClient,
     desired: watch::Receiver<ServiceEndpoint>,
+    session: SessionLink,
     /// The maximum heartbeat interval.
     heartbeat: Duration,
     /// Whether this agent checks the service's health. Otherwise the registry may check it, and the
@@ -59,6 +61,7 @@ impl RegistryLink {
         Self {
             client: client.with_timeout(REQUEST),
             desired,
+            session: SessionLink::new(),
             heartbeat,
             owns_health,
             registered: None,
@@ -77,6 +80,7 @@ impl RegistryLink {
         let hosts: Vec<Host> = desired.hosts().cloned().collect();
         if std::mem::replace(&mut self.hosts, hosts.clone()) != hosts {
             self.client = self.client.clone().without_connections();
+            self.session.close();
         }
         match self.publish(&desired, heartbeat).await {
             Err(RegistryClientError::UnknownService { id }) => {
@@ -95,6 +99,7 @@ impl RegistryLink {
     /// Forgets the registration, which was withdrawn. Returns whether it may be made again: not while another registrant
     /// owns it.
     pub(crate) fn forget(&mut self) -> bool {
+        self.session.close();
         if !self.replaced {
             (self.registered, self.may_be_registered) = (None, false);
         }
@@ -122,6 +127,7 @@ impl RegistryLink {
             let due = Instant::now() + self.record(result);
             if self.replaced {
                 replaced.send_replace(true);
+                self.session.close();
                 // The service may have lost its address to another one, and have a new address now.
                 tokio::select! {
                     () = stopping.cancelled() => return,
@@ -132,10 +138,15 @@ impl RegistryLink {
                 result = self.reconcile(false).await;
                 continue;
             }
+            let (id, ttl) = (self.desired.borrow().id.clone(), self.desired.borrow().ttl);
+            let retry = interval(self.heartbeat, ttl);
+            let holds_session = self.registered.is_some() && !self.lost;
             let heartbeat = tokio::select! {
                 () = stopping.cancelled() => return,
                 () = sleep_until(due) => true,
                 Ok(()) = self.desired.changed() => false,
+                // The registry has ended, or no longer has the service.
+                () = self.session.hold(&self.client, &id, retry), if holds_session => true,
             };
             // After a failure the state of the registry is unknown; a heartbeat reveals it.
             result = self.reconcile(heartbeat || self.lost).await;

@@ -6,7 +6,7 @@
 //! check, and the connection goes to the address that was examined.
 
 use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use portolan_core::IpNetwork;
@@ -100,6 +100,13 @@ impl RegistrantReach {
     /// Creates the reach of an instance that this host registered; `None` if it is not known.
     pub fn new(registrant: Option<IpAddr>, allowed: Arc<[IpNetwork]>) -> Self {
         Self { registrant: registrant.map(|registrant| registrant.to_canonical()), allowed }
+    }
+
+    /// Returns those addresses of the authority that the instance's checks may connect to. A name that cannot be resolved has
+    /// none.
+    pub async fn addresses(&self, authority: &str) -> Vec<SocketAddr> {
+        let Ok(addresses) = lookup_host(authority).await else { return Vec::new() };
+        addresses.filter(|address| self.allows(address.ip())).collect()
     }
 
     /// The host that registered the instance.

@@ -109,7 +109,9 @@ impl From<RegistryError> for Problem {
             E::Invalid(_) | E::RemoteLoopback { .. } => ProblemKind::BadMember,
             E::RegisteredByApi { .. } => ProblemKind::RegisteredByApi,
             E::RegisteredInConsul { .. } => ProblemKind::RegisteredInConsul,
-            E::AnotherIncarnation { .. } | E::Displaced { .. } => ProblemKind::AnotherIncarnation,
+            E::AnotherIncarnation { .. } | E::AnotherSession { .. } | E::Displaced { .. } => {
+                ProblemKind::AnotherIncarnation
+            }
             E::OwnedByAnother { .. } => ProblemKind::OwnedByAnother,
             E::Full { .. } | E::BroadcastFull { .. } => ProblemKind::Full,
             E::ClientFull { .. } => ProblemKind::TooMany,

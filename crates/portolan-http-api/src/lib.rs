@@ -33,8 +33,10 @@ mod pieces;
 mod problem;
 mod resources;
 mod routes;
+mod sessions;
 mod state;
 
+pub use sessions::{Sessions, SessionsTask};
 pub use state::Api;
 
 #[cfg(test)]

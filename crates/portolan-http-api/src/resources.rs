@@ -10,5 +10,6 @@ pub(crate) mod page;
 pub(crate) mod server;
 pub(crate) mod servers;
 pub(crate) mod services;
+pub(crate) mod session;
 pub(crate) mod settings;
 pub(crate) mod watch;

@@ -9,7 +9,9 @@ use http::header::CACHE_CONTROL;
 use portolan_http::authorize;
 
 use crate::Api;
-use crate::resources::{batch, health, heartbeat, server, servers, services, settings, watch};
+use crate::resources::{
+    batch, health, heartbeat, server, servers, services, session, settings, watch,
+};
 
 /// One route.
 pub(crate) struct Route {
@@ -28,6 +30,7 @@ pub(crate) const ROUTES: &[Route] = &[
     guarded("/api/v1/services/{id}", "GET, HEAD, PUT, DELETE", || get(services::read).put(services::replace).delete(services::remove)),
     guarded("/api/v1/services/{id}/heartbeat", "PUT", || put(heartbeat::renew)),
     guarded("/api/v1/services/{id}/health", "PUT", || put(health::set)),
+    guarded("/api/v1/services/{id}/session", "POST", || post(session::hold)),
     guarded("/api/v1/batch", "POST", || post(batch::apply)),
     guarded("/api/v1/watch", "GET, HEAD", || get(watch::stream)),
     guarded("/api/v1/settings", "GET, HEAD", || get(settings::list)),

@@ -12,6 +12,7 @@ use portolan_metrics::Metrics;
 use portolan_registry::Registry;
 use tokio::sync::watch;
 
+use crate::sessions::Sessions;
 use crate::{errors, openapi, routes};
 
 /// The default interval of bookmarks.
@@ -31,6 +32,7 @@ struct Inner {
     open_to_network: bool,
     declared: Option<watch::Receiver<Vec<DeclaredInstance>>>,
     bookmarks: Duration,
+    sessions: Option<Sessions>,
     version: String,
     openapi: Bytes,
 }
@@ -53,6 +55,7 @@ impl Api {
             open_to_network: false,
             declared: None,
             bookmarks: BOOKMARKS,
+            sessions: None,
             version,
             openapi,
         }))
@@ -97,6 +100,11 @@ impl Api {
     /// 5 s: with the default history, it can resume if there are fewer than 2,000 changes a second.
     pub fn bookmarks(self, interval: Duration) -> Self {
         self.with(|inner| inner.bookmarks = interval)
+    }
+
+    /// Sets what holds the sessions of agents. Without it, they are refused with 503.
+    pub fn sessions(self, sessions: Sessions) -> Self {
+        self.with(|inner| inner.sessions = Some(sessions))
     }
 
     /// Sets the version that `/healthz`, `/readyz` and `/openapi.json` report. Default: the version
@@ -157,6 +165,10 @@ impl Api {
 
     pub(crate) fn bookmark_interval(&self) -> Duration {
         self.0.bookmarks
+    }
+
+    pub(crate) fn held_sessions(&self) -> Option<&Sessions> {
+        self.0.sessions.as_ref()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

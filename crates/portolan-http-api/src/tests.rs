@@ -8,6 +8,7 @@ mod permissions;
 mod problems;
 mod reach;
 mod services;
+mod sessions;
 mod settings;
 mod support;
 mod watching;

@@ -11,7 +11,7 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::exposition::{Description, Kind};
 use crate::labels::{
-    Action, BroadcastErrorKind, DropReason, Dropped, Error, Lookup, OperationResult, Pool,
+    Action, BroadcastErrorKind, DropReason, Dropped, Ended, Error, Lookup, OperationResult, Pool,
     Rejected, Request, Service, Strategy,
 };
 use crate::names::Name;
@@ -44,6 +44,8 @@ pub(crate) struct Families {
     pub(crate) view_age: Gauge<f64, AtomicU64>,
     pub(crate) protected: Gauge,
     pub(crate) read_only: Gauge,
+    pub(crate) sessions: Gauge,
+    pub(crate) sessions_ended: Family<Ended, Counter>,
     pub(crate) rejected: Family<Rejected, Counter>,
     pub(crate) audit_lost: Counter,
     pub(crate) health_lateness: Histogram,
@@ -147,6 +149,16 @@ impl Families {
                 "Whether the registry rejects registrations because it cannot write its data directory",
                 Kind::Gauge,
                 Gauge::default(),
+            ),
+            sessions: to.add(
+                "discovery_registry_sessions",
+                "Number of sessions of agents whose instance has accepted a connection of this server",
+                Kind::Gauge,
+                Gauge::default(),
+            ),
+            sessions_ended: to.counter(
+                "discovery_registry_sessions_ended",
+                "Number of sessions that agents ended, by what their instances answered",
             ),
             rejected: to.counter(
                 "discovery_http_rejected",

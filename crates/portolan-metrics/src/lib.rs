@@ -20,7 +20,7 @@ pub use labels::{BroadcastErrorKind, DropReason, OperationResult};
 pub use names::MAX_SERVICE_NAMES;
 
 use families::{Families, Registrar};
-use labels::{Action, Dropped, Error, Lookup, Pool, Rejected, Request, Service, Strategy};
+use labels::{Action, Dropped, Ended, Error, Lookup, Pool, Rejected, Request, Service, Strategy};
 use names::{Claim, LabelChange, Name, NameLabels, Shared};
 
 /// The content type of the text that [`Metrics::encode`] returns.
@@ -146,6 +146,16 @@ impl Metrics {
     /// Sets whether the registry rejects registrations because it cannot write its data directory.
     pub fn registry_read_only(&self, read_only: bool) {
         self.0.families.read_only.set(i64::from(read_only));
+    }
+
+    /// Counts a session of an agent from now on, or no longer.
+    pub fn session_held(&self, is_held: bool) {
+        self.0.families.sessions.inc_by(if is_held { 1 } else { -1 });
+    }
+
+    /// Counts a session that an agent ended, by what its instance answered: `gone`, `alive` or `silent`.
+    pub fn session_ended(&self, instance: &'static str) {
+        self.0.families.sessions_ended.get_or_create(&Ended { instance }).inc();
     }
 
     // --- HTTP server and audit log

@@ -54,7 +54,7 @@ impl Recorder {
     /// Returns the instance that a command is about to change, unless it can only renew a lease.
     pub(crate) fn before(&self, command: &Command) -> Option<Arc<ServiceEndpoint>> {
         match command {
-            Command::Heartbeat(_) => None,
+            Command::Heartbeat(_) | Command::Attach(..) => None,
             _ => self.view.as_ref()?.get(&command.id()),
         }
     }
@@ -133,8 +133,8 @@ impl Recorder {
         use RegistryError as E;
         let action = match command {
             Command::Register(_) | Command::Restore(_) => "register",
-            Command::Deregister(_) => "deregister",
-            Command::Heartbeat(_) => "heartbeat",
+            Command::Deregister(_) | Command::Vanish(..) => "deregister",
+            Command::Heartbeat(_) | Command::Attach(..) => "heartbeat",
             Command::Health(..) => "health",
         };
         let (source, announced_by) = source_of(origin);
@@ -163,6 +163,15 @@ impl Recorder {
                 "Service command refused"
             );
         }
+    }
+
+    /// Records that an instance is gone because its process has ended.
+    pub(crate) fn vanished(&self, endpoint: &ServiceEndpoint, revision: Revision) {
+        self.count_ended(endpoint);
+        let (before, after) = (None, None);
+        let (source, phrase) = ("session", "Service gone, its process has ended");
+        let entry = Entry { action: "vanish", source, announced_by: None, before, after, phrase };
+        entry.was(endpoint).log(endpoint, revision);
     }
 
     /// Records that a lease ended, and the revision of that change.

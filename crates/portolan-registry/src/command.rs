@@ -8,9 +8,9 @@ use portolan_core::{
     HealthReport, Incarnation, Registration, Revision, ServiceEndpoint, ServiceId, Source,
 };
 
-use crate::RegistryError;
 use crate::store::StoreRecord;
 use crate::store::owner::Place;
+use crate::{RegistryError, SessionId};
 
 /// A requested change. Every command is idempotent.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,11 @@ pub enum Command {
     Heartbeat(CommandTarget),
     /// Reports the health of an instance. Does not renew its lease.
     Health(CommandTarget, HealthReport),
+    /// Notes the session that the agent of an instance holds from now on. Does not renew its lease.
+    Attach(CommandTarget, SessionId),
+    /// Deregisters an instance whose process has ended: its session has, and its address refuses connections. Rejected if its
+    /// agent holds another session by now.
+    Vanish(CommandTarget, SessionId),
     /// Stores an instance of another store, with its full TTL, its age and its owner. Rejected if the id or the
     /// address is in use.
     Restore(Box<StoreRecord>),
@@ -93,9 +98,11 @@ impl Command {
         match self {
             Self::Register(registration) => registration.id(),
             Self::Restore(record) => record.endpoint().id.clone(),
-            Self::Deregister(target) | Self::Heartbeat(target) | Self::Health(target, _) => {
-                target.id.clone()
-            }
+            Self::Deregister(target)
+            | Self::Heartbeat(target)
+            | Self::Health(target, _)
+            | Self::Attach(target, _)
+            | Self::Vanish(target, _) => target.id.clone(),
         }
     }
 
@@ -104,9 +111,11 @@ impl Command {
         match self {
             Self::Register(registration) => registration.incarnation,
             Self::Restore(record) => record.endpoint().incarnation,
-            Self::Deregister(target) | Self::Heartbeat(target) | Self::Health(target, _) => {
-                target.incarnation
-            }
+            Self::Deregister(target)
+            | Self::Heartbeat(target)
+            | Self::Health(target, _)
+            | Self::Attach(target, _)
+            | Self::Vanish(target, _) => target.incarnation,
         }
     }
 
@@ -115,13 +124,19 @@ impl Command {
         match self {
             Self::Register(registration) => Place::requested(registration).collect(),
             Self::Restore(record) => Place::all(record.endpoint()).collect(),
-            Self::Deregister(_) | Self::Heartbeat(_) | Self::Health(..) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
     /// Whether the command gives the instance its full TTL again.
     pub(crate) fn renews_lease(&self) -> bool {
-        !matches!(self, Self::Health(..))
+        !matches!(self, Self::Health(..) | Self::Attach(..))
+    }
+
+    /// Whether the command removes the instance.
+    #[cfg(any(feature = "etcd", feature = "consul"))]
+    pub(crate) fn removes(&self) -> bool {
+        matches!(self, Self::Deregister(_) | Self::Vanish(..))
     }
 
     /// Rejects a registration at a loopback address that comes from another host: there it means that

@@ -14,7 +14,7 @@ use tracing::{Span, warn};
 
 use crate::schedule::{Schedule, Ticket};
 use crate::store::{Receipt, Store};
-use crate::{Command, CommandOrigin, Recorder, RegistryError};
+use crate::{Command, CommandOrigin, CommandOutcome, Recorder, RegistryError};
 
 /// How many commits run at the same time: 64 commits of 3 ms are 21,000 a second.
 const CONCURRENT_COMMITS: usize = 64;
@@ -131,6 +131,11 @@ async fn commit(store: Arc<dyn Store>, request: Request, recorder: Recorder) -> 
     span.in_scope(|| {
         for ((command, before), outcome) in commands.iter().zip(&before).zip(&receipt.outcomes) {
             match outcome {
+                Ok(CommandOutcome::Deregistered { endpoint, revision })
+                    if matches!(command, Command::Vanish(..)) =>
+                {
+                    recorder.vanished(endpoint, *revision);
+                }
                 Ok(outcome) => recorder.requested(outcome, &origin, before.as_deref()),
                 Err(error) => recorder.refused(command, error, &origin),
             }

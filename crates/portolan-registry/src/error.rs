@@ -7,6 +7,8 @@ use std::time::Duration;
 use portolan_access::Denied;
 use portolan_core::{Host, Incarnation, InvalidRegistration, Remedy, ServiceId};
 
+use crate::SessionId;
+
 /// Why a command was rejected or is not known to have been committed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -104,6 +106,14 @@ pub enum RegistryError {
         /// The incarnation of that instance, if it has one.
         owner: Option<Incarnation>,
     },
+    /// The agent of an instance holds another session by now, so that the end of this one says nothing. Do not retry.
+    #[error("the agent of {id} holds another session than {session}")]
+    AnotherSession {
+        /// The instance.
+        id: ServiceId,
+        /// The session that ended.
+        session: SessionId,
+    },
     /// An instance cannot be restored, because its id or its address is in use. Do not retry.
     #[error("{id} cannot be imported: the store has {other} already, with the same id or address")]
     Exists {
@@ -185,6 +195,7 @@ impl Remedy for RegistryError {
             Self::AnotherIncarnation { .. } => {
                 "end this run of the service, or register with a new incarnation to replace the other"
             }
+            Self::AnotherSession { .. } => return None,
             Self::Displaced { .. } => "end this service, or register it at an address of its own",
             Self::OwnedByAnother { .. } => {
                 "choose another id, end the other service, or register with \"replace\": true (--replace)"

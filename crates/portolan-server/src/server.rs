@@ -9,7 +9,7 @@ use portolan_broadcast::{Broadcaster, network_id};
 use portolan_core::{Change, DeclaredInstance, Host, Scope, Secret};
 use portolan_host_facts::registry_socket::RegistrySocket;
 use portolan_http::{AllowedHosts, ClientLimits, HttpLimits, HttpPolicy, HttpState};
-use portolan_http_api::Api;
+use portolan_http_api::{Api, Sessions};
 use portolan_metrics::Metrics;
 use portolan_port_allocator::PortAllocator;
 use portolan_registry::{ClientsConfig, Registry, RegistryConfig, WatchQuery};
@@ -188,7 +188,10 @@ impl RegistryServerBuilder {
         let trust = ChannelTrust::from_settings(&settings);
         let imports = broadcaster.is_some() && settings.service_registry.import_broadcast;
         let broadcaster = broadcaster.filter(|_| imports && trust != ChannelTrust::Refused);
+        let allowed = settings.health.allowed_networks.clone();
+        let (sessions, session_ends) = Sessions::new(registry.clone(), allowed, metrics.clone());
         let api = Api::new(registry.clone(), metrics.clone())
+            .sessions(sessions)
             .authenticator(access.authenticator())
             .trusted_proxies(settings.service_registry.trusted_proxies.clone())
             .open_to_network(is_open_to_network(address.ip(), &settings))
@@ -200,6 +203,7 @@ impl RegistryServerBuilder {
         parts.spawn("health", |stop| {
             flows::health(registry.clone(), settings.health.clone(), metrics.clone(), trust, stop)
         });
+        parts.spawn("sessions", |stop| session_ends.run(stop));
         // Subscribed before `start` returns, so that no announcement after it is missed.
         if let Some(announcements) = broadcaster.as_ref().map(Broadcaster::listen) {
             parts.spawn("import", |stop| {

@@ -178,7 +178,12 @@ impl RegistryClient {
     }
 
     /// A request that only the owner of the registration may make.
-    fn owned(&self, method: Method, id: &ServiceId, what: Option<&str>) -> RequestBuilder {
+    pub(super) fn owned(
+        &self,
+        method: Method,
+        id: &ServiceId,
+        what: Option<&str>,
+    ) -> RequestBuilder {
         let incarnation =
             self.incarnation.map(|incarnation| ("incarnation", incarnation.to_string()));
         let request = self.instance(method, id, what);
@@ -234,7 +239,7 @@ impl RegistryClient {
         RegistryResponse::receive(with(self.transport.client()), url, deadline).await
     }
 
-    async fn send_for(
+    pub(super) async fn send_for(
         &self,
         id: &ServiceId,
         request: RequestBuilder,

@@ -169,7 +169,7 @@ impl RegistryResponse {
         if content_type.starts_with("text/event-stream") {
             return Ok(self.response);
         }
-        let reason = format!("a watch answers {content_type:?}, not text/event-stream");
+        let reason = format!("a stream answers {content_type:?}, not text/event-stream");
         Err(RegistryClientError::bad_answer(&self.url, reason))
     }
 

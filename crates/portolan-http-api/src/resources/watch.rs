@@ -32,7 +32,7 @@ use crate::resources::services::mark_incomplete;
 
 /// The interval of keep-alive comments: shorter than the idle timeouts of proxies, and a client
 /// notices a dead connection within seconds.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// The id of the last event that a reconnecting client has received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 

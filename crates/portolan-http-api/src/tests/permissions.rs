@@ -86,6 +86,7 @@ fn operations() -> Vec<Operation> {
     let (settings, history) = ("/api/v1/settings/{name}", "/api/v1/settings/{name}/history");
     let (rollback, schema) = ("/api/v1/settings/{name}/rollback", "/api/v1/settings/{name}/schema");
     let (follow, set) = ("/api/v1/settings/{name}/watch", Method::PUT);
+    let session = "/api/v1/services/{id}/session";
     #[rustfmt::skip]
     let operations = vec![
         operation(get.clone(), list, "/api/v1/services?name=NAME", None, "list"),
@@ -99,6 +100,7 @@ fn operations() -> Vec<Operation> {
         operation(Method::DELETE, one, "/api/v1/services/NAME-1", None, "deregister"),
         operation(put.clone(), beat, "/api/v1/services/NAME-1/heartbeat", None, "heartbeat"),
         operation(put, health, "/api/v1/services/NAME-1/health", status(), "health"),
+        operation(post.clone(), session, "/api/v1/services/NAME-1/session", None, "session"),
         operation(post.clone(), batch, batch, in_batch(json!({"op": "register", "service": service()})), "register"),
         operation(post.clone(), batch, batch, on_one("deregister"), "deregister"),
         operation(post.clone(), batch, batch, on_one("heartbeat"), "heartbeat"),
@@ -176,8 +178,8 @@ impl Operation {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        // A watch has no end.
-        if self.route.ends_with("/watch") {
+        // Watches and sessions have no end.
+        if self.route.ends_with("/watch") || self.route.ends_with("/session") {
             return request.send().await.unwrap().status();
         }
         let response = ApiResponse::read(request).await;

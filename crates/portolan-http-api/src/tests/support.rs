@@ -13,9 +13,10 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::contract;
-use crate::Api;
+use crate::{Api, Sessions};
 
 /// How long any step may take before a test fails: far longer than it needs.
 pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -64,7 +65,11 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let dialects = [change(Api::new(registry.clone(), metrics)).dialect()];
+        let (sessions, ended) = Sessions::new(registry.clone(), [], metrics.clone());
+        // It ends with the server and its sessions.
+        drop(tokio::spawn(ended.run(CancellationToken::new())));
+        let api = Api::new(registry.clone(), metrics).sessions(sessions);
+        let dialects = [change(api).dialect()];
         let serving = tokio::spawn(serve(listener, dialects, limits, stopped.map(drop)));
         let client = Client::builder().no_proxy().timeout(TEST_TIMEOUT).build().unwrap();
         let (stop, stop_writer) = (Some(stop), Some(stop_writer));

@@ -17,6 +17,7 @@ use crate::{Command, CommandOrigin, CommandOutcome, Registered, RegistryError};
 mod limits;
 mod owners;
 mod rights;
+mod sessions;
 
 pub(crate) use limits::EndpointLimits;
 use owners::{check_fenced, check_incarnation, check_owner, registered_in_consul};
@@ -109,12 +110,13 @@ pub(crate) fn decide(
     match command {
         Command::Register(registration) => return register(registration, concerned, terms),
         Command::Restore(record) => return restore(record, concerned, terms),
-        Command::Deregister(_) | Command::Heartbeat(_) | Command::Health(..) => {}
+        _ => {}
     }
     check_fenced(&id, command.incarnation(), concerned, source, |_| true)?;
     let known = concerned.known.ok_or_else(|| RegistryError::Unknown { id: id.clone() })?;
     // Learned by broadcast only: unknown to the API, so that its service registers.
-    let from_owner = matches!(command, Command::Heartbeat(_)) || command.incarnation().is_some();
+    let from_owner = matches!(command, Command::Heartbeat(_) | Command::Attach(..))
+        || command.incarnation().is_some();
     if from_owner && known_by != Some(source) {
         return Err(RegistryError::Unknown { id });
     }
@@ -122,6 +124,8 @@ pub(crate) fn decide(
     Ok(match command {
         Command::Health(_, report) => health(known.endpoint, report),
         Command::Deregister(_) => Decision::Remove,
+        Command::Attach(_, session) => sessions::attach(known, *session),
+        Command::Vanish(_, session) => sessions::vanish(known, *session)?,
         Command::Heartbeat(_) | Command::Register(_) | Command::Restore(_) => {
             renew(known.endpoint, terms.now)
         }
@@ -148,7 +152,7 @@ pub(crate) fn outcome(
             })
         }
         Command::Health(..) => CommandOutcome::HealthUpdated(endpoint),
-        Command::Heartbeat(_) | Command::Deregister(_) => CommandOutcome::Renewed,
+        _ => CommandOutcome::Renewed,
     }
 }
 

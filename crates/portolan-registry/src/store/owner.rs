@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use portolan_core::{Host, Incarnation, Protocol, Registration, ServiceEndpoint, ServiceId};
 use serde::{Deserialize, Serialize};
 
-use crate::CommandOrigin;
+use crate::{CommandOrigin, SessionId};
 
 /// How many fenced incarnations are kept with a registration; the oldest are forgotten.
 const FENCED: usize = 16;
@@ -19,6 +19,9 @@ pub(crate) struct Owner {
     /// The incarnations that this owner has replaced, and the ids that they were registered under.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) fenced: Vec<(ServiceId, Incarnation)>,
+    /// The newest session of the agent, if it holds one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) session: Option<SessionId>,
 }
 
 /// What only one instance of a host can listen on.
@@ -33,7 +36,7 @@ pub(crate) struct Place {
 
 impl Owner {
     pub(crate) fn new(origin: &CommandOrigin) -> Self {
-        Self { peer: origin.peer(), fenced: Vec::new() }
+        Self { peer: origin.peer(), fenced: Vec::new(), session: None }
     }
 
     /// Whether this owner has replaced the incarnation.
@@ -46,6 +49,10 @@ impl Owner {
     pub(crate) fn replace(&mut self, new: &ServiceEndpoint, old: &ServiceEndpoint, owner: &Self) {
         if old.source != new.source {
             return;
+        }
+        if old.id == new.id && old.incarnation.is_some() && old.incarnation == new.incarnation {
+            // The same run, whose agent holds the same session.
+            self.session = owner.session;
         }
         let replaced = old.incarnation.map(|incarnation| (old.id.clone(), incarnation));
         for fenced in owner.fenced.iter().cloned().chain(replaced) {

@@ -168,7 +168,7 @@ impl<'a> Commit<'a> {
                 let index = self.shared.transact(&transaction).await?;
                 self.displaced.extend(removals(&removed, index));
                 self.wait_until_shown(index).await?;
-                let is_done = matches!(self.command, Command::Deregister(_));
+                let is_done = self.command.removes();
                 let removed = is_done.then(|| self.displaced.pop()).flatten();
                 Ok(removed.map(|(endpoint, revision)| {
                     Ok(CommandOutcome::Deregistered { endpoint, revision })

@@ -15,8 +15,11 @@ pub(super) fn check_right_to_known(
 ) -> Result<(), RegistryError> {
     let Some(known) = concerned.known else { return Ok(()) };
     let right = match command {
-        Command::Register(_) | Command::Restore(_) | Command::Deregister(_) => Right::Register,
-        Command::Heartbeat(_) | Command::Health(..) => Right::Heartbeat,
+        Command::Register(_)
+        | Command::Restore(_)
+        | Command::Deregister(_)
+        | Command::Vanish(..) => Right::Register,
+        Command::Heartbeat(_) | Command::Health(..) | Command::Attach(..) => Right::Heartbeat,
     };
     Ok(check(right, known.endpoint, origin)?)
 }

@@ -165,7 +165,7 @@ impl<'a> Commit<'a> {
                 removed.iter().for_each(|record| self.shared.revoke_later(record.lease));
                 self.displaced.extend(removals(&removed, etcd));
                 self.wait_until_shown(etcd).await?;
-                let is_done = matches!(self.command, Command::Deregister(_));
+                let is_done = self.command.removes();
                 let removed = is_done.then(|| self.displaced.pop()).flatten();
                 Ok(removed.map(|(endpoint, revision)| {
                     Ok(CommandOutcome::Deregistered { endpoint, revision })

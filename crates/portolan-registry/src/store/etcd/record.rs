@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use portolan_core::{Incarnation, Revision, ServiceEndpoint, ServiceId};
 use serde::{Deserialize, Serialize};
 
-use crate::ServerId;
 use crate::store::owner::Owner;
 use crate::store::remote::{self, KeptValue, LAST, Written};
+use crate::{ServerId, SessionId};
 
 /// The value of an endpoint's key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,8 @@ struct OwnerValue {
     peer: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     fenced: Vec<(ServiceId, Incarnation)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session: Option<SessionId>,
 }
 
 // === impl Value ===
@@ -47,7 +49,8 @@ impl Value {
         if change.has_revision() {
             endpoint.revision = Revision::default();
         }
-        let owner = OwnerValue { peer: owner.peer, fenced: owner.fenced.clone() };
+        let owner =
+            OwnerValue { peer: owner.peer, fenced: owner.fenced.clone(), session: owner.session };
         let server = format!("{:016x}", server.0);
         Self { endpoint, owner, change, server, lease_ttl, kept: None }
     }
@@ -70,7 +73,8 @@ impl Value {
     }
 
     pub(super) fn owner(&self) -> Owner {
-        Owner { peer: self.owner.peer, fenced: self.owner.fenced.clone() }
+        let OwnerValue { peer, fenced, session } = self.owner.clone();
+        Owner { peer, fenced, session }
     }
 
     pub(super) fn server(&self) -> ServerId {

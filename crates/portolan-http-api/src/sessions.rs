@@ -1,0 +1,318 @@
+//! The sessions of agents, and what happens when one ends.
+//!
+//! The kernel closes the connections of a process that ends, however it ends, so the end of a session is the first sign of a
+//! crash. It is no proof: a network may have failed, or only the agent may have ended while its program goes on. So the
+//! registry asks the instance's addresses at once. If all refuse, the program is gone, and so is the instance. A host or a
+//! network that has failed does not answer; then the TTL decides, as without a session.
+//!
+//! A refusal counts only from an address that accepted a connection of this server during the session: it is not a firewall's
+//! then, nor that of a container behind another network stack.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use portolan_core::{Host, IpNetwork, ServiceEndpoint};
+use portolan_health::{ProbeOutcome, RegistrantReach, probe};
+use portolan_metrics::Metrics;
+use portolan_registry::{
+    Command, CommandOrigin, CommandTarget, Registry, RegistryError, SessionId,
+};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+/// How many ended sessions wait to be examined. The instances of those beyond it expire at their TTL.
+const QUEUE: usize = 4096;
+/// How many instances are examined at the same time.
+const CONCURRENT: usize = 256;
+/// How many addresses of an instance are asked.
+const ADDRESSES: usize = 8;
+/// How long an address may take to answer.
+const ANSWER: Duration = Duration::from_secs(1);
+/// The first pause after an address accepted: the kernel may end the agent before the program. The pauses double.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// How often the addresses are asked: for 2 s in all. A program that accepts after that goes on without its agent.
+const ATTEMPTS: u32 = 12;
+
+/// Holds the sessions of agents. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    registry: Registry,
+    /// Where everyone's instances may be asked.
+    allowed: Arc<[IpNetwork]>,
+    ended: mpsc::Sender<Ended>,
+    metrics: Metrics,
+}
+
+/// The task that examines the instances whose sessions have ended.
+#[derive(Debug)]
+pub struct SessionsTask {
+    registry: Registry,
+    ended: mpsc::Receiver<Ended>,
+    metrics: Metrics,
+}
+
+/// The session of an instance. If it is dropped before it is finished, the client has closed it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    sessions: Sessions,
+    target: CommandTarget,
+    id: SessionId,
+    /// Where the instance was when its addresses were asked.
+    place: Option<Place>,
+    /// The addresses that accepted a connection.
+    accepted: Vec<SocketAddr>,
+    shutdown: CancellationToken,
+    is_finished: bool,
+}
+
+/// A session that its client has ended.
+#[derive(Debug)]
+struct Ended {
+    target: CommandTarget,
+    session: SessionId,
+    place: Place,
+    accepted: Vec<SocketAddr>,
+}
+
+/// The hosts and the port of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place(Vec<Host>, u16);
+
+/// What the addresses of an instance answer together.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// All refuse.
+    Gone,
+    /// One accepts.
+    Alive,
+    /// None accepts, and one does not answer.
+    Unknown,
+}
+
+// === impl Sessions ===
+
+impl Sessions {
+    /// Creates a holder of sessions. Instances are asked at the address that registered them, and in these networks. The caller
+    /// runs the task.
+    pub fn new(
+        registry: Registry,
+        allowed: impl Into<Arc<[IpNetwork]>>,
+        metrics: Metrics,
+    ) -> (Self, SessionsTask) {
+        let (sender, ended) = mpsc::channel(QUEUE);
+        let task = SessionsTask { registry: registry.clone(), ended, metrics: metrics.clone() };
+        (Self { registry, allowed: allowed.into(), ended: sender, metrics }, task)
+    }
+
+    pub(crate) fn begin(
+        &self,
+        target: CommandTarget,
+        id: SessionId,
+        shutdown: CancellationToken,
+    ) -> Session {
+        let (sessions, accepted) = (self.clone(), Vec::new());
+        Session { sessions, target, id, place: None, accepted, shutdown, is_finished: false }
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Asks the addresses of the instance which of them accept a connection.
+    pub(crate) async fn ask(&mut self) {
+        let Some(endpoint) = self.registered() else { return };
+        let Sessions { registry, allowed, .. } = &self.sessions;
+        let reach = RegistrantReach::new(registry.registrant(&endpoint.id), Arc::clone(allowed));
+        let authorities = endpoint.hosts().map(|host| host.with_port(endpoint.port));
+        let found = join_all(authorities.map(|authority| {
+            let reach = &reach;
+            async move { reach.addresses(&authority).await }
+        }));
+        let mut addresses: Vec<_> = found.await.into_iter().flatten().collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.truncate(ADDRESSES);
+        let outcomes = join_all(addresses.iter().map(|address| probe(*address, ANSWER))).await;
+        let accepts =
+            |(_, outcome): &(SocketAddr, ProbeOutcome)| *outcome == ProbeOutcome::Accepted;
+        let asked = addresses.into_iter().zip(outcomes);
+        self.set_accepted(asked.filter(accepts).map(|(address, _)| address).collect());
+        self.place = Some(Place::of(&endpoint));
+    }
+
+    /// Whether an address has accepted a connection, so that its refusal will count.
+    pub(crate) fn is_answered(&self) -> bool {
+        !self.accepted.is_empty()
+    }
+
+    /// Whether the instance is registered by the incarnation that holds the session.
+    pub(crate) fn is_of_registration(&self) -> bool {
+        self.registered().is_some()
+    }
+
+    /// Whether the instance has other addresses than those that were asked, which are forgotten then.
+    pub(crate) fn has_moved(&mut self) -> bool {
+        let now = self.registered().map(|endpoint| Place::of(&endpoint));
+        let has_moved = self.place.is_some() && self.place != now;
+        if has_moved {
+            self.set_accepted(Vec::new());
+        }
+        has_moved
+    }
+
+    /// The server ends the session, which says nothing about the instance.
+    pub(crate) fn finish(&mut self) {
+        self.is_finished = true;
+    }
+
+    fn set_accepted(&mut self, accepted: Vec<SocketAddr>) {
+        let (before, now) = (self.is_answered(), !accepted.is_empty());
+        if before != now {
+            self.sessions.metrics.session_held(now);
+        }
+        self.accepted = accepted;
+    }
+
+    fn registered(&self) -> Option<Arc<ServiceEndpoint>> {
+        let CommandTarget { id, incarnation } = &self.target;
+        let endpoint = self.sessions.registry.get(id)?;
+        (incarnation.is_none() || endpoint.incarnation == *incarnation).then_some(endpoint)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let accepted = self.accepted.clone();
+        self.set_accepted(Vec::new());
+        // A server that ends closes all connections.
+        if self.is_finished || self.shutdown.is_cancelled() || accepted.is_empty() {
+            return;
+        }
+        let Some(place) = self.place.take() else { return };
+        let ended = Ended { target: self.target.clone(), session: self.id, place, accepted };
+        if let Err(mpsc::error::TrySendError::Full(ended)) = self.sessions.ended.try_send(ended) {
+            warn!(
+                service_id = %ended.target.id,
+                "Too many sessions end at once, the instance expires at the end of its TTL"
+            );
+        }
+    }
+}
+
+// === impl SessionsTask ===
+
+impl SessionsTask {
+    /// Examines the instances whose sessions end, until the token is cancelled.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut running = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(()) = running.next() => {}
+                ended = self.ended.recv(), if running.len() < CONCURRENT => match ended {
+                    Some(ended) => running.push(ended.settle(&self.registry, &self.metrics)),
+                    None => return,
+                },
+            }
+        }
+    }
+}
+
+// === impl Ended ===
+
+impl Ended {
+    /// Asks the addresses of the instance, and removes it if all refuse.
+    async fn settle(self, registry: &Registry, metrics: &Metrics) {
+        let service_id = self.target.id.clone();
+        for attempt in 0..ATTEMPTS {
+            let here = registry.get(&service_id).map(|endpoint| Place::of(&endpoint));
+            if here.is_none_or(|here| here != self.place) {
+                return;
+            }
+            match self.ask().await {
+                Verdict::Gone => {
+                    metrics.session_ended("gone");
+                    return self.remove(registry).await;
+                }
+                Verdict::Unknown => {
+                    metrics.session_ended("silent");
+                    info!(%service_id, "Session ended, and the instance does not answer: its TTL decides");
+                    return;
+                }
+                Verdict::Alive => sleep(FIRST_PAUSE * (1 << attempt)).await,
+            }
+        }
+        metrics.session_ended("alive");
+        info!(%service_id, "Session ended, but the instance accepts connections: its TTL decides");
+    }
+
+    async fn ask(&self) -> Verdict {
+        let outcomes = join_all(self.accepted.iter().map(|address| probe(*address, ANSWER))).await;
+        Verdict::of(&outcomes)
+    }
+
+    async fn remove(self, registry: &Registry) {
+        let service_id = self.target.id.clone();
+        let command = Command::Vanish(self.target, self.session);
+        match registry.execute(command, CommandOrigin::local()).await {
+            Ok(_) => {}
+            // Deregistered meanwhile, or its agent has come back.
+            Err(
+                error @ (RegistryError::Unknown { .. }
+                | RegistryError::AnotherIncarnation { .. }
+                | RegistryError::AnotherSession { .. }),
+            ) => debug!(%service_id, %error, "Ended session says nothing about the instance"),
+            Err(error) => {
+                warn!(%service_id, %error, "Instance whose process has ended is not removed, it expires at the end of its TTL");
+            }
+        }
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    fn of(endpoint: &ServiceEndpoint) -> Self {
+        Self(endpoint.hosts().cloned().collect(), endpoint.port)
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    fn of(outcomes: &[ProbeOutcome]) -> Self {
+        if outcomes.contains(&ProbeOutcome::Accepted) {
+            Self::Alive
+        } else if outcomes.contains(&ProbeOutcome::NoAnswer) {
+            Self::Unknown
+        } else {
+            Self::Gone
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_of_every_address_is_the_end() {
+        use ProbeOutcome::{Accepted, NoAnswer, Refused};
+        for (outcomes, expected) in [
+            (&[Refused][..], Verdict::Gone),
+            (&[Refused, Refused], Verdict::Gone),
+            (&[Refused, NoAnswer], Verdict::Unknown),
+            (&[NoAnswer], Verdict::Unknown),
+            (&[NoAnswer, Accepted], Verdict::Alive),
+            (&[Refused, Accepted], Verdict::Alive),
+        ] {
+            assert_eq!(Verdict::of(outcomes), expected, "{outcomes:?}");
+        }
+    }
+}
