@@ -198,6 +198,7 @@ impl fmt::Display for Action {
             Right::Watch => "watch",
             Right::Register => "register or change",
             Right::Heartbeat => "renew or report the health of",
+            Right::Configure => "change the settings of",
             Right::Metrics => "read the metrics",
             Right::Administer => "administer the registry",
         })?;

@@ -9,14 +9,16 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Right {
-    /// Look instances up.
+    /// Look instances and the settings of services up.
     Read,
-    /// Follow the changes of instances.
+    /// Follow the changes of instances and of the settings of services.
     Watch,
     /// Register, change and deregister instances.
     Register,
     /// Renew the leases of instances, and report their health.
     Heartbeat,
+    /// Change the settings of services.
+    Configure,
     /// Read the metrics of the server, which name every service.
     Metrics,
     /// Everything, with every service.
@@ -27,8 +29,15 @@ pub enum Right {
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 6] =
-        [Self::Read, Self::Watch, Self::Register, Self::Heartbeat, Self::Metrics, Self::Administer];
+    pub const ALL: [Self; 7] = [
+        Self::Read,
+        Self::Watch,
+        Self::Register,
+        Self::Heartbeat,
+        Self::Configure,
+        Self::Metrics,
+        Self::Administer,
+    ];
 
     /// Returns the right as policies name it.
     pub fn as_str(self) -> &'static str {
@@ -37,6 +46,7 @@ impl Right {
             Self::Watch => "watch",
             Self::Register => "register",
             Self::Heartbeat => "heartbeat",
+            Self::Configure => "configure",
             Self::Metrics => "metrics",
             Self::Administer => "administer",
         }

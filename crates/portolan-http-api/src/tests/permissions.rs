@@ -36,12 +36,13 @@ struct Role {
     token: Option<&'static str>,
 }
 
-const ROLES: [Role; 8] = [
+const ROLES: [Role; 9] = [
     role("none", &[]),
     role("read", &[Right::Read]),
     role("watch", &[Right::Watch]),
     role("register", &[Right::Register]),
     role("heartbeat", &[Right::Heartbeat]),
+    role("configure", &[Right::Configure]),
     role("metrics", &[Right::Metrics]),
     role("administer", &[Right::Administer]),
     Role { name: "no token", rights: &[], token: None },
