@@ -24,6 +24,12 @@ pub(crate) enum ProblemKind {
     Forbidden,
     ExpiredToken,
     MissingRight,
+    OpenRegistry,
+    NoSettings,
+    SettingsVersion,
+    SettingsLocked,
+    SettingsVeto,
+    SettingRefused,
     NoSuchRoute,
     UnknownInstance,
     OutOfReach,
@@ -161,6 +167,18 @@ impl ProblemKind {
             Self::Forbidden => (S::FORBIDDEN, "wrong-token", "Wrong token"),
             Self::ExpiredToken => (S::FORBIDDEN, "expired-token", "Token has expired"),
             Self::MissingRight => (S::FORBIDDEN, "missing-right", "Right is missing"),
+            Self::OpenRegistry => {
+                (S::FORBIDDEN, "open-registry", "Registry requires no credentials")
+            }
+            Self::NoSettings => (S::NOT_FOUND, "no-settings", "Settings do not change"),
+            Self::SettingsVersion => {
+                (S::PRECONDITION_FAILED, "settings-version", "Settings have another version")
+            }
+            Self::SettingsLocked => (S::LOCKED, "settings-locked", "Settings are locked"),
+            Self::SettingsVeto => (S::CONFLICT, "settings-veto", "Change was vetoed"),
+            Self::SettingRefused => {
+                (S::UNPROCESSABLE_ENTITY, "setting-refused", "Setting cannot be changed")
+            }
             Self::NoSuchRoute => (S::NOT_FOUND, "no-such-route", "No such route"),
             Self::UnknownInstance => (S::NOT_FOUND, "unknown-instance", "No such instance"),
             Self::OutOfReach => (S::NOT_FOUND, "out-of-reach", "Instance is out of reach"),

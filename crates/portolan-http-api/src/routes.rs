@@ -9,7 +9,7 @@ use http::header::CACHE_CONTROL;
 use portolan_http::authorize;
 
 use crate::Api;
-use crate::resources::{batch, health, heartbeat, server, servers, services, watch};
+use crate::resources::{batch, config, health, heartbeat, server, servers, services, watch};
 
 /// One route.
 pub(crate) struct Route {
@@ -30,6 +30,9 @@ pub(crate) const ROUTES: &[Route] = &[
     guarded("/api/v1/services/{id}/health", "PUT", || put(health::set)),
     guarded("/api/v1/batch", "POST", || post(batch::apply)),
     guarded("/api/v1/watch", "GET, HEAD", || get(watch::stream)),
+    guarded("/api/v1/config", "GET, HEAD, PATCH", || get(config::read).patch(config::change)),
+    guarded("/api/v1/config/history", "GET, HEAD", || get(config::history)),
+    guarded("/api/v1/config/lock", "PUT, DELETE", || put(config::lock).delete(config::unlock)),
     guarded("/metrics", "GET, HEAD", || get(server::metrics)),
     open("/healthz", "GET, HEAD", || get(server::live)),
     open("/readyz", "GET, HEAD", || get(server::ready)),
