@@ -4,7 +4,7 @@
 //! The layers are, weakest first: the defaults of the type, YAML files, environment variables
 //! (`PORTOLAN_…`), and flags. An unknown key is an error with the nearest known key; an invalid value
 //! is an error with file, line and column. The crate does not know the settings: they are the type
-//! that [`Loader`] loads.
+//! that [`Loader`] loads. [`ConfigManager`] changes them while the process runs.
 //!
 //! ```
 //! use portolan_config_manager::Loader;
@@ -33,6 +33,7 @@ mod deserializer;
 mod document;
 mod environment;
 mod error;
+pub mod live;
 mod loader;
 mod node;
 mod origin;
@@ -43,6 +44,7 @@ mod yaml;
 
 pub use document::Document;
 pub use error::{ConfigError, Problem};
+pub use live::ConfigManager;
 pub use loader::{LoadableSettings, Loaded, Loader, Setting};
 pub use origin::Origin;
 

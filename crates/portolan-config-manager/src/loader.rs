@@ -32,6 +32,7 @@ impl<T: Serialize + DeserializeOwned + Default> LoadableSettings for T {}
 #[derive(Debug, Clone)]
 pub struct Loader<T> {
     files: Vec<Source>,
+    requested: serde_json::Value,
     variables: Vec<(OsString, OsString)>,
     reserved: Vec<Reserved>,
     flags: Vec<Flag>,
@@ -80,6 +81,7 @@ impl<T> Default for Loader<T> {
     fn default() -> Self {
         Self {
             files: Vec::new(),
+            requested: serde_json::Value::Null,
             variables: Vec::new(),
             reserved: Vec::new(),
             flags: Vec::new(),
@@ -107,6 +109,13 @@ impl<T: LoadableSettings> Loader<T> {
     /// Adds a YAML file that the caller has read, as one must that has checked what it reads.
     pub fn contents(mut self, path: impl Into<PathBuf>, contents: Vec<u8>) -> Self {
         self.files.push(Source { path: path.into(), contents: Some(contents) });
+        self
+    }
+
+    /// Sets the settings that requests to the running process have changed, as a JSON object: a layer above the files and below
+    /// the environment. `null` is none.
+    pub fn requested(mut self, settings: serde_json::Value) -> Self {
+        self.requested = settings;
         self
     }
 
@@ -192,6 +201,11 @@ impl<T: LoadableSettings> Loader<T> {
         for Source { path, contents } in &self.files {
             let bytes = contents.clone().map_or_else(|| read_file(path), Ok)?;
             let Some(layer) = parse_file(path, &bytes)? else { continue };
+            problems.extend(schema.unknown_keys(&layer));
+            layers.push(layer);
+        }
+        if !self.requested.is_null() {
+            let layer = Node::from_json(&self.requested, &Origin::Request);
             problems.extend(schema.unknown_keys(&layer));
             layers.push(layer);
         }
@@ -316,19 +330,34 @@ impl<T: LoadableSettings> Loaded<T> {
                 }
             }
             value => {
-                let secret = self.secrets.iter().any(|secret| path.is_within(secret));
-                let value = match value {
-                    serde_json::Value::Null => value.clone(),
-                    _ if secret => MASK.into(),
-                    _ => value.clone(),
-                };
                 settings.push(Setting {
                     path: path.to_string(),
-                    value,
+                    value: self.shown(path, value),
                     origin: self.nearest_origin(path),
                 });
             }
         }
+    }
+
+    /// Returns every setting in force by its path, unmasked.
+    pub(crate) fn flat(&self) -> Result<BTreeMap<KeyPath, serde_json::Value>, ConfigError> {
+        let value = serde_json::to_value(&self.value).map_err(ConfigError::Defaults)?;
+        let mut settings = BTreeMap::new();
+        flatten(&value, &KeyPath::default(), &mut settings);
+        Ok(settings)
+    }
+
+    /// Returns what may be shown of the value of a setting.
+    pub(crate) fn shown(&self, path: &KeyPath, value: &serde_json::Value) -> serde_json::Value {
+        match value {
+            serde_json::Value::Null => value.clone(),
+            _ if self.is_secret(path) => MASK.into(),
+            _ => value.clone(),
+        }
+    }
+
+    pub(crate) fn is_secret(&self, path: &KeyPath) -> bool {
+        self.secrets.iter().any(|secret| path.is_within(secret))
     }
 
     /// Returns the origin of a setting, such as `discovery.timeouts.overall`. If it is serialized in
@@ -337,7 +366,7 @@ impl<T: LoadableSettings> Loaded<T> {
         self.nearest_origin(&KeyPath::parse(path))
     }
 
-    fn nearest_origin(&self, path: &KeyPath) -> Origin {
+    pub(crate) fn nearest_origin(&self, path: &KeyPath) -> Origin {
         let mut above = Some(path.clone());
         while let Some(path) = above {
             if let Some(origin) = self.origins.get(&path.to_string()) {
@@ -347,6 +376,20 @@ impl<T: LoadableSettings> Loaded<T> {
         }
         let below = self.origins.iter().find(|(key, _)| KeyPath::parse(key).is_within(path));
         below.map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+}
+
+/// Collects the leaves of a value; an empty map is none.
+pub(crate) fn flatten(
+    value: &serde_json::Value,
+    path: &KeyPath,
+    to: &mut BTreeMap<KeyPath, serde_json::Value>,
+) {
+    match value {
+        serde_json::Value::Object(map) => {
+            map.iter().for_each(|(key, value)| flatten(value, &path.child(key), to));
+        }
+        leaf => _ = to.insert(path.clone(), leaf.clone()),
     }
 }
 

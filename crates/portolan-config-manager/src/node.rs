@@ -39,23 +39,30 @@ impl Node {
 
     /// Converts the serialized defaults.
     pub(crate) fn from_defaults(json: &serde_json::Value) -> Self {
+        Self::from_json(json, &Origin::Default)
+    }
+
+    /// Converts a JSON value whose every part has this origin.
+    pub(crate) fn from_json(json: &serde_json::Value, origin: &Origin) -> Self {
         use serde_json::Value as Json;
         let value = match json {
             Json::Null => Value::Scalar(Scalar::Plain(String::new())),
             Json::Bool(_) | Json::Number(_) => Value::Scalar(Scalar::Plain(json.to_string())),
             Json::String(text) => Value::Scalar(Scalar::Text(text.clone())),
-            Json::Array(items) => Value::List(items.iter().map(Self::from_defaults).collect()),
+            Json::Array(items) => {
+                Value::List(items.iter().map(|item| Self::from_json(item, origin)).collect())
+            }
             Json::Object(map) => Value::Map(
                 map.iter()
                     .map(|(key, value)| Entry {
                         key: key.clone(),
-                        key_origin: Origin::Default,
-                        node: Self::from_defaults(value),
+                        key_origin: origin.clone(),
+                        node: Self::from_json(value, origin),
                     })
                     .collect(),
             ),
         };
-        Self::new(Origin::Default, value)
+        Self::new(origin.clone(), value)
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {

@@ -22,6 +22,8 @@ pub enum Origin {
         /// The column in characters, counted from 1.
         column: u64,
     },
+    /// A request to a running server.
+    Request,
     /// An environment variable.
     Environment {
         /// Its name.
@@ -42,8 +44,9 @@ impl Origin {
         match self {
             Self::Default => 0,
             Self::File { .. } => 1,
-            Self::Environment { .. } => 2,
-            Self::Flag { .. } => 3,
+            Self::Request => 2,
+            Self::Environment { .. } => 3,
+            Self::Flag { .. } => 4,
         }
     }
 }
@@ -55,6 +58,7 @@ impl fmt::Display for Origin {
             Self::File { path, line, column } => {
                 write!(f, "{}:{line}:{column}", path.display())
             }
+            Self::Request => f.write_str("request"),
             Self::Environment { variable } => write!(f, "environment variable {variable}"),
             Self::Flag { name } => write!(f, "flag {name}"),
         }

@@ -24,6 +24,12 @@ pub(crate) enum ProblemKind {
     Forbidden,
     ExpiredToken,
     MissingRight,
+    OpenRegistry,
+    FixedConfig,
+    SettingsVersion,
+    SettingsLocked,
+    SettingsVeto,
+    SettingRefused,
     NoSuchRoute,
     UnknownInstance,
     NoSettings,
@@ -165,6 +171,20 @@ impl ProblemKind {
             Self::Forbidden => (S::FORBIDDEN, "wrong-token", "Wrong token"),
             Self::ExpiredToken => (S::FORBIDDEN, "expired-token", "Token has expired"),
             Self::MissingRight => (S::FORBIDDEN, "missing-right", "Right is missing"),
+            Self::OpenRegistry => {
+                (S::FORBIDDEN, "open-registry", "Registry requires no credentials")
+            }
+            Self::FixedConfig => {
+                (S::NOT_FOUND, "fixed-config", "Settings of the server do not change")
+            }
+            Self::SettingsVersion => {
+                (S::PRECONDITION_FAILED, "settings-version", "Settings have another version")
+            }
+            Self::SettingsLocked => (S::LOCKED, "settings-locked", "Settings are locked"),
+            Self::SettingsVeto => (S::CONFLICT, "settings-veto", "Change was vetoed"),
+            Self::SettingRefused => {
+                (S::UNPROCESSABLE_ENTITY, "setting-refused", "Setting cannot be changed")
+            }
             Self::NoSuchRoute => (S::NOT_FOUND, "no-such-route", "No such route"),
             Self::UnknownInstance => (S::NOT_FOUND, "unknown-instance", "No such instance"),
             Self::NoSettings => (S::NOT_FOUND, "no-settings", "No such settings"),

@@ -10,7 +10,7 @@ use portolan_http::authorize;
 
 use crate::Api;
 use crate::resources::{
-    batch, health, heartbeat, server, servers, services, session, settings, watch,
+    batch, config, health, heartbeat, server, servers, services, session, settings, watch,
 };
 
 /// One route.
@@ -39,6 +39,9 @@ pub(crate) const ROUTES: &[Route] = &[
     guarded("/api/v1/settings/{name}/rollback", "POST", || post(settings::roll_back)),
     guarded("/api/v1/settings/{name}/schema", "GET, HEAD, PUT, DELETE", || get(settings::read_schema).put(settings::set_schema).delete(settings::remove_schema)),
     guarded("/api/v1/settings/{name}/watch", "GET, HEAD", || get(settings::watch::stream)),
+    guarded("/api/v1/config", "GET, HEAD, PATCH", || get(config::read).patch(config::change)),
+    guarded("/api/v1/config/history", "GET, HEAD", || get(config::history)),
+    guarded("/api/v1/config/lock", "PUT, DELETE", || put(config::lock).delete(config::unlock)),
     guarded("/metrics", "GET, HEAD", || get(server::metrics)),
     open("/healthz", "GET, HEAD", || get(server::live)),
     open("/readyz", "GET, HEAD", || get(server::ready)),

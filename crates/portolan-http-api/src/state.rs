@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
+use portolan_config_manager::live::ConfigControl;
 use portolan_core::{DeclaredInstance, DeclaredState, IpNetwork};
 use portolan_http::{Authenticator, CredentialSource, Dialect, Standing};
 use portolan_metrics::Metrics;
@@ -31,6 +32,7 @@ struct Inner {
     network_id: Option<String>,
     open_to_network: bool,
     declared: Option<watch::Receiver<Vec<DeclaredInstance>>>,
+    config: Option<Arc<dyn ConfigControl>>,
     bookmarks: Duration,
     sessions: Option<Sessions>,
     version: String,
@@ -54,6 +56,7 @@ impl Api {
             network_id: None,
             open_to_network: false,
             declared: None,
+            config: None,
             bookmarks: BOOKMARKS,
             sessions: None,
             version,
@@ -96,6 +99,11 @@ impl Api {
         self.with(|inner| inner.declared = declared)
     }
 
+    /// Sets the settings of this process, which administrators can read and change. Default: none.
+    pub fn config(self, config: Option<Arc<dyn ConfigControl>>) -> Self {
+        self.with(|inner| inner.config = config)
+    }
+
     /// Sets the interval at which a watch gets a bookmark if the registry has changed, but nothing that it watches. Default
     /// 5 s: with the default history, it can resume if there are fewer than 2,000 changes a second.
     pub fn bookmarks(self, interval: Duration) -> Self {
@@ -133,6 +141,10 @@ impl Api {
 
     pub(crate) fn standing(&self, request: &Parts) -> Option<Standing> {
         self.0.authenticator.standing(request)
+    }
+
+    pub(crate) fn settings(&self) -> Option<Arc<dyn ConfigControl>> {
+        self.0.config.clone()
     }
 
     pub(crate) fn registry(&self) -> &Registry {

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use portolan_core::TokenBucket;
 use tokio::time::Instant;
 
@@ -48,12 +48,18 @@ const WRONG_TOKEN: Duration = Duration::from_secs(10);
 /// The clients, and what they use. Bounded.
 #[derive(Debug)]
 pub(crate) struct Clients {
-    limits: ClientLimits,
+    allowed: RwLock<Allowed>,
     /// The most streams of all clients.
     total_streams: usize,
+    table: Mutex<Table>,
+}
+
+/// What each client may use.
+#[derive(Debug, Clone)]
+struct Allowed {
+    limits: ClientLimits,
     requests: TokenBucket,
     failures: TokenBucket,
-    table: Mutex<Table>,
 }
 
 #[derive(Debug)]
@@ -109,17 +115,23 @@ impl Default for ClientLimits {
 
 impl Clients {
     pub(crate) fn new(limits: ClientLimits, total_streams: usize) -> Self {
-        let interval = Duration::from_secs(1) / limits.requests_per_second.max(1);
-        let requests = TokenBucket::new(limits.requests_per_second.saturating_mul(4), interval);
-        let failures = TokenBucket::new(limits.wrong_tokens, WRONG_TOKEN);
         let (clients, swept) = (HashMap::new(), Instant::now());
         let table = Mutex::new(Table { clients, swept, streams: 0, response_bytes: 0 });
-        Self { limits, total_streams, requests, failures, table }
+        Self { allowed: RwLock::new(limits.into()), total_streams, table }
+    }
+
+    /// Replaces the limits. What clients use at the moment stays in use.
+    pub(crate) fn replace_limits(&self, limits: ClientLimits) {
+        *self.allowed.write() = limits.into();
+    }
+
+    fn allowed(&self) -> Allowed {
+        self.allowed.read().clone()
     }
 
     /// Admits a connection.
     pub(crate) fn connect(self: &Arc<Self>, client: IpAddr) -> Option<ClientPermit> {
-        let limit = self.limits.connections;
+        let limit = self.allowed.read().limits.connections;
         self.take(client, Used::Connection, |usage| {
             let free = client.is_loopback() || usage.connections < limit;
             usage.connections += usize::from(free);
@@ -129,7 +141,7 @@ impl Clients {
 
     /// The answer to a connection that is not admitted.
     pub(crate) fn crowded(&self) -> RequestError {
-        let limit = self.limits.connections;
+        let limit = self.allowed.read().limits.connections;
         RequestError::TooMany { what: LimitedResource::Connections, limit, retry_after: 5 }
     }
 
@@ -137,7 +149,7 @@ impl Clients {
     pub(crate) fn stream(self: &Arc<Self>, client: IpAddr) -> Result<ClientPermit, RequestError> {
         let mut table = self.table.lock();
         let key = table.key(client);
-        let (limit, total) = (self.limits.streams, self.total_streams);
+        let (limit, total) = (self.allowed.read().limits.streams, self.total_streams);
         let own = table.clients.entry(key).or_default().streams;
         if own >= limit && !client.is_loopback() {
             return Err(RequestError::TooMany {
@@ -160,15 +172,16 @@ impl Clients {
         client: IpAddr,
         bytes: usize,
     ) -> Result<ClientPermit, RequestError> {
+        let Allowed { limits, .. } = self.allowed();
         let mut table = self.table.lock();
         let total = table.response_bytes + bytes;
         let key = table.key(client);
         let usage = table.clients.entry(key).or_default();
         let own = usage.response_bytes + bytes;
         let is_free = |used: usize, limit: usize| used <= limit || used == bytes;
-        let within_own = client.is_loopback() || is_free(own, self.limits.response_bytes);
+        let within_own = client.is_loopback() || is_free(own, limits.response_bytes);
         // A response that is larger than the whole budget is sent alone.
-        if !within_own || !is_free(total, self.limits.total_response_bytes) {
+        if !within_own || !is_free(total, limits.total_response_bytes) {
             return Err(RequestError::NoMemory);
         }
         usage.response_bytes = own;
@@ -182,8 +195,9 @@ impl Clients {
         if client.is_loopback() {
             return Ok(());
         }
-        let limit = usize::try_from(self.limits.requests_per_second).unwrap_or(usize::MAX);
-        match self.with(client, |usage| self.requests.take(&mut usage.requests, Instant::now())) {
+        let Allowed { limits, requests, .. } = self.allowed();
+        let limit = usize::try_from(limits.requests_per_second).unwrap_or(usize::MAX);
+        match self.with(client, |usage| requests.take(&mut usage.requests, Instant::now())) {
             Ok(()) => Ok(()),
             Err(_) => Err(RequestError::TooMany {
                 what: LimitedResource::Requests,
@@ -200,17 +214,17 @@ impl Clients {
         if client.is_loopback() {
             return Ok(());
         }
-        let limit = usize::try_from(self.limits.wrong_tokens).unwrap_or(usize::MAX);
-        self.with(client, |usage| self.failures.check(usage.failures, Instant::now())).map_err(
-            |wait| {
-                let retry_after = wait.as_secs() + 1;
-                RequestError::TooMany { what: LimitedResource::WrongTokens, limit, retry_after }
-            },
-        )
+        let Allowed { limits, failures, .. } = self.allowed();
+        let limit = usize::try_from(limits.wrong_tokens).unwrap_or(usize::MAX);
+        self.with(client, |usage| failures.check(usage.failures, Instant::now())).map_err(|wait| {
+            let retry_after = wait.as_secs() + 1;
+            RequestError::TooMany { what: LimitedResource::WrongTokens, limit, retry_after }
+        })
     }
 
     /// Counts a wrong token, of which this is a digest. A token that is repeated tells its sender nothing new.
     pub(crate) fn guessed(&self, client: IpAddr, digest: u64) {
+        let failures = self.allowed().failures;
         self.with(client, |usage| {
             if usage.wrong_tokens.contains(&digest) {
                 return;
@@ -218,7 +232,7 @@ impl Clients {
             usage.wrong_tokens.truncate(REMEMBERED - 1);
             usage.wrong_tokens.insert(0, digest);
             // If it is empty already, the client is refused.
-            _ = self.failures.take(&mut usage.failures, Instant::now());
+            _ = failures.take(&mut usage.failures, Instant::now());
         });
     }
 
@@ -249,6 +263,17 @@ impl Clients {
         let key = table.key(client);
         let taken = action(table.clients.entry(key).or_default());
         taken.then(|| ClientPermit { clients: Arc::clone(self), key, used })
+    }
+}
+
+// === impl Allowed ===
+
+impl From<ClientLimits> for Allowed {
+    fn from(limits: ClientLimits) -> Self {
+        let interval = Duration::from_secs(1) / limits.requests_per_second.max(1);
+        let requests = TokenBucket::new(limits.requests_per_second.saturating_mul(4), interval);
+        let failures = TokenBucket::new(limits.wrong_tokens, WRONG_TOKEN);
+        Self { limits, requests, failures }
     }
 }
 

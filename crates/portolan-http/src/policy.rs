@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use parking_lot::RwLock;
 use portolan_core::IpNetwork;
 use portolan_metrics::Metrics;
 
@@ -33,6 +34,7 @@ pub struct HttpState(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     policy: HttpPolicy,
+    hosts: RwLock<Arc<AllowedHosts>>,
     clients: Arc<Clients>,
     identities: Arc<IdentityUsages>,
 }
@@ -44,8 +46,14 @@ impl HttpState {
         &self.0.policy.limits
     }
 
-    pub(crate) fn hosts(&self) -> &AllowedHosts {
-        &self.0.policy.hosts
+    /// Replaces the hosts that requests may name, and how much each client may use. What is in use stays so.
+    pub fn replace(&self, hosts: AllowedHosts, clients: ClientLimits) {
+        *self.0.hosts.write() = Arc::new(hosts);
+        self.0.clients.replace_limits(clients);
+    }
+
+    pub(crate) fn hosts(&self) -> Arc<AllowedHosts> {
+        Arc::clone(&self.0.hosts.read())
     }
 
     /// The host of the client, if the request came through a proxy that is trusted.
@@ -77,7 +85,8 @@ impl From<HttpPolicy> for HttpState {
         // The rest is for requests that end.
         let streams = policy.limits.connections / 5 * 4;
         let clients = Arc::new(Clients::new(policy.clients.clone(), streams));
-        Self(Arc::new(Inner { policy, clients, identities: Arc::default() }))
+        let hosts = RwLock::new(Arc::new(policy.hosts.clone()));
+        Self(Arc::new(Inner { policy, hosts, clients, identities: Arc::default() }))
     }
 }
 

@@ -11,8 +11,8 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::exposition::{Description, Kind};
 use crate::labels::{
-    Action, BroadcastErrorKind, DropReason, Dropped, Ended, Error, Lookup, OperationResult, Pool,
-    Rejected, Request, Service, Strategy,
+    Action, BroadcastErrorKind, ConfigChange, DropReason, Dropped, Ended, Error, Lookup,
+    OperationResult, Pool, Rejected, Request, Service, Strategy,
 };
 use crate::names::Name;
 
@@ -48,6 +48,7 @@ pub(crate) struct Families {
     pub(crate) sessions_ended: Family<Ended, Counter>,
     pub(crate) rejected: Family<Rejected, Counter>,
     pub(crate) audit_lost: Counter,
+    pub(crate) config_changes: Family<ConfigChange, Counter>,
     pub(crate) health_lateness: Histogram,
     pub(crate) health_duration: Histogram,
 }
@@ -169,6 +170,11 @@ impl Families {
                 "Number of audit records lost because the audit log could not keep up",
                 Kind::Counter,
                 Counter::default(),
+            ),
+            config_changes: preset(
+                to.counter("discovery_config_changes", "Number of changes of the settings by result"),
+                [OperationResult::Success, OperationResult::Failure]
+                    .map(|result| ConfigChange { result }),
             ),
             health_lateness: to.add(
                 "discovery_health_check_lateness_seconds",

@@ -158,3 +158,9 @@ impl EncodeLabelValue for DropReason {
         })
     }
 }
+
+/// The result of a change of the settings.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ConfigChange {
+    pub(crate) result: OperationResult,
+}

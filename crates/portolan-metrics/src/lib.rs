@@ -20,7 +20,9 @@ pub use labels::{BroadcastErrorKind, DropReason, OperationResult};
 pub use names::MAX_SERVICE_NAMES;
 
 use families::{Families, Registrar};
-use labels::{Action, Dropped, Ended, Error, Lookup, Pool, Rejected, Request, Service, Strategy};
+use labels::{
+    Action, ConfigChange, Dropped, Ended, Error, Lookup, Pool, Rejected, Request, Service, Strategy,
+};
 use names::{Claim, LabelChange, Name, NameLabels, Shared};
 
 /// The content type of the text that [`Metrics::encode`] returns.
@@ -86,6 +88,11 @@ impl Metrics {
     /// Counts a preferred port that was already in use.
     pub fn port_conflict(&self, pool: &str) {
         self.0.families.port_conflicts.get_or_create(&self.pool(pool)).inc();
+    }
+
+    /// Counts a change of the settings that was applied, or refused.
+    pub fn config_changed(&self, result: OperationResult) {
+        self.0.families.config_changes.get_or_create(&ConfigChange { result }).inc();
     }
 
     // --- service registry

@@ -152,19 +152,21 @@ impl AccessSources {
         address: SocketAddr,
         stack: Option<StackAccess>,
     ) -> Result<Self, ServerError> {
-        let token = settings.token.clone();
-        check_token(token.as_ref(), address)?;
-        // A descriptor can be read once only.
-        let token_file = settings.token_file.clone().filter(|file| !is_descriptor(file));
-        let token_file = token_file.map(FollowedSecret::new);
-        let policies = settings.service_registry.policies.as_deref();
-        let policies = policies.map(FollowedPolicies::read).transpose()?;
-        let state = State { token, token_file, policies, looked: Instant::now() };
+        let state = State::from_settings(settings, address)?;
         let published = watch::Sender::default();
         let (registry, state) = (OnceLock::new(), Mutex::new(state));
         let sources = Self { address, stack, registry, state, published };
         sources.publish(&sources.state.lock());
         Ok(sources)
+    }
+
+    /// Uses the token and the policies of these settings from now on. If they cannot be used, what was in force stays so.
+    pub(crate) fn replace(&self, settings: &Settings) -> Result<(), ServerError> {
+        let replaced = State::from_settings(settings, self.address)?;
+        let mut state = self.state.lock();
+        *state = replaced;
+        self.publish(&state);
+        Ok(())
     }
 
     /// Returns what identifies clients by what is in force at each moment.
@@ -218,6 +220,17 @@ impl AccessSources {
 // === impl State ===
 
 impl State {
+    fn from_settings(settings: &Settings, address: SocketAddr) -> Result<Self, ServerError> {
+        let token = settings.token.clone();
+        check_token(token.as_ref(), address)?;
+        // A descriptor can be read once only.
+        let token_file = settings.token_file.clone().filter(|file| !is_descriptor(file));
+        let token_file = token_file.map(FollowedSecret::new);
+        let policies = settings.service_registry.policies.as_deref();
+        let policies = policies.map(FollowedPolicies::read).transpose()?;
+        Ok(Self { token, token_file, policies, looked: Instant::now() })
+    }
+
     /// Reads the token if its file has changed. A file that cannot be used replaces nothing.
     fn reload_token(&mut self, address: SocketAddr) -> bool {
         let Some(file) = &mut self.token_file else { return false };

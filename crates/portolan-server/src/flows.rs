@@ -10,7 +10,7 @@ mod import;
 
 use crate::Settings;
 
-pub(crate) use health::health;
+pub(crate) use health::health_following;
 pub(crate) use import::import;
 
 /// What announcements on the broadcast channel are worth.

@@ -7,6 +7,7 @@ mod access;
 mod error;
 mod flows;
 mod listen;
+pub mod live;
 mod own_names;
 mod parts;
 pub mod secrets;
@@ -17,6 +18,7 @@ mod transport;
 
 pub use access::{InvalidAccess, LoadedPolicies, read_policies};
 pub use error::ServerError;
+pub use live::LIVE_SETTINGS;
 pub use server::{RegistryServer, RegistryServerBuilder};
 pub use settings::{InvalidSettings, LogFormat, LoggingConfig, STACK_KEYS, Settings};
 pub use transport::{InvalidTls, check_certificates};

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use portolan_broadcast::{Broadcaster, network_id};
+use portolan_config_manager::ConfigManager;
+use portolan_config_manager::live::ConfigControl;
 use portolan_core::{Change, DeclaredInstance, Host, Scope, Secret};
 use portolan_host_facts::registry_socket::RegistrySocket;
 use portolan_http::{AllowedHosts, ClientLimits, HttpLimits, HttpPolicy, HttpState};
@@ -22,6 +24,7 @@ use tracing::{info, warn};
 use crate::access::AccessSources;
 use crate::flows::{self, ChannelTrust};
 use crate::listen::listen;
+use crate::live::LiveParts;
 use crate::own_names::own_names;
 use crate::parts::Parts;
 use crate::secrets::MIN_TOKEN;
@@ -59,6 +62,7 @@ pub struct RegistryServerBuilder {
     on_any_port: bool,
     declared: Option<watch::Receiver<Vec<DeclaredInstance>>>,
     is_of_stack: bool,
+    live: Option<Arc<ConfigManager<Settings>>>,
 }
 
 // === impl RegistryServer ===
@@ -75,6 +79,7 @@ impl RegistryServer {
             on_any_port: false,
             declared: None,
             is_of_stack: false,
+            live: None,
         }
     }
 
@@ -159,11 +164,25 @@ impl RegistryServerBuilder {
         self
     }
 
+    /// Sets the manager of the settings, which change while the server runs. Its settings must be those of the builder.
+    pub fn live(mut self, manager: Arc<ConfigManager<Settings>>) -> Self {
+        self.live = Some(manager);
+        self
+    }
+
     /// Starts the server. The port comes first, so that a second server on the same port fails
     /// before it has any effect.
     pub async fn start(self) -> Result<RegistryServer, ServerError> {
-        let Self { settings, scope, metrics, broadcaster, on_any_port, declared, is_of_stack } =
-            self;
+        let Self {
+            settings,
+            scope,
+            metrics,
+            broadcaster,
+            on_any_port,
+            declared,
+            is_of_stack,
+            live,
+        } = self;
         if !settings.service_registry.enabled {
             return Err(ServerError::Disabled);
         }
@@ -196,12 +215,17 @@ impl RegistryServerBuilder {
             .trusted_proxies(settings.service_registry.trusted_proxies.clone())
             .open_to_network(is_open_to_network(address.ip(), &settings))
             .network_id(network_id())
-            .declared(declared);
+            .declared(declared)
+            .config(live.clone().map(|manager| manager as Arc<dyn ConfigControl>));
 
+        let state = HttpState::from(http_policy(&settings.service_registry, &metrics));
         let mut parts = Parts::default();
+        let (publish, followed) = watch::channel(Arc::new(settings.clone()));
+        let live_settings = LiveParts { access: Arc::clone(&access), http: state.clone(), publish };
+        parts.spawn("settings", |stop| live_settings.follow(live, address, stop));
         parts.spawn("access", |stop| access.follow(registry.clone(), stop));
         parts.spawn("health", |stop| {
-            flows::health(registry.clone(), settings.health.clone(), metrics.clone(), trust, stop)
+            flows::health_following(registry.clone(), followed, metrics.clone(), stop)
         });
         parts.spawn("sessions", |stop| session_ends.run(stop));
         // Subscribed before `start` returns, so that no announcement after it is missed.
@@ -211,7 +235,6 @@ impl RegistryServerBuilder {
             });
         }
         let (dialects, open) = (vec![api.dialect()], CancellationToken::new());
-        let state = HttpState::from(http_policy(&settings.service_registry, &metrics));
         let (opened, shared) = (open.clone().cancelled_owned(), state.clone());
         parts.spawn_fallible("http", async |stop| {
             // Requests wait until the state is that with which the server begins.
@@ -312,7 +335,7 @@ fn is_open_to_network(address: IpAddr, settings: &Settings) -> bool {
     !address.is_loopback() && !settings.requires_credentials()
 }
 
-fn client_limits(config: &ClientsConfig) -> ClientLimits {
+pub(crate) fn client_limits(config: &ClientsConfig) -> ClientLimits {
     const MIB: usize = 1024 * 1024;
     ClientLimits {
         connections: config.connections,
@@ -324,10 +347,13 @@ fn client_limits(config: &ClientsConfig) -> ClientLimits {
     }
 }
 
+pub(crate) fn allowed_hosts(config: &RegistryConfig) -> AllowedHosts {
+    AllowedHosts::default().with(config.allowed_hosts.iter().cloned().chain(own_names()))
+}
+
 fn http_policy(config: &RegistryConfig, metrics: &Metrics) -> HttpPolicy {
-    let names = config.allowed_hosts.iter().cloned().chain(own_names());
     HttpPolicy {
-        hosts: AllowedHosts::default().with(names),
+        hosts: allowed_hosts(config),
         clients: client_limits(&config.clients),
         trusted_proxies: config.trusted_proxies.clone(),
         metrics: metrics.clone(),

@@ -11,6 +11,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::config::settings;
 use super::support::{ApiResponse, Server};
 use super::watching::Events;
 use crate::routes::ROUTES;
@@ -79,6 +80,8 @@ fn operations() -> Vec<Operation> {
     let on_one = |op: &str| in_batch(json!({"op": op, "id": "NAME-1"}));
     let report = json!({"op": "health", "id": "NAME-1", "status": "warning"});
     let (list, watch, batch) = ("/api/v1/services", "/api/v1/watch", "/api/v1/batch");
+    let (config, changes, lock) =
+        ("/api/v1/config", "/api/v1/config/history", "/api/v1/config/lock");
     let status = || Some(json!({"status": "warning"}));
     let (get, head, put, post) = (Method::GET, Method::HEAD, Method::PUT, Method::POST);
     let beat = "/api/v1/services/{id}/heartbeat";
@@ -121,6 +124,13 @@ fn operations() -> Vec<Operation> {
         operation(Method::DELETE, schema, "/api/v1/settings/NAME/schema", None, "remove the schema"),
         operation(get.clone(), follow, "/api/v1/settings/NAME/watch", None, "watch settings"),
         operation(head.clone(), follow, "/api/v1/settings/NAME/watch", None, "watch settings"),
+        operation(get.clone(), config, config, None, "read the settings of the server"),
+        operation(head.clone(), config, config, None, "read the settings of the server"),
+        operation(Method::PATCH, config, config, Some(json!({})), "change the settings of the server"),
+        operation(get.clone(), changes, changes, None, "read the history of the settings of the server"),
+        operation(head.clone(), changes, changes, None, "read the history of the settings of the server"),
+        operation(Method::PUT, lock, lock, Some(json!({"reason": "test"})), "lock the settings of the server"),
+        operation(Method::DELETE, lock, lock, None, "unlock the settings of the server"),
         operation(get.clone(), "/metrics", "/metrics", None, "metrics"),
         operation(head.clone(), "/metrics", "/metrics", None, "metrics"),
         operation(get.clone(), "/healthz", "/healthz", None, "liveness"),
@@ -157,7 +167,10 @@ async fn server() -> (watch::Sender<Arc<AccessControl>>, Server) {
     let access = AccessControl::open().with_identities(identities());
     let access = watch::Sender::new(Arc::new(access));
     let receiver = access.subscribe();
-    let server = Server::with(|api| api.authenticator(Authenticator::following(receiver))).await;
+    let server = Server::with(|api| {
+        api.authenticator(Authenticator::following(receiver)).config(Some(settings()))
+    })
+    .await;
     (access, server)
 }
 
@@ -228,7 +241,8 @@ async fn permissions_are_as_the_page_says() {
     writeln!(page, "| request | operation | service | {} |", columns.join(" | ")).unwrap();
     writeln!(page, "| --- | --- | --- |{}", " --- |".repeat(ROLES.len())).unwrap();
     for operation in operations() {
-        let concerns_service = operation.path.contains("NAME") || operation.body.is_some();
+        let concerns_service = !operation.route.starts_with("/api/v1/config")
+            && (operation.path.contains("NAME") || operation.body.is_some());
         let names: &[_] = if concerns_service { &["api", "db"] } else { &["api"] };
         for name in names {
             let mut cells = Vec::new();

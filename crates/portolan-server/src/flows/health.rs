@@ -12,18 +12,44 @@ use portolan_health::{
 };
 use portolan_metrics::Metrics;
 use portolan_registry::{Membership, Registry, WatchQuery};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use url::{Host, Url};
 
 use super::ChannelTrust;
+use crate::Settings;
 
 /// The length of the report queue. Checks wait while it is full.
 const REPORTS: usize = 256;
 
+/// Checks endpoints by the settings in force until stopped. When they change, every check begins again.
+pub(crate) async fn health_following(
+    registry: Registry,
+    mut settings: watch::Receiver<Arc<Settings>>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        let now = Arc::clone(&settings.borrow_and_update());
+        let (turn, trust) = (stop.child_token(), ChannelTrust::from_settings(&now));
+        let config = now.health.clone();
+        let checking = health(registry.clone(), config, metrics.clone(), trust, turn.clone());
+        let differs = |new: &Arc<Settings>| {
+            new.health != now.health || ChannelTrust::from_settings(new) != trust
+        };
+        tokio::pin!(checking);
+        tokio::select! {
+            () = &mut checking => return,
+            Ok(_) = settings.wait_for(differs) => {}
+        }
+        turn.cancel();
+        checking.await;
+    }
+}
+
 /// Checks endpoints until stopped.
-pub(crate) async fn health(
+async fn health(
     registry: Registry,
     config: HealthConfig,
     metrics: Metrics,

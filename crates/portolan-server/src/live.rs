@@ -1,0 +1,125 @@
+//! Which settings change while a server runs, and what applies them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use portolan_config_manager::ConfigManager;
+use portolan_config_manager::live::{Effect, Rule, Rules, Version, Veto};
+use portolan_core::Remedy as _;
+use portolan_http::HttpState;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::access::AccessSources;
+use crate::server::{allowed_hosts, check_token, client_limits};
+use crate::{Settings, check_certificates, read_policies};
+
+const fn live(path: &'static str, by: &'static str) -> Rule {
+    Rule { path, effect: Effect::Live { by } }
+}
+
+const fn from_files(path: &'static str, by: &'static str) -> Rule {
+    Rule { path, effect: Effect::LiveFromFiles { by } }
+}
+
+const fn restart(path: &'static str, reason: &'static str) -> Rule {
+    Rule { path, effect: Effect::Restart { reason } }
+}
+
+/// Every setting that a running server can change. A setting that is in no row needs a restart.
+#[rustfmt::skip]
+pub const LIVE_SETTINGS: Rules = Rules(&[
+    live("logging.level", "the log"),
+    restart("logging.format", "the format of the log is the same from its first line to its last"),
+    restart("logging.audit", "the audit log is open"),
+    live("health", "health checks, which begin again"),
+    from_files("health.tls", "health checks, which begin again"),
+    from_files("token", "access control"),
+    from_files("token_file", "access control"),
+    from_files("tokens", "commands that start later"),
+    from_files("service_registry.policies", "access control"),
+    live("service_registry.clients", "the HTTP server"),
+    live("service_registry.allowed_hosts", "the HTTP server"),
+    restart("service_registry.listen_address", "the server listens at the former address"),
+    restart("service_registry.storage_backend", "the store is open"),
+    restart("service_registry.data_dir", "the store is open"),
+    restart("service_registry.etcd", "the store is open"),
+    restart("service_registry.consul", "the store is open"),
+    restart("service_registry.tls", "the certificates come from the former files; what is in these files is read again when it changes"),
+    restart("broadcast", "the channel is joined; what is in its key files is read again when it changes"),
+    live("port_allocator", "commands that start later"),
+    restart("port_allocator.runtime_dir", "the lease of the registry's port is in the former directory"),
+    restart("port_allocator.state_dir", "the directory is open"),
+    live("discovery", "commands that start later"),
+    from_files("discovery.tls", "commands that start later"),
+]);
+
+/// The parts of a server that follow the settings.
+#[derive(Debug)]
+pub(crate) struct LiveParts {
+    pub(crate) access: Arc<AccessSources>,
+    pub(crate) http: HttpState,
+    pub(crate) publish: watch::Sender<Arc<Settings>>,
+}
+
+// === impl LiveParts ===
+
+impl LiveParts {
+    /// Applies each version of the settings until stopped.
+    pub(crate) async fn follow(
+        self,
+        manager: Option<Arc<ConfigManager<Settings>>>,
+        address: SocketAddr,
+        stop: CancellationToken,
+    ) {
+        let Some(manager) = manager else { return stop.cancelled().await };
+        manager.on_change("the registry", move |old, new| check(old, new, address));
+        let mut versions = manager.follow();
+        loop {
+            tokio::select! {
+                Ok(()) = versions.changed() => {
+                    let version = Arc::clone(&versions.borrow_and_update());
+                    self.apply(&version);
+                }
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn apply(&self, version: &Version<Settings>) {
+        let settings = &version.loaded.value;
+        let before = Arc::clone(&self.publish.borrow());
+        if is_access_changed(&before, settings)
+            && let Err(error) = self.access.replace(settings)
+        {
+            // It was checked a moment ago; the files have changed since.
+            let error = error.with_remedy();
+            error!(%error, "Access control not replaced, the former one stays in force");
+        }
+        let registry = &settings.service_registry;
+        self.http.replace(allowed_hosts(registry), client_limits(&registry.clients));
+        self.publish.send_replace(Arc::new(settings.clone()));
+    }
+}
+
+fn is_access_changed(old: &Settings, new: &Settings) -> bool {
+    let of = |settings: &Settings| {
+        let Settings { token, token_file, service_registry, .. } = settings;
+        (token.clone(), token_file.clone(), service_registry.policies.clone())
+    };
+    of(old) != of(new)
+}
+
+/// Checks what the settings name, as the server does when it starts.
+fn check(old: &Settings, new: &Settings, address: SocketAddr) -> Result<(), Veto> {
+    if old.requires_credentials() != new.requires_credentials() {
+        return Err(Veto(
+            "whether it requires credentials decides what it imports from the broadcast channel; restart it".to_owned(),
+        ));
+    }
+    check_token(new.token.as_ref(), address).map_err(|error| Veto(error.with_remedy()))?;
+    check_certificates(&new.service_registry).map_err(|error| Veto(error.with_remedy()))?;
+    read_policies(&new.service_registry).map_err(|error| Veto(error.with_remedy()))?;
+    new.broadcast.check_files().map_err(|error| Veto(error.with_remedy()))
+}
