@@ -139,7 +139,9 @@ fn registry_exit(error: &RegistryClientError) -> Exit {
         RegistryClientError::NotPermitted { .. }
         | RegistryClientError::Conflict { .. }
         | RegistryClientError::ForeignListener { .. } => Exit::NotPermitted,
-        RegistryClientError::UnknownService { .. } => Exit::NotFound,
+        RegistryClientError::UnknownService { .. } | RegistryClientError::NoSettings { .. } => {
+            Exit::NotFound
+        }
         RegistryClientError::InvalidUrl { .. } | RegistryClientError::InvalidToken => Exit::Usage,
         _ => Exit::Failed,
     }

@@ -105,7 +105,8 @@ pub use portolan_client::strategy::{
 pub use portolan_client::{
     Attempt, AttemptOutcome, Deadline, Discover, DiscoverAll, DiscoverError, Discovered,
     DiscoveryConfig, Explanation, InvalidDiscovery, RegistryClient, RegistryClientConfig,
-    RegistryClientError, ServiceWatch, StrategyName,
+    RegistryClientError, ServiceWatch, SettingsClient, SettingsVersion, SettingsWatch,
+    StrategyName, UpdateError,
 };
 #[doc(inline)]
 pub use portolan_core::{

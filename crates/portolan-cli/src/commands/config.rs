@@ -1,4 +1,4 @@
-//! `portolan config`: checks and shows the configuration.
+//! `portolan config`: checks and shows the configuration, and reads and changes the settings of services.
 
 use std::path::PathBuf;
 
@@ -6,9 +6,11 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::exit::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit, Failure};
 use crate::global::Global;
 use crate::{logging, output};
+
+mod service;
 
 /// Options of `portolan config`.
 #[derive(Debug, Args)]
@@ -26,8 +28,18 @@ enum Command {
     },
     /// Shows every setting in force with its origin
     Show,
-    /// Prints the JSON Schema of the configuration file, for editors
-    Schema,
+    /// Prints the JSON Schema of the configuration file, for editors, or that of the settings of a service
+    Schema(service::Schema),
+    /// Prints the settings of a service, which the registry keeps
+    Get(service::Get),
+    /// Changes the settings of a service
+    Set(service::Set),
+    /// Lists the versions of the settings of a service
+    History(service::History),
+    /// Restores an earlier version of the settings of a service
+    Rollback(service::Rollback),
+    /// Prints the settings of a service, and each change of them
+    Watch(service::Watch),
 }
 
 impl Config {
@@ -35,9 +47,33 @@ impl Config {
         match self.command {
             Command::Check { file } => check(global, file),
             Command::Show => show(global),
-            Command::Schema => schema(),
+            Command::Schema(of) if of.is_of_file() => schema(),
+            Command::Schema(it) => in_registry(global, async |context| it.run(context).await),
+            Command::Get(it) => in_registry(global, async |context| it.run(context).await),
+            Command::Set(it) => in_registry(global, async |context| it.run(context).await),
+            Command::History(it) => in_registry(global, async |context| it.run(context).await),
+            Command::Rollback(it) => in_registry(global, async |context| it.run(context).await),
+            Command::Watch(it) => in_registry(global, async |context| it.run(context).await),
         }
     }
+}
+
+/// Runs a command that needs the registry, and therefore a valid configuration.
+fn in_registry(
+    global: &Global,
+    command: impl AsyncFnOnce(&Context) -> CommandResult,
+) -> CommandResult {
+    let context = Context::load(global, None)?;
+    let (settings, metrics) = (&context.settings().logging, context.metrics.clone());
+    let _audit = logging::start(settings, global, "warn", metrics, false)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format_args!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(command(&context));
+    // A blocking call, such as a host name lookup, must not delay the exit.
+    runtime.shutdown_background();
+    result
 }
 
 fn check(global: &Global, file: Option<PathBuf>) -> CommandResult {

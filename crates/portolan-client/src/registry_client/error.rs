@@ -80,6 +80,26 @@ pub enum RegistryClientError {
         /// The registry's remedy.
         remedy: String,
     },
+    /// The service has no settings, or not this version of them. Retrying does not help.
+    #[error("the registry at {url} refused: {detail}")]
+    NoSettings {
+        /// The registry's URL.
+        url: String,
+        /// The registry's reason.
+        detail: String,
+        /// The registry's remedy.
+        remedy: String,
+    },
+    /// The settings have another version than the expected one, so that they were not changed. Read them again.
+    #[error("the registry at {url} refused: {detail}")]
+    VersionConflict {
+        /// The registry's URL.
+        url: String,
+        /// The registry's reason, which names both versions.
+        detail: String,
+        /// The registry's remedy.
+        remedy: String,
+    },
     /// The instance listens on loopback of another host.
     #[error("{id} cannot be reached from this host: {detail}")]
     OutOfReach {
@@ -111,7 +131,7 @@ impl RegistryClientError {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::Refused { status, .. } => *status >= 500 || *status == 429,
+            Self::Refused { status, .. } => (*status >= 500 && *status != 501) || *status == 429,
             _ => false,
         }
     }
@@ -181,7 +201,10 @@ impl Remedy for RegistryClientError {
             ),
             Self::UnknownService { .. } => Some("register the instance again".into()),
             Self::BadAnswer { .. } => Some("check the registry URL".into()),
-            Self::Conflict { remedy, .. } | Self::NotPermitted { remedy, .. } => Some(remedy.clone().into()),
+            Self::Conflict { remedy, .. }
+            | Self::NotPermitted { remedy, .. }
+            | Self::NoSettings { remedy, .. }
+            | Self::VersionConflict { remedy, .. } => Some(remedy.clone().into()),
             Self::InvalidUrl { .. } | Self::Refused { .. } | Self::OutOfReach { .. } => None,
         }
     }

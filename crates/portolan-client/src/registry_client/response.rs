@@ -50,6 +50,10 @@ const STALE: &str = "portolan-stale";
 /// The type of the problem that an instance is on loopback of another host.
 const OUT_OF_REACH: &str = "urn:portolan:problem:out-of-reach";
 
+/// The types of the problems that there are no such settings.
+const NO_SETTINGS: [&str; 2] =
+    ["urn:portolan:problem:no-settings", "urn:portolan:problem:no-version"];
+
 // === impl RegistryResponse ===
 
 impl RegistryResponse {
@@ -133,6 +137,16 @@ impl RegistryResponse {
             return Err(problem.conflict(url, &detail));
         }
         Err(match status {
+            StatusCode::PRECONDITION_FAILED => {
+                let (detail, remedy) = problem.take_apart(&detail);
+                let remedy = remedy.unwrap_or_default();
+                RegistryClientError::VersionConflict { url, detail, remedy }
+            }
+            _ if NO_SETTINGS.contains(&problem.r#type.as_str()) => {
+                let (detail, remedy) = problem.take_apart(&detail);
+                let remedy = remedy.unwrap_or_default();
+                RegistryClientError::NoSettings { url, detail, remedy }
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let (detail, remedy) = problem.take_apart(&detail);
                 let remedy = remedy.unwrap_or_else(|| TOKEN_REMEDY.to_owned());

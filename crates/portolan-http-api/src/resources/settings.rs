@@ -142,7 +142,7 @@ pub(crate) async fn read_schema(
         None => {
             let detail = format!("the settings of {key} have no schema");
             Err(Problem::new(ProblemKind::NoSettings, detail)
-                .remedy("set one with `portolan config set-schema`")
+                .remedy("set one with `portolan config schema NAME --file FILE`")
                 .param("name"))
         }
     }
