@@ -50,6 +50,7 @@ mod registry_srv;
 mod render;
 mod requested_ports;
 mod secrets;
+mod settings;
 mod stack_states;
 #[cfg(feature = "full")]
 mod stale_views;

@@ -16,12 +16,13 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use portolan_core::{Remedy, ServiceId, Ttl};
 use portolan_etcd::{EtcdClient, EtcdError, EtcdLease};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::time::Instant;
 
 use super::decide::EndpointLimits;
 use super::mass_expiry::MassExpiry;
 use super::remote::{FeedSource, ReplicaFeed};
+use super::settings::{NEWS, SettingsNews, SettingsStore};
 use super::{Freshness, OpenError, Receipt, Store, StoreKind, StoreParts, Update};
 use crate::{
     Command, CommandOrigin, InvalidRegistryConfig, LiveServers, Membership, Recorder,
@@ -41,6 +42,7 @@ mod probe;
 mod protect;
 mod record;
 mod replica;
+mod settings;
 mod sync;
 
 /// The row of this store.
@@ -73,6 +75,8 @@ struct Shared {
     progress: watch::Sender<i64>,
     freshness: Freshness,
     revocations: mpsc::Sender<EtcdLease>,
+    /// What watches of settings are told.
+    news: broadcast::Sender<SettingsNews>,
     /// The lease of this server's membership.
     membership_lease: Mutex<Option<EtcdLease>>,
     /// Locked by the task that maintains the store.
@@ -115,6 +119,7 @@ impl Etcd {
             replica: Mutex::new(replica),
             progress: watch::Sender::new(0),
             freshness: Freshness::unconfirmed(),
+            news: broadcast::Sender::new(NEWS),
             revocations,
             membership_lease: Mutex::new(None),
             revocations_taken: tokio::sync::Mutex::new(taken),
@@ -148,6 +153,10 @@ impl Store for Etcd {
         self.shared.replica.lock().record(id)?.owner.peer
     }
 
+    fn settings(&self) -> Option<&dyn SettingsStore> {
+        Some(self)
+    }
+
     fn has_former_state(&self) -> bool {
         true
     }
@@ -163,6 +172,7 @@ impl Store for Etcd {
                 self.shared.keep_membership(),
                 self.shared.end_leases(&recorder),
                 self.shared.revoke_all(),
+                self.shared.follow_settings(),
             );
         }
         .boxed()

@@ -1,25 +1,30 @@
-//! The file of an export: a header, a line for each instance, and an end by which a cut file is noticed.
+//! The file of an export: a header, a line for each instance and for the settings of each service, and an end by which a cut file is noticed.
 //!
 //! ```json
 //! {"portolan":"export","version":1,"store":"memory","revision":7,"exported_at":"2026-11-27T09:00:00Z"}
 //! {"endpoint":{"id":"api@10.0.0.7:8080","name":"api"},"owner":{"peer":"10.0.0.7"}}
-//! {"end":{"instances":1}}
+//! {"settings":{"scope":"default","name":"api","versions":[]}}
+//! {"end":{"instances":1,"settings":1}}
 //! ```
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read, Write};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use portolan_core::{Remedy, Revision};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::SettingsRecord;
 use crate::store::{Inspection, StoreRecord};
 
 /// The value of `portolan` in the header.
 const KIND: &str = "export";
 /// The version of the format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The oldest version that is read. It has no settings of services.
+const OLDEST: u32 = 1;
 /// The largest line in bytes: the largest registration has 300 kB.
 const LINE: u64 = 1 << 20;
 
@@ -34,6 +39,8 @@ pub struct Export {
     pub exported_at: Timestamp,
     /// The instances.
     pub records: Vec<StoreRecord>,
+    /// The settings of services.
+    pub settings: Vec<Arc<SettingsRecord>>,
 }
 
 /// Why a file is not an export. Do not retry: the file must change.
@@ -68,6 +75,14 @@ pub enum InvalidExport {
         /// The number that the end says, if there is one.
         expected: Option<usize>,
     },
+    /// The end says another number of settings.
+    #[error("the export is cut off after the settings of {read} services{}", said(*.expected))]
+    SettingsCutOff {
+        /// The number that was read.
+        read: usize,
+        /// The number that the end says.
+        expected: Option<usize>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,6 +109,14 @@ struct EndLine {
 #[derive(Serialize, Deserialize)]
 struct End {
     instances: usize,
+    #[serde(default)]
+    settings: usize,
+}
+
+/// A line of settings.
+#[derive(Serialize, Deserialize)]
+struct SettingsLine<T> {
+    settings: T,
 }
 
 // === impl Export ===
@@ -101,8 +124,8 @@ struct End {
 impl Export {
     /// The data that was read from a store at this time.
     pub fn new(inspection: Inspection, exported_at: Timestamp) -> Self {
-        let Inspection { store, revision, records, .. } = inspection;
-        Self { store: store.to_owned(), revision, exported_at, records }
+        let Inspection { store, revision, records, settings, .. } = inspection;
+        Self { store: store.to_owned(), revision, exported_at, records, settings }
     }
 
     /// Writes the file.
@@ -120,7 +143,10 @@ impl Export {
         };
         write_line(&mut to, &header)?;
         self.records.iter().try_for_each(|record| write_line(&mut to, record))?;
-        write_line(&mut to, &EndLine { end: End { instances: self.records.len() } })?;
+        let line = |settings| write_line(&mut to, &SettingsLine { settings });
+        self.settings.iter().try_for_each(line)?;
+        let (instances, settings) = (self.records.len(), self.settings.len());
+        write_line(&mut to, &EndLine { end: End { instances, settings } })?;
         to.flush()
     }
 
@@ -134,14 +160,23 @@ impl Export {
         let header =
             lines.next()?.ok_or_else(|| InvalidExport::Header("it is empty".to_owned()))?;
         let Header { store, revision, exported_at, .. } = read_header(&header)?;
-        let (store, mut records) = (store.into_owned(), Vec::new());
+        let (store, mut records, mut settings) = (store.into_owned(), Vec::new(), Vec::new());
         while let Some(line) = lines.next()? {
             if let Ok(EndLine { end }) = serde_json::from_slice(&line) {
                 let (read, expected) = (records.len(), Some(end.instances));
                 if end.instances != read {
                     return Err(InvalidExport::CutOff { read, expected });
                 }
-                return Ok(Self { store, revision, exported_at, records });
+                if end.settings != settings.len() {
+                    let (read, expected) = (settings.len(), Some(end.settings));
+                    return Err(InvalidExport::SettingsCutOff { read, expected });
+                }
+                return Ok(Self { store, revision, exported_at, records, settings });
+            }
+            if line.starts_with(b"{\"settings\":") {
+                let SettingsLine { settings: one } = lines.parse(&line)?;
+                settings.push(one);
+                continue;
             }
             records.push(lines.parse(&line)?);
         }
@@ -155,7 +190,7 @@ fn read_header(line: &[u8]) -> Result<Header<'_>, InvalidExport> {
     if any.portolan != KIND {
         return Err(InvalidExport::Header(format!("it begins a {:?}", any.portolan)));
     }
-    if any.version != VERSION {
+    if !(OLDEST..=VERSION).contains(&any.version) {
         return Err(InvalidExport::Version { found: any.version });
     }
     serde_json::from_slice(line).map_err(invalid)
@@ -211,7 +246,7 @@ impl Remedy for InvalidExport {
             Self::Line { .. } => {
                 "export again, or remove the line and correct the number in the last one"
             }
-            Self::CutOff { .. } => "export again",
+            Self::CutOff { .. } | Self::SettingsCutOff { .. } => "export again",
         };
         Some(remedy.into())
     }
@@ -245,7 +280,22 @@ mod tests {
             revision: Revision(7),
             exported_at: Timestamp::UNIX_EPOCH,
             records: (0..instances).map(record).collect(),
+            settings: (0..instances / 2).map(settings).collect(),
         }
+    }
+
+    fn settings(number: u16) -> Arc<SettingsRecord> {
+        let entry = crate::SettingsEntry {
+            version: 1,
+            at: Timestamp::UNIX_EPOCH,
+            author: "ann".to_owned(),
+            action: crate::SettingsAction::Set,
+            from: None,
+            value: Some(serde_json::json!({"number": number})),
+        };
+        let name = format!("api-{number}").parse().unwrap();
+        let key = crate::SettingsKey { scope: "shop".parse().unwrap(), name };
+        Arc::new(SettingsRecord { key, schema: None, versions: vec![Arc::new(entry)] })
     }
 
     fn written(export: &Export) -> Vec<u8> {
@@ -282,10 +332,11 @@ mod tests {
             String::new(),
             "not an export".to_owned(),
             text.replacen("export", "journal", 1),
-            text.replacen("\"version\":1", "\"version\":2", 1),
+            text.replacen("\"version\":2", "\"version\":3", 1),
             [lines[0], "{}", lines[2]].join("\n"),
             lines[..2].join("\n"),
             [lines[0], lines[2]].join("\n"),
+            text.replacen("\"settings\":0", "\"settings\":1", 1),
             format!("{}\n{}", lines[0], "x".repeat(1 << 20)),
         ];
         insta::assert_snapshot!(files.map(|file| error(file.as_bytes())).join("\n"));

@@ -1,6 +1,7 @@
 //! Imports an export into the store that the settings select.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use portolan_core::{Remedy, ServiceId};
@@ -9,7 +10,10 @@ use tokio::sync::oneshot;
 
 use super::Export;
 use crate::store::{NothingKept, OpenError, StoreRecord};
-use crate::{Command, CommandOrigin, Registry, RegistryConfig, RegistryError, open};
+use crate::{
+    Command, CommandOrigin, Registry, RegistryConfig, RegistryError, SettingsError, SettingsKey,
+    SettingsRecord, open,
+};
 
 /// How many instances are restored by one request.
 const GROUP: usize = 256;
@@ -23,6 +27,12 @@ pub struct ImportReport {
     pub existing: usize,
     /// The instances that were not imported, and why.
     pub refused: Vec<(ServiceId, RegistryError)>,
+    /// The number of services whose settings were imported.
+    pub settings_imported: usize,
+    /// The number of services that had settings already. They are as they were.
+    pub settings_existing: usize,
+    /// The settings that were not imported, and why.
+    pub settings_refused: Vec<(SettingsKey, SettingsError)>,
     /// Why the import ended early: the store did not accept any more.
     pub ended: Option<RegistryError>,
 }
@@ -50,7 +60,11 @@ pub async fn import(config: &RegistryConfig, export: Export) -> Result<ImportRep
     let (task, registry) = open(config, Metrics::new())?;
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(task.run(async { drop(stopped.await) }));
-    let report = restore(&registry, as_of(export, Timestamp::now())).await;
+    let settings = export.settings.clone();
+    let mut report = restore(&registry, as_of(export, Timestamp::now())).await;
+    if report.ended.is_none() {
+        restore_settings(&registry, settings, &mut report).await;
+    }
     drop(stop);
     if let Err(error) = running.await {
         std::panic::resume_unwind(error.into_panic());
@@ -91,6 +105,22 @@ async fn restore(registry: &Registry, records: Vec<StoreRecord>) -> ImportReport
         }
     }
     report
+}
+
+async fn restore_settings(
+    registry: &Registry,
+    settings: Vec<Arc<SettingsRecord>>,
+    report: &mut ImportReport,
+) {
+    for record in settings {
+        let key = record.key.clone();
+        match registry.settings().import((*record).clone()).await {
+            Ok(true) => report.settings_imported += 1,
+            Ok(false) => report.settings_existing += 1,
+            Err(SettingsError::Store(error)) => return report.ended = Some(error),
+            Err(error) => report.settings_refused.push((key, error)),
+        }
+    }
 }
 
 /// Whether the error concerns this record alone, so that others may be imported.

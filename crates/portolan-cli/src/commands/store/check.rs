@@ -22,13 +22,17 @@ impl Check {
     pub(super) async fn run(&self, context: &Context) -> CommandResult {
         match &self.file {
             Some(file) => {
-                let count = import::read(file)?.records.len();
+                let export = import::read(file)?;
+                let (count, settings) = (export.records.len(), export.settings.len());
                 match context.json {
-                    true => output::json(&json!({ "file": file, "instances": count }))?,
+                    true => output::json(&json!({
+                        "file": file, "instances": count, "settings": settings,
+                    }))?,
                     false => output::line(format_args!(
-                        "{} is complete: {}",
+                        "{} is complete: {}{}",
                         file.display(),
-                        instances(count)
+                        instances(count),
+                        and_settings(settings)
                     ))?,
                 }
                 Ok(Exit::Done)

@@ -10,7 +10,7 @@ use portolan_registry::store::inspect;
 use portolan_registry::transfer;
 use serde_json::json;
 
-use super::{instances, warn};
+use super::{and_settings, instances, warn};
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
@@ -37,11 +37,14 @@ impl Export {
                 })?;
                 let count = export.records.len();
                 if context.json {
-                    output::json(&json!({ "exported": count, "file": path }))?;
+                    output::json(&json!({
+                        "exported": count, "settings": export.settings.len(), "file": path,
+                    }))?;
                 } else if !context.quiet {
                     output::note(format_args!(
-                        "{} written to {}",
+                        "{}{} written to {}",
                         instances(count),
+                        and_settings(export.settings.len()),
                         path.display()
                     ));
                 }

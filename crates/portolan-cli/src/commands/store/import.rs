@@ -9,7 +9,7 @@ use portolan_core::Remedy as _;
 use portolan_registry::transfer::{Export, ImportReport, import};
 use serde_json::json;
 
-use super::instances;
+use super::{and_settings, instances};
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
@@ -29,7 +29,9 @@ impl Import {
         let export = tokio::task::spawn_blocking(move || read(&file));
         let export = export.await.map_err(Failure::failed)??;
         let config = &context.settings().service_registry;
-        let ImportReport { imported, existing, refused, ended } = import(config, export).await?;
+        let report = import(config, export).await?;
+        let ImportReport { imported, existing, refused, ended, .. } = report;
+        let (settings, settings_existing) = (report.settings_imported, report.settings_existing);
         if context.json {
             let refused: Vec<_> = refused
                 .iter()
@@ -37,21 +39,32 @@ impl Import {
                 .collect();
             output::json(&json!({
                 "imported": imported, "existing": existing, "refused": refused,
+                "settings": {
+                    "imported": settings, "existing": settings_existing,
+                    "refused": report.settings_refused.iter().map(|(key, error)| json!({
+                        "name": key.name, "scope": key.scope, "reason": error.to_string(),
+                    })).collect::<Vec<_>>(),
+                },
                 "ended": ended.as_ref().map(ToString::to_string),
             }))?;
         } else {
             for (_, error) in &refused {
                 output::warning(error.with_remedy());
             }
+            for (_, error) in &report.settings_refused {
+                output::warning(error.with_remedy());
+            }
             let store = config.storage_backend.as_str();
             output::line(format_args!(
-                "{} imported into {store}; {existing} were there already",
-                instances(imported)
+                "{}{} imported into {store}; {} were there already",
+                instances(imported),
+                and_settings(settings),
+                existing + settings_existing
             ))?;
         }
         match ended {
             Some(error) => Err(Failure::from_error(Exit::Failed, &error)),
-            None if refused.is_empty() => Ok(Exit::Done),
+            None if refused.is_empty() && report.settings_refused.is_empty() => Ok(Exit::Done),
             None => Ok(Exit::Failed),
         }
     }

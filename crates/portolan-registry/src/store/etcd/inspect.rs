@@ -1,6 +1,7 @@
 //! Reads the keys of a registry in etcd, without a membership and without writing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -12,12 +13,13 @@ use super::keys::{Keys, Watched};
 use super::pages::read_all;
 use super::plan::index;
 use super::record::{Value, revision};
+use super::settings::decode;
 
 use super::NAME;
-use crate::RegistryConfig;
 use crate::store::inspect::{InspectError, Inspection, StoreProblem};
 use crate::store::record::StoreRecord;
 use crate::store::remote::LAST;
+use crate::{RegistryConfig, SettingsRecord};
 
 pub(super) fn inspect(config: &RegistryConfig) -> BoxFuture<'_, Result<Inspection, InspectError>> {
     async move {
@@ -59,6 +61,17 @@ fn inspection(keys: &Keys, location: String, found: &Found) -> Inspection {
     };
     let present: BTreeSet<&[u8]> = found.keys.iter().map(|kv| kv.key.as_slice()).collect();
     for kv in &found.keys {
+        if keys.is_settings(&kv.key) {
+            match decode(kv).and_then(|record| placed(keys, record, &kv.key)) {
+                Ok(record) => inspection.settings.push(Arc::new(record)),
+                Err(problem) => {
+                    let remedy = "set them again after the key is deleted";
+                    let problem = StoreProblem::damage(text(&kv.key), problem, remedy);
+                    inspection.problems.push(problem);
+                }
+            }
+            continue;
+        }
         match keys.parse(&kv.key) {
             Watched::Endpoint(id) => match record(kv, &id) {
                 Ok(record) => {
@@ -78,6 +91,14 @@ fn inspection(keys: &Keys, location: String, found: &Found) -> Inspection {
         }
     }
     inspection
+}
+
+/// Checks that settings are those of the service that their key names.
+fn placed(keys: &Keys, record: SettingsRecord, key: &[u8]) -> Result<SettingsRecord, String> {
+    match keys.settings(&record.key).as_bytes() == key {
+        true => Ok(record),
+        false => Err(format!("its value has the settings of another service, {}", record.key)),
+    }
 }
 
 fn record(kv: &KeyValue, id: &ServiceId) -> Result<StoreRecord, String> {

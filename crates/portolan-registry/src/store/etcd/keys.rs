@@ -6,14 +6,15 @@
 //! | `PREFIX/v1/endpoints/ID` | a record, attached to the lease of its registration |
 //! | `PREFIX/v1/deregistered` | the ids that the transaction of its revision deregistered |
 //! | `PREFIX/v1/servers/SERVER` | a live server, attached to its lease |
+//! | `PREFIX/v1/settings/SCOPE/NAME` | the settings of a service with their versions |
 //! | `PREFIX/v1/by-address/HOST/PORT/PROTOCOL/ID` | none: written by each registration at that place |
 //! | `PREFIX/v1/by-fenced/FENCED/ID` | none: written by each registration whose owner has fenced that id |
 
 use portolan_core::ServiceId;
 use portolan_etcd::KeyRange;
 
-use crate::ServerId;
 use crate::store::owner::Place;
+use crate::{ServerId, SettingsKey};
 
 /// The keys of a registry.
 #[derive(Debug, Clone)]
@@ -69,6 +70,21 @@ impl Keys {
 
     pub(super) fn server(&self, server: ServerId) -> String {
         format!("{}/v1/servers/{:016x}", self.prefix, server.0)
+    }
+
+    pub(super) fn settings(&self, key: &SettingsKey) -> String {
+        format!("{}/v1/settings/{}/{}", self.prefix, key.scope, key.name)
+    }
+
+    /// The settings of all services. They sort after what is watched for the instances.
+    pub(super) fn all_settings(&self) -> KeyRange {
+        KeyRange::with_prefix(&format!("{}/v1/settings/", self.prefix))
+    }
+
+    /// Whether the key is one of settings.
+    pub(super) fn is_settings(&self, key: &[u8]) -> bool {
+        let rest = key.strip_prefix(self.prefix.as_bytes());
+        rest.is_some_and(|rest| rest.starts_with(b"/v1/settings/"))
     }
 
     /// The prefix of the keys of all instances at a place.

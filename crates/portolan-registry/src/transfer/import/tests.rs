@@ -138,3 +138,40 @@ async fn full_store_ends_the_import() {
     assert_eq!(report.imported, 2);
     assert_eq!(report.ended, Some(RegistryError::Full { limit: 2 }));
 }
+
+#[tokio::test]
+async fn settings_are_imported_with_their_versions_and_replace_none() {
+    use crate::{SettingsChange, SettingsKey};
+    let key =
+        |name: &str| SettingsKey { scope: "shop".parse().unwrap(), name: name.parse().unwrap() };
+    let set = async |registry: &Registry, name: &str, number: u64| {
+        let change = SettingsChange::Set(serde_json::json!({"number": number}));
+        registry
+            .settings()
+            .change(&key(name), change, None, &CommandOrigin::local())
+            .await
+            .unwrap();
+    };
+    let directories = tempfile::tempdir().unwrap();
+    let old = in_directory(&directories.path().join("old"));
+    let new = in_directory(&directories.path().join("new"));
+    with_registry(&old, async |registry| {
+        for number in 1..=3 {
+            set(registry, "api", number).await;
+        }
+        set(registry, "web", 1).await;
+    })
+    .await;
+    with_registry(&new, async |registry| set(registry, "web", 7).await).await;
+    let mut export = exported(&old, SignedDuration::ZERO).await;
+    assert_eq!(export.settings.len(), 2);
+    let mut wrong = (*export.settings[0]).clone();
+    (wrong.key, wrong.versions) = (key("wrong"), Vec::new());
+    export.settings.push(wrong.into());
+    let report = import(&new, export.clone()).await.unwrap();
+    assert_eq!((report.settings_imported, report.settings_existing), (1, 1));
+    assert_eq!(report.settings_refused.len(), 1);
+    let found = inspect(&new).await.unwrap().settings;
+    assert_eq!(found[0], export.settings[0]);
+    assert_eq!(found[1].value().unwrap()["number"], 7);
+}

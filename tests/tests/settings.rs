@@ -1,0 +1,154 @@
+//! Settings of services: `portolan config get|set|history|rollback|watch|schema NAME`.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use portolan_tests::{Output, REGISTRY, TIMEOUT, TestEnv, isolated, portolan_program, wait_for};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// The members that 100 processes set at the same time.
+const WRITERS: usize = 100;
+
+fn config(env: &TestEnv, words: &[&str]) -> Result<Output> {
+    env.portolan(&["config"])?.args(words).run()
+}
+
+fn value(env: &TestEnv) -> Result<Value> {
+    config(env, &["get", "api"])?.json()
+}
+
+fn versions(env: &TestEnv) -> Result<usize> {
+    let history = config(env, &["history", "api", "--json"])?.json()?;
+    Ok(history["versions"].as_array().context("no versions")?.len())
+}
+
+#[test]
+fn settings_are_changed_watched_and_rolled_back() {
+    isolated(|env| {
+        let _registry = env.quiet_registry(REGISTRY, &[] as &[&str])?;
+        let missing = config(env, &["get", "api"])?.exits(3)?;
+        ensure!(missing.stderr.contains("portolan config set"), "{}", missing.stderr);
+        let mut watch = env.portolan(&["config", "watch", "api"])?.spawn("watch")?;
+        watch.wait_for_line("0 null")?;
+        config(env, &["set", "api", "workers=4", "db.host=10.0.0.7", "log=info"])?.exits(0)?;
+        watch.wait_for_line(r#"1 {"db":{"host":"10.0.0.7"},"log":"info","workers":4}"#)?;
+        config(env, &["set", "api", "log=null", "db.tls=true"])?.exits(0)?;
+        ensure!(value(env)? == json!({"workers": 4, "db": {"host": "10.0.0.7", "tls": true}}));
+        let host = config(env, &["get", "api", "db.host"])?.text()?;
+        ensure!(host.trim() == "10.0.0.7", "{host}");
+        config(env, &["get", "api", "db.port"])?.exits(3)?;
+        config(env, &["rollback", "api", "1"])?.exits(0)?;
+        watch.wait_for_line(r#"3 {"db":{"host":"10.0.0.7"},"log":"info","workers":4}"#)?;
+        config(env, &["rollback", "api", "9"])?.exits(3)?;
+        let history = config(env, &["history", "api"])?.text()?;
+        ensure!(history.contains("rollback to 1"), "{history}");
+        config(env, &["set", "api", "--delete"])?.exits(0)?;
+        watch.wait_for_line("4 null")?;
+        config(env, &["get", "api"])?.exits(3)?;
+        config(env, &["rollback", "api", "2", "--json"])?.exits(0)?;
+        let old = config(env, &["get", "api", "log", "--version", "1"])?.text()?;
+        ensure!(old.trim() == "info", "{old}");
+        watch.signal(Signal::TERM)?;
+        watch.wait(TIMEOUT)?.exits(0).map(drop)
+    });
+}
+
+#[test]
+fn refused_changes_change_nothing_and_say_why() {
+    isolated(|env| {
+        let _registry = env.quiet_registry(REGISTRY, &[] as &[&str])?;
+        config(env, &["set", "api", "workers=4"])?.exits(0)?;
+        env.write("half.json", "{\"workers\": 5, ")?;
+        env.write("list.json", "[1]")?;
+        env.write("good.json", "{\"workers\": 5}")?;
+        let refused = |words: &[&str], exit: i32, why: &str| -> Result<()> {
+            let output = config(env, words)?.exits(exit)?;
+            ensure!(output.stderr.contains(why), "{words:?}: {}", output.stderr);
+            ensure!(value(env)? == json!({"workers": 4}) && versions(env)? == 1, "{words:?}");
+            Ok(())
+        };
+        refused(&["set", "api", "--file", "half.json"], 2, "half.json: EOF")?;
+        refused(&["set", "api", "--file", "missing.json"], 2, "missing.json")?;
+        refused(&["set", "api", "--file", "list.json"], 1, "expected a JSON object")?;
+        refused(&["set", "api", "--file", "good.json", "--version", "7"], 1, "version 1, not 7")?;
+        refused(&["set", "api", "workers=5", "--version", "0"], 1, "version 1, not 0")?;
+        refused(&["set", "api", "workers"], 2, "KEY=VALUE")?;
+        refused(&["set", "api", &format!("pad={}", "x".repeat(70_000))], 1, "the limit is 65536")?;
+        config(env, &["set", "api", "--file", "good.json", "--version", "1"])?.exits(0)?;
+        ensure!(value(env)? == json!({"workers": 5}));
+        Ok(())
+    });
+}
+
+#[cfg(feature = "full")]
+#[test]
+fn settings_must_meet_their_schema() {
+    isolated(|env| {
+        let _registry = env.quiet_registry(REGISTRY, &[] as &[&str])?;
+        let schema = json!({"properties": {"workers": {"type": "integer", "minimum": 1}}});
+        env.write("schema.json", &schema.to_string())?;
+        config(env, &["set", "api", "workers=4"])?.exits(0)?;
+        config(env, &["schema", "api"])?.exits(3)?;
+        config(env, &["schema", "api", "--file", "schema.json"])?.exits(0)?;
+        ensure!(config(env, &["schema", "api"])?.json()? == schema);
+        let refused = config(env, &["set", "api", "workers=0"])?.exits(1)?;
+        ensure!(
+            refused.stderr.contains("/workers: 0 is less than the minimum"),
+            "{}",
+            refused.stderr
+        );
+        ensure!(value(env)? == json!({"workers": 4}));
+        config(env, &["schema", "api", "--remove"])?.exits(0)?;
+        config(env, &["set", "api", "workers=0"])?.exits(0).map(drop)
+    });
+}
+
+#[cfg(not(feature = "full"))]
+#[test]
+fn schema_needs_a_full_build() {
+    isolated(|env| {
+        let _registry = env.quiet_registry(REGISTRY, &[] as &[&str])?;
+        env.write("schema.json", "{}")?;
+        let refused = config(env, &["schema", "api", "--file", "schema.json"])?.exits(1)?;
+        ensure!(refused.stderr.contains("feature `full`"), "{}", refused.stderr);
+        Ok(())
+    });
+}
+
+/// A hundred processes at the same time, over a registry that is killed afterwards.
+#[test]
+fn changes_of_a_hundred_processes_survive_a_crash_and_a_move() {
+    isolated(|env| {
+        let options = ["--set", "service_registry.data_dir=data"];
+        let mut registry = env.quiet_registry(REGISTRY, &options)?;
+        let set = |number: usize| {
+            let mut command = Command::new(portolan_program()?);
+            let member = format!("m{number}={number}");
+            command.args(["--registry", REGISTRY, "config", "set", "api", &member]);
+            Ok::<_, anyhow::Error>(command.stderr(Stdio::null()).spawn()?)
+        };
+        let mut writers = (0..WRITERS).map(set).collect::<Result<Vec<_>>>()?;
+        for writer in &mut writers {
+            ensure!(writer.wait()?.success(), "a writer was refused");
+        }
+        registry.kill()?;
+        let store = |words: &[&str], data: &str| {
+            let set = format!("service_registry.data_dir={data}");
+            env.portolan(&["store"])?.args(words).args(&["--set", &set]).run()?.text()
+        };
+        let checked = store(&["check"], "data")?;
+        ensure!(checked.contains("the settings of 1 service"), "{checked}");
+        store(&["export", "-o", "registry.jsonl"], "data")?;
+        let imported = store(&["import", "registry.jsonl"], "other")?;
+        ensure!(imported.contains("the settings of 1 service imported"), "{imported}");
+        let _registry =
+            env.quiet_registry(REGISTRY, &["--set", "service_registry.data_dir=other"])?;
+        let found = wait_for("the settings", || value(env))?;
+        let members = found.as_object().context("no object")?;
+        ensure!(members.len() == WRITERS, "{} members", members.len());
+        let newest = config(env, &["get", "api", "--json"])?.json()?;
+        ensure!(newest["version"] == WRITERS, "{newest}");
+        Ok(())
+    });
+}
