@@ -152,3 +152,41 @@ fn changes_of_a_hundred_processes_survive_a_crash_and_a_move() {
         Ok(())
     });
 }
+
+/// The library: a hundred updates of one number, and a veto.
+#[cfg(feature = "full")]
+#[test]
+fn updates_of_the_library_are_not_lost_and_can_be_vetoed() {
+    use futures_util::future::try_join_all;
+    use portolan_client::{RegistryClient, RegistryClientConfig, UpdateError};
+    use std::collections::BTreeMap;
+    type Counts = BTreeMap<String, u32>;
+
+    isolated(|env| {
+        let _registry = env.quiet_registry(
+            REGISTRY,
+            &["--set", "service_registry.clients.requests_per_second=100000"],
+        )?;
+        let settings = RegistryClient::new(RegistryClientConfig::new(REGISTRY))?
+            .settings("api".parse()?, portolan_core::Scope::default());
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let increment = |counts: &mut Counts| {
+                *counts.entry("count".to_owned()).or_default() += 1;
+                Ok::<_, String>(())
+            };
+            try_join_all((0..WRITERS).map(|_| settings.update(increment))).await?;
+            let vetoed = settings.update(|counts: &mut Counts| {
+                counts.insert("count".to_owned(), 0);
+                Err("not below 100")
+            });
+            let vetoed = vetoed.await;
+            ensure!(matches!(vetoed, Err(UpdateError::Veto("not below 100"))), "{vetoed:?}");
+            let mut watch = settings.watch();
+            let newest = watch.next().await?;
+            ensure!(newest.value == Some(json!({"count": WRITERS})), "{newest:?}");
+            ensure!(newest.version == 100, "{newest:?}");
+            Ok(())
+        })
+    });
+}

@@ -17,6 +17,7 @@ use crate::{output, shutdown};
 const LONGEST: u64 = 1 << 20;
 
 #[derive(Debug, Args)]
+#[command(disable_version_flag = true)]
 pub(crate) struct Get {
     /// Name of the service
     name: ServiceName,
@@ -28,6 +29,7 @@ pub(crate) struct Get {
 }
 
 #[derive(Debug, Args)]
+#[command(disable_version_flag = true)]
 pub(crate) struct Set {
     /// Name of the service
     name: ServiceName,
@@ -52,6 +54,7 @@ pub(crate) struct History {
 }
 
 #[derive(Debug, Args)]
+#[command(disable_version_flag = true)]
 pub(crate) struct Rollback {
     /// Name of the service
     name: ServiceName,
