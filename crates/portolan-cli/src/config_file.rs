@@ -58,6 +58,22 @@ impl ConfigFile {
         found.map(|(path, place)| Self::read(path, place)).transpose()
     }
 
+    /// Reads the file again. It must exist and have contents: an editor may have removed or emptied it, and not written it yet.
+    pub(crate) fn again(&self) -> Result<Self, Failure> {
+        let path = self.path.display();
+        let metadata = self.path.metadata().map_err(|error| {
+            Failure::usage(format_args!("cannot read the configuration file {path}: {error}"))
+        })?;
+        if metadata.is_file() && metadata.len() == 0 {
+            return Err(Failure::usage(format_args!("the configuration file {path} is empty"))
+                .remedy("write settings, or a comment if there are none"));
+        }
+        match self.place {
+            Place::Named => Ok(self.clone()),
+            place => Self::read(self.path.clone(), place),
+        }
+    }
+
     /// Whether its settings may say where the secrets of this user go.
     pub(crate) fn may_direct_secrets(&self) -> bool {
         self.place != Place::Folder || self.is_trusted()

@@ -16,6 +16,7 @@ use portolan_port_allocator::PortAllocator;
 use portolan_server::{STACK_KEYS, Settings};
 use portolan_supervisor::stack::{StackFile, scope_of_folder};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::config_file::ConfigFile;
 use crate::destinations;
@@ -26,6 +27,7 @@ pub(crate) use secrets::withheld_variables;
 use secrets::{read_secrets, secret_in_arguments};
 
 /// The settings in force, shared by every command.
+#[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) loaded: Loaded<Settings>,
     pub(crate) file: Option<PathBuf>,
@@ -34,6 +36,8 @@ pub(crate) struct Context {
     pub(crate) quiet: bool,
     pub(crate) metrics: Metrics,
     set: Vec<String>,
+    global: Global,
+    source: Option<ConfigFile>,
 }
 
 // === impl Context ===
@@ -63,7 +67,23 @@ impl Context {
         file: Option<PathBuf>,
     ) -> Result<Self, Failure> {
         let file = ConfigFile::find(file.or_else(|| global.config.clone()))?;
-        let mut loader = Settings::loader([]);
+        Self::load_layers(global, file, Value::Null)
+    }
+
+    /// Loads and validates the settings again, from the same file and with what requests have set.
+    pub(crate) fn again(&self, requested: &Value) -> Result<Self, Failure> {
+        let file = self.source.as_ref().map(ConfigFile::again).transpose()?;
+        let context = Self::load_layers(&self.global, file, requested.clone())?;
+        context.validate()?;
+        Ok(context)
+    }
+
+    fn load_layers(
+        global: &Global,
+        file: Option<ConfigFile>,
+        requested: Value,
+    ) -> Result<Self, Failure> {
+        let mut loader = Settings::loader([]).requested(requested);
         if let Some(ConfigFile { path, contents, .. }) = &file {
             loader = match contents {
                 Some(contents) => loader.contents(path, contents.clone()),
@@ -90,11 +110,12 @@ impl Context {
         let mut loaded = loader.load()?;
         destinations::check(&loaded, file.as_ref())?;
         read_secrets(&mut loaded)?;
-        let file = file.map(|file| file.path);
+        let source = file;
+        let file = source.as_ref().map(|file| file.path.clone());
         let scope = effective_scope(&loaded, file.as_deref())?;
         let (metrics, set) = (Metrics::new(), global.set.clone());
         let Global { json, quiet, .. } = *global;
-        Ok(Self { loaded, file, scope, json, quiet, metrics, set })
+        Ok(Self { loaded, file, scope, json, quiet, metrics, set, global: global.clone(), source })
     }
 
     /// Returns the options that give another `portolan` process the same settings.

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args};
 use portolan_core::Scope;
 
 /// The options that every command takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Read settings from FILE [default: ./portolan.yaml, else ~/.config/portolan/portolan.yaml]

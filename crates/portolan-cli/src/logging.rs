@@ -13,6 +13,7 @@ use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::exit::Failure;
@@ -27,21 +28,31 @@ const REMEDY: &str =
 pub(crate) fn start(
     config: &LoggingConfig,
     global: &Global,
-    default: &str,
+    default: &'static str,
     metrics: Metrics,
     eager: bool,
-) -> Result<Option<AuditGuard>, Failure> {
-    let level = match (global.quiet, global.verbose) {
-        (true, _) => "error",
-        (false, 0) => config.level.as_deref().unwrap_or(default),
-        (false, 1) => "info",
-        (false, _) => "debug",
+) -> Result<(Option<AuditGuard>, LogLevel), Failure> {
+    let by_flag = match (global.quiet, global.verbose) {
+        (true, _) => Some("error"),
+        (false, 0) => None,
+        (false, 1) => Some("info"),
+        (false, _) => Some("debug"),
     };
+    let level = by_flag.or(config.level.as_deref()).unwrap_or(default);
     let (audit, guard) = portolan_audit::start(&config.audit, metrics, eager)?.unzip();
-    let mut filter = filter(level)?;
-    if audit.is_some() {
-        filter = filter.with_target(portolan_audit::TARGET, LevelFilter::OFF);
-    }
+    let has_audit = audit.is_some();
+    let filter_of = move |level: &str| {
+        let filter = filter(level)?;
+        Ok::<_, Failure>(match has_audit {
+            true => filter.with_target(portolan_audit::TARGET, LevelFilter::OFF),
+            false => filter,
+        })
+    };
+    let (filter, handle) = reload::Layer::new(filter_of(level)?);
+    let change = move |config: &LoggingConfig| {
+        let filter = filter_of(by_flag.or(config.level.as_deref()).unwrap_or(default))?;
+        handle.reload(filter).map_err(Failure::failed)
+    };
     let audited = Targets::new().with_target(portolan_audit::TARGET, LevelFilter::INFO);
     let registry =
         tracing_subscriber::registry().with(audit.map(|audit| audit.with_filter(audited)));
@@ -59,7 +70,17 @@ pub(crate) fn start(
             registry.with(layer.with_filter(filter)).init();
         }
     }
-    Ok(guard)
+    Ok((guard, LogLevel(Box::new(change))))
+}
+
+/// Changes the level of the log while it is written.
+pub(crate) struct LogLevel(Box<dyn Fn(&LoggingConfig) -> Result<(), Failure> + Send + Sync>);
+
+impl LogLevel {
+    /// Uses the level of these settings from now on, unless a flag decides.
+    pub(crate) fn replace(&self, config: &LoggingConfig) -> Result<(), Failure> {
+        (self.0)(config)
+    }
 }
 
 /// Parses `logging.level`.

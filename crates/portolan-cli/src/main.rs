@@ -11,6 +11,7 @@ mod exit_codes;
 mod global;
 mod logging;
 mod output;
+mod reload;
 mod sandbox;
 mod shutdown;
 mod suggestion;
@@ -26,6 +27,7 @@ use cli::{Cli, Command, ServiceCommand};
 use context::Context;
 use exit::{CommandResult, Exit, Failure};
 use global::Global;
+use logging::LogLevel;
 use sandbox::Restriction;
 
 fn main() -> ExitCode {
@@ -64,13 +66,14 @@ fn run_service_command(global: &Global, command: ServiceCommand) -> CommandResul
     let (level, metrics) = (default_level(&command), context.metrics.clone());
     // A server whose actions are to be audited does not start without its audit log.
     let is_server = matches!(command, ServiceCommand::Serve(_) | ServiceCommand::Up(_));
-    let _audit = logging::start(&context.settings().logging, global, level, metrics, is_server)?;
+    let started = logging::start(&context.settings().logging, global, level, metrics, is_server)?;
+    let (_audit, log_level) = started;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format_args!("cannot start the runtime: {error}")))?;
-    let result = runtime.block_on(dispatch(command, &context, restriction));
+    let result = runtime.block_on(dispatch(command, &context, restriction, log_level));
     // A blocking call, such as a host name lookup, must not delay the exit.
     runtime.shutdown_background();
     result
@@ -90,10 +93,11 @@ async fn dispatch(
     command: ServiceCommand,
     context: &Context,
     restriction: Restriction,
+    log_level: LogLevel,
 ) -> CommandResult {
     match command {
         ServiceCommand::Up(up) => up.run(context).await,
-        ServiceCommand::Serve(serve) => serve.run(context, restriction).await,
+        ServiceCommand::Serve(serve) => serve.run(context, restriction, log_level).await,
         ServiceCommand::Run(run) => run.run(context).await,
         ServiceCommand::Render(render) => render.run(context).await,
         ServiceCommand::Exec(exec) => shutdown::or_interrupted(exec.run(context)).await,

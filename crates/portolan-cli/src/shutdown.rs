@@ -15,6 +15,11 @@ pub(crate) struct ShutdownSignals {
     hangup: Option<Signal>,
 }
 
+/// Installs the signal handlers, without that of SIGHUP, which has another use.
+pub(crate) fn signals_but_hangup() -> Result<ShutdownSignals, Failure> {
+    Ok(ShutdownSignals { hangup: None, ..signals()? })
+}
+
 /// Installs the signal handlers.
 pub(crate) fn signals() -> Result<ShutdownSignals, Failure> {
     let open = || -> io::Result<ShutdownSignals> {
@@ -71,7 +76,8 @@ async fn received(signal: &mut Option<Signal>) {
     }
 }
 
-fn is_hangup_ignored() -> bool {
+/// Whether the parent process ignores SIGHUP, as nohup(1) does.
+pub(crate) fn is_hangup_ignored() -> bool {
     // SIGHUP is signal 1.
     portolan_host_facts::ignored_signals() & 1 != 0
 }

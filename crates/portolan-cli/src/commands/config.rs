@@ -78,12 +78,7 @@ fn in_registry(
 
 fn check(global: &Global, file: Option<PathBuf>) -> CommandResult {
     let context = Context::load(global, file)?;
-    if let Some(level) = &context.settings().logging.level {
-        logging::filter(level)?;
-    }
-    context.settings().broadcast.check_files()?;
-    portolan_server::check_certificates(&context.settings().service_registry)?;
-    portolan_server::read_policies(&context.settings().service_registry)?;
+    check_usable(&context)?;
     let has_stack = context.loaded.document.origin("services").is_some();
     let services = if has_stack { context.stack()?.services.len() } else { 0 };
     let file = context.file.as_ref().map(|file| file.display().to_string());
@@ -96,6 +91,18 @@ fn check(global: &Global, file: Option<PathBuf>) -> CommandResult {
         })?,
     }
     Ok(Exit::Done)
+}
+
+/// Checks what the settings name, as a server does when it starts.
+pub(crate) fn check_usable(context: &Context) -> Result<(), Failure> {
+    let settings = context.settings();
+    if let Some(level) = &settings.logging.level {
+        logging::filter(level)?;
+    }
+    settings.broadcast.check_files()?;
+    portolan_server::check_certificates(&settings.service_registry)?;
+    portolan_server::read_policies(&settings.service_registry)?;
+    Ok(())
 }
 
 /// Written by hand, like the OpenAPI document; the tests compare it with the settings.

@@ -15,6 +15,8 @@ use tracing::info;
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
+use crate::logging::LogLevel;
+use crate::reload::Reload;
 use crate::sandbox::{self, Restriction};
 use crate::{output, shutdown};
 
@@ -56,16 +58,23 @@ impl Serve {
         Ok(sandbox::restrict(&written_directories(&settings)))
     }
 
-    pub(crate) async fn run(self, context: &Context, restriction: Restriction) -> CommandResult {
+    pub(crate) async fn run(
+        self,
+        context: &Context,
+        restriction: Restriction,
+        log_level: LogLevel,
+    ) -> CommandResult {
         log_restriction(restriction);
         open_more_files();
-        let mut stop = shutdown::signals()?;
-        let settings = self.settings(context)?;
+        let mut stop = shutdown::signals_but_hangup()?;
+        let mut reload = Reload::of(context, log_level, move |context| self.settings(context))?;
+        let settings = reload.settings();
         let broadcaster = context.broadcaster().await?;
         let mut server = RegistryServer::builder(settings)
             .scope(context.scope.clone())
             .metrics(context.metrics.clone())
             .broadcaster(broadcaster)
+            .live(reload.manager())
             .start()
             .await?;
         if context.json {
@@ -75,6 +84,7 @@ impl Serve {
         }
         let failure = tokio::select! {
             () = stop.wait() => None,
+            () = reload.run() => None,
             error = server.wait() => Some(error),
         };
         server.stop().await;
