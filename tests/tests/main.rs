@@ -29,6 +29,7 @@ mod hostile_network;
 mod ipv6_only;
 mod late_networks;
 mod layers;
+mod live_settings;
 mod local_boundaries;
 mod loopback_names;
 mod manual_commands;

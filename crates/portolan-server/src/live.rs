@@ -123,3 +123,39 @@ fn check(old: &Settings, new: &Settings, address: SocketAddr) -> Result<(), Veto
     read_policies(&new.service_registry).map_err(|error| Veto(error.with_remedy()))?;
     new.broadcast.check_files().map_err(|error| Veto(error.with_remedy()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../docs/configuration.md");
+
+    #[test]
+    fn every_row_names_a_setting_and_is_in_the_documentation() {
+        let defaults = serde_json::to_value(Settings::default()).unwrap();
+        for Rule { path, effect } in LIVE_SETTINGS.0 {
+            let pointer = format!("/{}", path.replace('.', "/"));
+            assert!(defaults.pointer(&pointer).is_some(), "{path} is no setting");
+            let (live, text) = match effect {
+                Effect::Live { by } => ("yes", by),
+                Effect::LiveFromFiles { by } => ("from files only", by),
+                Effect::Restart { reason } => ("no", reason),
+            };
+            let row = format!("| `{path}` | {live} | {text} |");
+            assert!(PAGE.contains(&row), "docs/configuration.md has no row {row}");
+        }
+    }
+
+    #[test]
+    fn registry_does_not_begin_or_cease_to_require_credentials() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 7000));
+        let open = Settings::default();
+        let token = |token: &str| Settings { token: Some(token.into()), ..Settings::default() };
+        let (one, other) = (token("a token of sixteen bytes"), token("another of sixteen bytes"));
+        assert!(check(&open, &one, address).is_err());
+        assert!(check(&one, &open, address).is_err());
+        check(&one, &other, address).unwrap();
+        let outside = SocketAddr::from(([0, 0, 0, 0], 7000));
+        assert!(check(&one, &token("short"), outside).unwrap_err().0.contains("5 bytes"));
+    }
+}
