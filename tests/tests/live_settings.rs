@@ -36,9 +36,11 @@ impl Live {
 
     fn with_file(env: &TestEnv, file: PathBuf) -> Result<Self> {
         let path = file.display().to_string();
-        let serve = env.portolan(&["serve", "--set", "broadcast.enabled=false", "--config", &path])?;
+        let serve =
+            env.portolan(&["serve", "--set", "broadcast.enabled=false", "--config", &path])?;
         let mut registry = serve.env("PORTOLAN_TOKEN", TOKEN).spawn("registry")?;
-        registry.wait_until("the registry to be ready", || http::get(&format!("{REGISTRY}/readyz")))?;
+        registry
+            .wait_until("the registry to be ready", || http::get(&format!("{REGISTRY}/readyz")))?;
         Ok(Self { file, registry })
     }
 
@@ -105,9 +107,13 @@ fn sighup_loads_the_settings_and_does_not_end_the_server() {
         live.wait_for("health.interval", &json!("5s"))?;
         live.registry.wait_for_line("DEBUG")?;
         ensure!(live.registry.ended()?.is_none());
-        let metrics = http::client()?.get(format!("{REGISTRY}/metrics")).bearer_auth(TOKEN).send()?;
+        let metrics =
+            http::client()?.get(format!("{REGISTRY}/metrics")).bearer_auth(TOKEN).send()?;
         let metrics = metrics.text()?;
-        ensure!(!metrics.contains("discovery_config_changes_total{result=\"success\"} 0"), "{metrics}");
+        ensure!(
+            !metrics.contains("discovery_config_changes_total{result=\"success\"} 0"),
+            "{metrics}"
+        );
         Ok(())
     });
 }
@@ -151,10 +157,7 @@ fn unusable_file_changes_nothing_and_says_why() {
                 "health: {interval: 4s}\nservice_registry: {history: 5}\n",
                 "service_registry.history: it needs a restart",
             ),
-            (
-                "health: {interval: 4s}\nservice_registry: {policies: /nowhere}\n",
-                "/nowhere",
-            ),
+            ("health: {interval: 4s}\nservice_registry: {policies: /nowhere}\n", "/nowhere"),
         ] {
             fs::write(&live.file, text)?;
             live.wait_refused(reason, 1)?;
@@ -174,15 +177,32 @@ fn administrator_changes_settings_by_requests() {
         let mut live = Live::start(env, "health: {interval: 3s}\n")?;
         let path = "/api/v1/config";
         let tag = send("GET", path, None, None)?.tag;
-        let change = json!({"health": {"interval": "4s"}, "port_allocator": {"reserved_ports": [22, 8080]}});
+        let change =
+            json!({"health": {"interval": "4s"}, "port_allocator": {"reserved_ports": [22, 8080]}});
         let changed = send("PATCH", path, Some(&tag), Some(&change))?;
         ensure!(changed.status == 200 && changed.body["version"] == 2, "{}", changed.body);
         for (version, change, status, reason) in [
             (tag.as_str(), json!({"health": {"interval": "5s"}}), 412, "version 2, and not 1"),
-            ("*", json!({"health": {"interval": "5s"}, "broadcast": {"ttl": 3}}), 422, "broadcast.ttl"),
+            (
+                "*",
+                json!({"health": {"interval": "5s"}, "broadcast": {"ttl": 3}}),
+                422,
+                "broadcast.ttl",
+            ),
             ("*", json!({"health": {"interval": "5s"}, "token": "x"}), 422, "token"),
             ("*", json!({"helth": {}}), 422, "did you mean `health`?"),
-            ("*", json!({"service_registry": {"listen_address": "127.0.0.1:7001"}}), 422, "needs a restart"),
+            (
+                "*",
+                json!({"service_registry": {"history": 5}}),
+                422,
+                "service_registry.history: it needs a restart",
+            ),
+            (
+                "*",
+                json!({"broadcast": {"enabled": true}}),
+                422,
+                "broadcast.enabled: flag --set overrides it",
+            ),
         ] {
             let refused = send("PATCH", path, Some(version), Some(&change))?;
             let detail = refused.body["detail"].as_str().context("no problem")?;
@@ -201,7 +221,10 @@ fn administrator_changes_settings_by_requests() {
         live.wait_for("health.interval", &json!("6s"))?;
 
         let history = send("GET", "/api/v1/config/history", None, None)?.body;
-        let authors: Vec<_> = history["versions"].as_array().context("versions")?.iter()
+        let authors: Vec<_> = history["versions"]
+            .as_array()
+            .context("versions")?
+            .iter()
             .map(|version| version["author"].as_str().unwrap_or_default().to_owned())
             .collect();
         ensure!(authors == ["start", "client token", "file", "client token"], "{authors:?}");
@@ -254,7 +277,8 @@ fn no_lookup_fails_during_a_thousand_reloads_half_of_them_invalid() {
 /// Loads the settings again, valid and invalid ones in turn, and waits for the effect of each.
 fn reload_often(live: &mut Live) -> Result<()> {
     let count = |result: &str| -> Result<u64> {
-        let metrics = http::client()?.get(format!("{REGISTRY}/metrics")).bearer_auth(TOKEN).send()?;
+        let metrics =
+            http::client()?.get(format!("{REGISTRY}/metrics")).bearer_auth(TOKEN).send()?;
         let metrics = metrics.text()?;
         let name = format!("discovery_config_changes_total{{result=\"{result}\"}} ");
         let line = metrics.lines().find_map(|line| line.strip_prefix(&name)).context("counter")?;

@@ -61,17 +61,27 @@ impl ConfigFile {
     /// Reads the file again. It must exist and have contents: an editor may have removed or emptied it, and not written it yet.
     pub(crate) fn again(&self) -> Result<Self, Failure> {
         let path = self.path.display();
-        let metadata = self.path.metadata().map_err(|error| {
+        let unreadable = |error| {
             Failure::usage(format_args!("cannot read the configuration file {path}: {error}"))
-        })?;
-        if metadata.is_file() && metadata.len() == 0 {
+        };
+        if !self.path.metadata().map_err(unreadable)?.is_file() {
+            return Err(Failure::usage(format_args!("{path} is no file that can be read again")));
+        }
+        let again = match self.place {
+            Place::Named => {
+                let mut contents = Vec::new();
+                let file = File::open(&self.path).map_err(unreadable)?;
+                file.take(MAX_FILE_SIZE + 1).read_to_end(&mut contents).map_err(unreadable)?;
+                Self { contents: Some(contents), ..self.clone() }
+            }
+            place => Self::read(self.path.clone(), place)?,
+        };
+        // What was read counts: the file may have other contents by now.
+        if again.contents.as_ref().is_some_and(Vec::is_empty) {
             return Err(Failure::usage(format_args!("the configuration file {path} is empty"))
                 .remedy("write settings, or a comment if there are none"));
         }
-        match self.place {
-            Place::Named => Ok(self.clone()),
-            place => Self::read(self.path.clone(), place),
-        }
+        Ok(again)
     }
 
     /// Whether its settings may say where the secrets of this user go.

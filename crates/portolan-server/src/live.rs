@@ -125,6 +125,9 @@ fn check(old: &Settings, new: &Settings, address: SocketAddr) -> Result<(), Veto
 }
 
 #[cfg(test)]
+mod behaviours;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
