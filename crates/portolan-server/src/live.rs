@@ -52,7 +52,6 @@ pub const LIVE_SETTINGS: Rules = Rules(&[
     restart("port_allocator.runtime_dir", "the lease of the registry's port is in the former directory"),
     restart("port_allocator.state_dir", "the directory is open"),
     live("discovery", "commands that start later"),
-    from_files("discovery.tls", "commands that start later"),
 ]);
 
 /// The parts of a server that follow the settings.
