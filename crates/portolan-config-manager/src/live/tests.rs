@@ -77,8 +77,8 @@ impl Fixture {
         self.manager.reload(Author::File)
     }
 
-    fn patch(&self, patch: serde_json::Value) -> Result<Applied, ChangeRefused> {
-        self.manager.patch(&patch, None, Author::Client("ann".to_owned()))
+    fn patch(&self, patch: &serde_json::Value) -> Result<Applied, ChangeRefused> {
+        self.manager.patch(patch, None, Author::Client("ann".to_owned()))
     }
 
     /// The change must be refused for this reason, and change nothing.
@@ -128,7 +128,7 @@ fn update_config_that_is_locked_is_refused_with_the_holder() {
     it.manager.lock("ann", "migration").unwrap();
     it.write("retries: 4");
     it.refused(it.reload(), "locked by ann: migration");
-    it.refused(it.patch(json!({"retries": 4})), "locked by ann");
+    it.refused(it.patch(&json!({"retries": 4})), "locked by ann");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn lock_and_unlock() {
 #[test]
 fn update_partial_changes_one_field() {
     let it = Fixture::new("retries: 3\ntimeouts: {read: 5}\nports: [1]");
-    let applied = it.patch(json!({"retries": 4})).unwrap();
+    let applied = it.patch(&json!({"retries": 4})).unwrap();
     assert_eq!(applied.changed.len(), 1);
     let current = it.manager.current();
     let expected =
@@ -161,7 +161,7 @@ fn update_partial_changes_one_field() {
 fn update_partial_changes_several_fields() {
     let it = Fixture::new("retries: 3");
     let applied =
-        it.patch(json!({"retries": 4, "timeouts": {"read": 7}, "ports": [1, 2]})).unwrap();
+        it.patch(&json!({"retries": 4, "timeouts": {"read": 7}, "ports": [1, 2]})).unwrap();
     let paths: Vec<_> = applied.changed.iter().map(|change| change.path.as_str()).collect();
     assert_eq!(paths, ["ports", "retries", "timeouts.read"]);
 }
@@ -169,20 +169,20 @@ fn update_partial_changes_several_fields() {
 #[test]
 fn update_partial_that_is_invalid_changes_nothing() {
     let it = Fixture::new("retries: 3");
-    it.refused(it.patch(json!({"retries": 10})), "more than 9");
-    it.refused(it.patch(json!({"retries": 4, "retrys": 5})), "did you mean `retries`?");
-    it.refused(it.patch(json!({"retries": 4, "ports": ["x"]})), "ports[0]");
-    it.refused(it.patch(json!([1])), "not a JSON object");
+    it.refused(it.patch(&json!({"retries": 10})), "more than 9");
+    it.refused(it.patch(&json!({"retries": 4, "retrys": 5})), "did you mean `retries`?");
+    it.refused(it.patch(&json!({"retries": 4, "ports": ["x"]})), "ports[0]");
+    it.refused(it.patch(&json!([1])), "not a JSON object");
 }
 
 #[test]
 fn request_is_above_the_file_and_null_takes_it_back() {
     let it = Fixture::new("retries: 3");
-    it.patch(json!({"retries": 4})).unwrap();
+    it.patch(&json!({"retries": 4})).unwrap();
     it.write("retries: 5");
     it.reload().unwrap();
     assert_eq!(it.manager.current().loaded.value.retries, 4, "the request is stronger");
-    it.patch(json!({"retries": null})).unwrap();
+    it.patch(&json!({"retries": null})).unwrap();
     assert_eq!(it.manager.current().loaded.value.retries, 5);
 }
 
@@ -190,7 +190,7 @@ fn request_is_above_the_file_and_null_takes_it_back() {
 fn request_that_would_have_no_effect_is_refused_with_what_overrides_it() {
     let it = Fixture::new("retries: 3");
     it.refused(
-        it.patch(json!({"retries": 4, "level": "debug"})),
+        it.patch(&json!({"retries": 4, "level": "debug"})),
         "level: environment variable PORTOLAN_LEVEL overrides it",
     );
 }
@@ -209,8 +209,8 @@ fn settings_that_need_a_restart_are_refused_with_the_reason_and_nothing_is_appli
 #[test]
 fn secrets_and_files_are_not_taken_from_requests_and_not_shown() {
     let it = Fixture::new("retries: 3\ntoken: old-secret");
-    it.refused(it.patch(json!({"retries": 4, "token": "x"})), "token: it is a secret");
-    it.refused(it.patch(json!({"key_file": "/etc/shadow"})), "key_file: it is a secret or names");
+    it.refused(it.patch(&json!({"retries": 4, "token": "x"})), "token: it is a secret");
+    it.refused(it.patch(&json!({"key_file": "/etc/shadow"})), "key_file: it is a secret or names");
     it.write("retries: 3\ntoken: new-secret");
     it.reload().unwrap();
     let shown = serde_json::to_string(&it.manager.history()).unwrap()
@@ -227,8 +227,8 @@ fn callback_is_told_of_old_and_new_values() {
         sink.lock().push((old.retries, new.retries));
         Ok(())
     });
-    it.patch(json!({"retries": 4})).unwrap();
-    it.patch(json!({"retries": 4})).unwrap();
+    it.patch(&json!({"retries": 4})).unwrap();
+    it.patch(&json!({"retries": 4})).unwrap();
     assert_eq!(*seen.lock(), [(3, 4)], "not for a change that changes nothing");
 }
 
@@ -241,11 +241,11 @@ fn callback_that_vetoes_the_change_keeps_everything_as_it_was() {
         4 => Err(Veto("4 is unlucky".to_owned())),
         _ => Ok(()),
     });
-    it.refused(it.patch(json!({"retries": 4})), "pool refuses the change: 4 is unlucky");
+    it.refused(it.patch(&json!({"retries": 4})), "pool refuses the change: 4 is unlucky");
     it.write("retries: 4");
     it.refused(it.reload(), "4 is unlucky");
     assert!(!followed.has_changed().unwrap());
-    it.patch(json!({"retries": 5})).unwrap();
+    it.patch(&json!({"retries": 5})).unwrap();
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn components_follow_the_latest_version_only() {
     let mut followed = it.manager.follow();
     followed.mark_unchanged();
     for retries in [4, 5, 6] {
-        it.patch(json!({"retries": retries})).unwrap();
+        it.patch(&json!({"retries": retries})).unwrap();
     }
     assert_eq!(followed.borrow_and_update().loaded.value.retries, 6);
 }
@@ -274,13 +274,13 @@ fn components_follow_the_latest_version_only() {
 #[test]
 fn history_names_author_time_and_values_and_is_bounded() {
     let it = Fixture::new("retries: 3");
-    it.patch(json!({"retries": 4})).unwrap();
+    it.patch(&json!({"retries": 4})).unwrap();
     let entry = it.manager.history().pop().unwrap();
     assert_eq!((entry.version, entry.author.to_string().as_str()), (2, "client ann"));
     let change = &entry.changed[0];
     assert_eq!((&change.old, &change.new), (&json!(3), &json!(4)));
     for number in 0..2 * MAX_HISTORY {
-        it.patch(json!({"retries": number % 2})).unwrap();
+        it.patch(&json!({"retries": number % 2})).unwrap();
     }
     let history = it.manager.history();
     assert_eq!(history.len(), MAX_HISTORY);
