@@ -13,6 +13,8 @@
 mod allocate;
 mod baseline;
 mod bench_env;
+#[cfg(feature = "full")]
+mod crash;
 mod flood;
 mod interleaved;
 mod kill;
@@ -33,6 +35,8 @@ use anyhow::{Context, Result};
 
 pub use baseline::{Family, bound};
 pub use bench_env::{BenchEnv, HELD, MEASURED, request};
+#[cfg(feature = "full")]
+pub use crash::{LISTEN, listen};
 pub use start::{STARTED, write_start_time};
 pub use worker::run_worker;
 
@@ -56,6 +60,8 @@ const REGISTRY: &[(&str, Part)] = &[
     ("durable", registry::durable),
     ("recovery", registry::recovery),
     ("flood", flood::rows),
+    #[cfg(feature = "full")]
+    ("crash", crash::rows),
     #[cfg(feature = "full")]
     ("etcd-peers", registry::etcd_peers),
     #[cfg(feature = "full")]

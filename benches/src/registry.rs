@@ -2,7 +2,7 @@
 
 mod durable;
 #[cfg(feature = "full")]
-mod etcd;
+pub(crate) mod etcd;
 mod recovery;
 
 pub(crate) use durable::rows as durable;

@@ -14,6 +14,7 @@ mod crashes;
 mod data_dir;
 mod discovery;
 mod doctor;
+mod draining;
 #[cfg(feature = "full")]
 mod etcd;
 mod examples;

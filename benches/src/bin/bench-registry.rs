@@ -4,6 +4,10 @@
 use anyhow::Result;
 
 fn main() -> Result<()> {
-    let parts: Vec<String> = std::env::args().skip(1).collect();
-    portolan_benches::print_registry_report(&parts)
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        #[cfg(feature = "full")]
+        [only, port] if only == portolan_benches::LISTEN => portolan_benches::listen(port),
+        parts => portolan_benches::print_registry_report(parts),
+    }
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::{SAMPLE, SERVICES};
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 0, 1);
-const TOKEN: &str = "a token of the benchmark";
+pub(crate) const TOKEN: &str = "a token of the benchmark";
 const DROPPED: &str = "discovery_broadcast_dropped_total{";
 
 /// A registry with a token and a key on its channel.

@@ -2,4 +2,4 @@
 
 pub(super) mod load;
 pub(super) mod peers;
-mod server;
+pub(crate) mod server;

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use portolan_broadcast::AnnounceError;
 use portolan_client::RegistryClientError;
+use portolan_core::endpoint::DRAINING;
 use portolan_core::{Action, HealthReport, HealthStatus, Registration, ServiceEndpoint, ServiceId};
 use portolan_health::{CheckSpec, HealthEvent, HealthMonitor};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::AgentError;
 use crate::broadcast_link::BroadcastLink;
 use crate::builder::{AgentBuilder, Started, desired_endpoint};
-use crate::registry_link::RegistryLink;
+use crate::registry_link::{Published, RegistryLink};
 
 /// How long a request in flight may take after the agent was stopped. If the request were
 /// cancelled, the registry might apply it after the deregistration and keep a stale instance.
@@ -36,6 +37,8 @@ pub struct Agent {
     health: watch::Receiver<HealthReport>,
     check: CheckSpec,
     monitor: HealthMonitor,
+    /// What the registry has; `None` without one.
+    published: Option<watch::Receiver<Published>>,
     stopping: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -97,6 +100,27 @@ impl Agent {
         Ok(())
     }
 
+    /// Publishes that the service is about to stop, so that callers choose other instances, and waits until the registry has
+    /// acknowledged it, for at most 500 ms. Returns whether callers may have to be waited for: not if the registry does not
+    /// have the service. [`stop`](Self::stop) follows after a while that callers need to leave.
+    pub async fn drain(&self) -> bool {
+        let Some(mut published) = self.published.clone() else { return false };
+        if *published.borrow() == Published::Nothing {
+            return false;
+        }
+        let mut registration = Registration::from(self.endpoint());
+        let (key, value) = DRAINING;
+        registration.metadata.insert(key.to_owned(), value.to_owned());
+        if registration.validate().is_err() {
+            // There is no room for another entry.
+            return false;
+        }
+        self.desired.send_modify(|endpoint| endpoint.metadata = registration.metadata);
+        let shown = published.wait_for(|published| *published != Published::Serving);
+        let shown = timeout(IN_FLIGHT, shown).await;
+        matches!(shown, Ok(Ok(published)) if *published == Published::Draining)
+    }
+
     /// Deregisters the service, announces that it is gone, and joins every task, within 1.6 s. If
     /// the registry does not answer in time, the service expires there at the end of its TTL.
     pub async fn stop(mut self) {
@@ -119,6 +143,7 @@ impl Agent {
         let (replaced, is_replaced) = watch::channel(false);
         // Whether the service has been critical for so long that it is not published.
         let (removed, is_removed) = watch::channel(false);
+        let published = registry.as_ref().map(|(link, _)| link.published());
         if let Some((link, first)) = registry {
             let removed = is_removed.clone();
             tasks.spawn(keep_registered(link, first, stopping.clone(), replaced, removed));
@@ -138,7 +163,7 @@ impl Agent {
         tasks.spawn(async move {
             stop.run_until_cancelled(health_updates).await;
         });
-        Self { desired, health: reported, check, monitor, stopping, tasks }
+        Self { desired, health: reported, check, monitor, published, stopping, tasks }
     }
 }
 

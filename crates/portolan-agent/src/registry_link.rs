@@ -4,6 +4,7 @@ use std::iter;
 use std::time::Duration;
 
 use portolan_client::{RegistryClient, RegistryClientError};
+use portolan_core::endpoint::DRAINING;
 use portolan_core::{Backoff, HealthReport, Host, Registration, Remedy as _, ServiceEndpoint};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -23,6 +24,7 @@ pub(crate) struct RegistryLink {
     client: RegistryClient,
     desired: watch::Receiver<ServiceEndpoint>,
     session: SessionLink,
+    published: watch::Sender<Published>,
     /// The maximum heartbeat interval.
     heartbeat: Duration,
     /// Whether this agent checks the service's health. Otherwise the registry may check it, and the
@@ -39,6 +41,18 @@ pub(crate) struct RegistryLink {
     may_be_registered: bool,
     /// Whether another registrant owns the registration now.
     replaced: bool,
+}
+
+/// What the registry has acknowledged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// Nothing, or it is not known.
+    #[default]
+    Nothing,
+    /// The service.
+    Serving,
+    /// The service, and that it is about to stop.
+    Draining,
 }
 
 /// What the registry stores, as far as the agent knows.
@@ -62,6 +76,7 @@ impl RegistryLink {
             client: client.with_timeout(REQUEST),
             desired,
             session: SessionLink::new(),
+            published: watch::Sender::default(),
             heartbeat,
             owns_health,
             registered: None,
@@ -72,6 +87,11 @@ impl RegistryLink {
             may_be_registered: false,
             replaced: false,
         }
+    }
+
+    /// Returns what the registry has of the service, as far as it has acknowledged it.
+    pub(crate) fn published(&self) -> watch::Receiver<Published> {
+        self.published.subscribe()
     }
 
     /// Sends the registry what changed. `heartbeat` sends a heartbeat even if nothing changed.
@@ -249,12 +269,25 @@ impl RegistryLink {
         Ok(())
     }
 
+    fn acknowledged(&self, is_ok: bool) -> Published {
+        let is_draining = |state: &RegisteredState| {
+            let (key, value) = DRAINING;
+            state.registration.metadata.get(key).is_some_and(|state| state == value)
+        };
+        match self.registered.as_ref().filter(|_| is_ok && !self.replaced) {
+            None => Published::Nothing,
+            Some(state) if is_draining(state) => Published::Draining,
+            Some(_) => Published::Serving,
+        }
+    }
+
     /// Records the result of a request, and returns the wait before the next one.
     fn record(&mut self, result: Result<(), RegistryClientError>) -> Duration {
         let interval = interval(self.heartbeat, self.desired.borrow().ttl);
         let was_lost = std::mem::replace(&mut self.lost, result.is_err());
         let refused = result.as_ref().is_err_and(|error| !error.is_temporary());
         let was_refused = std::mem::replace(&mut self.refused, refused);
+        self.published.send_replace(self.acknowledged(result.is_ok()));
         match result {
             Ok(()) => {
                 if was_lost {

@@ -80,11 +80,13 @@ pub(crate) fn all_suspect(candidates: &[Candidate], suspects: &Suspects) -> bool
 
 /// Returns the sort key of a candidate; lower is better.
 ///
-/// The proof decides before the health, except that a critical instance is the last resort.
+/// The proof decides before the health, except that a critical instance is the last resort but one: one that is about to stop
+/// will certainly be gone.
 fn rank(candidate: &Candidate, suspects: &Suspects) -> impl Ord + use<> {
     let Candidate { endpoint, proof, priority, .. } = candidate;
     let is_critical = endpoint.health == HealthStatus::Critical;
-    (suspects.contains(&endpoint.id), is_critical, *proof, endpoint.health, *priority)
+    let (is_draining, is_suspect) = (endpoint.is_draining(), suspects.contains(&endpoint.id));
+    (is_draining, is_suspect, is_critical, *proof, endpoint.health, *priority)
 }
 
 #[cfg(test)]

@@ -25,6 +25,9 @@ pub type Metadata = BTreeMap<String, String>;
 /// The metadata entry with which an agent declares that it checks the health of the instance
 /// itself, so that the registry does not.
 pub const CHECKED_BY_AGENT: (&str, &str) = ("checked_by", "agent");
+/// The metadata entry with which an agent declares that the instance is about to stop: it still serves requests, and callers
+/// choose another instance if there is one.
+pub const DRAINING: (&str, &str) = ("portolan.state", "draining");
 /// The maximum number of further addresses.
 const ADDRESSES: usize = 32;
 /// The maximum number of metadata entries.
@@ -223,14 +226,23 @@ impl ServiceEndpoint {
         self.metadata.get(key).is_some_and(|by| by == value)
     }
 
+    /// Returns whether the instance is about to stop.
+    pub fn is_draining(&self) -> bool {
+        let (key, value) = DRAINING;
+        self.metadata.get(key).is_some_and(|state| state == value)
+    }
+
     /// Returns whether the health is checked, by the agent or by the registry.
     pub fn is_checked(&self) -> bool {
         self.is_checked_by_agent() || self.health_url.is_some()
     }
 
     /// Returns whether clients can use the instance: it is passing or in warning, or its health is
-    /// not checked.
+    /// not checked, and it is not about to stop.
     pub fn is_ready(&self) -> bool {
+        if self.is_draining() {
+            return false;
+        }
         match self.health {
             HealthStatus::Passing | HealthStatus::Warning => true,
             HealthStatus::Unknown => !self.is_checked(),

@@ -10,7 +10,8 @@ use tokio::time::timeout;
 /// What an address answers to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProbeOutcome {
-    /// The connection was accepted, and is closed again.
+    /// The connection was accepted, and is closed again; or it was reset before it was complete, because the listener was closed
+    /// just then.
     Accepted,
     /// The host answered that nothing listens there (RFC 9293, 3.5.2). A firewall may answer the same.
     Refused,
@@ -23,8 +24,12 @@ pub async fn probe(address: SocketAddr, within: Duration) -> ProbeOutcome {
     match timeout(within, TcpStream::connect(address)).await {
         Ok(Ok(stream)) if is_to_itself(&stream) => ProbeOutcome::Refused,
         Ok(Ok(_)) => ProbeOutcome::Accepted,
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => ProbeOutcome::Refused,
-        Ok(Err(_)) | Err(_) => ProbeOutcome::NoAnswer,
+        Ok(Err(error)) => match error.kind() {
+            io::ErrorKind::ConnectionRefused => ProbeOutcome::Refused,
+            io::ErrorKind::ConnectionReset => ProbeOutcome::Accepted,
+            _ => ProbeOutcome::NoAnswer,
+        },
+        Err(_) => ProbeOutcome::NoAnswer,
     }
 }
 

@@ -27,7 +27,7 @@ use portolan_health::HealthConfig;
 use portolan_host_facts::ForeignListener;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::{PortAllocator, PortAllocatorConfig};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -51,6 +51,9 @@ const MAX_PORTS: u32 = 3;
 const STARTUP_WINDOW: Duration = Duration::from_secs(10);
 /// The grace period of a program that is restarted on another port.
 const RESTART_GRACE: Duration = Duration::from_secs(1);
+/// How long a program still runs after its registry has said that it is about to stop, if nothing else is configured: a watcher
+/// learns it within a few milliseconds.
+pub const DRAIN: Duration = Duration::from_millis(50);
 
 /// The dependencies that the services of a process share.
 #[derive(Debug, Clone)]
@@ -199,9 +202,11 @@ impl Service {
         self.child.skip_grace()
     }
 
-    /// Deregisters the service, then stops its program within the grace period.
+    /// Publishes that the service is about to stop, waits until callers have left, deregisters it, then stops its program, all
+    /// within the grace period.
     pub async fn stop(mut self, grace: Duration) -> io::Result<ExitStatus> {
         let began = Instant::now();
+        self.drain(grace).await;
         self.deregister().await;
         let ended = self.child.stop(grace.saturating_sub(began.elapsed())).await;
         // A daemonised descendant may still use the port, so it keeps the lease.
@@ -209,6 +214,21 @@ impl Service {
             leases.leave_to_children();
         }
         ended
+    }
+
+    /// Waits until callers have chosen other instances, if anything has told them of this one.
+    async fn drain(&self, grace: Duration) {
+        let (pause, hurry) = (self.spec.drain.min(grace), self.child.skip_grace());
+        let drain = async {
+            if let Some(agent) = &self.agent
+                && agent.drain().await
+            {
+                sleep(pause).await;
+            }
+        };
+        if !pause.is_zero() {
+            hurry.run_until_cancelled(drain).await;
+        }
     }
 
     /// Deregisters a service whose program has exited. Descendants that are left may still use the

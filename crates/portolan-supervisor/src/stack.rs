@@ -27,7 +27,7 @@ pub use output::OutputLine;
 pub use status::{InstanceState, InstanceStatus};
 
 use crate::child::Terminal;
-use crate::service::{PortSpec, ServiceDeps, ServiceSpec};
+use crate::service::{DRAIN, PortSpec, ServiceDeps, ServiceSpec};
 use instance::Instance;
 
 /// The time limit for stopping a stack. Programs receive SIGTERM in reverse dependency order and
@@ -184,6 +184,7 @@ fn spec_of(name: &ServiceName, entry: &ServiceEntry, context: &StackContext) -> 
         metadata: entry.metadata.clone(),
         check: check_of(entry),
         ttl: entry.ttl.unwrap_or(context.ttl),
+        drain: DRAIN,
         handoff: entry.handoff,
         environment,
         directory: Some(context.folder.join(directory)),

@@ -97,6 +97,7 @@ impl TestEnv {
             metadata: Default::default(),
             check: None,
             ttl: Ttl::DEFAULT,
+            drain: crate::service::DRAIN,
             handoff: Default::default(),
             environment: Default::default(),
             directory: Some(self.folder.path().to_owned()),

@@ -16,7 +16,7 @@ use crate::bench_env::BenchEnv;
 const START: Duration = Duration::from_secs(30);
 
 /// A running etcd. Dropping it ends it.
-pub(super) struct Etcd {
+pub(crate) struct Etcd {
     child: Child,
     address: SocketAddr,
     _env: BenchEnv,
@@ -34,7 +34,7 @@ pub(super) struct Writes {
 // === impl Etcd ===
 
 impl Etcd {
-    pub(super) fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let env = BenchEnv::new()?;
         let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
         let [address, peer] = [listeners[0].local_addr()?, listeners[1].local_addr()?];
@@ -50,12 +50,12 @@ impl Etcd {
         Ok(etcd)
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// A client. Must be called within a runtime.
-    pub(super) fn client(&self) -> Result<EtcdClient> {
+    pub(crate) fn client(&self) -> Result<EtcdClient> {
         let endpoints = vec![self.url()];
         Ok(EtcdClient::new(EtcdOptions { endpoints, ..EtcdOptions::default() })?)
     }

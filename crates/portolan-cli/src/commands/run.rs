@@ -78,6 +78,10 @@ pub(crate) struct Run {
     /// run`. `auto` selects by the program, and `socket` if the command has {fd}
     #[arg(long, value_name = "auto|socket|guard|number|claim", default_value = "auto")]
     handoff: Handoff,
+    /// Time for callers to choose another instance before the program gets SIGTERM, if the registry has the service; part of
+    /// --grace
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "50ms")]
+    drain: Duration,
     /// Time between SIGTERM and SIGKILL when the program is stopped
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "4s")]
     grace: Duration,
@@ -154,6 +158,7 @@ impl Run {
                     })?
                 }
             },
+            drain: self.drain,
             handoff: self.handoff,
             environment,
             directory: None::<PathBuf>,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use portolan_broadcast::interfaces::is_own_address;
 use portolan_core::{Host, Pools, Protocol, Registration, Scope, ServiceName, Ttl};
@@ -42,6 +43,8 @@ pub struct ServiceSpec {
     pub check: Option<CheckSpec>,
     /// The TTL of the registration, renewed by heartbeats.
     pub ttl: Ttl,
+    /// How long the program still runs after the registry has said that it is about to stop, so that its callers leave.
+    pub drain: Duration,
     /// The configured hand-off.
     pub handoff: Handoff,
     /// Environment variables. Placeholders are replaced as in the command.
