@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use portolan_tests::{TIMEOUT, isolated, wait_for};
 use rustix::process::Signal;
 

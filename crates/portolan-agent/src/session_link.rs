@@ -15,6 +15,9 @@ use crate::backoff::with_jitter;
 /// same moment.
 const SPREAD: Duration = Duration::from_millis(100);
 
+/// How long after the begin of a session the next one begins at the earliest: a server may end each at once.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// Keeps a session open.
 pub(crate) struct SessionLink(State);
 
@@ -70,8 +73,7 @@ impl SessionLink {
                 State::Open { session, since } => {
                     let error = session.ended().await;
                     debug!(service_id = %id, %error, "Session ended");
-                    // A server that ends each session at once is not asked more often than for heartbeats.
-                    let pause = retry.saturating_sub(since.elapsed());
+                    let pause = SHORTEST.saturating_sub(since.elapsed());
                     self.0 = State::later(pause);
                     sleep(with_jitter(SPREAD)).await;
                     return;
