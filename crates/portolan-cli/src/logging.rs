@@ -74,7 +74,10 @@ pub(crate) fn start(
 }
 
 /// Changes the level of the log while it is written.
-pub(crate) struct LogLevel(Box<dyn Fn(&LoggingConfig) -> Result<(), Failure> + Send + Sync>);
+pub(crate) struct LogLevel(Box<SetLevel>);
+
+/// Sets the level of the settings.
+type SetLevel = dyn Fn(&LoggingConfig) -> Result<(), Failure> + Send + Sync;
 
 impl LogLevel {
     /// Uses the level of these settings from now on, unless a flag decides.

@@ -57,8 +57,8 @@ pub use error::DiscoverError;
 pub use proof::Proof;
 pub use registry_client::{
     ListQuery, Listing, Readiness, ReconnectingWatch, RegisterResponse, RegistryClient,
-    RegistryClientConfig, RegistryClientError, RegistrySession, RegistryWatch, SettingsClient, SettingsVersion,
-    SettingsWatch, UpdateError, WatchRequest, normalized_url,
+    RegistryClientConfig, RegistryClientError, RegistrySession, RegistryWatch, SettingsClient,
+    SettingsVersion, SettingsWatch, UpdateError, WatchRequest, normalized_url,
 };
 pub use reservations::{
     HostDefaults, REGISTRY_SERVICE, Reservation, Reservations, ReservationsError, UnknownHost,

@@ -36,7 +36,7 @@ const ADDRESSES: usize = 8;
 const ANSWER: Duration = Duration::from_secs(1);
 /// The first pause after an address accepted: the kernel may end the agent before the program. The pauses double.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-/// How often the addresses are asked: for 2 s in all. A program that accepts after that goes on without its agent.
+/// How often the addresses are asked: for 4 s in all. A program that accepts after that goes on without its agent.
 const ATTEMPTS: u32 = 12;
 
 /// Holds the sessions of agents. Cheap to clone.

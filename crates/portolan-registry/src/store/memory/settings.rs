@@ -46,7 +46,7 @@ impl SettingsStore for Memory {
         async move {
             let (ack, acked) = oneshot::channel();
             let (replaced, ack) =
-                self.shared.change(|state| state.replace_settings(token, record, ack))?;
+                self.shared.change(|state| state.replace_settings(token, &record, ack))?;
             match ack {
                 Some(_) => Ok(replaced),
                 // A conflict waits too: what it is in conflict with is shown after that.
@@ -76,7 +76,7 @@ impl State {
     fn replace_settings(
         &mut self,
         token: u64,
-        record: Arc<SettingsRecord>,
+        record: &Arc<SettingsRecord>,
         ack: Ack,
     ) -> Result<(Replaced, Option<Ack>), RegistryError> {
         self.outbox().check_writable()?;
@@ -88,11 +88,11 @@ impl State {
             let full = Replaced::Full { limit: limits::SERVICES };
             return Ok((full, wait(self.outbox(), ack)));
         }
-        self.settings.latest.insert(record.key.clone(), Arc::clone(&record));
-        self.outbox().push(|| Record::Settings(Arc::clone(&record)));
+        self.settings.latest.insert(record.key.clone(), Arc::clone(record));
+        self.outbox().push(|| Record::Settings(Arc::clone(record)));
         let ack = wait(self.outbox(), ack);
         if ack.is_some() {
-            self.settings.confirm(&record);
+            self.settings.confirm(record);
         }
         Ok((Replaced::Done, ack))
     }
