@@ -35,8 +35,10 @@ impl Owned {
         Self { client, requests, _server: AbortOnDropHandle::new(server) }
     }
 
+    /// The requests but for those of sessions, which are made beside the others.
     fn requests(&self) -> Vec<String> {
-        self.requests.lock().clone()
+        let requests = self.requests.lock();
+        requests.iter().filter(|request| !request.contains("/session?")).cloned().collect()
     }
 }
 
