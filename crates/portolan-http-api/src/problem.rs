@@ -26,9 +26,9 @@ pub(crate) enum ProblemKind {
     MissingRight,
     OpenRegistry,
     FixedConfig,
-    SettingsVersion,
-    SettingsLocked,
-    SettingsVeto,
+    ConfigVersion,
+    ConfigLocked,
+    ConfigVeto,
     SettingRefused,
     NoSuchRoute,
     UnknownInstance,
@@ -177,11 +177,11 @@ impl ProblemKind {
             Self::FixedConfig => {
                 (S::NOT_FOUND, "fixed-config", "Settings of the server do not change")
             }
-            Self::SettingsVersion => {
-                (S::PRECONDITION_FAILED, "settings-version", "Settings have another version")
+            Self::ConfigVersion => {
+                (S::PRECONDITION_FAILED, "config-version", "Settings have another version")
             }
-            Self::SettingsLocked => (S::LOCKED, "settings-locked", "Settings are locked"),
-            Self::SettingsVeto => (S::CONFLICT, "settings-veto", "Change was vetoed"),
+            Self::ConfigLocked => (S::LOCKED, "config-locked", "Settings are locked"),
+            Self::ConfigVeto => (S::CONFLICT, "config-veto", "Change was vetoed"),
             Self::SettingRefused => {
                 (S::UNPROCESSABLE_ENTITY, "setting-refused", "Setting cannot be changed")
             }

@@ -10,7 +10,7 @@ use portolan_core::{
 
 use crate::store::StoreRecord;
 use crate::store::owner::Place;
-use crate::{RegistryError, SessionId};
+use crate::{AgentSessionId, RegistryError};
 
 /// A requested change. Every command is idempotent.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,10 +24,10 @@ pub enum Command {
     /// Reports the health of an instance. Does not renew its lease.
     Health(CommandTarget, HealthReport),
     /// Notes the session that the agent of an instance holds from now on. Does not renew its lease.
-    Attach(CommandTarget, SessionId),
+    Attach(CommandTarget, AgentSessionId),
     /// Deregisters an instance whose process has ended: its session has, and its address refuses connections. Rejected if its
     /// agent holds another session by now.
-    Vanish(CommandTarget, SessionId),
+    Vanish(CommandTarget, AgentSessionId),
     /// Stores an instance of another store, with its full TTL, its age and its owner. Rejected if the id or the
     /// address is in use.
     Restore(Box<StoreRecord>),

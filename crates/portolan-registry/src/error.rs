@@ -7,7 +7,7 @@ use std::time::Duration;
 use portolan_access::Denied;
 use portolan_core::{Host, Incarnation, InvalidRegistration, Remedy, ServiceId};
 
-use crate::SessionId;
+use crate::AgentSessionId;
 
 /// Why a command was rejected or is not known to have been committed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -112,7 +112,7 @@ pub enum RegistryError {
         /// The instance.
         id: ServiceId,
         /// The session that ended.
-        session: SessionId,
+        session: AgentSessionId,
     },
     /// An instance cannot be restored, because its id or its address is in use. Do not retry.
     #[error("{id} cannot be imported: the store has {other} already, with the same id or address")]

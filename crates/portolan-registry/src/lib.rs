@@ -59,7 +59,7 @@ pub use event_stream::EventStream;
 pub use members::{LiveServers, Membership, ServerId};
 pub use query::{Query, WatchQuery};
 pub use registry::{Registry, RegistryStatus, open, open_over};
-pub use session::SessionId;
+pub use session::AgentSessionId;
 pub use settings::{
     SchemaViolation, ServiceSettings, SettingsAction, SettingsChange, SettingsEntry, SettingsError,
     SettingsKey, SettingsOutcome, SettingsRecord, SettingsStream,

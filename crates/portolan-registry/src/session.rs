@@ -12,18 +12,18 @@ use serde::{Deserialize, Serialize};
 /// A random number that a server chooses for a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct SessionId(Incarnation);
+pub struct AgentSessionId(Incarnation);
 
-// === impl SessionId ===
+// === impl AgentSessionId ===
 
-impl SessionId {
+impl AgentSessionId {
     /// Returns the id of a new session.
     pub fn random() -> Self {
         Self(Incarnation::random())
     }
 }
 
-impl fmt::Display for SessionId {
+impl fmt::Display for AgentSessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use portolan_config_manager::ConfigManager;
-use portolan_config_manager::live::{Effect, Rule, Rules, Version, Veto};
+use portolan_config_manager::live::{Effect, SettingRule, SettingRules, Version, Veto};
 use portolan_core::Remedy as _;
 use portolan_http::HttpState;
 use tokio::sync::watch;
@@ -15,21 +15,21 @@ use crate::access::AccessSources;
 use crate::server::{allowed_hosts, check_token, client_limits};
 use crate::{Settings, check_certificates, read_policies};
 
-const fn live(path: &'static str, by: &'static str) -> Rule {
-    Rule { path, effect: Effect::Live { by } }
+const fn live(path: &'static str, by: &'static str) -> SettingRule {
+    SettingRule { path, effect: Effect::Live { by } }
 }
 
-const fn from_files(path: &'static str, by: &'static str) -> Rule {
-    Rule { path, effect: Effect::LiveFromFiles { by } }
+const fn from_files(path: &'static str, by: &'static str) -> SettingRule {
+    SettingRule { path, effect: Effect::LiveFromFiles { by } }
 }
 
-const fn restart(path: &'static str, reason: &'static str) -> Rule {
-    Rule { path, effect: Effect::Restart { reason } }
+const fn restart(path: &'static str, reason: &'static str) -> SettingRule {
+    SettingRule { path, effect: Effect::Restart { reason } }
 }
 
 /// Every setting that a running server can change. A setting that is in no row needs a restart.
 #[rustfmt::skip]
-pub const LIVE_SETTINGS: Rules = Rules(&[
+pub const LIVE_SETTINGS: SettingRules = SettingRules(&[
     live("logging.level", "the log"),
     restart("logging.format", "the format of the log is the same from its first line to its last"),
     restart("logging.audit", "the audit log is open"),
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn every_row_names_a_setting_and_is_in_the_documentation() {
         let defaults = serde_json::to_value(Settings::default()).unwrap();
-        for Rule { path, effect } in LIVE_SETTINGS.0 {
+        for SettingRule { path, effect } in LIVE_SETTINGS.0 {
             let pointer = format!("/{}", path.replace('.', "/"));
             assert!(defaults.pointer(&pointer).is_some(), "{path} is no setting");
             let (live, text) = match effect {

@@ -9,7 +9,7 @@ use crate::{LoadableSettings, Loaded};
 
 /// A setting that changed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Change {
+pub struct ChangedSetting {
     /// Its path, such as `health.interval`.
     pub path: String,
     /// The value before; `null` if there was none. Secrets are masked.
@@ -24,13 +24,13 @@ pub struct Change {
 pub(crate) fn changes<T: LoadableSettings>(
     old: &Loaded<T>,
     new: &Loaded<T>,
-) -> Result<Vec<Change>, ConfigError> {
+) -> Result<Vec<ChangedSetting>, ConfigError> {
     let (before, after) = (old.flat()?, new.flat()?);
     let mut paths: Vec<&KeyPath> = before.keys().chain(after.keys()).collect();
     paths.sort_unstable();
     paths.dedup();
     let differs = |path: &&KeyPath| before.get(*path) != after.get(*path);
-    let change = |key: &KeyPath| Change {
+    let change = |key: &KeyPath| ChangedSetting {
         path: key.to_string(),
         old: before.get(key).map_or(Value::Null, |value| old.shown(key, value)),
         new: after.get(key).map_or(Value::Null, |value| new.shown(key, value)),

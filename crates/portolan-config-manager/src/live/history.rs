@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::Change;
+use super::ChangedSetting;
 
 /// How many versions the history has. Older ones are forgotten.
 pub const MAX_HISTORY: usize = 100;
@@ -55,7 +55,7 @@ pub struct HistoryEntry {
     /// Who changed the settings.
     pub author: Author,
     /// The settings that changed.
-    pub changed: Vec<Change>,
+    pub changed: Vec<ChangedSetting>,
 }
 
 /// The latest versions, oldest first.

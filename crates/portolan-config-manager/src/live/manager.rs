@@ -12,7 +12,9 @@ use tokio::sync::watch;
 
 use super::change::{changes, merge};
 use super::history::History;
-use super::{Author, Change, ChangeRefused, Effect, HistoryEntry, RefusedSetting, Rules};
+use super::{
+    Author, ChangeRefused, ChangedSetting, Effect, HistoryEntry, RefusedSetting, SettingRules,
+};
 use crate::loader::flatten;
 use crate::path::KeyPath;
 use crate::{ConfigError, LoadableSettings, Loaded, Origin};
@@ -45,7 +47,7 @@ pub struct Applied {
     /// The version in force.
     pub version: u64,
     /// The settings that changed; empty if the values were in force already.
-    pub changed: Vec<Change>,
+    pub changed: Vec<ChangedSetting>,
 }
 
 /// Who keeps the settings from changing.
@@ -67,7 +69,7 @@ type Callback<T> = Arc<dyn Fn(&T, &T) -> Result<(), Veto> + Send + Sync>;
 /// Its functions block, because they read files. Changes are made one after the other.
 pub struct ConfigManager<T> {
     source: Source<T>,
-    rules: Rules,
+    rules: SettingRules,
     /// Held while a change is made.
     turn: Mutex<()>,
     state: Mutex<State<T>>,
@@ -90,7 +92,7 @@ impl<T: LoadableSettings> ConfigManager<T> {
     /// what requests have set, for [`crate::Loader::requested`].
     pub fn new(
         loaded: Loaded<T>,
-        rules: Rules,
+        rules: SettingRules,
         source: impl Fn(&Value) -> Result<Loaded<T>, Unusable> + Send + Sync + 'static,
     ) -> Self {
         let mut history = History::default();

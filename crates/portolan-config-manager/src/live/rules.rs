@@ -24,7 +24,7 @@ pub enum Effect {
 
 /// A setting, or a section with all settings below it.
 #[derive(Debug, Clone, Copy)]
-pub struct Rule {
+pub struct SettingRule {
     /// Its path, such as `health` or `logging.level`.
     pub path: &'static str,
     /// What a change takes.
@@ -33,14 +33,14 @@ pub struct Rule {
 
 /// The table of all settings. The longest path decides; a setting that is not in it needs a restart.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules(pub &'static [Rule]);
+pub struct SettingRules(pub &'static [SettingRule]);
 
 /// The reason for settings that are in no row.
 const UNLISTED: &str = "it is read only when the process starts";
 
-// === impl Rules ===
+// === impl SettingRules ===
 
-impl Rules {
+impl SettingRules {
     /// Returns what a change of the setting with this path takes.
     pub fn effect(&self, path: &str) -> Effect {
         self.find(&KeyPath::parse(path))

@@ -28,14 +28,17 @@ struct Timeouts {
 }
 
 const LIVE: Effect = Effect::Live { by: "test" };
-const RULES: Rules = Rules(&[
-    Rule { path: "retries", effect: LIVE },
-    Rule { path: "level", effect: LIVE },
-    Rule { path: "ports", effect: LIVE },
-    Rule { path: "timeouts", effect: LIVE },
-    Rule { path: "timeouts.connect", effect: Effect::Restart { reason: "sockets are open" } },
-    Rule { path: "token", effect: Effect::LiveFromFiles { by: "test" } },
-    Rule { path: "key_file", effect: Effect::LiveFromFiles { by: "test" } },
+const RULES: SettingRules = SettingRules(&[
+    SettingRule { path: "retries", effect: LIVE },
+    SettingRule { path: "level", effect: LIVE },
+    SettingRule { path: "ports", effect: LIVE },
+    SettingRule { path: "timeouts", effect: LIVE },
+    SettingRule {
+        path: "timeouts.connect",
+        effect: Effect::Restart { reason: "sockets are open" },
+    },
+    SettingRule { path: "token", effect: Effect::LiveFromFiles { by: "test" } },
+    SettingRule { path: "key_file", effect: Effect::LiveFromFiles { by: "test" } },
 ]);
 
 fn load(file: &Path, requested: &serde_json::Value) -> Result<crate::Loaded<Settings>, Unusable> {

@@ -172,11 +172,11 @@ fn expected(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
 impl From<ChangeRefused> for Problem {
     fn from(error: ChangeRefused) -> Self {
         let kind = match &error {
-            ChangeRefused::Locked { .. } => ProblemKind::SettingsLocked,
-            ChangeRefused::Version { .. } => ProblemKind::SettingsVersion,
+            ChangeRefused::Locked { .. } => ProblemKind::ConfigLocked,
+            ChangeRefused::Version { .. } => ProblemKind::ConfigVersion,
             ChangeRefused::Invalid { .. } => ProblemKind::BadMember,
             ChangeRefused::Settings(_) => ProblemKind::SettingRefused,
-            _ => ProblemKind::SettingsVeto,
+            _ => ProblemKind::ConfigVeto,
         };
         let problem = Self::new(kind, error.to_string());
         match error.remedy() {

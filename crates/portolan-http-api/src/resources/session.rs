@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use portolan_http::{ConnectionInfo, Standing, StreamPermit};
-use portolan_registry::{Command, SessionId};
+use portolan_registry::{AgentSessionId, Command};
 use std::convert::Infallible;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ pub(crate) async fn hold(
             .remedy("send heartbeats; the instance expires at the end of its TTL")
     })?;
     let permit = connection.open_stream()?;
-    let id = SessionId::random();
+    let id = AgentSessionId::random();
     api.registry().execute(Command::Attach(target.clone(), id), requester.origin()).await?;
     let shutdown = connection.shutdown().clone();
     let session = sessions.begin(target, id, shutdown.clone());

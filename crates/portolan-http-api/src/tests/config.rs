@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portolan_config_manager::Loader;
 use portolan_config_manager::live::{
-    ConfigControl, ConfigManager, Effect, Rule, Rules, Unusable, Veto,
+    ConfigControl, ConfigManager, Effect, SettingRule, SettingRules, Unusable, Veto,
 };
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -20,9 +20,9 @@ struct Settings {
     token: String,
 }
 
-const RULES: Rules = Rules(&[
-    Rule { path: "level", effect: Effect::Live { by: "test" } },
-    Rule { path: "token", effect: Effect::LiveFromFiles { by: "test" } },
+const RULES: SettingRules = SettingRules(&[
+    SettingRule { path: "level", effect: Effect::Live { by: "test" } },
+    SettingRule { path: "token", effect: Effect::LiveFromFiles { by: "test" } },
 ]);
 
 /// The settings of a server.
@@ -65,7 +65,7 @@ async fn settings_are_changed_with_the_version_that_was_read() {
     let changed = patch(&server, &tag, json!({"level": 2})).await;
     assert_eq!(changed.json()["changed"], json!([{"path": "level", "old": 0, "new": 2}]));
     assert_eq!(changed.header("etag"), "\"2\"");
-    patch(&server, &tag, json!({"level": 3})).await.problem(412, "settings-version");
+    patch(&server, &tag, json!({"level": 3})).await.problem(412, "config-version");
     patch(&server, "W/x", json!({"level": 3})).await.problem(400, "bad-parameter");
     let history = send(&server, Method::GET, "/api/v1/config/history", None).await.json();
     assert_eq!(history["versions"][1]["author"], "client token");
@@ -79,7 +79,7 @@ async fn refused_changes_change_nothing_and_say_why() {
         (json!({"level": 1, "token": "x"}), 422, "setting-refused", "token: it is a secret"),
         (json!({"level": 1, "lewel": 1}), 422, "bad-member", "did you mean `level`?"),
         (json!({"level": 300}), 422, "bad-member", "level"),
-        (json!({"level": 13}), 409, "settings-veto", "13 is unlucky"),
+        (json!({"level": 13}), 409, "config-veto", "13 is unlucky"),
     ] {
         let problem = patch(&server, "*", body).await.problem(status, kind);
         assert!(problem["detail"].as_str().unwrap().contains(reason), "{problem}");
@@ -94,7 +94,7 @@ async fn lock_refuses_changes_and_names_its_holder() {
     let path = "/api/v1/config/lock";
     let locked = send(&server, Method::PUT, path, Some(json!({"reason": "migration"}))).await;
     assert_eq!(locked.json()["holder"], "token");
-    let problem = patch(&server, "*", json!({"level": 1})).await.problem(423, "settings-locked");
+    let problem = patch(&server, "*", json!({"level": 1})).await.problem(423, "config-locked");
     assert!(problem["detail"].as_str().unwrap().contains("locked by token: migration"));
     send(&server, Method::PUT, path, Some(json!({"reason": ""}))).await.problem(422, "bad-member");
     assert_eq!(send(&server, Method::DELETE, path, None).await.status, 204);

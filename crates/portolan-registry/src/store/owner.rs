@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use portolan_core::{Host, Incarnation, Protocol, Registration, ServiceEndpoint, ServiceId};
 use serde::{Deserialize, Serialize};
 
-use crate::{CommandOrigin, SessionId};
+use crate::{AgentSessionId, CommandOrigin};
 
 /// How many fenced incarnations are kept with a registration; the oldest are forgotten.
 const FENCED: usize = 16;
@@ -21,7 +21,7 @@ pub(crate) struct Owner {
     pub(crate) fenced: Vec<(ServiceId, Incarnation)>,
     /// The newest session of the agent, if it holds one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) session: Option<SessionId>,
+    pub(crate) session: Option<AgentSessionId>,
 }
 
 /// What only one instance of a host can listen on.

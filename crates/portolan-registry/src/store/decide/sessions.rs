@@ -2,17 +2,17 @@
 
 use super::{Decision, Effect, Known, Put};
 use crate::store::owner::Owner;
-use crate::{RegistryError, SessionId};
+use crate::{AgentSessionId, RegistryError};
 
 /// Notes the session that the agent holds from now on.
-pub(super) fn attach(known: Known<'_>, session: SessionId) -> Decision {
+pub(super) fn attach(known: Known<'_>, session: AgentSessionId) -> Decision {
     let owner = Owner { session: Some(session), ..known.owner.clone() };
     let put = Put::unchanged(known.endpoint.clone(), Effect::Renewed);
     Decision::Put(Put { owner: Some(owner), ..put })
 }
 
 /// Removes an instance whose process has ended, unless its agent holds another session by now.
-pub(super) fn vanish(known: Known<'_>, session: SessionId) -> Result<Decision, RegistryError> {
+pub(super) fn vanish(known: Known<'_>, session: AgentSessionId) -> Result<Decision, RegistryError> {
     match known.owner.session == Some(session) {
         true => Ok(Decision::Remove),
         false => Err(RegistryError::AnotherSession { id: known.endpoint.id.clone(), session }),
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn only_the_end_of_the_newest_session_removes() {
         let mut api = Instance::registered();
-        let (first, second) = (SessionId::random(), SessionId::random());
+        let (first, second) = (AgentSessionId::random(), AgentSessionId::random());
         api.decide(&Command::Vanish(api.target(1), first)).unwrap_err();
         api.apply(&Command::Attach(api.target(1), first));
         // The agent connects to another server.
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn session_of_another_run_neither_attaches_nor_removes() {
         let mut api = Instance::registered();
-        let session = SessionId::random();
+        let session = AgentSessionId::random();
         api.decide(&Command::Attach(api.target(2), session)).unwrap_err();
         api.apply(&Command::Attach(api.target(1), session));
         api.decide(&Command::Vanish(api.target(2), session)).unwrap_err();
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn session_lasts_while_the_registration_changes_and_is_no_heartbeat() {
         let mut api = Instance::registered();
-        let session = SessionId::random();
+        let session = AgentSessionId::random();
         let before = api.endpoint.clone();
         api.apply(&Command::Attach(api.target(1), session));
         assert_eq!(api.endpoint, before);
@@ -111,7 +111,7 @@ mod tests {
         let id: ServiceId = "api".parse().unwrap();
         let (origin, now) = (CommandOrigin::local(), Timestamp::UNIX_EPOCH);
         let terms = Terms { origin: &origin, ttl_default: Ttl::DEFAULT, now };
-        let command = Command::Attach(id.into(), SessionId::random());
+        let command = Command::Attach(id.into(), AgentSessionId::random());
         let error = decide(&command, &Concerned::default(), terms).unwrap_err();
         assert!(matches!(error, RegistryError::Unknown { .. }), "{error}");
     }

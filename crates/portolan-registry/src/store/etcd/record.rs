@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::owner::Owner;
 use crate::store::remote::{self, KeptValue, LAST, Written};
-use crate::{ServerId, SessionId};
+use crate::{AgentSessionId, ServerId};
 
 /// The value of an endpoint's key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ struct OwnerValue {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     fenced: Vec<(ServiceId, Incarnation)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    session: Option<SessionId>,
+    session: Option<AgentSessionId>,
 }
 
 // === impl Value ===

@@ -1,0 +1,158 @@
+//! The end of a session: the addresses of its instance are asked, and the instance is removed if all refuse.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use portolan_health::{ProbeOutcome, probe};
+use portolan_metrics::Metrics;
+use portolan_registry::{
+    AgentSessionId, Command, CommandOrigin, CommandTarget, Registry, RegistryError,
+};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{ANSWER, Place};
+
+/// How many instances are examined at the same time.
+const CONCURRENT: usize = 256;
+/// The first pause after an address accepted: the kernel may end the agent before the program. The pauses double.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// How often the addresses are asked: for 4 s in all. A program that accepts after that goes on without its agent.
+const ATTEMPTS: u32 = 12;
+
+/// The task that examines the instances whose sessions have ended.
+#[derive(Debug)]
+pub struct SessionsTask {
+    pub(super) registry: Registry,
+    pub(super) ended: mpsc::Receiver<Ended>,
+    pub(super) metrics: Metrics,
+}
+
+/// A session that its client has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) target: CommandTarget,
+    pub(super) session: AgentSessionId,
+    pub(super) place: Place,
+    pub(super) accepted: Vec<SocketAddr>,
+}
+
+/// What the addresses of an instance answer together.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// All refuse.
+    Gone,
+    /// One accepts.
+    Alive,
+    /// None accepts, and one does not answer.
+    Unknown,
+}
+
+// === impl SessionsTask ===
+
+impl SessionsTask {
+    /// Examines the instances whose sessions end, until the token is cancelled.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut running = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(()) = running.next() => {}
+                ended = self.ended.recv(), if running.len() < CONCURRENT => match ended {
+                    Some(ended) => running.push(ended.settle(&self.registry, &self.metrics)),
+                    None => return,
+                },
+            }
+        }
+    }
+}
+
+// === impl Ended ===
+
+impl Ended {
+    /// Asks the addresses of the instance, and removes it if all refuse.
+    async fn settle(self, registry: &Registry, metrics: &Metrics) {
+        let service_id = self.target.id.clone();
+        for attempt in 0..ATTEMPTS {
+            let here = registry.get(&service_id).map(|endpoint| Place::of(&endpoint));
+            if here.is_none_or(|here| here != self.place) {
+                return;
+            }
+            match self.ask().await {
+                Verdict::Gone => {
+                    metrics.session_ended("gone");
+                    return self.remove(registry).await;
+                }
+                Verdict::Unknown => {
+                    metrics.session_ended("silent");
+                    info!(%service_id, "Session ended, and the instance does not answer: its TTL decides");
+                    return;
+                }
+                Verdict::Alive => sleep(FIRST_PAUSE * (1 << attempt)).await,
+            }
+        }
+        metrics.session_ended("alive");
+        info!(%service_id, "Session ended, but the instance accepts connections: its TTL decides");
+    }
+
+    async fn ask(&self) -> Verdict {
+        let outcomes = join_all(self.accepted.iter().map(|address| probe(*address, ANSWER))).await;
+        Verdict::of(&outcomes)
+    }
+
+    async fn remove(self, registry: &Registry) {
+        let service_id = self.target.id.clone();
+        let command = Command::Vanish(self.target, self.session);
+        match registry.execute(command, CommandOrigin::local()).await {
+            Ok(_) => {}
+            // Deregistered meanwhile, or its agent has come back.
+            Err(
+                error @ (RegistryError::Unknown { .. }
+                | RegistryError::AnotherIncarnation { .. }
+                | RegistryError::AnotherSession { .. }),
+            ) => debug!(%service_id, %error, "Ended session says nothing about the instance"),
+            Err(error) => {
+                warn!(%service_id, %error, "Instance whose process has ended is not removed, it expires at the end of its TTL");
+            }
+        }
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    fn of(outcomes: &[ProbeOutcome]) -> Self {
+        if outcomes.contains(&ProbeOutcome::Accepted) {
+            Self::Alive
+        } else if outcomes.contains(&ProbeOutcome::NoAnswer) {
+            Self::Unknown
+        } else {
+            Self::Gone
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_of_every_address_is_the_end() {
+        use ProbeOutcome::{Accepted, NoAnswer, Refused};
+        for (outcomes, expected) in [
+            (&[Refused][..], Verdict::Gone),
+            (&[Refused, Refused], Verdict::Gone),
+            (&[Refused, NoAnswer], Verdict::Unknown),
+            (&[NoAnswer], Verdict::Unknown),
+            (&[NoAnswer, Accepted], Verdict::Alive),
+            (&[Refused, Accepted], Verdict::Alive),
+        ] {
+            assert_eq!(Verdict::of(outcomes), expected, "{outcomes:?}");
+        }
+    }
+}
