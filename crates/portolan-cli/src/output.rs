@@ -23,7 +23,7 @@ pub(crate) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
     printed(try_line(text))
 }
 
-/// Prints a text as it is on standard output, with the same end as [`line`].
+/// Prints a text as it is on standard output, with the same end as [`line()`].
 #[cfg(feature = "full")]
 pub(crate) fn text(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
