@@ -79,7 +79,7 @@ fn kills(env: &BenchEnv, at: &Registry, seen_at: &Registry) -> Result<Vec<u32>> 
     Ok(times)
 }
 
-/// Lets leases end, and returns the times from their last sign of life to the deletion of their keys, in microseconds.
+/// Stops renewing leases, and returns the times from the last renewal to the deletion of the key, in microseconds.
 fn leases(etcd: &Etcd) -> Result<Vec<u32>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

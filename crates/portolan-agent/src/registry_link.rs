@@ -4,7 +4,7 @@ use std::iter;
 use std::time::Duration;
 
 use portolan_client::{RegistryClient, RegistryClientError};
-use portolan_core::endpoint::DRAINING;
+use portolan_core::endpoint::is_draining;
 use portolan_core::{Backoff, HealthReport, Host, Registration, Remedy as _, ServiceEndpoint};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -270,13 +270,9 @@ impl RegistryLink {
     }
 
     fn acknowledged(&self, is_ok: bool) -> Published {
-        let is_draining = |state: &RegisteredState| {
-            let (key, value) = DRAINING;
-            state.registration.metadata.get(key).is_some_and(|state| state == value)
-        };
         match self.registered.as_ref().filter(|_| is_ok && !self.replaced) {
             None => Published::Nothing,
-            Some(state) if is_draining(state) => Published::Draining,
+            Some(state) if is_draining(&state.registration.metadata) => Published::Draining,
             Some(_) => Published::Serving,
         }
     }

@@ -12,6 +12,7 @@ mod global;
 mod logging;
 mod output;
 mod reload;
+mod runtime;
 mod sandbox;
 mod shutdown;
 mod suggestion;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::json;
+use tokio::runtime::Builder;
 
 use cli::{Cli, Command, ServiceCommand};
 use context::Context;
@@ -68,15 +70,8 @@ fn run_service_command(global: &Global, command: ServiceCommand) -> CommandResul
     let is_server = matches!(command, ServiceCommand::Serve(_) | ServiceCommand::Up(_));
     let started = logging::start(&context.settings().logging, global, level, metrics, is_server)?;
     let (_audit, log_level) = started;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::failed(format_args!("cannot start the runtime: {error}")))?;
-    let result = runtime.block_on(dispatch(command, &context, restriction, log_level));
-    // A blocking call, such as a host name lookup, must not delay the exit.
-    runtime.shutdown_background();
-    result
+    let command = dispatch(command, &context, restriction, log_level);
+    runtime::block_on(Builder::new_multi_thread().worker_threads(2), command)
 }
 
 /// The log level without a setting or flag. The output of a server is its log, the output of other

@@ -4,6 +4,7 @@ mod client;
 mod clock;
 mod config;
 mod error;
+mod event_connection;
 mod local;
 mod query;
 mod readiness;

@@ -28,6 +28,13 @@ pub const CHECKED_BY_AGENT: (&str, &str) = ("checked_by", "agent");
 /// The metadata entry with which an agent declares that the instance is about to stop: it still serves requests, and callers
 /// choose another instance if there is one.
 pub const DRAINING: (&str, &str) = ("portolan.state", "draining");
+
+/// Returns whether the metadata says that the instance is about to stop.
+pub fn is_draining(metadata: &Metadata) -> bool {
+    let (key, value) = DRAINING;
+    metadata.get(key).is_some_and(|state| state == value)
+}
+
 /// The maximum number of further addresses.
 const ADDRESSES: usize = 32;
 /// The maximum number of metadata entries.
@@ -228,8 +235,7 @@ impl ServiceEndpoint {
 
     /// Returns whether the instance is about to stop.
     pub fn is_draining(&self) -> bool {
-        let (key, value) = DRAINING;
-        self.metadata.get(key).is_some_and(|state| state == value)
+        is_draining(&self.metadata)
     }
 
     /// Returns whether the health is checked, by the agent or by the registry.

@@ -21,6 +21,7 @@ pub mod host;
 pub mod host_pattern;
 pub mod incarnation;
 pub mod map_only;
+pub mod merge_patch;
 pub mod name;
 pub mod network;
 pub mod plain;

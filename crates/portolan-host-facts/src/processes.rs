@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn users_of_a_process_are_read_from_its_status() {
         assert_eq!(parse_user_ids("Name:\tsh\nUid:\t0\t7\t8\t9\nGid:\t1\n"), [0, 7, 8, 9]);
-        assert_eq!(parse_user_ids("Uid:\tx"), []);
+        assert_eq!(parse_user_ids("Uid:\tx"), [0_u32; 0]);
         assert!(user_ids(std::process::id()).contains(&rustix::process::geteuid().as_raw()));
         assert!(are_descriptors_visible(std::process::id()) && !are_descriptors_visible(u32::MAX));
     }

@@ -25,28 +25,41 @@ pub(crate) struct Version<'a> {
     pub(crate) declared: &'a [DeclaredInstance],
 }
 
-/// Responds with the body, or with 304 if the client already has this revision.
+/// Responds with the body, or with 304 if the client already has this representation.
 pub(crate) fn respond<R: IntoResponse>(
     headers: &HeaderMap,
-    version: Version<'_>,
+    tag: String,
     body: impl FnOnce() -> R,
 ) -> Response {
-    let tag = version.tag();
-    let mut response = if matches(headers, &tag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        body().into_response()
-    };
+    if matches(headers, &tag) {
+        return tagged(tag, StatusCode::NOT_MODIFIED);
+    }
+    tagged(tag, body())
+}
+
+/// Responds with the body and its tag.
+pub(crate) fn tagged(tag: String, body: impl IntoResponse) -> Response {
+    let mut response = body.into_response();
     if let Ok(tag) = HeaderValue::try_from(tag) {
         response.headers_mut().insert(ETAG, tag);
     }
     response
 }
 
+/// The tag of settings, which is the number of their version.
+pub(crate) fn of_number(version: u64) -> String {
+    format!("\"{version}\"")
+}
+
+/// Returns the number in a tag of settings.
+pub(crate) fn number(tag: &str) -> Option<u64> {
+    tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
+}
+
 // === impl Version ===
 
 impl Version<'_> {
-    fn tag(self) -> String {
+    pub(crate) fn tag(self) -> String {
         let vantage = match self.vantage {
             Vantage::SameHost => String::new(),
             Vantage::OtherHost { local, peer } => {

@@ -9,7 +9,6 @@ mod change;
 mod error;
 mod handle;
 pub(crate) mod limits;
-mod merge_patch;
 mod record;
 mod schema;
 mod watch;

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portolan_core::quoted;
-use portolan_process::{CommandWords, run_to_end};
+use portolan_process::CommandWords;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::time::timeout;
 
-use crate::output::FILE;
+use crate::run_on::run_on;
 
 /// How long the command may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -83,12 +82,10 @@ impl fmt::Display for AfterChange {
 }
 
 async fn run(words: &CommandWords, file: &Path) -> Result<(), String> {
-    let file = file.display().to_string();
-    match timeout(LIMIT, run_to_end(words.command(&[(FILE, &file)]))).await {
-        Ok(Ok(finished)) if finished.status.success() => Ok(()),
-        Ok(Ok(finished)) => Err(format!("{}: {}", finished.status, finished.first_line())),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("it did not end within {} s", LIMIT.as_secs())),
+    let finished = run_on(words, file, LIMIT).await?;
+    match finished.status.success() {
+        true => Ok(()),
+        false => Err(format!("{}: {}", finished.status, finished.first_line())),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use portolan_client::DiscoverError;
 use portolan_core::{Remedy, ServiceName};
 
-use crate::output::FILE;
+use crate::run_on::FILE;
 use crate::template::TemplateError;
 
 /// Why a file was not rendered. The former file is still there.

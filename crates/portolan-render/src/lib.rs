@@ -8,11 +8,13 @@ mod error;
 mod instances;
 mod output;
 mod renderer;
+mod run_on;
 mod template;
 mod watches;
 
 pub use after::{AfterChange, UnknownSignal, parse_signal};
 pub use error::RenderError;
-pub use output::{FILE, Outcome, OutputFile};
+pub use output::{Outcome, OutputFile};
 pub use renderer::{Renderer, RendererOptions};
+pub use run_on::FILE;
 pub use template::{Template, TemplateError};

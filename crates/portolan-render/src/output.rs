@@ -6,14 +6,13 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use portolan_core::plain::escaped;
 use portolan_core::replace_file;
-use portolan_process::{CommandWords, run_to_end};
-use tokio::time::timeout;
+use portolan_process::CommandWords;
 
 use crate::RenderError;
+use crate::run_on::run_on;
 
-/// The place of the new file's path in the command that checks it.
-pub const FILE: &str = "{file}";
 /// How long the command may take that checks a new file.
 const CHECK_LIMIT: Duration = Duration::from_secs(30);
 /// The permission bits of a file that is new, less those of the umask.
@@ -96,17 +95,13 @@ impl OutputFile {
         let mode = self.mode.unwrap_or(0o600);
         replace_file(&candidate.0, mode, |file| write_all(file, text))
             .map_err(RenderError::file(&candidate.0))?;
-        let file = candidate.0.display().to_string();
-        let ended = timeout(CHECK_LIMIT, run_to_end(command.command(&[(FILE, &file)]))).await;
-        let reason = match ended {
-            Ok(Ok(finished)) if finished.status.success() => return Ok(()),
-            Ok(Ok(finished)) => {
-                let output = String::from_utf8_lossy(&finished.output).into_owned();
-                let output = portolan_core::plain::escaped(output.trim()).into_owned();
-                format!("{}\n{output}", finished.status)
+        let reason = match run_on(command, &candidate.0, CHECK_LIMIT).await {
+            Ok(finished) if finished.status.success() => return Ok(()),
+            Ok(finished) => {
+                let output = String::from_utf8_lossy(&finished.output);
+                format!("{}\n{}", finished.status, escaped(output.trim()))
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("it did not end within {} s", CHECK_LIMIT.as_secs()),
+            Err(reason) => reason,
         };
         Err(RenderError::Rejected { command: command.to_string(), path: self.path.clone(), reason })
     }

@@ -70,7 +70,7 @@ impl Template {
         environment.set_fuel(Some(FUEL));
         functions::add_to(&mut environment, &lookups);
         let name = file.display().to_string();
-        environment.add_template_owned(name, text.to_owned()).map_err(TemplateError::new)?;
+        environment.add_template_owned(name, text.to_owned())?;
         Ok(Self { file: file.to_owned(), environment, lookups })
     }
 
@@ -92,7 +92,7 @@ impl Template {
         let text = template.and_then(|template| template.render(()));
         let mut lookups = self.lookups.lock();
         let (asked, missing) = (std::mem::take(&mut lookups.asked), lookups.missing.take());
-        Rendering { asked, missing, text: text.map_err(TemplateError::new) }
+        Rendering { asked, missing, text: text.map_err(TemplateError::from) }
     }
 }
 
@@ -104,9 +104,8 @@ impl std::fmt::Debug for Template {
 
 // === impl TemplateError ===
 
-impl TemplateError {
-    #[allow(clippy::needless_pass_by_value, reason = "the signature of a conversion")]
-    fn new(error: minijinja::Error) -> Self {
+impl From<minijinja::Error> for TemplateError {
+    fn from(error: minijinja::Error) -> Self {
         let place = match (error.name(), error.line()) {
             (Some(name), Some(line)) => format!("{name}:{line}: "),
             _ => String::new(),

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use tokio::runtime::Builder;
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::global::Global;
-use crate::{logging, output};
+use crate::{logging, output, runtime};
 
 mod service;
 
@@ -66,14 +67,7 @@ fn in_registry(
     let context = Context::load(global, None)?;
     let (settings, metrics) = (&context.settings().logging, context.metrics.clone());
     let _audit = logging::start(settings, global, "warn", metrics, false)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::failed(format_args!("cannot start the runtime: {error}")))?;
-    let result = runtime.block_on(command(&context));
-    // A blocking call, such as a host name lookup, must not delay the exit.
-    runtime.shutdown_background();
-    result
+    runtime::block_on(&mut Builder::new_current_thread(), command(&context))
 }
 
 fn check(global: &Global, file: Option<PathBuf>) -> CommandResult {

@@ -1,17 +1,13 @@
 //! The session of an instance: a connection that its agent keeps open as long as it lives.
 
 use std::fmt;
-use std::time::Duration;
 
 use portolan_core::ServiceId;
 use reqwest::{Method, Response};
-use tokio::time::timeout;
 
 use super::client::RegistryClient;
 use super::error::RegistryClientError;
-
-/// The read timeout. A registry sends a comment every 10 s; after three missing ones the connection is dead.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+use super::event_connection::next_chunk;
 
 /// A session of an instance. The registry asks the instance's address as soon as it is dropped, and when this process ends.
 pub struct RegistrySession {
@@ -39,15 +35,9 @@ impl RegistrySession {
     /// incarnation, and at its own end. Cancel-safe.
     pub async fn ended(&mut self) -> RegistryClientError {
         loop {
-            let url = &self.url;
-            return match timeout(READ_TIMEOUT, self.response.chunk()).await {
-                Ok(Ok(Some(_))) => continue,
-                Ok(Ok(None)) => {
-                    RegistryClientError::unreachable(url, "the registry ended the session")
-                }
-                Ok(Err(error)) => RegistryClientError::in_transit(url, &error),
-                Err(_) => RegistryClientError::unreachable(url, "the session has gone silent"),
-            };
+            if let Err(error) = next_chunk(&mut self.response, &self.url, "session").await {
+                return error;
+            }
         }
     }
 }

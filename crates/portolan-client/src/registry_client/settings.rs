@@ -1,26 +1,23 @@
 //! The settings of services in a registry: a JSON object for each, with versions.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_core::{Backoff, Scope, ServiceName};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::client::RegistryClient;
 use super::error::RegistryClientError;
-use super::sse::{Decoder, Frame};
+use super::event_connection::EventConnection;
 
 /// The largest event: far more than settings may have.
 const MAX_EVENT: usize = 1 << 20;
-/// The read timeout. A registry sends a comment every 10 s.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The waits before a watch connects again.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_LONGEST: Duration = Duration::from_secs(10);
@@ -83,9 +80,7 @@ pub struct SettingsClient {
 /// The settings of a service as they change. Reconnects by itself.
 pub struct SettingsWatch {
     client: SettingsClient,
-    connection: Option<Response>,
-    decoder: Decoder,
-    frames: VecDeque<Frame>,
+    connection: Option<EventConnection>,
     seen: Option<u64>,
     backoff: Backoff,
 }
@@ -220,8 +215,6 @@ impl SettingsClient {
         SettingsWatch {
             client: self.clone(),
             connection: None,
-            decoder: Decoder::new(MAX_EVENT),
-            frames: VecDeque::new(),
             seen: None,
             backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST).jitter(0.2),
         }
@@ -260,64 +253,48 @@ impl SettingsWatch {
     /// If waiting cannot help, such as for lack of a right.
     pub async fn next(&mut self) -> Result<SettingsVersion, RegistryClientError> {
         loop {
-            if let Some(frame) = self.frames.pop_front() {
-                if frame.kind != "settings" {
-                    continue;
+            match self.receive().await {
+                Ok(settings) => {
+                    self.seen = Some(settings.version);
+                    self.backoff.reset();
+                    return Ok(settings);
                 }
-                let settings: SettingsVersion =
-                    serde_json::from_str(&frame.data).map_err(|error| {
-                        RegistryClientError::bad_answer(
-                            &self.client.registry.url(),
-                            error.to_string(),
-                        )
-                    })?;
-                self.seen = Some(settings.version);
-                self.backoff.reset();
-                return Ok(settings);
-            }
-            if let Err(error) = self.receive().await {
-                if !error.is_temporary() {
-                    return Err(error);
+                Err(error) if error.is_temporary() => {
+                    self.connection = None;
+                    sleep(self.backoff.next_wait()).await;
                 }
-                self.connection = None;
-                sleep(self.backoff.next_wait()).await;
+                Err(error) => return Err(error),
             }
         }
     }
 
-    /// Reads on, and connects before if necessary.
-    async fn receive(&mut self) -> Result<(), RegistryClientError> {
-        let registry = &self.client.registry;
-        let connection = match &mut self.connection {
+    /// Waits for the next version on the connection, which is opened before if necessary.
+    async fn receive(&mut self) -> Result<SettingsVersion, RegistryClientError> {
+        let opened = match self.connection.take() {
             Some(connection) => connection,
-            none => {
-                let request = self.client.request(Method::GET, Some("watch"));
-                let request = request.header(ACCEPT, "text/event-stream");
-                let request = match self.seen {
-                    Some(seen) => request.header("last-event-id", seen.to_string()),
-                    None => request,
-                };
-                let response = registry.send(request).await?.accepted()?;
-                self.decoder = Decoder::new(MAX_EVENT);
-                none.insert(response.into_event_stream()?)
-            }
+            None => self.connect().await?,
         };
-        let url = registry.url();
-        let chunk = timeout(READ_TIMEOUT, connection.chunk())
-            .await
-            .map_err(|_| RegistryClientError::unreachable(&url, "the watch has gone silent"))?
-            .map_err(|error| RegistryClientError::in_transit(&url, &error))?
-            .ok_or_else(|| {
-                RegistryClientError::unreachable(&url, "the registry ended the watch")
-            })?;
-        let frames = self.decoder.feed(&chunk).map_err(|_| {
-            RegistryClientError::bad_answer(
-                &url,
-                format!("an event has more than {MAX_EVENT} bytes"),
-            )
-        })?;
-        self.frames.extend(frames);
-        Ok(())
+        let connection = self.connection.insert(opened);
+        loop {
+            let frame = connection.next().await?;
+            if frame.kind == "settings" {
+                return serde_json::from_str(&frame.data).map_err(|error| {
+                    RegistryClientError::bad_answer(connection.url(), error.to_string())
+                });
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<EventConnection, RegistryClientError> {
+        let request = self.client.request(Method::GET, Some("watch"));
+        let request = request.header(ACCEPT, "text/event-stream");
+        let request = match self.seen {
+            Some(seen) => request.header("last-event-id", seen.to_string()),
+            None => request,
+        };
+        let response = self.client.registry.send(request).await?.accepted()?;
+        let url = response.url().to_owned();
+        Ok(EventConnection::new(response.into_event_stream()?, url, MAX_EVENT))
     }
 }
 

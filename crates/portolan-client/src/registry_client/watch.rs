@@ -1,26 +1,21 @@
 //! A watch of the registry over one connection.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use portolan_core::{Revision, ServiceEvent, Vantage};
 use reqwest::Response;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 
 use super::error::RegistryClientError;
-use super::sse::{Decoder, Frame};
+use super::event_connection::EventConnection;
+use super::sse::Frame;
 
 /// The maximum size of an event in bytes: a snapshot of a hundred thousand endpoints.
 const MAX_EVENT: usize = 64 << 20;
-/// The read timeout. A registry sends a comment every 10 s; after three missing ones the connection
-/// is dead.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The known kinds of events; others, of a newer registry, are ignored.
 const KINDS: [&str; 6] = ["snapshot", "registered", "updated", "health", "deregistered", "expired"];
 
@@ -45,11 +40,8 @@ struct Bookmark {
 }
 
 struct Connection {
-    response: Response,
-    url: String,
+    events: EventConnection,
     vantage: Vantage,
-    decoder: Decoder,
-    frames: VecDeque<Frame>,
     over: bool,
 }
 
@@ -57,8 +49,8 @@ struct Connection {
 
 impl RegistryWatch {
     pub(super) fn new(response: Response, url: String, vantage: Vantage) -> Self {
-        let (decoder, frames) = (Decoder::new(MAX_EVENT), VecDeque::new());
-        let connection = Connection { response, url, vantage, decoder, frames, over: false };
+        let events = EventConnection::new(response, url, MAX_EVENT);
+        let connection = Connection { events, vantage, over: false };
         let events = stream::unfold(connection, |mut connection| async move {
             let event = connection.next().await?;
             Some((event, connection))
@@ -98,18 +90,19 @@ impl fmt::Debug for RegistryWatch {
 impl Connection {
     async fn next(&mut self) -> Option<Result<Received, RegistryClientError>> {
         while !self.over {
-            while let Some(frame) = self.frames.pop_front() {
-                if frame.kind == BOOKMARK {
-                    let bookmark = self.parse::<Bookmark>(&frame);
-                    return Some(bookmark.map(|bookmark| Received::Nothing(bookmark.revision)));
+            let frame = match self.events.next().await {
+                Ok(frame) => frame,
+                Err(error) => {
+                    self.over = true;
+                    return Some(Err(error));
                 }
-                if KINDS.contains(&frame.kind.as_str()) {
-                    return Some(self.parse(&frame).map(|event| self.seen(event)));
-                }
+            };
+            if frame.kind == BOOKMARK {
+                let bookmark = self.parse::<Bookmark>(&frame);
+                return Some(bookmark.map(|bookmark| Received::Nothing(bookmark.revision)));
             }
-            if let Err(error) = self.read().await {
-                self.over = true;
-                return Some(Err(error));
+            if KINDS.contains(&frame.kind.as_str()) {
+                return Some(self.parse(&frame).map(|event| self.seen(event)));
             }
         }
         None
@@ -126,25 +119,10 @@ impl Connection {
     fn parse<T: DeserializeOwned>(&mut self, frame: &Frame) -> Result<T, RegistryClientError> {
         serde_json::from_str(&frame.data).map_err(|error| {
             self.over = true;
-            RegistryClientError::bad_answer(&self.url, format!("a {:?} event: {error}", frame.kind))
-        })
-    }
-
-    async fn read(&mut self) -> Result<(), RegistryClientError> {
-        let url = &self.url;
-        let silent = |_| RegistryClientError::unreachable(url, "the watch has gone silent");
-        let chunk = timeout(READ_TIMEOUT, self.response.chunk())
-            .await
-            .map_err(silent)?
-            .map_err(|error| RegistryClientError::in_transit(url, &error))?
-            .ok_or_else(|| RegistryClientError::unreachable(url, "the registry ended the watch"))?;
-        let frames = self.decoder.feed(&chunk).map_err(|_| {
             RegistryClientError::bad_answer(
-                url,
-                format!("an event has more than {MAX_EVENT} bytes"),
+                self.events.url(),
+                format!("a {:?} event: {error}", frame.kind),
             )
-        })?;
-        self.frames.extend(frames);
-        Ok(())
+        })
     }
 }

@@ -38,22 +38,3 @@ pub(crate) fn changes<T: LoadableSettings>(
     };
     Ok(paths.into_iter().filter(differs).map(change).collect())
 }
-
-/// Applies a JSON merge patch (RFC 7396) to the settings that requests have set. `null` removes a setting, so that the weaker layers
-/// decide again.
-pub(crate) fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
-    }
-    let Value::Object(target) = target else { return };
-    for (key, value) in patch {
-        match value {
-            Value::Null => _ = target.remove(key),
-            value => merge(target.entry(key.clone()).or_insert(Value::Null), value),
-        }
-    }
-}

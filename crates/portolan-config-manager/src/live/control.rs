@@ -1,4 +1,4 @@
-//! The settings of a process for those who do not know their type.
+//! Type-erased access to a `ConfigManager`, for the HTTP API.
 
 use serde::Serialize;
 use serde_json::Value;

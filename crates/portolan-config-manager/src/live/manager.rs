@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use portolan_core::merge_patch;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::change::{changes, merge};
+use super::change::changes;
 use super::history::History;
 use super::{
     Author, ChangeRefused, ChangedSetting, Effect, HistoryEntry, RefusedSetting, SettingRules,
@@ -166,7 +167,8 @@ impl<T: LoadableSettings> ConfigManager<T> {
         }
         self.check_requested(patch)?;
         let mut requested = self.state.lock().requested.clone();
-        merge(&mut requested, patch);
+        // `null` removes a setting, so that the weaker layers decide again.
+        merge_patch::apply(&mut requested, patch);
         let loaded = self.load(&requested)?;
         check_overridden(patch, &loaded)?;
         self.apply(loaded, requested, author)
@@ -185,7 +187,7 @@ impl<T: LoadableSettings> ConfigManager<T> {
         Ok(state.lock.insert(Lock { holder, reason, since: Timestamp::now() }).clone())
     }
 
-    /// Allows changes again, whoever holds the lock.
+    /// Removes the lock of any holder, so that changes are accepted again.
     ///
     /// # Errors
     /// There is no lock.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, State};
-use axum::response::{IntoResponse, Response};
-use http::header::{ETAG, HeaderMap, IF_MATCH};
+use axum::response::Response;
+use http::StatusCode;
+use http::header::{HeaderMap, IF_MATCH};
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
 use portolan_access::Right;
 use portolan_config_manager::live::{Author, ChangeRefused, ConfigControl, HistoryEntry, Lock};
 use portolan_core::Remedy;
@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::Api;
 use crate::body::Json;
+use crate::etag;
 use crate::problem::{Problem, ProblemKind};
 use crate::resources::caller::Requester;
 
@@ -66,7 +67,7 @@ pub(crate) async fn read(
     _administrator: Administrator,
 ) -> Result<Response, Problem> {
     let document = control(&api)?.document();
-    Ok(tagged(document.version, Json(document)))
+    Ok(etag::tagged(etag::of_number(document.version), Json(document)))
 }
 
 /// `PATCH /api/v1/config`: changes settings, all or none.
@@ -81,7 +82,7 @@ pub(crate) async fn change(
     let result = blocking(change).await?;
     count(api.metrics(), result.is_ok());
     let applied = result?;
-    Ok(tagged(applied.version, Json(applied)))
+    Ok(etag::tagged(etag::of_number(applied.version), Json(applied)))
 }
 
 /// `GET /api/v1/config/history`: the latest versions, oldest first.
@@ -145,15 +146,6 @@ fn count(metrics: &Metrics, is_applied: bool) {
     });
 }
 
-/// Adds the version as entity tag.
-fn tagged(version: u64, body: impl IntoResponse) -> Response {
-    let mut response = body.into_response();
-    if let Ok(tag) = HeaderValue::try_from(format!("\"{version}\"")) {
-        response.headers_mut().insert(ETAG, tag);
-    }
-    response
-}
-
 /// Returns the version in `If-Match` (RFC 9110, section 13.1.1); `*` is any.
 fn expected(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get(IF_MATCH) else { return Ok(None) };
@@ -161,8 +153,7 @@ fn expected(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     if text == "*" {
         return Ok(None);
     }
-    let number = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-    number.and_then(|number| number.parse().ok()).map(Some).ok_or_else(|| {
+    etag::number(text).map(Some).ok_or_else(|| {
         Problem::new(ProblemKind::BadParameter, format!("If-Match {text:?} is not a version"))
             .remedy("send the ETag of GET /api/v1/config")
             .param("If-Match")

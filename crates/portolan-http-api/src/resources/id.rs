@@ -1,5 +1,8 @@
 //! The `{id}` segment of a path.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 use portolan_core::ServiceId;
@@ -16,10 +19,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(id) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| invalid("id", &"not valid UTF-8").remedy("percent-encode UTF-8"))?;
-        id.parse().map(Self).map_err(|error| invalid("id", &error))
+        segment("id", parts, state).await.map(Self)
     }
 }
 
@@ -37,4 +37,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Owned {
         parameters.finish(&["incarnation"])?;
         Ok(Self(CommandTarget { id, incarnation }))
     }
+}
+
+/// Returns the only variable segment of the path, percent-decoded and parsed. `name` is its name in errors.
+pub(crate) async fn segment<T, S>(name: &str, parts: &mut Parts, state: &S) -> Result<T, Problem>
+where
+    T: FromStr<Err: Display>,
+    S: Send + Sync,
+{
+    let Path(text) = Path::<String>::from_request_parts(parts, state)
+        .await
+        .map_err(|_| invalid(name, &"not valid UTF-8").remedy("percent-encode UTF-8"))?;
+    text.parse().map_err(|error| invalid(name, &error))
 }

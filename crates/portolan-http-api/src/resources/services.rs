@@ -76,7 +76,7 @@ pub(crate) async fn list(
     declared.retain(|one| requester.may(Right::Read, &one.scope, &one.name));
     let identity = requester.identity();
     let version = Version { revision, vantage, identity, incomplete, declared: &declared };
-    let mut response = etag::respond(&headers, version, || {
+    let mut response = etag::respond(&headers, version.tag(), || {
         let Currency { view_age_ms, stale } = currency;
         let listing = Listing {
             revision,
@@ -159,7 +159,7 @@ pub(crate) async fn read(
     let (revision, vantage) = (endpoint.revision, requester.vantage());
     let identity = requester.identity();
     let version = Version { revision, vantage, identity, incomplete: false, declared: &[] };
-    let mut response = etag::respond(&headers, version, || Json(seen));
+    let mut response = etag::respond(&headers, version.tag(), || Json(seen));
     currency.mark(&mut response);
     Ok(response)
 }

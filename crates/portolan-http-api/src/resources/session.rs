@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use portolan_http::{ConnectionInfo, Standing, StreamPermit};
@@ -17,7 +17,7 @@ use crate::Api;
 use crate::problem::{Problem, ProblemKind};
 use crate::resources::caller::Requester;
 use crate::resources::id::Owned;
-use crate::resources::watch::{ClientStanding, KEEP_ALIVE, changed};
+use crate::resources::watch::{ClientStanding, KEEP_ALIVE, changed, event_stream};
 use crate::sessions::Session;
 
 /// How long after the first attempt the addresses are asked again, if the program did not listen yet. The time doubles.
@@ -47,8 +47,7 @@ pub(crate) async fn hold(
     let comments = stream::unfold(holding, |mut holding| async move {
         holding.comment().await.map(|comment| (Ok::<_, Infallible>(comment), holding))
     });
-    let headers = [("content-type", "text/event-stream"), ("x-accel-buffering", "no")];
-    Ok((headers, Body::from_stream(comments)).into_response())
+    Ok(event_stream(Body::from_stream(comments)))
 }
 
 /// A session while its connection lasts.

@@ -4,11 +4,10 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{ETAG, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
-use http::{HeaderValue, StatusCode};
+use http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use jiff::Timestamp;
 use portolan_access::Right;
-use portolan_core::{Revision, Scope, ServiceName, quoted};
+use portolan_core::{Scope, ServiceName, quoted};
 use portolan_registry::{
     SettingsAction, SettingsChange, SettingsEntry, SettingsError, SettingsKey, SettingsOutcome,
     SettingsRecord,
@@ -18,6 +17,7 @@ use serde_json::Value;
 
 use crate::Api;
 use crate::body::Json;
+use crate::etag;
 use crate::parameters::{self, Parameters};
 use crate::problem::{Problem, ProblemKind};
 use crate::resources::caller::Requester;
@@ -88,12 +88,11 @@ pub(crate) async fn list(
         let is_asked_for = scopes.is_empty() || scopes.contains(scope);
         is_asked_for && record.value().is_some() && requester.may(Right::Read, scope, name)
     });
-    let summary = |record: &'_ SettingsRecord| record.schema.is_some();
     let settings = found.iter().map(|record| Summary {
         name: &record.key.name,
         scope: &record.key.scope,
         version: record.version(),
-        has_schema: summary(record),
+        has_schema: record.schema.is_some(),
     });
     Ok(Json(Listing { settings: settings.collect() }).into_response())
 }
@@ -108,15 +107,8 @@ pub(crate) async fn read(
     let record = known(&api, &requester, &key).await?;
     let newest = record.newest().filter(|newest| newest.value.is_some());
     let newest = newest.ok_or(SettingsError::Unknown { key })?;
-    let tag = format!("\"{}\"", newest.version);
-    let given = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let mut given = given.flat_map(|value| value.split(','));
-    let response =
-        match given.any(|one| matches!(one.trim(), given if given == "*" || given == tag)) {
-            true => StatusCode::NOT_MODIFIED.into_response(),
-            false => Json(Document::of(&record, newest)).into_response(),
-        };
-    Ok(tagged(response, newest.version))
+    let tag = etag::of_number(newest.version);
+    Ok(etag::respond(&headers, tag, || Json(Document::of(&record, newest))))
 }
 
 /// `GET …/history`: the versions that are kept.
@@ -235,7 +227,7 @@ async fn change(
     let changed = settings.change(&key, change, expected, &requester.origin()).await?;
     let SettingsOutcome { record, .. } = &changed;
     let newest = record.newest().ok_or(SettingsError::Unknown { key })?;
-    Ok(tagged(Json(Document::of(record, newest)).into_response(), newest.version))
+    Ok(etag::tagged(etag::of_number(newest.version), Json(Document::of(record, newest))))
 }
 
 /// The version on which the change is to be made: that of `If-Match`, or none by `If-None-Match: *`.
@@ -254,29 +246,14 @@ fn expected(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let none = one(&IF_NONE_MATCH, "*, for settings that do not exist yet")?;
     match (matches, none) {
         (None, None) => Ok(None),
-        (Some((text, invalid)), None) => {
-            let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-            version.and_then(|version| version.parse().ok()).map(Some).ok_or(invalid)
-        }
-        (None, Some((text, invalid))) => {
-            if text == "*" {
-                Ok(Some(0))
-            } else {
-                Err(invalid)
-            }
-        }
+        (Some((text, invalid)), None) => etag::number(&text).map(Some).ok_or(invalid),
+        (None, Some((text, _))) if text == "*" => Ok(Some(0)),
+        (None, Some((_, invalid))) => Err(invalid),
         (Some(_), Some(_)) => {
             Err(parameters::invalid("if-none-match", &"given together with if-match")
                 .remedy("omit one of them"))
         }
     }
-}
-
-fn tagged(mut response: Response, version: u64) -> Response {
-    if let Ok(tag) = HeaderValue::try_from(format!("\"{version}\"")) {
-        response.headers_mut().insert(ETAG, tag);
-    }
-    response
 }
 
 // === impl Document ===
@@ -334,9 +311,4 @@ impl From<SettingsError> for Problem {
             _ => problem,
         }
     }
-}
-
-/// The revision that a watch event of this version has.
-fn revision(version: u64) -> Revision {
-    Revision(version)
 }

@@ -86,12 +86,17 @@ pub(crate) async fn stream(
         // The client tries again with what it has then.
         .take_until(changed(standing));
     let body = Body::from_stream(EventBody::new(pieces.boxed(), permit));
-    // Without it nginx buffers events until it has a page of them.
-    let headers = [("content-type", "text/event-stream"), ("x-accel-buffering", "no")];
-    let mut response = (headers, body).into_response();
+    let mut response = event_stream(body);
     mark_incomplete(&mut response, incomplete);
     currency.mark(&mut response);
     Ok(response)
+}
+
+/// A response of server-sent events.
+pub(crate) fn event_stream(body: Body) -> Response {
+    // Without the second header, nginx buffers events until it has a page of them.
+    let headers = [("content-type", "text/event-stream"), ("x-accel-buffering", "no")];
+    (headers, body).into_response()
 }
 
 /// An extractor of the standing of the client, if it needs credentials.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use portolan_core::merge_patch;
 use serde_json::Value;
 
 use super::record::{SettingsAction, SettingsEntry, SettingsKey, SettingsRecord};
-use super::{SettingsError, limits, merge_patch, schema};
+use super::{SettingsError, limits, schema};
 
 /// A requested change of the settings of a service.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,8 +109,9 @@ fn next(
         SettingsChange::Set(value) => with(Some(value.clone())),
         SettingsChange::Patch(patch) => {
             limits::check("the patch", patch)?;
-            let before = current().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-            with(Some(merge_patch::apply(before, patch)))
+            let mut value = current().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+            merge_patch::apply(&mut value, patch);
+            with(Some(value))
         }
         SettingsChange::Delete => {
             current().ok_or_else(unknown)?;

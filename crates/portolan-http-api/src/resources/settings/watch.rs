@@ -2,12 +2,13 @@
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
 use http::header::HeaderMap;
 use portolan_access::Right;
+use portolan_core::Revision;
 use portolan_http::ConnectionInfo;
 use portolan_registry::{SettingsKey, SettingsRecord};
 
@@ -16,7 +17,9 @@ use super::key::Key;
 use crate::Api;
 use crate::problem::Problem;
 use crate::resources::caller::Requester;
-use crate::resources::watch::{ClientStanding, EventBody, changed, event, last_event_id};
+use crate::resources::watch::{
+    ClientStanding, EventBody, changed, event, event_stream, last_event_id,
+};
 
 /// `GET`: what the settings are, and then each newer version, as an event `settings` whose id is the version. With
 /// `Last-Event-ID`, versions up to that one are left out.
@@ -40,9 +43,7 @@ pub(crate) async fn stream(
     .take_until(shutdown)
     // The client tries again with what it has then.
     .take_until(changed(standing));
-    let body = Body::from_stream(EventBody::new(pieces.boxed(), permit));
-    let headers = [("content-type", "text/event-stream"), ("x-accel-buffering", "no")];
-    Ok((headers, body).into_response())
+    Ok(event_stream(Body::from_stream(EventBody::new(pieces.boxed(), permit))))
 }
 
 fn encode(key: &SettingsKey, record: Option<&SettingsRecord>) -> Bytes {
@@ -50,5 +51,5 @@ fn encode(key: &SettingsKey, record: Option<&SettingsRecord>) -> Bytes {
     let document =
         newest.map_or_else(|| Document::none(key), |(record, it)| Document::of(record, it));
     let json = serde_json::to_string(&document).expect("settings are JSON");
-    event("settings", super::revision(document.version), &json).into()
+    event("settings", Revision(document.version), &json).into()
 }

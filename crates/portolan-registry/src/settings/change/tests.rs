@@ -7,7 +7,7 @@ fn key() -> SettingsKey {
     SettingsKey { scope: "shop".parse().unwrap(), name: "api".parse().unwrap() }
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "a change is written where it is made")]
+#[allow(clippy::needless_pass_by_value, reason = "callers construct the change in the call")]
 fn made(
     known: Option<&SettingsRecord>,
     change: SettingsChange,

@@ -116,7 +116,7 @@ impl Shared {
         let range = self.keys.all_settings();
         let page = self.client.range(&KeyRange::key(&self.keys.format()), 1, 0).await?;
         let mut watch = self.client.watch(&range, page.revision + 1).await?;
-        // Whatever was changed before is read by those who watch.
+        // Changes made before the watch began are not reported by it: the watchers read the store again.
         _ = self.news.send(SettingsNews::Unknown);
         backoff.reset();
         loop {

@@ -2,24 +2,23 @@
 
 use serde_json::{Map, Value};
 
-/// Applies a patch: members of objects are merged, `null` removes one, everything else replaces what was there. The depth of the
-/// patch must have been checked, because each level is a call.
-pub(super) fn apply(target: Value, patch: &Value) -> Value {
-    let Value::Object(patch) = patch else { return patch.clone() };
-    let mut merged = match target {
-        Value::Object(members) => members,
-        _ => Map::new(),
+/// Applies a patch: members of objects are merged, `null` removes one, everything else replaces what was there. Each level of the
+/// patch is a call, so the caller bounds its depth, as [`serde_json`] does for what it parses.
+pub fn apply(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
     };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(members) = target else { return };
     for (key, value) in patch {
         match value {
-            Value::Null => drop(merged.remove(key)),
-            value => {
-                let before = merged.remove(key).unwrap_or_default();
-                merged.insert(key.clone(), apply(before, value));
-            }
+            Value::Null => _ = members.remove(key),
+            value => apply(members.entry(key.clone()).or_insert(Value::Null), value),
         }
     }
-    Value::Object(merged)
 }
 
 #[cfg(test)]
@@ -51,7 +50,9 @@ mod tests {
             (json!([1, 2]), json!({"a": "b", "c": null}), json!({"a": "b"})),
             (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
         ] {
-            assert_eq!(apply(target.clone(), &patch), expected, "{target} {patch}");
+            let mut merged = target.clone();
+            apply(&mut merged, &patch);
+            assert_eq!(merged, expected, "{target} {patch}");
         }
     }
 }
