@@ -58,6 +58,7 @@ mod stack_states;
 mod stale_views;
 mod sticky;
 mod store_commands;
+mod stored_policies;
 mod systemd;
 #[cfg(feature = "full")]
 mod tls;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use portolan_core::{Host, IpNetwork, Remedy, Revision, Scope, ServiceName};
 
-use crate::{IdentityLimits, Right, Rule};
+use crate::{IdentityLimits, Right, Rule, is_access_control};
 
 /// The rights of an identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,6 +158,8 @@ impl Grants {
 
     fn lacks(&self, right: Right, object: Option<(Scope, ServiceName)>) -> Denied {
         let Self { identity, .. } = self;
+        let is_policies = object.as_ref().is_some_and(|(_, name)| is_access_control(name));
+        let (right, object) = if is_policies { (Right::Administer, None) } else { (right, object) };
         let remedy = match &object {
             _ if let Some(remedy) = self.remedy => remedy.to_owned(),
             Some((scope, name)) => format!(
@@ -229,7 +231,10 @@ impl Rule {
 
     fn has_any(&self, scopes: &[Scope], names: &[ServiceName]) -> bool {
         let scope = |scope: &Scope| self.scopes.iter().any(|pattern| pattern.matches(scope));
-        let name = |name: &ServiceName| self.services.iter().any(|pattern| pattern.matches(name));
+        // Whoever could change the policies could give themselves every right.
+        let name = |name: &ServiceName| {
+            !is_access_control(name) && self.services.iter().any(|pattern| pattern.matches(name))
+        };
         self.is_administrator()
             || ((scopes.is_empty() || scopes.iter().any(scope))
                 && (names.is_empty() || names.iter().any(name)))
@@ -285,6 +290,20 @@ mod tests {
             assert!(grants.check_server(right).is_ok(), "{right}");
         }
         assert!(grants.check_address(&scope, &name, &"10.0.0.7".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn policies_of_the_registry_are_for_administrators_only() {
+        let every =
+            "[{rights: [read, watch, register, configure], scopes: ['*'], services: ['*']}]";
+        let (scope, name) = names("default", crate::STORED_POLICIES);
+        let several = grants(every);
+        for right in [Right::Read, Right::Watch, Right::Register, Right::Configure] {
+            let denied = several.check(right, &scope, &name).unwrap_err();
+            assert!(denied.to_string().ends_with("the right `administer` is missing"), "{denied}");
+            assert!(several.check_any(right, &[], std::slice::from_ref(&name)).is_err());
+        }
+        assert!(grants("[{rights: [administer]}]").permit(Right::Configure, &scope, &name));
     }
 
     #[test]

@@ -86,6 +86,22 @@ impl TokenFile {
         Ok(file)
     }
 
+    /// The file with these records.
+    ///
+    /// # Errors
+    ///
+    /// The id that occurs twice.
+    pub fn from_records(records: Vec<TokenRecord>) -> Result<Self, String> {
+        let mut file = Self::default();
+        for record in records {
+            if file.find(&record.id).is_some() {
+                return Err(record.id);
+            }
+            file.records.push(record);
+        }
+        Ok(file)
+    }
+
     /// Returns the records in the order of the file.
     pub fn records(&self) -> &[TokenRecord] {
         &self.records

@@ -35,6 +35,7 @@ impl From<&RequestError> for Problem {
                 .remedy("set PORTOLAN_TOKEN to a token of this registry"),
             E::TokenExpired { .. } => Self::new(ProblemKind::ExpiredToken, error.to_string())
                 .remedy("set PORTOLAN_TOKEN to a new one, from `portolan token create`"),
+            E::PoliciesLoading => problem(ProblemKind::Unavailable),
             E::Denied(_) => problem(ProblemKind::MissingRight),
             E::InvalidHost { .. } => problem(ProblemKind::InvalidHost),
             E::Misdirected { .. } => Self::new(ProblemKind::Misdirected, error.to_string()).remedy(
@@ -114,7 +115,7 @@ impl From<RegistryError> for Problem {
             }
             E::OwnedByAnother { .. } => ProblemKind::OwnedByAnother,
             E::Full { .. } | E::BroadcastFull { .. } => ProblemKind::Full,
-            E::ClientFull { .. } => ProblemKind::TooMany,
+            E::ClientFull { .. } | E::IdentityFull { .. } => ProblemKind::TooMany,
             // Busy, unavailable, closed, and whatever is added later: not a fault of the request.
             _ => ProblemKind::Unavailable,
         };

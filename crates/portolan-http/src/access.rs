@@ -22,6 +22,8 @@ pub struct AccessControl {
     /// whatever token was sent.
     token: Option<[u8; 32]>,
     identities: Option<Identities>,
+    /// Whether the identities are not known yet.
+    is_loading: bool,
 }
 
 /// What a request proves about its client.
@@ -59,6 +61,8 @@ pub enum Principal {
     Anonymous,
     /// A client whose credentials are not valid here.
     Unknown,
+    /// A client whose credentials cannot be judged yet, because the policies are not loaded.
+    Undetermined,
     /// A client whose token has expired.
     Expired {
         /// The id of the token.
@@ -86,22 +90,31 @@ impl AccessControl {
 
     /// Requires this token, which permits everything. An empty token matches nothing.
     pub fn with_token(token: &str) -> Self {
-        Self { token: Some(digest(token)), identities: None }
+        Self { token: Some(digest(token)), ..Self::default() }
+    }
+
+    /// Says that there are identities that are not known yet. Until they are, only the token can be judged.
+    pub fn with_identities_to_come(self) -> Self {
+        Self { is_loading: true, ..self }
     }
 
     /// Adds identities, each with its own rights. A client must have one of them, or the token.
     pub fn with_identities(self, identities: Identities) -> Self {
-        Self { identities: Some(identities), ..self }
+        Self { identities: Some(identities), is_loading: false, ..self }
     }
 
     /// Whether nothing is required.
     pub fn is_open(&self) -> bool {
-        self.token.is_none() && self.identities.is_none()
+        self.token.is_none() && self.identities.is_none() && !self.is_loading
     }
 
     pub(crate) fn identify(&self, evidence: &Evidence, now: Timestamp) -> Principal {
         match &self.identities {
             None if self.is_open() => Principal::Unrestricted,
+            None if self.is_loading => match self.token_principal(evidence, now) {
+                Some(Principal::Authenticated) => Principal::Authenticated,
+                _ => Principal::Undetermined,
+            },
             // Without policies, every authority that the server trusts is trusted with everything.
             None if evidence.certificate.is_some() => Principal::Certified,
             None => self.token_principal(evidence, now).unwrap_or(Principal::Anonymous),
@@ -138,6 +151,7 @@ impl Principal {
             Self::Identity { grants, .. } => grants.identity(),
             Self::Anonymous => "anonymous",
             Self::Unknown => "unknown",
+            Self::Undetermined => "undetermined",
             Self::Expired { .. } => "expired",
         }
     }
@@ -155,7 +169,7 @@ impl Principal {
     /// # Errors
     ///
     /// [`RequestError::Unauthorized`] without credentials, [`RequestError::Forbidden`] if they are
-    /// not valid, [`RequestError::TokenExpired`] if they were.
+    /// not valid, [`RequestError::TokenExpired`] if they were, [`RequestError::PoliciesLoading`] if that is not known yet.
     pub fn authorize(&self) -> Result<(), RequestError> {
         match self {
             Self::Unrestricted | Self::Authenticated | Self::Certified | Self::Identity { .. } => {
@@ -163,6 +177,7 @@ impl Principal {
             }
             Self::Anonymous => Err(RequestError::Unauthorized),
             Self::Unknown => Err(RequestError::Forbidden),
+            Self::Undetermined => Err(RequestError::PoliciesLoading),
             Self::Expired { id, at } => Err(RequestError::TokenExpired { id: id.clone(), at: *at }),
         }
     }

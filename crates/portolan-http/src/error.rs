@@ -29,6 +29,9 @@ pub enum RequestError {
         /// When it expired.
         at: Timestamp,
     },
+    /// 503: the server does not know its policies yet, so it cannot judge the credentials. Retry.
+    #[error("the policies of the server are not loaded yet")]
+    PoliciesLoading,
     /// 403: the client lacks a right. A retry does not help.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -148,7 +151,8 @@ impl RequestError {
             Self::Timeout { .. }
             | Self::Overloaded { .. }
             | Self::TooManyStreams { .. }
-            | Self::NoMemory => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::NoMemory
+            | Self::PoliciesLoading => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -173,6 +177,7 @@ impl RequestError {
             | Self::MethodNotAllowed { .. }
             | Self::BodyIncomplete { .. }
             | Self::Panicked
+            | Self::PoliciesLoading
             | Self::Timeout { .. } => return None,
         };
         Some(Rejected { reason })
@@ -201,6 +206,9 @@ impl Remedy for RequestError {
             Self::Unauthorized => "send a token of the server",
             Self::Forbidden => "use a token of the server that is not revoked",
             Self::TokenExpired { .. } => "use a new token",
+            Self::PoliciesLoading => {
+                "retry; if it lasts, the store of the registry cannot be reached"
+            }
             Self::Denied(denied) => return denied.remedy(),
             Self::InvalidHost { .. } => {
                 "send one Host header with the name or address of the server"

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     fn grants(identity: &str, requests_per_second: Option<u32>, watches: Option<usize>) -> Grants {
-        let limits = IdentityLimits { requests_per_second, watches };
+        let limits = IdentityLimits { requests_per_second, watches, endpoints: None };
         Grants::new(identity, Vec::new(), Revision(0)).with_limits(limits)
     }
 

@@ -151,6 +151,7 @@ impl Recorder {
                 | E::RegisteredInConsul { .. }
                 | E::Full { .. }
                 | E::ClientFull { .. }
+                | E::IdentityFull { .. }
         );
         if is_denial && announced_by.is_none() {
             info!(

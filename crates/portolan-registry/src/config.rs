@@ -15,6 +15,7 @@ mod consul;
 mod error;
 mod etcd;
 mod mass_expiry;
+mod policies;
 mod store_files;
 
 pub use clients::ClientsConfig;
@@ -22,6 +23,7 @@ pub use consul::ConsulConfig;
 pub use error::InvalidRegistryConfig;
 pub use etcd::EtcdConfig;
 pub use mass_expiry::MassExpiryConfig;
+pub use policies::PolicySource;
 pub use store_files::StoreTlsConfig;
 
 /// The settings of the service registry.
@@ -78,9 +80,9 @@ pub struct RegistryConfig {
     /// token, and others need the token.
     pub require_client_certificate: bool,
     /// The file with the policies and identities of clients. The digests of their tokens are beside it, in a file that ends in
-    /// `.tokens.jsonl`. Default none: the token, or a client certificate, permits everything. Both files are read again when
-    /// they have changed.
-    pub policies: Option<PathBuf>,
+    /// `.tokens.jsonl`. Both are read again when they have changed. `store`: all of it is in the store of the registry instead,
+    /// for all its servers. Default none: the token, or a client certificate, permits everything.
+    pub policies: Option<PolicySource>,
     /// The proxies in front of the registry, as addresses or networks: for requests from them the host of the
     /// client is taken from `X-Forwarded-For`. Default none: the host of a client behind a proxy is
     /// unknown.
@@ -119,6 +121,10 @@ impl RegistryConfig {
         }
         if let Some(path) = self.data_dir.as_ref().filter(|path| has_tilde(path)) {
             return Err(InvalidRegistryConfig::DataDirTilde(path.clone()));
+        }
+        if self.policies == Some(PolicySource::Store) && !self.storage_backend.kind().keeps_settings
+        {
+            return Err(InvalidRegistryConfig::PoliciesNotKept(self.storage_backend.as_str()));
         }
         self.advertise_url.as_deref().map_or(Ok(()), |url| self.check_advertise_url(url))?;
         self.ttl()?;

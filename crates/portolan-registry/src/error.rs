@@ -39,6 +39,14 @@ pub enum RegistryError {
         /// The limit, `clients.endpoints`.
         limit: usize,
     },
+    /// An identity has its maximum number of endpoints. Retry once it has deregistered some.
+    #[error("{identity} has {limit} endpoints, its limit")]
+    IdentityFull {
+        /// The identity.
+        identity: String,
+        /// The limit, `limits.endpoints` of the identity.
+        limit: usize,
+    },
     /// The registry has its maximum number of endpoints that were learned by broadcast.
     #[error("the registry has {limit} endpoints learned by broadcast, its limit")]
     BroadcastFull {
@@ -176,6 +184,9 @@ impl Remedy for RegistryError {
             Self::ClientFull { .. } => {
                 "deregister instances, or raise service_registry.clients.endpoints"
             }
+            Self::IdentityFull { .. } => {
+                "deregister instances, or raise limits.endpoints of the identity in the policies"
+            }
             Self::Full { .. } => "deregister instances, or raise service_registry.max_endpoints",
             Self::BroadcastFull { .. } => {
                 "register services through the API, or raise service_registry.max_endpoints, half \
@@ -233,6 +244,7 @@ mod tests {
             RegistryError::Unknown { id: id.clone() },
             RegistryError::Full { limit: 100_000 },
             RegistryError::ClientFull { peer: [10, 0, 0, 9].into(), limit: 5_000 },
+            RegistryError::IdentityFull { identity: "payments".to_owned(), limit: 50 },
             RegistryError::BroadcastFull { limit: 50_000 },
             RegistryError::RegisteredByApi { id: id.clone() },
             RegistryError::RegisteredInConsul {

@@ -51,7 +51,7 @@ mod view;
 pub use audit::Recorder;
 pub use command::{Command, CommandOrigin, CommandOutcome, CommandTarget, Registered};
 pub use config::{
-    ClientsConfig, ConsulConfig, EtcdConfig, InvalidRegistryConfig, MassExpiryConfig,
+    ClientsConfig, ConsulConfig, EtcdConfig, InvalidRegistryConfig, MassExpiryConfig, PolicySource,
     RegistryConfig, StoreTlsConfig,
 };
 pub use error::RegistryError;

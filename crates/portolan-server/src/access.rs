@@ -1,20 +1,15 @@
-//! Access control of the registry: its token and its policies, whose files may change.
+//! Access control of the registry: its token and its policies, which may change.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use portolan_access::{
-    AccessFileError, Identities, InvalidPolicies, Policies, TokenFile, read_policies_file,
-};
+use portolan_access::{Identities, InvalidStoredAccess, stored_policies, stored_tokens};
 use portolan_broadcast::FollowedSecret;
-use portolan_config_manager::{ConfigError, Loader};
-use portolan_core::{FileStamp, Remedy, Revision, Secret};
+use portolan_core::{Remedy, Revision, Scope, Secret};
 use portolan_http::{AccessControl, Authenticator};
-use portolan_registry::{Registry, RegistryConfig, RegistryStatus};
+use portolan_registry::{PolicySource, Registry, RegistryStatus, SettingsKey, SettingsRecord};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -25,50 +20,17 @@ use crate::server::check_token;
 use crate::stack_access::StackAccess;
 use crate::{ServerError, Settings};
 
+mod policies;
+
+use policies::{FollowedPolicies, StoredAccess};
+pub use policies::{InvalidAccess, LoadedPolicies, read_policies};
+
 /// How often the files are looked at: a change is in force within a second.
 const LOOK: Duration = Duration::from_millis(500);
 /// The same, while requests have tokens that are unknown: their clients may have read a file earlier.
 const LOOK_FOR_UNKNOWN: Duration = Duration::from_millis(20);
 
-/// Why policies cannot be used. Retrying does not help before a file has changed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidAccess {
-    /// A file cannot be used.
-    #[error("service_registry.policies: {0}")]
-    File(#[from] AccessFileError),
-    /// The file is not one of policies.
-    #[error("service_registry.policies: {0}")]
-    Syntax(#[from] ConfigError),
-    /// The policies contradict each other.
-    #[error("service_registry.policies: {place}: {problem}")]
-    Policies {
-        /// The file, with the line if it is known.
-        place: String,
-        /// What is wrong.
-        problem: InvalidPolicies,
-    },
-}
-
-/// Policies as a file has them.
-#[derive(Debug, Clone)]
-pub struct LoadedPolicies {
-    /// The policies and identities.
-    pub policies: Policies,
-    /// The records of their tokens.
-    pub tokens: TokenFile,
-}
-
-/// Reads the policies of the registry, as it does when it starts; `None` if it has none.
-///
-/// # Errors
-///
-/// A file cannot be used, or the policies are invalid.
-pub fn read_policies(config: &RegistryConfig) -> Result<Option<LoadedPolicies>, InvalidAccess> {
-    config.policies.as_deref().map(LoadedPolicies::read).transpose()
-}
-
-/// Access control, and the files that it comes from.
+/// Access control, and what it comes from.
 #[derive(Debug)]
 pub(crate) struct AccessSources {
     /// The address of the registry, which decides how strong a token must be.
@@ -78,69 +40,22 @@ pub(crate) struct AccessSources {
     /// Set once it runs.
     registry: OnceLock<Registry>,
     state: Mutex<State>,
+    stored: Mutex<StoredAccess>,
     published: watch::Sender<Arc<AccessControl>>,
-}
-
-/// Policies, and their files as they were when they were read.
-#[derive(Debug)]
-struct FollowedPolicies {
-    files: [PathBuf; 2],
-    stamp: FileStamp,
-    loaded: LoadedPolicies,
 }
 
 #[derive(Debug)]
 struct State {
     token: Option<Secret>,
     token_file: Option<FollowedSecret>,
-    policies: Option<FollowedPolicies>,
+    policies: Option<PolicyState>,
     looked: Instant,
 }
 
-// === impl LoadedPolicies ===
-
-impl LoadedPolicies {
-    fn read(file: &Path) -> Result<Self, InvalidAccess> {
-        let contents = read_policies_file(file)?;
-        let loaded = Loader::<Policies>::new().contents(file, contents).load()?;
-        loaded.value.validate().map_err(|problem| {
-            let origin = loaded.origins.get(&problem.path()).map(ToString::to_string);
-            let place = origin.unwrap_or_else(|| file.display().to_string());
-            InvalidAccess::Policies { place, problem }
-        })?;
-        let tokens = TokenFile::read(&TokenFile::path_beside(file))?;
-        Ok(Self { policies: loaded.value, tokens })
-    }
-}
-
-// === impl FollowedPolicies ===
-
-impl FollowedPolicies {
-    fn read(file: &Path) -> Result<Self, InvalidAccess> {
-        let files = [file.to_owned(), TokenFile::path_beside(file)];
-        // Before the files are read, so that a change meanwhile is found later.
-        let stamp = FileStamp::of(files.iter().map(PathBuf::as_path));
-        Ok(Self { stamp, loaded: LoadedPolicies::read(file)?, files })
-    }
-
-    /// Reads the policies and tokens if their files have changed. If they are invalid, what was in force stays so.
-    fn reload(&mut self) -> bool {
-        if !self.stamp.refresh(self.files.iter().map(PathBuf::as_path)) {
-            return false;
-        }
-        match LoadedPolicies::read(&self.files[0]) {
-            Ok(loaded) => {
-                self.loaded = loaded;
-                info!(target: "audit", action = "policies", outcome = "success", "Policies loaded again");
-                true
-            }
-            Err(error) => {
-                let error = error.with_remedy();
-                error!(%error, "Changed policies not used, the former ones stay in force");
-                false
-            }
-        }
-    }
+#[derive(Debug)]
+enum PolicyState {
+    File(FollowedPolicies),
+    Stored,
 }
 
 // === impl AccessSources ===
@@ -154,8 +69,8 @@ impl AccessSources {
     ) -> Result<Self, ServerError> {
         let state = State::from_settings(settings, address)?;
         let published = watch::Sender::default();
-        let (registry, state) = (OnceLock::new(), Mutex::new(state));
-        let sources = Self { address, stack, registry, state, published };
+        let (registry, state, stored) = (OnceLock::new(), Mutex::new(state), Mutex::default());
+        let sources = Self { address, stack, registry, state, stored, published };
         sources.publish(&sources.state.lock());
         Ok(sources)
     }
@@ -192,6 +107,49 @@ impl AccessSources {
         }
     }
 
+    /// Follows the policies and tokens in the store, until `stop`. They are used if the settings say so.
+    pub(crate) async fn follow_store(self: Arc<Self>, registry: Registry, stop: CancellationToken) {
+        let watch = |name| registry.settings().watch(SettingsKey { scope: Scope::default(), name });
+        // A store that keeps no settings has no policies, which the settings were checked for.
+        let (Ok(mut policies), Ok(mut tokens)) = (watch(stored_policies()), watch(stored_tokens()))
+        else {
+            return;
+        };
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                record = policies.next() => match record {
+                    Some(record) => self.store(record.as_deref(), StoredAccess::set_policies),
+                    None => return,
+                },
+                record = tokens.next() => match record {
+                    Some(record) => self.store(record.as_deref(), StoredAccess::set_tokens),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Uses a newer record from now on. If it is invalid, what was in force stays so.
+    fn store(
+        &self,
+        record: Option<&SettingsRecord>,
+        set: fn(&mut StoredAccess, Option<&SettingsRecord>) -> Result<(), InvalidStoredAccess>,
+    ) {
+        let version = record.map_or(0, SettingsRecord::version);
+        if let Err(error) = set(&mut self.stored.lock(), record) {
+            let error = error.with_remedy();
+            error!(%error, version, "Stored access control not used, the former one stays in force");
+            return;
+        }
+        let state = self.state.lock();
+        let is_loaded = self.stored.lock().loaded().is_some();
+        if is_loaded && matches!(state.policies, Some(PolicyState::Stored)) {
+            info!(target: "audit", action = "policies", outcome = "success", "Policies of the store in force");
+            self.publish(&state);
+        }
+    }
+
     /// Looks at the files, unless that was done within the interval.
     fn look(&self, interval: Duration) {
         let mut state = self.state.lock();
@@ -200,7 +158,7 @@ impl AccessSources {
         }
         state.looked = Instant::now();
         if state.reload_token(self.address)
-            | state.policies.as_mut().is_some_and(FollowedPolicies::reload)
+            | state.policies.as_mut().is_some_and(PolicyState::reload)
         {
             self.publish(&state);
         }
@@ -208,7 +166,7 @@ impl AccessSources {
 
     fn publish(&self, state: &State) {
         let since = self.registry.get().map_or(Revision(0), Registry::revision);
-        let access = state.access(since);
+        let access = state.access(since, &self.stored.lock());
         let access = match &self.stack {
             Some(stack) if access.is_open() => access.with_identities(stack.identities()),
             _ => access,
@@ -226,8 +184,8 @@ impl State {
         // A descriptor can be read once only.
         let token_file = settings.token_file.clone().filter(|file| !is_descriptor(file));
         let token_file = token_file.map(FollowedSecret::new);
-        let policies = settings.service_registry.policies.as_deref();
-        let policies = policies.map(FollowedPolicies::read).transpose()?;
+        let policies = settings.service_registry.policies.as_ref();
+        let policies = policies.map(PolicyState::open).transpose()?;
         Ok(Self { token, token_file, policies, looked: Instant::now() })
     }
 
@@ -256,26 +214,37 @@ impl State {
     }
 
     /// What is in force from this revision on.
-    fn access(&self, since: Revision) -> AccessControl {
+    fn access(&self, since: Revision, stored: &StoredAccess) -> AccessControl {
         let token = self.token.as_ref().map(Secret::expose);
         let access = token.map_or_else(AccessControl::open, AccessControl::with_token);
-        match &self.policies {
-            None => access,
-            Some(FollowedPolicies { loaded: LoadedPolicies { policies, tokens }, .. }) => {
-                access.with_identities(Identities::new(policies, tokens, since))
+        let loaded = match &self.policies {
+            None => return access,
+            Some(PolicyState::File(followed)) => {
+                let LoadedPolicies { policies, tokens } = &followed.loaded;
+                Some((policies, tokens))
             }
-        }
+            Some(PolicyState::Stored) => stored.loaded(),
+        };
+        let Some((policies, tokens)) = loaded else { return access.with_identities_to_come() };
+        access.with_identities(Identities::new(policies, tokens, since))
     }
 }
 
-// === impl InvalidAccess ===
+// === impl PolicyState ===
 
-impl Remedy for InvalidAccess {
-    fn remedy(&self) -> Option<Cow<'static, str>> {
+impl PolicyState {
+    fn open(source: &PolicySource) -> Result<Self, InvalidAccess> {
+        Ok(match source {
+            PolicySource::Store => Self::Stored,
+            PolicySource::File(file) => Self::File(FollowedPolicies::read(file)?),
+        })
+    }
+
+    /// Looks at the files. Returns whether other policies are in force.
+    fn reload(&mut self) -> bool {
         match self {
-            Self::File(error) => error.remedy(),
-            Self::Syntax(error) => error.remedy(),
-            Self::Policies { problem, .. } => problem.remedy(),
+            Self::File(followed) => followed.reload(),
+            Self::Stored => false,
         }
     }
 }

@@ -223,6 +223,9 @@ impl RegistryServerBuilder {
         let (publish, followed) = watch::channel(Arc::new(settings.clone()));
         let live_settings = LiveParts { access: Arc::clone(&access), http: state.clone(), publish };
         parts.spawn("settings", |stop| live_settings.follow(live, address, stop));
+        parts.spawn("stored policies", |stop| {
+            Arc::clone(&access).follow_store(registry.clone(), stop)
+        });
         parts.spawn("access", |stop| access.follow(registry.clone(), stop));
         parts.spawn("health", |stop| {
             flows::health_following(registry.clone(), followed, metrics.clone(), stop)

@@ -11,7 +11,7 @@ use portolan_config_manager::Loader;
 use portolan_core::{Remedy, Scope, Secret};
 use portolan_health::HealthConfig;
 use portolan_port_allocator::PortAllocatorConfig;
-use portolan_registry::{InvalidRegistryConfig, RegistryConfig};
+use portolan_registry::{InvalidRegistryConfig, PolicySource, RegistryConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::secrets::InvalidSecret;
@@ -68,6 +68,11 @@ pub enum InvalidSettings {
         /// The names of the pools, separated by commas.
         pools: String,
     },
+    /// The policies are in the store, and nobody could write the first ones.
+    #[error(
+        "service_registry.policies: the policies in the store need a token that permits writing them"
+    )]
+    PoliciesWithoutToken,
     /// The registry's settings are invalid.
     #[error(transparent)]
     Registry(#[from] InvalidRegistryConfig),
@@ -119,6 +124,7 @@ impl InvalidSettings {
             Self::Secret(error) => error.path(),
             Self::TokenUrl { .. } => "tokens".to_owned(),
             Self::Pool { service, .. } => format!("port_allocator.services.{service}"),
+            Self::PoliciesWithoutToken => "service_registry.policies".to_owned(),
             Self::Registry(error) => error.path(),
             Self::Broadcast(BroadcastError::Setting { setting, .. }) => {
                 format!("broadcast.{setting}")
@@ -141,6 +147,7 @@ impl Remedy for InvalidSettings {
             Self::Secret(error) => error.remedy(),
             Self::TokenUrl { .. } => Some("write it as in discovery.registry_url".into()),
             Self::Pool { .. } => Some("add the pool to port_allocator.port_ranges".into()),
+            Self::PoliciesWithoutToken => Some("set token_file or PORTOLAN_TOKEN".into()),
             Self::Registry(error) => error.remedy(),
             Self::Discovery(error) => error.remedy(),
             Self::Audit(error) => error.remedy(),
@@ -174,6 +181,10 @@ impl Settings {
             })?;
         }
         self.service_registry.validate()?;
+        let has_token = self.token.is_some() || self.token_file.is_some();
+        if self.service_registry.policies == Some(PolicySource::Store) && !has_token {
+            return Err(InvalidSettings::PoliciesWithoutToken);
+        }
         self.broadcast.validate()?;
         self.logging.audit.validate()?;
         Ok(self.discovery.validate()?)

@@ -1,21 +1,26 @@
 //! `portolan token`: the tokens of a registry with policies.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
-use portolan_access::{ANONYMOUS, NewToken, TokenFile, TokenRecord, write_secret_file};
+use portolan_access::{ANONYMOUS, NewToken, TokenRecord, write_secret_file};
 use portolan_core::{quoted, suggest};
-use portolan_server::{LoadedPolicies, read_policies};
+use portolan_registry::PolicySource;
+use portolan_server::LoadedPolicies;
 use serde_json::json;
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
 
+mod tokens;
+
+use tokens::Tokens;
+
 pub(crate) const AFTER_HELP: &str = "\
-A token proves an identity of the file service_registry.policies. Beside that file is one with the digests of the tokens, \
-which these commands change and the registry reads within a second. To replace a token, create a second one, give it to the \
+A token proves an identity of the policies (service_registry.policies). The digests of the tokens are beside the file of the \
+policies, or with the policies in the store of the registry; a change takes effect within a second. To replace a token, create a second one, give it to the \
 client, and revoke the first:
 
   portolan token create api --output /run/secrets/api.token
@@ -27,7 +32,7 @@ client, and revoke the first:
 pub(crate) struct Token {
     #[command(subcommand)]
     command: Command,
-    /// File of policies, instead of service_registry.policies
+    /// File of policies, or `store` for those of the registry, instead of service_registry.policies
     #[arg(long, global = true, value_name = "FILE")]
     policies: Option<PathBuf>,
 }
@@ -64,27 +69,26 @@ struct Create {
 // === impl Token ===
 
 impl Token {
-    pub(crate) fn run(self, context: &Context) -> CommandResult {
-        let mut config = context.settings().service_registry.clone();
-        config.policies = self.policies.or(config.policies);
-        let loaded = read_policies(&config)?;
-        let Some((file, loaded)) = config.policies.as_deref().zip(loaded) else {
-            return Err(Failure::usage("no file of policies is configured").remedy(
+    pub(crate) async fn run(self, context: &Context) -> CommandResult {
+        let configured = context.settings().service_registry.policies.clone();
+        let source = self.policies.map(PolicySource::from).or(configured).ok_or_else(|| {
+            Failure::usage("no policies are configured").remedy(
                 "set service_registry.policies, or name the file with --policies; docs/access-control.md has an example",
-            ));
-        };
+            )
+        })?;
+        let tokens = Tokens::open(source, context)?;
         match self.command {
-            Command::Create(create) => create.run(file, &loaded, context),
-            Command::List => list(&loaded, context),
-            Command::Revoke { id } => revoke(file, &id, context),
+            Command::Create(create) => create.run(&tokens, context).await,
+            Command::List => list(&tokens.load().await?, context),
+            Command::Revoke { id } => revoke(&tokens, &id, context).await,
         }
     }
 }
 
 impl Create {
-    fn run(self, file: &Path, loaded: &LoadedPolicies, context: &Context) -> CommandResult {
+    async fn run(self, tokens: &Tokens, context: &Context) -> CommandResult {
         let Self { identity, days, never_expires, output } = self;
-        check_identity(&identity, loaded)?;
+        check_identity(&identity, &tokens.load().await?)?;
         // Nobody needs fractions of a second in a list.
         let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
         let lasts = SignedDuration::from_hours(24 * i64::from(days));
@@ -94,7 +98,7 @@ impl Create {
         if let Some(path) = &output {
             write_secret_file(path, secret.expose())?;
         }
-        TokenFile::update(file, |tokens| tokens.add(record.clone()))?;
+        tokens.add(&record).await?;
         let TokenRecord { id, expires, .. } = &record;
         if context.json {
             let token = output.is_none().then(|| secret.expose());
@@ -129,7 +133,7 @@ fn check_identity(identity: &str, loaded: &LoadedPolicies) -> Result<(), Failure
     let failure = Failure::usage(format_args!("there is no identity {}", quoted(identity)));
     Err(failure.remedy(match suggest(identity, names) {
         Some(nearest) => format!("did you mean {nearest:?}?"),
-        None => "add it to `identities` in the file of policies".to_owned(),
+        None => "add it to `identities` in the policies".to_owned(),
     }))
 }
 
@@ -163,9 +167,8 @@ fn list(loaded: &LoadedPolicies, context: &Context) -> CommandResult {
     Ok(Exit::Done)
 }
 
-fn revoke(file: &Path, id: &str, context: &Context) -> CommandResult {
-    let revoked = TokenFile::update(file, |tokens| tokens.remove(id))?;
-    let Some(TokenRecord { identity, .. }) = revoked else {
+async fn revoke(tokens: &Tokens, id: &str, context: &Context) -> CommandResult {
+    let Some(TokenRecord { identity, .. }) = tokens.remove(id).await? else {
         return Err(Failure::failed(format_args!("there is no token {}", quoted(id)))
             .remedy("name an id that `portolan token list` shows"));
     };

@@ -56,6 +56,7 @@ fn registry_errors() {
         InvalidRegistration::PortZero.into(),
         RegistryError::Full { limit: 10_000 },
         RegistryError::ClientFull { peer: [10, 0, 0, 9].into(), limit: 5_000 },
+        RegistryError::IdentityFull { identity: "payments".to_owned(), limit: 50 },
         RegistryError::BroadcastFull { limit: 5_000 },
         RegistryError::RegisteredByApi { id: id() },
         RegistryError::RegisteredInConsul {

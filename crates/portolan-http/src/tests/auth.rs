@@ -117,6 +117,23 @@ fn identity(principal: &Principal) -> Option<(&str, String)> {
 }
 
 #[test]
+fn until_the_policies_are_loaded_only_the_token_of_the_server_is_judged() {
+    let loading = AccessControl::with_token("of everything").with_identities_to_come();
+    let (sender, authenticator) = following(loading);
+    let found = |token| identify(&authenticator, &request("/", &[("authorization", token)]));
+    assert_eq!(found("Bearer of everything"), Principal::Authenticated);
+    for undetermined in
+        [found("Bearer of the reader"), identify(&authenticator, &request("/", &[]))]
+    {
+        assert_eq!(undetermined, Principal::Undetermined);
+        assert!(matches!(undetermined.authorize(), Err(RequestError::PoliciesLoading)));
+    }
+    assert!(!AccessControl::open().with_identities_to_come().is_open());
+    sender.send_replace(Arc::new(identities()));
+    found("Bearer of the reader").authorize().unwrap();
+}
+
+#[test]
 fn token_or_user_proves_an_identity() {
     let (_sender, authenticator) = following(identities());
     let with = |token| request("/", &[("authorization", token)]);

@@ -12,6 +12,7 @@ fn every_error_says_what_is_wrong_and_the_remedy() {
     let errors = [
         E::Unauthorized,
         E::Forbidden,
+        E::PoliciesLoading,
         E::TokenExpired { id: "3fa19c02".into(), at: jiff::Timestamp::UNIX_EPOCH },
         E::InvalidHost { problem: "no Host header" },
         E::Misdirected { host: "\"evil.example\"".into() },

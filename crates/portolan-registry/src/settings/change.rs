@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use portolan_access::check_stored;
 use portolan_core::merge_patch;
 use serde_json::Value;
 
@@ -146,6 +147,7 @@ fn check(
     change: &SettingsChange,
 ) -> Result<(), SettingsError> {
     value.map_or(Ok(()), |value| limits::check("the value", value))?;
+    check_stored(&key.scope, &key.name, value)?;
     let Some(schema) = schema else { return Ok(()) };
     limits::check("the schema", schema)?;
     let is_new = matches!(change, SettingsChange::Schema(_));

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use portolan_access::Denied;
+use portolan_access::{Denied, InvalidStoredAccess};
 use portolan_core::Remedy;
 
 use super::record::SettingsKey;
@@ -86,6 +86,9 @@ pub enum SettingsError {
     /// This build has no validator. Do not retry.
     #[error("this build of portolan cannot validate by JSON Schema")]
     NoValidator,
+    /// The policies or tokens of the registry would be invalid. Do not retry.
+    #[error("the access control of the registry cannot be so: {0}")]
+    AccessControl(#[from] InvalidStoredAccess),
     /// A record that was not made by this version. Do not retry.
     #[error("the versions of the settings of {key} are not in order, or too long")]
     InvalidRecord {
@@ -122,6 +125,7 @@ impl Remedy for SettingsError {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         let remedy = match self {
             Self::Denied(denied) => return denied.remedy(),
+            Self::AccessControl(problem) => return problem.remedy(),
             Self::Store(error) => return error.remedy(),
             Self::Unknown { .. } => "set them with `portolan config set`",
             Self::UnknownVersion { .. } => "choose one that `portolan config history` shows",

@@ -53,6 +53,7 @@ pub(super) const KIND: StoreKind = StoreKind {
     validate: |config| config.consul.validate(),
     open,
     inspect: inspect::inspect,
+    keeps_settings: false,
 };
 
 const NAME: &str = "consul";

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use portolan_core::{ServiceEndpoint, ServiceId};
 
 use super::decide::{Concerned, Known};
-use super::owner::{Owner, Place};
+use super::owner::{Owner, Place, Registrant};
 use crate::Command;
 
 /// Finds the instances that a command concerns besides the one of its id.
@@ -17,8 +16,8 @@ pub(crate) struct Index {
     places: HashMap<Place, Vec<ServiceId>>,
     /// The instances whose owners have fenced an incarnation of another id.
     successors: HashMap<ServiceId, Vec<ServiceId>>,
-    /// The number of instances of each host that registered any.
-    registrants: HashMap<IpAddr, usize>,
+    /// The number of instances of each host and identity that registered any.
+    registrants: HashMap<Registrant, usize>,
 }
 
 // === impl Index ===
@@ -34,8 +33,8 @@ impl Index {
 
     pub(crate) fn insert(&mut self, endpoint: &ServiceEndpoint, owner: &Owner) {
         Place::all(endpoint).for_each(|place| add(&mut self.places, place, &endpoint.id));
-        if let Some(peer) = owner.peer {
-            *self.registrants.entry(peer).or_default() += 1;
+        for registrant in owner.registrants() {
+            *self.registrants.entry(registrant).or_default() += 1;
         }
         for (id, _) in owner.fenced.iter().filter(|(id, _)| *id != endpoint.id) {
             add(&mut self.successors, id.clone(), &endpoint.id);
@@ -44,20 +43,19 @@ impl Index {
 
     pub(crate) fn remove(&mut self, endpoint: &ServiceEndpoint, owner: &Owner) {
         Place::all(endpoint).for_each(|place| take(&mut self.places, &place, &endpoint.id));
-        if let Some(peer) = owner.peer
-            && let Some(count) = self.registrants.get_mut(&peer)
-        {
+        for registrant in owner.registrants() {
+            let Some(count) = self.registrants.get_mut(&registrant) else { continue };
             *count -= 1;
             if *count == 0 {
-                self.registrants.remove(&peer);
+                self.registrants.remove(&registrant);
             }
         }
         owner.fenced.iter().for_each(|(id, _)| take(&mut self.successors, id, &endpoint.id));
     }
 
-    /// Returns the number of instances that a host registered.
-    pub(crate) fn registered_by(&self, peer: IpAddr) -> usize {
-        self.registrants.get(&peer).copied().unwrap_or(0)
+    /// Returns the number of instances that a host or an identity registered.
+    pub(crate) fn registered_by(&self, registrant: &Registrant) -> usize {
+        self.registrants.get(registrant).copied().unwrap_or(0)
     }
 
     /// Returns the instances that a command may concern; `known` finds the one of an id.

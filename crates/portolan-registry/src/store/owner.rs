@@ -16,12 +16,22 @@ pub(crate) struct Owner {
     /// The host that registered the instance; `None` if a proxy hides it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) peer: Option<IpAddr>,
+    /// The identity that registered the instance, if the registry has policies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) identity: Option<String>,
     /// The incarnations that this owner has replaced, and the ids that they were registered under.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) fenced: Vec<(ServiceId, Incarnation)>,
     /// The newest session of the agent, if it holds one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) session: Option<AgentSessionId>,
+}
+
+/// Whose instances are limited in number.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Registrant {
+    Host(IpAddr),
+    Identity(String),
 }
 
 /// What only one instance of a host can listen on.
@@ -36,7 +46,14 @@ pub(crate) struct Place {
 
 impl Owner {
     pub(crate) fn new(origin: &CommandOrigin) -> Self {
-        Self { peer: origin.peer(), fenced: Vec::new(), session: None }
+        let identity = origin.grants().map(|grants| grants.identity().to_owned());
+        Self { peer: origin.peer(), identity, fenced: Vec::new(), session: None }
+    }
+
+    /// Returns whose number of instances includes this one.
+    pub(crate) fn registrants(&self) -> impl Iterator<Item = Registrant> {
+        let identity = self.identity.clone().map(Registrant::Identity);
+        self.peer.map(Registrant::Host).into_iter().chain(identity)
     }
 
     /// Whether this owner has replaced the incarnation.

@@ -36,7 +36,7 @@ pub(crate) struct Set {
     /// Members to change, such as workers=4 or db.host=10.0.0.7; null removes one. A value that is not JSON is a text
     #[arg(value_name = "KEY=VALUE", required_unless_present_any = ["file", "delete"])]
     members: Vec<String>,
-    /// File with all settings as a JSON object, which replaces them; - is standard input
+    /// File with all settings as a JSON object, or in YAML if its name ends in .yaml or .yml, which replaces them; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "members")]
     file: Option<PathBuf>,
     /// Delete the settings; their versions are kept
@@ -269,7 +269,8 @@ fn invalid(member: &str, problem: &str) -> Failure {
         .remedy("write KEY=VALUE, such as workers=4 or db.host=10.0.0.7")
 }
 
-/// Reads a file that is one JSON object as a whole.
+/// Reads a file that is one JSON object as a whole, or its equivalent in YAML. Half a file of YAML can be valid, so its name must
+/// say what it is.
 fn read(file: &Path) -> Result<Value, Failure> {
     let failed = |error: &dyn std::fmt::Display| {
         Failure::usage(format_args!("cannot read {}: {error}", file.display()))
@@ -280,10 +281,11 @@ fn read(file: &Path) -> Result<Value, Failure> {
         false => File::open(file).and_then(|file| file.take(LONGEST).read_to_end(&mut text)),
     };
     read.map_err(|error| failed(&error))?;
-    let value: Value = serde_json::from_slice(&text).map_err(|error| {
-        failed(&error).remedy("give a file with one JSON object; nothing was changed")
-    })?;
-    Ok(value)
+    let remedy = "give a file with one JSON object; nothing was changed";
+    if file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+        return serde_saphyr::from_slice(&text).map_err(|error| failed(&error).remedy(remedy));
+    }
+    serde_json::from_slice(&text).map_err(|error| failed(&error).remedy(remedy))
 }
 
 fn pretty(value: &Value) -> Result<String, Failure> {

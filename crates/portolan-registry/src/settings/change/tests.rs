@@ -211,3 +211,27 @@ mod schema {
         insta::assert_snapshot!(texts.join("\n"));
     }
 }
+
+#[test]
+fn policies_of_the_registry_are_always_valid() {
+    let made = |scope: &str, change| {
+        let name = portolan_access::stored_policies();
+        let key = SettingsKey { scope: scope.parse().unwrap(), name };
+        SettingsRecord::changed(None, &key, &change, None, ("ann", Timestamp::UNIX_EPOCH))
+    };
+    let identity = |policy: &str| {
+        Set(json!({
+            "policies": { "all": [{ "rights": ["administer"] }] },
+            "identities": { "ann": { "policies": [policy] } },
+        }))
+    };
+    assert!(made("default", identity("all")).unwrap().is_some());
+    for (scope, change) in [
+        ("default", identity("none")),
+        ("default", Set(json!({ "workers": 4 }))),
+        ("shop", identity("all")),
+    ] {
+        let refused = made(scope, change).unwrap_err();
+        assert!(matches!(refused, SettingsError::AccessControl(_)), "{refused}");
+    }
+}

@@ -103,7 +103,7 @@ impl Planner<'_> {
     fn check_limits(&self, replica: &Replica, put: &Put) -> Result<(), RegistryError> {
         let origin = self.terms.origin;
         self.limits.check_put(put, origin.source(), replica.counts())?;
-        self.limits.check_client(put, origin.peer(), |peer| replica.registered_by(peer))
+        self.limits.check_registrant(put, origin, |registrant| replica.registered_by(registrant))
     }
 
     fn store(&self, replica: &Replica, command: &Command, mut put: Put, fence: &Fence) -> Step {

@@ -1,7 +1,6 @@
 //! The replica: what Consul's keys say, the timers of leases, and the backlog of each feed. Without I/O.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use portolan_consul::{KvList, KvTransaction};
@@ -14,7 +13,7 @@ use super::log::{Floor, Gap, Log, News};
 use crate::store::decide::{Concerned, Known};
 use crate::store::index::Index;
 use crate::store::mass_expiry::MassExpiry;
-use crate::store::owner::Owner;
+use crate::store::owner::{Owner, Registrant};
 use crate::store::remote::{GRACE, KeptValue, OUTAGE, Outlets, ServerValue, Timers};
 use crate::store::{Committed, Update};
 use crate::{Command, LiveServers, Membership, ServerId};
@@ -113,8 +112,8 @@ impl Replica {
     }
 
     /// The number of instances that a host registered.
-    pub(super) fn registered_by(&self, peer: IpAddr) -> usize {
-        self.index_of.registered_by(peer)
+    pub(super) fn registered_by(&self, registrant: &Registrant) -> usize {
+        self.index_of.registered_by(registrant)
     }
 
     /// The number of instances that are kept because too many leases ended at once.

@@ -1,11 +1,10 @@
 //! How many endpoints a store holds.
 
-use std::net::IpAddr;
-
 use portolan_core::Source;
 
 use super::{Effect, Put};
-use crate::{RegistryConfig, RegistryError};
+use crate::store::owner::Registrant;
+use crate::{CommandOrigin, RegistryConfig, RegistryError};
 
 /// The largest number of endpoints.
 #[derive(Debug, Clone, Copy)]
@@ -41,21 +40,31 @@ impl EndpointLimits {
         }
     }
 
-    /// Checks whether the host that registers an endpoint may have one more. All programs on this host share one address, so it
-    /// is not limited.
-    pub(crate) fn check_client(
+    /// Checks whether the host and the identity that register an endpoint may have one more. All programs on this host share one
+    /// address, so the host is not limited.
+    pub(crate) fn check_registrant(
         self,
         put: &Put,
-        peer: Option<IpAddr>,
-        count: impl FnOnce(IpAddr) -> usize,
+        origin: &CommandOrigin,
+        count: impl Fn(&Registrant) -> usize,
     ) -> Result<(), RegistryError> {
-        let peer = peer.filter(|peer| put.effect == Effect::Registered && !peer.is_loopback());
-        match peer {
-            Some(peer) if count(peer) >= self.client + put.displaced.len() => {
-                Err(RegistryError::ClientFull { peer, limit: self.client })
-            }
-            _ => Ok(()),
+        if put.effect != Effect::Registered {
+            return Ok(());
         }
+        let is_full = |registrant, limit: usize| count(&registrant) >= limit + put.displaced.len();
+        if let Some(peer) = origin.peer().filter(|peer| !peer.is_loopback())
+            && is_full(Registrant::Host(peer), self.client)
+        {
+            return Err(RegistryError::ClientFull { peer, limit: self.client });
+        }
+        if let Some(grants) = origin.grants()
+            && let Some(limit) = grants.limits().endpoints
+            && let identity = grants.identity().to_owned()
+            && is_full(Registrant::Identity(identity.clone()), limit)
+        {
+            return Err(RegistryError::IdentityFull { identity, limit });
+        }
+        Ok(())
     }
 
     /// Checks whether the endpoint may be stored beside so many, and so many that were learned by broadcast.

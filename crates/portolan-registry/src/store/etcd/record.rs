@@ -30,6 +30,8 @@ pub(super) struct Value {
 struct OwnerValue {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     peer: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    identity: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     fenced: Vec<(ServiceId, Incarnation)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,8 +51,8 @@ impl Value {
         if change.has_revision() {
             endpoint.revision = Revision::default();
         }
-        let owner =
-            OwnerValue { peer: owner.peer, fenced: owner.fenced.clone(), session: owner.session };
+        let Owner { peer, identity, fenced, session } = owner.clone();
+        let owner = OwnerValue { peer, identity, fenced, session };
         let server = format!("{:016x}", server.0);
         Self { endpoint, owner, change, server, lease_ttl, kept: None }
     }
@@ -73,8 +75,8 @@ impl Value {
     }
 
     pub(super) fn owner(&self) -> Owner {
-        let OwnerValue { peer, fenced, session } = self.owner.clone();
-        Owner { peer, fenced, session }
+        let OwnerValue { peer, identity, fenced, session } = self.owner.clone();
+        Owner { peer, identity, fenced, session }
     }
 
     pub(super) fn server(&self) -> ServerId {

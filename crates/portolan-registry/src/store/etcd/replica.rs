@@ -2,7 +2,6 @@
 //! Without I/O.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use super::record::revision;
 use crate::store::decide::{Concerned, Known};
 use crate::store::index::Index;
 use crate::store::mass_expiry::MassExpiry;
-use crate::store::owner::Owner;
+use crate::store::owner::{Owner, Registrant};
 use crate::store::remote::{GRACE, KeptValue, LAST, OUTAGE, Outlets, Timers};
 use crate::store::{Committed, Update};
 use crate::{Command, LiveServers, Membership, ServerId};
@@ -108,8 +107,8 @@ impl Replica {
     }
 
     /// The number of instances that a host registered.
-    pub(super) fn registered_by(&self, peer: IpAddr) -> usize {
-        self.index_of.registered_by(peer)
+    pub(super) fn registered_by(&self, registrant: &Registrant) -> usize {
+        self.index_of.registered_by(registrant)
     }
 
     /// The number of instances that are kept because too many leases ended at once.

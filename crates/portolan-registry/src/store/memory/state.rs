@@ -167,8 +167,8 @@ impl State {
         origin: &CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
         self.limits.check_put(&put, origin.source(), (self.records.len(), self.broadcast))?;
-        let registered_by = |peer| self.index_of.registered_by(peer);
-        self.limits.check_client(&put, origin.peer(), registered_by)?;
+        let registered_by = |registrant: &_| self.index_of.registered_by(registrant);
+        self.limits.check_registrant(&put, origin, registered_by)?;
         if let Some(Record { endpoint, kept: Some(before), .. }) =
             self.records.get(&put.endpoint.id)
             && command.renews_lease()

@@ -1,4 +1,6 @@
-//! How many instances a host may register.
+//! How many instances a host or an identity may register.
+
+use portolan_access::{Grants, IdentityLimits, Right, Rule};
 
 use super::*;
 use crate::{ClientsConfig, RegistryConfig};
@@ -14,10 +16,12 @@ pub(crate) fn limited(config: RegistryConfig) -> RegistryConfig {
 
 /// Runs on an empty store with [`limited`] settings.
 pub(crate) async fn run(open: impl Fn() -> StoreParts) {
-    host_registers_as_many_instances_as_it_may(Case::open(&open).await).await;
+    let mut case = Case::open(&open).await;
+    host_registers_as_many_instances_as_it_may(&mut case).await;
+    identity_registers_as_many_instances_as_it_may(&mut case).await;
 }
 
-async fn host_registers_as_many_instances_as_it_may(mut case: Case) {
+async fn host_registers_as_many_instances_as_it_may(case: &mut Case) {
     let register = |name: &str, port| {
         let host = "10.0.0.9".parse().unwrap();
         Command::Register(Registration::new(name.parse().unwrap(), host, port))
@@ -34,5 +38,34 @@ async fn host_registers_as_many_instances_as_it_may(mut case: Case) {
     case.changes(1, PROMPTLY).await;
     for port in 5..9 {
         case.apply(register(&format!("local-{port}"), port), api()).await.unwrap();
+        case.changes(1, PROMPTLY).await;
     }
+}
+
+async fn identity_registers_as_many_instances_as_it_may(case: &mut Case) {
+    let of = |identity: &str| {
+        let rule = Rule {
+            rights: vec![Right::Administer],
+            scopes: Vec::new(),
+            services: Vec::new(),
+            addresses: Vec::new(),
+        };
+        let limits = IdentityLimits { endpoints: Some(1), ..IdentityLimits::default() };
+        let grants = Grants::new(identity, vec![rule], Revision(0)).with_limits(limits);
+        api().limited_to(Some(Arc::new(grants)))
+    };
+    let register = |port| {
+        let host = "10.0.1.9".parse().unwrap();
+        Command::Register(Registration::new("limited".parse().unwrap(), host, port))
+    };
+    case.apply(register(1), of("payments")).await.unwrap();
+    case.changes(1, PROMPTLY).await;
+    let refused = case.apply(register(2), of("payments")).await.unwrap_err();
+    assert!(matches!(refused, RegistryError::IdentityFull { limit: 1, .. }), "{refused}");
+    case.apply(register(3), of("orders")).await.unwrap();
+    case.changes(1, PROMPTLY).await;
+    let Command::Register(first) = register(1) else { unreachable!() };
+    case.apply(Command::Deregister(first.id().into()), of("payments")).await.unwrap();
+    case.changes(1, PROMPTLY).await;
+    case.apply(register(2), of("payments")).await.unwrap();
 }
