@@ -11,6 +11,7 @@
 #![allow(clippy::disallowed_methods, reason = "no async runtime, so no paused clock")]
 
 mod allocate;
+mod attack;
 mod baseline;
 mod bench_env;
 #[cfg(feature = "full")]
@@ -60,6 +61,7 @@ const REGISTRY: &[(&str, Part)] = &[
     ("durable", registry::durable),
     ("recovery", registry::recovery),
     ("flood", flood::rows),
+    ("attack", attack::rows),
     #[cfg(feature = "full")]
     ("crash", crash::rows),
     #[cfg(feature = "full")]

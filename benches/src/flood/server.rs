@@ -17,9 +17,9 @@ pub(crate) const TOKEN: &str = "a token of the benchmark";
 const DROPPED: &str = "discovery_broadcast_dropped_total{";
 
 /// A registry with a token and a key on its channel.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(super) channel: SocketAddrV4,
     directory: TempDir,
 }
@@ -41,11 +41,16 @@ pub(super) fn overflowed(port: u16) -> Result<u64> {
 // === impl Server ===
 
 impl Server {
-    pub(super) fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
+        Self::start_on(Ipv4Addr::LOCALHOST)
+    }
+
+    /// Starts a registry that listens on this address.
+    pub(crate) fn start_on(address: Ipv4Addr) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("portolan-bench-").tempdir()?;
         let free_port =
             || Ok::<_, anyhow::Error>(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let address = SocketAddr::from((address, free_port()?));
         let channel = SocketAddrV4::new(GROUP, free_port()?);
         let mut serve = portolan(&directory, channel)?;
         serve.args(["serve", "--listen", &address.to_string()]);
@@ -57,6 +62,14 @@ impl Server {
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(server)
+    }
+
+    /// The resident memory of the registry.
+    pub(crate) fn memory_mib(&self) -> Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib: f64 = line.context("no VmRSS")?.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib / 1024.0)
     }
 
     /// Returns a signed announcement that the registry has received.
@@ -94,6 +107,7 @@ fn portolan(directory: &TempDir, channel: SocketAddrV4) -> Result<Command> {
         .env("XDG_STATE_HOME", directory.path())
         .env("HOME", directory.path())
         .env("PORTOLAN_TOKEN", TOKEN)
+        .env("PORTOLAN_SERVICE_REGISTRY__ALLOW_ROOT", "true")
         .env("PORTOLAN_BROADCAST__INTERFACE", "127.0.0.1")
         .env("PORTOLAN_BROADCAST__KEY", "a key that only this benchmark knows")
         .env("PORTOLAN_BROADCAST__MULTICAST_ADDRESS", channel.to_string());
@@ -110,7 +124,7 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream), address })
     }
 
-    pub(super) fn register(&mut self, number: usize) -> Result<()> {
+    pub(crate) fn register(&mut self, number: usize) -> Result<()> {
         let body = format!(
             r#"{{"name": "svc-{number}", "host": "10.0.0.1", "port": {}, "ttl": 3600}}"#,
             1024 + number
@@ -119,7 +133,7 @@ impl Client {
     }
 
     /// Looks services up for the duration of a sample, and returns how long each took in nanoseconds.
-    pub(super) fn sample(&mut self) -> Result<Vec<u32>> {
+    pub(crate) fn sample(&mut self) -> Result<Vec<u32>> {
         let (began, mut durations) = (Instant::now(), Vec::new());
         while began.elapsed() < SAMPLE {
             let path = format!("GET /api/v1/services?name=svc-{}", durations.len() % SERVICES);

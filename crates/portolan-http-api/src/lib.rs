@@ -35,6 +35,7 @@ mod resources;
 mod routes;
 mod sessions;
 mod state;
+mod turns;
 
 pub use sessions::{Sessions, SessionsTask};
 pub use state::Api;

@@ -17,7 +17,8 @@ use tokio::time::Instant;
 const PIECE: usize = 32 * 1024;
 /// What a reader costs besides the references: the pieces that wait to be sent, and their copy in the connection.
 const FIXED: usize = 4 * PIECE;
-/// The number of endpoints from which on a document is reserved memory for. Fewer cost no more than a request does.
+/// The number of endpoints from which on a document is reserved memory for, and encoded in turns. Fewer cost no more than a request
+/// does.
 const LONG: usize = 64;
 /// How long a peer may take to read a document.
 const READ_WITHIN: Duration = Duration::from_secs(120);
@@ -55,7 +56,7 @@ impl Pieces {
         connection: &ConnectionInfo,
     ) -> Result<Self, RequestError> {
         let size = endpoints.capacity() * size_of::<Arc<ServiceEndpoint>>() + FIXED;
-        let permit = (endpoints.len() > LONG).then(|| connection.reserve(size)).transpose()?;
+        let permit = is_long(&endpoints).then(|| connection.reserve(size)).transpose()?;
         Ok(Self {
             next: head.into_bytes(),
             endpoints: endpoints.into_iter(),
@@ -109,6 +110,11 @@ impl Iterator for Pieces {
         let piece = std::mem::replace(&mut self.next, Vec::with_capacity(PIECE + PIECE / 4));
         Some(Ok(piece.into()))
     }
+}
+
+/// Whether the document of these endpoints is a long one.
+pub(crate) fn is_long(endpoints: &[Arc<ServiceEndpoint>]) -> bool {
+    endpoints.len() > LONG
 }
 
 /// Encodes a document whose list of endpoints is empty, and splits it where they belong.

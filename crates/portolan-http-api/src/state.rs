@@ -14,6 +14,7 @@ use portolan_registry::Registry;
 use tokio::sync::watch;
 
 use crate::sessions::Sessions;
+use crate::turns::Turns;
 use crate::{errors, openapi, routes};
 
 /// The default interval of bookmarks.
@@ -35,6 +36,7 @@ struct Inner {
     config: Option<Arc<dyn ConfigControl>>,
     bookmarks: Duration,
     sessions: Option<Sessions>,
+    turns: Turns,
     version: String,
     openapi: Bytes,
 }
@@ -59,9 +61,15 @@ impl Api {
             config: None,
             bookmarks: BOOKMARKS,
             sessions: None,
+            turns: Turns::new(),
             version,
             openapi,
         }))
+    }
+
+    /// The queue in which long documents are encoded.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.0.turns
     }
 
     /// Sets the token that every route requires (`Authorization: Bearer TOKEN`), except `/healthz`,

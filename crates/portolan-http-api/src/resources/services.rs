@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use futures_util::stream::iter;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION};
 use http::{HeaderValue, StatusCode};
 use portolan_access::Right;
@@ -25,6 +27,7 @@ use crate::resources::caller::Requester;
 use crate::resources::currency::Currency;
 use crate::resources::id::{Id, Owned};
 use crate::resources::page::{Cursor, Page};
+use crate::turns::Turns;
 use crate::{Api, etag};
 
 /// The header with which a registry that has just started says that its answers are incomplete.
@@ -76,6 +79,10 @@ pub(crate) async fn list(
     declared.retain(|one| requester.may(Right::Read, &one.scope, &one.name));
     let identity = requester.identity();
     let version = Version { revision, vantage, identity, incomplete, declared: &declared };
+    let _turn = match pieces::is_long(&found) {
+        true => api.turns().next().await,
+        false => None,
+    };
     let mut response = etag::respond(&headers, version.tag(), || {
         let Currency { view_age_ms, stale } = currency;
         let listing = Listing {
@@ -88,7 +95,7 @@ pub(crate) async fn list(
             services: [],
             declared: declared.clone(),
         };
-        encode(&listing, found, vantage, &connection)
+        encode(&listing, found, vantage, &connection, api.turns())
     });
     mark_incomplete(&mut response, incomplete);
     currency.mark(&mut response);
@@ -101,6 +108,7 @@ fn encode(
     found: Vec<Arc<ServiceEndpoint>>,
     vantage: Vantage,
     connection: &ConnectionInfo,
+    turns: &Turns,
 ) -> Result<Response, Problem> {
     let around = pieces::around(listing, "services").ok_or_else(|| {
         Problem::new(ProblemKind::Internal, "the response could not be serialised")
@@ -111,8 +119,8 @@ fn encode(
     let body = match (pieces.next(), pieces.next()) {
         (Some(Ok(whole)), None) => Body::from(whole),
         (first, second) => {
-            let pieces = first.into_iter().chain(second).chain(pieces);
-            Body::from_stream(futures_util::stream::iter(pieces))
+            let begin = iter(first.into_iter().chain(second));
+            Body::from_stream(begin.chain(turns.of(pieces)))
         }
     };
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())

@@ -29,6 +29,7 @@ use crate::problem::Problem;
 use crate::resources::caller::Requester;
 use crate::resources::currency::Currency;
 use crate::resources::services::mark_incomplete;
+use crate::turns::Turns;
 
 /// The interval of keep-alive comments: shorter than the idle timeouts of proxies, and a client
 /// notices a dead connection within seconds.
@@ -74,6 +75,7 @@ pub(crate) async fn stream(
     // The snapshot is there at once, if there is one. Without memory for it, the client is told to come later.
     let first = messages.next().now_or_never().flatten();
     let first = first.map(|message| message.encode(&requester, &connection)).transpose()?;
+    let turns = api.turns().clone();
     let rest = messages.map(move |message| message.encode(&requester, &connection));
     let pieces = iter(first)
         .map(Ok)
@@ -81,7 +83,7 @@ pub(crate) async fn stream(
         // A later snapshot for which there is no memory ends the stream, and the client resumes.
         .take_while(|encoded| std::future::ready(encoded.is_ok()))
         .filter_map(|encoded| std::future::ready(encoded.ok()))
-        .flat_map(iter)
+        .flat_map(move |encoded| encoded.in_turns(&turns))
         .take_until(shutdown)
         // The client tries again with what it has then.
         .take_until(changed(standing));
@@ -175,13 +177,10 @@ impl Encoded {
     fn one(text: String) -> Self {
         Self { one: Some(text.into()), pieces: None }
     }
-}
 
-impl Iterator for Encoded {
-    type Item = Result<Bytes, ReadTooSlow>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.one.take().map(Ok).or_else(|| self.pieces.as_mut()?.next())
+    fn in_turns(self, turns: &Turns) -> impl Stream<Item = Result<Bytes, ReadTooSlow>> + use<> {
+        let pieces = self.pieces.map(|pieces| turns.of(pieces));
+        iter(self.one.map(Ok)).chain(iter(pieces).flatten())
     }
 }
 
@@ -210,6 +209,8 @@ fn snapshot(
 /// The pieces of a stream of events, with comments while nothing happens.
 pub(crate) struct EventBody {
     pieces: BoxStream<'static, Result<Bytes, ReadTooSlow>>,
+    /// Whether the last piece has ended an event, so that a comment can follow.
+    is_between_events: bool,
     keep_alive: Interval,
     _permit: StreamPermit,
 }
@@ -223,7 +224,7 @@ impl EventBody {
     ) -> Self {
         let mut keep_alive = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { pieces, keep_alive, _permit: permit }
+        Self { pieces, is_between_events: true, keep_alive, _permit: permit }
     }
 }
 
@@ -231,10 +232,17 @@ impl Stream for EventBody {
     type Item = Result<Bytes, ReadTooSlow>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        // The pieces of one event are all there, so that no comment comes between them.
         if let Poll::Ready(piece) = self.pieces.poll_next_unpin(context) {
             self.keep_alive.reset();
+            // JSON has no line feeds.
+            let end = |piece: &Result<Bytes, ReadTooSlow>| {
+                piece.as_ref().is_ok_and(|piece| piece.ends_with(b"\n\n"))
+            };
+            self.is_between_events = piece.as_ref().is_none_or(end);
             return Poll::Ready(piece);
+        }
+        if !self.is_between_events {
+            return Poll::Pending;
         }
         std::task::ready!(self.keep_alive.poll_tick(context));
         Poll::Ready(Some(Ok(Bytes::from_static(b":\n\n"))))
