@@ -62,6 +62,11 @@ impl CachedResolver {
         self.resolver.check_open()
     }
 
+    /// Returns the instances to which a caller could not connect.
+    pub(crate) fn suspects(&self) -> &Arc<Suspects> {
+        &self.suspects
+    }
+
     /// Returns one of the best instances.
     pub(crate) async fn find_one(
         &self,
@@ -174,7 +179,7 @@ impl CachedResolver {
     }
 
     /// Asks the strategies and caches the result, unless the caller names the strategies.
-    async fn resolve(
+    pub(crate) async fn resolve(
         &self,
         name: ServiceName,
         all: bool,

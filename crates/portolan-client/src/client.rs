@@ -11,6 +11,7 @@ use crate::cached_resolver::CachedResolver;
 use crate::discover::{Discover, DiscoverAll, Lookup, ToServiceName};
 use crate::error::DiscoverError;
 use crate::feeds::Feeds;
+use crate::instances::OpenInstances;
 use crate::lazy_broadcaster::LazyBroadcaster;
 use crate::lifecycle::Lifecycle;
 use crate::options::LookupOptions;
@@ -75,6 +76,30 @@ impl<H> DiscoveryClient<H> {
     /// Looks up every instance, the best first.
     pub fn discover_all<N: ToServiceName + ?Sized>(&self, name: &N) -> DiscoverAll {
         DiscoverAll::new(self.lookup(name))
+    }
+
+    /// Keeps a live set of the instances of a service, from which one is selected for each request.
+    ///
+    /// ```no_run
+    /// # async fn example(client: portolan_client::DiscoveryClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let instances = client.instances("api").await?;
+    /// let picked = instances.pick_within(std::time::Duration::from_secs(5)).await?;
+    /// match tokio::net::TcpStream::connect(picked.address()).await {
+    ///     Ok(_) => picked.complete(),
+    ///     Err(_) => picked.fail(),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn instances<N: ToServiceName + ?Sized>(&self, name: &N) -> OpenInstances {
+        let Inner { resolver, feeds, lifecycle, .. } = &*self.inner;
+        let (resolver, feeds, lifecycle) = (resolver.clone(), feeds.clone(), lifecycle.clone());
+        OpenInstances::new(
+            name.to_service_name(),
+            resolver,
+            feeds,
+            lifecycle,
+            Arc::clone(&self.guard),
+        )
     }
 
     /// Watches the instances of a service: a snapshot, then each change once and in order.

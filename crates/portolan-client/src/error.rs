@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portolan_core::duration::format_rounded;
 use portolan_core::name::InvalidName;
-use portolan_core::{HealthStatus, Remedy, Scope, ServiceName, escaped_line};
+use portolan_core::{HealthStatus, Remedy, Scope, ServiceEndpoint, ServiceName, escaped_line};
 
 use crate::attempt::{Attempt, AttemptOutcome};
 use crate::discovered::Discovered;
@@ -107,6 +107,10 @@ impl DiscoverError {
     }
 
     pub(crate) fn not_ready(found: &Discovered, wait: Duration) -> Self {
+        Self::endpoint_not_ready(found, wait)
+    }
+
+    pub(crate) fn endpoint_not_ready(found: &ServiceEndpoint, wait: Duration) -> Self {
         Self::NotReady {
             name: found.name.clone(),
             address: found.address(),

@@ -25,6 +25,7 @@ mod error;
 mod evidence;
 mod feeds;
 mod handshake;
+mod instances;
 mod lazy_broadcaster;
 mod lifecycle;
 mod options;
@@ -34,6 +35,7 @@ pub mod registry_client;
 mod reservations;
 mod resolver;
 mod select;
+mod selection;
 mod singleflight;
 mod static_endpoints;
 mod strategies;
@@ -54,6 +56,7 @@ pub use discovered::{Discovered, Explanation};
 pub use dns_config::{DnsConfig, InvalidDomain};
 pub use environment::InvalidVariable;
 pub use error::DiscoverError;
+pub use instances::{OpenInstances, PickedInstance, ServiceInstances};
 pub use proof::Proof;
 pub use registry_client::{
     ListQuery, Listing, Readiness, ReconnectingWatch, RegisterResponse, RegistryClient,
@@ -63,6 +66,7 @@ pub use registry_client::{
 pub use reservations::{
     HostDefaults, REGISTRY_SERVICE, Reservation, Reservations, ReservationsError, UnknownHost,
 };
+pub use selection::LoadBalancingPolicy;
 pub use static_endpoints::{ConfiguredEndpoint, ConfiguredEndpoints, InvalidEndpoint};
 pub use strategy::{Strategy, StrategyError};
 pub use strategy_name::{StrategyName, UnknownStrategy};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use portolan_core::{HealthStatus, ServiceEndpoint, ServiceId};
 use quick_cache::sync::Cache;
 use rand::RngExt;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::strategy::Candidate;
@@ -16,27 +17,45 @@ const SUSPICION: Duration = Duration::from_secs(30);
 const MAX_SUSPECTS: usize = 1_000;
 
 /// Instances to which a caller failed to connect recently (passive outlier detection).
-pub(crate) struct Suspects(Cache<ServiceId, Instant>);
+pub(crate) struct Suspects {
+    until: Cache<ServiceId, Instant>,
+    /// Tells the sets of instances that there is a new suspect, or one less.
+    changed: watch::Sender<()>,
+}
 
 // === impl Suspects ===
 
 impl Suspects {
     pub(crate) fn new() -> Self {
-        Self(Cache::new(MAX_SUSPECTS))
+        Self { until: Cache::new(MAX_SUSPECTS), changed: watch::Sender::new(()) }
     }
 
     /// Marks an instance as suspect for a while.
     pub(crate) fn insert(&self, id: &ServiceId) {
-        self.0.insert(id.clone(), Instant::now() + SUSPICION);
+        self.until.insert(id.clone(), Instant::now() + SUSPICION);
+        self.changed.send_replace(());
     }
 
     /// Clears an instance that reported to be healthy.
     pub(crate) fn remove(&self, id: &ServiceId) {
-        self.0.remove(id);
+        if self.until.remove(id).is_some() {
+            self.changed.send_replace(());
+        }
     }
 
     pub(crate) fn contains(&self, id: &ServiceId) -> bool {
-        !self.0.is_empty() && self.0.get(id).is_some_and(|until| until > Instant::now())
+        !self.until.is_empty() && self.until.get(id).is_some_and(|until| until > Instant::now())
+    }
+
+    /// Returns a receiver that learns of each change.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Returns when the next suspicion ends.
+    pub(crate) fn next_end(&self) -> Option<Instant> {
+        let now = Instant::now();
+        self.until.iter().map(|(_, until)| until).filter(|until| *until > now).min()
     }
 }
 

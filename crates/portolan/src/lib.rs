@@ -104,9 +104,9 @@ pub use portolan_client::strategy::{
 #[doc(inline)]
 pub use portolan_client::{
     Attempt, AttemptOutcome, Deadline, Discover, DiscoverAll, DiscoverError, Discovered,
-    DiscoveryConfig, Explanation, InvalidDiscovery, RegistryClient, RegistryClientConfig,
-    RegistryClientError, ServiceWatch, SettingsClient, SettingsVersion, SettingsWatch,
-    StrategyName, UpdateError,
+    DiscoveryConfig, Explanation, InvalidDiscovery, LoadBalancingPolicy, OpenInstances,
+    PickedInstance, RegistryClient, RegistryClientConfig, RegistryClientError, ServiceInstances,
+    ServiceWatch, SettingsClient, SettingsVersion, SettingsWatch, StrategyName, UpdateError,
 };
 #[doc(inline)]
 pub use portolan_core::{

@@ -1,0 +1,85 @@
+//! One instance of the set: what the client knows of it, and its load.
+
+use std::sync::Arc;
+
+use portolan_broadcast::interfaces::is_own_address;
+use portolan_core::{HealthStatus, ServiceEndpoint};
+
+use crate::proof::Proof;
+use crate::select::Suspects;
+use crate::strategy::Candidate;
+
+use super::load::InstanceLoad;
+use super::locality::Locality;
+
+/// The metadata entry with the weight of an instance.
+const WEIGHT: &str = "weight";
+/// The metadata entry with the zone of an instance.
+const ZONE: &str = "zone";
+
+/// An instance of a service, and its load.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) endpoint: Arc<ServiceEndpoint>,
+    pub(crate) weight: u16,
+    pub(crate) load: Arc<InstanceLoad>,
+    priority: u16,
+    proof: Proof,
+    /// Whether it is on this host. Looked up once: that takes a system call.
+    is_on_this_host: bool,
+}
+
+// === impl Instance ===
+
+impl Instance {
+    /// Describes a candidate. What was measured stays, unless the instance has moved or was restarted.
+    pub(crate) fn new(candidate: &Candidate, known: Option<&Instance>) -> Self {
+        let Candidate { endpoint, priority, weight, proof, .. } = candidate;
+        let same = known.filter(|known| is_same_run(&known.endpoint, endpoint));
+        let given = endpoint.metadata.get(WEIGHT).and_then(|weight| weight.parse().ok());
+        Self {
+            endpoint: Arc::clone(endpoint),
+            weight: given.filter(|_| *weight == 1).unwrap_or(*weight),
+            load: same.map(|known| Arc::clone(&known.load)).unwrap_or_default(),
+            priority: *priority,
+            proof: *proof,
+            is_on_this_host: match same {
+                Some(known) => known.is_on_this_host,
+                None => is_on_this_host(endpoint),
+            },
+        }
+    }
+
+    /// Returns how usable the instance is; lower is better. As for a single lookup, one that is about to stop is the last
+    /// resort, and before it one to which a caller could not connect, and one that is critical.
+    ///
+    /// Instances of different proofs are equal: each is an instance of the service. But a lease alone does not say that its
+    /// program listens already.
+    pub(crate) fn tier(&self, suspects: &Suspects) -> impl Ord + Copy + use<> {
+        let endpoint = &self.endpoint;
+        let is_suspect = suspects.contains(&endpoint.id);
+        let is_critical = endpoint.health == HealthStatus::Critical;
+        let is_unchecked = endpoint.health == HealthStatus::Unknown
+            && (self.proof == Proof::Leased || endpoint.is_checked());
+        (endpoint.is_draining(), is_suspect, is_critical, is_unchecked, self.priority)
+    }
+
+    /// Returns how far away the instance is: 0 on this host, 1 in the zone, 2 elsewhere. What the locality does not ask for
+    /// does not count.
+    pub(crate) fn distance(&self, locality: &Locality) -> u8 {
+        let zone = self.endpoint.metadata.get(ZONE);
+        match locality {
+            Locality { same_host: true, .. } if self.is_on_this_host => 0,
+            Locality { zone: Some(own), .. } if zone == Some(own) => 1,
+            _ => 2,
+        }
+    }
+}
+
+fn is_same_run(known: &ServiceEndpoint, now: &ServiceEndpoint) -> bool {
+    (&known.host, known.port, known.incarnation) == (&now.host, now.port, now.incarnation)
+}
+
+fn is_on_this_host(endpoint: &ServiceEndpoint) -> bool {
+    endpoint.host.is_loopback() || endpoint.host.address().is_some_and(is_own_address)
+}
