@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use portolan_broadcast::{BroadcastConfig, KeyProblem, SharedKey, read_secret};
-use portolan_core::{Remedy, Secret};
+use portolan_core::{Remedy, Scope, Secret};
 use serde::de::DeserializeOwned;
 
 use crate::builder::DiscoveryClientBuilder;
+use crate::registry_client::RegistryClientConfig;
 
 /// The names of the variables, the same as those of Portolan's settings.
 pub mod variable {
@@ -55,6 +56,18 @@ pub struct InvalidVariable {
     pub reason: String,
 }
 
+/// What the environment says, for parts of a program other than a discovery client: the scope, the registry and the broadcast
+/// channel. A variable that is not set leaves the default.
+#[derive(Debug, Clone)]
+pub struct ClientEnvironment {
+    /// The scope; `None` if it is not set.
+    pub scope: Option<Scope>,
+    /// How the registry is reached.
+    pub registry: RegistryClientConfig,
+    /// The settings of the broadcast channel.
+    pub broadcast: BroadcastConfig,
+}
+
 /// A value in JSON.
 struct Json<T>(T);
 
@@ -63,6 +76,27 @@ struct Json<T>(T);
 impl Remedy for InvalidVariable {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         Some(format!("correct or unset {}", self.variable).into())
+    }
+}
+
+// === impl ClientEnvironment ===
+
+impl ClientEnvironment {
+    /// Reads the environment variables of [`variable`].
+    pub fn read() -> Result<Self, InvalidVariable> {
+        Self::of(std::env::var_os)
+    }
+
+    fn of(get: impl Fn(&'static str) -> Option<OsString>) -> Result<Self, InvalidVariable> {
+        let mut registry = RegistryClientConfig::default();
+        if let Some(url) = read::<String>(variable::REGISTRY_URL, &get)? {
+            registry.url = url;
+        }
+        if let Some((token, file)) = token(&get)? {
+            (registry.token, registry.token_file) = (Some(token), file);
+        }
+        let scope = read(variable::SCOPE, &get)?;
+        Ok(Self { scope, registry, broadcast: broadcast(BroadcastConfig::default(), &get)? })
     }
 }
 
@@ -200,6 +234,20 @@ mod tests {
         let client = builder.build().unwrap();
         assert!(format!("{client:?}").contains("http://127.0.0.1:7003"));
         assert!(format!("{client:?}").contains("shop"));
+    }
+
+    #[test]
+    fn registry_and_scope_of_a_service_are_read() {
+        let get = |name: &str| {
+            let known = [("PORTOLAN_SCOPE", "shop"), ("PORTOLAN_TOKEN", "hunter2")];
+            known.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+        };
+        let environment = ClientEnvironment::of(get).unwrap();
+        assert_eq!(environment.scope.unwrap().as_str(), "shop");
+        assert!(environment.registry.token.is_some());
+        assert_eq!(environment.registry.url, RegistryClientConfig::default().url);
+        let url = |_: &str| Some(OsString::from(""));
+        assert!(ClientEnvironment::of(url).is_err());
     }
 
     #[test]

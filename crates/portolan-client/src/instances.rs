@@ -57,7 +57,6 @@ pub struct ServiceInstances(Arc<Shared>);
 
 struct Shared {
     set: Arc<InstanceSet>,
-    resolver: CachedResolver,
     lifecycle: Lifecycle,
     /// Keeps the client alive.
     _client: Arc<DropGuard>,
@@ -101,9 +100,9 @@ impl OpenInstances {
     async fn open(self) -> Result<ServiceInstances, DiscoverError> {
         let Self { name, resolver, feeds, lifecycle, guard, policy, locality } = self;
         resolver.check_open()?;
-        let set = InstanceSet::new(name?, Arc::clone(resolver.suspects()), policy, locality);
+        let set = InstanceSet::new(name?, resolver.clone(), policy, locality);
         let set = Arc::new(set);
-        let mut follower = Follower::new(Arc::clone(&set), resolver.clone(), feeds);
+        let mut follower = Follower::new(Arc::clone(&set), resolver, feeds);
         match follower.look_up().await {
             Err(error) if error.is_permanent() => return Err(error),
             // An empty set is no error: the service may start later.
@@ -112,7 +111,7 @@ impl OpenInstances {
         let ended = CancellationToken::new();
         let task = ended.clone().drop_guard();
         lifecycle.spawn(async move { ended.run_until_cancelled(follower.run()).await });
-        let shared = Shared { set, resolver, lifecycle, _client: guard, _task: task };
+        let shared = Shared { set, lifecycle, _client: guard, _task: task };
         Ok(ServiceInstances(Arc::new(shared)))
     }
 }
@@ -170,7 +169,7 @@ impl ServiceInstances {
     /// Selects an instance other than these, to which the same request was sent before; `None` if there is none.
     pub fn pick_except(&self, tried: &[ServiceId]) -> Option<PickedInstance> {
         let instance = self.0.set.select(tried)?;
-        Some(PickedInstance::new(instance, self.0.resolver.clone()))
+        Some(PickedInstance::new(instance, Arc::clone(&self.0.set)))
     }
 
     /// Selects an instance for one request, and waits for one if there is none.
@@ -193,7 +192,7 @@ impl ServiceInstances {
 
     /// Reports that connecting to an instance failed, as [`DiscoveryClient::report_failure`](crate::DiscoveryClient::report_failure).
     pub fn report_failure(&self, endpoint: &ServiceEndpoint) {
-        self.0.resolver.report_failure(endpoint);
+        self.0.set.report_failure(endpoint);
     }
 }
 

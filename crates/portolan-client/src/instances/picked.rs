@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use portolan_core::ServiceEndpoint;
 
-use crate::cached_resolver::CachedResolver;
-
 use super::instance::Instance;
 use super::load::PendingKey;
+use super::set::InstanceSet;
 
 /// An instance that was selected for one request. It dereferences to its [`ServiceEndpoint`].
 ///
@@ -18,16 +17,16 @@ use super::load::PendingKey;
 #[must_use = "the request counts as pending until this is dropped"]
 pub struct PickedInstance {
     instance: Arc<Instance>,
-    resolver: CachedResolver,
+    set: Arc<InstanceSet>,
     pending: Option<PendingKey>,
 }
 
 // === impl PickedInstance ===
 
 impl PickedInstance {
-    pub(super) fn new(instance: Arc<Instance>, resolver: CachedResolver) -> Self {
+    pub(super) fn new(instance: Arc<Instance>, set: Arc<InstanceSet>) -> Self {
         let pending = Some(instance.load.begin());
-        Self { instance, resolver, pending }
+        Self { instance, set, pending }
     }
 
     /// Returns the instance.
@@ -45,7 +44,7 @@ impl PickedInstance {
     /// Ends the request: the instance could not be reached, or did not answer in time. For a while it is selected only if there
     /// is no other.
     pub fn fail(self) {
-        self.resolver.report_failure(&self.instance.endpoint);
+        self.set.report_failure(&self.instance.endpoint);
     }
 }
 

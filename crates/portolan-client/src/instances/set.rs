@@ -8,6 +8,7 @@ use portolan_core::{ServiceEndpoint, ServiceId, ServiceName};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::cached_resolver::CachedResolver;
 use crate::error::DiscoverError;
 use crate::select::Suspects;
 use crate::selection::{Cursor, LoadBalancingPolicy};
@@ -22,6 +23,7 @@ pub(crate) type Usable = Arc<[Arc<ServiceEndpoint>]>;
 /// The known instances of one service.
 pub(crate) struct InstanceSet {
     name: ServiceName,
+    resolver: CachedResolver,
     suspects: Arc<Suspects>,
     policy: LoadBalancingPolicy,
     locality: Locality,
@@ -37,14 +39,15 @@ pub(crate) struct InstanceSet {
 impl InstanceSet {
     pub(super) fn new(
         name: ServiceName,
-        suspects: Arc<Suspects>,
+        resolver: CachedResolver,
         policy: LoadBalancingPolicy,
         locality: Locality,
     ) -> Self {
+        let suspects = Arc::clone(resolver.suspects());
         let usable = watch::Sender::new(Usable::from([]));
         let (known, cursor) = (RwLock::new(Arc::from([])), Cursor::default());
         let last_error = Mutex::default();
-        Self { name, suspects, policy, locality, cursor, known, usable, last_error }
+        Self { name, resolver, suspects, policy, locality, cursor, known, usable, last_error }
     }
 
     pub(super) fn name(&self) -> &ServiceName {
@@ -67,6 +70,12 @@ impl InstanceSet {
     /// Records why there is no instance.
     pub(super) fn set_error(&self, error: Option<DiscoverError>) {
         *self.last_error.lock() = error;
+    }
+
+    /// Leaves an instance out for a while. The next selection and those who wait for changes see it at once.
+    pub(super) fn report_failure(&self, endpoint: &ServiceEndpoint) {
+        self.resolver.report_failure(endpoint);
+        self.refresh_usable();
     }
 
     /// Derives the usable instances again, after a change of the instances or the suspects, and tells those who wait.

@@ -1,0 +1,21 @@
+//! An instance of the service `greeter-api`: start it several times, and stop it with Ctrl-C.
+//!
+//! `cargo run -p portolan-axum --example axum_service`, then `portolan list`
+
+use std::time::Duration;
+
+use axum::{Router, routing::get};
+use portolan_axum::ServiceOptions;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let app = Router::new()
+        .route("/", get(|| async { format!("hello from {}\n", std::process::id()) }))
+        .route("/healthz", get(|| async { "ok" }));
+    let service = ServiceOptions::new("greeter-api")
+        .check("http:/healthz".parse()?)
+        .grace(Duration::from_secs(10));
+    portolan_axum::serve(service, app).await?;
+    Ok(())
+}
