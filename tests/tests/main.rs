@@ -27,6 +27,8 @@ mod harness;
 mod health_checks;
 mod helixcode;
 mod hostile_network;
+#[cfg(feature = "full")]
+mod integrations_http;
 mod ipv6_only;
 mod late_networks;
 mod layers;

@@ -7,12 +7,15 @@ use std::time::Duration;
 use axum::{Router, routing::get};
 use portolan_axum::ServiceOptions;
 
+async fn hello() -> String {
+    format!("hello from {}", std::process::id())
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let app = Router::new()
-        .route("/", get(|| async { format!("hello from {}\n", std::process::id()) }))
-        .route("/healthz", get(|| async { "ok" }));
+    let app =
+        Router::new().route("/", get(hello).post(hello)).route("/healthz", get(|| async { "ok" }));
     let service = ServiceOptions::new("greeter-api")
         .check("http:/healthz".parse()?)
         .grace(Duration::from_secs(10));
