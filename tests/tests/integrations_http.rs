@@ -81,3 +81,8 @@ fn rolling_restart(server: &str, caller: &str) {
 fn rolling_restart_of_axum_replicas_fails_no_request_of_reqwest() {
     rolling_restart("axum_service", "reqwest");
 }
+
+#[test]
+fn rolling_restart_of_axum_replicas_fails_no_request_of_tower() {
+    rolling_restart("axum_service", "tower");
+}
