@@ -7,8 +7,11 @@ use portolan_tests::{Process, TIMEOUT, TestEnv, isolated, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// The service of the example.
-const NAME: &str = "greeter-api";
+/// A kind of replica: the example that serves, and the name of its service.
+type Server = (&'static str, &'static str);
+
+const AXUM: Server = ("axum_service", "greeter-api");
+const TONIC: Server = ("tonic_service", "greeter-grpc");
 
 /// Starts an example of the integrations.
 fn example(env: &TestEnv, name: &str) -> Result<Process> {
@@ -22,16 +25,17 @@ fn example(env: &TestEnv, name: &str) -> Result<Process> {
     env.spawn(name, command)
 }
 
-fn load(env: &TestEnv, caller: &[&str]) -> Result<Process> {
+/// Starts a load on the service by this caller.
+fn load(env: &TestEnv, arguments: &[&str]) -> Result<Process> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_service-load"));
-    command.args(caller).arg(NAME).current_dir(env.directory());
+    command.args(arguments).current_dir(env.directory());
     env.spawn("load", command)
 }
 
 /// Waits until this many instances are passing.
-fn wait_passing(env: &TestEnv, count: usize) -> Result<()> {
+fn wait_passing(env: &TestEnv, name: &str, count: usize) -> Result<()> {
     wait_for("the instances to be passing", || {
-        let known = env.registered(NAME)?;
+        let known = env.registered(name)?;
         let passing = known.iter().filter(|instance| instance["health"] == "passing").count();
         ensure!(passing == count && known.len() == count, "{known:?}");
         Ok(())
@@ -51,15 +55,15 @@ fn summary(load: Process) -> Result<Value> {
 }
 
 /// Replaces three replicas one after the other under constant load. No request fails, and each replica gets some.
-fn rolling_restart(server: &str, caller: &str) {
+fn rolling_restart((server, name): Server, caller: &str) {
     isolated(|env| {
         let _registry = env.settled_registry()?;
         let mut replicas = Vec::new();
         for count in 1..=3 {
             replicas.push(example(env, server)?);
-            wait_passing(env, count)?;
+            wait_passing(env, name, count)?;
         }
-        let mut load = load(env, &[caller])?;
+        let mut load = load(env, &[caller, name])?;
         for replica in &replicas {
             answered_by(&mut load, replica)?;
         }
@@ -67,7 +71,7 @@ fn rolling_restart(server: &str, caller: &str) {
             replica.signal(Signal::TERM)?;
             replica.wait(TIMEOUT)?.exits(0)?;
             *replica = example(env, server)?;
-            wait_passing(env, 3)?;
+            wait_passing(env, name, 3)?;
             answered_by(&mut load, replica)?;
         }
         let summary = summary(load)?;
@@ -79,10 +83,15 @@ fn rolling_restart(server: &str, caller: &str) {
 
 #[test]
 fn rolling_restart_of_axum_replicas_fails_no_request_of_reqwest() {
-    rolling_restart("axum_service", "reqwest");
+    rolling_restart(AXUM, "reqwest");
 }
 
 #[test]
 fn rolling_restart_of_axum_replicas_fails_no_request_of_tower() {
-    rolling_restart("axum_service", "tower");
+    rolling_restart(AXUM, "tower");
+}
+
+#[test]
+fn rolling_restart_of_tonic_replicas_fails_no_call() {
+    rolling_restart(TONIC, "tonic");
 }

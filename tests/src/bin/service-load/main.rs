@@ -1,4 +1,4 @@
-//! Constant load on a service by its name: `service-load CALLER NAME [post]`, with the callers `reqwest` and `tower`.
+//! Constant load on a service by its name: `service-load CALLER NAME [post]`, with the callers `reqwest`, `tower` and `tonic`.
 //!
 //! Prints a line for each replica that answers for the first time and for each request that fails, and a summary as JSON
 //! after SIGTERM.
@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "the tests read its output")]
 
 mod reqwest_caller;
+mod tonic_caller;
 mod tower_caller;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ async fn main() -> Result<()> {
     let caller: Arc<dyn Caller> = match kind.as_str() {
         "reqwest" => Arc::new(reqwest_caller::ReqwestCaller::new(&discovery, name, is_post)?),
         "tower" => Arc::new(tower_caller::TowerCaller::new(&discovery, name, is_post).await?),
+        "tonic" => Arc::new(tonic_caller::TonicCaller::new(&discovery, name).await?),
         other => bail!("unknown caller {other}"),
     };
     let (tally, (stop, stopped)) = (Arc::new(Mutex::new(Tally::default())), watch::channel(()));
