@@ -10,6 +10,9 @@ use serde_json::Value;
 /// A kind of replica: the example that serves, and the name of its service.
 type Server = (&'static str, &'static str);
 
+/// The number of concurrent requests of a load.
+const CALLERS: u64 = 8;
+
 const AXUM: Server = ("axum_service", "greeter-api");
 const TONIC: Server = ("tonic_service", "greeter-grpc");
 
@@ -48,25 +51,21 @@ fn answered_by(load: &mut Process, replica: &Process) -> Result<()> {
 
 fn summary(load: Process) -> Result<Value> {
     load.signal(Signal::TERM)?;
-    let mut load = load;
+    finished(load)
+}
+
+fn finished(mut load: Process) -> Result<Value> {
     let text = load.wait(TIMEOUT)?.text()?;
     let last = text.lines().last().context("no summary")?;
     Ok(serde_json::from_str(last)?)
 }
 
-/// Replaces three replicas one after the other under constant load. No request fails, and each replica gets some.
+/// Replaces three replicas one after the other under constant load. No request fails, and each replica gets some. Requests that
+/// are not idempotent are not repeated, so none may be in flight to a replica that ends.
 fn rolling_restart((server, name): Server, caller: &str) {
     isolated(|env| {
         let _registry = env.settled_registry()?;
-        let mut replicas = Vec::new();
-        for count in 1..=3 {
-            replicas.push(example(env, server)?);
-            wait_passing(env, name, count)?;
-        }
-        let mut load = load(env, &[caller, name])?;
-        for replica in &replicas {
-            answered_by(&mut load, replica)?;
-        }
+        let (mut replicas, mut load) = under_load(env, (server, name), &[caller, name, "post"])?;
         for replica in &mut replicas {
             replica.signal(Signal::TERM)?;
             replica.wait(TIMEOUT)?.exits(0)?;
@@ -79,6 +78,140 @@ fn rolling_restart((server, name): Server, caller: &str) {
         ensure!(summary["answered"].as_object().map(|by| by.len()) == Some(6), "{summary}");
         Ok(())
     });
+}
+
+/// Starts three replicas, and a load that has reached each of them.
+fn under_load(
+    env: &TestEnv,
+    (server, name): Server,
+    load_of: &[&str],
+) -> Result<(Vec<Process>, Process)> {
+    let mut replicas = Vec::new();
+    for count in 1..=3 {
+        replicas.push(example(env, server)?);
+        wait_passing(env, name, count)?;
+    }
+    let mut load = load(env, load_of)?;
+    for replica in &replicas {
+        answered_by(&mut load, replica)?;
+    }
+    Ok((replicas, load))
+}
+
+/// Kills one of three replicas under constant load, and returns how many requests failed, once the others have answered
+/// many more.
+fn failed_by_a_kill(env: &TestEnv, server: Server, load_of: &[&str]) -> Result<u64> {
+    let _registry = env.settled_registry()?;
+    let (mut replicas, load) = under_load(env, server, load_of)?;
+    replicas[0].kill()?;
+    wait_for_more(&load, &replicas[1..], 300)?;
+    let summary = summary(load)?;
+    summary["failed"].as_u64().with_context(|| summary.to_string())
+}
+
+/// Returns the numbers so far.
+fn so_far(load: &Process) -> Result<Value> {
+    let before = load.stdout().lines().filter(|line| line.starts_with("so far ")).count();
+    load.signal(Signal::USR1)?;
+    wait_for("the numbers", || {
+        let stdout = load.stdout();
+        let line = stdout.lines().filter_map(|line| line.strip_prefix("so far ")).nth(before);
+        Ok(serde_json::from_str(line.context("none yet")?)?)
+    })
+}
+
+fn answered(numbers: &Value, by: &Process) -> u64 {
+    numbers["answered"][format!("hello from {}", by.id())].as_u64().unwrap_or_default()
+}
+
+/// Waits until these replicas together have answered so many more requests.
+fn wait_for_more(load: &Process, replicas: &[Process], count: u64) -> Result<()> {
+    let total = || -> Result<u64> {
+        let numbers = so_far(load)?;
+        Ok(replicas.iter().map(|replica| answered(&numbers, replica)).sum())
+    };
+    let before = total()?;
+    wait_for("more answers", || {
+        let now = total()?;
+        ensure!(now >= before + count, "{now} after {before}");
+        Ok(())
+    })
+}
+
+/// A POST may be sent again only if it was certainly not sent.
+fn kill_fails_only_what_is_in_flight(server: Server, load_of: &[&str]) {
+    isolated(|env| {
+        let failed = failed_by_a_kill(env, server, load_of)?;
+        ensure!(failed <= CALLERS, "{failed} requests failed");
+        Ok(())
+    });
+}
+
+fn kill_fails_nothing(server: Server, load_of: &[&str]) {
+    isolated(|env| {
+        let failed = failed_by_a_kill(env, server, load_of)?;
+        ensure!(failed == 0, "{failed} requests failed");
+        Ok(())
+    });
+}
+
+#[test]
+fn idempotent_requests_of_reqwest_survive_the_kill_of_a_replica() {
+    kill_fails_nothing(AXUM, &["reqwest", AXUM.1]);
+}
+
+#[test]
+fn idempotent_requests_of_tower_survive_the_kill_of_a_replica() {
+    kill_fails_nothing(AXUM, &["tower", AXUM.1]);
+}
+
+#[test]
+fn kill_of_a_replica_fails_only_posts_of_reqwest_in_flight() {
+    kill_fails_only_what_is_in_flight(AXUM, &["reqwest", AXUM.1, "post"]);
+}
+
+#[test]
+fn kill_of_a_replica_fails_only_posts_of_tower_in_flight() {
+    kill_fails_only_what_is_in_flight(AXUM, &["tower", AXUM.1, "post"]);
+}
+
+#[test]
+fn kill_of_a_replica_fails_only_calls_of_tonic_in_flight() {
+    kill_fails_only_what_is_in_flight(TONIC, &["tonic", TONIC.1]);
+}
+
+/// Stops one of three replicas, which then accepts connections and answers nothing. It gets a few requests; the others
+/// answer all the rest.
+fn hanging_replica_gets_few_requests(server: Server, caller: &str) {
+    isolated(|env| {
+        let _registry = env.settled_registry()?;
+        let (replicas, load) = under_load(env, server, &[caller, server.1])?;
+        let hanging = &replicas[0];
+        hanging.signal(Signal::STOP)?;
+        let before = answered(&so_far(&load)?, hanging);
+        wait_for_more(&load, &replicas[1..], 500)?;
+        // The load ends once the requests have ended that the replica still has.
+        load.signal(Signal::TERM)?;
+        wait_for("the load to stop", || {
+            ensure!(load.stdout().contains("stopping"), "it goes on");
+            Ok(())
+        })?;
+        hanging.signal(Signal::CONT)?;
+        let summary = finished(load)?;
+        let got = answered(&summary, hanging) - before;
+        ensure!(got < CALLERS && summary["failed"] == 0, "{got} more, {summary}");
+        Ok(())
+    });
+}
+
+#[test]
+fn hanging_replica_gets_few_requests_of_reqwest() {
+    hanging_replica_gets_few_requests(AXUM, "reqwest");
+}
+
+#[test]
+fn hanging_replica_gets_few_calls_of_tonic() {
+    hanging_replica_gets_few_requests(TONIC, "tonic");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Constant load on a service by its name: `service-load CALLER NAME [post]`, with the callers `reqwest`, `tower` and `tonic`.
 //!
-//! Prints a line for each replica that answers for the first time and for each request that fails, and a summary as JSON
-//! after SIGTERM.
+//! Prints a line for each replica that answers for the first time and for each request that fails, the numbers so far as
+//! JSON after SIGUSR1, and all of them after SIGTERM, once the last request has ended.
 
 #![allow(clippy::print_stdout, reason = "the tests read its output")]
 
@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use portolan::DiscoveryClient;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -60,14 +60,26 @@ async fn main() -> Result<()> {
         callers.spawn(repeat(Arc::clone(&caller), Arc::clone(&tally), stopped.clone()));
     }
     let mut terminated = signal(SignalKind::terminate())?;
-    terminated.recv().await.context("no signals")?;
+    let mut asked = signal(SignalKind::user_defined1())?;
+    loop {
+        tokio::select! {
+            ended = terminated.recv() => break ended.context("no signals")?,
+            _ = asked.recv() => println!("so far {}", tally.lock().to_json()),
+        }
+    }
     drop(stop);
+    println!("stopping");
     while callers.join_next().await.is_some() {}
     drop(caller);
     discovery.close().await;
-    let tally = tally.lock();
-    println!("{}", json!({ "answered": tally.answered, "failed": tally.failed }));
+    println!("{}", tally.lock().to_json());
     Ok(())
+}
+
+impl Tally {
+    fn to_json(&self) -> Value {
+        json!({ "answered": self.answered, "failed": self.failed })
+    }
 }
 
 /// Sends requests at a constant pace until the end is signalled; the last one is finished.
