@@ -210,6 +210,11 @@ fn hanging_replica_gets_few_requests_of_reqwest() {
 }
 
 #[test]
+fn hanging_replica_gets_few_requests_of_tower_that_compares_all() {
+    hanging_replica_gets_few_requests(AXUM, "tower-all");
+}
+
+#[test]
 fn hanging_replica_gets_few_calls_of_tonic() {
     hanging_replica_gets_few_requests(TONIC, "tonic");
 }
@@ -222,6 +227,11 @@ fn rolling_restart_of_axum_replicas_fails_no_request_of_reqwest() {
 #[test]
 fn rolling_restart_of_axum_replicas_fails_no_request_of_tower() {
     rolling_restart(AXUM, "tower");
+}
+
+#[test]
+fn rolling_restart_of_axum_replicas_fails_no_request_of_tower_that_compares_all() {
+    rolling_restart(AXUM, "tower-all");
 }
 
 #[test]

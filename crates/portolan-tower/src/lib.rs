@@ -23,8 +23,10 @@
 //!   a while. A service whose errors say nothing about the instance must map them to responses.
 //! - A request to an instance that hangs waits for as long as the service of that instance does: give it a
 //!   [`Timeout`](tower::timeout::Timeout), whose end counts as a failure.
-//! - Two random instances can both be slow. [`ServiceInstances::pick`] compares all of them.
+//! - Two random instances can both be slow. [`InstanceBalancer`] compares all of them, by the policy of the set, and needs no
+//!   buffer.
 
+mod balancer;
 mod discover;
 mod instance_service;
 mod retry;
@@ -39,6 +41,7 @@ use tower::Service;
 use tower::balance::p2c::Balance;
 use tower::load::{CompleteOnResponse, PeakEwmaDiscover};
 
+pub use balancer::InstanceBalancer;
 pub use discover::InstanceDiscover;
 pub use instance_service::{InstanceFuture, InstanceService};
 pub use retry::RetryOnOther;

@@ -1,4 +1,5 @@
-//! Constant load on a service by its name: `service-load CALLER NAME [post]`, with the callers `reqwest`, `tower` and `tonic`.
+//! Constant load on a service by its name: `service-load CALLER NAME [post]`, with the callers `reqwest`, `tower`, `tower-all` and
+//! `tonic`.
 //!
 //! Prints a line for each replica that answers for the first time and for each request that fails, the numbers so far as
 //! JSON after SIGUSR1, and all of them after SIGTERM, once the last request has ended.
@@ -22,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
+use tower_caller::TowerCaller;
 
 /// The number of concurrent callers, each with a request at a time.
 const CALLERS: usize = 8;
@@ -50,7 +52,8 @@ async fn main() -> Result<()> {
     let is_post = options.iter().any(|option| option == "post");
     let caller: Arc<dyn Caller> = match kind.as_str() {
         "reqwest" => Arc::new(reqwest_caller::ReqwestCaller::new(&discovery, name, is_post)?),
-        "tower" => Arc::new(tower_caller::TowerCaller::new(&discovery, name, is_post).await?),
+        "tower" => Arc::new(TowerCaller::of_two(discovery.instances(name).await?, is_post)),
+        "tower-all" => Arc::new(TowerCaller::of_all(discovery.instances(name).await?, is_post)),
         "tonic" => Arc::new(tonic_caller::TonicCaller::new(&discovery, name).await?),
         other => bail!("unknown caller {other}"),
     };

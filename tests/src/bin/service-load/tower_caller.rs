@@ -1,4 +1,4 @@
-//! Requests by hyper through tower's balancer, with a timeout and retries.
+//! Requests by hyper through a balancer for tower, with a timeout and retries.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
-use portolan::{DiscoveryClient, ServiceEndpoint};
-use portolan_tower::{RetryOnOther, balance, instance_uri};
+use portolan::{ServiceEndpoint, ServiceInstances};
+use portolan_tower::{InstanceBalancer, RetryOnOther, balance, instance_uri};
 use tower::buffer::Buffer;
 use tower::timeout::Timeout;
 use tower::util::BoxCloneSyncService;
@@ -25,7 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const WAITING: usize = 100;
 
 type Body = Empty<Bytes>;
-type Instance = BoxCloneSyncService<Request<Body>, Response<hyper::body::Incoming>, BoxError>;
+type Answer = Response<hyper::body::Incoming>;
+type Instance = BoxCloneSyncService<Request<Body>, Answer, BoxError>;
 
 pub(crate) struct TowerCaller {
     service: Instance,
@@ -33,18 +34,29 @@ pub(crate) struct TowerCaller {
 }
 
 impl TowerCaller {
-    pub(crate) async fn new(
-        discovery: &DiscoveryClient,
-        name: &str,
-        is_post: bool,
-    ) -> Result<Self> {
-        let instances = discovery.instances(name).await?;
-        let balanced = Buffer::new(balance(instances, instance), WAITING);
+    /// Balances by tower's choice of two random instances.
+    pub(crate) fn of_two(instances: ServiceInstances, is_post: bool) -> Self {
+        Self::new(Buffer::new(balance(instances, instance), WAITING), is_post)
+    }
+
+    /// Balances by a comparison of all instances.
+    pub(crate) fn of_all(instances: ServiceInstances, is_post: bool) -> Self {
+        Self::new(InstanceBalancer::new(instances, instance), is_post)
+    }
+
+    fn new<S>(balanced: S, is_post: bool) -> Self
+    where
+        S: Service<Request<Body>, Response = Answer, Error = BoxError, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
         let not_sent = |error: &BoxError| error.downcast_ref().is_some_and(Error::is_connect);
         let retry = RetryOnOther::new(3).not_sent(not_sent);
         let service = ServiceBuilder::new().retry(retry).service(balanced);
         let method = if is_post { Method::POST } else { Method::GET };
-        Ok(Self { service: BoxCloneSyncService::new(service), method })
+        Self { service: BoxCloneSyncService::new(service), method }
     }
 }
 
