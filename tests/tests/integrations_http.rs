@@ -156,6 +156,53 @@ fn kill_fails_nothing(server: Server, load_of: &[&str]) {
 }
 
 #[test]
+fn examples_of_clients_reach_the_services() {
+    isolated(|env| {
+        let _registry = env.settled_registry()?;
+        let replicas = [example(env, AXUM.0)?, example(env, TONIC.0)?];
+        let clients = [(AXUM, "reqwest_client"), (AXUM, "tower_client"), (TONIC, "tonic_client")];
+        for ((_, name), client) in clients {
+            wait_passing(env, name, 1)?;
+            let output = example(env, client)?.wait(TIMEOUT)?.exits(0)?.stdout;
+            let ids = replicas.each_ref().map(Process::id);
+            let greets = |id: &u32| output.contains(&format!("hello from {id}"));
+            ensure!(ids.iter().any(greets), "{client}: {output}");
+        }
+        Ok(())
+    });
+}
+
+/// Under a wrapper, which leases the port and publishes the service, the program publishes nothing.
+fn wrapped(handoff: &str) {
+    isolated(|env| {
+        let _registry = env.settled_registry()?;
+        let program = portolan_tests::target_directory()?.join("examples").join(AXUM.0);
+        let options = ["--handoff", handoff, "--health", "http:/healthz"];
+        let mut wrapper = env.service(AXUM.1, &options, &[program])?;
+        wait_passing(env, AXUM.1, 1)?;
+        let instance = env.registered(AXUM.1)?.remove(0);
+        let listening = wrapper.stderr();
+        ensure!(listening.contains("is_wrapped=true"), "{listening}");
+        let output = example(env, "reqwest_client")?.wait(TIMEOUT)?.exits(0)?.stdout;
+        let address = format!("from http://127.0.0.1:{}/", instance["port"]);
+        ensure!(output.contains(&address), "{output}");
+        wrapper.signal(Signal::TERM)?;
+        wrapper.wait(TIMEOUT)?.exits(0)?;
+        env.wait_registered(AXUM.1, 0, TIMEOUT).map(drop)
+    });
+}
+
+#[test]
+fn axum_server_uses_the_socket_that_it_inherits() {
+    wrapped("socket");
+}
+
+#[test]
+fn axum_server_binds_the_port_that_its_wrapper_leased() {
+    wrapped("guard");
+}
+
+#[test]
 fn idempotent_requests_of_reqwest_survive_the_kill_of_a_replica() {
     kill_fails_nothing(AXUM, &["reqwest", AXUM.1]);
 }

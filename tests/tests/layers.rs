@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Each crate's layer. A crate depends on lower layers only.
-const LAYERS: [(&str, u8); 26] = [
+const LAYERS: [(&str, u8); 31] = [
     ("portolan-core", 0),
     ("portolan-metrics", 0),
     ("portolan-shared-table", 0),
@@ -30,10 +30,15 @@ const LAYERS: [(&str, u8); 26] = [
     ("portolan-testing", 3),
     ("portolan-http-api", 3),
     ("portolan-agent", 4),
+    ("portolan-reqwest", 4),
+    ("portolan-tower", 4),
     ("portolan-render", 4),
     ("portolan-server", 5),
+    ("portolan-service", 5),
     ("portolan-supervisor", 5),
+    ("portolan-axum", 6),
     ("portolan-cli", 6),
+    ("portolan-tonic", 6),
     ("portolan", 6),
 ];
 

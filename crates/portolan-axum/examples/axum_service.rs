@@ -2,6 +2,7 @@
 //!
 //! `cargo run -p portolan-axum --example axum_service`, then `portolan list`
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use axum::{Router, routing::get};
@@ -13,7 +14,8 @@ async fn hello() -> String {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).init();
     let app =
         Router::new().route("/", get(hello).post(hello)).route("/healthz", get(|| async { "ok" }));
     let service = ServiceOptions::new("greeter-api")

@@ -4,6 +4,7 @@
 //! service is written without generated code, so that the example needs no compiler of protocol buffers.
 
 use std::convert::Infallible;
+use std::io::IsTerminal;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
@@ -65,7 +66,8 @@ impl Service<http::Request<Body>> for Greeter {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).init();
     let router = Server::builder().add_service(Greeter);
     portolan_tonic::serve("greeter-grpc", router).await?;
     Ok(())
