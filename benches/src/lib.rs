@@ -12,6 +12,8 @@
 
 mod allocate;
 mod attack;
+#[cfg(feature = "full")]
+mod balance;
 mod baseline;
 mod bench_env;
 #[cfg(feature = "full")]
@@ -62,6 +64,8 @@ const REGISTRY: &[(&str, Part)] = &[
     ("recovery", registry::recovery),
     ("flood", flood::rows),
     ("attack", attack::rows),
+    #[cfg(feature = "full")]
+    ("balance", balance::rows),
     #[cfg(feature = "full")]
     ("crash", crash::rows),
     #[cfg(feature = "full")]
