@@ -27,9 +27,11 @@
 mod body;
 mod errors;
 mod etag;
+mod failure_reports;
 mod openapi;
 mod parameters;
 mod pieces;
+mod probing;
 mod problem;
 mod resources;
 mod routes;
@@ -37,6 +39,7 @@ mod sessions;
 mod state;
 mod turns;
 
+pub use failure_reports::{FailureReports, FailureReportsTask};
 pub use sessions::{Sessions, SessionsTask};
 pub use state::Api;
 

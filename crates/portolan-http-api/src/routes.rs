@@ -10,7 +10,7 @@ use portolan_http::authorize;
 
 use crate::Api;
 use crate::resources::{
-    batch, config, health, heartbeat, server, servers, services, session, settings, watch,
+    batch, check, config, health, heartbeat, server, servers, services, session, settings, watch,
 };
 
 /// One route.
@@ -31,6 +31,7 @@ pub(crate) const ROUTES: &[Route] = &[
     guarded("/api/v1/services/{id}/heartbeat", "PUT", || put(heartbeat::renew)),
     guarded("/api/v1/services/{id}/health", "PUT", || put(health::set)),
     guarded("/api/v1/services/{id}/session", "POST", || post(session::hold)),
+    guarded("/api/v1/services/{id}/check", "POST", || post(check::request)),
     guarded("/api/v1/batch", "POST", || post(batch::apply)),
     guarded("/api/v1/watch", "GET, HEAD", || get(watch::stream)),
     guarded("/api/v1/settings", "GET, HEAD", || get(settings::list)),

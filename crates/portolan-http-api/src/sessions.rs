@@ -12,26 +12,21 @@ mod ended;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::future::join_all;
-use portolan_core::{Host, IpNetwork, ServiceEndpoint};
-use portolan_health::{ProbeOutcome, RegistrantReach, probe};
+use portolan_core::{IpNetwork, ServiceEndpoint};
+use portolan_health::ProbeOutcome;
 use portolan_metrics::Metrics;
 use portolan_registry::{AgentSessionId, CommandTarget, Registry};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::probing::{Addresses, Place, ask_each};
 use ended::Ended;
 pub use ended::SessionsTask;
 
 /// How many ended sessions wait to be examined. The instances of those beyond it expire at their TTL.
 const QUEUE: usize = 4096;
-/// How many addresses of an instance are asked.
-const ADDRESSES: usize = 8;
-/// How long an address may take to answer.
-const ANSWER: Duration = Duration::from_secs(1);
 
 /// Holds the sessions of agents. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -56,10 +51,6 @@ pub(crate) struct Session {
     shutdown: CancellationToken,
     is_finished: bool,
 }
-
-/// The hosts and the port of an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Place(Vec<Host>, u16);
 
 // === impl Sessions ===
 
@@ -94,17 +85,8 @@ impl Session {
     pub(crate) async fn ask(&mut self) {
         let Some(endpoint) = self.registered() else { return };
         let Sessions { registry, allowed, .. } = &self.sessions;
-        let reach = RegistrantReach::new(registry.registrant(&endpoint.id), Arc::clone(allowed));
-        let authorities = endpoint.hosts().map(|host| host.with_port(endpoint.port));
-        let found = join_all(authorities.map(|authority| {
-            let reach = &reach;
-            async move { reach.addresses(&authority).await }
-        }));
-        let mut addresses: Vec<_> = found.await.into_iter().flatten().collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        addresses.truncate(ADDRESSES);
-        let outcomes = join_all(addresses.iter().map(|address| probe(*address, ANSWER))).await;
+        let addresses = Addresses::of(&endpoint, registry, allowed).await.into_list();
+        let outcomes = ask_each(&addresses).await;
         let accepts =
             |(_, outcome): &(SocketAddr, ProbeOutcome)| *outcome == ProbeOutcome::Accepted;
         let asked = addresses.into_iter().zip(outcomes);
@@ -168,13 +150,5 @@ impl Drop for Session {
                 "Too many sessions end at once, the instance expires at the end of its TTL"
             );
         }
-    }
-}
-
-// === impl Place ===
-
-impl Place {
-    fn of(endpoint: &ServiceEndpoint) -> Self {
-        Self(endpoint.hosts().cloned().collect(), endpoint.port)
     }
 }

@@ -13,6 +13,7 @@ use portolan_metrics::Metrics;
 use portolan_registry::Registry;
 use tokio::sync::watch;
 
+use crate::failure_reports::FailureReports;
 use crate::sessions::Sessions;
 use crate::turns::Turns;
 use crate::{errors, openapi, routes};
@@ -37,6 +38,7 @@ struct Inner {
     bookmarks: Duration,
     sessions: Option<Sessions>,
     turns: Turns,
+    failure_reports: Option<FailureReports>,
     version: String,
     openapi: Bytes,
 }
@@ -62,6 +64,7 @@ impl Api {
             bookmarks: BOOKMARKS,
             sessions: None,
             turns: Turns::new(),
+            failure_reports: None,
             version,
             openapi,
         }))
@@ -121,6 +124,11 @@ impl Api {
     /// Sets what holds the sessions of agents. Without it, they are refused with 503.
     pub fn sessions(self, sessions: Sessions) -> Self {
         self.with(|inner| inner.sessions = Some(sessions))
+    }
+
+    /// Sets what examines the instances to which callers could not connect. Without it, their reports are refused with 503.
+    pub fn failure_reports(self, reports: FailureReports) -> Self {
+        self.with(|inner| inner.failure_reports = Some(reports))
     }
 
     /// Sets the version that `/healthz`, `/readyz` and `/openapi.json` report. Default: the version
@@ -189,6 +197,10 @@ impl Api {
 
     pub(crate) fn held_sessions(&self) -> Option<&Sessions> {
         self.0.sessions.as_ref()
+    }
+
+    pub(crate) fn examined_reports(&self) -> Option<&FailureReports> {
+        self.0.failure_reports.as_ref()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

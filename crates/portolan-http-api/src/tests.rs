@@ -4,6 +4,7 @@ mod auth;
 mod config;
 mod contract;
 mod declared;
+mod failure_reports;
 mod owners;
 mod permissions;
 mod problems;

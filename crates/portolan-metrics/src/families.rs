@@ -12,7 +12,7 @@ use prometheus_client::registry::{Metric, Registry};
 use crate::exposition::{Description, Kind};
 use crate::labels::{
     Action, BroadcastErrorKind, ConfigChange, DropReason, Dropped, Ended, Error, Lookup,
-    OperationResult, Pool, Rejected, Request, Service, Strategy,
+    OperationResult, Pool, Rejected, Reported, Request, Service, Strategy,
 };
 use crate::names::Name;
 
@@ -46,6 +46,7 @@ pub(crate) struct Families {
     pub(crate) read_only: Gauge,
     pub(crate) sessions: Gauge,
     pub(crate) sessions_ended: Family<Ended, Counter>,
+    pub(crate) failure_reports: Family<Reported, Counter>,
     pub(crate) rejected: Family<Rejected, Counter>,
     pub(crate) audit_lost: Counter,
     pub(crate) config_changes: Family<ConfigChange, Counter>,
@@ -160,6 +161,10 @@ impl Families {
             sessions_ended: to.counter(
                 "discovery_registry_sessions_ended",
                 "Number of sessions that agents ended, by what their instances answered",
+            ),
+            failure_reports: to.counter(
+                "discovery_registry_failure_reports",
+                "Number of reports that a caller could not connect to an instance, by outcome",
             ),
             rejected: to.counter(
                 "discovery_http_rejected",

@@ -21,7 +21,8 @@ pub use names::MAX_SERVICE_NAMES;
 
 use families::{Families, Registrar};
 use labels::{
-    Action, ConfigChange, Dropped, Ended, Error, Lookup, Pool, Rejected, Request, Service, Strategy,
+    Action, ConfigChange, Dropped, Ended, Error, Lookup, Pool, Rejected, Reported, Request,
+    Service, Strategy,
 };
 use names::{Claim, LabelChange, Name, NameLabels, Shared};
 
@@ -158,6 +159,12 @@ impl Metrics {
     /// Counts a session of an agent from now on, or no longer.
     pub fn session_held(&self, is_held: bool) {
         self.0.families.sessions.inc_by(if is_held { 1 } else { -1 });
+    }
+
+    /// Counts a report that a caller could not connect to an instance, by what came of it: `refused`, `accepted`, `silent`,
+    /// `not_asked`, `repeated` or `dropped`.
+    pub fn failure_reported(&self, outcome: &'static str) {
+        self.0.families.failure_reports.get_or_create(&Reported { outcome }).inc();
     }
 
     /// Counts a session that an agent ended, by what its instance answered: `gone`, `alive` or `silent`.

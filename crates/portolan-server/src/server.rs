@@ -11,7 +11,7 @@ use portolan_config_manager::live::ConfigControl;
 use portolan_core::{Change, DeclaredInstance, Host, Scope, Secret};
 use portolan_host_facts::registry_socket::RegistrySocket;
 use portolan_http::{AllowedHosts, ClientLimits, HttpLimits, HttpPolicy, HttpState};
-use portolan_http_api::{Api, Sessions};
+use portolan_http_api::{Api, FailureReports, Sessions};
 use portolan_metrics::Metrics;
 use portolan_port_allocator::PortAllocator;
 use portolan_registry::{ClientsConfig, Registry, RegistryConfig, WatchQuery};
@@ -208,9 +208,13 @@ impl RegistryServerBuilder {
         let imports = broadcaster.is_some() && settings.service_registry.import_broadcast;
         let broadcaster = broadcaster.filter(|_| imports && trust != ChannelTrust::Refused);
         let allowed = settings.health.allowed_networks.clone();
-        let (sessions, session_ends) = Sessions::new(registry.clone(), allowed, metrics.clone());
+        let (sessions, session_ends) =
+            Sessions::new(registry.clone(), allowed.clone(), metrics.clone());
+        let (failure_reports, reported) =
+            FailureReports::new(registry.clone(), allowed, metrics.clone());
         let api = Api::new(registry.clone(), metrics.clone())
             .sessions(sessions)
+            .failure_reports(failure_reports)
             .authenticator(access.authenticator())
             .trusted_proxies(settings.service_registry.trusted_proxies.clone())
             .open_to_network(is_open_to_network(address.ip(), &settings))
@@ -231,6 +235,7 @@ impl RegistryServerBuilder {
             flows::health_following(registry.clone(), followed, metrics.clone(), stop)
         });
         parts.spawn("sessions", |stop| session_ends.run(stop));
+        parts.spawn("reports", |stop| reported.run(stop));
         // Subscribed before `start` returns, so that no announcement after it is missed.
         if let Some(announcements) = broadcaster.as_ref().map(Broadcaster::listen) {
             parts.spawn("import", |stop| {

@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
-use portolan_health::{ProbeOutcome, probe};
 use portolan_metrics::Metrics;
 use portolan_registry::{
     AgentSessionId, Command, CommandOrigin, CommandTarget, Registry, RegistryError,
@@ -16,7 +14,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{ANSWER, Place};
+use crate::probing::{Place, Verdict};
 
 /// How many instances are examined at the same time.
 const CONCURRENT: usize = 256;
@@ -40,17 +38,6 @@ pub(super) struct Ended {
     pub(super) session: AgentSessionId,
     pub(super) place: Place,
     pub(super) accepted: Vec<SocketAddr>,
-}
-
-/// What the addresses of an instance answer together.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// All refuse.
-    Gone,
-    /// One accepts.
-    Alive,
-    /// None accepts, and one does not answer.
-    Unknown,
 }
 
 // === impl SessionsTask ===
@@ -83,7 +70,7 @@ impl Ended {
             if here.is_none_or(|here| here != self.place) {
                 return;
             }
-            match self.ask().await {
+            match Verdict::ask(&self.accepted).await {
                 Verdict::Gone => {
                     metrics.session_ended("gone");
                     return self.remove(registry).await;
@@ -100,11 +87,6 @@ impl Ended {
         info!(%service_id, "Session ended, but the instance accepts connections: its TTL decides");
     }
 
-    async fn ask(&self) -> Verdict {
-        let outcomes = join_all(self.accepted.iter().map(|address| probe(*address, ANSWER))).await;
-        Verdict::of(&outcomes)
-    }
-
     async fn remove(self, registry: &Registry) {
         let service_id = self.target.id.clone();
         let command = Command::Vanish(self.target, self.session);
@@ -119,40 +101,6 @@ impl Ended {
             Err(error) => {
                 warn!(%service_id, %error, "Instance whose process has ended is not removed, it expires at the end of its TTL");
             }
-        }
-    }
-}
-
-// === impl Verdict ===
-
-impl Verdict {
-    fn of(outcomes: &[ProbeOutcome]) -> Self {
-        if outcomes.contains(&ProbeOutcome::Accepted) {
-            Self::Alive
-        } else if outcomes.contains(&ProbeOutcome::NoAnswer) {
-            Self::Unknown
-        } else {
-            Self::Gone
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_refusal_of_every_address_is_the_end() {
-        use ProbeOutcome::{Accepted, NoAnswer, Refused};
-        for (outcomes, expected) in [
-            (&[Refused][..], Verdict::Gone),
-            (&[Refused, Refused], Verdict::Gone),
-            (&[Refused, NoAnswer], Verdict::Unknown),
-            (&[NoAnswer], Verdict::Unknown),
-            (&[NoAnswer, Accepted], Verdict::Alive),
-            (&[Refused, Accepted], Verdict::Alive),
-        ] {
-            assert_eq!(Verdict::of(outcomes), expected, "{outcomes:?}");
         }
     }
 }

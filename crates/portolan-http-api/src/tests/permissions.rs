@@ -90,6 +90,7 @@ fn operations() -> Vec<Operation> {
     let (rollback, schema) = ("/api/v1/settings/{name}/rollback", "/api/v1/settings/{name}/schema");
     let (follow, set) = ("/api/v1/settings/{name}/watch", Method::PUT);
     let session = "/api/v1/services/{id}/session";
+    let check = "/api/v1/services/{id}/check";
     #[rustfmt::skip]
     let operations = vec![
         operation(get.clone(), list, "/api/v1/services?name=NAME", None, "list"),
@@ -104,6 +105,7 @@ fn operations() -> Vec<Operation> {
         operation(put.clone(), beat, "/api/v1/services/NAME-1/heartbeat", None, "heartbeat"),
         operation(put, health, "/api/v1/services/NAME-1/health", status(), "health"),
         operation(post.clone(), session, "/api/v1/services/NAME-1/session", None, "session"),
+        operation(post.clone(), check, "/api/v1/services/NAME-1/check", None, "report a failed connection"),
         operation(post.clone(), batch, batch, in_batch(json!({"op": "register", "service": service()})), "register"),
         operation(post.clone(), batch, batch, on_one("deregister"), "deregister"),
         operation(post.clone(), batch, batch, on_one("heartbeat"), "heartbeat"),

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::contract;
-use crate::{Api, Sessions};
+use crate::{Api, FailureReports, Sessions};
 
 /// How long any step may take before a test fails: far longer than it needs.
 pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -68,7 +68,9 @@ impl Server {
         let (sessions, ended) = Sessions::new(registry.clone(), [], metrics.clone());
         // It ends with the server and its sessions.
         drop(tokio::spawn(ended.run(CancellationToken::new())));
-        let api = Api::new(registry.clone(), metrics).sessions(sessions);
+        let (reports, examined) = FailureReports::new(registry.clone(), [], metrics.clone());
+        drop(tokio::spawn(examined.run(CancellationToken::new())));
+        let api = Api::new(registry.clone(), metrics).sessions(sessions).failure_reports(reports);
         let dialects = [change(api).dialect()];
         let serving = tokio::spawn(serve(listener, dialects, limits, stopped.map(drop)));
         let client = Client::builder().no_proxy().timeout(TEST_TIMEOUT).build().unwrap();

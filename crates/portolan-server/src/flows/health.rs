@@ -1,4 +1,5 @@
-//! Health checks of the endpoints that this server owns and that name a health URL.
+//! Health checks of the endpoints that this server owns and that name a health URL, or that refused the registry after a caller
+//! could not connect.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use portolan_core::{
 };
 use portolan_health::{
     CheckKinds, CheckReach, CheckSpec, HealthConfig, HealthEvent, HealthMonitor, RegistrantReach,
+    is_refused_after_report,
 };
 use portolan_metrics::Metrics;
 use portolan_registry::{Membership, Registry, WatchQuery};
@@ -20,6 +22,8 @@ use url::{Host, Url};
 use super::ChannelTrust;
 use crate::Settings;
 
+/// How an endpoint that is critical because of a report is checked: the first connection that it accepts disproves the report.
+const AFTER_REPORT: &str = "tcp#successes_before_passing=1&max_successes_before_passing=1";
 /// The length of the report queue. Checks wait while it is full.
 const REPORTS: usize = 256;
 
@@ -111,7 +115,11 @@ impl Checks {
             Change::Deregistered { endpoint } | Change::Expired { endpoint } => {
                 self.release(&endpoint.id);
             }
-            Change::Health { .. } => {}
+            // Its check goes on from this health, which its own state machine does not know.
+            Change::Health { endpoint } if is_refused_after_report(endpoint) => {
+                self.assign(endpoint);
+            }
+            Change::Health { endpoint } => self.end_check_after_report(endpoint),
         }
     }
 
@@ -129,6 +137,13 @@ impl Checks {
                 self.explain(endpoint, reason);
             }
             None => self.release(&endpoint.id),
+        }
+    }
+
+    /// Ends the check of an endpoint that was checked only because of a report.
+    fn end_check_after_report(&mut self, endpoint: &ServiceEndpoint) {
+        if self.checked.contains(&endpoint.id) && check_of(endpoint, self.trust).is_none() {
+            self.release(&endpoint.id);
         }
     }
 
@@ -163,6 +178,19 @@ impl Checks {
 /// host: a registry that requested any URL could be used to reach hosts behind a firewall
 /// (server-side request forgery).
 fn check_of(endpoint: &ServiceEndpoint, trust: ChannelTrust) -> Option<Result<CheckSpec, String>> {
+    let own = own_check_of(endpoint, trust);
+    let is_checked = matches!(own, Some(Ok(_)));
+    match is_refused_after_report(endpoint) && !is_checked {
+        true => Some(AFTER_REPORT.parse().map_err(|error| format!("{error}"))),
+        false => own,
+    }
+}
+
+/// The check that the registration requests from the registry.
+fn own_check_of(
+    endpoint: &ServiceEndpoint,
+    trust: ChannelTrust,
+) -> Option<Result<CheckSpec, String>> {
     let url = endpoint.health_url.as_deref()?;
     // An announcement that is not signed may be forged: with one datagram, anyone could let the registry send requests.
     if endpoint.source == Source::Broadcast && trust != ChannelTrust::Signed {
@@ -198,9 +226,22 @@ fn is_host_of(endpoint: &ServiceEndpoint, host: Host<&str>) -> bool {
     }
 }
 
+/// An endpoint that nobody checks is of unknown health again when it has disproved a report.
+fn after_report(registry: &Registry, id: &ServiceId, report: HealthReport) -> HealthReport {
+    let endpoint = registry.get(id);
+    let is_unchecked = |endpoint: &Arc<ServiceEndpoint>| {
+        is_refused_after_report(endpoint) && !endpoint.is_checked()
+    };
+    match report.status == HealthStatus::Passing && endpoint.as_ref().is_some_and(is_unchecked) {
+        true => HealthReport::new(HealthStatus::Unknown, ""),
+        false => report,
+    }
+}
+
 async fn apply(registry: &Registry, event: HealthEvent) {
     let (id, result) = match event {
         HealthEvent::Changed { id, report } => {
+            let report = after_report(registry, &id, report);
             let result = registry.update_health(&id, report).await;
             (id, result)
         }

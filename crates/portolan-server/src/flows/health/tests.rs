@@ -83,6 +83,37 @@ async fn exactly_one_server_checks_each_endpoint_and_another_takes_over() {
     until(|| first.checked().len() == SERVICES).await;
 }
 
+/// Marks the only instance as a report does, and waits until it has this health again.
+async fn recovers_to(server: &Server, health: HealthStatus) {
+    let id = server.registry.list()[0].id.clone();
+    server.registry.update_health(&id, portolan_health::refused_after_report()).await.unwrap();
+    until(|| server.registry.get(&id).unwrap().health == health).await;
+}
+
+#[tokio::test]
+async fn report_is_disproved_by_the_first_connection_that_is_accepted() {
+    let server = Server::start(Memory::new(&RegistryConfig::default()).unwrap());
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = target.local_addr().unwrap().port();
+    let mut service = Registration::new("api".parse().unwrap(), Host::loopback(), port);
+    let (key, value) = portolan_core::endpoint::CHECKED_BY_AGENT;
+    let by_agent = [(key.to_owned(), value.to_owned())];
+    let by_registry = Some(format!("tcp://127.0.0.1:{port}"));
+    for (metadata, health_url, recovered) in [
+        (&[][..], None, HealthStatus::Unknown),
+        (&by_agent, None, HealthStatus::Passing),
+        (&[], by_registry, HealthStatus::Passing),
+    ] {
+        service.metadata = metadata.iter().cloned().collect();
+        service.health_url = health_url;
+        server.registry.register(service.clone(), CommandOrigin::local()).await.unwrap();
+        // Its check does not report again what it has reported.
+        for _ in 0..2 {
+            recovers_to(&server, recovered).await;
+        }
+    }
+}
+
 fn endpoint(host: &str, health_url: &str) -> ServiceEndpoint {
     let host: Host = host.parse().unwrap();
     let mut registration = Registration::new("api".parse().unwrap(), host, 8080);
