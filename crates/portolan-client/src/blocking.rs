@@ -108,7 +108,7 @@ impl<H> DiscoveryClient<H> {
     /// Reports that connecting to an instance failed, as
     /// [`DiscoveryClient::report_failure`](crate::DiscoveryClient::report_failure).
     pub fn report_failure(&self, endpoint: &ServiceEndpoint) {
-        self.client.report_failure(endpoint);
+        self.thread.enter(|| self.client.report_failure(endpoint));
     }
 
     /// Ends every watch, every task and the client's thread, and waits for them.

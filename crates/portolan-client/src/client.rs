@@ -10,6 +10,7 @@ use tokio_util::sync::DropGuard;
 use crate::cached_resolver::CachedResolver;
 use crate::discover::{Discover, DiscoverAll, Lookup, ToServiceName};
 use crate::error::DiscoverError;
+use crate::failure_reporter::FailureReporter;
 use crate::feeds::Feeds;
 use crate::instances::OpenInstances;
 use crate::lazy_broadcaster::LazyBroadcaster;
@@ -46,6 +47,8 @@ pub struct DiscoveryClient<H = UnknownHost> {
 struct Inner {
     resolver: CachedResolver,
     feeds: Feeds,
+    /// `None` if no strategy uses the registry.
+    reporter: Option<Arc<FailureReporter>>,
     broadcaster: Arc<LazyBroadcaster>,
     lifecycle: Lifecycle,
     /// For the debug output.
@@ -63,7 +66,9 @@ impl<H> DiscoveryClient<H> {
         registry_url: String,
     ) -> Self {
         let guard = Arc::new(lifecycle.closed().clone().drop_guard());
-        let inner = Arc::new(Inner { resolver, feeds, broadcaster, lifecycle, registry_url });
+        let reporter = feeds.failure_reporter(&lifecycle);
+        let inner =
+            Arc::new(Inner { resolver, feeds, reporter, broadcaster, lifecycle, registry_url });
         Self { inner, guard, host: PhantomData }
     }
 
@@ -120,8 +125,14 @@ impl<H> DiscoveryClient<H> {
 
     /// Reports that connecting to an instance failed. For a while the instance is returned only if
     /// there is no other; if every instance has failed, the next lookup asks the strategies again.
+    ///
+    /// The registry is told in the background, if there is one and this is called within a tokio runtime. It connects to
+    /// the instance itself; if that refuses, it is critical for everybody.
     pub fn report_failure(&self, endpoint: &ServiceEndpoint) {
         self.inner.resolver.report_failure(endpoint);
+        if let Some(reporter) = &self.inner.reporter {
+            reporter.report(&endpoint.id);
+        }
     }
 
     /// Ends every watch and every task, and waits for them. Pending lookups fail with

@@ -6,7 +6,9 @@ use portolan_broadcast::Broadcaster;
 use portolan_core::{Remedy as _, Scope, ServiceEndpoint, ServiceName};
 use tracing::debug;
 
+use crate::failure_reporter::FailureReporter;
 use crate::lazy_broadcaster::LazyBroadcaster;
+use crate::lifecycle::Lifecycle;
 use crate::registry_client::{ConnectionEvents, ReconnectingWatch, RegistryClient, WatchRequest};
 
 /// The feeds that the configured strategies use.
@@ -35,6 +37,12 @@ impl Feeds {
         let registry = self.registry.clone()?;
         let request = WatchRequest { names, scopes: self.scopes.clone(), from: None };
         Some(ReconnectingWatch::connection_events(registry, request))
+    }
+
+    /// Returns what tells the registry of failed connections; `None` if no strategy uses the registry.
+    pub(crate) fn failure_reporter(&self, lifecycle: &Lifecycle) -> Option<Arc<FailureReporter>> {
+        let registry = self.registry.clone()?;
+        Some(FailureReporter::new(registry, lifecycle.clone()))
     }
 
     /// Returns the broadcaster; `None` if no strategy uses the channel or it cannot be opened.

@@ -23,6 +23,7 @@ mod dns_resolver;
 pub mod environment;
 mod error;
 mod evidence;
+mod failure_reporter;
 mod feeds;
 mod handshake;
 mod instances;

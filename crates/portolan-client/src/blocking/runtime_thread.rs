@@ -42,6 +42,12 @@ impl RuntimeThread {
         receiver.recv().map_err(|_| DiscoverError::Closed)
     }
 
+    /// Calls the function so that it can start tasks on the runtime.
+    pub(super) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _runtime = self.handle.enter();
+        work()
+    }
+
     pub(super) fn stop(&self) {
         let Some((stop, join)) = self.running.lock().take() else { return };
         drop(stop);

@@ -181,6 +181,26 @@ async fn reported_failure_selects_another_instance_at_once() {
 }
 
 #[tokio::test]
+async fn reported_failure_is_told_to_the_registry_once() {
+    let registry = FakeRegistry::start().await;
+    let api = endpoint("api", 1);
+    registry.put(api.clone());
+    let client = client_of(&registry);
+    let found = client.discover("api").await.unwrap();
+    let checks = || {
+        let line = format!("POST /api/v1/services/{}/check", api.id);
+        registry.requests().iter().filter(|request| request.contains(&line)).count()
+    };
+    for _ in 0..1000 {
+        client.report_failure(&found);
+    }
+    until("the report", || checks() > 0).await;
+    assert_eq!(checks(), 1);
+    client.close().await;
+    client.report_failure(&found);
+}
+
+#[tokio::test]
 async fn not_found_and_could_not_ask_are_different_errors() {
     let registry = FakeRegistry::start().await;
     let down = vacant();

@@ -138,6 +138,13 @@ impl RegistryClient {
         self.send_for(id, request).await.map(drop)
     }
 
+    /// Says that a connection to an instance failed. The registry connects to it at once; if it refuses, it becomes critical.
+    /// Needs the right to read or to watch the service. Fails with [`RegistryClientError::UnknownService`] for an unknown id,
+    /// and with a registry that knows no such reports.
+    pub async fn request_check(&self, id: &ServiceId) -> Result<(), RegistryClientError> {
+        self.send_for(id, self.instance(Method::POST, id, Some("check"))).await.map(drop)
+    }
+
     /// Returns an instance. Fails with [`RegistryClientError::UnknownService`] for an unknown id.
     pub async fn get(&self, id: &ServiceId) -> Result<ServiceEndpoint, RegistryClientError> {
         let response = self.send_for(id, self.instance(Method::GET, id, None)).await?;
