@@ -19,6 +19,8 @@ mod draining;
 mod etcd;
 mod examples;
 mod exit_statuses;
+#[cfg(feature = "full")]
+mod failure_reports;
 mod forged_datagrams;
 mod handoff;
 #[cfg(feature = "full")]

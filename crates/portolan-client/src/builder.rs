@@ -220,7 +220,9 @@ impl<H> DiscoveryClientBuilder<H> {
             let sync = CacheSync::new(&cache, suspects, feeds, lifecycle.clone());
             (cache, sync)
         });
-        let resolver = CachedResolver::new(resolver, cached, suspects, lifecycle.clone(), metrics);
+        let reporter = feeds.failure_reporter(&lifecycle);
+        let resolver = CachedResolver::new(resolver, cached, suspects, lifecycle.clone(), metrics)
+            .reporting_to(reporter);
         Ok(DiscoveryClient::new(resolver, feeds, broadcaster, lifecycle, registry_url))
     }
 }

@@ -12,6 +12,7 @@ use crate::cache_sync::CacheSync;
 use crate::chain::Resolution;
 use crate::discovered::Discovered;
 use crate::error::DiscoverError;
+use crate::failure_reporter::FailureReporter;
 use crate::lifecycle::Lifecycle;
 use crate::options::LookupOptions;
 use crate::refresh::Refresher;
@@ -26,6 +27,8 @@ pub(crate) struct CachedResolver {
     cached: Option<Cached>,
     suspects: Arc<Suspects>,
     refresher: Refresher,
+    /// `None` if no strategy uses the registry.
+    reporter: Option<Arc<FailureReporter>>,
     metrics: Metrics,
 }
 
@@ -54,7 +57,13 @@ impl CachedResolver {
     ) -> Self {
         let cached = cached.map(|(cache, sync)| Cached { cache, sync: Arc::new(sync) });
         let refresher = Refresher::new(lifecycle);
-        Self { resolver: Arc::new(resolver), cached, suspects, refresher, metrics }
+        let resolver = Arc::new(resolver);
+        Self { resolver, cached, suspects, refresher, reporter: None, metrics }
+    }
+
+    /// Tells the registry of failed connections too.
+    pub(crate) fn reporting_to(self, reporter: Option<Arc<FailureReporter>>) -> Self {
+        Self { reporter, ..self }
     }
 
     /// Fails if discovery is disabled or the client is closed.
@@ -113,9 +122,12 @@ impl CachedResolver {
         }
     }
 
-    /// Avoids an instance for a while; once every instance is suspect, the entry becomes stale.
+    /// Avoids an instance for a while, and has the registry ask it; once every instance is suspect, the entry becomes stale.
     pub(crate) fn report_failure(&self, endpoint: &ServiceEndpoint) {
         self.suspects.insert(&endpoint.id);
+        if let Some(reporter) = &self.reporter {
+            reporter.report(&endpoint.id);
+        }
         if let Some(Cached { cache, .. }) = &self.cached {
             cache.update(&endpoint.name, |entry| {
                 let all = select::all_suspect(&entry.resolution.candidates, &self.suspects);

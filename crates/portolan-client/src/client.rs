@@ -10,7 +10,6 @@ use tokio_util::sync::DropGuard;
 use crate::cached_resolver::CachedResolver;
 use crate::discover::{Discover, DiscoverAll, Lookup, ToServiceName};
 use crate::error::DiscoverError;
-use crate::failure_reporter::FailureReporter;
 use crate::feeds::Feeds;
 use crate::instances::OpenInstances;
 use crate::lazy_broadcaster::LazyBroadcaster;
@@ -47,8 +46,6 @@ pub struct DiscoveryClient<H = UnknownHost> {
 struct Inner {
     resolver: CachedResolver,
     feeds: Feeds,
-    /// `None` if no strategy uses the registry.
-    reporter: Option<Arc<FailureReporter>>,
     broadcaster: Arc<LazyBroadcaster>,
     lifecycle: Lifecycle,
     /// For the debug output.
@@ -66,9 +63,7 @@ impl<H> DiscoveryClient<H> {
         registry_url: String,
     ) -> Self {
         let guard = Arc::new(lifecycle.closed().clone().drop_guard());
-        let reporter = feeds.failure_reporter(&lifecycle);
-        let inner =
-            Arc::new(Inner { resolver, feeds, reporter, broadcaster, lifecycle, registry_url });
+        let inner = Arc::new(Inner { resolver, feeds, broadcaster, lifecycle, registry_url });
         Self { inner, guard, host: PhantomData }
     }
 
@@ -130,9 +125,6 @@ impl<H> DiscoveryClient<H> {
     /// the instance itself; if that refuses, it is critical for everybody.
     pub fn report_failure(&self, endpoint: &ServiceEndpoint) {
         self.inner.resolver.report_failure(endpoint);
-        if let Some(reporter) = &self.inner.reporter {
-            reporter.report(&endpoint.id);
-        }
     }
 
     /// Ends every watch and every task, and waits for them. Pending lookups fail with

@@ -149,6 +149,12 @@ impl ServiceInstances {
         self.0.set.usable()
     }
 
+    /// Returns every known instance, the most usable ones first, for callers that need one of a certain kind, such as the
+    /// primary of a database.
+    pub fn all(&self) -> Vec<Arc<ServiceEndpoint>> {
+        self.0.set.all()
+    }
+
     /// Returns the usable instances and each later state of them. The receiver fails once the set is dropped.
     pub fn changes(&self) -> watch::Receiver<Arc<[Arc<ServiceEndpoint>]>> {
         self.0.set.subscribe()

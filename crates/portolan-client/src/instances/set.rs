@@ -93,6 +93,12 @@ impl InstanceSet {
         self.best(&[]).iter().map(|instance| Arc::clone(&instance.endpoint)).collect()
     }
 
+    pub(super) fn all(&self) -> Vec<Arc<ServiceEndpoint>> {
+        let mut known = self.known.read().to_vec();
+        known.sort_by_key(|instance| instance.tier(&self.suspects));
+        known.iter().map(|instance| Arc::clone(&instance.endpoint)).collect()
+    }
+
     pub(super) fn subscribe(&self) -> watch::Receiver<Usable> {
         self.usable.subscribe()
     }
