@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::env::{TestEnv, target_directory};
 use crate::process::Process;
@@ -33,6 +34,59 @@ impl Postgres {
         let data = env.directory().join(name);
         copy(&template()?, &data)?;
         Ok(Self { data, server })
+    }
+
+    /// Creates a cluster of its own, whose system identifier differs from that of [`Self::prepare`].
+    ///
+    /// # Errors
+    /// PostgreSQL is not installed, or cannot create the cluster.
+    pub fn prepare_another(env: &TestEnv, name: &str) -> Result<Self> {
+        let server = programs::find_postgres("postgres")?;
+        let data = env.directory().join(name);
+        make_template(&programs::find_postgres("initdb")?, &data)?;
+        give_to_account(&data)?;
+        Ok(Self { data, server })
+    }
+
+    /// Creates a standby of the server on a port of this host, which follows it from now on.
+    ///
+    /// # Errors
+    /// PostgreSQL is not installed, or the server cannot be copied.
+    pub fn prepare_standby(env: &TestEnv, name: &str, primary: u16) -> Result<Self> {
+        let server = programs::find_postgres("postgres")?;
+        let data = env.folder(name)?;
+        give_to_account(&data)?;
+        run(Command::new("chmod").arg("go-rwx").arg(&data))?;
+        let words = as_account();
+        let mut copy = Command::new("env");
+        copy.args(words).arg(programs::find_postgres("pg_basebackup")?);
+        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--pgdata"]);
+        copy.arg(&data).args(["--host=127.0.0.1", "--username", ACCOUNT]);
+        run(copy.arg(format!("--port={primary}")).current_dir("/"))?;
+        Ok(Self { data, server })
+    }
+
+    /// Kills the server, so that it ends without a shutdown.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill(&self) -> Result<()> {
+        let file = self.data.join("postmaster.pid");
+        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let id = text.lines().next().and_then(|line| line.parse().ok());
+        let id = id.and_then(Pid::from_raw).context("no process id")?;
+        Ok(kill_process(id, Signal::KILL)?)
+    }
+
+    /// Whether a process of the server still runs: its sessions end a moment after it was killed.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn is_running(&self) -> Result<bool> {
+        let processes = fs::read_dir("/proc")?.flatten();
+        let mut directories =
+            processes.filter_map(|one| fs::read_link(one.path().join("cwd")).ok());
+        Ok(directories.any(|directory| directory == self.data))
     }
 
     /// Returns the data directory, which identifies the server.

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 /// Each crate's layer. A crate depends on lower layers only.
 const LAYERS: [(&str, u8); 31] = [
+const LAYERS: [(&str, u8); 28] = [
     ("portolan-core", 0),
     ("portolan-metrics", 0),
     ("portolan-shared-table", 0),
@@ -32,7 +33,9 @@ const LAYERS: [(&str, u8); 31] = [
     ("portolan-agent", 4),
     ("portolan-reqwest", 4),
     ("portolan-tower", 4),
+    ("portolan-database", 4),
     ("portolan-render", 4),
+    ("portolan-postgres", 5),
     ("portolan-server", 5),
     ("portolan-service", 5),
     ("portolan-supervisor", 5),

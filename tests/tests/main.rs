@@ -31,6 +31,7 @@ mod helixcode;
 mod hostile_network;
 #[cfg(feature = "full")]
 mod integrations_http;
+mod integrations_databases;
 mod ipv6_only;
 mod late_networks;
 mod layers;
