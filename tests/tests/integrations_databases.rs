@@ -3,6 +3,7 @@
 mod deadpool;
 mod load;
 mod postgres_service;
+mod redis;
 
 use anyhow::Result;
 use portolan_client::{DiscoveryClient, DiscoveryConfig, ServiceInstances};

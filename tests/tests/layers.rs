@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 /// Each crate's layer. A crate depends on lower layers only.
 const LAYERS: [(&str, u8); 31] = [
 const LAYERS: [(&str, u8); 28] = [
+const LAYERS: [(&str, u8); 29] = [
     ("portolan-core", 0),
     ("portolan-metrics", 0),
     ("portolan-shared-table", 0),
@@ -36,6 +37,7 @@ const LAYERS: [(&str, u8); 28] = [
     ("portolan-database", 4),
     ("portolan-render", 4),
     ("portolan-postgres", 5),
+    ("portolan-redis", 5),
     ("portolan-server", 5),
     ("portolan-service", 5),
     ("portolan-supervisor", 5),

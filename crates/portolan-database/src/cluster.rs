@@ -41,8 +41,11 @@ impl Cluster {
             ClusterPin::Known(known) => known.clone(),
             ClusterPin::First => match found {
                 Some(found) => self.first.lock().get_or_insert_with(|| found.to_owned()).clone(),
-                // This kind of database has no identity.
-                None => return Ok(()),
+                None => match self.first.lock().clone() {
+                    Some(first) => first,
+                    // This kind of database has no identity.
+                    None => return Ok(()),
+                },
             },
         };
         match found {
@@ -60,8 +63,10 @@ mod tests {
     #[test]
     fn first_server_decides_unless_the_identity_is_known() {
         let first = Cluster::new(ClusterPin::First);
+        first.check(None).unwrap();
         first.check(Some("7")).unwrap();
         first.check(Some("7")).unwrap();
+        first.check(None).unwrap_err();
         assert!(first.check(Some("8")).unwrap_err().contains("expected 7"));
         let known = Cluster::new(ClusterPin::Known("8".to_owned()));
         known.check(Some("7")).unwrap_err();

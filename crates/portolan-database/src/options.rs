@@ -21,6 +21,11 @@ impl ServerOptions {
         Self { target, ..Self::default() }
     }
 
+    /// The role.
+    pub fn target(&self) -> TargetRole {
+        self.target
+    }
+
     /// Sets which data a server must have. Default: that of the first server that is used.
     pub fn cluster(mut self, cluster: ClusterPin) -> Self {
         self.cluster = cluster;
