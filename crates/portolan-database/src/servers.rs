@@ -101,7 +101,7 @@ impl<C: Connector> DatabaseServers<C> {
         let limit = self.attempt_timeout;
         let facts = timeout(limit, self.connector.ask(connection, self.cluster.is_needed())).await;
         let facts = facts.map_err(|_| Unusable::TimedOut(limit))?.map_err(Unusable::from)?;
-        self.judge(&facts)
+        self.accept(&facts)
     }
 
     /// Whether the instance is one of the service still, at the same address and in the same run.
@@ -172,7 +172,7 @@ impl<C: Connector> DatabaseServers<C> {
         let (connection, facts) = opened?;
         // Its address may have been given to another server while it was asked.
         self.check_known(endpoint)?;
-        self.judge(&facts)?;
+        self.accept(&facts)?;
         info!(service_name = %endpoint.name, address = endpoint.address(), is_standby = facts.is_standby, "Connected");
         Ok((connection, facts))
     }
@@ -186,8 +186,17 @@ impl<C: Connector> DatabaseServers<C> {
         Ok((connection, facts))
     }
 
-    /// Whether a server may be used.
-    fn judge(&self, facts: &ServerFacts) -> Result<(), Unusable> {
+    /// Whether the identity of a server's data matters.
+    pub fn needs_cluster(&self) -> bool {
+        self.cluster.is_needed()
+    }
+
+    /// Checks that a server which says this of itself has the role and the data.
+    ///
+    /// # Errors
+    ///
+    /// If it has not.
+    pub fn accept(&self, facts: &ServerFacts) -> Result<(), Unusable> {
         if !self.target.accepts(facts) {
             return Err(Unusable::Role(match facts {
                 ServerFacts { is_standby: true, .. } => "a standby",

@@ -2,12 +2,14 @@
 
 use portolan_database::ServerFacts;
 
-/// Whether it is a standby, and whether it accepts writes.
-pub(crate) const ROLE: &str = "SELECT pg_catalog.pg_is_in_recovery()::text, \
-                               pg_catalog.current_setting('transaction_read_only')";
-/// The same, and the system identifier, which a cluster gets once, from initdb.
-pub(crate) const ROLE_AND_CLUSTER: &str = "SELECT pg_catalog.pg_is_in_recovery()::text, \
+/// Whether it is a standby, whether it accepts writes, and when this run of it began.
+const ROLE: &str = "SELECT pg_catalog.pg_is_in_recovery()::text, \
      pg_catalog.current_setting('transaction_read_only'), \
+     extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text";
+/// The same, and the system identifier, which a cluster gets once, from initdb.
+const ROLE_AND_CLUSTER: &str = "SELECT pg_catalog.pg_is_in_recovery()::text, \
+     pg_catalog.current_setting('transaction_read_only'), \
+     extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text, \
      (SELECT system_identifier::text FROM pg_catalog.pg_control_system())";
 
 /// Returns the query.

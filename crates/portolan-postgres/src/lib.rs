@@ -7,6 +7,8 @@
 #[cfg(feature = "deadpool")]
 mod deadpool;
 mod facts;
+#[cfg(feature = "sqlx")]
+mod sqlx;
 
 pub use portolan_database::{
     ClusterPin, InvalidTarget, NoServer, ServerOptions, TargetRole, Unusable,
@@ -14,3 +16,5 @@ pub use portolan_database::{
 
 #[cfg(feature = "deadpool")]
 pub use self::deadpool::{InvalidConfig, PostgresConnection, PostgresManager};
+#[cfg(feature = "sqlx")]
+pub use self::sqlx::SqlxPool;

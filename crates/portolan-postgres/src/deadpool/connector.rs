@@ -61,7 +61,7 @@ where
             _ => None,
         });
         let column = |at: usize| row.and_then(|row| row.try_get(at).ok().flatten());
-        let cluster = with_cluster.then(|| column(2)).flatten();
+        let cluster = with_cluster.then(|| column(3)).flatten();
         facts::read(column(0), column(1), cluster)
             .ok_or_else(|| ConnectError::Refused("its answer is not one of PostgreSQL".to_owned()))
     }
