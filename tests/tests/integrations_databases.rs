@@ -4,6 +4,7 @@ mod deadpool;
 mod load;
 mod postgres_service;
 mod redis;
+mod sqlx;
 
 use anyhow::Result;
 use portolan_client::{DiscoveryClient, DiscoveryConfig, ServiceInstances};

@@ -8,10 +8,8 @@ use portolan_tests::{isolated, wait_for};
 use tokio::runtime::Runtime;
 
 use super::load::Load;
-use super::postgres_service::{NAME, PostgresService};
+use super::postgres_service::{NAME, PostgresService, TABLE, stored};
 use super::{ACQUIRE, instances, runtime};
-
-const TABLE: &str = "CREATE TABLE hits (number bigint)";
 
 fn pool(runtime: &Runtime, target: TargetRole) -> Result<Pool<PostgresManager>> {
     let options = ServerOptions::new(target).acquire_timeout(ACQUIRE);
@@ -32,12 +30,6 @@ async fn read(pool: Pool<PostgresManager>, is_standby: bool) -> Result<()> {
     let row = connection.query_one("SELECT pg_is_in_recovery(), count(*) FROM hits", &[]).await?;
     ensure!(row.get::<_, bool>(0) == is_standby, "{:?} has another role", connection.endpoint());
     Ok(())
-}
-
-/// The numbers in the table.
-fn stored(port: u16) -> Result<Vec<i64>> {
-    let text = psql("127.0.0.1", port, "SELECT number FROM hits")?;
-    Ok(text.lines().map(str::parse).collect::<Result<_, _>>()?)
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A PostgreSQL that runs as a service.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -8,6 +9,15 @@ use portolan_tests::{Process, TestEnv, wait_for};
 
 /// The service of all tests.
 pub(super) const NAME: &str = "orders-db";
+
+/// Creates the table of all tests.
+pub(super) const TABLE: &str = "CREATE TABLE hits (number bigint)";
+
+/// The numbers in the table of the server at this port.
+pub(super) fn stored(port: u16) -> Result<HashSet<i64>> {
+    let text = psql("127.0.0.1", port, "SELECT number FROM hits")?;
+    Ok(text.lines().map(str::parse).collect::<Result<_, _>>()?)
+}
 
 /// A server that runs under `portolan run`.
 pub(super) struct PostgresService<'a> {
