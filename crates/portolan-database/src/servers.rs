@@ -79,9 +79,9 @@ impl<C: Connector> DatabaseServers<C> {
             }
             // So that changes in quick succession do not make this a busy loop.
             sleep(RETRY.0.min(deadline.duration_since(Instant::now()))).await;
-            match timeout(backoff.next_wait(), changes.changed()).await {
-                Ok(Err(_)) => return Err(self.no_server(failures, true)),
-                Ok(Ok(())) | Err(_) => {}
+            let next = deadline.min(Instant::now() + backoff.next_wait());
+            if let Ok(Err(_)) = timeout_at(next, changes.changed()).await {
+                return Err(self.no_server(failures, true));
             }
         }
     }

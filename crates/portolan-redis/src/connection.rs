@@ -16,6 +16,7 @@ use tracing::debug;
 
 use crate::RedisSettings;
 use crate::connector::RedisConnector;
+use crate::link::Link;
 
 /// How long what a server said of its role counts while the connection is used.
 const ROLE_COUNTS: Duration = Duration::from_secs(1);
@@ -50,7 +51,7 @@ struct Shared {
 /// The connection in use.
 #[derive(Clone)]
 struct Live {
-    connection: MultiplexedConnection,
+    link: Link,
     endpoint: Arc<ServiceEndpoint>,
     checked: Instant,
     number: u64,
@@ -92,8 +93,8 @@ impl RedisConnection {
     {
         let mut is_first = true;
         loop {
-            let live = self.0.live().await.map_err(no_server)?;
-            let (result, is_read_only) = send(live.connection.clone()).await;
+            let live = self.0.live().await.map_err(|error| no_server(&error))?;
+            let (result, is_read_only) = send(live.link.connection.clone()).await;
             if is_read_only && self.0.target == TargetRole::Primary {
                 debug!(address = live.endpoint.address(), "Redis is no primary any more");
                 self.0.forget(&live);
@@ -172,7 +173,7 @@ impl Shared {
         }
         let former = self.live.lock().take();
         if let Some(mut live) = former {
-            match self.servers.check(&live.endpoint, &mut live.connection).await {
+            match self.servers.check(&live.endpoint, &mut live.link).await {
                 Ok(()) => {
                     live.checked = Instant::now();
                     return Ok(self.live.lock().insert(live).clone());
@@ -182,16 +183,16 @@ impl Shared {
                 }
             }
         }
-        let Connected { endpoint, connection } = self.servers.connect().await?;
+        let Connected { endpoint, connection: link } = self.servers.connect().await?;
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
-        let live = Live { connection, endpoint, checked: Instant::now(), number };
+        let live = Live { link, endpoint, checked: Instant::now(), number };
         Ok(self.live.lock().insert(live).clone())
     }
 
     /// Returns the connection in use if its server was asked recently, and is one of the service.
     fn recent(&self) -> Option<Live> {
         let live = self.live.lock().clone()?;
-        let is_recent = live.checked.elapsed() < ROLE_COUNTS;
+        let is_recent = live.checked.elapsed() < ROLE_COUNTS && !live.link.has_ended();
         (is_recent && self.servers.is_known(&live.endpoint)).then_some(live)
     }
 
@@ -225,6 +226,6 @@ fn is_read_only(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
 }
 
-fn no_server(error: NoServer) -> RedisError {
+fn no_server(error: &NoServer) -> RedisError {
     (ErrorKind::Io, "no server to connect to", error.with_remedy()).into()
 }

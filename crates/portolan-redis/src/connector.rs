@@ -2,44 +2,35 @@
 
 use portolan_core::Host;
 use portolan_database::{ConnectError, Connector, ServerFacts};
-use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisError, Value, cmd,
-};
+use redis::{RedisError, Value, cmd};
 
 use crate::RedisSettings;
+use crate::link::Link;
 
 /// Connects with these settings, in which the server is missing.
 #[derive(Debug)]
 pub(crate) struct RedisConnector(pub(crate) RedisSettings);
 
 impl Connector for RedisConnector {
-    type Connection = MultiplexedConnection;
+    type Connection = Link;
 
-    async fn connect(&self, host: &Host, port: u16) -> Result<MultiplexedConnection, ConnectError> {
+    async fn connect(&self, host: &Host, port: u16) -> Result<Link, ConnectError> {
         let RedisSettings { session, response_timeout, .. } = &self.0;
-        let address = ConnectionAddr::Tcp(host.to_string(), port).into_connection_info();
-        let info = address.map_err(reason)?.set_redis_settings(session.clone());
-        // The search for a server has a timeout of its own.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(*response_timeout);
-        let client = Client::open(info).map_err(reason)?;
-        client.get_multiplexed_async_connection_with_config(&config).await.map_err(reason)
+        Link::open(host, port, session, *response_timeout).await.map_err(|error| reason(&error))
     }
 
-    async fn ask(
-        &self,
-        connection: &mut MultiplexedConnection,
-        with_cluster: bool,
-    ) -> Result<ServerFacts, ConnectError> {
+    async fn ask(&self, link: &mut Link, with_cluster: bool) -> Result<ServerFacts, ConnectError> {
+        let connection = &mut link.connection;
         // Unlike ROLE, this is refused while the server loads its data, and by a replica without data that it may serve.
-        cmd("PING").exec_async(connection).await.map_err(reason)?;
-        let role: Value = cmd("ROLE").query_async(connection).await.map_err(reason)?;
+        cmd("PING").exec_async(connection).await.map_err(|error| reason(&error))?;
+        let role: Value =
+            cmd("ROLE").query_async(connection).await.map_err(|error| reason(&error))?;
         let is_standby = is_replica(&role)
             .ok_or_else(|| ConnectError::Refused("its ROLE is not one of Redis".to_owned()))?;
         let cluster = match self.0.identity_key.as_ref().filter(|_| with_cluster) {
-            Some(key) => cmd("GET").arg(key).query_async(connection).await.map_err(reason)?,
+            Some(key) => {
+                cmd("GET").arg(key).query_async(connection).await.map_err(|error| reason(&error))?
+            }
             None => None,
         };
         Ok(ServerFacts { is_standby, is_writable: !is_standby, cluster })
@@ -62,7 +53,7 @@ fn is_replica(role: &Value) -> Option<bool> {
 }
 
 /// Whether the server has answered.
-fn reason(error: RedisError) -> ConnectError {
+fn reason(error: &RedisError) -> ConnectError {
     match error.is_io_error() {
         true => ConnectError::Unreachable(error.to_string()),
         false => ConnectError::Refused(error.to_string()),

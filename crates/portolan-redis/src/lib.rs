@@ -6,6 +6,7 @@
 
 mod connection;
 mod connector;
+mod link;
 mod settings;
 
 pub use portolan_database::{

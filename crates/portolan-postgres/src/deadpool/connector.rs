@@ -40,7 +40,8 @@ where
     async fn connect(&self, host: &Host, port: u16) -> Result<Client, ConnectError> {
         let mut config = self.config.clone();
         config.host(host.to_string()).port(port);
-        let (client, connection) = config.connect(self.tls.clone()).await.map_err(reason)?;
+        let (client, connection) =
+            config.connect(self.tls.clone()).await.map_err(|error| reason(&error))?;
         // It ends when the client is dropped.
         self.tasks.spawn(async move {
             if let Err(error) = connection.await {
@@ -55,7 +56,10 @@ where
         client: &mut Client,
         with_cluster: bool,
     ) -> Result<ServerFacts, ConnectError> {
-        let answer = client.simple_query(facts::query(with_cluster)).await.map_err(reason)?;
+        let answer = client
+            .simple_query(facts::query(with_cluster))
+            .await
+            .map_err(|error| reason(&error))?;
         let row = answer.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
@@ -68,7 +72,7 @@ where
 }
 
 /// Whether the server has answered. Its messages have no secrets of the client.
-fn reason(error: Error) -> ConnectError {
+fn reason(error: &Error) -> ConnectError {
     if let Some(db) = error.as_db_error() {
         return ConnectError::Refused(format!("{} (SQLSTATE {})", db.message(), db.code().code()));
     }

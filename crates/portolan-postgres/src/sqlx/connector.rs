@@ -23,7 +23,7 @@ impl Connector for SqlxConnector {
     type Connection = PgConnection;
 
     async fn connect(&self, host: &Host, port: u16) -> Result<PgConnection, ConnectError> {
-        at(&self.0, host, port).connect().await.map_err(reason)
+        at(&self.0, host, port).connect().await.map_err(|error| reason(&error))
     }
 
     async fn ask(
@@ -31,7 +31,10 @@ impl Connector for SqlxConnector {
         connection: &mut PgConnection,
         with_cluster: bool,
     ) -> Result<ServerFacts, ConnectError> {
-        identify(connection, with_cluster).await.map(|(facts, _)| facts).map_err(reason)
+        identify(connection, with_cluster)
+            .await
+            .map(|(facts, _)| facts)
+            .map_err(|error| reason(&error))
     }
 }
 
@@ -61,8 +64,8 @@ fn text(row: &PgRow, column: usize) -> Result<String, Error> {
 }
 
 /// Whether the server has answered.
-fn reason(error: Error) -> ConnectError {
-    match &error {
+fn reason(error: &Error) -> ConnectError {
+    match error {
         Error::Io(io) => ConnectError::Unreachable(io.to_string()),
         Error::Database(answer) => {
             let code = answer.code().unwrap_or_default();
