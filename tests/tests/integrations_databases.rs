@@ -1,6 +1,7 @@
 //! The pools of databases while their servers are killed, return elsewhere and are promoted, under constant load.
 
 mod deadpool;
+mod examples;
 mod load;
 mod postgres_service;
 mod redis;

@@ -13,7 +13,7 @@ use super::{ACQUIRE, instances, runtime};
 
 fn pool(runtime: &Runtime, target: TargetRole) -> Result<Pool<PostgresManager>> {
     let options = ServerOptions::new(target).acquire_timeout(ACQUIRE);
-    let config = "user=postgres dbname=postgres".parse()?;
+    let config = "user=app dbname=postgres".parse()?;
     let manager = PostgresManager::new(instances(runtime, NAME)?, config, options)?;
     Ok(Pool::builder(manager).max_size(3).build()?)
 }

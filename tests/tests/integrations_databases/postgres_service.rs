@@ -10,8 +10,9 @@ use portolan_tests::{Process, TestEnv, wait_for};
 /// The service of all tests.
 pub(super) const NAME: &str = "orders-db";
 
-/// Creates the table of all tests.
-pub(super) const TABLE: &str = "CREATE TABLE hits (number bigint)";
+/// Creates the table of all tests, and the user of the programs, who has no other right.
+pub(super) const TABLE: &str =
+    "CREATE TABLE hits (number bigint); CREATE ROLE app LOGIN; GRANT SELECT, INSERT ON hits TO app";
 
 /// The numbers in the table of the server at this port.
 pub(super) fn stored(port: u16) -> Result<HashSet<i64>> {

@@ -20,12 +20,26 @@ struct RedisService<'a> {
     env: &'a TestEnv,
     wrapper: Process,
     port: u16,
+    /// Empty if it has none.
+    password: &'static str,
 }
 
 // === impl RedisService ===
 
 impl<'a> RedisService<'a> {
+    /// Starts one with the password of the service.
     fn start(env: &'a TestEnv, data: &str, port: u16, role: &str, more: &[&str]) -> Result<Self> {
+        Self::start_with(env, data, port, role, more, PASSWORD)
+    }
+
+    fn start_with(
+        env: &'a TestEnv,
+        data: &str,
+        port: u16,
+        role: &str,
+        more: &[&str],
+        password: &'static str,
+    ) -> Result<Self> {
         let (preferred, role) = (port.to_string(), format!("role={role}"));
         let options = ["--preferred", &preferred, "--strict", "--ttl", "1h", "--meta", &role];
         let directory = env.folder(data)?.display().to_string();
@@ -33,11 +47,14 @@ impl<'a> RedisService<'a> {
         for word in ["--dir", &directory, "--appendonly", "yes", "--appendfsync", "always"] {
             command.push(word.to_owned());
         }
-        command.extend(["--requirepass", PASSWORD, "--masterauth", PASSWORD].map(str::to_owned));
+        if !password.is_empty() {
+            let options = ["--requirepass", password, "--masterauth", password];
+            command.extend(options.map(str::to_owned));
+        }
         command.extend(more.iter().map(|word| (*word).to_owned()));
         let wrapper = env.service(NAME, &options, &command)?;
-        let mut service = Self { env, wrapper, port };
-        let answers = || ensure_ok(ask::<String>(port, &["PING"]));
+        let mut service = Self { env, wrapper, port, password };
+        let answers = || ask_with::<String>(port, password, &["PING"]).map(drop);
         service.wrapper.wait_until("Redis to answer", answers)?;
         service.wrapper.wait_until("Redis to be registered", || {
             let found = env.registered(NAME)?;
@@ -50,13 +67,14 @@ impl<'a> RedisService<'a> {
     /// Kills the server and its wrapper. Returns the time in which it ended.
     fn kill(mut self) -> Result<(Instant, Instant)> {
         let begun = Instant::now();
-        let information: String = ask(self.port, &["INFO", "server"])?;
+        let information: String = ask_with(self.port, self.password, &["INFO", "server"])?;
         let id = information.lines().find_map(|line| line.strip_prefix("process_id:"));
         let id = id.and_then(|id| id.trim().parse().ok()).and_then(Pid::from_raw);
         self.wrapper.kill()?;
         kill_process(id.context("no process id")?, Signal::KILL)?;
         wait_for("Redis to be gone", || {
-            ensure!(ask::<String>(self.port, &["PING"]).is_err(), "it answers");
+            let answer = ask_with::<String>(self.port, self.password, &["PING"]);
+            ensure!(answer.is_err(), "it answers");
             Ok(())
         })?;
         // What is registered by hand at its address stays, whoever listens there.
@@ -66,14 +84,17 @@ impl<'a> RedisService<'a> {
     }
 }
 
-fn ensure_ok<T>(result: Result<T>) -> Result<()> {
-    result.map(drop)
+/// Sends a command to the server of the service at this port, with its password.
+fn ask<T: redis::FromRedisValue>(port: u16, words: &[&str]) -> Result<T> {
+    ask_with(port, PASSWORD, words)
 }
 
-/// Sends a command to the server of the service at this port.
-fn ask<T: redis::FromRedisValue>(port: u16, words: &[&str]) -> Result<T> {
-    let client =
-        Client::open(format!("redis://:{}@127.0.0.1:{port}", PASSWORD.replace(' ', "%20")))?;
+fn ask_with<T: redis::FromRedisValue>(port: u16, password: &str, words: &[&str]) -> Result<T> {
+    let credentials = match password {
+        "" => String::new(),
+        password => format!(":{}@", password.replace(' ', "%20")),
+    };
+    let client = Client::open(format!("redis://{credentials}127.0.0.1:{port}"))?;
     let mut connection = client.get_connection_with_timeout(std::time::Duration::from_secs(5))?;
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
@@ -132,6 +153,33 @@ fn redis_returns_on_another_port_and_another_server_takes_its_address() {
         let other = Client::open("redis://127.0.0.1:6501")?;
         let exists: bool = redis::cmd("EXISTS").arg("hits").query(&mut other.get_connection()?)?;
         ensure!(!exists, "the other server was reached");
+        Ok(())
+    });
+}
+
+#[test]
+fn redis_without_a_password_is_known_by_a_key() {
+    const KEY: &str = "portolan:identity";
+    isolated(|env| {
+        let _registry = env.settled_registry()?;
+        let start = |port| RedisService::start_with(env, "data", port, "primary", &[], "");
+        let first = start(6501)?;
+        ask_with::<String>(6501, "", &["SET", KEY, "sessions"])?;
+        let runtime = runtime()?;
+        let options = ServerOptions::new(TargetRole::Primary).acquire_timeout(ACQUIRE);
+        let settings = RedisSettings::default().identity_key(KEY);
+        let connection = RedisConnection::new(instances(&runtime, NAME)?, settings, options);
+        let load =
+            Load::start(&runtime, "writers", move |number| write(connection.clone(), number));
+        load.wait_for_successes(200)?;
+
+        let outage = first.kill()?;
+        let _other = portolan_tests::redis::start(env, 6501)?;
+        let _second = start(6502)?;
+        load.wait_for_successes(400)?;
+        load.finish(&runtime)?.check(&[outage])?;
+        let reached: u64 = ask_with(6501, "", &["SCARD", "hits"])?;
+        ensure!(reached == 0, "the other server was reached");
         Ok(())
     });
 }

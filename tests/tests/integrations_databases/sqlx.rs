@@ -18,7 +18,7 @@ use super::{ACQUIRE, instances, runtime};
 const POOL_ACQUIRE: std::time::Duration = std::time::Duration::from_secs(20);
 
 fn pool(runtime: &Runtime, target: TargetRole) -> Result<Arc<SqlxPool>> {
-    let session = PgConnectOptions::new_without_pgpass().username("postgres").database("postgres");
+    let session = PgConnectOptions::new_without_pgpass().username("app").database("postgres");
     let pool = PgPoolOptions::new().max_connections(3).acquire_timeout(POOL_ACQUIRE);
     let options = ServerOptions::new(target).acquire_timeout(ACQUIRE);
     let instances = instances(runtime, NAME)?;

@@ -1,7 +1,7 @@
 //! Counts in a table of the primary of a service, as long as the program runs:
 //!
 //! ```sh
-//! cargo run -p portolan-postgres --features sqlx --example sqlx -- orders-db
+//! cargo run -p portolan-postgres --features sqlx --example postgres_sqlx -- orders-db
 //! ```
 //!
 //! Kill the primary, or promote a standby: the program goes on with the next primary. The user, the database and the password
@@ -28,7 +28,7 @@ async fn count(pool: &SqlxPool) -> Result<(), Box<dyn Error>> {
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::print_stderr, reason = "the purpose of the example")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let name = std::env::args().nth(1).ok_or("usage: sqlx SERVICE")?;
+    let name = std::env::args().nth(1).ok_or("usage: postgres_sqlx SERVICE")?;
     let client: DiscoveryClient = DiscoveryClient::builder().from_env()?.build()?;
     let instances = client.instances(&name).await?;
     let (session, options) = (PgConnectOptions::new(), ServerOptions::new(TargetRole::Primary));

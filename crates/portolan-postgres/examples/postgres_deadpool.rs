@@ -1,7 +1,7 @@
 //! Counts in a table of the primary of a service, and reads from a standby, as long as the program runs:
 //!
 //! ```sh
-//! cargo run -p portolan-postgres --example deadpool -- orders-db user=postgres
+//! cargo run -p portolan-postgres --example postgres_deadpool -- orders-db user=postgres
 //! ```
 //!
 //! Kill the primary, or promote the standby: the program goes on with the next primary.
@@ -44,7 +44,7 @@ async fn count(
 #[expect(clippy::print_stderr, reason = "the purpose of the example")]
 async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
-    let name = arguments.next().ok_or("usage: deadpool SERVICE [CONFIGURATION]")?;
+    let name = arguments.next().ok_or("usage: postgres_deadpool SERVICE [CONFIGURATION]")?;
     let config = arguments.next().unwrap_or_else(|| "user=postgres".to_owned()).parse()?;
     let client: DiscoveryClient = DiscoveryClient::builder().from_env()?.build()?;
     let instances = client.instances(&name).await?;

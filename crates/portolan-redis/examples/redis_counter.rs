@@ -1,7 +1,7 @@
 //! Counts in the primary of a service, as long as the program runs:
 //!
 //! ```sh
-//! cargo run -p portolan-redis --example counter -- sessions
+//! cargo run -p portolan-redis --example redis_counter -- sessions
 //! ```
 //!
 //! Kill the primary, or promote a replica (`REPLICAOF NO ONE`): the program goes on with the next primary.
@@ -23,7 +23,7 @@ async fn count(connection: &mut RedisConnection) -> Result<(), Box<dyn Error>> {
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::print_stderr, reason = "the purpose of the example")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let name = std::env::args().nth(1).ok_or("usage: counter SERVICE")?;
+    let name = std::env::args().nth(1).ok_or("usage: redis_counter SERVICE")?;
     let client: DiscoveryClient = DiscoveryClient::builder().from_env()?.build()?;
     let instances = client.instances(&name).await?;
     let options = ServerOptions::new(TargetRole::Primary);
