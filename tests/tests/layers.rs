@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Each crate's layer. A crate depends on lower layers only.
-const LAYERS: [(&str, u8); 31] = [
-const LAYERS: [(&str, u8); 28] = [
-const LAYERS: [(&str, u8); 29] = [
+const LAYERS: [(&str, u8); 34] = [
     ("portolan-core", 0),
     ("portolan-metrics", 0),
     ("portolan-shared-table", 0),

@@ -30,8 +30,9 @@ mod health_checks;
 mod helixcode;
 mod hostile_network;
 #[cfg(feature = "full")]
-mod integrations_http;
 mod integrations_databases;
+#[cfg(feature = "full")]
+mod integrations_http;
 mod ipv6_only;
 mod late_networks;
 mod layers;
