@@ -184,3 +184,6 @@ impl Ended {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
