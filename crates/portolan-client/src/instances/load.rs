@@ -9,6 +9,9 @@ use tokio::time::Instant;
 /// How long the moving average remembers: after this time an old latency counts for 1/e. Usual for peak EWMA (Finagle,
 /// Linkerd): long enough to leave a slow instance out, short enough to notice that it has recovered.
 const DECAY: Duration = Duration::from_secs(10);
+/// The share for which each lower latency counts at least, however short the time since the one before: a single slow response, as
+/// when this process was not scheduled, must not make the instance look slow for seconds while it answers fast.
+const LOWER: f64 = 0.2;
 
 /// Pending requests and latency of one instance.
 #[derive(Debug, Default)]
@@ -76,12 +79,12 @@ impl InstanceLoad {
 // === impl Measured ===
 
 impl Measured {
-    /// Follows an increase at once, and a decrease by the share of the time that has passed.
+    /// Follows an increase at once, and a decrease by the share of the time that has passed, or by a fixed share.
     fn observe(&mut self, took: Duration, now: Instant) {
         let took = took.as_secs_f64();
         let average = match self.average {
             Some((average, at)) if average > took => {
-                let kept = kept(at, now);
+                let kept = kept(at, now).min(1.0 - LOWER);
                 average * kept + took * (1.0 - kept)
             }
             _ => took,

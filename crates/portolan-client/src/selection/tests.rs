@@ -95,6 +95,19 @@ async fn peak_ewma_avoids_a_slow_instance_and_tries_it_again_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn peak_ewma_forgets_a_single_slow_response_once_fast_ones_follow() {
+    let all = instances(&[1, 1]);
+    measure(&all[1], Duration::from_millis(50)).await;
+    measure(&all[0], Duration::from_millis(500)).await;
+    let policy = LoadBalancingPolicy::PeakEwma;
+    assert_eq!(counts(policy, &all, 10), BTreeMap::from([(1, 10)]));
+    for _ in 0..20 {
+        measure(&all[0], Duration::from_millis(1)).await;
+    }
+    assert_eq!(counts(policy, &all, 10), BTreeMap::from([(0, 10)]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn peak_ewma_leaves_out_an_instance_that_hangs() {
     let all = instances(&[1, 1]);
     let policy = LoadBalancingPolicy::PeakEwma;
