@@ -18,6 +18,10 @@ const TONIC: Server = ("tonic_service", "greeter-grpc");
 
 /// Starts an example of the integrations.
 fn example(env: &TestEnv, name: &str) -> Result<Process> {
+    env.spawn(name, example_command(env, name)?)
+}
+
+fn example_command(env: &TestEnv, name: &str) -> Result<Command> {
     let program = portolan_tests::target_directory()?.join("examples").join(name);
     ensure!(
         program.is_file(),
@@ -25,7 +29,7 @@ fn example(env: &TestEnv, name: &str) -> Result<Process> {
     );
     let mut command = Command::new(program);
     command.current_dir(env.directory());
-    env.spawn(name, command)
+    Ok(command)
 }
 
 /// Starts a load on the service by this caller.
@@ -189,6 +193,29 @@ fn wrapped(handoff: &str) {
         wrapper.signal(Signal::TERM)?;
         wrapper.wait(TIMEOUT)?.exits(0)?;
         env.wait_registered(AXUM.1, 0, TIMEOUT).map(drop)
+    });
+}
+
+#[test]
+fn port_in_the_environment_that_nobody_leased_is_bound_or_an_error() {
+    isolated(|env| {
+        let _registry = env.settled_registry()?;
+        let with_port = |port: &str| -> Result<Process> {
+            let mut command = example_command(env, AXUM.0)?;
+            command.env("PORT", port);
+            env.spawn("with-port", command)
+        };
+        let _server = with_port("8123")?;
+        wait_passing(env, AXUM.1, 1)?;
+        let instance = env.registered(AXUM.1)?.remove(0);
+        ensure!(instance["port"] == 8123, "{instance}");
+        for (port, expected) in
+            [("8123", "8123"), ("80a", "environment variable PORT"), ("0", "not a port")]
+        {
+            let output = with_port(port)?.wait(TIMEOUT)?.exits(1)?.stderr;
+            ensure!(output.contains(expected), "PORT={port}: {output}");
+        }
+        Ok(())
     });
 }
 
