@@ -13,7 +13,8 @@ fn example(env: &TestEnv, name: &str, service: &str) -> Result<Process> {
     ensure!(program.is_file(), "{name} is not built; build with --examples and the feature full");
     let mut command = Command::new(program);
     command.arg(service).envs([("PGUSER", "postgres"), ("PGDATABASE", "postgres")]);
-    env.spawn(name, command.current_dir(env.directory()))
+    command.current_dir(env.directory());
+    env.spawn(name, command)
 }
 
 #[test]
