@@ -5,6 +5,7 @@
 
 mod connector;
 mod follow;
+mod nowhere;
 
 use std::fmt;
 use std::ops::Deref;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use portolan_core::{Remedy as _, ServiceEndpoint};
+use portolan_core::{Host, Remedy as _, ServiceEndpoint};
 use portolan_database::{Connected, DatabaseServers, NoServer, Unusable};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Error, PgConnection, PgPool};
@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::connector::{SqlxConnector, at, identify};
+use super::nowhere::Nowhere;
 
 /// The longest time between two questions to the server.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -128,6 +129,11 @@ impl Followed {
         loop {
             self.watch(&mut connected).await;
             *self.current.lock() = None;
+            // The former address may belong to another server by now.
+            let nowhere = Nowhere::reserve().ok();
+            if let Some(nowhere) = &nowhere {
+                pool.set_connect_options(at(&self.session, &Host::loopback(), nowhere.port()));
+            }
             connected = self.next().await;
             pool.set_connect_options(self.options(&connected.endpoint));
         }
