@@ -58,7 +58,7 @@ fn postgres_returns_on_another_port_and_another_server_takes_its_address() {
         let lost = outcome.succeeded().into_iter().filter(|number| !stored_here.contains(number));
         ensure!(lost.count() == 0, "an acknowledged write is lost");
         ensure!(stored(6001)?.is_empty(), "the other server was reached");
-        close(&runtime, pool)
+        close(&runtime, &pool)
     });
 }
 
@@ -102,13 +102,13 @@ fn writers_follow_the_primary_and_readers_the_standby_through_a_promotion() {
             ensure!(stored(6003)?.len() == stored_here.len(), "it has not");
             Ok(())
         })?;
-        close(&runtime, writing)?;
-        close(&runtime, reading)
+        close(&runtime, &writing)?;
+        close(&runtime, &reading)
     });
 }
 
 /// Ends the pool, and waits for its connections.
-fn close(runtime: &Runtime, pool: Pool<PostgresManager>) -> Result<()> {
+fn close(runtime: &Runtime, pool: &Pool<PostgresManager>) -> Result<()> {
     pool.close();
     runtime.block_on(pool.manager().closed());
     Ok(())

@@ -1,11 +1,11 @@
 //! A PostgreSQL that runs as a service.
 
 use std::collections::HashSet;
-use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use portolan_tests::postgres::{Postgres, psql};
 use portolan_tests::{Process, TestEnv, wait_for};
+use tokio::time::Instant;
 
 /// The service of all tests.
 pub(super) const NAME: &str = "orders-db";

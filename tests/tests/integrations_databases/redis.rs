@@ -1,13 +1,12 @@
 //! The connection of the crate `redis`.
 
-use std::time::Instant;
-
 use anyhow::{Context, Result, ensure};
 use portolan_redis::{RedisConnection, RedisSettings, ServerOptions, TargetRole};
 use portolan_tests::{Process, TestEnv, isolated, wait_for};
 use redis::{Client, RedisConnectionInfo};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 use super::load::Load;
 use super::{ACQUIRE, instances, runtime};

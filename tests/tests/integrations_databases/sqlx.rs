@@ -1,7 +1,6 @@
 //! The pool of sqlx.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use portolan_postgres::{ServerOptions, SqlxPool, TargetRole};
@@ -9,6 +8,7 @@ use portolan_tests::postgres::{Postgres, psql};
 use portolan_tests::{isolated, wait_for};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 use super::load::Load;
 use super::postgres_service::{NAME, PostgresService, TABLE, stored};
