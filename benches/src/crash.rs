@@ -6,8 +6,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -15,16 +14,16 @@ use portolan_etcd::{EtcdEvent, KeyRange, Transaction, WatchItem};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bench_env::BenchEnv;
-use crate::flood::server::{Client, TOKEN};
+use crate::flood::server::TOKEN;
 use crate::registry::etcd::server::Etcd;
 use crate::report::{Goal, Row, Unit};
+use crate::served::{ServedRegistry, WITHIN, portolan};
 use crate::statistics::percentile;
 
 /// The argument that makes this program listen on the port that follows it, until it is killed.
 pub const LISTEN: &str = "listen";
 
 const TRIALS: usize = 100;
-const WITHIN: Duration = Duration::from_secs(30);
 /// The shortest TTL of a lease that etcd grants by default, in seconds.
 const LEASE: i64 = 2;
 
@@ -40,13 +39,14 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     let etcd = Etcd::start()?;
     let leases = leases(&etcd)?;
     let env = BenchEnv::new()?;
-    let alone = Registry::start(&env, &[])?;
+    let alone = ServedRegistry::start(&env, &[])?;
     let here = kills(&env, &alone, &alone)?;
     let store = [
         "service_registry.storage_backend=etcd".to_owned(),
         format!("service_registry.etcd.endpoints=[\"{}\"]", etcd.url()),
     ];
-    let (first, second) = (Registry::start(&env, &store)?, Registry::start(&env, &store)?);
+    let (first, second) =
+        (ServedRegistry::start(&env, &store)?, ServedRegistry::start(&env, &store)?);
     let there = kills(&env, &first, &second)?;
     let rows = [("the server", &here), ("another server over etcd", &there)];
     Ok(rows.into_iter().flat_map(|(who, times)| rows_of(who, times, &leases)).collect())
@@ -63,7 +63,7 @@ fn rows_of(who: &str, times: &[u32], leases: &[u32]) -> [Row; 2] {
 }
 
 /// Kills services registered at one server, and returns when a watcher of the other one saw it, in microseconds.
-fn kills(env: &BenchEnv, at: &Registry, seen_at: &Registry) -> Result<Vec<u32>> {
+fn kills(env: &BenchEnv, at: &ServedRegistry, seen_at: &ServedRegistry) -> Result<Vec<u32>> {
     let mut watch = Watch::open(seen_at.address)?;
     let mut times = Vec::with_capacity(TRIALS);
     for _ in 0..TRIALS {
@@ -110,24 +110,6 @@ fn leases(etcd: &Etcd) -> Result<Vec<u32>> {
     })
 }
 
-fn portolan(directory: &Path) -> Result<Command> {
-    let program = std::env::current_exe()?.with_file_name("portolan");
-    ensure!(program.is_file(), "{} is missing; build portolan-cli first", program.display());
-    let mut command = Command::new(program);
-    let variables = ["XDG_RUNTIME_DIR", "XDG_STATE_HOME", "HOME"];
-    command.envs(variables.map(|variable| (variable, directory)));
-    command.env("PORTOLAN_TOKEN", TOKEN).env("PORTOLAN_BROADCAST__ENABLED", "false");
-    command.env("PORTOLAN_SERVICE_REGISTRY__ALLOW_ROOT", "true");
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    Ok(command)
-}
-
-/// A registry in a process of its own. Dropping it ends it.
-struct Registry {
-    child: Child,
-    address: SocketAddr,
-}
-
 /// A service of `portolan run`.
 struct Service {
     wrapper: Child,
@@ -137,42 +119,10 @@ struct Service {
 /// A watch of the service.
 struct Watch(BufReader<TcpStream>);
 
-// === impl Registry ===
-
-impl Registry {
-    fn start(env: &BenchEnv, settings: &[String]) -> Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut serve = portolan(env.directory())?;
-        serve.args(["serve", "--listen", &address.to_string()]);
-        settings.iter().for_each(|setting| _ = serve.args(["--set", setting]));
-        let registry = Self { child: serve.spawn()?, address };
-        registry.wait_for("discovery_registry_sessions 0")?;
-        Ok(registry)
-    }
-
-    /// Waits for a line of its metrics.
-    fn wait_for(&self, line: &str) -> Result<()> {
-        let began = Instant::now();
-        let metrics = || Client::connect(self.address)?.request("GET /metrics", "");
-        while !metrics().is_ok_and(|page| page.lines().any(|it| it == line)) {
-            ensure!(began.elapsed() < WITHIN, "no metric {line}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
 // === impl Service ===
 
 impl Service {
-    fn start(env: &BenchEnv, registry: &Registry) -> Result<Self> {
+    fn start(env: &BenchEnv, registry: &ServedRegistry) -> Result<Self> {
         let own = std::env::current_exe()?;
         let url = format!("http://{}", registry.address);
         let mut run = portolan(env.directory())?;

@@ -19,6 +19,7 @@ mod bench_env;
 #[cfg(feature = "full")]
 mod crash;
 mod flood;
+mod health;
 mod interleaved;
 mod kill;
 mod occupied;
@@ -27,6 +28,7 @@ mod report;
 mod reserve;
 mod sample;
 mod scaling;
+mod served;
 mod start;
 mod statistics;
 mod task;
@@ -66,6 +68,7 @@ const REGISTRY: &[(&str, Part)] = &[
     ("attack", attack::rows),
     #[cfg(feature = "full")]
     ("balance", balance::rows),
+    ("health", health::rows),
     #[cfg(feature = "full")]
     ("crash", crash::rows),
     #[cfg(feature = "full")]

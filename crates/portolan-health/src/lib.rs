@@ -24,7 +24,7 @@ mod tls;
 pub use check::{Check, CheckInput, CheckKind, CheckParser, Target};
 pub use config::HealthConfig;
 pub use futures_util::future::BoxFuture;
-pub use monitor::{HealthEvent, HealthMonitor};
+pub use monitor::{FirstCheck, HealthEvent, HealthMonitor};
 pub use options::CheckOptions;
 pub use probe::{ProbeOutcome, probe};
 pub use program::LocalProgram;

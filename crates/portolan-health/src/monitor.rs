@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use portolan_core::{ServiceEndpoint, ServiceId};
+use portolan_core::{HealthStatus, ServiceEndpoint, ServiceId};
 use portolan_metrics::Metrics;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -31,6 +31,16 @@ use watcher::{Shared, Watcher};
 #[derive(Clone)]
 pub struct HealthMonitor {
     inner: Arc<Inner>,
+}
+
+/// When an instance is checked for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstCheck {
+    /// Immediately.
+    Now,
+    /// At a random time within the interval, so that many that begin together are spread evenly. An instance whose health is
+    /// unknown is checked immediately.
+    WithinInterval,
 }
 
 struct Inner {
@@ -71,12 +81,19 @@ impl HealthMonitor {
     /// initial state, and only changes are reported. An earlier watch of the same id ends; with
     /// [`CheckSpec::none`] nothing else happens. Must be called within a tokio runtime.
     pub fn watch(&self, endpoint: &ServiceEndpoint, spec: &CheckSpec) {
-        self.watch_within(endpoint, spec, CheckReach::Anywhere);
+        self.watch_within(endpoint, spec, CheckReach::Anywhere, FirstCheck::Now);
     }
 
     /// Does the same with checks that may connect only within this reach. What an instance of another answers is not in the
-    /// reports, its checks share the permits fairly, and it is checked rarely until it responds for the first time.
-    pub fn watch_within(&self, endpoint: &ServiceEndpoint, spec: &CheckSpec, reach: CheckReach) {
+    /// reports, its checks share the permits fairly, and it is checked rarely until it responds for the first time. The checks
+    /// of many such instances are spread over the interval, also after this host was suspended.
+    pub fn watch_within(
+        &self,
+        endpoint: &ServiceEndpoint,
+        spec: &CheckSpec,
+        reach: CheckReach,
+        first: FirstCheck,
+    ) {
         let Some(check) = spec.check() else { return self.unwatch(&endpoint.id) };
         let stop = self.inner.stopping.child_token();
         let (reported, reports) = watch::channel(None);
@@ -87,7 +104,11 @@ impl HealthMonitor {
             true => spec.timing().within(&shared.config),
             false => spec.timing().over(&shared.config),
         };
-        let watcher = Watcher::new(shared, Arc::clone(check), target, timing, reports);
+        let first = match endpoint.health {
+            HealthStatus::Unknown => FirstCheck::Now,
+            _ => first,
+        };
+        let watcher = Watcher::new(shared, Arc::clone(check), target, timing, reports, first);
         let watched = Watched { reported, _stop_on_drop: stop.clone().drop_guard() };
         // The earlier watcher stops first, so that an instance never has two.
         drop(self.watched().insert(endpoint.id.clone(), watched));

@@ -27,6 +27,9 @@ pub(crate) struct Schedule {
     startup: Option<Backoff>,
     /// The waits after that, until an instance of another responds for the first time.
     silent: Option<Backoff>,
+    /// Whether the next wait at the interval is a random part of it, so that checks that began together spread out.
+    is_in_step: bool,
+    is_of_another: bool,
 }
 
 // === impl Schedule ===
@@ -44,7 +47,26 @@ impl Schedule {
             start_period: if is_unknown { start_period } else { Duration::ZERO },
             startup: is_unknown.then(startup),
             silent: (is_unknown && is_of_another).then(silent),
+            is_in_step: is_of_another,
+            is_of_another,
         }
+    }
+
+    /// Returns the wait before the first check if it need not run at once.
+    pub(crate) fn first_wait(&mut self) -> Duration {
+        self.is_in_step = false;
+        self.part()
+    }
+
+    /// Returns the wait that replaces a check which is due together with all others after this host was suspended; `None` if
+    /// the check runs now.
+    pub(crate) fn wait_after_pause(&self) -> Option<Duration> {
+        self.is_of_another.then(|| self.part())
+    }
+
+    /// A random part of the interval.
+    fn part(&self) -> Duration {
+        with_jitter(self.interval, 1.0)
     }
 
     /// Returns whether a failure only means that the instance has not started yet.
@@ -77,6 +99,9 @@ impl Schedule {
                 self.silent = self.silent.take().filter(|_| !has_responded);
                 let interval =
                     self.silent.as_mut().map_or(self.interval, |silent| silent.next_wait());
+                if std::mem::take(&mut self.is_in_step) {
+                    return self.part();
+                }
                 let longest = 1.0 + self.jitter;
                 with_jitter(interval.mul_f64(longest), 2.0 * self.jitter / longest)
             }
@@ -145,6 +170,22 @@ mod tests {
         let wait = schedule.next_wait(HealthStatus::Passing);
         assert!(wait < INTERVAL * 2, "{wait:?}");
         assert!(schedule.next_wait(HealthStatus::Critical) < INTERVAL * 2, "it has responded");
+    }
+
+    #[test]
+    fn first_wait_of_an_instance_of_another_is_a_part_of_the_interval() {
+        let waits: Vec<_> = (0..1000)
+            .map(|_| {
+                let mut schedule = Schedule::new(&timing(), HealthStatus::Unknown, true);
+                let first = schedule.next_wait(HealthStatus::Passing);
+                let second = schedule.next_wait(HealthStatus::Passing).as_millis();
+                assert!((270..=330).contains(&second), "{second}");
+                first
+            })
+            .collect();
+        let early = waits.iter().filter(|wait| **wait < INTERVAL / 2).count();
+        assert!((300..700).contains(&early), "{early}");
+        assert!(waits.iter().all(|wait| *wait <= INTERVAL));
     }
 
     #[test]

@@ -1,3 +1,5 @@
+mod spread;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;

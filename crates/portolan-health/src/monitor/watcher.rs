@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 use super::HealthEvent;
 use super::removal::Removal;
 use super::shares::{Share, Shares};
+use crate::monitor::FirstCheck;
 use crate::program::ProcessState;
 use crate::schedule::Schedule;
 use crate::tls::CheckTls;
@@ -36,6 +37,7 @@ pub(super) struct Watcher {
     reports: watch::Receiver<Option<Instant>>,
     state: HealthState,
     schedule: Schedule,
+    first: FirstCheck,
     removal: Removal,
     /// Why the check says nothing about the instance, as it was last reported.
     unknown: Option<String>,
@@ -50,18 +52,24 @@ impl Watcher {
         target: Target,
         timing: CheckTiming,
         reports: watch::Receiver<Option<Instant>>,
+        first: FirstCheck,
     ) -> Self {
         let status = target.endpoint.health;
         let state = HealthState::new(status, &timing);
         let schedule = Schedule::new(&timing, status, target.reach.is_restricted());
         let removal = Removal::new(timing.deregister_critical_after);
-        Self { shared, check, target, timing, reports, state, schedule, removal, unknown: None }
+        let unknown = None;
+        Self { shared, check, target, timing, reports, state, schedule, first, removal, unknown }
     }
 
     /// Runs the check periodically until the receiver of the reports is dropped.
     pub(super) async fn run(mut self) {
         let mut was_late = false;
         let mut due = Instant::now();
+        if self.first == FirstCheck::WithinInterval {
+            due += self.schedule.first_wait();
+            sleep_until(due).await;
+        }
         loop {
             let (report, is_overdue) = self.check_once(due).await;
             let explanation = self.explanation(&report);
@@ -174,7 +182,14 @@ impl Watcher {
                 self.target.last_report = *self.reports.borrow_and_update();
             }
         }
-        (self.is_late(due), due.min(Instant::now()))
+        let late = self.is_late(due);
+        let Some(wait) = self.schedule.wait_after_pause().filter(|_| late) else {
+            return (late, due.min(Instant::now()));
+        };
+        // All checks are due at once now.
+        let due = Instant::now() + wait;
+        sleep_until(due).await;
+        (late, due)
     }
 }
 
@@ -219,7 +234,8 @@ mod tests {
         let target = Target::new(endpoint);
         let (_reported, reports) = watch::channel(None);
         let timing = CheckTiming::from(&shared.config);
-        let mut watcher = Watcher::new(Arc::new(shared), check, target, timing, reports);
+        let mut watcher =
+            Watcher::new(Arc::new(shared), check, target, timing, reports, FirstCheck::Now);
         let failure = || HealthReport::new(HealthStatus::Critical, "refused");
         for _ in 0..5 {
             assert_eq!(watcher.record(failure(), true), None);

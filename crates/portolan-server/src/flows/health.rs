@@ -9,8 +9,8 @@ use portolan_core::{
     Change, HealthReport, HealthStatus, IpNetwork, ServiceEndpoint, ServiceId, Source,
 };
 use portolan_health::{
-    CheckKinds, CheckReach, CheckSpec, HealthConfig, HealthEvent, HealthMonitor, RegistrantReach,
-    is_refused_after_report,
+    CheckKinds, CheckReach, CheckSpec, FirstCheck, HealthConfig, HealthEvent, HealthMonitor,
+    RegistrantReach, is_refused_after_report,
 };
 use portolan_metrics::Metrics;
 use portolan_registry::{Membership, Registry, WatchQuery};
@@ -109,9 +109,13 @@ impl Checks {
             Change::Snapshot { endpoints, .. } => {
                 self.monitor.unwatch_all();
                 self.checked.clear();
-                endpoints.iter().for_each(|endpoint| self.assign(endpoint));
+                for endpoint in endpoints.iter() {
+                    self.assign(endpoint, FirstCheck::WithinInterval);
+                }
             }
-            Change::Registered { endpoint } | Change::Updated { endpoint } => self.assign(endpoint),
+            Change::Registered { endpoint } | Change::Updated { endpoint } => {
+                self.assign(endpoint, FirstCheck::Now);
+            }
             Change::Deregistered { endpoint } | Change::Expired { endpoint } => {
                 self.release(&endpoint.id);
             }
@@ -124,12 +128,13 @@ impl Checks {
     }
 
     /// Starts the check of an endpoint that this server owns, and ends that of any other.
-    fn assign(&mut self, endpoint: &ServiceEndpoint) {
+    fn assign(&mut self, endpoint: &ServiceEndpoint, first: FirstCheck) {
         match check_of(endpoint, self.trust).filter(|_| self.membership.owns(&endpoint.id)) {
             Some(Ok(check)) => {
                 let registrant = self.registry.registrant(&endpoint.id);
                 let reach = RegistrantReach::new(registrant, Arc::clone(&self.allowed));
-                self.monitor.watch_within(endpoint, &check, CheckReach::Registrant(reach));
+                let reach = CheckReach::Registrant(reach);
+                self.monitor.watch_within(endpoint, &check, reach, first);
                 self.checked.insert(endpoint.id.clone());
             }
             Some(Err(reason)) => {
@@ -168,7 +173,7 @@ impl Checks {
     fn reassign(&mut self, registry: &Registry) {
         for endpoint in registry.list() {
             if self.membership.owns(&endpoint.id) != self.checked.contains(&endpoint.id) {
-                self.assign(&endpoint);
+                self.assign(&endpoint, FirstCheck::WithinInterval);
             }
         }
     }
