@@ -10,7 +10,7 @@ use portolan_core::{
     Action, Host, Incarnation, InvalidRegistration, Registration, Remedy, ServiceEndpoint, Ttl,
     quoted,
 };
-use portolan_health::{CheckSpec, HealthConfig, HealthEvent, HealthMonitor};
+use portolan_health::{CheckSpec, HealthConfig, HealthEvent, HealthMonitor, LastResults};
 use portolan_metrics::Metrics;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
@@ -134,14 +134,15 @@ impl AgentBuilder {
         if self.registry.is_none() && self.broadcaster.is_none() {
             return Err(AgentError::NoPublishTarget { service_id: endpoint.id });
         }
-        let owns_health = !self.check.is_none();
+        let results = LastResults::default();
+        let checks = (!self.check.is_none()).then(|| results.clone());
         let heartbeat = self.heartbeat.unwrap_or_else(|| {
             self.broadcaster.as_ref().map_or(HEARTBEAT, Broadcaster::announce_interval)
         });
         let desired = watch::Sender::new(endpoint);
         let mut registry = self.registry.map(|client| {
             let client = client.with_incarnation(incarnation);
-            RegistryLink::new(client, desired.subscribe(), heartbeat, owns_health)
+            RegistryLink::new(client, desired.subscribe(), heartbeat, checks.clone())
         });
         let broadcaster = self.broadcaster.clone();
         let mut broadcast = self
@@ -162,7 +163,7 @@ impl AgentBuilder {
         };
         warn_unless_published(&desired.borrow(), registered.as_ref(), announced.as_ref());
         let (sender, events) = mpsc::channel(REPORTS);
-        let monitor = HealthMonitor::new(self.health, self.metrics, sender);
+        let monitor = HealthMonitor::recording(self.health, self.metrics, sender, results);
         let updates = AddressUpdates {
             advertised: self.addresses,
             registry_url,

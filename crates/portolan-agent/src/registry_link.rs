@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use portolan_client::{RegistryClient, RegistryClientError};
 use portolan_core::endpoint::is_draining;
-use portolan_core::{Backoff, HealthReport, Host, Registration, Remedy as _, ServiceEndpoint};
+use portolan_core::{
+    Backoff, CheckResults, HealthReport, Host, Registration, Remedy as _, ServiceEndpoint,
+};
+use portolan_health::LastResults;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -27,9 +30,9 @@ pub(crate) struct RegistryLink {
     published: watch::Sender<Published>,
     /// The maximum heartbeat interval.
     heartbeat: Duration,
-    /// Whether this agent checks the service's health. Otherwise the registry may check it, and the
-    /// agent does not overwrite the result.
-    owns_health: bool,
+    /// The results of this agent's checks. Without any the registry may check the service, and the agent does not overwrite
+    /// the health.
+    checks: Option<LastResults>,
     registered: Option<RegisteredState>,
     /// The addresses of the service at the last request.
     hosts: Vec<Host>,
@@ -69,7 +72,7 @@ impl RegistryLink {
         client: RegistryClient,
         desired: watch::Receiver<ServiceEndpoint>,
         heartbeat: Duration,
-        owns_health: bool,
+        checks: Option<LastResults>,
     ) -> Self {
         let hosts = desired.borrow().hosts().cloned().collect();
         Self {
@@ -78,7 +81,7 @@ impl RegistryLink {
             session: SessionLink::new(),
             published: watch::Sender::default(),
             heartbeat,
-            owns_health,
+            checks,
             registered: None,
             hosts,
             backoff: retry_backoff(),
@@ -231,7 +234,7 @@ impl RegistryLink {
         if !current {
             self.register(registration).await?;
         } else if heartbeat {
-            self.client.heartbeat(&desired.id).await?;
+            self.client.heartbeat_with(&desired.id, self.check_results(desired).as_ref()).await?;
         }
         self.update_health(desired).await
     }
@@ -259,14 +262,19 @@ impl RegistryLink {
         desired: &ServiceEndpoint,
     ) -> Result<(), RegistryClientError> {
         let health = HealthReport::new(desired.health, desired.health_reason.as_str());
-        let Some(registered) = self.registered.as_mut().filter(|_| self.owns_health) else {
+        let results = self.check_results(desired);
+        let Some(registered) = self.registered.as_mut().filter(|_| self.checks.is_some()) else {
             return Ok(());
         };
         if registered.health != health {
-            self.client.update_health(&desired.id, &health).await?;
+            self.client.update_health_with(&desired.id, &health, results.as_ref()).await?;
             registered.health = health;
         }
         Ok(())
+    }
+
+    fn check_results(&self, desired: &ServiceEndpoint) -> Option<CheckResults> {
+        self.checks.as_ref()?.get(&desired.id)
     }
 
     fn acknowledged(&self, is_ok: bool) -> Published {

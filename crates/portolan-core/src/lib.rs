@@ -7,6 +7,7 @@
 pub mod announcement;
 pub mod backoff;
 pub mod browser_ports;
+pub mod check_results;
 pub mod declared;
 pub mod duration;
 pub mod endpoint;
@@ -42,6 +43,7 @@ pub mod token_bucket;
 pub use announcement::{Action, Body, Message, ServiceAnnouncement, ServiceQuery};
 pub use backoff::Backoff;
 pub use browser_ports::is_blocked_by_browsers;
+pub use check_results::CheckResults;
 pub use declared::{DeclaredInstance, DeclaredState};
 pub use duration::{InvalidDuration, Ttl, parse_duration};
 pub use endpoint::{InvalidRegistration, Registration, ServiceEndpoint, Source};

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 pub use event::HealthEvent;
 
 use crate::tls::CheckTls;
-use crate::{CheckReach, CheckSpec, HealthConfig, Target};
+use crate::{CheckReach, CheckSpec, HealthConfig, LastResults, Target};
 use shares::Shares;
 use watcher::{Shared, Watcher};
 
@@ -64,11 +64,21 @@ impl HealthMonitor {
     /// Creates a monitor that sends every change of health to `events`. When that channel is full,
     /// the checks wait.
     pub fn new(config: HealthConfig, metrics: Metrics, events: mpsc::Sender<HealthEvent>) -> Self {
+        Self::recording(config, metrics, events, LastResults::default())
+    }
+
+    /// The same, with the results of the checks among those of others.
+    pub fn recording(
+        config: HealthConfig,
+        metrics: Metrics,
+        events: mpsc::Sender<HealthEvent>,
+        results: LastResults,
+    ) -> Self {
         let stopping = CancellationToken::new();
         let shares = Shares::new(usize::from(config.max_concurrent_checks.get()));
         let tls = Arc::new(CheckTls::new(config.tls.clone()));
         let inner = Inner {
-            shared: Arc::new(Shared { tls, config, metrics, events, shares }),
+            shared: Arc::new(Shared { tls, config, metrics, events, shares, results }),
             watched: Mutex::default(),
             tasks: TaskTracker::new(),
             _stop_on_drop: stopping.clone().drop_guard(),
@@ -117,7 +127,14 @@ impl HealthMonitor {
 
     /// Stops checking the instance.
     pub fn unwatch(&self, id: &ServiceId) {
-        self.watched().remove(id);
+        if self.watched().remove(id).is_some() {
+            self.results().reset(id);
+        }
+    }
+
+    /// Returns the last results of the checks.
+    pub fn results(&self) -> &LastResults {
+        &self.inner.shared.results
     }
 
     /// Stops checking all instances.

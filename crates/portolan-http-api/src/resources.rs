@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod caller;
 pub(crate) mod check;
+pub(crate) mod checks;
 pub(crate) mod config;
 pub(crate) mod currency;
 pub(crate) mod health;

@@ -10,7 +10,8 @@ use portolan_http::authorize;
 
 use crate::Api;
 use crate::resources::{
-    batch, check, config, health, heartbeat, server, servers, services, session, settings, watch,
+    batch, check, checks, config, health, heartbeat, server, servers, services, session, settings,
+    watch,
 };
 
 /// One route.
@@ -29,9 +30,10 @@ pub(crate) const ROUTES: &[Route] = &[
     guarded("/api/v1/services", "GET, HEAD, POST", || get(services::list).post(services::create)),
     guarded("/api/v1/services/{id}", "GET, HEAD, PUT, DELETE", || get(services::read).put(services::replace).delete(services::remove)),
     guarded("/api/v1/services/{id}/heartbeat", "PUT", || put(heartbeat::renew)),
-    guarded("/api/v1/services/{id}/health", "PUT", || put(health::set)),
+    guarded("/api/v1/services/{id}/health", "GET, HEAD, PUT", || get(health::read).put(health::set)),
     guarded("/api/v1/services/{id}/session", "POST", || post(session::hold)),
     guarded("/api/v1/services/{id}/check", "POST", || post(check::request)),
+    guarded("/api/v1/checks", "GET, HEAD", || get(checks::list)),
     guarded("/api/v1/batch", "POST", || post(batch::apply)),
     guarded("/api/v1/watch", "GET, HEAD", || get(watch::stream)),
     guarded("/api/v1/settings", "GET, HEAD", || get(settings::list)),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use portolan_config_manager::live::ConfigControl;
 use portolan_core::{DeclaredInstance, DeclaredState, IpNetwork};
+use portolan_health::LastResults;
 use portolan_http::{Authenticator, CredentialSource, Dialect, Standing};
 use portolan_metrics::Metrics;
 use portolan_registry::Registry;
@@ -39,6 +40,7 @@ struct Inner {
     sessions: Option<Sessions>,
     turns: Turns,
     failure_reports: Option<FailureReports>,
+    check_results: LastResults,
     version: String,
     openapi: Bytes,
 }
@@ -65,6 +67,7 @@ impl Api {
             sessions: None,
             turns: Turns::new(),
             failure_reports: None,
+            check_results: LastResults::default(),
             version,
             openapi,
         }))
@@ -129,6 +132,12 @@ impl Api {
     /// Sets what examines the instances to which callers could not connect. Without it, their reports are refused with 503.
     pub fn failure_reports(self, reports: FailureReports) -> Self {
         self.with(|inner| inner.failure_reports = Some(reports))
+    }
+
+    /// Sets where the results of checks are kept: those that agents report, beside those of the registry's own monitor.
+    /// Default: those of agents only.
+    pub fn check_results(self, results: LastResults) -> Self {
+        self.with(|inner| inner.check_results = results)
     }
 
     /// Sets the version that `/healthz`, `/readyz` and `/openapi.json` report. Default: the version
@@ -201,6 +210,10 @@ impl Api {
 
     pub(crate) fn examined_reports(&self) -> Option<&FailureReports> {
         self.0.failure_reports.as_ref()
+    }
+
+    pub(crate) fn last_results(&self) -> &LastResults {
+        &self.0.check_results
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

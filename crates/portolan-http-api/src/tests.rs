@@ -1,6 +1,7 @@
 //! The API over real sockets, on loopback.
 
 mod auth;
+mod check_results;
 mod config;
 mod contract;
 mod declared;

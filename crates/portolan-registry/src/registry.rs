@@ -230,6 +230,11 @@ impl Registry {
         self.view.get(id)
     }
 
+    /// Returns the number of instances.
+    pub fn count(&self) -> usize {
+        self.view.count()
+    }
+
     /// Returns the host that registered an instance, if it is known: a proxy may hide it.
     pub fn registrant(&self, id: &ServiceId) -> Option<IpAddr> {
         self.registrants.upgrade()?.registrant(id)

@@ -123,6 +123,10 @@ impl View {
         self.state.read().endpoints.get(id).cloned()
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.state.read().endpoints.len()
+    }
+
     /// Returns the matching instances, ordered by name and id, and the revision at which the
     /// requested services changed last.
     pub(crate) fn find(&self, query: &Query) -> (Vec<Arc<ServiceEndpoint>>, Revision) {

@@ -9,6 +9,7 @@ use portolan_broadcast::{Broadcaster, network_id};
 use portolan_config_manager::ConfigManager;
 use portolan_config_manager::live::ConfigControl;
 use portolan_core::{Change, DeclaredInstance, Host, Scope, Secret};
+use portolan_health::LastResults;
 use portolan_host_facts::registry_socket::RegistrySocket;
 use portolan_http::{AllowedHosts, ClientLimits, HttpLimits, HttpPolicy, HttpState};
 use portolan_http_api::{Api, FailureReports, Sessions};
@@ -212,9 +213,11 @@ impl RegistryServerBuilder {
             Sessions::new(registry.clone(), allowed.clone(), metrics.clone());
         let (failure_reports, reported) =
             FailureReports::new(registry.clone(), allowed, metrics.clone());
+        let check_results = LastResults::default();
         let api = Api::new(registry.clone(), metrics.clone())
             .sessions(sessions)
             .failure_reports(failure_reports)
+            .check_results(check_results.clone())
             .authenticator(access.authenticator())
             .trusted_proxies(settings.service_registry.trusted_proxies.clone())
             .open_to_network(is_open_to_network(address.ip(), &settings))
@@ -232,7 +235,8 @@ impl RegistryServerBuilder {
         });
         parts.spawn("access", |stop| access.follow(registry.clone(), stop));
         parts.spawn("health", |stop| {
-            flows::health_following(registry.clone(), followed, metrics.clone(), stop)
+            let (registry, metrics) = (registry.clone(), metrics.clone());
+            flows::health_following(registry, followed, metrics, check_results, stop)
         });
         parts.spawn("sessions", |stop| session_ends.run(stop));
         parts.spawn("reports", |stop| reported.run(stop));

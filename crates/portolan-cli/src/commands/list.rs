@@ -1,5 +1,8 @@
 //! `portolan list`: services with their address and health.
 
+mod checks;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
@@ -8,7 +11,8 @@ use portolan_broadcast::QueryMode;
 use portolan_client::{ListQuery, Listing, RegistryClientError};
 use portolan_core::duration::{format_duration, format_rounded};
 use portolan_core::{
-    DeclaredInstance, HealthStatus, ServiceEndpoint, ServiceName, Source, escaped_line,
+    CheckResults, DeclaredInstance, HealthStatus, ServiceEndpoint, ServiceId, ServiceName, Source,
+    escaped_line, matches_any,
 };
 use serde::Serialize;
 
@@ -37,9 +41,12 @@ fn stale(view_age_ms: u64) -> String {
 pub(crate) struct List {
     /// Only instances of this service
     name: Option<ServiceName>,
-    /// Only instances with this health
+    /// Only instances with one of these health statuses, as in passing,warning,unknown: everything but critical
+    #[arg(long, value_delimiter = ',')]
+    health: Vec<HealthStatus>,
+    /// The last results of the health checks, their latency and counts
     #[arg(long)]
-    health: Option<HealthStatus>,
+    checks: bool,
     /// All scopes, not only this one and "default"
     #[arg(long)]
     all_scopes: bool,
@@ -48,13 +55,16 @@ pub(crate) struct List {
 impl List {
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let query = ListQuery {
-            name: self.name,
+            name: self.name.clone(),
             health: self.health,
             scopes: if self.all_scopes { Vec::new() } else { context.scope.lookup_order() },
             ..ListQuery::default()
         };
         let Found { mut shown, unreachable } = find(context, &query).await?;
         shown.services.sort_by(|a, b| (&a.name, &a.scope, &a.id).cmp(&(&b.name, &b.scope, &b.id)));
+        if self.checks && unreachable.is_none() {
+            shown.checks = Some(context.registry()?.checks(self.name.as_ref()).await?);
+        }
         if context.json {
             output::json(&shown)?;
         } else {
@@ -97,6 +107,9 @@ struct Shown {
     /// Whether the registry serves other hosts without a token.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     open_to_network: bool,
+    /// The last results of the health checks, by instance; only if they are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<BTreeMap<ServiceId, CheckResults>>,
 }
 
 /// What was found, and why the registry could not be asked if it was not.
@@ -111,8 +124,15 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Found, Failure> {
         Ok(Listing {
             services, declared, incomplete, view_age_ms, stale, open_to_network, ..
         }) => {
-            let shown =
-                Shown { services, declared, incomplete, view_age_ms, stale, open_to_network };
+            let shown = Shown {
+                services,
+                declared,
+                incomplete,
+                view_age_ms,
+                stale,
+                open_to_network,
+                checks: None,
+            };
             return Ok(Found { shown, unreachable: None });
         }
         Err(error @ RegistryClientError::Unreachable { .. }) if context.trusts_broadcast() => error,
@@ -126,13 +146,21 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Found, Failure> {
     let found = broadcaster.query(query.name.as_ref(), &query.scopes, wait, QueryMode::All).await;
     broadcaster.stop().await;
     let mut services = found?;
-    services.retain(|service| query.health.is_none_or(|health| service.health == health));
+    services.retain(|service| matches_any(&query.health, &service.health));
     for service in &mut services {
         service.source = Source::Broadcast;
     }
     let declared = Vec::new();
     let (incomplete, stale, open_to_network) = (false, false, false);
-    let shown = Shown { services, declared, incomplete, view_age_ms: 0, stale, open_to_network };
+    let shown = Shown {
+        services,
+        declared,
+        incomplete,
+        view_age_ms: 0,
+        stale,
+        open_to_network,
+        checks: None,
+    };
     Ok(Found { shown, unreachable: Some(unreachable) })
 }
 
@@ -140,6 +168,9 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Found, Failure> {
 
 impl Shown {
     fn print(&self) -> Result<(), Failure> {
+        if let Some(results) = &self.checks {
+            return checks::print(&self.services, results);
+        }
         let mut table = output::table([
             "NAME", "ADDRESS", "PROTOCOL", "VERSION", "HEALTH", "SOURCE", "AGE", "SCOPE", "ID",
             "REASON",

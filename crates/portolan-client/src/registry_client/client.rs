@@ -1,16 +1,21 @@
 //! The client of the registry's HTTP API: one method per request.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_core::{HealthReport, Incarnation, Registration, ServiceEndpoint, ServiceId, Vantage};
+use portolan_core::{
+    CheckResults, HealthReport, Incarnation, Registration, ServiceEndpoint, ServiceId, ServiceName,
+    Vantage,
+};
 use reqwest::header::{ACCEPT, HeaderMap};
 use reqwest::{Method, Request, RequestBuilder, StatusCode, Url};
 use tokio::time::{Instant, timeout_at};
 
 use super::config::{RegistryClientConfig, headers};
 use super::error::RegistryClientError;
+use super::health::{ChecksBody, HealthBody, HeartbeatBody, InstanceHealth};
 use super::local::Local;
 use super::query::{ListQuery, Listing, WatchRequest};
 use super::response::RegistryResponse;
@@ -125,7 +130,21 @@ impl RegistryClient {
     /// Renews the lease of an instance. [`RegistryClientError::UnknownService`] means that the
     /// instance must register again.
     pub async fn heartbeat(&self, id: &ServiceId) -> Result<(), RegistryClientError> {
-        self.send_for(id, self.owned(Method::PUT, id, Some("heartbeat"))).await.map(drop)
+        self.heartbeat_with(id, None).await
+    }
+
+    /// Does the same, and reports the results of the checks that this process runs.
+    pub async fn heartbeat_with(
+        &self,
+        id: &ServiceId,
+        checks: Option<&CheckResults>,
+    ) -> Result<(), RegistryClientError> {
+        let request = self.owned(Method::PUT, id, Some("heartbeat"));
+        let request = match checks {
+            Some(checks) => request.json(&HeartbeatBody { checks }),
+            None => request,
+        };
+        self.send_for(id, request).await.map(drop)
     }
 
     /// Reports the health of an instance.
@@ -134,7 +153,18 @@ impl RegistryClient {
         id: &ServiceId,
         report: &HealthReport,
     ) -> Result<(), RegistryClientError> {
-        let request = self.owned(Method::PUT, id, Some("health")).json(report);
+        self.update_health_with(id, report, None).await
+    }
+
+    /// Does the same, with the results of the checks from which it is derived.
+    pub async fn update_health_with(
+        &self,
+        id: &ServiceId,
+        report: &HealthReport,
+        checks: Option<&CheckResults>,
+    ) -> Result<(), RegistryClientError> {
+        let body = HealthBody { report, checks };
+        let request = self.owned(Method::PUT, id, Some("health")).json(&body);
         self.send_for(id, request).await.map(drop)
     }
 
@@ -143,6 +173,25 @@ impl RegistryClient {
     /// and with a registry that knows no such reports.
     pub async fn request_check(&self, id: &ServiceId) -> Result<(), RegistryClientError> {
         self.send_for(id, self.instance(Method::POST, id, Some("check"))).await.map(drop)
+    }
+
+    /// Returns the health of an instance with the last results of its checks. Fails with
+    /// [`RegistryClientError::UnknownService`] for an unknown id.
+    pub async fn health(&self, id: &ServiceId) -> Result<InstanceHealth, RegistryClientError> {
+        let request = self.instance(Method::GET, id, Some("health"));
+        self.send_for(id, request).await?.json().await
+    }
+
+    /// Returns the last results of the checks of a service, or of all, as far as the server knows them. Servers over one store
+    /// do not share them.
+    pub async fn checks(
+        &self,
+        name: Option<&ServiceName>,
+    ) -> Result<BTreeMap<ServiceId, CheckResults>, RegistryClientError> {
+        let query = name.map(|name| ("name", name.as_str()));
+        let request = self.request(Method::GET, &["checks".to_owned()]).query(query.as_slice());
+        let body: ChecksBody = self.send(request).await?.accepted()?.json().await?;
+        Ok(body.checks)
     }
 
     /// Returns an instance. Fails with [`RegistryClientError::UnknownService`] for an unknown id.

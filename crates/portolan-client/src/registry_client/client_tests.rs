@@ -177,7 +177,7 @@ async fn list_sends_every_filter() {
     assert_eq!(listing.revision, portolan_core::Revision(102));
 
     query.scopes.push("default".parse().unwrap());
-    query.health = Some(HealthStatus::Passing);
+    query.health = vec![HealthStatus::Passing];
     query.protocol = Some("tcp".parse().unwrap());
     query.version = Some("1 & 2".into());
     query.metadata.insert("zone".into(), "ä".into());

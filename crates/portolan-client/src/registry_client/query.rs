@@ -18,8 +18,8 @@ pub struct ListQuery {
     pub name: Option<ServiceName>,
     /// The scopes.
     pub scopes: Vec<Scope>,
-    /// The health.
-    pub health: Option<HealthStatus>,
+    /// The health: one of these.
+    pub health: Vec<HealthStatus>,
     /// The protocol.
     pub protocol: Option<Protocol>,
     /// The version.
@@ -73,6 +73,12 @@ impl ListQuery {
         Self { name: Some(name), ..Self::default() }
     }
 
+    /// Returns the same query for instances that are not critical.
+    pub fn not_critical(self) -> Self {
+        let health = [HealthStatus::Passing, HealthStatus::Warning, HealthStatus::Unknown];
+        Self { health: health.into(), ..self }
+    }
+
     pub(super) fn pairs(&self) -> Vec<(String, String)> {
         let mut pairs = Vec::new();
         let mut put = |key: &str, value: Option<String>| {
@@ -80,7 +86,7 @@ impl ListQuery {
         };
         put("name", self.name.as_ref().map(ServiceName::to_string));
         put("scope", joined(&self.scopes));
-        put("health", self.health.map(|health| health.to_string()));
+        put("health", joined(&self.health.iter().map(HealthStatus::to_string).collect::<Vec<_>>()));
         put("protocol", self.protocol.as_ref().map(Protocol::to_string));
         put("version", self.version.clone());
         for (key, value) in &self.metadata {

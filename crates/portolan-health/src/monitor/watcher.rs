@@ -17,7 +17,9 @@ use crate::monitor::FirstCheck;
 use crate::program::ProcessState;
 use crate::schedule::Schedule;
 use crate::tls::CheckTls;
-use crate::{Check, CheckReach, CheckTiming, HealthChange, HealthConfig, HealthState, Target};
+use crate::{
+    Check, CheckReach, CheckTiming, HealthChange, HealthConfig, HealthState, LastResults, Target,
+};
 
 /// State that all watchers of a monitor share.
 pub(super) struct Shared {
@@ -26,6 +28,7 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     pub(super) events: mpsc::Sender<HealthEvent>,
     pub(super) shares: Shares,
+    pub(super) results: LastResults,
 }
 
 /// Checks one instance periodically.
@@ -134,8 +137,12 @@ impl Watcher {
                 HealthReport::new(HealthStatus::Critical, reason)
             }
         };
-        metrics.health_check_duration(begun.elapsed());
+        let latency = begun.elapsed();
+        metrics.health_check_duration(latency);
         let is_overdue = self.is_late(deadline);
+        if !is_overdue {
+            self.shared.results.add(&self.target.endpoint.id, report.status, latency);
+        }
         let result = match report.status {
             HealthStatus::Passing | HealthStatus::Warning => OperationResult::Success,
             HealthStatus::Critical => OperationResult::Failure,
@@ -229,6 +236,7 @@ mod tests {
             metrics: Metrics::new(),
             events: mpsc::channel(1).0,
             shares: Shares::new(1),
+            results: LastResults::default(),
         };
         let check = Arc::clone("tcp".parse::<CheckSpec>().unwrap().check().unwrap());
         let target = Target::new(endpoint);

@@ -237,7 +237,7 @@ fn query(mut parameters: Parameters) -> Result<(Query, Page), Problem> {
 }
 
 /// Takes the scopes. In JSON the scope is a metadata entry, so `meta.scope` is accepted too.
-fn scopes(parameters: &mut Parameters) -> Result<Vec<Scope>, Problem> {
+pub(crate) fn scopes(parameters: &mut Parameters) -> Result<Vec<Scope>, Problem> {
     const METADATA_KEY: &str = "meta.scope";
     let scopes: Vec<Scope> = parameters.list("scope")?;
     match parameters.optional(METADATA_KEY)? {

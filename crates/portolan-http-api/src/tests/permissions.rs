@@ -89,6 +89,7 @@ fn operations() -> Vec<Operation> {
     let (settings, history) = ("/api/v1/settings/{name}", "/api/v1/settings/{name}/history");
     let (rollback, schema) = ("/api/v1/settings/{name}/rollback", "/api/v1/settings/{name}/schema");
     let (follow, set) = ("/api/v1/settings/{name}/watch", Method::PUT);
+    let checks = "/api/v1/checks";
     let session = "/api/v1/services/{id}/session";
     let check = "/api/v1/services/{id}/check";
     #[rustfmt::skip]
@@ -103,6 +104,10 @@ fn operations() -> Vec<Operation> {
         operation(put.clone(), one, "/api/v1/services/NAME-1", Some(service()), "register"),
         operation(Method::DELETE, one, "/api/v1/services/NAME-1", None, "deregister"),
         operation(put.clone(), beat, "/api/v1/services/NAME-1/heartbeat", None, "heartbeat"),
+        operation(get.clone(), health, "/api/v1/services/NAME-1/health", None, "read health"),
+        operation(head.clone(), health, "/api/v1/services/NAME-1/health", None, "read health"),
+        operation(get.clone(), checks, "/api/v1/checks?name=NAME", None, "list checks"),
+        operation(head.clone(), checks, "/api/v1/checks?name=NAME", None, "list checks"),
         operation(put, health, "/api/v1/services/NAME-1/health", status(), "health"),
         operation(post.clone(), session, "/api/v1/services/NAME-1/session", None, "session"),
         operation(post.clone(), check, "/api/v1/services/NAME-1/check", None, "report a failed connection"),

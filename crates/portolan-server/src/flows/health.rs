@@ -9,7 +9,7 @@ use portolan_core::{
     Change, HealthReport, HealthStatus, IpNetwork, ServiceEndpoint, ServiceId, Source,
 };
 use portolan_health::{
-    CheckKinds, CheckReach, CheckSpec, FirstCheck, HealthConfig, HealthEvent, HealthMonitor,
+    CheckKinds, CheckReach, CheckSpec, FirstCheck, HealthEvent, HealthMonitor, LastResults,
     RegistrantReach, is_refused_after_report,
 };
 use portolan_metrics::Metrics;
@@ -32,13 +32,18 @@ pub(crate) async fn health_following(
     registry: Registry,
     mut settings: watch::Receiver<Arc<Settings>>,
     metrics: Metrics,
+    results: LastResults,
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
         let now = Arc::clone(&settings.borrow_and_update());
         let (turn, trust) = (stop.child_token(), ChannelTrust::from_settings(&now));
         let config = now.health.clone();
-        let checking = health(registry.clone(), config, metrics.clone(), trust, turn.clone());
+        let monitor = |events| {
+            HealthMonitor::recording(config.clone(), metrics.clone(), events, results.clone())
+        };
+        let allowed = config.allowed_networks.clone();
+        let checking = health(registry.clone(), allowed, monitor, trust, turn.clone());
         let differs = |new: &Arc<Settings>| {
             new.health != now.health || ChannelTrust::from_settings(new) != trust
         };
@@ -55,16 +60,16 @@ pub(crate) async fn health_following(
 /// Checks endpoints until stopped.
 async fn health(
     registry: Registry,
-    config: HealthConfig,
-    metrics: Metrics,
+    allowed: Vec<IpNetwork>,
+    monitor: impl FnOnce(mpsc::Sender<HealthEvent>) -> HealthMonitor,
     trust: ChannelTrust,
     stop: CancellationToken,
 ) {
     let (sender, mut reports) = mpsc::channel(REPORTS);
     let mut checks = Checks {
-        allowed: config.allowed_networks.clone().into(),
+        allowed: allowed.into(),
         registry: registry.clone(),
-        monitor: HealthMonitor::new(config, metrics, sender.clone()),
+        monitor: monitor(sender.clone()),
         reports: sender,
         membership: registry.membership(),
         checked: HashSet::new(),
@@ -112,6 +117,7 @@ impl Checks {
                 for endpoint in endpoints.iter() {
                     self.assign(endpoint, FirstCheck::WithinInterval);
                 }
+                self.monitor.results().retain(|id| self.registry.get(id).is_some());
             }
             Change::Registered { endpoint } | Change::Updated { endpoint } => {
                 self.assign(endpoint, FirstCheck::Now);

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_core::{HealthStatus, Host, Registration, Ttl};
+use portolan_health::HealthConfig;
 use portolan_registry::store::Memory;
 use portolan_registry::{CommandOrigin, RegistryConfig, open_over};
 use tokio_util::task::AbortOnDropHandle;
@@ -29,8 +30,11 @@ impl Server {
         let interval = Duration::from_millis(20);
         let config = HealthConfig { interval, ..HealthConfig::default() };
         let stop = CancellationToken::new();
-        let checks =
-            health(registry.clone(), config, metrics.clone(), ChannelTrust::Unsigned, stop);
+        let monitor = {
+            let metrics = metrics.clone();
+            |events| HealthMonitor::new(config, metrics, events)
+        };
+        let checks = health(registry.clone(), vec![], monitor, ChannelTrust::Unsigned, stop);
         let tasks = [tokio::spawn(task.run(std::future::pending())), tokio::spawn(checks)];
         Self { registry, metrics, _tasks: tasks.map(AbortOnDropHandle::new) }
     }

@@ -1,0 +1,38 @@
+//! The bodies of health reports, and of the results of checks.
+
+use std::collections::BTreeMap;
+
+use portolan_core::{CheckResults, HealthReport, ServiceId};
+use serde::{Deserialize, Serialize};
+
+/// The health of an instance, with the last results of its checks.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct InstanceHealth {
+    /// The status and its reason.
+    #[serde(flatten)]
+    pub report: HealthReport,
+    /// Who checks it: `agent` or `registry`; `None` if nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked_by: Option<String>,
+    /// The results, if the server knows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<CheckResults>,
+}
+
+#[derive(Serialize)]
+pub(super) struct HeartbeatBody<'a> {
+    pub(super) checks: &'a CheckResults,
+}
+
+#[derive(Serialize)]
+pub(super) struct HealthBody<'a> {
+    #[serde(flatten)]
+    pub(super) report: &'a HealthReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) checks: Option<&'a CheckResults>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ChecksBody {
+    pub(super) checks: BTreeMap<ServiceId, CheckResults>,
+}
