@@ -3,7 +3,9 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{Process, TestEnv, isolated, postgres::Postgres, redis, servers, wait_for};
+use portolan_tests::{
+    Process, TestEnv, http, isolated, postgres::Postgres, redis, servers, wait_for,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -92,6 +94,74 @@ fn stopped_program_is_critical_although_the_kernel_accepts_connections() {
         ensure!(reason(&stopped) == "a signal has stopped the program", "{stopped}");
         rustix::process::kill_process(program, Signal::CONT)?;
         wait_for_health(env, "api", "passing").map(drop)
+    });
+}
+
+#[test]
+fn last_results_of_an_agent_and_of_the_registry_are_listed_and_make_no_revision() {
+    isolated(|env| {
+        let _registry = registry(env, &["--set", "broadcast.announce_interval=100ms"])?;
+        let options =
+            ["--set", "broadcast.announce_interval=100ms", "--health", "tcp#interval=50ms"];
+        let _service = env.service("api", &options, &[BINDER, "{port}"])?;
+        let port = wait_for_health(env, "api", "passing")?["port"].to_string();
+        register(env, "checked", &port, &format!("tcp://127.0.0.1:{port}"))?;
+        wait_for_health(env, "checked", "passing")?;
+        let revision =
+            |name: &str| Ok::<_, anyhow::Error>(env.registered(name)?[0]["revision"].clone());
+        let before = (revision("api")?, revision("checked")?);
+        for name in ["api", "checked"] {
+            wait_for(&format!("three successes of {name} in a row"), || {
+                let listed = env.portolan(&["list", name, "--checks", "--json"])?.run()?.json()?;
+                let id = listed["services"][0]["id"].as_str().context("no id")?;
+                let results = &listed["checks"][id];
+                ensure!(results["consecutive_successes"].as_u64() >= Some(3), "{listed}");
+                ensure!(results["result"] == "passing", "{listed}");
+                ensure!(results["latency_ms"].as_f64() > Some(0.0), "{listed}");
+                Ok(())
+            })?;
+        }
+        ensure!(before == (revision("api")?, revision("checked")?), "checks make no revision");
+        let table = env.portolan(&["list", "--checks"])?.run()?.exits(0)?.stdout;
+        ensure!(table.contains("LATENCY") && table.contains("IN A ROW"), "{table}");
+        let both =
+            env.portolan(&["list", "--health", "passing,warning,unknown", "--json"])?.run()?;
+        ensure!(both.json()?["services"].as_array().map(Vec::len) == Some(2));
+        let none = env.portolan(&["list", "--health", "critical", "--json"])?.run()?.json()?;
+        ensure!(none["services"].as_array().is_some_and(Vec::is_empty), "{none}");
+        Ok(())
+    });
+}
+
+/// A stop of many intervals, and longer than the timeout of a check that is running.
+#[test]
+fn registry_that_was_stopped_makes_nothing_critical_and_goes_on_checking() {
+    isolated(|env| {
+        let registry = registry(env, &["--set", "health.failures_before_critical=1"])?;
+        let _service = env.service("api", &["--health", "none"], &[BINDER, "{port}"])?;
+        let port = wait_for("the service", || {
+            Ok(env.registered("api")?.first().context("not registered")?["port"].to_string())
+        })?;
+        register(env, "checked", &port, &format!("tcp://127.0.0.1:{port}"))?;
+        wait_for_health(env, "checked", "passing")?;
+        registry.signal(Signal::STOP)?;
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        registry.signal(Signal::CONT)?;
+        let checks = || {
+            let listed = env.portolan(&["list", "checked", "--checks", "--json"])?.run()?.json()?;
+            let id = listed["services"][0]["id"].as_str().context("no id")?.to_owned();
+            ensure!(listed["services"][0]["health"] == "passing", "{listed}");
+            listed["checks"][&id]["successes"].as_u64().context("no results")
+        };
+        let before = wait_for("an answer", checks)?;
+        wait_for("three checks", || {
+            let now = checks()?;
+            ensure!(now >= before + 3, "{now}");
+            Ok(())
+        })?;
+        let metrics = http::get(&format!("{}/metrics", portolan_tests::REGISTRY))?;
+        ensure!(!metrics.contains("discovery_unhealthy_services{"), "{metrics}");
+        Ok(())
     });
 }
 
