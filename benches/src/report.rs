@@ -32,10 +32,6 @@ pub(crate) enum Unit {
     Micros(f64),
     Millis(f64),
     MillisMore(f64),
-    #[cfg_attr(
-        not(feature = "full"),
-        expect(dead_code, reason = "a benchmark of the feature `full`")
-    )]
     Mebibytes(f64),
     /// A ratio.
     Times(f64),
