@@ -32,11 +32,6 @@ use global::Global;
 use logging::LogLevel;
 use sandbox::Restriction;
 
-/// glibc's allocator keeps what many connections have used; this one gives it back to the system.
-#[cfg(feature = "full")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let Cli { global, command } = match Cli::try_parse() {
         Ok(cli) => cli,
