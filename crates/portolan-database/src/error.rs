@@ -16,14 +16,14 @@ pub struct NoServer {
     pub(crate) target: TargetRole,
     pub(crate) limit: Duration,
     /// What each instance answered last.
-    pub(crate) failures: Vec<(String, Unusable)>,
+    pub(crate) failures: Vec<(String, UnusableServer)>,
     /// Whether the discovery client is closed.
     pub(crate) is_closed: bool,
 }
 
 /// Why an instance, or a connection to it, is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum UnusableServer {
     /// It cannot be reached.
     #[error("{0}")]
     Unreachable(String),
@@ -68,8 +68,9 @@ impl fmt::Display for NoServer {
 
 impl Remedy for NoServer {
     fn remedy(&self) -> Option<Cow<'static, str>> {
-        let is_other =
-            |(_, reason): &(String, Unusable)| matches!(reason, Unusable::AnotherCluster(_));
+        let is_other = |(_, reason): &(String, UnusableServer)| {
+            matches!(reason, UnusableServer::AnotherCluster(_))
+        };
         Some(match self.failures.iter().any(is_other) {
             true => "deregister the instance whose address belongs to another server; after a change of the data, restart this program".into(),
             false => format!("see what `portolan discover {} --all` shows", self.name).into(),

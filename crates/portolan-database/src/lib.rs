@@ -13,7 +13,7 @@ mod target;
 
 pub use cluster::ClusterPin;
 pub use connector::{ConnectError, Connector, ServerFacts};
-pub use error::{NoServer, Unusable};
+pub use error::{NoServer, UnusableServer};
 pub use options::ServerOptions;
 pub use servers::{Connected, DatabaseServers};
 pub use target::{InvalidTarget, TargetRole};

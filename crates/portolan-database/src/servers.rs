@@ -9,7 +9,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info};
 
 use crate::cluster::Cluster;
-use crate::{ConnectError, Connector, NoServer, ServerFacts, ServerOptions, TargetRole, Unusable};
+use crate::{
+    ConnectError, Connector, NoServer, ServerFacts, ServerOptions, TargetRole, UnusableServer,
+};
 
 /// The shortest and the longest wait after every instance was tried in vain. A change of the instances ends it.
 const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
@@ -96,11 +98,12 @@ impl<C: Connector> DatabaseServers<C> {
         &self,
         endpoint: &ServiceEndpoint,
         connection: &mut C::Connection,
-    ) -> Result<(), Unusable> {
+    ) -> Result<(), UnusableServer> {
         self.check_known(endpoint)?;
         let limit = self.attempt_timeout;
         let facts = timeout(limit, self.connector.ask(connection, self.cluster.is_needed())).await;
-        let facts = facts.map_err(|_| Unusable::TimedOut(limit))?.map_err(Unusable::from)?;
+        let facts =
+            facts.map_err(|_| UnusableServer::TimedOut(limit))?.map_err(UnusableServer::from)?;
         self.accept(&facts)
     }
 
@@ -114,21 +117,21 @@ impl<C: Connector> DatabaseServers<C> {
         self.instances.report_failure(endpoint);
     }
 
-    fn check_known(&self, endpoint: &ServiceEndpoint) -> Result<(), Unusable> {
+    fn check_known(&self, endpoint: &ServiceEndpoint) -> Result<(), UnusableServer> {
         let is_same = |known: &Arc<ServiceEndpoint>| {
             (&known.id, &known.host, known.port, known.incarnation)
                 == (&endpoint.id, &endpoint.host, endpoint.port, endpoint.incarnation)
         };
         match self.instances.all().iter().any(is_same) {
             true => Ok(()),
-            false => Err(Unusable::Gone),
+            false => Err(UnusableServer::Gone),
         }
     }
 
     /// Tries every instance once, those first that are usable and have the role by their metadata.
     async fn try_all(
         &self,
-        failures: &mut Vec<(String, Unusable)>,
+        failures: &mut Vec<(String, UnusableServer)>,
     ) -> Option<Connected<C::Connection>> {
         let mut second_best = None;
         for endpoint in self.candidates() {
@@ -162,11 +165,11 @@ impl<C: Connector> DatabaseServers<C> {
     async fn try_one(
         &self,
         endpoint: &Arc<ServiceEndpoint>,
-    ) -> Result<(C::Connection, ServerFacts), Unusable> {
+    ) -> Result<(C::Connection, ServerFacts), UnusableServer> {
         let limit = self.attempt_timeout;
         let opened = timeout(limit, self.open(endpoint)).await;
-        let opened = opened.unwrap_or(Err(Unusable::TimedOut(limit)));
-        if matches!(opened, Err(Unusable::Unreachable(_) | Unusable::TimedOut(_))) {
+        let opened = opened.unwrap_or(Err(UnusableServer::TimedOut(limit)));
+        if matches!(opened, Err(UnusableServer::Unreachable(_) | UnusableServer::TimedOut(_))) {
             self.report_failure(endpoint);
         }
         let (connection, facts) = opened?;
@@ -180,7 +183,7 @@ impl<C: Connector> DatabaseServers<C> {
     async fn open(
         &self,
         endpoint: &ServiceEndpoint,
-    ) -> Result<(C::Connection, ServerFacts), Unusable> {
+    ) -> Result<(C::Connection, ServerFacts), UnusableServer> {
         let mut connection = self.connector.connect(&endpoint.host, endpoint.port).await?;
         let facts = self.connector.ask(&mut connection, self.cluster.is_needed()).await?;
         Ok((connection, facts))
@@ -196,26 +199,26 @@ impl<C: Connector> DatabaseServers<C> {
     /// # Errors
     ///
     /// If it has not.
-    pub fn accept(&self, facts: &ServerFacts) -> Result<(), Unusable> {
+    pub fn accept(&self, facts: &ServerFacts) -> Result<(), UnusableServer> {
         if !self.target.accepts(facts) {
-            return Err(Unusable::Role(match facts {
+            return Err(UnusableServer::Role(match facts {
                 ServerFacts { is_standby: true, .. } => "a standby",
                 ServerFacts { is_writable: false, .. } => "read-only",
                 _ => "a primary",
             }));
         }
-        self.cluster.check(facts.cluster.as_deref()).map_err(Unusable::AnotherCluster)
+        self.cluster.check(facts.cluster.as_deref()).map_err(UnusableServer::AnotherCluster)
     }
 
-    fn no_server(&self, failures: Vec<(String, Unusable)>, is_closed: bool) -> NoServer {
+    fn no_server(&self, failures: Vec<(String, UnusableServer)>, is_closed: bool) -> NoServer {
         let (name, limit) = (self.instances.name().clone(), self.acquire_timeout);
         NoServer { name, target: self.target, limit, failures, is_closed }
     }
 }
 
-// === impl Unusable ===
+// === impl UnusableServer ===
 
-impl From<ConnectError> for Unusable {
+impl From<ConnectError> for UnusableServer {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Unreachable(reason) => Self::Unreachable(reason),

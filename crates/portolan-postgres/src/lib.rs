@@ -11,7 +11,7 @@ mod facts;
 mod sqlx;
 
 pub use portolan_database::{
-    ClusterPin, InvalidTarget, NoServer, ServerOptions, TargetRole, Unusable,
+    ClusterPin, InvalidTarget, NoServer, ServerOptions, TargetRole, UnusableServer,
 };
 
 #[cfg(feature = "deadpool")]

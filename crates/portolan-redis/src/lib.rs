@@ -10,7 +10,7 @@ mod link;
 mod settings;
 
 pub use portolan_database::{
-    ClusterPin, InvalidTarget, NoServer, ServerOptions, TargetRole, Unusable,
+    ClusterPin, InvalidTarget, NoServer, ServerOptions, TargetRole, UnusableServer,
 };
 
 pub use connection::RedisConnection;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use portolan_core::{Host, Remedy as _, ServiceEndpoint};
-use portolan_database::{Connected, DatabaseServers, NoServer, Unusable};
+use portolan_database::{Connected, DatabaseServers, NoServer, UnusableServer};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Error, PgConnection, PgPool};
 use tokio::sync::Notify;
@@ -88,7 +88,7 @@ impl Followed {
     }
 
     /// Checks that a connection of the pool leads to the server in use, in the role.
-    async fn check(&self, connection: &mut PgConnection) -> Result<(), Unusable> {
+    async fn check(&self, connection: &mut PgConnection) -> Result<(), UnusableServer> {
         let checked = self.check_current(connection).await;
         if checked.is_err() {
             self.doubt.notify_one();
@@ -96,7 +96,7 @@ impl Followed {
         checked
     }
 
-    async fn check_current(&self, connection: &mut PgConnection) -> Result<(), Unusable> {
+    async fn check_current(&self, connection: &mut PgConnection) -> Result<(), UnusableServer> {
         let (facts, started) = self.identify(connection).await?;
         self.servers.accept(&facts)?;
         let current = self.current.lock().clone();
@@ -106,18 +106,18 @@ impl Followed {
         };
         match current.is_some_and(|current| is_current(&current)) {
             true => Ok(()),
-            false => Err(Unusable::Gone),
+            false => Err(UnusableServer::Gone),
         }
     }
 
     async fn identify(
         &self,
         connection: &mut PgConnection,
-    ) -> Result<(portolan_database::ServerFacts, String), Unusable> {
+    ) -> Result<(portolan_database::ServerFacts, String), UnusableServer> {
         let limit = self.servers.attempt_timeout();
         let answer = timeout(limit, identify(connection, self.servers.needs_cluster())).await;
-        let answer = answer.map_err(|_| Unusable::TimedOut(limit))?;
-        answer.map_err(|error| Unusable::Unreachable(error.to_string()))
+        let answer = answer.map_err(|_| UnusableServer::TimedOut(limit))?;
+        answer.map_err(|error| UnusableServer::Unreachable(error.to_string()))
     }
 
     /// Follows the server as long as it has the role, then looks for the next one.
@@ -173,7 +173,7 @@ impl Followed {
     async fn use_from_now_on(
         &self,
         connected: &mut Connected<PgConnection>,
-    ) -> Result<(), Unusable> {
+    ) -> Result<(), UnusableServer> {
         let (facts, started) = self.identify(&mut connected.connection).await?;
         let endpoint = Arc::clone(&connected.endpoint);
         *self.current.lock() = Some(Current { endpoint, cluster: facts.cluster, started });

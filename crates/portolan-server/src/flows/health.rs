@@ -127,7 +127,7 @@ impl Checks {
             }
             // Its check goes on from this health, which its own state machine does not know.
             Change::Health { endpoint } if is_refused_after_report(endpoint) => {
-                self.assign(endpoint);
+                self.assign(endpoint, FirstCheck::Now);
             }
             Change::Health { endpoint } => self.end_check_after_report(endpoint),
         }
