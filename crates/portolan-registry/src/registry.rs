@@ -240,6 +240,13 @@ impl Registry {
         self.registrants.upgrade()?.registrant(id)
     }
 
+    /// Returns whether a registered instance has sent no heartbeat for half of its TTL or longer, although its lease has not
+    /// ended. The time in which this server did not run does not count. Never with the stores `etcd` and `consul`, whose
+    /// servers do not hear of each other's heartbeats.
+    pub fn is_heartbeat_late(&self, id: &ServiceId) -> bool {
+        self.registrants.upgrade().is_some_and(|store| store.is_heartbeat_late(id))
+    }
+
     /// The settings of services, in the same store.
     pub fn settings(&self) -> ServiceSettings {
         ServiceSettings::new(Weak::clone(&self.registrants), self.store)

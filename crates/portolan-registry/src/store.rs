@@ -125,6 +125,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Whether an instance has sent no heartbeat for half of its TTL or longer. It makes no revision: it is asked for when it
+    /// is shown. By default it is not known, as for a store whose servers do not hear of each other's heartbeats.
+    fn is_heartbeat_late(&self, _id: &ServiceId) -> bool {
+        false
+    }
+
     /// The part of the store that keeps the settings of services; `None` if it keeps none.
     fn settings(&self) -> Option<&dyn SettingsStore> {
         None

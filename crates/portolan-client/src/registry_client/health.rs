@@ -14,6 +14,9 @@ pub struct InstanceHealth {
     /// Who checks it: `agent` or `registry`; `None` if nobody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked_by: Option<String>,
+    /// Whether it has sent no heartbeat for half of its TTL or longer. Never with the stores `etcd` and `consul`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub heartbeat_late: bool,
     /// The results, if the server knows them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<CheckResults>,

@@ -33,12 +33,15 @@ pub(crate) struct Health {
     /// Who checks it; absent if nobody does.
     #[serde(skip_serializing_if = "Option::is_none")]
     checked_by: Option<&'static str>,
+    /// Whether its heartbeat is late, although its lease has not ended; absent if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    heartbeat_late: bool,
     /// Absent if this server does not know them.
     #[serde(skip_serializing_if = "Option::is_none")]
     checks: Option<CheckResults>,
 }
 
-/// `GET`: the status, its reason, and the last results of the checks.
+/// `GET`: the status, its reason, whether the heartbeat is late, and the last results of the checks.
 pub(crate) async fn read(
     State(api): State<Api>,
     requester: Requester,
@@ -52,8 +55,9 @@ pub(crate) async fn read(
         false => endpoint.health_url.as_ref().map(|_| "registry"),
     };
     let report = HealthReport::new(endpoint.health, endpoint.health_reason.as_str());
+    let heartbeat_late = api.registry().is_heartbeat_late(&id);
     let checks = api.last_results().get(&id);
-    Ok(Json(Health { report, checked_by, checks }))
+    Ok(Json(Health { report, checked_by, heartbeat_late, checks }))
 }
 
 /// `PUT`: sets the status and its reason. Does not renew the lease.

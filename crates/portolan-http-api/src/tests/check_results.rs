@@ -1,4 +1,6 @@
-//! The last results of health checks.
+//! The last results of health checks, and late heartbeats.
+
+use std::time::Duration;
 
 use portolan_core::{CheckResults, HealthStatus};
 use portolan_health::LastResults;
@@ -53,6 +55,26 @@ async fn results_that_an_agent_reports_are_shown_and_change_no_revision() {
     server.request(Method::DELETE, PATH).send().await.unwrap();
     health().await.problem(404, "unknown-instance");
     assert_eq!(server.get("/api/v1/checks").await.json(), json!({"checks": {}}));
+}
+
+#[tokio::test]
+async fn late_heartbeat_is_shown_with_the_health_until_the_next_one_and_changes_no_revision() {
+    let server = Server::start().await;
+    let registered = server.register(api(8080)).await.json();
+    let late =
+        async || server.get(&format!("{PATH}/health")).await.json()["heartbeat_late"].clone();
+    assert_eq!(late().await, Value::Null);
+    // In steps, so that the registry does not take it for a time in which it was stopped.
+    tokio::time::pause();
+    for _second in 0..31 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    tokio::time::resume();
+    assert_eq!(late().await, json!(true));
+    assert_eq!(server.get(PATH).await.json()["revision"], registered["revision"]);
+    let beat = server.request(Method::PUT, &format!("{PATH}/heartbeat"));
+    assert_eq!(beat.send().await.unwrap().status(), 204);
+    assert_eq!(late().await, Value::Null);
 }
 
 #[tokio::test]

@@ -242,6 +242,10 @@ impl Store for Memory {
         self.shared.state.lock().registrant(id)
     }
 
+    fn is_heartbeat_late(&self, id: &ServiceId) -> bool {
+        self.shared.state.lock().is_heartbeat_late(id, Instant::now())
+    }
+
     fn settings(&self) -> Option<&dyn SettingsStore> {
         Some(self)
     }

@@ -238,6 +238,29 @@ async fn pause_of_the_process_ends_no_lease_and_is_visible_until_the_next_heartb
 }
 
 #[tokio::test(start_paused = true)]
+async fn heartbeat_is_late_from_half_of_the_ttl_on_and_that_makes_no_revision() {
+    let store = store(10);
+    store.apply(&[register(1)], suite::api()).await;
+    let before = store.shared.state.lock().revision();
+    let id = register(1).id();
+    let half = Ttl::DEFAULT.duration() / 2;
+    let millisecond = Duration::from_millis(1);
+    assert!(!store.is_heartbeat_late(&id));
+    tokio::time::advance(half - millisecond).await;
+    assert!(!store.is_heartbeat_late(&id));
+    tokio::time::advance(millisecond).await;
+    assert!(store.is_heartbeat_late(&id));
+    // A health report is no heartbeat.
+    let report = portolan_core::HealthReport::new(portolan_core::HealthStatus::Unknown, "");
+    store.apply(&[Command::Health(id.clone().into(), report)], suite::api()).await;
+    assert!(store.is_heartbeat_late(&id));
+    store.apply(&[Command::Heartbeat(id.clone().into())], suite::api()).await;
+    assert!(!store.is_heartbeat_late(&id));
+    assert_eq!(store.shared.state.lock().revision(), before);
+    assert!(!store.is_heartbeat_late(&register(2).id()), "it is not registered");
+}
+
+#[tokio::test(start_paused = true)]
 async fn second_pause_without_a_heartbeat_extends_nothing() {
     let store = store(10);
     let mut feed = store.feed();

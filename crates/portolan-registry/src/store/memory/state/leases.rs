@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use portolan_core::{HealthReport, HealthStatus, ServiceId};
+use portolan_core::{HealthReport, HealthStatus, ServiceId, Source};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -57,6 +57,15 @@ impl State {
             }
         }
         Poll::Ready(expired)
+    }
+
+    /// Whether at most half of the lease of a registered instance is left, or it is kept beyond its lease. An agent sends a
+    /// heartbeat in each third of it. The time in which no server ran does not count, as it does not for the lease.
+    pub(in crate::store::memory) fn is_heartbeat_late(&self, id: &ServiceId, now: Instant) -> bool {
+        let Some(record) = self.records.get(id) else { return false };
+        let left = record.ends.saturating_duration_since(now);
+        let is_late = record.protected || left <= record.endpoint.ttl.duration() / 2;
+        is_late && record.endpoint.source == Source::Registered
     }
 
     /// Extends every lease if this process did not run for a while: it was stopped, or the machine suspended.
