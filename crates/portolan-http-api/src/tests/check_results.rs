@@ -64,11 +64,9 @@ async fn late_heartbeat_is_shown_with_the_health_until_the_next_one_and_changes_
     let late =
         async || server.get(&format!("{PATH}/health")).await.json()["heartbeat_late"].clone();
     assert_eq!(late().await, Value::Null);
-    // In steps, so that the registry does not take it for a time in which it was stopped.
+    // The clock goes on whenever nothing is left to do, so that the registry is not paused meanwhile.
     tokio::time::pause();
-    for _second in 0..31 {
-        tokio::time::advance(Duration::from_secs(1)).await;
-    }
+    tokio::time::sleep(Duration::from_secs(31)).await;
     tokio::time::resume();
     assert_eq!(late().await, json!(true));
     assert_eq!(server.get(PATH).await.json()["revision"], registered["revision"]);
