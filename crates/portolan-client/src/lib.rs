@@ -60,7 +60,7 @@ pub use error::DiscoverError;
 pub use instances::{OpenInstances, PickedInstance, ServiceInstances};
 pub use proof::Proof;
 pub use registry_client::{
-    InstanceHealth, ListQuery, Listing, Readiness, ReconnectingWatch, RegisterResponse,
+    InstanceHealth, LastChecks, ListQuery, Listing, Readiness, ReconnectingWatch, RegisterResponse,
     RegistryClient, RegistryClientConfig, RegistryClientError, RegistrySession, RegistryWatch,
     SettingsClient, SettingsVersion, SettingsWatch, UpdateError, WatchRequest, normalized_url,
 };

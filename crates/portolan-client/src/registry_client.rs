@@ -24,7 +24,7 @@ mod watch;
 pub use client::{RegisterResponse, RegistryClient};
 pub use config::RegistryClientConfig;
 pub use error::RegistryClientError;
-pub use health::InstanceHealth;
+pub use health::{InstanceHealth, LastChecks};
 pub use query::{ListQuery, Listing, WatchRequest};
 pub use readiness::Readiness;
 pub use reconnect::ReconnectingWatch;

@@ -58,3 +58,37 @@ impl LastResults {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_result_has_its_time_and_latency_and_the_counts() {
+        let (results, id) = (LastResults::default(), "api".parse::<ServiceId>().unwrap());
+        assert_eq!(results.get(&id), None);
+        let before = Timestamp::now();
+        for result in [HealthStatus::Passing, HealthStatus::Warning, HealthStatus::Critical] {
+            results.add(&id, result, Duration::from_millis(3));
+        }
+        let last = results.get(&id).unwrap();
+        assert!(last.checked_at >= before);
+        assert_eq!((last.result, last.latency), (HealthStatus::Critical, Duration::from_millis(3)));
+        assert_eq!((last.successes, last.failures), (2, 1));
+        assert_eq!((last.consecutive_successes, last.consecutive_failures), (0, 1));
+    }
+
+    #[test]
+    fn reset_begins_the_counts_of_one_instance_again() {
+        let (results, api) = (LastResults::default(), "api".parse::<ServiceId>().unwrap());
+        let db = "db".parse::<ServiceId>().unwrap();
+        for id in [&api, &api, &db] {
+            results.add(id, HealthStatus::Passing, Duration::ZERO);
+        }
+        results.reset(&api);
+        assert_eq!((results.get(&api), results.len()), (None, 1));
+        results.add(&api, HealthStatus::Critical, Duration::ZERO);
+        let counts = |id| results.get(id).map(|it| (it.successes, it.failures));
+        assert_eq!((counts(&api), counts(&db)), (Some((0, 1)), Some((1, 0))));
+    }
+}

@@ -2,13 +2,13 @@
 
 mod checks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
 use portolan_broadcast::QueryMode;
-use portolan_client::{ListQuery, Listing, RegistryClientError};
+use portolan_client::{LastChecks, ListQuery, Listing, RegistryClientError};
 use portolan_core::duration::{format_duration, format_rounded};
 use portolan_core::{
     CheckResults, DeclaredInstance, HealthStatus, ServiceEndpoint, ServiceId, ServiceName, Source,
@@ -44,7 +44,7 @@ pub(crate) struct List {
     /// Only instances with one of these health statuses, as in passing,warning,unknown: everything but critical
     #[arg(long, value_delimiter = ',')]
     health: Vec<HealthStatus>,
-    /// The last results of the health checks, their latency and counts
+    /// The last results of the health checks, their latency and counts, and late heartbeats
     #[arg(long)]
     checks: bool,
     /// All scopes, not only this one and "default"
@@ -63,7 +63,9 @@ impl List {
         let Found { mut shown, unreachable } = find(context, &query).await?;
         shown.services.sort_by(|a, b| (&a.name, &a.scope, &a.id).cmp(&(&b.name, &b.scope, &b.id)));
         if self.checks && unreachable.is_none() {
-            shown.checks = Some(context.registry()?.checks(self.name.as_ref()).await?);
+            let LastChecks { results, heartbeat_late } =
+                context.registry()?.checks(self.name.as_ref()).await?;
+            (shown.checks, shown.heartbeat_late) = (Some(results), heartbeat_late);
         }
         if context.json {
             output::json(&shown)?;
@@ -110,6 +112,9 @@ struct Shown {
     /// The last results of the health checks, by instance; only if they are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     checks: Option<BTreeMap<ServiceId, CheckResults>>,
+    /// The instances whose heartbeat is late; only with the results of the checks.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    heartbeat_late: BTreeSet<ServiceId>,
 }
 
 /// What was found, and why the registry could not be asked if it was not.
@@ -132,6 +137,7 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Found, Failure> {
                 stale,
                 open_to_network,
                 checks: None,
+                heartbeat_late: BTreeSet::new(),
             };
             return Ok(Found { shown, unreachable: None });
         }
@@ -160,6 +166,7 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Found, Failure> {
         stale,
         open_to_network,
         checks: None,
+        heartbeat_late: BTreeSet::new(),
     };
     Ok(Found { shown, unreachable: Some(unreachable) })
 }
@@ -169,7 +176,7 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Found, Failure> {
 impl Shown {
     fn print(&self) -> Result<(), Failure> {
         if let Some(results) = &self.checks {
-            return checks::print(&self.services, results);
+            return checks::print(&self.services, results, &self.heartbeat_late);
         }
         let mut table = output::table([
             "NAME", "ADDRESS", "PROTOCOL", "VERSION", "HEALTH", "SOURCE", "AGE", "SCOPE", "ID",

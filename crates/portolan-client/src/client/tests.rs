@@ -17,6 +17,7 @@ use crate::testing::{
 mod declared;
 mod explain;
 mod restart;
+mod waiting;
 
 fn client_of(registry: &FakeRegistry) -> DiscoveryClient {
     quiet(&["registry"]).registry_url(registry.url()).build().unwrap()

@@ -1,6 +1,5 @@
 //! The client of the registry's HTTP API: one method per request.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::config::{RegistryClientConfig, headers};
 use super::error::RegistryClientError;
-use super::health::{ChecksBody, HealthBody, HeartbeatBody, InstanceHealth};
+use super::health::{HealthBody, HeartbeatBody, InstanceHealth, LastChecks};
 use super::local::Local;
 use super::query::{ListQuery, Listing, WatchRequest};
 use super::response::RegistryResponse;
@@ -182,16 +181,15 @@ impl RegistryClient {
         self.send_for(id, request).await?.json().await
     }
 
-    /// Returns the last results of the checks of a service, or of all, as far as the server knows them. Servers over one store
+    /// Returns the last results of the checks of a service, or of all, as far as the server knows them, and the instances whose heartbeat is late. Servers over one store
     /// do not share them.
     pub async fn checks(
         &self,
         name: Option<&ServiceName>,
-    ) -> Result<BTreeMap<ServiceId, CheckResults>, RegistryClientError> {
+    ) -> Result<LastChecks, RegistryClientError> {
         let query = name.map(|name| ("name", name.as_str()));
         let request = self.request(Method::GET, &["checks".to_owned()]).query(query.as_slice());
-        let body: ChecksBody = self.send(request).await?.accepted()?.json().await?;
-        Ok(body.checks)
+        self.send(request).await?.accepted()?.json().await
     }
 
     /// Returns an instance. Fails with [`RegistryClientError::UnknownService`] for an unknown id.

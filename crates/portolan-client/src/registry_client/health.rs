@@ -1,6 +1,6 @@
 //! The bodies of health reports, and of the results of checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portolan_core::{CheckResults, HealthReport, ServiceId};
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,13 @@ pub(super) struct HealthBody<'a> {
     pub(super) checks: Option<&'a CheckResults>,
 }
 
-#[derive(Deserialize)]
-pub(super) struct ChecksBody {
-    pub(super) checks: BTreeMap<ServiceId, CheckResults>,
+/// What a server knows about the checks of instances, and of their heartbeats.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct LastChecks {
+    /// The results by instance.
+    #[serde(rename = "checks")]
+    pub results: BTreeMap<ServiceId, CheckResults>,
+    /// The instances that have sent no heartbeat for half of their TTL or longer. None with the stores `etcd` and `consul`.
+    #[serde(default)]
+    pub heartbeat_late: BTreeSet<ServiceId>,
 }

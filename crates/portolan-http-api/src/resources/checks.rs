@@ -1,6 +1,6 @@
-//! `/api/v1/checks`: the last results of health checks, as far as this server knows them.
+//! `/api/v1/checks`: the last results of health checks, as far as this server knows them, and late heartbeats.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
 use portolan_access::Right;
@@ -22,6 +22,9 @@ const SLACK: usize = 1024;
 #[derive(Debug, Serialize)]
 pub(crate) struct Checks {
     checks: BTreeMap<ServiceId, CheckResults>,
+    /// The instances whose heartbeat is late, although their lease has not ended; absent if there are none.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    heartbeat_late: BTreeSet<ServiceId>,
 }
 
 /// `GET`: the results of the instances that match every condition.
@@ -38,7 +41,9 @@ pub(crate) async fn list(
     found.retain(|one| requester.may(Right::Read, &one.scope, &one.name));
     let results = |id: &ServiceId| Some((id.clone(), api.last_results().get(id)?));
     let checks = found.iter().filter_map(|endpoint| results(&endpoint.id)).collect();
-    Ok(Json(Checks { checks }))
+    let late = found.iter().filter(|endpoint| api.registry().is_heartbeat_late(&endpoint.id));
+    let heartbeat_late = late.map(|endpoint| endpoint.id.clone()).collect();
+    Ok(Json(Checks { checks, heartbeat_late }))
 }
 
 /// Keeps the results that the agent of an instance reports. The registry's own are not replaced.

@@ -69,6 +69,8 @@ async fn late_heartbeat_is_shown_with_the_health_until_the_next_one_and_changes_
     tokio::time::sleep(Duration::from_secs(31)).await;
     tokio::time::resume();
     assert_eq!(late().await, json!(true));
+    let all = server.get("/api/v1/checks").await.json();
+    assert_eq!(all, json!({"checks": {}, "heartbeat_late": ["api@127.0.0.1:8080"]}));
     assert_eq!(server.get(PATH).await.json()["revision"], registered["revision"]);
     let beat = server.request(Method::PUT, &format!("{PATH}/heartbeat"));
     assert_eq!(beat.send().await.unwrap().status(), 204);

@@ -1,6 +1,6 @@
-//! `portolan list --checks`: the last results of the health checks.
+//! `portolan list --checks`: the last results of the health checks, and late heartbeats.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use portolan_core::{CheckResults, ServiceEndpoint, ServiceId, escaped_line};
@@ -13,6 +13,7 @@ use crate::output;
 pub(super) fn print(
     services: &[ServiceEndpoint],
     results: &BTreeMap<ServiceId, CheckResults>,
+    heartbeat_late: &BTreeSet<ServiceId>,
 ) -> Result<(), Failure> {
     let mut table = output::table([
         "NAME",
@@ -24,6 +25,7 @@ pub(super) fn print(
         "IN A ROW",
         "SUCCESSES",
         "FAILURES",
+        "HEARTBEAT",
         "ID",
         "REASON",
     ]);
@@ -42,9 +44,26 @@ pub(super) fn print(
             cell(|it| (it.consecutive_successes.max(it.consecutive_failures)).to_string()),
             cell(|it| it.successes.to_string()),
             cell(|it| it.failures.to_string()),
+            heartbeat(age(now, service.last_heartbeat), heartbeat_late.contains(&service.id)),
             service.id.to_string(),
             escaped_line(&service.health_reason).into_owned(),
         ]);
     }
     output::line(table.trim_fmt())
+}
+
+/// How long ago it was, and whether that is too long. The registry decides, as another server may have heard a later one.
+fn heartbeat(age: String, is_late: bool) -> String {
+    if is_late { format!("{age}, late") } else { age }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_heartbeat_is_marked() {
+        assert_eq!(heartbeat("45s".to_owned(), true), "45s, late");
+        assert_eq!(heartbeat("45s".to_owned(), false), "45s");
+    }
 }
