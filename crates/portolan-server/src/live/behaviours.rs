@@ -54,6 +54,53 @@ fn set_port_range_that_is_invalid() {
 }
 
 #[test]
+fn get_port_range() {
+    let manager = manager();
+    let version = manager.current();
+    let pools = &version.loaded.value.port_allocator.port_ranges;
+    let database = &pools["database"];
+    assert_eq!(database.range().to_string(), "5433-5442");
+    assert!(!pools.contains_key("nonexistent"));
+}
+
+#[test]
+fn enable_broadcast_is_refused_because_it_needs_a_restart() {
+    let manager = manager();
+    let error = apply(&manager, &json!({"broadcast": {"enabled": false}})).unwrap_err();
+    assert!(error.to_string().contains("broadcast.enabled"), "{error}");
+    assert_eq!(manager.current().number, 1);
+}
+
+#[test]
+fn concurrent_access() {
+    let manager = manager();
+    std::thread::scope(|scope| {
+        for reader in 0..10 {
+            let manager = &manager;
+            scope.spawn(move || {
+                for _ in 0..100 {
+                    let version = manager.current();
+                    assert!(
+                        !version.loaded.value.port_allocator.port_ranges.is_empty(),
+                        "{reader}"
+                    );
+                }
+            });
+        }
+        for writer in 0..5 {
+            let manager = &manager;
+            scope.spawn(move || {
+                for change in 0..10 {
+                    apply(manager, &reserved(&[1000 + 10 * writer + change])).unwrap();
+                }
+            });
+        }
+    });
+    // Every change was applied, one after the other.
+    assert_eq!(manager.current().number, 51);
+}
+
+#[test]
 fn set_health_check_interval() {
     let settings = after(&json!({"health": {"interval": "7s"}}));
     assert_eq!(settings.health.interval.as_secs(), 7);
