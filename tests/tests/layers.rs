@@ -1,5 +1,5 @@
 //! Checks ARCHITECTURE.md: its layers against the manifests. Checks that the tests exist that it and the pages on
-//! security name.
+//! security and behaviours name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -90,9 +90,12 @@ fn tests_that_documents_name_exist() {
         collect_sources(&root.join(folder), &mut sources).unwrap();
     }
     let exists = |test: &str| sources.iter().any(|source| source.contains(&format!("fn {test}(")));
-    for (document, at_least) in
-        [("ARCHITECTURE.md", 20), ("docs/security.md", 30), ("docs/local-boundaries.md", 15)]
-    {
+    for (document, at_least) in [
+        ("ARCHITECTURE.md", 20),
+        ("docs/security.md", 30),
+        ("docs/local-boundaries.md", 15),
+        ("docs/behaviours.md", 50),
+    ] {
         let text = fs::read_to_string(root.join(document)).unwrap();
         let named = named_tests(&text);
         assert!(named.len() > at_least, "{document}: {named:?}");

@@ -258,6 +258,19 @@ async fn function_of_the_program_is_a_check() {
     monitor.stop().await;
 }
 
+#[tokio::test]
+async fn function_of_the_program_that_fails_makes_the_instance_critical() {
+    let (monitor, mut reports, _) = monitor(config());
+    let check = CheckSpec::from_fn("queue", || async {
+        HealthReport::new(HealthStatus::Critical, "the queue is closed")
+    });
+    let passing = ServiceEndpoint { health: HealthStatus::Passing, ..endpoint(1) };
+    monitor.watch(&passing, &check);
+    let report = next(&mut reports).await;
+    assert_eq!((report.status, &*report.reason), (HealthStatus::Critical, "the queue is closed"));
+    monitor.stop().await;
+}
+
 /// A suspended host: the check began before, and its timeout ends long after the time.
 #[tokio::test]
 async fn timeout_that_ends_late_makes_nothing_critical() {

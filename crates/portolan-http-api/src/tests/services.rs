@@ -97,6 +97,24 @@ async fn list_is_filtered_by_every_condition() {
 }
 
 #[tokio::test]
+async fn list_of_everything_but_critical_is_one_request() {
+    let server = Server::start().await;
+    for (port, status) in [(1, "passing"), (2, "warning"), (3, "critical"), (4, "unknown")] {
+        server.register(api(port)).await;
+        let path = format!("/api/v1/services/api@127.0.0.1:{port}/health");
+        server.send(Method::PUT, &path, json!({"status": status})).await;
+    }
+    for (query, expected) in
+        [("passing,warning,unknown", &[1, 2, 4][..]), ("critical", &[3]), ("passing", &[1])]
+    {
+        let found = server.get(&format!("/api/v1/services?health={query}")).await.json();
+        let services = found["services"].as_array().unwrap();
+        let ports: Vec<_> = services.iter().map(|it| it["port"].as_u64().unwrap()).collect();
+        assert_eq!(ports, expected, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn matching_etag_is_answered_with_304() {
     let server = Server::start().await;
     server.register(api(1)).await;
