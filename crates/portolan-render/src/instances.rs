@@ -32,16 +32,18 @@ pub(crate) struct Instance {
     pub(crate) ports: BTreeMap<String, u16>,
 }
 
-/// The instances of a service that callers may use, the best first: all that are not critical; the critical ones if there is no
-/// other.
+/// The instances of a service that callers may use, the best first: all that are neither critical nor draining. If there are none, those that
+/// are not draining, then all, as in a lookup.
 pub(crate) fn usable(
     endpoints: &[ServiceEndpoint],
     url_schemes: &BTreeSet<Protocol>,
 ) -> Vec<Instance> {
-    let is_critical = |endpoint: &&ServiceEndpoint| endpoint.health == HealthStatus::Critical;
-    let better: Vec<_> = endpoints.iter().filter(|endpoint| !is_critical(endpoint)).collect();
-    let chosen = if better.is_empty() { endpoints.iter().collect() } else { better };
-    chosen.into_iter().map(|endpoint| Instance::new(endpoint, url_schemes)).collect()
+    let rank = |endpoint: &ServiceEndpoint| {
+        (endpoint.is_draining(), endpoint.health == HealthStatus::Critical)
+    };
+    let best = endpoints.iter().map(rank).min();
+    let chosen = endpoints.iter().filter(|endpoint| Some(rank(endpoint)) == best);
+    chosen.map(|endpoint| Instance::new(endpoint, url_schemes)).collect()
 }
 
 /// Orders instances so that the output is the same whatever the order in which they were found.
@@ -77,5 +79,38 @@ impl Instance {
             ports: ports.collect(),
             metadata,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_core::{Host, Registration, Ttl};
+
+    use super::*;
+
+    fn endpoint(port: u16, health: HealthStatus, draining: bool) -> ServiceEndpoint {
+        let mut registration = Registration::new("api".parse().unwrap(), Host::loopback(), port);
+        if draining {
+            let (key, value) = portolan_core::endpoint::DRAINING;
+            registration.metadata.insert(key.into(), value.into());
+        }
+        let endpoint = registration.into_endpoint(Ttl::DEFAULT, jiff::Timestamp::UNIX_EPOCH);
+        ServiceEndpoint { health, ..endpoint }
+    }
+
+    #[test]
+    fn draining_instances_are_left_out_while_there_are_others() {
+        use HealthStatus::{Critical, Passing, Unknown};
+        let ports = |endpoints: &[ServiceEndpoint]| {
+            let usable = usable(endpoints, &BTreeSet::new());
+            usable.into_iter().map(|instance| instance.port).collect::<Vec<_>>()
+        };
+        let (passing, unknown) = (endpoint(1, Passing, false), endpoint(2, Unknown, false));
+        let (critical, draining) = (endpoint(3, Critical, false), endpoint(4, Passing, true));
+        let all = [draining.clone(), passing, critical.clone(), unknown];
+        assert_eq!(ports(&all), [1, 2]);
+        assert_eq!(ports(&[draining.clone(), critical]), [3]);
+        assert_eq!(ports(&[draining]), [4]);
+        assert_eq!(ports(&[]), Vec::<u16>::new());
     }
 }

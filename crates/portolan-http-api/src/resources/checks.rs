@@ -38,7 +38,9 @@ pub(crate) async fn list(
     requester.check(|grants| grants.check_any(Right::Read, &scopes, &names))?;
     let query = Query { names, scopes, ..Query::default() };
     let (mut found, _) = api.registry().lookup(&query);
-    found.retain(|one| requester.may(Right::Read, &one.scope, &one.name));
+    found.retain(|one| {
+        requester.may(Right::Read, &one.scope, &one.name) && requester.reach(one).is_ok()
+    });
     let results = |id: &ServiceId| Some((id.clone(), api.last_results().get(id)?));
     let checks = found.iter().filter_map(|endpoint| results(&endpoint.id)).collect();
     let late = found.iter().filter(|endpoint| api.registry().is_heartbeat_late(&endpoint.id));

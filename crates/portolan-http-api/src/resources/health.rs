@@ -50,6 +50,7 @@ pub(crate) async fn read(
     let unknown = || RegistryError::Unknown { id: id.clone() };
     let endpoint = api.registry().get(&id).ok_or_else(unknown)?;
     requester.check(|grants| grants.check(Right::Read, &endpoint.scope, &endpoint.name))?;
+    requester.reach(&endpoint)?;
     let checked_by = match endpoint.is_checked_by_agent() {
         true => Some("agent"),
         false => endpoint.health_url.as_ref().map(|_| "registry"),

@@ -60,6 +60,23 @@ async fn caller_on_another_host_gets_no_loopback_address() {
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("127.0.0.1:1") && detail.contains("192.168.7.9"), "{detail}");
     assert_eq!(server.get(path).await.status, 200);
+
+    // Nor what its checks have resulted in.
+    let results = json!({
+        "checked_at": "2026-01-02T03:04:05Z", "result": "passing", "latency_ms": 1.5,
+        "consecutive_successes": 1, "consecutive_failures": 0, "successes": 1, "failures": 0,
+    });
+    let mut checked = api(2);
+    checked["metadata"] = json!({"checked_by": "agent"});
+    server.register(checked).await;
+    let path = "/api/v1/services/api@127.0.0.1:2";
+    let beat = format!("{path}/heartbeat");
+    assert_eq!(server.send(Method::PUT, &beat, json!({"checks": results})).await.status, 204);
+    let health = server.send_from("192.168.7.9", Method::GET, &format!("{path}/health"), None);
+    health.await.problem(404, "out-of-reach");
+    let checks = |host| server.send_from(host, Method::GET, "/api/v1/checks", None);
+    assert_eq!(checks("192.168.7.9").await.json(), json!({"checks": {}}));
+    assert_eq!(checks("127.0.0.1").await.json()["checks"].as_object().unwrap().len(), 1);
 }
 
 #[tokio::test]
