@@ -72,8 +72,9 @@ async fn caller_on_another_host_gets_no_loopback_address() {
     let path = "/api/v1/services/api@127.0.0.1:2";
     let beat = format!("{path}/heartbeat");
     assert_eq!(server.send(Method::PUT, &beat, json!({"checks": results})).await.status, 204);
-    let health = server.send_from("192.168.7.9", Method::GET, &format!("{path}/health"), None);
-    health.await.problem(404, "out-of-reach");
+    let path = format!("{path}/health");
+    let health = server.send_from("192.168.7.9", Method::GET, &path, None).await;
+    health.problem(404, "out-of-reach");
     let checks = |host| server.send_from(host, Method::GET, "/api/v1/checks", None);
     assert_eq!(checks("192.168.7.9").await.json(), json!({"checks": {}}));
     assert_eq!(checks("127.0.0.1").await.json()["checks"].as_object().unwrap().len(), 1);
