@@ -46,6 +46,10 @@ pub(crate) enum TlsFailure {
 // === impl CheckTls ===
 
 impl CheckTls {
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(clippy::needless_update, reason = "there are no other fields in this build")
+    )]
     pub(crate) fn new(config: TlsConfig) -> Self {
         Self { config, ..Self::default() }
     }
