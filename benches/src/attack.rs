@@ -17,7 +17,6 @@ use anyhow::{Result, anyhow, ensure};
 
 use crate::flood::server::{Client, Server};
 use crate::report::{Goal, Row, Unit};
-use crate::statistics::{median, percentile};
 use attackers::{Attacker, Held, Requests};
 
 /// The environment variable that is set inside the namespace.
@@ -128,9 +127,13 @@ fn rows_of(name: &str, start: Start) -> Result<Vec<Row>> {
     _ = wait_until(|| Ok(server.memory_mib()? < before + LEFT_MIB));
     let after = server.memory_mib()?;
     writeln!(stderr(), "{name}: {after:.1} MiB after {:.1?}", began.elapsed())?;
+    let latency = |what: &str, share, goal| {
+        let sides = rounds.iter().map(|round| [&round.attacked[..], &round.quiet[..]]);
+        Row::latency(format!("{name}: lookup {what}"), share, sides, goal)
+    };
     Ok(vec![
-        latency(&rounds, format!("{name}: lookup p50"), 0.5, Goal::Unset),
-        latency(&rounds, format!("{name}: lookup p99"), 0.99, Goal::AtMost(3.0)),
+        latency("p50", 0.5, Goal::Unset),
+        latency("p99", 0.99, Goal::AtMost(3.0)),
         memory(format!("{name}: memory during"), during, before, Goal::AtMost(256.0)),
         memory(format!("{name}: memory after"), after, before, Goal::AtMost(LEFT_MIB)),
     ])
@@ -174,22 +177,6 @@ fn wait_until(mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
         thread::sleep(Duration::from_millis(10));
     }
     Ok(())
-}
-
-fn latency(rounds: &[Round], what: String, share: f64, goal: Goal) -> Row {
-    let micros = |values: &[u32]| f64::from(percentile(values, share)) / 1000.0;
-    let ratios = rounds.iter().map(|it| micros(&it.attacked) / micros(&it.quiet).max(0.001));
-    let all = |of: fn(&Round) -> &Vec<u32>| {
-        micros(&rounds.iter().flat_map(|it| of(it).clone()).collect::<Vec<_>>())
-    };
-    Row {
-        what,
-        measured: Unit::Micros(all(|round| &round.attacked)),
-        baseline: Unit::Micros(all(|round| &round.quiet)),
-        compared: Unit::Times(median(ratios)),
-        goal,
-        specified: "",
-    }
 }
 
 fn memory(what: String, measured: f64, before: f64, goal: Goal) -> Row {

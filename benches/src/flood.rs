@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::report::{Goal, Row, Unit};
-use crate::statistics::{median, percentile};
+use crate::report::{Goal, Row};
 use server::{Client, Server, overflowed};
 
 /// How many forged datagrams each part sends.
@@ -104,8 +103,9 @@ fn rows_of(name: &str, rate: Option<u64>) -> Result<Vec<Row>> {
     let quiet: Part = |round| &round.quiet;
     let elsewhere: Part = |round| &round.elsewhere;
     let flooded: Part = |round| &round.flooded;
-    let row = |what: &str, share, measured, baseline, goal| {
-        compared(&rounds, format!("{name}: {what}"), share, [measured, baseline], goal)
+    let row = |what: &str, share, measured: Part, baseline: Part, goal| {
+        let sides = rounds.iter().map(|round| [&measured(round)[..], &baseline(round)[..]]);
+        Row::latency(format!("{name}: {what}"), share, sides, goal)
     };
     Ok(vec![
         row("lookup p50", 0.5, flooded, quiet, Goal::Unset),
@@ -113,27 +113,6 @@ fn rows_of(name: &str, rate: Option<u64>) -> Result<Vec<Row>> {
         row("p99, sender alone", 0.99, elsewhere, quiet, Goal::Unset),
         row("p99, to sender alone", 0.99, flooded, elsewhere, Goal::Unset),
     ])
-}
-
-fn compared(
-    rounds: &[Round],
-    what: String,
-    share: f64,
-    [measured, baseline]: [Part; 2],
-    goal: Goal,
-) -> Row {
-    let micros = |values: &[u32]| f64::from(percentile(values, share)) / 1000.0;
-    let ratios = rounds.iter().map(|it| micros(measured(it)) / micros(baseline(it)).max(0.001));
-    let all =
-        |part: Part| micros(&rounds.iter().flat_map(|it| part(it).clone()).collect::<Vec<_>>());
-    Row {
-        what,
-        measured: Unit::Micros(all(measured)),
-        baseline: Unit::Micros(all(baseline)),
-        compared: Unit::Times(median(ratios)),
-        goal,
-        specified: "",
-    }
 }
 
 /// Polls the counters until they include every datagram.

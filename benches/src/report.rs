@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::statistics::{median, percentile};
+
 const HEAD: [&str; 7] = ["what", "measured", "baseline", "compared", "goal", "", "specified"];
 
 /// The rows in order.
@@ -76,6 +78,25 @@ impl fmt::Display for Report {
 // === impl Row ===
 
 impl Row {
+    /// A percentile of latencies in nanoseconds, compared with its baseline: the median of the ratios of the rounds, each of which
+    /// has samples of both, and the percentile of all samples.
+    pub(crate) fn latency<'a>(
+        what: String,
+        share: f64,
+        rounds: impl Iterator<Item = [&'a [u32]; 2]> + Clone,
+        goal: Goal,
+    ) -> Self {
+        let micros = |values: &[u32]| f64::from(percentile(values, share)) / 1000.0;
+        let all = |side: usize| {
+            micros(&rounds.clone().flat_map(|sides| sides[side]).copied().collect::<Vec<_>>())
+        };
+        let (measured, baseline) = (Unit::Micros(all(0)), Unit::Micros(all(1)));
+        let ratios =
+            rounds.map(|[measured, baseline]| micros(measured) / micros(baseline).max(0.001));
+        let compared = Unit::Times(median(ratios));
+        Self { what, measured, baseline, compared, goal, specified: "" }
+    }
+
     fn cells(&self) -> [String; 7] {
         [
             self.what.clone(),

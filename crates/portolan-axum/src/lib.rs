@@ -19,14 +19,11 @@
 
 use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 pub use portolan_service::{ServiceError, ServiceOptions, stop_signal};
 use tokio::sync::oneshot;
-use tokio::time::sleep;
-use tracing::{info, warn};
 
 /// Serves the router as an instance of this service until SIGTERM or SIGINT.
 ///
@@ -49,7 +46,6 @@ pub async fn serve_until(
     if let Ok(http) = "http".parse() {
         options = options.default_protocol(http);
     }
-    let grace = options.grace_period();
     let (listener, bound) = options.bind().await?;
     let (close, closed) = oneshot::channel::<()>();
     let app: IntoMakeServiceWithConnectInfo<Router, SocketAddr> =
@@ -58,29 +54,5 @@ pub async fn serve_until(
         // A dropped sender means the same: the service could not be published.
         _ = closed.await;
     });
-    let mut server = Box::pin(server.into_future());
-    // The server accepts while the service is published, so that the first check passes.
-    let published = tokio::select! {
-        published = bound.publish() => published?,
-        ended = &mut server => return ended.map_err(ServiceError::server),
-    };
-    tokio::select! {
-        () = stop => {}
-        ended = &mut server => return ended.map_err(ServiceError::server),
-    }
-    tokio::select! {
-        () = published.withdraw() => {}
-        ended = &mut server => return ended.map_err(ServiceError::server),
-    }
-    _ = close.send(());
-    tokio::select! {
-        ended = server => ended.map_err(ServiceError::server),
-        () = grace_over(grace) => Ok(()),
-    }
-}
-
-async fn grace_over(grace: Duration) {
-    info!("Closing, open requests finish");
-    sleep(grace).await;
-    warn!(?grace, "Open requests are cut off");
+    bound.run(server.into_future(), stop, async { _ = close.send(()) }).await
 }

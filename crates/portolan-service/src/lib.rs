@@ -28,6 +28,7 @@ mod environment;
 mod error;
 mod options;
 mod published;
+mod run;
 mod signals;
 
 pub use bind::BoundService;

@@ -143,11 +143,6 @@ impl ServiceOptions {
         self
     }
 
-    /// Returns how long open requests may take.
-    pub fn grace_period(&self) -> Duration {
-        self.grace
-    }
-
     /// Returns a listening socket: inherited from a wrapper, or on a leased port.
     pub async fn bind(self) -> Result<(TcpListener, BoundService), ServiceError> {
         bind::bind(self).await

@@ -1,15 +1,11 @@
 //! A tonic server as an instance of a service.
 
-use std::time::Duration;
-
 use portolan_health::CheckSpec;
 use portolan_service::{ServiceError, ServiceOptions, stop_signal};
 use tokio::sync::oneshot;
-use tokio::time::sleep;
 use tonic::transport::server::{Router, TcpIncoming};
 use tonic_health::ServingStatus;
 use tonic_health::server::health_reporter;
-use tracing::{info, warn};
 
 /// Serves the router, and the standard health protocol, as an instance of this service until SIGTERM or SIGINT.
 ///
@@ -29,7 +25,6 @@ pub async fn serve_until(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), ServiceError> {
     let options = with_defaults(service.into());
-    let grace = options.grace_period();
     let (listener, bound) = options.bind().await?;
     let (reporter, health) = health_reporter();
     let (close, closed) = oneshot::channel::<()>();
@@ -38,27 +33,12 @@ pub async fn serve_until(
         // A dropped sender means the same: the service could not be published.
         _ = closed.await;
     });
-    let mut server = Box::pin(server);
-    // The server accepts while the service is published, so that the first check passes.
-    let published = tokio::select! {
-        published = bound.publish() => published?,
-        ended = &mut server => return ended.map_err(ServiceError::server),
+    let close = async {
+        // A client that asks the server itself, such as Kubernetes, sees it as well.
+        reporter.set_service_status("", ServingStatus::NotServing).await;
+        _ = close.send(());
     };
-    tokio::select! {
-        () = stop => {}
-        ended = &mut server => return ended.map_err(ServiceError::server),
-    }
-    tokio::select! {
-        () = published.withdraw() => {}
-        ended = &mut server => return ended.map_err(ServiceError::server),
-    }
-    // Those who ask the server itself, such as Kubernetes, see it as well.
-    reporter.set_service_status("", ServingStatus::NotServing).await;
-    _ = close.send(());
-    tokio::select! {
-        ended = server => ended.map_err(ServiceError::server),
-        () = grace_over(grace) => Ok(()),
-    }
+    bound.run(server, stop, close).await
 }
 
 fn with_defaults(mut options: ServiceOptions) -> ServiceOptions {
@@ -69,10 +49,4 @@ fn with_defaults(mut options: ServiceOptions) -> ServiceOptions {
         Ok(check) => options.default_check(check),
         Err(_) => options,
     }
-}
-
-async fn grace_over(grace: Duration) {
-    info!("Closing, open calls finish");
-    sleep(grace).await;
-    warn!(?grace, "Open calls are cut off");
 }

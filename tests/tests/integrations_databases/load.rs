@@ -1,5 +1,6 @@
 //! A constant load of queries, and what became of each.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -105,6 +106,13 @@ impl Outcome {
     pub(super) fn succeeded_since(&self, since: Instant) -> Vec<i64> {
         let good = self.attempts.iter().filter(|one| one.error.is_none() && one.issued > since);
         good.map(|one| one.number).collect()
+    }
+
+    /// Checks that the numbers of all queries that succeeded are stored.
+    pub(super) fn check_stored(&self, stored: &HashSet<i64>) -> Result<()> {
+        let lost = self.succeeded().into_iter().filter(|number| !stored.contains(number));
+        ensure!(lost.count() == 0, "an acknowledged write is lost");
+        Ok(())
     }
 
     /// Checks that every query that was issued outside of these periods succeeded, and prints figures.
