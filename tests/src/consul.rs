@@ -79,5 +79,5 @@ pub fn passing(name: &str) -> Result<Vec<Value>> {
 }
 
 fn program() -> Result<std::path::PathBuf> {
-    programs::find_tool("consul", "cargo xtask programs")
+    programs::find_tool("consul", "consul", "cargo xtask programs")
 }

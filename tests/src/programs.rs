@@ -24,15 +24,15 @@ pub(crate) fn find_system(name: &str, package: &str) -> Result<PathBuf> {
     first_with(name, systems).map_or_else(|| find(name, package), Ok)
 }
 
-/// Returns the path of a program on the `PATH`, or where `cargo xtask` installs what no package has: in `tools/NAME` of
-/// the target directory.
+/// Returns the path of a program on the `PATH`, or where `cargo xtask` installs what no package of Debian has: in this
+/// directory below `tools` of the target directory.
 ///
 /// # Errors
 /// The program is missing; the error names the command that installs it.
-pub(crate) fn find_tool(name: &str, install: &str) -> Result<PathBuf> {
+pub(crate) fn find_tool(name: &str, directory: &str, install: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Beside the directory of the profile.
-    let tools = crate::env::target_directory()?.with_file_name("tools").join(name);
+    let tools = crate::env::target_directory()?.with_file_name("tools").join(directory);
     first_with(name, std::env::split_paths(&path).chain([tools]))
         .with_context(|| format!("{name} is missing; install it with `{install}`"))
 }

