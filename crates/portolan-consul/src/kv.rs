@@ -25,6 +25,15 @@ pub struct KvList {
     pub entries: Vec<KvEntry>,
 }
 
+/// The names of the keys with a prefix, as they were at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KvKeys {
+    /// The index of the last change to these keys or their values, from which the next call waits.
+    pub index: u64,
+    /// The keys, in order.
+    pub names: Vec<String>,
+}
+
 /// A key with its value.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -115,13 +124,32 @@ impl ConsulClient {
         Ok(KvList { index, entries: if is_empty { Vec::new() } else { answer.json()? } })
     }
 
-    /// Returns a key, if it exists.
+    /// Returns the names of the keys with a prefix, and waits as [`list`](Self::list) does.
+    ///
+    /// # Errors
+    ///
+    /// If Consul does not answer, denies the access, or the list is too large.
+    pub async fn keys(
+        &self,
+        prefix: &str,
+        index: u64,
+        wait: Duration,
+    ) -> Result<KvKeys, ConsulError> {
+        let call = Call::get(format!("kv/{prefix}")).query("keys", "");
+        let call = if index == 0 { call } else { call.wait(index, wait) };
+        let answer = self.send(call.limit(MAX_LIST)).await?;
+        let index = answer.index()?;
+        let is_empty = answer.status == StatusCode::NOT_FOUND;
+        Ok(KvKeys { index, names: if is_empty { Vec::new() } else { answer.json()? } })
+    }
+
+    /// Returns a key, if it exists, as every write that was acknowledged has left it.
     ///
     /// # Errors
     ///
     /// If Consul does not answer or denies the access.
     pub async fn key(&self, key: &str) -> Result<Option<KvEntry>, ConsulError> {
-        let answer = self.send(Call::get(format!("kv/{key}"))).await?;
+        let answer = self.send(Call::get(format!("kv/{key}")).query("consistent", "")).await?;
         answer.index()?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);

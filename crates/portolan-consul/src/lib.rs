@@ -18,6 +18,6 @@ pub use agent::{ConsulAgent, ConsulCheckStatus, ConsulRegistration};
 pub use catalog::{ConsulCheck, ConsulInstance, ConsulNode, ConsulService, ConsulServiceNames};
 pub use client::ConsulClient;
 pub use error::ConsulError;
-pub use kv::{KvEntry, KvList, KvTransaction};
+pub use kv::{KvEntry, KvKeys, KvList, KvTransaction};
 pub use options::{ConsulOptions, ConsulTls};
 pub use session::ConsulSession;

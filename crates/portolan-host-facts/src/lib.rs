@@ -25,6 +25,8 @@ pub use processes::{
     Process, ProcessStat, child_processes, executable_name, ignored_signals, is_group_running,
     socket_owners, user_name,
 };
+#[cfg(fuzzing)]
+pub use sockets::parse_datagram;
 pub use sockets::{
     Socket, SocketOwner, has_connections, has_listener, has_udp_socket, is_accepted,
     is_bound_by_others, is_listening, listening_inodes, listening_socket_owner, listening_sockets,

@@ -7,6 +7,9 @@
 mod diag;
 mod proc_net;
 
+#[cfg(fuzzing)]
+pub use diag::parse_datagram;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;

@@ -33,6 +33,8 @@ pub(crate) mod decide;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod freshness;
+#[cfg(all(fuzzing, feature = "etcd", feature = "consul"))]
+pub mod fuzzing;
 mod index;
 mod inspect;
 mod mass_expiry;

@@ -84,6 +84,14 @@ fn read_responses(kernel: &OwnedFd, sockets: &mut Vec<Socket>) -> io::Result<()>
     }
 }
 
+/// Parses a datagram from anybody, for the fuzz target only.
+#[cfg(fuzzing)]
+pub fn parse_datagram(bytes: &[u8]) -> Option<usize> {
+    let mut sockets = Vec::new();
+    read_messages(bytes, &mut sockets).ok()?;
+    Some(sockets.len())
+}
+
 /// Parses the messages of one datagram; true if they were the last.
 fn read_messages(mut bytes: &[u8], sockets: &mut Vec<Socket>) -> io::Result<bool> {
     while let Some(header) = bytes.first_chunk::<HEADER>() {

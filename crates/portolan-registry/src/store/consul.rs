@@ -18,11 +18,12 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use portolan_consul::{ConsulAgent, ConsulClient, ConsulError};
 use portolan_core::{Remedy, ServiceId, Ttl};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 use super::decide::EndpointLimits;
 use super::mass_expiry::MassExpiry;
 use super::remote::{FeedSource, ReplicaFeed};
+use super::settings::{NEWS, SettingsNews, SettingsStore};
 use super::{Freshness, OpenError, Receipt, Store, StoreKind, StoreParts, Update};
 use crate::{
     Command, CommandOrigin, ConsulConfig, InvalidRegistryConfig, LiveServers, Membership, Recorder,
@@ -45,6 +46,7 @@ mod protect;
 mod publish;
 mod record;
 mod replica;
+mod settings;
 mod sync;
 
 /// The row of this store.
@@ -53,7 +55,7 @@ pub(super) const KIND: StoreKind = StoreKind {
     validate: |config| config.consul.validate(),
     open,
     inspect: inspect::inspect,
-    keeps_settings: false,
+    keeps_settings: true,
 };
 
 const NAME: &str = "consul";
@@ -75,6 +77,8 @@ struct Shared {
     replica: Mutex<Replica>,
     /// The index that the replica shows.
     progress: watch::Sender<u64>,
+    /// What watches of settings are told.
+    news: broadcast::Sender<SettingsNews>,
     /// How many changes this server has named.
     changes: AtomicU64,
     /// The agent, once it has answered.
@@ -104,6 +108,7 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
         server,
         replica: Mutex::new(replica),
         progress: watch::Sender::new(0),
+        news: broadcast::Sender::new(NEWS),
         changes: AtomicU64::new(0),
         agent: Mutex::default(),
         member: Mutex::default(),
@@ -137,6 +142,10 @@ impl Store for Consul {
         self.shared.replica.lock().record(id)?.owner.peer
     }
 
+    fn settings(&self) -> Option<&dyn SettingsStore> {
+        Some(self)
+    }
+
     fn has_former_state(&self) -> bool {
         true
     }
@@ -154,6 +163,7 @@ impl Store for Consul {
                 self.shared.clean_up(),
                 self.shared.publish(),
                 self.shared.import(&recorder),
+                self.shared.follow_settings(),
             );
         }
         .boxed()
@@ -199,6 +209,26 @@ fn unavailable(error: &ConsulError) -> RegistryError {
 
 fn unavailable_because(reason: &str) -> RegistryError {
     RegistryError::Unavailable { store: NAME, reason: reason.to_owned() }
+}
+
+/// The news of a list follow the position that the former list has.
+#[cfg(fuzzing)]
+pub(super) fn read_lists(first: &[u8], second: &[u8]) {
+    use portolan_consul::KvList;
+    let list = |json: &[u8]| {
+        let entries: Vec<portolan_consul::KvEntry> = serde_json::from_slice(json).ok()?;
+        let index = entries.iter().map(|entry| entry.modify_index).max().unwrap_or_default();
+        Some(KvList { index, entries })
+    };
+    let (Some(first), Some(second)) = (list(first), list(second)) else { return };
+    let (keys, mut log) = (Keys::new("portolan"), log::Log::default());
+    log.load(&keys, &first);
+    let position = log.index();
+    if let Ok(news) = log.read(&keys, &second, position) {
+        assert!(news.changes.iter().all(|change| change.index > position));
+        news.changes.iter().for_each(|change| drop(change.refers_to()));
+    }
+    log.clean_up(&keys, log::Floor::default());
 }
 
 #[cfg(test)]

@@ -221,5 +221,14 @@ fn unavailable_because(reason: &str) -> RegistryError {
     RegistryError::Unavailable { store: NAME, reason: reason.to_owned() }
 }
 
+/// A value that is accepted is the same after it is written again.
+#[cfg(fuzzing)]
+pub(super) fn decode_and_encode(json: &[u8], written: i64) {
+    let Ok(value) = record::Value::decode(json, written) else { return };
+    (value.owner(), value.server());
+    let again = record::Value::decode(&value.encode(), written).expect("it was written by us");
+    assert_eq!(again, value);
+}
+
 #[cfg(test)]
 mod tests;

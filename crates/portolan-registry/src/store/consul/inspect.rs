@@ -1,6 +1,7 @@
 //! Reads the keys of a registry in Consul, without a session and without writing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -14,10 +15,11 @@ use super::keys::{Guard, Keys, Kind};
 use super::log::Floor;
 use super::plan::guards;
 use super::record::Value;
-use crate::RegistryConfig;
+use super::settings::decode;
 use crate::store::inspect::{InspectError, Inspection, StoreProblem};
 use crate::store::record::StoreRecord;
 use crate::store::remote::{LAST, revision};
+use crate::{RegistryConfig, SettingsRecord};
 
 pub(super) fn inspect(config: &RegistryConfig) -> BoxFuture<'_, Result<Inspection, InspectError>> {
     async move {
@@ -68,6 +70,13 @@ fn inspection(keys: &Keys, location: String, found: &KvList) -> Inspection {
                 inspection.servers.push(format!("{:016x}", server.0));
             }
             Kind::Floor => inspection.problems.extend(floor(entry, found.index)),
+            Kind::Settings => match settings(keys, entry) {
+                Ok(record) => inspection.settings.push(Arc::new(record)),
+                Err(problem) => {
+                    let place = entry.key.clone();
+                    inspection.problems.push(StoreProblem::unreadable(place, problem));
+                }
+            },
             Kind::Server(_) | Kind::Guard(_) | Kind::Change => {}
             Kind::Other if entry.key == keys.format() => {}
             Kind::Other => {
@@ -87,6 +96,15 @@ fn record(entry: &KvEntry, id: &ServiceId) -> Result<StoreRecord, String> {
     }
     let Value { endpoint, owner, .. } = value.written_at(entry.modify_index);
     Ok(StoreRecord { endpoint, owner })
+}
+
+/// Reads the settings of the service that the key names.
+fn settings(keys: &Keys, entry: &KvEntry) -> Result<SettingsRecord, String> {
+    let record = decode(entry)?;
+    match keys.settings(&record.key) == entry.key {
+        true => Ok(record),
+        false => Err(format!("its value has the settings of another service, {}", record.key)),
+    }
 }
 
 fn guards_in(keys: &Keys, found: &KvList) -> BTreeSet<Guard> {

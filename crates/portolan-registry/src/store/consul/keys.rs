@@ -5,6 +5,7 @@
 //! | `PREFIX/format` | the format of all others; absent from a prefix that is not used yet |
 //! | `PREFIX/v1/endpoints/ID` | an endpoint, its owner, and the server that holds its lease |
 //! | `PREFIX/v1/guards/NUMBER` | none: written by each registration whose places or fenced ids have this number |
+//! | `PREFIX/settings/v1/SCOPE/NAME` | the settings of a service with their versions |
 //! | `PREFIX/v1/feed/changes/NAME` | what a transaction has changed, until no server needs it any more |
 //! | `PREFIX/v1/feed/floor` | the index of the newest change that was deleted |
 //! | `PREFIX/v1/feed/servers/SERVER` | a live server, locked with its session |
@@ -12,8 +13,8 @@
 use portolan_core::{ServiceId, fnv1a};
 use serde::{Deserialize, Serialize};
 
-use crate::ServerId;
 use crate::store::owner::Place;
+use crate::{ServerId, SettingsKey};
 
 /// How many guards there are: enough that registrations rarely share one by accident, which costs them an attempt.
 const GUARDS: u64 = 4096;
@@ -37,6 +38,7 @@ pub(super) enum Kind {
     Change,
     Floor,
     Server(ServerId),
+    Settings,
     /// A key that this version does not know.
     Other,
 }
@@ -91,9 +93,21 @@ impl Keys {
         format!("{}/v1/guards/{:03x}", self.prefix, guard.0)
     }
 
+    pub(super) fn settings(&self, key: &SettingsKey) -> String {
+        format!("{}{}/{}", self.all_settings(), key.scope, key.name)
+    }
+
+    /// The prefix of the settings of all services: outside that of the state, which servers read at once.
+    pub(super) fn all_settings(&self) -> String {
+        format!("{}/settings/v1/", self.prefix)
+    }
+
     pub(super) fn parse(&self, key: &str) -> Kind {
-        let rest = key.strip_prefix(&self.prefix).and_then(|key| key.strip_prefix("/v1/"));
-        let Some(rest) = rest else { return Kind::Other };
+        let key = key.strip_prefix(&self.prefix).unwrap_or_default();
+        if key.starts_with("/settings/v1/") {
+            return Kind::Settings;
+        }
+        let Some(rest) = key.strip_prefix("/v1/") else { return Kind::Other };
         if let Some(id) = rest.strip_prefix("endpoints/") {
             return id.parse().map_or(Kind::Other, Kind::Endpoint);
         }

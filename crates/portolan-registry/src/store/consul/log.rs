@@ -84,7 +84,7 @@ impl Log {
                 }
                 Kind::Floor => self.floor = Floor::read(entry),
                 Kind::Server(server) => _ = servers.insert(server, server_value(entry)),
-                Kind::Endpoint(_) | Kind::Guard(_) | Kind::Other => continue,
+                Kind::Endpoint(_) | Kind::Guard(_) | Kind::Settings | Kind::Other => continue,
             }
             self.index = self.index.max(entry.modify_index);
         }
@@ -115,7 +115,7 @@ impl Log {
                 }
                 Kind::Floor => floor = Floor::read(entry),
                 Kind::Server(server) => _ = servers.insert(server, server_value(entry)),
-                Kind::Endpoint(_) | Kind::Guard(_) | Kind::Other => {}
+                Kind::Endpoint(_) | Kind::Guard(_) | Kind::Settings | Kind::Other => {}
             }
         }
         let kept = self.known.range(floor.value + 1..).count();
@@ -180,7 +180,9 @@ impl Floor {
     }
 
     pub(super) fn parse(entry: &KvEntry) -> Option<u64> {
-        String::from_utf8(entry.value()?).ok()?.parse().ok()
+        let value = String::from_utf8(entry.value()?).ok()?.parse().ok();
+        // The changes after it are counted from the next index.
+        value.filter(|value| *value < u64::MAX)
     }
 }
 

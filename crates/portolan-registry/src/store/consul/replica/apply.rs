@@ -29,7 +29,7 @@ impl Replica {
             match self.keys.parse(&entry.key) {
                 Kind::Endpoint(id) => endpoints.push((entry, id)),
                 Kind::Guard(guard) => _ = self.guards.insert(guard, entry.modify_index),
-                Kind::Change | Kind::Floor | Kind::Server(_) | Kind::Other => {}
+                Kind::Change | Kind::Floor | Kind::Server(_) | Kind::Settings | Kind::Other => {}
             }
         }
         // In the order of the writes, so that the newest successor of an id is the last one.
