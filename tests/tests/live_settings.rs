@@ -210,10 +210,24 @@ fn administrator_changes_settings_by_requests() {
         }
         ensure!(setting("health.interval")? == "4s");
 
+        // Limits hold for registrations that come later. Nothing that is registered goes.
+        let register = |id: &str, port: u16| {
+            let service = json!({"name": "api", "host": "127.0.0.1", "port": port, "ttl": 60});
+            send("PUT", &format!("/api/v1/services/{id}"), None, Some(&service))
+        };
+        let limit = |value: Value| {
+            send("PATCH", path, None, Some(&json!({"service_registry": {"max_endpoints": value}})))
+        };
+        ensure!(register("api-1", 9301)?.status == 201);
+        ensure!(limit(json!(1))?.status == 200);
+        let refused = register("api-2", 9302)?;
+        ensure!(refused.status == 507, "{} {}", refused.status, refused.body);
+        ensure!(limit(Value::Null)?.status == 200 && register("api-2", 9302)?.status == 201);
+
         // The file is weaker than the request, and is locked out by the lock.
         send("PUT", "/api/v1/config/lock", None, Some(&json!({"reason": "migration"})))?;
         fs::write(&live.file, "health: {interval: 6s, timeout: 2s}\n")?;
-        live.wait_refused("locked by token: migration", 2)?;
+        live.wait_refused("locked by token: migration", 4)?;
         ensure!(send("DELETE", "/api/v1/config/lock", None, None)?.status == 204);
         live.wait_for("health.timeout", &json!("2s"))?;
         ensure!(setting("health.interval")? == "4s");
@@ -227,7 +241,8 @@ fn administrator_changes_settings_by_requests() {
             .iter()
             .map(|version| version["author"].as_str().unwrap_or_default().to_owned())
             .collect();
-        ensure!(authors == ["start", "client token", "file", "client token"], "{authors:?}");
+        ensure!(authors.iter().filter(|author| *author == "file").count() == 1, "{authors:?}");
+        ensure!(authors[..2] == ["start", "client token"], "{authors:?}");
         ensure!(!history.to_string().contains(TOKEN));
         let anyone = http::client()?.get(format!("{REGISTRY}{path}")).send()?;
         ensure!(anyone.status().as_u16() == 401);

@@ -19,8 +19,9 @@ use crate::store::{self, Feed, Freshness, OpenError, ReadOnly, Receipt, Store};
 use crate::updater::{FeedState, Progress, ViewUpdater};
 use crate::view::View;
 use crate::{
-    Command, CommandOrigin, CommandOutcome, CommandTarget, EventStream, Membership, Query,
-    Recorder, Registered, RegistryConfig, RegistryError, RegistryTask, ServiceSettings, WatchQuery,
+    Command, CommandOrigin, CommandOutcome, CommandTarget, EventStream, InvalidRegistryConfig,
+    Membership, Query, Recorder, Registered, RegistryConfig, RegistryError, RegistryTask,
+    ServiceSettings, WatchQuery,
 };
 
 /// The length of the request queue. Callers wait while it is full.
@@ -110,6 +111,18 @@ pub fn open_over(
 // === impl Registry ===
 
 impl Registry {
+    // --- settings
+
+    /// Applies the settings of the store that change while it is open: `ttl_default`, `max_endpoints`, `clients.endpoints`,
+    /// `cleanup_interval` and `mass_expiry`.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is out of bounds. Nothing has changed.
+    pub fn reconfigure(&self, config: &RegistryConfig) -> Result<(), InvalidRegistryConfig> {
+        self.registrants.upgrade().map_or(Ok(()), |store| store.reconfigure(config))
+    }
+
     // --- commands
 
     /// Registers an instance, or renews its lease if the registration is the one that is known.

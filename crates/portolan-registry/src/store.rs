@@ -154,6 +154,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// ended here is recorded here, so that it is counted by one server only.
     fn maintain(&self, recorder: Recorder) -> BoxFuture<'_, ()>;
 
+    /// Applies `ttl_default`, `max_endpoints`, `clients.endpoints`, `cleanup_interval` and `mass_expiry`, which change while the
+    /// store is open, to what it decides from now on. A limit that is exceeded then removes nothing.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is out of bounds. Nothing has changed.
+    fn reconfigure(&self, config: &RegistryConfig) -> Result<(), InvalidRegistryConfig>;
+
     /// Leaves the other servers over this store, so that they need not wait until its lease ends. Called once,
     /// after [`maintain`](Self::maintain) has ended; cut off if it takes long.
     fn leave(&self) -> BoxFuture<'_, ()> {

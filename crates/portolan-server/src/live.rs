@@ -7,6 +7,7 @@ use portolan_config_manager::ConfigManager;
 use portolan_config_manager::live::{Effect, SettingRule, SettingRules, Version, Veto};
 use portolan_core::Remedy as _;
 use portolan_http::HttpState;
+use portolan_registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -41,6 +42,10 @@ pub const LIVE_SETTINGS: SettingRules = SettingRules(&[
     from_files("service_registry.policies", "access control"),
     live("service_registry.clients", "the HTTP server"),
     live("service_registry.allowed_hosts", "the HTTP server"),
+    live("service_registry.ttl_default", "registrations that come later"),
+    live("service_registry.max_endpoints", "registrations that come later"),
+    live("service_registry.cleanup_interval", "the store"),
+    live("service_registry.mass_expiry", "the store"),
     restart("service_registry.listen_address", "the server listens at the former address"),
     restart("service_registry.storage_backend", "the store is open"),
     restart("service_registry.data_dir", "the store is open"),
@@ -59,6 +64,7 @@ pub const LIVE_SETTINGS: SettingRules = SettingRules(&[
 pub(crate) struct LiveParts {
     pub(crate) access: Arc<AccessSources>,
     pub(crate) http: HttpState,
+    pub(crate) registry: Registry,
     pub(crate) publish: watch::Sender<Arc<Settings>>,
 }
 
@@ -98,6 +104,11 @@ impl LiveParts {
         }
         let registry = &settings.service_registry;
         self.http.replace(allowed_hosts(registry), client_limits(&registry.clients));
+        if let Err(error) = self.registry.reconfigure(registry) {
+            // It was checked with the other settings.
+            let error = error.with_remedy();
+            error!(%error, "Settings of the store not applied");
+        }
         self.publish.send_replace(Arc::new(settings.clone()));
     }
 }

@@ -228,7 +228,12 @@ impl RegistryServerBuilder {
         let state = HttpState::from(http_policy(&settings.service_registry, &metrics));
         let mut parts = Parts::default();
         let (publish, followed) = watch::channel(Arc::new(settings.clone()));
-        let live_settings = LiveParts { access: Arc::clone(&access), http: state.clone(), publish };
+        let live_settings = LiveParts {
+            access: Arc::clone(&access),
+            http: state.clone(),
+            registry: registry.clone(),
+            publish,
+        };
         parts.spawn("settings", |stop| live_settings.follow(live, address, stop));
         parts.spawn("stored policies", |stop| {
             Arc::clone(&access).follow_store(registry.clone(), stop)

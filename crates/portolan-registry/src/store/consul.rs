@@ -17,10 +17,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use portolan_consul::{ConsulAgent, ConsulClient, ConsulError};
-use portolan_core::{Remedy, ServiceId, Ttl};
+use portolan_core::{Remedy, ServiceId};
 use tokio::sync::{Notify, broadcast, watch};
 
-use super::decide::EndpointLimits;
+use super::decide::CommandRules;
 use super::mass_expiry::MassExpiry;
 use super::remote::{FeedSource, ReplicaFeed};
 use super::settings::{NEWS, SettingsNews, SettingsStore};
@@ -85,8 +85,7 @@ struct Shared {
     agent: Mutex<Option<ConsulAgent>>,
     member: Mutex<Option<Member>>,
     freshness: Freshness,
-    limits: EndpointLimits,
-    ttl_default: Ttl,
+    rules: Mutex<CommandRules>,
     /// The URL at which clients reach this server.
     advertise_url: Option<String>,
 }
@@ -113,8 +112,7 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
         agent: Mutex::default(),
         member: Mutex::default(),
         freshness: Freshness::unconfirmed(),
-        limits: EndpointLimits::from_config(config),
-        ttl_default: config.ttl()?,
+        rules: Mutex::new(CommandRules::from_config(config)?),
         advertise_url: config.advertise_url.clone(),
     });
     let feed = Box::new(ReplicaFeed::open(Arc::clone(&shared)));
@@ -167,6 +165,12 @@ impl Store for Consul {
             );
         }
         .boxed()
+    }
+
+    fn reconfigure(&self, config: &RegistryConfig) -> Result<(), InvalidRegistryConfig> {
+        *self.shared.rules.lock() = CommandRules::from_config(config)?;
+        self.shared.replica.lock().mass_expiry.reconfigure(config);
+        Ok(())
     }
 
     fn leave(&self) -> BoxFuture<'_, ()> {

@@ -19,6 +19,8 @@ mod owners;
 mod rights;
 mod sessions;
 
+pub(crate) use limits::CommandRules;
+#[cfg(any(feature = "etcd", feature = "consul"))]
 pub(crate) use limits::EndpointLimits;
 use owners::{check_fenced, check_incarnation, check_owner, registered_in_consul};
 use rights::{check_right_to_displace, check_right_to_known, check_right_to_register};

@@ -11,7 +11,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::{Feed, FeedLost, Freshness, Memory, Receipt, Store, Update};
-use crate::{Command, CommandOrigin, Membership, Recorder, RegistryError};
+use crate::{
+    Command, CommandOrigin, InvalidRegistryConfig, Membership, Recorder, RegistryConfig,
+    RegistryError,
+};
 
 const NAME: &str = "delayed";
 /// How often a feed without updates confirms that it is current.
@@ -100,6 +103,10 @@ impl Store for Delayed {
 
     fn maintain(&self, recorder: Recorder) -> BoxFuture<'_, ()> {
         self.memory.maintain(recorder)
+    }
+
+    fn reconfigure(&self, config: &RegistryConfig) -> Result<(), InvalidRegistryConfig> {
+        self.memory.reconfigure(config)
     }
 }
 

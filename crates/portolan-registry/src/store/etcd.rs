@@ -14,12 +14,12 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use portolan_core::{Remedy, ServiceId, Ttl};
+use portolan_core::{Remedy, ServiceId};
 use portolan_etcd::{EtcdClient, EtcdError, EtcdLease};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::time::Instant;
 
-use super::decide::EndpointLimits;
+use super::decide::CommandRules;
 use super::mass_expiry::MassExpiry;
 use super::remote::{FeedSource, ReplicaFeed};
 use super::settings::{NEWS, SettingsNews, SettingsStore};
@@ -84,8 +84,7 @@ struct Shared {
     revocations_taken: tokio::sync::Mutex<mpsc::Receiver<EtcdLease>>,
     /// When etcd was asked last for the leases that appear to end.
     leases_verified: tokio::sync::Mutex<Option<Instant>>,
-    limits: EndpointLimits,
-    ttl_default: Ttl,
+    rules: Mutex<CommandRules>,
     /// The URL at which clients reach this server.
     advertise_url: Option<String>,
 }
@@ -125,8 +124,7 @@ impl Etcd {
             membership_lease: Mutex::new(None),
             revocations_taken: tokio::sync::Mutex::new(taken),
             leases_verified: tokio::sync::Mutex::default(),
-            limits: EndpointLimits::from_config(config),
-            ttl_default: config.ttl()?,
+            rules: Mutex::new(CommandRules::from_config(config)?),
             advertise_url: config.advertise_url.clone(),
         });
         Ok(Self { shared, membership })
@@ -177,6 +175,12 @@ impl Store for Etcd {
             );
         }
         .boxed()
+    }
+
+    fn reconfigure(&self, config: &RegistryConfig) -> Result<(), InvalidRegistryConfig> {
+        *self.shared.rules.lock() = CommandRules::from_config(config)?;
+        self.shared.replica.lock().mass_expiry.reconfigure(config);
+        Ok(())
     }
 
     fn leave(&self) -> BoxFuture<'_, ()> {

@@ -60,10 +60,12 @@ pub(crate) struct Kept {
 
 impl MassExpiry {
     pub(crate) fn from_config(config: &RegistryConfig) -> Self {
-        let config = &config.mass_expiry;
-        let (share, instances, keep) = (config.share, config.instances, config.keep);
-        let rule = (!keep.is_zero()).then_some(Rule { share, instances, keep });
-        Self { rule, assessment: None }
+        Self { rule: Rule::from_config(config), assessment: None }
+    }
+
+    /// Judges by other settings from now on.
+    pub(crate) fn reconfigure(&mut self, config: &RegistryConfig) {
+        self.rule = Rule::from_config(config);
     }
 
     /// Whether an instance whose lease has just ended is kept. `leases` are all instances, or those whose leases this
@@ -96,6 +98,12 @@ impl MassExpiry {
 // === impl Rule ===
 
 impl Rule {
+    fn from_config(config: &RegistryConfig) -> Option<Self> {
+        let config = &config.mass_expiry;
+        let (share, instances, keep) = (config.share, config.instances, config.keep);
+        (!keep.is_zero()).then_some(Self { share, instances, keep })
+    }
+
     fn is_met(self, ending: Ending) -> bool {
         ending.ending >= self.instances && ending.ending as f64 > self.share * ending.total as f64
     }

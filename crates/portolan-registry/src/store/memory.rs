@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use parking_lot::{Condvar, Mutex};
 use portolan_core::{Revision, ServiceId, Ttl};
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tracing::{debug, warn};
 
 use super::{Feed, OpenError, ReadOnly, Receipt, SettingsStore, Store, StoreKind};
@@ -96,7 +96,7 @@ struct Shared {
     next_server: AtomicU64,
     /// Held by the server that maintains the store.
     maintenance: tokio::sync::Mutex<()>,
-    cleanup_interval: Duration,
+    cleanup_interval: watch::Sender<Duration>,
 }
 
 // === impl Memory ===
@@ -169,7 +169,7 @@ impl Memory {
             servers: watch::Sender::new(LiveServers::new()),
             next_server: AtomicU64::new(0),
             maintenance: tokio::sync::Mutex::new(()),
-            cleanup_interval: config.cleanup_interval,
+            cleanup_interval: watch::Sender::new(config.cleanup_interval),
         })
     }
 
@@ -269,15 +269,15 @@ impl Store for Memory {
             self.shared.change(|state| state.begin_maintenance(Instant::now()));
             let mut watchdog = tokio::time::interval(WATCHDOG);
             watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let interval = self.shared.cleanup_interval;
-            let mut cleanup = interval_at(Instant::now() + interval, interval);
-            cleanup.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut interval = self.shared.cleanup_interval.subscribe();
+            let mut cleanup = cleanups(*interval.borrow_and_update());
             loop {
                 recorder.protected(self.shared.state.lock().protected());
                 tokio::select! {
                     () = poll_fn(|context| self.poll_expired(context, &recorder)) => {}
                     // The leases are polled at each turn, which shows how long this process did not run.
                     _ = watchdog.tick() => {}
+                    Ok(()) = interval.changed() => cleanup = cleanups(*interval.borrow_and_update()),
                     _ = cleanup.tick() => match self.sweep(&recorder) {
                         0 => debug!("Lease scan found no overdue lease"),
                         overdue => warn!(overdue, "Lease scan ended overdue leases"),
@@ -287,6 +287,21 @@ impl Store for Memory {
         }
         .boxed()
     }
+
+    fn reconfigure(&self, config: &RegistryConfig) -> Result<(), InvalidRegistryConfig> {
+        self.shared.change(|state| state.reconfigure(config))?;
+        self.shared.cleanup_interval.send_if_modified(|interval| {
+            std::mem::replace(interval, config.cleanup_interval) != config.cleanup_interval
+        });
+        Ok(())
+    }
+}
+
+/// The times at which leases that were missed are looked for.
+fn cleanups(every: Duration) -> Interval {
+    let mut cleanups = interval_at(Instant::now() + every, every);
+    cleanups.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    cleanups
 }
 
 impl Drop for Memory {

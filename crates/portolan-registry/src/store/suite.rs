@@ -15,6 +15,7 @@ use super::{Committed, Feed, Store, StoreParts, Update};
 use crate::{Command, CommandOrigin, CommandOutcome, Recorder, Registered, RegistryError};
 
 pub(crate) mod limits;
+mod live_settings;
 mod owners;
 mod restore;
 mod settings;
@@ -40,6 +41,7 @@ pub(crate) async fn run(open: impl Fn() -> StoreParts) {
     broadcast_does_not_change_registered_instances(Case::open(&open).await).await;
     registration_takes_over_from_broadcast(Case::open(&open).await).await;
     invalid_registration_changes_nothing(Case::open(&open).await).await;
+    live_settings::run(&open).await;
     owners::run(&open).await;
     restore::run(&open).await;
     settings::run(&open).await;

@@ -10,14 +10,14 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use portolan_core::{
-    Change, HealthStatus, Revision, ServiceEndpoint, ServiceEvent, ServiceId, Source, Ttl,
+    Change, HealthStatus, Revision, ServiceEndpoint, ServiceEvent, ServiceId, Source,
 };
 use portolan_metrics::Metrics;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::backlog::Backlog;
-use super::decide::{Decision, Effect, EndpointLimits, Known, Put, Terms, decide, outcome};
+use super::decide::{CommandRules, Decision, Effect, Known, Put, Terms, decide, outcome};
 use super::index::Index;
 use super::mass_expiry::MassExpiry;
 use super::owner::Owner;
@@ -26,8 +26,8 @@ use super::{
     Update, suite,
 };
 use crate::{
-    Command, CommandOrigin, CommandOutcome, LiveServers, Membership, Recorder, RegistryConfig,
-    RegistryError, ServerId,
+    Command, CommandOrigin, CommandOutcome, InvalidRegistryConfig, LiveServers, Membership,
+    Recorder, RegistryConfig, RegistryError, ServerId,
 };
 
 /// The row of this store.
@@ -52,8 +52,7 @@ fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
         }),
         servers: watch::Sender::new(LiveServers::from([(ServerId(0), None)])),
         leases_changed: Notify::new(),
-        limits: EndpointLimits::from_config(config),
-        ttl_default: config.ttl()?,
+        rules: Mutex::new(CommandRules::from_config(config)?),
     });
     Ok((Arc::clone(&toy) as Arc<dyn Store>, Box::new(ToyFeed { toy, wake })))
 }
@@ -69,8 +68,7 @@ struct Toy {
     state: Mutex<State>,
     servers: watch::Sender<LiveServers>,
     leases_changed: Notify,
-    limits: EndpointLimits,
-    ttl_default: Ttl,
+    rules: Mutex<CommandRules>,
 }
 
 #[derive(Debug)]
@@ -135,6 +133,12 @@ impl Store for Toy {
         }
         .boxed()
     }
+
+    fn reconfigure(&self, config: &RegistryConfig) -> Result<(), InvalidRegistryConfig> {
+        *self.rules.lock() = CommandRules::from_config(config)?;
+        self.state.lock().mass_expiry.reconfigure(config);
+        Ok(())
+    }
 }
 
 impl Feed for ToyFeed {
@@ -160,11 +164,12 @@ impl Toy {
         command: &Command,
         origin: &CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
-        let terms = Terms { origin, ttl_default: self.ttl_default, now: Timestamp::now() };
+        let CommandRules { limits, ttl_default } = *self.rules.lock();
+        let terms = Terms { origin, ttl_default, now: Timestamp::now() };
         let known = |id: &ServiceId| state.instances.get(id).map(Instance::known);
         match decide(command, &state.index_of.concerned(command, known), terms)? {
             Decision::Put(put) => {
-                self.limits.check_put(&put, origin.source(), state.sizes())?;
+                limits.check_put(&put, origin.source(), state.sizes())?;
                 Ok(state.put(command, put, origin))
             }
             Decision::Remove => {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::plan::{Fence, Plan, Planner, Step, Stored, removals};
 use super::{Shared, unavailable, unavailable_because};
-use crate::store::decide::{Effect, Terms, outcome};
+use crate::store::decide::{CommandRules, Effect, Terms, outcome};
 use crate::store::remote::{commit_all, independent};
 use crate::{Command, CommandOrigin, CommandOutcome, RegistryError};
 
@@ -128,10 +128,10 @@ impl<'a> Commit<'a> {
     }
 
     fn planner(&self) -> Planner<'a> {
-        let Shared { keys, server, limits, ttl_default, .. } = self.shared;
-        let (ttl_default, now) = (*ttl_default, Timestamp::now());
-        let terms = Terms { origin: self.origin, ttl_default, now };
-        Planner { keys, server: *server, limits: *limits, terms }
+        let Shared { keys, server, .. } = self.shared;
+        let CommandRules { limits, ttl_default } = *self.shared.rules.lock();
+        let terms = Terms { origin: self.origin, ttl_default, now: Timestamp::now() };
+        Planner { keys, server: *server, limits, terms }
     }
 
     fn plan(&self) -> Plan {

@@ -131,6 +131,7 @@ impl Shared {
 
     /// The endpoints that are to be written, with what that changes, and those that are to be removed.
     fn differences(&self, catalogue: &Catalogue) -> (Vec<(ServiceEndpoint, Written)>, Vec<Record>) {
+        let limits = self.rules.lock().limits;
         let replica = self.replica.lock();
         let (total, broadcast) = replica.counts();
         let (mut stored, mut kept, mut new) = (Vec::new(), BTreeSet::new(), 0);
@@ -141,7 +142,7 @@ impl Shared {
                 continue;
             };
             if change == Written::Registered {
-                if self.limits.check(Source::Consul, total + new, broadcast).is_err() {
+                if limits.check(Source::Consul, total + new, broadcast).is_err() {
                     continue;
                 }
                 new += 1;

@@ -1,10 +1,10 @@
 //! How many endpoints a store holds.
 
-use portolan_core::Source;
+use portolan_core::{Source, Ttl};
 
 use super::{Effect, Put};
 use crate::store::owner::Registrant;
-use crate::{CommandOrigin, RegistryConfig, RegistryError};
+use crate::{CommandOrigin, InvalidRegistryConfig, RegistryConfig, RegistryError};
 
 /// The largest number of endpoints.
 #[derive(Debug, Clone, Copy)]
@@ -14,9 +14,26 @@ pub(crate) struct EndpointLimits {
     client: usize,
 }
 
+/// What a store applies to commands, of the settings that change while it is open.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommandRules {
+    pub(crate) limits: EndpointLimits,
+    pub(crate) ttl_default: Ttl,
+}
+
+// === impl CommandRules ===
+
+impl CommandRules {
+    pub(crate) fn from_config(config: &RegistryConfig) -> Result<Self, InvalidRegistryConfig> {
+        Ok(Self { limits: EndpointLimits::from_config(config), ttl_default: config.ttl()? })
+    }
+}
+
+// === impl EndpointLimits ===
+
 impl EndpointLimits {
     /// Half of the endpoints at most may be learned by broadcast, rounded up.
-    pub(crate) fn from_config(config: &RegistryConfig) -> Self {
+    fn from_config(config: &RegistryConfig) -> Self {
         Self {
             total: config.max_endpoints,
             broadcast: config.max_endpoints.div_ceil(2),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use portolan_core::{
-    Change, HealthReport, Revision, ServiceEndpoint, ServiceEvent, ServiceId, Source, Ttl,
+    Change, HealthReport, Revision, ServiceEndpoint, ServiceEvent, ServiceId, Source,
 };
 use tokio::time::Instant;
 use tokio_util::time::{DelayQueue, delay_queue};
@@ -16,7 +16,7 @@ use super::journal::record::{PutKind, Record as Entry, RemoveKind};
 use super::outbox::{Detached, Outbox};
 use super::settings::SettingsState;
 use crate::store::decide::{
-    Concerned, Decision, Effect, EndpointLimits, Known, Put, Terms, decide, outcome,
+    CommandRules, Concerned, Decision, Effect, Known, Put, Terms, decide, outcome,
 };
 use crate::store::index::Index;
 use crate::store::mass_expiry::MassExpiry;
@@ -57,8 +57,7 @@ pub(super) struct State {
     polled: Option<Instant>,
     feeds: HashMap<u64, FeedQueue>,
     next_feed: u64,
-    ttl_default: Ttl,
-    limits: EndpointLimits,
+    rules: CommandRules,
     /// The number of records that were learned by broadcast.
     pub(super) broadcast: usize,
 }
@@ -105,10 +104,18 @@ impl State {
             polled: None,
             feeds: HashMap::new(),
             next_feed: 0,
-            ttl_default: config.ttl()?,
-            limits: EndpointLimits::from_config(config),
+            rules: CommandRules::from_config(config)?,
             broadcast: 0,
         })
+    }
+
+    pub(super) fn reconfigure(
+        &mut self,
+        config: &RegistryConfig,
+    ) -> Result<(), InvalidRegistryConfig> {
+        self.rules = CommandRules::from_config(config)?;
+        self.mass_expiry.reconfigure(config);
+        Ok(())
     }
 
     pub(super) fn index(&self) -> u64 {
@@ -136,7 +143,7 @@ impl State {
         command: &Command,
         origin: &CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
-        let terms = Terms { origin, ttl_default: self.ttl_default, now: Timestamp::now() };
+        let terms = Terms { origin, ttl_default: self.rules.ttl_default, now: Timestamp::now() };
         let decision = decide(command, &self.concerned(command), terms)?;
         let needs_journal = match &decision {
             Decision::Remove => true,
@@ -166,9 +173,9 @@ impl State {
         mut put: Put,
         origin: &CommandOrigin,
     ) -> Result<CommandOutcome, RegistryError> {
-        self.limits.check_put(&put, origin.source(), (self.records.len(), self.broadcast))?;
+        self.rules.limits.check_put(&put, origin.source(), (self.records.len(), self.broadcast))?;
         let registered_by = |registrant: &_| self.index_of.registered_by(registrant);
-        self.limits.check_registrant(&put, origin, registered_by)?;
+        self.rules.limits.check_registrant(&put, origin, registered_by)?;
         if let Some(Record { endpoint, kept: Some(before), .. }) =
             self.records.get(&put.endpoint.id)
             && command.renews_lease()
