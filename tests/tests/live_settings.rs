@@ -221,7 +221,7 @@ fn administrator_changes_settings_by_requests() {
         ensure!(register("api-1", 9301)?.status == 201);
         ensure!(limit(json!(1))?.status == 200);
         let refused = register("api-2", 9302)?;
-        ensure!(refused.status == 507, "{} {}", refused.status, refused.body);
+        ensure!(refused.status == 503, "{} {}", refused.status, refused.body);
         ensure!(limit(Value::Null)?.status == 200 && register("api-2", 9302)?.status == 201);
 
         // The file is weaker than the request, and is locked out by the lock.
