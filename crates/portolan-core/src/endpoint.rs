@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    HealthStatus, Host, Incarnation, MapOnly, Protocol, Revision, Scope, ServiceId, ServiceName,
-    Ttl, name::InvalidName, plain::is_deceptive,
+    ADDRESS_PORTS, AddressPort, HealthStatus, Host, Incarnation, MapOnly, Protocol, Revision,
+    Scope, ServiceId, ServiceName, Ttl, name::InvalidName, plain::is_deceptive,
 };
 
 mod json;
@@ -193,6 +193,12 @@ pub enum InvalidRegistration {
         /// The member.
         place: String,
     },
+    /// The metadata entry with the ports of the addresses is not valid, or lacks one of them.
+    #[error("metadata.{ADDRESS_PORTS}: {problem}")]
+    AddressPorts {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A control character, which would corrupt log lines and environment variables.
     #[error("{place}: contains a control character")]
     ControlCharacter {
@@ -302,7 +308,32 @@ impl Registration {
         check_text("health_url", self.health_url.as_deref().unwrap_or(""), TEXT)?;
         check_limit("addresses", self.addresses.len(), ADDRESSES, "hosts")?;
         check_limit("metadata", self.metadata.len(), METADATA_ENTRIES, "entries")?;
-        self.metadata.iter().try_for_each(check_entry)
+        self.metadata.iter().try_for_each(check_entry)?;
+        self.check_address_ports()
+    }
+
+    /// Returns the port at one of the hosts.
+    pub fn port_at(&self, host: &Host) -> u16 {
+        AddressPort::of(&self.metadata, host).map_or(self.port, |address| address.port)
+    }
+
+    /// Checks that the ports of the addresses include every address: the endpoint could not be shown at another one otherwise.
+    fn check_address_ports(&self) -> Result<(), InvalidRegistration> {
+        let Some(entry) = self.metadata.get(ADDRESS_PORTS) else { return Ok(()) };
+        let invalid = |problem: String| InvalidRegistration::AddressPorts { problem };
+        let listed: Result<Vec<AddressPort>, _> = entry.split(' ').map(str::parse).collect();
+        let listed = listed.map_err(|error| invalid(error.to_string()))?;
+        let of = |host: &Host| listed.iter().find(|address| address.host == *host);
+        let mut hosts = std::iter::once(&self.host).chain(&self.addresses);
+        if let Some(missing) = hosts.find(|host| of(host).is_none()) {
+            return Err(invalid(format!("{missing} is missing, expected each address once")));
+        }
+        match of(&self.host) {
+            Some(own) if own.port != self.port => {
+                Err(invalid(format!("{own} is listed, but the port is {}", self.port)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns the endpoint that results from this registration.

@@ -4,6 +4,7 @@
 //! naming rules, a [`Ttl`] is within its limits, and a [`ServiceEndpoint`] can be stored, announced
 //! and connected to.
 
+pub mod address_ports;
 pub mod announcement;
 pub mod backoff;
 pub mod browser_ports;
@@ -40,6 +41,7 @@ mod text_enum;
 mod tls;
 pub mod token_bucket;
 
+pub use address_ports::{ADDRESS_PORTS, AddressPort};
 pub use announcement::{Action, Body, Message, ServiceAnnouncement, ServiceQuery};
 pub use backoff::Backoff;
 pub use browser_ports::is_blocked_by_browsers;

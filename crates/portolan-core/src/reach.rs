@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::{Change, Host, ServiceEndpoint};
+use crate::{AddressPort, Change, Host, ServiceEndpoint};
 
 /// The position of a caller relative to this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,15 +36,21 @@ impl ServiceEndpoint {
         std::iter::once(&self.host).chain(&self.addresses)
     }
 
+    /// Returns the port at one of its hosts.
+    pub fn port_at(&self, host: &Host) -> u16 {
+        AddressPort::of(&self.metadata, host).map_or(self.port, |address| address.port)
+    }
+
     /// Returns the endpoint with the host that the caller can best reach, or `None` if it listens on
-    /// loopback only and the caller is on another host. A `health_url` on loopback is left out for such a caller: there it would
+    /// loopback only, or on networks in which the caller is not, and the caller is on another host. A `health_url` on loopback is left out for such a caller: there it would
     /// be another server.
     ///
     /// That is the address at which the caller reached this host if the endpoint has it; else the one
     /// that shares the longest prefix with the address of the caller; else the first.
     pub fn seen_from(&self, vantage: Vantage) -> Option<Self> {
         let Vantage::OtherHost { local, peer } = vantage else { return Some(self.clone()) };
-        let reachable = || self.hosts().filter(|host| !host.is_loopback());
+        let is_reachable = |host: &Host| !host.is_loopback() && self.is_within_reach(host, peer);
+        let reachable = || self.hosts().filter(|host| is_reachable(host));
         let is_local = |host: &&Host| local.is_some() && host.address() == local;
         let closeness = |host: &Host| peer.zip(host.address()).map_or(0, common_prefix);
         let best = reachable().find(is_local).or_else(|| {
@@ -52,7 +58,7 @@ impl ServiceEndpoint {
             reachable().collect::<Vec<_>>().into_iter().rev().max_by_key(|host| closeness(host))
         })?;
         let mut seen = self.at(best.clone());
-        seen.addresses.retain(|host| !host.is_loopback());
+        seen.addresses.retain(is_reachable);
         seen.health_url = seen.health_url.filter(|url| !is_on_loopback(url));
         Some(seen)
     }
@@ -61,7 +67,13 @@ impl ServiceEndpoint {
     #[must_use]
     pub fn at(&self, host: Host) -> Self {
         let others = self.hosts().filter(|other| **other != host).cloned().collect();
-        Self { host, addresses: others, ..self.clone() }
+        Self { port: self.port_at(&host), host, addresses: others, ..self.clone() }
+    }
+
+    /// Whether the caller is in the network from which the address can be reached. One of which nothing is known is not.
+    fn is_within_reach(&self, host: &Host, peer: Option<IpAddr>) -> bool {
+        let within = AddressPort::of(&self.metadata, host).and_then(|address| address.within);
+        within.is_none_or(|network| peer.is_some_and(|peer| network.contains(peer)))
     }
 }
 
@@ -175,6 +187,50 @@ mod tests {
         assert_eq!(seen(&hosts, None, Some("fd00:7::9")).unwrap(), "fd00:7::1");
         assert_eq!(seen(&hosts, Some("10.0.0.1"), Some("172.17.0.5")).unwrap(), "172.17.0.1");
         assert_eq!(seen(&["db.example.org"], None, Some("10.0.0.1")).unwrap(), "db.example.org");
+    }
+
+    fn container(entry: &str) -> ServiceEndpoint {
+        let listed: Vec<AddressPort> = entry.split(' ').map(|it| it.parse().unwrap()).collect();
+        let hosts: Vec<String> = listed.iter().map(|address| address.host.to_string()).collect();
+        let mut endpoint = endpoint(&hosts.iter().map(String::as_str).collect::<Vec<_>>());
+        endpoint.port = listed[0].port;
+        endpoint.metadata.insert(crate::ADDRESS_PORTS.to_owned(), entry.to_owned());
+        crate::Registration::from(endpoint.clone()).validate().unwrap();
+        endpoint
+    }
+
+    #[test]
+    fn each_caller_gets_the_port_of_the_address_that_it_can_reach() {
+        let seen = |entry: &str, local: &str, peer: &str| {
+            let (local, peer) = (local.parse().ok(), peer.parse().ok());
+            let vantage = Vantage::OtherHost { local, peer };
+            let once = container(entry).seen_from(vantage)?;
+            // A client looks at the answer once more.
+            assert_eq!(once.seen_from(vantage).as_ref(), Some(&once));
+            Some(once.address())
+        };
+        let published = "127.0.0.1:8080 172.18.0.2:80@172.18.0.0/16 10.0.0.7:8080 172.19.0.1:8080";
+        let here = container(published).seen_from(Vantage::SameHost).unwrap();
+        assert_eq!(here.address(), "127.0.0.1:8080");
+        assert_eq!(seen(published, "10.0.0.7", "10.0.0.9").unwrap(), "10.0.0.7:8080");
+        assert_eq!(seen(published, "172.18.0.1", "172.18.0.5").unwrap(), "172.18.0.2:80");
+        assert_eq!(seen(published, "172.19.0.1", "172.19.0.5").unwrap(), "172.19.0.1:8080");
+        let bridge = "172.18.0.2:80@172.18.0.0/16";
+        assert_eq!(seen(bridge, "172.18.0.1", "172.18.0.5").unwrap(), "172.18.0.2:80");
+        assert_eq!(seen(bridge, "172.19.0.1", "172.19.0.5"), None);
+        assert_eq!(container(bridge).seen_from(Vantage::UNKNOWN), None);
+    }
+
+    #[test]
+    fn ports_of_addresses_are_complete_or_refused() {
+        let refused = |entry: &str| {
+            let mut endpoint = endpoint(&["127.0.0.1", "10.0.0.7"]);
+            endpoint.metadata.insert(crate::ADDRESS_PORTS.to_owned(), entry.to_owned());
+            Registration::from(endpoint).validate().unwrap_err().to_string()
+        };
+        assert!(refused("127.0.0.1:8080").contains("10.0.0.7 is missing"));
+        assert!(refused("127.0.0.1:81 10.0.0.7:80").contains("but the port is 8080"));
+        assert!(refused("127.0.0.1").contains("is not an address with a port"));
     }
 
     #[test]

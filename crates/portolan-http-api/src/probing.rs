@@ -15,9 +15,9 @@ const ADDRESSES: usize = 8;
 /// How long an address may take to answer.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// The hosts and the port of an instance.
+/// The hosts of an instance, each with its port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place(Vec<Host>, u16);
+pub(crate) struct Place(Vec<(Host, u16)>);
 
 /// What the addresses of an instance answer together.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(crate) struct Addresses {
 
 impl Place {
     pub(crate) fn of(endpoint: &ServiceEndpoint) -> Self {
-        Self(endpoint.hosts().cloned().collect(), endpoint.port)
+        Self(endpoint.hosts().map(|host| (host.clone(), endpoint.port_at(host))).collect())
     }
 }
 
@@ -54,7 +54,7 @@ impl Addresses {
         allowed: &Arc<[IpNetwork]>,
     ) -> Self {
         let reach = RegistrantReach::new(registry.registrant(&endpoint.id), Arc::clone(allowed));
-        let authorities = endpoint.hosts().map(|host| host.with_port(endpoint.port));
+        let authorities = endpoint.hosts().map(|host| host.with_port(endpoint.port_at(host)));
         let of_hosts = join_all(authorities.map(|authority| {
             let reach = &reach;
             async move { reach.addresses(&authority).await }

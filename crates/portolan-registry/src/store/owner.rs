@@ -102,14 +102,14 @@ impl Owner {
 impl Place {
     /// Returns the places of an instance: one for each of its hosts.
     pub(crate) fn all(endpoint: &ServiceEndpoint) -> impl Iterator<Item = Self> {
-        endpoint.hosts().map(|host| Self::new(host, endpoint.port, &endpoint.protocol))
+        endpoint.hosts().map(|host| Self::new(host, endpoint.port_at(host), &endpoint.protocol))
     }
 
     /// Returns the places that a registration asks for.
     pub(crate) fn requested(registration: &Registration) -> impl Iterator<Item = Self> {
-        let Registration { host, addresses, port, protocol, .. } = registration;
+        let Registration { host, addresses, protocol, .. } = registration;
         let hosts = std::iter::once(host).chain(addresses);
-        hosts.map(|host| Self::new(host, *port, protocol))
+        hosts.map(|host| Self::new(host, registration.port_at(host), protocol))
     }
 
     /// The place as text, such as for a key: `10.0.0.7/8080/http`.

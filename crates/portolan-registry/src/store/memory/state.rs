@@ -20,7 +20,7 @@ use crate::store::decide::{
 };
 use crate::store::index::Index;
 use crate::store::mass_expiry::MassExpiry;
-use crate::store::owner::Owner;
+use crate::store::owner::{Owner, Place};
 use crate::store::{Committed, History};
 use crate::{
     Command, CommandOrigin, CommandOutcome, InvalidRegistryConfig, RegistryConfig, RegistryError,
@@ -342,9 +342,7 @@ impl Record {
 
     /// Whether the endpoint and the owner have the same entries in the index.
     fn is_indexed_like(&self, endpoint: &ServiceEndpoint, owner: &Owner) -> bool {
-        let place = |e: &ServiceEndpoint| (e.port, e.protocol.clone());
-        place(&self.endpoint) == place(endpoint)
-            && self.endpoint.hosts().eq(endpoint.hosts())
+        Place::all(&self.endpoint).eq(Place::all(endpoint))
             && (self.owner.peer, &self.owner.fenced) == (owner.peer, &owner.fenced)
     }
 }
