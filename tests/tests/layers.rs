@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Each crate's layer. A crate depends on lower layers only.
-const LAYERS: [(&str, u8); 34] = [
+const LAYERS: [(&str, u8); 35] = [
     ("portolan-core", 0),
     ("portolan-metrics", 0),
     ("portolan-shared-table", 0),
@@ -34,6 +34,7 @@ const LAYERS: [(&str, u8); 34] = [
     ("portolan-tower", 4),
     ("portolan-database", 4),
     ("portolan-render", 4),
+    ("portolan-docker", 5),
     ("portolan-postgres", 5),
     ("portolan-redis", 5),
     ("portolan-server", 5),

@@ -60,9 +60,10 @@ pub use error::DiscoverError;
 pub use instances::{OpenInstances, PickedInstance, ServiceInstances};
 pub use proof::Proof;
 pub use registry_client::{
-    InstanceHealth, LastChecks, ListQuery, Listing, Readiness, ReconnectingWatch, RegisterResponse,
-    RegistryClient, RegistryClientConfig, RegistryClientError, RegistrySession, RegistryWatch,
-    SettingsClient, SettingsVersion, SettingsWatch, UpdateError, WatchRequest, normalized_url,
+    InstanceHealth, LastChecks, ListQuery, Listing, MAX_OPERATIONS, Operation, Readiness,
+    ReconnectingWatch, RegisterResponse, RegistryClient, RegistryClientConfig, RegistryClientError,
+    RegistrySession, RegistryWatch, SettingsClient, SettingsVersion, SettingsWatch, UpdateError,
+    WatchRequest, normalized_url,
 };
 pub use reservations::{
     HostDefaults, REGISTRY_SERVICE, Reservation, Reservations, ReservationsError, UnknownHost,

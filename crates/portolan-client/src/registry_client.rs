@@ -1,5 +1,6 @@
 //! The registry's HTTP API. Independent of strategies, caches and retries.
 
+mod batch;
 mod client;
 mod clock;
 mod config;
@@ -21,6 +22,7 @@ mod transport;
 mod vantage;
 mod watch;
 
+pub use batch::{MAX_OPERATIONS, Operation};
 pub use client::{RegisterResponse, RegistryClient};
 pub use config::RegistryClientConfig;
 pub use error::RegistryClientError;

@@ -109,6 +109,10 @@ impl RegistryClient {
         self
     }
 
+    pub(super) fn incarnation(&self) -> Option<Incarnation> {
+        self.incarnation
+    }
+
     /// Registers an instance, or replaces its registration.
     pub async fn register(
         &self,

@@ -34,7 +34,7 @@ pub(super) struct RegistryResponse {
 
 /// The members of a problem document (RFC 9457) that an error contains.
 #[derive(Default, Deserialize)]
-struct Problem {
+pub(super) struct Problem {
     #[serde(default)]
     title: String,
     #[serde(default)]
@@ -132,35 +132,7 @@ impl RegistryResponse {
     pub(super) fn accepted(self) -> Result<Self, RegistryClientError> {
         let status = self.status();
         let Some(problem) = self.problem else { return Ok(self) };
-        let (url, detail) = (self.url, problem.text(status));
-        if status == StatusCode::CONFLICT {
-            return Err(problem.conflict(url, &detail));
-        }
-        Err(match status {
-            StatusCode::PRECONDITION_FAILED => {
-                let (detail, remedy) = problem.take_apart(&detail);
-                let remedy = remedy.unwrap_or_default();
-                RegistryClientError::VersionConflict { url, detail, remedy }
-            }
-            _ if NO_SETTINGS.contains(&problem.r#type.as_str()) => {
-                let (detail, remedy) = problem.take_apart(&detail);
-                let remedy = remedy.unwrap_or_default();
-                RegistryClientError::NoSettings { url, detail, remedy }
-            }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let (detail, remedy) = problem.take_apart(&detail);
-                let remedy = remedy.unwrap_or_else(|| TOKEN_REMEDY.to_owned());
-                RegistryClientError::NotPermitted { url, status: status.as_u16(), detail, remedy }
-            }
-            // A registry has every path that this client requests.
-            StatusCode::NOT_FOUND => {
-                RegistryClientError::bad_answer(&url, "it answers 404 Not Found")
-            }
-            _ if status.is_client_error() || status.is_server_error() => {
-                RegistryClientError::Refused { url, status: status.as_u16(), detail }
-            }
-            _ => RegistryClientError::bad_answer(&url, format!("it answers {status}")),
-        })
+        Err(problem.into_error(status, self.url))
     }
 
     /// Returns why an instance is out of reach, if it is.
@@ -208,6 +180,39 @@ impl RegistryResponse {
 // === impl Problem ===
 
 impl Problem {
+    /// Returns the error of a response with this status, which is none of a success.
+    pub(super) fn into_error(self, status: StatusCode, url: String) -> RegistryClientError {
+        let detail = self.text(status);
+        if status == StatusCode::CONFLICT {
+            return self.conflict(url, &detail);
+        }
+        match status {
+            StatusCode::PRECONDITION_FAILED => {
+                let (detail, remedy) = self.take_apart(&detail);
+                let remedy = remedy.unwrap_or_default();
+                RegistryClientError::VersionConflict { url, detail, remedy }
+            }
+            _ if NO_SETTINGS.contains(&self.r#type.as_str()) => {
+                let (detail, remedy) = self.take_apart(&detail);
+                let remedy = remedy.unwrap_or_default();
+                RegistryClientError::NoSettings { url, detail, remedy }
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let (detail, remedy) = self.take_apart(&detail);
+                let remedy = remedy.unwrap_or_else(|| TOKEN_REMEDY.to_owned());
+                RegistryClientError::NotPermitted { url, status: status.as_u16(), detail, remedy }
+            }
+            // A registry has every path that this client requests.
+            StatusCode::NOT_FOUND => {
+                RegistryClientError::bad_answer(&url, "it answers 404 Not Found")
+            }
+            _ if status.is_client_error() || status.is_server_error() => {
+                RegistryClientError::Refused { url, status: status.as_u16(), detail }
+            }
+            _ => RegistryClientError::bad_answer(&url, format!("it answers {status}")),
+        }
+    }
+
     fn text(&self, status: StatusCode) -> String {
         let text = [self.detail.as_str(), self.title.as_str()]
             .into_iter()
