@@ -53,6 +53,9 @@ pub(crate) enum ServiceCommand {
     /// Writes a file from a template and the services that it names
     #[command(after_help = commands::render::AFTER_HELP)]
     Render(commands::render::Render),
+    /// Registers the containers of a Docker engine
+    #[command(after_help = commands::docker::AFTER_HELP)]
+    Docker(commands::docker::Docker),
     /// Finds a service
     Discover(commands::discover::Discover),
     /// Prints changes to services as they happen

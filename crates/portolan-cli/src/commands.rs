@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod deregister;
 pub(crate) mod discover;
+pub(crate) mod docker;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod health;

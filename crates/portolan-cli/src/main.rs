@@ -78,7 +78,7 @@ fn run_service_command(global: &Global, command: ServiceCommand) -> CommandResul
 /// commands is their result; `doctor` reports as findings what would be logged as warnings.
 fn default_level(command: &ServiceCommand) -> &'static str {
     match command {
-        ServiceCommand::Serve(_) => "info",
+        ServiceCommand::Serve(_) | ServiceCommand::Docker(_) => "info",
         ServiceCommand::Doctor(_) => "error",
         _ => "warn",
     }
@@ -95,6 +95,7 @@ async fn dispatch(
         ServiceCommand::Serve(serve) => serve.run(context, restriction, log_level).await,
         ServiceCommand::Run(run) => run.run(context).await,
         ServiceCommand::Render(render) => render.run(context).await,
+        ServiceCommand::Docker(docker) => docker.run(context).await,
         ServiceCommand::Exec(exec) => shutdown::or_interrupted(exec.run(context)).await,
         ServiceCommand::Discover(discover) => shutdown::or_interrupted(discover.run(context)).await,
         ServiceCommand::Watch(watch) => watch.run(context).await,

@@ -56,18 +56,21 @@ fn service_of_compose_is_registered_in_the_scope_of_its_project_if_it_has_a_port
 fn label_that_cannot_be_used_is_named() {
     let name = ("portolan.name", "web");
     let with = |label: &str, value: &str| refused(&[name, (label, value)], &["80/tcp"]);
-    insta::assert_snapshot!([
-        refused(&[("portolan.name", "a b")], &["80/tcp"]),
-        refused(&[("portolan.port", "80")], &[]),
-        refused(&[name], &[]),
-        refused(&[name], &["80/tcp", "443/tcp"]),
-        with("portolan.port", "0"),
-        with("portolan.port", "80/x\n\u{1b}[31m"),
-        with("portolan.prot", "80"),
-        with("portolan.something", "80"),
-        with("portolan.enable", "maybe"),
-        with("portolan.health", "htp:/x"),
-        with("portolan.meta.scope", "x"),
-        with("portolan.meta.docker.id", "x"),
-    ].join("\n"), @"");
+    insta::assert_snapshot!(
+        [
+            refused(&[("portolan.name", "a b")], &["80/tcp"]),
+            refused(&[("portolan.port", "80")], &[]),
+            refused(&[name], &[]),
+            refused(&[name], &["80/tcp", "443/tcp"]),
+            with("portolan.port", "0"),
+            with("portolan.port", "80/x\n\u{1b}[31m"),
+            with("portolan.prot", "80"),
+            with("portolan.something", "80"),
+            with("portolan.enable", "maybe"),
+            with("portolan.health", "htp:/x"),
+            with("portolan.meta.scope", "x"),
+            with("portolan.meta.docker.id", "x"),
+        ]
+        .join("\n")
+    );
 }
