@@ -12,6 +12,7 @@
 mod command;
 pub mod consul;
 pub mod dns;
+pub mod docker;
 mod env;
 pub mod etcd;
 mod faults;

@@ -13,6 +13,8 @@ mod crash_detection;
 mod crashes;
 mod data_dir;
 mod discovery;
+#[cfg(feature = "full")]
+mod docker;
 mod doctor;
 mod draining;
 #[cfg(feature = "full")]

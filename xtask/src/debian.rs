@@ -15,7 +15,7 @@ struct Program {
 }
 
 /// Every program that the checks start and that does not come with Rust.
-const PROGRAMS: [Program; 26] = [
+const PROGRAMS: [Program; 29] = [
     Program { name: "initdb", package: "postgresql" },
     Program { name: "psql", package: "postgresql-client" },
     Program { name: "redis-server", package: "redis-server" },
@@ -38,6 +38,10 @@ const PROGRAMS: [Program; 26] = [
     Program { name: "etcdctl", package: "etcd-client" },
     // Makes the certificates of the tests.
     Program { name: "openssl", package: "openssl" },
+    Program { name: "dockerd", package: "docker.io" },
+    // The image of the containers.
+    Program { name: "busybox", package: "busybox-static" },
+    Program { name: "tar", package: "tar" },
     // Opens the pages of an attacker.
     Program { name: "chromium", package: "chromium" },
     // Judges the unit file.
