@@ -67,11 +67,6 @@ impl TestEnv {
         self.directory.path()
     }
 
-    /// Returns whether the test has a network namespace of its own.
-    pub fn has_own_network(&self) -> bool {
-        self.alone
-    }
-
     /// Returns a subdirectory, created if it does not exist.
     ///
     /// # Errors
