@@ -98,7 +98,7 @@ fn own<'a>(labels: &'a Labels, what: &str) -> Option<&'a str> {
     labels.get(&format!("{PREFIX}{what}")).map(String::as_str)
 }
 
-fn invalid(label: &str, problem: impl ToString) -> InvalidLabel {
+fn invalid(label: &str, problem: &dyn ToString) -> InvalidLabel {
     InvalidLabel { label: label.to_owned(), problem: problem.to_string() }
 }
 
@@ -108,7 +108,7 @@ where
     T::Err: ToString,
 {
     let parse = |text: &str| {
-        text.parse().map_err(|error: T::Err| invalid(&format!("{PREFIX}{what}"), error))
+        text.parse().map_err(|error: T::Err| invalid(&format!("{PREFIX}{what}"), &error))
     };
     own(labels, what).map(parse).transpose()
 }
@@ -133,7 +133,7 @@ fn is_enabled(labels: &Labels) -> Result<bool, InvalidLabel> {
         Some("false") => Ok(false),
         Some(other) => {
             let problem = format!("{} is neither true nor false", quoted(other));
-            Err(invalid("portolan.enable", problem))
+            Err(invalid("portolan.enable", &problem))
         }
     }
 }
@@ -146,12 +146,12 @@ fn service_name(labels: &Labels) -> Result<Option<ServiceName>, InvalidLabel> {
         labels.get(COMPOSE_ONE_OFF).is_some_and(|one_off| one_off.eq_ignore_ascii_case("true"));
     match labels.get(COMPOSE_SERVICE).filter(|_| !is_task) {
         Some(service) => {
-            let name = service.parse().map_err(|error| invalid(COMPOSE_SERVICE, error));
+            let name = service.parse().map_err(|error| invalid(COMPOSE_SERVICE, &error));
             name.map(Some)
         }
         None if is_task => Ok(None),
         None => match labels.keys().find(|key| key.starts_with(PREFIX)) {
-            Some(other) => Err(invalid(other, "the label portolan.name is missing")),
+            Some(other) => Err(invalid(other, &"the label portolan.name is missing")),
             None => Ok(None),
         },
     }
@@ -162,7 +162,7 @@ fn scope(labels: &Labels) -> Result<Scope, InvalidLabel> {
         return Ok(scope);
     }
     match labels.get(COMPOSE_PROJECT) {
-        Some(project) => project.parse().map_err(|error| invalid(COMPOSE_PROJECT, error)),
+        Some(project) => project.parse().map_err(|error| invalid(COMPOSE_PROJECT, &error)),
         None => Ok(Scope::default()),
     }
 }
@@ -175,7 +175,7 @@ fn port(container: &Container) -> Result<Option<ContainerPort>, InvalidLabel> {
     if let Some(text) = own(labels, "port") {
         let problem =
             || format!("{} is not a port, expected one such as 80 or 53/udp", quoted(text));
-        return ContainerPort::parse(text).ok_or_else(|| invalid(LABEL, problem())).map(Some);
+        return ContainerPort::parse(text).ok_or_else(|| invalid(LABEL, &problem())).map(Some);
     }
     let published = container.network_settings.ports.iter();
     let published =
@@ -190,14 +190,14 @@ fn port(container: &Container) -> Result<Option<ContainerPort>, InvalidLabel> {
         [] if own(labels, "name").is_none() => Ok(None),
         [] => Err(invalid(
             LABEL,
-            "missing, and the container has no TCP port that is published or exposed",
+            &"missing, and the container has no TCP port that is published or exposed",
         )),
         several => {
             let several: Vec<_> =
                 several.iter().take(8).map(|port| port.number.to_string()).collect();
             let problem =
                 format!("missing, and the container has several ports: {}", several.join(", "));
-            Err(invalid(LABEL, problem))
+            Err(invalid(LABEL, &problem))
         }
     }
 }
@@ -219,7 +219,7 @@ fn metadata(labels: &Labels) -> Result<Metadata, InvalidLabel> {
             || key.starts_with("docker.")
             || key.starts_with(PREFIX);
         if is_reserved {
-            return Err(invalid(&quoted(label), "Portolan sets this entry, expected another key"));
+            return Err(invalid(&quoted(label), &"Portolan sets this entry, expected another key"));
         }
         metadata.insert(key.to_owned(), value.clone());
     }
