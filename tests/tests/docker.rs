@@ -6,9 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, ensure};
 use portolan_tests::docker::{Docker, IMAGE};
-use portolan_tests::{
-    Process, REGISTRY, TIMEOUT, TestEnv, http, isolated, portolan_program, wait_for,
-};
+use portolan_tests::{Process, REGISTRY, TestEnv, http, isolated, portolan_program, wait_for};
 use serde_json::Value;
 
 use latency::{Removal, kill, kill_events, print_latencies};

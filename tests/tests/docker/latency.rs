@@ -1,4 +1,6 @@
 //! How long it takes from `docker kill` until a watch shows that the container is gone. Printed, and not asserted.
+// The test runner shows it with --nocapture.
+#![allow(clippy::print_stdout, reason = "a figure to read, not to assert")]
 
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
