@@ -134,6 +134,9 @@ pub struct Registration {
     pub incarnation: Option<Incarnation>,
     /// Whether to take over a registration that another host owns and has not let expire.
     pub replace: bool,
+    /// The health of the instance if it is new, until it is reported or checked; `None` is unknown. It is for a registrant that
+    /// has it from elsewhere.
+    pub initial_health: Option<HealthStatus>,
 }
 
 /// Why a registration is invalid. Permanent: the registration must change.
@@ -289,6 +292,7 @@ impl Registration {
             addresses: Vec::new(),
             incarnation: None,
             replace: false,
+            initial_health: None,
         }
     }
 
@@ -351,7 +355,7 @@ impl Registration {
             ttl: self.ttl.unwrap_or(default_ttl),
             registered_at: now,
             last_heartbeat: now,
-            health: HealthStatus::Unknown,
+            health: self.initial_health.unwrap_or_default(),
             health_reason: String::new(),
             revision: Revision::default(),
             addresses: self.addresses,
@@ -390,6 +394,7 @@ impl From<ServiceEndpoint> for Registration {
             addresses: endpoint.addresses,
             incarnation: endpoint.incarnation,
             replace: false,
+            initial_health: None,
         }
     }
 }

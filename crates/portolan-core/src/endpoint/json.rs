@@ -38,6 +38,7 @@ pub(super) struct Request {
     incarnation: Option<Incarnation>,
     #[serde(default)]
     replace: bool,
+    initial_health: Option<HealthStatus>,
     #[serde(rename = "registered_at")]
     _registered_at: Option<serde::de::IgnoredAny>,
     #[serde(rename = "last_heartbeat")]
@@ -72,6 +73,7 @@ impl TryFrom<MapOnly<Request>> for Registration {
             addresses: request.addresses,
             incarnation: request.incarnation,
             replace: request.replace,
+            initial_health: request.initial_health,
         };
         registration.validate()?;
         Ok(registration)
@@ -133,6 +135,7 @@ impl TryFrom<MapOnly<Wire>> for ServiceEndpoint {
             addresses: wire.addresses,
             incarnation: wire.incarnation,
             replace: false,
+            initial_health: None,
         };
         registration.validate()?;
         Ok(Self {
@@ -197,6 +200,8 @@ impl Serialize for Registration {
             incarnation: Option<Incarnation>,
             #[serde(skip_serializing_if = "std::ops::Not::not")]
             replace: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            initial_health: Option<HealthStatus>,
         }
         let mut metadata = self.metadata.clone();
         put_scope(&mut metadata, &self.scope);
@@ -213,6 +218,7 @@ impl Serialize for Registration {
             addresses: &self.addresses,
             incarnation: self.incarnation,
             replace: self.replace,
+            initial_health: self.initial_health,
         }
         .serialize(out)
     }

@@ -232,7 +232,8 @@ fn renew_owned(
 }
 
 /// Returns the instances that the new one displaces: those at its address that the same host registered, or
-/// that were learned by broadcast, which cannot displace a registration.
+/// that were learned by broadcast, which cannot displace a registration. One run of a registrant knows of both: it may
+/// register two services at one address, as a pod behind two Services of Kubernetes.
 fn displaced<'a>(
     new: &ServiceEndpoint,
     concerned: &Concerned<'a>,
@@ -244,6 +245,12 @@ fn displaced<'a>(
         let is_weaker = other.endpoint.source == Source::Broadcast;
         if !is_weaker && new.source == Source::Broadcast {
             return Err(RegistryError::RegisteredByApi { id: other.endpoint.id.clone() });
+        }
+        let is_same_run = other.endpoint.incarnation.is_some()
+            && other.endpoint.incarnation == new.incarnation
+            && (&other.endpoint.name, &other.endpoint.scope) != (&new.name, &new.scope);
+        if is_same_run && other.endpoint.source == new.source {
+            continue;
         }
         let overrules = is_weaker && new.source == Source::Registered;
         if overrules || other.owner.is_on_host_of(other.endpoint, origin, new) {

@@ -21,6 +21,8 @@ pub(super) async fn run(open: &impl Fn() -> StoreParts) {
     owner_that_wakes_up_after_its_address_was_reused_is_rejected(Case::open(open).await).await;
     address_of_another_host_is_left_alone(Case::open(open).await).await;
     announcement_never_displaces_a_registration(Case::open(open).await).await;
+    one_run_registers_two_services_at_one_address(Case::open(open).await).await;
+    initial_health_is_that_of_a_new_instance_only(Case::open(open).await).await;
     forged_announcement_does_not_fence_a_registrant(Case::open(open).await).await;
 }
 
@@ -187,6 +189,31 @@ async fn newer_instance_displaces_the_older_one_at_its_address(mut case: Case) {
 
 fn new_id(name: &str, host: &str) -> CommandTarget {
     named(name, host, None).id().into()
+}
+
+async fn one_run_registers_two_services_at_one_address(mut case: Case) {
+    case.put(&named("web", HERE, Some(1)), from(HERE)).await.unwrap();
+    let other = case.put(&named("web-canary", HERE, Some(1)), from(HERE)).await.unwrap();
+    assert_eq!(other.displaced, []);
+    assert_eq!(case.kinds(2).await, ["registered", "registered"]);
+    // The same service under another id has moved, or has been restarted.
+    let id = Some("web-2".parse().unwrap());
+    let again =
+        case.put(&Registration { id, ..named("web", HERE, Some(1)) }, from(HERE)).await.unwrap();
+    let displaced: Vec<_> = again.displaced.iter().map(|(gone, _)| gone.name.as_str()).collect();
+    assert_eq!(displaced, ["web"]);
+}
+
+async fn initial_health_is_that_of_a_new_instance_only(mut case: Case) {
+    let passing =
+        Registration { initial_health: Some(HealthStatus::Passing), ..named("web", HERE, Some(1)) };
+    let new = case.put(&passing, from(HERE)).await.unwrap().endpoint;
+    assert_eq!(new.health, HealthStatus::Passing);
+    let report = HealthReport::new(HealthStatus::Critical, "not ready");
+    case.apply(Command::Health(target(&new.id, 1), report), from(HERE)).await.unwrap();
+    let again = case.put(&passing, from(HERE)).await.unwrap();
+    assert_eq!((again.changed, again.endpoint.health), (false, HealthStatus::Critical));
+    assert_eq!(case.kinds(2).await, ["registered", "health"]);
 }
 
 async fn owner_that_wakes_up_after_its_address_was_reused_is_rejected(mut case: Case) {

@@ -1,0 +1,198 @@
+//! Lists and watches the objects of a cluster, and goes on after each failure.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
+use kube::core::ApiResource;
+use kube::runtime::utils::{Backoff as WatchBackoff, StreamBackoff};
+use kube::runtime::watcher::{self, Config, Error, Event, watcher};
+use kube::{Api, Client, Resource};
+use portolan_core::Backoff;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use crate::cluster::{Cluster, describe, remedy};
+use crate::import::changes::{ObjectChange, SourceChange};
+use crate::objects::{EndpointSlice, Service};
+
+/// The waits before a watch begins again: an API server restarts in two seconds.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const JITTER: f64 = 0.3;
+/// How long a watch lasts before it is renewed, so that a connection which was lost silently is noticed.
+const WATCH_SECONDS: u32 = 60;
+/// A failure after so long is another one, and is reported again.
+const SAME_FAILURE: Duration = Duration::from_secs(30);
+
+/// What is followed.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    /// The namespaces; empty for all.
+    pub(crate) namespaces: Vec<String>,
+    /// The labels of Services.
+    pub(crate) selector: String,
+}
+
+/// The waits of one watch.
+struct Waits(Backoff);
+
+/// Reports the failures of one watch, each once.
+struct Reporter {
+    resource: &'static str,
+    namespace: Option<String>,
+    failed_at: Option<Instant>,
+}
+
+/// Follows the Services and the endpoint slices of each source. The stream does not end.
+pub(crate) fn follow(
+    cluster: Cluster,
+    sources: Sources,
+) -> impl Stream<Item = SourceChange> + Send {
+    stream::once(async move {
+        let resource = version_of_slices(&cluster).await;
+        let namespaces = match sources.namespaces.is_empty() {
+            true => vec![None],
+            false => sources.namespaces.iter().cloned().map(Some).collect(),
+        };
+        let watches = namespaces.into_iter().flat_map(move |namespace| {
+            let client = cluster.client.clone();
+            let slices = slices(client.clone(), namespace.clone(), &resource);
+            [services(client, namespace, &sources.selector), slices]
+        });
+        stream::select_all(watches)
+    })
+    .flatten()
+}
+
+/// Waits until the API server says which version it serves.
+async fn version_of_slices(cluster: &Cluster) -> ApiResource {
+    let mut reporter = Reporter::new("API groups", None);
+    let mut waits = Backoff::new(FIRST_WAIT, LONGEST_WAIT).jitter(JITTER);
+    loop {
+        match cluster.endpoint_slices().await {
+            Ok(resource) => {
+                info!(version = resource.api_version, "Endpoint slices found");
+                return resource;
+            }
+            Err(error) => reporter.failed(&describe(&error), remedy(&error)),
+        }
+        sleep(waits.next_wait()).await;
+    }
+}
+
+fn services(
+    client: Client,
+    namespace: Option<String>,
+    selector: &str,
+) -> BoxStream<'static, SourceChange> {
+    let api: Api<Service> = match &namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    watch(api, "services", namespace, Config::default().labels(selector), ObjectChange::Service)
+}
+
+fn slices(
+    client: Client,
+    namespace: Option<String>,
+    resource: &ApiResource,
+) -> BoxStream<'static, SourceChange> {
+    let api: Api<EndpointSlice> = match &namespace {
+        Some(namespace) => Api::namespaced_with(client, namespace, resource),
+        None => Api::all_with(client, resource),
+    };
+    watch(api, "endpointslices", namespace, Config::default(), ObjectChange::Slice)
+}
+
+fn watch<K>(
+    api: Api<K>,
+    resource: &'static str,
+    namespace: Option<String>,
+    config: Config,
+    change: fn(Event<K>) -> ObjectChange,
+) -> BoxStream<'static, SourceChange>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Send + Sync,
+{
+    let mut reporter = Reporter::new(resource, namespace.clone());
+    let waits = Waits(Backoff::new(FIRST_WAIT, LONGEST_WAIT).jitter(JITTER));
+    let events = StreamBackoff::new(watcher(api, config.timeout(WATCH_SECONDS)), waits);
+    let changes = events.filter_map(move |event| {
+        let event = reporter.checked(event);
+        let namespace = namespace.clone();
+        std::future::ready(event.map(|event| SourceChange { namespace, change: change(event) }))
+    });
+    changes.boxed()
+}
+
+// === impl Waits ===
+
+impl Iterator for Waits {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0.next_wait())
+    }
+}
+
+impl WatchBackoff for Waits {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+// === impl Reporter ===
+
+impl Reporter {
+    fn new(resource: &'static str, namespace: Option<String>) -> Self {
+        Self { resource, namespace, failed_at: None }
+    }
+
+    /// Returns the event, or reports the failure.
+    fn checked<K>(&mut self, event: Result<Event<K>, Error>) -> Option<Event<K>> {
+        match event {
+            Ok(event) => {
+                if self.failed_at.take().is_some() {
+                    let namespace = self.namespace();
+                    info!(resource = self.resource, namespace, "Watch of the cluster goes on");
+                }
+                Some(event)
+            }
+            Err(error) => {
+                let (text, remedy) = described(&error);
+                self.failed(&text, remedy);
+                None
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &str, remedy: Option<&str>) {
+        let last = self.failed_at.replace(Instant::now());
+        if last.is_some_and(|last| last.elapsed() < SAME_FAILURE) {
+            return;
+        }
+        let (resource, namespace) = (self.resource, self.namespace());
+        let remedy = remedy.unwrap_or("none needed if the API server returns");
+        warn!(resource, namespace, error, remedy, "Watch of the cluster interrupted, trying again");
+    }
+
+    fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("(all)")
+    }
+}
+
+fn described(error: &Error) -> (String, Option<&'static str>) {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => (describe(error), remedy(error)),
+        watcher::Error::WatchError(status) if status.code == 410 => {
+            let text = format!("the history is compacted ({}), listing again", status.message);
+            (text, Some("none needed"))
+        }
+        error => (error.to_string(), None),
+    }
+}
