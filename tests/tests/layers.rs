@@ -42,6 +42,7 @@ const LAYERS: [(&str, u8); 35] = [
     ("portolan-supervisor", 5),
     ("portolan-axum", 6),
     ("portolan-cli", 6),
+    ("portolan-kubernetes", 6),
     ("portolan-tonic", 6),
     ("portolan", 6),
 ];

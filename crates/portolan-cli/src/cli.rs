@@ -81,6 +81,8 @@ pub(crate) enum ServiceCommand {
     /// Creates a small certificate authority, and certificates for registries with TLS
     #[command(after_help = commands::ca::AFTER_HELP)]
     Ca(commands::ca::Ca),
+    /// Carries services between a registry and a Kubernetes cluster
+    Kubernetes(commands::kubernetes::Kubernetes),
     /// Checks this host and the configuration for common problems
     #[command(after_help = commands::doctor::AFTER_HELP)]
     Doctor(commands::doctor::Doctor),

@@ -12,6 +12,7 @@ pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod health;
 pub(crate) mod heartbeat;
+pub(crate) mod kubernetes;
 pub(crate) mod list;
 pub(crate) mod listen;
 pub(crate) mod ports;

@@ -107,6 +107,7 @@ async fn dispatch(
         ServiceCommand::Ports(ports) => ports.run(context).await,
         ServiceCommand::Store(store) => store.run(context).await,
         ServiceCommand::Ca(ca) => ca.run(context),
+        ServiceCommand::Kubernetes(kubernetes) => kubernetes.run(context),
         ServiceCommand::Token(token) => token.run(context).await,
         ServiceCommand::Doctor(doctor) => doctor.run(context).await,
         ServiceCommand::Announce(announce) => announce.run(context).await,
