@@ -20,6 +20,7 @@ mod foreign_listener;
 mod hosts;
 pub mod http;
 mod isolation;
+pub mod kubernetes;
 pub mod metrics;
 pub mod port;
 pub mod postgres;

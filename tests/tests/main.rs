@@ -36,6 +36,8 @@ mod integrations_databases;
 #[cfg(feature = "full")]
 mod integrations_http;
 mod ipv6_only;
+#[cfg(feature = "full")]
+mod kubernetes;
 mod late_networks;
 mod layers;
 mod live_settings;
