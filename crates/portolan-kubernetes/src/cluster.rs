@@ -67,11 +67,15 @@ impl ClusterOptions {
 
 impl Cluster {
     /// Asks the API server which version of endpoint slices it serves: `v1`, or `v1beta1` before Kubernetes 1.21.
-    pub(crate) async fn endpoint_slices(&self) -> Result<ApiResource, Error> {
+    /// `None` if it has none, or has just started and does not know all of its API yet.
+    pub(crate) async fn endpoint_slices(&self) -> Result<Option<ApiResource>, Error> {
         let groups = self.client.list_api_groups().await?.groups;
         let group = groups.into_iter().find(|group| group.name == EndpointSlice::GROUP);
-        let has_v1 = group.is_none_or(|group| group.versions.iter().any(|it| it.version == "v1"));
-        Ok(EndpointSlice::resource(if has_v1 { "v1" } else { "v1beta1" }))
+        let serves = |version: &&str| {
+            let versions = group.iter().flat_map(|group| &group.versions);
+            versions.into_iter().any(|served| served.version == *version)
+        };
+        Ok(["v1", "v1beta1"].iter().find(|it| serves(it)).map(|it| EndpointSlice::resource(it)))
     }
 }
 

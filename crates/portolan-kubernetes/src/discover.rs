@@ -61,7 +61,7 @@ async fn find(
     let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
     let resource = cluster.endpoint_slices();
     let (service, resource) = tokio::try_join!(services.get_opt(name), resource)?;
-    let Some(service) = service else { return Ok(Vec::new()) };
+    let (Some(service), Some(resource)) = (service, resource) else { return Ok(Vec::new()) };
     let slices: Api<EndpointSlice> =
         Api::namespaced_with(cluster.client.clone(), namespace, &resource);
     let of_service = ListParams::default().labels(&format!("{SERVICE_NAME}={name}"));

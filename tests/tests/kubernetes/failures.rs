@@ -75,7 +75,7 @@ fn history_that_is_compacted_under_a_watch_is_replaced_by_a_list() {
         plane.start_api()?;
         paused.resume()?;
         wait_addresses("shop", "web", &["10.1.2.4"])?;
-        import.wait_for_line("the history is compacted").map(drop)
+        import.wait_for_line("History of the cluster is compacted").map(drop)
     });
 }
 

@@ -23,6 +23,18 @@ fn ready_endpoints_are_registered(env: &TestEnv, plane: &ControlPlane<'_>) -> Re
     ensure!(found["health"] == "passing" && found["port"] == 8000, "{found}");
     ensure!(found["metadata"]["port.metrics"] == "9090", "{found}");
 
+    for name in ["web.shop", "web.shop.svc", "web.shop.svc.cluster.local"] {
+        let discover = ["discover", name, "--strategy", "registry"];
+        let address = env.portolan(&discover)?.run()?.text()?;
+        ensure!(address == "10.1.2.3:8000", "{name}: {address}");
+    }
+    let in_scope = ["--scope", "shop", "discover", "web", "--strategy", "registry"];
+    ensure!(env.portolan(&in_scope)?.run()?.text()? == "10.1.2.3:8000", "in its scope");
+    env.portolan(&["discover", "web", "--strategy", "registry"])?.run()?.exits(3)?;
+    let kubeconfig = plane.kubeconfig(portolan_tests::kubernetes::ADMIN)?.display().to_string();
+    let direct = ["kubernetes", "discover", "web.shop", "--kubeconfig", &kubeconfig];
+    ensure!(env.portolan(&direct)?.run()?.text()? == "10.1.2.3:8000", "without a registry");
+
     plane.slice("shop", "web", "web-1", &[("10.1.2.3", not_ready), ("10.1.2.4", ready())])?;
     wait_addresses("shop", "web", &["10.1.2.4"])?;
     plane.slice("shop", "web", "web-2", &[("10.1.2.5", ready())])?;

@@ -61,8 +61,12 @@ fn thousand_endpoints_are_registered_and_one_change_is_one_event() {
         println!("from the start of the request to the line of the watch: {delays:?}");
         // What came after the last one would be an event too many.
         put(&plane, 8, &addresses(8)[1..])?;
-        watch.wait_for_line("10.1.8.1\"")?;
-        let events = watch_events(env)?;
+        let events = watch.wait_until("the last event", || {
+            let events = watch_events(env)?;
+            let is_last = |event: &Value| event.to_string().contains("\"10.1.8.1\"");
+            ensure!(events.last().is_some_and(is_last), "{events:?}");
+            Ok(events)
+        })?;
         ensure!(events.len() == 21, "{events:?}");
         let kinds: Vec<_> =
             events.iter().map(|event| event["type"].as_str().unwrap_or("")).collect();

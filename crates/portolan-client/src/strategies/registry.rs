@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_core::duration::format_rounded;
-use portolan_core::{DeclaredInstance, Remedy, Scope, ServiceEndpoint};
+use portolan_core::kubernetes_name::NAMESPACE;
+use portolan_core::{DeclaredInstance, KubernetesName, Remedy, Scope, ServiceEndpoint};
 
 use tracing::warn;
 
@@ -124,6 +125,20 @@ impl Registry {
             StrategyOutcome::NotFound { reason, authoritative: true }
         })
     }
+
+    /// Asks for the Service of a cluster that has this name, if the name says its namespace: `web.shop`.
+    async fn list_in_cluster(&self, query: &StrategyQuery) -> Option<StrategyOutcome> {
+        let KubernetesName { service, namespace } = KubernetesName::parse(&query.name)?;
+        let mut list = ListQuery::named(service.clone());
+        list.metadata.insert(NAMESPACE.to_owned(), namespace?.to_string());
+        let client = self.client.clone().with_timeout(query.deadline.remaining());
+        let mut services = client.list(&list).await.ok()?.services;
+        services.retain(|endpoint| endpoint.name == service);
+        // Several clusters may have such a Service, in scopes with different prefixes.
+        let scope = services.iter().map(|endpoint| endpoint.scope.clone()).min()?;
+        reachable::retain_reachable(&mut services);
+        StrategyOutcome::found_in(&[scope], services)
+    }
 }
 
 /// Returns the outcome if the nearest scope in which the service is known has only declared instances.
@@ -152,7 +167,14 @@ impl Strategy for Registry {
     }
 
     fn find<'a>(&'a self, query: &'a StrategyQuery) -> StrategyFuture<'a> {
-        Box::pin(self.list(query))
+        Box::pin(async move {
+            match self.list(query).await {
+                outcome @ StrategyOutcome::NotFound { .. } => {
+                    self.list_in_cluster(query).await.unwrap_or(outcome)
+                }
+                outcome => outcome,
+            }
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
 use kube::core::ApiResource;
-use kube::runtime::utils::{Backoff as WatchBackoff, StreamBackoff};
+use kube::runtime::utils::{Backoff as WatchBackoff, ResetTimerBackoff, StreamBackoff};
 use kube::runtime::watcher::{self, Config, Error, Event, watcher};
 use kube::{Api, Client, Resource};
 use portolan_core::Backoff;
@@ -42,7 +42,8 @@ struct Waits(Backoff);
 struct Reporter {
     resource: &'static str,
     namespace: Option<String>,
-    failed_at: Option<Instant>,
+    /// The last failure, unless the watch has gone on since.
+    failed: Option<(Instant, String)>,
 }
 
 /// Follows the Services and the endpoint slices of each source. The stream does not end.
@@ -50,20 +51,15 @@ pub(crate) fn follow(
     cluster: Cluster,
     sources: Sources,
 ) -> impl Stream<Item = SourceChange> + Send {
-    stream::once(async move {
-        let resource = version_of_slices(&cluster).await;
-        let namespaces = match sources.namespaces.is_empty() {
-            true => vec![None],
-            false => sources.namespaces.iter().cloned().map(Some).collect(),
-        };
-        let watches = namespaces.into_iter().flat_map(move |namespace| {
-            let client = cluster.client.clone();
-            let slices = slices(client.clone(), namespace.clone(), &resource);
-            [services(client, namespace, &sources.selector), slices]
-        });
-        stream::select_all(watches)
-    })
-    .flatten()
+    let namespaces = match sources.namespaces.is_empty() {
+        true => vec![None],
+        false => sources.namespaces.iter().cloned().map(Some).collect(),
+    };
+    let watches = namespaces.into_iter().flat_map(move |namespace| {
+        let slices = slices(cluster.clone(), namespace.clone());
+        [services(cluster.client.clone(), namespace, &sources.selector), slices]
+    });
+    stream::select_all(watches)
 }
 
 /// Waits until the API server says which version it serves.
@@ -72,10 +68,11 @@ async fn version_of_slices(cluster: &Cluster) -> ApiResource {
     let mut waits = Backoff::new(FIRST_WAIT, LONGEST_WAIT).jitter(JITTER);
     loop {
         match cluster.endpoint_slices().await {
-            Ok(resource) => {
+            Ok(Some(resource)) => {
                 info!(version = resource.api_version, "Endpoint slices found");
                 return resource;
             }
+            Ok(None) => reporter.failed("the API server has no endpoint slices", None),
             Err(error) => reporter.failed(&describe(&error), remedy(&error)),
         }
         sleep(waits.next_wait()).await;
@@ -94,16 +91,21 @@ fn services(
     watch(api, "services", namespace, Config::default().labels(selector), ObjectChange::Service)
 }
 
-fn slices(
-    client: Client,
-    namespace: Option<String>,
-    resource: &ApiResource,
-) -> BoxStream<'static, SourceChange> {
-    let api: Api<EndpointSlice> = match &namespace {
-        Some(namespace) => Api::namespaced_with(client, namespace, resource),
-        None => Api::all_with(client, resource),
-    };
-    watch(api, "endpointslices", namespace, Config::default(), ObjectChange::Slice)
+/// The version is asked again once it is not served any more, as after an upgrade of the cluster.
+fn slices(cluster: Cluster, namespace: Option<String>) -> BoxStream<'static, SourceChange> {
+    let versions = stream::unfold(cluster, |cluster| async move {
+        let resource = version_of_slices(&cluster).await;
+        Some(((cluster.client.clone(), resource), cluster))
+    });
+    let watches = versions.flat_map(move |(client, resource)| {
+        let namespace = namespace.clone();
+        let api: Api<EndpointSlice> = match &namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        };
+        watch(api, "endpointslices", namespace, Config::default(), ObjectChange::Slice)
+    });
+    watches.boxed()
 }
 
 fn watch<K>(
@@ -119,7 +121,10 @@ where
 {
     let mut reporter = Reporter::new(resource, namespace.clone());
     let waits = Waits(Backoff::new(FIRST_WAIT, LONGEST_WAIT).jitter(JITTER));
+    // A watcher begins each list with an event, which is no success: only time resets the waits.
+    let waits = ResetTimerBackoff::new(waits, SAME_FAILURE);
     let events = StreamBackoff::new(watcher(api, config.timeout(WATCH_SECONDS)), waits);
+    let events = events.take_while(|event| std::future::ready(!is_unknown(event)));
     let changes = events.filter_map(move |event| {
         let event = reporter.checked(event);
         let namespace = namespace.clone();
@@ -148,18 +153,27 @@ impl WatchBackoff for Waits {
 
 impl Reporter {
     fn new(resource: &'static str, namespace: Option<String>) -> Self {
-        Self { resource, namespace, failed_at: None }
+        Self { resource, namespace, failed: None }
     }
 
     /// Returns the event, or reports the failure.
     fn checked<K>(&mut self, event: Result<Event<K>, Error>) -> Option<Event<K>> {
         match event {
+            Ok(Event::Init) => Some(Event::Init),
             Ok(event) => {
-                if self.failed_at.take().is_some() {
+                if self.failed.take().is_some() {
                     let namespace = self.namespace();
                     info!(resource = self.resource, namespace, "Watch of the cluster goes on");
                 }
                 Some(event)
+            }
+            Err(error) if status(&error) == Some(410) => {
+                let (resource, namespace) = (self.resource, self.namespace());
+                info!(
+                    resource,
+                    namespace, "History of the cluster is compacted, listing everything again"
+                );
+                None
             }
             Err(error) => {
                 let (text, remedy) = described(&error);
@@ -170,8 +184,9 @@ impl Reporter {
     }
 
     fn failed(&mut self, error: &str, remedy: Option<&str>) {
-        let last = self.failed_at.replace(Instant::now());
-        if last.is_some_and(|last| last.elapsed() < SAME_FAILURE) {
+        let last = self.failed.replace((Instant::now(), error.to_owned()));
+        let is_same = |(at, text): (Instant, String)| text == error && at.elapsed() < SAME_FAILURE;
+        if last.is_some_and(is_same) {
             return;
         }
         let (resource, namespace) = (self.resource, self.namespace());
@@ -189,10 +204,22 @@ fn described(error: &Error) -> (String, Option<&'static str>) {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
         | watcher::Error::WatchFailed(error) => (describe(error), remedy(error)),
-        watcher::Error::WatchError(status) if status.code == 410 => {
-            let text = format!("the history is compacted ({}), listing again", status.message);
-            (text, Some("none needed"))
-        }
         error => (error.to_string(), None),
     }
+}
+
+/// The status with which the API server has answered.
+fn status(error: &Error) -> Option<u16> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status)
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// Whether the API server does not know the kind of object.
+fn is_unknown<K>(event: &Result<Event<K>, Error>) -> bool {
+    matches!(event, Err(error) if status(error) == Some(404))
 }
