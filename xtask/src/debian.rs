@@ -15,7 +15,7 @@ struct Program {
 }
 
 /// Every program that the checks start and that does not come with Rust.
-const PROGRAMS: [Program; 29] = [
+const PROGRAMS: [Program; 31] = [
     Program { name: "initdb", package: "postgresql" },
     Program { name: "psql", package: "postgresql-client" },
     Program { name: "redis-server", package: "redis-server" },
@@ -36,6 +36,9 @@ const PROGRAMS: [Program; 29] = [
     Program { name: "curl", package: "curl" },
     Program { name: "etcd", package: "etcd-server" },
     Program { name: "etcdctl", package: "etcd-client" },
+    // Unpack and patch Kubernetes.
+    Program { name: "xz", package: "xz-utils" },
+    Program { name: "patch", package: "patch" },
     // Makes the certificates of the tests.
     Program { name: "openssl", package: "openssl" },
     Program { name: "dockerd", package: "docker.io" },

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask up`, `test`, `programs`, `bench`, `sbom` and `reproducible`.
+//! The project's own commands: `cargo xtask up`, `test`, `programs`, `kubernetes`, `bench`, `sbom` and `reproducible`.
 //!
 //! It has one small dependency, so that it builds in seconds on a fresh clone.
 
@@ -6,12 +6,17 @@
 #![allow(clippy::disallowed_methods, reason = "no async runtime, so no paused clock")]
 
 mod advisories;
+mod apt;
 mod bench;
 mod build;
 mod cargo_deny;
 mod consul;
 mod debian;
+<<<<<<< HEAD
 mod python_packages;
+=======
+mod kubernetes;
+>>>>>>> 8628a0c (kubernetes: page, decision record, rights; xtask: build the API server that the tests start)
 mod reproducible;
 mod steps;
 mod test;
@@ -30,6 +35,8 @@ Commands:
                   of the project, as CI does
   test --list     print the checks without running them
   programs        install the programs that the tests start, without running them
+  kubernetes build
+                  build the API server of Kubernetes that the tests start, from the source packages of Debian
   bench [--profile PROFILE] ports [PART]...
                   build for release, or in another profile, and print how fast ports are
                   allocated, beside what the system itself allows in the same run: the whole
@@ -47,6 +54,7 @@ fn main() -> ExitCode {
         Some("up") => up::run(rest),
         Some("test") => test::run(rest),
         Some("programs") => test::install_programs(),
+        Some("kubernetes") => kubernetes::run(rest),
         Some("bench") => bench::run(rest),
         Some("sbom") => sbom(rest),
         Some("reproducible") => reproducible::run(rest),
