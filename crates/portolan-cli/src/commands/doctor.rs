@@ -5,6 +5,7 @@
 
 mod browser_blocked;
 mod clock;
+mod container;
 mod default_ports;
 mod directories;
 mod ephemeral_overlap;
@@ -58,7 +59,7 @@ struct Check {
 }
 
 /// Every check, in order: a check comes after those that it depends on.
-const CHECKS: [Check; 18] = [
+const CHECKS: [Check; 19] = [
     settings::CHECK,
     directories::CHECK,
     reservation_table::CHECK,
@@ -75,6 +76,7 @@ const CHECKS: [Check; 18] = [
     registry::CHECK,
     storage::CHECK,
     sandbox::CHECK,
+    container::CHECK,
     clock::CHECK,
     name_resolution::CHECK,
 ];
