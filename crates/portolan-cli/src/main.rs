@@ -20,6 +20,7 @@ mod trust;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::json;
@@ -32,12 +33,17 @@ use global::Global;
 use logging::LogLevel;
 use sandbox::Restriction;
 
+/// How long the end of a command waits for its last output.
+const LAST_OUTPUT: Duration = Duration::from_millis(500);
+
 fn main() -> ExitCode {
     let Cli { global, command } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return print_usage(&error).into(),
     };
     let exit = run(&global, command).unwrap_or_else(|failure| print_failure(&global, &failure));
+    // What nobody reads does not keep the command from ending.
+    output::background::finish(LAST_OUTPUT);
     exit.into()
 }
 

@@ -2,6 +2,8 @@
 //!
 //! A closed standard output, as after `| head`, is not an error: printing then ends the program.
 
+pub(crate) mod background;
+mod controls;
 mod live;
 mod progress;
 
@@ -14,7 +16,8 @@ use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 
-pub(crate) use live::{above, leave_live, live};
+pub(crate) use controls::without_controls;
+pub(crate) use live::above;
 pub(crate) use progress::{ProgressLine, show_progress};
 
 /// Prints a line on standard output, and ends the program if standard output is closed. For commands
@@ -40,6 +43,9 @@ fn printed(result: io::Result<()>) -> Result<(), Failure> {
 
 /// Prints a line on standard output; a closed standard output is an error.
 pub(crate) fn try_line(text: impl std::fmt::Display) -> io::Result<()> {
+    if background::is_started() {
+        return background::line(format!("{text}\n"));
+    }
     let mut out = io::stdout().lock();
     let written = if out.is_terminal() {
         writeln!(out, "{}", escaped(&text.to_string()))

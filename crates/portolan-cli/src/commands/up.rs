@@ -102,7 +102,7 @@ async fn run(
     let discovery = context.discovery_at(url.clone(), broadcaster)?;
     let (lines, printed) = mpsc::channel(LINES);
     let stopping = CancellationToken::new();
-    let screen = Screen::new(context, &url);
+    let screen = Screen::new(context, &url).map_err(Failure::failed)?;
     let showing = tokio::spawn(show(screen, stack.rows(), printed, stopping.clone()));
     let running = stack.run(&parts, &discovery, lines, &stopping);
     tokio::pin!(running);
@@ -214,22 +214,22 @@ async fn show(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let stop_on_error = stop.drop_guard();
-    screen.show(&rows.borrow_and_update())?;
+    let first = rows.borrow_and_update().clone();
+    screen.show(&first).await?;
     let mut batch = Vec::with_capacity(LINES);
     while tokio::select! {
         received = lines.recv_many(&mut batch, LINES) => received > 0,
         Ok(()) = rows.changed() => true,
     } {
         if !batch.is_empty() {
-            screen.print(&batch);
+            screen.print(&batch).await?;
             batch.clear();
         }
         let current = rows.borrow_and_update().clone();
-        screen.show(&current)?;
+        screen.show(&current).await?;
     }
     let last = rows.borrow().clone();
-    screen.show(&last)?;
-    output::leave_live();
+    screen.show(&last).await?;
     stop_on_error.disarm();
     Ok(())
 }

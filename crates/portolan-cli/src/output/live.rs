@@ -2,8 +2,9 @@
 
 use parking_lot::Mutex;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 
+use super::background::{self, write_all};
 use super::progress::above_progress;
 
 /// The live text of the terminal.
@@ -16,25 +17,32 @@ struct Live {
 }
 
 /// Replaces the live text.
-pub(crate) fn live(text: String) -> io::Result<()> {
+pub(super) fn live_now(text: String) -> io::Result<()> {
     let mut live = LIVE.lock();
     let erased = live.erased();
     live.text = text;
     live.draw(&erased)
 }
 
-/// Ends the live text: later output is printed below it.
-pub(crate) fn leave_live() {
-    *LIVE.lock() = Live { text: String::new(), drawn: 0 };
+/// Prints on standard output, above the live text.
+pub(super) fn out_now(text: &str) -> io::Result<()> {
+    let mut live = LIVE.lock();
+    let erased = live.erased();
+    write_all(io::stdout(), format!("{erased}{text}").as_bytes())?;
+    live.draw("")
 }
 
-/// Prints on standard error, above the live text.
+/// Prints on standard error, above the live text; in the background if output has threads of its own.
 pub(crate) fn above(text: &[u8]) {
+    if !background::above(text) {
+        above_now(text);
+    }
+}
+
+pub(super) fn above_now(text: &[u8]) {
     let mut live = LIVE.lock();
-    let mut out = io::stdout().lock();
     // Standard error may be a file that outlives the terminal; errors cannot be reported anywhere.
-    _ = out.write_all(live.erased().as_bytes()).and_then(|()| out.flush());
-    drop(out);
+    _ = write_all(io::stdout(), live.erased().as_bytes());
     above_progress(text);
     _ = live.draw("");
 }
@@ -54,9 +62,7 @@ impl Live {
     fn draw(&mut self, before: &str) -> io::Result<()> {
         let height = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_row);
         let (text, lines) = drawing(&self.text, height.into());
-        let mut out = io::stdout().lock();
-        write!(out, "{before}{text}")?;
-        out.flush()?;
+        write_all(io::stdout(), format!("{before}{text}").as_bytes())?;
         self.drawn = lines;
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use parking_lot::Mutex;
 use portolan_core::escaped_line;
 
+use super::background::write_all;
 use crate::context::Context;
 
 /// The width of a terminal that does not report one.
@@ -62,7 +63,7 @@ pub(super) fn above_progress(text: &[u8]) {
     let line = LINE.lock();
     line.erase();
     // Errors of standard error cannot be reported anywhere.
-    _ = io::stderr().lock().write_all(text);
+    _ = write_all(io::stderr(), text);
     line.draw();
 }
 

@@ -8,8 +8,10 @@ use portolan_supervisor::stack::{InstanceState, InstanceStatus, OutputLine};
 
 use crate::context::Context;
 use crate::output;
+use crate::output::background::{self, Latest};
+use crate::output::without_controls;
 
-/// Shows the table in the mode of the output.
+/// Shows the stack in the mode of the output.
 pub(super) struct Screen {
     title: String,
     mode: Mode,
@@ -17,10 +19,11 @@ pub(super) struct Screen {
     last: Vec<InstanceStatus>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// The table stays at the bottom of the terminal.
+    /// A table stays at the bottom of the terminal.
     Terminal,
-    /// The table is printed again after each change.
+    /// One line per change, between the lines of the programs.
     Plain,
     /// One JSON object per change.
     Json,
@@ -29,38 +32,64 @@ enum Mode {
 // === impl Screen ===
 
 impl Screen {
-    pub(super) fn new(context: &Context, url: &str) -> Self {
-        let mode = match (context.json, io::stdout().is_terminal()) {
+    /// Output does not block from now on.
+    pub(super) fn new(context: &Context, url: &str) -> io::Result<Self> {
+        let mode = match (context.json, has_terminal()) {
             (true, _) => Mode::Json,
             (false, true) => Mode::Terminal,
             (false, false) => Mode::Plain,
         };
+        background::start(mode == Mode::Terminal)?;
         let title = format!("stack {}, registry at {url}; Ctrl-C stops it", context.scope);
-        Self { title, mode, quiet: context.quiet, last: Vec::new() }
+        if mode == Mode::Plain {
+            output::note(&title);
+        }
+        Ok(Self { title, mode, quiet: context.quiet, last: Vec::new() })
     }
 
     /// Shows the rows if they have changed.
-    pub(super) fn show(&mut self, rows: &[InstanceStatus]) -> io::Result<()> {
+    pub(super) async fn show(&mut self, rows: &[InstanceStatus]) -> io::Result<()> {
         if rows == self.last {
             return Ok(());
         }
-        self.last = rows.to_vec();
+        let before = std::mem::replace(&mut self.last, rows.to_vec());
         match self.mode {
-            Mode::Json => output::try_line(serde_json::json!({ "services": self.last })),
-            Mode::Plain => output::try_line(format_args!("{}\n{}\n", self.title, self.table())),
-            Mode::Terminal => output::live(format!("\n{}\n{}", self.title, self.table())),
+            Mode::Json => {
+                let line = format!("{}\n", serde_json::json!({ "services": self.last }));
+                background::latest_or_wait(line).await
+            }
+            Mode::Plain if self.quiet => Ok(()),
+            Mode::Plain => {
+                let changes = changes(&before, rows);
+                if changes.is_empty() { Ok(()) } else { background::out(changes).await }
+            }
+            Mode::Terminal => {
+                background::latest(Latest::Live(format!("\n{}\n{}", self.title, self.table())))
+            }
         }
     }
 
-    /// Prints output of the services above the table.
-    pub(super) fn print(&self, lines: &[OutputLine]) {
+    /// Prints output of the services: on standard output, unless that has JSON.
+    pub(super) async fn print(&self, lines: &[OutputLine]) -> io::Result<()> {
         if self.quiet {
-            return;
+            return Ok(());
         }
-        let text = lines.iter().map(|line| {
-            format!("{:<12} | {}\n", label(line.service.as_str(), line.instance), line.text)
-        });
-        output::above(text.collect::<String>().as_bytes());
+        let text: String = lines.iter().map(|line| self.prefixed(line)).collect();
+        match self.mode {
+            Mode::Json => {
+                background::err(text).await;
+                Ok(())
+            }
+            _ => background::out(text).await,
+        }
+    }
+
+    fn prefixed(&self, line: &OutputLine) -> String {
+        let label = label(line.service.as_str(), line.instance);
+        match self.mode {
+            Mode::Terminal => format!("{label:<12} | {}\n", without_controls(&line.text)),
+            _ => format!("{label:<12} | {}\n", line.text),
+        }
     }
 
     fn table(&self) -> Table {
@@ -78,6 +107,33 @@ impl Screen {
         }
         table
     }
+}
+
+/// Whether standard output is a terminal of a known size: without one a table cannot be drawn.
+fn has_terminal() -> bool {
+    let size = rustix::termios::tcgetwinsize(io::stdout());
+    io::stdout().is_terminal() && size.is_ok_and(|size| size.ws_col > 0 && size.ws_row > 0)
+}
+
+/// Returns one line for each instance whose state, port or health has changed.
+fn changes(before: &[InstanceStatus], now: &[InstanceStatus]) -> String {
+    let seen = |row: &InstanceStatus| {
+        let port = row.got.map(|port| format!(" on port {port}")).unwrap_or_default();
+        let health = match health(row) {
+            "-" => String::new(),
+            health => format!(", {health}"),
+        };
+        format!("{}{port}{health}", state(row))
+    };
+    let mut lines = String::new();
+    for (index, row) in now.iter().enumerate() {
+        let text = seen(row);
+        if before.get(index).is_none_or(|before| seen(before) != text) {
+            let label = label(row.service.as_str(), row.instance);
+            lines += &format!("{label:<12} * {text}\n");
+        }
+    }
+    lines
 }
 
 fn label(service: &str, instance: u16) -> String {
