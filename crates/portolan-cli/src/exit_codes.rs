@@ -95,6 +95,7 @@ fn start_exit(error: &StartError) -> Exit {
         StartError::Port(error) => allocator_exit(error),
         StartError::Agent(AgentError::Registry(error)) => registry_exit(error),
         StartError::Agent(AgentError::Invalid(_)) => Exit::Usage,
+        StartError::Program { .. } => Exit::Child(error.exit_code()),
         _ => Exit::Failed,
     }
 }

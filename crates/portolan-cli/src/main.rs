@@ -11,6 +11,7 @@ mod exit_codes;
 mod global;
 mod logging;
 mod output;
+mod received_signals;
 mod reload;
 mod runtime;
 mod sandbox;

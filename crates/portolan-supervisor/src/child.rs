@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal};
 use tokio::process::{Child as Process, ChildStderr, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
 
-use crate::CommandLine;
+use crate::{CommandLine, StopSignal};
 pub(crate) use accept_probe::{AcceptProbe, ProbeState};
 use exit_watch::ExitWatch;
 pub(crate) use fd_passing::FIRST_SOCKET;
@@ -132,11 +132,20 @@ impl Child {
         self.skip_grace.clone()
     }
 
-    /// Sends SIGTERM, waits up to `grace`, then sends SIGKILL. If the program has its own process
+    /// Sends the signal to the program alone, as a person does. Errors are ignored: it may be gone already.
+    pub fn forward(&self, signal: Signal) {
+        match (&self.exit, self.pid.filter(|_| self.process.id().is_some())) {
+            (Some(exit), Some(_)) => exit.signal(signal),
+            (None, Some(pid)) => _ = rustix::process::kill_process(pid, signal),
+            _ => {}
+        }
+    }
+
+    /// Sends the stop signal, waits up to `grace`, then sends SIGKILL. If the program has its own process
     /// group, both signals go to the whole group and the grace period lasts until the group is
     /// empty: a shell exits at once, while the server it started still saves its data.
-    pub async fn stop(&mut self, grace: Duration) -> io::Result<ExitStatus> {
-        self.signal(Signal::TERM);
+    pub async fn stop(&mut self, signal: StopSignal, grace: Duration) -> io::Result<ExitStatus> {
+        self.signal(signal.signal());
         let skip_grace = self.skip_grace.clone();
         let in_time =
             skip_grace.run_until_cancelled(tokio::time::timeout(grace, self.all_exited()));

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::CommandLine;
 use crate::placeholders::mentions_socket;
-pub(crate) use programs::{Adoption, Helpers};
+pub(crate) use programs::{Adoption, Helpers, stop_signal};
 
 /// The configured hand-off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -11,9 +11,11 @@ pub mod handoff;
 pub mod placeholders;
 pub mod service;
 pub mod stack;
+mod stop_signal;
 #[cfg(test)]
 mod test_env;
 
 pub use command::CommandLine;
 pub use handoff::Handoff;
 pub use service::{Service, ServiceDeps, ServiceSpec, StartError};
+pub use stop_signal::{InvalidStopSignal, StopSignal};

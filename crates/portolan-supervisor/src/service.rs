@@ -39,6 +39,7 @@ pub use port_spec::{InvalidNamedPort, NamedPort, PortSpec};
 pub use spec::ServiceSpec;
 pub use validate::{InvalidService, validate};
 
+use crate::StopSignal;
 use crate::child::{Child, ListenerOwner, ProcessTree};
 use crate::handoff::{HandoffMode, Helpers};
 use leases::Leases;
@@ -204,16 +205,36 @@ impl Service {
 
     /// Publishes that the service is about to stop, waits until callers have left, deregisters it, then stops its program, all
     /// within the grace period.
-    pub async fn stop(mut self, grace: Duration) -> io::Result<ExitStatus> {
+    pub async fn stop(self, grace: Duration) -> io::Result<ExitStatus> {
+        let signal = self.spec.stop_signal();
+        self.stop_by(signal, grace).await
+    }
+
+    /// Does the same with this signal.
+    pub async fn stop_by(mut self, signal: StopSignal, grace: Duration) -> io::Result<ExitStatus> {
         let began = Instant::now();
         self.drain(grace).await;
         self.deregister().await;
-        let ended = self.child.stop(grace.saturating_sub(began.elapsed())).await;
+        let ended = self.child.stop(signal, grace.saturating_sub(began.elapsed())).await;
+        self.report_kill(&ended, began.elapsed());
         // A daemonised descendant may still use the port, so it keeps the lease.
         if let Some(leases) = self.leases.take() {
             leases.leave_to_children();
         }
         ended
+    }
+
+    /// A program that is killed may have lost data.
+    fn report_kill(&self, ended: &io::Result<ExitStatus>, after: Duration) {
+        use std::os::unix::process::ExitStatusExt as _;
+        let is_killed = ended.as_ref().is_ok_and(|status| status.signal() == Some(9));
+        if is_killed && self.spec.stop_signal() != StopSignal::KILL {
+            warn!(
+                service_name = %self.spec.name, ?after,
+                remedy = "give it more time with `grace`, or another `stop_signal`",
+                "Program did not end in time and was killed"
+            );
+        }
     }
 
     /// Waits until callers have chosen other instances, if anything has told them of this one.
@@ -244,7 +265,7 @@ impl Service {
     /// period. A daemonised descendant survives and keeps the lease.
     pub async fn finish_group(mut self, grace: Duration) {
         self.deregister().await;
-        if let Err(error) = self.child.stop(grace).await {
+        if let Err(error) = self.child.stop(self.spec.stop_signal(), grace).await {
             warn!(service_name = %self.spec.name, %error, "Could not stop the processes that the program left behind");
         }
         self.finish().await;
@@ -293,7 +314,7 @@ impl Service {
 
     async fn leave_port(&mut self, port: u16, by: &ForeignListener) -> Result<(), StartError> {
         warn!(service_name = %self.spec.name, port, %by, "Foreign process listens on the port, the service is not announced there");
-        let ended = self.child.stop(RESTART_GRACE).await;
+        let ended = self.child.stop(self.spec.stop_signal(), RESTART_GRACE).await;
         ended.map_err(|source| StartError::program(&self.spec.command, source))?;
         if self.ports_tried < MAX_PORTS {
             return self.start_on_next_port().await;

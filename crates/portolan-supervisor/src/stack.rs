@@ -3,6 +3,7 @@
 
 mod error;
 pub mod file;
+mod grace;
 mod instance;
 mod output;
 mod port_spec;
@@ -11,14 +12,15 @@ mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use portolan_client::DiscoveryClient;
 use portolan_core::{Host, Pools, PortRange, Protocol, Scope, ServiceName, Ttl};
 use portolan_health::CheckSpec;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use error::InvalidStack;
@@ -30,9 +32,8 @@ use crate::child::Terminal;
 use crate::service::{DRAIN, PortSpec, ServiceDeps, ServiceSpec};
 use instance::Instance;
 
-/// The time limit for stopping a stack. Programs receive SIGTERM in reverse dependency order and
-/// SIGKILL at the end of this time. The embedded registry then has one second, so that everything
-/// ends within five.
+/// The default time between the stop signal and SIGKILL. It begins for a service once those that need it have ended, so that
+/// each has all of it.
 pub const GRACE: Duration = Duration::from_secs(4);
 
 /// A stack whose instances are planned but not started.
@@ -67,8 +68,30 @@ struct Planned {
     index: usize,
     number: u16,
     spec: ServiceSpec,
+    grace: Duration,
     needs: Vec<ServiceName>,
 }
+
+/// Requests the end of a stack.
+#[derive(Debug, Clone, Default)]
+pub struct StopRequest {
+    /// Cancelled to stop the services in reverse dependency order, each with its grace period.
+    pub stop: CancellationToken,
+    /// Cancelled to end the grace periods.
+    pub force: CancellationToken,
+}
+
+/// How a stack ended.
+#[derive(Debug, Clone)]
+pub struct StackEnd {
+    /// The final status of every instance.
+    pub rows: Vec<InstanceStatus>,
+    /// The exit status of the first instance that failed; 0 if none did.
+    pub exit_code: u8,
+}
+
+/// The exit status of the first instance that failed.
+type FirstFailure = Arc<Mutex<Option<u8>>>;
 
 // === impl Stack ===
 
@@ -90,7 +113,8 @@ impl Stack {
                         wanted_port(&name, entry, &context.pools),
                     ));
                     let (index, needs) = (rows.len() - 1, entry.needs.clone());
-                    level.push(Planned { index, number, spec, needs });
+                    let grace = entry.grace.unwrap_or_default().duration();
+                    level.push(Planned { index, number, spec, grace, needs });
                 }
             }
             levels.push(level);
@@ -112,9 +136,9 @@ impl Stack {
         deps: &ServiceDeps,
         discovery: &DiscoveryClient,
         output: mpsc::Sender<OutputLine>,
-        stop: &CancellationToken,
-    ) -> Vec<InstanceStatus> {
-        let (set_deadline, deadline) = watch::channel(None);
+        stop: &StopRequest,
+    ) -> StackEnd {
+        let first_failure = FirstFailure::default();
         let mut running: Vec<(CancellationToken, JoinSet<()>)> = Vec::new();
         for level in self.levels {
             let (token, mut tasks) = (CancellationToken::new(), JoinSet::new());
@@ -130,7 +154,9 @@ impl Stack {
                     rows: self.rows.clone(),
                     output: output.clone(),
                     stop: token.clone(),
-                    deadline: deadline.clone(),
+                    force: stop.force.clone(),
+                    grace: planned.grace,
+                    first_failure: first_failure.clone(),
                 };
                 tasks.spawn(instance.run());
             }
@@ -139,24 +165,18 @@ impl Stack {
         // Only the instances hold senders now, so the channel closes when the last one ends.
         drop(output);
         tokio::select! {
-            () = stop.cancelled() => {}
+            () = stop.stop.cancelled() => {}
             () = all_exited(self.rows.subscribe()) => {}
         }
-        shut_down(running, &set_deadline).await;
-        self.rows.borrow().clone()
+        shut_down(running).await;
+        let first_failure = first_failure.lock().unwrap_or_default();
+        StackEnd { rows: self.rows.borrow().clone(), exit_code: first_failure }
     }
 }
 
-/// Stops the levels in reverse order. Each level gets an equal share of the remaining time.
-async fn shut_down(
-    mut running: Vec<(CancellationToken, JoinSet<()>)>,
-    set_deadline: &watch::Sender<Option<Instant>>,
-) {
-    let end = Instant::now() + GRACE;
+/// Stops the levels in reverse order. Each program has its own grace period.
+async fn shut_down(mut running: Vec<(CancellationToken, JoinSet<()>)>) {
     while let Some((token, tasks)) = running.pop() {
-        let left = end.saturating_duration_since(Instant::now());
-        let levels = u32::try_from(running.len() + 1).unwrap_or(u32::MAX);
-        set_deadline.send_replace(Some(Instant::now() + left / levels));
         token.cancel();
         tasks.join_all().await;
     }
@@ -188,6 +208,7 @@ fn spec_of(name: &ServiceName, entry: &ServiceEntry, context: &StackContext) -> 
         handoff: entry.handoff,
         environment,
         directory: Some(context.folder.join(directory)),
+        stop_signal: entry.stop_signal,
         terminal: Terminal::Captured,
     }
 }

@@ -101,6 +101,7 @@ impl TestEnv {
             handoff: Default::default(),
             environment: Default::default(),
             directory: Some(self.folder.path().to_owned()),
+            stop_signal: None,
             terminal: Terminal::Captured,
         }
     }

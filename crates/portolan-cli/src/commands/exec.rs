@@ -66,7 +66,9 @@ impl Exec {
         let mut command = Command::new(&self.command[0]);
         withheld_variables().for_each(|name| _ = command.env_remove(name));
         let error = command.args(&self.command[1..]).envs(variables).exec();
-        Err(Failure::failed(format_args!("cannot start `{}`: {error}", self.command[0])))
+        let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+        let text = format_args!("cannot start `{}`: {error}", self.command[0]);
+        Err(Failure::new(Exit::Child(code), text))
     }
 }
 

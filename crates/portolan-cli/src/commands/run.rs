@@ -13,13 +13,14 @@ use portolan_health::{CheckKinds, CheckSpec};
 use portolan_port_allocator::BindAddress;
 use portolan_supervisor::child::{Terminal, exit_code};
 use portolan_supervisor::service::{NamedPort, PortSpec, validate};
-use portolan_supervisor::{CommandLine, Handoff, Service, ServiceDeps, ServiceSpec};
+use portolan_supervisor::{CommandLine, Handoff, Service, ServiceDeps, ServiceSpec, StopSignal};
+use rustix::process::Signal;
 
 use crate::context::Context;
 use crate::endpoint_args::key_value;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
-use crate::shutdown::{self, ShutdownSignals};
+use crate::received_signals::{Received, ReceivedSignals};
 
 /// Options of `portolan run`.
 #[derive(Debug, Args)]
@@ -82,7 +83,10 @@ pub(crate) struct Run {
     /// --grace
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "50ms")]
     drain: Duration,
-    /// Time between SIGTERM and SIGKILL when the program is stopped
+    /// Signal that asks the program to end [default: SIGINT for postgres, SIGQUIT for nginx, else SIGTERM]
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<StopSignal>,
+    /// Time between the stop signal and SIGKILL when the program is stopped
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "4s")]
     grace: Duration,
     /// Give the program PORTOLAN_TOKEN and PORTOLAN_BROADCAST_KEY, which every program of this user can then read
@@ -96,16 +100,17 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
-        let mut stop = shutdown::signals()?;
+        let mut signals = ReceivedSignals::start()?;
         let grace = self.grace;
         let parts = parts(context).await?;
         let broadcaster = parts.broadcaster.clone();
         let spec = self.spec(context)?;
         let (name, host) = (spec.name.clone(), spec.host.clone());
+        let terminal = spec.terminal;
         let service = Service::start(spec, parts).await?;
         let report = Report { name, host, quiet: context.quiet };
         report.print(&service, None);
-        let status = wait_for_end(service, &mut stop, grace, &report).await;
+        let status = wait_for_end(service, &mut signals, (grace, terminal), &report).await;
         if let Some(broadcaster) = broadcaster {
             broadcaster.stop().await;
         }
@@ -162,6 +167,7 @@ impl Run {
             handoff: self.handoff,
             environment,
             directory: None::<PathBuf>,
+            stop_signal: self.stop_signal,
             // With a terminal the program may read from it; without one it gets its own process
             // group, so that its children can be stopped with it.
             terminal: if std::io::stdin().is_terminal() {
@@ -226,17 +232,27 @@ impl Report {
     }
 }
 
-/// Runs the service until its program ends, or until a stop is requested.
+/// Runs the service until its program ends. Signals are forwarded as they are received; SIGTERM and SIGINT deregister the
+/// service first.
 async fn wait_for_end(
     mut service: Service,
-    stop: &mut ShutdownSignals,
-    grace: Duration,
+    signals: &mut ReceivedSignals,
+    (grace, terminal): (Duration, Terminal),
     report: &Report,
 ) -> Result<ExitStatus, Failure> {
     loop {
         let turn = tokio::select! {
             turn = service.wait() => turn,
-            () = stop.wait() => return stop_service(service, stop, grace).await,
+            received = signals.next() => {
+                match action(received, terminal) {
+                    Action::None => {}
+                    Action::Forward => service.child_mut().forward(received.signal),
+                    Action::Stop => {
+                        return stop_service(service, signals, grace, received.signal).await;
+                    }
+                }
+                continue;
+            }
         };
         let before = service.port().map(|port| (service.is_awaited(), port));
         let ended = service.handle(turn).await;
@@ -250,20 +266,46 @@ async fn wait_for_end(
     }
 }
 
+/// What a received signal means.
+#[derive(Debug, PartialEq, Eq)]
+enum Action {
+    None,
+    Forward,
+    Stop,
+}
+
+fn action(received: Received, terminal: Terminal) -> Action {
+    match terminal {
+        // The program is in the foreground process group, so the terminal has sent it the same signal.
+        Terminal::Shared if received.by_terminal => Action::None,
+        _ if received.requests_stop() => Action::Stop,
+        // Servers such as nginx use this signal for another purpose.
+        _ if received.by_terminal && received.signal == Signal::WINCH => Action::None,
+        _ => Action::Forward,
+    }
+}
+
 /// Stops the service. A second request skips the grace period.
 async fn stop_service(
     service: Service,
-    stop: &mut ShutdownSignals,
+    signals: &mut ReceivedSignals,
     grace: Duration,
+    signal: Signal,
 ) -> Result<ExitStatus, Failure> {
     let hurry = service.skip_grace();
-    let stopping = service.stop(grace);
+    let stopping = async {
+        match signal {
+            Signal::INT => service.stop_by(StopSignal::INT, grace).await,
+            _ => service.stop(grace).await,
+        }
+    };
     tokio::pin!(stopping);
-    let ended = tokio::select! {
-        ended = &mut stopping => ended,
-        () = stop.wait() => {
-            hurry.cancel();
-            stopping.await
+    let ended = loop {
+        tokio::select! {
+            ended = &mut stopping => break ended,
+            again = signals.next() => if again.requests_stop() {
+                hurry.cancel();
+            }
         }
     };
     ended.map_err(|error| {
@@ -279,4 +321,23 @@ async fn parts(context: &Context) -> Result<ServiceDeps, Failure> {
         registry: Some(context.registry()?),
         broadcaster: context.broadcaster().await?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_that_shares_the_terminal_gets_no_signal_twice() {
+        let received = |signal, by_terminal| Received { signal, by_terminal };
+        for signal in [Signal::INT, Signal::QUIT, Signal::WINCH, Signal::HUP] {
+            assert_eq!(action(received(signal, true), Terminal::Shared), Action::None);
+        }
+        assert_eq!(action(received(Signal::INT, false), Terminal::Shared), Action::Stop);
+        assert_eq!(action(received(Signal::INT, true), Terminal::OwnGroup), Action::Stop);
+        assert_eq!(action(received(Signal::WINCH, true), Terminal::OwnGroup), Action::None);
+        for signal in [Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::WINCH] {
+            assert_eq!(action(received(signal, false), Terminal::OwnGroup), Action::Forward);
+        }
+    }
 }

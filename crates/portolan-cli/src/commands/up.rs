@@ -12,15 +12,19 @@ use portolan_client::environment::variable;
 use portolan_core::{DeclaredInstance, Host, Scope, ServiceName, Ttl};
 use portolan_server::{REGISTRY_SERVICE, RegistryServer};
 use portolan_supervisor::ServiceDeps;
-use portolan_supervisor::stack::{InstanceStatus, OutputLine, Stack, StackContext};
+use portolan_supervisor::stack::{
+    InstanceStatus, OutputLine, Stack, StackContext, StackEnd, StopRequest,
+};
+use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::context::{Context, directory_of};
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
-use crate::shutdown::{self, ShutdownSignals};
+use crate::received_signals::ReceivedSignals;
 use screen::Screen;
 
 /// The bound of the queue of output lines; further output waits in the pipes of the programs.
@@ -46,7 +50,7 @@ impl Up {
     }
 
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
-        let stop = shutdown::signals()?;
+        let stop = ReceivedSignals::start()?;
         let file = context.file.as_deref().ok_or_else(no_file)?;
         let stack = context.stack()?;
         check_not_running(context)?;
@@ -89,7 +93,7 @@ async fn run(
     stack: Stack,
     server: &mut RegistryServer,
     broadcaster: Option<Broadcaster>,
-    mut stop: ShutdownSignals,
+    mut signals: ReceivedSignals,
 ) -> CommandResult {
     let url = server.url();
     let parts = ServiceDeps {
@@ -101,20 +105,20 @@ async fn run(
     };
     let discovery = context.discovery_at(url.clone(), broadcaster)?;
     let (lines, printed) = mpsc::channel(LINES);
-    let stopping = CancellationToken::new();
+    let request = StopRequest::default();
     let screen = Screen::new(context, &url).map_err(Failure::failed)?;
-    let showing = tokio::spawn(show(screen, stack.rows(), printed, stopping.clone()));
-    let running = stack.run(&parts, &discovery, lines, &stopping);
+    let showing = tokio::spawn(show(screen, stack.rows(), printed, request.stop.clone()));
+    let running = stack.run(&parts, &discovery, lines, &request);
     tokio::pin!(running);
-    let (rows, asked, failure) = tokio::select! {
-        rows = &mut running => (rows, stopping.is_cancelled(), None),
-        () = stop.wait() => {
-            stopping.cancel();
-            (running.await, true, None)
-        }
-        error = server.wait() => {
-            stopping.cancel();
-            (running.await, true, Some(error))
+    let mut failure = None;
+    let end: StackEnd = loop {
+        tokio::select! {
+            end = &mut running => break end,
+            received = signals.next() => handle_signal(received.signal, &request),
+            error = server.wait(), if failure.is_none() => {
+                failure = Some(error);
+                request.stop.cancel();
+            }
         }
     };
     discovery.close().await;
@@ -127,10 +131,28 @@ async fn run(
     if let Some(error) = failure {
         return Err(error.into());
     }
-    if !asked && rows.iter().any(|row| row.state.is_failure()) {
-        Ok(Exit::Failed)
-    } else {
-        Ok(Exit::Done)
+    Ok(match end.exit_code {
+        0 => Exit::Done,
+        code => Exit::Child(code),
+    })
+}
+
+/// Stops the stack; a second request, or SIGQUIT, skips the grace periods. The programs have other groups, so that no terminal
+/// sends them signals.
+fn handle_signal(signal: Signal, request: &StopRequest) {
+    match signal {
+        Signal::TERM | Signal::INT if request.stop.is_cancelled() => request.force.cancel(),
+        Signal::QUIT => {
+            request.force.cancel();
+            request.stop.cancel();
+        }
+        Signal::TERM | Signal::INT | Signal::HUP => request.stop.cancel(),
+        Signal::WINCH => {}
+        other => warn!(
+            signal = ?other,
+            remedy = "send it to the process id of the program, which the table shows",
+            "Signal is not forwarded to the programs of a stack"
+        ),
     }
 }
 

@@ -131,7 +131,7 @@ async fn process_group_that_ignores_sigterm_is_killed() {
     let length = child.output().0.unwrap().read(&mut line).await.unwrap();
     let grandchild = std::str::from_utf8(&line[..length]).unwrap().trim().to_owned();
 
-    let status = child.stop(Duration::from_millis(50)).await.unwrap();
+    let status = child.stop(StopSignal::TERM, Duration::from_millis(50)).await.unwrap();
     assert_eq!(exit_code(status), 128 + 9);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     while is_running(&grandchild) {
@@ -150,7 +150,7 @@ async fn number_of_an_exited_leader_is_not_used_again_before_the_stop() {
     let stat = portolan_host_facts::ProcessStat::read(pid).expect("it was not waited for");
     assert_eq!((stat.state, stat.group), ('Z', Some(pid)));
     assert!(portolan_host_facts::is_group_running(pid));
-    assert_eq!(exit_code(child.stop(Duration::from_secs(20)).await.unwrap()), 3);
+    assert_eq!(exit_code(child.stop(StopSignal::TERM, Duration::from_secs(20)).await.unwrap()), 3);
     assert!(!portolan_host_facts::is_group_running(pid));
     assert_eq!((child.pid(), portolan_host_facts::ProcessStat::read(pid)), (None, None));
     // Now the number may be that of a foreign group.
@@ -161,7 +161,7 @@ async fn number_of_an_exited_leader_is_not_used_again_before_the_stop() {
 async fn end_by_a_signal_is_reported() {
     let mut child = launch("sh -c 'kill -9 $$'").start(&InheritedFds::default()).unwrap();
     assert_eq!(exit_code(child.wait().await.unwrap()), 128 + 9);
-    let status = child.stop(Duration::from_secs(20)).await.unwrap();
+    let status = child.stop(StopSignal::TERM, Duration::from_secs(20)).await.unwrap();
     assert_eq!(exit_code(status), 128 + 9);
 }
 

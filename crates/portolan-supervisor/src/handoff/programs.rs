@@ -3,7 +3,7 @@
 use portolan_host_facts::{Process, executable_name};
 
 use super::HandoffMode;
-use crate::CommandLine;
+use crate::{CommandLine, StopSignal};
 
 /// A program that is recognised by its file name. A Python program is recognised by its module or
 /// script.
@@ -14,6 +14,8 @@ struct Program {
     /// The text of an argument by which the command itself requests inherited sockets.
     sockets_argument: Option<&'static str>,
     adoption: Adoption,
+    /// The signal that ends it in an orderly way.
+    stop_signal: StopSignal,
     /// The processes that listen on its behalf; empty means any process.
     helpers: &'static [&'static str],
 }
@@ -45,11 +47,13 @@ pub(crate) enum Helpers {
 /// source; an interpreter is listed if all its servers do. `socket` is chosen only for programs
 /// that are known to take sockets from the environment without further options.
 const PROGRAMS: [Program; 25] = [
-    guard("postgres"),
+    // At SIGTERM it waits for its clients to leave.
+    guard("postgres").stopping_at(StopSignal::INT),
     guard("redis-server"),
     guard("valkey-server"),
     // nginx takes the sockets of its predecessor from this variable and expects non-blocking ones.
-    guard("nginx").adopting("NGINX"),
+    // At SIGTERM it cuts off requests.
+    guard("nginx").adopting("NGINX").stopping_at(StopSignal::QUIT),
     guard("haproxy"),
     guard("node"),
     guard("deno"),
@@ -85,6 +89,11 @@ pub(super) fn mode_for(command: &CommandLine) -> HandoffMode {
     }
 }
 
+/// Returns the signal that ends the program in an orderly way.
+pub(crate) fn stop_signal(command: &CommandLine) -> StopSignal {
+    find(command).map_or(StopSignal::TERM, |program| program.stop_signal)
+}
+
 fn find(command: &CommandLine) -> Option<&'static Program> {
     let name = name_of(command);
     PROGRAMS.iter().find(|program| program.name == name)
@@ -106,7 +115,14 @@ fn name_of(command: &CommandLine) -> &str {
 
 const fn row(name: &'static str, mode: HandoffMode) -> Program {
     let adoption = Adoption { variable: None, non_blocking: false, by_argument_only: false };
-    Program { name, mode, sockets_argument: None, adoption, helpers: &[] }
+    Program {
+        name,
+        mode,
+        sockets_argument: None,
+        adoption,
+        stop_signal: StopSignal::TERM,
+        helpers: &[],
+    }
 }
 
 const fn guard(name: &'static str) -> Program {
@@ -127,6 +143,10 @@ impl Program {
     const fn adopting(self, variable: &'static str) -> Self {
         let adoption = Adoption { variable: Some(variable), non_blocking: true, ..self.adoption };
         Self { adoption, ..self }
+    }
+
+    const fn stopping_at(self, stop_signal: StopSignal) -> Self {
+        Self { stop_signal, ..self }
     }
 
     const fn by_argument_only(self) -> Self {
@@ -221,6 +241,15 @@ mod tests {
         assert_eq!(mode("uvicorn app:app --fd 3"), HandoffMode::Socket);
         assert_eq!(mode("python3 -m gunicorn --bind=fd://3 app"), HandoffMode::Socket);
         assert_eq!(mode("/lib/systemd/systemd-socket-proxyd 127.0.0.1:80"), HandoffMode::Socket);
+    }
+
+    #[test]
+    fn known_programs_have_their_own_stop_signal() {
+        let signal = |command: &str| stop_signal(&command.parse().unwrap()).to_string();
+        assert_eq!(signal("/usr/lib/postgresql/15/bin/postgres -D x"), "SIGINT");
+        assert_eq!(signal("nginx"), "SIGQUIT");
+        assert_eq!(signal("redis-server"), "SIGTERM");
+        assert_eq!(signal("my-server"), "SIGTERM");
     }
 
     #[test]

@@ -47,6 +47,18 @@ impl StartError {
     }
 }
 
+impl StartError {
+    /// Returns the exit status that stands for the error: as in shells, 127 if there is no such program, 126 if it cannot be executed.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Program { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
+            Self::Program { .. } => 126,
+            Self::Port(_) | Self::PortTaken { .. } => 4,
+            Self::Agent(_) => 1,
+        }
+    }
+}
+
 impl Remedy for StartError {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         match self {

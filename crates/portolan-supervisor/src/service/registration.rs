@@ -85,7 +85,7 @@ impl Service {
             Err(error) => {
                 // Without a registration nothing can discover the program, so it must not keep
                 // running.
-                _ = self.child.stop(Duration::from_secs(1)).await;
+                _ = self.child.stop(self.spec.stop_signal(), Duration::from_secs(1)).await;
                 Err(error.into())
             }
         }

@@ -14,8 +14,8 @@ use super::PortSpec;
 use super::leases::{Leases, PortEnv};
 use super::port_spec::reachable_address;
 use crate::child::{Launch, Terminal};
-use crate::handoff::HandoffMode;
-use crate::{CommandLine, Handoff};
+use crate::handoff::{HandoffMode, stop_signal};
+use crate::{CommandLine, Handoff, StopSignal};
 
 /// A program to run as a service.
 #[derive(Debug, Clone)]
@@ -51,6 +51,8 @@ pub struct ServiceSpec {
     pub environment: BTreeMap<String, String>,
     /// The working directory; `None` is that of this process.
     pub directory: Option<PathBuf>,
+    /// The signal that asks the program to end. Default: that of a known program, else SIGTERM.
+    pub stop_signal: Option<StopSignal>,
     /// How the program is connected to the terminal.
     pub terminal: Terminal,
 }
@@ -76,6 +78,10 @@ impl ServiceSpec {
     /// Returns the resolved hand-off.
     pub(super) fn handoff_mode(&self) -> HandoffMode {
         self.handoff.mode_for(&self.command, &self.environment)
+    }
+
+    pub(super) fn stop_signal(&self) -> StopSignal {
+        self.stop_signal.unwrap_or_else(|| stop_signal(&self.command))
     }
 
     /// Returns how to start the program with these ports.

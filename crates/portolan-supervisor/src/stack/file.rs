@@ -9,9 +9,10 @@ use portolan_port_allocator::BindAddress;
 use serde::Deserialize;
 
 pub use super::error::InvalidStack;
+pub use super::grace::Grace;
 pub use super::port_spec::{MainPort, RangeText};
 use crate::service::{NamedPort, validate};
-use crate::{CommandLine, Handoff, placeholders};
+use crate::{CommandLine, Handoff, StopSignal, placeholders};
 
 /// A stack file: a name and services.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -68,6 +69,10 @@ pub struct ServiceEntry {
     /// How the program gets its ports.
     #[serde(default)]
     pub handoff: Handoff,
+    /// The signal that asks the program to end.
+    pub stop_signal: Option<StopSignal>,
+    /// The time between the stop signal and SIGKILL, such as `10s`.
+    pub grace: Option<Grace>,
     /// The services that must be discoverable and healthy before this one starts.
     #[serde(default)]
     pub needs: Vec<ServiceName>,

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::FirstFailure;
 use super::output::{OutputLine, Printers};
 use super::status::{InstanceState, InstanceStatus};
 use crate::child::exit_code;
@@ -28,6 +29,9 @@ const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
 /// The time after which a program that does not listen is no longer said to be starting.
 const STARTUP_WINDOW: Duration = Duration::from_secs(10);
 
+/// The exit status of a program that SIGKILL ended.
+const KILLED: u8 = 128 + 9;
+
 /// An instance and its dependencies.
 pub(super) struct Instance {
     pub(super) index: usize,
@@ -40,9 +44,12 @@ pub(super) struct Instance {
     pub(super) discovery: DiscoveryClient,
     pub(super) rows: watch::Sender<Vec<InstanceStatus>>,
     pub(super) output: mpsc::Sender<OutputLine>,
-    /// Cancelled when this instance must stop. `deadline` is then set.
+    /// Cancelled when this instance must stop, within `grace`.
     pub(super) stop: CancellationToken,
-    pub(super) deadline: watch::Receiver<Option<Instant>>,
+    /// Cancelled when it must stop at once.
+    pub(super) force: CancellationToken,
+    pub(super) grace: Duration,
+    pub(super) first_failure: FirstFailure,
 }
 
 // === impl Instance ===
@@ -56,11 +63,12 @@ impl Instance {
         };
         let state = match ready {
             Some(Ok(found)) => self.start_and_supervise(found).await,
-            Some(Err(failed)) => {
-                InstanceState::Failed { reason: format!("needs {failed}, which failed") }
-            }
+            Some(Err(failed)) => failed_state(format!("needs {failed}, which failed"), 1),
             None => InstanceState::Exited { code: 0 },
         };
+        if let Some(code) = state.failure_code() {
+            self.first_failure.lock().get_or_insert(code);
+        }
         self.publish(|row| {
             row.health = if state.is_failure() { HealthStatus::Critical } else { row.health };
             row.state = state;
@@ -110,7 +118,7 @@ impl Instance {
         for (need, endpoint) in self.needs.iter().zip(&needs) {
             let variables = match env::variables(need, endpoint, "", &self.url_schemes) {
                 Ok(variables) => variables,
-                Err(error) => return InstanceState::Failed { reason: error.with_remedy() },
+                Err(error) => return failed_state(error.with_remedy(), 2),
             };
             for (variable, value) in variables {
                 // Variables set in the file take precedence.
@@ -119,14 +127,13 @@ impl Instance {
         }
         let mut service = match Service::start(self.spec.clone(), self.deps.clone()).await {
             Ok(service) => service,
-            Err(error) => return InstanceState::Failed { reason: error.with_remedy() },
+            Err(error) => return failed_state(error.with_remedy(), error.exit_code()),
         };
         let to = self.output.clone();
         let mut printers = Printers::new(self.spec.name.clone(), self.number, to);
         printers.attach(service.child_mut());
         let state = self.watch(service, &mut printers).await;
-        let deadline = *self.deadline.borrow();
-        printers.finish(deadline).await;
+        printers.finish().await;
         state
     }
 
@@ -153,7 +160,7 @@ impl Instance {
                     }
                     Err(error) => {
                         self.finish(service).await;
-                        return InstanceState::Failed { reason: error.with_remedy() };
+                        return failed_state(error.with_remedy(), error.exit_code());
                     }
                 },
                 () = self.stop.cancelled() => return self.shut_down(service).await,
@@ -167,11 +174,7 @@ impl Instance {
     }
 
     async fn finish(&self, service: Service) {
-        service
-            .finish_group(
-                self.remaining_time().map_or(LEFTOVER_GRACE, |left| left.min(LEFTOVER_GRACE)),
-            )
-            .await;
+        service.finish_group(LEFTOVER_GRACE.min(self.grace)).await;
     }
 
     async fn refresh_needs(&self) {
@@ -183,16 +186,22 @@ impl Instance {
 
     async fn shut_down(&self, service: Service) -> InstanceState {
         self.publish(|row| row.state = InstanceState::Stopping);
-        match service.stop(self.remaining_time().unwrap_or_default()).await {
+        let hurry = service.skip_grace();
+        let stopping = service.stop(self.grace);
+        tokio::pin!(stopping);
+        let ended = tokio::select! {
+            ended = &mut stopping => ended,
+            () = self.force.cancelled() => {
+                hurry.cancel();
+                stopping.await
+            }
+        };
+        match ended {
+            Ok(status) if exit_code(status) == KILLED => InstanceState::Exited { code: KILLED },
             // Exiting on request is not a failure.
             Ok(_) => InstanceState::Exited { code: 0 },
-            Err(error) => InstanceState::Failed { reason: error.to_string() },
+            Err(error) => failed_state(error.to_string(), 1),
         }
-    }
-
-    /// Returns the time until the deadline; `None` if no stop was requested.
-    fn remaining_time(&self) -> Option<Duration> {
-        self.deadline.borrow().map(|end| end.saturating_duration_since(Instant::now()))
     }
 
     fn publish_started(&self, service: &mut Service) {
@@ -223,6 +232,10 @@ impl Instance {
             *row != before
         });
     }
+}
+
+fn failed_state(reason: String, code: u8) -> InstanceState {
+    InstanceState::Failed { reason, code }
 }
 
 /// Returns when the health report changes; never if there is no report.

@@ -6,7 +6,7 @@ use portolan_core::ServiceName;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 
 use crate::child::Child;
 
@@ -15,8 +15,6 @@ const LONGEST_LINE: u64 = 16 * 1024;
 /// Time limit for reading the remaining output of a program that has exited. A pipe holds at most
 /// 64 KiB, but a descendant outside the process group may keep it open indefinitely.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
-/// The same time limit if the deadline has already passed.
-const MIN_DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A line of output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,13 +53,10 @@ impl Printers {
         }
     }
 
-    /// Reads the remaining output of programs that have exited, until shortly after the deadline.
-    pub(super) async fn finish(mut self, deadline: Option<Instant>) {
-        let now = Instant::now();
-        let latest = now + DRAIN_TIMEOUT;
-        let deadline = deadline.map_or(latest, |end| end.clamp(now + MIN_DRAIN_TIMEOUT, latest));
+    /// Reads the remaining output of programs that have exited, for a short time.
+    pub(super) async fn finish(mut self) {
         let ended = async { while self.tasks.join_next().await.is_some() {} };
-        if timeout_at(deadline, ended).await.is_err() {
+        if timeout(DRAIN_TIMEOUT, ended).await.is_err() {
             self.tasks.shutdown().await;
         }
     }

@@ -53,6 +53,9 @@ pub enum InstanceState {
     Failed {
         /// The error.
         reason: String,
+        /// The exit status that stands for it.
+        #[serde(skip)]
+        code: u8,
     },
 }
 
@@ -108,7 +111,7 @@ impl InstanceStatus {
             InstanceState::Exited { code } => {
                 (DeclaredState::Crashed, format!("exit status {code}"))
             }
-            InstanceState::Failed { reason } => (DeclaredState::Failed, reason.clone()),
+            InstanceState::Failed { reason, .. } => (DeclaredState::Failed, reason.clone()),
         }
     }
 
@@ -128,6 +131,14 @@ impl InstanceState {
     /// Returns whether the state is terminal.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Exited { .. } | Self::Failed { .. })
+    }
+
+    /// Returns the exit status of an instance that failed.
+    pub(super) fn failure_code(&self) -> Option<u8> {
+        match self {
+            Self::Exited { code } | Self::Failed { code, .. } => Some(*code).filter(|it| *it != 0),
+            _ => None,
+        }
     }
 
     /// Returns whether the instance failed.

@@ -14,8 +14,8 @@ const SCOPE: &str = "shop";
 struct Running {
     rows: watch::Receiver<Vec<InstanceStatus>>,
     lines: mpsc::Receiver<OutputLine>,
-    stop: CancellationToken,
-    task: tokio::task::JoinHandle<Vec<InstanceStatus>>,
+    stop: StopRequest,
+    task: tokio::task::JoinHandle<StackEnd>,
 }
 
 /// Starts the services of this YAML; `POOL` is the env's pool, `#` a line.
@@ -25,7 +25,7 @@ fn start(env: &TestEnv, services: &str) -> Running {
     let stack = Stack::plan(&file, &context).unwrap();
     let rows = stack.rows();
     let (to, lines) = mpsc::channel(64);
-    let (stop, deps, discovery) = (CancellationToken::new(), env.deps(), discovery(env));
+    let (stop, deps, discovery) = (StopRequest::default(), env.deps(), discovery(env));
     let stopped = stop.clone();
     let task = tokio::spawn(async move { stack.run(&deps, &discovery, to, &stopped).await });
     Running { rows, lines, stop, task }
@@ -101,8 +101,9 @@ impl Running {
 
     /// Takes it down, and returns the last rows and what was printed.
     async fn stop(mut self) -> (Vec<InstanceStatus>, Vec<String>) {
-        self.stop.cancel();
-        let rows = tokio::time::timeout(TIMEOUT, self.task).await.expect("an end in time").unwrap();
+        self.stop.stop.cancel();
+        let end = tokio::time::timeout(TIMEOUT, self.task).await.expect("an end in time").unwrap();
+        let rows = end.rows;
         let mut printed = Vec::new();
         while let Some(line) = self.lines.recv().await {
             printed.push(format!("{}: {}", line.service, line.text));
@@ -180,11 +181,66 @@ async fn program_that_ignores_sigterm_is_killed_at_the_deadline() {
     let env = TestEnv::new().await;
     let mut stack = start(
         &env,
-        "  a: {command: sh -c 'trap \"\" TERM; echo up; while :; do sleep 0.02; done', port: none}",
+        "  a: {command: sh -c 'trap \"\" TERM; echo up; while :; do sleep 0.02; done', port: none, grace: 50ms}",
     );
     stack.line().await;
     let (rows, _) = stack.stop().await;
-    assert_eq!(rows[0].state, InstanceState::Exited { code: 0 });
+    assert_eq!(rows[0].state, InstanceState::Exited { code: 137 });
+}
+
+#[tokio::test]
+async fn each_service_of_a_chain_has_its_whole_grace_period() {
+    let env = TestEnv::new().await;
+    let script = |n: u32| {
+        format!(
+            "sh -c 'trap \"sleep 0.5; echo {n} >> saved; exit\" TERM; echo up; while :; do sleep 0.02; done'"
+        )
+    };
+    let mut services = String::new();
+    for n in 0..5 {
+        let needs = if n == 0 { String::new() } else { format!("needs: [s{}], ", n - 1) };
+        services += &format!(
+            "  s{n}: {{command: {:?}, pool: mine, health: none, {needs}grace: 2s}}\n",
+            script(n)
+        );
+    }
+    // The pool has four ports; the last service has none.
+    let services =
+        services.replace("pool: mine, health: none, needs: [s3]", "port: none, needs: [s3]");
+    let mut stack = start(&env, &services);
+    for _ in 0..5 {
+        stack.line().await;
+    }
+    stack.stop().await;
+    // All of them together take longer than the grace period of one.
+    assert_eq!(std::fs::read_to_string(env.path("saved")).unwrap(), "4\n3\n2\n1\n0\n");
+}
+
+#[tokio::test]
+async fn forced_stop_ends_the_grace_period() {
+    let env = TestEnv::new().await;
+    let mut stack = start(
+        &env,
+        "  a: {command: sh -c 'trap \"\" TERM; echo up; while :; do sleep 0.02; done', port: none, grace: 1h}",
+    );
+    stack.line().await;
+    stack.stop.force.cancel();
+    let (rows, _) = stack.stop().await;
+    assert_eq!(rows[0].state, InstanceState::Exited { code: 137 });
+}
+
+#[tokio::test]
+async fn stack_ends_with_the_status_of_its_first_failure() {
+    let env = TestEnv::new().await;
+    let stack = start(
+        &env,
+        "  a: {command: sh -c 'exit 42', port: none}\n  b: {command: sh -c 'while ! test -e go; do sleep 0.02; done; exit 3', port: none}",
+    );
+    let mut rows = stack.rows.clone();
+    rows.wait_for(|rows| rows[0].state.is_final()).await.unwrap();
+    env.write("go");
+    let end = tokio::time::timeout(TIMEOUT, stack.task).await.expect("an end in time").unwrap();
+    assert_eq!(end.exit_code, 42);
 }
 
 #[tokio::test]
@@ -196,10 +252,11 @@ async fn failed_service_has_a_reason_and_the_stack_ends_with_its_last_program() 
   broken: {command: sh -c 'exit 3', port: none}
   good: {command: 'true', port: none}",
     );
-    let rows = tokio::time::timeout(TIMEOUT, stack.task).await.expect("an end in time").unwrap();
+    let rows =
+        tokio::time::timeout(TIMEOUT, stack.task).await.expect("an end in time").unwrap().rows;
     let state = |name: &str| &rows.iter().find(|row| row.service.as_str() == name).unwrap().state;
     assert!(
-        matches!(state("missing"), InstanceState::Failed { reason } if reason.contains("add it to PATH"))
+        matches!(state("missing"), InstanceState::Failed { reason, code: 127 } if reason.contains("add it to PATH"))
     );
     assert_eq!(*state("broken"), InstanceState::Exited { code: 3 });
     assert!(state("broken").is_failure() && !state("good").is_failure());
@@ -278,7 +335,8 @@ async fn program_runs_on_if_its_output_is_not_received() {
     let stack = start(&env, "  a: {command: sh script, port: none}");
     drop(stack.lines);
     env.line_in("told").await;
-    let rows = tokio::time::timeout(TIMEOUT, stack.task).await.expect("an end in time").unwrap();
+    let rows =
+        tokio::time::timeout(TIMEOUT, stack.task).await.expect("an end in time").unwrap().rows;
     assert_eq!(rows[0].state, InstanceState::Exited { code: 0 });
 }
 
@@ -293,7 +351,10 @@ async fn failed_need_fails_its_dependents_and_ends_the_stack() {
     );
     for name in ["b", "c"] {
         let row = stack.state(name, InstanceState::is_final).await;
-        assert_eq!(row.state, InstanceState::Failed { reason: "needs a, which failed".to_owned() });
+        assert_eq!(
+            row.state,
+            InstanceState::Failed { reason: "needs a, which failed".to_owned(), code: 1 }
+        );
     }
     stack.stop().await;
 }

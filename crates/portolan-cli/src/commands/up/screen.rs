@@ -162,7 +162,7 @@ fn state(row: &InstanceStatus) -> String {
         InstanceState::Stopping => "stopping".to_owned(),
         InstanceState::Exited { code: 0 } => "ended".to_owned(),
         InstanceState::Exited { code } => format!("exited {code}"),
-        InstanceState::Failed { reason } => format!("failed: {reason}"),
+        InstanceState::Failed { reason, .. } => format!("failed: {reason}"),
     }
 }
 
