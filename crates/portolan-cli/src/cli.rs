@@ -34,6 +34,9 @@ pub(crate) enum Command {
     Trust(commands::trust::Trust),
     /// Verifies audit logs
     Audit(commands::audit::Audit),
+    /// Runs a program for `run` and `up`, and ends whatever it leaves behind
+    #[command(hide = true)]
+    Shim(commands::shim::Shim),
     /// Prints a completion script for a shell
     Completions(commands::completions::Completions),
 }

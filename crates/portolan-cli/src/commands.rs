@@ -20,6 +20,7 @@ pub(crate) mod register;
 pub(crate) mod render;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod shim;
 pub(crate) mod store;
 pub(crate) mod token;
 pub(crate) mod trust;

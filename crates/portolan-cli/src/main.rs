@@ -55,6 +55,7 @@ fn run(global: &Global, command: Command) -> CommandResult {
         Command::Config(config) => config.run(global),
         Command::Trust(trust) => trust.run(global),
         Command::Audit(audit) => audit.run(global),
+        Command::Shim(shim) => shim.run(),
         Command::Completions(completions) => completions.run(global, Cli::command()),
     }
 }

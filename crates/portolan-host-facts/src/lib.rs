@@ -22,8 +22,8 @@ pub use ephemeral_usage::EphemeralUsage;
 pub use family::{Deputies, ForeignListener, PortListeners, ProcessFamily};
 pub use listeners::{PortListener, SocketProtocol, foreign_listener, port_listeners};
 pub use processes::{
-    Process, ProcessStat, child_processes, executable_name, ignored_signals, is_group_running,
-    socket_owners, user_name,
+    Process, ProcessStat, child_processes, descendants, executable_name, ignored_signals,
+    is_group_running, socket_owners, user_name,
 };
 #[cfg(fuzzing)]
 pub use sockets::parse_datagram;

@@ -11,8 +11,10 @@ use serde::Serialize;
 
 use crate::files;
 
+mod descendants;
 mod stat;
 
+pub use descendants::descendants;
 pub use stat::ProcessStat;
 
 /// A process.

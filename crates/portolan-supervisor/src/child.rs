@@ -7,22 +7,28 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use portolan_client::environment::is_secret;
+use portolan_host_facts::child_processes;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child as Process, ChildStderr, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
 
+use crate::shim::ShimCommand;
+use crate::shim::end::signal_descendants;
 use crate::{CommandLine, StopSignal};
 pub(crate) use accept_probe::{AcceptProbe, ProbeState};
 use exit_watch::ExitWatch;
+pub(crate) use exit_watch::raw_status;
 pub(crate) use fd_passing::FIRST_SOCKET;
 pub use fd_passing::InheritedFds;
 pub(crate) use process_tree::{ListenerOwner, ProcessTree};
+use shim_link::ShimLink;
 
 mod accept_probe;
 mod exit_watch;
 mod fd_passing;
 mod process_group;
 mod process_tree;
+mod shim_link;
 
 /// Poll interval for the end of a process group; the kernel sends no notification for it.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(20);
@@ -38,6 +44,8 @@ pub struct Launch {
     pub directory: Option<PathBuf>,
     /// How the program is connected to the terminal.
     pub terminal: Terminal,
+    /// What starts the program and ends whatever it leaves behind; `None` starts the program itself.
+    pub shim: Option<ShimCommand>,
 }
 
 /// How a program is connected to the terminal.
@@ -58,6 +66,8 @@ pub enum Terminal {
 pub struct Child {
     process: Process,
     pid: Option<Pid>,
+    /// The shim, which then is `process`.
+    link: Option<ShimLink>,
     exit: Option<ExitWatch>,
     own_group: bool,
     process_tree: Option<ProcessTree>,
@@ -69,13 +79,40 @@ pub struct Child {
 impl Launch {
     /// Starts the program. It inherits the file descriptors in `inherited`.
     pub fn start(&self, inherited: &InheritedFds<'_>) -> io::Result<Child> {
-        let mut prepared = inherited.prepare(self)?;
+        let (link, ends) = self.shim.as_ref().map(|_| ShimLink::new()).transpose()?.unzip();
+        let mut prepared = inherited.prepare(self, self.shim.as_ref().zip(ends.as_ref()))?;
         self.configure(&mut prepared.command);
         let process = prepared.command.spawn()?;
-        let pid = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        // The shim has them now. An end that is left open here would hide that it has ended.
+        drop((prepared, ends));
+        let root = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        if let Some(mut link) = link {
+            let pid = Some(link.started()?);
+            let (own_group, skip_grace) =
+                (self.terminal != Terminal::Shared, CancellationToken::new());
+            let process_tree = root.map(ProcessTree::new);
+            return Ok(Child {
+                process,
+                pid,
+                link: Some(link),
+                exit: None,
+                own_group,
+                process_tree,
+                skip_grace,
+            });
+        }
+        let pid = root;
         let (own_group, skip_grace) = (self.terminal != Terminal::Shared, CancellationToken::new());
         let (exit, process_tree) = (pid.and_then(ExitWatch::open), pid.map(ProcessTree::new));
-        Ok(Child { process, pid, exit, own_group, process_tree, skip_grace })
+        Ok(Child { process, pid, link: None, exit, own_group, process_tree, skip_grace })
+    }
+
+    /// Returns the process group in which a shim starts the program; 0 is one of its own.
+    fn group(&self) -> i32 {
+        match self.terminal {
+            Terminal::Shared => rustix::process::getpgrp().as_raw_nonzero().get(),
+            Terminal::OwnGroup | Terminal::Captured => 0,
+        }
     }
 
     fn configure(&self, command: &mut Command) {
@@ -85,11 +122,11 @@ impl Launch {
                 command.env_remove(name);
             }
         }
-        command.args(self.command.arguments()).envs(&self.environment);
+        command.envs(&self.environment);
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
-        if self.terminal != Terminal::Shared {
+        if self.terminal != Terminal::Shared || self.shim.is_some() {
             command.process_group(0);
         }
         if self.terminal == Terminal::Captured {
@@ -103,7 +140,13 @@ impl Launch {
 impl Child {
     /// Returns the process id; `None` after the process has been stopped.
     pub fn pid(&self) -> Option<u32> {
-        self.process.id()
+        match &self.link {
+            Some(link) => self
+                .pid
+                .filter(|_| link.keeps_number())
+                .map(|pid| pid.as_raw_nonzero().get().cast_unsigned()),
+            None => self.process.id(),
+        }
     }
 
     /// Returns stdout and stderr if they are captured. The second call returns `None`.
@@ -114,6 +157,14 @@ impl Child {
     /// Waits until the process has exited. It stays a zombie until it is stopped or dropped, so that no other
     /// process or group gets its number while it may be signalled.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        if let Some(link) = &mut self.link {
+            if let Some(status) = link.exited().await? {
+                return Ok(status);
+            }
+            // The shim was killed, and cannot end what it has started.
+            self.signal(Signal::KILL);
+            return self.process.wait().await;
+        }
         if let Some(exit) = &self.exit
             && let Some(status) = exit.wait().await?
         {
@@ -134,7 +185,7 @@ impl Child {
 
     /// Sends the signal to the program alone, as a person does. Errors are ignored: it may be gone already.
     pub fn forward(&self, signal: Signal) {
-        match (&self.exit, self.pid.filter(|_| self.process.id().is_some())) {
+        match (&self.exit, self.pid.filter(|_| self.pid().is_some())) {
             (Some(exit), Some(_)) => exit.signal(signal),
             (None, Some(pid)) => _ = rustix::process::kill_process(pid, signal),
             _ => {}
@@ -150,9 +201,26 @@ impl Child {
         let in_time =
             skip_grace.run_until_cancelled(tokio::time::timeout(grace, self.all_exited()));
         if !matches!(in_time.await, Some(Ok(()))) {
-            self.signal(Signal::KILL);
+            self.kill_all();
         }
-        self.process.wait().await
+        self.end_shim().await
+    }
+
+    /// Kills the program and its descendants, which may be in other groups.
+    fn kill_all(&self) {
+        self.signal(Signal::KILL);
+        if let (Some(_), Some(shim)) = (&self.link, self.process.id()) {
+            signal_descendants(shim, Signal::KILL);
+        }
+    }
+
+    /// Returns the status of the program, and lets go of its number.
+    async fn end_shim(&mut self) -> io::Result<ExitStatus> {
+        let Some(link) = &mut self.link else { return self.process.wait().await };
+        let status = link.exited().await?;
+        link.release();
+        let of_shim = self.process.wait().await?;
+        Ok(status.unwrap_or(of_shim))
     }
 
     async fn all_exited(&mut self) {
@@ -163,18 +231,35 @@ impl Child {
                 tokio::time::sleep(REFRESH_INTERVAL).await;
             }
         }
+        self.descendants_exited().await;
+    }
+
+    /// Ends what the program has left in other groups and sessions, and waits for its end.
+    async fn descendants_exited(&self) {
+        let (Some(_), Some(shim)) = (&self.link, self.process.id()) else { return };
+        let program = self.pid();
+        // Orphans are children of the shim.
+        let is_left = || child_processes(shim).into_iter().any(|child| Some(child) != program);
+        if is_left() && signal_descendants(shim, Signal::TERM) {
+            while is_left() {
+                tokio::time::sleep(REFRESH_INTERVAL).await;
+            }
+        }
     }
 
     /// Errors are ignored: the process may be gone already.
     fn signal(&self, signal: Signal) {
         // Without a pidfd the group can only be named by its number.
-        let is_named = self.process.id().is_some() || self.exit.is_none();
+        let is_named = match &self.link {
+            Some(link) => link.keeps_number(),
+            None => self.process.id().is_some() || self.exit.is_none(),
+        };
         match (self.pid.filter(|_| is_named), &self.exit) {
             (Some(group), _) if self.own_group => {
                 _ = rustix::process::kill_process_group(group, signal);
             }
             (Some(_), Some(exit)) => exit.signal(signal),
-            (Some(pid), None) if self.process.id().is_some() => {
+            (Some(pid), None) if self.pid().is_some() => {
                 _ = rustix::process::kill_process(pid, signal);
             }
             _ => {}

@@ -10,6 +10,7 @@ pub mod command;
 pub mod handoff;
 pub mod placeholders;
 pub mod service;
+pub mod shim;
 pub mod stack;
 mod stop_signal;
 #[cfg(test)]

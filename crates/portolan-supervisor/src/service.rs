@@ -42,6 +42,7 @@ pub use validate::{InvalidService, validate};
 use crate::StopSignal;
 use crate::child::{Child, ListenerOwner, ProcessTree};
 use crate::handoff::{HandoffMode, Helpers};
+use crate::shim::ShimCommand;
 use leases::Leases;
 use listen_watch::ListenWatch;
 
@@ -70,6 +71,9 @@ pub struct ServiceDeps {
     pub registry: Option<RegistryClient>,
     /// The broadcast channel on which the service is announced.
     pub broadcaster: Option<Broadcaster>,
+    /// What starts programs and ends whatever they leave behind; `None` starts them directly, so that they go on if this process
+    /// is killed.
+    pub shim: Option<ShimCommand>,
 }
 
 /// A running service.
@@ -116,7 +120,7 @@ impl Service {
             None => None,
         };
         let leases = start::lease_ports(&spec, &deps, allocator.as_ref())?;
-        let (leases, child) = start::program(&spec, leases)?;
+        let (leases, child) = start::program(&spec, &deps, leases)?;
         let mut service = Self {
             spec,
             deps,
@@ -334,7 +338,7 @@ impl Service {
             allocated_port = leases.as_ref().map(Leases::port),
             "Foreign process took the port, starting the program again on the next one"
         );
-        (self.leases, self.child) = start::program(&self.spec, leases)?;
+        (self.leases, self.child) = start::program(&self.spec, &self.deps, leases)?;
         self.started = Instant::now();
         self.ports_tried += 1;
         self.watch_or_register().await

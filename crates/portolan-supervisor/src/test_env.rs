@@ -78,6 +78,7 @@ impl TestEnv {
             metrics: Metrics::new(),
             registry: Some(client),
             broadcaster: None,
+            shim: None,
         }
     }
 

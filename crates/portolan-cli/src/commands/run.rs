@@ -320,6 +320,7 @@ async fn parts(context: &Context) -> Result<ServiceDeps, Failure> {
         metrics: context.metrics.clone(),
         registry: Some(context.registry()?),
         broadcaster: context.broadcaster().await?,
+        shim: Some(super::shim::command()),
     })
 }
 

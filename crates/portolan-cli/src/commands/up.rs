@@ -102,6 +102,7 @@ async fn run(
         metrics: context.metrics.clone(),
         registry: Some(context.registry_at(url.clone())?),
         broadcaster: broadcaster.clone(),
+        shim: Some(super::shim::command()),
     };
     let discovery = context.discovery_at(url.clone(), broadcaster)?;
     let (lines, printed) = mpsc::channel(LINES);

@@ -48,12 +48,15 @@ impl ExitWatch {
     }
 }
 
-/// In the format of wait(2).
 fn exit_status(status: &WaitIdStatus) -> ExitStatus {
+    ExitStatus::from_raw(raw_status(status))
+}
+
+/// Returns the status in the format of wait(2).
+pub(crate) fn raw_status(status: &WaitIdStatus) -> i32 {
     let core = if status.dumped() { 0x80 } else { 0 };
-    let raw = match status.terminating_signal() {
+    match status.terminating_signal() {
         Some(signal) => signal | core,
         None => status.exit_status().unwrap_or_default() << 8,
-    };
-    ExitStatus::from_raw(raw)
+    }
 }

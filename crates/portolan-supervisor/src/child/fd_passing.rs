@@ -12,6 +12,8 @@ use rustix::io::Errno;
 use tokio::process::Command;
 
 use super::Launch;
+use super::shim_link::{self, ShimEnds};
+use crate::shim::ShimCommand;
 
 /// The first inherited socket (sd_listen_fds(3)).
 pub(crate) const FIRST_SOCKET: RawFd = 3;
@@ -58,15 +60,37 @@ impl InheritedFds<'_> {
 
     /// Returns a command that passes the descriptors to the program. In this process they are all
     /// close-on-exec, so that a program started at the same time does not inherit them.
-    pub(super) fn prepare(&self, launch: &Launch) -> io::Result<PreparedCommand> {
+    pub(super) fn prepare(
+        &self,
+        launch: &Launch,
+        shim: Option<(&ShimCommand, &ShimEnds)>,
+    ) -> io::Result<PreparedCommand> {
         let first_kept = FIRST_KEPT.max(FIRST_SOCKET.saturating_add_unsigned(self.count()));
-        let mut command = match self.sockets.is_empty() || self.without_environment {
-            true => Command::new(launch.command.program()),
-            false => self.shell_command(launch)?,
-        };
         let copy = |fd: &BorrowedFd<'_>| Ok(rustix::io::fcntl_dupfd_cloexec(fd, first_kept)?);
         let kept = self.share.iter().map(AsFd::as_fd).chain(self.kept.iter().copied());
-        command.preserved_fds(kept.map(|fd| copy(&fd)).collect::<io::Result<_>>()?);
+        let mut kept = kept.map(|fd| copy(&fd)).collect::<io::Result<Vec<OwnedFd>>>()?;
+        let mut words = self.words(launch);
+        let mut command = match shim {
+            None => Command::new(words.remove(0)),
+            Some((shim, ends)) => {
+                // The shim would report it later.
+                find_program(launch)?;
+                let ends = ends.descriptors().iter().map(copy).collect::<io::Result<Vec<_>>>()?;
+                let mut command = Command::new(&shim.program);
+                command.args(shim_link::arguments(shim, shim_link::numbers(&ends), launch.group()));
+                kept.extend(ends);
+                command
+            }
+        };
+        command.args(words);
+        if self.passes_environment() {
+            // The shell would report a missing program only through its exit status.
+            find_program(launch)?;
+            let names: Vec<&str> = self.sockets.iter().map(|(name, _)| name.as_str()).collect();
+            command.env("LISTEN_FDS", self.count().to_string());
+            command.env("LISTEN_FDNAMES", names.join(":"));
+        }
+        command.preserved_fds(kept);
         let sockets = self.sockets.iter().map(|(_, socket)| copy(socket));
         let mapping = |(child_fd, socket): (RawFd, io::Result<OwnedFd>)| {
             Ok(FdMapping { parent_fd: socket?, child_fd })
@@ -80,14 +104,15 @@ impl InheritedFds<'_> {
         self.sockets.len().try_into().unwrap_or(u32::MAX)
     }
 
-    fn shell_command(&self, launch: &Launch) -> io::Result<Command> {
-        // The shell would report a missing program only through its exit status.
-        find_program(launch)?;
-        let names: Vec<&str> = self.sockets.iter().map(|(name, _)| name.as_str()).collect();
-        let mut command = Command::new(SHELL);
-        command.args(["-c", SET_LISTEN_PID, "sh", launch.command.program()]);
-        command.env("LISTEN_FDS", self.count().to_string()).env("LISTEN_FDNAMES", names.join(":"));
-        Ok(command)
+    fn passes_environment(&self) -> bool {
+        !self.sockets.is_empty() && !self.without_environment
+    }
+
+    /// Returns what is executed.
+    fn words(&self, launch: &Launch) -> Vec<String> {
+        let shell = [SHELL, "-c", SET_LISTEN_PID, "sh"].map(str::to_owned);
+        let shell = shell.into_iter().filter(|_| self.passes_environment());
+        shell.chain(launch.command.words().iter().cloned()).collect()
     }
 
     /// Occupies every free descriptor number below `below`. Otherwise a descriptor that the spawn

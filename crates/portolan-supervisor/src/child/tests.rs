@@ -12,6 +12,7 @@ fn launch(command: &str) -> Launch {
         environment: BTreeMap::from([("GREETING".to_owned(), "hello".to_owned())]),
         directory: None,
         terminal: Terminal::Captured,
+        shim: None,
     }
 }
 

@@ -49,7 +49,7 @@ impl Service {
     pub(super) async fn register(&mut self) -> Result<(), StartError> {
         self.watch = None;
         let Some(leases) = &self.leases else { return Ok(()) };
-        let ServiceDeps { allocator, mut registry, broadcaster, health, metrics } =
+        let ServiceDeps { allocator, mut registry, broadcaster, health, metrics, .. } =
             self.deps.clone();
         let mut registration = self.spec.registration(leases, &allocator.pools());
         let mut advertised = AdvertisedAddresses::Host;

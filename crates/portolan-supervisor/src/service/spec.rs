@@ -15,6 +15,7 @@ use super::leases::{Leases, PortEnv};
 use super::port_spec::reachable_address;
 use crate::child::{Launch, Terminal};
 use crate::handoff::{HandoffMode, stop_signal};
+use crate::shim::ShimCommand;
 use crate::{CommandLine, Handoff, StopSignal};
 
 /// A program to run as a service.
@@ -85,7 +86,7 @@ impl ServiceSpec {
     }
 
     /// Returns how to start the program with these ports.
-    pub(super) fn launch(&self, told: PortEnv) -> Launch {
+    pub(super) fn launch(&self, told: PortEnv, shim: Option<ShimCommand>) -> Launch {
         let PortEnv { places, variables } = told;
         let given = self.environment.iter();
         let mut environment: BTreeMap<String, String> =
@@ -98,6 +99,7 @@ impl ServiceSpec {
             environment,
             directory: self.directory.clone(),
             terminal: self.terminal,
+            shim,
         }
     }
 

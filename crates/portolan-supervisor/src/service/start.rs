@@ -27,6 +27,7 @@ pub(super) fn lease_ports(
 
 pub(super) fn program(
     spec: &ServiceSpec,
+    deps: &ServiceDeps,
     mut leases: Option<Leases>,
 ) -> Result<Started, StartError> {
     let (mode, adoption) = (spec.handoff_mode(), Adoption::for_command(&spec.command));
@@ -36,7 +37,7 @@ pub(super) fn program(
     inherited.without_environment = adoption.by_argument_only;
     let started = inherited
         .set_blocking(!adoption.non_blocking)
-        .and_then(|()| spec.launch(told.unwrap_or_default()).start(&inherited));
+        .and_then(|()| spec.launch(told.unwrap_or_default(), deps.shim.clone()).start(&inherited));
     drop(inherited);
     let child = started.map_err(|source| StartError::program(&spec.command, source))?;
     leases.iter_mut().for_each(Leases::after_start);
