@@ -61,6 +61,7 @@ mod registry_srv;
 #[cfg(feature = "full")]
 mod render;
 mod requested_ports;
+mod runner;
 mod secrets;
 mod settings;
 mod stack_states;

@@ -5,6 +5,7 @@ mod error;
 pub mod file;
 mod grace;
 mod instance;
+mod needs;
 mod output;
 mod port_spec;
 mod start_order;
@@ -24,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use error::InvalidStack;
-pub use file::{MainPort, ServiceEntry, StackFile, scope_of_folder};
+pub use file::{Condition, MainPort, Needs, ServiceEntry, StackFile, scope_of_folder};
 pub use output::OutputLine;
 pub use status::{InstanceState, InstanceStatus};
 
@@ -69,7 +70,7 @@ struct Planned {
     number: u16,
     spec: ServiceSpec,
     grace: Duration,
-    needs: Vec<ServiceName>,
+    needs: Needs,
 }
 
 /// Requests the end of a stack.
@@ -147,7 +148,8 @@ impl Stack {
                     index: planned.index,
                     number: planned.number,
                     spec: planned.spec,
-                    needs: planned.needs,
+                    needs: planned.needs.ready,
+                    others: planned.needs.others,
                     url_schemes: self.url_schemes.clone(),
                     deps: deps.clone(),
                     discovery: discovery.clone(),

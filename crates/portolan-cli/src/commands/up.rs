@@ -218,12 +218,12 @@ fn surroundings(
     })
 }
 
-/// Returns a `PATH` that begins with the directory of this program, so that services find it.
+/// Returns a `PATH` that ends with the directory of this program, so that services find it, and find everything else as before.
 fn path_with_own_directory() -> Option<(String, String)> {
     let program = std::env::current_exe().ok()?;
     let directory = program.parent()?.to_owned();
     let inherited = std::env::var_os("PATH").unwrap_or_default();
-    let directories = std::iter::once(directory).chain(std::env::split_paths(&inherited));
+    let directories: Vec<_> = std::env::split_paths(&inherited).chain([directory]).collect();
     let path = std::env::join_paths(directories).ok()?;
     Some(("PATH".to_owned(), path.into_string().ok()?))
 }

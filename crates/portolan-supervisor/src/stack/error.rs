@@ -74,6 +74,26 @@ pub enum InvalidStack {
         /// The need.
         need: ServiceName,
     },
+    /// A need is not in the stack, but a service with a similar name is.
+    #[error("no service {need} in this stack")]
+    NeedsSimilar {
+        /// The service.
+        service: ServiceName,
+        /// The need.
+        need: ServiceName,
+        /// The service with a similar name.
+        similar: String,
+    },
+    /// Only the state of services of the same stack is known.
+    #[error(
+        "no service {need} in this stack, so it cannot be known when it has started or completed"
+    )]
+    NeedsForeign {
+        /// The service.
+        service: ServiceName,
+        /// The need.
+        need: ServiceName,
+    },
     /// The environment variables of the needs collide, or have a meaning of their own.
     #[error("{source}")]
     Variables {
@@ -105,7 +125,10 @@ impl InvalidStack {
             Self::StrictWithoutPort { service }
             | Self::StrictRange { service }
             | Self::StrictInstances { service, .. } => format!("services.{service}.strict"),
-            Self::NeedsPortless { service, .. } | Self::Variables { service, .. } => {
+            Self::NeedsPortless { service, .. }
+            | Self::NeedsSimilar { service, .. }
+            | Self::NeedsForeign { service, .. }
+            | Self::Variables { service, .. } => {
                 format!("services.{service}.needs")
             }
             Self::Service { service, .. } => format!("services.{service}"),
@@ -130,8 +153,10 @@ impl Remedy for InvalidStack {
                 format!("set port to a list of {instances} ports").into()
             }
             Self::NeedsPortless { need, .. } => {
-                format!("give {need} a port, or remove the need").into()
+                format!("give {need} a port, or wait for its state with {{{need}: started}} or {{{need}: completed}}").into()
             }
+            Self::NeedsSimilar { similar, .. } => format!("write {similar}, or give one of them a name of its own").into(),
+            Self::NeedsForeign { .. } => "remove the need, or add the service".into(),
             // A stack has no prefix: its file can set other variables with `env`.
             Self::Variables { .. } => "rename one of the services".into(),
             Self::Service { source, .. } => return source.remedy(),

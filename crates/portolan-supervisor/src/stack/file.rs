@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use portolan_core::{Protocol, Scope, ServiceName, Ttl, env, fnv1a};
+use portolan_core::{Protocol, Scope, ServiceName, Ttl, env, fnv1a, suggest};
 use portolan_health::CheckSpec;
 use portolan_port_allocator::BindAddress;
 use serde::Deserialize;
 
 pub use super::error::InvalidStack;
 pub use super::grace::Grace;
+pub use super::needs::{Condition, Needs};
 pub use super::port_spec::{MainPort, RangeText};
 use crate::service::{NamedPort, validate};
 use crate::{CommandLine, Handoff, StopSignal, placeholders};
@@ -73,9 +74,9 @@ pub struct ServiceEntry {
     pub stop_signal: Option<StopSignal>,
     /// The time between the stop signal and SIGKILL, such as `10s`.
     pub grace: Option<Grace>,
-    /// The services that must be discoverable and healthy before this one starts.
+    /// The services that must be discoverable and healthy, or in another state, before this one starts.
     #[serde(default)]
-    pub needs: Vec<ServiceName>,
+    pub needs: Needs,
     /// The number of instances. Each has its own port.
     #[serde(default = "one")]
     pub instances: u16,
@@ -116,17 +117,38 @@ impl StackFile {
             return Err(InvalidStack::RangeAndPool { service });
         }
         entry.validate_strict(&service)?;
+        self.validate_needs(&service, &entry.needs)?;
         let portless = |need: &&ServiceName| {
             self.services.get(*need).is_some_and(|needed| needed.port == MainPort::None)
         };
-        if let Some(need) = entry.needs.iter().find(portless).cloned() {
+        if let Some(need) = entry.needs.ready.iter().find(portless).cloned() {
             return Err(InvalidStack::NeedsPortless { service, need });
         }
-        if let Err(source) = env::check(&entry.needs, "") {
+        if let Err(source) = env::check(&entry.needs.ready, "") {
             return Err(InvalidStack::Variables { service, source });
         }
         validate(&entry.command, &entry.env, &entry.ports, entry.handoff)
             .map_err(|source| InvalidStack::Service { service, source })
+    }
+}
+
+impl StackFile {
+    /// A need outside the stack is allowed if it can be discovered, and is not a slip in the name of a service of the stack.
+    fn validate_needs(&self, service: &ServiceName, needs: &Needs) -> Result<(), InvalidStack> {
+        for need in needs.names().filter(|need| !self.services.contains_key(*need)) {
+            let (service, need) = (service.clone(), need.clone());
+            // `redis-2` beside `redis-1` is another service.
+            let digits = |name: &str| name.chars().filter(char::is_ascii_digit).collect::<String>();
+            let names = self.services.keys().map(ServiceName::as_str);
+            let known = names.filter(|name| digits(name) == digits(need.as_str()));
+            if let Some(similar) = suggest(need.as_str(), known).map(str::to_owned) {
+                return Err(InvalidStack::NeedsSimilar { service, need, similar });
+            }
+            if needs.others.iter().any(|(name, _)| *name == need) {
+                return Err(InvalidStack::NeedsForeign { service, need });
+            }
+        }
+        Ok(())
     }
 }
 

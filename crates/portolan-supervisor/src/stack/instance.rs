@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::FirstFailure;
+use super::file::Condition;
 use super::output::{OutputLine, Printers};
 use super::status::{InstanceState, InstanceStatus};
 use crate::child::exit_code;
@@ -38,6 +39,8 @@ pub(super) struct Instance {
     pub(super) number: u16,
     pub(super) spec: ServiceSpec,
     pub(super) needs: Vec<ServiceName>,
+    /// Needs that only have to be in a state.
+    pub(super) others: Vec<(ServiceName, Condition)>,
     /// Further schemes of the URLs that programs get.
     pub(super) url_schemes: BTreeSet<Protocol>,
     pub(super) deps: ServiceDeps,
@@ -63,7 +66,7 @@ impl Instance {
         };
         let state = match ready {
             Some(Ok(found)) => self.start_and_supervise(found).await,
-            Some(Err(failed)) => failed_state(format!("needs {failed}, which failed"), 1),
+            Some(Err(failed)) => failed_state(failed, 1),
             None => InstanceState::Exited { code: 0 },
         };
         if let Some(code) = state.failure_code() {
@@ -75,27 +78,52 @@ impl Instance {
         });
     }
 
-    /// Returns the endpoint of each need, or the first need that has failed for good.
-    async fn wait_for_needs(&self) -> Result<Vec<ServiceEndpoint>, ServiceName> {
+    /// Returns the endpoint of each need, or why a need will never be ready.
+    async fn wait_for_needs(&self) -> Result<Vec<ServiceEndpoint>, String> {
         loop {
-            if let Some(failed) = self.needs.iter().find(|need| self.has_failed(need)) {
-                return Err(failed.clone());
+            if let Some(reason) = self.hopeless_need() {
+                return Err(reason);
             }
             let found = self.resolve_needs().await;
             let ready: Vec<_> =
                 found.iter().flatten().filter(|found| found.is_ready()).cloned().collect();
-            if ready.len() == self.needs.len() {
+            if ready.len() == self.needs.len() && self.others.iter().all(|it| self.is_met(it)) {
                 return Ok(ready);
             }
             tokio::time::sleep(MISSING_NEED_INTERVAL).await;
         }
     }
 
-    /// Returns whether the need is a service of this stack with only failed instances.
-    fn has_failed(&self, need: &ServiceName) -> bool {
+    /// Returns why a need of this stack will never be ready.
+    fn hopeless_need(&self) -> Option<String> {
+        let all = |need: &ServiceName, is: fn(&InstanceState) -> bool| {
+            let rows = self.rows.borrow();
+            let mut own = rows.iter().filter(|row| row.service == *need).peekable();
+            own.peek().is_some() && own.all(|row| is(&row.state))
+        };
+        let others = self.others.iter().map(|(need, _)| need);
+        if let Some(failed) =
+            self.needs.iter().chain(others).find(|need| all(need, InstanceState::is_failure))
+        {
+            return Some(format!("needs {failed}, which failed"));
+        }
+        let ended = self.needs.iter().find(|need| all(need, InstanceState::is_final))?;
+        Some(format!(
+            "needs {ended}, which has ended; if it is a job, write `needs: {{{ended}: completed}}`"
+        ))
+    }
+
+    /// Returns whether every instance of a service of this stack is in the state.
+    fn is_met(&self, (need, condition): &(ServiceName, Condition)) -> bool {
         let rows = self.rows.borrow();
-        let mut own = rows.iter().filter(|row| row.service == *need).peekable();
-        own.peek().is_some() && own.all(|row| row.state.is_failure())
+        rows.iter().filter(|row| row.service == *need).all(|row| match (&row.state, condition) {
+            (InstanceState::Exited { code: 0 }, _) => true,
+            (
+                InstanceState::Starting | InstanceState::NotListening | InstanceState::Running,
+                Condition::Started,
+            ) => true,
+            _ => false,
+        })
     }
 
     async fn resolve_needs(&self) -> Vec<Option<ServiceEndpoint>> {

@@ -16,7 +16,7 @@ pub(super) fn levels(
     let mut levels = Vec::new();
     while !waiting.is_empty() {
         let is_ready =
-            |name: &ServiceName| !services[name].needs.iter().any(|need| waiting.contains(need));
+            |name: &ServiceName| !services[name].needs.names().any(|need| waiting.contains(need));
         let ready: Vec<ServiceName> =
             waiting.iter().copied().filter(|name| is_ready(name)).cloned().collect();
         if ready.is_empty() {
@@ -35,7 +35,7 @@ fn cycle_among(
 ) -> Vec<String> {
     let mut path: Vec<&ServiceName> = waiting.first().copied().into_iter().collect();
     while let Some(last) = path.last() {
-        let next = services[*last].needs.iter().find(|need| waiting.contains(need));
+        let next = services[*last].needs.names().find(|need| waiting.contains(need));
         let Some(next) = next else { break };
         let seen = path.iter().position(|name| *name == next);
         path.push(next);

@@ -358,3 +358,46 @@ async fn failed_need_fails_its_dependents_and_ends_the_stack() {
     }
     stack.stop().await;
 }
+
+#[tokio::test]
+async fn job_runs_to_its_end_before_its_dependents_start() {
+    let env = TestEnv::new().await;
+    let mut stack = start(
+        &env,
+        "  migrate: {command: sh -c 'while ! test -e go; do sleep 0.02; done; echo migrated', port: none}
+  api: {command: sh -c 'echo serving; exec sleep 1000', port: none, needs: {migrate: completed}}
+  beside: {command: sh -c 'echo beside; exec sleep 1000', port: none, needs: {migrate: started}}",
+    );
+    assert_eq!(stack.line().await, "beside: beside");
+    assert_eq!(stack.state("api", |_| true).await.state, InstanceState::Waiting);
+    env.write("go");
+    assert_eq!(stack.line().await, "migrate: migrated");
+    assert_eq!(stack.line().await, "api: serving");
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn need_that_has_ended_fails_its_dependents() {
+    let env = TestEnv::new().await;
+    let stack = start(
+        &env,
+        "  db: {command: 'true', pool: mine, health: none}
+  api: {command: sleep 1000, port: none, needs: [db]}",
+    );
+    let end = tokio::time::timeout(TIMEOUT, stack.task).await.expect("an end in time").unwrap();
+    let InstanceState::Failed { reason, .. } = &end.rows[1].state else { panic!("{:?}", end.rows) };
+    assert!(reason.starts_with("needs db, which has ended; if it is a job"), "{reason}");
+}
+
+#[test]
+fn slip_in_a_need_is_an_error() {
+    let file = "services: {postgres-1: {command: x}, api: {command: x, needs: [postgres1]}}";
+    let error = serde_saphyr::from_str::<StackFile>(file).unwrap().validate().unwrap_err();
+    assert_eq!(error.path(), "services.api.needs");
+    assert!(
+        matches!(error, InvalidStack::NeedsSimilar { ref similar, .. } if similar == "postgres-1")
+    );
+    let file = "services: {api: {command: x, needs: {elsewhere: completed}}}";
+    let error = serde_saphyr::from_str::<StackFile>(file).unwrap().validate().unwrap_err();
+    assert!(matches!(error, InvalidStack::NeedsForeign { .. }));
+}
