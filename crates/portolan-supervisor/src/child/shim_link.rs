@@ -67,8 +67,12 @@ impl ShimLink {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            if !self.receive()? {
-                return Err(io::Error::other("the shim of the program has ended"));
+            match self.receive() {
+                Ok(true) => {}
+                Ok(false) => return Err(io::Error::other("the shim of the program has ended")),
+                // A signal has ended the call of poll(2).
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
             }
         }
     }
