@@ -212,6 +212,21 @@ impl TestEnv {
         Ok(processes)
     }
 
+    /// Stops the shims of all programs, so that the programs go on when their `run` or `up` is killed.
+    ///
+    /// # Errors
+    /// The processes cannot be listed.
+    pub fn stop_shims(&self) -> Result<()> {
+        for (id, line) in self.all_processes()? {
+            if line.starts_with("/proc/self/exe shim")
+                && let Some(pid) = Pid::from_raw(id.cast_signed())
+            {
+                kill_process(pid, Signal::STOP)?;
+            }
+        }
+        Ok(())
+    }
+
     fn all_processes(&self) -> Result<Vec<(u32, String)>> {
         let mark = format!("{MARK}={}", self.directory().display());
         let ids = fs::read_dir("/proc")?.flatten();

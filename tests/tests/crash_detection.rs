@@ -80,11 +80,7 @@ fn program_that_goes_on_without_its_wrapper_stays() {
     isolated(|env| {
         let _registry = env.registry()?;
         let mut wrapper = api(env, REGISTRY)?;
-        // Otherwise the shim would end the program.
-        let processes = env.processes()?;
-        let shim = processes.iter().find(|(_, line)| line.starts_with("/proc/self/exe shim"));
-        let shim = i32::try_from(shim.context("no shim")?.0)?;
-        kill_process(Pid::from_raw(shim).context("no process id")?, Signal::STOP)?;
+        env.stop_shims()?;
         wrapper.kill()?;
         ended(REGISTRY, "alive")?;
         ensure!(count(REGISTRY)? == 1, "it accepts connections");

@@ -56,6 +56,7 @@ fn registration_expires_after_run_is_killed_and_the_program_keeps_its_port() {
         let _registry = env.registry()?;
         let mut run = api(env)?;
         env.wait_registered("api", 1, TIMEOUT)?;
+        env.stop_shims()?;
         run.kill()?;
         env.wait_registered("api", 0, TTL + SLACK)?;
         child(env).context("the program must live on for this test")?;

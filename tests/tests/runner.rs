@@ -169,7 +169,7 @@ fn output_that_nobody_reads_blocks_nothing() {
         let mut up = env.spawn("up", shell)?;
         up.wait_until("the pipe to be full", || {
             let waiting = rustix::io::ioctl_fionread(&held)?;
-            ensure!(waiting > 60_000, "{waiting}");
+            ensure!(waiting > 40_000, "{waiting}");
             Ok(())
         })?;
         http::get("http://127.0.0.1:7000/readyz")?;

@@ -83,6 +83,7 @@ fn program_keeps_serving_and_keeps_its_lease_after_run_is_killed() {
         let options = ["--handoff", "socket", "-v"];
         let mut run = env.service(NAME, &options, &servers::axum()?)?;
         run.wait_until("a response", || expect_greeting("axum"))?;
+        env.stop_shims()?;
         run.kill()?;
         expect_greeting("axum")?;
         lease_ends_with_the_program(env, &run)
@@ -95,6 +96,7 @@ fn guard_lives_as_long_as_the_program() {
         let mut run = env.service(NAME, &["-v"], &redis::command("{port}")?)?;
         run.wait_for_line("handoff=guard")?;
         run.wait_until("a response", || redis::ping(PORT))?;
+        env.stop_shims()?;
         run.kill()?;
         redis::ping(PORT)?;
         // Redis listens on 127.0.0.1 only; the guard holds the other addresses.
@@ -110,6 +112,7 @@ fn program_that_closes_inherited_descriptors_keeps_its_port() {
         let mut run = env.service(NAME, &options, &servers::python(&["-c", CLOSE_DESCRIPTORS])?)?;
         // It listens after it has closed the descriptors.
         run.wait_until("the program's listener", || listener(PORT))?;
+        env.stop_shims()?;
         run.kill()?;
         let listed = env.portolan(&["ports", "list", "--json"])?.run()?.json()?;
         ensure!(listed["ports"].as_array().is_some_and(Vec::is_empty), "still held: {listed}");
@@ -128,6 +131,7 @@ fn script_that_reuses_low_descriptors_keeps_its_lease() {
         let options = ["--health", "none", "-v"];
         let mut run = env.service(NAME, &options, &["sh", "-c", script])?;
         run.wait_for_line("ready")?;
+        env.stop_shims()?;
         run.kill()?;
         ensure!(granted_port(env)? != u64::from(PORT), "the port of a living program was granted");
         Ok(())

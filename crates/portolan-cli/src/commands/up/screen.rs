@@ -123,7 +123,9 @@ fn changes(before: &[InstanceStatus], now: &[InstanceStatus]) -> String {
             "-" => String::new(),
             health => format!(", {health}"),
         };
-        format!("{}{port}{health}", state(row))
+        let found = found(row);
+        let found = if found.is_empty() { found } else { format!("; {found}") };
+        format!("{}{port}{health}{found}", state(row))
     };
     let mut lines = String::new();
     for (index, row) in now.iter().enumerate() {
