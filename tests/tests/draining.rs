@@ -33,9 +33,8 @@ fn instance_that_is_about_to_stop_serves_and_is_found_only_if_there_is_no_other(
         }
         ensure!(first.ended()?.is_none(), "the program has its signal already");
         TcpStream::connect(("127.0.0.1", 8080))?;
-        env.stop_shims()?;
         second.kill()?;
-        env.portolan(&["deregister", "api@127.0.0.1:8081"])?.run()?.exits(0)?;
+        env.wait_registered("api", 1, TIMEOUT)?;
         let found = env.discover("api", &["--strategy", "registry"])?.text()?;
         ensure!(found == "127.0.0.1:8080", "{found}");
         // The second signal ends the wait.

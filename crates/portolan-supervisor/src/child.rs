@@ -33,6 +33,9 @@ mod shim_link;
 /// Poll interval for the end of a process group; the kernel sends no notification for it.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(20);
 
+/// How long a shim may take to end what is left and itself.
+const SHIM_END: Duration = Duration::from_secs(4);
+
 /// How to start a program.
 #[derive(Debug, Clone)]
 pub struct Launch {
@@ -219,6 +222,10 @@ impl Child {
         let Some(link) = &mut self.link else { return self.process.wait().await };
         let status = link.exited().await?;
         link.release();
+        // It ends within its own limits, unless somebody has stopped it.
+        if tokio::time::timeout(SHIM_END, self.process.wait()).await.is_err() {
+            self.process.start_kill()?;
+        }
         let of_shim = self.process.wait().await?;
         Ok(status.unwrap_or(of_shim))
     }
