@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Each crate's layer. A crate depends on lower layers only.
-const LAYERS: [(&str, u8); 35] = [
+const LAYERS: [(&str, u8); 36] = [
     ("portolan-core", 0),
     ("portolan-metrics", 0),
     ("portolan-shared-table", 0),

@@ -22,9 +22,27 @@ const OPENAPI: &str = "pkg/generated/openapi";
 /// The mark of the packages from which it is generated.
 const MARK: &str = "+k8s:openapi-gen=true";
 
-/// Builds the program, unless it exists.
+/// Names a directory with the program.
+const VARIABLE: &str = "PORTOLAN_KUBERNETES";
+
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     ensure!(arguments == ["build"], "unknown arguments {arguments:?}; expected build");
+    build()
+}
+
+/// Builds the program, unless the environment names a directory with it.
+pub(crate) fn install_missing() -> Result<()> {
+    match std::env::var_os(VARIABLE) {
+        Some(directory) => {
+            println!("=== {PROGRAM}: from {}", directory.display());
+            Ok(())
+        }
+        None => build(),
+    }
+}
+
+/// Builds the program, unless it exists.
+fn build() -> Result<()> {
     let directory = tools::directory()?.join("kubernetes");
     let program = directory.join(PROGRAM);
     if program.is_file() {

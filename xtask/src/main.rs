@@ -12,11 +12,8 @@ mod build;
 mod cargo_deny;
 mod consul;
 mod debian;
-<<<<<<< HEAD
-mod python_packages;
-=======
 mod kubernetes;
->>>>>>> 8628a0c (kubernetes: page, decision record, rights; xtask: build the API server that the tests start)
+mod python_packages;
 mod reproducible;
 mod steps;
 mod test;

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::steps::{Step, run_all};
-use crate::{advisories, cargo_deny, consul, debian, python_packages, tools};
+use crate::{advisories, cargo_deny, consul, debian, kubernetes, python_packages, tools};
 
 /// Installs the missing programs, then runs the checks.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -24,7 +24,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 pub(crate) fn install_programs() -> Result<()> {
     debian::install_missing()?;
     consul::install_missing()?;
-    python_packages::install_missing()
+    python_packages::install_missing()?;
+    kubernetes::install_missing()
 }
 
 /// The features that a release has.

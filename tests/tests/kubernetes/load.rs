@@ -1,5 +1,7 @@
 //! Many Services: the whole view is right, and one change is one event.
 
+#![allow(clippy::disallowed_methods, reason = "no async runtime, so no paused clock")]
+
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_client::{
-    BatchOperation, BatchTarget, ListQuery, Refusal, RegistryClient, RegistryClientError,
-};
+use portolan_client::{ListQuery, Operation, RegistryClient, RegistryClientError};
 use portolan_core::kubernetes_name::{CLUSTER, NAMESPACE};
 use portolan_core::{Backoff, HealthStatus, Registration, Remedy as _, ServiceId};
 use tokio::time::Instant;
@@ -15,6 +13,8 @@ use tracing::{debug, info, warn};
 use crate::import::view::Key;
 use crate::instances::Naming;
 
+/// How many operations a request has, so that its body stays below the limit of the registry.
+const OPERATIONS: usize = 100;
 /// The waits before the registry is tried again.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -52,7 +52,7 @@ pub(crate) struct Registrar {
 impl Registrar {
     pub(crate) fn new(registry: RegistryClient, naming: Naming, namespaces: Vec<String>) -> Self {
         Self {
-            registry,
+            registry: registry.with_incarnation(naming.incarnation()),
             naming,
             namespaces,
             desired: HashMap::new(),
@@ -112,7 +112,7 @@ impl Registrar {
         if operations.is_empty() {
             return;
         }
-        let results = self.registry.batch(&operations).await;
+        let results = self.apply(&operations).await;
         if let Some(results) = self.checked(results) {
             self.note(&operations, results);
         }
@@ -124,9 +124,9 @@ impl Registrar {
             return;
         }
         let ids: Vec<ServiceId> = self.registered.keys().cloned().collect();
-        let heartbeat = |id: &ServiceId| BatchOperation::Heartbeat(self.target(id));
+        let heartbeat = |id: &ServiceId| Operation::Heartbeat(id.clone());
         let heartbeats: Vec<_> = ids.iter().map(heartbeat).collect();
-        let results = self.registry.batch(&heartbeats).await;
+        let results = self.apply(&heartbeats).await;
         let Some(results) = self.checked(results) else { return };
         for (id, result) in ids.into_iter().zip(results) {
             if result.is_err() {
@@ -160,30 +160,40 @@ impl Registrar {
     }
 
     /// The operations that make the registry equal to the cluster.
-    fn operations(&mut self) -> Vec<BatchOperation> {
+    fn operations(&mut self) -> Vec<Operation> {
         let pending = std::mem::take(&mut self.pending);
         let operation = |id: ServiceId| match (self.desired.get(&id), self.registered.get(&id)) {
             (Some(desired), Some(known)) if desired == known => None,
-            (Some(desired), _) => {
-                Some(BatchOperation::Register { service: Box::new((**desired).clone()) })
-            }
-            (None, Some(_)) => Some(BatchOperation::Deregister(self.target(&id))),
+            (Some(desired), _) => Some(Operation::Register(Box::new((**desired).clone()))),
+            (None, Some(_)) => Some(Operation::Deregister(id)),
             (None, None) => None,
         };
         pending.into_iter().filter_map(operation).collect()
     }
 
+    /// Applies operations in their order. If a request fails, what came before it has been applied.
+    async fn apply(
+        &self,
+        operations: &[Operation],
+    ) -> Result<Vec<Result<(), RegistryClientError>>, RegistryClientError> {
+        let mut results = Vec::with_capacity(operations.len());
+        for operations in operations.chunks(OPERATIONS) {
+            results.extend(self.registry.batch(operations).await?);
+        }
+        Ok(results)
+    }
+
     /// Notes what the registry has done.
-    fn note(&mut self, operations: &[BatchOperation], results: Vec<Result<(), Refusal>>) {
+    fn note(&mut self, operations: &[Operation], results: Vec<Result<(), RegistryClientError>>) {
         let mut refusals = 0;
         for (operation, result) in operations.iter().zip(results) {
             match (operation, result) {
-                (BatchOperation::Register { service }, Ok(())) => {
+                (Operation::Register(service), Ok(())) => {
                     let id = service.id();
                     self.refused.remove(&id);
                     self.registered.insert(id, Arc::new((**service).clone()));
                 }
-                (BatchOperation::Register { service }, Err(refusal)) => {
+                (Operation::Register(service), Err(refusal)) => {
                     // Another attempt follows with the next heartbeats.
                     let id = service.id();
                     refusals += 1;
@@ -192,11 +202,11 @@ impl Registrar {
                     }
                     self.registered.remove(&id);
                 }
-                (BatchOperation::Deregister(target), result) => {
-                    self.refused.remove(&target.id);
-                    self.registered.remove(&target.id);
+                (Operation::Deregister(id), result) => {
+                    self.refused.remove(id);
+                    self.registered.remove(id);
                     if let Err(error) = result {
-                        debug!(id = %target.id, %error, "Instance was gone");
+                        debug!(%id, %error, "Instance was gone");
                     }
                 }
                 _ => {}
@@ -244,9 +254,5 @@ impl Registrar {
     fn follows(&self, registration: &Registration) -> bool {
         let namespace = registration.metadata.get(NAMESPACE);
         self.namespaces.is_empty() || namespace.is_some_and(|it| self.namespaces.contains(it))
-    }
-
-    fn target(&self, id: &ServiceId) -> BatchTarget {
-        BatchTarget { id: id.clone(), incarnation: Some(self.naming.incarnation()) }
     }
 }

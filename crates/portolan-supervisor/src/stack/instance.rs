@@ -116,14 +116,16 @@ impl Instance {
     /// Returns whether every instance of a service of this stack is in the state.
     fn is_met(&self, (need, condition): &(ServiceName, Condition)) -> bool {
         let rows = self.rows.borrow();
-        rows.iter().filter(|row| row.service == *need).all(|row| match (&row.state, condition) {
-            (InstanceState::Exited { code: 0 }, _) => true,
-            (
-                InstanceState::Starting | InstanceState::NotListening | InstanceState::Running,
-                Condition::Started,
-            ) => true,
+        let is_met = |state: &InstanceState| match condition {
+            Condition::Started => matches!(
+                state,
+                InstanceState::Starting | InstanceState::NotListening | InstanceState::Running
+            ),
             _ => false,
-        })
+        };
+        rows.iter()
+            .filter(|row| row.service == *need)
+            .all(|row| row.state == InstanceState::Exited { code: 0 } || is_met(&row.state))
     }
 
     async fn resolve_needs(&self) -> Vec<Option<ServiceEndpoint>> {

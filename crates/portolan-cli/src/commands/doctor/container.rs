@@ -85,9 +85,9 @@ impl Facts {
 
     /// How many names are tried for one without a dot.
     fn search_domains(&self) -> usize {
-        let lines = self.resolver.lines().filter_map(|line| line.strip_prefix("search "));
+        let mut lines = self.resolver.lines().filter_map(|line| line.strip_prefix("search "));
         // The last line counts (resolv.conf(5)).
-        lines.last().map_or(0, |domains| domains.split_whitespace().count())
+        lines.next_back().map_or(0, |domains| domains.split_whitespace().count())
     }
 }
 
