@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_core::duration::format_rounded;
-use portolan_core::kubernetes_name::NAMESPACE;
+use portolan_core::kubernetes_name::{CLUSTER, NAMESPACE};
 use portolan_core::{DeclaredInstance, KubernetesName, Remedy, Scope, ServiceEndpoint};
 
 use tracing::warn;
@@ -130,10 +130,17 @@ impl Registry {
     async fn list_in_cluster(&self, query: &StrategyQuery) -> Option<StrategyOutcome> {
         let KubernetesName { service, namespace } = KubernetesName::parse(&query.name)?;
         let mut list = ListQuery::named(service.clone());
-        list.metadata.insert(NAMESPACE.to_owned(), namespace?.to_string());
+        let namespace = namespace?.to_string();
+        list.metadata.insert(NAMESPACE.to_owned(), namespace.clone());
         let client = self.client.clone().with_timeout(query.deadline.remaining());
         let mut services = client.list(&list).await.ok()?.services;
-        services.retain(|endpoint| endpoint.name == service);
+        // Who may register in another scope is not who may register in that of the namespace.
+        services.retain(|endpoint| {
+            endpoint.name == service
+                && endpoint.metadata.contains_key(CLUSTER)
+                && endpoint.metadata.get(NAMESPACE) == Some(&namespace)
+                && endpoint.scope.as_str().ends_with(&namespace)
+        });
         // Several clusters may have such a Service, in scopes with different prefixes.
         let scope = services.iter().map(|endpoint| endpoint.scope.clone()).min()?;
         reachable::retain_reachable(&mut services);
