@@ -18,7 +18,7 @@ use portolan_core::{
 use portolan_health::CheckSpec;
 use portolan_port_allocator::{BindAddress, Depth};
 use portolan_supervisor::placeholders::Placeholders;
-use portolan_supervisor::service::{NamedPort, check as check_service};
+use portolan_supervisor::service::{NamedPort, validate};
 use portolan_supervisor::stack::scope_of_folder;
 use portolan_supervisor::{CommandLine, Handoff};
 use serde_json::{Value, json};
@@ -85,7 +85,7 @@ fn command(text: &str) {
     let filled = command.substituted(&Placeholders::for_port(8080));
     assert!(!filled.arguments().iter().any(|word| word.contains("{port}")));
     assert!(command.program().ends_with(command.program_name()));
-    check_service(&command, &BTreeMap::new(), &[], Handoff::Auto)
+    validate(&command, &BTreeMap::new(), &[], Handoff::Auto)
         .map_or_else(|error| short(&error), drop);
 }
 
