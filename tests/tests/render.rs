@@ -144,6 +144,57 @@ fn nginx_reloads_once_for_a_burst_and_never_reads_a_file_that_it_rejects() {
 }
 
 #[test]
+fn program_of_a_stack_reads_its_file_again_when_a_service_changes() {
+    isolated(|env| {
+        let api = servers::axum()?.join(" ");
+        template(env, "nginx.conf.j2")?;
+        let pid = env.directory().join("nginx.pid");
+        let nginx = servers::program("nginx", "nginx")?.display().to_string();
+        let output = env.directory().join("nginx.conf");
+        let stack = format!(
+            "name: demo
+services:
+  api: {{command: '{api}', health: tcp}}
+  proxy:
+    command: '{nginx} -e stderr -c {output}'
+    port: 8088
+    strict: true
+    needs: [api]
+    files:
+      - {{template: nginx.conf.j2, output: nginx.conf, check: '{nginx} -t -q -e stderr -c {{file}}', signal: HUP}}
+",
+            output = output.display()
+        );
+        env.write("portolan.yaml", &stack)?;
+        env.portolan(&["config", "check"])?.run()?.exits(0)?;
+        let up = || env.portolan(&["up"])?.env("NGINX_PID", &pid.to_string_lossy()).spawn("up");
+        let mut stack = up()?;
+        stack.wait_until("nginx", || http::get(PROXY))?;
+        ensure!(!stack.stdout().contains(RELOAD), "nginx was told of the file that it began with");
+        let mut second = env.service("api", &["--scope", "demo"], &servers::axum()?)?;
+        under_requests(|| {
+            wait_for("both instances", || {
+                let servers = fs::read_to_string(&output)?.matches("    server 127").count();
+                ensure!(servers == 2, "{servers} servers");
+                ensure!(stack.stdout().contains(RELOAD), "nginx has not reloaded");
+                Ok(())
+            })?;
+            second.terminate()?.exits(0).map(drop)
+        })?;
+        stack.terminate()?.exits(0)?;
+
+        // A file that is not accepted fails the service before it starts.
+        env.write("nginx.conf.j2", "bogus;\n")?;
+        fs::remove_file(&output)?;
+        let mut stack = up()?;
+        stack.wait_for_line("rejects the new")?;
+        stack.terminate()?;
+        ensure!(!output.exists(), "the rejected file was written");
+        Ok(())
+    });
+}
+
+#[test]
 fn haproxy_balances_the_instances() {
     isolated(|env| {
         let _registry = env.registry()?;

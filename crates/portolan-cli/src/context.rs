@@ -219,6 +219,17 @@ impl Context {
         build(self.builder_at(url), broadcaster)
     }
 
+    /// The same client without a cache, for a caller that follows changes itself.
+    pub(crate) fn uncached_discovery_at(
+        &self,
+        url: String,
+        broadcaster: Option<Broadcaster>,
+    ) -> Result<DiscoveryClient, Failure> {
+        let mut discovery = self.settings().discovery.clone();
+        discovery.cache.enabled = false;
+        build(self.builder_at(url).config(discovery), broadcaster)
+    }
+
     /// Returns whether the settings name a registry.
     pub(crate) fn names_registry(&self) -> bool {
         self.is_set("discovery.registry_url") || self.is_set("discovery.registry_urls")

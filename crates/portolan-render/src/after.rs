@@ -3,11 +3,13 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_core::quoted;
 use portolan_process::CommandWords;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::sync::Notify;
 
 use crate::run_on::run_on;
 
@@ -25,6 +27,13 @@ pub enum AfterChange {
         signal: Signal,
         /// The file with the process id, as daemons write it.
         pid_file: PathBuf,
+    },
+    /// A task of this process is told, such as one that supervises the program which reads the file.
+    Notify {
+        /// What it does then, for errors and logs.
+        action: String,
+        /// Tells it. Changes that it has not taken yet count once.
+        changed: Arc<Notify>,
     },
 }
 
@@ -64,6 +73,10 @@ impl AfterChange {
         match self {
             Self::Command(words) => run(words, file).await,
             Self::Signal { signal, pid_file } => send(*signal, pid_file),
+            Self::Notify { changed, .. } => {
+                changed.notify_one();
+                Ok(())
+            }
         }
     }
 }
@@ -77,6 +90,7 @@ impl fmt::Display for AfterChange {
                 let name = known.map_or("?", |(name, _)| name);
                 write!(f, "SIG{name} to the process in {}", pid_file.display())
             }
+            Self::Notify { action, .. } => f.write_str(action),
         }
     }
 }

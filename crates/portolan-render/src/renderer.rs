@@ -85,6 +85,13 @@ impl Renderer {
         })
     }
 
+    /// The same renderer, with this after each change from now on.
+    #[must_use]
+    pub fn after(mut self, after: Option<AfterChange>) -> Self {
+        self.options.after = after;
+        self
+    }
+
     /// Looks up the services and returns the text.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 
 mod error;
 pub mod file;
+mod files;
 mod grace;
 mod instance;
 mod needs;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::InvalidStack;
 pub use file::{Condition, MainPort, Needs, ServiceEntry, StackFile, scope_of_folder};
+pub use files::{FileEntry, FilesProblem};
 pub use output::OutputLine;
 pub use status::{InstanceState, InstanceStatus};
 
@@ -43,6 +45,7 @@ pub struct Stack {
     levels: Vec<Vec<Planned>>,
     rows: watch::Sender<Vec<InstanceStatus>>,
     url_schemes: BTreeSet<Protocol>,
+    folder: PathBuf,
 }
 
 /// What all services of a stack have in common.
@@ -71,6 +74,16 @@ struct Planned {
     spec: ServiceSpec,
     grace: Duration,
     needs: Needs,
+    files: Vec<FileEntry>,
+}
+
+/// The discovery clients of a stack.
+#[derive(Debug, Clone)]
+pub struct StackClients {
+    /// Finds what services need.
+    pub discovery: DiscoveryClient,
+    /// The same without a cache, for files, which follow changes themselves.
+    pub uncached: DiscoveryClient,
 }
 
 /// Requests the end of a stack.
@@ -115,14 +128,16 @@ impl Stack {
                     ));
                     let (index, needs) = (rows.len() - 1, entry.needs.clone());
                     let grace = entry.grace.unwrap_or_default().duration();
-                    level.push(Planned { index, number, spec, grace, needs });
+                    let files = entry.files.clone();
+                    level.push(Planned { index, number, spec, grace, needs, files });
                 }
             }
             levels.push(level);
         }
         let protocols = file.services.values().filter_map(|entry| entry.protocol.clone());
         let url_schemes = context.url_schemes.iter().cloned().chain(protocols).collect();
-        Ok(Self { levels, rows: watch::Sender::new(rows), url_schemes })
+        let folder = context.folder.clone();
+        Ok(Self { levels, rows: watch::Sender::new(rows), url_schemes, folder })
     }
 
     /// Returns the status of every instance. The channel is updated while the stack runs.
@@ -135,7 +150,7 @@ impl Stack {
     pub async fn run(
         self,
         deps: &ServiceDeps,
-        discovery: &DiscoveryClient,
+        clients: &StackClients,
         output: mpsc::Sender<OutputLine>,
         stop: &StopRequest,
     ) -> StackEnd {
@@ -152,7 +167,9 @@ impl Stack {
                     others: planned.needs.others,
                     url_schemes: self.url_schemes.clone(),
                     deps: deps.clone(),
-                    discovery: discovery.clone(),
+                    clients: clients.clone(),
+                    files: planned.files,
+                    folder: self.folder.clone(),
                     rows: self.rows.clone(),
                     output: output.clone(),
                     stop: token.clone(),

@@ -13,7 +13,7 @@ use portolan_core::{DeclaredInstance, Host, Scope, ServiceName, Ttl};
 use portolan_server::{REGISTRY_SERVICE, RegistryServer};
 use portolan_supervisor::ServiceDeps;
 use portolan_supervisor::stack::{
-    InstanceStatus, OutputLine, Stack, StackContext, StackEnd, StopRequest,
+    InstanceStatus, OutputLine, Stack, StackClients, StackContext, StackEnd, StopRequest,
 };
 use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
@@ -104,12 +104,15 @@ async fn run(
         broadcaster: broadcaster.clone(),
         shim: Some(super::shim::command()),
     };
-    let discovery = context.discovery_at(url.clone(), broadcaster)?;
+    let clients = StackClients {
+        discovery: context.discovery_at(url.clone(), broadcaster.clone())?,
+        uncached: context.uncached_discovery_at(url.clone(), broadcaster)?,
+    };
     let (lines, printed) = mpsc::channel(LINES);
     let request = StopRequest::default();
     let screen = Screen::new(context, &url).map_err(Failure::failed)?;
     let showing = tokio::spawn(show(screen, stack.rows(), printed, request.stop.clone()));
-    let running = stack.run(&parts, &discovery, lines, &request);
+    let running = stack.run(&parts, &clients, lines, &request);
     tokio::pin!(running);
     let mut failure = None;
     let end: StackEnd = loop {
@@ -122,7 +125,8 @@ async fn run(
             }
         }
     };
-    discovery.close().await;
+    clients.discovery.close().await;
+    clients.uncached.close().await;
     match timeout(LAST_UPDATE, showing).await {
         Ok(Ok(Err(error))) if error.kind() != io::ErrorKind::BrokenPipe => {
             return Err(output::cannot_print(&error));

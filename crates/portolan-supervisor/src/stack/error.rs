@@ -6,6 +6,7 @@ use portolan_core::env::InvalidVariables;
 use portolan_core::{Remedy, ServiceName};
 
 use super::file::MAX_INSTANCES;
+use super::files::FilesProblem;
 use crate::service::InvalidService;
 
 /// Why a stack file is invalid. The text does not repeat the key; see [`path`](Self::path).
@@ -66,6 +67,14 @@ pub enum InvalidStack {
         /// The number of ports.
         ports: usize,
     },
+    /// The files of a service cannot be rendered.
+    #[error("{problem}")]
+    Files {
+        /// The service.
+        service: ServiceName,
+        /// What is wrong with them.
+        problem: FilesProblem,
+    },
     /// A need has no port, so it can never be discovered.
     #[error("{need} has no port, so it cannot be discovered")]
     NeedsPortless {
@@ -118,6 +127,7 @@ impl InvalidStack {
     /// Returns the key that must change, such as `services.api.needs`.
     pub fn path(&self) -> String {
         match self {
+            Self::Files { service, .. } => format!("services.{service}.files"),
             Self::Empty | Self::Cycle { .. } => "services".to_owned(),
             Self::Instances { service, .. } => format!("services.{service}.instances"),
             Self::Portless { service, key } => format!("services.{service}.{key}"),
@@ -148,6 +158,7 @@ impl Remedy for InvalidStack {
             Self::StrictWithoutPort { .. } => {
                 "set port to the port, or to the list of ports, that it may have".into()
             }
+            Self::Files { problem, .. } => problem.remedy().into(),
             Self::StrictRange { .. } => "remove the range or strict".into(),
             Self::StrictInstances { instances, .. } => {
                 format!("set port to a list of {instances} ports").into()

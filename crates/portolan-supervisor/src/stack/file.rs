@@ -9,6 +9,7 @@ use portolan_port_allocator::BindAddress;
 use serde::Deserialize;
 
 pub use super::error::InvalidStack;
+pub use super::files::FileEntry;
 pub use super::grace::Grace;
 pub use super::needs::{Condition, Needs};
 pub use super::port_spec::{MainPort, RangeText};
@@ -70,6 +71,9 @@ pub struct ServiceEntry {
     /// How the program gets its ports.
     #[serde(default)]
     pub handoff: Handoff,
+    /// Files that are rendered before the program starts, and again while it runs.
+    #[serde(default)]
+    pub files: Vec<FileEntry>,
     /// The signal that asks the program to end.
     pub stop_signal: Option<StopSignal>,
     /// The time between the stop signal and SIGKILL, such as `10s`.
@@ -116,6 +120,7 @@ impl StackFile {
         if entry.range.is_some() && entry.pool.is_some() {
             return Err(InvalidStack::RangeAndPool { service });
         }
+        super::files::validate(&service, entry)?;
         entry.validate_strict(&service)?;
         self.validate_needs(&service, &entry.needs)?;
         let portless = |need: &&ServiceName| {

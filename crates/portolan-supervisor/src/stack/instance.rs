@@ -1,12 +1,12 @@
 //! One instance of a service in a stack: waits for its needs, runs, and is stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use portolan_agent::Agent;
-use portolan_client::DiscoveryClient;
 use portolan_core::{
     HealthReport, HealthStatus, Protocol, Remedy as _, ServiceEndpoint, ServiceName, env,
 };
@@ -14,10 +14,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::FirstFailure;
 use super::file::Condition;
+use super::files::{FileEntry, RenderedFiles};
 use super::output::{OutputLine, Printers};
 use super::status::{InstanceState, InstanceStatus};
+use super::{FirstFailure, StackClients};
 use crate::child::exit_code;
 use crate::service::{Service, ServiceDeps, ServiceSpec};
 
@@ -44,7 +45,10 @@ pub(super) struct Instance {
     /// Further schemes of the URLs that programs get.
     pub(super) url_schemes: BTreeSet<Protocol>,
     pub(super) deps: ServiceDeps,
-    pub(super) discovery: DiscoveryClient,
+    pub(super) clients: StackClients,
+    pub(super) files: Vec<FileEntry>,
+    /// That of the stack file.
+    pub(super) folder: PathBuf,
     pub(super) rows: watch::Sender<Vec<InstanceStatus>>,
     pub(super) output: mpsc::Sender<OutputLine>,
     /// Cancelled when this instance must stop, within `grace`.
@@ -130,7 +134,8 @@ impl Instance {
 
     async fn resolve_needs(&self) -> Vec<Option<ServiceEndpoint>> {
         let look = |need: &ServiceName| {
-            let request = self.discovery.discover(need).timeout(REFRESH_INTERVAL).retries(0);
+            let request =
+                self.clients.discovery.discover(need).timeout(REFRESH_INTERVAL).retries(0);
             // `explain` logs no error for a need that is not found yet; the status shows it.
             async move { request.explain().await.result.ok().map(ServiceEndpoint::from) }
         };
@@ -155,6 +160,16 @@ impl Instance {
                 self.spec.environment.entry(variable).or_insert(value);
             }
         }
+        let files = RenderedFiles::render(
+            &self.files,
+            &self.folder,
+            &self.clients.uncached,
+            &self.url_schemes,
+        );
+        let files = match files.await {
+            Ok(files) => files,
+            Err(reason) => return failed_state(reason, 1),
+        };
         let mut service = match Service::start(self.spec.clone(), self.deps.clone()).await {
             Ok(service) => service,
             Err(error) => return failed_state(error.with_remedy(), error.exit_code()),
@@ -162,12 +177,18 @@ impl Instance {
         let to = self.output.clone();
         let mut printers = Printers::new(self.spec.name.clone(), self.number, to);
         printers.attach(service.child_mut());
-        let state = self.watch(service, &mut printers).await;
+        let state = self.watch(service, &files, &mut printers).await;
+        files.end().await;
         printers.finish().await;
         state
     }
 
-    async fn watch(&self, mut service: Service, printers: &mut Printers) -> InstanceState {
+    async fn watch(
+        &self,
+        mut service: Service,
+        files: &RenderedFiles,
+        printers: &mut Printers,
+    ) -> InstanceState {
         self.publish_started(&mut service);
         let overdue = Instant::now() + STARTUP_WINDOW;
         loop {
@@ -195,6 +216,8 @@ impl Instance {
                 },
                 () = self.stop.cancelled() => return self.shut_down(service).await,
                 () = changed(&mut health) => {}
+                // Before that, a program may not handle the signal yet.
+                signal = files.changed(), if !is_starting => service.child_mut().forward(signal.signal()),
                 () = sleep_until(overdue), if is_starting => {
                     self.publish(|row| row.state = InstanceState::NotListening);
                 }

@@ -25,10 +25,14 @@ fn start(env: &TestEnv, services: &str) -> Running {
     let stack = Stack::plan(&file, &context).unwrap();
     let rows = stack.rows();
     let (to, lines) = mpsc::channel(64);
-    let (stop, deps, discovery) = (StopRequest::default(), env.deps(), discovery(env));
+    let (stop, deps, clients) = (StopRequest::default(), env.deps(), clients(env));
     let stopped = stop.clone();
-    let task = tokio::spawn(async move { stack.run(&deps, &discovery, to, &stopped).await });
+    let task = tokio::spawn(async move { stack.run(&deps, &clients, to, &stopped).await });
     Running { rows, lines, stop, task }
+}
+
+fn clients(env: &TestEnv) -> StackClients {
+    StackClients { discovery: discovery(env), uncached: discovery(env) }
 }
 
 fn context(folder: &Path, pools: Pools) -> StackContext {
