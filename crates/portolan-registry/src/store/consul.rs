@@ -230,7 +230,9 @@ pub(super) fn read_lists(first: &[u8], second: &[u8]) {
     let position = log.index();
     if let Ok(news) = log.read(&keys, &second, position) {
         assert!(news.changes.iter().all(|change| change.index > position));
-        news.changes.iter().for_each(|change| drop(change.refers_to()));
+        for change in &news.changes {
+            _ = change.refers_to();
+        }
     }
     log.clean_up(&keys, log::Floor::default());
 }
