@@ -2,15 +2,15 @@
 
 #![no_main]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::fs;
 
 use libfuzzer_sys::fuzz_target;
 use portolan_config_manager::{ConfigError, Loader};
-use portolan_core::{Host, ServiceName, Ttl};
+use portolan_core::{Host, Pools, ServiceName, Ttl};
 use portolan_server::STACK_KEYS;
-use portolan_supervisor::stack::{Stack, StackFile, Surroundings};
+use portolan_supervisor::stack::{Stack, StackContext, StackFile};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -43,12 +43,14 @@ fuzz_target!(|data: &[u8]| FOLDER.with(|folder| {
 }));
 
 fn plan(file: &StackFile) {
-    let around = Surroundings {
+    let around = StackContext {
         scope: file.name.clone().unwrap_or_default(),
         folder: "/srv".into(),
         host: Host::loopback(),
         ttl: Ttl::DEFAULT,
         environment: BTreeMap::new(),
+        pools: Pools::default(),
+        url_schemes: BTreeSet::new(),
     };
     let stack = match (file.validate(), Stack::plan(file, &around)) {
         (Ok(()), Ok(stack)) => stack,
@@ -63,7 +65,7 @@ fn plan(file: &StackFile) {
     assert_eq!(rows.len(), instances.sum::<usize>());
     let place = |name: &ServiceName| rows.iter().position(|row| row.service == *name);
     for (name, entry) in &file.services {
-        for need in entry.needs.iter().filter(|need| file.services.contains_key(*need)) {
+        for need in entry.needs.names().filter(|need| file.services.contains_key(*need)) {
             assert!(place(need) < place(name), "{need} comes after {name}, which needs it");
         }
     }

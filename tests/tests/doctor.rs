@@ -185,6 +185,7 @@ fn orphaned_lease_holder_is_named() {
     isolated(|env| {
         let mut run = env.service("api", &[], &["sh", "-c", "echo up; exec sleep 1000"])?;
         run.wait_for_line("up")?;
+        env.stop_shims()?;
         run.kill()?;
         let found = worst(env, "reservation_table", &[], 0)?;
         ensure!(found["severity"] == "warning", "{found}");

@@ -168,9 +168,10 @@ fn registry_that_was_stopped_makes_nothing_critical_and_goes_on_checking() {
 /// The process of a program that the test has started.
 fn server_process(env: &TestEnv, program: &str) -> Result<rustix::process::Pid> {
     let found = env.processes()?;
-    let own = found
-        .iter()
-        .find(|(_, command)| command.contains(program) && !command.contains("portolan run"));
+    let is_ours = |command: &str| {
+        command.contains("portolan run") || command.starts_with("/proc/self/exe shim")
+    };
+    let own = found.iter().find(|(_, command)| command.contains(program) && !is_ours(command));
     let (pid, _) = own.with_context(|| format!("{found:?}"))?;
     rustix::process::Pid::from_raw(pid.cast_signed()).context("no process")
 }

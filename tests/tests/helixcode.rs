@@ -1,10 +1,9 @@
 //! The HelixCode example: a real PostgreSQL, a real Redis, an API and two workers.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{TestEnv, http, isolated, wait_for};
+use portolan_tests::{TIMEOUT, TestEnv, http, isolated, wait_for};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -59,7 +58,7 @@ fn helixcode_workers_process_jobs_from_the_api() {
         })?;
         ensure!(both.into_iter().eq(["worker-1", "worker-2"]));
         up.signal_group(Signal::INT)?;
-        up.wait(Duration::from_secs(5))?.exits(0)?;
+        up.wait(TIMEOUT)?.exits(0)?;
         let left = env.processes()?;
         ensure!(left.is_empty(), "still running: {left:?}");
         Ok(())

@@ -138,6 +138,7 @@ fn child_without_privileges_keeps_its_lease_after_run_is_killed() {
         let mut run = attack(env, "claim", "print('own', os.getpid(), flush=True)")?;
         let line = run.wait_for_line("own ")?;
         let program: i32 = line.trim_start_matches("own ").parse()?;
+        env.stop_shims()?;
         run.kill()?;
         ensure!(granted_port(env)? != u64::from(PORT), "the port of a living program was granted");
         kill_process(Pid::from_raw(program).expect("a process id"), Signal::KILL)?;
