@@ -92,8 +92,14 @@ fn rerun_in_namespaces(store: Store, flags: &[&str]) -> Result<()> {
     let mut command = Command::new("unshare");
     command
         .args(flags)
-        // The shell stays as process 1 and reaps orphans.
-        .args(["--", "sh", "-c", r#"ip link set lo up && "$@"; exit $?"#, "sh"])
+        // The shell stays as process 1 and reaps orphans. It ignores the signals that its caller ignores, as in the background.
+        .args([
+            "--",
+            "sh",
+            "-c",
+            r#"ip link set lo up && env --default-signal "$@"; exit $?"#,
+            "sh",
+        ])
         .arg(std::env::current_exe()?)
         .args([name, "--exact", "--nocapture", "--include-ignored"])
         .env(INSIDE, "1")

@@ -122,10 +122,6 @@ impl RegistryConfig {
         if let Some(path) = self.data_dir.as_ref().filter(|path| has_tilde(path)) {
             return Err(InvalidRegistryConfig::DataDirTilde(path.clone()));
         }
-        if self.policies == Some(PolicySource::Store) && !self.storage_backend.kind().keeps_settings
-        {
-            return Err(InvalidRegistryConfig::PoliciesNotKept(self.storage_backend.as_str()));
-        }
         self.advertise_url.as_deref().map_or(Ok(()), |url| self.check_advertise_url(url))?;
         self.ttl()?;
         if !(Ttl::MIN..=Ttl::MAX).contains(&self.cleanup_interval) {

@@ -82,8 +82,6 @@ pub(crate) struct StoreKind {
     open: fn(&RegistryConfig) -> Result<StoreParts, OpenError>,
     /// Reads what the store keeps, without writing.
     inspect: inspect::Inspect,
-    /// Whether the store keeps settings of services, and policies.
-    pub(crate) keeps_settings: bool,
 }
 
 /// Why a store cannot be opened. Do not retry: a setting or the directory must change.
@@ -264,7 +262,6 @@ impl StoreKind {
             name,
             validate: |config| Err(refused(config)),
             open: |config| Err(refused(config).into()),
-            keeps_settings: false,
             inspect: |config| Box::pin(async { Err(refused(config).into()) }),
         }
     }

@@ -56,6 +56,8 @@ impl<'a> PostgresService<'a> {
     /// Kills the server and its wrapper. Returns the time in which its sessions ended.
     pub(super) fn kill(mut self) -> Result<(Instant, Instant)> {
         let begun = Instant::now();
+        // It would ask the server to end first.
+        self.env.stop_shims()?;
         self.wrapper.kill()?;
         self.cluster.kill()?;
         wait_for("the last process of PostgreSQL to end", || {

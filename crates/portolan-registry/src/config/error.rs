@@ -56,9 +56,6 @@ pub enum InvalidRegistryConfig {
         /// What is wrong with its value.
         problem: String,
     },
-    /// The storage backend keeps no policies.
-    #[error("service_registry.policies: the storage backend {0} keeps no policies")]
-    PoliciesNotKept(&'static str),
     /// The advertised URL cannot be used.
     #[error("service_registry.advertise_url: {0}")]
     AdvertiseUrl(String),
@@ -97,7 +94,6 @@ impl InvalidRegistryConfig {
         let key = match self {
             Self::Backend(_) => "storage_backend",
             Self::DataDir(_) | Self::DataDirEmpty | Self::DataDirTilde(_) => "data_dir",
-            Self::PoliciesNotKept(_) => "policies",
             Self::AdvertiseUrl(_) => "advertise_url",
             Self::TtlDefault(_) => "ttl_default",
             Self::CleanupInterval(_) => "cleanup_interval",
@@ -127,9 +123,6 @@ impl Remedy for InvalidRegistryConfig {
             Self::AdvertiseUrl(_) => Some(
                 "set it to the URL at which clients reach this server, such as http://registry-1:7000, or remove it".into(),
             ),
-            Self::PoliciesNotKept(_) => {
-                Some("name a file, or set storage_backend to memory or etcd".into())
-            }
             Self::DataDir(_) => Some("remove it, or set storage_backend to memory".into()),
             Self::Etcd { .. }
             | Self::MassExpiry { .. }

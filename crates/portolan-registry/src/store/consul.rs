@@ -55,7 +55,6 @@ pub(super) const KIND: StoreKind = StoreKind {
     validate: |config| config.consul.validate(),
     open,
     inspect: inspect::inspect,
-    keeps_settings: true,
 };
 
 const NAME: &str = "consul";

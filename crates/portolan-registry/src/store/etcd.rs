@@ -51,7 +51,6 @@ pub(super) const KIND: StoreKind = StoreKind {
     validate: |config| config.etcd.validate(),
     open,
     inspect: inspect::inspect,
-    keeps_settings: true,
 };
 
 const NAME: &str = "etcd";

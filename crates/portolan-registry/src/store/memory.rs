@@ -57,7 +57,6 @@ pub(super) const KIND: StoreKind = StoreKind {
         Ok((Arc::new(store), feed))
     },
     inspect: inspect::inspect,
-    keeps_settings: true,
 };
 
 const NAME: &str = "memory";

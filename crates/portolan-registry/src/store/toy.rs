@@ -31,13 +31,8 @@ use crate::{
 };
 
 /// The row of this store.
-pub(super) const KIND: StoreKind = StoreKind {
-    name: "toy",
-    validate: |_| Ok(()),
-    open,
-    inspect: |_| inspect().boxed(),
-    keeps_settings: false,
-};
+pub(super) const KIND: StoreKind =
+    StoreKind { name: "toy", validate: |_| Ok(()), open, inspect: |_| inspect().boxed() };
 
 fn open(config: &RegistryConfig) -> Result<StoreParts, OpenError> {
     let wake = Arc::new(Notify::new());
