@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use anyhow::{Result, ensure};
 use portolan_tests::postgres::{Postgres, psql};
 use portolan_tests::{Process, TestEnv, wait_for};
+use rustix::process::Signal;
 use tokio::time::Instant;
 
 /// The service of all tests.
@@ -56,10 +57,10 @@ impl<'a> PostgresService<'a> {
     /// Kills the server and its wrapper. Returns the time in which its sessions ended.
     pub(super) fn kill(mut self) -> Result<(Instant, Instant)> {
         let begun = Instant::now();
-        // It would ask the server to end first.
-        self.env.stop_shims()?;
-        self.wrapper.kill()?;
+        // Neither deregisters it nor asks it to end.
+        self.wrapper.signal(Signal::STOP)?;
         self.cluster.kill()?;
+        self.wrapper.kill()?;
         wait_for("the last process of PostgreSQL to end", || {
             ensure!(!self.cluster.is_running()?, "it runs");
             Ok(())

@@ -69,10 +69,10 @@ impl<'a> RedisService<'a> {
         let information: String = ask_with(self.port, self.password, &["INFO", "server"])?;
         let id = information.lines().find_map(|line| line.strip_prefix("process_id:"));
         let id = id.and_then(|id| id.trim().parse().ok()).and_then(Pid::from_raw);
-        // It would ask the server to end first.
-        self.env.stop_shims()?;
-        self.wrapper.kill()?;
+        // Neither deregisters it nor asks it to end.
+        self.wrapper.signal(Signal::STOP)?;
         kill_process(id.context("no process id")?, Signal::KILL)?;
+        self.wrapper.kill()?;
         wait_for("Redis to be gone", || {
             let answer = ask_with::<String>(self.port, self.password, &["PING"]);
             ensure!(answer.is_err(), "it answers");
