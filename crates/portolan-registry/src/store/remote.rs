@@ -12,8 +12,10 @@ mod fault;
 mod feed;
 mod feed_queue;
 mod kept;
+mod loaded;
 mod outlets;
 mod server;
+pub(crate) mod settings;
 mod timers;
 
 #[cfg(test)]
@@ -27,6 +29,7 @@ pub(crate) use batch::{commit_all, independent};
 pub(crate) use fault::{CallError, FORMAT, StoreFault};
 pub(crate) use feed::{FeedSource, ReplicaFeed};
 pub(crate) use kept::{KeptValue, keeps};
+pub(crate) use loaded::{ClusterReplica, wait_until_loaded};
 pub(crate) use outlets::Outlets;
 pub(crate) use server::ServerValue;
 pub(crate) use timers::Timers;

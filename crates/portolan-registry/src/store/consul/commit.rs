@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::plan::{Fence, Plan, Planner, Step, Stored, removals};
 use super::{Shared, unavailable, unavailable_because};
 use crate::store::decide::{CommandRules, Effect, Terms, outcome};
-use crate::store::remote::{commit_all, independent};
+use crate::store::remote::{commit_all, independent, wait_until_loaded};
 use crate::{Command, CommandOrigin, CommandOutcome, RegistryError};
 
 /// How long a command may take with all its attempts: less than its caller waits.
@@ -115,16 +115,8 @@ impl<'a> Commit<'a> {
     }
 
     async fn wait_until_loaded(&mut self) -> Result<(), RegistryError> {
-        let shared = self.shared;
-        let is_loaded = || shared.replica.lock().position().is_some();
-        while !is_loaded() {
-            if timeout_at(self.until, self.progress.changed()).await.is_err() {
-                let replica = shared.replica.lock();
-                let reason = replica.outlets.lost().unwrap_or("its state is not loaded yet");
-                return Err(unavailable_because(reason));
-            }
-        }
-        Ok(())
+        let loaded = wait_until_loaded(&self.shared.replica, &mut self.progress, self.until).await;
+        loaded.map_err(|reason| unavailable_because(&reason))
     }
 
     fn planner(&self) -> Planner<'a> {

@@ -14,7 +14,9 @@ use crate::store::decide::{Concerned, Known};
 use crate::store::index::Index;
 use crate::store::mass_expiry::MassExpiry;
 use crate::store::owner::{Owner, Registrant};
-use crate::store::remote::{GRACE, KeptValue, OUTAGE, Outlets, ServerValue, Timers};
+use crate::store::remote::{
+    ClusterReplica, GRACE, KeptValue, OUTAGE, Outlets, ServerValue, Timers,
+};
 use crate::store::{Committed, Update};
 use crate::{Command, LiveServers, Membership, ServerId};
 
@@ -63,6 +65,16 @@ pub(super) struct Record {
     pub(super) server: ServerId,
     /// Until when it is kept although its lease ended, and its health before.
     pub(super) kept: Option<KeptValue>,
+}
+
+impl ClusterReplica for Replica {
+    fn is_loaded(&self) -> bool {
+        self.position.is_some()
+    }
+
+    fn outlets(&self) -> &Outlets {
+        &self.outlets
+    }
 }
 
 // === impl Replica ===

@@ -8,20 +8,17 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use portolan_consul::{ConsulError, KvEntry, KvTransaction};
 use portolan_core::Backoff;
 use tokio::sync::broadcast;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 
 use super::{Consul, Shared, unavailable, unavailable_because};
 use crate::settings::limits;
+use crate::store::remote::settings::{self, RETRY_FIRST, RETRY_LONGEST, deadline, encode};
+use crate::store::remote::wait_until_loaded;
 use crate::store::settings::{Replaced, SettingsNews, SettingsStore, StoredSettings};
 use crate::{RegistryError, SettingsKey, SettingsRecord};
 
-/// The waits between attempts to watch.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LONGEST: Duration = Duration::from_secs(2);
 /// How long Consul waits for a change.
 const WAIT: Duration = Duration::from_secs(10);
-/// How long a request waits until the server knows that the prefix is a registry's: less than its caller waits.
-const WITHIN: Duration = Duration::from_millis(4500);
 /// How many records are read at the same time.
 const CONCURRENT: usize = 8;
 
@@ -95,16 +92,8 @@ impl Shared {
     /// Nothing is read or written below a prefix that is not known to be a registry's.
     async fn wait_until_loaded(&self) -> Result<(), RegistryError> {
         let mut progress = self.progress.subscribe();
-        let is_loaded = || self.replica.lock().position().is_some();
-        let until = Instant::now() + WITHIN;
-        while !is_loaded() {
-            if timeout_at(until, progress.changed()).await.is_err() {
-                let replica = self.replica.lock();
-                let reason = replica.outlets.lost().unwrap_or("its state is not loaded yet");
-                return Err(unavailable_because(reason));
-            }
-        }
-        Ok(())
+        let loaded = wait_until_loaded(&self.replica, &mut progress, deadline()).await;
+        loaded.map_err(|reason| unavailable_because(&reason))
     }
 
     async fn settings_keys(&self) -> Result<Vec<String>, RegistryError> {
@@ -137,12 +126,6 @@ impl Shared {
     }
 }
 
-fn encode(record: &SettingsRecord) -> Vec<u8> {
-    serde_json::to_vec(record).expect("settings are JSON")
-}
-
 pub(super) fn decode(entry: &KvEntry) -> Result<SettingsRecord, String> {
-    let value = entry.value().unwrap_or_default();
-    serde_json::from_slice(&value)
-        .map_err(|error| format!("the value of {} cannot be read: {error}", entry.key))
+    settings::decode(&entry.key, &entry.value().unwrap_or_default())
 }

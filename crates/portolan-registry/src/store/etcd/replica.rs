@@ -16,7 +16,7 @@ use crate::store::decide::{Concerned, Known};
 use crate::store::index::Index;
 use crate::store::mass_expiry::MassExpiry;
 use crate::store::owner::{Owner, Registrant};
-use crate::store::remote::{GRACE, KeptValue, LAST, OUTAGE, Outlets, Timers};
+use crate::store::remote::{ClusterReplica, GRACE, KeptValue, LAST, OUTAGE, Outlets, Timers};
 use crate::store::{Committed, Update};
 use crate::{Command, LiveServers, Membership, ServerId};
 
@@ -66,6 +66,16 @@ pub(super) struct Record {
     /// When this server last renewed the lease, or granted it: the lease has its full TTL since this moment or a later
     /// one. `None` if it did not.
     pub(super) renewed: Option<Instant>,
+}
+
+impl ClusterReplica for Replica {
+    fn is_loaded(&self) -> bool {
+        self.position.is_some()
+    }
+
+    fn outlets(&self) -> &Outlets {
+        &self.outlets
+    }
 }
 
 // === impl Replica ===

@@ -1,26 +1,21 @@
 //! The settings of services in etcd: a key for each, without a lease.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use portolan_core::Backoff;
 use portolan_etcd::{EtcdError, EtcdEvent, KeyRange, KeyValue, Transaction, WatchItem};
 use tokio::sync::broadcast;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 
 use super::pages::read_all;
 use super::{Etcd, Shared, unavailable, unavailable_because};
 use crate::settings::limits;
+use crate::store::remote::settings::{self, RETRY_FIRST, RETRY_LONGEST, deadline, encode};
+use crate::store::remote::wait_until_loaded;
 use crate::store::settings::{Replaced, SettingsNews, SettingsStore, StoredSettings};
 use crate::{RegistryError, SettingsKey, SettingsRecord};
-
-/// The waits between attempts to watch.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LONGEST: Duration = Duration::from_secs(2);
-/// How long a request waits until the server knows that the prefix is a registry's: less than its caller waits.
-const WITHIN: Duration = Duration::from_millis(4500);
 
 impl SettingsStore for Etcd {
     fn load<'a>(
@@ -89,16 +84,8 @@ impl Shared {
     /// Nothing is read or written below a prefix that is not known to be a registry's.
     async fn wait_until_loaded(&self) -> Result<(), RegistryError> {
         let mut progress = self.progress.subscribe();
-        let is_loaded = || self.replica.lock().position().is_some();
-        let until = Instant::now() + WITHIN;
-        while !is_loaded() {
-            if timeout_at(until, progress.changed()).await.is_err() {
-                let replica = self.replica.lock();
-                let reason = replica.outlets.lost().unwrap_or("its state is not loaded yet");
-                return Err(unavailable_because(reason));
-            }
-        }
-        Ok(())
+        let loaded = wait_until_loaded(&self.replica, &mut progress, deadline()).await;
+        loaded.map_err(|reason| unavailable_because(&reason))
     }
 
     /// Tells the watches of settings what changes, for ever.
@@ -137,13 +124,6 @@ impl Shared {
     }
 }
 
-fn encode(record: &SettingsRecord) -> Vec<u8> {
-    serde_json::to_vec(record).expect("settings are JSON")
-}
-
 pub(super) fn decode(kv: &KeyValue) -> Result<SettingsRecord, String> {
-    serde_json::from_slice(&kv.value).map_err(|error| {
-        let key = String::from_utf8_lossy(&kv.key);
-        format!("the value of {key} cannot be read: {error}")
-    })
+    settings::decode(&String::from_utf8_lossy(&kv.key), &kv.value)
 }
