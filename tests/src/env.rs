@@ -111,8 +111,17 @@ impl TestEnv {
     /// # Errors
     /// The registry ends, or does not become ready.
     pub fn settled_registry(&self) -> Result<Process> {
+        self.settled_registry_with(&[])
+    }
+
+    /// The same with more options.
+    ///
+    /// # Errors
+    /// The registry ends, or does not become ready.
+    pub fn settled_registry_with(&self, options: &[&str]) -> Result<Process> {
         let serve = ["serve", "--set", "service_registry.ttl_default=2s"];
-        let mut registry = self.ready_registry(self.portolan(&serve)?, REGISTRY)?;
+        let serve = self.portolan(&serve)?.args(options);
+        let mut registry = self.ready_registry(serve, REGISTRY)?;
         registry.wait_until("the answers to be complete", || {
             let listing = http::get_json(&format!("{REGISTRY}/api/v1/services"))?;
             ensure!(listing["incomplete"] != true, "{listing}");

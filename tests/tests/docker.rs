@@ -17,14 +17,7 @@ const WEB: [&str; 2] = ["--label", "portolan.name=web"];
 
 /// A registry on every address of the host of the containers.
 fn registry(env: &TestEnv) -> Result<Process> {
-    let serve = ["serve", "--listen", "0.0.0.0:7000", "--set", "service_registry.ttl_default=2s"];
-    let mut registry = env.portolan(&serve)?.spawn("registry")?;
-    registry.wait_until("the answers to be complete", || {
-        let listing = http::get_json(&format!("{REGISTRY}/api/v1/services"))?;
-        ensure!(listing["incomplete"] != true, "{listing}");
-        Ok(())
-    })?;
-    Ok(registry)
+    env.settled_registry_with(&["--listen", "0.0.0.0:7000"])
 }
 
 fn follow(env: &TestEnv, docker: &Docker<'_>) -> Result<Process> {

@@ -205,9 +205,7 @@ impl Context {
     #[cfg(feature = "full")]
     pub(crate) async fn uncached_discovery(&self) -> Result<DiscoveryClient, Failure> {
         let broadcaster = self.broadcaster().await?;
-        let mut discovery = self.settings().discovery.clone();
-        discovery.cache.enabled = false;
-        build(self.discovery_builder().config(discovery), broadcaster)
+        build(self.without_cache(self.discovery_builder()), broadcaster)
     }
 
     /// Creates a discovery client for this registry and broadcast channel.
@@ -225,9 +223,13 @@ impl Context {
         url: String,
         broadcaster: Option<Broadcaster>,
     ) -> Result<DiscoveryClient, Failure> {
+        build(self.without_cache(self.builder_at(url)), broadcaster)
+    }
+
+    fn without_cache(&self, builder: DiscoveryClientBuilder) -> DiscoveryClientBuilder {
         let mut discovery = self.settings().discovery.clone();
         discovery.cache.enabled = false;
-        build(self.builder_at(url).config(discovery), broadcaster)
+        builder.config(discovery)
     }
 
     /// Returns whether the settings name a registry.

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use portolan_tests::kubernetes::{ADMIN, BRIDGE, ControlPlane};
-use portolan_tests::{isolated, wait_for};
+use portolan_tests::{Process, TestEnv, isolated, wait_for};
 use serde_json::{Value, json};
 
 use super::{import, instances, ready, started, wait_addresses};
@@ -10,6 +10,17 @@ use super::{import, instances, ready, started, wait_addresses};
 /// The rights that `packaging/kubernetes` grants to the import.
 fn rights() -> Value {
     json!([{"apiGroups": ["", "discovery.k8s.io"], "resources": ["services", "endpointslices"], "verbs": ["get", "list", "watch"]}])
+}
+
+/// A cluster with a Service of one endpoint, a registry, and an import that has registered it.
+fn followed(env: &TestEnv) -> Result<(ControlPlane<'_>, Process, Process)> {
+    let plane = ControlPlane::start(env)?;
+    let registry = env.settled_registry()?;
+    plane.service("shop", "web")?;
+    plane.slice("shop", "web", "web-1", &[("10.1.2.3", ready())])?;
+    let import = started(env, &plane, &[])?;
+    wait_addresses("shop", "web", &["10.1.2.3"])?;
+    Ok((plane, registry, import))
 }
 
 #[test]
@@ -37,12 +48,7 @@ fn namespace_that_may_not_be_read_is_reported_and_the_others_go_on() {
 #[test]
 fn api_server_that_is_killed_changes_nothing_and_is_followed_again() {
     isolated(|env| {
-        let mut plane = ControlPlane::start(env)?;
-        let _registry = env.settled_registry()?;
-        plane.service("shop", "web")?;
-        plane.slice("shop", "web", "web-1", &[("10.1.2.3", ready())])?;
-        let mut import = started(env, &plane, &[])?;
-        wait_addresses("shop", "web", &["10.1.2.3"])?;
+        let (mut plane, _registry, mut import) = followed(env)?;
         let before = instances("shop", "web")?[0]["revision"].clone();
         plane.kill_api()?;
         import.wait_for_line("Watch of the cluster interrupted")?;
@@ -57,12 +63,7 @@ fn api_server_that_is_killed_changes_nothing_and_is_followed_again() {
 #[test]
 fn history_that_is_compacted_under_a_watch_is_replaced_by_a_list() {
     isolated(|env| {
-        let mut plane = ControlPlane::start(env)?;
-        let _registry = env.settled_registry()?;
-        plane.service("shop", "web")?;
-        plane.slice("shop", "web", "web-1", &[("10.1.2.3", ready())])?;
-        let mut import = started(env, &plane, &[])?;
-        wait_addresses("shop", "web", &["10.1.2.3"])?;
+        let (mut plane, _registry, mut import) = followed(env)?;
         // The watch is cut, the slice changes, and the history that the watch would resume from is gone.
         plane.kill_api()?;
         import.wait_for_line("Watch of the cluster interrupted")?;

@@ -135,9 +135,7 @@ impl StackFile {
         validate(&entry.command, &entry.env, &entry.ports, entry.handoff)
             .map_err(|source| InvalidStack::Service { service, source })
     }
-}
 
-impl StackFile {
     /// A need outside the stack is allowed if it can be discovered, and is not a slip in the name of a service of the stack.
     fn validate_needs(&self, service: &ServiceName, needs: &Needs) -> Result<(), InvalidStack> {
         for need in needs.names().filter(|need| !self.services.contains_key(*need)) {
