@@ -341,3 +341,48 @@ fn clients_of_one_identity_share_its_limits() {
         Ok(())
     });
 }
+
+#[test]
+fn unread_responses_to_one_identity_are_limited() {
+    isolated(|env| {
+        let limits = "policies: [payments], limits: {response_mib: 1}";
+        let policies = POLICIES.replace("policies: [payments]", limits);
+        let policies = env.write("policies.yaml", &policies)?;
+        let setting = format!("service_registry.policies={}", policies.display());
+        let registry = env.quiet_registry(REGISTRY, &["--set", &setting])?;
+        let guarded = Guarded { env, policies, registry };
+        let (_, token) = guarded.create("payments")?;
+        // Far more than the buffers of a connection take.
+        let padding = "x".repeat(4000);
+        for batch in 0..30 {
+            let operation = |number: usize| {
+                let id = format!("payments-{}", batch * 200 + number);
+                let service = json!({
+                    "id": id, "name": "payments", "host": "127.0.0.1", "port": 1 + batch * 200 + number,
+                    "metadata": {"padding": padding},
+                });
+                json!({"op": "register", "service": service})
+            };
+            let operations: Vec<_> = (0..200).map(operation).collect();
+            let request = http::client()?.post(format!("{REGISTRY}/api/v1/batch"));
+            let request = request.bearer_auth(&token).json(&json!({"operations": operations}));
+            request.send()?.error_for_status()?;
+        }
+        let list = || -> Result<_> {
+            let request = http::client()?.get(format!("{REGISTRY}/api/v1/services"));
+            Ok(request.bearer_auth(&token).send()?)
+        };
+        let unread = (0..20).map(|_| list()).collect::<Result<Vec<_>>>()?;
+        let (admitted, refused): (Vec<_>, Vec<_>) =
+            unread.into_iter().partition(|it| it.status() == 200);
+        ensure!(!admitted.is_empty() && !refused.is_empty(), "{} admitted", admitted.len());
+        for response in refused {
+            ensure!(response.status() == 429, "{}", response.status());
+            let text = response.text()?;
+            ensure!(text.contains("bytes of responses to its identity"), "{text}");
+        }
+        drop(admitted);
+        wait_for("room for a response", || Ok(list()?.error_for_status()?))?;
+        Ok(())
+    });
+}

@@ -65,6 +65,8 @@ pub struct IdentityLimits {
     pub watches: Option<usize>,
     /// The maximum number of instances that are registered. Not limited if not given.
     pub endpoints: Option<usize>,
+    /// The most memory in MiB that responses take while they are read. Not limited if not given.
+    pub response_mib: Option<usize>,
 }
 
 /// Why policies are invalid. Retrying does not help: they must change.
@@ -179,11 +181,13 @@ impl Policies {
             let (path, policy) = (path.to_owned(), policy.clone());
             return Err(InvalidPolicies::UnknownPolicy { path, policy, nearest });
         }
-        let IdentityLimits { requests_per_second, watches, endpoints } = identity.limits;
+        let IdentityLimits { requests_per_second, watches, endpoints, response_mib } =
+            identity.limits;
         let zeros = [
             ("requests_per_second", requests_per_second == Some(0)),
             ("watches", watches == Some(0)),
             ("endpoints", endpoints == Some(0)),
+            ("response_mib", response_mib == Some(0)),
         ];
         if let Some((key, _)) = zeros.into_iter().find(|(_, is_zero)| *is_zero) {
             return Err(InvalidPolicies::Zero { path: format!("{path}.limits.{key}") });

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portolan_core::{ServiceEndpoint, Vantage};
-use portolan_http::{ClientPermit, ConnectionInfo, RequestError};
+use portolan_http::{ConnectionInfo, RequestError, ResponsePermit};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -33,7 +33,7 @@ pub(crate) struct Pieces {
     tail: Option<String>,
     is_first: bool,
     deadline: Instant,
-    _permit: Option<ClientPermit>,
+    _permit: Option<ResponsePermit>,
 }
 
 /// The peer took too long. The document ends without its end, and the connection with it.
@@ -48,7 +48,7 @@ impl Pieces {
     ///
     /// # Errors
     ///
-    /// [`RequestError::NoMemory`] if too many others are being read.
+    /// [`RequestError::NoMemory`] if too many others are being read, [`RequestError::TooMany`] if too many with this identity are.
     pub(crate) fn new(
         (head, tail): (String, String),
         endpoints: Vec<Arc<ServiceEndpoint>>,

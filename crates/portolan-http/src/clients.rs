@@ -85,7 +85,7 @@ struct Usage {
 
 /// What a client uses. Dropping it gives it back.
 #[derive(Debug)]
-pub struct ClientPermit {
+pub(crate) struct ClientPermit {
     clients: Arc<Clients>,
     key: IpAddr,
     used: Used,

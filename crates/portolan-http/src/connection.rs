@@ -68,6 +68,13 @@ struct UntilSent {
     slot: Arc<Slot>,
 }
 
+/// The memory that is reserved for a response. Dropping it gives it back.
+#[derive(Debug)]
+pub struct ResponsePermit {
+    _client: ClientPermit,
+    _identity: Option<IdentityPermit>,
+}
+
 /// The room for a response without an end. Dropping it gives it back.
 #[derive(Debug)]
 pub struct StreamPermit {
@@ -135,9 +142,14 @@ impl ConnectionInfo {
     ///
     /// # Errors
     ///
-    /// [`RequestError::NoMemory`] if responses to this client, or to all, take too much.
-    pub fn reserve(&self, bytes: usize) -> Result<ClientPermit, RequestError> {
-        self.state.clients().reserve(self.client, bytes)
+    /// [`RequestError::NoMemory`] if responses to this client, or to all, take too much; [`RequestError::TooMany`] if those to its
+    /// identity do.
+    pub fn reserve(&self, bytes: usize) -> Result<ResponsePermit, RequestError> {
+        let identities = self.state.identities();
+        let identity =
+            self.grants.as_deref().map(|grants| identities.reserve(grants, bytes)).transpose()?;
+        let client = self.state.clients().reserve(self.client, bytes)?;
+        Ok(ResponsePermit { _client: client, _identity: identity.flatten() })
     }
 
     /// Admits a response without an end, until the permit is dropped.

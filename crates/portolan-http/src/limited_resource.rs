@@ -17,6 +17,8 @@ pub enum LimitedResource {
     StreamsOfIdentity,
     /// Requests of an identity in a second.
     RequestsOfIdentity,
+    /// Bytes that responses to an identity take while they are read.
+    ResponseBytesOfIdentity,
 }
 
 // === impl LimitedResource ===
@@ -24,7 +26,10 @@ pub enum LimitedResource {
 impl LimitedResource {
     /// Whether all clients with the identity use it together.
     pub fn is_of_identity(self) -> bool {
-        matches!(self, Self::StreamsOfIdentity | Self::RequestsOfIdentity)
+        matches!(
+            self,
+            Self::StreamsOfIdentity | Self::RequestsOfIdentity | Self::ResponseBytesOfIdentity
+        )
     }
 
     /// Returns the value of `reason` in the metric and in the audit log when the limit is reached.
@@ -36,6 +41,7 @@ impl LimitedResource {
             Self::WrongTokens => "guesses",
             Self::StreamsOfIdentity => "streams_of_identity",
             Self::RequestsOfIdentity => "rate_of_identity",
+            Self::ResponseBytesOfIdentity => "response_bytes_of_identity",
         }
     }
 }
@@ -49,6 +55,7 @@ impl fmt::Display for LimitedResource {
             Self::WrongTokens => "wrong tokens",
             Self::StreamsOfIdentity => "streams of its identity",
             Self::RequestsOfIdentity => "requests a second of its identity",
+            Self::ResponseBytesOfIdentity => "bytes of responses to its identity",
         })
     }
 }
