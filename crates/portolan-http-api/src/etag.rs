@@ -82,7 +82,7 @@ impl Version<'_> {
 }
 
 /// Weak comparison of `If-None-Match` (RFC 9110, section 13.1.2).
-fn matches(headers: &HeaderMap, tag: &str) -> bool {
+pub(crate) fn matches(headers: &HeaderMap, tag: &str) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let given = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     given

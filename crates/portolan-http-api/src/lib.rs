@@ -28,6 +28,7 @@ mod body;
 mod errors;
 mod etag;
 mod failure_reports;
+mod lookups;
 mod openapi;
 mod parameters;
 mod pieces;

@@ -14,6 +14,11 @@ use crate::resources::{
     watch,
 };
 
+/// The path of lookups and registrations.
+pub(crate) const SERVICES: &str = "/api/v1/services";
+/// How long caches may keep a response: they ask each time.
+pub(crate) const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+
 /// One route.
 pub(crate) struct Route {
     pub(crate) path: &'static str,
@@ -27,7 +32,7 @@ pub(crate) struct Route {
 /// Every route. A test checks that `openapi.json` describes the same routes.
 #[rustfmt::skip]
 pub(crate) const ROUTES: &[Route] = &[
-    guarded("/api/v1/services", "GET, HEAD, POST", || get(services::list).post(services::create)),
+    guarded(SERVICES, "GET, HEAD, POST", || get(services::list).post(services::create)),
     guarded("/api/v1/services/{id}", "GET, HEAD, PUT, DELETE", || get(services::read).put(services::replace).delete(services::remove)),
     guarded("/api/v1/services/{id}/heartbeat", "PUT", || put(heartbeat::renew)),
     guarded("/api/v1/services/{id}/health", "GET, HEAD, PUT", || get(health::read).put(health::set)),
@@ -86,6 +91,6 @@ pub(crate) fn router(api: &Api) -> Router {
 /// Makes caches revalidate every response: the state of a registry changes at any time.
 async fn no_cache(mut response: Response) -> Response {
     let cache = response.headers_mut().entry(CACHE_CONTROL);
-    cache.or_insert(HeaderValue::from_static("no-cache"));
+    cache.or_insert(NO_CACHE);
     response
 }

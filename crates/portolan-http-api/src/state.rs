@@ -9,7 +9,7 @@ use http::request::Parts;
 use portolan_config_manager::live::ConfigControl;
 use portolan_core::{DeclaredInstance, DeclaredState, IpNetwork};
 use portolan_health::LastResults;
-use portolan_http::{Authenticator, CredentialSource, Dialect, Standing};
+use portolan_http::{Authenticator, ConnectionInfo, CredentialSource, Dialect, Standing};
 use portolan_metrics::Metrics;
 use portolan_registry::Registry;
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::failure_reports::FailureReports;
 use crate::sessions::Sessions;
 use crate::turns::Turns;
-use crate::{errors, openapi, routes};
+use crate::{errors, lookups, openapi, routes};
 
 /// The default interval of bookmarks.
 const BOOKMARKS: Duration = Duration::from_secs(5);
@@ -154,7 +154,12 @@ impl Api {
     /// others. It answers every path that no other dialect's prefix matches.
     pub fn dialect(&self) -> Dialect {
         let authenticator = self.0.authenticator.clone();
-        Dialect::new(routes::router(self), errors::response).authenticator(authenticator)
+        let api = self.clone();
+        Dialect::new(routes::router(self), errors::response).authenticator(authenticator).prepared(
+            move |request: &Parts, connection: &ConnectionInfo| {
+                lookups::prepared(&api, request, connection)
+            },
+        )
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
@@ -187,6 +192,11 @@ impl Api {
     /// Returns whether a client with this id may be on this host.
     pub(crate) fn is_own_network(&self, id: &[u8]) -> bool {
         self.0.network_id.as_ref().is_none_or(|own| own.as_bytes() == id)
+    }
+
+    /// Whether this is the registry of a stack, which declares instances.
+    pub(crate) fn has_declared(&self) -> bool {
+        self.0.declared.is_some()
     }
 
     /// Returns the declared instances that are not ready and match.

@@ -6,6 +6,7 @@ mod config;
 mod contract;
 mod declared;
 mod failure_reports;
+mod lookups;
 mod owners;
 mod permissions;
 mod problems;

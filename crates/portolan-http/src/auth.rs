@@ -107,9 +107,12 @@ impl Authenticator {
     }
 
     /// Returns what a request proves about its client.
-    pub(crate) fn evidence(&self, request: &Parts) -> Evidence {
+    pub(crate) fn evidence(
+        &self,
+        request: &Parts,
+        connection: Option<&ConnectionInfo>,
+    ) -> Evidence {
         let token = self.sources.iter().find_map(|source| source.find(request));
-        let connection = request.extensions.get::<ConnectionInfo>();
         // What a proxy proves says nothing of its clients, so only a direct client counts.
         let is_direct = !Caller::is_forwarded(&request.headers);
         Evidence {
@@ -127,7 +130,7 @@ impl Authenticator {
         }
         let connection = ConnectionInfo::from_extensions(&request.extensions);
         let (clients, client) = (connection.state().clients(), connection.client());
-        let evidence = self.evidence(request);
+        let evidence = self.evidence(request, Some(connection));
         if evidence.token.is_some() {
             clients.check_guesses(client)?;
         }

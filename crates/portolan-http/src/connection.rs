@@ -1,7 +1,7 @@
 //! One connection: HTTP/1.1 requests, and a lingering close that lets the last response arrive.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use portolan_access::Grants;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::debug;
@@ -234,18 +235,23 @@ pub(crate) async fn serve(
     let arrived = Arc::new(AtomicBool::new(true));
     let (extension, begun) = (info.clone(), Arc::clone(&arrived));
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        if request.body().is_end_stream() {
+        let (mut head, body) = request.into_parts();
+        if body.is_end_stream() {
             extension.received();
+            if let Some(response) = dispatch.prepared(&head, &extension) {
+                begun.store(false, Ordering::Relaxed);
+                return Either::Left(ready(Ok(response.map(|body| extension.until_sent(body)))));
+            }
         }
-        request.extensions_mut().insert(extension.clone());
-        let response = dispatch.select(request.uri().path()).oneshot(request);
+        head.extensions.insert(extension.clone());
+        let router = dispatch.select(head.uri.path());
+        let response = router.oneshot(http::Request::from_parts(head, Body::new(body)));
         let (connection, begun) = (extension.clone(), Arc::clone(&begun));
-        Box::pin(async move {
+        Either::Right(Box::pin(async move {
             let response = response.await?;
             begun.store(false, Ordering::Relaxed);
             Ok::<_, Infallible>(response.map(|body| connection.until_sent(body)))
-        })
+        }))
     });
     let io = TokioIo::new(WriteTimeout::new(stream, times.write, Arc::clone(&arrived)));
     let connection = http1::Builder::new()

@@ -9,10 +9,14 @@ use axum::extract::{Extension, MatchedPath};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use http::header::{CONNECTION, RETRY_AFTER};
+use http::request::Parts;
 use http::{Extensions, HeaderValue, Method, StatusCode, Uri};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{Authenticator, HttpLimits, RequestError, auth, middleware};
+use crate::{
+    Authenticator, ConnectionInfo, HttpLimits, PreparedAnswers, RequestError, auth, middleware,
+    prepared,
+};
 
 /// The error responses of a dialect, in its own format.
 ///
@@ -36,6 +40,7 @@ pub struct Dialect {
     router: Router,
     errors: Errors,
     authenticator: Authenticator,
+    prepared: Option<Arc<dyn PreparedAnswers>>,
 }
 
 // === impl Dialect ===
@@ -46,7 +51,8 @@ impl Dialect {
     /// Its router must not have fallbacks: `errors` answers unknown paths and methods.
     pub fn new(router: Router, errors: impl ErrorResponses) -> Self {
         let errors = Errors(Arc::new(errors));
-        Self { prefix: "", router, errors, authenticator: Authenticator::new(None) }
+        let authenticator = Authenticator::new(None);
+        Self { prefix: "", router, errors, authenticator, prepared: None }
     }
 
     /// Restricts the dialect to the paths below this prefix, such as `/v1`. The routes of its
@@ -62,6 +68,20 @@ impl Dialect {
     pub fn authenticator(mut self, authenticator: Authenticator) -> Self {
         self.authenticator = authenticator;
         self
+    }
+
+    /// Sets what answers some requests before the router. Default: nothing.
+    pub fn prepared(mut self, answers: impl PreparedAnswers) -> Self {
+        self.prepared = Some(Arc::new(answers));
+        self
+    }
+
+    pub(crate) fn prepared_answers(&self) -> Option<&dyn PreparedAnswers> {
+        self.prepared.as_deref()
+    }
+
+    pub(crate) fn authenticated_by(&self) -> &Authenticator {
+        &self.authenticator
     }
 
     /// Builds the router with everything around it, as [`serve`](crate::serve) does. For tests
@@ -116,7 +136,9 @@ impl Dispatch {
         limits: &HttpLimits,
         error: &RequestError,
     ) -> Self {
-        Self::with(dialects, |dialect| dialect.into_rejecting_router(limits, error.clone()))
+        let dialects: Vec<_> =
+            dialects.iter().map(|it| Dialect { prepared: None, ..it.clone() }).collect();
+        Self::with(&dialects, |dialect| dialect.into_rejecting_router(limits, error.clone()))
     }
 
     fn with(dialects: &[Dialect], build: impl Fn(Dialect) -> Router) -> Self {
@@ -126,11 +148,23 @@ impl Dispatch {
         Self(dialects.into_iter().map(|dialect| (dialect.clone(), build(dialect))).collect())
     }
 
-    /// Returns the router of the dialect with the longest prefix that matches; an empty router,
-    /// which answers 404 without a body, if none does.
+    /// Returns the router that answers requests for the path.
     pub(crate) fn select(&self, path: &str) -> Router {
-        let dialect = self.0.iter().find(|(dialect, _)| dialect.matches(path));
-        dialect.map(|(_, router)| router.clone()).unwrap_or_default()
+        self.find(path).map(|(_, router)| router.clone()).unwrap_or_default()
+    }
+
+    /// Answers the request, if its dialect has a prepared answer.
+    pub(crate) fn prepared(
+        &self,
+        request: &Parts,
+        connection: &ConnectionInfo,
+    ) -> Option<Response> {
+        let (dialect, _) = self.find(request.uri.path())?;
+        prepared::answer(dialect, request, connection)
+    }
+
+    fn find(&self, path: &str) -> Option<&(Dialect, Router)> {
+        self.0.iter().find(|(dialect, _)| dialect.matches(path))
     }
 }
 

@@ -43,6 +43,7 @@ mod limits;
 mod listener;
 mod middleware;
 mod policy;
+mod prepared;
 mod rejections;
 mod server;
 mod slots;
@@ -67,6 +68,7 @@ pub use listener::TlsListener;
 pub use listener::{Listener, Peer};
 pub use middleware::ACCESS_LOG;
 pub use policy::{HttpPolicy, HttpState};
+pub use prepared::PreparedAnswers;
 pub use server::{ServeError, serve};
 
 #[cfg(test)]

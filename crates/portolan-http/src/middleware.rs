@@ -7,13 +7,14 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::HeaderValue;
 use http::header::{HeaderName, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, debug, field, info, info_span};
 
 use crate::dialect::Errors;
 use crate::error::Rejected;
 use crate::rejections::AUDIT;
-use crate::{ConnectionInfo, RequestError};
+use crate::{ConnectionInfo, Peer, RequestError};
 
 /// The `tracing` target of the access log: one event at level `debug` per response, with the
 /// fields `peer`, `method`, `path`, `status` and `duration` (until the response begins).
@@ -42,7 +43,7 @@ pub(crate) async fn admit(
 }
 
 /// Keeps browsers from using a response for what it is not, and from giving it to the pages of other sites.
-fn protect(response: &mut Response) {
+pub(crate) fn protect(response: &mut Response) {
     const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -82,4 +83,10 @@ pub(crate) async fn observe(
     }
     debug!(target: ACCESS_LOG, %peer, %method, path, status, duration = ?start.elapsed(), "Request completed");
     response
+}
+
+/// Logs the response to a request that was answered at once.
+pub(crate) fn log_prepared(peer: &Peer, request: &Parts, response: &Response) {
+    let (method, path, status) = (&request.method, request.uri.path(), response.status().as_u16());
+    debug!(target: ACCESS_LOG, %peer, %method, path, status, duration = ?Duration::ZERO, "Request completed");
 }

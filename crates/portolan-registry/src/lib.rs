@@ -67,3 +67,4 @@ pub use settings::{
 pub use staleness::Staleness;
 pub use store::StorageBackend;
 pub use task::RegistryTask;
+pub use view::{Lookup, PreparedAnswer, Stamp};

@@ -42,6 +42,11 @@ impl Membership {
         self.live.borrow().values().flatten().take(limit).cloned().collect()
     }
 
+    /// Whether any of the live servers advertises a URL.
+    pub fn has_urls(&self) -> bool {
+        self.live.borrow().values().any(Option::is_some)
+    }
+
     /// Waits until servers have joined or left since the last call; pending for ever if the store
     /// is gone. Cancel-safe.
     pub async fn changed(&mut self) {

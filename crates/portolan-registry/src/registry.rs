@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use portolan_core::{
     Action, HealthReport, Registration, Revision, ServiceAnnouncement, ServiceEndpoint, ServiceId,
+    ServiceName,
 };
 use portolan_metrics::{Metrics, OperationResult};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,7 +18,7 @@ use crate::committer::Request;
 use crate::staleness::Staleness;
 use crate::store::{self, Feed, Freshness, OpenError, ReadOnly, Receipt, Store};
 use crate::updater::{FeedState, Progress, ViewUpdater};
-use crate::view::View;
+use crate::view::{Lookup, PreparedAnswer, Stamp, View};
 use crate::{
     Command, CommandOrigin, CommandOutcome, CommandTarget, EventStream, InvalidRegistryConfig,
     Membership, Query, Recorder, Registered, RegistryConfig, RegistryError, RegistryTask,
@@ -225,12 +226,39 @@ impl Registry {
         let start = Instant::now();
         let found = self.view.find(query);
         for name in &query.names {
-            let found = found.0.binary_search_by(|endpoint| endpoint.name.cmp(name));
-            let result =
-                if found.is_ok() { OperationResult::Success } else { OperationResult::Failure };
-            self.metrics.service_lookup(name.as_str(), result, start.elapsed());
+            let first = found.0.binary_search_by(|endpoint| endpoint.name.cmp(name));
+            self.count_lookup(name.as_str(), first.is_ok(), start);
         }
         found
+    }
+
+    /// Returns the answer that was kept for a lookup of this service, if the service has not changed since then.
+    pub fn prepared(&self, name: &str, lookup: Lookup<'_>) -> Option<PreparedAnswer> {
+        let start = Instant::now();
+        let answer = self.view.prepared(name, lookup)?;
+        self.count_lookup(name, answer.found, start);
+        Some(answer)
+    }
+
+    /// Takes the state of a service, before the lookup whose answer is to be [kept](Self::keep); `None` if there is no such service.
+    pub fn stamp(&self, name: &ServiceName) -> Option<Stamp> {
+        self.view.stamp(name)
+    }
+
+    /// Keeps the answer to a lookup, unless the service has changed since the stamp was taken.
+    pub fn keep(
+        &self,
+        name: &ServiceName,
+        stamp: Stamp,
+        lookup: Lookup<'_>,
+        answer: PreparedAnswer,
+    ) {
+        self.view.keep(name, stamp, lookup, answer);
+    }
+
+    fn count_lookup(&self, name: &str, found: bool, start: Instant) {
+        let result = if found { OperationResult::Success } else { OperationResult::Failure };
+        self.metrics.service_lookup(name, result, start.elapsed());
     }
 
     /// Returns the revision of the last change of any service.
@@ -289,6 +317,11 @@ impl Registry {
     /// The URLs that the servers over the same store advertise, at most so many.
     pub fn server_urls(&self, limit: usize) -> Vec<Arc<str>> {
         self.membership.urls(limit)
+    }
+
+    /// Whether any server over the same store advertises a URL.
+    pub fn has_server_urls(&self) -> bool {
+        self.membership.has_urls()
     }
 
     /// Whether the registry can be used.

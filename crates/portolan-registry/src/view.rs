@@ -15,10 +15,13 @@ use crate::query::Query;
 use crate::store::decide::is_critical;
 use crate::store::{Committed, History};
 
+mod answers;
 mod read;
 mod service;
 mod waiters;
 
+use answers::Budget;
+pub use answers::{Lookup, PreparedAnswer, Stamp};
 pub(crate) use read::{Filter, ReadResult};
 use service::Service;
 pub(crate) use waiters::Waiter;
@@ -30,6 +33,8 @@ pub(crate) struct View {
     state: RwLock<State>,
     /// From when on every service had time to register.
     complete_at: Instant,
+    /// The memory of kept answers.
+    budget: Budget,
 }
 
 #[derive(Debug)]
@@ -78,7 +83,7 @@ impl View {
             gaps: Vec::new(),
             all_services: Waiters::default(),
         });
-        Self { state, complete_at }
+        Self { state, complete_at, budget: Budget::default() }
     }
 
     // --- writes, by the feed task
@@ -114,11 +119,12 @@ impl View {
         Instant::now() < self.complete_at
     }
 
-    /// Returns an instance.
+    /// Returns the revision of the last change.
     pub(crate) fn revision(&self) -> Revision {
         self.state.read().revision
     }
 
+    /// Returns an instance.
     pub(crate) fn get(&self, id: &ServiceId) -> Option<Arc<ServiceEndpoint>> {
         self.state.read().endpoints.get(id).cloned()
     }
@@ -141,6 +147,33 @@ impl View {
         let services = names.iter().filter_map(|name| state.services.get(*name));
         let latest = names.iter().map(|name| state.latest(name)).max();
         (services.flat_map(matching).collect(), latest.unwrap_or(state.revision))
+    }
+
+    // --- answers that are kept
+
+    /// The state of a service at this moment; `None` if there is none.
+    pub(crate) fn stamp(&self, name: &ServiceName) -> Option<Stamp> {
+        self.state.read().services.get(name).map(Service::stamp)
+    }
+
+    /// Returns the answer that was kept for a lookup of the service.
+    pub(crate) fn prepared(&self, name: &str, lookup: Lookup<'_>) -> Option<PreparedAnswer> {
+        self.state.read().services.get(name)?.answers().get(lookup)
+    }
+
+    /// Keeps the answer to a lookup, unless the service has changed since the stamp was taken.
+    pub(crate) fn keep(
+        &self,
+        name: &ServiceName,
+        stamp: Stamp,
+        lookup: Lookup<'_>,
+        answer: PreparedAnswer,
+    ) {
+        let state = self.state.read();
+        let service = state.services.get(name).filter(|service| service.stamp() == stamp);
+        if let Some(service) = service {
+            service.answers().keep(lookup, answer, &self.budget);
+        }
     }
 }
 

@@ -27,13 +27,19 @@ impl FromRequestParts<Api> for Requester {
         let connection = parts.extensions.get::<ConnectionInfo>().ok_or_else(|| {
             Problem::new(ProblemKind::Internal, "the connection of the request is unknown")
         })?;
-        let caller = Caller::new(connection.peer(), &parts.headers, api.proxies());
-        let network = parts.headers.get(NETWORK_ID_HEADER);
-        let is_tunneled = caller.vantage() == Vantage::SameHost
-            && network.is_some_and(|id| !api.is_own_network(id.as_bytes()));
+        let caller = caller_of(parts, connection, api);
         let grants = parts.extensions.get().and_then(Principal::grants).cloned();
-        Ok(Self { caller: if is_tunneled { Caller::UNKNOWN } else { caller }, grants })
+        Ok(Self { caller, grants })
     }
+}
+
+/// Returns the host that makes the request.
+pub(crate) fn caller_of(parts: &Parts, connection: &ConnectionInfo, api: &Api) -> Caller {
+    let caller = Caller::new(connection.peer(), &parts.headers, api.proxies());
+    let network = parts.headers.get(NETWORK_ID_HEADER);
+    let is_tunneled = caller.vantage() == Vantage::SameHost
+        && network.is_some_and(|id| !api.is_own_network(id.as_bytes()));
+    if is_tunneled { Caller::UNKNOWN } else { caller }
 }
 
 // === impl Requester ===

@@ -23,12 +23,20 @@ pub(crate) struct Currency {
 // === impl Currency ===
 
 impl Currency {
+    /// What is shown is what the store has.
+    pub(crate) const EXACT: Self = Self { view_age_ms: 0, stale: false };
+
     /// Call it before reading, so that what is read is not older.
     pub(crate) fn of(api: &Api) -> Self {
         let registry = api.registry();
         let view_age_ms = u64::try_from(registry.view_age().as_millis()).unwrap_or(u64::MAX);
         let stale = matches!(registry.status(), RegistryStatus::Loading | RegistryStatus::Stale);
         Self { view_age_ms, stale }
+    }
+
+    /// Whether it is as current as it can be.
+    pub(crate) fn is_exact(self) -> bool {
+        self.view_age_ms == 0 && !self.stale
     }
 
     /// Sets the headers.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, RawQuery, State};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::iter;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION};
@@ -20,8 +21,9 @@ use serde::Serialize;
 
 use crate::body::Json;
 use crate::etag::Version;
+use crate::lookups::{JSON, Repeatable};
 use crate::parameters::{self, Parameters};
-use crate::pieces::{self, Pieces};
+use crate::pieces::{self, Pieces, ReadTooSlow};
 use crate::problem::{Problem, ProblemKind};
 use crate::resources::caller::Requester;
 use crate::resources::currency::Currency;
@@ -58,12 +60,36 @@ struct Listing<'a> {
     declared: Vec<DeclaredInstance>,
 }
 
+/// An encoded list.
+#[derive(Debug)]
+enum Encoded {
+    /// It has a length, which clients like to know.
+    Whole(Bytes),
+    /// It is encoded while the client reads it.
+    Long { begin: [Option<Result<Bytes, ReadTooSlow>>; 2], rest: Pieces },
+}
+
+// === impl Encoded ===
+
+impl Encoded {
+    fn into_response(self, turns: &Turns) -> Response {
+        let body = match self {
+            Self::Whole(whole) => Body::from(whole),
+            Self::Long { begin, rest } => {
+                Body::from_stream(iter(begin.into_iter().flatten()).chain(turns.of(rest)))
+            }
+        };
+        ([(CONTENT_TYPE, JSON)], body).into_response()
+    }
+}
+
 /// `GET /api/v1/services`: the instances that match every condition.
 pub(crate) async fn list(
     State(api): State<Api>,
     Extension(connection): Extension<ConnectionInfo>,
     requester: Requester,
     headers: HeaderMap,
+    RawQuery(raw): RawQuery,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
     let (query, page) = query(parameters)?;
@@ -71,6 +97,7 @@ pub(crate) async fn list(
     // Before the lookup, so that a complete answer has everything.
     let incomplete = api.registry().is_incomplete();
     let currency = Currency::of(&api);
+    let repeatable = raw.and_then(|raw| Repeatable::new(&api, raw, &query, &requester));
     let (mut found, revision) = api.registry().lookup(&query);
     found.retain(|one| requester.may(Right::Read, &one.scope, &one.name));
     let (found, next) = page.of(found);
@@ -83,47 +110,50 @@ pub(crate) async fn list(
         true => api.turns().next().await,
         false => None,
     };
-    let mut response = etag::respond(&headers, version.tag(), || {
-        let Currency { view_age_ms, stale } = currency;
-        let listing = Listing {
-            revision,
-            incomplete,
-            view_age_ms,
-            stale,
-            open_to_network: api.is_open_to_network(),
-            next: next.as_ref(),
-            services: [],
-            declared: declared.clone(),
-        };
-        encode(&listing, found, vantage, &connection, api.turns())
-    });
+    let tag = version.tag();
+    let mut response = match etag::matches(&headers, &tag) {
+        true => etag::tagged(tag, StatusCode::NOT_MODIFIED),
+        false => {
+            let Currency { view_age_ms, stale } = currency;
+            let listing = Listing {
+                revision,
+                incomplete,
+                view_age_ms,
+                stale,
+                open_to_network: api.is_open_to_network(),
+                next: next.as_ref(),
+                services: [],
+                declared,
+            };
+            let is_found = !found.is_empty();
+            let encoded = encode(&listing, found, vantage, &connection)?;
+            if let (Some(repeatable), Encoded::Whole(body)) = (repeatable, &encoded) {
+                repeatable.keep(&api, vantage, &tag, body, is_found);
+            }
+            etag::tagged(tag, encoded.into_response(api.turns()))
+        }
+    };
     mark_incomplete(&mut response, incomplete);
     currency.mark(&mut response);
     Ok(response)
 }
 
-/// Encodes the list while the client reads it.
+/// Encodes the list; a long one while the client reads it.
 fn encode(
     listing: &Listing<'_>,
     found: Vec<Arc<ServiceEndpoint>>,
     vantage: Vantage,
     connection: &ConnectionInfo,
-    turns: &Turns,
-) -> Result<Response, Problem> {
+) -> Result<Encoded, Problem> {
     let around = pieces::around(listing, "services").ok_or_else(|| {
         Problem::new(ProblemKind::Internal, "the response could not be serialised")
             .remedy("report it with the log of the server")
     })?;
     let mut pieces = Pieces::new(around, found, vantage, connection)?;
-    // One piece has a length, which clients like to know.
-    let body = match (pieces.next(), pieces.next()) {
-        (Some(Ok(whole)), None) => Body::from(whole),
-        (first, second) => {
-            let begin = iter(first.into_iter().chain(second));
-            Body::from_stream(begin.chain(turns.of(pieces)))
-        }
-    };
-    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(match (pieces.next(), pieces.next()) {
+        (Some(Ok(whole)), None) => Encoded::Whole(whole),
+        (first, second) => Encoded::Long { begin: [first, second], rest: pieces },
+    })
 }
 
 /// Returns the declared instances that are not ready and match. They have a name, a scope and a state only,

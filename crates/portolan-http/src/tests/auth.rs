@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::CredentialSource::{Bearer, Header, Query};
 use crate::{
-    AccessControl, Authenticator, ConnectionInfo, HttpLimits, HttpPolicy, Peer, Principal,
-    RequestError, Standing,
+    AccessControl, Authenticator, ConnectionInfo, Evidence, HttpLimits, HttpPolicy, Peer,
+    Principal, RequestError, Standing,
 };
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -27,7 +27,11 @@ fn request(uri: &str, headers: &[(&str, &str)]) -> Parts {
 
 fn identify(authenticator: &Authenticator, request: &Parts) -> Principal {
     let access = Arc::clone(&authenticator.access.borrow());
-    access.identify(&authenticator.evidence(request), NOW)
+    access.identify(&evidence(authenticator, request), NOW)
+}
+
+fn evidence(authenticator: &Authenticator, request: &Parts) -> Evidence {
+    authenticator.evidence(request, request.extensions.get())
 }
 
 #[test]
@@ -194,9 +198,9 @@ fn certificate_of_a_client_proves_what_the_policies_say() {
 async fn standing_changes_with_the_rights_and_not_with_those_of_others() {
     let (sender, authenticator) = following(identities());
     let request = request("/", &[("authorization", "Bearer of the reader")]);
-    let (principal, evidence) =
-        (identify(&authenticator, &request), authenticator.evidence(&request));
-    let standing = Standing::new(authenticator.access.clone(), evidence, principal);
+    let (principal, proven) =
+        (identify(&authenticator, &request), evidence(&authenticator, &request));
+    let standing = Standing::new(authenticator.access.clone(), proven, principal);
     let mut changed = Box::pin(standing.changed());
     let unchanged = async |changed: &mut _| {
         timeout(Duration::from_secs(3600), changed).await.unwrap_err();
@@ -221,7 +225,7 @@ async fn standing_ends_when_the_token_expires() {
     let access = access.with_identities(Identities::new(&policies, &tokens, Revision(1)));
     let (_sender, authenticator) = following(access);
     let bearer = format!("Bearer {}", token.secret.expose());
-    let evidence = authenticator.evidence(&request("/", &[("authorization", &bearer)]));
+    let evidence = evidence(&authenticator, &request("/", &[("authorization", &bearer)]));
     let at = |time| authenticator.access.borrow().identify(&evidence, time);
     let principal = at(now);
     principal.authorize().unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use portolan_core::{Revision, ServiceEndpoint, ServiceEvent, ServiceId};
 
+use super::answers::{Answers, Stamp};
 use super::waiters::Waiters;
 use crate::store::decide::is_critical;
 
@@ -16,6 +17,8 @@ pub(super) struct Service {
     compacted: Revision,
     critical: usize,
     pub(super) waiters: Waiters,
+    stamp: Stamp,
+    answers: Answers,
 }
 
 // === impl Service ===
@@ -29,11 +32,23 @@ impl Service {
             compacted,
             critical: 0,
             waiters: Waiters::default(),
+            stamp: Stamp::next(),
+            answers: Answers::default(),
         }
     }
 
     pub(super) fn endpoints(&self) -> impl Iterator<Item = &Arc<ServiceEndpoint>> {
         self.endpoints.values()
+    }
+
+    /// Its state at this moment, for [`answers`](Self::answers).
+    pub(super) fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// The answers to lookups since the last change.
+    pub(super) fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     pub(super) fn critical(&self) -> usize {
@@ -60,31 +75,42 @@ impl Service {
     }
 
     pub(super) fn put(&mut self, endpoint: &Arc<ServiceEndpoint>) {
+        self.changed();
         let old = self.endpoints.insert(endpoint.id.clone(), Arc::clone(endpoint));
         self.count(old.as_deref(), Some(endpoint));
     }
 
     pub(super) fn remove(&mut self, id: &ServiceId) {
+        self.changed();
         let old = self.endpoints.remove(id);
         self.count(old.as_deref(), None);
     }
 
     pub(super) fn record(&mut self, event: &Arc<ServiceEvent>) {
+        self.changed();
         self.log.push_back(Arc::clone(event));
     }
 
     /// Drops the events up to the revision.
     pub(super) fn drop_until(&mut self, revision: Revision) {
+        self.changed();
         while self.log.pop_front_if(|event| event.revision <= revision).is_some() {}
         self.compacted = revision;
     }
 
     /// Clears everything but the watches.
     pub(super) fn reset(&mut self, revision: Revision) {
+        self.changed();
         self.endpoints.clear();
         self.log.clear();
         self.critical = 0;
         self.compacted = revision;
+    }
+
+    /// Forgets what was answered.
+    fn changed(&mut self) {
+        self.stamp = Stamp::next();
+        self.answers.clear();
     }
 
     fn count(&mut self, old: Option<&ServiceEndpoint>, new: Option<&ServiceEndpoint>) {

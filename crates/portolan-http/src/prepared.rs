@@ -1,0 +1,67 @@
+//! Requests that are answered from prepared bytes, without the router and its layers.
+//!
+//! A lookup whose answer is known costs less than the middleware around it. So a dialect may answer it directly, if nothing about the
+//! request needs the middleware: it has no body, did not come through a proxy, names this server, and its client may do everything.
+
+use axum::response::Response;
+use http::Method;
+use http::request::Parts;
+use jiff::Timestamp;
+
+use crate::dialect::Dialect;
+use crate::middleware::{log_prepared, protect};
+use crate::{Caller, ConnectionInfo};
+
+/// The prepared answers of a dialect. A function of that signature is an implementation.
+pub trait PreparedAnswers: Send + Sync + 'static {
+    /// Returns the answer to a `GET` without a body of a client that may read everything, if there is one. It has to be equal to the
+    /// response of the dialect's router. Called for every such request, so it decides fast.
+    fn answer(&self, request: &Parts, connection: &ConnectionInfo) -> Option<Response>;
+}
+
+impl<F> PreparedAnswers for F
+where
+    F: Fn(&Parts, &ConnectionInfo) -> Option<Response> + Send + Sync + 'static,
+{
+    fn answer(&self, request: &Parts, connection: &ConnectionInfo) -> Option<Response> {
+        self(request, connection)
+    }
+}
+
+/// Answers the request, if nothing about it needs the router. What is refused here is refused again by the router, which explains it.
+pub(crate) fn answer(
+    dialect: &Dialect,
+    request: &Parts,
+    connection: &ConnectionInfo,
+) -> Option<Response> {
+    let prepared = dialect.prepared_answers()?;
+    if request.method != Method::GET || Caller::is_forwarded(&request.headers) {
+        return None;
+    }
+    let (state, peer) = (connection.state(), connection.peer());
+    state.hosts().check(request, peer).ok()?;
+    if !may_do_everything(dialect, request, connection) {
+        return None;
+    }
+    let mut response = prepared.answer(request, connection)?;
+    // Last, so that the router does not count the request again.
+    state.clients().request(connection.client()).ok()?;
+    protect(&mut response);
+    log_prepared(peer, request, &response);
+    Some(response)
+}
+
+fn may_do_everything(dialect: &Dialect, request: &Parts, connection: &ConnectionInfo) -> bool {
+    let authenticator = dialect.authenticated_by();
+    let access = authenticator.access.borrow();
+    if access.is_open() {
+        return true;
+    }
+    let evidence = authenticator.evidence(request, Some(connection));
+    let is_guesser = || connection.state().clients().check_guesses(connection.client()).is_err();
+    if evidence.token.is_some() && is_guesser() {
+        return false;
+    }
+    let principal = access.identify(&evidence, Timestamp::now());
+    principal.grants().is_none() && principal.authorize().is_ok()
+}
