@@ -3,7 +3,7 @@
 //! `portolan serve` checks 10,000 instances every 10 s, half of them with `tcp` and half with `http`, at servers in this
 //! process. It is measured over a minute, and again after it was stopped by a signal for three intervals.
 
-mod process;
+pub(crate) mod process;
 mod targets;
 
 use std::time::Duration;

@@ -22,6 +22,8 @@ mod flood;
 mod health;
 mod interleaved;
 mod kill;
+#[cfg(feature = "full")]
+mod lookup;
 mod occupied;
 mod registry;
 mod report;
@@ -42,6 +44,8 @@ pub use baseline::{Family, bound};
 pub use bench_env::{BenchEnv, HELD, MEASURED, request};
 #[cfg(feature = "full")]
 pub use crash::{LISTEN, listen};
+#[cfg(feature = "full")]
+pub use lookup::{BARE, serve_bare};
 pub use start::{STARTED, write_start_time};
 pub use worker::run_worker;
 
@@ -62,6 +66,8 @@ const PORTS: [(&str, Part); 6] = [
 
 /// The parts of the registry's report by name.
 const REGISTRY: &[(&str, Part)] = &[
+    #[cfg(feature = "full")]
+    ("lookup", lookup::rows),
     ("durable", registry::durable),
     ("recovery", registry::recovery),
     ("flood", flood::rows),

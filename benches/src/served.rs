@@ -36,9 +36,21 @@ pub(crate) fn portolan(directory: &Path) -> Result<Command> {
 // === impl ServedRegistry ===
 
 impl ServedRegistry {
+    /// Starts one that requires no token.
+    #[cfg(feature = "full")]
+    pub(crate) fn start_open(env: &BenchEnv, settings: &[String]) -> Result<Self> {
+        let mut command = portolan(env.directory())?;
+        command.env_remove("PORTOLAN_TOKEN");
+        Self::spawn(command, settings)
+    }
+
+    /// Starts one that requires a token.
     pub(crate) fn start(env: &BenchEnv, settings: &[String]) -> Result<Self> {
+        Self::spawn(portolan(env.directory())?, settings)
+    }
+
+    fn spawn(mut serve: Command, settings: &[String]) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut serve = portolan(env.directory())?;
         serve.args(["serve", "--listen", &address.to_string()]);
         settings.iter().for_each(|setting| _ = serve.args(["--set", setting]));
         let registry = Self { child: serve.spawn()?, address };

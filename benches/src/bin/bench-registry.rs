@@ -8,6 +8,10 @@ fn main() -> Result<()> {
     match arguments.as_slice() {
         #[cfg(feature = "full")]
         [only, port] if only == portolan_benches::LISTEN => portolan_benches::listen(port),
+        #[cfg(feature = "full")]
+        [only, address, file] if only == portolan_benches::BARE => {
+            portolan_benches::serve_bare(address, file.as_ref())
+        }
         parts => portolan_benches::print_registry_report(parts),
     }
 }

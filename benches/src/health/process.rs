@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 const BEFORE: usize = 11;
 
 /// Returns the processor time that the process has used, in user and kernel mode.
-pub(super) fn cpu_time(pid: u32) -> Result<Duration> {
+pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields = stat.rsplit_once(')').context("no name")?.1.split_whitespace();
     let ticks = fields.skip(BEFORE).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;

@@ -25,6 +25,7 @@
 //! ```
 
 mod body;
+mod encoded_events;
 mod errors;
 mod etag;
 mod failure_reports;

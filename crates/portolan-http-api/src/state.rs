@@ -14,6 +14,7 @@ use portolan_metrics::Metrics;
 use portolan_registry::Registry;
 use tokio::sync::watch;
 
+use crate::encoded_events::EncodedEvents;
 use crate::failure_reports::FailureReports;
 use crate::sessions::Sessions;
 use crate::turns::Turns;
@@ -39,6 +40,7 @@ struct Inner {
     bookmarks: Duration,
     sessions: Option<Sessions>,
     turns: Turns,
+    encoded_events: EncodedEvents,
     failure_reports: Option<FailureReports>,
     check_results: LastResults,
     version: String,
@@ -66,11 +68,17 @@ impl Api {
             bookmarks: BOOKMARKS,
             sessions: None,
             turns: Turns::new(),
+            encoded_events: EncodedEvents::default(),
             failure_reports: None,
             check_results: LastResults::default(),
             version,
             openapi,
         }))
+    }
+
+    /// The changes that watches send.
+    pub(crate) fn encoded_events(&self) -> &EncodedEvents {
+        &self.0.encoded_events
     }
 
     /// The queue in which long documents are encoded.

@@ -82,6 +82,8 @@ impl ViewUpdater {
         let progress = Progress { index: update.index, feed: FeedState::Live, loaded: true };
         self.progress.send_replace(progress);
         self.freshness.reach(update.index);
+        // Last, so that the writer's answer does not wait for a thousand watches.
+        self.view.wake(&update.committed);
     }
 }
 

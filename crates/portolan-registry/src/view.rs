@@ -88,17 +88,19 @@ impl View {
 
     // --- writes, by the feed task
 
-    /// Applies what the store has committed and wakes the watches concerned. Returns the services
-    /// whose number of critical instances changed.
+    /// Applies what the store has committed. Returns the services whose number of critical instances changed. The watches are
+    /// to be [woken](Self::wake) then.
     pub(crate) fn apply(&self, committed: &[Committed]) -> Vec<Unhealthy> {
         let mut unhealthy = Vec::new();
         let mut state = self.state.write();
         committed.iter().for_each(|committed| state.apply(committed, &mut unhealthy));
-        drop(state);
-        // Under a shared lock, so that woken watches can read.
+        unhealthy
+    }
+
+    /// Wakes the watches that what was applied concerns. Under a shared lock, so that they can read.
+    pub(crate) fn wake(&self, committed: &[Committed]) {
         let state = self.state.read();
         committed.iter().for_each(|committed| state.wake(committed));
-        unhealthy
     }
 
     /// Ends every watch.

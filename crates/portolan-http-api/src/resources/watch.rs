@@ -23,6 +23,7 @@ use serde_json::json;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::Api;
+use crate::encoded_events::EncodedEvents;
 use crate::parameters::{self, Parameters};
 use crate::pieces::{self, Pieces, ReadTooSlow};
 use crate::problem::Problem;
@@ -42,6 +43,13 @@ enum Message {
     Event(Arc<ServiceEvent>),
     /// Nothing that is watched has changed up to this revision, so that the watch can resume from it.
     Bookmark(Revision),
+}
+
+/// The client of a watch.
+struct Watcher {
+    requester: Requester,
+    connection: ConnectionInfo,
+    encoded: EncodedEvents,
 }
 
 /// A watch with bookmarks at an interval: without them, the revision of the last change of a quiet service would
@@ -74,9 +82,10 @@ pub(crate) async fn stream(
     let mut messages = Bookmarked::new(api.registry().watch(query), api.bookmark_interval());
     // The snapshot is there at once, if there is one. Without memory for it, the client is told to come later.
     let first = messages.next().now_or_never().flatten();
-    let first = first.map(|message| message.encode(&requester, &connection)).transpose()?;
+    let watcher = Watcher { requester, connection, encoded: api.encoded_events().clone() };
+    let first = first.map(|message| watcher.encode(message)).transpose()?;
     let turns = api.turns().clone();
-    let rest = messages.map(move |message| message.encode(&requester, &connection));
+    let rest = messages.map(move |message| watcher.encode(message));
     let pieces = iter(first)
         .map(Ok)
         .chain(rest)
@@ -120,48 +129,49 @@ pub(crate) async fn changed(standing: Option<Standing>) {
     }
 }
 
-// === impl Message ===
+// === impl Watcher ===
 
-impl Message {
+impl Watcher {
     /// Encodes the message as the caller sees it; nothing if it concerns an instance out of its reach. The id is what a client
     /// sends to resume, as `Last-Event-ID`; a browser without a listener for bookmarks takes it too (HTML Living Standard,
     /// 9.2.6).
-    fn encode(
-        self,
-        requester: &Requester,
-        connection: &ConnectionInfo,
-    ) -> Result<Encoded, RequestError> {
-        let vantage = requester.vantage();
-        let may_watch = |one: &ServiceEndpoint| requester.may(Right::Watch, &one.scope, &one.name);
-        let event = match self {
-            Self::Bookmark(revision) => {
+    fn encode(&self, message: Message) -> Result<Encoded, RequestError> {
+        let vantage = self.requester.vantage();
+        let may_watch =
+            |one: &ServiceEndpoint| self.requester.may(Right::Watch, &one.scope, &one.name);
+        let event = match message {
+            Message::Bookmark(revision) => {
                 let bookmark = json!({"revision": revision, "type": "bookmark"});
-                return Ok(Encoded::one(event("bookmark", revision, &bookmark.to_string())));
+                let text = self::event("bookmark", revision, &bookmark.to_string());
+                return Ok(Encoded::one(text.into()));
             }
-            Self::Event(event) => event,
+            Message::Event(event) => event,
         };
         let ServiceEvent { revision, ref change } = *event;
         if let Change::Snapshot { endpoints, incomplete } = change {
             let endpoints = endpoints.iter().filter(|one| may_watch(one)).cloned().collect();
-            return snapshot(revision, endpoints, *incomplete, vantage, connection);
+            return snapshot(revision, endpoints, *incomplete, vantage, &self.connection);
         }
         if change.endpoint().is_some_and(|one| !may_watch(one)) {
             return Ok(Encoded::default());
         }
-        let seen = match vantage {
-            Vantage::SameHost => Some(event.change.clone()),
-            vantage => event.change.clone().seen_from(vantage),
-        };
-        let Some(change) = seen else { return Ok(Encoded::default()) };
-        let kind = change.kind();
-        Ok(match serde_json::to_string(&ServiceEvent { revision, change }) {
-            Ok(json) => Encoded::one(self::event(kind, revision, &json)),
-            Err(error) => {
-                tracing::error!(%error, "Event could not be serialised");
-                Encoded::default()
-            }
-        })
+        let encoded = self.encoded.get(&event, vantage, || change_seen_from(vantage, &event));
+        Ok(encoded.map(Encoded::one).unwrap_or_default())
     }
+}
+
+/// Encodes a change of one instance; `None` if the instance is out of reach.
+fn change_seen_from(vantage: Vantage, event: &ServiceEvent) -> Option<Bytes> {
+    let change = match vantage {
+        Vantage::SameHost => event.change.clone(),
+        vantage => event.change.clone().seen_from(vantage)?,
+    };
+    let (kind, revision) = (change.kind(), event.revision);
+    let encoded = serde_json::to_string(&ServiceEvent { revision, change });
+    let failed =
+        |error: &serde_json::Error| tracing::error!(%error, "Event could not be serialised");
+    let json = encoded.inspect_err(failed).ok()?;
+    Some(self::event(kind, revision, &json).into())
 }
 
 /// An encoded message: at most one piece, or the pieces of a snapshot.
@@ -174,8 +184,8 @@ struct Encoded {
 // === impl Encoded ===
 
 impl Encoded {
-    fn one(text: String) -> Self {
-        Self { one: Some(text.into()), pieces: None }
+    fn one(event: Bytes) -> Self {
+        Self { one: Some(event), pieces: None }
     }
 
     fn in_turns(self, turns: &Turns) -> impl Stream<Item = Result<Bytes, ReadTooSlow>> + use<> {
