@@ -10,11 +10,13 @@ use portolan_core::escaped_line;
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio::time::timeout;
 
+use crate::compose::ProjectContainer;
 use crate::container::{Container, Listed};
 use crate::error::DockerError;
-use crate::events::{EventStream, FILTERS};
+use crate::events::{ContainerEvent, EventStream, FILTERS};
 
 /// How long an answer may take. The engine answers within milliseconds unless it starts many containers.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -22,6 +24,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 const LIST: usize = 32 << 20;
 /// The limit on every other answer in bytes.
 const BODY: usize = 4 << 20;
+/// The label of the containers of a Compose project.
+const PROJECT: &str = "com.docker.compose.project";
 /// How much of the engine's reason an error has, in characters.
 const MESSAGE: usize = 500;
 
@@ -31,6 +35,10 @@ pub struct Engine {
     socket: Arc<PathBuf>,
     client: Client,
 }
+
+/// The ends and removals of containers.
+#[derive(Debug)]
+pub struct ContainerEnds(EventStream);
 
 #[derive(Deserialize)]
 struct Info {
@@ -42,6 +50,19 @@ struct Info {
 struct Message {
     #[serde(default)]
     message: String,
+}
+
+// === impl ContainerEnds ===
+
+impl ContainerEnds {
+    /// Waits for the next one. Cancel-safe.
+    ///
+    /// # Errors
+    /// The engine has ended the connection.
+    pub async fn next(&mut self) -> Result<(), DockerError> {
+        while !matches!(self.0.next().await?, ContainerEvent::Ended(_)) {}
+        Ok(())
+    }
 }
 
 // === impl Engine ===
@@ -90,6 +111,25 @@ impl Engine {
         }
     }
 
+    /// Returns the containers of a Compose project, running or not.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn project(&self, name: &str) -> Result<Vec<ProjectContainer>, DockerError> {
+        let filters = json!({ "label": [format!("{PROJECT}={name}")] });
+        let mut url = url::Url::parse("http://docker/containers/json").expect("it is a constant");
+        url.query_pairs_mut().append_pair("all", "1").append_pair("filters", &filters.to_string());
+        self.json_at(url.as_str(), LIST).await
+    }
+
+    /// Subscribes to the ends of containers. What happens after this call is in it.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn container_ends(&self) -> Result<ContainerEnds, DockerError> {
+        Ok(ContainerEnds(self.events().await?))
+    }
+
     /// Opens the stream of the events that concern instances. What happens after this call is in the stream.
     pub(crate) async fn events(&self) -> Result<EventStream, DockerError> {
         let mut url = url::Url::parse("http://docker/events").expect("it is a constant");
@@ -98,7 +138,15 @@ impl Engine {
     }
 
     async fn json<T: DeserializeOwned>(&self, path: &str, limit: usize) -> Result<T, DockerError> {
-        let response = self.get(&format!("http://docker{path}")).await?;
+        self.json_at(&format!("http://docker{path}"), limit).await
+    }
+
+    async fn json_at<T: DeserializeOwned>(
+        &self,
+        url: &str,
+        limit: usize,
+    ) -> Result<T, DockerError> {
+        let response = self.get(url).await?;
         let body = self.in_time(self.body(response, limit)).await?;
         serde_json::from_slice(&body).map_err(|error| self.bad_answer(&error.to_string()))
     }

@@ -5,6 +5,7 @@
 //! compares what is desired with what is registered and knows no Docker.
 
 mod addresses;
+pub mod compose;
 mod container;
 mod engine;
 mod error;
@@ -15,7 +16,7 @@ mod labels;
 mod registrar;
 mod registration_state;
 
-pub use engine::Engine;
+pub use engine::{ContainerEnds, Engine};
 pub use error::DockerError;
 pub use registrar::ContainerRegistrar;
 
