@@ -59,6 +59,13 @@ pub(crate) enum ServiceCommand {
     /// Registers the containers of a Docker engine
     #[command(after_help = commands::docker::AFTER_HELP)]
     Docker(commands::docker::Docker),
+    /// Runs Docker Compose with leased ports
+    #[command(after_help = commands::compose::AFTER_HELP)]
+    Compose(commands::compose::Compose),
+    /// Holds the leases of a Compose project
+    #[cfg(feature = "full")]
+    #[command(hide = true)]
+    ComposeHold(commands::compose::hold::ComposeHold),
     /// Finds a service
     Discover(commands::discover::Discover),
     /// Prints changes to services as they happen

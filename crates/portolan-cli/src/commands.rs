@@ -4,6 +4,7 @@ pub(crate) mod announce;
 pub(crate) mod audit;
 pub(crate) mod ca;
 pub(crate) mod completions;
+pub(crate) mod compose;
 pub(crate) mod config;
 pub(crate) mod deregister;
 pub(crate) mod discover;

@@ -120,6 +120,9 @@ async fn dispatch(
         ServiceCommand::Run(run) => run.run(context).await,
         ServiceCommand::Render(render) => render.run(context).await,
         ServiceCommand::Docker(docker) => docker.run(context).await,
+        ServiceCommand::Compose(compose) => compose.run(context).await,
+        #[cfg(feature = "full")]
+        ServiceCommand::ComposeHold(hold) => hold.run(context).await,
         ServiceCommand::Exec(exec) => shutdown::or_interrupted(exec.run(context)).await,
         ServiceCommand::Discover(discover) => shutdown::or_interrupted(discover.run(context)).await,
         ServiceCommand::Watch(watch) => watch.run(context).await,

@@ -23,6 +23,7 @@ pub struct PortRequest {
     pub(crate) ephemeral: EphemeralFallback,
     pub(crate) http: Option<bool>,
     pub(crate) folder: Option<PathBuf>,
+    pub(crate) served: Vec<u16>,
 }
 
 /// A port of a service. A session holds at most one lease for each.
@@ -64,6 +65,7 @@ impl PortRequest {
             ephemeral: EphemeralFallback::default(),
             http: None,
             folder: None,
+            served: Vec::new(),
         }
     }
 
@@ -154,6 +156,18 @@ impl PortRequest {
     pub fn http(mut self, http: bool) -> Self {
         self.http = Some(http);
         self
+    }
+
+    /// Sets the ports on which the service listens already, such as those at which its container is published: for a
+    /// [claimed](Depth::Claimed) lease they count as free. They are tried in the same order as any other.
+    pub fn served(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
+        self.served = ports.into_iter().collect();
+        self
+    }
+
+    /// Whether the port is the service's own, although it is in use.
+    pub(crate) fn is_served(&self, port: u16) -> bool {
+        self.depth == Depth::Claimed && self.served.contains(&port)
     }
 
     /// Sets the directory that is part of the sticky port's key, so that two working copies of one

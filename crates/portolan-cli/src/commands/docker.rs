@@ -10,6 +10,8 @@ use crate::exit::CommandResult;
 
 #[cfg(feature = "full")]
 mod follow;
+#[cfg(feature = "full")]
+pub(crate) use follow::socket;
 
 pub(crate) const AFTER_HELP: &str = "\
 A container is registered while it runs and is not paused, if its labels name a service:
@@ -46,10 +48,13 @@ impl Docker {
     #[cfg(not(feature = "full"))]
     #[allow(clippy::unused_async, reason = "the signature of every command")]
     pub(crate) async fn run(self, _: &Context) -> CommandResult {
-        Err(crate::exit::Failure::new(
-            crate::exit::Exit::Usage,
-            "this portolan was built without Docker",
-        )
-        .remedy("use the packaged release, or build it with `--features full`"))
+        Err(not_built())
     }
+}
+
+/// The failure of a command that this build does not have.
+#[cfg(not(feature = "full"))]
+pub(crate) fn not_built() -> crate::exit::Failure {
+    crate::exit::Failure::usage("this portolan was built without Docker")
+        .remedy("use the packaged release, or build it with `--features full`")
 }

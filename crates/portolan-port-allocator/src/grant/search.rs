@@ -130,6 +130,9 @@ impl Search<'_> {
             probe.table.withdraw(claim);
             return Err(error.into());
         }
+        if self.request.is_served(port) {
+            return Ok(Ok((claim, Sockets::default())));
+        }
         let is_known_foreign = !is_wanted && probe.is_known_foreign(port);
         let budget = &mut self.retry_budget;
         match budget.bind(self.binder, port, self.request, is_known_foreign, claim.reclaimed()) {

@@ -29,7 +29,7 @@ pub(super) async fn follow(docker: Docker, context: &Context) -> CommandResult {
 }
 
 /// Returns the path of the socket. An engine on another host has containers of which the addresses here mean nothing.
-fn socket(option: Option<PathBuf>) -> Result<PathBuf, Failure> {
+pub(crate) fn socket(option: Option<PathBuf>) -> Result<PathBuf, Failure> {
     if let Some(path) = option {
         return Ok(path);
     }
