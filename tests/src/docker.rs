@@ -1,11 +1,16 @@
 //! A real Docker engine of the test's own: its data, its socket and its networks belong to the test alone.
 
+mod compose;
+mod images;
+
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+
+pub use compose::ComposeVersion;
 
 use crate::env::TestEnv;
 use crate::process::{Output, Process};
@@ -15,8 +20,8 @@ use crate::wait::TIMEOUT;
 /// The image that containers are created from: busybox.
 pub const IMAGE: &str = "box";
 /// The programs of the image.
-const PROGRAMS: [&str; 9] =
-    ["sh", "httpd", "wget", "sleep", "mkdir", "chroot", "test", "touch", "rm"];
+const PROGRAMS: [&str; 10] =
+    ["sh", "httpd", "wget", "sleep", "mkdir", "chroot", "test", "touch", "rm", "nc"];
 
 /// An engine with the image [`IMAGE`].
 #[derive(Debug)]
@@ -107,11 +112,16 @@ impl<'a> Docker<'a> {
         for program in PROGRAMS {
             symlink("busybox", bin.join(program))?;
         }
+        self.import(&self.env.directory().join("image"), IMAGE, &["--change", "EXPOSE 80"])
+    }
+
+    /// Creates an image of this directory.
+    fn import(&self, root: &Path, name: &str, options: &[&str]) -> Result<()> {
         let tar = self.env.directory().join("image.tar").display().to_string();
         let mut command = Command::new("tar");
-        command.arg("-C").arg(self.env.directory().join("image")).args(["-cf", &tar, "."]);
+        command.arg("-C").arg(root).args(["-cf", &tar, "."]);
         self.env.spawn("tar", command)?.wait(TIMEOUT)?.exits(0)?;
-        self.run(&["import", "--change", "EXPOSE 80", &tar, IMAGE]).map(drop)
+        self.run(&[&["import"], options, &[&tar, name]].concat()).map(drop)
     }
 }
 

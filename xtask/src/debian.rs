@@ -15,7 +15,7 @@ struct Program {
 }
 
 /// Every program that the checks start and that does not come with Rust.
-const PROGRAMS: [Program; 31] = [
+const PROGRAMS: [Program; 32] = [
     Program { name: "initdb", package: "postgresql" },
     Program { name: "psql", package: "postgresql-client" },
     Program { name: "redis-server", package: "redis-server" },
@@ -42,6 +42,7 @@ const PROGRAMS: [Program; 31] = [
     // Makes the certificates of the tests.
     Program { name: "openssl", package: "openssl" },
     Program { name: "dockerd", package: "docker.io" },
+    Program { name: "docker-compose", package: "docker-compose" },
     // The image of the containers.
     Program { name: "busybox", package: "busybox-static" },
     Program { name: "tar", package: "tar" },
