@@ -7,18 +7,21 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 pub use compose::ComposeVersion;
 
-use crate::env::TestEnv;
+use crate::env::{TestEnv, target_directory};
 use crate::process::{Output, Process};
 use crate::programs;
 use crate::wait::TIMEOUT;
 
 /// The image that containers are created from: busybox.
 pub const IMAGE: &str = "box";
+/// How long the build of an image may take, which copies unoptimized programs several times.
+const BUILD: Duration = Duration::from_secs(120);
 /// The programs of the image.
 const PROGRAMS: [&str; 10] =
     ["sh", "httpd", "wget", "sleep", "mkdir", "chroot", "test", "touch", "rm", "nc"];
@@ -70,6 +73,25 @@ impl<'a> Docker<'a> {
         let mut command = Command::new(programs::find_system("docker", "docker.io")?);
         command.arg("-H").arg(format!("unix://{}", self.socket().display())).args(arguments);
         self.env.spawn("docker", command)?.wait(TIMEOUT)
+    }
+
+    /// Makes the image of Portolan with this name, from the programs that are built and the image `base`.
+    ///
+    /// # Errors
+    /// A program is not built, or the build of the image fails.
+    pub fn build_portolan(&self, name: &str) -> Result<()> {
+        self.import_base()?;
+        let programs = target_directory()?;
+        let docker = programs::find_system("docker", "docker.io")?;
+        let bin = docker.parent().context("a program without a directory")?;
+        let mut command = Command::new(programs.join("xtask"));
+        command
+            .args(["image", "--base", "base", "--tag", name, "--prebuilt"])
+            .arg(&programs)
+            .env("PATH", bin)
+            .env("DOCKER_BUILDKIT", "0")
+            .env("DOCKER_HOST", format!("unix://{}", self.socket().display()));
+        self.env.spawn("xtask", command)?.wait(BUILD)?.exits(0).map(drop)
     }
 
     /// Starts a container that serves its own name over HTTP on port 80.

@@ -12,6 +12,7 @@ use serde_json::Value;
 use latency::{Removal, kill, kill_events, print_latencies};
 
 mod compose;
+mod image;
 mod latency;
 
 const WEB: [&str; 2] = ["--label", "portolan.name=web"];

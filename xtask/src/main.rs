@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask up`, `test`, `programs`, `kubernetes`, `bench`, `sbom` and `reproducible`.
+//! The project's own commands: `cargo xtask up`, `test`, `programs`, `kubernetes`, `image`, `bench`, `sbom` and `reproducible`.
 //!
 //! It has one small dependency, so that it builds in seconds on a fresh clone.
 
@@ -11,6 +11,7 @@ mod bench;
 mod build;
 mod cargo_deny;
 mod debian;
+mod image;
 mod kubernetes;
 mod other_releases;
 mod python_packages;
@@ -34,6 +35,9 @@ Commands:
   programs        install the programs that the tests start, without running them
   kubernetes build
                   build the API server of Kubernetes that the tests start, from the source packages of Debian
+  image [--profile PROFILE] [--prebuilt DIR] [--base IMAGE] [--tag TAG]
+                  build for release, or in another profile, or take the programs in DIR, and make the image of
+                  packaging/docker/Dockerfile from them
   bench [--profile PROFILE] ports [PART]...
                   build for release, or in another profile, and print how fast ports are
                   allocated, beside what the system itself allows in the same run: the whole
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(rest),
         Some("programs") => test::install_programs(),
         Some("kubernetes") => kubernetes::run(rest),
+        Some("image") => image::run(rest),
         Some("bench") => bench::run(rest),
         Some("sbom") => sbom(rest),
         Some("reproducible") => reproducible::run(rest),

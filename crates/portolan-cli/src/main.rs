@@ -9,6 +9,7 @@ mod endpoint_args;
 mod exit;
 mod exit_codes;
 mod global;
+mod init;
 mod logging;
 mod output;
 mod received_signals;
@@ -49,7 +50,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return print_usage(&error).into(),
     };
-    let exit = run(&global, command).unwrap_or_else(|failure| print_failure(&global, &failure));
+    let result = if init::is_needed() { init::run() } else { run(&global, command) };
+    let exit = result.unwrap_or_else(|failure| print_failure(&global, &failure));
     // What nobody reads does not keep the command from ending.
     output::background::finish(LAST_OUTPUT);
     exit.into()

@@ -30,15 +30,19 @@ pub(crate) struct Received {
 /// Receives the signals in the order of their arrival.
 pub(crate) struct ReceivedSignals(mpsc::Receiver<Received>);
 
+/// Returns every signal that a command catches for its programs.
+pub(crate) fn caught() -> impl Iterator<Item = c_int> {
+    let ignored = portolan_host_facts::ignored_signals();
+    SIGNALS.into_iter().filter(move |number| ignored & (1 << (number - 1)) == 0)
+}
+
 // === impl ReceivedSignals ===
 
 impl ReceivedSignals {
     /// Catches the signals, except those that the parent process ignores, as nohup(1) does with SIGHUP.
     pub(crate) fn start() -> Result<Self, Failure> {
         let failed = |error| Failure::failed(format_args!("cannot catch signals: {error}"));
-        let ignored = portolan_host_facts::ignored_signals();
-        let caught = SIGNALS.into_iter().filter(|number| ignored & (1 << (number - 1)) == 0);
-        let mut signals = SignalsInfo::<WithOrigin>::new(caught).map_err(failed)?;
+        let mut signals = SignalsInfo::<WithOrigin>::new(caught()).map_err(failed)?;
         let (to, received) = mpsc::channel(QUEUE);
         let handle = signals.handle();
         let forward = move || {

@@ -543,3 +543,18 @@ fn listening_sockets_are_passed_to_child() {
     assert!(TcpStream::connect(address).is_err(), "this process has no copy of the listener");
     assert_eq!(env.allocator().holders().len(), 1, "the port is still reserved");
 }
+
+#[test]
+fn port_on_which_the_service_listens_already_is_free_for_it_alone() {
+    let env = TestEnv::with_ports(2);
+    let _container = TcpListener::bind((Ipv4Addr::UNSPECIFIED, env.port(0))).unwrap();
+    let served = |depth| request_for("web", depth).served([env.port(0)]);
+    // The listener would not let it have the socket.
+    assert_eq!(env.allocator().request(served(Depth::Guarded)).unwrap().port(), env.port(1));
+    let lease = env.allocator().request(served(Depth::Claimed)).unwrap();
+    assert_eq!(lease.port(), env.port(0));
+    // It is reserved like any other.
+    let another = env.allocator().request(served(Depth::Claimed)).unwrap();
+    assert_eq!(another.port(), env.port(1));
+    assert!(env.allocator().request(request_for("api", Depth::Claimed)).is_err());
+}

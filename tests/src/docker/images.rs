@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use super::{Docker, IMAGE};
+use crate::env::portolan_program;
 use crate::programs;
 
 /// The user of the servers.
@@ -25,6 +26,29 @@ exec postgres -D /data -c listen_addresses='*' -c unix_socket_directories=/data 
 ";
 
 impl Docker<'_> {
+    /// Creates the image `base`, in place of Debian's: a shell, and the libraries of `portolan`.
+    ///
+    /// # Errors
+    /// `portolan` is not built, or the image cannot be imported.
+    pub fn import_base(&self) -> Result<()> {
+        let root = self.env.folder("base")?;
+        let image = self.env.directory().join("image/bin");
+        self.run_program(Command::new("cp").arg("-a").arg(image).arg(&root))?;
+        for program in ["chmod", "chown", "mv"] {
+            let place = root.join("bin").join(program);
+            if !place.exists() {
+                symlink("busybox", place)?;
+            }
+        }
+        let portolan = portolan_program()?;
+        for library in libraries(&self.run_program(Command::new("ldd").arg(&portolan))?) {
+            self.copy(&library, &root)?;
+        }
+        fs::create_dir_all(root.join("tmp"))?;
+        fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777))?;
+        self.import(&root, "base", &[])
+    }
+
     /// Creates the images `postgres:16`, `redis:7` and `busybox:1`.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -155,12 +155,7 @@ impl Holder {
         Ok(ports)
     }
 
-    fn request(
-        &self,
-        wanted: &PublishedPort,
-        directory: &PathBuf,
-        own: BTreeSet<u16>,
-    ) -> PortRequest {
+    fn request(&self, wanted: &PublishedPort, directory: &Path, own: BTreeSet<u16>) -> PortRequest {
         let request = PortRequest::new(wanted.service.clone())
             .scope(self.project.clone())
             .preferred(wanted.preferred)
@@ -168,7 +163,7 @@ impl Holder {
             .udp(wanted.udp)
             .allow_ephemeral(true)
             .served(own)
-            .folder(directory.clone());
+            .folder(directory.to_owned());
         match &wanted.port_name {
             Some(name) => request.port_name(name.clone()),
             None => request,

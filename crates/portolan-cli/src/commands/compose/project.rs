@@ -109,11 +109,11 @@ fn variable(name: &str, directory: &Path) -> Option<OsString> {
 
 fn value_in(text: &str, name: &str) -> Option<String> {
     let lines = text.lines().map(|line| line.trim().trim_start_matches("export ").trim_start());
-    let values = lines.filter_map(|line| {
+    let mut values = lines.filter_map(|line| {
         let (key, value) = line.split_once('=')?;
         (key.trim_end() == name).then(|| value.trim().trim_matches(['"', '\'']).to_owned())
     });
-    values.last()
+    values.next_back()
 }
 
 #[cfg(test)]
