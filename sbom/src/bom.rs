@@ -19,7 +19,8 @@ pub(crate) fn bom(metadata: &Metadata, checksums: &Checksums) -> Result<Value> {
     for (id, (used, on)) in &graph {
         let described = package(id)?;
         if described.id != root.id {
-            components.push(component(described, "library", Some(*used), checksums));
+            let kind = if Metadata::is_program(described) { "application" } else { "library" };
+            components.push(component(described, kind, Some(*used), checksums));
         }
         let on = on.iter().map(|id| Ok(reference(package(id)?)));
         let on: Vec<_> = on.collect::<Result<_>>()?;
@@ -90,9 +91,13 @@ mod tests {
         assert_eq!(bom["metadata"]["component"]["name"], "portolan-cli");
         let components = &bom["components"];
         let names: BTreeSet<_> = texts(components, "name").into_iter().collect();
-        for part in ["portolan-core", "portolan-etcd", "tokio", "aws-lc-rs", "landlock"] {
+        for part in ["portolan-core", "portolan-etcd", "tokio", "aws-lc-rs", "landlock", "kube"] {
             assert!(names.contains(part), "{part} is missing");
         }
+        let programs = components.as_array().unwrap().iter();
+        let programs: Vec<_> = programs.filter(|it| it["type"] == "application").collect();
+        assert_eq!(programs.len(), 1, "besides the one that the document is about");
+        assert_eq!(programs[0]["name"], "portolan-kubernetes");
         // Neither what deny.toml forbids, nor what only tests use.
         for none in ["ring", "openssl", "proptest", "insta", "portolan-tests"] {
             assert!(!names.contains(none), "{none}");

@@ -1,5 +1,5 @@
-//! Prints the software bill of materials of a release: CycloneDX 1.5 in JSON, of what the command `portolan` with the feature `full`
-//! consists of. `cargo xtask sbom` runs it.
+//! Prints the software bill of materials of a release: CycloneDX 1.5 in JSON, of what the programs `portolan`, with the feature
+//! `full`, and `portolan-kubernetes` consist of. `cargo xtask sbom` runs it.
 //!
 //! It has no serial number and no time, so that it is equal for equal sources.
 

@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-/// The package that a release consists of.
-pub(crate) const ROOT: &str = "portolan-cli";
+/// The packages of the programs of a release; the first one is what the document is about.
+const PROGRAMS: [&str; 2] = ["portolan-cli", "portolan-kubernetes"];
 /// The platform of a release.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -76,9 +76,10 @@ impl Metadata {
         let mut metadata: Self = serde_json::from_slice(&cargo(project, &arguments)?)
             .context("cargo metadata wrote something else")?;
         // The metadata also have what optional features would need that nothing uses.
-        let arguments = ["tree", "-p", ROOT, "--target", TARGET, "--edges", "normal,build"];
+        let arguments = ["tree", "--target", TARGET, "--edges", "normal,build"];
         let more = ["--prefix", "none", "--no-dedupe", "--format", "{p}"];
-        let tree = cargo(project, &[&arguments[..], &more].concat())?;
+        let programs: Vec<_> = PROGRAMS.iter().flat_map(|program| ["-p", program]).collect();
+        let tree = cargo(project, &[&arguments[..], &more, &programs].concat())?;
         metadata.built = parse_tree(&String::from_utf8_lossy(&tree));
         Ok(metadata)
     }
@@ -90,16 +91,27 @@ impl Metadata {
     }
 
     pub(crate) fn root(&self) -> Result<&Package> {
-        let root = self.packages.iter().find(|package| package.name == ROOT);
-        root.with_context(|| format!("there is no package {ROOT}"))
+        self.program(PROGRAMS[0])
     }
 
-    /// Returns what the root depends on, without the dependencies of tests.
+    /// Whether the package is a program of the release.
+    pub(crate) fn is_program(package: &Package) -> bool {
+        package.source.is_none() && PROGRAMS.contains(&package.name.as_str())
+    }
+
+    fn program(&self, name: &str) -> Result<&Package> {
+        let program = self.packages.iter().find(|package| package.name == name);
+        program.with_context(|| format!("there is no package {name}"))
+    }
+
+    /// Returns what the programs depend on, without the dependencies of tests.
     pub(crate) fn graph(&self) -> Result<Graph<'_>> {
         let nodes: BTreeMap<_, _> =
             self.resolve.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
         let mut graph = Graph::new();
-        let mut waiting = vec![(self.root()?.id.as_str(), Use::Program)];
+        let programs =
+            PROGRAMS.iter().map(|name| Ok((self.program(name)?.id.as_str(), Use::Program)));
+        let mut waiting = programs.collect::<Result<Vec<_>>>()?;
         while let Some((id, used)) = waiting.pop() {
             // A package that is part of the program outranks its use in the build.
             if graph.get(id).is_some_and(|(known, _)| *known <= used) {

@@ -3,6 +3,7 @@
 mod failures;
 mod import;
 mod load;
+mod manifests;
 
 use anyhow::{Context as _, Result, ensure};
 use portolan_tests::kubernetes::{ADMIN, ControlPlane};

@@ -1,4 +1,4 @@
-//! `cargo xtask reproducible`: builds the command twice, from two copies of the last commit in different directories, and compares the
+//! `cargo xtask reproducible`: builds the programs of a release twice, from two copies of the last commit in different directories, and compares the
 //! programs. What a build depends on besides the sources is then the compiler and the C compiler only.
 
 use std::fs;
@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::build::target_directory;
 
+/// The programs of a release.
+const PROGRAMS: [&str; 2] = ["portolan", "portolan-kubernetes"];
 /// The path of the sources in the program.
 const SOURCES: &str = "/portolan";
 /// The path of the dependencies in the program.
@@ -27,13 +29,17 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     for copy in ["first", "a-second-one"] {
         let copy = directory.join(copy);
         export(&project, &copy)?;
-        let program = build(&copy, profile, time.trim())?;
-        println!("{}", output(Command::new("sha256sum").arg(&program))?.trim());
-        programs.push(fs::read(&program).with_context(|| program.display().to_string())?);
+        let directory = build(&copy, profile, time.trim())?;
+        for program in PROGRAMS {
+            let program = directory.join(program);
+            println!("{}", output(Command::new("sha256sum").arg(&program))?.trim());
+            programs.push(fs::read(&program).with_context(|| program.display().to_string())?);
+        }
         // Cargo's intermediate files are several gigabytes.
         fs::remove_dir_all(copy.join("target").join(folder(profile)).join("deps"))?;
     }
-    ensure!(programs[0] == programs[1], "the programs differ: the build is not reproducible");
+    let (first, second) = programs.split_at(PROGRAMS.len());
+    ensure!(first == second, "the programs differ: the build is not reproducible");
     println!("the programs are equal");
     Ok(())
 }
@@ -63,14 +69,15 @@ fn build(sources: &Path, profile: &str, time: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--locked", "--profile", profile, "-p", "portolan-cli"]);
-    command.args(["--features", "portolan-cli/full"]).current_dir(sources);
+    command.args(["-p", "portolan-kubernetes", "--features", "portolan-cli/full"]);
+    command.current_dir(sources);
     command.env("CARGO_TARGET_DIR", &target).env("SOURCE_DATE_EPOCH", time);
     command.env_remove("CARGO_ENCODED_RUSTFLAGS");
     command.env("RUSTFLAGS", rust).env("CFLAGS", c).env("CARGO_INCREMENTAL", "0");
     println!("=== build in {here}");
     let status = command.status().context("cannot start cargo")?;
     ensure!(status.success(), "the build in {here} failed ({status})");
-    Ok(target.join(folder(profile)).join("portolan"))
+    Ok(target.join(folder(profile)))
 }
 
 /// Returns the folder of a profile in the target directory.
