@@ -48,6 +48,14 @@ fn registered(names: &[&str]) -> Result<Vec<Value>> {
     })
 }
 
+/// Waits until the container at this address answers: docker-proxy accepts connections before its program listens.
+fn answers(address: &str, name: &str) -> Result<()> {
+    wait_for(name, || {
+        ensure!(http::get(&format!("http://{address}/"))?.trim() == name);
+        Ok(())
+    })
+}
+
 fn ids(instances: &[Value]) -> BTreeSet<String> {
     instances.iter().map(|it| it["id"].to_string()).collect()
 }
@@ -139,7 +147,7 @@ fn container_that_is_killed_paused_or_moved_is_followed() {
             docker.run(&["start", "web"])?;
             ensure!(ids(&registered(&["web"])?) == ids(&first), "another instance");
             let found = env.discover("web", &["--strategy", "registry"])?.text()?;
-            ensure!(http::get(&format!("http://{found}/"))?.trim() == "web");
+            answers(&found, "web")?;
         }
         print_latencies(&removals, &kill_events(&docker, began)?);
         docker.run(&["rm", "--force", "web"])?;
@@ -232,6 +240,27 @@ fn health_scope_and_metadata_are_those_of_the_container() {
         follower.wait_for_line("did you mean portolan.name?")?;
         ensure!(follower.output().matches("did you mean").count() == 1, "{}", follower.output());
         Ok(())
+    });
+}
+
+#[test]
+fn registry_registers_containers_itself_and_starts_without_an_engine() {
+    isolated(|env| {
+        let socket = env.directory().join("docker.sock").display().to_string();
+        let mut registry = env.settled_registry_with(&[
+            "--listen",
+            "0.0.0.0:7000",
+            &format!("--docker={socket}"),
+        ])?;
+        registry.wait_for_line("Docker not available, trying again")?;
+        let docker = Docker::start(env)?;
+        docker.web("web", &[&WEB[..], &["--publish", "80"]].concat())?;
+        registered(&["web"])?;
+        let found = env.discover("web", &["--strategy", "registry"])?.text()?;
+        answers(&found, "web")?;
+        docker.run(&["kill", "web"])?;
+        registered(&[])?;
+        registry.terminate()?.exits(0).map(drop)
     });
 }
 

@@ -4,6 +4,7 @@ mod failures;
 mod import;
 mod load;
 mod manifests;
+mod strategy;
 
 use anyhow::{Context as _, Result, ensure};
 use portolan_tests::kubernetes::{ADMIN, ControlPlane};

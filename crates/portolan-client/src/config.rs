@@ -31,7 +31,7 @@ pub struct DiscoveryConfig {
     /// the certificate of this client. The files are read again when they have changed.
     pub registry_tls: TlsConfig,
     /// The strategies in the order in which they are asked; the first that finds an instance wins.
-    /// Default: `default`, `registry`, `broadcast`, `dns`, `config`.
+    /// Default: `default`, `registry`, `broadcast`, `dns`, `config`; in a pod of Kubernetes also `kubernetes`, after `registry`.
     pub strategies: Vec<StrategyName>,
     /// How long each strategy, and all of them together, may take.
     pub timeouts: Timeouts,
@@ -152,7 +152,7 @@ impl Default for DiscoveryConfig {
             registry_url: RegistryClientConfig::default().url,
             registry_urls: Vec::new(),
             registry_tls: TlsConfig::default(),
-            strategies: StrategyName::all().collect(),
+            strategies: StrategyName::by_default().collect(),
             timeouts: Timeouts::default(),
             retries: 3,
             cache: CacheConfig::default(),

@@ -8,7 +8,7 @@ use portolan_core::{Remedy, suggest};
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::ser::{Serialize, Serializer};
 
-use crate::strategies::STRATEGIES;
+use crate::strategies::{STRATEGIES, kubernetes};
 use crate::strategy::StrategyKind;
 
 /// The name of a strategy. Parsing accepts the names of the built-in strategies.
@@ -26,7 +26,14 @@ pub struct UnknownStrategy {
 // === impl StrategyName ===
 
 impl StrategyName {
-    /// Returns the built-in strategies in their default order.
+    /// Returns the strategies of a client whose settings name none: all but `kubernetes`, which is one of them in a pod.
+    pub fn by_default() -> impl Iterator<Item = Self> {
+        let kubernetes = kubernetes::STRATEGY.kind.name;
+        let is_in_pod = kubernetes::is_in_pod();
+        Self::all().filter(move |name| is_in_pod || name.0 != kubernetes)
+    }
+
+    /// Returns the built-in strategies, in the order of the table.
     pub fn all() -> impl Iterator<Item = Self> {
         STRATEGIES.into_iter().map(|strategy| Self(strategy.kind.name))
     }

@@ -62,6 +62,8 @@ impl Sources {
     pub(crate) fn trust_of(self, kind: &StrategyKind) -> Trust {
         match kind.name {
             "registry" if self.has_token => Trust::Authenticated,
+            // By the certificate of the API server.
+            "kubernetes" => Trust::Authenticated,
             "broadcast" if self.is_signed => Trust::Signed,
             "registry" | "broadcast" | "dns" => Trust::Unsigned,
             // A port without a lease is weighed by its proof.

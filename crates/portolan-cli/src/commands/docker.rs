@@ -9,9 +9,17 @@ use crate::context::Context;
 use crate::exit::CommandResult;
 
 #[cfg(feature = "full")]
+mod beside;
+#[cfg(feature = "full")]
 mod follow;
+#[cfg(not(feature = "full"))]
+mod without;
+#[cfg(feature = "full")]
+pub(crate) use beside::{Containers, engine};
 #[cfg(feature = "full")]
 pub(crate) use follow::socket;
+#[cfg(not(feature = "full"))]
+pub(crate) use without::{Containers, engine};
 
 pub(crate) const AFTER_HELP: &str = "\
 A container is registered while it runs and is not paused, if its labels name a service:

@@ -13,6 +13,7 @@ use rustix::process::{DumpableBehavior, Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tracing::info;
 
+use crate::commands::docker;
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::logging::LogLevel;
@@ -44,6 +45,10 @@ pub(crate) struct Serve {
     /// Run as root although other hosts can reach the registry [default: service_registry.allow_root]
     #[arg(long)]
     allow_root: bool,
+    /// Also register the containers of a Docker engine on this host, as `portolan docker` does, at its Unix socket [default: DOCKER_HOST,
+    /// if it is one, else /var/run/docker.sock]
+    #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true)]
+    docker: Option<Option<PathBuf>>,
 }
 
 impl Serve {
@@ -67,6 +72,7 @@ impl Serve {
         log_restriction(restriction);
         open_more_files();
         let mut stop = shutdown::signals_but_hangup()?;
+        let docker = self.docker.clone().map(docker::engine).transpose()?;
         let mut reload = Reload::of(context, log_level, move |context| self.settings(context))?;
         let settings = reload.settings();
         let broadcaster = context.broadcaster().await?;
@@ -82,11 +88,16 @@ impl Serve {
         } else {
             output::line(format_args!("registry at {}", server.url()))?;
         }
+        let client = context.registry_at(server.url())?;
+        let containers = docker.map(|engine| docker::Containers::register(engine, client));
         let failure = tokio::select! {
             () = stop.wait() => None,
             () = reload.run() => None,
             error = server.wait() => Some(error),
         };
+        if let Some(containers) = containers {
+            containers.stop().await;
+        }
         server.stop().await;
         failure.map_or(Ok(Exit::Done), |error| Err(error.into()))
     }

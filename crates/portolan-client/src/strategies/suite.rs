@@ -80,6 +80,25 @@ impl Fixture {
                 config.endpoints = instances.iter().map(entry).collect::<BTreeMap<_, _>>();
                 (builder, Box::new(()))
             }
+            "kubernetes" => {
+                let directory = tempfile::tempdir().unwrap();
+                let program = directory.path().join("portolan-kubernetes");
+                for instance in &instances {
+                    let json = serde_json::to_string(&[instance]).unwrap();
+                    let path = directory.path().join(instance.name.as_str());
+                    std::fs::write(path, json).unwrap();
+                }
+                let script = "#!/bin/sh\ncat \"${0%/*}/$4\" 2>/dev/null || { echo \"error: no $4\" >&2; exit 3; }\n";
+                std::fs::write(&program, script).unwrap();
+                std::fs::set_permissions(
+                    &program,
+                    std::os::unix::fs::PermissionsExt::from_mode(0o755),
+                )
+                .unwrap();
+                let scopes = vec![scope.parse().unwrap()];
+                let strategy = Arc::new(super::kubernetes::Kubernetes { program });
+                return Self { strategy, scopes, _keep: Box::new(directory) };
+            }
             other => panic!("no fixture for the strategy {other}: add one here"),
         };
         let deps = builder.config(config).deps(&Metrics::new()).unwrap();
