@@ -19,7 +19,7 @@ const DEFAULT_OVERALL: Duration = Duration::from_secs(10);
 
 /// How long lookups may take, retries included. Each strategy has its own limit:
 /// `default_port_check` (100 ms), `registry_lookup` (1 s), `broadcast_wait` (5 s, an answer ends
-/// the wait) and `dns_resolution` (2 s).
+/// the wait), `dns_resolution` (2 s) and `kubernetes_lookup` (1 s).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
     /// The limit for all strategies together. Default 10 s.

@@ -8,7 +8,9 @@ use portolan_tests::{TestEnv, isolated, portolan_program};
 
 use super::ready;
 
-const NAMED: [&str; 2] = ["--strategy", "kubernetes"];
+/// The programs of the tests are not optimized, and the machine may be busy.
+const NAMED: [&str; 4] =
+    ["--strategy", "kubernetes", "--set", "discovery.timeouts.kubernetes_lookup=10s"];
 
 fn discover<'a>(
     env: &'a TestEnv,

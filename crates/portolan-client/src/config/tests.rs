@@ -19,6 +19,7 @@ fn defaults_are_those_of_the_specification() {
         "timeouts": {
             "default_port_check": "100ms",
             "registry_lookup": "1s",
+            "kubernetes_lookup": "1s",
             "broadcast_wait": "5s",
             "dns_resolution": "2s",
             "overall": "10s",

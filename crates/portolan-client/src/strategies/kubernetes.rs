@@ -22,7 +22,7 @@ pub(crate) static STRATEGY: Builtin =
     Builtin { kind: KIND, build: |_, _| Arc::new(Kubernetes { program: beside_this_program() }) };
 
 const KIND: StrategyKind = StrategyKind {
-    timeout: Some(Duration::from_millis(1500)),
+    timeout: Some(Duration::from_secs(1)),
     timeout_key: Some("kubernetes_lookup"),
     ..StrategyKind::new("kubernetes")
 };
@@ -235,7 +235,7 @@ mod tests {
             "no --json --quiet discover web --namespace shop; no --json --quiet discover web"
         );
         for (script, expected, temporary) in [
-            ("echo 'error: refused\u{1b}[2J' >&2; exit 5", "refused\\u{1b}[2J", true),
+            ("echo 'error: refused\u{1b}[2J' >&2; exit 5", "refused\\u001b[2J", true),
             ("echo 'error: forbidden' >&2; exit 6", "forbidden", false),
             ("exit 1", "without a message", false),
             ("echo '{}'", "cannot be used", false),

@@ -103,11 +103,14 @@ impl Holder {
         let mut compare = interval(COMPARE);
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         compare.reset();
+        // The caller that has started it connects in a moment.
+        let mut is_used = false;
         loop {
             tokio::select! {
                 accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
                     if let Ok((stream, _)) = accepted && is_same_user(&stream) {
                         connections.spawn(converse(stream, to.clone()));
+                        is_used = true;
                     }
                     continue;
                 }
@@ -117,10 +120,10 @@ impl Holder {
                 }
                 Some(_) = connections.join_next() => {}
                 () = changed.notified() => {}
-                _ = compare.tick() => {}
+                _ = compare.tick() => is_used = true,
                 () = &mut follow => {}
             }
-            if connections.is_empty() && self.is_done().await {
+            if is_used && connections.is_empty() && self.is_done().await {
                 return;
             }
         }
