@@ -1,6 +1,9 @@
 //! `portolan compose-hold`: the lease holder of a Compose project. It holds the leases as long as a `portolan compose` is connected,
 //! or the project has containers that need them.
 
+mod connection;
+mod engine_events;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
@@ -9,28 +12,27 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use portolan_core::{Backoff, PortName, Scope, ServiceName};
+use portolan_core::{PortName, Scope, ServiceName};
 use portolan_docker::Engine;
 use portolan_docker::compose::{ProjectContainer, PublishedPort};
 use portolan_port_allocator::{Depth, PortAllocator, PortLease, PortRequest};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
-use super::leases::{LeaseRequest, LeaseResponse, MAX_LINE, address, is_same_user};
+use super::leases::{LeaseRequest, LeaseResponse, address, is_same_user};
 use super::start::file_of;
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
+use connection::converse;
+use engine_events::follow;
 
 /// How many commands are connected at most.
 const MAX_CONNECTIONS: usize = 64;
 /// How often the containers are compared: an engine drops events that are not read in time.
 const COMPARE: Duration = Duration::from_secs(60);
-/// The first wait before the engine is asked again, and the longest.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Options of `portolan compose-hold`.
 #[derive(Debug, Args)]
@@ -212,46 +214,6 @@ fn published(containers: &[ProjectContainer], service: &ServiceName) -> BTreeSet
 
 fn is_of(container: &ProjectContainer, service: &ServiceName) -> bool {
     container.service().parse::<ServiceName>().is_ok_and(|it| it == *service)
-}
-
-/// Answers the requests of one command until it ends.
-async fn converse(stream: UnixStream, to: mpsc::Sender<Asked>) {
-    let mut stream = BufReader::new(stream);
-    loop {
-        let mut line = String::new();
-        let read = (&mut stream).take(MAX_LINE).read_line(&mut line).await;
-        if !matches!(read, Ok(1..)) {
-            return;
-        }
-        let Ok(request) = serde_json::from_str(&line) else { return };
-        let (answer, answered) = oneshot::channel();
-        if to.send((request, answer)).await.is_err() {
-            return;
-        }
-        let Ok(mut answer) = answered.await.map(|it| serde_json::to_vec(&it).unwrap_or_default())
-        else {
-            return;
-        };
-        answer.push(b'\n');
-        if stream.get_mut().write_all(&answer).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Notifies whenever a container has ended or the engine is back.
-async fn follow(engine: Engine, changed: &Notify) {
-    let mut backoff = Backoff::new(RETRY.0, RETRY.1);
-    loop {
-        if let Ok(mut ends) = engine.container_ends().await {
-            backoff.reset();
-            changed.notify_one();
-            while ends.next().await.is_ok() {
-                changed.notify_one();
-            }
-        }
-        sleep(backoff.next_wait()).await;
-    }
 }
 
 /// The caller reads until the last writer of its pipe is closed, and a terminal is not kept.
