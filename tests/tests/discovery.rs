@@ -4,7 +4,10 @@
 use anyhow::{Context, Result, ensure};
 use portolan_tests::dns::{DOMAIN, Dns};
 use portolan_tests::postgres::{self, Postgres};
-use portolan_tests::{ForeignListener, Process, TestEnv, isolated, over_each_store, redis};
+use portolan_tests::{
+    ForeignListener, Process, TIMEOUT, TestEnv, isolated, over_each_store, redis,
+};
+use rustix::process::Signal;
 
 /// The three servers under `portolan run`, and a foreign listener on Redis's port.
 struct Servers {
@@ -140,5 +143,28 @@ fn dns_srv_records_find_each_instance() {
         servers.are_found(env, &["--config", &file, "--strategy", "dns"])?;
         let unknown = ["--config", &*file, "--strategy", "dns"];
         env.discover("postgres-9", &unknown)?.exits(3).map(drop)
+    });
+}
+
+#[test]
+fn registry_that_hangs_does_not_delay_a_race() {
+    isolated(|env| {
+        let registry = env.settled_registry()?;
+        let _server = env.service("redis", &[], &redis::command("{port}")?)?;
+        env.wait_registered("redis", 1, TIMEOUT)?;
+        registry.signal(Signal::STOP)?;
+        // Without a race the lookup would take as long as the timeout of the registry: longer than the test may take.
+        let settings = "discovery:\n  race: true\n  strategies: [registry, broadcast]\n  \
+                        timeouts: {registry_lookup: 10m, overall: 20m}\n";
+        let file = env.write("race.yaml", settings)?;
+        let options = ["--config", &file.to_string_lossy(), "--explain"].map(str::to_owned);
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let outcome = env.discover("redis", &options)?.exits(0)?;
+        ensure!(outcome.stdout.trim() == "127.0.0.1:6379", "{outcome:?}");
+        for expected in ["redis is at 127.0.0.1:6379 (broadcast", "could not ask: no answer within"]
+        {
+            ensure!(outcome.stderr.contains(expected), "{expected} is missing: {outcome:?}");
+        }
+        registry.signal(Signal::CONT)
     });
 }

@@ -50,6 +50,8 @@ pub enum AttemptOutcome {
     Failed(Arc<StrategyError>),
     /// The deadline of the lookup passed before the strategy answered.
     Interrupted,
+    /// The lookup was decided before the strategy answered, which only happens if strategies race.
+    Abandoned,
     /// The lookup ended before this strategy.
     NotAsked,
 }
@@ -61,10 +63,15 @@ pub(crate) struct AttemptLog {
     observer: Option<ProgressObserver>,
 }
 
-#[derive(Default)]
-struct Progress {
-    attempts: Vec<Attempt>,
-    begun: Option<Instant>,
+/// How far each strategy of the order is.
+type Progress = Vec<Step>;
+
+#[derive(Clone, Default)]
+enum Step {
+    #[default]
+    NotBegun,
+    Begun(Instant),
+    Ended(Duration, AttemptOutcome),
 }
 
 // === impl AttemptLog ===
@@ -72,7 +79,8 @@ struct Progress {
 impl AttemptLog {
     /// Creates an empty log of these strategies in this order.
     pub(crate) fn new(order: Vec<StrategyName>) -> Self {
-        Self { order, progress: Mutex::default(), observer: None }
+        let progress = Mutex::new(vec![Step::default(); order.len()]);
+        Self { order, progress, observer: None }
     }
 
     /// Sets the function that learns which strategy is asked.
@@ -84,53 +92,88 @@ impl AttemptLog {
         &self.order
     }
 
-    /// Records that this strategy, the next one, is being asked.
+    /// Records that this strategy is being asked.
     pub(crate) fn begin(&self, strategy: StrategyName) {
         if let Some(ProgressObserver(observe)) = &self.observer {
             observe(strategy);
         }
-        self.progress.lock().begun = Some(Instant::now());
+        self.set(strategy, Step::Begun(Instant::now()));
     }
 
-    /// Records the strategies that are left as not asked, for this reason.
+    /// Records that the strategies without an outcome do not count, for this reason.
     pub(crate) fn skip_rest(&self, reason: &str) {
-        let asked = self.progress.lock().attempts.len();
-        self.order.iter().skip(asked).for_each(|&strategy| self.skip(strategy, reason));
+        for step in self.progress.lock().iter_mut() {
+            if !matches!(step, Step::Ended(..)) {
+                *step = Step::Ended(step.took(), AttemptOutcome::Skipped(reason.to_owned()));
+            }
+        }
     }
 
-    /// Records that this strategy, the next one, is not asked, for this reason.
+    /// Records that the strategies that are being asked are not waited for.
+    pub(crate) fn abandon_rest(&self) {
+        for step in self.progress.lock().iter_mut() {
+            if matches!(step, Step::Begun(_)) {
+                *step = Step::Ended(step.took(), AttemptOutcome::Abandoned);
+            }
+        }
+    }
+
+    /// Records that this strategy is not asked, for this reason.
     pub(crate) fn skip(&self, strategy: StrategyName, reason: &str) {
         let outcome = AttemptOutcome::Skipped(reason.to_owned());
-        let took = Duration::ZERO;
-        self.progress.lock().attempts.push(Attempt { strategy, took, outcome });
+        self.set(strategy, Step::Ended(Duration::ZERO, outcome));
     }
 
-    /// Records the outcome and returns how long the strategy took.
-    pub(crate) fn end(&self, strategy: StrategyName, outcome: AttemptOutcome) -> Duration {
-        let mut progress = self.progress.lock();
-        let took = progress.begun.take().map(|begun| begun.elapsed()).unwrap_or_default();
-        progress.attempts.push(Attempt { strategy, took, outcome });
-        took
+    /// Returns how long the strategy has been asked.
+    pub(crate) fn took(&self, strategy: StrategyName) -> Duration {
+        let index = self.order.iter().position(|known| *known == strategy);
+        index.map(|index| self.progress.lock()[index].took()).unwrap_or_default()
+    }
+
+    /// Records the outcome, and how long the strategy took.
+    pub(crate) fn end(&self, strategy: StrategyName, took: Duration, outcome: AttemptOutcome) {
+        self.set(strategy, Step::Ended(took, outcome));
     }
 
     /// Returns whether every strategy was asked.
     pub(crate) fn is_complete(&self) -> bool {
-        self.progress.lock().attempts.len() == self.order.len()
+        self.progress.lock().iter().all(|step| matches!(step, Step::Ended(..)))
     }
 
     /// Returns every strategy, including those that are not asked yet.
     pub(crate) fn attempts(&self) -> Vec<Attempt> {
         let progress = self.progress.lock();
-        let mut attempts = progress.attempts.clone();
-        let (mut took, mut outcome) = (Duration::ZERO, AttemptOutcome::NotAsked);
-        if let Some(begun) = progress.begun {
-            (took, outcome) = (begun.elapsed(), AttemptOutcome::Interrupted);
+        let outcome = |step: &Step| match step {
+            Step::NotBegun => AttemptOutcome::NotAsked,
+            Step::Begun(_) => AttemptOutcome::Interrupted,
+            Step::Ended(_, outcome) => outcome.clone(),
+        };
+        let attempt = |(&strategy, step): (&StrategyName, &Step)| Attempt {
+            strategy,
+            took: step.took(),
+            outcome: outcome(step),
+        };
+        self.order.iter().zip(progress.iter()).map(attempt).collect()
+    }
+
+    fn set(&self, strategy: StrategyName, step: Step) {
+        let index = self.order.iter().position(|known| *known == strategy);
+        if let Some(index) = index {
+            self.progress.lock()[index] = step;
         }
-        for &strategy in self.order.iter().skip(attempts.len()) {
-            attempts.push(Attempt { strategy, took, outcome });
-            (took, outcome) = (Duration::ZERO, AttemptOutcome::NotAsked);
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    /// Returns how long the strategy has taken.
+    fn took(&self) -> Duration {
+        match self {
+            Self::NotBegun => Duration::ZERO,
+            Self::Begun(begun) => begun.elapsed(),
+            Self::Ended(took, _) => *took,
         }
-        attempts
     }
 }
 
@@ -172,6 +215,7 @@ impl fmt::Display for AttemptOutcome {
             Self::Skipped(reason) => write!(f, "skipped: {reason}"),
             Self::Failed(error) => write!(f, "could not ask: {error}"),
             Self::Interrupted => f.write_str("interrupted: the time for all strategies was over"),
+            Self::Abandoned => f.write_str("not waited for: the lookup was decided without it"),
             Self::NotAsked => f.write_str("not asked"),
         }
     }

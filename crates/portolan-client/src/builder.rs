@@ -42,6 +42,7 @@ pub struct DiscoveryClientBuilder<H = UnknownHost> {
     strategies: Vec<(Position, Arc<dyn Strategy>)>,
     pools: Pools,
     allows_unsigned: bool,
+    race: Option<bool>,
     host: PhantomData<fn() -> H>,
 }
 
@@ -138,6 +139,12 @@ impl<H> DiscoveryClientBuilder<H> {
         self
     }
 
+    /// Sets whether a strategy starts although the one before it still runs, instead of [`DiscoveryConfig::race`].
+    pub fn race(mut self, race: bool) -> Self {
+        self.race = Some(race);
+        self
+    }
+
     /// Returns the URL of the registry that the client will use: the one set here or in the
     /// configuration, else the one of a registry that holds a port on this host in the client's
     /// scopes, else `http://localhost:7000`.
@@ -210,7 +217,8 @@ impl<H> DiscoveryClientBuilder<H> {
         let announced = uses(ChangeFeed::Announced).then(|| Arc::clone(&broadcaster));
         let feeds = Feeds::new(registry, announced, scopes.clone());
         let lifecycle = Lifecycle::default();
-        let chain = Chain::new(links, scopes, metrics.clone());
+        let race = self.race.unwrap_or(config.race);
+        let chain = Chain::new(links, scopes, metrics.clone()).racing(race);
         let defaults = (config.retries, config.timeouts.overall);
         let resolver = Resolver::new(chain, lifecycle.clone(), config.enabled, defaults);
         let suspects = Arc::new(Suspects::new());
@@ -242,6 +250,7 @@ impl<H: HostDefaults> Default for DiscoveryClientBuilder<H> {
             strategies: Vec::new(),
             pools: Pools::default(),
             allows_unsigned: false,
+            race: None,
             host: PhantomData,
         }
     }

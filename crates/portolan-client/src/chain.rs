@@ -1,57 +1,43 @@
 //! Asks the strategies in order: retries, deadlines, metrics and the log of attempts.
 
-use std::sync::Arc;
+mod link;
+mod race;
+mod sequence;
+
 use std::time::Duration;
 
-use portolan_core::{Backoff, Scope, ServiceName};
+use portolan_core::{Scope, ServiceName};
 use portolan_metrics::{Metrics, OperationResult};
-use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 
 use crate::attempt::{AttemptLog, AttemptOutcome};
 use crate::deadline::Deadline;
 use crate::evidence::{CORROBORATION, Evidence};
 use crate::proof::Proof;
-use crate::strategy::{
-    Candidate, ChangeFeed, Completeness, Strategy, StrategyError, StrategyKind, StrategyOutcome,
-    StrategyQuery,
-};
+use crate::strategy::{Candidate, ChangeFeed, Completeness, StrategyOutcome};
 use crate::strategy_name::{StrategyName, UnknownStrategy};
 use crate::trust::Trust;
 
-/// The wait before the first retry: a registry on this host restarts in about this time, and three
-/// retries fit into the registry's timeout.
-const FIRST_WAIT: Duration = Duration::from_millis(20);
-/// The share by which a wait before a retry is shortened at random.
-const JITTER: f64 = 0.5;
-
-/// Why a strategy is not asked that anybody could answer.
-const OFF: &str = "off, because its answers are not signed and there is a token or a key; name it in discovery.strategies or \
-                   with --strategy to use it";
-/// Why the strategies after a negative answer are not asked.
-const FINAL: &str = "not asked, because the authenticated registry knows no instance";
+pub(crate) use link::Link;
 
 /// The strategies of a client.
 pub(crate) struct Chain {
     links: Vec<Link>,
     scopes: Vec<Scope>,
     metrics: Metrics,
+    /// Whether strategies start while earlier ones still run.
+    race: bool,
 }
 
-/// A strategy of a client.
-pub(crate) struct Link {
-    pub(crate) strategy: Arc<dyn Strategy>,
-    pub(crate) kind: StrategyKind,
-    /// How long one lookup may take, retries included.
-    pub(crate) timeout: Duration,
-    /// Whether the strategy is asked unless the caller names others.
-    pub(crate) is_default: bool,
-    /// Who could have made its answers.
-    pub(crate) trust: Trust,
-    /// Whether it is not asked unless the caller names it, because anybody could answer.
-    pub(crate) is_off: bool,
-    /// Whether a well-known port without a lease does not count unless the caller names the strategy.
-    pub(crate) leases_only: bool,
+/// What the answer of a strategy means for the lookup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Further strategies are asked.
+    Open,
+    /// What was found decides.
+    Decided,
+    /// There is no instance, whatever others say.
+    NoInstance,
 }
 
 /// What a lookup asks for. Concurrent lookups with equal keys share one result.
@@ -98,7 +84,12 @@ impl Chain {
         for link in &links {
             metrics.preset_strategy(link.kind.name);
         }
-        Self { links, scopes, metrics }
+        Self { links, scopes, metrics, race: false }
+    }
+
+    /// Sets whether strategies start while earlier ones still run.
+    pub(crate) fn racing(self, race: bool) -> Self {
+        Self { race, ..self }
     }
 
     /// Returns the scopes in which names are looked up, in order.
@@ -122,52 +113,66 @@ impl Chain {
 
     /// Asks the strategies until what they found is conclusive. The log holds every attempt.
     pub(crate) async fn run(&self, key: &LookupKey, log: &AttemptLog) -> Option<Resolution> {
-        let deadline = Deadline::after(key.overall).inner();
-        let mut evidence = Evidence::default();
-        let mut found_at = None;
-        for &name in log.order() {
-            let link = self.link(name)?;
-            let spent = found_at.map(|at: Instant| at.elapsed()).unwrap_or_default();
-            let limit = evidence.limit(key.all, spent);
-            if deadline.is_over() || limit.is_some_and(|limit| limit.is_zero()) {
-                break;
-            }
-            if link.is_off && key.strategies.is_none() {
-                log.skip(name, OFF);
-                continue;
-            }
-            log.begin(name);
-            let deadline = limit.map_or(deadline, |limit| deadline.at_most(limit));
-            let outcome = self.ask(link, key, deadline).await;
-            self.weigh(link, key, &outcome, &mut evidence);
-            let is_final = link.trust == Trust::Authenticated
-                && matches!(outcome, StrategyOutcome::NotFound { authoritative: true, .. });
-            let outcome = AttemptOutcome::from(outcome);
-            debug!(service_name = %key.name, strategy = %name, %outcome, "Strategy asked");
-            let counted = match &outcome {
-                AttemptOutcome::Found(_) => Some(OperationResult::Success),
-                AttemptOutcome::Skipped(_) => None,
-                _ => Some(OperationResult::Failure),
-            };
-            let took = log.end(name, outcome);
-            if let Some(counted) = counted {
-                self.metrics.discovery_request(name.as_str(), counted, took);
-            }
-            if is_final {
-                evidence.deny_finally();
-                log.skip_rest(FINAL);
-                break;
-            }
-            if evidence.is_conclusive(key.all) {
-                let one_of_several = link.kind.completeness == Completeness::AllOnRequest;
-                if one_of_several && !key.all && evidence.has_unchecked_lease() {
-                    self.corroborate(link, key, deadline, &mut evidence).await;
-                }
-                break;
-            }
-            found_at = found_at.or_else(|| evidence.has_instance().then(Instant::now));
-        }
+        let evidence = match self.race {
+            true => race::run(self, key, log).await,
+            false => sequence::run(self, key, log).await,
+        };
         evidence.into_resolution(&self.scopes, log.is_complete())
+    }
+
+    /// Adds what a strategy answered, and returns what that means for the lookup.
+    fn add(
+        &self,
+        link: &Link,
+        key: &LookupKey,
+        outcome: &StrategyOutcome,
+        evidence: &mut Evidence,
+    ) -> Verdict {
+        self.weigh(link, key, outcome, evidence);
+        let is_authoritative =
+            matches!(outcome, StrategyOutcome::NotFound { authoritative: true, .. });
+        if is_authoritative && link.trust == Trust::Authenticated {
+            evidence.deny_finally();
+            return Verdict::NoInstance;
+        }
+        if evidence.is_conclusive(key.all) { Verdict::Decided } else { Verdict::Open }
+    }
+
+    /// Counts and logs what a strategy answered.
+    fn record(
+        &self,
+        link: &Link,
+        key: &LookupKey,
+        log: &AttemptLog,
+        (took, outcome): (Duration, StrategyOutcome),
+    ) {
+        let name = StrategyName::from(&link.kind);
+        let outcome = AttemptOutcome::from(outcome);
+        debug!(service_name = %key.name, strategy = %name, %outcome, "Strategy asked");
+        let counted = match &outcome {
+            AttemptOutcome::Found(_) => Some(OperationResult::Success),
+            AttemptOutcome::Skipped(_) => None,
+            _ => Some(OperationResult::Failure),
+        };
+        if let Some(counted) = counted {
+            self.metrics.discovery_request(name.as_str(), counted, took);
+        }
+        log.end(name, took, outcome);
+    }
+
+    /// Asks the strategy that decided the lookup for all instances, if it returned the first of several and a leased one is
+    /// not among them.
+    async fn complete(
+        &self,
+        link: &Link,
+        key: &LookupKey,
+        deadline: Deadline,
+        evidence: &mut Evidence,
+    ) {
+        let one_of_several = link.kind.completeness == Completeness::AllOnRequest;
+        if one_of_several && !key.all && evidence.has_unchecked_lease() {
+            self.corroborate(link, key, deadline, evidence).await;
+        }
     }
 
     /// Asks a strategy that returned the first of several instances for all of them: the leased one is not
@@ -180,7 +185,7 @@ impl Chain {
         evidence: &mut Evidence,
     ) {
         let all = LookupKey { all: true, ..key.clone() };
-        let outcome = self.ask(link, &all, overall.at_most(CORROBORATION)).await;
+        let outcome = link.ask(&all, &self.scopes, overall.at_most(CORROBORATION)).await;
         self.weigh(link, key, &outcome, evidence);
     }
 
@@ -209,73 +214,6 @@ impl Chain {
 
     fn link(&self, name: StrategyName) -> Option<&Link> {
         self.links.iter().find(|link| link.kind.name == name.as_str())
-    }
-
-    /// Asks one strategy, and again after a temporary error, within its own timeout and the
-    /// deadline of the lookup.
-    async fn ask(&self, link: &Link, key: &LookupKey, overall: Deadline) -> StrategyOutcome {
-        let deadline = overall.at_most(link.timeout);
-        let query = StrategyQuery {
-            name: key.name.clone(),
-            scopes: self.scopes.clone(),
-            all: key.all,
-            deadline: deadline.inner(),
-        };
-        let leases_only = link.leases_only && key.strategies.is_none();
-        let retries = if link.kind.retries { key.retries } else { 0 };
-        let asked = ask_with_retries(&*link.strategy, &query, retries);
-        let outcome = timeout_at(deadline.instant(), asked).await.unwrap_or_else(|_| {
-            StrategyOutcome::Failed(StrategyError::timed_out(deadline.limit()))
-        });
-        link.marked(outcome, leases_only)
-    }
-}
-
-// === impl Link ===
-
-impl Link {
-    /// Marks what the strategy found with its trust, and leaves out what does not count.
-    fn marked(&self, outcome: StrategyOutcome, leases_only: bool) -> StrategyOutcome {
-        let StrategyOutcome::Found(mut candidates) = outcome else { return outcome };
-        for candidate in &mut candidates {
-            candidate.trust = match candidate.proof {
-                // Any user of this host can listen there.
-                Proof::WellKnownPort => Trust::Unsigned,
-                _ => self.trust,
-            };
-        }
-        let found = candidates.first().map(|candidate| candidate.endpoint.address());
-        candidates.retain(|candidate| !leases_only || candidate.proof != Proof::WellKnownPort);
-        match (candidates.is_empty(), found) {
-            (true, Some(address)) => {
-                StrategyOutcome::Skipped(format!("a server at {address} has no lease; {OFF}"))
-            }
-            _ => StrategyOutcome::Found(candidates),
-        }
-    }
-}
-
-async fn ask_with_retries(
-    strategy: &dyn Strategy,
-    query: &StrategyQuery,
-    mut retries: u32,
-) -> StrategyOutcome {
-    let mut backoff = Backoff::new(FIRST_WAIT, query.deadline.limit()).jitter(JITTER);
-    loop {
-        match strategy.find(query).await {
-            // An empty list is not a result; the strategy is not trusted to know that.
-            StrategyOutcome::Found(candidates) if candidates.is_empty() => {
-                let reason = "the strategy returned an empty list".to_owned();
-                return StrategyOutcome::NotFound { reason, authoritative: false };
-            }
-            StrategyOutcome::Failed(error)
-                if error.is_temporary() && retries > 0 && !query.deadline.is_half_over() =>
-            {
-                retries -= 1;
-                sleep(backoff.next_wait()).await;
-            }
-            outcome => return outcome,
-        }
     }
 }
 

@@ -33,6 +33,10 @@ pub struct DiscoveryConfig {
     /// The strategies in the order in which they are asked; the first that finds an instance wins.
     /// Default: `default`, `registry`, `broadcast`, `dns`, `config`; in a pod of Kubernetes also `kubernetes`, after `registry`.
     pub strategies: Vec<StrategyName>,
+    /// Whether a strategy starts 50 ms after the one before it although that one still runs. The earliest in the order
+    /// that finds an instance wins; once a later one has found an instance, those before it get 250 ms more. Default
+    /// false: each strategy starts when the one before it has ended.
+    pub race: bool,
     /// How long each strategy, and all of them together, may take.
     pub timeouts: Timeouts,
     /// How often a registry that cannot be reached is asked again, within its timeout and with
@@ -153,6 +157,7 @@ impl Default for DiscoveryConfig {
             registry_urls: Vec::new(),
             registry_tls: TlsConfig::default(),
             strategies: StrategyName::by_default().collect(),
+            race: false,
             timeouts: Timeouts::default(),
             retries: 3,
             cache: CacheConfig::default(),

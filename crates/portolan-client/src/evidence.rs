@@ -19,7 +19,7 @@ pub(crate) const CORROBORATION: Duration = Duration::from_millis(250);
 const AFTER_NEGATIVE: Duration = Duration::from_secs(1);
 
 /// The findings of one lookup.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Evidence {
     candidates: Vec<Candidate>,
     /// The strategies that found candidates, by proof.
@@ -106,10 +106,15 @@ impl Evidence {
     /// How long the next strategy may take; `None` without a limit of its own. `spent` is how long the
     /// lookup has taken since the first instance was found.
     pub(crate) fn limit(&self, all: bool, spent: Duration) -> Option<Duration> {
-        if !self.candidates.is_empty() && (self.complete || !all) {
+        if self.has_result(all) {
             return Some(CORROBORATION.saturating_sub(spent));
         }
         (self.denied || !self.unproven.is_empty()).then_some(AFTER_NEGATIVE)
+    }
+
+    /// Returns whether a result was found that further strategies can only confirm or contradict.
+    pub(crate) fn has_result(&self, all: bool) -> bool {
+        self.has_instance() && (self.complete || !all)
     }
 
     /// Returns whether a proven instance was found.

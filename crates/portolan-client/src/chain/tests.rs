@@ -1,13 +1,17 @@
+mod race;
+
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use portolan_core::{HealthStatus, ServiceEndpoint};
+use tokio::time::Instant;
 
 use super::*;
 use crate::registry_client::RegistryClientError;
 use crate::strategies::STRATEGIES;
-use crate::strategy::StrategyFuture;
+use crate::strategy::{Strategy, StrategyFuture, StrategyKind, StrategyQuery};
 use crate::testing::{config, endpoint};
 
 /// Returns the scripted answers in order, and the last one repeatedly.
@@ -17,7 +21,7 @@ struct Scripted {
     asked: Mutex<Vec<StrategyQuery>>,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Say {
     Found(u16),
     /// An instance with this proof and health.
@@ -28,6 +32,8 @@ enum Say {
     NotPermitted,
     Nothing,
     Empty,
+    /// The same after so many milliseconds.
+    Late(u64, &'static Say),
 }
 
 impl Strategy for Scripted {
@@ -42,9 +48,23 @@ impl Strategy for Scripted {
             0 | 1 => answers.front().cloned(),
             _ => answers.pop_front(),
         };
+        let next = next.unwrap_or(Say::No);
+        if let Say::Late(millis, say) = next {
+            let wait = tokio::time::sleep(Duration::from_millis(millis));
+            return wait.map(|()| say.outcome().unwrap()).boxed();
+        }
+        next.outcome().map_or_else(
+            || std::future::pending().boxed(),
+            |outcome| std::future::ready(outcome).boxed(),
+        )
+    }
+}
+
+impl Say {
+    fn outcome(&self) -> Option<StrategyOutcome> {
         let reason = String::new;
         let failed = |error: RegistryClientError| StrategyOutcome::Failed(error.into());
-        let outcome = match next.unwrap_or(Say::No) {
+        Some(match *self {
             Say::Found(port) => {
                 StrategyOutcome::Found(vec![Candidate::from(endpoint("api", port))])
             }
@@ -61,10 +81,9 @@ impl Strategy for Scripted {
                 detail: String::new(),
                 remedy: String::new(),
             }),
-            Say::Nothing => return std::future::pending().boxed(),
+            Say::Nothing | Say::Late(..) => return None,
             Say::Empty => StrategyOutcome::Found(Vec::new()),
-        };
-        std::future::ready(outcome).boxed()
+        })
     }
 }
 

@@ -16,6 +16,7 @@ fn defaults_are_those_of_the_specification() {
         "registry_urls": [],
         "registry_tls": {"ca": null, "certificate": null, "key": null, "crl": null},
         "strategies": ["default", "registry", "broadcast", "dns", "config"],
+        "race": false,
         "timeouts": {
             "default_port_check": "100ms",
             "registry_lookup": "1s",
