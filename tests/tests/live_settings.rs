@@ -1,7 +1,7 @@
 //! Settings that change while the registry runs, with the real command.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -35,9 +35,12 @@ impl Live {
     }
 
     fn with_file(env: &TestEnv, file: PathBuf) -> Result<Self> {
+        Self::with_options(env, file, &["--set", "broadcast.enabled=false"])
+    }
+
+    fn with_options(env: &TestEnv, file: PathBuf, options: &[&str]) -> Result<Self> {
         let path = file.display().to_string();
-        let serve =
-            env.portolan(&["serve", "--set", "broadcast.enabled=false", "--config", &path])?;
+        let serve = env.portolan(&["serve", "--config", &path])?.args(options);
         let mut registry = serve.env("PORTOLAN_TOKEN", TOKEN).spawn("registry")?;
         registry
             .wait_until("the registry to be ready", || http::get(&format!("{REGISTRY}/readyz")))?;
@@ -246,6 +249,98 @@ fn administrator_changes_settings_by_requests() {
         ensure!(!history.to_string().contains(TOKEN));
         let anyone = http::client()?.get(format!("{REGISTRY}{path}")).send()?;
         ensure!(anyone.status().as_u16() == 401);
+        Ok(())
+    });
+}
+
+/// Writes the file of a key, and returns the setting of a list with this one.
+fn key(env: &TestEnv, id: &str) -> Result<String> {
+    let file = env.write(&format!("{id}.key"), &format!("{id} 0123456789abcdef"))?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+    Ok(format!("broadcast.keys=[{{id: {id}, file: {:?}}}]", file.display()))
+}
+
+/// Whether a process listens on the port of the channel.
+fn is_channel_joined() -> Result<bool> {
+    let sockets = fs::read_to_string("/proc/thread-self/net/udp")?;
+    Ok(sockets.lines().any(|line| line.contains(&format!(":{:04X} ", 7001))))
+}
+
+fn wait_joined(joined: bool) -> Result<()> {
+    wait_for("the registry to join or leave the channel", || {
+        ensure!(is_channel_joined()? == joined, "joined: {}", !joined);
+        Ok(())
+    })
+}
+
+/// Announces until the registry has imported it.
+fn wait_imported(env: &TestEnv, name: &str, keys: &str) -> Result<()> {
+    wait_for("the import", || {
+        announce(env, name, keys)?;
+        let found = send("GET", &format!("/api/v1/services?name={name}"), None, None)?.body;
+        ensure!(found["services"].as_array().is_some_and(|all| all.len() == 1), "{found}");
+        Ok(())
+    })
+}
+
+fn announce(env: &TestEnv, name: &str, keys: &str) -> Result<()> {
+    // An instance displaces another one at its address.
+    let port = (8080 + name.len()).to_string();
+    let announce = ["announce", name, "--port", &port, "--set", keys];
+    env.portolan(&announce)?.run()?.exits(0).map(drop)
+}
+
+fn dropped(reason: &str) -> Result<u64> {
+    let metrics = http::client()?.get(format!("{REGISTRY}/metrics")).bearer_auth(TOKEN).send()?;
+    let metrics = metrics.text()?;
+    let name = format!("discovery_broadcast_dropped_total{{reason=\"{reason}\"}} ");
+    let count = metrics.lines().find_map(|line| line.strip_prefix(&name));
+    Ok(count.map_or(Ok(0), str::parse)?)
+}
+
+#[test]
+fn broadcast_is_switched_on_and_off_and_its_keys_change_without_a_restart() {
+    isolated(|env| {
+        let (one, two) = (key(env, "one")?, key(env, "two")?);
+        let settings = |keys: &str| {
+            let keys = keys.replace("broadcast.keys=", "");
+            format!("broadcast:\n  enabled: false\n  keys: {keys}\n")
+        };
+        let file = env.write("etc/portolan.yaml", &settings(&one))?;
+        let mut live = Live::with_options(env, file, &[])?;
+        ensure!(!is_channel_joined()?, "it is switched off");
+        let switch = |on: Value| {
+            let change = json!({"broadcast": {"enabled": on}});
+            let answer = send("PATCH", "/api/v1/config", None, Some(&change))?;
+            ensure!(answer.status == 200, "{}", answer.body);
+            anyhow::Ok(())
+        };
+        switch(json!(true))?;
+        wait_joined(true)?;
+        wait_imported(env, "api", &one)?;
+
+        // A file without a usable key changes nothing.
+        fs::write(&live.file, settings("[{id: three, file: /nowhere/three.key}]"))?;
+        live.wait_refused("/nowhere/three.key", 2)?;
+        wait_imported(env, "cart", &one)?;
+
+        fs::write(&live.file, settings(&two))?;
+        live.registry.wait_for_line("version=3 changed=\"broadcast.keys\"")?;
+        wait_for("the other key to be used", || {
+            announce(env, "forged", &one)?;
+            ensure!(dropped("unknown_key")? > 0, "{}", live.registry.stderr());
+            Ok(())
+        })?;
+        wait_imported(env, "db", &two)?;
+        // What was imported stays.
+        let all = send("GET", "/api/v1/services", None, None)?.body;
+        let names = all["services"].as_array().context("services")?.iter();
+        let names: Vec<_> = names.filter_map(|service| service["name"].as_str()).collect();
+        ensure!(["api", "cart", "db"].iter().all(|name| names.contains(name)), "{all}");
+
+        switch(Value::Null)?;
+        wait_joined(false)?;
+        ensure!(live.registry.ended()?.is_none());
         Ok(())
     });
 }

@@ -170,6 +170,50 @@ fn certificates_are_replaced_and_revoked_while_the_registry_runs() {
 }
 
 #[test]
+fn settings_name_other_certificates_while_the_registry_runs() {
+    isolated(|env| {
+        let authority = Authority::new(env)?;
+        authority.ca(&["issue", "other", "--subject", "127.0.0.1", "--subject", "localhost"])?;
+        let settings = |certificate: &str, key: &str| {
+            let (certificate, key) = (authority.file(certificate), authority.file(key));
+            let tls = format!("{{certificate: {certificate:?}, key: {key:?}}}");
+            env.write("portolan.yaml", &format!("service_registry:\n  tls: {tls}\n"))
+        };
+        let file = settings("registry.pem", "registry.key")?.display().to_string();
+        let serve = ["serve", "--config", &file, "--set", "broadcast.enabled=false"];
+        let serve = env.portolan(&serve)?.env(TOKEN, "a token of the test");
+        let mut server = serve.spawn("registry")?;
+        server.wait_for_line("Registry server started")?;
+        let as_client = |arguments: &[&str]| {
+            let command = env.portolan(arguments)?.args(&authority.trusting());
+            anyhow::Ok(command.env(TOKEN, "a token of the test"))
+        };
+        let mut watch = as_client(&["watch", "--json"])?.spawn("watch")?;
+        watch.wait_for_line("snapshot")?;
+        let before = served_serial()?;
+
+        // Nothing of a file that names an unusable certificate is applied.
+        settings("registry.pem", "other.key")?;
+        server.wait_for_line("Changed settings not used")?;
+        ensure!(served_serial()? == before);
+        env.write("portolan.yaml", "health: {interval: 3s}\n")?;
+        server.wait_for_line("would serve http://")?;
+        ensure!(served_serial()? == before);
+
+        settings("other.pem", "other.key")?;
+        wait_for("the other certificate", || {
+            ensure!(served_serial()? != before, "{before}");
+            Ok(())
+        })?;
+        // The connection of the watch is older.
+        as_client(&["register", "api", "--port", "8080"])?.run()?.exits(0)?;
+        watch.wait_for_line("registered")?;
+        ensure!(watch.stdout().matches("snapshot").count() == 1, "{}", watch.stdout());
+        Ok(())
+    });
+}
+
+#[test]
 fn unusable_certificates_end_serve_and_are_found_by_config_check() {
     isolated(|env| {
         let authority = Authority::new(env)?;

@@ -75,19 +75,29 @@ impl Broadcaster {
     pub async fn new(config: BroadcastConfig, metrics: Metrics) -> Result<Self, BroadcastError> {
         check(&config)?;
         let runtime = receive::runtime().map_err(BroadcastError::Thread)?;
-        let mut links = Links::new(&config);
         let entered = runtime.enter();
-        for channel in config.channels() {
-            let transport: Arc<dyn Transport> =
-                Arc::new(UdpTransport::of_channel(&channel, &config)?);
-            match links.add(transport, &channel) {
-                // A host without IPv6.
-                Err(error) if channel.is_companion => debug!(%error, "IPv6 group not used"),
-                added => added?,
-            }
-        }
+        let links = open(&config)?;
         drop(entered);
         Self::with_links(links, Some(runtime), metrics)
+    }
+
+    /// Checks that the channel can be joined: the configuration, the files of its keys and its sockets, which are closed again.
+    /// It blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// The channel cannot be joined, or is turned off.
+    pub fn check(config: &BroadcastConfig) -> Result<(), BroadcastError> {
+        check(config)?;
+        let join = || {
+            let runtime = receive::runtime().map_err(BroadcastError::Thread)?;
+            let _entered = runtime.enter();
+            open(config).map(drop)
+        };
+        // A runtime must not end within another one.
+        std::thread::scope(|scope| match scope.spawn(join).join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
     }
 
     /// Joins the first channel of the configuration over this transport. Must be called within a tokio runtime.
@@ -309,6 +319,20 @@ impl Drop for Handle {
 fn check(config: &BroadcastConfig) -> Result<(), BroadcastError> {
     config.validate()?;
     if config.enabled { Ok(()) } else { Err(BroadcastError::Disabled) }
+}
+
+/// Opens the sockets of the channels, within the runtime that receives from them.
+fn open(config: &BroadcastConfig) -> Result<Links<'_>, BroadcastError> {
+    let mut links = Links::new(config);
+    for channel in config.channels() {
+        let transport: Arc<dyn Transport> = Arc::new(UdpTransport::of_channel(&channel, config)?);
+        match links.add(transport, &channel) {
+            // A host without IPv6.
+            Err(error) if channel.is_companion => debug!(%error, "IPv6 group not used"),
+            added => added?,
+        }
+    }
+    Ok(links)
 }
 
 /// Spawns the tasks of a broadcaster, which end with the set.

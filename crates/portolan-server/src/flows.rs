@@ -11,7 +11,7 @@ mod import;
 use crate::Settings;
 
 pub(crate) use health::health_following;
-pub(crate) use import::import;
+pub(crate) use import::{Import, ImportSettings};
 
 /// What announcements on the broadcast channel are worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,14 +7,16 @@ use portolan_config_manager::ConfigManager;
 use portolan_config_manager::live::{Effect, SettingRule, SettingRules, Version, Veto};
 use portolan_core::Remedy as _;
 use portolan_http::HttpState;
-use portolan_registry::Registry;
+use portolan_registry::{Registry, RegistryConfig};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::access::AccessSources;
+use crate::flows::ImportSettings;
 use crate::server::{allowed_hosts, check_token, client_limits};
-use crate::{Settings, check_certificates, read_policies};
+use crate::transport::Transport;
+use crate::{Settings, read_policies};
 
 const fn live(path: &'static str, by: &'static str) -> SettingRule {
     SettingRule { path, effect: Effect::Live { by } }
@@ -51,8 +53,15 @@ pub const LIVE_SETTINGS: SettingRules = SettingRules(&[
     restart("service_registry.data_dir", "the store is open"),
     restart("service_registry.etcd", "the store is open"),
     restart("service_registry.consul", "the store is open"),
-    restart("service_registry.tls", "the certificates come from the former files; what is in these files is read again when it changes"),
-    restart("broadcast", "the channel is joined; what is in its key files is read again when it changes"),
+    from_files("service_registry.tls", "connections that come later"),
+    live("service_registry.require_client_certificate", "connections that come later"),
+    live("service_registry.import_broadcast", "the import of announcements"),
+    live("service_registry.import_unsigned", "the import of announcements"),
+    live("broadcast", "the import of announcements, which joins the channel again"),
+    from_files("broadcast.channels", "the import of announcements, which joins the channels again"),
+    from_files("broadcast.key", "the import of announcements, which joins the channel again"),
+    from_files("broadcast.key_file", "the import of announcements, which joins the channel again"),
+    from_files("broadcast.keys", "the import of announcements, which joins the channel again"),
     live("port_allocator", "commands that start later"),
     restart("port_allocator.runtime_dir", "the lease of the registry's port is in the former directory"),
     restart("port_allocator.state_dir", "the directory is open"),
@@ -65,6 +74,7 @@ pub(crate) struct LiveParts {
     pub(crate) access: Arc<AccessSources>,
     pub(crate) http: HttpState,
     pub(crate) registry: Registry,
+    pub(crate) transport: Transport,
     pub(crate) publish: watch::Sender<Arc<Settings>>,
 }
 
@@ -103,6 +113,12 @@ impl LiveParts {
             error!(%error, "Access control not replaced, the former one stays in force");
         }
         let registry = &settings.service_registry;
+        if is_tls_changed(&before.service_registry, registry)
+            && let Err(error) = self.transport.replace(registry)
+        {
+            let error = error.with_remedy();
+            error!(%error, "Certificates not replaced, the former ones stay in use");
+        }
         self.http.replace(allowed_hosts(registry), client_limits(&registry.clients));
         if let Err(error) = self.registry.reconfigure(registry) {
             // It was checked with the other settings.
@@ -121,6 +137,11 @@ fn is_access_changed(old: &Settings, new: &Settings) -> bool {
     of(old) != of(new)
 }
 
+fn is_tls_changed(old: &RegistryConfig, new: &RegistryConfig) -> bool {
+    let of = |config: &RegistryConfig| (config.tls.clone(), config.require_client_certificate);
+    of(old) != of(new)
+}
+
 /// Checks what the settings name, as the server does when it starts.
 fn check(old: &Settings, new: &Settings, address: SocketAddr) -> Result<(), Veto> {
     if old.requires_credentials() != new.requires_credentials() {
@@ -129,9 +150,14 @@ fn check(old: &Settings, new: &Settings, address: SocketAddr) -> Result<(), Veto
         ));
     }
     check_token(new.token.as_ref(), address).map_err(|error| Veto(error.with_remedy()))?;
-    check_certificates(&new.service_registry).map_err(|error| Veto(error.with_remedy()))?;
+    Transport::check_change(&old.service_registry, &new.service_registry)
+        .map_err(|error| Veto(error.with_remedy()))?;
     read_policies(&new.service_registry).map_err(|error| Veto(error.with_remedy()))?;
-    new.broadcast.check_files().map_err(|error| Veto(error.with_remedy()))
+    new.broadcast.check_files().map_err(|error| Veto(error.with_remedy()))?;
+    let (before, import) = (ImportSettings::of(old), ImportSettings::of(new));
+    // The former channel is not checked: it is in use.
+    let checked = if before == import { Ok(()) } else { import.check() };
+    checked.map_err(|error| Veto(error.with_remedy()))
 }
 
 #[cfg(test)]

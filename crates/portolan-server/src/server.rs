@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::access::AccessSources;
-use crate::flows::{self, ChannelTrust};
+use crate::flows::{self, Import};
 use crate::listen::listen;
 use crate::live::LiveParts;
 use crate::own_names::own_names;
@@ -47,8 +47,6 @@ pub struct RegistryServer {
     socket: Option<RegistrySocket>,
     /// Its session holds the lease of the port.
     allocator: PortAllocator,
-    /// Keeps the channel open while the server listens on it.
-    _broadcaster: Option<Broadcaster>,
     /// Stopped in this order: the clients of the registry before the registry itself.
     parts: Parts,
 }
@@ -205,9 +203,6 @@ impl RegistryServerBuilder {
         let access = Arc::new(AccessSources::open(&settings, address, stack)?);
         let (task, registry) =
             portolan_registry::open(&settings.service_registry, metrics.clone())?;
-        let trust = ChannelTrust::from_settings(&settings);
-        let imports = broadcaster.is_some() && settings.service_registry.import_broadcast;
-        let broadcaster = broadcaster.filter(|_| imports && trust != ChannelTrust::Refused);
         let allowed = settings.health.allowed_networks.clone();
         let (sessions, session_ends) =
             Sessions::new(registry.clone(), allowed.clone(), metrics.clone());
@@ -232,6 +227,7 @@ impl RegistryServerBuilder {
             access: Arc::clone(&access),
             http: state.clone(),
             registry: registry.clone(),
+            transport: transport.clone(),
             publish,
         };
         parts.spawn("settings", |stop| live_settings.follow(live, address, stop));
@@ -241,16 +237,13 @@ impl RegistryServerBuilder {
         parts.spawn("access", |stop| access.follow(registry.clone(), stop));
         parts.spawn("health", |stop| {
             let (registry, metrics) = (registry.clone(), metrics.clone());
-            flows::health_following(registry, followed, metrics, check_results, stop)
+            let changed = followed.clone();
+            flows::health_following(registry, changed, metrics, check_results, stop)
         });
         parts.spawn("sessions", |stop| session_ends.run(stop));
         parts.spawn("reports", |stop| reported.run(stop));
-        // Subscribed before `start` returns, so that no announcement after it is missed.
-        if let Some(announcements) = broadcaster.as_ref().map(Broadcaster::listen) {
-            parts.spawn("import", |stop| {
-                flows::import(announcements, registry.clone(), trust, stop)
-            });
-        }
+        let import = Import::start(broadcaster, registry.clone(), &settings, metrics.clone());
+        parts.spawn("import", |stop| import.run(followed, stop));
         let (dialects, open) = (vec![api.dialect()], CancellationToken::new());
         let (opened, shared) = (open.clone().cancelled_owned(), state.clone());
         parts.spawn_fallible("http", async |stop| {
@@ -270,12 +263,6 @@ impl RegistryServerBuilder {
             forget(&registry, &scope).await;
         }
         open.cancel();
-        if imports && broadcaster.is_none() {
-            info!(
-                "Announcements not imported, because the registry requires credentials and the channel has no \
-                 key: set broadcast.key, or service_registry.import_unsigned"
-            );
-        }
         if is_open_to_network(address.ip(), &settings) {
             warn!(
                 %address,
@@ -284,16 +271,7 @@ impl RegistryServerBuilder {
             );
         }
         info!(%address, "Registry server started");
-        Ok(RegistryServer {
-            address,
-            scheme,
-            registry,
-            stack_token,
-            socket,
-            allocator,
-            _broadcaster: broadcaster,
-            parts,
-        })
+        Ok(RegistryServer { address, scheme, registry, stack_token, socket, allocator, parts })
     }
 }
 

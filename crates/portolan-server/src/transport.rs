@@ -46,23 +46,40 @@ impl Remedy for InvalidTls {
 impl Transport {
     /// Reads the certificates, if any are configured.
     pub(crate) fn from_config(config: &RegistryConfig) -> Result<Self, InvalidTls> {
-        match config.tls == TlsConfig::default() && !config.require_client_certificate {
-            true => Ok(Self::Plain),
-            false => Self::with_tls(config),
+        if uses_tls(config) { Self::with_tls(config) } else { Ok(Self::Plain) }
+    }
+
+    /// Checks that other settings can be used without a restart.
+    pub(crate) fn check_change(
+        old: &RegistryConfig,
+        new: &RegistryConfig,
+    ) -> Result<(), InvalidTls> {
+        let changed = Self::from_config(new)?;
+        // Without `full`, there is no TLS.
+        if uses_tls(old) == uses_tls(new) {
+            return Ok(());
+        }
+        Err(InvalidTls {
+            problem: format!("the server would serve {}:// at the same address", changed.scheme()),
+            remedy: Some("restart it".to_owned()),
+        })
+    }
+
+    /// Uses other certificates for the connections that come later.
+    pub(crate) fn replace(&self, config: &RegistryConfig) -> Result<(), InvalidTls> {
+        match self {
+            Self::Plain => Ok(()),
+            #[cfg(feature = "full")]
+            Self::Tls(tls) => tls
+                .replace(config.tls.clone(), client_certificates(config))
+                .map_err(|error| invalid(&error)),
         }
     }
 
     #[cfg(feature = "full")]
     fn with_tls(config: &RegistryConfig) -> Result<Self, InvalidTls> {
-        use portolan_tls::{ClientCertificates, ServerTls};
-        let clients = match config.require_client_certificate {
-            true => ClientCertificates::Required,
-            false => ClientCertificates::Optional,
-        };
-        let tls = ServerTls::load(config.tls.clone(), clients).map_err(|error| InvalidTls {
-            problem: error.to_string(),
-            remedy: error.remedy().map(Cow::into_owned),
-        })?;
+        let tls = portolan_tls::ServerTls::load(config.tls.clone(), client_certificates(config))
+            .map_err(|error| invalid(&error))?;
         Ok(Self::Tls(std::sync::Arc::new(tls)))
     }
 
@@ -104,4 +121,19 @@ impl Transport {
             }
         }
     }
+}
+
+fn uses_tls(config: &RegistryConfig) -> bool {
+    config.tls != TlsConfig::default() || config.require_client_certificate
+}
+
+#[cfg(feature = "full")]
+fn client_certificates(config: &RegistryConfig) -> portolan_tls::ClientCertificates {
+    use portolan_tls::ClientCertificates::{Optional, Required};
+    if config.require_client_certificate { Required } else { Optional }
+}
+
+#[cfg(feature = "full")]
+fn invalid(error: &portolan_tls::TlsError) -> InvalidTls {
+    InvalidTls { problem: error.to_string(), remedy: error.remedy().map(Cow::into_owned) }
 }

@@ -23,13 +23,11 @@ pub enum ClientCertificates {
 
 /// The certificate of a server. It follows its files.
 #[derive(Debug)]
-pub struct ServerTls {
-    clients: ClientCertificates,
-    loaded: Mutex<Loaded>,
-}
+pub struct ServerTls(Mutex<Loaded>);
 
 #[derive(Debug)]
 struct Loaded {
+    clients: ClientCertificates,
     files: FollowedFiles,
     server: Arc<ServerConfig>,
 }
@@ -43,18 +41,37 @@ impl ServerTls {
     ///
     /// A file is missing or invalid, or the key can be read by everybody.
     pub fn load(config: TlsConfig, clients: ClientCertificates) -> Result<Self, TlsError> {
-        let files = FollowedFiles::new(config);
-        let server = server_config(files.config(), clients)?;
-        Ok(Self { clients, loaded: Mutex::new(Loaded { files, server }) })
+        Loaded::read(config, clients).map(Mutex::new).map(Self)
+    }
+
+    /// Reads other files, for the connections that come later.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::load`]; the former ones stay in use.
+    pub fn replace(&self, config: TlsConfig, clients: ClientCertificates) -> Result<(), TlsError> {
+        let loaded = Loaded::read(config, clients)?;
+        *self.0.lock() = loaded;
+        Ok(())
     }
 
     /// Returns what accepts the next connection.
     pub fn acceptor(&self) -> TlsAcceptor {
-        let Loaded { files, server } = &mut *self.loaded.lock();
-        if let Some(changed) = files.changed(|config| server_config(config, self.clients)) {
+        let Loaded { clients, files, server } = &mut *self.0.lock();
+        if let Some(changed) = files.changed(|config| server_config(config, *clients)) {
             *server = changed;
         }
         TlsAcceptor::from(Arc::clone(server))
+    }
+}
+
+// === impl Loaded ===
+
+impl Loaded {
+    fn read(config: TlsConfig, clients: ClientCertificates) -> Result<Self, TlsError> {
+        let files = FollowedFiles::new(config);
+        let server = server_config(files.config(), clients)?;
+        Ok(Self { clients, files, server })
     }
 }
 

@@ -163,6 +163,24 @@ async fn changed_files_are_used_and_invalid_ones_are_not() {
     }
 }
 
+#[tokio::test]
+async fn replaced_settings_are_used_by_later_connections_and_unusable_ones_are_not() {
+    let mut setup = Setup::new();
+    let server = ServerTls::load(setup.server(), ClientCertificates::Optional).unwrap();
+    let (anyone, client) = (client_config(setup.config(None)), client_config(setup.client()));
+    connect(&server, Arc::clone(&anyone), "localhost").await.unwrap();
+
+    let missing = TlsConfig { certificate: Some("/nowhere".into()), ..setup.server() };
+    server.replace(missing, ClientCertificates::Optional).unwrap_err();
+    connect(&server, Arc::clone(&anyone), "localhost").await.unwrap();
+
+    let other = setup.issue("other", "registry.example.org", Purpose::Server, DAY);
+    server.replace(other, ClientCertificates::Required).unwrap();
+    connect(&server, anyone, "registry.example.org").await.unwrap_err();
+    connect(&server, Arc::clone(&client), "localhost").await.unwrap_err();
+    connect(&server, client, "registry.example.org").await.unwrap();
+}
+
 #[test]
 fn client_follows_its_files() {
     let mut setup = Setup::new();

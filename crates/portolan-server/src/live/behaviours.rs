@@ -64,11 +64,17 @@ fn get_port_range() {
 }
 
 #[test]
-fn enable_broadcast_is_refused_because_it_needs_a_restart() {
+fn enable_broadcast() {
     let manager = manager();
-    let error = apply(&manager, &json!({"broadcast": {"enabled": false}})).unwrap_err();
-    assert!(error.to_string().contains("broadcast.enabled"), "{error}");
-    assert_eq!(manager.current().number, 1);
+    for enabled in [false, true] {
+        apply(&manager, &json!({"broadcast": {"enabled": enabled}})).unwrap();
+        assert_eq!(manager.current().loaded.value.broadcast.enabled, enabled);
+    }
+    // What names files or secrets comes from the configuration file only.
+    for secret in [json!({"key": "a key of the channel"}), json!({"key_file": "/etc/key"})] {
+        apply(&manager, &json!({"broadcast": secret})).unwrap_err();
+    }
+    assert_eq!(manager.current().number, 3);
 }
 
 #[test]

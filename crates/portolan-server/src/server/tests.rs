@@ -1,6 +1,6 @@
 use std::net::{Ipv4Addr, TcpListener};
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use portolan_broadcast::BroadcastConfig;
 use portolan_broadcast::transport::memory::MemoryNetwork;
 use portolan_client::{
@@ -226,9 +226,13 @@ async fn registry_with_a_token_does_not_listen_to_unsigned_announcements() {
         settings.service_registry.import_unsigned = import_unsigned;
         let host = network.host(Ipv4Addr::new(10, 0, 0, 1));
         let channel = Broadcaster::with_transport(host, &settings.broadcast, Metrics::new());
-        let builder = RegistryServer::builder(settings).broadcaster(Some(channel.unwrap()));
+        let channel = channel.unwrap();
+        let mut heard = channel.listen();
+        let builder = RegistryServer::builder(settings).broadcaster(Some(channel));
         let server = builder.start().await.unwrap();
-        assert_eq!(server._broadcaster.is_some(), imports, "{key:?} {import_unsigned}");
+        // The channel is left with its last handle, which ends the stream.
+        let is_open = heard.next().now_or_never().is_none();
+        assert_eq!(is_open, imports, "{key:?} {import_unsigned}");
         server.stop().await;
     }
 }
