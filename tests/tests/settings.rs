@@ -3,10 +3,15 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use portolan_tests::{Output, REGISTRY, TIMEOUT, TestEnv, isolated, portolan_program, wait_for};
+use portolan_client::DiscoveryConfig;
+use portolan_client::blocking::DiscoveryClient;
+use portolan_tests::{
+    Output, REGISTRY, TIMEOUT, TestEnv, http, isolated, portolan_program, wait_for,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
 /// The members that 100 processes set at the same time.
 const WRITERS: usize = 100;
 
@@ -52,6 +57,56 @@ fn settings_are_changed_watched_and_rolled_back() {
         watch.signal(Signal::TERM)?;
         watch.wait(TIMEOUT)?.exits(0).map(drop)
     });
+}
+
+/// The version that an instance announces, in a listing or an announcement.
+fn announced(instance: &Value) -> &str {
+    instance["metadata"]["portolan.settings"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn agents_announce_an_update_when_the_settings_of_their_service_change() {
+    isolated(|env| {
+        let _registry = env.settled_registry()?;
+        let listen = env.portolan(&["listen", "--json"])?.spawn("listen")?;
+        let mut service = env.service("api", &["--health", "none"], &[BINDER, "{port}"])?;
+        service.wait_for_line("bound")?;
+        env.wait_registered("api", 1, TIMEOUT)?;
+        let strategies = vec!["broadcast".parse().expect("it is one")];
+        let settings = DiscoveryConfig { strategies, ..DiscoveryConfig::default() };
+        let client: DiscoveryClient =
+            DiscoveryClient::builder().config(settings).build_blocking()?;
+        let cached = || Ok(client.discover("api")?.metadata.get("portolan.settings").cloned());
+        wait_for("the service to be in the cache", || cached().map(drop))?;
+
+        for version in ["1", "2"] {
+            config(env, &["set", "api", &format!("workers={version}")])?.exits(0)?;
+            wait_for("the announcement", || {
+                let lines = listen_lines(&listen.stdout())?;
+                let is_update = |line: &Value| {
+                    line["action"] == "update" && announced(&line["service"]) == version
+                };
+                ensure!(lines.iter().any(is_update), "no update in {} lines", lines.len());
+                Ok(())
+            })?;
+            // A client that hears broadcasts only has it in its cache, and the registry has it.
+            wait_for("the cache to be updated", || {
+                let cached = cached()?;
+                ensure!(cached.as_deref() == Some(version), "{cached:?}");
+                let url = format!("{REGISTRY}/api/v1/services?name=api");
+                let listing = http::get_json(&url)?;
+                ensure!(announced(&listing["services"][0]) == version, "{listing}");
+                Ok(())
+            })?;
+        }
+        Ok(())
+    });
+}
+
+/// The announcements that were heard.
+fn listen_lines(output: &str) -> Result<Vec<Value>> {
+    let whole = output.rsplit_once('\n').map_or("", |(lines, _)| lines);
+    whole.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::AgentError;
 use crate::broadcast_link::BroadcastLink;
 use crate::builder::{AgentBuilder, Started, desired_endpoint};
 use crate::registry_link::{Published, RegistryLink};
+use crate::settings::keep_settings;
 
 /// How long a request in flight may take after the agent was stopped. If the request were
 /// cancelled, the registry might apply it after the deregistration and keep a stale instance.
@@ -79,6 +80,7 @@ impl Agent {
     pub fn update(&self, mut registration: Registration) -> Result<(), AgentError> {
         let before = self.endpoint();
         registration.incarnation = before.incarnation;
+        keep_settings(&mut registration, &before);
         let updated = desired_endpoint(registration, &self.check)?;
         if updated.id != before.id {
             return Err(AgentError::OtherInstance { own: before.id, other: updated.id });

@@ -142,7 +142,7 @@ impl AgentBuilder {
         let desired = watch::Sender::new(endpoint);
         let mut registry = self.registry.map(|client| {
             let client = client.with_incarnation(incarnation);
-            RegistryLink::new(client, desired.subscribe(), heartbeat, checks.clone())
+            RegistryLink::new(client, desired.clone(), heartbeat, checks.clone())
         });
         let broadcaster = self.broadcaster.clone();
         let mut broadcast = self

@@ -20,6 +20,7 @@ mod host_id;
 mod host_reservations;
 mod registry_link;
 mod session_link;
+mod settings;
 
 pub use addresses::{AdvertisedAddresses, with_advertised_addresses};
 pub use agent::Agent;

@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::{interval, next_retry, retry_backoff, with_jitter};
-use crate::session_link::SessionLink;
+use crate::session_link::{SessionLink, SessionNews};
+use crate::settings::announce_settings;
 
 /// The timeout of one request: a registry answers within milliseconds, and a heartbeat without an
 /// answer must not delay the next one.
@@ -26,6 +27,8 @@ const REQUEST: Duration = Duration::from_secs(2);
 pub(crate) struct RegistryLink {
     client: RegistryClient,
     desired: watch::Receiver<ServiceEndpoint>,
+    /// The same, for what the registry says.
+    state: watch::Sender<ServiceEndpoint>,
     session: SessionLink,
     published: watch::Sender<Published>,
     /// The maximum heartbeat interval.
@@ -70,14 +73,16 @@ struct RegisteredState {
 impl RegistryLink {
     pub(crate) fn new(
         client: RegistryClient,
-        desired: watch::Receiver<ServiceEndpoint>,
+        state: watch::Sender<ServiceEndpoint>,
         heartbeat: Duration,
         checks: Option<LastResults>,
     ) -> Self {
+        let desired = state.subscribe();
         let hosts = desired.borrow().hosts().cloned().collect();
         Self {
             client: client.with_timeout(REQUEST),
             desired,
+            state,
             session: SessionLink::new(),
             published: watch::Sender::default(),
             heartbeat,
@@ -169,7 +174,13 @@ impl RegistryLink {
                 () = sleep_until(due) => true,
                 Ok(()) = self.desired.changed() => false,
                 // The registry has ended, or no longer has the service.
-                () = self.session.hold(&self.client, &id, retry), if holds_session => true,
+                news = self.session.hold(&self.client, &id, retry), if holds_session => match news {
+                    SessionNews::Ended => true,
+                    SessionNews::Settings(version) => {
+                        announce_settings(&self.state, version);
+                        false
+                    }
+                },
             };
             // After a failure the state of the registry is unknown; a heartbeat reveals it.
             result = self.reconcile(heartbeat || self.lost).await;

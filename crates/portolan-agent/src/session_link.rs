@@ -21,6 +21,15 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// Keeps a session open.
 pub(crate) struct SessionLink(State);
 
+/// What a session says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SessionNews {
+    /// It has ended against the will of this process.
+    Ended,
+    /// The settings of the service have this version.
+    Settings(u64),
+}
+
 enum State {
     Closed {
         retry_at: Instant,
@@ -28,7 +37,7 @@ enum State {
     /// A task, because dropping a request that has been sent would not undo it.
     Opening(AbortOnDropHandle<Result<RegistrySession, RegistryClientError>>),
     Open {
-        session: RegistrySession,
+        session: Box<RegistrySession>,
         since: Instant,
     },
 }
@@ -45,9 +54,14 @@ impl SessionLink {
         *self = Self::new();
     }
 
-    /// Holds a session until it ends against the will of this process. One that cannot be opened is tried again after `retry`.
+    /// Holds a session until it says something. One that cannot be opened is tried again after `retry`.
     /// Cancel-safe: the session stays open.
-    pub(crate) async fn hold(&mut self, client: &RegistryClient, id: &ServiceId, retry: Duration) {
+    pub(crate) async fn hold(
+        &mut self,
+        client: &RegistryClient,
+        id: &ServiceId,
+        retry: Duration,
+    ) -> SessionNews {
         loop {
             self.0 = match &mut self.0 {
                 State::Closed { retry_at } => {
@@ -59,7 +73,7 @@ impl SessionLink {
                 State::Opening(opening) => match opening.await {
                     Ok(Ok(session)) => {
                         debug!(service_id = %id, "Session opened");
-                        State::Open { session, since: Instant::now() }
+                        State::Open { session: Box::new(session), since: Instant::now() }
                     }
                     Ok(Err(error)) => {
                         debug!(service_id = %id, %error, "Session not opened, trying again");
@@ -71,12 +85,15 @@ impl SessionLink {
                     }
                 },
                 State::Open { session, since } => {
-                    let error = session.ended().await;
+                    let error = match session.settings_changed().await {
+                        Ok(version) => return SessionNews::Settings(version),
+                        Err(error) => error,
+                    };
                     debug!(service_id = %id, %error, "Session ended");
                     let pause = SHORTEST.saturating_sub(since.elapsed());
                     self.0 = State::later(pause);
                     sleep(with_jitter(SPREAD)).await;
-                    return;
+                    return SessionNews::Ended;
                 }
             };
         }

@@ -29,6 +29,9 @@ pub const CHECKED_BY_AGENT: (&str, &str) = ("checked_by", "agent");
 /// choose another instance if there is one.
 pub const DRAINING: (&str, &str) = ("portolan.state", "draining");
 
+/// The key of the metadata entry with which an agent announces the version of the settings that its service has in the registry.
+pub const SETTINGS_VERSION: &str = "portolan.settings";
+
 /// Returns whether the metadata says that the instance is about to stop.
 pub fn is_draining(metadata: &Metadata) -> bool {
     let (key, value) = DRAINING;

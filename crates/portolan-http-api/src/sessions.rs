@@ -9,6 +9,7 @@
 //! then, nor that of a container behind another network stack.
 
 mod ended;
+mod settings;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,14 +17,15 @@ use std::sync::Arc;
 use portolan_core::{IpNetwork, ServiceEndpoint};
 use portolan_health::ProbeOutcome;
 use portolan_metrics::Metrics;
-use portolan_registry::{AgentSessionId, CommandTarget, Registry};
-use tokio::sync::mpsc;
+use portolan_registry::{AgentSessionId, CommandTarget, Registry, SettingsKey, SettingsVersions};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::probing::{Addresses, Place, ask_each};
 use ended::Ended;
 pub use ended::SessionsTask;
+use settings::FollowedVersion;
 
 /// How many ended sessions wait to be examined. The instances of those beyond it expire at their TTL.
 const QUEUE: usize = 4096;
@@ -35,6 +37,7 @@ pub struct Sessions {
     /// Where everyone's instances may be asked.
     allowed: Arc<[IpNetwork]>,
     ended: mpsc::Sender<Ended>,
+    versions: watch::Receiver<SettingsVersions>,
     metrics: Metrics,
 }
 
@@ -48,6 +51,7 @@ pub(crate) struct Session {
     place: Option<Place>,
     /// The addresses that accepted a connection.
     accepted: Vec<SocketAddr>,
+    version: FollowedVersion,
     shutdown: CancellationToken,
     is_finished: bool,
 }
@@ -63,8 +67,10 @@ impl Sessions {
         metrics: Metrics,
     ) -> (Self, SessionsTask) {
         let (sender, ended) = mpsc::channel(QUEUE);
-        let task = SessionsTask { registry: registry.clone(), ended, metrics: metrics.clone() };
-        (Self { registry, allowed: allowed.into(), ended: sender, metrics }, task)
+        let (publish, versions) = watch::channel(SettingsVersions::default());
+        let task =
+            SessionsTask { registry: registry.clone(), ended, publish, metrics: metrics.clone() };
+        (Self { registry, allowed: allowed.into(), ended: sender, versions, metrics }, task)
     }
 
     pub(crate) fn begin(
@@ -74,7 +80,9 @@ impl Sessions {
         shutdown: CancellationToken,
     ) -> Session {
         let (sessions, accepted) = (self.clone(), Vec::new());
-        Session { sessions, target, id, place: None, accepted, shutdown, is_finished: false }
+        let version = FollowedVersion::new(self.versions.clone());
+        let place = None;
+        Session { sessions, target, id, place, accepted, version, shutdown, is_finished: false }
     }
 }
 
@@ -112,6 +120,25 @@ impl Session {
             self.set_accepted(Vec::new());
         }
         has_moved
+    }
+
+    /// Returns the version of the settings of the service, if the agent has not been told.
+    pub(crate) fn settings_version(&mut self) -> Option<u64> {
+        let key = self.settings_key()?;
+        self.version.news(&key)
+    }
+
+    /// Waits until there is a version that the agent has not been told. Cancel-safe.
+    pub(crate) async fn settings_changed(&mut self) {
+        match self.settings_key() {
+            Some(key) => self.version.changed(&key).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn settings_key(&self) -> Option<SettingsKey> {
+        let endpoint = self.registered()?;
+        Some(SettingsKey { scope: endpoint.scope.clone(), name: endpoint.name.clone() })
     }
 
     /// The server ends the session, which says nothing about the instance.

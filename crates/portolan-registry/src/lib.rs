@@ -62,7 +62,8 @@ pub use registry::{Registry, RegistryStatus, open, open_over};
 pub use session::AgentSessionId;
 pub use settings::{
     SchemaViolation, ServiceSettings, SettingsAction, SettingsChange, SettingsEntry, SettingsError,
-    SettingsKey, SettingsOutcome, SettingsRecord, SettingsStream,
+    SettingsKey, SettingsOutcome, SettingsProposal, SettingsRecord, SettingsStream,
+    SettingsVersionStream, SettingsVersions,
 };
 pub use staleness::Staleness;
 pub use store::StorageBackend;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Span;
 
 use crate::committer::Request;
+use crate::settings::SettingsCallbacks;
 use crate::staleness::Staleness;
 use crate::store::{self, Feed, Freshness, OpenError, ReadOnly, Receipt, Store};
 use crate::updater::{FeedState, Progress, ViewUpdater};
@@ -44,6 +45,7 @@ pub struct Registry {
     freshness: Freshness,
     max_view_age: Duration,
     read_only: ReadOnly,
+    settings_callbacks: SettingsCallbacks,
     /// The greatest index that the view did not reach before a command's deadline.
     overdue: Arc<AtomicU64>,
 }
@@ -104,6 +106,7 @@ pub fn open_over(
         freshness: feed.freshness(),
         max_view_age: config.max_view_age,
         read_only: store.read_only(),
+        settings_callbacks: SettingsCallbacks::default(),
         overdue: Arc::default(),
     };
     (RegistryTask { store, feed, queue, updater, recorder }, registry)
@@ -291,6 +294,7 @@ impl Registry {
     /// The settings of services, in the same store.
     pub fn settings(&self) -> ServiceSettings {
         ServiceSettings::new(Weak::clone(&self.registrants), self.store)
+            .asking(self.settings_callbacks.clone())
     }
 
     /// Returns all instances, ordered by name and id.

@@ -11,10 +11,15 @@ mod handle;
 pub(crate) mod limits;
 mod record;
 mod schema;
+mod versions;
+mod veto;
 mod watch;
 
 pub use change::SettingsChange;
 pub use error::{SchemaViolation, SettingsError};
 pub use handle::{ServiceSettings, SettingsOutcome};
 pub use record::{SettingsAction, SettingsEntry, SettingsKey, SettingsRecord};
+pub use versions::{SettingsVersionStream, SettingsVersions};
+pub(crate) use veto::SettingsCallbacks;
+pub use veto::SettingsProposal;
 pub use watch::SettingsStream;

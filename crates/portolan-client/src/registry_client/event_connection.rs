@@ -18,6 +18,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct EventConnection {
     response: Response,
     url: String,
+    /// The name of the stream in errors.
+    what: &'static str,
     /// The maximum size of an event in bytes.
     max_event: usize,
     decoder: Decoder,
@@ -29,7 +31,12 @@ pub(super) struct EventConnection {
 impl EventConnection {
     pub(super) fn new(response: Response, url: String, max_event: usize) -> Self {
         let (decoder, frames) = (Decoder::new(max_event), VecDeque::new());
-        Self { response, url, max_event, decoder, frames }
+        Self { response, url, what: "watch", max_event, decoder, frames }
+    }
+
+    /// Sets the name of the stream in errors.
+    pub(super) fn named(self, what: &'static str) -> Self {
+        Self { what, ..self }
     }
 
     pub(super) fn url(&self) -> &str {
@@ -42,7 +49,7 @@ impl EventConnection {
             if let Some(frame) = self.frames.pop_front() {
                 return Ok(frame);
             }
-            let chunk = next_chunk(&mut self.response, &self.url, "watch").await?;
+            let chunk = next_chunk(&mut self.response, &self.url, self.what).await?;
             let frames = self.decoder.feed(&chunk).map_err(|_| {
                 let reason = format!("an event has more than {} bytes", self.max_event);
                 RegistryClientError::bad_answer(&self.url, reason)
@@ -52,8 +59,8 @@ impl EventConnection {
     }
 }
 
-/// Reads on. `what` names the stream in errors; its end is one.
-pub(super) async fn next_chunk(
+/// Reads on; the end of the stream is an error.
+async fn next_chunk(
     response: &mut Response,
     url: &str,
     what: &str,

@@ -7,8 +7,10 @@ use axum::extract::{Extension, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
+use portolan_core::Revision;
 use portolan_http::{ConnectionInfo, Standing, StreamPermit};
 use portolan_registry::{AgentSessionId, Command};
+use serde_json::json;
 use std::convert::Infallible;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +19,7 @@ use crate::Api;
 use crate::problem::{Problem, ProblemKind};
 use crate::resources::caller::Requester;
 use crate::resources::id::Owned;
-use crate::resources::watch::{ClientStanding, KEEP_ALIVE, changed, event_stream};
+use crate::resources::watch::{ClientStanding, KEEP_ALIVE, changed, event, event_stream};
 use crate::sessions::Session;
 
 /// How long after the first attempt the addresses are asked again, if the program did not listen yet. The time doubles.
@@ -25,8 +27,9 @@ const LISTENS_SOON: Duration = Duration::from_secs(1);
 /// How often the addresses are asked. A program that has not listened by then may use UDP only.
 const ATTEMPTS: u32 = 10;
 
-/// `POST`: holds a session of the instance until the client closes the connection. The body has comments only, of which the
-/// first comes at once. The server ends it when the instance is no longer registered by this incarnation, and at its shutdown.
+/// `POST`: holds a session of the instance until the client closes the connection. The body has comments, of which the
+/// first comes at once, and an event `settings` with the version of the settings of the service, if it has any, now and whenever
+/// they change. The server ends it when the instance is no longer registered by this incarnation, and at its shutdown.
 pub(crate) async fn hold(
     State(api): State<Api>,
     Extension(connection): Extension<ConnectionInfo>,
@@ -44,10 +47,10 @@ pub(crate) async fn hold(
     let shutdown = connection.shutdown().clone();
     let session = sessions.begin(target, id, shutdown.clone());
     let holding = Holding { session, standing, shutdown, attempts: 0, is_new: true, permit };
-    let comments = stream::unfold(holding, |mut holding| async move {
-        holding.comment().await.map(|comment| (Ok::<_, Infallible>(comment), holding))
+    let pieces = stream::unfold(holding, |mut holding| async move {
+        holding.next().await.map(|piece| (Ok::<_, Infallible>(piece), holding))
     });
-    Ok(event_stream(Body::from_stream(comments)))
+    Ok(event_stream(Body::from_stream(pieces)))
 }
 
 /// A session while its connection lasts.
@@ -64,11 +67,14 @@ struct Holding {
 // === impl Holding ===
 
 impl Holding {
-    /// Waits until the next comment is due; `None` if the server ends the session.
-    async fn comment(&mut self) -> Option<Bytes> {
+    /// Waits until the next comment or event is due; `None` if the server ends the session.
+    async fn next(&mut self) -> Option<Bytes> {
         let comment = Bytes::from_static(b":\n\n");
         if std::mem::take(&mut self.is_new) {
             return Some(comment);
+        }
+        if let Some(version) = self.session.settings_version() {
+            return Some(settings(version));
         }
         if self.attempts < ATTEMPTS && !self.session.is_answered() {
             self.session.ask().await;
@@ -81,6 +87,7 @@ impl Holding {
         let standing = self.standing.clone();
         let goes_on = tokio::select! {
             () = sleep(pause) => self.session.is_of_registration(),
+            () = self.session.settings_changed() => self.session.is_of_registration(),
             () = changed(standing) => false,
             () = self.shutdown.cancelled() => false,
         };
@@ -91,6 +98,11 @@ impl Holding {
         if self.session.has_moved() {
             self.attempts = 0;
         }
-        Some(comment)
+        Some(self.session.settings_version().map_or(comment, settings))
     }
+}
+
+fn settings(version: u64) -> Bytes {
+    let json = json!({ "version": version }).to_string();
+    event("settings", Revision(version), &json).into()
 }

@@ -292,6 +292,7 @@ impl From<SettingsError> for Problem {
             E::Unknown { .. } => ProblemKind::NoSettings,
             E::UnknownVersion { .. } => ProblemKind::NoSettingsVersion,
             E::Conflict { .. } => ProblemKind::VersionConflict,
+            E::Veto { .. } => ProblemKind::ConfigVeto,
             E::Full { .. } => ProblemKind::Full,
             E::NoValidator | E::NotKept { .. } => ProblemKind::NotSupported,
             // What is added later is a fault of the value, too.

@@ -1,19 +1,22 @@
 //! The end of a session: the addresses of its instance are asked, and the instance is removed if all refuse.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use portolan_metrics::Metrics;
 use portolan_registry::{
     AgentSessionId, Command, CommandOrigin, CommandTarget, Registry, RegistryError,
+    SettingsVersions,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::settings;
 use crate::probing::{Place, Verdict};
 
 /// How many instances are examined at the same time.
@@ -28,6 +31,7 @@ const ATTEMPTS: u32 = 12;
 pub struct SessionsTask {
     pub(super) registry: Registry,
     pub(super) ended: mpsc::Receiver<Ended>,
+    pub(super) publish: watch::Sender<SettingsVersions>,
     pub(super) metrics: Metrics,
 }
 
@@ -43,12 +47,14 @@ pub(super) struct Ended {
 // === impl SessionsTask ===
 
 impl SessionsTask {
-    /// Examines the instances whose sessions end, until the token is cancelled.
+    /// Examines the instances whose sessions end, and follows the versions of settings, until the token is cancelled.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut running = FuturesUnordered::new();
+        let mut versions = pin!(settings::publish(&self.registry, &self.publish).fuse());
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = &mut versions => {}
                 Some(()) = running.next() => {}
                 ended = self.ended.recv(), if running.len() < CONCURRENT => match ended {
                     Some(ended) => running.push(ended.settle(&self.registry, &self.metrics)),

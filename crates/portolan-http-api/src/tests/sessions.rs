@@ -66,6 +66,34 @@ async fn session_ends_with_the_registration() {
     while timeout(TEST_TIMEOUT, session.chunk()).await.unwrap().unwrap().is_some() {}
 }
 
+/// Reads on until this text comes.
+async fn wait_for(session: &mut Response, expected: &str) {
+    let mut text = String::new();
+    while !text.contains(expected) {
+        let chunk = timeout(TEST_TIMEOUT, session.chunk()).await.unwrap().unwrap();
+        let chunk = chunk.unwrap_or_else(|| panic!("{expected} is missing: {text}"));
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn session_tells_each_version_of_the_settings_of_its_service() {
+    let server = Server::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    register(&server, &listener).await;
+    let set = |name: &str, workers: u8| {
+        let path = format!("/api/v1/settings/{name}");
+        let request = server.request(Method::PUT, &path).json(&json!({"workers": workers}));
+        async { assert_eq!(ApiResponse::read(request).await.status, 200) }
+    };
+    set("api", 1).await;
+    let mut session = session(&server, &listener).await;
+    wait_for(&mut session, "event: settings\nid: 1\ndata: {\"version\":1}\n\n").await;
+    set("other", 1).await;
+    set("api", 2).await;
+    wait_for(&mut session, "{\"version\":2}").await;
+}
+
 #[tokio::test]
 async fn session_of_an_unknown_instance_or_of_another_run_is_refused() {
     let server = Server::start().await;

@@ -103,6 +103,33 @@ async fn problems_of_settings() {
     assert_eq!(server.get(&format!("{API}/history")).await.json(), before);
 }
 
+/// A function of the program sees old and new values, and what it refuses changes nothing.
+#[tokio::test]
+async fn callback_vetoes_a_change_of_settings() {
+    let server = Server::start().await;
+    server.send(Method::PUT, API, json!({"workers": 4})).await;
+    server.registry.settings().on_change("the scheduler", |change| {
+        let workers =
+            |value: Option<&Value>| value.map_or(0, |value| value["workers"].as_u64().unwrap_or(0));
+        let (old, new) = (workers(change.old), workers(change.new));
+        if new > 2 * old { Err(format!("{new} is more than twice {old}")) } else { Ok(()) }
+    });
+    let vetoed =
+        server.send(Method::PATCH, API, json!({"workers": 9})).await.problem(409, "config-veto");
+    let detail = "the scheduler refuses the change of the settings of api: 9 is more than twice 4";
+    assert!(vetoed["detail"].as_str().unwrap().starts_with(detail), "{vetoed}");
+    assert_eq!(server.get(API).await.json()["version"], 1);
+    server.send(Method::PATCH, API, json!({"workers": 8})).await;
+    assert_eq!(server.get(API).await.json()["value"], json!({"workers": 8}));
+    // A change that changes nothing is not asked for, and deleting is a change.
+    server.send(Method::PUT, API, json!({"workers": 8})).await;
+    server.registry.settings().on_change("the keeper", |change| {
+        change.new.map(|_| ()).ok_or_else(|| "settings are kept".to_owned())
+    });
+    let kept = ApiResponse::read(server.request(Method::DELETE, API)).await;
+    kept.problem(409, "config-veto");
+}
+
 #[tokio::test]
 async fn hundred_concurrent_writers_lose_no_update() {
     let clients =

@@ -86,6 +86,16 @@ pub enum SettingsError {
     /// This build has no validator. Do not retry.
     #[error("this build of portolan cannot validate by JSON Schema")]
     NoValidator,
+    /// A function of the program that runs the registry does not agree. Do not retry.
+    #[error("{by} refuses the change of the settings of {key}: {reason}")]
+    Veto {
+        /// Whose settings.
+        key: SettingsKey,
+        /// Who refuses it.
+        by: String,
+        /// Why.
+        reason: String,
+    },
     /// The policies or tokens of the registry would be invalid. Do not retry.
     #[error("the access control of the registry cannot be so: {0}")]
     AccessControl(#[from] InvalidStoredAccess),
@@ -140,6 +150,7 @@ impl Remedy for SettingsError {
             Self::NoValidator => {
                 "use a registry that is built with the feature `full`, as releases are"
             }
+            Self::Veto { .. } => "change the value as the reason says",
             Self::InvalidRecord { .. } => "export again",
             Self::Full { .. } => "keep settings of several services under one name",
             Self::NotKept { .. } => "set service_registry.storage_backend to memory or etcd",

@@ -8,6 +8,8 @@ use portolan_access::{Grants, Right};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::record::{SettingsKey, SettingsRecord};
+use super::versions::SettingsVersionStream;
+use super::veto::{SettingsCallbacks, SettingsProposal};
 use super::watch::SettingsStream;
 use super::{SettingsChange, SettingsError, audit, schema};
 use crate::store::{Replaced, SettingsStore, Store};
@@ -24,6 +26,7 @@ pub struct ServiceSettings {
     /// The store itself, which ends with the task of the registry.
     store: Weak<dyn Store>,
     name: &'static str,
+    callbacks: SettingsCallbacks,
 }
 
 /// The outcome of a change.
@@ -39,7 +42,22 @@ pub struct SettingsOutcome {
 
 impl ServiceSettings {
     pub(crate) fn new(store: Weak<dyn Store>, name: &'static str) -> Self {
-        Self { store, name }
+        Self { store, name, callbacks: SettingsCallbacks::default() }
+    }
+
+    pub(crate) fn asking(self, callbacks: SettingsCallbacks) -> Self {
+        Self { callbacks, ..self }
+    }
+
+    /// Adds a function that sees each change by this server before it is made, and may refuse it with a reason. It is called again if
+    /// another change came first, so it must have no effect of its own; and it must not block, because others wait for it. Changes
+    /// by other servers over the same store, and imports, are not shown to it.
+    pub fn on_change(
+        &self,
+        by: impl Into<String>,
+        callback: impl Fn(&SettingsProposal<'_>) -> Result<(), String> + Send + Sync + 'static,
+    ) {
+        self.callbacks.add(by.into(), callback);
     }
 
     /// Returns the settings of a service with their versions; `None` if it never had any.
@@ -133,6 +151,17 @@ impl ServiceSettings {
         Ok(SettingsStream::new(self.clone(), key, news))
     }
 
+    /// Follows the newest version of every service.
+    ///
+    /// # Errors
+    ///
+    /// If the store keeps none.
+    pub fn versions(&self) -> Result<SettingsVersionStream, SettingsError> {
+        let store = self.store()?;
+        let news = self.of(&*store)?.news();
+        Ok(SettingsVersionStream::new(self.clone(), news))
+    }
+
     async fn change_permitted(
         &self,
         key: &SettingsKey,
@@ -153,6 +182,7 @@ impl ServiceSettings {
                 change: Arc::clone(&change),
                 expected,
                 author: author.clone(),
+                callbacks: self.callbacks.clone(),
             };
             let Some(record) = decided.made().await? else {
                 let record = known.ok_or_else(|| SettingsError::Unknown { key: key.clone() })?;
@@ -185,6 +215,7 @@ struct Decision {
     change: Arc<SettingsChange>,
     expected: Option<u64>,
     author: String,
+    callbacks: SettingsCallbacks,
 }
 
 impl Decision {
@@ -200,7 +231,17 @@ impl Decision {
 
     fn decide(&self) -> Result<Option<SettingsRecord>, SettingsError> {
         let made = (self.author.as_str(), Timestamp::now());
-        SettingsRecord::changed(self.known.as_deref(), &self.key, &self.change, self.expected, made)
+        let known = self.known.as_deref();
+        let changed = SettingsRecord::changed(known, &self.key, &self.change, self.expected, made)?;
+        if let Some(record) = &changed {
+            self.callbacks.ask(&SettingsProposal {
+                key: &self.key,
+                old: known.and_then(SettingsRecord::value),
+                new: record.value(),
+                author: &self.author,
+            })?;
+        }
+        Ok(changed)
     }
 }
 
