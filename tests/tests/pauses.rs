@@ -12,6 +12,9 @@ use serde_json::Value;
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
 const SERVICES: [&str; 3] = ["api", "web", "db"];
 const TTL: &str = "2s";
+/// Checks that would mark an instance at their first failure.
+const CHECKS: [&str; 4] =
+    ["--set", "health.interval=1s", "--set", "health.failures_before_critical=1"];
 /// How long the pause lasts, in seconds: several TTLs, and longer than the membership of a server over etcd. Over Consul
 /// that is longer, see `consul::pause_of_the_server_does_not_end_leases`.
 /// `PORTOLAN_PAUSE` sets another one.
@@ -114,5 +117,71 @@ fn pause_of_registry_and_services_drops_nothing_from_consul() {
     isolated(|env| {
         let _consul = consul::start(env)?;
         nothing_is_dropped(env, &consul::options())
+    });
+}
+
+/// Stops the registry alone: its services send heartbeats that nobody answers, and its own checks are late.
+fn registry_that_was_paused_marks_nothing<S: AsRef<OsStr>>(
+    env: &TestEnv,
+    options: &[S],
+) -> Result<()> {
+    let registry = env.quiet_registry(REGISTRY, options)?;
+    let mut watch = env.portolan(&["watch", "--json", "--registry", REGISTRY])?.spawn("watch")?;
+    watch.wait_for_line("snapshot")?;
+    let services = run(env)?;
+    // The registry checks it, and nobody renews it.
+    let port = env.registered("api")?[0]["port"].to_string();
+    let url = format!("tcp://127.0.0.1:{port}");
+    let register = ["register", "checked", "--port", "9999", "--ttl", "1h", "--health-url", &url];
+    env.portolan(&register)?.run()?.exits(0)?;
+    let passing = |since: Timestamp| {
+        wait_for("a check", || {
+            let id = env.registered("checked")?[0]["id"].as_str().context("no id")?.to_owned();
+            let health = http::get_json(&format!("{REGISTRY}/api/v1/services/{id}/health"))?;
+            ensure!(health["status"] == "passing", "{health}");
+            let checked = health["checks"]["checked_at"].as_str().context("not checked")?;
+            ensure!(checked.parse::<Timestamp>()? > since, "{health}");
+            Ok(())
+        })
+    };
+    passing(Timestamp::UNIX_EPOCH)?;
+    wait_for_heartbeats(Timestamp::now())?;
+    registry.signal(Signal::STOP)?;
+    std::thread::sleep(pause()?);
+    let resumed = Timestamp::now();
+    registry.signal(Signal::CONT)?;
+    wait_for_heartbeats(resumed)?;
+    passing(resumed)?;
+    let output = watch.stdout();
+    // They deregister when they end.
+    drop(services);
+    for mark in ["critical", "expired", "\"deregistered\""] {
+        ensure!(!output.contains(mark), "{mark}: {output}");
+    }
+    Ok(())
+}
+
+fn with_checks(options: [String; 4]) -> Vec<String> {
+    CHECKS.map(str::to_owned).into_iter().chain(options).collect()
+}
+
+#[test]
+fn pause_of_the_registry_alone_marks_nothing_in_memory() {
+    isolated(|env| registry_that_was_paused_marks_nothing(env, &CHECKS));
+}
+
+#[test]
+fn pause_of_the_registry_alone_marks_nothing_in_etcd() {
+    isolated(|env| {
+        let _etcd = etcd::start(env)?;
+        registry_that_was_paused_marks_nothing(env, &with_checks(etcd::options()))
+    });
+}
+
+#[test]
+fn pause_of_the_registry_alone_marks_nothing_in_consul() {
+    isolated(|env| {
+        let _consul = consul::start(env)?;
+        registry_that_was_paused_marks_nothing(env, &with_checks(consul::options()))
     });
 }
