@@ -35,7 +35,7 @@ pub(crate) struct ConfigFile {
 pub(crate) enum Place {
     /// It was named, by a flag or the environment.
     Named,
-    /// It lies in the working directory.
+    /// It lies in the working directory or above it.
     Folder,
     /// It is the file of this user.
     User,
@@ -44,17 +44,16 @@ pub(crate) enum Place {
 // === impl ConfigFile ===
 
 impl ConfigFile {
-    /// Returns the named file, else the one of the working directory, else the one of this user.
+    /// Returns the named file, else the one of the working directory, else that of the nearest directory above it, else the one of
+    /// this user.
     pub(crate) fn find(named: Option<PathBuf>) -> Result<Option<Self>, Failure> {
         if let Some(path) = named {
             return Ok(Some(Self { path, contents: None, place: Place::Named }));
         }
-        let of_user = user_directory().map(|directory| directory.join(FILE));
-        let places = [(Some(PathBuf::from(FILE)), Place::Folder), (of_user, Place::User)];
-        let found = places.into_iter().find_map(|(path, place)| {
-            let path = path.filter(|path| path.is_file())?;
-            Some((path, place))
-        });
+        let of_user = user_directory().map(|directory| (directory.join(FILE), Place::User));
+        let own = [PathBuf::from(FILE)].into_iter().chain(above_working_directory());
+        let places = own.map(|path| (path, Place::Folder)).chain(of_user);
+        let found = places.into_iter().find(|(path, _)| path.is_file());
         found.map(|(path, place)| Self::read(path, place)).transpose()
     }
 
@@ -90,7 +89,7 @@ impl ConfigFile {
     }
 
     /// Reads the file and checks who can change it.
-    fn read(path: PathBuf, place: Place) -> Result<Self, Failure> {
+    pub(crate) fn read(path: PathBuf, place: Place) -> Result<Self, Failure> {
         let unreadable = |error: &dyn std::fmt::Display| {
             let path = path.display();
             Failure::usage(format_args!("cannot read the configuration file {path}: {error}"))
@@ -165,6 +164,21 @@ fn changeable_by_others(metadata: &Metadata, is_folder: bool) -> Option<String> 
     let is_writable = mode & 0o002 != 0 || is_group_writable;
     (is_writable && !is_sticky)
         .then(|| format!("can be changed by other users (mode {:04o})", mode & 0o7777))
+}
+
+/// Returns the file of each directory above the working directory, up to the home directory of this user. A directory that
+/// other users can change ends the search: one of them could decide what every command below it does.
+fn above_working_directory() -> Vec<PathBuf> {
+    let Ok(working) = std::env::current_dir() else { return Vec::new() };
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let is_home = |directory: &Path| home.as_deref() == Some(directory);
+    let below_home = working.ancestors().take_while(|directory| !is_home(directory)).count();
+    let is_safe = |directory: &&Path| {
+        let metadata = directory.metadata().ok();
+        metadata.is_some_and(|it| changeable_by_others(&it, false).is_none())
+    };
+    let above = working.ancestors().take(below_home + 1).skip(1).take_while(is_safe);
+    above.map(|directory| directory.join(FILE)).collect()
 }
 
 fn user_directory() -> Option<PathBuf> {

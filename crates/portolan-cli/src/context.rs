@@ -1,21 +1,20 @@
 //! The settings in force, and constructors for the parts that they configure.
 
 mod secrets;
+mod stack;
 
-use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use portolan_agent::HostReservations;
 use portolan_broadcast::Broadcaster;
 use portolan_client::{DiscoveryClient, DiscoveryClientBuilder, RegistryClient};
-use portolan_config_manager::{ConfigError, Loaded, Origin};
-use portolan_core::{Incarnation, Remedy as _, Scope};
+use portolan_config_manager::{Loaded, Origin};
+use portolan_core::{Incarnation, Scope};
 use portolan_metrics::Metrics;
 use portolan_port_allocator::PortAllocator;
 use portolan_server::{STACK_KEYS, Settings};
-use portolan_supervisor::stack::{StackFile, scope_of_folder};
-use serde::de::DeserializeOwned;
+use portolan_supervisor::stack::scope_of_folder;
 use serde_json::Value;
 
 use crate::config_file::ConfigFile;
@@ -110,6 +109,7 @@ impl Context {
         let mut loaded = loader.load()?;
         destinations::check(&loaded, file.as_ref())?;
         read_secrets(&mut loaded)?;
+        stack::interpolate_name(&mut loaded, file.as_ref())?;
         let source = file;
         let file = source.as_ref().map(|file| file.path.clone());
         let scope = effective_scope(&loaded, file.as_deref())?;
@@ -129,19 +129,6 @@ impl Context {
     /// Returns the settings in force.
     pub(crate) fn settings(&self) -> &Settings {
         &self.loaded.value
-    }
-
-    /// Returns the stack that the configuration file describes.
-    pub(crate) fn stack(&self) -> Result<StackFile, ConfigError> {
-        let document = &self.loaded.document;
-        let name = section(&self.loaded, "name")?;
-        let services = document.section("services")?.unwrap_or_default();
-        let stack = StackFile { name, services };
-        stack.validate().map_err(|error| {
-            let remedy = error.remedy().map(Cow::into_owned);
-            document.problem(&error.path(), error.to_string(), remedy)
-        })?;
-        Ok(stack)
     }
 
     /// Creates an allocator with its own session.
@@ -317,7 +304,7 @@ fn effective_scope(loaded: &Loaded<Settings>, file: Option<&Path>) -> Result<Sco
     if let Some(scope) = &loaded.value.scope {
         return Ok(scope.clone());
     }
-    if let Some(name) = section(loaded, "name")? {
+    if let Some(name) = loaded.document.section("name")? {
         return Ok(name);
     }
     let is_stack = STACK_KEYS.into_iter().any(|key| loaded.document.origin(key).is_some());
@@ -331,11 +318,4 @@ pub(crate) fn directory_of(file: &Path) -> Result<PathBuf, Failure> {
         .canonicalize()
         .map_err(|error| Failure::usage(format_args!("cannot read {}: {error}", file.display())))?;
     Ok(real.parent().unwrap_or(Path::new("/")).to_owned())
-}
-
-fn section<T: DeserializeOwned>(
-    loaded: &Loaded<Settings>,
-    key: &str,
-) -> Result<Option<T>, ConfigError> {
-    loaded.document.section(key)
 }

@@ -11,7 +11,7 @@ use crate::de_error::DeError;
 use crate::error::Problem;
 use crate::node::{Entry, Node, Value};
 use crate::path::KeyPath;
-use crate::scalar::{Inferred, Scalar};
+use crate::scalar::Inferred;
 
 /// Deserializes a tree; `path` is the path of its root.
 pub(crate) fn read<T: DeserializeOwned>(node: &Node, path: &KeyPath) -> Result<T, Problem> {
@@ -161,8 +161,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     ) -> Result<Option<S::Value>, DeError> {
         self.current = self.rest.next();
         let Some(entry) = self.current else { return Ok(None) };
-        let key = Node::scalar(entry.key_origin.clone(), Scalar::Given(entry.key.clone()));
-        seed.deserialize(&key).map(Some).map_err(|error| error.at(&entry.key_origin))
+        seed.deserialize(&entry.key_node()).map(Some).map_err(|error| error.at(&entry.key_origin))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, DeError> {

@@ -33,6 +33,7 @@ mod deserializer;
 mod document;
 mod environment;
 mod error;
+mod interpolation;
 pub mod live;
 mod loader;
 mod node;
@@ -42,7 +43,7 @@ mod scalar;
 mod schema;
 mod yaml;
 
-pub use document::Document;
+pub use document::{Document, Entries};
 pub use error::{ConfigError, Problem};
 pub use live::ConfigManager;
 pub use loader::{LoadableSettings, Loaded, Loader, Setting};

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::deserializer;
-use crate::document::Document;
+use crate::document::{Document, without_extensions};
 use crate::environment::{self, Environment, Flag, Reserved};
 use crate::error::{ConfigError, Problem};
 use crate::node::{Node, Value};
@@ -200,7 +200,8 @@ impl<T: LoadableSettings> Loader<T> {
         let mut layers = Vec::new();
         for Source { path, contents } in &self.files {
             let bytes = contents.clone().map_or_else(|| read_file(path), Ok)?;
-            let Some(layer) = parse_file(path, &bytes)? else { continue };
+            let Some(mut layer) = parse_file(path, &bytes)? else { continue };
+            without_extensions(&mut layer);
             problems.extend(schema.unknown_keys(&layer));
             layers.push(layer);
         }
@@ -292,7 +293,7 @@ fn take_foreign(merged: &mut Node, foreign: &[String]) -> Document {
     let mut document = Document::default();
     if let Value::Map(entries) = &mut merged.value {
         for entry in entries.extract_if(.., |entry| foreign.contains(&entry.key)) {
-            document.sections.push((entry.key, entry.node));
+            document.add(entry);
         }
     }
     document

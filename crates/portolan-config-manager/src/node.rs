@@ -95,6 +95,15 @@ impl Node {
     }
 }
 
+// === impl Entry ===
+
+impl Entry {
+    /// Returns the key as a value.
+    pub(crate) fn key_node(&self) -> Node {
+        Node::scalar(self.key_origin.clone(), Scalar::Given(self.key.clone()))
+    }
+}
+
 fn insert(entries: &mut Vec<Entry>, entry: Entry) {
     match entries.iter_mut().find(|known| known.key == entry.key) {
         Some(known) => {

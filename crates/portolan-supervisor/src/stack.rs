@@ -1,6 +1,8 @@
 //! A stack: several services described in one file, started in dependency order and stopped in
 //! reverse.
 
+mod entry;
+mod env_file;
 mod error;
 pub mod file;
 mod files;
@@ -11,6 +13,7 @@ mod output;
 mod port_spec;
 mod start_order;
 mod status;
+mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -25,6 +28,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use env_file::{InvalidEnvFile, parse_env_file, read_env_file};
 pub use error::InvalidStack;
 pub use file::{Condition, MainPort, Needs, ServiceEntry, StackFile, scope_of_folder};
 pub use files::{FileEntry, FilesProblem};

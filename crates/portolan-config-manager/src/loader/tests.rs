@@ -388,6 +388,63 @@ fn foreign_sections_are_readable_with_their_places() {
     assert_eq!(error, place);
 }
 
+#[test]
+fn all_problems_of_a_section_are_reported() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Service {
+        command: String,
+        instances: Option<u8>,
+    }
+    let files = Files::new();
+    let file = "services:
+  a: {command: x, instances: 999, comand: y, port: 1}
+  b: {instances: many}
+  c: {command: [x]}
+  d: {command: x, instances: 2}
+  e: x
+";
+    let document = loader().file(files.write("all.yaml", file)).load().unwrap().document;
+    let read = document.entries::<String, Service>("services");
+    let (_, service) = &read.valid[..].first().unwrap();
+    assert_eq!(*service, Service { command: "x".to_owned(), instances: Some(2) });
+    assert_eq!(read.valid.len(), 1);
+    let places = read.problems.iter().map(|problem| problem.to_string());
+    let places: Vec<_> = places.map(|it| it.rsplit_once(".yaml:").unwrap().1.to_owned()).collect();
+    insta::assert_snapshot!(places.join("\n"));
+}
+
+#[test]
+fn extensions_are_ignored_at_the_top_and_in_entries() {
+    let files = Files::new();
+    let file =
+        "x-common: &common {retries: 1}\nservices:\n  a: {x-note: y, command: b}\n  x-b: {}\n";
+    let document = loader().file(files.write("x.yaml", file)).load().unwrap().document;
+    let services: BTreeMap<String, BTreeMap<String, String>> =
+        document.section("services").unwrap().unwrap();
+    assert_eq!(services["a"].keys().collect::<Vec<_>>(), ["command"]);
+    assert!(services.contains_key("x-b"));
+}
+
+#[test]
+fn variables_of_a_section_are_replaced_and_keep_the_type_of_their_text() {
+    let files = Files::new();
+    let file = "services:\n  port: ${PORT}\n  list: [a, '${NAME}', $$x]\n  ${NAME}: 1\n";
+    let mut document = loader().file(files.write("v.yaml", file)).load().unwrap().document;
+    let lookup = |name: &str| match name {
+        "PORT" => Some("80".to_owned()),
+        "NAME" => Some("b".to_owned()),
+        _ => None,
+    };
+    assert_eq!(document.interpolate("services", &lookup), []);
+    let read: serde_json::Value = document.section("services").unwrap().unwrap();
+    assert_eq!(read, serde_json::json!({"port": 80, "list": ["a", "b", "$x"], "${NAME}": 1}));
+    let mut document = loader().file(files.0.path().join("v.yaml")).load().unwrap().document;
+    let problems = document.interpolate("services", &|_| None);
+    let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["services.port", "services.list[1]"]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

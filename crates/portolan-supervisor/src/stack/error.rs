@@ -1,10 +1,12 @@
 //! Errors of stack files.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 
 use portolan_core::env::InvalidVariables;
 use portolan_core::{Remedy, ServiceName};
 
+use super::env_file::InvalidEnvFile;
 use super::file::MAX_INSTANCES;
 use super::files::FilesProblem;
 use crate::service::InvalidService;
@@ -103,6 +105,22 @@ pub enum InvalidStack {
         /// The need.
         need: ServiceName,
     },
+    /// The working directory does not exist.
+    #[error("there is no directory {}", directory.display())]
+    Directory {
+        /// The service.
+        service: ServiceName,
+        /// The directory, as it is written.
+        directory: PathBuf,
+    },
+    /// A file with environment variables cannot be used.
+    #[error("{problem}")]
+    EnvFile {
+        /// The service.
+        service: ServiceName,
+        /// What is wrong with it.
+        problem: InvalidEnvFile,
+    },
     /// The environment variables of the needs collide, or have a meaning of their own.
     #[error("{source}")]
     Variables {
@@ -141,8 +159,17 @@ impl InvalidStack {
             | Self::Variables { service, .. } => {
                 format!("services.{service}.needs")
             }
+            Self::Directory { service, .. } => format!("services.{service}.directory"),
+            Self::EnvFile { service, .. } => format!("services.{service}.env_file"),
             Self::Service { service, .. } => format!("services.{service}"),
         }
+    }
+}
+
+impl InvalidStack {
+    /// Returns whether the problem may be due to a service that could not be read.
+    pub fn is_of_whole_stack(&self) -> bool {
+        matches!(self, Self::Empty | Self::NeedsSimilar { .. } | Self::NeedsForeign { .. })
     }
 }
 
@@ -168,6 +195,8 @@ impl Remedy for InvalidStack {
             }
             Self::NeedsSimilar { similar, .. } => format!("write {similar}, or give one of them a name of its own").into(),
             Self::NeedsForeign { .. } => "remove the need, or add the service".into(),
+            Self::Directory { .. } => "create it, or correct its path, which is relative to the file".into(),
+            Self::EnvFile { problem, .. } => problem.hint(),
             // A stack has no prefix: its file can set other variables with `env`.
             Self::Variables { .. } => "rename one of the services".into(),
             Self::Service { source, .. } => return source.remedy(),
