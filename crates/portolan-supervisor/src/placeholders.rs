@@ -36,6 +36,17 @@ impl Placeholders {
         self.0.extend(socket.map(|socket| (format!("{{fd{of_name}}}"), socket.to_string())));
     }
 
+    /// Adds a value of another kind, such as of `{replica}`; `name` is what stands between the braces.
+    pub fn insert(&mut self, name: &str, value: impl Into<String>) {
+        self.0.push((format!("{{{name}}}"), value.into()));
+    }
+
+    /// Returns both values.
+    pub(crate) fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
     /// Returns the text with every placeholder replaced by its value.
     pub fn substitute(&self, text: &str) -> String {
         let fill = |text: String, (place, value): &(String, String)| {

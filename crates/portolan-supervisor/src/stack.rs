@@ -11,6 +11,7 @@ mod instance;
 mod needs;
 mod output;
 mod port_spec;
+mod restart;
 mod start_order;
 mod status;
 mod validate;
@@ -33,15 +34,20 @@ pub use error::InvalidStack;
 pub use file::{Condition, MainPort, Needs, ServiceEntry, StackFile, scope_of_folder};
 pub use files::{FileEntry, FilesProblem};
 pub use output::OutputLine;
+pub use restart::{InvalidPolicy, Restart, RestartPolicy};
 pub use status::{InstanceState, InstanceStatus};
 
 use crate::child::Terminal;
+use crate::placeholders::Placeholders;
 use crate::service::{DRAIN, PortSpec, ServiceDeps, ServiceSpec};
 use instance::Instance;
 
 /// The default time between the stop signal and SIGKILL. It begins for a service once those that need it have ended, so that
 /// each has all of it.
 pub const GRACE: Duration = Duration::from_secs(4);
+
+/// The environment variable with the number of the instance, counted from 1.
+const REPLICA: &str = "PORTOLAN_REPLICA";
 
 /// A stack whose instances are planned but not started.
 #[derive(Debug)]
@@ -77,6 +83,7 @@ struct Planned {
     number: u16,
     spec: ServiceSpec,
     grace: Duration,
+    restart: Restart,
     needs: Needs,
     files: Vec<FileEntry>,
 }
@@ -124,7 +131,7 @@ impl Stack {
             for name in names {
                 let entry = &file.services[&name];
                 for number in 1..=entry.instances {
-                    let spec = spec_of(&name, entry, context);
+                    let spec = spec_of(&name, entry, number, context);
                     rows.push(InstanceStatus::new(
                         &name,
                         number,
@@ -133,7 +140,8 @@ impl Stack {
                     let (index, needs) = (rows.len() - 1, entry.needs.clone());
                     let grace = entry.grace.unwrap_or_default().duration();
                     let files = entry.files.clone();
-                    level.push(Planned { index, number, spec, grace, needs, files });
+                    let restart = entry.restart;
+                    level.push(Planned { index, number, spec, grace, restart, needs, files });
                 }
             }
             levels.push(level);
@@ -179,6 +187,7 @@ impl Stack {
                     stop: token.clone(),
                     force: stop.force.clone(),
                     grace: planned.grace,
+                    restart: planned.restart,
                     first_failure: first_failure.clone(),
                 };
                 tasks.spawn(instance.run());
@@ -211,8 +220,16 @@ async fn all_exited(mut rows: watch::Receiver<Vec<InstanceStatus>>) {
     _ = rows.wait_for(ended).await;
 }
 
-fn spec_of(name: &ServiceName, entry: &ServiceEntry, context: &StackContext) -> ServiceSpec {
+fn spec_of(
+    name: &ServiceName,
+    entry: &ServiceEntry,
+    number: u16,
+    context: &StackContext,
+) -> ServiceSpec {
     let mut environment = context.environment.clone();
+    environment.insert(REPLICA.to_owned(), number.to_string());
+    let mut placeholders = Placeholders::default();
+    placeholders.insert("replica", number.to_string());
     environment.extend(entry.env.clone());
     let directory = entry.directory.as_deref().unwrap_or(Path::new(""));
     ServiceSpec {
@@ -230,6 +247,7 @@ fn spec_of(name: &ServiceName, entry: &ServiceEntry, context: &StackContext) -> 
         drain: DRAIN,
         handoff: entry.handoff,
         environment,
+        placeholders,
         directory: Some(context.folder.join(directory)),
         stop_signal: entry.stop_signal,
         terminal: Terminal::Captured,

@@ -101,6 +101,7 @@ impl TestEnv {
             drain: crate::service::DRAIN,
             handoff: Default::default(),
             environment: Default::default(),
+            placeholders: Default::default(),
             directory: Some(self.folder.path().to_owned()),
             stop_signal: None,
             terminal: Terminal::Captured,

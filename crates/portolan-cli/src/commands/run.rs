@@ -166,6 +166,7 @@ impl Run {
             drain: self.drain,
             handoff: self.handoff,
             environment,
+            placeholders: Default::default(),
             directory: None::<PathBuf>,
             stop_signal: self.stop_signal,
             // With a terminal the program may read from it; without one it gets its own process

@@ -15,6 +15,7 @@ use super::leases::{Leases, PortEnv};
 use super::port_spec::reachable_address;
 use crate::child::{Launch, Terminal};
 use crate::handoff::{HandoffMode, stop_signal};
+use crate::placeholders::Placeholders;
 use crate::shim::ShimCommand;
 use crate::{CommandLine, Handoff, StopSignal};
 
@@ -50,6 +51,8 @@ pub struct ServiceSpec {
     pub handoff: Handoff,
     /// Environment variables. Placeholders are replaced as in the command.
     pub environment: BTreeMap<String, String>,
+    /// Values of further placeholders in the command and the environment.
+    pub placeholders: Placeholders,
     /// The working directory; `None` is that of this process.
     pub directory: Option<PathBuf>,
     /// The signal that asks the program to end. Default: that of a known program, else SIGTERM.
@@ -88,6 +91,7 @@ impl ServiceSpec {
     /// Returns how to start the program with these ports.
     pub(super) fn launch(&self, told: PortEnv, shim: Option<ShimCommand>) -> Launch {
         let PortEnv { places, variables } = told;
+        let places = places.and(self.placeholders.clone());
         let given = self.environment.iter();
         let mut environment: BTreeMap<String, String> =
             given.map(|(name, value)| (name.clone(), places.substitute(value))).collect();

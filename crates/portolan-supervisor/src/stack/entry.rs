@@ -14,6 +14,7 @@ use super::files::FileEntry;
 use super::grace::Grace;
 use super::needs::Needs;
 use super::port_spec::{MainPort, RangeText};
+use super::restart::Restart;
 use crate::service::NamedPort;
 use crate::{CommandLine, Handoff, StopSignal, placeholders};
 
@@ -67,6 +68,9 @@ pub struct ServiceEntry {
     /// Files that are rendered before the program starts, and again while it runs.
     #[serde(default)]
     pub files: Vec<FileEntry>,
+    /// When the program is started again.
+    #[serde(default)]
+    pub restart: Restart,
     /// The signal that asks the program to end.
     pub stop_signal: Option<StopSignal>,
     /// The time between the stop signal and SIGKILL, such as `10s`.

@@ -73,6 +73,7 @@ pub fn parse_env_file(
     path: &Path,
 ) -> Result<BTreeMap<String, String>, InvalidEnvFile> {
     let mut variables = BTreeMap::new();
+    let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
     for variable in dotenvy::from_read_iter(text) {
         let (name, value) = variable.map_err(|error| match error {
             dotenvy::Error::LineParse(line, _) => {

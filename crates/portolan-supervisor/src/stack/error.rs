@@ -95,6 +95,14 @@ pub enum InvalidStack {
         /// The service with a similar name.
         similar: String,
     },
+    /// A need must have completed, and is always started again.
+    #[error("{need} never completes, as it is always restarted")]
+    NeedsEndless {
+        /// The service.
+        service: ServiceName,
+        /// The need.
+        need: ServiceName,
+    },
     /// Only the state of services of the same stack is known.
     #[error(
         "no service {need} in this stack, so it cannot be known when it has started or completed"
@@ -156,6 +164,7 @@ impl InvalidStack {
             Self::NeedsPortless { service, .. }
             | Self::NeedsSimilar { service, .. }
             | Self::NeedsForeign { service, .. }
+            | Self::NeedsEndless { service, .. }
             | Self::Variables { service, .. } => {
                 format!("services.{service}.needs")
             }
@@ -194,6 +203,7 @@ impl Remedy for InvalidStack {
                 format!("give {need} a port, or wait for its state with {{{need}: started}} or {{{need}: completed}}").into()
             }
             Self::NeedsSimilar { similar, .. } => format!("write {similar}, or give one of them a name of its own").into(),
+            Self::NeedsEndless { need, .. } => format!("set restart of {need} to on-failure, or need it as started").into(),
             Self::NeedsForeign { .. } => "remove the need, or add the service".into(),
             Self::Directory { .. } => "create it, or correct its path, which is relative to the file".into(),
             Self::EnvFile { problem, .. } => problem.hint(),

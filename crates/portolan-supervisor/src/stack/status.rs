@@ -42,6 +42,13 @@ pub enum InstanceState {
     NotListening,
     /// The program runs, and it is registered unless it has no port.
     Running,
+    /// The program has ended, and is started again after a delay.
+    Restarting {
+        /// How it ended.
+        reason: String,
+        /// The number of the restart, counted from 1.
+        attempt: u32,
+    },
     /// The program is being stopped.
     Stopping,
     /// The program has exited.
@@ -107,6 +114,9 @@ impl InstanceStatus {
             }
             InstanceState::Running => (DeclaredState::Ready, String::new()),
             InstanceState::Stopping => (DeclaredState::Stopping, String::new()),
+            InstanceState::Restarting { reason, attempt } => {
+                (DeclaredState::Crashed, format!("{reason}; restart {attempt} follows"))
+            }
             InstanceState::Exited { code: 0 } => (DeclaredState::Completed, String::new()),
             InstanceState::Exited { code } => {
                 (DeclaredState::Crashed, format!("exit status {code}"))
@@ -131,6 +141,23 @@ impl InstanceState {
     /// Returns whether the state is terminal.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Exited { .. } | Self::Failed { .. })
+    }
+
+    /// Returns how the program ended.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Exited { code } => format!("exit status {code}"),
+            Self::Failed { reason, .. } => reason.clone(),
+            _ => String::new(),
+        }
+    }
+
+    /// Returns the final state of an instance that is stopped before its next start: the stop is no failure.
+    pub(super) fn stopped(self) -> Self {
+        match self {
+            Self::Exited { code } if code != 137 => Self::Exited { code: 0 },
+            other => other,
+        }
     }
 
     /// Returns the exit status of an instance that failed.

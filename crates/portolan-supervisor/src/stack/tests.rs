@@ -2,7 +2,7 @@ use std::net::TcpListener;
 
 use portolan_agent::HostReservations;
 use portolan_client::DiscoveryConfig;
-use portolan_core::{PoolRange, PortRange};
+use portolan_core::{HealthStatus, PoolRange, PortRange};
 use portolan_port_allocator::PortAllocatorConfig;
 
 use super::*;
@@ -404,4 +404,70 @@ fn slip_in_a_need_is_an_error() {
     let file = "services: {api: {command: x, needs: {elsewhere: completed}}}";
     let error = serde_saphyr::from_str::<StackFile>(file).unwrap().validate().unwrap_err();
     assert!(matches!(error, InvalidStack::NeedsForeign { .. }));
+}
+
+#[tokio::test]
+async fn failing_program_is_started_again_until_its_attempts_are_used_up() {
+    let env = TestEnv::new().await;
+    let stack = start(
+        &env,
+        "  a: {command: sh -c 'echo x >> runs; exit 3', port: none, restart: {policy: on-failure, attempts: 2, backoff: 1ms}}
+  b: {command: sh -c 'echo x >> ended', port: none, restart: on-failure}",
+    );
+    let end = tokio::time::timeout(TIMEOUT, stack.task).await.expect("an end in time").unwrap();
+    assert_eq!(end.exit_code, 3);
+    assert_eq!(end.rows[0].state, InstanceState::Exited { code: 3 });
+    let runs = |name: &str| std::fs::read_to_string(env.path(name)).unwrap().lines().count();
+    assert_eq!((runs("runs"), runs("ended")), (3, 1));
+}
+
+#[tokio::test]
+async fn stack_that_waits_for_a_restart_can_be_stopped() {
+    let env = TestEnv::new().await;
+    let mut stack = start(
+        &env,
+        "  a: {command: sh -c 'exit 3', port: none, restart: {policy: always, backoff: 1h, max_backoff: 1h}}",
+    );
+    let waits = |state: &InstanceState| matches!(state, InstanceState::Restarting { .. });
+    let row = stack.state("a", waits).await;
+    let expected = InstanceState::Restarting { reason: "exit status 3".to_owned(), attempt: 1 };
+    assert_eq!(row.state, expected);
+    let (rows, _) = stack.stop().await;
+    assert_eq!(rows[0].state, InstanceState::Exited { code: 0 });
+}
+
+#[tokio::test]
+async fn instance_with_a_critical_health_check_is_restarted() {
+    let env = TestEnv::new().await;
+    let mut stack = start(
+        &env,
+        "  a:
+    command: sh -c 'echo run; exec sleep 1000'
+    pool: mine
+    health: {check: 'command:ls well', interval: 100ms, failures_before_critical: 1, start_period: 0s}
+    restart: {policy: on-failure, backoff: 1ms, max_backoff: 1ms}",
+    );
+    assert_eq!(stack.line().await, "a: run");
+    assert_eq!(stack.line().await, "a: run");
+    env.write("well");
+    let passing = stack.rows.wait_for(|rows| rows[0].health == HealthStatus::Passing);
+    tokio::time::timeout(TIMEOUT, passing).await.expect("health in time").unwrap();
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn each_replica_knows_its_number() {
+    let env = TestEnv::new().await;
+    let mut stack = start(
+        &env,
+        "  a:
+    command: sh -c 'echo $PORTOLAN_REPLICA {replica} $NAME; exec sleep 1000'
+    port: none
+    instances: 2
+    env: {NAME: 'a-{replica}'}",
+    );
+    let mut lines = [stack.line().await, stack.line().await];
+    lines.sort();
+    assert_eq!(lines, ["a: 1 1 a-1", "a: 2 2 a-2"]);
+    stack.stop().await;
 }

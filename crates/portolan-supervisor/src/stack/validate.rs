@@ -7,6 +7,7 @@ use portolan_core::{ServiceName, env, suggest};
 use super::entry::ServiceEntry;
 use super::error::InvalidStack;
 use super::file::{MAX_INSTANCES, StackFile};
+use super::needs::Condition;
 use super::port_spec::MainPort;
 use super::{files, start_order};
 use crate::service::validate;
@@ -77,6 +78,13 @@ impl StackFile {
             if needs.others.iter().any(|(name, _)| *name == need) {
                 return Err(InvalidStack::NeedsForeign { service, need });
             }
+        }
+        let endless = |(need, condition): &&(ServiceName, Condition)| {
+            let needed = self.services.get(need);
+            *condition == Condition::Completed && needed.is_some_and(|it| it.restart.is_endless())
+        };
+        if let Some((need, _)) = needs.others.iter().find(endless).cloned() {
+            return Err(InvalidStack::NeedsEndless { service: service.clone(), need });
         }
         let portless = |need: &&ServiceName| {
             self.services.get(*need).is_some_and(|needed| needed.port == MainPort::None)

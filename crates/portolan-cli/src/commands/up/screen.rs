@@ -161,6 +161,9 @@ fn state(row: &InstanceStatus) -> String {
         InstanceState::Running => {
             row.pid.map_or_else(|| "running".to_owned(), |pid| format!("pid {pid}"))
         }
+        InstanceState::Restarting { reason, attempt } => {
+            format!("restart {attempt} follows: {reason}")
+        }
         InstanceState::Stopping => "stopping".to_owned(),
         InstanceState::Exited { code: 0 } => "ended".to_owned(),
         InstanceState::Exited { code } => format!("exited {code}"),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Handoff;
 
 fn read(yaml: &str) -> Result<StackFile, String> {
     let stack: StackFile = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
@@ -84,6 +85,10 @@ fn invalid_stack_is_rejected_with_its_path() {
         (
             "services: {a: {command: x, strict: true, port: [1, 2], instances: 3}}",
             "services.a.strict: 3 instances cannot have the 2 ports",
+        ),
+        (
+            "services: {a: {command: x, restart: always}, b: {command: x, needs: {a: completed}}}",
+            "services.b.needs: a never completes",
         ),
     ] {
         let error = read(yaml).unwrap_err();
