@@ -9,7 +9,7 @@ use portolan_core::Scope;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Read settings from FILE [default: ./portolan.yaml, else ~/.config/portolan/portolan.yaml]
+    /// Read settings from FILE [default: portolan.yaml in this directory or the nearest one above it, else ~/.config/portolan/portolan.yaml]
     #[arg(
         long,
         global = true,
@@ -24,7 +24,7 @@ pub(crate) struct Global {
     /// URL of the registry [default: the registry of this scope on this host, else http://localhost:7000]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) registry: Option<String>,
-    /// Scope of service names [default: the scope of the stack in this directory, else "default"]
+    /// Scope of service names [default: the scope of the stack in this directory or above it, else "default"]
     #[arg(long, global = true, value_name = "SCOPE")]
     pub(crate) scope: Option<Scope>,
     /// Print JSON

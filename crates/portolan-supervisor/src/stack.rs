@@ -10,21 +10,22 @@ mod grace;
 mod instance;
 mod needs;
 mod output;
+mod plan;
 mod port_spec;
 mod restart;
+mod selection;
 mod start_order;
 mod status;
 mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use portolan_client::DiscoveryClient;
-use portolan_core::{Host, Pools, PortRange, Protocol, Scope, ServiceName, Ttl};
-use portolan_health::CheckSpec;
+use portolan_core::{Host, Pools, Protocol, Scope, Ttl};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -35,19 +36,15 @@ pub use file::{Condition, MainPort, Needs, ServiceEntry, StackFile, scope_of_fol
 pub use files::{FileEntry, FilesProblem};
 pub use output::OutputLine;
 pub use restart::{InvalidPolicy, Restart, RestartPolicy};
+pub use selection::UnknownService;
 pub use status::{InstanceState, InstanceStatus};
 
-use crate::child::Terminal;
-use crate::placeholders::Placeholders;
-use crate::service::{DRAIN, PortSpec, ServiceDeps, ServiceSpec};
+use crate::service::{ServiceDeps, ServiceSpec};
 use instance::Instance;
 
 /// The default time between the stop signal and SIGKILL. It begins for a service once those that need it have ended, so that
 /// each has all of it.
 pub const GRACE: Duration = Duration::from_secs(4);
-
-/// The environment variable with the number of the instance, counted from 1.
-const REPLICA: &str = "PORTOLAN_REPLICA";
 
 /// A stack whose instances are planned but not started.
 #[derive(Debug)]
@@ -56,6 +53,7 @@ pub struct Stack {
     rows: watch::Sender<Vec<InstanceStatus>>,
     url_schemes: BTreeSet<Protocol>,
     folder: PathBuf,
+    abort_on_failure: bool,
 }
 
 /// What all services of a stack have in common.
@@ -131,11 +129,11 @@ impl Stack {
             for name in names {
                 let entry = &file.services[&name];
                 for number in 1..=entry.instances {
-                    let spec = spec_of(&name, entry, number, context);
+                    let spec = plan::spec_of(&name, entry, number, context);
                     rows.push(InstanceStatus::new(
                         &name,
                         number,
-                        wanted_port(&name, entry, &context.pools),
+                        plan::wanted_port(&name, entry, &context.pools),
                     ));
                     let (index, needs) = (rows.len() - 1, entry.needs.clone());
                     let grace = entry.grace.unwrap_or_default().duration();
@@ -149,7 +147,14 @@ impl Stack {
         let protocols = file.services.values().filter_map(|entry| entry.protocol.clone());
         let url_schemes = context.url_schemes.iter().cloned().chain(protocols).collect();
         let folder = context.folder.clone();
-        Ok(Self { levels, rows: watch::Sender::new(rows), url_schemes, folder })
+        let (rows, abort_on_failure) = (watch::Sender::new(rows), false);
+        Ok(Self { levels, rows, url_schemes, folder, abort_on_failure })
+    }
+
+    /// Stops the stack as soon as an instance has failed, if `abort` is true.
+    #[must_use]
+    pub fn abort_on_failure(self, abort: bool) -> Self {
+        Self { abort_on_failure: abort, ..self }
     }
 
     /// Returns the status of every instance. The channel is updated while the stack runs.
@@ -199,6 +204,7 @@ impl Stack {
         tokio::select! {
             () = stop.stop.cancelled() => {}
             () = all_exited(self.rows.subscribe()) => {}
+            () = one_failed(self.rows.subscribe()), if self.abort_on_failure => {}
         }
         shut_down(running).await;
         let first_failure = first_failure.lock().unwrap_or_default();
@@ -220,85 +226,9 @@ async fn all_exited(mut rows: watch::Receiver<Vec<InstanceStatus>>) {
     _ = rows.wait_for(ended).await;
 }
 
-fn spec_of(
-    name: &ServiceName,
-    entry: &ServiceEntry,
-    number: u16,
-    context: &StackContext,
-) -> ServiceSpec {
-    let mut environment = context.environment.clone();
-    environment.insert(REPLICA.to_owned(), number.to_string());
-    let mut placeholders = Placeholders::default();
-    placeholders.insert("replica", number.to_string());
-    environment.extend(entry.env.clone());
-    let directory = entry.directory.as_deref().unwrap_or(Path::new(""));
-    ServiceSpec {
-        name: name.clone(),
-        scope: context.scope.clone(),
-        command: entry.command.clone(),
-        port: port_of(entry, context),
-        host: context.host.clone(),
-        follow_addresses: true,
-        protocol: entry.protocol.clone(),
-        version: entry.version.clone(),
-        metadata: entry.metadata.clone(),
-        check: check_of(entry),
-        ttl: entry.ttl.unwrap_or(context.ttl),
-        drain: DRAIN,
-        handoff: entry.handoff,
-        environment,
-        placeholders,
-        directory: Some(context.folder.join(directory)),
-        stop_signal: entry.stop_signal,
-        terminal: Terminal::Captured,
-    }
-}
-
-/// Returns the health check. A service with a port and no configured check gets a TCP check.
-fn check_of(entry: &ServiceEntry) -> Option<CheckSpec> {
-    match entry.port {
-        MainPort::None => None,
-        _ => Some(entry.health.clone().unwrap_or_else(tcp)),
-    }
-}
-
-fn tcp() -> CheckSpec {
-    "tcp".parse().expect("tcp is a check")
-}
-
-fn port_of(entry: &ServiceEntry, context: &StackContext) -> Option<PortSpec> {
-    let preferred = match entry.port {
-        MainPort::None => return None,
-        MainPort::PoolDefault => Vec::new(),
-        MainPort::Preferred(ref ports) => ports.clone(),
-    };
-    Some(PortSpec {
-        preferred,
-        strict: entry.strict,
-        range: entry.range.map(PortRange::from),
-        pool: entry.pool.clone(),
-        allow_ephemeral: None,
-        folder: Some(context.folder.clone()),
-        bind: entry.bind,
-        udp: entry.udp,
-        named: entry.ports.clone(),
-    })
-}
-
-/// Returns the port that the service gets if it is free.
-fn wanted_port(name: &ServiceName, entry: &ServiceEntry, pools: &Pools) -> Option<u16> {
-    match &entry.port {
-        MainPort::None => None,
-        MainPort::Preferred(ports) => ports.first().copied(),
-        MainPort::PoolDefault if entry.range.is_some() => None,
-        MainPort::PoolDefault => {
-            let pool = match &entry.pool {
-                Some(pool) => pools.get(pool),
-                None => pools.of_service(name.as_str()),
-            };
-            pool.map(|pool| pool.default_port)
-        }
-    }
+async fn one_failed(mut rows: watch::Receiver<Vec<InstanceStatus>>) {
+    let failed = |rows: &Vec<InstanceStatus>| rows.iter().any(|row| row.state.is_failure());
+    _ = rows.wait_for(failed).await;
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
 //! `portolan up`: runs a stack.
 
 mod screen;
+mod surroundings;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use portolan_broadcast::Broadcaster;
-use portolan_client::environment::variable;
-use portolan_core::{DeclaredInstance, Host, Scope, ServiceName, Ttl};
+use portolan_core::{DeclaredInstance, Scope, ServiceName};
 use portolan_server::{REGISTRY_SERVICE, RegistryServer};
 use portolan_supervisor::ServiceDeps;
 use portolan_supervisor::stack::{
-    InstanceStatus, OutputLine, Stack, StackClients, StackContext, StackEnd, StopRequest,
+    InstanceStatus, OutputLine, Stack, StackClients, StackEnd, StopRequest,
 };
 use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
@@ -21,11 +21,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::context::{Context, directory_of};
+use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
 use crate::received_signals::ReceivedSignals;
 use screen::Screen;
+use surroundings::surroundings;
 
 /// The bound of the queue of output lines; further output waits in the pipes of the programs.
 const LINES: usize = 256;
@@ -36,23 +37,37 @@ const LAST_UPDATE: Duration = Duration::from_millis(500);
 /// Options of `portolan up`.
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// Configuration file with the stack, instead of --config [default: portolan.yaml]
-    file: Option<PathBuf>,
+    /// Services to start, with what they need [default: all]; the first one may be the file with the stack, instead of --config
+    #[arg(value_name = "FILE|SERVICE")]
+    arguments: Vec<String>,
+    /// Stop the stack as soon as a service has failed, with its exit status
+    #[arg(long)]
+    abort_on_failure: bool,
     /// Give the programs PORTOLAN_TOKEN and PORTOLAN_BROADCAST_KEY, which every program of this user can then read
     #[arg(long)]
     pass_token: bool,
 }
 
 impl Up {
-    /// Returns the named file, which also has the settings.
+    /// Returns the named file, which also has the settings: a name of a service has neither a slash nor this ending.
     pub(crate) fn file(&self) -> Option<PathBuf> {
-        self.file.clone()
+        let first = self.arguments.first().filter(|it| is_file(it));
+        first.map(PathBuf::from)
+    }
+
+    fn services(&self) -> Result<Vec<ServiceName>, Failure> {
+        let names = self.arguments.iter().skip(usize::from(self.file().is_some()));
+        let name = |text: &String| text.parse().map_err(Failure::usage);
+        names.map(name).collect()
     }
 
     pub(crate) async fn run(self, context: &Context) -> CommandResult {
         let stop = ReceivedSignals::start()?;
         let file = context.file.as_deref().ok_or_else(no_file)?;
-        let stack = context.stack()?;
+        let mut stack = context.stack()?;
+        stack
+            .select(&self.services()?)
+            .map_err(|error| Failure::from_error(Exit::Usage, &error))?;
         check_not_running(context)?;
         let broadcaster = context.broadcaster().await?;
         let (declare, declared) = watch::channel(Vec::new());
@@ -69,6 +84,7 @@ impl Up {
         let result = match around.map(|around| Stack::plan(&stack, &around)) {
             Ok(Ok(stack)) => {
                 let declaring = declare_instances(stack.rows(), context.scope.clone(), declare);
+                let stack = stack.abort_on_failure(self.abort_on_failure);
                 let running = run(context, stack, &mut server, broadcaster.clone(), stop);
                 tokio::pin!(running);
                 tokio::select! {
@@ -196,42 +212,6 @@ fn check_not_running(context: &Context) -> Result<(), Failure> {
     }
 }
 
-fn surroundings(
-    context: &Context,
-    file: &Path,
-    server: &RegistryServer,
-    pass_token: bool,
-) -> Result<StackContext, Failure> {
-    let settings = context.settings();
-    let ttl = Ttl::new(settings.service_registry.ttl_default)
-        .map_err(|error| Failure::usage(format_args!("service_registry.ttl_default: {error}")))?;
-    let mut environment = context.environment(&server.url(), pass_token);
-    if let Some(token) = server.stack_token().filter(|_| pass_token) {
-        environment.insert(variable::TOKEN.to_owned(), token.expose().to_owned());
-    }
-    environment.extend(path_with_own_directory());
-    let folder = directory_of(file)?;
-    Ok(StackContext {
-        scope: context.scope.clone(),
-        folder,
-        host: Host::loopback(),
-        ttl,
-        environment,
-        pools: settings.port_allocator.pools(),
-        url_schemes: settings.discovery.url_schemes.clone(),
-    })
-}
-
-/// Returns a `PATH` that ends with the directory of this program, so that services find it, and find everything else as before.
-fn path_with_own_directory() -> Option<(String, String)> {
-    let program = std::env::current_exe().ok()?;
-    let directory = program.parent()?.to_owned();
-    let inherited = std::env::var_os("PATH").unwrap_or_default();
-    let directories: Vec<_> = std::env::split_paths(&inherited).chain([directory]).collect();
-    let path = std::env::join_paths(directories).ok()?;
-    Some(("PATH".to_owned(), path.into_string().ok()?))
-}
-
 /// Shows the stack until the output of its last program has ended. If the output is closed, as by
 /// `| head`, stops the stack.
 async fn show(
@@ -261,6 +241,31 @@ async fn show(
     Ok(())
 }
 
+fn is_file(argument: &str) -> bool {
+    argument.contains('/') || [".yaml", ".yml"].iter().any(|ending| argument.ends_with(ending))
+}
+
 fn no_file() -> Failure {
-    Failure::usage("no portolan.yaml in this directory").remedy("name the file: portolan up FILE")
+    Failure::usage("no portolan.yaml in this directory or above it")
+        .remedy("name the file: portolan up FILE")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_argument_is_a_file_if_it_cannot_be_a_service() {
+        let parsed = |arguments: &[&str]| {
+            let arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
+            let up = Up { arguments, abort_on_failure: false, pass_token: false };
+            let services = up.services().map(|names| names.len());
+            (up.file().map(|file| file.display().to_string()), services.ok())
+        };
+        assert_eq!(parsed(&[]), (None, Some(0)));
+        assert_eq!(parsed(&["api", "web"]), (None, Some(2)));
+        assert_eq!(parsed(&["./stack", "web"]), (Some("./stack".to_owned()), Some(1)));
+        assert_eq!(parsed(&["a.yml"]), (Some("a.yml".to_owned()), Some(0)));
+        assert_eq!(parsed(&["api", "./stack"]), (None, None));
+    }
 }

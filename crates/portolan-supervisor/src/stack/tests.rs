@@ -1,4 +1,5 @@
 use std::net::TcpListener;
+use std::path::Path;
 
 use portolan_agent::HostReservations;
 use portolan_client::DiscoveryConfig;
@@ -419,6 +420,21 @@ async fn failing_program_is_started_again_until_its_attempts_are_used_up() {
     assert_eq!(end.rows[0].state, InstanceState::Exited { code: 3 });
     let runs = |name: &str| std::fs::read_to_string(env.path(name)).unwrap().lines().count();
     assert_eq!((runs("runs"), runs("ended")), (3, 1));
+}
+
+#[tokio::test]
+async fn failure_stops_the_stack_if_it_shall() {
+    let env = TestEnv::new().await;
+    let file = "services: {a: {command: sleep 1000, port: none}, b: {command: sh -c 'exit 5', port: none, needs: {a: started}}}";
+    let file: StackFile = serde_saphyr::from_str(file).unwrap();
+    let context = context(env.folder.path(), env.allocator().pools());
+    let stack = Stack::plan(&file, &context).unwrap().abort_on_failure(true);
+    let (to, _lines) = mpsc::channel(64);
+    let (deps, clients, stop) = (env.deps(), clients(&env), StopRequest::default());
+    let running = stack.run(&deps, &clients, to, &stop);
+    let end = tokio::time::timeout(TIMEOUT, running).await.expect("an end in time");
+    assert_eq!(end.exit_code, 5);
+    assert_eq!(end.rows[0].state, InstanceState::Exited { code: 0 });
 }
 
 #[tokio::test]

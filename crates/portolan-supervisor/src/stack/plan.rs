@@ -1,0 +1,96 @@
+//! What the file says of a service, as the description that starts it.
+
+use std::path::Path;
+
+use portolan_core::{Pools, PortRange, ServiceName};
+use portolan_health::CheckSpec;
+
+use super::StackContext;
+use super::file::{MainPort, ServiceEntry};
+use crate::child::Terminal;
+use crate::placeholders::Placeholders;
+use crate::service::{DRAIN, PortSpec, ServiceSpec};
+
+/// The environment variable with the number of the instance, counted from 1.
+const REPLICA: &str = "PORTOLAN_REPLICA";
+
+pub(super) fn spec_of(
+    name: &ServiceName,
+    entry: &ServiceEntry,
+    number: u16,
+    context: &StackContext,
+) -> ServiceSpec {
+    let mut environment = context.environment.clone();
+    environment.insert(REPLICA.to_owned(), number.to_string());
+    let mut placeholders = Placeholders::default();
+    placeholders.insert("replica", number.to_string());
+    environment.extend(entry.env.clone());
+    let directory = entry.directory.as_deref().unwrap_or(Path::new(""));
+    ServiceSpec {
+        name: name.clone(),
+        scope: context.scope.clone(),
+        command: entry.command.clone(),
+        port: port_of(entry, context),
+        host: context.host.clone(),
+        follow_addresses: true,
+        protocol: entry.protocol.clone(),
+        version: entry.version.clone(),
+        metadata: entry.metadata.clone(),
+        check: check_of(entry),
+        ttl: entry.ttl.unwrap_or(context.ttl),
+        drain: DRAIN,
+        handoff: entry.handoff,
+        environment,
+        placeholders,
+        directory: Some(context.folder.join(directory)),
+        stop_signal: entry.stop_signal,
+        terminal: Terminal::Captured,
+    }
+}
+
+/// Returns the health check. A service with a port and no configured check gets a TCP check.
+fn check_of(entry: &ServiceEntry) -> Option<CheckSpec> {
+    match entry.port {
+        MainPort::None => None,
+        _ => Some(entry.health.clone().unwrap_or_else(tcp)),
+    }
+}
+
+fn tcp() -> CheckSpec {
+    "tcp".parse().expect("tcp is a check")
+}
+
+fn port_of(entry: &ServiceEntry, context: &StackContext) -> Option<PortSpec> {
+    let preferred = match entry.port {
+        MainPort::None => return None,
+        MainPort::PoolDefault => Vec::new(),
+        MainPort::Preferred(ref ports) => ports.clone(),
+    };
+    Some(PortSpec {
+        preferred,
+        strict: entry.strict,
+        range: entry.range.map(PortRange::from),
+        pool: entry.pool.clone(),
+        allow_ephemeral: None,
+        folder: Some(context.folder.clone()),
+        bind: entry.bind,
+        udp: entry.udp,
+        named: entry.ports.clone(),
+    })
+}
+
+/// Returns the port that the service gets if it is free.
+pub(super) fn wanted_port(name: &ServiceName, entry: &ServiceEntry, pools: &Pools) -> Option<u16> {
+    match &entry.port {
+        MainPort::None => None,
+        MainPort::Preferred(ports) => ports.first().copied(),
+        MainPort::PoolDefault if entry.range.is_some() => None,
+        MainPort::PoolDefault => {
+            let pool = match &entry.pool {
+                Some(pool) => pools.get(pool),
+                None => pools.of_service(name.as_str()),
+            };
+            pool.map(|pool| pool.default_port)
+        }
+    }
+}
