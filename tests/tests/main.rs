@@ -64,6 +64,7 @@ mod requested_ports;
 mod runner;
 mod secrets;
 mod settings;
+mod stack_files;
 mod stack_states;
 #[cfg(feature = "full")]
 mod stale_views;

@@ -106,7 +106,7 @@ impl Context {
         if let Some(scope) = &global.scope {
             loader = loader.flag("--scope", "scope", scope.as_str());
         }
-        let mut loaded = loader.load()?;
+        let mut loaded = loader.load().map_err(stack::with_hints)?;
         destinations::check(&loaded, file.as_ref())?;
         read_secrets(&mut loaded)?;
         stack::interpolate_name(&mut loaded, file.as_ref())?;

@@ -70,6 +70,11 @@ impl CommandLine {
         &self.0
     }
 
+    /// Returns the command with further arguments.
+    pub(crate) fn with(&self, arguments: &[String]) -> Self {
+        Self([&self.0, arguments].concat())
+    }
+
     /// Returns whether a word contains a placeholder for a port or a socket.
     pub fn mentions_port(&self) -> bool {
         self.0.iter().any(|word| placeholders::has_placeholder(word))

@@ -9,6 +9,7 @@ pub mod child;
 pub mod command;
 pub mod handoff;
 pub mod placeholders;
+pub mod port_argument;
 pub mod service;
 pub mod shim;
 pub mod stack;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
-use portolan_core::PortName;
+use portolan_core::{PortName, ServiceName};
 
 use crate::CommandLine;
 
@@ -13,6 +13,9 @@ const SOCKET: &str = "{fd}";
 /// Prefixes of the placeholders of a named port.
 const NAMED_PORT: &str = "{port:";
 const NAMED_SOCKET: &str = "{fd:";
+
+/// The parts of the address of a need, in the placeholders `{NEED.url}` and so on.
+pub(crate) const ADDRESS_PARTS: [&str; 3] = ["host", "port", "url"];
 
 /// The values of placeholders. Each entry is a whole placeholder and its value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,6 +93,23 @@ fn places<'a>(text: &'a str, place: &'a str) -> impl Iterator<Item = usize> + 'a
     text.match_indices(place).map(|(at, _)| at).filter(is_ours)
 }
 
+/// Returns the services in the placeholders for the address of a need, such as `{redis.url}`, with the whole placeholder.
+pub(crate) fn needs_in(text: &str) -> impl Iterator<Item = (String, String)> + '_ {
+    let mut found = Vec::new();
+    for part in ADDRESS_PARTS {
+        let end = format!(".{part}}}");
+        for (at, _) in text.match_indices(&end) {
+            let Some(start) = text[..at].rfind('{') else { continue };
+            let (need, place) = (&text[start + 1..at], &text[start..at + end.len()]);
+            let is_ours = places(text, place).any(|at| at == start);
+            if is_ours && need.parse::<ServiceName>().is_ok() {
+                found.push((need.to_owned(), place.to_owned()));
+            }
+        }
+    }
+    found.into_iter()
+}
+
 /// Returns the port names in the placeholders of the text.
 pub(crate) fn names_in(text: &str) -> impl Iterator<Item = PortName> + '_ {
     [NAMED_PORT, NAMED_SOCKET].into_iter().flat_map(move |start| names_after(start, text))
@@ -119,6 +139,21 @@ mod tests {
             assert!(!has_placeholder(text), "{text}");
         }
         assert_eq!(places.substitute("${port} {port} {port}{fd}"), "${port} 8080 80803");
+    }
+
+    #[test]
+    fn needs_are_found_in_placeholders() {
+        let needs = |text| {
+            needs_in(text).map(|(need, place)| format!("{need} {place}")).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            needs("x {redis.url}/0 {my-db.port}"),
+            ["my-db {my-db.port}", "redis {redis.url}"]
+        );
+        assert_eq!(
+            needs("${redis.url} {redis.uri} {redis} {a b.url} {.url} .url}"),
+            Vec::<String>::new()
+        );
     }
 
     #[test]

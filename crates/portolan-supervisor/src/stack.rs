@@ -1,6 +1,7 @@
 //! A stack: several services described in one file, started in dependency order and stopped in
 //! reverse.
 
+mod command;
 mod entry;
 mod env_file;
 mod error;
@@ -17,6 +18,7 @@ mod selection;
 mod start_order;
 mod status;
 mod validate;
+mod vocabulary;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -30,6 +32,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use command::{InvalidStackCommand, Shell, StackCommand};
 pub use env_file::{InvalidEnvFile, parse_env_file, read_env_file};
 pub use error::InvalidStack;
 pub use file::{Condition, MainPort, Needs, ServiceEntry, StackFile, scope_of_folder};
@@ -38,6 +41,7 @@ pub use output::OutputLine;
 pub use restart::{InvalidPolicy, Restart, RestartPolicy};
 pub use selection::UnknownService;
 pub use status::{InstanceState, InstanceStatus};
+pub use vocabulary::hint_for;
 
 use crate::service::{ServiceDeps, ServiceSpec};
 use instance::Instance;
@@ -54,6 +58,7 @@ pub struct Stack {
     url_schemes: BTreeSet<Protocol>,
     folder: PathBuf,
     abort_on_failure: bool,
+    notes: Vec<String>,
 }
 
 /// What all services of a stack have in common.
@@ -123,13 +128,18 @@ impl Stack {
     pub fn plan(file: &StackFile, context: &StackContext) -> Result<Self, InvalidStack> {
         file.validate()?;
         let mut rows = Vec::new();
-        let mut levels = Vec::new();
+        let (mut levels, mut notes) = (Vec::new(), Vec::new());
         for names in start_order::levels(&file.services)? {
             let mut level = Vec::new();
             for name in names {
                 let entry = &file.services[&name];
+                if let (_, Some(argument)) = plan::command_of(&name, entry, context)? {
+                    notes.push(format!(
+                        "{name}: {argument} (`port_argument: false` turns this off)"
+                    ));
+                }
                 for number in 1..=entry.instances {
-                    let spec = plan::spec_of(&name, entry, number, context);
+                    let spec = plan::spec_of(&name, entry, number, context)?;
                     rows.push(InstanceStatus::new(
                         &name,
                         number,
@@ -148,13 +158,18 @@ impl Stack {
         let url_schemes = context.url_schemes.iter().cloned().chain(protocols).collect();
         let folder = context.folder.clone();
         let (rows, abort_on_failure) = (watch::Sender::new(rows), false);
-        Ok(Self { levels, rows, url_schemes, folder, abort_on_failure })
+        Ok(Self { levels, rows, url_schemes, folder, abort_on_failure, notes })
     }
 
     /// Stops the stack as soon as an instance has failed, if `abort` is true.
     #[must_use]
     pub fn abort_on_failure(self, abort: bool) -> Self {
         Self { abort_on_failure: abort, ..self }
+    }
+
+    /// Returns what the plan adds to the file.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Returns the status of every instance. The channel is updated while the stack runs.

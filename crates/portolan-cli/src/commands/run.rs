@@ -12,6 +12,7 @@ use portolan_core::{Host, PortRange, Protocol, ServiceName, Ttl, parse_duration,
 use portolan_health::{CheckKinds, CheckSpec};
 use portolan_port_allocator::BindAddress;
 use portolan_supervisor::child::{Terminal, exit_code};
+use portolan_supervisor::port_argument::port_argument;
 use portolan_supervisor::service::{NamedPort, PortSpec, validate};
 use portolan_supervisor::{CommandLine, Handoff, Service, ServiceDeps, ServiceSpec, StopSignal};
 use rustix::process::Signal;
@@ -89,6 +90,9 @@ pub(crate) struct Run {
     /// Time between the stop signal and SIGKILL when the program is stopped
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "4s")]
     grace: Duration,
+    /// Do not add an argument with the port to the command of a program that does not read PORT, such as vite or flask
+    #[arg(long)]
+    no_port_argument: bool,
     /// Give the program PORTOLAN_TOKEN and PORTOLAN_BROADCAST_KEY, which every program of this user can then read
     #[arg(long)]
     pass_token: bool,
@@ -133,6 +137,19 @@ impl Run {
         let environment = context.environment(&url, self.pass_token);
         validate(&command, &environment, &self.ports, self.handoff)
             .map_err(|error| Failure::from_error(Exit::Usage, &error))?;
+        let folder = std::env::current_dir().unwrap_or_default();
+        let argument = port_argument(&command, &environment, &folder);
+        let command = match argument.filter(|_| !self.no_port_argument) {
+            Some(argument) => {
+                if !context.quiet {
+                    output::note(format_args!(
+                        "{name}: {argument} (--no-port-argument turns this off)"
+                    ));
+                }
+                argument.added_to(&command)
+            }
+            None => command,
+        };
         let host = self.host.or_else(|| bound_host(self.bind));
         Ok(ServiceSpec {
             name,

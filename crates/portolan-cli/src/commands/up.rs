@@ -84,6 +84,8 @@ impl Up {
         let result = match around.map(|around| Stack::plan(&stack, &around)) {
             Ok(Ok(stack)) => {
                 let declaring = declare_instances(stack.rows(), context.scope.clone(), declare);
+                let notes = stack.notes().iter().filter(|_| !context.quiet);
+                notes.for_each(|note| output::note(format_args!("{note}")));
                 let stack = stack.abort_on_failure(self.abort_on_failure);
                 let running = run(context, stack, &mut server, broadcaster.clone(), stop);
                 tokio::pin!(running);

@@ -8,7 +8,7 @@ use std::path::Path;
 use portolan_config_manager::{ConfigError, Entries, Loaded};
 use portolan_core::Remedy as _;
 use portolan_server::Settings;
-use portolan_supervisor::stack::{ServiceEntry, StackFile, parse_env_file, read_env_file};
+use portolan_supervisor::stack::{ServiceEntry, StackFile, hint_for, parse_env_file, read_env_file};
 
 use super::{Context, directory_of};
 use crate::config_file::{ConfigFile, Place};
@@ -51,9 +51,23 @@ impl Context {
         }));
         match problems.is_empty() {
             true => Ok(stack),
-            false => Err(ConfigError::Settings(problems).into()),
+            false => Err(with_hints(ConfigError::Settings(problems)).into()),
         }
     }
+}
+
+/// Adds what takes the place of words that other programs have for a setting.
+pub(super) fn with_hints(mut error: ConfigError) -> ConfigError {
+    if let ConfigError::Settings(problems) = &mut error {
+        for problem in problems {
+            if problem.remedy.is_none()
+                && let Some(hint) = hint_for(&problem.path, &problem.message)
+            {
+                problem.remedy = Some(format!("{}: {hint}", problem.path));
+            }
+        }
+    }
+    error
 }
 
 /// Replaces the variables in the name of the stack.

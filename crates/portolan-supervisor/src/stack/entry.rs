@@ -8,6 +8,7 @@ use portolan_health::CheckSpec;
 use portolan_port_allocator::BindAddress;
 use serde::Deserialize;
 
+use super::command::{InvalidStackCommand, Shell, StackCommand};
 use super::env_file::EnvFiles;
 use super::error::InvalidStack;
 use super::files::FileEntry;
@@ -23,8 +24,15 @@ use crate::{CommandLine, Handoff, StopSignal, placeholders};
 #[serde(deny_unknown_fields)]
 pub struct ServiceEntry {
     /// The command: text that is split like a POSIX shell does, or a list of words. `{port}` and
-    /// `{port:NAME}` are replaced by leased ports, `{fd}` and `{fd:NAME}` by inherited sockets.
-    pub command: CommandLine,
+    /// `{port:NAME}` are replaced by leased ports, `{fd}` and `{fd:NAME}` by inherited sockets, and
+    /// `{NEED.url}`, `{NEED.host}` and `{NEED.port}` by the address of a need.
+    pub command: StackCommand,
+    /// What runs the text of the command, instead of splitting it.
+    #[serde(default)]
+    pub shell: Shell,
+    /// Whether a program that does not read `PORT` gets its port as an argument.
+    #[serde(default = "yes")]
+    pub port_argument: bool,
     /// The preferred port, a list of such in order, or `none`. Default: the default port of the pool.
     #[serde(default)]
     pub port: MainPort,
@@ -88,6 +96,11 @@ pub struct ServiceEntry {
 // === impl ServiceEntry ===
 
 impl ServiceEntry {
+    /// Returns what is started.
+    pub fn command_line(&self) -> Result<CommandLine, InvalidStackCommand> {
+        self.command.line(&self.shell)
+    }
+
     pub(super) fn validate_strict(&self, service: &ServiceName) -> Result<(), InvalidStack> {
         let service = service.clone();
         match &self.port {
@@ -106,7 +119,7 @@ impl ServiceEntry {
     pub(super) fn key_without_port(&self) -> Option<&'static str> {
         let checks = self.health.as_ref().is_some_and(|check| !check.is_none());
         [
-            ("command", self.command.mentions_port()),
+            ("command", self.command_line().is_ok_and(|command| command.mentions_port())),
             ("env", self.env.values().any(|value| placeholders::has_placeholder(value))),
             ("pool", self.pool.is_some()),
             ("range", self.range.is_some()),
@@ -122,6 +135,10 @@ impl ServiceEntry {
         .into_iter()
         .find_map(|(key, says)| says.then_some(key))
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn one() -> u16 {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use portolan_core::env::InvalidVariables;
 use portolan_core::{Remedy, ServiceName};
 
+use super::command::InvalidStackCommand;
 use super::env_file::InvalidEnvFile;
 use super::file::MAX_INSTANCES;
 use super::files::FilesProblem;
@@ -113,6 +114,26 @@ pub enum InvalidStack {
         /// The need.
         need: ServiceName,
     },
+    /// The command cannot be used.
+    #[error("{problem}")]
+    Command {
+        /// The service.
+        service: ServiceName,
+        /// What is wrong with it.
+        problem: InvalidStackCommand,
+    },
+    /// A placeholder is the address of a service that is not needed.
+    #[error("{place} is the address of a service that this one does not need")]
+    Placeholder {
+        /// The service.
+        service: ServiceName,
+        /// The key that contains the placeholder.
+        key: &'static str,
+        /// The placeholder.
+        place: String,
+        /// The service of the stack with this name or a similar one.
+        similar: String,
+    },
     /// The working directory does not exist.
     #[error("there is no directory {}", directory.display())]
     Directory {
@@ -168,6 +189,8 @@ impl InvalidStack {
             | Self::Variables { service, .. } => {
                 format!("services.{service}.needs")
             }
+            Self::Command { service, .. } => format!("services.{service}.command"),
+            Self::Placeholder { service, key, .. } => format!("services.{service}.{key}"),
             Self::Directory { service, .. } => format!("services.{service}.directory"),
             Self::EnvFile { service, .. } => format!("services.{service}.env_file"),
             Self::Service { service, .. } => format!("services.{service}"),
@@ -205,6 +228,10 @@ impl Remedy for InvalidStack {
             Self::NeedsSimilar { similar, .. } => format!("write {similar}, or give one of them a name of its own").into(),
             Self::NeedsEndless { need, .. } => format!("set restart of {need} to on-failure, or need it as started").into(),
             Self::NeedsForeign { .. } => "remove the need, or add the service".into(),
+            Self::Command { problem, .. } => return problem.hint(),
+            Self::Placeholder { similar, .. } => {
+                format!("add {similar} to needs, and write {{{similar}.url}}, {{{similar}.host}} or {{{similar}.port}}").into()
+            }
             Self::Directory { .. } => "create it, or correct its path, which is relative to the file".into(),
             Self::EnvFile { problem, .. } => problem.hint(),
             // A stack has no prefix: its file can set other variables with `env`.

@@ -6,6 +6,7 @@ use std::path::Path;
 use portolan_core::{Scope, ServiceName, fnv1a};
 use serde::Deserialize;
 
+pub use super::command::{InvalidStackCommand, Shell, StackCommand};
 pub use super::entry::ServiceEntry;
 pub use super::env_file::{EnvFiles, InvalidEnvFile};
 pub use super::error::InvalidStack;

@@ -1,14 +1,17 @@
 //! What the file says of a service, as the description that starts it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use portolan_core::{Pools, PortRange, ServiceName};
 use portolan_health::CheckSpec;
 
 use super::StackContext;
+use super::error::InvalidStack;
 use super::file::{MainPort, ServiceEntry};
+use crate::CommandLine;
 use crate::child::Terminal;
 use crate::placeholders::Placeholders;
+use crate::port_argument::{PortArgument, port_argument};
 use crate::service::{DRAIN, PortSpec, ServiceSpec};
 
 /// The environment variable with the number of the instance, counted from 1.
@@ -19,17 +22,18 @@ pub(super) fn spec_of(
     entry: &ServiceEntry,
     number: u16,
     context: &StackContext,
-) -> ServiceSpec {
+) -> Result<ServiceSpec, InvalidStack> {
     let mut environment = context.environment.clone();
     environment.insert(REPLICA.to_owned(), number.to_string());
     let mut placeholders = Placeholders::default();
     placeholders.insert("replica", number.to_string());
     environment.extend(entry.env.clone());
-    let directory = entry.directory.as_deref().unwrap_or(Path::new(""));
-    ServiceSpec {
+    let folder = folder_of(entry, context);
+    let command = command_of(name, entry, context)?.0;
+    Ok(ServiceSpec {
         name: name.clone(),
         scope: context.scope.clone(),
-        command: entry.command.clone(),
+        command,
         port: port_of(entry, context),
         host: context.host.clone(),
         follow_addresses: true,
@@ -42,10 +46,31 @@ pub(super) fn spec_of(
         handoff: entry.handoff,
         environment,
         placeholders,
-        directory: Some(context.folder.join(directory)),
+        directory: Some(folder),
         stop_signal: entry.stop_signal,
         terminal: Terminal::Captured,
+    })
+}
+
+/// Returns what is started, with the port as an argument if the program would not learn it otherwise.
+pub(super) fn command_of(
+    name: &ServiceName,
+    entry: &ServiceEntry,
+    context: &StackContext,
+) -> Result<(CommandLine, Option<PortArgument>), InvalidStack> {
+    let command = entry
+        .command_line()
+        .map_err(|problem| InvalidStack::Command { service: name.clone(), problem })?;
+    let is_asked = entry.port_argument && entry.port != MainPort::None;
+    let folder = folder_of(entry, context);
+    match port_argument(&command, &entry.env, &folder).filter(|_| is_asked) {
+        Some(argument) => Ok((argument.added_to(&command), Some(argument))),
+        None => Ok((command, None)),
     }
+}
+
+fn folder_of(entry: &ServiceEntry, context: &StackContext) -> PathBuf {
+    context.folder.join(entry.directory.as_deref().unwrap_or(Path::new("")))
 }
 
 /// Returns the health check. A service with a port and no configured check gets a TCP check.

@@ -10,6 +10,7 @@ use super::file::{MAX_INSTANCES, StackFile};
 use super::needs::Condition;
 use super::port_spec::MainPort;
 use super::{files, start_order};
+use crate::placeholders::needs_in;
 use crate::service::validate;
 
 impl StackFile {
@@ -52,11 +53,36 @@ impl StackFile {
             files::validate(service, entry).err(),
             entry.validate_strict(service).err().filter(|_| !is_portless),
             self.validate_needs(service, entry).err(),
-            validate(&entry.command, &entry.env, &entry.ports, entry.handoff)
-                .err()
-                .map(|source| InvalidStack::Service { service: named(), source }),
+            self.validate_command(service, entry).err(),
         ];
         checks.into_iter().flatten().collect()
+    }
+
+    fn validate_command(
+        &self,
+        service: &ServiceName,
+        entry: &ServiceEntry,
+    ) -> Result<(), InvalidStack> {
+        let named = || service.clone();
+        let command = entry
+            .command_line()
+            .map_err(|problem| InvalidStack::Command { service: named(), problem })?;
+        validate(&command, &entry.env, &entry.ports, entry.handoff)
+            .map_err(|source| InvalidStack::Service { service: named(), source })?;
+        let in_command = command.words().iter().map(|word| ("command", word));
+        for (key, text) in in_command.chain(entry.env.values().map(|value| ("env", value))) {
+            for (need, place) in needs_in(text) {
+                if entry.needs.ready.iter().any(|known| known.as_str() == need) {
+                    continue;
+                }
+                let similar = suggest(&need, self.services.keys().map(ServiceName::as_str));
+                if let Some(similar) = similar.map(str::to_owned) {
+                    let service = named();
+                    return Err(InvalidStack::Placeholder { service, key, place, similar });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A need outside the stack is allowed if it can be discovered, and is not a slip in the name of a service of the stack.

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Instance, failed_state};
 use crate::child::exit_code;
+use crate::placeholders::ADDRESS_PARTS;
 use crate::service::Service;
 use crate::stack::files::RenderedFiles;
 use crate::stack::output::Printers;
@@ -32,7 +33,8 @@ impl Instance {
                 Ok(variables) => variables,
                 Err(error) => return failed_state(error.with_remedy(), 2),
             };
-            for (variable, value) in variables {
+            for ((variable, value), part) in variables.into_iter().zip(ADDRESS_PARTS) {
+                spec.placeholders.insert(&format!("{need}.{part}"), value.as_str());
                 // Variables set in the file take precedence.
                 spec.environment.entry(variable).or_insert(value);
             }
