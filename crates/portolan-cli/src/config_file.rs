@@ -171,7 +171,11 @@ fn changeable_by_others(metadata: &Metadata, is_folder: bool) -> Option<String> 
 fn above_working_directory() -> Vec<PathBuf> {
     let Ok(working) = std::env::current_dir() else { return Vec::new() };
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let is_home = |directory: &Path| home.as_deref() == Some(directory);
+    files_above(&working, home.as_deref())
+}
+
+fn files_above(working: &Path, home: Option<&Path>) -> Vec<PathBuf> {
+    let is_home = |directory: &Path| home == Some(directory);
     let below_home = working.ancestors().take_while(|directory| !is_home(directory)).count();
     let is_safe = |directory: &&Path| {
         let metadata = directory.metadata().ok();
@@ -184,4 +188,22 @@ fn above_working_directory() -> Vec<PathBuf> {
 fn user_directory() -> Option<PathBuf> {
     let config = directories::config_home()?;
     Some(config.join("portolan"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn search_ends_at_the_home_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let (home, src) = (root.path().join("home"), root.path().join("home/src/deep"));
+        std::fs::create_dir_all(&src).unwrap();
+        let found = |home: Option<&Path>| files_above(&src, home);
+        let expected = [home.join("src").join(FILE), home.join(FILE)];
+        assert_eq!(found(Some(&home)), expected);
+        // Elsewhere it goes on to the root, or to a directory that others can change.
+        assert!(found(Some(Path::new("/elsewhere"))).contains(&root.path().join(FILE)));
+        assert_eq!(files_above(&home, Some(&home)), Vec::<PathBuf>::new());
+    }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::shim::ShimCommand;
 use crate::shim::end::signal_descendants;
-use crate::{CommandLine, StopSignal};
+use crate::{Account, CommandLine, StopSignal};
 pub(crate) use accept_probe::{AcceptProbe, ProbeState};
 use exit_watch::ExitWatch;
 pub(crate) use exit_watch::raw_status;
@@ -43,6 +43,8 @@ pub struct Launch {
     pub command: CommandLine,
     /// Variables added to the inherited environment.
     pub environment: BTreeMap<String, String>,
+    /// The user and the group; `None` are those of this process.
+    pub account: Option<Account>,
     /// The working directory; `None` is that of this process.
     pub directory: Option<PathBuf>,
     /// How the program is connected to the terminal.
@@ -131,6 +133,13 @@ impl Launch {
         }
         if self.terminal != Terminal::Shared || self.shim.is_some() {
             command.process_group(0);
+        }
+        // A shim remains that of this user, and changes them itself.
+        if let Some(Account { user, group, .. }) =
+            self.account.as_ref().filter(|_| self.shim.is_none())
+        {
+            group.map(|group| command.gid(group));
+            user.map(|user| command.uid(user));
         }
         if self.terminal == Terminal::Captured {
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

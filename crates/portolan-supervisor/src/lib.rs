@@ -5,6 +5,7 @@
 //! [`placeholders`] describe the program, [`handoff`] decides how it gets its port, and [`child`]
 //! is the process.
 
+mod account;
 pub mod child;
 pub mod command;
 pub mod handoff;
@@ -17,6 +18,7 @@ mod stop_signal;
 #[cfg(test)]
 mod test_env;
 
+pub use account::{Account, InvalidAccount};
 pub use command::CommandLine;
 pub use handoff::Handoff;
 pub use service::{Service, ServiceDeps, ServiceSpec, StartError};

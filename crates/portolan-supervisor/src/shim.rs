@@ -41,6 +41,10 @@ pub struct ShimOptions {
     pub report: RawFd,
     /// The process group of the program; 0 is one of its own.
     pub group: i32,
+    /// The user of the program; `None` is that of the shim.
+    pub user: Option<u32>,
+    /// The group of the program.
+    pub gid: Option<u32>,
     /// The program and its arguments.
     pub command: Vec<OsString>,
 }
@@ -65,8 +69,11 @@ pub fn run(options: &ShimOptions) -> io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let ended = catch_signals()?;
     let [program, arguments @ ..] = &options.command[..] else { return Ok(()) };
-    let started = Command::new(program).args(arguments).process_group(options.group).spawn();
-    let program = match started {
+    let mut command = Command::new(program);
+    command.args(arguments).process_group(options.group);
+    options.gid.map(|group| command.gid(group));
+    options.user.map(|user| command.uid(user));
+    let program = match command.spawn() {
         Ok(child) => Pid::from_child(&child),
         Err(error) => {
             let number = error.raw_os_error().unwrap_or_default();

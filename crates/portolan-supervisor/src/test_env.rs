@@ -102,6 +102,7 @@ impl TestEnv {
             handoff: Default::default(),
             environment: Default::default(),
             placeholders: Default::default(),
+            account: None,
             directory: Some(self.folder.path().to_owned()),
             stop_signal: None,
             terminal: Terminal::Captured,

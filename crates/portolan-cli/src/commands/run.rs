@@ -184,6 +184,7 @@ impl Run {
             handoff: self.handoff,
             environment,
             placeholders: Default::default(),
+            account: None,
             directory: None::<PathBuf>,
             stop_signal: self.stop_signal,
             // With a terminal the program may read from it; without one it gets its own process

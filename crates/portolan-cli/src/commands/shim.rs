@@ -17,14 +17,19 @@ pub(crate) struct Shim {
     report: RawFd,
     #[arg(long)]
     group: i32,
+    #[arg(long)]
+    uid: Option<u32>,
+    #[arg(long)]
+    gid: Option<u32>,
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
 impl Shim {
     pub(crate) fn run(self) -> CommandResult {
-        let Self { life, report, group, command } = self;
-        shim::run(&ShimOptions { life, report, group, command }).map_err(Failure::failed)?;
+        let Self { life, report, group, uid: user, gid, command } = self;
+        let options = ShimOptions { life, report, group, user, gid, command };
+        shim::run(&options).map_err(Failure::failed)?;
         Ok(Exit::Done)
     }
 }

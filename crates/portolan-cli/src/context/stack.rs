@@ -5,10 +5,12 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use portolan_config_manager::{ConfigError, Entries, Loaded};
+use portolan_config_manager::{ConfigError, Entries, Loaded, Origin};
 use portolan_core::Remedy as _;
 use portolan_server::Settings;
-use portolan_supervisor::stack::{ServiceEntry, StackFile, hint_for, parse_env_file, read_env_file};
+use portolan_supervisor::stack::{
+    ServiceEntry, StackFile, hint_for, parse_env_file, read_env_file,
+};
 
 use super::{Context, directory_of};
 use crate::config_file::{ConfigFile, Place};
@@ -49,6 +51,10 @@ impl Context {
             let remedy = problem.remedy().map(Cow::into_owned);
             document.problem(&problem.path(), problem.to_string(), remedy)
         }));
+        problems.sort_by_key(|problem| match &problem.origin {
+            Origin::File { line, column, .. } => (*line, *column),
+            _ => (0, 0),
+        });
         match problems.is_empty() {
             true => Ok(stack),
             false => Err(with_hints(ConfigError::Settings(problems)).into()),

@@ -77,7 +77,7 @@ impl InheritedFds<'_> {
                 find_program(launch)?;
                 let ends = ends.descriptors().iter().map(copy).collect::<io::Result<Vec<_>>>()?;
                 let mut command = Command::new(&shim.program);
-                command.args(shim_link::arguments(shim, shim_link::numbers(&ends), launch.group()));
+                command.args(shim_link::arguments(shim, shim_link::numbers(&ends), launch));
                 kept.extend(ends);
                 command
             }

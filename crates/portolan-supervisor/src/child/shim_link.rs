@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 
+use super::Launch;
 use crate::shim::ShimCommand;
 
 /// How long a shim may take to start its program, on the slowest machine.
@@ -134,12 +135,15 @@ impl ShimEnds {
 pub(super) fn arguments(
     shim: &ShimCommand,
     [life, report]: [RawFd; 2],
-    group: i32,
+    launch: &Launch,
 ) -> Vec<OsString> {
     let options = ["--life", &life.to_string(), "--report", &report.to_string(), "--group"]
         .map(OsString::from);
     let arguments = shim.arguments.iter().cloned().chain(options);
-    arguments.chain([group.to_string().into(), "--".into()]).collect()
+    let arguments = arguments.chain([launch.group().to_string().into()]);
+    let ids = launch.account.iter().flat_map(|it| [("--uid", it.user), ("--gid", it.group)]);
+    let ids = ids.filter_map(|(option, id)| Some([option.to_owned(), id?.to_string()]));
+    arguments.chain(ids.flatten().map(OsString::from)).chain(["--".into()]).collect()
 }
 
 /// Returns the numbers of the descriptors.

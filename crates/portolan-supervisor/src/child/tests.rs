@@ -8,6 +8,7 @@ use super::*;
 
 fn launch(command: &str) -> Launch {
     Launch {
+        account: None,
         command: command.parse().unwrap(),
         environment: BTreeMap::from([("GREETING".to_owned(), "hello".to_owned())]),
         directory: None,

@@ -17,7 +17,7 @@ use crate::child::{Launch, Terminal};
 use crate::handoff::{HandoffMode, stop_signal};
 use crate::placeholders::Placeholders;
 use crate::shim::ShimCommand;
-use crate::{CommandLine, Handoff, StopSignal};
+use crate::{Account, CommandLine, Handoff, StopSignal};
 
 /// A program to run as a service.
 #[derive(Debug, Clone)]
@@ -53,6 +53,8 @@ pub struct ServiceSpec {
     pub environment: BTreeMap<String, String>,
     /// Values of further placeholders in the command and the environment.
     pub placeholders: Placeholders,
+    /// The user and the group of the program; `None` are those of this process.
+    pub account: Option<Account>,
     /// The working directory; `None` is that of this process.
     pub directory: Option<PathBuf>,
     /// The signal that asks the program to end. Default: that of a known program, else SIGTERM.
@@ -95,12 +97,14 @@ impl ServiceSpec {
         let given = self.environment.iter();
         let mut environment: BTreeMap<String, String> =
             given.map(|(name, value)| (name.clone(), places.substitute(value))).collect();
-        for (name, value) in variables {
+        let of_account = self.account.iter().flat_map(Account::environment);
+        for (name, value) in variables.into_iter().chain(of_account) {
             environment.entry(name).or_insert(value);
         }
         Launch {
             command: self.command.substituted(&places),
             environment,
+            account: self.account.clone(),
             directory: self.directory.clone(),
             terminal: self.terminal,
             shim,

@@ -17,7 +17,7 @@ use super::needs::Needs;
 use super::port_spec::{MainPort, RangeText};
 use super::restart::Restart;
 use crate::service::NamedPort;
-use crate::{CommandLine, Handoff, StopSignal, placeholders};
+use crate::{Account, CommandLine, Handoff, InvalidAccount, StopSignal, placeholders};
 
 /// One service of a stack.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -70,6 +70,10 @@ pub struct ServiceEntry {
     pub env_file: EnvFiles,
     /// The working directory, relative to the stack file.
     pub directory: Option<PathBuf>,
+    /// The user of the program, by name or number. Default: that of Portolan.
+    pub user: Option<String>,
+    /// The group of the program, by name or number. Default: that of the user.
+    pub group: Option<String>,
     /// How the program gets its ports.
     #[serde(default)]
     pub handoff: Handoff,
@@ -99,6 +103,10 @@ impl ServiceEntry {
     /// Returns what is started.
     pub fn command_line(&self) -> Result<CommandLine, InvalidStackCommand> {
         self.command.line(&self.shell)
+    }
+
+    pub(super) fn account(&self) -> Result<Option<Account>, InvalidAccount> {
+        Account::find(self.user.as_deref(), self.group.as_deref())
     }
 
     pub(super) fn validate_strict(&self, service: &ServiceName) -> Result<(), InvalidStack> {

@@ -10,6 +10,7 @@ use super::command::InvalidStackCommand;
 use super::env_file::InvalidEnvFile;
 use super::file::MAX_INSTANCES;
 use super::files::FilesProblem;
+use crate::InvalidAccount;
 use crate::service::InvalidService;
 
 /// Why a stack file is invalid. The text does not repeat the key; see [`path`](Self::path).
@@ -134,6 +135,14 @@ pub enum InvalidStack {
         /// The service of the stack with this name or a similar one.
         similar: String,
     },
+    /// The program cannot run under its user or group.
+    #[error("{problem}")]
+    Account {
+        /// The service.
+        service: ServiceName,
+        /// What is wrong with it.
+        problem: InvalidAccount,
+    },
     /// The working directory does not exist.
     #[error("there is no directory {}", directory.display())]
     Directory {
@@ -191,6 +200,7 @@ impl InvalidStack {
             }
             Self::Command { service, .. } => format!("services.{service}.command"),
             Self::Placeholder { service, key, .. } => format!("services.{service}.{key}"),
+            Self::Account { service, problem } => format!("services.{service}.{}", problem.key()),
             Self::Directory { service, .. } => format!("services.{service}.directory"),
             Self::EnvFile { service, .. } => format!("services.{service}.env_file"),
             Self::Service { service, .. } => format!("services.{service}"),
@@ -232,6 +242,7 @@ impl Remedy for InvalidStack {
             Self::Placeholder { similar, .. } => {
                 format!("add {similar} to needs, and write {{{similar}.url}}, {{{similar}.host}} or {{{similar}.port}}").into()
             }
+            Self::Account { problem, .. } => problem.hint().into(),
             Self::Directory { .. } => "create it, or correct its path, which is relative to the file".into(),
             Self::EnvFile { problem, .. } => problem.hint(),
             // A stack has no prefix: its file can set other variables with `env`.

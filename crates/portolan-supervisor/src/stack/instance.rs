@@ -66,8 +66,14 @@ impl Instance {
     async fn run_with_restarts(&self) -> InstanceState {
         let mut restarts = Restarts::new(self.restart);
         loop {
+            let found = match self.stop.run_until_cancelled(self.wait_for_needs()).await {
+                Some(Ok(found)) => found,
+                // The need has ended for good.
+                Some(Err(reason)) => return failed_state(reason, 1),
+                None => return InstanceState::Exited { code: 0 },
+            };
             let began = Instant::now();
-            let state = self.run_once().await;
+            let state = self.start_and_supervise(found).await;
             if self.stop.is_cancelled() {
                 return state;
             }
@@ -77,14 +83,6 @@ impl Instance {
             if self.stop.run_until_cancelled(pause).await.is_none() {
                 return state.stopped();
             }
-        }
-    }
-
-    async fn run_once(&self) -> InstanceState {
-        match self.stop.run_until_cancelled(self.wait_for_needs()).await {
-            Some(Ok(found)) => self.start_and_supervise(found).await,
-            Some(Err(failed)) => failed_state(failed, 1),
-            None => InstanceState::Exited { code: 0 },
         }
     }
 

@@ -30,7 +30,11 @@ pub(super) fn spec_of(
     environment.extend(entry.env.clone());
     let folder = folder_of(entry, context);
     let command = command_of(name, entry, context)?.0;
+    let account = entry
+        .account()
+        .map_err(|problem| InvalidStack::Account { service: name.clone(), problem })?;
     Ok(ServiceSpec {
+        account,
         name: name.clone(),
         scope: context.scope.clone(),
         command,

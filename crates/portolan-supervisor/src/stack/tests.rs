@@ -351,7 +351,7 @@ async fn failed_need_fails_its_dependents_and_ends_the_stack() {
     let mut stack = start(
         &env,
         "  a: {command: no-such-program-here, pool: mine}
-  b: {command: sleep 1000, port: none, needs: [a]}
+  b: {command: sleep 1000, port: none, needs: [a], restart: always}
   c: {command: sleep 1000, port: none, needs: [b-elsewhere, a]}",
     );
     for name in ["b", "c"] {

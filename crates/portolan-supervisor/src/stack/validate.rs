@@ -135,6 +135,9 @@ fn resolve_entry(
         let (service, directory) = (service.clone(), directory.clone());
         problems.push(InvalidStack::Directory { service, directory });
     }
+    if let Err(problem) = entry.account() {
+        problems.push(InvalidStack::Account { service: service.clone(), problem });
+    }
     match entry.env_file.read(folder) {
         Ok(variables) => {
             for (name, value) in variables {
