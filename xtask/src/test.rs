@@ -4,7 +4,8 @@ use anyhow::{Result, bail};
 
 use crate::steps::{Step, run_all};
 use crate::{
-    advisories, cargo_deny, debian, kubernetes, node_packages, other_releases, python_packages, tools,
+    advisories, cargo_deny, debian, kubernetes, node_packages, other_releases, python_packages,
+    tools,
 };
 
 /// Installs the missing programs, then runs the checks.
