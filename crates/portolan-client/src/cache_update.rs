@@ -114,7 +114,8 @@ fn after_incomplete_snapshot(
 /// Replaces the endpoint of a candidate. The registry may know better how it learned of the instance.
 fn update(candidate: &mut Candidate, endpoint: &Arc<ServiceEndpoint>, feed: ChangeFeed) {
     candidate.endpoint = Arc::clone(endpoint);
-    let is_known_to_registry = matches!(candidate.proof, Proof::Registered | Proof::Announced);
+    let is_known_to_registry =
+        matches!(candidate.proof, Proof::OfStack | Proof::Registered | Proof::Announced);
     if feed == ChangeFeed::Ordered && is_known_to_registry {
         candidate.proof = Proof::of_registry(endpoint.source);
     }

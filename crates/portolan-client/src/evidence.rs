@@ -127,6 +127,13 @@ impl Evidence {
     pub(crate) fn into_resolution(self, scopes: &[Scope], all_asked: bool) -> Option<Resolution> {
         let Self { mut candidates, sources, feed, unproven, complete, failed, not_ready, .. } =
             self;
+        let of_stack = |candidate: &Candidate| {
+            (candidate.proof == Proof::OfStack).then(|| candidate.endpoint.scope.clone())
+        };
+        // Even if it is critical: whoever announces another one in the scope of a stack did not start it.
+        if let Some(scope) = candidates.iter().find_map(of_stack) {
+            candidates.retain(|it| it.proof <= Proof::OfStack || it.endpoint.scope != scope);
+        }
         if let Some(scope) = &not_ready {
             candidates.retain(|candidate| is_usable(candidate, scope, scopes));
         }

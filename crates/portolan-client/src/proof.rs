@@ -15,6 +15,9 @@ pub enum Proof {
     Configured,
     /// The service holds the lease on the port on this host.
     Leased,
+    /// The registry of the service's stack has started it. It knows every instance in its scope, so that what is announced there
+    /// besides does not count.
+    OfStack,
     /// The registry, or a strategy that is as authoritative, has the instance.
     Registered,
     /// The instance was announced on the broadcast channel.
@@ -25,8 +28,6 @@ pub enum Proof {
     /// it is, so the instance counts only if every other strategy was asked and found none.
     WellKnownPort,
 }
-
-// === impl Proof ===
 
 // === impl Proof ===
 
@@ -46,6 +47,7 @@ impl fmt::Display for Proof {
         f.write_str(match self {
             Self::Configured => "configured endpoint",
             Self::Leased => "lease on this host",
+            Self::OfStack => "started by its stack",
             Self::Registered => "registered",
             Self::Announced => "announced",
             Self::Resolved => "DNS record",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use portolan_config_manager::live::ConfigControl;
-use portolan_core::{DeclaredInstance, DeclaredState, IpNetwork};
+use portolan_core::{DeclaredInstance, DeclaredState, IpNetwork, Scope};
 use portolan_health::LastResults;
 use portolan_http::{Authenticator, ConnectionInfo, CredentialSource, Dialect, Standing};
 use portolan_metrics::Metrics;
@@ -35,6 +35,7 @@ struct Inner {
     trusted_proxies: Vec<IpNetwork>,
     network_id: Option<String>,
     open_to_network: bool,
+    stack: Option<Scope>,
     declared: Option<watch::Receiver<Vec<DeclaredInstance>>>,
     config: Option<Arc<dyn ConfigControl>>,
     bookmarks: Duration,
@@ -63,6 +64,7 @@ impl Api {
             trusted_proxies,
             network_id: None,
             open_to_network: false,
+            stack: None,
             declared: None,
             config: None,
             bookmarks: BOOKMARKS,
@@ -113,6 +115,12 @@ impl Api {
     /// Sets whether other hosts reach the server and need no token, which lists of services say. Default: no.
     pub fn open_to_network(self, open: bool) -> Self {
         self.with(|inner| inner.open_to_network = open)
+    }
+
+    /// Sets the scope of the stack of which this is the registry, if only the stack changes its services, which lists of
+    /// services say. Default: none.
+    pub fn stack(self, scope: Option<Scope>) -> Self {
+        self.with(|inner| inner.stack = scope)
     }
 
     /// Sets the instances that the stack of this registry declares. Lists of services explain with them why
@@ -195,6 +203,10 @@ impl Api {
 
     pub(crate) fn is_open_to_network(&self) -> bool {
         self.0.open_to_network
+    }
+
+    pub(crate) fn own_stack(&self) -> Option<&Scope> {
+        self.0.stack.as_ref()
     }
 
     /// Returns whether a client with this id may be on this host.

@@ -22,6 +22,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 const AUDITED: TokenBucket = TokenBucket::new(20, Duration::from_secs(1));
 /// How many wrong tokens of a client are remembered, so that a program that repeats one is not taken for a guess.
 const REMEMBERED: usize = 8;
+/// The key of the clients that come by the Unix socket.
+const BY_SOCKET: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 255, 255, 254));
 /// The key of the clients beyond [`MAX_CLIENTS`].
 const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
@@ -145,13 +147,23 @@ impl Clients {
         RequestError::TooMany { what: LimitedResource::Connections, limit, retry_after: 5 }
     }
 
-    /// Admits a response without an end.
-    pub(crate) fn stream(self: &Arc<Self>, client: IpAddr) -> Result<ClientPermit, RequestError> {
+    /// Admits a response without an end. Programs of this host may use half of the streams by TCP: the rest is for other hosts, and
+    /// for those who come by the Unix socket, which is that of one user.
+    pub(crate) fn stream(
+        self: &Arc<Self>,
+        client: IpAddr,
+        by_socket: bool,
+    ) -> Result<ClientPermit, RequestError> {
         let mut table = self.table.lock();
-        let key = table.key(client);
+        let key = if by_socket { BY_SOCKET } else { table.key(client) };
         let (limit, total) = (self.allowed.read().limits.streams, self.total_streams);
         let own = table.clients.entry(key).or_default().streams;
-        if own >= limit && !client.is_loopback() {
+        let limit = match client.is_loopback() {
+            true if by_socket => total,
+            true => total / 2,
+            false => limit,
+        };
+        if own >= limit && limit < total {
             return Err(RequestError::TooMany {
                 what: LimitedResource::Streams,
                 limit,

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::{Body, Bytes, HttpBody};
-use http::Extensions;
+use http::header::CONNECTION;
+use http::{Extensions, HeaderValue};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
@@ -26,6 +27,7 @@ use tower::ServiceExt;
 use tracing::debug;
 
 use crate::dialect::Dispatch;
+use crate::read_body::ReadBody;
 use crate::rejections::Cut;
 use crate::slots::Slot;
 use crate::write_timeout::WriteTimeout;
@@ -162,7 +164,8 @@ impl ConnectionInfo {
         let identities = self.state.identities();
         let identity =
             self.grants.as_deref().map(|grants| identities.stream(grants)).transpose()?;
-        let client = self.state.clients().stream(self.client)?;
+        let client =
+            self.state.clients().stream(self.client, matches!(*self.peer, Peer::Unix { .. }))?;
         Ok(StreamPermit { _client: client, _identity: identity.flatten() })
     }
 
@@ -245,11 +248,15 @@ pub(crate) async fn serve(
         }
         head.extensions.insert(extension.clone());
         let router = dispatch.select(head.uri.path());
+        let (body, read) = ReadBody::new(body);
         let response = router.oneshot(http::Request::from_parts(head, Body::new(body)));
         let (connection, begun) = (extension.clone(), Arc::clone(&begun));
         Either::Right(Box::pin(async move {
-            let response = response.await?;
+            let mut response = response.await?;
             begun.store(false, Ordering::Relaxed);
+            if !read.load(Ordering::Relaxed) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(response.map(|body| connection.until_sent(body)))
         }))
     });

@@ -44,6 +44,7 @@ mod listener;
 mod middleware;
 mod policy;
 mod prepared;
+mod read_body;
 mod rejections;
 mod server;
 mod slots;

@@ -154,7 +154,7 @@ fn check(old: &Settings, new: &Settings, address: SocketAddr) -> Result<(), Veto
         .map_err(|error| Veto(error.with_remedy()))?;
     read_policies(&new.service_registry).map_err(|error| Veto(error.with_remedy()))?;
     new.broadcast.check_files().map_err(|error| Veto(error.with_remedy()))?;
-    let (before, import) = (ImportSettings::of(old), ImportSettings::of(new));
+    let (before, import) = (ImportSettings::of(old, false), ImportSettings::of(new, false));
     // The former channel is not checked: it is in use.
     let checked = if before == import { Ok(()) } else { import.check() };
     checked.map_err(|error| Veto(error.with_remedy()))

@@ -200,6 +200,7 @@ impl RegistryServerBuilder {
         let stack =
             (closes && !settings.requires_credentials()).then(|| StackAccess::new(scope.clone()));
         let stack_token = stack.as_ref().map(|stack| stack.token().clone());
+        let is_closed = stack.is_some();
         let access = Arc::new(AccessSources::open(&settings, address, stack)?);
         let (task, registry) =
             portolan_registry::open(&settings.service_registry, metrics.clone())?;
@@ -217,6 +218,7 @@ impl RegistryServerBuilder {
             .trusted_proxies(settings.service_registry.trusted_proxies.clone())
             .open_to_network(is_open_to_network(address.ip(), &settings))
             .network_id(network_id())
+            .stack(is_closed.then(|| scope.clone()))
             .declared(declared)
             .config(live.clone().map(|manager| manager as Arc<dyn ConfigControl>));
 
@@ -242,7 +244,8 @@ impl RegistryServerBuilder {
         });
         parts.spawn("sessions", |stop| session_ends.run(stop));
         parts.spawn("reports", |stop| reported.run(stop));
-        let import = Import::start(broadcaster, registry.clone(), &settings, metrics.clone());
+        let import =
+            Import::start(broadcaster, registry.clone(), &settings, is_closed, metrics.clone());
         parts.spawn("import", |stop| import.run(followed, stop));
         let (dialects, open) = (vec![api.dialect()], CancellationToken::new());
         let (opened, shared) = (open.clone().cancelled_owned(), state.clone());

@@ -68,7 +68,11 @@ impl Transport {
     /// Uses other certificates for the connections that come later.
     pub(crate) fn replace(&self, config: &RegistryConfig) -> Result<(), InvalidTls> {
         match self {
-            Self::Plain => Ok(()),
+            Self::Plain => {
+                // Whether there is to be TLS does not change at run time.
+                _ = config;
+                Ok(())
+            }
             #[cfg(feature = "full")]
             Self::Tls(tls) => tls
                 .replace(config.tls.clone(), client_certificates(config))

@@ -7,7 +7,7 @@ use portolan_core::TlsConfig;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
-use tokio_rustls::rustls::server::{NoClientAuth, WebPkiClientVerifier};
+use tokio_rustls::rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
 
 use crate::TlsError;
 use crate::files::{FollowedFiles, provider, read_identity, read_revocations, read_roots};
@@ -91,6 +91,12 @@ fn server_config(
     let file = config.certificate.clone().unwrap_or_default();
     let mut server = server.map_err(|error| TlsError::invalid(&file, error))?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if config.ca.is_some() {
+        // A resumed session has the certificate of the first one, which may have ended since then: RFC 8446, section 4.6.1, leaves
+        // that to the server.
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+    }
     Ok(Arc::new(server))
 }
 

@@ -12,8 +12,8 @@ use crate::{
 use portolan_core::{Remedy, TlsConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, HandshakeKind};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -64,6 +64,15 @@ async fn connect(
     client: Arc<ClientConfig>,
     host: &str,
 ) -> Result<Vec<String>, String> {
+    Ok(shake_hands(server, client, host).await?.0)
+}
+
+/// The same, and whether the handshake resumed an earlier session.
+async fn shake_hands(
+    server: &ServerTls,
+    client: Arc<ClientConfig>,
+    host: &str,
+) -> Result<(Vec<String>, HandshakeKind), String> {
     let (near, far) = tokio::io::duplex(16 << 10);
     let name = ServerName::try_from(host.to_owned()).unwrap();
     let client = async {
@@ -76,9 +85,9 @@ async fn connect(
         let mut stream = server.acceptor().accept(far).await?;
         stream.read_u8().await?;
         stream.write_all(b"!").await?;
-        let certificates = stream.get_ref().1.peer_certificates();
-        let first = certificates.and_then(<[_]>::first).map(client_names);
-        std::io::Result::Ok(first.unwrap_or_default())
+        let session = stream.get_ref().1;
+        let first = session.peer_certificates().and_then(<[_]>::first).map(client_names);
+        std::io::Result::Ok((first.unwrap_or_default(), session.handshake_kind().unwrap()))
     };
     let (client, server) = tokio::join!(client, server);
     client.map_err(|error| error.to_string())?;
@@ -125,6 +134,26 @@ async fn certificates_that_do_not_count_are_rejected() {
     assert!(error.contains("UnknownIssuer"), "{error}");
     let error = connect(&server, client_config(setup.client()), "example.org").await.unwrap_err();
     assert!(error.contains("not valid for name"), "{error}");
+}
+
+#[tokio::test]
+async fn certificate_of_a_client_is_verified_in_every_handshake() {
+    let mut setup = Setup::new();
+    let server = ServerTls::load(setup.server(), ClientCertificates::Optional).unwrap();
+    let client = client_config(setup.client());
+    for _ in 0..3 {
+        let (names, kind) = shake_hands(&server, Arc::clone(&client), "localhost").await.unwrap();
+        assert_eq!((names.len(), kind), (1, HandshakeKind::Full));
+    }
+    // Without certificates there is nothing that could have ended.
+    let open = ServerTls::load(
+        TlsConfig { ca: None, crl: None, ..setup.server() },
+        ClientCertificates::Optional,
+    );
+    let (open, anonymous) = (open.unwrap(), client_config(setup.config(None)));
+    shake_hands(&open, Arc::clone(&anonymous), "localhost").await.unwrap();
+    let (_, kind) = shake_hands(&open, anonymous, "localhost").await.unwrap();
+    assert_eq!(kind, HandshakeKind::Resumed);
 }
 
 #[tokio::test]

@@ -73,3 +73,27 @@ fn service_that_is_not_ready_is_found_only_with_better_evidence() {
     assert!(found(in_scope(own, Proof::Leased, HealthStatus::Unknown), other));
     assert!(found(in_scope(other, Proof::Configured, HealthStatus::Unknown), own));
 }
+
+#[test]
+fn what_is_announced_in_the_scope_of_a_stack_does_not_replace_its_instance() {
+    let scopes = ["shop".parse().unwrap(), Scope::default()];
+    let in_scope = |scope: &Scope, proof, health| {
+        let mut candidate = candidate("192.0.2.1", proof, health);
+        let endpoint = Arc::make_mut(&mut candidate.endpoint);
+        (endpoint.scope, endpoint.port) = (scope.clone(), 8000 + proof as u16);
+        candidate
+    };
+    let critical = in_scope(&scopes[0], Proof::OfStack, HealthStatus::Critical);
+    let forged = in_scope(&scopes[0], Proof::Announced, HealthStatus::Passing);
+    let configured = in_scope(&scopes[0], Proof::Configured, HealthStatus::Passing);
+    let found = |candidates: &[Candidate]| {
+        let mut evidence = Evidence::default();
+        evidence.add(&StrategyKind::new("registry"), candidates, true);
+        evidence.into_resolution(&scopes, true).unwrap().candidates
+    };
+    assert_eq!(found(&[critical.clone(), forged.clone()]), [critical.clone()]);
+    assert_eq!(found(&[forged.clone(), critical.clone()]), [critical.clone()]);
+    assert_eq!(found(&[critical.clone(), configured.clone()]), [critical.clone(), configured]);
+    let registered = in_scope(&scopes[0], Proof::Registered, HealthStatus::Critical);
+    assert_eq!(found(&[registered.clone(), forged.clone()]), [registered, forged]);
+}

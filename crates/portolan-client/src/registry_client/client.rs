@@ -291,8 +291,10 @@ impl RegistryClient {
                 result => return result.map(RegistryResponse::on_this_host),
             }
         }
-        if let Some(local) = local.filter(|_| self.token.is_some()) {
-            local.check_listener(base)?;
+        match local {
+            Some(local) if self.token.is_some() => local.check_listener(base)?,
+            Some(local) => local.note_listener(base),
+            None => {}
         }
         RegistryResponse::receive(with(self.transport.client()), url, deadline).await
     }

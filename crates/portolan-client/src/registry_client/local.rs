@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::error::RegistryClientError;
 use super::transport::socket_client;
@@ -24,13 +25,15 @@ pub(super) struct Local {
     host: Arc<dyn Reservations>,
     /// The clients of the sockets by the port of the registry.
     open: Arc<Mutex<BTreeMap<u16, reqwest::Client>>>,
+    /// Whether the listener was looked at although it gets no token.
+    is_noted: Arc<AtomicBool>,
 }
 
 // === impl Local ===
 
 impl Local {
     pub(super) fn new(host: Arc<dyn Reservations>) -> Self {
-        Self { host, open: Arc::default() }
+        Self { host, open: Arc::default(), is_noted: Arc::default() }
     }
 
     /// Returns the client of the registry's socket; `None` if it has none, or is on another host.
@@ -66,6 +69,20 @@ impl Local {
     /// The socket did not answer: it is looked for again by the next request.
     pub(super) fn forget(&self) {
         self.open.lock().clear();
+    }
+
+    /// Warns, once, if the registry's port on this host belongs to another user, who learns every request and makes up every
+    /// answer.
+    pub(super) fn note_listener(&self, base: &Url) {
+        if self.is_noted.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Err(RegistryClientError::ForeignListener { url, user }) = self.check_listener(base) {
+            warn!(
+                %url, %user,
+                "The registry belongs to another user of this host: if you trust its answers, set discovery.registry_user"
+            );
+        }
     }
 
     /// Fails if the registry's port on this host belongs to another user, who would get the token.

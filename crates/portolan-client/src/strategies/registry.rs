@@ -13,10 +13,11 @@ use portolan_core::{DeclaredInstance, KubernetesName, Remedy, Scope, ServiceEndp
 
 use tracing::warn;
 
+use crate::Proof;
 use crate::deps::Builtin;
 use crate::registry_client::{ListQuery, Listing, RegistryClient, RegistryClientError};
 use crate::strategy::{
-    ChangeFeed, Strategy, StrategyError, StrategyFuture, StrategyKind, StrategyOutcome,
+    Candidate, ChangeFeed, Strategy, StrategyError, StrategyFuture, StrategyKind, StrategyOutcome,
     StrategyQuery,
 };
 
@@ -85,7 +86,7 @@ impl Registry {
         let mut list = ListQuery::named(query.name.clone());
         list.scopes.clone_from(&query.scopes);
         let client = self.client.clone().with_timeout(query.deadline.remaining());
-        let Listing { incomplete, view_age_ms, stale, mut services, mut declared, .. } =
+        let Listing { incomplete, view_age_ms, stale, stack, mut services, mut declared, .. } =
             match client.list(&list).await {
                 Ok(listing) => listing,
                 Err(error) => {
@@ -106,7 +107,8 @@ impl Registry {
             return not_ready;
         }
         let unreachable = reachable::retain_reachable(&mut services);
-        StrategyOutcome::found_in(&query.scopes, services).unwrap_or_else(|| {
+        let found = StrategyOutcome::found_in(&query.scopes, services);
+        found.map(|found| of_stack(found, stack.as_ref())).unwrap_or_else(|| {
             if !unreachable.is_empty() {
                 let addresses = unreachable.join(", ");
                 let reason =
@@ -146,6 +148,17 @@ impl Registry {
         reachable::retain_reachable(&mut services);
         StrategyOutcome::found_in(&[scope], services)
     }
+}
+
+/// Marks the instances that the stack of the registry has started.
+fn of_stack(mut found: StrategyOutcome, stack: Option<&Scope>) -> StrategyOutcome {
+    if let StrategyOutcome::Found(candidates) = &mut found {
+        let is_own = |candidate: &&mut Candidate| {
+            candidate.proof == Proof::Registered && Some(&candidate.endpoint.scope) == stack
+        };
+        candidates.iter_mut().filter(is_own).for_each(|one| one.proof = Proof::OfStack);
+    }
+    found
 }
 
 /// Returns the outcome if the nearest scope in which the service is known has only declared instances.

@@ -50,6 +50,9 @@ struct Listing<'a> {
     /// Whether other hosts reach the registry, and it requires no token.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     open_to_network: bool,
+    /// The scope of the registry's stack, if only the stack changes its services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack: Option<&'a Scope>,
     /// The parameter `after` of the next page, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<&'a Cursor>,
@@ -94,6 +97,8 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let (query, page) = query(parameters)?;
     requester.check(|grants| grants.check_any(Right::Read, &query.scopes, &query.names))?;
+    // Before the lookup, because one of all services takes as long as an answer.
+    let turn = if query.names.is_empty() { api.turns().next().await } else { None };
     // Before the lookup, so that a complete answer has everything.
     let incomplete = api.registry().is_incomplete();
     let currency = Currency::of(&api);
@@ -106,9 +111,9 @@ pub(crate) async fn list(
     declared.retain(|one| requester.may(Right::Read, &one.scope, &one.name));
     let identity = requester.identity();
     let version = Version { revision, vantage, identity, incomplete, declared: &declared };
-    let _turn = match pieces::is_long(&found) {
-        true => api.turns().next().await,
-        false => None,
+    let _turn = match turn {
+        None if pieces::is_long(&found) => api.turns().next().await,
+        turn => turn,
     };
     let tag = version.tag();
     let mut response = match etag::matches(&headers, &tag) {
@@ -121,6 +126,7 @@ pub(crate) async fn list(
                 view_age_ms,
                 stale,
                 open_to_network: api.is_open_to_network(),
+                stack: api.own_stack(),
                 next: next.as_ref(),
                 services: [],
                 declared,

@@ -35,14 +35,28 @@ async fn network_of_an_ipv6_host_is_one_client() {
 #[tokio::test]
 async fn streams_are_limited_for_each_client_and_in_all() {
     let clients = Arc::new(Clients::new(ClientLimits { streams: 2, ..ClientLimits::default() }, 4));
-    let stream = |client: &str| clients.stream(ip(client));
+    let stream = |client: &str| clients.stream(ip(client), false);
     let _own = [stream("10.0.0.1").unwrap(), stream("10.0.0.1").unwrap()];
     assert!(matches!(stream("10.0.0.1"), Err(RequestError::TooMany { .. })));
-    // The programs of this host share an address, but do not use up everything.
-    let others = [stream("127.0.0.1").unwrap(), stream("127.0.0.1").unwrap()];
+    let other = stream("10.0.0.2").unwrap();
+    let _another = stream("10.0.0.3").unwrap();
     assert_eq!(stream("127.0.0.1").unwrap_err(), RequestError::TooManyStreams { limit: 4 });
-    drop(others);
+    drop(other);
     stream("10.0.0.2").unwrap();
+}
+
+#[tokio::test]
+async fn programs_of_this_host_leave_streams_for_others_and_for_the_user_of_the_socket() {
+    let clients = Arc::new(Clients::new(ClientLimits::default(), 4));
+    let stream = |by_socket| clients.stream(ip("127.0.0.1"), by_socket);
+    let _by_tcp = [stream(false).unwrap(), stream(false).unwrap()];
+    let refused =
+        RequestError::TooMany { what: LimitedResource::Streams, limit: 2, retry_after: 5 };
+    assert_eq!(stream(false).unwrap_err(), refused);
+    let by_socket = [stream(true).unwrap(), stream(true).unwrap()];
+    assert_eq!(stream(true).unwrap_err(), RequestError::TooManyStreams { limit: 4 });
+    drop(by_socket);
+    clients.stream(ip("10.0.0.1"), false).unwrap();
 }
 
 #[tokio::test(start_paused = true)]

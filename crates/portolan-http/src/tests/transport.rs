@@ -92,6 +92,32 @@ async fn slow_request_is_answered_with_503() {
 }
 
 #[tokio::test]
+async fn connection_that_ends_because_a_body_is_unread_says_so() {
+    let server = Server::start(HttpLimits::default()).await;
+    for (request, status) in
+        [("PATCH /length", "405"), ("POST /nowhere", "404"), ("GET /ping", "200")]
+    {
+        let mut stream = server.connect().await;
+        let head = format!("{request} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let response = read_to_end(&mut stream).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{response}");
+        assert!(response.contains("connection: close"), "{response}");
+    }
+    // A body that was read, or none, keeps the connection.
+    let mut stream = server.connect().await;
+    for request in [
+        "POST /length HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}",
+        "GET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "GET /ping HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    ] {
+        stream.write_all(request.as_bytes()).await.unwrap();
+    }
+    let responses = read_to_end(&mut stream).await;
+    assert_eq!(responses.matches("HTTP/1.1 ").count(), 3, "{responses}");
+}
+
+#[tokio::test]
 async fn invalid_head_closes_only_its_own_connection() {
     let server = Server::start(HttpLimits::default()).await;
     let long = vec![b'x'; 200_000];

@@ -37,7 +37,7 @@ pub(crate) async fn health_following(
 ) {
     while !stop.is_cancelled() {
         let now = Arc::clone(&settings.borrow_and_update());
-        let (turn, trust) = (stop.child_token(), ChannelTrust::from_settings(&now));
+        let (turn, trust) = (stop.child_token(), ChannelTrust::new(&now, false));
         let config = now.health.clone();
         let monitor = |events| {
             HealthMonitor::recording(config.clone(), metrics.clone(), events, results.clone())
@@ -45,7 +45,7 @@ pub(crate) async fn health_following(
         let allowed = config.allowed_networks.clone();
         let checking = health(registry.clone(), allowed, monitor, trust, turn.clone());
         let differs = |new: &Arc<Settings>| {
-            new.health != now.health || ChannelTrust::from_settings(new) != trust
+            new.health != now.health || ChannelTrust::new(new, false) != trust
         };
         tokio::pin!(checking);
         tokio::select! {

@@ -35,6 +35,7 @@ pub(crate) struct Import {
     registry: Registry,
     metrics: Metrics,
     settings: ImportSettings,
+    is_closed: bool,
     channel: Option<Channel>,
 }
 
@@ -50,10 +51,10 @@ struct Channel {
 // === impl ImportSettings ===
 
 impl ImportSettings {
-    pub(crate) fn of(settings: &Settings) -> Self {
+    pub(crate) fn of(settings: &Settings, is_closed: bool) -> Self {
         Self {
             broadcast: settings.broadcast.clone(),
-            trust: ChannelTrust::from_settings(settings),
+            trust: ChannelTrust::new(settings, is_closed),
             imports: settings.service_registry.import_broadcast,
         }
     }
@@ -76,7 +77,7 @@ impl ImportSettings {
     fn log_refusal(&self) {
         if self.broadcast.enabled && self.imports && self.trust == ChannelTrust::Refused {
             info!(
-                "Announcements not imported, because the registry requires credentials and the channel has no \
+                "Announcements not imported, because others may not change the registry without credentials and the channel has no \
                  key: set broadcast.key, or service_registry.import_unsigned"
             );
         }
@@ -91,13 +92,14 @@ impl Import {
         broadcaster: Option<Broadcaster>,
         registry: Registry,
         settings: &Settings,
+        is_closed: bool,
         metrics: Metrics,
     ) -> Self {
-        let settings = ImportSettings::of(settings);
+        let settings = ImportSettings::of(settings, is_closed);
         settings.log_refusal();
         let broadcaster = broadcaster.filter(|_| settings.wants());
         let channel = broadcaster.map(|it| Channel::open(it, &registry, settings.trust));
-        Self { registry, metrics, settings, channel }
+        Self { registry, metrics, settings, is_closed, channel }
     }
 
     /// Imports announcements until stopped, from the channel of the settings.
@@ -111,7 +113,7 @@ impl Import {
                 () = stop.cancelled() => return,
                 Ok(()) = settings.changed() => {}
             }
-            let changed = ImportSettings::of(&settings.borrow_and_update());
+            let changed = ImportSettings::of(&settings.borrow_and_update(), self.is_closed);
             if changed != self.settings {
                 self.follow(changed).await;
             }
