@@ -21,6 +21,8 @@ use crate::routes::{NO_CACHE, SERVICES};
 
 /// The type of their answers.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// How many headers they have, with those of the middleware.
+const HEADERS: usize = 8;
 /// What the query of such a lookup begins with.
 const BY_NAME: &str = "name=";
 
@@ -75,6 +77,7 @@ pub(crate) fn prepared(
     let answer = api.registry().prepared(name, Lookup { query, vantage })?;
     let mut response = Response::new(Body::from(answer.body));
     let headers = response.headers_mut();
+    headers.reserve(HEADERS);
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ETAG, HeaderValue::from_maybe_shared(answer.tag).ok()?);
     headers.insert(CACHE_CONTROL, NO_CACHE);
@@ -96,5 +99,5 @@ fn is_settled(api: &Api) -> bool {
     !api.has_declared()
         && !registry.is_incomplete()
         && !registry.has_server_urls()
-        && Currency::of(api).is_exact()
+        && registry.is_exact()
 }

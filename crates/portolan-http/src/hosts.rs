@@ -37,6 +37,9 @@ impl AllowedHosts {
 
     /// Checks the host and the origin that a request names.
     pub(crate) fn check(&self, request: &Parts, peer: &Peer) -> Result<(), RequestError> {
+        if is_plainly_local(request) {
+            return Ok(());
+        }
         let Some(host) = host_of(request)? else { return Ok(()) };
         // No browser connects to a Unix socket, and its clients name anything.
         if matches!(peer, Peer::Unix { .. }) {
@@ -90,6 +93,21 @@ impl AllowedHosts {
             || name.ends_with(".localhost")
             || self.configured.iter().any(|configured| configured.matches(&name))
     }
+}
+
+/// Whether a program, not a browser, names an address or `localhost`, as most clients do: a shortcut.
+fn is_plainly_local(request: &Parts) -> bool {
+    let headers = &request.headers;
+    let is_of_browser = headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE);
+    let mut named = headers.get_all(HOST).iter();
+    let (Some(host), None) = (named.next(), named.next()) else { return false };
+    if is_of_browser || request.uri.authority().is_some() {
+        return false;
+    }
+    let Ok(host) = host.to_str() else { return false };
+    let has_port = |(_, port): &(&str, &str)| port.parse::<u16>().is_ok();
+    let name = host.rsplit_once(':').filter(has_port).map_or(host, |(name, _)| name);
+    name == "localhost" || name.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
 /// The host that a request names: exactly one (RFC 9112, section 3.2). Before HTTP/1.1 it is optional.

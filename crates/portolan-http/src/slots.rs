@@ -3,23 +3,29 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// The connections of a listener. Bounded.
+///
+/// A request changes only its own slot. The queue is brought up to date when there is no place for a new connection, which is the
+/// only time that it is read.
 #[derive(Debug)]
 pub(crate) struct Slots {
     limit: usize,
+    /// The number of waits that have begun.
+    begun: AtomicU64,
     table: Mutex<Table>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     open: usize,
-    next: u64,
-    /// The connections that wait for a request, or for the rest of one.
-    waiting: BTreeMap<Place, CancellationToken>,
+    /// The connections in the order in which they began to wait, as far as that is known. Those that waited for the server when they
+    /// were looked at are not in it.
+    queue: BTreeMap<Place, Arc<Wait>>,
 }
 
 /// Those that have never sent a whole request go first, then the idle ones, each in the order in which they began to wait.
@@ -34,19 +40,36 @@ pub(crate) enum Waits {
     Next,
 }
 
+/// The state of a connection.
+#[derive(Debug)]
+struct Wait {
+    /// [`FIRST`], [`NEXT`] or [`BUSY`].
+    state: AtomicU8,
+    /// When it began to wait.
+    since: AtomicU64,
+    is_queued: AtomicBool,
+    /// Its place in the queue. Changed under the lock of the table.
+    place: Mutex<Option<Place>>,
+    evicted: CancellationToken,
+}
+
+const FIRST: u8 = 0;
+const NEXT: u8 = 1;
+/// It waits for the server.
+const BUSY: u8 = 2;
+
 /// The place of an open connection. Dropping it gives the place back.
 #[derive(Debug)]
 pub(crate) struct Slot {
     slots: Arc<Slots>,
-    place: Mutex<Option<Place>>,
-    evicted: CancellationToken,
+    wait: Arc<Wait>,
 }
 
 // === impl Slots ===
 
 impl Slots {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, table: Mutex::default() }
+        Self { limit, begun: AtomicU64::new(0), table: Mutex::default() }
     }
 
     /// Admits a connection, which waits for its first request. If there is no place for it, the one that has waited longest
@@ -57,23 +80,60 @@ impl Slots {
             table.open += 1;
         } else {
             // Its place passes on to the new connection, so the number of open ones stays the same.
-            let (_, longest) = table.waiting.pop_first()?;
-            longest.cancel();
+            table.take_longest()?.evicted.cancel();
         }
-        let evicted = CancellationToken::new();
-        let place = Mutex::new(Some(table.enqueue(Waits::First, evicted.clone())));
-        Some(Arc::new(Slot { slots: Arc::clone(self), place, evicted }))
+        let since = self.begun.fetch_add(1, Ordering::Relaxed);
+        let wait = Arc::new(Wait {
+            state: AtomicU8::new(FIRST),
+            since: AtomicU64::new(since),
+            is_queued: AtomicBool::new(true),
+            place: Mutex::default(),
+            evicted: CancellationToken::new(),
+        });
+        table.enqueue((Waits::First, since), &wait);
+        Some(Arc::new(Slot { slots: Arc::clone(self), wait }))
     }
 }
 
 // === impl Table ===
 
 impl Table {
-    fn enqueue(&mut self, waits: Waits, evicted: CancellationToken) -> Place {
-        let place = (waits, self.next);
-        self.next += 1;
-        self.waiting.insert(place, evicted);
-        place
+    fn enqueue(&mut self, place: Place, wait: &Arc<Wait>) {
+        *wait.place.lock() = Some(place);
+        self.queue.insert(place, Arc::clone(wait));
+    }
+
+    /// Removes the connection that has waited longest from the queue.
+    fn take_longest(&mut self) -> Option<Arc<Wait>> {
+        while let Some((place, wait)) = self.queue.pop_first() {
+            *wait.place.lock() = None;
+            // Before its state is read: from then on, it comes back by itself when it waits.
+            wait.is_queued.store(false, Ordering::SeqCst);
+            match wait.current() {
+                Some(current) if current == place => return Some(wait),
+                // It has sent a request since then, so others have waited longer.
+                Some(current) => {
+                    wait.is_queued.store(true, Ordering::SeqCst);
+                    self.enqueue(current, &wait);
+                }
+                None => {}
+            }
+        }
+        None
+    }
+}
+
+// === impl Wait ===
+
+impl Wait {
+    /// The place that it has now; `None` while it waits for the server.
+    fn current(&self) -> Option<Place> {
+        let waits = match self.state.load(Ordering::SeqCst) {
+            FIRST => Waits::First,
+            NEXT => Waits::Next,
+            _busy => return None,
+        };
+        Some((waits, self.since.load(Ordering::SeqCst)))
     }
 }
 
@@ -82,45 +142,44 @@ impl Table {
 impl Slot {
     /// The whole request has arrived: from now on the connection waits for the server.
     pub(crate) fn received(&self) {
-        let mut table = self.slots.table.lock();
-        if let Some(place) = self.place.lock().take() {
-            table.waiting.remove(&place);
-        }
+        self.wait.state.store(BUSY, Ordering::SeqCst);
     }
 
     /// The response is written: the connection waits for the next request.
     pub(crate) fn answered(&self) {
-        let mut table = self.slots.table.lock();
-        if self.evicted.is_cancelled() {
+        let Self { slots, wait } = self;
+        let since = slots.begun.fetch_add(1, Ordering::Relaxed);
+        wait.since.store(since, Ordering::SeqCst);
+        wait.state.store(NEXT, Ordering::SeqCst);
+        if wait.is_queued.load(Ordering::SeqCst) {
             return;
         }
-        let mut place = self.place.lock();
-        if let Some(former) = place.take() {
-            table.waiting.remove(&former);
+        let mut table = slots.table.lock();
+        if !wait.evicted.is_cancelled() && !wait.is_queued.swap(true, Ordering::SeqCst) {
+            table.enqueue((Waits::Next, since), wait);
         }
-        *place = Some(table.enqueue(Waits::Next, self.evicted.clone()));
     }
 
     /// Completes when another connection has the place.
     pub(crate) async fn evicted(&self) {
-        self.evicted.cancelled().await;
+        self.wait.evicted.cancelled().await;
     }
 
     /// What the connection waits for; `None` while a request is handled.
     pub(crate) fn waits(&self) -> Option<Waits> {
-        (*self.place.lock()).map(|(waits, _)| waits)
+        self.wait.current().map(|(waits, _)| waits)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut table = self.slots.table.lock();
-        if self.evicted.is_cancelled() {
+        if self.wait.evicted.is_cancelled() {
             return;
         }
         table.open = table.open.saturating_sub(1);
-        if let Some(place) = self.place.get_mut().take() {
-            table.waiting.remove(&place);
+        if let Some(place) = self.wait.place.lock().take() {
+            table.queue.remove(&place);
         }
     }
 }
@@ -129,27 +188,31 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
+    fn is_evicted(slot: &Slot) -> bool {
+        slot.wait.evicted.is_cancelled()
+    }
+
     #[test]
     fn connection_that_waited_longest_makes_room() {
         let slots = Arc::new(Slots::new(3));
         let [busy, first, second] = std::array::from_fn(|_| slots.admit().unwrap());
         busy.received();
         let third = slots.admit().unwrap();
-        assert!(first.evicted.is_cancelled() && !second.evicted.is_cancelled());
+        assert!(is_evicted(&first) && !is_evicted(&second));
         // An idle connection stays as long as there is one without any request.
         second.received();
         second.answered();
         let fourth = slots.admit().unwrap();
-        assert!(third.evicted.is_cancelled() && !second.evicted.is_cancelled());
+        assert!(is_evicted(&third) && !is_evicted(&second));
         fourth.received();
         let fifth = slots.admit().unwrap();
-        assert!(second.evicted.is_cancelled());
+        assert!(is_evicted(&second));
         fifth.received();
         assert!(slots.admit().is_none(), "requests in progress are not given up");
         drop((first, third, fourth));
         assert!(slots.admit().is_some());
         drop((busy, second, fifth));
         assert_eq!(slots.table.lock().open, 0);
-        assert!(slots.table.lock().waiting.is_empty());
+        assert!(slots.table.lock().queue.is_empty());
     }
 }

@@ -340,6 +340,15 @@ impl Registry {
         }
     }
 
+    /// Whether reads show exactly what the store has, as always with the store `memory` once it is loaded.
+    pub fn is_exact(&self) -> bool {
+        let progress = self.progress.borrow();
+        let is_live = progress.feed == FeedState::Live && progress.loaded;
+        is_live
+            && progress.index >= self.overdue.load(Ordering::Relaxed)
+            && self.freshness.age().is_zero()
+    }
+
     /// How long ago the view was last known to be current with the store: whatever was committed before that is shown.
     /// Always zero with the store `memory`. Before the state is loaded, the time since the start.
     pub fn view_age(&self) -> Duration {

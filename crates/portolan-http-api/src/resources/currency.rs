@@ -34,11 +34,6 @@ impl Currency {
         Self { view_age_ms, stale }
     }
 
-    /// Whether it is as current as it can be.
-    pub(crate) fn is_exact(self) -> bool {
-        self.view_age_ms == 0 && !self.stale
-    }
-
     /// Sets the headers.
     pub(crate) fn mark(self, response: &mut Response) {
         let headers = response.headers_mut();
