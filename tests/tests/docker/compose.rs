@@ -1,6 +1,7 @@
 //! `portolan compose` with both versions of Compose, real databases in containers, and two projects side by side.
 
 mod copy;
+mod taken;
 
 use std::fs;
 
