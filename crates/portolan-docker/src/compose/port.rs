@@ -166,8 +166,8 @@ fn range(text: &str) -> Result<RangeInclusive<u16>, Problem> {
 mod tests {
     use super::*;
 
-    fn expanded(value: Value) -> Result<Vec<String>, Problem> {
-        let entries = Entry::expanded(&value)?;
+    fn expanded(value: &Value) -> Result<Vec<String>, Problem> {
+        let entries = Entry::expanded(value)?;
         entries.iter().map(|value| Ok(Entry::parse(value)?.short())).collect()
     }
 
@@ -187,12 +187,12 @@ mod tests {
             ("7000-7001", &["7000/tcp", "7001/tcp"]),
         ] {
             assert_eq!(
-                expanded(json!(text)).as_deref(),
+                expanded(&json!(text)).as_deref(),
                 Ok(&expected.iter().map(|&it| it.to_owned()).collect::<Vec<_>>()[..]),
                 "{text}"
             );
         }
-        assert_eq!(expanded(json!(80)).unwrap(), ["80/tcp"]);
+        assert_eq!(expanded(&json!(80)).unwrap(), ["80/tcp"]);
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
             json!({ "target": "x" }),
             json!({ "target": 80, "published": "-" }),
         ] {
-            assert!(expanded(value.clone()).is_err(), "{value}");
+            assert!(expanded(&value).is_err(), "{value}");
         }
     }
 }
