@@ -548,13 +548,15 @@ fn listening_sockets_are_passed_to_child() {
 fn port_on_which_the_service_listens_already_is_free_for_it_alone() {
     let env = TestEnv::with_ports(2);
     let _container = TcpListener::bind((Ipv4Addr::UNSPECIFIED, env.port(0))).unwrap();
-    let served = |depth| request_for("web", depth).served([env.port(0)]);
+    let served = |service, depth| request_for(service, depth).served([env.port(0)]);
     // The listener would not let it have the socket.
-    assert_eq!(env.allocator().request(served(Depth::Guarded)).unwrap().port(), env.port(1));
-    let lease = env.allocator().request(served(Depth::Claimed)).unwrap();
+    let guarded = env.allocator().request(served("db", Depth::Guarded)).unwrap();
+    assert_eq!(guarded.port(), env.port(1));
+    drop(guarded);
+    let lease = env.allocator().request(served("web", Depth::Claimed)).unwrap();
     assert_eq!(lease.port(), env.port(0));
     // It is reserved like any other.
-    let another = env.allocator().request(served(Depth::Claimed)).unwrap();
+    let another = env.allocator().request(served("web", Depth::Claimed)).unwrap();
     assert_eq!(another.port(), env.port(1));
     assert!(env.allocator().request(request_for("api", Depth::Claimed)).is_err());
 }
