@@ -287,6 +287,20 @@ fn hanging_replica_gets_few_requests_of_tower_that_compares_all() {
     hanging_replica_gets_few_requests(AXUM, "tower-all");
 }
 
+/// Every request ends while the replica hangs, also those that it has when it is stopped.
+#[test]
+fn hanging_replica_delays_no_request_of_tower_that_hedges() {
+    isolated(|env| {
+        let _registry = env.settled_registry()?;
+        let (replicas, load) = under_load(env, AXUM, &["tower-hedged", AXUM.1])?;
+        replicas[0].signal(Signal::STOP)?;
+        wait_for_more(&load, &replicas[1..], 500)?;
+        let summary = summary(load)?;
+        ensure!(summary["failed"] == 0, "{summary}");
+        replicas[0].signal(Signal::CONT)
+    });
+}
+
 #[test]
 fn hanging_replica_gets_few_calls_of_tonic() {
     hanging_replica_gets_few_requests(TONIC, "tonic");

@@ -23,11 +23,13 @@
 //!   a while. A service whose errors say nothing about the instance must map them to responses.
 //! - A request to an instance that hangs waits for as long as the service of that instance does: give it a
 //!   [`Timeout`](tower::timeout::Timeout), whose end counts as a failure.
+//! - [`Hedge`] sends an idempotent request that is not answered after a while to a second instance, so that it need not wait for that timeout.
 //! - Two random instances can both be slow. [`InstanceBalancer`] compares all of them, by the policy of the set, and needs no
 //!   buffer.
 
 mod balancer;
 mod discover;
+mod hedge;
 mod instance_service;
 mod retry;
 mod uri;
@@ -43,6 +45,7 @@ use tower::load::{CompleteOnResponse, PeakEwmaDiscover};
 
 pub use balancer::InstanceBalancer;
 pub use discover::InstanceDiscover;
+pub use hedge::Hedge;
 pub use instance_service::{InstanceFuture, InstanceService};
 pub use retry::RetryOnOther;
 pub use uri::instance_uri;

@@ -62,7 +62,7 @@ impl<B: Clone, R, E> Policy<Request<B>, R, E> for RetryOnOther<E> {
     }
 }
 
-fn is_idempotent(method: &Method) -> bool {
+pub(crate) fn is_idempotent(method: &Method) -> bool {
     let idempotent =
         [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE];
     idempotent.contains(method)

@@ -1,5 +1,5 @@
-//! Constant load on a service by its name: `service-load CALLER NAME [post]`, with the callers `reqwest`, `tower`, `tower-all` and
-//! `tonic`.
+//! Constant load on a service by its name: `service-load CALLER NAME [post]`, with the callers `reqwest`, `tower`, `tower-all`,
+//! `tower-hedged` and `tonic`.
 //!
 //! Prints a line for each replica that answers for the first time and for each request that fails, the numbers so far as
 //! JSON after SIGUSR1, and all of them after SIGTERM, once the last request has ended.
@@ -54,6 +54,7 @@ async fn main() -> Result<()> {
         "reqwest" => Arc::new(reqwest_caller::ReqwestCaller::new(&discovery, name, is_post)?),
         "tower" => Arc::new(TowerCaller::of_two(discovery.instances(name).await?, is_post)),
         "tower-all" => Arc::new(TowerCaller::of_all(discovery.instances(name).await?, is_post)),
+        "tower-hedged" => Arc::new(TowerCaller::hedged(discovery.instances(name).await?, is_post)),
         "tonic" => Arc::new(tonic_caller::TonicCaller::new(&discovery, name).await?),
         other => bail!("unknown caller {other}"),
     };

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
 use portolan::{ServiceEndpoint, ServiceInstances};
-use portolan_tower::{InstanceBalancer, RetryOnOther, balance, instance_uri};
+use portolan_tower::{Hedge, InstanceBalancer, RetryOnOther, balance, instance_uri};
 use tower::buffer::Buffer;
 use tower::timeout::Timeout;
 use tower::util::BoxCloneSyncService;
@@ -21,6 +21,10 @@ use crate::Caller;
 
 /// How long an instance may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(3600);
+/// When a request is sent to a second instance.
+const HEDGE_AFTER: Duration = Duration::from_millis(50);
 /// How many requests may wait for the balancer.
 const WAITING: usize = 100;
 
@@ -42,6 +46,12 @@ impl TowerCaller {
     /// Balances by a comparison of all instances.
     pub(crate) fn of_all(instances: ServiceInstances, is_post: bool) -> Self {
         Self::new(InstanceBalancer::new(instances, instance), is_post)
+    }
+
+    /// The same, and sends requests that take long to a second instance. Nothing else ends a request to one that hangs.
+    pub(crate) fn hedged(instances: ServiceInstances, is_post: bool) -> Self {
+        let balancer = InstanceBalancer::new(instances, |endpoint| within(endpoint, NEVER));
+        Self::new(Hedge::new(balancer, HEDGE_AFTER), is_post)
     }
 
     fn new<S>(balanced: S, is_post: bool) -> Self
@@ -77,6 +87,11 @@ impl Caller for TowerCaller {
 
 /// Returns a client of one instance, with connections of its own.
 fn instance(endpoint: &ServiceEndpoint) -> Instance {
+    within(endpoint, TIMEOUT)
+}
+
+/// The same, which may take this long to answer.
+fn within(endpoint: &ServiceEndpoint, timeout: Duration) -> Instance {
     let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
     let endpoint = endpoint.clone();
     let send = service_fn(move |mut request: Request<Body>| {
@@ -86,5 +101,5 @@ fn instance(endpoint: &ServiceEndpoint) -> Instance {
             Ok::<_, BoxError>(client.request(request).await?)
         }
     });
-    BoxCloneSyncService::new(Timeout::new(send, TIMEOUT))
+    BoxCloneSyncService::new(Timeout::new(send, timeout))
 }
