@@ -346,6 +346,38 @@ fn broadcast_is_switched_on_and_off_and_its_keys_change_without_a_restart() {
 }
 
 #[test]
+fn stack_follows_the_settings_of_its_file_and_says_what_needs_a_restart() {
+    isolated(|env| {
+        let file = |settings: &str, service: &str| {
+            let services = format!("services:\n  api: {{command: 'sleep 1000', {service}}}\n");
+            env.write("shop/portolan.yaml", &format!("name: shop\n{settings}\n{services}"))
+        };
+        let path = file("logging: {level: info}", "port: none")?;
+        let folder = path.parent().context("no folder")?.to_owned();
+        let mut up = env.portolan(&["up"])?.directory(&folder).spawn("up")?;
+        let sleeps = |(_, command): &(u32, String)| command.starts_with("sleep 1000");
+        let program = || env.processes()?.into_iter().find(sleeps).context("no program");
+        let started = up.wait_until("the program to run", program)?;
+
+        file("logging: {level: debug}", "port: none")?;
+        up.wait_for_line("changed=\"logging.level\"")?;
+        // The rest of the file is not applied if one setting cannot be.
+        file("logging: {level: warn}\nhealth: {interval: 3s}", "port: none")?;
+        up.wait_for_line("health.interval: it needs a restart: the services of the stack")?;
+        file("logging: {level: debug}", "port: none, grace: 1s")?;
+        up.wait_for_line("Services of the stack have changed in the file")?;
+        file("logging: {level: debug}", "prot: none")?;
+        up.wait_for_line("did you mean `port`?")?;
+        file("logging: {level: info}", "port: none, grace: 1s")?;
+        up.wait_for_line("version=3 changed=\"logging.level\"")?;
+        // The program runs on.
+        ensure!(program()? == started);
+        up.signal(Signal::TERM)?;
+        up.wait(portolan_tests::TIMEOUT)?.exits(0).map(drop)
+    });
+}
+
+#[test]
 fn no_lookup_fails_during_a_thousand_reloads_half_of_them_invalid() {
     isolated(|env| {
         let mut live = Live::start(env, "health: {interval: 2s}\n")?;

@@ -117,7 +117,7 @@ async fn dispatch(
     log_level: LogLevel,
 ) -> CommandResult {
     match command {
-        ServiceCommand::Up(up) => up.run(context).await,
+        ServiceCommand::Up(up) => up.run(context, log_level).await,
         ServiceCommand::Serve(serve) => serve.run(context, restriction, log_level).await,
         ServiceCommand::Run(run) => run.run(context).await,
         ServiceCommand::Render(render) => render.run(context).await,

@@ -6,10 +6,10 @@ use std::fs::File;
 use std::sync::Arc;
 
 use portolan_config_manager::ConfigManager;
-use portolan_config_manager::live::{Applied, Author, ChangeRefused, Unusable, Veto};
+use portolan_config_manager::live::{Applied, Author, ChangeRefused, SettingRules, Unusable, Veto};
 use portolan_core::Remedy as _;
 use portolan_metrics::{Metrics, OperationResult};
-use portolan_server::{LIVE_SETTINGS, Settings};
+use portolan_server::Settings;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
@@ -26,7 +26,8 @@ pub(crate) struct Reload {
     manager: Arc<ConfigManager<Settings>>,
     metrics: Metrics,
     log_level: LogLevel,
-    hangup: Signal,
+    /// `None` if SIGHUP does something else.
+    hangup: Option<Signal>,
     files: FileChanges,
     /// Whether the server ends with its terminal.
     has_terminal: bool,
@@ -35,10 +36,11 @@ pub(crate) struct Reload {
 // === impl Reload ===
 
 impl Reload {
-    /// Follows the file of these settings and SIGHUP. `change` adds the options of the command.
+    /// Follows the file of these settings. `change` adds the options of the command.
     pub(crate) fn of(
         context: &Context,
         log_level: LogLevel,
+        rules: SettingRules,
         change: impl Fn(&Context) -> Result<Settings, Failure> + Send + Sync + 'static,
     ) -> Result<Self, Failure> {
         let mut loaded = context.loaded.clone();
@@ -51,7 +53,7 @@ impl Reload {
             loaded.value = change(&context)?;
             Ok(loaded)
         };
-        let manager = ConfigManager::new(loaded, LIVE_SETTINGS, move |requested| {
+        let manager = ConfigManager::new(loaded, rules, move |requested| {
             load(requested).map_err(|Failure { message, remedy, .. }| Unusable { message, remedy })
         });
         manager.on_change("the log", |_, new: &Settings| {
@@ -59,16 +61,22 @@ impl Reload {
             let checked = level.map_or(Ok(()), |level| logging::filter(level).map(drop));
             checked.map_err(|failure| Veto(failure.message))
         });
-        let hangup = signal(SignalKind::hangup())
-            .map_err(|error| Failure::failed(format_args!("cannot handle SIGHUP: {error}")))?;
         Ok(Self {
             manager: Arc::new(manager),
             metrics: context.metrics.clone(),
             log_level,
-            hangup,
+            hangup: None,
             files: FileChanges::of(context.file.as_deref()),
             has_terminal: has_terminal() && !shutdown::is_hangup_ignored(),
         })
+    }
+
+    /// Follows SIGHUP, too.
+    pub(crate) fn on_hangup(mut self) -> Result<Self, Failure> {
+        let hangup = signal(SignalKind::hangup())
+            .map_err(|error| Failure::failed(format_args!("cannot handle SIGHUP: {error}")))?;
+        self.hangup = Some(hangup);
+        Ok(self)
     }
 
     pub(crate) fn manager(&self) -> Arc<ConfigManager<Settings>> {
@@ -93,7 +101,7 @@ impl Reload {
                     }
                     continue;
                 }
-                _ = self.hangup.recv() => match self.has_terminal && !has_terminal() {
+                () = received(self.hangup.as_mut()) => match self.has_terminal && !has_terminal() {
                     true => return,
                     false => Author::Signal,
                 },
@@ -122,6 +130,16 @@ impl Reload {
             }
         }
     }
+}
+
+/// Waits for the signal, or for ever.
+async fn received(signal: Option<&mut Signal>) {
+    if let Some(signal) = signal
+        && signal.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Whether this process has a controlling terminal. One whose terminal was closed has none.

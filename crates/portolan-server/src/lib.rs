@@ -18,7 +18,7 @@ mod transport;
 
 pub use access::{InvalidAccess, LoadedPolicies, read_policies};
 pub use error::ServerError;
-pub use live::LIVE_SETTINGS;
+pub use live::{LIVE_SETTINGS, LIVE_STACK_SETTINGS};
 pub use server::{RegistryServer, RegistryServerBuilder};
 pub use settings::{InvalidSettings, LogFormat, LoggingConfig, STACK_KEYS, Settings};
 pub use transport::{InvalidTls, check_certificates};

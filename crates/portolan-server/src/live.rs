@@ -68,6 +68,23 @@ pub const LIVE_SETTINGS: SettingRules = SettingRules(&[
     live("discovery", "commands that start later"),
 ]);
 
+/// The settings that `portolan up` changes while it runs: those of its registry that the services of the stack do not share.
+#[rustfmt::skip]
+pub const LIVE_STACK_SETTINGS: SettingRules = SettingRules(&[
+    live("logging.level", "the log"),
+    restart("logging", "the log is open"),
+    live("service_registry.clients", "the HTTP server"),
+    live("service_registry.allowed_hosts", "the HTTP server"),
+    live("service_registry.ttl_default", "registrations that come later"),
+    live("service_registry.max_endpoints", "registrations that come later"),
+    live("service_registry.cleanup_interval", "the store"),
+    live("service_registry.mass_expiry", "the store"),
+    from_files("service_registry.policies", "access control"),
+    restart("health", "the services of the stack are checked as when they were started"),
+    restart("broadcast", "the services of the stack are announced on the channel"),
+    restart("port_allocator", "the services of the stack have their ports"),
+]);
+
 /// The parts of a server that follow the settings.
 #[derive(Debug)]
 pub(crate) struct LiveParts {

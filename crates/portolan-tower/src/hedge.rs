@@ -58,7 +58,7 @@ where
         self.budget.deposit();
         let (service, after, budget) = (self.service.clone(), self.after, Arc::clone(&self.budget));
         async move {
-            let first = match select(first.boxed(), affordable(&*budget, after).boxed()).await {
+            let first = match select(first.boxed(), affordable(&budget, after).boxed()).await {
                 Either::Left((result, _)) => return result,
                 Either::Right(((), first)) => first,
             };
@@ -120,7 +120,7 @@ mod tests {
             let index = counted.fetch_add(1, Ordering::Relaxed).min(times.len() - 1);
             async move {
                 sleep(Duration::from_millis(times[index])).await;
-                if times[index] % 2 == 0 { Ok(times[index]) } else { Err(times[index]) }
+                if times[index].is_multiple_of(2) { Ok(times[index]) } else { Err(times[index]) }
             }
         });
         (Hedge::new(service, AFTER), sent)

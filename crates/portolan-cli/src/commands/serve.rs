@@ -8,7 +8,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use portolan_server::{RegistryServer, Settings};
+use portolan_server::{LIVE_SETTINGS, RegistryServer, Settings};
 use rustix::process::{DumpableBehavior, Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tracing::info;
@@ -73,7 +73,8 @@ impl Serve {
         open_more_files();
         let mut stop = shutdown::signals_but_hangup()?;
         let docker = self.docker.clone().map(docker::engine).transpose()?;
-        let mut reload = Reload::of(context, log_level, move |context| self.settings(context))?;
+        let settings = move |context: &Context| self.settings(context);
+        let mut reload = Reload::of(context, log_level, LIVE_SETTINGS, settings)?.on_hangup()?;
         let settings = reload.settings();
         let broadcaster = context.broadcaster().await?;
         let mut server = RegistryServer::builder(settings)

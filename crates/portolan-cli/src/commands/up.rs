@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use parking_lot::Mutex;
 use portolan_broadcast::Broadcaster;
 use portolan_core::{DeclaredInstance, Scope, ServiceName};
-use portolan_server::{REGISTRY_SERVICE, RegistryServer};
+use portolan_server::{LIVE_STACK_SETTINGS, REGISTRY_SERVICE, RegistryServer, Settings};
 use portolan_supervisor::ServiceDeps;
 use portolan_supervisor::stack::{
-    InstanceStatus, OutputLine, Stack, StackClients, StackEnd, StopRequest,
+    InstanceStatus, OutputLine, Stack, StackClients, StackEnd, StackFile, StopRequest,
 };
 use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
@@ -23,8 +24,10 @@ use tracing::warn;
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
+use crate::logging::LogLevel;
 use crate::output;
 use crate::received_signals::ReceivedSignals;
+use crate::reload::Reload;
 use screen::Screen;
 use surroundings::surroundings;
 
@@ -61,23 +64,26 @@ impl Up {
         names.map(name).collect()
     }
 
-    pub(crate) async fn run(self, context: &Context) -> CommandResult {
+    pub(crate) async fn run(self, context: &Context, log_level: LogLevel) -> CommandResult {
         let stop = ReceivedSignals::start()?;
         let file = context.file.as_deref().ok_or_else(no_file)?;
         let mut stack = context.stack()?;
         stack
             .select(&self.services()?)
             .map_err(|error| Failure::from_error(Exit::Usage, &error))?;
+        let settings = following(stack.clone());
+        let mut reload = Reload::of(context, log_level, LIVE_STACK_SETTINGS, settings)?;
         check_not_running(context)?;
         let broadcaster = context.broadcaster().await?;
         let (declare, declared) = watch::channel(Vec::new());
-        let mut server = RegistryServer::builder(context.settings().clone())
+        let mut server = RegistryServer::builder(reload.settings())
             .scope(context.scope.clone())
             .metrics(context.metrics.clone())
             .broadcaster(broadcaster.clone())
             .on_any_port(true)
             .declared(declared)
             .of_stack(true)
+            .live(reload.manager())
             .start()
             .await?;
         let around = surroundings(context, file, &server, self.pass_token);
@@ -89,9 +95,10 @@ impl Up {
                 let stack = stack.abort_on_failure(self.abort_on_failure);
                 let running = run(context, stack, &mut server, broadcaster.clone(), stop);
                 tokio::pin!(running);
+                let following = async { tokio::join!(declaring, reload.run()) };
                 tokio::select! {
                     result = &mut running => result,
-                    () = declaring => running.await,
+                    _ = following => running.await,
                 }
             }
             Ok(Err(error)) => Err(Failure::from_error(Exit::Usage, &error)),
@@ -102,6 +109,23 @@ impl Up {
             broadcaster.stop().await;
         }
         result
+    }
+}
+
+/// Returns the settings of the file whenever it is loaded again, and says that changed services need a restart.
+fn following(stack: StackFile) -> impl Fn(&Context) -> Result<Settings, Failure> {
+    let seen = Mutex::new(stack);
+    move |context| {
+        let stack = context.stack()?;
+        let mut seen = seen.lock();
+        if *seen != stack {
+            warn!(
+                remedy = "restart `portolan up`",
+                "Services of the stack have changed in the file, those that run stay as they are"
+            );
+            *seen = stack;
+        }
+        Ok(context.settings().clone())
     }
 }
 
