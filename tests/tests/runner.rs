@@ -183,3 +183,29 @@ fn output_that_nobody_reads_blocks_nothing() {
         up.wait(Duration::from_secs(20))?.exits(0).map(drop)
     });
 }
+
+#[test]
+fn server_that_goes_into_the_background_is_reported_with_what_keeps_it_in_the_foreground() {
+    isolated(|env| {
+        let redis = "redis-server --port {port} --bind 127.0.0.1 --save '' --daemonize yes";
+        env.write("nginx.conf", "events {} http { server { listen 127.0.0.1:8090; } }")?;
+        let nginx = "nginx -p . -c nginx.conf -e error.log -g 'pid nginx.pid;'";
+        let file = format!(
+            "services:\n  redis: {{command: \"{redis}\", port: 6391}}\n  web: {{command: \"{nginx}\", port: 8090}}\n  api: {{command: sleep 1000, port: none, needs: [redis]}}\n"
+        );
+        let output = up(env, &file)?.wait(TIMEOUT)?.exits(1)?;
+        for expected in [
+            "failed: it has put itself into the background: remove `--daemonize yes`",
+            "failed: it has put itself into the background: add `-g 'daemon off;'`",
+            "failed: needs redis, which failed",
+        ] {
+            ensure!(output.stdout.contains(expected), "{expected}: {output:?}");
+        }
+        // A stack waits for nothing that has no end, and leaves nothing behind.
+        wait_for("the servers to end", || {
+            ensure!(std::net::TcpStream::connect("127.0.0.1:6391").is_err());
+            ensure!(std::net::TcpStream::connect("127.0.0.1:8090").is_err());
+            Ok(())
+        })
+    });
+}

@@ -239,6 +239,13 @@ impl Child {
         Ok(status.unwrap_or(of_shim))
     }
 
+    /// Returns whether processes of the program go on that have left its process group, or its process.
+    pub(crate) fn has_left_processes(&self) -> bool {
+        let (Some(_), Some(shim)) = (&self.link, self.process.id()) else { return false };
+        let program = self.pid();
+        child_processes(shim).into_iter().any(|child| Some(child) != program)
+    }
+
     async fn all_exited(&mut self) {
         // The caller's own wait returns the same error.
         _ = self.wait().await;
@@ -253,11 +260,9 @@ impl Child {
     /// Ends what the program has left in other groups and sessions, and waits for its end.
     async fn descendants_exited(&self) {
         let (Some(_), Some(shim)) = (&self.link, self.process.id()) else { return };
-        let program = self.pid();
         // Orphans are children of the shim.
-        let is_left = || child_processes(shim).into_iter().any(|child| Some(child) != program);
-        if is_left() && signal_descendants(shim, Signal::TERM) {
-            while is_left() {
+        if self.has_left_processes() && signal_descendants(shim, Signal::TERM) {
+            while self.has_left_processes() {
                 tokio::time::sleep(REFRESH_INTERVAL).await;
             }
         }

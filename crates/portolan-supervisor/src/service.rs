@@ -5,6 +5,7 @@
 //! the first accept(2) of the program.
 
 mod addresses;
+mod background;
 mod error;
 mod leases;
 mod listen_watch;
@@ -196,6 +197,7 @@ impl Service {
             }
             ProgramEvent::Exited(status) => {
                 self.hint_at_guard(status);
+                self.report_background(status);
                 return Ok(Some(status));
             }
         }

@@ -22,6 +22,9 @@ const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
 /// The time after which a program that does not listen is no longer said to be starting.
 const STARTUP_WINDOW: Duration = Duration::from_secs(10);
 
+/// The exit status that stands for a program that has put itself into the background.
+const BACKGROUND: u8 = 1;
+
 /// The exit status of a program that SIGKILL ended.
 const KILLED: u8 = 128 + 9;
 
@@ -88,7 +91,12 @@ impl Instance {
                         self.publish_started(&mut service);
                     }
                     Ok(Some(status)) => {
+                        let remedy = service.background_remedy(status);
                         self.finish(service).await;
+                        if let Some(remedy) = remedy {
+                            let reason = format!("it has put itself into the background: {remedy}");
+                            return failed_state(reason, BACKGROUND);
+                        }
                         return InstanceState::Exited { code: exit_code(status) };
                     }
                     Err(error) => {
