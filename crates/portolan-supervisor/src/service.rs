@@ -6,16 +6,17 @@
 
 mod addresses;
 mod background;
+mod end;
 mod error;
 mod leases;
 mod listen_watch;
+mod lost_port;
 mod port_spec;
 mod registration;
 mod spec;
 mod start;
 mod validate;
 
-use std::io;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +29,7 @@ use portolan_health::HealthConfig;
 use portolan_host_facts::ForeignListener;
 use portolan_metrics::Metrics;
 use portolan_port_allocator::{PortAllocator, PortAllocatorConfig};
-use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tokio::time::Instant;
 
 pub use addresses::{Listening, listening_on};
 pub use error::StartError;
@@ -40,20 +39,15 @@ pub use port_spec::{InvalidNamedPort, NamedPort, PortSpec};
 pub use spec::ServiceSpec;
 pub use validate::{InvalidService, validate};
 
-use crate::StopSignal;
-use crate::child::{Child, ListenerOwner, ProcessTree};
-use crate::handoff::{HandoffMode, Helpers};
+use crate::child::{Child, ProcessTree};
+use crate::handoff::Helpers;
 use crate::shim::ShimCommand;
 use leases::Leases;
 use listen_watch::ListenWatch;
 
-/// The maximum number of ports that are tried if foreign processes take them.
-const MAX_PORTS: u32 = 3;
 /// The time in which a failing program may have failed because its port was taken. A program that
 /// does not listen by then is logged.
 const STARTUP_WINDOW: Duration = Duration::from_secs(10);
-/// The grace period of a program that is restarted on another port.
-const RESTART_GRACE: Duration = Duration::from_secs(1);
 /// How long a program still runs after its registry has said that it is about to stop, if nothing else is configured: a watcher
 /// learns it within a few milliseconds.
 pub const DRAIN: Duration = Duration::from_millis(50);
@@ -204,146 +198,10 @@ impl Service {
         Ok(None)
     }
 
-    /// Returns a token that ends the grace period of [`Service::stop`] when it is cancelled.
-    pub fn skip_grace(&self) -> CancellationToken {
-        self.child.skip_grace()
-    }
-
-    /// Publishes that the service is about to stop, waits until callers have left, deregisters it, then stops its program, all
-    /// within the grace period.
-    pub async fn stop(self, grace: Duration) -> io::Result<ExitStatus> {
-        let signal = self.spec.stop_signal();
-        self.stop_by(signal, grace).await
-    }
-
-    /// Does the same with this signal.
-    pub async fn stop_by(mut self, signal: StopSignal, grace: Duration) -> io::Result<ExitStatus> {
-        let began = Instant::now();
-        self.drain(grace).await;
-        self.deregister().await;
-        let ended = self.child.stop(signal, grace.saturating_sub(began.elapsed())).await;
-        self.report_kill(&ended, began.elapsed());
-        // A daemonised descendant may still use the port, so it keeps the lease.
-        if let Some(leases) = self.leases.take() {
-            leases.leave_to_children();
-        }
-        ended
-    }
-
-    /// A program that is killed may have lost data.
-    fn report_kill(&self, ended: &io::Result<ExitStatus>, after: Duration) {
-        use std::os::unix::process::ExitStatusExt as _;
-        let is_killed = ended.as_ref().is_ok_and(|status| status.signal() == Some(9));
-        if is_killed && self.spec.stop_signal() != StopSignal::KILL {
-            warn!(
-                service_name = %self.spec.name, ?after,
-                remedy = "give it more time with `grace`, or another `stop_signal`",
-                "Program did not end in time and was killed"
-            );
-        }
-    }
-
-    /// Waits until callers have chosen other instances, if anything has told them of this one.
-    async fn drain(&self, grace: Duration) {
-        let (pause, hurry) = (self.spec.drain.min(grace), self.child.skip_grace());
-        let drain = async {
-            if let Some(agent) = &self.agent
-                && agent.drain().await
-            {
-                sleep(pause).await;
-            }
-        };
-        if !pause.is_zero() {
-            hurry.run_until_cancelled(drain).await;
-        }
-    }
-
-    /// Deregisters a service whose program has exited. Descendants that are left may still use the
-    /// port and keep the lease.
-    pub async fn finish(mut self) {
-        self.deregister().await;
-        if let Some(leases) = self.leases.take() {
-            leases.leave_to_children();
-        }
-    }
-
-    /// Does the same, but stops the remaining processes of the program's group within the grace
-    /// period. A daemonised descendant survives and keeps the lease.
-    pub async fn finish_group(mut self, grace: Duration) {
-        self.deregister().await;
-        if let Err(error) = self.child.stop(self.spec.stop_signal(), grace).await {
-            warn!(service_name = %self.spec.name, %error, "Could not stop the processes that the program left behind");
-        }
-        self.finish().await;
-    }
-
     /// Returns the processes that may listen for the service; `None` if the program exited at once.
     fn process_tree(&self) -> Option<ProcessTree> {
         let helpers = Helpers::for_command(&self.spec.command, self.spec.handoff_mode());
         self.child.process_tree().map(|process_tree| process_tree.with(helpers))
-    }
-
-    /// Returns whether the program failed because a port was not available: a foreign process
-    /// listens on it, or connections of an earlier listener are in TIME-WAIT.
-    async fn port_was_taken(&self, status: ExitStatus) -> bool {
-        let (Some(leases), Some(process_tree)) = (&self.leases, self.process_tree()) else {
-            return false;
-        };
-        let early = !status.success() && self.started.elapsed() < STARTUP_WINDOW;
-        let may_be = self.spec.handoff_mode().may_lose_port() && !self.has_listened();
-        if !early || !may_be || self.ports_tried >= MAX_PORTS {
-            return false;
-        }
-        for port in leases.ports().into_iter().filter(|port| listen_watch::is_in_use(*port)) {
-            let address = self.spec.host.with_port(port);
-            if process_tree.listener_on(&address, port).await != ListenerOwner::Own {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// A program that fails to bind beside a guard reports only EADDRINUSE, which does not name the
-    /// guard.
-    fn hint_at_guard(&self, status: ExitStatus) {
-        let early = !status.success() && self.started.elapsed() < STARTUP_WINDOW;
-        if early && self.watch.is_some() && self.spec.handoff_mode() == HandoffMode::Guard {
-            let name = &self.spec.name;
-            warn!(
-                service_name = %name,
-                port = self.port(),
-                remedy = "if the program cannot bind its port, choose the hand-off `number`",
-                "Program failed while a guard held its port"
-            );
-        }
-    }
-
-    async fn leave_port(&mut self, port: u16, by: &ForeignListener) -> Result<(), StartError> {
-        warn!(service_name = %self.spec.name, port, %by, "Foreign process listens on the port, the service is not announced there");
-        let ended = self.child.stop(self.spec.stop_signal(), RESTART_GRACE).await;
-        ended.map_err(|source| StartError::program(&self.spec.command, source))?;
-        if self.ports_tried < MAX_PORTS {
-            return self.start_on_next_port().await;
-        }
-        let (service, process) = (self.spec.name.clone(), by.to_string());
-        Err(StartError::PortTaken { service, port, process })
-    }
-
-    async fn start_on_next_port(&mut self) -> Result<(), StartError> {
-        let taken = self.port();
-        self.deregister().await;
-        drop(self.leases.take());
-        let leases = start::lease_ports(&self.spec, &self.deps, self.allocator.as_ref())?;
-        warn!(
-            service_name = %self.spec.name,
-            preferred_port = taken,
-            allocated_port = leases.as_ref().map(Leases::port),
-            "Foreign process took the port, starting the program again on the next one"
-        );
-        (self.leases, self.child) = start::program(&self.spec, &self.deps, leases)?;
-        self.started = Instant::now();
-        self.ports_tried += 1;
-        self.watch_or_register().await
     }
 }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 
@@ -5,6 +6,7 @@ use rustix::io::FdFlags;
 use tokio::io::AsyncReadExt;
 
 use super::*;
+use crate::CommandLine;
 
 fn launch(command: &str) -> Launch {
     Launch {
