@@ -181,6 +181,7 @@ fn changes_of_a_hundred_processes_survive_a_crash_and_a_move() {
             let mut command = Command::new(portolan_program()?);
             let member = format!("m{number}={number}");
             command.args(["--registry", REGISTRY, "config", "set", "api", &member]);
+            command.current_dir(env.directory());
             Ok::<_, anyhow::Error>(command.stderr(Stdio::null()).spawn()?)
         };
         let mut writers = (0..WRITERS).map(set).collect::<Result<Vec<_>>>()?;

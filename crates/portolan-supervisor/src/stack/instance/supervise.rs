@@ -124,6 +124,10 @@ impl Instance {
     async fn end_unhealthy(&self, service: Service, report: &HealthReport) -> InstanceState {
         self.publish(|row| row.state = InstanceState::Stopping);
         _ = self.stop_service(service).await;
+        // Meanwhile the whole stack may have been stopped, which is no failure.
+        if self.stop.is_cancelled() {
+            return InstanceState::Exited { code: 0 };
+        }
         failed_state(format!("its health check is critical: {}", report.reason), 1)
     }
 
