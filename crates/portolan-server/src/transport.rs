@@ -66,18 +66,21 @@ impl Transport {
     }
 
     /// Uses other certificates for the connections that come later.
+    #[cfg(feature = "full")]
     pub(crate) fn replace(&self, config: &RegistryConfig) -> Result<(), InvalidTls> {
         match self {
-            Self::Plain => {
-                // Whether there is to be TLS does not change at run time.
-                _ = config;
-                Ok(())
-            }
-            #[cfg(feature = "full")]
+            Self::Plain => Ok(()),
             Self::Tls(tls) => tls
                 .replace(config.tls.clone(), client_certificates(config))
                 .map_err(|error| invalid(&error)),
         }
+    }
+
+    /// Without TLS there is nothing to replace.
+    #[cfg(not(feature = "full"))]
+    pub(crate) fn replace(&self, _config: &RegistryConfig) -> Result<(), InvalidTls> {
+        let Self::Plain = self;
+        Ok(())
     }
 
     #[cfg(feature = "full")]
