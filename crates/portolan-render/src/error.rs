@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use portolan_client::DiscoverError;
 use portolan_core::{Remedy, ServiceName};
 
+use crate::place::PlaceError;
 use crate::run_on::FILE;
 use crate::template::TemplateError;
 
@@ -46,6 +47,14 @@ pub enum RenderError {
         /// What the system says.
         error: io::Error,
     },
+    /// The path of a file leads to what is not safe to replace.
+    #[error("{}: {error}", .path.display())]
+    Place {
+        /// The file.
+        path: PathBuf,
+        /// Why it is not.
+        error: PlaceError,
+    },
     /// The command that checks the new file has rejected it.
     #[error("`{command}` rejects the new {}: {reason}", .path.display())]
     Rejected {
@@ -75,12 +84,21 @@ impl RenderError {
         let path = path.into();
         move |error| Self::File { path, error }
     }
+
+    pub(crate) fn place(path: impl Into<PathBuf>) -> impl FnOnce(PlaceError) -> Self {
+        let path = path.into();
+        move |error| match error {
+            PlaceError::System(error) => Self::File { path, error },
+            error => Self::Place { path, error },
+        }
+    }
 }
 
 impl Remedy for RenderError {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Template(error) => error.remedy(),
+            Self::Place { error, .. } => error.remedy(),
             Self::Discover { error, .. } | Self::Watch(error) => error.remedy(),
             Self::Rejected { .. } => {
                 Some(format!("correct the template; {FILE} in the command is the new file").into())

@@ -1,7 +1,7 @@
 //! The rendered file: replaced as a whole, only if it differs, and only if a command accepts it.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, Write as _};
+use std::fs::{self, File, Metadata, Permissions};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use portolan_core::replace_file;
 use portolan_process::CommandWords;
 
 use crate::RenderError;
+use crate::place::Place;
 use crate::run_on::run_on;
 
 /// How long the command may take that checks a new file.
@@ -60,18 +61,21 @@ impl OutputFile {
     /// Writes the text if the file has another one.
     pub(crate) async fn write(&self, text: &str) -> Result<Outcome, RenderError> {
         // A link stays one: its target is replaced.
-        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let former = match fs::read(&path) {
-            Ok(former) if former == text.as_bytes() => return Ok(Outcome::Unchanged),
-            Ok(_) => Some(fs::metadata(&path).map_err(RenderError::file(&path))?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(RenderError::file(&path)(error)),
+        let place = Place::of(&self.path).map_err(RenderError::place(&self.path))?;
+        let path = place.path();
+        let former = place.open().map_err(RenderError::place(path))?;
+        let former = match former {
+            Some(file) => match has_text(&file, text).map_err(RenderError::file(path))? {
+                (true, _) => return Ok(Outcome::Unchanged),
+                (false, former) => Some(former),
+            },
+            None => None,
         };
         if let Some(command) = &self.check {
-            self.accepted_by(command, &path, text).await?;
+            self.accepted_by(command, &place, text).await?;
         }
         let mode = self.mode.or(former.as_ref().map(|it| it.mode() & 0o7777));
-        let replaced = replace_file(&path, mode.unwrap_or(NEW_FILE), |file| {
+        let replaced = replace_file(&place.entry(place.name()), mode.unwrap_or(NEW_FILE), |file| {
             if let Some(mode) = mode {
                 file.set_permissions(Permissions::from_mode(mode))?;
             }
@@ -80,7 +84,7 @@ impl OutputFile {
             }
             write_all(file, text)
         });
-        replaced.map_err(RenderError::file(&path))?;
+        replaced.map_err(RenderError::file(path))?;
         Ok(Outcome::Written)
     }
 
@@ -88,14 +92,14 @@ impl OutputFile {
     async fn accepted_by(
         &self,
         command: &CommandWords,
-        path: &Path,
+        place: &Place,
         text: &str,
     ) -> Result<(), RenderError> {
-        let candidate = Candidate::beside(path);
+        let candidate = Candidate::beside(place);
         let mode = self.mode.unwrap_or(0o600);
-        replace_file(&candidate.0, mode, |file| write_all(file, text))
-            .map_err(RenderError::file(&candidate.0))?;
-        let reason = match run_on(command, &candidate.0, CHECK_LIMIT).await {
+        replace_file(&candidate.entry, mode, |file| write_all(file, text))
+            .map_err(RenderError::file(&candidate.path))?;
+        let reason = match run_on(command, &candidate.path, CHECK_LIMIT).await {
             Ok(finished) if finished.status.success() => return Ok(()),
             Ok(finished) => {
                 let output = String::from_utf8_lossy(&finished.output);
@@ -108,20 +112,35 @@ impl OutputFile {
 }
 
 /// The file that a command checks, which is removed when it is dropped.
-struct Candidate(PathBuf);
+struct Candidate {
+    entry: PathBuf,
+    /// Its path for the command.
+    path: PathBuf,
+}
 
 impl Candidate {
     /// A name with the extension of the output, by which some programs choose the format.
-    fn beside(path: &Path) -> Self {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Self(path.with_file_name(format!(".{}.{name}", std::process::id())))
+    fn beside(place: &Place) -> Self {
+        let name = format!(".{}.{}", std::process::id(), place.name().to_string_lossy());
+        Self { entry: place.entry(name.as_ref()), path: place.path().with_file_name(name) }
     }
 }
 
 impl Drop for Candidate {
     fn drop(&mut self) {
-        _ = fs::remove_file(&self.0);
+        _ = fs::remove_file(&self.entry);
     }
+}
+
+/// Whether the file has this text, and what else is known of it. No more is read than the text has.
+fn has_text(file: &File, text: &str) -> io::Result<(bool, Metadata)> {
+    let metadata = file.metadata()?;
+    if metadata.len() != text.len() as u64 {
+        return Ok((false, metadata));
+    }
+    let mut former = Vec::with_capacity(text.len());
+    file.take(text.len() as u64).read_to_end(&mut former)?;
+    Ok((former == text.as_bytes(), metadata))
 }
 
 fn write_all(mut file: &File, text: &str) -> io::Result<()> {
@@ -129,7 +148,7 @@ fn write_all(mut file: &File, text: &str) -> io::Result<()> {
 }
 
 /// Gives a new file the owner of the former one, which only root can do if they differ.
-fn keep_owner(file: &File, former: &fs::Metadata) -> io::Result<()> {
+fn keep_owner(file: &File, former: &Metadata) -> io::Result<()> {
     let new = file.metadata()?;
     if (new.uid(), new.gid()) == (former.uid(), former.gid()) {
         return Ok(());

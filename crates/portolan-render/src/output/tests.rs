@@ -54,3 +54,44 @@ async fn directory_that_is_missing_is_an_error_with_its_path() {
     let error = OutputFile::new("/nonexistent/file").write("a").await.unwrap_err().to_string();
     assert!(error.starts_with("/nonexistent/file: "), "{error}");
 }
+
+/// Only root can give a link to another user; for others `place/tests.rs` shows the same.
+#[tokio::test]
+async fn link_of_another_user_is_not_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let [file, link] = ["file", "link"].map(|name| directory.path().join(name));
+    fs::write(&file, "of root").unwrap();
+    symlink(&file, &link).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    std::os::unix::fs::lchown(&link, Some(12345), None).unwrap();
+    let error = OutputFile::new(&link).write("b").await.unwrap_err();
+    assert!(matches!(error, RenderError::Place { .. }), "{error}");
+    assert!(error.to_string().contains("belongs to another user, 12345"), "{error}");
+    assert!(portolan_core::Remedy::remedy(&error).is_some());
+    assert_eq!((text_of(&file).as_str(), link.is_symlink()), ("of root", true));
+}
+
+#[tokio::test]
+async fn pipe_and_device_are_refused_without_waiting() {
+    let directory = tempfile::tempdir().unwrap();
+    let [fifo, zero] = ["fifo", "zero"].map(|name| directory.path().join(name));
+    let mode = rustix::fs::Mode::RWXU;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, mode).unwrap();
+    symlink("/dev/zero", &zero).unwrap();
+    for path in [fifo, zero] {
+        let error = OutputFile::new(path).write("a").await.unwrap_err().to_string();
+        assert!(error.ends_with("expected a regular file"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn link_to_a_file_that_is_missing_stays_and_the_file_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let [file, link] = ["file", "link"].map(|name| directory.path().join(name));
+    symlink(&file, &link).unwrap();
+    OutputFile::new(&link).write("a").await.unwrap();
+    assert!(link.is_symlink());
+    assert_eq!(text_of(&file), "a");
+}
