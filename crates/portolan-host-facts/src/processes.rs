@@ -82,7 +82,7 @@ pub(crate) fn are_descriptors_visible(pid: u32) -> bool {
 }
 
 /// Returns the real, effective, saved and file system user of a process (proc_pid_status(5)); none if it is hidden.
-pub(crate) fn user_ids(pid: u32) -> Vec<u32> {
+pub fn user_ids(pid: u32) -> Vec<u32> {
     parse_user_ids(&files::read(&format!("/proc/{pid}/status")))
 }
 
@@ -160,7 +160,7 @@ pub(crate) fn home_in_passwd(uid: u32) -> Option<PathBuf> {
 
 /// Whether the group is the private one of the user, which has the user's name and no other member, as systems
 /// create it for each user.
-pub(crate) fn is_private_group(gid: u32, uid: u32) -> bool {
+pub fn is_private_group(gid: u32, uid: u32) -> bool {
     let user = user_name(uid);
     is_private_group_in(&files::read("/etc/group"), gid, &user)
 }

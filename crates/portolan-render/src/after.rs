@@ -1,16 +1,16 @@
 //! What happens after a file has changed: a command, or a signal to the program that reads it.
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_core::quoted;
+use portolan_core::{Remedy as _, quoted};
 use portolan_process::CommandWords;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::Notify;
 
+use crate::pid_file::process_of;
 use crate::run_on::run_on;
 
 /// How long the command may take.
@@ -104,10 +104,7 @@ async fn run(words: &CommandWords, file: &Path) -> Result<(), String> {
 }
 
 fn send(signal: Signal, pid_file: &Path) -> Result<(), String> {
-    let text = fs::read_to_string(pid_file).map_err(|error| error.to_string())?;
-    let pid = text.trim().parse().ok().filter(|pid| *pid > 1).and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| format!("{} is no process id", quoted(text.trim())))?;
-    let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| error.to_string())?;
+    let process = process_of(pid_file).map_err(|error| error.with_remedy())?;
     pidfd_send_signal(process, signal).map_err(|error| error.to_string())
 }
 

@@ -7,6 +7,7 @@ mod after;
 mod error;
 mod instances;
 mod output;
+mod pid_file;
 mod place;
 mod renderer;
 mod run_on;

@@ -68,15 +68,13 @@ struct Walk<'a> {
 impl Place {
     /// Finds the place of a file, which need not exist. Links of this user and of root are followed.
     pub(crate) fn of(path: &Path) -> Result<Self, PlaceError> {
-        let root = rustix::fs::fstat(open_root()?).map_err(io::Error::from)?;
-        // In a user namespace without root's id, the owner of `/` stands for root.
-        Self::trusting(path, &[rustix::process::geteuid().as_raw(), 0, root.st_uid])
+        Self::trusting(path, &trusted()?)
     }
 
     fn trusting(path: &Path, trusted: &[u32]) -> Result<Self, PlaceError> {
         let (directory, path) = (open_root()?, std::path::absolute(path)?);
         let left = components(&path).collect();
-        Walk { directory, path: "/".into(), left, links: 0, trusted }.to_end()
+        Walk { directory, path: "/".into(), left, links: 0, trusted }.resolve()
     }
 
     /// Returns the path without links.
@@ -114,7 +112,7 @@ impl Place {
 // === impl Walk ===
 
 impl Walk<'_> {
-    fn to_end(mut self) -> Result<Place, PlaceError> {
+    fn resolve(mut self) -> Result<Place, PlaceError> {
         loop {
             let Some(name) = self.left.pop_front() else {
                 return Err(PlaceError::NotRegular { kind: "a directory" });
@@ -192,6 +190,17 @@ impl Remedy for PlaceError {
             Self::NotRegular { .. } => Some("name a regular file, or one that does not exist".into()),
         }
     }
+}
+
+/// Whether this is the user of this process or root.
+pub(crate) fn is_trusted(user: u32) -> io::Result<bool> {
+    Ok(trusted()?.contains(&user))
+}
+
+fn trusted() -> io::Result<[u32; 3]> {
+    let root = rustix::fs::fstat(open_root()?)?;
+    // In a user namespace without root's id, the owner of `/` stands for root.
+    Ok([rustix::process::geteuid().as_raw(), 0, root.st_uid])
 }
 
 fn open_root() -> io::Result<OwnedFd> {
