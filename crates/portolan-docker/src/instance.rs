@@ -7,6 +7,7 @@ use portolan_core::{
 };
 
 use crate::addresses::{HostView, addresses};
+use crate::check_url::check_url;
 use crate::container::{Container, DockerHealth};
 use crate::labels::{Declared, InvalidLabel};
 
@@ -34,6 +35,11 @@ pub(crate) enum NotRegistered {
         "portolan.health: {0} is a check that only an agent runs, expected http, tcp, grpc, postgres or redis"
     )]
     AgentCheck(String),
+    #[error(
+        "label portolan.health: {0} is not a port of the container, expected a path such as http:/health, or HOST:PORT with \
+         an address and port that the container publishes or has"
+    )]
+    ForeignCheck(String),
     #[error(
         "its port {0} has no address that a caller could reach: it is not published to other hosts, and the registry is on another host"
     )]
@@ -77,7 +83,7 @@ impl Instance {
             scope: declared.scope.clone(),
             protocol: declared.protocol.clone(),
             version: declared.version.clone(),
-            health_url: health_url(&declared, &best)?,
+            health_url: check_url(&declared, &best, container, host)?,
             ttl: Some(ttl),
             addresses: addresses[1..].iter().map(|address| address.host.clone()).collect(),
             ..Registration::new(declared.name, best.host, best.port)
@@ -108,14 +114,6 @@ fn metadata(
         put(ADDRESS_PORTS, &AddressPort::entry(addresses));
     }
     metadata
-}
-
-fn health_url(declared: &Declared, best: &AddressPort) -> Result<Option<String>, NotRegistered> {
-    let Some(check) = &declared.health else { return Ok(None) };
-    match check.health_url(&best.host, best.port) {
-        Some(url) => Ok(Some(url)),
-        None => Err(NotRegistered::AgentCheck(portolan_core::quoted(&check.to_string()))),
-    }
 }
 
 fn docker_health(container: &Container) -> Option<HealthReport> {

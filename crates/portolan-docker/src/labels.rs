@@ -86,7 +86,7 @@ impl ContainerPort {
         format!("{}/{}", self.number, self.transport)
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (number, transport) = text.split_once('/').unwrap_or((text, "tcp"));
         let number = number.parse().ok().filter(|number| *number != 0)?;
         let is_known = matches!(transport, "tcp" | "udp" | "sctp");

@@ -5,6 +5,7 @@
 //! compares what is desired with what is registered and knows no Docker.
 
 mod addresses;
+mod check_url;
 pub mod compose;
 mod container;
 mod engine;
