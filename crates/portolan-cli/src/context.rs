@@ -35,6 +35,8 @@ pub(crate) struct Context {
     pub(crate) quiet: bool,
     pub(crate) metrics: Metrics,
     set: Vec<String>,
+    /// Whether this user names the strategies, so that unsigned ones count.
+    names_strategies: bool,
     global: Global,
     source: Option<ConfigFile>,
 }
@@ -108,6 +110,7 @@ impl Context {
         }
         let mut loaded = loader.load().map_err(stack::with_hints)?;
         destinations::check(&loaded, file.as_ref())?;
+        let names_strategies = destinations::names_strategies(&loaded, file.as_ref());
         read_secrets(&mut loaded)?;
         stack::interpolate_name(&mut loaded, file.as_ref())?;
         let source = file;
@@ -115,7 +118,19 @@ impl Context {
         let scope = effective_scope(&loaded, file.as_deref())?;
         let (metrics, set) = (Metrics::new(), global.set.clone());
         let Global { json, quiet, .. } = *global;
-        Ok(Self { loaded, file, scope, json, quiet, metrics, set, global: global.clone(), source })
+        let global = global.clone();
+        Ok(Self {
+            loaded,
+            file,
+            scope,
+            json,
+            quiet,
+            metrics,
+            set,
+            names_strategies,
+            global,
+            source,
+        })
     }
 
     /// Returns the options that give another `portolan` process the same settings.
@@ -228,7 +243,7 @@ impl Context {
     /// that tells the registry from anybody else, or the user asks for it.
     pub(crate) fn trusts_broadcast(&self) -> bool {
         let Settings { broadcast, token, tokens, discovery, .. } = self.settings();
-        let is_named = self.is_set("discovery.strategies")
+        let is_named = self.names_strategies
             && discovery.strategies.iter().any(|name| name.as_str() == "broadcast");
         broadcast.is_signed() || is_named || (token.is_none() && tokens.is_empty())
     }
@@ -268,7 +283,7 @@ impl Context {
             .scope(self.scope.clone())
             .metrics(self.metrics.clone())
             .pools(port_allocator.pools())
-            .allow_unsigned(self.is_set("discovery.strategies"))
+            .allow_unsigned(self.names_strategies)
             .reservations(
                 HostReservations::new(port_allocator.clone())
                     .registry_user(discovery.registry_user.clone()),

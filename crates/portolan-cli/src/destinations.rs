@@ -46,28 +46,25 @@ const BINDINGS: [Binding; 4] = [
     Binding {
         what: "token of Consul",
         secrets: &["service_registry.consul.token_file"],
-        destinations: &["service_registry.consul.url"],
+        destinations: &["service_registry.consul.url", "service_registry.consul.tls.ca"],
     },
     Binding {
         what: "password of etcd",
         secrets: &["service_registry.etcd.password_file"],
-        destinations: &["service_registry.etcd.endpoints"],
+        destinations: &["service_registry.etcd.endpoints", "service_registry.etcd.tls.ca"],
     },
 ];
 
 /// Fails if the configuration file of the working directory directs a secret that is not its own.
 pub(crate) fn check(loaded: &Loaded<Settings>, file: Option<&ConfigFile>) -> Result<(), Failure> {
     let Some(file) = file.filter(|file| !file.may_direct_secrets()) else { return Ok(()) };
-    let is_of_file = |origin: &Origin| matches!(origin, Origin::File { .. });
     for binding in &BINDINGS {
-        let secret = binding.secrets.iter().find_map(|path| {
-            let origin = loaded.origin(path);
-            (is_set(&loaded.value, path) && !is_of_file(&origin)).then_some((path, origin))
-        });
-        let Some((secret, secret_origin)) = secret else { continue };
+        let Some((secret, secret_origin)) = secret_from_elsewhere(loaded, binding) else {
+            continue;
+        };
         let directed = binding.destinations.iter().find_map(|path| {
             let origin = loaded.origins.get(*path).filter(|origin| is_of_file(origin))?;
-            let is_in_force = path != secret && !is_overridden(loaded, path);
+            let is_in_force = *path != secret && !is_overridden(loaded, path);
             (is_in_force && !is_named_by_user(loaded, path)).then_some((path, origin))
         });
         if let Some((destination, origin)) = directed {
@@ -84,6 +81,32 @@ pub(crate) fn check(loaded: &Loaded<Settings>, file: Option<&ConfigFile>) -> Res
         }
     }
     check_files(&loaded.value, loaded, file)
+}
+
+/// Returns whether the strategies are named by who may direct the secrets. A file of the working directory would otherwise let
+/// answers of anybody count although this user has a token or a key.
+pub(crate) fn names_strategies(loaded: &Loaded<Settings>, file: Option<&ConfigFile>) -> bool {
+    let origin = loaded.origin("discovery.strategies");
+    if !is_of_file(&origin) {
+        return origin != Origin::Default;
+    }
+    file.is_none_or(ConfigFile::may_direct_secrets)
+        || BINDINGS.iter().all(|binding| secret_from_elsewhere(loaded, binding).is_none())
+}
+
+/// Returns the first secret of a binding that is not of the file.
+fn secret_from_elsewhere(
+    loaded: &Loaded<Settings>,
+    binding: &Binding,
+) -> Option<(&'static str, Origin)> {
+    binding.secrets.iter().find_map(|path| {
+        let origin = loaded.origin(path);
+        (is_set(&loaded.value, path) && !is_of_file(&origin)).then_some((*path, origin))
+    })
+}
+
+fn is_of_file(origin: &Origin) -> bool {
+    matches!(origin, Origin::File { .. })
 }
 
 /// Fails if the file names a secret outside of its folder: it could send any file of this user.
@@ -104,14 +127,17 @@ fn check_files(
         ("discovery.registry_tls.key", settings.discovery.registry_tls.key.as_deref()),
         ("service_registry.tls.key", registry.tls.key.as_deref()),
         ("service_registry.consul.token_file", registry.consul.token_file.as_deref()),
+        ("service_registry.consul.tls.key", registry.consul.tls.key.as_deref()),
         ("service_registry.etcd.password_file", registry.etcd.password_file.as_deref()),
+        ("service_registry.etcd.tls.key", registry.etcd.tls.key.as_deref()),
+        ("health.tls.key", settings.health.tls.key.as_deref()),
     ];
     let single = single.into_iter().filter_map(|(setting, file)| Some((setting, file?)));
     for (setting, secret) in single.chain(keys).chain(of_channels) {
         let origin = loaded.origin(setting);
         // A file that is missing is reported when it is read.
         let is_inside = secret.canonicalize().map_or(true, |real| real.starts_with(&folder));
-        if matches!(origin, Origin::File { .. }) && (is_descriptor(secret) || !is_inside) {
+        if is_of_file(&origin) && (is_descriptor(secret) || !is_inside) {
             return Err(Failure::usage(format_args!(
                 "{origin}: {setting}: a file of the working directory does not use {}, which is outside of its folder",
                 shell_word(secret)

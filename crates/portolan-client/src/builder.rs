@@ -41,7 +41,7 @@ pub struct DiscoveryClientBuilder<H = UnknownHost> {
     reservations: Option<Arc<dyn Reservations>>,
     strategies: Vec<(Position, Arc<dyn Strategy>)>,
     pools: Pools,
-    allows_unsigned: bool,
+    allows_unsigned: Option<bool>,
     race: Option<bool>,
     host: PhantomData<fn() -> H>,
 }
@@ -131,11 +131,11 @@ impl<H> DiscoveryClientBuilder<H> {
         self
     }
 
-    /// Uses unsigned strategies although there is a token or a key: `broadcast` without a key, `dns`, and the well-known
-    /// ports of `default`. Strategies that [`DiscoveryConfig::strategies`] names, instead of the default list, are used
-    /// in any case.
+    /// Sets whether unsigned strategies are used although there is a token or a key: `broadcast` without a key, `dns`, and the
+    /// well-known ports of `default`. Default: if [`DiscoveryConfig::strategies`] names strategies, instead of the
+    /// default list.
     pub fn allow_unsigned(mut self, allow: bool) -> Self {
-        self.allows_unsigned = allow;
+        self.allows_unsigned = Some(allow);
         self
     }
 
@@ -207,8 +207,8 @@ impl<H> DiscoveryClientBuilder<H> {
         let Deps { scopes, registry, broadcaster, .. } = deps.clone();
         let registry_url = registry.url();
         let config = self.config;
-        let are_named =
-            self.allows_unsigned || config.strategies != DiscoveryConfig::default().strategies;
+        let names_some = || config.strategies != DiscoveryConfig::default().strategies;
+        let are_named = self.allows_unsigned.unwrap_or_else(names_some);
         let sources = Sources::new(self.token.is_some(), &self.broadcast, are_named);
         let links = links(&config, &deps, sources, self.strategies)?;
         let is_used = |link: &Link| link.is_default && !link.is_off;
@@ -249,7 +249,7 @@ impl<H: HostDefaults> Default for DiscoveryClientBuilder<H> {
             reservations: H::reservations(),
             strategies: Vec::new(),
             pools: Pools::default(),
-            allows_unsigned: false,
+            allows_unsigned: None,
             race: None,
             host: PhantomData,
         }

@@ -75,6 +75,15 @@ fn file_of_the_folder_does_not_redirect_the_key_the_name_servers_or_the_runtime_
                 "discovery.registry_tls.key",
                 format!("discovery: {{registry_tls: {{key: {other}}}}}"),
             ),
+            (
+                "service_registry.etcd.tls.key",
+                format!("service_registry: {{etcd: {{tls: {{key: {other}}}}}}}"),
+            ),
+            (
+                "service_registry.consul.tls.key",
+                format!("service_registry: {{consul: {{tls: {{key: {other}}}}}}}"),
+            ),
+            ("health.tls.key", format!("health: {{tls: {{key: {other}}}}}")),
             ("port_allocator.runtime_dir", "port_allocator: {runtime_dir: ./run}".to_owned()),
             ("broadcast.peers", "broadcast: {peers: [\"10.9.9.9:7001\"]}".to_owned()),
             ("token_file", format!("token_file: {other}")),
