@@ -9,6 +9,7 @@ pub mod announcement;
 pub mod backoff;
 pub mod browser_ports;
 pub mod check_results;
+mod companion;
 pub mod declared;
 pub mod duration;
 pub mod endpoint;
@@ -47,6 +48,7 @@ pub use announcement::{Action, Body, Message, ServiceAnnouncement, ServiceQuery}
 pub use backoff::Backoff;
 pub use browser_ports::is_blocked_by_browsers;
 pub use check_results::CheckResults;
+pub use companion::companion_program;
 pub use declared::{DeclaredInstance, DeclaredState};
 pub use duration::{InvalidDuration, Ttl, parse_duration};
 pub use endpoint::{InvalidRegistration, Registration, ServiceEndpoint, Source};

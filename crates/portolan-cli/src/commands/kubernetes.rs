@@ -4,11 +4,11 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args;
 use portolan_client::environment::variable;
+use portolan_core::companion_program;
 
 use crate::context::{Context, withheld_variables};
 use crate::exit::{CommandResult, Exit, Failure};
@@ -29,18 +29,12 @@ pub(crate) struct Kubernetes {
 
 impl Kubernetes {
     pub(crate) fn run(self, context: &Context) -> CommandResult {
-        let program = beside_this_program().unwrap_or_else(|| PROGRAM.into());
+        let Some(program) = companion_program(PROGRAM) else { return Err(missing()) };
         let mut command = Command::new(program);
         withheld_variables().for_each(|name| _ = command.env_remove(name));
         command.envs(environment(context)).args(options(context)).args(self.arguments);
         match replace_by(&mut command) {
             Ok(never) => match never {},
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let message = format!("{PROGRAM} is neither beside portolan nor on the PATH");
-                Err(Failure::new(Exit::Usage, message).remedy(
-                    "install the packaged release, or build it with `cargo build --release -p portolan-kubernetes`",
-                ))
-            }
             Err(error) => Err(Failure::failed(format_args!("cannot start {PROGRAM}: {error}"))),
         }
     }
@@ -72,7 +66,9 @@ fn options(context: &Context) -> impl Iterator<Item = &'static str> {
     json.into_iter().chain(quiet)
 }
 
-fn beside_this_program() -> Option<PathBuf> {
-    let program = std::env::current_exe().ok()?.with_file_name(PROGRAM);
-    program.is_file().then_some(program)
+fn missing() -> Failure {
+    let message = format!("{PROGRAM} is neither beside portolan nor on the PATH");
+    Failure::new(Exit::Usage, message).remedy(
+        "install the packaged release, or build it with `cargo build --release -p portolan-kubernetes`",
+    )
 }

@@ -8,7 +8,9 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_core::{KubernetesName, Remedy, Scope, ServiceEndpoint, escaped_line};
+use portolan_core::{
+    KubernetesName, Remedy, Scope, ServiceEndpoint, companion_program, escaped_line,
+};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
@@ -18,8 +20,10 @@ use crate::strategy::{
     Strategy, StrategyError, StrategyFuture, StrategyKind, StrategyOutcome, StrategyQuery,
 };
 
-pub(crate) static STRATEGY: Builtin =
-    Builtin { kind: KIND, build: |_, _| Arc::new(Kubernetes { program: beside_this_program() }) };
+pub(crate) static STRATEGY: Builtin = Builtin {
+    kind: KIND,
+    build: |_, _| Arc::new(Kubernetes { program: companion_program(PROGRAM) }),
+};
 
 const KIND: StrategyKind = StrategyKind {
     timeout: Some(Duration::from_secs(1)),
@@ -42,7 +46,8 @@ const NOT_PERMITTED: i32 = 6;
 
 #[derive(Debug)]
 pub(super) struct Kubernetes {
-    pub(super) program: PathBuf,
+    /// `None` if it is not installed.
+    pub(super) program: Option<PathBuf>,
 }
 
 /// Why the cluster could not be asked.
@@ -69,11 +74,6 @@ struct Answer {
 pub(crate) fn is_in_pod() -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some_and(|host| !host.is_empty())
         && Path::new(TOKEN).is_file()
-}
-
-fn beside_this_program() -> PathBuf {
-    let beside = std::env::current_exe().ok().map(|exe| exe.with_file_name(PROGRAM));
-    beside.filter(|program| program.is_file()).unwrap_or_else(|| PROGRAM.into())
 }
 
 // === impl Kubernetes ===
@@ -132,7 +132,8 @@ impl Kubernetes {
 
     /// Runs the program, which is killed if this future is dropped.
     async fn run(&self, query: &StrategyQuery, scope: &Scope) -> Result<Answer, KubernetesError> {
-        let mut command = Command::new(&self.program);
+        let program = self.program.as_ref().ok_or(KubernetesError::Missing)?;
+        let mut command = Command::new(program);
         command.args(["--json", "--quiet", "discover", query.name.as_str()]);
         if !scope.is_default() {
             command.args(["--namespace", scope.as_str()]);

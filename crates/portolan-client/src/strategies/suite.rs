@@ -96,7 +96,7 @@ impl Fixture {
                 )
                 .unwrap();
                 let scopes = vec![scope.parse().unwrap()];
-                let strategy = Arc::new(super::kubernetes::Kubernetes { program });
+                let strategy = Arc::new(super::kubernetes::Kubernetes { program: Some(program) });
                 return Self { strategy, scopes, _keep: Box::new(directory) };
             }
             other => panic!("no fixture for the strategy {other}: add one here"),

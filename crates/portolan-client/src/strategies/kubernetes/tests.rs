@@ -12,7 +12,7 @@ async fn ask(script: &str, name: &str) -> StrategyOutcome {
     let deadline = Deadline::after(Duration::from_secs(20));
     let mut query = StrategyQuery::new(name.parse().unwrap(), deadline);
     query.scopes.insert(0, "shop".parse().unwrap());
-    Kubernetes { program }.lookup(&query).await
+    Kubernetes { program: Some(program) }.lookup(&query).await
 }
 
 #[tokio::test]
@@ -48,9 +48,11 @@ async fn output_without_an_end_is_not_read() {
 
 #[tokio::test]
 async fn program_that_is_missing_is_named_with_a_remedy() {
-    let strategy = Kubernetes { program: "/nonexistent/portolan-kubernetes".into() };
-    let deadline = Deadline::after(Duration::from_secs(20));
-    let query = StrategyQuery::new("web".parse().unwrap(), deadline);
-    let StrategyOutcome::Failed(error) = strategy.lookup(&query).await else { panic!() };
-    assert!(error.is_optional() && error.to_string().contains("on the PATH"), "{error}");
+    for program in [None, Some("/nonexistent/portolan-kubernetes".into())] {
+        let strategy = Kubernetes { program };
+        let deadline = Deadline::after(Duration::from_secs(20));
+        let query = StrategyQuery::new("web".parse().unwrap(), deadline);
+        let StrategyOutcome::Failed(error) = strategy.lookup(&query).await else { panic!() };
+        assert!(error.is_optional() && error.to_string().contains("on the PATH"), "{error}");
+    }
 }
