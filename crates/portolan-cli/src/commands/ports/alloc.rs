@@ -4,13 +4,14 @@
 //! (`ports hold`), which holds the lease until the process in `--owner` ends: by default the shell or
 //! script that called `ports alloc`. The lease is named by a random token, which `release` takes.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::process::Stdio;
 use std::time::Duration;
 
 use clap::Args;
+use portolan_host_facts::user_name;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
@@ -33,6 +34,9 @@ A guarded port is for a program on this host that binds it by its number: a guar
 programs off until then. A claimed port is for a program that Portolan cannot guard, such as a \
 container: no other Portolan process gets the port, but a foreign process can bind it. After the \
 start, `portolan ports check PORT` shows who listens on it.";
+
+/// What the lease holder sends once the lease is released.
+pub(super) const RELEASED: u8 = b'1';
 
 /// Options of `portolan ports alloc`.
 #[derive(Debug, Args)]
@@ -124,18 +128,9 @@ impl Release {
     pub(super) async fn run(self, context: &Context) -> CommandResult {
         let lease = self.lease.clone();
         let released = tokio::task::spawn_blocking(move || release_lease(&lease)).await;
-        match released.map_err(Failure::failed)? {
-            Ok(()) if context.json => output::json(&serde_json::json!({ "released": self.lease }))?,
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                let message =
-                    format!("no lease {:?}; it may have ended with its owner", self.lease);
-                let remedy = "use the name that `ports alloc` printed, not the port";
-                return Err(Failure::failed(message).remedy(remedy));
-            }
-            Err(error) => {
-                return Err(Failure::failed(format_args!("cannot release the lease: {error}")));
-            }
+        released.map_err(Failure::failed)??;
+        if context.json {
+            output::json(&serde_json::json!({ "released": self.lease }))?;
         }
         Ok(Exit::Done)
     }
@@ -147,9 +142,40 @@ pub(super) fn address_of(lease: &str) -> io::Result<SocketAddr> {
     SocketAddr::from_abstract_name(format!("portolan-lease-{lease}"))
 }
 
-/// Connects to the lease holder, which releases the lease and then closes the connection.
-fn release_lease(lease: &str) -> io::Result<()> {
-    let mut holder = UnixStream::connect_addr(&address_of(lease)?)?;
-    holder.set_read_timeout(Some(TIMEOUT))?;
-    io::copy(&mut holder, &mut io::sink()).map(drop)
+/// Connects to the lease holder, which releases the lease, confirms it and ends.
+fn release_lease(lease: &str) -> Result<(), Failure> {
+    let failed =
+        |error: io::Error| Failure::failed(format_args!("cannot release the lease: {error}"));
+    let connected = address_of(lease).and_then(|address| UnixStream::connect_addr(&address));
+    let mut holder = connected.map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => no_lease(lease),
+        _ => failed(error),
+    })?;
+    check_user(lease, &holder)?;
+    holder.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
+    let mut confirmation = [0];
+    match holder.read_exact(&mut confirmation) {
+        Ok(()) if confirmation == [RELEASED] => {}
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(failed(error)),
+        _ => return Err(Failure::failed("the lease holder has ended without a confirmation")),
+    }
+    io::copy(&mut holder, &mut io::sink()).map(drop).map_err(failed)
+}
+
+/// Any user of the network namespace can connect, but a holder releases its lease for its own user only.
+fn check_user(lease: &str, holder: &UnixStream) -> Result<(), Failure> {
+    let peer = rustix::net::sockopt::socket_peercred(holder)
+        .map_err(|error| Failure::failed(format_args!("cannot release the lease: {error}")))?;
+    if peer.uid == rustix::process::geteuid() {
+        return Ok(());
+    }
+    let user = user_name(peer.uid.as_raw());
+    let message = format!("the lease {lease:?} belongs to user {user}, and is still held");
+    Err(Failure::new(Exit::NotPermitted, message)
+        .remedy(format!("release it as {user}, or end the process that owns it")))
+}
+
+fn no_lease(lease: &str) -> Failure {
+    Failure::failed(format_args!("no lease {lease:?}; it may have ended with its owner"))
+        .remedy("use the name that `ports alloc` printed, not the port")
 }

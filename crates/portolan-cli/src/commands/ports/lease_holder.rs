@@ -2,7 +2,7 @@
 //! until the owner ends or the lease is released.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
-use super::alloc::{HolderResponse, address_of};
+use super::alloc::{HolderResponse, RELEASED, address_of};
 use super::port_args::PortArgs;
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
@@ -55,8 +55,9 @@ impl Hold {
             Ok((lease, held)) => {
                 output::json(&held.response)?;
                 close_output().map_err(Failure::failed)?;
-                held.until_ended().map_err(Failure::failed)?;
+                let released_by = held.until_ended().map_err(Failure::failed)?;
                 lease.release();
+                released_by.into_iter().for_each(confirm);
             }
             Err(Failure { exit, message, remedy }) => {
                 output::json(&HolderResponse::Failed { exit: exit.code(), message, remedy })?;
@@ -92,9 +93,8 @@ impl HoldArgs {
 // === impl HeldLease ===
 
 impl HeldLease {
-    /// Waits until the owner has ended, or a process of this user asks for the release. That process
-    /// waits for the end of its connection, which this process closes by ending, after the release.
-    fn until_ended(self) -> io::Result<()> {
+    /// Waits until the owner has ended, or a process of this user asks for the release, whose connection is returned.
+    fn until_ended(self) -> io::Result<Option<UnixStream>> {
         loop {
             let mut wakers = [
                 PollFd::new(&self.owner, PollFlags::IN),
@@ -107,18 +107,24 @@ impl HeldLease {
             }
             let [owner, release] = wakers.map(|waker| !waker.revents().is_empty());
             if owner {
-                return Ok(());
+                return Ok(None);
             }
             if release
                 && let Ok((stream, _)) = self.releases.accept()
                 && is_same_user(&stream)
             {
-                // Leaked on purpose: it must be closed by the end of this process, not before.
-                std::mem::forget(stream);
-                return Ok(());
+                return Ok(Some(stream));
             }
         }
     }
+}
+
+/// Tells the process that has asked for the release. It waits for the end of its connection, too, which is closed by the
+/// end of this process.
+fn confirm(mut stream: UnixStream) {
+    // It may have ended meanwhile.
+    _ = stream.set_nonblocking(true).and_then(|()| stream.write_all(&[RELEASED]));
+    std::mem::forget(stream);
 }
 
 /// Opens a pidfd (pidfd_open(2)), which is readable once the process has ended. It cannot refer to
