@@ -481,9 +481,11 @@ async fn conflict_is_permanent_and_has_the_remedy_of_the_registry() {
     let expected = RegistryClientError::Conflict {
         url: client.url().to_owned(),
         detail: "owned by 10.0.0.1".to_owned(),
-        remedy: "end this service".to_owned(),
+        remedy: "the registry says: end this service".to_owned(),
     };
     assert_eq!(error, expected);
+    // Whoever answers there does not speak for Portolan.
+    assert!(error.with_remedy().ends_with("; the registry says: end this service"), "{error}");
     assert!(!error.is_temporary());
 }
 

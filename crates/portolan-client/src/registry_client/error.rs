@@ -77,7 +77,7 @@ pub enum RegistryClientError {
         url: String,
         /// The registry's reason, which names both owners.
         detail: String,
-        /// The registry's remedy.
+        /// What resolves it. What comes from the registry begins with `the registry says: `.
         remedy: String,
     },
     /// The service has no settings, or not this version of them. Retrying does not help.
@@ -87,7 +87,7 @@ pub enum RegistryClientError {
         url: String,
         /// The registry's reason.
         detail: String,
-        /// The registry's remedy.
+        /// What resolves it. What comes from the registry begins with `the registry says: `.
         remedy: String,
     },
     /// The settings have another version than the expected one, so that they were not changed. Read them again.
@@ -97,7 +97,7 @@ pub enum RegistryClientError {
         url: String,
         /// The registry's reason, which names both versions.
         detail: String,
-        /// The registry's remedy.
+        /// What resolves it. What comes from the registry begins with `the registry says: `.
         remedy: String,
     },
     /// The instance listens on loopback of another host.
@@ -204,7 +204,9 @@ impl Remedy for RegistryClientError {
             Self::Conflict { remedy, .. }
             | Self::NotPermitted { remedy, .. }
             | Self::NoSettings { remedy, .. }
-            | Self::VersionConflict { remedy, .. } => Some(remedy.clone().into()),
+            | Self::VersionConflict { remedy, .. } => {
+                Some(remedy.clone().into()).filter(|remedy: &Cow<'_, str>| !remedy.is_empty())
+            }
             Self::InvalidUrl { .. } | Self::Refused { .. } | Self::OutOfReach { .. } => None,
         }
     }

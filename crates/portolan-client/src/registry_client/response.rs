@@ -227,11 +227,13 @@ impl Problem {
         RegistryClientError::Conflict { url, detail, remedy }
     }
 
-    /// The detail ends with the remedy, which is separate here.
+    /// The detail ends with the remedy, which is separate here. It is shown as the registry's: whoever answers there could
+    /// otherwise let Portolan tell people what to do.
     fn take_apart(&self, detail: &str) -> (String, Option<String>) {
         let remedy = Some(bounded(&self.remedy)).filter(|remedy| !remedy.is_empty());
         let detail = detail.strip_suffix(remedy.as_deref().unwrap_or_default()).unwrap_or(detail);
-        (detail.trim_end_matches("; ").to_owned(), remedy)
+        let detail = detail.trim_end_matches("; ").to_owned();
+        (detail, remedy.map(|remedy| format!("the registry says: {remedy}")))
     }
 }
 
