@@ -65,6 +65,26 @@ fn lease_whose_port_another_user_listens_on_is_no_evidence() {
 }
 
 #[test]
+fn lease_of_another_user_is_not_released() {
+    isolated(|env| {
+        let (alice, bob) = (User::new(env, ALICE)?, User::new(env, BOB)?);
+        let alloc = ["ports", "alloc", NAME, "--preferred", "8080", "--owner", "1", "--json"];
+        let held = env.spawn("alloc", alice.portolan(&alloc)?)?.wait(TIMEOUT)?.json()?;
+        let lease = held["lease"].as_str().context("no lease")?;
+        let release = |user: &User<'_>| {
+            let command = user.portolan(&["ports", "release", lease])?;
+            env.spawn("release", command)?.wait(TIMEOUT)
+        };
+        let refused = release(&bob)?.exits(6)?;
+        ensure!(refused.stderr.contains(&format!("belongs to user {ALICE}")), "{refused:?}");
+        ensure!(refused.stderr.contains(&format!("remedy: release it as {ALICE}")), "{refused:?}");
+        // It was still held.
+        release(&alice)?.exits(0)?;
+        release(&alice)?.exits(1).map(drop)
+    });
+}
+
+#[test]
 fn thief_at_another_address_of_the_port_is_not_announced() {
     isolated(|env| {
         env.change_network("ip address add 10.99.0.1/32 dev lo")?;

@@ -102,6 +102,27 @@ fn file_of_the_folder_does_not_redirect_the_key_the_name_servers_or_the_runtime_
 }
 
 #[test]
+fn file_of_the_folder_does_not_decide_who_signs_for_a_store() {
+    isolated(|env| {
+        let folder = env.folder("repository")?;
+        let secret = env.write("store.secret", "a password of this user\n")?;
+        fs::set_permissions(&secret, Permissions::from_mode(0o600))?;
+        for (store, variable) in [
+            ("etcd", "PORTOLAN_SERVICE_REGISTRY__ETCD__PASSWORD_FILE"),
+            ("consul", "PORTOLAN_SERVICE_REGISTRY__CONSUL__TOKEN_FILE"),
+        ] {
+            let file = format!("service_registry: {{{store}: {{tls: {{ca: ./ca.pem}}}}}}\n");
+            env.write("repository/portolan.yaml", &file)?;
+            let show = env.portolan(&["config", "show"])?.directory(&folder);
+            let refused = show.env(variable, &secret.display().to_string()).run()?.exits(2)?;
+            let setting = format!("service_registry.{store}.tls.ca");
+            ensure!(refused.stderr.contains(&setting), "{refused:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn file_that_others_can_change_is_refused_until_it_is_trusted() {
     isolated(|env| {
         let folder = env.folder("shared")?;

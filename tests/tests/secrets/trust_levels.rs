@@ -86,6 +86,37 @@ fn registry_that_does_not_answer_is_not_replaced_by_an_unsigned_answer() {
     });
 }
 
+/// A repository that was downloaded must not decide that answers of anybody count.
+#[test]
+fn file_of_the_folder_switches_no_unsigned_strategy_on() {
+    isolated(|env| {
+        let _liar = liar(env, "payments")?;
+        let folder = env.folder("repository")?;
+        env.write("repository/portolan.yaml", "discovery: {strategies: [broadcast]}\n")?;
+        let in_folder = |command: &[&str], token: bool| {
+            let command = env.portolan(command)?.args(&SHORT_BROADCAST_WAIT).directory(&folder);
+            match token {
+                true => command.env(WITH_TOKEN.0, WITH_TOKEN.1).run(),
+                false => command.run(),
+            }
+        };
+        wait_for("the liar to be heard by who has no token", || {
+            let found = in_folder(&["discover", "payments"], false)?.exits(0)?;
+            ensure!(found.stdout.trim_end().ends_with(":6666"), "{found:?}");
+            Ok(())
+        })?;
+        let refused = in_folder(&["discover", "payments", "--explain"], true)?;
+        ensure!(refused.code != Some(0) && refused.stdout.is_empty(), "{refused:?}");
+        ensure!(refused.stderr.contains("its answers are not signed"), "{refused:?}");
+        in_folder(&["list"], true)?.exits(5)?;
+
+        // Who names it, or trusts the file, gets its answer.
+        in_folder(&["discover", "payments", "--strategy", "broadcast"], true)?.exits(0)?;
+        env.portolan(&["trust", "."])?.directory(&folder).run()?.exits(0)?;
+        in_folder(&["discover", "payments"], true)?.exits(0).map(drop)
+    });
+}
+
 #[test]
 fn port_by_convention_does_not_count_with_a_token() {
     isolated(|env| {
