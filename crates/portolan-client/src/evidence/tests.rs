@@ -91,8 +91,9 @@ fn what_is_announced_in_the_scope_of_a_stack_does_not_replace_its_instance() {
         evidence.add(&StrategyKind::new("registry"), candidates, true);
         evidence.into_resolution(&scopes, true).unwrap().candidates
     };
-    assert_eq!(found(&[critical.clone(), forged.clone()]), [critical.clone()]);
-    assert_eq!(found(&[forged.clone(), critical.clone()]), [critical.clone()]);
+    let only = std::slice::from_ref(&critical);
+    assert_eq!(found(&[critical.clone(), forged.clone()]), only);
+    assert_eq!(found(&[forged.clone(), critical.clone()]), only);
     assert_eq!(found(&[critical.clone(), configured.clone()]), [critical.clone(), configured]);
     let registered = in_scope(&scopes[0], Proof::Registered, HealthStatus::Critical);
     assert_eq!(found(&[registered.clone(), forged.clone()]), [registered, forged]);

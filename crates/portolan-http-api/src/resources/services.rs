@@ -69,7 +69,7 @@ enum Encoded {
     /// It has a length, which clients like to know.
     Whole(Bytes),
     /// It is encoded while the client reads it.
-    Long { begin: [Option<Result<Bytes, ReadTooSlow>>; 2], rest: Pieces },
+    Long { begin: [Option<Result<Bytes, ReadTooSlow>>; 2], rest: Box<Pieces> },
 }
 
 // === impl Encoded ===
@@ -158,7 +158,7 @@ fn encode(
     let mut pieces = Pieces::new(around, found, vantage, connection)?;
     Ok(match (pieces.next(), pieces.next()) {
         (Some(Ok(whole)), None) => Encoded::Whole(whole),
-        (first, second) => Encoded::Long { begin: [first, second], rest: pieces },
+        (first, second) => Encoded::Long { begin: [first, second], rest: Box::new(pieces) },
     })
 }
 
