@@ -117,7 +117,11 @@ impl TokenFile {
         let lock = lock(path, policies).map_err(error)?;
         let mut records = parse(path, read(path, &lock)?)?;
         let result = change(&mut records);
-        let like = lock.metadata().map_err(error)?;
+        // Whoever has created it may not have given it its permissions yet.
+        let like = match lock.metadata().map_err(error)? {
+            new if new.len() == 0 => policies.metadata().map_err(error)?,
+            like => like,
+        };
         let written = replace_file(path, 0o600, |mut file| {
             take_after(file, &like);
             file.write_all(records.to_string().as_bytes())
