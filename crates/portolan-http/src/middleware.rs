@@ -32,7 +32,7 @@ pub(crate) async fn admit(
     let (mut head, body) = request.into_parts();
     let (state, peer) = (connection.state(), connection.peer());
     let client = state.forwarded_client(peer, &head.headers).unwrap_or(peer.host());
-    let admitted = state.hosts().check(&head, peer).and_then(|()| state.clients().request(client));
+    let admitted = state.check_host(&head, peer).and_then(|()| state.clients().request(client));
     match admitted {
         Ok(()) => {
             head.extensions.insert(connection.of_client(client));

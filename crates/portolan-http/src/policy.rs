@@ -4,13 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use http::request::Parts;
 use parking_lot::RwLock;
 use portolan_core::IpNetwork;
 use portolan_metrics::Metrics;
 
 use crate::IdentityUsages;
 use crate::clients::Clients;
-use crate::{AllowedHosts, Caller, ClientLimits, HttpLimits, Peer};
+use crate::{AllowedHosts, Caller, ClientLimits, HttpLimits, Peer, RequestError};
 
 /// What a server allows its clients.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +35,7 @@ pub struct HttpState(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     policy: HttpPolicy,
-    hosts: RwLock<Arc<AllowedHosts>>,
+    hosts: RwLock<AllowedHosts>,
     clients: Arc<Clients>,
     identities: Arc<IdentityUsages>,
 }
@@ -48,12 +49,13 @@ impl HttpState {
 
     /// Replaces the hosts that requests may name, and how much each client may use. What is in use stays so.
     pub fn replace(&self, hosts: AllowedHosts, clients: ClientLimits) {
-        *self.0.hosts.write() = Arc::new(hosts);
+        *self.0.hosts.write() = hosts;
         self.0.clients.replace_limits(clients);
     }
 
-    pub(crate) fn hosts(&self) -> Arc<AllowedHosts> {
-        Arc::clone(&self.0.hosts.read())
+    /// Checks the host and the origin that a request names.
+    pub(crate) fn check_host(&self, request: &Parts, peer: &Peer) -> Result<(), RequestError> {
+        self.0.hosts.read().check(request, peer)
     }
 
     /// The host of the client, if the request came through a proxy that is trusted.
@@ -85,7 +87,7 @@ impl From<HttpPolicy> for HttpState {
         // The rest is for requests that end.
         let streams = policy.limits.connections / 5 * 4;
         let clients = Arc::new(Clients::new(policy.clients.clone(), streams));
-        let hosts = RwLock::new(Arc::new(policy.hosts.clone()));
+        let hosts = RwLock::new(policy.hosts.clone());
         Self(Arc::new(Inner { policy, hosts, clients, identities: Arc::default() }))
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn answer(
         return None;
     }
     let (state, peer) = (connection.state(), connection.peer());
-    state.hosts().check(request, peer).ok()?;
+    state.check_host(request, peer).ok()?;
     if !may_do_everything(dialect, request, connection) {
         return None;
     }

@@ -8,15 +8,18 @@
 mod exposition;
 mod families;
 mod labels;
+mod lookup_counter;
 mod names;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 pub use labels::{BroadcastErrorKind, DropReason, OperationResult};
+pub use lookup_counter::LookupCounter;
 pub use names::MAX_SERVICE_NAMES;
 
 use families::{Families, Registrar};
@@ -40,6 +43,8 @@ struct Inner {
     /// The number of critical instances of each service that shares the label `_other`.
     unhealthy: Mutex<Shared>,
     registrar: Registrar,
+    /// How many labels services have lost.
+    lost_labels: AtomicU64,
 }
 
 // === impl Metrics ===
@@ -55,6 +60,7 @@ impl Metrics {
             pools: NameLabels::default(),
             unhealthy: Mutex::default(),
             registrar,
+            lost_labels: AtomicU64::new(0),
         }))
     }
 
@@ -130,11 +136,7 @@ impl Metrics {
     /// Records a lookup of the service in the registry. A name that was not found may be made up, so
     /// such names get at most half of the label values.
     pub fn service_lookup(&self, service: &str, result: OperationResult, took: Duration) {
-        let claim = match result {
-            OperationResult::Success => Claim::Own,
-            OperationResult::Failure => Claim::Unverified,
-        };
-        self.with_service(service, claim, |families, service| {
+        self.with_service(service, Claim::of_lookup(result), |families, service| {
             let lookup = Lookup { service_name: service.service_name.clone(), result };
             families.lookups.get_or_create(&lookup).inc();
             families.lookup_duration.get_or_create(&service).observe(took.as_secs_f64());
@@ -304,6 +306,7 @@ impl Metrics {
                 let service = Service { service_name: name.clone() };
                 let count = families.unhealthy.get(&service).map_or(0, |gauge| gauge.get());
                 families.forget(name);
+                self.0.lost_labels.fetch_add(1, Ordering::Release);
                 (name, usize::try_from(count).unwrap_or_default())
             }
         };

@@ -10,6 +10,8 @@ use parking_lot::RwLock;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 use tokio::time::Instant;
 
+use crate::OperationResult;
+
 /// The maximum number of distinct names that have their own label value.
 pub const MAX_SERVICE_NAMES: usize = 1_000;
 
@@ -56,6 +58,18 @@ pub(crate) enum LabelChange {
 pub(crate) struct Shared {
     counts: HashMap<Box<str>, usize>,
     sum: usize,
+}
+
+// === impl Claim ===
+
+impl Claim {
+    /// Of a lookup in the registry: a name that was not found may be made up.
+    pub(crate) fn of_lookup(result: OperationResult) -> Self {
+        match result {
+            OperationResult::Success => Self::Own,
+            OperationResult::Failure => Self::Unverified,
+        }
+    }
 }
 
 // === impl NameLabels ===

@@ -112,6 +112,11 @@ pub fn open_over(
     (RegistryTask { store, feed, queue, updater, recorder }, registry)
 }
 
+/// The result of a lookup, as it is counted.
+fn result_of(found: bool) -> OperationResult {
+    if found { OperationResult::Success } else { OperationResult::Failure }
+}
+
 // === impl Registry ===
 
 impl Registry {
@@ -230,7 +235,7 @@ impl Registry {
         let found = self.view.find(query);
         for name in &query.names {
             let first = found.0.binary_search_by(|endpoint| endpoint.name.cmp(name));
-            self.count_lookup(name.as_str(), first.is_ok(), start);
+            self.metrics.service_lookup(name.as_str(), result_of(first.is_ok()), start.elapsed());
         }
         found
     }
@@ -238,8 +243,8 @@ impl Registry {
     /// Returns the answer that was kept for a lookup of this service, if the service has not changed since then.
     pub fn prepared(&self, name: &str, lookup: Lookup<'_>) -> Option<PreparedAnswer> {
         let start = Instant::now();
-        let answer = self.view.prepared(name, lookup)?;
-        self.count_lookup(name, answer.found, start);
+        let (answer, counter) = self.view.prepared(name, lookup)?;
+        counter.record(start.elapsed());
         Some(answer)
     }
 
@@ -256,12 +261,8 @@ impl Registry {
         lookup: Lookup<'_>,
         answer: PreparedAnswer,
     ) {
-        self.view.keep(name, stamp, lookup, answer);
-    }
-
-    fn count_lookup(&self, name: &str, found: bool, start: Instant) {
-        let result = if found { OperationResult::Success } else { OperationResult::Failure };
-        self.metrics.service_lookup(name, result, start.elapsed());
+        let counter = self.metrics.lookup_counter(name.as_str(), result_of(answer.found));
+        self.view.keep(name, stamp, lookup, answer, counter);
     }
 
     /// Returns the revision of the last change of any service.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use portolan_core::{Revision, ServiceEndpoint, ServiceEvent, ServiceId, ServiceName, matches_any};
+use portolan_metrics::LookupCounter;
 use tokio::time::Instant;
 
 use crate::query::Query;
@@ -158,8 +159,12 @@ impl View {
         self.state.read().services.get(name).map(Service::stamp)
     }
 
-    /// Returns the answer that was kept for a lookup of the service.
-    pub(crate) fn prepared(&self, name: &str, lookup: Lookup<'_>) -> Option<PreparedAnswer> {
+    /// Returns the answer that was kept for a lookup of the service, and what counts it.
+    pub(crate) fn prepared(
+        &self,
+        name: &str,
+        lookup: Lookup<'_>,
+    ) -> Option<(PreparedAnswer, Arc<LookupCounter>)> {
         self.state.read().services.get(name)?.answers().get(lookup)
     }
 
@@ -170,11 +175,12 @@ impl View {
         stamp: Stamp,
         lookup: Lookup<'_>,
         answer: PreparedAnswer,
+        counter: LookupCounter,
     ) {
         let state = self.state.read();
         let service = state.services.get(name).filter(|service| service.stamp() == stamp);
         if let Some(service) = service {
-            service.answers().keep(lookup, answer, &self.budget);
+            service.answers().keep(lookup, answer, counter, &self.budget);
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use portolan_core::Vantage;
+use portolan_metrics::LookupCounter;
 
 /// How many different lookups of one service are kept.
 const PER_SERVICE: usize = 4;
@@ -50,6 +51,7 @@ struct Kept {
     query: Box<str>,
     vantage: Vantage,
     answer: PreparedAnswer,
+    counter: Arc<LookupCounter>,
     _share: Share,
 }
 
@@ -67,14 +69,21 @@ struct Share {
 // === impl Answers ===
 
 impl Answers {
-    /// Returns the answer to the same lookup.
-    pub(super) fn get(&self, lookup: Lookup<'_>) -> Option<PreparedAnswer> {
+    /// Returns the answer to the same lookup, and what counts it.
+    pub(super) fn get(&self, lookup: Lookup<'_>) -> Option<(PreparedAnswer, Arc<LookupCounter>)> {
         let kept = self.0.lock();
-        kept.iter().find(|one| one.is_of(lookup)).map(|one| one.answer.clone())
+        let one = kept.iter().find(|one| one.is_of(lookup))?;
+        Some((one.answer.clone(), Arc::clone(&one.counter)))
     }
 
     /// Keeps an answer if there is room for it. The oldest one of the service goes if it has several.
-    pub(super) fn keep(&self, lookup: Lookup<'_>, answer: PreparedAnswer, budget: &Budget) {
+    pub(super) fn keep(
+        &self,
+        lookup: Lookup<'_>,
+        answer: PreparedAnswer,
+        counter: LookupCounter,
+        budget: &Budget,
+    ) {
         let bytes = lookup.query.len() + answer.body.len();
         if bytes > MAX_ANSWER {
             return;
@@ -88,7 +97,8 @@ impl Answers {
         }
         let Some(share) = budget.take(bytes) else { return };
         let Lookup { query, vantage } = lookup;
-        kept.push(Kept { query: query.into(), vantage, answer, _share: share });
+        let (query, counter) = (query.into(), Arc::new(counter));
+        kept.push(Kept { query, vantage, answer, counter, _share: share });
     }
 
     pub(super) fn clear(&mut self) {
@@ -131,12 +141,22 @@ impl Stamp {
 
 #[cfg(test)]
 mod tests {
+    use portolan_metrics::{Metrics, OperationResult};
+
     use super::*;
 
     const HERE: Vantage = Vantage::SameHost;
 
     fn answer(length: usize) -> PreparedAnswer {
         PreparedAnswer { body: vec![b'x'; length].into(), tag: Bytes::new(), found: true }
+    }
+
+    fn counter() -> LookupCounter {
+        Metrics::new().lookup_counter("api", OperationResult::Success)
+    }
+
+    fn found(answers: &Answers, query: &str) -> Option<usize> {
+        answers.get(lookup(query)).map(|(answer, _)| answer.body.len())
     }
 
     fn lookup(query: &str) -> Lookup<'_> {
@@ -146,11 +166,11 @@ mod tests {
     #[test]
     fn answer_is_that_of_the_same_query_from_the_same_place() {
         let (answers, budget) = (Answers::default(), Budget::default());
-        answers.keep(lookup("name=api"), answer(1), &budget);
-        answers.keep(lookup("name=api&limit=1"), answer(2), &budget);
-        assert_eq!(answers.get(lookup("name=api")).unwrap().body.len(), 1);
-        assert_eq!(answers.get(lookup("name=api&limit=1")).unwrap().body.len(), 2);
-        assert!(answers.get(lookup("name=api&limit=2")).is_none());
+        answers.keep(lookup("name=api"), answer(1), counter(), &budget);
+        answers.keep(lookup("name=api&limit=1"), answer(2), counter(), &budget);
+        assert_eq!(found(&answers, "name=api"), Some(1));
+        assert_eq!(found(&answers, "name=api&limit=1"), Some(2));
+        assert_eq!(found(&answers, "name=api&limit=2"), None);
         let elsewhere = Lookup { query: "name=api", vantage: Vantage::UNKNOWN };
         assert!(answers.get(elsewhere).is_none());
     }
@@ -159,7 +179,7 @@ mod tests {
     fn oldest_answer_of_a_service_goes_first() {
         let (answers, budget) = (Answers::default(), Budget::default());
         let queries: Vec<_> = (0..=PER_SERVICE).map(|limit| format!("limit={limit}")).collect();
-        queries.iter().for_each(|query| answers.keep(lookup(query), answer(1), &budget));
+        queries.iter().for_each(|query| answers.keep(lookup(query), answer(1), counter(), &budget));
         assert!(answers.get(lookup(&queries[0])).is_none());
         assert!(queries[1..].iter().all(|query| answers.get(lookup(query)).is_some()));
     }
@@ -168,10 +188,10 @@ mod tests {
     fn memory_is_bounded_and_given_back() {
         let budget = Budget::default();
         let mut services: Vec<_> = (0..1000).map(|_| Answers::default()).collect();
-        services[0].keep(lookup("large"), answer(MAX_ANSWER), &budget);
+        services[0].keep(lookup("large"), answer(MAX_ANSWER), counter(), &budget);
         assert!(services[0].get(lookup("large")).is_none());
         let keep = |service: &Answers| {
-            service.keep(lookup("q"), answer(MAX_ANSWER - 1), &budget);
+            service.keep(lookup("q"), answer(MAX_ANSWER - 1), counter(), &budget);
             service.get(lookup("q")).is_some()
         };
         assert_eq!(services.iter().filter(|service| keep(service)).count(), BUDGET / MAX_ANSWER);
