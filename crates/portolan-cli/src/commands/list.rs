@@ -67,9 +67,10 @@ impl List {
                 context.registry()?.checks(self.name.as_ref()).await?;
             (shown.checks, shown.heartbeat_late) = (Some(results), heartbeat_late);
         }
+        let says_nothing = unreachable.is_some() && shown.services.is_empty();
         if context.json {
             output::json(&shown)?;
-        } else {
+        } else if !says_nothing {
             shown.print()?;
             if shown.incomplete && !context.quiet {
                 output::note(INCOMPLETE);
@@ -90,6 +91,9 @@ impl List {
         }
     }
 }
+
+/// How long agents are waited for: a query is sent five times within it, and they answer within milliseconds.
+const ALL_ANSWER: Duration = Duration::from_secs(2);
 
 /// What is printed.
 #[derive(Debug, Serialize)]
@@ -148,7 +152,7 @@ async fn find(context: &Context, query: &ListQuery) -> Result<Found, Failure> {
     if !context.quiet {
         output::note(format_args!("{unreachable}; asking by broadcast instead"));
     }
-    let wait = context.settings().discovery.timeouts.strategy("broadcast");
+    let wait = context.settings().discovery.timeouts.strategy("broadcast").min(ALL_ANSWER);
     let found = broadcaster.query(query.name.as_ref(), &query.scopes, wait, QueryMode::All).await;
     broadcaster.stop().await;
     let mut services = found?;
