@@ -35,6 +35,12 @@ pub(crate) fn install_programs() -> Result<()> {
 /// The features that a release has.
 const FEATURES: &str = "--features=portolan-cli/full,portolan-tests/full,portolan-benches/full";
 
+/// Most tests wait for programs and networks more than they compute.
+fn test_threads() -> String {
+    let processors = std::thread::available_parallelism().map_or(2, usize::from);
+    (2 * processors).to_string()
+}
+
 fn checks() -> Result<Vec<Step>> {
     let path = tools::search_path()?;
     Ok(vec![
@@ -70,7 +76,8 @@ fn checks() -> Result<Vec<Step>> {
                 "--locked",
             ],
         )
-        .env("PATH", path),
+        .env("PATH", path)
+        .env("RUST_TEST_THREADS", test_threads()),
         Step::cargo("doc tests", &["test", "--workspace", "--doc", FEATURES, "--locked"]),
         Step::cargo("docs", &["doc", "--workspace", "--no-deps", FEATURES, "--locked"])
             .env("RUSTDOCFLAGS", "-D warnings"),
