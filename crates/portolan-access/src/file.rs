@@ -117,7 +117,7 @@ impl TokenFile {
         let lock = lock(path, policies).map_err(error)?;
         let mut records = parse(path, read(path, &lock)?)?;
         let result = change(&mut records);
-        // Whoever has created it may not have given it its permissions yet.
+        // An empty file is new: the process that created it may not have set its permissions yet.
         let like = match lock.metadata().map_err(error)? {
             new if new.len() == 0 => policies.metadata().map_err(error)?,
             like => like,

@@ -130,7 +130,7 @@ impl Evidence {
         let of_stack = |candidate: &Candidate| {
             (candidate.proof == Proof::OfStack).then(|| candidate.endpoint.scope.clone())
         };
-        // Even if it is critical: whoever announces another one in the scope of a stack did not start it.
+        // Also if it is critical: an announcement in the scope of a stack does not come from the stack.
         if let Some(scope) = candidates.iter().find_map(of_stack) {
             candidates.retain(|it| it.proof <= Proof::OfStack || it.endpoint.scope != scope);
         }

@@ -11,7 +11,7 @@ use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::request::Parts;
 use portolan_core::{ServiceName, Vantage};
-use portolan_http::ConnectionInfo;
+use portolan_http::{ConnectionInfo, PreparedAnswers};
 use portolan_registry::{Lookup, PreparedAnswer, Query, Stamp};
 
 use crate::Api;
@@ -59,30 +59,28 @@ impl Repeatable {
     }
 }
 
-/// Answers a lookup with the bytes that were kept, as its route would.
-pub(crate) fn prepared(
-    api: &Api,
-    request: &Parts,
-    connection: &ConnectionInfo,
-) -> Option<Response> {
-    if request.uri.path() != SERVICES || request.headers.contains_key(IF_NONE_MATCH) {
-        return None;
+impl PreparedAnswers for Api {
+    fn may_answer(&self, request: &Parts) -> bool {
+        request.uri.path() == SERVICES
+            && !request.headers.contains_key(IF_NONE_MATCH)
+            && is_settled(self)
     }
-    let query = request.uri.query()?;
-    let name = name_in(query)?;
-    if !is_settled(api) {
-        return None;
+
+    /// Answers a lookup with the bytes that were kept, as its route would.
+    fn answer(&self, request: &Parts, connection: &ConnectionInfo) -> Option<Response> {
+        let query = request.uri.query()?;
+        let name = name_in(query)?;
+        let vantage = caller_of(request, connection, self).vantage();
+        let answer = self.registry().prepared(name, Lookup { query, vantage })?;
+        let mut response = Response::new(Body::from(answer.body));
+        let headers = response.headers_mut();
+        headers.reserve(HEADERS);
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(ETAG, HeaderValue::from_maybe_shared(answer.tag).ok()?);
+        headers.insert(CACHE_CONTROL, NO_CACHE);
+        Currency::EXACT.mark(&mut response);
+        Some(response)
     }
-    let vantage = caller_of(request, connection, api).vantage();
-    let answer = api.registry().prepared(name, Lookup { query, vantage })?;
-    let mut response = Response::new(Body::from(answer.body));
-    let headers = response.headers_mut();
-    headers.reserve(HEADERS);
-    headers.insert(CONTENT_TYPE, JSON);
-    headers.insert(ETAG, HeaderValue::from_maybe_shared(answer.tag).ok()?);
-    headers.insert(CACHE_CONTROL, NO_CACHE);
-    Currency::EXACT.mark(&mut response);
-    Some(response)
 }
 
 /// Returns the service that the query names first, if it is written without escapes.

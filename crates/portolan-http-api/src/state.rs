@@ -9,7 +9,7 @@ use http::request::Parts;
 use portolan_config_manager::live::ConfigControl;
 use portolan_core::{DeclaredInstance, DeclaredState, IpNetwork, Scope};
 use portolan_health::LastResults;
-use portolan_http::{Authenticator, ConnectionInfo, CredentialSource, Dialect, Standing};
+use portolan_http::{Authenticator, CredentialSource, Dialect, Standing};
 use portolan_metrics::Metrics;
 use portolan_registry::Registry;
 use tokio::sync::watch;
@@ -18,7 +18,7 @@ use crate::encoded_events::EncodedEvents;
 use crate::failure_reports::FailureReports;
 use crate::sessions::Sessions;
 use crate::turns::Turns;
-use crate::{errors, lookups, openapi, routes};
+use crate::{errors, openapi, routes};
 
 /// The default interval of bookmarks.
 const BOOKMARKS: Duration = Duration::from_secs(5);
@@ -170,12 +170,9 @@ impl Api {
     /// others. It answers every path that no other dialect's prefix matches.
     pub fn dialect(&self) -> Dialect {
         let authenticator = self.0.authenticator.clone();
-        let api = self.clone();
-        Dialect::new(routes::router(self), errors::response).authenticator(authenticator).prepared(
-            move |request: &Parts, connection: &ConnectionInfo| {
-                lookups::prepared(&api, request, connection)
-            },
-        )
+        Dialect::new(routes::router(self), errors::response)
+            .authenticator(authenticator)
+            .prepared(self.clone())
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {

@@ -248,13 +248,13 @@ pub(crate) async fn serve(
         }
         head.extensions.insert(extension.clone());
         let router = dispatch.select(head.uri.path());
-        let (body, read) = ReadBody::new(body);
-        let response = router.oneshot(http::Request::from_parts(head, Body::new(body)));
+        let (body, is_read) = ReadBody::track(body);
+        let response = router.oneshot(http::Request::from_parts(head, body));
         let (connection, begun) = (extension.clone(), Arc::clone(&begun));
         Either::Right(Box::pin(async move {
             let mut response = response.await?;
             begun.store(false, Ordering::Relaxed);
-            if !read.load(Ordering::Relaxed) {
+            if is_read.is_some_and(|it| !it.load(Ordering::Relaxed)) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response.map(|body| connection.until_sent(body)))

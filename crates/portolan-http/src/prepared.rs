@@ -12,20 +12,14 @@ use crate::dialect::Dialect;
 use crate::middleware::{log_prepared, protect};
 use crate::{Caller, ConnectionInfo};
 
-/// The prepared answers of a dialect. A function of that signature is an implementation.
+/// The prepared answers of a dialect.
 pub trait PreparedAnswers: Send + Sync + 'static {
-    /// Returns the answer to a `GET` without a body of a client that may read everything, if there is one. It has to be equal to the
-    /// response of the dialect's router. Called for every such request, so it decides fast.
-    fn answer(&self, request: &Parts, connection: &ConnectionInfo) -> Option<Response>;
-}
+    /// Whether there may be an answer to the request. Called for every `GET`, before its client is authenticated.
+    fn may_answer(&self, request: &Parts) -> bool;
 
-impl<F> PreparedAnswers for F
-where
-    F: Fn(&Parts, &ConnectionInfo) -> Option<Response> + Send + Sync + 'static,
-{
-    fn answer(&self, request: &Parts, connection: &ConnectionInfo) -> Option<Response> {
-        self(request, connection)
-    }
+    /// Returns the answer to a request that [may have one](Self::may_answer), of a client that may read everything. It has to be
+    /// equal to the response of the dialect's router.
+    fn answer(&self, request: &Parts, connection: &ConnectionInfo) -> Option<Response>;
 }
 
 /// Answers the request, if nothing about it needs the router. What is refused here is refused again by the router, which explains it.
@@ -35,7 +29,8 @@ pub(crate) fn answer(
     connection: &ConnectionInfo,
 ) -> Option<Response> {
     let prepared = dialect.prepared_answers()?;
-    if request.method != Method::GET || Caller::is_forwarded(&request.headers) {
+    let is_candidate = request.method == Method::GET && prepared.may_answer(request);
+    if !is_candidate || Caller::is_forwarded(&request.headers) {
         return None;
     }
     let (state, peer) = (connection.state(), connection.peer());

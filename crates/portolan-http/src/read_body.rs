@@ -19,10 +19,14 @@ pub(crate) struct ReadBody {
 // === impl ReadBody ===
 
 impl ReadBody {
-    /// Returns the body, and what tells whether it was read.
-    pub(crate) fn new(body: Incoming) -> (Self, Arc<AtomicBool>) {
-        let is_read = Arc::new(AtomicBool::new(body.is_end_stream()));
-        (Self { body, is_read: Arc::clone(&is_read) }, is_read)
+    /// Returns the body, and what tells whether it was read; nothing if there is nothing to read.
+    pub(crate) fn track(body: Incoming) -> (axum::body::Body, Option<Arc<AtomicBool>>) {
+        if body.is_end_stream() {
+            return (axum::body::Body::empty(), None);
+        }
+        let is_read = Arc::new(AtomicBool::new(false));
+        let tracked = Self { body, is_read: Arc::clone(&is_read) };
+        (axum::body::Body::new(tracked), Some(is_read))
     }
 }
 

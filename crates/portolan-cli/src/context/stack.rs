@@ -33,7 +33,7 @@ impl Context {
         let variables = Variables::new(self.source.as_ref());
         let mut problems = document.interpolate("services", &|name| variables.get(name));
         variables.finish()?;
-        // What depends on a value with a problem is no problem of its own.
+        // An error that follows from an invalid value is not reported again.
         let unknown: Vec<String> = problems.iter().map(|problem| problem.path.clone()).collect();
         let is_known = |path: &str| !unknown.iter().any(|unknown| unknown.starts_with(path));
 

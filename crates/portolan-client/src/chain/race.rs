@@ -18,7 +18,7 @@ use crate::strategy_name::StrategyName;
 use crate::trust::Trust;
 
 /// How long after the start of a strategy the next one starts, unless the former has ended before: agents and
-/// registries answer faster, so that a lookup that they decide asks nobody else.
+/// registries answer faster, and then no other strategy is started.
 const STAGGER: Duration = Duration::from_millis(50);
 
 /// Why a strategy does not count after a negative answer.

@@ -484,7 +484,7 @@ async fn conflict_is_permanent_and_has_the_remedy_of_the_registry() {
         remedy: "the registry says: end this service".to_owned(),
     };
     assert_eq!(error, expected);
-    // Whoever answers there does not speak for Portolan.
+    // The remedy is marked as the registry's own text.
     assert!(error.with_remedy().ends_with("; the registry says: end this service"), "{error}");
     assert!(!error.is_temporary());
 }

@@ -58,7 +58,8 @@ pub struct Listing {
     /// Whether the registry serves other hosts without requiring a token: anyone there can change what it answers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub open_to_network: bool,
-    /// The scope of the stack of which this is the registry, if nobody else may change its services: it has every instance in it.
+    /// The scope of the registry's stack, if only the stack can change its services. The registry then has every instance in that
+    /// scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack: Option<Scope>,
     /// The instances.

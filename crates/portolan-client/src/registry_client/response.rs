@@ -227,8 +227,8 @@ impl Problem {
         RegistryClientError::Conflict { url, detail, remedy }
     }
 
-    /// The detail ends with the remedy, which is separate here. It is shown as the registry's: whoever answers there could
-    /// otherwise let Portolan tell people what to do.
+    /// The detail ends with the remedy, which is separate here. It is shown as text of the registry: an untrusted server
+    /// could otherwise give instructions in the name of Portolan.
     fn take_apart(&self, detail: &str) -> (String, Option<String>) {
         let remedy = Some(bounded(&self.remedy)).filter(|remedy| !remedy.is_empty());
         let detail = detail.strip_suffix(remedy.as_deref().unwrap_or_default()).unwrap_or(detail);

@@ -90,7 +90,7 @@ impl Kubernetes {
             match self.look_in(query, scope).await {
                 Ok(Ok(found)) => {
                     let found = found.into_iter().map(|endpoint| {
-                        // The namespace is a scope only to those who look in it.
+                        // Kubernetes has namespaces and no scopes: the instance is in the scope of the lookup.
                         ServiceEndpoint {
                             scope: scope.clone(),
                             name: query.name.clone(),
