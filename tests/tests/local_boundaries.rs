@@ -3,6 +3,7 @@
 
 mod children;
 mod directories;
+mod guesses;
 mod listeners;
 mod processes;
 

@@ -42,6 +42,7 @@ pub mod suggest;
 mod text_enum;
 mod tls;
 pub mod token_bucket;
+mod unique_keys;
 
 pub use address_ports::{ADDRESS_PORTS, AddressPort};
 pub use announcement::{Action, Body, Message, ServiceAnnouncement, ServiceQuery};

@@ -112,6 +112,13 @@ pub fn is_accepted(port: u16, peer: u16) -> bool {
     sockets.iter().any(|socket| socket.remote_port == peer && socket.inode != 0)
 }
 
+/// Returns the user of a process on this host that is connected from the address `from` to the address `to`; `None` if it has closed
+/// its socket, or if the system does not say.
+pub fn connected_user(from: SocketAddr, to: SocketAddr) -> Option<u32> {
+    let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    diag::connected(plain(from), plain(to)).ok().map(|socket| socket.uid)
+}
+
 /// Whether any other socket is bound to the TCP port without listening, as far as the system says.
 pub fn is_bound_by_others(port: u16, ours: &[BorrowedFd<'_>]) -> bool {
     let inode = |socket: &BorrowedFd<'_>| rustix::fs::fstat(socket).map(|stat| stat.st_ino);

@@ -131,8 +131,13 @@ impl Authenticator {
         let connection = ConnectionInfo::from_extensions(&request.extensions);
         let (clients, client) = (connection.state().clients(), connection.client());
         let evidence = self.evidence(request, Some(connection));
+        // A proxy on this host that is not trusted has the clients of one user, whom one of them must not lock out.
+        let user = || match Caller::is_forwarded(&request.headers) {
+            true => None,
+            false => connection.user(),
+        };
         if evidence.token.is_some() {
-            clients.check_guesses(client)?;
+            clients.check_guesses(client, user)?;
         }
         let mut principal = access.identify(&evidence, Timestamp::now());
         if let (Principal::Unknown, Some(Look(look))) = (&principal, &self.on_unknown) {
@@ -142,7 +147,7 @@ impl Authenticator {
         if let (Principal::Unknown, Some([a, b, c, d, e, f, g, h, ..])) =
             (&principal, evidence.token)
         {
-            clients.guessed(client, u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+            clients.guessed(client, user, u64::from_be_bytes([a, b, c, d, e, f, g, h]));
         }
         Ok((principal, evidence))
     }

@@ -1,11 +1,14 @@
 //! What each client uses of the server, and how much it may.
 //!
 //! A client is an address; of IPv6, the network of 64 bits that one host has at its disposal. All programs on this host share
-//! one address, so what is limited for each client is not limited for it; the limits of the whole server hold.
+//! one address, so what is limited for each client is not limited for it; the limits of the whole server hold. Only wrong tokens are
+//! counted for each user of this host.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -22,10 +25,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 const AUDITED: TokenBucket = TokenBucket::new(20, Duration::from_secs(1));
 /// How many wrong tokens of a client are remembered, so that a program that repeats one is not taken for a guess.
 const REMEMBERED: usize = 8;
-/// The key of the clients that come by the Unix socket.
-const BY_SOCKET: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 255, 255, 254));
-/// The key of the clients beyond [`MAX_CLIENTS`].
-const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// How much each client may use. The values are far beyond what a host needs on which hundreds of services run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +53,23 @@ pub(crate) struct Clients {
     /// The most streams of all clients.
     total_streams: usize,
     table: Mutex<Table>,
+    created: Instant,
+    /// When the last user of this host may send wrong tokens again as ever, in milliseconds since the creation: the users of
+    /// connections are looked up until then only.
+    local_guesses_until: AtomicU64,
+}
+
+/// What is limited together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    /// An address: a host, or a network of IPv6.
+    Address(IpAddr),
+    /// A user of this host.
+    User(u32),
+    /// The clients that come by the Unix socket.
+    Socket,
+    /// The clients beyond [`MAX_CLIENTS`].
+    Others,
 }
 
 /// What each client may use.
@@ -66,7 +82,7 @@ struct Allowed {
 
 #[derive(Debug)]
 struct Table {
-    clients: HashMap<IpAddr, Usage>,
+    clients: HashMap<Key, Usage>,
     swept: Instant,
     streams: usize,
     response_bytes: usize,
@@ -89,7 +105,7 @@ struct Usage {
 #[derive(Debug)]
 pub(crate) struct ClientPermit {
     clients: Arc<Clients>,
-    key: IpAddr,
+    key: Key,
     used: Used,
 }
 
@@ -119,7 +135,9 @@ impl Clients {
     pub(crate) fn new(limits: ClientLimits, total_streams: usize) -> Self {
         let (clients, swept) = (HashMap::new(), Instant::now());
         let table = Mutex::new(Table { clients, swept, streams: 0, response_bytes: 0 });
-        Self { allowed: RwLock::new(limits.into()), total_streams, table }
+        let local_guesses_until = AtomicU64::new(0);
+        let allowed = RwLock::new(limits.into());
+        Self { allowed, total_streams, table, created: swept, local_guesses_until }
     }
 
     /// Replaces the limits. What clients use at the moment stays in use.
@@ -155,7 +173,7 @@ impl Clients {
         by_socket: bool,
     ) -> Result<ClientPermit, RequestError> {
         let mut table = self.table.lock();
-        let key = if by_socket { BY_SOCKET } else { table.key(client) };
+        let key = if by_socket { Key::Socket } else { table.key(client) };
         let (limit, total) = (self.allowed.read().limits.streams, self.total_streams);
         let own = table.clients.entry(key).or_default().streams;
         let limit = match client.is_loopback() {
@@ -219,33 +237,50 @@ impl Clients {
         }
     }
 
-    /// Refuses credentials of a client that has sent too many wrong ones, whatever they are.
-    ///
-    /// Not on this host: one user could lock all others out.
-    pub(crate) fn check_guesses(&self, client: IpAddr) -> Result<(), RequestError> {
-        if client.is_loopback() {
+    /// Refuses credentials of a client that has sent too many wrong ones, whatever they are. On this host the user counts: one user must
+    /// not lock the others out.
+    pub(crate) fn check_guesses(
+        &self,
+        client: IpAddr,
+        user: impl FnOnce() -> Option<u32>,
+    ) -> Result<(), RequestError> {
+        let is_local = client.is_loopback();
+        if is_local && self.milliseconds(Instant::now()) >= self.local_guesses_until.load(Relaxed) {
             return Ok(());
         }
+        let Some(key) = guesser(client, user) else { return Ok(()) };
+        let mut table = self.table.lock();
+        let key = table.room_for(key);
         let Allowed { limits, failures, .. } = self.allowed();
         let limit = usize::try_from(limits.wrong_tokens).unwrap_or(usize::MAX);
-        self.with(client, |usage| failures.check(usage.failures, Instant::now())).map_err(|wait| {
+        let used = table.clients.get(&key).and_then(|usage| usage.failures);
+        failures.check(used, Instant::now()).map_err(|wait| {
             let retry_after = wait.as_secs() + 1;
             RequestError::TooMany { what: LimitedResource::WrongTokens, limit, retry_after }
         })
     }
 
     /// Counts a wrong token, of which this is a digest. A token that is repeated tells its sender nothing new.
-    pub(crate) fn guessed(&self, client: IpAddr, digest: u64) {
-        let failures = self.allowed().failures;
-        self.with(client, |usage| {
-            if usage.wrong_tokens.contains(&digest) {
-                return;
-            }
-            usage.wrong_tokens.truncate(REMEMBERED - 1);
-            usage.wrong_tokens.insert(0, digest);
-            // If it is empty already, the client is refused.
-            _ = failures.take(&mut usage.failures, Instant::now());
-        });
+    pub(crate) fn guessed(&self, client: IpAddr, user: impl FnOnce() -> Option<u32>, digest: u64) {
+        let Some(key) = guesser(client, user) else { return };
+        let mut table = self.table.lock();
+        let key = table.room_for(key);
+        let usage = table.clients.entry(key).or_default();
+        if usage.wrong_tokens.contains(&digest) {
+            return;
+        }
+        usage.wrong_tokens.truncate(REMEMBERED - 1);
+        usage.wrong_tokens.insert(0, digest);
+        // If it is empty already, the client is refused.
+        _ = self.allowed().failures.take(&mut usage.failures, Instant::now());
+        if let (Key::User(_), Some(full_at)) = (key, usage.failures) {
+            self.local_guesses_until.fetch_max(self.milliseconds(full_at), Relaxed);
+        }
+    }
+
+    fn milliseconds(&self, time: Instant) -> u64 {
+        let since = time.saturating_duration_since(self.created).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX)
     }
 
     /// Whether to write a rejection of the client to the audit log, and how many were not written since the last one.
@@ -293,14 +328,12 @@ impl From<ClientLimits> for Allowed {
 
 impl Table {
     /// Returns the key of a client, and makes room for it.
-    fn key(&mut self, client: IpAddr) -> IpAddr {
-        let key = match client.to_canonical() {
-            IpAddr::V6(address) if !address.is_loopback() => {
-                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-            }
-            address if address.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            address => address,
-        };
+    fn key(&mut self, client: IpAddr) -> Key {
+        self.room_for(Key::of(client))
+    }
+
+    /// Returns the key, or that of all others if the table is full.
+    fn room_for(&mut self, key: Key) -> Key {
         if self.clients.len() < MAX_CLIENTS || self.clients.contains_key(&key) {
             return key;
         }
@@ -309,7 +342,29 @@ impl Table {
             self.swept = now;
             self.clients.retain(|_, usage| !usage.is_idle(now));
         }
-        if self.clients.len() < MAX_CLIENTS { key } else { OTHERS }
+        if self.clients.len() < MAX_CLIENTS { key } else { Key::Others }
+    }
+}
+
+// === impl Key ===
+
+impl Key {
+    fn of(client: IpAddr) -> Self {
+        Self::Address(match client.to_canonical() {
+            IpAddr::V6(address) if !address.is_loopback() => {
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+            }
+            address if address.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            address => address,
+        })
+    }
+}
+
+/// Returns the key of a client for its wrong tokens. `None` if it is a user of this host whom the system does not name.
+fn guesser(client: IpAddr, user: impl FnOnce() -> Option<u32>) -> Option<Key> {
+    match client.is_loopback() {
+        true => user().map(Key::User),
+        false => Some(Key::of(client)),
     }
 }
 

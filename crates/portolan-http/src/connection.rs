@@ -5,8 +5,8 @@ use std::future::{poll_fn, ready};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use portolan_access::Grants;
+use portolan_host_facts::connected_user;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_util::either::Either;
@@ -53,7 +54,7 @@ pub(crate) struct ConnectionTimes {
 /// The connection of a request, as an extension of the request. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ConnectionInfo {
-    peer: Arc<Peer>,
+    origin: Arc<Origin>,
     /// The host of the client: behind a trusted proxy, not that of the peer.
     client: IpAddr,
     /// The identity of the client, if its rights are limited.
@@ -62,6 +63,14 @@ pub struct ConnectionInfo {
     shutdown: CancellationToken,
     /// None of a connection that is rejected.
     slot: Option<Arc<Slot>>,
+}
+
+/// The other end of a connection.
+#[derive(Debug)]
+struct Origin {
+    peer: Peer,
+    /// The user of this host whose connection it is, once it was asked for.
+    user: OnceLock<Option<u32>>,
 }
 
 /// The body of a response, and the place of its connection until it is sent.
@@ -92,7 +101,7 @@ impl ConnectionInfo {
     pub fn new(peer: Peer, state: impl Into<HttpState>, shutdown: CancellationToken) -> Self {
         let client = peer.host();
         Self {
-            peer: Arc::new(peer),
+            origin: Arc::new(Origin { peer, user: OnceLock::new() }),
             client,
             grants: None,
             state: state.into(),
@@ -123,13 +132,24 @@ impl ConnectionInfo {
 
     /// Returns the other end of the connection.
     pub fn peer(&self) -> &Peer {
-        &self.peer
+        &self.origin.peer
+    }
+
+    /// Returns the user of this host whose process has made the connection; `None` if it is on another host, or if the system does not
+    /// say. It costs a system call the first time.
+    pub(crate) fn user(&self) -> Option<u32> {
+        *self.origin.user.get_or_init(|| match self.peer() {
+            Peer::Unix { uid, .. } => Some(*uid),
+            Peer::Tcp { remote, local } | Peer::Certified { remote, local, .. } => {
+                connected_user(*remote, (*local)?)
+            }
+        })
     }
 
     /// The names in the certificate of the client itself: a proxy's does not count for its clients.
     pub(crate) fn certificate(&self) -> Option<Arc<[String]>> {
-        match &*self.peer {
-            Peer::Certified { names, .. } if !self.state.is_trusted_proxy(self.peer.host()) => {
+        match self.peer() {
+            Peer::Certified { names, .. } if !self.state.is_trusted_proxy(self.peer().host()) => {
                 Some(Arc::clone(names))
             }
             _ => None,
@@ -165,7 +185,7 @@ impl ConnectionInfo {
         let identity =
             self.grants.as_deref().map(|grants| identities.stream(grants)).transpose()?;
         let client =
-            self.state.clients().stream(self.client, matches!(*self.peer, Peer::Unix { .. }))?;
+            self.state.clients().stream(self.client, matches!(self.peer(), Peer::Unix { .. }))?;
         Ok(StreamPermit { _client: client, _identity: identity.flatten() })
     }
 
@@ -268,9 +288,9 @@ pub(crate) async fn serve(
         .serve_connection(io, service);
     let (stream, result) = drive(connection, &info.shutdown).await;
     if let Err(error) = result {
-        debug!(peer = %info.peer, %error, "Connection failed");
+        debug!(peer = %info.peer(), %error, "Connection failed");
         if let Some(cut) = Cut::failed(&error, arrived.load(Ordering::Relaxed)) {
-            info.state.cut(&info.peer, cut, None);
+            info.state.cut(info.peer(), cut, None);
         }
         // After a head timeout no response is on its way that a linger could save.
         if error.is_timeout() {

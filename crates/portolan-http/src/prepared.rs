@@ -53,7 +53,10 @@ fn may_do_everything(dialect: &Dialect, request: &Parts, connection: &Connection
         return true;
     }
     let evidence = authenticator.evidence(request, Some(connection));
-    let is_guesser = || connection.state().clients().check_guesses(connection.client()).is_err();
+    let is_guesser = || {
+        let clients = connection.state().clients();
+        clients.check_guesses(connection.client(), || connection.user()).is_err()
+    };
     if evidence.token.is_some() && is_guesser() {
         return false;
     }

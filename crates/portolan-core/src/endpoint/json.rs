@@ -8,7 +8,7 @@ use url::Url;
 use super::{InvalidRegistration, Metadata, Registration, ServiceEndpoint, Source};
 use crate::{
     HealthStatus, Host, Incarnation, MapOnly, Protocol, Revision, Scope, ServiceId, ServiceName,
-    Ttl, port, quoted,
+    Ttl, port, quoted, unique_keys,
 };
 
 /// The metadata key of the scope in JSON.
@@ -29,7 +29,7 @@ pub(super) struct Request {
     protocol: Protocol,
     #[serde(default)]
     version: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique_keys::deserialize")]
     metadata: Metadata,
     health_url: Option<String>,
     ttl: Option<Ttl>,
@@ -92,7 +92,11 @@ pub(super) struct Wire {
     protocol: Protocol,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     version: String,
-    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "unique_keys::deserialize",
+        skip_serializing_if = "Metadata::is_empty"
+    )]
     metadata: Metadata,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     health_url: Option<String>,

@@ -55,6 +55,16 @@ fn error_names_the_invalid_member() {
 }
 
 #[test]
+fn metadata_with_a_key_twice_are_refused() {
+    let text = r#"{"name": "api", "host": "h", "port": 1, "metadata": {"role": "a", "role": "b"}}"#;
+    let expected = r#"key "role" is twice in it"#;
+    let error = serde_json::from_str::<Registration>(text).unwrap_err().to_string();
+    assert!(error.contains(expected), "{error}");
+    let error = serde_json::from_str::<ServiceEndpoint>(text).unwrap_err().to_string();
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
 fn stored_endpoint_is_a_valid_registration() {
     let stored = minimal().into_endpoint(Ttl::DEFAULT, Timestamp::UNIX_EPOCH);
     let again = registration(serde_json::to_value(&stored).unwrap()).unwrap();

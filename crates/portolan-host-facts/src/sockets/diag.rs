@@ -2,7 +2,7 @@
 //! `/proc/net/tcp` makes it visit its whole connection table, which takes many milliseconds.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -19,14 +19,22 @@ const BUFFER: usize = 32 * 1024;
 
 /// `SOCK_DIAG_BY_FAMILY`.
 const BY_FAMILY: u16 = 20;
-/// `NLM_F_REQUEST | NLM_F_DUMP`.
+/// `NLM_F_REQUEST | NLM_F_DUMP`, and `NLM_F_REQUEST`.
 const DUMP: u16 = 0x301;
+const ONE: u16 = 0x001;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 /// The sizes of `struct nlmsghdr`, `struct inet_diag_req_v2` and `struct inet_diag_msg`.
 const HEADER: usize = 16;
 const REQUEST: usize = 56;
 const RESPONSE: usize = 72;
+
+/// Where the fields of `struct inet_diag_sockid` are in a request; the cookie is the last one.
+const SOURCE_PORT: usize = HEADER + 8;
+const DESTINATION_PORT: usize = SOURCE_PORT + 2;
+const SOURCE: usize = DESTINATION_PORT + 2;
+const DESTINATION: usize = SOURCE + 16;
+const COOKIE: usize = HEADER + REQUEST - 8;
 
 /// `INET_DIAG_SKV6ONLY`.
 const IPV6_ONLY: u16 = 11;
@@ -36,13 +44,23 @@ const LISTEN: u8 = 10;
 const BOUND_INACTIVE: u8 = 13;
 const ALL: u32 = 0xfff | 1 << BOUND_INACTIVE;
 
+/// Returns the connected socket with exactly these addresses, which the kernel finds without a search. Not one whose process has
+/// closed it: the kernel says of it neither the user nor the inode.
+pub(super) fn connected(local: SocketAddr, remote: SocketAddr) -> io::Result<Socket> {
+    let kernel = open()?;
+    rustix::net::send(&kernel, &connection_request(local, remote)?, SendFlags::empty())?;
+    let (mut buffer, mut found) = (vec![0; BUFFER], Vec::new());
+    let (_, length) = rustix::net::recv(&kernel, &mut buffer[..], RecvFlags::TRUNC)?;
+    let bytes = buffer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
+    read_messages(bytes, &mut found)?;
+    // The kernel returns a listener on the port if there is no connection.
+    let is_open = |socket: &Socket| socket.inode != 0 && socket.remote_port == remote.port();
+    found.into_iter().find(is_open).ok_or(io::ErrorKind::NotFound.into())
+}
+
 /// Lists the sockets of both families that are bound to the port, or to any port for `None`.
 pub(super) fn tcp(filter: Filter, port: Option<u16>) -> io::Result<Vec<Socket>> {
-    let flags = SocketFlags::CLOEXEC;
-    let protocol = Some(netlink::SOCK_DIAG);
-    let kernel =
-        rustix::net::socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, protocol)?;
-    set_socket_timeout(&kernel, Timeout::Recv, Some(TIMEOUT))?;
+    let kernel = open()?;
     let mut sockets = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         let family = u8::try_from(family).map_err(io::Error::other)?;
@@ -54,6 +72,14 @@ pub(super) fn tcp(filter: Filter, port: Option<u16>) -> io::Result<Vec<Socket>> 
     Ok(sockets)
 }
 
+fn open() -> io::Result<OwnedFd> {
+    let (flags, protocol) = (SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG));
+    let kernel =
+        rustix::net::socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, protocol)?;
+    set_socket_timeout(&kernel, Timeout::Recv, Some(TIMEOUT))?;
+    Ok(kernel)
+}
+
 fn request(family: u8, filter: Filter, port: Option<u16>) -> [u8; HEADER + REQUEST] {
     let states = match filter {
         Filter::All => ALL,
@@ -61,15 +87,37 @@ fn request(family: u8, filter: Filter, port: Option<u16>) -> [u8; HEADER + REQUE
         Filter::Connected => ALL & !(1 << LISTEN | 1 << BOUND_INACTIVE),
         Filter::BoundOnly => 1 << BOUND_INACTIVE,
     };
+    let mut message = header(DUMP, family, states);
+    message[SOURCE_PORT..][..2].copy_from_slice(&port.unwrap_or_default().to_be_bytes());
+    message
+}
+
+/// A request for one socket, whatever its cookie.
+fn connection_request(local: SocketAddr, remote: SocketAddr) -> io::Result<[u8; HEADER + REQUEST]> {
+    let family = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let mut message = header(ONE, u8::try_from(family).map_err(io::Error::other)?, ALL);
+    for (at, port) in [(SOURCE_PORT, local.port()), (DESTINATION_PORT, remote.port())] {
+        message[at..][..2].copy_from_slice(&port.to_be_bytes());
+    }
+    for (at, address) in [(SOURCE, local.ip()), (DESTINATION, remote.ip())] {
+        match address {
+            IpAddr::V4(address) => message[at..][..4].copy_from_slice(&address.octets()),
+            IpAddr::V6(address) => message[at..][..16].copy_from_slice(&address.octets()),
+        }
+    }
+    message[COOKIE..].copy_from_slice(&[0xff; 8]);
+    Ok(message)
+}
+
+fn header(flags: u16, family: u8, states: u32) -> [u8; HEADER + REQUEST] {
     let mut message = [0; HEADER + REQUEST];
     let length = (HEADER + REQUEST) as u32;
     message[..4].copy_from_slice(&length.to_ne_bytes());
     message[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
-    message[6..8].copy_from_slice(&DUMP.to_ne_bytes());
+    message[6..8].copy_from_slice(&flags.to_ne_bytes());
     message[HEADER] = family;
     message[HEADER + 1] = libc::IPPROTO_TCP as u8;
     message[HEADER + 4..HEADER + 8].copy_from_slice(&states.to_ne_bytes());
-    message[HEADER + 8..HEADER + 10].copy_from_slice(&port.unwrap_or_default().to_be_bytes());
     message
 }
 

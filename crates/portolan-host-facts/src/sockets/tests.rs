@@ -59,6 +59,27 @@ fn connection_is_accepted_once_a_process_has_its_socket() {
 }
 
 #[test]
+fn user_of_a_connection_is_known_until_its_process_closes_it() {
+    let uid = rustix::process::geteuid().as_raw();
+    for bound in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+        let listener = TcpListener::bind(bound).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let host = if bound.starts_with("[::1]") { "::1" } else { "127.0.0.1" };
+        let client = TcpStream::connect((host, port)).unwrap();
+        let (server, from) = listener.accept().unwrap();
+        let to = server.local_addr().unwrap();
+        assert_eq!(connected_user(from, to), Some(uid), "{bound}");
+        assert_eq!(connected_user(from, ([127, 0, 0, 1], 1).into()), None, "{bound}");
+        drop(client);
+        assert_eq!(connected_user(from, to), None, "{bound}");
+        // A listener on the port of the closed connection is not its client.
+        drop(server);
+        let _other = TcpListener::bind((host, from.port()));
+        assert_eq!(connected_user(from, to), None, "{bound}");
+    }
+}
+
+#[test]
 fn sock_diag_and_proc_net_agree() {
     let listener = TcpListener::bind(("::", 0)).or_else(|_| TcpListener::bind(("0.0.0.0", 0)));
     let listener = listener.unwrap();

@@ -59,21 +59,38 @@ async fn programs_of_this_host_leave_streams_for_others_and_for_the_user_of_the_
     clients.stream(ip("10.0.0.1"), false).unwrap();
 }
 
+/// The system does not name the user.
+fn nobody() -> Option<u32> {
+    None
+}
+
 #[tokio::test(start_paused = true)]
 async fn wrong_tokens_lock_a_client_out_for_a_while_and_a_repeated_one_does_not() {
     let clients = clients(ClientLimits { wrong_tokens: 3, ..ClientLimits::default() });
     let client = ip("10.0.0.1");
-    (0..100).for_each(|_| clients.guessed(client, 7));
-    clients.check_guesses(client).unwrap();
-    (0..100).for_each(|guess| clients.guessed(client, guess));
-    let error = clients.check_guesses(client).unwrap_err();
+    (0..100).for_each(|_| clients.guessed(client, nobody, 7));
+    clients.check_guesses(client, nobody).unwrap();
+    (0..100).for_each(|guess| clients.guessed(client, nobody, guess));
+    let error = clients.check_guesses(client, nobody).unwrap_err();
     assert!(matches!(error, RequestError::TooMany { retry_after: 1..=11, .. }), "{error:?}");
-    clients.check_guesses(ip("10.0.0.2")).unwrap();
+    clients.check_guesses(ip("10.0.0.2"), nobody).unwrap();
     advance(WRONG_TOKEN).await;
-    clients.check_guesses(client).unwrap();
-    // One user of this host cannot lock the others out.
-    (0..100).for_each(|guess| clients.guessed(ip("127.0.0.1"), guess));
-    clients.check_guesses(ip("127.0.0.1")).unwrap();
+    clients.check_guesses(client, nobody).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_tokens_of_one_user_of_this_host_lock_out_no_other() {
+    let clients = clients(ClientLimits { wrong_tokens: 3, ..ClientLimits::default() });
+    let host = ip("127.0.0.1");
+    (0..100).for_each(|guess| clients.guessed(host, || Some(1000), guess));
+    clients.check_guesses(host, || Some(1000)).unwrap_err();
+    clients.check_guesses(host, || Some(1001)).unwrap();
+    clients.check_guesses(host, nobody).unwrap();
+    advance(3 * WRONG_TOKEN).await;
+    clients.check_guesses(host, || panic!("nobody has guessed for a while")).unwrap();
+    // Of a user whom the system does not name, nothing is counted.
+    (0..100).for_each(|guess| clients.guessed(host, nobody, guess));
+    clients.check_guesses(host, nobody).unwrap();
 }
 
 #[tokio::test]
@@ -106,7 +123,7 @@ async fn table_of_clients_is_bounded_and_forgets_those_that_use_nothing() {
     clients.request(address(60_000)).unwrap();
     let known: Vec<_> = clients.table.lock().clients.keys().copied().collect();
     assert_eq!(known.len(), 2, "the one with a connection, and the new one");
-    assert!(known.contains(&address(0)));
+    assert!(known.contains(&Key::of(address(0))));
     drop(held);
 }
 
