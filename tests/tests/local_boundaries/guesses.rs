@@ -33,7 +33,8 @@ fn guesser_on_this_host_is_locked_out_and_other_users_are_not() {
         let (alice, bob) = (User::new(env, ALICE)?, User::new(env, BOB)?);
         let serve = ["serve", "--set", "broadcast.enabled=false"];
         let serve = env.portolan(&serve)?.env("PORTOLAN_TOKEN", TOKEN);
-        let _registry = env.ready_registry(serve, REGISTRY)?;
+        let mut registry = serve.spawn("serve")?;
+        registry.wait_for_line("Registry server started")?;
         let guesses: Vec<String> = (0..50).map(|guess| format!("guess-{guess}")).collect();
         let own = [TOKEN.to_owned()];
         let answers = statuses(&bob, "guesser", &[&guesses[..], &own].concat())?;
