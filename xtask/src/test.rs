@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 
+use crate::build::target_directory;
 use crate::steps::{Step, run_all};
 use crate::{
     advisories, cargo_deny, debian, kubernetes, node_packages, other_releases, python_packages,
@@ -43,6 +44,7 @@ fn test_threads() -> String {
 
 fn checks() -> Result<Vec<Step>> {
     let path = tools::search_path()?;
+    let fuzz = target_directory()?.join("fuzz");
     Ok(vec![
         Step::cargo("format", &["fmt", "--all", "--check"]),
         cargo_deny::step()?,
@@ -60,6 +62,10 @@ fn checks() -> Result<Vec<Step>> {
                 "warnings",
             ],
         ),
+        // They have a workspace of their own, in which nothing else would notice that a decoder has changed.
+        Step::cargo("fuzz targets", &["check", "--manifest-path", "fuzz/Cargo.toml", "--locked"])
+            .env("CARGO_TARGET_DIR", fuzz)
+            .env("RUSTFLAGS", "--cfg fuzzing"),
         // All targets at once: the programs that the tests start get the same features as the
         // tests, so that each crate is compiled once.
         Step::cargo("build", &["build", "--workspace", "--all-targets", FEATURES, "--locked"]),

@@ -131,11 +131,7 @@ impl Authenticator {
         let connection = ConnectionInfo::from_extensions(&request.extensions);
         let (clients, client) = (connection.state().clients(), connection.client());
         let evidence = self.evidence(request, Some(connection));
-        // A proxy on this host that is not trusted has the clients of one user, whom one of them must not lock out.
-        let user = || match Caller::is_forwarded(&request.headers) {
-            true => None,
-            false => connection.user(),
-        };
+        let user = || connection.user();
         if evidence.token.is_some() {
             clients.check_guesses(client, user)?;
         }

@@ -6,11 +6,12 @@ use portolan_tests::{REGISTRY, isolated};
 
 const TOKEN: &str = "e1c5e3b06fa24f8a9d0c";
 
-/// Sends a request with each token in turn, each on a connection of its own, and prints the statuses.
+/// Sends a request with each token in turn, each on a connection of its own, and prints the statuses. A header that pretends to be a
+/// proxy changes nothing.
 const CLIENT: &str = "
 import sys, urllib.error, urllib.request
 for token in sys.argv[2:]:
-    headers = {'Authorization': 'Bearer ' + token}
+    headers = {'Authorization': 'Bearer ' + token, 'Via': '1.1 proxy'}
     request = urllib.request.Request(sys.argv[1] + '/api/v1/services', headers=headers)
     try:
         print(urllib.request.urlopen(request, timeout=10).status)
