@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use portolan_core::TlsConfig;
 
 use crate::discover::Discover;
+use crate::export::Export;
 use crate::import::Import;
 
 const AFTER_HELP: &str = "\
@@ -47,6 +48,9 @@ pub(crate) enum Command {
     /// Registers the ready endpoints of the cluster's Services, and follows them until a signal ends it
     #[command(after_help = crate::import::AFTER_HELP)]
     Import(Import),
+    /// Shows services of the registry in the cluster as Services with endpoint slices, and follows them until a signal ends it
+    #[command(after_help = crate::export::AFTER_HELP)]
+    Export(Export),
     /// Finds the ready endpoints of one Service
     Discover(Discover),
 }
@@ -57,7 +61,7 @@ impl Command {
     /// The log level without a flag: the output of a server is its log.
     pub(crate) fn default_level(&self) -> &'static str {
         match self {
-            Self::Import(_) => "info",
+            Self::Import(_) | Self::Export(_) => "info",
             Self::Discover(_) => "error",
         }
     }

@@ -83,7 +83,11 @@ impl From<Error> for Failure {
 
 impl From<RegistryClientError> for Failure {
     fn from(error: RegistryClientError) -> Self {
-        let failure = Self::new(Exit::Unreachable, &error);
+        let exit = match &error {
+            RegistryClientError::NotPermitted { .. } => Exit::NotPermitted,
+            _ => Exit::Unreachable,
+        };
+        let failure = Self::new(exit, &error);
         match error.remedy() {
             Some(remedy) => failure.remedy(remedy),
             None => failure,

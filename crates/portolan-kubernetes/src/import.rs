@@ -1,9 +1,6 @@
 //! `portolan kubernetes import`: the ready endpoints of the cluster's Services as instances in a registry.
 
-mod changes;
-mod follow;
 mod registrar;
-mod view;
 
 use std::time::Duration;
 
@@ -15,14 +12,15 @@ use portolan_core::{Ttl, parse_duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tracing::info;
 
-use crate::cluster::ClusterOptions;
+use crate::changes::SourceChange;
+use crate::cluster::{Cluster, ClusterOptions};
 use crate::exit::{Exit, Failure};
+use crate::follow::{Sources, follow};
 use crate::instances::Naming;
+use crate::view::View;
 use crate::{cli, shutdown};
 
-use follow::{Sources, follow};
 use registrar::Registrar;
-use view::View;
 
 pub(crate) const AFTER_HELP: &str = "\
 Each Service is a service of its name in the scope of its namespace: Service web of namespace shop is found by `portolan --scope shop \
@@ -69,9 +67,13 @@ impl Import {
             return Err(Failure::usage("--scope-prefix: it is not the beginning of a scope"));
         }
         info!(cluster = %cluster.url, registry = registry.urls(), "Following the Services of the cluster");
-        let sources = Sources { namespaces: self.namespace, selector: self.selector };
+        let sources = Sources {
+            namespaces: self.namespace,
+            selector: self.selector,
+            slice_selector: String::new(),
+        };
         let registrar = Registrar::new(registry, naming.clone(), sources.namespaces.clone());
-        let mut bridge = Bridge { view: View::new(naming), registrar };
+        let mut bridge = Bridge { naming, view: View::default(), registrar };
         tokio::select! {
             result = bridge.run(cluster, sources, self.ttl.duration()) => result,
             () = stop.wait() => Ok(Exit::Done),
@@ -89,6 +91,7 @@ pub(crate) fn registry() -> Result<RegistryClient, Failure> {
 
 /// The state of the cluster, and what of it is registered.
 struct Bridge {
+    naming: Naming,
     view: View,
     registrar: Registrar,
 }
@@ -99,7 +102,7 @@ impl Bridge {
     /// Carries changes to the registry. Never ends by itself.
     async fn run(
         &mut self,
-        cluster: crate::cluster::Cluster,
+        cluster: Cluster,
         sources: Sources,
         ttl: Duration,
     ) -> Result<Exit, Failure> {
@@ -123,11 +126,13 @@ impl Bridge {
         }
     }
 
-    fn apply(&mut self, changes: Vec<changes::SourceChange>) {
+    fn apply(&mut self, changes: Vec<SourceChange>) {
         for change in changes {
             let touched = self.view.apply(change);
             for service in touched.services {
-                let instances = self.view.instances(&service);
+                let known = self.view.service(&service);
+                let instances = |known| self.naming.instances(known, self.view.slices(&service));
+                let instances = known.map(instances).unwrap_or_default();
                 self.registrar.set(&service, instances);
             }
             if let Some(source) = touched.listed {
@@ -137,7 +142,7 @@ impl Bridge {
     }
 }
 
-fn parse_ttl(text: &str) -> Result<Ttl, String> {
+pub(crate) fn parse_ttl(text: &str) -> Result<Ttl, String> {
     let duration = parse_duration(text).map_err(|error| error.to_string())?;
     Ttl::new(duration).map_err(|error| error.to_string())
 }

@@ -3,15 +3,19 @@
 //! A program of its own, because a client of Kubernetes takes as long to build as the rest of Portolan. `portolan
 //! kubernetes` starts it, with the registry of its settings in the environment.
 
+mod changes;
 mod cli;
 mod cluster;
 mod discover;
 mod exit;
+mod export;
+mod follow;
 mod import;
 mod instances;
 mod logging;
 mod objects;
 mod shutdown;
+mod view;
 
 use std::process::ExitCode;
 
@@ -47,6 +51,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     runtime.block_on(async {
         match command {
             Command::Import(import) => import.run().await,
+            Command::Export(export) => export.run().await,
             Command::Discover(discover) => discover.run(options.json).await,
         }
     })

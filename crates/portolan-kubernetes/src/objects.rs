@@ -5,7 +5,7 @@ mod endpoint_slice;
 mod service;
 
 pub(crate) use endpoint_slice::{Conditions, Endpoint, EndpointPort, EndpointSlice};
-pub(crate) use service::Service;
+pub(crate) use service::{Service, ServicePort};
 
 /// The label of a slice that names its Service.
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -17,6 +17,11 @@ pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub(crate) const VERSION: &str = "app.kubernetes.io/version";
 /// The value of those labels of objects that Portolan has written.
 pub(crate) const PORTOLAN: &str = "portolan";
+
+/// The label of an object that names the exporter that has written it.
+pub(crate) const EXPORTER: &str = "portolan/exporter";
+/// The label of a slice whose Service has no address of its own.
+pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
 
 /// Implements the trait of a namespaced object.
 macro_rules! resource {

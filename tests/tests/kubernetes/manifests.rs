@@ -9,7 +9,7 @@ use portolan_tests::{Process, TestEnv, etcd, http, isolated, wait_for};
 use serde_json::{Value, json};
 
 /// The version, the name and the path of each kind.
-const KINDS: [(&str, &str, &str); 9] = [
+const KINDS: [(&str, &str, &str); 11] = [
     ("v1", "Namespace", "/api/v1/namespaces"),
     ("v1", "ServiceAccount", "/api/v1/namespaces/portolan/serviceaccounts"),
     ("v1", "Service", "/api/v1/namespaces/portolan/services"),
@@ -36,8 +36,19 @@ const KINDS: [(&str, &str, &str); 9] = [
         "ClusterRoleBinding",
         "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
     ),
+    (
+        "rbac.authorization.k8s.io/v1",
+        "Role",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/portolan-export/roles",
+    ),
+    (
+        "rbac.authorization.k8s.io/v1",
+        "RoleBinding",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/portolan-export/rolebindings",
+    ),
 ];
-const FILES: [&str; 4] = ["registry.yaml", "registry-etcd.yaml", "import.yaml", "rbac.yaml"];
+const FILES: [&str; 5] =
+    ["registry.yaml", "registry-etcd.yaml", "import.yaml", "rbac.yaml", "export.yaml"];
 const TOKEN: &str = "a-token-of-sixteen-bytes-or-more";
 
 fn objects(file: &str) -> Result<Vec<Value>> {
@@ -91,10 +102,12 @@ fn compare(sent: &Value, answer: &Value, path: &str, missing: &mut Vec<String>) 
 fn manifests_are_accepted_with_every_member() {
     isolated(|env| {
         let plane = ControlPlane::start(env)?;
-        plane.create("/api/v1/namespaces", &json!({"metadata": {"name": "portolan"}}))?;
+        for namespace in ["portolan", "portolan-export"] {
+            plane.create("/api/v1/namespaces", &json!({"metadata": {"name": namespace}}))?;
+        }
         for file in FILES {
             for object in objects(file)? {
-                // It exists.
+                // They exist.
                 if object["kind"] != "Namespace" {
                     judge(&plane, &object).context(file)?;
                 }

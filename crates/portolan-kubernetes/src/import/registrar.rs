@@ -10,8 +10,8 @@ use portolan_core::{Backoff, HealthStatus, Registration, Remedy as _, ServiceId}
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::import::view::Key;
 use crate::instances::Naming;
+use crate::view::Key;
 
 /// How many operations a request has, so that its body stays below the limit of the registry.
 const OPERATIONS: usize = 100;

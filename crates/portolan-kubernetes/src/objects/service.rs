@@ -16,7 +16,11 @@ pub(crate) struct Service {
 
 /// What a Service is to be.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ServiceSpec {
+    /// The address; `None` in its text if the Service has none of its own.
+    #[serde(default, rename = "clusterIP")]
+    pub(crate) cluster_ip: Option<String>,
     #[serde(default)]
     pub(crate) ports: Vec<ServicePort>,
 }
@@ -28,6 +32,9 @@ pub(crate) struct ServicePort {
     /// The name, which connects it with the ports of slices. Only the sole port of a Service may lack one.
     #[serde(default)]
     pub(crate) name: String,
+    /// The number.
+    #[serde(default)]
+    pub(crate) port: u16,
     /// The protocol of the application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) app_protocol: Option<String>,

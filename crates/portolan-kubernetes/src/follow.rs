@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use crate::changes::{ObjectChange, SourceChange};
 use crate::cluster::{Cluster, describe, remedy};
-use crate::import::changes::{ObjectChange, SourceChange};
 use crate::objects::{EndpointSlice, Service};
 
 /// The waits before a watch begins again: an API server restarts in two seconds.
@@ -33,6 +33,8 @@ pub(crate) struct Sources {
     pub(crate) namespaces: Vec<String>,
     /// The labels of Services.
     pub(crate) selector: String,
+    /// The labels of slices.
+    pub(crate) slice_selector: String,
 }
 
 /// The waits of one watch.
@@ -56,14 +58,14 @@ pub(crate) fn follow(
         false => sources.namespaces.iter().cloned().map(Some).collect(),
     };
     let watches = namespaces.into_iter().flat_map(move |namespace| {
-        let slices = slices(cluster.clone(), namespace.clone());
+        let slices = slices(cluster.clone(), namespace.clone(), sources.slice_selector.clone());
         [services(cluster.client.clone(), namespace, &sources.selector), slices]
     });
     stream::select_all(watches)
 }
 
 /// Waits until the API server says which version it serves.
-async fn version_of_slices(cluster: &Cluster) -> ApiResource {
+pub(crate) async fn version_of_slices(cluster: &Cluster) -> ApiResource {
     let mut reporter = Reporter::new("API groups", None);
     let mut waits = Backoff::new(FIRST_WAIT, LONGEST_WAIT).jitter(JITTER);
     loop {
@@ -92,7 +94,11 @@ fn services(
 }
 
 /// The version is asked again once it is not served any more, as after an upgrade of the cluster.
-fn slices(cluster: Cluster, namespace: Option<String>) -> BoxStream<'static, SourceChange> {
+fn slices(
+    cluster: Cluster,
+    namespace: Option<String>,
+    selector: String,
+) -> BoxStream<'static, SourceChange> {
     let versions = stream::unfold(cluster, |cluster| async move {
         let resource = version_of_slices(&cluster).await;
         Some(((cluster.client.clone(), resource), cluster))
@@ -103,7 +109,8 @@ fn slices(cluster: Cluster, namespace: Option<String>) -> BoxStream<'static, Sou
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
             None => Api::all_with(client, &resource),
         };
-        watch(api, "endpointslices", namespace, Config::default(), ObjectChange::Slice)
+        let config = Config::default().labels(&selector);
+        watch(api, "endpointslices", namespace, config, ObjectChange::Slice)
     });
     watches.boxed()
 }

@@ -2,11 +2,7 @@ use portolan_core::Ttl;
 use serde_json::json;
 
 use super::*;
-
-fn view() -> View {
-    let cluster = "test".parse().unwrap();
-    View::new(Naming { cluster, scope_prefix: String::new(), ttl: Ttl::DEFAULT })
-}
+use crate::instances::Naming;
 
 fn service(name: &str) -> Service {
     let object = json!({"metadata": {"name": name, "namespace": "shop"}});
@@ -33,12 +29,17 @@ fn key(name: &str) -> Key {
 }
 
 fn addresses(view: &View, name: &str) -> Vec<String> {
-    view.instances(&key(name)).into_values().map(|instance| instance.host.to_string()).collect()
+    let key = key(name);
+    let naming =
+        Naming { cluster: "test".parse().unwrap(), scope_prefix: String::new(), ttl: Ttl::DEFAULT };
+    let Some(service) = view.service(&key) else { return Vec::new() };
+    let instances = naming.instances(service, view.slices(&key)).into_values();
+    instances.map(|instance| instance.host.to_string()).collect()
 }
 
 #[test]
 fn slice_that_comes_before_its_service_counts_once_the_service_is_there() {
-    let mut view = view();
+    let mut view = View::default();
     view.apply(slices(Event::Apply(slice("web-1", "web", "10.0.0.1"))));
     assert!(addresses(&view, "web").is_empty());
     let touched = view.apply(services(Event::Apply(service("web"))));
@@ -48,7 +49,7 @@ fn slice_that_comes_before_its_service_counts_once_the_service_is_there() {
 
 #[test]
 fn slice_that_changes_its_service_touches_both() {
-    let mut view = view();
+    let mut view = View::default();
     for name in ["web", "api"] {
         view.apply(services(Event::Apply(service(name))));
     }
@@ -61,7 +62,7 @@ fn slice_that_changes_its_service_touches_both() {
 
 #[test]
 fn what_a_list_does_not_show_is_gone_at_its_end_and_not_before() {
-    let mut view = view();
+    let mut view = View::default();
     view.apply(services(Event::Apply(service("web"))));
     for (name, address) in [("web-1", "10.0.0.1"), ("web-2", "10.0.0.2")] {
         view.apply(slices(Event::Apply(slice(name, "web", address))));

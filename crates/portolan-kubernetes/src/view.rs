@@ -1,12 +1,10 @@
 //! The Services and slices of the cluster, as far as the watches have reported them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use kube::runtime::watcher::Event;
-use portolan_core::{Registration, ServiceId};
 
-use crate::import::changes::{ObjectChange, SourceChange};
-use crate::instances::Naming;
+use crate::changes::{ObjectChange, SourceChange};
 use crate::objects::{EndpointSlice, SERVICE_NAME, Service};
 
 /// The namespace and the name of an object.
@@ -17,8 +15,8 @@ pub(crate) struct Key {
 }
 
 /// The state of the cluster.
+#[derive(Default)]
 pub(crate) struct View {
-    naming: Naming,
     services: Objects<Service>,
     slices: Objects<EndpointSlice>,
     /// The slices of each Service.
@@ -45,16 +43,25 @@ struct Objects<K> {
 // === impl View ===
 
 impl View {
-    pub(crate) fn new(naming: Naming) -> Self {
-        let (services, slices) = (Objects::default(), Objects::default());
-        Self { naming, services, slices, slices_of: HashMap::new() }
+    /// Returns a Service, if it exists.
+    pub(crate) fn service(&self, key: &Key) -> Option<&Service> {
+        self.services.known.get(key)
     }
 
-    /// Returns the instances of a Service; none if it does not exist.
-    pub(crate) fn instances(&self, service: &Key) -> BTreeMap<ServiceId, Registration> {
-        let Some(known) = self.services.known.get(service) else { return BTreeMap::new() };
-        let slices = self.slices_of.get(service).into_iter().flatten();
-        self.naming.instances(known, slices.filter_map(|key| self.slices.known.get(key)))
+    /// Returns the slices that name this Service, which may not exist.
+    pub(crate) fn slices(&self, service: &Key) -> impl Iterator<Item = &EndpointSlice> {
+        let keys = self.slices_of.get(service).into_iter().flatten();
+        keys.filter_map(|key| self.slices.known.get(key))
+    }
+
+    /// Every Service.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.known.values()
+    }
+
+    /// Every slice.
+    pub(crate) fn all_slices(&self) -> impl Iterator<Item = &EndpointSlice> {
+        self.slices.known.values()
     }
 
     /// Applies a change.
@@ -141,13 +148,20 @@ impl<K: Object> Objects<K> {
                 gone.into_iter().filter_map(|key| self.remove(key)).collect()
             }
             Event::Apply(object) => match key(&object) {
-                Some(key) => vec![self.put(key, object)],
-                None => Vec::new(),
+                Some(key) if !self.is_older(&key, &object) => vec![self.put(key, object)],
+                _ => Vec::new(),
             },
             Event::Delete(object) => {
                 key(&object).and_then(|key| self.remove(key)).into_iter().collect()
             }
         }
+    }
+
+    /// Whether the object is known in a later state, as the answer to a change comes before the event of an earlier one.
+    fn is_older(&self, key: &Key, object: &K) -> bool {
+        let version = |object: &K| object.meta().resource_version.as_ref()?.parse::<u64>().ok();
+        let known = self.known.get(key).filter(|known| known.meta().uid == object.meta().uid);
+        known.is_some_and(|known| version(object) < version(known))
     }
 
     fn put(&mut self, key: Key, mut object: K) -> (Key, Option<Key>, Option<Key>) {
