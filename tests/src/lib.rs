@@ -18,6 +18,7 @@ pub mod etcd;
 mod faults;
 mod foreign_listener;
 pub mod frameworks;
+pub mod helm;
 mod hosts;
 pub mod http;
 mod isolation;

@@ -1,5 +1,6 @@
 //! The bridge to a cluster, against a real API server.
 
+mod chart;
 mod export;
 mod failures;
 mod import;

@@ -11,6 +11,7 @@ mod bench;
 mod build;
 mod cargo_deny;
 mod debian;
+mod helm;
 mod image;
 mod kubernetes;
 mod node_packages;

@@ -5,8 +5,8 @@ use anyhow::{Result, bail};
 use crate::build::target_directory;
 use crate::steps::{Step, run_all};
 use crate::{
-    advisories, cargo_deny, debian, kubernetes, node_packages, other_releases, python_packages,
-    tools,
+    advisories, cargo_deny, debian, helm, kubernetes, node_packages, other_releases,
+    python_packages, tools,
 };
 
 /// Installs the missing programs, then runs the checks.
@@ -30,6 +30,7 @@ pub(crate) fn install_programs() -> Result<()> {
     other_releases::install_missing()?;
     python_packages::install_missing()?;
     node_packages::install_missing()?;
+    helm::install_missing()?;
     kubernetes::install_missing()
 }
 

@@ -1,5 +1,6 @@
 //! `portolan kubernetes export`: services of a registry as Services and endpoint slices of a cluster.
 
+mod content;
 mod exporter;
 mod instances;
 mod lease;

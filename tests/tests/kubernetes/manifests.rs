@@ -8,7 +8,7 @@ use portolan_tests::kubernetes::ControlPlane;
 use portolan_tests::{Process, TestEnv, etcd, http, isolated, wait_for};
 use serde_json::{Value, json};
 
-/// The version, the name and the path of each kind.
+/// The version, the name and the path of each kind, in the namespace `portolan`.
 const KINDS: [(&str, &str, &str); 11] = [
     ("v1", "Namespace", "/api/v1/namespaces"),
     ("v1", "ServiceAccount", "/api/v1/namespaces/portolan/serviceaccounts"),
@@ -39,12 +39,12 @@ const KINDS: [(&str, &str, &str); 11] = [
     (
         "rbac.authorization.k8s.io/v1",
         "Role",
-        "/apis/rbac.authorization.k8s.io/v1/namespaces/portolan-export/roles",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/portolan/roles",
     ),
     (
         "rbac.authorization.k8s.io/v1",
         "RoleBinding",
-        "/apis/rbac.authorization.k8s.io/v1/namespaces/portolan-export/rolebindings",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/portolan/rolebindings",
     ),
 ];
 const FILES: [&str; 5] =
@@ -59,7 +59,7 @@ fn objects(file: &str) -> Result<Vec<Value>> {
 }
 
 /// Has the API server judge an object, without storing it. Members that it does not know it leaves out.
-fn judge(plane: &ControlPlane<'_>, object: &Value) -> Result<()> {
+pub(super) fn judge(plane: &ControlPlane<'_>, object: &Value) -> Result<()> {
     let is_kind =
         |row: &&(&str, &str, &str)| object["apiVersion"] == row.0 && object["kind"] == row.1;
     let (_, _, path) = KINDS.iter().find(is_kind).with_context(|| format!("unknown: {object}"))?;
@@ -67,6 +67,8 @@ fn judge(plane: &ControlPlane<'_>, object: &Value) -> Result<()> {
     if path.starts_with("/apis/policy/v1beta1") {
         sent["apiVersion"] = json!("policy/v1beta1");
     }
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or("portolan");
+    let path = path.replace("/namespaces/portolan/", &format!("/namespaces/{namespace}/"));
     let answer = plane.send("POST", &format!("{path}?dryRun=All"), Some(&sent))?;
     let mut missing = Vec::new();
     compare(&sent, &answer, "", &mut missing);

@@ -163,11 +163,9 @@ fn port_of_service(port: &PortOfService) -> Value {
 }
 
 fn port_of_slice(port: &NamedPort) -> Value {
-    let mut object = json!({"name": port.name, "port": port.port, "protocol": port.protocol});
-    if let Some(application) = &port.application {
-        object["appProtocol"] = json!(application);
-    }
-    object
+    json!({
+        "name": port.name, "port": port.port, "protocol": port.protocol, "appProtocol": port.application,
+    })
 }
 
 #[cfg(test)]

@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 
 use kube::runtime::watcher::Event;
-use kube::{Api, Client, Error, ResourceExt as _};
+use kube::{Api, Client, Error, Resource, ResourceExt as _};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::changes::{ObjectChange, SourceChange};
 use crate::objects::{EndpointSlice, MANAGED_BY, SLICE_MANAGED_BY, Service};
 use crate::view::{Key, View};
 
+use super::content::has_content;
 use super::plan::{Offered, Writer};
 use super::write::{delete, put};
 
@@ -132,9 +134,7 @@ impl Objects {
         }
         let content = self.writer.service(name, offered, known);
         let key = Written::Service(name.to_owned());
-        if let Some(known) =
-            known.filter(|it| self.is_current(&key, it.resource_version(), &content))
-        {
+        if let Some(known) = known.filter(|it| self.is_current(&key, *it, &content)) {
             return Ok(known.clone());
         }
         let service = put(&self.client, &self.services, known, &content).await?;
@@ -151,7 +151,7 @@ impl Objects {
         outcome: &mut Outcome,
     ) -> Result<(), Problem> {
         let key = Written::Slice(name.to_owned());
-        if known.is_some_and(|it| self.is_current(&key, it.resource_version(), &content)) {
+        if known.is_some_and(|it| self.is_current(&key, it, &content)) {
             return Ok(());
         }
         let slice = put(&self.client, &self.slices, known, &content).await?;
@@ -180,9 +180,19 @@ impl Objects {
         Ok(())
     }
 
-    fn is_current(&self, key: &Written, version: Option<String>, content: &Value) -> bool {
-        let written = self.written.get(key);
-        written.is_some_and(|(known, it)| version.as_ref() == Some(known) && it == content)
+    /// Whether the object has this content. What this process has written has it in every detail until somebody changes it.
+    fn is_current<K: Resource + Serialize>(
+        &self,
+        key: &Written,
+        known: &K,
+        content: &Value,
+    ) -> bool {
+        match self.written.get(key) {
+            Some((version, written)) if Some(version) == known.meta().resource_version.as_ref() => {
+                written == content
+            }
+            _ => has_content(known, content),
+        }
     }
 
     pub(crate) fn owns_slice(&self, slice: &EndpointSlice) -> bool {

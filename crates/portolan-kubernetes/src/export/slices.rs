@@ -32,9 +32,8 @@ pub(crate) fn distribute(
     while rest.peek().is_some() {
         let name = format!("{prefix}{number}");
         number += 1;
-        if !slices.contains_key(&name) {
-            slices.insert(name, rest.by_ref().take(MOST_ENDPOINTS).collect());
-        }
+        let slice = slices.entry(name);
+        slice.or_insert_with(|| rest.by_ref().take(MOST_ENDPOINTS).collect());
     }
     slices.retain(|_, members| !members.is_empty());
     slices

@@ -21,6 +21,8 @@ pub(crate) struct ServiceSpec {
     /// The address; `None` in its text if the Service has none of its own.
     #[serde(default, rename = "clusterIP")]
     pub(crate) cluster_ip: Option<String>,
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
     #[serde(default)]
     pub(crate) ports: Vec<ServicePort>,
 }
@@ -35,6 +37,9 @@ pub(crate) struct ServicePort {
     /// The number.
     #[serde(default)]
     pub(crate) port: u16,
+    /// `TCP`, `UDP` or `SCTP`.
+    #[serde(default)]
+    protocol: Option<String>,
     /// The protocol of the application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) app_protocol: Option<String>,

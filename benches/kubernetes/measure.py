@@ -1,0 +1,291 @@
+"""Measures in the cluster of cluster.sh: how long after the API server a change of a pod is known inside and outside of the cluster, and how a service
+outside is reached by pods. Prints each figure."""
+
+import json
+import os
+import ssl
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+W, HOST, PORT = os.environ["W"], os.environ["HOST"], os.environ["P"]
+API = f"https://{HOST}:{PORT}"
+TOKEN = "a-token-of-the-cluster-of-the-benchmark"
+CHART = os.path.join(os.path.dirname(__file__), "../../packaging/helm/portolan")
+TRIALS = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+CONTEXT = ssl.create_default_context(cafile=f"{W}/ca.crt")
+PROCESSES = []
+
+
+def api(method, path, body=None, kind="application/json", timeout=30):
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Authorization": "Bearer admin", "Content-Type": kind}
+    request = urllib.request.Request(API + path, data, headers, method=method)
+    return urllib.request.urlopen(request, context=CONTEXT, timeout=timeout)
+
+
+def get(path):
+    return json.load(api("GET", path))
+
+
+def create(path, body):
+    return json.load(api("POST", path, body))
+
+
+def wait(what, ask, limit=180):
+    end = time.time() + limit
+    last = None
+    while time.time() < end:
+        try:
+            found = ask()
+            if found:
+                return found
+        except Exception as error:  # the cluster is starting
+            last = error
+        time.sleep(0.05)
+    raise SystemExit(f"no {what} after {limit} s: {last}")
+
+
+def run(*command, check=True):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if check and done.returncode != 0:
+        raise SystemExit(f"{command}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+class Follower(threading.Thread):
+    """Notes when each line of a stream came that says something new."""
+
+    def __init__(self, open_stream, read):
+        super().__init__(daemon=True)
+        self.open_stream, self.read, self.seen, self.changed = open_stream, read, [], threading.Condition()
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                for line in self.open_stream():
+                    at = time.time()
+                    found = self.read(line)
+                    if found is not None:
+                        state, at = found if isinstance(found, tuple) else (found, at)
+                        with self.changed:
+                            self.seen.append((at, state))
+                            self.changed.notify_all()
+            except Exception:
+                time.sleep(0.2)
+
+    def wait(self, wanted, since, limit=60):
+        """The time of the first state after `since` that is wanted."""
+        end = time.time() + limit
+        with self.changed:
+            while True:
+                for at, state in self.seen:
+                    if at >= since and wanted(state):
+                        return at
+                if not self.changed.wait(max(0, end - time.time())):
+                    raise SystemExit(f"not seen within {limit} s: {self.seen[-3:]}")
+
+
+def watch(path):
+    return lambda: api("GET", path + ("&" if "?" in path else "?") + "watch=1", timeout=None)
+
+
+def lines_of(*command):
+    def start():
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        PROCESSES.append(process)
+        return process.stdout
+
+    return start
+
+
+def pod_ready(line):
+    event = json.loads(line)
+    conditions = event["object"].get("status", {}).get("conditions", [])
+    ready = any(it["type"] == "Ready" and it["status"] == "True" for it in conditions)
+    return {"name": event["object"]["metadata"]["name"], "ready": ready and event["type"] != "DELETED"}
+
+
+def slice_ready(line):
+    slice_ = json.loads(line)["object"]
+    endpoints = slice_.get("endpoints") or []
+    return {"ready": [it["addresses"][0] for it in endpoints if it["conditions"].get("ready")],
+            "labels": slice_["metadata"]["labels"], "deleted": json.loads(line)["type"] == "DELETED"}
+
+
+def registry_event(line):
+    event = json.loads(line)
+    name = (event.get("endpoint") or {}).get("name")
+    return None if name != "web" else {"type": event["type"]}
+
+
+def dotted_time(text):
+    whole, fraction = text.rstrip("Z").split(".")
+    return time.mktime(time.strptime(whole + "UTC", "%Y-%m-%dT%H:%M:%S%Z")) - time.timezone + float("0." + fraction)
+
+
+def logged_event(line):
+    """A line of `docker logs --timestamps`: Docker's clock is that of the host."""
+    at, _, rest = line.decode().partition(" ")
+    found = registry_event(rest)
+    return None if found is None else (found, dotted_time(at))
+
+
+def container(pod, name):
+    wanted = ["--filter", f"label=io.kubernetes.pod.name={pod}", "--filter", f"label=io.kubernetes.container.name={name}"]
+    return run("docker", "ps", "-q", *wanted).strip()
+
+
+def names():
+    """What a DNS server of the cluster would answer, from the API server."""
+    while True:
+        try:
+            lines = []
+            for service in get("/api/v1/services")["items"]:
+                name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+                address = service["spec"].get("clusterIP")
+                if address and address != "None":
+                    full = f"{name}.{namespace}.svc"
+                    lines.append(f"{address} {full} {full}.cluster.local\n")
+            text = "".join(sorted(lines))
+            path = f"{W}/hosts/services"
+            if not os.path.exists(path) or open(path).read() != text:
+                open(path, "w").write(text)
+        except Exception:
+            pass
+        time.sleep(0.1)
+
+
+def install():
+    wait("ready node", lambda: pod_ready(json.dumps({"type": "", "object": get("/api/v1/nodes/n1")}))["ready"])
+    for namespace in ("portolan", "demo", "dev"):
+        create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+    create("/api/v1/namespaces/portolan/secrets", {"metadata": {"name": "portolan-token"}, "stringData": {"token": TOKEN}})
+    os.makedirs(f"{W}/volume")
+    os.chown(f"{W}/volume", 65532, 65532)
+    create("/api/v1/persistentvolumes", {"metadata": {"name": "data"}, "spec": {
+        "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": f"{W}/volume"}}})
+    threading.Thread(target=names, daemon=True).start()
+    began = time.time()
+    run("helm", "install", "portolan", CHART, "--namespace", "portolan", "--set", "image.pullPolicy=Never",
+        "--set", "export.enabled=true,export.namespace=dev,export.lease=5s")
+    registry = get("/api/v1/namespaces/portolan/services/portolan")["spec"]["clusterIP"]
+    url = f"http://{registry}:7000"
+    wait("registry", lambda: urllib.request.urlopen(url + "/readyz", timeout=1).status == 200)
+    print(f"chart installed and registry ready: {time.time() - began:.1f} s", flush=True)
+    return url
+
+
+def pod(name, command, probe=None, labels=None):
+    spec = {"name": "main", "image": "tools:latest", "imagePullPolicy": "Never", "command": command,
+            "env": [{"name": "PORTOLAN_REGISTRY_URL", "value": "http://portolan.portolan.svc:7000"}, {"name": "PORTOLAN_TOKEN", "value": TOKEN},
+                    {"name": "HOME", "value": "/tmp"}]}
+    if probe:
+        spec["readinessProbe"] = probe
+        spec["ports"] = [{"name": "http", "containerPort": 8000}]
+    create("/api/v1/namespaces/demo/pods", {"metadata": {"name": name, "labels": labels or {}}, "spec": {
+        "terminationGracePeriodSeconds": 1, "enableServiceLinks": False, "containers": [spec]}})
+
+
+def figures(what, seconds):
+    values = sorted(1000 * it for it in seconds)
+    print(f"{what}: n={len(values)} median {statistics.median(values):.0f} ms, longest {values[-1]:.0f} ms, shortest {values[0]:.0f} ms", flush=True)
+
+
+def readiness(url):
+    """From the moment at which a watch of the API server says that a pod is (not) ready."""
+    os.environ.update(PORTOLAN_REGISTRY_URL=url, PORTOLAN_TOKEN=TOKEN)
+    pods = Follower(watch("/api/v1/namespaces/demo/pods"), pod_ready)
+    slices = Follower(watch("/apis/discovery.k8s.io/v1beta1/namespaces/demo/endpointslices"), slice_ready)
+    outside = Follower(lines_of("portolan", "--registry", url, "--scope", "demo", "watch", "--json"), registry_event)
+    create("/api/v1/namespaces/demo/services", {"metadata": {"name": "web"}, "spec": {
+        "selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}})
+    pod("watcher", ["/bin/portolan", "--scope", "demo", "watch", "--json"])
+    wait("watcher", lambda: container("watcher", "main"))
+    inside = Follower(lines_of("docker", "logs", "--follow", "--timestamps", container("watcher", "main")), logged_event)
+    serve = "touch /tmp/ready; exec /bin/busybox httpd -f -p 8000 -h /www"
+    pod("web", ["/bin/sh", "-c", serve], {"exec": {"command": ["/bin/busybox", "test", "-f", "/tmp/ready"]}, "periodSeconds": 1}, {"app": "web"})
+    began = 0
+    id_ = wait("web", lambda: container("web", "main"))
+    outside.wait(lambda it: it["type"] == "registered", began)
+    inside.wait(lambda it: it["type"] == "registered", began)
+    found = {(what, where): [] for what in ("ready", "not ready") for where in ("slice", "outside", "inside")}
+    for trial in range(2 * TRIALS):
+        ready = trial % 2 == 1
+        what, kind = ("ready", "registered") if ready else ("not ready", "deregistered")
+        began = time.time()
+        run("docker", "exec", id_, "/bin/busybox", "touch" if ready else "rm", "/tmp/ready")
+        at = pods.wait(lambda it: it["name"] == "web" and it["ready"] == ready, began)
+        found[what, "slice"].append(slices.wait(lambda it: bool(it["ready"]) == ready, began) - at)
+        found[what, "outside"].append(outside.wait(lambda it: it["type"] == kind, began) - at)
+        found[what, "inside"].append(inside.wait(lambda it: it["type"] == kind, began) - at)
+    for (what, where), values in found.items():
+        figures(f"pod {what}, from the pod's status to the {where if where == 'slice' else 'watch ' + where}", values)
+    # A process that is killed: the kubelet has to notice it first.
+    killed = []
+    for _ in range(5):
+        id_ = container("web", "main")
+        began = time.time()
+        run("docker", "kill", "--signal", "KILL", id_)
+        gone = outside.wait(lambda it: it["type"] == "deregistered", began)
+        killed.append((slices.wait(lambda it: not it["ready"], began) - began, gone - began))
+        outside.wait(lambda it: it["type"] == "registered", gone)
+        wait("restarted container", lambda: container("web", "main") not in ("", id_))
+    figures("container killed, to the slice", [it[0] for it in killed])
+    figures("container killed, to the watch outside", [it[1] for it in killed])
+
+
+def put(url, path, body=None):
+    data = b"" if body is None else json.dumps(body).encode()
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(url + path, data, headers, method="PUT"), timeout=5).read()
+
+
+def laptop(url):
+    """A service outside of the cluster, at the address of the host, whose heartbeats stop."""
+    os.makedirs(f"{W}/laptop")
+    open(f"{W}/laptop/index.html", "w").write("from the laptop\n")
+    PROCESSES.append(subprocess.Popen(["busybox", "httpd", "-f", "-p", f"{HOST}:18123", "-h", f"{W}/laptop"]))
+    slices = Follower(watch("/apis/discovery.k8s.io/v1beta1/namespaces/dev/endpointslices"), slice_ready)
+    client = container("watcher", "main")
+    ask = lambda: run("docker", "exec", client, "/bin/busybox", "wget", "-T", "1", "-q", "-O", "-", "http://laptop.dev.svc/", check=False)
+    body = {"name": "laptop", "host": HOST, "port": 18123, "protocol": "http", "ttl": 3}
+    shown, reached, gone, late = [], [], [], []
+    for _ in range(5):
+        began = time.time()
+        put(url, "/api/v1/services/laptop-1", body)
+        shown.append(slices.wait(lambda it: it["ready"] == [HOST] and not it["deleted"], began) - began)
+        wait("answer of the laptop", lambda: "from the laptop" in ask(), 20)
+        reached.append(time.time() - began)
+        put(url, "/api/v1/services/laptop-1/heartbeat")
+        last = time.time()
+        gone_at = slices.wait(lambda it: it["deleted"] or not it["ready"], last, 20)
+        gone.append(gone_at - last)
+        wait("refusal", lambda: "from the laptop" not in ask(), 20)
+        late.append(time.time() - last)
+    figures("service outside, from its registration to the slice", shown)
+    figures("service outside, from its registration to the first answer in a pod, by its cluster name", reached)
+    figures("service outside that is gone, from its last heartbeat with a lease of 3 s to the slice without it", gone)
+    figures("the same, to a pod that is refused", late)
+
+
+def main():
+    try:
+        url = install()
+        readiness(url)
+        laptop(url)
+        kubernetes = run("docker", "ps", "--format", "{{.Names}}")
+        for process in ("import", "export"):
+            for line in [it for it in kubernetes.split() if it.startswith(f"k8s_{process}_")]:
+                memory = run("docker", "exec", line, "/bin/busybox", "grep", "VmRSS", "/proc/1/status")
+                print(f"memory of the {process}: {memory.split()[1]} KiB", flush=True)
+    finally:
+        for process in PROCESSES:
+            process.kill()
+
+
+main()
