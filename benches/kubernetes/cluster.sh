@@ -133,18 +133,38 @@ node() {
     # The kubelet keeps the state of its pods there whatever its root is.
     mkdir -p /var/lib/dockershim && mount --bind "$W/shim" /var/lib/dockershim
     cat >kubelet.yaml <<K
-{apiVersion: kubelet.config.k8s.io/v1beta1, kind: KubeletConfiguration, address: $HOST, port: $((P + 5)), healthzPort: $((P + 6)), readOnlyPort: 0,
- authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {clientCAFile: $W/ca.crt}}, authorization: {mode: Webhook},
- cgroupDriver: cgroupfs, cgroupsPerQOS: false, enforceNodeAllocatable: [], failSwapOn: false, oomScoreAdj: 0, registerNode: true,
- clusterDNS: [$HOST], clusterDomain: cluster.local, evictionHard: {nodefs.available: "1%", imagefs.available: "1%", memory.available: 50Mi}}
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+address: $HOST
+port: $((P + 5))
+healthzPort: $((P + 6))
+readOnlyPort: 0
+authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {clientCAFile: $W/ca.crt}}
+authorization: {mode: Webhook}
+cgroupDriver: cgroupfs
+cgroupsPerQOS: false
+enforceNodeAllocatable: []
+failSwapOn: false
+oomScoreAdj: 0
+clusterDNS: [$HOST]
+clusterDomain: cluster.local
+evictionHard: {nodefs.available: "1%", imagefs.available: "1%", memory.available: 50Mi}
 K
     start kubelet "$W/bin/kubelet" --kubeconfig=node.kubeconfig --config=kubelet.yaml --hostname-override=n1 --node-ip=$HOST --root-dir="$W/kubelet" \
         --cert-dir="$W/kubelet/pki" --pod-infra-container-image=local/pause:3.2 --container-runtime=docker --docker-endpoint="$DOCKER_HOST" \
         --network-plugin= --volume-plugin-dir="$W/kubelet/plugins"
     cat >proxy.yaml <<K
-{apiVersion: kubeproxy.config.k8s.io/v1alpha1, kind: KubeProxyConfiguration, clientConnection: {kubeconfig: $W/admin.kubeconfig}, bindAddress: 127.0.0.1,
- healthzBindAddress: "127.0.0.1:$((P + 7))", metricsBindAddress: "127.0.0.1:$((P + 8))", mode: iptables, hostnameOverride: n1, oomScoreAdj: 0,
- conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}, clusterCIDR: 172.17.0.0/16}
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+clientConnection: {kubeconfig: $W/admin.kubeconfig}
+bindAddress: 127.0.0.1
+healthzBindAddress: 127.0.0.1:$((P + 7))
+metricsBindAddress: 127.0.0.1:$((P + 8))
+mode: iptables
+hostnameOverride: n1
+oomScoreAdj: 0
+conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
+clusterCIDR: 172.17.0.0/16
 K
     start proxy "$W/bin/kube-proxy" --config=proxy.yaml
     # CoreDNS is in no package: the names of Services are answered from a file that follows the API server.

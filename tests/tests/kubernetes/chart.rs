@@ -86,7 +86,7 @@ fn values_that_cannot_work_are_refused() {
             (&["store=memory"], "/store"),
             (&["export.enabled=true"], "/export/namespace"),
             (&["port=80"], "/port"),
-            (&["settings.PATH=x"], "/settings"),
+            (&["settings.PATH=x"], "'PATH' does not match"),
             (&["replica=3"], "replica"),
         ] {
             let message = helm::refusal(values)?;

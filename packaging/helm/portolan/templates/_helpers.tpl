@@ -127,7 +127,7 @@ spec:
       value: {{ $value | toString | quote }}
     {{- end }}
     ports:
-    - { name: http, containerPort: {{ .Values.port }} }
+    - { name: http, containerPort: {{ .Values.port }}, protocol: TCP }
     startupProbe:
       httpGet: { path: /readyz, port: http }
       periodSeconds: 1
