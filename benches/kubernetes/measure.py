@@ -166,7 +166,9 @@ def install():
         create("/api/v1/namespaces", {"metadata": {"name": namespace}})
     create("/api/v1/namespaces/portolan/secrets", {"metadata": {"name": "portolan-token"}, "stringData": {"token": TOKEN}})
     os.makedirs(f"{W}/volume")
-    os.chown(f"{W}/volume", 65532, 65532)
+    # As a volume is with the fsGroup of the pod.
+    os.chown(f"{W}/volume", 0, 65532)
+    os.chmod(f"{W}/volume", 0o2775)
     create("/api/v1/persistentvolumes", {"metadata": {"name": "data"}, "spec": {
         "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": f"{W}/volume"}}})
     threading.Thread(target=names, daemon=True).start()

@@ -119,6 +119,9 @@ spec:
     {{- end }}
     - name: PORTOLAN_SERVICE_REGISTRY__ALLOWED_HOSTS
       value: {{ concat $hosts .Values.allowedHosts | toJson | quote }}
+    # An emptyDir is writable for everybody; this one, which the containers of a pod share as they share its ports, has the sticky bit.
+    - name: PORTOLAN_PORT_ALLOCATOR__RUNTIME_DIR
+      value: /dev/shm/portolan
     # Pods have no multicast with each other.
     - name: PORTOLAN_BROADCAST__ENABLED
       value: "false"
