@@ -72,6 +72,8 @@ R
     start dockerd dockerd -H "$DOCKER_HOST" --data-root "$W/docker" --exec-root "$W/exec" --pidfile "$W/docker.pid" --add-runtime "nores=$W/runc" \
         --default-runtime nores --exec-opt native.cgroupdriver=cgroupfs
     wait_for "Docker engine" docker info
+    # Addresses of Services need a route before kube-proxy's rules can change them.
+    ip route add 10.96.0.0/16 dev docker0 src $HOST
 }
 
 # The programs with the libraries of this machine; nothing can be pulled.

@@ -229,13 +229,14 @@ def readiness(url):
         figures(f"pod {what}, from the pod's status to the {where if where == 'slice' else 'watch ' + where}", values)
     # A process that is killed: the kubelet has to notice it first.
     killed = []
-    for _ in range(5):
+    # Each restart of one container waits twice as long.
+    for _ in range(3):
         id_ = container("web", "main")
         began = time.time()
         run("docker", "kill", "--signal", "KILL", id_)
         gone = outside.wait(lambda it: it["type"] == "deregistered", began)
         killed.append((slices.wait(lambda it: not it["ready"], began) - began, gone - began))
-        outside.wait(lambda it: it["type"] == "registered", gone)
+        outside.wait(lambda it: it["type"] == "registered", gone, 120)
         wait("restarted container", lambda: container("web", "main") not in ("", id_))
     figures("container killed, to the slice", [it[0] for it in killed])
     figures("container killed, to the watch outside", [it[1] for it in killed])

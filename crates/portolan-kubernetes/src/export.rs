@@ -5,6 +5,7 @@ mod exporter;
 mod instances;
 mod lease;
 mod offer;
+mod orphans;
 mod plan;
 mod ports;
 mod problem;

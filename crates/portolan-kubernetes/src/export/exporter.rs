@@ -11,17 +11,16 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::changes::{ObjectChange, SourceChange};
-use crate::objects::{EndpointSlice, MANAGED_BY, SERVICE_NAME, SLICE_MANAGED_BY, Service};
+use crate::objects::{EndpointSlice, MANAGED_BY, SERVICE_NAME, Service};
 use crate::view::{Key, View};
 
 use super::instances::Instances;
 use super::lease::{ExporterLease, Holder};
 use super::offer::{Refusal, offers};
-use super::plan::{Offered, exporter_of};
+use super::plan::Offered;
 use super::ports::is_label;
 use super::problem;
 use super::reconcile::{Objects, Outcome, Wanted, Written};
-use super::write::delete;
 
 /// How many services are written at a time.
 const TOGETHER: usize = 8;
@@ -43,7 +42,7 @@ pub(crate) struct Exporter {
     keep: Duration,
     is_listed: bool,
     /// The services whose objects may differ.
-    dirty: BTreeSet<String>,
+    pub(super) dirty: BTreeSet<String>,
     /// Those that have failed, and are tried again.
     failed: BTreeSet<String>,
     waits: Backoff,
@@ -162,15 +161,6 @@ impl Exporter {
         outcomes.into_iter().for_each(|outcome| self.note(outcome));
     }
 
-    /// Deletes everything that this exporter has written.
-    pub(crate) async fn remove_everything(&mut self) {
-        self.mark_everything();
-        for name in std::mem::take(&mut self.dirty) {
-            let outcome = self.objects.reconcile(&self.view, &name, Wanted::Removed).await;
-            self.note(outcome);
-        }
-    }
-
     fn wanted(&mut self, name: String, now: Instant) -> (String, Wanted) {
         let offered = self.offered(&name);
         if !offered.is_empty() {
@@ -228,7 +218,7 @@ impl Exporter {
         offered
     }
 
-    fn note(&mut self, outcome: Outcome) {
+    pub(super) fn note(&mut self, outcome: Outcome) {
         for (key, version, content) in outcome.written {
             self.objects.written.insert(key, (version, content));
         }
@@ -269,49 +259,7 @@ impl Exporter {
         self.objects.written.remove(&key);
     }
 
-    /// Removes the objects of other exporters whose Lease has ended.
-    async fn collect(&mut self) {
-        let services = self
-            .view
-            .services()
-            .filter_map(|it| exporter_of(it.metadata.labels.as_ref(), MANAGED_BY));
-        let slices = self
-            .view
-            .all_slices()
-            .filter_map(|it| exporter_of(it.metadata.labels.as_ref(), SLICE_MANAGED_BY));
-        let is_other = |exporter: &&str| *exporter != self.objects.writer.name;
-        let others: BTreeSet<&str> = services.chain(slices).filter(is_other).collect();
-        if others.is_empty() {
-            return;
-        }
-        let ended = match self.lease.ended(others.into_iter()).await {
-            Ok(ended) => ended,
-            Err(error) => return self.report(problem::LEASE, &problem::described(&error)),
-        };
-        for exporter in ended {
-            info!(exporter, "Lease of an exporter has ended, removing its objects");
-            if let Err(error) = self.collect_of(&exporter).await {
-                self.report(&exporter, &problem::described(&error));
-            }
-        }
-    }
-
-    async fn collect_of(&self, exporter: &str) -> Result<(), kube::Error> {
-        let is_of = |labels, manager| exporter_of(labels, manager) == Some(exporter);
-        for slice in self.view.all_slices() {
-            if is_of(slice.metadata.labels.as_ref(), SLICE_MANAGED_BY) {
-                delete(&self.objects.slices, slice).await?;
-            }
-        }
-        for service in self.view.services() {
-            if is_of(service.metadata.labels.as_ref(), MANAGED_BY) {
-                delete(&self.objects.services, service).await?;
-            }
-        }
-        Ok(())
-    }
-
-    fn mark_everything(&mut self) {
+    pub(super) fn mark_everything(&mut self) {
         self.dirty.extend(self.instances.names().cloned());
         let writer = &self.objects.writer;
         let services = self.view.services();
@@ -323,7 +271,7 @@ impl Exporter {
     }
 
     /// Reports a problem once, until it is another one.
-    fn report(&mut self, subject: &str, (text, remedy): &(String, String)) {
+    pub(super) fn report(&mut self, subject: &str, (text, remedy): &(String, String)) {
         let before = self.problems.insert(subject.to_owned(), text.clone());
         if before.as_ref() != Some(text) {
             warn!(subject, error = text, remedy, "Not exported");
