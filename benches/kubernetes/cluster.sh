@@ -89,7 +89,7 @@ images() {
     cp /bin/busybox "$root/bin/"
     for name in sh sleep wget nc httpd touch rm; do ln -s busybox "$root/bin/$name"; done
     echo ready >"$root/www/index.html"
-    tar -C "$root" -c . | docker import -c 'ENV PATH=/bin' -c 'ENTRYPOINT ["/bin/portolan"]' -c 'USER 65532' - portolan:0.1.0
+    tar -C "$root" -c . | docker import -c 'ENV PATH=/bin' -c 'ENV HOME=/var/lib/portolan' -c 'WORKDIR /var/lib/portolan' -c 'ENTRYPOINT ["/bin/portolan"]' -c 'USER 65532' - portolan:0.1.0
     tar -C "$root" -c . | docker import -c 'ENV PATH=/bin' - tools:latest
     printf '#include <unistd.h>\n#include <signal.h>\nstatic void end(int s){_exit(0);}\nint main(){signal(SIGTERM,end);signal(SIGINT,end);for(;;)pause();}\n' >"$W/pause.c"
     gcc -Os -static -o "$W/pause" "$W/pause.c"

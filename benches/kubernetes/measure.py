@@ -120,7 +120,7 @@ def slice_ready(line):
 def registry_event(line):
     event = json.loads(line)
     name = (event.get("endpoint") or {}).get("name")
-    return None if name != "web" else {"type": event["type"]}
+    return None if name not in ("web", "agented") else {"type": event["type"]}
 
 
 def dotted_time(text):
@@ -242,6 +242,31 @@ def readiness(url):
     figures("container killed, to the watch outside", [it[1] for it in killed])
 
 
+def agented(url):
+    """The same for a program under `portolan run`, whose session with the registry ends with the process."""
+    create("/api/v1/namespaces/demo/services", {"metadata": {"name": "agented"}, "spec": {
+        "selector": {"app": "agented"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}})
+    slices = Follower(watch("/apis/discovery.k8s.io/v1beta1/namespaces/demo/endpointslices?labelSelector=kubernetes.io/service-name%3Dagented"), slice_ready)
+    outside = Follower(lines_of("portolan", "--registry", url, "--scope", "agents", "watch", "--json"), registry_event)
+    server = ["/bin/busybox", "httpd", "-f", "-p", "8000", "-h", "/www"]
+    run_ = ["/bin/portolan", "--scope", "agents", "run", "--name", "agented", "--preferred", "8000", "--strict", "--", *server]
+    pod("agented", run_, {"tcpSocket": {"port": 8000}, "periodSeconds": 1}, {"app": "agented"})
+    began = 0
+    agent, slice_ = [], []
+    for _ in range(3):
+        slices.wait(lambda it: it["ready"], began, 120)
+        outside.wait(lambda it: it["type"] in ("registered", "health"), began, 120)
+        time.sleep(3)
+        id_ = container("agented", "main")
+        began = time.time()
+        run("docker", "kill", "--signal", "KILL", id_)
+        agent.append(outside.wait(lambda it: it["type"] in ("deregistered", "expired"), began) - began)
+        slice_.append(slices.wait(lambda it: not it["ready"], began) - began)
+        began = time.time()
+    figures("container of `portolan run` killed, to the watch outside", agent)
+    figures("container of `portolan run` killed, to the slice", slice_)
+
+
 def put(url, path, body=None):
     data = b"" if body is None else json.dumps(body).encode()
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
@@ -280,6 +305,7 @@ def main():
     try:
         url = install()
         readiness(url)
+        agented(url)
         laptop(url)
         kubernetes = run("docker", "ps", "--format", "{{.Names}}")
         for process in ("import", "export"):

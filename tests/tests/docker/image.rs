@@ -31,10 +31,11 @@ fn image_serves_as_an_unprivileged_user_and_reports_its_health() {
         ensure!(labels["org.opencontainers.image.version"] == env!("CARGO_PKG_VERSION"), "{image}");
         ensure!(image["Config"]["User"] == "65532:65532", "{image}");
 
-        // As a pod with the strictest security context.
-        let strict = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"];
+        // As a pod with the strictest security context: an emptyDir of Kubernetes is writable for everybody and has no sticky bit.
+        let strict = ["--read-only", "--tmpfs", "/tmp:mode=2777", "--cap-drop", "ALL"];
+        let runtime = ["--env", "PORTOLAN_PORT_ALLOCATOR__RUNTIME_DIR=/dev/shm/portolan"];
         let run = ["run", "--detach", "--name", "registry", "--security-opt", "no-new-privileges"];
-        docker.run(&[&run[..], &strict, &[IMAGE]].concat())?;
+        docker.run(&[&run[..], &strict, &runtime, &[IMAGE]].concat())?;
         wait_for("the container to be healthy", || {
             let state = inspect(&docker, "registry")?["State"].clone();
             ensure!(state["Health"]["Status"] == "healthy", "{state}");
