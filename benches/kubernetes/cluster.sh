@@ -5,7 +5,7 @@
 #   PORTOLAN_KUBERNETES=DIRECTORY benches/kubernetes/cluster.sh TARGET_DIRECTORY [measure.py's arguments]
 #
 # DIRECTORY/bin has kube-apiserver, -controller-manager, -scheduler, kubelet and kube-proxy, each also as .xz; TARGET_DIRECTORY has debug/portolan,
-# debug/portolan-kubernetes and tools/helm/helm. It needs docker.io, etcd-server, busybox-static, conntrack, iptables, dnsmasq-base, gcc and jq.
+# debug/portolan-kubernetes and tools/helm/helm. It needs docker.io, etcd-server, busybox-static, curl, conntrack, iptables, dnsmasq-base, gcc and jq.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TARGET=$(realpath "$1")
@@ -84,6 +84,10 @@ images() {
     local name library
     for name in portolan portolan-kubernetes; do
         strip -o "$root/bin/$name" "$TARGET/debug/$name"
+    done
+    # A client whose resolver is that of the C library.
+    cp "$(command -v curl)" "$root/bin/"
+    for name in portolan portolan-kubernetes curl; do
         for library in $(ldd "$root/bin/$name" | grep -o '/[^ ]*'); do cp -L --parents -n "$library" "$root/"; done
     done
     cp /bin/busybox "$root/bin/"

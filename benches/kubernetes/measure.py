@@ -280,14 +280,19 @@ def laptop(url):
     PROCESSES.append(subprocess.Popen(["busybox", "httpd", "-f", "-p", f"{HOST}:18123", "-h", f"{W}/laptop"]))
     slices = Follower(watch("/apis/discovery.k8s.io/v1beta1/namespaces/dev/endpointslices"), slice_ready)
     client = container("watcher", "main")
-    ask = lambda: run("docker", "exec", client, "/bin/busybox", "wget", "-T", "1", "-q", "-O", "-", "http://laptop.dev.svc/", check=False)
+    ask = lambda: run("docker", "exec", client, "/bin/curl", "-s", "-m", "1", "http://laptop.dev.svc/", check=False)
+
+    def answers():
+        put(url, "/api/v1/services/laptop-1/heartbeat")
+        return "from the laptop" in ask()
+
     body = {"name": "laptop", "host": HOST, "port": 18123, "protocol": "http", "ttl": 3}
     shown, reached, gone, late = [], [], [], []
     for _ in range(5):
         began = time.time()
         put(url, "/api/v1/services/laptop-1", body)
         shown.append(slices.wait(lambda it: it["ready"] == [HOST] and not it["deleted"], began) - began)
-        wait("answer of the laptop", lambda: "from the laptop" in ask(), 20)
+        wait("answer of the laptop", answers, 20)
         reached.append(time.time() - began)
         put(url, "/api/v1/services/laptop-1/heartbeat")
         last = time.time()

@@ -1,6 +1,7 @@
 //! Services of the registry as Services and endpoint slices of a real API server.
 
 mod failures;
+mod load;
 mod replicas;
 
 use anyhow::{Context as _, Result, ensure};

@@ -86,7 +86,7 @@ fn watch_events(env: &portolan_tests::TestEnv) -> Result<Vec<Value>> {
     whole.lines().skip(1).map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
-fn memory(process: u32) -> Result<String> {
+pub(super) fn memory(process: u32) -> Result<String> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find(|line| line.starts_with("VmRSS")).context("no VmRSS")?;
     Ok(line.to_owned())

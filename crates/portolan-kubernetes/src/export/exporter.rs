@@ -24,6 +24,8 @@ use super::reconcile::{Objects, Outcome, Wanted, Written};
 
 /// How many services are written at a time.
 const TOGETHER: usize = 8;
+/// How many services are written before anything else is done.
+const AT_ONCE: usize = 200;
 /// The waits before what has failed is tried again.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -131,6 +133,8 @@ impl Exporter {
                     self.mark_everything();
                 }
             }
+            // Another replica was faster.
+            Err(error) if problem::is_conflict(&error) => {}
             Err(error) => self.report(problem::LEASE, &problem::described(&error)),
         }
         if self.lease.is_held() && self.is_listed {
@@ -152,7 +156,12 @@ impl Exporter {
             self.removed_at.retain(|_, at| *at > now);
             return;
         }
-        let names = std::mem::take(&mut self.dirty);
+        let mut names = std::mem::take(&mut self.dirty);
+        if let Some(first_later) = names.iter().nth(AT_ONCE).cloned() {
+            // The Lease is renewed between two rounds.
+            self.dirty = names.split_off(&first_later);
+            self.retry_at = Some(now);
+        }
         let wanted: Vec<_> = names.into_iter().map(|name| self.wanted(name, now)).collect();
         let (objects, view) = (&self.objects, &self.view);
         let outcomes = stream::iter(wanted)
@@ -191,6 +200,7 @@ impl Exporter {
     fn offered(&mut self, name: &str) -> Vec<Offered> {
         let known: Vec<_> = self.instances.of(name).cloned().collect();
         if known.is_empty() {
+            self.problems.remove(name);
             return Vec::new();
         }
         if !is_label(name) || !name.starts_with(|first: char| first.is_ascii_lowercase()) {

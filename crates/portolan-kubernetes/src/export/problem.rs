@@ -30,6 +30,9 @@ pub(super) fn described(error: &Error) -> (String, String) {
         Error::Api(status) if status.code == 403 => {
             "grant the rights in packaging/kubernetes/export.yaml"
         }
+        Error::Api(status) if status.code == 404 => {
+            "create the namespace; if the cluster was upgraded, start the export again"
+        }
         error => cluster::remedy(error).unwrap_or("none needed if the API server returns"),
     };
     (cluster::describe(error), remedy.to_owned())
@@ -50,5 +53,10 @@ pub(super) fn is_temporary(problem: &Problem) -> bool {
 
 /// Whether somebody else has changed the object meanwhile, which the watch is about to report.
 pub(super) fn is_race(problem: &Problem) -> bool {
-    matches!(problem, Problem::Api(Error::Api(status)) if status.code == 409)
+    matches!(problem, Problem::Api(error) if is_conflict(error))
+}
+
+/// Whether the object is not as it was last seen.
+pub(super) fn is_conflict(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if status.code == 409)
 }

@@ -1,6 +1,6 @@
 //! What others do to the cluster and to the exporter.
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use portolan_tests::isolated;
 use portolan_tests::kubernetes::{BRIDGE, ControlPlane};
 use serde_json::{Value, json};
