@@ -230,7 +230,8 @@ impl<H> DiscoveryClientBuilder<H> {
         });
         let reporter = feeds.failure_reporter(&lifecycle);
         let resolver = CachedResolver::new(resolver, cached, suspects, lifecycle.clone(), metrics)
-            .reporting_to(reporter);
+            .reporting_to(reporter)
+            .preferring(config.locality());
         Ok(DiscoveryClient::new(resolver, feeds, broadcaster, lifecycle, registry_url))
     }
 }

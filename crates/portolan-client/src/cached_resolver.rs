@@ -14,6 +14,7 @@ use crate::discovered::Discovered;
 use crate::error::DiscoverError;
 use crate::failure_reporter::FailureReporter;
 use crate::lifecycle::Lifecycle;
+use crate::locality::Locality;
 use crate::options::LookupOptions;
 use crate::refresh::Refresher;
 use crate::resolver::Resolver;
@@ -26,6 +27,7 @@ pub(crate) struct CachedResolver {
     /// `None` if the configuration turns the cache off.
     cached: Option<Cached>,
     suspects: Arc<Suspects>,
+    locality: Arc<Locality>,
     refresher: Refresher,
     /// `None` if no strategy uses the registry.
     reporter: Option<Arc<FailureReporter>>,
@@ -58,12 +60,23 @@ impl CachedResolver {
         let cached = cached.map(|(cache, sync)| Cached { cache, sync: Arc::new(sync) });
         let refresher = Refresher::new(lifecycle);
         let resolver = Arc::new(resolver);
-        Self { resolver, cached, suspects, refresher, reporter: None, metrics }
+        let locality = Arc::default();
+        Self { resolver, cached, suspects, locality, refresher, reporter: None, metrics }
     }
 
     /// Tells the registry of failed connections too.
     pub(crate) fn reporting_to(self, reporter: Option<Arc<FailureReporter>>) -> Self {
         Self { reporter, ..self }
+    }
+
+    /// Prefers near instances among those that are as good otherwise.
+    pub(crate) fn preferring(self, locality: Locality) -> Self {
+        Self { locality: Arc::new(locality), ..self }
+    }
+
+    /// Returns which instances are preferred.
+    pub(crate) fn locality(&self) -> &Locality {
+        &self.locality
     }
 
     /// Fails if discovery is disabled or the client is closed.
@@ -93,7 +106,7 @@ impl CachedResolver {
         options: &LookupOptions,
     ) -> Result<Vec<ServiceEndpoint>, DiscoverError> {
         let Answer { resolution, .. } = self.find(name, true, options).await?;
-        Ok(select::all(&resolution.candidates, &self.suspects))
+        Ok(self.all(&resolution))
     }
 
     /// Asks the strategies without the cache and returns the attempts as well.
@@ -115,9 +128,7 @@ impl CachedResolver {
         options: &LookupOptions,
     ) -> (Vec<Attempt>, Result<Vec<ServiceEndpoint>, DiscoverError>) {
         match self.resolve(name, true, options).await {
-            Ok((resolution, attempts)) => {
-                (attempts, Ok(select::all(&resolution.candidates, &self.suspects)))
-            }
+            Ok((resolution, attempts)) => (attempts, Ok(self.all(&resolution))),
             Err(error) => (error.attempts().to_vec(), Err(error)),
         }
     }
@@ -223,8 +234,12 @@ impl CachedResolver {
         });
     }
 
+    fn all(&self, resolution: &Resolution) -> Vec<ServiceEndpoint> {
+        select::all(&resolution.candidates, &self.suspects, &self.locality)
+    }
+
     fn select(&self, resolution: &Resolution, stale: bool) -> Result<Discovered, DiscoverError> {
-        let selected = select::one(&resolution.candidates, &self.suspects);
+        let selected = select::one(&resolution.candidates, &self.suspects, &self.locality);
         let selected = selected.ok_or(DiscoverError::Closed)?;
         let endpoint = (*selected.endpoint).clone();
         let strategy = resolution.strategy_of(selected);

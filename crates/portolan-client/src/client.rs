@@ -68,7 +68,8 @@ impl<H> DiscoveryClient<H> {
     }
 
     /// Looks up one instance: the first scope with an instance, then the best health, then the
-    /// lowest priority, then at random by weight.
+    /// lowest priority, then the nearest if [`DiscoveryConfig::zone`](crate::DiscoveryConfig::zone) or
+    /// [`prefer_same_host`](crate::DiscoveryConfig::prefer_same_host) is set, then at random by weight.
     pub fn discover<N: ToServiceName + ?Sized>(&self, name: &N) -> Discover {
         Discover::new(self.lookup(name))
     }

@@ -10,6 +10,7 @@ use portolan_core::{Protocol, Remedy, ServiceName, TlsConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::dns_config::{DnsConfig, InvalidDomain};
+use crate::locality::Locality;
 use crate::registry_client::{RegistryClientConfig, RegistryClientError, check_urls};
 use crate::static_endpoints::ConfiguredEndpoints;
 use crate::strategy_name::StrategyName;
@@ -52,6 +53,12 @@ pub struct DiscoveryConfig {
     /// The well-known ports of services on this host, for the strategy `default`, in addition to
     /// the built-in ones of `postgres`, `redis` and so on. Default empty.
     pub default_ports: BTreeMap<ServiceName, NonZeroU16>,
+    /// The zone of this host: instances whose metadata entry `zone` is this one are selected before others that are as usable.
+    /// Default none.
+    pub zone: Option<String>,
+    /// Whether instances on this host are selected before all others that are as usable, those of the zone included. Default
+    /// false.
+    pub prefer_same_host: bool,
     /// The user as which the registry on this host runs, by name or number, beside this user and root: no other user gets the
     /// token. Default none.
     pub registry_user: Option<String>,
@@ -98,6 +105,9 @@ pub enum InvalidDiscovery {
     /// A cache without entries.
     #[error("discovery.cache.max_entries: must be greater than zero")]
     NoRoom,
+    /// A zone without a name.
+    #[error("discovery.zone: empty; expected the name of a zone, such as eu-1a")]
+    EmptyZone,
     /// The registry's URL or the token is not valid.
     #[error("discovery.registry_url: {0}")]
     Registry(#[source] RegistryClientError),
@@ -126,6 +136,9 @@ impl DiscoveryConfig {
         if self.cache.enabled && self.cache.max_entries == 0 {
             return Err(InvalidDiscovery::NoRoom);
         }
+        if self.zone.as_ref().is_some_and(|zone| zone.trim().is_empty()) {
+            return Err(InvalidDiscovery::EmptyZone);
+        }
         self.dns.domain().map_err(InvalidDiscovery::Domain)?;
         check_urls(&self.registry_url).map_err(InvalidDiscovery::Registry)?;
         for url in &self.registry_urls {
@@ -140,6 +153,11 @@ impl DiscoveryConfig {
             true => self.registry_url.clone(),
             false => self.registry_urls.join(","),
         }
+    }
+
+    /// Returns which instances are preferred.
+    pub(crate) fn locality(&self) -> Locality {
+        Locality { same_host: self.prefer_same_host, zone: self.zone.clone() }
     }
 
     /// Returns the same if it differs from the default.
@@ -164,6 +182,8 @@ impl Default for DiscoveryConfig {
             dns: DnsConfig::default(),
             endpoints: BTreeMap::new(),
             default_ports: BTreeMap::new(),
+            zone: None,
+            prefer_same_host: false,
             registry_user: None,
             url_schemes: BTreeSet::new(),
         }
@@ -189,6 +209,7 @@ impl InvalidDiscovery {
             }
             Self::NoTime(key) => return format!("discovery.timeouts.{key}"),
             Self::NoRoom => "cache.max_entries",
+            Self::EmptyZone => "zone",
             Self::Registry(_) => "registry_url",
             Self::Registries(_) => "registry_urls",
             Self::Domain(_) => "dns.domain",
@@ -209,6 +230,7 @@ impl Remedy for InvalidDiscovery {
             }
             Self::Registry(error) | Self::Registries(error) => error.remedy(),
             Self::Domain(error) => error.remedy(),
+            Self::EmptyZone => Some("remove the setting if this host has no zone".into()),
             Self::NoStrategy | Self::NoTime(_) => None,
         }
     }

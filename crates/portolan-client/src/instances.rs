@@ -6,7 +6,6 @@
 mod follow;
 mod instance;
 mod load;
-mod locality;
 mod picked;
 mod set;
 
@@ -26,13 +25,13 @@ use crate::cached_resolver::CachedResolver;
 use crate::error::DiscoverError;
 use crate::feeds::Feeds;
 use crate::lifecycle::Lifecycle;
+use crate::locality::Locality;
 use crate::selection::LoadBalancingPolicy;
 
 pub(crate) use instance::Instance;
 pub use picked::PickedInstance;
 
 use follow::Follower;
-use locality::Locality;
 use set::InstanceSet;
 
 /// Opens a [`ServiceInstances`]; `await` it.
@@ -74,7 +73,7 @@ impl OpenInstances {
         lifecycle: Lifecycle,
         guard: Arc<DropGuard>,
     ) -> Self {
-        let (policy, locality) = (LoadBalancingPolicy::default(), Locality::default());
+        let (policy, locality) = (LoadBalancingPolicy::default(), resolver.locality().clone());
         Self { name, resolver, feeds, lifecycle, guard, policy, locality }
     }
 
@@ -84,14 +83,15 @@ impl OpenInstances {
         self
     }
 
-    /// Selects instances on this host before all others, as long as they are as usable. Default false.
+    /// Selects instances on this host before all others, as long as they are as usable. Default: as the
+    /// setting [`prefer_same_host`](crate::DiscoveryConfig::prefer_same_host).
     pub fn prefer_same_host(mut self, prefer: bool) -> Self {
         self.locality.same_host = prefer;
         self
     }
 
-    /// Selects instances whose metadata entry `zone` is this one before all others, as long as they are as usable. Default
-    /// none.
+    /// Selects instances whose metadata entry `zone` is this one before all others, as long as they are as usable.
+    /// Default: the setting [`zone`](crate::DiscoveryConfig::zone).
     pub fn prefer_zone(mut self, zone: impl Into<String>) -> Self {
         self.locality.zone = Some(zone.into());
         self

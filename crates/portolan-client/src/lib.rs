@@ -29,6 +29,7 @@ mod handshake;
 mod instances;
 mod lazy_broadcaster;
 mod lifecycle;
+mod locality;
 mod options;
 mod proof;
 mod refresh;

@@ -1,4 +1,4 @@
-//! Selection among candidates: by proof, by health, by priority, then at random by weight.
+//! Selection among candidates: by proof, by health, by priority, by distance, then at random by weight.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use rand::RngExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::locality::{Locality, is_on_this_host};
 use crate::strategy::Candidate;
 
 /// How long an instance is avoided after a reported failure: the usual ejection time of load
@@ -59,10 +60,28 @@ impl Suspects {
     }
 }
 
-/// Returns one of the best candidates, at random by weight; `None` without candidates.
-pub(crate) fn one<'a>(candidates: &'a [Candidate], suspects: &Suspects) -> Option<&'a Candidate> {
+/// Returns one of the nearest of the best candidates, at random by weight; `None` without candidates.
+pub(crate) fn one<'a>(
+    candidates: &'a [Candidate],
+    suspects: &Suspects,
+    locality: &Locality,
+) -> Option<&'a Candidate> {
     let best = candidates.iter().map(|c| rank(c, suspects)).min()?;
     let equals = || candidates.iter().filter(|c| rank(c, suspects) == best);
+    if locality.is_none() {
+        return at_random(equals);
+    }
+    let mut near: Vec<(u8, &Candidate)> = equals().map(|c| (distance(c, locality), c)).collect();
+    let nearest = near.iter().map(|(distance, _)| *distance).min()?;
+    near.retain(|(distance, _)| *distance == nearest);
+    at_random(|| near.iter().map(|(_, candidate)| *candidate))
+}
+
+/// Returns one of these, at random by weight.
+fn at_random<'a, I>(equals: impl Fn() -> I) -> Option<&'a Candidate>
+where
+    I: Iterator<Item = &'a Candidate> + Clone,
+{
     let weights = equals().map(|candidate| candidate.weight);
     equals().nth(by_weight(weights, |bound| rand::rng().random_range(0..bound)))
 }
@@ -86,9 +105,14 @@ pub(crate) fn by_weight(
 }
 
 /// Returns every instance, the best first.
-pub(crate) fn all(candidates: &[Candidate], suspects: &Suspects) -> Vec<ServiceEndpoint> {
+pub(crate) fn all(
+    candidates: &[Candidate],
+    suspects: &Suspects,
+    locality: &Locality,
+) -> Vec<ServiceEndpoint> {
     let mut ordered: Vec<&Candidate> = candidates.iter().collect();
-    ordered.sort_by_key(|candidate| rank(candidate, suspects));
+    ordered
+        .sort_by_cached_key(|candidate| (rank(candidate, suspects), distance(candidate, locality)));
     ordered.into_iter().map(|candidate| (*candidate.endpoint).clone()).collect()
 }
 
@@ -106,6 +130,10 @@ fn rank(candidate: &Candidate, suspects: &Suspects) -> impl Ord + use<> {
     let is_critical = endpoint.health == HealthStatus::Critical;
     let (is_draining, is_suspect) = (endpoint.is_draining(), suspects.contains(&endpoint.id));
     (is_draining, is_suspect, is_critical, *proof, endpoint.health, *priority)
+}
+
+fn distance(candidate: &Candidate, locality: &Locality) -> u8 {
+    locality.distance(&candidate.endpoint, || is_on_this_host(&candidate.endpoint))
 }
 
 #[cfg(test)]

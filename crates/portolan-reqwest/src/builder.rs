@@ -36,7 +36,7 @@ impl ServiceClientBuilder {
             open: Box::new(open),
             mapped: Mapped::new(),
             policy: LoadBalancingPolicy::default(),
-            same_host: false,
+            same_host: None,
             zone: None,
             attempts: ATTEMPTS,
             attempt_timeout: ATTEMPT,
@@ -51,13 +51,14 @@ impl ServiceClientBuilder {
         self
     }
 
-    /// Selects instances on this host before all others. Default false.
+    /// Selects instances on this host before all others. Default: as the setting `discovery.prefer_same_host`.
     pub fn prefer_same_host(mut self, prefer: bool) -> Self {
-        self.settings.same_host = prefer;
+        self.settings.same_host = Some(prefer);
         self
     }
 
-    /// Selects instances whose metadata entry `zone` is this one before all others. Default none.
+    /// Selects instances whose metadata entry `zone` is this one before all others. Default: the setting
+    /// `discovery.zone`.
     pub fn prefer_zone(mut self, zone: impl Into<String>) -> Self {
         self.settings.zone = Some(zone.into());
         self

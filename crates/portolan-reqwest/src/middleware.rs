@@ -36,7 +36,7 @@ pub(crate) struct Settings {
     pub(crate) open: Open,
     pub(crate) mapped: Mapped,
     pub(crate) policy: LoadBalancingPolicy,
-    pub(crate) same_host: bool,
+    pub(crate) same_host: Option<bool>,
     pub(crate) zone: Option<String>,
     pub(crate) attempts: usize,
     pub(crate) attempt_timeout: Duration,
@@ -60,7 +60,10 @@ impl ServiceMiddleware {
     async fn instances(&self, name: &ServiceName) -> Opened<ServiceInstances> {
         let Settings { open, policy, same_host, zone, .. } = &self.settings;
         let open = async {
-            let mut opened = open(name).policy(*policy).prefer_same_host(*same_host);
+            let mut opened = open(name).policy(*policy);
+            if let Some(prefer) = same_host {
+                opened = opened.prefer_same_host(*prefer);
+            }
             if let Some(zone) = zone {
                 opened = opened.prefer_zone(zone);
             }

@@ -324,13 +324,13 @@ async fn health_of_a_leased_instance_comes_from_the_strategy_that_knows_it() {
     let rig = Rig::new(&order, &script);
     let found = rig.run(&key(false)).await.0.unwrap();
     let suspects = crate::select::Suspects::new();
-    let selected = crate::select::one(&found.candidates, &suspects).unwrap();
+    let selected = crate::select::one(&found.candidates, &suspects, &Default::default()).unwrap();
     assert_eq!(selected.endpoint.port, 8081, "the leased instance is critical");
     assert_eq!(found.strategy_of(selected).as_str(), "broadcast");
 
     let rig = Rig::new(&order, &[("default", &leased), ("registry", &[Say::Found(8081)])]);
     let found = rig.run(&key(false)).await.0.unwrap();
-    let selected = crate::select::one(&found.candidates, &suspects).unwrap();
+    let selected = crate::select::one(&found.candidates, &suspects, &Default::default()).unwrap();
     assert_eq!((selected.endpoint.port, selected.proof), (8080, Proof::Leased));
 }
 

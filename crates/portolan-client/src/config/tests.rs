@@ -30,6 +30,8 @@ fn defaults_are_those_of_the_specification() {
         "dns": {"domain": null, "servers": []},
         "endpoints": {},
         "default_ports": {},
+        "zone": null,
+        "prefer_same_host": false,
         "registry_user": null,
         "url_schemes": [],
     });
@@ -57,6 +59,7 @@ fn invalid_setting_is_named_with_what_is_expected() {
             json!({"timeouts": {"overall": "0s"}}),
             "discovery.timeouts.overall: must be greater than zero",
         ),
+        (json!({"zone": " "}), "discovery.zone: empty; expected the name of a zone"),
         (json!({"cache": {"max_entries": 0}}), "set discovery.cache.enabled to false"),
         (
             json!({"registry_url": "ftp://r"}),

@@ -2,20 +2,17 @@
 
 use std::sync::Arc;
 
-use portolan_broadcast::interfaces::is_own_address;
 use portolan_core::{HealthStatus, ServiceEndpoint};
 
+use crate::locality::{Locality, is_on_this_host};
 use crate::proof::Proof;
 use crate::select::Suspects;
 use crate::strategy::Candidate;
 
 use super::load::InstanceLoad;
-use super::locality::Locality;
 
 /// The metadata entry with the weight of an instance.
 const WEIGHT: &str = "weight";
-/// The metadata entry with the zone of an instance.
-const ZONE: &str = "zone";
 
 /// An instance of a service, and its load.
 #[derive(Debug)]
@@ -64,22 +61,12 @@ impl Instance {
         (endpoint.is_draining(), is_suspect, is_critical, is_unchecked, self.priority)
     }
 
-    /// Returns how far away the instance is: 0 on this host, 1 in the zone, 2 elsewhere. What the locality does not ask for
-    /// does not count.
+    /// Returns how far away the instance is; see [`Locality::distance`].
     pub(crate) fn distance(&self, locality: &Locality) -> u8 {
-        let zone = self.endpoint.metadata.get(ZONE);
-        match locality {
-            Locality { same_host: true, .. } if self.is_on_this_host => 0,
-            Locality { zone: Some(own), .. } if zone == Some(own) => 1,
-            _ => 2,
-        }
+        locality.distance(&self.endpoint, || self.is_on_this_host)
     }
 }
 
 fn is_same_run(known: &ServiceEndpoint, now: &ServiceEndpoint) -> bool {
     (&known.host, known.port, known.incarnation) == (&now.host, now.port, now.incarnation)
-}
-
-fn is_on_this_host(endpoint: &ServiceEndpoint) -> bool {
-    endpoint.host.is_loopback() || endpoint.host.address().is_some_and(is_own_address)
 }

@@ -10,12 +10,12 @@ use tokio::time::timeout;
 
 use crate::cached_resolver::CachedResolver;
 use crate::error::DiscoverError;
+use crate::locality::Locality;
 use crate::select::Suspects;
 use crate::selection::{Cursor, LoadBalancingPolicy};
 use crate::strategy::Candidate;
 
 use super::instance::Instance;
-use super::locality::Locality;
 
 /// Usable instances, ordered by id.
 pub(crate) type Usable = Arc<[Arc<ServiceEndpoint>]>;

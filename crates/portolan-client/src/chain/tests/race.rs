@@ -19,7 +19,7 @@ async fn found(rig: &Rig, all: bool) -> (Option<(u16, &'static str)>, u64, Vec<S
     let (found, outcomes) = rig.run(&key(all)).await;
     let found = found.map(|found| {
         let suspects = crate::select::Suspects::new();
-        let best = crate::select::one(&found.candidates, &suspects).unwrap();
+        let best = crate::select::one(&found.candidates, &suspects, &Default::default()).unwrap();
         (best.endpoint.port, found.strategy_of(best).as_str())
     });
     (found, u64::try_from(began.elapsed().as_millis()).unwrap(), outcomes)
