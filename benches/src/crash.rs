@@ -1,8 +1,12 @@
-//! How soon a watcher learns that a service and its wrapper were killed, next to the end of a lease in etcd.
+//! How soon a watcher learns that a service and its wrapper were killed, next to the end of a lease in etcd and of a check by
+//! TTL in Consul.
 //!
 //! The TTL of the service is an hour, so only its session tells the registry. The lease in etcd has the shortest TTL that etcd
-//! grants with its default settings, 2 s, and is kept alive every third of it, as etcd's own clients do. The moment of the kill
-//! is spread evenly over that interval.
+//! grants with its default settings, 2 s, and the check in Consul has the same. Both are renewed every third of it, as etcd's own
+//! clients do. The moment of the kill is spread evenly over that interval.
+
+mod consul;
+mod leases;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,7 +14,6 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use portolan_etcd::{EtcdEvent, KeyRange, Transaction, WatchItem};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bench_env::BenchEnv;
@@ -24,8 +27,8 @@ use crate::statistics::percentile;
 pub const LISTEN: &str = "listen";
 
 const TRIALS: usize = 100;
-/// The shortest TTL of a lease that etcd grants by default, in seconds.
-const LEASE: i64 = 2;
+/// The TTL in etcd, the shortest of a lease that it grants by default, and in Consul.
+const TTL: Duration = Duration::from_secs(2);
 
 /// Listens on a port until this process is killed.
 pub fn listen(port: &str) -> Result<()> {
@@ -37,7 +40,8 @@ pub fn listen(port: &str) -> Result<()> {
 /// Rows for a watcher of the server that holds the session, and for one of another server over the same store.
 pub(crate) fn rows() -> Result<Vec<Row>> {
     let etcd = Etcd::start()?;
-    let leases = leases(&etcd)?;
+    let baselines = Baselines { leases: leases::ends(&etcd)?, checks: consul::ends()? };
+    let changes = leases::changes(&etcd)?;
     let env = BenchEnv::new()?;
     let alone = ServedRegistry::start(&env, &[])?;
     let here = kills(&env, &alone, &alone)?;
@@ -49,17 +53,63 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
         (ServedRegistry::start(&env, &store)?, ServedRegistry::start(&env, &store)?);
     let there = kills(&env, &first, &second)?;
     let rows = [("the server", &here), ("another server over etcd", &there)];
-    Ok(rows.into_iter().flat_map(|(who, times)| rows_of(who, times, &leases)).collect())
+    let of_kills = rows.into_iter().flat_map(|(who, times)| baselines.rows(who, times));
+    Ok(of_kills.chain(share_of_etcd(&there, &changes)).collect())
 }
 
-fn rows_of(who: &str, times: &[u32], leases: &[u32]) -> [Row; 2] {
-    [("p50", 0.5, 5.0), ("p99", 0.99, 50.0)].map(|(name, share, goal)| {
-        let millis = |times| Unit::Millis(f64::from(percentile(times, share)) / 1000.0);
-        let what = format!("kill -9, seen by a watcher of {who} / lease of 2 s in etcd: {name}");
-        let (measured, baseline) = (millis(times), millis(leases));
-        let goal = Goal::AtMost(goal);
-        Row { what, measured, baseline, compared: measured, goal, specified: "" }
+/// What the same takes elsewhere, in microseconds.
+struct Baselines {
+    leases: Vec<u32>,
+    checks: Vec<u32>,
+}
+
+// === impl Baselines ===
+
+impl Baselines {
+    fn rows(&self, who: &str, times: &[u32]) -> Vec<Row> {
+        let beside =
+            [("lease of 2 s in etcd", &self.leases), ("check of 2 s in Consul", &self.checks)];
+        let row = |(name, share, goal), (other, baseline): (&str, &Vec<u32>)| Row {
+            what: format!("kill -9, seen by a watcher of {who} / {other}: {name}"),
+            measured: millis(times, share),
+            baseline: millis(baseline, share),
+            compared: millis(times, share),
+            goal: Goal::AtMost(goal),
+            specified: "",
+        };
+        let shares = [("p50", 0.5, 5.0), ("p99", 0.99, 50.0)];
+        shares.into_iter().flat_map(|share| beside.map(|other| row(share, other))).collect()
+    }
+}
+
+/// How much of the time over etcd is etcd's own: a bare client deletes a key, and another one watches it.
+fn share_of_etcd(there: &[u32], changes: &[u32]) -> [Row; 2] {
+    [("p50", 0.5), ("p99", 0.99)].map(|(name, share)| Row {
+        what: format!(
+            "kill -9, seen over etcd / a change that two bare clients of etcd make and see: {name}"
+        ),
+        measured: millis(there, share),
+        baseline: millis(changes, share),
+        compared: Unit::Times(
+            f64::from(percentile(there, share)) / f64::from(percentile(changes, share)),
+        ),
+        goal: Goal::Unset,
+        specified: "",
     })
+}
+
+fn millis(times: &[u32], share: f64) -> Unit {
+    Unit::Millis(f64::from(percentile(times, share)) / 1000.0)
+}
+
+/// Returns when the last renewal of a trial may be thought of: from now until a third of the TTL from now.
+fn killed(trial: usize) -> Result<Instant> {
+    let share = f64::from(u32::try_from(trial)?) / f64::from(u32::try_from(TRIALS)?);
+    Ok(Instant::now() + (TTL / 3).mul_f64(share))
+}
+
+fn micros_since(killed: Instant) -> Result<u32> {
+    Ok(u32::try_from(Instant::now().saturating_duration_since(killed).as_micros())?)
 }
 
 /// Kills services registered at one server, and returns when a watcher of the other one saw it, in microseconds.
@@ -73,47 +123,30 @@ fn kills(env: &BenchEnv, at: &ServedRegistry, seen_at: &ServedRegistry) -> Resul
         let killed = Instant::now();
         service.kill()?;
         watch.wait_for("deregistered")?;
-        times.push(u32::try_from(killed.elapsed().as_micros())?);
+        times.push(micros_since(killed)?);
         at.wait_for("discovery_registry_sessions 0")?;
     }
     Ok(times)
-}
-
-/// Stops renewing leases, and returns the times from the last renewal to the deletion of the key, in microseconds.
-fn leases(etcd: &Etcd) -> Result<Vec<u32>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let client = etcd.client()?;
-        let mut watch = client.watch(&KeyRange::with_prefix("/crash/"), 1).await?;
-        let mut killed = Vec::with_capacity(TRIALS);
-        for number in 0..TRIALS {
-            let lease = client.grant(LEASE).await?;
-            ensure!(client.keep_alive(lease).await?, "no lease");
-            let interval = Duration::from_secs(u64::try_from(LEASE)?) / 3;
-            let share = f64::from(u32::try_from(number)?) / f64::from(u32::try_from(TRIALS)?);
-            killed.push(Instant::now() + interval.mul_f64(share));
-            let put = Transaction::default().put(format!("/crash/{number}"), vec![], Some(lease));
-            client.transact(put).await?;
-        }
-        let mut times = Vec::with_capacity(TRIALS);
-        while times.len() < TRIALS {
-            let WatchItem::Batch(batch) = watch.next().await? else { continue };
-            for event in batch.events {
-                let EtcdEvent::Deleted(deleted) = event else { continue };
-                let key = String::from_utf8(deleted.key)?;
-                let number: usize = key.trim_start_matches("/crash/").parse()?;
-                let time = Instant::now().saturating_duration_since(killed[number]);
-                times.push(u32::try_from(time.as_micros())?);
-            }
-        }
-        Ok(times)
-    })
 }
 
 /// A service of `portolan run`.
 struct Service {
     wrapper: Child,
     program: Pid,
+}
+
+/// Returns the program below a wrapper, once it has been executed: the process that [`LISTEN`] names. Between them is the shim.
+fn listener_below(process: u32) -> Option<Pid> {
+    let children =
+        std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).ok()?;
+    children.split_whitespace().find_map(|child| {
+        let child: i32 = child.parse().ok()?;
+        let command = std::fs::read(format!("/proc/{child}/cmdline")).ok()?;
+        match command.split(|byte| *byte == 0).nth(1) {
+            Some(first) if first == LISTEN.as_bytes() => Pid::from_raw(child),
+            _ => listener_below(child.try_into().ok()?),
+        }
+    })
 }
 
 /// A watch of the service.
@@ -128,13 +161,9 @@ impl Service {
         let mut run = portolan(env.directory())?;
         run.args(["run", "--name", "api", "--ttl", "1h", "--registry", &url, "--"]);
         let mut wrapper = run.arg(own).args([LISTEN, "{port}"]).spawn()?;
-        let id = wrapper.id();
-        let children = format!("/proc/{id}/task/{id}/children");
         let began = Instant::now();
         loop {
-            let listed = std::fs::read_to_string(&children).unwrap_or_default();
-            let first = listed.split_whitespace().next().and_then(|it| it.parse().ok());
-            if let Some(program) = first.and_then(Pid::from_raw) {
+            if let Some(program) = listener_below(wrapper.id()) {
                 return Ok(Self { wrapper, program });
             }
             ensure!(wrapper.try_wait()?.is_none(), "`portolan run` has ended");

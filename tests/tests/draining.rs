@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use portolan_tests::{TIMEOUT, isolated, wait_for};
 use rustix::process::Signal;
 
@@ -41,5 +41,31 @@ fn instance_that_is_about_to_stop_serves_and_is_found_only_if_there_is_no_other(
         first.signal(Signal::TERM)?;
         first.wait(TIMEOUT)?;
         env.wait_registered("api", 0, TIMEOUT).map(drop)
+    });
+}
+
+#[test]
+fn service_of_a_stack_serves_on_while_it_drains() {
+    isolated(|env| {
+        let service =
+            format!("{{command: '{BINDER} {{port}}', port: 8090, drain: 10m, grace: 20m}}");
+        let file =
+            env.write("shop/portolan.yaml", &format!("name: shop\nservices:\n  api: {service}\n"))?;
+        let folder = file.parent().context("no folder")?;
+        let mut up = env.portolan(&["up"])?.directory(folder).spawn("up")?;
+        up.wait_for_line("bound 8090")?;
+        let listed = |text: &str| {
+            let listed = env.portolan(&["list", "--json"])?.directory(folder).run()?.text()?;
+            ensure!(listed.contains(text), "{text} is missing: {listed}");
+            Ok(())
+        };
+        wait_for("the instance", || listed("8090"))?;
+        up.signal(Signal::TERM)?;
+        wait_for("its state", || listed("draining"))?;
+        ensure!(up.ended()?.is_none(), "the stack has ended");
+        TcpStream::connect(("127.0.0.1", 8090))?;
+        // The second signal ends the wait.
+        up.signal(Signal::TERM)?;
+        up.wait(TIMEOUT).map(drop)
     });
 }

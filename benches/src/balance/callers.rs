@@ -14,7 +14,7 @@ use portolan_client::{DiscoveryClient, ServiceInstances};
 use portolan_core::ServiceEndpoint;
 use portolan_reqwest::ServiceClientBuilder;
 use portolan_tonic::ServiceChannel;
-use portolan_tower::{InstanceBalancer, RetryOnOther, balance, instance_uri};
+use portolan_tower::{Hedge, InstanceBalancer, RetryOnOther, balance, instance_uri};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tower::buffer::Buffer;
@@ -22,7 +22,7 @@ use tower::timeout::Timeout;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 
-use super::ATTEMPT;
+use super::{ATTEMPT, HEDGE};
 
 /// Sends a request and waits for the whole response.
 pub(crate) type Caller = Arc<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>;
@@ -61,6 +61,10 @@ pub(crate) fn tonic(_: &DiscoveryClient, instances: ServiceInstances) -> Result<
 
 pub(crate) fn tower_of_all(_: &DiscoveryClient, instances: ServiceInstances) -> Result<Caller> {
     caller(InstanceBalancer::new(instances, instance))
+}
+
+pub(crate) fn tower_hedged(_: &DiscoveryClient, instances: ServiceInstances) -> Result<Caller> {
+    caller(Hedge::new(InstanceBalancer::new(instances, instance), HEDGE))
 }
 
 pub(crate) fn tower_of_two(_: &DiscoveryClient, instances: ServiceInstances) -> Result<Caller> {

@@ -12,7 +12,7 @@ use super::command::{InvalidStackCommand, Shell, StackCommand};
 use super::env_file::EnvFiles;
 use super::error::InvalidStack;
 use super::files::FileEntry;
-use super::grace::Grace;
+use super::grace::{Drain, Grace};
 use super::needs::Needs;
 use super::port_spec::{MainPort, RangeText};
 use super::restart::Restart;
@@ -87,6 +87,8 @@ pub struct ServiceEntry {
     pub stop_signal: Option<StopSignal>,
     /// The time between the stop signal and SIGKILL, such as `10s`.
     pub grace: Option<Grace>,
+    /// How long the program serves on after it is published as draining, before its stop signal, such as `5s`. A part of `grace`.
+    pub drain: Option<Drain>,
     /// The services that must be discoverable and healthy, or in another state, before this one starts.
     #[serde(default)]
     pub needs: Needs,
@@ -123,6 +125,17 @@ impl ServiceEntry {
         }
     }
 
+    /// Without a rest of the grace period, the program would be killed at once.
+    pub(super) fn validate_drain(&self, service: &ServiceName) -> Result<(), InvalidStack> {
+        let grace = self.grace.unwrap_or_default().duration();
+        match self.drain.map(Drain::duration) {
+            Some(drain) if drain >= grace && !drain.is_zero() => {
+                Err(InvalidStack::Drain { service: service.clone(), drain, grace })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the first key that has no effect without a port.
     pub(super) fn key_without_port(&self) -> Option<&'static str> {
         let checks = self.health.as_ref().is_some_and(|check| !check.is_none());
@@ -135,6 +148,7 @@ impl ServiceEntry {
             ("protocol", self.protocol.is_some()),
             ("health", checks),
             ("ttl", self.ttl.is_some()),
+            ("drain", self.drain.is_some()),
             ("ports", !self.ports.is_empty()),
             ("bind", self.bind != BindAddress::Any),
             ("udp", self.udp),

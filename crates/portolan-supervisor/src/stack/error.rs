@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use portolan_core::env::InvalidVariables;
 use portolan_core::{Remedy, ServiceName};
@@ -70,6 +71,16 @@ pub enum InvalidStack {
         instances: u16,
         /// The number of ports.
         ports: usize,
+    },
+    /// Draining takes the whole grace period.
+    #[error("{drain:?} is not shorter than the grace period of {grace:?}")]
+    Drain {
+        /// The service.
+        service: ServiceName,
+        /// How long it is drained.
+        drain: Duration,
+        /// The time between the begin of the stop and SIGKILL.
+        grace: Duration,
     },
     /// The files of a service cannot be rendered.
     #[error("{problem}")]
@@ -187,6 +198,7 @@ impl InvalidStack {
             Self::Empty | Self::Cycle { .. } => "services".to_owned(),
             Self::Instances { service, .. } => format!("services.{service}.instances"),
             Self::Portless { service, key } => format!("services.{service}.{key}"),
+            Self::Drain { service, .. } => format!("services.{service}.drain"),
             Self::RangeAndPool { service } => format!("services.{service}.range"),
             Self::StrictWithoutPort { service }
             | Self::StrictRange { service }
@@ -227,6 +239,7 @@ impl Remedy for InvalidStack {
             Self::StrictWithoutPort { .. } => {
                 "set port to the port, or to the list of ports, that it may have".into()
             }
+            Self::Drain { .. } => "set grace to more: the program ends in what is left of it".into(),
             Self::Files { problem, .. } => problem.remedy().into(),
             Self::StrictRange { .. } => "remove the range or strict".into(),
             Self::StrictInstances { instances, .. } => {

@@ -11,7 +11,7 @@ pub use super::entry::ServiceEntry;
 pub use super::env_file::{EnvFiles, InvalidEnvFile};
 pub use super::error::InvalidStack;
 pub use super::files::FileEntry;
-pub use super::grace::Grace;
+pub use super::grace::{Drain, Grace};
 pub use super::needs::{Condition, Needs};
 pub use super::port_spec::{MainPort, RangeText};
 

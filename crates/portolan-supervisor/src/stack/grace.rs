@@ -1,4 +1,4 @@
-//! The setting `grace` of a service.
+//! The settings `grace` and `drain` of a service.
 
 use std::time::Duration;
 
@@ -25,6 +25,33 @@ impl Default for Grace {
 }
 
 impl TryFrom<String> for Grace {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        parse_duration(&text).map(Self).map_err(|error| error.to_string())
+    }
+}
+
+/// The part of the grace period in which callers leave, between the state `draining` and the stop signal. Default: 50 ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Drain(Duration);
+
+// === impl Drain ===
+
+impl Drain {
+    pub(super) fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self(crate::service::DRAIN)
+    }
+}
+
+impl TryFrom<String> for Drain {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {

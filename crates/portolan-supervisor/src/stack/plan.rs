@@ -12,7 +12,7 @@ use crate::CommandLine;
 use crate::child::Terminal;
 use crate::placeholders::Placeholders;
 use crate::port_argument::{PortArgument, port_argument};
-use crate::service::{DRAIN, PortSpec, ServiceSpec};
+use crate::service::{PortSpec, ServiceSpec};
 
 /// The environment variable with the number of the instance, counted from 1.
 const REPLICA: &str = "PORTOLAN_REPLICA";
@@ -46,7 +46,7 @@ pub(super) fn spec_of(
         metadata: entry.metadata.clone(),
         check: check_of(entry),
         ttl: entry.ttl.unwrap_or(context.ttl),
-        drain: DRAIN,
+        drain: entry.drain.unwrap_or_default().duration(),
         handoff: entry.handoff,
         environment,
         placeholders,

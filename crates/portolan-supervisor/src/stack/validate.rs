@@ -50,6 +50,7 @@ impl StackFile {
                 .map(|key| InvalidStack::Portless { service: named(), key }),
             (entry.range.is_some() && entry.pool.is_some())
                 .then(|| InvalidStack::RangeAndPool { service: named() }),
+            entry.validate_drain(service).err(),
             files::validate(service, entry).err(),
             entry.validate_strict(service).err().filter(|_| !is_portless),
             self.validate_needs(service, entry).err(),

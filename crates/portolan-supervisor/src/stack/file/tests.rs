@@ -86,6 +86,9 @@ fn invalid_stack_is_rejected_with_its_path() {
             "services: {a: {command: x, strict: true, port: [1, 2], instances: 3}}",
             "services.a.strict: 3 instances cannot have the 2 ports",
         ),
+        ("services: {a: {command: x, drain: 5s}}", "services.a.drain: 5s is not shorter than"),
+        ("services: {a: {command: x, port: none, drain: 1s}}", "services.a.drain: no effect"),
+        ("services: {a: {command: x, drain: soon}}", "drain"),
         (
             "services: {a: {command: x, restart: always}, b: {command: x, needs: {a: completed}}}",
             "services.b.needs: a never completes",
