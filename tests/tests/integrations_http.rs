@@ -271,8 +271,9 @@ fn hanging_replica_gets_few_requests(server: Server, caller: &str) {
         })?;
         hanging.signal(Signal::CONT)?;
         let summary = finished(load)?;
+        // On a busy machine the others were slower just before, and all requests in flight are at this one when it stops.
         let got = answered(&summary, hanging) - before;
-        ensure!(got < CALLERS && summary["failed"] == 0, "{got} more, {summary}");
+        ensure!(got <= CALLERS && summary["failed"] == 0, "{got} more, {summary}");
         Ok(())
     });
 }

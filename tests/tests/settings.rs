@@ -1,6 +1,7 @@
 //! Settings of services: `portolan config get|set|history|rollback|watch|schema NAME`.
 
-use std::process::{Command, Stdio};
+use std::collections::VecDeque;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use portolan_client::DiscoveryConfig;
@@ -14,6 +15,8 @@ use serde_json::{Value, json};
 const BINDER: &str = env!("CARGO_BIN_EXE_late-binder");
 /// The members that 100 processes set at the same time.
 const WRITERS: usize = 100;
+/// How many of these processes run at a time. All at once, their starts would take longer than the timeout of a request.
+const AT_A_TIME: usize = 16;
 
 fn config(env: &TestEnv, words: &[&str]) -> Result<Output> {
     env.portolan(&["config"])?.args(words).run()
@@ -171,7 +174,13 @@ fn schema_needs_a_full_build() {
     });
 }
 
-/// A hundred processes at the same time, over a registry that is killed afterwards.
+fn finish(writer: Option<Child>) -> Result<()> {
+    let ended = writer.context("no writer")?.wait()?;
+    ensure!(ended.success(), "a writer was refused");
+    Ok(())
+}
+
+/// A hundred processes, many at the same time, over a registry that is killed afterwards.
 #[test]
 fn changes_of_a_hundred_processes_survive_a_crash_and_a_move() {
     isolated(|env| {
@@ -184,9 +193,15 @@ fn changes_of_a_hundred_processes_survive_a_crash_and_a_move() {
             command.current_dir(env.directory());
             Ok::<_, anyhow::Error>(command.stderr(Stdio::null()).spawn()?)
         };
-        let mut writers = (0..WRITERS).map(set).collect::<Result<Vec<_>>>()?;
-        for writer in &mut writers {
-            ensure!(writer.wait()?.success(), "a writer was refused");
+        let mut running = VecDeque::new();
+        for number in 0..WRITERS {
+            if running.len() == AT_A_TIME {
+                finish(running.pop_front())?;
+            }
+            running.push_back(set(number)?);
+        }
+        while !running.is_empty() {
+            finish(running.pop_front())?;
         }
         registry.kill()?;
         let store = |words: &[&str], data: &str| {

@@ -15,8 +15,7 @@ impl Connector for RedisConnector {
     type Connection = Link;
 
     async fn connect(&self, host: &Host, port: u16) -> Result<Link, ConnectError> {
-        let RedisSettings { session, response_timeout, .. } = &self.0;
-        Link::open(host, port, session, *response_timeout).await.map_err(|error| reason(&error))
+        Link::open(host, port, &self.0).await.map_err(|error| reason(&error))
     }
 
     async fn ask(&self, link: &mut Link, with_cluster: bool) -> Result<ServerFacts, ConnectError> {

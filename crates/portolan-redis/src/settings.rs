@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use redis::RedisConnectionInfo;
 
+use crate::link::Transport;
+
 /// How sessions are opened: credentials, the database, and how long an answer may take.
 #[derive(Clone)]
 pub struct RedisSettings {
     pub(crate) session: RedisConnectionInfo,
     pub(crate) response_timeout: Option<Duration>,
     pub(crate) identity_key: Option<String>,
+    pub(crate) transport: Transport,
 }
 
 // === impl RedisSettings ===
@@ -36,10 +39,35 @@ impl RedisSettings {
     }
 }
 
+impl RedisSettings {
+    /// Encrypts the connections, and authenticates the servers: the certificate of each must have this name, a host name or an
+    /// IP address, and be signed by the authority `ca`, or one of the system. A certificate and its key are this client's. The
+    /// files are read again when they have changed.
+    ///
+    /// # Errors
+    ///
+    /// A file is missing or invalid, the key can be read by everybody, or the name cannot be in a certificate.
+    #[cfg(feature = "tls")]
+    pub fn tls(
+        mut self,
+        config: portolan_core::TlsConfig,
+        name: &str,
+    ) -> Result<Self, portolan_tls::TlsError> {
+        let tls = portolan_tls::ServiceTls::load(config, name, &[])?;
+        self.transport = Transport::Tls(std::sync::Arc::new(tls));
+        Ok(self)
+    }
+}
+
 impl Default for RedisSettings {
     fn default() -> Self {
         let session = RedisConnectionInfo::default();
-        Self { session, response_timeout: Some(Duration::from_secs(5)), identity_key: None }
+        Self {
+            session,
+            response_timeout: Some(Duration::from_secs(5)),
+            identity_key: None,
+            transport: Transport::default(),
+        }
     }
 }
 

@@ -126,7 +126,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Whether an instance has sent no heartbeat for half of its TTL or longer. It makes no revision: it is asked for when it
-    /// is shown. By default it is not known, as for a store whose servers do not hear of each other's heartbeats.
+    /// is shown. Of several servers only the one that received the registration or its last heartbeat knows. By default it is not
+    /// known.
     fn is_heartbeat_late(&self, _id: &ServiceId) -> bool {
         false
     }

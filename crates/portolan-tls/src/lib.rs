@@ -9,6 +9,7 @@
 
 mod authority;
 mod client;
+mod connector;
 mod error;
 mod files;
 mod identity;
@@ -16,6 +17,7 @@ mod server;
 
 pub use authority::{Authority, IssuedCertificate, Purpose, Request};
 pub use client::{ClientTls, trusting_nobody};
+pub use connector::ServiceTls;
 pub use error::TlsError;
 pub use identity::client_names;
 pub use server::{ClientCertificates, ServerTls};

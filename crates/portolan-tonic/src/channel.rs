@@ -39,6 +39,7 @@ pub struct ServiceChannel {
     timeout: Duration,
     wait: Duration,
     attempts: usize,
+    scheme: Scheme,
 }
 
 // === impl ServiceChannel ===
@@ -47,7 +48,27 @@ impl ServiceChannel {
     /// Returns a channel over these instances.
     pub fn new(instances: ServiceInstances) -> Self {
         let connections = Arc::new(Connections::default());
-        Self { instances, connections, timeout: TIMEOUT, wait: WAIT, attempts: ATTEMPTS }
+        let (timeout, wait, attempts) = (TIMEOUT, WAIT, ATTEMPTS);
+        Self { instances, connections, timeout, wait, attempts, scheme: Scheme::HTTP }
+    }
+
+    /// Encrypts the connections, and authenticates the instances: the certificate of each must have this name, a host name or an
+    /// IP address, and be signed by the authority `ca`, or one of the system. A certificate and its key are this client's. The
+    /// files are read again when they have changed.
+    ///
+    /// # Errors
+    ///
+    /// A file is missing or invalid, the key can be read by everybody, or the name cannot be in a certificate.
+    #[cfg(feature = "tls")]
+    pub fn tls(
+        mut self,
+        config: portolan_core::TlsConfig,
+        name: &str,
+    ) -> Result<Self, portolan_tls::TlsError> {
+        let tls = portolan_tls::ServiceTls::load(config, name, &[b"h2"])?;
+        self.connections = Arc::new(Connections::encrypted(tls));
+        self.scheme = Scheme::HTTPS;
+        Ok(self)
     }
 
     /// Sets how long an instance may take until its response begins. Default 30 s. The deadline of a call, as
@@ -125,7 +146,7 @@ impl ServiceChannel {
             let name: Result<Authority, _> = self.instances.name().as_str().parse();
             parts.authority = Some(name.map_err(|error| invalid(&error))?);
         }
-        parts.scheme.get_or_insert(Scheme::HTTP);
+        parts.scheme.get_or_insert_with(|| self.scheme.clone());
         Uri::from_parts(parts).map_err(|error| invalid(&error))
     }
 }
@@ -156,3 +177,7 @@ fn status(message: String, source: impl Into<Box<dyn std::error::Error + Send + 
     status.set_source(Arc::from(source.into()));
     status
 }
+
+#[cfg(test)]
+#[cfg(feature = "tls")]
+mod tls_tests;

@@ -36,12 +36,14 @@
 //! | there is no instance | waits for one, for the [wait](ServiceChannel::wait) at most, then `UNAVAILABLE` |
 //!
 //! An instance that failed is reported, and left out for a while. The status of a call is that of the instance and says nothing about
-//! the instance. Connections are plain HTTP/2: for TLS use tonic's channel with
-//! [`ServiceInstances::changes`](portolan_client::ServiceInstances::changes).
+//! the instance. Connections are plain HTTP/2, or encrypted with the feature `tls` and `ServiceChannel::tls`, which takes the name that the
+//! certificates of all instances share.
 
 mod channel;
 mod server;
 
 pub use channel::ServiceChannel;
 pub use portolan_service::{ServiceError, ServiceOptions, stop_signal};
+#[cfg(feature = "tls")]
+pub use portolan_tls::TlsError;
 pub use server::{serve, serve_until};

@@ -1,8 +1,11 @@
 //! The connection of the crate `redis`.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
+use portolan_core::TlsConfig;
 use portolan_redis::{RedisConnection, RedisSettings, ServerOptions, TargetRole};
-use portolan_tests::{Process, TestEnv, isolated, wait_for};
+use portolan_tests::{Process, TIMEOUT, TestEnv, isolated, wait_for};
 use redis::{Client, RedisConnectionInfo};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
@@ -221,6 +224,44 @@ fn commands_follow_the_primary_and_the_replica_through_a_promotion() {
         let stored = stored(6502)?;
         let later = written.succeeded_since(exchanged.1);
         ensure!(!later.is_empty() && later.iter().all(|number| stored.contains(number)));
+        Ok(())
+    });
+}
+
+#[test]
+fn redis_with_tls_is_used_only_with_a_trusted_certificate() {
+    isolated(|env| {
+        let _registry = env.settled_registry()?;
+        let directory = env.directory().join("ca");
+        let ca = |arguments: &[&str]| {
+            let directory = directory.to_str().context("path")?;
+            env.portolan(&["ca", "--dir", directory])?.args(arguments).run()?.exits(0).map(drop)
+        };
+        ca(&["init"])?;
+        ca(&["issue", NAME, "--subject", "sessions.internal"])?;
+        let file = |name: &str| directory.join(name).display().to_string();
+        let (certificate, key) = (file("sessions.pem"), file("sessions.key"));
+        let mut command = portolan_tests::redis::command("0")?;
+        let tls =
+            ["--tls-port", "{port}", "--tls-auth-clients", "no", "--tls-cert-file", &certificate];
+        command.extend(tls.into_iter().chain(["--tls-key-file", &key]).map(str::to_owned));
+        let mut server = env.service(NAME, &["--preferred", "6501", "--strict"], &command)?;
+        server.wait_for_line("Ready to accept connections")?;
+        env.wait_registered(NAME, 1, TIMEOUT)?;
+
+        let runtime = runtime()?;
+        let files = TlsConfig { ca: Some(directory.join("ca.pem")), ..TlsConfig::default() };
+        let connection = |name: &str, acquire: Duration| -> Result<RedisConnection> {
+            let settings = RedisSettings::default().tls(files.clone(), name)?;
+            let options = ServerOptions::new(TargetRole::Primary).acquire_timeout(acquire);
+            Ok(RedisConnection::new(instances(&runtime, NAME)?, settings, options))
+        };
+        let mut trusted = connection("sessions.internal", ACQUIRE)?;
+        runtime.block_on(redis::cmd("SET").arg("a").arg(1).exec_async(&mut trusted))?;
+        let mut foreign = connection("orders.internal", Duration::from_secs(1))?;
+        let refused = runtime.block_on(redis::cmd("GET").arg("a").exec_async(&mut foreign));
+        let error = refused.err().context("a server of another name was used")?.to_string();
+        ensure!(error.contains("TLS to orders.internal"), "{error}");
         Ok(())
     });
 }

@@ -151,6 +151,10 @@ impl Store for Etcd {
         self.shared.replica.lock().record(id)?.owner.peer
     }
 
+    fn is_heartbeat_late(&self, id: &ServiceId) -> bool {
+        self.shared.replica.lock().is_heartbeat_late(id)
+    }
+
     fn settings(&self) -> Option<&dyn SettingsStore> {
         Some(self)
     }

@@ -10,6 +10,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use portolan_core::{Incarnation, ServiceEndpoint, ServiceId};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tonic::body::Body;
@@ -23,7 +24,19 @@ const PING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs
 
 /// The connections by instance.
 #[derive(Default)]
-pub(super) struct Connections(Mutex<HashMap<ServiceId, Arc<Slot>>>);
+pub(super) struct Connections {
+    slots: Mutex<HashMap<ServiceId, Arc<Slot>>>,
+    transport: Transport,
+}
+
+/// How connections are protected.
+#[derive(Clone, Default)]
+enum Transport {
+    #[default]
+    Plain,
+    #[cfg(feature = "tls")]
+    Tls(Arc<portolan_tls::ServiceTls>),
+}
 
 /// The connection to one run of an instance. One caller at a time connects.
 struct Slot {
@@ -47,6 +60,12 @@ type Sent = hyper::Result<Response<Incoming>>;
 // === impl Connections ===
 
 impl Connections {
+    /// Returns connections with TLS.
+    #[cfg(feature = "tls")]
+    pub(super) fn encrypted(tls: portolan_tls::ServiceTls) -> Self {
+        Self { slots: Mutex::default(), transport: Transport::Tls(Arc::new(tls)) }
+    }
+
     /// Sends the request to the instance.
     pub(super) async fn send(
         &self,
@@ -54,7 +73,7 @@ impl Connections {
         request: Request<Body>,
     ) -> Result<Sent, NotSent> {
         let slot = self.slot(endpoint);
-        let mut sender = match slot.sender().await {
+        let mut sender = match slot.sender(&self.transport).await {
             Ok(sender) => sender,
             Err(error) => return Err(NotSent { request: Some(request), error }),
         };
@@ -75,7 +94,7 @@ impl Connections {
     /// end with their last call.
     fn slot(&self, endpoint: &ServiceEndpoint) -> Arc<Slot> {
         let run = (endpoint.address(), endpoint.incarnation);
-        let mut slots = self.0.lock();
+        let mut slots = self.slots.lock();
         match slots.get(&endpoint.id) {
             Some(slot) if slot.run == run => Arc::clone(slot),
             _ => {
@@ -92,7 +111,7 @@ impl Connections {
 
 impl Slot {
     /// Returns the connection, established if there is none.
-    async fn sender(&self) -> Result<SendRequest<Body>, Error> {
+    async fn sender(&self, transport: &Transport) -> Result<SendRequest<Body>, Error> {
         let mut sender = self.sender.lock().await;
         if let Some(open) = &mut *sender
             && open.ready().await.is_ok()
@@ -100,7 +119,7 @@ impl Slot {
             return Ok(open.clone());
         }
         *sender = None;
-        let connected = timeout(CONNECT, connect(&self.run.0)).await;
+        let connected = timeout(CONNECT, transport.connect(&self.run.0)).await;
         let connected = connected.map_err(|_| format!("no connection within {CONNECT:?}"))??;
         Ok(sender.insert(connected).clone())
     }
@@ -113,9 +132,27 @@ impl Slot {
     }
 }
 
-async fn connect(address: &str) -> Result<SendRequest<Body>, Error> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
+// === impl Transport ===
+
+impl Transport {
+    async fn connect(&self, address: &str) -> Result<SendRequest<Body>, Error> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        match self {
+            Self::Plain => shake_hands(address, stream).await,
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => {
+                let failed = |error| format!("TLS to {}: {error}", tls.name());
+                shake_hands(address, tls.connect(stream).await.map_err(failed)?).await
+            }
+        }
+    }
+}
+
+async fn shake_hands<S>(address: &str, stream: S) -> Result<SendRequest<Body>, Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).keep_alive_interval(PING.0).keep_alive_timeout(PING.1);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;

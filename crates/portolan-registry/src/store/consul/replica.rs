@@ -216,6 +216,13 @@ impl Replica {
 
     // --- leases
 
+    /// Whether an instance whose lease this server ends has sent it no heartbeat for half of its TTL.
+    pub(super) fn is_heartbeat_late(&self, id: &ServiceId) -> bool {
+        let Some(Record { endpoint, kept, .. }) = self.records.get(id) else { return false };
+        let is_late = kept.is_some() || self.timers.is_half_over(id, endpoint.ttl);
+        is_late && endpoint.source == Source::Registered
+    }
+
     /// Stores a heartbeat. Returns whether the registration is still the one that was written at this index.
     pub(super) fn renew(&mut self, written: u64, endpoint: &ServiceEndpoint) -> bool {
         let Some(record) = self.records.get_mut(&endpoint.id) else { return false };

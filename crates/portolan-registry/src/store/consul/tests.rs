@@ -5,7 +5,9 @@ use portolan_core::{HealthReport, HealthStatus, Registration, ServiceId, Source,
 use tokio::time::timeout;
 
 use super::*;
-use crate::store::remote::harness::{PATIENCE, Server, brief, eventually, is_unavailable, next};
+use crate::store::remote::harness::{
+    PATIENCE, Server, accepted, brief, eventually, is_unavailable, next,
+};
 use crate::store::remote::suite as several;
 use crate::store::suite::{self, registration};
 use crate::{RegistryStatus, StorageBackend, StoreTlsConfig, WatchQuery};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_core::{ServiceEndpoint, ServiceId};
+use portolan_core::{ServiceEndpoint, ServiceId, Source};
 use portolan_etcd::EtcdLease;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -141,6 +141,13 @@ impl Replica {
     }
 
     // --- leases
+
+    /// Whether an instance whose lease this server ends has sent it no heartbeat for half of its TTL.
+    pub(super) fn is_heartbeat_late(&self, id: &ServiceId) -> bool {
+        let Some(Record { endpoint, kept, .. }) = self.records.get(id) else { return false };
+        let is_late = kept.is_some() || self.timers.is_half_over(id, endpoint.ttl);
+        is_late && endpoint.source == Source::Registered
+    }
 
     /// Whether this server knows that the TTL has not passed since the lease was renewed, so that no server can have
     /// found that it has.

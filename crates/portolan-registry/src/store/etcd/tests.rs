@@ -6,7 +6,9 @@ use portolan_core::{Registration, ServiceId, Ttl};
 use tokio::time::timeout;
 
 use super::*;
-use crate::store::remote::harness::{PATIENCE, Server, brief, eventually, is_unavailable, next};
+use crate::store::remote::harness::{
+    PATIENCE, Server, accepted, brief, eventually, is_unavailable, next,
+};
 use crate::store::suite::{self, registration};
 use crate::{EtcdConfig, RegistryStatus, StorageBackend, WatchQuery};
 use cluster::Cluster;
@@ -48,6 +50,6 @@ async fn etcd_passes_the_suite_of_all_stores() {
 
 #[tokio::test]
 async fn cluster_of_three_members_passes_the_suite_of_all_stores() {
-    let cluster = Cluster::start(3).await;
+    let cluster = Cluster::start_patient(3).await;
     suite::run(|| open(&config(&cluster)).unwrap()).await;
 }

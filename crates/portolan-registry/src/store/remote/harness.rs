@@ -83,6 +83,22 @@ pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     timeout(PATIENCE, holds).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
+/// Repeats a command until it succeeds, with pauses: what is waited for needs the processors too.
+pub(crate) async fn accepted<T, E, F>(command: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let accepted = async {
+        loop {
+            match command().await {
+                Ok(value) => return value,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    timeout(PATIENCE, accepted).await.unwrap_or_else(|_| panic!("never accepted"))
+}
+
 /// Whether the store did not answer: the caller may repeat its request.
 pub(crate) fn is_unavailable(error: &RegistryError) -> bool {
     matches!(error, RegistryError::Unavailable { .. } | RegistryError::Busy(_))

@@ -2,10 +2,12 @@
 //! such a store call [`run`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use portolan_core::{
     HealthReport, HealthStatus, Incarnation, Registration, Revision, ServiceEndpoint, ServiceId,
+    Ttl,
 };
 
 use super::harness::{Server, eventually, next};
@@ -19,6 +21,7 @@ pub(crate) mod moves;
 pub(crate) async fn run(config: impl Fn() -> RegistryConfig) {
     concurrent_registrations_at_one_place_leave_one_instance(&config()).await;
     concurrent_runs_of_one_id_leave_one_owner(&config()).await;
+    late_heartbeat_is_known_to_the_server_that_waits_for_it(&config()).await;
     all_servers_show_the_same_history_of_concurrent_commands(&config()).await;
 }
 
@@ -74,6 +77,19 @@ async fn concurrent_runs_of_one_id_leave_one_owner(config: &RegistryConfig) {
         }
     }
     assert_eq!(accepted, [owner]);
+}
+
+async fn late_heartbeat_is_known_to_the_server_that_waits_for_it(config: &RegistryConfig) {
+    let (first, second) = (Server::start(config).await, Server::start(config).await);
+    let ttl = Some(Ttl::new(Duration::from_secs(8)).unwrap());
+    let service = Registration { ttl, ..registration("late", 1) };
+    let id = service.id();
+    first.register(&service).await.unwrap();
+    eventually("registered", || second.registry.get(&id).is_some()).await;
+    eventually("late", || first.registry.is_heartbeat_late(&id)).await;
+    assert!(!second.registry.is_heartbeat_late(&id));
+    first.registry.heartbeat(id.clone()).await.unwrap();
+    assert!(!first.registry.is_heartbeat_late(&id));
 }
 
 /// One command of many, chosen by a number: on few ids, at few addresses, from few hosts.

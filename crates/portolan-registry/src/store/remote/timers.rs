@@ -4,9 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use portolan_core::ServiceId;
+use portolan_core::{ServiceId, Ttl};
 use tokio::time::Instant;
 use tokio_util::time::{DelayQueue, delay_queue};
+
+use super::GRACE;
 
 /// One timer for each endpoint whose lease this server ends.
 #[derive(Debug, Default)]
@@ -60,6 +62,17 @@ impl Timers {
         waiting.chain(self.fired.iter().map(|id| (id, Duration::ZERO)))
     }
 
+    /// Whether at most half of this TTL is left until the timer fires that ends the lease. It is not known of an endpoint
+    /// whose lease another server ends.
+    pub(crate) fn is_half_over(&self, id: &ServiceId, ttl: Ttl) -> bool {
+        let left = match self.timer_of.get(id) {
+            Some((_, fires)) => fires.saturating_duration_since(Instant::now()),
+            None if self.fired.contains(id) => Duration::ZERO,
+            None => return false,
+        };
+        left.saturating_sub(GRACE) <= ttl.duration() / 2
+    }
+
     /// Waits for the next timer that fires; it is gone then.
     pub(crate) fn poll_fired(&mut self, context: &mut Context<'_>) -> Poll<ServiceId> {
         match self.queue.poll_expired(context) {
@@ -99,5 +112,22 @@ mod tests {
         assert_eq!(timers.all().count(), 0);
         tokio::time::advance(Duration::from_secs(12)).await;
         assert!(poll_fn(|context| timers.poll_fired(context)).now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_of_the_ttl_is_over_until_the_timer_is_set_again() {
+        let (mut timers, id) = (Timers::default(), "api".parse::<ServiceId>().unwrap());
+        assert!(!timers.is_half_over(&id, Ttl::DEFAULT), "another server ends the lease");
+        let (whole, millisecond) = (Ttl::DEFAULT.duration(), Duration::from_millis(1));
+        timers.set(&id, whole + GRACE);
+        tokio::time::advance(whole / 2 - millisecond).await;
+        assert!(!timers.is_half_over(&id, Ttl::DEFAULT));
+        tokio::time::advance(millisecond).await;
+        assert!(timers.is_half_over(&id, Ttl::DEFAULT));
+        timers.set(&id, whole + GRACE);
+        assert!(!timers.is_half_over(&id, Ttl::DEFAULT));
+        tokio::time::advance(whole + GRACE * 2).await;
+        assert_eq!(poll_fn(|context| timers.poll_fired(context)).await, id);
+        assert!(timers.is_half_over(&id, Ttl::DEFAULT), "it is about to end");
     }
 }

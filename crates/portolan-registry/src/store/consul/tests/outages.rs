@@ -25,8 +25,7 @@ async fn server_without_consul_goes_on_reading_and_reconnects_with_all_leases() 
     timeout(PATIENCE, refused).await.expect("heartbeats are refused");
     agent.restart().await;
     server.wait_for(RegistryStatus::Ready).await;
-    let accepted = async { while server.registry.heartbeat(&registered.id).await.is_err() {} };
-    timeout(PATIENCE, accepted).await.expect("heartbeats are accepted");
+    accepted(|| server.registry.heartbeat(&registered.id)).await;
     server.register(&registration("api", 2)).await.unwrap();
     // No event is lost or repeated, and the lease ends only now.
     let events = [next(&mut watch).await, next(&mut watch).await];
@@ -49,8 +48,7 @@ async fn consul_that_hangs_is_noticed() {
     agent.signal("CONT");
     assert!(error.contains("did not answer within"), "{error}");
     server.wait_for(RegistryStatus::Ready).await;
-    let accepted = async { while server.registry.heartbeat(&id).await.is_err() {} };
-    timeout(PATIENCE, accepted).await.expect("the instance was not lost");
+    accepted(|| server.registry.heartbeat(&id)).await;
 }
 
 #[tokio::test]
@@ -76,11 +74,9 @@ async fn death_of_the_leader_is_survived_by_the_servers_at_the_other_agents() {
     let mut watch = third.watch().await;
     agents[leader].kill();
     // Its heartbeats go to another server, which is not available during the election.
-    let register = async {
-        while second.register(&registration("web", 2)).await.is_err() {}
-        while second.registry.heartbeat(&kept.id).await.is_err() {}
-    };
-    timeout(PATIENCE, register).await.expect("no other leader");
+    let web = registration("web", 2);
+    accepted(|| second.register(&web)).await;
+    accepted(|| second.registry.heartbeat(&kept.id)).await;
     let event = next(&mut watch).await;
     assert_eq!(event.change.endpoint().unwrap().name.as_str(), "web");
     first.wait_for(RegistryStatus::Stale).await;
@@ -105,8 +101,8 @@ async fn restored_state_replaces_what_is_known_by_a_snapshot() {
     agent.consul(&["snapshot", "restore", &file]);
     assert_eq!(next(&mut watch).await.change.kind(), "snapshot");
     assert_eq!(server.registry.list(), [kept]);
-    let accepted = async { while server.register(&registration("api", 3)).await.is_err() {} };
-    timeout(PATIENCE, accepted).await.expect("never accepted");
+    let third = registration("api", 3);
+    accepted(|| server.register(&third)).await;
 }
 
 #[tokio::test]
@@ -126,8 +122,7 @@ async fn server_that_lost_its_session_joins_again_and_loses_no_instance() {
         for entry in client.list(&servers, 0, PATIENCE).await.unwrap().entries {
             client.end_session(&entry.session.unwrap()).await.unwrap();
         }
-        let renewed = async { while first.registry.heartbeat(&id).await.is_err() {} };
-        timeout(PATIENCE, renewed).await.expect("the instance was lost");
+        accepted(|| first.registry.heartbeat(&id)).await;
         let quiet = timeout(2 * Ttl::MIN, futures_util::StreamExt::next(&mut watch)).await;
         assert!(quiet.is_err(), "{quiet:?}");
     }

@@ -36,17 +36,29 @@ struct Member {
 impl Cluster {
     /// Starts so many members, and waits until they answer.
     pub(super) async fn start(count: usize) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), count, None).await
+        Self::start_in(tempfile::tempdir().unwrap(), count, None, Vec::new()).await
+    }
+
+    /// Starts so many members that keep their leader although a busy machine delays it for seconds.
+    pub(super) async fn start_patient(count: usize) -> Self {
+        let patient = ["--heartbeat-interval", "1000", "--election-timeout", "10000"];
+        let patient = patient.map(str::to_owned).to_vec();
+        Self::start_in(tempfile::tempdir().unwrap(), count, None, patient).await
     }
 
     /// Starts a member that requires client certificates of this authority.
     pub(super) async fn start_with_tls() -> (Self, Certificates) {
         let directory = tempfile::tempdir().unwrap();
         let certificates = Certificates::create(directory.path());
-        (Self::start_in(directory, 1, Some(&certificates)).await, certificates)
+        (Self::start_in(directory, 1, Some(&certificates), Vec::new()).await, certificates)
     }
 
-    async fn start_in(directory: TempDir, count: usize, tls: Option<&Certificates>) -> Self {
+    async fn start_in(
+        directory: TempDir,
+        count: usize,
+        tls: Option<&Certificates>,
+        more: Vec<String>,
+    ) -> Self {
         let ports = free_ports(2 * count);
         let url = |scheme: &str, port: &u16| format!("{scheme}://127.0.0.1:{port}");
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -76,7 +88,7 @@ impl Cluster {
             .concat()
             .into_iter()
             .map(str::to_owned)
-            .chain(arguments.iter().cloned())
+            .chain(arguments.iter().chain(&more).cloned())
             .collect();
             let process = spawn(&own, &directory, &name);
             members.push(Member { name, client, arguments: own, process });
