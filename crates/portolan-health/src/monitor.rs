@@ -78,7 +78,15 @@ impl HealthMonitor {
         let shares = Shares::new(usize::from(config.max_concurrent_checks.get()));
         let tls = Arc::new(CheckTls::new(config.tls.clone()));
         let inner = Inner {
-            shared: Arc::new(Shared { tls, config, metrics, events, shares, results }),
+            shared: Arc::new(Shared {
+                started: Instant::now(),
+                tls,
+                config,
+                metrics,
+                events,
+                shares,
+                results,
+            }),
             watched: Mutex::default(),
             tasks: TaskTracker::new(),
             _stop_on_drop: stopping.clone().drop_guard(),

@@ -21,8 +21,13 @@ use crate::{
     Check, CheckReach, CheckTiming, HealthChange, HealthConfig, HealthState, LastResults, Target,
 };
 
+/// The part of an interval to which the times of checks are rounded up.
+const GRID: u32 = 2_000;
+
 /// State that all watchers of a monitor share.
 pub(super) struct Shared {
+    /// When the monitor started.
+    pub(super) started: Instant,
     pub(super) config: HealthConfig,
     pub(super) tls: Arc<CheckTls>,
     pub(super) metrics: Metrics,
@@ -179,10 +184,17 @@ impl Watcher {
         }
     }
 
+    fn rounded_up(&self, due: Instant) -> Instant {
+        rounded_up(due, self.shared.started, self.timing.interval / GRID)
+    }
+
     /// Waits until the next check is due. Returns whether it woke up late, and when it was due.
     async fn wait(&mut self) -> (bool, Instant) {
         let scheduled = self.schedule.next_wait(self.state.status());
-        let due = Instant::now() + self.check.next_run(&self.target).unwrap_or(scheduled);
+        let due = match self.check.next_run(&self.target) {
+            Some(wait) => Instant::now() + wait,
+            None => self.rounded_up(Instant::now() + scheduled),
+        };
         tokio::select! {
             () = sleep_until(due) => {}
             Ok(()) = self.reports.changed() => {
@@ -198,6 +210,15 @@ impl Watcher {
         sleep_until(due).await;
         (late, due)
     }
+}
+
+/// Rounds a time up to a multiple of the grid since the start. Checks of many instances then begin a few at a time, and the
+/// process wakes up once for them: with 10,000 every 10 s, five times less often.
+fn rounded_up(time: Instant, started: Instant, grid: Duration) -> Instant {
+    let (since, grid) = (time.saturating_duration_since(started).as_nanos(), grid.as_nanos());
+    let beyond = since.checked_rem(grid).unwrap_or_default();
+    let missing = if beyond == 0 { 0 } else { grid - beyond };
+    time + Duration::from_nanos(u64::try_from(missing).unwrap_or_default())
 }
 
 fn log(target: &Target, change: &HealthChange) {
@@ -224,6 +245,17 @@ mod tests {
     use super::*;
     use crate::CheckSpec;
 
+    #[test]
+    fn times_are_rounded_up_to_the_grid() {
+        let (start, grid) = (Instant::now(), Duration::from_millis(5));
+        for (after, expected) in [(0, 0), (1, 5), (4_999, 5_000), (5_000, 5_000), (5_001, 5_005)] {
+            let (after, expected) = (Duration::from_millis(after), Duration::from_millis(expected));
+            assert_eq!(rounded_up(start + after, start, grid), start + expected);
+        }
+        let time = start + Duration::from_nanos(7);
+        assert_eq!(rounded_up(time, start, Duration::ZERO), time);
+    }
+
     #[tokio::test]
     async fn failure_of_a_late_check_is_ignored() {
         let registration =
@@ -231,6 +263,7 @@ mod tests {
         let mut endpoint = registration.into_endpoint(Ttl::DEFAULT, jiff::Timestamp::UNIX_EPOCH);
         endpoint.health = HealthStatus::Passing;
         let shared = Shared {
+            started: Instant::now(),
             config: HealthConfig::default(),
             tls: Arc::default(),
             metrics: Metrics::new(),
