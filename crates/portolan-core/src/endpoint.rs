@@ -16,8 +16,10 @@ use crate::{
 };
 
 mod json;
+mod written;
 
 use json::{Request, Wire};
+pub use written::EndpointMembers;
 
 /// Key-value pairs that Portolan stores and does not interpret.
 pub type Metadata = BTreeMap<String, String>;
@@ -50,8 +52,8 @@ const METADATA_VALUE: usize = 4096;
 const TEXT: usize = 2048;
 
 /// An instance of a service, as stored by the registry and returned to clients.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "MapOnly<Wire>", into = "Wire")]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "MapOnly<Wire>")]
 pub struct ServiceEndpoint {
     /// The id of the instance.
     pub id: ServiceId,

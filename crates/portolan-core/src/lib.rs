@@ -52,7 +52,7 @@ pub use check_results::CheckResults;
 pub use companion::companion_program;
 pub use declared::{DeclaredInstance, DeclaredState};
 pub use duration::{InvalidDuration, Ttl, parse_duration};
-pub use endpoint::{InvalidRegistration, Registration, ServiceEndpoint, Source};
+pub use endpoint::{EndpointMembers, InvalidRegistration, Registration, ServiceEndpoint, Source};
 pub use event::{Change, Revision, ServiceEvent};
 pub use file_stamp::FileStamp;
 pub use filter::matches_any;

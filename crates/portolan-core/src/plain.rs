@@ -42,7 +42,9 @@ pub fn is_deceptive(character: char) -> bool {
 }
 
 fn escape(text: &str, is_unsafe: impl Fn(char) -> bool) -> Cow<'_, str> {
-    if !text.contains(&is_unsafe) {
+    // Most texts are printable ASCII, which is seen at once.
+    let is_plain = || text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain() || !text.contains(&is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);

@@ -22,8 +22,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         check_type(request.headers()).map_err(IntoResponse::into_response)?;
         let LimitedBody(bytes) = LimitedBody::from_request(request, state).await?;
-        let value = parse(&mut serde_json::Deserializer::from_slice(&bytes));
-        value.map(Self).map_err(IntoResponse::into_response)
+        parse(&bytes).map(Self).map_err(IntoResponse::into_response)
     }
 }
 
@@ -41,8 +40,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
             return Ok(Self(T::default()));
         }
         is_json.map_err(IntoResponse::into_response)?;
-        let value = parse(&mut serde_json::Deserializer::from_slice(&bytes));
-        value.map(Self).map_err(IntoResponse::into_response)
+        parse(&bytes).map(Self).map_err(IntoResponse::into_response)
     }
 }
 
@@ -61,13 +59,21 @@ impl<T: Serialize> IntoResponse for Json<T> {
 }
 
 /// Parses the whole body as one JSON object. An error names the member that is wrong.
-fn parse<'de, T: DeserializeOwned>(
-    input: &mut serde_json::Deserializer<serde_json::de::SliceRead<'de>>,
-) -> Result<T, Problem> {
-    let MapOnly(value) = serde_path_to_error::deserialize(&mut *input)
-        .map_err(|error| invalid_json(error.path(), error.inner()))?;
-    input.end().map_err(|error| syntax_error(&error))?;
-    Ok(value)
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    match serde_json::from_slice(bytes) {
+        Ok(MapOnly(value)) => Ok(value),
+        Err(error) => Err(explain::<T>(bytes, &error)),
+    }
+}
+
+/// Parses once more and keeps track of the member, which takes as long again as parsing.
+fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Problem {
+    let mut input = serde_json::Deserializer::from_slice(bytes);
+    match serde_path_to_error::deserialize::<_, MapOnly<T>>(&mut input) {
+        Err(error) => invalid_json(error.path(), error.inner()),
+        // It is followed by something else.
+        Ok(_) => syntax_error(error),
+    }
 }
 
 /// Converts a JSON object. An error names the member that is wrong.

@@ -7,16 +7,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use portolan_core::{Revision, ServiceEndpoint, Source};
+use portolan_core::{EndpointMembers, Revision, ServiceEndpoint, Source};
 use portolan_metrics::Metrics;
-use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
 use crate::view::View;
 use crate::{Command, CommandOrigin, CommandOutcome, Registered, RegistryError};
-
-/// The members of an endpoint that change without anyone's request.
-const VOLATILE: [&str; 3] = ["revision", "last_heartbeat", "registered_at"];
 
 /// Records what this server has committed.
 #[derive(Debug, Clone)]
@@ -206,28 +202,29 @@ impl Recorder {
 impl Entry<'_> {
     /// Removed.
     fn was(self, endpoint: &ServiceEndpoint) -> Self {
-        Self { before: Some(text(members(endpoint))), ..self }
+        match is_audited() {
+            true => Self { before: text(&EndpointMembers::requested(endpoint)), ..self },
+            false => self,
+        }
     }
 
     /// New.
     fn becomes(self, endpoint: &ServiceEndpoint) -> Self {
-        Self { after: Some(text(members(endpoint))), ..self }
+        match is_audited() {
+            true => Self { after: text(&EndpointMembers::requested(endpoint)), ..self },
+            false => self,
+        }
     }
 
     /// The members that differ.
     fn changed(self, before: Option<&ServiceEndpoint>, after: &ServiceEndpoint) -> Self {
         let Some(before) = before else { return self.becomes(after) };
-        let (mut old, mut new) = (members(before), members(after));
-        let same: Vec<String> = old
-            .iter()
-            .filter(|(key, value)| new.get(*key) == Some(value))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in same {
-            old.remove(&key);
-            new.remove(&key);
+        if !is_audited() {
+            return self;
         }
-        Self { before: Some(text(old)), after: Some(text(new)), ..self }
+        let [before, after] = [before, after].map(EndpointMembers::requested);
+        let (before, after) = EndpointMembers::differing(before, after);
+        Self { before: text(&before), after: text(&after), ..self }
     }
 
     fn log(self, endpoint: &ServiceEndpoint, revision: Revision) {
@@ -261,17 +258,14 @@ fn source_of(origin: &CommandOrigin) -> (&'static str, Option<IpAddr>) {
     }
 }
 
-fn members(endpoint: &ServiceEndpoint) -> Map<String, Value> {
-    let mut members = match json!(endpoint) {
-        Value::Object(members) => members,
-        _ => Map::new(),
-    };
-    VOLATILE.iter().for_each(|key| drop(members.remove(*key)));
-    members
+/// Whether anything records audit events. If not, the JSON in them is not made.
+fn is_audited() -> bool {
+    tracing::enabled!(target: "audit", tracing::Level::INFO)
 }
 
-fn text(members: Map<String, Value>) -> String {
-    Value::Object(members).to_string()
+/// The JSON of members of an endpoint.
+fn text(members: &EndpointMembers<'_>) -> Option<String> {
+    serde_json::to_string(members).ok()
 }
 
 #[cfg(test)]

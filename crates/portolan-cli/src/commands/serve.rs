@@ -17,6 +17,7 @@ use crate::commands::docker;
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::logging::LogLevel;
+use crate::output::background;
 use crate::reload::Reload;
 use crate::sandbox::{self, Restriction};
 use crate::{output, shutdown};
@@ -69,6 +70,8 @@ impl Serve {
         restriction: Restriction,
         log_level: LogLevel,
     ) -> CommandResult {
+        // A log that nobody reads must not stop the registry.
+        background::start(false, background::MANY).map_err(Failure::failed)?;
         log_restriction(restriction);
         open_more_files();
         let mut stop = shutdown::signals_but_hangup()?;

@@ -17,8 +17,12 @@ use tokio::time::Instant;
 
 use super::live;
 
-/// How many texts wait for each output.
-const QUEUE: usize = 16;
+/// How many texts wait for each output, of a command that prints what its programs print.
+pub(crate) const FEW: usize = 16;
+/// The same of a server, whose log must not lose lines in a burst of requests. A line has some hundred bytes.
+pub(crate) const MANY: usize = 4096;
+/// How many bytes of messages are written at once.
+const BATCH: usize = 64 * 1024;
 /// The time after which a pending write says that nobody reads.
 const STALLED: Duration = Duration::from_secs(1);
 /// How often a full queue is tried again.
@@ -63,10 +67,11 @@ pub(crate) enum Latest {
     Line(String),
 }
 
-/// From now on nothing that is printed blocks its caller. `shared` if both outputs are one terminal with a live text.
-pub(crate) fn start(shared: bool) -> io::Result<()> {
-    let out = Lane::start("stdout")?;
-    let err = if shared { out.clone() } else { Lane::start("stderr")? };
+/// From now on nothing that is printed blocks its caller. So many texts wait for each output. `shared` if both outputs are one
+/// terminal with a live text.
+pub(crate) fn start(shared: bool, queue: usize) -> io::Result<()> {
+    let out = Lane::start("stdout", queue)?;
+    let err = if shared { out.clone() } else { Lane::start("stderr", queue)? };
     _ = OUTPUTS.set(Outputs { out, err });
     Ok(())
 }
@@ -152,8 +157,8 @@ pub(crate) fn finish(limit: Duration) {
 // === impl Lane ===
 
 impl Lane {
-    fn start(name: &str) -> io::Result<Self> {
-        let (queue, jobs) = sync_channel(QUEUE);
+    fn start(name: &str, queue: usize) -> io::Result<Self> {
+        let (queue, jobs) = sync_channel(queue);
         let state = Arc::new(Mutex::new(State::default()));
         let lane = Self { queue, state: state.clone() };
         // The process ends without it: it may be blocked for ever.
@@ -201,8 +206,24 @@ impl Job {
     }
 }
 
+/// Takes the next job, with the messages behind it if it is one. The other job is what came after them.
+fn take(jobs: &Receiver<Job>) -> Option<(Job, Option<Job>)> {
+    let mut job = jobs.recv().ok()?;
+    let Job::Above(text) = &mut job else { return Some((job, None)) };
+    while text.len() < BATCH {
+        match jobs.try_recv() {
+            Ok(Job::Above(more)) => text.extend(more),
+            Ok(other) => return Some((job, Some(other))),
+            Err(_) => break,
+        }
+    }
+    Some((job, None))
+}
+
 fn write(jobs: &Receiver<Job>, state: &Mutex<State>) {
-    while let Ok(job) = jobs.recv() {
+    let mut next = None;
+    while let Some((job, behind)) = next.take().map(|job| (job, None)).or_else(|| take(jobs)) {
+        next = behind;
         state.lock().pending_since = Some(Instant::now());
         let dropped = std::mem::take(&mut state.lock().dropped);
         if dropped > 0 {

@@ -2,7 +2,7 @@
 //! leniently.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use url::Url;
 
 use super::{InvalidRegistration, Metadata, Registration, ServiceEndpoint, Source};
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The metadata key of the scope in JSON.
-const SCOPE_KEY: &str = "scope";
+pub(super) const SCOPE_KEY: &str = "scope";
 
 /// The JSON of a registration. Unknown members are rejected, so that a typing error is not ignored.
 /// Members that only the registry sets are accepted and ignored.
@@ -81,7 +81,7 @@ impl TryFrom<MapOnly<Request>> for Registration {
 }
 
 /// The JSON of an endpoint. Unknown members are ignored, because a peer may be newer.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct Wire {
     id: Option<ServiceId>,
     name: ServiceName,
@@ -90,15 +90,11 @@ pub(super) struct Wire {
     port: u16,
     #[serde(default)]
     protocol: Protocol,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     version: String,
-    #[serde(
-        default,
-        deserialize_with = "unique_keys::deserialize",
-        skip_serializing_if = "Metadata::is_empty"
-    )]
+    #[serde(default, deserialize_with = "unique_keys::deserialize")]
     metadata: Metadata,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     health_url: Option<String>,
     #[serde(default)]
     ttl: Ttl,
@@ -108,13 +104,13 @@ pub(super) struct Wire {
     last_heartbeat: Timestamp,
     #[serde(default)]
     health: HealthStatus,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     health_reason: String,
     #[serde(default)]
     revision: Revision,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     addresses: Vec<Host>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     incarnation: Option<Incarnation>,
     #[serde(default)]
     source: Source,
@@ -154,80 +150,6 @@ impl TryFrom<MapOnly<Wire>> for ServiceEndpoint {
     }
 }
 
-impl From<ServiceEndpoint> for Wire {
-    fn from(endpoint: ServiceEndpoint) -> Self {
-        let mut metadata = endpoint.metadata;
-        put_scope(&mut metadata, &endpoint.scope);
-        Self {
-            id: Some(endpoint.id),
-            name: endpoint.name,
-            host: endpoint.host,
-            port: endpoint.port,
-            protocol: endpoint.protocol,
-            version: endpoint.version,
-            metadata,
-            health_url: endpoint.health_url,
-            ttl: endpoint.ttl,
-            registered_at: endpoint.registered_at,
-            last_heartbeat: endpoint.last_heartbeat,
-            health: endpoint.health,
-            health_reason: endpoint.health_reason,
-            revision: endpoint.revision,
-            addresses: endpoint.addresses,
-            incarnation: endpoint.incarnation,
-            source: endpoint.source,
-        }
-    }
-}
-
-impl Serialize for Registration {
-    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Written<'a> {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            id: &'a Option<ServiceId>,
-            name: &'a ServiceName,
-            host: &'a Host,
-            port: u16,
-            protocol: &'a Protocol,
-            #[serde(skip_serializing_if = "str::is_empty")]
-            version: &'a str,
-            #[serde(skip_serializing_if = "Metadata::is_empty")]
-            metadata: Metadata,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            health_url: &'a Option<String>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            ttl: Option<Ttl>,
-            #[serde(skip_serializing_if = "<[Host]>::is_empty")]
-            addresses: &'a [Host],
-            #[serde(skip_serializing_if = "Option::is_none")]
-            incarnation: Option<Incarnation>,
-            #[serde(skip_serializing_if = "std::ops::Not::not")]
-            replace: bool,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            initial_health: Option<HealthStatus>,
-        }
-        let mut metadata = self.metadata.clone();
-        put_scope(&mut metadata, &self.scope);
-        Written {
-            id: &self.id,
-            name: &self.name,
-            host: &self.host,
-            port: self.port,
-            protocol: &self.protocol,
-            version: &self.version,
-            metadata,
-            health_url: &self.health_url,
-            ttl: self.ttl,
-            addresses: &self.addresses,
-            incarnation: self.incarnation,
-            replace: self.replace,
-            initial_health: self.initial_health,
-        }
-        .serialize(out)
-    }
-}
-
 fn one_scope(scope: Option<Scope>, carried: Option<Scope>) -> Result<Scope, InvalidRegistration> {
     match (scope, carried) {
         (Some(scope), Some(carried)) if scope != carried => {
@@ -252,10 +174,4 @@ fn check_health_url(url: Option<&str>) -> Result<(), InvalidRegistration> {
 fn take_scope(metadata: &mut Metadata) -> Result<Option<Scope>, InvalidRegistration> {
     let scope = metadata.remove(SCOPE_KEY).map(|scope| scope.parse());
     scope.transpose().map_err(InvalidRegistration::Scope)
-}
-
-fn put_scope(metadata: &mut Metadata, scope: &Scope) {
-    if !scope.is_default() {
-        metadata.insert(SCOPE_KEY.to_owned(), scope.to_string());
-    }
 }

@@ -39,7 +39,7 @@ impl Screen {
             (false, true) => Mode::Terminal,
             (false, false) => Mode::Plain,
         };
-        background::start(mode == Mode::Terminal)?;
+        background::start(mode == Mode::Terminal, background::FEW)?;
         let title = format!("stack {}, registry at {url}; Ctrl-C stops it", context.scope);
         if mode == Mode::Plain {
             output::note(&title);
