@@ -23,6 +23,8 @@ mod health;
 mod interleaved;
 mod kill;
 #[cfg(feature = "full")]
+mod load;
+#[cfg(feature = "full")]
 mod lookup;
 mod occupied;
 mod registry;
@@ -35,6 +37,8 @@ mod start;
 mod statistics;
 mod task;
 mod worker;
+#[cfg(feature = "full")]
+mod writes;
 
 use std::io::{Write, stderr, stdout};
 
@@ -48,6 +52,8 @@ pub use crash::{LISTEN, listen};
 pub use lookup::{BARE, serve_bare};
 pub use start::{STARTED, write_start_time};
 pub use worker::run_worker;
+#[cfg(feature = "full")]
+pub use writes::{MAP, serve_map};
 
 use report::{Report, Row};
 
@@ -68,6 +74,8 @@ const PORTS: [(&str, Part); 6] = [
 const REGISTRY: &[(&str, Part)] = &[
     #[cfg(feature = "full")]
     ("lookup", lookup::rows),
+    #[cfg(feature = "full")]
+    ("writes", writes::rows),
     ("durable", registry::durable),
     ("recovery", registry::recovery),
     ("flood", flood::rows),

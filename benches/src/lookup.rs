@@ -4,7 +4,6 @@
 //! The processor time of the server for each request is the steadier figure: the rate is limited by the load generator as well.
 
 mod bare;
-mod load;
 mod redis;
 
 use std::time::Duration;
@@ -12,10 +11,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 pub use bare::{BARE, serve as serve_bare};
-use load::{Load, Sampled};
 
 use crate::bench_env::BenchEnv;
 use crate::flood::server::{Client, TOKEN};
+use crate::load::{Load, Sampled};
 use crate::report::{Goal, Row, Unit};
 use crate::served::ServedRegistry;
 use crate::statistics::median;

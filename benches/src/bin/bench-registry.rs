@@ -12,6 +12,8 @@ fn main() -> Result<()> {
         [only, address, file] if only == portolan_benches::BARE => {
             portolan_benches::serve_bare(address, file.as_ref())
         }
+        #[cfg(feature = "full")]
+        [only, address] if only == portolan_benches::MAP => portolan_benches::serve_map(address),
         parts => portolan_benches::print_registry_report(parts),
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::load::Load;
 use crate::bench_env::BenchEnv;
+use crate::load::Load;
 use crate::served::WITHIN;
 
 /// `redis-server`. Dropping it ends it.
@@ -42,7 +42,7 @@ impl Redis {
 
     pub(super) fn load(&self, keys: usize) -> Result<Load> {
         let requests = (0..keys).map(|number| command_of(&["GET", &format!("svc-{number}")]));
-        Load::new(self.address, self.child.id(), requests.collect(), |response| {
+        Load::fixed(self.address, self.child.id(), requests.collect(), |response| {
             let head = response.windows(2).position(|bytes| bytes == b"\r\n")? + 2;
             let length = std::str::from_utf8(response.get(1..head)?).ok()?.trim();
             Some(head + length.parse::<usize>().ok()? + 2)

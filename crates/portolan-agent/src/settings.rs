@@ -25,8 +25,9 @@ pub(crate) fn announce_settings(state: &watch::Sender<ServiceEndpoint>, version:
 
 /// Takes over the version into a registration that replaces the former one.
 pub(crate) fn keep_settings(updated: &mut Registration, before: &ServiceEndpoint) {
-    if let Some(version) = before.metadata.get(SETTINGS_VERSION) {
-        let entry = updated.metadata.entry(SETTINGS_VERSION.to_owned());
-        entry.or_insert_with(|| version.clone());
+    if let Some(version) = before.metadata.get(SETTINGS_VERSION)
+        && !updated.metadata.contains_key(SETTINGS_VERSION)
+    {
+        updated.metadata.insert(SETTINGS_VERSION, version);
     }
 }

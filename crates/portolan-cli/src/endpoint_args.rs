@@ -1,7 +1,5 @@
 //! The options that describe an endpoint, for `register` and `announce`.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
 use portolan_agent::{AdvertisedAddresses, resolved_loopback, with_advertised_addresses};
 use portolan_core::{Host, Protocol, Registration, Scope, ServiceId, ServiceName, Ttl, port};
@@ -88,7 +86,7 @@ impl EndpointArgs {
             scope: scope.clone(),
             protocol: self.protocol,
             version: self.service_version,
-            metadata: self.metadata.into_iter().collect::<BTreeMap<_, _>>(),
+            metadata: self.metadata.into_iter().collect(),
             health_url: self.health_url,
             ttl: self.ttl,
             ..Registration::new(self.name, host, self.port)

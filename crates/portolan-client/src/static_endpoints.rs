@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
-use portolan_core::endpoint::Metadata;
 use portolan_core::{
-    Host, InvalidRegistration, Protocol, Registration, Remedy, Scope, ServiceEndpoint, ServiceName,
-    Ttl, quoted,
+    Host, InvalidRegistration, Metadata, Protocol, Registration, Remedy, Scope, ServiceEndpoint,
+    ServiceName, Ttl, quoted,
 };
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};

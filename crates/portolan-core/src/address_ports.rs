@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::endpoint::Metadata;
+use crate::Metadata;
 use crate::{Host, IpNetwork};
 
 /// The metadata entry that lists every address of an instance with its port: `192.0.2.7:8080 172.17.0.2:80@172.17.0.0/16`.
@@ -41,7 +41,7 @@ impl AddressPort {
 
     /// Returns the addresses in the metadata that are valid.
     pub(crate) fn all(metadata: &Metadata) -> impl Iterator<Item = Self> {
-        let entry = metadata.get(ADDRESS_PORTS).map_or("", String::as_str);
+        let entry = metadata.get(ADDRESS_PORTS).unwrap_or("");
         entry.split(' ').filter_map(|text| text.parse().ok())
     }
 

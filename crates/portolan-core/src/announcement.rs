@@ -160,7 +160,7 @@ mod tests {
         };
         assert_eq!(announcement.action, Action::Register);
         assert_eq!(announcement.service.address(), "192.168.1.100:5434");
-        assert_eq!(announcement.service.metadata["database"], "helixcode");
+        assert_eq!(announcement.service.metadata.get("database"), Some("helixcode"));
     }
 
     #[test]

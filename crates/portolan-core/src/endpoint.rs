@@ -4,15 +4,14 @@
 //! In JSON the scope is `metadata.scope`, so that programs without scopes can ignore it. Here it is
 //! a separate field and never in `metadata`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ADDRESS_PORTS, AddressPort, HealthStatus, Host, Incarnation, MapOnly, Protocol, Revision,
-    Scope, ServiceId, ServiceName, Ttl, name::InvalidName, plain::is_deceptive,
+    ADDRESS_PORTS, AddressPort, HealthStatus, Host, Incarnation, MapOnly, Metadata, Protocol,
+    Revision, Scope, ServiceId, ServiceName, Ttl, name::InvalidName, plain::is_deceptive,
 };
 
 mod json;
@@ -20,9 +19,6 @@ mod written;
 
 use json::{Request, Wire};
 pub use written::EndpointMembers;
-
-/// Key-value pairs that Portolan stores and does not interpret.
-pub type Metadata = BTreeMap<String, String>;
 
 /// The metadata entry with which an agent declares that it checks the health of the instance
 /// itself, so that the registry does not.
@@ -404,7 +400,7 @@ impl From<ServiceEndpoint> for Registration {
     }
 }
 
-fn check_entry((key, value): (&String, &String)) -> Result<(), InvalidRegistration> {
+fn check_entry((key, value): (&str, &str)) -> Result<(), InvalidRegistration> {
     if key.is_empty() {
         return Err(InvalidRegistration::EmptyKey);
     }

@@ -1,6 +1,7 @@
 //! The instance of a service that a container is.
 
-use portolan_core::endpoint::{CHECKED_BY_AGENT, Metadata};
+use portolan_core::Metadata;
+use portolan_core::endpoint::CHECKED_BY_AGENT;
 use portolan_core::{
     ADDRESS_PORTS, AddressPort, HealthReport, HealthStatus, InvalidRegistration, Registration,
     ServiceId, Ttl, escaped_line,

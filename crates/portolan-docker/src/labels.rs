@@ -1,7 +1,7 @@
 //! What the labels of a container declare: Portolan's own, and those of Compose. Labels are written by whoever may start
 //! containers, and are validated here once.
 
-use portolan_core::endpoint::Metadata;
+use portolan_core::Metadata;
 use portolan_core::{Protocol, Scope, ServiceName, quoted, suggest};
 use portolan_health::CheckSpec;
 

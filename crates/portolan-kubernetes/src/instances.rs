@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use portolan_core::endpoint::{CHECKED_BY_AGENT, DRAINING, Metadata};
+use portolan_core::endpoint::{CHECKED_BY_AGENT, DRAINING};
 use portolan_core::kubernetes_name::{CLUSTER, NAMESPACE};
 use portolan_core::{
-    HealthStatus, Host, Incarnation, PortName, Protocol, Registration, Scope, ServiceId, Ttl, fnv1a,
+    HealthStatus, Host, Incarnation, Metadata, PortName, Protocol, Registration, Scope, ServiceId,
+    Ttl, fnv1a,
 };
 
 use crate::objects::{

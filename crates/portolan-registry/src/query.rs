@@ -44,7 +44,7 @@ impl Query {
 
     /// Whether the instance matches everything but the name.
     pub(crate) fn matches(&self, endpoint: &ServiceEndpoint) -> bool {
-        let has = |(key, value)| endpoint.metadata.get(key) == Some(value);
+        let has = |(key, value): (&String, &String)| endpoint.metadata.get(key) == Some(value);
         matches_any(&self.scopes, &endpoint.scope)
             && matches_any(&self.health, &endpoint.health)
             && self.protocol.as_ref().is_none_or(|protocol| *protocol == endpoint.protocol)
@@ -62,7 +62,7 @@ mod tests {
     fn endpoint() -> ServiceEndpoint {
         let mut api = Registration::new("api".parse().unwrap(), Host::loopback(), 8080);
         api.version = "2".into();
-        api.metadata = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
+        api.metadata = [("zone", "a")].into();
         api.into_endpoint(Ttl::DEFAULT, "2025-11-07T12:00:00Z".parse().unwrap())
     }
 

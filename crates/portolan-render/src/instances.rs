@@ -92,7 +92,7 @@ mod tests {
         let mut registration = Registration::new("api".parse().unwrap(), Host::loopback(), port);
         if draining {
             let (key, value) = portolan_core::endpoint::DRAINING;
-            registration.metadata.insert(key.into(), value.into());
+            registration.metadata.insert(key, value);
         }
         let endpoint = registration.into_endpoint(Ttl::DEFAULT, jiff::Timestamp::UNIX_EPOCH);
         ServiceEndpoint { health, ..endpoint }

@@ -67,7 +67,7 @@ pub(crate) async fn publish(bound: BoundService) -> Result<PublishedService, Ser
     registration.scope = scope;
     registration.protocol = options.protocol.unwrap_or(registration.protocol);
     registration.version = options.version;
-    registration.metadata = options.metadata;
+    registration.metadata = options.metadata.into();
     let check = options.check.unwrap_or_else(default_check);
     let agent = Agent::builder(registration)
         .registry(registry)

@@ -361,7 +361,7 @@ async fn own_socket_accepts_only_responses_to_its_queries() {
 async fn message_above_the_datagram_size_is_refused_with_its_size() {
     let broadcaster = join(&network(), A);
     let mut large = endpoint("api");
-    large.metadata.insert("about".into(), "x".repeat(1400));
+    large.metadata.insert("about", "x".repeat(1400));
     let error = broadcaster.announce(Action::Register, &large).await.unwrap_err().to_string();
     assert!(error.contains("expected at most 1400"), "{error}");
     assert!(matches!(broadcaster.publish(large), Err(AnnounceError::TooLarge { limit: 1400, .. })));

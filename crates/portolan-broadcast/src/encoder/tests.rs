@@ -69,7 +69,7 @@ fn message_is_signed_and_has_the_key_id_if_a_key_is_configured() {
 fn message_above_the_datagram_size_is_an_error_with_its_size() {
     let encoder = encoder(&BroadcastConfig::default());
     let mut large = endpoint(60);
-    large.metadata.insert("about".into(), "x".repeat(1400));
+    large.metadata.insert("about", "x".repeat(1400));
     let refused = encoder.announcement(&unsigned(), Action::Register, large, None).unwrap_err();
     assert_eq!(refused.limit, 1400);
     assert!(refused.size > 1400);

@@ -65,7 +65,7 @@ fn minimal_message_of_the_specification_is_accepted() {
     let message = open().check(&arrival(MINIMAL.as_bytes())).unwrap();
     let Body::ServiceAnnouncement(announcement) = message.body else { panic!("not one") };
     assert_eq!(announcement.service.address(), "localhost:5434");
-    assert_eq!(announcement.service.metadata["version"], "16.0");
+    assert_eq!(announcement.service.metadata.get("version"), Some("16.0"));
 }
 
 #[test]

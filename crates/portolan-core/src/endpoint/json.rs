@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use url::Url;
 
-use super::{InvalidRegistration, Metadata, Registration, ServiceEndpoint, Source};
+use super::{InvalidRegistration, Registration, ServiceEndpoint, Source};
 use crate::{
-    HealthStatus, Host, Incarnation, MapOnly, Protocol, Revision, Scope, ServiceId, ServiceName,
-    Ttl, port, quoted, unique_keys,
+    HealthStatus, Host, Incarnation, MapOnly, Metadata, Protocol, Revision, Scope, ServiceId,
+    ServiceName, Ttl, port, quoted,
 };
 
 /// The metadata key of the scope in JSON.
@@ -29,7 +29,7 @@ pub(super) struct Request {
     protocol: Protocol,
     #[serde(default)]
     version: String,
-    #[serde(default, deserialize_with = "unique_keys::deserialize")]
+    #[serde(default)]
     metadata: Metadata,
     health_url: Option<String>,
     ttl: Option<Ttl>,
@@ -92,7 +92,7 @@ pub(super) struct Wire {
     protocol: Protocol,
     #[serde(default)]
     version: String,
-    #[serde(default, deserialize_with = "unique_keys::deserialize")]
+    #[serde(default)]
     metadata: Metadata,
     #[serde(default)]
     health_url: Option<String>,

@@ -5,9 +5,10 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::json::SCOPE_KEY;
-use super::{Metadata, Registration, ServiceEndpoint, Source};
+use super::{Registration, ServiceEndpoint, Source};
 use crate::{
-    HealthStatus, Host, Incarnation, Protocol, Revision, Scope, ServiceId, ServiceName, Ttl,
+    HealthStatus, Host, Incarnation, Metadata, Protocol, Revision, Scope, ServiceId, ServiceName,
+    Ttl,
 };
 
 /// The metadata with the scope as an entry of its own, in the order of the keys.
@@ -185,8 +186,8 @@ impl Serialize for Labels<'_> {
         let mut scope = (!self.scope.is_default()).then_some(self.scope);
         let mut map =
             out.serialize_map(Some(self.metadata.len() + usize::from(scope.is_some())))?;
-        for (key, value) in self.metadata {
-            if let Some(scope) = scope.take_if(|_| key.as_str() > SCOPE_KEY) {
+        for (key, value) in self.metadata.iter() {
+            if let Some(scope) = scope.take_if(|_| key > SCOPE_KEY) {
                 map.serialize_entry(SCOPE_KEY, scope)?;
             }
             map.serialize_entry(key, value)?;

@@ -247,12 +247,13 @@ impl Registrar {
     }
 
     fn is_listed(&self, registration: &Registration) -> bool {
-        let namespace = registration.metadata.get(NAMESPACE).cloned();
+        let namespace = registration.metadata.get(NAMESPACE).map(str::to_owned);
         self.listed.contains(&None) || self.listed.contains(&namespace)
     }
 
     fn follows(&self, registration: &Registration) -> bool {
         let namespace = registration.metadata.get(NAMESPACE);
-        self.namespaces.is_empty() || namespace.is_some_and(|it| self.namespaces.contains(it))
+        self.namespaces.is_empty()
+            || namespace.is_some_and(|it| self.namespaces.iter().any(|namespace| namespace == it))
     }
 }

@@ -50,7 +50,7 @@ fn first_port_of_the_service_is_the_port_and_the_others_are_named() {
         ("port.metrics", "9090"),
         ("zone", "z1"),
     ];
-    let metadata: Vec<_> = web.metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let metadata: Vec<_> = web.metadata.iter().collect();
     assert_eq!(metadata, expected);
 }
 

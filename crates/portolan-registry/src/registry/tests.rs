@@ -256,7 +256,7 @@ async fn announced_health_counts_if_it_is_signed_and_the_agent_checks_it() {
     let unknown = registry.get(&service.id).unwrap();
     assert_eq!(unknown.health, HealthStatus::Unknown, "the registry checks it");
 
-    service.metadata.insert(key.into(), value.into());
+    service.metadata.insert(key, value);
     registry.import(&heartbeat(&service), SENDER, false).await.unwrap();
     let unsigned = registry.get(&service.id).unwrap();
     assert_eq!(unsigned.health, HealthStatus::Unknown, "anyone can announce it");

@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn long_value_is_not_repeated_in_the_change() {
         let mut endpoint = endpoint();
-        endpoint.metadata.insert("large".into(), "x".repeat(INLINE));
+        endpoint.metadata.insert("large", "x".repeat(INLINE));
         let value = value(endpoint, Written::Updated);
         let encoded = value.encode();
         let id = value.endpoint.id.clone();

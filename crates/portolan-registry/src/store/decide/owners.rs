@@ -9,7 +9,7 @@ use crate::{Command, CommandOrigin, RegistryError};
 /// Rejects a command on an instance that is registered in Consul: it has its own owner there.
 pub(super) fn registered_in_consul(known: Known<'_>) -> Option<RegistryError> {
     let endpoint = known.endpoint;
-    let entry = |key| endpoint.metadata.get(key).cloned().unwrap_or_default();
+    let entry = |key| endpoint.metadata.get(key).unwrap_or_default().to_owned();
     (endpoint.source == Source::Consul).then(|| RegistryError::RegisteredInConsul {
         id: endpoint.id.clone(),
         service: entry(CONSUL_SERVICE),

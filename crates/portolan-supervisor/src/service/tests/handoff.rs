@@ -30,8 +30,8 @@ async fn named_ports_are_in_the_environment_and_the_metadata() {
     assert_eq!(env.line_in("told").await, expected);
     let registered = &env.registered()[0];
     assert_eq!(registered.port, main);
-    assert_eq!(registered.metadata["port.metrics"], metrics.to_string());
-    assert_eq!(registered.metadata["port.admin-1"], admin.to_string());
+    assert_eq!(registered.metadata.get("port.metrics"), Some(&*metrics.to_string()));
+    assert_eq!(registered.metadata.get("port.admin-1"), Some(&*admin.to_string()));
     service.stop(Duration::from_secs(5)).await.unwrap();
     assert_eq!(env.holders(), []);
 }

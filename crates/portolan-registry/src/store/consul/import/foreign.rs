@@ -35,7 +35,7 @@ pub(super) fn endpoint(instance: &ConsulInstance) -> Option<ServiceEndpoint> {
     if let Some(protocol) = meta.get("protocol").and_then(|it| it.parse::<Protocol>().ok()) {
         registration.protocol = protocol;
     }
-    registration.metadata = metadata(instance, meta);
+    registration.metadata = metadata(instance, meta).into();
     registration.validate().ok()?;
     let now = Timestamp::now();
     let mut endpoint = registration.into_endpoint(Ttl::DEFAULT, now);

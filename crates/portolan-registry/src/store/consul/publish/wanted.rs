@@ -84,7 +84,7 @@ fn metadata(endpoint: &ServiceEndpoint, prefix: &str) -> BTreeMap<String, String
         let is_free = meta.len() < META_ENTRIES && !meta.contains_key(key);
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if is_free && key.chars().all(is_plain) && !key.starts_with("consul-") {
-            meta.insert(key.clone(), value.clone());
+            meta.insert(key.to_owned(), value.to_owned());
         }
     }
     meta.retain(|_, value| value.len() <= META_VALUE);

@@ -54,7 +54,7 @@ async fn instances_are_found_by_consul_with_their_health() {
     let server = Server::start(&config).await;
     let mut service = registration("api", 8080);
     service.version = "2".into();
-    service.metadata.insert("zone".into(), "a".into());
+    service.metadata.insert("zone", "a");
     let id = server.register(&service).await.unwrap().endpoint.id.clone();
     let found = in_consul(&agent, "api", 1).await.remove(0).service;
     assert_eq!((found.address.as_str(), found.port), ("127.0.0.1", 8080));

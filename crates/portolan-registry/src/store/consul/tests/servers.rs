@@ -197,7 +197,7 @@ async fn largest_registrations_are_read_and_watched() {
     let config = config(&agent);
     let (server, other) = (Server::start(&config).await, Server::start(&config).await);
     let mut watch = other.watch().await;
-    let metadata: std::collections::BTreeMap<_, _> =
+    let metadata: portolan_core::Metadata =
         (0..64).map(|number| (format!("key-{number}"), "x".repeat(4096))).collect();
     for port in 1..=10 {
         let metadata = metadata.clone();

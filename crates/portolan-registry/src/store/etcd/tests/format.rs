@@ -72,7 +72,7 @@ async fn first_version_of_the_format_is_read() {
     assert_eq!(shown, expected);
     let find = |id: &str| all.iter().find(|endpoint| endpoint.id.as_str() == id).unwrap();
     let api = find("api-1");
-    assert_eq!((api.addresses.len(), api.metadata["owner"].as_str()), (2, r#"team "a""#));
+    assert_eq!((api.addresses.len(), api.metadata.get("owner")), (2, Some(r#"team "a""#)));
     assert_eq!(find("db-1").scope.as_str(), "shop");
 
     // Those that were replaced are still fenced, and the others are alive.

@@ -144,7 +144,7 @@ async fn largest_registrations_are_read_and_watched_in_parts() {
     let proxy = proxy.stop().await;
     late.wait_for(RegistryStatus::Stale).await;
     let server = Server::start(&config).await;
-    let metadata: std::collections::BTreeMap<_, _> =
+    let metadata: portolan_core::Metadata =
         (0..64).map(|number| (format!("key-{number}"), "x".repeat(4096))).collect();
     for port in 1..=80 {
         let metadata = metadata.clone();
