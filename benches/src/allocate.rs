@@ -76,7 +76,7 @@ impl Subject {
             what: format!("{}, {processes} proc.", self.name()),
             measured: Unit::PerSecond(samples.figure(index, rate)),
             baseline: Unit::PerSecond(samples.figure(0, rate)),
-            compared: Unit::Times(samples.ratio(index, 0, rate)),
+            compared: samples.ratio(index, 0, rate),
             goal: goal(Goal::AtLeast(0.85)),
             specified: "10,000/s",
         }];
@@ -87,7 +87,7 @@ impl Subject {
                 what: format!("  {name}"),
                 measured: Unit::Micros(samples.figure(index, micros)),
                 baseline: Unit::Micros(samples.figure(0, micros)),
-                compared: Unit::Times(samples.ratio(index, 0, micros)),
+                compared: samples.ratio(index, 0, micros),
                 goal: goal(of_share),
                 specified,
             }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::report::Unit;
 use crate::sample::Sample;
 use crate::statistics::median;
 
@@ -39,9 +40,10 @@ impl Interleaved {
         median(self.rounds.iter().map(|samples| figure(&samples[index])))
     }
 
-    /// The median, over the rounds, of the ratio of a figure of one subject to that of another.
-    pub(crate) fn ratio(&self, index: usize, to: usize, figure: impl Fn(&Sample) -> f64) -> f64 {
-        median(self.rounds.iter().map(|samples| figure(&samples[index]) / figure(&samples[to])))
+    /// The ratios, over the rounds, of a figure of one subject to that of another.
+    pub(crate) fn ratio(&self, index: usize, to: usize, figure: impl Fn(&Sample) -> f64) -> Unit {
+        let ratio = |samples: &Vec<Sample>| figure(&samples[index]) / figure(&samples[to]);
+        Unit::ratios(self.rounds.iter().map(ratio))
     }
 }
 
@@ -59,6 +61,7 @@ mod tests {
         assert_eq!(order[..4], [0, 1, 1, 0]);
         let samples = samples.unwrap();
         let rate = |sample: &Sample| sample.rate;
-        assert_eq!((samples.figure(1, rate), samples.ratio(1, 0, rate)), (2.0, 2.0));
+        assert_eq!(samples.figure(1, rate), 2.0);
+        assert_eq!(samples.ratio(1, 0, rate).to_string(), "2.00 [2.00-2.00]");
     }
 }

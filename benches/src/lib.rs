@@ -16,6 +16,8 @@ mod attack;
 mod balance;
 mod baseline;
 mod bench_env;
+#[cfg(feature = "client")]
+mod client;
 #[cfg(feature = "full")]
 mod crash;
 mod flood;
@@ -91,6 +93,10 @@ const REGISTRY: &[(&str, Part)] = &[
     ("etcd", registry::etcd),
 ];
 
+/// The parts of the discovery client's report by name.
+#[cfg(feature = "client")]
+const CLIENT: [(&str, Part); 1] = [("cached", client::rows)];
+
 type Part = fn() -> Result<Vec<Row>>;
 
 /// Measures these parts of the port allocator, or all if there are none, and prints the report.
@@ -101,6 +107,12 @@ pub fn print_report(names: &[String]) -> Result<()> {
 /// Measures these parts of the registry, or all if there are none, and prints the report.
 pub fn print_registry_report(names: &[String]) -> Result<()> {
     print(REGISTRY, names)
+}
+
+/// Measures these parts of the discovery client, or all if there are none, and prints the report.
+#[cfg(feature = "client")]
+pub fn print_client_report(names: &[String]) -> Result<()> {
+    print(&CLIENT, names)
 }
 
 fn print(parts: &[(&str, Part)], names: &[String]) -> Result<()> {

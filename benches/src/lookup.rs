@@ -123,7 +123,7 @@ fn cpu(what: &str, rounds: &[Vec<Sampled>], index: usize, goal: f64) -> Row {
         what: what.to_owned(),
         measured: Unit::Micros(of(index)),
         baseline: Unit::Micros(of(0)),
-        compared: Unit::Times(median(ratios)),
+        compared: Unit::ratios(ratios),
         goal: Goal::AtMost(goal),
         specified: "",
     }
@@ -136,7 +136,7 @@ fn rate(what: &str, rounds: &[Vec<Sampled>], to: usize, goal: Goal) -> Row {
         what: what.to_owned(),
         measured: Unit::PerSecond(of(1)),
         baseline: Unit::PerSecond(of(to)),
-        compared: Unit::Times(median(ratios)),
+        compared: Unit::ratios(ratios),
         goal,
         specified: "",
     }

@@ -44,7 +44,7 @@ fn row(how: &str, take: fn(u16) -> io::Result<OwnedFd>, goal: Goal) -> Result<Ro
         what: format!("guarded behind {OCCUPIED} ports {how}"),
         measured: Unit::Micros(samples.figure(1, micros)),
         baseline: Unit::Micros(samples.figure(0, micros)),
-        compared: Unit::Times(samples.ratio(1, 0, micros)),
+        compared: samples.ratio(1, 0, micros),
         goal,
         specified: "",
     })

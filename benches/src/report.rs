@@ -37,6 +37,8 @@ pub(crate) enum Unit {
     Mebibytes(f64),
     /// A ratio.
     Times(f64),
+    /// The median ratio of several rounds, the least and the greatest.
+    Ratios(f64, [f64; 2]),
 }
 
 /// The goal of a figure, in its unit.
@@ -91,9 +93,9 @@ impl Row {
             micros(&rounds.clone().flat_map(|sides| sides[side]).copied().collect::<Vec<_>>())
         };
         let (measured, baseline) = (Unit::Micros(all(0)), Unit::Micros(all(1)));
-        let ratios =
-            rounds.map(|[measured, baseline]| micros(measured) / micros(baseline).max(0.001));
-        let compared = Unit::Times(median(ratios));
+        let ratio =
+            |[measured, baseline]: [&[u32]; 2]| micros(measured) / micros(baseline).max(0.001);
+        let compared = Unit::ratios(rounds.map(ratio));
         Self { what, measured, baseline, compared, goal, specified: "" }
     }
 
@@ -113,6 +115,16 @@ impl Row {
 // === impl Unit ===
 
 impl Unit {
+    /// The ratios of several rounds.
+    pub(crate) fn ratios(rounds: impl IntoIterator<Item = f64>) -> Self {
+        let rounds: Vec<f64> = rounds.into_iter().collect();
+        let spread = [
+            rounds.iter().copied().fold(f64::INFINITY, f64::min),
+            rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        ];
+        Self::Ratios(median(rounds), spread)
+    }
+
     fn number(self) -> f64 {
         match self {
             Self::PerSecond(number)
@@ -120,7 +132,8 @@ impl Unit {
             | Self::Millis(number)
             | Self::MillisMore(number)
             | Self::Mebibytes(number)
-            | Self::Times(number) => number,
+            | Self::Times(number)
+            | Self::Ratios(number, _) => number,
         }
     }
 }
@@ -130,11 +143,13 @@ impl fmt::Display for Unit {
         match self {
             Self::PerSecond(rate) if *rate < 10.0 => write!(f, "{rate:.2}/s"),
             Self::PerSecond(rate) => write!(f, "{rate:.0}/s"),
+            Self::Micros(micros) if *micros < 1.0 => write!(f, "{:.0} ns", micros * 1000.0),
             Self::Micros(micros) => write!(f, "{micros:.1} us"),
             Self::Millis(millis) => write!(f, "{millis:.2} ms"),
             Self::MillisMore(millis) => write!(f, "{millis:+.2} ms"),
             Self::Mebibytes(size) => write!(f, "{size:.0} MiB"),
             Self::Times(times) => write!(f, "{times:.2}"),
+            Self::Ratios(median, [least, most]) => write!(f, "{median:.2} [{least:.2}-{most:.2}]"),
         }
     }
 }

@@ -96,7 +96,7 @@ fn row(samples: &Interleaved, index: usize, limit: usize, what: String) -> Row {
         what,
         measured: Unit::PerSecond(samples.figure(index, rate)),
         baseline: Unit::PerSecond(samples.figure(limit, rate)),
-        compared: Unit::Times(samples.ratio(index, limit, rate)),
+        compared: samples.ratio(index, limit, rate),
         goal: FLAT,
         specified: "",
     }

@@ -23,9 +23,10 @@ use portolan_core::{Remedy, ServiceEndpoint, ServiceEvent};
 
 use crate::builder::DiscoveryClientBuilder;
 use crate::config::InvalidDiscovery;
-use crate::discover::{Lookup, ToServiceName};
+use crate::discover::Lookup;
 use crate::discovered::{Discovered, Explanation};
 use crate::error::DiscoverError;
+use crate::given_name::ToServiceName;
 use crate::reservations::{HostDefaults, UnknownHost};
 
 use runtime_thread::RuntimeThread;
@@ -188,7 +189,10 @@ impl DiscoverRequest<'_> {
 
     /// Looks up one instance.
     pub fn one(self) -> Result<Discovered, DiscoverError> {
-        self.thread.wait(self.lookup.one())?
+        match self.lookup.cached() {
+            Some(found) => Ok(found),
+            None => self.thread.wait(self.lookup.one())?,
+        }
     }
 
     /// Looks up every instance, the best first.

@@ -1,30 +1,31 @@
 //! The cache of resolutions: fresh until the TTL ends, then stale and kept as a fallback.
 
+mod entry;
+mod shards;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use portolan_core::ServiceName;
+use portolan_metrics::Metrics;
 use tokio::time::Instant;
 
 use crate::chain::Resolution;
 use crate::config::CacheConfig;
+use crate::locality::Locality;
 
-/// Resolutions by service name. Readers do not block.
+pub(crate) use entry::Entry;
+use shards::Shards;
+
+/// Resolutions by service name. Readers take no lock.
 pub(crate) struct Cache {
     ttl: Duration,
-    entries: quick_cache::sync::Cache<ServiceName, Arc<Entry>>,
+    entries: Shards,
+    metrics: Metrics,
+    locality: Arc<Locality>,
     /// Serialises writers, which read an entry before they replace it.
     changing: Mutex<()>,
-}
-
-/// The cache entry of one service.
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    /// The resolution, never empty.
-    pub(crate) resolution: Arc<Resolution>,
-    /// When the entry becomes stale.
-    pub(crate) fresh_until: Instant,
 }
 
 /// What an update does with an entry.
@@ -43,52 +44,49 @@ pub(crate) enum CacheAction {
 // === impl Cache ===
 
 impl Cache {
-    pub(crate) fn new(config: &CacheConfig) -> Self {
-        let entries = quick_cache::sync::Cache::new(config.max_entries);
-        Self { ttl: config.ttl, entries, changing: Mutex::default() }
+    /// Creates a cache whose hits prefer the nearest instances in this locality.
+    pub(crate) fn new(config: &CacheConfig, metrics: Metrics, locality: Arc<Locality>) -> Self {
+        let entries = Shards::new(config.max_entries);
+        Self { ttl: config.ttl, entries, metrics, locality, changing: Mutex::default() }
+    }
+
+    /// Calls the function with the entry, fresh or stale. It runs without a lock, and nothing is shared with other readers but the
+    /// entry.
+    pub(crate) fn read<T>(&self, name: &str, use_entry: impl FnOnce(&Entry) -> T) -> Option<T> {
+        self.entries.read(name, |entry| use_entry(entry))
     }
 
     /// Returns the entry, fresh or stale. If all instances are requested, an incomplete entry does
     /// not count.
     pub(crate) fn get(&self, name: &ServiceName, all: bool) -> Option<Arc<Entry>> {
-        self.entries.get(name).filter(|entry| entry.resolution.complete || !all)
+        let entry = self.entries.read(name.as_str(), Arc::clone);
+        entry.filter(|entry| entry.resolution.complete || !all)
     }
 
-    pub(crate) fn insert(&self, name: ServiceName, resolution: Arc<Resolution>) {
+    pub(crate) fn insert(&self, name: &ServiceName, resolution: Arc<Resolution>) {
         let _changing = self.changing.lock();
-        let fresh_until = Instant::now() + self.ttl;
-        self.entries.insert(name, Arc::new(Entry { resolution, fresh_until }));
+        let hits = self.metrics.hit_counter(name.as_str());
+        let entry = Entry::new(resolution, Instant::now() + self.ttl, hits, Arc::clone(&self.locality));
+        self.entries.insert(name, Arc::new(entry));
     }
 
     /// Decides on an action for the entry of the service, if there is one, and executes it.
     pub(crate) fn update(&self, name: &ServiceName, action: impl FnOnce(&Entry) -> CacheAction) {
         let _changing = self.changing.lock();
-        let Some(entry) = self.entries.peek(name) else { return };
+        let Some(entry) = self.entries.read(name.as_str(), Arc::clone) else { return };
         let changed = match action(&entry) {
             CacheAction::Keep => return,
             CacheAction::Replace(resolution) if !resolution.candidates.is_empty() => {
-                Entry { resolution: Arc::new(resolution), fresh_until: entry.fresh_until }
+                entry.with_resolution(resolution)
             }
-            CacheAction::MarkStale => Entry { fresh_until: Instant::now(), ..(*entry).clone() },
-            CacheAction::Replace(_) | CacheAction::Remove => {
-                self.entries.remove(name);
-                return;
-            }
+            CacheAction::MarkStale => entry.until(Instant::now()),
+            CacheAction::Replace(_) | CacheAction::Remove => return self.entries.remove(name),
         };
-        // An entry that was evicted meanwhile is not inserted again.
-        drop(self.entries.replace(name.clone(), Arc::new(changed), true));
+        self.entries.insert(name, Arc::new(changed));
     }
 
     /// Returns the names of the cached services.
     pub(crate) fn names(&self) -> Vec<ServiceName> {
-        self.entries.iter().map(|(name, _)| name).collect()
-    }
-}
-
-// === impl Entry ===
-
-impl Entry {
-    pub(crate) fn is_fresh(&self) -> bool {
-        Instant::now() < self.fresh_until
+        self.entries.names()
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use portolan_core::{ServiceEndpoint, ServiceName};
 use portolan_metrics::Metrics;
+use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::attempt::Attempt;
@@ -19,6 +20,7 @@ use crate::options::LookupOptions;
 use crate::refresh::Refresher;
 use crate::resolver::Resolver;
 use crate::select::{self, Suspects};
+use crate::strategy::Candidate;
 
 /// A resolver with a cache; clones share everything.
 #[derive(Clone)]
@@ -87,6 +89,22 @@ impl CachedResolver {
     /// Returns the instances to which a caller could not connect.
     pub(crate) fn suspects(&self) -> &Arc<Suspects> {
         &self.suspects
+    }
+
+    /// Returns one of the best instances if it takes nothing but reading the cache: the entry is fresh and no instance is suspect.
+    /// It neither waits nor allocates, and takes no lock.
+    pub(crate) fn find_cached(&self, name: &str) -> Option<Discovered> {
+        let Cached { cache, .. } = self.cached.as_ref()?;
+        if !self.resolver.is_open() || !self.suspects.are_none() {
+            return None;
+        }
+        let now = Instant::now();
+        let found = cache.read(name, |entry| {
+            let selected = entry.best.next().filter(|_| entry.is_fresh_at(now))?;
+            entry.hits.record(name);
+            Some(discovered(&entry.resolution, &entry.resolution.candidates[selected], false))
+        });
+        found.flatten()
     }
 
     /// Returns one of the best instances.
@@ -209,10 +227,11 @@ impl CachedResolver {
         options: &LookupOptions,
     ) -> Result<(Arc<Resolution>, Vec<Attempt>), DiscoverError> {
         let cached = self.cached.clone().filter(|_| options.strategies.is_none());
-        let key = name.clone();
+        let (key, suspects) = (name.clone(), Arc::clone(&self.suspects));
         let keep = move |resolution: &Arc<Resolution>| {
             if let Some(Cached { cache, sync }) = cached {
-                cache.insert(key, Arc::clone(resolution));
+                suspects.forget_ended();
+                cache.insert(&key, Arc::clone(resolution));
                 sync.follow_new_entry();
             }
         };
@@ -241,16 +260,19 @@ impl CachedResolver {
     fn select(&self, resolution: &Resolution, stale: bool) -> Result<Discovered, DiscoverError> {
         let selected = select::one(&resolution.candidates, &self.suspects, &self.locality);
         let selected = selected.ok_or(DiscoverError::Closed)?;
-        let endpoint = (*selected.endpoint).clone();
-        let strategy = resolution.strategy_of(selected);
-        let (proof, trust) = (selected.proof, selected.trust);
-        Ok(Discovered { endpoint, strategy, proof, trust, stale })
+        Ok(discovered(resolution, selected, stale))
     }
 
     #[cfg(test)]
     pub(crate) fn cache(&self) -> &Cache {
         &self.cached.as_ref().unwrap().cache
     }
+}
+
+fn discovered(resolution: &Resolution, selected: &Candidate, stale: bool) -> Discovered {
+    let (endpoint, strategy) = (Arc::clone(&selected.endpoint), resolution.strategy_of(selected));
+    let (proof, trust) = (selected.proof, selected.trust);
+    Discovered { endpoint, strategy, proof, trust, stale }
 }
 
 fn log_failure(name: &ServiceName, error: &DiscoverError) {

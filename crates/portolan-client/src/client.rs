@@ -8,9 +8,10 @@ use portolan_core::{ServiceEndpoint, ServiceName};
 use tokio_util::sync::DropGuard;
 
 use crate::cached_resolver::CachedResolver;
-use crate::discover::{Discover, DiscoverAll, Lookup, ToServiceName};
+use crate::discover::{Discover, DiscoverAll, Lookup};
 use crate::error::DiscoverError;
 use crate::feeds::Feeds;
+use crate::given_name::{GivenName, ToServiceName};
 use crate::instances::OpenInstances;
 use crate::lazy_broadcaster::LazyBroadcaster;
 use crate::lifecycle::Lifecycle;
@@ -37,19 +38,19 @@ use crate::watch::ServiceWatch;
 /// ```
 pub struct DiscoveryClient<H = UnknownHost> {
     inner: Arc<Inner>,
-    /// Ends the background tasks when the last clone, lookup and watch is dropped.
-    guard: Arc<DropGuard>,
     host: PhantomData<fn() -> H>,
 }
 
-/// What the clones of a client share.
-struct Inner {
-    resolver: CachedResolver,
+/// What the clones of a client and its lookups share.
+pub(crate) struct Inner {
+    pub(crate) resolver: CachedResolver,
     feeds: Feeds,
     broadcaster: Arc<LazyBroadcaster>,
     lifecycle: Lifecycle,
     /// For the debug output.
     registry_url: String,
+    /// Ends the background tasks when the last clone, lookup and watch is dropped.
+    guard: Arc<DropGuard>,
 }
 
 // === impl DiscoveryClient ===
@@ -63,13 +64,14 @@ impl<H> DiscoveryClient<H> {
         registry_url: String,
     ) -> Self {
         let guard = Arc::new(lifecycle.closed().clone().drop_guard());
-        let inner = Arc::new(Inner { resolver, feeds, broadcaster, lifecycle, registry_url });
-        Self { inner, guard, host: PhantomData }
+        let inner = Inner { resolver, feeds, broadcaster, lifecycle, registry_url, guard };
+        Self { inner: Arc::new(inner), host: PhantomData }
     }
 
     /// Looks up one instance: the first scope with an instance, then the best health, then the
     /// lowest priority, then the nearest if [`DiscoveryConfig::zone`](crate::DiscoveryConfig::zone) or
-    /// [`prefer_same_host`](crate::DiscoveryConfig::prefer_same_host) is set, then at random by weight.
+    /// [`prefer_same_host`](crate::DiscoveryConfig::prefer_same_host) is set, then in turn by weight, from a random start; at random
+    /// while an instance is suspect.
     pub fn discover<N: ToServiceName + ?Sized>(&self, name: &N) -> Discover {
         Discover::new(self.lookup(name))
     }
@@ -99,7 +101,7 @@ impl<H> DiscoveryClient<H> {
             resolver,
             feeds,
             lifecycle,
-            Arc::clone(&self.guard),
+            Arc::clone(&self.inner.guard),
         )
     }
 
@@ -136,23 +138,21 @@ impl<H> DiscoveryClient<H> {
     }
 
     pub(crate) fn lookup<N: ToServiceName + ?Sized>(&self, name: &N) -> Lookup {
-        let (resolver, _guard) = (self.inner.resolver.clone(), Arc::clone(&self.guard));
-        let (name, options) = (name.to_service_name(), LookupOptions::default());
-        Lookup { resolver, _guard, name, options }
+        let (client, name) = (Arc::clone(&self.inner), GivenName::new(name));
+        Lookup { client, name, options: LookupOptions::default() }
     }
 
     async fn open_watch(&self, name: Option<ServiceName>) -> Result<ServiceWatch, DiscoverError> {
         let Inner { resolver, feeds, lifecycle, .. } = &*self.inner;
         resolver.check_open()?;
-        let (closed, guard) = (lifecycle.closed().clone(), Arc::clone(&self.guard));
+        let (closed, guard) = (lifecycle.closed().clone(), Arc::clone(&self.inner.guard));
         ServiceWatch::open(feeds.clone(), name, closed, guard).await
     }
 }
 
 impl<H> Clone for DiscoveryClient<H> {
     fn clone(&self) -> Self {
-        let (inner, guard) = (Arc::clone(&self.inner), Arc::clone(&self.guard));
-        Self { inner, guard, host: PhantomData }
+        Self { inner: Arc::clone(&self.inner), host: PhantomData }
     }
 }
 

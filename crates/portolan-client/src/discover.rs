@@ -2,22 +2,23 @@
 
 use std::fmt;
 use std::future::IntoFuture;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-
-use portolan_core::name::InvalidName;
-use portolan_core::{ServiceEndpoint, ServiceName};
-use tokio::time::sleep;
-use tokio_util::sync::DropGuard;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use portolan_core::{ServiceEndpoint, ServiceName};
+use tokio::time::sleep;
 
 use crate::attempt::Attempt;
 use crate::cached_resolver::CachedResolver;
+use crate::client::Inner;
 use crate::deadline::Deadline;
 use crate::discovered::{Discovered, Explanation};
 use crate::error::DiscoverError;
+use crate::given_name::GivenName;
 use crate::options::{LookupOptions, ProgressObserver};
 use crate::strategy_name::StrategyName;
 
@@ -38,18 +39,19 @@ pub struct Discover(Lookup);
 #[derive(Clone)]
 pub struct DiscoverAll(Lookup);
 
-/// A name as a caller gives it: a text, which is parsed once, or a [`ServiceName`].
-pub trait ToServiceName {
-    /// Returns the name, or why the text is not a name.
-    fn to_service_name(&self) -> Result<ServiceName, InvalidName>;
+/// A lookup of one instance that was sent. If the cache knows the answer, it is ready at once, without a lock or an allocation.
+#[must_use = "a lookup does nothing unless it is awaited"]
+pub struct DiscoverFuture {
+    /// `None` once the strategies are asked.
+    lookup: Option<Lookup>,
+    asking: Option<BoxFuture<'static, Result<Discovered, DiscoverError>>>,
 }
 
 /// A lookup that is not sent yet. It keeps the client alive.
 #[derive(Clone)]
 pub(crate) struct Lookup {
-    pub(crate) resolver: CachedResolver,
-    pub(crate) _guard: Arc<DropGuard>,
-    pub(crate) name: Result<ServiceName, InvalidName>,
+    pub(crate) client: Arc<Inner>,
+    pub(crate) name: GivenName,
     pub(crate) options: LookupOptions,
 }
 
@@ -107,23 +109,29 @@ macro_rules! options {
 // === impl Lookup ===
 
 impl Lookup {
+    /// Returns the answer if the cache knows it and the caller wants no other.
+    pub(crate) fn cached(&self) -> Option<Discovered> {
+        let LookupOptions { wait: None, strategies: None, .. } = &self.options else { return None };
+        self.resolver().find_cached(self.name.as_text()?)
+    }
+
     pub(crate) async fn one(self) -> Result<Discovered, DiscoverError> {
         match self.options.wait {
-            Some(wait) => self.wait_until_ready(self.name.clone()?, wait).await.1,
-            None => self.resolver.find_one(self.name?, &self.options).await,
+            Some(wait) => self.wait_until_ready(self.name.parse()?, wait).await.1,
+            None => self.resolver().find_one(self.name.parse()?, &self.options).await,
         }
     }
 
     pub(crate) async fn all(self) -> Result<Vec<ServiceEndpoint>, DiscoverError> {
-        self.resolver.find_all(self.name?, &self.options).await
+        self.resolver().find_all(self.name.parse()?, &self.options).await
     }
 
     pub(crate) async fn explain(self) -> Explanation {
-        match self.name.clone() {
+        match self.name.parse() {
             Ok(name) => {
                 let (attempts, result) = match self.options.wait {
                     Some(wait) => self.wait_until_ready(name.clone(), wait).await,
-                    None => self.resolver.explain(name.clone(), &self.options).await,
+                    None => self.resolver().explain(name.clone(), &self.options).await,
                 };
                 Explanation { name: Some(name), attempts, result }
             }
@@ -132,14 +140,18 @@ impl Lookup {
     }
 
     pub(crate) async fn explain_all(self) -> Explanation<Vec<ServiceEndpoint>> {
-        match self.name {
+        match self.name.parse() {
             Ok(name) => {
                 let (attempts, result) =
-                    self.resolver.explain_all(name.clone(), &self.options).await;
+                    self.resolver().explain_all(name.clone(), &self.options).await;
                 Explanation { name: Some(name), attempts, result }
             }
             Err(error) => Explanation::invalid_name(error),
         }
+    }
+
+    fn resolver(&self) -> &CachedResolver {
+        &self.client.resolver
     }
 
     /// Repeats the lookup, without the cache, until an instance is ready or the time is over.
@@ -155,7 +167,7 @@ impl Lookup {
             let limit = self.options.timeout.map_or(timeout, |limit| limit.min(timeout));
             let options =
                 LookupOptions { timeout: Some(limit), retries: Some(0), ..self.options.clone() };
-            let (attempts, result) = self.resolver.explain(name.clone(), &options).await;
+            let (attempts, result) = self.resolver().explain(name.clone(), &options).await;
             let result = match result {
                 Ok(found) if found.is_ready() => return (attempts, Ok(found)),
                 Ok(found) => Err(DiscoverError::not_ready(&found, wait)),
@@ -195,10 +207,35 @@ impl Discover {
 
 impl IntoFuture for Discover {
     type Output = Result<Discovered, DiscoverError>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
+    type IntoFuture = DiscoverFuture;
 
-    fn into_future(self) -> Self::IntoFuture {
-        self.0.one().boxed()
+    fn into_future(self) -> DiscoverFuture {
+        DiscoverFuture { lookup: Some(self.0), asking: None }
+    }
+}
+
+// === impl DiscoverFuture ===
+
+impl Future for DiscoverFuture {
+    type Output = Result<Discovered, DiscoverError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(found) = self.lookup.as_ref().and_then(Lookup::cached) {
+            return Poll::Ready(Ok(found));
+        }
+        if let Some(lookup) = self.lookup.take() {
+            self.asking = Some(lookup.one().boxed());
+        }
+        match &mut self.asking {
+            Some(asking) => asking.as_mut().poll(context),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl fmt::Debug for DiscoverFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiscoverFuture").finish_non_exhaustive()
     }
 }
 
@@ -220,31 +257,5 @@ impl IntoFuture for DiscoverAll {
 
     fn into_future(self) -> Self::IntoFuture {
         self.0.all().boxed()
-    }
-}
-
-// === impl ToServiceName ===
-
-impl ToServiceName for str {
-    fn to_service_name(&self) -> Result<ServiceName, InvalidName> {
-        self.parse()
-    }
-}
-
-impl ToServiceName for String {
-    fn to_service_name(&self) -> Result<ServiceName, InvalidName> {
-        self.parse()
-    }
-}
-
-impl ToServiceName for ServiceName {
-    fn to_service_name(&self) -> Result<ServiceName, InvalidName> {
-        Ok(self.clone())
-    }
-}
-
-impl<T: ToServiceName + ?Sized> ToServiceName for &T {
-    fn to_service_name(&self) -> Result<ServiceName, InvalidName> {
-        (**self).to_service_name()
     }
 }

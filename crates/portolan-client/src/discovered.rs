@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use portolan_core::name::InvalidName;
 use portolan_core::{ServiceEndpoint, ServiceName};
@@ -15,8 +16,8 @@ use crate::trust::Trust;
 /// An instance that was found. It dereferences to its [`ServiceEndpoint`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Discovered {
-    /// The instance.
-    pub endpoint: ServiceEndpoint,
+    /// The instance, shared with the cache.
+    pub endpoint: Arc<ServiceEndpoint>,
     /// The strategy that found it.
     pub strategy: StrategyName,
     /// How well the instance is proven to belong to the service.
@@ -50,7 +51,7 @@ impl Deref for Discovered {
 
 impl From<Discovered> for ServiceEndpoint {
     fn from(discovered: Discovered) -> Self {
-        discovered.endpoint
+        Arc::unwrap_or_clone(discovered.endpoint)
     }
 }
 

@@ -1,5 +1,8 @@
 //! The lifecycle of a client: its background tasks, and whether it is closed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -10,6 +13,8 @@ use crate::error::DiscoverError;
 pub(crate) struct Lifecycle {
     tasks: TaskTracker,
     closed: CancellationToken,
+    /// Whether the client was closed, for those who ask often: the token has a lock.
+    is_closed: Arc<AtomicBool>,
 }
 
 // === impl Lifecycle ===
@@ -31,6 +36,11 @@ impl Lifecycle {
         if self.closed.is_cancelled() { Err(DiscoverError::Closed) } else { Ok(()) }
     }
 
+    /// Returns whether [`Self::close`] was called.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
     /// Returns the signal that ends everything.
     pub(crate) fn closed(&self) -> &CancellationToken {
         &self.closed
@@ -38,6 +48,7 @@ impl Lifecycle {
 
     /// Ends every task and waits for it.
     pub(crate) async fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
         self.closed.cancel();
         self.tasks.close();
         self.tasks.wait().await;

@@ -43,6 +43,11 @@ impl Resolver {
         if self.enabled { Ok(()) } else { Err(DiscoverError::Disabled) }
     }
 
+    /// Returns whether [`Self::check_open`] would succeed, without a lock.
+    pub(crate) fn is_open(&self) -> bool {
+        self.enabled && !self.lifecycle.is_closed()
+    }
+
     /// Asks the strategies. Of several concurrent callers with equal arguments, the function of the
     /// first receives the resolution, once.
     pub(crate) async fn resolve(

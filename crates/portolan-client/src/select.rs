@@ -1,5 +1,8 @@
 //! Selection among candidates: by proof, by health, by priority, by distance, then at random by weight.
 
+mod best;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portolan_core::{HealthStatus, ServiceEndpoint, ServiceId};
@@ -11,6 +14,8 @@ use tokio::time::Instant;
 use crate::locality::{Locality, is_on_this_host};
 use crate::strategy::Candidate;
 
+pub(crate) use best::Best;
+
 /// How long an instance is avoided after a reported failure: the usual ejection time of load
 /// balancers, long enough for a restart.
 const SUSPICION: Duration = Duration::from_secs(30);
@@ -20,6 +25,8 @@ const MAX_SUSPECTS: usize = 1_000;
 /// Instances to which a caller failed to connect recently (passive outlier detection).
 pub(crate) struct Suspects {
     until: Cache<ServiceId, Instant>,
+    /// Whether there may be a suspect, for those who read often.
+    any: AtomicBool,
     /// Tells the sets of instances that there is a new suspect, or one less.
     changed: watch::Sender<()>,
 }
@@ -28,12 +35,14 @@ pub(crate) struct Suspects {
 
 impl Suspects {
     pub(crate) fn new() -> Self {
-        Self { until: Cache::new(MAX_SUSPECTS), changed: watch::Sender::new(()) }
+        let until = Cache::new(MAX_SUSPECTS);
+        Self { until, any: AtomicBool::new(false), changed: watch::Sender::new(()) }
     }
 
     /// Marks an instance as suspect for a while.
     pub(crate) fn insert(&self, id: &ServiceId) {
         self.until.insert(id.clone(), Instant::now() + SUSPICION);
+        self.any.store(true, Ordering::Release);
         self.changed.send_replace(());
     }
 
@@ -44,8 +53,24 @@ impl Suspects {
         }
     }
 
+    /// Returns whether no instance is suspect. If it says that one may be, [`Self::forget_ended`] finds out.
+    pub(crate) fn are_none(&self) -> bool {
+        !self.any.load(Ordering::Acquire)
+    }
+
+    /// Forgets the suspicions that have ended.
+    pub(crate) fn forget_ended(&self) {
+        // A suspect that is added meanwhile sets it again.
+        self.any.store(false, Ordering::Release);
+        let now = Instant::now();
+        self.until.retain(|_, until| *until > now);
+        if !self.until.is_empty() {
+            self.any.store(true, Ordering::Release);
+        }
+    }
+
     pub(crate) fn contains(&self, id: &ServiceId) -> bool {
-        !self.until.is_empty() && self.until.get(id).is_some_and(|until| until > Instant::now())
+        !self.are_none() && self.until.get(id).is_some_and(|until| until > Instant::now())
     }
 
     /// Returns a receiver that learns of each change.
@@ -66,15 +91,25 @@ pub(crate) fn one<'a>(
     suspects: &Suspects,
     locality: &Locality,
 ) -> Option<&'a Candidate> {
-    let best = candidates.iter().map(|c| rank(c, suspects)).min()?;
-    let equals = || candidates.iter().filter(|c| rank(c, suspects) == best);
+    let rank = |candidate: &Candidate| rank(candidate, |id| suspects.contains(id));
+    let best = candidates.iter().map(rank).min()?;
+    let equals = || candidates.iter().filter(|candidate| rank(candidate) == best);
     if locality.is_none() {
         return at_random(equals);
     }
-    let mut near: Vec<(u8, &Candidate)> = equals().map(|c| (distance(c, locality), c)).collect();
-    let nearest = near.iter().map(|(distance, _)| *distance).min()?;
-    near.retain(|(distance, _)| *distance == nearest);
-    at_random(|| near.iter().map(|(_, candidate)| *candidate))
+    let near = nearest(equals(), locality);
+    at_random(|| near.iter().copied())
+}
+
+/// Returns the nearest of these.
+fn nearest<'a>(
+    candidates: impl Iterator<Item = &'a Candidate>,
+    locality: &Locality,
+) -> Vec<&'a Candidate> {
+    let mut near: Vec<_> = candidates.map(|it| (distance(it, locality), it)).collect();
+    let least = near.iter().map(|(distance, _)| *distance).min();
+    near.retain(|(distance, _)| Some(*distance) == least);
+    near.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
 /// Returns one of these, at random by weight.
@@ -111,8 +146,8 @@ pub(crate) fn all(
     locality: &Locality,
 ) -> Vec<ServiceEndpoint> {
     let mut ordered: Vec<&Candidate> = candidates.iter().collect();
-    ordered
-        .sort_by_cached_key(|candidate| (rank(candidate, suspects), distance(candidate, locality)));
+    let rank = |candidate: &Candidate| rank(candidate, |id| suspects.contains(id));
+    ordered.sort_by_cached_key(|candidate| (rank(candidate), distance(candidate, locality)));
     ordered.into_iter().map(|candidate| (*candidate.endpoint).clone()).collect()
 }
 
@@ -125,10 +160,10 @@ pub(crate) fn all_suspect(candidates: &[Candidate], suspects: &Suspects) -> bool
 ///
 /// The proof decides before the health, except that a critical instance is the last resort but one: one that is about to stop
 /// will certainly be gone.
-fn rank(candidate: &Candidate, suspects: &Suspects) -> impl Ord + use<> {
+fn rank<F: Fn(&ServiceId) -> bool>(candidate: &Candidate, is_suspect: F) -> impl Ord + use<F> {
     let Candidate { endpoint, proof, priority, .. } = candidate;
     let is_critical = endpoint.health == HealthStatus::Critical;
-    let (is_draining, is_suspect) = (endpoint.is_draining(), suspects.contains(&endpoint.id));
+    let (is_draining, is_suspect) = (endpoint.is_draining(), is_suspect(&endpoint.id));
     (is_draining, is_suspect, is_critical, *proof, endpoint.health, *priority)
 }
 

@@ -7,6 +7,7 @@
 
 mod exposition;
 mod families;
+mod hit_counter;
 mod labels;
 mod lookup_counter;
 mod names;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+pub use hit_counter::HitCounter;
 pub use labels::{BroadcastErrorKind, DropReason, OperationResult};
 pub use lookup_counter::LookupCounter;
 pub use names::MAX_SERVICE_NAMES;

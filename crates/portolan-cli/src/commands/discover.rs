@@ -169,7 +169,7 @@ impl Discover {
                 .map_err(|error| exit_codes::wait_failure(error, &self.name, wait))?,
             None => explanation.result?,
         };
-        Ok(vec![Found { trust: found.trust.as_str(), endpoint: found.endpoint }])
+        Ok(vec![Found { trust: found.trust.as_str(), endpoint: found.into() }])
     }
 
     /// Returns the function that shows which strategy is asked.

@@ -92,7 +92,7 @@ async fn find(
     }
     // An explained request is not logged, so that the failure is printed once.
     let result = request.explain().await.result;
-    let Some(deadline) = deadline else { return Ok(result?.endpoint) };
+    let Some(deadline) = deadline else { return Ok(result?.into()) };
     result
         .map(ServiceEndpoint::from)
         .map_err(|error| exit_codes::wait_failure(error, name, deadline.limit()))
