@@ -20,7 +20,6 @@ use crate::options::LookupOptions;
 use crate::refresh::Refresher;
 use crate::resolver::Resolver;
 use crate::select::{self, Suspects};
-use crate::strategy::Candidate;
 
 /// A resolver with a cache; clones share everything.
 #[derive(Clone)]
@@ -100,9 +99,9 @@ impl CachedResolver {
         }
         let now = Instant::now();
         let found = cache.read(name, |entry| {
-            let selected = entry.best.next().filter(|_| entry.is_fresh_at(now))?;
+            let answer = entry.best.next().filter(|_| entry.is_fresh_at(now))?;
             entry.hits.record(name);
-            Some(discovered(&entry.resolution, &entry.resolution.candidates[selected], false))
+            Some(answer.clone())
         });
         found.flatten()
     }
@@ -260,19 +259,13 @@ impl CachedResolver {
     fn select(&self, resolution: &Resolution, stale: bool) -> Result<Discovered, DiscoverError> {
         let selected = select::one(&resolution.candidates, &self.suspects, &self.locality);
         let selected = selected.ok_or(DiscoverError::Closed)?;
-        Ok(discovered(resolution, selected, stale))
+        Ok(Discovered::new(resolution, selected, stale))
     }
 
     #[cfg(test)]
     pub(crate) fn cache(&self) -> &Cache {
         &self.cached.as_ref().unwrap().cache
     }
-}
-
-fn discovered(resolution: &Resolution, selected: &Candidate, stale: bool) -> Discovered {
-    let (endpoint, strategy) = (Arc::clone(&selected.endpoint), resolution.strategy_of(selected));
-    let (proof, trust) = (selected.proof, selected.trust);
-    Discovered { endpoint, strategy, proof, trust, stale }
 }
 
 fn log_failure(name: &ServiceName, error: &DiscoverError) {

@@ -8,8 +8,10 @@ use portolan_core::name::InvalidName;
 use portolan_core::{ServiceEndpoint, ServiceName};
 
 use crate::attempt::Attempt;
+use crate::chain::Resolution;
 use crate::error::DiscoverError;
 use crate::proof::Proof;
+use crate::strategy::Candidate;
 use crate::strategy_name::StrategyName;
 use crate::trust::Trust;
 
@@ -41,6 +43,15 @@ pub struct Explanation<T = Discovered> {
 }
 
 // === impl Discovered ===
+
+impl Discovered {
+    pub(crate) fn new(resolution: &Resolution, selected: &Candidate, stale: bool) -> Self {
+        let strategy = resolution.strategy_of(selected);
+        let (endpoint, proof, trust) =
+            (Arc::clone(&selected.endpoint), selected.proof, selected.trust);
+        Self { endpoint, strategy, proof, trust, stale }
+    }
+}
 
 impl Deref for Discovered {
     type Target = ServiceEndpoint;

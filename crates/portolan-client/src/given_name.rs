@@ -14,6 +14,7 @@ pub trait ToServiceName {
     fn to_service_name(&self) -> Result<ServiceName, InvalidName>;
 
     /// Returns the text if there is one; a cached lookup needs no more. `None` by default.
+    #[inline]
     fn as_text(&self) -> Option<&str> {
         None
     }
@@ -81,6 +82,7 @@ impl ToServiceName for str {
         self.parse()
     }
 
+    #[inline]
     fn as_text(&self) -> Option<&str> {
         Some(self)
     }
@@ -91,6 +93,7 @@ impl ToServiceName for String {
         self.parse()
     }
 
+    #[inline]
     fn as_text(&self) -> Option<&str> {
         Some(self)
     }
@@ -101,6 +104,7 @@ impl ToServiceName for ServiceName {
         Ok(self.clone())
     }
 
+    #[inline]
     fn as_text(&self) -> Option<&str> {
         Some(self.as_str())
     }
@@ -111,6 +115,7 @@ impl<T: ToServiceName + ?Sized> ToServiceName for &T {
         (**self).to_service_name()
     }
 
+    #[inline]
     fn as_text(&self) -> Option<&str> {
         (**self).as_text()
     }

@@ -28,8 +28,8 @@ pub use processes::{
 #[cfg(fuzzing)]
 pub use sockets::parse_datagram;
 pub use sockets::{
-    Socket, SocketOwner, connected_user, has_connections, has_listener, has_udp_socket,
-    is_accepted, is_bound_by_others, is_listening, listening_inodes, listening_socket_owner,
-    listening_sockets, listening_users, owners_of_ports,
+    ListenerProbe, Socket, SocketOwner, connected_user, has_connections, has_listener,
+    has_udp_socket, is_accepted, is_bound_by_others, is_listening, listening_inodes,
+    listening_socket_owner, listening_sockets, listening_users, owners_of_ports,
 };
 pub use system_ports::SystemPorts;

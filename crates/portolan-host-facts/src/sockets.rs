@@ -136,6 +136,25 @@ pub fn has_listener(port: u16) -> bool {
     !tcp(Filter::Listening, Some(port)).is_empty()
 }
 
+/// Finds out whether ports have listeners, with one socket to the kernel for many ports.
+#[derive(Debug, Default)]
+pub struct ListenerProbe {
+    kernel: Option<diag::Kernel>,
+}
+
+// === impl ListenerProbe ===
+
+impl ListenerProbe {
+    /// Whether a socket listens on the TCP port.
+    pub fn has_listener(&mut self, port: u16) -> bool {
+        let found = match self.kernel.take().map_or_else(diag::Kernel::open, Ok) {
+            Ok(mut kernel) => kernel.has_listener(port).inspect(|_| self.kernel = Some(kernel)),
+            Err(error) => Err(error),
+        };
+        found.unwrap_or_else(|_| has_listener(port))
+    }
+}
+
 /// Whether a socket has the UDP port.
 pub fn has_udp_socket(port: u16) -> bool {
     udp().any(|socket| socket.port == port)

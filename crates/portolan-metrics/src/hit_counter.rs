@@ -36,6 +36,7 @@ impl Metrics {
 
 impl HitCounter {
     /// Counts a hit for this service, which is the one that the counter was found for.
+    #[inline]
     pub fn record(&self, service: &str) {
         // The counter may be that of a label that another service has by now.
         if self.metrics.0.lost_labels.load(Ordering::Acquire) != self.lost {

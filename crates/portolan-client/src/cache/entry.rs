@@ -15,7 +15,7 @@ use crate::select::Best;
 pub(crate) struct Entry {
     /// The resolution, never empty.
     pub(crate) resolution: Arc<Resolution>,
-    /// The best candidates, if none is suspect.
+    /// The answers, if no instance is suspect.
     pub(crate) best: Best,
     /// Counts the hits.
     pub(crate) hits: HitCounter,
@@ -36,7 +36,7 @@ impl Entry {
         hits: HitCounter,
         locality: Arc<Locality>,
     ) -> Self {
-        let best = Best::of(&resolution.candidates, &locality);
+        let best = Best::of(&resolution, &locality);
         Self { resolution, best, hits, fresh_until, locality, is_used: AtomicBool::new(false) }
     }
 

@@ -84,10 +84,12 @@ impl Shards {
 
     /// Returns the index of the shard: by the last bytes, in which names differ the most.
     fn shard_of(&self, name: &str) -> usize {
+        let last = match name.as_bytes().last_chunk() {
+            Some(last) => u64::from_be_bytes(*last),
+            None => name.bytes().fold(0, |all, byte| all << 8 | u64::from(byte)),
+        };
         // The multiplier of Knuth's multiplicative hash for 64 bits.
-        let mixed =
-            name.bytes().rev().take(8).fold(0_u64, |hash, byte| hash << 8 | u64::from(byte));
-        let mixed = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let mixed = last.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         usize::try_from(mixed).unwrap_or_default() & (self.shards.len() - 1)
     }
 }

@@ -47,55 +47,104 @@ const ALL: u32 = 0xfff | 1 << BOUND_INACTIVE;
 /// Returns the connected socket with exactly these addresses, which the kernel finds without a search. Not one whose process has
 /// closed it: the kernel says of it neither the user nor the inode.
 pub(super) fn connected(local: SocketAddr, remote: SocketAddr) -> io::Result<Socket> {
-    let kernel = open()?;
-    rustix::net::send(&kernel, &connection_request(local, remote)?, SendFlags::empty())?;
-    let (mut buffer, mut found) = (vec![0; BUFFER], Vec::new());
-    let (_, length) = rustix::net::recv(&kernel, &mut buffer[..], RecvFlags::TRUNC)?;
-    let bytes = buffer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
-    read_messages(bytes, &mut found)?;
+    let mut kernel = Kernel::open()?;
+    let mut found = Vec::new();
+    let request = connection_request(kernel.question, local, remote)?;
+    rustix::net::send(&kernel.socket, &request, SendFlags::empty())?;
+    // One message, which no other one follows.
+    kernel.receive(&mut found)?;
     // The kernel returns a listener on the port if there is no connection.
     let is_open = |socket: &Socket| socket.inode != 0 && socket.remote_port == remote.port();
     found.into_iter().find(is_open).ok_or(io::ErrorKind::NotFound.into())
 }
 
+/// The families of sockets.
+const FAMILIES: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
+
+/// A socket to the kernel's sock_diag(7), for one question at a time.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+    /// The number of the last question. Answers to others are skipped: a process that was forked has the same socket.
+    question: u32,
+}
+
 /// Lists the sockets of both families that are bound to the port, or to any port for `None`.
 pub(super) fn tcp(filter: Filter, port: Option<u16>) -> io::Result<Vec<Socket>> {
-    let kernel = open()?;
+    let mut kernel = Kernel::open()?;
     let mut sockets = Vec::new();
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        let family = u8::try_from(family).map_err(io::Error::other)?;
-        rustix::net::send(&kernel, &request(family, filter, port), SendFlags::empty())?;
-        read_responses(&kernel, &mut sockets)?;
+    for family in FAMILIES {
+        kernel.ask(family, filter, port, &mut sockets)?;
     }
-    // The kernel does not filter sockets that are only bound by port.
-    sockets.retain(|socket| port.is_none_or(|port| port == socket.port));
     Ok(sockets)
 }
 
-fn open() -> io::Result<OwnedFd> {
-    let (flags, protocol) = (SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG));
-    let kernel =
-        rustix::net::socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, protocol)?;
-    set_socket_timeout(&kernel, Timeout::Recv, Some(TIMEOUT))?;
-    Ok(kernel)
+// === impl Kernel ===
+
+impl Kernel {
+    pub(super) fn open() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC;
+        let protocol = Some(netlink::SOCK_DIAG);
+        let socket =
+            rustix::net::socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, protocol)?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(TIMEOUT))?;
+        Ok(Self { socket, buffer: vec![0; BUFFER], question: std::process::id() })
+    }
+
+    /// Whether a socket listens on the TCP port. After an error the next answer may be that of this question.
+    pub(super) fn has_listener(&mut self, port: u16) -> io::Result<bool> {
+        let mut found = Vec::new();
+        for family in FAMILIES {
+            self.ask(family, Filter::Listening, Some(port), &mut found)?;
+            if !found.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn ask(
+        &mut self,
+        family: i32,
+        filter: Filter,
+        port: Option<u16>,
+        sockets: &mut Vec<Socket>,
+    ) -> io::Result<()> {
+        let family = u8::try_from(family).map_err(io::Error::other)?;
+        self.question = self.question.wrapping_add(1);
+        let request = request(self.question, family, filter, port);
+        rustix::net::send(&self.socket, &request, SendFlags::empty())?;
+        while !self.receive(sockets)? {}
+        // The kernel does not filter sockets that are only bound by port.
+        sockets.retain(|socket| port.is_none_or(|port| port == socket.port));
+        Ok(())
+    }
+
+    /// Reads one datagram of the answer; true if it was the last.
+    fn receive(&mut self, sockets: &mut Vec<Socket>) -> io::Result<bool> {
+        let (_, length) = rustix::net::recv(&self.socket, &mut self.buffer[..], RecvFlags::TRUNC)?;
+        let bytes = self.buffer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
+        read_messages(bytes, self.question, sockets)
+    }
 }
 
-fn request(family: u8, filter: Filter, port: Option<u16>) -> [u8; HEADER + REQUEST] {
+fn request(question: u32, family: u8, filter: Filter, port: Option<u16>) -> [u8; HEADER + REQUEST] {
     let states = match filter {
         Filter::All => ALL,
         Filter::Listening => 1 << LISTEN,
         Filter::Connected => ALL & !(1 << LISTEN | 1 << BOUND_INACTIVE),
         Filter::BoundOnly => 1 << BOUND_INACTIVE,
     };
-    let mut message = header(DUMP, family, states);
+    let mut message = header(question, DUMP, family, states);
     message[SOURCE_PORT..][..2].copy_from_slice(&port.unwrap_or_default().to_be_bytes());
     message
 }
 
 /// A request for one socket, whatever its cookie.
-fn connection_request(local: SocketAddr, remote: SocketAddr) -> io::Result<[u8; HEADER + REQUEST]> {
+fn connection_request(question: u32, local: SocketAddr, remote: SocketAddr) -> io::Result<[u8; HEADER + REQUEST]> {
     let family = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    let mut message = header(ONE, u8::try_from(family).map_err(io::Error::other)?, ALL);
+    let mut message = header(question, ONE, u8::try_from(family).map_err(io::Error::other)?, ALL);
     for (at, port) in [(SOURCE_PORT, local.port()), (DESTINATION_PORT, remote.port())] {
         message[at..][..2].copy_from_slice(&port.to_be_bytes());
     }
@@ -109,44 +158,35 @@ fn connection_request(local: SocketAddr, remote: SocketAddr) -> io::Result<[u8; 
     Ok(message)
 }
 
-fn header(flags: u16, family: u8, states: u32) -> [u8; HEADER + REQUEST] {
+fn header(question: u32, flags: u16, family: u8, states: u32) -> [u8; HEADER + REQUEST] {
     let mut message = [0; HEADER + REQUEST];
     let length = (HEADER + REQUEST) as u32;
     message[..4].copy_from_slice(&length.to_ne_bytes());
     message[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
     message[6..8].copy_from_slice(&flags.to_ne_bytes());
+    message[8..12].copy_from_slice(&question.to_ne_bytes());
     message[HEADER] = family;
     message[HEADER + 1] = libc::IPPROTO_TCP as u8;
     message[HEADER + 4..HEADER + 8].copy_from_slice(&states.to_ne_bytes());
     message
 }
 
-fn read_responses(kernel: &OwnedFd, sockets: &mut Vec<Socket>) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let (_, length) = rustix::net::recv(kernel, &mut buffer[..], RecvFlags::TRUNC)?;
-        let bytes = buffer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
-        if read_messages(bytes, sockets)? {
-            return Ok(());
-        }
-    }
-}
-
 /// Parses a datagram from anybody, for the fuzz target only.
 #[cfg(fuzzing)]
 pub fn parse_datagram(bytes: &[u8]) -> Option<usize> {
     let mut sockets = Vec::new();
-    read_messages(bytes, &mut sockets).ok()?;
+    read_messages(bytes, 0, &mut sockets).ok()?;
     Some(sockets.len())
 }
 
-/// Parses the messages of one datagram; true if they were the last.
-fn read_messages(mut bytes: &[u8], sockets: &mut Vec<Socket>) -> io::Result<bool> {
+/// Parses the messages of one datagram that answer the question; true if they were the last.
+fn read_messages(mut bytes: &[u8], question: u32, sockets: &mut Vec<Socket>) -> io::Result<bool> {
     while let Some(header) = bytes.first_chunk::<HEADER>() {
-        let [a, b, c, d, e, f, ..] = *header;
+        let [a, b, c, d, e, f, _, _, g, h, i, j, ..] = *header;
         let (length, kind) = (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]));
         let body = bytes.get(HEADER..length as usize).ok_or(io::ErrorKind::InvalidData)?;
         match kind {
+            _ if u32::from_ne_bytes([g, h, i, j]) != question => {}
             DONE => return Ok(true),
             ERROR => return Err(error(body)),
             BY_FAMILY => sockets.extend(parse(body)),
@@ -212,8 +252,32 @@ mod tests {
         message[..4].copy_from_slice(&36_u32.to_ne_bytes());
         message[4..6].copy_from_slice(&ERROR.to_ne_bytes());
         message[16..20].copy_from_slice(&(-libc::ENOENT).to_ne_bytes());
-        let error = read_messages(&message, &mut Vec::new()).unwrap_err();
+        let error = read_messages(&message, 0, &mut Vec::new()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn answer_to_another_question_is_skipped() {
+        let mut message = [0_u8; 20];
+        message[..4].copy_from_slice(&20_u32.to_ne_bytes());
+        message[4..6].copy_from_slice(&DONE.to_ne_bytes());
+        message[8..12].copy_from_slice(&7_u32.to_ne_bytes());
+        assert!(!read_messages(&message, 8, &mut Vec::new()).unwrap());
+        assert!(read_messages(&message, 7, &mut Vec::new()).unwrap());
+    }
+
+    #[test]
+    fn one_socket_to_the_kernel_answers_many_questions() {
+        let listener = std::net::TcpListener::bind("[::1]:0").unwrap();
+        let only_bound = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let [served, other] =
+            [listener.local_addr().unwrap().port(), only_bound.local_addr().unwrap().port()];
+        let mut kernel = Kernel::open().unwrap();
+        for _ in 0..3 {
+            assert!(kernel.has_listener(served).unwrap());
+            // Another program may listen on it by chance, but hardly so that the two sources differ.
+            assert_eq!(kernel.has_listener(other).unwrap(), crate::has_listener(other));
+        }
     }
 
     #[test]
@@ -237,7 +301,8 @@ mod tests {
                 }
             }
             // A length below the header's is an error, and no length makes the loop endless.
-            drop(read_messages(&message, &mut Vec::new()));
+            let question = u32::from_ne_bytes(*message.get(8..).unwrap_or_default().first_chunk().unwrap_or(&[0; 4]));
+            drop(read_messages(&message, question, &mut Vec::new()));
         }
     }
 }

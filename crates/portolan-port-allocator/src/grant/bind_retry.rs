@@ -3,12 +3,12 @@
 //! For a moment a port can be in use although no process needs it: the kernel releases the locks of
 //! a process that ended before its sockets, and a process has copies of its parent's sockets between
 //! fork(2) and execve(2). Without a retry a service would move to another port for no reason, or an
-//! empty pool would seem full.
+//! empty pool would seem full. A port that is only one of many is not waited for as long as there are others.
 
 use std::thread;
 use std::time::Duration;
 
-use crate::grant::binder::{BindError, Binder, Sockets};
+use crate::grant::binder::{BindError, Binder, Refusal, Sockets};
 use crate::request::PortRequest;
 
 const PAUSE: Duration = Duration::from_millis(1);
@@ -21,6 +21,35 @@ pub(crate) struct RetryBudget {
     left: usize,
 }
 
+/// Whether a port that is in use is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// It is not, because it is known to be foreign.
+    KnownForeign,
+    /// It is not.
+    Never,
+    /// Unless a process listens on it.
+    UnlessServed,
+    /// Even if a process listens on it: its owner has ended, and the kernel may close its sockets later.
+    ForSockets,
+}
+
+// === impl Wait ===
+
+impl Wait {
+    fn refusal(self) -> Refusal {
+        match self {
+            Self::KnownForeign => Refusal::Known,
+            Self::Never => Refusal::PassOver,
+            Self::UnlessServed | Self::ForSockets => Refusal::Distinguish,
+        }
+    }
+
+    fn is_over_at_once(self) -> bool {
+        matches!(self, Self::KnownForeign | Self::Never)
+    }
+}
+
 // === impl RetryBudget ===
 
 impl RetryBudget {
@@ -28,20 +57,18 @@ impl RetryBudget {
         Self { left: PAUSES }
     }
 
-    /// Binds a port, with retries as long as it may become free. A listener is waited for only if its
-    /// owner has ended: the kernel may close its sockets later.
+    /// Binds a port, with retries as long as it may become free.
     pub(crate) fn bind(
         &mut self,
         binder: &mut Binder,
         port: u16,
         request: &PortRequest,
-        is_known_foreign: bool,
-        owner_has_ended: bool,
+        wait: Wait,
     ) -> Result<Sockets, BindError> {
         loop {
-            match binder.bind(port, request, is_known_foreign) {
-                Err(BindError::InUse) if self.try_wait() => {}
-                Err(BindError::Served) if owner_has_ended && self.try_wait() => {}
+            match binder.bind(port, request, wait.refusal()) {
+                Err(BindError::InUse) if !wait.is_over_at_once() && self.try_wait() => {}
+                Err(BindError::Served) if wait == Wait::ForSockets && self.try_wait() => {}
                 bound_or_failed => return bound_or_failed,
             }
         }

@@ -13,7 +13,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use portolan_host_facts::sysctl;
+use portolan_host_facts::{ListenerProbe, sysctl};
 use portolan_reservations::Depth;
 use socket2::{Domain, Socket, Type};
 
@@ -46,13 +46,27 @@ pub(crate) struct Sockets {
 #[derive(Debug, Default)]
 pub(crate) struct Binder {
     unbound: Option<Socket>,
+    /// An unbound socket for [`LOOKOUT`], reused like the other one.
+    lookout: Option<Socket>,
+    listeners: ListenerProbe,
     /// Whether new IPv6 sockets are dual-stack by default.
     is_dual_stack: bool,
 }
 
+/// How a refusal is examined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Not at all: the port is known to be foreign.
+    Known,
+    /// Only as far as it takes to bind beside connections that an earlier listener left.
+    PassOver,
+    /// Also whether a process listens, for those who wait otherwise.
+    Distinguish,
+}
+
 /// Checks whether the TCP port can be bound on every address now.
 pub(crate) fn probe(port: u16) -> Result<(), BindError> {
-    Binder::default().bind_tcp_everywhere(port, false).map(drop)
+    Binder::default().bind_tcp_everywhere(port, Refusal::Distinguish).map(drop)
 }
 
 // === impl Binder ===
@@ -64,41 +78,74 @@ impl Binder {
     }
 
     /// Binds a port on every address, with the sockets that the request's hold level needs.
-    ///
-    /// If the port is known to be foreign, a refusal is not examined.
     pub(crate) fn bind(
         &mut self,
         port: u16,
         request: &PortRequest,
-        is_known_foreign: bool,
+        refusal: Refusal,
     ) -> Result<Sockets, BindError> {
-        let tcp = self.bind_tcp_everywhere(port, is_known_foreign)?;
+        let tcp = self.bind_tcp_everywhere(port, refusal)?;
         bind_at_level(tcp, port, request)
     }
 
     /// Binds the port alone, or beside connections that an earlier listener left.
-    fn bind_tcp_everywhere(
-        &mut self,
-        port: u16,
-        is_known_foreign: bool,
-    ) -> Result<Socket, BindError> {
+    fn bind_tcp_everywhere(&mut self, port: u16, refusal: Refusal) -> Result<Socket, BindError> {
         match self.bind_without_reuse(port) {
-            // First, because a listener is the usual case and the cheapest to find.
-            Err(BindError::InUse)
-                if is_known_foreign || portolan_host_facts::has_listener(port) =>
-            {
-                Err(BindError::Served)
+            Err(BindError::InUse) => {
+                self.bind_over_connections(port, refusal).map_err(|error| match error {
+                    BindError::AddressNotHere(_) => BindError::InUse,
+                    error => error,
+                })
             }
-            Err(BindError::InUse) => bind_over_connections(port).map_err(|error| match error {
-                BindError::AddressNotHere(_) => BindError::InUse,
-                error => error,
-            }),
             Err(BindError::AddressNotHere(_)) => bind_socket(
                 SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
                 Type::STREAM,
                 false,
             ),
             bound_or_failed => bound_or_failed,
+        }
+    }
+
+    /// Binds beside connections in TIME-WAIT, which refuse a bind without `SO_REUSEADDR`.
+    ///
+    /// A socket that was bound with the option and does not listen would not refuse it either. Such
+    /// sockets on every address, like foreign guards, are found by a bind at the lookout; others are
+    /// listed by the kernel since Linux 6.8, or the kernel lists no connection.
+    fn bind_over_connections(&mut self, port: u16, refusal: Refusal) -> Result<Socket, BindError> {
+        if refusal == Refusal::Known
+            || refusal == Refusal::Distinguish && self.listeners.has_listener(port)
+        {
+            return Err(BindError::Served);
+        }
+        let lookout = self.bind_lookout(port)?;
+        if refusal == Refusal::PassOver && self.listeners.has_listener(port) {
+            return Err(BindError::Served);
+        }
+        let lookout = as_guard(lookout)?;
+        let socket = bind_everywhere(port, Type::STREAM, true)?;
+        if !portolan_host_facts::has_connections(port)
+            || portolan_host_facts::is_bound_by_others(port, &[lookout.as_fd(), socket.as_fd()])
+        {
+            return Err(BindError::InUse);
+        }
+        socket.set_reuse_address(false).map_err(BindError::System)?;
+        Ok(socket)
+    }
+
+    /// Binds at the lookout, which every socket on all addresses refuses, and no connection.
+    fn bind_lookout(&mut self, port: u16) -> Result<Socket, BindError> {
+        let address = SocketAddr::new(LOOKOUT.into(), port);
+        let failed = |error| BindError::from_system(error, address.ip());
+        let socket = match self.lookout.take() {
+            Some(socket) => socket,
+            None => new_socket(address, Type::STREAM).map_err(failed)?,
+        };
+        match socket.bind(&address.into()) {
+            Ok(()) => Ok(socket),
+            Err(error) => {
+                self.lookout = Some(socket);
+                Err(failed(error))
+            }
         }
     }
 
@@ -170,7 +217,9 @@ impl Sockets {
         let socket = match (&self.listener, &self.guard, address.with_port(port)) {
             (Some(socket), _, _) | (None, Some(socket), None) => socket.try_clone()?,
             (None, _, Some(address)) => bind_beside(address, Type::STREAM)?,
-            (None, None, None) => Binder::default().bind_tcp_everywhere(port, false)?,
+            (None, None, None) => {
+                Binder::default().bind_tcp_everywhere(port, Refusal::Distinguish)?
+            }
         };
         if socket.listen(BACKLOG).is_err() {
             // The guard or connections of an earlier listener are in the way.
@@ -181,24 +230,6 @@ impl Sockets {
         socket.set_reuse_address(true)?;
         Ok(socket.into())
     }
-}
-
-/// Binds beside connections in TIME-WAIT, which refuse a bind without `SO_REUSEADDR`.
-///
-/// A socket that was bound with the option and does not listen would not refuse it either. Such
-/// sockets on every address, like foreign guards, are found by a bind at the lookout; others are
-/// listed by the kernel since Linux 6.8, or the kernel lists no connection.
-fn bind_over_connections(port: u16) -> Result<Socket, BindError> {
-    let lookout = bind_socket(SocketAddr::new(LOOKOUT.into(), port), Type::STREAM, false)?;
-    let lookout = as_guard(lookout)?;
-    let socket = bind_everywhere(port, Type::STREAM, true)?;
-    if !portolan_host_facts::has_connections(port)
-        || portolan_host_facts::is_bound_by_others(port, &[lookout.as_fd(), socket.as_fd()])
-    {
-        return Err(BindError::InUse);
-    }
-    socket.set_reuse_address(false).map_err(BindError::System)?;
-    Ok(socket)
 }
 
 /// Binds the UDP port alone. `SO_REUSEADDR` is never set: of two sockets with it, the later one gets

@@ -11,6 +11,9 @@ use portolan_reservations::{SessionId, Table};
 
 /// How long an entry is valid, in nanoseconds.
 const FRESH: u64 = 20_000_000;
+/// How long a port that was waited for in vain is not waited for again, in nanoseconds: what ends a process's hold of a socket
+/// takes a fraction of it.
+const IN_VAIN: u64 = 1_000_000_000;
 
 /// The cache. Times are in nanoseconds of the system's clock.
 #[derive(Debug, Default)]
@@ -19,6 +22,8 @@ pub(crate) struct ProbeCache {
     lasted: RefCell<HashMap<usize, (SessionId, u64), RandomState>>,
     /// Ports that foreign processes use; at most every port.
     foreign: RefCell<HashMap<u16, u64, RandomState>>,
+    /// Ports that a search waited for in vain; at most every port.
+    in_vain: RefCell<HashMap<u16, u64, RandomState>>,
 }
 
 /// Asks the kernel, or the cache, about sessions and ports on behalf of one search.
@@ -63,6 +68,17 @@ impl KernelProbe<'_> {
     /// Records that a foreign process uses the port.
     pub(crate) fn record_foreign(&self, port: u16) {
         self.probe_cache.foreign.borrow_mut().insert(port, self.now);
+    }
+
+    /// Whether a search waited for the port in vain within the last second.
+    pub(crate) fn was_in_vain(&self, port: u16) -> bool {
+        let in_vain = self.probe_cache.in_vain.borrow();
+        in_vain.get(&port).is_some_and(|at| self.now.wrapping_sub(*at) < IN_VAIN)
+    }
+
+    /// Records that a search waited for the port in vain.
+    pub(crate) fn record_in_vain(&self, port: u16) {
+        self.probe_cache.in_vain.borrow_mut().insert(port, self.now);
     }
 
     fn is_fresh(&self, at: u64) -> bool {

@@ -7,7 +7,7 @@ use portolan_reservations::{Claim, Record, Slot};
 
 use crate::audit;
 use crate::error::AllocatorError;
-use crate::grant::bind_retry::RetryBudget;
+use crate::grant::bind_retry::{RetryBudget, Wait};
 use crate::grant::binder::{BindError, Binder, Sockets};
 use crate::grant::limiter::{Admission, QuotaGuard};
 use crate::grant::policy::{Candidate, Choice, Plan, Policy};
@@ -133,14 +133,34 @@ impl Search<'_> {
         if self.request.is_served(port) {
             return Ok(Ok((claim, Sockets::default())));
         }
-        let is_known_foreign = !is_wanted && probe.is_known_foreign(port);
-        let budget = &mut self.retry_budget;
-        match budget.bind(self.binder, port, self.request, is_known_foreign, claim.reclaimed()) {
+        let wait = self.wait_for(candidate, &claim);
+        match self.retry_budget.bind(self.binder, port, self.request, wait) {
             Ok(sockets) => Ok(Ok((claim, sockets))),
             Err(error) => {
+                if matches!(error, BindError::InUse) && wait == Wait::UnlessServed {
+                    probe.record_in_vain(port);
+                }
                 probe.table.withdraw(claim);
                 self.cause_of(error, port).map(Err)
             }
+        }
+    }
+
+    /// Returns whether to wait for a port that is in use.
+    ///
+    /// While others are left, only for what the request names or the service had before, and not again for what was waited for in
+    /// vain.
+    fn wait_for(&self, candidate: Candidate, claim: &Claim) -> Wait {
+        let Candidate { port, choice } = candidate;
+        let is_wanted = matches!(choice, Choice::Sticky | Choice::Preferred);
+        let is_last_round = !self.probe.uses_cache;
+        let is_named = choice == Choice::Sticky || self.plan.names(port);
+        match () {
+            () if claim.reclaimed() => Wait::ForSockets,
+            () if is_last_round => Wait::UnlessServed,
+            () if !is_wanted && self.probe.is_known_foreign(port) => Wait::KnownForeign,
+            () if is_named && !self.probe.was_in_vain(port) => Wait::UnlessServed,
+            () => Wait::Never,
         }
     }
 

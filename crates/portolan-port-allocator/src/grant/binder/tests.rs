@@ -9,13 +9,13 @@ use block::Block;
 use nix::errno::Errno;
 
 use super::*;
-use crate::grant::bind_retry::RetryBudget;
+use crate::grant::bind_retry::{RetryBudget, Wait};
 
 #[path = "../../../tests/support/block.rs"]
 mod block;
 
 fn bind(port: u16, request: &PortRequest) -> Result<Sockets, BindError> {
-    Binder::default().bind(port, request, false)
+    Binder::default().bind(port, request, Refusal::Distinguish)
 }
 
 fn request(depth: Depth) -> PortRequest {
@@ -39,7 +39,7 @@ fn free_port() -> u16 {
 /// Binds a free port with the retries of a search: a closed socket has its port until no process
 /// refers to the socket, such as one that reads `/proc/PID/fd`.
 fn bind_free(port: u16, request: &PortRequest) -> Sockets {
-    RetryBudget::new().bind(&mut Binder::default(), port, request, false, true).unwrap()
+    RetryBudget::new().bind(&mut Binder::default(), port, request, Wait::ForSockets).unwrap()
 }
 
 /// A socket on every address, as a foreign process may have one.
