@@ -16,6 +16,8 @@ mod attack;
 mod balance;
 mod baseline;
 mod bench_env;
+#[cfg(feature = "broadcast")]
+mod broadcast;
 #[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "full")]
@@ -93,6 +95,10 @@ const REGISTRY: &[(&str, Part)] = &[
     ("etcd", registry::etcd),
 ];
 
+/// The parts of the broadcast service's report by name.
+#[cfg(feature = "broadcast")]
+const BROADCAST: [(&str, Part); 1] = [("announce", broadcast::rows)];
+
 /// The parts of the discovery client's report by name.
 #[cfg(feature = "client")]
 const CLIENT: [(&str, Part); 1] = [("cached", client::rows)];
@@ -107,6 +113,12 @@ pub fn print_report(names: &[String]) -> Result<()> {
 /// Measures these parts of the registry, or all if there are none, and prints the report.
 pub fn print_registry_report(names: &[String]) -> Result<()> {
     print(REGISTRY, names)
+}
+
+/// Measures these parts of the broadcast service, or all if there are none, and prints the report.
+#[cfg(feature = "broadcast")]
+pub fn print_broadcast_report(names: &[String]) -> Result<()> {
+    print(&BROADCAST, names)
 }
 
 /// Measures these parts of the discovery client, or all if there are none, and prints the report.

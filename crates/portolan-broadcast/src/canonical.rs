@@ -1,9 +1,13 @@
 //! Canonical JSON (RFC 8785): one encoding for every value, so that a signature can be verified with any
 //! JSON library.
 
+mod text;
+
 use std::fmt::Write as _;
 
 use serde_json::{Map, Number, Value};
+
+pub(crate) use text::{CanonicalText, canonical_text};
 
 /// Returns the canonical encoding of the object, unknown members included.
 pub(crate) fn canonical(object: &Map<String, Value>) -> String {

@@ -11,7 +11,8 @@ use portolan_core::{
 };
 use serde_json::{Map, Value};
 
-use crate::signature::Signing;
+use crate::canonical::{CanonicalText, canonical, canonical_text};
+use crate::signature::{SIGNATURE, Signing};
 use crate::{BroadcastConfig, BroadcastError};
 
 /// The size of a query to other hosts on a channel without a key, which limit their responses by it: several fit.
@@ -81,13 +82,19 @@ impl Encoder {
     ) -> Result<Vec<u8>, TooLarge> {
         // It must not outlast the lease of the instance.
         let ttl = self.ttl.min(service.ttl);
+        let in_reply_to = in_reply_to.map(str::to_owned);
         loop {
-            let (service_copy, in_reply_to) = (service.clone(), in_reply_to.map(str::to_owned));
-            let announcement = ServiceAnnouncement { action, service: service_copy, in_reply_to };
-            match self.write(signing, stamp, Body::ServiceAnnouncement(Box::new(announcement)), ttl)
-            {
-                Err(_) if service.addresses.pop().is_some() => {}
-                written => return written,
+            let announcement =
+                ServiceAnnouncement { action, service, in_reply_to: in_reply_to.clone() };
+            let body = Body::ServiceAnnouncement(Box::new(announcement));
+            let message = self.message(signing, stamp, body, ttl);
+            let written = self.write(signing, &message);
+            let (Err(_), Body::ServiceAnnouncement(too_large)) = (&written, message.body) else {
+                return written;
+            };
+            service = too_large.service;
+            if service.addresses.pop().is_none() {
+                return written;
             }
         }
     }
@@ -102,21 +109,17 @@ impl Encoder {
     ) -> Result<Vec<u8>, TooLarge> {
         let wait = wait.clamp(Ttl::MIN, self.ttl.duration());
         let ttl = Ttl::new(wait).unwrap_or(self.ttl);
-        let mut bytes = self.write(signing, self.next_stamp(), Body::ServiceQuery(query), ttl)?;
+        let body = Body::ServiceQuery(query);
+        let mut bytes =
+            self.write(signing, &self.message(signing, self.next_stamp(), body, ttl))?;
         if is_for_others && signing.is_open() {
             bytes.resize(bytes.len().max(QUERY_SIZE.min(self.limit)), b' ');
         }
         Ok(bytes)
     }
 
-    fn write(
-        &self,
-        signing: &Signing,
-        stamp: Stamp,
-        body: Body,
-        ttl: Ttl,
-    ) -> Result<Vec<u8>, TooLarge> {
-        let message = Message {
+    fn message(&self, signing: &Signing, stamp: Stamp, body: Body, ttl: Ttl) -> Message {
+        Message {
             version: VERSION.to_owned(),
             body,
             timestamp: stamp.timestamp,
@@ -126,10 +129,13 @@ impl Encoder {
             key_id: signing.key_id().map(str::to_owned),
             audience: signing.audience().map(str::to_owned),
             signature: None,
-        };
+        }
+    }
+
+    fn write(&self, signing: &Signing, message: &Message) -> Result<Vec<u8>, TooLarge> {
         let bytes = match signing.is_open() {
-            true => serde_json::to_vec(&message),
-            false => signed(&message, signing),
+            true => serde_json::to_vec(message),
+            false => signed(message, signing),
         };
         let bytes = bytes.expect("a message is made of text and numbers");
         let (size, limit) = (bytes.len(), self.limit);
@@ -138,8 +144,22 @@ impl Encoder {
 }
 
 fn signed(message: &Message, signing: &Signing) -> serde_json::Result<Vec<u8>> {
-    let mut object: Map<String, Value> = serde_json::from_value(serde_json::to_value(message)?)?;
-    signing.keys.sign(&mut object);
+    let text = serde_json::to_string(message)?;
+    let Some(CanonicalText { text: mut signed, signature_at, .. }) = canonical_text(&text) else {
+        return signed_by_tree(&text, signing);
+    };
+    if let Some(signature) = signing.keys.signature(&signed) {
+        signed.insert_str(signature_at, &format!("\"{SIGNATURE}\":\"{signature}\","));
+    }
+    Ok(signed.into_bytes())
+}
+
+/// Signs any message, such as one with unusual names in its metadata.
+fn signed_by_tree(text: &str, signing: &Signing) -> serde_json::Result<Vec<u8>> {
+    let mut object: Map<String, Value> = serde_json::from_str(text)?;
+    if let Some(signature) = signing.keys.signature(&canonical(&object)) {
+        object.insert(SIGNATURE.to_owned(), signature.into());
+    }
     serde_json::to_vec(&object)
 }
 

@@ -35,6 +35,7 @@ mod broadcaster;
 mod canonical;
 mod collector;
 mod config;
+mod decode;
 mod encoder;
 mod error;
 mod inflight;

@@ -12,11 +12,11 @@ use serde_json::{Map, Value};
 use sha2::Sha256;
 
 use crate::SharedKey;
-use crate::canonical::canonical;
+use crate::canonical::{CanonicalText, canonical, canonical_text};
 use crate::keys::{BadSignature, Keyring};
 
 /// The member that carries the signature.
-const SIGNATURE: &str = "signature";
+pub(crate) const SIGNATURE: &str = "signature";
 
 /// How the messages of a channel are signed.
 #[derive(Debug, Clone)]
@@ -61,20 +61,14 @@ impl Signer {
         Self(mac.expect("HMAC takes a key of any length"))
     }
 
-    /// Signs the message, replacing a signature that it has.
-    pub(crate) fn sign(&self, message: &mut Map<String, Value>) {
-        message.remove(SIGNATURE);
-        let code = self.mac(message).finalize().into_bytes();
-        message.insert(SIGNATURE.to_owned(), Value::String(hex::encode(&code)));
+    /// Returns the signature of a message in canonical encoding, which has none itself, as hex.
+    pub(crate) fn signature(&self, canonical: &str) -> String {
+        hex::encode(&self.0.clone().chain_update(canonical).finalize().into_bytes())
     }
 
-    /// Returns whether this is the signature of the message, which has none itself; in constant time.
-    pub(crate) fn is_authentic(&self, message: &Map<String, Value>, signature: &[u8]) -> bool {
-        self.mac(message).verify_slice(signature).is_ok()
-    }
-
-    fn mac(&self, message: &Map<String, Value>) -> Hmac<Sha256> {
-        self.0.clone().chain_update(canonical(message))
+    /// Returns whether this is the signature of the message in canonical encoding; in constant time.
+    pub(crate) fn is_authentic(&self, canonical: &str, signature: &[u8]) -> bool {
+        self.0.clone().chain_update(canonical).verify_slice(signature).is_ok()
     }
 }
 
@@ -84,12 +78,40 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// Removes the signature from the message and returns it.
-pub(crate) fn take(message: &mut Map<String, Value>) -> Result<[u8; 32], BadSignature> {
-    match message.remove(SIGNATURE) {
-        Some(Value::String(signature)) => hex::decode(&signature).ok_or(BadSignature::Wrong),
-        None | Some(Value::Null) => Err(BadSignature::Missing),
-        Some(_) => Err(BadSignature::Wrong),
+/// A message whose signature is not verified yet.
+#[derive(Debug)]
+pub(crate) struct Unverified {
+    /// The canonical encoding of the message without its signature.
+    pub(crate) canonical: String,
+    pub(crate) signature: [u8; 32],
+    /// The id of the key that it is said to be signed with.
+    pub(crate) key_id: Option<String>,
+}
+
+// === impl Unverified ===
+
+impl Unverified {
+    /// Reads a message by its text; `None` if that takes the tree.
+    pub(crate) fn of_text(text: &str) -> Option<Result<Self, BadSignature>> {
+        let CanonicalText { text: canonical, signature, key_id, .. } = canonical_text(text)?;
+        let key_id = key_id.map(str::to_owned);
+        Some(match signature {
+            Some(signature) => hex::decode(signature)
+                .map(|signature| Self { canonical, signature, key_id })
+                .ok_or(BadSignature::Wrong),
+            None => Err(BadSignature::Missing),
+        })
+    }
+
+    /// Reads a message, and removes its signature.
+    pub(crate) fn of_tree(message: &mut Map<String, Value>) -> Result<Self, BadSignature> {
+        let signature = match message.remove(SIGNATURE) {
+            Some(Value::String(signature)) => hex::decode(&signature).ok_or(BadSignature::Wrong)?,
+            None | Some(Value::Null) => return Err(BadSignature::Missing),
+            Some(_) => return Err(BadSignature::Wrong),
+        };
+        let key_id = message.get("key_id").and_then(Value::as_str).map(str::to_owned);
+        Ok(Self { canonical: canonical(message), signature, key_id })
     }
 }
 

@@ -9,12 +9,13 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use portolan_core::{Body, Message, Ttl, escaped_line, quote};
 use portolan_metrics::DropReason;
-use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::BroadcastConfig;
+use crate::decode;
 use crate::keys::{BadSignature, FollowedKeys};
 use crate::replay::{Novelty, Replays};
+use crate::signature::Unverified;
 
 /// The longest `sender`, `key_id`, `query_id` and `in_reply_to`, in bytes.
 pub(crate) const MAX_TEXT: usize = 64;
@@ -164,11 +165,13 @@ impl Validator {
     pub(crate) fn check(&mut self, arrival: &Arrival<'_>) -> Result<Message, Rejection> {
         self.check_size(arrival.payload)?;
         self.check_network(arrival)?;
-        let mut object: Map<String, Value> =
-            serde_json::from_slice(arrival.payload).map_err(Rejection::NotJson)?;
-        let identity = self.check_signature(&mut object)?;
-        let message: Message =
-            serde_json::from_value(Value::Object(object)).map_err(Rejection::NotAMessage)?;
+        let (message, identity) = match self.keys.is_empty() {
+            true => (decode::message(arrival.payload)?, None),
+            false => {
+                let (message, signature) = self.verified(arrival.payload)?;
+                (message, Some(signature))
+            }
+        };
         check_audience(&message, arrival.audience)?;
         check_members(&message)?;
         self.check_ttl(message.ttl)?;
@@ -202,20 +205,26 @@ impl Validator {
         }
     }
 
-    /// Verifies the signature if a key is configured, and returns it: it is equal in every copy of a message,
-    /// whatever its encoding.
-    fn check_signature(
-        &self,
-        object: &mut Map<String, Value>,
-    ) -> Result<Option<String>, Rejection> {
-        if self.keys.is_empty() {
-            return Ok(None);
+    /// Verifies the signature before anything else is read, and returns it too: it is equal in every copy of a message, whatever
+    /// its encoding.
+    fn verified(&self, payload: &[u8]) -> Result<(Message, String), Rejection> {
+        if let Some(unverified) = std::str::from_utf8(payload).ok().and_then(Unverified::of_text) {
+            let signature = self.verify(unverified)?;
+            let message = Message { signature: None, ..decode::message(payload)? };
+            return Ok((message, signature));
         }
-        self.keys.verify(object).map(Some).map_err(|bad| match bad {
+        let mut object = decode::object(payload)?;
+        let signature = self.verify(Unverified::of_tree(&mut object))?;
+        Ok((decode::message_of(object)?, signature))
+    }
+
+    fn verify(&self, message: Result<Unverified, BadSignature>) -> Result<String, Rejection> {
+        let verified = message.as_ref().map_err(BadSignature::clone);
+        verified.and_then(|message| self.keys.verify(message)).map_err(|bad| match bad {
             BadSignature::Missing => Rejection::Unsigned,
             BadSignature::Wrong => Rejection::WrongSignature,
             BadSignature::UnknownKey { known } => {
-                let id = object.get("key_id").and_then(Value::as_str).unwrap_or_default();
+                let id = message.ok().and_then(|message| message.key_id).unwrap_or_default();
                 Rejection::UnknownKey { id: id.chars().take(MAX_TEXT).collect(), known }
             }
         })

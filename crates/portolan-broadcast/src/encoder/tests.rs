@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::SharedKey;
 use crate::keys::Keyring;
+use crate::signature::Unverified;
 
 fn endpoint(ttl: u64) -> ServiceEndpoint {
     let registration = Registration::new("api".parse().unwrap(), Host::loopback(), 8080);
@@ -61,8 +62,8 @@ fn message_is_signed_and_has_the_key_id_if_a_key_is_configured() {
     let mut object = read(&bytes).as_object().unwrap().clone();
     assert_eq!(object["key_id"], "k1");
     assert_eq!(object["audience"], "239.255.0.1:7001");
-    let signature = crate::signature::take(&mut object).unwrap();
-    assert!(Keyring::of_key(&key, None).verify(&object, &signature).is_ok());
+    let message = Unverified::of_tree(&mut object).unwrap();
+    assert!(Keyring::of_key(&key, None).verify(&message).is_ok());
 }
 
 #[test]

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use portolan_core::{FileStamp, Remedy};
-use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::{BadSignature, Keyring};
-use crate::{BroadcastConfig, BroadcastError, signature};
+use crate::signature::Unverified;
+use crate::{BroadcastConfig, BroadcastError};
 
 /// How often the files are looked at.
 pub(super) const LOOK: Duration = Duration::from_millis(500);
@@ -71,20 +71,19 @@ impl FollowedKeys {
         self.is_empty
     }
 
-    /// Removes the signature from the message and verifies it, as [`Keyring::verify`] does.
-    pub(crate) fn verify(&self, message: &mut Map<String, Value>) -> Result<String, BadSignature> {
-        let signature = signature::take(message)?;
+    /// Verifies the signature of a message, as [`Keyring::verify`] does.
+    pub(crate) fn verify(&self, message: &Unverified) -> Result<String, BadSignature> {
         let mut state = self.state.lock();
         self.look(&mut state, LOOK);
-        let by_current = state.current.verify(message, &signature);
+        let by_current = state.current.verify(message);
         let Err(bad) = by_current else { return by_current };
         if self.look(&mut state, LOOK_FOR_OTHERS)
-            && let Ok(verified) = state.current.verify(message, &signature)
+            && let Ok(verified) = state.current.verify(message)
         {
             return Ok(verified);
         }
         let former = state.former.as_ref().filter(|(_, since)| since.elapsed() < FORMER);
-        former.and_then(|(keys, _)| keys.verify(message, &signature).ok()).ok_or(bad)
+        former.and_then(|(keys, _)| keys.verify(message).ok()).ok_or(bad)
     }
 
     /// Reads the files again if they have changed, and says whether there are new keys.

@@ -2,10 +2,9 @@
 //! replaced.
 
 use portolan_core::hex;
-use serde_json::{Map, Value};
 
 use super::{KeyFile, KeyProblem, SharedKey, file};
-use crate::signature::Signer;
+use crate::signature::{Signer, Unverified};
 
 /// The keys. Without any, messages are neither signed nor verified.
 #[derive(Debug, Clone, Default)]
@@ -59,11 +58,10 @@ impl Keyring {
         self.0.is_empty()
     }
 
-    /// Signs the message with the first key, if there is one. It must have the id of that key.
-    pub(crate) fn sign(&self, message: &mut Map<String, Value>) {
-        if let Some(key) = self.0.first() {
-            key.signer.sign(message);
-        }
+    /// Returns the signature of a message in canonical encoding, which has none itself, by the first key, if there is one. It must
+    /// have the id of that key.
+    pub(crate) fn signature(&self, canonical: &str) -> Option<String> {
+        Some(self.0.first()?.signer.signature(canonical))
     }
 
     /// Returns the id of the key that signs.
@@ -71,20 +69,16 @@ impl Keyring {
         self.0.first()?.id.as_deref()
     }
 
-    /// Verifies the signature of a message, which has none itself, and returns it. If both sides have ids, only the key with
-    /// the id of the message counts.
-    pub(crate) fn verify(
-        &self,
-        message: &Map<String, Value>,
-        signature: &[u8; 32],
-    ) -> Result<String, BadSignature> {
-        let theirs = message.get("key_id").and_then(Value::as_str);
+    /// Verifies the signature of a message and returns it. If both sides have ids, only the key with the id of the message counts.
+    pub(crate) fn verify(&self, message: &Unverified) -> Result<String, BadSignature> {
+        let Unverified { canonical, signature, key_id } = message;
+        let theirs = key_id.as_deref();
         let fits = |key: &&Key| key.id.is_none() || theirs.is_none() || key.id.as_deref() == theirs;
         let mut candidates = self.0.iter().filter(fits).peekable();
         if candidates.peek().is_none() {
             return Err(BadSignature::UnknownKey { known: self.ids() });
         }
-        match candidates.any(|key| key.signer.is_authentic(message, signature)) {
+        match candidates.any(|key| key.signer.is_authentic(canonical, signature)) {
             true => Ok(hex::encode(signature)),
             false => Err(BadSignature::Wrong),
         }

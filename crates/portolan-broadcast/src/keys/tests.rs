@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::followed::{FORMER, LOOK};
 use super::*;
-use crate::{BroadcastConfig, signature};
+use crate::BroadcastConfig;
+use crate::signature::Unverified;
 
 const KEY: &str = "2f7a9c0d41e6b8535c1f";
 
@@ -45,13 +46,17 @@ fn sent(keys: &Keyring) -> Map<String, Value> {
     if let Some(id) = keys.signing_id() {
         message.insert("key_id".into(), id.into());
     }
-    keys.sign(&mut message);
+    let signature = keys.signature(&crate::canonical::canonical(&message)).unwrap();
+    message.insert("signature".into(), signature.into());
     message
 }
 
 fn verified(keys: &Keyring, mut message: Map<String, Value>) -> Result<String, BadSignature> {
-    let signature = signature::take(&mut message)?;
-    keys.verify(&message, &signature)
+    keys.verify(&Unverified::of_tree(&mut message)?)
+}
+
+fn unverified(message: &Map<String, Value>) -> Unverified {
+    Unverified::of_tree(&mut message.clone()).unwrap()
 }
 
 fn accepts(receiver: &Keyring, sender: &Keyring) -> bool {
@@ -181,12 +186,12 @@ async fn replaced_key_is_used_and_the_former_one_counts_for_a_moment() {
     tokio::time::advance(LOOK).await;
     let new = sent(&one.current());
     assert_ne!(old, new);
-    assert!(one.verify(&mut old.clone()).is_ok(), "others may not have the new key yet");
-    assert!(two.verify(&mut new.clone()).is_ok(), "it looks, because others have the new key");
+    assert!(one.verify(&unverified(&old)).is_ok(), "others may not have the new key yet");
+    assert!(two.verify(&unverified(&new)).is_ok(), "it looks, because others have the new key");
     tokio::time::advance(FORMER).await;
     for member in [&one, &two] {
-        assert!(member.verify(&mut old.clone()).is_err());
-        assert!(member.verify(&mut new.clone()).is_ok());
+        assert!(member.verify(&unverified(&old)).is_err());
+        assert!(member.verify(&unverified(&new)).is_ok());
     }
     write("short");
     tokio::time::advance(LOOK).await;

@@ -12,14 +12,15 @@ fn message() -> Map<String, Value> {
 }
 
 fn verify(key: &str, message: &mut Map<String, Value>) -> Result<(), BadSignature> {
-    let signature = take(message)?;
-    let is_authentic = Signer::new(&key.into()).is_authentic(message, &signature);
+    let Unverified { canonical, signature, .. } = Unverified::of_tree(message)?;
+    let is_authentic = Signer::new(&key.into()).is_authentic(&canonical, &signature);
     is_authentic.then_some(()).ok_or(BadSignature::Wrong)
 }
 
 fn signed() -> Map<String, Value> {
     let mut message = message();
-    Signer::new(&"secret".into()).sign(&mut message);
+    let signature = Signer::new(&"secret".into()).signature(&canonical(&message));
+    message.insert(SIGNATURE.into(), signature.into());
     message
 }
 

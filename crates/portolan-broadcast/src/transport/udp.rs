@@ -24,9 +24,9 @@ use receiver::GroupReceiver;
 use selection::Selection;
 use socket::OwnSocket;
 
-/// The requested receive buffer in bytes: a burst of several hundred announcements. The kernel may grant
-/// less.
-const RECEIVE_BUFFER: usize = 1 << 20;
+/// The requested receive buffer in bytes: a burst of several thousand announcements. The kernel may grant
+/// less (`net.core.rmem_max`).
+const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// The UDP multicast transport. Clones share the state.
 #[derive(Debug, Clone)]

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::*;
 
@@ -52,7 +52,9 @@ fn message(members: &Value) -> Vec<u8> {
 
 fn signed(members: &Value, key: &str) -> Vec<u8> {
     let mut object: Map<String, Value> = serde_json::from_slice(&message(members)).unwrap();
-    crate::keys::Keyring::of_key(&key.into(), None).sign(&mut object);
+    let keys = crate::keys::Keyring::of_key(&key.into(), None);
+    let signature = keys.signature(&crate::canonical::canonical(&object)).unwrap();
+    object.insert("signature".into(), signature.into());
     serde_json::to_vec(&object).unwrap()
 }
 

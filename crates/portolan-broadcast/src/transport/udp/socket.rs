@@ -13,12 +13,13 @@ use super::{Selected, UdpTransport, raw_socket};
 use crate::transport::{BoxFuture, BroadcastSocket, Destination, Receiver};
 
 /// Sends, and receives responses. The interface of a multicast is a property of the socket, so that setting
-/// it and sending need one lock.
+/// it and sending need one lock. It is set when it changes.
 #[derive(Debug)]
 pub(super) struct OwnSocket {
     socket: UdpSocket,
     transport: UdpTransport,
-    interface: Mutex<()>,
+    /// The interface of the last multicast, if it was sent.
+    interface: Mutex<Option<Selected>>,
 }
 
 // === impl OwnSocket ===
@@ -39,16 +40,24 @@ impl OwnSocket {
         }
         socket.bind(&transport.own_address().into())?;
         let socket = UdpSocket::from_std(socket.into())?;
-        Ok(Self { socket, transport, interface: Mutex::new(()) })
+        Ok(Self { socket, transport, interface: Mutex::new(None) })
     }
 
     async fn multicast_on(&self, payload: &[u8], interface: &Selected) -> io::Result<()> {
         let send = || {
-            let _held = self.interface.lock();
-            let group = self.select(interface)?;
-            self.socket.try_io(Interest::WRITABLE, || {
+            let mut last = self.interface.lock();
+            let is_selected = last.as_ref() == Some(interface);
+            // After an error it is selected again: an interface may have come back under its old number.
+            let former = last.take().filter(|_| is_selected);
+            let group = self.group_on(interface);
+            if !is_selected {
+                self.select(interface)?;
+            }
+            let sent = self.socket.try_io(Interest::WRITABLE, || {
                 SockRef::from(&self.socket).send_to(payload, &group.into())
-            })
+            })?;
+            *last = former.or_else(|| Some(interface.clone()));
+            Ok::<_, io::Error>(sent)
         };
         loop {
             self.socket.writable().await?;
@@ -59,18 +68,24 @@ impl OwnSocket {
         }
     }
 
-    /// Makes this the interface of the next multicast, and returns the address of the group there.
-    fn select(&self, interface: &Selected) -> io::Result<SocketAddr> {
+    /// Makes this the interface of the next multicast.
+    fn select(&self, interface: &Selected) -> io::Result<()> {
         let socket = SockRef::from(&self.socket);
         match self.transport.0.group {
-            SocketAddr::V4(group) => {
+            SocketAddr::V4(_) => {
                 let address = interface.ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED);
-                socket.set_multicast_if_v4(&address)?;
-                Ok(group.into())
+                socket.set_multicast_if_v4(&address)
             }
+            SocketAddr::V6(_) => socket.set_multicast_if_v6(interface.index),
+        }
+    }
+
+    /// Returns the address of the group on the interface.
+    fn group_on(&self, interface: &Selected) -> SocketAddr {
+        match self.transport.0.group {
+            SocketAddr::V4(group) => group.into(),
             SocketAddr::V6(group) => {
-                socket.set_multicast_if_v6(interface.index)?;
-                Ok(SocketAddrV6::new(*group.ip(), group.port(), 0, interface.index).into())
+                SocketAddrV6::new(*group.ip(), group.port(), 0, interface.index).into()
             }
         }
     }
