@@ -37,6 +37,8 @@ mod reserve;
 mod sample;
 mod scaling;
 mod served;
+#[cfg(feature = "spec")]
+mod spec;
 mod start;
 mod statistics;
 mod task;
@@ -45,6 +47,7 @@ mod worker;
 mod writes;
 
 use std::io::{Write, stderr, stdout};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -127,9 +130,24 @@ pub fn print_client_report(names: &[String]) -> Result<()> {
     print(&CLIENT, names)
 }
 
+/// Measures what the specification expects, and prints the report.
+#[cfg(feature = "spec")]
+pub fn print_spec_report(names: &[String]) -> Result<()> {
+    print(&[("spec", spec::rows)], names)
+}
+
+/// Prints how the second of two reports in JSON differs from the first.
+pub fn print_comparison(before: &Path, after: &Path) -> Result<()> {
+    write!(stdout(), "{}", report::compare(before, after)?)?;
+    Ok(())
+}
+
+/// `--json` among the names prints JSON.
 fn print(parts: &[(&str, Part)], names: &[String]) -> Result<()> {
+    let (options, names): (Vec<&String>, Vec<&String>) =
+        names.iter().partition(|name| *name == "--json");
     let known = || parts.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    if let Some(unknown) = names.iter().find(|name| !parts.iter().any(|part| part.0 == *name)) {
+    if let Some(unknown) = names.iter().find(|name| !parts.iter().any(|part| part.0 == **name)) {
         anyhow::bail!("unknown part {unknown:?}: expected {}", known());
     }
     let mut report = Report::default();
@@ -139,6 +157,9 @@ fn print(parts: &[(&str, Part)], names: &[String]) -> Result<()> {
             report.extend(rows().with_context(|| format!("part {name}"))?);
         }
     }
-    write!(stdout(), "{report}")?;
+    match options.is_empty() {
+        true => write!(stdout(), "{report}")?,
+        false => writeln!(stdout(), "{}", report.to_json()?)?,
+    }
     Ok(())
 }

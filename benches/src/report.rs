@@ -1,6 +1,11 @@
 //! The printed report: a row for each figure with its baseline, ratio and goal.
 
+mod json;
+
 use std::fmt;
+
+use json::JsonRow;
+pub(crate) use json::compare;
 
 use crate::statistics::{median, percentile};
 
@@ -51,6 +56,13 @@ pub(crate) enum Goal {
 }
 
 // === impl Report ===
+
+impl Report {
+    /// The rows as a JSON list, for `cargo xtask bench compare`.
+    pub(crate) fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(&self.rows.iter().map(JsonRow::from).collect::<Vec<_>>())
+    }
+}
 
 impl Extend<Row> for Report {
     fn extend<I: IntoIterator<Item = Row>>(&mut self, rows: I) {
@@ -157,13 +169,16 @@ impl fmt::Display for Unit {
 // === impl Goal ===
 
 impl Goal {
+    fn is_met(self, ratio: f64) -> Option<bool> {
+        match self {
+            Self::AtLeast(goal) => Some(ratio >= goal),
+            Self::AtMost(goal) => Some(ratio <= goal),
+            Self::Unset => None,
+        }
+    }
+
     fn verdict(self, ratio: f64) -> &'static str {
-        let met = match self {
-            Self::AtLeast(goal) => ratio >= goal,
-            Self::AtMost(goal) => ratio <= goal,
-            Self::Unset => return "",
-        };
-        if met { "met" } else { "MISSED" }
+        self.is_met(ratio).map_or("", |is_met| if is_met { "met" } else { "MISSED" })
     }
 }
 

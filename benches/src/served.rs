@@ -37,7 +37,7 @@ pub(crate) fn portolan(directory: &Path) -> Result<Command> {
 
 impl ServedRegistry {
     /// Starts one that requires no token.
-    #[cfg(feature = "full")]
+    #[cfg(feature = "spec")]
     pub(crate) fn start_open(env: &BenchEnv, settings: &[String]) -> Result<Self> {
         let mut command = portolan(env.directory())?;
         command.env_remove("PORTOLAN_TOKEN");

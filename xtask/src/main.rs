@@ -40,10 +40,12 @@ Commands:
   image [--profile PROFILE] [--prebuilt DIR] [--base IMAGE] [--tag TAG]
                   build for release, or in another profile, or take the programs in DIR, and make the image of
                   packaging/docker/Dockerfile from them
-  bench [--profile PROFILE] ports [PART]...
-                  build for release, or in another profile, and print how fast ports are
-                  allocated, beside what the system itself allows in the same run: the whole
-                  table, or the named parts
+  bench [--profile PROFILE] ports|registry|broadcast|client|spec [PART]... [--json]
+                  build for release, or in another profile, and print how fast it is, beside what
+                  the system itself allows in the same run, or for `spec` what the specification
+                  expects: the whole table, or the named parts
+  bench compare BEFORE AFTER
+                  compare two reports that --json has written
   sbom            print the software bill of materials of a release, as CycloneDX in JSON
   reproducible [--profile PROFILE]
                   build the last commit twice in different directories, for release or in another
