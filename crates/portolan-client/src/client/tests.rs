@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use portolan_broadcast::transport::memory::MemoryNetwork;
 use portolan_broadcast::{BroadcastConfig, Broadcaster};
@@ -44,6 +45,29 @@ async fn result_is_cached() {
     assert!(text.contains(r#"discovery_cache_hits_total{service_name="api"} 2"#), "{text}");
     assert!(text.contains(r#"discovery_cache_misses_total{service_name="api"} 1"#), "{text}");
     client.close().await;
+}
+
+#[tokio::test]
+async fn cached_lookup_is_ready_at_once_and_shares_the_endpoint_until_it_is_suspect_or_the_client_closed()
+ {
+    let registry = FakeRegistry::start().await;
+    registry.put(endpoint("api", 8080));
+    let client = client_of(&registry);
+    let at_once = |client: &DiscoveryClient| client.discover("api").into_future().now_or_never();
+    assert!(at_once(&client).is_none(), "not cached yet");
+    client.discover("api").await.unwrap();
+    let [first, second] = [(), ()].map(|()| at_once(&client).unwrap().unwrap());
+    assert!(Arc::ptr_eq(&first.endpoint, &second.endpoint));
+    let elsewhere = client.discover("api").strategies(["config"]).into_future().now_or_never();
+    assert!(!elsewhere.is_some_and(|found| found.is_ok()), "other strategies are asked");
+    client.report_failure(&first);
+    let after = client.discover("api").await.unwrap();
+    assert!(
+        !Arc::ptr_eq(&first.endpoint, &after.endpoint),
+        "all instances are suspect, so it asks again"
+    );
+    client.close().await;
+    assert!(!at_once(&client).is_some_and(|found| found.is_ok()));
 }
 
 #[tokio::test]
