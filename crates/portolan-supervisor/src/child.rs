@@ -2,11 +2,13 @@
 
 use std::io;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_host_facts::child_processes;
 use rustix::process::{Pid, Signal};
-use tokio::process::{Child as Process, ChildStderr, ChildStdout};
+use tokio::process::{Child as Process, ChildStderr, ChildStdin, ChildStdout};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::StopSignal;
@@ -18,6 +20,7 @@ pub(crate) use fd_passing::FIRST_SOCKET;
 pub use fd_passing::InheritedFds;
 pub use launch::{Launch, Terminal};
 pub(crate) use process_tree::{ListenerOwner, ProcessTree};
+pub use pty::{Pty, WindowSize};
 use shim_link::ShimLink;
 
 mod accept_probe;
@@ -26,6 +29,7 @@ mod fd_passing;
 mod launch;
 mod process_group;
 mod process_tree;
+mod pty;
 mod shim_link;
 
 /// Poll interval for the end of a process group; the kernel sends no notification for it.
@@ -45,6 +49,9 @@ pub struct Child {
     own_group: bool,
     process_tree: Option<ProcessTree>,
     skip_grace: CancellationToken,
+    pty: Option<Pty>,
+    /// Open as long as the program may read from it.
+    _stdin: Option<ChildStdin>,
 }
 
 // === impl Child ===
@@ -64,6 +71,16 @@ impl Child {
     /// Returns stdout and stderr if they are captured. The second call returns `None`.
     pub fn output(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
         (self.process.stdout.take(), self.process.stderr.take())
+    }
+
+    /// Returns the terminal of the program if it has one of its own.
+    pub fn pty(&self) -> Option<Pty> {
+        self.pty.clone()
+    }
+
+    /// Returns what is notified when a signal has stopped the program, while [`Child::wait`] is waited for; `None` without a shim.
+    pub fn stopped(&self) -> Option<Arc<Notify>> {
+        self.link.as_ref().map(ShimLink::stopped)
     }
 
     /// Waits until the process has exited. It stays a zombie until it is stopped or dropped, so that no other

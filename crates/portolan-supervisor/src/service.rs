@@ -158,6 +158,11 @@ impl Service {
     }
 
     /// Returns the process.
+    pub fn child(&self) -> &Child {
+        &self.child
+    }
+
+    /// Returns the process.
     pub fn child_mut(&mut self) -> &mut Child {
         &mut self.child
     }

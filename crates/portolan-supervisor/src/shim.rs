@@ -5,6 +5,7 @@
 //! ended, however it has ended, and reports to Portolan by another one.
 
 pub(crate) mod end;
+mod program;
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -12,14 +13,12 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 use crate::child::raw_status;
 
@@ -41,6 +40,8 @@ pub struct ShimOptions {
     pub report: RawFd,
     /// The process group of the program; 0 is one of its own.
     pub group: i32,
+    /// Whether standard input is a terminal for the program alone, which becomes its controlling one.
+    pub terminal: bool,
     /// The user of the program; `None` is that of the shim.
     pub user: Option<u32>,
     /// The group of the program.
@@ -68,13 +69,9 @@ pub fn run(options: &ShimOptions) -> io::Result<()> {
     _ = nix::unistd::close(options.report);
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let ended = catch_signals()?;
-    let [program, arguments @ ..] = &options.command[..] else { return Ok(()) };
-    let mut command = Command::new(program);
-    command.args(arguments).process_group(options.group);
-    options.gid.map(|group| command.gid(group));
-    options.user.map(|user| command.uid(user));
-    let program = match command.spawn() {
-        Ok(child) => Pid::from_child(&child),
+    let program = match program::start(options) {
+        Ok(Some(program)) => program,
+        Ok(None) => return Ok(()),
         Err(error) => {
             let number = error.raw_os_error().unwrap_or_default();
             return writeln!(report, "failed {number}");
@@ -138,8 +135,8 @@ fn leave_descriptors(own: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
-/// Reports the end of the program, and waits until Portolan closes its end of the pipe. The program remains a zombie until
-/// then, so that no other process gets its number while Portolan may send it signals.
+/// Reports when the program stops and when it ends, and waits until Portolan closes its end of the pipe. The program remains a
+/// zombie until then, so that no other process gets its number while Portolan may send it signals.
 fn supervise(
     program: Pid,
     life: &File,
@@ -148,10 +145,14 @@ fn supervise(
 ) -> io::Result<()> {
     let mut reported = false;
     loop {
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
         let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        if !reported && let Some(status) = rustix::process::waitid(WaitId::Pid(program), peek)? {
+        // Portolan may be gone, so that nobody reads the reports.
+        if !reported && waitid(WaitId::Pid(program), stopped).is_ok_and(|status| status.is_some()) {
+            _ = writeln!(report, "stopped");
+        }
+        if !reported && let Some(status) = waitid(WaitId::Pid(program), peek)? {
             reported = true;
-            // Portolan may be gone.
             _ = writeln!(report, "exited {}", raw_status(&status));
         }
         end::reap_others(program);

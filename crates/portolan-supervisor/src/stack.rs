@@ -17,17 +17,18 @@ mod restart;
 mod selection;
 mod start_order;
 mod status;
+mod surroundings;
+mod terminal;
 mod validate;
 mod vocabulary;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use portolan_client::DiscoveryClient;
-use portolan_core::{Host, Pools, Protocol, Scope, Ttl};
+use portolan_core::Protocol;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -41,8 +42,11 @@ pub use output::OutputLine;
 pub use restart::{InvalidPolicy, Restart, RestartPolicy};
 pub use selection::UnknownService;
 pub use status::{InstanceState, InstanceStatus};
+pub use surroundings::{StackClients, StackContext, StackEnd, StopRequest};
+pub use terminal::StdinMode;
 pub use vocabulary::hint_for;
 
+use crate::child::WindowSize;
 use crate::service::{ServiceDeps, ServiceSpec};
 use instance::Instance;
 
@@ -59,25 +63,7 @@ pub struct Stack {
     folder: PathBuf,
     abort_on_failure: bool,
     notes: Vec<String>,
-}
-
-/// What all services of a stack have in common.
-#[derive(Debug, Clone)]
-pub struct StackContext {
-    /// The scope of the stack.
-    pub scope: Scope,
-    /// The directory of the stack file.
-    pub folder: PathBuf,
-    /// The host under which the services are registered.
-    pub host: Host,
-    /// The TTL of services that set none.
-    pub ttl: Ttl,
-    /// Environment variables of every service.
-    pub environment: BTreeMap<String, String>,
-    /// The pool catalogue, which decides the port that each service prefers.
-    pub pools: Pools,
-    /// Further schemes of the URLs that programs get, beside the protocols in the file.
-    pub url_schemes: BTreeSet<Protocol>,
+    window: watch::Receiver<WindowSize>,
 }
 
 #[derive(Debug)]
@@ -89,33 +75,6 @@ struct Planned {
     restart: Restart,
     needs: Needs,
     files: Vec<FileEntry>,
-}
-
-/// The discovery clients of a stack.
-#[derive(Debug, Clone)]
-pub struct StackClients {
-    /// Finds what services need.
-    pub discovery: DiscoveryClient,
-    /// The same without a cache, for files, which follow changes themselves.
-    pub uncached: DiscoveryClient,
-}
-
-/// Requests the end of a stack.
-#[derive(Debug, Clone, Default)]
-pub struct StopRequest {
-    /// Cancelled to stop the services in reverse dependency order, each with its grace period.
-    pub stop: CancellationToken,
-    /// Cancelled to end the grace periods.
-    pub force: CancellationToken,
-}
-
-/// How a stack ended.
-#[derive(Debug, Clone)]
-pub struct StackEnd {
-    /// The final status of every instance.
-    pub rows: Vec<InstanceStatus>,
-    /// The exit status of the first instance that failed; 0 if none did.
-    pub exit_code: u8,
 }
 
 /// The exit status of the first instance that failed.
@@ -158,7 +117,8 @@ impl Stack {
         let url_schemes = context.url_schemes.iter().cloned().chain(protocols).collect();
         let folder = context.folder.clone();
         let (rows, abort_on_failure) = (watch::Sender::new(rows), false);
-        Ok(Self { levels, rows, url_schemes, folder, abort_on_failure, notes })
+        let window = context.window.clone();
+        Ok(Self { levels, rows, url_schemes, folder, abort_on_failure, notes, window })
     }
 
     /// Stops the stack as soon as an instance has failed, if `abort` is true.
@@ -201,6 +161,7 @@ impl Stack {
                     deps: deps.clone(),
                     clients: clients.clone(),
                     files: planned.files,
+                    window: self.window.clone(),
                     folder: self.folder.clone(),
                     rows: self.rows.clone(),
                     output: output.clone(),

@@ -105,7 +105,7 @@ impl TestEnv {
             account: None,
             directory: Some(self.folder.path().to_owned()),
             stop_signal: None,
-            terminal: Terminal::Captured,
+            terminal: Terminal::Captured { closed_stdin: true },
         }
     }
 

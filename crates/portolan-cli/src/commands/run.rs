@@ -1,27 +1,26 @@
 //! `portolan run`: runs a program as a service.
 
-use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
-use std::path::PathBuf;
-use std::process::ExitStatus;
+mod job_control;
+mod report;
+mod spec;
+mod supervise;
+
 use std::time::Duration;
 
 use clap::Args;
-use portolan_core::endpoint::CHECKED_BY_AGENT;
 use portolan_core::{Host, PortRange, Protocol, ServiceName, Ttl, parse_duration, port};
 use portolan_health::{CheckKinds, CheckSpec};
 use portolan_port_allocator::BindAddress;
-use portolan_supervisor::child::{Terminal, exit_code};
-use portolan_supervisor::port_argument::port_argument;
-use portolan_supervisor::service::{NamedPort, PortSpec, validate};
-use portolan_supervisor::{CommandLine, Handoff, Service, ServiceDeps, ServiceSpec, StopSignal};
-use rustix::process::Signal;
+use portolan_supervisor::child::exit_code;
+use portolan_supervisor::service::NamedPort;
+use portolan_supervisor::{Handoff, Service, ServiceDeps, StopSignal};
 
 use crate::context::Context;
 use crate::endpoint_args::key_value;
 use crate::exit::{CommandResult, Exit, Failure};
-use crate::output;
-use crate::received_signals::{Received, ReceivedSignals};
+use crate::received_signals::ReceivedSignals;
+use report::Report;
+use supervise::wait_for_end;
 
 /// Options of `portolan run`.
 #[derive(Debug, Args)]
@@ -120,216 +119,11 @@ impl Run {
         }
         Ok(Exit::Child(exit_code(status?)))
     }
-
-    fn spec(self, context: &Context) -> Result<ServiceSpec, Failure> {
-        let command = CommandLine::new(self.command).map_err(Failure::usage)?;
-        let name = match self.name {
-            Some(name) => name,
-            None => command.program_name().parse().map_err(|error| {
-                Failure::usage(format_args!(
-                    "the name of the program is not a valid service name: {error}"
-                ))
-                .remedy("set --name")
-            })?,
-        };
-        check_metadata(&self.metadata)?;
-        let url = context.registry_url();
-        let environment = context.environment(&url, self.pass_token);
-        validate(&command, &environment, &self.ports, self.handoff)
-            .map_err(|error| Failure::from_error(Exit::Usage, &error))?;
-        let folder = std::env::current_dir().unwrap_or_default();
-        let argument = port_argument(&command, &environment, &folder);
-        let command = match argument.filter(|_| !self.no_port_argument) {
-            Some(argument) => {
-                if !context.quiet {
-                    output::note(format_args!(
-                        "{name}: {argument} (--no-port-argument turns this off)"
-                    ));
-                }
-                argument.added_to(&command)
-            }
-            None => command,
-        };
-        let host = self.host.or_else(|| bound_host(self.bind));
-        Ok(ServiceSpec {
-            name,
-            scope: context.scope.clone(),
-            port: Some(PortSpec {
-                preferred: self.preferred,
-                strict: self.strict,
-                range: self.range,
-                pool: self.pool,
-                allow_ephemeral: self.allow_ephemeral.then_some(true),
-                folder: std::env::current_dir().ok(),
-                bind: self.bind,
-                udp: self.udp,
-                named: self.ports,
-            }),
-            command,
-            follow_addresses: host.is_none() && self.bind == BindAddress::Any,
-            host: host.unwrap_or_else(|| portolan_agent::advertised_host(&url)),
-            protocol: self.protocol,
-            version: self.service_version,
-            metadata: self.metadata.into_iter().collect::<BTreeMap<_, _>>(),
-            check: Some(self.health),
-            ttl: match self.ttl {
-                Some(ttl) => ttl,
-                None => {
-                    Ttl::new(context.settings().service_registry.ttl_default).map_err(|error| {
-                        Failure::usage(format_args!("service_registry.ttl_default: {error}"))
-                    })?
-                }
-            },
-            drain: self.drain,
-            handoff: self.handoff,
-            environment,
-            placeholders: Default::default(),
-            account: None,
-            directory: None::<PathBuf>,
-            stop_signal: self.stop_signal,
-            // With a terminal the program may read from it; without one it gets its own process
-            // group, so that its children can be stopped with it.
-            terminal: if std::io::stdin().is_terminal() {
-                Terminal::Shared
-            } else {
-                Terminal::OwnGroup
-            },
-        })
-    }
-}
-
-/// Fails if an entry would be replaced by what the agent declares.
-fn check_metadata(metadata: &[(String, String)]) -> Result<(), Failure> {
-    let (reserved, _) = CHECKED_BY_AGENT;
-    match metadata.iter().find(|(key, _)| key == reserved) {
-        Some((key, value)) => Err(Failure::usage(format_args!(
-            "invalid --meta {key}={value}: the agent of `run` sets the key {key}"
-        ))
-        .remedy("choose another key")),
-        None => Ok(()),
-    }
 }
 
 fn check_help() -> String {
     let forms = CheckKinds::built_in().help();
     format!("Health check: {forms}; with options as in tcp#interval=5s&timeout=100ms")
-}
-
-/// Returns the host of a program that listens on a single address.
-fn bound_host(bind: BindAddress) -> Option<Host> {
-    match bind {
-        BindAddress::Ip(address) if !address.is_unspecified() => address.to_string().parse().ok(),
-        _ => None,
-    }
-}
-
-/// Tells the user where the service is.
-struct Report {
-    name: ServiceName,
-    host: Host,
-    quiet: bool,
-}
-
-impl Report {
-    /// Prints where the service is, as far as it is known: another user may be faster than a program that has not
-    /// listened yet. `before` is whether the service was awaited before the last event.
-    fn print(&self, service: &Service, before: Option<(bool, u16)>) {
-        let Some(port) = service.port().filter(|_| !self.quiet) else { return };
-        let now = (service.is_awaited(), port);
-        if before == Some(now) {
-            return;
-        }
-        let (name, address) = (&self.name, self.host.with_port(port));
-        let named = service.named_ports().into_iter();
-        let named: String = named.map(|(name, port)| format!(", {name} at {port}")).collect();
-        match now.0 {
-            true => output::note(format_args!(
-                "{name} has port {port}{named}, and is announced once its program listens"
-            )),
-            false => output::note(format_args!("{name} at {address}{named}")),
-        }
-    }
-}
-
-/// Runs the service until its program ends. Signals are forwarded as they are received; SIGTERM and SIGINT deregister the
-/// service first.
-async fn wait_for_end(
-    mut service: Service,
-    signals: &mut ReceivedSignals,
-    (grace, terminal): (Duration, Terminal),
-    report: &Report,
-) -> Result<ExitStatus, Failure> {
-    loop {
-        let turn = tokio::select! {
-            turn = service.wait() => turn,
-            received = signals.next() => {
-                match action(received, terminal) {
-                    Action::None => {}
-                    Action::Forward => service.child_mut().forward(received.signal),
-                    Action::Stop => {
-                        return stop_service(service, signals, grace, received.signal).await;
-                    }
-                }
-                continue;
-            }
-        };
-        let before = service.port().map(|port| (service.is_awaited(), port));
-        let ended = service.handle(turn).await;
-        if matches!(ended, Ok(None)) {
-            report.print(&service, before);
-        }
-        if let Some(ended) = ended.transpose() {
-            service.finish().await;
-            return Ok(ended?);
-        }
-    }
-}
-
-/// What a received signal means.
-#[derive(Debug, PartialEq, Eq)]
-enum Action {
-    None,
-    Forward,
-    Stop,
-}
-
-fn action(received: Received, terminal: Terminal) -> Action {
-    match terminal {
-        // The program is in the foreground process group, so the terminal has sent it the same signal.
-        Terminal::Shared if received.by_terminal => Action::None,
-        _ if received.requests_stop() => Action::Stop,
-        // Servers such as nginx use this signal for another purpose.
-        _ if received.by_terminal && received.signal == Signal::WINCH => Action::None,
-        _ => Action::Forward,
-    }
-}
-
-/// Stops the service. A second request skips the grace period.
-async fn stop_service(
-    service: Service,
-    signals: &mut ReceivedSignals,
-    grace: Duration,
-    signal: Signal,
-) -> Result<ExitStatus, Failure> {
-    let hurry = service.skip_grace();
-    let stopping = async {
-        match signal {
-            Signal::INT => service.stop_by(StopSignal::INT, grace).await,
-            _ => service.stop(grace).await,
-        }
-    };
-    tokio::pin!(stopping);
-    let ended = loop {
-        tokio::select! {
-            ended = &mut stopping => break ended,
-            again = signals.next() => if again.requests_stop() {
-                hurry.cancel();
-            }
-        }
-    };
-    ended.map_err(|error| {
-        Failure::failed(format_args!("cannot get the exit status of the program: {error}"))
-    })
 }
 
 async fn parts(context: &Context) -> Result<ServiceDeps, Failure> {
@@ -341,23 +135,4 @@ async fn parts(context: &Context) -> Result<ServiceDeps, Failure> {
         broadcaster: context.broadcaster().await?,
         shim: Some(super::shim::command()),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn program_that_shares_the_terminal_gets_no_signal_twice() {
-        let received = |signal, by_terminal| Received { signal, by_terminal };
-        for signal in [Signal::INT, Signal::QUIT, Signal::WINCH, Signal::HUP] {
-            assert_eq!(action(received(signal, true), Terminal::Shared), Action::None);
-        }
-        assert_eq!(action(received(Signal::INT, false), Terminal::Shared), Action::Stop);
-        assert_eq!(action(received(Signal::INT, true), Terminal::OwnGroup), Action::Stop);
-        assert_eq!(action(received(Signal::WINCH, true), Terminal::OwnGroup), Action::None);
-        for signal in [Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::WINCH] {
-            assert_eq!(action(received(signal, false), Terminal::OwnGroup), Action::Forward);
-        }
-    }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Shim {
     #[arg(long)]
     group: i32,
     #[arg(long)]
+    terminal: bool,
+    #[arg(long)]
     uid: Option<u32>,
     #[arg(long)]
     gid: Option<u32>,
@@ -27,8 +29,8 @@ pub(crate) struct Shim {
 
 impl Shim {
     pub(crate) fn run(self) -> CommandResult {
-        let Self { life, report, group, uid: user, gid, command } = self;
-        let options = ShimOptions { life, report, group, user, gid, command };
+        let Self { life, report, group, terminal, uid: user, gid, command } = self;
+        let options = ShimOptions { life, report, group, terminal, user, gid, command };
         shim::run(&options).map_err(Failure::failed)?;
         Ok(Exit::Done)
     }

@@ -1,25 +1,19 @@
 //! `portolan up`: runs a stack.
 
+mod running;
 mod screen;
+mod state;
 mod surroundings;
+mod window;
 
-use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use parking_lot::Mutex;
-use portolan_broadcast::Broadcaster;
-use portolan_core::{DeclaredInstance, Scope, ServiceName};
-use portolan_server::{LIVE_STACK_SETTINGS, REGISTRY_SERVICE, RegistryServer, Settings};
-use portolan_supervisor::ServiceDeps;
-use portolan_supervisor::stack::{
-    InstanceStatus, OutputLine, Stack, StackClients, StackEnd, StackFile, StopRequest,
-};
-use rustix::process::Signal;
-use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use portolan_core::ServiceName;
+use portolan_server::{LIVE_STACK_SETTINGS, RegistryServer, Settings};
+use portolan_supervisor::stack::{Stack, StackFile};
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::context::Context;
@@ -28,14 +22,10 @@ use crate::logging::LogLevel;
 use crate::output;
 use crate::received_signals::ReceivedSignals;
 use crate::reload::Reload;
-use screen::Screen;
+use running::run;
+use state::{check_not_running, declare_instances};
 use surroundings::surroundings;
-
-/// The bound of the queue of output lines; further output waits in the pipes of the programs.
-const LINES: usize = 256;
-
-/// The timeout for the last update of the screen: a stopped terminal (Ctrl-S) accepts no output.
-const LAST_UPDATE: Duration = Duration::from_millis(500);
+use window::Window;
 
 /// Options of `portolan up`.
 #[derive(Debug, Args)]
@@ -86,14 +76,15 @@ impl Up {
             .live(reload.manager())
             .start()
             .await?;
-        let around = surroundings(context, file, &server, self.pass_token);
+        let window = Window::new();
+        let around = surroundings(context, file, &server, window.subscribe(), self.pass_token);
         let result = match around.map(|around| Stack::plan(&stack, &around)) {
             Ok(Ok(stack)) => {
                 let declaring = declare_instances(stack.rows(), context.scope.clone(), declare);
                 let notes = stack.notes().iter().filter(|_| !context.quiet);
                 notes.for_each(|note| output::note(format_args!("{note}")));
                 let stack = stack.abort_on_failure(self.abort_on_failure);
-                let running = run(context, stack, &mut server, broadcaster.clone(), stop);
+                let running = run(context, stack, &mut server, broadcaster.clone(), stop, &window);
                 tokio::pin!(running);
                 let following = async { tokio::join!(declaring, reload.run()) };
                 tokio::select! {
@@ -127,144 +118,6 @@ fn following(stack: StackFile) -> impl Fn(&Context) -> Result<Settings, Failure>
         }
         Ok(context.settings().clone())
     }
-}
-
-/// Runs the stack and shows it until it ends, the registry server fails, or a signal stops it.
-async fn run(
-    context: &Context,
-    stack: Stack,
-    server: &mut RegistryServer,
-    broadcaster: Option<Broadcaster>,
-    mut signals: ReceivedSignals,
-) -> CommandResult {
-    let url = server.url();
-    let parts = ServiceDeps {
-        allocator: context.settings().port_allocator.clone(),
-        health: context.settings().health.clone(),
-        metrics: context.metrics.clone(),
-        registry: Some(context.registry_at(url.clone())?),
-        broadcaster: broadcaster.clone(),
-        shim: Some(super::shim::command()),
-    };
-    let clients = StackClients {
-        discovery: context.discovery_at(url.clone(), broadcaster.clone())?,
-        uncached: context.uncached_discovery_at(url.clone(), broadcaster)?,
-    };
-    let (lines, printed) = mpsc::channel(LINES);
-    let request = StopRequest::default();
-    let screen = Screen::new(context, &url).map_err(Failure::failed)?;
-    let showing = tokio::spawn(show(screen, stack.rows(), printed, request.stop.clone()));
-    let running = stack.run(&parts, &clients, lines, &request);
-    tokio::pin!(running);
-    let mut failure = None;
-    let end: StackEnd = loop {
-        tokio::select! {
-            end = &mut running => break end,
-            received = signals.next() => handle_signal(received.signal, &request),
-            error = server.wait(), if failure.is_none() => {
-                failure = Some(error);
-                request.stop.cancel();
-            }
-        }
-    };
-    clients.discovery.close().await;
-    clients.uncached.close().await;
-    match timeout(LAST_UPDATE, showing).await {
-        Ok(Ok(Err(error))) if error.kind() != io::ErrorKind::BrokenPipe => {
-            return Err(output::cannot_print(&error));
-        }
-        _ => {}
-    }
-    if let Some(error) = failure {
-        return Err(error.into());
-    }
-    Ok(match end.exit_code {
-        0 => Exit::Done,
-        code => Exit::Child(code),
-    })
-}
-
-/// Stops the stack; a second request, or SIGQUIT, skips the grace periods. The programs have other groups, so that no terminal
-/// sends them signals.
-fn handle_signal(signal: Signal, request: &StopRequest) {
-    match signal {
-        Signal::TERM | Signal::INT if request.stop.is_cancelled() => request.force.cancel(),
-        Signal::QUIT => {
-            request.force.cancel();
-            request.stop.cancel();
-        }
-        Signal::TERM | Signal::INT | Signal::HUP => request.stop.cancel(),
-        Signal::WINCH => {}
-        other => warn!(
-            signal = ?other,
-            remedy = "send it to the process id of the program, which the table shows",
-            "Signal is not forwarded to the programs of a stack"
-        ),
-    }
-}
-
-/// Tells the registry the state of every instance, until the stack ends.
-async fn declare_instances(
-    mut rows: watch::Receiver<Vec<InstanceStatus>>,
-    scope: Scope,
-    declare: watch::Sender<Vec<DeclaredInstance>>,
-) {
-    loop {
-        let declared = rows.borrow_and_update().iter().map(|row| row.declared(&scope)).collect();
-        declare.send_if_modified(|known| {
-            let differs = *known != declared;
-            *known = declared;
-            differs
-        });
-        if rows.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Fails if a stack of this scope is running: each would discover the services of the other.
-fn check_not_running(context: &Context) -> Result<(), Failure> {
-    let registry: ServiceName = REGISTRY_SERVICE.parse().map_err(Failure::failed)?;
-    let holders = context.allocator()?.holders();
-    let running =
-        holders.iter().find(|holder| holder.service == registry && holder.scope == context.scope);
-    match running {
-        Some(holder) => Err(Failure::failed(format_args!(
-            "the stack {} is already running in process {}",
-            context.scope, holder.pid
-        ))
-        .remedy("stop that stack, or run this one in another scope with --scope")),
-        None => Ok(()),
-    }
-}
-
-/// Shows the stack until the output of its last program has ended. If the output is closed, as by
-/// `| head`, stops the stack.
-async fn show(
-    mut screen: Screen,
-    mut rows: watch::Receiver<Vec<InstanceStatus>>,
-    mut lines: mpsc::Receiver<OutputLine>,
-    stop: CancellationToken,
-) -> io::Result<()> {
-    let stop_on_error = stop.drop_guard();
-    let first = rows.borrow_and_update().clone();
-    screen.show(&first).await?;
-    let mut batch = Vec::with_capacity(LINES);
-    while tokio::select! {
-        received = lines.recv_many(&mut batch, LINES) => received > 0,
-        Ok(()) = rows.changed() => true,
-    } {
-        if !batch.is_empty() {
-            screen.print(&batch).await?;
-            batch.clear();
-        }
-        let current = rows.borrow_and_update().clone();
-        screen.show(&current).await?;
-    }
-    let last = rows.borrow().clone();
-    screen.show(&last).await?;
-    stop_on_error.disarm();
-    Ok(())
 }
 
 fn is_file(argument: &str) -> bool {

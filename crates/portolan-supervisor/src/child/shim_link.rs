@@ -5,12 +5,14 @@ use std::io::{self, PipeReader, PipeWriter, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 
 use super::Launch;
 use crate::shim::ShimCommand;
@@ -28,6 +30,7 @@ pub(super) struct ShimLink {
     report: AsyncFd<PipeReader>,
     received: Vec<u8>,
     status: Option<ExitStatus>,
+    stopped: Arc<Notify>,
 }
 
 /// The ends that the shim gets.
@@ -44,8 +47,9 @@ impl ShimLink {
     pub(super) fn new() -> io::Result<(Self, ShimEnds)> {
         let ((life, kept), (report, reporting)) = (io::pipe()?, io::pipe()?);
         rustix::io::ioctl_fionbio(&report, true)?;
-        let (received, status) = (Vec::new(), None);
-        let link = Self { life: Some(kept), report: AsyncFd::new(report)?, received, status };
+        let (life_end, report) = (Some(kept), AsyncFd::new(report)?);
+        let (received, status, stopped) = (Vec::new(), None, Arc::default());
+        let link = Self { life: life_end, report, received, status, stopped };
         Ok((link, ShimEnds { life, report: reporting }))
     }
 
@@ -82,6 +86,9 @@ impl ShimLink {
     pub(super) async fn exited(&mut self) -> io::Result<Option<ExitStatus>> {
         while self.status.is_none() {
             if let Some(report) = self.next_report() {
+                if report == "stopped" {
+                    self.stopped.notify_one();
+                }
                 let raw = report.strip_prefix("exited ").and_then(|raw| raw.parse().ok());
                 self.status = raw.map(ExitStatus::from_raw);
                 continue;
@@ -97,6 +104,11 @@ impl ShimLink {
             }
         }
         Ok(self.status)
+    }
+
+    /// Returns what is notified when a signal has stopped the program, while [`ShimLink::exited`] is waited for.
+    pub(super) fn stopped(&self) -> Arc<Notify> {
+        self.stopped.clone()
     }
 
     /// Has the shim end what is left of the program, and itself.
@@ -141,6 +153,8 @@ pub(super) fn arguments(
         .map(OsString::from);
     let arguments = shim.arguments.iter().cloned().chain(options);
     let arguments = arguments.chain([launch.group().to_string().into()]);
+    let terminal = launch.has_own_terminal().then(|| "--terminal".into());
+    let arguments = arguments.chain(terminal);
     let ids = launch.account.iter().flat_map(|it| [("--uid", it.user), ("--gid", it.group)]);
     let ids = ids.filter_map(|(option, id)| Some([option.to_owned(), id?.to_string()]));
     arguments.chain(ids.flatten().map(OsString::from)).chain(["--".into()]).collect()

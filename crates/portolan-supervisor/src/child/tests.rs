@@ -14,7 +14,7 @@ fn launch(command: &str) -> Launch {
         command: command.parse().unwrap(),
         environment: BTreeMap::from([("GREETING".to_owned(), "hello".to_owned())]),
         directory: None,
-        terminal: Terminal::Captured,
+        terminal: Terminal::Captured { closed_stdin: true },
         shim: None,
     }
 }

@@ -16,6 +16,7 @@ use super::grace::{Drain, Grace};
 use super::needs::Needs;
 use super::port_spec::{MainPort, RangeText};
 use super::restart::Restart;
+use super::terminal::StdinMode;
 use crate::service::NamedPort;
 use crate::{Account, CommandLine, Handoff, InvalidAccount, StopSignal, placeholders};
 
@@ -77,6 +78,12 @@ pub struct ServiceEntry {
     /// How the program gets its ports.
     #[serde(default)]
     pub handoff: Handoff,
+    /// Whether the program has a terminal of its own instead of pipes.
+    #[serde(default)]
+    pub tty: bool,
+    /// Whether the program's standard input stays open.
+    #[serde(default)]
+    pub stdin: StdinMode,
     /// Files that are rendered before the program starts, and again while it runs.
     #[serde(default)]
     pub files: Vec<FileEntry>,

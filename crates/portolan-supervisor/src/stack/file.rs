@@ -14,6 +14,7 @@ pub use super::files::FileEntry;
 pub use super::grace::{Drain, Grace};
 pub use super::needs::{Condition, Needs};
 pub use super::port_spec::{MainPort, RangeText};
+pub use super::terminal::StdinMode;
 
 /// A stack file: a name and services.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -20,6 +20,7 @@ use super::output::OutputLine;
 use super::restart::{NextStart, Restart, Restarts};
 use super::status::{InstanceState, InstanceStatus};
 use super::{FirstFailure, StackClients};
+use crate::child::WindowSize;
 use crate::service::{ServiceDeps, ServiceSpec};
 
 /// An instance and its dependencies.
@@ -35,6 +36,8 @@ pub(super) struct Instance {
     pub(super) deps: ServiceDeps,
     pub(super) clients: StackClients,
     pub(super) files: Vec<FileEntry>,
+    /// The size of the terminal of the program, if it has one.
+    pub(super) window: watch::Receiver<WindowSize>,
     /// That of the stack file.
     pub(super) folder: PathBuf,
     pub(super) rows: watch::Sender<Vec<InstanceStatus>>,

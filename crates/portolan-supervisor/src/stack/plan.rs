@@ -9,7 +9,6 @@ use super::StackContext;
 use super::error::InvalidStack;
 use super::file::{MainPort, ServiceEntry};
 use crate::CommandLine;
-use crate::child::Terminal;
 use crate::placeholders::Placeholders;
 use crate::port_argument::{PortArgument, port_argument};
 use crate::service::{PortSpec, ServiceSpec};
@@ -52,7 +51,7 @@ pub(super) fn spec_of(
         placeholders,
         directory: Some(folder),
         stop_signal: entry.stop_signal,
-        terminal: Terminal::Captured,
+        terminal: entry.terminal(),
     })
 }
 

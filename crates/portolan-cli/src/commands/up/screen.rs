@@ -11,6 +11,11 @@ use crate::output;
 use crate::output::background::{self, Latest};
 use crate::output::without_controls;
 
+/// The characters before each line of a program, if its name is not longer.
+pub(super) const LABEL: u16 = 15;
+/// The characters of a name, before ` | `.
+const NAME: usize = LABEL as usize - 3;
+
 /// Shows the stack in the mode of the output.
 pub(super) struct Screen {
     title: String,
@@ -87,8 +92,8 @@ impl Screen {
     fn prefixed(&self, line: &OutputLine) -> String {
         let label = label(line.service.as_str(), line.instance);
         match self.mode {
-            Mode::Terminal => format!("{label:<12} | {}\n", without_controls(&line.text)),
-            _ => format!("{label:<12} | {}\n", line.text),
+            Mode::Terminal => format!("{label:<NAME$} | {}\n", without_controls(&line.text)),
+            _ => format!("{label:<NAME$} | {}\n", line.text),
         }
     }
 

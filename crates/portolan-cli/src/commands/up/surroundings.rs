@@ -5,7 +5,9 @@ use std::path::Path;
 use portolan_client::environment::variable;
 use portolan_core::{Host, Ttl};
 use portolan_server::RegistryServer;
+use portolan_supervisor::child::WindowSize;
 use portolan_supervisor::stack::StackContext;
+use tokio::sync::watch;
 
 use crate::context::{Context, directory_of};
 use crate::exit::Failure;
@@ -14,6 +16,7 @@ pub(super) fn surroundings(
     context: &Context,
     file: &Path,
     server: &RegistryServer,
+    window: watch::Receiver<WindowSize>,
     pass_token: bool,
 ) -> Result<StackContext, Failure> {
     let settings = context.settings();
@@ -33,6 +36,7 @@ pub(super) fn surroundings(
         environment,
         pools: settings.port_allocator.pools(),
         url_schemes: settings.discovery.url_schemes.clone(),
+        window,
     })
 }
 

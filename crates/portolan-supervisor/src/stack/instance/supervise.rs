@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Instance, failed_state};
-use crate::child::exit_code;
+use crate::child::{Terminal, WindowSize, exit_code};
 use crate::placeholders::ADDRESS_PARTS;
 use crate::service::Service;
 use crate::stack::files::RenderedFiles;
@@ -52,6 +52,9 @@ impl Instance {
             Ok(files) => files,
             Err(reason) => return failed_state(reason, 1),
         };
+        if let Terminal::Own(size) = &mut spec.terminal {
+            *size = *self.window.borrow();
+        }
         let mut service = match Service::start(spec, self.deps.clone()).await {
             Ok(service) => service,
             Err(error) => return failed_state(error.with_remedy(), error.exit_code()),
@@ -72,6 +75,7 @@ impl Instance {
         printers: &mut Printers,
     ) -> InstanceState {
         self.publish_started(&mut service);
+        let mut window = self.window.clone();
         let overdue = Instant::now() + STARTUP_WINDOW;
         loop {
             let is_starting = self.rows.borrow()[self.index].state == InstanceState::Starting;
@@ -110,6 +114,9 @@ impl Instance {
                 signal = files.changed(), if !is_starting => service.child_mut().forward(signal.signal()),
                 () = sleep_until(overdue), if is_starting => {
                     self.publish(|row| row.state = InstanceState::NotListening);
+                }
+                size = changed_size(&mut window) => {
+                    service.child_mut().pty().iter().for_each(|pty| pty.resize(size));
                 }
                 () = self.refresh_needs() => {}
             }
@@ -180,5 +187,13 @@ async fn changed(health: &mut Option<watch::Receiver<HealthReport>>) {
             Err(_) => std::future::pending().await,
         },
         None => std::future::pending().await,
+    }
+}
+
+/// Returns the size of the terminal when it changes.
+async fn changed_size(window: &mut watch::Receiver<WindowSize>) -> WindowSize {
+    match window.changed().await {
+        Ok(()) => *window.borrow_and_update(),
+        Err(_) => std::future::pending().await,
     }
 }
