@@ -35,6 +35,7 @@ pub mod servers;
 mod simulated_boot;
 mod store;
 mod system;
+mod terminal;
 mod wait;
 
 pub use command::{PortolanCommand, SHORT_BROADCAST_WAIT};
@@ -45,4 +46,5 @@ pub use isolation::{isolated, over_each_store};
 pub use process::{Output, Process};
 pub use proxy::Proxy;
 pub use simulated_boot::SimulatedBoot;
+pub use terminal::Terminal;
 pub use wait::{TIMEOUT, wait_for, wait_within};

@@ -56,6 +56,7 @@ mod owners;
 mod pauses;
 mod ports;
 mod proxies;
+mod prune;
 mod quickstart;
 mod readme;
 mod registry_srv;
@@ -73,6 +74,7 @@ mod sticky;
 mod store_commands;
 mod stored_policies;
 mod systemd;
+mod terminals;
 #[cfg(feature = "full")]
 mod tls;
 mod unique_names;

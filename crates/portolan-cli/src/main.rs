@@ -134,6 +134,7 @@ async fn dispatch(
         ServiceCommand::Heartbeat(heartbeat) => heartbeat.run(context).await,
         ServiceCommand::Health(health) => health.run(context).await,
         ServiceCommand::Ports(ports) => ports.run(context).await,
+        ServiceCommand::Prune(prune) => prune.run(context).await,
         ServiceCommand::Store(store) => store.run(context).await,
         ServiceCommand::Ca(ca) => ca.run(context),
         ServiceCommand::Kubernetes(kubernetes) => kubernetes.run(context),

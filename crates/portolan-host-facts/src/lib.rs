@@ -23,7 +23,8 @@ pub use family::{Deputies, ForeignListener, PortListeners, ProcessFamily};
 pub use listeners::{PortListener, SocketProtocol, foreign_listener, port_listeners};
 pub use processes::{
     Process, ProcessStat, child_processes, descendants, executable_name, ignored_signals,
-    is_group_running, is_private_group, socket_owners, user_ids, user_name,
+    is_group_running, is_private_group, processes_with, socket_owners, user_ids, user_name,
+    variable_of,
 };
 #[cfg(fuzzing)]
 pub use sockets::parse_datagram;

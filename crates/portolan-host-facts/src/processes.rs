@@ -12,9 +12,11 @@ use serde::Serialize;
 use crate::files;
 
 mod descendants;
+mod environment;
 mod stat;
 
 pub use descendants::descendants;
+pub use environment::{processes_with, variable_of};
 pub use stat::ProcessStat;
 
 /// A process.

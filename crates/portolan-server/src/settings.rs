@@ -196,6 +196,7 @@ impl Settings {
             .environment(std::env::vars_os())
             .reserve("PORTOLAN_CONFIG", None)
             .reserve("PORTOLAN_REPLICA", None)
+            .reserve("PORTOLAN_RUN", None)
             .reserve("PORTOLAN_REGISTRY_URL", Some("discovery.registry_url"))
             .reserve("PORTOLAN_BROADCAST_KEY", Some("broadcast.key"))
             .secret("token")

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::StopSignal;
+use crate::leftovers::{Marker, kill_marked};
 use crate::shim::end::signal_descendants;
 pub(crate) use accept_probe::{AcceptProbe, ProbeState};
 use exit_watch::ExitWatch;
@@ -52,6 +53,7 @@ pub struct Child {
     pty: Option<Pty>,
     /// Open as long as the program may read from it.
     _stdin: Option<ChildStdin>,
+    marker: Option<Marker>,
 }
 
 // === impl Child ===
@@ -92,6 +94,7 @@ impl Child {
             }
             // The shim was killed, and cannot end what it has started.
             self.signal(Signal::KILL);
+            self.marker.iter().for_each(kill_marked);
             return self.process.wait().await;
         }
         if let Some(exit) = &self.exit

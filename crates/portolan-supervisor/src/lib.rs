@@ -9,6 +9,7 @@ mod account;
 pub mod child;
 pub mod command;
 pub mod handoff;
+pub mod leftovers;
 pub mod placeholders;
 pub mod port_argument;
 pub mod service;

@@ -7,6 +7,9 @@ use std::os::fd::RawFd;
 use portolan_core::{PortName, ServiceName};
 
 use crate::CommandLine;
+pub(crate) use unknown::unknown_placeholder;
+
+mod unknown;
 
 const PORT: &str = "{port}";
 const SOCKET: &str = "{fd}";
@@ -86,11 +89,11 @@ pub(crate) fn mentions_socket(
 /// Returns the positions of the placeholder in the text, except those that belong to a shell:
 /// `${port}`, and `{fd}` in a redirection such as `exec {fd}<file`.
 fn places<'a>(text: &'a str, place: &'a str) -> impl Iterator<Item = usize> + 'a {
-    let is_ours = move |at: &usize| {
-        let redirects = text[at + place.len()..].starts_with(['<', '>']);
-        !text[..*at].ends_with('$') && !redirects
-    };
-    text.match_indices(place).map(|(at, _)| at).filter(is_ours)
+    text.match_indices(place).map(|(at, _)| at).filter(|at| !is_left_to_a_shell(text, *at, place))
+}
+
+fn is_left_to_a_shell(text: &str, at: usize, place: &str) -> bool {
+    text[..at].ends_with('$') || text[at + place.len()..].starts_with(['<', '>'])
 }
 
 /// Returns the services in the placeholders for the address of a need, such as `{redis.url}`, with the whole placeholder.

@@ -41,6 +41,7 @@ pub use validate::{InvalidService, validate};
 
 use crate::child::{Child, ProcessTree};
 use crate::handoff::Helpers;
+use crate::leftovers::OwnerRecord;
 use crate::shim::ShimCommand;
 use leases::Leases;
 use listen_watch::ListenWatch;
@@ -69,6 +70,8 @@ pub struct ServiceDeps {
     /// What starts programs and ends whatever they leave behind; `None` starts them directly, so that they go on if this process
     /// is killed.
     pub shim: Option<ShimCommand>,
+    /// The record of this process, by which its programs are found if it is killed.
+    pub record: Option<OwnerRecord>,
 }
 
 /// A running service.

@@ -9,6 +9,7 @@ pub mod file;
 mod files;
 mod grace;
 mod instance;
+mod named_ports;
 mod needs;
 mod output;
 mod plan;

@@ -79,6 +79,7 @@ impl TestEnv {
             registry: Some(client),
             broadcaster: None,
             shim: None,
+            record: None,
         }
     }
 

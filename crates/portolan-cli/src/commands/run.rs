@@ -12,6 +12,7 @@ use portolan_core::{Host, PortRange, Protocol, ServiceName, Ttl, parse_duration,
 use portolan_health::{CheckKinds, CheckSpec};
 use portolan_port_allocator::BindAddress;
 use portolan_supervisor::child::exit_code;
+use portolan_supervisor::leftovers::OwnerKind;
 use portolan_supervisor::service::NamedPort;
 use portolan_supervisor::{Handoff, Service, ServiceDeps, StopSignal};
 
@@ -47,7 +48,7 @@ pub(crate) struct Run {
     allow_ephemeral: bool,
     /// Additional port, leased together with the main port; repeatable. The program gets it as
     /// {port:NAME} and PORT_NAME, clients as the metadata port.NAME
-    #[arg(long = "port", value_name = "NAME[=PREFERRED][@POOL]")]
+    #[arg(long = "port", value_name = "NAME[=PORT[,PORT]|START-END][@POOL]")]
     ports: Vec<NamedPort>,
     /// Address that the program listens on: all, loopback, or an IP address of this host
     #[arg(long, value_name = "ADDRESS", default_value = "all")]
@@ -134,5 +135,6 @@ async fn parts(context: &Context) -> Result<ServiceDeps, Failure> {
         registry: Some(context.registry()?),
         broadcaster: context.broadcaster().await?,
         shim: Some(super::shim::command()),
+        record: Some(super::prune::record(context, OwnerKind::Run)?),
     })
 }

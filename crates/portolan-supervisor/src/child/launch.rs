@@ -14,6 +14,7 @@ use super::exit_watch::ExitWatch;
 use super::pty::{Pty, WindowSize};
 use super::shim_link::ShimLink;
 use super::{Child, InheritedFds, ProcessTree};
+use crate::leftovers::{Marker, VARIABLE};
 use crate::shim::ShimCommand;
 use crate::{Account, CommandLine};
 
@@ -32,6 +33,8 @@ pub struct Launch {
     pub terminal: Terminal,
     /// What starts the program and ends whatever it leaves behind; `None` starts the program itself.
     pub shim: Option<ShimCommand>,
+    /// What the program has in its environment, by which it is found if this process or its shim is killed.
+    pub marker: Option<Marker>,
 }
 
 /// How a program is connected to the terminal.
@@ -80,6 +83,7 @@ impl Launch {
             skip_grace: CancellationToken::new(),
             pty,
             _stdin: stdin,
+            marker: self.marker.clone(),
         })
     }
 
@@ -104,6 +108,9 @@ impl Launch {
             }
         }
         command.envs(&self.environment);
+        if let Some(marker) = &self.marker {
+            command.env(VARIABLE, marker.as_str());
+        }
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }

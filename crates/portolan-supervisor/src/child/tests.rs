@@ -16,6 +16,7 @@ fn launch(command: &str) -> Launch {
         directory: None,
         terminal: Terminal::Captured { closed_stdin: true },
         shim: None,
+        marker: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use portolan_core::port_range::InvalidPortRange;
 use portolan_core::{Pools, PortName, PortRange, name::InvalidName, port};
 use portolan_port_allocator::{BindAddress, PortRequest};
 
@@ -33,13 +34,17 @@ pub struct PortSpec {
     pub named: Vec<NamedPort>,
 }
 
-/// An additional port, written `NAME[=PREFERRED][@POOL]`.
+/// An additional port, written `NAME[=PORT[,PORT]][@POOL]` or `NAME=START-END`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedPort {
     /// The name.
     pub name: PortName,
-    /// The preferred port. Default: the default port of the pool.
-    pub preferred: Option<u16>,
+    /// The preferred ports, in order. Default: the default port of the pool.
+    pub preferred: Vec<u16>,
+    /// The range of the port, instead of that of a pool.
+    pub range: Option<PortRange>,
+    /// Whether it must be one of the preferred ports.
+    pub strict: bool,
     /// The pool. Default: the pool that the port name implies, or else the pool of the service.
     pub pool: Option<String>,
 }
@@ -49,11 +54,17 @@ pub struct NamedPort {
 #[non_exhaustive]
 pub enum InvalidNamedPort {
     /// The name is invalid.
-    #[error("{0}: expected NAME[=PREFERRED][@POOL], such as metrics=9100")]
+    #[error("{0}: expected NAME[=PORT[,PORT]][@POOL], such as metrics=9100")]
     Name(#[from] InvalidName),
     /// The port number is invalid.
     #[error("{0}")]
     Port(#[from] port::InvalidPort),
+    /// The range is invalid.
+    #[error("{0}")]
+    Range(#[from] InvalidPortRange),
+    /// Both a range and a pool.
+    #[error("port {0} has a range and a pool: expected one of them")]
+    RangeAndPool(PortName),
     /// The pool name is empty.
     #[error("pool of port {0} is empty: expected a pool after @")]
     Pool(PortName),
@@ -89,8 +100,10 @@ impl PortSpec {
         let named = self.named.iter().map(|port| {
             let implied = pools.of_service(port.name.as_str()).map(|pool| &pool.name);
             let pool = port.pool.as_ref().or(implied).or(self.pool.as_ref());
+            let pool = pool.filter(|_| port.range.is_none());
             let request = plain(pool).port_name(port.name.clone());
-            port.preferred.into_iter().fold(request, PortRequest::preferred)
+            let request = request.preferred_ports(port.preferred.clone()).strict(port.strict);
+            port.range.into_iter().fold(request, PortRequest::range)
         });
         std::iter::once(main).chain(named).collect()
     }
@@ -120,14 +133,21 @@ impl FromStr for NamedPort {
             Some((text, pool)) => (text, Some(pool)),
             None => (text, None),
         };
-        let (name, preferred) = match text.split_once('=') {
-            Some((name, number)) => (name, Some(port::parse(number)?)),
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
             None => (text, None),
         };
         let name: PortName = name.parse()?;
+        let range = value.filter(|value| value.contains('-')).map(str::parse).transpose()?;
+        let numbers = value.filter(|_| range.is_none()).into_iter();
+        let numbers = numbers.flat_map(|value| value.split(',').map(port::parse));
+        let preferred = numbers.collect::<Result<_, _>>()?;
         match pool {
             Some("") => Err(InvalidNamedPort::Pool(name)),
-            pool => Ok(Self { name, preferred, pool: pool.map(str::to_owned) }),
+            Some(_) if range.is_some() => Err(InvalidNamedPort::RangeAndPool(name)),
+            pool => {
+                Ok(Self { name, preferred, range, strict: false, pool: pool.map(str::to_owned) })
+            }
         }
     }
 }
@@ -142,14 +162,22 @@ mod tests {
             let port: NamedPort = text.parse().unwrap();
             (port.name.to_string(), port.preferred, port.pool)
         };
-        assert_eq!(read("metrics"), ("metrics".into(), None, None));
-        assert_eq!(read("metrics=9100"), ("metrics".into(), Some(9100), None));
-        assert_eq!(read("admin@api"), ("admin".into(), None, Some("api".into())));
-        assert_eq!(read("a.b=81@api"), ("a.b".into(), Some(81), Some("api".into())));
+        assert_eq!(read("metrics"), ("metrics".into(), vec![], None));
+        assert_eq!(read("metrics=9100,9102"), ("metrics".into(), vec![9100, 9102], None));
+        assert_eq!(read("admin@api"), ("admin".into(), vec![], Some("api".into())));
+        assert_eq!(read("a.b=81@api"), ("a.b".into(), vec![81], Some("api".into())));
+        let ranged: NamedPort = "debug=9229-9239".parse().unwrap();
+        assert_eq!(
+            (ranged.range.unwrap().to_string(), ranged.preferred),
+            ("9229-9239".into(), vec![])
+        );
         for (text, expected) in [
             ("", "the port name is empty"),
             ("=80", "the port name is empty"),
-            ("a b", "NAME[=PREFERRED][@POOL]"),
+            ("a b", "NAME[=PORT[,PORT]][@POOL]"),
+            ("a=9-1", "expected 1-9"),
+            ("a=1,,2", "from 1 to 65535"),
+            ("a=1-9@api", "a range and a pool"),
             ("a=0", "from 1 to 65535"),
             ("a@", "pool of port a is empty"),
         ] {

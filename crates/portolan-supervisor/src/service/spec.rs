@@ -10,13 +10,13 @@ use portolan_core::{Host, Pools, Protocol, Registration, Scope, ServiceName, Ttl
 use portolan_health::CheckSpec;
 use portolan_port_allocator::BindAddress;
 
-use super::PortSpec;
 use super::leases::{Leases, PortEnv};
 use super::port_spec::reachable_address;
+use super::{PortSpec, ServiceDeps};
 use crate::child::{Launch, Terminal};
 use crate::handoff::{HandoffMode, stop_signal};
+use crate::leftovers::OwnerRecord;
 use crate::placeholders::Placeholders;
-use crate::shim::ShimCommand;
 use crate::{Account, CommandLine, Handoff, StopSignal};
 
 /// A program to run as a service.
@@ -91,7 +91,7 @@ impl ServiceSpec {
     }
 
     /// Returns how to start the program with these ports.
-    pub(super) fn launch(&self, told: PortEnv, shim: Option<ShimCommand>) -> Launch {
+    pub(super) fn launch(&self, told: PortEnv, deps: &ServiceDeps) -> Launch {
         let PortEnv { places, variables } = told;
         let places = places.and(self.placeholders.clone());
         let given = self.environment.iter();
@@ -101,13 +101,15 @@ impl ServiceSpec {
         for (name, value) in variables.into_iter().chain(of_account) {
             environment.entry(name).or_insert(value);
         }
+        let marker = deps.record.as_ref().map(OwnerRecord::next_marker);
         Launch {
             command: self.command.substituted(&places),
             environment,
             account: self.account.clone(),
             directory: self.directory.clone(),
             terminal: self.terminal,
-            shim,
+            shim: deps.shim.clone(),
+            marker,
         }
     }
 

@@ -37,7 +37,7 @@ pub(super) fn program(
     inherited.without_environment = adoption.by_argument_only;
     let started = inherited
         .set_blocking(!adoption.non_blocking)
-        .and_then(|()| spec.launch(told.unwrap_or_default(), deps.shim.clone()).start(&inherited));
+        .and_then(|()| spec.launch(told.unwrap_or_default(), deps).start(&inherited));
     drop(inherited);
     let child = started.map_err(|source| StartError::program(&spec.command, source))?;
     leases.iter_mut().for_each(Leases::after_start);

@@ -33,15 +33,16 @@ pub(super) fn reap_others(program: Pid) {
 pub(crate) fn signal_descendants(root: u32, signal: Signal) -> bool {
     let found = descendants(root);
     for (pid, stat) in &found {
-        signal_process(*pid, stat, signal);
+        signal_process(*pid, stat.start_time, signal);
     }
     !found.is_empty()
 }
 
-/// The number can be that of another process by now, but the descriptor cannot.
-fn signal_process(pid: u32, stat: &ProcessStat, signal: Signal) {
+/// Sends the signal if the process is still the one that started at this time: the number can be that of another process by now, but the
+/// descriptor cannot. Errors are ignored: it may be gone already.
+pub(crate) fn signal_process(pid: u32, start_time: u64, signal: Signal) {
     let Some(number) = Pid::from_raw(pid.cast_signed()) else { return };
-    let is_same = || ProcessStat::read(pid).is_some_and(|now| now.start_time == stat.start_time);
+    let is_same = || ProcessStat::read(pid).is_some_and(|now| now.start_time == start_time);
     match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
         Ok(descriptor) if is_same() => {
             _ = rustix::process::pidfd_send_signal(descriptor, signal);

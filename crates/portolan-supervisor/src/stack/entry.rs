@@ -44,8 +44,8 @@ pub struct ServiceEntry {
     pub range: Option<RangeText>,
     /// The pool. Default: the pool that the configuration or the service name implies.
     pub pool: Option<String>,
-    /// Additional ports by name: a number, `{port: 9100, pool: metrics}`, or empty.
-    #[serde(default, deserialize_with = "super::port_spec::named_ports")]
+    /// Additional ports by name: a number, a list, a range, `{port: 9100, pool: metrics}`, or empty.
+    #[serde(default, deserialize_with = "super::named_ports::deserialize")]
     pub ports: Vec<NamedPort>,
     /// The listen address: `all`, `loopback`, or an IP address of this host.
     #[serde(default)]

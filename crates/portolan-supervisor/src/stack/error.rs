@@ -146,6 +146,18 @@ pub enum InvalidStack {
         /// The service of the stack with this name or a similar one.
         similar: String,
     },
+    /// A text in braces resembles a placeholder.
+    #[error("{place} is not a placeholder")]
+    UnknownPlaceholder {
+        /// The service.
+        service: ServiceName,
+        /// The key that contains it.
+        key: &'static str,
+        /// The text, with its braces.
+        place: String,
+        /// The placeholder that it resembles.
+        similar: String,
+    },
     /// The program cannot run under its user or group.
     #[error("{problem}")]
     Account {
@@ -211,7 +223,8 @@ impl InvalidStack {
                 format!("services.{service}.needs")
             }
             Self::Command { service, .. } => format!("services.{service}.command"),
-            Self::Placeholder { service, key, .. } => format!("services.{service}.{key}"),
+            Self::Placeholder { service, key, .. }
+            | Self::UnknownPlaceholder { service, key, .. } => format!("services.{service}.{key}"),
             Self::Account { service, problem } => format!("services.{service}.{}", problem.key()),
             Self::Directory { service, .. } => format!("services.{service}.directory"),
             Self::EnvFile { service, .. } => format!("services.{service}.env_file"),
@@ -254,6 +267,9 @@ impl Remedy for InvalidStack {
             Self::Command { problem, .. } => return problem.hint(),
             Self::Placeholder { similar, .. } => {
                 format!("add {similar} to needs, and write {{{similar}.url}}, {{{similar}.host}} or {{{similar}.port}}").into()
+            }
+            Self::UnknownPlaceholder { similar, .. } => {
+                format!("write {similar}; if it is for the program, give it another name").into()
             }
             Self::Account { problem, .. } => problem.hint().into(),
             Self::Directory { .. } => "create it, or correct its path, which is relative to the file".into(),

@@ -1,14 +1,11 @@
 //! The port settings of a service in a stack file.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use portolan_core::port_range::InvalidPortRange;
-use portolan_core::{PortName, PortRange, port};
+use portolan_core::{PortRange, port};
 use serde::de::{Error, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
-
-use crate::service::NamedPort;
 
 /// The setting `port` of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,42 +23,6 @@ pub enum MainPort {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct RangeText(PortRange);
-
-/// A value under `ports`.
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a port from 1 to 65535, nothing, or both a port and a pool: {port: 9100, pool: metrics}"
-)]
-enum NamedPortValue {
-    Number(u16),
-    Nothing(()),
-    Both(PortAndPool),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PortAndPool {
-    port: Option<u16>,
-    pool: Option<String>,
-}
-
-/// Deserializes `ports`, ordered by name.
-pub(super) fn named_ports<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<NamedPort>, D::Error> {
-    let ports = BTreeMap::<PortName, NamedPortValue>::deserialize(input)?;
-    let named_port = |(name, value)| {
-        let (preferred, pool) = match value {
-            NamedPortValue::Number(port) => (Some(port), None),
-            NamedPortValue::Nothing(()) => (None, None),
-            NamedPortValue::Both(PortAndPool { port, pool }) => (port, pool),
-        };
-        if preferred == Some(0) {
-            return Err(D::Error::custom("invalid port 0, expected 1-65535"));
-        }
-        Ok(NamedPort { name, preferred, pool })
-    };
-    ports.into_iter().map(named_port).collect()
-}
 
 // === impl RangeText ===
 

@@ -10,7 +10,7 @@ use super::file::{MAX_INSTANCES, StackFile};
 use super::needs::Condition;
 use super::port_spec::MainPort;
 use super::{files, start_order};
-use crate::placeholders::needs_in;
+use crate::placeholders::{needs_in, unknown_placeholder};
 use crate::service::validate;
 
 impl StackFile {
@@ -72,6 +72,11 @@ impl StackFile {
             .map_err(|source| InvalidStack::Service { service: named(), source })?;
         let in_command = command.words().iter().map(|word| ("command", word));
         for (key, text) in in_command.chain(entry.env.values().map(|value| ("env", value))) {
+            let needs = entry.needs.ready.iter().map(ServiceName::as_str);
+            if let Some((place, similar)) = unknown_placeholder(text, needs) {
+                let service = named();
+                return Err(InvalidStack::UnknownPlaceholder { service, key, place, similar });
+            }
             for (need, place) in needs_in(text) {
                 if entry.needs.ready.iter().any(|known| known.as_str() == need) {
                     continue;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use portolan_broadcast::Broadcaster;
 use portolan_server::RegistryServer;
 use portolan_supervisor::ServiceDeps;
+use portolan_supervisor::leftovers::OwnerKind;
 use portolan_supervisor::stack::{
     InstanceStatus, OutputLine, Stack, StackClients, StackEnd, StopRequest,
 };
@@ -17,7 +18,7 @@ use tracing::warn;
 
 use super::screen::Screen;
 use super::window::Window;
-use crate::commands::shim;
+use crate::commands::{prune, shim};
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
@@ -46,6 +47,7 @@ pub(super) async fn run(
         registry: Some(context.registry_at(url.clone())?),
         broadcaster: broadcaster.clone(),
         shim: Some(shim::command()),
+        record: Some(prune::record(context, OwnerKind::Up)?),
     };
     let clients = StackClients {
         discovery: context.discovery_at(url.clone(), broadcaster.clone())?,

@@ -33,11 +33,18 @@ fn port_is_a_number_or_none() {
 
 #[test]
 fn named_ports_are_numbers_pools_or_empty() {
-    let ports = "ports: {a: 9100, b: {port: 81, pool: api}, c: , d: {pool: api}}";
+    let ports = "ports: {a: 9100, b: {port: 81, pool: api}, c: , d: {pool: api}, e: [1, 2], f: 5-9, g: {range: 5-9}}";
     let stack = read(&format!("services: {{x: {{command: '{{port:a}} {{fd:d}}', {ports}}}}}"));
     let entry = stack.unwrap().services.into_values().next().unwrap();
-    let named: Vec<_> = ["a=9100", "b=81@api", "c", "d@api"].map(|it| it.parse().unwrap()).into();
+    let named = ["a=9100", "b=81@api", "c", "d@api", "e=1,2", "f=5-9", "g=5-9"];
+    let named: Vec<_> = named.map(|it| it.parse().unwrap()).into();
     assert_eq!(entry.ports, named);
+}
+
+#[test]
+fn braces_of_other_programs_are_no_placeholders() {
+    let command = "curl -w %{http_code} {} {a,b} {1..3} ${prot} {db.uri.x} {user} {part} {port}";
+    read(&format!("services: {{db: {{command: x}}, a: {{command: \"{command}\"}}}}")).unwrap();
 }
 
 #[test]
@@ -61,7 +68,23 @@ fn invalid_stack_is_rejected_with_its_path() {
         ("services: {a: {command: 'x {fd}', port: none}}", "services.a.command: no effect"),
         ("services: {a: {command: x, port: none, ports: {m: 1}}}", "services.a.ports: no effect"),
         ("services: {a: {command: x, ports: {m: 0}}}", "invalid port 0"),
-        ("services: {a: {command: x, ports: {m: true}}}", "a port from 1 to 65535, nothing, or"),
+        (
+            "services: {a: {command: x, ports: {m: true}}}",
+            "a port from 1 to 65535, a list of such, a",
+        ),
+        ("services: {a: {command: x, ports: {m: []}}}", "m: an empty list"),
+        ("services: {a: {command: x, ports: {m: {range: 1-9, pool: api}}}}", "beside a pool"),
+        ("services: {a: {command: x, ports: {m: {strict: true}}}}", "strict has no effect"),
+        ("services: {a: {command: 'x {prot}'}}", "services.a.command: {prot} is not a placeholder"),
+        ("services: {a: {command: x, env: {P: '{PORT}'}}}", "services.a.env: {PORT} is not a"),
+        (
+            "services: {db: {command: x}, a: {command: 'x {db}', needs: [db]}}",
+            "services.a.command: {db} is not a placeholder",
+        ),
+        (
+            "services: {db: {command: x}, a: {command: 'x {db.prot}', needs: [db]}}",
+            "services.a.command: {db.prot} is not a placeholder",
+        ),
         ("services: {a: {command: x, ports: {a b: 1}}}", "the port name \"a b\""),
         ("services: {a: {command: 'x {port:m}'}}", "services.a: placeholder {port:m}"),
         ("services: {a: {command: 'x {fd}', handoff: guard}}", "services.a: placeholder {fd}"),

@@ -1,0 +1,4 @@
+//! Programs on terminals: interactive ones under `run`, and those of a stack with `tty: true`.
+
+mod interactive;
+mod stack;
