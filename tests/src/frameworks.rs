@@ -1,4 +1,4 @@
-//! Development servers that do not read PORT, which `cargo xtask programs` installs.
+//! Development servers that do not read PORT, and database libraries, which `cargo xtask programs` installs.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,6 +14,24 @@ use crate::env::target_directory;
 pub fn python_path(name: &str) -> Result<String> {
     let directory = installed(name, "bin")?;
     Ok(directory.display().to_string())
+}
+
+/// Returns the directory of a Python library, for `PYTHONPATH`.
+///
+/// # Errors
+/// It is not installed.
+pub fn python_module(name: &str) -> Result<String> {
+    let directory = installed(name, name)?;
+    Ok(directory.display().to_string())
+}
+
+/// Returns the directory with the packages of Node: vite, with esbuild, and pg.
+///
+/// # Errors
+/// One of them is not installed.
+pub fn node_modules() -> Result<PathBuf> {
+    installed("vite", "node_modules/pg")?;
+    Ok(installed("vite", "node_modules/.bin/vite")?.join("node_modules"))
 }
 
 /// Returns a `PATH` that contains the program `vite`.

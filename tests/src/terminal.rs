@@ -85,14 +85,13 @@ impl Terminal {
         set_size(&self.screen, columns)
     }
 
-    /// Returns the number of bytes that were shown.
-    pub fn shown(&self) -> usize {
-        self.shown.len()
-    }
-
-    /// Returns the process that leads the session, or waits for it.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
+    /// Reads what is shown, and returns the number of bytes so far.
+    ///
+    /// # Errors
+    /// The terminal cannot be read.
+    pub fn shown(&mut self) -> Result<usize> {
+        self.read()?;
+        Ok(self.shown.len())
     }
 
     /// Waits for the end of the program, and reads what it still shows.

@@ -25,6 +25,7 @@ mod exit_statuses;
 mod failure_reports;
 mod forged_datagrams;
 mod frameworks;
+mod graceful_end;
 mod handoff;
 #[cfg(feature = "full")]
 mod hardening;
@@ -80,3 +81,4 @@ mod tls;
 mod unique_names;
 mod watch;
 mod well_known_ports;
+mod worktrees;

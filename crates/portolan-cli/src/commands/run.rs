@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::endpoint_args::key_value;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::received_signals::ReceivedSignals;
+use job_control::JobControl;
 use report::Report;
 use supervise::wait_for_end;
 
@@ -111,10 +112,11 @@ impl Run {
         let spec = self.spec(context)?;
         let (name, host) = (spec.name.clone(), spec.host.clone());
         let terminal = spec.terminal;
+        let job_control = JobControl::of(terminal)?;
         let service = Service::start(spec, parts).await?;
         let report = Report { name, host, quiet: context.quiet };
         report.print(&service, None);
-        let status = wait_for_end(service, &mut signals, (grace, terminal), &report).await;
+        let status = wait_for_end(service, &mut signals, (grace, job_control), &report).await;
         if let Some(broadcaster) = broadcaster {
             broadcaster.stop().await;
         }

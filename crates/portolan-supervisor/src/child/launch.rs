@@ -60,7 +60,7 @@ pub enum Terminal {
 
 impl Launch {
     /// Starts the program. It inherits the file descriptors in `inherited`.
-    pub fn start(&self, inherited: &InheritedFds<'_>) -> io::Result<Child> {
+    pub async fn start(&self, inherited: &InheritedFds<'_>) -> io::Result<Child> {
         let (link, ends) = self.shim.as_ref().map(|_| ShimLink::new()).transpose()?.unzip();
         let mut prepared = inherited.prepare(self, self.shim.as_ref().zip(ends.as_ref()))?;
         let pty = self.configure(&mut prepared.command)?;
@@ -70,7 +70,7 @@ impl Launch {
         let stdin = process.stdin.take();
         let root = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let (pid, link, exit) = match link {
-            Some(mut link) => (Some(link.started()?), Some(link), None),
+            Some(mut link) => (Some(link.started().await?), Some(link), None),
             None => (root, None, root.and_then(ExitWatch::open)),
         };
         Ok(Child {

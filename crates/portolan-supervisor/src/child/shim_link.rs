@@ -8,11 +8,10 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::Launch;
 use crate::shim::ShimCommand;
@@ -53,45 +52,37 @@ impl ShimLink {
         Ok((link, ShimEnds { life, report: reporting }))
     }
 
-    /// Waits until the program runs, and returns its process id. It blocks as spawning a program itself does.
-    pub(super) fn started(&mut self) -> io::Result<Pid> {
-        loop {
-            if let Some(report) = self.next_report() {
-                let (word, number) = report.split_once(' ').unwrap_or_default();
-                let number: i32 = number.parse().unwrap_or_default();
-                return match (word, Pid::from_raw(number)) {
-                    ("started", Some(pid)) => Ok(pid),
-                    ("failed", Some(_)) => Err(io::Error::from_raw_os_error(number)),
-                    _ => Err(io::Error::other("cannot start the shim of the program")),
-                };
-            }
-            let mut ready = [PollFd::new(self.report.get_ref(), PollFlags::IN)];
-            let limit = Timespec::try_from(START).map_err(io::Error::other)?;
-            match poll(&mut ready, Some(&limit)) {
-                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            match self.receive() {
-                Ok(true) => {}
-                Ok(false) => return Err(io::Error::other("the shim of the program has ended")),
-                // A signal has ended the call of poll(2).
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+    /// Waits until the program runs, and returns its process id.
+    pub(super) async fn started(&mut self) -> io::Result<Pid> {
+        let report = timeout(START, self.report()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let report = report.ok_or_else(|| io::Error::other("the shim of the program has ended"))?;
+        let (word, number) = report.split_once(' ').unwrap_or_default();
+        let number: i32 = number.parse().unwrap_or_default();
+        match (word, Pid::from_raw(number)) {
+            ("started", Some(pid)) => Ok(pid),
+            ("failed", Some(_)) => Err(io::Error::from_raw_os_error(number)),
+            _ => Err(io::Error::other("cannot start the shim of the program")),
         }
     }
 
     /// Waits until the program has exited; `None` if the shim was killed. Cancel-safe.
     pub(super) async fn exited(&mut self) -> io::Result<Option<ExitStatus>> {
         while self.status.is_none() {
+            let Some(report) = self.report().await? else { return Ok(None) };
+            if report == "stopped" {
+                self.stopped.notify_one();
+            }
+            let raw = report.strip_prefix("exited ").and_then(|raw| raw.parse().ok());
+            self.status = raw.map(ExitStatus::from_raw);
+        }
+        Ok(self.status)
+    }
+
+    /// Waits for the next report; `None` if the shim has ended. Cancel-safe.
+    async fn report(&mut self) -> io::Result<Option<String>> {
+        loop {
             if let Some(report) = self.next_report() {
-                if report == "stopped" {
-                    self.stopped.notify_one();
-                }
-                let raw = report.strip_prefix("exited ").and_then(|raw| raw.parse().ok());
-                self.status = raw.map(ExitStatus::from_raw);
-                continue;
+                return Ok(Some(report));
             }
             let mut ready = self.report.readable().await?;
             ready.clear_ready();
@@ -103,7 +94,6 @@ impl ShimLink {
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.status)
     }
 
     /// Returns what is notified when a signal has stopped the program, while [`ShimLink::exited`] is waited for.

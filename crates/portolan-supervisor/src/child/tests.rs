@@ -31,7 +31,7 @@ async fn program_gets_its_environment_and_directory() {
     let folder = tempfile::tempdir().unwrap();
     let mut launch = launch("sh -c 'echo $GREETING; pwd -P'");
     launch.directory = Some(folder.path().to_owned());
-    let mut child = launch.start(&InheritedFds::default()).unwrap();
+    let mut child = launch.start(&InheritedFds::default()).await.unwrap();
     let folder = folder.path().canonicalize().unwrap();
     assert_eq!(output_of(&mut child).await, format!("hello\n{}\n", folder.display()));
     assert_eq!(exit_code(child.wait().await.unwrap()), 0);
@@ -40,7 +40,7 @@ async fn program_gets_its_environment_and_directory() {
 /// The descriptors that a program has: their numbers, and what they are of.
 async fn descriptors(inherited: &InheritedFds<'_>) -> Vec<(i32, String)> {
     let command = "sh -c 'ls -l /proc/$$/fd'".parse().unwrap();
-    let mut child = Launch { command, ..launch("x") }.start(inherited).unwrap();
+    let mut child = Launch { command, ..launch("x") }.start(inherited).await.unwrap();
     let output = output_of(&mut child).await;
     let read = |line: &str| {
         let (before, target) = line.split_once(" -> ")?;
@@ -95,7 +95,7 @@ async fn listen_pid_is_the_process_id_of_the_program() {
     let script = "echo $LISTEN_FDS $LISTEN_FDNAMES $LISTEN_PID $$ $GREETING $1";
     let words = ["sh", "-c", script, "sh", "two  words"].map(str::to_owned).into();
     let command = CommandLine::new(words).unwrap();
-    let mut child = Launch { command, ..launch("x") }.start(&inherited).unwrap();
+    let mut child = Launch { command, ..launch("x") }.start(&inherited).await.unwrap();
     let pid = child.pid().unwrap();
     let expected = format!("2 web:web {pid} {pid} hello two words\n");
     assert_eq!(output_of(&mut child).await, expected);
@@ -108,7 +108,7 @@ async fn program_whose_argument_names_the_socket_gets_no_listen_environment() {
     let inherited = InheritedFds { sockets, share: None, kept: vec![], without_environment: true };
     let script = "echo [$LISTEN_FDS$LISTEN_FDNAMES$LISTEN_PID] $(readlink /proc/$$/fd/3)";
     let command = CommandLine::new(["sh", "-c", script].map(str::to_owned).into()).unwrap();
-    let mut child = Launch { command, ..launch("x") }.start(&inherited).unwrap();
+    let mut child = Launch { command, ..launch("x") }.start(&inherited).await.unwrap();
     let inode = rustix::fs::fstat(&listener).unwrap().st_ino;
     assert_eq!(output_of(&mut child).await, format!("[] socket:[{inode}]\n"));
 }
@@ -123,7 +123,7 @@ async fn missing_program_with_sockets_is_an_error() {
         ("./no-such-program-here", io::ErrorKind::NotFound),
         ("/etc/passwd", io::ErrorKind::PermissionDenied),
     ] {
-        let error = launch(program).start(&inherited).unwrap_err();
+        let error = launch(program).start(&inherited).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{program}");
     }
 }
@@ -131,7 +131,7 @@ async fn missing_program_with_sockets_is_an_error() {
 #[tokio::test]
 async fn process_group_that_ignores_sigterm_is_killed() {
     let script = r#"sh -c 'trap "" TERM; sleep 1000 & echo $!; wait; sleep 1000'"#;
-    let mut child = launch(script).start(&InheritedFds::default()).unwrap();
+    let mut child = launch(script).start(&InheritedFds::default()).await.unwrap();
     let mut line = [0_u8; 16];
     let length = child.output().0.unwrap().read(&mut line).await.unwrap();
     let grandchild = std::str::from_utf8(&line[..length]).unwrap().trim().to_owned();
@@ -148,7 +148,7 @@ async fn process_group_that_ignores_sigterm_is_killed() {
 #[tokio::test]
 async fn number_of_an_exited_leader_is_not_used_again_before_the_stop() {
     let script = "sh -c 'sleep 1000 >/dev/null 2>&1 & exit 3'";
-    let mut child = launch(script).start(&InheritedFds::default()).unwrap();
+    let mut child = launch(script).start(&InheritedFds::default()).await.unwrap();
     let pid = child.pid().unwrap();
     assert_eq!(exit_code(child.wait().await.unwrap()), 3);
     assert_eq!(exit_code(child.wait().await.unwrap()), 3, "the same answer again");
@@ -164,7 +164,7 @@ async fn number_of_an_exited_leader_is_not_used_again_before_the_stop() {
 
 #[tokio::test]
 async fn end_by_a_signal_is_reported() {
-    let mut child = launch("sh -c 'kill -9 $$'").start(&InheritedFds::default()).unwrap();
+    let mut child = launch("sh -c 'kill -9 $$'").start(&InheritedFds::default()).await.unwrap();
     assert_eq!(exit_code(child.wait().await.unwrap()), 128 + 9);
     let status = child.stop(StopSignal::TERM, Duration::from_secs(20)).await.unwrap();
     assert_eq!(exit_code(status), 128 + 9);
@@ -172,7 +172,7 @@ async fn end_by_a_signal_is_reported() {
 
 #[tokio::test]
 async fn missing_program_is_an_error() {
-    let error = launch("no-such-program-here").start(&InheritedFds::default()).unwrap_err();
+    let error = launch("no-such-program-here").start(&InheritedFds::default()).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
 

@@ -79,7 +79,7 @@ impl Service {
             allocated_port = leases.as_ref().map(Leases::port),
             "Foreign process took the port, starting the program again on the next one"
         );
-        (self.leases, self.child) = start::program(&self.spec, &self.deps, leases)?;
+        (self.leases, self.child) = start::program(&self.spec, &self.deps, leases).await?;
         self.started = Instant::now();
         self.ports_tried += 1;
         self.watch_or_register().await

@@ -25,7 +25,7 @@ pub(super) fn lease_ports(
     Leases::request(allocator, spec, port, &deps.allocator.pools()).map(Some)
 }
 
-pub(super) fn program(
+pub(super) async fn program(
     spec: &ServiceSpec,
     deps: &ServiceDeps,
     mut leases: Option<Leases>,
@@ -35,9 +35,11 @@ pub(super) fn program(
     let told = leases.as_ref().map(|leases| leases.port_env(adoption)).transpose()?;
     let mut inherited = leases.as_ref().map(Leases::inherited).transpose()?.unwrap_or_default();
     inherited.without_environment = adoption.by_argument_only;
-    let started = inherited
-        .set_blocking(!adoption.non_blocking)
-        .and_then(|()| spec.launch(told.unwrap_or_default(), deps).start(&inherited));
+    let launch = spec.launch(told.unwrap_or_default(), deps);
+    let started = match inherited.set_blocking(!adoption.non_blocking) {
+        Ok(()) => launch.start(&inherited).await,
+        Err(error) => Err(error),
+    };
     drop(inherited);
     let child = started.map_err(|source| StartError::program(&spec.command, source))?;
     leases.iter_mut().for_each(Leases::after_start);

@@ -19,7 +19,7 @@ const SETTLED: Duration = Duration::from_millis(50);
 
 /// Stops together with a program that shares the terminal.
 pub(super) struct JobControl {
-    shares_terminal: bool,
+    pub(super) terminal: Terminal,
     /// Whether a shell of this session notices a stop, and can continue the process group.
     has_shell: bool,
     /// Set by SIGCONT.
@@ -29,6 +29,7 @@ pub(super) struct JobControl {
 // === impl JobControl ===
 
 impl JobControl {
+    /// Takes effect before the program starts: the terminal may stop it at once.
     pub(super) fn of(terminal: Terminal) -> Result<Self, Failure> {
         let failed = |error| Failure::failed(format_args!("cannot catch signals: {error}"));
         let shares_terminal = terminal == Terminal::Shared;
@@ -41,12 +42,12 @@ impl JobControl {
             // Nobody could continue this process.
             signal_hook::flag::register(SIGTSTP, Arc::default()).map_err(failed)?;
         }
-        Ok(Self { shares_terminal, has_shell, continued })
+        Ok(Self { terminal, has_shell, continued })
     }
 
     /// Waits until a signal has stopped the program, if it shares the terminal.
     pub(super) fn stopped(&self, service: &Service) -> impl Future<Output = ()> + use<> {
-        let stopped = service.child().stopped().filter(|_| self.shares_terminal);
+        let stopped = service.child().stopped().filter(|_| self.terminal == Terminal::Shared);
         async move {
             match stopped {
                 Some(stopped) => stopped.notified().await,

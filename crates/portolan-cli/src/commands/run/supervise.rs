@@ -17,10 +17,9 @@ use crate::received_signals::{Received, ReceivedSignals};
 pub(super) async fn wait_for_end(
     mut service: Service,
     signals: &mut ReceivedSignals,
-    (grace, terminal): (Duration, Terminal),
+    (grace, job_control): (Duration, JobControl),
     report: &Report,
 ) -> Result<ExitStatus, Failure> {
-    let job_control = JobControl::of(terminal)?;
     loop {
         let stopped = job_control.stopped(&service);
         let turn = tokio::select! {
@@ -30,7 +29,7 @@ pub(super) async fn wait_for_end(
                 continue;
             }
             received = signals.next() => {
-                match action(received, terminal) {
+                match action(received, job_control.terminal) {
                     Action::None => {}
                     Action::Forward => service.child_mut().forward(received.signal),
                     Action::Stop => {

@@ -1,0 +1,5 @@
+create table if not exists jobs (
+    id serial primary key,
+    text text not null,
+    result text
+);
