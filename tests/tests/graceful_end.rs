@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use portolan_tests::isolated;
 
 /// The length of the chain, in which each service needs the one before it.

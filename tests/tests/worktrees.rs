@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use portolan_tests::{Process, TIMEOUT, TestEnv, frameworks, http, isolated, wait_for};
+use portolan_tests::{Process, TIMEOUT, TestEnv, frameworks, http, isolated, wait_within};
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// The number of worktrees of the lighter stack.
-const MANY: usize = 50;
+/// The number of worktrees of the lighter stack; `benches/worktrees.py` has more.
+const MANY: usize = 16;
+/// Several times what all of them need to start.
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// Like the example, with servers that only listen.
 const LIGHT: &str = "\
@@ -154,8 +157,7 @@ fn run_all<'a>(
     let mut started = started.collect::<Result<Vec<_>>>()?;
     let mut ports = BTreeMap::new();
     for (directory, up) in &mut started {
-        up.wait_for_line("web          * pid")?;
-        let of_this = wait_for("healthy services", || healthy_ports(up))?;
+        let of_this = wait_within(LIMIT, "healthy services", || healthy_ports(up))?;
         ports.insert(directory.clone(), of_this);
     }
     for (_, up) in &started {
@@ -168,7 +170,7 @@ fn run_all<'a>(
 }
 
 #[test]
-fn fifty_worktrees_have_the_same_ports_in_any_order() {
+fn many_worktrees_have_the_same_ports_in_any_order() {
     isolated(|env| {
         let project = env.folder("shop")?;
         env.write("shop/portolan.yaml", LIGHT)?;

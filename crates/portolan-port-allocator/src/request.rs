@@ -24,6 +24,7 @@ pub struct PortRequest {
     pub(crate) http: Option<bool>,
     pub(crate) folder: Option<PathBuf>,
     pub(crate) served: Vec<u16>,
+    pub(crate) beyond_pool: bool,
 }
 
 /// A port of a service. A session holds at most one lease for each.
@@ -66,6 +67,7 @@ impl PortRequest {
             http: None,
             folder: None,
             served: Vec::new(),
+            beyond_pool: false,
         }
     }
 
@@ -115,6 +117,12 @@ impl PortRequest {
     /// Sets the range, instead of the pool's range and default port.
     pub fn range(mut self, range: PortRange) -> Self {
         self.range = Some(range);
+        self
+    }
+
+    /// Sets whether the search continues in the hundred ports above the pool when that is used up. It has no effect beside a range.
+    pub fn beyond_pool(mut self, continues: bool) -> Self {
+        self.beyond_pool = continues;
         self
     }
 

@@ -73,7 +73,7 @@ fn editor_has_the_whole_terminal() {
     isolated(|env| {
         let mut shell = Terminal::shell(env)?;
         run(&mut shell, "vim -u NONE --cmd 'set nocompatible' note")?;
-        shell.wait_for("note")?;
+        shell.wait_for("[New]")?;
         shell.enter("ifirst line")?;
         shell.wait_for("first line")?;
         shell.enter(ESCAPE)?;
@@ -115,8 +115,15 @@ fn program_gets_no_input_in_the_background_until_it_is_in_the_foreground() {
             ensure!(states.contains(&'T'), "{states:?}");
             Ok(())
         })?;
+        // Text that is typed before the program has the terminal is for the shell.
+        shell.wait_for("shell> ")?;
         shell.enter("fg\r")?;
-        shell.wait_for("sh reads")?;
+        shell.wait_for("-- sh reads")?;
+        wait_for("the program to go on", || {
+            let states = states_of(env, "sh reads")?;
+            ensure!(!states.contains(&'T'), "{states:?}");
+            Ok(())
+        })?;
         shell.enter("what is typed\r")?;
         shell.wait_for("got what is typed")
     });

@@ -11,6 +11,8 @@ pub struct ProcessStat {
     pub parent: Option<u32>,
     /// The id of its process group; `None` if the group's leader is in another process namespace.
     pub group: Option<u32>,
+    /// The id of its session; `None` if the session's leader is in another process namespace.
+    pub session: Option<u32>,
     /// When it started, in clock ticks since boot. Together with the id it tells a process from a
     /// later one with the same id.
     pub start_time: u64,
@@ -42,6 +44,7 @@ impl ProcessStat {
             state: field(3)?.chars().next()?,
             parent: id(4).filter(|id| *id != 0),
             group: id(5).filter(|id| *id != 0),
+            session: id(6).filter(|id| *id != 0),
             start_time: field(22)?.parse().ok()?,
             stack_start: (address != 0).then_some(address),
         })
@@ -71,6 +74,7 @@ mod tests {
             state: 'S',
             parent: Some(1),
             group: Some(42),
+            session: Some(42),
             start_time: 777,
             stack_start: Some(999),
         };

@@ -75,6 +75,9 @@ impl Policy {
             preferred,
             is_explicit,
             range,
+            beyond: range
+                .filter(|_| request.beyond_pool && request.range.is_none())
+                .and_then(|range| range_above(range.end())),
             ephemeral: ephemeral.then(|| self.system_ports()),
             http: request.http.unwrap_or_else(|| pool.is_some_and(|pool| pool.http)),
         };
@@ -179,7 +182,7 @@ impl Policy {
     }
 }
 
-/// Returns the range of a service without a pool: the hundred ports above the requested one.
+/// Returns the hundred ports above one: the range of a service without a pool.
 fn range_above(port: u16) -> Option<PortRange> {
     PortRange::new(port.checked_add(1)?, port.saturating_add(100)).ok()
 }

@@ -30,6 +30,8 @@ pub struct PortSpec {
     pub bind: BindAddress,
     /// Whether each port must be free for UDP as well.
     pub udp: bool,
+    /// Whether a port above the pool is acceptable when that is used up.
+    pub beyond_pool: bool,
     /// Additional ports. Either all ports are leased or none.
     pub named: Vec<NamedPort>,
 }
@@ -87,6 +89,7 @@ impl PortSpec {
         let plain = |pool: Option<&String>| {
             let request = PortRequest::new(spec.name.clone()).scope(spec.scope.clone());
             let request = request.depth(depth).address(self.bind).udp(self.udp);
+            let request = request.beyond_pool(self.beyond_pool);
             let request = pool.into_iter().fold(request, |request, pool| request.pool(pool));
             let folder = self.folder.iter().cloned();
             let request = folder.fold(request, PortRequest::folder);

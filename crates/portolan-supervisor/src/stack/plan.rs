@@ -103,6 +103,8 @@ fn port_of(entry: &ServiceEntry, context: &StackContext) -> Option<PortSpec> {
         folder: Some(context.folder.clone()),
         bind: entry.bind,
         udp: entry.udp,
+        // Worktrees of a project are more than a pool has ports.
+        beyond_pool: entry.pool.is_none(),
         named: entry.ports.clone(),
     })
 }

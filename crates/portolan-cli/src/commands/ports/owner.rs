@@ -37,7 +37,14 @@ mod tests {
             let (_, parent, stack) = *processes.iter().find(|process| process.0 == pid)?;
             let stack_start = (stack != 0).then_some(stack);
             let parent = Some(parent);
-            Some(ProcessStat { state: 'S', parent, group: None, start_time: 1, stack_start })
+            Some(ProcessStat {
+                state: 'S',
+                parent,
+                group: None,
+                session: None,
+                start_time: 1,
+                stack_start,
+            })
         })
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use portolan_host_facts::ProcessStat;
 use portolan_supervisor::Service;
 use portolan_supervisor::child::{Child, Terminal};
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use signal_hook::consts::{SIGCONT, SIGTSTP};
 
 use crate::exit::Failure;
@@ -78,19 +78,19 @@ fn is_stopped(child: &Child) -> bool {
     child.pid().and_then(ProcessStat::read).is_some_and(|stat| stat.state == 'T')
 }
 
-/// Whether an ancestor in this session, but in another process group, has started this process group.
+/// Whether an ancestor in this session, but in another process group, has started this process group. In a process namespace the
+/// ancestor may be outside, and is then not seen.
 fn has_shell() -> bool {
-    let (group, session) = (rustix::process::getpgrp(), rustix::process::getsid(None).ok());
-    let mut ancestor = rustix::process::getppid();
-    while let Some(process) = ancestor {
-        if rustix::process::getsid(Some(process)).ok() != session {
+    let Some(own) = ProcessStat::read(std::process::id()) else { return false };
+    let mut ancestor = own.parent;
+    while let Some(stat) = ancestor.and_then(ProcessStat::read) {
+        if own.session.is_none() || stat.session != own.session {
             return false;
         }
-        if rustix::process::getpgid(Some(process)).is_ok_and(|other| other != group) {
+        if stat.group != own.group {
             return true;
         }
-        let stat = ProcessStat::read(process.as_raw_pid().cast_unsigned());
-        ancestor = stat.and_then(|stat| Pid::from_raw(stat.parent?.cast_signed()));
+        ancestor = stat.parent;
     }
     false
 }

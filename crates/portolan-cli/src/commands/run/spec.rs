@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use portolan_core::endpoint::CHECKED_BY_AGENT;
 use portolan_core::{Host, Ttl};
+use portolan_host_facts::ProcessStat;
 use portolan_port_allocator::BindAddress;
 use portolan_supervisor::child::Terminal;
 use portolan_supervisor::port_argument::port_argument;
@@ -60,6 +61,7 @@ impl Run {
                 folder: std::env::current_dir().ok(),
                 bind: self.bind,
                 udp: self.udp,
+                beyond_pool: false,
                 named: self.ports,
             }),
             command,
@@ -86,13 +88,16 @@ impl Run {
             stop_signal: self.stop_signal,
             // With a terminal the program may read from it; without one it gets its own process
             // group, so that its children can be stopped with it.
-            terminal: if std::io::stdin().is_terminal() {
-                Terminal::Shared
-            } else {
-                Terminal::OwnGroup
-            },
+            terminal: if shares_terminal() { Terminal::Shared } else { Terminal::OwnGroup },
         })
     }
+}
+
+/// Whether standard input is a terminal, and the program can be in the process group of this process: in a process namespace the leader
+/// of the group may be outside, so that the group has no number.
+fn shares_terminal() -> bool {
+    let group = || ProcessStat::read(std::process::id()).and_then(|stat| stat.group);
+    std::io::stdin().is_terminal() && group().is_some()
 }
 
 /// Fails if an entry would be replaced by what the agent declares.

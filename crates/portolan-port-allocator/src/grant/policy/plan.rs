@@ -16,6 +16,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) is_explicit: bool,
     /// The range that is tried next.
     pub(crate) range: Option<PortRange>,
+    /// The range that is tried when that one is used up.
+    pub(crate) beyond: Option<PortRange>,
     /// The ephemeral ports, if they are allowed.
     pub(crate) ephemeral: Option<&'a SystemPorts>,
     /// Whether browsers connect to the service.
@@ -52,9 +54,11 @@ impl Plan<'_> {
 
     /// Whether the port is a candidate.
     pub(crate) fn allows(&self, port: u16) -> bool {
-        self.preferred.contains(&port)
-            || self.range.is_some_and(|range| range.contains(port))
-            || self.allows_ephemeral(port)
+        self.preferred.contains(&port) || self.is_in_range(port) || self.allows_ephemeral(port)
+    }
+
+    fn is_in_range(&self, port: u16) -> bool {
+        self.range.iter().chain(&self.beyond).any(|range| range.contains(port))
     }
 
     /// Whether the port is a candidate because it is ephemeral.
@@ -84,10 +88,10 @@ impl Plan<'_> {
         let first = listed.filter(|(index, port)| !self.preferred[..*index].contains(port));
         let preferred = first.map(|(_, port)| *port).filter(move |port| sticky != Some(*port));
         let is_new = move |port: &u16| sticky != Some(*port) && !self.preferred.contains(port);
-        let range = self.range.into_iter().flat_map(move |range| ports_of(range, seed));
+        let ranges = self.range.into_iter().chain(self.beyond);
+        let range = ranges.flat_map(move |range| ports_of(range, seed));
         let ephemeral =
             self.ephemeral.into_iter().flat_map(move |system| ephemeral_ports(system, seed));
-        let in_range = |port: &u16| self.range.is_some_and(|range| range.contains(*port));
         let as_choice = |choice| move |port| Candidate { port, choice };
         sticky
             .into_iter()
@@ -97,7 +101,7 @@ impl Plan<'_> {
             .chain(
                 ephemeral
                     .filter(is_new)
-                    .filter(move |port| !in_range(port))
+                    .filter(move |port| !self.is_in_range(*port))
                     .map(as_choice(Choice::Ephemeral)),
             )
     }

@@ -124,6 +124,18 @@ fn service_without_pool_continues_in_the_hundred_ports_above() {
 }
 
 #[test]
+fn search_continues_above_the_pool_if_it_may() {
+    let policy = default_policy();
+    let plan = policy.plan(&request("postgres").beyond_pool(true)).unwrap();
+    assert!(ports(&plan, None).into_iter().eq(5432..=5542));
+    assert_eq!(ports(&plan, Some(5500))[..2], [5500, 5432], "a last port there counts");
+    let strict = request("postgres").beyond_pool(true).preferred(5432).strict(true);
+    assert_eq!(ports(&policy.plan(&strict).unwrap(), None), [5432]);
+    let ranged = request("postgres").beyond_pool(true).range(range(7100, 7101));
+    assert_eq!(ports(&policy.plan(&ranged).unwrap(), None), [7100, 7101]);
+}
+
+#[test]
 fn preferred_ports_are_tried_in_their_order_and_once() {
     let policy = default_policy();
     let listed = request("worker").preferred_ports([3005, 3000, 3005]);
