@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Whether many worktrees of a project have ports of their own, the same ones each time: python3 benches/worktrees.py PORTOLAN [COUNT]
 
-Each worktree has a stack of three servers and a job, as in examples/worktrees, with servers that only listen. All are started at the same
-time, stopped, and started in another order.
+Each worktree has a stack of three servers and a job, as in examples/worktrees, with servers that only listen. They are started one
+after the other until all run, stopped, and started in another order.
 """
 
 import os
@@ -41,16 +41,14 @@ def ports_of(log):
 
 
 def run_all(portolan, directories, environment):
-    """Starts all, returns the ports of each, and stops all."""
+    """Starts all, one after the other, returns the ports of each, and stops all."""
     began = time.monotonic()
-    stacks = []
+    stacks, ports = [], {}
     for directory in directories:
         log = open(f"{directory}.log", "w")
         stacks.append(subprocess.Popen([portolan, "up"], cwd=directory, env=environment, stdout=log, stderr=subprocess.STDOUT))
-    ports = {}
-    for directory, up in zip(directories, stacks):
         while len(found := ports_of(f"{directory}.log")) < 3:
-            assert up.poll() is None, open(f"{directory}.log").read()
+            assert stacks[-1].poll() is None, open(f"{directory}.log").read()
             time.sleep(0.05)
         ports[directory] = found
     started = time.monotonic()

@@ -97,6 +97,7 @@ fn tests_that_documents_name_exist() {
         ("docs/security.md", 30),
         ("docs/local-boundaries.md", 15),
         ("docs/behaviours.md", 50),
+        ("docs/process-runners.md", 30),
     ] {
         let text = fs::read_to_string(root.join(document)).unwrap();
         let named = named_tests(&text);

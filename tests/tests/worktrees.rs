@@ -4,17 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use portolan_tests::{Process, TIMEOUT, TestEnv, frameworks, http, isolated, wait_within};
+use portolan_tests::{Process, TIMEOUT, TestEnv, frameworks, http, isolated, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// The number of worktrees of the lighter stack; `benches/worktrees.py` has more.
-const MANY: usize = 16;
-/// Several times what all of them need to start.
-const LIMIT: Duration = Duration::from_secs(90);
+/// The number of worktrees of the lighter stack: more than the pool of databases has ports. `benches/worktrees.py` has more of them.
+const MANY: usize = 12;
 
 /// Like the example, with servers that only listen.
 const LIGHT: &str = "\
@@ -145,20 +142,17 @@ fn healthy_ports(up: &Process) -> Result<BTreeMap<String, u16>> {
     Ok(ports)
 }
 
-/// Starts the stack in these worktrees, all at the same time, and returns the ports of each.
+/// Starts the stack in these worktrees, and returns the ports of each when all run.
 fn run_all<'a>(
     env: &TestEnv,
     directories: impl Iterator<Item = &'a PathBuf>,
 ) -> Result<BTreeMap<PathBuf, BTreeMap<String, u16>>> {
-    let started = directories.map(|directory| {
-        let up = env.portolan(&["up"])?.directory(directory).spawn("up")?;
-        Ok((directory.clone(), up))
-    });
-    let mut started = started.collect::<Result<Vec<_>>>()?;
-    let mut ports = BTreeMap::new();
-    for (directory, up) in &mut started {
-        let of_this = wait_within(LIMIT, "healthy services", || healthy_ports(up))?;
-        ports.insert(directory.clone(), of_this);
+    let (mut started, mut ports) = (Vec::new(), BTreeMap::new());
+    for directory in directories {
+        let mut up = env.portolan(&["up"])?.directory(directory).spawn("up")?;
+        up.wait_for_line("web          * pid")?;
+        ports.insert(directory.clone(), wait_for("healthy services", || healthy_ports(&up))?);
+        started.push((directory, up));
     }
     for (_, up) in &started {
         up.signal(Signal::TERM)?;

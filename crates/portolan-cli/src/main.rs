@@ -19,6 +19,7 @@ mod sandbox;
 mod shutdown;
 mod suggestion;
 mod trust;
+mod usage_hint;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ use exit::{CommandResult, Exit, Failure};
 use global::Global;
 use logging::LogLevel;
 use sandbox::Restriction;
+use usage_hint::usage_hint;
 
 /// `serve` answers registrations with a third less CPU time than with the allocator of the C library, and gives back more of the memory that
 /// a burst of connections took (docs/performance.md). Not in the default build, which is to compile fast.
@@ -152,10 +154,20 @@ fn print_usage(error: &clap::Error) -> Exit {
     if !error.use_stderr() {
         return Exit::Done;
     }
+    let arguments: Vec<String> =
+        std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect();
+    let hint = usage_hint(error, &arguments);
+    if let Some(hint) = hint {
+        output::note(format_args!("  remedy: {hint}"));
+    }
     if is_json_requested(std::env::args_os()) {
         let text = error.render().to_string();
         let message = text.trim().trim_start_matches("error: ");
-        print_json_error(&Failure::usage(message));
+        let failure = Failure::usage(message);
+        print_json_error(&match hint {
+            Some(hint) => failure.remedy(hint),
+            None => failure,
+        });
     }
     Exit::Usage
 }

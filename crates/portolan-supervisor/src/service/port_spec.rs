@@ -67,6 +67,9 @@ pub enum InvalidNamedPort {
     /// Both a range and a pool.
     #[error("port {0} has a range and a pool: expected one of them")]
     RangeAndPool(PortName),
+    /// A number alone, which is a name as well.
+    #[error("expected NAME=PORT, for an additional port; for the main port use --preferred {0}")]
+    Number(u16),
     /// The pool name is empty.
     #[error("pool of port {0} is empty: expected a pool after @")]
     Pool(PortName),
@@ -140,6 +143,9 @@ impl FromStr for NamedPort {
             Some((name, value)) => (name, Some(value)),
             None => (text, None),
         };
+        if let (Ok(number), None) = (name.parse(), value) {
+            return Err(InvalidNamedPort::Number(number));
+        }
         let name: PortName = name.parse()?;
         let range = value.filter(|value| value.contains('-')).map(str::parse).transpose()?;
         let numbers = value.filter(|_| range.is_none()).into_iter();
@@ -178,6 +184,7 @@ mod tests {
             ("", "the port name is empty"),
             ("=80", "the port name is empty"),
             ("a b", "NAME[=PORT[,PORT]][@POOL]"),
+            ("8080", "for the main port use --preferred 8080"),
             ("a=9-1", "expected 1-9"),
             ("a=1,,2", "from 1 to 65535"),
             ("a=1-9@api", "a range and a pool"),
