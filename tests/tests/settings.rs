@@ -79,7 +79,8 @@ fn agents_announce_an_update_when_the_settings_of_their_service_change() {
         let settings = DiscoveryConfig { strategies, ..DiscoveryConfig::default() };
         let client: DiscoveryClient =
             DiscoveryClient::builder().config(settings).build_blocking()?;
-        let cached = || Ok(client.discover("api")?.metadata.get("portolan.settings").map(str::to_owned));
+        let cached =
+            || Ok(client.discover("api")?.metadata.get("portolan.settings").map(str::to_owned));
         wait_for("the service to be in the cache", || cached().map(drop))?;
 
         for version in ["1", "2"] {

@@ -28,6 +28,12 @@ pub(crate) enum Target {
     Stderr,
 }
 
+/// How many of the records were written, and why not all of them.
+pub(crate) struct Written {
+    pub(crate) count: usize,
+    pub(crate) result: Result<(), AuditError>,
+}
+
 // === impl Sink ===
 
 impl Sink {
@@ -51,17 +57,22 @@ impl Sink {
     }
 
     /// Appends records to the chain and writes them.
-    pub(crate) fn write(&mut self, records: &[Map<String, Value>]) -> Result<(), AuditError> {
+    pub(crate) fn write(&mut self, records: &[Map<String, Value>]) -> Written {
         match self {
-            Self::File(file) => file.write(records),
+            Self::File(file) => {
+                let result = file.write(records);
+                Written { count: if result.is_ok() { records.len() } else { 0 }, result }
+            }
             Self::Stream { target, end } => {
-                for record in records {
+                for (count, record) in records.iter().enumerate() {
                     // A record that could not be written is not part of the chain.
                     let mut next = *end;
-                    target.write(&next.append(record))?;
+                    if let Err(error) = target.write(&next.append(record)) {
+                        return Written { count, result: Err(error) };
+                    }
                     *end = next;
                 }
-                Ok(())
+                Written { count: records.len(), result: Ok(()) }
             }
         }
     }

@@ -12,7 +12,7 @@ use portolan_metrics::Metrics;
 use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
-use crate::sink::Sink;
+use crate::sink::{Sink, Written};
 use crate::{AuditConfig, AuditError, AuditLayer, AuditSink};
 
 /// How many records wait. A record has about 1 KB.
@@ -69,7 +69,7 @@ pub fn start(
     let (sender, receiver) = sync_channel(QUEUE);
     let lost = Arc::new(AtomicU64::new(0));
     let queue = Queue { sender, lost: Arc::clone(&lost) };
-    let writer = Writer { sink, receiver, lost, metrics, failing: false };
+    let writer = Writer { sink, receiver, lost, metrics, failing: false, unrecorded: 0 };
     let thread = thread::Builder::new()
         .name("audit".to_owned())
         .spawn(|| writer.run())
@@ -85,6 +85,8 @@ struct Writer {
     metrics: Metrics,
     /// Whether the last write failed.
     failing: bool,
+    /// How many records are lost that no record says of yet.
+    unrecorded: u64,
 }
 
 // === impl Queue ===
@@ -154,33 +156,43 @@ impl Writer {
     }
 
     /// Writes records, and before them how many were lost since.
-    fn write(&mut self, mut records: Vec<Members>) {
-        let lost = self.lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            records.insert(0, loss(lost));
-            self.metrics.audit_lost(lost);
-            warn!(lost, "Audit records lost, because the audit log could not keep up");
+    fn write(&mut self, records: Vec<Members>) {
+        let overflowed = self.lost.swap(0, Ordering::Relaxed);
+        if overflowed > 0 {
+            self.lose(overflowed);
+            warn!(lost = overflowed, "Audit records lost, because the audit log could not keep up");
         }
+        let losses = (self.unrecorded > 0).then(|| loss(self.unrecorded));
+        let before = usize::from(losses.is_some());
+        let records: Vec<_> = losses.into_iter().chain(records).collect();
         if records.is_empty() {
             return;
         }
-        match self.sink.write(&records) {
+        let Written { count, result } = self.sink.write(&records);
+        if count >= before {
+            self.unrecorded = 0;
+        }
+        match result {
             Ok(()) if self.failing => {
                 self.failing = false;
                 info!("Audit log is written again");
             }
             Ok(()) => {}
             Err(error) => {
-                let failed = u64::try_from(records.len()).unwrap_or(u64::MAX);
-                // A loss that could not be recorded is still one.
-                let known = u64::from(lost > 0);
-                self.lost.fetch_add(failed - known + lost, Ordering::Relaxed);
+                let failed = records.len() - count.max(before);
+                self.lose(u64::try_from(failed).unwrap_or(u64::MAX));
                 if !std::mem::replace(&mut self.failing, true) {
                     warn!(%error, "Audit log cannot be written, records are lost");
                 }
                 thread::sleep(IDLE);
             }
         }
+    }
+
+    /// Counts lost records, each once, whenever it will be recorded.
+    fn lose(&mut self, count: u64) {
+        self.metrics.audit_lost(count);
+        self.unrecorded += count;
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use portolan_core::{Action, Scope, ServiceEndpoint, ServiceId, ServiceName};
 use portolan_metrics::Metrics;
-use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +22,7 @@ use crate::node::Node;
 use crate::peers::Peers;
 use crate::query;
 use crate::reach::{Reach, follow};
-use crate::receive::{self, ReceiveThread, Receivers};
+use crate::receive::{ReceiveRuntime, ReceiveThread, Receivers};
 use crate::responder::{self, send_replies};
 use crate::response_limit::ResponseLimit;
 use crate::transport::Transport;
@@ -74,10 +73,8 @@ impl Broadcaster {
     /// does not keep the caller's runtime busy.
     pub async fn new(config: BroadcastConfig, metrics: Metrics) -> Result<Self, BroadcastError> {
         check(&config)?;
-        let runtime = receive::runtime().map_err(BroadcastError::Thread)?;
-        let entered = runtime.enter();
-        let links = open(&config)?;
-        drop(entered);
+        let runtime = ReceiveRuntime::new().map_err(BroadcastError::Thread)?;
+        let links = runtime.within(|| open(&config))?;
         Self::with_links(links, Some(runtime), metrics)
     }
 
@@ -88,16 +85,8 @@ impl Broadcaster {
     /// The channel cannot be joined, or is turned off.
     pub fn check(config: &BroadcastConfig) -> Result<(), BroadcastError> {
         check(config)?;
-        let join = || {
-            let runtime = receive::runtime().map_err(BroadcastError::Thread)?;
-            let _entered = runtime.enter();
-            open(config).map(drop)
-        };
-        // A runtime must not end within another one.
-        std::thread::scope(|scope| match scope.spawn(join).join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
+        let runtime = ReceiveRuntime::new().map_err(BroadcastError::Thread)?;
+        runtime.within(|| open(config).map(drop))
     }
 
     /// Joins the first channel of the configuration over this transport. Must be called within a tokio runtime.
@@ -117,7 +106,7 @@ impl Broadcaster {
     /// Without a runtime to receive in, tasks of the current one receive.
     fn with_links(
         links: Links<'_>,
-        receive_in: Option<Runtime>,
+        receive_in: Option<ReceiveRuntime>,
         metrics: Metrics,
     ) -> Result<Self, BroadcastError> {
         let config = links.config;

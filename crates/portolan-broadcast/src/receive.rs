@@ -20,7 +20,7 @@ use crate::node::Node;
 use crate::transport::Receiver;
 
 use load::Load;
-pub(crate) use thread::{ReceiveThread, runtime};
+pub(crate) use thread::{ReceiveRuntime, ReceiveThread};
 
 /// The wait after a failed receive, so that a broken socket does not use a whole processor.
 const FIRST_RETRY: Duration = Duration::from_millis(10);

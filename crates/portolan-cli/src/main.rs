@@ -23,11 +23,13 @@ mod usage_hint;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::json;
+use signal_hook::consts::SIGXFSZ;
 use tokio::runtime::Builder;
 
 use cli::{Cli, Command, ServiceCommand};
@@ -52,6 +54,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return print_usage(&error).into(),
     };
+    // Beyond a limit on the size of files (setrlimit(2)) a write is to fail, and not to end the program. Children get the default.
+    _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let result = if init::is_needed() { init::run() } else { run(&global, command) };
     let exit = result.unwrap_or_else(|failure| print_failure(&global, &failure));
     // What nobody reads does not keep the command from ending.

@@ -223,7 +223,8 @@ impl<H> DiscoveryClientBuilder<H> {
         let resolver = Resolver::new(chain, lifecycle.clone(), config.enabled, defaults);
         let suspects = Arc::new(Suspects::new());
         let cached = config.cache.enabled.then(|| {
-            let cache = Arc::new(Cache::new(&config.cache, metrics.clone(), Arc::new(config.locality())));
+            let cache =
+                Arc::new(Cache::new(&config.cache, metrics.clone(), Arc::new(config.locality())));
             let (suspects, feeds) = (Arc::clone(&suspects), feeds.clone());
             let sync = CacheSync::new(&cache, suspects, feeds, lifecycle.clone());
             (cache, sync)

@@ -66,7 +66,8 @@ impl Cache {
     pub(crate) fn insert(&self, name: &ServiceName, resolution: Arc<Resolution>) {
         let _changing = self.changing.lock();
         let hits = self.metrics.hit_counter(name.as_str());
-        let entry = Entry::new(resolution, Instant::now() + self.ttl, hits, Arc::clone(&self.locality));
+        let entry =
+            Entry::new(resolution, Instant::now() + self.ttl, hits, Arc::clone(&self.locality));
         self.entries.insert(name, Arc::new(entry));
     }
 

@@ -222,9 +222,8 @@ impl Entry<'_> {
         if !is_audited() {
             return self;
         }
-        let [before, after] = [before, after].map(EndpointMembers::requested);
-        let (before, after) = EndpointMembers::differing(before, after);
-        Self { before: text(&before), after: text(&after), ..self }
+        let (before, after) = differing(before, after);
+        Self { before, after, ..self }
     }
 
     fn log(self, endpoint: &ServiceEndpoint, revision: Revision) {
@@ -263,6 +262,16 @@ fn is_audited() -> bool {
     tracing::enabled!(target: "audit", tracing::Level::INFO)
 }
 
+/// The JSON of the members that differ.
+fn differing(
+    before: &ServiceEndpoint,
+    after: &ServiceEndpoint,
+) -> (Option<String>, Option<String>) {
+    let [before, after] = [before, after].map(EndpointMembers::requested);
+    let (before, after) = EndpointMembers::differing(before, after);
+    (text(&before), text(&after))
+}
+
 /// The JSON of members of an endpoint.
 fn text(members: &EndpointMembers<'_>) -> Option<String> {
     serde_json::to_string(members).ok()
@@ -282,18 +291,9 @@ mod tests {
         let mut after = before.clone();
         (after.health, after.health_reason) = (HealthStatus::Critical, "by hand".to_owned());
         (after.last_heartbeat, after.revision) = (jiff::Timestamp::now(), Revision(7));
-        let (before_text, after_text) = (None, None);
-        let entry = Entry {
-            action: "health",
-            source: "api",
-            announced_by: None,
-            before: before_text,
-            after: after_text,
-            phrase: "",
-        };
-        let entry = entry.changed(Some(&before), &after);
-        assert_eq!(entry.before.as_deref(), Some(r#"{"health":"unknown"}"#));
+        let (before, after) = differing(&before, &after);
+        assert_eq!(before.as_deref(), Some(r#"{"health":"unknown"}"#));
         let expected = r#"{"health":"critical","health_reason":"by hand"}"#;
-        assert_eq!(entry.after.as_deref(), Some(expected));
+        assert_eq!(after.as_deref(), Some(expected));
     }
 }

@@ -1,8 +1,10 @@
 //! Renders a file, and follows the services that its template names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::future::Future;
-use std::path::PathBuf;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -17,6 +19,8 @@ use crate::{AfterChange, Outcome, OutputFile, RenderError, Template, TemplateErr
 
 /// The maximum number of services of a template.
 const MAX_SERVICES: usize = 100;
+/// The maximum size of a template in bytes.
+const MAX_TEMPLATE: u64 = 1024 * 1024;
 /// How many times the quiet period a burst of changes may delay the file.
 const MAX_QUIET_PERIODS: u32 = 10;
 /// How often the template is looked at for changes.
@@ -258,10 +262,20 @@ impl Renderer {
 
 fn read_template(options: &RendererOptions) -> Result<Template, RenderError> {
     let path = &options.template;
-    let text = std::fs::read_to_string(path).map_err(RenderError::file(path))?;
+    let text = read_text(path).map_err(RenderError::file(path))?;
     let template = Template::parse(path, &text)?;
     template.allow_schemes(&options.url_schemes);
     Ok(template)
+}
+
+/// Reads a file that may be anything, such as a device without an end.
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_TEMPLATE + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > MAX_TEMPLATE {
+        true => Err(io::Error::other(format!("the template is larger than {MAX_TEMPLATE} bytes"))),
+        false => Ok(text),
+    }
 }
 
 /// Returns the instances of a service, the best first. An explained lookup is not logged, so that a failure is reported once.

@@ -6,10 +6,11 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Access, OFlags};
 use serde_json::{Map, Value};
+use tracing::warn;
 
 use crate::chain::{ChainEnd, Link, MAX_LINE};
 use crate::{AuditConfig, AuditError};
@@ -18,6 +19,10 @@ use crate::{AuditConfig, AuditError};
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 const MIB: u64 = 1024 * 1024;
+/// How long after a failure the file is tried to be renamed again.
+const ROTATE_AGAIN: Duration = Duration::from_secs(60);
+/// The length of a file that was not read yet.
+const UNREAD: u64 = u64::MAX;
 
 /// The file, and where its chain ends.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub(crate) struct LogFile {
     max_size: u64,
     keep: usize,
     open: Option<OpenFile>,
+    /// When the file is tried to be renamed again, after a failure.
+    rotate_after: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -48,12 +55,25 @@ struct Tail {
 impl LogFile {
     pub(crate) fn new(config: &AuditConfig) -> Self {
         let path = config.file.clone().unwrap_or_default();
-        Self { path, max_size: config.max_size_mib * MIB, keep: config.keep, open: None }
+        Self {
+            path,
+            max_size: config.max_size_mib * MIB,
+            keep: config.keep,
+            open: None,
+            rotate_after: None,
+        }
     }
 
     /// Opens the file, and creates it if it is missing.
     pub(crate) fn open(&mut self) -> Result<(), AuditError> {
-        self.locked(|_, _| Ok(()))
+        self.locked(|_, _| Ok(()))?;
+        if let Err(error) =
+            rustix::fs::access(folder_of(&self.path), Access::WRITE_OK | Access::EXEC_OK)
+        {
+            let error = io::Error::from(error);
+            warn!(file = %self.path.display(), %error, "Audit file will grow without a bound: it cannot be renamed in its directory");
+        }
+        Ok(())
     }
 
     /// Appends records.
@@ -64,8 +84,16 @@ impl LogFile {
             open.append(records).map_err(error)?;
             Ok(open.length >= max_size)
         })?;
-        if full {
-            self.rotate(keep)?;
+        let now = Instant::now();
+        if full && self.rotate_after.is_none_or(|after| now >= after) {
+            // The records are written; the file only grows beyond its size.
+            self.rotate_after = match self.rotate(keep) {
+                Ok(()) => None,
+                Err(error) => {
+                    warn!(%error, "Audit file cannot be renamed, and grows");
+                    Some(now + ROTATE_AGAIN)
+                }
+            };
         }
         Ok(())
     }
@@ -84,6 +112,7 @@ impl LogFile {
     ) -> Result<T, AuditError> {
         let path = self.path.clone();
         let error = |source| AuditError::File { path: path.clone(), source };
+        let mut removed = None;
         loop {
             let mut open = match self.open.take() {
                 Some(open) => open,
@@ -92,9 +121,12 @@ impl LogFile {
             lock(&open.file, &path)?;
             // Another process may have renamed the file meanwhile.
             if !is_at(&open.file, &path).map_err(error)? {
+                let is_removed = open.file.metadata().is_ok_and(|it| it.nlink() == 0);
+                removed = open.known_end().filter(|_| is_removed).or(removed);
                 continue;
             }
-            let result = open.catch_up(&path).and_then(|()| action(&mut open, &path));
+            let caught_up = open.catch_up(&path, removed.take());
+            let result = caught_up.and_then(|()| action(&mut open, &path));
             open.file.unlock().map_err(error)?;
             self.open = Some(open);
             return result;
@@ -151,17 +183,36 @@ impl OpenFile {
         if metadata.mode() & 0o077 != 0 {
             return Err(not_ours("others may read or write it, expected the mode 0600"));
         }
-        Ok(Self { file, length: u64::MAX, end: ChainEnd::START })
+        Ok(Self { file, length: UNREAD, end: ChainEnd::START })
+    }
+
+    /// The end of the chain, once it is known.
+    fn known_end(&self) -> Option<ChainEnd> {
+        (self.length != UNREAD).then_some(self.end)
     }
 
     /// Reads the end of the chain if another process has written since, or a write was cut short.
-    fn catch_up(&mut self, path: &Path) -> Result<(), AuditError> {
+    ///
+    /// Nobody but an intruder shortens or removes the file. The chain then goes on from the end that this process knows, so that
+    /// the verification finds the gap.
+    fn catch_up(&mut self, path: &Path, removed: Option<ChainEnd>) -> Result<(), AuditError> {
         let error = |source| AuditError::File { path: path.to_owned(), source };
         let actual = self.file.metadata().map_err(error)?.len();
         if actual == self.length {
             return Ok(());
         }
         let begun = previous_file(path).map_err(error)?;
+        let cut = self.known_end().filter(|_| actual < self.length);
+        // Files that are no longer written are removed too, but one of them ends after this.
+        let removed = removed.filter(|end| actual == 0 && begun.sequence < end.sequence);
+        if let Some(end) = cut.or(removed) {
+            warn!(file = %path.display(), last = end.sequence, "Audit file was cut or removed while it was written, its chain has a gap");
+            let whole = tail(&mut self.file, actual, end).map_err(error)?;
+            let length = whole.map_or(actual, |tail| tail.length);
+            self.file.set_len(length).map_err(error)?;
+            (self.length, self.end) = (length, end);
+            return Ok(());
+        }
         let tail = tail(&mut self.file, actual, begun).map_err(error)?;
         let Some(Tail { end, length }) = tail else {
             return Err(AuditError::Damaged { path: path.to_owned() });
@@ -251,18 +302,25 @@ fn rotated(path: &Path, first: u64) -> PathBuf {
 /// The files that are no longer written, the oldest first.
 fn rotated_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     let prefix = format!("{}-", path.file_name().unwrap_or_default().to_string_lossy());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let own = rustix::process::geteuid().as_raw();
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder.unwrap_or(Path::new(".")))? {
+    for entry in fs::read_dir(folder_of(path))? {
         let entry = entry?;
+        // In a directory that others can change, a file of theirs is none of the chain.
+        let is_ours = entry.metadata().is_ok_and(|it| it.is_file() && it.uid() == own);
         let name = entry.file_name().to_string_lossy().into_owned();
         let number = name.strip_prefix(&prefix).unwrap_or_default();
-        if number.len() == 20 && number.bytes().all(|byte| byte.is_ascii_digit()) {
+        if is_ours && number.len() == 20 && number.bytes().all(|byte| byte.is_ascii_digit()) {
             files.push(entry.path());
         }
     }
     files.sort();
     Ok(files)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 fn remove_old(path: &Path, keep: usize) -> io::Result<()> {
@@ -274,7 +332,8 @@ fn remove_old(path: &Path, keep: usize) -> io::Result<()> {
 /// The end of the chain in the newest file that is no longer written.
 fn previous_file(path: &Path) -> io::Result<ChainEnd> {
     let Some(newest) = rotated_files(path)?.pop() else { return Ok(ChainEnd::START) };
-    let mut file = OpenOptions::new().read(true).open(newest)?;
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
+    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(newest)?;
     let length = file.metadata()?.len();
     let tail = tail(&mut file, length, ChainEnd::START)?;
     Ok(tail.map_or(ChainEnd::START, |tail| tail.end))

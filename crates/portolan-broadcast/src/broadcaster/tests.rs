@@ -478,6 +478,19 @@ impl BroadcastSocket for BrokenSocket {
     }
 }
 
+#[tokio::test]
+async fn channel_that_cannot_be_opened_is_an_error_within_a_runtime() {
+    let key_file = Some("/nonexistent".into());
+    let no_key = BroadcastConfig { key_file, ..BroadcastConfig::default() };
+    let interface = Some("nosuch0".parse().unwrap());
+    let no_interface = BroadcastConfig { interface, ..BroadcastConfig::default() };
+    for config in [no_key, no_interface] {
+        BroadcastError::remedy(&Broadcaster::check(&config).unwrap_err()).unwrap();
+        let error = Broadcaster::new(config, Metrics::new()).await.unwrap_err();
+        error.remedy().unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn failed_send_is_an_error_with_a_remedy_and_is_counted() {
     let config = BroadcastConfig::default();

@@ -22,9 +22,36 @@ const NICE: i32 = 10;
 #[derive(Debug)]
 pub(crate) struct ReceiveThread(Mutex<Option<JoinHandle<()>>>);
 
-/// Creates the runtime. The sockets must be opened within it.
-pub(crate) fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_io().enable_time().build()
+/// The runtime of the thread. It can be dropped within another runtime, which is a panic with a bare one.
+#[derive(Debug)]
+pub(crate) struct ReceiveRuntime(Option<Runtime>);
+
+// === impl ReceiveRuntime ===
+
+impl ReceiveRuntime {
+    pub(crate) fn new() -> io::Result<Self> {
+        Builder::new_current_thread().enable_io().enable_time().build().map(|it| Self(Some(it)))
+    }
+
+    /// Runs the function within the runtime, as sockets must be opened.
+    pub(crate) fn within<T>(&self, action: impl FnOnce() -> T) -> T {
+        let _entered = self.0.as_ref().map(Runtime::enter);
+        action()
+    }
+
+    fn block_on(&self, loops: impl Future<Output = ()>) {
+        if let Some(runtime) = &self.0 {
+            runtime.block_on(loops);
+        }
+    }
+}
+
+impl Drop for ReceiveRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 // === impl ReceiveThread ===
@@ -32,7 +59,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
 impl ReceiveThread {
     /// Runs the loops, which end on their own.
     pub(crate) fn spawn(
-        runtime: Runtime,
+        runtime: ReceiveRuntime,
         loops: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<Self> {
         let thread = std::thread::Builder::new().name(NAME.to_owned()).spawn(move || {

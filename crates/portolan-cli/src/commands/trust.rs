@@ -1,9 +1,11 @@
 //! `portolan trust`: which configuration files of other folders this user trusts.
 
 use std::fs;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use portolan_config_manager::MAX_FILE_SIZE;
 use serde_json::json;
 
 use crate::config_file::FILE;
@@ -55,7 +57,7 @@ fn file_in(file: PathBuf) -> PathBuf {
 }
 
 fn add(store: &TrustStore, file: &Path, global: &Global) -> CommandResult {
-    let contents = fs::read(file).map_err(|error| {
+    let contents = read(file).map_err(|error| {
         Failure::usage(format_args!("cannot read {}: {error}", file.display()))
             .remedy("name a configuration file, or the folder of a portolan.yaml")
     })?;
@@ -65,6 +67,16 @@ fn add(store: &TrustStore, file: &Path, global: &Global) -> CommandResult {
         false => output::line(format_args!("{} is trusted until it changes", record.path))?,
     }
     Ok(Exit::Done)
+}
+
+/// Reads a file that may be anything, such as a device without an end.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut contents = Vec::new();
+    fs::File::open(file)?.take(MAX_FILE_SIZE + 1).read_to_end(&mut contents)?;
+    match contents.len() as u64 > MAX_FILE_SIZE {
+        true => Err(io::Error::other(format!("it is larger than {MAX_FILE_SIZE} bytes"))),
+        false => Ok(contents),
+    }
 }
 
 fn revoke(store: &TrustStore, file: &Path, global: &Global) -> CommandResult {

@@ -72,7 +72,8 @@ impl Entry {
 
     fn changed(&self, resolution: Arc<Resolution>, fresh_until: Instant) -> Self {
         let is_used = self.is_used.load(Ordering::Relaxed);
-        let entry = Self::new(resolution, fresh_until, self.hits.clone(), Arc::clone(&self.locality));
+        let entry =
+            Self::new(resolution, fresh_until, self.hits.clone(), Arc::clone(&self.locality));
         Self { is_used: AtomicBool::new(is_used), ..entry }
     }
 }

@@ -142,7 +142,11 @@ fn request(question: u32, family: u8, filter: Filter, port: Option<u16>) -> [u8;
 }
 
 /// A request for one socket, whatever its cookie.
-fn connection_request(question: u32, local: SocketAddr, remote: SocketAddr) -> io::Result<[u8; HEADER + REQUEST]> {
+fn connection_request(
+    question: u32,
+    local: SocketAddr,
+    remote: SocketAddr,
+) -> io::Result<[u8; HEADER + REQUEST]> {
     let family = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let mut message = header(question, ONE, u8::try_from(family).map_err(io::Error::other)?, ALL);
     for (at, port) in [(SOURCE_PORT, local.port()), (DESTINATION_PORT, remote.port())] {

@@ -10,7 +10,7 @@ fn record(text: &str) -> Map<String, Value> {
 }
 
 fn log(path: &Path, max_size: u64, keep: usize) -> LogFile {
-    LogFile { path: path.to_owned(), max_size, keep, open: None }
+    LogFile { path: path.to_owned(), max_size, keep, open: None, rotate_after: None }
 }
 
 fn files(path: &Path) -> Vec<PathBuf> {
@@ -98,4 +98,60 @@ fn file_that_was_moved_away_is_created_again() {
     fs::rename(&path, folder.path().join("moved")).unwrap();
     log.write(&[record("b")]).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
+}
+
+#[test]
+fn file_that_was_cut_or_removed_while_it_is_written_does_not_verify() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let mut log = log(&path, MIB, 3);
+    let cut: fn(&Path) = |path| {
+        let text = fs::read_to_string(path).unwrap();
+        let first = text.lines().next().unwrap();
+        fs::write(path, format!("{first}\n")).unwrap();
+    };
+    let remove: fn(&Path) = |path| fs::remove_file(path).unwrap();
+    for tamper in [cut, remove] {
+        log.write(&[record("a"), record("b"), record("c")]).unwrap();
+        let before = log.open.as_ref().unwrap().end;
+        tamper(&path);
+        log.write(&[record("d")]).unwrap();
+        let last = fs::read_to_string(&path).unwrap();
+        let last = Link::read(last.lines().last().unwrap()).unwrap();
+        assert_eq!((last.sequence, last.previous), (before.sequence + 1, before.hash));
+    }
+    fs::remove_file(&path).unwrap();
+    log.write(&[record("e")]).unwrap();
+    cut(&path);
+    log.write(&[record("f"), record("g")]).unwrap();
+    cut(&path);
+    log.write(&[record("h")]).unwrap();
+    assert!(
+        verify(&[path]).unwrap().is_err(),
+        "records are missing between the first and the last"
+    );
+}
+
+#[test]
+fn records_are_written_to_a_file_that_cannot_be_renamed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let mut log = log(&path, 500, 2);
+    log.write(&[record("first")]).unwrap();
+    // A directory of this name is in the way.
+    fs::create_dir(rotated(&path, 1)).unwrap();
+    (0..20).for_each(|_| log.write(&[record("x")]).unwrap());
+    assert_eq!(verify(&[path]).unwrap().unwrap().last, 21);
+}
+
+#[test]
+fn what_is_named_like_an_old_file_is_one_only_if_it_is_a_file_of_this_user() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let fifo = rotated(&path, 9);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", rotated(&path, 8)).unwrap();
+    log(&path, MIB, 3).write(&[record("x")]).unwrap();
+    assert_eq!(verify(&[path]).unwrap().unwrap().first, 1);
 }

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::leases::{LeaseRequest, LeaseResponse, address, is_same_user};
-use super::start::file_of;
+use super::start::remove_left_over;
 use crate::context::Context;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::output;
@@ -85,9 +85,7 @@ impl ComposeHold {
         output::line("ready")?;
         close_output().map_err(Failure::failed)?;
         holder.serve(&listener).await;
-        if let Ok(file) = file_of(context, &holder.project) {
-            _ = std::fs::remove_file(file);
-        }
+        remove_left_over(context, &holder.project);
         Ok(Exit::Done)
     }
 }

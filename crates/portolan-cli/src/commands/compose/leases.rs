@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use portolan_core::Scope;
 use portolan_docker::compose::PublishedPort;
+use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
@@ -77,6 +78,11 @@ impl Leases {
             }
         }
         Err(broken(&"it ends at once"))
+    }
+
+    /// Lets the programs that are started from now on keep the connection open.
+    pub(super) fn share_with_children(&self) -> io::Result<()> {
+        Ok(rustix::io::fcntl_setfd(self.stream.get_ref(), FdFlags::empty())?)
     }
 
     /// Leases the ports again: a port that another program uses by now is replaced.

@@ -65,6 +65,8 @@ impl Start<'_> {
         };
         let leased = Leases::lease(self.context, name, engine, &request).await;
         let (mut leases, mut ports) = leased?;
+        // The leases last as long as Compose runs, also if this program is killed.
+        leases.share_with_children().map_err(Failure::failed)?;
         for _ in 1..TRIES {
             let status = self.compose(&ports, &mut signals).await?;
             if status == 0 {
@@ -83,18 +85,14 @@ impl Start<'_> {
     /// Runs Compose with these ports, and returns its exit status.
     async fn compose(&self, ports: &[u16], signals: &mut ReceivedSignals) -> Result<u8, Failure> {
         self.report(ports)?;
-        let file = file_of(self.context, &self.project.name)?;
-        let text = self.config.with_ports(ports);
-        // It has the values of variables, which may be secret.
-        replace_file(&file, 0o600, |mut new| new.write_all(text.as_bytes())).map_err(|error| {
-            Failure::failed(format_args!("cannot write {}: {error}", shell_word(&file)))
-        })?;
+        let file =
+            ConfigFile::write(self.context, &self.project.name, &self.config.with_ports(ports))?;
         let mut command = self.program.command();
         command
             .stdin(Stdio::inherit())
             .kill_on_drop(false)
             .arg("-f")
-            .arg(file)
+            .arg(&file.path)
             .args(["-p", self.project.name.as_str(), "--project-directory"])
             .arg(&self.project.directory)
             .args(&self.arguments.options)
@@ -143,11 +141,54 @@ fn check_directory(project: &Project, containers: &[ProjectContainer]) -> Result
     }
 }
 
-/// Returns the path of the configuration with the leased ports.
-pub(super) fn file_of(context: &Context, project: &Scope) -> Result<PathBuf, Failure> {
+/// The configuration with the leased ports, for one run of Compose: others of the project may run at the same time. Dropping it removes
+/// the file.
+struct ConfigFile {
+    path: PathBuf,
+}
+
+impl ConfigFile {
+    fn write(context: &Context, project: &Scope, text: &str) -> Result<Self, Failure> {
+        let name = format!("{}{}.json", prefix_of(project), std::process::id());
+        let path = directory(context)?.join(name);
+        // It has the values of variables, which may be secret.
+        replace_file(&path, 0o600, |mut new| new.write_all(text.as_bytes())).map_err(|error| {
+            Failure::failed(format_args!("cannot write {}: {error}", shell_word(&path)))
+        })?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for ConfigFile {
+    fn drop(&mut self) {
+        _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Removes the configurations of runs that were killed. No other run of the project may be active.
+pub(super) fn remove_left_over(context: &Context, project: &Scope) {
+    let Ok(entries) =
+        directory(context).and_then(|it| std::fs::read_dir(it).map_err(Failure::failed))
+    else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let run = name.strip_prefix(&prefix_of(project)).and_then(|it| it.strip_suffix(".json"));
+        if run.is_some_and(|run| run.parse::<u32>().is_ok()) {
+            _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Names of projects have no dot.
+fn prefix_of(project: &Scope) -> String {
+    format!("compose-{project}.")
+}
+
+fn directory(context: &Context) -> Result<PathBuf, Failure> {
     let directory = context.settings().port_allocator.runtime_directory();
-    let directory = directory.map_err(|error| Failure::from_error(Exit::Failed, &error))?;
-    Ok(directory.join(format!("compose-{project}.json")))
+    directory.map_err(|error| Failure::from_error(Exit::Failed, &error))
 }
 
 /// Waits until the command ends. Signals are passed on, unless the terminal has sent them to both.
