@@ -1,10 +1,11 @@
-//! A TCP proxy that a test can disconnect.
+//! A TCP proxy that a test can disconnect and slow down.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
@@ -21,6 +22,8 @@ pub struct Proxy {
 struct State {
     ended: AtomicBool,
     cut: AtomicBool,
+    /// In milliseconds.
+    delay: AtomicU64,
     connections: Mutex<Vec<TcpStream>>,
 }
 
@@ -48,6 +51,12 @@ impl Proxy {
     pub fn disconnect(&self) {
         self.state.cut.store(true, Ordering::SeqCst);
         self.state.close_all();
+    }
+
+    /// Passes on whatever it reads only after this time, in both directions, as a long line would.
+    pub fn delay(&self, delay: Duration) {
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.state.delay.store(millis, Ordering::SeqCst);
     }
 
     /// Accepts connections again.
@@ -95,17 +104,32 @@ fn listen(listener: &TcpListener, port: u16, state: &State) {
             let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else { continue };
             if let (Ok(()), Ok(())) = (state.track(&near), state.track(&far)) {
                 let (near_reader, far_reader) = (near.try_clone(), far.try_clone());
-                threads.spawn(move || forward(near_reader, far));
-                threads.spawn(move || forward(far_reader, near));
+                threads.spawn(move || forward(near_reader, far, state));
+                threads.spawn(move || forward(far_reader, near, state));
             }
         }
         state.close_all();
     });
 }
 
-fn forward(from: io::Result<TcpStream>, mut to: TcpStream) {
-    if let Ok(mut from) = from {
-        let _ = io::copy(&mut from, &mut to);
+fn forward(from: io::Result<TcpStream>, to: TcpStream, state: &State) {
+    if let Ok(from) = from {
+        let _ = copy(from, &to, state);
     }
     let _ = to.shutdown(Shutdown::Both);
+}
+
+fn copy(mut from: TcpStream, mut to: &TcpStream, state: &State) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(());
+        }
+        let delay = state.delay.load(Ordering::SeqCst);
+        if delay > 0 {
+            thread::sleep(Duration::from_millis(delay));
+        }
+        to.write_all(&buffer[..read])?;
+    }
 }

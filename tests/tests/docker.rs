@@ -14,6 +14,7 @@ use latency::{Removal, kill, kill_events, print_latencies};
 mod compose;
 mod image;
 mod latency;
+mod random_failures;
 
 const WEB: [&str; 2] = ["--label", "portolan.name=web"];
 
@@ -23,8 +24,12 @@ fn registry(env: &TestEnv) -> Result<Process> {
 }
 
 fn follow(env: &TestEnv, docker: &Docker<'_>) -> Result<Process> {
+    follow_for(env, docker, REGISTRY)
+}
+
+fn follow_for(env: &TestEnv, docker: &Docker<'_>, registry: &str) -> Result<Process> {
     let socket = docker.socket().display().to_string();
-    let follow = env.portolan(&["docker", "--registry", REGISTRY, "--socket", &socket])?;
+    let follow = env.portolan(&["docker", "--registry", registry, "--socket", &socket])?;
     let mut process = follow.spawn("portolan-docker")?;
     process.wait_for_line("following Docker at")?;
     Ok(process)

@@ -21,8 +21,19 @@ pub(crate) struct ClusterOptions {
     /// Context of the file [default: its current one]
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
+}
+
+/// What the cluster is called in the registry.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(crate) struct ClusterName {
     /// Name of the cluster in the registry; clusters of one registry have different names
-    #[arg(long, value_name = "NAME", default_value = "kubernetes")]
+    #[arg(
+        long = "cluster",
+        id = "cluster-name",
+        value_name = "NAME",
+        default_value = "kubernetes"
+    )]
     pub(crate) cluster: Scope,
 }
 

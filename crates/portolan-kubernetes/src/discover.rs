@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::ListParams;
 use portolan_core::{KubernetesName, ServiceEndpoint, ServiceName, Source, Ttl};
 
-use crate::cluster::{Cluster, ClusterOptions};
+use crate::cluster::{Cluster, ClusterName, ClusterOptions};
 use crate::exit::{Exit, Failure};
 use crate::instances::Naming;
 use crate::objects::{EndpointSlice, SERVICE_NAME, Service};
@@ -23,6 +23,8 @@ pub(crate) struct Discover {
     namespace: Option<String>,
     #[command(flatten)]
     cluster: ClusterOptions,
+    #[command(flatten)]
+    cluster_name: ClusterName,
 }
 
 // === impl Discover ===
@@ -36,7 +38,7 @@ impl Discover {
         let namespace = name.namespace.as_ref().map(ToString::to_string);
         let namespace = namespace.or(self.namespace).unwrap_or_else(|| cluster.namespace.clone());
         let naming = Naming {
-            cluster: self.cluster.cluster,
+            cluster: self.cluster_name.cluster,
             scope_prefix: String::new(),
             ttl: Ttl::DEFAULT,
         };

@@ -61,7 +61,7 @@ pub(crate) struct Export {
     /// Service to export; repeatable [default: every one of the scope]
     #[arg(value_name = "SERVICE")]
     services: Vec<ServiceName>,
-    /// Scope whose services are exported [default: PORTOLAN_SCOPE, else default]
+    /// Scope whose services are exported [default: that of portolan --scope and its settings]
     #[arg(long, value_name = "SCOPE")]
     scope: Option<Scope>,
     /// Namespace that gets the Services [default: that of the credentials]

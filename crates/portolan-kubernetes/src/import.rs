@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tracing::info;
 
 use crate::changes::SourceChange;
-use crate::cluster::{Cluster, ClusterOptions};
+use crate::cluster::{Cluster, ClusterName, ClusterOptions};
 use crate::exit::{Exit, Failure};
 use crate::follow::{Sources, follow};
 use crate::instances::Naming;
@@ -49,6 +49,8 @@ pub(crate) struct Import {
     ttl: Ttl,
     #[command(flatten)]
     cluster: ClusterOptions,
+    #[command(flatten)]
+    cluster_name: ClusterName,
 }
 
 // === impl Import ===
@@ -59,7 +61,7 @@ impl Import {
         let registry = registry()?;
         let cluster = self.cluster.open().await?;
         let naming = Naming {
-            cluster: self.cluster.cluster,
+            cluster: self.cluster_name.cluster,
             scope_prefix: self.scope_prefix,
             ttl: self.ttl,
         };

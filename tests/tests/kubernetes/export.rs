@@ -176,7 +176,10 @@ fn what_was_imported_is_not_exported_and_what_was_exported_is_not_imported() {
         register("web-1", "web", "10.9.0.7", 41000, &json!({"scope": "shop"}))?;
         let _import = started(env, &plane, &[])?;
         wait_addresses("shop", "api", &["10.1.2.3"])?;
-        let _export = exporting(env, &plane, &["--scope", "shop"])?;
+        let kubeconfig = plane.kubeconfig(ADMIN)?.display().to_string();
+        let export = ["--scope", "shop", "kubernetes", "export", "--kubeconfig", &kubeconfig];
+        let mut export = env.portolan(&export)?.spawn("export")?;
+        export.wait_for_line("Lease taken")?;
         wait_endpoints(&plane, "web", &["10.9.0.7:41000 true"])?;
         // Both have seen everything once these have passed through them.
         plane.slice("shop", "api", "api-1", &[("10.1.2.4", ready())])?;

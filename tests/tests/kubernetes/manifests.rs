@@ -161,7 +161,7 @@ fn containers_of_the_manifests_serve_under_the_name_of_their_service() {
         let token = token.display().to_string();
         let _etcd = etcd::start(env)?;
         let endpoints = json!([etcd::ETCD]).to_string();
-        let runtime = env.folder("runtime")?.display().to_string();
+        let runtime = env.directory().join("runtime").display().to_string();
         let changed = [
             // /dev/shm is that of the pod, and here that of all tests.
             ("PORTOLAN_PORT_ALLOCATOR__RUNTIME_DIR", runtime.as_str()),

@@ -45,11 +45,12 @@ fn replace_by(command: &mut Command) -> io::Result<Infallible> {
     Err(command.exec())
 }
 
-/// The registry of the settings, with its token.
+/// The scope and the registry of the settings, with its token.
 fn environment(context: &Context) -> impl Iterator<Item = (String, OsString)> {
     let variables = context.environment(&context.registry_url(), true).into_iter();
     let variables = variables.filter(|(name, _)| {
-        [variable::REGISTRY_URL, variable::TOKEN, variable::TOKEN_FILE].contains(&name.as_str())
+        [variable::SCOPE, variable::REGISTRY_URL, variable::TOKEN, variable::TOKEN_FILE]
+            .contains(&name.as_str())
     });
     let tls = context.settings().discovery.registry_tls.clone();
     let files =
