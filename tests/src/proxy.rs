@@ -104,17 +104,17 @@ fn listen(listener: &TcpListener, port: u16, state: &State) {
             let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else { continue };
             if let (Ok(()), Ok(())) = (state.track(&near), state.track(&far)) {
                 let (near_reader, far_reader) = (near.try_clone(), far.try_clone());
-                threads.spawn(move || forward(near_reader, far, state));
-                threads.spawn(move || forward(far_reader, near, state));
+                threads.spawn(move || forward(near_reader, &far, state));
+                threads.spawn(move || forward(far_reader, &near, state));
             }
         }
         state.close_all();
     });
 }
 
-fn forward(from: io::Result<TcpStream>, to: TcpStream, state: &State) {
+fn forward(from: io::Result<TcpStream>, to: &TcpStream, state: &State) {
     if let Ok(from) = from {
-        let _ = copy(from, &to, state);
+        let _ = copy(from, to, state);
     }
     let _ = to.shutdown(Shutdown::Both);
 }

@@ -74,8 +74,10 @@ fn everything_recovers_from_failures_in_a_random_order() {
             }
         }
         // From another container too, by its name.
-        ensure!(ask_from(&scene.docker, "bridge", "172.17.0.1", WEB)? == WEB);
-        Ok(())
+        wait_for("the server to answer a container", || {
+            ensure!(ask_from(&scene.docker, "bridge", "172.30.0.1", WEB)? == WEB);
+            Ok(())
+        })
     });
 }
 
