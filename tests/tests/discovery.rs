@@ -153,7 +153,7 @@ fn instances_of_the_own_zone_are_selected_first() {
         for (port, zone) in [("7101", "zone=eu-1a"), ("7102", "zone=eu-1b"), ("7103", "zone=eu-1c")]
         {
             let register = ["register", "api", "--port", port, "--id", port, "--meta", zone];
-            env.portolan(&register)?.run()?.exits(0)?;
+            env.portolan(&register)?.args(&["--ttl", "1h"]).run()?.exits(0)?;
         }
         let found = |options: &[&str], all: &[&str]| -> Result<String> {
             let command = [options, &["discover", "api"], all].concat();

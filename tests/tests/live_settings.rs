@@ -93,10 +93,13 @@ fn config() -> Result<Value> {
 }
 
 fn setting(path: &str) -> Result<Value> {
-    let config = config()?;
+    Ok(setting_in(&config()?, path)?.clone())
+}
+
+fn setting_in<'a>(config: &'a Value, path: &str) -> Result<&'a Value> {
     let settings = config["settings"].as_array().context("settings")?;
     let found = settings.iter().find(|setting| setting["path"] == path);
-    Ok(found.context("no such setting")?["value"].clone())
+    Ok(&found.context("no such setting")?["value"])
 }
 
 #[test]
@@ -418,10 +421,17 @@ fn no_lookup_fails_during_a_thousand_reloads_half_of_them_invalid() {
 
 /// Loads the settings again, valid and invalid ones in turn, and waits for the effect of each.
 fn reload_often(live: &mut Live) -> Result<()> {
+    // One client for thousands of requests: each has threads and a connection of its own.
+    let client = http::client()?;
+    let get = |path: &str| -> Result<String> {
+        let answer = client.get(format!("{REGISTRY}{path}")).bearer_auth(TOKEN).send()?;
+        Ok(answer.error_for_status()?.text()?)
+    };
+    let setting = |path: &str| -> Result<Value> {
+        Ok(setting_in(&serde_json::from_str(&get("/api/v1/config")?)?, path)?.clone())
+    };
     let count = |result: &str| -> Result<u64> {
-        let metrics =
-            http::client()?.get(format!("{REGISTRY}/metrics")).bearer_auth(TOKEN).send()?;
-        let metrics = metrics.text()?;
+        let metrics = get("/metrics")?;
         let name = format!("discovery_config_changes_total{{result=\"{result}\"}} ");
         let line = metrics.lines().find_map(|line| line.strip_prefix(&name)).context("counter")?;
         Ok(line.parse()?)
