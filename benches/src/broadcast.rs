@@ -1,8 +1,8 @@
 //! What it costs to announce an instance, signed, and to receive, verify and apply the announcement, compared with the fewest steps
 //! that have the same effect: serialise, sign and send; receive, verify, parse and put into a map.
 //!
-//! On the loopback interface. The figures are the processor time of the whole process for each announcement, which other load on
-//! the machine affects the least.
+//! On the loopback interface. The figures are the processor time of the thread that sends and of the thread that receives, which other
+//! load on the machine affects the least. What is lost depends on that load: the thread that receives has a lower priority.
 
 mod bare;
 
@@ -27,66 +27,46 @@ pub(super) const GROUP: &str = "239.255.77.1:17077";
 const BARE_GROUP: &str = "239.255.77.2:17078";
 const INSTANCES: u16 = 1_000;
 /// The announcements of one sample.
-const MEASURED: usize = 20_000;
+const MEASURED: usize = 10_000;
+/// The names of the threads that receive.
+const RECEIVES: &str = "portolan-rx";
+pub(super) const BARE_RECEIVES: &str = "bare-rx";
 /// How long the last announcements may take to be applied.
 const SETTLE: Duration = Duration::from_millis(300);
 /// How many announcements are sent between two looks at the clock, at a given rate.
 const STEP: usize = 20;
 
-/// Rows for sending alone, for sending with a receiver, and for losses at given rates.
+/// Rows for the thread that sends, for the thread that receives, and for losses at given rates.
 pub(crate) fn rows() -> Result<Vec<Row>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut rows = vec![sent(&runtime)?, applied(&runtime)?];
+    let mut rows = costs(&runtime)?;
     for rate in [20_000, 50_000] {
         rows.push(lost(&runtime, rate)?);
     }
     Ok(rows)
 }
 
-fn sent(runtime: &Runtime) -> Result<Row> {
-    let (endpoints, mut bare) = (endpoints(), BareSender::open(BARE_GROUP.parse()?)?);
-    let sender = runtime.block_on(join(GROUP))?;
-    let samples = Interleaved::measure(2, |index| match index {
-        0 => timed(MEASURED, || endpoints_in_turn(&endpoints).try_for_each(|it| bare.announce(it))),
-        _ => timed(MEASURED, || announce(runtime, &sender, &endpoints)),
-    })?;
-    runtime.block_on(sender.stop());
-    Ok(row(
-        "signed announcement, sent and heard by its sender: CPU / sent bare",
-        &samples,
-        Goal::Unset,
-    ))
-}
-
-fn applied(runtime: &Runtime) -> Result<Row> {
+fn costs(runtime: &Runtime) -> Result<Vec<Row>> {
     let endpoints = endpoints();
-    let (mut bare, receiver) =
-        (BareSender::open(BARE_GROUP.parse()?)?, BareReceiver::open(BARE_GROUP.parse()?)?);
-    let sender = runtime.block_on(join(GROUP))?;
-    let samples = Interleaved::measure(2, |index| match index {
-        0 => {
-            let before = receiver.applied();
-            let mut sample = timed(MEASURED, || {
-                endpoints_in_turn(&endpoints).try_for_each(|it| bare.announce(it))?;
-                std::thread::sleep(SETTLE);
-                Ok(())
-            })?;
-            sample.rate *= (receiver.applied() - before) as f64 / MEASURED as f64;
-            Ok(sample)
-        }
-        _ => {
-            let before = received(&sender);
-            let mut sample = timed(MEASURED, || {
-                announce(runtime, &sender, &endpoints)?;
-                std::thread::sleep(SETTLE);
-                Ok(())
-            })?;
-            sample.rate *= (received(&sender) - before) as f64 / MEASURED as f64;
-            Ok(sample)
+    let (group, member) = (BARE_GROUP.parse()?, runtime.block_on(join(GROUP))?);
+    let (mut bare, receiver) = (BareSender::open(group)?, BareReceiver::open(group)?);
+    let samples = Interleaved::measure(4, |index| {
+        let ours = |work: &mut dyn FnMut() -> Result<()>| {
+            timed(index >= 2, RECEIVES, || received(&member), work)
+        };
+        match index % 2 {
+            0 => timed(index >= 2, BARE_RECEIVES, || receiver.applied(), &mut || {
+                endpoints_in_turn(&endpoints).try_for_each(|endpoint| bare.announce(endpoint))
+            }),
+            _ => ours(&mut || announce(runtime, &member, &endpoints)),
         }
     })?;
-    runtime.block_on(sender.stop());
-    Ok(row("signed announcement, sent and applied: CPU / bare", &samples, Goal::AtMost(1.0 / 0.9)))
+    runtime.block_on(member.stop());
+    let limit = Goal::AtMost(1.0 / 0.9);
+    Ok(vec![
+        row("signed announcement, sent: CPU / bare", &samples, [1, 0], limit),
+        row("signed announcement, received and applied: CPU / bare", &samples, [3, 2], limit),
+    ])
 }
 
 /// How many of a hundred announcements are lost if they are sent at this rate.
@@ -121,13 +101,13 @@ fn lost(runtime: &Runtime, rate: u32) -> Result<Row> {
     })
 }
 
-fn row(what: &str, samples: &Interleaved, goal: Goal) -> Row {
+fn row(what: &str, samples: &Interleaved, [index, to]: [usize; 2], goal: Goal) -> Row {
     let micros = |sample: &Sample| 1e6 / sample.rate;
     Row {
         what: what.to_owned(),
-        measured: Unit::Micros(samples.figure(1, micros)),
-        baseline: Unit::Micros(samples.figure(0, micros)),
-        compared: samples.ratio(1, 0, micros),
+        measured: Unit::Micros(samples.figure(index, micros)),
+        baseline: Unit::Micros(samples.figure(to, micros)),
+        compared: samples.ratio(index, to, micros),
         goal,
         specified: "",
     }
@@ -179,17 +159,40 @@ fn received(member: &Member) -> u64 {
     text.lines().filter_map(count).sum::<f64>() as u64
 }
 
-/// Announcements a second of the processor time of this process.
-fn timed(count: usize, work: impl FnOnce() -> Result<()>) -> Result<Sample> {
-    let began = processor_time();
-    work()?;
-    let taken = processor_time() - began;
-    Ok(Sample { rate: count as f64 / taken.as_secs_f64(), nanos: vec![] })
+/// Announcements a second of the processor time of this thread, which sends, or of the one that receives.
+fn timed(
+    of_receiver: bool,
+    receiver: &str,
+    received: impl Fn() -> u64,
+    send: &mut dyn FnMut() -> Result<()>,
+) -> Result<Sample> {
+    let (before, began) = (received(), [sending_time(), time_of_threads(receiver)?]);
+    send()?;
+    let sending = sending_time() - began[0];
+    std::thread::sleep(SETTLE);
+    let (count, time) = match of_receiver {
+        false => (MEASURED as f64, sending),
+        true => ((received() - before) as f64, time_of_threads(receiver)? - began[1]),
+    };
+    Ok(Sample { rate: count / time.as_secs_f64(), nanos: vec![] })
 }
 
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
+fn sending_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// The processor time of the threads of this process with a name (proc_pid_schedstat).
+fn time_of_threads(name: &str) -> Result<Duration> {
+    let mut nanos = 0;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let task = task?.path();
+        if std::fs::read_to_string(task.join("comm"))?.trim_end() == name {
+            let times = std::fs::read_to_string(task.join("schedstat"))?;
+            nanos += times.split(' ').next().context("a time")?.parse::<u64>()?;
+        }
+    }
+    Ok(Duration::from_nanos(nanos))
 }
 
 fn endpoints() -> Vec<ServiceEndpoint> {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use socket2::{Domain, Socket, Type};
 
-use super::{KEY, ipv4};
+use super::{BARE_RECEIVES, KEY, ipv4};
 
 /// The bytes of a signature, which follow the message.
 const SIGNATURE: usize = 32;
@@ -89,7 +89,8 @@ impl BareReceiver {
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
         let (applied, stopped) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (count, end, mac) = (Arc::clone(&applied), Arc::clone(&stopped), mac()?);
-        let thread = std::thread::spawn(move || receive(&socket.into(), &mac, &count, &end));
+        let thread = std::thread::Builder::new().name(BARE_RECEIVES.to_owned());
+        let thread = thread.spawn(move || receive(&socket.into(), &mac, &count, &end))?;
         Ok(Self { applied, stopped, thread: Some(thread) })
     }
 
