@@ -18,6 +18,9 @@ use crate::{BroadcastConfig, BroadcastError};
 /// The size of a query to other hosts on a channel without a key, which limit their responses by it: several fit.
 const QUERY_SIZE: usize = 1200;
 
+/// Few messages are larger, in bytes.
+const USUAL_SIZE: usize = 1024;
+
 /// The encoder of one sender, from its start to its end.
 #[derive(Debug)]
 pub(crate) struct Encoder {
@@ -144,7 +147,9 @@ impl Encoder {
 }
 
 fn signed(message: &Message, signing: &Signing) -> serde_json::Result<Vec<u8>> {
-    let text = serde_json::to_string(message)?;
+    let mut bytes = Vec::with_capacity(USUAL_SIZE);
+    serde_json::to_writer(&mut bytes, message)?;
+    let text = String::from_utf8(bytes).map_err(serde::ser::Error::custom)?;
     let Some(CanonicalText { text: mut signed, signature_at, .. }) = canonical_text(&text) else {
         return signed_by_tree(&text, signing);
     };

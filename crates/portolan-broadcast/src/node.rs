@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use portolan_core::{Body, Message, ServiceAnnouncement, ServiceEndpoint, ServiceQuery, Vantage};
+use portolan_core::{
+    Body, Message, ServiceAnnouncement, ServiceEndpoint, ServiceQuery, Ttl, Vantage,
+};
 use portolan_metrics::{BroadcastErrorKind, Metrics};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -60,7 +62,7 @@ impl Node {
             at: Instant::now(),
         };
         let checked = link.validator.lock().check(&arrival);
-        let taken = checked.and_then(|message| self.dispatch(&message, &arrival, from));
+        let taken = checked.and_then(|message| self.dispatch(message, &arrival, from));
         taken.inspect_err(|rejection| self.drop_datagram(rejection, source)).is_ok()
     }
 
@@ -160,18 +162,25 @@ impl Node {
 
     fn dispatch(
         &self,
-        message: &Message,
+        message: Message,
         arrival: &Arrival<'_>,
         from: Source,
     ) -> Result<(), Rejection> {
-        match (&message.body, from.ingress) {
+        let Message { body, ttl, sender, sequence, .. } = message;
+        match (body, from.ingress) {
             (Body::ServiceAnnouncement(announcement), ingress) => {
-                self.check_asked(announcement, ingress)?;
-                self.apply_announcement(announcement, message, arrival, from);
+                self.check_asked(&announcement, ingress)?;
+                let is_signed = self.links.get(from.link).is_some_and(|link| !link.keys.is_empty());
+                let number = sender.zip(sequence).map(|(sender, sequence)| Number {
+                    sender,
+                    sequence,
+                    is_signed,
+                });
+                self.apply_announcement(*announcement, ttl, number, arrival);
                 Ok(())
             }
             (Body::ServiceQuery(query), Ingress::Channel) => {
-                self.answer_query(query, arrival, from.link);
+                self.answer_query(&query, arrival, from.link);
                 Ok(())
             }
             (Body::ServiceQuery(_), Ingress::Own) => Err(Rejection::Unasked),
@@ -195,35 +204,34 @@ impl Node {
 
     fn apply_announcement(
         &self,
-        announcement: &ServiceAnnouncement,
-        message: &Message,
+        announcement: ServiceAnnouncement,
+        ttl: Ttl,
+        number: Option<Number>,
         arrival: &Arrival<'_>,
-        from: Source,
     ) {
-        let &ServiceAnnouncement { action, ref service, ref in_reply_to } = announcement;
+        let ServiceAnnouncement { action, service, in_reply_to } = announcement;
+        let service = Arc::new(service);
         trace!(service_name = %service.name, service_id = %service.id, %action, "Announcement received");
         self.metrics.announcement_received(action.as_str());
-        let is_signed = self.links.get(from.link).is_some_and(|link| !link.keys.is_empty());
-        let number = message
-            .sender
-            .clone()
-            .zip(message.sequence)
-            .map(|(sender, sequence)| Number { sender, sequence, is_signed });
         let origin = Origin { source: arrival.source.ip().to_canonical(), number };
-        let is_kept = self.peers.apply(announcement, message.ttl, origin, arrival.at).is_ok();
+        let is_kept = self.peers.apply(action, &service, ttl, origin, arrival.at).is_ok();
         if !is_kept {
             self.metrics.broadcast_error(BroadcastErrorKind::Receive);
             debug!(service_id = %service.id, "Instance ignored, the table is full; raise broadcast.max_heard");
         }
-        if let Some(query_id) = in_reply_to
-            && !self.inflight.deliver(query_id, service.clone())
+        if let Some(query_id) = &in_reply_to
+            && !self.inflight.deliver(query_id, (*service).clone())
         {
             debug!(service_id = %service.id, "Response dropped, its query has ended or is too slow");
         }
         if is_kept {
             self.listeners.send(|| ReceivedAnnouncement {
-                announcement: announcement.clone(),
-                ttl: message.ttl,
+                announcement: ServiceAnnouncement {
+                    action,
+                    service: (*service).clone(),
+                    in_reply_to,
+                },
+                ttl,
                 source: arrival.source,
             });
         }

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use portolan_core::{Scope, ServiceAnnouncement, ServiceEndpoint, ServiceEvent, ServiceName, Ttl};
+use portolan_core::{Action, Scope, ServiceEndpoint, ServiceEvent, ServiceName, Ttl};
 use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
@@ -68,14 +68,15 @@ impl Peers {
     /// Applies an announcement.
     pub(crate) fn apply(
         &self,
-        announcement: &ServiceAnnouncement,
+        action: Action,
+        service: &Arc<ServiceEndpoint>,
         ttl: Ttl,
         origin: Origin,
         now: Instant,
     ) -> Result<(), Full> {
         let mut inner = self.inner.lock();
         let before = inner.state.next_expiry();
-        for change in inner.state.apply(announcement, ttl, origin, now)? {
+        for change in inner.state.apply(action, service, ttl, origin, now)? {
             inner.notify(change);
         }
         let after = inner.state.next_expiry();

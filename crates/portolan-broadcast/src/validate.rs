@@ -178,7 +178,7 @@ impl Validator {
         self.check_clock(message.timestamp, arrival.clock)?;
         self.check_age(&message)?;
         check_host(&message, arrival.from_this_host)?;
-        let contents = identity.as_ref().map_or(arrival.payload, |text| text.as_bytes());
+        let contents = identity.as_ref().map_or(arrival.payload, |signature| &signature[..]);
         self.check_novelty(&message, contents, arrival)?;
         Ok(message)
     }
@@ -207,7 +207,7 @@ impl Validator {
 
     /// Verifies the signature before anything else is read, and returns it too: it is equal in every copy of a message, whatever
     /// its encoding.
-    fn verified(&self, payload: &[u8]) -> Result<(Message, String), Rejection> {
+    fn verified(&self, payload: &[u8]) -> Result<(Message, [u8; 32]), Rejection> {
         if let Some(unverified) = std::str::from_utf8(payload).ok().and_then(Unverified::of_text) {
             let signature = self.verify(unverified)?;
             let message = Message { signature: None, ..decode::message(payload)? };
@@ -218,9 +218,12 @@ impl Validator {
         Ok((decode::message_of(object)?, signature))
     }
 
-    fn verify(&self, message: Result<Unverified, BadSignature>) -> Result<String, Rejection> {
+    fn verify(&self, message: Result<Unverified, BadSignature>) -> Result<[u8; 32], Rejection> {
         let verified = message.as_ref().map_err(BadSignature::clone);
-        verified.and_then(|message| self.keys.verify(message)).map_err(|bad| match bad {
+        let signature = |message: &Unverified| message.signature;
+        let verified =
+            verified.and_then(|message| self.keys.verify(message).map(|()| signature(message)));
+        verified.map_err(|bad| match bad {
             BadSignature::Missing => Rejection::Unsigned,
             BadSignature::Wrong => Rejection::WrongSignature,
             BadSignature::UnknownKey { known } => {

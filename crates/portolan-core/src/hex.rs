@@ -1,25 +1,31 @@
 //! Bytes as lowercase hexadecimal digits: digests, signatures, serial numbers.
 
-use std::fmt::Write as _;
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Returns the bytes as lowercase hexadecimal digits.
 pub fn encode(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from(DIGITS[usize::from(value & 0xf)]);
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
+        text.push(digit(byte >> 4));
+        text.push(digit(*byte));
     }
     text
 }
 
 /// Parses exactly so many bytes; upper-case digits are refused, so that each value has one text.
 pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if text.len() != 2 * N || !text.bytes().all(is_digit) {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    if text.len() != 2 * N {
         return None;
     }
     let mut bytes = [0; N];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = value(digits[0])? << 4 | value(digits[1])?;
     }
     Some(bytes)
 }

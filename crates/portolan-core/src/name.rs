@@ -87,8 +87,8 @@ impl Rule {
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $rule:ident = $value:expr) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $type(Arc<str>);
 
         const $rule: Rule = $value;
@@ -117,6 +117,12 @@ macro_rules! name {
                     text.truncate(text.trim_end_matches('.').len());
                 }
                 Ok(Self(text.into()))
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+                out.serialize_str(&self.0)
             }
         }
 

@@ -72,15 +72,13 @@ impl FollowedKeys {
     }
 
     /// Verifies the signature of a message, as [`Keyring::verify`] does.
-    pub(crate) fn verify(&self, message: &Unverified) -> Result<String, BadSignature> {
+    pub(crate) fn verify(&self, message: &Unverified) -> Result<(), BadSignature> {
         let mut state = self.state.lock();
         self.look(&mut state, LOOK);
         let by_current = state.current.verify(message);
         let Err(bad) = by_current else { return by_current };
-        if self.look(&mut state, LOOK_FOR_OTHERS)
-            && let Ok(verified) = state.current.verify(message)
-        {
-            return Ok(verified);
+        if self.look(&mut state, LOOK_FOR_OTHERS) && state.current.verify(message).is_ok() {
+            return Ok(());
         }
         let former = state.former.as_ref().filter(|(_, since)| since.elapsed() < FORMER);
         former.and_then(|(keys, _)| keys.verify(message).ok()).ok_or(bad)

@@ -1,8 +1,6 @@
 //! The keys of a channel: the first one signs, every one verifies, so that two are valid while a key is
 //! replaced.
 
-use portolan_core::hex;
-
 use super::{KeyFile, KeyProblem, SharedKey, file};
 use crate::signature::{Signer, Unverified};
 
@@ -69,8 +67,8 @@ impl Keyring {
         self.0.first()?.id.as_deref()
     }
 
-    /// Verifies the signature of a message and returns it. If both sides have ids, only the key with the id of the message counts.
-    pub(crate) fn verify(&self, message: &Unverified) -> Result<String, BadSignature> {
+    /// Verifies the signature of a message. If both sides have ids, only the key with the id of the message counts.
+    pub(crate) fn verify(&self, message: &Unverified) -> Result<(), BadSignature> {
         let Unverified { canonical, signature, key_id } = message;
         let theirs = key_id.as_deref();
         let fits = |key: &&Key| key.id.is_none() || theirs.is_none() || key.id.as_deref() == theirs;
@@ -79,7 +77,7 @@ impl Keyring {
             return Err(BadSignature::UnknownKey { known: self.ids() });
         }
         match candidates.any(|key| key.signer.is_authentic(canonical, signature)) {
-            true => Ok(hex::encode(signature)),
+            true => Ok(()),
             false => Err(BadSignature::Wrong),
         }
     }

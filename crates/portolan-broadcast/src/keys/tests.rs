@@ -51,7 +51,7 @@ fn sent(keys: &Keyring) -> Map<String, Value> {
     message
 }
 
-fn verified(keys: &Keyring, mut message: Map<String, Value>) -> Result<String, BadSignature> {
+fn verified(keys: &Keyring, mut message: Map<String, Value>) -> Result<(), BadSignature> {
     keys.verify(&Unverified::of_tree(&mut message)?)
 }
 

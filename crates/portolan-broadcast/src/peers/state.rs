@@ -4,9 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_core::{
-    Action, Change, ServiceAnnouncement, ServiceEndpoint, ServiceId, ServiceName, Ttl,
-};
+use portolan_core::{Action, Change, ServiceEndpoint, ServiceId, ServiceName, Ttl};
 use tokio::time::Instant;
 
 use super::shares::Shares;
@@ -55,19 +53,19 @@ impl State {
     /// Applies an announcement, and returns the changes. If the table is full, an instance of the source with the most makes room.
     pub(super) fn apply(
         &mut self,
-        announcement: &ServiceAnnouncement,
+        action: Action,
+        endpoint: &Arc<ServiceEndpoint>,
         ttl: Ttl,
         origin: Origin,
         now: Instant,
     ) -> Result<Vec<Change>, Full> {
-        let endpoint = Arc::new(announcement.service.clone());
         let before = self.entries.get(&endpoint.id);
         if before.is_some_and(|entry| entry.is_newer_than(&origin, now)) {
             return Ok(Vec::new());
         }
         let living =
             before.filter(|entry| !entry.is_tombstone).map(|entry| Arc::clone(&entry.endpoint));
-        if announcement.action == Action::Deregister {
+        if action == Action::Deregister {
             let change = living.map(|endpoint| self.replace_by_tombstone(endpoint, origin, now));
             return Ok(change.into_iter().collect());
         }
@@ -78,13 +76,13 @@ impl State {
         let ends = now + ttl.duration();
         let received_at = now;
         self.put(Entry {
-            endpoint: Arc::clone(&endpoint),
+            endpoint: Arc::clone(endpoint),
             is_tombstone: false,
             ends,
             origin,
             received_at,
         });
-        changes.extend(difference(living.as_deref(), endpoint));
+        changes.extend(difference(living.as_deref(), Arc::clone(endpoint)));
         Ok(changes)
     }
 

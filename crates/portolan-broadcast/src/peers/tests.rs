@@ -21,8 +21,16 @@ fn apply(peers: &Peers, action: Action, service: ServiceEndpoint) {
 }
 
 fn apply_from(peers: &Peers, action: Action, service: ServiceEndpoint, number: Option<Number>) {
-    let announcement = ServiceAnnouncement { action, service, in_reply_to: None };
-    peers.apply(&announcement, Ttl::DEFAULT, origin(1, number), Instant::now()).unwrap();
+    let announcement = (action, service);
+    peers
+        .apply(
+            announcement.action,
+            &Arc::new(announcement.service),
+            Ttl::DEFAULT,
+            origin(1, number),
+            Instant::now(),
+        )
+        .unwrap();
 }
 
 fn watch(peers: &Arc<Peers>) -> PeerEvents {
@@ -110,8 +118,17 @@ async fn number_of_instances_is_bounded_and_known_ones_stay() {
     apply(&peers, Action::Register, endpoint("a"));
     apply(&peers, Action::Register, endpoint("b"));
     let service = endpoint("c");
-    let one_more = ServiceAnnouncement { action: Action::Register, service, in_reply_to: None };
-    assert_eq!(peers.apply(&one_more, Ttl::DEFAULT, origin(1, None), Instant::now()), Err(Full));
+    let one_more = (Action::Register, service);
+    assert_eq!(
+        peers.apply(
+            one_more.action,
+            &Arc::new(one_more.service),
+            Ttl::DEFAULT,
+            origin(1, None),
+            Instant::now()
+        ),
+        Err(Full)
+    );
     apply(&peers, Action::Heartbeat, endpoint("b"));
     assert_eq!(peers.count(None), 2);
 }
@@ -176,9 +193,14 @@ async fn source_with_made_up_instances_makes_room_for_others() {
     let peers = Arc::new(Peers::new(1_000));
     let announce = |host, name: String| {
         let service = ServiceEndpoint { id: name.parse().unwrap(), ..endpoint(&name) };
-        let announcement =
-            ServiceAnnouncement { action: Action::Register, service, in_reply_to: None };
-        peers.apply(&announcement, Ttl::DEFAULT, origin(host, None), Instant::now())
+        let announcement = (Action::Register, service);
+        peers.apply(
+            announcement.action,
+            &Arc::new(announcement.service),
+            Ttl::DEFAULT,
+            origin(host, None),
+            Instant::now(),
+        )
     };
     announce(1, "honest-before".into()).unwrap();
     let made_up = (0..10_000).filter(|number| announce(66, format!("made-up-{number}")).is_ok());
