@@ -21,15 +21,8 @@ fn apply(peers: &Peers, action: Action, service: ServiceEndpoint) {
 }
 
 fn apply_from(peers: &Peers, action: Action, service: ServiceEndpoint, number: Option<Number>) {
-    let announcement = (action, service);
     peers
-        .apply(
-            announcement.action,
-            &Arc::new(announcement.service),
-            Ttl::DEFAULT,
-            origin(1, number),
-            Instant::now(),
-        )
+        .apply(action, &Arc::new(service), Ttl::DEFAULT, origin(1, number), Instant::now())
         .unwrap();
 }
 
@@ -118,11 +111,11 @@ async fn number_of_instances_is_bounded_and_known_ones_stay() {
     apply(&peers, Action::Register, endpoint("a"));
     apply(&peers, Action::Register, endpoint("b"));
     let service = endpoint("c");
-    let one_more = (Action::Register, service);
+
     assert_eq!(
         peers.apply(
-            one_more.action,
-            &Arc::new(one_more.service),
+            Action::Register,
+            &Arc::new(service),
             Ttl::DEFAULT,
             origin(1, None),
             Instant::now()
@@ -193,14 +186,8 @@ async fn source_with_made_up_instances_makes_room_for_others() {
     let peers = Arc::new(Peers::new(1_000));
     let announce = |host, name: String| {
         let service = ServiceEndpoint { id: name.parse().unwrap(), ..endpoint(&name) };
-        let announcement = (Action::Register, service);
-        peers.apply(
-            announcement.action,
-            &Arc::new(announcement.service),
-            Ttl::DEFAULT,
-            origin(host, None),
-            Instant::now(),
-        )
+        let action = Action::Register;
+        peers.apply(action, &Arc::new(service), Ttl::DEFAULT, origin(host, None), Instant::now())
     };
     announce(1, "honest-before".into()).unwrap();
     let made_up = (0..10_000).filter(|number| announce(66, format!("made-up-{number}")).is_ok());
