@@ -80,7 +80,7 @@ fn lost(runtime: &Runtime, rate: u32) -> Result<Row> {
             sender.0.announce(Action::Heartbeat, endpoint).await?;
             sent += 1;
             let due = began + Duration::from_secs(1).mul_f64(f64::from(sent) / f64::from(rate));
-            if sent as usize % STEP == 0 {
+            if (sent as usize).is_multiple_of(STEP) {
                 tokio::time::sleep_until(due.into()).await;
             }
         }
