@@ -50,6 +50,12 @@ pub enum InvalidStack {
         /// The service.
         service: ServiceName,
     },
+    /// Standard input is closed although it is a terminal.
+    #[error("no effect on a program with a terminal")]
+    StdinOfTerminal {
+        /// The service.
+        service: ServiceName,
+    },
     /// A strict service names no port.
     #[error("no effect without a port")]
     StrictWithoutPort {
@@ -212,6 +218,7 @@ impl InvalidStack {
             Self::Portless { service, key } => format!("services.{service}.{key}"),
             Self::Drain { service, .. } => format!("services.{service}.drain"),
             Self::RangeAndPool { service } => format!("services.{service}.range"),
+            Self::StdinOfTerminal { service } => format!("services.{service}.stdin"),
             Self::StrictWithoutPort { service }
             | Self::StrictRange { service }
             | Self::StrictInstances { service, .. } => format!("services.{service}.strict"),
@@ -249,6 +256,7 @@ impl Remedy for InvalidStack {
                 format!("remove {key}, or give the service a port").into()
             }
             Self::RangeAndPool { .. } => "remove the range or the pool".into(),
+            Self::StdinOfTerminal { .. } => "remove stdin or tty".into(),
             Self::StrictWithoutPort { .. } => {
                 "set port to the port, or to the list of ports, that it may have".into()
             }

@@ -9,6 +9,7 @@ use super::error::InvalidStack;
 use super::file::{MAX_INSTANCES, StackFile};
 use super::needs::Condition;
 use super::port_spec::MainPort;
+use super::terminal::StdinMode;
 use super::{files, start_order};
 use crate::placeholders::{needs_in, unknown_placeholder};
 use crate::service::validate;
@@ -51,6 +52,8 @@ impl StackFile {
             (entry.range.is_some() && entry.pool.is_some())
                 .then(|| InvalidStack::RangeAndPool { service: named() }),
             entry.validate_drain(service).err(),
+            (entry.tty && entry.stdin == StdinMode::Closed)
+                .then(|| InvalidStack::StdinOfTerminal { service: named() }),
             files::validate(service, entry).err(),
             entry.validate_strict(service).err().filter(|_| !is_portless),
             self.validate_needs(service, entry).err(),

@@ -75,6 +75,10 @@ fn invalid_stack_is_rejected_with_its_path() {
         ("services: {a: {command: x, ports: {m: []}}}", "m: an empty list"),
         ("services: {a: {command: x, ports: {m: {range: 1-9, pool: api}}}}", "beside a pool"),
         ("services: {a: {command: x, ports: {m: {strict: true}}}}", "strict has no effect"),
+        (
+            "services: {a: {command: x, tty: true, stdin: closed}}",
+            "services.a.stdin: no effect on a program with a terminal",
+        ),
         ("services: {a: {command: 'x {prot}'}}", "services.a.command: {prot} is not a placeholder"),
         ("services: {a: {command: x, env: {P: '{PORT}'}}}", "services.a.env: {PORT} is not a"),
         (
