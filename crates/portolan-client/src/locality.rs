@@ -36,8 +36,8 @@ impl Locality {
         if self.same_host && is_on_this_host() {
             return 0;
         }
-        let is_in_zone = |zone| endpoint.metadata.get(ZONE) == Some(zone);
-        if self.zone.as_ref().is_some_and(is_in_zone) { 1 } else { 2 }
+        let zone = endpoint.metadata.get(ZONE);
+        if zone.is_some() && zone == self.zone.as_deref() { 1 } else { 2 }
     }
 }
 

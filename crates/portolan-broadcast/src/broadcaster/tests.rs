@@ -482,7 +482,7 @@ impl BroadcastSocket for BrokenSocket {
 async fn channel_that_cannot_be_opened_is_an_error_within_a_runtime() {
     let key_file = Some("/nonexistent".into());
     let no_key = BroadcastConfig { key_file, ..BroadcastConfig::default() };
-    let interface = Some("nosuch0".parse().unwrap());
+    let interface = "nosuch0".to_owned();
     let no_interface = BroadcastConfig { interface, ..BroadcastConfig::default() };
     for config in [no_key, no_interface] {
         BroadcastError::remedy(&Broadcaster::check(&config).unwrap_err()).unwrap();

@@ -118,7 +118,7 @@ async fn heartbeat_that_waits_in_the_queue_renews_the_lease() {
     let mut registering = std::pin::pin!(registry.register(service, CommandOrigin::local()));
     assert!(poll!(&mut registering).is_pending() && poll!(&mut running).is_pending());
     tokio::select! {
-        registered = registering => _ = registered.unwrap(),
+        registered = registering => assert!(registered.unwrap().created),
         () = &mut running => panic!("the task has ended"),
     }
     for _ in 0..32 {
