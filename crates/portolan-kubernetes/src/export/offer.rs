@@ -55,7 +55,7 @@ pub(crate) fn offers(
     networks: &[IpNetwork],
 ) -> Result<Vec<Offer>, Refusal> {
     if let Some(cluster) = endpoint.metadata.get(CLUSTER) {
-        return Err(Refusal::FromCluster(cluster.clone()));
+        return Err(Refusal::FromCluster(cluster.to_owned()));
     }
     if endpoint.source == Source::Broadcast {
         return Err(Refusal::Broadcast);

@@ -48,7 +48,7 @@ fn only_addresses_of_the_networks_are_offered() {
 #[test]
 fn what_comes_from_a_cluster_or_from_a_datagram_is_not_offered() {
     let mut imported = endpoint(&["10.0.0.7"]);
-    imported.metadata.insert(CLUSTER.into(), "kubernetes".into());
+    imported.metadata.insert(CLUSTER, "kubernetes");
     assert_eq!(offers(&imported, &[]), Err(Refusal::FromCluster("kubernetes".into())));
     let announced = ServiceEndpoint { source: Source::Broadcast, ..endpoint(&["10.0.0.7"]) };
     assert_eq!(offers(&announced, &[]), Err(Refusal::Broadcast));
@@ -59,7 +59,7 @@ fn conditions_follow_health_and_draining() {
     let conditions = |health, draining: bool| {
         let mut endpoint = ServiceEndpoint { health, ..endpoint(&["10.0.0.7"]) };
         if draining {
-            endpoint.metadata.insert(DRAINING.0.into(), DRAINING.1.into());
+            endpoint.metadata.insert(DRAINING.0, DRAINING.1);
         }
         let Conditions { ready, serving, terminating } = super::conditions(&endpoint);
         (ready.unwrap(), serving.unwrap(), terminating.unwrap())
