@@ -9,7 +9,7 @@ const WORDS: [&str; 3] = ["port", "fd", "replica"];
 /// Returns the first such text with its braces, and the placeholder that it resembles.
 pub(crate) fn unknown_placeholder<'a>(
     text: &str,
-    needs: impl Iterator<Item = &'a str> + Clone,
+    needs: &(impl Iterator<Item = &'a str> + Clone),
 ) -> Option<(String, String)> {
     text.match_indices('{').find_map(|(at, _)| {
         let (inside, _) = text[at + 1..].split_once('}')?;

@@ -76,7 +76,7 @@ impl StackFile {
         let in_command = command.words().iter().map(|word| ("command", word));
         for (key, text) in in_command.chain(entry.env.values().map(|value| ("env", value))) {
             let needs = entry.needs.ready.iter().map(ServiceName::as_str);
-            if let Some((place, similar)) = unknown_placeholder(text, needs) {
+            if let Some((place, similar)) = unknown_placeholder(text, &needs) {
                 let service = named();
                 return Err(InvalidStack::UnknownPlaceholder { service, key, place, similar });
             }
