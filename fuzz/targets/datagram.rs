@@ -68,7 +68,7 @@ async fn throw(data: &[u8]) {
     assert!(all_of(forged).is_empty(), "an unsigned message was accepted");
     check_answers(&*attacker.socket);
     while let Some(Some(event)) = changes.next().now_or_never() {
-        if let Change::Snapshot { endpoints } = event.change {
+        if let Change::Snapshot { endpoints, .. } = event.change {
             assert!(endpoints.len() <= MAX_HEARD);
         }
     }
