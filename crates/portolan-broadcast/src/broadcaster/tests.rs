@@ -485,9 +485,9 @@ async fn channel_that_cannot_be_opened_is_an_error_within_a_runtime() {
     let interface = "nosuch0".to_owned();
     let no_interface = BroadcastConfig { interface, ..BroadcastConfig::default() };
     for config in [no_key, no_interface] {
-        BroadcastError::remedy(&Broadcaster::check(&config).unwrap_err()).unwrap();
-        let error = Broadcaster::new(config, Metrics::new()).await.unwrap_err();
-        error.remedy().unwrap();
+        let expected = Broadcaster::check(&config).unwrap_err().to_string();
+        let error = Broadcaster::new(config, Metrics::new()).await.unwrap_err().to_string();
+        assert_eq!(error, expected);
     }
 }
 
