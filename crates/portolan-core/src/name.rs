@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -249,7 +249,9 @@ impl Scope {
 
 impl Default for Scope {
     fn default() -> Self {
-        Self(Self::DEFAULT.into())
+        // Nearly every endpoint has it.
+        static SHARED: LazyLock<Arc<str>> = LazyLock::new(|| Scope::DEFAULT.into());
+        Self(Arc::clone(&SHARED))
     }
 }
 
@@ -258,7 +260,8 @@ impl Default for Scope {
 impl Default for Protocol {
     /// Returns `tcp`.
     fn default() -> Self {
-        Self("tcp".into())
+        static SHARED: LazyLock<Arc<str>> = LazyLock::new(|| "tcp".into());
+        Self(Arc::clone(&SHARED))
     }
 }
 

@@ -11,6 +11,7 @@ use portolan_core::{
 };
 use portolan_metrics::{Metrics, OperationResult};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 use tracing::Span;
 
@@ -394,6 +395,8 @@ impl Registry {
         if count == 0 {
             return Vec::new();
         }
+        // A commit may not wait for anything: a task that sends one after the other lets others run.
+        consume_budget().await;
         let deadline = Instant::now() + ANSWER_WITHIN;
         let receipt = match timeout_at(deadline, self.commit(commands, origin, deadline)).await {
             Ok(Ok(receipt)) => receipt,

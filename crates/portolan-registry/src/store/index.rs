@@ -1,6 +1,7 @@
 //! Which instances are at a place, and which instance replaced the ones of an id.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -13,11 +14,19 @@ use crate::Command;
 /// Finds the instances that a command concerns besides the one of its id.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    places: HashMap<Place, Vec<ServiceId>>,
+    places: HashMap<Place, Ids>,
     /// The instances whose owners have fenced an incarnation of another id.
-    successors: HashMap<ServiceId, Vec<ServiceId>>,
+    successors: HashMap<ServiceId, Ids>,
     /// The number of instances of each host and identity that registered any.
     registrants: HashMap<Registrant, usize>,
+}
+
+/// At least one id, and nearly always just one, without an allocation.
+#[derive(Debug)]
+enum Ids {
+    One(ServiceId),
+    /// In the order in which they came.
+    More(Vec<ServiceId>),
 }
 
 // === impl Index ===
@@ -78,7 +87,7 @@ impl Index {
         let mut ids: Vec<_> = places
             .iter()
             .filter_map(|place| self.places.get(place))
-            .flatten()
+            .flat_map(Ids::as_slice)
             .filter(|id| *id != own)
             .cloned()
             .collect();
@@ -89,21 +98,50 @@ impl Index {
 
     /// Returns the newest instance that replaced one of this id.
     fn successor(&self, id: &ServiceId) -> Option<&ServiceId> {
-        self.successors.get(id)?.last()
+        self.successors.get(id)?.as_slice().last()
     }
 }
 
-fn add<K: Hash + Eq>(map: &mut HashMap<K, Vec<ServiceId>>, key: K, id: &ServiceId) {
-    let ids = map.entry(key).or_default();
-    if !ids.contains(id) {
-        ids.push(id.clone());
+// === impl Ids ===
+
+impl Ids {
+    fn as_slice(&self) -> &[ServiceId] {
+        match self {
+            Self::One(id) => std::slice::from_ref(id),
+            Self::More(ids) => ids,
+        }
+    }
+
+    fn add(&mut self, id: &ServiceId) {
+        match self {
+            Self::One(one) if one == id => {}
+            Self::One(one) => *self = Self::More(vec![one.clone(), id.clone()]),
+            Self::More(ids) if ids.contains(id) => {}
+            Self::More(ids) => ids.push(id.clone()),
+        }
+    }
+
+    /// Removes an id; false if none is left.
+    fn remove(&mut self, id: &ServiceId) -> bool {
+        match self {
+            Self::One(one) => one != id,
+            Self::More(ids) => {
+                ids.retain(|kept| kept != id);
+                !ids.is_empty()
+            }
+        }
     }
 }
 
-fn take<K: Hash + Eq>(map: &mut HashMap<K, Vec<ServiceId>>, key: &K, id: &ServiceId) {
-    let Some(ids) = map.get_mut(key) else { return };
-    ids.retain(|kept| kept != id);
-    if ids.is_empty() {
+fn add<K: Hash + Eq>(map: &mut HashMap<K, Ids>, key: K, id: &ServiceId) {
+    match map.entry(key) {
+        Entry::Occupied(mut ids) => ids.get_mut().add(id),
+        Entry::Vacant(place) => _ = place.insert(Ids::One(id.clone())),
+    }
+}
+
+fn take<K: Hash + Eq>(map: &mut HashMap<K, Ids>, key: &K, id: &ServiceId) {
+    if map.get_mut(key).is_some_and(|ids| !ids.remove(id)) {
         map.remove(key);
     }
 }

@@ -125,6 +125,6 @@ impl State {
                 overdue: false,
             }
         };
-        self.records.values().map(instance).collect()
+        self.records.values().map(|record| instance(record)).collect()
     }
 }
