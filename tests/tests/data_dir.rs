@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use portolan_tests::{Process, REGISTRY, TIMEOUT, TestEnv, http, isolated};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
 /// How many clients write at the same time.
@@ -122,6 +122,22 @@ fn every_acknowledged_registration_survives_kills_at_any_moment() {
         let _registry = serve(env, &data)?;
         ensure!(acknowledged.len() as u64 == WRITERS, "{acknowledged:?}");
         check(&acknowledged)
+    });
+}
+
+#[test]
+fn file_beyond_the_size_limit_makes_the_registry_read_only_and_does_not_end_it() {
+    isolated(|env| {
+        let registry = serve(env, &env.folder("data")?)?;
+        let limit = rustix::process::Rlimit { current: Some(100_000), maximum: Some(100_000) };
+        let pid = Pid::from_raw(i32::try_from(registry.id())?);
+        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit)?;
+        let mut connection = BufReader::new(TcpStream::connect("127.0.0.1:7000")?);
+        connection.get_ref().set_read_timeout(Some(TIMEOUT))?;
+        let mut statuses = (1..10_000).map(|n| register(&mut connection, &format!("api-{n}"), n));
+        let refused = statuses.find(|status| !matches!(status, Ok(201)));
+        ensure!(refused.context("the file is never too large")?? == 503);
+        is_read_only(env, Some("File too large"))
     });
 }
 

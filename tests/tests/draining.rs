@@ -59,7 +59,7 @@ fn service_of_a_stack_serves_on_while_it_drains() {
             ensure!(listed.contains(text), "{text} is missing: {listed}");
             Ok(())
         };
-        wait_for("the instance", || listed("8090"))?;
+        wait_for("the instance", || listed(r#""port":8090"#))?;
         up.signal(Signal::TERM)?;
         wait_for("its state", || listed("draining"))?;
         ensure!(up.ended()?.is_none(), "the stack has ended");

@@ -41,6 +41,7 @@ fn registry_errors() -> Vec<RegistryClientError> {
         RegistryClientError::InvalidTls { problem: "no key".into(), remedy: Some("set it".into()) },
         RegistryClientError::unreachable("https://r", "invalid peer certificate: UnknownIssuer"),
         RegistryClientError::unreachable("https://r", "received fatal alert: CertificateRequired"),
+        RegistryClientError::unreachable("https://r", "connection was not ready"),
         RegistryClientError::InvalidToken,
         RegistryClientError::unreachable(&url(), "Connection refused (os error 111)"),
         RegistryClientError::NotPermitted {

@@ -188,6 +188,16 @@ impl Remedy for RegistryClientError {
             Self::Unreachable { reason, .. } if reason.contains("fatal alert") => Some(
                 "set discovery.registry_tls.certificate and key to a certificate that the registry accepts".into(),
             ),
+            // With TLS 1.3 a server refuses a certificate after the handshake, and its alert may come too late (RFC 8446, section 2).
+            Self::Unreachable { url, reason }
+                if url.contains("https://") && reason.contains("connection was not ready") =>
+            {
+                Some(
+                    "the registry ends the connection at once, see its log; if it requires certificates of clients, set \
+                     discovery.registry_tls.certificate and key"
+                        .into(),
+                )
+            }
             Self::Unreachable { .. } => Some("check that `portolan serve` is running there".into()),
             // The request has arrived without a token, also if this client has sent one.
             Self::NotPermitted { status: 401, .. } => Some(
