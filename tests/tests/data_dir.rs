@@ -126,18 +126,33 @@ fn every_acknowledged_registration_survives_kills_at_any_moment() {
 }
 
 #[test]
-fn file_beyond_the_size_limit_makes_the_registry_read_only_and_does_not_end_it() {
+fn file_beyond_the_size_limit_rejects_a_write_and_does_not_end_the_registry() {
     isolated(|env| {
-        let registry = serve(env, &env.folder("data")?)?;
+        let mut registry = serve(env, &env.folder("data")?)?;
         let limit = rustix::process::Rlimit { current: Some(100_000), maximum: Some(100_000) };
         let pid = Pid::from_raw(i32::try_from(registry.id())?);
         rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit)?;
         let mut connection = BufReader::new(TcpStream::connect("127.0.0.1:7000")?);
         connection.get_ref().set_read_timeout(Some(TIMEOUT))?;
-        let mut statuses = (1..10_000).map(|n| register(&mut connection, &format!("api-{n}"), n));
-        let refused = statuses.find(|status| !matches!(status, Ok(201)));
+        let mut acknowledged = BTreeMap::new();
+        let refused = (1..10_000).find_map(|version| {
+            let id = format!("api-{version}");
+            match register(&mut connection, &id, version) {
+                Ok(201) => {
+                    acknowledged.insert(id, version);
+                    None
+                }
+                other => Some(other),
+            }
+        });
         ensure!(refused.context("the file is never too large")?? == 503);
-        is_read_only(env, Some("File too large"))
+        // A new file begins, so that it accepts writes again.
+        registry.wait_until("the registry to accept writes", || {
+            let status = register(&mut connection, "api-1", 1)?;
+            ensure!(status == 200, "{status}");
+            Ok(())
+        })?;
+        check(&acknowledged)
     });
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -11,6 +11,7 @@ use axum::extract::{Path, State};
 use axum::routing::put;
 use axum::{Json, Router};
 use http::StatusCode;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::served::WITHIN;
@@ -86,20 +87,16 @@ async fn register(
     Path(id): Path<String>,
     Json(registration): Json<Registration>,
 ) -> Json<Registration> {
-    lock(&entries).insert(id, (registration.clone(), Instant::now()));
+    entries.lock().insert(id, (registration.clone(), Instant::now()));
     Json(registration)
 }
 
 async fn renew(State(entries): State<Entries>, Path(id): Path<String>) -> StatusCode {
-    match lock(&entries).get_mut(&id) {
+    match entries.lock().get_mut(&id) {
         Some((_, renewed)) => {
             *renewed = Instant::now();
             StatusCode::NO_CONTENT
         }
         None => StatusCode::NOT_FOUND,
     }
-}
-
-fn lock(entries: &Mutex<Renewed>) -> MutexGuard<'_, Renewed> {
-    entries.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,8 +6,9 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::fs::{Access, OFlags};
 use serde_json::{Map, Value};
 use tracing::warn;
@@ -32,7 +33,7 @@ pub(crate) struct LogFile {
     keep: usize,
     open: Option<OpenFile>,
     /// When the file is tried to be renamed again, after a failure.
-    rotate_after: Option<Instant>,
+    rotate_after: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -84,7 +85,7 @@ impl LogFile {
             open.append(records).map_err(error)?;
             Ok(open.length >= max_size)
         })?;
-        let now = Instant::now();
+        let now = Timestamp::now();
         if full && self.rotate_after.is_none_or(|after| now >= after) {
             // The records are written; the file only grows beyond its size.
             self.rotate_after = match self.rotate(keep) {
