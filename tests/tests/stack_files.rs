@@ -136,7 +136,8 @@ fn killed_server_is_started_again_and_found_again() {
             "services: {{cache: {{command: \"{REDIS}\", port: 6391, restart: {{policy: on-failure, backoff: 100ms}}}}}}"
         );
         let mut up = up(env, &file, &[])?;
-        up.wait_until("Redis to respond", || redis::ping(6391))?;
+        let find = || env.portolan(&["discover", "cache"])?.run()?.text();
+        up.wait_until("it to be found", find)?;
         let first = redis_process(6391)?;
         kill_process(first, Signal::KILL)?;
         up.wait_for_line("restart 1 follows: exit status 137")?;
@@ -145,7 +146,7 @@ fn killed_server_is_started_again_and_found_again() {
             ensure!(redis_process(6391)? != first);
             Ok(())
         })?;
-        up.wait_until("it to be found", || env.portolan(&["discover", "cache"])?.run()?.text())?;
+        up.wait_until("it to be found again", find)?;
         up.terminate()?.exits(0).map(drop)
     });
 }
