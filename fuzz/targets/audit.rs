@@ -12,7 +12,7 @@ thread_local! {
     static FOLDER: TempDir = tempfile::tempdir().expect("a folder");
 }
 
-/// The input is the contents of files, between bytes that are no UTF-8.
+// The input is the contents of files, between bytes that are no UTF-8.
 fuzz_target!(|data: &[u8]| FOLDER.with(|folder| {
     let parts: Vec<&[u8]> = data.split(|byte| *byte == 0xff).take(4).collect();
     let files: Vec<_> = parts

@@ -10,6 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use portolan_config_manager::{ConfigError, Loader};
 use portolan_core::{Host, Pools, ServiceName, Ttl};
 use portolan_server::STACK_KEYS;
+use portolan_supervisor::child::WindowSize;
 use portolan_supervisor::stack::{Stack, StackContext, StackFile};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -51,6 +52,7 @@ fn plan(file: &StackFile) {
         environment: BTreeMap::new(),
         pools: Pools::default(),
         url_schemes: BTreeSet::new(),
+        window: tokio::sync::watch::channel(WindowSize::default()).1,
     };
     let stack = match (file.validate(), Stack::plan(file, &around)) {
         (Ok(()), Ok(stack)) => stack,
