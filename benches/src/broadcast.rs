@@ -22,7 +22,7 @@ use crate::sample::Sample;
 use bare::{BareReceiver, BareSender};
 
 pub(super) const KEY: &str = "4f1c0a97d2e86b35 of a benchmark";
-/// Nobody else is on these channels.
+/// The channels of the benchmark, which no other process joins.
 pub(super) const GROUP: &str = "239.255.77.1:17077";
 const BARE_GROUP: &str = "239.255.77.2:17078";
 const INSTANCES: u16 = 1_000;

@@ -13,7 +13,7 @@ use crate::error::DiscoverError;
 pub(crate) struct Lifecycle {
     tasks: TaskTracker,
     closed: CancellationToken,
-    /// Whether the client was closed, for those who ask often: the token has a lock.
+    /// Whether the client was closed, for the hot path: reading the token takes a lock.
     is_closed: Arc<AtomicBool>,
 }
 

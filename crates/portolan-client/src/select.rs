@@ -25,7 +25,7 @@ const MAX_SUSPECTS: usize = 1_000;
 /// Instances to which a caller failed to connect recently (passive outlier detection).
 pub(crate) struct Suspects {
     until: Cache<ServiceId, Instant>,
-    /// Whether there may be a suspect, for those who read often.
+    /// Whether there may be a suspect, for the hot path.
     any: AtomicBool,
     /// Tells the sets of instances that there is a new suspect, or one less.
     changed: watch::Sender<()>,

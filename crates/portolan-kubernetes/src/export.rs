@@ -238,7 +238,9 @@ fn parse_label(text: &str) -> Result<String, String> {
     if is_label(text) {
         return Ok(text.to_owned());
     }
-    Err(format!("{text:?} is no label of DNS: at most 63 lower-case letters, digits and hyphens"))
+    Err(format!(
+        "{text:?} is not a DNS label, expected at most 63 lower-case letters, digits and hyphens"
+    ))
 }
 
 fn parse_lease(text: &str) -> Result<Duration, String> {

@@ -141,7 +141,7 @@ impl ExporterLease {
         bounded(self.api.create(&PostParams::default(), &lease)).await.map(drop)
     }
 
-    /// Writes the Lease if nobody else has since it was read.
+    /// Writes the Lease if its resource version is still the one that was read.
     async fn write(&self, name: &str, known: &Lease, identity: &str) -> Result<(), Error> {
         let mut patch = self.content(identity);
         patch["metadata"] = json!({"resourceVersion": known.resource_version()});

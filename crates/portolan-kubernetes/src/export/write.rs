@@ -44,7 +44,7 @@ where
         return bounded(client.request(request.map_err(Error::BuildRequest)?)).await;
     };
     let mut patch = content.clone();
-    // Whoever has replaced or changed it meanwhile keeps it.
+    // An object that another client has replaced or changed meanwhile is kept.
     patch["metadata"]["resourceVersion"] = json!(known.resource_version());
     patch["metadata"]["uid"] = json!(known.uid());
     let parameters =

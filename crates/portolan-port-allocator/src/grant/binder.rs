@@ -60,7 +60,7 @@ pub(crate) enum Refusal {
     Known,
     /// Only as far as it takes to bind beside connections that an earlier listener left.
     PassOver,
-    /// Also whether a process listens, for those who wait otherwise.
+    /// Also whether a process listens: if none does, the search waits for the port.
     Distinguish,
 }
 

@@ -47,7 +47,7 @@ impl Leftovers {
     }
 }
 
-/// Finds what was left behind by those whose records are in the directory of the reservation table.
+/// Finds the processes of ended runs whose records are in the directory of the reservation table.
 pub fn find(runtime_directory: &Path) -> io::Result<Leftovers> {
     let abandoned = record::abandoned(runtime_directory)?;
     if abandoned.is_empty() {
