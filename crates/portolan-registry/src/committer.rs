@@ -8,7 +8,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use portolan_core::ServiceEndpoint;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Span, warn};
@@ -129,43 +128,21 @@ async fn commit(store: Arc<dyn Store>, request: Request, recorder: Recorder) -> 
         let error = RegistryError::Unavailable { store: store.name(), reason };
         Receipt { outcomes: vec![Err(error); commands.len()], index: 0 }
     });
-    span.in_scope(|| record(&recorder, &commands, &before, &receipt, &origin));
+    span.in_scope(|| {
+        for ((command, before), outcome) in commands.iter().zip(&before).zip(&receipt.outcomes) {
+            match outcome {
+                Ok(CommandOutcome::Deregistered { endpoint, revision })
+                    if matches!(command, Command::Vanish(..)) =>
+                {
+                    recorder.vanished(endpoint, *revision);
+                }
+                Ok(outcome) => recorder.requested(outcome, &origin, before.as_deref()),
+                Err(error) => recorder.refused(command, error, &origin),
+            }
+        }
+    });
     let index = receipt.index;
     // The caller may have stopped waiting.
     _ = reply.send(receipt);
     index
-}
-
-/// Commits commands in the task of the caller, if the store can do that at once.
-pub(crate) fn commit_now(
-    store: &dyn Store,
-    commands: &[Command],
-    origin: &CommandOrigin,
-    recorder: &Recorder,
-) -> Option<Receipt> {
-    let before: Vec<_> = commands.iter().map(|command| recorder.before(command)).collect();
-    let receipt = store.commit_now(commands, origin)?;
-    record(recorder, commands, &before, &receipt, origin);
-    Some(receipt)
-}
-
-/// Records what became of each command, in the span of the caller.
-fn record(
-    recorder: &Recorder,
-    commands: &[Command],
-    before: &[Option<Arc<ServiceEndpoint>>],
-    receipt: &Receipt,
-    origin: &CommandOrigin,
-) {
-    for ((command, before), outcome) in commands.iter().zip(before).zip(&receipt.outcomes) {
-        match outcome {
-            Ok(CommandOutcome::Deregistered { endpoint, revision })
-                if matches!(command, Command::Vanish(..)) =>
-            {
-                recorder.vanished(endpoint, *revision);
-            }
-            Ok(outcome) => recorder.requested(outcome, origin, before.as_deref()),
-            Err(error) => recorder.refused(command, error, origin),
-        }
-    }
 }

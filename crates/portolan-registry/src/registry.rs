@@ -11,11 +11,10 @@ use portolan_core::{
 };
 use portolan_metrics::{Metrics, OperationResult};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 use tracing::Span;
 
-use crate::committer::{Request, commit_now};
+use crate::committer::Request;
 use crate::settings::SettingsCallbacks;
 use crate::staleness::Staleness;
 use crate::store::{self, Feed, Freshness, OpenError, ReadOnly, Receipt, Store};
@@ -43,9 +42,6 @@ pub struct Registry {
     registrants: Weak<dyn Store>,
     membership: Membership,
     progress: watch::Receiver<Progress>,
-    /// Ends with the task.
-    updater: Weak<ViewUpdater>,
-    recorder: Recorder,
     freshness: Freshness,
     max_view_age: Duration,
     read_only: ReadOnly,
@@ -97,7 +93,7 @@ pub fn open_over(
     let complete_at =
         if store.has_former_state() { now } else { now + config.heartbeat_interval() };
     let view = Arc::new(View::new(config.history, complete_at));
-    let updater = Arc::new(ViewUpdater::new(Arc::clone(&view), metrics.clone(), &*feed));
+    let updater = ViewUpdater::new(Arc::clone(&view), metrics.clone(), feed.freshness());
     let recorder = Recorder::new(metrics.clone()).reading(Arc::clone(&view));
     let registry = Registry {
         queue: sender,
@@ -107,8 +103,6 @@ pub fn open_over(
         registrants: Arc::downgrade(&store),
         membership: store.membership(),
         progress: updater.progress(),
-        updater: Arc::downgrade(&updater),
-        recorder: recorder.clone(),
         freshness: feed.freshness(),
         max_view_age: config.max_view_age,
         read_only: store.read_only(),
@@ -292,8 +286,8 @@ impl Registry {
     }
 
     /// Returns whether a registered instance has sent no heartbeat for half of its TTL or longer, although its lease has not
-    /// ended. The time in which this server did not run does not count. Never with the stores `etcd` and `consul`, whose
-    /// servers do not hear of each other's heartbeats.
+    /// ended. The time in which this server did not run does not count. Of several servers only the one
+    /// that received the registration or its last heartbeat knows.
     pub fn is_heartbeat_late(&self, id: &ServiceId) -> bool {
         self.registrants.upgrade().is_some_and(|store| store.is_heartbeat_late(id))
     }
@@ -395,8 +389,6 @@ impl Registry {
         if count == 0 {
             return Vec::new();
         }
-        // A commit may not wait for anything: a task that sends one after the other lets others run.
-        consume_budget().await;
         let deadline = Instant::now() + ANSWER_WITHIN;
         let receipt = match timeout_at(deadline, self.commit(commands, origin, deadline)).await {
             Ok(Ok(receipt)) => receipt,
@@ -418,30 +410,14 @@ impl Registry {
         origin: CommandOrigin,
         deadline: Instant,
     ) -> Result<Receipt, RegistryError> {
-        if let Some(receipt) = self.commit_now(&commands, &origin) {
-            return Ok(receipt);
-        }
         let (reply, receipt) = oneshot::channel();
         let request = Request { commands, origin, span: Span::current(), deadline, reply };
         self.queue.send(request).await.map_err(|_| RegistryError::Closed)?;
         receipt.await.map_err(|_| RegistryError::Closed)
     }
 
-    /// Commits without the queue and a change of tasks, if the store can do that and the registry runs.
-    fn commit_now(&self, commands: &[Command], origin: &CommandOrigin) -> Option<Receipt> {
-        let runs = self.progress.borrow().feed == FeedState::Live && !self.queue.is_closed();
-        let store = runs.then(|| self.registrants.upgrade()).flatten()?;
-        commit_now(&*store, commands, origin, &self.recorder)
-    }
-
     /// Waits until the view shows what was committed up to the index.
     async fn reach(&self, index: u64, deadline: Instant) -> Result<(), RegistryError> {
-        if let Some(updater) = self.updater.upgrade() {
-            updater.advance_to(index);
-        }
-        if self.progress.borrow().index >= index {
-            return Ok(());
-        }
         let mut progress = self.progress.clone();
         let reached = progress
             .wait_for(|progress| progress.index >= index || progress.feed == FeedState::Closed);

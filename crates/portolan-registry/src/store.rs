@@ -120,12 +120,6 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         origin: &'a CommandOrigin,
     ) -> BoxFuture<'a, Receipt>;
 
-    /// Commits the same commands at once, without waiting, whatever else is committed at the same time. `None` if the store cannot:
-    /// then nothing has happened, and [`commit`](Self::commit) is to be used.
-    fn commit_now(&self, _commands: &[Command], _origin: &CommandOrigin) -> Option<Receipt> {
-        None
-    }
-
     /// The host that registered an instance, if the store knows it. It decides where a registry checks the instance.
     fn registrant(&self, _id: &ServiceId) -> Option<IpAddr> {
         None
@@ -184,26 +178,11 @@ pub trait Feed: fmt::Debug + Send + 'static {
     /// [`FeedLost`] if the store cannot be reached. The next call reconnects.
     fn next(&mut self) -> BoxFuture<'_, Result<Update, FeedLost>>;
 
-    /// The same feed for several callers, from which an update can be taken without waiting, as in this process. `None` if it arrives
-    /// over a network. Either this or [`next`](Self::next) is used.
-    fn direct(&self) -> Option<Arc<dyn DirectFeed>> {
-        None
-    }
-
     /// How current this feed is. By default always: a store in this process commits and feeds in one step. A store over a
     /// network overrides it, and confirms at least every second, or its view counts as stale.
     fn freshness(&self) -> Freshness {
         Freshness::in_process()
     }
-}
-
-/// A feed in this process. The updates are in order: each must be applied before the next one is taken.
-pub trait DirectFeed: fmt::Debug + Send + Sync + 'static {
-    /// Takes the next update, if there is one.
-    fn take(&self) -> Option<Update>;
-
-    /// Waits until there may be an update. Cancel-safe.
-    fn committed(&self) -> BoxFuture<'_, ()>;
 }
 
 /// The result of a commit.

@@ -27,7 +27,7 @@ pub struct RegistryTask {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) feed: Box<dyn Feed>,
     pub(crate) queue: mpsc::Receiver<Request>,
-    pub(crate) updater: Arc<ViewUpdater>,
+    pub(crate) updater: ViewUpdater,
     pub(crate) recorder: Recorder,
 }
 

@@ -9,7 +9,6 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::store::Memory;
-use crate::store::delayed::delayed;
 use crate::store::suite::registration;
 
 mod event_streams;
@@ -45,14 +44,6 @@ fn start_at(config: &RegistryConfig, now: jiff::Timestamp) -> Running {
     let feed = store.feed();
     let (task, registry) = open_over(Arc::new(store), feed, config, metrics.clone());
     Running::spawn(task, registry, metrics)
-}
-
-/// A registry over a store whose commits take time, so that they go through the queue.
-fn over_a_queue(metrics: &Metrics) -> (RegistryTask, Registry) {
-    let config = RegistryConfig::default();
-    let memory = Memory::new(&config).unwrap();
-    let (store, feed, _) = delayed(memory, Duration::ZERO, Duration::ZERO);
-    open_over(store, feed, &config, metrics.clone())
 }
 
 async fn next(watch: &mut EventStream) -> Arc<ServiceEvent> {
@@ -155,8 +146,6 @@ async fn watch_is_not_woken_by_other_services_or_scopes() {
     assert_eq!(waiting.count(), 0, "another name, and another scope");
     let ours = Registration { scope: "shop".parse().unwrap(), ..registration("api", 3) };
     registry.register(ours, CommandOrigin::local()).await.unwrap();
-    // The feed task wakes watches, after the writer has its answer.
-    tokio::task::yield_now().await;
     assert_eq!(waiting.count(), 1);
     assert_eq!(next(&mut watch).await.change.endpoint().unwrap().port, 3);
 }
@@ -209,9 +198,7 @@ async fn incomplete_snapshot_is_followed_by_a_complete_one() {
 
 #[tokio::test(start_paused = true)]
 async fn shutdown_answers_pending_commands_and_ends_watches() {
-    let metrics = Metrics::new();
-    let (task, registry) = over_a_queue(&metrics);
-    let Running { registry, stop, task, .. } = Running::spawn(task, registry, metrics);
+    let Running { registry, stop, task, .. } = start(&RegistryConfig::default());
     assert_eq!(registry.status(), RegistryStatus::Loading);
     let mut watch = registry.watch(WatchQuery::default());
     next(&mut watch).await;

@@ -237,15 +237,6 @@ impl Store for Memory {
         .boxed()
     }
 
-    fn commit_now(&self, commands: &[Command], origin: &CommandOrigin) -> Option<Receipt> {
-        // What the journal has not stored yet may have to be undone, which needs the order of the queue.
-        self.writer.is_none().then(|| {
-            let mut state = self.shared.state.lock();
-            let outcomes = commands.iter().map(|command| state.commit(command, origin)).collect();
-            Receipt { outcomes, index: state.index() }
-        })
-    }
-
     fn registrant(&self, id: &ServiceId) -> Option<IpAddr> {
         self.shared.state.lock().registrant(id)
     }

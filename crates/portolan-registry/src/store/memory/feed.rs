@@ -8,17 +8,11 @@ use tokio::sync::Notify;
 
 use super::Shared;
 use crate::store::backlog::Backlog;
-use crate::store::{DirectFeed, Feed, FeedLost, Update};
+use crate::store::{Feed, FeedLost, Update};
 
 /// One of the feeds of a store, each of which has its own bounded backlog.
 #[derive(Debug)]
 pub(super) struct MemoryFeed {
-    queue: Arc<QueueHandle>,
-}
-
-/// The place of a feed in the state. Dropping it closes the feed.
-#[derive(Debug)]
-struct QueueHandle {
     shared: Arc<Shared>,
     id: u64,
     notify: Arc<Notify>,
@@ -37,7 +31,7 @@ pub(super) struct FeedQueue {
 impl MemoryFeed {
     pub(super) fn open(shared: Arc<Shared>) -> Self {
         let (id, notify) = shared.state.lock().open_feed();
-        Self { queue: Arc::new(QueueHandle { shared, id, notify }) }
+        Self { shared, id, notify }
     }
 }
 
@@ -45,33 +39,17 @@ impl Feed for MemoryFeed {
     fn next(&mut self) -> BoxFuture<'_, Result<Update, FeedLost>> {
         async move {
             loop {
-                if let Some(update) = self.queue.take() {
+                if let Some(update) = self.shared.state.lock().take_update(self.id) {
                     return Ok(update);
                 }
-                self.queue.committed().await;
+                self.notify.notified().await;
             }
         }
         .boxed()
     }
-
-    fn direct(&self) -> Option<Arc<dyn DirectFeed>> {
-        Some(Arc::clone(&self.queue) as Arc<dyn DirectFeed>)
-    }
 }
 
-// === impl QueueHandle ===
-
-impl DirectFeed for QueueHandle {
-    fn take(&self) -> Option<Update> {
-        self.shared.state.lock().take_update(self.id)
-    }
-
-    fn committed(&self) -> BoxFuture<'_, ()> {
-        self.notify.notified().boxed()
-    }
-}
-
-impl Drop for QueueHandle {
+impl Drop for MemoryFeed {
     fn drop(&mut self) {
         self.shared.state.lock().close_feed(self.id);
     }
