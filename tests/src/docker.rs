@@ -75,19 +75,24 @@ impl<'a> Docker<'a> {
         self.env.spawn("docker", command)?.wait(TIMEOUT)
     }
 
-    /// Makes the image of Portolan with this name, from the programs that are built and the image `base`.
+    /// Makes the image of Portolan with this name, from the programs that are built, without their symbols, and the image `base`.
     ///
     /// # Errors
     /// A program is not built, or the build of the image fails.
     pub fn build_portolan(&self, name: &str) -> Result<()> {
         self.import_base()?;
-        let programs = target_directory()?;
+        let (programs, stripped) = (target_directory()?, self.env.folder("prebuilt")?);
+        for program in ["portolan", "portolan-kubernetes"] {
+            let mut strip = Command::new(programs::find_system("strip", "binutils")?);
+            strip.arg("-o").arg(stripped.join(program)).arg(programs.join(program));
+            self.env.spawn("strip", strip)?.wait(TIMEOUT)?.exits(0)?;
+        }
         let docker = programs::find_system("docker", "docker.io")?;
         let bin = docker.parent().context("a program without a directory")?;
         let mut command = Command::new(programs.join("xtask"));
         command
             .args(["image", "--base", "base", "--tag", name, "--prebuilt"])
-            .arg(&programs)
+            .arg(&stripped)
             .env("PATH", bin)
             .env("DOCKER_BUILDKIT", "0")
             .env("DOCKER_HOST", format!("unix://{}", self.socket().display()));

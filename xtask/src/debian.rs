@@ -15,7 +15,7 @@ struct Program {
 }
 
 /// Every program that the checks start and that does not come with Rust.
-const PROGRAMS: [Program; 34] = [
+const PROGRAMS: [Program; 35] = [
     Program { name: "initdb", package: "postgresql" },
     Program { name: "psql", package: "postgresql-client" },
     Program { name: "redis-server", package: "redis-server" },
@@ -46,6 +46,7 @@ const PROGRAMS: [Program; 34] = [
     Program { name: "docker-compose", package: "docker-compose" },
     // The image of the containers.
     Program { name: "busybox", package: "busybox-static" },
+    Program { name: "strip", package: "binutils" },
     Program { name: "tar", package: "tar" },
     // Opens the pages of an attacker.
     Program { name: "chromium", package: "chromium" },

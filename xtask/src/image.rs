@@ -2,6 +2,7 @@
 //! the base image is there.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,8 +27,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         Some(directory) => directory.clone(),
         None => build(&image.profile)?,
     };
-    let context = target_directory()?.join(format!("image-{}", std::process::id()));
-    copy(&programs, &context.join("prebuilt"))?;
+    let context = BuildContext::create(&target_directory()?)?;
+    copy(&programs, &context.0.join("prebuilt"))?;
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
     let mut docker = Command::new("docker");
     docker
@@ -40,13 +41,39 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         .args(["--build-arg", &format!("BASE={}", image.base)])
         .args(["--build-arg", concat!("VERSION=", env!("CARGO_PKG_VERSION"))])
         .args(["--build-arg", &format!("REVISION={}", revision(&project))])
-        .arg(&context);
+        .arg(&context.0);
     let status =
         docker.status().context("cannot start docker; install it, as by the package docker.io")?;
-    fs::remove_dir_all(&context)?;
     ensure!(status.success(), "docker build failed ({status})");
     println!("the image is {}", image.tag);
     Ok(())
+}
+
+/// The directory that Docker gets, which is removed when it is dropped.
+struct BuildContext(PathBuf);
+
+// === impl BuildContext ===
+
+impl BuildContext {
+    /// Creates the first of `image-1`, `image-2`, … that does not exist. Its own number would not make a process unique: others may build in
+    /// another PID namespace.
+    fn create(parent: &Path) -> Result<Self> {
+        for number in 1_u32.. {
+            let path = parent.join(format!("image-{number}"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).with_context(|| path.display().to_string()),
+            }
+        }
+        bail!("{} is full of images", parent.display())
+    }
+}
+
+impl Drop for BuildContext {
+    fn drop(&mut self) {
+        _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 // === impl Image ===

@@ -16,8 +16,6 @@ pub fn replace_file(
     write: impl FnOnce(&File) -> io::Result<()>,
 ) -> io::Result<()> {
     let new = new_name(path);
-    // What an interrupted run has left.
-    _ = fs::remove_file(&new);
     let replaced = create_new(&new, mode).and_then(|file| {
         write(&file)?;
         file.sync_all()?;
@@ -28,10 +26,11 @@ pub fn replace_file(
     replaced.inspect_err(|_| drop(fs::remove_file(&new)))
 }
 
-/// A name in the same directory, which no other process uses.
+/// A name in the same directory, which nobody else uses. The number of the process would not do: containers that share a volume have the
+/// same numbers.
 fn new_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
+    name.push(format!(".{:016x}.new", rand::random::<u64>()));
     name.into()
 }
 
@@ -62,9 +61,21 @@ mod tests {
         });
         assert!(failed.is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "former");
-        fs::write(new_name(&path), "left by an interrupted run").unwrap();
         replace_file(&path, 0o600, |mut file| file.write_all(b"new")).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no other file is left");
+    }
+
+    #[test]
+    fn file_is_replaced_by_several_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let outer = replace_file(&path, 0o600, |mut file| {
+            replace_file(&path, 0o600, |mut file| file.write_all(b"first"))?;
+            file.write_all(b"last")
+        });
+        outer.unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "last");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no other file is left");
     }
 

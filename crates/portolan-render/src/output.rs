@@ -119,9 +119,10 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// A name with the extension of the output, by which some programs choose the format.
+    /// A name with the extension of the output, by which some programs choose the format. It is random, because containers that share a
+    /// volume have the same numbers of processes.
     fn beside(place: &Place) -> Self {
-        let name = format!(".{}.{}", std::process::id(), place.name().to_string_lossy());
+        let name = format!(".{:016x}.{}", rand::random::<u64>(), place.name().to_string_lossy());
         Self { entry: place.entry(name.as_ref()), path: place.path().with_file_name(name) }
     }
 }

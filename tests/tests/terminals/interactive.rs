@@ -1,7 +1,7 @@
 //! Interactive programs under `run` behave as without it.
 
 use anyhow::{Result, ensure};
-use portolan_tests::postgres::Postgres;
+use portolan_tests::postgres::{Postgres, psql};
 use portolan_tests::{Terminal, TestEnv, isolated, portolan_program, wait_for};
 
 const CTRL_C: &str = "\x03";
@@ -55,8 +55,13 @@ fn psql_cancels_a_query_and_stays() {
         let mut shell = Terminal::shell(env)?;
         run(&mut shell, "psql --no-psqlrc --host 127.0.0.1 --username postgres postgres")?;
         shell.wait_for("postgres=# ")?;
-        shell.enter("select 'begun' || 1; select pg_sleep(1000);\r")?;
-        shell.wait_for("begun1")?;
+        shell.enter("select pg_sleep(1000);\r")?;
+        let queries = "select query from pg_stat_activity where state = 'active'";
+        wait_for("the query to run", || {
+            let running = psql("127.0.0.1", 5432, queries)?;
+            ensure!(running.contains("pg_sleep"), "{running:?}");
+            Ok(())
+        })?;
         shell.enter(CTRL_C)?;
         shell.wait_for("canceling statement due to user request")?;
         shell.wait_for("postgres=# ")?;
