@@ -139,3 +139,31 @@ fn id_of_another_host_is_taken_over_with_replace_only() {
         two.finds("api", &["--registry", &url], "10.77.0.3:8080")
     });
 }
+
+/// Runs `list` below a limit of setrlimit(2), as another user than root, whom the limit of processes does not concern.
+fn list_below(env: &TestEnv, limit: &str) -> Result<Output> {
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--reuid=12345", "--regid=12345", "--clear-groups", "--inh-caps=-all"]);
+    command.args(["prlimit", limit]).arg(portolan_tests::portolan_program()?);
+    command.args(["--set", "broadcast.enabled=false", "--registry", NOWHERE, "list"]);
+    env.spawn("limited", command)?.wait(TIMEOUT)
+}
+
+#[test]
+fn too_few_descriptors_or_processes_are_an_error_with_a_remedy() {
+    isolated(|env| {
+        let limits = (4..12).map(|files| format!("--nofile={files}"));
+        for limit in limits.chain((1..5).map(|processes| format!("--nproc={processes}"))) {
+            let listed = list_below(env, &limit)?;
+            ensure!(matches!(listed.code, Some(1 | 5)), "{limit}: {listed:?}");
+            ensure!(listed.stderr.contains("remedy: "), "{limit}: {listed:?}");
+            ensure!(!listed.stderr.contains("panicked"), "{limit}: {listed:?}");
+        }
+        // Fewer than Tokio needs.
+        let files = list_below(env, "--nofile=6")?.exits(1)?.stderr;
+        ensure!(files.contains("`ulimit -n`"), "{files}");
+        let processes = list_below(env, "--nproc=2")?.exits(1)?.stderr;
+        ensure!(processes.contains("`ulimit -u`"), "{processes}");
+        Ok(())
+    });
+}

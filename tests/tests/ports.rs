@@ -129,3 +129,39 @@ fn alloc_honours_its_options() {
         Ok(())
     });
 }
+
+#[test]
+fn wait_ends_when_a_process_listens() {
+    isolated(|env| {
+        let timed_out = env.portolan(&["ports", "wait", "8400", "--timeout", "50ms"])?.run()?;
+        ensure!(timed_out.exits(124)?.stderr.contains("portolan ports check 8400"));
+        // A guard does not listen.
+        json(env, &["ports", "alloc", "api", "--range", "8400-8400"], 0)?;
+        let leased = env.portolan(&["ports", "wait", "8400", "--timeout", "50ms"])?.run()?;
+        ensure!(leased.exits(124)?.stderr.contains("leased to api"));
+
+        let mut waiting = env.portolan(&["ports", "wait", "8400"])?.spawn("wait")?;
+        let _server = TcpListener::bind(("127.0.0.1", 8400))?;
+        let printed = waiting.wait(portolan_tests::TIMEOUT)?.exits(0)?.stdout;
+        ensure!(printed.contains("127.0.0.1:8400 (tcp)"), "{printed}");
+        let udp = ["ports", "wait", "8400", "--udp", "--timeout", "0s"];
+        env.portolan(&udp)?.run()?.exits(124)?;
+        let _receiver = UdpSocket::bind(("127.0.0.1", 8400))?;
+        let found = json(env, &["ports", "wait", "8400", "--udp"], 0)?;
+        ensure!(found["listeners"][0]["process"]["pid"] == std::process::id(), "{found}");
+        Ok(())
+    });
+}
+
+#[test]
+fn port_that_is_in_use_for_udp_only_is_free_for_tcp() {
+    isolated(|env| {
+        let _in_udp = UdpSocket::bind(("127.0.0.1", 8401))?;
+        let tcp = json(env, &["ports", "check", "8401"], 0)?;
+        ensure!(tcp["state"] == "free", "{tcp}");
+        let both = json(env, &["ports", "check", "8401", "--udp"], 4)?;
+        ensure!(both["state"] == "taken", "{both}");
+        ensure!(both["bound_by"]["process"]["pid"] == std::process::id(), "{both}");
+        Ok(())
+    });
+}

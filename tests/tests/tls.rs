@@ -51,7 +51,7 @@ impl<'a> Authority<'a> {
     /// Starts a registry that trusts clients with certificates of this authority.
     fn serve(&self, more: &[&str]) -> Result<Process> {
         let own = [("certificate", "registry.pem"), ("key", "registry.key")];
-        let clients = [("ca", "ca.pem"), ("crl", "crl.pem")];
+        let clients = [("client_ca", "ca.pem"), ("crl", "crl.pem")];
         let settings = self.settings("service_registry.tls", &[own, clients].concat());
         let serve = self.env.portolan(&["serve", "--set", "broadcast.enabled=false"])?;
         let mut server =
@@ -62,7 +62,7 @@ impl<'a> Authority<'a> {
 
     /// The options of a client that trusts the authority.
     fn trusting(&self) -> Vec<String> {
-        let mut options = self.settings("discovery.registry_tls", &[("ca", "ca.pem")]);
+        let mut options = self.settings("discovery.tls", &[("ca", "ca.pem")]);
         options.extend(["--registry", REGISTRY].map(str::to_owned));
         options
     }
@@ -70,7 +70,7 @@ impl<'a> Authority<'a> {
     /// The options of a client that has a certificate as well.
     fn certified(&self) -> Vec<String> {
         let own = [("certificate", "client.pem"), ("key", "client.key")];
-        [self.trusting(), self.settings("discovery.registry_tls", &own)].concat()
+        [self.trusting(), self.settings("discovery.tls", &own)].concat()
     }
 }
 
@@ -122,12 +122,9 @@ fn connections_without_trust_fail_with_the_remedy() {
         let list = |options: &[String]| env.portolan(&["list"])?.args(options).run();
         let by = |url: &str| ["--registry".to_owned(), url.to_owned()];
         let distrusts = list(&by(REGISTRY))?.exits(5)?;
-        ensure!(distrusts.stderr.contains("set discovery.registry_tls.ca"), "{distrusts:?}");
+        ensure!(distrusts.stderr.contains("set discovery.tls.ca"), "{distrusts:?}");
         let anonymous = list(&authority.trusting())?.exits(5)?;
-        ensure!(
-            anonymous.stderr.contains("set discovery.registry_tls.certificate"),
-            "{anonymous:?}"
-        );
+        ensure!(anonymous.stderr.contains("set discovery.tls.certificate"), "{anonymous:?}");
         list(&authority.certified())?.exits(0)?;
         // The socket for this user is plain, and asks for the token only.
         list(&by("http://127.0.0.1:7000"))?.exits(6)?;

@@ -242,10 +242,10 @@ impl Context {
     /// Returns whether an answer by broadcast counts if the registry cannot be reached: it is signed, or there is no token
     /// that tells the registry from anybody else, or the user asks for it.
     pub(crate) fn trusts_broadcast(&self) -> bool {
-        let Settings { broadcast, token, tokens, discovery, .. } = self.settings();
+        let Settings { broadcast, tokens, discovery, .. } = self.settings();
         let is_named = self.names_strategies
             && discovery.strategies.iter().any(|name| name.as_str() == "broadcast");
-        broadcast.is_signed() || is_named || (token.is_none() && tokens.is_empty())
+        broadcast.is_signed() || is_named || (self.client_token().is_none() && tokens.is_empty())
     }
 
     fn is_set(&self, key: &str) -> bool {
@@ -292,7 +292,7 @@ impl Context {
             builder = builder.registry_url(self.configured_registry());
         }
         let token = match self.settings().tokens.is_empty() {
-            true => self.settings().token.clone(),
+            true => self.client_token().cloned(),
             false => self.token_for(&builder.locate_registry()),
         };
         match token {

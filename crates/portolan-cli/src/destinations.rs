@@ -21,13 +21,13 @@ struct Binding {
 const BINDINGS: [Binding; 4] = [
     Binding {
         what: "token",
-        secrets: &["token", "token_file", "tokens"],
+        secrets: &["token", "token_file", "tokens", "discovery.token_file"],
         destinations: &[
             "discovery.registry_url",
             "discovery.registry_urls",
             "discovery.registry_user",
             // Whom the certificate of a registry may be signed by.
-            "discovery.registry_tls.ca",
+            "discovery.tls.ca",
             "discovery.dns.servers",
             "port_allocator.runtime_dir",
         ],
@@ -123,8 +123,9 @@ fn check_files(
     let registry = &settings.service_registry;
     let single = [
         ("token_file", settings.token_file.as_deref()),
+        ("discovery.token_file", settings.discovery.token_file.as_deref()),
         ("broadcast.key_file", broadcast.key_file.as_deref()),
-        ("discovery.registry_tls.key", settings.discovery.registry_tls.key.as_deref()),
+        ("discovery.tls.key", settings.discovery.tls.key.as_deref()),
         ("service_registry.tls.key", registry.tls.key.as_deref()),
         ("service_registry.consul.token_file", registry.consul.token_file.as_deref()),
         ("service_registry.consul.tls.key", registry.consul.tls.key.as_deref()),
@@ -157,6 +158,7 @@ fn is_set(settings: &Settings, path: &str) -> bool {
         }
         "token_file" => settings.token_file.is_some(),
         "tokens" => !settings.tokens.is_empty(),
+        "discovery.token_file" => settings.discovery.token_file.is_some(),
         "broadcast.key" => {
             broadcast.key.is_some() || (!broadcast.is_signed() && is_passed("broadcast.key"))
         }

@@ -95,7 +95,7 @@ fn run_service_command(global: &Global, command: ServiceCommand) -> CommandResul
     let (_audit, log_level) = started;
     let threads = worker_threads(&command);
     let command = dispatch(command, &context, restriction, log_level);
-    runtime::block_on(Builder::new_multi_thread().worker_threads(threads), command)
+    runtime::block_on(global, Builder::new_multi_thread().worker_threads(threads), command)
 }
 
 /// A registry uses every processor; other commands start faster with few threads.
@@ -187,6 +187,13 @@ fn print_failure(global: &Global, failure: &Failure) -> Exit {
         print_json_error(failure);
     }
     failure.exit
+}
+
+/// Ends the process with a failure, from a place that cannot return it.
+fn end_with(global: &Global, failure: &Failure) -> ! {
+    let exit = print_failure(global, failure);
+    output::background::finish(LAST_OUTPUT);
+    std::process::exit(exit.code().into())
 }
 
 fn print_json_error(Failure { exit, message, remedy }: &Failure) {

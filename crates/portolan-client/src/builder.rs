@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use portolan_broadcast::{BroadcastConfig, Broadcaster};
+use portolan_broadcast::{BroadcastConfig, Broadcaster, read_secret};
 use portolan_core::{Pools, Scope, Secret};
 use portolan_metrics::Metrics;
 
@@ -165,11 +165,12 @@ impl<H> DiscoveryClientBuilder<H> {
 
     /// Returns a client of the registry alone, at [`Self::locate_registry`] and with the token.
     pub fn registry_client(&self) -> Result<RegistryClient, RegistryClientError> {
+        let (token, token_file) = self.token_and_file()?;
         let client = RegistryClient::new(RegistryClientConfig {
-            token: self.token.clone(),
-            token_file: self.token_file.clone(),
+            token,
+            token_file,
             dns_servers: self.config.dns.servers.clone(),
-            tls: self.config.registry_tls.clone(),
+            tls: self.config.tls.clone(),
             ..RegistryClientConfig::new(self.locate_registry())
         })?;
         Ok(match &self.reservations {
@@ -178,9 +179,23 @@ impl<H> DiscoveryClientBuilder<H> {
         })
     }
 
+    /// Returns the token, and the file in which there may be a newer one. What the program sets precedes the configuration.
+    fn token_and_file(&self) -> Result<(Option<Secret>, Option<PathBuf>), RegistryClientError> {
+        match &self.config.token_file {
+            Some(file) if self.token.is_none() => {
+                let token = read_secret(file).map_err(|error| {
+                    let (problem, remedy) = (error.to_string(), error.remedy());
+                    RegistryClientError::InvalidTokenFile { problem, remedy }
+                })?;
+                Ok((Some(token), Some(file.clone())))
+            }
+            _ => Ok((self.token.clone(), self.token_file.clone())),
+        }
+    }
+
     /// Builds what the built-in strategies are built from.
     pub(crate) fn deps(&self, metrics: &Metrics) -> Result<Deps, InvalidDiscovery> {
-        let registry = self.registry_client().map_err(InvalidDiscovery::Registry)?;
+        let registry = self.registry_client().map_err(InvalidDiscovery::of_registry)?;
         let broadcaster = match &self.broadcaster {
             Some(broadcaster) => LazyBroadcaster::shared(broadcaster.clone()),
             None => LazyBroadcaster::own(self.broadcast.clone(), metrics.clone()),
@@ -209,7 +224,8 @@ impl<H> DiscoveryClientBuilder<H> {
         let config = self.config;
         let names_some = || config.strategies != DiscoveryConfig::default().strategies;
         let are_named = self.allows_unsigned.unwrap_or_else(names_some);
-        let sources = Sources::new(self.token.is_some(), &self.broadcast, are_named);
+        let has_token = self.token.is_some() || config.token_file.is_some();
+        let sources = Sources::new(has_token, &self.broadcast, are_named);
         let links = links(&config, &deps, sources, self.strategies)?;
         let is_used = |link: &Link| link.is_default && !link.is_off;
         let uses = |feed| links.iter().any(|link| is_used(link) && link.kind.feed == feed);

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use portolan_core::duration::text;
@@ -30,7 +31,10 @@ pub struct DiscoveryConfig {
     pub registry_urls: Vec<String>,
     /// The certificates of an `https://` registry: the authorities that are trusted, those of the system by default, and
     /// the certificate of this client. The files are read again when they have changed.
-    pub registry_tls: TlsConfig,
+    pub tls: TlsConfig,
+    /// The file with the token that clients send to the registry, in place of `token` and `token_file`, which a registry requires of its
+    /// clients. `fd:N` is an open descriptor. The file is read again when the registry refuses the token. Default none: the common token.
+    pub token_file: Option<PathBuf>,
     /// The strategies in the order in which they are asked; the first that finds an instance wins.
     /// Default: `default`, `registry`, `broadcast`, `dns`, `config`; in a pod of Kubernetes also `kubernetes`, after `registry`.
     pub strategies: Vec<StrategyName>,
@@ -108,9 +112,12 @@ pub enum InvalidDiscovery {
     /// A zone without a name.
     #[error("discovery.zone: empty; expected the name of a zone, such as eu-1a")]
     EmptyZone,
-    /// The registry's URL or the token is not valid.
+    /// The registry's URL is not valid.
     #[error("discovery.registry_url: {0}")]
     Registry(#[source] RegistryClientError),
+    /// The token or the certificates cannot be used.
+    #[error(transparent)]
+    Credentials(RegistryClientError),
     /// One of the URLs is not valid.
     #[error("discovery.registry_urls: {0}")]
     Registries(#[source] RegistryClientError),
@@ -173,7 +180,8 @@ impl Default for DiscoveryConfig {
             enabled: true,
             registry_url: RegistryClientConfig::default().url,
             registry_urls: Vec::new(),
-            registry_tls: TlsConfig::default(),
+            token_file: None,
+            tls: TlsConfig::default(),
             strategies: StrategyName::by_default().collect(),
             race: false,
             timeouts: Timeouts::default(),
@@ -201,6 +209,14 @@ impl Default for CacheConfig {
 // === impl InvalidDiscovery ===
 
 impl InvalidDiscovery {
+    /// The setting that a client of the registry cannot be made of.
+    pub(crate) fn of_registry(error: RegistryClientError) -> Self {
+        match error {
+            RegistryClientError::InvalidUrl { .. } => Self::Registry(error),
+            _ => Self::Credentials(error),
+        }
+    }
+
     /// Returns the path of the invalid setting, such as `discovery.strategies`.
     pub fn path(&self) -> String {
         let key = match self {
@@ -211,6 +227,8 @@ impl InvalidDiscovery {
             Self::NoRoom => "cache.max_entries",
             Self::EmptyZone => "zone",
             Self::Registry(_) => "registry_url",
+            Self::Credentials(RegistryClientError::InvalidTls { .. }) => "tls",
+            Self::Credentials(_) => "token_file",
             Self::Registries(_) => "registry_urls",
             Self::Domain(_) => "dns.domain",
         };
@@ -228,7 +246,9 @@ impl Remedy for InvalidDiscovery {
             Self::NoRoom => {
                 Some("set discovery.cache.enabled to false to turn the cache off".into())
             }
-            Self::Registry(error) | Self::Registries(error) => error.remedy(),
+            Self::Registry(error) | Self::Registries(error) | Self::Credentials(error) => {
+                error.remedy()
+            }
             Self::Domain(error) => error.remedy(),
             Self::EmptyZone => Some("remove the setting if this host has no zone".into()),
             Self::NoStrategy | Self::NoTime(_) => None,

@@ -15,12 +15,16 @@ pub struct Deadline {
     limit: Duration,
 }
 
+/// In place of what the clock of the system cannot express.
+const FAR: Duration = Duration::from_hours(24 * 365 * 100);
+
 // === impl Deadline ===
 
 impl Deadline {
     /// Returns the deadline that ends after this time, counted from now.
     pub fn after(limit: Duration) -> Self {
-        Self { at: Instant::now() + limit, limit }
+        let now = Instant::now();
+        Self { at: now.checked_add(limit).unwrap_or(now + FAR), limit }
     }
 
     /// Returns the point in time, for `tokio::time::timeout_at`.

@@ -90,7 +90,7 @@ fn invalid_settings() -> Vec<InvalidDiscovery> {
         },
         InvalidDiscovery::NoTime("registry_lookup"),
         InvalidDiscovery::NoRoom,
-        InvalidDiscovery::Registry(RegistryClientError::InvalidToken),
+        InvalidDiscovery::Credentials(RegistryClientError::InvalidToken),
         InvalidDiscovery::Domain(domain.domain().unwrap_err()),
     ]
 }

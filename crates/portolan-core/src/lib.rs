@@ -75,7 +75,7 @@ pub use remedy::Remedy;
 pub use replace_file::replace_file;
 pub use secret::Secret;
 pub use suggest::suggest;
-pub use tls::TlsConfig;
+pub use tls::{ServerTlsConfig, TlsConfig};
 pub use token_bucket::TokenBucket;
 
 /// The HTTP header in which a client of a registry sends the id of its network stack, so that the registry does not take a

@@ -19,6 +19,29 @@ pub struct TlsConfig {
     pub crl: Option<PathBuf>,
 }
 
+/// The PEM files of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerTlsConfig {
+    /// The certificate, followed by its chain.
+    pub certificate: Option<PathBuf>,
+    /// The key of the certificate, readable by its owner or group only.
+    pub key: Option<PathBuf>,
+    /// The authorities that sign the certificates of clients. Default none: clients are not asked for one.
+    pub client_ca: Option<PathBuf>,
+    /// The lists of certificates that their authorities have revoked (RFC 5280). Default none.
+    pub crl: Option<PathBuf>,
+}
+
+// === impl ServerTlsConfig ===
+
+impl From<ServerTlsConfig> for TlsConfig {
+    fn from(config: ServerTlsConfig) -> Self {
+        let ServerTlsConfig { certificate, key, client_ca, crl } = config;
+        Self { ca: client_ca, certificate, key, crl }
+    }
+}
+
 // === impl TlsConfig ===
 
 impl TlsConfig {

@@ -71,7 +71,7 @@ impl Remedy for DockerError {
                 "run as root or as a member of the group docker, which is as powerful as root; see docs/docker.md".into(),
             ),
             Self::Unreachable { kind: Some(io::ErrorKind::NotFound), .. } => {
-                Some("start Docker, or give the path of its socket with --socket".into())
+                Some("start Docker, or set DOCKER_HOST to its socket, such as unix:///run/user/1000/docker.sock".into())
             }
             Self::Unreachable { .. } => Some("check that Docker runs: `docker info`".into()),
             Self::BadAnswer { .. } => Some("check the path of the socket".into()),

@@ -163,7 +163,12 @@ impl PortAllocator {
 
     /// Inspects one port. Binds it for an instant if no lease on it is in force.
     pub fn check(&self, port: u16) -> PortReport {
-        self.shared.report(port)
+        self.shared.report(port, false)
+    }
+
+    /// Inspects one port for a service that uses it with TCP and with UDP.
+    pub fn check_with_udp(&self, port: u16) -> PortReport {
+        self.shared.report(port, true)
     }
 
     /// Whether the port could be granted now.

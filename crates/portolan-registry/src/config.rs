@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portolan_core::{HostPattern, IpNetwork, REGISTRY_PORT, TlsConfig, Ttl};
+use portolan_core::{HostPattern, IpNetwork, REGISTRY_PORT, ServerTlsConfig, Ttl};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -75,8 +75,8 @@ pub struct RegistryConfig {
     pub import_unsigned: bool,
     /// The certificate with which the registry serves `https://` at `listen_address`, and the authorities of clients'
     /// certificates. Default none: it serves `http://`. The files are read again when they have changed.
-    pub tls: TlsConfig,
-    /// Whether a client by `https://` must show a certificate of `tls.ca`. Default false: one that shows a certificate needs no
+    pub tls: ServerTlsConfig,
+    /// Whether a client by `https://` must show a certificate of `tls.client_ca`. Default false: one that shows a certificate needs no
     /// token, and others need the token.
     pub require_client_certificate: bool,
     /// The file with the policies and identities of clients. The digests of their tokens are beside it, in a file that ends in
@@ -188,7 +188,7 @@ impl Default for RegistryConfig {
             mass_expiry: MassExpiryConfig::default(),
             import_broadcast: true,
             import_unsigned: false,
-            tls: TlsConfig::default(),
+            tls: ServerTlsConfig::default(),
             require_client_certificate: false,
             policies: None,
             trusted_proxies: Vec::new(),

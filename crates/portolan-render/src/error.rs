@@ -104,7 +104,14 @@ impl Remedy for RenderError {
                 Some(format!("correct the template; {FILE} in the command is the new file").into())
             }
             Self::TooManyServices { .. } => Some("split the template".into()),
-            Self::File { .. } | Self::After { .. } => None,
+            Self::File { error, .. } => match error.kind() {
+                io::ErrorKind::NotFound => {
+                    Some("check the path, and that its directory exists".into())
+                }
+                io::ErrorKind::PermissionDenied => Some("let this user read and write it".into()),
+                _ => None,
+            },
+            Self::After { .. } => None,
         }
     }
 }

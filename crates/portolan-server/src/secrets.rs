@@ -86,7 +86,7 @@ impl Remedy for InvalidSecret {
 // === impl Settings ===
 
 impl Settings {
-    /// Reads the secrets that the settings name, and those that a service manager passes, into `token` and
+    /// Reads the secrets that the settings name, and those that a service manager passes, into `token`, `client_token` and
     /// `broadcast.key`. `stronger` says of two settings whether the layer of the first is the stronger one, and `None` if they are in one layer.
     ///
     /// # Errors
@@ -106,6 +106,8 @@ impl Settings {
         } else if self.token.is_none() {
             self.token = credential(TOKEN_CREDENTIAL)?;
         }
+        let file = self.discovery.token_file.as_deref();
+        self.client_token = file.map(|file| read("discovery.token_file", file)).transpose()?;
         let broadcast = &mut self.broadcast;
         if let Some(file) = broadcast.key_file.clone() {
             if broadcast.key.is_some()

@@ -29,6 +29,9 @@ pub struct Settings {
     pub token_file: Option<PathBuf>,
     /// The tokens of registries by their URL, in place of `token`. Secret.
     pub tokens: BTreeMap<String, Secret>,
+    /// The token of `discovery.token_file`, once the secrets have been read.
+    #[serde(skip)]
+    pub client_token: Option<Secret>,
     /// The port allocator.
     pub port_allocator: PortAllocatorConfig,
     /// The service registry.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::future::Future;
 
-use portolan_core::{Remedy, TlsConfig};
+use portolan_core::{Remedy, ServerTlsConfig};
 use portolan_http::{Dialect, HttpState, ServeError};
 use portolan_registry::RegistryConfig;
 use tokio::net::TcpListener;
@@ -71,7 +71,7 @@ impl Transport {
         match self {
             Self::Plain => Ok(()),
             Self::Tls(tls) => tls
-                .replace(config.tls.clone(), client_certificates(config))
+                .replace(config.tls.clone().into(), client_certificates(config))
                 .map_err(|error| invalid(&error)),
         }
     }
@@ -85,8 +85,9 @@ impl Transport {
 
     #[cfg(feature = "full")]
     fn with_tls(config: &RegistryConfig) -> Result<Self, InvalidTls> {
-        let tls = portolan_tls::ServerTls::load(config.tls.clone(), client_certificates(config))
-            .map_err(|error| invalid(&error))?;
+        let tls =
+            portolan_tls::ServerTls::load(config.tls.clone().into(), client_certificates(config))
+                .map_err(|error| invalid(&error))?;
         Ok(Self::Tls(std::sync::Arc::new(tls)))
     }
 
@@ -131,7 +132,7 @@ impl Transport {
 }
 
 fn uses_tls(config: &RegistryConfig) -> bool {
-    config.tls != TlsConfig::default() || config.require_client_certificate
+    config.tls != ServerTlsConfig::default() || config.require_client_certificate
 }
 
 #[cfg(feature = "full")]

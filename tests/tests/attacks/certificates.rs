@@ -85,7 +85,7 @@ impl<'a> Certificates<'a> {
     fn serve(&self, certificate: &str, options: &[String]) -> Result<Process> {
         let own =
             [("certificate", format!("{certificate}.pem")), ("key", format!("{certificate}.key"))];
-        let clients = [("ca", "ca.pem".to_owned()), ("crl", "crl.pem".to_owned())];
+        let clients = [("client_ca", "ca.pem".to_owned()), ("crl", "crl.pem".to_owned())];
         let settings = own.iter().chain(&clients).flat_map(|(key, file)| {
             ["--set".to_owned(), format!("service_registry.tls.{key}={}", self.file(file))]
         });
@@ -243,10 +243,7 @@ fn clients_reject_registries_whose_certificate_does_not_count() {
         ]
         .iter()
         .flat_map(|(key, file)| {
-            [
-                "--set".to_owned(),
-                format!("discovery.registry_tls.{key}={}", certificates.file(file)),
-            ]
+            ["--set".to_owned(), format!("discovery.tls.{key}={}", certificates.file(file))]
         })
         .collect();
         certificates.portolan(&["issue", "former", "--subject", "127.0.0.1"])?;

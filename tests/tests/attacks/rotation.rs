@@ -42,9 +42,9 @@ impl<'a> Stack<'a> {
         let options = [
             set("service_registry.tls.certificate", "registry.pem"),
             set("service_registry.tls.key", "registry.key"),
-            set("service_registry.tls.ca", "ca.pem"),
+            set("service_registry.tls.client_ca", "ca.pem"),
             set("service_registry.tls.crl", "crl.pem"),
-            set("discovery.registry_tls.ca", "ca.pem"),
+            set("discovery.tls.ca", "ca.pem"),
             ["--set".to_owned(), format!("token_file={}", token.display())],
             ["--set".to_owned(), "broadcast.enabled=false".to_owned()],
         ];

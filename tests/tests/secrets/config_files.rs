@@ -70,11 +70,8 @@ fn file_of_the_folder_does_not_redirect_the_key_the_name_servers_or_the_runtime_
         let other = other.display();
         for (setting, file) in [
             ("discovery.dns.servers", "discovery: {dns: {servers: [\"10.9.9.9:53\"]}}".to_owned()),
-            ("discovery.registry_tls.ca", "discovery: {registry_tls: {ca: ./ca.pem}}".to_owned()),
-            (
-                "discovery.registry_tls.key",
-                format!("discovery: {{registry_tls: {{key: {other}}}}}"),
-            ),
+            ("discovery.tls.ca", "discovery: {tls: {ca: ./ca.pem}}".to_owned()),
+            ("discovery.tls.key", format!("discovery: {{tls: {{key: {other}}}}}")),
             (
                 "service_registry.etcd.tls.key",
                 format!("service_registry: {{etcd: {{tls: {{key: {other}}}}}}}"),
@@ -87,6 +84,7 @@ fn file_of_the_folder_does_not_redirect_the_key_the_name_servers_or_the_runtime_
             ("port_allocator.runtime_dir", "port_allocator: {runtime_dir: ./run}".to_owned()),
             ("broadcast.peers", "broadcast: {peers: [\"10.9.9.9:7001\"]}".to_owned()),
             ("token_file", format!("token_file: {other}")),
+            ("discovery.token_file", format!("discovery: {{token_file: {other}}}")),
             ("broadcast.keys", format!("broadcast: {{keys: [{{id: a, file: {other}}}]}}")),
         ] {
             env.write("repository/portolan.yaml", &file)?;

@@ -134,6 +134,28 @@ fn token_comes_from_a_file_a_descriptor_or_a_credential() {
 }
 
 #[test]
+fn clients_send_the_token_of_their_own_file() {
+    isolated(|env| {
+        let _registry = registry(env)?;
+        let file = env.write("client.token", &format!("{TOKEN}\n"))?;
+        fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+        let own = format!("discovery.token_file={}", file.display());
+        let list = || Ok::<_, anyhow::Error>(env.portolan(&["list"])?.args(&["--set", &own]));
+        list()?.run()?.exits(0)?;
+        // It precedes the common token, and is passed on as a file.
+        list()?.env("PORTOLAN_TOKEN", "not the token of this registry").run()?.exits(0)?;
+        let print = ["run", "--name", "web", "--health", "none", "--set", &own, "--", "env"];
+        let child = env.portolan(&print)?.run()?.exits(0)?.stdout;
+        ensure!(child.contains(&format!("PORTOLAN_TOKEN_FILE={}", file.display())), "{child}");
+        ensure!(!child.contains(TOKEN), "{child}");
+        fs::set_permissions(&file, Permissions::from_mode(0o644))?;
+        let refused = list()?.run()?.exits(2)?.stderr;
+        ensure!(refused.contains("discovery.token_file"), "{refused}");
+        Ok(())
+    });
+}
+
+#[test]
 fn configuration_check_opens_key_files() {
     isolated(|env| {
         let key = env.write("channel.key", KEY)?;

@@ -34,7 +34,10 @@ struct Verify {
 impl Audit {
     pub(crate) fn run(self, global: &Global) -> CommandResult {
         let Action::Verify(Verify { files }) = self.action;
-        match portolan_audit::verify(&files)? {
+        let verified = portolan_audit::verify(&files).map_err(|error| {
+            Failure::failed(error).remedy("name files that exist and that this user can read")
+        })?;
+        match verified {
             Ok(verified) => print(&verified, global.json),
             Err(Break { file, line, flaw }) => {
                 Err(Failure::failed(format_args!("{}:{line}: {flaw}", file.display()))

@@ -67,7 +67,7 @@ fn in_registry(
     let context = Context::load(global, None)?;
     let (settings, metrics) = (&context.settings().logging, context.metrics.clone());
     let _audit = logging::start(settings, global, "warn", metrics, false)?;
-    runtime::block_on(&mut Builder::new_current_thread(), command(&context))
+    runtime::block_on(global, &mut Builder::new_current_thread(), command(&context))
 }
 
 fn check(global: &Global, file: Option<PathBuf>) -> CommandResult {

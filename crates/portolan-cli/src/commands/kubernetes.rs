@@ -52,7 +52,7 @@ fn environment(context: &Context) -> impl Iterator<Item = (String, OsString)> {
         [variable::SCOPE, variable::REGISTRY_URL, variable::TOKEN, variable::TOKEN_FILE]
             .contains(&name.as_str())
     });
-    let tls = context.settings().discovery.registry_tls.clone();
+    let tls = context.settings().discovery.tls.clone();
     let files =
         [("CA", tls.ca), ("CERTIFICATE", tls.certificate), ("KEY", tls.key), ("CRL", tls.crl)];
     let files = files.into_iter().filter_map(|(name, file)| {

@@ -6,6 +6,7 @@ mod lease_holder;
 mod list;
 mod owner;
 mod port_args;
+mod wait;
 
 use clap::{Args, Subcommand};
 
@@ -31,6 +32,9 @@ enum Command {
     /// Explains a port: its lease, its listeners, and the rules that apply to it
     #[command(after_help = check::AFTER_HELP)]
     Check(check::Check),
+    /// Waits until a process listens on a port of this host
+    #[command(after_help = wait::AFTER_HELP)]
+    Wait(wait::Wait),
     /// Holds a lease for `ports alloc`
     #[command(hide = true)]
     Hold(lease_holder::Hold),
@@ -43,6 +47,7 @@ impl Ports {
             Command::Release(release) => release.run(context).await,
             Command::List(list) => list.run(context),
             Command::Check(check) => check.run(context),
+            Command::Wait(wait) => wait.run(context).await,
             // Nothing else runs in this process, so that blocking is safe.
             Command::Hold(hold) => hold.run(context),
         }

@@ -8,6 +8,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use portolan_core::quoted;
 use portolan_server::{LIVE_SETTINGS, RegistryServer, Settings};
 use rustix::process::{DumpableBehavior, Resource, getrlimit, setrlimit};
 use serde_json::json;
@@ -38,7 +39,7 @@ It listens on 127.0.0.1:7000 unless an address is given. Other hosts need a toke
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Address to listen on [default: service_registry.listen_address]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = socket_address)]
     listen: Option<SocketAddr>,
     /// Directory that keeps the endpoints across restarts [default: service_registry.data_dir]
     #[arg(long, value_name = "DIRECTORY")]
@@ -173,4 +174,13 @@ fn open_more_files() {
 fn protect_secrets() -> Result<(), Failure> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| Failure::failed(format_args!("cannot protect the memory: {error}")))
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "{} is not an address with a port, expected one such as 127.0.0.1:7000",
+            quoted(text)
+        )
+    })
 }

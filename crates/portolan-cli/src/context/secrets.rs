@@ -28,7 +28,8 @@ impl Context {
         registry_url: &str,
         pass_token: bool,
     ) -> BTreeMap<String, String> {
-        let Settings { token_file, broadcast, .. } = self.settings();
+        let Settings { token_file, broadcast, discovery, .. } = self.settings();
+        let token_file = discovery.token_file.as_ref().or(token_file.as_ref());
         let mut variables = BTreeMap::new();
         let mut put = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
         put(variable::SCOPE, self.scope.as_str());
@@ -38,7 +39,7 @@ impl Context {
         put(variable::BROADCAST_IPV6, &broadcast.ipv6.to_string());
         put(variable::BROADCAST_ADDRESS, &broadcast.multicast_address.to_string());
         let files = [
-            (variable::TOKEN_FILE, token_file.as_deref()),
+            (variable::TOKEN_FILE, token_file.map(PathBuf::as_path)),
             (variable::BROADCAST_KEY_FILE, broadcast.key_file.as_deref()),
         ];
         for (name, file) in files {
@@ -67,7 +68,7 @@ impl Context {
     /// Returns the token for a registry: the one that is named for its URL, else the common one. Several servers of a
     /// registry have one token.
     pub(super) fn token_for(&self, urls: &str) -> Option<Secret> {
-        let Settings { token, tokens, .. } = self.settings();
+        let tokens = &self.settings().tokens;
         let named = |url: &str| {
             let url = normalized_url(url).ok()?;
             let is_url = |key: &str| normalized_url(key).is_ok_and(|key| key == url);
@@ -78,15 +79,25 @@ impl Context {
             Some([first, rest @ ..]) if rest.iter().all(|other| other == first) => {
                 Some((*first).clone())
             }
-            _ => token.clone(),
+            _ => self.client_token().cloned(),
         }
+    }
+
+    /// Returns the token that clients send unless another one is named for the URL of a registry.
+    pub(super) fn client_token(&self) -> Option<&Secret> {
+        let Settings { token, client_token, .. } = self.settings();
+        client_token.as_ref().or(token.as_ref())
     }
 
     /// Returns the file that a token comes from, if it can be read again.
     pub(super) fn file_of(&self, token: &Secret) -> Option<PathBuf> {
-        let Settings { token: common, token_file, .. } = self.settings();
-        let is_common = common.as_ref() == Some(token);
-        token_file.clone().filter(|file| is_common && !is_descriptor(file))
+        let Settings { token: common, token_file, client_token, discovery, .. } = self.settings();
+        let file = match Some(token) {
+            of_client if of_client == client_token.as_ref() => &discovery.token_file,
+            of_all if of_all == common.as_ref() => token_file,
+            _ => &None,
+        };
+        file.clone().filter(|file| !is_descriptor(file))
     }
 }
 

@@ -14,7 +14,8 @@ fn defaults_are_those_of_the_specification() {
         "enabled": true,
         "registry_url": "http://localhost:7000",
         "registry_urls": [],
-        "registry_tls": {"ca": null, "certificate": null, "key": null, "crl": null},
+        "token_file": null,
+        "tls": {"ca": null, "certificate": null, "key": null, "crl": null},
         "strategies": ["default", "registry", "broadcast", "dns", "config"],
         "race": false,
         "timeouts": {

@@ -18,12 +18,20 @@ pub enum RegistryClientError {
         reason: String,
     },
     /// The certificates of the client cannot be used. Retrying does not help.
-    #[error("discovery.registry_tls: {problem}")]
+    #[error("discovery.tls: {problem}")]
     InvalidTls {
         /// What is wrong.
         problem: String,
         /// What resolves it.
         remedy: Option<String>,
+    },
+    /// The file of the token cannot be used. Retrying helps once it can be read.
+    #[error("discovery.token_file: {problem}")]
+    InvalidTokenFile {
+        /// What is wrong.
+        problem: String,
+        /// What resolves it.
+        remedy: String,
     },
     /// The token contains a character that a header cannot carry. Retrying does not help.
     #[error("the registry token contains a control character")]
@@ -179,14 +187,15 @@ impl Remedy for RegistryClientError {
     fn remedy(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::InvalidToken => Some("check PORTOLAN_TOKEN".into()),
+            Self::InvalidTokenFile { remedy, .. } => Some(remedy.clone().into()),
             Self::InvalidTls { remedy, .. } => remedy.clone().map(Into::into),
             Self::Unreachable { reason, .. } if reason.contains("invalid peer certificate") => Some(
-                "set discovery.registry_tls.ca to the authority that signs the registry's certificate, and use a host that is in \
+                "set discovery.tls.ca to the authority that signs the registry's certificate, and use a host that is in \
                  the certificate"
                     .into(),
             ),
             Self::Unreachable { reason, .. } if reason.contains("fatal alert") => Some(
-                "set discovery.registry_tls.certificate and key to a certificate that the registry accepts".into(),
+                "set discovery.tls.certificate and key to a certificate that the registry accepts".into(),
             ),
             // With TLS 1.3 a server refuses a certificate after the handshake, and its alert may come too late (RFC 8446, section 2).
             Self::Unreachable { url, reason }
@@ -194,7 +203,7 @@ impl Remedy for RegistryClientError {
             {
                 Some(
                     "the registry ends the connection at once, see its log; if it requires certificates of clients, set \
-                     discovery.registry_tls.certificate and key"
+                     discovery.tls.certificate and key"
                         .into(),
                 )
             }

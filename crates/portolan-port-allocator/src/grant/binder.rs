@@ -64,9 +64,10 @@ pub(crate) enum Refusal {
     Distinguish,
 }
 
-/// Checks whether the TCP port can be bound on every address now.
-pub(crate) fn probe(port: u16) -> Result<(), BindError> {
-    Binder::default().bind_tcp_everywhere(port, Refusal::Distinguish).map(drop)
+/// Checks whether the TCP port, and the UDP port if it is to be, can be bound on every address now.
+pub(crate) fn probe(port: u16, udp: bool) -> Result<(), BindError> {
+    let _tcp = Binder::default().bind_tcp_everywhere(port, Refusal::Distinguish)?;
+    if udp { bind_udp_everywhere(port).map(drop) } else { Ok(()) }
 }
 
 // === impl Binder ===

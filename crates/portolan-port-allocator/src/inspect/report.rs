@@ -46,14 +46,14 @@ pub enum PortState {
 // === impl Shared ===
 
 impl Shared {
-    /// Inspects one port.
-    pub(crate) fn report(&self, port: u16) -> PortReport {
+    /// Inspects one port for TCP, or for TCP and UDP.
+    pub(crate) fn report(&self, port: u16, udp: bool) -> PortReport {
         let holder = self.has_table().then(|| self.snapshot().holder(port)).flatten();
         let bound_by = owners_of_ports(&[port]).remove(&port);
         let state = match holder {
             // A leased port is not bound: its holder may be about to bind it.
             Some(_) => PortState::Leased,
-            None => self.state_without_lease(port),
+            None => self.state_without_lease(port, udp),
         };
         // The owner of connections in TIME-WAIT does not use the port.
         let has_one = matches!(state, PortState::Leased | PortState::Taken);
@@ -61,8 +61,8 @@ impl Shared {
         PortReport { port, state, holder, bound_by: bound_by.filter(|_| has_one), pools }
     }
 
-    fn state_without_lease(&self, port: u16) -> PortState {
-        match binder::probe(port) {
+    fn state_without_lease(&self, port: u16, udp: bool) -> PortState {
+        match binder::probe(port, udp) {
             _ if port == 0 => PortState::Outside,
             Err(BindError::NotPermitted) => PortState::NotPermitted,
             Err(_) => PortState::Taken,

@@ -51,8 +51,10 @@ async fn file_that_its_command_rejects_does_not_replace_the_former_one() {
 
 #[tokio::test]
 async fn directory_that_is_missing_is_an_error_with_its_path() {
-    let error = OutputFile::new("/nonexistent/file").write("a").await.unwrap_err().to_string();
-    assert!(error.starts_with("/nonexistent/file: "), "{error}");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("missing/file");
+    let error = OutputFile::new(&path).write("a").await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}: ", path.display())), "{error}");
 }
 
 /// Only root can give a link to another user; for others `place/tests.rs` shows the same.

@@ -36,7 +36,7 @@ impl Init {
             return Ok(Exit::Done);
         }
         output::line(format_args!(
-            "Authority {name:?} created in {}.\n\nClients trust it with the setting\n\n  discovery.registry_tls.ca: {}",
+            "Authority {name:?} created in {}.\n\nClients trust it with the setting\n\n  discovery.tls.ca: {}",
             directory.display(),
             ca.display()
         ))?;
@@ -63,7 +63,7 @@ impl Issue {
         }
         let section = match purpose {
             Purpose::Server => "service_registry:\n  tls:",
-            Purpose::Client => "discovery:\n  registry_tls:",
+            Purpose::Client => "discovery:\n  tls:",
         };
         // A server with the authority of clients asks them for certificates, which is another decision.
         let ca = tls.ca.as_deref().filter(|_| purpose == Purpose::Client);

@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use clap::Args;
+use portolan_core::quoted;
 use portolan_host_facts::user_name;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
@@ -148,7 +149,8 @@ fn release_lease(lease: &str) -> Result<(), Failure> {
         |error: io::Error| Failure::failed(format_args!("cannot release the lease: {error}"));
     let connected = address_of(lease).and_then(|address| UnixStream::connect_addr(&address));
     let mut holder = connected.map_err(|error| match error.kind() {
-        io::ErrorKind::ConnectionRefused => no_lease(lease),
+        // Also of a name that is longer than the name of a socket may be.
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput => no_lease(lease),
         _ => failed(error),
     })?;
     check_user(lease, &holder)?;
@@ -176,6 +178,6 @@ fn check_user(lease: &str, holder: &UnixStream) -> Result<(), Failure> {
 }
 
 fn no_lease(lease: &str) -> Failure {
-    Failure::failed(format_args!("no lease {lease:?}; it may have ended with its owner"))
+    Failure::failed(format_args!("no lease {}; it may have ended with its owner", quoted(lease)))
         .remedy("use the name that `ports alloc` printed, not the port")
 }

@@ -21,6 +21,9 @@ pub(super) struct Check {
     /// Port to explain
     #[arg(value_parser = port::parse)]
     port: u16,
+    /// Explain whether it can be leased for UDP as well
+    #[arg(long)]
+    udp: bool,
 }
 
 /// The explanation of a port.
@@ -49,7 +52,10 @@ impl Check {
         let rules = PortRule::all(self.port, config, &SystemPorts::read());
         let with_text = |rule: PortRule| RuleText { text: rule.to_string(), rule };
         let explanation = Explanation {
-            report: allocator.check(self.port),
+            report: match self.udp {
+                true => allocator.check_with_udp(self.port),
+                false => allocator.check(self.port),
+            },
             listeners: allocator.listeners(self.port),
             rules: rules.into_iter().map(with_text).collect(),
         };

@@ -113,9 +113,9 @@ fn guard_is_refused_beside_another_guard() {
     let port = free_port();
     let guard = bind_free(port, &request(Depth::Guarded));
     assert!(matches!(bind(port, &request(Depth::Guarded)), Err(BindError::InUse)));
-    assert!(matches!(probe(port), Err(BindError::InUse)));
+    assert!(matches!(probe(port, false), Err(BindError::InUse)));
     drop(guard);
-    assert!(probe(port).is_ok());
+    assert!(probe(port, false).is_ok());
 }
 
 #[test]
