@@ -2,7 +2,8 @@
 """How long a large stack takes to start and to stop: python3 benches/stack.py PORTOLAN [SERVICES]
 
 Each service is a server that only listens, in Perl, since that starts fast. They are also started and stopped without Portolan, one
-after the other, as what the programs themselves cost. A second run has one more service that writes as many lines as it can.
+after the other, as what the programs themselves cost. A second run has one more service that writes as many lines as it can. The CPU
+time is that of all processes, from the start of the first to the end of the last, and per service.
 """
 
 import os
@@ -21,6 +22,12 @@ while (my $c = $s->accept) { close $c }
 FIRST_PORT = 21000
 
 
+def cpu_time():
+    """That of all children that have ended, and of theirs."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def wait_for_port(port):
     while True:
         try:
@@ -32,7 +39,7 @@ def wait_for_port(port):
 
 def plain(count, directory):
     """Starts and ends the programs themselves."""
-    began = time.monotonic()
+    began, before = time.monotonic(), cpu_time()
     programs = []
     for port in range(FIRST_PORT, FIRST_PORT + count):
         environment = dict(os.environ, PORT=str(port))
@@ -44,7 +51,7 @@ def plain(count, directory):
         program.terminate()
     for program in programs:
         program.wait()
-    return started - began, time.monotonic() - started
+    return started - began, time.monotonic() - started, cpu_time() - before
 
 
 def stack(portolan, count, directory, flood):
@@ -60,7 +67,7 @@ def stack(portolan, count, directory, flood):
     environment["PORTOLAN_BROADCAST__ENABLED"] = "false"
     environment["PORTOLAN_SERVICE_REGISTRY__ALLOW_ROOT"] = "true"
     environment["PORTOLAN_SERVICE_REGISTRY__LISTEN_ADDRESS"] = "127.0.0.1:20999"
-    began = time.monotonic()
+    began, before = time.monotonic(), cpu_time()
     up = subprocess.Popen([portolan, "up"], cwd=directory, env=environment, stdout=subprocess.PIPE, text=True)
     healthy = set()
     for line in up.stdout:
@@ -75,8 +82,7 @@ def stack(portolan, count, directory, flood):
     status = up.wait()
     stopped = time.monotonic()
     assert status == 0, status
-    cpu = os.times()
-    return started - began, stopped - started, cpu.children_user + cpu.children_system
+    return started - began, stopped - started, cpu_time() - before
 
 
 def main():
@@ -85,11 +91,13 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         with open(f"{directory}/serve.pl", "w") as file:
             file.write(SERVE)
-        print("the programs alone:   started in {:5.2f} s, ended in {:5.2f} s".format(*plain(count, directory)))
-        for flood in (False, True):
-            started, stopped, cpu = stack(portolan, count, directory, flood)
-            what = "with a flood:        " if flood else "portolan up:         "
-            print(f"{what} started in {started:5.2f} s, ended in {stopped:5.2f} s, {cpu:.1f} s of CPU time so far")
+        print(f"the programs alone: {report(count, *plain(count, directory))}")
+        print(f"portolan up:        {report(count, *stack(portolan, count, directory, flood=False))}")
+        print(f"with a flood:       {report(count, *stack(portolan, count, directory, flood=True))}")
+
+
+def report(count, started, stopped, cpu):
+    return f"started in {started:5.2f} s, ended in {stopped:5.2f} s, {cpu:5.1f} s of CPU time, {1000 * cpu / count:4.0f} ms a service"
 
 
 main()
