@@ -9,7 +9,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use crate::processes::{
-    Process, ProcessStat, are_descriptors_visible, process_ids, socket_holders, user_ids, user_name,
+    Process, ProcessStat, are_descriptors_visible, process_and_known_descendants, process_ids,
+    socket_holders, user_ids, user_name,
 };
 use crate::sockets::{Socket, listening_sockets};
 
@@ -67,7 +68,7 @@ impl ProcessFamily {
     pub fn listeners_on(&self, port: u16, deputies: Deputies<'_>) -> PortListeners {
         let sockets = listening_sockets(port);
         let inodes: HashSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
-        let holders = socket_holders(&inodes);
+        let holders = self.holders(&inodes);
         let mut found = PortListeners::default();
         let mut hidden_users = None;
         for socket in sockets {
@@ -77,6 +78,14 @@ impl ProcessFamily {
             }
         }
         found
+    }
+
+    /// Returns the processes that have the sockets open. Those outside the family are not looked for if it has all of them: a host has
+    /// many processes, and a program is usually the only one on its port.
+    fn holders(&self, inodes: &HashSet<u64>) -> HashMap<u64, Vec<u32>> {
+        let own = process_and_known_descendants(self.root).into_iter().filter(|pid| self.has(*pid));
+        let own = socket_holders(own, inodes);
+        if own.len() == inodes.len() { own } else { socket_holders(process_ids(), inodes) }
     }
 
     fn stranger(

@@ -11,6 +11,9 @@ use serde::Serialize;
 
 use crate::files;
 
+/// Of how many processes [`process_and_known_descendants`] looks for children.
+const MAX_KNOWN: usize = 64;
+
 mod descendants;
 mod environment;
 mod stat;
@@ -64,10 +67,13 @@ pub fn socket_owners(inodes: &[u64]) -> HashMap<u64, Process> {
     owners
 }
 
-/// Returns the processes that have each socket open, by the socket's inode, as far as this user may see it.
-pub(crate) fn socket_holders(inodes: &HashSet<u64>) -> HashMap<u64, Vec<u32>> {
+/// Returns which of these processes have each socket open, by the socket's inode, as far as this user may see it.
+pub(crate) fn socket_holders(
+    pids: impl IntoIterator<Item = u32>,
+    inodes: &HashSet<u64>,
+) -> HashMap<u64, Vec<u32>> {
     let mut holders: HashMap<u64, Vec<u32>> = HashMap::new();
-    for pid in process_ids().filter(|_| !inodes.is_empty()) {
+    for pid in pids.into_iter().filter(|_| !inodes.is_empty()) {
         for inode in socket_inodes(pid).filter(|inode| inodes.contains(inode)) {
             holders.entry(inode).or_default().push(pid);
         }
@@ -100,6 +106,22 @@ pub fn is_group_running(group: u32) -> bool {
 pub fn child_processes(pid: u32) -> Vec<u32> {
     let children = files::read(&format!("/proc/{pid}/task/{pid}/children"));
     children.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+}
+
+/// Returns a process and some of those that descend from it, by what the kernel tells of each: far cheaper than looking at every process
+/// of the host, but a process that starts or ends meanwhile may be missing.
+pub(crate) fn process_and_known_descendants(pid: u32) -> Vec<u32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(pid) = found.get(next).copied().filter(|_| next < MAX_KNOWN) {
+        for thread in file_names(&format!("/proc/{pid}/task")) {
+            let children = files::read(&format!("/proc/{pid}/task/{thread}/children"));
+            let children = children.split_whitespace().filter_map(|id| id.parse().ok());
+            found.extend(children.filter(|child| !found.contains(child)).collect::<Vec<u32>>());
+        }
+        next += 1;
+    }
+    found
 }
 
 /// Returns the name of the file that the process executes. The process's own name is `exe` if the
@@ -210,6 +232,10 @@ mod tests {
             .output()
             .unwrap();
         assert!(!parent.stdout.is_empty(), "the kernel tells");
+        // A child of any thread of this process.
+        let own = std::process::id();
+        assert!(process_and_known_descendants(own).contains(&shell.id()));
+        assert_eq!(process_and_known_descendants(shell.id()), [shell.id()]);
         drop(shell.stdin.take());
         shell.wait().unwrap();
         assert!(child_processes(u32::MAX).is_empty());

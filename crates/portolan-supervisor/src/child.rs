@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_host_facts::child_processes;
+use portolan_host_facts::{ProcessStat, child_processes};
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child as Process, ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::Notify;
@@ -170,11 +170,23 @@ impl Child {
         // The caller's own wait returns the same error.
         _ = self.wait().await;
         if let Some(group) = self.pid.filter(|_| self.own_group) {
-            while process_group::is_running(group) {
+            while !self.is_alone() && process_group::is_running(group) {
                 tokio::time::sleep(REFRESH_INTERVAL).await;
             }
         }
         self.descendants_exited().await;
+    }
+
+    /// Returns whether the program has ended and is the only child of its shim, so that nothing of it goes on. `false` if the kernel does not
+    /// tell.
+    fn is_alone(&self) -> bool {
+        let (Some(_), Some(shim), Some(program)) = (&self.link, self.process.id(), self.pid())
+        else {
+            return false;
+        };
+        // A zombie has no children, and those of its descendants that have lost their parents are children of the shim.
+        let is_zombie = || ProcessStat::read(program).is_some_and(|stat| !stat.is_running());
+        child_processes(shim) == [program] && is_zombie()
     }
 
     /// Ends what the program has left in other groups and sessions, and waits for its end.

@@ -82,7 +82,7 @@ pub fn run(options: &ShimOptions) -> io::Result<()> {
     let own = [own[0], own[1], ended.0.as_raw_fd(), ended.1.as_raw_fd()];
     leave_descriptors(&own)?;
     supervise(program, &life, &mut report, &ended.0)?;
-    end::all(program);
+    end::all();
     Ok(())
 }
 

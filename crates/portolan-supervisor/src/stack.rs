@@ -26,11 +26,12 @@ mod vocabulary;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use portolan_core::Protocol;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +55,10 @@ use instance::Instance;
 /// The default time between the stop signal and SIGKILL. It begins for a service once those that need it have ended, so that
 /// each has all of it.
 pub const GRACE: Duration = Duration::from_secs(4);
+
+/// How many programs are started at a time for each processor. A start takes processor time, and further ones would only keep the
+/// registry and the health checks of those that run already from theirs.
+const STARTS: usize = 2;
 
 /// A stack whose instances are planned but not started.
 #[derive(Debug)]
@@ -148,6 +153,8 @@ impl Stack {
         stop: &StopRequest,
     ) -> StackEnd {
         let first_failure = FirstFailure::default();
+        let starts = available_parallelism().map_or(1, usize::from).saturating_mul(STARTS);
+        let starts = Arc::new(Semaphore::new(starts));
         let mut running: Vec<(CancellationToken, JoinSet<()>)> = Vec::new();
         for level in self.levels {
             let (token, mut tasks) = (CancellationToken::new(), JoinSet::new());
@@ -170,6 +177,7 @@ impl Stack {
                     force: stop.force.clone(),
                     grace: planned.grace,
                     restart: planned.restart,
+                    starts: starts.clone(),
                     first_failure: first_failure.clone(),
                 };
                 tasks.spawn(instance.run());

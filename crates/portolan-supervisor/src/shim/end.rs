@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use portolan_host_facts::{ProcessStat, child_processes, descendants};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 /// The time between SIGTERM and SIGKILL, if Portolan was killed. Nothing is left within a second.
@@ -12,11 +13,15 @@ const KILLING: Duration = Duration::from_secs(2);
 const INTERVAL: Duration = Duration::from_millis(10);
 
 /// Ends the program and every other descendant.
-pub(super) fn all(program: Pid) {
-    if signal_descendants(own(), Signal::TERM) && !wait(program, GRACE, || {}) {
+pub(super) fn all() {
+    // Nobody sends the program a signal any more.
+    if !has_children() {
+        return;
+    }
+    if signal_descendants(own(), Signal::TERM) && !wait(GRACE, || {}) {
         let kill = || _ = signal_descendants(own(), Signal::KILL);
         kill();
-        wait(program, KILLING, kill);
+        wait(KILLING, kill);
     }
 }
 
@@ -25,6 +30,18 @@ pub(super) fn reap_others(program: Pid) {
     for child in child_processes(own()) {
         if let Some(pid) = Pid::from_raw(child.cast_signed()).filter(|pid| *pid != program) {
             _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+    }
+}
+
+/// Waits for children that have ended. Returns whether others are left. A descendant of a subreaper is a child once its parent has ended, so
+/// without a child there is no descendant; this needs no look at every process of the host.
+fn has_children() -> bool {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
         }
     }
 }
@@ -47,7 +64,7 @@ pub(crate) fn signal_process(pid: u32, start_time: u64, signal: Signal) {
         Ok(descriptor) if is_same() => {
             _ = rustix::process::pidfd_send_signal(descriptor, signal);
         }
-        Err(rustix::io::Errno::NOSYS) if is_same() => {
+        Err(Errno::NOSYS) if is_same() => {
             _ = rustix::process::kill_process(number, signal);
         }
         _ => {}
@@ -55,11 +72,10 @@ pub(crate) fn signal_process(pid: u32, start_time: u64, signal: Signal) {
 }
 
 /// Waits until no descendant is left. Returns whether there is none.
-fn wait(program: Pid, limit: Duration, mut again: impl FnMut()) -> bool {
+fn wait(limit: Duration, mut again: impl FnMut()) -> bool {
     let mut left = limit;
     loop {
-        reap_others(program);
-        if descendants(own()).is_empty() {
+        if !has_children() {
             return true;
         }
         if left.is_zero() {

@@ -5,11 +5,12 @@ mod supervise;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_core::{HealthStatus, Protocol, ServiceName};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -48,6 +49,8 @@ pub(super) struct Instance {
     pub(super) force: CancellationToken,
     pub(super) grace: Duration,
     pub(super) restart: Restart,
+    /// Permits to start a program, shared by the stack.
+    pub(super) starts: Arc<Semaphore>,
     pub(super) first_failure: FirstFailure,
 }
 

@@ -55,7 +55,13 @@ impl Instance {
         if let Terminal::Own(size) = &mut spec.terminal {
             *size = *self.window.borrow();
         }
-        let mut service = match Service::start(spec, self.deps.clone()).await {
+        let Some(permit) = self.stop.run_until_cancelled(self.starts.acquire()).await else {
+            files.end().await;
+            return InstanceState::Exited { code: 0 };
+        };
+        let started = Service::start(spec, self.deps.clone()).await;
+        drop(permit);
+        let mut service = match started {
             Ok(service) => service,
             Err(error) => return failed_state(error.with_remedy(), error.exit_code()),
         };
