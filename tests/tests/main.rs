@@ -40,6 +40,7 @@ mod integrations_http;
 mod ipv6_only;
 #[cfg(feature = "full")]
 mod kubernetes;
+mod large_stack;
 mod late_networks;
 mod layers;
 mod live_settings;

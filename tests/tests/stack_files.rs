@@ -181,6 +181,56 @@ services:
 }
 
 #[test]
+fn stop_command_comes_before_the_signal() {
+    isolated(|env| {
+        let file = format!(
+            "\
+services:
+  cache:
+    command: {REDIS}
+    port: 6391
+    shell: true
+    stop_command: 'echo \"stopping $MAINPID on {{port}}\"; exec redis-cli -p {{port}} shutdown save'
+  deaf:
+    command: sh -c 'trap \"echo got the signal; exit 0\" TERM; while :; do sleep 0.1; done'
+    port: none
+    stop_command: sh -c 'echo cannot; exit 3'
+  slow: {{command: sleep 1000, port: none, grace: 1s, stop_command: sleep 1001}}
+"
+        );
+        let mut up = up(env, &file, &[])?;
+        up.wait_until("Redis", || redis::ping(6391))?;
+        let redis = redis_process(6391)?;
+        for service in ["deaf", "slow"] {
+            up.wait_for_line(&format!("{service:<12} * pid "))?;
+        }
+        let ended = up.terminate()?.exits(0)?;
+        let output = up.output();
+        let pid = redis.as_raw_nonzero();
+        for line in [
+            format!("cache        | stopping {pid} on 6391"),
+            "deaf         | cannot".to_owned(),
+            "deaf         | got the signal".to_owned(),
+            "service_name=deaf reason=\"exit status 3\" signal=SIGTERM".to_owned(),
+            "service_name=slow reason=\"it did not end in time\"".to_owned(),
+        ] {
+            ensure!(output.contains(&line), "{line:?} is not in {output}{ended:?}");
+        }
+        // It saves nothing after a signal.
+        ensure!(env.directory().join("dump.rdb").exists(), "{output}");
+        let left = env.processes()?.into_iter().find(|(_, command)| command.contains("sleep 100"));
+        ensure!(left.is_none(), "{left:?}");
+        // There is no socket of the program in it.
+        let file =
+            format!("services: {{cache: {{command: \"{REDIS}\", stop_command: 'x {{fd}}'}}}}");
+        env.write("portolan.yaml", &file)?;
+        let checked = env.portolan(&["config", "check"])?.run()?.exits(2)?;
+        ensure!(checked.stderr.contains("services.cache.stop_command"), "{}", checked.stderr);
+        Ok(())
+    });
+}
+
+#[test]
 fn only_the_named_services_start_with_what_they_need() {
     isolated(|env| {
         let file = format!(

@@ -30,8 +30,8 @@ pub(crate) struct SyntaxError {
 
 /// Parses one document; `None` if it is empty.
 pub(crate) fn parse(text: &str, path: &Arc<Path>) -> Result<Option<Node>, SyntaxError> {
-    let shape: Option<Spanned<Shape>> =
-        serde_saphyr::from_str_with_options(text, options()).map_err(|error| syntax(&error))?;
+    let shape: Option<Spanned<Shape>> = serde_saphyr::from_str_with_options(text, options())
+        .map_err(|error| syntax(&error).with_hint(text))?;
     let place = |at: &Location| Origin::File {
         path: Arc::clone(path),
         line: at.line().max(1),
@@ -46,6 +46,27 @@ pub(crate) fn parse_value(text: &str, origin: &Origin) -> Result<Option<Node>, S
         serde_saphyr::from_str_with_options(text, options()).map_err(|error| syntax(&error))?;
     let place = |_: &Location| origin.clone();
     Ok(shape.map(|shape| Converter { text, place }.node(shape)))
+}
+
+// === impl SyntaxError ===
+
+impl SyntaxError {
+    /// Adds what is the usual cause if a plain text in the line has a brace, as in `{command: serve {port}}`.
+    fn with_hint(mut self, text: &str) -> Self {
+        let line = usize::try_from(self.line - 1).ok().and_then(|line| text.lines().nth(line));
+        if line.is_some_and(has_brace_in_plain_text) {
+            self.message +=
+                "; a text with braces needs quotation marks in a map or list in braces or brackets";
+        }
+        self
+    }
+}
+
+fn has_brace_in_plain_text(line: &str) -> bool {
+    line.match_indices('{').any(|(at, _)| {
+        let before = line[..at].trim_end().chars().next_back();
+        before.is_some_and(|before| !":,[{-".contains(before))
+    })
 }
 
 fn options() -> Options {

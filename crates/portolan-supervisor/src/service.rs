@@ -15,6 +15,7 @@ mod port_spec;
 mod registration;
 mod spec;
 mod start;
+mod stop_command;
 mod validate;
 
 use std::process::ExitStatus;
@@ -39,12 +40,13 @@ pub use port_spec::{InvalidNamedPort, NamedPort, PortSpec};
 pub use spec::ServiceSpec;
 pub use validate::{InvalidService, validate};
 
-use crate::child::{Child, ProcessTree};
+use crate::child::{Child, Launch, ProcessTree};
 use crate::handoff::Helpers;
 use crate::leftovers::OwnerRecord;
 use crate::shim::ShimCommand;
 use leases::Leases;
 use listen_watch::ListenWatch;
+use start::Started;
 
 /// The time in which a failing program may have failed because its port was taken. A program that
 /// does not listen by then is logged.
@@ -82,6 +84,7 @@ pub struct Service {
     allocator: Option<PortAllocator>,
     leases: Option<Leases>,
     child: Child,
+    stop_command: Option<Launch>,
     agent: Option<Agent>,
     watch: Option<ListenWatch>,
     started: Instant,
@@ -118,13 +121,14 @@ impl Service {
             None => None,
         };
         let leases = start::lease_ports(&spec, &deps, allocator.as_ref())?;
-        let (leases, child) = start::program(&spec, &deps, leases).await?;
+        let Started { leases, child, stop_command } = start::program(&spec, &deps, leases).await?;
         let mut service = Self {
             spec,
             deps,
             allocator,
             leases,
             child,
+            stop_command,
             agent: None,
             watch: None,
             started: Instant::now(),

@@ -105,6 +105,7 @@ impl TestEnv {
             placeholders: Default::default(),
             account: None,
             directory: Some(self.folder.path().to_owned()),
+            stop_command: None,
             stop_signal: None,
             terminal: Terminal::Captured { closed_stdin: true },
         }

@@ -55,6 +55,19 @@ fn scalars_keep_their_spelling_and_their_quotes() {
 }
 
 #[test]
+fn brace_in_a_plain_text_is_answered_with_quotation_marks() {
+    let message = |text: &str| read(text).unwrap_err().message;
+    let hinted = |text: &str| message(text).contains("needs quotation marks");
+    assert!(
+        hinted("a: {command: serve {port} --fast}\n"),
+        "{}",
+        message("a: {command: serve {port} --fast}")
+    );
+    assert!(!hinted("a: {b: {c: 1}, d: }]\n"));
+    assert!(node("a: serve {port}\nb: {c: '{port}'}").get("b").is_some());
+}
+
+#[test]
 fn values_and_keys_have_their_place() {
     let node = node("a:\n  b: 5\nlist:\n  - one\n  - two\n");
     assert_eq!(place(node.get("a").unwrap().get("b").unwrap()), (2, 6));

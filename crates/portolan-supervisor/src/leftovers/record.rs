@@ -115,14 +115,17 @@ pub(super) fn abandoned(runtime_directory: &Path) -> io::Result<Vec<Abandoned>> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
-    let paths = entries.flatten().map(|entry| entry.path()).take(MAX_RECORDS);
-    Ok(paths.filter_map(|path| read_abandoned(&path)).collect())
+    let paths = entries.flatten().map(|entry| entry.path());
+    // The limit is one of records: other files must not hide them.
+    Ok(paths.filter_map(|path| read_abandoned(&path)).take(MAX_RECORDS).collect())
 }
 
 fn read_abandoned(path: &Path) -> Option<Abandoned> {
     let is_record = path.extension().is_some_and(|end| end == SUFFIX);
     let id = path.file_stem()?.to_str().filter(|_| is_record)?.to_owned();
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    // Opening a FIFO would wait for a writer.
+    let flags = rustix::fs::OFlags::NOFOLLOW.union(rustix::fs::OFlags::NONBLOCK);
+    let flags = flags.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
     let found = file.metadata().ok()?;
     let own = rustix::process::geteuid().as_raw();
@@ -135,4 +138,51 @@ fn read_abandoned(path: &Path) -> Option<Abandoned> {
     }
     let content = serde_json::from_reader(&file).ok()?;
     Some(Abandoned { id, content, path: path.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(start_time: u64) -> String {
+        format!(r#"{{"kind":"up","pid":1,"start_time":{start_time},"scope":"default"}}"#)
+    }
+
+    #[test]
+    fn only_unlocked_records_of_this_user_are_abandoned() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = OwnerRecord::create(folder.path(), OwnerKind::Run, Scope::default()).unwrap();
+        let runs = folder.path().join(DIRECTORY);
+        fs::write(runs.join("left.json"), content(7)).unwrap();
+        fs::write(runs.join("other.txt"), content(7)).unwrap();
+        for (name, text) in
+            [("empty.json", ""), ("list.json", "[1]"), ("deep.json", &"[".repeat(9999))]
+        {
+            fs::write(runs.join(name), text).unwrap();
+        }
+        fs::write(runs.join("large.json"), content(7) + &" ".repeat(70_000)).unwrap();
+        fs::create_dir(runs.join("directory.json")).unwrap();
+        std::os::unix::fs::symlink("left.json", runs.join("link.json")).unwrap();
+        // Nobody writes to it.
+        let fifo = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, runs.join("fifo.json"), fifo.0, fifo.1, 0).unwrap();
+        let found = abandoned(folder.path()).unwrap();
+        let names: Vec<&str> = found.iter().map(|record| record.id.as_str()).collect();
+        assert_eq!(names, ["left"]);
+        assert_eq!(found[0].content.start_time, 7);
+        drop(own);
+        assert_eq!(abandoned(folder.path()).unwrap().len(), 1, "it removes its record");
+    }
+
+    #[test]
+    fn many_other_files_hide_no_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs = folder.path().join(DIRECTORY);
+        fs::create_dir(&runs).unwrap();
+        for number in 0..=MAX_RECORDS {
+            fs::write(runs.join(format!("{number}.txt")), "").unwrap();
+        }
+        fs::write(runs.join("left.json"), content(7)).unwrap();
+        assert_eq!(abandoned(folder.path()).unwrap().len(), 1);
+    }
 }

@@ -27,8 +27,7 @@ impl Service {
     /// Does the same with this signal.
     pub async fn stop_by(mut self, signal: StopSignal, grace: Duration) -> io::Result<ExitStatus> {
         let began = Instant::now();
-        self.drain(grace).await;
-        self.deregister().await;
+        self.withdraw(grace).await;
         let ended = self.child.stop(signal, grace.saturating_sub(began.elapsed())).await;
         self.report_kill(&ended, began.elapsed());
         // A daemonised descendant may still use the port, so it keeps the lease.
@@ -36,6 +35,12 @@ impl Service {
             leases.leave_to_children();
         }
         ended
+    }
+
+    /// Publishes that the service is about to stop, waits until callers have left, within the grace period, and deregisters it.
+    pub async fn withdraw(&mut self, grace: Duration) {
+        self.drain(grace).await;
+        self.deregister().await;
     }
 
     /// A program that is killed may have lost data.

@@ -79,7 +79,9 @@ impl Service {
             allocated_port = leases.as_ref().map(Leases::port),
             "Foreign process took the port, starting the program again on the next one"
         );
-        (self.leases, self.child) = start::program(&self.spec, &self.deps, leases).await?;
+        let started = start::program(&self.spec, &self.deps, leases).await?;
+        (self.leases, self.child) = (started.leases, started.child);
+        self.stop_command = started.stop_command;
         self.started = Instant::now();
         self.ports_tried += 1;
         self.watch_or_register().await

@@ -57,6 +57,8 @@ pub struct ServiceSpec {
     pub account: Option<Account>,
     /// The working directory; `None` is that of this process.
     pub directory: Option<PathBuf>,
+    /// What stops the program before the signal is sent; `None` is the signal alone.
+    pub stop_command: Option<CommandLine>,
     /// The signal that asks the program to end. Default: that of a known program, else SIGTERM.
     pub stop_signal: Option<StopSignal>,
     /// How the program is connected to the terminal.
@@ -90,10 +92,26 @@ impl ServiceSpec {
         self.stop_signal.unwrap_or_else(|| stop_signal(&self.command))
     }
 
-    /// Returns how to start the program with these ports.
-    pub(super) fn launch(&self, told: PortEnv, deps: &ServiceDeps) -> Launch {
+    /// Returns how to start the program with these ports, and how to start the command that stops it.
+    pub(super) fn launch(&self, told: PortEnv, deps: &ServiceDeps) -> (Launch, Option<Launch>) {
         let PortEnv { places, variables } = told;
         let places = places.and(self.placeholders.clone());
+        let program = self.launch_program(&places, variables, deps);
+        let stop_command = self.stop_command.as_ref().map(|command| Launch {
+            command: command.substituted(&places),
+            terminal: Terminal::Captured { closed_stdin: true },
+            marker: deps.record.as_ref().map(OwnerRecord::next_marker),
+            ..program.clone()
+        });
+        (program, stop_command)
+    }
+
+    fn launch_program(
+        &self,
+        places: &Placeholders,
+        variables: BTreeMap<String, String>,
+        deps: &ServiceDeps,
+    ) -> Launch {
         let given = self.environment.iter();
         let mut environment: BTreeMap<String, String> =
             given.map(|(name, value)| (name.clone(), places.substitute(value))).collect();
@@ -103,7 +121,7 @@ impl ServiceSpec {
         }
         let marker = deps.record.as_ref().map(OwnerRecord::next_marker);
         Launch {
-            command: self.command.substituted(&places),
+            command: self.command.substituted(places),
             environment,
             account: self.account.clone(),
             directory: self.directory.clone(),

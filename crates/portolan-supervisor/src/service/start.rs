@@ -5,11 +5,15 @@ use tracing::info;
 
 use super::leases::Leases;
 use super::{ServiceDeps, ServiceSpec, StartError};
-use crate::child::Child;
+use crate::child::{Child, Launch};
 use crate::handoff::Adoption;
 
-/// A started program and its leases.
-type Started = (Option<Leases>, Child);
+/// A started program, its leases, and the command that stops it.
+pub(super) struct Started {
+    pub(super) leases: Option<Leases>,
+    pub(super) child: Child,
+    pub(super) stop_command: Option<Launch>,
+}
 
 pub(super) fn open_allocator(deps: &ServiceDeps) -> Result<PortAllocator, AllocatorError> {
     let allocator = PortAllocator::new(deps.allocator.clone())?;
@@ -35,7 +39,7 @@ pub(super) async fn program(
     let told = leases.as_ref().map(|leases| leases.port_env(adoption)).transpose()?;
     let mut inherited = leases.as_ref().map(Leases::inherited).transpose()?.unwrap_or_default();
     inherited.without_environment = adoption.by_argument_only;
-    let launch = spec.launch(told.unwrap_or_default(), deps);
+    let (launch, stop_command) = spec.launch(told.unwrap_or_default(), deps);
     let started = match inherited.set_blocking(!adoption.non_blocking) {
         Ok(()) => launch.start(&inherited).await,
         Err(error) => Err(error),
@@ -50,5 +54,5 @@ pub(super) async fn program(
         pid = child.pid(),
         "Program started"
     );
-    Ok((leases, child))
+    Ok(Started { leases, child, stop_command })
 }

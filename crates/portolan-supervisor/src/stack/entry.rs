@@ -90,6 +90,8 @@ pub struct ServiceEntry {
     /// When the program is started again.
     #[serde(default)]
     pub restart: Restart,
+    /// The command that stops the program, before the signal; it is split, or run by the shell, like `command`.
+    pub stop_command: Option<StackCommand>,
     /// The signal that asks the program to end.
     pub stop_signal: Option<StopSignal>,
     /// The time between the stop signal and SIGKILL, such as `10s`.
@@ -112,6 +114,11 @@ impl ServiceEntry {
     /// Returns what is started.
     pub fn command_line(&self) -> Result<CommandLine, InvalidStackCommand> {
         self.command.line(&self.shell)
+    }
+
+    /// Returns what stops the program, before the signal.
+    pub(super) fn stop_command_line(&self) -> Result<Option<CommandLine>, InvalidStackCommand> {
+        self.stop_command.as_ref().map(|command| command.line(&self.shell)).transpose()
     }
 
     pub(super) fn account(&self) -> Result<Option<Account>, InvalidAccount> {
@@ -148,6 +155,10 @@ impl ServiceEntry {
         let checks = self.health.as_ref().is_some_and(|check| !check.is_none());
         [
             ("command", self.command_line().is_ok_and(|command| command.mentions_port())),
+            (
+                "stop_command",
+                self.stop_command_line().is_ok_and(|it| it.is_some_and(|it| it.mentions_port())),
+            ),
             ("env", self.env.values().any(|value| placeholders::has_placeholder(value))),
             ("pool", self.pool.is_some()),
             ("range", self.range.is_some()),

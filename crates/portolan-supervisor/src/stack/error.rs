@@ -140,6 +140,20 @@ pub enum InvalidStack {
         /// What is wrong with it.
         problem: InvalidStackCommand,
     },
+    /// The command that stops the program cannot be used.
+    #[error("{problem}")]
+    StopCommand {
+        /// The service.
+        service: ServiceName,
+        /// What is wrong with it.
+        problem: InvalidStackCommand,
+    },
+    /// The command that stops the program names a socket.
+    #[error("a stop command has no socket of the program, so there is no {{fd}}")]
+    StopCommandSocket {
+        /// The service.
+        service: ServiceName,
+    },
     /// A placeholder is the address of a service that is not needed.
     #[error("{place} is the address of a service that this one does not need")]
     Placeholder {
@@ -230,6 +244,9 @@ impl InvalidStack {
                 format!("services.{service}.needs")
             }
             Self::Command { service, .. } => format!("services.{service}.command"),
+            Self::StopCommand { service, .. } | Self::StopCommandSocket { service } => {
+                format!("services.{service}.stop_command")
+            }
             Self::Placeholder { service, key, .. }
             | Self::UnknownPlaceholder { service, key, .. } => format!("services.{service}.{key}"),
             Self::Account { service, problem } => format!("services.{service}.{}", problem.key()),
@@ -272,7 +289,10 @@ impl Remedy for InvalidStack {
             Self::NeedsSimilar { similar, .. } => format!("write {similar}, or give one of them a name of its own").into(),
             Self::NeedsEndless { need, .. } => format!("set restart of {need} to on-failure, or need it as started").into(),
             Self::NeedsForeign { .. } => "remove the need, or add the service".into(),
-            Self::Command { problem, .. } => return problem.hint(),
+            Self::Command { problem, .. } | Self::StopCommand { problem, .. } => {
+                return problem.hint();
+            }
+            Self::StopCommandSocket { .. } => "connect to {port}".into(),
             Self::Placeholder { similar, .. } => {
                 format!("add {similar} to needs, and write {{{similar}.url}}, {{{similar}.host}} or {{{similar}.port}}").into()
             }

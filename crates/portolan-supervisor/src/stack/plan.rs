@@ -29,6 +29,9 @@ pub(super) fn spec_of(
     environment.extend(entry.env.clone());
     let folder = folder_of(entry, context);
     let command = command_of(name, entry, context)?.0;
+    let stop_command = entry
+        .stop_command_line()
+        .map_err(|problem| InvalidStack::StopCommand { service: name.clone(), problem })?;
     let account = entry
         .account()
         .map_err(|problem| InvalidStack::Account { service: name.clone(), problem })?;
@@ -50,6 +53,7 @@ pub(super) fn spec_of(
         environment,
         placeholders,
         directory: Some(folder),
+        stop_command,
         stop_signal: entry.stop_signal,
         terminal: entry.terminal(),
     })

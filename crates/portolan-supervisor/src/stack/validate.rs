@@ -1,5 +1,6 @@
 //! The constraints on a stack file that its types do not express.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use portolan_core::{ServiceName, env, suggest};
@@ -11,7 +12,8 @@ use super::needs::Condition;
 use super::port_spec::MainPort;
 use super::terminal::StdinMode;
 use super::{files, start_order};
-use crate::placeholders::{needs_in, unknown_placeholder};
+use crate::CommandLine;
+use crate::placeholders::{mentions_socket, needs_in, unknown_placeholder};
 use crate::service::validate;
 
 impl StackFile {
@@ -73,8 +75,17 @@ impl StackFile {
             .map_err(|problem| InvalidStack::Command { service: named(), problem })?;
         validate(&command, &entry.env, &entry.ports, entry.handoff)
             .map_err(|source| InvalidStack::Service { service: named(), source })?;
+        let stop_command = entry
+            .stop_command_line()
+            .map_err(|problem| InvalidStack::StopCommand { service: named(), problem })?;
+        if stop_command.as_ref().is_some_and(|it| mentions_socket(it, &BTreeMap::new())) {
+            return Err(InvalidStack::StopCommandSocket { service: named() });
+        }
         let in_command = command.words().iter().map(|word| ("command", word));
-        for (key, text) in in_command.chain(entry.env.values().map(|value| ("env", value))) {
+        let stop_words = stop_command.iter().flat_map(CommandLine::words);
+        let in_stop_command = stop_words.map(|word| ("stop_command", word));
+        let in_commands = in_command.chain(in_stop_command);
+        for (key, text) in in_commands.chain(entry.env.values().map(|value| ("env", value))) {
             let needs = entry.needs.ready.iter().map(ServiceName::as_str);
             if let Some((place, similar)) = unknown_placeholder(text, &needs) {
                 let service = named();

@@ -4,7 +4,7 @@
 type Word = (&'static str, &'static str);
 
 /// Keys of a service.
-const OF_SERVICE: [Word; 36] = [
+const OF_SERVICE: [Word; 37] = [
     ("availability", "use restart"),
     (
         "build",
@@ -40,11 +40,12 @@ const OF_SERVICE: [Word; 36] = [
     ("networks", "remove it: services find each other by name"),
     ("network_mode", "remove it: services use the network of this host"),
     ("platform", "remove it: programs run as they are installed"),
+    ("pre_stop", "use stop_command"),
     ("profiles", "name the services to start: portolan up SERVICE"),
     ("readiness_probe", "use health"),
     ("replicas", "use instances"),
     ("scale", "use instances"),
-    ("shutdown", "use stop_signal and grace"),
+    ("shutdown", "use stop_command, stop_signal and grace"),
     ("stop_grace_period", "use grace"),
     ("volumes", "remove it: programs use the files of this host"),
     ("watch", "use a program that restarts itself, such as nodemon or watchexec"),

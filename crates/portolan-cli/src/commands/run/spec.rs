@@ -85,6 +85,7 @@ impl Run {
             placeholders: Default::default(),
             account: None,
             directory: None::<PathBuf>,
+            stop_command: None,
             stop_signal: self.stop_signal,
             // With a terminal the program may read from it; without one it gets its own process
             // group, so that its children can be stopped with it.

@@ -90,7 +90,7 @@ impl Instance {
                 let report = health.borrow_and_update().clone();
                 self.publish(|row| row.health = report.status);
                 if report.status == HealthStatus::Critical && self.restart.replaces_unhealthy() {
-                    return self.end_unhealthy(service, &report).await;
+                    return self.end_unhealthy(service, printers, &report).await;
                 }
             }
             tokio::select! {
@@ -114,7 +114,7 @@ impl Instance {
                         return failed_state(error.with_remedy(), error.exit_code());
                     }
                 },
-                () = self.stop.cancelled() => return self.shut_down(service).await,
+                () = self.stop.cancelled() => return self.shut_down(service, printers).await,
                 () = changed(&mut health) => {}
                 // Before that, a program may not handle the signal yet.
                 signal = files.changed(), if !is_starting => service.child_mut().forward(signal.signal()),
@@ -134,9 +134,14 @@ impl Instance {
     }
 
     /// Stops a program whose health check is critical, so that it is started again.
-    async fn end_unhealthy(&self, service: Service, report: &HealthReport) -> InstanceState {
+    async fn end_unhealthy(
+        &self,
+        service: Service,
+        printers: &mut Printers,
+        report: &HealthReport,
+    ) -> InstanceState {
         self.publish(|row| row.state = InstanceState::Stopping);
-        _ = self.stop_service(service).await;
+        _ = self.stop_service(service, printers).await;
         // Meanwhile the whole stack may have been stopped, which is no failure.
         if self.stop.is_cancelled() {
             return InstanceState::Exited { code: 0 };
@@ -144,9 +149,19 @@ impl Instance {
         failed_state(format!("its health check is critical: {}", report.reason), 1)
     }
 
-    async fn stop_service(&self, service: Service) -> io::Result<ExitStatus> {
+    async fn stop_service(
+        &self,
+        mut service: Service,
+        printers: &mut Printers,
+    ) -> io::Result<ExitStatus> {
         let hurry = service.skip_grace();
-        let stopping = service.stop(self.grace);
+        let stopping = async {
+            if self.spec.stop_command.is_some() {
+                service.withdraw(self.grace).await;
+                service.run_stop_command(self.grace, |command| printers.attach(command)).await;
+            }
+            service.stop(self.grace).await
+        };
         tokio::pin!(stopping);
         tokio::select! {
             ended = &mut stopping => ended,
@@ -157,9 +172,9 @@ impl Instance {
         }
     }
 
-    async fn shut_down(&self, service: Service) -> InstanceState {
+    async fn shut_down(&self, service: Service, printers: &mut Printers) -> InstanceState {
         self.publish(|row| row.state = InstanceState::Stopping);
-        match self.stop_service(service).await {
+        match self.stop_service(service, printers).await {
             Ok(status) if exit_code(status) == KILLED => InstanceState::Exited { code: KILLED },
             // Exiting on request is not a failure.
             Ok(_) => InstanceState::Exited { code: 0 },
